@@ -1,0 +1,5 @@
+"""``python -m ganaug_ray``."""
+
+from ganaug_ray.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Image classifiers: networks, training, and the one inference path."""

@@ -1,0 +1,93 @@
+"""The one inference path: what the report, the registry, serving and other software see is what is computed here."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import load as tensors_from_bytes
+
+from ganaug_ray import checkpoints
+from ganaug_ray.classify import networks
+from ganaug_ray.data import images
+from ganaug_ray.errors import UserError
+from ganaug_ray.storage import Folder
+
+BATCH = 256
+Picture = np.ndarray | Image.Image | bytes | str | Path
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one image: the likeliest class and every class's probability."""
+
+    label: str
+    probabilities: dict[str, float]
+
+
+class Classifier:
+    """A trained classifier with its own preprocessing.
+
+    Args:
+        spec: of model.json: arch, classes, channels, image_size, resize.
+        weights: of the network.
+        device: where it runs.
+    """
+
+    def __init__(self, spec: dict[str, Any], weights: checkpoints.Tensors, device: torch.device | str = "cpu") -> None:
+        self.spec = spec
+        self.classes: list[str] = spec["classes"]
+        self.device = torch.device(device)
+        self.network = networks.build(spec["arch"], spec["channels"], len(self.classes), dropout=0.0)
+        checkpoints.unpack(weights, {"network": self.network})
+        self.network.to(self.device).to(memory_format=torch.channels_last).eval()
+
+    @classmethod
+    def load(cls, folder: Folder, device: torch.device | str = "cpu") -> "Classifier":
+        """Load from a model folder. Raises UserError where there is no finished model."""
+        try:
+            return cls(folder.read_json("model.json"), tensors_from_bytes(folder.read("model.safetensors")), device)
+        except FileNotFoundError:
+            raise UserError(f"{folder}: no finished model here (model.json and model.safetensors)") from None
+
+    def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
+        """Classify pictures of any size.
+
+        Args:
+            pictures: each a path, the bytes of an image file, a PIL image, or uint8 pixels [H, W], [H, W, 1] or
+                [H, W, 3].
+
+        Raises:
+            ganaug_ray.data.images.Unreadable: one of them is no image.
+        """
+        rows = np.stack([self.preprocess(picture) for picture in pictures]) if len(pictures) else None
+        if rows is None:
+            return []
+        return [
+            Prediction(self.classes[int(row.argmax())], dict(zip(self.classes, map(float, row), strict=True)))
+            for row in self.probabilities(rows)
+        ]
+
+    def preprocess(self, picture: Picture) -> np.ndarray:
+        """Decode and resize one picture as training did: uint8 [size, size, C]."""
+        if isinstance(picture, str | Path):
+            picture = Path(picture).read_bytes()
+        if isinstance(picture, bytes):
+            image = images.decode(picture)
+        elif isinstance(picture, Image.Image):
+            image = images.to_grey_or_rgb(picture)
+        else:
+            image = images.from_array(picture)
+        return images.pixels(images.square(image, self.spec["image_size"], self.spec["resize"]), self.spec["channels"])
+
+    @torch.inference_mode()
+    def probabilities(self, images_NHWC: np.ndarray) -> np.ndarray:
+        """Preprocessed uint8 [N, size, size, C] -> probabilities float32 [N, K], each row summing to one."""
+        parts = []
+        for start in range(0, len(images_NHWC), BATCH):
+            x_BCHW = images.to_network(torch.tensor(images_NHWC[start : start + BATCH], device=self.device))
+            parts.append(self.network(x_BCHW).softmax(1).cpu())
+        return torch.cat(parts).numpy() if parts else np.zeros((0, len(self.classes)), np.float32)

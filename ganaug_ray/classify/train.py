@@ -1,0 +1,51 @@
+"""The train stage: many fits, as many at a time as the cluster has room for."""
+
+import functools
+from collections.abc import Callable
+
+import ray
+import torch
+
+from ganaug_ray import ranks
+from ganaug_ray.classify.worker import Fit, work
+from ganaug_ray.cluster import worker_resources
+from ganaug_ray.errors import StageFailed
+from ganaug_ray.guard import Diverged
+from ganaug_ray.parallel import Place
+from ganaug_ray.storage import Folder
+
+
+def train(fits: list[Fit]) -> None:
+    """Train every fit; those with one worker as plain Ray tasks side by side, the others one after another under DDP.
+
+    Args:
+        fits: each writes a model folder of its own, so what is finished stays when another fails.
+
+    Raises:
+        StageFailed: one or more fits failed; the others are finished.
+    """
+    failures: list[str] = []
+    waiting = {_task.options(**worker_resources()).remote(fit): fit for fit in fits if fit.config.workers == 1}
+    while waiting:
+        (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
+        _collect(waiting.pop(ref), functools.partial(ray.get, ref), failures)
+    for fit in fits:
+        if fit.config.workers > 1:
+            on_ranks = functools.partial(ranks.run, work, fit, fit.config.workers, Folder.at(fit.out))
+            _collect(fit, on_ranks, failures)
+    if failures:
+        raise StageFailed("\n".join(failures[:3]))
+
+
+def _collect(fit: Fit, run: Callable[[], object], failures: list[str]) -> None:
+    try:
+        run()
+    except Diverged as error:
+        failures.append(f"{fit.name}: {error}; try a lower classifier.lr than {fit.config.lr}")
+    except (StageFailed, ray.exceptions.RayError) as error:
+        failures.append(f"{fit.name}: {str(error).strip().splitlines()[-1]}")
+
+
+@ray.remote
+def _task(fit: Fit) -> None:
+    work(fit, Place(device=torch.device("cuda" if torch.cuda.is_available() else "cpu")))

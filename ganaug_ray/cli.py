@@ -1,0 +1,116 @@
+"""The verbs. Nothing heavy is imported before one of them runs."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganaug_ray.errors import StageFailed, UserError
+
+if TYPE_CHECKING:
+    from ganaug_ray.config import Job
+    from ganaug_ray.pipeline import Pipeline
+    from ganaug_ray.runs import Run
+
+app = typer.Typer(
+    help="Find out whether GAN images make your image classifier better, with evidence, on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+JobPath = Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", help="Folder of the experiment. Default: runs/<job name>, or in $GANAUG_HOME."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved job and what it would do, then stop.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Ray and torch print; no log file.")]
+
+VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
+    "run": ("All stages below, from raw images to a promoted model.", lambda p: p.all()),
+    "prepare": ("Read, judge, split and resize the images.", lambda p: p.prepare()),
+    "train-gan": (
+        "Train the GAN; first the teacher, if there is none.",
+        lambda p: p.train_gan(),
+    ),
+    "generate": ("Make synthetic images with the trained GAN.", lambda p: p.generate()),
+    "train": ("Train classifiers with and without synthetic images.", lambda p: p.train()),
+    "compare": ("Reach the verdict from the models' predictions.", lambda p: p.compare()),
+    "report": ("Write report.html.", lambda p: p.report()),
+    "promote": ("Make the best-supported model the champion.", lambda p: p.promote()),
+}
+
+
+def _add(name: str, text: str, action: Callable[[Pipeline], None]) -> None:
+    @app.command(name, help=text)
+    def verb(
+        job: JobPath, out: Out = None, set_: Set = None, dry_run: DryRun = False, verbose: Verbose = False
+    ) -> None:
+        _execute(action, job, out, set_ or [], dry_run, verbose)
+
+
+for _name, (_text, _action) in VERBS.items():
+    _add(_name, _text, _action)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 a stage failed, 2 the input is wrong, 130 interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: what is done is kept
+    try:
+        app()
+    except (UserError, StageFailed) as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _execute(
+    action: Callable[[Pipeline], None],
+    path: Path,
+    out: str | None,
+    overrides: list[str],
+    dry_run: bool,
+    verbose: bool,
+) -> None:
+    from ganaug_ray.jobfile import load_job
+    from ganaug_ray.runs import Run, default_out
+    from ganaug_ray.storage import Folder
+
+    job = load_job(path, overrides)
+    run = Run(Folder.at(out if out is not None else default_out(path, os.environ.get("GANAUG_HOME"))))
+    if dry_run:
+        from ganaug_ray.dryrun import describe
+
+        print(describe(job, run))
+        return
+    run.claim(job)
+    with run.lock():
+        _work(action, job, run, verbose)
+
+
+def _work(action: Callable[[Pipeline], None], job: Job, run: Run, verbose: bool) -> None:
+    from ganaug_ray.console import Terminal
+    from ganaug_ray.pipeline import Pipeline
+
+    terminal = Terminal()
+    with terminal.chatter_to(None if verbose else run.log_file()):
+        try:
+            action(Pipeline(job, run, terminal))
+        finally:
+            if "ray" in sys.modules:
+                from ganaug_ray import cluster
+
+                cluster.disconnect()

@@ -1,0 +1,58 @@
+"""The Ray cluster: connecting to it, and what it has to give. The only place that calls ray.init."""
+
+import os
+from typing import Any
+
+import ray
+
+from ganaug_ray.config import Job
+from ganaug_ray.errors import UserError
+
+
+def connect(job: Job) -> None:
+    """Connect once to the cluster that RAY_ADDRESS names, or start Ray inside this process's machine.
+
+    An embedded Ray declares at least as many CPUs as the job has workers, so that a laptop can run a job with more
+    workers than cores, only slower.
+
+    Raises:
+        UserError: no cluster answers at RAY_ADDRESS, or it is too small for the job.
+    """
+    if ray.is_initialized():
+        return
+    needed = max(job.gan.workers, job.classifier.workers)
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        try:
+            ray.init(address=address)
+        except (ConnectionError, ValueError) as error:
+            raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there ({error})") from None
+        _check_size(job)
+    else:
+        ray.init(address="local", num_cpus=max(needed, os.cpu_count() or 1), include_dashboard=False)
+
+
+def disconnect() -> None:
+    """Let go of the cluster; an embedded one ends."""
+    ray.shutdown()
+
+
+def has_gpus() -> bool:
+    """Whether training and generation run on GPUs here."""
+    return ray.cluster_resources().get("GPU", 0) >= 1
+
+
+def worker_resources() -> dict[str, Any]:
+    """What one single-process task or actor asks for."""
+    return {"num_cpus": 1, "num_gpus": 1 if has_gpus() else 0}
+
+
+def _check_size(job: Job) -> None:
+    kind = "GPU" if has_gpus() else "CPU"
+    there = int(ray.cluster_resources().get(kind, 0))
+    for key, workers in (("gan.workers", job.gan.workers), ("classifier.workers", job.classifier.workers)):
+        if workers > there:
+            raise UserError(
+                f"{key} {workers}: the cluster has {there} {kind}s and each worker needs one; "
+                f"give {key} {there} or fewer"
+            )

@@ -1,0 +1,163 @@
+"""One typed, frozen model a stage. The same field names serve YAML, --set and search spaces."""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Config(BaseModel):
+    """What all stages' settings have in common: no unknown keys, no silent conversion, no change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SplitConfig(Config):
+    """Shares of each class that go to validation and test; the rest is for training."""
+
+    val: Share = 0.1
+    test: Share = 0.2
+    seed: int = 0
+    """Another seed deals the images out anew."""
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Self:
+        if self.val + self.test >= 0.95:
+            raise ValueError(f"val {self.val} + test {self.test} leave nothing to train on")
+        return self
+
+
+class DataConfig(Config):
+    """Where the images come from and what is kept of them."""
+
+    source: str
+    """A folder with one folder of images a class, or ``sklearn:digits``."""
+    image_size: Annotated[int, Field(ge=32, le=512)] = 32
+    """Side of the stored square, in pixels: what the classifier sees."""
+    resize: Literal["crop", "pad", "stretch"] = "crop"
+    channels: Literal[1, 3] | None = None
+    """1 grey, 3 colour; absent: colour if any image has some."""
+    train_per_class: Count | None = None
+    """Scarcity made on purpose: at most this many training images a class."""
+    val_per_class: Count | None = None
+    """At most this many validation images a class; follows train_per_class unless set."""
+    split: SplitConfig = SplitConfig()
+
+    @property
+    def val_cap(self) -> int | None:
+        """Validation images a class at most: who has 100 labels does not validate on 6,000."""
+        if self.val_per_class is None and self.train_per_class is not None:
+            return max(5, self.train_per_class // 4)
+        return self.val_per_class
+
+
+class TrainingConfig(Config):
+    """What the training of a GAN and of a classifier have in common: exactly one of steps and epochs is set."""
+
+    steps: Count | None = None
+    epochs: Count | None = None
+    batch_size: Annotated[int, Field(ge=2)] = 64
+    workers: Count = 1
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Self:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give exactly one of steps and epochs")
+        if self.batch_size % self.workers:
+            raise ValueError(
+                f"batch_size {self.batch_size} is not divisible by workers {self.workers}: "
+                f"take {self.batch_size // self.workers * self.workers or self.workers} "
+                "or another number of workers"
+            )
+        return self
+
+    def total_steps(self, rows: int) -> int:
+        """Optimizer steps in all, for so many training rows."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return math.ceil(self.epochs * rows / self.batch_size)
+
+
+class GanConfig(TrainingConfig):
+    """A class-conditional DCGAN (Radford et al. 2016) with a projection discriminator (Miyato & Koyama 2018)."""
+
+    image_size: Literal[32, 64] | None = None
+    """Absent: the largest the data allow."""
+    lr: Rate = 2e-4
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    latent: Count = 100
+    """Length of the latent vector."""
+    filters: Annotated[int, Field(ge=4, le=512)] = 32
+    """Filters of the layer next to the image; each layer inwards has twice as many."""
+    ema_half_life: Count = 10_000
+    """Of the averaged generator, which is the one sampled and saved; in images seen."""
+    log_every: Count = 20
+    checkpoint_every: Count = 200
+    snapshot_every: Count = 500
+    """Steps between pictures, each with its KID."""
+
+
+class AugmentConfig(Config):
+    """How many synthetic images there are and how they meet the real ones."""
+
+    ratio: Annotated[float, Field(ge=0, le=10)] = 1.0
+    """Synthetic images per real one in each batch; 0 leaves the real arm alone."""
+    per_class: Count | None = None
+    """Size of the synthetic pool; absent: ratio times the class's training images, and at least 200."""
+
+
+class ClassifierConfig(TrainingConfig):
+    """The classifier and its classic augmentation, the same in every arm."""
+
+    arch: Literal["cnn"] = "cnn"
+    lr: Rate = 2e-3
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 0.01
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    flip: bool = True
+    """Mirror left-right; wrong for digits and letters."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 10.0
+    """Degrees, at most, either way."""
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the size, at most, either way."""
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the size, at most, in each direction."""
+    log_every: Count = 20
+    evaluate_every: Count = 50
+    """Steps between looks at validation; the best of them is the model."""
+
+
+class CompareConfig(Config):
+    """How the verdict is reached."""
+
+    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    metric: Literal["accuracy", "macro_f1"] = "accuracy"
+
+
+class Job(Config):
+    """A complete experiment, as one YAML file describes it."""
+
+    about: str = ""
+    data: DataConfig
+    gan: GanConfig
+    augment: AugmentConfig = AugmentConfig()
+    classifier: ClassifierConfig
+    compare: CompareConfig = CompareConfig()
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _sizes_fit(self) -> Self:
+        if self.gan.image_size and self.gan.image_size > self.data.image_size:
+            raise ValueError(
+                f"gan.image_size {self.gan.image_size} is larger than data.image_size {self.data.image_size}"
+            )
+        return self
+
+    @property
+    def gan_size(self) -> int:
+        """Side of the images that the GAN draws, in pixels."""
+        return self.gan.image_size or (64 if self.data.image_size >= 64 else 32)

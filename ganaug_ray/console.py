@@ -1,0 +1,103 @@
+"""The terminal: one line a stage, a progress bar for long work, and everybody else's chatter in a log file."""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+POLL = 0.5  # seconds between looks at a running stage
+PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal to draw a bar on
+NAME_WIDTH = 10
+
+Look = Callable[[], tuple[float, str]]
+"""How far a running stage is, from 0 to 1, and a few words on it."""
+
+
+class Terminal:
+    """What the user sees. Everything else that this process and its children print goes to ``log``, if one is set."""
+
+    def __init__(self) -> None:
+        self._console = Console(highlight=False)
+
+    @contextmanager
+    def chatter_to(self, log: Path | None) -> Iterator[None]:
+        """Send what libraries print, also from C++ and from child processes, to a file while the block runs."""
+        if log is None:
+            yield
+            return
+        sys.stdout.flush()
+        sys.stderr.flush()
+        saved_out, saved_err = os.dup(1), os.dup(2)
+        own = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self._console = Console(file=own, highlight=False)
+        with log.open("a") as stream:
+            stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n")
+            stream.flush()
+            os.dup2(stream.fileno(), 1)
+            os.dup2(stream.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.dup2(saved_out, 1)
+            os.dup2(saved_err, 2)
+            os.close(saved_out)
+            os.close(saved_err)
+            own.flush()
+            self._console = Console(highlight=False)
+
+    def line(self, stage: str, status: str, text: str, seconds: float | None = None) -> None:
+        """Print a stage's one line: name, done | kept | failed, outcome, seconds."""
+        colour = {"done": "green", "kept": "cyan", "failed": "red"}.get(status, "yellow")
+        tail = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
+        self._console.print(f"[bold]{stage:<{NAME_WIDTH}}[/] [{colour}]{status:<6}[/] {text}{tail}", soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """Print text as it is."""
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    @contextmanager
+    def watching(self, stage: str, look: Look) -> Iterator[None]:
+        """Show how far a stage is while the block runs: a bar on a terminal, now and then a line elsewhere."""
+        stop = threading.Event()
+        follow = self._draw_bar if self._console.is_terminal else self._print_lines
+        thread = threading.Thread(target=follow, args=(stage, look, stop), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _draw_bar(self, stage: str, look: Look, stop: threading.Event) -> None:
+        columns = (
+            TextColumn(f"[bold]{stage:<{NAME_WIDTH}}[/]"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[words]}"),
+        )
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task(stage, total=1.0, words="starting")
+            while not stop.wait(POLL):
+                with suppress(OSError, KeyError, ValueError):  # a file that is being replaced: look again later
+                    share, words = look()
+                    progress.update(task, completed=share, words=words)
+
+    def _print_lines(self, stage: str, look: Look, stop: threading.Event) -> None:
+        printed = ""
+        while not stop.wait(PLAIN_EVERY):
+            with suppress(OSError, KeyError, ValueError):
+                share, words = look()
+                text = f"{stage:<{NAME_WIDTH}} {share:4.0%} {words}"
+                if text != printed:
+                    self.say(text)
+                    printed = text

@@ -1,0 +1,1 @@
+"""From raw images to batches: sources, judgement, split, store, order."""

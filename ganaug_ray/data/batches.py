@@ -1,0 +1,114 @@
+"""Which rows make up the batch of a step, and the resident loader that serves them.
+
+Batches are cut from an endless concatenation of seeded permutations: no ragged last batch, no row dropped, equal
+steps on all ranks. The order is a pure function of (key, step), so neither the number of ranks nor a resume changes it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from ganaug_ray import randomness
+from ganaug_ray.data import images, store
+from ganaug_ray.parallel import Place
+from ganaug_ray.storage import Folder
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This rank's part of a step's global batch.
+
+    Attributes:
+        x_BCHW: float32 [-1, 1].
+        y_B: class indices, int64.
+        rows: where these rows stand in the global batch, for draws that are made whole.
+        total: rows of the global batch.
+    """
+
+    x_BCHW: torch.Tensor
+    y_B: torch.Tensor
+    rows: torch.Tensor
+    total: int
+
+
+def endless_order(n: int, start: int, stop: int, key: tuple[randomness.Key, ...]) -> np.ndarray:
+    """Rows at positions start..stop of the endless concatenation of permutations of range(n), int64.
+
+    >>> sorted(endless_order(5, 5, 10, (0,)).tolist())
+    [0, 1, 2, 3, 4]
+    """
+    pieces = [
+        _epoch(n, epoch, key)[max(start - epoch * n, 0) : stop - epoch * n]
+        for epoch in range(start // n, -(-stop // n))
+    ]
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+
+
+@lru_cache(maxsize=8)
+def _epoch(n: int, epoch: int, key: tuple[randomness.Key, ...]) -> np.ndarray:
+    return randomness.permutation(n, *key, "epoch", epoch)
+
+
+class Resident:
+    """A whole image store as uint8 on the device: the loader for data that fit, which scarce data do."""
+
+    def __init__(self, rows: store.Images, device: torch.device) -> None:
+        self.ids = rows.ids
+        self.images_NHWC = torch.from_numpy(rows.images.copy()).to(device)
+        self.labels_N = torch.from_numpy(rows.labels.copy()).to(device)
+
+    @classmethod
+    def load(cls, folder: Folder, device: torch.device) -> "Resident":
+        """Load all shards of a store."""
+        return cls(store.read(folder), device)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, index: np.ndarray | slice) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return (x_BCHW float32 [-1, 1], y_B) of the rows with these indices."""
+        where = index if isinstance(index, slice) else torch.from_numpy(index).to(self.labels_N.device)
+        return images.to_network(self.images_NHWC[where]), self.labels_N[where]
+
+
+class Feed:
+    """The endless order of one store's rows, cut into steps.
+
+    Args:
+        rows: the store.
+        upto: how many rows have been used after so many steps; its differences are the sizes of the batches.
+        place: this rank.
+        key: of the order.
+    """
+
+    def __init__(
+        self, rows: Resident, upto: Callable[[int], int], place: Place, key: tuple[randomness.Key, ...]
+    ) -> None:
+        self.rows = rows
+        self._upto = upto
+        self._place = place
+        self._key = key
+
+    def size(self, step: int) -> int:
+        """Rows of the global batch of a step."""
+        return self._upto(step + 1) - self._upto(step)
+
+    def indices(self, step: int) -> np.ndarray:
+        """Row numbers of this rank's part of a step's global batch, int64."""
+        whole = endless_order(len(self.rows), self._upto(step), self._upto(step + 1), self._key)
+        return whole[self._place.share(len(whole))]
+
+    def __call__(self, step: int) -> Batch:
+        """Return this rank's part of a step's global batch."""
+        x_BCHW, y_B = self.rows.take(self.indices(step))
+        total = self.size(step)
+        return Batch(x_BCHW, y_B, torch.arange(total)[self._place.share(total)], total)
+
+
+def real_batches(dataset: str, batch_size: int, seed: int, place: Place) -> Feed:
+    """Batches of the real training rows alone."""
+    rows = Resident.load(Folder.at(dataset) / "train", place.device)
+    return Feed(rows, lambda step: step * batch_size, place, (seed, "real"))

@@ -1,0 +1,45 @@
+"""What a job would do: the resolved settings, the facts of its data, and the values derived from both."""
+
+from ganaug_ray import jobfile
+from ganaug_ray.augment import plan
+from ganaug_ray.config import Job
+from ganaug_ray.data.prepare import survey
+from ganaug_ray.runs import Run
+
+
+def describe(job: Job, run: Run) -> str:
+    """Return the text of --dry-run. Reads the source, writes nothing, starts no Ray.
+
+    Raises:
+        UserError: the source cannot be prepared as the job asks.
+    """
+    found = survey(job.data)
+    counts = found.counts()
+    rows = {split: sum(own.values()) for split, own in counts.items()}
+    gan_steps = job.gan.total_steps(rows["train"])
+    fits = job.compare.seeds * (2 if job.augment.ratio else 1)
+    fit_steps = job.classifier.total_steps(rows["train"])
+    names = ", ".join(found.classes[:12]) + (", ..." if len(found.classes) > 12 else "")
+    facts = [
+        ("experiment", str(run.root)),
+        ("classes", f"{len(found.classes)}: {names}"),
+        (
+            "images",
+            ", ".join(f"{n} {split}" for split, n in rows.items()) + f", {len(found.rejects)} rejected",
+        ),
+        ("stored", f"{job.data.image_size} × {job.data.image_size} × {found.channels}, uint8"),
+    ]
+    if job.augment.ratio:
+        seen = gan_steps * job.gan.batch_size
+        pool = plan.pool(counts["train"], job.augment)
+        facts += [
+            (
+                "GAN",
+                f"{job.gan_size} × {job.gan_size} × {found.channels}, {gan_steps} steps, {seen} images seen "
+                f"({seen / rows['train']:.0f} epochs), {job.gan.workers} workers",
+            ),
+            ("synthetic", f"{sum(pool.values())} images, {min(pool.values())} to {max(pool.values())} a class"),
+        ]
+    batch = f"{job.classifier.batch_size} real + {job.augment.ratio * job.classifier.batch_size:g} synthetic"
+    facts.append(("classifiers", f"{fits} of {fit_steps} steps, batches of {batch}"))
+    return jobfile.dump(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)

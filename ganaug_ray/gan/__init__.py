@@ -1,0 +1,1 @@
+"""The generative network: training, quality, sampling."""

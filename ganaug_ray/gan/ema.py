@@ -1,0 +1,41 @@
+"""The averaged generator, which is the one that is sampled and saved."""
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ganaug_ray import randomness
+from ganaug_ray.gan.networks import Generator
+
+STANDING_BATCHES = 16
+STANDING_BATCH = 64
+
+
+def averaged(generator: Generator, batch_size: int, half_life: int) -> AveragedModel:
+    """Return a moving average of the generator's weights whose memory halves every ``half_life`` images seen."""
+    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.5 ** (batch_size / half_life)))
+
+
+@torch.no_grad()
+def settle(average: AveragedModel, classes: int, latent: int, seed: int) -> Generator:
+    """Give the averaged weights batch-norm statistics of their own, and return the generator in evaluation mode.
+
+    The running statistics copied from training belong to other weights (and, under DDP, to rank 0's rows alone).
+    The new ones are plain means over a fixed set of latents: "standing statistics" (Brock et al. 2019).
+    """
+    generator: Generator = average.module  # type: ignore[assignment]
+    norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain mean over all batches
+    generator.train()
+    device = next(generator.parameters()).device
+    draw = randomness.generator(seed, "standing statistics")
+    for _ in range(STANDING_BATCHES):
+        z_BZ = torch.randn(STANDING_BATCH, latent, generator=draw)
+        y_B = torch.randint(classes, (STANDING_BATCH,), generator=draw)
+        generator(z_BZ.to(device), y_B.to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return generator.eval()

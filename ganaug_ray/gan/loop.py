@@ -1,0 +1,141 @@
+"""Training the GAN: torch only. It knows the schedule; the maths is in losses, the pictures are the caller's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
+
+from ganaug_ray import checkpoints, randomness
+from ganaug_ray.config import GanConfig
+from ganaug_ray.data.batches import Batch
+from ganaug_ray.gan import ema, losses
+from ganaug_ray.gan.networks import Discriminator, Generator, RealAndFake
+from ganaug_ray.guard import FiniteGuard
+from ganaug_ray.parallel import Place, frozen
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the data say about the networks."""
+
+    classes: int
+    channels: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop calls on every rank: a row of figures, a checkpoint, a picture of the averaged generator."""
+
+    report: Callable[[dict[str, Any]], None]
+    save: Callable[[checkpoints.Checkpoint], None]
+    snapshot: Callable[[int, AveragedModel], None]
+
+
+def networks(config: GanConfig, shape: Shape, seed: int, place: Place) -> tuple[Generator, Discriminator]:
+    """Make both networks with weights that depend on the seed alone, on the place's device."""
+    torch.manual_seed(randomness.number(seed, "gan", "weights"))
+    generator = Generator(config.latent, shape.classes, shape.channels, shape.size, config.filters)
+    discriminator = Discriminator(shape.classes, shape.channels, shape.size, config.filters)
+    for network in (generator, discriminator):
+        network.to(place.device).to(memory_format=torch.channels_last)
+    return generator, discriminator
+
+
+def train(
+    batches: Callable[[int], Batch],
+    config: GanConfig,
+    shape: Shape,
+    steps: int,
+    seed: int,
+    place: Place,
+    start: checkpoints.Checkpoint | None,
+    hooks: Hooks,
+) -> AveragedModel:
+    """Train to ``steps`` optimizer steps, from a checkpoint if there is one; return the averaged generator.
+
+    Args:
+        batches: step -> this rank's part of the global batch of real images.
+        config: optimizer and intervals.
+        shape: classes, channels and size of the images to draw.
+        steps: of the discriminator and of the generator each.
+        seed: of weights and latents.
+        place: this rank.
+        start: where to go on from.
+        hooks: see Hooks; ``save`` and ``snapshot`` fall on fixed steps and on the last one.
+
+    Raises:
+        Diverged: a loss was not finite on some rank; no rank has taken that step.
+    """
+    generator, discriminator = networks(config, shape, seed, place)
+    average = ema.averaged(generator, config.batch_size, config.ema_half_life)
+    betas = (config.beta1, 0.999)
+    optimizer_g = torch.optim.Adam(generator.parameters(), lr=config.lr, betas=betas, fused=True)
+    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=config.lr, betas=betas, fused=True)
+    parts: dict[str, checkpoints.Stateful] = {
+        "generator": generator,
+        "discriminator": discriminator,
+        "average": average,
+        "optimizer_g": optimizer_g,
+        "optimizer_d": optimizer_d,
+    }
+    if start is not None:
+        checkpoints.unpack(start.tensors, parts)
+    guard = FiniteGuard(place, optimizer_g, optimizer_d)
+    ddp_g, ddp_d = place.wrap(generator), place.wrap(RealAndFake(discriminator))
+    first = start.step if start is not None else 0
+    for step in range(first, steps):
+        batch = batches(step)
+        real_BCHW = fit_to(batch.x_BCHW, shape.size)
+        z_d, z_g = latents(config.latent, batch, (seed, "gan", step), place)
+
+        with torch.no_grad():
+            fake_BCHW = generator(z_d, batch.y_B)
+        real_B, fake_B = ddp_d(real_BCHW, fake_BCHW, batch.y_B)
+        loss_d = losses.discriminator_loss(real_B, fake_B)
+        optimizer_d.zero_grad()
+        loss_d.backward()
+        guard.check(loss_d)
+        optimizer_d.step()
+
+        with frozen(discriminator):
+            loss_g = losses.generator_loss(discriminator(ddp_g(z_g, batch.y_B), batch.y_B))
+            optimizer_g.zero_grad()
+            loss_g.backward()
+        guard.check(loss_g)
+        optimizer_g.step()
+        average.update_parameters(generator)
+        guard.end_step()
+
+        now, last = step + 1, step + 1 == steps
+        if now % config.log_every == 0 or last:
+            guard.raise_if_tripped(step)
+            row = torch.stack([loss_g, loss_d, losses.score(real_B), losses.score(fake_B)]).detach()
+            means = (place.sum(row) / place.world).tolist()
+            names = ("loss_g", "loss_d", "real_score", "fake_score")
+            hooks.report({"step": now, "images_seen": now * batch.total, **dict(zip(names, means, strict=True))})
+        if now % config.snapshot_every == 0 or last:
+            hooks.snapshot(now, average)
+        if now % config.checkpoint_every == 0 or last:
+            guard.raise_if_tripped(step)
+            hooks.save(checkpoints.Checkpoint(now, checkpoints.pack(parts) if place.is_first else {}))
+    return average
+
+
+def fit_to(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
+    """Scale images down to the GAN's size on their device, antialiased; unchanged where they have it already."""
+    if x_BCHW.shape[-1] == size:
+        return x_BCHW
+    return F.interpolate(x_BCHW, (size, size), mode="bilinear", antialias=True)
+
+
+def latents(
+    latent: int, batch: Batch, key: tuple[randomness.Key, ...], place: Place
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return this rank's latents for the two updates of a step, float [B, Z] each, drawn whole for the global batch."""
+    both = torch.randn(2, batch.total, latent, generator=randomness.generator(*key))[:, batch.rows]
+    z_d, z_g = both.to(place.device, non_blocking=True)
+    return z_d, z_g

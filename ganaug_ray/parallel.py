@@ -1,0 +1,65 @@
+"""Where a training loop runs: one process or one rank of several. Torch only, so that loops need no Ray."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import torch
+from torch import distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+
+@dataclass(frozen=True)
+class Place:
+    """This process's rank, the number of ranks, and its device."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @property
+    def is_first(self) -> bool:
+        """Rank 0 writes files; the others do not."""
+        return self.rank == 0
+
+    def share(self, n: int) -> slice:
+        """Return this rank's contiguous part of n rows; the parts of all ranks tile them.
+
+        >>> [Place(rank, 3).share(8) for rank in range(3)]
+        [slice(0, 2, None), slice(2, 5, None), slice(5, 8, None)]
+        """
+        return slice(n * self.rank // self.world, n * (self.rank + 1) // self.world)
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """Wrap for gradient averaging, where there is more than one rank.
+
+        Buffers are not broadcast: batch-norm statistics of rank 0 are the ones saved, and a broadcast between two
+        forward passes of one step would change tensors that the backward pass needs.
+        """
+        if self.world == 1:
+            return module
+        devices = [self.device] if self.device.type == "cuda" else None
+        return DistributedDataParallel(module, device_ids=devices, forward_sync_buffers=False)
+
+    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Sum a tensor over the ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def max(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Take the element-wise maximum over the ranks, in place."""
+        if self.world > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return tensor
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Let gradients flow through a network without giving it any: for the network that is not being stepped."""
+    module.requires_grad_(False)
+    try:
+        yield
+    finally:
+        module.requires_grad_(True)

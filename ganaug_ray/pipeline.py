@@ -1,0 +1,312 @@
+"""All stages, top to bottom: the table of contents. Each takes folders and gives a folder."""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ganaug_ray import runs
+from ganaug_ray.config import Job
+from ganaug_ray.console import Look, Terminal
+from ganaug_ray.errors import UserError
+from ganaug_ray.runs import Record, Run
+
+if TYPE_CHECKING:  # Ray and torch are imported by the stage that needs them: a finished run needs neither
+    from ganaug_ray.evaluate.compare import Outcome
+
+REAL = "real+classic"
+SYNTHETIC = "real+classic+synthetic"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One job in one experiment folder, told to one terminal. Every stage keeps what is done."""
+
+    job: Job
+    run: Run
+    terminal: Terminal
+
+    def all(self) -> None:
+        """Run every stage from raw images to a promoted model."""
+        self.prepare()
+        if self._has_synthetic_arm:
+            self.train_gan()
+            self.generate()
+        self.train()
+        self.compare()
+        self.report()
+        self.promote()
+
+    def prepare(self) -> None:
+        """Raw images -> dataset/."""
+
+        def work() -> Record:
+            from ganaug_ray.data.prepare import prepare
+
+            return prepare(self.job.data, self.run.dataset)
+
+        def outcome(record: Record) -> str:
+            rows = {split: sum(counts.values()) for split, counts in record["counts"].items()}
+            left_out = sum(record["rejected"].values())
+            parts = [f"{len(record['classes'])} classes: {rows['train']} train, {rows['val']} val, {rows['test']} test"]
+            parts += [f"{rows['unused']} unused"] if rows["unused"] else []
+            parts += [f"{left_out} rejected (see dataset/rejected.parquet)"] if left_out else []
+            return ", ".join(parts)
+
+        self._stage("prepare", runs.done(self.run.dataset, "dataset.json"), work, outcome)
+
+    def teach(self) -> None:
+        """dataset/ -> the first model of the real arm, whose features judge the generator."""
+        self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
+        teacher = self.run.model(REAL, 0)
+
+        def work() -> Record:
+            self._fit([(REAL, 0)], "teach")
+            return teacher.read_json("model.json")
+
+        def outcome(record: Record) -> str:
+            return f"validation accuracy {record['val_accuracy']:.3f} at step {record['best_step']}"
+
+        self._stage("teach", runs.done(teacher, "model.json"), work, outcome)
+
+    def train_gan(self) -> None:
+        """dataset/train -> gan/, with the teacher's features as the yardstick; teaches first."""
+        self.teach()
+        dataset = self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
+        teacher = self._need("teach", runs.done(self.run.model(REAL, 0), "model.json"))
+
+        def work() -> Record:
+            from ganaug_ray import checkpoints
+            from ganaug_ray.gan.train import train_gan
+            from ganaug_ray.gan.worker import Training
+
+            training = Training(
+                config=self.job.gan,
+                size=self.job.gan_size,
+                seed=self.job.seed,
+                dataset=str(self.run.dataset),
+                teacher=str(self.run.model(REAL, 0)),
+                out=str(self.run.gan),
+                inputs={"dataset": dataset["hash"], "teacher": teacher["hash"]},
+            )
+            notice = functools.partial(self.terminal.line, "train-gan", "note")
+            start = checkpoints.latest(self.run.gan / "checkpoints", training.fingerprint(), notice)
+            if start is not None:
+                notice(f"resuming at step {start.step}")
+            self._connect()
+            steps = self.job.gan.total_steps(sum(dataset["counts"]["train"].values()))
+            with self.terminal.watching("train-gan", lambda: self._gan_progress(steps)):
+                train_gan(training)
+            return self.run.gan.read_json("gan.json")
+
+        def outcome(record: Record) -> str:
+            kid = next((f", {name} {value:.4f}" for name, value in record["quality"].items()), "")
+            return f"{record['steps']} steps, {record['images_seen']} images seen{kid}"
+
+        self._stage("train-gan", runs.done(self.run.gan, "gan.json"), work, outcome)
+
+    def generate(self) -> None:
+        """gan/ -> synthetic/."""
+        dataset = self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
+        self._need("train-gan", runs.done(self.run.gan, "gan.json"))
+
+        def work() -> Record:
+            from ganaug_ray.augment import plan
+
+            self._connect()
+            from ganaug_ray.augment.generate import generate
+
+            counts = plan.pool(dataset["counts"]["train"], self.job.augment)
+            total, made = sum(counts.values()), [0]
+            look: Look = lambda: (made[0] / total, f"{made[0]} of {total} images")  # noqa: E731
+            with self.terminal.watching("generate", look):
+                progress = functools.partial(made.__setitem__, 0)
+                return generate(counts, self.job.seed, self.run.gan, self.run.synthetic, progress)
+
+        def outcome(record: Record) -> str:
+            return f"{record['images']} images of {len(record['counts'])} classes"
+
+        self._stage("generate", runs.done(self.run.synthetic, "synthetic.json"), work, outcome)
+
+    def train(self) -> None:
+        """dataset/ and synthetic/ -> models/<arm>/seed-<k>/ for every arm and seed."""
+        self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
+        if self._has_synthetic_arm:
+            self._need("generate", runs.done(self.run.synthetic, "synthetic.json"))
+        missing = [fit for fit in self._arms_and_seeds() if not runs.done(self.run.model(*fit), "model.json")]
+
+        def work() -> Record:
+            self._fit(missing, "train")
+            return {"trained": len(missing)}
+
+        def outcome(record: Record) -> str:
+            by_arm: dict[str, list[float]] = {}
+            for arm, seed in self._arms_and_seeds():
+                accuracy = self.run.model(arm, seed).read_json("model.json")["val_accuracy"]
+                by_arm.setdefault(arm, []).append(accuracy)
+            means = ", ".join(f"{arm} {sum(own) / len(own):.3f}" for arm, own in by_arm.items())
+            return f"{len(self._arms_and_seeds())} models; mean validation accuracy: {means}"
+
+        self._stage("train", None if missing else {}, work, outcome)
+
+    def compare(self) -> None:
+        """models/ -> verdict.json."""
+        inputs = {
+            f"{arm}/seed-{seed}": self._need("train", runs.done(self.run.model(arm, seed), "model.json"))["hash"]
+            for arm, seed in self._arms_and_seeds()
+        }
+        current = runs.fingerprint(inputs, self.job.compare.model_dump())
+
+        def work() -> Record:
+            from ganaug_ray.evaluate import compare
+
+            started = time.monotonic()
+            arms = {arm: self._outcomes(arm) for arm in self._arms()}
+            verdict = compare.verdict(arms, REAL, self.job.compare.metric)
+            record = {"hash": current, "inputs": inputs, **verdict}
+            return runs.commit(self.run.root, "verdict.json", "compare", started, record)
+
+        done = runs.done(self.run.root, "verdict.json")
+        kept = done if done and done["hash"] == current else None
+        self._stage("compare", kept, work, lambda record: record["sentence"])
+
+    def report(self) -> None:
+        """Everything so far -> report.html and report.json."""
+        verdict = self._need("compare", runs.done(self.run.root, "verdict.json"))
+
+        def work() -> Record:
+            from ganaug_ray.evaluate.report import report
+
+            return report(self.run, self.job)
+
+        done = runs.done(self.run.root, "report.json")
+        kept = done if done and done["inputs"] == {"verdict": verdict["hash"]} else None
+        self._stage("report", kept, work, lambda record: f"{self.run.root}/report.html")
+
+    def promote(self) -> None:
+        """The champion's model -> a version in registry/ and champion.json."""
+        verdict = self._need("compare", runs.done(self.run.root, "verdict.json"))
+        champion = verdict["champion"]
+        model = self.run.model(champion["arm"], champion["seed"])
+        lineage = {
+            "job": self.job.model_dump(exclude_none=True),
+            "arm": champion["arm"],
+            "seed": champion["seed"],
+            "reason": champion["reason"],
+            "verdict": verdict["verdict"],
+            "sentence": verdict["sentence"],
+            "figures": verdict["arms"][champion["arm"]]["seeds"][str(champion["seed"])],
+            "inputs": model.read_json("model.json")["inputs"],
+        }
+        done = runs.done(self.run.registry, "champion.json")
+        kept = done if done and done["lineage"] == lineage else None
+
+        def work() -> Record:
+            from ganaug_ray import registry
+
+            return registry.promote(self.run.registry, model, lineage)
+
+        def outcome(record: Record) -> str:
+            return f"version {record['version']} is champion: {record['lineage']['reason']}"
+
+        self._stage("promote", kept, work, outcome)
+
+    # What the stages share.
+
+    @property
+    def _has_synthetic_arm(self) -> bool:
+        return self.job.augment.ratio > 0
+
+    def _arms(self) -> list[str]:
+        return [REAL, SYNTHETIC] if self._has_synthetic_arm else [REAL]
+
+    def _arms_and_seeds(self) -> list[tuple[str, int]]:
+        return [(arm, seed) for arm in self._arms() for seed in range(self.job.compare.seeds)]
+
+    def _stage(
+        self, name: str, kept: Record | None, work: Callable[[], Record], outcome: Callable[[Record], str]
+    ) -> None:
+        """Do a stage unless it is done, and print its one line."""
+        if kept is not None:
+            self.terminal.line(name, "kept", outcome(kept))
+            return
+        started = time.monotonic()
+        try:
+            record = work()
+        except BaseException:
+            self.terminal.line(name, "failed", "", time.monotonic() - started)
+            raise
+        self.run.write_summary()
+        self.terminal.line(name, "done", outcome(record), time.monotonic() - started)
+
+    def _need(self, verb: str, record: Record | None) -> Record:
+        if record is None:
+            raise UserError(f"{self.run.root}: `ganaug {verb}` has not been done there yet; run it first")
+        return record
+
+    def _connect(self) -> None:
+        from ganaug_ray import cluster
+
+        cluster.connect(self.job)
+
+    def _fit(self, wanted: list[tuple[str, int]], stage: str) -> None:
+        """Train these arms and seeds."""
+        from ganaug_ray.classify.train import train
+        from ganaug_ray.classify.worker import Fit
+
+        self._connect()
+        facts = self.run.dataset.read_json("dataset.json")
+        inputs = {"dataset": facts["hash"]}
+        fits = []
+        for arm, seed in wanted:
+            batches, own = self._batches_of(arm, seed), dict(inputs)
+            if arm == SYNTHETIC:
+                own["synthetic"] = self.run.synthetic.read_json("synthetic.json")["hash"]
+            out = str(self.run.model(arm, seed))
+            fits.append(Fit(arm, seed, self.job.classifier, str(self.run.dataset), out, batches, own))
+        steps = self.job.classifier.total_steps(sum(facts["counts"]["train"].values()))
+        with self.terminal.watching(stage, lambda: self._fit_progress(wanted, steps)):
+            train(fits)
+
+    def _batches_of(self, arm: str, seed: int) -> Callable[..., Any]:
+        """What makes one arm differ from another: its batches, to be opened on a rank."""
+        from ganaug_ray.augment.mix import mixed_batches
+        from ganaug_ray.data.batches import real_batches
+
+        size = self.job.classifier.batch_size
+        if arm == REAL:
+            return functools.partial(real_batches, str(self.run.dataset), size, seed)
+        ratio = self.job.augment.ratio
+        return functools.partial(mixed_batches, str(self.run.dataset), str(self.run.synthetic), size, ratio, seed)
+
+    def _fit_progress(self, wanted: list[tuple[str, int]], steps: int) -> tuple[float, str]:
+        reached = []
+        for fit in wanted:
+            lines = runs.read_metrics(self.run.model(*fit))
+            reached.append(lines[-1]["step"] if lines else 0)
+        ready = sum(step >= steps for step in reached)
+        return sum(reached) / (steps * len(wanted)), f"{ready} of {len(wanted)} models trained"
+
+    def _gan_progress(self, steps: int) -> tuple[float, str]:
+        lines = [line for line in runs.read_metrics(self.run.gan) if "loss_g" in line]
+        if not lines:
+            return 0.0, "starting workers"
+        last = lines[-1]
+        return last[
+            "step"
+        ] / steps, f"step {last['step']} of {steps}, loss_g {last['loss_g']:.2f}, loss_d {last['loss_d']:.2f}"
+
+    def _outcomes(self, arm: str) -> list[Outcome]:
+        """Figures of an arm's models, seed by seed, from their predictions."""
+        from ganaug_ray.evaluate import metrics
+        from ganaug_ray.evaluate.compare import Outcome
+
+        outcomes = []
+        for seed in range(self.job.compare.seeds):
+            table = self.run.model(arm, seed).read_table("predictions.parquet")
+            val, test = (metrics.summary(*metrics.split_of(table, split)) for split in ("val", "test"))
+            outcomes.append(Outcome(seed, val, test))
+        return outcomes

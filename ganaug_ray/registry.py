@@ -1,0 +1,47 @@
+"""Immutable model versions and the one champion among them.
+
+registry/
+  versions/1/  model.json  model.safetensors  version.json (lineage and figures; written last)
+  champion.json  {version, model, ...}, replaced in one piece
+"""
+
+from typing import Any
+
+from ganaug_ray import runs
+from ganaug_ray.errors import UserError
+from ganaug_ray.storage import Folder
+
+FILES = ("model.safetensors", "model.json")
+
+
+def promote(registry: Folder, model: Folder, lineage: dict[str, Any]) -> dict[str, Any]:
+    """Copy a finished model to a new version and make it the champion. The same model is not copied twice.
+
+    Args:
+        registry: where versions are kept.
+        model: a finished model folder.
+        lineage: what the model came from and what was measured of it, kept beside it.
+
+    Returns:
+        The content of champion.json.
+    """
+    record = model.read_json("model.json")
+    champion = runs.done(registry, "champion.json")
+    if champion and champion["model"] == record["hash"] and champion["lineage"] == lineage:
+        return champion
+    number = max((int(name) for name in (registry / "versions").folders()), default=0) + 1
+    version = (registry / "versions" / str(number)).make()
+    for name in FILES:
+        version.write(name, model.read(name))
+    version.write_json("version.json", {"version": number, "model": record["hash"], "lineage": lineage})
+    champion = {"version": number, "model": record["hash"], "lineage": lineage}
+    registry.write_json("champion.json", champion)
+    return champion
+
+
+def champion_model(registry: Folder) -> Folder:
+    """Return the folder of the champion's version. Raises UserError where there is no champion yet."""
+    champion = runs.done(registry, "champion.json")
+    if champion is None:
+        raise UserError(f"{registry}: no model has been promoted yet")
+    return registry / "versions" / str(champion["version"])

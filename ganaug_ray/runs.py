@@ -1,0 +1,251 @@
+"""The experiment folder: what is done, from what it was made, and its running log of figures.
+
+A stage writes its data first and its marker ``<stage>.json`` last, in one atomic write. What has no marker is not
+done; what has one is never done twice.
+"""
+
+import fcntl
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ganaug_ray.config import Job
+from ganaug_ray.errors import UserError
+from ganaug_ray.jobfile import differences, dump
+from ganaug_ray.storage import Folder
+
+Record = dict[str, Any]
+
+# A setting in one of these sections shaped the folders named beside it: once they exist, it cannot change.
+SHAPED_BY = {
+    "data": ("dataset",),
+    "seed": ("dataset", "gan", "synthetic", "models"),
+    "gan": ("gan",),
+    "augment": ("synthetic",),
+    "classifier": ("models",),
+}
+# These say how the work is spread, not what comes out of it.
+FREE = {"gan.workers", "classifier.workers"}
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash JSON-like values to 16 hex digits.
+
+    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def content_hash(content: bytes) -> str:
+    """Hash bytes to 16 hex digits."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def done(folder: Folder, marker: str) -> Record | None:
+    """Return a finished stage's marker, or None where the stage is not done."""
+    try:
+        return folder.read_json(marker)
+    except FileNotFoundError:
+        return None
+
+
+def commit(folder: Folder, marker: str, stage: str, started: float, record: Mapping[str, Any]) -> Record:
+    """Write the marker that says a stage is done; ``started`` is the time.monotonic() at its beginning."""
+    whole = {
+        "stage": stage,
+        "status": "done",
+        "seconds": round(time.monotonic() - started, 2),
+        **record,
+        "versions": versions(),
+    }
+    folder.write_json(marker, whole)
+    return whole
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the figures."""
+    return {name: version(name) for name in ("ganaug-ray", "ray", "torch")}
+
+
+class Run:
+    """One experiment's folder and where each stage keeps its own."""
+
+    def __init__(self, root: Folder) -> None:
+        self.root = root
+        self.dataset = root / "dataset"
+        self.gan = root / "gan"
+        self.synthetic = root / "synthetic"
+        self.models = root / "models"
+        self.registry = root / "registry"
+
+    def model(self, arm: str, seed: int) -> Folder:
+        """The folder of one arm's model of one seed."""
+        return self.models / arm / f"seed-{seed}"
+
+    def claim(self, job: Job) -> None:
+        """Make this folder the job's own: write job.yaml, or check that what is here was made by the same job.
+
+        Raises:
+            UserError: the folder cannot be written, holds something else, or holds stages of a job whose settings
+                for them differ.
+        """
+        previous = self._previous_job()
+        if previous is not None:
+            self._refuse_conflicts(previous, job)
+        try:
+            self.root.make()
+            self.root.write("job.yaml", dump(job).encode())
+        except OSError as error:
+            raise UserError(f"{self.root}: the output folder cannot be written ({_reason(error)})") from None
+
+    def _previous_job(self) -> Record | None:
+        local = self.root.local
+        if local is not None and local.exists() and not local.is_dir():
+            raise UserError(f"{self.root}: is a file; --out names the folder of the experiment")
+        try:
+            if self.root.has("job.yaml"):
+                return yaml.safe_load(self.root.read("job.yaml"))
+            strangers = self.root.files() + self.root.folders()
+        except OSError as error:
+            raise UserError(f"{self.root}: the output folder cannot be read ({_reason(error)})") from None
+        if strangers:
+            raise UserError(
+                f"{self.root}: is not empty and holds no experiment (found {strangers[0]}); "
+                "give --out a new or empty folder"
+            )
+        return None
+
+    def _refuse_conflicts(self, previous: Record, job: Job) -> None:
+        new = job.model_dump(exclude_none=True)
+        lines = []
+        for key, (before, after) in differences(previous, new).items():
+            shaped = SHAPED_BY.get(key.split(".")[0], ())
+            made = [name for name in shaped if (self.root / name).folders() or (self.root / name).files()]
+            if made and key not in FREE:
+                lines.append(f"{key} is {before} there and {after} in this job ({made[0]} is made)")
+        if lines:
+            more = [f"... and {len(lines) - 3} more"] if len(lines) > 3 else []
+            raise UserError("\n".join([f"{self.root}: belongs to another job; give another --out", *lines[:3], *more]))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes of this machine out of a local experiment folder while the block runs.
+
+        Raises:
+            UserError: another process works in it.
+        """
+        if self.root.local is None:
+            yield
+            return
+        with (self.root.local / ".lock").open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.root}: another ganaug process is working in this folder") from None
+            yield
+
+    def log_file(self) -> Path:
+        """Where the chatter of Ray and torch goes: in the experiment folder, or beside it for an object store."""
+        if self.root.local is not None:
+            return self.root.local / "log.txt"
+        return Path(tempfile.gettempdir()) / f"ganaug-{self.root.name}.log"
+
+    def write_summary(self) -> None:
+        """Derive run.json from the markers: status, seconds and hashes of each stage."""
+        stages = {}
+        for name, folder, marker in self.markers():
+            if record := done(folder, marker):
+                kept = ("status", "seconds", "hash", "inputs", "versions")
+                stages[name] = {key: record[key] for key in kept if key in record}
+        self.root.write_json("run.json", {"stages": stages, "versions": versions()})
+
+    def markers(self) -> list[tuple[str, Folder, str]]:
+        """(name, folder, marker file) of every stage there may be, in order."""
+        models = [
+            (f"models/{arm}/{seed}", self.models / arm / seed, "model.json")
+            for arm in self.models.folders()
+            for seed in (self.models / arm).folders()
+        ]
+        return [
+            ("dataset", self.dataset, "dataset.json"),
+            ("gan", self.gan, "gan.json"),
+            ("synthetic", self.synthetic, "synthetic.json"),
+            *models,
+            ("verdict", self.root, "verdict.json"),
+            ("report", self.root, "report.json"),
+        ]
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one line a logged step, in order, each once, whatever was killed in between.
+
+    On a local disk each line is flushed as it comes. An object store has no append, so there the lines are written
+    in numbered parts, one at each ``flush``.
+    """
+
+    def __init__(self, folder: Folder, steps_done: int) -> None:
+        """Open for appending after ``steps_done`` steps; lines of later steps, from a killed attempt, are dropped."""
+        self._folder = folder
+        self._waiting: list[str] = []
+        kept = [line for line in read_metrics(folder) if line["step"] <= steps_done]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        if folder.local is not None:
+            folder.write("metrics.jsonl", text.encode())
+            return
+        for part in _metric_parts(folder):
+            folder.delete(part)
+        self._part = 0
+        self._waiting = [text] if text else []
+        self.flush()
+
+    def add(self, line: Record) -> None:
+        """Append a line; it has the key ``step``, the number of steps done."""
+        text = json.dumps({key: _plain(value) for key, value in line.items()}) + "\n"
+        if self._folder.local is None:
+            self._waiting.append(text)
+            return
+        with (self._folder.local / "metrics.jsonl").open("a") as stream:
+            stream.write(text)
+
+    def flush(self) -> None:
+        """Make everything added so far safe; called with each checkpoint and at the end."""
+        if self._waiting:
+            self._folder.write(f"metrics-{self._part:05d}.jsonl", "".join(self._waiting).encode())
+            self._waiting, self._part = [], self._part + 1
+
+
+def read_metrics(folder: Folder) -> list[Record]:
+    """Return the logged lines, in order; a last line cut off by a crash is passed over."""
+    lines: list[Record] = []
+    for part in _metric_parts(folder):
+        for text in folder.read(part).decode().splitlines():
+            with suppress(json.JSONDecodeError):
+                lines.append(json.loads(text))
+    return lines
+
+
+def _metric_parts(folder: Folder) -> list[str]:
+    return [name for name in folder.files(".jsonl") if name.startswith("metrics")]
+
+
+def _plain(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def default_out(job_path: Path, home: str | None) -> Path:
+    """Where a job's experiment goes when --out is not given."""
+    return Path(home or "runs") / job_path.stem

@@ -1,0 +1,134 @@
+"""Folders on any filesystem that pyarrow knows: local paths, s3://, gs://. Every file appears whole or not at all."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pyarrow import fs as pafs
+
+from ganaug_ray.errors import UserError
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One folder. ``folder / "name"`` is a folder below it; files are named relative to it.
+
+    Its ``str`` is a path or URI that ``Folder.at`` takes back: stages in other processes are handed that.
+    """
+
+    fs: pafs.FileSystem
+    path: str
+    scheme: str = ""
+
+    @classmethod
+    def at(cls, uri: str | Path) -> "Folder":
+        """Open a path (relative ones from the working directory) or a URI.
+
+        Raises:
+            UserError: the URI's scheme is unknown or its filesystem cannot be set up.
+        """
+        text = str(uri)
+        if "://" not in text:
+            return cls(pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+        try:
+            fs, path = pafs.FileSystem.from_uri(text)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise UserError(f"{text}: not a folder this machine can open ({error})") from error
+        if isinstance(fs, pafs.LocalFileSystem):
+            return cls(fs, path)
+        return cls(fs, path, text.split("://", 1)[0] + "://")
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(self.fs, f"{self.path}/{name}", self.scheme)
+
+    def __str__(self) -> str:
+        return self.scheme + self.path
+
+    @property
+    def name(self) -> str:
+        """The last part of the path."""
+        return self.path.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def local(self) -> Path | None:
+        """The local path, or None on an object store."""
+        return None if self.scheme else Path(self.path)
+
+    def make(self) -> "Folder":
+        """Create the folder where filesystems have such a thing."""
+        self.fs.create_dir(self.path, recursive=True)
+        return self
+
+    def files(self, suffix: str = "") -> list[str]:
+        """Names of the files right in this folder that end in suffix, sorted; empty if there is no such folder."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True)
+        infos = self.fs.get_file_info(selector)
+        names = (info.base_name for info in infos if info.type == pafs.FileType.File)
+        return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
+
+    def folders(self) -> list[str]:
+        """Names of the folders right in this folder, sorted."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True)
+        infos = self.fs.get_file_info(selector)
+        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+
+    def has(self, name: str) -> bool:
+        """Whether the file exists."""
+        return self.fs.get_file_info(f"{self.path}/{name}").type == pafs.FileType.File
+
+    def read(self, name: str) -> bytes:
+        """Return the bytes of a file. Raises FileNotFoundError."""
+        with self.fs.open_input_stream(f"{self.path}/{name}") as stream:
+            return stream.read()
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file in one piece: a reader, or a crash at any moment, sees the old file, the new one, or none."""
+        if self.local is None:  # an object store shows an object when it is complete
+            with self.fs.open_output_stream(f"{self.path}/{name}") as stream:
+                stream.write(content)
+            return
+        target = self.local / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside = target.with_name(f".{target.name}.{os.getpid()}")
+        with aside.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        aside.replace(target)
+
+    def delete(self, name: str) -> None:
+        """Delete a file; one that is not there is no error."""
+        if self.has(name):
+            self.fs.delete_file(f"{self.path}/{name}")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return a JSON file's object."""
+        return json.loads(self.read(name))
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write an object as indented JSON, in one piece; NaN and infinity become null, as JSON has none."""
+        self.write(name, (json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n").encode())
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """Return a Parquet file's table."""
+        return pq.read_table(pa.BufferReader(self.read(name)), columns=columns)
+
+    def write_table(self, name: str, table: pa.Table) -> None:
+        """Write a table as a Parquet file, in one piece."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.write(name, sink.getvalue().to_pybytes())
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value - value == 0 else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

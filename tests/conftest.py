@@ -1,0 +1,119 @@
+"""What several tests share: small jobs and small trained things, made once."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganaug_ray import randomness
+from ganaug_ray.config import Job
+from ganaug_ray.data.batches import real_batches
+from ganaug_ray.jobfile import load_job
+from ganaug_ray.parallel import Place
+from ganaug_ray.runs import Run
+from ganaug_ray.storage import Folder
+
+ROOT = Path(__file__).parent.parent
+DIGITS = ROOT / "jobs" / "digits.yaml"
+
+# Small enough for a unit test, and the same code as the real thing.
+TINY = [
+    "data.train_per_class=8",
+    "data.val_per_class=5",
+    "gan.steps=6",
+    "gan.workers=1",
+    "gan.batch_size=16",
+    "gan.filters=8",
+    "gan.latent=16",
+    "gan.log_every=2",
+    "gan.checkpoint_every=2",
+    "gan.snapshot_every=4",
+    "classifier.steps=8",
+    "classifier.batch_size=16",
+    "classifier.log_every=4",
+    "classifier.evaluate_every=4",
+    "compare.seeds=2",
+    "augment.per_class=10",
+]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """Results must not depend on how many cores the machine has."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_job() -> Job:
+    return load_job(DIGITS, TINY)
+
+
+@pytest.fixture(scope="session")
+def digits(tiny_job: Job, tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """A prepared data set: 80 train, 50 val, 898 test rows of 32 × 32 grey digits."""
+    from ganaug_ray.data.prepare import prepare
+
+    out = Folder.at(tmp_path_factory.mktemp("digits") / "dataset")
+    prepare(tiny_job.data, out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished experiment, its stages called in this process without Ray."""
+    from ganaug_ray import augment, registry, runs  # noqa: F401
+    from ganaug_ray.augment import generate, mix
+    from ganaug_ray.classify import worker as classify
+    from ganaug_ray.console import Terminal
+    from ganaug_ray.data import store
+    from ganaug_ray.gan import worker as gan
+    from ganaug_ray.gan.sample import Generator
+    from ganaug_ray.pipeline import REAL, SYNTHETIC, Pipeline
+
+    root = tmp_path_factory.mktemp("runs") / "tiny"
+    run = Run(Folder.at(root))
+    run.claim(tiny_job)
+    (root / "dataset").symlink_to(str(digits))
+
+    def fit(arm: str, seed: int, batches: Callable) -> None:
+        out = str(run.model(arm, seed).make())
+        inputs = {"dataset": digits.read_json("dataset.json")["hash"]}
+        classify.work(classify.Fit(arm, seed, tiny_job.classifier, str(digits), out, batches, inputs), Place())
+
+    for seed in range(2):
+        fit(REAL, seed, functools.partial(real_batches, str(digits), 16, seed))
+    teacher = run.model(REAL, 0)
+    gan.work(gan.Training(tiny_job.gan, 32, 0, str(digits), str(teacher), str(run.gan), {}), Place())
+    generator = Generator.load(run.gan)
+    run.synthetic.make()
+    parts = [
+        generate.make(generator, chunk, 0)
+        for chunk in generate.chunks(dict.fromkeys(generator.classes, 10), generator.classes)
+    ]
+    for shard, part in enumerate(parts):
+        run.synthetic.write_table(f"part-{shard:05d}.parquet", store.to_table(part, "synthetic"))
+    spec = {"hash": "made-in-process", "counts": dict.fromkeys(generator.classes, 10), "images": 100}
+    runs.commit(run.synthetic, "synthetic.json", "generate", 0.0, spec)
+    for seed in range(2):
+        fit(SYNTHETIC, seed, functools.partial(mix.mixed_batches, str(digits), str(run.synthetic), 16, 0.5, seed))
+    pipeline = Pipeline(tiny_job, run, Terminal())
+    pipeline.compare()
+    pipeline.report()
+    pipeline.promote()
+    return run
+
+
+@pytest.fixture
+def generator_of() -> Callable[..., torch.Generator]:
+    return randomness.generator
+
+
+def environment(**extra: str) -> dict[str, str]:
+    """The environment for a child process: no cluster of the caller's, fixed threads."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GANAUG_"))}
+    return {**kept, "OMP_NUM_THREADS": "1", **extra}

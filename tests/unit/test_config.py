@@ -1,0 +1,128 @@
+"""A job is one YAML; mistakes in it are named by file and key."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ganaug_ray.config import Job
+from ganaug_ray.errors import UserError
+from ganaug_ray.jobfile import dump, load_job
+from tests.conftest import DIGITS
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "job.yaml"
+    path.write_text(text)
+    return path
+
+
+MINIMAL = """
+data: {source: sklearn:digits}
+gan: {steps: 10, lr: 1e-4}
+classifier: {epochs: 3}
+"""
+
+
+def test_scientific_notation_is_a_number_in_yaml_and_on_the_command_line(tmp_path: Path) -> None:
+    assert load_job(write(tmp_path, MINIMAL)).gan.lr == 1e-4
+    assert load_job(DIGITS, ["gan.lr=3e-4"]).gan.lr == 3e-4
+
+
+def test_setting_epochs_clears_steps_and_the_reverse() -> None:
+    job = load_job(DIGITS, ["gan.epochs=200"])
+    assert (job.gan.epochs, job.gan.steps) == (200, None)
+    job = load_job(DIGITS, ["gan.epochs=200", "gan.steps=7"])
+    assert (job.gan.epochs, job.gan.steps) == (None, 7)
+
+
+def test_epochs_become_steps_by_the_number_of_rows() -> None:
+    job = load_job(DIGITS, ["gan.epochs=200"])
+    assert job.gan.total_steps(rows=200) == 625
+
+
+def test_a_dumped_job_loads_to_the_same_job(tmp_path: Path) -> None:
+    job = load_job(DIGITS, ["gan.lr=1e-5", "data.channels=1"])
+    assert load_job(write(tmp_path, dump(job))) == job
+
+
+def test_environment_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PICTURES", "/somewhere")
+    text = MINIMAL.replace("sklearn:digits", "'${PICTURES}/cats'")
+    assert load_job(write(tmp_path, text)).data.source == "/somewhere/cats"
+    monkeypatch.delenv("PICTURES")
+    with pytest.raises(UserError, match="PICTURES"):
+        load_job(write(tmp_path, text))
+
+
+def test_a_relative_source_is_relative_to_the_job_file(tmp_path: Path) -> None:
+    text = MINIMAL.replace("sklearn:digits", "../pictures")
+    assert Path(load_job(write(tmp_path, text)).data.source) == tmp_path / "../pictures"
+
+
+def test_validation_is_scarce_where_training_is() -> None:
+    assert load_job(DIGITS, ["data.train_per_class=100", "data.val_per_class=null"]).data.val_cap == 25
+    assert load_job(DIGITS, ["data.train_per_class=null", "data.val_per_class=null"]).data.val_cap is None
+
+
+@pytest.mark.parametrize("path", sorted(DIGITS.parent.glob("*.yaml")), ids=lambda path: path.name)
+def test_every_job_that_is_shipped_says_what_it_is_for(path: Path) -> None:
+    assert len(yaml.safe_load(path.read_text())["about"].split()) > 5
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("gan.lr=fast", ["gan.lr", "'fast'", "number"]),
+        ("gan.stepz=3", ["gan.stepz", "unknown key", "steps"]),
+        ("data.image_size=32.5", ["data.image_size", "32.5", "whole number"]),
+        ("seed=true", ["seed", "True", "whole number"]),
+        ("gan=3", ["gan", "section"]),
+        ("seed.deep=3", ["seed", "not a section"]),
+        ("gan.workers=3", ["gan", "64", "3", "divisible"]),
+        ("classifier.workers=7", ["classifier", "64", "7", "divisible"]),
+        ("gan.image_size=64", ["gan.image_size 64", "data.image_size 32"]),
+        ("gan.image_size=48", ["gan.image_size", "48", "32 or 64"]),
+        ("data.split.val=0.6", ["data.split", "0.6"]),
+        ("compare.metric=auc", ["compare.metric", "'auc'", "accuracy"]),
+        ("nonsense", ["nonsense", "key=value"]),
+        ("data.source=", ["data.source", "nothing", "text"]),
+        ("gan.lr=[", ["gan.lr", "YAML"]),
+    ],
+)
+def test_a_wrong_setting_names_the_key_what_was_found_and_what_is_expected(override: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        load_job(DIGITS, [override])
+    message = str(caught.value)
+    assert all(word in message for word in words), message
+    assert len(message.splitlines()) <= 6
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("data: [", ["line 1", "YAML"]),
+        ("just text", ["'just text'", "mapping"]),
+        (MINIMAL + "gan: {steps: 3}\n", ["'gan'", "twice"]),
+        (MINIMAL.replace("steps: 10", "steps: 10, epochs: 3"), ["exactly one of steps and epochs"]),
+        (MINIMAL.replace("steps: 10, ", ""), ["exactly one of steps and epochs"]),
+        ("data: {source: sklearn:digits}\n", ["gan", "classifier", "missing"]),
+    ],
+)
+def test_a_wrong_file_names_the_file(tmp_path: Path, text: str, words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        load_job(write(tmp_path, text))
+    assert all(word in str(caught.value) for word in ["job.yaml", *words]), str(caught.value)
+
+
+def test_many_mistakes_still_fit_on_six_lines(tmp_path: Path) -> None:
+    text = MINIMAL + "".join(f"wrong{i}: 1\n" for i in range(20))
+    with pytest.raises(UserError) as caught:
+        load_job(write(tmp_path, text))
+    assert len(str(caught.value).splitlines()) == 6
+
+
+def test_a_job_cannot_change_after_loading() -> None:
+    job: Job = load_job(DIGITS)
+    with pytest.raises(ValueError, match="frozen"):
+        job.gan.lr = 1.0  # type: ignore[misc]

@@ -1,0 +1,191 @@
+"""From raw images to a split store: what is kept, what is rejected, and who goes where."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganaug_ray.config import DataConfig, SplitConfig
+from ganaug_ray.data import images, split, store
+from ganaug_ray.data.prepare import prepare, survey
+from ganaug_ray.errors import UserError
+from ganaug_ray.storage import Folder
+
+
+def picture(seed: int, size: tuple[int, int] = (48, 40), mode: str = "RGB") -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.fixture
+def cats_and_dogs(tmp_path: Path) -> Path:
+    """Ten pictures a class, in folders."""
+    root = tmp_path / "pictures"
+    for number, name in enumerate(("cat", "dog")):
+        (root / name).mkdir(parents=True)
+        for index in range(10):
+            picture(100 * number + index).save(root / name / f"{index}.png")
+    return root
+
+
+def test_class_folders_become_a_store_with_every_image_in_one_split(cats_and_dogs: Path, tmp_path: Path) -> None:
+    out = Folder.at(tmp_path / "dataset")
+    record = prepare(DataConfig(source=str(cats_and_dogs), split=SplitConfig(val=0.2, test=0.3)), out)
+    assert record["classes"] == ["cat", "dog"]
+    assert {name: sum(own.values()) for name, own in record["counts"].items()} == {
+        "train": 10, "val": 4, "test": 6, "unused": 0,
+    }  # fmt: skip
+    ids = [id_ for name in ("train", "val", "test") for id_ in store.read(out / name).ids]
+    assert len(ids) == len(set(ids)) == 20
+    table = out.read_table("split.parquet")
+    assert set(table.column("id").to_pylist()) == set(ids)
+    assert store.read(out / "train").images.shape == (10, 32, 32, 3)
+
+
+def test_the_same_input_gives_the_same_bytes(cats_and_dogs: Path, tmp_path: Path) -> None:
+    config = DataConfig(source=str(cats_and_dogs))
+    one, two = Folder.at(tmp_path / "one"), Folder.at(tmp_path / "two")
+    assert prepare(config, one)["hash"] == prepare(config, two)["hash"]
+    for part in ("train", "val", "test"):
+        assert (one / part).read("part-00000.parquet") == (two / part).read("part-00000.parquet")
+
+
+def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs: Path, tmp_path: Path) -> None:
+    clean = {candidate.id for candidate in survey(DataConfig(source=str(cats_and_dogs))).candidates}
+    whole = io.BytesIO()
+    picture(999).save(whole, "JPEG")
+    (cats_and_dogs / "cat" / "empty.jpg").write_bytes(b"")
+    (cats_and_dogs / "cat" / "page.jpg").write_text("<html>not found</html>")
+    (cats_and_dogs / "cat" / "cut.jpg").write_bytes(whole.getvalue()[:-400])
+    (cats_and_dogs / "cat" / "copy.png").write_bytes((cats_and_dogs / "cat" / "0.png").read_bytes())
+    (cats_and_dogs / "stray.png").write_bytes((cats_and_dogs / "cat" / "1.png").read_bytes())
+    (cats_and_dogs / "cat" / ".DS_Store").write_bytes(b"junk")
+    out = Folder.at(tmp_path / "dataset")
+    prepare(DataConfig(source=str(cats_and_dogs)), out)
+    rejected = out.read_table("rejected.parquet").to_pylist()
+    assert {row["path"]: row["reason"] for row in rejected} == {
+        "cat/empty.jpg": "empty",
+        "cat/page.jpg": "not an image",
+        "cat/cut.jpg": "truncated or damaged",
+        "cat/copy.png": "duplicate",
+        "stray.png": "no class",
+    }
+    assert {candidate.id for candidate in survey(DataConfig(source=str(cats_and_dogs))).candidates} == clean
+
+
+def test_one_picture_under_two_labels_is_used_under_neither(cats_and_dogs: Path) -> None:
+    (cats_and_dogs / "dog" / "really-a-cat.png").write_bytes((cats_and_dogs / "cat" / "3.png").read_bytes())
+    found = survey(DataConfig(source=str(cats_and_dogs)))
+    assert [reject.reason for reject in found.rejects] == ["label conflict", "label conflict"]
+    assert sum(found.counts()["train"].values()) + sum(found.counts()["val"].values()) <= 19
+    assert not any(c.raw_path in ("cat/3.png", "dog/really-a-cat.png") for c in found.candidates)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "CMYK", "1", "LA"])
+def test_every_mode_turns_into_grey_or_colour(mode: str) -> None:
+    sink = io.BytesIO()
+    picture(1, mode=mode if mode != "LA" else "L").convert(mode).save(sink, "TIFF")
+    assert images.decode(sink.getvalue()).mode == ("L" if mode in ("L", "1", "LA") else "RGB")
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+    sink = io.BytesIO()
+    Image.fromarray(np.array([[0, 32896], [65535, 257]], np.uint16)).save(sink, "PNG")
+    assert np.asarray(images.decode(sink.getvalue())).tolist() == [[0, 128], [255, 1]]
+
+
+def test_transparent_pixels_are_white_and_exif_rotation_is_applied() -> None:
+    sink = io.BytesIO()
+    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(sink, "PNG")
+    assert np.asarray(images.decode(sink.getvalue())).min() == 255
+    turned, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    Image.new("RGB", (20, 10)).save(turned, "JPEG", exif=exif)
+    assert images.decode(turned.getvalue()).size == (10, 20)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = io.BytesIO()
+    Image.new("L", (500, 500)).save(sink, "PNG")
+    monkeypatch.setattr(images, "MOST_PIXELS", 100_000)
+    with pytest.raises(images.Unreadable, match="too large"):
+        images.decode(sink.getvalue())
+
+
+def test_crop_pad_and_stretch() -> None:
+    wide = Image.new("RGB", (200, 100), "white")
+    assert np.asarray(images.square(wide, 50, "crop")).min() > 250
+    padded = np.asarray(images.square(wide, 50, "pad"))
+    assert padded[0].max() < 5
+    assert padded[25].min() > 250
+    assert images.square(wide, 50, "stretch").size == (50, 50)
+
+
+def test_pixels_survive_the_way_into_the_network_and_back() -> None:
+    import torch
+
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
+    assert torch.equal(images.from_network(images.to_network(pixels)), pixels)
+
+
+def names(n: int, prefix: str = "") -> list[str]:
+    return [f"{prefix}{i:04d}" for i in range(n)]
+
+
+def test_quotas_are_exact_and_no_class_misses_a_split() -> None:
+    ids = {"many": names(1000, "m"), "few": names(6, "f")}
+    dealt = split.assign(ids, SplitConfig(val=0.1, test=0.2), None, None)
+    counts = {part: sum(dealt[id_] == part for id_ in ids["many"]) for part in ("train", "val", "test")}
+    assert counts == {"train": 700, "val": 100, "test": 200}
+    assert {part: sum(dealt[id_] == part for id_ in ids["few"]) for part in ("train", "val", "test")} == {
+        "train": 2, "val": 2, "test": 2,
+    }  # fmt: skip
+
+
+def test_scarcity_leaves_the_test_split_alone_and_is_nested() -> None:
+    ids = {"a": names(500, "a"), "b": names(500, "b")}
+    config = SplitConfig(val=0.1, test=0.2)
+    full, scarce, scarcer = (split.assign(ids, config, cap, cap and 5) for cap in (None, 100, 20))
+
+    def part(dealt: dict[str, str], name: str) -> set[str]:
+        return {id_ for id_, where in dealt.items() if where == name}
+
+    assert part(full, "test") == part(scarce, "test") == part(scarcer, "test")
+    assert len(part(scarcer, "train")) == 40
+    assert part(scarcer, "train") < part(scarce, "train") < part(full, "train")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "no such folder"),
+        ({"cat/page.jpg": 0}, "no readable image"),
+        ({f"cat/{i}.png": i + 1 for i in range(9)}, "single class 'cat'"),
+        ({f"{c}/{i}.png": 50 * n + i + 1 for n, c in enumerate("ab") for i in range(9 - 6 * n)}, "'b' has 3"),
+    ],
+)
+def test_a_source_that_cannot_serve_says_why(tmp_path: Path, files: dict[str, int], words: str) -> None:
+    for name, seed in files.items():
+        path = tmp_path / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(seed).save(path) if seed else path.write_text("<html>")
+    with pytest.raises(UserError, match=words):
+        prepare(DataConfig(source=str(tmp_path / "source")), Folder.at(tmp_path / "out"))
+    assert not (tmp_path / "out").exists(), "nothing is half-written"
+
+
+def test_a_store_keeps_shape_pixels_and_every_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "ROWS_PER_SHARD", 3)
+    rng = np.random.default_rng(0)
+    rows = store.Images(
+        rng.integers(0, 256, (7, 5, 4, 3), np.uint8), np.arange(7), names(7), names(7, "p"), names(7, "v")
+    )
+    folder = Folder.at(tmp_path)
+    store.write(folder, rows, "real")
+    assert folder.files(".parquet") == [f"part-0000{i}.parquet" for i in range(3)]
+    back = store.read(folder)
+    assert np.array_equal(back.images, rows.images)
+    assert back.labels.tolist() == list(range(7))
+    assert (back.ids, back.paths, back.provenance) == (rows.ids, rows.paths, rows.provenance)
