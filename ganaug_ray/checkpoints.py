@@ -55,13 +55,19 @@ def unpack(tensors: Tensors, parts: Mapping[str, Stateful]) -> None:
     for name, part in parts.items():
         own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
         if isinstance(part, Optimizer):
+            weights = [weight for group in part.param_groups for weight in group["params"]]
             state: dict[int, Tensors] = {}
             for key, value in own.items():
                 index, field = key.split(".", 1)
-                state.setdefault(int(index), {})[field] = value
+                state.setdefault(int(index), {})[field] = _laid_out_like(weights[int(index)], value)
             part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
         else:
             part.load_state_dict(own)
+
+
+def _laid_out_like(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """Give an optimizer's tensor the memory layout of its weight: fused steps read both as flat memory."""
+    return torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
 
 
 def save(folder: Folder, checkpoint: Checkpoint, inputs: str) -> None:

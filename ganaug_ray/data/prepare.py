@@ -120,7 +120,10 @@ def _deal(config: DataConfig, candidates: list[_Candidate], rejects: list[Reject
     by_class: dict[str, list[str]] = defaultdict(list)
     for candidate in candidates:
         by_class[candidate.label].append(candidate.id)
-    splits = split.assign(by_class, config.split, config.train_per_class, config.val_cap)
+    try:
+        splits = split.assign(by_class, config.split, config.train_per_class, config.val_cap)
+    except UserError as error:
+        raise UserError(f"data.source {config.source}: {error}") from None
     channels = config.channels or max(candidate.pixels.shape[2] for candidate in candidates)
     return Survey(classes, channels, candidates, rejects, splits)
 

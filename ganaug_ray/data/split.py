@@ -34,7 +34,7 @@ def assign(
         name, n = min(poor.items(), key=lambda item: item[1])
         others = f" (and {len(poor) - 1} more classes)" if len(poor) > 1 else ""
         raise UserError(
-            f"data.source: class {name!r} has {n} usable image{'s' * (n != 1)}{others}; train, val and test need "
+            f"class {name!r} has {n} usable image{'s' * (n != 1)}{others}; train, val and test need "
             f"{MIN_ROWS} each, so at least {3 * MIN_ROWS} a class"
         )
     for own in ids.values():

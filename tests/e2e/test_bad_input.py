@@ -1,0 +1,115 @@
+"""A user's mistake ends with exit code 2 and a few lines that say what to do, and nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import DIGITS, environment
+
+
+def ganaug(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "ganaug_ray", *arguments], env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def refused(result: subprocess.CompletedProcess[str], *words: str) -> None:
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    assert 1 <= len(result.stderr.strip().splitlines()) <= 6, result.stderr
+    for word in words:
+        assert word in result.stderr, result.stderr
+
+
+def images(root: Path, counts: dict[str, int]) -> Path:
+    rng = np.random.default_rng(0)
+    root.mkdir(exist_ok=True)
+    for name, n in counts.items():
+        (root / name).mkdir()
+        for i in range(n):
+            Image.fromarray(rng.integers(0, 256, (20, 20), np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+def test_a_missing_job_file(tmp_path: Path) -> None:
+    refused(ganaug("run", str(tmp_path / "none.yaml")), "none.yaml", "no such job file")
+
+
+def test_malformed_yaml(tmp_path: Path) -> None:
+    job = tmp_path / "job.yaml"
+    job.write_text("data:\n  source: [unclosed\n")
+    refused(ganaug("run", str(job)), "job.yaml", "not valid YAML", "line 3")
+
+
+def test_unknown_keys_and_wrong_types(tmp_path: Path) -> None:
+    text = DIGITS.read_text().replace("seed: 0", "sead: 0").replace("steps: 600", "steps: many")
+    job = tmp_path / "job.yaml"
+    job.write_text(text)
+    out = tmp_path / "out"
+    refused(
+        ganaug("run", str(job), "--out", str(out)), "job.yaml: sead", "did you mean seed?", "classifier.steps", "'many'"
+    )
+    refused(ganaug("run", str(DIGITS), "--out", str(out), "--set", "gan.lr=fast"), "--set gan.lr", "'fast'")
+    refused(ganaug("run", str(DIGITS), "--out", str(out), "--set", "gan.workers=3"), "batch_size 64", "workers 3")
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        (None, ["there is no such folder"]),
+        ({}, ["is empty"]),
+        ({"cat": 9}, ["single class 'cat'"]),
+        ({"cat": 9, "dog": 4}, ["class 'dog' has 4 usable images", "at least 6"]),
+    ],
+)
+def test_a_source_that_cannot_serve(tmp_path: Path, counts: dict[str, int] | None, words: list[str]) -> None:
+    source = tmp_path / "pictures"
+    if counts is not None:
+        images(source, counts)
+    out = tmp_path / "out"
+    refused(ganaug("run", str(DIGITS), "--out", str(out), "--set", f"data.source={source}"), str(source), *words)
+    assert not (out / "dataset").exists()
+
+
+def test_no_readable_image(tmp_path: Path) -> None:
+    source = images(tmp_path / "pictures", {"cat": 0, "dog": 0})
+    (source / "cat" / "a.jpg").write_text("<html>")
+    (source / "dog" / "b.jpg").write_bytes(b"")
+    result = ganaug("run", str(DIGITS), "--out", str(tmp_path / "out"), "--set", f"data.source={source}")
+    refused(result, str(source), "no readable image", "not an image", "empty")
+
+
+def test_an_output_folder_that_cannot_be_written_or_is_something_else(tmp_path: Path) -> None:
+    refused(ganaug("run", str(DIGITS), "--out", "/proc/ganaug/run"), "/proc/ganaug/run", "cannot be written")
+    (tmp_path / "file").write_text("x")
+    refused(ganaug("run", str(DIGITS), "--out", str(tmp_path / "file")), "is a file")
+    if os.getuid() != 0:  # root may write anywhere
+        (tmp_path / "locked").mkdir(mode=0o500)
+        refused(ganaug("run", str(DIGITS), "--out", str(tmp_path / "locked" / "run")), "cannot be written")
+
+
+@pytest.mark.parametrize(("verb", "needed"), [("train", "prepare"), ("generate", "prepare"), ("promote", "compare")])
+def test_a_verb_out_of_turn_names_the_one_that_is_missing(tmp_path: Path, verb: str, needed: str) -> None:
+    refused(ganaug(verb, str(DIGITS), "--out", str(tmp_path / "out")), f"`ganaug {needed}` has not been done")
+
+
+def test_unknown_verbs_and_options(tmp_path: Path) -> None:
+    assert ganaug("trian", str(DIGITS)).returncode == 2
+    assert ganaug("run", str(DIGITS), "--ouch").returncode == 2
+
+
+def test_a_dry_run_prints_everything_and_writes_nothing(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    result = ganaug("run", str(DIGITS), "--out", str(out), "--dry-run", "--set", "gan.epochs=100")
+    assert result.returncode == 0
+    for words in ("lr: 0.0002", "10: 0, 1, 2", "200 train", "313 steps", "20032 images seen", "32 synthetic"):
+        assert words in result.stdout, result.stdout
+    assert not out.exists()

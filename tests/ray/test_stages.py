@@ -1,0 +1,100 @@
+"""The stages that run on a cluster give what they give without one."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganaug_ray import ranks, runs
+from ganaug_ray.augment.generate import generate
+from ganaug_ray.classify.train import train
+from ganaug_ray.classify.worker import Fit
+from ganaug_ray.config import Job
+from ganaug_ray.data import store
+from ganaug_ray.data.batches import real_batches
+from ganaug_ray.errors import StageFailed
+from ganaug_ray.gan.sample import Generator
+from ganaug_ray.guard import Diverged
+from ganaug_ray.parallel import Place
+from ganaug_ray.runs import Run
+from ganaug_ray.storage import Folder
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experiment: Run, tmp_path: Path) -> None:
+    gan = Folder.at(tmp_path / "gan")
+    for name in ("gan.json", "gan.safetensors"):
+        gan.write(name, experiment.gan.read(name))
+    counts = {"0": 300, "7": 20, "9": 256}
+    one, three = Folder.at(tmp_path / "one"), Folder.at(tmp_path / "three")
+    made: list[int] = []
+    assert generate(counts, 5, gan, one, made.append, actors=1)["images"] == 576
+    generate(counts, 5, gan, three, actors=3)
+    assert made[-1] == 576
+    assert one.files(".parquet") == three.files(".parquet") == [f"part-0000{i}.parquet" for i in range(4)]
+    assert all(one.read(name) == three.read(name) for name in one.files(".parquet"))
+
+    rows = store.read(one)
+    assert [rows.labels.tolist().count(label) for label in (0, 7, 9)] == [300, 20, 256]
+    spec = Generator.load(gan)
+    assert rows.provenance[300] == f"gan:{spec.spec['hash']}/class:7/seed:5/index:0"
+    again = spec.generate("0", 300, seed=5)
+    assert (rows.images[:300] == again).all(), "a row can be made again from what it names"
+    assert set(one.read_table("part-00000.parquet").column("source").to_pylist()) == {"synthetic"}
+
+
+def fit(job: Job, dataset: Folder, out: Path, **changes: Any) -> Fit:
+    config = job.classifier.model_copy(update=changes)
+    batches = functools.partial(real_batches, str(dataset), config.batch_size, 0)
+    return Fit("real+classic", 0, config, str(dataset), str(out), batches, {})
+
+
+def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
+    tiny_job: Job, digits: Folder, tmp_path: Path
+) -> None:
+    train([fit(tiny_job, digits, tmp_path / "one"), fit(tiny_job, digits, tmp_path / "two", workers=2)])
+    for name in ("one", "two"):
+        folder = Folder.at(tmp_path / name)
+        assert folder.files() == ["metrics.jsonl", "model.json", "model.safetensors", "predictions.parquet"]
+        assert [row["step"] for row in runs.read_metrics(folder)] == [4, 8]
+        assert not [path for path in (tmp_path / name).iterdir() if path.name.startswith(".ray-train")]
+
+
+def test_a_diverged_fit_is_named_with_what_to_try_and_the_others_are_finished(
+    tiny_job: Job, digits: Folder, tmp_path: Path
+) -> None:
+    fits = [fit(tiny_job, digits, tmp_path / "bad", lr=1e30), fit(tiny_job, digits, tmp_path / "good")]
+    with pytest.raises(StageFailed, match=r"real\+classic, seed 0.*not finite.*lower classifier.lr"):
+        train(fits)
+    assert runs.done(Folder.at(tmp_path / "good"), "model.json")
+    assert not runs.done(Folder.at(tmp_path / "bad"), "model.json")
+
+
+def test_divergence_on_ranks_is_told_once_and_not_tried_again(tmp_path: Path) -> None:
+    def diverge(task: str, place: Place) -> None:
+        with Path(task).open("a") as stream:
+            stream.write(f"{place.rank}/{place.world}\n")
+        raise Diverged(7)
+
+    with pytest.raises(Diverged) as caught:
+        ranks.run(diverge, str(tmp_path / "calls"), 2, Folder.at(tmp_path / "out"))
+    assert caught.value.step == 7
+    assert sorted((tmp_path / "calls").read_text().split()) == ["0/2", "1/2"]
+
+
+def test_a_rank_that_is_killed_is_started_again(tmp_path: Path) -> None:
+    def die_once(task: str, place: Place) -> None:
+        scar = Path(task)
+        if place.rank == 1 and not scar.exists():
+            scar.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        Path(f"{task}-{place.rank}").write_text("finished")
+
+    ranks.run(die_once, str(tmp_path / "scar"), 2, Folder.at(tmp_path / "out"))
+    assert [(tmp_path / f"scar-{rank}").read_text() for rank in range(2)] == ["finished"] * 2

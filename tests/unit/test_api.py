@@ -1,0 +1,67 @@
+"""How a model gets into other software: the public doctests, and every other doctest of the package."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import ganaug_ray
+from ganaug_ray.errors import UserError
+from ganaug_ray.runs import Run
+from tests.conftest import environment
+
+MODULES = [name for _, name, _ in pkgutil.walk_packages(ganaug_ray.__path__, "ganaug_ray.") if "__main__" not in name]
+
+
+@pytest.mark.parametrize("name", ["ganaug_ray", *MODULES])
+def test_doctests(name: str, experiment: Run) -> None:
+    given = {"EXPERIMENT": str(experiment.root), "some_image": np.zeros((20, 30, 3), np.uint8)}
+    assert doctest.testmod(importlib.import_module(name), extraglobs=given).failed == 0
+
+
+def test_loading_needs_no_ray_and_the_command_line_nothing_heavy(experiment: Run) -> None:
+    code = f"import sys, ganaug_ray; ganaug_ray.load({str(experiment.root)!r}); assert 'ray' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment())
+    code = """
+import sys
+from ganaug_ray import cli
+heavy = {"torch", "ray", "numpy", "pydantic", "pyarrow", "matplotlib", "sklearn"} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment())
+
+
+def test_every_kind_of_folder_loads(experiment: Run) -> None:
+    champion = experiment.root.read_json("verdict.json")["champion"]
+    model = experiment.model(champion["arm"], champion["seed"])
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
+    answers = [
+        ganaug_ray.load(str(path)).predict(list(pixels)) for path in (experiment.root, experiment.registry, model)
+    ]
+    assert answers[0] == answers[1] == answers[2]
+    with pytest.raises(UserError, match="no experiment"):
+        ganaug_ray.load(str(experiment.root / "dataset"))
+    with pytest.raises(UserError, match="no class 'cat'"):
+        ganaug_ray.load(str(experiment.gan)).generate("cat", 1)
+
+
+def test_promoting_keeps_versions_and_never_changes_one(experiment: Run, tmp_path) -> None:
+    from ganaug_ray import registry
+    from ganaug_ray.storage import Folder
+
+    own = Folder.at(tmp_path)
+    one, two = experiment.model("real+classic", 0), experiment.model("real+classic", 1)
+    assert registry.promote(own, one, {"arm": "a"})["version"] == 1
+    first = (own / "versions" / "1").read("model.safetensors")
+    assert registry.promote(own, one, {"arm": "a"})["version"] == 1, "the same model is no new version"
+    assert registry.promote(own, two, {"arm": "a"})["version"] == 2
+    assert (own / "versions" / "1").read("model.safetensors") == first
+    assert str(registry.champion_model(own)).endswith("versions/2")
+    with pytest.raises(UserError, match="no model has been promoted"):
+        registry.champion_model(Folder.at(tmp_path / "empty"))

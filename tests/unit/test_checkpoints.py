@@ -1,0 +1,158 @@
+"""Checkpoints and the experiment folder survive what happens to files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganaug_ray import checkpoints, runs
+from ganaug_ray.checkpoints import Checkpoint
+from ganaug_ray.errors import UserError
+from ganaug_ray.jobfile import load_job
+from ganaug_ray.runs import MetricsLog, Run
+from ganaug_ray.storage import Folder
+from tests.conftest import DIGITS
+
+
+def saved(folder: Folder, steps: list[int], inputs: str = "same") -> None:
+    for step in steps:
+        checkpoints.save(folder, Checkpoint(step, {"weight": torch.full((3,), float(step))}), inputs)
+
+
+def test_networks_and_optimizers_come_back_bit_for_bit(tmp_path: Path) -> None:
+    def make() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+        network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
+        network.to(memory_format=torch.channels_last)
+        return network, torch.optim.Adam(network.parameters(), fused=True)
+
+    def step(network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        optimizer.zero_grad()
+        network(torch.arange(150.0).reshape(2, 3, 5, 5).sin()).square().sum().backward()
+        optimizer.step()
+
+    one, two = make(), make()
+    step(*one)
+    step(*one)
+    folder = Folder.at(tmp_path)
+    checkpoints.save(folder, Checkpoint(1, checkpoints.pack({"net": one[0], "opt": one[1]})), "same")
+    found = checkpoints.latest(folder, "same", print)
+    assert found is not None
+    checkpoints.unpack(found.tensors, {"net": two[0], "opt": two[1]})
+    step(*one)
+    step(*two)
+    for a, b in zip(one[0].state_dict().values(), two[0].state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_last_two_are_kept(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    saved(folder, [10, 20, 30])
+    assert folder.files() == [f"step-{step:08d}.{kind}" for step in (20, 30) for kind in ("json", "safetensors")]
+
+
+@pytest.mark.parametrize("damage", ["truncate", "garbage", "delete", "json", "uncommitted"])
+def test_a_damaged_newest_one_falls_back_to_the_one_before_and_says_so(tmp_path: Path, damage: str) -> None:
+    folder = Folder.at(tmp_path)
+    saved(folder, [10, 20])
+    tensors, record = tmp_path / "step-00000020.safetensors", tmp_path / "step-00000020.json"
+    if damage == "truncate":
+        tensors.write_bytes(tensors.read_bytes()[:-5])
+    elif damage == "garbage":
+        tensors.write_bytes(b"x" * len(tensors.read_bytes()))
+    elif damage == "delete":
+        tensors.unlink()
+    elif damage == "json":
+        record.write_text(record.read_text()[:10])
+    else:
+        record.unlink()
+    notices: list[str] = []
+    found = checkpoints.latest(folder, "same", notices.append)
+    assert found is not None
+    assert found.step == 10
+    assert [("step-00000020" in notice) for notice in notices] == ([] if damage == "uncommitted" else [True])
+
+
+def test_a_checkpoint_of_other_inputs_is_not_used(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    saved(folder, [10])
+    notices: list[str] = []
+    assert checkpoints.latest(folder, "other", notices.append) is None
+    assert "other data or settings" in notices[0]
+    assert checkpoints.latest(Folder.at(tmp_path / "none"), "same", notices.append) is None
+
+
+def test_a_resumed_log_holds_every_step_once_and_in_order(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    log = MetricsLog(folder, 0)
+    for step in (1, 2, 3, 4):
+        log.add({"step": step, "loss": 1 / step})
+    with (tmp_path / "metrics.jsonl").open("a") as stream:
+        stream.write('{"step": 5, "lo')  # cut off by a kill
+    again = MetricsLog(folder, 2)
+    for step in (3, 4, 5):
+        again.add({"step": step})
+    assert [row["step"] for row in runs.read_metrics(folder)] == [1, 2, 3, 4, 5]
+
+
+def test_on_an_object_store_the_log_is_written_in_parts(tmp_path: Path) -> None:
+    folder = Folder(Folder.at(tmp_path).fs, str(tmp_path), "s3://")  # as one without append
+    log = MetricsLog(folder, 0)
+    for step in (1, 2):
+        log.add({"step": step})
+    log.flush()
+    log.add({"step": 3})
+    assert [row["step"] for row in runs.read_metrics(folder)] == [1, 2]
+    again = MetricsLog(folder, 2)
+    again.add({"step": 3})
+    again.flush()
+    assert [row["step"] for row in runs.read_metrics(folder)] == [1, 2, 3]
+
+
+def test_a_write_that_dies_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = Folder.at(tmp_path)
+    folder.write_json("marker.json", {"old": True})
+
+    def fail(self: Path, target: Path) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="no space"):
+        folder.write_json("marker.json", {"old": False})
+    assert folder.read_json("marker.json") == {"old": True}
+    assert folder.files() == ["marker.json"]
+
+
+def test_json_never_holds_nan(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    folder.write_json("figures.json", {"kid": float("nan"), "rows": [1.5, float("inf")]})
+    assert json.loads((tmp_path / "figures.json").read_text()) == {"kid": None, "rows": [1.5, None]}
+
+
+def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.doc").write_text("precious")
+    with pytest.raises(UserError, match=r"not empty.*thesis\.doc"):
+        Run(Folder.at(tmp_path)).claim(load_job(DIGITS))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.doc"]
+
+
+def test_only_settings_that_shaped_what_is_made_are_held_fast(tmp_path: Path) -> None:
+    run = Run(Folder.at(tmp_path))
+    run.claim(load_job(DIGITS))
+    run.dataset.write_json("dataset.json", {})
+    run.claim(load_job(DIGITS, ["gan.lr=1e-5", "compare.seeds=9", "about=other words"]))
+    with pytest.raises(UserError, match=r"data\.image_size is 32 there and 64 in this job") as caught:
+        run.claim(load_job(DIGITS, ["data.image_size=64", "gan.image_size=32"]))
+    assert "--out" in str(caught.value)
+    run.gan.write_json("gan.json", {})
+    run.claim(load_job(DIGITS, ["gan.lr=1e-5", "gan.workers=1"]))
+    with pytest.raises(UserError, match=r"gan\.lr is 1e-05 there and 0\.001"):
+        run.claim(load_job(DIGITS, ["gan.lr=1e-3"]))
+
+
+def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
+    run = Run(Folder.at(tmp_path))
+    with run.lock(), pytest.raises(UserError, match="another ganaug process"), Run(Folder.at(tmp_path)).lock():
+        pass

@@ -1,0 +1,107 @@
+"""Two ranks, in two real processes, without Ray."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import multiprocessing as mp
+
+from ganaug_ray import checkpoints
+from ganaug_ray.classify import loop as classify_loop
+from ganaug_ray.classify import networks
+from ganaug_ray.config import ClassifierConfig, GanConfig
+from ganaug_ray.data.batches import Resident, real_batches
+from ganaug_ray.gan import loop
+from ganaug_ray.guard import Diverged
+from ganaug_ray.parallel import Place
+from ganaug_ray.storage import Folder
+
+GAN = GanConfig(steps=6, batch_size=16, filters=8, latent=16, log_every=2, checkpoint_every=3, snapshot_every=100)
+
+
+def _rank(rank: int, function: Any, args: tuple[Any, ...], rendezvous: str) -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    try:
+        function(Place(rank, 2), *args)
+    finally:
+        dist.destroy_process_group()
+
+
+def on_two_ranks(function: Any, tmp_path: Path, *args: Any) -> None:
+    mp.spawn(_rank, args=(function, args, str(tmp_path / "rendezvous")), nprocs=2)  # type: ignore[no-untyped-call]
+
+
+def _classify(place: Place, digits: str, out: str) -> None:
+    config = ClassifierConfig(steps=4, batch_size=16, dropout=0.0, log_every=2, evaluate_every=2)
+    torch.manual_seed(0)
+    network = networks.CNN(1, 10, 0.0)
+    rows: list[dict[str, Any]] = []
+    val = Resident.load(Folder.at(digits) / "val", place.device)
+    best = classify_loop.train(network, real_batches(digits, 16, 0, place), val, config, 4, 0, place, rows.append)
+    torch.save({"rows": rows, "best": (best.step, best.accuracy, best.loss)}, f"{out}/{place.world}-{place.rank}")
+
+
+def test_all_ranks_report_the_same_figures_and_choose_the_same_step(digits: Folder, tmp_path: Path) -> None:
+    on_two_ranks(_classify, tmp_path, str(digits), str(tmp_path))
+    one, two = (torch.load(tmp_path / f"2-{rank}", weights_only=True) for rank in range(2))
+    assert one == two
+    _classify(Place(), str(digits), str(tmp_path))
+    alone = torch.load(tmp_path / "1-0", weights_only=True)
+    # Batch norm sees half the rows on each of two ranks, so the figures are near, not equal.
+    assert [row["step"] for row in alone["rows"]] == [row["step"] for row in one["rows"]]
+    assert alone["rows"][0]["loss"] == pytest.approx(one["rows"][0]["loss"], rel=0.2)
+
+
+def _diverge(place: Place, digits: str, out: str) -> None:
+    feed = real_batches(digits, GAN.batch_size, 0, place)
+    saved: list[checkpoints.Checkpoint] = []
+
+    def poisoned(step: int) -> Any:
+        batch = feed(step)
+        if step == 4 and place.rank == 1:
+            batch.x_BCHW.fill_(float("nan"))
+        return batch
+
+    hooks = loop.Hooks(lambda row: None, saved.append, lambda step, average: None)
+    try:
+        loop.train(poisoned, GAN, loop.Shape(10, 1, 32), 6, 0, place, None, hooks)
+    except Diverged as error:
+        Path(out, f"diverged-{place.rank}").write_text(f"{error.step} {[c.step for c in saved]}")
+
+
+def test_a_bad_loss_on_one_rank_stops_all_of_them_at_that_step(digits: Folder, tmp_path: Path) -> None:
+    on_two_ranks(_diverge, tmp_path, str(digits), str(tmp_path))
+    assert [(tmp_path / f"diverged-{rank}").read_text() for rank in range(2)] == ["4 [3]", "4 [3]"]
+
+
+def _train_and_resume(place: Place, digits: str, out: str) -> None:
+    feed = real_batches(digits, GAN.batch_size, 0, place)
+
+    def train(start: checkpoints.Checkpoint | None) -> list[checkpoints.Checkpoint]:
+        saved: list[checkpoints.Checkpoint] = []
+        hooks = loop.Hooks(lambda row: None, saved.append, lambda step, average: None)
+        loop.train(feed, GAN, loop.Shape(10, 1, 32), 6, 0, place, start, hooks)
+        return saved
+
+    middle, last = train(None)
+    folder = Folder.at(out) / "checkpoints"
+    if place.is_first:
+        checkpoints.save(folder, middle, "same")
+    dist.barrier()
+    (again,) = train(checkpoints.latest(folder, "same", print))
+    if place.is_first:
+        assert last.tensors.keys() == again.tensors.keys()
+        assert all(torch.equal(last.tensors[key], again.tensors[key]) for key in last.tensors)
+        Path(out, "equal").touch()
+
+
+def test_two_ranks_resume_to_the_same_bits(digits: Folder, tmp_path: Path) -> None:
+    on_two_ranks(_train_and_resume, tmp_path, str(digits), str(tmp_path))
+    assert (tmp_path / "equal").exists()
