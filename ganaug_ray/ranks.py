@@ -28,41 +28,58 @@ def place() -> Place:
 def run(function: Callable[[Any, Place], None], task: Any, workers: int, out: Folder) -> None:
     """Call ``function(task, place)`` on every rank and wait until all are through.
 
-    Ray Train's own state is kept under a fresh name in ``out`` while the ranks run, and removed at the end: it only
-    serves restarts within this call.
+    Lost ranks are started again, all of them. Ray Train's own state is kept under a fresh name in ``out`` while they
+    run, and removed at the end: it only serves restarts within this call.
 
     Raises:
         Diverged: as the function did, alike on every rank.
         StageFailed: a rank failed otherwise, and restarts did not help.
     """
-    attempt = out / f".ray-train-{uuid.uuid4().hex[:8]}"
+    for attempt in range(RESTARTS + 1):
+        state = out / f".ray-train-{uuid.uuid4().hex[:8]}"
+        try:
+            raise_divergence(_fit(function, task, workers, state))
+            return
+        except ray.train.ControllerError as error:
+            # A rank that dies while Ray Train talks to it counts as an error of its controller, which is not retried.
+            if attempt == RESTARTS:
+                raise StageFailed(f"a worker failed: {_last_line(error)}") from error
+        except ray.train.TrainingFailedError as error:
+            raise StageFailed(f"a worker failed: {_last_line(error)}") from error
+        finally:
+            with suppress(OSError):
+                state.fs.delete_dir(state.path)
+
+
+def _fit(function: Callable[[Any, Place], None], task: Any, workers: int, state: Folder) -> int | None:
     trainer = TorchTrainer(
         _rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus()),
         run_config=RunConfig(
-            name="attempt", storage_path=str(attempt), failure_config=FailureConfig(max_failures=RESTARTS)
+            name="attempt", storage_path=str(state), failure_config=FailureConfig(max_failures=RESTARTS)
         ),
     )
-    try:
-        result = trainer.fit()
-    except ray.train.TrainingFailedError as error:
-        raise StageFailed(f"a worker failed: {_last_line(error)}") from error
-    finally:
-        with suppress(OSError):
-            attempt.fs.delete_dir(attempt.path)
-    diverged_at = result.return_value  # type: ignore[attr-defined]  # of rank 0
-    if diverged_at is not None:
-        raise Diverged(diverged_at)
+    return trainer.fit().return_value  # type: ignore[attr-defined]  # of rank 0
 
 
 def _rank(config: dict[str, Any]) -> int | None:
-    """Return the step of a divergence: as an error it would be retried, and diverge again."""
+    return divergence(config["function"], config["task"], place())
+
+
+def divergence(function: Callable[[Any, Place], None], task: Any, where: Place) -> int | None:
+    """Call the function; return the step at which it diverged, or None. As an error, Ray would try it again."""
     try:
-        config["function"](config["task"], place())
+        function(task, where)
     except Diverged as error:
         return error.step
     return None
+
+
+def raise_divergence(step: int | None) -> None:
+    """Turn what ``divergence`` returned back into an error."""
+    if step is not None:
+        raise Diverged(step)
 
 
 def _last_line(error: Exception) -> str:

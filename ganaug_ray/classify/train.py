@@ -28,7 +28,7 @@ def train(fits: list[Fit]) -> None:
     waiting = {_task.options(**worker_resources()).remote(fit): fit for fit in fits if fit.config.workers == 1}
     while waiting:
         (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
-        _collect(waiting.pop(ref), functools.partial(ray.get, ref), failures)
+        _collect(waiting.pop(ref), functools.partial(_result, ref), failures)
     for fit in fits:
         if fit.config.workers > 1:
             on_ranks = functools.partial(ranks.run, work, fit, fit.config.workers, Folder.at(fit.out))
@@ -47,5 +47,10 @@ def _collect(fit: Fit, run: Callable[[], object], failures: list[str]) -> None:
 
 
 @ray.remote
-def _task(fit: Fit) -> None:
-    work(fit, Place(device=torch.device("cuda" if torch.cuda.is_available() else "cpu")))
+def _task(fit: Fit) -> int | None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return ranks.divergence(work, fit, Place(device=device))
+
+
+def _result(ref: "ray.ObjectRef[int | None]") -> None:
+    ranks.raise_divergence(ray.get(ref))
