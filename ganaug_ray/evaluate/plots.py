@@ -1,0 +1,225 @@
+"""The report's plots: inline SVG that takes its ink from the page, so that it is legible in light and in dark."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from markupsafe import Markup, escape
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from PIL import Image
+
+# Mid-tones with enough contrast on white and on near-black; blue and orange first, which colour-blind eyes tell apart.
+COLOURS = ("#4a86d8", "#e07b26", "#8d6cc9", "#2f9e8f", "#c75b8e", "#8a8f3c")
+VERDICT_COLOURS = {"helped": "#2f9e63", "unclear": "#c08a1a", "hurt": "#d9534f"}
+INK = "#012345"  # stands for the page's text colour: replaced by currentColor
+GRID = "#8a919c"
+DEEP = "#3a6fc4"  # white can be read on it
+
+MOST_COUNTED_CLASSES = 20  # beyond, a confusion matrix has colours only: its numbers would be too small to read
+SMALL = (3.1, 2.3)  # inches of 72 units; three stand side by side on the page
+
+STYLE: Any = {
+    "svg.fonttype": "none",  # text stays text, in the page's own font
+    "svg.hashsalt": "ganaug",  # equal figures give equal bytes
+    "text.parse_math": False,  # a class may be called $x$
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.titleweight": "bold",
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "legend.handlelength": 1.2,
+    "legend.fontsize": 8,
+}
+
+Curve = list[tuple[int, float]]  # (step, value), in order of steps
+
+
+@dataclass(frozen=True)
+class Group:
+    """Curves of one colour: one a seed."""
+
+    name: str
+    curves: list[Curve]
+    colour: str
+
+    def mean(self) -> Curve:
+        """Mean at each step over the curves that have it."""
+        values: dict[int, list[float]] = {}
+        for step, value in (point for curve in self.curves for point in curve):
+            values.setdefault(step, []).append(value)
+        return [(step, float(np.mean(values[step]))) for step in sorted(values)]
+
+
+def svg(figure: Figure, alt: str) -> Markup:
+    """Encode a figure as an SVG element to stand inside a page, with ``alt`` for those who cannot see it."""
+    sink = io.StringIO()
+    nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with mpl.rc_context(STYLE):
+        figure.savefig(sink, format="svg", transparent=True, metadata=nothing)
+    text = sink.getvalue()
+    box = re.search(r'viewBox="([^"]*)"', text)
+    assert box is not None, "matplotlib gives every SVG a view box"
+    body = text[text.index(">", text.index("<svg")) + 1 :]
+    # Ids that only number the parts would stand twice on a page of many plots, and a style would hold for all of it.
+    body = re.sub(r"<!--.*?-->|<style.*?</style>|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'<g id="\w+_\d+">', "<g>", body).replace(INK, "currentColor")
+    return Markup(f'<svg class="plot" role="img" aria-label="{escape(alt)}" viewBox="{box[1]}">') + Markup(body)
+
+
+@mpl.rc_context(STYLE)
+def forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
+    """Draw each comparison's mean difference and 95 % interval, and under it one ring a seed; in points.
+
+    Args:
+        comparisons: as in verdict.json; differences, mean and ci95 are shares in [-1, 1].
+    """
+    figure = Figure(figsize=(4.2, 0.55 + 0.62 * len(comparisons)), layout="constrained")
+    axes = figure.subplots()
+    for row, comparison in enumerate(reversed(comparisons)):
+        colour = VERDICT_COLOURS[comparison["verdict"]]
+        points = [100 * difference for difference in comparison["differences"]]
+        mean = 100 * comparison["mean"]
+        if comparison["ci95"]:
+            low, high = (100 * end for end in comparison["ci95"])
+            axes.plot([low, high], [row, row], color=colour, linewidth=3, solid_capstyle="round")
+        axes.plot(mean, row, marker="D", markersize=6, color=colour, linestyle="none")
+        rings = [row - 0.28] * len(points)
+        axes.plot(points, rings, marker="o", markersize=4, mfc="none", mec=INK, mew=0.8, linestyle="none")
+        beside = axes.get_yaxis_transform()  # across in shares of the width, up in rows
+        axes.text(0, row + 0.22, comparison["arm"], transform=beside, fontweight="bold")
+        axes.vlines(0, row - 0.5, row + 0.16, color=INK, linewidth=0.8, linestyle=(0, (3, 2)))
+    axes.margins(x=0.08)
+    axes.set_ylim(-0.5, len(comparisons) - 0.4)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def curves(groups: Sequence[Group], title: str, legend: bool = False) -> Figure:
+    """Draw values over steps: a thin line for each curve and a thick one for each group's mean.
+
+    Args:
+        groups: one colour each.
+        title: what the values are.
+        legend: whether to name the groups; False where the page does so for several plots at once.
+    """
+    figure, axes = _small(title)
+    for group in groups:
+        if len(group.curves) > 1:
+            for curve in group.curves:
+                _line(axes, curve, color=group.colour, linewidth=0.6, alpha=0.55)
+        _line(axes, group.mean(), color=group.colour, linewidth=1.6, label=group.name)
+    if legend:
+        _legend(axes)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def curve_with_spread(curve: Curve, spreads: Sequence[float], title: str) -> Figure:
+    """Draw one curve with a band of one spread either side."""
+    figure, axes = _small(title)
+    steps, values = np.array(curve).T
+    axes.fill_between(steps, values - spreads, values + np.array(spreads), color=COLOURS[0], alpha=0.2, linewidth=0)
+    axes.plot(steps, values, color=COLOURS[0], linewidth=1.6, marker="o", markersize=3, label="mean and spread")
+    _legend(axes)
+    return figure
+
+
+def _legend(axes: Axes) -> None:
+    """Name the lines between the title and the axes, where they cannot hide any."""
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2, columnspacing=1.2)
+    axes.set_title(axes.get_title("left"), loc="left", pad=18)
+
+
+def _small(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SMALL, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left")
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="y", color=GRID, linewidth=0.4, alpha=0.4)
+    return figure, axes
+
+
+def _line(axes: Axes, curve: Curve, **style: Any) -> None:
+    # A short training may have one point, which a line does not show.
+    axes.plot(*zip(*curve, strict=True), marker="o" if len(curve) == 1 else None, markersize=3, **style)
+
+
+@mpl.rc_context(STYLE)
+def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draw counts [K, K], true class down and predicted across, shaded by their share of the true class."""
+    size = len(classes)
+    counted = size <= MOST_COUNTED_CLASSES
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    # The shade is an opacity, so that an empty cell is the page itself. The root lifts a few mistakes into sight.
+    cells = np.empty((size, size, 4))
+    cells[..., :3] = to_rgb(DEEP)
+    cells[..., 3] = np.sqrt(shares)
+    side = min(7.0, max(3.4, 0.36 * size + 1.2))
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(cells, interpolation="none")
+    font = min(8.0, 72 * 0.8 * side / size)
+    axes.set_xticks(range(size), [_short(name) for name in classes], rotation=90, fontsize=font)
+    axes.set_yticks(range(size), [_short(name) for name in classes], fontsize=font)
+    if all(len(name) <= 2 for name in classes):
+        axes.tick_params(axis="x", labelrotation=0)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    edges = np.arange(size + 1) - 0.5
+    if counted:
+        axes.hlines(edges, -0.5, size - 0.5, color=GRID, linewidth=0.3, alpha=0.6)
+        axes.vlines(edges, -0.5, size - 0.5, color=GRID, linewidth=0.3, alpha=0.6)
+    for true, predicted in np.argwhere(counts) if counted else ():
+        ink = "white" if shares[true, predicted] > 0.75 else INK
+        label = axes.text(predicted, true, f"{counts[true, predicted]}", ha="center", va="center", color=ink)
+        label.set_fontsize(min(font, 7.5))
+    return figure
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 14 else name[:13] + "…"
+
+
+def strip(images: Sequence[np.ndarray] | np.ndarray, columns: int, largest: int = 48) -> bytes:
+    """Lay the first images side by side as a PNG: transparent between them, and where there are fewer than columns.
+
+    Args:
+        images: square, of equal size, uint8 [H, W, 1 or 3]; one at least.
+        columns: how many there is room for.
+        largest: side in pixels to which larger images are shrunk.
+    """
+    tiles = [Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image) for image in images[:columns]]
+    for tile in tiles:
+        tile.thumbnail((largest, largest))
+    step = tiles[0].width + 2
+    picture = Image.new("RGBA", (step * columns - 2, tiles[0].height))
+    for column, tile in enumerate(tiles):
+        picture.paste(tile, (column * step, 0))
+    sink = io.BytesIO()
+    picture.save(sink, "PNG", optimize=True)
+    return sink.getvalue()

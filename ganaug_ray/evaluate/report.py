@@ -1,0 +1,266 @@
+"""The report stage: what the finished stages left in their folders -> report.html, one page that needs nothing else.
+
+First the figures are collected, as plain values: they are report.json. Then the pictures are drawn, and the template
+lays both out.
+"""
+
+import base64
+import io
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+from PIL import Image
+
+from ganaug_ray import runs
+from ganaug_ray.config import Job
+from ganaug_ray.data import store
+from ganaug_ray.evaluate import metrics, plots
+from ganaug_ray.jobfile import dump
+
+SAMPLE_CLASSES = 20  # shown of the training images, at most
+SAMPLE_COLUMNS = 10
+LARGEST_PNG = 500_000  # bytes; a picture above that is sent as JPEG
+METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "cross_entropy": "cross-entropy"}
+
+
+def report(run: runs.Run, job: Job) -> runs.Record:
+    """Write report.html and, as the stage's marker, report.json with the same figures.
+
+    Returns:
+        The marker.
+    """
+    started = time.monotonic()
+    figures = collect(run, job)
+    html = render(figures, draw(run, figures), dump(job)).encode()
+    run.root.write("report.html", html)
+    record = {
+        "hash": runs.content_hash(html),
+        "inputs": {"verdict": run.root.read_json("verdict.json")["hash"]},
+        **figures,
+    }
+    return runs.commit(run.root, "report.json", "report", started, record)
+
+
+def collect(run: runs.Run, job: Job) -> runs.Record:
+    """Return every figure of the page as plain values; ``gan`` is None where no GAN was trained."""
+    verdict = run.root.read_json("verdict.json")
+    facts = run.dataset.read_json("dataset.json")
+    markers = _markers(run, verdict)
+    return {
+        "experiment": run.root.name,
+        "about": job.about,
+        "verdict": {key: verdict[key] for key in ("verdict", "metric", "sentence", "comparisons", "champion", "arms")},
+        "data": {key: facts[key] for key in ("source", "classes", "image_size", "channels", "counts", "rejected")},
+        "gan": _gan(markers),
+        **_classes(run, verdict, facts["classes"]),
+        "time": _time(markers),
+        "lineage": [
+            {"stage": name, "hash": record["hash"], "inputs": record.get("inputs", {})}
+            for name, record in markers.items()
+        ],
+        "made_with": sorted({f"{k} {v}" for record in markers.values() for k, v in record["versions"].items()}),
+    }
+
+
+def _markers(run: runs.Run, verdict: runs.Record) -> dict[str, runs.Record]:
+    """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
+    compared = {f"models/{arm}/seed-{seed}" for arm, own in verdict["arms"].items() for seed in own["seeds"]}
+    found = {}
+    for name, folder, marker in run.markers():
+        if name == "report" or (name.startswith("models/") and name not in compared):
+            continue
+        if record := runs.done(folder, marker):
+            found[name] = record
+    return found
+
+
+def _gan(markers: Mapping[str, runs.Record]) -> runs.Record | None:
+    record = markers.get("gan")
+    if record is None:
+        return None
+    kept = {key: record[key] for key in ("steps", "images_seen", "size", "quality")}
+    return {**kept, "synthetic_images": markers["synthetic"]["images"] if "synthetic" in markers else 0}
+
+
+def _classes(run: runs.Run, verdict: runs.Record, classes: list[str]) -> runs.Record:
+    """Confusion and per-class figures of the champion on test, and what each other arm changed in recall."""
+    test = {
+        (arm, int(seed)): metrics.split_of(run.model(arm, int(seed)).read_table("predictions.parquet"), "test")
+        for arm, own in verdict["arms"].items()
+        for seed in own["seeds"]
+    }
+    champion = test[verdict["champion"]["arm"], verdict["champion"]["seed"]]
+
+    def recalls(wanted: str) -> np.ndarray:  # [seeds, K]
+        rows = [metrics.per_class(*test[key], classes) for key in test if key[0] == wanted]
+        return np.array([[row["recall"] for row in own] for own in rows])
+
+    return {
+        "confusion": metrics.confusion(*champion).tolist(),
+        "per_class": metrics.per_class(*champion, classes),
+        "recall_change": {
+            c["arm"]: (recalls(c["arm"]) - recalls(c["baseline"])).mean(0).tolist() for c in verdict["comparisons"]
+        },
+    }
+
+
+def _time(markers: Mapping[str, runs.Record]) -> list[runs.Record]:
+    """Seconds of each stage, those of an arm's models added up."""
+    rows: dict[str, runs.Record] = {}
+    for record in markers.values():
+        what = f"train, {record['arm']}" if record["stage"] == "train" else record["stage"]
+        row = rows.setdefault(what, {"stage": what, "seconds": 0.0, "models": 0})
+        row["seconds"] = round(row["seconds"] + record["seconds"], 2)
+        row["models"] += record["stage"] == "train"
+    return list(rows.values())
+
+
+def draw(run: runs.Run, figures: runs.Record) -> dict[str, Any]:
+    """Return the page's pictures: SVG elements and data URIs, by name."""
+    verdict, classes = figures["verdict"], figures["data"]["classes"]
+    counts = np.array(figures["confusion"])
+    right, total = int(counts.trace()), int(counts.sum())
+    pictures: dict[str, Any] = {
+        "samples": _samples(run, classes),
+        "learning": _learning(run, verdict),
+        "arm_colours": dict(zip(verdict["arms"], _colours(len(verdict["arms"])), strict=True)),
+        "confusion": plots.svg(
+            plots.confusion(counts, classes),
+            f"Confusion matrix of the champion on test, {len(classes)} classes: {right} of {total} on the diagonal",
+        ),
+    }
+    if verdict["comparisons"]:
+        alt = "; ".join(f"{c['arm']}: {100 * c['mean']:+.1f} points" for c in verdict["comparisons"])
+        pictures["forest"] = plots.svg(plots.forest(verdict["comparisons"]), f"Change on test. {alt}")
+    if figures["gan"] is not None:
+        pictures["gan"] = _gan_curves(runs.read_metrics(run.gan))
+        pictures["gan_samples"], pictures["gan_samples_step"] = _last_samples(run)
+    return pictures
+
+
+def _samples(run: runs.Run, classes: list[str]) -> list[tuple[str, str]]:
+    """(class, data URI of a strip of its first training images) of the first classes."""
+    train = store.read(run.dataset / "train")
+    return [
+        (name, _uri(plots.strip(train.images[train.labels == label], SAMPLE_COLUMNS)))
+        for label, name in enumerate(classes[:SAMPLE_CLASSES])
+    ]
+
+
+def _learning(run: runs.Run, verdict: runs.Record) -> list[Markup]:
+    logs = {
+        arm: [runs.read_metrics(run.model(arm, int(seed))) for seed in own["seeds"]]
+        for arm, own in verdict["arms"].items()
+    }
+    found = []
+    for key, title in (
+        ("loss", "training loss"),
+        ("val_loss", "validation loss"),
+        ("val_accuracy", "validation accuracy"),
+    ):
+        groups = [
+            plots.Group(arm, curves, colour)
+            for (arm, own), colour in zip(logs.items(), _colours(len(logs)), strict=True)
+            if (curves := [curve for rows in own if (curve := _curve(rows, key))])
+        ]
+        if groups:
+            ends = ", ".join(f"{group.name} ends at {group.mean()[-1][1]:.3f}" for group in groups)
+            found.append(plots.svg(plots.curves(groups, title), f"{title} over steps: {ends}"))
+    return found
+
+
+def _gan_curves(rows: list[runs.Record]) -> list[Markup]:
+    found = []
+    for title, keys in (
+        ("loss", {"loss_g": "generator", "loss_d": "discriminator"}),
+        ("discriminator's score", {"real_score": "real images", "fake_score": "generated images"}),
+    ):
+        groups = [
+            plots.Group(name, [curve], colour)
+            for (key, name), colour in zip(keys.items(), plots.COLOURS, strict=False)
+            if (curve := _curve(rows, key))
+        ]
+        if groups:
+            ends = ", ".join(f"{group.name} ends at {group.mean()[-1][1]:.3f}" for group in groups)
+            found.append(plots.svg(plots.curves(groups, title, legend=True), f"{title} over steps: {ends}"))
+    names = {key for row in rows for key in row if key.startswith("kid_") and not key.endswith("_std")}
+    for name in sorted(names):
+        curve = _curve(rows, name)
+        spreads = [row.get(f"{name}_std") or 0.0 for row in rows if row.get(name) is not None]
+        figure = plots.curve_with_spread(curve, spreads, name)
+        found.append(plots.svg(figure, f"{name} over steps: ends at {curve[-1][1]:.4f}"))
+    return found
+
+
+def _last_samples(run: runs.Run) -> tuple[str | None, int]:
+    """Data URI and step of the last picture of generated images; None where there is none."""
+    names = (run.gan / "samples").files(".png")
+    if not names:
+        return None, 0
+    content = (run.gan / "samples").read(names[-1])
+    return _uri(content), int(names[-1].removeprefix("step-").removesuffix(".png"))
+
+
+def _curve(rows: list[runs.Record], key: str) -> plots.Curve:
+    return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+
+
+def _colours(n: int) -> list[str]:
+    return [plots.COLOURS[i % len(plots.COLOURS)] for i in range(n)]
+
+
+def _uri(png: bytes) -> str:
+    kind = "png"
+    if len(png) > LARGEST_PNG:
+        kind, sink = "jpeg", io.BytesIO()
+        Image.open(io.BytesIO(png)).convert("RGB").save(sink, "JPEG", quality=88)
+        png = sink.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(png).decode()}"
+
+
+def render(figures: runs.Record, pictures: Mapping[str, Any], job: str) -> str:
+    """Return the page."""
+    environment = Environment(
+        loader=PackageLoader("ganaug_ray", "evaluate"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Callable[..., str]] = {
+        "percent": lambda share: f"{100 * share:.1f}",
+        "points": points,
+        "duration": duration,
+        "breakable": lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),
+    }
+    environment.filters.update(filters)
+    return environment.get_template("report.html").render(
+        **figures, pictures=pictures, job=job, metric_names=METRIC_NAMES, sample_classes=SAMPLE_CLASSES
+    )
+
+
+def points(share: float) -> str:
+    """Say a change of a share in percentage points.
+
+    >>> [points(share) for share in (0.0123, -0.0123, -0.0001)]
+    ['+1.2', '−1.2', '0.0']
+    """
+    rounded = round(100 * share, 1)
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
+
+
+def duration(seconds: float) -> str:
+    """Say a time in its two largest units.
+
+    >>> [duration(s) for s in (0.123, 59.9, 61, 7320)]
+    ['0.1 s', '59.9 s', '1 min 1 s', '2 h 2 min']
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    parts = [(round(seconds) // 3600, "h"), (round(seconds) // 60 % 60, "min"), (round(seconds) % 60, "s")]
+    first = next(i for i, (value, _) in enumerate(parts) if value)
+    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2])

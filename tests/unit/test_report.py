@@ -1,0 +1,288 @@
+import json
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from ganaug_ray import runs
+from ganaug_ray.config import Job
+from ganaug_ray.data import store
+from ganaug_ray.evaluate import compare, metrics
+from ganaug_ray.evaluate.report import report
+from ganaug_ray.storage import Folder
+
+REAL, SYNTHETIC = "real+classic", "real+classic+synthetic"
+SPLITS = {"train": 3, "val": 2, "test": 10}  # images a class
+
+
+class Experiment:
+    """A finished experiment's folder, built from the stages' formats."""
+
+    def __init__(self, path: Path, classes: list[str], arms: list[str], seeds: int = 2) -> None:
+        self.path = path
+        self.classes = classes
+        self.run = runs.Run(Folder.at(path))
+        self.job = Job.model_validate(
+            {
+                "about": "a small one",
+                "data": {"source": "sklearn:digits", "train_per_class": 3},
+                "gan": {"steps": 40},
+                "augment": {"ratio": float(len(arms) > 1)},
+                "classifier": {"steps": 20},
+                "compare": {"seeds": seeds},
+            }
+        )
+        self._dataset()
+        if len(arms) > 1:
+            self._gan()
+        for arm in arms:
+            for seed in range(seeds):
+                # The synthetic arm gets one more of each class right than the real one does.
+                self._model(arm, seed, right=6 + seed + (arm == SYNTHETIC))
+        self.verdict(arms, seeds)
+
+    def report(self) -> str:
+        """The page."""
+        report(self.run, self.job)
+        return (self.path / "report.html").read_text(encoding="utf-8")
+
+    def figures(self) -> dict[str, Any]:
+        return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
+
+    def verdict(self, arms: list[str], seeds: int) -> None:
+        outcomes = {}
+        for arm in arms:
+            tables = [self.run.model(arm, seed).read_table("predictions.parquet") for seed in range(seeds)]
+            outcomes[arm] = [
+                compare.Outcome(seed, *(metrics.summary(*metrics.split_of(table, s)) for s in ("val", "test")))
+                for seed, table in enumerate(tables)
+            ]
+        record = {"hash": "f00d", "inputs": {}, **compare.verdict(outcomes, REAL, "accuracy")}
+        runs.commit(self.run.root, "verdict.json", "compare", time.monotonic(), record)
+
+    def _marker(self, folder: Folder, name: str, stage: str, seconds: float, record: dict[str, Any]) -> None:
+        started = time.monotonic() - seconds
+        runs.commit(folder, name, stage, started, {"hash": f"hash of {stage}", **record})
+
+    def _dataset(self) -> None:
+        n = len(self.classes) * SPLITS["train"]
+        images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 1), np.uint8)
+        labels = np.repeat(np.arange(len(self.classes)), SPLITS["train"])
+        ids = [store.pixel_id(image) for image in images]
+        store.write(self.run.dataset / "train", store.Images(images, labels, ids, [""] * n, ["test"] * n), "real")
+        counts = {split: dict.fromkeys(self.classes, rows) for split, rows in SPLITS.items()}
+        record = {
+            "source": "sklearn:digits",
+            "classes": self.classes,
+            "image_size": 32,
+            "resize": "crop",
+            "channels": 1,
+            "counts": {**counts, "unused": dict.fromkeys(self.classes, 7)},
+            "rejected": {"duplicate": 4, "not an image": 1},
+        }
+        self._marker(self.run.dataset, "dataset.json", "prepare", 2, record)
+
+    def _gan(self) -> None:
+        rows: list[dict[str, Any]] = [
+            {
+                "step": s,
+                "images_seen": 64 * s,
+                "loss_g": 2.0,
+                "loss_d": 1.0,
+                "real_score": 0.7,
+                "fake_score": 0.3,
+            }
+            for s in (20, 40)
+        ]
+        rows.insert(1, {"step": 20, "kid_teacher_n30": 0.5, "kid_teacher_n30_std": 0.1})
+        rows.append({"step": 40, "kid_teacher_n30": 0.25, "kid_teacher_n30_std": 0.1})
+        self._log(self.run.gan, rows)
+        (self.path / "gan/samples").mkdir()
+        for step in (20, 40):
+            Image.new("RGB", (40, 20)).save(self.path / f"gan/samples/step-{step:08d}.png")
+        record = {"steps": 40, "images_seen": 2560, "size": 32, "quality": {"kid_teacher_n30": 0.25}}
+        self._marker(self.run.gan, "gan.json", "train-gan", 100, record)
+        self._marker(self.run.synthetic, "synthetic.json", "generate", 5, {"images": 400})
+
+    def _model(self, arm: str, seed: int, right: int) -> None:
+        folder, size = self.run.model(arm, seed), len(self.classes)
+        tables = []
+        for split in ("val", "test"):
+            rows = SPLITS[split]
+            labels = np.repeat(np.arange(size), rows)
+            wrong = np.tile(np.arange(rows), size) >= right  # taken for the next class
+            predicted = np.where(wrong, (labels + 1) % size, labels)
+            probabilities = np.full((len(labels), size), 0.1 / size, np.float32)
+            probabilities[np.arange(len(labels)), predicted] += 0.9
+            flat = pa.FixedSizeListArray.from_arrays(pa.array(probabilities.ravel()), size)
+            ids = [f"{split}-{i}" for i in range(len(labels))]
+            columns = {"split": [split] * len(labels), "id": ids, "label": labels, "probabilities": flat}
+            tables.append(pa.table(columns))
+        folder.write_table("predictions.parquet", pa.concat_tables(tables))
+        log = [
+            {"step": 10, "loss": 1.0, "accuracy": 0.4},
+            {"step": 15, "val_loss": 0.9, "val_accuracy": 0.5},
+            {"step": 20, "loss": 0.5, "accuracy": 0.6, "val_loss": 0.7, "val_accuracy": 0.6},
+        ]
+        self._log(folder, log)
+        self._marker(folder, "model.json", "train", 30, {"arm": arm, "seed": seed, "inputs": {"dataset": "d"}})
+
+    def _log(self, folder: Folder, rows: list[dict[str, Any]]) -> None:
+        log = runs.MetricsLog(folder.make(), 0)
+        for row in rows:
+            log.add(row)
+        log.flush()
+
+
+class Page(HTMLParser):
+    """What a browser would load, and what a person who cannot see the pictures is told of them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    return Experiment(tmp_path / "demo", ["cat", "dog", "owl"], [REAL, SYNTHETIC])
+
+
+def test_page_is_self_contained(experiment: Experiment) -> None:
+    html = experiment.report()
+    for tag, attributes in Page(html).tags:
+        assert tag not in ("script", "link", "iframe", "object", "base")
+        for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            assert (attributes.get(name) or "#").startswith(("data:image/", "#")), (tag, attributes[name])
+    assert not re.search(r"https?://|@import", html)
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_page_opens_with_the_verdict(experiment: Experiment) -> None:
+    page = Page(experiment.report())
+    verdict = json.loads((experiment.path / "verdict.json").read_text())
+    heading = next(i for i, (tag, _) in enumerate(page.tags) if tag == "h1")
+    assert not any(tag in ("h2", "table", "img", "svg") for tag, _ in page.tags[:heading])
+    assert page.text.index(verdict["sentence"]) < page.text.index("Champion")
+    # Both seeds gained the same: no interval, so the verdict is unclear, in words and not in colour alone.
+    assert "Unclear" in page.text
+    assert "share one split" in page.text
+
+
+def test_marker_holds_the_page_s_figures(experiment: Experiment) -> None:
+    page = Page(experiment.report()).text
+    figures = experiment.figures()
+    assert figures["stage"] == "report"
+    assert figures["inputs"] == {"verdict": "f00d"}
+    assert figures["hash"] == runs.content_hash((experiment.path / "report.html").read_bytes())
+    assert figures["data"]["rejected"] == {"duplicate": 4, "not an image": 1}
+    assert "4 × duplicate, 1 × not an image" in page
+    assert figures["gan"]["images_seen"] == 2560
+    assert "2,560" in page
+    mean = figures["verdict"]["arms"][SYNTHETIC]["mean"]["accuracy"]
+    assert mean == pytest.approx(0.75)
+    assert "mean 75.0" in page
+
+
+def test_class_figures_are_the_champion_s_and_change_is_the_mean_over_seeds(experiment: Experiment) -> None:
+    experiment.report()
+    figures = experiment.figures()
+    right = 6 + figures["verdict"]["champion"]["seed"]
+    assert figures["confusion"] == [[right, 10 - right, 0], [0, right, 10 - right], [10 - right, 0, right]]
+    assert [row["recall"] for row in figures["per_class"]] == pytest.approx([right / 10] * 3)
+    assert figures["recall_change"] == {SYNTHETIC: pytest.approx([0.1] * 3)}
+
+
+def test_time_adds_up_the_models_of_an_arm(experiment: Experiment) -> None:
+    experiment.report()
+    rows = {row["stage"]: row for row in experiment.figures()["time"]}
+    assert list(rows) == [
+        "prepare",
+        "train-gan",
+        "generate",
+        f"train, {REAL}",
+        f"train, {SYNTHETIC}",
+        "compare",
+    ]
+    assert rows[f"train, {REAL}"]["seconds"] == pytest.approx(60, abs=1)
+    assert rows[f"train, {REAL}"]["models"] == 2
+
+
+def test_models_that_no_arm_counts_are_left_out(experiment: Experiment) -> None:
+    experiment._model(REAL, 7, right=1)  # from an earlier run with more seeds
+    experiment.report()
+    assert "models/real+classic/seed-7" not in [row["stage"] for row in experiment.figures()["lineage"]]
+
+
+def test_last_gan_picture_is_shown_with_its_step(experiment: Experiment) -> None:
+    page = Page(experiment.report())
+    assert "At step 40: generated images on the left" in page.text
+
+
+def test_large_gan_picture_does_not_make_a_large_page(experiment: Experiment) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)  # 3 MB as PNG
+    Image.fromarray(noise).save(experiment.path / "gan/samples/step-00000040.png")
+    assert len(experiment.report()) < 2_000_000
+
+
+def test_every_picture_says_what_it_shows(experiment: Experiment) -> None:
+    pictures = [(tag, a) for tag, a in Page(experiment.report()).tags if tag in ("img", "svg")]
+    assert len(pictures) == 3 + 1 + 1 + 3 + 3 + 1  # classes, samples, forest, GAN curves, learning curves, confusion
+    assert all(attributes.get("alt") or attributes.get("aria-label") for _, attributes in pictures)
+
+
+def test_without_synthetic_images_there_is_no_gan_and_no_comparison(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path, ["cat", "dog"], [REAL])
+    page = Page(experiment.report())
+    assert "no arm with synthetic images to compare" in page.text
+    assert "GAN" not in page.text.split("Lineage")[0]
+    assert experiment.figures()["gan"] is None
+    assert experiment.figures()["recall_change"] == {}
+
+
+def test_names_from_the_data_cannot_run_or_break_anything(tmp_path: Path) -> None:
+    names = ["$x_{", "<script>alert(1)</script>", 'a" onload="alert(1)']
+    page = Page(Experiment(tmp_path, names, [REAL, SYNTHETIC]).report())
+    assert not any(tag == "script" or "onload" in attributes for tag, attributes in page.tags)
+    assert all(name in page.text for name in names)
+
+
+def test_many_classes_are_cut_short_and_it_says_so(tmp_path: Path) -> None:
+    page = Page(Experiment(tmp_path, [f"kind {i:02d}" for i in range(25)], [REAL]).report())
+    strips = [a for tag, a in page.tags if tag == "img" and "Training images" in (a.get("alt") or "")]
+    assert len(strips) == 20
+    assert "The first 20 of 25 classes are shown" in page.text
+
+
+def test_a_single_seed_and_sparse_logs_make_a_page(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC], seeds=1)
+    (tmp_path / "gan/metrics.jsonl").write_text('{"step": 1, "loss_g": 1.0, "loss_d": NaN}\n{"step": 2, "lo')
+    for picture in (tmp_path / "gan/samples").iterdir():
+        picture.unlink()
+    for log in tmp_path.glob("models/*/*/metrics.jsonl"):
+        log.write_text('{"step": 1, "loss": 1.0}\n')
+    page = Page(experiment.report())
+    assert "no interval can be drawn" in page.text
+    assert "validation accuracy" not in page.text
+
+
+def test_equal_experiments_give_equal_pages(experiment: Experiment) -> None:
+    assert experiment.report() == experiment.report()
