@@ -1,7 +1,7 @@
 """A class-conditional DCGAN for 32 and 64 pixels.
 
-Generator and discriminator after Radford et al. 2016 (arXiv 1511.06434); the label enters the generator as an
-embedding beside the latent vector, and the discriminator as a projection (Miyato & Koyama 2018, arXiv 1802.05637).
+Generator and discriminator after Radford et al. 2016 (arXiv 1511.06434); the label enters the generator through its
+batch norms, and the discriminator as a projection (Miyato & Koyama 2018, arXiv 1802.05637).
 """
 
 import math
@@ -15,7 +15,7 @@ class Generator(nn.Module):
     """Latents and labels to images.
 
     With F filters and 64 pixels, [channels, height, width] after each layer:
-    [2Z, 1, 1] -> [8F, 4, 4] -> [4F, 8, 8] -> [2F, 16, 16] -> [F, 32, 32] -> [C, 64, 64].
+    [Z, 1, 1] -> [8F, 4, 4] -> [4F, 8, 8] -> [2F, 16, 16] -> [F, 32, 32] -> [C, 64, 64].
 
     Args:
         latent: Z, length of the latent vector.
@@ -28,26 +28,42 @@ class Generator(nn.Module):
     def __init__(self, latent: int, classes: int, channels: int, size: int, filters: int) -> None:
         super().__init__()
         widths = _widths(size, filters)[::-1]
-        self.embed = nn.Embedding(classes, latent)
-        layers: list[nn.Module] = [
-            nn.ConvTranspose2d(2 * latent, widths[0], 4, 1, 0, bias=False),
-            nn.BatchNorm2d(widths[0]),
-            nn.ReLU(inplace=True),
-        ]
-        for inner, outer in pairwise(widths):
-            layers += [
-                nn.ConvTranspose2d(inner, outer, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(outer),
-                nn.ReLU(inplace=True),
-            ]
-        layers += [nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1), nn.Tanh()]
-        self.layers = nn.Sequential(*layers)
+        self.first = nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=False)
+        self.larger = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(widths))
+        self.norms = nn.ModuleList(ConditionalBatchNorm(width, classes) for width in widths)
+        self.last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)
         self.apply(_init)
 
     def forward(self, z_BZ: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
         """Latents float [B, Z] and labels int64 [B] -> images float [-1, 1] [B, C, H, W]."""
-        code = torch.cat([z_BZ, self.embed(y_B)], dim=1)
-        return self.layers(code[:, :, None, None])
+        x_BCHW = z_BZ[:, :, None, None]
+        for layer, norm in zip([self.first, *self.larger], self.norms, strict=True):
+            x_BCHW = norm(layer(x_BCHW), y_B).relu()
+        return self.last(x_BCHW).tanh()
+
+
+class ConditionalBatchNorm(nn.Module):
+    """Batch norm whose scale and shift belong to the class (Dumoulin et al. 2017, arXiv 1610.07629).
+
+    The label enters here alone, so that the latents have the network's input to themselves. Entered beside them as
+    an embedding, it was measured on 200 digits to be ignored (embeddings of size 0.02) or to push the latents out:
+    one image a class (size 1). The scales and shifts start apart, or 1,500 steps are too few to tell classes apart.
+    """
+
+    SPREAD = 0.5
+
+    def __init__(self, width: int, classes: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(width, affine=False)
+        self.scale = nn.Embedding(classes, width)
+        self.shift = nn.Embedding(classes, width)
+        nn.init.normal_(self.scale.weight, 1.0, self.SPREAD)
+        nn.init.normal_(self.shift.weight, 0.0, self.SPREAD)
+
+    def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
+        """Features and labels int64 [B] -> features, normalised and moved as the class says."""
+        scale, shift = self.scale(y_B)[:, :, None, None], self.shift(y_B)[:, :, None, None]
+        return self.norm(x_BCHW) * scale + shift
 
 
 class Discriminator(nn.Module):
@@ -97,8 +113,11 @@ def _widths(size: int, filters: int) -> list[int]:
 
 
 def _init(module: nn.Module) -> None:
-    """The initial weights of the DCGAN paper: N(0, 0.02) for convolutions, N(1, 0.02) for batch-norm scales."""
-    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Embedding):
+    """The initial weights of the DCGAN paper: N(0, 0.02) for convolutions, N(1, 0.02) for batch-norm scales.
+
+    The projection's embedding keeps torch's N(0, 1): a small one is learnt too late.
+    """
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(module.weight, 0.0, 0.02)
-    elif isinstance(module, nn.BatchNorm2d):
+    elif isinstance(module, nn.BatchNorm2d) and module.affine:
         nn.init.normal_(module.weight, 1.0, 0.02)

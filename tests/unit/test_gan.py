@@ -94,9 +94,9 @@ def test_a_resumed_run_ends_with_the_same_bits_as_an_undisturbed_one(digits: Fol
 
 def test_both_networks_and_the_average_move(digits: Folder) -> None:
     first, last = (checkpoint.tensors for checkpoint in train(digits)["checkpoints"])
-    for name in ("generator.layers.0.weight", "discriminator.score.weight", "average.module.layers.0.weight"):
+    for name in ("generator.first.weight", "discriminator.score.weight", "average.module.first.weight"):
         assert not torch.equal(first[name], last[name]), name
-    assert not torch.equal(last["average.module.layers.0.weight"], last["generator.layers.0.weight"])
+    assert not torch.equal(last["average.module.first.weight"], last["generator.first.weight"])
 
 
 def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) -> None:
@@ -120,10 +120,8 @@ def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) 
 def test_the_average_samples_with_statistics_of_its_own(digits: Folder) -> None:
     average = train(digits)["average"]
     settled = ema.settle(average, 10, CONFIG.latent, seed=0)
-    z_BZ, y_B = torch.randn(512, CONFIG.latent), torch.randint(10, (512,))
-    first_norm = settled.layers[1]
-    inputs = settled.layers[0](torch.cat([z_BZ, settled.embed(y_B)], 1)[:, :, None, None])
-    normed = first_norm(inputs)
+    z_BZ = torch.randn(512, CONFIG.latent)
+    normed = settled.norms[0].norm(settled.first(z_BZ[:, :, None, None]))
     assert normed.mean().abs() < 0.1
     assert abs(normed.std().item() - 1) < 0.15
     assert not settled.training

@@ -1,0 +1,64 @@
+"""The report as a reader sees it: opened from disk in a browser, without a network."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganaug_ray.runs import Run
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"
+)
+
+QUIET = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync"
+
+
+def chromium(profile: Path, *arguments: str) -> str:
+    command = [str(CHROMIUM), *QUIET.split(), f"--user-data-dir={profile}", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (390, "dark")])
+def test_the_page_fits_its_window_and_every_picture_is_drawn(
+    experiment: Run, tmp_path: Path, width: int, scheme: str
+) -> None:
+    report = experiment.root.read("report.html").decode()
+    # A frame of the wanted width holds the page; a script beside it, not in it, measures.
+    (tmp_path / "report.html").write_text(report)
+    (tmp_path / "frame.html").write_text(f"""
+        <iframe id=f src=report.html style="width:{width}px;height:6000px;border:0"></iframe>
+        <pre id=out></pre>
+        <script>f.onload = () => {{
+            const page = f.contentDocument, pictures = [...page.images];
+            out.textContent = JSON.stringify({{
+                sideways: page.documentElement.scrollWidth - {width},
+                pictures: pictures.length, broken: pictures.filter(p => !p.naturalWidth).length,
+                heading: page.querySelector("h1").textContent.trim() }}) }}</script>""")
+    page = (tmp_path / "frame.html").as_uri()
+    dom = chromium(
+        tmp_path / "profile", "--allow-file-access-from-files", "--virtual-time-budget=5000", "--dump-dom", page
+    )
+    found = re.search(r'"sideways":(-?\d+),"pictures":(\d+),"broken":(\d+),"heading":"([^"]*)"', dom)
+    assert found, dom[-500:]
+    sideways, pictures, broken = map(int, found.groups()[:3])
+    assert sideways <= 0
+    assert pictures >= 11, "ten classes and the samples of the GAN"
+    assert broken == 0
+    assert found[4] == experiment.root.read_json("verdict.json")["sentence"]
+
+    shot, dark = tmp_path / "shot.png", int(scheme == "light")
+    chromium(
+        tmp_path / "profile", f"--blink-settings=preferredColorScheme={dark}", f"--screenshot={shot}",
+        f"--window-size={max(width, 500)},3000", (tmp_path / "report.html").as_uri(),
+    )  # fmt: skip
+    pixels = np.asarray(Image.open(shot).convert("L"))
+    assert pixels.std() > 5, "not a blank page"
+    assert (np.median(pixels) > 128) == (scheme == "light")
