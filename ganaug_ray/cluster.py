@@ -1,6 +1,7 @@
 """The Ray cluster: connecting to it, and what it has to give. The only place that calls ray.init."""
 
 import os
+import socket
 from typing import Any
 
 import ray
@@ -23,6 +24,7 @@ def connect(job: Job) -> None:
     needed = max(job.gan.workers, job.classifier.workers)
     address = os.environ.get("RAY_ADDRESS")
     if address:
+        _probe(address)
         try:
             ray.init(address=address)
         except (ConnectionError, ValueError) as error:
@@ -30,6 +32,18 @@ def connect(job: Job) -> None:
         _check_size(job)
     else:
         ray.init(address="local", num_cpus=max(needed, os.cpu_count() or 1), include_dashboard=False)
+
+
+def _probe(address: str) -> None:
+    """Find out in seconds whether anybody listens at host:port; ray.init itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if "://" in address:
+        raise UserError(f"RAY_ADDRESS={address}: expected auto or host:port of a cluster this machine is part of")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there ({error.strerror})") from None
 
 
 def disconnect() -> None:

@@ -85,7 +85,10 @@ class Terminal:
             TimeRemainingColumn(),
             TextColumn("{task.fields[words]}"),
         )
-        with Progress(*columns, console=self._console, transient=True) as progress:
+        # By default rich would draw what other libraries print above its bar; it belongs in the log.
+        with Progress(
+            *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
+        ) as progress:
             task = progress.add_task(stage, total=1.0, words="starting")
             while not stop.wait(POLL):
                 with suppress(OSError, KeyError, ValueError):  # a file that is being replaced: look again later

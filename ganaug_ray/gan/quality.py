@@ -12,28 +12,19 @@ from ganaug_ray import randomness
 from ganaug_ray.classify.networks import CNN
 from ganaug_ray.data import images
 
+BATCH = 256
 SUBSETS = 50
 LARGEST_SUBSET = 100
 FEWEST = 20  # images a side, below which a KID is noise
-
-
-class _Features(nn.Module):
-    """What torchmetrics asks of a feature extractor: images in, [B, F] out."""
-
-    def __init__(self, network: CNN) -> None:
-        super().__init__()
-        self.network = network.eval()
-
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.network.features(x_BCHW)
 
 
 @torch.no_grad()
 def kid(network: CNN, extractor: str, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, seed: int) -> dict[str, float]:
     """Kernel distance between two sets of images (Binkowski et al. 2018, arXiv 1801.01401) in a network's features.
 
-    It is unbiased at small sample sizes, where FID is not. The feature extractor and the number of images on each
-    side are part of the name, since values of different protocols cannot be compared.
+    It is unbiased at small sample sizes, where FID is not; so it can be a little below zero. The feature extractor and
+    the number of images on each side are part of the name, since values of different protocols cannot be compared.
+    Features are scaled to a root mean square of one on the real images, or the size of an untrained layer would decide.
 
     Args:
         network: gives the features.
@@ -47,14 +38,19 @@ def kid(network: CNN, extractor: str, real_BCHW: torch.Tensor, fake_BCHW: torch.
     """
     n = len(real_BCHW)
     assert n == len(fake_BCHW) >= FEWEST, f"{n} and {len(fake_BCHW)} images"
+    network.eval()
+    real_NF, fake_NF = (
+        torch.cat([network.features(part) for part in x_BCHW.split(BATCH)]) for x_BCHW in (real_BCHW, fake_BCHW)
+    )
+    scale = real_NF.square().mean().sqrt()
     metric = KernelInceptionDistance(
-        feature=_Features(network),
+        feature=nn.Identity(),
         subsets=SUBSETS,
         subset_size=min(LARGEST_SUBSET, n - 1),
         sync_on_compute=False,  # one rank computes it while the others train on: a collective would hang them all
     ).to(real_BCHW.device)
-    metric.update(real_BCHW, real=True)
-    metric.update(fake_BCHW, real=False)
+    metric.update(real_NF / scale, real=True)
+    metric.update(fake_NF / scale, real=False)
     with torch.random.fork_rng():
         torch.manual_seed(randomness.number(seed, "kid"))
         mean, spread = metric.compute()

@@ -18,7 +18,14 @@ STAGES = ["prepare", "teach", "train-gan", "generate", "train", "compare", "repo
 
 
 def arguments(out: Path) -> list[str]:
-    settings = [*TINY, "gan.workers=2", "gan.steps=300", "gan.checkpoint_every=100", "gan.snapshot_every=300"]
+    settings = [
+        *TINY,
+        "gan.lr=2e-4",
+        "gan.workers=2",
+        "gan.steps=300",
+        "gan.checkpoint_every=100",
+        "gan.snapshot_every=300",
+    ]
     return ["-m", "ganaug_ray", "run", str(DIGITS), "--out", str(out), *(f"--set={one}" for one in settings)]
 
 
@@ -129,9 +136,9 @@ def test_another_job_does_not_get_into_the_folder(finished: tuple[Path, str]) ->
     out, _ = finished
     job = (out / "job.yaml").read_bytes()
     other = subprocess.run(
-        [sys.executable, *arguments(out), "--set=gan.lr=1e-4"], env=environment(), capture_output=True, text=True,
+        [sys.executable, *arguments(out), "--set=gan.lr=1e-5"], env=environment(), capture_output=True, text=True,
         check=False,
     )  # fmt: skip
     assert other.returncode == 2
-    assert "gan.lr is 0.0002 there and 0.0001 in this job" in other.stderr
+    assert "gan.lr is 0.0002 there and 1e-05 in this job" in other.stderr
     assert (out / "job.yaml").read_bytes() == job

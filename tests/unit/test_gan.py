@@ -159,7 +159,7 @@ def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(exper
     assert out.read_json("attempts.json") == {"from_step": [0, 4]}
 
 
-def test_kid_agrees_with_torchmetrics_and_knows_real_from_noise(experiment: Run) -> None:
+def test_kid_knows_real_images_from_noise_and_is_the_same_again(experiment: Run) -> None:
     network = Classifier.load(experiment.model("real+classic", 0)).network
     rows = store.read(experiment.dataset / "test")
     x_BCHW = images.to_network(torch.tensor(rows.images[:200]))
