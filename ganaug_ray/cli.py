@@ -72,9 +72,6 @@ def main() -> None:
     except (UserError, StageFailed) as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        sys.exit(130)
 
 
 def _execute(
@@ -97,8 +94,12 @@ def _execute(
         print(describe(job, run))
         return
     run.claim(job)
-    with run.lock():
-        _work(action, job, run, verbose)
+    try:
+        with run.lock():
+            _work(action, job, run, verbose)
+    except KeyboardInterrupt:  # caught here, since typer would end the program without a word
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _work(action: Callable[[Pipeline], None], job: Job, run: Run, verbose: bool) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 POLL = 0.5  # seconds between looks at a running stage
@@ -57,7 +58,9 @@ class Terminal:
         """Print a stage's one line: name, done | kept | failed, outcome, seconds."""
         colour = {"done": "green", "kept": "cyan", "failed": "red"}.get(status, "yellow")
         tail = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
-        self._console.print(f"[bold]{stage:<{NAME_WIDTH}}[/] [{colour}]{status:<6}[/] {text}{tail}", soft_wrap=True)
+        self._console.print(
+            f"[bold]{stage:<{NAME_WIDTH}}[/] [{colour}]{status:<6}[/] {escape(text)}{tail}", soft_wrap=True
+        )
 
     def say(self, text: str) -> None:
         """Print text as it is."""

@@ -264,7 +264,8 @@ class Pipeline:
         for arm, seed in wanted:
             batches, own = self._batches_of(arm, seed), dict(inputs)
             if arm == SYNTHETIC:
-                own["synthetic"] = self.run.synthetic.read_json("synthetic.json")["hash"]
+                synthetic = self.run.synthetic.read_json("synthetic.json")
+                own |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
             out = str(self.run.model(arm, seed))
             fits.append(Fit(arm, seed, self.job.classifier, str(self.run.dataset), out, batches, own))
         steps = self.job.classifier.total_steps(sum(facts["counts"]["train"].values()))

@@ -97,7 +97,12 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
     ]
     for shard, part in enumerate(parts):
         run.synthetic.write_table(f"part-{shard:05d}.parquet", store.to_table(part, "synthetic"))
-    spec = {"hash": "made-in-process", "counts": dict.fromkeys(generator.classes, 10), "images": 100}
+    spec = {
+        "hash": "made-in-process",
+        "inputs": {"gan": generator.spec["hash"]},
+        "counts": dict.fromkeys(generator.classes, 10),
+        "images": 100,
+    }
     runs.commit(run.synthetic, "synthetic.json", "generate", 0.0, spec)
     for seed in range(2):
         fit(SYNTHETIC, seed, functools.partial(mix.mixed_batches, str(digits), str(run.synthetic), 16, 0.5, seed))

@@ -1,11 +1,13 @@
 """How real and synthetic images meet in one batch: the real rows of the real arm, and synthetic rows behind them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
 from ganaug_ray.augment import plan
 from ganaug_ray.data.batches import Batch, Feed, Resident, real_batches
+from ganaug_ray.data.images import scaled
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
@@ -27,13 +29,10 @@ def mixed_batches(
 
 def concatenate(real: Batch, fake: Batch, size: int) -> Batch:
     """Put synthetic rows behind the real ones, scaled to the real images' size."""
-    fake_BCHW = fake.x_BCHW
-    if len(fake_BCHW) and fake_BCHW.shape[-1] != size:
-        fake_BCHW = torch.nn.functional.interpolate(fake_BCHW, (size, size), mode="bilinear", align_corners=False)
-    elif not len(fake_BCHW):
-        return Batch(real.x_BCHW, real.y_B, real.rows, real.total + fake.total)
+    if not len(fake.y_B):  # a small ratio, or a rank without a share
+        return replace(real, total=real.total + fake.total)
     return Batch(
-        x_BCHW=torch.cat([real.x_BCHW, fake_BCHW]),
+        x_BCHW=torch.cat([real.x_BCHW, scaled(fake.x_BCHW, size)]),
         y_B=torch.cat([real.y_B, fake.y_B]),
         rows=torch.cat([real.rows, fake.rows + real.total]),
         total=real.total + fake.total,

@@ -9,10 +9,13 @@ from typing import Literal
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch.nn import functional as F
 
 Resize = Literal["crop", "pad", "stretch"]
 
 MOST_PIXELS = 100_000_000  # a larger image is refused before it is decoded
+# By content, not by name. Not among them: formats that Pillow hands to other programs, such as EPS.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 
 
@@ -36,7 +39,7 @@ def decode(content: bytes) -> Image.Image:
     if not content:
         raise Unreadable("empty")
     try:
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise Unreadable("too large", str(error)) from None
     except Exception as error:  # Pillow's plugins raise many kinds on hostile bytes
@@ -96,3 +99,10 @@ def to_network(images_BHWC: torch.Tensor) -> torch.Tensor:
 def from_network(x_BCHW: torch.Tensor) -> torch.Tensor:
     """float [B, C, H, W] in [-1, 1] -> uint8 [B, H, W, C] in [0, 255], rounded to the nearest."""
     return x_BCHW.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def scaled(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
+    """Scale square network images to another size on their device, bilinear and antialiased; unchanged if they fit."""
+    if x_BCHW.shape[-1] == size:
+        return x_BCHW
+    return F.interpolate(x_BCHW, (size, size), mode="bilinear", antialias=True)

@@ -15,6 +15,7 @@ from scipy import stats
 
 Verdict = Literal["helped", "unclear", "hurt"]
 CONFIDENCE = 0.95
+METRICS = ("accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,15 @@ def choose(arms: Mapping[str, list[Outcome]], baseline: str, comparisons: list[C
 
 
 def verdict(arms: Mapping[str, list[Outcome]], baseline: str, metric: str) -> dict[str, Any]:
-    """Return the content of verdict.json. Without any other arm than the baseline, the verdict is None."""
-    comparisons = [
-        compare(arm, baseline, outcomes, arms[baseline], metric) for arm, outcomes in arms.items() if arm != baseline
-    ]
+    """Return the content of verdict.json. Without any other arm than the baseline, the verdict is None.
+
+    ``comparisons`` are by the metric that decides, ``other_metrics`` the same by the others, which decide nothing.
+    """
+
+    def against_baseline(by: str) -> list[Comparison]:
+        return [compare(arm, baseline, own, arms[baseline], by) for arm, own in arms.items() if arm != baseline]
+
+    comparisons = against_baseline(metric)
     leading = max(comparisons, key=lambda c: ("hurt", "unclear", "helped").index(c.verdict), default=None)
     return {
         "verdict": leading.verdict if leading else None,
@@ -88,6 +94,7 @@ def verdict(arms: Mapping[str, list[Outcome]], baseline: str, metric: str) -> di
             for arm, outcomes in arms.items()
         },
         "comparisons": [vars(comparison) for comparison in comparisons],
+        "other_metrics": [vars(comparison) for by in METRICS if by != metric for comparison in against_baseline(by)],
         "champion": choose(arms, baseline, comparisons),
     }
 

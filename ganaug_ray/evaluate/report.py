@@ -24,6 +24,7 @@ from ganaug_ray.jobfile import dump
 SAMPLE_CLASSES = 20  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
 LARGEST_PNG = 500_000  # bytes; a picture above that is sent as JPEG
+_VERDICT_KEYS = ("verdict", "metric", "sentence", "comparisons", "other_metrics", "champion", "arms")
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "cross_entropy": "cross-entropy"}
 
 
@@ -53,7 +54,7 @@ def collect(run: runs.Run, job: Job) -> runs.Record:
     return {
         "experiment": run.root.name,
         "about": job.about,
-        "verdict": {key: verdict[key] for key in ("verdict", "metric", "sentence", "comparisons", "champion", "arms")},
+        "verdict": {key: verdict[key] for key in _VERDICT_KEYS},
         "data": {key: facts[key] for key in ("source", "classes", "image_size", "channels", "counts", "rejected")},
         "gan": _gan(markers),
         **_classes(run, verdict, facts["classes"]),

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray import checkpoints, randomness
 from ganaug_ray.config import GanConfig
 from ganaug_ray.data.batches import Batch
+from ganaug_ray.data.images import scaled
 from ganaug_ray.gan import ema, losses
 from ganaug_ray.gan.networks import Discriminator, Generator, RealAndFake
 from ganaug_ray.guard import FiniteGuard
@@ -89,7 +89,7 @@ def train(
     first = start.step if start is not None else 0
     for step in range(first, steps):
         batch = batches(step)
-        real_BCHW = fit_to(batch.x_BCHW, shape.size)
+        real_BCHW = scaled(batch.x_BCHW, shape.size)
         z_d, z_g = latents(config.latent, batch, (seed, "gan", step), place)
 
         with torch.no_grad():
@@ -123,13 +123,6 @@ def train(
             guard.raise_if_tripped(step)
             hooks.save(checkpoints.Checkpoint(now, checkpoints.pack(parts) if place.is_first else {}))
     return average
-
-
-def fit_to(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
-    """Scale images down to the GAN's size on their device, antialiased; unchanged where they have it already."""
-    if x_BCHW.shape[-1] == size:
-        return x_BCHW
-    return F.interpolate(x_BCHW, (size, size), mode="bilinear", antialias=True)
 
 
 def latents(

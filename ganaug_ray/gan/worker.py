@@ -114,7 +114,7 @@ class _Recorder:
             fake_rows.append(images.from_network(generator(z_BZ, y_B)).cpu().numpy())
             own = (labels == label).nonzero().flatten().cpu().numpy()
             x_BCHW, _ = self._rows.take(np.resize(own, GRID_COLUMNS))  # repeats where there are fewer
-            real_rows.append(images.from_network(loop.fit_to(x_BCHW, self._shape.size)).cpu().numpy())
+            real_rows.append(images.from_network(images.scaled(x_BCHW, self._shape.size)).cpu().numpy())
         return quality.beside(quality.grid(fake_rows), quality.grid(real_rows))
 
     def _kid(self, generator: "loop.Generator", n: int) -> dict[str, float]:
@@ -123,8 +123,7 @@ class _Recorder:
         draw = randomness.generator(self._training.seed, "kid latents")
         z_BZ = torch.randn(n, self._training.config.latent, generator=draw).to(y_B.device)
         fakes = [generator(z, y) for z, y in zip(z_BZ.split(256), y_B.split(256), strict=True)]
-        real_size = real_BCHW.shape[-1]
-        fake_BCHW = torch.nn.functional.interpolate(torch.cat(fakes), (real_size, real_size), mode="bilinear")
+        fake_BCHW = images.scaled(torch.cat(fakes), real_BCHW.shape[-1])
         return quality.kid(self._teacher, "teacher", real_BCHW, fake_BCHW, self._training.seed)
 
     def finish(self, average: AveragedModel, facts: dict[str, Any], steps: int, started: float) -> None:

@@ -96,7 +96,11 @@ def test_lineage_leads_from_the_champion_back_to_the_data(finished: tuple[Path, 
     assert lineage["inputs"]["dataset"] == read("dataset/dataset.json")["hash"]
     assert read("synthetic/synthetic.json")["inputs"]["gan"] == read("gan/gan.json")["hash"]
     assert read("gan/gan.json")["inputs"]["dataset"] == read("dataset/dataset.json")["hash"]
-    assert read("models/real+classic+synthetic/seed-0/model.json")["inputs"]["synthetic"]
+    assert read("models/real+classic+synthetic/seed-0/model.json")["inputs"] == {
+        "dataset": read("dataset/dataset.json")["hash"],
+        "synthetic": read("synthetic/synthetic.json")["hash"],
+        "generator": read("gan/gan.json")["hash"],
+    }
 
 
 def test_the_gan_was_trained_on_two_ranks_that_logged_each_step_once(finished: tuple[Path, str]) -> None:

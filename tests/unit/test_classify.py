@@ -139,6 +139,17 @@ def test_a_mixed_batch_holds_the_real_arms_rows_and_the_exact_number_of_syntheti
         assert synthetic_rows == plan.synthetic_upto(10, 16, 0.3) == 48
 
 
+def test_small_synthetic_images_are_scaled_up_to_the_real_ones_and_none_is_no_problem() -> None:
+    real = Batch(torch.zeros(2, 1, 64, 64), torch.zeros(2, dtype=torch.long), torch.arange(2), 2)
+    fake = Batch(torch.ones(3, 1, 32, 32), torch.ones(3, dtype=torch.long), torch.arange(3), 3)
+    both = mix.concatenate(real, fake, 64)
+    assert both.x_BCHW.shape == (5, 1, 64, 64)
+    assert both.y_B.tolist() == [0, 0, 1, 1, 1]
+    assert both.total == 5
+    none = Batch(fake.x_BCHW[:0], fake.y_B[:0], fake.rows[:0], 1)
+    assert mix.concatenate(real, none, 64).total == 3
+
+
 def test_a_model_takes_paths_bytes_pictures_and_arrays_of_any_size(experiment: Run, tmp_path) -> None:
     classifier = Classifier.load(experiment.model("real+classic", 0))
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8))

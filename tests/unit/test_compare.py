@@ -15,7 +15,9 @@ from ganaug_ray.runs import Run
 def arm(tests: list[float], vals: list[float] | None = None) -> list[Outcome]:
     vals = vals or [0.5] * len(tests)
     return [
-        Outcome(seed, {"accuracy": val, "cross_entropy": 1.0}, {"accuracy": test})
+        Outcome(
+            seed, {"accuracy": val, "macro_f1": val, "cross_entropy": 1.0}, {"accuracy": test, "macro_f1": test - 0.01}
+        )
         for seed, (test, val) in enumerate(zip(tests, vals, strict=True))
     ]
 
@@ -43,6 +45,14 @@ def test_the_interval_is_the_paired_t_interval_with_pairs_minus_one_degrees_of_f
     half = stats.t.ppf(0.975, df=2) * d.std(ddof=1) / np.sqrt(3)
     assert result.ci95 == pytest.approx((d.mean() - half, d.mean() + half))
     assert result.p == pytest.approx(stats.ttest_rel(synthetic, REAL).pvalue)
+
+
+def test_macro_f1_is_compared_too_and_decides_only_where_it_is_asked_to() -> None:
+    arms = {"real": arm(REAL), "syn": arm([0.85, 0.86, 0.88])}
+    by_accuracy, by_f1 = (verdict(arms, "real", metric) for metric in ("accuracy", "macro_f1"))
+    assert [c["metric"] for c in by_accuracy["other_metrics"]] == ["macro_f1"]
+    assert by_accuracy["other_metrics"] == by_f1["comparisons"]
+    assert "macro-F1" in by_f1["sentence"]
 
 
 def test_one_seed_is_no_evidence() -> None:

@@ -90,6 +90,19 @@ def test_every_mode_turns_into_grey_or_colour(mode: str) -> None:
     assert images.decode(sink.getvalue()).mode == ("L" if mode in ("L", "1", "LA") else "RGB")
 
 
+def test_a_format_that_would_start_another_program_is_no_image() -> None:
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(images.Unreadable, match="not an image"):
+        images.decode(script)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"])
+def test_the_usual_formats_are_read(name: str) -> None:
+    sink = io.BytesIO()
+    picture(1).save(sink, name)
+    assert images.decode(sink.getvalue()).size == (48, 40)
+
+
 def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     sink = io.BytesIO()
     Image.fromarray(np.array([[0, 32896], [65535, 257]], np.uint16)).save(sink, "PNG")
