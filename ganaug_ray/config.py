@@ -1,9 +1,10 @@
 """One typed, frozen model a stage. The same field names serve YAML, --set and search spaces."""
 
 import math
-from typing import Annotated, Literal, Self
+import re
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -31,11 +32,51 @@ class SplitConfig(Config):
         return self
 
 
+class LabelFrom(Config):
+    """Where the label of an image file comes from; in a job ``parent``, ``{regex: ...}`` or ``{csv: ...}``."""
+
+    regex: str | None = None
+    """Searched in the file's name; its group ``label`` is the label."""
+    csv: str | None = None
+    """A file with the columns image (path or name) and label."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parent_is_the_default(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value != "parent":
+                raise ValueError(f"found {value!r}, expected parent, {{regex: ...}} or {{csv: ...}}")
+            return {}
+        return value
+
+    @model_validator(mode="after")
+    def _is_usable(self) -> Self:
+        if self.regex is not None and self.csv is not None:
+            raise ValueError("give one of regex and csv")
+        if self.regex is not None:
+            try:
+                groups = re.compile(self.regex).groupindex
+            except re.error as error:
+                raise ValueError(f"{self.regex!r} is no regular expression ({error})") from None
+            if "label" not in groups:
+                raise ValueError(f"{self.regex!r} has no group named label, such as '^(?P<label>cat|dog)'")
+        return self
+
+
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
 class DataConfig(Config):
     """Where the images come from and what is kept of them."""
 
-    source: str
-    """A folder with one folder of images a class, or ``sklearn:digits``."""
+    source: Annotated[list[str], Field(min_length=1), BeforeValidator(_one_or_more)]
+    """One or a list: folder, archive, CSV manifest, Parquet, idx:FOLDER, sklearn:digits, torchvision:NAME."""
+    label_from: LabelFrom = LabelFrom()
+    max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the images that may be unusable before the stage stops."""
+    smallest: Count = 8
+    """Images with a shorter side, in pixels, are rejected."""
     image_size: Annotated[int, Field(ge=32, le=512)] = 32
     """Side of the stored square, in pixels: what the classifier sees."""
     resize: Literal["crop", "pad", "stretch"] = "crop"

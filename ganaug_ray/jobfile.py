@@ -131,11 +131,27 @@ def _expand(value: Any, name: str) -> Any:
 
 
 def _resolve_source(content: dict[str, Any], base: Path) -> None:
+    """Make paths of the job file's own absolute: they are relative to it, not to where the command is run."""
     data = content.get("data")
-    if isinstance(data, dict) and isinstance(data.get("source"), str):
-        source = data["source"]
-        if source and not re.match(r"^\w[\w+.-]+:", source):
-            data["source"] = str((base / Path(source).expanduser()).absolute())
+    if not isinstance(data, dict):
+        return
+    source = data.get("source")
+    if isinstance(source, str):
+        data["source"] = _absolute(source, base)
+    elif isinstance(source, list):
+        data["source"] = [_absolute(one, base) if isinstance(one, str) else one for one in source]
+    labels = data.get("label_from")
+    if isinstance(labels, dict) and isinstance(labels.get("csv"), str):
+        labels["csv"] = _absolute(labels["csv"], base)
+
+
+def _absolute(source: str, base: Path) -> str:
+    scheme, colon, rest = source.partition(":")
+    if scheme == "idx":
+        return f"idx:{_absolute(rest, base)}"
+    if not source or (colon and re.fullmatch(r"\w[\w+.-]+", scheme)):
+        return source
+    return str((base / Path(source).expanduser()).absolute())
 
 
 _EXPECTED = {
@@ -145,6 +161,7 @@ _EXPECTED = {
     "float_type": "expected a number",
     "bool_type": "expected true or false",
     "string_type": "expected text",
+    "list_type": "expected text or a list of texts",
     "model_type": "expected a section with keys of its own",
 }
 

@@ -81,14 +81,14 @@ class Folder:
         return self.fs.get_file_info(f"{self.path}/{name}").type == pafs.FileType.File
 
     def read(self, name: str) -> bytes:
-        """Return the bytes of a file. Raises FileNotFoundError."""
-        with self.fs.open_input_stream(f"{self.path}/{name}") as stream:
+        """Return the bytes of a file as they are: a .gz stays one. Raises FileNotFoundError."""
+        with self.fs.open_input_stream(f"{self.path}/{name}", compression=None) as stream:
             return stream.read()
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file in one piece: a reader, or a crash at any moment, sees the old file, the new one, or none."""
         if self.local is None:  # an object store shows an object when it is complete
-            with self.fs.open_output_stream(f"{self.path}/{name}") as stream:
+            with self.fs.open_output_stream(f"{self.path}/{name}", compression=None) as stream:
                 stream.write(content)
             return
         target = self.local / name

@@ -67,7 +67,7 @@ def survey(config: DataConfig) -> Survey:
     kept: dict[str, _Candidate] = {}
     conflicting: set[str] = set()
     rejects: list[Reject] = []
-    raws = sources.read(config.source)
+    raws = sources.read(config.source, config.label_from)
     with ThreadPoolExecutor() as pool:
         while chunk := list(islice(raws, CHUNK)):
             for found in pool.map(lambda raw: _judge(raw, config), chunk):
@@ -89,15 +89,24 @@ def survey(config: DataConfig) -> Survey:
 
 def _judge(raw: sources.Raw, config: DataConfig) -> "_Candidate | Reject":
     if raw.label is None:
-        return Reject(raw.path, "no class", "lies in no class folder")
+        return Reject(raw.path, "no class", "data.label_from finds no label for it")
     try:
-        content = raw.content
-        image = images.decode(content) if isinstance(content, bytes) else images.from_array(content)
+        image = _open(raw.content)
     except images.Unreadable as error:
         return Reject(raw.path, error.reason, error.detail)
+    if min(image.size) < config.smallest:
+        return Reject(raw.path, "too small", f"{image.width} × {image.height} pixels")
     native = images.pixels(image, _native_channels(image))
+    if (native == native[0, 0]).all():
+        return Reject(raw.path, "single colour", f"every pixel is {native[0, 0].tolist()}")
     resized = images.pixels(images.square(image, config.image_size, config.resize), native.shape[2])
     return _Candidate(raw.path, raw.label, raw.provenance, store.pixel_id(native), resized)
+
+
+def _open(content: bytes | np.ndarray | images.Unreadable) -> Image.Image:
+    if isinstance(content, images.Unreadable):
+        raise content
+    return images.decode(content) if isinstance(content, bytes) else images.from_array(content)
 
 
 def _native_channels(image: Image.Image) -> int:
@@ -105,16 +114,22 @@ def _native_channels(image: Image.Image) -> int:
 
 
 def _deal(config: DataConfig, candidates: list[_Candidate], rejects: list[Reject]) -> Survey:
+    where = f"data.source {', '.join(config.source)}"
+    reasons = Counter(reject.reason for reject in rejects)
+    found = ", ".join(f"{n} × {reason}" for reason, n in reasons.most_common(6))
     if not candidates:
-        reasons = Counter(reject.reason for reject in rejects)
-        found = ", ".join(f"{n} × {reason}" for reason, n in reasons.most_common(3))
+        raise UserError(f"{where}: no readable image (found {found}); expected one folder of images a class")
+    # A duplicate is a good image once too often: not a sign that the source is not what it should be.
+    bad, total = len(rejects) - reasons["duplicate"], len(candidates) + len(rejects)
+    if bad > config.max_rejected * total:
         raise UserError(
-            f"data.source {config.source}: no readable image (found {found}); expected one folder of images a class"
+            f"{where}: {bad} of {total} images cannot be used ({found}); "
+            f"mend them, or allow it with data.max_rejected (now {config.max_rejected:g})"
         )
     classes = sorted({candidate.label for candidate in candidates})
     if len(classes) == 1:
         raise UserError(
-            f"data.source {config.source}: a single class {classes[0]!r} was found; expected one folder of images "
+            f"{where}: a single class {classes[0]!r} was found; expected one folder of images "
             "for each of two or more classes"
         )
     by_class: dict[str, list[str]] = defaultdict(list)
@@ -123,7 +138,7 @@ def _deal(config: DataConfig, candidates: list[_Candidate], rejects: list[Reject
     try:
         splits = split.assign(by_class, config.split, config.train_per_class, config.val_cap)
     except UserError as error:
-        raise UserError(f"data.source {config.source}: {error}") from None
+        raise UserError(f"{where}: {error}") from None
     channels = config.channels or max(candidate.pixels.shape[2] for candidate in candidates)
     return Survey(classes, channels, candidates, rejects, splits)
 

@@ -49,15 +49,29 @@ def test_a_dumped_job_loads_to_the_same_job(tmp_path: Path) -> None:
 def test_environment_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PICTURES", "/somewhere")
     text = MINIMAL.replace("sklearn:digits", "'${PICTURES}/cats'")
-    assert load_job(write(tmp_path, text)).data.source == "/somewhere/cats"
+    assert load_job(write(tmp_path, text)).data.source == ["/somewhere/cats"]
     monkeypatch.delenv("PICTURES")
     with pytest.raises(UserError, match="PICTURES"):
         load_job(write(tmp_path, text))
 
 
 def test_a_relative_source_is_relative_to_the_job_file(tmp_path: Path) -> None:
-    text = MINIMAL.replace("sklearn:digits", "../pictures")
-    assert Path(load_job(write(tmp_path, text)).data.source) == tmp_path / "../pictures"
+    text = MINIMAL.replace("sklearn:digits", "[../pictures, more.zip, idx:mnist, sklearn:digits, s3://bucket/x]")
+    assert load_job(write(tmp_path, text)).data.source == [
+        f"{tmp_path}/../pictures", f"{tmp_path}/more.zip", f"idx:{tmp_path}/mnist", "sklearn:digits", "s3://bucket/x",
+    ]  # fmt: skip
+
+
+def test_labels_come_from_the_parent_a_regex_or_a_csv(tmp_path: Path) -> None:
+    def with_labels(text: str) -> Job:
+        return load_job(write(tmp_path, MINIMAL.replace("sklearn:digits", f"sklearn:digits, label_from: {text}")))
+
+    assert with_labels("parent").data.label_from.regex is None
+    assert with_labels(r"{regex: '^(?P<label>cat|dog)\.'}").data.label_from.regex == r"^(?P<label>cat|dog)\."
+    assert with_labels("{csv: labels.csv}").data.label_from.csv == f"{tmp_path}/labels.csv"
+    for wrong, word in [("child", "child"), ("{regex: '('}", "no regular expression"), ("{regex: cat}", "named label")]:
+        with pytest.raises(UserError, match=word):
+            with_labels(wrong)
 
 
 def test_validation_is_scarce_where_training_is() -> None:
@@ -66,7 +80,9 @@ def test_validation_is_scarce_where_training_is() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(DIGITS.parent.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_job_that_is_shipped_says_what_it_is_for(path: Path) -> None:
+def test_every_job_that_is_shipped_loads_and_says_what_it_is_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GANAUG_DATA", "/data")
+    load_job(path)
     assert len(yaml.safe_load(path.read_text())["about"].split()) > 5
 
 

@@ -32,7 +32,7 @@ def cats_and_dogs(tmp_path: Path) -> Path:
 
 def test_class_folders_become_a_store_with_every_image_in_one_split(cats_and_dogs: Path, tmp_path: Path) -> None:
     out = Folder.at(tmp_path / "dataset")
-    record = prepare(DataConfig(source=str(cats_and_dogs), split=SplitConfig(val=0.2, test=0.3)), out)
+    record = prepare(DataConfig(source=[str(cats_and_dogs)], split=SplitConfig(val=0.2, test=0.3)), out)
     assert record["classes"] == ["cat", "dog"]
     assert {name: sum(own.values()) for name, own in record["counts"].items()} == {
         "train": 10, "val": 4, "test": 6, "unused": 0,
@@ -45,7 +45,7 @@ def test_class_folders_become_a_store_with_every_image_in_one_split(cats_and_dog
 
 
 def test_the_same_input_gives_the_same_bytes(cats_and_dogs: Path, tmp_path: Path) -> None:
-    config = DataConfig(source=str(cats_and_dogs))
+    config = DataConfig(source=[str(cats_and_dogs)])
     one, two = Folder.at(tmp_path / "one"), Folder.at(tmp_path / "two")
     assert prepare(config, one)["hash"] == prepare(config, two)["hash"]
     for part in ("train", "val", "test"):
@@ -53,7 +53,7 @@ def test_the_same_input_gives_the_same_bytes(cats_and_dogs: Path, tmp_path: Path
 
 
 def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs: Path, tmp_path: Path) -> None:
-    clean = {candidate.id for candidate in survey(DataConfig(source=str(cats_and_dogs))).candidates}
+    clean = {candidate.id for candidate in survey(DataConfig(source=[str(cats_and_dogs)])).candidates}
     whole = io.BytesIO()
     picture(999).save(whole, "JPEG")
     (cats_and_dogs / "cat" / "empty.jpg").write_bytes(b"")
@@ -63,7 +63,7 @@ def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs:
     (cats_and_dogs / "stray.png").write_bytes((cats_and_dogs / "cat" / "1.png").read_bytes())
     (cats_and_dogs / "cat" / ".DS_Store").write_bytes(b"junk")
     out = Folder.at(tmp_path / "dataset")
-    prepare(DataConfig(source=str(cats_and_dogs)), out)
+    prepare(DataConfig(source=[str(cats_and_dogs)]), out)
     rejected = out.read_table("rejected.parquet").to_pylist()
     assert {row["path"]: row["reason"] for row in rejected} == {
         "cat/empty.jpg": "empty",
@@ -72,12 +72,12 @@ def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs:
         "cat/copy.png": "duplicate",
         "stray.png": "no class",
     }
-    assert {candidate.id for candidate in survey(DataConfig(source=str(cats_and_dogs))).candidates} == clean
+    assert {candidate.id for candidate in survey(DataConfig(source=[str(cats_and_dogs)])).candidates} == clean
 
 
 def test_one_picture_under_two_labels_is_used_under_neither(cats_and_dogs: Path) -> None:
     (cats_and_dogs / "dog" / "really-a-cat.png").write_bytes((cats_and_dogs / "cat" / "3.png").read_bytes())
-    found = survey(DataConfig(source=str(cats_and_dogs)))
+    found = survey(DataConfig(source=[str(cats_and_dogs)]))
     assert [reject.reason for reject in found.rejects] == ["label conflict", "label conflict"]
     assert sum(found.counts()["train"].values()) + sum(found.counts()["val"].values()) <= 19
     assert not any(c.raw_path in ("cat/3.png", "dog/really-a-cat.png") for c in found.candidates)
@@ -185,7 +185,7 @@ def test_a_source_that_cannot_serve_says_why(tmp_path: Path, files: dict[str, in
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(seed).save(path) if seed else path.write_text("<html>")
     with pytest.raises(UserError, match=words):
-        prepare(DataConfig(source=str(tmp_path / "source")), Folder.at(tmp_path / "out"))
+        prepare(DataConfig(source=[str(tmp_path / "source")]), Folder.at(tmp_path / "out"))
     assert not (tmp_path / "out").exists(), "nothing is half-written"
 
 

@@ -1,0 +1,98 @@
+"""Archives of image files, read in place: nothing is ever unpacked to disk, so no entry can write anywhere.
+
+Hostile archives are met with limits: on the number of entries, and on what one entry may inflate to.
+"""
+
+import tarfile
+import zipfile
+from collections.abc import Iterator
+
+from ganaug_ray.config import LabelFrom
+from ganaug_ray.data.images import Unreadable
+from ganaug_ray.data.sources.raw import MOST_BYTES, Raw, is_hidden, labeller, open_file
+from ganaug_ray.errors import UserError
+
+MOST_ENTRIES = 500_000
+ZIP_END = b"PK\x05\x06"  # of the record that tells the number of entries
+ZIP_END_SIZE = 22 + 65_535  # with the longest comment
+
+
+def read_zip(source: str, label_from: LabelFrom) -> Iterator[Raw]:
+    """Read the files of a zip archive, by path."""
+    folder, name = open_file(source)
+    label = labeller(label_from, source)
+    with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:
+        _refuse_many_zip_entries(source, stream)
+        try:
+            archive = zipfile.ZipFile(stream)
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise UserError(f"data.source {source}: is no readable zip archive ({error})") from None
+        entries = archive.infolist()
+        _refuse_many(source, len(entries))
+        for entry in sorted(entries, key=lambda entry: entry.filename):
+            path = entry.filename
+            if not entry.is_dir() and not is_hidden(path):
+                yield Raw(path, label(path), _zip_content(archive, entry))
+
+
+def _refuse_many_zip_entries(source: str, stream: object) -> None:
+    """Read the number of entries off the archive's end: its list alone could fill the memory."""
+    size = stream.size()  # type: ignore[attr-defined]  # a pyarrow file
+    stream.seek(max(0, size - ZIP_END_SIZE))  # type: ignore[attr-defined]
+    tail = stream.read()  # type: ignore[attr-defined]
+    stream.seek(0)  # type: ignore[attr-defined]
+    at = tail.rfind(ZIP_END)
+    if at >= 0:
+        _refuse_many(source, int.from_bytes(tail[at + 10 : at + 12], "little"))
+
+
+def _refuse_many(source: str, entries: int) -> None:
+    if entries > MOST_ENTRIES:
+        raise UserError(f"data.source {source}: has {entries} entries or more; at most {MOST_ENTRIES} are read")
+
+
+def _zip_content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes | Unreadable:
+    if problem := _path_problem(entry.filename):
+        return problem
+    if entry.external_attr >> 28 == 0xA:
+        return Unreadable("link", "an archive's links are not followed")
+    try:
+        with archive.open(entry) as stream:
+            content = stream.read(MOST_BYTES + 1)  # the size an entry declares may be a lie
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, EOFError) as error:
+        return Unreadable("damaged in the archive", str(error))
+    return content if len(content) <= MOST_BYTES else Unreadable("too large", f"more than {MOST_BYTES} bytes")
+
+
+def read_tar(source: str, label_from: LabelFrom) -> Iterator[Raw]:
+    """Read the files of a tar archive, in its own order: it is one stream."""
+    folder, name = open_file(source)
+    label = labeller(label_from, source)
+    with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as stream:
+        try:
+            archive = tarfile.open(fileobj=stream, mode="r|*")  # noqa: SIM115  # closed with its stream
+            for number, entry in enumerate(archive):
+                _refuse_many(source, number + 1)
+                path = entry.name
+                if not entry.isdir() and not is_hidden(path):
+                    yield Raw(path.removeprefix("./"), label(path), _tar_content(archive, entry))
+        except (tarfile.TarError, EOFError, OSError) as error:
+            raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
+
+
+def _tar_content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | Unreadable:
+    if problem := _path_problem(entry.name):
+        return problem
+    if not entry.isfile():
+        return Unreadable("link" if entry.issym() or entry.islnk() else "not a file", "links are not followed")
+    if entry.size > MOST_BYTES:
+        return Unreadable("too large", f"{entry.size} bytes")
+    stream = archive.extractfile(entry)
+    assert stream is not None, "a regular file"
+    return stream.read()
+
+
+def _path_problem(path: str) -> Unreadable | None:
+    if path.startswith(("/", "\\")) or ".." in path.replace("\\", "/").split("/"):
+        return Unreadable("unsafe path", "leads out of the archive")
+    return None

@@ -1,0 +1,41 @@
+"""Folders of image files, any depth."""
+
+from collections.abc import Iterator
+
+from pyarrow import fs as pafs
+
+from ganaug_ray.config import LabelFrom
+from ganaug_ray.data.images import Unreadable
+from ganaug_ray.data.sources.raw import MOST_BYTES, Raw, is_hidden, labeller
+from ganaug_ray.errors import UserError
+from ganaug_ray.storage import Folder
+
+
+def read(source: str, label_from: LabelFrom) -> Iterator[Raw]:
+    """Read all files below a folder, by path; hidden ones are passed over."""
+    folder = Folder.at(source)
+    kind = folder.fs.get_file_info(folder.path).type
+    if kind == pafs.FileType.NotFound:
+        raise UserError(f"data.source {source}: there is no such folder")
+    if kind == pafs.FileType.File:
+        raise UserError(f"data.source {source}: is a file of a kind that is not known; see the README for sources")
+    try:
+        infos = folder.fs.get_file_info(pafs.FileSelector(folder.path, recursive=True))
+    except OSError as error:
+        raise UserError(f"data.source {source}: cannot be read ({error.strerror or error})") from None
+    sizes = {info.path[len(folder.path) :].lstrip("/"): info.size for info in infos if info.type == pafs.FileType.File}
+    names = sorted(name for name in sizes if not is_hidden(name))
+    if not names:
+        raise UserError(f"data.source {source}: is empty; expected one folder of images a class")
+    label = labeller(label_from, source)
+    for name in names:
+        yield Raw(name, label(name), _content(folder, name, sizes[name]))
+
+
+def _content(folder: Folder, name: str, size: int) -> bytes | Unreadable:
+    if size > MOST_BYTES:
+        return Unreadable("too large", f"{size} bytes")
+    try:
+        return folder.read(name)
+    except OSError as error:
+        return Unreadable("cannot be read", error.strerror or str(error))

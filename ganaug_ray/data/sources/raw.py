@@ -1,0 +1,107 @@
+"""What every reader gives, and what readers of files share."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pyarrow import fs as pafs
+
+from ganaug_ray.errors import UserError
+from ganaug_ray.storage import Folder
+
+if TYPE_CHECKING:
+    from ganaug_ray.config import LabelFrom
+    from ganaug_ray.data.images import Unreadable
+
+MOST_BYTES = 256 * 1024**2  # of one image file; a larger one is not read
+
+
+@dataclass(frozen=True)
+class Raw:
+    """One image as found: encoded bytes, pixels uint8 [H, W] or [H, W, C], or why there is nothing to decode.
+
+    Attributes:
+        path: where it was found, relative to the source.
+        label: its class, or None where it has none.
+        content: as above.
+        provenance: the source.
+    """
+
+    path: str
+    label: str | None
+    content: bytes | np.ndarray | Unreadable
+    provenance: str = ""
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file is one that systems leave behind: hidden files, thumbnails, resource forks.
+
+    >>> [is_hidden(path) for path in ("cat/1.jpg", "cat/.DS_Store", "__MACOSX/cat/1.jpg", "cat/Thumbs.db")]
+    [False, True, True, True]
+    """
+    left_behind = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+    parts = [part for part in path.split("/") if part not in (".", "..")]
+    return any(part.startswith(".") or part in left_behind for part in parts)
+
+
+def open_file(source: str) -> tuple[Folder, str]:
+    """Split a source that is one file into its folder and its name.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    base, _, name = source.replace("\\", "/").rpartition("/")
+    folder = Folder.at(base or ".")
+    info = folder.fs.get_file_info(f"{folder.path}/{name}")
+    if info.type != pafs.FileType.File:
+        raise UserError(f"data.source {source}: there is no such file")
+    return folder, name
+
+
+def labeller(label_from: LabelFrom, source: str) -> Callable[[str], str | None]:
+    """Return the function from a file's path to its label.
+
+    Raises:
+        UserError: the CSV file of labels is missing or lacks its columns.
+    """
+    if label_from.regex is not None:
+        pattern = re.compile(label_from.regex)
+
+        def by_name(path: str) -> str | None:
+            match = pattern.search(path.rsplit("/", 1)[-1])
+            return match["label"] if match else None
+
+        return by_name
+    if label_from.csv is not None:
+        table = dict(read_labels(label_from.csv))
+        return lambda path: table.get(path) or table.get(path.rsplit("/", 1)[-1])
+
+    def by_parent(path: str) -> str | None:
+        parts = path.split("/")
+        return parts[-2] if len(parts) > 1 else None
+
+    return by_parent
+
+
+def read_labels(path: str) -> list[tuple[str, str]]:
+    """Return (image, label) of every row of a CSV file.
+
+    Raises:
+        UserError: it is missing, no UTF-8 text, or lacks the columns image and label.
+    """
+    folder, name = open_file(path)
+    try:
+        rows = csv.DictReader(io.StringIO(folder.read(name).decode("utf-8-sig")))
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is no UTF-8 text; expected a CSV file with the columns image and label") from None
+    missing = {"image", "label"} - set(rows.fieldnames or ())
+    if missing:
+        found = ", ".join(rows.fieldnames or ["nothing"])
+        raise UserError(f"{path}: found the columns {found}; expected image and label")
+    return [(row["image"].strip(), row["label"].strip()) for row in rows if row["image"] and row["label"]]
