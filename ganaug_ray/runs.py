@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from ganaug_ray.config import Job
 from ganaug_ray.errors import UserError
@@ -126,6 +127,8 @@ class Run:
         return None
 
     def _refuse_conflicts(self, previous: Record, job: Job) -> None:
+        with suppress(ValidationError):  # settings that are newer than the folder had their defaults
+            previous = Job.model_validate(previous).model_dump(exclude_none=True)
         new = job.model_dump(exclude_none=True)
         lines = []
         for key, (before, after) in differences(previous, new).items():

@@ -152,6 +152,17 @@ def test_only_settings_that_shaped_what_is_made_are_held_fast(tmp_path: Path) ->
         run.claim(load_job(DIGITS, ["gan.lr=1e-3"]))
 
 
+def test_a_folder_made_before_a_setting_existed_is_still_the_jobs_own(tmp_path: Path) -> None:
+    run = Run(Folder.at(tmp_path))
+    run.claim(load_job(DIGITS))
+    run.dataset.write_json("dataset.json", {})
+    text = (tmp_path / "job.yaml").read_text()
+    (tmp_path / "job.yaml").write_text(text.replace("  smallest: 8\n", ""))
+    run.claim(load_job(DIGITS))
+    with pytest.raises(UserError, match=r"data\.smallest is 8 there and 9"):
+        run.claim(load_job(DIGITS, ["data.smallest=9"]))
+
+
 def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
     run = Run(Folder.at(tmp_path))
     with run.lock(), pytest.raises(UserError, match="another ganaug process"), Run(Folder.at(tmp_path)).lock():
