@@ -18,12 +18,23 @@ class Config(BaseModel):
 
 
 class SplitConfig(Config):
-    """Shares of each class that go to validation and test; the rest is for training."""
+    """Shares of each class that go to validation and test; the rest is for training. In a job also ``given``."""
 
+    given: bool = False
+    """Take the folders train, val and test as they are; without a val folder, its share is taken from train."""
     val: Share = 0.1
     test: Share = 0.2
     seed: int = 0
     """Another seed deals the images out anew."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word_will_do(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value != "given":
+                raise ValueError(f"found {value!r}, expected given, or a section with val and test")
+            return {"given": True}
+        return value
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> Self:
@@ -73,6 +84,8 @@ class DataConfig(Config):
     source: Annotated[list[str], Field(min_length=1), BeforeValidator(_one_or_more)]
     """One or a list: folder, archive, CSV manifest, Parquet, idx:FOLDER, sklearn:digits, torchvision:NAME."""
     label_from: LabelFrom = LabelFrom()
+    extends: str | None = None
+    """An earlier experiment's dataset folder: its images stay in their splits, new ones fill up the shares."""
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.2
     """Share of the images that may be unusable before the stage stops."""
     smallest: Count = 8

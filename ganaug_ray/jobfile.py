@@ -140,6 +140,8 @@ def _resolve_source(content: dict[str, Any], base: Path) -> None:
         data["source"] = _absolute(source, base)
     elif isinstance(source, list):
         data["source"] = [_absolute(one, base) if isinstance(one, str) else one for one in source]
+    if isinstance(data.get("extends"), str):
+        data["extends"] = _absolute(data["extends"], base)
     labels = data.get("label_from")
     if isinstance(labels, dict) and isinstance(labels.get("csv"), str):
         labels["csv"] = _absolute(labels["csv"], base)

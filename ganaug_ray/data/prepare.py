@@ -27,6 +27,7 @@ class _Candidate:
     provenance: str
     id: str
     pixels: np.ndarray  # uint8 [size, size, 1 or 3], resized
+    given: str | None  # the split it came in, where splits are given
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,7 @@ def survey(config: DataConfig) -> Survey:
     Raises:
         UserError: no such source, nothing readable in it, a single class, or a class too small to split.
     """
-    kept: dict[str, _Candidate] = {}
-    conflicting: set[str] = set()
+    copies: dict[str, list[_Candidate]] = defaultdict(list)
     rejects: list[Reject] = []
     raws = sources.read(config.source, config.label_from)
     with ThreadPoolExecutor() as pool:
@@ -73,23 +73,41 @@ def survey(config: DataConfig) -> Survey:
             for found in pool.map(lambda raw: _judge(raw, config), chunk):
                 if isinstance(found, Reject):
                     rejects.append(found)
-                elif (first := kept.get(found.id)) is None:
-                    kept[found.id] = found
-                elif first.label == found.label:
-                    rejects.append(Reject(found.raw_path, "duplicate", f"same pixels as {first.raw_path}"))
                 else:
-                    conflicting.add(found.id)
-                    detail = f"same pixels as {first.raw_path} of class {first.label}"
-                    rejects.append(Reject(found.raw_path, "label conflict", detail))
-    for id_ in conflicting:
-        loser = kept.pop(id_)
-        rejects.append(Reject(loser.raw_path, "label conflict", "same pixels under another label"))
-    return _deal(config, list(kept.values()), rejects)
+                    copies[found.id].append(found)
+    kept = []
+    for alike in copies.values():
+        winner, losers = _one_of(alike)
+        kept += [winner] if winner else []
+        rejects += losers
+    return _deal(config, kept, rejects)
+
+
+def _one_of(alike: list[_Candidate]) -> tuple[_Candidate | None, list[Reject]]:
+    """Keep one of several copies of the same pixels; none where they are labelled differently.
+
+    Of copies in different given splits, the one for test is kept, else the one for validation: trained on, it would
+    make every later figure too good.
+    """
+    labels = sorted({copy.label for copy in alike})
+    if len(labels) > 1:
+        return None, [Reject(c.raw_path, "label conflict", f"same pixels labelled {', '.join(labels)}") for c in alike]
+    winner = max(alike, key=lambda copy: split.SPLITS.index(copy.given or "train"))  # the first of equals
+    losers = []
+    for copy in alike:
+        if copy is not winner:
+            leak = copy.given != winner.given
+            detail = f"same pixels as {winner.raw_path}" + (f" in {winner.given}" if leak else "")
+            losers.append(Reject(copy.raw_path, "leak" if leak else "duplicate", detail))
+    return winner, losers
 
 
 def _judge(raw: sources.Raw, config: DataConfig) -> "_Candidate | Reject":
     if raw.label is None:
         return Reject(raw.path, "no class", "data.label_from finds no label for it")
+    given = split.GIVEN_AS.get(raw.path.split("/")[0].lower()) if config.split.given else None
+    if config.split.given and given is None:
+        return Reject(raw.path, "no split", "lies in none of the folders train, val and test")
     try:
         image = _open(raw.content)
     except images.Unreadable as error:
@@ -100,7 +118,7 @@ def _judge(raw: sources.Raw, config: DataConfig) -> "_Candidate | Reject":
     if (native == native[0, 0]).all():
         return Reject(raw.path, "single colour", f"every pixel is {native[0, 0].tolist()}")
     resized = images.pixels(images.square(image, config.image_size, config.resize), native.shape[2])
-    return _Candidate(raw.path, raw.label, raw.provenance, store.pixel_id(native), resized)
+    return _Candidate(raw.path, raw.label, raw.provenance, store.pixel_id(native), resized, given)
 
 
 def _open(content: bytes | np.ndarray | images.Unreadable) -> Image.Image:
@@ -136,11 +154,24 @@ def _deal(config: DataConfig, candidates: list[_Candidate], rejects: list[Reject
     for candidate in candidates:
         by_class[candidate.label].append(candidate.id)
     try:
-        splits = split.assign(by_class, config.split, config.train_per_class, config.val_cap)
+        if config.split.given:
+            given = {candidate.id: candidate.given or "train" for candidate in candidates}
+            splits = split.keep(by_class, given, config.split, config.train_per_class, config.val_cap)
+        else:
+            old = _old_splits(config.extends) if config.extends else {}
+            splits = split.assign(by_class, config.split, config.train_per_class, config.val_cap, old)
     except UserError as error:
         raise UserError(f"{where}: {error}") from None
     channels = config.channels or max(candidate.pixels.shape[2] for candidate in candidates)
     return Survey(classes, channels, candidates, rejects, splits)
+
+
+def _old_splits(dataset: str) -> dict[str, str]:
+    try:
+        table = Folder.at(dataset).read_table("split.parquet")
+    except (OSError, pa.ArrowException):
+        raise UserError(f"data.extends {dataset}: no finished dataset folder (split.parquet) there") from None
+    return dict(zip(table.column("id").to_pylist(), table.column("split").to_pylist(), strict=True))
 
 
 def prepare(config: DataConfig, out: Folder) -> runs.Record:

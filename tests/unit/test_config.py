@@ -138,6 +138,14 @@ def test_many_mistakes_still_fit_on_six_lines(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 6
 
 
+def test_given_splits_are_one_word(tmp_path: Path) -> None:
+    job = load_job(DIGITS, ["data.split=given"])
+    assert job.data.split.given
+    assert load_job(write(tmp_path, dump(job))) == job
+    with pytest.raises(UserError, match="'taken'"):
+        load_job(DIGITS, ["data.split=taken"])
+
+
 def test_a_job_cannot_change_after_loading() -> None:
     job: Job = load_job(DIGITS)
     with pytest.raises(ValueError, match="frozen"):

@@ -189,6 +189,77 @@ def test_a_source_that_cannot_serve_says_why(tmp_path: Path, files: dict[str, in
     assert not (tmp_path / "out").exists(), "nothing is half-written"
 
 
+def test_extending_a_data_set_moves_no_old_row_and_fills_up_with_new_ones(tmp_path: Path) -> None:
+    def fill(n: int) -> Path:
+        for number, name in enumerate(("cat", "dog")):
+            (tmp_path / "grows" / name).mkdir(parents=True, exist_ok=True)
+            for i in range(n):
+                picture(1000 * number + i).save(tmp_path / "grows" / name / f"{i}.png")
+        return tmp_path / "grows"
+
+    def split_of(out: str) -> dict[str, str]:
+        table = Folder.at(tmp_path / out).read_table("split.parquet").to_pylist()
+        return {row["id"]: row["split"] for row in table}
+
+    config = DataConfig(source=[str(fill(30))], split=SplitConfig(val=0.2, test=0.3), train_per_class=12)
+    prepare(config, Folder.at(tmp_path / "old"))
+    fill(80)
+    longer = config.model_copy(update={"extends": str(tmp_path / "old"), "train_per_class": 40})
+    record = prepare(longer, Folder.at(tmp_path / "new"))
+    old, new = split_of("old"), split_of("new")
+    assert len(old) == 60
+    assert len(new) == 160
+    assert {id_: new[id_] for id_ in old} == old
+    assert record["counts"]["test"] == {"cat": 24, "dog": 24}
+    assert record["counts"]["train"]["cat"] == 12 + (50 - 15 - 11), "of 50 new ones 15 go to test and 11 to validation"
+    again = config.model_copy(update={"train_per_class": 40})
+    prepare(again, Folder.at(tmp_path / "anew"))
+    anew = split_of("anew")
+    assert any(anew[id_] != old[id_] for id_ in old), "without extends they would have moved"
+    with pytest.raises(UserError, match="no finished dataset"):
+        prepare(config.model_copy(update={"extends": str(tmp_path / "nowhere")}), Folder.at(tmp_path / "x"))
+
+
+def given_folders(root: Path, counts: dict[str, int]) -> Path:
+    seed = 0
+    for part, n in counts.items():
+        for name in ("cat", "dog"):
+            (root / part / name).mkdir(parents=True)
+            for i in range(n):
+                seed += 1
+                picture(seed).save(root / part / name / f"{i}.png")
+    return root
+
+
+def test_given_splits_are_taken_as_they_are_and_leaks_into_training_are_rejected(tmp_path: Path) -> None:
+    root = given_folders(tmp_path / "given", {"train": 10, "val": 3, "test": 4})
+    (root / "train" / "cat" / "from_test.png").write_bytes((root / "test" / "cat" / "0.png").read_bytes())
+    (root / "train" / "dog" / "from_val.png").write_bytes((root / "val" / "dog" / "1.png").read_bytes())
+    (root / "val" / "dog" / "too.png").write_bytes((root / "test" / "dog" / "3.png").read_bytes())
+    (root / "train" / "dog" / "twice.png").write_bytes((root / "train" / "dog" / "5.png").read_bytes())
+    found = survey(DataConfig(source=[str(root)], split=SplitConfig(given=True)))
+    assert {reject.path: reject.reason for reject in found.rejects} == {
+        "train/cat/from_test.png": "leak",
+        "train/dog/from_val.png": "leak",
+        "val/dog/too.png": "leak",
+        "train/dog/twice.png": "duplicate",
+    }
+    assert {part: sum(own.values()) for part, own in found.counts().items()} == {
+        "train": 20, "val": 6, "test": 8, "unused": 0,
+    }  # fmt: skip
+    assert all(found.splits[candidate.id] == candidate.raw_path.split("/")[0] for candidate in found.candidates)
+
+
+def test_without_a_validation_folder_its_share_is_taken_from_train_and_test_is_left_alone(tmp_path: Path) -> None:
+    root = given_folders(tmp_path / "given", {"train": 20, "test": 4})
+    found = survey(DataConfig(source=[str(root)], split=SplitConfig(given=True, val=0.25), train_per_class=10))
+    counts = {part: sum(own.values()) for part, own in found.counts().items()}
+    assert counts == {"train": 20, "val": 10, "test": 8, "unused": 10}
+    only = given_folders(tmp_path / "only", {"train": 9})
+    with pytest.raises(UserError, match="no test"):
+        survey(DataConfig(source=[str(only)], split=SplitConfig(given=True)))
+
+
 def test_a_store_keeps_shape_pixels_and_every_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store, "ROWS_PER_SHARD", 3)
     rng = np.random.default_rng(0)
