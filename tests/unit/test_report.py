@@ -31,7 +31,7 @@ class Experiment:
         self.job = Job.model_validate(
             {
                 "about": "a small one",
-                "data": {"source": "sklearn:digits", "train_per_class": 3},
+                "data": {"source": ["sklearn:digits"], "train_per_class": 3},
                 "gan": {"steps": 40},
                 "augment": {"ratio": float(len(arms) > 1)},
                 "classifier": {"steps": 20},
@@ -78,7 +78,7 @@ class Experiment:
         store.write(self.run.dataset / "train", store.Images(images, labels, ids, [""] * n, ["test"] * n), "real")
         counts = {split: dict.fromkeys(self.classes, rows) for split, rows in SPLITS.items()}
         record = {
-            "source": "sklearn:digits",
+            "source": ["sklearn:digits"],
             "classes": self.classes,
             "image_size": 32,
             "resize": "crop",
