@@ -65,7 +65,7 @@ def choose(arms: Mapping[str, list[Outcome]], baseline: str, comparisons: list[C
         best = max(helped, key=lambda comparison: comparison.mean)
         arm, reason = best.arm, f"{best.arm} helped: {_gain(best)}"
     else:
-        arm, reason = baseline, "no arm with synthetic images helped"
+        arm, reason = baseline, "no arm with synthetic images helped" if comparisons else f"{baseline} is the only arm"
     metric = comparisons[0].metric if comparisons else "accuracy"
     seed = max(arms[arm], key=lambda outcome: (outcome.val[metric], -outcome.val["cross_entropy"])).seed
     return {"arm": arm, "seed": seed, "reason": f"{reason}; seed {seed} did best on validation"}

@@ -78,6 +78,7 @@ def test_without_a_synthetic_arm_there_is_a_champion_and_no_verdict() -> None:
     result = verdict({"real": arm(REAL)}, "real", "accuracy")
     assert result["verdict"] is None
     assert result["champion"]["arm"] == "real"
+    assert "only arm" in result["champion"]["reason"]
 
 
 def test_a_finished_runs_verdict_can_be_recomputed_from_its_predictions(experiment: Run) -> None:
