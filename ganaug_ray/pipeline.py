@@ -6,19 +6,16 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ganaug_ray import runs
+from ganaug_ray import arms, runs
 from ganaug_ray.config import Job
 from ganaug_ray.console import Look, Terminal
 from ganaug_ray.errors import UserError
 from ganaug_ray.runs import Record, Run
 
 if TYPE_CHECKING:  # Ray and torch are imported by the stage that needs them: a finished run needs neither
-    from ganaug_ray.evaluate.compare import Outcome
-
-REAL = "real+classic"
-SYNTHETIC = "real+classic+synthetic"
+    pass
 
 
 @dataclass(frozen=True)
@@ -32,7 +29,7 @@ class Pipeline:
     def all(self) -> None:
         """Run every stage from raw images to a promoted model."""
         self.prepare()
-        if self._has_synthetic_arm:
+        if arms.has_synthetic(self.job):
             self.train_gan()
             self.generate()
         self.train()
@@ -61,10 +58,10 @@ class Pipeline:
     def teach(self) -> None:
         """dataset/ -> the first model of the real arm, whose features judge the generator."""
         self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
-        teacher = self.run.model(REAL, 0)
+        teacher = self.run.model(arms.REAL, 0)
 
         def work() -> Record:
-            self._fit([(REAL, 0)], "teach")
+            self._fit([(arms.REAL, 0)], "teach")
             return teacher.read_json("model.json")
 
         def outcome(record: Record) -> str:
@@ -76,7 +73,7 @@ class Pipeline:
         """dataset/train -> gan/, with the teacher's features as the yardstick; teaches first."""
         self.teach()
         dataset = self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
-        teacher = self._need("teach", runs.done(self.run.model(REAL, 0), "model.json"))
+        teacher = self._need("teach", runs.done(self.run.model(arms.REAL, 0), "model.json"))
 
         def work() -> Record:
             from ganaug_ray import checkpoints
@@ -88,7 +85,7 @@ class Pipeline:
                 size=self.job.gan_size,
                 seed=self.job.seed,
                 dataset=str(self.run.dataset),
-                teacher=str(self.run.model(REAL, 0)),
+                teacher=str(self.run.model(arms.REAL, 0)),
                 out=str(self.run.gan),
                 inputs={"dataset": dataset["hash"], "teacher": teacher["hash"]},
             )
@@ -134,9 +131,9 @@ class Pipeline:
     def train(self) -> None:
         """dataset/ and synthetic/ -> models/<arm>/seed-<k>/ for every arm and seed."""
         self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
-        if self._has_synthetic_arm:
+        if arms.has_synthetic(self.job):
             self._need("generate", runs.done(self.run.synthetic, "synthetic.json"))
-        missing = [fit for fit in self._arms_and_seeds() if not runs.done(self.run.model(*fit), "model.json")]
+        missing = [fit for fit in arms.pairs(self.job) if not runs.done(self.run.model(*fit), "model.json")]
 
         def work() -> Record:
             self._fit(missing, "train")
@@ -144,11 +141,11 @@ class Pipeline:
 
         def outcome(record: Record) -> str:
             by_arm: dict[str, list[float]] = {}
-            for arm, seed in self._arms_and_seeds():
+            for arm, seed in arms.pairs(self.job):
                 accuracy = self.run.model(arm, seed).read_json("model.json")["val_accuracy"]
                 by_arm.setdefault(arm, []).append(accuracy)
             means = ", ".join(f"{arm} {sum(own) / len(own):.3f}" for arm, own in by_arm.items())
-            return f"{len(self._arms_and_seeds())} models; mean validation accuracy: {means}"
+            return f"{len(arms.pairs(self.job))} models; mean validation accuracy: {means}"
 
         self._stage("train", None if missing else {}, work, outcome)
 
@@ -156,7 +153,7 @@ class Pipeline:
         """models/ -> verdict.json."""
         inputs = {
             f"{arm}/seed-{seed}": self._need("train", runs.done(self.run.model(arm, seed), "model.json"))["hash"]
-            for arm, seed in self._arms_and_seeds()
+            for arm, seed in arms.pairs(self.job)
         }
         current = runs.fingerprint(inputs, self.job.compare.model_dump())
 
@@ -164,8 +161,8 @@ class Pipeline:
             from ganaug_ray.evaluate import compare
 
             started = time.monotonic()
-            arms = {arm: self._outcomes(arm) for arm in self._arms()}
-            verdict = compare.verdict(arms, REAL, self.job.compare.metric)
+            outcomes = {arm: arms.outcomes(self.job, self.run, arm) for arm in arms.names(self.job)}
+            verdict = compare.verdict(outcomes, arms.REAL, self.job.compare.metric)
             record = {"hash": current, "inputs": inputs, **verdict}
             return runs.commit(self.run.root, "verdict.json", "compare", started, record)
 
@@ -216,16 +213,6 @@ class Pipeline:
 
     # What the stages share.
 
-    @property
-    def _has_synthetic_arm(self) -> bool:
-        return self.job.augment.ratio > 0
-
-    def _arms(self) -> list[str]:
-        return [REAL, SYNTHETIC] if self._has_synthetic_arm else [REAL]
-
-    def _arms_and_seeds(self) -> list[tuple[str, int]]:
-        return [(arm, seed) for arm in self._arms() for seed in range(self.job.compare.seeds)]
-
     def _stage(
         self, name: str, kept: Record | None, work: Callable[[], Record], outcome: Callable[[Record], str]
     ) -> None:
@@ -255,33 +242,12 @@ class Pipeline:
     def _fit(self, wanted: list[tuple[str, int]], stage: str) -> None:
         """Train these arms and seeds."""
         from ganaug_ray.classify.train import train
-        from ganaug_ray.classify.worker import Fit
 
         self._connect()
-        facts = self.run.dataset.read_json("dataset.json")
-        inputs = {"dataset": facts["hash"]}
-        fits = []
-        for arm, seed in wanted:
-            batches, own = self._batches_of(arm, seed), dict(inputs)
-            if arm == SYNTHETIC:
-                synthetic = self.run.synthetic.read_json("synthetic.json")
-                own |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
-            out = str(self.run.model(arm, seed))
-            fits.append(Fit(arm, seed, self.job.classifier, str(self.run.dataset), out, batches, own))
-        steps = self.job.classifier.total_steps(sum(facts["counts"]["train"].values()))
+        counts = self.run.dataset.read_json("dataset.json")["counts"]["train"]
+        steps = self.job.classifier.total_steps(sum(counts.values()))
         with self.terminal.watching(stage, lambda: self._fit_progress(wanted, steps)):
-            train(fits)
-
-    def _batches_of(self, arm: str, seed: int) -> Callable[..., Any]:
-        """What makes one arm differ from another: its batches, to be opened on a rank."""
-        from ganaug_ray.augment.mix import mixed_batches
-        from ganaug_ray.data.batches import real_batches
-
-        size = self.job.classifier.batch_size
-        if arm == REAL:
-            return functools.partial(real_batches, str(self.run.dataset), size, seed)
-        ratio = self.job.augment.ratio
-        return functools.partial(mixed_batches, str(self.run.dataset), str(self.run.synthetic), size, ratio, seed)
+            train([arms.fit(self.job, self.run, arm, seed) for arm, seed in wanted])
 
     def _fit_progress(self, wanted: list[tuple[str, int]], steps: int) -> tuple[float, str]:
         reached = []
@@ -299,15 +265,3 @@ class Pipeline:
         return last[
             "step"
         ] / steps, f"step {last['step']} of {steps}, loss_g {last['loss_g']:.2f}, loss_d {last['loss_d']:.2f}"
-
-    def _outcomes(self, arm: str) -> list[Outcome]:
-        """Figures of an arm's models, seed by seed, from their predictions."""
-        from ganaug_ray.evaluate import metrics
-        from ganaug_ray.evaluate.compare import Outcome
-
-        outcomes = []
-        for seed in range(self.job.compare.seeds):
-            table = self.run.model(arm, seed).read_table("predictions.parquet")
-            val, test = (metrics.summary(*metrics.split_of(table, split)) for split in ("val", "test"))
-            outcomes.append(Outcome(seed, val, test))
-        return outcomes

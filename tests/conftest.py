@@ -67,13 +67,14 @@ def digits(tiny_job: Job, tmp_path_factory: pytest.TempPathFactory) -> Folder:
 def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished experiment, its stages called in this process without Ray."""
     from ganaug_ray import augment, registry, runs  # noqa: F401
+    from ganaug_ray.arms import REAL, SYNTHETIC
     from ganaug_ray.augment import generate, mix
     from ganaug_ray.classify import worker as classify
     from ganaug_ray.console import Terminal
     from ganaug_ray.data import store
     from ganaug_ray.gan import worker as gan
     from ganaug_ray.gan.sample import Generator
-    from ganaug_ray.pipeline import REAL, SYNTHETIC, Pipeline
+    from ganaug_ray.pipeline import Pipeline
 
     root = tmp_path_factory.mktemp("runs") / "tiny"
     run = Run(Folder.at(root))

@@ -191,6 +191,16 @@ def test_too_many_entries_are_refused(maker, tmp_path: Path, monkeypatch: pytest
         read(many)
 
 
+def test_a_zip_of_very_many_entries_is_refused_before_its_list_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = zipped(tmp_path / "many.zip", {f"cat/{i}": b"" for i in range(70_000)})
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 66_000)
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(UserError, match=r"many\.zip.*70000 entries"):
+        read(many)
+
+
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz", "a.parquet", "a.csv", "a.xyz"])
 def test_a_file_that_is_not_what_its_name_says(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(b"\xff\xfenonsense" * 10)

@@ -7,6 +7,8 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 
+from pyarrow import NativeFile
+
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.images import Unreadable
 from ganaug_ray.data.sources.raw import MOST_BYTES, Raw, is_hidden, labeller, open_file
@@ -14,7 +16,8 @@ from ganaug_ray.errors import UserError
 
 MOST_ENTRIES = 500_000
 ZIP_END = b"PK\x05\x06"  # of the record that tells the number of entries
-ZIP_END_SIZE = 22 + 65_535  # with the longest comment
+ZIP64_END = b"PK\x06\x06"  # the same, where they are more than 65,535
+ZIP_END_SIZE = 56 + 20 + 22 + 65_535  # of both, what stands between them, and the longest comment
 
 
 def read_zip(source: str, label_from: LabelFrom) -> Iterator[Raw]:
@@ -35,15 +38,15 @@ def read_zip(source: str, label_from: LabelFrom) -> Iterator[Raw]:
                 yield Raw(path, label(path), _zip_content(archive, entry))
 
 
-def _refuse_many_zip_entries(source: str, stream: object) -> None:
-    """Read the number of entries off the archive's end: its list alone could fill the memory."""
-    size = stream.size()  # type: ignore[attr-defined]  # a pyarrow file
-    stream.seek(max(0, size - ZIP_END_SIZE))  # type: ignore[attr-defined]
-    tail = stream.read()  # type: ignore[attr-defined]
-    stream.seek(0)  # type: ignore[attr-defined]
-    at = tail.rfind(ZIP_END)
-    if at >= 0:
-        _refuse_many(source, int.from_bytes(tail[at + 10 : at + 12], "little"))
+def _refuse_many_zip_entries(source: str, stream: NativeFile) -> None:
+    """Read the number of entries off the archive's end: the list of a million would itself fill the memory."""
+    stream.seek(max(0, stream.size() - ZIP_END_SIZE))
+    tail = stream.read()
+    stream.seek(0)
+    for mark, start, size in ((ZIP_END, 10, 2), (ZIP64_END, 32, 8)):
+        at = tail.rfind(mark)
+        if at >= 0:
+            _refuse_many(source, int.from_bytes(tail[at + start : at + start + size], "little"))
 
 
 def _refuse_many(source: str, entries: int) -> None:

@@ -1,0 +1,63 @@
+"""The arms of a comparison: which there are, what each is trained on, and what came out of it.
+
+Arms differ in their batches alone: the same steps, real rows, classic augmentation and seeds in each.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from ganaug_ray.config import Job
+from ganaug_ray.runs import Run
+
+if TYPE_CHECKING:  # torch is imported when an arm is trained
+    from ganaug_ray.classify.worker import Fit
+    from ganaug_ray.evaluate.compare import Outcome
+
+REAL = "real+classic"
+SYNTHETIC = "real+classic+synthetic"
+
+
+def has_synthetic(job: Job) -> bool:
+    """Whether the job has an arm with synthetic images, and so a GAN."""
+    return job.augment.ratio > 0
+
+
+def names(job: Job) -> list[str]:
+    """The job's arms, the baseline first."""
+    return [REAL, SYNTHETIC] if has_synthetic(job) else [REAL]
+
+
+def pairs(job: Job) -> list[tuple[str, int]]:
+    """Every (arm, seed) there is a model of."""
+    return [(arm, seed) for arm in names(job) for seed in range(job.compare.seeds)]
+
+
+def fit(job: Job, run: Run, arm: str, seed: int) -> Fit:
+    """Describe the training of one arm's model of one seed; dataset/ and, if it needs it, synthetic/ are finished."""
+    from ganaug_ray.augment.mix import mixed_batches
+    from ganaug_ray.classify.worker import Fit
+    from ganaug_ray.data.batches import real_batches
+
+    dataset, size = str(run.dataset), job.classifier.batch_size
+    inputs: dict[str, Any] = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
+    batches: functools.partial[Any] = functools.partial(real_batches, dataset, size, seed)
+    if arm == SYNTHETIC:
+        synthetic = run.synthetic.read_json("synthetic.json")
+        inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
+        batches = functools.partial(mixed_batches, dataset, str(run.synthetic), size, job.augment.ratio, seed)
+    return Fit(arm, seed, job.classifier, dataset, str(run.model(arm, seed)), batches, inputs)
+
+
+def outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
+    """Figures of an arm's models, seed by seed, from their predictions."""
+    from ganaug_ray.evaluate import metrics
+    from ganaug_ray.evaluate.compare import Outcome
+
+    found = []
+    for seed in range(job.compare.seeds):
+        table = run.model(arm, seed).read_table("predictions.parquet")
+        val, test = (metrics.summary(*metrics.split_of(table, split)) for split in ("val", "test"))
+        found.append(Outcome(seed, val, test))
+    return found
