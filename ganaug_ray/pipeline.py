@@ -6,7 +6,6 @@ import functools
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from ganaug_ray import arms, runs
 from ganaug_ray.config import Job
@@ -14,8 +13,7 @@ from ganaug_ray.console import Look, Terminal
 from ganaug_ray.errors import UserError
 from ganaug_ray.runs import Record, Run
 
-if TYPE_CHECKING:  # Ray and torch are imported by the stage that needs them: a finished run needs neither
-    pass
+# Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
 
 @dataclass(frozen=True)

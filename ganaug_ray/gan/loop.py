@@ -111,16 +111,19 @@ def train(
         guard.end_step()
 
         now, last = step + 1, step + 1 == steps
-        if now % config.log_every == 0 or last:
+        log, picture, keep = (
+            last or now % every == 0 for every in (config.log_every, config.snapshot_every, config.checkpoint_every)
+        )
+        if log or picture or keep:
             guard.raise_if_tripped(step)
+        if log:
             row = torch.stack([loss_g, loss_d, losses.score(real_B), losses.score(fake_B)]).detach()
             means = (place.sum(row) / place.world).tolist()
             names = ("loss_g", "loss_d", "real_score", "fake_score")
             hooks.report({"step": now, "images_seen": now * batch.total, **dict(zip(names, means, strict=True))})
-        if now % config.snapshot_every == 0 or last:
+        if picture:
             hooks.snapshot(now, average)
-        if now % config.checkpoint_every == 0 or last:
-            guard.raise_if_tripped(step)
+        if keep:
             hooks.save(checkpoints.Checkpoint(now, checkpoints.pack(parts) if place.is_first else {}))
     return average
 

@@ -79,7 +79,6 @@ class _Recorder:
         self._out = Folder.at(training.out).make()
         self._log = runs.MetricsLog(self._out, steps_done)
         self._teacher = Classifier.load(Folder.at(training.teacher), place.device).network
-        self._last_quality: dict[str, float] = {}
         attempts = runs.done(self._out, "attempts.json") or {"from_step": []}
         self._out.write_json("attempts.json", {"from_step": [*attempts["from_step"], steps_done]})
 
@@ -100,8 +99,7 @@ class _Recorder:
         self._out.write(f"samples/step-{step:08d}.png", quality.png(self._picture(generator)))
         n = min(len(self._rows), QUALITY_ROWS)
         if n >= quality.FEWEST:
-            self._last_quality = self._kid(generator, n)
-            self._log.add({"step": step, **self._last_quality})
+            self._log.add({"step": step, **self._kid(generator, n)})
 
     def _picture(self, generator: "loop.Generator") -> np.ndarray:
         """A grid of generated images, one row a class, the same latents at every step; real ones beside it."""
@@ -126,6 +124,11 @@ class _Recorder:
         fake_BCHW = images.scaled(torch.cat(fakes), real_BCHW.shape[-1])
         return quality.kid(self._teacher, "teacher", real_BCHW, fake_BCHW, self._training.seed)
 
+    def _last_quality(self) -> dict[str, float]:
+        """From the log, not from memory: the last picture may be an earlier attempt's."""
+        rows = [row for row in runs.read_metrics(self._out) if any(name.startswith("kid_") for name in row)]
+        return {name: value for name, value in rows[-1].items() if name != "step"} if rows else {}
+
     def finish(self, average: AveragedModel, facts: dict[str, Any], steps: int, started: float) -> None:
         """Write the averaged generator and, last, the marker."""
         self._log.flush()
@@ -142,7 +145,7 @@ class _Recorder:
             "filters": training.config.filters,
             "steps": steps,
             "images_seen": steps * training.config.batch_size,
-            "quality": self._last_quality,
+            "quality": self._last_quality(),
             "seed": training.seed,
             "config": training.config.model_dump(),
         }

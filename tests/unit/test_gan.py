@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -139,24 +140,23 @@ def test_work_leaves_a_generator_pictures_figures_and_two_checkpoints(experiment
     assert record["quality"].keys() == {"kid_teacher_n80", "kid_teacher_n80_std"}
 
 
-def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(experiment: Run, tmp_path) -> None:
-    """As after a crash between the checkpoint of step 4 and the end."""
-    out = Folder.at(tmp_path)
-    done = experiment.gan.local
+@pytest.mark.parametrize("step", [4, 6])
+def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
+    experiment: Run, tmp_path: Path, step: int
+) -> None:
+    """As after a crash between the checkpoint of that step and the marker at the end."""
+    out, done = Folder.at(tmp_path), experiment.gan.local
     assert done is not None
-    for name in (
-        "metrics.jsonl",
-        "attempts.json",
-        "checkpoints/step-00000004.json",
-        "checkpoints/step-00000004.safetensors",
-    ):
+    checkpoint = f"checkpoints/step-{step:08d}"
+    for name in ("metrics.jsonl", "attempts.json", f"{checkpoint}.json", f"{checkpoint}.safetensors"):
         out.write(name, (done / name).read_bytes())
-    config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
+    record = experiment.gan.read_json("gan.json")
     dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
-    worker.work(worker.Training(config, 32, 0, dataset, teacher, str(out), {}), Place())
+    worker.work(worker.Training(GanConfig(**record["config"]), 32, 0, dataset, teacher, str(out), {}), Place())
     assert out.read("gan.safetensors") == experiment.gan.read("gan.safetensors")
     assert out.read("metrics.jsonl") == experiment.gan.read("metrics.jsonl")
-    assert out.read_json("attempts.json") == {"from_step": [0, 4]}
+    assert out.read_json("gan.json")["quality"] == record["quality"]
+    assert out.read_json("attempts.json") == {"from_step": [0, step]}
 
 
 def test_kid_knows_real_images_from_noise_and_is_the_same_again(experiment: Run) -> None:
