@@ -7,7 +7,7 @@ import torch
 
 from ganaug_ray.augment import plan
 from ganaug_ray.data.batches import Batch, Feed, Resident, real_batches
-from ganaug_ray.data.images import scaled
+from ganaug_ray.data.tensors import scaled
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 

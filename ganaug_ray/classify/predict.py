@@ -12,7 +12,7 @@ from safetensors.torch import load as tensors_from_bytes
 
 from ganaug_ray import checkpoints
 from ganaug_ray.classify import networks
-from ganaug_ray.data import images
+from ganaug_ray.data import images, tensors
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
 
@@ -88,6 +88,6 @@ class Classifier:
         """Preprocessed uint8 [N, size, size, C] -> probabilities float32 [N, K], each row summing to one."""
         parts = []
         for start in range(0, len(images_NHWC), BATCH):
-            x_BCHW = images.to_network(torch.tensor(images_NHWC[start : start + BATCH], device=self.device))
+            x_BCHW = tensors.to_network(torch.tensor(images_NHWC[start : start + BATCH], device=self.device))
             parts.append(self.network(x_BCHW).softmax(1).cpu())
         return torch.cat(parts).numpy() if parts else np.zeros((0, len(self.classes)), np.float32)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ganaug_ray import randomness
-from ganaug_ray.data import images, store
+from ganaug_ray.data import store, tensors
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
@@ -71,7 +71,7 @@ class Resident:
     def take(self, index: np.ndarray | slice) -> tuple[torch.Tensor, torch.Tensor]:
         """Return (x_BCHW float32 [-1, 1], y_B) of the rows with these indices."""
         where = index if isinstance(index, slice) else torch.from_numpy(index).to(self.labels_N.device)
-        return images.to_network(self.images_NHWC[where]), self.labels_N[where]
+        return tensors.to_network(self.images_NHWC[where]), self.labels_N[where]
 
 
 class Feed:

@@ -1,15 +1,10 @@
-"""From bytes to pixels and from pixels to network values: the only place that knows either conversion.
-
-Pixels at rest are uint8 [0, 255], height × width × channels. In the networks they are float32 [-1, 1].
-"""
+"""From bytes to pixels: decoding, and bringing images to size. Pixels at rest are uint8 [0, 255], [H, W, C]."""
 
 import io
 from typing import Literal
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch.nn import functional as F
 
 Resize = Literal["crop", "pad", "stretch"]
 
@@ -89,20 +84,3 @@ def pixels(image: Image.Image, channels: int) -> np.ndarray:
     """Return uint8 [H, W, channels]; colour turns grey and grey is repeated, as asked."""
     array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return array.reshape(*array.shape[:2], channels)
-
-
-def to_network(images_BHWC: torch.Tensor) -> torch.Tensor:
-    """uint8 [B, H, W, C] in [0, 255] -> float32 [B, C, H, W] in [-1, 1], channels last in memory."""
-    return images_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
-
-
-def from_network(x_BCHW: torch.Tensor) -> torch.Tensor:
-    """float [B, C, H, W] in [-1, 1] -> uint8 [B, H, W, C] in [0, 255], rounded to the nearest."""
-    return x_BCHW.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-
-
-def scaled(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
-    """Scale square network images to another size on their device, bilinear and antialiased; unchanged if they fit."""
-    if x_BCHW.shape[-1] == size:
-        return x_BCHW
-    return F.interpolate(x_BCHW, (size, size), mode="bilinear", antialias=True)

@@ -10,7 +10,7 @@ from torch.optim.swa_utils import AveragedModel
 from ganaug_ray import checkpoints, randomness
 from ganaug_ray.config import GanConfig
 from ganaug_ray.data.batches import Batch
-from ganaug_ray.data.images import scaled
+from ganaug_ray.data.tensors import scaled
 from ganaug_ray.gan import ema, losses
 from ganaug_ray.gan.networks import Discriminator, Generator, RealAndFake
 from ganaug_ray.guard import FiniteGuard

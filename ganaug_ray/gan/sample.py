@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load as tensors_from_bytes
 
 from ganaug_ray import checkpoints, randomness
-from ganaug_ray.data import images
+from ganaug_ray.data import tensors
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import networks
 from ganaug_ray.storage import Folder
@@ -64,4 +64,4 @@ class Generator:
         draw = randomness.generator(seed, "generate", label, block)
         z_BZ = torch.randn(BLOCK, self.spec["latent"], generator=draw).to(self.device)
         y_B = torch.full((BLOCK,), label, device=self.device)
-        return images.from_network(self.network(z_BZ, y_B)).cpu().numpy()[:n]
+        return tensors.from_network(self.network(z_BZ, y_B)).cpu().numpy()[:n]

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 from ganaug_ray import checkpoints, randomness, runs
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import GanConfig
-from ganaug_ray.data import images
+from ganaug_ray.data import tensors
 from ganaug_ray.data.batches import Resident, real_batches
 from ganaug_ray.gan import ema, loop, quality
 from ganaug_ray.parallel import Place
@@ -109,10 +109,10 @@ class _Recorder:
         for label in range(min(self._shape.classes, GRID_ROWS)):
             z_BZ = torch.randn(GRID_COLUMNS, self._training.config.latent, generator=draw).to(labels.device)
             y_B = torch.full((GRID_COLUMNS,), label, device=labels.device)
-            fake_rows.append(images.from_network(generator(z_BZ, y_B)).cpu().numpy())
+            fake_rows.append(tensors.from_network(generator(z_BZ, y_B)).cpu().numpy())
             own = (labels == label).nonzero().flatten().cpu().numpy()
             x_BCHW, _ = self._rows.take(np.resize(own, GRID_COLUMNS))  # repeats where there are fewer
-            real_rows.append(images.from_network(images.scaled(x_BCHW, self._shape.size)).cpu().numpy())
+            real_rows.append(tensors.from_network(tensors.scaled(x_BCHW, self._shape.size)).cpu().numpy())
         return quality.beside(quality.grid(fake_rows), quality.grid(real_rows))
 
     def _kid(self, generator: "loop.Generator", n: int) -> dict[str, float]:
@@ -121,7 +121,7 @@ class _Recorder:
         draw = randomness.generator(self._training.seed, "kid latents")
         z_BZ = torch.randn(n, self._training.config.latent, generator=draw).to(y_B.device)
         fakes = [generator(z, y) for z, y in zip(z_BZ.split(256), y_B.split(256), strict=True)]
-        fake_BCHW = images.scaled(torch.cat(fakes), real_BCHW.shape[-1])
+        fake_BCHW = tensors.scaled(torch.cat(fakes), real_BCHW.shape[-1])
         return quality.kid(self._teacher, "teacher", real_BCHW, fake_BCHW, self._training.seed)
 
     def _last_quality(self) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from ganaug_ray.config import DataConfig, SplitConfig
-from ganaug_ray.data import images, split, store
+from ganaug_ray.data import images, split, store, tensors
 from ganaug_ray.data.prepare import prepare, survey
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
@@ -140,7 +140,7 @@ def test_pixels_survive_the_way_into_the_network_and_back() -> None:
     import torch
 
     pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
-    assert torch.equal(images.from_network(images.to_network(pixels)), pixels)
+    assert torch.equal(tensors.from_network(tensors.to_network(pixels)), pixels)
 
 
 def names(n: int, prefix: str = "") -> list[str]:

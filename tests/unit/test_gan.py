@@ -13,7 +13,7 @@ import torch
 from ganaug_ray import checkpoints, runs
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import GanConfig
-from ganaug_ray.data import images, store
+from ganaug_ray.data import store, tensors
 from ganaug_ray.data.batches import real_batches
 from ganaug_ray.gan import ema, loop, losses, networks, quality, worker
 from ganaug_ray.gan.sample import BLOCK, Generator
@@ -162,7 +162,7 @@ def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
 def test_kid_knows_real_images_from_noise_and_is_the_same_again(experiment: Run) -> None:
     network = Classifier.load(experiment.model("real+classic", 0)).network
     rows = store.read(experiment.dataset / "test")
-    x_BCHW = images.to_network(torch.tensor(rows.images[:200]))
+    x_BCHW = tensors.to_network(torch.tensor(rows.images[:200]))
     same = quality.kid(network, "teacher", x_BCHW[:100], x_BCHW[100:], seed=0)
     noise = quality.kid(network, "teacher", x_BCHW[:100], torch.rand(100, 1, 32, 32) * 2 - 1, seed=0)
     assert same.keys() == {"kid_teacher_n100", "kid_teacher_n100_std"}

@@ -1,0 +1,21 @@
+"""From pixels to network values and back: uint8 [0, 255], channels last <-> float32 [-1, 1], channels first."""
+
+import torch
+from torch.nn import functional as F
+
+
+def to_network(images_BHWC: torch.Tensor) -> torch.Tensor:
+    """uint8 [B, H, W, C] in [0, 255] -> float32 [B, C, H, W] in [-1, 1], channels last in memory."""
+    return images_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
+
+
+def from_network(x_BCHW: torch.Tensor) -> torch.Tensor:
+    """float [B, C, H, W] in [-1, 1] -> uint8 [B, H, W, C] in [0, 255], rounded to the nearest."""
+    return x_BCHW.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def scaled(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
+    """Scale square network images to another size on their device, bilinear and antialiased; unchanged if they fit."""
+    if x_BCHW.shape[-1] == size:
+        return x_BCHW
+    return F.interpolate(x_BCHW, (size, size), mode="bilinear", antialias=True)
