@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -87,7 +88,7 @@ def _execute(
     from ganaug_ray.storage import Folder
 
     job = load_job(path, overrides)
-    run = Run(Folder.at(out if out is not None else default_out(path, os.environ.get("GANAUG_HOME"))))
+    run = Run(default_out(path, os.environ.get("GANAUG_HOME")) if out is None else Folder.at(out))
     if dry_run:
         from ganaug_ray.dryrun import describe
 
@@ -107,7 +108,7 @@ def _work(action: Callable[[Pipeline], None], job: Job, run: Run, verbose: bool)
     from ganaug_ray.pipeline import Pipeline
 
     terminal = Terminal()
-    with terminal.chatter_to(None if verbose else run.log_file()):
+    with nullcontext() if verbose else run.log_file() as log, terminal.chatter_to(log):
         try:
             action(Pipeline(job, run, terminal))
         finally:

@@ -95,6 +95,14 @@ class DataConfig(Config):
     resize: Literal["crop", "pad", "stretch"] = "crop"
     channels: Literal[1, 3] | None = None
     """1 grey, 3 colour; absent: colour if any image has some."""
+    store: Literal["raw", "encoded"] = "raw"
+    """Pixels as they are, or losslessly compressed for large sets: less disk, slower to read."""
+    loader: Literal["auto", "resident", "stream"] = "auto"
+    """Keep the training images in each worker's memory, or stream them; auto: in memory up to resident_limit."""
+    resident_limit: Annotated[float, Field(gt=0)] = 2.0
+    """GB of uint8 training images that each worker may keep in memory."""
+    metadata: str | None = None
+    """A CSV file of facts on the classes, such as artists.csv, for the data set's card."""
     train_per_class: Count | None = None
     """Scarcity made on purpose: at most this many training images a class."""
     val_per_class: Count | None = None

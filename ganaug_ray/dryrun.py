@@ -3,8 +3,9 @@
 from ganaug_ray import jobfile
 from ganaug_ray.augment import plan
 from ganaug_ray.config import Job
-from ganaug_ray.data.prepare import survey
+from ganaug_ray.data.prepare import survey_only
 from ganaug_ray.runs import Run
+from ganaug_ray.spread import processes
 
 
 def describe(job: Job, run: Run) -> str:
@@ -13,7 +14,8 @@ def describe(job: Job, run: Run) -> str:
     Raises:
         UserError: the source cannot be prepared as the job asks.
     """
-    found = survey(job.data)
+    with processes() as each:
+        found = survey_only(job.data, each)
     counts = found.counts()
     rows = {split: sum(own.values()) for split, own in counts.items()}
     gan_steps = job.gan.total_steps(rows["train"])
@@ -25,7 +27,7 @@ def describe(job: Job, run: Run) -> str:
         ("classes", f"{len(found.classes)}: {names}"),
         (
             "images",
-            ", ".join(f"{n} {split}" for split, n in rows.items()) + f", {len(found.rejects)} rejected",
+            ", ".join(f"{n} {split}" for split, n in rows.items()) + f", {len(found.rejected)} rejected",
         ),
         ("stored", f"{job.data.image_size} × {job.data.image_size} × {found.channels}, uint8"),
     ]

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from ganaug_ray.config import Job
 from ganaug_ray.errors import UserError
+from ganaug_ray.storage import refuse_credentials
 
 MOST_MISTAKES = 5  # named at a time; an error stays within six lines
 
@@ -142,12 +143,15 @@ def _resolve_source(content: dict[str, Any], base: Path) -> None:
         data["source"] = [_absolute(one, base) if isinstance(one, str) else one for one in source]
     if isinstance(data.get("extends"), str):
         data["extends"] = _absolute(data["extends"], base)
+    if isinstance(data.get("metadata"), str):
+        data["metadata"] = _absolute(data["metadata"], base)
     labels = data.get("label_from")
     if isinstance(labels, dict) and isinstance(labels.get("csv"), str):
         labels["csv"] = _absolute(labels["csv"], base)
 
 
 def _absolute(source: str, base: Path) -> str:
+    refuse_credentials(source)  # here, before anything of the job is logged or written
     scheme, colon, rest = source.partition(":")
     if scheme == "idx":
         return f"idx:{_absolute(rest, base)}"

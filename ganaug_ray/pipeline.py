@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from ganaug_ray import arms, runs
+from ganaug_ray import arms, runs, spread
 from ganaug_ray.config import Job
 from ganaug_ray.console import Look, Terminal
 from ganaug_ray.errors import UserError
 from ganaug_ray.runs import Record, Run
+from ganaug_ray.spread import Each
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
@@ -41,7 +44,9 @@ class Pipeline:
         def work() -> Record:
             from ganaug_ray.data.prepare import prepare
 
-            return prepare(self.job.data, self.run.dataset)
+            far = [(0.0, "listing the sources")]
+            with self.terminal.watching("prepare", lambda: far[0]), self._hands() as each:
+                return prepare(self.job.data, self.run.dataset, each, lambda *now: far.__setitem__(0, now))
 
         def outcome(record: Record) -> str:
             rows = {split: sum(counts.values()) for split, counts in record["counts"].items()}
@@ -179,7 +184,7 @@ class Pipeline:
 
         done = runs.done(self.run.root, "report.json")
         kept = done if done and done["inputs"] == {"verdict": verdict["hash"]} else None
-        self._stage("report", kept, work, lambda record: f"{self.run.root}/report.html")
+        self._stage("report", kept, work, lambda record: str(self.run.root / "report.html"))
 
     def promote(self) -> None:
         """The champion's model -> a version in registry/ and champion.json."""
@@ -236,6 +241,13 @@ class Pipeline:
         from ganaug_ray import cluster
 
         cluster.connect(self.job)
+
+    def _hands(self) -> AbstractContextManager[Each]:
+        """Many hands for light work: the cluster's where there is one, else processes, which start sooner than Ray."""
+        if "RAY_ADDRESS" not in os.environ:
+            return spread.processes()
+        self._connect()
+        return nullcontext(spread.on_cluster)
 
     def _fit(self, wanted: list[tuple[str, int]], stage: str) -> None:
         """Train these arms and seeds."""

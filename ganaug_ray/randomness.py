@@ -4,10 +4,15 @@ A key is a tuple such as ``(seed, "gan", step)``. Draws for a step are made whol
 rank, and each rank takes its slice: the number of workers, a resume, and a regeneration change nothing.
 """
 
+from __future__ import annotations
+
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+
+if TYPE_CHECKING:
+    import torch
 
 Key = int | str
 
@@ -24,6 +29,8 @@ def number(*key: Key) -> int:
 
 def generator(*key: Key) -> torch.Generator:
     """Return a CPU generator seeded by the key. Draws are made on the CPU so that devices agree."""
+    import torch  # not above: whoever only splits a data set needs none of it
+
     return torch.Generator().manual_seed(number(*key))
 
 

@@ -57,7 +57,10 @@ def _fit(function: Callable[[Any, Place], None], task: Any, workers: int, state:
         train_loop_config={"function": function, "task": task},
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus()),
         run_config=RunConfig(
-            name="attempt", storage_path=str(state), failure_config=FailureConfig(max_failures=RESTARTS)
+            name="attempt",
+            storage_filesystem=state.fs,
+            storage_path=state.path,
+            failure_config=FailureConfig(max_failures=RESTARTS),
         ),
     )
     return trainer.fit().return_value  # type: ignore[attr-defined]  # of rank 0

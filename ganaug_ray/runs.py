@@ -34,7 +34,7 @@ SHAPED_BY = {
     "classifier": ("models",),
 }
 # These say how the work is spread, not what comes out of it.
-FREE = {"gan.workers", "classifier.workers"}
+FREE = {"gan.workers", "classifier.workers", "data.loader", "data.resident_limit"}
 
 
 def fingerprint(*parts: Any) -> str:
@@ -157,11 +157,23 @@ class Run:
                 raise UserError(f"{self.root}: another ganaug process is working in this folder") from None
             yield
 
-    def log_file(self) -> Path:
-        """Where the chatter of Ray and torch goes: in the experiment folder, or beside it for an object store."""
+    @contextmanager
+    def log_file(self) -> Iterator[Path]:
+        """Where the chatter of Ray and torch goes while the block runs: log.txt, added to.
+
+        An object store has no append: there it is written to a temporary file and added at the end.
+        """
         if self.root.local is not None:
-            return self.root.local / "log.txt"
-        return Path(tempfile.gettempdir()) / f"ganaug-{self.root.name}.log"
+            yield self.root.local / "log.txt"
+            return
+        with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
+            log = Path(folder) / "log.txt"
+            try:
+                yield log
+            finally:
+                with suppress(OSError):  # whatever ended the block is what matters
+                    before = self.root.read("log.txt") if self.root.has("log.txt") else b""
+                    self.root.write("log.txt", before + log.read_bytes())
 
     def write_summary(self) -> None:
         """Derive run.json from the markers: status, seconds and hashes of each stage."""
@@ -249,6 +261,6 @@ def _plain(value: Any) -> Any:
     return round(value, 6) if isinstance(value, float) else value
 
 
-def default_out(job_path: Path, home: str | None) -> Path:
+def default_out(job_path: Path, home: str | None) -> Folder:
     """Where a job's experiment goes when --out is not given."""
-    return Path(home or "runs") / job_path.stem
+    return Folder.at(home or "runs") / job_path.stem

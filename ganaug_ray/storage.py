@@ -1,10 +1,15 @@
 """Folders on any filesystem that pyarrow knows: local paths, s3://, gs://. Every file appears whole or not at all."""
 
+import io
 import json
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -12,41 +17,60 @@ from pyarrow import fs as pafs
 
 from ganaug_ray.errors import UserError
 
+# user:password@, also with the slashes that a password may have, or a query's client_secret=, sig= and their like.
+_CREDENTIALS = re.compile(
+    r"://([^/?#:]*:(?!\d+[/?#]).*@"
+    r"|.*[?&]([^=&#]*(secret|token|password|signature|access_?key|account_?key)[^=&#]*|sig)=)",
+    re.IGNORECASE,
+)
+
 
 @dataclass(frozen=True)
 class Folder:
     """One folder. ``folder / "name"`` is a folder below it; files are named relative to it.
 
     Its ``str`` is a path or URI that ``Folder.at`` takes back: stages in other processes are handed that.
+
+    Attributes:
+        fs: the filesystem.
+        path: as the filesystem calls it.
+        uri: of an object store, percent-encoded and without its query; empty on a local disk.
+        query: of the URI, with its question mark.
     """
 
     fs: pafs.FileSystem
     path: str
-    scheme: str = ""
+    uri: str = ""
+    query: str = ""
 
     @classmethod
     def at(cls, uri: str | Path) -> "Folder":
         """Open a path (relative ones from the working directory) or a URI.
 
         Raises:
-            UserError: the URI's scheme is unknown or its filesystem cannot be set up.
+            UserError: the URI's scheme is unknown, its filesystem cannot be set up, or it holds credentials.
         """
         text = str(uri)
         if "://" not in text:
             return cls(pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+        refuse_credentials(text)
         try:
             fs, path = pafs.FileSystem.from_uri(text)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f"{text}: not a folder this machine can open ({error})") from error
         if isinstance(fs, pafs.LocalFileSystem):
             return cls(fs, path)
-        return cls(fs, path, text.split("://", 1)[0] + "://")
+        if not path:
+            raise UserError(f"{text}: not a folder this machine can open (it names no bucket)")
+        base, mark, query = text.partition("?")
+        return cls(fs, path, base.rstrip("/"), mark + query)
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(self.fs, f"{self.path}/{name}", self.scheme)
+        uri = self.uri and f"{self.uri}/{quote(name, safe='/+')}"
+        return replace(self, path=f"{self.path}/{name}", uri=uri)
 
     def __str__(self) -> str:
-        return self.scheme + self.path
+        return self.uri + self.query if self.uri else self.path
 
     @property
     def name(self) -> str:
@@ -56,7 +80,7 @@ class Folder:
     @property
     def local(self) -> Path | None:
         """The local path, or None on an object store."""
-        return None if self.scheme else Path(self.path)
+        return None if self.uri else Path(self.path)
 
     def make(self) -> "Folder":
         """Create the folder where filesystems have such a thing."""
@@ -74,7 +98,9 @@ class Folder:
         """Names of the folders right in this folder, sorted."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
         infos = self.fs.get_file_info(selector)
-        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+        return sorted(
+            info.base_name for info in infos if info.type == pafs.FileType.Directory and info.base_name[0] != "."
+        )
 
     def has(self, name: str) -> bool:
         """Whether the file exists."""
@@ -87,15 +113,22 @@ class Folder:
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file in one piece: a reader, or a crash at any moment, sees the old file, the new one, or none."""
-        if self.local is None:  # an object store shows an object when it is complete
+        with self._whole(name) as stream:
+            stream.write(content)
+
+    @contextmanager
+    def _whole(self, name: str) -> Iterator[IO[bytes]]:
+        if self.local is None:  # an object shows when its stream is closed, which also an error does: all at once
+            content = io.BytesIO()
+            yield content
             with self.fs.open_output_stream(f"{self.path}/{name}", compression=None) as stream:
-                stream.write(content)
+                stream.write(content.getbuffer())
             return
         target = self.local / name
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.{os.getpid()}")
         with aside.open("wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         aside.replace(target)
@@ -117,11 +150,40 @@ class Folder:
         """Return a Parquet file's table."""
         return pq.read_table(pa.BufferReader(self.read(name)), columns=columns)
 
-    def write_table(self, name: str, table: pa.Table) -> None:
-        """Write a table as a Parquet file, in one piece."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        self.write(name, sink.getvalue().to_pybytes())
+    def write_table(self, name: str, table: pa.Table, bulky: str | None = None) -> None:
+        """Write a table as a Parquet file, in one piece; for a bulky column neither dictionary nor statistics pay."""
+        others = [column for column in table.column_names if column != bulky]
+        with self._whole(name) as stream:
+            pq.write_table(table, stream, compression="lz4", use_dictionary=others, write_statistics=others)
+
+
+def parent_and_name(address: str) -> tuple[Folder, str]:
+    """Split the address of one file, a path or URI, into its folder and its name there.
+
+    >>> folder, name = parent_and_name("/pictures/cats.zip")
+    >>> str(folder), name
+    ('/pictures', 'cats.zip')
+
+    Raises:
+        UserError: as ``Folder.at``.
+    """
+    whole = Folder.at(address)
+    path, _, name = whole.path.rpartition("/")
+    return replace(whole, path=path, uri=whole.uri.rpartition("/")[0]), name
+
+
+def refuse_credentials(address: str) -> None:
+    """Refuse an address with credentials in it: addresses are printed, logged and kept in job.yaml.
+
+    Raises:
+        UserError: it holds some. The message repeats neither them nor the query.
+    """
+    if _CREDENTIALS.search(address):
+        bare = re.sub("://.*@", "://", address).partition("?")[0]
+        raise UserError(
+            f"{bare}: found credentials in the address, which would be logged and kept in job.yaml; give them in the "
+            "environment, such as AWS_SECRET_ACCESS_KEY, or download the file behind a signed link yourself"
+        )
 
 
 def _finite(value: Any) -> Any:

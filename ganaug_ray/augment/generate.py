@@ -70,8 +70,7 @@ class _Maker:
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         for fields in zip(*(batch[name] for name in ("shard", "label", "block", "n")), strict=True):
             chunk = Chunk(*map(int, fields))
-            table = store.to_table(make(self._generator, chunk, self._seed), "synthetic")
-            self._out.write_table(f"part-{chunk.shard:05d}.parquet", table)
+            store.write_shard(self._out, chunk.shard, make(self._generator, chunk, self._seed), "synthetic")
         return {"n": batch["n"]}
 
 

@@ -76,7 +76,7 @@ class Classifier:
         if isinstance(picture, str | Path):
             picture = Path(picture).read_bytes()
         if isinstance(picture, bytes):
-            image = images.decode(picture)
+            image = images.decode(picture, self.spec["image_size"]).image
         elif isinstance(picture, Image.Image):
             image = images.to_grey_or_rgb(picture)
         else:

@@ -1,16 +1,20 @@
 """From bytes to pixels: decoding, and bringing images to size. Pixels at rest are uint8 [0, 255], [H, W, C]."""
 
 import io
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 Resize = Literal["crop", "pad", "stretch"]
 
 MOST_PIXELS = 100_000_000  # a larger image is refused before it is decoded
 # By content, not by name. Not among them: formats that Pillow hands to other programs, such as EPS.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
+# An image's id is the hash of its pixels; of a large JPEG's at the smallest of its scales that leaves so many a side,
+# whatever size the data set is made in.
+ID_SIDE = 128
 GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 
 
@@ -23,10 +27,37 @@ class Unreadable(Exception):
         self.detail = detail
 
 
-def decode(content: bytes) -> Image.Image:
-    """Decode one image whole, upright, to mode L (grey) or RGB.
+@dataclass(frozen=True)
+class Decoded:
+    """An image read whole: upright, mode L (grey) or RGB.
+
+    Attributes:
+        image: its pixels; of a JPEG perhaps scaled down while it was decoded.
+        width: of the file's own image, upright.
+        height: likewise.
+        format: what it really is, whatever its name says; "array" where it came as pixels.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    format: str
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether the pixels are fewer than the file's."""
+        return self.image.size != (self.width, self.height)
+
+
+def decode(content: bytes, at_least: int = ID_SIDE) -> Decoded:
+    """Decode one image, to its end.
 
     Transparent pixels are laid on white. 16-bit grey is scaled to 8.
+
+    Args:
+        content: the bytes of an image file.
+        at_least: pixels a side that are enough. A larger JPEG is scaled by 1/2, 1/4 or 1/8 in its frequency domain
+            as far as that leaves as many, and ID_SIDE: much cheaper than to decode it and to scale it afterwards.
 
     Raises:
         Unreadable: empty, not an image, larger than MOST_PIXELS, or broken off.
@@ -39,11 +70,17 @@ def decode(content: bytes) -> Image.Image:
         raise Unreadable("too large", str(error)) from None
     except Exception as error:  # Pillow's plugins raise many kinds on hostile bytes
         raise Unreadable("not an image", str(error)) from None
-    if image.width * image.height > MOST_PIXELS:
-        raise Unreadable("too large", f"{image.width} × {image.height} pixels")
+    (width, height), kind = image.size, image.format or ""
+    if width * height > MOST_PIXELS:
+        raise Unreadable("too large", f"{width} × {height} pixels")
     try:
+        image.draft(None, (max(at_least, ID_SIDE),) * 2)  # None keeps the mode
         image.load()
-        return to_grey_or_rgb(ImageOps.exif_transpose(image))
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        if 5 <= orientation <= 8:
+            width, height = height, width
+        upright = image if orientation == 1 else ImageOps.exif_transpose(image)
+        return Decoded(to_grey_or_rgb(upright), width, height, kind)
     except Exception as error:
         raise Unreadable("truncated or damaged", str(error)) from None
 
@@ -65,22 +102,36 @@ def to_grey_or_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image.convert("L" if grey else "RGB")
+    wanted = "L" if grey else "RGB"
+    return image if image.mode == wanted else image.convert(wanted)
 
 
 def square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
-    """Bring an image to size × size: crop its middle, pad it with black, or stretch it. Bicubic, antialiased."""
+    """Bring an image to size × size: crop its middle, pad it with black, or stretch it; antialiased."""
     if image.size == (size, size):
         return image
-    target = (size, size)
-    if resize == "crop":
-        return ImageOps.fit(image, target, Image.Resampling.BICUBIC)
+    width, height = image.size
     if resize == "pad":
-        return ImageOps.pad(image, target, Image.Resampling.BICUBIC)
-    return image.resize(target, Image.Resampling.BICUBIC)
+        scale = size / max(width, height)
+        inner = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), _filter(image, size))
+        padded = Image.new(image.mode, (size, size))
+        padded.paste(inner, ((size - inner.width) // 2, (size - inner.height) // 2))
+        return padded
+    box = None
+    if resize == "crop":
+        side = min(width, height)
+        left, top = (width - side) / 2, (height - side) / 2
+        box = (left, top, left + side, top + side)
+    return image.resize((size, size), _filter(image, size), box=box)
+
+
+def _filter(image: Image.Image, size: int) -> Image.Resampling:
+    """Hamming's window scales down as sharply as bicubic in two thirds of the time; enlarged it would show edges."""
+    return Image.Resampling.HAMMING if min(image.size) >= size else Image.Resampling.BICUBIC
 
 
 def pixels(image: Image.Image, channels: int) -> np.ndarray:
     """Return uint8 [H, W, channels]; colour turns grey and grey is repeated, as asked."""
-    array = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    mode = "L" if channels == 1 else "RGB"
+    array = np.asarray(image if image.mode == mode else image.convert(mode))
     return array.reshape(*array.shape[:2], channels)

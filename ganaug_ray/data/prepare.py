@@ -1,228 +1,286 @@
-"""The prepare stage: raw images in, a judged, split and resized image store out."""
+"""The prepare stage: raw images in; a judged, split and resized image store out.
 
+Each part of the sources is read once, by whichever process is free; what it found comes back as a table, and the
+pixels are staged. When all is known the images are dealt out, and each shard of the store is gathered from what is
+staged, again by whichever process is free. So no images pass through this process, however many there are.
+"""
+
+import functools
+import tempfile
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+import pyarrow.compute as pc
 
 from ganaug_ray import runs
 from ganaug_ray.config import DataConfig
-from ganaug_ray.data import images, sources, split, store
+from ganaug_ray.data import audit, gather, near, sources, split, staging
 from ganaug_ray.errors import UserError
+from ganaug_ray.spread import Each, one_by_one
 from ganaug_ray.storage import Folder
 
-CHUNK = 256  # files in memory undecoded at a time
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    raw_path: str
-    label: str
-    provenance: str
-    id: str
-    pixels: np.ndarray  # uint8 [size, size, 1 or 3], resized
-    given: str | None  # the split it came in, where splits are given
-
-
-@dataclass(frozen=True)
-class Reject:
-    """An image left out, and why."""
-
-    path: str
-    reason: str
-    detail: str
+Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
 class Survey:
-    """What a source holds: the usable images, the rejected ones, and who goes where."""
+    """What a source holds: the usable images, the rejected ones, and who goes where.
+
+    Attributes:
+        classes: sorted.
+        channels: of the store, 1 or 3.
+        kept: the fields of audit.Found and ``split``, a row an image, by id.
+        rejected: the fields of audit.Found, by path.
+        twins: groups of near-duplicates: their rows in ``kept``.
+    """
 
     classes: list[str]
     channels: int
-    candidates: list[_Candidate]
-    rejects: list[Reject]
-    splits: dict[str, str]  # id -> split
+    kept: pa.Table
+    rejected: pa.Table
+    twins: list[list[int]]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Split -> class -> number of images."""
-        table: dict[str, dict[str, int]] = {
-            name: dict.fromkeys(self.classes, 0) for name in ("train", "val", "test", split.UNUSED)
-        }
-        for candidate in self.candidates:
-            table[self.splits[candidate.id]][candidate.label] += 1
-        return table
+        found = Counter(zip(_list(self.kept, "split"), _list(self.kept, "label"), strict=True))
+        return {part: {name: found[part, name] for name in self.classes} for part in (*split.SPLITS, split.UNUSED)}
+
+    def reasons(self) -> dict[str, int]:
+        """Reason -> number of images rejected for it."""
+        return dict(Counter(_list(self.rejected, "reason")))
 
 
-def survey(config: DataConfig) -> Survey:
-    """Read, decode and judge every image of the source and deal them out; writes nothing.
+def prepare(
+    config: DataConfig, out: Folder, each: Each = one_by_one, progress: Progress = lambda share, words: None
+) -> runs.Record:
+    """Write the dataset: train/, val/ and test/ stores, the tables of what was found, and the card.
 
-    Raises:
-        UserError: no such source, nothing readable in it, a single class, or a class too small to split.
-    """
-    copies: dict[str, list[_Candidate]] = defaultdict(list)
-    rejects: list[Reject] = []
-    raws = sources.read(config.source, config.label_from)
-    with ThreadPoolExecutor() as pool:
-        while chunk := list(islice(raws, CHUNK)):
-            for found in pool.map(lambda raw: _judge(raw, config), chunk):
-                if isinstance(found, Reject):
-                    rejects.append(found)
-                else:
-                    copies[found.id].append(found)
-    kept = []
-    for alike in copies.values():
-        winner, losers = _one_of(alike)
-        kept += [winner] if winner else []
-        rejects += losers
-    return _deal(config, kept, rejects)
-
-
-def _one_of(alike: list[_Candidate]) -> tuple[_Candidate | None, list[Reject]]:
-    """Keep one of several copies of the same pixels; none where they are labelled differently.
-
-    Of copies in different given splits, the one for test is kept, else the one for validation: trained on, it would
-    make every later figure too good.
-    """
-    labels = sorted({copy.label for copy in alike})
-    if len(labels) > 1:
-        return None, [Reject(c.raw_path, "label conflict", f"same pixels labelled {', '.join(labels)}") for c in alike]
-    winner = max(alike, key=lambda copy: split.SPLITS.index(copy.given or "train"))  # the first of equals
-    losers = []
-    for copy in alike:
-        if copy is not winner:
-            leak = copy.given != winner.given
-            detail = f"same pixels as {winner.raw_path}" + (f" in {winner.given}" if leak else "")
-            losers.append(Reject(copy.raw_path, "leak" if leak else "duplicate", detail))
-    return winner, losers
-
-
-def _judge(raw: sources.Raw, config: DataConfig) -> "_Candidate | Reject":
-    if raw.label is None:
-        return Reject(raw.path, "no class", "data.label_from finds no label for it")
-    given = split.GIVEN_AS.get(raw.path.split("/")[0].lower()) if config.split.given else None
-    if config.split.given and given is None:
-        return Reject(raw.path, "no split", "lies in none of the folders train, val and test")
-    try:
-        image = _open(raw.content)
-    except images.Unreadable as error:
-        return Reject(raw.path, error.reason, error.detail)
-    if min(image.size) < config.smallest:
-        return Reject(raw.path, "too small", f"{image.width} × {image.height} pixels")
-    native = images.pixels(image, _native_channels(image))
-    if (native == native[0, 0]).all():
-        return Reject(raw.path, "single colour", f"every pixel is {native[0, 0].tolist()}")
-    resized = images.pixels(images.square(image, config.image_size, config.resize), native.shape[2])
-    return _Candidate(raw.path, raw.label, raw.provenance, store.pixel_id(native), resized, given)
-
-
-def _open(content: bytes | np.ndarray | images.Unreadable) -> Image.Image:
-    if isinstance(content, images.Unreadable):
-        raise content
-    return images.decode(content) if isinstance(content, bytes) else images.from_array(content)
-
-
-def _native_channels(image: Image.Image) -> int:
-    return 1 if image.mode == "L" else 3
-
-
-def _deal(config: DataConfig, candidates: list[_Candidate], rejects: list[Reject]) -> Survey:
-    where = f"data.source {', '.join(config.source)}"
-    reasons = Counter(reject.reason for reject in rejects)
-    found = ", ".join(f"{n} × {reason}" for reason, n in reasons.most_common(6))
-    if not candidates:
-        raise UserError(f"{where}: no readable image (found {found}); expected one folder of images a class")
-    # A duplicate is a good image once too often: not a sign that the source is not what it should be.
-    bad, total = len(rejects) - reasons["duplicate"], len(candidates) + len(rejects)
-    if bad > config.max_rejected * total:
-        raise UserError(
-            f"{where}: {bad} of {total} images cannot be used ({found}); "
-            f"mend them, or allow it with data.max_rejected (now {config.max_rejected:g})"
-        )
-    classes = sorted({candidate.label for candidate in candidates})
-    if len(classes) == 1:
-        raise UserError(
-            f"{where}: a single class {classes[0]!r} was found; expected one folder of images "
-            "for each of two or more classes"
-        )
-    by_class: dict[str, list[str]] = defaultdict(list)
-    for candidate in candidates:
-        by_class[candidate.label].append(candidate.id)
-    try:
-        if config.split.given:
-            given = {candidate.id: candidate.given or "train" for candidate in candidates}
-            splits = split.keep(by_class, given, config.split, config.train_per_class, config.val_cap)
-        else:
-            old = _old_splits(config.extends) if config.extends else {}
-            splits = split.assign(by_class, config.split, config.train_per_class, config.val_cap, old)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-    channels = config.channels or max(candidate.pixels.shape[2] for candidate in candidates)
-    return Survey(classes, channels, candidates, rejects, splits)
-
-
-def _old_splits(dataset: str) -> dict[str, str]:
-    try:
-        table = Folder.at(dataset).read_table("split.parquet")
-    except (OSError, pa.ArrowException):
-        raise UserError(f"data.extends {dataset}: no finished dataset folder (split.parquet) there") from None
-    return dict(zip(table.column("id").to_pylist(), table.column("split").to_pylist(), strict=True))
-
-
-def prepare(config: DataConfig, out: Folder) -> runs.Record:
-    """Survey the source and write the dataset: train/, val/ and test/ stores, split.parquet, rejected.parquet.
+    Args:
+        config: the data section of a job.
+        out: the dataset folder.
+        each: who does the work.
+        progress: called with a share of the work and a few words.
 
     Returns:
         The marker dataset.json.
+
+    Raises:
+        UserError: no such source, nothing readable in it, a single class, a class too small to split, or too many
+            images that cannot be used. Nothing is left in ``out`` then.
     """
     started = time.monotonic()
-    found = survey(config)
-    out.make()
-    for name in ("train", "val", "test"):
-        rows = list(_rows_of(found, name))
-        store.write(out / name, _as_images(rows, found), "real")
-    ids = sorted(found.splits)
-    out.write_table("split.parquet", pa.table({"id": ids, "split": [found.splits[id_] for id_ in ids]}))
-    rejects = sorted(found.rejects, key=lambda reject: reject.path)
-    columns = ("path", "reason", "detail")
-    out.write_table(
-        "rejected.parquet",
-        pa.table({c: pa.array([getattr(r, c) for r in rejects], pa.string()) for c in columns}),
-    )
-    labels = {candidate.id: candidate.label for candidate in found.candidates}
+    staged = out / ".staged"
+    try:
+        found = survey(config, staged.make(), each, lambda share, words: progress(0.8 * share, words))
+        sums = np.zeros((found.channels, 3))
+        shards = list(gather.shards(found.kept, found.classes, found.channels, config))
+        work = functools.partial(gather.write, staged, out)
+        for number, part in enumerate(each(work, shards)):
+            sums += part
+            progress(0.8 + 0.2 * number / len(shards), f"{number} of {len(shards)} shards written")
+        _write_tables(found, config.image_size, staged, out)
+    except BaseException:
+        _remove(staged)
+        if not out.files() and not out.folders():
+            _remove(out)
+        raise
+    _remove(staged)
+    ids, parts, labels = (_list(found.kept, name) for name in ("id", "split", "label"))
+    n, total, squares = sums.T
+    mean = total / n
     record = {
         "hash": runs.fingerprint(
-            config.image_size, config.resize, found.channels, [(i, labels[i], found.splits[i]) for i in ids]
+            config.image_size, config.resize, found.channels, list(zip(ids, labels, parts, strict=True))
         ),
         "source": config.source,
         "classes": found.classes,
         "image_size": config.image_size,
         "resize": config.resize,
         "channels": found.channels,
+        "store": config.store,
         "counts": found.counts(),
-        "rejected": dict(Counter(reject.reason for reject in rejects)),
+        "mean": [round(value / 255, 6) for value in mean],
+        "std": [round(value / 255, 6) for value in np.sqrt(np.maximum(squares / n - mean**2, 0))],
+        "rejected": found.reasons(),
+        "near_duplicates": {"groups": len(found.twins), "images": sum(map(len, found.twins))},
     }
     return runs.commit(out, "dataset.json", "prepare", started, record)
 
 
-def _rows_of(found: Survey, name: str) -> Iterator[_Candidate]:
-    """Rows of a split, ordered by id: the order found in the source does not matter."""
-    rows = [candidate for candidate in found.candidates if found.splits[candidate.id] == name]
-    return iter(sorted(rows, key=lambda candidate: candidate.id))
+def survey(
+    config: DataConfig,
+    staged: Folder,
+    each: Each = one_by_one,
+    progress: Progress = lambda share, words: None,
+) -> Survey:
+    """Read, decode and judge every image of the source and deal them out.
+
+    Args:
+        config: the data section of a job.
+        staged: an empty folder, where the pixels go.
+        each: who reads.
+        progress: as in prepare.
+
+    Raises:
+        UserError: as in prepare.
+    """
+    parts = list(enumerate(sources.parts(config.source, config.label_from)))
+    tables, images = [audit.SCHEMA.empty_table()], 0
+    for number, table in enumerate(each(functools.partial(audit.judge, config, staged), parts)):
+        tables.append(table)
+        images += len(table)
+        progress((number + 1) / len(parts), f"{images} images read")
+    found = _without_copies(pa.concat_tables(tables))
+    rejected = found.filter(pc.is_valid(found["reason"])).sort_by("path")
+    kept = found.filter(pc.is_null(found["reason"])).sort_by("id")
+    _refuse_poor(config, kept, rejected)
+    twins = near.groups(kept["hash"].to_numpy(), functools.partial(_thumbs, kept, staged))
+    kept = kept.append_column("split", pa.array(_deal(config, kept, twins)))
+    channels = config.channels or pc.max(kept["channels"]).as_py()
+    return Survey(sorted(set(_list(kept, "label"))), channels, kept, rejected, twins)
 
 
-def _as_images(rows: list[_Candidate], found: Survey) -> store.Images:
-    index = {name: number for number, name in enumerate(found.classes)}
-    stack = [images.pixels(images.from_array(row.pixels), found.channels) for row in rows]
-    return store.Images(
-        images=np.stack(stack),
-        labels=np.array([index[row.label] for row in rows], np.int64),
-        ids=[row.id for row in rows],
-        paths=[row.raw_path for row in rows],
-        provenance=[row.provenance for row in rows],
+def survey_only(config: DataConfig, each: Each = one_by_one) -> Survey:
+    """Survey without keeping anything."""
+    with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
+        return survey(config, Folder.at(folder), each)
+
+
+def _list(table: pa.Table, name: str) -> list:
+    return table.column(name).to_pylist()
+
+
+def _without_copies(found: pa.Table) -> pa.Table:
+    """Reject all but one of several copies of the same pixels; all of them where they are labelled differently.
+
+    Of copies in different given splits, the one for test is kept, else the one for validation: trained on, it would
+    make every later figure too good.
+    """
+    valid = np.flatnonzero(pc.is_null(found["reason"]).to_numpy())
+    ids = found["id"].to_numpy()[valid]
+    _, inverse, counts = np.unique(ids, return_inverse=True, return_counts=True)
+    copies: dict[int, list[int]] = {}
+    for row, which in zip(valid.tolist(), inverse.tolist(), strict=True):
+        if counts[which] > 1:
+            copies.setdefault(which, []).append(row)
+    if not copies:
+        return found
+    reasons, details = _list(found, "reason"), _list(found, "detail")
+    paths, labels, given = _list(found, "path"), _list(found, "label"), _list(found, "given")
+    for alike in copies.values():
+        names = sorted({labels[row] for row in alike})
+        kept = max(alike, key=lambda row: split.SPLITS.index(given[row] or "train"))  # the first of equals
+        for row in alike:
+            if len(names) > 1:
+                reasons[row], details[row] = "label conflict", f"same pixels labelled {', '.join(names)}"
+            elif row != kept:
+                leak = given[row] != given[kept]
+                reasons[row] = "leak" if leak else "duplicate"
+                details[row] = f"same pixels as {paths[kept]}" + (f" in {given[kept]}" if leak else "")
+    for name, values in (("reason", reasons), ("detail", details)):
+        found = found.set_column(found.schema.get_field_index(name), name, pa.array(values, pa.string()))
+    return found
+
+
+def _refuse_poor(config: DataConfig, kept: pa.Table, rejected: pa.Table) -> None:
+    where = f"data.source {', '.join(config.source)}"
+    reasons = Counter(_list(rejected, "reason"))
+    found = ", ".join(f"{n} × {reason}" for reason, n in reasons.most_common(6))
+    if not len(kept):
+        raise UserError(f"{where}: no readable image (found {found}); expected one folder of images a class")
+    # A duplicate is a good image once too often: not a sign that the source is not what it should be.
+    bad, total = len(rejected) - reasons["duplicate"], len(kept) + len(rejected)
+    if bad > config.max_rejected * total:
+        raise UserError(
+            f"{where}: {bad} of {total} images cannot be used ({found}); "
+            f"mend them, or allow it with data.max_rejected (now {config.max_rejected:g})"
+        )
+    classes = pc.unique(kept["label"]).to_pylist()
+    if len(classes) == 1:
+        raise UserError(
+            f"{where}: a single class {classes[0]!r} was found; expected one folder of images "
+            "for each of two or more classes"
+        )
+
+
+def _deal(config: DataConfig, kept: pa.Table, twins: list[list[int]]) -> list[str]:
+    """Return the split of each row."""
+    ids = _list(kept, "id")
+    by_class: dict[str, list[str]] = {}
+    for id_, label in zip(ids, _list(kept, "label"), strict=True):
+        by_class.setdefault(label, []).append(id_)
+    by_class = dict(sorted(by_class.items()))
+    try:
+        if config.split.given:
+            given = dict(zip(ids, _list(kept, "given"), strict=True))
+            splits = split.keep(by_class, given, config.split, config.train_per_class, config.val_cap)
+        else:
+            old = _old_splits(config.extends) if config.extends else {}
+            together = {ids[row]: ids[group[0]] for group in twins for row in group}
+            splits = split.assign(by_class, config.split, config.train_per_class, config.val_cap, old, together)
+    except UserError as error:
+        raise UserError(f"data.source {', '.join(config.source)}: {error}") from None
+    return [splits[id_] for id_ in ids]
+
+
+def _old_splits(dataset: str) -> dict[str, str]:
+    try:
+        table = Folder.at(dataset).read_table("split.parquet", ["id", "split"])
+    except (OSError, pa.ArrowException):
+        raise UserError(f"data.extends {dataset}: no finished dataset folder (split.parquet) there") from None
+    return dict(zip(_list(table, "id"), _list(table, "split"), strict=True))
+
+
+def _thumbs(kept: pa.Table, staged: Folder, rows: np.ndarray) -> np.ndarray:
+    """Read the thumbnails of these rows: uint8 [M, bytes]."""
+    some = kept.select(["file", "rank"]).take(rows)
+    files, ranks = np.array(_list(some, "file")), some["rank"].to_numpy()
+    thumbs = np.empty((len(rows), near.THUMB_BYTES), np.uint8)
+    for file, own in gather.by_file(files, ranks):
+        spans = ((int(ranks[row]) * near.THUMB_BYTES, near.THUMB_BYTES) for row in own)
+        for row, content in zip(own, staging.read(staged, f"{file}.thumbs", spans), strict=True):
+            thumbs[row] = np.frombuffer(content, np.uint8)
+    return thumbs
+
+
+def _write_tables(found: Survey, size: int, staged: Folder, out: Folder) -> None:
+    kept = found.kept.rename_columns(["class" if name == "label" else name for name in found.kept.column_names])
+    out.write_table(
+        "split.parquet",
+        kept.select(["id", "split", "class", "path", "provenance", "width", "height", "format", "note"]),
     )
+    rejected = found.rejected
+    seen = np.flatnonzero(pc.not_equal(rejected["file"], "").to_numpy())[: gather.MOST_SHOWN]
+    shown: dict[int, bytes] = dict(
+        zip(seen.tolist(), gather.thumbnails(rejected.take(seen), staged, size), strict=True)
+    )
+    pictures = pa.array([shown.get(row) for row in range(len(rejected))], pa.binary())
+    out.write_table(
+        "rejected.parquet",
+        rejected.select(["path", "provenance", "reason", "detail"]).append_column("thumbnail", pictures),
+    )
+    rows = [row for group in found.twins for row in group]
+    twins = kept.take(pa.array(rows, pa.int64()))
+    numbers = [number for number, group in enumerate(found.twins) for _ in group]
+    first = [group[0] for group in found.twins for _ in group]
+    apart = near.difference(*(_thumbs(found.kept, staged, np.array(side, np.int64)) for side in (rows, first)))
+    some = gather.thumbnails(twins.slice(0, gather.MOST_SHOWN), staged, size)
+    out.write_table(
+        "near_duplicates.parquet",
+        pa.table(
+            {
+                "group": pa.array(numbers, pa.int32()),
+                **{name: twins[name] for name in ("id", "path", "class", "split")},
+                "distance": pa.array(apart, pa.float32()),
+                "thumbnail": pa.array([*some, *[None] * (len(rows) - len(some))], pa.binary()),
+            }
+        ),
+    )
+
+
+def _remove(folder: Folder) -> None:
+    folder.fs.delete_dir(folder.path)

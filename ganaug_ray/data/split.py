@@ -22,6 +22,7 @@ def assign(
     train_cap: int | None,
     val_cap: int | None,
     old: Mapping[str, str] | None = None,
+    together: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Deal out every class's images to train, val, test and unused.
 
@@ -35,26 +36,80 @@ def assign(
         train_cap: training images a class at most.
         val_cap: validation images a class at most.
         old: content id -> where an earlier data set has it. It stays there, and new images fill up the shares.
+        together: content id -> name of its group of near-duplicates, which all go to one split. A new image that
+            resembles old ones goes where they are; where they are in two splits, it is not used.
 
     Raises:
         UserError: a class has too few images for the minimum a split.
     """
     _refuse_poor(ids, 3 * MIN_ROWS, f"train, val and test need {MIN_ROWS} each")
-    old = old or {}
+    old, together = old or {}, together or {}
+    where, groups = _settled_groups(old, together), set(together.values())
     split: dict[str, str] = {}
-    for own in ids.values():
-        settled = {id_: old[id_] for id_ in own if id_ in old}
-        there = Counter(settled.values())
-        room = len(own) - MIN_ROWS
-        test = min(max(MIN_ROWS, round(len(own) * config.test)), room - MIN_ROWS)
-        val = min(max(MIN_ROWS, round(len(own) * config.val)), room - test)
-        fresh = [id_ for id_ in _ranked(own, config) if id_ not in old]
-        first, second = max(0, test - there["test"]), max(0, val - there["val"])
-        split |= settled
-        split |= dict.fromkeys(fresh[:first], "test")
-        split |= _capped(fresh[first : first + second], "val", val_cap, there["val"])
-        split |= _capped(fresh[first + second :], "train", train_cap, there["train"])
+    for name, own in ids.items():
+        dealt = {id_: old[id_] for id_ in own if id_ in old}
+        units: dict[str, list[str]] = {}
+        for id_ in own:
+            if id_ not in old:
+                units.setdefault(together.get(id_, id_), []).append(id_)
+        dealt |= {id_: where[unit] for unit, members in units.items() if unit in where for id_ in members}
+        free = _ranked([unit for unit in units if unit not in where], config)
+        placed = _place([(unit, len(units[unit])) for unit in free], Counter(dealt.values()), len(own), config, name)
+        where |= {unit: part for unit, part in placed.items() if unit in groups}
+        there = Counter(old[id_] for id_ in own if id_ in old)
+        new = {id_: part for id_, part in dealt.items() if id_ not in old}
+        new |= {id_: part for unit, part in placed.items() for id_ in units[unit]}
+        split |= {id_: old[id_] for id_ in own if id_ in old} | new
+        for part, cap in (("val", val_cap), ("train", train_cap)):
+            ranked = _ranked([id_ for id_ in new if new[id_] == part], config, together)
+            split |= _capped(ranked, part, cap, there[part])
     return split
+
+
+def _settled_groups(old: Mapping[str, str], together: Mapping[str, str]) -> dict[str, str]:
+    """Where the groups are that an earlier data set knows."""
+    seen: dict[str, set[str]] = {}
+    for id_, group in together.items():
+        if old.get(id_, UNUSED) != UNUSED:
+            seen.setdefault(group, set()).add(old[id_])
+    return {group: parts.pop() if len(parts) == 1 else UNUSED for group, parts in seen.items()}
+
+
+def _place(
+    units: list[tuple[str, int]], there: Counter[str], rows: int, config: SplitConfig, name: str
+) -> dict[str, str]:
+    """Deal ranked units, each of so many images, to test, val and train; a unit is never cut.
+
+    Args:
+        units: (name, size), in order of rank.
+        there: images a split that are dealt already.
+        rows: images of the class in all.
+        config: the shares.
+        name: of the class.
+    """
+    room = rows - MIN_ROWS
+    wanted = {"test": min(max(MIN_ROWS, round(rows * config.test)), room - MIN_ROWS)}
+    wanted["val"] = min(max(MIN_ROWS, round(rows * config.val)), room - wanted["test"])
+    left = {part: max(0, n - there[part]) for part, n in wanted.items()}
+    placed = {}
+    for unit, size in units:
+        part = next((part for part in ("test", "val") if size <= left[part]), "train")
+        placed[unit] = part
+        if part != "train":
+            left[part] -= size
+    # Of groups larger than its share, a split may have got nothing: it takes the smallest, as long as train keeps some.
+    sizes = dict(units)
+    in_train = there["train"] + sum(sizes[unit] for unit, part in placed.items() if part == "train")
+    for part in ("test", "val"):
+        for unit in sorted((unit for unit in placed if placed[unit] == "train"), key=lambda unit: sizes[unit]):
+            if wanted[part] - left[part] >= MIN_ROWS or in_train - sizes[unit] < MIN_ROWS:
+                break
+            placed[unit] = part
+            left[part] -= sizes[unit]
+            in_train -= sizes[unit]
+        if not there[part] and part not in placed.values():
+            raise UserError(f"class {name!r}: so many of its images are near-duplicates that none are left for {part}")
+    return placed
 
 
 def keep(
@@ -95,8 +150,9 @@ def keep(
     return split
 
 
-def _ranked(ids: list[str], config: SplitConfig) -> list[str]:
-    return sorted(ids, key=lambda content: randomness.number(config.seed, "split", content))
+def _ranked(ids: list[str], config: SplitConfig, together: Mapping[str, str] | None = None) -> list[str]:
+    names = together or {}
+    return sorted(ids, key=lambda id_: (randomness.number(config.seed, "split", names.get(id_, id_)), id_))
 
 
 def _capped(ranked: list[str], part: str, cap: int | None, there: int = 0) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 | column     | type                 | meaning                                                        |
 |------------|----------------------|----------------------------------------------------------------|
-| image      | fixed-size binary    | uint8 [H, W, C], row-major; the shape is in the schema metadata |
+| image      | binary               | uint8 [H, W, C] or a PNG of it; shape in the schema metadata    |
 | label      | int64                | index into the sorted class names                              |
 | id         | string               | hash of the decoded pixels                                     |
 | path       | string               | where it was found; empty for synthetic rows                   |
@@ -11,15 +11,23 @@
 """
 
 import hashlib
+import io
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+from PIL import Image
 
+from ganaug_ray.data import images
 from ganaug_ray.storage import Folder
 
-ROWS_PER_SHARD = 4096
+MOST_ROWS_PER_SHARD = 4096
+SHARD_BYTES = 32 * 1024**2  # of pixels: enough shards for parallel reads, each large enough to be read at full speed
 SHAPE_KEY = b"image_shape"
+
+Encoding = Literal["raw", "encoded"]
+"""Pixels as they are, or losslessly as PNG: smaller, and decoded at each read."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,21 @@ def pixel_id(image: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def to_table(rows: Images, source: str) -> pa.Table:
+def rows_per_shard(row_bytes: int) -> int:
+    """How many rows of so many bytes make a shard."""
+    return max(1, min(MOST_ROWS_PER_SHARD, SHARD_BYTES // row_bytes))
+
+
+def to_table(rows: Images, source: str, encoding: Encoding = "raw") -> pa.Table:
     """Return the rows as a table of the layout above."""
     shape = rows.images.shape[1:]
-    flat = np.ascontiguousarray(rows.images).reshape(len(rows), -1)
-    kind = pa.binary(flat.shape[1])
-    column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(flat)])
-    field = pa.field("image", kind, metadata={SHAPE_KEY: ",".join(map(str, shape)).encode()})
+    if encoding == "raw":
+        flat = np.ascontiguousarray(rows.images).reshape(len(rows), -1)
+        kind = pa.binary(flat.shape[1])
+        column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(flat)])
+    else:
+        column = pa.array([_png(image) for image in rows.images], pa.binary())
+    field = pa.field("image", column.type, metadata={SHAPE_KEY: ",".join(map(str, shape)).encode()})
     columns = {
         "label": pa.array(rows.labels, pa.int64()),
         "id": pa.array(rows.ids, pa.string()),
@@ -61,16 +77,16 @@ def to_table(rows: Images, source: str) -> pa.Table:
     return pa.Table.from_arrays([column, *columns.values()], schema=schema)
 
 
+def _png(image: np.ndarray) -> bytes:
+    sink = io.BytesIO()
+    images.from_array(image).save(sink, "PNG", compress_level=1)
+    return sink.getvalue()
+
+
 def from_table(table: pa.Table) -> Images:
-    """Return a table's rows; the images are views of its memory where it is in one piece."""
-    field = table.schema.field("image")
-    shape = tuple(int(side) for side in field.metadata[SHAPE_KEY].split(b","))
-    column = table.column("image").combine_chunks()
-    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
-    width = int(np.prod(shape))
-    flat = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width : (column.offset + len(column)) * width]
+    """Return a table's rows; raw images are views of its memory where it is in one piece."""
     return Images(
-        images=flat.reshape(-1, *shape),
+        images=pixels_of(table),
         labels=table.column("label").to_numpy(),
         ids=table.column("id").to_pylist(),
         paths=table.column("path").to_pylist(),
@@ -78,16 +94,42 @@ def from_table(table: pa.Table) -> Images:
     )
 
 
+def pixels_of(table: pa.Table) -> np.ndarray:
+    """Return the images of a table: uint8 [N, H, W, C]."""
+    field = table.schema.field("image")
+    shape = tuple(int(side) for side in field.metadata[SHAPE_KEY].split(b","))
+    if field.type == pa.binary():
+        decoded = (np.asarray(Image.open(io.BytesIO(png.as_py()), formats=["PNG"])) for png in table.column("image"))
+        return np.stack([image.reshape(shape) for image in decoded]) if len(table) else np.zeros((0, *shape), np.uint8)
+    column = table.column("image").combine_chunks()
+    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    width = int(np.prod(shape))
+    flat = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width : (column.offset + len(column)) * width]
+    return flat.reshape(-1, *shape)
+
+
 def write(folder: Folder, rows: Images, source: str) -> None:
     """Write rows as shards part-00000.parquet, part-00001.parquet, ..., in order."""
-    table = to_table(rows, source)
-    for shard, start in enumerate(range(0, len(rows), ROWS_PER_SHARD)):
-        folder.write_table(f"part-{shard:05d}.parquet", table.slice(start, ROWS_PER_SHARD))
+    most = rows_per_shard(int(np.prod(rows.images.shape[1:])))
+    for number, start in enumerate(range(0, len(rows), most)):
+        part = slice(start, start + most)
+        fields = (rows.images, rows.labels, rows.ids, rows.paths, rows.provenance)
+        write_shard(folder, number, Images(*(field[part] for field in fields)), source)  # type: ignore[arg-type]
+
+
+def write_shard(folder: Folder, number: int, rows: Images, source: str, encoding: Encoding = "raw") -> None:
+    """Write one shard, its number in its name."""
+    folder.write_table(f"part-{number:05d}.parquet", to_table(rows, source, encoding), bulky="image")
+
+
+def shards(folder: Folder) -> list[str]:
+    """Names of a folder's shards, in order. Raises FileNotFoundError where there is none."""
+    names = [name for name in folder.files(".parquet") if name.startswith("part-")]
+    if not names:
+        raise FileNotFoundError(f"{folder}: no image shards")
+    return names
 
 
 def read(folder: Folder) -> Images:
     """Read all shards of a folder, in order. Raises FileNotFoundError where there is none."""
-    shards = [name for name in folder.files(".parquet") if name.startswith("part-")]
-    if not shards:
-        raise FileNotFoundError(f"{folder}: no image shards")
-    return from_table(pa.concat_tables([folder.read_table(name) for name in shards]))
+    return from_table(pa.concat_tables([folder.read_table(name) for name in shards(folder)]))

@@ -9,7 +9,8 @@ from PIL import Image
 
 from ganaug_ray.config import DataConfig, SplitConfig
 from ganaug_ray.data import images, split, store, tensors
-from ganaug_ray.data.prepare import prepare, survey
+from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.prepare import survey_only as survey
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
 
@@ -53,7 +54,7 @@ def test_the_same_input_gives_the_same_bytes(cats_and_dogs: Path, tmp_path: Path
 
 
 def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs: Path, tmp_path: Path) -> None:
-    clean = {candidate.id for candidate in survey(DataConfig(source=[str(cats_and_dogs)])).candidates}
+    clean = set(survey(DataConfig(source=[str(cats_and_dogs)])).kept["id"].to_pylist())
     whole = io.BytesIO()
     picture(999).save(whole, "JPEG")
     (cats_and_dogs / "cat" / "empty.jpg").write_bytes(b"")
@@ -72,22 +73,22 @@ def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs:
         "cat/copy.png": "duplicate",
         "stray.png": "no class",
     }
-    assert {candidate.id for candidate in survey(DataConfig(source=[str(cats_and_dogs)])).candidates} == clean
+    assert set(survey(DataConfig(source=[str(cats_and_dogs)])).kept["id"].to_pylist()) == clean
 
 
 def test_one_picture_under_two_labels_is_used_under_neither(cats_and_dogs: Path) -> None:
     (cats_and_dogs / "dog" / "really-a-cat.png").write_bytes((cats_and_dogs / "cat" / "3.png").read_bytes())
     found = survey(DataConfig(source=[str(cats_and_dogs)]))
-    assert [reject.reason for reject in found.rejects] == ["label conflict", "label conflict"]
+    assert found.reasons() == {"label conflict": 2}
     assert sum(found.counts()["train"].values()) + sum(found.counts()["val"].values()) <= 19
-    assert not any(c.raw_path in ("cat/3.png", "dog/really-a-cat.png") for c in found.candidates)
+    assert not {"cat/3.png", "dog/really-a-cat.png"} & set(found.kept["path"].to_pylist())
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "CMYK", "1", "LA"])
 def test_every_mode_turns_into_grey_or_colour(mode: str) -> None:
     sink = io.BytesIO()
     picture(1, mode=mode if mode != "LA" else "L").convert(mode).save(sink, "TIFF")
-    assert images.decode(sink.getvalue()).mode == ("L" if mode in ("L", "1", "LA") else "RGB")
+    assert images.decode(sink.getvalue()).image.mode == ("L" if mode in ("L", "1", "LA") else "RGB")
 
 
 def test_a_format_that_would_start_another_program_is_no_image() -> None:
@@ -100,23 +101,23 @@ def test_a_format_that_would_start_another_program_is_no_image() -> None:
 def test_the_usual_formats_are_read(name: str) -> None:
     sink = io.BytesIO()
     picture(1).save(sink, name)
-    assert images.decode(sink.getvalue()).size == (48, 40)
+    assert images.decode(sink.getvalue()).image.size == (48, 40)
 
 
 def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     sink = io.BytesIO()
     Image.fromarray(np.array([[0, 32896], [65535, 257]], np.uint16)).save(sink, "PNG")
-    assert np.asarray(images.decode(sink.getvalue())).tolist() == [[0, 128], [255, 1]]
+    assert np.asarray(images.decode(sink.getvalue()).image).tolist() == [[0, 128], [255, 1]]
 
 
 def test_transparent_pixels_are_white_and_exif_rotation_is_applied() -> None:
     sink = io.BytesIO()
     Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(sink, "PNG")
-    assert np.asarray(images.decode(sink.getvalue())).min() == 255
+    assert np.asarray(images.decode(sink.getvalue()).image).min() == 255
     turned, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 6  # to be shown turned by a quarter
     Image.new("RGB", (20, 10)).save(turned, "JPEG", exif=exif)
-    assert images.decode(turned.getvalue()).size == (10, 20)
+    assert images.decode(turned.getvalue()).image.size == (10, 20)
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +239,7 @@ def test_given_splits_are_taken_as_they_are_and_leaks_into_training_are_rejected
     (root / "val" / "dog" / "too.png").write_bytes((root / "test" / "dog" / "3.png").read_bytes())
     (root / "train" / "dog" / "twice.png").write_bytes((root / "train" / "dog" / "5.png").read_bytes())
     found = survey(DataConfig(source=[str(root)], split=SplitConfig(given=True)))
-    assert {reject.path: reject.reason for reject in found.rejects} == {
+    assert dict(zip(*(found.rejected[name].to_pylist() for name in ("path", "reason")), strict=True)) == {
         "train/cat/from_test.png": "leak",
         "train/dog/from_val.png": "leak",
         "val/dog/too.png": "leak",
@@ -247,7 +248,7 @@ def test_given_splits_are_taken_as_they_are_and_leaks_into_training_are_rejected
     assert {part: sum(own.values()) for part, own in found.counts().items()} == {
         "train": 20, "val": 6, "test": 8, "unused": 0,
     }  # fmt: skip
-    assert all(found.splits[candidate.id] == candidate.raw_path.split("/")[0] for candidate in found.candidates)
+    assert all(row["split"] == row["path"].split("/")[0] for row in found.kept.to_pylist())
 
 
 def test_without_a_validation_folder_its_share_is_taken_from_train_and_test_is_left_alone(tmp_path: Path) -> None:
@@ -261,7 +262,7 @@ def test_without_a_validation_folder_its_share_is_taken_from_train_and_test_is_l
 
 
 def test_a_store_keeps_shape_pixels_and_every_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "ROWS_PER_SHARD", 3)
+    monkeypatch.setattr(store, "MOST_ROWS_PER_SHARD", 3)
     rng = np.random.default_rng(0)
     rows = store.Images(
         rng.integers(0, 256, (7, 5, 4, 3), np.uint8), np.arange(7), names(7), names(7, "p"), names(7, "v")

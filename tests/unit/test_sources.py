@@ -19,7 +19,7 @@ from PIL import Image
 from ganaug_ray.config import DataConfig, LabelFrom
 from ganaug_ray.data import sources
 from ganaug_ray.data.images import Unreadable
-from ganaug_ray.data.prepare import survey
+from ganaug_ray.data.prepare import survey_only as survey
 from ganaug_ray.data.sources import archives, raw
 from ganaug_ray.errors import UserError
 
@@ -36,7 +36,8 @@ FILES = {f"{name}/{i}.png": png(10 * n + i) for n, name in enumerate(("cat", "do
 
 
 def read(source: Path | str, label_from: LabelFrom | None = None) -> list[raw.Raw]:
-    return list(sources.read([str(source)], label_from or LabelFrom()))
+    parts = sources.parts([str(source)], label_from or LabelFrom())
+    return [row for part in parts for row in part()]
 
 
 def lay_out(root: Path, files: dict[str, bytes]) -> Path:
@@ -97,8 +98,8 @@ def test_a_list_of_sources_is_one_data_set_with_the_provenance_kept(tmp_path: Pa
     two = lay_out(tmp_path / "two", FILES)
     found = survey(DataConfig(source=[str(one), str(two)]))
     assert found.classes == ["cat", "dog"]
-    assert {candidate.provenance for candidate in found.candidates} == {str(one), str(two)}
-    assert len(found.candidates) == 16
+    assert set(found.kept["provenance"].to_pylist()) == {str(one), str(two)}
+    assert len(found.kept) == 16
 
 
 def test_labels_from_file_names_and_from_a_csv(tmp_path: Path) -> None:
@@ -230,14 +231,14 @@ def test_small_and_empty_pictures_are_rejected_and_a_source_full_of_bad_ones_sto
     files = {f"{name}/{i}.png": png(20 * n + i) for n, name in enumerate(("cat", "dog")) for i in range(10)}
     root = lay_out(tmp_path, {**files, "cat/tiny.png": tiny.getvalue(), "dog/flat.png": flat.getvalue()})
     found = survey(DataConfig(source=[str(root)]))
-    assert {reject.path: reject.reason for reject in found.rejects} == {
+    assert dict(zip(*(found.rejected[name].to_pylist() for name in ("path", "reason")), strict=True)) == {
         "cat/tiny.png": "too small",
         "dog/flat.png": "single colour",
     }
     lay_out(tmp_path, {f"cat/bad{i}.png": b"<html>" for i in range(10)})
     with pytest.raises(UserError, match=r"12 of 32 images.*10 × not an image.*data\.max_rejected \(now 0\.2\)"):
         survey(DataConfig(source=[str(root)]))
-    assert len(survey(DataConfig(source=[str(root)], max_rejected=0.5)).rejects) == 12
+    assert len(survey(DataConfig(source=[str(root)], max_rejected=0.5)).rejected) == 12
 
 
 CATS_DOGS = f"{PUBLIC}/cats_dogs/cats_dogs-train.zip"
@@ -246,9 +247,9 @@ CATS_DOGS = f"{PUBLIC}/cats_dogs/cats_dogs-train.zip"
 @pytest.mark.skipif(not Path(CATS_DOGS).exists(), reason="the cat and dog photographs are not on this machine")
 def test_the_zip_of_real_photographs_is_read_in_place_and_every_image_kept() -> None:
     found = survey(DataConfig(source=[CATS_DOGS], image_size=64))
-    assert found.rejects == []
+    assert len(found.rejected) == 0
     assert found.classes == ["cat", "dog"]
-    assert len(found.candidates) == 1700
+    assert len(found.kept) == 1700
     assert found.channels == 3
 
 

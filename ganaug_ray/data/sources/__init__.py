@@ -10,51 +10,59 @@
 | sklearn:digits                | packaged     | the digit                                              |
 | torchvision:NAME              | packaged     | the data set's class names                             |
 
-Folders, archives and tables lie on any filesystem that pyarrow knows.
+Folders, archives and tables lie on any filesystem that pyarrow knows; archives and tables also behind an https URL.
+A reader looks at a source without reading its images and returns its parts, to be read one by one or side by side.
 """
 
+import functools
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ganaug_ray.config import LabelFrom
+from ganaug_ray.data.sources.parts import Part
 from ganaug_ray.data.sources.raw import Raw
 
-Reader = Callable[[str, LabelFrom], Iterator[Raw]]
+Reader = Callable[[str, LabelFrom], Iterator[Part]]
 
 
-def read(sources: list[str], label_from: LabelFrom) -> Iterator[Raw]:
-    """Read every image of all sources, in an order that depends on nothing but the sources.
+def parts(sources: list[str], label_from: LabelFrom) -> Iterator[Part]:
+    """Return the parts of all sources, in an order that depends on nothing but the sources.
 
     Labels are NFC-normalised: the two ways of writing an accented letter are one class.
 
     Raises:
-        UserError: there is no such source, or it cannot be read as what it is.
+        UserError: there is no such source, or it cannot be read as what it is; also while a part is read.
     """
     for source in sources:
-        for raw in _reader(source)(source, label_from):
-            label = None if raw.label is None else unicodedata.normalize("NFC", raw.label)
-            yield replace(raw, label=label, provenance=source)
+        for part in _reader(source)(source, label_from):
+            yield functools.partial(_read, source, part)
+
+
+def _read(source: str, part: Part) -> Iterator[Raw]:
+    for raw in part():
+        label = None if raw.label is None else unicodedata.normalize("NFC", raw.label)
+        yield replace(raw, label=label, provenance=source)
 
 
 def _reader(source: str) -> Reader:
     from ganaug_ray.data.sources import archives, folders, idx, packaged, tables
 
     schemes: dict[str, Reader] = {
-        "idx": idx.read,
-        "sklearn": packaged.read_sklearn,
-        "torchvision": packaged.read_torchvision,
+        "idx": idx.parts,
+        "sklearn": packaged.sklearn_parts,
+        "torchvision": packaged.torchvision_parts,
     }
     scheme = source.split(":", 1)[0]
     if scheme in schemes:
         return schemes[scheme]
-    name = source.lower()
+    name = source.split("?")[0].split("#")[0].lower()
     if name.endswith(".zip"):
-        return archives.read_zip
+        return archives.zip_parts
     if name.endswith((".tar", ".tar.gz", ".tgz")):
-        return archives.read_tar
+        return archives.tar_parts
     if name.endswith(".csv"):
-        return tables.read_csv
+        return tables.csv_parts
     if name.endswith(".parquet"):
-        return tables.read_parquet
-    return folders.read
+        return tables.parquet_parts
+    return folders.parts

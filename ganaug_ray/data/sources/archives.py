@@ -3,14 +3,16 @@
 Hostile archives are met with limits: on the number of entries, and on what one entry may inflate to.
 """
 
+import functools
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pyarrow import NativeFile
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.images import Unreadable
+from ganaug_ray.data.sources.parts import Part, cut
 from ganaug_ray.data.sources.raw import MOST_BYTES, Raw, is_hidden, labeller, open_file
 from ganaug_ray.errors import UserError
 
@@ -20,22 +22,43 @@ ZIP64_END = b"PK\x06\x06"  # the same, where they are more than 65,535
 ZIP_END_SIZE = 56 + 20 + 22 + 65_535  # of both, what stands between them, and the longest comment
 
 
-def read_zip(source: str, label_from: LabelFrom) -> Iterator[Raw]:
-    """Read the files of a zip archive, by path."""
-    folder, name = open_file(source)
+def zip_parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+    """List the files of a zip archive, by path."""
     label = labeller(label_from, source)
-    with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:
-        _refuse_many_zip_entries(source, stream)
-        try:
-            archive = zipfile.ZipFile(stream)
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise UserError(f"data.source {source}: is no readable zip archive ({error})") from None
-        entries = archive.infolist()
-        _refuse_many(source, len(entries))
-        for entry in sorted(entries, key=lambda entry: entry.filename):
-            path = entry.filename
-            if not entry.is_dir() and not is_hidden(path):
-                yield Raw(path, label(path), _zip_content(archive, entry))
+    entries = _opened_zip(source).infolist()
+    files = [
+        (number, label(entry.filename))
+        for number, entry in enumerate(entries)
+        if not entry.is_dir() and not is_hidden(entry.filename)
+    ]
+    for some in cut(sorted(files, key=lambda file: entries[file[0]].filename)):
+        yield functools.partial(_read_zip, source, some)
+
+
+def _read_zip(source: str, files: Sequence[tuple[int, str | None]]) -> Iterator[Raw]:
+    archive = _opened_zip(source)
+    entries = archive.infolist()
+    for number, label in files:
+        yield Raw(entries[number].filename, label, _zip_content(archive, entries[number]))
+
+
+def _opened_zip(source: str) -> zipfile.ZipFile:
+    folder, name = open_file(source)
+    info = folder.fs.get_file_info(f"{folder.path}/{name}")
+    return _zip_as_of(source, info.mtime_ns, info.size)
+
+
+@functools.lru_cache(maxsize=2)  # a process reads many parts of an archive, and its list may be long
+def _zip_as_of(source: str, changed: int, size: int) -> zipfile.ZipFile:
+    folder, name = open_file(source)
+    stream = folder.fs.open_input_file(f"{folder.path}/{name}")
+    _refuse_many_zip_entries(source, stream)
+    try:
+        archive = zipfile.ZipFile(stream)
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise UserError(f"data.source {source}: is no readable zip archive ({error})") from None
+    _refuse_many(source, len(archive.infolist()))
+    return archive
 
 
 def _refuse_many_zip_entries(source: str, stream: NativeFile) -> None:
@@ -67,8 +90,13 @@ def _zip_content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes | Un
     return content if len(content) <= MOST_BYTES else Unreadable("too large", f"more than {MOST_BYTES} bytes")
 
 
-def read_tar(source: str, label_from: LabelFrom) -> Iterator[Raw]:
-    """Read the files of a tar archive, in its own order: it is one stream."""
+def tar_parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+    """Return one part: a tar archive is a stream, to be read in its own order."""
+    open_file(source)
+    yield functools.partial(_read_tar, source, label_from)
+
+
+def _read_tar(source: str, label_from: LabelFrom) -> Iterator[Raw]:
     folder, name = open_file(source)
     label = labeller(label_from, source)
     with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as stream:

@@ -1,18 +1,20 @@
 """Folders of image files, any depth."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 
 from pyarrow import fs as pafs
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.images import Unreadable
+from ganaug_ray.data.sources.parts import Part, cut
 from ganaug_ray.data.sources.raw import MOST_BYTES, Raw, is_hidden, labeller
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
 
 
-def read(source: str, label_from: LabelFrom) -> Iterator[Raw]:
-    """Read all files below a folder, by path; hidden ones are passed over."""
+def parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+    """List all files below a folder, by path; hidden ones are passed over."""
     folder = Folder.at(source)
     kind = folder.fs.get_file_info(folder.path).type
     if kind == pafs.FileType.NotFound:
@@ -28,8 +30,14 @@ def read(source: str, label_from: LabelFrom) -> Iterator[Raw]:
     if not names:
         raise UserError(f"data.source {source}: is empty; expected one folder of images a class")
     label = labeller(label_from, source)
-    for name in names:
-        yield Raw(name, label(name), _content(folder, name, sizes[name]))
+    for some in cut([(name, label(name), sizes[name]) for name in names]):
+        yield functools.partial(_read, source, some)
+
+
+def _read(source: str, files: Sequence[tuple[str, str | None, int]]) -> Iterator[Raw]:
+    folder = Folder.at(source)
+    for name, label, size in files:
+        yield Raw(name, label, _content(folder, name, size))
 
 
 def _content(folder: Folder, name: str, size: int) -> bytes | Unreadable:

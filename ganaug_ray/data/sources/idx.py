@@ -1,13 +1,15 @@
 """The idx files of MNIST and its kin: arrays of uint8, gzipped or not, images and labels side by side."""
 
+import functools
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from ganaug_ray.config import LabelFrom
+from ganaug_ray.data.sources.parts import Part, cut
 from ganaug_ray.data.sources.raw import Raw
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
@@ -15,30 +17,48 @@ from ganaug_ray.storage import Folder
 MOST_BYTES = 2 * 1024**3  # of one file, inflated
 
 
-def read(source: str, label_from: LabelFrom) -> Iterator[Raw]:
-    """Read every pair NAME-images-idx3-ubyte[.gz] and NAME-labels-idx1-ubyte[.gz] of a folder; labels are numbers."""
-    folder = Folder.at(source.split(":", 1)[1])
-    files = folder.files()
-    pairs = [name for name in files if "-images-idx3" in name or "-images.idx3" in name]
-    if not pairs:
+def parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+    """List every pair NAME-images-idx3-ubyte[.gz] and NAME-labels-idx1-ubyte[.gz] of a folder; labels are numbers."""
+    files = _folder(source).files()
+    stems = [name for name in files if "-images-idx3" in name or "-images.idx3" in name]
+    if not stems:
         raise UserError(f"data.source {source}: no file like train-images-idx3-ubyte[.gz] there")
-    for name in pairs:
-        partner = name.replace("images", "labels").replace("idx3", "idx1")
-        if partner not in files:
-            raise UserError(f"data.source {source}: {name} is there and {partner} is not")
-        pixels, labels = _array(folder, name, source), _array(folder, partner, source)
-        if pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
+    for name in stems:
+        if _partner(name) not in files:
+            raise UserError(f"data.source {source}: {name} is there and {_partner(name)} is not")
+        images, labels = _array(source, name), _array(source, _partner(name))
+        if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
             raise UserError(
-                f"data.source {source}: {name} holds {list(pixels.shape)} and {partner} {list(labels.shape)}; "
+                f"data.source {source}: {name} holds {list(images.shape)} and {_partner(name)} {list(labels.shape)}; "
                 "expected [N, H, W] and [N]"
             )
-        stem = name.split("-images")[0]
-        for index, (image, label) in enumerate(zip(pixels, labels, strict=True)):
-            yield Raw(f"{stem}/{index:06d}", str(label), image)
+        for rows in cut(range(len(labels))):
+            yield functools.partial(_read, source, name, rows)
 
 
-def _array(folder: Folder, name: str, source: str) -> np.ndarray:
-    content = folder.read(name)
+def _read(source: str, name: str, rows: Sequence[int]) -> Iterator[Raw]:
+    images, labels = _array(source, name), _array(source, _partner(name))
+    stem = name.split("-images")[0]
+    for row in rows:
+        yield Raw(f"{stem}/{row:06d}", str(labels[row]), images[row])
+
+
+def _folder(source: str) -> Folder:
+    return Folder.at(source.split(":", 1)[1])
+
+
+def _partner(name: str) -> str:
+    return name.replace("images", "labels").replace("idx3", "idx1")
+
+
+def _array(source: str, name: str) -> np.ndarray:
+    folder = _folder(source)
+    return _array_as_of(source, name, folder.fs.get_file_info(f"{folder.path}/{name}").mtime_ns)
+
+
+@functools.lru_cache(maxsize=4)  # a process reads many parts of the same two files
+def _array_as_of(source: str, name: str, changed: int) -> np.ndarray:
+    content = _folder(source).read(name)
     if name.endswith(".gz"):
         try:
             with gzip.open(io.BytesIO(content)) as stream:

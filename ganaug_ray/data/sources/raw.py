@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 from pyarrow import fs as pafs
 
+from ganaug_ray.data.sources import web
 from ganaug_ray.errors import UserError
-from ganaug_ray.storage import Folder
+from ganaug_ray.storage import Folder, parent_and_name
 
 if TYPE_CHECKING:
     from ganaug_ray.config import LabelFrom
@@ -51,14 +53,16 @@ def is_hidden(path: str) -> bool:
 
 
 def open_file(source: str) -> tuple[Folder, str]:
-    """Split a source that is one file into its folder and its name.
+    """Split a source that is one file into its folder and its name; one behind https is fetched first.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or it cannot be had.
     """
-    base, _, name = source.replace("\\", "/").rpartition("/")
-    folder = Folder.at(base or ".")
-    info = folder.fs.get_file_info(f"{folder.path}/{name}")
+    folder, name = parent_and_name(str(web.fetch(source)) if web.is_url(source) else source)
+    try:
+        info = folder.fs.get_file_info(f"{folder.path}/{name}")
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"data.source {source}: cannot be read ({error})") from None
     if info.type != pafs.FileType.File:
         raise UserError(f"data.source {source}: there is no such file")
     return folder, name

@@ -1,12 +1,14 @@
 """Tables that list images: a CSV manifest beside the files, or Parquet with the encoded images inside."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.images import Unreadable
+from ganaug_ray.data.sources.parts import Part, cut
 from ganaug_ray.data.sources.raw import Raw, open_file, read_labels
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
@@ -14,10 +16,15 @@ from ganaug_ray.storage import Folder
 ROWS = 256  # of a Parquet file in memory at a time
 
 
-def read_csv(source: str, label_from: LabelFrom) -> Iterator[Raw]:
-    """Read the images that a CSV file names in its column image, relative to the file, with the label beside it."""
+def csv_parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+    """List the images that a CSV file names in its column image, relative to the file, with the label beside it."""
+    for some in cut(read_labels(source)):
+        yield functools.partial(_read_listed, source, some)
+
+
+def _read_listed(source: str, rows: Sequence[tuple[str, str]]) -> Iterator[Raw]:
     folder, _ = open_file(source)
-    for path, label in read_labels(source):
+    for path, label in rows:
         yield Raw(path, label, _listed(folder, path))
 
 
@@ -32,19 +39,32 @@ def _listed(folder: Folder, path: str) -> bytes | Unreadable:
         return Unreadable("cannot be read", error.strerror or str(error))
 
 
-def read_parquet(source: str, label_from: LabelFrom) -> Iterator[Raw]:
-    """Read the rows of a Parquet file with the columns image (encoded bytes, or a struct with bytes) and label."""
-    folder, name = open_file(source)
-    with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:
-        try:
-            table = pq.ParquetFile(stream)
-        except (pa.ArrowException, OSError) as error:
-            raise UserError(f"data.source {source}: is no readable Parquet file ({error})") from None
+def parquet_parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+    """List the row groups of a Parquet file with the columns image (its bytes, or a struct with bytes) and label."""
+    with _opened(source) as table:
         names = table.schema_arrow.names
         if not {"image", "label"} <= set(names):
             raise UserError(f"data.source {source}: found the columns {', '.join(names)}; expected image and label")
-        number = 0
-        for batch in table.iter_batches(ROWS, columns=["image", "label"]):
+        first = 0
+        for group in range(table.num_row_groups):
+            yield functools.partial(_read_group, source, group, first)
+            first += table.metadata.row_group(group).num_rows
+
+
+def _opened(source: str) -> pq.ParquetFile:
+    folder, name = open_file(source)
+    stream = folder.fs.open_input_file(f"{folder.path}/{name}")
+    try:
+        return pq.ParquetFile(stream)
+    except (pa.ArrowException, OSError) as error:
+        raise UserError(f"data.source {source}: is no readable Parquet file ({error})") from None
+
+
+def _read_group(source: str, group: int, first: int) -> Iterator[Raw]:
+    name = open_file(source)[1]
+    with _opened(source) as table:
+        number = first
+        for batch in table.iter_batches(ROWS, row_groups=[group], columns=["image", "label"]):
             for row in batch.to_pylist():
                 content = row["image"].get("bytes") if isinstance(row["image"], dict) else row["image"]
                 label = None if row["label"] is None else str(row["label"])
