@@ -40,13 +40,13 @@ def fit(job: Job, run: Run, arm: str, seed: int) -> Fit:
     from ganaug_ray.classify.worker import Fit
     from ganaug_ray.data.batches import real_batches
 
-    dataset, size = str(run.dataset), job.classifier.batch_size
+    dataset, size, memory = str(run.dataset), job.classifier.batch_size, job.data.resident_gb
     inputs: dict[str, Any] = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
-    batches: functools.partial[Any] = functools.partial(real_batches, dataset, size, seed)
+    batches: functools.partial[Any] = functools.partial(real_batches, dataset, size, memory, seed)
     if arm == SYNTHETIC:
         synthetic = run.synthetic.read_json("synthetic.json")
         inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
-        batches = functools.partial(mixed_batches, dataset, str(run.synthetic), size, job.augment.ratio, seed)
+        batches = functools.partial(mixed_batches, dataset, str(run.synthetic), size, job.augment.ratio, memory, seed)
     return Fit(arm, seed, job.classifier, dataset, str(run.model(arm, seed)), batches, inputs)
 
 

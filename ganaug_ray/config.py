@@ -110,6 +110,11 @@ class DataConfig(Config):
     split: SplitConfig = SplitConfig()
 
     @property
+    def resident_gb(self) -> float:
+        """GB of a store that a worker keeps in memory; a larger one is streamed."""
+        return {"resident": math.inf, "stream": 0.0, "auto": self.resident_limit}[self.loader]
+
+    @property
     def val_cap(self) -> int | None:
         """Validation images a class at most: who has 100 labels does not validate on 6,000."""
         if self.val_per_class is None and self.train_per_class is not None:

@@ -90,6 +90,7 @@ class Pipeline:
                 dataset=str(self.run.dataset),
                 teacher=str(self.run.model(arms.REAL, 0)),
                 out=str(self.run.gan),
+                resident_gb=self.job.data.resident_gb,
                 inputs={"dataset": dataset["hash"], "teacher": teacher["hash"]},
             )
             notice = functools.partial(self.terminal.line, "train-gan", "note")

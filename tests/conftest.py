@@ -87,9 +87,9 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
         classify.work(classify.Fit(arm, seed, tiny_job.classifier, str(digits), out, batches, inputs), Place())
 
     for seed in range(2):
-        fit(REAL, seed, functools.partial(real_batches, str(digits), 16, seed))
+        fit(REAL, seed, functools.partial(real_batches, str(digits), 16, 1.0, seed))
     teacher = run.model(REAL, 0)
-    gan.work(gan.Training(tiny_job.gan, 32, 0, str(digits), str(teacher), str(run.gan), {}), Place())
+    gan.work(gan.Training(tiny_job.gan, 32, 0, str(digits), str(teacher), str(run.gan), 1.0, {}), Place())
     generator = Generator.load(run.gan)
     run.synthetic.make()
     parts = [
@@ -106,7 +106,7 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
     }
     runs.commit(run.synthetic, "synthetic.json", "generate", 0.0, spec)
     for seed in range(2):
-        fit(SYNTHETIC, seed, functools.partial(mix.mixed_batches, str(digits), str(run.synthetic), 16, 0.5, seed))
+        fit(SYNTHETIC, seed, functools.partial(mix.mixed_batches, str(digits), str(run.synthetic), 16, 0.5, 1.0, seed))
     pipeline = Pipeline(tiny_job, run, Terminal())
     pipeline.compare()
     pipeline.report()

@@ -1,4 +1,4 @@
-"""Which rows make up the batch of a step, and the resident loader that serves them.
+"""Which rows make up the batch of a step, and the resident loader that serves them; stream.py has the other one.
 
 Batches are cut from an endless concatenation of seeded permutations: no ragged last batch, no row dropped, equal
 steps on all ranks. The order is a pure function of (key, step), so neither the number of ranks nor a resume changes it.
@@ -7,6 +7,7 @@ steps on all ranks. The order is a pure function of (key, step), so neither the 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -61,9 +62,9 @@ class Resident:
         self.labels_N = torch.from_numpy(rows.labels.copy()).to(device)
 
     @classmethod
-    def load(cls, folder: Folder, device: torch.device) -> "Resident":
-        """Load all shards of a store."""
-        return cls(store.read(folder), device)
+    def load(cls, folder: Folder, device: torch.device, most: int | None = None) -> "Resident":
+        """Load a store, or its first rows: a random sample of it, as stores are ordered by a hash of the content."""
+        return cls(store.read(folder, most), device)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -74,8 +75,18 @@ class Resident:
         return tensors.to_network(self.images_NHWC[where]), self.labels_N[where]
 
 
-class Feed:
-    """The endless order of one store's rows, cut into steps.
+class Feed(Protocol):
+    """The endless order of one store's rows, cut into steps."""
+
+    def size(self, step: int) -> int:
+        """Rows of the global batch of a step."""
+
+    def __call__(self, step: int) -> Batch:
+        """Return this rank's part of a step's global batch."""
+
+
+class ResidentFeed:
+    """Batches of a store in memory: any step at once, and the same global batches for any number of ranks.
 
     Args:
         rows: the store.
@@ -108,7 +119,33 @@ class Feed:
         return Batch(x_BCHW, y_B, torch.arange(total)[self._place.share(total)], total)
 
 
-def real_batches(dataset: str, batch_size: int, seed: int, place: Place) -> Feed:
+def open_feed(
+    folder: Folder,
+    upto: Callable[[int], int],
+    multiple: int,
+    place: Place,
+    key: tuple[randomness.Key, ...],
+    resident_gb: float,
+) -> Feed:
+    """Open the endless batches of a store, in memory if it is small enough and else streamed.
+
+    Args:
+        folder: the store.
+        upto: how many rows have been used after so many steps.
+        multiple: of rows to which a streamed epoch is filled up, with its own first rows.
+        place: this rank.
+        key: of the order.
+        resident_gb: GB (10**9 bytes) of uint8 pixels that may be kept in memory.
+    """
+    shards = store.survey(folder)
+    if shards.bytes <= resident_gb * 1e9:
+        return ResidentFeed(Resident.load(folder, place.device), upto, place, key)
+    from ganaug_ray.data import stream  # it needs Ray
+
+    return stream.Stream(shards, upto, multiple, place, key)
+
+
+def real_batches(dataset: str, batch_size: int, resident_gb: float, seed: int, place: Place) -> Feed:
     """Batches of the real training rows alone."""
-    rows = Resident.load(Folder.at(dataset) / "train", place.device)
-    return Feed(rows, lambda step: step * batch_size, place, (seed, "real"))
+    folder = Folder.at(dataset) / "train"
+    return open_feed(folder, lambda step: step * batch_size, batch_size, place, (seed, "real"), resident_gb)

@@ -17,6 +17,7 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
 from ganaug_ray.data import images
@@ -96,9 +97,8 @@ def from_table(table: pa.Table) -> Images:
 
 def pixels_of(table: pa.Table) -> np.ndarray:
     """Return the images of a table: uint8 [N, H, W, C]."""
-    field = table.schema.field("image")
-    shape = tuple(int(side) for side in field.metadata[SHAPE_KEY].split(b","))
-    if field.type == pa.binary():
+    shape = _shape(table.schema)
+    if is_encoded(table.schema):
         decoded = (np.asarray(Image.open(io.BytesIO(png.as_py()), formats=["PNG"])) for png in table.column("image"))
         return np.stack([image.reshape(shape) for image in decoded]) if len(table) else np.zeros((0, *shape), np.uint8)
     column = table.column("image").combine_chunks()
@@ -106,6 +106,15 @@ def pixels_of(table: pa.Table) -> np.ndarray:
     width = int(np.prod(shape))
     flat = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width : (column.offset + len(column)) * width]
     return flat.reshape(-1, *shape)
+
+
+def is_encoded(schema: pa.Schema) -> bool:
+    """Whether a table's images are PNGs rather than bare pixels."""
+    return schema.field("image").type == pa.binary()
+
+
+def _shape(schema: pa.Schema) -> tuple[int, ...]:
+    return tuple(int(side) for side in schema.field("image").metadata[SHAPE_KEY].split(b","))
 
 
 def write(folder: Folder, rows: Images, source: str) -> None:
@@ -122,14 +131,38 @@ def write_shard(folder: Folder, number: int, rows: Images, source: str, encoding
     folder.write_table(f"part-{number:05d}.parquet", to_table(rows, source, encoding), bulky="image")
 
 
-def shards(folder: Folder) -> list[str]:
-    """Names of a folder's shards, in order. Raises FileNotFoundError where there is none."""
+@dataclass(frozen=True)
+class Shards:
+    """A store on disk: the names of its shards, their rows, and the pixels of all in bytes."""
+
+    folder: Folder
+    names: list[str]
+    rows: np.ndarray
+    bytes: int
+
+    def __len__(self) -> int:
+        return int(self.rows.sum())
+
+
+def survey(folder: Folder) -> Shards:
+    """Look at a store without reading its images. Raises FileNotFoundError where there is none."""
     names = [name for name in folder.files(".parquet") if name.startswith("part-")]
     if not names:
         raise FileNotFoundError(f"{folder}: no image shards")
-    return names
+    rows, width = [], 0
+    for name in names:
+        with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:
+            file = pq.ParquetFile(stream)
+            rows.append(file.metadata.num_rows)
+            width = int(np.prod(_shape(file.schema_arrow)))
+    return Shards(folder, names, np.array(rows), sum(rows) * width)
 
 
-def read(folder: Folder) -> Images:
-    """Read all shards of a folder, in order. Raises FileNotFoundError where there is none."""
-    return from_table(pa.concat_tables([folder.read_table(name) for name in shards(folder)]))
+def read(folder: Folder, most: int | None = None) -> Images:
+    """Read the rows of a folder's shards, in order, or the first of them. Raises FileNotFoundError without shards."""
+    tables: list[pa.Table] = []
+    for name in survey(folder).names:
+        tables.append(folder.read_table(name))
+        if most is not None and sum(map(len, tables)) >= most:
+            break
+    return from_table(pa.concat_tables(tables).slice(0, most))

@@ -20,6 +20,7 @@ from ganaug_ray.storage import Folder
 
 GRID_ROWS = 10  # classes
 GRID_COLUMNS = 8
+SAMPLE = 4096  # real images that pictures and quality are taken from, at most
 QUALITY_ROWS = 1000  # real images, and as many generated ones, at most
 
 
@@ -33,6 +34,8 @@ class Training:
     dataset: str
     teacher: str
     out: str
+    resident_gb: float
+    """GB of training images that a worker keeps in memory; more are streamed."""
     inputs: dict[str, str]
     """Hashes of the data set and the teacher."""
 
@@ -53,10 +56,10 @@ def work(training: Training, place: Place) -> None:
     facts = Folder.at(training.dataset).read_json("dataset.json")
     steps = config.total_steps(sum(facts["counts"]["train"].values()))
     shape = loop.Shape(len(facts["classes"]), facts["channels"], training.size)
-    batches = real_batches(training.dataset, config.batch_size, training.seed, place)
+    batches = real_batches(training.dataset, config.batch_size, training.resident_gb, training.seed, place)
     start = checkpoints.latest(out / "checkpoints", training.fingerprint(), notice=print)
     first = start.step if start else 0
-    recorder = _Recorder(training, shape, batches.rows, first, place) if place.is_first else _Silent()
+    recorder = _Recorder(training, shape, first, place) if place.is_first else _Silent()
     average = loop.train(batches, config, shape, steps, training.seed, place, start, recorder.hooks())
     if isinstance(recorder, _Recorder):
         recorder.finish(average, facts, steps, started)
@@ -72,10 +75,10 @@ class _Silent:
 class _Recorder:
     """The hooks of rank 0: figures, checkpoints, pictures, and at the end the generator itself."""
 
-    def __init__(self, training: Training, shape: loop.Shape, rows: Resident, steps_done: int, place: Place) -> None:
+    def __init__(self, training: Training, shape: loop.Shape, steps_done: int, place: Place) -> None:
         self._training = training
         self._shape = shape
-        self._rows = rows
+        self._rows = Resident.load(Folder.at(training.dataset) / "train", place.device, most=SAMPLE)
         self._out = Folder.at(training.out).make()
         self._log = runs.MetricsLog(self._out, steps_done)
         self._teacher = Classifier.load(Folder.at(training.teacher), place.device).network
@@ -109,8 +112,10 @@ class _Recorder:
         for label in range(min(self._shape.classes, GRID_ROWS)):
             z_BZ = torch.randn(GRID_COLUMNS, self._training.config.latent, generator=draw).to(labels.device)
             y_B = torch.full((GRID_COLUMNS,), label, device=labels.device)
-            fake_rows.append(tensors.from_network(generator(z_BZ, y_B)).cpu().numpy())
             own = (labels == label).nonzero().flatten().cpu().numpy()
+            if not len(own):  # of a large data set's rarest classes the sample may have none
+                continue
+            fake_rows.append(tensors.from_network(generator(z_BZ, y_B)).cpu().numpy())
             x_BCHW, _ = self._rows.take(np.resize(own, GRID_COLUMNS))  # repeats where there are fewer
             real_rows.append(tensors.from_network(tensors.scaled(x_BCHW, self._shape.size)).cpu().numpy())
         return quality.beside(quality.grid(fake_rows), quality.grid(real_rows))

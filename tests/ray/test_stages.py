@@ -51,7 +51,7 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
 
 def fit(job: Job, dataset: Folder, out: Path, **changes: Any) -> Fit:
     config = job.classifier.model_copy(update=changes)
-    batches = functools.partial(real_batches, str(dataset), config.batch_size, 0)
+    batches = functools.partial(real_batches, str(dataset), config.batch_size, 1.0, 0)
     return Fit("real+classic", 0, config, str(dataset), str(out), batches, {})
 
 

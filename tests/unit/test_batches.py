@@ -7,26 +7,26 @@ import pytest
 import torch
 
 from ganaug_ray.data import store
-from ganaug_ray.data.batches import Feed, Resident, endless_order, real_batches
+from ganaug_ray.data.batches import Resident, ResidentFeed, endless_order, real_batches
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
 
-def ids_of(feed: Feed, steps: int) -> list[list[str]]:
+def ids_of(feed: ResidentFeed, steps: int) -> list[list[str]]:
     return [[feed.rows.ids[row] for row in feed.indices(step)] for step in range(steps)]
 
 
 @pytest.mark.parametrize("workers", [2, 3, 4])
 def test_any_number_of_workers_sees_the_same_global_batches_in_the_same_order(digits: Folder, workers: int) -> None:
-    alone = ids_of(real_batches(str(digits), 24, 5, Place()), 9)
-    parts = [ids_of(real_batches(str(digits), 24, 5, Place(rank, workers)), 9) for rank in range(workers)]
+    alone = ids_of(real_batches(str(digits), 24, 1.0, 5, Place()), 9)
+    parts = [ids_of(real_batches(str(digits), 24, 1.0, 5, Place(rank, workers)), 9) for rank in range(workers)]
     together = [[id_ for part in parts for id_ in part[step]] for step in range(9)]
     assert together == alone
 
 
 def test_no_row_is_dropped_over_two_epochs_worth_of_steps(digits: Folder) -> None:
     rows, batch = 80, 32
-    parts = [ids_of(real_batches(str(digits), batch, 0, Place(rank, 2)), 2 * rows // batch) for rank in range(2)]
+    parts = [ids_of(real_batches(str(digits), batch, 1.0, 0, Place(rank, 2)), 2 * rows // batch) for rank in range(2)]
     seen = Counter(id_ for part in parts for step in part for id_ in step)
     assert len(seen) == rows
     assert set(seen.values()) == {2}
@@ -44,7 +44,7 @@ def test_a_batch_larger_than_the_data_repeats_whole_epochs() -> None:
 
 
 def test_pixels_arrive_in_the_networks_range_and_channels_last(digits: Folder) -> None:
-    batch = real_batches(str(digits), 16, 0, Place())(0)
+    batch = real_batches(str(digits), 16, 1.0, 0, Place())(0)
     assert batch.x_BCHW.shape == (16, 1, 32, 32)
     assert batch.x_BCHW.min() >= -1
     assert batch.x_BCHW.max() <= 1

@@ -105,10 +105,16 @@ def test_on_an_object_store_the_log_is_written_in_parts(tmp_path: Path) -> None:
     log.flush()
     log.add({"step": 3})
     assert [row["step"] for row in runs.read_metrics(folder)] == [1, 2]
+    log.flush()
+    log.add({"step": 4})
+    log.flush()
     again = MetricsLog(folder, 2)
+    assert [row["step"] for row in runs.read_metrics(folder)] == [1, 2]
     again.add({"step": 3})
     again.flush()
     assert [row["step"] for row in runs.read_metrics(folder)] == [1, 2, 3]
+    MetricsLog(folder, 1)
+    assert [row["step"] for row in runs.read_metrics(folder)] == [1]
 
 
 def test_a_write_that_dies_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

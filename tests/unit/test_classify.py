@@ -29,7 +29,7 @@ def whole(x_BCHW: torch.Tensor) -> Batch:
 
 
 def fit(digits: Folder, config: ClassifierConfig, out: Folder, seed: int = 0) -> Classifier:
-    batches = functools.partial(real_batches, str(digits), config.batch_size, seed)
+    batches = functools.partial(real_batches, str(digits), config.batch_size, 1.0, seed)
     worker.work(worker.Fit("real+classic", seed, config, str(digits), str(out.make()), batches, {}), Place())
     return Classifier.load(out)
 
@@ -65,7 +65,7 @@ def test_a_loss_that_is_not_finite_ends_training_before_it_reaches_the_weights(d
     from ganaug_ray.guard import Diverged
 
     network = networks.CNN(1, 10, 0.0)
-    feed = real_batches(str(digits), 16, 0, Place())
+    feed = real_batches(str(digits), 16, 1.0, 0, Place())
     weights: list[torch.Tensor] = []
 
     def poisoned(step: int) -> Batch:
@@ -129,8 +129,8 @@ def test_a_mixed_batch_holds_the_real_arms_rows_and_the_exact_number_of_syntheti
         synthetic_rows = 0
         for step in range(10):
             places = [Place(rank, workers) for rank in range(workers)]
-            real = [real_batches(dataset, 16, 3, place)(step) for place in places]
-            mixed = [mix.mixed_batches(dataset, synthetic, 16, 0.3, 3, place)(step) for place in places]
+            real = [real_batches(dataset, 16, 1.0, 3, place)(step) for place in places]
+            mixed = [mix.mixed_batches(dataset, synthetic, 16, 0.3, 1.0, 3, place)(step) for place in places]
             for alone, both in zip(real, mixed, strict=True):
                 assert torch.equal(both.x_BCHW[: len(alone.y_B)], alone.x_BCHW)
             rows = sorted(row for batch in mixed for row in batch.rows.tolist())
@@ -142,12 +142,12 @@ def test_a_mixed_batch_holds_the_real_arms_rows_and_the_exact_number_of_syntheti
 def test_small_synthetic_images_are_scaled_up_to_the_real_ones_and_none_is_no_problem() -> None:
     real = Batch(torch.zeros(2, 1, 64, 64), torch.zeros(2, dtype=torch.long), torch.arange(2), 2)
     fake = Batch(torch.ones(3, 1, 32, 32), torch.ones(3, dtype=torch.long), torch.arange(3), 3)
-    both = mix.concatenate(real, fake, 64)
+    both = mix.concatenate(real, fake)
     assert both.x_BCHW.shape == (5, 1, 64, 64)
     assert both.y_B.tolist() == [0, 0, 1, 1, 1]
     assert both.total == 5
     none = Batch(fake.x_BCHW[:0], fake.y_B[:0], fake.rows[:0], 1)
-    assert mix.concatenate(real, none, 64).total == 3
+    assert mix.concatenate(real, none).total == 3
 
 
 def test_a_model_takes_paths_bytes_pictures_and_arrays_of_any_size(experiment: Run, tmp_path) -> None:

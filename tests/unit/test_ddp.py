@@ -44,7 +44,7 @@ def _classify(place: Place, digits: str, out: str) -> None:
     network = networks.CNN(1, 10, 0.0)
     rows: list[dict[str, Any]] = []
     val = Resident.load(Folder.at(digits) / "val", place.device)
-    best = classify_loop.train(network, real_batches(digits, 16, 0, place), val, config, 4, 0, place, rows.append)
+    best = classify_loop.train(network, real_batches(digits, 16, 1.0, 0, place), val, config, 4, 0, place, rows.append)
     torch.save({"rows": rows, "best": (best.step, best.accuracy, best.loss)}, f"{out}/{place.world}-{place.rank}")
 
 
@@ -60,7 +60,7 @@ def test_all_ranks_report_the_same_figures_and_choose_the_same_step(digits: Fold
 
 
 def _diverge(place: Place, digits: str, out: str) -> None:
-    feed = real_batches(digits, GAN.batch_size, 0, place)
+    feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
     saved: list[checkpoints.Checkpoint] = []
 
     def poisoned(step: int) -> Any:
@@ -82,7 +82,7 @@ def test_a_bad_loss_on_one_rank_stops_all_of_them_at_that_step(digits: Folder, t
 
 
 def _train_and_resume(place: Place, digits: str, out: str) -> None:
-    feed = real_batches(digits, GAN.batch_size, 0, place)
+    feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
 
     def train(start: checkpoints.Checkpoint | None) -> list[checkpoints.Checkpoint]:
         saved: list[checkpoints.Checkpoint] = []

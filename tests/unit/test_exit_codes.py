@@ -51,6 +51,6 @@ def test_a_diverged_gan_says_what_is_kept_and_what_to_try(
         raise Diverged(41)
 
     monkeypatch.setattr(ranks, "run", diverge)
-    training = Training(tiny_job.gan, 32, 0, "dataset", "teacher", str(tmp_path / "gan"), {})
+    training = Training(tiny_job.gan, 32, 0, "dataset", "teacher", str(tmp_path / "gan"), 1.0, {})
     with pytest.raises(StageFailed, match=r"not finite at step 41.*checkpoint is kept.*lower gan.lr"):
         train_gan(training)

@@ -32,7 +32,7 @@ def train(digits: Folder, start: checkpoints.Checkpoint | None = None, batches: 
     """Run the bare loop and return what it gave to its hooks."""
     seen: dict[str, Any] = {"rows": [], "checkpoints": []}
     hooks = loop.Hooks(seen["rows"].append, seen["checkpoints"].append, lambda step, average: None)
-    batches = batches or real_batches(str(digits), CONFIG.batch_size, 0, Place())
+    batches = batches or real_batches(str(digits), CONFIG.batch_size, 1.0, 0, Place())
     seen["average"] = loop.train(batches, CONFIG, SHAPE, 8, 0, Place(), start, hooks)
     return seen
 
@@ -101,7 +101,7 @@ def test_both_networks_and_the_average_move(digits: Folder) -> None:
 
 
 def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) -> None:
-    feed = real_batches(str(digits), CONFIG.batch_size, 0, Place())
+    feed = real_batches(str(digits), CONFIG.batch_size, 1.0, 0, Place())
     seen: dict[str, Any] = {"checkpoints": []}
 
     def poisoned(step: int) -> Any:
@@ -152,7 +152,7 @@ def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
         out.write(name, (done / name).read_bytes())
     record = experiment.gan.read_json("gan.json")
     dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
-    worker.work(worker.Training(GanConfig(**record["config"]), 32, 0, dataset, teacher, str(out), {}), Place())
+    worker.work(worker.Training(GanConfig(**record["config"]), 32, 0, dataset, teacher, str(out), 1.0, {}), Place())
     assert out.read("gan.safetensors") == experiment.gan.read("gan.safetensors")
     assert out.read("metrics.jsonl") == experiment.gan.read("metrics.jsonl")
     assert out.read_json("gan.json")["quality"] == record["quality"]

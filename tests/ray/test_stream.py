@@ -1,0 +1,50 @@
+"""The stream loader on a cluster: Ray Data reads, Ray Train's ranks take."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ganaug_ray import ranks
+from ganaug_ray.data import store
+from ganaug_ray.data.stream import Stream
+from ganaug_ray.parallel import Place
+from ganaug_ray.storage import Folder
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def stored(folder: Folder, n: int) -> Folder:
+    """Row i has label i, in shards of seven rows."""
+    for number, start in enumerate(range(0, n, 7)):
+        part = np.arange(start, min(start + 7, n))
+        names = [str(i) for i in part]
+        pixels = np.zeros((len(part), 4, 4, 1), np.uint8)
+        store.write_shard(folder, number, store.Images(pixels, part, names, names, names), "real")
+    return folder
+
+
+def drain(task: tuple[str, str, int, int], place: Place) -> None:
+    folder, out, batch, steps = task
+    stream = Stream(store.survey(Folder.at(folder)), lambda step: step * batch, batch, place, (0,))
+    labels = [stream(step).y_B.tolist() for step in range(steps)]
+    Folder.at(out).write_json(f"rank-{place.rank}.json", {"labels": labels})
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_ranks_read_every_row_and_step_equally_also_where_they_hold_every_cpu(world: int, tmp_path: Path) -> None:
+    rows, batch = 103, 12
+    steps = -(-rows // batch)
+    folder = stored(Folder.at(tmp_path / "store"), rows)
+    ranks.run(drain, (str(folder), str(tmp_path), batch, 2 * steps), world, Folder.at(tmp_path / "out"))
+    parts = [Folder.at(tmp_path).read_json(f"rank-{rank}.json")["labels"] for rank in range(world)]
+    for epoch in (slice(0, steps), slice(steps, None)):
+        assert {label for part in parts for step in part[epoch] for label in step} == set(range(rows))
+    assert all(len(step) == batch // world for part in parts for step in part)
+
+    def here(function, pieces):  # noqa: ANN001, ANN202
+        return map(function, pieces)
+
+    for rank in range(world):
+        alone = Stream(store.survey(folder), lambda step: step * batch, batch, Place(rank, world), (0,), here)
+        assert parts[rank] == [alone(step).y_B.tolist() for step in range(2 * steps)], "Ray Data keeps the order"
