@@ -216,16 +216,16 @@ class MetricsLog:
         """Open for appending after ``steps_done`` steps; lines of later steps, from a killed attempt, are dropped."""
         self._folder = folder
         self._waiting: list[str] = []
-        kept = [line for line in read_metrics(folder) if line["step"] <= steps_done]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        if folder.local is not None:
-            folder.write("metrics.jsonl", text.encode())
-            return
-        for part in _metric_parts(folder):
-            folder.delete(part)
         self._part = 0
-        self._waiting = [text] if text else []
-        self.flush()
+        if folder.local is not None:
+            folder.write("metrics.jsonl", _until(steps_done, read_metrics(folder)))
+            return
+        for part in _metric_parts(folder):  # one after another: a kill in between loses no line and doubles none
+            if kept := _until(steps_done, _lines(folder, part)):
+                folder.write(part, kept)
+                self._part += 1
+            else:
+                folder.delete(part)
 
     def add(self, line: Record) -> None:
         """Append a line; it has the key ``step``, the number of steps done."""
@@ -245,16 +245,23 @@ class MetricsLog:
 
 def read_metrics(folder: Folder) -> list[Record]:
     """Return the logged lines, in order; a last line cut off by a crash is passed over."""
-    lines: list[Record] = []
-    for part in _metric_parts(folder):
-        for text in folder.read(part).decode().splitlines():
-            with suppress(json.JSONDecodeError):
-                lines.append(json.loads(text))
-    return lines
+    return [line for part in _metric_parts(folder) for line in _lines(folder, part)]
 
 
 def _metric_parts(folder: Folder) -> list[str]:
     return [name for name in folder.files(".jsonl") if name.startswith("metrics")]
+
+
+def _lines(folder: Folder, part: str) -> list[Record]:
+    lines: list[Record] = []
+    for text in folder.read(part).decode().splitlines():
+        with suppress(json.JSONDecodeError):
+            lines.append(json.loads(text))
+    return lines
+
+
+def _until(steps_done: int, lines: list[Record]) -> bytes:
+    return "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= steps_done).encode()
 
 
 def _plain(value: Any) -> Any:

@@ -154,9 +154,7 @@ def _id_of(raw: Raw, decoded: images.Decoded, size: int) -> str:
     return digest.hexdigest()[:32]
 
 
-def _objection(
-    row: dict, decoded: images.Decoded, small: Image.Image, config: DataConfig
-) -> tuple[str | None, str]:
+def _objection(row: dict, decoded: images.Decoded, small: Image.Image, config: DataConfig) -> tuple[str | None, str]:
     if row["label"] is None:
         return "no class", "data.label_from finds no label for it"
     if config.split.given and row["given"] is None:

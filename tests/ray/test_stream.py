@@ -42,7 +42,7 @@ def test_ranks_read_every_row_and_step_equally_also_where_they_hold_every_cpu(wo
         assert {label for part in parts for step in part[epoch] for label in step} == set(range(rows))
     assert all(len(step) == batch // world for part in parts for step in part)
 
-    def here(function, pieces):  # noqa: ANN001, ANN202
+    def here(function, pieces):
         return map(function, pieces)
 
     for rank in range(world):

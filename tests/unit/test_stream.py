@@ -68,7 +68,9 @@ def test_a_resumed_stream_goes_on_where_an_undisturbed_one_would_be(
     assert labels(shards, 8, Place(), range(3), key=1) != labels(shards, 8, Place(), range(3))
 
 
-def test_batches_that_differ_in_size_go_around_the_ranks_own_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_that_differ_in_size_go_around_the_ranks_own_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shards = numbered(Folder.at(tmp_path), 50, monkeypatch)
     streams = [Stream(shards, lambda step: step * 10 // 3, 2, Place(rank, 2), (0,), here) for rank in range(2)]
     batches = [[stream(step) for stream in streams] for step in range(15)]

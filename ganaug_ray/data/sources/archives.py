@@ -4,6 +4,7 @@ Hostile archives are met with limits: on the number of entries, and on what one 
 """
 
 import functools
+import io
 import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from ganaug_ray.data.sources.raw import MOST_BYTES, Raw, is_hidden, labeller, op
 from ganaug_ray.errors import UserError
 
 MOST_ENTRIES = 500_000
+READ_AHEAD = 1024**2  # bytes: on an object store each read is a request
 ZIP_END = b"PK\x05\x06"  # of the record that tells the number of entries
 ZIP64_END = b"PK\x06\x06"  # the same, where they are more than 65,535
 ZIP_END_SIZE = 56 + 20 + 22 + 65_535  # of both, what stands between them, and the longest comment
@@ -51,8 +53,9 @@ def _opened_zip(source: str) -> zipfile.ZipFile:
 @functools.lru_cache(maxsize=2)  # a process reads many parts of an archive, and its list may be long
 def _zip_as_of(source: str, changed: int, size: int) -> zipfile.ZipFile:
     folder, name = open_file(source)
-    stream = folder.fs.open_input_file(f"{folder.path}/{name}")
-    _refuse_many_zip_entries(source, stream)
+    file = folder.fs.open_input_file(f"{folder.path}/{name}")
+    _refuse_many_zip_entries(source, file)
+    stream = io.BufferedReader(file, READ_AHEAD)
     try:
         archive = zipfile.ZipFile(stream)
     except (zipfile.BadZipFile, OSError, ValueError) as error:

@@ -16,15 +16,17 @@ from ganaug_ray.storage import Folder
 def parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
     """List all files below a folder, by path; hidden ones are passed over."""
     folder = Folder.at(source)
-    kind = folder.fs.get_file_info(folder.path).type
+    try:
+        kind = folder.fs.get_file_info(folder.path).type
+        infos = folder.fs.get_file_info(pafs.FileSelector(folder.path, recursive=True, allow_not_found=True))
+    except OSError as error:
+        if isinstance(error, NotADirectoryError):
+            raise _unknown_kind(source) from None
+        raise UserError(f"data.source {source}: cannot be read ({error.strerror or error})") from None
     if kind == pafs.FileType.NotFound:
         raise UserError(f"data.source {source}: there is no such folder")
     if kind == pafs.FileType.File:
-        raise UserError(f"data.source {source}: is a file of a kind that is not known; see the README for sources")
-    try:
-        infos = folder.fs.get_file_info(pafs.FileSelector(folder.path, recursive=True))
-    except OSError as error:
-        raise UserError(f"data.source {source}: cannot be read ({error.strerror or error})") from None
+        raise _unknown_kind(source)
     sizes = {info.path[len(folder.path) :].lstrip("/"): info.size for info in infos if info.type == pafs.FileType.File}
     names = sorted(name for name in sizes if not is_hidden(name))
     if not names:
@@ -32,6 +34,10 @@ def parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
     label = labeller(label_from, source)
     for some in cut([(name, label(name), sizes[name]) for name in names]):
         yield functools.partial(_read, source, some)
+
+
+def _unknown_kind(source: str) -> UserError:
+    return UserError(f"data.source {source}: is a file of a kind that is not known; see the README for sources")
 
 
 def _read(source: str, files: Sequence[tuple[str, str | None, int]]) -> Iterator[Raw]:

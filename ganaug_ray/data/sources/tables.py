@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.images import Unreadable
+from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.parts import Part, cut
 from ganaug_ray.data.sources.raw import Raw, open_file, read_labels
 from ganaug_ray.errors import UserError
@@ -18,6 +19,8 @@ ROWS = 256  # of a Parquet file in memory at a time
 
 def csv_parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
     """List the images that a CSV file names in its column image, relative to the file, with the label beside it."""
+    if web.is_url(source):
+        raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
     for some in cut(read_labels(source)):
         yield functools.partial(_read_listed, source, some)
 
