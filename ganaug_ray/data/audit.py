@@ -85,7 +85,7 @@ def judge(config: DataConfig, staged: Folder, numbered: tuple[int, Part]) -> pa.
 
 class _Decoded(NamedTuple):
     pixels: np.ndarray  # resized, uint8
-    thumb: np.ndarray
+    small: Image.Image  # what near-duplicates are found by
 
 
 _Judged = tuple[dict, _Decoded | None]  # the fields of Found, and what is staged of a decoded image
@@ -106,9 +106,10 @@ def _stage(batch: list[_Judged], staged: Folder, name: str) -> list[dict]:
     decoded = sorted(((row, image) for row, image in batch if image), key=lambda pair: pair[0]["id"])
     if decoded:
         offsets = staging.write(staged, f"{name}.pixels", [image.pixels for _, image in decoded])
-        staging.write(staged, f"{name}.thumbs", [image.thumb for _, image in decoded])
+        staging.write(staged, f"{name}.thumbs", [near.thumb(image.small) for _, image in decoded])
+        hashes = near.perceptual_hashes([image.small for _, image in decoded])
         for rank, (row, _) in enumerate(decoded):
-            row |= {"file": name, "rank": rank, "offset": int(offsets[rank])}
+            row |= {"file": name, "rank": rank, "offset": int(offsets[rank]), "hash": int(hashes[rank])}
     return [row for row, _ in batch]
 
 
@@ -129,10 +130,9 @@ def _one(raw: Raw, config: DataConfig) -> _Judged:
         "format": decoded.format,
         "note": _note(raw.path, decoded.format),
         "channels": 1 if image.mode == "L" else 3,
-        "hash": near.perceptual_hash(small),
     }
     row["reason"], row["detail"] = _objection(row, decoded, small, config)
-    return row, _Decoded(images.pixels(image, row["channels"]), near.thumb(small))
+    return row, _Decoded(images.pixels(image, row["channels"]), small)
 
 
 def _open(raw: Raw, size: int) -> images.Decoded:

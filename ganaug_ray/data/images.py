@@ -66,13 +66,13 @@ def decode(content: bytes, at_least: int = ID_SIDE) -> Decoded:
         raise Unreadable("empty")
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise Unreadable("too large", str(error)) from None
-    except Exception as error:  # Pillow's plugins raise many kinds on hostile bytes
-        raise Unreadable("not an image", str(error)) from None
+    except Image.DecompressionBombError:
+        raise Unreadable("too large", f"more than {MOST_PIXELS} pixels") from None
+    except Exception:  # Pillow's plugins raise many kinds on hostile bytes
+        raise Unreadable("not an image", f"begins with {content[:16]!r}") from None
     (width, height), kind = image.size, image.format or ""
     if width * height > MOST_PIXELS:
-        raise Unreadable("too large", f"{width} × {height} pixels")
+        raise Unreadable("too large", f"more than {MOST_PIXELS} pixels")
     try:
         image.draft(None, (max(at_least, ID_SIDE),) * 2)  # None keeps the mode
         image.load()

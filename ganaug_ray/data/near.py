@@ -6,7 +6,7 @@ found is one that was cropped, mirrored, or made lighter by a tenth.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -32,10 +32,12 @@ def _cosines(n: int, frequencies: int) -> np.ndarray:
 _DCT = _cosines(HASH_SIDE, 8)
 
 
-def perceptual_hash(small: Image.Image) -> int:
-    """pHash of a 32 × 32 image, 64 bits: which of the 8 × 8 lowest frequencies of its grey are above their median."""
-    low = _DCT @ np.asarray(small.convert("L"), np.float32) @ _DCT.T
-    return int.from_bytes(np.packbits(low > np.partition(low.ravel(), 31)[31]).tobytes(), "little")
+def perceptual_hashes(small: Sequence[Image.Image]) -> np.ndarray:
+    """pHash of 32 × 32 images, uint64 [N]: which of the 8 × 8 lowest frequencies of the grey are above their median."""
+    grey = np.stack([np.asarray(image.convert("L")) for image in small]).astype(np.float32)
+    low = (_DCT @ grey @ _DCT.T).reshape(len(small), 64)
+    median = np.partition(low, 31, axis=1)[:, 31:32]
+    return np.packbits(low > median, axis=1).view(np.uint64)[:, 0]
 
 
 def thumb(small: Image.Image) -> np.ndarray:

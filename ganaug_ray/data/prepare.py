@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,10 +19,12 @@ import pyarrow.compute as pc
 
 from ganaug_ray import runs
 from ganaug_ray.config import DataConfig
-from ganaug_ray.data import audit, gather, near, sources, split, staging
+from ganaug_ray.data import audit, gather, metadata, near, sources, split, staging, store
 from ganaug_ray.errors import UserError
 from ganaug_ray.spread import Each, one_by_one
 from ganaug_ray.storage import Folder
+
+SAMPLE = 4096  # training images that the card looks at, at most
 
 Progress = Callable[[float, str], None]
 
@@ -73,29 +76,37 @@ def prepare(
             images that cannot be used. Nothing is left in ``out`` then.
     """
     started = time.monotonic()
+    if config.metadata:
+        metadata.read(config.metadata)  # a mistake in it is better known now than in an hour
     staged = out / ".staged"
     try:
         found = survey(config, staged.make(), each, lambda share, words: progress(0.8 * share, words))
-        sums = np.zeros((found.channels, 3))
-        shards = list(gather.shards(found.kept, found.classes, found.channels, config))
-        work = functools.partial(gather.write, staged, out)
-        for number, part in enumerate(each(work, shards)):
-            sums += part
-            progress(0.8 + 0.2 * number / len(shards), f"{number} of {len(shards)} shards written")
-        _write_tables(found, config.image_size, staged, out)
+        record = _record(config, found)
+        with ThreadPoolExecutor(1) as beside:  # drawing fills the time in which others gather
+            tables = beside.submit(_describe, config, found, record, staged, out)
+            sums = np.zeros((found.channels, 3))
+            shards = list(gather.shards(found.kept, found.classes, found.channels, config))
+            for number, part in enumerate(each(functools.partial(gather.write, staged, out), shards)):
+                sums += part
+                progress(0.8 + 0.2 * number / len(shards), f"{number} of {len(shards)} shards written")
+            tables.result()
     except BaseException:
         _remove(staged)
         if not out.files() and not out.folders():
             _remove(out)
         raise
     _remove(staged)
+    n, total, squares = sums.T / (1, 255, 255**2)
+    record["mean"] = [round(value, 6) for value in total / n]
+    record["std"] = [round(value, 6) for value in np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))]
+    return runs.commit(out, "dataset.json", "prepare", started, record)
+
+
+def _record(config: DataConfig, found: Survey) -> runs.Record:
     ids, parts, labels = (_list(found.kept, name) for name in ("id", "split", "label"))
-    n, total, squares = sums.T
-    mean = total / n
-    record = {
-        "hash": runs.fingerprint(
-            config.image_size, config.resize, found.channels, list(zip(ids, labels, parts, strict=True))
-        ),
+    placed = list(zip(ids, labels, parts, strict=True))
+    return {
+        "hash": runs.fingerprint(config.image_size, config.resize, found.channels, placed),
         "source": config.source,
         "classes": found.classes,
         "image_size": config.image_size,
@@ -103,12 +114,22 @@ def prepare(
         "channels": found.channels,
         "store": config.store,
         "counts": found.counts(),
-        "mean": [round(value / 255, 6) for value in mean],
-        "std": [round(value / 255, 6) for value in np.sqrt(np.maximum(squares / n - mean**2, 0))],
         "rejected": found.reasons(),
         "near_duplicates": {"groups": len(found.twins), "images": sum(map(len, found.twins))},
     }
-    return runs.commit(out, "dataset.json", "prepare", started, record)
+
+
+def _describe(config: DataConfig, found: Survey, record: runs.Record, staged: Folder, out: Folder) -> None:
+    """Write the tables of what was found, and the card."""
+    from ganaug_ray.data import explore  # it draws, for which neither other processes nor a dry run have a use
+
+    _write_tables(found, config.image_size, staged, out)
+    # Rows are ordered by a hash of their content: the first are as good as drawn at random.
+    train = found.kept.filter(pc.equal(found.kept["split"], "train"))
+    some = train.slice(0, max(1, min(SAMPLE, store.SHARD_BYTES // (config.image_size**2 * found.channels))))
+    pixels = gather.read(staged, some, config.image_size, found.channels)
+    labels = np.array([found.classes.index(name) for name in _list(some, "label")], np.int64)
+    explore.card(out, record, config.metadata, (pixels, labels))
 
 
 def survey(

@@ -7,7 +7,8 @@ and the number of ranks. As rows are stored in the order of a hash of their cont
 """
 
 import functools
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +100,29 @@ def with_ray_data(function: Callable[[Piece], Rows], pieces: list[Piece]) -> Ite
     return iter(rows.iter_batches(batch_size=None, prefetch_batches=1))  # type: ignore[arg-type]
 
 
+def _endless(
+    shards: store.Shards,
+    multiple: int,
+    place: Place,
+    key: tuple[randomness.Key, ...],
+    reader: Reader,
+    number: int,
+    skip: int,
+) -> Generator[Rows]:
+    """Yield what a rank reads from an epoch on, without so many rows at its beginning."""
+    function = functools.partial(read, str(shards.folder), shards.names)
+    while True:
+        pieces: list[Piece] = []
+        while len(pieces) < PIECES:
+            pieces += epoch(shards.rows, number, key, multiple, place)
+            number += 1
+        while skip:
+            first = pieces.pop(0)
+            rest, skip = first.rows[skip:], max(0, skip - len(first.rows))
+            pieces = [Piece(first.shards, rest), *pieces] if len(rest) else pieces
+        yield from reader(function, pieces)
+
+
 class Stream:
     """Batches of a store on disk, step after step; another step than the next one starts the reading anew there.
 
@@ -124,7 +148,8 @@ class Stream:
         self._shards, self._upto, self._multiple, self._place, self._key = shards, upto, multiple, place, key
         self._reader = reader
         self._next = -1
-        self._rows: Iterator[Rows] = iter(())
+        self._rows: Generator[Rows] = (none for none in list[Rows]())
+        self._end_reading: Callable[[], object] = self._rows.close
         self._held: list[Rows] = []
 
     def size(self, step: int) -> int:
@@ -150,25 +175,17 @@ class Stream:
     def _start(self, step: int) -> None:
         used = sum(self._part(self.size(before)) for before in range(step))
         an_epoch = -(-len(self._shards) // self._multiple) * self._multiple // self._place.world
-        self._rows = self._read_from(used // an_epoch, used % an_epoch)
+        self._end_reading()
+        self._rows = _endless(
+            self._shards, self._multiple, self._place, self._key, self._reader, used // an_epoch, used % an_epoch
+        )
+        # Also when the interpreter ends: Ray Data's threads would wait for each other then.
+        self._end_reading = weakref.finalize(self, self._rows.close)
         self._held = []
 
     def _part(self, total: int) -> int:
         mine = self._place.share(total)
         return mine.stop - mine.start
-
-    def _read_from(self, number: int, skip: int) -> Iterator[Rows]:
-        function = functools.partial(read, str(self._shards.folder), self._shards.names)
-        while True:
-            pieces: list[Piece] = []
-            while len(pieces) < PIECES:
-                pieces += epoch(self._shards.rows, number, self._key, self._multiple, self._place)
-                number += 1
-            while skip:
-                first = pieces.pop(0)
-                rest, skip = first.rows[skip:], max(0, skip - len(first.rows))
-                pieces = [Piece(first.shards, rest), *pieces] if len(rest) else pieces
-            yield from self._reader(function, pieces)
 
     def _take(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         while sum(len(held["label"]) for held in self._held) < n or not self._held:

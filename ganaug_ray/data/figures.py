@@ -1,0 +1,187 @@
+"""The dataset card's figures, drawn in the inks of a light or a dark page and encoded as PNG."""
+
+import io
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import font_manager
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
+from PIL import Image
+
+# Mid-tones that can be told apart on white and on near-black, also by colour-blind eyes.
+COLOURS = {"train": "#4a86d8", "val": "#e07b26", "test": "#8d6cc9", "unused": "#9aa1ab"}
+GAP = 4  # pixels between tiles
+DPI = 200
+
+
+@dataclass(frozen=True)
+class Theme:
+    """The page that a figure stands on."""
+
+    ink: str
+    page: str
+
+
+LIGHT = Theme("#1f2227", "#ffffff")
+DARK = Theme("#e5e7ea", "#1c1f23")
+
+# Class names come in all scripts, and matplotlib's own font has no Chinese. What is installed of these helps out.
+_HELPERS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
+            "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS")  # fmt: skip
+
+
+def png(draw: Callable[[], Figure], theme: Theme = LIGHT) -> bytes:
+    """Draw a figure in a page's colours and encode it; equal figures give equal bytes."""
+    installed = set(font_manager.get_font_names())
+    style: Any = {
+        "font.family": ["DejaVu Sans", *(name for name in _HELPERS if name in installed)],
+        "font.size": 8,
+        "text.parse_math": False,  # a class may be called $x$
+        "axes.titlesize": 8,
+        "axes.titleweight": "bold",
+        "axes.titlelocation": "left",
+        "axes.linewidth": 0.6,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "legend.frameon": False,
+        "legend.handlelength": 1,
+        "legend.handleheight": 1,
+        "figure.facecolor": theme.page,
+        "axes.facecolor": theme.page,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), theme.ink),
+    }
+    sink = io.BytesIO()
+    with mpl.rc_context(style), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn instead
+        figure = draw()
+        fit = "tight" if figure.get_layout_engine() is None else None  # where names stick out, make room for them
+        figure.savefig(sink, format="png", dpi=DPI, bbox_inches=fit, metadata={"Software": None})
+    return sink.getvalue()
+
+
+def classes(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Figure:
+    """Draw a bar a class, its splits one behind the other.
+
+    Args:
+        rows: (class, split -> images), from the top down; None in place of the images is a row of words.
+    """
+    figure = Figure(figsize=(6.4, 0.8 + 0.19 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    heights = np.arange(len(rows))[::-1]
+    left = np.zeros(len(rows))
+    for split, colour in COLOURS.items():
+        widths = np.array([own[split] if own else 0 for _, own in rows])
+        if widths.any():
+            axes.barh(heights, widths, 0.72, left, color=colour, label=split)
+        left += widths
+    for height, total, (_, own) in zip(heights, left, rows, strict=True):
+        if own:
+            axes.annotate(f"{int(total):,}", (total, height), (3, 0), textcoords="offset points", va="center")
+    axes.set_yticks(heights, [short(name) if own else name for name, own in rows])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.margins(x=0.09)
+    axes.set_xlabel("images")
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, borderaxespad=0.2, columnspacing=1.2)
+    return figure
+
+
+def sizes(widths: np.ndarray, heights: np.ndarray, stored: int) -> Figure:
+    """Draw how often each native width and height comes, a shade each, and the size that is stored."""
+    figure, axes = _small("width and height, pixels", pad=17)
+    ends = min(widths.min(), heights.min(), stored) / 1.15, max(widths.max(), heights.max(), stored) * 1.15
+    edges = np.geomspace(*ends, 49)
+    counts, _, _ = np.histogram2d(widths, heights, bins=(edges, edges))
+    shares = np.sqrt(counts.T / counts.max())  # the root lifts rare sizes into sight
+    axes.pcolormesh(edges, edges, np.where(shares > 0, shares, np.nan), cmap=_shades(), vmin=0, vmax=1)
+    axes.plot(ends, ends, color=COLOURS["unused"], linewidth=0.6, linestyle=(0, (4, 3)), label="square")
+    axes.plot(stored, stored, "s", color=COLOURS["val"], markersize=4, label=f"stored, {stored} × {stored}")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7, borderaxespad=0.1, columnspacing=1)
+    ticks = [2**power for power in range(17) if ends[0] <= 2**power <= ends[1]]
+    ticks = ticks[:: 1 + len(ticks) // 7]
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends, aspect="equal", xlabel="width", ylabel="height")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ticks, [str(tick) for tick in ticks])
+        axis.set_minor_locator(NullLocator())
+    return figure
+
+
+def aspects(widths: np.ndarray, heights: np.ndarray) -> Figure:
+    """Draw how many images have which aspect ratio; what is beyond 4 to 1 is counted with that."""
+    figure, axes = _small("width : height")
+    axes.hist(
+        np.clip(np.log2(widths / heights), -2, 2), np.linspace(-2.0625, 2.0625, 34).tolist(), color=COLOURS["train"]
+    )
+    ratios = {"1:4": -2.0, "1:2": -1.0, "2:3": np.log2(2 / 3), "1:1": 0.0, "3:2": np.log2(1.5), "2:1": 1.0, "4:1": 2.0}
+    axes.set_xticks(list(ratios.values()), list(ratios))
+    axes.set(xlim=(-2.1, 2.1), ylabel="images")
+    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:,.0f}"))
+    return figure
+
+
+def _small(title: str, pad: int = 6) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=(3.4, 2.9), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, pad=pad)
+    return figure, axes
+
+
+def _shades() -> ListedColormap:
+    opacity = np.linspace(0.3, 1, 64)
+    return ListedColormap(np.column_stack([np.tile(to_rgb(COLOURS["train"]), (64, 1)), opacity]))
+
+
+def samples(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Figure:
+    """Draw a row of tiles a class, its name in front."""
+    columns = max([len(tiles) for _, tiles in rows] + [1])
+    figure, axes, step = _mosaic([tiles for _, tiles in rows], columns, GAP, inches=0.6)
+    axes.set_yticks([(row + 0.5) * step for row in range(len(rows))], [short(name) for name, _ in rows])
+    return figure
+
+
+def means(tiles: Sequence[tuple[str, Image.Image]], columns: int = 6) -> Figure:
+    """Draw a tile a class, its name under it."""
+    rows = [[tile for _, tile in tiles[start : start + columns]] for start in range(0, len(tiles), columns)]
+    below = max([tile.height for _, tile in tiles] + [1]) // 4
+    figure, axes, step = _mosaic(rows, columns, below, inches=0.95)
+    for number, (name, tile) in enumerate(tiles):
+        row, column = divmod(number, columns)
+        at = column * (tile.width + GAP) + tile.width / 2, row * step + tile.height
+        axes.annotate(short(name, 16), at, (0, -3), textcoords="offset points", ha="center", va="top", fontsize=6)
+    return figure
+
+
+def _mosaic(rows: Sequence[Sequence[Image.Image]], columns: int, below: int, inches: float) -> tuple[Figure, Axes, int]:
+    """Lay out square tiles of one size, transparent between them; also return how far apart the rows are."""
+    side = max([tile.height for row in rows for tile in row] + [1])
+    step = side + below
+    canvas = Image.new("RGBA", (columns * (side + GAP), max(1, len(rows)) * step))
+    for number, row in enumerate(rows):
+        for column, tile in enumerate(row):
+            canvas.paste(tile, (column * (side + GAP), number * step))
+    figure = Figure(figsize=(canvas.width * inches / side, canvas.height * inches / side))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.imshow(canvas, interpolation="none", extent=(0, canvas.width, canvas.height, 0))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return figure, axes, step
+
+
+def short(name: str, most: int = 26) -> str:
+    """Cut a name that is too long for a figure, and keep it on one line."""
+    name = " ".join(name.split())
+    return name if len(name) <= most else name[: most - 1] + "…"
