@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from ganaug_ray.errors import StageFailed
 
-FEW = 12  # things are done sooner in this process than another process starts
+FEW = 4  # things are done sooner in this process than another process starts
 AHEAD = 4  # things a worker has before it, so that it never waits for the next
 
 T = TypeVar("T")

@@ -96,9 +96,9 @@ def prepare(
             _remove(out)
         raise
     _remove(staged)
-    n, total, squares = sums.T / (1, 255, 255**2)
-    record["mean"] = [round(value, 6) for value in total / n]
-    record["std"] = [round(value, 6) for value in np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))]
+    n, total, squares = (sums / (1, 255, 255**2)).T
+    record["mean"] = [round(float(value), 6) for value in total / n]
+    record["std"] = [round(float(value), 6) for value in np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))]
     return runs.commit(out, "dataset.json", "prepare", started, record)
 
 
@@ -160,6 +160,7 @@ def survey(
     kept = found.filter(pc.is_null(found["reason"])).sort_by("id")
     _refuse_poor(config, kept, rejected)
     twins = near.groups(kept["hash"].to_numpy(), functools.partial(_thumbs, kept, staged))
+    twins.sort(key=lambda group: (-len(group), group))  # the largest are the ones to look at
     kept = kept.append_column("split", pa.array(_deal(config, kept, twins)))
     channels = config.channels or pc.max(kept["channels"]).as_py()
     return Survey(sorted(set(_list(kept, "label"))), channels, kept, rejected, twins)

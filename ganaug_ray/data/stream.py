@@ -1,15 +1,9 @@
-"""The stream loader: for data that do not fit in a worker's memory, Ray Data reads the shards ahead of the training.
+"""The stream loader: for data that do not fit in a worker's memory, Ray Data reads the shards ahead of the training."""
 
-An epoch is one sequence of rows: the shards in an order of its own, a few of them at a time as a window whose rows are
-shuffled, and at the end as many of its first rows again as fill it up to whole global batches. Each rank takes a
-contiguous part of it. So no row is dropped, all ranks step equally, and what a rank sees is a function of (key, epoch)
-and the number of ranks. As rows are stored in the order of a hash of their content, every shard is a random sample.
-"""
-
+import atexit
 import functools
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,70 +13,11 @@ import torch
 from ganaug_ray import randomness
 from ganaug_ray.data import store, tensors
 from ganaug_ray.data.batches import Batch
+from ganaug_ray.data.pieces import Piece, Rows, epoch, read
 from ganaug_ray.parallel import Place
-from ganaug_ray.storage import Folder
 
-WINDOW = 4  # shards whose rows are shuffled together
 PIECES = 64  # windows that one execution of Ray Data reads at least: to start one costs as much as several windows
 
-
-@dataclass(frozen=True)
-class Piece:
-    """Rows to read: of these shards, one behind the other, the rows with these numbers, in this order."""
-
-    shards: tuple[int, ...]
-    rows: np.ndarray
-
-
-def epoch(rows: np.ndarray, number: int, key: tuple[randomness.Key, ...], multiple: int, place: Place) -> list[Piece]:
-    """Return what a rank reads in an epoch, in order.
-
-    Args:
-        rows: of each shard.
-        number: of the epoch.
-        key: of the order.
-        multiple: of rows to which the epoch is filled up; a multiple of the number of ranks.
-        place: the rank.
-    """
-    order = randomness.permutation(len(rows), *key, "epoch", number)
-    windows = [tuple(int(shard) for shard in order[first : first + WINDOW]) for first in range(0, len(rows), WINDOW)]
-    shuffled = []
-    for first, window in enumerate(windows):
-        n = int(rows[list(window)].sum())
-        shuffled.append(Piece(window, randomness.permutation(n, *key, "epoch", number, "window", first)))
-    whole = int(rows.sum())
-    length = -(-whole // multiple) * multiple
-    share = place.share(length)
-    pieces, start = [], 0
-    while start < length:  # more than once around where the data are fewer than a batch
-        for piece in shuffled:
-            low, high = max(share.start - start, 0), min(share.stop, length) - start
-            if low < len(piece.rows) and high > low:
-                pieces.append(Piece(piece.shards, piece.rows[low:high]))
-            start += len(piece.rows)
-    return pieces
-
-
-def read(folder: str, names: list[str], piece: Piece) -> "Rows":
-    """Read a piece: images uint8 [N, H, W, C] and labels int64 [N]."""
-    tables = [Folder.at(folder).read_table(names[shard], ["image", "label"]) for shard in piece.shards]
-    ends = np.cumsum([len(table) for table in tables])
-    which = np.searchsorted(ends, piece.rows, side="right")
-    images, labels = None, np.empty(len(piece.rows), np.int64)
-    for number, table in enumerate(tables):
-        mine = np.flatnonzero(which == number)
-        local = piece.rows[mine] - (ends[number] - len(table))
-        if store.is_encoded(table.schema):  # only the wanted rows are decoded
-            table, local = table.take(local), np.arange(len(local))
-        pixels = store.pixels_of(table)
-        images = np.empty((len(piece.rows), *pixels.shape[1:]), np.uint8) if images is None else images
-        images[mine] = pixels[local]
-        labels[mine] = table["label"].to_numpy()[local]
-    assert images is not None, "a piece has a shard"
-    return {"image": images, "label": labels}
-
-
-Rows = dict[str, np.ndarray]
 Reader = Callable[[Callable[[Piece], Rows], list[Piece]], Iterator[Rows]]
 
 
@@ -96,7 +31,7 @@ def with_ray_data(function: Callable[[Piece], Rows], pieces: list[Piece]) -> Ite
     numbers.context.execution_options.preserve_order = True
     numbers.context.enable_progress_bars = False
     # Training may hold every CPU of the cluster: reading must not wait for one of them.
-    rows = numbers.map_batches(one, batch_size=1, num_cpus=0, concurrency=2)
+    rows = numbers.map_batches(one, batch_size=1, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=2))
     return iter(rows.iter_batches(batch_size=None, prefetch_batches=1))  # type: ignore[arg-type]
 
 
@@ -114,13 +49,23 @@ def _endless(
     while True:
         pieces: list[Piece] = []
         while len(pieces) < PIECES:
-            pieces += epoch(shards.rows, number, key, multiple, place)
+            pieces += epoch(shards.rows, number, key, multiple, place.rank, place.world)
             number += 1
         while skip:
             first = pieces.pop(0)
             rest, skip = first.rows[skip:], max(0, skip - len(first.rows))
             pieces = [Piece(first.shards, rest), *pieces] if len(rest) else pieces
         yield from reader(function, pieces)
+
+
+def _closing(rows: Generator[Rows]) -> Callable[[], None]:
+    """Return what ends the reading. At exit it comes before Ray's own end, after which threads wait for each other."""
+
+    def end() -> None:
+        atexit.unregister(end)
+        rows.close()
+
+    return atexit.register(end)
 
 
 class Stream:
@@ -179,8 +124,7 @@ class Stream:
         self._rows = _endless(
             self._shards, self._multiple, self._place, self._key, self._reader, used // an_epoch, used % an_epoch
         )
-        # Also when the interpreter ends: Ray Data's threads would wait for each other then.
-        self._end_reading = weakref.finalize(self, self._rows.close)
+        self._end_reading = weakref.finalize(self, _closing(self._rows))
         self._held = []
 
     def _part(self, total: int) -> int:

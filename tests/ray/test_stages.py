@@ -8,7 +8,9 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ganaug_ray import ranks, runs
 from ganaug_ray.augment.generate import generate
@@ -47,6 +49,29 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
     again = spec.generate("0", 300, seed=5)
     assert (rows.images[:300] == again).all(), "a row can be made again from what it names"
     assert set(one.read_table("part-00000.parquet").column("source").to_pylist()) == {"synthetic"}
+
+
+def test_a_cluster_prepares_the_same_data_set_as_one_process(tmp_path: Path) -> None:
+    from ganaug_ray.config import DataConfig
+    from ganaug_ray.data.prepare import prepare
+    from ganaug_ray.errors import UserError
+    from ganaug_ray.spread import on_cluster
+
+    for index in range(600):
+        folder = tmp_path / "source" / f"class{index % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(index).integers(0, 256, (20, 24, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index}.png")
+    (tmp_path / "source" / "class0" / "bad.png").write_bytes(b"<html>")
+    config = DataConfig(source=[str(tmp_path / "source")])
+    here, there = Folder.at(tmp_path / "here"), Folder.at(tmp_path / "there")
+    prepare(config, here)
+    prepare(config, there, on_cluster)
+    names = ["split.parquet", "rejected.parquet", "train/part-00000.parquet", "test/part-00000.parquet"]
+    assert all(here.read(name) == there.read(name) for name in names)
+    (tmp_path / "broken.tar").write_bytes(b"no tar")
+    with pytest.raises(UserError, match=r"broken\.tar"):
+        prepare(config.model_copy(update={"source": [str(tmp_path / "broken.tar")]}), Folder.at(tmp_path), on_cluster)
 
 
 def fit(job: Job, dataset: Folder, out: Path, **changes: Any) -> Fit:

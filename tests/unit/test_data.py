@@ -190,7 +190,7 @@ def test_a_source_that_cannot_serve_says_why(tmp_path: Path, files: dict[str, in
     assert not (tmp_path / "out").exists(), "nothing is half-written"
 
 
-def test_extending_a_data_set_moves_no_old_row_and_fills_up_with_new_ones(tmp_path: Path) -> None:
+def test_extending_a_data_set_by_a_thousand_images_moves_no_old_row_and_fills_up_with_new_ones(tmp_path: Path) -> None:
     def fill(n: int) -> Path:
         for number, name in enumerate(("cat", "dog")):
             (tmp_path / "grows" / name).mkdir(parents=True, exist_ok=True)
@@ -204,15 +204,15 @@ def test_extending_a_data_set_moves_no_old_row_and_fills_up_with_new_ones(tmp_pa
 
     config = DataConfig(source=[str(fill(30))], split=SplitConfig(val=0.2, test=0.3), train_per_class=12)
     prepare(config, Folder.at(tmp_path / "old"))
-    fill(80)
+    fill(530)
     longer = config.model_copy(update={"extends": str(tmp_path / "old"), "train_per_class": 40})
     record = prepare(longer, Folder.at(tmp_path / "new"))
     old, new = split_of("old"), split_of("new")
     assert len(old) == 60
-    assert len(new) == 160
+    assert len(new) == 1060
     assert {id_: new[id_] for id_ in old} == old
-    assert record["counts"]["test"] == {"cat": 24, "dog": 24}
-    assert record["counts"]["train"]["cat"] == 12 + (50 - 15 - 11), "of 50 new ones 15 go to test and 11 to validation"
+    assert record["counts"]["test"] == {"cat": 159, "dog": 159}
+    assert record["counts"]["train"] == {"cat": 40, "dog": 40}
     again = config.model_copy(update={"train_per_class": 40})
     prepare(again, Folder.at(tmp_path / "anew"))
     anew = split_of("anew")
@@ -274,3 +274,71 @@ def test_a_store_keeps_shape_pixels_and_every_column(tmp_path: Path, monkeypatch
     assert np.array_equal(back.images, rows.images)
     assert back.labels.tolist() == list(range(7))
     assert (back.ids, back.paths, back.provenance) == (rows.ids, rows.paths, rows.provenance)
+
+
+def test_a_wrong_extension_is_kept_and_noted(cats_and_dogs: Path, tmp_path: Path) -> None:
+    (cats_and_dogs / "cat" / "0.png").rename(cats_and_dogs / "cat" / "0.JPG")
+    (cats_and_dogs / "cat" / "1.png").rename(cats_and_dogs / "cat" / "no-extension")
+    out = Folder.at(tmp_path / "out")
+    assert prepare(DataConfig(source=[str(cats_and_dogs)]), out)["rejected"] == {}
+    notes = {row["path"]: row["note"] for row in out.read_table("split.parquet").to_pylist()}
+    assert {path: note for path, note in notes.items() if note} == {"cat/0.JPG": "named .jpg, is PNG"}
+
+
+def test_mean_and_spread_are_those_of_the_training_pixels(cats_and_dogs: Path, tmp_path: Path) -> None:
+    out = Folder.at(tmp_path / "out")
+    record = prepare(DataConfig(source=[str(cats_and_dogs)]), out)
+    pixels = store.read(out / "train").images / 255
+    assert np.allclose(record["mean"], pixels.mean((0, 1, 2)), atol=1e-5)
+    assert np.allclose(record["std"], pixels.std((0, 1, 2)), atol=1e-5)
+
+
+def test_an_encoded_store_holds_the_same_pixels_in_less_space(tmp_path: Path) -> None:
+    smooth = Image.linear_gradient("L").convert("RGB")
+    for index in range(24):
+        folder = tmp_path / "source" / "ab"[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        smooth.rotate(7 * index).save(folder / f"{index}.png")
+    config = DataConfig(source=[str(tmp_path / "source")], image_size=64)
+    raw, encoded = Folder.at(tmp_path / "raw"), Folder.at(tmp_path / "encoded")
+    assert prepare(config, raw)["hash"] == prepare(config.model_copy(update={"store": "encoded"}), encoded)["hash"]
+    one, other = store.read(raw / "train"), store.read(encoded / "train")
+    assert one.ids == other.ids
+    assert (one.images == other.images).all()
+    sizes = [len((folder / "train").read("part-00000.parquet")) for folder in (raw, encoded)]
+    assert sizes[1] < sizes[0]
+
+
+def test_a_large_jpeg_has_the_same_id_in_every_size_and_is_known_whatever_size_it_is_extended_in(
+    tmp_path: Path,
+) -> None:
+    wide = Image.linear_gradient("L").resize((900, 700)).convert("RGB")
+    for index in range(16):
+        folder = tmp_path / "source" / "ab"[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        wide.rotate(11 * index).save(folder / f"{index}.jpg", quality=90)
+    config = DataConfig(source=[str(tmp_path / "source")])
+    ids = [survey(config.model_copy(update={"image_size": size})).kept["id"].to_pylist() for size in (32, 128, 400)]
+    assert ids[0] == ids[1] == ids[2]
+    assert len(set(ids[0])) == 16
+
+
+def test_prediction_sees_a_jpeg_as_training_did(tmp_path: Path) -> None:
+    from ganaug_ray.classify.predict import Classifier
+
+    sink = io.BytesIO()
+    Image.radial_gradient("L").resize((700, 500)).convert("RGB").save(sink, "JPEG")
+    folder = tmp_path / "source"
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+        for index in range(6):
+            picture(index + 50 * ord(name)).save(folder / name / f"{index}.png")
+    (folder / "a" / "wide.jpg").write_bytes(sink.getvalue())
+    out = Folder.at(tmp_path / "out")
+    prepare(DataConfig(source=[str(folder)], image_size=64), out)
+    rows = [store.read(out / part) for part in ("train", "val", "test")]
+    stored = next(r.images[r.paths.index("a/wide.jpg")] for r in rows if "a/wide.jpg" in r.paths)
+    spec = {"arch": "cnn", "channels": 3, "image_size": 64, "resize": "crop"}
+    classifier = Classifier.__new__(Classifier)
+    classifier.spec = spec
+    assert (classifier.preprocess(sink.getvalue()) == stored).all()

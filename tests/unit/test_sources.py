@@ -113,9 +113,10 @@ def test_labels_from_file_names_and_from_a_csv(tmp_path: Path) -> None:
     assert [row.label for row in read(flat, LabelFrom(csv=str(tmp_path / "labels.csv")))] == ["Katze", "Hund", None]
 
 
-def test_both_ways_of_writing_an_umlaut_are_one_class(tmp_path: Path) -> None:
+def test_all_ways_of_writing_an_umlaut_are_one_class_also_what_old_zip_programs_made_of_it(tmp_path: Path) -> None:
     names = [unicodedata.normalize(form, "Dürer") for form in ("NFC", "NFD")]
-    assert names[0] != names[1]
+    names += [names[1].encode().decode("cp437"), names[1].encode().decode("cp437").encode().decode("cp437")]
+    assert len(set(names)) == 4
     found = zipped(tmp_path / "a.zip", {f"{name}/1.png": png(i) for i, name in enumerate(names)})
     assert {row.label for row in read(found)} == {"Dürer"}
 
@@ -259,3 +260,10 @@ def test_fashion_mnist_is_read_from_its_idx_files() -> None:
     assert len(rows) == 70_000
     assert {row.label for row in rows} == {str(i) for i in range(10)}
     assert np.stack([row.content for row in rows[10_000:]]).mean() / 255 == pytest.approx(0.2860, abs=1e-4)  # type: ignore[arg-type]
+
+
+def test_a_file_name_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "cat") + b"/D\xfcrer.png")).write_bytes(png(1))
+    with pytest.raises(UserError, match=r"D\\xfcrer.png is no UTF-8 name"):
+        read(tmp_path)

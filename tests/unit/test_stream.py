@@ -9,7 +9,8 @@ import pytest
 
 from ganaug_ray.data import store
 from ganaug_ray.data.batches import ResidentFeed, open_feed
-from ganaug_ray.data.stream import Piece, Rows, Stream
+from ganaug_ray.data.pieces import Piece, Rows
+from ganaug_ray.data.stream import Stream
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 

@@ -29,7 +29,8 @@ Reader = Callable[[str, LabelFrom], Iterator[Part]]
 def parts(sources: list[str], label_from: LabelFrom) -> Iterator[Part]:
     """Return the parts of all sources, in an order that depends on nothing but the sources.
 
-    Labels are NFC-normalised: the two ways of writing an accented letter are one class.
+    Labels are NFC-normalised: the two ways of writing an accented letter are one class. So is the third, that old zip
+    programs make of it: the published Best Artworks have Albrecht_Dürer's folder twice, as DuΓòá├¬rer and as Du╠êrer.
 
     Raises:
         UserError: there is no such source, or it cannot be read as what it is; also while a part is read.
@@ -41,8 +42,22 @@ def parts(sources: list[str], label_from: LabelFrom) -> Iterator[Part]:
 
 def _read(source: str, part: Part) -> Iterator[Raw]:
     for raw in part():
-        label = None if raw.label is None else unicodedata.normalize("NFC", raw.label)
+        label = None if raw.label is None else unicodedata.normalize("NFC", _mended(raw.label))
         yield replace(raw, label=label, provenance=source)
+
+
+def _mended(label: str) -> str:
+    """Undo UTF-8 taken for code page 437, as often as it was done; other text does not decode, and stays.
+
+    >>> [_mended(label) for label in ("caf├⌐", "café", "cat")]
+    ['café', 'café', 'cat']
+    """
+    while not label.isascii():
+        try:
+            label = label.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            break
+    return label
 
 
 def _reader(source: str) -> Reader:

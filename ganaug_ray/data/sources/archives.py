@@ -4,9 +4,11 @@ Hostile archives are met with limits: on the number of entries, and on what one 
 """
 
 import functools
+import gzip
 import io
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 
 from pyarrow import NativeFile
@@ -65,14 +67,23 @@ def _zip_as_of(source: str, changed: int, size: int) -> zipfile.ZipFile:
 
 
 def _refuse_many_zip_entries(source: str, stream: NativeFile) -> None:
-    """Read the number of entries off the archive's end: the list of a million would itself fill the memory."""
-    stream.seek(max(0, stream.size() - ZIP_END_SIZE))
-    tail = stream.read()
-    stream.seek(0)
-    for mark, start, size in ((ZIP_END, 10, 2), (ZIP64_END, 32, 8)):
+    """Count the entries where they are listed, for the number at the archive's end may be a lie.
+
+    The list of a million, as objects, would itself fill the memory.
+    """
+    start = max(0, stream.size() - ZIP_END_SIZE)
+    tail = stream.read_at(ZIP_END_SIZE, start)
+    for mark, number, width in ((ZIP64_END, 32, 8), (ZIP_END, 10, 2)):
         at = tail.rfind(mark)
         if at >= 0:
-            _refuse_many(source, int.from_bytes(tail[at + start : at + start + size], "little"))
+            told, size = (
+                int.from_bytes(tail[at + where : at + where + n], "little")
+                for where, n in ((number, width), (number + width, max(4, width)))
+            )
+            _refuse_many(source, told)
+            if size <= start + at:
+                _refuse_many(source, stream.read_at(size, start + at - size).count(b"PK\1\2"))
+    stream.seek(0)
 
 
 def _refuse_many(source: str, entries: int) -> None:
@@ -85,10 +96,12 @@ def _zip_content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes | Un
         return problem
     if entry.external_attr >> 28 == 0xA:
         return Unreadable("link", "an archive's links are not followed")
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others zipfile can only inflate whole
+        return Unreadable("damaged in the archive", "is compressed in a way that is not read")
     try:
         with archive.open(entry) as stream:
             content = stream.read(MOST_BYTES + 1)  # the size an entry declares may be a lie
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, EOFError) as error:
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, EOFError, zlib.error) as error:
         return Unreadable("damaged in the archive", str(error))
     return content if len(content) <= MOST_BYTES else Unreadable("too large", f"more than {MOST_BYTES} bytes")
 
@@ -102,15 +115,18 @@ def tar_parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
 def _read_tar(source: str, label_from: LabelFrom) -> Iterator[Raw]:
     folder, name = open_file(source)
     label = labeller(label_from, source)
-    with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as stream:
+    with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as file:
+        # tarfile's own way inflates ten kilobytes of a compressed stream at once, to however much they are.
+        stream = io.BufferedReader(file, READ_AHEAD)
+        plain = gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream
         try:
-            archive = tarfile.open(fileobj=stream, mode="r|*")  # noqa: SIM115  # closed with its stream
+            archive = tarfile.open(fileobj=plain, mode="r|")  # noqa: SIM115  # closed with its stream
             for number, entry in enumerate(archive):
                 _refuse_many(source, number + 1)
-                path = entry.name
+                path = entry.name.encode(errors="surrogateescape").decode(errors="replace")
                 if not entry.isdir() and not is_hidden(path):
                     yield Raw(path.removeprefix("./"), label(path), _tar_content(archive, entry))
-        except (tarfile.TarError, EOFError, OSError) as error:
+        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
 
 

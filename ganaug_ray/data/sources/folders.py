@@ -27,7 +27,13 @@ def parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
         raise UserError(f"data.source {source}: there is no such folder")
     if kind == pafs.FileType.File:
         raise _unknown_kind(source)
-    sizes = {info.path[len(folder.path) :].lstrip("/"): info.size for info in infos if info.type == pafs.FileType.File}
+    try:
+        sizes = {
+            info.path[len(folder.path) :].lstrip("/"): info.size for info in infos if info.type == pafs.FileType.File
+        }
+    except UnicodeDecodeError as error:
+        name = error.object.decode("utf-8", "backslashreplace")
+        raise UserError(f"data.source {source}: {name} is no UTF-8 name; rename it, for instance with convmv") from None
     names = sorted(name for name in sizes if not is_hidden(name))
     if not names:
         raise UserError(f"data.source {source}: is empty; expected one folder of images a class")

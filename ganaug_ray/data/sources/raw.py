@@ -48,7 +48,7 @@ def is_hidden(path: str) -> bool:
     [False, True, True, True]
     """
     left_behind = {"Thumbs.db", "desktop.ini", "__MACOSX"}
-    parts = [part for part in path.split("/") if part not in (".", "..")]
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in (".", "..")]
     return any(part.startswith(".") or part in left_behind for part in parts)
 
 
