@@ -17,6 +17,9 @@ from pyarrow import fs as pafs
 
 from ganaug_ray.errors import UserError
 
+# Arrow's own allocator keeps what it once had: of 17,000 images prepared, 110 MB more in this process alone.
+pa.set_memory_pool(pa.system_memory_pool())
+
 # user:password@, also with the slashes that a password may have, or a query's client_secret=, sig= and their like.
 _CREDENTIALS = re.compile(
     r"://([^/?#:]*:(?!\d+[/?#]).*@"

@@ -104,4 +104,6 @@ def groups(hashes: np.ndarray, thumbs: Callable[[np.ndarray], np.ndarray]) -> li
 
 def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Root mean square of the difference of uint8 rows [M, D], in grey levels: float32 [M]."""
-    return np.sqrt(np.square(a.astype(np.float32) - b).mean(1))
+    chunks = (slice(start, start + CHUNK) for start in range(0, len(a), CHUNK))
+    squares = [np.square(a[chunk].astype(np.float32) - b[chunk]).mean(1) for chunk in chunks]
+    return np.sqrt(np.concatenate([np.zeros(0, np.float32), *squares]))

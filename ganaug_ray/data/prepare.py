@@ -24,6 +24,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.spread import Each, one_by_one
 from ganaug_ray.storage import Folder
 
+THUMBS = 8192  # in memory at a time
 SAMPLE = 4096  # training images that the card looks at, at most
 
 Progress = Callable[[float, str], None]
@@ -82,14 +83,19 @@ def prepare(
     try:
         found = survey(config, staged.make(), each, lambda share, words: progress(0.8 * share, words))
         record = _record(config, found)
-        with ThreadPoolExecutor(1) as beside:  # drawing fills the time in which others gather
-            tables = beside.submit(_describe, config, found, record, staged, out)
+        shards = list(gather.shards(found.kept, found.classes, found.channels, config))
+
+        def write() -> np.ndarray:
             sums = np.zeros((found.channels, 3))
-            shards = list(gather.shards(found.kept, found.classes, found.channels, config))
             for number, part in enumerate(each(functools.partial(gather.write, staged, out), shards)):
                 sums += part
                 progress(0.8 + 0.2 * number / len(shards), f"{number} of {len(shards)} shards written")
-            tables.result()
+            return sums
+
+        with ThreadPoolExecutor(1) as beside:  # drawing fills the time in which others gather
+            written = beside.submit(write)
+            _describe(config, found, record, staged, out)
+            sums = written.result()
     except BaseException:
         _remove(staged)
         if not out.files() and not out.folders():
@@ -289,7 +295,10 @@ def _write_tables(found: Survey, size: int, staged: Folder, out: Folder) -> None
     twins = kept.take(pa.array(rows, pa.int64()))
     numbers = [number for number, group in enumerate(found.twins) for _ in group]
     first = [group[0] for group in found.twins for _ in group]
-    apart = near.difference(*(_thumbs(found.kept, staged, np.array(side, np.int64)) for side in (rows, first)))
+    apart = [
+        near.difference(*(_thumbs(found.kept, staged, np.array(side[at : at + THUMBS])) for side in (rows, first)))
+        for at in range(0, len(rows), THUMBS)
+    ]
     some = gather.thumbnails(twins.slice(0, gather.MOST_SHOWN), staged, size)
     out.write_table(
         "near_duplicates.parquet",
@@ -297,7 +306,7 @@ def _write_tables(found: Survey, size: int, staged: Folder, out: Folder) -> None
             {
                 "group": pa.array(numbers, pa.int32()),
                 **{name: twins[name] for name in ("id", "path", "class", "split")},
-                "distance": pa.array(apart, pa.float32()),
+                "distance": pa.array(np.concatenate([np.zeros(0), *apart]), pa.float32()),
                 "thumbnail": pa.array([*some, *[None] * (len(rows) - len(some))], pa.binary()),
             }
         ),

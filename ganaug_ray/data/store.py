@@ -24,7 +24,7 @@ from ganaug_ray.data import images
 from ganaug_ray.storage import Folder
 
 MOST_ROWS_PER_SHARD = 4096
-SHARD_BYTES = 32 * 1024**2  # of pixels: enough shards for parallel reads, each large enough to be read at full speed
+SHARD_BYTES = 16 * 1024**2  # of pixels: enough shards for parallel reads, each large enough to be read at full speed
 SHAPE_KEY = b"image_shape"
 
 Encoding = Literal["raw", "encoded"]
