@@ -169,6 +169,20 @@ class GanConfig(TrainingConfig):
     """Steps between pictures, each with its KID."""
 
 
+class ScreenConfig(Config):
+    """Which synthetic images are rejected before a classifier sees them."""
+
+    enabled: bool = True
+    confidence: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Least probability that the teacher gives the asked class, besides it being the likeliest."""
+    realism: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of each class's images to reject: those of the lowest discriminator score."""
+    copy_distance: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Nearer to a training image than this share of what training images lie apart is a copy."""
+    class_agreement: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """A class of whose images the teacher recognises a smaller share gets no synthetic images."""
+
+
 class AugmentConfig(Config):
     """How many synthetic images there are and how they meet the real ones."""
 
@@ -176,6 +190,7 @@ class AugmentConfig(Config):
     """Synthetic images per real one in each batch; 0 leaves the real arm alone."""
     per_class: Count | None = None
     """Size of the synthetic pool; absent: ratio times the class's training images, and at least 200."""
+    screen: ScreenConfig = ScreenConfig()
 
 
 class ClassifierConfig(TrainingConfig):

@@ -118,17 +118,26 @@ class Pipeline:
             from ganaug_ray.augment import plan
 
             self._connect()
+            from ganaug_ray.augment.evidence import Screening
             from ganaug_ray.augment.generate import generate
 
+            settings = self.job.augment.screen
+            teacher = str(self.run.model(arms.REAL, 0))
+            screening = Screening(settings, teacher, str(self.run.dataset)) if settings.enabled else None
             counts = plan.pool(dataset["counts"]["train"], self.job.augment)
             total, made = sum(counts.values()), [0]
             look: Look = lambda: (made[0] / total, f"{made[0]} of {total} images")  # noqa: E731
             with self.terminal.watching("generate", look):
                 progress = functools.partial(made.__setitem__, 0)
-                return generate(counts, self.job.seed, self.run.gan, self.run.synthetic, progress)
+                return generate(counts, self.job.seed, self.run.gan, self.run.synthetic, screening, progress)
 
         def outcome(record: Record) -> str:
-            return f"{record['images']} images of {len(record['counts'])} classes"
+            drawn = sum(n > 0 for n in record["counts"].values())
+            rejected = sum(sum(own.values()) for own in record["screened"].values())
+            parts = [f"{record['images']} images of {drawn} classes"]
+            parts += [f"{rejected} rejected (see synthetic/screened.parquet)"] if rejected else []
+            parts += [f"not drawn: {', '.join(record['not_drawn'])}"] if record["not_drawn"] else []
+            return ", ".join(parts)
 
         self._stage("generate", runs.done(self.run.synthetic, "synthetic.json"), work, outcome)
 

@@ -1,77 +1,127 @@
-"""The generate stage: a generator, counts a class and a seed in; a synthetic image store out. Needs no data set.
+"""The generate stage: a generator, counts a class and a seed in; a screened synthetic image store out.
 
-The images are made in chunks: one block of one class each, written by the actor that made it under a name that says
-which it is. So no image passes through the driver, and the number of actors changes nothing.
+Each class is made by one actor, in blocks whose latents depend on their number alone, until enough images have passed
+the screening. Whoever made a block writes it, under a name that says which it is. So no image passes through the
+driver, and the number of actors changes nothing.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
 import ray
 import torch
 
 from ganaug_ray import runs
+from ganaug_ray.augment import screen
+from ganaug_ray.augment.evidence import Examiner, Screening
 from ganaug_ray.cluster import worker_resources
 from ganaug_ray.data import store
+from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.sample import BLOCK, Generator
 from ganaug_ray.storage import Folder
 
+MOST_TRIES = 4  # images made for each that is wanted, at most
+
 
 @dataclass(frozen=True)
-class Chunk:
-    """Images ``block * BLOCK`` .. ``block * BLOCK + n - 1`` of one class, in the shard of that number."""
+class Block:
+    """Some images of a class, and what the screening made of the whole block.
 
-    shard: int
-    label: int
-    block: int
-    n: int
+    Attributes:
+        number: of the block; its images have the indices ``number * BLOCK`` and on.
+        rows: those that are kept.
+        rejects: as screen.rejects gives them; None where nothing is screened.
+        tally: reason, or "kept" -> number of images.
+    """
+
+    number: int
+    rows: store.Images
+    rejects: pa.Table | None
+    tally: dict[str, int]
 
 
-def chunks(counts: Mapping[str, int], classes: list[str]) -> list[Chunk]:
-    """Cut counts a class into chunks, class by class.
+def blocks(generator: Generator, name: str, wanted: int, seed: int, examiner: Examiner | None) -> Iterator[Block]:
+    """Make images of a class until so many are kept, or MOST_TRIES times as many are made.
+
+    The first block sets the limits of the screening; a class that the teacher does not recognise in it gets none.
 
     Raises:
-        KeyError: a count for a class the generator does not have.
+        KeyError: the generator has no such class.
     """
-    unknown = set(counts) - set(classes)
-    assert not unknown, f"no such classes: {unknown}"
-    cut = [
-        (label, block, min(BLOCK, counts[name] - block * BLOCK))
-        for label, name in enumerate(classes)
-        for block in range(-(-counts.get(name, 0) // BLOCK))
-    ]
-    return [Chunk(shard, *part) for shard, part in enumerate(cut)]
+    assert name in generator.classes, f"no such class: {name}"
+    label, limits, number = generator.classes.index(name), None, 0
+    most = wanted if examiner is None else max(BLOCK, MOST_TRIES * wanted)
+    while wanted > 0 and number * BLOCK < most:
+        rows = make(generator, label, number, min(BLOCK, wanted) if examiner is None else BLOCK, seed)
+        rejects, tally = None, {"kept": len(rows)}
+        if examiner is not None:
+            evidence = examiner(rows.images, rows.labels)
+            limits = limits or screen.Limits.of(evidence, examiner.config)
+            verdict_N = screen.screen(evidence, limits)
+            rejects = screen.rejects(evidence, verdict_N, rows.provenance, generator.classes)
+            tally = dict(Counter(rejects["reason"].to_pylist()))
+            rows = _take(rows, (verdict_N == screen.KEPT).nonzero().flatten().tolist()[:wanted])
+            tally["kept"] = len(rows)
+        yield Block(number, rows, rejects, tally)
+        if limits is not None and not limits.drawn[label]:
+            return
+        wanted -= len(rows)
+        number += 1
 
 
-def make(generator: Generator, chunk: Chunk, seed: int) -> store.Images:
-    """Generate one chunk's rows. Each names the generator, the seed and its index: it can be made again from them."""
-    images = generator.block(chunk.label, chunk.block, chunk.n, seed)
-    name, model = generator.classes[chunk.label], generator.spec["hash"]
-    first = chunk.block * BLOCK
+def make(generator: Generator, label: int, number: int, n: int, seed: int) -> store.Images:
+    """Generate the first n rows of a block. Each names generator, seed and index: it can be made again from them."""
+    images = generator.block(label, number, n, seed)
+    name, model = generator.classes[label], generator.spec["hash"]
     return store.Images(
         images=images,
-        labels=np.full(chunk.n, chunk.label, np.int64),
+        labels=np.full(n, label, np.int64),
         ids=[store.pixel_id(image) for image in images],
-        paths=[""] * chunk.n,
-        provenance=[f"gan:{model}/class:{name}/seed:{seed}/index:{first + i}" for i in range(chunk.n)],
+        paths=[""] * n,
+        provenance=[f"gan:{model}/class:{name}/seed:{seed}/index:{number * BLOCK + i}" for i in range(n)],
+    )
+
+
+def _take(rows: store.Images, which: list[int]) -> store.Images:
+    return replace(
+        rows,
+        images=rows.images[which],
+        labels=rows.labels[which],
+        ids=[rows.ids[row] for row in which],
+        paths=[rows.paths[row] for row in which],
+        provenance=[rows.provenance[row] for row in which],
     )
 
 
 class _Maker:
-    """An actor of the pool: loads the generator once, then makes and writes chunk after chunk."""
+    """An actor of the pool: loads generator, teacher and training images once, then makes class after class."""
 
-    def __init__(self, gan: str, out: str, seed: int) -> None:
-        self._generator = Generator.load(Folder.at(gan), "cuda" if torch.cuda.is_available() else "cpu")
+    def __init__(self, gan: str, out: str, seed: int, screening: Screening | None) -> None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._generator = Generator.load(Folder.at(gan), device)
+        self._examiner = Examiner(screening, device) if screening else None
         self._out = Folder.at(out)
         self._seed = seed
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        for fields in zip(*(batch[name] for name in ("shard", "label", "block", "n")), strict=True):
-            chunk = Chunk(*map(int, fields))
-            store.write_shard(self._out, chunk.shard, make(self._generator, chunk, self._seed), "synthetic")
-        return {"n": batch["n"]}
+    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        for name, wanted in zip(batch["name"], batch["wanted"], strict=True):
+            label = self._generator.classes.index(name)
+            for block in blocks(self._generator, str(name), int(wanted), self._seed, self._examiner):
+                if len(block.rows):
+                    table = store.to_table(block.rows, "synthetic")
+                    self._out.write_table(f"part-{label:04d}-{block.number:05d}.parquet", table, bulky="image")
+                if block.rejects is not None:
+                    self._out.write_table(f".screened-{label:04d}-{block.number:05d}.parquet", block.rejects)
+                reasons, numbers = zip(*sorted(block.tally.items()), strict=True)
+                yield {
+                    "name": np.array([name] * len(reasons)),
+                    "reason": np.array(reasons),
+                    "n": np.array(numbers, np.int64),
+                }
 
 
 def generate(
@@ -79,6 +129,7 @@ def generate(
     seed: int,
     gan: Folder,
     out: Folder,
+    screening: Screening | None = None,
     progress: Callable[[int], None] = lambda images: None,
     actors: int | None = None,
 ) -> runs.Record:
@@ -89,42 +140,62 @@ def generate(
         seed: of the latents.
         gan: a finished generator.
         out: the synthetic store.
-        progress: called with the number of images made so far.
+        screening: what is asked of the images; absent: any will do.
+        progress: called with the number of images kept so far.
         actors: size of the pool; absent: from one to as many as there is room for.
 
     Returns:
         The marker synthetic.json.
+
+    Raises:
+        StageFailed: no image of any class passed the screening.
     """
     started = time.monotonic()
     spec = gan.read_json("gan.json")
-    plan = chunks(counts, spec["classes"])
+    unknown = set(counts) - set(spec["classes"])
+    assert not unknown, f"no such classes: {unknown}"
     out.make()
-    pool = (
-        ray.data.ActorPoolStrategy(size=actors)
-        if actors
-        else ray.data.ActorPoolStrategy(
-            min_size=1, max_size=max(1, min(len(plan), int(ray.cluster_resources()["CPU"])))
-        )
-    )
-    made = 0
-    rows = ray.data.from_items([vars(chunk) for chunk in plan], override_num_blocks=max(1, len(plan)))
-    results = rows.map_batches(
+    room = max(1, min(len(counts), int(ray.cluster_resources()["CPU"])))
+    pool = ray.data.ActorPoolStrategy(size=actors) if actors else ray.data.ActorPoolStrategy(min_size=1, max_size=room)
+    orders = [{"name": name, "wanted": wanted} for name, wanted in counts.items()]
+    results = ray.data.from_items(orders, override_num_blocks=max(1, len(orders))).map_batches(
         _Maker,
-        fn_constructor_kwargs={"gan": str(gan), "out": str(out), "seed": seed},
+        fn_constructor_kwargs={"gan": str(gan), "out": str(out), "seed": seed, "screening": screening},
         compute=pool,
         batch_size=1,
         **worker_resources(),
     )
+    tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
     for row in results.iter_rows():
-        made += row["n"]
-        progress(made)
-    total = sum(chunk.n for chunk in plan)
-    assert made == total, f"{made} of {total} images were made"
+        tally[row["name"]][row["reason"]] += int(row["n"])
+        progress(sum(own["kept"] for own in tally.values()))
+    kept: dict[str, int] = {name: own["kept"] for name, own in tally.items()}
+    if screening is not None:
+        _gather_rejects(out)
+    if any(counts.values()) and not any(kept.values()):
+        raise StageFailed(
+            "no generated image passed the screening (see synthetic/screened.parquet): train the GAN longer, or loosen "
+            "augment.screen; augment.ratio=0 trains without synthetic images"
+        )
+    settings = screening.config.model_dump() if screening else None
     record = {
-        "hash": runs.fingerprint(spec["hash"], seed, dict(sorted(counts.items())), BLOCK),
+        "hash": runs.fingerprint(spec["hash"], seed, dict(sorted(counts.items())), BLOCK, settings),
         "inputs": {"gan": spec["hash"]},
-        "counts": dict(counts),
+        "asked": dict(counts),
+        "counts": kept,
+        "screened": {name: {reason: n for reason, n in own.items() if reason != "kept"} for name, own in tally.items()},
+        "not_drawn": [name for name, n in kept.items() if not n and counts[name]],
         "seed": seed,
-        "images": total,
+        "images": sum(kept.values()),
     }
     return runs.commit(out, "synthetic.json", "generate", started, record)
+
+
+def _gather_rejects(out: Folder) -> None:
+    """Bring the blocks' tables of rejects together."""
+    infos = out.fs.get_file_info(pa.fs.FileSelector(out.path))
+    names = sorted(info.base_name for info in infos if info.base_name.startswith(".screened-"))
+    if names:
+        out.write_table("screened.parquet", pa.concat_tables([out.read_table(name) for name in names]))
+    for name in names:
+        out.delete(name)

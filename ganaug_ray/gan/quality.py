@@ -1,30 +1,209 @@
-"""How good generated images are: distances between feature distributions, and pictures to look at."""
+"""How good generated images are: distances between two sets of features, and how far each covers the other.
 
-import io
+Every figure's name says the metric, the features and the number of images, since figures of different protocols
+cannot be compared: ``kid_teacher_n1000``, ``coverage_teacher_k5_n1000``, ``val_fid_inception2015_n5000``. Nothing
+here waits for other ranks: one computes it while the others train, and a collective would hang them all.
+"""
 
-import numpy as np
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import nn
+from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
-from torchvision.utils import make_grid
 
 from ganaug_ray import randomness
 from ganaug_ray.classify.networks import CNN
-from ganaug_ray.data import images
+from ganaug_ray.gan import features, neighbours
+from ganaug_ray.gan.pictures import beside, grid, png
 
-BATCH = 256
+__all__ = ["beside", "grid", "png"]
+
 SUBSETS = 50
 LARGEST_SUBSET = 100
-FEWEST = 20  # images a side, below which a KID is noise
+FEWEST = 20  # images a side, below which a KID or a share of them is noise
+NEIGHBOURS = {"precision": 3, "recall": 3, "density": 5, "coverage": 5}  # as in their papers
 
 
-@torch.no_grad()
+class TooFewImages(ValueError):
+    """A metric needs more images than there are; the message says how many."""
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What could be measured.
+
+    Attributes:
+        figures: name -> value.
+        left_out: name -> why there is no such figure.
+    """
+
+    figures: dict[str, float]
+    left_out: dict[str, str]
+
+
+def measure(
+    real_NF: torch.Tensor,
+    fake_MF: torch.Tensor,
+    real_y: torch.Tensor,
+    fake_y: torch.Tensor,
+    extractor: str,
+    seed: int,
+    split: str = "train",
+    classes: Sequence[str] = (),
+) -> Quality:
+    """Measure generated against real images by all metrics for which there are enough of them.
+
+    Args:
+        real_NF: features of real images, float.
+        fake_MF: features of generated images, float; of the same classes in the same shares, best as many.
+        real_y: their labels, int64 [N].
+        fake_y: their labels, int64 [M].
+        extractor: name of the features.
+        seed: of the subsets that a KID is the mean over.
+        split: which real images they are; other than train it begins the names.
+        classes: names for the labels in ``kid_<extractor>_class_<name>_n...``; absent: the labels themselves.
+    """
+    figures: dict[str, float] = {}
+    left_out: dict[str, str] = {}
+    prefix = "" if split == "train" else f"{split}_"
+
+    def name(metric: str, real: torch.Tensor, fake: torch.Tensor) -> str:
+        n, m = len(real), len(fake)
+        return f"{prefix}{metric}_n{n}" if n == m else f"{prefix}{metric}_n{n}v{m}"
+
+    def add_kid(metric: str, real: torch.Tensor, fake: torch.Tensor) -> None:
+        kid_name = name(metric, real, fake)
+        try:
+            figures[kid_name], figures[f"{kid_name}_std"] = kernel_distance(real, fake, seed)
+        except TooFewImages as error:
+            left_out[kid_name] = str(error)
+
+    add_kid(f"kid_{extractor}", real_NF, fake_MF)
+    fid_name = name(f"fid_{extractor}", real_NF, fake_MF)
+    try:
+        figures[fid_name] = frechet_distance(real_NF, fake_MF)
+    except TooFewImages as error:
+        left_out[fid_name] = str(error)
+    shares = {metric: name(f"{metric}_{extractor}_k{k}", real_NF, fake_MF) for metric, k in NEIGHBOURS.items()}
+    try:
+        found = neighbourhoods(real_NF, fake_MF)
+        figures |= {shares[metric]: value for metric, value in vars(found).items()}
+    except TooFewImages as error:
+        left_out |= dict.fromkeys(shares.values(), str(error))
+    for label in torch.cat([real_y, fake_y]).unique().tolist():
+        own = f"kid_{extractor}_class_{classes[label] if classes else label}"
+        add_kid(own, real_NF[real_y == label], fake_MF[fake_y == label])
+    return Quality(figures, left_out)
+
+
+def kernel_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> tuple[float, float]:
+    """KID: the squared maximum mean discrepancy of a cubic kernel (Binkowski et al. 2018, arXiv 1801.01401).
+
+    It is unbiased at small sample sizes, where FID is not; so it can be a little below zero.
+
+    Returns:
+        (mean, standard deviation) over 50 random subsets of at most 100 images, and at most half of them, a side.
+
+    Raises:
+        TooFewImages: less than 20 on a side.
+    """
+    fewest = _at_least(FEWEST, "KID", real_NF, fake_MF)
+    metric = KernelInceptionDistance(
+        feature=nn.Identity(), subsets=SUBSETS, subset_size=min(LARGEST_SUBSET, fewest // 2), sync_on_compute=False
+    ).to(real_NF.device)
+    metric.update(real_NF, real=True)
+    metric.update(fake_MF, real=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(randomness.number(seed, "kid"))
+        mean, spread = metric.compute()
+    return mean.item(), spread.item()
+
+
+def frechet_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> float:
+    """FID: the Fréchet distance of two Gaussians fitted to the features (Heusel et al. 2017, arXiv 1706.08500).
+
+    It falls with the number of images, which is why that is part of its name.
+
+    Raises:
+        TooFewImages: no more images on a side than features: their covariance would be singular.
+    """
+    size = real_NF.shape[1]
+    _at_least(size + 1, f"FID in {size} features", real_NF, fake_MF)
+    # In double precision, as torchmetrics advises, on the CPU: eigenvalues of an unsymmetric matrix.
+    metric = FrechetInceptionDistance(feature=_Given(size), sync_on_compute=False).set_dtype(torch.float64)
+    metric.update(real_NF.cpu().double(), real=True)
+    metric.update(fake_MF.cpu().double(), real=False)
+    return metric.compute().item()
+
+
+class _Given(nn.Identity):
+    """Stands where torchmetrics has a network of its own: the features are already there."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.num_features: int = size
+
+
+@dataclass(frozen=True)
+class Neighbourhoods:
+    """What share of one set of images lies in the neighbourhoods of the other.
+
+    Attributes:
+        precision: of the generated ones within reach of a real one's k = 3 nearest real ones, and
+        recall: the other way around (Kynkäänniemi et al. 2019, arXiv 1904.06991).
+        density: by how many real ones' k = 5 neighbourhoods a generated one is held on average, over k; it can be
+            above one.
+        coverage: of the real ones' k = 5 neighbourhoods that hold a generated one (Naeem et al. 2020,
+            arXiv 2002.09797).
+    """
+
+    precision: float
+    recall: float
+    density: float
+    coverage: float
+
+
+def neighbourhoods(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> Neighbourhoods:
+    """Measure precision, recall, density and coverage; distances are taken some rows at a time.
+
+    Raises:
+        TooFewImages: less than 20 on a side.
+    """
+    _at_least(FEWEST, "precision, recall, density and coverage", real_NF, fake_MF)
+    narrow, wide = NEIGHBOURS["precision"], NEIGHBOURS["coverage"]
+    reach_NK = neighbours.nearest(real_NF, k=wide)[0]
+    narrow_N, wide_N = reach_NK[:, narrow - 1], reach_NK[:, wide - 1]
+    fake_reach_M = neighbours.nearest(fake_MF, k=narrow)[0][:, -1]
+    precise = held = 0.0
+    recalled_N, covered_N = (torch.zeros(len(real_NF), dtype=torch.bool, device=real_NF.device) for _ in range(2))
+    for rows, d_RN in neighbours.distances(fake_MF, real_NF):
+        within_RN = d_RN <= wide_N
+        precise += (d_RN <= narrow_N).any(1).sum().item()
+        held += within_RN.sum().item()
+        recalled_N |= (d_RN <= fake_reach_M[rows, None]).any(0)
+        covered_N |= within_RN.any(0)
+    return Neighbourhoods(
+        precision=precise / len(fake_MF),
+        recall=recalled_N.float().mean().item(),
+        density=held / len(fake_MF) / wide,
+        coverage=covered_N.float().mean().item(),
+    )
+
+
+def _at_least(needed: int, metric: str, real_NF: torch.Tensor, fake_MF: torch.Tensor) -> int:
+    fewest = min(len(real_NF), len(fake_MF))
+    if fewest < needed:
+        raise TooFewImages(
+            f"{metric} needs at least {needed} images a side; there are {len(real_NF)} real and "
+            f"{len(fake_MF)} generated ones"
+        )
+    return fewest
+
+
 def kid(network: CNN, extractor: str, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, seed: int) -> dict[str, float]:
-    """Kernel distance between two sets of images (Binkowski et al. 2018, arXiv 1801.01401) in a network's features.
-
-    It is unbiased at small sample sizes, where FID is not; so it can be a little below zero. The feature extractor and
-    the number of images on each side are part of the name, since values of different protocols cannot be compared.
-    Features are scaled to a root mean square of one on the real images, or the size of an untrained layer would decide.
+    """KID of images in a classifier's features: {"kid_<extractor>_n<images>": mean, "..._std": spread}.
 
     Args:
         network: gives the features.
@@ -32,46 +211,9 @@ def kid(network: CNN, extractor: str, real_BCHW: torch.Tensor, fake_BCHW: torch.
         real_BCHW: float [-1, 1].
         fake_BCHW: as many, float [-1, 1].
         seed: of the subsets.
-
-    Returns:
-        {"kid_<extractor>_n<images>": mean over subsets, "..._std": their spread}.
     """
     n = len(real_BCHW)
     assert n == len(fake_BCHW) >= FEWEST, f"{n} and {len(fake_BCHW)} images"
-    network.eval()
-    real_NF, fake_NF = (
-        torch.cat([network.features(part) for part in x_BCHW.split(BATCH)]) for x_BCHW in (real_BCHW, fake_BCHW)
-    )
-    scale = real_NF.square().mean().sqrt()
-    metric = KernelInceptionDistance(
-        feature=nn.Identity(),
-        subsets=SUBSETS,
-        subset_size=min(LARGEST_SUBSET, n - 1),
-        sync_on_compute=False,  # one rank computes it while the others train on: a collective would hang them all
-    ).to(real_BCHW.device)
-    metric.update(real_NF / scale, real=True)
-    metric.update(fake_NF / scale, real=False)
-    with torch.random.fork_rng():
-        torch.manual_seed(randomness.number(seed, "kid"))
-        mean, spread = metric.compute()
-    name = f"kid_{extractor}_n{n}"
-    return {name: mean.item(), f"{name}_std": spread.item()}
-
-
-def grid(rows: list[np.ndarray]) -> np.ndarray:
-    """Lay images out, one row for each item: list of uint8 [N, H, W, C] -> one uint8 picture [H', W', 3]."""
-    tiles = torch.from_numpy(np.concatenate(rows)).permute(0, 3, 1, 2)
-    return make_grid(tiles, nrow=len(rows[0]), padding=2, pad_value=255).permute(1, 2, 0).numpy()
-
-
-def png(picture: np.ndarray) -> bytes:
-    """Encode uint8 [H, W, C] as PNG."""
-    sink = io.BytesIO()
-    images.from_array(picture).save(sink, "PNG")
-    return sink.getvalue()
-
-
-def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Put two pictures of equal height side by side with a white gap: uint8 [H, W, 3]."""
-    gap = np.full((left.shape[0], 16, 3), 255, np.uint8)
-    return np.concatenate([left, gap, right], axis=1)
+    extract = features.teacher(network, real_BCHW)
+    mean, spread = kernel_distance(extract(real_BCHW), extract(fake_BCHW), seed)
+    return {f"kid_{extractor}_n{n}": mean, f"kid_{extractor}_n{n}_std": spread}

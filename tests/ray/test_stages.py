@@ -36,10 +36,14 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
     counts = {"0": 300, "7": 20, "9": 256}
     one, three = Folder.at(tmp_path / "one"), Folder.at(tmp_path / "three")
     made: list[int] = []
-    assert generate(counts, 5, gan, one, made.append, actors=1)["images"] == 576
+    assert generate(counts, 5, gan, one, None, made.append, actors=1)["images"] == 576
     generate(counts, 5, gan, three, actors=3)
     assert made[-1] == 576
-    assert one.files(".parquet") == three.files(".parquet") == [f"part-0000{i}.parquet" for i in range(4)]
+    assert (
+        one.files(".parquet")
+        == three.files(".parquet")
+        == [f"part-{label:04d}-{block:05d}.parquet" for label, block in ((0, 0), (0, 1), (7, 0), (9, 0))]
+    )
     assert all(one.read(name) == three.read(name) for name in one.files(".parquet"))
 
     rows = store.read(one)
@@ -48,7 +52,7 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
     assert rows.provenance[300] == f"gan:{spec.spec['hash']}/class:7/seed:5/index:0"
     again = spec.generate("0", 300, seed=5)
     assert (rows.images[:300] == again).all(), "a row can be made again from what it names"
-    assert set(one.read_table("part-00000.parquet").column("source").to_pylist()) == {"synthetic"}
+    assert set(one.read_table("part-0000-00000.parquet").column("source").to_pylist()) == {"synthetic"}
 
 
 def test_a_cluster_prepares_the_same_data_set_as_one_process(tmp_path: Path) -> None:

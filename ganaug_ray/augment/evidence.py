@@ -1,0 +1,52 @@
+"""What is known of a synthetic image: what the teacher makes of it, and how near it is to a training image."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ganaug_ray.augment.screen import Evidence
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.config import ScreenConfig
+from ganaug_ray.data import tensors
+from ganaug_ray.data.batches import Resident
+from ganaug_ray.gan import features
+from ganaug_ray.gan.memorization import PIXELS
+from ganaug_ray.gan.neighbours import Yardstick
+from ganaug_ray.storage import Folder
+
+MOST_TRAIN = 20_000  # training images that copies are looked for among
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What images are screened with: plain data, so that it travels to any process."""
+
+    config: ScreenConfig
+    teacher: str
+    dataset: str
+
+
+class Examiner:
+    """The teacher and the training images, ready to be asked."""
+
+    def __init__(self, screening: Screening, device: torch.device | str) -> None:
+        self.config = screening.config
+        self._teacher = Classifier.load(Folder.at(screening.teacher), device)
+        train = Resident.load(Folder.at(screening.dataset) / "train", self._teacher.device, MOST_TRAIN)
+        real_NCHW, y_N = train.take(slice(0, len(train)))
+        self._size = real_NCHW.shape[-1]
+        self._spaces = [features.teacher(self._teacher.network, real_NCHW), PIXELS]
+        self._yardsticks = [Yardstick(space(real_NCHW), y_N) for space in self._spaces]
+
+    @torch.no_grad()
+    def __call__(self, images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
+        """Look at generated images, uint8 [N, H, W, C], and the classes that were asked for, int64 [N]."""
+        device = self._teacher.device
+        x_NCHW = tensors.scaled(tensors.to_network(torch.tensor(images_NHWC, device=device)), self._size)
+        near = [stick(space(x_NCHW))[0] for space, stick in zip(self._spaces, self._yardsticks, strict=True)]
+        return Evidence(
+            y_N=torch.tensor(y_N, device=device),
+            probabilities_NK=self._teacher.network(x_NCHW).softmax(1),
+            near_N=torch.stack(near).amin(0),
+        )

@@ -1,0 +1,148 @@
+"""Which synthetic images a classifier may see: pure decisions from figures that others compute.
+
+The limits are set once, from a pool of unscreened images; each image is then judged by itself. So a stored pool and
+images made on the fly are screened alike.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import torch
+
+from ganaug_ray.config import ScreenConfig
+
+KEPT, OFF_CLASS, NEAR_COPY, LOW_REALISM, NOT_DRAWN = range(5)
+REASONS = ("", "off class", "near copy", "low realism", "class cannot be drawn")
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of each synthetic image.
+
+    Attributes:
+        y_N: the asked class, int64.
+        probabilities_NK: of the teacher, float.
+        near_N: distance to the nearest training image in units of what those lie apart (``neighbours.Yardstick``);
+            of several feature spaces, the smallest; float.
+        score_N: of the discriminator for image and asked class, float; absent: realism is not looked at.
+    """
+
+    y_N: torch.Tensor
+    probabilities_NK: torch.Tensor
+    near_N: torch.Tensor
+    score_N: torch.Tensor | None = None
+
+    @property
+    def confidence_N(self) -> torch.Tensor:
+        """The teacher's probability of the asked class."""
+        return self.probabilities_NK.gather(1, self.y_N[:, None])[:, 0]
+
+    @property
+    def agrees_N(self) -> torch.Tensor:
+        """Whether the teacher finds the asked class the likeliest, bool."""
+        return self.probabilities_NK.argmax(1) == self.y_N
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an image must pass: plain numbers, so that they can be stored beside a generator.
+
+    Attributes:
+        confidence: least probability of the asked class.
+        copy_distance: least distance to a training image, in units of what those lie apart.
+        realism: least discriminator score, one a class; absent: any will do.
+        agreement: share of the pool's images that the teacher recognises, one a class; zero for a class without.
+        drawn: whether the class gets synthetic images.
+    """
+
+    confidence: float
+    copy_distance: float
+    realism: tuple[float, ...] | None
+    agreement: tuple[float, ...]
+    drawn: tuple[bool, ...]
+
+    @classmethod
+    def of(cls, pool: Evidence, config: ScreenConfig) -> "Limits":
+        """Set the limits from unscreened images, as settings say.
+
+        The scores of a discriminator mean something beside others of the same class only: it knows the training
+        images by heart and scores even unseen real ones far below. Hence a share of each class, not a score.
+        """
+        classes = pool.probabilities_NK.shape[1]
+        own = [pool.y_N == label for label in range(classes)]
+        agreement = tuple(pool.agrees_N[rows].float().mean().item() if rows.any() else 0.0 for rows in own)
+        realism = None
+        if pool.score_N is not None and config.realism:
+            scores = pool.score_N.float()
+            realism = tuple(scores[rows].quantile(config.realism).item() if rows.any() else 0.0 for rows in own)
+        return cls(
+            confidence=config.confidence,
+            copy_distance=config.copy_distance,
+            realism=realism,
+            agreement=agreement,
+            drawn=tuple(share >= config.class_agreement for share in agreement),
+        )
+
+
+def screen(evidence: Evidence, limits: Limits) -> torch.Tensor:
+    """Judge each image: the index into REASONS of the first thing that speaks against it, uint8 [N]; KEPT is 0."""
+    y_N = evidence.y_N
+    verdict_N = torch.full_like(y_N, KEPT, dtype=torch.uint8)
+    # From the last reason to the first, each over the ones before.
+    verdict_N[~torch.tensor(limits.drawn, device=y_N.device)[y_N]] = NOT_DRAWN
+    if limits.realism is not None:
+        assert evidence.score_N is not None, "these limits ask for discriminator scores"
+        verdict_N[evidence.score_N < torch.tensor(limits.realism, device=y_N.device)[y_N]] = LOW_REALISM
+    verdict_N[evidence.near_N < limits.copy_distance] = NEAR_COPY
+    verdict_N[~evidence.agrees_N | (evidence.confidence_N < limits.confidence)] = OFF_CLASS
+    return verdict_N
+
+
+def counts(verdict_N: torch.Tensor, y_N: torch.Tensor, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+    """Class -> reason -> number of images rejected for it, and under "kept" the others.
+
+    >>> counts(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0]), ["cat"])
+    {'cat': {'kept': 2, 'off class': 1}}
+    """
+    found = Counter(zip(y_N.tolist(), verdict_N.tolist(), strict=True))
+    names = {KEPT: "kept", **{code: REASONS[code] for code in range(1, len(REASONS))}}
+    return {
+        name: {reason: found[label, code] for code, reason in names.items() if found[label, code]}
+        for label, name in enumerate(classes)
+    }
+
+
+def rejects(evidence: Evidence, verdict_N: torch.Tensor, provenance: Sequence[str], classes: Sequence[str]) -> pa.Table:
+    """Return the rows of screened.parquet: the rejected images, why, and the figures that decided.
+
+    | column     | type   | meaning                                                  |
+    |------------|--------|----------------------------------------------------------|
+    | class      | string | the asked class                                          |
+    | provenance | string | generator, class, seed and index: makes the image again  |
+    | reason     | string | one of REASONS                                           |
+    | predicted  | string | the teacher's class                                      |
+    | confidence | float  | the teacher's probability of the asked class             |
+    | near       | float  | distance to the nearest training image                   |
+    | score      | float  | of the discriminator, or null                            |
+    """
+    rows = verdict_N.nonzero().flatten().cpu()
+    kept_out = rows.tolist()
+
+    def column(figures_N: torch.Tensor) -> pa.Array:
+        return pa.array(figures_N.float().cpu()[rows].numpy(), pa.float32())
+
+    y_N, predicted_N = evidence.y_N.tolist(), evidence.probabilities_NK.argmax(1).tolist()
+    score_N = evidence.score_N
+    return pa.table(
+        {
+            "class": pa.array([classes[y_N[row]] for row in kept_out], pa.string()),
+            "provenance": pa.array([provenance[row] for row in kept_out], pa.string()),
+            "reason": pa.array([REASONS[code] for code in verdict_N.cpu()[rows].tolist()], pa.string()),
+            "predicted": pa.array([classes[predicted_N[row]] for row in kept_out], pa.string()),
+            "confidence": column(evidence.confidence_N),
+            "near": column(evidence.near_N),
+            "score": pa.nulls(len(kept_out), pa.float32()) if score_N is None else column(score_N),
+        }
+    )

@@ -1,0 +1,116 @@
+"""What images are compared in: the features of a named extractor."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torchvision.models import inception
+
+from ganaug_ray.classify.networks import CNN
+from ganaug_ray.errors import UserError
+
+BATCH = 256
+INCEPTION_BATCH = 32
+INCEPTION_SIZE = 299
+CLASSES_2015, CLASSES_TORCHVISION = 1008, 1000  # outputs by which the two weights files are told apart
+
+
+@dataclass(frozen=True)
+class Extractor:
+    """Turns images into features; values in the features of one extractor cannot be compared with another's.
+
+    Attributes:
+        name: part of every metric's name.
+        features: float [-1, 1] [B, C, H, W] -> float [B, F], without gradients wanted.
+        batch: images at a time.
+    """
+
+    name: str
+    features: Callable[[torch.Tensor], torch.Tensor]
+    batch: int = BATCH
+
+    @torch.no_grad()
+    def __call__(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """float [-1, 1] [N, C, H, W] -> float32 [N, F], on the images' device."""
+        return torch.cat([self.features(part).float() for part in x_BCHW.split(self.batch)])
+
+
+def teacher(network: CNN, real_BCHW: torch.Tensor) -> Extractor:
+    """The penultimate features of a classifier trained on the same training images.
+
+    They are scaled to a root mean square of one on the given real images, or the size of an untrained layer would
+    decide.
+    """
+    network.eval()
+    bare = Extractor("teacher", network.features)
+    scale = bare(real_BCHW).square().mean().sqrt()
+    return Extractor("teacher", lambda x_BCHW: network.features(x_BCHW) / scale)
+
+
+def inception_v3(path: Path, device: torch.device | str = "cpu") -> Extractor:
+    """The 2,048 pooled features of InceptionV3 (Szegedy et al. 2015, arXiv 1512.00567), from a weights file.
+
+    Two files are known. That of 2015 (``weights-inception-2015-12-05-6726825d.pth`` of torch-fidelity, or
+    pytorch-fid's) is the network of published FID and KID, and is called ``inception2015``: its average pools leave
+    the padding out, its last block pools by maximum, and images are resized as TensorFlow 1 did. torchvision's own
+    (``inception_v3_google-0cc3c7bd.pth``) is called ``inceptiontv``. Grey images are repeated to three channels.
+
+    Raises:
+        UserError: the file is not there, or does not hold these weights.
+    """
+    try:
+        weights = torch.load(path, map_location="cpu", weights_only=True)
+        outputs = len(weights["fc.bias"])
+        published = outputs == CLASSES_2015
+        network = inception.Inception3(outputs, aux_logits=not published, init_weights=False)
+        network.load_state_dict(weights, strict=True)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; it should hold the weights of InceptionV3") from None
+    except (UnpicklingError, RuntimeError, KeyError, TypeError, EOFError) as error:
+        raise UserError(f"{path}: not the weights of InceptionV3 ({str(error).splitlines()[0]})") from None
+    network.fc = nn.Identity()
+    if published:
+        _pool_as_in_2015(network)
+    network.eval().requires_grad_(False).to(device)
+
+    def features(x_BCHW: torch.Tensor) -> torch.Tensor:
+        x_BCHW = x_BCHW.expand(-1, 3, -1, -1)
+        if published:
+            return network((_resized_as_in_2015(x_BCHW) * 127.5 - 0.5) / 128)  # of bytes: (byte - 128) / 128
+        return network(F.interpolate(x_BCHW, (INCEPTION_SIZE, INCEPTION_SIZE), mode="bilinear", antialias=True))
+
+    return Extractor("inception2015" if published else "inceptiontv", features, INCEPTION_BATCH)
+
+
+def _pool_as_in_2015(network: nn.Module) -> None:
+    """Give each block's pooling branch the block's input, pooled as the network of 2015 does it."""
+
+    def average(x_BCHW: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(x_BCHW, 3, stride=1, padding=1, count_include_pad=False)
+
+    def maximum(x_BCHW: torch.Tensor) -> torch.Tensor:
+        return F.max_pool2d(x_BCHW, 3, stride=1, padding=1)
+
+    def rewire(block: nn.Module, pool: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        pooled: list[torch.Tensor] = []
+        block.register_forward_pre_hook(lambda module, inputs: pooled.append(pool(inputs[0])))
+        block.branch_pool.register_forward_pre_hook(lambda module, inputs: pooled.pop())  # type: ignore[union-attr]
+
+    for name, block in network.named_children():
+        if isinstance(block, inception.InceptionA | inception.InceptionC | inception.InceptionE):
+            rewire(block, maximum if name == "Mixed_7c" else average)
+
+
+def _resized_as_in_2015(x_BCHW: torch.Tensor) -> torch.Tensor:
+    """TensorFlow 1's bilinear resizing to 299 pixels: output pixel i looks at input coordinate i · size / 299."""
+    axes = [
+        torch.arange(INCEPTION_SIZE, device=x_BCHW.device) * (2 * size / INCEPTION_SIZE / (size - 1)) - 1
+        for size in x_BCHW.shape[-2:]
+    ]
+    grid_HW2 = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1)
+    grid = grid_HW2.expand(len(x_BCHW), -1, -1, -1)
+    return F.grid_sample(x_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=True)

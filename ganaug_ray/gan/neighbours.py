@@ -1,0 +1,87 @@
+"""Distances to nearest neighbours in a feature space: what coverage, screening and the memorisation test rest on."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+CELLS = 2**22  # distances in memory at a time: 16 MB of float32
+ENOUGH = 4096  # rows from which a median is taken
+ALIKE = 5  # as near to so many is near to none in particular
+
+
+def distances(x_NF: torch.Tensor, reference_MF: torch.Tensor | None = None) -> Iterator[tuple[slice, torch.Tensor]]:
+    """Euclidean distances from each row to each reference row, some rows at a time.
+
+    They are summed from differences, not taken from products: those of equal rows are exactly zero.
+
+    Args:
+        x_NF: float.
+        reference_MF: float; absent: x_NF itself, and a row's distance to itself is infinite.
+
+    Yields:
+        (which rows, float [rows, M]).
+    """
+    others = x_NF if reference_MF is None else reference_MF
+    step = max(1, CELLS // max(1, len(others)))
+    for start in range(0, len(x_NF), step):
+        rows = slice(start, min(start + step, len(x_NF)))
+        d_RM = torch.cdist(x_NF[rows], others, compute_mode="donot_use_mm_for_euclid_dist")
+        if reference_MF is None:
+            d_RM[:, rows].fill_diagonal_(torch.inf)
+        yield rows, d_RM
+
+
+def nearest(
+    x_NF: torch.Tensor, reference_MF: torch.Tensor | None = None, k: int = 1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Find each row's k nearest reference rows; absent: the k nearest other rows.
+
+    Returns:
+        (distances float [N, k] in rising order, indices int64 [N, k]).
+    """
+    found = [d_RM.topk(k, dim=1, largest=False) for _, d_RM in distances(x_NF, reference_MF)]
+    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Training images in a feature space, and how far apart they lie there: in it a distance tells "near" from "far".
+
+    Args:
+        train_NF: features, float, in random order.
+        y_N: labels, int64.
+    """
+
+    train_NF: torch.Tensor
+    y_N: torch.Tensor
+
+    @cached_property
+    def spacing_N(self) -> torch.Tensor:
+        """For each row the spacing of its class: the median distance of the class's rows to the nearest other row.
+
+        Alike for dense and for sparse classes, it is what real images lie apart; float [N], above zero.
+        """
+        some = self.train_NF[:ENOUGH]
+        # A row's nearest among all rows is itself, its second nearest the nearest other one.
+        d_N = nearest(some, self.train_NF, k=2)[0][:, 1]
+        spacing_N = torch.full_like(self.train_NF[:, 0], d_N.median().item())
+        for label in self.y_N[:ENOUGH].unique():
+            spacing_N[self.y_N == label] = d_N[self.y_N[:ENOUGH] == label].median()
+        return spacing_N.clamp_min(torch.finfo(spacing_N.dtype).tiny)
+
+    def __call__(self, x_MF: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """How near each row is to one training image in particular, and to which.
+
+        It is the distance to the nearest training image in units of the spacing there, or of the distance to the
+        fifth nearest if that is less: what is about as near to many, such as a grey square or a class's mean, is no
+        one's copy, and what is near to an image and its few near-duplicates still is. Real images that are not among
+        the training images are about 1 away, copies close to 0.
+
+        Returns:
+            (float [M], int64 [M]).
+        """
+        d_MK, index_MK = nearest(x_MF, self.train_NF, k=min(ALIKE, len(self.train_NF)))
+        unit_M = torch.minimum(self.spacing_N[index_MK[:, 0]], d_MK[:, -1])
+        return d_MK[:, 0] / unit_M.clamp_min(torch.finfo(unit_M.dtype).tiny), index_MK[:, 0]

@@ -1,0 +1,28 @@
+"""Pictures of generated images to look at."""
+
+import io
+
+import numpy as np
+import torch
+from torchvision.utils import make_grid
+
+from ganaug_ray.data import images
+
+
+def grid(rows: list[np.ndarray]) -> np.ndarray:
+    """Lay images out, one row for each item: list of uint8 [N, H, W, C] -> one uint8 picture [H', W', 3]."""
+    tiles = torch.from_numpy(np.concatenate(rows)).permute(0, 3, 1, 2)
+    return make_grid(tiles, nrow=len(rows[0]), padding=2, pad_value=255).permute(1, 2, 0).numpy()
+
+
+def png(picture: np.ndarray) -> bytes:
+    """Encode uint8 [H, W, C] as PNG."""
+    sink = io.BytesIO()
+    images.from_array(picture).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Put two pictures of equal height side by side with a white gap: uint8 [H, W, 3]."""
+    gap = np.full((left.shape[0], 16, 3), 255, np.uint8)
+    return np.concatenate([left, gap, right], axis=1)
