@@ -191,6 +191,8 @@ class AugmentConfig(Config):
     per_class: Count | None = None
     """Size of the synthetic pool; absent: ratio times the class's training images, and at least 200."""
     screen: ScreenConfig = ScreenConfig()
+    allow_copies: bool = False
+    """Go on with a generator that was found to copy training images."""
 
 
 class ClassifierConfig(TrainingConfig):

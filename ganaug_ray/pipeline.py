@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ganaug_ray import arms, runs, spread
 from ganaug_ray.config import Job
 from ganaug_ray.console import Look, Terminal
-from ganaug_ray.errors import UserError
+from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runs import Record, Run
 from ganaug_ray.spread import Each
 
@@ -104,18 +104,26 @@ class Pipeline:
             return self.run.gan.read_json("gan.json")
 
         def outcome(record: Record) -> str:
-            kid = next((f", {name} {value:.4f}" for name, value in record["quality"].items()), "")
-            return f"{record['steps']} steps, {record['images_seen']} images seen{kid}"
+            chosen, parts = record["chosen"], [f"{record['steps']} steps, {record['images_seen']} images seen"]
+            if chosen["value"] is not None:
+                parts.append(f"best {chosen['chosen_by']} {chosen['value']:.4f} at step {chosen['step']}")
+            return ", ".join([*parts, f"memorisation: {record['memorization']['verdict']}"])
 
         self._stage("train-gan", runs.done(self.run.gan, "gan.json"), work, outcome)
 
     def generate(self) -> None:
         """gan/ -> synthetic/."""
         dataset = self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
-        self._need("train-gan", runs.done(self.run.gan, "gan.json"))
+        gan = self._need("train-gan", runs.done(self.run.gan, "gan.json"))
 
         def work() -> Record:
             from ganaug_ray.augment import plan
+
+            if gan["memorization"]["verdict"] == "copies" and not self.job.augment.allow_copies:
+                raise StageFailed(
+                    f"the generator copies: {gan['memorization']['reason']} (see gan/closest_pairs.png); more images "
+                    "or fewer gan.steps help, and augment.allow_copies=true goes on all the same"
+                )
 
             self._connect()
             from ganaug_ray.augment.evidence import Screening

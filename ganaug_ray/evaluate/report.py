@@ -83,8 +83,17 @@ def _gan(markers: Mapping[str, runs.Record]) -> runs.Record | None:
     record = markers.get("gan")
     if record is None:
         return None
-    kept = {key: record[key] for key in ("steps", "images_seen", "size", "quality")}
-    return {**kept, "synthetic_images": markers["synthetic"]["images"] if "synthetic" in markers else 0}
+    kept = {key: record[key] for key in ("steps", "images_seen", "size", "quality", "chosen", "memorization")}
+    synthetic = markers.get("synthetic", {})
+    made: runs.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []} | synthetic
+    return {
+        **kept,
+        "synthetic_images": made["images"],
+        "kept": made["counts"],
+        "screened": made["screened"],
+        "reasons": sorted({reason for own in made["screened"].values() for reason in own}),
+        "not_drawn": made["not_drawn"],
+    }
 
 
 def _classes(run: runs.Run, verdict: runs.Record, classes: list[str]) -> runs.Record:
@@ -139,7 +148,9 @@ def draw(run: runs.Run, figures: runs.Record) -> dict[str, Any]:
         pictures["forest"] = plots.svg(plots.forest(verdict["comparisons"]), f"Change on test. {alt}")
     if figures["gan"] is not None:
         pictures["gan"] = _gan_curves(runs.read_metrics(run.gan))
-        pictures["gan_samples"], pictures["gan_samples_step"] = _last_samples(run)
+        pictures["gan_samples"], pictures["gan_samples_step"] = _samples_at(run, figures["gan"]["chosen"]["step"])
+        pairs = "closest_pairs.png"
+        pictures["closest_pairs"] = _uri(run.gan.read(pairs)) if run.gan.has(pairs) else None
     return pictures
 
 
@@ -188,7 +199,7 @@ def _gan_curves(rows: list[runs.Record]) -> list[Markup]:
         if groups:
             ends = ", ".join(f"{group.name} ends at {group.mean()[-1][1]:.3f}" for group in groups)
             found.append(plots.svg(plots.curves(groups, title, legend=True), f"{title} over steps: {ends}"))
-    names = {key for row in rows for key in row if key.startswith("kid_") and not key.endswith("_std")}
+    names = {key for row in rows for key in row if "kid_" in key and not key.endswith("_std")}
     for name in sorted(names):
         curve = _curve(rows, name)
         spreads = [row.get(f"{name}_std") or 0.0 for row in rows if row.get(name) is not None]
@@ -197,13 +208,14 @@ def _gan_curves(rows: list[runs.Record]) -> list[Markup]:
     return found
 
 
-def _last_samples(run: runs.Run) -> tuple[str | None, int]:
-    """Data URI and step of the last picture of generated images; None where there is none."""
+def _samples_at(run: runs.Run, step: int) -> tuple[str | None, int]:
+    """Data URI and step of the picture of generated images at a step, else of the last; None where there is none."""
     names = (run.gan / "samples").files(".png")
     if not names:
         return None, 0
-    content = (run.gan / "samples").read(names[-1])
-    return _uri(content), int(names[-1].removeprefix("step-").removesuffix(".png"))
+    wanted = f"step-{step:08d}.png"
+    name = wanted if wanted in names else names[-1]
+    return _uri((run.gan / "samples").read(name)), int(name.removeprefix("step-").removesuffix(".png"))
 
 
 def _curve(rows: list[runs.Record], key: str) -> plots.Curve:

@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 import torch
+from PIL import Image
 from torchvision.utils import make_grid
 
 from ganaug_ray.data import images
@@ -26,3 +27,12 @@ def beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Put two pictures of equal height side by side with a white gap: uint8 [H, W, 3]."""
     gap = np.full((left.shape[0], 16, 3), 255, np.uint8)
     return np.concatenate([left, gap, right], axis=1)
+
+
+def film(frames: list[bytes]) -> bytes:
+    """Join PNG pictures of one size to a GIF that shows each for a fifth of a second and stays at the last."""
+    shown = [Image.open(io.BytesIO(frame), formats=["PNG"]).convert("RGB") for frame in frames]
+    sink = io.BytesIO()
+    durations = [200] * (len(shown) - 1) + [2000]
+    shown[0].save(sink, "GIF", save_all=True, append_images=shown[1:], duration=durations, loop=0)
+    return sink.getvalue()

@@ -137,7 +137,17 @@ def test_work_leaves_a_generator_pictures_figures_and_two_checkpoints(experiment
     rows = runs.read_metrics(gan)
     assert [row["step"] for row in rows if "loss_d" in row] == [2, 4, 6]
     assert [row["step"] for row in rows if "kid_teacher_n80" in row] == [4, 6]
-    assert record["quality"].keys() == {"kid_teacher_n80", "kid_teacher_n80_std"}
+    named = {"kid_teacher_n80", "coverage_teacher_k5_n80", "val_kid_teacher_n50v80", "val_recall_teacher_k3_n50v80"}
+    assert named < record["quality"].keys()
+    kids = {row["step"]: row["val_kid_teacher_n50v80"] for row in rows if "val_kid_teacher_n50v80" in row}
+    best = min(kids, key=lambda step: kids[step])
+    assert record["chosen"] == {
+        "step": best,
+        "chosen_by": "val_kid_teacher_n50v80",
+        "value": pytest.approx(kids[best], abs=1e-5),
+    }
+    assert record["memorization"]["verdict"] == "does not copy"
+    assert {"best.json", "best.safetensors", "closest_pairs.png", "film.gif", "gan.json"} < set(gan.files())
 
 
 @pytest.mark.parametrize("step", [4, 6])
@@ -148,7 +158,14 @@ def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
     out, done = Folder.at(tmp_path), experiment.gan.local
     assert done is not None
     checkpoint = f"checkpoints/step-{step:08d}"
-    for name in ("metrics.jsonl", "attempts.json", f"{checkpoint}.json", f"{checkpoint}.safetensors"):
+    for name in (
+        "metrics.jsonl",
+        "attempts.json",
+        "best.json",
+        "best.safetensors",
+        f"{checkpoint}.json",
+        f"{checkpoint}.safetensors",
+    ):
         out.write(name, (done / name).read_bytes())
     record = experiment.gan.read_json("gan.json")
     dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))

@@ -107,6 +107,8 @@ class Experiment:
         for step in (20, 40):
             Image.new("RGB", (40, 20)).save(self.path / f"gan/samples/step-{step:08d}.png")
         record = {"steps": 40, "images_seen": 2560, "size": 32, "quality": {"kid_teacher_n30": 0.25}}
+        record["chosen"] = {"step": 40, "chosen_by": "kid_teacher_n30", "value": 0.25}
+        record["memorization"] = {"verdict": "does not copy", "reason": "0.0% of 30 are near copies"}
         self._marker(self.run.gan, "gan.json", "train-gan", 100, record)
         self._marker(self.run.synthetic, "synthetic.json", "generate", 5, {"images": 400})
 
