@@ -2,9 +2,12 @@
 
 import math
 import re
+from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from ganaug_ray.gan.presets import PRESETS, Preset
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -151,22 +154,45 @@ class TrainingConfig(Config):
 
 
 class GanConfig(TrainingConfig):
-    """A class-conditional DCGAN (Radford et al. 2016) with a projection discriminator (Miyato & Koyama 2018)."""
+    """The GAN: a preset, its size, and how long it is trained. What is absent is the preset's."""
 
-    image_size: Literal[32, 64] | None = None
-    """Absent: the largest the data allow."""
-    lr: Rate = 2e-4
-    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    preset: Literal["dcgan", "scarce"] = "scarce"
+    """dcgan: as published. scarce: for few images."""
+    conditional: bool = True
+    """Draw images of a class that is asked for; without classes, images cannot help a classifier."""
+    image_size: Literal[32, 64, 128] | None = None
+    """Absent: 64, or 32 where the data are smaller."""
+    lr: Rate | None = None
+    """The generator's; the discriminator's follows in the preset's proportion, unless lr_d is given."""
+    lr_d: Rate | None = None
+    beta1: Annotated[float, Field(ge=0, lt=1)] | None = None
+    ema_half_life: Annotated[int, Field(ge=0)] | None = None
+    """Of the averaged generator, which is the one sampled and saved; in images seen. 0: no average."""
     latent: Count = 100
     """Length of the latent vector."""
     filters: Annotated[int, Field(ge=4, le=512)] = 32
     """Filters of the layer next to the image; each layer inwards has twice as many."""
-    ema_half_life: Count = 10_000
-    """Of the averaged generator, which is the one sampled and saved; in images seen."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of layers, not of weights; auto: bf16 on GPUs."""
+    compile: bool = False
+    """Compile the networks: faster steps after a minute or more of compiling."""
     log_every: Count = 20
     checkpoint_every: Count = 200
     snapshot_every: Count = 500
     """Steps between pictures, each with its KID."""
+
+    @property
+    def recipe(self) -> Preset:
+        """The preset with what this job sets itself."""
+        preset = PRESETS[self.preset]
+        lr_g = self.lr or preset.lr_g
+        return replace(
+            preset,
+            lr_g=lr_g,
+            lr_d=self.lr_d or lr_g * preset.lr_d / preset.lr_g,
+            beta1=preset.beta1 if self.beta1 is None else self.beta1,
+            ema_half_life=preset.ema_half_life if self.ema_half_life is None else self.ema_half_life,
+        )
 
 
 class ScreenConfig(Config):

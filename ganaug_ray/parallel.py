@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import distributed as dist
@@ -41,6 +42,20 @@ class Place:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, forward_sync_buffers=False)
+
+    def put(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Bring a tensor from the CPU to this rank's device, without waiting for the device.
+
+        Only from pinned memory does a copy of any size queue up behind the work that the device has to do.
+        """
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
+    def autocast(self, precision: Literal["auto", "fp32", "bf16"]) -> torch.autocast:
+        """Run layers in bfloat16 where asked to, and on GPUs unless asked not to; a context and a decorator."""
+        enabled = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def sum(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum a tensor over the ranks, in place."""

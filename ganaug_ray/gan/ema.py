@@ -12,8 +12,12 @@ STANDING_BATCH = 64
 
 
 def averaged(generator: Generator, batch_size: int, half_life: int) -> AveragedModel:
-    """Return a moving average of the generator's weights whose memory halves every ``half_life`` images seen."""
-    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(0.5 ** (batch_size / half_life)))
+    """Return a moving average of the generator's weights whose memory halves every ``half_life`` images seen.
+
+    A half-life of 0 forgets at once: the average is the generator.
+    """
+    decay = 0.5 ** (batch_size / half_life) if half_life else 0.0
+    return AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay))
 
 
 @torch.no_grad()
@@ -34,7 +38,7 @@ def settle(average: AveragedModel, classes: int, latent: int, seed: int) -> Gene
     draw = randomness.generator(seed, "standing statistics")
     for _ in range(STANDING_BATCHES):
         z_BZ = torch.randn(STANDING_BATCH, latent, generator=draw)
-        y_B = torch.randint(classes, (STANDING_BATCH,), generator=draw)
+        y_B = torch.randint(max(classes, 1), (STANDING_BATCH,), generator=draw)
         generator(z_BZ.to(device), y_B.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -1,8 +1,11 @@
-"""Training the GAN: torch only. It knows the schedule; the maths is in losses, the pictures are the caller's."""
+"""Training the GAN: torch only. It knows the schedule; what is scheduled, the preset says.
+
+The maths is in losses and diffaug, the pictures are the caller's.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -11,7 +14,8 @@ from ganaug_ray import checkpoints, randomness
 from ganaug_ray.config import GanConfig
 from ganaug_ray.data.batches import Batch
 from ganaug_ray.data.tensors import scaled
-from ganaug_ray.gan import ema, losses
+from ganaug_ray.gan import diffaug, ema, losses
+from ganaug_ray.gan.diffaug import augment
 from ganaug_ray.gan.networks import Discriminator, Generator, RealAndFake
 from ganaug_ray.guard import FiniteGuard
 from ganaug_ray.parallel import Place, frozen
@@ -38,8 +42,9 @@ class Hooks:
 def networks(config: GanConfig, shape: Shape, seed: int, place: Place) -> tuple[Generator, Discriminator]:
     """Make both networks with weights that depend on the seed alone, on the place's device."""
     torch.manual_seed(randomness.number(seed, "gan", "weights"))
-    generator = Generator(config.latent, shape.classes, shape.channels, shape.size, config.filters)
-    discriminator = Discriminator(shape.classes, shape.channels, shape.size, config.filters)
+    classes = shape.classes if config.conditional else 0
+    generator = Generator(config.latent, classes, shape.channels, shape.size, config.filters)
+    discriminator = Discriminator(classes, shape.channels, shape.size, config.filters, config.recipe.norm)
     for network in (generator, discriminator):
         network.to(place.device).to(memory_format=torch.channels_last)
     return generator, discriminator
@@ -59,7 +64,7 @@ def train(
 
     Args:
         batches: step -> this rank's part of the global batch of real images.
-        config: optimizer and intervals.
+        config: the preset, and intervals.
         shape: classes, channels and size of the images to draw.
         steps: of the discriminator and of the generator each.
         seed: of weights and latents.
@@ -70,11 +75,13 @@ def train(
     Raises:
         Diverged: a loss was not finite on some rank; no rank has taken that step.
     """
+    recipe = config.recipe
+    loss = losses.LOSSES[recipe.loss]
     generator, discriminator = networks(config, shape, seed, place)
-    average = ema.averaged(generator, config.batch_size, config.ema_half_life)
-    betas = (config.beta1, 0.999)
-    optimizer_g = torch.optim.Adam(generator.parameters(), lr=config.lr, betas=betas, fused=True)
-    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=config.lr, betas=betas, fused=True)
+    average = ema.averaged(generator, config.batch_size, recipe.ema_half_life)
+    betas = (recipe.beta1, recipe.beta2)
+    optimizer_g = torch.optim.Adam(generator.parameters(), lr=recipe.lr_g, betas=betas, fused=True)
+    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.lr_d, betas=betas, fused=True)
     parts: dict[str, checkpoints.Stateful] = {
         "generator": generator,
         "discriminator": discriminator,
@@ -85,24 +92,30 @@ def train(
     if start is not None:
         checkpoints.unpack(start.tensors, parts)
     guard = FiniteGuard(place, optimizer_g, optimizer_d)
-    ddp_g, ddp_d = place.wrap(generator), place.wrap(RealAndFake(discriminator))
+    if config.compile:  # in place: names of weights, DDP and the average do not notice
+        generator.compile()
+        discriminator.compile()
+    fast = place.autocast(config.precision)
+    draw, judge = fast(generator), fast(discriminator)
+    ddp_draw, ddp_judge = fast(place.wrap(generator)), fast(place.wrap(RealAndFake(discriminator)))
     first = start.step if start is not None else 0
     for step in range(first, steps):
         batch = batches(step)
-        real_BCHW = scaled(batch.x_BCHW, shape.size)
-        z_d, z_g = latents(config.latent, batch, (seed, "gan", step), place)
+        drawn = draws(config.latent, len(recipe.augment), batch, (seed, "gan", step), place)
 
+        real_BCHW = augment(scaled(batch.x_BCHW, shape.size), recipe.augment, drawn.u_real)
         with torch.no_grad():
-            fake_BCHW = generator(z_d, batch.y_B)
-        real_B, fake_B = ddp_d(real_BCHW, fake_BCHW, batch.y_B)
-        loss_d = losses.discriminator_loss(real_B, fake_B)
+            fake_BCHW = augment(draw(drawn.z_d, batch.y_B), recipe.augment, drawn.u_fake)
+        real_B, fake_B = ddp_judge(real_BCHW, fake_BCHW, batch.y_B)
+        loss_d = loss.discriminator(real_B, fake_B)
         optimizer_d.zero_grad()
         loss_d.backward()
         guard.check(loss_d)
         optimizer_d.step()
 
         with frozen(discriminator):
-            loss_g = losses.generator_loss(discriminator(ddp_g(z_g, batch.y_B), batch.y_B))
+            fake_BCHW = augment(ddp_draw(drawn.z_g, batch.y_B), recipe.augment, drawn.u_g)
+            loss_g = loss.generator(judge(fake_BCHW, batch.y_B))
             optimizer_g.zero_grad()
             loss_g.backward()
         guard.check(loss_g)
@@ -128,10 +141,18 @@ def train(
     return average
 
 
-def latents(
-    latent: int, batch: Batch, key: tuple[randomness.Key, ...], place: Place
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return this rank's latents for the two updates of a step, float [B, Z] each, drawn whole for the global batch."""
-    both = torch.randn(2, batch.total, latent, generator=randomness.generator(*key))[:, batch.rows]
-    z_d, z_g = both.to(place.device, non_blocking=True)
-    return z_d, z_g
+class Draws(NamedTuple):
+    """One rank's random numbers for one step: latents float [B, Z], uniforms for DiffAugment [B, N, D]."""
+
+    z_d: torch.Tensor
+    z_g: torch.Tensor
+    u_real: torch.Tensor
+    u_fake: torch.Tensor
+    u_g: torch.Tensor
+
+
+def draws(latent: int, changes: int, batch: Batch, key: tuple[randomness.Key, ...], place: Place) -> Draws:
+    """Make a step's draws whole, for the global batch, and return this rank's rows of them, on its device."""
+    z_SBZ = torch.randn(2, batch.total, latent, generator=randomness.generator(*key))
+    u_SBND = diffaug.draws((3, batch.total, changes), (*key, "diffaug"))
+    return Draws(*place.put(z_SBZ[:, batch.rows]), *place.put(u_SBND[:, batch.rows]))

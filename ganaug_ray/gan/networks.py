@@ -1,7 +1,8 @@
-"""A class-conditional DCGAN for 32 and 64 pixels.
+"""A DCGAN for 32, 64 and 128 pixels, class-conditional or not.
 
 Generator and discriminator after Radford et al. 2016 (arXiv 1511.06434); the label enters the generator through its
-batch norms, and the discriminator as a projection (Miyato & Koyama 2018, arXiv 1802.05637).
+batch norms, and the discriminator as a projection (Miyato & Koyama 2018, arXiv 1802.05637). Networks for no classes
+take labels too and ignore them, so that training and sampling need not ask.
 """
 
 import math
@@ -9,6 +10,7 @@ from itertools import pairwise
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import spectral_norm
 
 
 class Generator(nn.Module):
@@ -19,7 +21,7 @@ class Generator(nn.Module):
 
     Args:
         latent: Z, length of the latent vector.
-        classes: K.
+        classes: K; 0: labels are ignored.
         channels: C of the images, 1 or 3.
         size: side of the images in pixels, a power of two from 16.
         filters: F.
@@ -30,7 +32,9 @@ class Generator(nn.Module):
         widths = _widths(size, filters)[::-1]
         self.first = nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=False)
         self.larger = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(ConditionalBatchNorm(width, classes) for width in widths)
+        self.norms = nn.ModuleList(
+            ConditionalBatchNorm(width, classes) if classes else BatchNorm(width) for width in widths
+        )
         self.last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)
         self.apply(_init)
 
@@ -39,7 +43,15 @@ class Generator(nn.Module):
         x_BCHW = z_BZ[:, :, None, None]
         for layer, norm in zip([self.first, *self.larger], self.norms, strict=True):
             x_BCHW = norm(layer(x_BCHW), y_B).relu()
-        return self.last(x_BCHW).tanh()
+        return self.last(x_BCHW).float().tanh()  # images in full precision also under autocast
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """Batch norm that is handed labels and ignores them."""
+
+    def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+        """Features and labels -> normalised features."""
+        return super().forward(x_BCHW)
 
 
 class ConditionalBatchNorm(nn.Module):
@@ -70,31 +82,45 @@ class Discriminator(nn.Module):
     """Images and labels to logits, high for real.
 
     The mirror of the generator: [C, 64, 64] -> [F, 32, 32] -> [2F, 16, 16] -> [4F, 8, 8] -> [8F, 4, 4] -> 1.
+
+    Args:
+        classes: K; 0: labels are ignored.
+        channels: C of the images.
+        size: their side in pixels.
+        filters: F.
+        norm: ``batch`` after all layers but the first, or ``spectral`` on the weights of all (Miyato et al. 2018).
     """
 
-    def __init__(self, classes: int, channels: int, size: int, filters: int) -> None:
+    def __init__(self, classes: int, channels: int, size: int, filters: int, norm: str) -> None:
         super().__init__()
         widths = _widths(size, filters)
+        self.has_batch_norm = norm == "batch"
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for outer, inner in pairwise(widths):
-            layers += [
-                nn.Conv2d(outer, inner, 4, 2, 1, bias=False),
-                nn.BatchNorm2d(inner),
-                nn.LeakyReLU(0.2, inplace=True),
-            ]
+            layers.append(nn.Conv2d(outer, inner, 4, 2, 1, bias=not self.has_batch_norm))
+            if self.has_batch_norm:
+                layers.append(nn.BatchNorm2d(inner))
+            layers.append(nn.LeakyReLU(0.2, inplace=True))
         self.layers = nn.Sequential(*layers)
         self.score = nn.Conv2d(widths[-1], 1, 4, 1, 0)
-        self.embed = nn.Embedding(classes, widths[-1])
+        self.embed = nn.Embedding(classes, widths[-1]) if classes else None
         self.apply(_init)
+        if norm == "spectral":  # after the weights are drawn: it starts from their largest singular values
+            for layer in [*self.layers, self.score, self.embed]:
+                if isinstance(layer, nn.Conv2d | nn.Embedding):
+                    spectral_norm(layer)
 
     def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
-        """Images float [-1, 1] [B, C, H, W] and labels int64 [B] -> logits float [B]."""
+        """Images float [-1, 1] [B, C, H, W] and labels int64 [B] -> logits float32 [B]."""
         phi = self.layers(x_BCHW)
-        return self.score(phi).flatten() + (phi.mean((2, 3)) * self.embed(y_B)).sum(1)
+        logits_B = self.score(phi).flatten()
+        if self.embed is not None:
+            logits_B = logits_B + (phi.mean((2, 3)) * self.embed(y_B)).sum(1)
+        return logits_B.float()
 
 
 class RealAndFake(nn.Module):
-    """The discriminator on a real and on a fake batch, apart, as batch norm needs it, in one forward for DDP."""
+    """The discriminator on a real and on a fake batch, in one forward for DDP."""
 
     def __init__(self, discriminator: Discriminator) -> None:
         super().__init__()
@@ -104,7 +130,10 @@ class RealAndFake(nn.Module):
         self, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Two batches of images with the same labels -> logits of both, float [B] each."""
-        return self.discriminator(real_BCHW, y_B), self.discriminator(fake_BCHW, y_B)
+        if self.discriminator.has_batch_norm:  # apart, or each would be normalised by the other's statistics
+            return self.discriminator(real_BCHW, y_B), self.discriminator(fake_BCHW, y_B)
+        real_B, fake_B = self.discriminator(torch.cat([real_BCHW, fake_BCHW]), y_B.repeat(2)).chunk(2)
+        return real_B, fake_B
 
 
 def _widths(size: int, filters: int) -> list[int]:

@@ -135,6 +135,8 @@ class Recorder:
             "size": self._shape.size,
             "latent": training.config.latent,
             "filters": training.config.filters,
+            "conditional": training.config.conditional,
+            "recipe": asdict(training.config.recipe),
             "steps": steps,
             "images_seen": steps * training.config.batch_size,
             "chosen": {name: best[name] for name in ("step", "chosen_by", "value")},

@@ -19,7 +19,7 @@ class Generator:
     """A trained generator, without the data it was trained on.
 
     Args:
-        spec: of gan.json: classes, channels, size, latent, filters, hash.
+        spec: of gan.json: classes, conditional, channels, size, latent, filters, hash.
         weights: of the averaged generator.
         device: where it runs.
     """
@@ -28,9 +28,8 @@ class Generator:
         self.spec = spec
         self.classes: list[str] = spec["classes"]
         self.device = torch.device(device)
-        self.network = networks.Generator(
-            spec["latent"], len(self.classes), spec["channels"], spec["size"], spec["filters"]
-        )
+        classes = len(self.classes) if spec["conditional"] else 0
+        self.network = networks.Generator(spec["latent"], classes, spec["channels"], spec["size"], spec["filters"])
         checkpoints.unpack(weights, {"generator": self.network})
         self.network.to(self.device).to(memory_format=torch.channels_last).eval()
 

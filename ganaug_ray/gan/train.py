@@ -18,4 +18,4 @@ def train_gan(training: Training) -> None:
         ranks.run(work, training, training.config.workers, out)
     except Diverged as error:
         kept = "the last good checkpoint is kept in gan/checkpoints"
-        raise StageFailed(f"{error}; {kept}. Try a lower gan.lr than {training.config.lr}") from error
+        raise StageFailed(f"{error}; {kept}. Try a lower gan.lr than {training.config.recipe.lr_g:g}") from error

@@ -1,7 +1,7 @@
 """One rank of a GAN's training: opens the folders, runs the loop, and on rank 0 writes what it gives."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from ganaug_ray import checkpoints, runs
 from ganaug_ray.config import GanConfig
@@ -29,7 +29,7 @@ class Training:
 
     def fingerprint(self) -> str:
         """Of all that decides the weights: a checkpoint serves only the training that made it."""
-        config = self.config.model_dump(exclude={"workers"})
+        config = self.config.model_dump(exclude={"workers"}) | asdict(self.config.recipe)
         return runs.fingerprint(config, self.size, self.seed, self.inputs)
 
 

@@ -98,7 +98,7 @@ def test_every_job_that_is_shipped_loads_and_says_what_it_is_for(path: Path, mon
         ("gan.workers=3", ["gan", "64", "3", "divisible"]),
         ("classifier.workers=7", ["classifier", "64", "7", "divisible"]),
         ("gan.image_size=64", ["gan.image_size 64", "data.image_size 32"]),
-        ("gan.image_size=48", ["gan.image_size", "48", "32 or 64"]),
+        ("gan.image_size=48", ["gan.image_size", "48", "32, 64 or 128"]),
         ("data.split.val=0.6", ["data.split", "0.6"]),
         ("compare.metric=auc", ["compare.metric", "'auc'", "accuracy"]),
         ("nonsense", ["nonsense", "key=value"]),

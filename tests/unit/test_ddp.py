@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from pathlib import Path
 from typing import Any
@@ -105,3 +106,50 @@ def _train_and_resume(place: Place, digits: str, out: str) -> None:
 def test_two_ranks_resume_to_the_same_bits(digits: Folder, tmp_path: Path) -> None:
     on_two_ranks(_train_and_resume, tmp_path, str(digits), str(tmp_path))
     assert (tmp_path / "equal").exists()
+
+
+def _without_batch_statistics(make: Any) -> Any:
+    """Give the generator norms that look at one image at a time, so that half a batch is normalised like a whole."""
+
+    def networks(*args: Any) -> Any:
+        generator, discriminator = make(*args)
+        for layer in generator.norms:
+            layer.norm = torch.nn.GroupNorm(1, layer.norm.num_features, affine=False)
+        return generator, discriminator
+
+    return networks
+
+
+def _two_steps(place: Place, digits: str, out: str) -> None:
+    loop.networks = _without_batch_statistics(loop.networks)
+    # Adam's first steps are the signs of the gradients, which for the smallest of them are chance: a large epsilon
+    # makes steps that are proportional instead, and its averages are the gradients.
+    adam = torch.optim.Adam
+    torch.optim.Adam = functools.partial(adam, eps=1.0)  # type: ignore[misc, assignment]
+    config = GAN.model_copy(update={"lr": 1.0, "log_every": 1, "checkpoint_every": 1})
+    rows: list[dict[str, Any]] = []
+    saved: list[checkpoints.Checkpoint] = []
+    hooks = loop.Hooks(rows.append, saved.append, lambda step, average: None)
+    loop.train(
+        real_batches(digits, GAN.batch_size, 1.0, 0, place), config, loop.Shape(10, 1, 32), 2, 0, place, None, hooks
+    )
+    torch.optim.Adam = adam  # type: ignore[misc]
+    torch.save({"rows": rows, "tensors": [c.tensors for c in saved]}, f"{out}/steps-{place.world}-{place.rank}")
+
+
+def test_two_ranks_at_half_the_batch_take_the_steps_of_one_at_the_whole(digits: Folder, tmp_path: Path) -> None:
+    """Latents, DiffAugment's draws, gradients, power iteration and averages included, to float32's rounding."""
+    on_two_ranks(_two_steps, tmp_path, str(digits), str(tmp_path))
+    make = loop.networks
+    try:
+        _two_steps(Place(), str(digits), str(tmp_path))
+    finally:
+        loop.networks = make
+    alone, one, two = (torch.load(tmp_path / f"steps-{name}", weights_only=True) for name in ("1-0", "2-0", "2-1"))
+    assert one["rows"] == two["rows"]
+    for ours, theirs in zip(alone["rows"], one["rows"], strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-4)
+    for ours, theirs in zip(alone["tensors"], one["tensors"], strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, tensor in ours.items():
+            torch.testing.assert_close(theirs[key], tensor, rtol=1e-4, atol=1e-5 * tensor.abs().max().item(), msg=key)

@@ -1,0 +1,157 @@
+"""Images a second of our GAN step against the step as PyTorch's DCGAN tutorial writes it: fp32, two backward passes.
+
+    python -m tests.benchmarks.gan_step [--device cuda] [--batch 128] [--filters 64] [--compile]
+
+Both sides have the tutorial's networks, 64 × 64 RGB, and take their images from a tensor on the device. They run in
+turn; a ratio is of two runs that stood next to each other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import nn
+
+from ganaug_ray.config import GanConfig
+from ganaug_ray.data.batches import Batch
+from ganaug_ray.gan import loop
+from ganaug_ray.parallel import Place
+
+SIZE, LATENT, IMAGES = 64, 100, 1024
+
+
+def images(device: torch.device) -> torch.Tensor:
+    """Something to train on: uniform noise [-1, 1] [IMAGES, 3, SIZE, SIZE]."""
+    return torch.rand(IMAGES, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).mul(2).sub(1).to(device)
+
+
+def ours(x_NCHW: torch.Tensor, batch: int, steps: int, **settings: Any) -> float:
+    """Train with gan.loop for twice ``steps``; return the images a second of the second half."""
+    config = GanConfig(
+        steps=2 * steps, batch_size=batch, log_every=steps, checkpoint_every=10**9, snapshot_every=10**9, **settings
+    )
+    place = Place(device=x_NCHW.device)
+    rows, y_B, times = torch.arange(batch), torch.zeros(batch, dtype=torch.int64, device=place.device), []
+    parts = x_NCHW.contiguous(memory_format=torch.channels_last).split(batch)
+    parts = [part for part in parts if len(part) == batch]
+
+    def next_batch(step: int) -> Batch:
+        return Batch(parts[step % len(parts)], y_B, rows, batch)
+
+    hooks = loop.Hooks(
+        lambda row: times.append(time.perf_counter()), lambda checkpoint: None, lambda step, average: None
+    )
+    loop.train(next_batch, config, loop.Shape(1, 3, SIZE), 2 * steps, 0, place, None, hooks)  # last step: hooks too
+    return batch * steps / (times[1] - times[0])
+
+
+def tutorial(x_NCHW: torch.Tensor, batch: int, steps: int, filters: int) -> float:
+    """The tutorial's training step, its way of speaking; returns images a second after as many steps to warm up."""
+    device = x_NCHW.device
+    net_g, net_d = _tutorial_networks(filters)
+    net_g.to(device).apply(_tutorial_weights)
+    net_d.to(device).apply(_tutorial_weights)
+    criterion = nn.BCELoss()
+    optimizer_d = torch.optim.Adam(net_d.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    optimizer_g = torch.optim.Adam(net_g.parameters(), lr=2e-4, betas=(0.5, 0.999))
+    parts = [part for part in x_NCHW.split(batch) if len(part) == batch]
+    started = 0.0
+    for step in range(2 * steps):
+        if step == steps:
+            _wait(device)
+            started = time.perf_counter()
+        label = torch.full((batch,), 1.0, device=device)
+        net_d.zero_grad()
+        err_real = criterion(net_d(parts[step % len(parts)]).view(-1), label)
+        err_real.backward()
+        fake = net_g(torch.randn(batch, LATENT, 1, 1, device=device))
+        label.fill_(0.0)
+        err_fake = criterion(net_d(fake.detach()).view(-1), label)
+        err_fake.backward()
+        optimizer_d.step()
+        net_g.zero_grad()
+        label.fill_(1.0)
+        err_g = criterion(net_d(fake).view(-1), label)
+        err_g.backward()
+        optimizer_g.step()
+        [err.item() for err in (err_real, err_fake, err_g)]  # it keeps its losses in lists, step by step
+    _wait(device)
+    return batch * steps / (time.perf_counter() - started)
+
+
+def _tutorial_networks(filters: int) -> tuple[nn.Module, nn.Module]:
+    widths = [filters * 2**level for level in range(4)]
+    up: list[nn.Module] = []
+    inputs = LATENT
+    for level, width in enumerate(reversed(widths)):
+        stride, padding = (2, 1) if level else (1, 0)
+        up += [nn.ConvTranspose2d(inputs, width, 4, stride, padding, bias=False), nn.BatchNorm2d(width), nn.ReLU(True)]
+        inputs = width
+    down: list[nn.Module] = [nn.Conv2d(3, filters, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
+    for outer, inner in pairwise(widths):
+        down += [nn.Conv2d(outer, inner, 4, 2, 1, bias=False), nn.BatchNorm2d(inner), nn.LeakyReLU(0.2, inplace=True)]
+    return (
+        nn.Sequential(*up, nn.ConvTranspose2d(filters, 3, 4, 2, 1, bias=False), nn.Tanh()),
+        nn.Sequential(*down, nn.Conv2d(widths[-1], 1, 4, 1, 0, bias=False), nn.Sigmoid()),
+    )
+
+
+def _tutorial_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(module.weight, 0.0, 0.02)
+    elif isinstance(module, nn.BatchNorm2d):
+        nn.init.normal_(module.weight, 1.0, 0.02)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    """Print a table: each of ours beside the tutorial's step."""
+    cuda = torch.cuda.is_available()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda" if cuda else "cpu")
+    parser.add_argument("--batch", type=int, default=128 if cuda else 16)
+    parser.add_argument("--filters", type=int, default=64 if cuda else 16)
+    parser.add_argument("--steps", type=int, default=200 if cuda else 10, help="timed, after as many to warm up")
+    parser.add_argument("--rounds", type=int, default=5 if cuda else 3)
+    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
+    parser.add_argument("--presets", nargs="+", default=["dcgan", "scarce"], choices=["dcgan", "scarce"])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--compile", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    x_NCHW = images(torch.device(given.device))
+    compiled = {"compile": True} if given.compile else {}
+    contenders: dict[str, Callable[[], float]] = {
+        f"{preset}, {precision}{', compiled' * given.compile}": lambda preset=preset, precision=precision: ours(
+            x_NCHW, given.batch, given.steps, preset=preset, conditional=False, filters=given.filters,
+            latent=LATENT, precision=precision, **compiled,
+        )
+        for preset in given.presets
+        for precision in given.precision
+    }  # fmt: skip
+    figures: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
+    for _ in range(given.rounds):
+        for name, contender in contenders.items():
+            figures[name].append((tutorial(x_NCHW, given.batch, given.steps, given.filters), contender()))
+    device = torch.cuda.get_device_name() if given.device.startswith("cuda") else f"CPU, {given.threads} threads"
+    print(f"64 × 64 × 3, batch {given.batch}, {given.filters} filters, {given.steps} steps; {device}")
+    print(f"{'images/s, medians':28}{'tutorial':>10}{'ours':>10}   ratio: min median max")
+    for name, rounds in figures.items():
+        theirs, own = (statistics.median(column) for column in zip(*rounds, strict=True))
+        ratios = [b / a for a, b in rounds]
+        spread = " ".join(f"{ratio:5.2f}" for ratio in (min(ratios), statistics.median(ratios), max(ratios)))
+        print(f"{name:28}{theirs:10.0f}{own:10.0f}   {spread}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
