@@ -31,8 +31,8 @@ def with_ray_data(function: Callable[[Piece], Rows], pieces: list[Piece]) -> Ite
     numbers.context.execution_options.preserve_order = True
     numbers.context.enable_progress_bars = False
     # Training may hold every CPU of the cluster: reading must not wait for one of them.
-    rows = numbers.map_batches(one, batch_size=1, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=2))
-    return iter(rows.iter_batches(batch_size=None, prefetch_batches=1))  # type: ignore[arg-type]
+    rows: Any = numbers.map_batches(one, batch_size=1, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=2))
+    return iter(rows.iter_batches(batch_size=None, prefetch_batches=1))
 
 
 def _endless(
