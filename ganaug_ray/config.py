@@ -189,7 +189,7 @@ class GanConfig(TrainingConfig):
         return replace(
             preset,
             lr_g=lr_g,
-            lr_d=self.lr_d or lr_g * preset.lr_d / preset.lr_g,
+            lr_d=self.lr_d or lr_g * (preset.lr_d / preset.lr_g),
             beta1=preset.beta1 if self.beta1 is None else self.beta1,
             ema_half_life=preset.ema_half_life if self.ema_half_life is None else self.ema_half_life,
         )
@@ -264,6 +264,14 @@ class Job(Config):
         if self.gan.image_size and self.gan.image_size > self.data.image_size:
             raise ValueError(
                 f"gan.image_size {self.gan.image_size} is larger than data.image_size {self.data.image_size}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _synthetic_images_have_a_class(self) -> Self:
+        if self.augment.ratio and not self.gan.conditional:
+            raise ValueError(
+                "gan.conditional false: images of no class cannot be mixed with real ones; give augment.ratio 0"
             )
         return self
 

@@ -12,6 +12,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.gan import networks
 from ganaug_ray.storage import Folder
 
+ANY = "any"  # the one class of a generator that knows none
 BLOCK = 256  # latents are drawn, and images made, in blocks of so many indices of one class
 
 
@@ -26,9 +27,9 @@ class Generator:
 
     def __init__(self, spec: dict[str, Any], weights: checkpoints.Tensors, device: torch.device | str = "cpu") -> None:
         self.spec = spec
-        self.classes: list[str] = spec["classes"]
+        self.classes: list[str] = spec["classes"] if spec["conditional"] else [ANY]
         self.device = torch.device(device)
-        classes = len(self.classes) if spec["conditional"] else 0
+        classes = len(spec["classes"]) if spec["conditional"] else 0
         self.network = networks.Generator(spec["latent"], classes, spec["channels"], spec["size"], spec["filters"])
         checkpoints.unpack(weights, {"generator": self.network})
         self.network.to(self.device).to(memory_format=torch.channels_last).eval()

@@ -9,10 +9,10 @@ turn; a ratio is of two runs that stood next to each other.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -44,10 +44,11 @@ def ours(x_NCHW: torch.Tensor, batch: int, steps: int, **settings: Any) -> float
     def next_batch(step: int) -> Batch:
         return Batch(parts[step % len(parts)], y_B, rows, batch)
 
-    hooks = loop.Hooks(
-        lambda row: times.append(time.perf_counter()), lambda checkpoint: None, lambda step, average: None
-    )
-    loop.train(next_batch, config, loop.Shape(1, 3, SIZE), 2 * steps, 0, place, None, hooks)  # last step: hooks too
+    def note(row: dict[str, Any]) -> None:
+        times.append(time.perf_counter())  # the loop has just waited for the device to give it the row
+
+    hooks = loop.Hooks(note, lambda checkpoint: None, lambda step, average: None)
+    loop.train(next_batch, config, loop.Shape(1, 3, SIZE), 2 * steps, 0, place, None, hooks)
     return batch * steps / (times[1] - times[0])
 
 
@@ -94,7 +95,7 @@ def _tutorial_networks(filters: int) -> tuple[nn.Module, nn.Module]:
         up += [nn.ConvTranspose2d(inputs, width, 4, stride, padding, bias=False), nn.BatchNorm2d(width), nn.ReLU(True)]
         inputs = width
     down: list[nn.Module] = [nn.Conv2d(3, filters, 4, 2, 1, bias=False), nn.LeakyReLU(0.2, inplace=True)]
-    for outer, inner in pairwise(widths):
+    for outer, inner in itertools.pairwise(widths):
         down += [nn.Conv2d(outer, inner, 4, 2, 1, bias=False), nn.BatchNorm2d(inner), nn.LeakyReLU(0.2, inplace=True)]
     return (
         nn.Sequential(*up, nn.ConvTranspose2d(filters, 3, 4, 2, 1, bias=False), nn.Tanh()),

@@ -71,7 +71,7 @@ def test_the_folder_holds_what_every_stage_promises(finished: tuple[Path, str]) 
         job.yaml run.json verdict.json report.html report.json registry/champion.json
         dataset/dataset.json dataset/split.parquet dataset/train/part-00000.parquet
         gan/gan.json gan/gan.safetensors gan/metrics.jsonl gan/samples/step-00000300.png
-        synthetic/synthetic.json synthetic/part-00000.parquet
+        synthetic/synthetic.json synthetic/part-0000-00000.parquet gan/film.gif dataset/card.html
         models/real+classic/seed-1/predictions.parquet models/real+classic+synthetic/seed-1/model.safetensors
     """
     for name in promised.split():

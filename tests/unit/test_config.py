@@ -7,6 +7,7 @@ import yaml
 
 from ganaug_ray.config import Job
 from ganaug_ray.errors import UserError
+from ganaug_ray.gan.presets import PRESETS
 from ganaug_ray.jobfile import dump, load_job
 from tests.conftest import DIGITS
 
@@ -39,6 +40,17 @@ def test_setting_epochs_clears_steps_and_the_reverse() -> None:
 def test_epochs_become_steps_by_the_number_of_rows() -> None:
     job = load_job(DIGITS, ["gan.epochs=200"])
     assert job.gan.total_steps(rows=200) == 625
+
+
+def test_what_a_job_does_not_say_is_the_presets() -> None:
+    scarce, dcgan = PRESETS["scarce"], PRESETS["dcgan"]
+    plain = ["gan.lr=null"]
+    assert load_job(DIGITS, plain).gan.recipe == scarce
+    assert load_job(DIGITS, [*plain, "gan.preset=dcgan"]).gan.recipe == dcgan
+    own = load_job(DIGITS, ["gan.lr=1e-4", "gan.beta1=0.3", "gan.ema_half_life=0"]).gan.recipe
+    assert (own.lr_g, own.beta1, own.ema_half_life) == (1e-4, 0.3, 0)
+    assert own.lr_d / own.lr_g == pytest.approx(scarce.lr_d / scarce.lr_g)
+    assert load_job(DIGITS, ["gan.lr=1e-4", "gan.lr_d=3e-4"]).gan.recipe.lr_d == 3e-4
 
 
 def test_a_dumped_job_loads_to_the_same_job(tmp_path: Path) -> None:
@@ -99,6 +111,8 @@ def test_every_job_that_is_shipped_loads_and_says_what_it_is_for(path: Path, mon
         ("classifier.workers=7", ["classifier", "64", "7", "divisible"]),
         ("gan.image_size=64", ["gan.image_size 64", "data.image_size 32"]),
         ("gan.image_size=48", ["gan.image_size", "48", "32, 64 or 128"]),
+        ("gan.preset=biggan", ["gan.preset", "'biggan'", "'dcgan' or 'scarce'"]),
+        ("gan.conditional=false", ["gan.conditional", "no class", "augment.ratio 0"]),
         ("data.split.val=0.6", ["data.split", "0.6"]),
         ("compare.metric=auc", ["compare.metric", "'auc'", "accuracy"]),
         ("nonsense", ["nonsense", "key=value"]),
