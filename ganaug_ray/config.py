@@ -179,7 +179,13 @@ class GanConfig(TrainingConfig):
     log_every: Count = 20
     checkpoint_every: Count = 200
     snapshot_every: Count = 500
-    """Steps between pictures, each with its KID."""
+    """Steps between looks: pictures, and the figures of quality."""
+    cas_every: Count = 2000
+    """Steps between classification accuracy scores, on those that are looks; they cost more than other figures."""
+    inception: str | None = None
+    """File with the weights of InceptionV3, whose features then take the place of the teacher's in all figures."""
+    early_end: bool = True
+    """End when the images have collapsed, or the discriminator has won and they get worse."""
 
     @property
     def recipe(self) -> Preset:

@@ -145,6 +145,9 @@ def _resolve_source(content: dict[str, Any], base: Path) -> None:
         data["extends"] = _absolute(data["extends"], base)
     if isinstance(data.get("metadata"), str):
         data["metadata"] = _absolute(data["metadata"], base)
+    gan = content.get("gan")
+    if isinstance(gan, dict) and isinstance(gan.get("inception"), str):
+        gan["inception"] = _absolute(gan["inception"], base)
     labels = data.get("label_from")
     if isinstance(labels, dict) and isinstance(labels.get("csv"), str):
         labels["csv"] = _absolute(labels["csv"], base)

@@ -69,6 +69,10 @@ class Place:
             dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return tensor
 
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set on some rank: all learn it, so that all take the same turn."""
+        return bool(self.max(torch.tensor([int(flag)], device=self.device)).item())
+
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:

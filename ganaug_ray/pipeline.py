@@ -105,6 +105,7 @@ class Pipeline:
 
         def outcome(record: Record) -> str:
             chosen, parts = record["chosen"], [f"{record['steps']} steps, {record['images_seen']} images seen"]
+            parts += [record["ended_early"]] if record["ended_early"] else []
             if chosen["value"] is not None:
                 parts.append(f"best {chosen['chosen_by']} {chosen['value']:.4f} at step {chosen['step']}")
             return ", ".join([*parts, f"memorisation: {record['memorization']['verdict']}"])
@@ -129,9 +130,9 @@ class Pipeline:
             from ganaug_ray.augment.evidence import Screening
             from ganaug_ray.augment.generate import generate
 
-            settings = self.job.augment.screen
-            teacher = str(self.run.model(arms.REAL, 0))
-            screening = Screening(settings, teacher, str(self.run.dataset)) if settings.enabled else None
+            settings, teacher = self.job.augment.screen, self.run.model(arms.REAL, 0)
+            folders = (str(folder) for folder in (teacher, self.run.dataset, self.run.gan))
+            screening = Screening(settings, *folders) if settings.enabled else None
             counts = plan.pool(dataset["counts"]["train"], self.job.augment)
             total, made = sum(counts.values()), [0]
             look: Look = lambda: (made[0] / total, f"{made[0]} of {total} images")  # noqa: E731

@@ -32,11 +32,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls on every rank: a row of figures, a checkpoint, a picture of the averaged generator."""
+    """What the loop calls on every rank: a row of figures, a checkpoint, a look at the averaged generator.
+
+    ``ended`` is asked where a look has been taken, also before the first step after a resume: whether, by what was
+    seen so far, more training makes no sense. One rank that says so ends it for all.
+    """
 
     report: Callable[[dict[str, Any]], None]
     save: Callable[[checkpoints.Checkpoint], None]
-    snapshot: Callable[[int, AveragedModel], None]
+    snapshot: Callable[[int, AveragedModel, Discriminator], None]
+    ended: Callable[[], bool] = lambda: False
 
 
 def networks(config: GanConfig, shape: Shape, seed: int, place: Place) -> tuple[Generator, Discriminator]:
@@ -60,7 +65,7 @@ def train(
     start: checkpoints.Checkpoint | None,
     hooks: Hooks,
 ) -> AveragedModel:
-    """Train to ``steps`` optimizer steps, from a checkpoint if there is one; return the averaged generator.
+    """Train to ``steps`` optimizer steps, from a checkpoint if there is one; return both networks.
 
     Args:
         batches: step -> this rank's part of the global batch of real images.
@@ -100,6 +105,8 @@ def train(
     ddp_draw, ddp_judge = fast(place.wrap(generator)), fast(place.wrap(RealAndFake(discriminator)))
     first = start.step if start is not None else 0
     for step in range(first, steps):
+        if step % config.snapshot_every == 0 and place.any(hooks.ended()):
+            break
         batch = batches(step)
         drawn = draws(config.latent, len(recipe.augment), batch, (seed, "gan", step), place)
 
@@ -135,7 +142,7 @@ def train(
             names = ("loss_g", "loss_d", "real_score", "fake_score")
             hooks.report({"step": now, "images_seen": now * batch.total, **dict(zip(names, means, strict=True))})
         if picture:
-            hooks.snapshot(now, average)
+            hooks.snapshot(now, average, discriminator)
         if keep:
             hooks.save(checkpoints.Checkpoint(now, checkpoints.pack(parts) if place.is_first else {}))
     return average

@@ -5,7 +5,7 @@ cannot be compared: ``kid_teacher_n1000``, ``coverage_teacher_k5_n1000``, ``val_
 here waits for other ranks: one computes it while the others train, and a collective would hang them all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +14,7 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from ganaug_ray import randomness
-from ganaug_ray.classify.networks import CNN
-from ganaug_ray.gan import features, neighbours
-from ganaug_ray.gan.pictures import beside, grid, png
-
-__all__ = ["beside", "grid", "png"]
+from ganaug_ray.gan import neighbours
 
 SUBSETS = 50
 LARGEST_SUBSET = 100
@@ -51,7 +47,7 @@ def measure(
     extractor: str,
     seed: int,
     split: str = "train",
-    classes: Sequence[str] = (),
+    classes: Sequence[str] | None = None,
 ) -> Quality:
     """Measure generated against real images by all metrics for which there are enough of them.
 
@@ -63,7 +59,7 @@ def measure(
         extractor: name of the features.
         seed: of the subsets that a KID is the mean over.
         split: which real images they are; other than train it begins the names.
-        classes: names for the labels in ``kid_<extractor>_class_<name>_n...``; absent: the labels themselves.
+        classes: their names; with them also ``kid_<extractor>_class_<name>_n...`` of each.
     """
     figures: dict[str, float] = {}
     left_out: dict[str, str] = {}
@@ -92,10 +88,18 @@ def measure(
         figures |= {shares[metric]: value for metric, value in vars(found).items()}
     except TooFewImages as error:
         left_out |= dict.fromkeys(shares.values(), str(error))
-    for label in torch.cat([real_y, fake_y]).unique().tolist():
-        own = f"kid_{extractor}_class_{classes[label] if classes else label}"
-        add_kid(own, real_NF[real_y == label], fake_MF[fake_y == label])
+    for label, class_name in enumerate(classes or ()):
+        add_kid(f"kid_{extractor}_class_{class_name}", real_NF[real_y == label], fake_MF[fake_y == label])
     return Quality(figures, left_out)
+
+
+def choosing(figures: Iterable[str]) -> str | None:
+    """Name the figure by which a generator is chosen: its KID against validation images, or train where those are few.
+
+    KID is unbiased at any number of images; FID is not, and predicts no classifier's accuracy (Ravuri & Vinyals 2019).
+    """
+    kids = [name for name in figures if "kid_" in name and "_class_" not in name and not name.endswith("_std")]
+    return next((name for name in kids if name.startswith("val_")), kids[0] if kids else None)
 
 
 def kernel_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> tuple[float, float]:
@@ -200,20 +204,3 @@ def _at_least(needed: int, metric: str, real_NF: torch.Tensor, fake_MF: torch.Te
             f"{len(fake_MF)} generated ones"
         )
     return fewest
-
-
-def kid(network: CNN, extractor: str, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, seed: int) -> dict[str, float]:
-    """KID of images in a classifier's features: {"kid_<extractor>_n<images>": mean, "..._std": spread}.
-
-    Args:
-        network: gives the features.
-        extractor: its name.
-        real_BCHW: float [-1, 1].
-        fake_BCHW: as many, float [-1, 1].
-        seed: of the subsets.
-    """
-    n = len(real_BCHW)
-    assert n == len(fake_BCHW) >= FEWEST, f"{n} and {len(fake_BCHW)} images"
-    extract = features.teacher(network, real_BCHW)
-    mean, spread = kernel_distance(extract(real_BCHW), extract(fake_BCHW), seed)
-    return {f"kid_{extractor}_n{n}": mean, f"kid_{extractor}_n{n}_std": spread}

@@ -65,3 +65,12 @@ class Generator:
         z_BZ = torch.randn(BLOCK, self.spec["latent"], generator=draw).to(self.device)
         y_B = torch.full((BLOCK,), label, device=self.device)
         return tensors.from_network(self.network(z_BZ, y_B)).cpu().numpy()[:n]
+
+
+def load_discriminator(folder: Folder, device: torch.device | str = "cpu") -> networks.Discriminator:
+    """Load the discriminator that a finished generator was trained against, in evaluation mode."""
+    spec = folder.read_json("gan.json")
+    classes = len(spec["classes"]) if spec["conditional"] else 0
+    network = networks.Discriminator(classes, spec["channels"], spec["size"], spec["filters"], spec["recipe"]["norm"])
+    checkpoints.unpack(tensors_from_bytes(folder.read("discriminator.safetensors")), {"discriminator": network})
+    return network.to(device).to(memory_format=torch.channels_last).eval()

@@ -49,9 +49,9 @@ def work(training: Training, place: Place) -> None:
     first = start.step if start else 0
     recorder = Recorder(training, shape, first, place) if place.is_first else None
     hooks = recorder.hooks() if recorder else _SILENT
-    average = loop.train(batches, config, shape, steps, training.seed, place, start, hooks)
+    loop.train(batches, config, shape, steps, training.seed, place, start, hooks)
     if recorder:
-        recorder.finish(average, facts, steps, started)
+        recorder.finish(facts, started)
 
 
-_SILENT = loop.Hooks(lambda row: None, lambda checkpoint: None, lambda step, average: None)
+_SILENT = loop.Hooks(lambda row: None, lambda checkpoint: None, lambda step, average, discriminator: None)

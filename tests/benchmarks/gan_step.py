@@ -47,7 +47,7 @@ def ours(x_NCHW: torch.Tensor, batch: int, steps: int, **settings: Any) -> float
     def note(row: dict[str, Any]) -> None:
         times.append(time.perf_counter())  # the loop has just waited for the device to give it the row
 
-    hooks = loop.Hooks(note, lambda checkpoint: None, lambda step, average: None)
+    hooks = loop.Hooks(note, lambda checkpoint: None, lambda step, average, discriminator: None)
     loop.train(next_batch, config, loop.Shape(1, 3, SIZE), 2 * steps, 0, place, None, hooks)
     return batch * steps / (times[1] - times[0])
 

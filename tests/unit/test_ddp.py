@@ -70,7 +70,7 @@ def _diverge(place: Place, digits: str, out: str) -> None:
             batch.x_BCHW.fill_(float("nan"))
         return batch
 
-    hooks = loop.Hooks(lambda row: None, saved.append, lambda step, average: None)
+    hooks = loop.Hooks(lambda row: None, saved.append, lambda step, average, discriminator: None)
     try:
         loop.train(poisoned, GAN, loop.Shape(10, 1, 32), 6, 0, place, None, hooks)
     except Diverged as error:
@@ -87,7 +87,7 @@ def _train_and_resume(place: Place, digits: str, out: str) -> None:
 
     def train(start: checkpoints.Checkpoint | None) -> list[checkpoints.Checkpoint]:
         saved: list[checkpoints.Checkpoint] = []
-        hooks = loop.Hooks(lambda row: None, saved.append, lambda step, average: None)
+        hooks = loop.Hooks(lambda row: None, saved.append, lambda step, average, discriminator: None)
         loop.train(feed, GAN, loop.Shape(10, 1, 32), 6, 0, place, start, hooks)
         return saved
 
@@ -129,7 +129,7 @@ def _two_steps(place: Place, digits: str, out: str) -> None:
     config = GAN.model_copy(update={"lr": 1.0, "log_every": 1, "checkpoint_every": 1})
     rows: list[dict[str, Any]] = []
     saved: list[checkpoints.Checkpoint] = []
-    hooks = loop.Hooks(rows.append, saved.append, lambda step, average: None)
+    hooks = loop.Hooks(rows.append, saved.append, lambda step, average, discriminator: None)
     loop.train(
         real_batches(digits, GAN.batch_size, 1.0, 0, place), config, loop.Shape(10, 1, 32), 2, 0, place, None, hooks
     )

@@ -11,12 +11,10 @@ import pytest
 import torch
 
 from ganaug_ray import checkpoints, runs
-from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import GanConfig
-from ganaug_ray.data import store, tensors
 from ganaug_ray.data.batches import Batch, real_batches
 from ganaug_ray.errors import UserError
-from ganaug_ray.gan import ema, loop, losses, networks, quality, worker
+from ganaug_ray.gan import ema, loop, losses, networks, pictures, worker
 from ganaug_ray.gan.presets import PRESETS
 from ganaug_ray.gan.sample import BLOCK, Generator
 from ganaug_ray.guard import Diverged, FiniteGuard
@@ -33,7 +31,7 @@ SHAPE = loop.Shape(classes=10, channels=1, size=32)
 def train(digits: Folder, start: checkpoints.Checkpoint | None = None, config: GanConfig = CONFIG) -> dict[str, Any]:
     """Run the bare loop and return what it gave to its hooks."""
     seen: dict[str, Any] = {"rows": [], "checkpoints": []}
-    hooks = loop.Hooks(seen["rows"].append, seen["checkpoints"].append, lambda step, average: None)
+    hooks = loop.Hooks(seen["rows"].append, seen["checkpoints"].append, lambda step, average, discriminator: None)
     batches = real_batches(str(digits), config.batch_size, 1.0, 0, Place())
     seen["average"] = loop.train(batches, config, SHAPE, 8, 0, Place(), start, hooks)
     return seen
@@ -50,7 +48,7 @@ def test_every_preset_trains_at_every_size(preset: Any, size: Any, channels: int
     batch = Batch(torch.rand(4, channels, size, size) * 2 - 1, torch.tensor([0, 1, 2, 2]), torch.arange(4), 4)
     rows: list[dict[str, Any]] = []
     seen: list[checkpoints.Checkpoint] = []
-    hooks = loop.Hooks(rows.append, seen.append, lambda step, average: None)
+    hooks = loop.Hooks(rows.append, seen.append, lambda step, average, discriminator: None)
     average = loop.train(lambda step: batch, config, loop.Shape(3, channels, size), 2, 0, Place(), None, hooks)
     assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in rows)
     settled = ema.settle(average, 3, 8, seed=0)
@@ -181,12 +179,31 @@ def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) 
             batch.x_BCHW[0, 0, 0, 0] = float("inf")
         return batch
 
-    hooks = loop.Hooks(lambda row: None, seen["checkpoints"].append, lambda step, average: None)
+    hooks = loop.Hooks(lambda row: None, seen["checkpoints"].append, lambda step, average, discriminator: None)
     with pytest.raises(Diverged) as caught:
         loop.train(poisoned, CONFIG, SHAPE, 8, 0, Place(), None, hooks)
     assert caught.value.step == 5
     assert [checkpoint.step for checkpoint in seen["checkpoints"]] == [4]
     assert all(torch.isfinite(t).all() for t in seen["checkpoints"][0].tensors.values() if t.is_floating_point())
+
+
+def test_the_loop_ends_after_a_look_that_says_so_and_after_a_resume_at_once(digits: Folder) -> None:
+    config = CONFIG.model_copy(update={"snapshot_every": 3})
+    feed = real_batches(str(digits), CONFIG.batch_size, 1.0, 0, Place())
+    looked: list[int] = []
+    rows: list[dict[str, Any]] = []
+    hooks = loop.Hooks(
+        rows.append,
+        lambda checkpoint: None,
+        lambda step, average, discriminator: looked.append(step),
+        lambda: len(looked) >= 2,
+    )
+    loop.train(feed, config, SHAPE, 100, 0, Place(), None, hooks)
+    assert looked == [3, 6]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    start = checkpoints.Checkpoint(6, train(digits)["checkpoints"][0].tensors)
+    loop.train(feed, config, SHAPE, 100, 0, Place(), start, hooks)
+    assert looked == [3, 6]
 
 
 def test_the_average_samples_with_statistics_of_its_own(digits: Folder) -> None:
@@ -218,7 +235,50 @@ def test_work_leaves_a_generator_pictures_figures_and_two_checkpoints(experiment
         "value": pytest.approx(kids[best], abs=1e-5),
     }
     assert record["memorization"]["verdict"] == "does not copy"
-    assert {"best.json", "best.safetensors", "closest_pairs.png", "film.gif", "gan.json"} < set(gan.files())
+    assert record["ended_early"] is None
+    assert 0 <= record["quality"]["cas_cnn_n80"] <= 1
+    assert 0 <= record["quality"]["agreement_teacher_n80"] <= 1
+    assert {"discriminator.safetensors", "closest_pairs.png", "film.gif", "gan.json"} < set(gan.files())
+
+
+def test_a_generator_is_measured_anew_for_each_class_once_there_are_enough_images(experiment: Run) -> None:
+    """The tiny run has 8 training images a class; here are all test images."""
+    from ganaug_ray.data.batches import Resident
+    from ganaug_ray.gan.gauge import Gauge
+
+    test = Resident.load(experiment.dataset / "test", torch.device("cpu"))
+    record = experiment.gan.read_json("gan.json")
+    config = GanConfig(**record["config"])
+    teacher = experiment.model("real+classic", 0)
+    generator = Generator.load(experiment.gan).network
+    figures = Gauge(test, test, teacher, config, 0).look(generator, by_class=True)
+    assert len([name for name in figures if name.startswith("kid_teacher_class_7_n")]) == 2
+    assert "kid_teacher_n898" in figures
+    without = config.model_copy(update={"conditional": False})
+    gauge = Gauge(test, test, teacher, without, 0)
+    assert not any("class" in name or "agreement" in name for name in gauge.look(generator, by_class=True))
+    assert gauge.classification_accuracy_score(generator) == {}
+
+
+def test_a_collapse_ends_the_training_with_its_reason_on_record(
+    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganaug_ray.gan import collapse
+
+    monkeypatch.setattr(collapse, "reason", lambda seen: "collapsed: so it is said" if len(seen) == 1 else None)
+    dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
+    config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
+
+    def ended(**update: Any) -> tuple[int, str | None]:
+        out = Folder.at(tmp_path / str(len(update)))
+        training = worker.Training(config.model_copy(update=update), 32, 0, dataset, teacher, str(out), 1.0, {})
+        worker.work(training, Place())
+        record = out.read_json("gan.json")
+        assert record["images_seen"] == record["steps"] * config.batch_size
+        return record["steps"], record["ended_early"]
+
+    assert ended() == (4, "collapsed: so it is said")
+    assert ended(early_end=False) == (6, None)
 
 
 @pytest.mark.parametrize("step", [4, 6])
@@ -247,19 +307,6 @@ def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
     assert out.read_json("attempts.json") == {"from_step": [0, step]}
 
 
-def test_kid_knows_real_images_from_noise_and_is_the_same_again(experiment: Run) -> None:
-    network = Classifier.load(experiment.model("real+classic", 0)).network
-    rows = store.read(experiment.dataset / "test")
-    x_BCHW = tensors.to_network(torch.tensor(rows.images[:200]))
-    same = quality.kid(network, "teacher", x_BCHW[:100], x_BCHW[100:], seed=0)
-    noise = quality.kid(network, "teacher", x_BCHW[:100], torch.rand(100, 1, 32, 32) * 2 - 1, seed=0)
-    assert same.keys() == {"kid_teacher_n100", "kid_teacher_n100_std"}
-    assert abs(same["kid_teacher_n100"]) < noise["kid_teacher_n100"]
-    assert same == quality.kid(network, "teacher", x_BCHW[:100], x_BCHW[100:], seed=0)
-    with pytest.raises(AssertionError):
-        quality.kid(network, "teacher", x_BCHW[:5], x_BCHW[:5], seed=0)
-
-
 def test_an_image_is_a_function_of_generator_class_seed_and_index(experiment: Run) -> None:
     generator = Generator.load(experiment.gan)
     few, many = generator.generate("3", 5, seed=1), generator.generate("3", BLOCK + 5, seed=1)
@@ -284,7 +331,7 @@ def test_a_generator_without_classes_draws_any(digits: Folder) -> None:
 
 def test_pictures_are_one_row_a_class() -> None:
     rows = [np.full((8, 32, 32, 1), value, np.uint8) for value in (0, 100, 200)]
-    grid = quality.grid(rows)
+    grid = pictures.grid(rows)
     assert grid.shape == (3 * 34 + 2, 8 * 34 + 2, 3)
     assert [grid[16 + 34 * row, 16, 0] for row in range(3)] == [0, 100, 200]
-    assert quality.png(quality.beside(grid, grid)).startswith(b"\x89PNG")
+    assert pictures.png(pictures.beside(grid, grid)).startswith(b"\x89PNG")

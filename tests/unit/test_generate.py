@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -70,11 +69,26 @@ def test_the_examiner_knows_a_training_image_and_a_class(experiment: Run) -> Non
     from ganaug_ray.augment.evidence import Examiner, Screening
     from ganaug_ray.data import store
 
-    screening = Screening(ScreenConfig(), str(experiment.model("real+classic", 0)), str(experiment.dataset))
-    examine = Examiner(screening, "cpu")
+    folders = (str(folder) for folder in (experiment.model("real+classic", 0), experiment.dataset, experiment.gan))
+    examine = Examiner(Screening(ScreenConfig(), *folders), "cpu")
     train, test = (store.read(experiment.dataset / part) for part in ("train", "test"))
     copies, fresh = examine(train.images, train.labels), examine(test.images[:200], test.labels[:200])
     assert copies.near_N.max() < 0.01
     assert fresh.near_N.median() > 0.5
     assert copies.probabilities_NK.shape == (80, 10)
-    assert dataclasses.is_dataclass(fresh)
+    assert fresh.score_N is not None
+
+
+def test_the_examiner_asks_the_discriminator_that_the_generator_was_trained_against(experiment: Run) -> None:
+    from ganaug_ray.augment.evidence import Examiner, Screening
+
+    folders = (str(folder) for folder in (experiment.model("real+classic", 0), experiment.dataset, experiment.gan))
+    examine = Examiner(Screening(ScreenConfig(), *folders), "cpu")
+    images = Generator.load(experiment.gan).generate("3", BLOCK, seed=7)
+    asked, other = (examine(images, np.full(BLOCK, label)).score_N for label in (3, 4))
+    assert asked is not None
+    assert other is not None
+    assert not torch.equal(asked, other)
+    (block,) = made(experiment, 10, examine)
+    assert block.rejects is not None
+    assert set(block.rejects["score"].to_pylist()) <= set(asked.tolist())

@@ -163,16 +163,16 @@ def test_names_say_metric_features_sizes_and_split() -> None:
         "coverage_teacher_k5_n300",
         *(f"kid_teacher_class_{name}_n100{end}" for name in ("a", "b", "c d") for end in ("", "_std")),
     }
-    val = quality.measure(blobs(60), blobs(seed=1), labels(60), labels(), "x", 0, split="val")
+    val = quality.measure(blobs(60), blobs(seed=1), labels(60), labels(), "x", 0, "val", classes=["a", "b", "c"])
     assert "val_coverage_x_k5_n60v300" in val.figures
-    assert "val_kid_x_class_0_n20v100" in val.figures
+    assert "val_kid_x_class_a_n20v100" in val.figures
 
 
 def test_what_cannot_be_measured_is_left_out_by_name_and_reason() -> None:
     real_y, fake_y = labels(40, 3), labels(40, 3)
-    found = quality.measure(blobs(40), blobs(40, 1), real_y, fake_y, "teacher", 0)
+    found = quality.measure(blobs(40), blobs(40, 1), real_y, fake_y, "teacher", 0, classes=["a", "b", "c"])
     assert "kid_teacher_n40" in found.figures
-    assert sorted(found.left_out) == [f"kid_teacher_class_{c}_n{n}" for c, n in enumerate((14, 13, 13))]
+    assert sorted(found.left_out) == [f"kid_teacher_class_{c}_n{n}" for c, n in zip("abc", (14, 13, 13), strict=True)]
     nothing = quality.measure(blobs(12), blobs(12), labels(12), labels(12), "teacher", 0)
     assert nothing.figures == {}
     assert {"fid_teacher_n12", "recall_teacher_k3_n12"} < set(nothing.left_out)
@@ -181,7 +181,7 @@ def test_what_cannot_be_measured_is_left_out_by_name_and_reason() -> None:
 def test_a_class_drawn_badly_shows_in_its_own_kid() -> None:
     real, fake, y = blobs(), blobs(seed=1), labels()
     fake[y == 1] += 2
-    figures = quality.measure(real, fake, y, y, "x", 0).figures
+    figures = quality.measure(real, fake, y, y, "x", 0, classes=["0", "1", "2"]).figures
     assert figures["kid_x_class_1_n100"] > 10 * max(figures["kid_x_class_0_n100"], figures["kid_x_class_2_n100"])
 
 
