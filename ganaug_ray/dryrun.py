@@ -4,6 +4,7 @@ from ganaug_ray import jobfile
 from ganaug_ray.augment import plan
 from ganaug_ray.config import Job
 from ganaug_ray.data.prepare import survey_only
+from ganaug_ray.gan import budget
 from ganaug_ray.runs import Run
 from ganaug_ray.spread import processes
 
@@ -18,7 +19,6 @@ def describe(job: Job, run: Run) -> str:
         found = survey_only(job.data, each)
     counts = found.counts()
     rows = {split: sum(own.values()) for split, own in counts.items()}
-    gan_steps = job.gan.total_steps(rows["train"])
     fits = job.compare.seeds * (2 if job.augment.ratio else 1)
     fit_steps = job.classifier.total_steps(rows["train"])
     names = ", ".join(found.classes[:12]) + (", ..." if len(found.classes) > 12 else "")
@@ -32,14 +32,14 @@ def describe(job: Job, run: Run) -> str:
         ("stored", f"{job.data.image_size} × {job.data.image_size} × {found.channels}, uint8"),
     ]
     if job.augment.ratio:
-        seen = gan_steps * job.gan.batch_size
+        planned = budget.of(job.gan, job.gan_size, rows["train"])
         pool = plan.pool(counts["train"], job.augment)
         facts += [
             (
                 "GAN",
-                f"{job.gan_size} × {job.gan_size} × {found.channels}, {gan_steps} steps, {seen} images seen "
-                f"({seen / rows['train']:.0f} epochs), {job.gan.workers} workers",
+                f"{job.gan_size} × {job.gan_size} × {found.channels}, {planned.facts}, {job.gan.workers} workers",
             ),
+            *([("warning", planned.warning)] if planned.warning else []),
             ("synthetic", f"{sum(pool.values())} images, {min(pool.values())} to {max(pool.values())} a class"),
         ]
     batch = f"{job.classifier.batch_size} real + {job.augment.ratio * job.classifier.batch_size:g} synthetic"

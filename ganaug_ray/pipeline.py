@@ -80,6 +80,7 @@ class Pipeline:
 
         def work() -> Record:
             from ganaug_ray import checkpoints
+            from ganaug_ray.gan import budget
             from ganaug_ray.gan.train import train_gan
             from ganaug_ray.gan.worker import Training
 
@@ -97,9 +98,12 @@ class Pipeline:
             start = checkpoints.latest(self.run.gan / "checkpoints", training.fingerprint(), notice)
             if start is not None:
                 notice(f"resuming at step {start.step}")
+            planned = budget.of(self.job.gan, self.job.gan_size, sum(dataset["counts"]["train"].values()))
+            notice(planned.facts)
+            if planned.warning:
+                notice(planned.warning)
             self._connect()
-            steps = self.job.gan.total_steps(sum(dataset["counts"]["train"].values()))
-            with self.terminal.watching("train-gan", lambda: self._gan_progress(steps)):
+            with self.terminal.watching("train-gan", lambda: self._gan_progress(planned.steps)):
                 train_gan(training)
             return self.run.gan.read_json("gan.json")
 

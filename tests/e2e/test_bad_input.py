@@ -114,6 +114,14 @@ def test_a_dry_run_prints_everything_and_writes_nothing(tmp_path: Path) -> None:
         "run", str(DIGITS), "--out", str(out), "--dry-run", "--set", "gan.epochs=100", "--set", "gan.lr=3e-4"
     )
     assert result.returncode == 0
-    for words in ("lr: 0.0003", "10: 0, 1, 2", "200 train", "313 steps", "20032 images seen", "32 synthetic"):
+    for words in (
+        "lr: 0.0003",
+        "10: 0, 1, 2",
+        "200 train",
+        "313 generator steps",
+        "20032 images seen",
+        "gan.epochs=320",
+        "32 synthetic",
+    ):
         assert words in result.stdout, result.stdout
     assert not out.exists()
