@@ -1,4 +1,4 @@
-"""Does the screening pay? Classifiers trained on screened and on unscreened synthetic images alone, tested on real ones.
+"""Does screening pay? Classifiers trained on screened or on unscreened synthetic images alone, tested on real ones.
 
     python -m tests.benchmarks.cas runs/fashion_scarce [--per-class 200] [--steps 600] [--seeds 5]
 
