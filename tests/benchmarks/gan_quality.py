@@ -1,0 +1,56 @@
+"""Trained generators side by side, and held-out real images beside them: all against the same training images.
+
+    python -m tests.benchmarks.gan_quality runs/scarce runs/dcgan
+
+Each folder holds a finished gan of the same dataset and teacher. What held-out real images reach is what a perfect
+generator would.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+
+from ganaug_ray.arms import REAL
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.config import GanConfig
+from ganaug_ray.data.batches import Resident
+from ganaug_ray.gan import gauge, quality
+from ganaug_ray.gan.sample import Generator
+from ganaug_ray.runs import Run
+from ganaug_ray.storage import Folder
+
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    """Print one line a generator, and one of held-out images."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("experiments", nargs="+")
+    given = parser.parse_args()
+    tables: dict[str, dict[str, float]] = {}
+    for folder in given.experiments:
+        run = Run(Folder.at(folder))
+        train, val, test = (Resident.load(run.dataset / split, CPU, gauge.ROWS) for split in ("train", "val", "test"))
+        record = run.gan.read_json("gan.json")
+        teacher = run.model(REAL, 0)
+        measuring = gauge.Gauge(train, val, teacher, GanConfig(**record["config"]), record["seed"])
+        with torch.no_grad():
+            tables[f"{run.root.name}, step {record['chosen']['step']}"] = measuring.look(
+                Generator.load(run.gan).network
+            )
+            (x_NCHW, y_N), (held_MCHW, held_y) = measuring.train, test.take(slice(0, gauge.ROWS))
+            extract = measuring.extractor
+            held = quality.measure(extract(x_NCHW), extract(held_MCHW), y_N, held_y, extract.name, record["seed"])
+            known = Classifier.load(teacher).network(held_MCHW).argmax(1) == held_y
+            tables["held-out real images"] = held.figures | {"agreement": known.float().mean().item()}
+    names = ["agreement", "kid", "fid", "precision", "recall", "density", "coverage"]
+    print(f"{'':32}" + "".join(f"{name:>11}" for name in names))
+    for what, figures in tables.items():
+        of_train = {name.split("_")[0]: value for name, value in figures.items() if not name.endswith("_std")}
+        print(f"{what:32}" + "".join(f"{of_train[name]:11.3f}" for name in names))
+
+
+if __name__ == "__main__":
+    main()
