@@ -9,14 +9,18 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from ganaug_ray.config import Job
-from ganaug_ray.runs import Run
+from ganaug_ray.runs import Record, Run
 
 if TYPE_CHECKING:  # torch is imported when an arm is trained
+    from ganaug_ray.augment.evidence import Screening
+    from ganaug_ray.augment.live import Live
     from ganaug_ray.classify.worker import Fit
     from ganaug_ray.evaluate.compare import Outcome
 
 REAL = "real+classic"
 SYNTHETIC = "real+classic+synthetic"
+LIVE = "real+classic+live"
+_BY_SOURCE = {"pool": SYNTHETIC, "live": LIVE}
 
 
 def has_synthetic(job: Job) -> bool:
@@ -26,7 +30,7 @@ def has_synthetic(job: Job) -> bool:
 
 def names(job: Job) -> list[str]:
     """The job's arms, the baseline first."""
-    return [REAL, SYNTHETIC] if has_synthetic(job) else [REAL]
+    return [REAL, *(_BY_SOURCE[source] for source in job.augment.source)] if has_synthetic(job) else [REAL]
 
 
 def pairs(job: Job) -> list[tuple[str, int]]:
@@ -34,20 +38,44 @@ def pairs(job: Job) -> list[tuple[str, int]]:
     return [(arm, seed) for arm in names(job) for seed in range(job.compare.seeds)]
 
 
+def screening(job: Job, run: Run) -> Screening | None:
+    """What synthetic images are screened with, stored or live; the first model of the real arm is the teacher."""
+    from ganaug_ray.augment.evidence import Screening
+
+    settings = job.augment.screen
+    folders = (str(folder) for folder in (run.model(REAL, 0), run.dataset, run.gan))
+    return Screening(settings, *folders) if settings.enabled else None
+
+
 def fit(job: Job, run: Run, arm: str, seed: int) -> Fit:
     """Describe the training of one arm's model of one seed; dataset/ and, if it needs it, synthetic/ are finished."""
-    from ganaug_ray.augment.mix import mixed_batches
+    from ganaug_ray.augment.live import live_batches
+    from ganaug_ray.augment.mix import mixed_batches, pool_batches
     from ganaug_ray.classify.worker import Fit
     from ganaug_ray.data.batches import real_batches
 
     dataset, size, memory = str(run.dataset), job.classifier.batch_size, job.data.resident_gb
     inputs: dict[str, Any] = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
     batches: functools.partial[Any] = functools.partial(real_batches, dataset, size, memory, seed)
-    if arm == SYNTHETIC:
-        synthetic = run.synthetic.read_json("synthetic.json")
+    if arm != REAL:
+        synthetic, ratio = run.synthetic.read_json("synthetic.json"), job.augment.ratio
         inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
-        batches = functools.partial(mixed_batches, dataset, str(run.synthetic), size, job.augment.ratio, memory, seed)
+        fake: functools.partial[Any]
+        if arm == LIVE:
+            fake = functools.partial(live_batches, _live(job, run, synthetic), size, ratio, seed)
+        else:
+            fake = functools.partial(pool_batches, str(run.synthetic), size, ratio, memory, seed)
+        batches = functools.partial(mixed_batches, batches, fake)
     return Fit(arm, seed, job.classifier, dataset, str(run.model(arm, seed)), batches, inputs)
+
+
+def _live(job: Job, run: Run, synthetic: Record) -> Live:
+    from ganaug_ray.augment.live import Live
+    from ganaug_ray.augment.screen import Limits
+
+    pool = {name: n for name, n in synthetic["asked"].items() if name not in synthetic["not_drawn"]}
+    limits = synthetic["limits"]
+    return Live(str(run.gan), pool, screening(job, run), Limits.stored(limits) if limits else None)
 
 
 def outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:

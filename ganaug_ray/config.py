@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from ganaug_ray.gan.presets import PRESETS, Preset
 
@@ -220,11 +220,20 @@ class AugmentConfig(Config):
 
     ratio: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Synthetic images per real one in each batch; 0 leaves the real arm alone."""
+    source: Annotated[list[Literal["pool", "live"]], Field(min_length=1), BeforeValidator(_one_or_more)] = ["pool"]
+    """pool: images made and screened once. live: new ones in every step, screened on the fly. Both: an arm for each."""
     per_class: Count | None = None
     """Size of the synthetic pool; absent: ratio times the class's training images, and at least 200."""
     screen: ScreenConfig = ScreenConfig()
     allow_copies: bool = False
     """Go on with a generator that was found to copy training images."""
+
+    @field_validator("source")
+    @classmethod
+    def _each_once(cls, source: list[str]) -> list[str]:
+        if len(set(source)) < len(source):
+            raise ValueError(f"found {', '.join(source)}, expected pool, live or both, each once")
+        return source
 
 
 class ClassifierConfig(TrainingConfig):

@@ -1,6 +1,6 @@
 """What a job would do: the resolved settings, the facts of its data, and the values derived from both."""
 
-from ganaug_ray import jobfile
+from ganaug_ray import arms, jobfile
 from ganaug_ray.augment import plan
 from ganaug_ray.config import Job
 from ganaug_ray.data.prepare import survey_only
@@ -19,7 +19,7 @@ def describe(job: Job, run: Run) -> str:
         found = survey_only(job.data, each)
     counts = found.counts()
     rows = {split: sum(own.values()) for split, own in counts.items()}
-    fits = job.compare.seeds * (2 if job.augment.ratio else 1)
+    fits = len(arms.pairs(job))
     fit_steps = job.classifier.total_steps(rows["train"])
     names = ", ".join(found.classes[:12]) + (", ..." if len(found.classes) > 12 else "")
     facts = [
@@ -34,13 +34,15 @@ def describe(job: Job, run: Run) -> str:
     if job.augment.ratio:
         planned = budget.of(job.gan, job.gan_size, rows["train"])
         pool = plan.pool(counts["train"], job.augment)
+        made = f"{sum(pool.values())} images, {min(pool.values())} to {max(pool.values())} a class"
+        synthetic = {"pool": made, "live": "new images in every step"}
         facts += [
             (
                 "GAN",
                 f"{job.gan_size} × {job.gan_size} × {found.channels}, {planned.facts}, {job.gan.workers} workers",
             ),
             *([("warning", planned.warning)] if planned.warning else []),
-            ("synthetic", f"{sum(pool.values())} images, {min(pool.values())} to {max(pool.values())} a class"),
+            ("synthetic", "; ".join(f"{source}: {synthetic[source]}" for source in job.augment.source)),
         ]
     batch = f"{job.classifier.batch_size} real + {job.augment.ratio * job.classifier.batch_size:g} synthetic"
     facts.append(("classifiers", f"{fits} of {fit_steps} steps, batches of {batch}"))

@@ -131,34 +131,40 @@ class Pipeline:
                 )
 
             self._connect()
-            from ganaug_ray.augment.evidence import Screening
-            from ganaug_ray.augment.generate import generate
+            from ganaug_ray.augment.generate import BLOCK, generate
 
-            settings, teacher = self.job.augment.screen, self.run.model(arms.REAL, 0)
-            folders = (str(folder) for folder in (teacher, self.run.dataset, self.run.gan))
-            screening = Screening(settings, *folders) if settings.enabled else None
+            stored = "pool" in self.job.augment.source
+            screening = arms.screening(self.job, self.run)
             counts = plan.pool(dataset["counts"]["train"], self.job.augment)
-            total, made = sum(counts.values()), [0]
+            total, made = sum(counts.values()) if stored else BLOCK * len(counts), [0]
             look: Look = lambda: (made[0] / total, f"{made[0]} of {total} images")  # noqa: E731
             with self.terminal.watching("generate", look):
                 progress = functools.partial(made.__setitem__, 0)
-                return generate(counts, self.job.seed, self.run.gan, self.run.synthetic, screening, progress)
+                folders = self.run.gan, self.run.synthetic
+                return generate(counts, self.job.seed, *folders, screening, progress, stored=stored)
 
         def outcome(record: Record) -> str:
             drawn = sum(n > 0 for n in record["counts"].values())
             rejected = sum(sum(own.values()) for own in record["screened"].values())
-            parts = [f"{record['images']} images of {drawn} classes"]
+            parts = [f"{record['images']} images of {drawn} classes" if record["images"] else "none stored: made live"]
             parts += [f"{rejected} rejected (see synthetic/screened.parquet)"] if rejected else []
             parts += [f"not drawn: {', '.join(record['not_drawn'])}"] if record["not_drawn"] else []
             return ", ".join(parts)
 
-        self._stage("generate", runs.done(self.run.synthetic, "synthetic.json"), work, outcome)
+        self._stage("generate", self._generated(), work, outcome)
+
+    def _generated(self) -> Record | None:
+        """The stage's marker, where it holds what this job's sources ask for: images for a pool, limits for live."""
+        record, sources = runs.done(self.run.synthetic, "synthetic.json"), self.job.augment.source
+        if record is None or ("pool" in sources and not record["images"]):
+            return None
+        return record if sources == ["pool"] or "limits" in record else None
 
     def train(self) -> None:
         """dataset/ and synthetic/ -> models/<arm>/seed-<k>/ for every arm and seed."""
         self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
         if arms.has_synthetic(self.job):
-            self._need("generate", runs.done(self.run.synthetic, "synthetic.json"))
+            self._need("generate", self._generated())
         missing = [fit for fit in arms.pairs(self.job) if not runs.done(self.run.model(*fit), "model.json")]
 
         def work() -> Record:

@@ -33,8 +33,8 @@ SHAPED_BY = {
     "augment": ("synthetic",),
     "classifier": ("models",),
 }
-# These say how the work is spread, not what comes out of it.
-FREE = {"gan.workers", "classifier.workers", "data.loader", "data.resident_limit"}
+# These say how the work is spread, or which arms there are, and change nothing of what is there.
+FREE = {"gan.workers", "classifier.workers", "data.loader", "data.resident_limit", "augment.source"}
 
 
 def fingerprint(*parts: Any) -> str:

@@ -106,7 +106,9 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
     }
     runs.commit(run.synthetic, "synthetic.json", "generate", 0.0, spec)
     for seed in range(2):
-        fit(SYNTHETIC, seed, functools.partial(mix.mixed_batches, str(digits), str(run.synthetic), 16, 0.5, 1.0, seed))
+        real = functools.partial(real_batches, str(digits), 16, 1.0, seed)
+        fake = functools.partial(mix.pool_batches, str(run.synthetic), 16, 0.5, 1.0, seed)
+        fit(SYNTHETIC, seed, functools.partial(mix.mixed_batches, real, fake))
     pipeline = Pipeline(tiny_job, run, Terminal())
     pipeline.compare()
     pipeline.report()

@@ -5,10 +5,13 @@ the screening. Whoever made a block writes it, under a name that says which it i
 driver, and the number of actors changes nothing.
 """
 
+import itertools
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +39,14 @@ class Block:
         rows: those that are kept.
         rejects: as screen.rejects gives them; None where nothing is screened.
         tally: reason, or "kept" -> number of images.
+        limits: by which it was screened, those of its own class; None where nothing is screened.
     """
 
     number: int
     rows: store.Images
     rejects: pa.Table | None
     tally: dict[str, int]
+    limits: screen.Limits | None
 
 
 def blocks(generator: Generator, name: str, wanted: int, seed: int, examiner: Examiner | None) -> Iterator[Block]:
@@ -66,7 +71,7 @@ def blocks(generator: Generator, name: str, wanted: int, seed: int, examiner: Ex
             tally = dict(Counter(rejects["reason"].to_pylist()))
             rows = _take(rows, (verdict_N == screen.KEPT).nonzero().flatten().tolist()[:wanted])
             tally["kept"] = len(rows)
-        yield Block(number, rows, rejects, tally)
+        yield Block(number, rows, rejects, tally, limits)
         if limits is not None and not limits.drawn[label]:
             return
         wanted -= len(rows)
@@ -100,27 +105,28 @@ def _take(rows: store.Images, which: list[int]) -> store.Images:
 class _Maker:
     """An actor of the pool: loads generator, teacher and training images once, then makes class after class."""
 
-    def __init__(self, gan: str, out: str, seed: int, screening: Screening | None) -> None:
+    def __init__(self, gan: str, out: str, seed: int, screening: Screening | None, stored: bool) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self._generator = Generator.load(Folder.at(gan), device)
         self._examiner = Examiner(screening, device) if screening else None
         self._out = Folder.at(out)
         self._seed = seed
+        self._stored = stored
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         for name, wanted in zip(batch["name"], batch["wanted"], strict=True):
             label = self._generator.classes.index(name)
-            for block in blocks(self._generator, str(name), int(wanted), self._seed, self._examiner):
-                if len(block.rows):
+            found = blocks(self._generator, str(name), int(wanted), self._seed, self._examiner)
+            for block in found if self._stored else itertools.islice(found, 1):
+                if self._stored and len(block.rows):
                     table = store.to_table(block.rows, "synthetic")
                     self._out.write_table(f"part-{label:04d}-{block.number:05d}.parquet", table, bulky="image")
                 if block.rejects is not None:
                     self._out.write_table(f".screened-{label:04d}-{block.number:05d}.parquet", block.rejects)
-                reasons, numbers = zip(*sorted(block.tally.items()), strict=True)
                 yield {
-                    "name": np.array([name] * len(reasons)),
-                    "reason": np.array(reasons),
-                    "n": np.array(numbers, np.int64),
+                    "name": np.array([name]),
+                    "tally": np.array([json.dumps(block.tally)]),
+                    "limits": np.array([json.dumps(asdict(block.limits) if block.limits else None)]),
                 }
 
 
@@ -132,8 +138,9 @@ def generate(
     screening: Screening | None = None,
     progress: Callable[[int], None] = lambda images: None,
     actors: int | None = None,
+    stored: bool = True,
 ) -> runs.Record:
-    """Make ``counts`` images a class with Ray Data and a pool of actors.
+    """Make ``counts`` images a class with Ray Data and a pool of actors, and set the limits of the screening.
 
     Args:
         counts: class name -> number of images.
@@ -143,6 +150,8 @@ def generate(
         screening: what is asked of the images; absent: any will do.
         progress: called with the number of images kept so far.
         actors: size of the pool; absent: from one to as many as there is room for.
+        stored: whether images are kept; False: they are made while a classifier trains, and the limits are set on
+            the first block of each class, the same one that sets them for stored images.
 
     Returns:
         The marker synthetic.json.
@@ -155,24 +164,21 @@ def generate(
     unknown = set(counts) - set(spec["classes"])
     assert not unknown, f"no such classes: {unknown}"
     out.make()
-    room = max(1, min(len(counts), int(ray.cluster_resources()["CPU"])))
-    pool = ray.data.ActorPoolStrategy(size=actors) if actors else ray.data.ActorPoolStrategy(min_size=1, max_size=room)
-    orders = [{"name": name, "wanted": wanted} for name, wanted in counts.items()]
-    results = ray.data.from_items(orders, override_num_blocks=max(1, len(orders))).map_batches(
-        _Maker,
-        fn_constructor_kwargs={"gan": str(gan), "out": str(out), "seed": seed, "screening": screening},
-        compute=pool,
-        batch_size=1,
-        **worker_resources(),
-    )
+    wanted = counts if stored else dict.fromkeys(counts, BLOCK)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
-    for row in results.iter_rows():
-        tally[row["name"]][row["reason"]] += int(row["n"])
+    limits: dict[str, screen.Limits] = {}
+    maker = {"gan": str(gan), "out": str(out), "seed": seed, "screening": screening, "stored": stored}
+    for row in _made(wanted, maker, actors) if stored or screening else ():
+        tally[row["name"]].update(json.loads(row["tally"]))
+        if found := json.loads(row["limits"]):
+            limits[row["name"]] = screen.Limits.stored(found)
         progress(sum(own["kept"] for own in tally.values()))
     kept: dict[str, int] = {name: own["kept"] for name, own in tally.items()}
+    not_drawn: list[str] = []
     if screening is not None:
         _gather_rejects(out)
-    if any(counts.values()) and not any(kept.values()):
+        not_drawn = [name for name, n in kept.items() if not n]
+    if counts and len(not_drawn) == len(counts):
         raise StageFailed(
             "no generated image passed the screening (see synthetic/screened.parquet): train the GAN longer, or loosen "
             "augment.screen; augment.ratio=0 trains without synthetic images"
@@ -183,12 +189,24 @@ def generate(
         "inputs": {"gan": spec["hash"]},
         "asked": dict(counts),
         "counts": kept,
-        "screened": {name: {reason: n for reason, n in own.items() if reason != "kept"} for name, own in tally.items()},
-        "not_drawn": [name for name, n in kept.items() if not n and counts[name]],
+        "screened": {name: {why: n for why, n in sorted(own.items()) if why != "kept"} for name, own in tally.items()},
+        "not_drawn": not_drawn,
+        "limits": asdict(screen.Limits.joined([limits[name] for name in spec["classes"]])) if limits else None,
         "seed": seed,
-        "images": sum(kept.values()),
+        "images": sum(kept.values()) if stored else 0,
     }
     return runs.commit(out, "synthetic.json", "generate", started, record)
+
+
+def _made(wanted: Mapping[str, int], maker: dict[str, Any], actors: int | None) -> Iterable[dict[str, Any]]:
+    """Yield a row for each block: name of the class, tally and limits, these two as JSON."""
+    room = max(1, min(len(wanted), int(ray.cluster_resources()["CPU"])))
+    pool = ray.data.ActorPoolStrategy(size=actors) if actors else ray.data.ActorPoolStrategy(min_size=1, max_size=room)
+    orders = [{"name": name, "wanted": n} for name, n in wanted.items()]
+    results = ray.data.from_items(orders, override_num_blocks=max(1, len(orders))).map_batches(
+        _Maker, fn_constructor_kwargs=maker, compute=pool, batch_size=1, **worker_resources()
+    )
+    return results.iter_rows()
 
 
 def _gather_rejects(out: Folder) -> None:

@@ -5,8 +5,9 @@ images made on the fly are screened alike.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -84,6 +85,26 @@ class Limits:
             agreement=agreement,
             drawn=tuple(share >= config.class_agreement for share in agreement),
         )
+
+    @classmethod
+    def joined(cls, own: Sequence["Limits"]) -> "Limits":
+        """Join limits of which the i-th were set on images of class i alone: those that all images would have set."""
+        first = own[0]
+        return cls(
+            confidence=first.confidence,
+            copy_distance=first.copy_distance,
+            realism=None if first.realism is None else tuple((one.realism or ())[i] for i, one in enumerate(own)),
+            agreement=tuple(one.agreement[i] for i, one in enumerate(own)),
+            drawn=tuple(one.drawn[i] for i, one in enumerate(own)),
+        )
+
+    @classmethod
+    def stored(cls, record: Mapping[str, Any]) -> "Limits":
+        """Limits that went through JSON, which has no tuples."""
+        whole: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+        }
+        return cls(**whole)
 
 
 def screen(evidence: Evidence, limits: Limits) -> torch.Tensor:

@@ -15,11 +15,11 @@ from ganaug_ray.classify import loop, networks
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.data import store
-from ganaug_ray.data.batches import Batch, Resident
+from ganaug_ray.data.batches import Feed, Resident
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
-BatchMaker = Callable[[Place], Callable[[int], Batch]]
+BatchMaker = Callable[[Place], Feed]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,9 @@ def work(fit: Fit, place: Place) -> None:
     network.to(place.device).to(memory_format=torch.channels_last)
     val = Resident.load(dataset / "val", place.device)
     log = runs.MetricsLog(out, 0) if place.is_first else None
-    best = loop.train(network, fit.batches(place), val, fit.config, steps, fit.seed, place, log.add if log else _ignore)
+    batches = fit.batches(place)
+    best = loop.train(network, batches, val, fit.config, steps, fit.seed, place, log.add if log else _ignore)
+    tally = {what: int(place.sum(torch.tensor(n, device=place.device))) for what, n in batches.tally().items()}
     if log is None:
         return
     log.flush()
@@ -85,6 +87,7 @@ def work(fit: Fit, place: Place) -> None:
         "val_loss": best.loss,
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "config": fit.config.model_dump(),
+        **({"tally": tally} if tally else {}),
     }
     runs.commit(out, "model.json", "train", started, record)
 

@@ -76,7 +76,7 @@ class Resident:
 
 
 class Feed(Protocol):
-    """The endless order of one store's rows, cut into steps."""
+    """An endless order of rows, cut into steps."""
 
     def size(self, step: int) -> int:
         """Rows of the global batch of a step."""
@@ -84,8 +84,12 @@ class Feed(Protocol):
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
 
+    def tally(self) -> dict[str, int]:
+        """Return what this rank has counted on the way, for the model's record; the same keys on every rank."""
+        return {}
 
-class ResidentFeed:
+
+class ResidentFeed(Feed):
     """Batches of a store in memory: any step at once, and the same global batches for any number of ranks.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 
 from ganaug_ray import randomness
 from ganaug_ray.data import store, tensors
-from ganaug_ray.data.batches import Batch
+from ganaug_ray.data.batches import Batch, Feed
 from ganaug_ray.data.pieces import Piece, Rows, epoch, read
 from ganaug_ray.parallel import Place
 
@@ -68,7 +68,7 @@ def _closing(rows: Generator[Rows]) -> Callable[[], None]:
     return atexit.register(end)
 
 
-class Stream:
+class Stream(Feed):
     """Batches of a store on disk, step after step; another step than the next one starts the reading anew there.
 
     Args:

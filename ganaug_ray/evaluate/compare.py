@@ -74,6 +74,7 @@ def choose(arms: Mapping[str, list[Outcome]], baseline: str, comparisons: list[C
 def verdict(arms: Mapping[str, list[Outcome]], baseline: str, metric: str) -> dict[str, Any]:
     """Return the content of verdict.json. Without any other arm than the baseline, the verdict is None.
 
+    Of several arms, the verdict is that of the best one: the arm whose images are to be used, if any are.
     ``comparisons`` are by the metric that decides, ``other_metrics`` the same by the others, which decide nothing.
     """
 
@@ -81,11 +82,13 @@ def verdict(arms: Mapping[str, list[Outcome]], baseline: str, metric: str) -> di
         return [compare(arm, baseline, own, arms[baseline], by) for arm, own in arms.items() if arm != baseline]
 
     comparisons = against_baseline(metric)
-    leading = max(comparisons, key=lambda c: ("hurt", "unclear", "helped").index(c.verdict), default=None)
+    leading = max(comparisons, key=lambda c: (("hurt", "unclear", "helped").index(c.verdict), c.mean), default=None)
     return {
         "verdict": leading.verdict if leading else None,
         "metric": metric,
-        "sentence": sentence(leading) if leading else "There is no arm with synthetic images to compare.",
+        "sentence": sentence(leading, len(comparisons))
+        if leading
+        else "There is no arm with synthetic images to compare.",
         "arms": {
             arm: {
                 "seeds": {str(o.seed): {"val": o.val, "test": o.test} for o in outcomes},
@@ -99,16 +102,19 @@ def verdict(arms: Mapping[str, list[Outcome]], baseline: str, metric: str) -> di
     }
 
 
-def sentence(comparison: Comparison) -> str:
-    """Say the verdict in words that need no statistics."""
+def sentence(comparison: Comparison, arms: int = 1) -> str:
+    """Say the verdict in words that need no statistics, and of which arm it is where several have synthetic images."""
+    where = f" in {comparison.arm}" if arms > 1 else ""
     seeds = f"{len(comparison.differences)} seed{'s' * (len(comparison.differences) != 1)}"
     if comparison.ci95 is None:
-        return f"Unclear: {seeds} gave a difference of {_points(comparison.mean)}, but no interval can be drawn."
+        return f"Unclear: {seeds} gave a difference of {_points(comparison.mean)}{where}, but no interval can be drawn."
     if comparison.verdict == "helped":
-        return f"Synthetic images helped: {_gain(comparison)}, over {seeds}."
+        return f"Synthetic images helped{where}: {_gain(comparison)}, over {seeds}."
     if comparison.verdict == "hurt":
-        return f"Synthetic images hurt: {_gain(comparison)}, over {seeds}. Do not use them."
-    return f"Unclear whether synthetic images help: {_gain(comparison)}, over {seeds}, and the interval holds zero."
+        return f"Synthetic images hurt{where}: {_gain(comparison)}, over {seeds}. Do not use them."
+    return (
+        f"Unclear whether synthetic images help{where}: {_gain(comparison)}, over {seeds}, and the interval holds zero."
+    )
 
 
 def _gain(comparison: Comparison) -> str:

@@ -7,6 +7,7 @@ lays both out.
 import base64
 import io
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -85,6 +86,9 @@ def _gan(markers: Mapping[str, runs.Record]) -> runs.Record | None:
         return None
     kept = {key: record[key] for key in ("steps", "images_seen", "size", "quality", "chosen", "memorization")}
     synthetic = markers.get("synthetic", {})
+    live: Counter[str] = Counter()
+    for marker in markers.values():
+        live.update(marker.get("tally", {}))
     made: runs.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []} | synthetic
     return {
         **kept,
@@ -93,6 +97,7 @@ def _gan(markers: Mapping[str, runs.Record]) -> runs.Record | None:
         "screened": made["screened"],
         "reasons": sorted({reason for own in made["screened"].values() for reason in own}),
         "not_drawn": made["not_drawn"],
+        "live": dict(live),
     }
 
 

@@ -156,6 +156,10 @@ def test_only_settings_that_shaped_what_is_made_are_held_fast(tmp_path: Path) ->
     run.claim(load_job(DIGITS, ["gan.lr=1e-5", "gan.workers=1"]))
     with pytest.raises(UserError, match=r"gan\.lr is 1e-05 there and 0\.001"):
         run.claim(load_job(DIGITS, ["gan.lr=1e-3"]))
+    run.synthetic.write_json("synthetic.json", {})
+    run.claim(load_job(DIGITS, ["gan.lr=1e-5", "augment.source=[pool, live]"]))
+    with pytest.raises(UserError, match=r"augment\.ratio is 0\.5 there and 1\.0"):
+        run.claim(load_job(DIGITS, ["gan.lr=1e-5", "augment.ratio=1.0"]))
 
 
 def test_a_folder_made_before_a_setting_existed_is_still_the_jobs_own(tmp_path: Path) -> None:

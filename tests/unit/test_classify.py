@@ -124,13 +124,14 @@ def test_flip_mirrors_and_shift_moves_by_its_share() -> None:
 
 
 def test_a_mixed_batch_holds_the_real_arms_rows_and_the_exact_number_of_synthetic_ones(experiment: Run) -> None:
-    dataset, synthetic = str(experiment.dataset), str(experiment.synthetic)
+    open_real = functools.partial(real_batches, str(experiment.dataset), 16, 1.0, 3)
+    open_pool = functools.partial(mix.pool_batches, str(experiment.synthetic), 16, 0.3, 1.0, 3)
     for workers in (1, 2):
         synthetic_rows = 0
         for step in range(10):
             places = [Place(rank, workers) for rank in range(workers)]
-            real = [real_batches(dataset, 16, 1.0, 3, place)(step) for place in places]
-            mixed = [mix.mixed_batches(dataset, synthetic, 16, 0.3, 1.0, 3, place)(step) for place in places]
+            real = [open_real(place)(step) for place in places]
+            mixed = [mix.mixed_batches(open_real, open_pool, place)(step) for place in places]
             for alone, both in zip(real, mixed, strict=True):
                 assert torch.equal(both.x_BCHW[: len(alone.y_B)], alone.x_BCHW)
             rows = sorted(row for batch in mixed for row in batch.rows.tolist())

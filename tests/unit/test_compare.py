@@ -68,6 +68,28 @@ def test_the_champion_uses_synthetic_images_only_where_they_helped(synthetic: li
     assert (result["champion"]["arm"], result["champion"]["seed"]) == (champion, 1)
 
 
+def test_of_several_synthetic_arms_the_best_is_named_and_may_be_the_champion() -> None:
+    def said(**tests: list[float]) -> tuple[str, str, str]:
+        result = verdict({"real": arm(REAL)} | {name: arm(own) for name, own in tests.items()}, "real", "accuracy")
+        assert [c["arm"] for c in result["comparisons"]] == list(tests)
+        return result["verdict"], result["sentence"], result["champion"]["arm"]
+
+    good, better, bad, worse = [0.85, 0.86, 0.88], [0.90, 0.91, 0.93], [0.75, 0.76, 0.78], [0.65, 0.66, 0.68]
+    unclear, lower = [0.86, 0.78, 0.84], [0.85, 0.77, 0.83]
+    for first, second, expected, words, champion in (
+        (good, better, "helped", "helped in live", "live"),
+        (better, good, "helped", "helped in pool", "pool"),
+        (bad, good, "helped", "helped in live", "live"),
+        (worse, bad, "hurt", "hurt in live", "real"),
+        (lower, unclear, "unclear", "help in live", "real"),
+        (unclear, bad, "unclear", "help in pool", "real"),
+    ):
+        told, sentence, winner = said(pool=first, live=second)
+        assert (told, winner) == (expected, champion)
+        assert words in sentence
+    assert "live" not in said(live=good)[1], "one arm needs no name"
+
+
 def test_the_champions_seed_is_chosen_on_validation_never_on_test() -> None:
     vals = [0.9, 0.7, 0.7]
     shuffled = [verdict({"real": arm(tests, vals)}, "real", "accuracy") for tests in ([0.1, 0.9, 0.9], [0.9, 0.1, 0.1])]

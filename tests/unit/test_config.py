@@ -111,6 +111,9 @@ def test_every_job_that_is_shipped_loads_and_says_what_it_is_for(path: Path, mon
         ("classifier.workers=7", ["classifier", "64", "7", "divisible"]),
         ("gan.image_size=64", ["gan.image_size 64", "data.image_size 32"]),
         ("gan.image_size=48", ["gan.image_size", "48", "32, 64 or 128"]),
+        ("augment.source=lively", ["augment.source", "'lively'", "'pool' or 'live'"]),
+        ("augment.source=[live, live]", ["augment.source", "live, live", "each once"]),
+        ("augment.source=[]", ["augment.source", "at least 1"]),
         ("gan.preset=biggan", ["gan.preset", "'biggan'", "'dcgan' or 'scarce'"]),
         ("gan.conditional=false", ["gan.conditional", "no class", "augment.ratio 0"]),
         ("data.split.val=0.6", ["data.split", "0.6"]),
@@ -158,6 +161,13 @@ def test_given_splits_are_one_word(tmp_path: Path) -> None:
     assert load_job(write(tmp_path, dump(job))) == job
     with pytest.raises(UserError, match="'taken'"):
         load_job(DIGITS, ["data.split=taken"])
+
+
+def test_synthetic_images_come_from_one_source_or_from_both(tmp_path: Path) -> None:
+    assert load_job(DIGITS).augment.source == ["pool"]
+    assert load_job(DIGITS, ["augment.source=live"]).augment.source == ["live"]
+    both = load_job(DIGITS, ["augment.source=[pool, live]"])
+    assert load_job(write(tmp_path, dump(both))).augment.source == ["pool", "live"]
 
 
 def test_a_job_cannot_change_after_loading() -> None:

@@ -92,12 +92,23 @@ def test_limits_judge_images_one_by_one_and_travel_as_json() -> None:
     pool = evidence(*[(i % 2, i % 2 * 0.8 + 0.1, 0.3 + i / 50, float(i)) for i in range(50)])
     limits = Limits.of(pool, CONFIG.model_copy(update={"realism": 0.2}))
     stored = json.loads(json.dumps(asdict(limits)))
-    again = Limits(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
+    again = Limits.stored(stored)
     assert again == limits
     whole = screen(pool, limits)
     for row in range(50):
         alone = Evidence(*(field[row : row + 1] for field in vars(pool).values()))
         assert screen(alone, again) == whole[row]
+
+
+def test_limits_set_class_by_class_are_those_of_the_whole_pool() -> None:
+    pool = evidence(*[(i % 2, i % 3 * 0.4 + 0.1, 1.0, float(i)) for i in range(50)])
+    for realism in (0.2, 0.0):
+        config = CONFIG.model_copy(update={"realism": realism})
+        own = []
+        for label in (0, 1):
+            rows = pool.y_N == label
+            own.append(Limits.of(Evidence(*(field[rows] for field in vars(pool).values())), config))
+        assert Limits.joined(own) == Limits.of(pool, config)
 
 
 def test_counts_are_by_class_and_reason() -> None:
