@@ -20,6 +20,7 @@ STAGES = ["prepare", "teach", "train-gan", "generate", "train", "compare", "repo
 def arguments(out: Path) -> list[str]:
     settings = [
         *TINY,
+        "augment.source=[pool, live]",
         "gan.lr=2e-4",
         "gan.workers=2",
         "gan.steps=300",
@@ -73,6 +74,7 @@ def test_the_folder_holds_what_every_stage_promises(finished: tuple[Path, str]) 
         gan/gan.json gan/gan.safetensors gan/metrics.jsonl gan/samples/step-00000300.png
         synthetic/synthetic.json synthetic/part-0000-00000.parquet gan/film.gif dataset/card.html
         models/real+classic/seed-1/predictions.parquet models/real+classic+synthetic/seed-1/model.safetensors
+        models/real+classic+live/seed-1/predictions.parquet
     """
     for name in promised.split():
         assert (out / name).is_file(), name
@@ -96,11 +98,13 @@ def test_lineage_leads_from_the_champion_back_to_the_data(finished: tuple[Path, 
     assert lineage["inputs"]["dataset"] == read("dataset/dataset.json")["hash"]
     assert read("synthetic/synthetic.json")["inputs"]["gan"] == read("gan/gan.json")["hash"]
     assert read("gan/gan.json")["inputs"]["dataset"] == read("dataset/dataset.json")["hash"]
-    assert read("models/real+classic+synthetic/seed-0/model.json")["inputs"] == {
-        "dataset": read("dataset/dataset.json")["hash"],
-        "synthetic": read("synthetic/synthetic.json")["hash"],
-        "generator": read("gan/gan.json")["hash"],
-    }
+    for arm in ("real+classic+synthetic", "real+classic+live"):
+        assert read(f"models/{arm}/seed-0/model.json")["inputs"] == {
+            "dataset": read("dataset/dataset.json")["hash"],
+            "synthetic": read("synthetic/synthetic.json")["hash"],
+            "generator": read("gan/gan.json")["hash"],
+        }
+    assert [c["arm"] for c in read("verdict.json")["comparisons"]] == ["real+classic+synthetic", "real+classic+live"]
 
 
 def test_the_gan_was_trained_on_two_ranks_that_logged_each_step_once(finished: tuple[Path, str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 from pathlib import Path
@@ -13,10 +14,14 @@ import pytest
 from PIL import Image
 
 from ganaug_ray import ranks, runs
-from ganaug_ray.augment.generate import generate
+from ganaug_ray.augment.evidence import Examiner, Screening
+from ganaug_ray.augment.generate import blocks, generate
+from ganaug_ray.augment.live import Live, live_batches
+from ganaug_ray.augment.mix import mixed_batches
+from ganaug_ray.augment.screen import Limits
 from ganaug_ray.classify.train import train
 from ganaug_ray.classify.worker import Fit
-from ganaug_ray.config import Job
+from ganaug_ray.config import Job, ScreenConfig
 from ganaug_ray.data import store
 from ganaug_ray.data.batches import real_batches
 from ganaug_ray.errors import StageFailed
@@ -36,7 +41,8 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
     counts = {"0": 300, "7": 20, "9": 256}
     one, three = Folder.at(tmp_path / "one"), Folder.at(tmp_path / "three")
     made: list[int] = []
-    assert generate(counts, 5, gan, one, None, made.append, actors=1)["images"] == 576
+    record = generate(counts, 5, gan, one, None, made.append, actors=1)
+    assert record["images"] == 576
     generate(counts, 5, gan, three, actors=3)
     assert made[-1] == 576
     assert (
@@ -46,6 +52,10 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
     )
     assert all(one.read(name) == three.read(name) for name in one.files(".parquet"))
 
+    unstored = Folder.at(tmp_path / "unstored")
+    assert generate(counts, 5, gan, unstored, stored=False)["hash"] == record["hash"], "what is made is the same"
+    assert unstored.files() == ["synthetic.json"]
+
     rows = store.read(one)
     assert [rows.labels.tolist().count(label) for label in (0, 7, 9)] == [300, 20, 256]
     spec = Generator.load(gan)
@@ -53,6 +63,21 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
     again = spec.generate("0", 300, seed=5)
     assert (rows.images[:300] == again).all(), "a row can be made again from what it names"
     assert set(one.read_table("part-0000-00000.parquet").column("source").to_pylist()) == {"synthetic"}
+
+
+def test_live_images_are_screened_by_the_limits_of_a_pool_and_none_is_stored(experiment: Run, tmp_path: Path) -> None:
+    mild = ScreenConfig(confidence=0.0, copy_distance=0.0, class_agreement=0.05)
+    screening = Screening(mild, str(experiment.model("real+classic", 0)), str(experiment.dataset))
+    generator = Generator.load(experiment.gan)
+    examiner, out = Examiner(screening, "cpu"), Folder.at(tmp_path / "live")
+    record = generate(dict.fromkeys(generator.classes, 30), 5, experiment.gan, out, screening, stored=False)
+    pool = [next(blocks(generator, name, 30, 5, examiner)).limits for name in generator.classes]
+    limits = Limits.stored(json.loads(json.dumps(record["limits"])))
+    assert limits == Limits.joined([own for own in pool if own])
+    assert record["not_drawn"] == [name for name, one in zip(generator.classes, limits.drawn, strict=True) if not one]
+    assert 0 < len(record["not_drawn"]) < 10
+    assert record["images"] == 0
+    assert out.files(".parquet") == ["screened.parquet"]
 
 
 def test_a_cluster_prepares_the_same_data_set_as_one_process(tmp_path: Path) -> None:
@@ -78,21 +103,25 @@ def test_a_cluster_prepares_the_same_data_set_as_one_process(tmp_path: Path) -> 
         prepare(config.model_copy(update={"source": [str(tmp_path / "broken.tar")]}), Folder.at(tmp_path), on_cluster)
 
 
-def fit(job: Job, dataset: Folder, out: Path, **changes: Any) -> Fit:
+def fit(job: Job, dataset: Folder, out: Path, batches: Any = None, **changes: Any) -> Fit:
     config = job.classifier.model_copy(update=changes)
-    batches = functools.partial(real_batches, str(dataset), config.batch_size, 1.0, 0)
+    batches = batches or functools.partial(real_batches, str(dataset), config.batch_size, 1.0, 0)
     return Fit("real+classic", 0, config, str(dataset), str(out), batches, {})
 
 
 def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
-    tiny_job: Job, digits: Folder, tmp_path: Path
+    tiny_job: Job, digits: Folder, experiment: Run, tmp_path: Path
 ) -> None:
-    train([fit(tiny_job, digits, tmp_path / "one"), fit(tiny_job, digits, tmp_path / "two", workers=2)])
+    real = functools.partial(real_batches, str(digits), 16, 1.0, 0)
+    live = functools.partial(live_batches, Live(str(experiment.gan), {"3": 5, "7": 5}, None, None), 16, 0.3, 0)
+    mixed = functools.partial(mixed_batches, real, live)
+    train([fit(tiny_job, digits, tmp_path / "one", mixed), fit(tiny_job, digits, tmp_path / "two", mixed, workers=2)])
     for name in ("one", "two"):
         folder = Folder.at(tmp_path / name)
         assert folder.files() == ["metrics.jsonl", "model.json", "model.safetensors", "predictions.parquet"]
         assert [row["step"] for row in runs.read_metrics(folder)] == [4, 8]
         assert not [path for path in (tmp_path / name).iterdir() if path.name.startswith(".ray-train")]
+        assert folder.read_json("model.json")["tally"] == {"generated": 38, "rejected": 0, "let_through": 0}
 
 
 def test_a_diverged_fit_is_named_with_what_to_try_and_the_others_are_finished(

@@ -17,7 +17,7 @@ from ganaug_ray.evaluate import compare, metrics
 from ganaug_ray.evaluate.report import report
 from ganaug_ray.storage import Folder
 
-REAL, SYNTHETIC = "real+classic", "real+classic+synthetic"
+REAL, SYNTHETIC, LIVE = "real+classic", "real+classic+synthetic", "real+classic+live"
 SPLITS = {"train": 3, "val": 2, "test": 10}  # images a class
 
 
@@ -133,7 +133,10 @@ class Experiment:
             {"step": 20, "loss": 0.5, "accuracy": 0.6, "val_loss": 0.7, "val_accuracy": 0.6},
         ]
         self._log(folder, log)
-        self._marker(folder, "model.json", "train", 30, {"arm": arm, "seed": seed, "inputs": {"dataset": "d"}})
+        record = {"arm": arm, "seed": seed, "inputs": {"dataset": "d"}}
+        if arm == LIVE:
+            record["tally"] = {"generated": 1000, "rejected": 125, "let_through": seed}
+        self._marker(folder, "model.json", "train", 30, record)
 
     def _log(self, folder: Folder, rows: list[dict[str, Any]]) -> None:
         log = runs.MetricsLog(folder.make(), 0)
@@ -211,6 +214,34 @@ def test_class_figures_are_the_champion_s_and_change_is_the_mean_over_seeds(expe
     assert figures["confusion"] == [[right, 10 - right, 0], [0, right, 10 - right], [10 - right, 0, right]]
     assert [row["recall"] for row in figures["per_class"]] == pytest.approx([right / 10] * 3)
     assert figures["recall_change"] == {SYNTHETIC: pytest.approx([0.1] * 3)}
+
+
+def test_three_arms_stand_side_by_side(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, LIVE])
+    html = experiment.report()
+    page, figures = Page(html), experiment.figures()
+    assert f"in {SYNTHETIC}" in figures["verdict"]["sentence"], "the better of the two is named"
+    assert list(figures["recall_change"]) == [SYNTHETIC, LIVE]
+    assert figures["recall_change"][LIVE] == pytest.approx([0.0] * 2)
+    assert [row["models"] for row in figures["time"] if row["stage"] == f"train, {LIVE}"] == [2]
+    drawn = [a["aria-label"] or "" for tag, a in page.tags if tag == "svg" and "aria-label" in a]
+    forest, accuracy = drawn[0], drawn[-2]
+    assert f"{SYNTHETIC}: +10.0 points; {LIVE}: +0.0 points" in forest
+    assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
+    assert len(set(re.findall(r'<i style="background: (#\w+)">', html))) == 3
+    assert "Each arm's interval stands by itself" in page.text
+
+
+def test_what_was_rejected_while_training_is_told(tmp_path: Path, experiment: Experiment) -> None:
+    live = Experiment(tmp_path / "live", ["cat", "dog"], [REAL, LIVE])
+    marker = json.loads((tmp_path / "live/synthetic/synthetic.json").read_text())
+    (tmp_path / "live/synthetic/synthetic.json").write_text(json.dumps(marker | {"images": 0}))
+    text = Page(live.report()).text
+    assert live.figures()["gan"]["live"] == {"generated": 2000, "rejected": 250, "let_through": 1}
+    assert "generated live 2,000" in text
+    assert "images generated 0" not in text
+    assert "250 (12.5 %) were rejected on the fly and replaced, except in 1 row for" in text
+    assert "on the fly" not in Page(experiment.report()).text
 
 
 def test_time_adds_up_the_models_of_an_arm(experiment: Experiment) -> None:
