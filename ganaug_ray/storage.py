@@ -130,11 +130,15 @@ class Folder:
         target = self.local / name
         target.parent.mkdir(parents=True, exist_ok=True)
         aside = target.with_name(f".{target.name}.{os.getpid()}")
-        with aside.open("wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        aside.replace(target)
+        try:
+            with aside.open("wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            aside.replace(target)
+        except BaseException:  # an interrupt too: in a folder of the user's own nothing of it is to stay
+            aside.unlink(missing_ok=True)
+            raise
 
     def delete(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""

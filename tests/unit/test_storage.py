@@ -78,3 +78,16 @@ def test_a_file_whose_writing_fails_does_not_show_on_an_object_store(tmp_path: P
     assert store.files() == []
     store.write_table("whole.parquet", pa.table({"n": [1]}))
     assert store.read_table("whole.parquet").to_pydict() == {"n": [1]}
+
+
+def test_a_file_whose_writing_is_interrupted_leaves_the_old_one_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "picture.png").write_bytes(b"old")
+    monkeypatch.setattr("os.fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Folder.at(tmp_path).write("picture.png", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("picture.png", b"old")]
