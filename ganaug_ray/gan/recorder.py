@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 from ganaug_ray import checkpoints, randomness, runs
 from ganaug_ray.data import tensors
 from ganaug_ray.data.batches import Resident
-from ganaug_ray.gan import collapse, ema, loop, memorization, pictures, quality
+from ganaug_ray.gan import collapse, ema, interpolation, loop, memorization, pictures, quality
 from ganaug_ray.gan.gauge import Gauge
 from ganaug_ray.gan.networks import Discriminator, Generator
 from ganaug_ray.parallel import Place
@@ -112,6 +112,7 @@ class Recorder:
         self._out.write("discriminator.safetensors", judge)
         self._film()
         training, steps = self._training, self._rows[-1]["step"]
+        self._out.write("interpolation.png", interpolation.draw(generator, training.config, self._shape, training.seed))
         with torch.no_grad():
             figures = self._gauge.look(generator, by_class=True)
             copying = self._memorization(generator)

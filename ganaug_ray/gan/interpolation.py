@@ -1,0 +1,53 @@
+"""Latent interpolation: what lies between two latents. A generator that learnt single images by heart jumps there."""
+
+import torch
+from torch.nn import functional as F
+
+from ganaug_ray import randomness
+from ganaug_ray.config import GanConfig
+from ganaug_ray.data import tensors
+from ganaug_ray.gan import pictures
+from ganaug_ray.gan.loop import Shape
+from ganaug_ray.gan.networks import Generator
+
+COLUMNS = 10
+
+
+def slerp(a_BZ: torch.Tensor, b_BZ: torch.Tensor, steps: int) -> torch.Tensor:
+    """Go from latents to latents along great circles: float [B, Z] twice -> [B, steps, Z], both ends included.
+
+    On the straight line between two normal latents lie vectors shorter than any that the generator was trained on;
+    on the circle the length stays what it is at the ends (White 2016, arXiv 1609.04468).
+    """
+    t_S1 = torch.linspace(0, 1, steps)[:, None]
+    cosine_B = F.cosine_similarity(a_BZ, b_BZ).clamp(-1, 1)
+    angle_B11 = cosine_B.acos()[:, None, None]
+    sine_B11 = angle_B11.sin()
+    a_B1Z, b_B1Z = a_BZ[:, None], b_BZ[:, None]
+    circle = (((1 - t_S1) * angle_B11).sin() * a_B1Z + (t_S1 * angle_B11).sin() * b_B1Z) / sine_B11
+    line = torch.lerp(a_B1Z, b_B1Z, t_S1)
+    return torch.where(sine_B11.abs() < 1e-4, line, circle)  # of parallel latents no circle is the shortest
+
+
+@torch.no_grad()
+def draw(generator: Generator, config: GanConfig, shape: Shape, seed: int) -> bytes:
+    """Draw rows of images that go from one latent to another, each row with two of its own.
+
+    Args:
+        generator: in evaluation mode, on any device.
+        config: of its training.
+        shape: likewise; the first ten classes have a row each. A generator without classes has ten rows that differ
+            in latents alone.
+        seed: of the latents.
+
+    Returns:
+        The grid as PNG, ten columns.
+    """
+    rows = min(shape.classes, pictures.MOST_ROWS) if config.conditional else pictures.MOST_ROWS
+    a_RZ, b_RZ = torch.randn(2, rows, config.latent, generator=randomness.generator(seed, "interpolation"))
+    device = next(generator.parameters()).device
+    drawn = []
+    for label, z_SZ in enumerate(slerp(a_RZ, b_RZ, COLUMNS).to(device)):
+        y_S = torch.full((COLUMNS,), label, device=device)
+        drawn.append(tensors.from_network(generator(z_SZ, y_S)).cpu().numpy())
+    return pictures.png(pictures.grid(drawn))
