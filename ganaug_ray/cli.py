@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -36,6 +38,12 @@ Set = Annotated[
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4."),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved job and what it would do, then stop.")]
+Count = Annotated[
+    list[str] | None,
+    typer.Option("--count", metavar="CLASS=N", help="Of a folder: how many images of a class; again for each class."),
+]
+Png = Annotated[str | None, typer.Option("--png", metavar="DIR", help="Of a folder: where the PNG files go.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of a folder: another seed draws other images.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Ray and torch print; no log file.")]
 
 VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
@@ -45,7 +53,10 @@ VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
         "Train the GAN; first the teacher, if there is none.",
         lambda p: p.train_gan(),
     ),
-    "generate": ("Make synthetic images with the trained GAN.", lambda p: p.generate()),
+    "generate": (
+        "Make synthetic images with the trained GAN; of a finished GAN's folder, PNG files to look at.",
+        lambda p: p.generate(),
+    ),
     "train": ("Train classifiers with and without synthetic images.", lambda p: p.train()),
     "compare": ("Reach the verdict from the models' predictions.", lambda p: p.compare()),
     "report": ("Write report.html.", lambda p: p.report()),
@@ -54,11 +65,70 @@ VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
 
 
 def _add(name: str, text: str, action: Callable[[Pipeline], None]) -> None:
+    if name == "generate":
+        app.command(name, help=text)(_generate)
+        return
+
     @app.command(name, help=text)
     def verb(
         job: JobPath, out: Out = None, set_: Set = None, dry_run: DryRun = False, verbose: Verbose = False
     ) -> None:
         _execute(action, job, out, set_ or [], dry_run, verbose)
+
+
+def _generate(
+    what: Annotated[
+        str, typer.Argument(metavar="JOB.yaml|GAN_DIR", help="The job file, or the folder of an experiment or GAN.")
+    ],
+    out: Out = None,
+    set_: Set = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    count: Count = None,
+    png: Png = None,
+    seed: Seed = None,
+) -> None:
+    of_job = {"--out": out, "--set": set_, "--dry-run": dry_run or None, "--verbose": verbose or None}
+    of_folder = {"--count": count, "--png": png, "--seed": seed}
+    if "://" in what or Path(what).expanduser().is_dir():
+        _refuse(of_job, f"goes with a job file; {what} is a folder, and takes --count, --png and --seed")
+        _export(what, count or [], png, seed or 0)
+    else:
+        _refuse(of_folder, f"goes with the folder of an experiment or of a finished GAN; {what} is none")
+        _execute(VERBS["generate"][1], Path(what), out, set_ or [], dry_run, verbose)
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Raise UserError if any of the options was given."""
+    for name, value in options.items():
+        if value not in (None, []):
+            raise UserError(f"{name}: {why}")
+
+
+def _export(address: str, counts: list[str], png: str | None, seed: int) -> None:
+    """Write images of a finished generator to a folder, without Ray."""
+    from ganaug_ray.console import Terminal
+    from ganaug_ray.gan import export
+    from ganaug_ray.gan.sample import Generator
+    from ganaug_ray.storage import Folder
+
+    generator = Generator.load(export.find(address))
+    wanted = export.wanted(counts, generator.classes)
+    if png is None:
+        raise UserError("--png: name the folder that the images are to go to")
+    out, terminal, started = Folder.at(png), Terminal(), time.monotonic()
+    total, written = sum(wanted.values()), [0]
+    found = generator.spec["memorization"]
+    if found["verdict"] == "copies":
+        terminal.line("generate", "note", f"this generator copies training images: {found['reason']}")
+    try:
+        with terminal.watching("generate", lambda: (written[0] / total, f"{written[0]} of {total} images")):
+            export.export(generator, wanted, seed, out, functools.partial(written.__setitem__, 0))
+    except KeyboardInterrupt:
+        print(f"interrupted; {written[0]} of {total} images are in {out}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    text = f"{total} PNG in {out}; the images are unscreened, as the generator draws them"
+    terminal.line("generate", "done", text, time.monotonic() - started)
 
 
 for _name, (_text, _action) in VERBS.items():
