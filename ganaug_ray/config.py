@@ -12,6 +12,7 @@ from ganaug_ray.gan.presets import PRESETS, Preset
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
+Score = Annotated[float, Field(ge=0, le=1)]
 
 
 class Config(BaseModel):
@@ -263,6 +264,17 @@ class CompareConfig(Config):
     metric: Literal["accuracy", "macro_f1"] = "accuracy"
 
 
+class PublishedConfig(Config):
+    """What a publication reports for such a GAN: the report shows it beside this run's own figures."""
+
+    source: str
+    """Who reports it, in words."""
+    loss_g: float | None = None
+    loss_d: float | None = None
+    real_score: Score | None = None
+    fake_score: Score | None = None
+
+
 class Job(Config):
     """A complete experiment, as one YAML file describes it."""
 
@@ -272,6 +284,7 @@ class Job(Config):
     augment: AugmentConfig = AugmentConfig()
     classifier: ClassifierConfig
     compare: CompareConfig = CompareConfig()
+    published: PublishedConfig | None = None
     seed: int = 0
 
     @model_validator(mode="after")

@@ -209,10 +209,16 @@ class Pipeline:
         def work() -> Record:
             from ganaug_ray.evaluate.report import report
 
-            return report(self.run, self.job)
+            return report(self.run, self.job, inputs)
 
+        # The verdict stands for the models and what they were made from: not for a GAN that no arm needs.
+        inputs = {"verdict": verdict["hash"]}
+        if gan := runs.done(self.run.gan, "gan.json"):
+            inputs["gan"] = gan["hash"]
+        if self.job.published:
+            inputs["published"] = runs.fingerprint(self.job.published.model_dump())
         done = runs.done(self.run.root, "report.json")
-        kept = done if done and done["inputs"] == {"verdict": verdict["hash"]} else None
+        kept = done if done and done["inputs"] == inputs else None
         self._stage("report", kept, work, lambda record: str(self.run.root / "report.html"))
 
     def promote(self) -> None:

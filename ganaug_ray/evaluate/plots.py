@@ -1,10 +1,11 @@
 """The report's plots: inline SVG that takes its ink from the page, so that it is legible in light and in dark."""
 
+import base64
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import matplotlib as mpl
 import numpy as np
@@ -23,6 +24,7 @@ GRID = "#8a919c"
 DEEP = "#3a6fc4"  # white can be read on it
 
 MOST_COUNTED_CLASSES = 20  # beyond, a confusion matrix has colours only: its numbers would be too small to read
+LARGEST_PNG = 500_000  # bytes; a picture above that is sent as JPEG
 SMALL = (3.1, 2.3)  # inches of 72 units; three stand side by side on the page
 
 STYLE: Any = {
@@ -64,6 +66,26 @@ class Group:
         for step, value in (point for curve in self.curves for point in curve):
             values.setdefault(step, []).append(value)
         return [(step, float(np.mean(values[step]))) for step in sorted(values)]
+
+
+def curve_of(rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
+    """Return the curve of one figure of a log: of the rows that have it."""
+    return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
+
+
+@overload
+def uri(picture: bytes, kind: str = "png") -> str: ...
+@overload
+def uri(picture: None, kind: str = "png") -> None: ...
+def uri(picture: bytes | None, kind: str = "png") -> str | None:
+    """Encode a picture as a data URI, a large PNG as JPEG; None stays None."""
+    if picture is None:
+        return None
+    if kind == "png" and len(picture) > LARGEST_PNG:
+        kind, sink = "jpeg", io.BytesIO()
+        Image.open(io.BytesIO(picture)).convert("RGB").save(sink, "JPEG", quality=88)
+        picture = sink.getvalue()
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def svg(figure: Figure, alt: str) -> Markup:

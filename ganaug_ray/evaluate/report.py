@@ -4,8 +4,6 @@ First the figures are collected, as plain values: they are report.json. Then the
 lays both out.
 """
 
-import base64
-import io
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -14,23 +12,27 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
-from PIL import Image
 
 from ganaug_ray import runs
 from ganaug_ray.config import Job
 from ganaug_ray.data import store
-from ganaug_ray.evaluate import metrics, plots
+from ganaug_ray.evaluate import gan_pictures, metrics, plots, published
 from ganaug_ray.jobfile import dump
 
 SAMPLE_CLASSES = 20  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
-LARGEST_PNG = 500_000  # bytes; a picture above that is sent as JPEG
 _VERDICT_KEYS = ("verdict", "metric", "sentence", "comparisons", "other_metrics", "champion", "arms")
+_GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
 METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "cross_entropy": "cross-entropy"}
 
 
-def report(run: runs.Run, job: Job) -> runs.Record:
+def report(run: runs.Run, job: Job, inputs: Mapping[str, str]) -> runs.Record:
     """Write report.html and, as the stage's marker, report.json with the same figures.
+
+    Args:
+        run: with the verdict and what it is of.
+        job: as run.
+        inputs: hashes of what is reported, for the marker.
 
     Returns:
         The marker.
@@ -39,11 +41,7 @@ def report(run: runs.Run, job: Job) -> runs.Record:
     figures = collect(run, job)
     html = render(figures, draw(run, figures), dump(job)).encode()
     run.root.write("report.html", html)
-    record = {
-        "hash": runs.content_hash(html),
-        "inputs": {"verdict": run.root.read_json("verdict.json")["hash"]},
-        **figures,
-    }
+    record = {"hash": runs.content_hash(html), "inputs": dict(inputs), **figures}
     return runs.commit(run.root, "report.json", "report", started, record)
 
 
@@ -57,7 +55,7 @@ def collect(run: runs.Run, job: Job) -> runs.Record:
         "about": job.about,
         "verdict": {key: verdict[key] for key in _VERDICT_KEYS},
         "data": {key: facts[key] for key in ("source", "classes", "image_size", "channels", "counts", "rejected")},
-        "gan": _gan(markers),
+        "gan": _gan(run, job, markers),
         **_classes(run, verdict, facts["classes"]),
         "time": _time(markers),
         "lineage": [
@@ -80,11 +78,12 @@ def _markers(run: runs.Run, verdict: runs.Record) -> dict[str, runs.Record]:
     return found
 
 
-def _gan(markers: Mapping[str, runs.Record]) -> runs.Record | None:
+def _gan(run: runs.Run, job: Job, markers: Mapping[str, runs.Record]) -> runs.Record | None:
     record = markers.get("gan")
     if record is None:
         return None
-    kept = {key: record[key] for key in ("steps", "images_seen", "size", "quality", "chosen", "memorization")}
+    kept = {key: record[key] for key in _GAN_KEYS}
+    rows, images = runs.read_metrics(run.gan), sum(markers["dataset"]["counts"]["train"].values())
     synthetic = markers.get("synthetic", {})
     live: Counter[str] = Counter()
     for marker in markers.values():
@@ -92,6 +91,7 @@ def _gan(markers: Mapping[str, runs.Record]) -> runs.Record | None:
     made: runs.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []} | synthetic
     return {
         **kept,
+        "published": job.published and published.beside(job.published, rows, job.gan, images),
         "synthetic_images": made["images"],
         "kept": made["counts"],
         "screened": made["screened"],
@@ -152,10 +152,8 @@ def draw(run: runs.Run, figures: runs.Record) -> dict[str, Any]:
         alt = "; ".join(f"{c['arm']}: {100 * c['mean']:+.1f} points" for c in verdict["comparisons"])
         pictures["forest"] = plots.svg(plots.forest(verdict["comparisons"]), f"Change on test. {alt}")
     if figures["gan"] is not None:
-        pictures["gan"] = _gan_curves(runs.read_metrics(run.gan))
-        pictures["gan_samples"], pictures["gan_samples_step"] = _samples_at(run, figures["gan"]["chosen"]["step"])
-        pairs = "closest_pairs.png"
-        pictures["closest_pairs"] = _uri(run.gan.read(pairs)) if run.gan.has(pairs) else None
+        pictures["gan"] = gan_pictures.curves(runs.read_metrics(run.gan))
+        pictures |= gan_pictures.images(run.gan, figures["gan"], classes)
     return pictures
 
 
@@ -163,7 +161,7 @@ def _samples(run: runs.Run, classes: list[str]) -> list[tuple[str, str]]:
     """(class, data URI of a strip of its first training images) of the first classes."""
     train = store.read(run.dataset / "train")
     return [
-        (name, _uri(plots.strip(train.images[train.labels == label], SAMPLE_COLUMNS)))
+        (name, plots.uri(plots.strip(train.images[train.labels == label], SAMPLE_COLUMNS)))
         for label, name in enumerate(classes[:SAMPLE_CLASSES])
     ]
 
@@ -182,7 +180,7 @@ def _learning(run: runs.Run, verdict: runs.Record) -> list[Markup]:
         groups = [
             plots.Group(arm, curves, colour)
             for (arm, own), colour in zip(logs.items(), _colours(len(logs)), strict=True)
-            if (curves := [curve for rows in own if (curve := _curve(rows, key))])
+            if (curves := [curve for rows in own if (curve := plots.curve_of(rows, key))])
         ]
         if groups:
             ends = ", ".join(f"{group.name} ends at {group.mean()[-1][1]:.3f}" for group in groups)
@@ -190,54 +188,8 @@ def _learning(run: runs.Run, verdict: runs.Record) -> list[Markup]:
     return found
 
 
-def _gan_curves(rows: list[runs.Record]) -> list[Markup]:
-    found = []
-    for title, keys in (
-        ("loss", {"loss_g": "generator", "loss_d": "discriminator"}),
-        ("discriminator's score", {"real_score": "real images", "fake_score": "generated images"}),
-    ):
-        groups = [
-            plots.Group(name, [curve], colour)
-            for (key, name), colour in zip(keys.items(), plots.COLOURS, strict=False)
-            if (curve := _curve(rows, key))
-        ]
-        if groups:
-            ends = ", ".join(f"{group.name} ends at {group.mean()[-1][1]:.3f}" for group in groups)
-            found.append(plots.svg(plots.curves(groups, title, legend=True), f"{title} over steps: {ends}"))
-    names = {key for row in rows for key in row if "kid_" in key and not key.endswith("_std")}
-    for name in sorted(names):
-        curve = _curve(rows, name)
-        spreads = [row.get(f"{name}_std") or 0.0 for row in rows if row.get(name) is not None]
-        figure = plots.curve_with_spread(curve, spreads, name)
-        found.append(plots.svg(figure, f"{name} over steps: ends at {curve[-1][1]:.4f}"))
-    return found
-
-
-def _samples_at(run: runs.Run, step: int) -> tuple[str | None, int]:
-    """Data URI and step of the picture of generated images at a step, else of the last; None where there is none."""
-    names = (run.gan / "samples").files(".png")
-    if not names:
-        return None, 0
-    wanted = f"step-{step:08d}.png"
-    name = wanted if wanted in names else names[-1]
-    return _uri((run.gan / "samples").read(name)), int(name.removeprefix("step-").removesuffix(".png"))
-
-
-def _curve(rows: list[runs.Record], key: str) -> plots.Curve:
-    return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
-
-
 def _colours(n: int) -> list[str]:
     return [plots.COLOURS[i % len(plots.COLOURS)] for i in range(n)]
-
-
-def _uri(png: bytes) -> str:
-    kind = "png"
-    if len(png) > LARGEST_PNG:
-        kind, sink = "jpeg", io.BytesIO()
-        Image.open(io.BytesIO(png)).convert("RGB").save(sink, "JPEG", quality=88)
-        png = sink.getvalue()
-    return f"data:image/{kind};base64,{base64.b64encode(png).decode()}"
 
 
 def render(figures: runs.Record, pictures: Mapping[str, Any], job: str) -> str:

@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import re
 import time
@@ -24,7 +26,9 @@ SPLITS = {"train": 3, "val": 2, "test": 10}  # images a class
 class Experiment:
     """A finished experiment's folder, built from the stages' formats."""
 
-    def __init__(self, path: Path, classes: list[str], arms: list[str], seeds: int = 2) -> None:
+    def __init__(
+        self, path: Path, classes: list[str], arms: list[str], seeds: int = 2, gan: dict[str, Any] | None = None
+    ) -> None:
         self.path = path
         self.classes = classes
         self.run = runs.Run(Folder.at(path))
@@ -32,14 +36,14 @@ class Experiment:
             {
                 "about": "a small one",
                 "data": {"source": ["sklearn:digits"], "train_per_class": 3},
-                "gan": {"steps": 40},
+                "gan": {"steps": 40, **(gan or {})},
                 "augment": {"ratio": float(len(arms) > 1)},
                 "classifier": {"steps": 20},
                 "compare": {"seeds": seeds},
             }
         )
         self._dataset()
-        if len(arms) > 1:
+        if len(arms) > 1 or gan:
             self._gan()
         for arm in arms:
             for seed in range(seeds):
@@ -49,7 +53,7 @@ class Experiment:
 
     def report(self) -> str:
         """The page."""
-        report(self.run, self.job)
+        report(self.run, self.job, {"verdict": "f00d"})
         return (self.path / "report.html").read_text(encoding="utf-8")
 
     def figures(self) -> dict[str, Any]:
@@ -105,12 +109,19 @@ class Experiment:
         self._log(self.run.gan, rows)
         (self.path / "gan/samples").mkdir()
         for step in (20, 40):
-            Image.new("RGB", (40, 20)).save(self.path / f"gan/samples/step-{step:08d}.png")
+            self._grid(f"samples/step-{step:08d}.png")
         record = {"steps": 40, "images_seen": 2560, "size": 32, "quality": {"kid_teacher_n30": 0.25}}
+        record["conditional"] = self.job.gan.conditional
         record["chosen"] = {"step": 40, "chosen_by": "kid_teacher_n30", "value": 0.25}
         record["memorization"] = {"verdict": "does not copy", "reason": "0.0% of 30 are near copies"}
         self._marker(self.run.gan, "gan.json", "train-gan", 100, record)
-        self._marker(self.run.synthetic, "synthetic.json", "generate", 5, {"images": 400})
+        if self.job.augment.ratio:
+            self._marker(self.run.synthetic, "synthetic.json", "generate", 5, {"images": 400})
+
+    def _grid(self, name: str, rows: int | None = None) -> None:
+        """A picture with a row a class."""
+        height = 34 * (len(self.classes) if rows is None else rows) + 2
+        Image.new("RGB", (40, height)).save(self.path / "gan" / name)
 
     def _model(self, arm: str, seed: int, right: int) -> None:
         folder, size = self.run.model(arm, seed), len(self.classes)
@@ -276,9 +287,69 @@ def test_large_gan_picture_does_not_make_a_large_page(experiment: Experiment) ->
     assert len(experiment.report()) < 2_000_000
 
 
+def test_rows_of_the_gan_s_pictures_have_the_names_of_their_classes(experiment: Experiment) -> None:
+    experiment._grid("interpolation.png")
+    named = '<div class="rows"><span>cat</span><span>dog</span><span>owl</span></div>'
+    page = experiment.report()
+    assert page.count(named) == 3  # samples, film strip, interpolation
+    assert "Latent interpolation" in page
+    experiment._grid("samples/step-00000040.png", rows=2)  # of a class there was no image at hand
+    experiment._grid("samples/step-00000020.png", rows=2)
+    assert experiment.report().count(named) == 1
+
+
+def test_without_an_interpolation_there_is_none(experiment: Experiment) -> None:
+    """As in the folder of an older version."""
+    assert "interpolation" not in Page(experiment.report()).text
+
+
+def test_a_small_film_is_shown_and_of_a_large_one_a_strip(experiment: Experiment) -> None:
+    film = experiment.path / "gan/film.gif"
+    film.write_bytes(b"GIF89a" + bytes(1000))
+    sources = [attributes.get("src") or "" for tag, attributes in Page(experiment.report()).tags if tag == "img"]
+    assert sum(source.startswith("data:image/gif") for source in sources) == 1
+    film.write_bytes(b"GIF89a" + bytes(3_000_000))
+    html = experiment.report()
+    assert len(html) < 1_000_000
+    strips = [a for tag, a in Page(html).tags if (a.get("alt") or "").startswith("Film strip")]
+    picture = Image.open(io.BytesIO(base64.b64decode((strips[0]["src"] or "").partition(",")[2])))
+    assert picture.size == (2 * 34 + 2, 3 * 34 + 2), "the first column at each of two steps"
+
+
+PUBLISHED = {"source": "A. Painter 2021", "loss_g": 4.3852, "real_score": 0.9508}
+
+
+def test_published_figures_stand_beside_those_of_the_last_epoch(experiment: Experiment) -> None:
+    """An epoch of nine images in batches of 64 is one step; with batches of two, 20 to 40 are the last five."""
+    before = experiment.report()
+    assert "published" not in Page(before).text.split("Lineage")[0]
+    experiment.job = Job.model_validate(experiment.job.model_dump() | {"published": PUBLISHED})
+    log = experiment.path / "gan/metrics.jsonl"
+    lines = [{"step": step, "loss_g": step / 10, "real_score": 0.5, "fake_score": 0.25} for step in (10, 36, 38, 40)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "loss_g 4.0000 4.3852" in Page(experiment.report()).text
+    experiment.job = experiment.job.model_copy(update={"gan": experiment.job.gan.model_copy(update={"batch_size": 2})})
+    page = Page(experiment.report()).text
+    assert "loss_g 3.8000 4.3852 real_score 0.5000 0.9508 This run" in page
+    assert "the mean over the 3 logged steps of its last epoch. Published: A. Painter 2021." in page
+    assert experiment.figures()["gan"]["published"]["figures"][0] == {
+        "name": "loss_g",
+        "run": pytest.approx(3.8),
+        "published": 4.3852,
+    }
+
+
+def test_a_gan_that_no_arm_needs_has_its_section(tmp_path: Path) -> None:
+    page = Experiment(tmp_path, ["cat", "dog"], [REAL], gan={"conditional": False}).report()
+    assert "trained without classes" in page
+    assert "<dt>images generated" not in page
+    assert "no arm with synthetic images to compare" in page
+
+
 def test_every_picture_says_what_it_shows(experiment: Experiment) -> None:
     pictures = [(tag, a) for tag, a in Page(experiment.report()).tags if tag in ("img", "svg")]
-    assert len(pictures) == 3 + 1 + 1 + 3 + 3 + 1  # classes, samples, forest, GAN curves, learning curves, confusion
+    # classes, samples, film strip, forest, GAN curves, learning curves, confusion
+    assert len(pictures) == 3 + 1 + 1 + 1 + 3 + 3 + 1
     assert all(attributes.get("alt") or attributes.get("aria-label") for _, attributes in pictures)
 
 
