@@ -24,8 +24,13 @@ _BY_SOURCE = {"pool": SYNTHETIC, "live": LIVE}
 
 
 def has_synthetic(job: Job) -> bool:
-    """Whether the job has an arm with synthetic images, and so a GAN."""
+    """Whether the job has an arm with synthetic images."""
     return job.augment.ratio > 0
+
+
+def has_gan(job: Job) -> bool:
+    """Whether a run trains a GAN: for an arm, or for its own sake. One without classes is for nothing else."""
+    return has_synthetic(job) or not job.gan.conditional
 
 
 def names(job: Job) -> list[str]:

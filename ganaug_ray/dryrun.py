@@ -31,19 +31,18 @@ def describe(job: Job, run: Run) -> str:
         ),
         ("stored", f"{job.data.image_size} × {job.data.image_size} × {found.channels}, uint8"),
     ]
-    if job.augment.ratio:
+    if arms.has_gan(job):
         planned = budget.of(job.gan, job.gan_size, rows["train"])
+        drawn = f"{job.gan_size} × {job.gan_size} × {found.channels}, {planned.facts}, {job.gan.workers} workers"
+        facts.append(("GAN", drawn if job.gan.conditional else f"{drawn}, draws of no class"))
+        if planned.warning:
+            facts.append(("warning", planned.warning))
+    batch = f"{job.classifier.batch_size} real"
+    if arms.has_synthetic(job):
         pool = plan.pool(counts["train"], job.augment)
         made = f"{sum(pool.values())} images, {min(pool.values())} to {max(pool.values())} a class"
         synthetic = {"pool": made, "live": "new images in every step"}
-        facts += [
-            (
-                "GAN",
-                f"{job.gan_size} × {job.gan_size} × {found.channels}, {planned.facts}, {job.gan.workers} workers",
-            ),
-            *([("warning", planned.warning)] if planned.warning else []),
-            ("synthetic", "; ".join(f"{source}: {synthetic[source]}" for source in job.augment.source)),
-        ]
-    batch = f"{job.classifier.batch_size} real + {job.augment.ratio * job.classifier.batch_size:g} synthetic"
+        facts.append(("synthetic", "; ".join(f"{source}: {synthetic[source]}" for source in job.augment.source)))
+        batch += f" + {job.augment.ratio * job.classifier.batch_size:g} synthetic"
     facts.append(("classifiers", f"{fits} of {fit_steps} steps, batches of {batch}"))
     return jobfile.dump(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)

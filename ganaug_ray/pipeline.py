@@ -30,8 +30,9 @@ class Pipeline:
     def all(self) -> None:
         """Run every stage from raw images to a promoted model."""
         self.prepare()
-        if arms.has_synthetic(self.job):
+        if arms.has_gan(self.job):
             self.train_gan()
+        if arms.has_synthetic(self.job):
             self.generate()
         self.train()
         self.compare()
@@ -118,6 +119,11 @@ class Pipeline:
 
     def generate(self) -> None:
         """gan/ -> synthetic/."""
+        if not self.job.gan.conditional:
+            raise UserError(
+                "gan.conditional false: images of no class cannot be mixed with real ones; to look at some, "
+                f"`ganaug generate {self.run.root} --count any=100 --png DIR`"
+            )
         dataset = self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
         gan = self._need("train-gan", runs.done(self.run.gan, "gan.json"))
 

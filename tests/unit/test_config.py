@@ -98,6 +98,16 @@ def test_every_job_that_is_shipped_loads_and_says_what_it_is_for(path: Path, mon
     assert len(yaml.safe_load(path.read_text())["about"].split()) > 5
 
 
+@pytest.mark.parametrize(("name", "epochs", "rate"), [("artworks", 200, 2e-4), ("artworks_slow", 100, 1e-4)])
+def test_the_published_experiment_is_the_published_one(name: str, epochs: int, rate: float) -> None:
+    job = load_job(DIGITS.with_name(f"{name}.yaml"), ["data.source=/anywhere/cats_dogs.zip"])
+    assert (job.gan_size, job.gan.epochs, job.gan.recipe.lr_g, job.gan.recipe.lr_d) == (64, epochs, rate, rate)
+    assert (job.gan.conditional, job.gan.recipe.norm, job.gan.recipe.loss) == (False, "batch", "non_saturating")
+    assert job.published is not None
+    figures = job.published.model_dump(exclude={"source"})
+    assert figures == {"loss_g": 4.3852, "loss_d": 0.0655, "real_score": 0.9508, "fake_score": 0.0121}
+
+
 @pytest.mark.parametrize(
     ("override", "words"),
     [
@@ -117,6 +127,9 @@ def test_every_job_that_is_shipped_loads_and_says_what_it_is_for(path: Path, mon
         ("gan.preset=biggan", ["gan.preset", "'biggan'", "'dcgan' or 'scarce'"]),
         ("gan.conditional=false", ["gan.conditional", "no class", "augment.ratio 0"]),
         ("data.split.val=0.6", ["data.split", "0.6"]),
+        ("published={source: x, real_scor: 0.9}", ["published.real_scor", "unknown key", "real_score"]),
+        ("published={source: x, real_score: 9}", ["published.real_score", "9"]),
+        ("published.loss_g=4.4", ["published.source", "missing"]),
         ("compare.metric=auc", ["compare.metric", "'auc'", "accuracy"]),
         ("nonsense", ["nonsense", "key=value"]),
         ("data.source=", ["data.source", "nothing", "text"]),
