@@ -91,6 +91,7 @@ def _gan(run: runs.Run, job: Job, markers: Mapping[str, runs.Record]) -> runs.Re
     made: runs.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []} | synthetic
     return {
         **kept,
+        "ended_early": record.get("ended_early"),
         "published": job.published and published.beside(job.published, rows, job.gan, images),
         "synthetic_images": made["images"],
         "kept": made["counts"],

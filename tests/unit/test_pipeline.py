@@ -48,10 +48,11 @@ def test_a_dry_run_tells_of_what_a_run_would_do(tmp_path: Path) -> None:
         return "\n".join(line for line in text.splitlines() if line.startswith(("GAN", "synthetic", "classifiers")))
 
     both = lines([])
-    assert "6 steps, 96 images seen (1 epochs), 1 workers\nsynthetic    100 images" in both
+    assert "6 generator steps, 96 images seen (1 epochs), 1 workers" in both
+    assert "synthetic    pool: 100 images" in both
     assert "batches of 16 real + 8 synthetic" in both
     alone = lines(UNCONDITIONAL)
-    assert "6 steps, 96 images seen (1 epochs), 1 workers, draws of no class" in alone
+    assert "6 generator steps, 96 images seen (1 epochs), 1 workers, draws of no class" in alone
     assert "synthetic" not in alone
     assert "GAN" not in lines(["augment.ratio=0"])
 

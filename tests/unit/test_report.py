@@ -110,7 +110,8 @@ class Experiment:
         (self.path / "gan/samples").mkdir()
         for step in (20, 40):
             self._grid(f"samples/step-{step:08d}.png")
-        record = {"steps": 40, "images_seen": 2560, "size": 32, "quality": {"kid_teacher_n30": 0.25}}
+        record: dict[str, Any] = {"steps": 40, "images_seen": 2560, "size": 32, "ended_early": None}
+        record["quality"] = {"kid_teacher_n30": 0.25, "kid_teacher_n30_std": 0.1}
         record["conditional"] = self.job.gan.conditional
         record["chosen"] = {"step": 40, "chosen_by": "kid_teacher_n30", "value": 0.25}
         record["memorization"] = {"verdict": "does not copy", "reason": "0.0% of 30 are near copies"}
@@ -279,6 +280,15 @@ def test_models_that_no_arm_counts_are_left_out(experiment: Experiment) -> None:
 def test_last_gan_picture_is_shown_with_its_step(experiment: Experiment) -> None:
     page = Page(experiment.report())
     assert "At step 40: generated images on the left" in page.text
+
+
+def test_a_gan_s_figures_have_their_spread_and_an_early_end_its_reason(experiment: Experiment) -> None:
+    page = Page(experiment.report()).text
+    assert "kid_teacher_n30 0.25 ± 0.1" in " ".join(page.split())
+    assert "ended early" not in page
+    record = experiment.run.gan.read_json("gan.json")
+    experiment.run.gan.write_json("gan.json", record | {"ended_early": "collapsed: since step 20"})
+    assert "The training was ended early: collapsed: since step 20." in Page(experiment.report()).text
 
 
 def test_large_gan_picture_does_not_make_a_large_page(experiment: Experiment) -> None:
