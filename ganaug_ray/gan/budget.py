@@ -10,6 +10,7 @@ from ganaug_ray.config import GanConfig
 # needed least, since other data may need more.
 NEEDED: dict[tuple[str, int], int] = {
     ("scarce", 32): 64_000,  # digits, 200 images: 64,000; Fashion-MNIST, 1,000 images: 96,000
+    ("dcgan", 32): 224_000,  # Fashion-MNIST, 1,000 images
 }
 
 
