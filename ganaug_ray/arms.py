@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
+from ganaug_ray import runs
 from ganaug_ray.config import Job
 from ganaug_ray.runs import Record, Run
 
@@ -50,6 +51,14 @@ def screening(job: Job, run: Run) -> Screening | None:
     settings = job.augment.screen
     folders = (str(folder) for folder in (run.model(REAL, 0), run.dataset, run.gan))
     return Screening(settings, *folders) if settings.enabled else None
+
+
+def generated(job: Job, run: Run) -> Record | None:
+    """The generate stage's marker, if it did what the job's sources need: images for a pool, limits for live ones."""
+    record, sources = runs.done(run.synthetic, "synthetic.json"), job.augment.source
+    if record is None or ("pool" in sources and not record["images"]):
+        return None
+    return record if sources == ["pool"] or "limits" in record else None
 
 
 def fit(job: Job, run: Run, arm: str, seed: int) -> Fit:

@@ -146,31 +146,25 @@ class Pipeline:
             look: Look = lambda: (made[0] / total, f"{made[0]} of {total} images")  # noqa: E731
             with self.terminal.watching("generate", look):
                 progress = functools.partial(made.__setitem__, 0)
-                folders = self.run.gan, self.run.synthetic
-                return generate(counts, self.job.seed, *folders, screening, progress, stored=stored)
+                source, out = self.run.gan, self.run.synthetic
+                return generate(counts, self.job.seed, source, out, screening, progress, stored=stored)
 
         def outcome(record: Record) -> str:
             drawn = sum(n > 0 for n in record["counts"].values())
             rejected = sum(sum(own.values()) for own in record["screened"].values())
-            parts = [f"{record['images']} images of {drawn} classes" if record["images"] else "none stored: made live"]
+            stored = f"{record['images']} images of {drawn} classes"
+            parts = [stored if record["images"] else "none stored: images are made in training"]
             parts += [f"{rejected} rejected (see synthetic/screened.parquet)"] if rejected else []
             parts += [f"not drawn: {', '.join(record['not_drawn'])}"] if record["not_drawn"] else []
             return ", ".join(parts)
 
-        self._stage("generate", self._generated(), work, outcome)
-
-    def _generated(self) -> Record | None:
-        """The stage's marker, where it holds what this job's sources ask for: images for a pool, limits for live."""
-        record, sources = runs.done(self.run.synthetic, "synthetic.json"), self.job.augment.source
-        if record is None or ("pool" in sources and not record["images"]):
-            return None
-        return record if sources == ["pool"] or "limits" in record else None
+        self._stage("generate", arms.generated(self.job, self.run), work, outcome)
 
     def train(self) -> None:
         """dataset/ and synthetic/ -> models/<arm>/seed-<k>/ for every arm and seed."""
         self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
         if arms.has_synthetic(self.job):
-            self._need("generate", self._generated())
+            self._need("generate", arms.generated(self.job, self.run))
         missing = [fit for fit in arms.pairs(self.job) if not runs.done(self.run.model(*fit), "model.json")]
 
         def work() -> Record:

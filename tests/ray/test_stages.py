@@ -67,7 +67,8 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
 
 def test_live_images_are_screened_by_the_limits_of_a_pool_and_none_is_stored(experiment: Run, tmp_path: Path) -> None:
     mild = ScreenConfig(confidence=0.0, copy_distance=0.0, class_agreement=0.05)
-    screening = Screening(mild, str(experiment.model("real+classic", 0)), str(experiment.dataset))
+    folders = (str(folder) for folder in (experiment.model("real+classic", 0), experiment.dataset, experiment.gan))
+    screening = Screening(mild, *folders)
     generator = Generator.load(experiment.gan)
     examiner, out = Examiner(screening, "cpu"), Folder.at(tmp_path / "live")
     record = generate(dict.fromkeys(generator.classes, 30), 5, experiment.gan, out, screening, stored=False)
@@ -76,6 +77,7 @@ def test_live_images_are_screened_by_the_limits_of_a_pool_and_none_is_stored(exp
     assert limits == Limits.joined([own for own in pool if own])
     assert record["not_drawn"] == [name for name, one in zip(generator.classes, limits.drawn, strict=True) if not one]
     assert 0 < len(record["not_drawn"]) < 10
+    assert limits.realism is not None
     assert record["images"] == 0
     assert out.files(".parquet") == ["screened.parquet"]
 
