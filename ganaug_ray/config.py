@@ -183,6 +183,8 @@ class GanConfig(TrainingConfig):
     """Steps between looks: pictures, and the figures of quality."""
     cas_every: Count = 2000
     """Steps between classification accuracy scores, on those that are looks; they cost more than other figures."""
+    cas_steps: Count = 300
+    """Steps of the classifier behind that score."""
     inception: str | None = None
     """File with the weights of InceptionV3, whose features then take the place of the teacher's in all figures."""
     early_end: bool = True

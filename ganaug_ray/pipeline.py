@@ -112,7 +112,7 @@ class Pipeline:
             chosen, parts = record["chosen"], [f"{record['steps']} steps, {record['images_seen']} images seen"]
             parts += [record["ended_early"]] if record["ended_early"] else []
             if chosen["value"] is not None:
-                parts.append(f"best {chosen['chosen_by']} {chosen['value']:.4f} at step {chosen['step']}")
+                parts.append(f"kept: {chosen['chosen_by']} {chosen['value']:.4f} at step {chosen['step']}")
             return ", ".join([*parts, f"memorisation: {record['memorization']['verdict']}"])
 
         self._stage("train-gan", runs.done(self.run.gan, "gan.json"), work, outcome)

@@ -33,6 +33,7 @@ TINY = [
     "gan.log_every=2",
     "gan.checkpoint_every=2",
     "gan.snapshot_every=4",
+    "gan.cas_steps=4",
     "classifier.steps=8",
     "classifier.batch_size=16",
     "classifier.log_every=4",

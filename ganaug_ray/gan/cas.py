@@ -11,7 +11,6 @@ from ganaug_ray.data.store import Images
 from ganaug_ray.parallel import Place
 
 ARCH = "cnn"
-STEPS = 300
 
 
 def classification_accuracy_score(
@@ -22,8 +21,8 @@ def classification_accuracy_score(
     classes: int,
     config: ClassifierConfig,
     seed: int,
+    steps: int,
     device: torch.device | None = None,
-    steps: int = STEPS,
 ) -> dict[str, float]:
     """Train the base CNN on generated images, test it on real validation images.
 
@@ -39,11 +38,11 @@ def classification_accuracy_score(
         classes: K.
         config: optimizer and augmentation.
         seed: of weights, order, augmentation and dropout.
+        steps: of the optimizer; other numbers are another protocol, hence part of the name.
         device: where it runs; absent: the CPU.
-        steps: of the optimizer; other numbers are another protocol.
 
     Returns:
-        {"cas_cnn_n<generated images>": accuracy in [0, 1]}.
+        {"cas_cnn_s<steps>_n<generated images>": accuracy in [0, 1]}.
 
     Raises:
         Diverged: a loss was not finite.
@@ -61,4 +60,4 @@ def classification_accuracy_score(
         network = networks.build(ARCH, fake_NHWC.shape[-1], classes, once.dropout)
         network.to(place.device).to(memory_format=torch.channels_last)
         last = loop.train(network, feed, val, once, steps, seed, place, lambda row: None)
-    return {f"cas_{ARCH}_n{len(fake_y)}": last.accuracy}
+    return {f"cas_{ARCH}_s{steps}_n{len(fake_y)}": last.accuracy}

@@ -124,5 +124,6 @@ class Gauge:
             len(self._classes),
             self._classifier,
             self._seed,
+            self._config.cas_steps,
             self._real["train"].y_N.device,
         )

@@ -5,7 +5,7 @@ cannot be compared: ``kid_teacher_n1000``, ``coverage_teacher_k5_n1000``, ``val_
 here waits for other ranks: one computes it while the others train, and a collective would hang them all.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -100,6 +100,11 @@ def choosing(figures: Iterable[str]) -> str | None:
     """
     kids = [name for name in figures if "kid_" in name and "_class_" not in name and not name.endswith("_std")]
     return next((name for name in kids if name.startswith("val_")), kids[0] if kids else None)
+
+
+def standard_error(figures: Mapping[str, float], kid: str) -> float:
+    """How far a KID may be off because it is a mean over so many subsets; more images would tell more."""
+    return figures[f"{kid}_std"] / SUBSETS**0.5
 
 
 def kernel_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> tuple[float, float]:

@@ -75,14 +75,25 @@ class Recorder:
         self._keep_if_best(step, {"generator": generator, "discriminator": discriminator}, figures)
 
     def _keep_if_best(self, step: int, networks: dict[str, checkpoints.Stateful], figures: dict[str, float]) -> None:
-        """Keep the generator with the lowest KID, and the discriminator that it was trained against."""
+        """Keep the generator with the lowest KID, and the discriminator that it was trained against.
+
+        Of those within the standard error of the lowest, the last one: it has seen most.
+        """
         best = runs.done(self._out, "best.json")
         chosen_by = quality.choosing(figures)
         value = figures[chosen_by] if chosen_by else None
+        lowest = best["lowest"] if best else None
         # Without a figure the last one is as good as any. A step met again after a resume gives what it gave before.
-        if best is None or value is None or best["value"] is None or value <= best["value"]:
+        if (
+            chosen_by is None
+            or value is None
+            or lowest is None
+            or value <= lowest + quality.standard_error(figures, chosen_by)
+        ):
+            lowest = value if lowest is None or value is None else min(value, lowest)
             self._out.write("best.safetensors", tensors_to_bytes(checkpoints.pack(networks)))
-            self._out.write_json("best.json", {"step": step, "chosen_by": chosen_by, "value": value})
+            record = {"step": step, "chosen_by": chosen_by, "value": value, "lowest": lowest}
+            self._out.write_json("best.json", record)
 
     def _picture(self, generator: Generator) -> np.ndarray:
         """A grid of generated images, one row a class, the same latents at every step; real ones beside it."""
@@ -129,7 +140,7 @@ class Recorder:
             "steps": steps,
             "ended_early": self._ended(),
             "images_seen": steps * training.config.batch_size,
-            "chosen": {name: best[name] for name in ("step", "chosen_by", "value")},
+            "chosen": best,
             "quality": figures | self._gauge.classification_accuracy_score(generator),
             "memorization": copying,
             "seed": training.seed,

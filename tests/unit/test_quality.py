@@ -246,7 +246,7 @@ def test_the_accuracy_score_tells_useful_images_from_mislabelled_ones_and_is_the
         return classification_accuracy_score(*fake, *val, classes=2, config=config, seed=0, steps=12)
 
     good = score(stripes(64, seed=0))
-    assert good.keys() == {"cas_cnn_n64"}
-    assert good["cas_cnn_n64"] > 0.9
+    assert good.keys() == {"cas_cnn_s12_n64"}
+    assert good["cas_cnn_s12_n64"] > 0.9
     assert score(stripes(64, seed=0)) == good
-    assert score(stripes(64, seed=0, shuffled=True))["cas_cnn_n64"] < 0.9
+    assert score(stripes(64, seed=0, shuffled=True))["cas_cnn_s12_n64"] < 0.9
