@@ -56,7 +56,7 @@ def main() -> None:
         x_NHWC, y_N = images(generator, given.per_class, seed, sides[side])
         with torch.random.fork_rng():
             found = classification_accuracy_score(
-                x_NHWC, y_N, test.images, test.labels, len(generator.classes), config, seed, steps=given.steps
+                x_NHWC, y_N, test.images, test.labels, len(generator.classes), config, seed, given.steps
             )
         (name, value), *_ = found.items()
         scores[side].append(value)
