@@ -19,6 +19,8 @@ from ganaug_ray.data.batches import Feed, Resident
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
+MOST_TRAIN = 10_000  # training rows that are predicted, for the gap between training and test figures
+
 BatchMaker = Callable[[Place], Feed]
 
 
@@ -93,10 +95,10 @@ def work(fit: Fit, place: Place) -> None:
 
 
 def predictions(classifier: Classifier, dataset: Folder) -> pa.Table:
-    """Return the table (split, id, label, probabilities) of all validation and test rows."""
+    """Return the table (split, id, label, probabilities) of all validation and test rows, and of some training rows."""
     tables = []
-    for split in ("val", "test"):
-        rows = store.read(dataset / split)
+    for split, most in (("train", MOST_TRAIN), ("val", None), ("test", None)):
+        rows = store.read(dataset / split, most)
         probabilities = classifier.probabilities(rows.images)
         columns: dict[str, Any] = {
             "split": pa.array([split] * len(rows)),

@@ -45,14 +45,22 @@ def compare(arm: str, baseline: str, ours: list[Outcome], theirs: list[Outcome],
     """Compare two arms trained with the same seeds."""
     assert [o.seed for o in ours] == [o.seed for o in theirs], "arms are paired by seed"
     differences = np.array([a.test[metric] - b.test[metric] for a, b in zip(ours, theirs, strict=True)])
+    found = paired(differences)
+    verdict: Verdict = "unclear"
+    if found["ci95"] is not None:
+        low, high = found["ci95"]
+        verdict = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
+    return Comparison(arm, baseline, metric, differences.tolist(), **found, verdict=verdict)
+
+
+def paired(differences: np.ndarray) -> dict[str, Any]:
+    """The mean of differences [seeds], and their t interval and p; both None where there is none worth the name."""
     mean = float(differences.mean())
     if len(differences) < 2 or np.ptp(differences) < 1e-12:
-        return Comparison(arm, baseline, metric, differences.tolist(), mean, None, None, "unclear")
+        return {"mean": mean, "ci95": None, "p": None}
     test = stats.ttest_1samp(differences, 0.0)
     interval = test.confidence_interval(CONFIDENCE)
-    low, high = float(interval.low), float(interval.high)
-    verdict: Verdict = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
-    return Comparison(arm, baseline, metric, differences.tolist(), mean, (low, high), float(test.pvalue), verdict)
+    return {"mean": mean, "ci95": (float(interval.low), float(interval.high)), "p": float(test.pvalue)}
 
 
 def choose(arms: Mapping[str, list[Outcome]], baseline: str, comparisons: list[Comparison]) -> dict[str, Any]:

@@ -5,36 +5,155 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn import metrics as sk
+
+from ganaug_ray.evaluate import bootstrap
+
+BINS = 15  # of confidence, in the calibration error; as in the paper
+MOST_POINTS = 200  # of a ROC or precision-recall curve that are kept
 
 
 def split_of(predictions: pa.Table, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (labels int64 [N], probabilities float32 [N, K]) of one split's rows."""
+    """Return (labels int64 [N], probabilities float32 [N, K]) of one split's rows; N may be zero."""
     rows = predictions.filter(pc.field("split") == split).combine_chunks()
     labels = rows.column("label").to_numpy()
-    probabilities = np.stack(rows.column("probabilities").to_numpy(zero_copy_only=False))
-    return labels, probabilities
+    flat = rows.column("probabilities").combine_chunks().flatten().to_numpy()
+    return labels, flat.reshape(len(labels), predictions.schema.field("probabilities").type.list_size)
 
 
 def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Accuracy and macro-F1 in [0, 1], and the mean cross-entropy in nats.
+    """Accuracy and macro-F1 in [0, 1], and the mean cross-entropy in nats: what arms are compared by.
 
     >>> summary(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))["accuracy"]
     1.0
     """
     predicted = probabilities.argmax(1)
-    chosen = probabilities[np.arange(len(labels)), labels]
     classes = list(range(probabilities.shape[1]))
     return {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "macro_f1": float(f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
-        "cross_entropy": float(-np.log(np.clip(chosen, 1e-12, None)).mean()),
+        "accuracy": float(sk.accuracy_score(labels, predicted)),
+        "macro_f1": float(sk.f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
+        "cross_entropy": float(losses(labels, probabilities).mean()),
     }
+
+
+def figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], seed: int = 0) -> dict[str, Any]:
+    """Every figure of a model on some images, each with its 95 % bootstrap interval over these images.
+
+    Macro averages are over the classes that occur, as true or as predicted ones; weighted ones by true rows. With two
+    classes there are the areas under the ROC and the precision-recall curve, of which the second class is the
+    positive one.
+
+    Args:
+        labels: int64 [N], true classes; one row at least.
+        probabilities: float [N, K], each row summing to one.
+        classes: K names.
+        seed: of the resamples.
+
+    Returns:
+        Plain values: ``n``, one float a metric, ``intervals`` (metric -> [low, high]), ``per_class``, ``confusion``
+        (counts and shares of the true class), ``reliability`` (a row a bin of confidence), ``curves`` (of two
+        classes, else empty) and ``bootstrap`` (how the intervals were made).
+    """
+    predicted = probabilities.argmax(1)
+    found: dict[str, float] = {"accuracy": float(sk.accuracy_score(labels, predicted))}
+    for average in ("macro", "weighted"):
+        scores = sk.precision_recall_fscore_support(labels, predicted, average=average, zero_division=0)[:3]
+        found |= {f"{average}_{name}": float(score) for name, score in zip(_SCORES, scores, strict=True)}
+    found["cross_entropy"] = float(losses(labels, probabilities).mean())
+    if k := top(len(classes)):
+        found[f"top{k}_accuracy"] = float(_among_first(labels, probabilities, k).mean())
+    bins = reliability(labels, probabilities)
+    found["calibration_error"] = float(sum(b["rows"] * abs(b["accuracy"] - b["confidence"]) for b in bins)) / len(
+        labels
+    )
+    drawn: dict[str, Any] = {}
+    if len(classes) == 2 and len(np.unique(labels)) == 2:
+        found |= {
+            "roc_auc": float(sk.roc_auc_score(labels, probabilities[:, 1])),
+            "average_precision": float(sk.average_precision_score(labels, probabilities[:, 1])),
+        }
+        drawn = curves(labels, probabilities[:, 1])
+    counts = confusion(labels, probabilities)
+    intervals, by_class = _intervals(labels, probabilities, seed)
+    return {
+        "n": len(labels),
+        **found,
+        "intervals": {name: intervals[name] for name in found},
+        "per_class": [
+            {**row, "intervals": own}
+            for row, own in zip(per_class(labels, probabilities, classes), by_class, strict=True)
+        ],
+        "confusion": {
+            "counts": counts.tolist(),
+            "shares": (counts / np.maximum(counts.sum(1, keepdims=True), 1)).tolist(),
+        },
+        "reliability": bins,
+        "curves": drawn,
+        "bootstrap": {"resamples": bootstrap.RESAMPLES, "confidence": bootstrap.CONFIDENCE, "of": "rows", "seed": seed},
+    }
+
+
+_SCORES = ("precision", "recall", "f1")
+
+
+def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Cross-entropy of each row in nats, float64 [N]; a probability of zero counts as the least float64 above one."""
+    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return -np.log(np.maximum(chosen, np.finfo(np.float64).eps))
+
+
+def top(classes: int) -> int | None:
+    """The k of the top-k accuracy: 5 or 3, where that is fewer than all classes.
+
+    >>> [top(classes) for classes in (2, 4, 10)]
+    [None, 3, 5]
+    """
+    return 5 if classes > 5 else 3 if classes > 3 else None
+
+
+def _among_first(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarray:
+    order = np.argsort(probabilities, axis=1, kind="stable")[:, ::-1]
+    return (order[:, :k] == labels[:, None]).any(1)
+
+
+def _bins(confidence: np.ndarray) -> np.ndarray:
+    """Which bin, open below and closed above, each confidence falls into."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
+def reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
+    """Confidence and accuracy in each of 15 bins of confidence (Guo et al. 2017, arXiv 1706.04599); 0 where empty."""
+    confidence = probabilities.max(1).astype(np.float64)
+    which, hits = _bins(confidence), probabilities.argmax(1) == labels
+    rows = np.bincount(which, minlength=BINS)
+    mean_confidence, accuracy = (
+        np.bincount(which, values, BINS) / np.maximum(rows, 1) for values in (confidence, hits.astype(np.float64))
+    )
+    return [
+        {"low": b / BINS, "high": (b + 1) / BINS, "rows": int(n), "confidence": float(c), "accuracy": float(a)}
+        for b, (n, c, a) in enumerate(zip(rows, mean_confidence, accuracy, strict=True))
+    ]
+
+
+def curves(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    """ROC and precision-recall curve of two classes: lists of points (x, y), thinned where they are many."""
+    false_positives, true_positives, _ = sk.roc_curve(labels, scores)
+    precision, recall, _ = sk.precision_recall_curve(labels, scores)
+    return {
+        "roc": _thinned(false_positives, true_positives),
+        "precision_recall": _thinned(recall, precision),
+        "positive_share": float(labels.mean()),
+    }
+
+
+def _thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
+    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().astype(int))
+    return [[float(a), float(b)] for a, b in zip(x[kept], y[kept], strict=True)]
 
 
 def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
     """Precision, recall, F1 and number of rows of each class."""
-    precision, recall, f1, support = precision_recall_fscore_support(
+    precision, recall, f1, support = sk.precision_recall_fscore_support(
         labels, probabilities.argmax(1), labels=list(range(len(classes))), zero_division=0
     )
     return [
@@ -45,4 +164,58 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str])
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Counts int64 [K, K]: true class down, predicted class across."""
-    return confusion_matrix(labels, probabilities.argmax(1), labels=list(range(probabilities.shape[1])))
+    return sk.confusion_matrix(labels, probabilities.argmax(1), labels=list(range(probabilities.shape[1])))
+
+
+def _intervals(
+    labels: np.ndarray, probabilities: np.ndarray, seed: int
+) -> tuple[dict[str, list[float]], list[dict[str, list[float]]]]:
+    """Return (metric -> interval, for each class score -> interval)."""
+    classes = probabilities.shape[1]
+    predicted, confidence = probabilities.argmax(1), probabilities.max(1).astype(np.float64)
+    hits = (predicted == labels).astype(np.float64)
+    k = top(classes)
+    blocks = {
+        "true": bootstrap.spread(labels, classes),
+        "predicted": bootstrap.spread(predicted, classes),
+        "hit": bootstrap.spread(labels, classes, hits),
+        "confidence": bootstrap.spread(_bins(confidence), BINS, confidence),
+        "right": bootstrap.spread(_bins(confidence), BINS, hits),
+        "loss": losses(labels, probabilities)[:, None],
+        "top": _among_first(labels, probabilities, k or 1).astype(np.float64)[:, None],
+    }
+    scores = probabilities[:, 1] if classes == 2 and len(np.unique(labels)) == 2 else None
+
+    def statistics(weights_RN: np.ndarray) -> dict[str, np.ndarray]:
+        sums = {name: weights_RN @ block for name, block in blocks.items()}
+        found = _of_sums(sums, len(labels), k)
+        if scores is not None:
+            found |= bootstrap.areas(weights_RN, labels, scores)
+        return found
+
+    ends = bootstrap.intervals(statistics, len(labels), seed)
+    by_class = [{name: ends.pop(f"{name} {label}") for name in _SCORES} for label in range(classes)]
+    return ends, by_class
+
+
+def _of_sums(sums: dict[str, np.ndarray], n: int, k: int | None) -> dict[str, np.ndarray]:
+    """The same figures as scikit-learn's, of many resamples at once: sums over rows [R, ...] -> values [R]."""
+    true, predicted, hit = sums["true"], sums["predicted"], sums["hit"]
+    by_class = {
+        "precision": hit / np.maximum(predicted, 1),
+        "recall": hit / np.maximum(true, 1),
+        "f1": 2 * hit / np.maximum(true + predicted, 1),
+    }
+    occurs = (true + predicted > 0).sum(1)
+    found = {
+        "accuracy": hit.sum(1) / n,
+        "cross_entropy": sums["loss"][:, 0] / n,
+        "calibration_error": np.abs(sums["right"] - sums["confidence"]).sum(1) / n,
+    }
+    for name, values_RK in by_class.items():
+        found[f"macro_{name}"] = values_RK.sum(1) / occurs
+        found[f"weighted_{name}"] = (values_RK * true).sum(1) / n
+        found |= {f"{name} {label}": values for label, values in enumerate(values_RK.T)}
+    if k:
+        found[f"top{k}_accuracy"] = sums["top"][:, 0] / n
+    return found
