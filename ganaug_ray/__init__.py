@@ -33,16 +33,10 @@ def load(path: str | Path, device: str = "cpu") -> Classifier | Generator:
     """
     from ganaug_ray import registry
     from ganaug_ray.classify.predict import Classifier
-    from ganaug_ray.errors import UserError
     from ganaug_ray.gan.sample import Generator
     from ganaug_ray.storage import Folder
 
     folder = Folder.at(path)
     if folder.has("gan.json"):
         return Generator.load(folder, device)
-    if folder.has("model.json"):
-        return Classifier.load(folder, device)
-    for place in (folder, folder / "registry"):
-        if place.has("champion.json"):
-            return Classifier.load(registry.champion_model(place), device)
-    raise UserError(f"{path}: no experiment with a promoted model, registry, model or generator here")
+    return Classifier.load(registry.model_folder(path), device)

@@ -135,6 +135,28 @@ for _name, (_text, _action) in VERBS.items():
     _add(_name, _text, _action)
 
 
+@app.command("evaluate", help="Measure the champion, or another model, on test images or on another data set.")
+def _evaluate(
+    job: JobPath,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="DIR", help="A model's folder. Default: the champion, else every model."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="SOURCE", help="Labelled images, as data.source. Default: the test images."),
+    ] = None,
+    out: Out = None,
+    set_: Set = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+) -> None:
+    from ganaug_ray.jobfile import source_here
+
+    source = None if data is None else source_here(data)
+    _execute(lambda p: p.evaluate(model, source), job, out, set_ or [], dry_run, verbose)
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a stage failed, 2 the input is wrong, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: what is done is kept

@@ -153,6 +153,11 @@ def _resolve_source(content: dict[str, Any], base: Path) -> None:
         labels["csv"] = _absolute(labels["csv"], base)
 
 
+def source_here(source: str) -> str:
+    """Make a source that was given on the command line absolute: it is relative to where that is run."""
+    return _absolute(source, Path.cwd())
+
+
 def _absolute(source: str, base: Path) -> str:
     refuse_credentials(source)  # here, before anything of the job is logged or written
     scheme, colon, rest = source.partition(":")

@@ -13,6 +13,7 @@ from ganaug_ray import arms, runs, spread
 from ganaug_ray.config import Job
 from ganaug_ray.console import Look, Terminal
 from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.evaluate import target as targets
 from ganaug_ray.runs import Record, Run
 from ganaug_ray.spread import Each
 
@@ -202,17 +203,44 @@ class Pipeline:
         kept = done if done and done["hash"] == current else None
         self._stage("compare", kept, work, lambda record: record["sentence"])
 
+    def evaluate(self, model: str | None = None, data: str | None = None) -> None:
+        """A model -> evaluation/<model>/<images>/: every figure, what it gets wrong, what it learned.
+
+        Without ``model`` it is the champion, or every trained model where there is no verdict yet; without ``data``
+        it is the experiment's own test images.
+        """
+        dataset = self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
+        models = targets.models(self.run, self.job, model)
+        self._need("train", dataset if models else None)
+        for folder in models:
+            target = targets.target(self.run, folder, data)
+            if target.record["inputs"].get("dataset") != dataset["hash"]:
+                note = f"{folder} was trained on another data set: images it was trained on may be among these"
+                self.terminal.line("evaluate", "note", note)
+
+            def work(target: targets.Target = target) -> Record:
+                from ganaug_ray.evaluate.evaluation import evaluate
+
+                hands = self._hands() if data else nullcontext(spread.one_by_one)
+                with self.terminal.watching("evaluate", lambda: (0.0, target.name)), hands as each:
+                    return evaluate(self.run, self.job.data, target, self.job.seed, each)
+
+            self._stage("evaluate", targets.done(self.run, target), work, targets.outcome)
+
     def report(self) -> None:
-        """Everything so far -> report.html and report.json."""
+        """Everything so far -> report.html and report.json; evaluates the champion first."""
         verdict = self._need("compare", runs.done(self.run.root, "verdict.json"))
+        self.evaluate()
 
         def work() -> Record:
             from ganaug_ray.evaluate.report import report
 
             return report(self.run, self.job, inputs)
 
+        (champion,) = targets.models(self.run, self.job)
+        evaluated = targets.target(self.run, champion, None).out.read_json(targets.MARKER)
         # The verdict stands for the models and what they were made from: not for a GAN that no arm needs.
-        inputs = {"verdict": verdict["hash"]}
+        inputs = {"verdict": verdict["hash"], "evaluation": evaluated["hash"]}
         if gan := runs.done(self.run.gan, "gan.json"):
             inputs["gan"] = gan["hash"]
         if self.job.published:

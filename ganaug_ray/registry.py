@@ -5,6 +5,7 @@ registry/
   champion.json  {version, model, ...}, replaced in one piece
 """
 
+from pathlib import Path
 from typing import Any
 
 from ganaug_ray import runs
@@ -45,3 +46,21 @@ def champion_model(registry: Folder) -> Folder:
     if champion is None:
         raise UserError(f"{registry}: no model has been promoted yet")
     return registry / "versions" / str(champion["version"])
+
+
+def model_folder(path: str | Path) -> Folder:
+    """Return the folder of a finished model: one of a run, a registry's version, or the champion of what is given.
+
+    Args:
+        path: a model folder, a registry or one of its versions, or an experiment; local or a URI.
+
+    Raises:
+        UserError: there is no finished model.
+    """
+    folder = Folder.at(path)
+    if folder.has("model.json"):
+        return folder
+    for place in (folder, folder / "registry"):
+        if place.has("champion.json"):
+            return champion_model(place)
+    raise UserError(f"{path}: no experiment with a promoted model, registry, model or generator here")

@@ -155,13 +155,7 @@ def survey(
     Raises:
         UserError: as in prepare.
     """
-    parts = list(enumerate(sources.parts(config.source, config.label_from)))
-    tables, images = [audit.SCHEMA.empty_table()], 0
-    for number, table in enumerate(each(functools.partial(audit.judge, config, staged), parts)):
-        tables.append(table)
-        images += len(table)
-        progress((number + 1) / len(parts), f"{images} images read")
-    found = _without_copies(pa.concat_tables(tables))
+    found = judged(config, staged, each, progress)
     rejected = found.filter(pc.is_valid(found["reason"])).sort_by("path")
     kept = found.filter(pc.is_null(found["reason"])).sort_by("id")
     _refuse_poor(config, kept, rejected)
@@ -170,6 +164,17 @@ def survey(
     kept = kept.append_column("split", pa.array(_deal(config, kept, twins)))
     channels = config.channels or pc.max(kept["channels"]).as_py()
     return Survey(sorted(set(_list(kept, "label"))), channels, kept, rejected, twins)
+
+
+def judged(config: DataConfig, staged: Folder, each: Each, progress: Progress = lambda share, words: None) -> pa.Table:
+    """Return the fields of audit.Found, a row an image of the source; of copies of the same pixels one is kept."""
+    parts = list(enumerate(sources.parts(config.source, config.label_from)))
+    tables, images = [audit.SCHEMA.empty_table()], 0
+    for number, table in enumerate(each(functools.partial(audit.judge, config, staged), parts)):
+        tables.append(table)
+        images += len(table)
+        progress((number + 1) / len(parts), f"{images} images read")
+    return _without_copies(pa.concat_tables(tables))
 
 
 def survey_only(config: DataConfig, each: Each = one_by_one) -> Survey:

@@ -45,17 +45,21 @@ def sentence(rows: list[dict[str, Any]]) -> str:
     row = [row for row in rows if row["metric"] == "accuracy"][-1]
     change = row["change"]
     if change is None:
-        return f"On training images accuracy is {100 * row['gap']:+.1f} points above that on test images."
-    mean = f"the gap changed by {100 * change['mean']:+.1f} points"
+        return f"On training images accuracy is {_points(row['gap'])} points above that on test images."
+    mean = f"the gap changed by {_points(change['mean'])} points"
     if change["ci95"] is None:
         return f"Whether synthetic images reduce overfitting is unclear: {mean}, but no interval can be drawn."
     low, high = change["ci95"]
-    interval = f"{mean} (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+    interval = f"{mean} (95 % interval {_points(low)} to {_points(high)})"
     if high < 0:
         return f"Synthetic images reduced overfitting: {interval}."
     if low > 0:
         return f"Synthetic images increased overfitting: {interval}."
     return f"Whether synthetic images reduce overfitting is unclear: {interval}, and the interval holds zero."
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # the zero turns a minus zero into a plain one
 
 
 def _rows(table: pa.Table, split: str) -> Figures:

@@ -104,6 +104,14 @@ def svg(figure: Figure, alt: str) -> Markup:
     return Markup(f'<svg class="plot" role="img" aria-label="{escape(alt)}" viewBox="{box[1]}">') + Markup(body)
 
 
+def png(figure: Figure) -> bytes:
+    """Encode a figure as a PNG on white, to stand alone; equal figures give equal bytes."""
+    sink = io.BytesIO()
+    with mpl.rc_context({**STYLE, "savefig.facecolor": "white"}):
+        figure.savefig(sink, format="png", dpi=160, metadata={"Software": None})
+    return sink.getvalue()
+
+
 @mpl.rc_context(STYLE)
 def forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
     """Draw each comparison's mean difference and 95 % interval, and under it one ring a seed; in points.
@@ -190,8 +198,11 @@ def _line(axes: Axes, curve: Curve, **style: Any) -> None:
 
 
 @mpl.rc_context(STYLE)
-def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
-    """Draw counts [K, K], true class down and predicted across, shaded by their share of the true class."""
+def confusion(counts: np.ndarray, classes: Sequence[str], in_percent: bool = False) -> Figure:
+    """Draw counts [K, K], true class down and predicted across, shaded by their share of the true class.
+
+    ``in_percent`` writes that share into the cells rather than the count.
+    """
     size = len(classes)
     counted = size <= MOST_COUNTED_CLASSES
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -218,7 +229,9 @@ def confusion(counts: np.ndarray, classes: Sequence[str]) -> Figure:
         axes.vlines(edges, -0.5, size - 0.5, color=GRID, linewidth=0.3, alpha=0.6)
     for true, predicted in np.argwhere(counts) if counted else ():
         ink = "white" if shares[true, predicted] > 0.75 else INK
-        label = axes.text(predicted, true, f"{counts[true, predicted]}", ha="center", va="center", color=ink)
+        share = 100 * shares[true, predicted]
+        text = (f"{share:.0f}" if share >= 0.5 else "<1") if in_percent else f"{counts[true, predicted]}"
+        label = axes.text(predicted, true, text, ha="center", va="center", color=ink)
         label.set_fontsize(min(font, 7.5))
     return figure
 

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from ganaug_ray import runs
 from ganaug_ray.config import Job
 from ganaug_ray.data import store
-from ganaug_ray.evaluate import gan_pictures, metrics, plots, published
+from ganaug_ray.evaluate import gan_pictures, metrics, plots, published, sections
 from ganaug_ray.jobfile import dump
 
 SAMPLE_CLASSES = 20  # shown of the training images, at most
@@ -57,6 +57,7 @@ def collect(run: runs.Run, job: Job) -> runs.Record:
         "data": {key: facts[key] for key in ("source", "classes", "image_size", "channels", "counts", "rejected")},
         "gan": _gan(run, job, markers),
         **_classes(run, verdict, facts["classes"]),
+        **sections.collect(run, verdict),
         "time": _time(markers),
         "lineage": [
             {"stage": name, "hash": record["hash"], "inputs": record.get("inputs", {})}
@@ -141,6 +142,7 @@ def draw(run: runs.Run, figures: runs.Record) -> dict[str, Any]:
     counts = np.array(figures["confusion"])
     right, total = int(counts.trace()), int(counts.sum())
     pictures: dict[str, Any] = {
+        **sections.draw(run, verdict, figures["evaluation"]),
         "samples": _samples(run, classes),
         "learning": _learning(run, verdict),
         "arm_colours": dict(zip(verdict["arms"], _colours(len(verdict["arms"])), strict=True)),
@@ -176,6 +178,7 @@ def _learning(run: runs.Run, verdict: runs.Record) -> list[Markup]:
     for key, title in (
         ("loss", "training loss"),
         ("val_loss", "validation loss"),
+        ("accuracy", "training accuracy"),
         ("val_accuracy", "validation accuracy"),
     ):
         groups = [
@@ -210,7 +213,12 @@ def render(figures: runs.Record, pictures: Mapping[str, Any], job: str) -> str:
     }
     environment.filters.update(filters)
     return environment.get_template("report.html").render(
-        **figures, pictures=pictures, job=job, metric_names=METRIC_NAMES, sample_classes=SAMPLE_CLASSES
+        **figures,
+        pictures=pictures,
+        job=job,
+        metric_names=METRIC_NAMES,
+        figure_names=sections.NAMES,
+        sample_classes=SAMPLE_CLASSES,
     )
 
 

@@ -1,0 +1,80 @@
+"""What a model gets wrong: its most confident mistakes, the classes it confuses, and labels that look wrong."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+FOLDS = 5
+PROBE_C = 0.1  # inverse of the probe's L2 penalty: weak enough to fit classes, too strong to fit single rows
+
+
+def confident(labels: np.ndarray, probabilities: np.ndarray, most: int) -> np.ndarray:
+    """Rows that are classified wrongly, the surest first: int64, at most so many.
+
+    >>> confident(np.array([0, 1, 1]), np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8]]), 9).tolist()
+    [1, 0]
+    """
+    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
+    return wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:most]
+
+
+def confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -> list[dict[str, Any]]:
+    """The pairs (true, predicted) with the most mistakes, from a confusion matrix int64 [K, K].
+
+    >>> confused_pairs(np.array([[5, 0], [3, 1]]), ["cat", "dog"], 9)
+    [{'true': 'dog', 'predicted': 'cat', 'count': 3, 'share': 0.75}]
+    """
+    off = counts - np.diag(counts.diagonal())
+    order = np.argsort(-off, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(cell), len(classes)) for cell in order if off.flat[cell]]
+    return [
+        {
+            "true": classes[true],
+            "predicted": classes[predicted],
+            "count": int(off[true, predicted]),
+            "share": float(off[true, predicted] / counts[true].sum()),
+        }
+        for true, predicted in pairs
+    ]
+
+
+def out_of_sample(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> np.ndarray | None:
+    """Each row's class probabilities from a linear probe that was fit without it.
+
+    A network may have learned the wrong labels of its training rows by heart. Its penultimate features still place
+    such a row among the class that it shows, and a logistic regression that has not seen the row's label says so:
+    the self-confidence of confident learning (Northcutt et al. 2021, arXiv 1911.00068), by k-fold cross-validation.
+
+    Args:
+        features: float [N, F], penultimate.
+        labels: int64 [N], as given.
+        classes: K.
+        seed: of the folds.
+
+    Returns:
+        float64 [N, K]; None where there are too few rows or classes for two folds.
+    """
+    present = np.bincount(labels, minlength=classes)
+    folds = min(FOLDS, int(present[present > 0].min(initial=FOLDS)))
+    if folds < 2 or (present > 0).sum() < 2:
+        return None
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=PROBE_C, max_iter=200))
+    by_class = StratifiedKFold(folds, shuffle=True, random_state=seed)
+    with threadpool_limits(1), warnings.catch_warnings():  # one thread: sums in one order, and equal pages
+        warnings.simplefilter("ignore")  # the last digits of a fit do not matter
+        found = cross_val_predict(probe, features, labels, cv=by_class, method="predict_proba")
+    probabilities = np.zeros((len(labels), classes))
+    probabilities[:, present > 0] = found
+    return probabilities
+
+
+def suspects(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """All rows, the least self-confident first: int64 [N]; ``probabilities`` are those of ``out_of_sample``."""
+    return np.argsort(probabilities[np.arange(len(labels)), labels], kind="stable")

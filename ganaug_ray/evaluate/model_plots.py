@@ -1,0 +1,97 @@
+"""The plots of one model: how far its confidence can be trusted, its curves, and where its features put images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pyarrow as pa
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ganaug_ray.evaluate.plots import COLOURS, GRID, INK, STYLE
+
+SQUARE = (3.1, 3.1)
+# Ten that can be told apart; with more classes they come again.
+MANY = ("#4a86d8", "#e07b26", "#2f9e8f", "#c75b8e", "#8d6cc9", "#8a8f3c", "#d9534f", "#5aa9c7", "#9c6b4a", "#7f8793")
+MOST_NAMED_CLASSES = 20
+
+
+@mpl.rc_context(STYLE)
+def reliability(bins: Sequence[dict[str, Any]]) -> Figure:
+    """Draw accuracy over confidence, a point a bin as large as its share of the images; the diagonal is perfect."""
+    figure, axes = _square("reliability", "confidence", "accuracy")
+    axes.plot([0, 1], [0, 1], color=GRID, linewidth=0.8, linestyle=(0, (4, 3)))
+    filled = [b for b in bins if b["rows"]]
+    x, y, rows = (np.array([b[key] for b in filled]) for key in ("confidence", "accuracy", "rows"))
+    axes.plot(x, y, color=COLOURS[0], linewidth=1.2)
+    axes.scatter(x, y, s=8 + 150 * rows / rows.sum(), color=COLOURS[0], alpha=0.75, linewidths=0)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def roc(curves: dict[str, Any]) -> Figure:
+    """Draw the ROC curve of two classes; the diagonal is chance."""
+    figure, axes = _square("ROC curve", "false positive rate", "true positive rate")
+    axes.plot([0, 1], [0, 1], color=GRID, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.plot(*zip(*curves["roc"], strict=True), color=COLOURS[0], linewidth=1.6)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def precision_recall(curves: dict[str, Any]) -> Figure:
+    """Draw the precision-recall curve of two classes; the dashed line is chance."""
+    figure, axes = _square("precision-recall curve", "recall", "precision")
+    axes.axhline(curves["positive_share"], color=GRID, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.plot(*zip(*curves["precision_recall"], strict=True), color=COLOURS[0], linewidth=1.6)
+    return figure
+
+
+def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SQUARE, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left")
+    axes.set(xlabel=x, ylabel=y, xlim=(-0.03, 1.03), ylim=(-0.03, 1.05), aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+    axes.grid(color=GRID, linewidth=0.4, alpha=0.4)
+    return figure, axes
+
+
+@mpl.rc_context(STYLE)
+def embedding(points_N2: np.ndarray, labels: np.ndarray, kinds: np.ndarray, classes: Sequence[str]) -> Figure:
+    """Draw images as points: dots for real ones, crosses for synthetic ones, a ring round each mistake.
+
+    Args:
+        points_N2: where each lies.
+        labels: int64 [N], the colour.
+        kinds: "real", "synthetic" or "mistake".
+        classes: names, written where the real images of a class lie.
+    """
+    figure = Figure(figsize=(7.0, 5.2), layout="constrained")
+    axes = figure.subplots()
+    colours = np.array(MANY)[labels % len(MANY)]
+    fake, wrong = kinds == "synthetic", kinds == "mistake"
+    x, y = points_N2.T
+    dots: Any = {"s": 14, "alpha": 0.75, "rasterized": True}
+    axes.scatter(x[fake], y[fake], c=colours[fake], marker="x", linewidths=0.8, **dots)
+    axes.scatter(x[~fake], y[~fake], c=colours[~fake], linewidths=0, **dots)
+    axes.scatter(x[wrong], y[wrong], s=60, facecolors="none", edgecolors=INK, linewidths=0.9)
+    for label in np.unique(labels) if len(classes) <= MOST_NAMED_CLASSES else ():
+        own = (labels == label) & (kinds != "synthetic")
+        if own.any():
+            middle = np.median(points_N2[own], 0)
+            axes.text(
+                middle[0], middle[1], classes[label][:14], fontweight="bold", fontsize=9, ha="center", va="center"
+            )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    return figure
+
+
+def scatter(points: pa.Table, classes: Sequence[str]) -> Figure:
+    """Draw a table with the columns x, y, label and kind."""
+    xy = np.stack([points["x"].to_numpy(), points["y"].to_numpy()], 1)
+    return embedding(xy, points["label"].to_numpy(), np.array(points["kind"].to_pylist()), classes)

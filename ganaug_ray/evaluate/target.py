@@ -1,0 +1,85 @@
+"""Which models are evaluated on which images, where that is written, and whether it is done; light to import."""
+
+from dataclasses import dataclass
+
+from ganaug_ray import arms, registry, runs
+from ganaug_ray.config import Job
+from ganaug_ray.storage import Folder
+
+MARKER = "evaluation.json"
+TEST = "test"  # the name of the experiment's own test images
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is evaluated on what, and where that is written.
+
+    Attributes:
+        model: a model folder.
+        record: its model.json.
+        data: another data set's source; None: the experiment's own test images.
+        out: the folder of this evaluation.
+    """
+
+    model: Folder
+    record: runs.Record
+    data: str | None
+    out: Folder
+
+    @property
+    def name(self) -> str:
+        """How the model is called in messages."""
+        return f"{self.record['arm']}, seed {self.record['seed']}"
+
+
+def target(run: runs.Run, model: Folder, data: str | None) -> Target:
+    """Name the evaluation of a model; the same model is the same wherever it lies."""
+    record = model.read_json("model.json")
+    arm, seed = record["arm"], record["seed"]
+    own = runs.done(run.model(arm, seed), "model.json")
+    name = f"{arm}-seed-{seed}"
+    if own is None or own["hash"] != record["hash"]:
+        name += f"-{record['hash'][:8]}"
+    images = TEST
+    if data is not None:
+        images = f"{data.rstrip('/').split('?')[0].rsplit('/', 1)[-1]}-{runs.fingerprint(data)[:8]}"
+    return Target(model, record, data, run.root / "evaluation" / name / images)
+
+
+def inputs(run: runs.Run, target: Target) -> dict[str, str]:
+    """Hashes of what an evaluation on the experiment's own test images is made from."""
+    found = {"model": target.record["hash"], "dataset": run.dataset.read_json("dataset.json")["hash"]}
+    synthetic = runs.done(run.synthetic, "synthetic.json")
+    return found | ({"synthetic": synthetic["hash"]} if synthetic else {})
+
+
+def done(run: runs.Run, target: Target) -> runs.Record | None:
+    """The marker of an evaluation that still holds; one on another data set is always made anew, as that may change."""
+    record = runs.done(target.out, MARKER)
+    return record if record and target.data is None and record["inputs"] == inputs(run, target) else None
+
+
+def models(run: runs.Run, job: Job, model: str | None = None) -> list[Folder]:
+    """The folders of the models to evaluate: the one asked for, else the champion, else all that are trained.
+
+    Raises:
+        UserError: there is no finished model where one was asked for.
+    """
+    if model is not None:
+        return [registry.model_folder(model)]
+    if verdict := runs.done(run.root, "verdict.json"):
+        return [run.model(verdict["champion"]["arm"], verdict["champion"]["seed"])]
+    return [folder for fit in arms.pairs(job) if runs.done(folder := run.model(*fit), "model.json")]
+
+
+def outcome(record: runs.Record) -> str:
+    """Say an evaluation in one line."""
+    low, high = record["intervals"]["accuracy"]
+    where = "test images" if record["data"] == TEST else f"images of {record['data']}"
+    parts = [
+        f"{record['arm']}, seed {record['seed']} on {record['n']} {where}: "
+        f"accuracy {record['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f})"
+    ]
+    parts += [f"{record['excluded_train_rows']} left out as trained on"] if record["excluded_train_rows"] else []
+    parts += [f"{sum(record['rejected'].values())} rejected"] if record["rejected"] else []
+    return ", ".join(parts)
