@@ -157,6 +157,22 @@ def _evaluate(
     _execute(lambda p: p.evaluate(model, source), job, out, set_ or [], dry_run, verbose)
 
 
+@app.command("predict", help="Classify images with a trained model: one row an image in a Parquet file.")
+def _predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An experiment, a registry version or a model folder.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders and archives of images.")],
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where the answers go.")] = "predictions.parquet",
+    verbose: Verbose = False,
+) -> None:
+    from ganaug_ray.predicting import predict
+
+    try:
+        predict(model, images, out, verbose)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a stage failed, 2 the input is wrong, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: what is done is kept

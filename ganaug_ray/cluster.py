@@ -10,18 +10,18 @@ from ganaug_ray.config import Job
 from ganaug_ray.errors import UserError
 
 
-def connect(job: Job) -> None:
+def connect(job: Job | None = None) -> None:
     """Connect once to the cluster that RAY_ADDRESS names, or start Ray inside this process's machine.
 
     An embedded Ray declares at least as many CPUs as the job has workers, so that a laptop can run a job with more
-    workers than cores, only slower.
+    workers than cores, only slower. Without a job it is for work that takes what there is.
 
     Raises:
         UserError: no cluster answers at RAY_ADDRESS, or it is too small for the job.
     """
     if ray.is_initialized():
         return
-    needed = max(job.gan.workers, job.classifier.workers)
+    needed = max(job.gan.workers, job.classifier.workers) if job else 1
     address = os.environ.get("RAY_ADDRESS")
     if address:
         _probe(address)
@@ -29,7 +29,8 @@ def connect(job: Job) -> None:
             ray.init(address=address)
         except (ConnectionError, ValueError) as error:
             raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there ({error})") from None
-        _check_size(job)
+        if job:
+            _check_size(job)
     else:
         ray.init(address="local", num_cpus=max(needed, os.cpu_count() or 1), include_dashboard=False)
 

@@ -135,3 +135,10 @@ def pixels(image: Image.Image, channels: int) -> np.ndarray:
     mode = "L" if channels == 1 else "RGB"
     array = np.asarray(image if image.mode == mode else image.convert(mode))
     return array.reshape(*array.shape[:2], channels)
+
+
+def to_png(pixels: np.ndarray) -> bytes:
+    """Encode uint8 pixels [H, W], [H, W, 1] or [H, W, 3] as a PNG, soon rather than small."""
+    sink = io.BytesIO()
+    from_array(pixels).save(sink, "PNG", compress_level=1)
+    return sink.getvalue()

@@ -65,7 +65,7 @@ def to_table(rows: Images, source: str, encoding: Encoding = "raw") -> pa.Table:
         kind = pa.binary(flat.shape[1])
         column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(flat)])
     else:
-        column = pa.array([_png(image) for image in rows.images], pa.binary())
+        column = pa.array([images.to_png(image) for image in rows.images], pa.binary())
     field = pa.field("image", column.type, metadata={SHAPE_KEY: ",".join(map(str, shape)).encode()})
     columns = {
         "label": pa.array(rows.labels, pa.int64()),
@@ -76,12 +76,6 @@ def to_table(rows: Images, source: str, encoding: Encoding = "raw") -> pa.Table:
     }
     schema = pa.schema([field, *(pa.field(name, array.type) for name, array in columns.items())])
     return pa.Table.from_arrays([column, *columns.values()], schema=schema)
-
-
-def _png(image: np.ndarray) -> bytes:
-    sink = io.BytesIO()
-    images.from_array(image).save(sink, "PNG", compress_level=1)
-    return sink.getvalue()
 
 
 def from_table(table: pa.Table) -> Images:

@@ -187,4 +187,3 @@ def embedding(
         points = t_sne.fit_transform(features)
     labels_all = pa.array(np.concatenate(classes), pa.int64())
     return pa.table({"x": points[:, 0], "y": points[:, 1], "label": labels_all, "kind": kinds})
-

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import DIGITS, TINY, environment
 
-STAGES = ["prepare", "teach", "train-gan", "generate", "train", "compare", "report", "promote"]
+STAGES = ["prepare", "teach", "train-gan", "generate", "train", "compare", "evaluate", "report", "promote"]
 
 
 def arguments(out: Path) -> list[str]:

@@ -359,7 +359,7 @@ def test_a_gan_that_no_arm_needs_has_its_section(tmp_path: Path) -> None:
 def test_every_picture_says_what_it_shows(experiment: Experiment) -> None:
     pictures = [(tag, a) for tag, a in Page(experiment.report()).tags if tag in ("img", "svg")]
     # classes, samples, film strip, forest, GAN curves, learning curves, confusion
-    assert len(pictures) == 3 + 1 + 1 + 1 + 3 + 3 + 1
+    assert len(pictures) == 3 + 1 + 1 + 1 + 3 + 4 + 1
     assert all(attributes.get("alt") or attributes.get("aria-label") for _, attributes in pictures)
 
 

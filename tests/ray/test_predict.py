@@ -1,0 +1,74 @@
+"""``ganaug predict`` through Ray Data: a row an image, in order, whatever the images are."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganaug_ray import registry
+from ganaug_ray.classify import offline
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.errors import UserError
+from ganaug_ray.runs import Run
+
+pytestmark = pytest.mark.usefixtures("cluster")
+
+
+def png(seed: int) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 24, 3), np.uint8)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+def test_files_folders_and_archives_give_a_row_an_image_and_bad_ones_say_why(experiment: Run, tmp_path: Path) -> None:
+    (tmp_path / "folder" / "deep").mkdir(parents=True)
+    for i in range(300):  # more than a part and more than a batch
+        (tmp_path / "folder" / "deep" / f"{i:03d}.png").write_bytes(png(i))
+    (tmp_path / "single.png").write_bytes(png(5))
+    (tmp_path / "folder" / "bad.jpg").write_bytes(b"<html>")
+    (tmp_path / "empty.png").touch()
+    with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
+        archive.writestr("x/good.png", png(7))
+        archive.writestr("x/broken.png", png(7)[:90])
+    model = registry.model_folder(str(experiment.root))
+    where = [str(tmp_path / name) for name in ("folder", "single.png", "empty.png", "some.zip")]
+    shares: list[float] = []
+    rows = offline.predict(model, where, lambda share, words: shares.append(share)).to_pylist()
+
+    names = [row["path"].removeprefix(f"{tmp_path}/") for row in rows]
+    inside = [f"folder/deep/{i:03d}.png" for i in range(300)]
+    assert names == [
+        "single.png",
+        "empty.png",
+        "folder/bad.jpg",
+        *inside,
+        "some.zip/x/broken.png",
+        "some.zip/x/good.png",
+    ]
+    by_name = dict(zip(names, rows, strict=True))
+    errors = {name: row["error"] for name, row in by_name.items() if row["error"] is not None}
+    assert set(errors) == {"empty.png", "folder/bad.jpg", "some.zip/x/broken.png"}
+    assert errors["empty.png"] == "empty"
+    assert "begins with b'<html>'" in errors["folder/bad.jpg"]
+    assert all(by_name[name][key] is None for name in errors for key in ("label", "probability", "probabilities"))
+    classifier = Classifier.load(model)
+    for name, seed in (("single.png", 5), ("folder/deep/299.png", 299), ("some.zip/x/good.png", 7)):
+        (expected,) = classifier.predict([png(seed)])
+        assert by_name[name]["label"] == expected.label
+        assert by_name[name]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+        assert by_name[name]["probability"] == pytest.approx(max(expected.probabilities.values()), abs=1e-5)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+def test_what_is_not_there_is_named(experiment: Run, tmp_path: Path) -> None:
+    model = registry.model_folder(str(experiment.root))
+    with pytest.raises(UserError, match=r"nowhere\.png: there is no such file or folder"):
+        offline.predict(model, [str(tmp_path / "nowhere.png")], lambda share, words: None)
+    with pytest.raises(UserError, match="no experiment"):
+        registry.model_folder(str(tmp_path))
