@@ -151,15 +151,15 @@ def samples(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Figure:
     return figure
 
 
-def means(tiles: Sequence[tuple[str, Image.Image]], columns: int = 6) -> Figure:
-    """Draw a tile a class, its name under it."""
+def means(tiles: Sequence[tuple[str, Image.Image]], columns: int = 6, longest: int = 16) -> Figure:
+    """Draw a tile a class, its name under it, cut to so many characters."""
     rows = [[tile for _, tile in tiles[start : start + columns]] for start in range(0, len(tiles), columns)]
     below = max([tile.height for _, tile in tiles] + [1]) // 4
     figure, axes, step = _mosaic(rows, columns, below, inches=0.95)
     for number, (name, tile) in enumerate(tiles):
         row, column = divmod(number, columns)
         at = column * (tile.width + GAP) + tile.width / 2, row * step + tile.height
-        axes.annotate(short(name, 16), at, (0, -3), textcoords="offset points", ha="center", va="top", fontsize=6)
+        axes.annotate(short(name, longest), at, (0, -3), textcoords="offset points", ha="center", va="top", fontsize=6)
     return figure
 
 
