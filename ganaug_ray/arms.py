@@ -80,7 +80,11 @@ def fit(job: Job, run: Run, arm: str, seed: int) -> Fit:
         else:
             fake = functools.partial(pool_batches, str(run.synthetic), size, ratio, memory, seed)
         batches = functools.partial(mixed_batches, batches, fake)
-    return Fit(arm, seed, job.classifier, dataset, str(run.model(arm, seed)), batches, inputs)
+    start = runs.done(run.models, "start.json")
+    if start is not None:
+        inputs |= {"weights": start["hash"]}
+    folder = str(run.models) if start is not None else None
+    return Fit(arm, seed, job.classifier, dataset, str(run.model(arm, seed)), batches, inputs, folder)
 
 
 def _live(job: Job, run: Run, synthetic: Record) -> Live:

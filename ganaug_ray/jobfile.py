@@ -148,6 +148,10 @@ def _resolve_source(content: dict[str, Any], base: Path) -> None:
     gan = content.get("gan")
     if isinstance(gan, dict) and isinstance(gan.get("inception"), str):
         gan["inception"] = _absolute(gan["inception"], base)
+    classifier = content.get("classifier")
+    for key, word in (("weights", "pretrained"), ("init_from", "champion")):
+        if isinstance(classifier, dict) and isinstance(classifier.get(key), str) and classifier[key] != word:
+            classifier[key] = _absolute(classifier[key], base)
     labels = data.get("label_from")
     if isinstance(labels, dict) and isinstance(labels.get("csv"), str):
         labels["csv"] = _absolute(labels["csv"], base)

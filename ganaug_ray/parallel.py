@@ -1,7 +1,7 @@
 """Where a training loop runs: one process or one rank of several. Torch only, so that loops need no Ray."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -42,6 +42,10 @@ class Place:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, forward_sync_buffers=False)
+
+    def exchanging(self, model: nn.Module, now: bool) -> AbstractContextManager[None]:
+        """Average a wrapped network's gradients over the ranks in this backward pass, or leave that to a later one."""
+        return nullcontext() if now or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
     def put(self, tensor: torch.Tensor) -> torch.Tensor:
         """Bring a tensor from the CPU to this rank's device, without waiting for the device.

@@ -314,8 +314,11 @@ class Pipeline:
 
     def _fit(self, wanted: list[tuple[str, int]], stage: str) -> None:
         """Train these arms and seeds."""
+        from ganaug_ray.classify import start
         from ganaug_ray.classify.train import train
 
+        if weights := start.prepare(self.job, self.run):
+            self.terminal.line(stage, "note", f"starts from {start.sentence(weights)}")
         self._connect()
         counts = self.run.dataset.read_json("dataset.json")["counts"]["train"]
         steps = self.job.classifier.total_steps(sum(counts.values()))
@@ -323,12 +326,13 @@ class Pipeline:
             train([arms.fit(self.job, self.run, arm, seed) for arm, seed in wanted])
 
     def _fit_progress(self, wanted: list[tuple[str, int]], steps: int) -> tuple[float, str]:
-        reached = []
+        reached, ready = 0, 0
         for fit in wanted:
             lines = runs.read_metrics(self.run.model(*fit))
-            reached.append(lines[-1]["step"] if lines else 0)
-        ready = sum(step >= steps for step in reached)
-        return sum(reached) / (steps * len(wanted)), f"{ready} of {len(wanted)} models trained"
+            trained = self.run.model(*fit).has("model.json")  # it may have ended early
+            reached += steps if trained else lines[-1]["step"] if lines else 0
+            ready += trained
+        return reached / (steps * len(wanted)), f"{ready} of {len(wanted)} models trained"
 
     def _gan_progress(self, steps: int) -> tuple[float, str]:
         lines = [line for line in runs.read_metrics(self.run.gan) if "loss_g" in line]

@@ -57,10 +57,17 @@ def model_folder(path: str | Path) -> Folder:
     Raises:
         UserError: there is no finished model.
     """
-    folder = Folder.at(path)
+    found = find_model(Folder.at(path))
+    if found is None:
+        raise UserError(f"{path}: no experiment with a promoted model, registry, model or generator here")
+    return found
+
+
+def find_model(folder: Folder) -> Folder | None:
+    """Return the model meant by a model folder, a registry or an experiment: of the latter two the champion's."""
     if folder.has("model.json"):
         return folder
     for place in (folder, folder / "registry"):
         if place.has("champion.json"):
             return champion_model(place)
-    raise UserError(f"{path}: no experiment with a promoted model, registry, model or generator here")
+    return None

@@ -1,23 +1,21 @@
 """Training a classifier: torch only. Where the batches come from and where the figures go is the caller's business."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganaug_ray import checkpoints, randomness
 from ganaug_ray.classify import transforms
+from ganaug_ray.classify.networks import Network
+from ganaug_ray.classify.tuning import Tuning
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.data.batches import Batch, Resident
 from ganaug_ray.guard import FiniteGuard
 from ganaug_ray.parallel import Place
-
-WARM_UP = 0.05  # of all steps
-EVALUATION_BATCH = 512
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Best:
 
 
 def train(
-    network: nn.Module,
+    network: Network,
     batches: Callable[[int], Batch],
     val: Resident,
     config: ClassifierConfig,
@@ -43,83 +41,97 @@ def train(
     seed: int,
     place: Place,
     report: Callable[[dict[str, Any]], None],
+    keep: Callable[[Best], None] = lambda best: None,
+    weights_K: torch.Tensor | None = None,
 ) -> Best:
-    """Train for all steps and return the weights of the best look at validation. The same on every rank.
+    """Train and return the weights of the best look at validation. The same on every rank.
 
     Args:
         network: on the place's device; its weights are changed.
         batches: step -> this rank's part of the global batch.
         val: the whole validation split.
         config: optimizer, augmentation and intervals.
-        steps: optimizer steps; there is no early stopping, so that arms can be compared.
+        steps: optimizer steps; all of them are done, unless config.patience ends training early.
         seed: of augmentation draws and dropout.
         place: this rank.
         report: called with a row of figures at log steps and looks at validation, on every rank.
+        keep: called with each look that is the best so far, on every rank.
+        weights_K: what a row of each class counts in the loss; absent: one.
 
     Raises:
         Diverged: a loss was not finite on some rank.
     """
-    model = place.wrap(network)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=torch.tensor(config.lr), weight_decay=config.weight_decay, fused=True
-    )
-    guard = FiniteGuard(place, optimizer)
+    tuning = Tuning(network, config, steps, place)
+    guard = FiniteGuard(place, tuning.optimizer)
+    average = averaged(network, config)
     best: Best | None = None
+    looks_since_best = 0
     for step in range(steps):
-        network.train()
-        optimizer.param_groups[0]["lr"].fill_(config.lr * schedule(step, steps))
-        torch.manual_seed(randomness.number(seed, "dropout", step, place.rank))
+        model = tuning.begin(step)
         batch = batches(step)
         x_BCHW = transforms.augment(batch, config, (seed, "augment", step))
-        logits_BK = model(x_BCHW)
-        # A sum over the global batch, exact also where the ranks' parts differ in size: DDP takes the mean over ranks.
-        loss = F.cross_entropy(logits_BK, batch.y_B, reduction="sum") * (place.world / batch.total)
-        optimizer.zero_grad()
-        loss.backward()
-        guard.check(loss)
-        optimizer.step()
+        x_BCHW, targets_BK = transforms.blend(x_BCHW, batch, config, network.classes, place, (seed, "blend", step))
+        torch.manual_seed(randomness.number(seed, "dropout", step, place.rank))
+        tuning.optimizer.zero_grad()
+        sums = torch.zeros(2, device=place.device)  # loss and hits of this rank's rows
+        for part in range(config.accumulate):
+            x, targets = x_BCHW[part :: config.accumulate], targets_BK[part :: config.accumulate]
+            with place.exchanging(model, now=part + 1 == config.accumulate):
+                with place.autocast(config.precision):
+                    logits = model(x)
+                loss = F.cross_entropy(
+                    logits.float(), targets, weights_K, reduction="sum", label_smoothing=config.label_smoothing
+                )
+                # A sum over the global batch, exact also where the ranks' parts differ in size: DDP takes the mean.
+                (loss * (place.world / batch.total)).backward()
+            sums += torch.stack([loss.detach(), (logits.argmax(1) == targets.argmax(1)).sum()])
+        guard.check(sums[0])
+        tuning.optimizer.step()
         guard.end_step()
+        if average is not None:
+            average.update_parameters(network)
 
         now, last = step + 1, step + 1 == steps
         row: dict[str, Any] = {}
         if now % config.log_every == 0 or last:
             guard.raise_if_tripped(step)
-            hits = (logits_BK.detach().argmax(1) == batch.y_B).sum()
-            sums = place.sum(torch.stack([loss.detach() / place.world, hits / batch.total]))
-            row |= {"loss": sums[0].item(), "accuracy": sums[1].item()}
+            train_loss, accuracy = (place.sum(sums) / batch.total).tolist()
+            row |= {"loss": train_loss, "accuracy": accuracy}
         if now % config.evaluate_every == 0 or last:
             guard.raise_if_tripped(step)
-            accuracy, val_loss = evaluate(network, val, place)
-            look = Best(now, accuracy, val_loss, {})
+            candidate: Network = network if average is None else average.module  # type: ignore[assignment]
+            look = Best(now, *evaluate(candidate, val, place), {})
+            tuning.look(look.loss)
+            looks_since_best += 1
             if look.beats(best):
-                best = Best(now, accuracy, val_loss, checkpoints.pack({"network": network}))
-            row |= {"val_accuracy": accuracy, "val_loss": val_loss}
+                best = Best(now, look.accuracy, look.loss, checkpoints.pack({"network": candidate}))
+                keep(best)
+                looks_since_best = 0
+            row |= {"val_accuracy": look.accuracy, "val_loss": look.loss}
         if row:
             report({"step": now, **row})
+        if looks_since_best == config.patience:
+            break
     assert best is not None, "the last step looks at validation"
     return best
 
 
-def schedule(step: int, steps: int) -> float:
-    """Factor on the learning rate: a short linear warm-up, then half a cosine to zero.
-
-    >>> [round(schedule(step, 100), 2) for step in (0, 4, 5, 52, 99)]
-    [0.2, 1.0, 1.0, 0.51, 0.0]
-    """
-    warm = max(1, round(steps * WARM_UP))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+def averaged(network: Network, config: ClassifierConfig) -> AveragedModel | None:
+    """Return a moving average of the network, with its batch-norm statistics, or None where none is wanted."""
+    if not config.ema_half_life:
+        return None
+    decay = 0.5 ** (config.batch_size / config.ema_half_life)
+    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, rows: Resident, place: Place) -> tuple[float, float]:
+def evaluate(network: Network, rows: Resident, place: Place) -> tuple[float, float]:
     """Return (accuracy, mean cross-entropy) over all rows; each rank does its share and all learn the result."""
     network.eval()
     share = place.share(len(rows))
     sums = torch.zeros(2, dtype=torch.float64, device=place.device)
-    for start in range(share.start, share.stop, EVALUATION_BATCH):
-        x_BCHW, y_B = rows.take(slice(start, min(start + EVALUATION_BATCH, share.stop)))
+    for start in range(share.start, share.stop, network.batch):
+        x_BCHW, y_B = rows.take(slice(start, min(start + network.batch, share.stop)))
         logits_BK = network(x_BCHW)
         sums[0] += (logits_BK.argmax(1) == y_B).sum()
         sums[1] += F.cross_entropy(logits_BK, y_B, reduction="sum")

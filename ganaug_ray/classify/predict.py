@@ -16,7 +16,6 @@ from ganaug_ray.data import images, tensors
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
 
-BATCH = 256
 Picture = np.ndarray | Image.Image | bytes | str | Path
 
 
@@ -32,26 +31,36 @@ class Classifier:
     """A trained classifier with its own preprocessing.
 
     Args:
-        spec: of model.json: arch, classes, channels, image_size, resize.
+        spec: of model.json: arch, classes, channels, image_size, resize, input_size, mean, std, interpolation.
         weights: of the network.
         device: where it runs.
+
+    Raises:
+        ValueError: the weights do not fit the spec.
     """
 
     def __init__(self, spec: dict[str, Any], weights: checkpoints.Tensors, device: torch.device | str = "cpu") -> None:
         self.spec = spec
         self.classes: list[str] = spec["classes"]
         self.device = torch.device(device)
-        self.network = networks.build(spec["arch"], spec["channels"], len(self.classes), dropout=0.0)
-        checkpoints.unpack(weights, {"network": self.network})
+        self.network = networks.build(
+            spec["arch"], spec["channels"], len(self.classes), dropout=0.0, wanted=networks.Input.of(spec)
+        )
+        try:
+            checkpoints.unpack(weights, {"network": self.network})
+        except RuntimeError as error:
+            raise ValueError(f"the weights do not fit {spec['arch']}: {str(error).splitlines()[1].strip()}") from None
         self.network.to(self.device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
     def load(cls, folder: Folder, device: torch.device | str = "cpu") -> "Classifier":
-        """Load from a model folder. Raises UserError where there is no finished model."""
+        """Load from a model folder. Raises UserError where there is no finished model, or its two files disagree."""
         try:
             return cls(folder.read_json("model.json"), tensors_from_bytes(folder.read("model.safetensors")), device)
         except FileNotFoundError:
             raise UserError(f"{folder}: no finished model here (model.json and model.safetensors)") from None
+        except (ValueError, KeyError) as error:
+            raise UserError(f"{folder}: not a model of this version of ganaug_ray ({error})") from None
 
     def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
         """Classify pictures of any size.
@@ -87,7 +96,8 @@ class Classifier:
     def probabilities(self, images_NHWC: np.ndarray) -> np.ndarray:
         """Preprocessed uint8 [N, size, size, C] -> probabilities float32 [N, K], each row summing to one."""
         parts = []
-        for start in range(0, len(images_NHWC), BATCH):
-            x_BCHW = tensors.to_network(torch.tensor(images_NHWC[start : start + BATCH], device=self.device))
+        for start in range(0, len(images_NHWC), self.network.batch):
+            rows = torch.tensor(images_NHWC[start : start + self.network.batch], device=self.device)
+            x_BCHW = tensors.to_network(rows)
             parts.append(self.network(x_BCHW).softmax(1).cpu())
         return torch.cat(parts).numpy() if parts else np.zeros((0, len(self.classes)), np.float32)

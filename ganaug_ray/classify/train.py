@@ -7,7 +7,7 @@ import ray
 import torch
 
 from ganaug_ray import ranks
-from ganaug_ray.classify.worker import Fit, work
+from ganaug_ray.classify.worker import LAST_GOOD, Fit, work
 from ganaug_ray.cluster import worker_resources
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.guard import Diverged
@@ -41,7 +41,8 @@ def _collect(fit: Fit, run: Callable[[], object], failures: list[str]) -> None:
     try:
         run()
     except Diverged as error:
-        failures.append(f"{fit.name}: {error}; try a lower classifier.lr than {fit.config.lr}")
+        kept = f"the last good weights are kept in {fit.out}/{LAST_GOOD}. " if Folder.at(fit.out).has(LAST_GOOD) else ""
+        failures.append(f"{fit.name}: {error}; {kept}Try a lower classifier.lr than {fit.config.peak_lr:g}")
     except (StageFailed, ray.exceptions.RayError) as error:
         failures.append(f"{fit.name}: {str(error).strip().splitlines()[-1]}")
 

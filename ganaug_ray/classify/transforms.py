@@ -1,4 +1,7 @@
-"""Classic augmentation of a whole batch on its device: one affine resampling does flip, rotation, zoom and shift."""
+"""Augmentation of a whole batch on its device.
+
+Classic: one affine resampling does flip, rotation, zoom and shift. And, where asked for, images of two rows in one.
+"""
 
 import math
 
@@ -8,6 +11,7 @@ from torch.nn import functional as F
 from ganaug_ray import randomness
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.data.batches import Batch
+from ganaug_ray.parallel import Place
 
 DRAWS = 5  # a row: flip, rotation, zoom, shift across, shift down
 
@@ -35,3 +39,43 @@ def affine(draws: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:
     move_x, move_y = (across * 2 - 1) * 2 * config.shift, (down * 2 - 1) * 2 * config.shift
     rows = [torch.stack([sign * cos, -sin, move_x], 1), torch.stack([sign * sin, cos, move_y], 1)]
     return torch.stack(rows, 1)
+
+
+def blend(
+    x_BCHW: torch.Tensor,
+    batch: Batch,
+    config: ClassifierConfig,
+    classes: int,
+    place: Place,
+    key: tuple[randomness.Key, ...],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Turn labels into targets, and with MixUp or CutMix each row into one of two rows' images and classes.
+
+    MixUp: Zhang et al. 2018 (arXiv 1710.09412). CutMix: Yun et al. 2019 (arXiv 1905.04899). A row's partner may be
+    on another rank: so the global batch is put together, mixed alike everywhere, and each rank takes its rows.
+
+    Args:
+        x_BCHW: the batch's images after classic augmentation, float [-1, 1].
+        batch: their labels, and where they stand in the global batch.
+        config: the strength of each.
+        classes: K.
+        place: this rank.
+        key: of the draws.
+
+    Returns:
+        Images, float [-1, 1] [B, C, H, W], and the probability of each class, float [B, K].
+    """
+    if not (config.mixup or config.cutmix):
+        return x_BCHW, F.one_hot(batch.y_B, classes).float()
+    from torchvision.transforms import v2  # slow to import, and rarely wanted
+
+    whole_x, whole_y = (rows.new_zeros(batch.total, *rows.shape[1:]) for rows in (x_BCHW, batch.y_B))
+    rows_B = batch.rows.to(x_BCHW.device)
+    whole_x[rows_B], whole_y[rows_B] = x_BCHW, batch.y_B
+    place.sum(whole_x), place.sum(whole_y)
+    kinds = {v2.MixUp: config.mixup, v2.CutMix: config.cutmix}
+    wanted = [kind(alpha=alpha, num_classes=classes) for kind, alpha in kinds.items() if alpha]
+    torch.manual_seed(randomness.number(*key))
+    mix = wanted[randomness.number(*key, "which") % len(wanted)]
+    mixed_x, targets = mix(whole_x, whole_y)
+    return mixed_x[rows_B], targets[rows_B]

@@ -11,14 +11,16 @@ import torch
 from safetensors.torch import save as tensors_to_bytes
 
 from ganaug_ray import randomness, runs
-from ganaug_ray.classify import loop, networks
+from ganaug_ray.classify import loop, networks, start
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.data import store
 from ganaug_ray.data.batches import Feed, Resident
+from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
+LAST_GOOD = "last_good.safetensors"
 MOST_TRAIN = 10_000  # training rows that are predicted, for the gap between training and test figures
 
 BatchMaker = Callable[[Place], Feed]
@@ -37,6 +39,8 @@ class Fit:
     """Opens the arm's batches on a rank: what makes one arm differ from another."""
     inputs: dict[str, str]
     """Hashes of what it is trained on."""
+    start: str | None = None
+    """Folder with the weights it starts from, see ``start``; absent: fresh ones."""
 
     @property
     def name(self) -> str:
@@ -48,30 +52,42 @@ def work(fit: Fit, place: Place) -> None:
     """Train one rank of a fit; returns when model.json is written.
 
     Raises:
-        Diverged: a loss was not finite.
+        Diverged: a loss was not finite; the best weights before that are in last_good.safetensors.
     """
     started = time.monotonic()
     dataset, out = Folder.at(fit.dataset), Folder.at(fit.out)
     facts = dataset.read_json("dataset.json")
-    rows = sum(facts["counts"]["train"].values())
-    steps = fit.config.total_steps(rows)
+    config, counts = fit.config, list(facts["counts"]["train"].values())
+    steps = config.total_steps(sum(counts))
+    wanted = networks.input_of(config.arch, facts["image_size"], config.input_size, config.pretrained)
     torch.manual_seed(randomness.number(fit.seed, "weights"))
-    network = networks.build(fit.config.arch, facts["channels"], len(facts["classes"]), fit.config.dropout)
+    network = networks.build(config.arch, facts["channels"], len(facts["classes"]), config.dropout, wanted)
+    assert fit.start or not (config.weights or config.init_from), "never a silent fresh start"
+    started_from = start.load(network, Folder.at(fit.start)) if fit.start else None
     network.to(place.device).to(memory_format=torch.channels_last)
     val = Resident.load(dataset / "val", place.device)
+    weights_K = balanced(counts).to(place.device) if config.class_weights == "balanced" else None
     log = runs.MetricsLog(out, 0) if place.is_first else None
+    report = log.add if log else _ignore
+    good: list[loop.Best] = []
     batches = fit.batches(place)
-    best = loop.train(network, batches, val, fit.config, steps, fit.seed, place, log.add if log else _ignore)
+    try:
+        best = loop.train(network, batches, val, config, steps, fit.seed, place, report, good.append, weights_K)
+    except Diverged:
+        if log is not None and good:
+            out.write(LAST_GOOD, tensors_to_bytes(good[-1].weights))
+        raise
     tally = {what: int(place.sum(torch.tensor(n, device=place.device))) for what, n in batches.tally().items()}
     if log is None:
         return
     log.flush()
     spec = {
-        "arch": fit.config.arch,
+        "arch": config.arch,
         "classes": facts["classes"],
         "channels": facts["channels"],
         "image_size": facts["image_size"],
         "resize": facts["resize"],
+        **wanted.spec,
     }
     weights = tensors_to_bytes(best.weights)
     out.write("model.safetensors", weights)
@@ -88,10 +104,20 @@ def work(fit: Fit, place: Place) -> None:
         "val_accuracy": best.accuracy,
         "val_loss": best.loss,
         "parameters": sum(weight.numel() for weight in network.parameters()),
-        "config": fit.config.model_dump(),
+        "start": started_from,
+        "config": config.model_dump(),
         **({"tally": tally} if tally else {}),
     }
     runs.commit(out, "model.json", "train", started, record)
+
+
+def balanced(counts: list[int]) -> torch.Tensor:
+    """What a row of each class counts, so that classes count alike and the mean row counts one: float [K].
+
+    >>> balanced([10, 30])
+    tensor([2.0000, 0.6667])
+    """
+    return torch.tensor([sum(counts) / (len(counts) * max(1, count)) for count in counts])
 
 
 def predictions(classifier: Classifier, dataset: Folder) -> pa.Table:

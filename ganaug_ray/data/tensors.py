@@ -14,8 +14,11 @@ def from_network(x_BCHW: torch.Tensor) -> torch.Tensor:
     return x_BCHW.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def scaled(x_BCHW: torch.Tensor, size: int) -> torch.Tensor:
-    """Scale square network images to another size on their device, bilinear and antialiased; unchanged if they fit."""
+def scaled(x_BCHW: torch.Tensor, size: int, mode: str = "bilinear") -> torch.Tensor:
+    """Scale square network images to another size on their device, antialiased; unchanged if they fit.
+
+    Bicubic scaling overshoots [-1, 1] a little at edges.
+    """
     if x_BCHW.shape[-1] == size:
         return x_BCHW
-    return F.interpolate(x_BCHW, (size, size), mode="bilinear", antialias=True)
+    return F.interpolate(x_BCHW, (size, size), mode=mode, antialias=True)

@@ -49,7 +49,8 @@ def classification_accuracy_score(
     """
     # A place of its own: whoever measures does it alone, while the other ranks train.
     place = Place(device=device or torch.device("cpu"))
-    once = config.model_copy(update={"arch": ARCH, "evaluate_every": steps, "log_every": steps})
+    fresh = {"arch": ARCH, "weights": None, "freeze_steps": 0, "patience": None, "ema_half_life": 0}
+    once = config.model_copy(update={**fresh, "evaluate_every": steps, "log_every": steps})
     train, val = (
         Resident(Images(x, y, [""] * len(y), [""] * len(y), [""] * len(y)), place.device)
         for x, y in ((fake_NHWC, fake_y), (val_NHWC, val_y))
@@ -57,7 +58,7 @@ def classification_accuracy_score(
     feed = ResidentFeed(train, lambda step: step * once.batch_size, place, (seed, "cas"))
     with torch.random.fork_rng():
         torch.manual_seed(randomness.number(seed, "cas weights"))
-        network = networks.build(ARCH, fake_NHWC.shape[-1], classes, once.dropout)
+        network = networks.build(ARCH, fake_NHWC.shape[-1], classes, once.dropout, networks.Input(fake_NHWC.shape[1]))
         network.to(place.device).to(memory_format=torch.channels_last)
         last = loop.train(network, feed, val, once, steps, seed, place, lambda row: None)
     return {f"cas_{ARCH}_s{steps}_n{len(fake_y)}": last.accuracy}

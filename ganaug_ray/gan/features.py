@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision.models import inception
 
-from ganaug_ray.classify.networks import CNN
+from ganaug_ray.classify.networks import Network
 from ganaug_ray.errors import UserError
 
 BATCH = 256
@@ -39,16 +39,16 @@ class Extractor:
         return torch.cat([self.features(part).float() for part in x_BCHW.split(self.batch)])
 
 
-def teacher(network: CNN, real_BCHW: torch.Tensor) -> Extractor:
+def teacher(network: Network, real_BCHW: torch.Tensor) -> Extractor:
     """The penultimate features of a classifier trained on the same training images.
 
     They are scaled to a root mean square of one on the given real images, or the size of an untrained layer would
     decide.
     """
     network.eval()
-    bare = Extractor("teacher", network.features)
+    bare = Extractor("teacher", network.features, network.batch)
     scale = bare(real_BCHW).square().mean().sqrt()
-    return Extractor("teacher", lambda x_BCHW: network.features(x_BCHW) / scale)
+    return Extractor("teacher", lambda x_BCHW: network.features(x_BCHW) / scale, network.batch)
 
 
 def inception_v3(path: Path, device: torch.device | str = "cpu") -> Extractor:
