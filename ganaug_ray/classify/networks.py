@@ -218,7 +218,10 @@ class Backbone(Network):
         own = backbones.trunk(arch)
         self.backbone = own.network
         self.replaced = tuple(f"backbone.{prefix}" for prefix in (f"{own.head}.", *own.auxiliary))
-        self.head = _head(own.width, classes, dropout)
+        # Features come at any scale (SqueezeNet's around 10), and a new head learns from even ones at any usual rate.
+        self.head = nn.Sequential(
+            nn.LayerNorm(own.width, elementwise_affine=False), *_head(own.width, classes, dropout)
+        )
 
     def trunk(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Normalised float [B, 3, size, size] -> penultimate activations, float [B, F]."""

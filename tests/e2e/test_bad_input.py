@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from tests.conftest import DIGITS, environment
 
@@ -125,3 +127,13 @@ def test_a_dry_run_prints_everything_and_writes_nothing(tmp_path: Path) -> None:
     ):
         assert words in result.stdout, result.stdout
     assert not out.exists()
+
+
+def test_weights_that_do_not_fit_the_network_end_the_run_before_any_training(tmp_path: Path) -> None:
+    weights = tmp_path / "other.safetensors"
+    save_file({"features.0.weight": torch.zeros(3)}, weights)
+    changes = ["classifier.arch=torchvision:squeezenet1_0", f"classifier.weights={weights}", "augment.ratio=0"]
+    overrides = [word for change in changes for word in ("--set", change)]
+    out = tmp_path / "out"
+    refused(ganaug("run", str(DIGITS), "--out", str(out), *overrides), str(weights), "49 missing", "of another shape")
+    assert not (out / "models").exists()

@@ -74,7 +74,7 @@ def test_a_backbone_has_the_weights_of_the_file_and_a_head_of_its_own(
     job = job_with(f"classifier.weights={path}", "classifier.freeze_steps=4")
     report = start.prepare(job, run)
     assert report
-    assert report["new"] == ["head.1.weight", "head.1.bias"]
+    assert report["new"] == ["head.2.weight", "head.2.bias"]
     assert sorted(report["left_out"]) == ["backbone.fc.bias", "backbone.fc.weight"]
     record = train(job, run)
     assert record["start"]["matched"] == report["matched"]
@@ -83,7 +83,7 @@ def test_a_backbone_has_the_weights_of_the_file_and_a_head_of_its_own(
     for key, value in weights.items():
         if not key.startswith("fc.") and not key.endswith("num_batches_tracked"):
             assert torch.equal(saved[f"network.backbone.{key}"], value), key
-    assert saved["network.head.1.weight"].shape[0] == 10
+    assert saved["network.head.2.weight"].shape[0] == 10
 
 
 def test_workers_never_start_afresh_where_weights_were_asked_for(digits: Folder, tmp_path: Path) -> None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional as F
 
 from ganaug_ray.classify import loop, networks, transforms, worker
+from ganaug_ray.classify import train as train_stage
 from ganaug_ray.classify.tuning import Tuning
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.data.batches import Batch, Resident, real_batches
@@ -219,3 +225,21 @@ def test_mixed_precision_trains_in_bfloat16_and_keeps_the_weights_whole(digits: 
     train(digits, network, precision="bf16")
     assert kinds == {(True, torch.bfloat16), (False, torch.float32)}
     assert all(weight.dtype == torch.float32 for weight in network.parameters())
+
+
+def test_a_classifier_that_diverges_leaves_its_last_good_weights_and_says_so(digits: Folder, tmp_path: Path) -> None:
+    def poisoned(place: Place) -> Callable[[int], Batch]:
+        feed = real_batches(str(digits), 16, 1.0, 0, place)
+        return lambda step: replace(feed(step), x_BCHW=feed(step).x_BCHW * (float("nan") if step == 3 else 1.0))
+
+    config = ClassifierConfig(**PLAIN, steps=8, evaluate_every=2, log_every=8)
+    fit = worker.Fit("real", 0, config, str(digits), str(tmp_path), poisoned, {})
+    failures: list[str] = []
+    train_stage._collect(fit, functools.partial(worker.work, fit, Place()), failures)
+    assert failures == [
+        f"real, seed 0: the loss is not finite at step 3; the last good weights are kept in {tmp_path}/"
+        "last_good.safetensors. Try a lower classifier.lr than 0.002"
+    ]
+    kept = load_file(tmp_path / "last_good.safetensors")
+    assert all(tensor.isfinite().all() for tensor in kept.values())
+    assert not (tmp_path / "model.json").exists()
