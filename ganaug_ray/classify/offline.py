@@ -14,7 +14,7 @@ import pyarrow as pa
 import ray
 from pyarrow import fs as pafs
 
-from ganaug_ray.classify.predict import BATCH, Classifier
+from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.cluster import has_gpus, worker_resources
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data import images, sources
@@ -23,6 +23,7 @@ from ganaug_ray.data.sources.raw import Raw
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.storage import Folder, parent_and_name
 
+BATCH = 256  # images that travel together
 NOT_IMAGES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".parquet")  # files that hold or name others
 READ = pa.schema({"part": pa.int64(), "path": pa.string(), "content": pa.binary(), "error": pa.string()})
 

@@ -7,11 +7,8 @@ import functools
 import numpy as np
 import pytest
 import torch
-import torchvision
-from torch import nn
 
-from ganaug_ray.classify import explain, worker
-from ganaug_ray.classify.networks import CNN
+from ganaug_ray.classify import explain, networks, worker
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.data import store
@@ -65,28 +62,14 @@ def test_a_map_is_of_the_class_that_is_asked_about(trained: Classifier, digits: 
     assert np.abs(one - other).mean() > 0.05
 
 
-class Squeezed(nn.Module):
-    """A backbone that ends in a 1 × 1 map, changes maps in place, and takes colour."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = torchvision.models.resnet18(weights=None)
-        self.head, self.body.fc = nn.Linear(512, 4), nn.Identity()
-
-    def features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.body(x_BCHW)
-
-    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.head(self.features(x_BCHW))
-
-
 @pytest.mark.parametrize(
-    ("network", "channels", "filters"), [(Squeezed(), 3, (64, 3, 7, 7)), (CNN(1, 4, 0), 1, (32, 1, 3, 3))]
+    ("arch", "channels", "filters"), [("torchvision:resnet18", 3, (64, 3, 7, 7)), ("cnn", 1, (32, 1, 3, 3))]
 )
 def test_any_backbone_with_maps_can_be_explained_frozen_or_not(
-    network: nn.Module, channels: int, filters: tuple[int, ...]
+    arch: str, channels: int, filters: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
+    network = networks.build(arch, channels, 4, 0.0, networks.input_of(arch, 64, None, pretrained=False))
     network.eval().requires_grad_(False)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, channels), np.uint8)
     assert explain.heat_maps(network, images, np.array([0, 1, 2])).shape == (3, 64, 64)
@@ -98,10 +81,3 @@ def test_any_backbone_with_maps_can_be_explained_frozen_or_not(
     assert last.shape[1] > 1
     assert len(explain.penultimate(network, images)) == 3
     assert not [module for module in network.modules() if module._forward_hooks], "hooks are taken off again"
-
-
-def test_a_network_without_maps_says_so() -> None:
-    with pytest.raises(ValueError, match="no layer gives maps"):
-        explain.heat_maps(
-            nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), np.zeros((1, 8, 8, 1), np.uint8), np.zeros(1, int)
-        )
