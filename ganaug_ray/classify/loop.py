@@ -70,21 +70,22 @@ def train(
         model = tuning.begin(step)
         batch = batches(step)
         x_BCHW = transforms.augment(batch, config, (seed, "augment", step))
-        x_BCHW, targets_BK = transforms.blend(x_BCHW, batch, config, network.classes, place, (seed, "blend", step))
+        blended = transforms.blend(x_BCHW, batch, config, network.classes, place, (seed, "blend", step))
         torch.manual_seed(randomness.number(seed, "dropout", step, place.rank))
         tuning.optimizer.zero_grad()
         sums = torch.zeros(2, device=place.device)  # loss and hits of this rank's rows
         for part in range(config.accumulate):
-            x, targets = x_BCHW[part :: config.accumulate], targets_BK[part :: config.accumulate]
+            x_BCHW, targets_BK, weight_B = (rows[part :: config.accumulate] for rows in blended)
             with place.exchanging(model, now=part + 1 == config.accumulate):
                 with place.autocast(config.precision):
-                    logits = model(x)
-                loss = F.cross_entropy(
-                    logits.float(), targets, weights_K, reduction="sum", label_smoothing=config.label_smoothing
+                    logits_BK = model(x_BCHW, batch.real_of_part(part, config.accumulate))
+                loss_B = F.cross_entropy(
+                    logits_BK.float(), targets_BK, weights_K, reduction="none", label_smoothing=config.label_smoothing
                 )
+                loss = (loss_B * weight_B).sum()
                 # A sum over the global batch, exact also where the ranks' parts differ in size: DDP takes the mean.
                 (loss * (place.world / batch.total)).backward()
-            sums += torch.stack([loss.detach(), (logits.argmax(1) == targets.argmax(1)).sum()])
+            sums += torch.stack([loss.detach(), (logits_BK.argmax(1) == targets_BK.argmax(1)).sum()])
         guard.check(sums[0])
         tuning.optimizer.step()
         guard.end_step()

@@ -48,34 +48,38 @@ def blend(
     classes: int,
     place: Place,
     key: tuple[randomness.Key, ...],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Turn labels into targets, and with MixUp or CutMix each row into one of two rows' images and classes.
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Turn labels into targets and weights, and with MixUp or CutMix each row into one of two rows' images and classes.
 
     MixUp: Zhang et al. 2018 (arXiv 1710.09412). CutMix: Yun et al. 2019 (arXiv 1905.04899). A row's partner may be
     on another rank: so the global batch is put together, mixed alike everywhere, and each rank takes its rows.
 
     Args:
         x_BCHW: the batch's images after classic augmentation, float [-1, 1].
-        batch: their labels, and where they stand in the global batch.
+        batch: their labels and weights, and where they stand in the global batch.
         config: the strength of each.
         classes: K.
         place: this rank.
         key: of the draws.
 
     Returns:
-        Images, float [-1, 1] [B, C, H, W], and the probability of each class, float [B, K].
+        Images, float [-1, 1] [B, C, H, W]; the probability of each class, float [B, K]; and what each row counts in
+        the loss, float [B]. Of a blended row all are those of two rows, in the same proportion.
     """
+    targets_BK = F.one_hot(batch.y_B, classes).float() if batch.soft_BK is None else batch.soft_BK
+    weight_B = torch.ones_like(targets_BK[:, 0]) if batch.weight_B is None else batch.weight_B
     if not (config.mixup or config.cutmix):
-        return x_BCHW, F.one_hot(batch.y_B, classes).float()
+        return x_BCHW, targets_BK, weight_B
     from torchvision.transforms import v2  # slow to import, and rarely wanted
 
-    whole_x, whole_y = (rows.new_zeros(batch.total, *rows.shape[1:]) for rows in (x_BCHW, batch.y_B))
+    both_BL = torch.cat([targets_BK, weight_B[:, None]], 1)  # the weight goes along as one more column
+    whole_x, whole_y = (rows.new_zeros(batch.total, *rows.shape[1:]) for rows in (x_BCHW, both_BL))
     rows_B = batch.rows.to(x_BCHW.device)
-    whole_x[rows_B], whole_y[rows_B] = x_BCHW, batch.y_B
+    whole_x[rows_B], whole_y[rows_B] = x_BCHW, both_BL
     place.sum(whole_x), place.sum(whole_y)
     kinds = {v2.MixUp: config.mixup, v2.CutMix: config.cutmix}
-    wanted = [kind(alpha=alpha, num_classes=classes) for kind, alpha in kinds.items() if alpha]
+    wanted = [kind(alpha=alpha) for kind, alpha in kinds.items() if alpha]
     torch.manual_seed(randomness.number(*key))
     mix = wanted[randomness.number(*key, "which") % len(wanted)]
-    mixed_x, targets = mix(whole_x, whole_y)
-    return mixed_x[rows_B], targets[rows_B]
+    mixed_x, mixed_y = mix(whole_x, whole_y)
+    return mixed_x[rows_B], mixed_y[rows_B, :-1], mixed_y[rows_B, -1]

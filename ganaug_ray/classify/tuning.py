@@ -7,6 +7,7 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ganaug_ray.classify.networks import Network
+from ganaug_ray.classify.norms import Apart
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.parallel import Place
 
@@ -55,7 +56,7 @@ class Tuning:
         )
 
     def begin(self, step: int) -> nn.Module:
-        """Set learning rates and modes for a step; return the network, wrapped for the ranks.
+        """Set learning rates and modes for a step; return the network, wrapped for both kinds of rows and the ranks.
 
         Wrapped anew when the rest thaws: gradients are exchanged of what was trainable at the wrapping.
         """
@@ -68,7 +69,7 @@ class Tuning:
         if step in (0, self._frozen_steps):
             for weight in self._rest:
                 weight.requires_grad_(not frozen)
-            self._model = self._place.wrap(self._network)
+            self._model = self._place.wrap(Apart(self._network))
         return self._model
 
     def look(self, val_loss: float) -> None:

@@ -27,12 +27,22 @@ class Batch:
         y_B: class indices, int64.
         rows: where these rows stand in the global batch, for draws that are made whole.
         total: rows of the global batch.
+        weight_B: what each row counts in the loss, float32; one in the mean over the global batch. Absent: one each.
+        soft_BK: probabilities of the classes to train towards, float32; absent: y_B is certain.
+        real: how many rows, in front, are real; the others are normalised apart from them. Absent: all together.
     """
 
     x_BCHW: torch.Tensor
     y_B: torch.Tensor
     rows: torch.Tensor
     total: int
+    weight_B: torch.Tensor | None = None
+    soft_BK: torch.Tensor | None = None
+    real: int | None = None
+
+    def real_of_part(self, part: int, parts: int) -> int | None:
+        """How many of the rows ``part::parts`` are real, where that is told."""
+        return None if self.real is None else len(range(part, self.real, parts))
 
 
 def endless_order(n: int, start: int, stop: int, key: tuple[randomness.Key, ...]) -> np.ndarray:
@@ -149,7 +159,8 @@ def open_feed(
     return stream.Stream(shards, upto, multiple, place, key)
 
 
-def real_batches(dataset: str, batch_size: int, resident_gb: float, seed: int, place: Place) -> Feed:
-    """Batches of the real training rows alone."""
+def real_batches(dataset: str, batch_size: int, resident_gb: float, seed: int, place: Place, wait: int = 0) -> Feed:
+    """Batches of the real training rows alone; none in the first ``wait`` steps, then from the beginning."""
     folder = Folder.at(dataset) / "train"
-    return open_feed(folder, lambda step: step * batch_size, batch_size, place, (seed, "real"), resident_gb)
+    upto = lambda step: max(0, step - wait) * batch_size  # noqa: E731
+    return open_feed(folder, upto, batch_size, place, (seed, "real"), resident_gb)

@@ -163,7 +163,7 @@ def test_blending_mixes_images_and_targets_alike(kind: str) -> None:
     config = ClassifierConfig(steps=1, **{kind: 1.0})
     shares = []
     for step in range(20):
-        mixed, targets_BK = transforms.blend(x_BCHW, batch, config, n, Place(), (0, step))
+        mixed, targets_BK, _ = transforms.blend(x_BCHW, batch, config, n, Place(), (0, step))
         assert targets_BK.sum(1).tolist() == pytest.approx([1.0] * n)
         # Row k is all k, so the mean of a blended image is the mean of its targets.
         assert mixed.mean((1, 2, 3)).tolist() == pytest.approx(
@@ -173,7 +173,7 @@ def test_blending_mixes_images_and_targets_alike(kind: str) -> None:
         assert single == (kind == "mixup") or targets_BK.max() == 1
         shares.append(targets_BK[3, 3].item())
     assert len({round(share, 3) for share in shares}) > 10
-    plain, targets_BK = transforms.blend(x_BCHW, batch, ClassifierConfig(steps=1), n, Place(), (0, 0))
+    plain, targets_BK, _ = transforms.blend(x_BCHW, batch, ClassifierConfig(steps=1), n, Place(), (0, 0))
     assert torch.equal(plain, x_BCHW)
     assert torch.equal(targets_BK, torch.eye(n))
 
