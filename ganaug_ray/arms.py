@@ -63,23 +63,34 @@ def generated(job: Job, run: Run) -> Record | None:
 
 def fit(job: Job, run: Run, arm: str, seed: int) -> Fit:
     """Describe the training of one arm's model of one seed; dataset/ and, if it needs it, synthetic/ are finished."""
+    from ganaug_ray.augment import plan
     from ganaug_ray.augment.live import live_batches
     from ganaug_ray.augment.mix import mixed_batches, pool_batches
+    from ganaug_ray.augment.soften import softened_batches
     from ganaug_ray.classify.worker import Fit
     from ganaug_ray.data.batches import real_batches
 
     dataset, size, memory = str(run.dataset), job.classifier.batch_size, job.data.resident_gb
-    inputs: dict[str, Any] = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
+    data, augment = run.dataset.read_json("dataset.json"), job.augment
+    inputs: dict[str, Any] = {"dataset": data["hash"]}
     batches: functools.partial[Any] = functools.partial(real_batches, dataset, size, memory, seed)
     if arm != REAL:
-        synthetic, ratio = run.synthetic.read_json("synthetic.json"), job.augment.ratio
+        synthetic, counts = run.synthetic.read_json("synthetic.json"), data["counts"]["train"]
         inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
+        steps = job.classifier.total_steps(sum(counts.values()))
+        mixture = plan.Mixture.of(augment, counts, size, steps, synthetic["not_drawn"])
         fake: functools.partial[Any]
         if arm == LIVE:
-            fake = functools.partial(live_batches, _live(job, run, synthetic), size, ratio, seed)
+            fake = functools.partial(live_batches, _live(job, run, synthetic), mixture.synthetic_upto, seed)
         else:
-            fake = functools.partial(pool_batches, str(run.synthetic), size, ratio, memory, seed)
-        batches = functools.partial(mixed_batches, batches, fake)
+            fake = functools.partial(pool_batches, str(run.synthetic), mixture.synthetic_upto, memory, seed)
+        if augment.soft_labels:
+            teacher = run.model(REAL, 0)
+            fake = functools.partial(softened_batches, fake, str(teacher))
+            inputs |= {"teacher": teacher.read_json("model.json")["hash"]}
+        batches = functools.partial(batches, wait=mixture.wait)
+        apart = augment.batch_norm == "separate"
+        batches = functools.partial(mixed_batches, batches, fake, weight=augment.weight, apart=apart)
     start = runs.done(run.models, "start.json")
     if start is not None:
         inputs |= {"weights": start["hash"]}

@@ -222,7 +222,17 @@ class AugmentConfig(Config):
     """How many synthetic images there are and how they meet the real ones."""
 
     ratio: Annotated[float, Field(ge=0, le=10)] = 1.0
-    """Synthetic images per real one in each batch; 0 leaves the real arm alone."""
+    """Synthetic images per real one in each batch; 0 leaves the real arm alone. With strategy balance: per image that a
+    class lacks to the largest."""
+    strategy: Literal["mix", "pretrain", "anneal", "balance"] = "mix"
+    """mix: as many in every batch. pretrain: half of the steps on synthetic images alone, then on real ones alone.
+    anneal: ever fewer, none at the end. balance: rare classes are filled up to the largest."""
+    weight: Annotated[float, Field(ge=0)] = 1.0
+    """What a synthetic row counts in the loss, where a real one counts one."""
+    batch_norm: Literal["shared", "separate"] = "shared"
+    """separate: synthetic rows are normalised apart, and move none of the statistics that inference uses."""
+    soft_labels: bool = False
+    """Train synthetic rows towards the teacher's probabilities instead of the class that was asked for."""
     source: Annotated[list[Literal["pool", "live"]], Field(min_length=1), BeforeValidator(_one_or_more)] = ["pool"]
     """pool: images made and screened once. live: new ones in every step, screened on the fly. Both: an arm for each."""
     per_class: Count | None = None
@@ -237,6 +247,17 @@ class AugmentConfig(Config):
         if len(set(source)) < len(source):
             raise ValueError(f"found {', '.join(source)}, expected pool, live or both, each once")
         return source
+
+    @model_validator(mode="after")
+    def _suits_the_strategy(self) -> Self:
+        if self.strategy == "pretrain" and (self.weight != 1.0 or self.batch_norm == "separate"):
+            key = "batch_norm separate" if self.weight == 1.0 else f"weight {self.weight:g}"
+            raise ValueError(f"{key}: strategy pretrain has no batch with both real and synthetic rows; leave it out")
+        if self.strategy == "balance" and self.per_class is not None:
+            raise ValueError(
+                f"per_class {self.per_class}: strategy balance goes by what each class lacks; leave it out"
+            )
+        return self
 
 
 class ClassifierConfig(TrainingConfig):

@@ -2,7 +2,7 @@
 
 from ganaug_ray import arms, jobfile
 from ganaug_ray.augment import plan
-from ganaug_ray.config import Job
+from ganaug_ray.config import AugmentConfig, Job
 from ganaug_ray.data.prepare import survey_only
 from ganaug_ray.gan import budget
 from ganaug_ray.runs import Run
@@ -40,9 +40,26 @@ def describe(job: Job, run: Run) -> str:
     batch = f"{job.classifier.batch_size} real"
     if arms.has_synthetic(job):
         pool = plan.pool(counts["train"], job.augment)
-        made = f"{sum(pool.values())} images, {min(pool.values())} to {max(pool.values())} a class"
+        made = f"{sum(pool.values())} images of {len(pool)} classes, {min(pool.values())} to {max(pool.values())} each"
         synthetic = {"pool": made, "live": "new images in every step"}
         facts.append(("synthetic", "; ".join(f"{source}: {synthetic[source]}" for source in job.augment.source)))
-        batch += f" + {job.augment.ratio * job.classifier.batch_size:g} synthetic"
+        mixture = plan.Mixture.of(job.augment, counts["train"], job.classifier.batch_size, fit_steps)
+        facts.append(("strategy", _strategy(job.augment, mixture)))
+        batch += _synthetic_rows(mixture)
     facts.append(("classifiers", f"{fits} of {fit_steps} steps, batches of {batch}"))
     return jobfile.dump(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)
+
+
+def _strategy(augment: AugmentConfig, mixture: plan.Mixture) -> str:
+    parts = [f"{augment.strategy}: {mixture.synthetic_upto(mixture.steps)} synthetic rows in all"]
+    parts += [f"loss weight {augment.weight:g}"] if augment.weight != 1 else []
+    parts += ["batch norm apart"] if augment.batch_norm == "separate" else []
+    parts += ["soft labels"] if augment.soft_labels else []
+    return ", ".join(parts)
+
+
+def _synthetic_rows(mixture: plan.Mixture) -> str:
+    if mixture.strategy == "pretrain":
+        return f", and of {mixture.batch_size} synthetic alone in the first {mixture.wait} steps"
+    falling = ", falling to none" if mixture.strategy == "anneal" else ""
+    return f" + {mixture.ratio * mixture.batch_size:g} synthetic{falling}"

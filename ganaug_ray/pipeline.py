@@ -59,6 +59,11 @@ class Pipeline:
             return ", ".join(parts)
 
         self._stage("prepare", runs.done(self.run.dataset, "dataset.json"), work, outcome)
+        if arms.has_synthetic(self.job):
+            from ganaug_ray.augment import plan
+
+            # A strategy that the data do not suit is an error now, not when a GAN has been trained.
+            plan.pool(self.run.dataset.read_json("dataset.json")["counts"]["train"], self.job.augment)
 
     def teach(self) -> None:
         """dataset/ -> the first model of the real arm, whose features judge the generator."""

@@ -70,7 +70,7 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
     """A finished experiment, its stages called in this process without Ray."""
     from ganaug_ray import augment, registry, runs  # noqa: F401
     from ganaug_ray.arms import REAL, SYNTHETIC
-    from ganaug_ray.augment import generate, mix
+    from ganaug_ray.augment import generate, mix, plan
     from ganaug_ray.classify import worker as classify
     from ganaug_ray.console import Terminal
     from ganaug_ray.data import store
@@ -108,7 +108,8 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
     runs.commit(run.synthetic, "synthetic.json", "generate", 0.0, spec)
     for seed in range(2):
         real = functools.partial(real_batches, str(digits), 16, 1.0, seed)
-        fake = functools.partial(mix.pool_batches, str(run.synthetic), 16, 0.5, 1.0, seed)
+        upto = functools.partial(plan.synthetic_upto, batch_size=16, ratio=0.5)
+        fake = functools.partial(mix.pool_batches, str(run.synthetic), upto, 1.0, seed)
         fit(SYNTHETIC, seed, functools.partial(mix.mixed_batches, real, fake))
     pipeline = Pipeline(tiny_job, run, Terminal())
     pipeline.compare()

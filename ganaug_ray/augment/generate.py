@@ -191,7 +191,7 @@ def generate(
         "counts": kept,
         "screened": {name: {why: n for why, n in sorted(own.items()) if why != "kept"} for name, own in tally.items()},
         "not_drawn": not_drawn,
-        "limits": asdict(screen.Limits.joined([limits[name] for name in spec["classes"]])) if limits else None,
+        "limits": asdict(_joined(limits, spec["classes"])) if limits else None,
         "seed": seed,
         "images": sum(kept.values()) if stored else 0,
     }
@@ -207,6 +207,12 @@ def _made(wanted: Mapping[str, int], maker: dict[str, Any], actors: int | None) 
         _Maker, fn_constructor_kwargs=maker, compute=pool, batch_size=1, **worker_resources()
     )
     return results.iter_rows()
+
+
+def _joined(limits: Mapping[str, screen.Limits], classes: list[str]) -> screen.Limits:
+    """Join the limits of the classes; of one that no images were asked of, any other's say that there were none."""
+    other = next(iter(limits.values()))
+    return screen.Limits.joined([limits.get(name, other) for name in classes])
 
 
 def _gather_rejects(out: Folder) -> None:

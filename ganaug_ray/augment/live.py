@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ganaug_ray import randomness
-from ganaug_ray.augment import plan, screen
+from ganaug_ray.augment import screen
 from ganaug_ray.augment.evidence import Examiner, Screening
 from ganaug_ray.data import tensors
 from ganaug_ray.data.batches import Batch, Feed, endless_order
@@ -128,11 +128,11 @@ class LiveFeed(Feed):
         return images_BHWC
 
 
-def live_batches(live: Live, batch_size: int, ratio: float, seed: int, place: Place) -> LiveFeed:
-    """Batches of new synthetic rows, ``ratio`` as many as the ``batch_size`` real ones that they stand behind."""
+def live_batches(live: Live, upto: Callable[[int], int], seed: int, place: Place) -> LiveFeed:
+    """Batches of new synthetic rows, of which ``upto`` says how many have been used after so many steps."""
     judge = None
     if live.screening is not None:
         assert live.limits is not None, "a screening has limits"
         judge = Judge(Examiner(live.screening, place.device), live.limits)
     generator = Generator.load(Folder.at(live.gan), place.device)
-    return LiveFeed(generator, live.pool, judge, lambda step: plan.synthetic_upto(step, batch_size, ratio), place, seed)
+    return LiveFeed(generator, live.pool, judge, upto, place, seed)

@@ -4,32 +4,34 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
+from torch.nn import functional as F
 
-from ganaug_ray.augment import plan
 from ganaug_ray.data.batches import Batch, Feed, open_feed
 from ganaug_ray.data.tensors import scaled
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
 
-def pool_batches(synthetic: str, batch_size: int, ratio: float, resident_gb: float, seed: int, place: Place) -> Feed:
-    """Batches of stored synthetic rows, ``ratio`` as many as the ``batch_size`` real ones that they stand behind."""
-    return open_feed(
-        Folder.at(synthetic),
-        lambda step: plan.synthetic_upto(step, batch_size, ratio),
-        place.world,
-        place,
-        (seed, "synthetic"),
-        resident_gb,
-    )
+def pool_batches(synthetic: str, upto: Callable[[int], int], resident_gb: float, seed: int, place: Place) -> Feed:
+    """Batches of stored synthetic rows, of which ``upto`` says how many have been used after so many steps."""
+    return open_feed(Folder.at(synthetic), upto, place.world, place, (seed, "synthetic"), resident_gb)
 
 
 @dataclass(frozen=True)
 class Mixed(Feed):
-    """Batches of real rows, the same ones as without synthetic data, and synthetic rows behind them."""
+    """Batches of real rows, the same ones as without synthetic data, and synthetic rows behind them.
+
+    Attributes:
+        real: the real rows.
+        fake: the synthetic rows.
+        weight: what a synthetic row counts in the loss, where a real one counts one.
+        apart: whether synthetic rows are to be normalised apart from the real ones.
+    """
 
     real: Feed
     fake: Feed
+    weight: float = 1.0
+    apart: bool = False
 
     def size(self, step: int) -> int:
         """Rows of the global batch of a step."""
@@ -37,25 +39,44 @@ class Mixed(Feed):
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
-        return concatenate(self.real(step), self.fake(step))
+        real, fake = self.real(step), self.fake(step)
+        both = concatenate(real, fake)
+        if self.weight != 1.0:
+            counts_B = torch.ones(len(both.y_B), device=both.y_B.device)
+            counts_B[len(real.y_B) :] = self.weight
+            both = replace(both, weight_B=counts_B * (both.total / (real.total + self.weight * fake.total)))
+        return replace(both, real=len(real.y_B)) if self.apart else both
 
     def tally(self) -> dict[str, int]:
         """Return what was counted of the synthetic rows."""
         return self.fake.tally()
 
 
-def mixed_batches(real: Callable[[Place], Feed], fake: Callable[[Place], Feed], place: Place) -> Mixed:
-    """Open both feeds on a rank, wherever the synthetic rows come from."""
-    return Mixed(real(place), fake(place))
+def mixed_batches(
+    real: Callable[[Place], Feed],
+    fake: Callable[[Place], Feed],
+    place: Place,
+    weight: float = 1.0,
+    apart: bool = False,
+) -> Mixed:
+    """Open both feeds on a rank, wherever the synthetic rows come from; see Mixed."""
+    return Mixed(real(place), fake(place), weight, apart)
 
 
 def concatenate(real: Batch, fake: Batch) -> Batch:
-    """Put synthetic rows behind the real ones, scaled to the real images' size."""
-    if not len(fake.y_B):  # a small ratio, or a rank without a share
+    """Put synthetic rows behind the real ones, scaled to the real images' size; with soft targets, if they have some.
+
+    Either may be without rows: a small ratio, a rank without a share, or steps on one kind alone.
+    """
+    if not len(fake.y_B):
         return replace(real, total=real.total + fake.total)
+    soft_BK = None
+    if fake.soft_BK is not None:
+        soft_BK = torch.cat([F.one_hot(real.y_B, fake.soft_BK.shape[1]).float(), fake.soft_BK])
     return Batch(
         x_BCHW=torch.cat([real.x_BCHW, scaled(fake.x_BCHW, real.x_BCHW.shape[-1])]),
         y_B=torch.cat([real.y_B, fake.y_B]),
         rows=torch.cat([real.rows, fake.rows + real.total]),
         total=real.total + fake.total,
+        soft_BK=soft_BK,
     )

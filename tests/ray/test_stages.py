@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from ganaug_ray import ranks, runs
+from ganaug_ray.augment import plan
 from ganaug_ray.augment.evidence import Examiner, Screening
 from ganaug_ray.augment.generate import blocks, generate
 from ganaug_ray.augment.live import Live, live_batches
@@ -115,7 +116,8 @@ def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
     tiny_job: Job, digits: Folder, experiment: Run, tmp_path: Path
 ) -> None:
     real = functools.partial(real_batches, str(digits), 16, 1.0, 0)
-    live = functools.partial(live_batches, Live(str(experiment.gan), {"3": 5, "7": 5}, None, None), 16, 0.3, 0)
+    upto = functools.partial(plan.synthetic_upto, batch_size=16, ratio=0.3)
+    live = functools.partial(live_batches, Live(str(experiment.gan), {"3": 5, "7": 5}, None, None), upto, 0)
     mixed = functools.partial(mixed_batches, real, live)
     train([fit(tiny_job, digits, tmp_path / "one", mixed), fit(tiny_job, digits, tmp_path / "two", mixed, workers=2)])
     for name in ("one", "two"):

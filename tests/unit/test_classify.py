@@ -125,7 +125,8 @@ def test_flip_mirrors_and_shift_moves_by_its_share() -> None:
 
 def test_a_mixed_batch_holds_the_real_arms_rows_and_the_exact_number_of_synthetic_ones(experiment: Run) -> None:
     open_real = functools.partial(real_batches, str(experiment.dataset), 16, 1.0, 3)
-    open_pool = functools.partial(mix.pool_batches, str(experiment.synthetic), 16, 0.3, 1.0, 3)
+    upto = functools.partial(plan.synthetic_upto, batch_size=16, ratio=0.3)
+    open_pool = functools.partial(mix.pool_batches, str(experiment.synthetic), upto, 1.0, 3)
     for workers in (1, 2):
         synthetic_rows = 0
         for step in range(10):
