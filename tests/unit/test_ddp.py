@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,13 @@ from torch import distributed as dist
 from torch import multiprocessing as mp
 
 from ganaug_ray import checkpoints
+from ganaug_ray.augment import mix, plan
+from ganaug_ray.augment.soften import Softened
 from ganaug_ray.classify import loop as classify_loop
 from ganaug_ray.classify import networks
+from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig, GanConfig
-from ganaug_ray.data.batches import Resident, real_batches
+from ganaug_ray.data.batches import Feed, Resident, real_batches
 from ganaug_ray.gan import loop
 from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
@@ -60,6 +64,14 @@ def test_all_ranks_report_the_same_figures_and_choose_the_same_step(digits: Fold
     assert alone["rows"][0]["loss"] == pytest.approx(one["rows"][0]["loss"], rel=0.2)
 
 
+def _soft(digits: str, upto: Callable[[int], int], place: Place) -> Feed:
+    """Rows of another order as the synthetic ones, and a network that has learned nothing as their teacher."""
+    torch.manual_seed(1)
+    spec = {"arch": "cnn", "classes": [str(k) for k in range(10)], "channels": 1, "image_size": 32, "resize": "stretch"}
+    teacher = Classifier(spec | networks.Input(32).spec, checkpoints.pack({"network": networks.CNN(1, 10, 0.0)}))
+    return Softened(mix.pool_batches(f"{digits}/train", upto, 1.0, 1, place), teacher)
+
+
 def _all_settings(place: Place, digits: str, out: str) -> None:
     """Thaws after two steps; without batch norm, which sees half the rows on each of two ranks."""
     config = ClassifierConfig(
@@ -87,13 +99,15 @@ def _all_settings(place: Place, digits: str, out: str) -> None:
             network.blocks[index] = torch.nn.Identity()
     rows: list[dict[str, Any]] = []
     val = Resident.load(Folder.at(digits) / "val", place.device)
-    feed = real_batches(digits, 16, 1.0, 0, place)
+    real = functools.partial(real_batches, digits, 16, 1.0, 0)
+    fake = functools.partial(_soft, digits, plan.Mixture(16, 0.33, 5, "anneal").synthetic_upto)
+    feed = mix.mixed_batches(real, fake, place, weight=0.25, apart=True)
     best = classify_loop.train(network, feed, val, config, 5, 0, place, rows.append)
     torch.save({"rows": rows, "best": best.weights, "last": network.state_dict()}, f"{out}/{place.world}-{place.rank}")
 
 
 def test_two_ranks_train_a_classifier_as_one_does_with_every_setting(digits: Folder, tmp_path: Path) -> None:
-    """The rest frozen and thawed, rows blended across ranks, parts, averages, rates that follow looks."""
+    """Frozen and thawed, rows blended across ranks, parts, averages, rates that follow looks, weights, soft labels."""
     on_two_ranks(_all_settings, tmp_path, str(digits), str(tmp_path))
     _all_settings(Place(), str(digits), str(tmp_path))
     alone, one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("1-0", "2-0", "2-1"))
