@@ -59,6 +59,10 @@ VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
     ),
     "train": ("Train classifiers with and without synthetic images.", lambda p: p.train()),
     "compare": ("Reach the verdict from the models' predictions.", lambda p: p.compare()),
+    "compare-models": (
+        "Train and compare the networks of the job's models section.",
+        lambda p: p.models(),
+    ),
     "report": ("Write report.html.", lambda p: p.report()),
     "promote": ("Make the best-supported model the champion.", lambda p: p.promote()),
 }

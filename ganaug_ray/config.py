@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any, Literal, Self
 
@@ -13,6 +14,7 @@ Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Score = Annotated[float, Field(ge=0, le=1)]
+ModelName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]  # also the name of a folder
 
 
 class Config(BaseModel):
@@ -363,6 +365,18 @@ class ClassifierConfig(TrainingConfig):
         return self.freeze_steps
 
 
+# Which network it is and where it starts: each compared model has its own, and takes the rest from classifier.
+OWN = ("arch", "input_size", "weights", "init_from", "patience")
+
+
+def _model_settings(classifier: Mapping[str, Any], own: Any) -> Any:
+    """Put a compared model's settings over those of the classifier section; steps replace epochs and the reverse."""
+    if not isinstance(own, Mapping):
+        return own
+    lengths = {"steps", "epochs"} if {"steps", "epochs"} & own.keys() else set()
+    return {key: value for key, value in classifier.items() if key not in {*OWN, *lengths}} | dict(own)
+
+
 class CompareConfig(Config):
     """How the verdict is reached."""
 
@@ -390,8 +404,31 @@ class Job(Config):
     augment: AugmentConfig = AugmentConfig()
     classifier: ClassifierConfig
     compare: CompareConfig = CompareConfig()
+    models: dict[ModelName, ClassifierConfig] = {}
+    """For compare-models: names, each with what differs from the classifier section; the first is the baseline. The
+    network's own settings (arch, input_size, weights, init_from) are not taken over."""
     published: PublishedConfig | None = None
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _models_are_variants_of_the_classifier(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("models"), Mapping):
+            return value
+        classifier = value.get("classifier")
+        if not isinstance(classifier, Mapping):
+            return value
+        return value | {"models": {name: _model_settings(classifier, own) for name, own in value["models"].items()}}
+
+    @field_validator("models")
+    @classmethod
+    def _can_be_compared(cls, models: dict[str, ClassifierConfig]) -> dict[str, ClassifierConfig]:
+        if len(models) == 1:
+            raise ValueError(f"found {next(iter(models))} alone, expected two models or more")
+        for name, model in models.items():
+            if model.patience:
+                raise ValueError(f"{name}: patience {model.patience}: models that are compared run all steps")
+        return models
 
     @model_validator(mode="after")
     def _sizes_fit(self) -> Self:

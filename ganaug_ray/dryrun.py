@@ -47,6 +47,8 @@ def describe(job: Job, run: Run) -> str:
         facts.append(("strategy", _strategy(job.augment, mixture)))
         batch += _synthetic_rows(mixture)
     facts.append(("classifiers", f"{fits} of {fit_steps} steps, batches of {batch}"))
+    if job.models:
+        facts.append(("models", f"{', '.join(job.models)}: {job.compare.seeds} of each"))
     return jobfile.dump(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)
 
 

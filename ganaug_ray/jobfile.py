@@ -148,13 +148,18 @@ def _resolve_source(content: dict[str, Any], base: Path) -> None:
     gan = content.get("gan")
     if isinstance(gan, dict) and isinstance(gan.get("inception"), str):
         gan["inception"] = _absolute(gan["inception"], base)
-    classifier = content.get("classifier")
-    for key, word in (("weights", "pretrained"), ("init_from", "champion")):
-        if isinstance(classifier, dict) and isinstance(classifier.get(key), str) and classifier[key] != word:
-            classifier[key] = _absolute(classifier[key], base)
+    models = content.get("models")
+    for classifier in (content.get("classifier"), *(models.values() if isinstance(models, dict) else ())):
+        _resolve_weights(classifier, base)
     labels = data.get("label_from")
     if isinstance(labels, dict) and isinstance(labels.get("csv"), str):
         labels["csv"] = _absolute(labels["csv"], base)
+
+
+def _resolve_weights(classifier: Any, base: Path) -> None:
+    for key, word in (("weights", "pretrained"), ("init_from", "champion")):
+        if isinstance(classifier, dict) and isinstance(classifier.get(key), str) and classifier[key] != word:
+            classifier[key] = _absolute(classifier[key], base)
 
 
 def source_here(source: str) -> str:
@@ -214,6 +219,8 @@ def _sentence(mistake: ErrorDetails) -> str:
 def _known_keys(section: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Job
     for part in section:
+        if str(part) not in model.model_fields:  # a name of the user's own, such as a model's
+            continue
         annotation = model.model_fields[str(part)].annotation
         options = [annotation, *get_args(annotation)]
         model = next(option for option in options if isinstance(option, type) and issubclass(option, BaseModel))

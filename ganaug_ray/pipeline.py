@@ -9,13 +9,14 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from ganaug_ray import arms, runs, spread
+from ganaug_ray import arms, board, runs, spread
 from ganaug_ray.config import Job
 from ganaug_ray.console import Look, Terminal
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import target as targets
 from ganaug_ray.runs import Record, Run
 from ganaug_ray.spread import Each
+from ganaug_ray.storage import Folder
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
@@ -37,6 +38,8 @@ class Pipeline:
             self.generate()
         self.train()
         self.compare()
+        if self.job.models:
+            self.compare_models()
         self.report()
         self.promote()
 
@@ -208,6 +211,34 @@ class Pipeline:
         kept = done if done and done["hash"] == current else None
         self._stage("compare", kept, work, lambda record: record["sentence"])
 
+    def models(self) -> None:
+        """Raw images -> board.json; the report too, where there is one to tell it in."""
+        board.pairs(self.job)  # before any work: there are models to compare
+        self.prepare()
+        self.compare_models()
+        if runs.done(self.run.root, "verdict.json"):
+            self.report()
+        else:
+            self.terminal.line("report", "note", "`ganaug run` adds the table and the plot to report.html")
+
+    def compare_models(self) -> None:
+        """dataset/ -> board/<model>/seed-<k>/ for every compared model and seed, and board.json."""
+        self._need("prepare", runs.done(self.run.dataset, "dataset.json"))
+        pairs = board.pairs(self.job)
+        missing = [pair for pair in pairs if board.done(self.job, self.run, *pair) is None]
+
+        def work() -> Record:
+            from ganaug_ray.evaluate.models import compare_models
+
+            started = time.monotonic()
+            if missing:
+                self._fit_models(missing)
+            return compare_models(self.run, self.job, started)
+
+        done = None if missing else runs.done(self.run.root, board.MARKER)
+        kept = done if done and done["hash"] == board.fingerprint(self.job, self.run) else None
+        self._stage("compare-models", kept, work, lambda record: record["sentence"])
+
     def evaluate(self, model: str | None = None, data: str | None = None) -> None:
         """A model -> evaluation/<model>/<images>/: every figure, what it gets wrong, what it learned.
 
@@ -248,6 +279,8 @@ class Pipeline:
         inputs = {"verdict": verdict["hash"], "evaluation": evaluated["hash"]}
         if gan := runs.done(self.run.gan, "gan.json"):
             inputs["gan"] = gan["hash"]
+        if compared := runs.done(self.run.root, board.MARKER):
+            inputs["board"] = compared["hash"]
         if self.job.published:
             inputs["published"] = runs.fingerprint(self.job.published.model_dump())
         done = runs.done(self.run.root, "report.json")
@@ -327,17 +360,33 @@ class Pipeline:
         self._connect()
         counts = self.run.dataset.read_json("dataset.json")["counts"]["train"]
         steps = self.job.classifier.total_steps(sum(counts.values()))
-        with self.terminal.watching(stage, lambda: self._fit_progress(wanted, steps)):
+        asked = [(self.run.model(*fit), steps) for fit in wanted]
+        with self.terminal.watching(stage, lambda: self._fit_progress(asked)):
             train([arms.fit(self.job, self.run, arm, seed) for arm, seed in wanted])
 
-    def _fit_progress(self, wanted: list[tuple[str, int]], steps: int) -> tuple[float, str]:
+    def _fit_models(self, wanted: list[tuple[str, int]]) -> None:
+        """Train these compared models and seeds."""
+        from ganaug_ray.classify import start
+        from ganaug_ray.classify.train import train
+
+        for name in dict.fromkeys(name for name, _ in wanted):
+            if weights := board.prepare(self.job, self.run, name):
+                self.terminal.line("compare-models", "note", f"{name} starts from {start.sentence(weights)}")
+        self._connect()
+        fits = [board.fit(self.job, self.run, name, seed) for name, seed in wanted]
+        rows = sum(self.run.dataset.read_json("dataset.json")["counts"]["train"].values())
+        asked = [(board.folder(self.run, *pair), self.job.models[pair[0]].total_steps(rows)) for pair in wanted]
+        with self.terminal.watching("compare-models", lambda: self._fit_progress(asked)):
+            train(fits)
+
+    def _fit_progress(self, wanted: list[tuple[Folder, int]]) -> tuple[float, str]:
         reached, ready = 0, 0
-        for fit in wanted:
-            lines = runs.read_metrics(self.run.model(*fit))
-            trained = self.run.model(*fit).has("model.json")  # it may have ended early
+        for folder, steps in wanted:
+            lines = runs.read_metrics(folder)
+            trained = folder.has("model.json")  # it may have ended early
             reached += steps if trained else lines[-1]["step"] if lines else 0
             ready += trained
-        return reached / (steps * len(wanted)), f"{ready} of {len(wanted)} models trained"
+        return reached / sum(steps for _, steps in wanted), f"{ready} of {len(wanted)} models trained"
 
     def _gan_progress(self, steps: int) -> tuple[float, str]:
         lines = [line for line in runs.read_metrics(self.run.gan) if "loss_g" in line]

@@ -87,6 +87,7 @@ class Run:
         self.gan = root / "gan"
         self.synthetic = root / "synthetic"
         self.models = root / "models"
+        self.board = root / "board"
         self.registry = root / "registry"
 
     def model(self, arm: str, seed: int) -> Folder:
@@ -197,6 +198,7 @@ class Run:
             ("synthetic", self.synthetic, "synthetic.json"),
             *models,
             ("verdict", self.root, "verdict.json"),
+            ("board", self.root, "board.json"),
             ("report", self.root, "report.json"),
         ]
 

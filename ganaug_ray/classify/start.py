@@ -92,11 +92,16 @@ def match(network: networks.Network, weights: Tensors, keep_head: bool = False) 
     )
 
 
-def prepare(job: Job, run: Run) -> Record | None:
-    """Find the weights that the job's classifiers start from, check them, and keep them in models/.
+def prepare(job: Job, run: Run, folder: Folder | None = None) -> Record | None:
+    """Find the weights that the job's classifiers start from, check them, and keep them in ``folder``.
+
+    Args:
+        job: its classifier section names them.
+        run: with the data set.
+        folder: where they are kept; absent: models/.
 
     Returns:
-        The report, which is also in models/start.json; None where classifiers start afresh.
+        The report, which is also in start.json; None where classifiers start afresh.
 
     Raises:
         UserError: the weights are not there, cannot be read, or do not fit.
@@ -104,7 +109,8 @@ def prepare(job: Job, run: Run) -> Record | None:
     config = job.classifier
     if config.weights is None and config.init_from is None:
         return None
-    if kept := runs.done(run.models, "start.json"):
+    folder = folder or run.models
+    if kept := runs.done(folder, "start.json"):
         return kept
     facts = run.dataset.read_json("dataset.json")
     wanted = networks.input_of(config.arch, facts["image_size"], config.input_size, config.weights is not None)
@@ -122,9 +128,9 @@ def prepare(job: Job, run: Run) -> Record | None:
     if not found.fits:
         raise UserError(f"{key}: not weights of {config.arch}: {found.mistakes}")
     content = tensors_to_bytes({name: weights[name].contiguous() for name in found.matched})
-    run.models.make().write("start.safetensors", content)
+    folder.make().write("start.safetensors", content)
     record = {"source": source, "hash": runs.content_hash(content), **asdict(found), "notes": notes}
-    run.models.write_json("start.json", record)
+    folder.write_json("start.json", record)
     return record
 
 

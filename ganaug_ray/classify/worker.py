@@ -71,12 +71,14 @@ def work(fit: Fit, place: Place) -> None:
     report = log.add if log else _ignore
     good: list[loop.Best] = []
     batches = fit.batches(place)
+    loop_started = time.monotonic()
     try:
         best = loop.train(network, batches, val, config, steps, fit.seed, place, report, good.append, weights_K)
     except Diverged:
         if log is not None and good:
             out.write(LAST_GOOD, tensors_to_bytes(good[-1].weights))
         raise
+    train_seconds = round(time.monotonic() - loop_started, 3)
     tally = {what: int(place.sum(torch.tensor(n, device=place.device))) for what, n in batches.tally().items()}
     if log is None:
         return
@@ -100,6 +102,7 @@ def work(fit: Fit, place: Place) -> None:
         "arm": fit.arm,
         "seed": fit.seed,
         "steps": steps,
+        "train_seconds": train_seconds,  # of the loop with its looks at validation
         "best_step": best.step,
         "val_accuracy": best.accuracy,
         "val_loss": best.loss,

@@ -1,5 +1,6 @@
 """The plots of one model: how far its confidence can be trusted, its curves, and where its features put images."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -57,6 +58,32 @@ def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
         axis.set_major_locator(MaxNLocator(5))
     axes.grid(color=GRID, linewidth=0.4, alpha=0.4)
     return figure, axes
+
+
+@mpl.rc_context(STYLE)
+def models(rows: Sequence[dict[str, Any]]) -> Figure:
+    """Draw compared models as test accuracy over seconds of training: mean, 95 % interval, and one ring a seed.
+
+    Args:
+        rows: as in board.json.
+    """
+    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for row, colour in zip(rows, itertools.cycle(MANY)):
+        x, y = row["train_seconds"], row["accuracy"]
+        if y["ci95"]:
+            axes.plot([x, x], [100 * end for end in y["ci95"]], color=colour, linewidth=2.5, solid_capstyle="round")
+        points = [100 * value for value in y["seeds"]]
+        axes.plot([x] * len(points), points, marker="o", markersize=4, mfc="none", mec=INK, mew=0.8, linestyle="none")
+        axes.plot(x, 100 * y["mean"], marker="D", markersize=6, color=colour, linestyle="none", label=row["model"])
+    axes.set_title("test accuracy, %", loc="left", pad=18)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(rows), borderaxespad=0, borderpad=0.2)
+    axes.set_xscale("log")
+    axes.margins(0.12)
+    axes.set_xlabel("seconds of training")
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(color=GRID, linewidth=0.4, alpha=0.4)
+    return figure
 
 
 @mpl.rc_context(STYLE)

@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 from ganaug_ray import runs
 from ganaug_ray.config import Job
 from ganaug_ray.data import store
-from ganaug_ray.evaluate import gan_pictures, metrics, plots, published, sections
+from ganaug_ray.evaluate import gan_pictures, metrics, model_plots, plots, published, sections
 from ganaug_ray.jobfile import dump
 
 SAMPLE_CLASSES = 20  # shown of the training images, at most
@@ -58,6 +58,7 @@ def collect(run: runs.Run, job: Job) -> runs.Record:
         "gan": _gan(run, job, markers),
         **_classes(run, verdict, facts["classes"]),
         **sections.collect(run, verdict),
+        "board": markers.get("board"),
         "time": _time(markers),
         "lineage": [
             {"stage": name, "hash": record["hash"], "inputs": record.get("inputs", {})}
@@ -154,6 +155,10 @@ def draw(run: runs.Run, figures: runs.Record) -> dict[str, Any]:
     if verdict["comparisons"]:
         alt = "; ".join(f"{c['arm']}: {100 * c['mean']:+.1f} points" for c in verdict["comparisons"])
         pictures["forest"] = plots.svg(plots.forest(verdict["comparisons"]), f"Change on test. {alt}")
+    if figures["board"] is not None:
+        rows = figures["board"]["models"]
+        alt = "; ".join(f"{row['model']}: {100 * row['accuracy']['mean']:.1f} %" for row in rows)
+        pictures["models"] = plots.svg(model_plots.models(rows), f"Test accuracy over seconds of training. {alt}")
     if figures["gan"] is not None:
         pictures["gan"] = gan_pictures.curves(runs.read_metrics(run.gan))
         pictures |= gan_pictures.images(run.gan, figures["gan"], classes)
