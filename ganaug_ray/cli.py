@@ -177,6 +177,25 @@ def _predict(
         raise typer.Exit(130) from None
 
 
+@app.command("export", help="Write a trained classifier as an ONNX file, checked to give the same outputs.")
+def _export_onnx(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An experiment, a registry version or a model folder.")],
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE.onnx", help="Default: model.onnx beside the weights.")
+    ] = None,
+) -> None:
+    from ganaug_ray import registry
+    from ganaug_ray.classify.export import export
+    from ganaug_ray.console import Terminal
+    from ganaug_ray.jobfile import source_here
+
+    started, folder = time.monotonic(), registry.model_folder(source_here(model))
+    path = f"{folder}/model.onnx" if out is None else source_here(out)
+    difference = export(folder, path)
+    text = f"{path}; its logits are the model's to within {difference:.1g}"
+    Terminal().line("export", "done", text, time.monotonic() - started)
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a stage failed, 2 the input is wrong, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: what is done is kept
