@@ -91,7 +91,8 @@ def _in_words(points: pa.Table) -> str:
 
 def _tiles(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
     """Section -> its figures: a caption, and the pictures up to the next caption or all of them where there is none."""
-    sections: dict[str, list[dict[str, Any]]] = {}
+    # A model may have made no mistake, and no label may look wrong.
+    sections: dict[str, list[dict[str, Any]]] = {"mistakes": [], "suspects": [], "right": [], "layers": []}
     for row in table.to_pylist():
         figures = sections.setdefault(row["section"], [])
         if row["caption"] or not figures:

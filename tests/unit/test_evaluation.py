@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -184,3 +185,22 @@ def test_equal_experiments_give_equal_pages(copied: Run, tiny_job: Job) -> None:
     Pipeline(tiny_job, copied, Terminal()).report()
     assert copied.root.read("report.html") == before
     assert runs.done(copied.root, "report.json")
+
+
+@pytest.mark.parametrize("kept", ["layers", "right"])
+def test_a_model_without_mistakes_or_suspects_has_its_page(
+    experiment: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    from ganaug_ray.evaluate import report, sections
+
+    whole = sections._tiles
+    monkeypatch.setattr(
+        sections,
+        "_tiles",
+        lambda table: whole(table.filter(pa.array([section == kept for section in table["section"].to_pylist()]))),
+    )
+    figures = report.collect(experiment, tiny_job)
+    html = report.render(figures, report.draw(experiment, figures), "")
+    assert "What it gets wrong" in html
+    assert "Labels worth a second look" not in html
+    assert "The most confident mistakes" not in html
