@@ -1,0 +1,23 @@
+"""One typed, frozen model a section of a job. The same field names serve YAML, --set and search spaces."""
+
+from ganaug_ray.config.augment import AugmentConfig, ScreenConfig
+from ganaug_ray.config.base import TrainingConfig
+from ganaug_ray.config.classifier import ClassifierConfig
+from ganaug_ray.config.compare import CompareConfig
+from ganaug_ray.config.data import DataConfig, LabelFrom, SplitConfig
+from ganaug_ray.config.gan import GanConfig, PublishedConfig
+from ganaug_ray.config.job import Job
+
+__all__ = [
+    "AugmentConfig",
+    "ClassifierConfig",
+    "CompareConfig",
+    "DataConfig",
+    "GanConfig",
+    "Job",
+    "LabelFrom",
+    "PublishedConfig",
+    "ScreenConfig",
+    "SplitConfig",
+    "TrainingConfig",
+]

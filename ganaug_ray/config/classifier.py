@@ -1,0 +1,125 @@
+"""The section classifier, and the models that are compared with it."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from ganaug_ray.config.base import Count, Rate, TrainingConfig
+
+ModelName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]  # also the name of a folder
+
+
+class ClassifierConfig(TrainingConfig):
+    """The classifier and its classic augmentation, the same in every arm."""
+
+    arch: str = "cnn"
+    """cnn, torchvision:NAME or timm:NAME, such as torchvision:resnet18 or timm:resnetv2_50."""
+    input_size: Annotated[int, Field(ge=8, le=1024)] | None = None
+    """Side of what the network is given; absent: with pretrained weights the size they were made for, else the data's,
+    within what the network works with and was made for."""
+    weights: str | None = None
+    """File of pretrained weights (safetensors or a state_dict), or pretrained: fetched by the network's name."""
+    init_from: str | None = None
+    """A model of the same classes to go on from: its folder, an experiment, or champion: that of the experiment which
+    data.extends, or else of this one."""
+    freeze_steps: Annotated[int, Field(ge=0)] | None = None
+    """First steps in which the head alone is trained; absent: a tenth of all, of what starts from weights; else 0."""
+    backbone_lr: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Factor on lr for all but the head, of what starts from weights."""
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    lr: Rate | None = None
+    """Absent: 2e-3 with adamw, 0.05 with sgd."""
+    weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Absent: 0.01 with adamw, 5e-4 with sgd."""
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    """After a short warm-up: half a cosine to zero, or a tenth of lr each time validation has long not got better."""
+    plateau_looks: Count = 5
+    """Looks at validation without a lower loss before schedule plateau lowers lr."""
+    patience: Count | None = None
+    """Looks at validation without a better model after which training ends; only where no arms are compared."""
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Alpha of MixUp; 0: none. With cutmix too, each step draws one of them."""
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    """Alpha of CutMix; 0: none."""
+    class_weights: Literal["none", "balanced"] = "none"
+    """balanced: rows of rare classes count for more in the loss, so that all classes count alike."""
+    ema_half_life: Annotated[int, Field(ge=0)] = 0
+    """Of the averaged network, which then is the one looked at and saved; in images seen. 0: no average."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of layers in training, not of weights; auto: bf16 on GPUs."""
+    accumulate: Count = 1
+    """Parts in which a batch goes through the network: more need less memory."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    flip: bool = True
+    """Mirror left-right; wrong for digits and letters."""
+    rotate: Annotated[float, Field(ge=0, le=180)] = 10.0
+    """Degrees, at most, either way."""
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the size, at most, either way."""
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the size, at most, in each direction."""
+    log_every: Count = 20
+    evaluate_every: Count = 50
+    """Steps between looks at validation; the best of them is the model."""
+
+    @field_validator("arch")
+    @classmethod
+    def _is_known(cls, arch: str) -> str:
+        if arch != "cnn":
+            from ganaug_ray.classify import backbones  # it imports torch
+
+            backbones.facts(arch)
+        return arch
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        if self.weights and self.init_from:
+            raise ValueError("give one of weights and init_from")
+        if self.arch == "cnn" and self.weights == "pretrained":
+            raise ValueError("weights pretrained: cnn has none; give an arch of torchvision or timm, or a file")
+        if self.arch != "cnn" and self.input_size:
+            from ganaug_ray.classify import networks
+
+            networks.input_of(self.arch, self.input_size, self.input_size, self.pretrained)
+        if self.batch_size < 2 * self.accumulate * self.workers:
+            raise ValueError(
+                f"accumulate {self.accumulate}: leaves fewer than two rows a part of batch_size {self.batch_size} "
+                f"on {self.workers} workers"
+            )
+        return self
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether it starts from weights that were trained for something else, so that the head is new."""
+        return self.weights is not None
+
+    @property
+    def peak_lr(self) -> float:
+        """The head's learning rate after the warm-up."""
+        return self.lr or {"adamw": 2e-3, "sgd": 0.05}[self.optimizer]
+
+    @property
+    def decay(self) -> float:
+        """Weight decay."""
+        default = {"adamw": 0.01, "sgd": 5e-4}[self.optimizer]
+        return default if self.weight_decay is None else self.weight_decay
+
+    def frozen_steps(self, steps: int) -> int:
+        """First steps, of so many, in which the head alone is trained."""
+        if self.freeze_steps is None:
+            return steps // 10 if self.pretrained else 0
+        return self.freeze_steps
+
+
+# Which network it is and where it starts: each compared model has its own, and takes the rest from classifier.
+OWN = ("arch", "input_size", "weights", "init_from", "patience")
+
+
+def model_settings(classifier: Mapping[str, Any], own: Any) -> Any:
+    """Put a compared model's settings over those of the classifier section; steps replace epochs and the reverse."""
+    if not isinstance(own, Mapping):
+        return own
+    lengths = {"steps", "epochs"} if {"steps", "epochs"} & own.keys() else set()
+    return {key: value for key, value in classifier.items() if key not in {*OWN, *lengths}} | dict(own)

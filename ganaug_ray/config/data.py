@@ -1,0 +1,110 @@
+"""The section data: where the images come from, and what is kept of them."""
+
+import math
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from ganaug_ray.config.base import Config, Count, Share, one_or_more
+
+
+class SplitConfig(Config):
+    """Shares of each class that go to validation and test; the rest is for training. In a job also ``given``."""
+
+    given: bool = False
+    """Take the folders train, val and test as they are; without a val folder, its share is taken from train."""
+    val: Share = 0.1
+    test: Share = 0.2
+    seed: int = 0
+    """Another seed deals the images out anew."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_word_will_do(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value != "given":
+                raise ValueError(f"found {value!r}, expected given, or a section with val and test")
+            return {"given": True}
+        return value
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> Self:
+        if self.val + self.test >= 0.95:
+            raise ValueError(f"val {self.val} + test {self.test} leave nothing to train on")
+        return self
+
+
+class LabelFrom(Config):
+    """Where the label of an image file comes from; in a job ``parent``, ``{regex: ...}`` or ``{csv: ...}``."""
+
+    regex: str | None = None
+    """Searched in the file's name; its group ``label`` is the label."""
+    csv: str | None = None
+    """A file with the columns image (path or name) and label."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parent_is_the_default(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value != "parent":
+                raise ValueError(f"found {value!r}, expected parent, {{regex: ...}} or {{csv: ...}}")
+            return {}
+        return value
+
+    @model_validator(mode="after")
+    def _is_usable(self) -> Self:
+        if self.regex is not None and self.csv is not None:
+            raise ValueError("give one of regex and csv")
+        if self.regex is not None:
+            try:
+                groups = re.compile(self.regex).groupindex
+            except re.error as error:
+                raise ValueError(f"{self.regex!r} is no regular expression ({error})") from None
+            if "label" not in groups:
+                raise ValueError(f"{self.regex!r} has no group named label, such as '^(?P<label>cat|dog)'")
+        return self
+
+
+class DataConfig(Config):
+    """Where the images come from and what is kept of them."""
+
+    source: Annotated[list[str], Field(min_length=1), BeforeValidator(one_or_more)]
+    """One or a list: folder, archive, CSV manifest, Parquet, idx:FOLDER, sklearn:digits, torchvision:NAME."""
+    label_from: LabelFrom = LabelFrom()
+    extends: str | None = None
+    """An earlier experiment's dataset folder: its images stay in their splits, new ones fill up the shares."""
+    max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the images that may be unusable before the stage stops."""
+    smallest: Count = 8
+    """Images with a shorter side, in pixels, are rejected."""
+    image_size: Annotated[int, Field(ge=32, le=512)] = 32
+    """Side of the stored square, in pixels: what the classifier sees."""
+    resize: Literal["crop", "pad", "stretch"] = "crop"
+    channels: Literal[1, 3] | None = None
+    """1 grey, 3 colour; absent: colour if any image has some."""
+    store: Literal["raw", "encoded"] = "raw"
+    """Pixels as they are, or losslessly compressed for large sets: less disk, slower to read."""
+    loader: Literal["auto", "resident", "stream"] = "auto"
+    """Keep the training images in each worker's memory, or stream them; auto: in memory up to resident_limit."""
+    resident_limit: Annotated[float, Field(gt=0)] = 2.0
+    """GB of uint8 training images that each worker may keep in memory."""
+    metadata: str | None = None
+    """A CSV file of facts on the classes, such as artists.csv, for the data set's card."""
+    train_per_class: Count | None = None
+    """Scarcity made on purpose: at most this many training images a class."""
+    val_per_class: Count | None = None
+    """At most this many validation images a class; follows train_per_class unless set."""
+    split: SplitConfig = SplitConfig()
+
+    @property
+    def resident_gb(self) -> float:
+        """GB of a store that a worker keeps in memory; a larger one is streamed."""
+        return {"resident": math.inf, "stream": 0.0, "auto": self.resident_limit}[self.loader]
+
+    @property
+    def val_cap(self) -> int | None:
+        """Validation images a class at most: who has 100 labels does not validate on 6,000."""
+        if self.val_per_class is None and self.train_per_class is not None:
+            return max(5, self.train_per_class // 4)
+        return self.val_per_class

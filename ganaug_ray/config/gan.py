@@ -1,0 +1,70 @@
+"""The section gan."""
+
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ganaug_ray.config.base import Config, Count, Rate, Score, TrainingConfig
+from ganaug_ray.gan.presets import PRESETS, Preset
+
+
+class GanConfig(TrainingConfig):
+    """The GAN: a preset, its size, and how long it is trained. What is absent is the preset's."""
+
+    preset: Literal["dcgan", "scarce"] = "scarce"
+    """dcgan: as published. scarce: for few images."""
+    conditional: bool = True
+    """Draw images of a class that is asked for; without classes, images cannot help a classifier."""
+    image_size: Literal[32, 64, 128] | None = None
+    """Absent: 64, or 32 where the data are smaller."""
+    lr: Rate | None = None
+    """The generator's; the discriminator's follows in the preset's proportion, unless lr_d is given."""
+    lr_d: Rate | None = None
+    beta1: Annotated[float, Field(ge=0, lt=1)] | None = None
+    ema_half_life: Annotated[int, Field(ge=0)] | None = None
+    """Of the averaged generator, which is the one sampled and saved; in images seen. 0: no average."""
+    latent: Count = 100
+    """Length of the latent vector."""
+    filters: Annotated[int, Field(ge=4, le=512)] = 32
+    """Filters of the layer next to the image; each layer inwards has twice as many."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Of layers, not of weights; auto: bf16 on GPUs."""
+    compile: bool = False
+    """Compile the networks: faster steps after a minute or more of compiling."""
+    log_every: Count = 20
+    checkpoint_every: Count = 200
+    snapshot_every: Count = 500
+    """Steps between looks: pictures, and the figures of quality."""
+    cas_every: Count = 2000
+    """Steps between classification accuracy scores, on those that are looks; they cost more than other figures."""
+    cas_steps: Count = 300
+    """Steps of the classifier behind that score."""
+    inception: str | None = None
+    """File with the weights of InceptionV3, whose features then take the place of the teacher's in all figures."""
+    early_end: bool = True
+    """End when the images have collapsed, or the discriminator has won and they get worse."""
+
+    @property
+    def recipe(self) -> Preset:
+        """The preset with what this job sets itself."""
+        preset = PRESETS[self.preset]
+        lr_g = self.lr or preset.lr_g
+        return replace(
+            preset,
+            lr_g=lr_g,
+            lr_d=self.lr_d or lr_g * (preset.lr_d / preset.lr_g),
+            beta1=preset.beta1 if self.beta1 is None else self.beta1,
+            ema_half_life=preset.ema_half_life if self.ema_half_life is None else self.ema_half_life,
+        )
+
+
+class PublishedConfig(Config):
+    """What a publication reports for such a GAN: the report shows it beside this run's own figures."""
+
+    source: str
+    """Who reports it, in words."""
+    loss_g: float | None = None
+    loss_d: float | None = None
+    real_score: Score | None = None
+    fake_score: Score | None = None
