@@ -6,6 +6,12 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from ganaug_ray.config.base import Config, Count, one_or_more
 
+Source = Literal["pool", "live"]
+
+
+def _pool() -> list[Source]:
+    return ["pool"]
+
 
 class ScreenConfig(Config):
     """Which synthetic images are rejected before a classifier sees them."""
@@ -36,9 +42,7 @@ class AugmentConfig(Config):
     """separate: synthetic rows are normalised apart, and move none of the statistics that inference uses."""
     soft_labels: bool = False
     """Train synthetic rows towards the teacher's probabilities instead of the class that was asked for."""
-    source: Annotated[list[Literal["pool", "live"]], BeforeValidator(one_or_more)] = Field(
-        default_factory=lambda: ["pool"], min_length=1
-    )
+    source: Annotated[list[Source], BeforeValidator(one_or_more)] = Field(default_factory=_pool, min_length=1)
     """pool: images made and screened once. live: new ones in every step, screened on the fly. Both: an arm for each."""
     per_class: Count | None = None
     """Size of the synthetic pool; absent: ratio times the class's training images, and at least 200."""
