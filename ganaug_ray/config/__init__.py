@@ -4,7 +4,7 @@ from ganaug_ray.config.augment import AugmentConfig, ScreenConfig
 from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.config.classifier import ClassifierConfig
 from ganaug_ray.config.compare import CompareConfig
-from ganaug_ray.config.data import DataConfig, LabelFrom, SplitConfig
+from ganaug_ray.config.data import DataConfig, ImbalanceConfig, LabelFrom, SplitConfig
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.job import Job
 
@@ -14,6 +14,7 @@ __all__ = [
     "CompareConfig",
     "DataConfig",
     "GanConfig",
+    "ImbalanceConfig",
     "Job",
     "LabelFrom",
     "PublishedConfig",

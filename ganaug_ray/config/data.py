@@ -35,6 +35,16 @@ class SplitConfig(Config):
         return self
 
 
+class ImbalanceConfig(Config):
+    """Classes made rare on purpose: training images are left out, and those of validation and test stay."""
+
+    factor: Annotated[float, Field(gt=1)]
+    """Times by which the rarest classes are thinned."""
+    rare: Annotated[list[str], Field(min_length=1)] | None = None
+    """Classes that keep one training image in ``factor``; absent: the long tail of Cui et al. 2019 (arXiv 1901.05555),
+    in which class i of K, in the order of their names, keeps a share of factor ** (-i / (K - 1))."""
+
+
 class LabelFrom(Config):
     """Where the label of an image file comes from; in a job ``parent``, ``{regex: ...}`` or ``{csv: ...}``."""
 
@@ -95,7 +105,15 @@ class DataConfig(Config):
     """Scarcity made on purpose: at most this many training images a class."""
     val_per_class: Count | None = None
     """At most this many validation images a class; follows train_per_class unless set."""
+    imbalance: ImbalanceConfig | None = None
+    """Unequal classes made on purpose, of what train_per_class has left; validation is not thinned."""
     split: SplitConfig = SplitConfig()
+
+    @model_validator(mode="after")
+    def _is_thinned_once(self) -> Self:
+        if self.imbalance and self.extends:
+            raise ValueError("give one of imbalance and extends: images that an earlier data set has are not thinned")
+        return self
 
     @property
     def resident_gb(self) -> float:

@@ -35,14 +35,11 @@ def remark(record: Mapping[str, Any], totals: Counts, twins: Mapping[str, Any]) 
         twins: as near_duplicates returns them.
     """
     train = record["counts"]["train"]
-    small, large = min(totals, key=totals.__getitem__), max(totals, key=totals.__getitem__)
     found = []
-    if (times := totals[large] / max(1, totals[small])) >= UNEVEN:
-        evened = max(train.values()) < UNEVEN * min(train.values())
-        found.append(
-            f"the largest class, {large} ({totals[large]:,}), has {times:.0f} times the images of the smallest, "
-            f"{small} ({totals[small]:,})" + (", though not in training" if evened else "")
-        )
+    if uneven := _uneven(totals):
+        found.append(uneven + ("" if _uneven(train) else ", though not in training"))
+    elif uneven := _uneven(train):
+        found.append(f"in training, {uneven}")
     if tiny := sorted((name for name in train if train[name] < TINY), key=train.__getitem__):
         has = "has" if len(tiny) == 1 else "have"
         found.append(f"{number(len(tiny), 'class', 'classes')} {has} fewer than {TINY} training images ({_some(tiny)})")
@@ -56,6 +53,18 @@ def remark(record: Mapping[str, Any], totals: Counts, twins: Mapping[str, Any]) 
     return False, (
         f"Nothing stands out: no class has {UNEVEN:.0f} times the images of another or fewer than {TINY} to train on, "
         "and no picture was found under two labels."
+    )
+
+
+def _uneven(counts: Counts) -> str:
+    """Name the largest and the smallest class where they are far apart."""
+    small, large = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    times = counts[large] / max(1, counts[small])
+    if times < UNEVEN:
+        return ""
+    return (
+        f"the largest class, {large} ({counts[large]:,}), has {times:.0f} times the images of the smallest, "
+        f"{small} ({counts[small]:,})"
     )
 
 

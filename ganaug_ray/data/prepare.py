@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from ganaug_ray import runs
 from ganaug_ray.config import DataConfig
-from ganaug_ray.data import audit, gather, metadata, near, sources, split, staging, store
+from ganaug_ray.data import audit, gather, imbalance, metadata, near, sources, split, staging, store
 from ganaug_ray.errors import UserError
 from ganaug_ray.spread import Each, one_by_one
 from ganaug_ray.storage import Folder
@@ -110,6 +110,7 @@ def prepare(
 
 def _record(config: DataConfig, found: Survey) -> runs.Record:
     ids, parts, labels = (_list(found.kept, name) for name in ("id", "split", "label"))
+    counts = found.counts()
     placed = list(zip(ids, labels, parts, strict=True))
     return {
         "hash": runs.fingerprint(config.image_size, config.resize, found.channels, placed),
@@ -119,7 +120,8 @@ def _record(config: DataConfig, found: Survey) -> runs.Record:
         "resize": config.resize,
         "channels": found.channels,
         "store": config.store,
-        "counts": found.counts(),
+        "counts": counts,
+        "rare": imbalance.rare(counts["train"], config.imbalance),
         "rejected": found.reasons(),
         "near_duplicates": {"groups": len(found.twins), "images": sum(map(len, found.twins))},
     }
@@ -247,16 +249,21 @@ def _deal(config: DataConfig, kept: pa.Table, twins: list[list[int]]) -> list[st
     for id_, label in zip(ids, _list(kept, "label"), strict=True):
         by_class.setdefault(label, []).append(id_)
     by_class = dict(sorted(by_class.items()))
+    deal: Callable[..., dict[str, str]]
+    if config.split.given:
+        deal = functools.partial(split.keep, given=dict(zip(ids, _list(kept, "given"), strict=True)))
+    else:
+        old = _old_splits(config.extends) if config.extends else {}
+        together = {ids[row]: ids[group[0]] for group in twins for row in group}
+        deal = functools.partial(split.assign, old=old, together=together)
+    deal = functools.partial(deal, by_class, config=config.split, val_cap=config.val_cap)
     try:
-        if config.split.given:
-            given = dict(zip(ids, _list(kept, "given"), strict=True))
-            splits = split.keep(by_class, given, config.split, config.train_per_class, config.val_cap)
-        else:
-            old = _old_splits(config.extends) if config.extends else {}
-            together = {ids[row]: ids[group[0]] for group in twins for row in group}
-            splits = split.assign(by_class, config.split, config.train_per_class, config.val_cap, old, together)
+        splits = deal(train_cap=config.train_per_class)
     except UserError as error:
         raise UserError(f"data.source {', '.join(config.source)}: {error}") from None
+    if config.imbalance:
+        train = {name: sum(splits[id_] == "train" for id_ in own) for name, own in by_class.items()}
+        splits = deal(train_cap=imbalance.kept(train, config.imbalance))
     return [splits[id_] for id_ in ids]
 
 

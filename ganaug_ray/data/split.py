@@ -15,12 +15,15 @@ GIVEN_AS = {  # the folder, or the name of the idx file, in which a data set kee
 }  # fmt: skip
 UNUSED = "unused"  # left over where labels are made scarce; kept in split.parquet, stored nowhere
 
+Cap = int | Mapping[str, int] | None
+"""Images a class at most: as many for each, so many of each by name, or all there are."""
+
 
 def assign(
     ids: Mapping[str, list[str]],
     config: SplitConfig,
-    train_cap: int | None,
-    val_cap: int | None,
+    train_cap: Cap,
+    val_cap: Cap,
     old: Mapping[str, str] | None = None,
     together: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
@@ -62,7 +65,7 @@ def assign(
         split |= {id_: old[id_] for id_ in own if id_ in old} | new
         for part, cap in (("val", val_cap), ("train", train_cap)):
             ranked = _ranked([id_ for id_ in new if new[id_] == part], config, together)
-            split |= _capped(ranked, part, cap, there[part])
+            split |= _capped(ranked, part, _of(cap, name), there[part])
     return split
 
 
@@ -116,8 +119,8 @@ def keep(
     ids: Mapping[str, list[str]],
     given: Mapping[str, str],
     config: SplitConfig,
-    train_cap: int | None,
-    val_cap: int | None,
+    train_cap: Cap,
+    val_cap: Cap,
 ) -> dict[str, str]:
     """Leave every image in the split it came in; the caps hold all the same.
 
@@ -145,14 +148,18 @@ def keep(
         for part in SPLITS:
             _refuse_poor({name: parts[part]}, MIN_ROWS, f"the {part} split needs some")
         split |= dict.fromkeys(parts["test"], "test")
-        split |= _capped(parts["val"], "val", val_cap)
-        split |= _capped(parts["train"], "train", train_cap)
+        split |= _capped(parts["val"], "val", _of(val_cap, name))
+        split |= _capped(parts["train"], "train", _of(train_cap, name))
     return split
 
 
 def _ranked(ids: list[str], config: SplitConfig, together: Mapping[str, str] | None = None) -> list[str]:
     names = together or {}
     return sorted(ids, key=lambda id_: (randomness.number(config.seed, "split", names.get(id_, id_)), id_))
+
+
+def _of(cap: Cap, name: str) -> int | None:
+    return cap[name] if isinstance(cap, Mapping) else cap
 
 
 def _capped(ranked: list[str], part: str, cap: int | None, there: int = 0) -> dict[str, str]:
