@@ -18,6 +18,10 @@ class SplitConfig(Config):
     test: Share = 0.2
     seed: int = 0
     """Another seed deals the images out anew."""
+    fold: Annotated[int, Field(ge=0)] = 0
+    """Which of ``folds`` splits this is, from 0; set by compare.splits."""
+    folds: Count = 1
+    """Splits of the same images whose test sets share none; set by compare.splits."""
 
     @model_validator(mode="before")
     @classmethod
@@ -32,6 +36,12 @@ class SplitConfig(Config):
     def _leaves_something_to_train_on(self) -> Self:
         if self.val + self.test >= 0.95:
             raise ValueError(f"val {self.val} + test {self.test} leave nothing to train on")
+        return self
+
+    @model_validator(mode="after")
+    def _is_one_of_the_folds(self) -> Self:
+        if self.fold >= self.folds:
+            raise ValueError(f"fold {self.fold} of {self.folds}: they count from 0")
         return self
 
 
@@ -114,6 +124,29 @@ class DataConfig(Config):
         if self.imbalance and self.extends:
             raise ValueError("give one of imbalance and extends: images that an earlier data set has are not thinned")
         return self
+
+    @model_validator(mode="after")
+    def _can_be_split_so_often(self) -> Self:
+        self.refuse_splits(self.split.folds)
+        return self
+
+    def refuse_splits(self, n: int) -> None:
+        """Raise ValueError if these data cannot be dealt out in n ways whose test sets share no image."""
+        if n == 1:
+            return
+        if self.split.given or self.extends:
+            which = "data.split is given" if self.split.given else "data.extends keeps images where they were"
+            raise ValueError(f"compare.splits {n}: {which}, so there is one split; leave one of the two out")
+        if self.split.test * n > 1 + 1e-9:
+            raise ValueError(
+                f"compare.splits {n}: their test sets would overlap; data.split.test is {self.split.test:g}, "
+                f"at most {math.floor(1e4 / n) / 1e4:g} of the images can be in each"
+            )
+
+    def dealt(self, fold: int, folds: int) -> Self:
+        """Return the same data as the given one of several splits. Raises ValueError as refuse_splits does."""
+        split = self.split.model_copy(update={"fold": fold, "folds": folds})
+        return self.model_validate(self.model_dump() | {"split": split.model_dump()})
 
     @property
     def resident_gb(self) -> float:

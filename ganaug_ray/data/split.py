@@ -1,7 +1,9 @@
 """Which image goes to train, validation or test: decided by content, so equal content is never on two sides."""
 
+import itertools
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from ganaug_ray import randomness
 from ganaug_ray.config import SplitConfig
@@ -33,9 +35,12 @@ def assign(
     validation, the rest for training, of which ``train_cap`` are taken. The caps never shrink the test split, and a
     smaller cap takes a subset of what a larger one takes.
 
+    Of several folds, each begins further on in the same ranks, which go round: so no image is for test in two of them,
+    and what the caps leave for training overlaps as little as the number of images allows.
+
     Args:
         ids: class name -> content ids of its images, each once.
-        config: the shares and the seed.
+        config: the shares, the seed and the fold.
         train_cap: training images a class at most.
         val_cap: validation images a class at most.
         old: content id -> where an earlier data set has it. It stays there, and new images fill up the shares.
@@ -46,6 +51,7 @@ def assign(
         UserError: a class has too few images for the minimum a split.
     """
     _refuse_poor(ids, 3 * MIN_ROWS, f"train, val and test need {MIN_ROWS} each")
+    _refuse_poor(ids, config.folds * MIN_ROWS, f"the test sets of {config.folds} splits need {MIN_ROWS} each")
     old, together = old or {}, together or {}
     where, groups = _settled_groups(old, together), set(together.values())
     split: dict[str, str] = {}
@@ -56,16 +62,17 @@ def assign(
             if id_ not in old:
                 units.setdefault(together.get(id_, id_), []).append(id_)
         dealt |= {id_: where[unit] for unit, members in units.items() if unit in where for id_ in members}
-        free = _ranked([unit for unit in units if unit not in where], config)
-        placed = _place([(unit, len(units[unit])) for unit in free], Counter(dealt.values()), len(own), config, name)
+        ranked, testable = _turned(_ranked(list(units), config), units, config)
+        free = [(unit, len(units[unit])) for unit in ranked if unit not in where]
+        placed = _place(free, testable, Counter(dealt.values()), len(own), config, name)
         where |= {unit: part for unit, part in placed.items() if unit in groups}
         there = Counter(old[id_] for id_ in own if id_ in old)
         new = {id_: part for id_, part in dealt.items() if id_ not in old}
         new |= {id_: part for unit, part in placed.items() for id_ in units[unit]}
         split |= {id_: old[id_] for id_ in own if id_ in old} | new
         for part, cap in (("val", val_cap), ("train", train_cap)):
-            ranked = _ranked([id_ for id_ in new if new[id_] == part], config, together)
-            split |= _capped(ranked, part, _of(cap, name), there[part])
+            ids_there = [id_ for unit in ranked for id_ in sorted(units[unit]) if new[id_] == part]
+            split |= _capped(ids_there, part, _of(cap, name), there[part])
     return split
 
 
@@ -78,13 +85,30 @@ def _settled_groups(old: Mapping[str, str], together: Mapping[str, str]) -> dict
     return {group: parts.pop() if len(parts) == 1 else UNUSED for group, parts in seen.items()}
 
 
+def _turned(
+    units: list[str], members: Mapping[str, list[str]], config: SplitConfig
+) -> tuple[list[str], Collection[str]]:
+    """Turn ranked units, each with its images, to where a fold begins. Return them and those that only it may test."""
+    ends = list(itertools.accumulate((len(members[unit]) for unit in units), initial=0))
+    begin, end = (
+        bisect_left(ends[:-1], round(fold * ends[-1] / config.folds)) for fold in (config.fold, config.fold + 1)
+    )
+    return units[begin:] + units[:begin], set(units[begin:end])
+
+
 def _place(
-    units: list[tuple[str, int]], there: Counter[str], rows: int, config: SplitConfig, name: str
+    units: list[tuple[str, int]],
+    testable: Collection[str],
+    there: Counter[str],
+    rows: int,
+    config: SplitConfig,
+    name: str,
 ) -> dict[str, str]:
     """Deal ranked units, each of so many images, to test, val and train; a unit is never cut.
 
     Args:
         units: (name, size), in order of rank.
+        testable: those that may go to test.
         there: images a split that are dealt already.
         rows: images of the class in all.
         config: the shares.
@@ -96,7 +120,8 @@ def _place(
     left = {part: max(0, n - there[part]) for part, n in wanted.items()}
     placed = {}
     for unit, size in units:
-        part = next((part for part in ("test", "val") if size <= left[part]), "train")
+        open_to = ("test", "val") if unit in testable else ("val",)
+        part = next((part for part in open_to if size <= left[part]), "train")
         placed[unit] = part
         if part != "train":
             left[part] -= size
@@ -104,7 +129,8 @@ def _place(
     sizes = dict(units)
     in_train = there["train"] + sum(sizes[unit] for unit, part in placed.items() if part == "train")
     for part in ("test", "val"):
-        for unit in sorted((unit for unit in placed if placed[unit] == "train"), key=lambda unit: sizes[unit]):
+        spare = [unit for unit in placed if placed[unit] == "train" and (part == "val" or unit in testable)]
+        for unit in sorted(spare, key=lambda unit: sizes[unit]):
             if wanted[part] - left[part] >= MIN_ROWS or in_train - sizes[unit] < MIN_ROWS:
                 break
             placed[unit] = part
@@ -153,9 +179,22 @@ def keep(
     return split
 
 
-def _ranked(ids: list[str], config: SplitConfig, together: Mapping[str, str] | None = None) -> list[str]:
-    names = together or {}
-    return sorted(ids, key=lambda id_: (randomness.number(config.seed, "split", names.get(id_, id_)), id_))
+def shared_share(splits: Sequence[Mapping[str, str]]) -> float:
+    """Return how much of a split's training images another one trains on too: the mean over ordered pairs, in [0, 1].
+
+    Args:
+        splits: of each, content id -> where it has it. Of fewer than two, the share is 0.
+
+    >>> shared_share([{"a": "train", "b": "train", "c": "test"}, {"a": "train", "b": "unused", "c": "val"}])
+    0.75
+    """
+    trained = [{id_ for id_, part in split.items() if part == "train"} for split in splits]
+    pairs = list(itertools.permutations(trained, 2))
+    return sum(len(one & other) / len(one) for one, other in pairs) / len(pairs) if pairs else 0.0
+
+
+def _ranked(ids: list[str], config: SplitConfig) -> list[str]:
+    return sorted(ids, key=lambda id_: (randomness.number(config.seed, "split", id_), id_))
 
 
 def _of(cap: Cap, name: str) -> int | None:
