@@ -69,11 +69,13 @@ def fit(job: Job, run: Run, arm: str, seed: int) -> Fit:
     from ganaug_ray.augment.soften import softened_batches
     from ganaug_ray.classify.worker import Fit
     from ganaug_ray.data.batches import real_batches
+    from ganaug_ray.data.sampling import Sampling
 
     dataset, size, memory = str(run.dataset), job.classifier.batch_size, job.data.resident_gb
     data, augment = run.dataset.read_json("dataset.json"), job.augment
+    sampling = Sampling(job.classifier.sampling == "balanced")
     inputs: dict[str, Any] = {"dataset": data["hash"]}
-    batches: functools.partial[Any] = functools.partial(real_batches, dataset, size, memory, seed)
+    batches: functools.partial[Any] = functools.partial(real_batches, dataset, size, memory, seed, sampling=sampling)
     if arm != REAL:
         synthetic, counts = run.synthetic.read_json("synthetic.json"), data["counts"]["train"]
         inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}

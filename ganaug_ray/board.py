@@ -71,13 +71,15 @@ def fit(job: Job, run: Run, name: str, seed: int) -> Fit:
     """Describe the training of one model of one seed; dataset/ and the weights it starts from are there."""
     from ganaug_ray.classify.worker import Fit
     from ganaug_ray.data.batches import real_batches
+    from ganaug_ray.data.sampling import Sampling
 
     config, dataset = job.models[name], str(run.dataset)
     made_from = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
     start = runs.done(run.board / name, "start.json")
     if start is not None:
         made_from |= {"weights": start["hash"]}
-    batches = functools.partial(real_batches, dataset, config.batch_size, job.data.resident_gb, seed)
+    sampling = Sampling(config.sampling == "balanced")
+    batches = functools.partial(real_batches, dataset, config.batch_size, job.data.resident_gb, seed, sampling=sampling)
     own, where = folder(run, name, seed), str(run.board / name)
     own.delete("model.json")  # of other settings: a training that is killed leaves no marker
     return Fit(name, seed, config, dataset, str(own), batches, made_from, where if start is not None else None)

@@ -7,14 +7,22 @@ import torch
 from torch.nn import functional as F
 
 from ganaug_ray.data.batches import Batch, Feed, open_feed
+from ganaug_ray.data.sampling import NATURAL, Sampling
 from ganaug_ray.data.tensors import scaled
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
 
-def pool_batches(synthetic: str, upto: Callable[[int], int], resident_gb: float, seed: int, place: Place) -> Feed:
+def pool_batches(
+    synthetic: str,
+    upto: Callable[[int], int],
+    resident_gb: float,
+    seed: int,
+    place: Place,
+    sampling: Sampling = NATURAL,
+) -> Feed:
     """Batches of stored synthetic rows, of which ``upto`` says how many have been used after so many steps."""
-    return open_feed(Folder.at(synthetic), upto, place.world, place, (seed, "synthetic"), resident_gb)
+    return open_feed(Folder.at(synthetic), upto, place.world, place, (seed, "synthetic"), resident_gb, sampling)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """What all sections have in common."""
 
 import math
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -24,6 +24,8 @@ class TrainingConfig(Config):
     epochs: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
     workers: Count = 1
+    sampling: Literal["natural", "balanced"] = "natural"
+    """Of real rows. natural: each once a pass; balanced: every class as often as the largest has rows."""
 
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:

@@ -77,6 +77,8 @@ class ClassifierConfig(TrainingConfig):
     def _goes_together(self) -> Self:
         if self.weights and self.init_from:
             raise ValueError("give one of weights and init_from")
+        if self.sampling == "balanced" and self.class_weights == "balanced":
+            raise ValueError("sampling and class_weights are both balanced: rare classes would count twice; give one")
         if self.arch == "cnn" and self.weights == "pretrained":
             raise ValueError("weights pretrained: cnn has none; give an arch of torchvision or timm, or a file")
         if self.arch != "cnn" and self.input_size:

@@ -57,6 +57,18 @@ class Job(Config):
         return self
 
     @model_validator(mode="after")
+    def _sampled_in_memory(self) -> Self:
+        trained = {"gan": self.gan, "classifier": self.classifier}
+        trained |= {f"models.{name}": model for name, model in self.models.items()}
+        for name, training in trained.items():
+            if training.sampling != "natural" and self.data.loader == "stream":
+                raise ValueError(
+                    f"{name}.sampling {training.sampling} needs the images in memory; "
+                    "take data.loader: resident, or auto with a data.resident_limit that they fit in"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _synthetic_images_have_a_class(self) -> Self:
         if self.augment.ratio and not self.gan.conditional:
             raise ValueError(

@@ -6,7 +6,7 @@ steps on all ranks. The order is a pure function of (key, step), so neither the 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,8 @@ import torch
 
 from ganaug_ray import randomness
 from ganaug_ray.data import store, tensors
+from ganaug_ray.data.sampling import NATURAL, Sampling
+from ganaug_ray.errors import UserError
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
@@ -51,16 +53,20 @@ def endless_order(n: int, start: int, stop: int, key: tuple[randomness.Key, ...]
     >>> sorted(endless_order(5, 5, 10, (0,)).tolist())
     [0, 1, 2, 3, 4]
     """
+    return endless(partial(_epoch, n, key), n, start, stop)
+
+
+def endless(epoch: Callable[[int], np.ndarray], n: int, start: int, stop: int) -> np.ndarray:
+    """Rows at positions start..stop of passes one behind the other, each of n rows, int64."""
     pieces = [
-        _epoch(n, epoch, key)[max(start - epoch * n, 0) : stop - epoch * n]
-        for epoch in range(start // n, -(-stop // n))
+        epoch(number)[max(start - number * n, 0) : stop - number * n] for number in range(start // n, -(-stop // n))
     ]
     return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
 
 
 @lru_cache(maxsize=8)
-def _epoch(n: int, epoch: int, key: tuple[randomness.Key, ...]) -> np.ndarray:
-    return randomness.permutation(n, *key, "epoch", epoch)
+def _epoch(n: int, key: tuple[randomness.Key, ...], number: int) -> np.ndarray:
+    return randomness.permutation(n, *key, "epoch", number)
 
 
 class Resident:
@@ -107,15 +113,22 @@ class ResidentFeed(Feed):
         upto: how many rows have been used after so many steps; its differences are the sizes of the batches.
         place: this rank.
         key: of the order.
+        sampling: which rows make up a pass over the store.
     """
 
     def __init__(
-        self, rows: Resident, upto: Callable[[int], int], place: Place, key: tuple[randomness.Key, ...]
+        self,
+        rows: Resident,
+        upto: Callable[[int], int],
+        place: Place,
+        key: tuple[randomness.Key, ...],
+        sampling: Sampling = NATURAL,
     ) -> None:
         self.rows = rows
         self._upto = upto
         self._place = place
-        self._key = key
+        self._epoch = lru_cache(maxsize=8)(partial(sampling.epoch, rows.labels_N.cpu().numpy(), key=key))
+        self._pass = len(self._epoch(0))
 
     def size(self, step: int) -> int:
         """Rows of the global batch of a step."""
@@ -123,7 +136,7 @@ class ResidentFeed(Feed):
 
     def indices(self, step: int) -> np.ndarray:
         """Row numbers of this rank's part of a step's global batch, int64."""
-        whole = endless_order(len(self.rows), self._upto(step), self._upto(step + 1), self._key)
+        whole = endless(self._epoch, self._pass, self._upto(step), self._upto(step + 1))
         return whole[self._place.share(len(whole))]
 
     def __call__(self, step: int) -> Batch:
@@ -140,6 +153,7 @@ def open_feed(
     place: Place,
     key: tuple[randomness.Key, ...],
     resident_gb: float,
+    sampling: Sampling = NATURAL,
 ) -> Feed:
     """Open the endless batches of a store, in memory if it is small enough and else streamed.
 
@@ -150,17 +164,39 @@ def open_feed(
         place: this rank.
         key: of the order.
         resident_gb: GB (10**9 bytes) of uint8 pixels that may be kept in memory.
+        sampling: which rows make up a pass over the store.
+
+    Raises:
+        UserError: as refuse_streamed does.
     """
     shards = store.survey(folder)
     if shards.bytes <= resident_gb * 1e9:
-        return ResidentFeed(Resident.load(folder, place.device), upto, place, key)
+        return ResidentFeed(Resident.load(folder, place.device), upto, place, key, sampling)
+    refuse_streamed(shards, resident_gb, sampling)
     from ganaug_ray.data import stream  # it needs Ray
 
     return stream.Stream(shards, upto, multiple, place, key)
 
 
-def real_batches(dataset: str, batch_size: int, resident_gb: float, seed: int, place: Place, wait: int = 0) -> Feed:
+def refuse_streamed(shards: store.Shards, resident_gb: float, sampling: Sampling) -> None:
+    """Raise UserError if a store that is too large for memory is to be drawn from in any but the natural way."""
+    if sampling != NATURAL and shards.bytes > resident_gb * 1e9:
+        raise UserError(
+            "sampling balanced, or of some classes alone, needs the images in memory; these are "
+            f"{shards.bytes / 1e9:.2g} GB, so raise data.resident_limit above that, or take data.loader: resident"
+        )
+
+
+def real_batches(
+    dataset: str,
+    batch_size: int,
+    resident_gb: float,
+    seed: int,
+    place: Place,
+    wait: int = 0,
+    sampling: Sampling = NATURAL,
+) -> Feed:
     """Batches of the real training rows alone; none in the first ``wait`` steps, then from the beginning."""
     folder = Folder.at(dataset) / "train"
     upto = lambda step: max(0, step - wait) * batch_size  # noqa: E731
-    return open_feed(folder, upto, batch_size, place, (seed, "real"), resident_gb)
+    return open_feed(folder, upto, batch_size, place, (seed, "real"), resident_gb, sampling)

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from ganaug_ray import checkpoints, runs
 from ganaug_ray.config import GanConfig
 from ganaug_ray.data.batches import real_batches
+from ganaug_ray.data.sampling import Sampling
 from ganaug_ray.gan import loop
 from ganaug_ray.gan.recorder import Recorder
 from ganaug_ray.parallel import Place
@@ -44,7 +45,10 @@ def work(training: Training, place: Place) -> None:
     facts = Folder.at(training.dataset).read_json("dataset.json")
     steps = config.total_steps(sum(facts["counts"]["train"].values()))
     shape = loop.Shape(len(facts["classes"]), facts["channels"], training.size)
-    batches = real_batches(training.dataset, config.batch_size, training.resident_gb, training.seed, place)
+    sampling = Sampling(config.sampling == "balanced")
+    batches = real_batches(
+        training.dataset, config.batch_size, training.resident_gb, training.seed, place, sampling=sampling
+    )
     start = checkpoints.latest(out / "checkpoints", training.fingerprint(), notice=print)
     first = start.step if start else 0
     recorder = Recorder(training, shape, first, place) if place.is_first else None
