@@ -25,6 +25,21 @@ def pool_batches(
     return open_feed(Folder.at(synthetic), upto, place.world, place, (seed, "synthetic"), resident_gb, sampling)
 
 
+def real_again(
+    dataset: str,
+    upto: Callable[[int], int],
+    resident_gb: float,
+    seed: int,
+    sampling: Sampling,
+    place: Place,
+) -> Feed:
+    """Batches of real training rows in place of synthetic ones, as many as ``upto`` says and in an order of their own.
+
+    What more rows of the same images do by themselves: oversampling.
+    """
+    return open_feed(Folder.at(dataset) / "train", upto, place.world, place, (seed, "synthetic"), resident_gb, sampling)
+
+
 @dataclass(frozen=True)
 class Mixed(Feed):
     """Batches of real rows, the same ones as without synthetic data, and synthetic rows behind them.
