@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # torch is imported when an arm is trained
     from ganaug_ray.augment.evidence import Screening
     from ganaug_ray.augment.live import Live
     from ganaug_ray.classify.worker import Fit
-    from ganaug_ray.evaluate.compare import Outcome
+    from ganaug_ray.evaluate.outcomes import Outcome
 
 REAL = "real+classic"
 SYNTHETIC = "real+classic+synthetic"
@@ -110,13 +110,8 @@ def _live(job: Job, run: Run, synthetic: Record) -> Live:
 
 
 def outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
-    """Figures of an arm's models, seed by seed, from their predictions."""
-    from ganaug_ray.evaluate import metrics
-    from ganaug_ray.evaluate.compare import Outcome
+    """What an arm's models answered, seed by seed."""
+    from ganaug_ray.evaluate.outcomes import Outcome
 
-    found = []
-    for seed in range(job.compare.seeds):
-        table = run.model(arm, seed).read_table("predictions.parquet")
-        val, test = (metrics.summary(*metrics.split_of(table, split)) for split in ("val", "test"))
-        found.append(Outcome(seed, val, test))
-    return found
+    seeds = range(job.compare.seeds)
+    return [Outcome.of(run.model(arm, seed).read_table("predictions.parquet"), 0, seed) for seed in seeds]

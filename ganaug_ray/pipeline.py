@@ -203,7 +203,9 @@ class Pipeline:
 
             started = time.monotonic()
             outcomes = {arm: arms.outcomes(self.job, self.run, arm) for arm in arms.names(self.job)}
-            verdict = compare.verdict(outcomes, arms.REAL, self.job.compare.metric)
+            classes = self.run.dataset.read_json("dataset.json")["classes"]
+            candidates = [arm for arm in outcomes if arm != arms.REAL]
+            verdict = compare.verdict(outcomes, arms.REAL, candidates, self.job.compare.metric, classes)
             record = {"hash": current, "inputs": inputs, **verdict}
             return runs.commit(self.run.root, "verdict.json", "compare", started, record)
 
@@ -299,7 +301,7 @@ class Pipeline:
             "reason": champion["reason"],
             "verdict": verdict["verdict"],
             "sentence": verdict["sentence"],
-            "figures": verdict["arms"][champion["arm"]]["seeds"][str(champion["seed"])],
+            "figures": champion["figures"],
             "inputs": model.read_json("model.json")["inputs"],
         }
         done = runs.done(self.run.registry, "champion.json")

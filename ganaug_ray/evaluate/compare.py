@@ -1,139 +1,240 @@
-"""Predictions in, verdict out: pure arithmetic, from nothing but the predictions of the arms' models.
+"""Outcomes in, verdict out: pure arithmetic on nothing but the predictions of the arms' models.
 
-The rule: the difference of the metric on test rows between an arm and the baseline is taken for each seed; over the
-seeds a paired t interval at 95 % (degrees of freedom = pairs - 1) is laid around the mean. Above zero as a whole:
-helped. Below zero as a whole: hurt. Otherwise unclear. With a single pair, or with differences that are all equal,
-there is no interval worth the name: unclear.
+Choices on validation, the last word on test:
+
+1. Of the candidates (arms that may ship; controls may not), the one with the best mean validation metric is chosen.
+2. Its difference from the baseline on test alone gives the verdict: helped if its 95 % interval (see ``statistics``)
+   lies above zero, hurt if below, else unclear.
+3. The champion is the chosen arm if it helped, else the baseline; of its models the best on validation.
+
+Everything else is reported and decides nothing: each control by its own interval; the other candidates together, with
+p values adjusted for being a family (Holm), since the largest of several differences is likelier to be luck.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from scipy import stats
 
-Verdict = Literal["helped", "unclear", "hurt"]
-CONFIDENCE = 0.95
-METRICS = ("accuracy", "macro_f1")
+from ganaug_ray.evaluate import by_class, statistics, wording
+from ganaug_ray.evaluate.outcomes import METRICS, Outcome, differences
+from ganaug_ray.evaluate.overlap import Overlap
+from ganaug_ray.evaluate.statistics import Verdict
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """One model's figures: by split, by metric."""
-
-    seed: int
-    val: dict[str, float]
-    test: dict[str, float]
+Role = Literal["chosen", "candidate", "control"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against the baseline, paired by seed."""
+    """An arm against the baseline on test rows, paired by split and seed.
+
+    Attributes:
+        differences: of each model, in order of splits and, within them, seeds.
+        by_split: their means over seeds.
+        p_adjusted: for being one of a family; what the verdict goes by. The rest is described in ``Estimate``.
+    """
 
     arm: str
     baseline: str
     metric: str
     differences: list[float]
+    by_split: list[float]
     mean: float
     ci95: tuple[float, float] | None
     p: float | None
+    se: float | None
+    df: int | None
+    effect_size: float | None
+    smallest_visible_gain: float | None
+    p_adjusted: float | None
     verdict: Verdict
+    role: Role = "chosen"
+
+    @property
+    def splits(self) -> int:
+        """Over how many splits."""
+        return len(self.by_split)
+
+    @property
+    def seeds(self) -> int:
+        """Over how many seeds in each."""
+        return len(self.differences) // len(self.by_split)
 
 
-def compare(arm: str, baseline: str, ours: list[Outcome], theirs: list[Outcome], metric: str) -> Comparison:
-    """Compare two arms trained with the same seeds."""
-    assert [o.seed for o in ours] == [o.seed for o in theirs], "arms are paired by seed"
-    differences = np.array([a.test[metric] - b.test[metric] for a, b in zip(ours, theirs, strict=True)])
-    found = paired(differences)
-    verdict: Verdict = "unclear"
-    if found["ci95"] is not None:
-        low, high = found["ci95"]
-        verdict = "helped" if low > 0 else "hurt" if high < 0 else "unclear"
-    return Comparison(arm, baseline, metric, differences.tolist(), **found, verdict=verdict)
+def compare(
+    arm: str,
+    baseline: str,
+    ours: Sequence[Outcome],
+    theirs: Sequence[Outcome],
+    metric: str,
+    rare: Sequence[int] = (),
+    overlap: Overlap | None = None,
+) -> Comparison:
+    """Compare two arms trained on the same splits with the same seeds, as the only question that is asked."""
+    values_JSM, influence_SNM = differences(ours, theirs, metric, rare=rare)
+    values_JS = values_JSM[:, :, 0]
+    found = statistics.estimate(values_JS, influence_SNM[:, :, 0], overlap.correction if overlap else 0.0)
+    return Comparison(
+        arm,
+        baseline,
+        metric,
+        values_JS.ravel().tolist(),
+        values_JS.mean(1).tolist(),
+        **asdict(found),
+        p_adjusted=found.p,
+        verdict=statistics.judge(found.mean, found.p),
+    )
 
 
-def paired(differences: np.ndarray) -> dict[str, Any]:
-    """The mean of differences [seeds], and their t interval and p; both None where there is none worth the name."""
-    mean = float(differences.mean())
-    if len(differences) < 2 or np.ptp(differences) < 1e-12:
-        return {"mean": mean, "ci95": None, "p": None}
-    test = stats.ttest_1samp(differences, 0.0)
-    interval = test.confidence_interval(CONFIDENCE)
-    return {"mean": mean, "ci95": (float(interval.low), float(interval.high)), "p": float(test.pvalue)}
+def verdict(
+    outcomes: Mapping[str, Sequence[Outcome]],
+    baseline: str,
+    candidates: Sequence[str],
+    metric: str,
+    classes: Sequence[str],
+    rare: Sequence[str] = (),
+    overlap: Overlap | None = None,
+) -> dict[str, Any]:
+    """Return the content of verdict.json. Without a candidate the verdict is None.
 
-
-def choose(arms: Mapping[str, list[Outcome]], baseline: str, comparisons: list[Comparison]) -> dict[str, Any]:
-    """Name the champion: of the arm that helped most, else of the baseline; the seed that did best on validation.
-
-    Test figures decide the arm through the verdict alone, never the seed.
+    Args:
+        outcomes: of each arm, its models: every seed in every split, the same for all arms.
+        baseline: the arm that others are held against.
+        candidates: arms that may be chosen; all others but the baseline are controls.
+        metric: which decides: accuracy, macro_f1 or rare_f1.
+        classes: names, in order of their numbers.
+        rare: names of those whose mean F1 is a metric of its own.
+        overlap: what the splits share; needed where there are several.
     """
-    helped = [comparison for comparison in comparisons if comparison.verdict == "helped"]
-    if helped:
-        best = max(helped, key=lambda comparison: comparison.mean)
-        arm, reason = best.arm, f"{best.arm} helped: {_gain(best)}"
-    else:
-        arm, reason = baseline, "no arm with synthetic images helped" if comparisons else f"{baseline} is the only arm"
-    metric = comparisons[0].metric if comparisons else "accuracy"
-    seed = max(arms[arm], key=lambda outcome: (outcome.val[metric], -outcome.val["cross_entropy"])).seed
-    return {"arm": arm, "seed": seed, "reason": f"{reason}; seed {seed} did best on validation"}
-
-
-def verdict(arms: Mapping[str, list[Outcome]], baseline: str, metric: str) -> dict[str, Any]:
-    """Return the content of verdict.json. Without any other arm than the baseline, the verdict is None.
-
-    Of several arms, the verdict is that of the best one: the arm whose images are to be used, if any are.
-    ``comparisons`` are by the metric that decides, ``other_metrics`` the same by the others, which decide nothing.
-    """
+    splits = {outcome.split for outcome in outcomes[baseline]}
+    assert len(splits) == 1 or overlap is not None, "how much splits share decides how wide the interval is"
+    numbers = [classes.index(name) for name in rare]
+    chosen = choose({arm: outcomes[arm] for arm in candidates}, metric, numbers)
+    best = chosen["arm"] if chosen else None
+    others = [arm for arm in outcomes if arm != baseline]
 
     def against_baseline(by: str) -> list[Comparison]:
-        return [compare(arm, baseline, own, arms[baseline], by) for arm, own in arms.items() if arm != baseline]
+        found = [compare(arm, baseline, outcomes[arm], outcomes[baseline], by, numbers, overlap) for arm in others]
+        roles = [_role(arm, candidates, best) for arm in others]
+        return _families([replace(own, role=role) for own, role in zip(found, roles, strict=True)])
 
     comparisons = against_baseline(metric)
-    leading = max(comparisons, key=lambda c: (("hurt", "unclear", "helped").index(c.verdict), c.mean), default=None)
+    decides = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
+    metrics = (*METRICS, *(("rare_f1",) if rare else ()))
     return {
-        "verdict": leading.verdict if leading else None,
+        "verdict": decides and decides.verdict,
         "metric": metric,
-        "sentence": sentence(leading, len(comparisons))
-        if leading
-        else "There is no arm with synthetic images to compare.",
-        "arms": {
-            arm: {
-                "seeds": {str(o.seed): {"val": o.val, "test": o.test} for o in outcomes},
-                "mean": {name: float(np.mean([o.test[name] for o in outcomes])) for name in outcomes[0].test},
-            }
-            for arm, outcomes in arms.items()
-        },
-        "comparisons": [vars(comparison) for comparison in comparisons],
-        "other_metrics": [vars(comparison) for by in METRICS if by != metric for comparison in against_baseline(by)],
-        "champion": choose(arms, baseline, comparisons),
+        "sentence": wording.sentence(decides) if decides else "There is no arm with synthetic images to compare.",
+        "covers": wording.covers(outcomes[baseline], overlap, len(candidates)),
+        "smallest_visible_gain": decides and decides.smallest_visible_gain,
+        "chosen": chosen,
+        "champion": champion(outcomes, baseline, decides, metric, numbers),
+        "comparisons": [asdict(comparison) for comparison in comparisons],
+        "other_metrics": [asdict(own) for by in metrics if by != metric for own in against_baseline(by)],
+        "classes": {arm: by_class.table(outcomes[arm], outcomes[baseline], classes, rare, overlap) for arm in others},
+        "rare": list(rare),
+        "pairs": [pair for arm in others for pair in _pairs(arm, baseline, outcomes[arm], outcomes[baseline])],
+        "arms": {arm: _figures(own, numbers) for arm, own in outcomes.items()},
+        "baseline": baseline,
+        "splits": len(splits),
+        "seeds": len(outcomes[baseline]) // len(splits),
+        "overlap": overlap and asdict(overlap),
     }
 
 
-def sentence(comparison: Comparison, arms: int = 1) -> str:
-    """Say the verdict in words that need no statistics, and of which arm it is where several have synthetic images."""
-    where = f" in {comparison.arm}" if arms > 1 else ""
-    seeds = f"{len(comparison.differences)} seed{'s' * (len(comparison.differences) != 1)}"
-    if comparison.ci95 is None:
-        return f"Unclear: {seeds} gave a difference of {_points(comparison.mean)}{where}, but no interval can be drawn."
-    if comparison.verdict == "helped":
-        return f"Synthetic images helped{where}: {_gain(comparison)}, over {seeds}."
-    if comparison.verdict == "hurt":
-        return f"Synthetic images hurt{where}: {_gain(comparison)}, over {seeds}. Do not use them."
-    return (
-        f"Unclear whether synthetic images help{where}: {_gain(comparison)}, over {seeds}, and the interval holds zero."
-    )
+def _role(arm: str, candidates: Sequence[str], chosen: str | None) -> Role:
+    return "chosen" if arm == chosen else "candidate" if arm in candidates else "control"
 
 
-def _gain(comparison: Comparison) -> str:
-    name = {"accuracy": "accuracy", "macro_f1": "macro-F1"}[comparison.metric]
-    assert comparison.ci95 is not None
-    low, high = comparison.ci95
-    return (
-        f"test {name} changed by {_points(comparison.mean)} "
-        f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}) against {comparison.baseline}"
-    )
+def _families(comparisons: list[Comparison]) -> list[Comparison]:
+    """Adjust the p values of the candidates that were not chosen for being several."""
+    exploratory = [comparison for comparison in comparisons if comparison.role == "candidate"]
+    adjusted = statistics.holm([comparison.p for comparison in exploratory])
+    by_arm = dict(zip((comparison.arm for comparison in exploratory), adjusted, strict=True))
+    return [
+        replace(own, p_adjusted=by_arm[own.arm], verdict=statistics.judge(own.mean, by_arm[own.arm]))
+        if own.arm in by_arm
+        else own
+        for own in comparisons
+    ]
 
 
-def _points(share: float) -> str:
-    return f"{100 * share:+.1f} points"
+def choose(candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Sequence[int] = ()) -> dict[str, Any] | None:
+    """Choose the candidate that is best on validation, of equal ones that of lower cross-entropy; None of none."""
+    if not candidates:
+        return None
+    on_val = {arm: [outcome.val.summary(rare) for outcome in own] for arm, own in candidates.items()}
+    means = {
+        arm: {key: float(np.mean([row[key] for row in own])) for key in (metric, "cross_entropy")}
+        for arm, own in on_val.items()
+    }
+    best = max(means, key=lambda arm: (means[arm][metric], -means[arm]["cross_entropy"]))
+    return {
+        "arm": best,
+        "by": "validation",
+        "metric": metric,
+        "values": {arm: own[metric] for arm, own in means.items()},
+    }
+
+
+def champion(
+    outcomes: Mapping[str, Sequence[Outcome]],
+    baseline: str,
+    decides: Comparison | None,
+    metric: str,
+    rare: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Name the model to ship: of the chosen arm if it helped, else of the baseline; the one best on validation."""
+    arm = decides.arm if decides and decides.verdict == "helped" else baseline
+    if decides is None:
+        reason = f"{baseline} is the only arm that may ship" if len(outcomes) > 1 else f"{baseline} is the only arm"
+    elif decides.verdict == "helped":
+        reason = f"{arm} helped: {wording.change(decides)}"
+    elif decides.verdict == "hurt":
+        reason = f"{decides.arm} hurt"
+    else:
+        reason = f"{decides.arm} was not seen to help"
+
+    def on_val(outcome: Outcome) -> tuple[float, float]:
+        found = outcome.val.summary(rare)
+        return found[metric], -found["cross_entropy"]
+
+    best = max(outcomes[arm], key=on_val)
+    several = len({outcome.split for outcome in outcomes[arm]}) > 1
+    model = f"split {best.split}, seed {best.seed}" if several else f"seed {best.seed}"
+    return {
+        "arm": arm,
+        "split": best.split,
+        "seed": best.seed,
+        "repeat": model,
+        "reason": f"{reason}; {model} did best on validation",
+        "figures": {"val": best.val.summary(rare), "test": best.test.summary(rare)},
+    }
+
+
+def _pairs(arm: str, baseline: str, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> list[dict[str, Any]]:
+    other = {(outcome.split, outcome.seed): outcome.test.predicted_N for outcome in theirs}
+    return [
+        {
+            "arm": arm,
+            "baseline": baseline,
+            "split": own.split,
+            "seed": own.seed,
+            **statistics.mcnemar(own.test.labels_N, own.test.predicted_N, other[own.split, own.seed]),
+        }
+        for own in ours
+    ]
+
+
+def _figures(outcomes: Sequence[Outcome], rare: Sequence[int]) -> dict[str, Any]:
+    """An arm's figures: ``repeats``, one a model, and ``mean``, over them on test."""
+    repeats: list[dict[str, Any]] = [
+        {"split": o.split, "seed": o.seed, "val": o.val.summary(rare), "test": o.test.summary(rare)} for o in outcomes
+    ]
+    return {
+        "repeats": repeats,
+        "mean": {name: float(np.mean([row["test"][name] for row in repeats])) for name in repeats[0]["test"]},
+    }

@@ -21,21 +21,6 @@ def split_of(predictions: pa.Table, split: str) -> tuple[np.ndarray, np.ndarray]
     return labels, flat.reshape(len(labels), predictions.schema.field("probabilities").type.list_size)
 
 
-def summary(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
-    """Accuracy and macro-F1 in [0, 1], and the mean cross-entropy in nats: what arms are compared by.
-
-    >>> summary(np.array([0, 1]), np.array([[0.9, 0.1], [0.2, 0.8]]))["accuracy"]
-    1.0
-    """
-    predicted = probabilities.argmax(1)
-    classes = list(range(probabilities.shape[1]))
-    return {
-        "accuracy": float(sk.accuracy_score(labels, predicted)),
-        "macro_f1": float(sk.f1_score(labels, predicted, labels=classes, average="macro", zero_division=0)),
-        "cross_entropy": float(losses(labels, probabilities).mean()),
-    }
-
-
 def figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], seed: int = 0) -> dict[str, Any]:
     """Every figure of a model on some images, each with its 95 % bootstrap interval over these images.
 

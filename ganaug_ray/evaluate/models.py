@@ -1,10 +1,10 @@
 """The figures of compared models: how good each is, how large, how fast, and when it had caught up with the baseline.
 
 The rule of the conclusion is the verdict's: the difference of the metric on test images from the baseline, paired by
-seed, with a t interval at 95 % over the seeds. The model named is the one with the best verdict, then the largest mean.
+seed, with an interval at 95 % for the chance of training and of the test images. The model named is the one with the
+best verdict, then the largest mean.
 """
 
-import statistics
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,8 +14,9 @@ import numpy as np
 from ganaug_ray import board, runs
 from ganaug_ray.config import Job
 from ganaug_ray.data import store
-from ganaug_ray.evaluate import compare, metrics
-from ganaug_ray.evaluate.compare import Comparison, Outcome
+from ganaug_ray.evaluate import compare, statistics, wording
+from ganaug_ray.evaluate.compare import Comparison
+from ganaug_ray.evaluate.outcomes import Outcome
 
 TIMED_IMAGES, TIMED_PASSES = 256, 3
 
@@ -33,7 +34,14 @@ def compare_models(run: runs.Run, job: Job, started: float) -> runs.Record:
     records = {key: board.folder(run, *key).read_json("model.json") for key in board.pairs(job)}
     logs = {key: runs.read_metrics(board.folder(run, *key)) for key in records}
     baseline = next(iter(job.models))
-    outcomes = {name: [_outcome(run, name, seed) for seed in range(job.compare.seeds)] for name in job.models}
+    outcomes = {
+        name: [
+            Outcome.of(board.folder(run, name, seed).read_table("predictions.parquet"), 0, seed)
+            for seed in range(job.compare.seeds)
+        ]
+        for name in job.models
+    }
+    on_test = {name: [outcome.test.summary() for outcome in own] for name, own in outcomes.items()}
     targets = [records[baseline, seed]["val_accuracy"] for seed in range(job.compare.seeds)]
     rows = []
     for name, config in job.models.items():
@@ -47,10 +55,10 @@ def compare_models(run: runs.Run, job: Job, started: float) -> runs.Record:
                 "input_size": own[0]["input_size"],
                 "parameters": own[0]["parameters"],
                 "steps": own[0]["steps"],
-                **{metric: _over_seeds([o.test[metric] for o in outcomes[name]]) for metric in outcomes[name][0].test},
-                "train_seconds": statistics.mean(seconds),
-                "train_images_per_second": statistics.mean(
-                    record["steps"] * config.batch_size / took for record, took in zip(own, seconds, strict=True)
+                **{metric: _over_seeds([row[metric] for row in on_test[name]]) for metric in on_test[name][0]},
+                "train_seconds": float(np.mean(seconds)),
+                "train_images_per_second": float(
+                    np.mean([r["steps"] * config.batch_size / took for r, took in zip(own, seconds, strict=True)])
                 ),
                 **_inference(run, name),
                 "reached": caught_up([logs[name, seed] for seed in range(job.compare.seeds)], targets, own),
@@ -73,14 +81,9 @@ def compare_models(run: runs.Run, job: Job, started: float) -> runs.Record:
     return runs.commit(run.root, board.MARKER, "compare-models", started, record)
 
 
-def _outcome(run: runs.Run, name: str, seed: int) -> Outcome:
-    table = board.folder(run, name, seed).read_table("predictions.parquet")
-    return Outcome(seed, *(metrics.summary(*metrics.split_of(table, split)) for split in ("val", "test")))
-
-
 def _over_seeds(values: list[float]) -> runs.Record:
-    found = compare.paired(np.array(values))
-    return {"mean": found["mean"], "ci95": found["ci95"], "seeds": values}
+    found = statistics.estimate(np.array([values]))
+    return {"mean": found.mean, "ci95": found.ci95, "seeds": values}
 
 
 def caught_up(
@@ -103,7 +106,7 @@ def caught_up(
         steps = [row["step"] for row in rows if row.get("val_accuracy", -1.0) >= target - 1e-6]
         if steps:
             reached.append((steps[0], record["train_seconds"] * steps[0] / record["steps"]))
-    steps_seconds = [statistics.mean(column) for column in zip(*reached, strict=True)] if reached else [None, None]
+    steps_seconds = [float(np.mean(column)) for column in zip(*reached, strict=True)] if reached else [None, None]
     return {"seeds": len(reached), "steps": steps_seconds[0], "seconds": steps_seconds[1]}
 
 
@@ -122,7 +125,7 @@ def _inference(run: runs.Run, name: str) -> runs.Record:
         began = time.perf_counter()
         classifier.probabilities(images_NHWC)
         took.append(time.perf_counter() - began)
-    return {"predict_images_per_second": len(images_NHWC) / statistics.median(took), "device": device}
+    return {"predict_images_per_second": len(images_NHWC) / float(np.median(took)), "device": device}
 
 
 def sentence(comparisons: list[Comparison], rows: Sequence[Mapping[str, Any]]) -> str:
@@ -130,8 +133,7 @@ def sentence(comparisons: list[Comparison], rows: Sequence[Mapping[str, Any]]) -
     best = max(comparisons, key=lambda c: (("hurt", "unclear", "helped").index(c.verdict), c.mean))
     seconds = {row["model"]: row["train_seconds"] for row in rows}
     cost = f"{seconds[best.arm] / max(seconds[best.baseline], 1e-9):.1f} times the training time"
-    name = {"accuracy": "accuracy", "macro_f1": "macro-F1"}[best.metric]
-    seeds = f"{len(best.differences)} seed{'s' * (len(best.differences) != 1)}"
+    name, seeds = wording.NAMES[best.metric], wording.repeats(best)
     change = f"{round(100 * best.mean, 1) + 0.0:+.1f} points in test {name}"  # no minus zero
     if best.ci95 is None:
         return f"Unclear: {best.arm} against {best.baseline} is {change} at {cost}, but {seeds} can give no interval."

@@ -1,40 +1,47 @@
 """Does augmentation reduce overfitting? The figures on training images minus those on test images, an arm at a time."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from ganaug_ray.evaluate import bootstrap, metrics
-from ganaug_ray.evaluate.compare import paired
+from ganaug_ray.evaluate import bootstrap, metrics, statistics
 
 Figures = dict[str, np.ndarray]
+Models = list[dict[str, Figures]]  # of one split, seed by seed: on training and on test rows
 
 
-def gaps(predictions: Mapping[str, list[pa.Table]], baseline: str, seed: int = 0) -> list[dict[str, Any]] | None:
+def gaps(
+    predictions: Mapping[str, list[list[pa.Table]]], baseline: str, shared: float = 0.0, seed: int = 0
+) -> list[dict[str, Any]] | None:
     """Return a row an arm and metric; None where a model has no predictions of training images.
 
     The interval of a gap is a bootstrap over images, the same resamples for all arms and seeds. The change against
-    the baseline is paired by seed, with the verdict's t interval.
+    the baseline is paired by split and seed, with a t interval over splits, or over the seeds of a single split.
 
     Args:
-        predictions: arm -> its models' tables of predictions, in the same order of seeds.
+        predictions: arm -> its models' tables of predictions, by split and seed, in the same order for all.
         baseline: the arm that others are held against.
+        shared: how much the splits have in common, see ``statistics.estimate``.
         seed: of the resamples.
     """
-    by_arm: dict[str, list[dict[str, Figures]]] = {}
-    for arm, tables in predictions.items():
-        by_arm[arm] = [{split: _rows(table, split) for split in ("train", "test")} for table in tables]
-        if any(not len(model["train"]["accuracy"]) for model in by_arm[arm]):
+    by_arm: dict[str, list[Models]] = {}
+    for arm, splits in predictions.items():
+        by_arm[arm] = [[{part: _rows(t, part) for part in ("train", "test")} for t in tables] for tables in splits]
+        if any(not len(model["train"]["accuracy"]) for models in by_arm[arm] for model in models):
             return None
     found = []
     for metric in ("accuracy", "cross_entropy"):
-        apart = {arm: _apart(models, metric) for arm, models in by_arm.items()}
+        apart = {a: _means(own, metric, "train") - _means(own, metric, "test") for a, own in by_arm.items()}
         intervals = _intervals(by_arm, metric, seed)
-        for arm, models in by_arm.items():
-            train, test = (float(np.mean([m[split][metric].mean() for m in models])) for split in ("train", "test"))
-            change = None if arm == baseline else paired(apart[arm] - apart[baseline])
+        for arm, splits in by_arm.items():
+            train, test = (float(_means(splits, metric, part).mean()) for part in ("train", "test"))
+            change = None
+            if arm != baseline:
+                found_change = statistics.estimate(apart[arm] - apart[baseline], shared=shared)
+                change = {"mean": found_change.mean, "ci95": found_change.ci95, "p": found_change.p}
             row = {"arm": arm, "metric": metric, "train": train, "test": test, "gap": train - test}
             found.append({**row, "ci95": intervals[arm], "change": change})
     return found
@@ -70,15 +77,17 @@ def _rows(table: pa.Table, split: str) -> Figures:
     }
 
 
-def _apart(models: list[dict[str, Figures]], metric: str) -> np.ndarray:
-    return np.array([model["train"][metric].mean() - model["test"][metric].mean() for model in models])
+def _means(splits: list[Models], metric: str, part: str) -> np.ndarray:
+    """By split and seed, float64 [J, S]."""
+    return np.array([[model[part][metric].mean() for model in models] for models in splits])
 
 
-def _intervals(by_arm: dict[str, list[dict[str, Figures]]], metric: str, seed: int) -> dict[str, list[float]]:
-    """The resampled mean over seeds on training images minus that on test images, by arm."""
-    drawn: dict[str, np.ndarray] = {}
-    for split, sign in (("train", 1), ("test", -1)):
-        rows_NA = np.stack([np.mean([m[split][metric] for m in models], 0) for models in by_arm.values()], 1)
-        for arm, values in zip(by_arm, bootstrap.means(rows_NA, seed, split).T, strict=True):
-            drawn[arm] = drawn.get(arm, 0) + sign * values
+def _intervals(by_arm: dict[str, list[Models]], metric: str, seed: int) -> dict[str, list[float]]:
+    """The resampled mean over splits and seeds on training images minus that on test images, by arm."""
+    drawn = {arm: np.zeros(bootstrap.RESAMPLES) for arm in by_arm}
+    splits = len(next(iter(by_arm.values())))
+    for split, (part, sign) in itertools.product(range(splits), (("train", 1), ("test", -1))):
+        rows_NA = np.stack([np.mean([m[part][metric] for m in own[split]], 0) for own in by_arm.values()], 1)
+        for arm, values in zip(by_arm, bootstrap.means(rows_NA, seed, f"{part} {split}").T, strict=True):
+            drawn[arm] += sign * values / splits
     return {arm: bootstrap.ends(values) for arm, values in drawn.items()}

@@ -113,37 +113,6 @@ def png(figure: Figure) -> bytes:
 
 
 @mpl.rc_context(STYLE)
-def forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
-    """Draw each comparison's mean difference and 95 % interval, and under it one ring a seed; in points.
-
-    Args:
-        comparisons: as in verdict.json; differences, mean and ci95 are shares in [-1, 1].
-    """
-    figure = Figure(figsize=(4.2, 0.55 + 0.62 * len(comparisons)), layout="constrained")
-    axes = figure.subplots()
-    for row, comparison in enumerate(reversed(comparisons)):
-        colour = VERDICT_COLOURS[comparison["verdict"]]
-        points = [100 * difference for difference in comparison["differences"]]
-        mean = 100 * comparison["mean"]
-        if comparison["ci95"]:
-            low, high = (100 * end for end in comparison["ci95"])
-            axes.plot([low, high], [row, row], color=colour, linewidth=3, solid_capstyle="round")
-        axes.plot(mean, row, marker="D", markersize=6, color=colour, linestyle="none")
-        rings = [row - 0.28] * len(points)
-        axes.plot(points, rings, marker="o", markersize=4, mfc="none", mec=INK, mew=0.8, linestyle="none")
-        beside = axes.get_yaxis_transform()  # across in shares of the width, up in rows
-        axes.text(0, row + 0.22, comparison["arm"], transform=beside, fontweight="bold")
-        axes.vlines(0, row - 0.5, row + 0.16, color=INK, linewidth=0.8, linestyle=(0, (3, 2)))
-    axes.margins(x=0.08)
-    axes.set_ylim(-0.5, len(comparisons) - 0.4)
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(lambda x, _: f"{x:+g}".replace("-", "−") if x else "0")
-    return figure
-
-
-@mpl.rc_context(STYLE)
 def curves(groups: Sequence[Group], title: str, legend: bool = False) -> Figure:
     """Draw values over steps: a thin line for each curve and a thick one for each group's mean.
 

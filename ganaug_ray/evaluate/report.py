@@ -16,36 +16,39 @@ from markupsafe import Markup, escape
 from ganaug_ray import runs
 from ganaug_ray.config import Job
 from ganaug_ray.data import store
-from ganaug_ray.evaluate import gan_pictures, metrics, model_plots, plots, published, sections
+from ganaug_ray.evaluate import arm_section, gan_pictures, metrics, model_plots, plots, published, sections, wording
+from ganaug_ray.evaluate.arm_section import Facts
+from ganaug_ray.evaluate.target import model_of
 from ganaug_ray.jobfile import dump
 
 SAMPLE_CLASSES = 20  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
-_VERDICT_KEYS = ("verdict", "metric", "sentence", "comparisons", "other_metrics", "champion", "arms")
+_OF_THE_MARKER = ("hash", "inputs", "stage", "status", "seconds", "versions")  # the rest are figures
 _GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
-METRIC_NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "cross_entropy": "cross-entropy"}
+METRIC_NAMES = {**wording.NAMES, "cross_entropy": "cross-entropy"}
 
 
-def report(run: runs.Run, job: Job, inputs: Mapping[str, str]) -> runs.Record:
+def report(run: runs.Run, job: Job, inputs: Mapping[str, str], facts: Facts | None = None) -> runs.Record:
     """Write report.html and, as the stage's marker, report.json with the same figures.
 
     Args:
         run: with the verdict and what it is of.
         job: as run.
         inputs: hashes of what is reported, for the marker.
+        facts: of arms that have a ratio.
 
     Returns:
         The marker.
     """
     started = time.monotonic()
-    figures = collect(run, job)
+    figures = collect(run, job, facts or {})
     html = render(figures, draw(run, figures), dump(job)).encode()
     run.root.write("report.html", html)
     record = {"hash": runs.content_hash(html), "inputs": dict(inputs), **figures}
     return runs.commit(run.root, "report.json", "report", started, record)
 
 
-def collect(run: runs.Run, job: Job) -> runs.Record:
+def collect(run: runs.Run, job: Job, facts: Facts) -> runs.Record:
     """Return every figure of the page as plain values; ``gan`` is None where no GAN was trained."""
     verdict = run.root.read_json("verdict.json")
     facts = run.dataset.read_json("dataset.json")
@@ -53,10 +56,11 @@ def collect(run: runs.Run, job: Job) -> runs.Record:
     return {
         "experiment": run.root.name,
         "about": job.about,
-        "verdict": {key: verdict[key] for key in _VERDICT_KEYS},
+        "verdict": {key: value for key, value in verdict.items() if key not in _OF_THE_MARKER},
         "data": {key: facts[key] for key in ("source", "classes", "image_size", "channels", "counts", "rejected")},
         "gan": _gan(run, job, markers),
         **_classes(run, verdict, facts["classes"]),
+        **arm_section.collect(verdict, markers, facts),
         **sections.collect(run, verdict),
         "board": markers.get("board"),
         "time": _time(markers),
@@ -70,7 +74,7 @@ def collect(run: runs.Run, job: Job) -> runs.Record:
 
 def _markers(run: runs.Run, verdict: runs.Record) -> dict[str, runs.Record]:
     """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
-    compared = {f"models/{arm}/seed-{seed}" for arm, own in verdict["arms"].items() for seed in own["seeds"]}
+    compared = {f"models/{arm}/seed-{one['seed']}" for arm, own in verdict["arms"].items() for one in own["repeats"]}
     found = {}
     for name, folder, marker in run.markers():
         if name == "report" or (name.startswith("models/") and name not in compared):
@@ -106,23 +110,12 @@ def _gan(run: runs.Run, job: Job, markers: Mapping[str, runs.Record]) -> runs.Re
 
 def _classes(run: runs.Run, verdict: runs.Record, classes: list[str]) -> runs.Record:
     """Confusion and per-class figures of the champion on test, and what each other arm changed in recall."""
-    test = {
-        (arm, int(seed)): metrics.split_of(run.model(arm, int(seed)).read_table("predictions.parquet"), "test")
-        for arm, own in verdict["arms"].items()
-        for seed in own["seeds"]
-    }
-    champion = test[verdict["champion"]["arm"], verdict["champion"]["seed"]]
-
-    def recalls(wanted: str) -> np.ndarray:  # [seeds, K]
-        rows = [metrics.per_class(*test[key], classes) for key in test if key[0] == wanted]
-        return np.array([[row["recall"] for row in own] for own in rows])
-
+    best = model_of(run, verdict["champion"]["arm"], verdict["champion"])
+    champion = metrics.split_of(best.read_table("predictions.parquet"), "test")
     return {
         "confusion": metrics.confusion(*champion).tolist(),
         "per_class": metrics.per_class(*champion, classes),
-        "recall_change": {
-            c["arm"]: (recalls(c["arm"]) - recalls(c["baseline"])).mean(0).tolist() for c in verdict["comparisons"]
-        },
+        "recall_change": {arm: [row["recall"]["mean"] for row in own] for arm, own in verdict["classes"].items()},
     }
 
 
@@ -143,6 +136,7 @@ def draw(run: runs.Run, figures: runs.Record) -> dict[str, Any]:
     counts = np.array(figures["confusion"])
     right, total = int(counts.trace()), int(counts.sum())
     pictures: dict[str, Any] = {
+        **arm_section.draw(verdict, figures["ratios"]),
         **sections.draw(run, verdict, figures["evaluation"]),
         "samples": _samples(run, classes),
         "learning": _learning(run, verdict),
@@ -152,9 +146,6 @@ def draw(run: runs.Run, figures: runs.Record) -> dict[str, Any]:
             f"Confusion matrix of the champion on test, {len(classes)} classes: {right} of {total} on the diagonal",
         ),
     }
-    if verdict["comparisons"]:
-        alt = "; ".join(f"{c['arm']}: {100 * c['mean']:+.1f} points" for c in verdict["comparisons"])
-        pictures["forest"] = plots.svg(plots.forest(verdict["comparisons"]), f"Change on test. {alt}")
     if figures["board"] is not None:
         rows = figures["board"]["models"]
         alt = "; ".join(f"{row['model']}: {100 * row['accuracy']['mean']:.1f} %" for row in rows)
@@ -176,7 +167,7 @@ def _samples(run: runs.Run, classes: list[str]) -> list[tuple[str, str]]:
 
 def _learning(run: runs.Run, verdict: runs.Record) -> list[Markup]:
     logs = {
-        arm: [runs.read_metrics(run.model(arm, int(seed))) for seed in own["seeds"]]
+        arm: [runs.read_metrics(model_of(run, arm, one)) for one in own["repeats"]]
         for arm, own in verdict["arms"].items()
     }
     found = []

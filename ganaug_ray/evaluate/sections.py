@@ -12,7 +12,8 @@ import pyarrow as pa
 from ganaug_ray import runs
 from ganaug_ray.data.explore import picture
 from ganaug_ray.evaluate import model_plots, overfitting, plots
-from ganaug_ray.evaluate.target import MARKER, Target, target
+from ganaug_ray.evaluate.overlap import Overlap
+from ganaug_ray.evaluate.target import MARKER, Target, model_of, target
 
 # In the order of the page.
 NAMES = {
@@ -36,11 +37,16 @@ OF_THE_RUN = ("stage", "status", "seconds", "versions", "model")  # of a marker;
 def collect(run: runs.Run, verdict: runs.Record) -> runs.Record:
     """Return ``evaluation`` (the champion's, or None) and ``overfitting`` (rows and a sentence, or None)."""
     arms = verdict["arms"]
-    predictions = {
-        arm: [run.model(arm, int(seed)).read_table("predictions.parquet") for seed in own["seeds"]]
-        for arm, own in arms.items()
-    }
-    rows = overfitting.gaps(predictions, next(iter(arms)))
+
+    def read(arm: str, repeats: list[runs.Record]) -> list[list[pa.Table]]:
+        by_split: dict[int, list[pa.Table]] = {}
+        for own in repeats:
+            by_split.setdefault(own["split"], []).append(model_of(run, arm, own).read_table("predictions.parquet"))
+        return list(by_split.values())
+
+    predictions = {arm: read(arm, own["repeats"]) for arm, own in arms.items()}
+    shared = Overlap(**verdict["overlap"]).correction if verdict["overlap"] else 0.0
+    rows = overfitting.gaps(predictions, verdict["baseline"], shared)
     place = _place(run, verdict)
     record = runs.done(place.out, MARKER)
     return {
@@ -51,7 +57,7 @@ def collect(run: runs.Run, verdict: runs.Record) -> runs.Record:
 
 
 def _place(run: runs.Run, verdict: runs.Record) -> Target:
-    return target(run, run.model(verdict["champion"]["arm"], verdict["champion"]["seed"]), None)
+    return target(run, model_of(run, verdict["champion"]["arm"], verdict["champion"]), None)
 
 
 def draw(run: runs.Run, verdict: runs.Record, found: Mapping[str, Any] | None) -> dict[str, Any]:

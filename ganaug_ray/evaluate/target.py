@@ -1,6 +1,8 @@
 """Which models are evaluated on which images, where that is written, and whether it is done; light to import."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ganaug_ray import arms, registry, runs
 from ganaug_ray.config import Job
@@ -59,6 +61,12 @@ def done(run: runs.Run, target: Target) -> runs.Record | None:
     return record if record and target.data is None and record["inputs"] == inputs(run, target) else None
 
 
+def model_of(run: runs.Run, arm: str, repeat: Mapping[str, Any]) -> Folder:
+    """The folder of an arm's model, by the ``split`` and ``seed`` that verdict.json gives it."""
+    assert repeat["split"] == 0, "there is one split"
+    return run.model(arm, repeat["seed"])
+
+
 def models(run: runs.Run, job: Job, model: str | None = None) -> list[Folder]:
     """The folders of the models to evaluate: the one asked for, else the champion, else all that are trained.
 
@@ -68,7 +76,7 @@ def models(run: runs.Run, job: Job, model: str | None = None) -> list[Folder]:
     if model is not None:
         return [registry.model_folder(model)]
     if verdict := runs.done(run.root, "verdict.json"):
-        return [run.model(verdict["champion"]["arm"], verdict["champion"]["seed"])]
+        return [model_of(run, verdict["champion"]["arm"], verdict["champion"])]
     return [folder for fit in arms.pairs(job) if runs.done(folder := run.model(*fit), "model.json")]
 
 

@@ -117,8 +117,8 @@ def answers(right: int, n: int = 100) -> tuple[np.ndarray, np.ndarray]:
 
 def test_the_gap_between_training_and_test_figures_and_what_an_arm_changes_of_it() -> None:
     predicted = {
-        "real": [table(train=answers(100), test=answers(n)) for n in (70, 71, 72)],
-        "syn": [table(train=answers(95), test=answers(n)) for n in (80, 80, 81)],
+        "real": [[table(train=answers(100), test=answers(n)) for n in (70, 71, 72)]],
+        "syn": [[table(train=answers(95), test=answers(n)) for n in (80, 80, 81)]],
     }
     rows = overfitting.gaps(predicted, "real")
     assert rows is not None
@@ -128,7 +128,7 @@ def test_the_gap_between_training_and_test_figures_and_what_an_arm_changes_of_it
     assert real["change"] is None
     assert syn["change"]["mean"] == pytest.approx(0.95 - 2.41 / 3 - 0.29)
     assert overfitting.sentence(rows).startswith("Synthetic images reduced overfitting")
-    assert overfitting.gaps({"real": [table(train=answers(0, 0), test=answers(70))]}, "real") is None
+    assert overfitting.gaps({"real": [[table(train=answers(0, 0), test=answers(70))]]}, "real") is None
 
 
 def test_models_keep_predictions_of_training_rows_for_that(experiment: Run) -> None:

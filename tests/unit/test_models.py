@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,14 @@ from ganaug_ray.config import Job
 from ganaug_ray.console import Terminal
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import metrics, models
-from ganaug_ray.evaluate.compare import Outcome, compare
+from ganaug_ray.evaluate.compare import compare
 from ganaug_ray.jobfile import dump, load_job
 from ganaug_ray.parallel import Place
 from ganaug_ray.pipeline import Pipeline
 from ganaug_ray.runs import Run
 from ganaug_ray.storage import Folder
 from tests.conftest import DIGITS, ROOT, TINY
+from tests.unit.test_compare import arm
 from tests.unit.test_report import Page
 
 SMALL = "models={cnn: {}, small: {arch: 'timm:test_resnet', input_size: 32, lr: 1.0e-3}}"
@@ -151,11 +151,8 @@ def test_catching_up_is_the_first_look_as_good_as_the_baselines_best_with_the_sa
     ],
 )
 def test_the_conclusion_follows_the_interval(ours: list[float], words: str) -> None:
-    theirs: Callable[[list[float]], list[Outcome]] = lambda values: [  # noqa: E731
-        Outcome(seed, {}, {"accuracy": value}) for seed, value in enumerate(values)
-    ]
     base = [0.8, 0.795, 0.805][: len(ours)]
-    found = compare("deep", "cnn", theirs(ours), theirs(base), "accuracy")
+    found = compare("deep", "cnn", arm(ours), arm(base), "accuracy")
     rows: list[dict[str, Any]] = [{"model": "cnn", "train_seconds": 2.0}, {"model": "deep", "train_seconds": 5.0}]
     said = models.sentence([found], rows)
     assert words in said

@@ -15,11 +15,13 @@ from PIL import Image
 from ganaug_ray import runs
 from ganaug_ray.config import Job
 from ganaug_ray.data import store
-from ganaug_ray.evaluate import compare, metrics
+from ganaug_ray.evaluate import compare
+from ganaug_ray.evaluate.outcomes import Outcome
 from ganaug_ray.evaluate.report import report
 from ganaug_ray.storage import Folder
 
 REAL, SYNTHETIC, LIVE = "real+classic", "real+classic+synthetic", "real+classic+live"
+NOISE = "real+classic+noise"
 SPLITS = {"train": 3, "val": 2, "test": 10}  # images a class
 
 
@@ -51,9 +53,9 @@ class Experiment:
                 self._model(arm, seed, right=6 + seed + (arm == SYNTHETIC))
         self.verdict(arms, seeds)
 
-    def report(self) -> str:
+    def report(self, facts: dict[str, Any] | None = None) -> str:
         """The page."""
-        report(self.run, self.job, {"verdict": "f00d"})
+        report(self.run, self.job, {"verdict": "f00d"}, facts)
         return (self.path / "report.html").read_text(encoding="utf-8")
 
     def figures(self) -> dict[str, Any]:
@@ -63,11 +65,10 @@ class Experiment:
         outcomes = {}
         for arm in arms:
             tables = [self.run.model(arm, seed).read_table("predictions.parquet") for seed in range(seeds)]
-            outcomes[arm] = [
-                compare.Outcome(seed, *(metrics.summary(*metrics.split_of(table, s)) for s in ("val", "test")))
-                for seed, table in enumerate(tables)
-            ]
-        record = {"hash": "f00d", "inputs": {}, **compare.verdict(outcomes, REAL, "accuracy")}
+            outcomes[arm] = [Outcome.of(table, 0, seed) for seed, table in enumerate(tables)]
+        candidates = [arm for arm in arms if arm not in (REAL, NOISE)]
+        found = compare.verdict(outcomes, REAL, candidates, "accuracy", self.classes)
+        record = {"hash": "f00d", "inputs": {}, **found}
         runs.commit(self.run.root, "verdict.json", "compare", time.monotonic(), record)
 
     def _marker(self, folder: Folder, name: str, stage: str, seconds: float, record: dict[str, Any]) -> None:
@@ -145,7 +146,7 @@ class Experiment:
             {"step": 20, "loss": 0.5, "accuracy": 0.6, "val_loss": 0.7, "val_accuracy": 0.6},
         ]
         self._log(folder, log)
-        record = {"arm": arm, "seed": seed, "inputs": {"dataset": "d"}}
+        record = {"arm": arm, "seed": seed, "inputs": {"dataset": "d"}, "train_seconds": 25.0}
         if arm == LIVE:
             record["tally"] = {"generated": 1000, "rejected": 125, "let_through": seed}
         self._marker(folder, "model.json", "train", 30, record)
@@ -242,6 +243,32 @@ def test_three_arms_stand_side_by_side(tmp_path: Path) -> None:
     assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
     assert len(set(re.findall(r'<i style="background: (#\w+)">', html))) == 3
     assert "Each arm's interval stands by itself" in page.text
+
+
+def test_controls_stand_beside_candidates_with_what_each_arm_cost(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, NOISE, SYNTHETIC])
+    page, figures = Page(experiment.report()).text, experiment.figures()
+    rows = [(row["arm"], row["role"], row["models"], row["train_seconds"]) for row in figures["arm_rows"]]
+    assert rows == [(REAL, "baseline", 2, 50), (SYNTHETIC, "chosen", 2, 50), (NOISE, "control", 2, 50)]
+    assert "noise: accuracy control" in page
+    assert "McNemar" in page
+    assert "and only, candidate on validation" in page
+
+
+def test_arms_of_one_kind_are_drawn_over_their_ratio(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, LIVE])
+
+    def drawn(facts: dict[str, Any]) -> list[str]:
+        tags = Page(experiment.report(facts)).tags
+        labels = [attributes.get("aria-label") or "" for tag, attributes in tags if tag == "svg"]
+        return [label for label in labels if "by ratio" in label]
+
+    one, other = {"kind": "pool", "ratio": 1.0}, {"kind": "pool", "ratio": 0.5}
+    both = "Change in test accuracy by ratio. 1.0: +10.0 points; 0.5: +0.0 points"
+    assert drawn({SYNTHETIC: one, LIVE: other}) == [both]
+    assert drawn({SYNTHETIC: one, LIVE: one}) == [], "one ratio makes no curve"
+    assert drawn({SYNTHETIC: one, LIVE: {**other, "kind": "live"}}) == []
+    assert drawn({}) == []
 
 
 def test_what_was_rejected_while_training_is_told(tmp_path: Path, experiment: Experiment) -> None:
@@ -358,8 +385,8 @@ def test_a_gan_that_no_arm_needs_has_its_section(tmp_path: Path) -> None:
 
 def test_every_picture_says_what_it_shows(experiment: Experiment) -> None:
     pictures = [(tag, a) for tag, a in Page(experiment.report()).tags if tag in ("img", "svg")]
-    # classes, samples, film strip, forest, GAN curves, learning curves, confusion
-    assert len(pictures) == 3 + 1 + 1 + 1 + 3 + 4 + 1
+    # classes, samples, film strip, forest, change by class, GAN curves, learning curves, confusion
+    assert len(pictures) == 3 + 1 + 1 + 1 + 1 + 3 + 4 + 1
     assert all(attributes.get("alt") or attributes.get("aria-label") for _, attributes in pictures)
 
 

@@ -1,0 +1,60 @@
+"""The report's section on the arms: every arm beside the baseline, what it cost, its classes, and its ratio."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ganaug_ray import runs
+from ganaug_ray.evaluate import arm_plots, plots
+from ganaug_ray.evaluate.wording import NAMES
+
+Facts = Mapping[str, Mapping[str, Any]]
+"""Arm -> ``kind`` and ``ratio``, of synthetic images per real one; arms without a ratio may be left out."""
+
+
+def collect(verdict: runs.Record, markers: Mapping[str, runs.Record], facts: Facts) -> runs.Record:
+    """Return ``arm_rows`` (an arm each: role, mean, comparisons, cost) and ``ratios`` (kind -> comparisons)."""
+    found = {comparison["arm"]: comparison for comparison in verdict["comparisons"]}
+    ordered = sorted(found, key=lambda arm: arm_plots.ROLES.index(found[arm]["role"]))
+    rows = []
+    for arm in (verdict["baseline"], *ordered):
+        trained: list[runs.Record] = [
+            own for own in markers.values() if (own["stage"], own.get("arm")) == ("train", arm)
+        ]
+        rows.append(
+            {
+                "arm": arm,
+                "role": found[arm]["role"] if arm in found else "baseline",
+                "mean": verdict["arms"][arm]["mean"][verdict["metric"]],
+                "comparison": found.get(arm),
+                "others": [own for own in verdict["other_metrics"] if own["arm"] == arm],
+                "models": len(trained),
+                "train_seconds": sum(own["train_seconds"] for own in trained),
+            }
+        )
+    kinds: dict[str, list[runs.Record]] = {}
+    for arm in ordered:
+        if "ratio" in facts.get(arm, {}):
+            kinds.setdefault(facts[arm]["kind"], []).append({**found[arm], "ratio": facts[arm]["ratio"]})
+    several = {kind: own for kind, own in kinds.items() if len({one["ratio"] for one in own}) > 1}
+    return {"arm_rows": rows, "ratios": several}
+
+
+def draw(verdict: runs.Record, ratios: Mapping[str, list[runs.Record]]) -> dict[str, Any]:
+    """Return the section's pictures by name: forest, classes and ratios, each where there is something to show."""
+    drawn: dict[str, Any] = {}
+    if verdict["comparisons"]:
+        alt = _in_words(verdict["comparisons"], "arm")
+        drawn["forest"] = plots.svg(arm_plots.forest(verdict["comparisons"]), f"Change on test. {alt}")
+    if verdict["chosen"]:
+        rows = verdict["classes"][verdict["chosen"]["arm"]]
+        alt = "; ".join(f"{row['class']}: {100 * row['f1']['mean']:+.1f}" for row in rows[: arm_plots.MOST_BARS])
+        drawn["classes"] = plots.svg(arm_plots.classes(rows), f"Change in F1 by class, in points. {alt}")
+    if ratios:
+        name = NAMES[verdict["metric"]]
+        alt = _in_words([own for several in ratios.values() for own in several], "ratio")
+        drawn["ratios"] = plots.svg(arm_plots.ratios(dict(ratios), name), f"Change in test {name} by ratio. {alt}")
+    return drawn
+
+
+def _in_words(comparisons: list[runs.Record], key: str) -> str:
+    return "; ".join(f"{c[key]}: {100 * c['mean']:+.1f} points" for c in comparisons)
