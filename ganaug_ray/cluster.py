@@ -57,9 +57,9 @@ def has_gpus() -> bool:
     return ray.cluster_resources().get("GPU", 0) >= 1
 
 
-def worker_resources() -> dict[str, Any]:
-    """What one single-process task or actor asks for."""
-    return {"num_cpus": 1, "num_gpus": 1 if has_gpus() else 0}
+def worker_resources(gpu_share: float = 1.0) -> dict[str, Any]:
+    """What one single-process task or actor asks for; of a GPU, this share."""
+    return {"num_cpus": 1, "num_gpus": gpu_share if has_gpus() else 0}
 
 
 def _check_size(job: Job) -> None:

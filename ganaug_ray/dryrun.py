@@ -1,8 +1,11 @@
 """What a job would do: the resolved settings, the facts of its data, and the values derived from both."""
 
+from collections.abc import Mapping
+
 from ganaug_ray import arms, jobfile
 from ganaug_ray.augment import plan
-from ganaug_ray.config import AugmentConfig, Job
+from ganaug_ray.config import ArmConfig, Job
+from ganaug_ray.config.augment import STORED
 from ganaug_ray.data.prepare import survey_only
 from ganaug_ray.gan import budget
 from ganaug_ray.runs import Run
@@ -37,31 +40,40 @@ def describe(job: Job, run: Run) -> str:
         facts.append(("GAN", drawn if job.gan.conditional else f"{drawn}, draws of no class"))
         if planned.warning:
             facts.append(("warning", planned.warning))
-    batch = f"{job.classifier.batch_size} real"
-    if arms.has_synthetic(job):
-        pool = plan.pool(counts["train"], job.augment)
-        made = f"{sum(pool.values())} images of {len(pool)} classes, {min(pool.values())} to {max(pool.values())} each"
-        synthetic = {"pool": made, "live": "new images in every step"}
-        facts.append(("synthetic", "; ".join(f"{source}: {synthetic[source]}" for source in job.augment.source)))
-        mixture = plan.Mixture.of(job.augment, counts["train"], job.classifier.batch_size, fit_steps)
-        facts.append(("strategy", _strategy(job.augment, mixture)))
-        batch += _synthetic_rows(mixture)
-    facts.append(("classifiers", f"{fits} of {fit_steps} steps, batches of {batch}"))
+    size = job.classifier.batch_size
+    for name, arm in job.compared.items():
+        facts.append((name, _arm(arm, counts["train"], size, fit_steps)))
+    n = job.compare.splits
+    facts.append(
+        ("classifiers", f"{n * fits} of {fit_steps} steps, batches of {size} real" + (f"; {n} splits" if n > 1 else ""))
+    )
     if job.models:
         facts.append(("models", f"{', '.join(job.models)}: {job.compare.seeds} of each"))
     return jobfile.dump(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)
 
 
-def _strategy(augment: AugmentConfig, mixture: plan.Mixture) -> str:
-    parts = [f"{augment.strategy}: {mixture.synthetic_upto(mixture.steps)} synthetic rows in all"]
-    parts += [f"loss weight {augment.weight:g}"] if augment.weight != 1 else []
-    parts += ["batch norm apart"] if augment.batch_norm == "separate" else []
-    parts += ["soft labels"] if augment.soft_labels else []
+def _arm(arm: ArmConfig, counts: Mapping[str, int], size: int, steps: int) -> str:
+    """Say in words what an arm's batches hold."""
+    if arm.kind == "real":
+        return "real rows without classic augmentation"
+    parts = [arm.kind if arm.classes == "all" else f"{arm.kind} of {arm.classes} classes"]
+    if arm.kind in STORED:
+        pool = plan.pool(counts, arm)
+        parts.append(
+            f"{sum(pool.values())} images of {len(pool)} classes, {min(pool.values())} to {max(pool.values())} each"
+        )
+    if arm.kind == "synthetic-only":
+        return ", ".join([*parts, f"batches of {size}"])
+    mixture = plan.Mixture.of(arm, counts, size, steps)
+    parts.append(f"{arm.strategy}: {_rows(mixture)}, {mixture.synthetic_upto(mixture.steps)} in all")
+    parts += [f"loss weight {arm.weight:g}"] if arm.weight != 1 else []
+    parts += ["batch norm apart"] if arm.batch_norm == "separate" else []
+    parts += ["soft labels"] if arm.soft_labels else []
     return ", ".join(parts)
 
 
-def _synthetic_rows(mixture: plan.Mixture) -> str:
+def _rows(mixture: plan.Mixture) -> str:
     if mixture.strategy == "pretrain":
-        return f", and of {mixture.batch_size} synthetic alone in the first {mixture.wait} steps"
+        return f"{mixture.batch_size} alone in each of the first {mixture.wait} steps"
     falling = ", falling to none" if mixture.strategy == "anneal" else ""
-    return f" + {mixture.ratio * mixture.batch_size:g} synthetic{falling}"
+    return f"{mixture.ratio * mixture.batch_size:g} a batch{falling}"

@@ -33,8 +33,15 @@ SHAPED_BY = {
     "augment": ("synthetic",),
     "classifier": ("models",),
 }
-# These say how the work is spread, or which arms there are, and change nothing of what is there.
-FREE = {"gan.workers", "classifier.workers", "data.loader", "data.resident_limit", "augment.source"}
+# These say how the work is spread, and change nothing of what is there.
+FREE = {
+    "gan.workers",
+    "gan.gpu_share",
+    "classifier.workers",
+    "classifier.gpu_share",
+    "data.loader",
+    "data.resident_limit",
+}
 
 
 def fingerprint(*parts: Any) -> str:
@@ -86,13 +93,23 @@ class Run:
         self.dataset = root / "dataset"
         self.gan = root / "gan"
         self.synthetic = root / "synthetic"
+        self.pseudo = root / "pseudo"
         self.models = root / "models"
         self.board = root / "board"
         self.registry = root / "registry"
 
-    def model(self, arm: str, seed: int) -> Folder:
-        """The folder of one arm's model of one seed."""
-        return self.models / arm / f"seed-{seed}"
+    def split(self, number: int) -> "Run":
+        """The folder of another way to deal out the images: data set, GAN, synthetic images and models of its own."""
+        return self if number == 0 else Run(self.root / "splits" / str(number))
+
+    def model(self, arm: str, seed: int, split: int = 0) -> Folder:
+        """The folder of one arm's model of one seed, of one split."""
+        return self.split(split).models / arm / f"seed-{seed}"
+
+    def any_synthetic(self) -> Folder:
+        """A store of synthetic images to look at: that of the augment section, or another where no arm asks for it."""
+        others = [name for name in self.root.folders() if name.startswith("synthetic-")]
+        return self.synthetic if not others or self.synthetic.has("synthetic.json") else self.root / others[0]
 
     def claim(self, job: Job) -> None:
         """Make this folder the job's own: write job.yaml, or check that what is here was made by the same job.
@@ -129,11 +146,14 @@ class Run:
 
     def _refuse_conflicts(self, previous: Record, job: Job) -> None:
         with suppress(ValidationError):  # settings that are newer than the folder had their defaults
-            previous = Job.model_validate(previous).model_dump(exclude_none=True)
-        new = job.model_dump(exclude_none=True)
+            previous = _settings(Job.model_validate(previous))
+        new = _settings(job)
         lines = []
         for key, (before, after) in differences(previous, new).items():
-            shaped = SHAPED_BY.get(key.split(".")[0], ())
+            section, _, rest = key.partition(".")
+            shaped = (f"models/{rest.split('.')[0]}",) if section == "arms" else SHAPED_BY.get(section, ())
+            if section == "arms" and after is None:  # an arm that is no longer compared
+                continue
             made = [name for name in shaped if (self.root / name).folders() or (self.root / name).files()]
             if made and key not in FREE:
                 lines.append(f"{key} is {before} there and {after} in this job ({made[0]} is made)")
@@ -192,15 +212,36 @@ class Run:
             for arm in self.models.folders()
             for seed in (self.models / arm).folders()
         ]
+        others = [
+            (f"{split_path(int(number))}{name}", folder, marker)
+            for number in (self.root / "splits").folders()
+            for name, folder, marker in self.split(int(number)).markers()
+        ]
         return [
             ("dataset", self.dataset, "dataset.json"),
-            ("gan", self.gan, "gan.json"),
-            ("synthetic", self.synthetic, "synthetic.json"),
+            ("pseudo", self.pseudo, "dataset.json"),
+            *((name, self.root / name, "gan.json") for name in ("gan", "gan-pseudo")),
+            *(
+                (name, self.root / name, "synthetic.json")
+                for name in self.root.folders()
+                if name.startswith("synthetic")
+            ),
             *models,
+            *others,
             ("verdict", self.root, "verdict.json"),
             ("board", self.root, "board.json"),
             ("report", self.root, "report.json"),
         ]
+
+
+def split_path(number: int) -> str:
+    """What stands before the names of a split's folders."""
+    return f"splits/{number}/" if number else ""
+
+
+def _settings(job: Job) -> Record:
+    """What is compared of two jobs: arms that follow from the augment section are arms like others."""
+    return job.model_copy(update={"arms": job.compared}).model_dump(exclude_none=True)
 
 
 def _reason(error: OSError) -> str:

@@ -5,13 +5,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Self
 
-from ganaug_ray.config import AugmentConfig
+from ganaug_ray.config import MixConfig
 from ganaug_ray.errors import UserError
 
 SMALLEST_POOL = 200  # a class; generated images cost next to nothing, repeated ones teach less
 
 
-def pool(train_counts: Mapping[str, int], config: AugmentConfig) -> dict[str, int]:
+def pool(train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
     """Return how many synthetic images to make of each class that gets some.
 
     With strategy balance the sizes are a whole multiple of what the classes lack, so that they are drawn in these
@@ -21,9 +21,9 @@ def pool(train_counts: Mapping[str, int], config: AugmentConfig) -> dict[str, in
     Raises:
         UserError: strategy balance, and no class lacks any.
 
-    >>> pool({"cat": 20, "dog": 300}, AugmentConfig(ratio=1.5))
+    >>> pool({"cat": 20, "dog": 300}, MixConfig(ratio=1.5))
     {'cat': 200, 'dog': 450}
-    >>> pool({"cat": 20, "dog": 300, "owl": 280}, AugmentConfig(strategy="balance"))
+    >>> pool({"cat": 20, "dog": 300, "owl": 280}, MixConfig(strategy="balance"))
     {'cat': 560, 'owl': 40}
     """
     if config.strategy == "balance":
@@ -69,7 +69,7 @@ class Mixture:
         batch_size: real rows of a batch, where it has any.
         ratio: synthetic rows per real one; of anneal, at the beginning; without meaning for pretrain.
         steps: of the training; the same for all strategies.
-        strategy: see AugmentConfig.
+        strategy: see MixConfig.
     """
 
     batch_size: int
@@ -80,7 +80,7 @@ class Mixture:
     @classmethod
     def of(
         cls,
-        config: AugmentConfig,
+        config: MixConfig,
         train_counts: Mapping[str, int],
         batch_size: int,
         steps: int,

@@ -25,7 +25,11 @@ def train(fits: list[Fit]) -> None:
         StageFailed: one or more fits failed; the others are finished.
     """
     failures: list[str] = []
-    waiting = {_task.options(**worker_resources()).remote(fit): fit for fit in fits if fit.config.workers == 1}
+    waiting = {
+        _task.options(**worker_resources(fit.config.gpu_share)).remote(fit): fit
+        for fit in fits
+        if fit.config.workers == 1
+    }
     while waiting:
         (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
         _collect(waiting.pop(ref), functools.partial(_result, ref), failures)

@@ -41,6 +41,8 @@ class Fit:
     """Hashes of what it is trained on."""
     start: str | None = None
     """Folder with the weights it starts from, see ``start``; absent: fresh ones."""
+    draws: int | None = None
+    """What the random draws depend on; absent: the seed."""
 
     @property
     def name(self) -> str:
@@ -60,7 +62,8 @@ def work(fit: Fit, place: Place) -> None:
     config, counts = fit.config, list(facts["counts"]["train"].values())
     steps = config.total_steps(sum(counts))
     wanted = networks.input_of(config.arch, facts["image_size"], config.input_size, config.pretrained)
-    torch.manual_seed(randomness.number(fit.seed, "weights"))
+    draws = fit.seed if fit.draws is None else fit.draws
+    torch.manual_seed(randomness.number(draws, "weights"))
     network = networks.build(config.arch, facts["channels"], len(facts["classes"]), config.dropout, wanted)
     assert fit.start or not (config.weights or config.init_from), "never a silent fresh start"
     started_from = start.load(network, Folder.at(fit.start)) if fit.start else None
@@ -73,7 +76,7 @@ def work(fit: Fit, place: Place) -> None:
     batches = fit.batches(place)
     loop_started = time.monotonic()
     try:
-        best = loop.train(network, batches, val, config, steps, fit.seed, place, report, good.append, weights_K)
+        best = loop.train(network, batches, val, config, steps, draws, place, report, good.append, weights_K)
     except Diverged:
         if log is not None and good:
             out.write(LAST_GOOD, tensors_to_bytes(good[-1].weights))

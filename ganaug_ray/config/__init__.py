@@ -1,6 +1,6 @@
 """One typed, frozen model a section of a job. The same field names serve YAML, --set and search spaces."""
 
-from ganaug_ray.config.augment import AugmentConfig, ScreenConfig
+from ganaug_ray.config.augment import ArmConfig, AugmentConfig, MixConfig, ScreenConfig
 from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.config.classifier import ClassifierConfig
 from ganaug_ray.config.compare import CompareConfig
@@ -9,6 +9,7 @@ from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.job import Job
 
 __all__ = [
+    "ArmConfig",
     "AugmentConfig",
     "ClassifierConfig",
     "CompareConfig",
@@ -17,6 +18,7 @@ __all__ = [
     "ImbalanceConfig",
     "Job",
     "LabelFrom",
+    "MixConfig",
     "PublishedConfig",
     "ScreenConfig",
     "SplitConfig",

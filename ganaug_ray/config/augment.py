@@ -1,16 +1,41 @@
 """The section augment: how many synthetic images there are, which, and how they meet the real ones."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from ganaug_ray.config.base import Config, Count, one_or_more
+from ganaug_ray.config.base import Config, Count
 
-Source = Literal["pool", "live"]
+Kind = Literal[
+    "real",
+    "oversample",
+    "synthetic",
+    "live",
+    "synthetic-only",
+    "noise",
+    "shuffled-labels",
+    "pseudo",
+    "pseudo+synthetic",
+]
+"""What an arm's batches hold; in each but real the real rows get the classic augmentation.
+
+real: the real rows without classic augmentation. oversample: the real rows, and others of them in place of synthetic
+ones. synthetic: beside stored images of the GAN. live: beside images made in every step. synthetic-only: stored images
+of the GAN alone. noise, shuffled-labels: controls that cannot help, with noise for images, or with the labels of the
+stored images shuffled. pseudo: beside unlabelled images with the labels that the teacher is sure of.
+pseudo+synthetic: beside those, and beside stored images of a GAN that was trained on both.
+"""
+CONTROLS = ("real", "oversample", "synthetic-only", "noise", "shuffled-labels")
+"""Kinds that are compared to learn from them, and are never promoted."""
+STORED = ("synthetic", "synthetic-only", "shuffled-labels", "pseudo+synthetic")
+"""Kinds with images that a GAN made beforehand."""
+DRAWN = (*STORED, "live")
+"""Kinds with images of a GAN."""
 
 
-def _pool() -> list[Source]:
-    return ["pool"]
+SYNTHETIC, LIVE = "real+classic+synthetic", "real+classic+live"
+_KIND_OF_NAME = {kind: kind for kind in get_args(Kind)} | {SYNTHETIC: "synthetic", LIVE: "live"}
 
 
 class ScreenConfig(Config):
@@ -27,8 +52,8 @@ class ScreenConfig(Config):
     """A class of whose images the teacher recognises a smaller share gets no synthetic images."""
 
 
-class AugmentConfig(Config):
-    """How many synthetic images there are and how they meet the real ones."""
+class MixConfig(Config):
+    """How synthetic images are screened, and how they meet the real ones in an arm's batches."""
 
     ratio: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Synthetic images per real one in each batch; 0 leaves the real arm alone. With strategy balance: per image that a
@@ -42,20 +67,12 @@ class AugmentConfig(Config):
     """separate: synthetic rows are normalised apart, and move none of the statistics that inference uses."""
     soft_labels: bool = False
     """Train synthetic rows towards the teacher's probabilities instead of the class that was asked for."""
-    source: Annotated[list[Source], BeforeValidator(one_or_more)] = Field(default_factory=_pool, min_length=1)
-    """pool: images made and screened once. live: new ones in every step, screened on the fly. Both: an arm for each."""
+    classes: Literal["all", "rare", "gaining"] | list[str] = "all"
+    """Which classes get synthetic images: all, rare (those that data.imbalance thinned), names, or gaining: those that
+    gained on validation in the best arm with all of them."""
     per_class: Count | None = None
     """Size of the synthetic pool; absent: ratio times the class's training images, and at least 200."""
     screen: ScreenConfig = ScreenConfig()
-    allow_copies: bool = False
-    """Go on with a generator that was found to copy training images."""
-
-    @field_validator("source")
-    @classmethod
-    def _each_once(cls, source: list[str]) -> list[str]:
-        if len(set(source)) < len(source):
-            raise ValueError(f"found {', '.join(source)}, expected pool, live or both, each once")
-        return source
 
     @model_validator(mode="after")
     def _suits_the_strategy(self) -> Self:
@@ -67,3 +84,26 @@ class AugmentConfig(Config):
                 f"per_class {self.per_class}: strategy balance goes by what each class lacks; leave it out"
             )
         return self
+
+
+class AugmentConfig(MixConfig):
+    """What arms have in common; each may differ, see ArmConfig."""
+
+    allow_copies: bool = False
+    """Go on with a generator that was found to copy training images."""
+    pseudo_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Least probability that the teacher gives a class for an unlabelled image to get its label."""
+
+
+class ArmConfig(MixConfig):
+    """One arm beside real+classic: its kind, and what differs from the section augment."""
+
+    kind: Kind
+
+
+def arm_settings(augment: Mapping[str, Any], name: str, own: Any) -> Any:
+    """Put an arm's settings over those of the augment section; an arm that is called as a kind is of that kind."""
+    if own is not None and not isinstance(own, Mapping):
+        return own
+    named = {"kind": _KIND_OF_NAME[name]} if name in _KIND_OF_NAME else {}
+    return named | {key: value for key, value in augment.items() if key in MixConfig.model_fields} | dict(own or {})

@@ -24,6 +24,8 @@ class TrainingConfig(Config):
     epochs: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
     workers: Count = 1
+    gpu_share: Rate = 1.0
+    """Of a GPU, what a training of one worker takes: several small ones run side by side on one."""
     sampling: Literal["natural", "balanced"] = "natural"
     """Of real rows. natural: each once a pass; balanced: every class as often as the largest has rows."""
 

@@ -10,5 +10,9 @@ from ganaug_ray.config.base import Config
 class CompareConfig(Config):
     """How the verdict is reached."""
 
+    splits: Annotated[int, Field(ge=1, le=20)] = 1
+    """Times that the images are dealt out anew, with a data set, a teacher and a GAN for each; no two share a test
+    image."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
-    metric: Literal["accuracy", "macro_f1"] = "accuracy"
+    """Trainings of each arm on each split."""
+    metric: Literal["accuracy", "macro_f1", "rare_f1"] = "accuracy"

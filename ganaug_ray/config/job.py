@@ -1,16 +1,19 @@
 """A whole job: its sections, and what they must agree on."""
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ganaug_ray.config.augment import AugmentConfig
+from ganaug_ray.config.augment import DRAWN, SYNTHETIC, ArmConfig, AugmentConfig, MixConfig, arm_settings
 from ganaug_ray.config.base import Config
 from ganaug_ray.config.classifier import ClassifierConfig, ModelName, model_settings
 from ganaug_ray.config.compare import CompareConfig
 from ganaug_ray.config.data import DataConfig
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
+
+ArmName = Annotated[str, Field(pattern=r"^\w[\w+-]*$")]  # also the name of a folder
+BASELINE = "real+classic"
 
 
 class Job(Config):
@@ -20,6 +23,9 @@ class Job(Config):
     data: DataConfig
     gan: GanConfig
     augment: AugmentConfig = AugmentConfig()
+    arms: dict[ArmName, ArmConfig] = Field(default_factory=dict)
+    """What is compared with real+classic: names, each with a kind and what differs from the augment section. Absent:
+    synthetic alone, unless augment.ratio is 0."""
     classifier: ClassifierConfig
     compare: CompareConfig = CompareConfig()
     models: dict[ModelName, ClassifierConfig] = Field(default_factory=dict)
@@ -27,6 +33,16 @@ class Job(Config):
     network's own settings (arch, input_size, weights, init_from) are not taken over."""
     published: PublishedConfig | None = None
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _arms_are_variants_of_augment(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("arms"), Mapping):
+            return value
+        augment = value.get("augment") or {}
+        if not isinstance(augment, Mapping):
+            return value
+        return value | {"arms": {name: arm_settings(augment, str(name), own) for name, own in value["arms"].items()}}
 
     @model_validator(mode="before")
     @classmethod
@@ -56,6 +72,18 @@ class Job(Config):
             )
         return self
 
+    @field_validator("arms")
+    @classmethod
+    def _can_stand_beside_the_baseline(cls, arms: dict[str, ArmConfig]) -> dict[str, ArmConfig]:
+        if BASELINE in arms:
+            raise ValueError(f"{BASELINE} is in every comparison; leave it out")
+        for name, arm in arms.items():
+            if arm.classes == "gaining" and not any(
+                other.kind == arm.kind and other.classes == "all" for other in arms.values()
+            ):
+                raise ValueError(f"{name}: classes gaining needs an arm of kind {arm.kind} with classes all to go by")
+        return arms
+
     @model_validator(mode="after")
     def _sampled_in_memory(self) -> Self:
         trained = {"gan": self.gan, "classifier": self.classifier}
@@ -70,20 +98,51 @@ class Job(Config):
 
     @model_validator(mode="after")
     def _synthetic_images_have_a_class(self) -> Self:
-        if self.augment.ratio and not self.gan.conditional:
+        if self.needs_gan and not self.gan.conditional:
             raise ValueError(
-                "gan.conditional false: images of no class cannot be mixed with real ones; give augment.ratio 0"
+                "gan.conditional false: images of no class cannot be mixed with real ones; give augment.ratio 0, and "
+                "no arms with synthetic images"
             )
         return self
 
     @model_validator(mode="after")
     def _arms_run_all_steps(self) -> Self:
-        if self.classifier.patience and self.augment.ratio:
+        if self.classifier.patience and self.compared:
             raise ValueError(
                 f"classifier.patience {self.classifier.patience}: arms that are compared run all steps; "
-                "leave it out, or give augment.ratio 0"
+                "leave it out, or give augment.ratio 0 and no arms"
             )
         return self
+
+    @model_validator(mode="after")
+    def _splits_can_be_dealt(self) -> Self:
+        if self.compare.splits > 1 and (self.data.split.given or self.data.extends):
+            key = "data.split given" if self.data.split.given else "data.extends"
+            raise ValueError(
+                f"compare.splits {self.compare.splits}: {key} says where the images go, so there is one split only"
+            )
+        return self
+
+    @property
+    def compared(self) -> dict[str, ArmConfig]:
+        """The arms beside the baseline, by name."""
+        if self.arms or not self.augment.ratio:
+            return self.arms
+        return {SYNTHETIC: ArmConfig(kind="synthetic", **self.augment.model_dump(include=set(MixConfig.model_fields)))}
+
+    @property
+    def needs_gan(self) -> bool:
+        """Whether an arm has images of a GAN."""
+        return any(arm.kind in DRAWN for arm in self.compared.values())
+
+    def of_split(self, number: int) -> "Job":
+        """The job as one of its splits has it: other images in each part, and other draws."""
+        if self.compare.splits == 1:
+            return self
+        split = self.data.split.model_copy(update={"fold": number, "folds": self.compare.splits})
+        return self.model_copy(
+            update={"data": self.data.model_copy(update={"split": split}), "seed": self.seed + number}
+        )
 
     @property
     def gan_size(self) -> int:

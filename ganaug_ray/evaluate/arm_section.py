@@ -4,14 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ganaug_ray import runs
+from ganaug_ray.config import ArmConfig
 from ganaug_ray.evaluate import arm_plots, plots
 from ganaug_ray.evaluate.wording import NAMES
 
-Facts = Mapping[str, Mapping[str, Any]]
-"""Arm -> ``kind`` and ``ratio``, of synthetic images per real one; arms without a ratio may be left out."""
 
-
-def collect(verdict: runs.Record, markers: Mapping[str, runs.Record], facts: Facts) -> runs.Record:
+def collect(verdict: runs.Record, markers: Mapping[str, runs.Record], arms: Mapping[str, ArmConfig]) -> runs.Record:
     """Return ``arm_rows`` (an arm each: role, mean, comparisons, cost) and ``ratios`` (kind -> comparisons)."""
     found = {comparison["arm"]: comparison for comparison in verdict["comparisons"]}
     ordered = sorted(found, key=lambda arm: arm_plots.ROLES.index(found[arm]["role"]))
@@ -33,10 +31,18 @@ def collect(verdict: runs.Record, markers: Mapping[str, runs.Record], facts: Fac
         )
     kinds: dict[str, list[runs.Record]] = {}
     for arm in ordered:
-        if "ratio" in facts.get(arm, {}):
-            kinds.setdefault(facts[arm]["kind"], []).append({**found[arm], "ratio": facts[arm]["ratio"]})
+        own = arms[arm]
+        if own.kind != "real":
+            kinds.setdefault(_but_for_ratio(own), []).append({**found[arm], "ratio": own.ratio})
     several = {kind: own for kind, own in kinds.items() if len({one["ratio"] for one in own}) > 1}
     return {"arm_rows": rows, "ratios": several}
+
+
+def _but_for_ratio(arm: ArmConfig) -> str:
+    """What arms of one line in the picture of ratios have in common."""
+    parts = [arm.kind, *([] if arm.classes == "all" else [f"{arm.classes} classes"])]
+    parts += [] if arm.strategy == "mix" else [arm.strategy]
+    return ", ".join(parts)
 
 
 def draw(verdict: runs.Record, ratios: Mapping[str, list[runs.Record]]) -> dict[str, Any]:

@@ -33,20 +33,19 @@ from ganaug_ray.storage import Folder
 MOST_PAIRS = 8
 
 
-def evaluate(run: runs.Run, config: DataConfig, target: Target, seed: int, each: Each) -> runs.Record:
+def evaluate(config: DataConfig, target: Target, seed: int, each: Each) -> runs.Record:
     """Evaluate a model; returns the marker.
 
     Args:
-        run: the experiment; what is in its train split is left out of another data set.
         config: the job's data section: how another data set is read.
-        target: what is evaluated.
+        target: what is evaluated; what it was trained on is left out of another data set.
         seed: of resamples, folds and draws.
         each: who reads another data set.
 
     Raises:
         UserError: the images are of classes that the model does not know, or none is left.
     """
-    started = time.monotonic()
+    started, run = time.monotonic(), target.home
     classifier = Classifier.load(target.model)
     out = target.out.make()
     out.delete(MARKER)  # what was here is about to be written over
@@ -72,7 +71,7 @@ def evaluate(run: runs.Run, config: DataConfig, target: Target, seed: int, each:
     out.write_table("pictures.parquet", _table(pictures))
     log = runs.read_metrics(target.model)
     _draw(out / "figures", found, classifier.classes, pictures, points, log)
-    made_from = inputs(run, target) | ({"images": runs.fingerprint(rows.ids)} if target.data else {})
+    made_from = inputs(target) | ({"images": runs.fingerprint(rows.ids)} if target.data else {})
     record = {
         "hash": runs.fingerprint(made_from),
         "inputs": made_from,
@@ -130,14 +129,15 @@ def _split(
 
 
 def _synthetic(run: runs.Run, classifier: Classifier) -> tuple[store.Images, np.ndarray] | None:
-    if not runs.done(run.synthetic, "synthetic.json"):
+    synthetic = run.any_synthetic()
+    if not runs.done(synthetic, "synthetic.json"):
         return None
     try:
-        rows = store.read(run.synthetic)
+        rows = store.read(synthetic)
     except FileNotFoundError:  # screening left none
         return None
     classes = run.dataset.read_json("dataset.json")["classes"]
-    return _fitting(rows, classifier), _numbered(rows.labels, classes, classifier, str(run.synthetic))
+    return _fitting(rows, classifier), _numbered(rows.labels, classes, classifier, str(synthetic))
 
 
 def _fitting(rows: store.Images, classifier: Classifier) -> store.Images:

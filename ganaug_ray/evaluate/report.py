@@ -17,8 +17,7 @@ from ganaug_ray import runs
 from ganaug_ray.config import Job
 from ganaug_ray.data import store
 from ganaug_ray.evaluate import arm_section, gan_pictures, metrics, model_plots, plots, published, sections, wording
-from ganaug_ray.evaluate.arm_section import Facts
-from ganaug_ray.evaluate.target import model_of
+from ganaug_ray.evaluate.target import champion, model_of
 from ganaug_ray.jobfile import dump
 
 SAMPLE_CLASSES = 20  # shown of the training images, at most
@@ -28,27 +27,26 @@ _GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen",
 METRIC_NAMES = {**wording.NAMES, "cross_entropy": "cross-entropy"}
 
 
-def report(run: runs.Run, job: Job, inputs: Mapping[str, str], facts: Facts | None = None) -> runs.Record:
+def report(run: runs.Run, job: Job, inputs: Mapping[str, str]) -> runs.Record:
     """Write report.html and, as the stage's marker, report.json with the same figures.
 
     Args:
         run: with the verdict and what it is of.
         job: as run.
         inputs: hashes of what is reported, for the marker.
-        facts: of arms that have a ratio.
 
     Returns:
         The marker.
     """
     started = time.monotonic()
-    figures = collect(run, job, facts or {})
+    figures = collect(run, job)
     html = render(figures, draw(run, figures), dump(job)).encode()
     run.root.write("report.html", html)
     record = {"hash": runs.content_hash(html), "inputs": dict(inputs), **figures}
     return runs.commit(run.root, "report.json", "report", started, record)
 
 
-def collect(run: runs.Run, job: Job, facts: Facts) -> runs.Record:
+def collect(run: runs.Run, job: Job) -> runs.Record:
     """Return every figure of the page as plain values; ``gan`` is None where no GAN was trained."""
     verdict = run.root.read_json("verdict.json")
     facts = run.dataset.read_json("dataset.json")
@@ -60,7 +58,7 @@ def collect(run: runs.Run, job: Job, facts: Facts) -> runs.Record:
         "data": {key: facts[key] for key in ("source", "classes", "image_size", "channels", "counts", "rejected")},
         "gan": _gan(run, job, markers),
         **_classes(run, verdict, facts["classes"]),
-        **arm_section.collect(verdict, markers, facts),
+        **arm_section.collect(verdict, markers, job.compared),
         **sections.collect(run, verdict),
         "board": markers.get("board"),
         "time": _time(markers),
@@ -74,10 +72,14 @@ def collect(run: runs.Run, job: Job, facts: Facts) -> runs.Record:
 
 def _markers(run: runs.Run, verdict: runs.Record) -> dict[str, runs.Record]:
     """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
-    compared = {f"models/{arm}/seed-{one['seed']}" for arm, own in verdict["arms"].items() for one in own["repeats"]}
+    compared = {
+        f"{runs.split_path(one['split'])}models/{arm}/seed-{one['seed']}"
+        for arm, own in verdict["arms"].items()
+        for one in own["repeats"]
+    }
     found = {}
     for name, folder, marker in run.markers():
-        if name == "report" or (name.startswith("models/") and name not in compared):
+        if name == "report" or ("models/" in name and name not in compared):
             continue
         if record := runs.done(folder, marker):
             found[name] = record
@@ -110,11 +112,10 @@ def _gan(run: runs.Run, job: Job, markers: Mapping[str, runs.Record]) -> runs.Re
 
 def _classes(run: runs.Run, verdict: runs.Record, classes: list[str]) -> runs.Record:
     """Confusion and per-class figures of the champion on test, and what each other arm changed in recall."""
-    best = model_of(run, verdict["champion"]["arm"], verdict["champion"])
-    champion = metrics.split_of(best.read_table("predictions.parquet"), "test")
+    answers = metrics.split_of(champion(run, verdict).read_table("predictions.parquet"), "test")
     return {
-        "confusion": metrics.confusion(*champion).tolist(),
-        "per_class": metrics.per_class(*champion, classes),
+        "confusion": metrics.confusion(*answers).tolist(),
+        "per_class": metrics.per_class(*answers, classes),
         "recall_change": {arm: [row["recall"]["mean"] for row in own] for arm, own in verdict["classes"].items()},
     }
 

@@ -13,7 +13,7 @@ from ganaug_ray import runs
 from ganaug_ray.data.explore import picture
 from ganaug_ray.evaluate import model_plots, overfitting, plots
 from ganaug_ray.evaluate.overlap import Overlap
-from ganaug_ray.evaluate.target import MARKER, Target, model_of, target
+from ganaug_ray.evaluate.target import MARKER, Target, champion, model_of, target
 
 # In the order of the page.
 NAMES = {
@@ -57,7 +57,7 @@ def collect(run: runs.Run, verdict: runs.Record) -> runs.Record:
 
 
 def _place(run: runs.Run, verdict: runs.Record) -> Target:
-    return target(run, model_of(run, verdict["champion"]["arm"], verdict["champion"]), None)
+    return target(run, champion(run, verdict), None)
 
 
 def draw(run: runs.Run, verdict: runs.Record, found: Mapping[str, Any] | None) -> dict[str, Any]:

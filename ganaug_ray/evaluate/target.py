@@ -17,12 +17,14 @@ class Target:
     """What is evaluated on what, and where that is written.
 
     Attributes:
+        home: the split whose data set the model was trained on; of a model from elsewhere, the first one.
         model: a model folder.
         record: its model.json.
         data: another data set's source; None: the experiment's own test images.
         out: the folder of this evaluation.
     """
 
+    home: runs.Run
     model: Folder
     record: runs.Record
     data: str | None
@@ -38,33 +40,46 @@ def target(run: runs.Run, model: Folder, data: str | None) -> Target:
     """Name the evaluation of a model; the same model is the same wherever it lies."""
     record = model.read_json("model.json")
     arm, seed = record["arm"], record["seed"]
-    own = runs.done(run.model(arm, seed), "model.json")
-    name = f"{arm}-seed-{seed}"
+    number, home = _home(run, record)
+    own = runs.done(home.model(arm, seed), "model.json")
+    name = f"{arm}-split-{number}-seed-{seed}" if number else f"{arm}-seed-{seed}"
     if own is None or own["hash"] != record["hash"]:
         name += f"-{record['hash'][:8]}"
     images = TEST
     if data is not None:
         images = f"{data.rstrip('/').split('?')[0].rsplit('/', 1)[-1]}-{runs.fingerprint(data)[:8]}"
-    return Target(model, record, data, run.root / "evaluation" / name / images)
+    return Target(home, model, record, data, run.root / "evaluation" / name / images)
 
 
-def inputs(run: runs.Run, target: Target) -> dict[str, str]:
+def _home(run: runs.Run, record: runs.Record) -> tuple[int, runs.Run]:
+    for number in range(1 + len((run.root / "splits").folders())):
+        dataset = runs.done(run.split(number).dataset, "dataset.json")
+        if dataset and dataset["hash"] == record["inputs"].get("dataset"):
+            return number, run.split(number)
+    return 0, run
+
+
+def inputs(target: Target) -> dict[str, str]:
     """Hashes of what an evaluation on the experiment's own test images is made from."""
-    found = {"model": target.record["hash"], "dataset": run.dataset.read_json("dataset.json")["hash"]}
-    synthetic = runs.done(run.synthetic, "synthetic.json")
+    found = {"model": target.record["hash"], "dataset": target.home.dataset.read_json("dataset.json")["hash"]}
+    synthetic = runs.done(target.home.any_synthetic(), "synthetic.json")
     return found | ({"synthetic": synthetic["hash"]} if synthetic else {})
 
 
-def done(run: runs.Run, target: Target) -> runs.Record | None:
+def done(target: Target) -> runs.Record | None:
     """The marker of an evaluation that still holds; one on another data set is always made anew, as that may change."""
     record = runs.done(target.out, MARKER)
-    return record if record and target.data is None and record["inputs"] == inputs(run, target) else None
+    return record if record and target.data is None and record["inputs"] == inputs(target) else None
 
 
 def model_of(run: runs.Run, arm: str, repeat: Mapping[str, Any]) -> Folder:
     """The folder of an arm's model, by the ``split`` and ``seed`` that verdict.json gives it."""
-    assert repeat["split"] == 0, "there is one split"
-    return run.model(arm, repeat["seed"])
+    return run.model(arm, repeat["seed"], repeat["split"])
+
+
+def champion(run: runs.Run, verdict: runs.Record) -> Folder:
+    """The folder of the model that the verdict names."""
+    return model_of(run, verdict["champion"]["arm"], verdict["champion"])
 
 
 def models(run: runs.Run, job: Job, model: str | None = None) -> list[Folder]:
@@ -76,8 +91,9 @@ def models(run: runs.Run, job: Job, model: str | None = None) -> list[Folder]:
     if model is not None:
         return [registry.model_folder(model)]
     if verdict := runs.done(run.root, "verdict.json"):
-        return [model_of(run, verdict["champion"]["arm"], verdict["champion"])]
-    return [folder for fit in arms.pairs(job) if runs.done(folder := run.model(*fit), "model.json")]
+        return [champion(run, verdict)]
+    fits = [(arm, seed, split) for arm, seed in arms.pairs(job) for split in range(job.compare.splits)]
+    return [folder for fit in fits if runs.done(folder := run.model(*fit), "model.json")]
 
 
 def outcome(record: runs.Record) -> str:

@@ -1,27 +1,67 @@
-"""The train-gan stage: the ranks of one GAN under Ray Train."""
+"""The train-gan stage: GANs of one process side by side as Ray tasks, the ranks of larger ones under Ray Train."""
+
+import ray
+import torch
 
 from ganaug_ray import ranks
+from ganaug_ray.cluster import worker_resources
 from ganaug_ray.data import store
 from ganaug_ray.data.batches import refuse_streamed
 from ganaug_ray.data.sampling import Sampling
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.worker import Training, work
 from ganaug_ray.guard import Diverged
+from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
 
-def train_gan(training: Training) -> None:
-    """Train to the end, from the newest checkpoint if there is one.
+def train_gans(trainings: list[Training]) -> None:
+    """Train each to the end, from its newest checkpoint if there is one; those of one process side by side.
 
     Raises:
         UserError: balanced sampling of images that are too many to be kept in memory.
-        StageFailed: the losses diverged, or workers were lost more often than restarts help.
+        StageFailed: the losses diverged, or workers were lost more often than restarts help. The others go on.
     """
-    shards = store.survey(Folder.at(training.dataset) / "train")
-    refuse_streamed(shards, training.resident_gb, Sampling(training.config.sampling == "balanced"))
+    for training in trainings:
+        shards = store.survey(Folder.at(training.dataset) / "train")
+        refuse_streamed(shards, training.resident_gb, Sampling(training.config.sampling == "balanced"))
+    if len(trainings) == 1 or trainings[0].config.workers > 1:
+        for training in trainings:
+            _on_ranks(training)
+        return
+    failures: list[str] = []
+    waiting = {
+        _task.options(**worker_resources(training.config.gpu_share)).remote(training): training
+        for training in trainings
+    }
+    while waiting:
+        (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
+        training = waiting.pop(ref)
+        try:
+            ranks.raise_divergence(ray.get(ref))
+        except Diverged as error:
+            failures.append(_advice(error, training))
+        except ray.exceptions.RayError as error:
+            failures.append(f"a worker failed: {str(error).strip().splitlines()[-1]}")
+    if failures:
+        raise StageFailed("\n".join(failures[:3]))
+
+
+@ray.remote(max_retries=ranks.RESTARTS)
+def _task(training: Training) -> int | None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    Folder.at(training.out).make()
+    return ranks.divergence(work, training, Place(device=device))
+
+
+def _on_ranks(training: Training) -> None:
     out = Folder.at(training.out).make()
     try:
         ranks.run(work, training, training.config.workers, out)
     except Diverged as error:
-        kept = "the last good checkpoint is kept in gan/checkpoints"
-        raise StageFailed(f"{error}; {kept}. Try a lower gan.lr than {training.config.recipe.lr_g:g}") from error
+        raise StageFailed(_advice(error, training)) from error
+
+
+def _advice(error: Diverged, training: Training) -> str:
+    kept = "the last good checkpoint is kept in gan/checkpoints"
+    return f"{error}; {kept}. Try a lower gan.lr than {training.config.recipe.lr_g:g}"

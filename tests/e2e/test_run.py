@@ -20,7 +20,7 @@ STAGES = ["prepare", "teach", "train-gan", "generate", "train", "compare", "eval
 def arguments(out: Path) -> list[str]:
     settings = [
         *TINY,
-        "augment.source=[pool, live]",
+        "arms={real+classic+synthetic: {}, real+classic+live: {}}",
         "gan.lr=2e-4",
         "gan.workers=2",
         "gan.steps=300",

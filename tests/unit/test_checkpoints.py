@@ -157,7 +157,7 @@ def test_only_settings_that_shaped_what_is_made_are_held_fast(tmp_path: Path) ->
     with pytest.raises(UserError, match=r"gan\.lr is 1e-05 there and 0\.001"):
         run.claim(load_job(DIGITS, ["gan.lr=1e-3"]))
     run.synthetic.write_json("synthetic.json", {})
-    run.claim(load_job(DIGITS, ["gan.lr=1e-5", "augment.source=[pool, live]"]))
+    run.claim(load_job(DIGITS, ["gan.lr=1e-5", "arms={real+classic+live: {}}"]))
     with pytest.raises(UserError, match=r"augment\.ratio is 0\.5 there and 1\.0"):
         run.claim(load_job(DIGITS, ["gan.lr=1e-5", "augment.ratio=1.0"]))
 

@@ -121,12 +121,11 @@ def test_the_published_experiment_is_the_published_one(name: str, epochs: int, r
         ("classifier.workers=7", ["classifier", "64", "7", "divisible"]),
         ("gan.image_size=64", ["gan.image_size 64", "data.image_size 32"]),
         ("gan.image_size=48", ["gan.image_size", "48", "32, 64 or 128"]),
-        ("augment.source=lively", ["augment.source", "'lively'", "'pool' or 'live'"]),
-        ("augment.source=[live, live]", ["augment.source", "live, live", "each once"]),
-        ("augment.source=[]", ["augment.source", "at least 1"]),
-        ("gan.preset=biggan", ["gan.preset", "'biggan'", "'dcgan' or 'scarce'"]),
-        ("gan.conditional=false", ["gan.conditional", "no class", "augment.ratio 0"]),
-        ("data.split.val=0.6", ["data.split", "0.6"]),
+        ("arms={few: {ratio: 0.1}}", ["arms.few.kind", "missing"]),
+        ("arms={few: {kind: fake}}", ["arms.few.kind", "'fake'", "'synthetic'"]),
+        ("arms={real+classic: {kind: real}}", ["arms", "real+classic is in every comparison"]),
+        ("arms={few: {kind: synthetic, classes: gaining}}", ["few", "kind synthetic with classes all"]),
+        ("compare={splits: 3, seeds: 1, metric: speed}", ["compare.metric", "'speed'"]),
         ("published={source: x, real_scor: 0.9}", ["published.real_scor", "unknown key", "real_score"]),
         ("published={source: x, real_score: 9}", ["published.real_score", "9"]),
         ("published.loss_g=4.4", ["published.source", "missing"]),
@@ -176,11 +175,22 @@ def test_given_splits_are_one_word(tmp_path: Path) -> None:
         load_job(DIGITS, ["data.split=taken"])
 
 
-def test_synthetic_images_come_from_one_source_or_from_both(tmp_path: Path) -> None:
-    assert load_job(DIGITS).augment.source == ["pool"]
-    assert load_job(DIGITS, ["augment.source=live"]).augment.source == ["live"]
-    both = load_job(DIGITS, ["augment.source=[pool, live]"])
-    assert load_job(write(tmp_path, dump(both))).augment.source == ["pool", "live"]
+def test_arms_take_from_the_augment_section_what_they_do_not_set(tmp_path: Path) -> None:
+    assert list(load_job(DIGITS).compared) == ["real+classic+synthetic"]
+    assert not load_job(DIGITS, ["augment.ratio=0"]).compared
+    job = load_job(
+        DIGITS, ["augment.weight=0.5", "arms={noise: {}, few: {kind: synthetic, ratio: 0.1}, real+classic+live: null}"]
+    )
+    assert [(name, arm.kind, arm.weight) for name, arm in job.compared.items()] == [
+        ("noise", "noise", 0.5), ("few", "synthetic", 0.5), ("real+classic+live", "live", 0.5)
+    ]  # fmt: skip
+    assert job.arms["few"].ratio == 0.1
+    assert load_job(write(tmp_path, dump(job))) == job
+
+
+def test_images_that_stay_where_they_are_have_one_split() -> None:
+    with pytest.raises(UserError, match=r"compare.splits 3: data.split given"):
+        load_job(DIGITS, ["compare.splits=3", "data.split=given"])
 
 
 def test_a_job_cannot_change_after_loading() -> None:

@@ -78,10 +78,10 @@ def test_killed_in_between_it_leaves_no_marker_and_is_done_again(
     with monkeypatch.context() as patched:
         patched.setattr(evaluation, "_draw", die)
         with pytest.raises(KeyboardInterrupt):
-            evaluation.evaluate(copied, tiny_job.data, place, 0, one_by_one)
-    assert targets.done(copied, place) is None
-    evaluation.evaluate(copied, tiny_job.data, place, 0, one_by_one)
-    assert targets.done(copied, place)
+            evaluation.evaluate(tiny_job.data, place, 0, one_by_one)
+    assert targets.done(place) is None
+    evaluation.evaluate(tiny_job.data, place, 0, one_by_one)
+    assert targets.done(place)
 
 
 def test_the_champion_is_evaluated_or_else_every_trained_model(copied: Run, tiny_job: Job) -> None:
@@ -107,7 +107,7 @@ def test_a_registered_version_is_the_same_model_wherever_it_lies(experiment: Run
 def test_rows_of_another_data_set_that_were_trained_on_are_left_out_and_counted(copied: Run, tiny_job: Job) -> None:
     """All digits, of which 80 were trained on."""
     place = targets.target(copied, champion_target(copied, tiny_job).model, "sklearn:digits")
-    record = evaluation.evaluate(copied, tiny_job.data, place, 0, one_by_one)
+    record = evaluation.evaluate(tiny_job.data, place, 0, one_by_one)
     assert record["excluded_train_rows"] == 80
     assert record["n"] == 1797 - 80 - record["rejected"].get("duplicate", 0)
     ids = set(place.out.read_table("predictions.parquet")["id"].to_pylist())

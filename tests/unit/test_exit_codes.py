@@ -11,7 +11,7 @@ import pytest
 from ganaug_ray import cli, ranks
 from ganaug_ray.config import Job
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.gan.train import train_gan
+from ganaug_ray.gan.train import train_gans
 from ganaug_ray.gan.worker import Training
 from ganaug_ray.guard import Diverged
 from ganaug_ray.pipeline import Pipeline
@@ -53,4 +53,4 @@ def test_a_diverged_gan_says_what_is_kept_and_what_to_try(
     monkeypatch.setattr(ranks, "run", diverge)
     training = Training(tiny_job.gan, 32, 0, "dataset", "teacher", str(tmp_path / "gan"), 1.0, {})
     with pytest.raises(StageFailed, match=r"not finite at step 41.*checkpoint is kept.*lower gan.lr"):
-        train_gan(training)
+        train_gans([training])

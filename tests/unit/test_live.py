@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from ganaug_ray import arms, runs
+from ganaug_ray import arms, fits, runs
 from ganaug_ray.augment import mix, plan
 from ganaug_ray.augment.live import ROUNDS, Judge, LiveFeed, live_batches
 from ganaug_ray.augment.screen import Evidence, Limits
 from ganaug_ray.classify import worker
-from ganaug_ray.config import AugmentConfig, Job
+from ganaug_ray.config import Job
 from ganaug_ray.data import tensors
 from ganaug_ray.data.batches import Batch, real_batches
 from ganaug_ray.errors import UserError
@@ -155,14 +155,13 @@ def test_classes_come_in_the_shares_of_a_pool_and_those_not_drawn_never(generato
     assert Counter(torch.cat([live(step).y_B for step in range(2, 4)]).tolist()) == {3: 30, 7: 10}
 
 
-def with_source(job: Job, *source: str) -> Job:
-    augment = job.augment.model_copy(update={"source": list(source)})
-    return job.model_copy(update={"augment": augment})
+def with_arms(job: Job, *names: str) -> Job:
+    return Job.model_validate(job.model_dump() | {"arms": dict.fromkeys(names)})
 
 
 @pytest.fixture
 def job(tiny_job: Job) -> Job:
-    return with_source(tiny_job, "live")
+    return with_arms(tiny_job, arms.LIVE)
 
 
 @pytest.fixture
@@ -188,7 +187,7 @@ def run(experiment: Run, tmp_path) -> Run:
 
 def test_the_live_arm_trains_on_the_real_arm_s_rows_and_counts_what_it_generated(run: Run, job: Job) -> None:
     assert arms.names(job) == [arms.REAL, arms.LIVE]
-    fit = pickle.loads(pickle.dumps(arms.fit(job, run, arms.LIVE, 0)))  # noqa: S301  # it travels to other processes
+    fit = pickle.loads(pickle.dumps(fits.fit(job, run, arms.LIVE, 0)))  # noqa: S301  # it travels to other processes
     assert fit.inputs["synthetic"] == "limits"
     size, ratio = job.classifier.batch_size, job.augment.ratio
     real, mixed = real_batches(str(run.dataset), size, 1.0, 0, Place()), fit.batches(Place())
@@ -223,21 +222,21 @@ def test_images_are_screened_with_the_teacher_by_the_stored_limits(experiment: R
     record = run.synthetic.read_json("synthetic.json")
     strict = {"confidence": 0.0, "copy_distance": 1e9, "realism": None, "agreement": [1.0] * 10, "drawn": [True] * 10}
     run.synthetic.write_json("synthetic.json", record | {"limits": strict})
-    augment = {"source": "live", "ratio": 0.5, "screen": {"realism": 0.0}}
-    job = tiny_job.model_copy(update={"augment": AugmentConfig.model_validate(augment)})
-    open_live = arms.fit(job, run, arms.LIVE, 0).batches.args[1]
+    augment = {"ratio": 0.5, "screen": {"realism": 0.0}}
+    job = Job.model_validate(tiny_job.model_dump() | {"augment": augment, "arms": {arms.LIVE: None}})
+    open_live = fits.fit(job, run, arms.LIVE, 0).batches.args[1]
     assert open_live.func is live_batches
     live = open_live(Place())
     live(0)
     assert live.tally() == {"generated": 8 * ROUNDS, "rejected": 8 * ROUNDS, "let_through": 8}
 
 
-def test_both_sources_are_an_arm_each_and_a_pool_that_was_not_made_is_asked_for(run: Run, tiny_job: Job) -> None:
+def test_pool_and_live_are_an_arm_each_and_a_pool_that_was_not_made_is_asked_for(run: Run, tiny_job: Job) -> None:
     from ganaug_ray.console import Terminal
 
-    both = with_source(tiny_job, "pool", "live")
+    both = with_arms(tiny_job, arms.SYNTHETIC, arms.LIVE)
     assert arms.names(both) == [arms.REAL, arms.SYNTHETIC, arms.LIVE]
     assert len(arms.pairs(both)) == 6
     with pytest.raises(UserError, match="ganaug generate"):
         Pipeline(both, run, Terminal()).train()
-    Pipeline(with_source(tiny_job, "live"), run, Terminal()).generate()  # kept: without Ray it could not be done
+    Pipeline(with_arms(tiny_job, arms.LIVE), run, Terminal()).generate()  # kept: without Ray it could not be done

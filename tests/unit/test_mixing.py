@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from ganaug_ray import arms, dryrun
+from ganaug_ray import arms, dryrun, fits
 from ganaug_ray.augment import generate, mix, plan, soften
 from ganaug_ray.augment.live import LiveFeed
 from ganaug_ray.augment.screen import Evidence, Limits
@@ -197,7 +197,7 @@ def test_settings_that_would_say_nothing_are_refused(setting: dict[str, Any], wo
 
 def test_the_arm_is_trained_as_the_settings_say_and_the_real_arm_is_not(experiment: Run, tiny_job: Job) -> None:
     job = with_augment(tiny_job, strategy="anneal", weight=0.25, batch_norm="separate", soft_labels=True)
-    fit, real = (arms.fit(job, experiment, arm, 0) for arm in (arms.SYNTHETIC, arms.REAL))
+    fit, real = (fits.fit(job, experiment, arm, 0) for arm in (arms.SYNTHETIC, arms.REAL))
     feed = fit.batches(Place())
     assert isinstance(feed, mix.Mixed)
     assert isinstance(feed.fake, soften.Softened)
@@ -207,7 +207,7 @@ def test_the_arm_is_trained_as_the_settings_say_and_the_real_arm_is_not(experime
     plain = real.batches(Place())(0)
     assert (plain.weight_B, plain.soft_BK, plain.real) == (None, None, None)
     assert real.inputs.keys() == {"dataset"}
-    late = arms.fit(with_augment(tiny_job, strategy="pretrain"), experiment, arms.SYNTHETIC, 0).batches(Place())
+    late = fits.fit(with_augment(tiny_job, strategy="pretrain"), experiment, arms.SYNTHETIC, 0).batches(Place())
     assert [late.size(step) for step in range(8)] == [16] * 8
 
 
@@ -227,15 +227,14 @@ def test_a_dry_run_tells_of_the_strategy(tmp_path: Any) -> None:
         job = load_job(DIGITS, [*TINY, "augment.per_class=null", *settings])
         return dryrun.describe(job, Run(Folder.at(tmp_path)))
 
-    assert "mix: 64 synthetic rows in all\n" in told()
+    assert "mix: 8 a batch, 64 in all\n" in told()
     anneal = told("augment.strategy=anneal", "augment.weight=0.5", "augment.batch_norm=separate")
-    assert "anneal: 32 synthetic rows in all, loss weight 0.5, batch norm apart\n" in anneal
-    assert "16 real + 8 synthetic, falling to none" in anneal
-    assert "batches of 16 real, and of 16 synthetic alone in the first 4 steps" in told("augment.strategy=pretrain")
+    assert "anneal: 8 a batch, falling to none, 32 in all, loss weight 0.5, batch norm apart\n" in anneal
+    assert "pretrain: 16 alone in each of the first 4 steps, 64 in all" in told("augment.strategy=pretrain")
     with pytest.raises(UserError, match="nothing to fill up"):
         told("augment.strategy=balance")
     balance = told("augment.strategy=balance", "data.train_per_class=null")
-    assert "strategy     balance: " in balance
+    assert ", balance: " in balance
 
 
 # What rows count for

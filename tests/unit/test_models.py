@@ -41,7 +41,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[Fit]:
             trained.append(fit)
 
     monkeypatch.setattr(training, "train", train)
-    monkeypatch.setattr(Pipeline, "_connect", lambda self: None)
+    monkeypatch.setattr(Pipeline, "connect", lambda self: None)
     return trained
 
 

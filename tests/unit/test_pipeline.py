@@ -45,12 +45,15 @@ def test_run_trains_a_gan_that_is_of_use(
 def test_a_dry_run_tells_of_what_a_run_would_do(tmp_path: Path) -> None:
     def lines(settings: list[str]) -> str:
         text = dryrun.describe(load_job(DIGITS, [*TINY, *settings]), Run(Folder.at(tmp_path)))
-        return "\n".join(line for line in text.splitlines() if line.startswith(("GAN", "synthetic", "classifiers")))
+        return "\n".join(
+            line for line in text.splitlines() if line.startswith(("GAN", "real+classic+synthetic", "classifiers"))
+        )
 
     both = lines([])
     assert "6 generator steps, 96 images seen (1 epochs), 1 workers" in both
-    assert "synthetic    pool: 100 images" in both
-    assert "batches of 16 real + 8 synthetic" in both
+    assert (
+        "real+classic+synthetic synthetic, 100 images of 10 classes, 10 to 10 each, mix: 8 a batch, 64 in all" in both
+    )
     alone = lines(UNCONDITIONAL)
     assert "6 generator steps, 96 images seen (1 epochs), 1 workers, draws of no class" in alone
     assert "synthetic" not in alone

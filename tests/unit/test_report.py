@@ -22,6 +22,7 @@ from ganaug_ray.storage import Folder
 
 REAL, SYNTHETIC, LIVE = "real+classic", "real+classic+synthetic", "real+classic+live"
 NOISE = "real+classic+noise"
+KINDS = {SYNTHETIC: "synthetic", LIVE: "live", NOISE: "noise"}
 SPLITS = {"train": 3, "val": 2, "test": 10}  # images a class
 
 
@@ -40,6 +41,7 @@ class Experiment:
                 "data": {"source": ["sklearn:digits"], "train_per_class": 3},
                 "gan": {"steps": 40, **(gan or {})},
                 "augment": {"ratio": float(len(arms) > 1)},
+                "arms": {arm: {"kind": KINDS[arm]} for arm in arms if arm != REAL},
                 "classifier": {"steps": 20},
                 "compare": {"seeds": seeds},
             }
@@ -53,9 +55,10 @@ class Experiment:
                 self._model(arm, seed, right=6 + seed + (arm == SYNTHETIC))
         self.verdict(arms, seeds)
 
-    def report(self, facts: dict[str, Any] | None = None) -> str:
-        """The page."""
-        report(self.run, self.job, {"verdict": "f00d"}, facts)
+    def report(self, settings: dict[str, Any] | None = None) -> str:
+        """The page; with other settings of some arms."""
+        arms = {name: arm.model_copy(update=(settings or {}).get(name, {})) for name, arm in self.job.arms.items()}
+        report(self.run, self.job.model_copy(update={"arms": arms}), {"verdict": "f00d"})
         return (self.path / "report.html").read_text(encoding="utf-8")
 
     def figures(self) -> dict[str, Any]:
@@ -258,12 +261,12 @@ def test_controls_stand_beside_candidates_with_what_each_arm_cost(tmp_path: Path
 def test_arms_of_one_kind_are_drawn_over_their_ratio(tmp_path: Path) -> None:
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, LIVE])
 
-    def drawn(facts: dict[str, Any]) -> list[str]:
-        tags = Page(experiment.report(facts)).tags
+    def drawn(settings: dict[str, Any]) -> list[str]:
+        tags = Page(experiment.report(settings)).tags
         labels = [attributes.get("aria-label") or "" for tag, attributes in tags if tag == "svg"]
         return [label for label in labels if "by ratio" in label]
 
-    one, other = {"kind": "pool", "ratio": 1.0}, {"kind": "pool", "ratio": 0.5}
+    one, other = {"kind": "synthetic", "ratio": 1.0}, {"kind": "synthetic", "ratio": 0.5}
     both = "Change in test accuracy by ratio. 1.0: +10.0 points; 0.5: +0.0 points"
     assert drawn({SYNTHETIC: one, LIVE: other}) == [both]
     assert drawn({SYNTHETIC: one, LIVE: one}) == [], "one ratio makes no curve"

@@ -1,0 +1,146 @@
+"""The stages that judge what was made: the verdict, the compared models, evaluations, the report, the promotion."""
+
+from __future__ import annotations
+
+import time
+from contextlib import nullcontext
+
+from ganaug_ray import arms, board, progress, runs, spread
+from ganaug_ray.evaluate import target as targets
+from ganaug_ray.runs import Record
+from ganaug_ray.stage import Stages
+
+# Ray and torch are imported by the stage that needs them: a finished run needs neither.
+
+
+class Judging(Stages):
+    """models/ -> verdict.json, board.json, evaluation/, report.html and registry/."""
+
+    def compare(self) -> None:
+        """models/ -> verdict.json."""
+        inputs = {
+            f"{split.number}/{arm}/seed-{seed}": self.need(
+                "train", runs.done(split.run.model(arm, seed), "model.json")
+            )["hash"]
+            for split in self.splits
+            for arm, seed in arms.pairs(self.job)
+        }
+        current = runs.fingerprint(inputs, self.job.compare.model_dump())
+
+        def work() -> Record:
+            started = time.monotonic()
+            record = {"hash": current, "inputs": inputs, **arms.verdict(self.job, self.run)}
+            return runs.commit(self.run.root, "verdict.json", "compare", started, record)
+
+        done = runs.done(self.run.root, "verdict.json")
+        kept = done if done and done["hash"] == current else None
+        self.stage("compare", kept, work, lambda record: record["sentence"])
+
+    def compare_models(self) -> None:
+        """dataset/ -> board/<model>/seed-<k>/ for every compared model and seed, and board.json."""
+        self.need("prepare", runs.done(self.run.dataset, "dataset.json"))
+        pairs = board.pairs(self.job)
+        missing = [pair for pair in pairs if board.done(self.job, self.run, *pair) is None]
+
+        def work() -> Record:
+            from ganaug_ray.evaluate.models import compare_models
+
+            started = time.monotonic()
+            if missing:
+                self._fit_models(missing)
+            return compare_models(self.run, self.job, started)
+
+        done = None if missing else runs.done(self.run.root, board.MARKER)
+        kept = done if done and done["hash"] == board.fingerprint(self.job, self.run) else None
+        self.stage("compare-models", kept, work, lambda record: record["sentence"])
+
+    def evaluate(self, model: str | None = None, data: str | None = None) -> None:
+        """A model -> evaluation/<model>/<images>/: every figure, what it gets wrong, what it learned.
+
+        Without ``model`` it is the champion, or every trained model where there is no verdict yet; without ``data``
+        it is the experiment's own test images.
+        """
+        dataset = self.need("prepare", runs.done(self.run.dataset, "dataset.json"))
+        models = targets.models(self.run, self.job, model)
+        self.need("train", dataset if models else None)
+        for folder in models:
+            target = targets.target(self.run, folder, data)
+            if target.record["inputs"].get("dataset") != target.home.dataset.read_json("dataset.json")["hash"]:
+                note = f"{folder} was trained on another data set: images it was trained on may be among these"
+                self.terminal.line("evaluate", "note", note)
+
+            def work(target: targets.Target = target) -> Record:
+                from ganaug_ray.evaluate.evaluation import evaluate
+
+                hands = self.hands() if data else nullcontext(spread.one_by_one)
+                with self.terminal.watching("evaluate", lambda: (0.0, target.name)), hands as each:
+                    return evaluate(self.job.data, target, self.job.seed, each)
+
+            self.stage("evaluate", targets.done(target), work, targets.outcome)
+
+    def report(self) -> None:
+        """Everything so far -> report.html and report.json; evaluates the champion first."""
+        verdict = self.need("compare", runs.done(self.run.root, "verdict.json"))
+        self.evaluate()
+
+        def work() -> Record:
+            from ganaug_ray.evaluate.report import report
+
+            return report(self.run, self.job, inputs)
+
+        (champion,) = targets.models(self.run, self.job)
+        evaluated = targets.target(self.run, champion, None).out.read_json(targets.MARKER)
+        # The verdict stands for the models and what they were made from: not for a GAN that no arm needs.
+        inputs = {"verdict": verdict["hash"], "evaluation": evaluated["hash"]}
+        if gan := runs.done(self.run.gan, "gan.json"):
+            inputs["gan"] = gan["hash"]
+        if compared := runs.done(self.run.root, board.MARKER):
+            inputs["board"] = compared["hash"]
+        if self.job.published:
+            inputs["published"] = runs.fingerprint(self.job.published.model_dump())
+        done = runs.done(self.run.root, "report.json")
+        kept = done if done and done["inputs"] == inputs else None
+        self.stage("report", kept, work, lambda record: str(self.run.root / "report.html"))
+
+    def promote(self) -> None:
+        """The champion's model -> a version in registry/ and champion.json."""
+        verdict = self.need("compare", runs.done(self.run.root, "verdict.json"))
+        champion = verdict["champion"]
+        model = targets.champion(self.run, verdict)
+        lineage = {
+            "job": self.job.model_dump(exclude_none=True),
+            "arm": champion["arm"],
+            "seed": champion["seed"],
+            "reason": champion["reason"],
+            "verdict": verdict["verdict"],
+            "sentence": verdict["sentence"],
+            "figures": champion["figures"],
+            "inputs": model.read_json("model.json")["inputs"],
+        }
+        done = runs.done(self.run.registry, "champion.json")
+        kept = done if done and done["lineage"] == lineage else None
+
+        def work() -> Record:
+            from ganaug_ray import registry
+
+            return registry.promote(self.run.registry, model, lineage)
+
+        def outcome(record: Record) -> str:
+            return f"version {record['version']} is champion: {record['lineage']['reason']}"
+
+        self.stage("promote", kept, work, outcome)
+
+    def _fit_models(self, wanted: list[tuple[str, int]]) -> None:
+        """Train these compared models and seeds."""
+        from ganaug_ray.classify import start
+        from ganaug_ray.classify.train import train
+
+        for name in dict.fromkeys(name for name, _ in wanted):
+            if weights := board.prepare(self.job, self.run, name):
+                self.terminal.line("compare-models", "note", f"{name} starts from {start.sentence(weights)}")
+        self.connect()
+        fits = [board.fit(self.job, self.run, name, seed) for name, seed in wanted]
+        rows = sum(self.run.dataset.read_json("dataset.json")["counts"]["train"].values())
+        asked = [(board.folder(self.run, *pair), self.job.models[pair[0]].total_steps(rows)) for pair in wanted]
+        with self.terminal.watching("compare-models", lambda: progress.of_fits(asked)):
+            train(fits)

@@ -1,0 +1,102 @@
+"""What arms need beside the real images: GANs, stores of synthetic images, pseudo-labelled images.
+
+Every function takes a job and a run as one split of the images has them, see ``Job.of_split`` and ``Run.split``.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ganaug_ray import arms, runs
+from ganaug_ray.config import ArmConfig, Job, MixConfig, ScreenConfig
+from ganaug_ray.config.augment import DRAWN, STORED
+from ganaug_ray.errors import UserError
+from ganaug_ray.runs import Record, Run
+from ganaug_ray.storage import Folder
+
+if TYPE_CHECKING:  # it imports torch
+    from ganaug_ray.augment.evidence import Screening
+
+BOTH = "pseudo+synthetic"
+"""The kind of arm whose GAN sees labelled and pseudo-labelled images."""
+
+
+@dataclass(frozen=True)
+class Gan:
+    """A GAN that is trained: its folder, and the data set that it sees."""
+
+    folder: Folder
+    dataset: Folder
+
+
+def gan(run: Run, kind: str) -> Gan:
+    """The GAN whose images an arm of this kind has."""
+    return Gan(run.root / "gan-pseudo", run.pseudo) if kind == BOTH else Gan(run.gan, run.dataset)
+
+
+def gans(job: Job, run: Run) -> list[Gan]:
+    """The GANs that the arms need, or the one that is trained for its own sake."""
+    kinds = [arm.kind for arm in job.compared.values() if arm.kind in DRAWN] or ["synthetic"]
+    return list({str((found := gan(run, kind)).folder): found for kind in kinds}.values())
+
+
+def needs_pseudo(job: Job) -> bool:
+    """Whether an arm has pseudo-labelled images."""
+    return any(arm.kind in ("pseudo", BOTH) for arm in job.compared.values())
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A store of synthetic images: where it is, whose they are, how many of each class, and how they are screened."""
+
+    folder: Folder
+    gan: Gan
+    counts: dict[str, int]
+    screen: ScreenConfig
+    stored: bool
+
+
+def pools(job: Job, run: Run) -> list[Pool]:
+    """The synthetic stores that the arms need; arms that ask for the same images share one."""
+    found: dict[str, Pool] = {}
+    for arm in job.compared.values():
+        if arm.kind in DRAWN:
+            own = pool(job, run, arm)
+            before = found.get(str(own.folder), own)
+            found[str(own.folder)] = replace(own, stored=own.stored or before.stored)
+    return list(found.values())
+
+
+def pool(job: Job, run: Run, arm: ArmConfig) -> Pool:
+    """The store of an arm's synthetic images; ``synthetic`` is that of the augment section."""
+    from ganaug_ray.augment import plan
+
+    counts = run.dataset.read_json("dataset.json")["counts"]["train"]
+
+    def key(wanted: dict[str, int], settings: MixConfig, whose: Gan) -> str:
+        return runs.fingerprint(wanted, settings.screen.model_dump(), whose.folder.name)
+
+    wanted, whose, default = plan.pool(counts, arm), gan(run, arm.kind), ""
+    with suppress(UserError):  # balance is for data with rare classes; the arms may have other strategies
+        default = key(plan.pool(counts, job.augment), job.augment, gan(run, "synthetic"))
+    own = key(wanted, arm, whose)
+    name = "synthetic" if own == default else f"synthetic-{own[:8]}"
+    return Pool(run.root / name, whose, wanted, arm.screen, arm.kind in STORED)
+
+
+def screening(run: Run, wanted: Pool) -> Screening | None:
+    """What synthetic images are screened with, stored or live; the first model of the real arm is the teacher."""
+    from ganaug_ray.augment.evidence import Screening
+
+    folders = (run.model(arms.REAL, 0), wanted.gan.dataset, wanted.gan.folder)
+    return Screening(wanted.screen, *map(str, folders)) if wanted.screen.enabled else None
+
+
+def generated(wanted: Pool) -> Record | None:
+    """The marker of a store, if it has what is needed: images for stored ones, limits for live ones."""
+    record = runs.done(wanted.folder, "synthetic.json")
+    if record is None or (wanted.stored and not record["images"]):
+        return None
+    return record if wanted.stored or "limits" in record else None

@@ -1,0 +1,154 @@
+"""How often does the verdict err? Many cheap comparisons on the digits, through the real arms and verdict.
+
+Each repetition deals the digits out anew into several splits and trains the baseline, arms that cannot help (noise,
+shuffled-labels, oversample) and one that must: held-out real images passed off as synthetic ones. The table says how
+often each ended in helped, unclear and hurt.
+
+    python -m tests.benchmarks.decisions --repetitions 100 --processes 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+import multiprocessing
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from sklearn.datasets import load_digits
+
+from ganaug_ray import arms, fits, runs, supplies
+from ganaug_ray.classify.worker import work
+from ganaug_ray.config import Job
+from ganaug_ray.data import images as images_
+from ganaug_ray.data import store
+from ganaug_ray.data.split import SPLITS, UNUSED, assign
+from ganaug_ray.parallel import Place
+from ganaug_ray.runs import Run
+from ganaug_ray.storage import Folder
+
+NULL = ("noise", "shuffled-labels", "oversample")
+RIGGED = "real+classic+synthetic"
+HELD_OUT = 60  # of a class: what the rigged arm has
+
+
+@functools.lru_cache(maxsize=1)
+def digits() -> store.Images:
+    """Scikit-learn's digits as a data set has them: 32 x 32, grey."""
+    raw = load_digits()
+    images = np.stack(
+        [images_.pixels(images_.square(images_.from_array(one), 32, "stretch"), 1) for one in as_uint8(raw)]
+    )
+    ids = [store.pixel_id(image) for image in images]
+    first = sorted(dict(zip(reversed(ids), reversed(range(len(ids))), strict=True)).values())  # equal ones once
+    every = store.Images(images, raw.target.astype(np.int64), ids, ids, ids)
+    return _take(every, first)
+
+
+def as_uint8(raw: Any) -> np.ndarray:
+    """Pixels 0 to 16 as grey levels, uint8 [N, 8, 8]."""
+    return (raw.images * (255 / 16)).round().astype(np.uint8)
+
+
+def job(repetition: int, splits: int, steps: int) -> Job:
+    """A comparison on the digits with another dealing out of the images."""
+    return Job.model_validate(
+        {
+            "data": {
+                "source": "sklearn:digits", "train_per_class": 15, "val_per_class": 10,
+                "split": {"val": 0.08, "test": 0.2, "seed": repetition},
+            },
+            "gan": {"steps": 1},
+            "augment": {"ratio": 0.5, "per_class": HELD_OUT, "screen": {"enabled": False}},
+            "arms": dict.fromkeys((*NULL, RIGGED)),
+            "classifier": {
+                "steps": steps, "batch_size": 32, "flip": False, "input_size": 16, "evaluate_every": steps // 2
+            },
+            "compare": {"splits": splits, "seeds": 1},
+            "seed": repetition,
+        }
+    )  # fmt: skip
+
+
+def repeat(number: int, splits: int, steps: int) -> dict[str, dict[str, Any]]:
+    """Do one comparison in a folder of its own; return each arm's verdict and mean difference."""
+    torch.set_num_threads(1)
+    wanted = job(number, splits, steps)
+    with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
+        run = Run(Folder.at(Path(folder) / "run"))
+        for split in range(splits):
+            own, here = wanted.of_split(split), run.split(split)
+            _deal(own, here)
+            for name, seed in arms.pairs(own):
+                work(fits.fit(own, here, name, seed), Place())
+        verdict = arms.verdict(wanted, run)
+        return {one["arm"]: {"verdict": one["verdict"], "mean": one["mean"]} for one in verdict["comparisons"]}
+
+
+def _deal(wanted: Job, run: Run) -> None:
+    """Write the data set of a split, and images that it does not use as if a GAN had drawn them."""
+    rows, classes = digits(), [str(name) for name in range(10)]
+    of_class = {
+        name: [id_ for id_, y in zip(rows.ids, rows.labels, strict=True) if y == k] for k, name in enumerate(classes)
+    }
+    where = assign(of_class, wanted.data.split, wanted.data.train_per_class, wanted.data.val_cap)
+    parts = {part: [row for row, id_ in enumerate(rows.ids) if where[id_] == part] for part in (*SPLITS, UNUSED)}
+    counts = {}
+    for part in SPLITS:
+        store.write((run.dataset / part).make(), _take(rows, parts[part]), "real")
+        counts[part] = {name: int((rows.labels[parts[part]] == k).sum()) for k, name in enumerate(classes)}
+    facts = {
+        "hash": runs.fingerprint(where), "classes": classes, "counts": counts, "image_size": 32, "channels": 1,
+        "resize": "stretch", "rare": [],
+    }  # fmt: skip
+    runs.commit(run.dataset, "dataset.json", "prepare", 0.0, facts)
+    run.dataset.write_table("split.parquet", pa.table({"id": list(where), "split": list(where.values())}))
+    labels = rows.labels[parts[UNUSED]]
+    held_out = [parts[UNUSED][row] for k in range(10) for row in np.flatnonzero(labels == k)[:HELD_OUT]]
+    (pool,) = supplies.pools(wanted, run)
+    store.write(pool.folder.make(), _take(rows, held_out), "synthetic")
+    record = {
+        "hash": runs.fingerprint(held_out), "inputs": {"gan": "none"}, "asked": counts["train"],
+        "counts": counts["train"], "screened": {}, "not_drawn": [], "limits": None, "images": len(held_out),
+    }  # fmt: skip
+    runs.commit(pool.folder, "synthetic.json", "generate", 0.0, record)
+
+
+def _take(rows: store.Images, which: list[int]) -> store.Images:
+    texts = ([field[row] for row in which] for field in (rows.ids, rows.paths, rows.provenance))
+    return store.Images(rows.images[which], rows.labels[which], *texts)
+
+
+def main() -> None:
+    """Print a table, and a line of JSON for each repetition as it ends."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repetitions", type=int, default=100)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--processes", type=int, default=2)
+    given = parser.parse_args()
+    numbers = range(given.first, given.first + given.repetitions)
+    started, found = time.monotonic(), []
+    with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
+        waiting = [pool.apply_async(repeat, (number, given.splits, given.steps)) for number in numbers]
+        for number, result in zip(numbers, waiting, strict=True):
+            found.append(result.get())
+            print(json.dumps({"repetition": number, **found[-1]}), flush=True)
+    print(f"{len(found)} repetitions of {given.splits} splits in {time.monotonic() - started:.0f} s")
+    print(f"{'arm':<24} {'helped':>7} {'unclear':>8} {'hurt':>5}  mean difference, points")
+    for arm in (*NULL, RIGGED):
+        tally = Counter(str(one[arm]["verdict"]) for one in found)
+        mean = sum(float(str(one[arm]["mean"])) for one in found) / len(found)
+        print(f"{arm:<24} {tally['helped']:>7} {tally['unclear']:>8} {tally['hurt']:>5}  {100 * mean:+.2f}")
+
+
+if __name__ == "__main__":
+    main()
