@@ -31,7 +31,7 @@ class FiniteGuard:
         for optimizer in optimizers:
             assert optimizer.defaults.get("fused"), "only fused optimizers skip on the device"
             optimizer.grad_scale = None  # type: ignore[attr-defined]  # read by torch's fused step
-            optimizer.found_inf = self._flag  # type: ignore[attr-defined]
+            optimizer.found_inf = self._flag  # type: ignore[attr-defined]  # likewise
 
     def check(self, loss: torch.Tensor) -> None:
         """Note whether this scalar loss is finite on all ranks; every rank calls it the same number of times."""

@@ -68,7 +68,7 @@ def digits(tiny_job: Job, tmp_path_factory: pytest.TempPathFactory) -> Folder:
 @pytest.fixture(scope="session")
 def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished experiment, its stages called in this process without Ray."""
-    from ganaug_ray import augment, registry, runs  # noqa: F401
+    from ganaug_ray import runs
     from ganaug_ray.arms import REAL, SYNTHETIC
     from ganaug_ray.augment import generate, mix, plan
     from ganaug_ray.classify import worker as classify

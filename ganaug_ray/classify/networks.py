@@ -7,6 +7,7 @@ training, the teacher's features, screening, serving and other software all hand
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -97,7 +98,7 @@ class Adaptor(nn.Module):
         return x_BCHW if self.plain else x_BCHW * self.gain_C11 + self.bias_C11
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """A classifier: adaptor, trunk and head.
 
     Attributes:
@@ -111,9 +112,9 @@ class Network(nn.Module):
     head: nn.Sequential
     replaced: tuple[str, ...] = ()
 
+    @abstractmethod
     def trunk(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """Normalised float [B, C, size, size] -> penultimate activations, float [B, F]."""
-        raise NotImplementedError
 
     def features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """float [-1, 1] [B, C, H, W] -> penultimate activations, float [B, F]."""
@@ -143,14 +144,16 @@ class Network(nn.Module):
                 hook.remove()
         return logits_BK, kept[0]
 
+    @abstractmethod
     def _mapping_layers(self) -> list[nn.Module]:
         """Layers of which the last with a map of more than one pixel gives the feature maps."""
-        raise NotImplementedError
 
     @property
     def classes(self) -> int:
         """Number of classes, K."""
-        return self.head[-1].out_features  # type: ignore[return-value]
+        last = self.head[-1]
+        assert isinstance(last, nn.Linear)
+        return last.out_features
 
     @property
     def batch(self) -> int:

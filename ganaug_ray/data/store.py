@@ -116,8 +116,8 @@ def write(folder: Folder, rows: Images, source: str) -> None:
     most = rows_per_shard(int(np.prod(rows.images.shape[1:])))
     for number, start in enumerate(range(0, len(rows), most)):
         part = slice(start, start + most)
-        fields = (rows.images, rows.labels, rows.ids, rows.paths, rows.provenance)
-        write_shard(folder, number, Images(*(field[part] for field in fields)), source)  # type: ignore[arg-type]
+        own = Images(rows.images[part], rows.labels[part], rows.ids[part], rows.paths[part], rows.provenance[part])
+        write_shard(folder, number, own, source)
 
 
 def write_shard(folder: Folder, number: int, rows: Images, source: str, encoding: Encoding = "raw") -> None:

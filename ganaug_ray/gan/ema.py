@@ -27,7 +27,7 @@ def settle(average: AveragedModel, classes: int, latent: int, seed: int) -> Gene
     The running statistics copied from training belong to other weights (and, under DDP, to rank 0's rows alone).
     The new ones are plain means over a fixed set of latents: "standing statistics" (Brock et al. 2019).
     """
-    generator: Generator = average.module  # type: ignore[assignment]
+    generator: Generator = average.module  # type: ignore[assignment]  # a copy of what was averaged
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

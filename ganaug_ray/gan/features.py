@@ -98,7 +98,7 @@ def _pool_as_in_2015(network: nn.Module) -> None:
     def rewire(block: nn.Module, pool: Callable[[torch.Tensor], torch.Tensor]) -> None:
         pooled: list[torch.Tensor] = []
         block.register_forward_pre_hook(lambda module, inputs: pooled.append(pool(inputs[0])))
-        block.branch_pool.register_forward_pre_hook(lambda module, inputs: pooled.pop())  # type: ignore[union-attr]
+        block.get_submodule("branch_pool").register_forward_pre_hook(lambda module, inputs: pooled.pop())
 
     for name, block in network.named_children():
         if isinstance(block, inception.InceptionA | inception.InceptionC | inception.InceptionE):

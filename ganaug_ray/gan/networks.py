@@ -49,7 +49,7 @@ class Generator(nn.Module):
 class BatchNorm(nn.BatchNorm2d):
     """Batch norm that is handed labels and ignores them."""
 
-    def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:  # type: ignore[override]
+    def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # takes labels too
         """Features and labels -> normalised features."""
         return super().forward(x_BCHW)
 

@@ -90,7 +90,7 @@ def test_augmentation_moves_each_image_by_its_own_draw_and_alike_for_any_number_
     parts = []
     for rank in range(3):
         share = Place(rank, 3).share(6)
-        parts.append(transforms.augment(Batch(x_BCHW[share], None, torch.arange(6)[share], 6), config, (0, 7)))  # type: ignore[arg-type]
+        parts.append(transforms.augment(Batch(x_BCHW[share], None, torch.arange(6)[share], 6), config, (0, 7)))
     assert torch.allclose(torch.cat(parts), together)
     same = transforms.augment(whole(x_BCHW[:1].expand(6, 1, 32, 32)), config, (0, 7))
     assert len({tuple(image.flatten()[:64].tolist()) for image in same}) == 6

@@ -196,4 +196,4 @@ def test_images_that_stay_where_they_are_have_one_split() -> None:
 def test_a_job_cannot_change_after_loading() -> None:
     job: Job = load_job(DIGITS)
     with pytest.raises(ValueError, match="frozen"):
-        job.gan.lr = 1.0  # type: ignore[misc]
+        job.gan.lr = 1.0

@@ -40,7 +40,7 @@ def _rank(rank: int, function: Any, args: tuple[Any, ...], rendezvous: str) -> N
 
 
 def on_two_ranks(function: Any, tmp_path: Path, *args: Any) -> None:
-    mp.spawn(_rank, args=(function, args, str(tmp_path / "rendezvous")), nprocs=2)  # type: ignore[no-untyped-call]
+    mp.spawn(_rank, args=(function, args, str(tmp_path / "rendezvous")), nprocs=2)
 
 
 def _classify(place: Place, digits: str, out: str) -> None:
@@ -185,7 +185,7 @@ def _two_steps(place: Place, digits: str, out: str) -> None:
     # Adam's first steps are the signs of the gradients, which for the smallest of them are chance: a large epsilon
     # makes steps that are proportional instead, and its averages are the gradients.
     adam = torch.optim.Adam
-    torch.optim.Adam = functools.partial(adam, eps=1.0)  # type: ignore[misc, assignment]
+    torch.optim.Adam = functools.partial(adam, eps=1.0)
     config = GAN.model_copy(update={"lr": 1.0, "log_every": 1, "checkpoint_every": 1})
     rows: list[dict[str, Any]] = []
     saved: list[checkpoints.Checkpoint] = []
@@ -193,7 +193,7 @@ def _two_steps(place: Place, digits: str, out: str) -> None:
     loop.train(
         real_batches(digits, GAN.batch_size, 1.0, 0, place), config, loop.Shape(10, 1, 32), 2, 0, place, None, hooks
     )
-    torch.optim.Adam = adam  # type: ignore[misc]
+    torch.optim.Adam = adam
     torch.save({"rows": rows, "tensors": [c.tensors for c in saved]}, f"{out}/steps-{place.world}-{place.rank}")
 
 

@@ -37,7 +37,7 @@ COUNTS = {"cat": 20, "dog": 300, "owl": 280}
 RANKS = pytest.mark.parametrize("world", [1, 2, 3])
 
 
-def mixed(run: Run, mixture: plan.Mixture, place: Place = Place(), **settings: Any) -> mix.Mixed:  # noqa: B008
+def mixed(run: Run, mixture: plan.Mixture, place: Place = Place(), **settings: Any) -> mix.Mixed:  # noqa: B008  # frozen
     real = functools.partial(real_batches, str(run.dataset), mixture.batch_size, 1.0, 3, wait=mixture.wait)
     fake = functools.partial(mix.pool_batches, str(run.synthetic), mixture.synthetic_upto, 1.0, 3)
     return mix.mixed_batches(real, fake, place, **settings)
@@ -115,9 +115,9 @@ def test_a_streamed_pretraining_leaves_the_real_rows_in_order(experiment: Run) -
     from ganaug_ray.data.stream import Stream
 
     shards = store.survey(experiment.dataset / "train")
-    here = lambda function, pieces: map(function, pieces)  # noqa: E731  # without Ray
-    plain = Stream(shards, lambda step: step * SIZE, SIZE, Place(), (3, "real"), here)
-    late = Stream(shards, lambda step: max(0, step - 2) * SIZE, SIZE, Place(), (3, "real"), here)
+    # map reads here, where Ray would read ahead
+    plain = Stream(shards, lambda step: step * SIZE, SIZE, Place(), (3, "real"), map)
+    late = Stream(shards, lambda step: max(0, step - 2) * SIZE, SIZE, Place(), (3, "real"), map)
     assert [len(late(step).y_B) for step in range(2)] == [0, 0]
     for step in range(8):
         assert torch.equal(late(step + 2).x_BCHW, plain(step).x_BCHW)
@@ -351,9 +351,10 @@ def test_soft_labels_are_the_teacher_s_probabilities_and_real_rows_stay_certain(
     real = functools.partial(real_batches, str(experiment.dataset), SIZE, 1.0, 3)
     pool = functools.partial(mix.pool_batches, str(experiment.synthetic), mixture.synthetic_upto, 1.0, 3)
     generator = Generator.load(experiment.gan)
-    live = lambda place: LiveFeed(  # noqa: E731
-        generator, dict.fromkeys(generator.classes, 5), None, mixture.synthetic_upto, place, 3
-    )
+
+    def live(place: Place) -> LiveFeed:
+        return LiveFeed(generator, dict.fromkeys(generator.classes, 5), None, mixture.synthetic_upto, place, 3)
+
     for fake in (pool, live):
         batch = mix.mixed_batches(real, functools.partial(soften.softened_batches, fake, str(folder)), Place())(2)
         targets_BK = transforms.blend(batch.x_BCHW, batch, ClassifierConfig(steps=1), 10, Place(), (0,))[1]

@@ -102,7 +102,7 @@ def test_a_distance_agrees_with_torchmetrics_on_the_same_features() -> None:
     real, fake = blobs(), blobs(seed=1, at=0.3)
     ours = quality.frechet_distance(real, fake)
     identity = nn.Identity()
-    identity.num_features = F  # type: ignore[assignment]
+    identity.num_features = F
     theirs = FrechetInceptionDistance(feature=identity).set_dtype(torch.float64)
     theirs.update(real.double(), real=True)
     theirs.update(fake.double(), real=False)

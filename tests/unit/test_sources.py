@@ -170,7 +170,7 @@ def test_links_in_archives_are_not_followed(tmp_path: Path) -> None:
         link.external_attr = 0xA1FF << 16
         packed.writestr(link, str(tmp_path / "secret.png"))
     for name in ("a.tar", "a.zip"):
-        assert {row.content.reason for row in read(tmp_path / name)} == {"link"}  # type: ignore[union-attr]
+        assert {row.content.reason for row in read(tmp_path / name)} == {"link"}
 
 
 def test_an_entry_that_inflates_is_cut_off_whatever_size_it_declares(
@@ -259,7 +259,7 @@ def test_fashion_mnist_is_read_from_its_idx_files() -> None:
     rows = read(f"idx:{PUBLIC}/fashion-mnist")
     assert len(rows) == 70_000
     assert {row.label for row in rows} == {str(i) for i in range(10)}
-    assert np.stack([row.content for row in rows[10_000:]]).mean() / 255 == pytest.approx(0.2860, abs=1e-4)  # type: ignore[arg-type]
+    assert np.stack([row.content for row in rows[10_000:]]).mean() / 255 == pytest.approx(0.2860, abs=1e-4)
 
 
 def test_a_file_name_that_is_no_utf8_is_named(tmp_path: Path) -> None:

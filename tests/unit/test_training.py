@@ -209,7 +209,7 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole(digits: Folder) -> None:
         network = cnn()
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):  # it alone sees the parts
-                module.forward = lambda x: x  # type: ignore[method-assign]
+                module.forward = lambda x: x
         train(digits, network, steps=1, optimizer="sgd", accumulate=accumulate)
         return network.state_dict()
 
