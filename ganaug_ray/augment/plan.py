@@ -50,6 +50,20 @@ def lacking(train_counts: Mapping[str, int]) -> dict[str, int]:
     return {name: most - n for name, n in train_counts.items() if n < most}
 
 
+def in_words(config: MixConfig) -> str:
+    """Say how synthetic rows meet the real ones, and what they count for.
+
+    >>> in_words(MixConfig(ratio=0.5, weight=0.25))
+    'mix, ratio 0.5, loss weight 0.25'
+    """
+    parts: list[str] = [config.strategy]
+    parts += [f"ratio {config.ratio:g}"] if config.strategy != "pretrain" else []
+    parts += [f"loss weight {config.weight:g}"] if config.weight != 1 else []
+    parts += ["batch norm apart"] if config.batch_norm == "separate" else []
+    parts += ["soft labels"] if config.soft_labels else []
+    return ", ".join(parts)
+
+
 def synthetic_upto(step: int, batch_size: int, ratio: float) -> int:
     """Return how many synthetic rows stand in the first ``step`` batches of ``batch_size`` real rows.
 

@@ -73,7 +73,7 @@ def train(
         blended = transforms.blend(x_BCHW, batch, config, network.classes, place, (seed, "blend", step))
         torch.manual_seed(randomness.number(seed, "dropout", step, place.rank))
         tuning.optimizer.zero_grad()
-        sums = torch.zeros(2, device=place.device)  # loss and hits of this rank's rows
+        sums = torch.zeros(3, device=place.device)  # loss, hits and rows that count, of this rank's
         for part in range(config.accumulate):
             x_BCHW, targets_BK, weight_B = (rows[part :: config.accumulate] for rows in blended)
             with place.exchanging(model, now=part + 1 == config.accumulate):
@@ -85,7 +85,8 @@ def train(
                 loss = (loss_B * weight_B).sum()
                 # A sum over the global batch, exact also where the ranks' parts differ in size: DDP takes the mean.
                 (loss * (place.world / batch.total)).backward()
-            sums += torch.stack([loss.detach(), (logits_BK.argmax(1) == targets_BK.argmax(1)).sum()])
+            hits_B, counts_B = logits_BK.argmax(1) == targets_BK.argmax(1), weight_B > 0
+            sums += torch.stack([loss.detach(), (hits_B & counts_B).sum(), counts_B.sum()])
         guard.check(sums[0])
         tuning.optimizer.step()
         guard.end_step()
@@ -96,8 +97,8 @@ def train(
         row: dict[str, Any] = {}
         if now % config.log_every == 0 or last:
             guard.raise_if_tripped(step)
-            train_loss, accuracy = (place.sum(sums) / batch.total).tolist()
-            row |= {"loss": train_loss, "accuracy": accuracy}
+            total_loss, hits, counted = place.sum(sums).tolist()
+            row |= {"loss": total_loss / batch.total, "accuracy": hits / counted}
         if now % config.evaluate_every == 0 or last:
             guard.raise_if_tripped(step)
             candidate: Network = network if average is None else average.module  # type: ignore[assignment]

@@ -296,6 +296,21 @@ def test_weights_are_in_the_loss(experiment: Run, digits: Folder) -> None:
     assert told[0]["loss"] == pytest.approx(expected.item(), rel=1e-4)
 
 
+def test_the_logged_accuracy_is_that_of_the_rows_that_count(experiment: Run, digits: Folder) -> None:
+    batch = mixed(experiment, plan.Mixture(SIZE, 0.7, STEPS), weight=0.0, apart=True)(0)
+    network = cnn()
+    with torch.no_grad():
+        network.head[1].weight.zero_()
+        network.head[1].bias.copy_(F.one_hot(batch.y_B[0], 10))  # whatever it is shown, it says this class
+    told: list[dict[str, Any]] = []
+    val = Resident.load(digits / "val", torch.device("cpu"))
+    config = ClassifierConfig(steps=1, batch_size=SIZE)
+    loop.train(network, lambda step: batch, val, config, 1, 0, Place(), told.append)
+    right_B = batch.y_B == batch.y_B[0]
+    assert right_B[:SIZE].float().mean() != right_B.float().mean()
+    assert told[0]["accuracy"] == pytest.approx(right_B[:SIZE].float().mean().item())
+
+
 def test_weights_and_soft_targets_are_blended_as_images_are() -> None:
     n = 8
     x_BCHW = torch.arange(n).float().view(n, 1, 1, 1).expand(n, 1, 16, 16).contiguous()
