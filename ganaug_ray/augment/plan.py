@@ -61,7 +61,12 @@ def in_words(config: MixConfig) -> str:
     parts += [f"loss weight {config.weight:g}"] if config.weight != 1 else []
     parts += ["batch norm apart"] if config.batch_norm == "separate" else []
     parts += ["soft labels"] if config.soft_labels else []
+    parts += [] if config.classes == "all" else [f"{_classes(config)} classes"]
     return ", ".join(parts)
+
+
+def _classes(config: MixConfig) -> str:
+    return config.classes if isinstance(config.classes, str) else ", ".join(config.classes)
 
 
 def synthetic_upto(step: int, batch_size: int, ratio: float) -> int:

@@ -143,7 +143,7 @@ def picture(image: Image.Image | bytes | None) -> str | None:
 def render(facts: Mapping[str, Any], seen: Seen, pictures: Mapping[str, tuple[str, str]]) -> str:
     """Return the page."""
     environment = Environment(
-        loader=PackageLoader("ganaug_ray", "data"),
+        loader=PackageLoader("ganaug_ray", "data/page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ganaug_ray import runs
+from ganaug_ray.augment import plan
 from ganaug_ray.config import ArmConfig
 from ganaug_ray.evaluate import arm_plots, plots
 from ganaug_ray.evaluate.wording import NAMES
@@ -21,6 +22,7 @@ def collect(verdict: runs.Record, markers: Mapping[str, runs.Record], arms: Mapp
         rows.append(
             {
                 "arm": arm,
+                "settings": plan.in_words(arms[arm]) if arm in arms and arms[arm].kind != "real" else "",
                 "role": found[arm]["role"] if arm in found else "baseline",
                 "mean": verdict["arms"][arm]["mean"][verdict["metric"]],
                 "comparison": found.get(arm),

@@ -196,7 +196,7 @@ def _colours(n: int) -> list[str]:
 def render(figures: runs.Record, pictures: Mapping[str, Any], job: str) -> str:
     """Return the page."""
     environment = Environment(
-        loader=PackageLoader("ganaug_ray", "evaluate"),
+        loader=PackageLoader("ganaug_ray", "evaluate/page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
