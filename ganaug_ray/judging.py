@@ -6,9 +6,11 @@ import time
 from contextlib import nullcontext
 
 from ganaug_ray import arms, board, progress, runs, spread
+from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import target as targets
 from ganaug_ray.runs import Record
 from ganaug_ray.stage import Stages
+from ganaug_ray.storage import Folder
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
@@ -123,12 +125,21 @@ class Judging(Stages):
         def work() -> Record:
             from ganaug_ray import registry
 
-            return registry.promote(self.run.registry, model, lineage)
+            return registry.promote(self.run.registry, model, lineage, self._add_onnx)
 
         def outcome(record: Record) -> str:
             return f"version {record['version']} is champion: {record['lineage']['reason']}"
 
         self.stage("promote", kept, work, outcome)
+
+    def _add_onnx(self, version: Folder) -> None:
+        """Write model.onnx beside a version's weights; a version without one is as good for all that is here."""
+        from ganaug_ray.classify.export import export
+
+        try:
+            export(version, f"{version}/model.onnx")
+        except (UserError, StageFailed) as error:
+            self.terminal.line("promote", "note", f"model.onnx is left out: {error}")
 
     def _fit_models(self, wanted: list[tuple[str, int]]) -> None:
         """Train these compared models and seeds."""

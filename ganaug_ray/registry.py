@@ -1,10 +1,11 @@
 """Immutable model versions and the one champion among them.
 
 registry/
-  versions/1/  model.json  model.safetensors  version.json (lineage and figures; written last)
+  versions/1/  model.json  model.safetensors  model.onnx  version.json (lineage and figures; written last)
   champion.json  {version, model, ...}, replaced in one piece
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from ganaug_ray.storage import Folder
 FILES = ("model.safetensors", "model.json")
 
 
-def promote(registry: Folder, model: Folder, lineage: dict[str, Any]) -> dict[str, Any]:
+def promote(
+    registry: Folder, model: Folder, lineage: dict[str, Any], complete: Callable[[Folder], None] = lambda version: None
+) -> dict[str, Any]:
     """Copy a finished model to a new version and make it the champion. The same model is not copied twice.
 
     Args:
         registry: where versions are kept.
         model: a finished model folder.
         lineage: what the model came from and what was measured of it, kept beside it.
+        complete: adds to the new version's folder what else belongs there.
 
     Returns:
         The content of champion.json.
@@ -34,6 +38,7 @@ def promote(registry: Folder, model: Folder, lineage: dict[str, Any]) -> dict[st
     version = (registry / "versions" / str(number)).make()
     for name in FILES:
         version.write(name, model.read(name))
+    complete(version)
     version.write_json("version.json", {"version": number, "model": record["hash"], "lineage": lineage})
     champion = {"version": number, "model": record["hash"], "lineage": lineage}
     registry.write_json("champion.json", champion)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,12 @@ from ganaug_ray import cli, registry
 from ganaug_ray.checkpoints import pack
 from ganaug_ray.classify import export, networks
 from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.config import Job
+from ganaug_ray.console import Terminal
 from ganaug_ray.data import tensors
 from ganaug_ray.errors import StageFailed
+from ganaug_ray.pipeline import Pipeline
+from ganaug_ray.runs import Run
 from ganaug_ray.storage import Folder
 
 
@@ -97,3 +102,38 @@ def test_the_command_writes_beside_the_weights_and_says_what_to_install(
         cli.main()
     assert caught.value.code == 2
     assert "pip install 'ganaug_ray[export]'" in capfd.readouterr().err
+
+
+def test_a_promoted_version_has_its_onnx_file_beside_the_weights(experiment: Run) -> None:
+    version = registry.champion_model(experiment.registry)
+    session = onnxruntime.InferenceSession(version.read("model.onnx"), providers=["CPUExecutionProvider"])
+    classifier = Classifier.load(version)
+    x_NCHW = torch.rand(4, 1, 32, 32) * 2 - 1
+    (logits,) = session.run(None, {"images": x_NCHW.numpy()})
+    assert np.abs(logits - classifier.network(x_NCHW).detach().numpy()).max() <= 1e-4
+    assert session.get_modelmeta().custom_metadata_map["hash"] == classifier.spec["hash"]
+
+
+@pytest.mark.parametrize("why", ["pip install 'ganaug_ray[export]'", "cannot be exported"])
+def test_a_model_without_an_onnx_file_is_promoted_all_the_same_and_it_says_why(
+    why: str, experiment: Run, tiny_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    shutil.copytree(str(experiment.root), tmp_path / "copied", symlinks=True)
+    run = Run(Folder.at(tmp_path / "copied"))
+    shutil.rmtree(str(run.registry))
+
+    def fail(*arguments: Any) -> bytes:
+        raise StageFailed("cnn cannot be exported: no such operator")
+
+    if "pip" in why:
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    else:
+        monkeypatch.setattr(export, "_traced", fail)
+    Pipeline(tiny_job, run, Terminal()).promote()
+    printed = capfd.readouterr().out.splitlines()
+    (note,) = [line for line in printed if "note" in line]
+    assert "model.onnx is left out" in note
+    assert why in note
+    version = registry.champion_model(run.registry)
+    assert version.files() == ["model.json", "model.safetensors", "version.json"]
+    assert Classifier.load(version).classes
