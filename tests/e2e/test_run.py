@@ -69,7 +69,7 @@ def test_the_chatter_is_in_the_log_file_and_not_on_the_terminal(finished: tuple[
 def test_the_folder_holds_what_every_stage_promises(finished: tuple[Path, str]) -> None:
     out, _ = finished
     promised = """
-        job.yaml run.json verdict.json report.html report.json registry/champion.json
+        job.yaml run.json verdict.json report.html report.json registry/champion.json registry/versions/1/model.onnx
         dataset/dataset.json dataset/split.parquet dataset/train/part-00000.parquet
         gan/gan.json gan/gan.safetensors gan/metrics.jsonl gan/samples/step-00000300.png
         synthetic/synthetic.json synthetic/part-0000-00000.parquet gan/film.gif dataset/card.html

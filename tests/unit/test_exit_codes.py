@@ -7,15 +7,20 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from ganaug_ray import cli, ranks
+from ganaug_ray import arms, cli, ranks
 from ganaug_ray.config import Job
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.train import train_gans
 from ganaug_ray.gan.worker import Training
 from ganaug_ray.guard import Diverged
+from ganaug_ray.jobfile import load_job
 from ganaug_ray.pipeline import Pipeline
-from tests.conftest import DIGITS
+from ganaug_ray.runs import Run
+from ganaug_ray.storage import Folder
+from tests.conftest import DIGITS, TINY
 
 
 @pytest.mark.parametrize(
@@ -42,6 +47,40 @@ def test_a_failed_stage_and_an_interrupt(
     assert "prepare    failed" in printed.out
     assert "chatter" not in printed.out + printed.err
     assert "chatter" in (tmp_path / "out" / "log.txt").read_text()
+
+
+NINE = [str(label) for label in range(9)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["classifier.arch=torchvision:resnet81"], ["classifier.arch", "no network 'resnet81'", "did you mean"]),
+        (["classifier.weights={other}"], ["classifier.weights", "other.safetensors", "not weights of cnn", "missing"]),
+        (["classifier.init_from={nine}"], ["classifier.init_from", "classes are 9", "here are 10"]),
+    ],
+    ids=["unknown architecture", "weights of another network", "another number of classes"],
+)
+def test_a_network_that_does_not_suit_ends_the_run_before_any_training(
+    settings: list[str], words: list[str], digits: Folder, experiment: Run, tmp_path: Path, monkeypatch, capfd
+) -> None:
+    save_file({"features.0.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
+    model = experiment.model(arms.REAL, 0)
+    nine = Folder.at(tmp_path / "nine").make()
+    nine.write_json("model.json", {**model.read_json("model.json"), "classes": NINE})
+    out = tmp_path / "out"
+    Run(Folder.at(out)).claim(load_job(DIGITS, [*TINY, "augment.ratio=0"]))
+    (out / "dataset").symlink_to(str(digits))
+    overrides = [one.format(other=tmp_path / "other.safetensors", nine=nine) for one in settings]
+    command = ["ganaug", "train", str(DIGITS), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", [*command, *(f"--set={one}" for one in [*TINY, "augment.ratio=0", *overrides])])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    message = capfd.readouterr().err
+    assert caught.value.code == 2, message
+    assert all(word in message for word in words), message
+    assert len(message.strip().splitlines()) <= 2
+    assert not (out / "models").exists()
 
 
 def test_a_diverged_gan_says_what_is_kept_and_what_to_try(

@@ -1,0 +1,31 @@
+"""A classifier whose loss stops being a number ends the run, and what was good before that is kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from tests.conftest import DIGITS, TINY, environment
+
+WILD = ["optimizer=sgd", "lr=1.0", "weight_decay=1", "steps=60", "evaluate_every=4"]
+
+
+def test_a_loss_that_is_not_finite_is_exit_code_1_with_the_last_good_weights_and_advice(tmp_path: Path) -> None:
+    settings = [*TINY, "augment.ratio=0", "compare.seeds=1", *(f"classifier.{one}" for one in WILD)]
+    arguments = [str(DIGITS), "--out", str(tmp_path / "out"), *(f"--set={one}" for one in settings)]
+    for verb, code in (("prepare", 0), ("train", 1)):
+        command = [sys.executable, "-m", "ganaug_ray", verb, *arguments]
+        ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+        assert ended.returncode == code, ended.stderr
+    model = tmp_path / "out" / "models" / "real+classic" / "seed-0"
+    (message,) = ended.stderr.strip().splitlines()
+    assert "real+classic, seed 0: the loss is not finite at step" in message
+    assert f"the last good weights are kept in {model}/last_good.safetensors" in message
+    assert "Try a lower classifier.lr than 1" in message
+    kept = load_file(model / "last_good.safetensors")
+    assert all(bool(torch.isfinite(tensor).all()) for tensor in kept.values())
+    assert not (model / "model.json").exists()
