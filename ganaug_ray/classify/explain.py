@@ -69,11 +69,14 @@ def feature_maps(network: Network, image_HWC: np.ndarray) -> list[np.ndarray]:
 
 
 @torch.inference_mode()
-def penultimate(network: Network, images_NHWC: np.ndarray) -> np.ndarray:
-    """uint8 [N, H, W, C] -> what the network's head sees of each image, float32 [N, F]."""
+def penultimate(network: Network, images_NHWC: tensors.Pixels, most: int | None = None) -> np.ndarray:
+    """uint8 [N, H, W, C] -> what the network's head sees of each image, or of the first ones: float32 [N, F]."""
+    n = len(images_NHWC) if most is None else min(len(images_NHWC), most)
     parts = [
-        network.features(tensors.to_network(torch.tensor(images_NHWC[start : start + BATCH], device=_device(network))))
-        for start in range(0, len(images_NHWC), BATCH)
+        network.features(
+            tensors.to_network(torch.tensor(images_NHWC[start : min(start + BATCH, n)], device=_device(network)))
+        )
+        for start in range(0, n, BATCH)
     ]
     return torch.cat(parts).float().cpu().numpy() if parts else np.zeros((0, 1), np.float32)
 

@@ -93,7 +93,7 @@ class Classifier:
         return images.pixels(images.square(image, self.spec["image_size"], self.spec["resize"]), self.spec["channels"])
 
     @torch.inference_mode()
-    def probabilities(self, images_NHWC: np.ndarray) -> np.ndarray:
+    def probabilities(self, images_NHWC: tensors.Pixels) -> np.ndarray:
         """Preprocessed uint8 [N, size, size, C] -> probabilities float32 [N, K], each row summing to one."""
         parts = []
         for start in range(0, len(images_NHWC), self.network.batch):

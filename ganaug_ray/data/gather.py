@@ -76,6 +76,38 @@ def read(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.ndarray
     return pixels
 
 
+class Staged:
+    """Images that stay where they are staged until they are looked at: uint8 [N, size, size, channels].
+
+    One after another they are read a shard's worth at a time, of which one is held.
+
+    Args:
+        staged: where the pixels are.
+        rows: of audit.Found, by id.
+        size: side, in pixels.
+        channels: 1 or 3.
+    """
+
+    def __init__(self, staged: Folder, rows: pa.Table, size: int, channels: int) -> None:
+        self._staged, self._rows, self._size, self._channels = staged, rows, size, channels
+        self._window = slice(0, 0)
+        self._held = np.empty((0, size, size, channels), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
+        """Return the images of a stretch of rows, or of some rows."""
+        if isinstance(which, np.ndarray):
+            return read(self._staged, self._rows.take(which), self._size, self._channels)
+        start, stop, _ = which.indices(len(self))
+        if start < self._window.start or stop > self._window.stop:
+            n = max(stop - start, store.rows_per_shard(self._size**2 * self._channels))
+            self._window = slice(start, min(start + n, len(self)))
+            self._held = read(self._staged, self._rows.slice(start, n), self._size, self._channels)
+        return self._held[start - self._window.start : stop - self._window.start]
+
+
 def by_file(files: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Group rows by staged file, in the order in which they lie there."""
     order = np.lexsort((offsets, files))

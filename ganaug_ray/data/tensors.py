@@ -1,7 +1,18 @@
 """From pixels to network values and back: uint8 [0, 255], channels last <-> float32 [-1, 1], channels first."""
 
+from typing import Any, Protocol
+
+import numpy as np
 import torch
 from torch.nn import functional as F
+
+
+class Pixels(Protocol):
+    """Images, uint8 [N, H, W, C]: an array, or what reads those that are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, which: Any, /) -> np.ndarray: ...
 
 
 def to_network(images_BHWC: torch.Tensor) -> torch.Tensor:

@@ -11,8 +11,6 @@ figures/*.png
 import functools
 import io
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,10 +20,9 @@ from ganaug_ray import runs
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import DataConfig
 from ganaug_ray.data import figures as card_figures
-from ganaug_ray.data import outside, store
-from ganaug_ray.errors import UserError
-from ganaug_ray.evaluate import insight, metrics, mistakes, model_plots, plots
+from ganaug_ray.evaluate import insight, metrics, mistakes, model_plots, plots, rows
 from ganaug_ray.evaluate.insight import Picture
+from ganaug_ray.evaluate.rows import Rows
 from ganaug_ray.evaluate.target import MARKER, TEST, Target, inputs
 from ganaug_ray.spread import Each
 from ganaug_ray.storage import Folder
@@ -49,29 +46,15 @@ def evaluate(config: DataConfig, target: Target, seed: int, each: Each) -> runs.
     classifier = Classifier.load(target.model)
     out = target.out.make()
     out.delete(MARKER)  # what was here is about to be written over
-    rows, labels, facts = _rows(run, config, target, classifier, each)
-    probabilities = _probabilities(run, target, classifier, rows)
-    found = metrics.figures(labels, probabilities, classifier.classes, seed)
+    with rows.opened(run, config, target, classifier, each) as (seen, facts):
+        probabilities = _probabilities(run, target, classifier, seen)
+        pictures, points, searched = _looked_at(run, target, classifier, seen, probabilities, seed)
+    found = metrics.figures(seen.labels, probabilities, classifier.classes, seed)
     pairs = mistakes.confused_pairs(np.array(found["confusion"]["counts"]), classifier.classes, MOST_PAIRS)
-    searched = {"data" if target.data else TEST: (_some(rows), labels[: insight.LOOKED_AT])}
-    if target.data is None:
-        searched = {s: _split(run, s, classifier, insight.LOOKED_AT) for s in ("train", "val")} | searched
-    pictures = insight.gallery(classifier, rows, labels, probabilities)
-    pictures += insight.understood(classifier, rows, labels, probabilities)
-    pictures += insight.layers(classifier, rows.images[0])
-    suspected = insight.suspects(classifier, searched, seed)
-    if suspected is not None:
-        out.write_table("suspects.parquet", suspected[0])
-        pictures += suspected[1]
-    synthetic = _synthetic(run, classifier) if target.data is None else None
-    points = insight.embedding(classifier, rows, labels, probabilities, synthetic, seed)
-    if points is not None:
-        out.write_table("embedding.parquet", points)
-    out.write_table("predictions.parquet", _predictions(rows, labels, probabilities, classifier.classes))
-    out.write_table("pictures.parquet", _table(pictures))
+    out.write_table("predictions.parquet", _predictions(seen, probabilities, classifier.classes))
     log = runs.read_metrics(target.model)
     _draw(out / "figures", found, classifier.classes, pictures, points, log)
-    made_from = inputs(target) | ({"images": runs.fingerprint(rows.ids)} if target.data else {})
+    made_from = inputs(target) | ({"images": runs.fingerprint(seen.ids)} if target.data else {})
     record = {
         "hash": runs.fingerprint(made_from),
         "inputs": made_from,
@@ -81,101 +64,52 @@ def evaluate(config: DataConfig, target: Target, seed: int, each: Each) -> runs.
         "classes": classifier.classes,
         **facts,
         **found,
-        "mistakes": int((probabilities.argmax(1) != labels).sum()),
+        "mistakes": int((probabilities.argmax(1) != seen.labels).sum()),
         "confused_pairs": pairs,
-        "searched_for_wrong_labels": sum(len(own) for _, own in searched.values()) if suspected else 0,
+        "searched_for_wrong_labels": searched,
     }
     return runs.commit(out, MARKER, "evaluate", started, record)
 
 
-def _rows(
-    run: runs.Run, config: DataConfig, target: Target, classifier: Classifier, each: Each
-) -> tuple[store.Images, np.ndarray, runs.Record]:
-    """Return the images, their labels as the model numbers classes, and what was left out."""
+def _looked_at(
+    run: runs.Run, target: Target, classifier: Classifier, seen: Rows, probabilities: np.ndarray, seed: int
+) -> tuple[list[Picture], pa.Table | None, int]:
+    """Write what is to be seen in the images; return pictures, the embedding, and how many labels were searched."""
+    pictures = insight.gallery(classifier, seen, probabilities)
+    pictures += insight.understood(classifier, seen, probabilities)
+    pictures += insight.layers(classifier, seen.images[:1][0])
+    splits, synthetic = {"data": seen}, None
     if target.data is None:
-        rows, labels = _split(run, TEST, classifier)
-        return rows, labels, {"data": TEST, "excluded_train_rows": 0, "rejected": {}}
-    staged = target.out / ".staged"
-    try:
-        found = outside.read(config, target.data, classifier.spec, staged.make(), each)
-    finally:
-        staged.fs.delete_dir(staged.path)
-    labels = _numbered(found.rows.labels, found.classes, classifier, f"--data {target.data}")
-    splits = run.dataset.read_table("split.parquet", ["id", "split"]).to_pylist()
-    train = {row["id"] for row in splits if row["split"] == "train"}
-    kept = np.flatnonzero([id_ not in train for id_ in found.rows.ids])
-    excluded = len(labels) - len(kept)
-    if not len(kept):
-        raise UserError(f"--data {target.data}: all {excluded} images were trained on; give others")
-    facts = {"data": target.data, "excluded_train_rows": excluded, "rejected": found.rejected}
-    return _take(found.rows, kept), labels[kept], facts
+        learned_from = {name: rows.split(run, name, classifier, insight.LOOKED_AT) for name in ("train", "val")}
+        splits, synthetic = {**learned_from, TEST: seen}, rows.synthetic(run, classifier)
+    suspected = insight.suspects(classifier, splits, seed)
+    if suspected is not None:
+        target.out.write_table("suspects.parquet", suspected[0])
+        pictures += suspected[1]
+    points = insight.embedding(classifier, seen, probabilities, synthetic, seed)
+    if points is not None:
+        target.out.write_table("embedding.parquet", points)
+    target.out.write_table("pictures.parquet", _table(pictures))
+    return pictures, points, len(suspected[0]) if suspected else 0
 
 
-def _take(rows: store.Images, which: np.ndarray) -> store.Images:
-    texts = ([column[row] for row in which] for column in (rows.ids, rows.paths, rows.provenance))
-    return store.Images(rows.images[which], rows.labels[which], *texts)
-
-
-def _some(rows: store.Images) -> store.Images:
-    return _take(rows, np.arange(min(len(rows), insight.LOOKED_AT)))
-
-
-def _split(
-    run: runs.Run, split: str, classifier: Classifier, most: int | None = None
-) -> tuple[store.Images, np.ndarray]:
-    rows = store.read(run.dataset / split, most)
-    classes = run.dataset.read_json("dataset.json")["classes"]
-    return _fitting(rows, classifier), _numbered(rows.labels, classes, classifier, str(run.dataset))
-
-
-def _synthetic(run: runs.Run, classifier: Classifier) -> tuple[store.Images, np.ndarray] | None:
-    synthetic = run.any_synthetic()
-    if not runs.done(synthetic, "synthetic.json"):
-        return None
-    try:
-        rows = store.read(synthetic)
-    except FileNotFoundError:  # screening left none
-        return None
-    classes = run.dataset.read_json("dataset.json")["classes"]
-    return _fitting(rows, classifier), _numbered(rows.labels, classes, classifier, str(synthetic))
-
-
-def _fitting(rows: store.Images, classifier: Classifier) -> store.Images:
-    """Images of another size or kind than the model's are brought to it by the model's own preprocessing."""
-    size, channels = classifier.spec["image_size"], classifier.spec["channels"]
-    if not len(rows) or rows.images.shape[1:] == (size, size, channels):
-        return rows
-    return replace(rows, images=np.stack([classifier.preprocess(image) for image in rows.images]))
-
-
-def _numbered(labels: np.ndarray, classes: Sequence[str], classifier: Classifier, where: str) -> np.ndarray:
-    unknown = [classes[label] for label in np.unique(labels) if classes[label] not in classifier.classes]
-    if unknown:
-        known = ", ".join(classifier.classes[:10]) + (", ..." if len(classifier.classes) > 10 else "")
-        more = ", ..." if len(unknown) > 5 else ""
-        found = f"found the classes {', '.join(unknown[:5])}{more}, which the model does not know"
-        raise UserError(f"{where}: {found}; it knows {known}")
-    lookup = {name: number for number, name in enumerate(classifier.classes)}
-    return np.array([lookup.get(name, -1) for name in classes], np.int64)[labels]
-
-
-def _probabilities(run: runs.Run, target: Target, classifier: Classifier, rows: store.Images) -> np.ndarray:
+def _probabilities(run: runs.Run, target: Target, classifier: Classifier, seen: Rows) -> np.ndarray:
     """As training left them where these are the model's own test images; else predicted now."""
     own = target.record["inputs"].get("dataset") == run.dataset.read_json("dataset.json")["hash"]
     if target.data is None and own and target.model.has("predictions.parquet"):
         table = target.model.read_table("predictions.parquet")
         _, probabilities = metrics.split_of(table, TEST)
-        if len(probabilities) == len(rows):
+        if len(probabilities) == len(seen):
             return probabilities
-    return classifier.probabilities(rows.images)
+    return classifier.probabilities(seen.images)
 
 
-def _predictions(rows: store.Images, labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> pa.Table:
+def _predictions(seen: Rows, probabilities: np.ndarray, classes: list[str]) -> pa.Table:
     return pa.table(
         {
-            "id": rows.ids,
-            "path": rows.paths,
-            "label": [classes[label] for label in labels],
+            "id": seen.ids,
+            "path": seen.paths,
+            "label": [classes[label] for label in seen.labels],
             "predicted": [classes[label] for label in probabilities.argmax(1)],
             "probability": probabilities.max(1),
         }

@@ -14,8 +14,9 @@ from threadpoolctl import threadpool_limits
 from ganaug_ray import randomness
 from ganaug_ray.classify import explain
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.data import images, store
+from ganaug_ray.data import images
 from ganaug_ray.evaluate import mistakes
+from ganaug_ray.evaluate.rows import Rows
 
 MOST_MISTAKES, MOST_SUSPECTS, MOST_RIGHT = 10, 10, 10  # shown
 MAPS = 16  # filters, and maps of a layer, that are shown
@@ -50,40 +51,36 @@ def overlay(pixels: np.ndarray, heat_HW: np.ndarray) -> Image.Image:
 
 
 def heated(
-    classifier: Classifier, rows: store.Images, which: np.ndarray, classes_N: np.ndarray, section: str, says: list[str]
+    classifier: Classifier, rows: Rows, which: np.ndarray, classes_N: np.ndarray, section: str, says: list[str]
 ) -> list[Picture]:
     """Each of these rows beside its heat map for a class."""
-    maps = explain.heat_maps(classifier.network, rows.images[which], classes_N)
+    pixels = rows.images[which]
+    maps = explain.heat_maps(classifier.network, pixels, classes_N)
     found = []
-    for row, heat_HW, text in zip(which, maps, says, strict=True):
-        found += [
-            Picture(section, text, tile(rows.images[row])),
-            Picture(section, "", overlay(rows.images[row], heat_HW)),
-        ]
+    for image_HWC, heat_HW, text in zip(pixels, maps, says, strict=True):
+        found += [Picture(section, text, tile(image_HWC)), Picture(section, "", overlay(image_HWC, heat_HW))]
     return found
 
 
-def gallery(classifier: Classifier, rows: store.Images, labels: np.ndarray, probabilities: np.ndarray) -> list[Picture]:
+def gallery(classifier: Classifier, rows: Rows, probabilities: np.ndarray) -> list[Picture]:
     """The most confident mistakes, with where the evidence for the wrong class was seen."""
-    which = mistakes.confident(labels, probabilities, MOST_MISTAKES)
+    which = mistakes.confident(rows.labels, probabilities, MOST_MISTAKES)
     predicted = probabilities[which].argmax(1)
     sure = probabilities[which].max(1)
     says = [
-        f"{classifier.classes[labels[row]]}, taken for {classifier.classes[wrong]} at {100 * p:.0f} %"
+        f"{classifier.classes[rows.labels[row]]}, taken for {classifier.classes[wrong]} at {100 * p:.0f} %"
         for row, wrong, p in zip(which, predicted, sure, strict=True)
     ]
     return heated(classifier, rows, which, predicted, "mistakes", says)
 
 
-def understood(
-    classifier: Classifier, rows: store.Images, labels: np.ndarray, probabilities: np.ndarray
-) -> list[Picture]:
+def understood(classifier: Classifier, rows: Rows, probabilities: np.ndarray) -> list[Picture]:
     """The first image of each class that was classified rightly, with where the evidence for it was seen."""
-    right = np.flatnonzero(probabilities.argmax(1) == labels)
-    _, first = np.unique(labels[right], return_index=True)
+    right = np.flatnonzero(probabilities.argmax(1) == rows.labels)
+    _, first = np.unique(rows.labels[right], return_index=True)
     which = right[first][:MOST_RIGHT]
-    says = [classifier.classes[label] for label in labels[which]]
-    return heated(classifier, rows, which, labels[which], "right", says) if len(which) else []
+    says = [classifier.classes[label] for label in rows.labels[which]]
+    return heated(classifier, rows, which, rows.labels[which], "right", says) if len(which) else []
 
 
 def layers(classifier: Classifier, image_HWC: np.ndarray) -> list[Picture]:
@@ -110,21 +107,23 @@ def _enlarged(values_HWC: np.ndarray) -> Image.Image:
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
-def suspects(classifier: Classifier, splits: dict[str, tuple[store.Images, np.ndarray]], seed: int) -> Any:
+def suspects(classifier: Classifier, splits: dict[str, Rows], seed: int) -> Any:
     """Every image looked at, the one whose label is least believed first.
 
     Args:
         classifier: whose features are used.
-        splits: split -> rows and their labels as the classifier numbers classes.
+        splits: by name; the first LOOKED_AT rows of each are looked at.
         seed: of the folds.
 
     Returns:
         (a table with split, id, path, label, suggested, self_confidence; small pictures of the first that the probe
         would call something else), or None where there are too few rows.
     """
-    rows = [(split, own, n) for split, (own, labels) in splits.items() for n in range(len(labels))]
-    labels = np.concatenate([labels for _, labels in splits.values()])
-    features = np.concatenate([explain.penultimate(classifier.network, own.images) for own, _ in splits.values()])
+    rows = [(split, own, n) for split, own in splits.items() for n in range(min(len(own), LOOKED_AT))]
+    labels = np.concatenate([own.labels[:LOOKED_AT] for own in splits.values()])
+    features = np.concatenate(
+        [explain.penultimate(classifier.network, own.images, LOOKED_AT) for own in splits.values()]
+    )
     probabilities = mistakes.out_of_sample(features, labels, len(classifier.classes), seed)
     if probabilities is None:
         return None
@@ -144,39 +143,32 @@ def suspects(classifier: Classifier, splits: dict[str, tuple[store.Images, np.nd
     for row in order[suggested[order] != labels[order]][:MOST_SUSPECTS]:
         split, own, n = rows[row]
         says = f"{classifier.classes[labels[row]]} ({split}), rather {classifier.classes[suggested[row]]}?"
-        pictures.append(Picture("suspects", says, tile(own.images[n])))
+        pictures.append(Picture("suspects", says, tile(own.images[n : n + 1][0])))
     return table, pictures
 
 
 def embedding(
-    classifier: Classifier,
-    rows: store.Images,
-    labels: np.ndarray,
-    probabilities: np.ndarray,
-    synthetic: tuple[store.Images, np.ndarray] | None,
-    seed: int,
+    classifier: Classifier, rows: Rows, probabilities: np.ndarray, synthetic: Rows | None, seed: int
 ) -> pa.Table | None:
     """Penultimate features in two dimensions: PCA, then t-SNE (van der Maaten and Hinton 2008).
 
     Args:
         classifier: whose features.
         rows: real images, of which some are drawn; all mistakes among these are marked.
-        labels: their classes, int64 [N].
-        probabilities: float [N, K].
-        synthetic: rows and labels, or None.
+        probabilities: of these, float [N, K].
+        synthetic: images, of which some are drawn too, or None.
         seed: of the draw and of t-SNE.
 
     Returns:
         Columns x, y, label, kind (real, mistake, synthetic); None of fewer than ten images.
     """
     drawn = np.sort(randomness.permutation(len(rows), seed, "embedding", "real")[: EMBEDDED["real"]])
-    pixels, classes = [rows.images[drawn]], [labels[drawn]]
-    kinds = list(np.where(probabilities[drawn].argmax(1) == labels[drawn], "real", "mistake"))
+    pixels, classes = [rows.images[drawn]], [rows.labels[drawn]]
+    kinds = list(np.where(probabilities[drawn].argmax(1) == rows.labels[drawn], "real", "mistake"))
     if synthetic is not None:
-        fake, fake_labels = synthetic
-        some = np.sort(randomness.permutation(len(fake), seed, "embedding", "synthetic")[: EMBEDDED["synthetic"]])
-        pixels.append(fake.images[some])
-        classes.append(fake_labels[some])
+        some = np.sort(randomness.permutation(len(synthetic), seed, "embedding", "synthetic")[: EMBEDDED["synthetic"]])
+        pixels.append(synthetic.images[some])
+        classes.append(synthetic.labels[some])
         kinds += ["synthetic"] * len(some)
     if len(kinds) < 10:
         return None

@@ -16,7 +16,7 @@ from ganaug_ray import cli, runs
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import Job
 from ganaug_ray.console import Terminal
-from ganaug_ray.data import store
+from ganaug_ray.data import gather, store
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import evaluation, metrics
 from ganaug_ray.evaluate import target as targets
@@ -104,10 +104,21 @@ def test_a_registered_version_is_the_same_model_wherever_it_lies(experiment: Run
         targets.models(experiment, tiny_job, str(experiment.dataset))
 
 
-def test_rows_of_another_data_set_that_were_trained_on_are_left_out_and_counted(copied: Run, tiny_job: Job) -> None:
-    """All digits, of which 80 were trained on."""
+def test_rows_of_another_data_set_that_were_trained_on_are_left_out_and_counted(
+    copied: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All digits, of which 80 were trained on; they are read in pieces."""
+    read, together = gather.read, []
+
+    def counted(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.ndarray:
+        together.append(len(rows))
+        return read(staged, rows, size, channels)
+
+    monkeypatch.setattr(gather, "read", counted)
+    monkeypatch.setattr(store, "SHARD_BYTES", 600 * 32 * 32)
     place = targets.target(copied, champion_target(copied, tiny_job).model, "sklearn:digits")
     record = evaluation.evaluate(tiny_job.data, place, 0, one_by_one)
+    assert max(together) == 600
     assert record["excluded_train_rows"] == 80
     assert record["n"] == 1797 - 80 - record["rejected"].get("duplicate", 0)
     ids = set(place.out.read_table("predictions.parquet")["id"].to_pylist())

@@ -15,6 +15,7 @@ from ganaug_ray.data import store
 from ganaug_ray.data.batches import real_batches
 from ganaug_ray.data.prepare import prepare
 from ganaug_ray.evaluate import insight, mistakes
+from ganaug_ray.evaluate.rows import Rows
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
@@ -48,7 +49,11 @@ def test_of_planted_label_flips_most_are_among_the_first_suspects(flipped: tuple
     batches = functools.partial(real_batches, str(dataset), 32, 1.0, 0)
     worker.work(worker.Fit("real+classic", 0, config, str(dataset), str(out), batches, {}), Place())
     splits = {split: store.read(dataset / split) for split in ("train", "val", "test")}
-    found = insight.suspects(Classifier.load(out), {name: (own, own.labels) for name, own in splits.items()}, seed=0)
+    found = insight.suspects(
+        Classifier.load(out),
+        {name: Rows(own.images, own.labels, own.ids, own.paths) for name, own in splits.items()},
+        seed=0,
+    )
     table, pictures = found
     assert len(table) == sum(len(own) for own in splits.values())
     first = set(table["id"].to_pylist()[: round(0.04 * len(table))])
