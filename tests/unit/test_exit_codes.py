@@ -35,7 +35,7 @@ def test_a_failed_stage_and_an_interrupt(
             os.write(1, b"chatter")  # as libraries do that are not written in Python
             raise error
 
-        self._stage("prepare", None, work, lambda record: "")
+        self.stage("prepare", None, work, lambda record: "")
 
     monkeypatch.setattr(Pipeline, "all", fail)
     monkeypatch.setattr(sys, "argv", ["ganaug", "run", str(DIGITS), "--out", str(tmp_path / "out")])
@@ -84,12 +84,12 @@ def test_a_network_that_does_not_suit_ends_the_run_before_any_training(
 
 
 def test_a_diverged_gan_says_what_is_kept_and_what_to_try(
-    tiny_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_job: Job, digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverge(*arguments: object) -> None:
         raise Diverged(41)
 
     monkeypatch.setattr(ranks, "run", diverge)
-    training = Training(tiny_job.gan, 32, 0, "dataset", "teacher", str(tmp_path / "gan"), 1.0, {})
+    training = Training(tiny_job.gan, 32, 0, str(digits), "teacher", str(tmp_path / "gan"), 1.0, {})
     with pytest.raises(StageFailed, match=r"not finite at step 41.*checkpoint is kept.*lower gan.lr"):
         train_gans([training])
