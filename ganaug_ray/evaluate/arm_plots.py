@@ -91,9 +91,11 @@ def ratios(kinds: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
     figure = Figure(figsize=(5.6, 2.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color=INK, linewidth=0.8, linestyle=(0, (3, 2)))
+    every = sorted({comparison["ratio"] for own in kinds.values() for comparison in own})
     for number, (kind, own) in enumerate(kinds.items()):
         colour, ordered = COLOURS[number % len(COLOURS)], sorted(own, key=lambda c: c["ratio"])
-        x = [comparison["ratio"] for comparison in ordered]
+        # Side by side, so that intervals of kinds at one ratio do not hide each other.
+        x = [comparison["ratio"] + 0.008 * number * (every[-1] - every[0]) for comparison in ordered]
         for at, comparison in zip(x, ordered, strict=True):
             if comparison["ci95"]:
                 ends = [100 * end for end in comparison["ci95"]]
@@ -103,7 +105,7 @@ def ratios(kinds: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
     axes.set_title(f"change in test {metric}, points", loc="left", pad=18)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, borderpad=0.2)
     axes.set_xlabel("synthetic images per real one")
-    axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xticks(every, [f"{ratio:g}" for ratio in every])
     axes.margins(0.08)
     axes.grid(axis="y", color=GRID, linewidth=0.4, alpha=0.4)
     _in_points(axes, "y")

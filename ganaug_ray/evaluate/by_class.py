@@ -54,7 +54,4 @@ def _by_class(
     ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part, overlap: Overlap | None
 ) -> list[Estimate]:
     values_JSK, influence_SNK = differences(ours, theirs, metric, part)
-    shared = overlap.correction if overlap else 0.0
-    return [
-        statistics.estimate(values_JSK[:, :, k], influence_SNK[:, :, k], shared) for k in range(values_JSK.shape[2])
-    ]
+    return statistics.estimates(values_JSK, influence_SNK, overlap.correction if overlap else 0.0)

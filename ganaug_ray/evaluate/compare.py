@@ -9,6 +9,11 @@ Choices on validation, the last word on test:
 
 Everything else is reported and decides nothing: each control by its own interval; the other candidates together, with
 p values adjusted for being a family (Holm), since the largest of several differences is likelier to be luck.
+
+One chance is left: the models that an arm is chosen by are those that are tested, so the luck of their training goes
+along. Simulated over five splits, the chosen one of 2, 4 and 8 candidates without any effect came out as help in 2.8,
+3.4 and 3.4 % where validation is three times as noisy as training, in 4.3, 6.4 and 9.2 % where it has no noise at all,
+and in 2.5 % where there is but one. So candidates should be few.
 """
 
 from __future__ import annotations
@@ -75,8 +80,8 @@ def compare(
 ) -> Comparison:
     """Compare two arms trained on the same splits with the same seeds, as the only question that is asked."""
     values_JSM, influence_SNM = differences(ours, theirs, metric, rare=rare)
+    (found,) = statistics.estimates(values_JSM, influence_SNM, overlap.correction if overlap else 0.0)
     values_JS = values_JSM[:, :, 0]
-    found = statistics.estimate(values_JS, influence_SNM[:, :, 0], overlap.correction if overlap else 0.0)
     return Comparison(
         arm,
         baseline,

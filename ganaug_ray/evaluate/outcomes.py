@@ -8,6 +8,7 @@ for ratios such as F1 it is the delta method.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -41,7 +42,7 @@ class Answers:
     def summary(self, rare: Sequence[int] = ()) -> dict[str, float]:
         """The figures in words: accuracy, macro_f1, rare_f1 where there are rare classes, and cross_entropy."""
         names = (*METRICS, *(("rare_f1",) if rare else ()))
-        found = {name: float(figures(self, name, rare)[0][0]) for name in names}
+        found = {name: float(figures(self, name, rare)[0]) for name in names}
         return {**found, "cross_entropy": self.cross_entropy}
 
 
@@ -70,39 +71,58 @@ def _answers(predictions: pa.Table, part: Part) -> Answers:
     return Answers(labels, probabilities.argmax(1), probabilities.shape[1], loss)
 
 
-def figures(answers: Answers, metric: str, rare: Sequence[int] = ()) -> tuple[np.ndarray, np.ndarray]:
-    """A metric and how each row moves it.
+def figures(answers: Answers, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
+    """A metric of some answers: float64 [M] in [0, 1].
 
     Args:
         answers: of N rows.
         metric: ``accuracy``, ``macro_f1`` (over all classes), ``rare_f1`` (the mean F1 of ``rare``): M = 1 figure.
             ``f1``, ``recall``: M = K, one a class; zero where a class does not occur.
         rare: numbers of classes.
-
-    Returns:
-        The figures, float64 [M] in [0, 1], and their influence, float64 [N, M], each column of mean zero.
     """
+    if metric == "accuracy":
+        return (answers.predicted_N == answers.labels_N).mean(keepdims=True)
+    if metric in ("macro_f1", "rare_f1"):
+        return figures(answers, "f1")[_among(answers, metric, rare)].mean(keepdims=True)
+    return _ratio(answers, metric)[0]
+
+
+def influence(answers: Answers, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
+    """How much each row moves each figure of a metric: float64 [N, M], each column of mean zero."""
     hits_N = answers.predicted_N == answers.labels_N
     if metric == "accuracy":
-        return np.array([hits_N.mean()]), (hits_N - hits_N.mean())[:, None]
+        return (hits_N - hits_N.mean())[:, None]
     if metric in ("macro_f1", "rare_f1"):
-        among = list(rare) if metric == "rare_f1" else list(range(answers.classes))
-        f1_K, influence_NK = figures(answers, "f1")
-        return f1_K[among].mean(keepdims=True), influence_NK[:, among].mean(1, keepdims=True)
-    assert metric in BY_CLASS, metric
+        return influence(answers, "f1")[:, _among(answers, metric, rare)].mean(1, keepdims=True)
+    ratio_K, below_K = _ratio(answers, metric)
     every = np.arange(answers.classes)
     true_NK, said_NK = answers.labels_N[:, None] == every, answers.predicted_N[:, None] == every
-    # Both are ratios of sums over rows: recall = hits / true, F1 = 2 hits / (true + said).
     above_NK = (true_NK & said_NK) * (2.0 if metric == "f1" else 1.0)
     below_NK = true_NK.astype(np.float64) + (said_NK if metric == "f1" else 0)
-    below_K = np.maximum(below_NK.sum(0), 1)
-    ratio_K = above_NK.sum(0) / below_K
-    return ratio_K, len(hits_N) * (above_NK - ratio_K * below_NK) / below_K
+    return len(hits_N) * (above_NK - ratio_K * below_NK) / below_K
+
+
+def _among(answers: Answers, metric: str, rare: Sequence[int]) -> list[int]:
+    return list(rare) if metric == "rare_f1" else list(range(answers.classes))
+
+
+def _ratio(answers: Answers, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """A figure of each class as a ratio of sums over rows, and the lower sum: float64 [K] each.
+
+    Recall is hits / true, F1 is 2 hits / (true + said).
+    """
+    assert metric in BY_CLASS, metric
+    labels_N, predicted_N, size = answers.labels_N, answers.predicted_N, answers.classes
+    true_K, said_K = np.bincount(labels_N, minlength=size), np.bincount(predicted_N, minlength=size)
+    hits_K = np.bincount(labels_N[labels_N == predicted_N], minlength=size)
+    above_K, below_K = (2 * hits_K, true_K + said_K) if metric == "f1" else (hits_K, true_K)
+    below_K = np.maximum(below_K, 1)
+    return above_K / below_K, below_K
 
 
 def differences(
     ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part = "test", rare: Sequence[int] = ()
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Take two arms' figures apart, model by model, on the same rows.
 
     Args:
@@ -113,21 +133,19 @@ def differences(
         rare: as for ``figures``.
 
     Returns:
-        ours - theirs, float64 [J, S, M]; and the influence on the first split's differences, float64 [S, N, M].
+        ours - theirs, float64 [J, S, M]; and where there is a single split, the influence on it, float64 [S, N, M].
     """
     ours, theirs = _in_order(ours), _in_order(theirs)
     assert [(o.split, o.seed) for o in ours] == [(o.split, o.seed) for o in theirs], "arms are paired by split and seed"
-    splits = len({o.split for o in ours})
-    values, influences = [], []
-    for mine, other in zip(ours, theirs, strict=True):
-        a, b = mine.answers(part), other.answers(part)
-        assert np.array_equal(a.labels_N, b.labels_N), "arms answer the same rows in the same order"
-        (value_a, influence_a), (value_b, influence_b) = figures(a, metric, rare), figures(b, metric, rare)
-        values.append(value_a - value_b)
-        if mine.split == ours[0].split:
-            influences.append(influence_a - influence_b)
-    assert len(values) == splits * len(influences), "every split has the same seeds"
-    return np.array(values).reshape(splits, len(influences), -1), np.array(influences)
+    seeds = Counter(outcome.split for outcome in ours)
+    assert len(set(seeds.values())) == 1, "every split has the same seeds"
+    pairs = [(mine.answers(part), other.answers(part)) for mine, other in zip(ours, theirs, strict=True)]
+    assert all(np.array_equal(a.labels_N, b.labels_N) for a, b in pairs), "arms answer the same rows in the same order"
+    values = np.array([figures(a, metric, rare) - figures(b, metric, rare) for a, b in pairs])
+    values_JSM = values.reshape(len(seeds), -1, values.shape[1])
+    if len(seeds) > 1:
+        return values_JSM, None
+    return values_JSM, np.array([influence(a, metric, rare) - influence(b, metric, rare) for a, b in pairs])
 
 
 def _in_order(outcomes: Sequence[Outcome]) -> list[Outcome]:

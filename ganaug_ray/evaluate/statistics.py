@@ -90,6 +90,14 @@ def estimate(values_JS: np.ndarray, influence_SN: np.ndarray | None = None, shar
     )
 
 
+def estimates(values_JSM: np.ndarray, influence_SNM: np.ndarray | None, shared: float = 0.0) -> list[Estimate]:
+    """Estimate several figures' differences, each by itself; see ``estimate``."""
+    return [
+        estimate(values_JSM[:, :, m], None if influence_SNM is None else influence_SNM[:, :, m], shared)
+        for m in range(values_JSM.shape[2])
+    ]
+
+
 def of_rows(influence_SN: np.ndarray) -> float:
     """The variance of a mean over seeds and rows that is due to which rows they are: at least zero."""
     seeds, n = influence_SN.shape

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
-from ganaug_ray.evaluate.outcomes import Answers, Outcome, differences, figures
+from ganaug_ray.evaluate.outcomes import Answers, Outcome, differences, figures, influence
 from ganaug_ray.evaluate.overlap import overlap
 from tests.unit.test_compare import arm
 
@@ -30,7 +30,7 @@ def test_figures_equal_scikit_learns() -> None:
         ("f1", f1),
         ("recall", recall_score(labels, predicted, average=None)),
     ):
-        assert figures(given, metric, [1, 3])[0] == pytest.approx(expected, abs=1e-12), metric
+        assert figures(given, metric, [1, 3]) == pytest.approx(expected, abs=1e-12), metric
     assert list(given.summary()) == ["accuracy", "macro_f1", "cross_entropy"]
     assert list(given.summary([1])) == ["accuracy", "macro_f1", "rare_f1", "cross_entropy"]
 
@@ -50,32 +50,34 @@ def test_an_outcome_is_read_from_a_table_of_predictions() -> None:
 
 def test_a_class_that_does_not_occur_counts_as_zero() -> None:
     given = Answers(np.array([0, 1]), np.array([0, 1]), 3, 1.0)
-    values, influence = figures(given, "f1")
-    assert values.tolist() == [1, 1, 0]
-    assert np.isfinite(influence).all()
-    assert figures(given, "macro_f1")[0] == pytest.approx([2 / 3])
+    assert figures(given, "f1").tolist() == [1, 1, 0]
+    assert np.isfinite(influence(given, "f1")).all()
+    assert figures(given, "macro_f1") == pytest.approx([2 / 3])
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "rare_f1", "f1", "recall"])
 def test_influence_gives_the_variance_that_leaving_out_each_row_gives(metric: str) -> None:
     given, n = answers(), 300
-    influence = figures(given, metric, [1])[1]
-    assert influence.mean(0) == pytest.approx(0, abs=1e-12)
+    by_row = influence(given, metric, [1])
+    assert by_row.mean(0) == pytest.approx(0, abs=1e-12)
     without = np.array(
         [
-            figures(Answers(np.delete(given.labels_N, i), np.delete(given.predicted_N, i), 4, 1.0), metric, [1])[0]
+            figures(Answers(np.delete(given.labels_N, i), np.delete(given.predicted_N, i), 4, 1.0), metric, [1])
             for i in range(n)
         ]
     )
     jackknife = (n - 1) / n * ((without - without.mean(0)) ** 2).sum(0)
-    assert influence.var(0, ddof=1) / n == pytest.approx(jackknife, rel=0.05)
+    assert by_row.var(0, ddof=1) / n == pytest.approx(jackknife, rel=0.05)
 
 
 def test_differences_are_paired_by_split_and_seed_in_whatever_order_they_come() -> None:
     ours, theirs = arm([[0.9, 0.8], [0.7, 0.6]]), arm([[0.5, 0.5], [0.5, 0.5]])
-    values, influence = differences(ours[::-1], theirs, "accuracy")
+    values, by_row = differences(ours[::-1], theirs, "accuracy")
     assert values[:, :, 0] == pytest.approx(np.array([[0.4, 0.3], [0.2, 0.1]]))
-    assert influence.shape == (2, 1000, 1)
+    assert by_row is None
+    one_split = differences(ours[:2], theirs[:2], "f1")[1]
+    assert one_split is not None
+    assert one_split.shape == (2, 1000, 2)
     with pytest.raises(AssertionError, match="paired"):
         differences(ours[:3], theirs, "accuracy")
     with pytest.raises(AssertionError, match="same seeds"):
