@@ -11,11 +11,11 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Overlap:
-    """What splits share, on average over pairs of them.
+    """What splits share.
 
     Attributes:
-        train: the share of a split's training rows that another split trains on too.
-        chosen_on: the share of a split's validation rows that are test rows of any other split.
+        train: the share of a split's training rows that another split trains on too, the mean over pairs.
+        chosen_on: the share of all test rows that are validation rows in another split, and so had a say in the choice.
         n_train: training rows a split, the mean.
         n_test: test rows a split, the mean.
     """
@@ -43,11 +43,9 @@ def overlap(deals: Sequence[Mapping[str, str]]) -> Overlap:
     tests = set().union(*parts["test"])
     assert len(tests) == sum(len(own) for own in parts["test"]), "the test rows of one split are in no other's"
     pairs = list(itertools.permutations(parts["train"], 2))
-    # A split's own test rows are never among its validation rows.
-    chosen_on = [len(own & tests) / len(own) for own in parts["val"]]
     return Overlap(
         train=float(np.mean([len(a & b) / len(a) for a, b in pairs])) if pairs else 0.0,
-        chosen_on=float(np.mean(chosen_on)),
+        chosen_on=len(tests & set().union(*parts["val"])) / len(tests),
         n_train=float(np.mean([len(own) for own in parts["train"]])),
         n_test=float(np.mean([len(own) for own in parts["test"]])),
     )

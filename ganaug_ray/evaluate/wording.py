@@ -77,9 +77,9 @@ def covers(outcomes: Sequence[Outcome], overlap: Overlap | None, candidates: int
             f" Two splits share {100 * overlap.train:.0f} % of their training images on average, and the interval is "
             "the wider for it."
         )
-    if candidates > 1 and overlap.chosen_on > 0:
+    if candidates > 1 and overlap.chosen_on >= 0.005:
         said += (
-            f" Of the images that the arm was chosen on, {100 * overlap.chosen_on:.0f} % are test images of another "
-            "split: that may flatter it a little."
+            f" Of the test images {100 * overlap.chosen_on:.0f} % are validation images of another split, on which the "
+            "arm was chosen among others: that may flatter it."
         )
     return said

@@ -97,7 +97,7 @@ def test_what_the_interval_covers_is_said() -> None:
     assert "share" not in covers(two, APART, "a")
     assert "Two splits share 40 % of their training images" in covers(two, replace(APART, train=0.4), "a")
     seen = replace(APART, chosen_on=0.2)
-    assert "20 % are test images of another" in covers(two, seen, "a", "b")
+    assert "Of the test images 20 % are validation images of another" in covers(two, seen, "a", "b")
     assert "20 %" not in covers(two, seen, "a"), "a single candidate is not chosen on anything"
 
 

@@ -90,7 +90,7 @@ def test_overlap_tells_what_splits_share() -> None:
 
     found = overlap([deal(train="abcd", val="ef", test="gh"), deal(train="cdgh", val="ai", test="be")])
     assert (found.train, found.n_train, found.n_test) == (0.5, 4, 2)
-    assert found.chosen_on == 0.25, "e of e, f, a, i is a test image of the other split"
+    assert found.chosen_on == 0.25, "of g, h, b, e the last is a validation image of the first split"
     assert found.correction == pytest.approx(0.5 * 2 / 4)
     assert overlap([deal(train="ab", val="c", test="d")]).correction == 0
     with pytest.raises(AssertionError, match="test rows"):
