@@ -6,7 +6,7 @@ from ganaug_ray import arms, jobfile
 from ganaug_ray.augment import plan
 from ganaug_ray.config import ArmConfig, Job
 from ganaug_ray.config.augment import STORED
-from ganaug_ray.data.prepare import survey_only
+from ganaug_ray.data.survey import survey_only
 from ganaug_ray.gan import budget
 from ganaug_ray.runs import Run
 from ganaug_ray.spread import processes

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from PIL import Image
 
 from ganaug_ray.config import DataConfig
-from ganaug_ray.data import images, split, staging, store
+from ganaug_ray.data import images, near, split, staging, store
 from ganaug_ray.storage import Folder
 
 MOST_SHOWN = 200  # images that get a thumbnail
@@ -106,6 +106,17 @@ class Staged:
             self._window = slice(start, min(start + n, len(self)))
             self._held = read(self._staged, self._rows.slice(start, n), self._size, self._channels)
         return self._held[start - self._window.start : stop - self._window.start]
+
+
+def thumbs(staged: Folder, rows: pa.Table) -> np.ndarray:
+    """Read the thumbnails of rows of audit.Found, on which near-duplicates are confirmed: uint8 [N, bytes]."""
+    files, ranks = (rows[name].to_numpy() for name in ("file", "rank"))
+    found = np.empty((len(rows), near.THUMB_BYTES), np.uint8)
+    for file, own in by_file(files, ranks):
+        spans = ((int(ranks[row]) * near.THUMB_BYTES, near.THUMB_BYTES) for row in own)
+        for row, content in zip(own, staging.read(staged, f"{file}.thumbs", spans), strict=True):
+            found[row] = np.frombuffer(content, np.uint8)
+    return found
 
 
 def by_file(files: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ganaug_ray.config import DataConfig, SplitConfig
-from ganaug_ray.data import gather, prepare
+from ganaug_ray.data import gather, survey
 from ganaug_ray.errors import UserError
 from ganaug_ray.spread import Each
 from ganaug_ray.storage import Folder
@@ -62,7 +62,7 @@ def read(
             "split": SplitConfig(),  # nothing is split, whatever the folders are called
         }
     )
-    found = prepare.judged(own, staged, each)
+    found = survey.judged(own, staged, each)
     usable = found.filter(pc.is_null(found["reason"])).sort_by("id")
     reasons = found.filter(pc.is_valid(found["reason"]))["reason"].value_counts().to_pylist()
     rejected = {one["values"]: one["counts"] for one in sorted(reasons, key=lambda one: one["values"])}

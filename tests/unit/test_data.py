@@ -10,7 +10,7 @@ from PIL import Image
 from ganaug_ray.config import DataConfig, SplitConfig
 from ganaug_ray.data import images, split, store, tensors
 from ganaug_ray.data.prepare import prepare
-from ganaug_ray.data.prepare import survey_only as survey
+from ganaug_ray.data.survey import survey_only as survey
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
 

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from ganaug_ray.config import DataConfig, ImbalanceConfig, SplitConfig
-from ganaug_ray.data.prepare import prepare, survey_only
+from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.survey import survey_only
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
 

@@ -13,7 +13,8 @@ from sklearn.datasets import load_sample_images
 
 from ganaug_ray.config import DataConfig, SplitConfig
 from ganaug_ray.data import near, split
-from ganaug_ray.data.prepare import prepare, survey_only
+from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.survey import survey_only
 from ganaug_ray.storage import Folder
 
 PUBLIC = os.environ.get("GANAUG_DATA") or str(Path(__file__).parents[3] / "shared" / "data")

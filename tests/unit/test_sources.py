@@ -19,8 +19,8 @@ from PIL import Image
 from ganaug_ray.config import DataConfig, LabelFrom
 from ganaug_ray.data import sources
 from ganaug_ray.data.images import Unreadable
-from ganaug_ray.data.prepare import survey_only as survey
 from ganaug_ray.data.sources import archives, raw
+from ganaug_ray.data.survey import survey_only as survey
 from ganaug_ray.errors import UserError
 
 PUBLIC = os.environ.get("GANAUG_DATA") or str(Path(__file__).parents[3] / "shared" / "data")
