@@ -25,12 +25,13 @@ def describe(job: Job, run: Run) -> str:
     fits = len(arms.pairs(job))
     fit_steps = job.classifier.total_steps(rows["train"])
     names = ", ".join(found.classes[:12]) + (", ..." if len(found.classes) > 12 else "")
+    beside = f", {found.unlabelled['reason'].null_count} without labels" if len(found.unlabelled) else ""
     facts = [
         ("experiment", str(run.root)),
         ("classes", f"{len(found.classes)}: {names}"),
         (
             "images",
-            ", ".join(f"{n} {split}" for split, n in rows.items()) + f", {len(found.rejected)} rejected",
+            ", ".join(f"{n} {split}" for split, n in rows.items()) + f", {len(found.rejected)} rejected" + beside,
         ),
         ("stored", f"{job.data.image_size} × {job.data.image_size} × {found.channels}, uint8"),
     ]

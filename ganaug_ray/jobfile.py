@@ -136,11 +136,14 @@ def _resolve_source(content: dict[str, Any], base: Path) -> None:
     data = content.get("data")
     if not isinstance(data, dict):
         return
-    source = data.get("source")
-    if isinstance(source, str):
-        data["source"] = _absolute(source, base)
-    elif isinstance(source, list):
-        data["source"] = [_absolute(one, base) if isinstance(one, str) else one for one in source]
+    for key, word in (("source", ""), ("unlabelled", "unused")):
+        found = data.get(key)
+        each = [
+            _absolute(one, base) if isinstance(one, str) and one != word else one
+            for one in (found if isinstance(found, list) else [found])
+        ]
+        if key in data:
+            data[key] = each if isinstance(found, list) else each[0]
     if isinstance(data.get("extends"), str):
         data["extends"] = _absolute(data["extends"], base)
     if isinstance(data.get("metadata"), str):

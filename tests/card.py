@@ -55,7 +55,7 @@ class Dataset:
             store.write(self.folder / split, store.Images(images, labels, names, names, names), "real")
         self.record: dict[str, Any] = {
             "source": ["pictures"], "classes": self.classes, "image_size": 32, "resize": "crop", "channels": channels,
-            "counts": self.counts,
+            "counts": self.counts, "unlabelled": 0,
         }  # fmt: skip
 
     def reject(self, reason: str, path: str, thumbnail: bytes | None = None, detail: str = "") -> None:

@@ -91,6 +91,9 @@ class DataConfig(Config):
 
     source: Annotated[list[str], Field(min_length=1), BeforeValidator(one_or_more)]
     """One or a list: folder, archive, CSV manifest, Parquet, idx:FOLDER, sklearn:digits, torchvision:NAME."""
+    unlabelled: Annotated[list[str], Field(min_length=1), BeforeValidator(one_or_more)] | None = None
+    """Images without labels: sources as above, whose labels are ignored, or unused: the labelled images that
+    train_per_class and imbalance leave over."""
     label_from: LabelFrom = LabelFrom()
     extends: str | None = None
     """An earlier experiment's dataset folder: its images stay in their splits, new ones fill up the shares."""

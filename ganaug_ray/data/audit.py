@@ -65,21 +65,21 @@ _KINDS = {"width": pa.int32(), "height": pa.int32(), "channels": pa.int8(), "has
 SCHEMA = pa.schema([(name, _KINDS.get(name, pa.string())) for name in Found.__dataclass_fields__])
 
 
-def judge(config: DataConfig, staged: Folder, numbered: tuple[int, Part]) -> pa.Table:
+def judge(config: DataConfig, staged: Folder, named: tuple[str, Part]) -> pa.Table:
     """Read one part of a source.
 
     Args:
         config: how the images are judged and resized.
         staged: the folder of staged pixels.
-        numbered: the part and its number, which names what it stages.
+        named: the part, and the name of what it stages.
 
     Returns:
         A table of the fields of Found, a row an image, in the part's order.
     """
-    number, part = numbered
+    name, part = named
     tables = []
     for count, batch in enumerate(_batches(_one(raw, config) for raw in part())):
-        tables.append(pa.Table.from_pylist(_stage(batch, staged, f"{number:06d}-{count:05d}"), schema=SCHEMA))
+        tables.append(pa.Table.from_pylist(_stage(batch, staged, f"{name}-{count:05d}"), schema=SCHEMA))
     return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
 

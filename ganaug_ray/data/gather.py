@@ -31,14 +31,15 @@ class Shard:
 
 
 def shards(kept: pa.Table, classes: list[str], channels: int, config: DataConfig) -> Iterator[Shard]:
-    """Cut the kept images, by id, into the shards of each split."""
+    """Cut the kept images, by id, into the shards of each split; those without labels, of the split UNLABELLED, too."""
     index = {name: number for number, name in enumerate(classes)}
     most = store.rows_per_shard(config.image_size**2 * channels)
-    for name in split.SPLITS:
+    for name in (*split.SPLITS, split.UNLABELLED):
         own = kept.filter(pc.equal(kept["split"], name))
         for number, start in enumerate(range(0, len(own), most)):
             rows = own.slice(start, most).combine_chunks()
-            labels = np.array([index[label] for label in rows["label"].to_pylist()], np.int64)
+            known = name != split.UNLABELLED
+            labels = np.array([index[label] if known else store.NO_LABEL for label in rows["label"].to_pylist()])
             yield Shard(name, number, rows, labels, config.image_size, channels, config.store)
 
 

@@ -7,7 +7,9 @@ staged, again by whichever process is free. So no images pass through this proce
 
 import functools
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 
 from ganaug_ray import runs
 from ganaug_ray.config import DataConfig
-from ganaug_ray.data import gather, imbalance, metadata, near, store
+from ganaug_ray.data import gather, imbalance, metadata, near, split, store
 from ganaug_ray.data.survey import Progress, Survey, survey
 from ganaug_ray.spread import Each, one_by_one
 from ganaug_ray.storage import Folder
@@ -28,6 +30,8 @@ def prepare(
     config: DataConfig, out: Folder, each: Each = one_by_one, progress: Progress = lambda share, words: None
 ) -> runs.Record:
     """Write the dataset: train/, val/ and test/ stores, the tables of what was found, and the card.
+
+    With data.unlabelled there is a store unlabelled/ too, with labels of -1, and a table of what became of each image.
 
     Args:
         config: the data section of a job.
@@ -49,7 +53,10 @@ def prepare(
     try:
         found = survey(config, staged.make(), each, lambda share, words: progress(0.8 * share, words))
         record = _record(config, found)
-        shards = list(gather.shards(found.kept, found.classes, found.channels, config))
+        fresh = found.unlabelled.filter(pc.is_null(found.unlabelled["reason"]))
+        fresh = fresh.append_column("split", pa.array([split.UNLABELLED] * len(fresh), pa.string()))
+        rows = pa.concat_tables([found.kept, fresh])
+        shards = list(gather.shards(rows, found.classes, found.channels, config))
 
         def write() -> np.ndarray:
             sums = np.zeros((found.channels, 3))
@@ -77,9 +84,12 @@ def prepare(
 def _record(config: DataConfig, found: Survey) -> runs.Record:
     ids, parts, labels = (found.kept[name].to_pylist() for name in ("id", "split", "label"))
     counts = found.counts()
-    placed = list(zip(ids, labels, parts, strict=True))
+    placed: list[Any] = list(zip(ids, labels, parts, strict=True))
+    reasons = Counter(found.unlabelled["reason"].to_pylist())
+    fresh = found.unlabelled.filter(pc.is_null(found.unlabelled["reason"]))["id"].to_pylist()
+    content = [placed, fresh] if fresh else [placed]
     return {
-        "hash": runs.fingerprint(config.image_size, config.resize, found.channels, placed),
+        "hash": runs.fingerprint(config.image_size, config.resize, found.channels, *content),
         "source": config.source,
         "classes": found.classes,
         "image_size": config.image_size,
@@ -89,6 +99,8 @@ def _record(config: DataConfig, found: Survey) -> runs.Record:
         "counts": counts,
         "rare": imbalance.rare(counts["train"], config.imbalance),
         "rejected": found.reasons(),
+        "unlabelled": reasons.pop(None, 0),
+        "unlabelled_rejected": dict(reasons),
         "near_duplicates": {"groups": len(found.twins), "images": sum(map(len, found.twins))},
     }
 
@@ -122,6 +134,9 @@ def _write_tables(found: Survey, size: int, staged: Folder, out: Folder) -> None
         "rejected.parquet",
         rejected.select(["path", "provenance", "reason", "detail"]).append_column("thumbnail", pictures),
     )
+    if len(found.unlabelled):
+        columns = ["id", "path", "provenance", "reason", "detail"]
+        out.write_table("unlabelled.parquet", found.unlabelled.select(columns))
     rows = [row for group in found.twins for row in group]
     twins = kept.take(pa.array(rows, pa.int64()))
     numbers = [number for number, group in enumerate(found.twins) for _ in group]

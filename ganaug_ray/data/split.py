@@ -15,7 +15,8 @@ GIVEN_AS = {  # the folder, or the name of the idx file, in which a data set kee
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test", "t10k": "test",
 }  # fmt: skip
-UNUSED = "unused"  # left over where labels are made scarce; kept in split.parquet, stored nowhere
+UNUSED = "unused"  # left over where labels are made scarce; kept in split.parquet, not stored with the labelled
+UNLABELLED = "unlabelled"  # the store of images without labels
 
 Cap = int | Mapping[str, int] | None
 """Images a class at most: as many for each, so many of each by name, or all there are."""

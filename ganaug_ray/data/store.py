@@ -3,7 +3,7 @@
 | column     | type                 | meaning                                                        |
 |------------|----------------------|----------------------------------------------------------------|
 | image      | binary               | uint8 [H, W, C] or a PNG of it; shape in the schema metadata    |
-| label      | int64                | index into the sorted class names                              |
+| label      | int64                | index into the sorted class names; -1: not known               |
 | id         | string               | hash of the decoded pixels                                     |
 | path       | string               | where it was found; empty for synthetic rows                   |
 | provenance | string               | the source, or the generator's hash, seed and index            |
@@ -25,6 +25,7 @@ from ganaug_ray.storage import Folder
 
 MOST_ROWS_PER_SHARD = 4096
 SHARD_BYTES = 16 * 1024**2  # of pixels: enough shards for parallel reads, each large enough to be read at full speed
+NO_LABEL = -1
 SHAPE_KEY = b"image_shape"
 
 Encoding = Literal["raw", "encoded"]

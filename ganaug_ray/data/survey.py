@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ganaug_ray.config import DataConfig
-from ganaug_ray.data import audit, gather, imbalance, near, sources, split
+from ganaug_ray.config import DataConfig, LabelFrom, SplitConfig
+from ganaug_ray.data import audit, gather, imbalance, near, sources, split, unlabelled
 from ganaug_ray.errors import UserError
 from ganaug_ray.spread import Each, one_by_one
 from ganaug_ray.storage import Folder
@@ -29,6 +29,7 @@ class Survey:
         kept: the fields of audit.Found and ``split``, a row an image, by id.
         rejected: the fields of audit.Found, by path.
         twins: groups of near-duplicates: their rows in ``kept``.
+        unlabelled: images without labels, the fields of audit.Found, by id; those with a reason are not kept.
     """
 
     classes: list[str]
@@ -36,6 +37,7 @@ class Survey:
     kept: pa.Table
     rejected: pa.Table
     twins: list[list[int]]
+    unlabelled: pa.Table
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Split -> class -> number of images."""
@@ -67,13 +69,16 @@ def survey(
     found = judged(config, staged, each, progress)
     rejected = found.filter(pc.is_valid(found["reason"])).sort_by("path")
     kept = found.filter(pc.is_null(found["reason"])).sort_by("id")
-    _refuse_poor(config, kept, rejected)
+    name = f"data.source {', '.join(config.source)}"
+    _refuse_bad(name, config.max_rejected, kept, rejected)
+    _refuse_one_class(name, kept)
     where = kept.select(["file", "rank"])
     twins = near.groups(kept["hash"].to_numpy(), lambda rows: gather.thumbs(staged, where.take(rows)))
     twins.sort(key=lambda group: (-len(group), group))  # the largest are the ones to look at
     kept = kept.append_column("split", pa.array(_deal(config, kept, twins)))
     channels = config.channels or pc.max(kept["channels"]).as_py()
-    return Survey(sorted(set(_list(kept, "label"))), channels, kept, rejected, twins)
+    classes = sorted(set(_list(kept, "label")))
+    return Survey(classes, channels, kept, rejected, twins, _unlabelled(config, kept, staged, each, progress))
 
 
 def survey_only(config: DataConfig, each: Each = one_by_one) -> Survey:
@@ -82,15 +87,49 @@ def survey_only(config: DataConfig, each: Each = one_by_one) -> Survey:
         return survey(config, Folder.at(folder), each)
 
 
-def judged(config: DataConfig, staged: Folder, each: Each, progress: Progress = lambda share, words: None) -> pa.Table:
-    """Return the fields of audit.Found, a row an image of the source; of copies of the same pixels one is kept."""
-    parts = list(enumerate(sources.parts(config.source, config.label_from)))
+def judged(
+    config: DataConfig,
+    staged: Folder,
+    each: Each,
+    progress: Progress = lambda share, words: None,
+    labelled: bool = True,
+) -> pa.Table:
+    """Return the fields of audit.Found, a row an image of the source; of copies of the same pixels one is kept.
+
+    Without ``labelled``, all labels are the empty text.
+    """
+    kind = "labelled" if labelled else "unlabelled"
+    read = sources.parts(config.source, config.label_from)
+    found = read if labelled else (functools.partial(unlabelled.nameless, part) for part in read)
+    parts = [(f"{kind}-{number:06d}", part) for number, part in enumerate(found)]
     tables, images = [audit.SCHEMA.empty_table()], 0
     for number, table in enumerate(each(functools.partial(audit.judge, config, staged), parts)):
         tables.append(table)
         images += len(table)
-        progress((number + 1) / len(parts), f"{images} images read")
+        progress((number + 1) / len(parts), f"{images} {kind} images read")
     return _without_copies(pa.concat_tables(tables))
+
+
+def _unlabelled(config: DataConfig, kept: pa.Table, staged: Folder, each: Each, progress: Progress) -> pa.Table:
+    """Read the images without labels, see Survey."""
+    if config.unlabelled is None:
+        return audit.SCHEMA.empty_table()
+    where, left_over = f"data.unlabelled {', '.join(config.unlabelled)}", pc.equal(kept["split"], split.UNUSED)
+    tables = [audit.SCHEMA.empty_table()]
+    if split.UNUSED in config.unlabelled:
+        tables.append(unlabelled.forget(kept.filter(left_over)))
+        if not len(tables[-1]):
+            raise UserError(f"{where}: no image is left over; data.train_per_class and data.imbalance leave some")
+    if names := [name for name in config.unlabelled if name != split.UNUSED]:
+        own = config.model_copy(update={"source": names, "label_from": LabelFrom(), "split": SplitConfig()})
+        try:
+            tables.append(judged(own, staged, each, progress, labelled=False))
+        except UserError as error:
+            raise UserError(str(error).replace("data.source", "data.unlabelled", 1)) from None
+    found = _without_copies(pa.concat_tables(tables))
+    bad = pc.is_valid(found["reason"])
+    _refuse_bad(where, config.max_rejected, found.filter(pc.invert(bad)), found.filter(bad))
+    return unlabelled.apart(found, kept.filter(pc.invert(left_over)), staged).sort_by("id")
 
 
 def _list(table: pa.Table, name: str) -> list:
@@ -129,19 +168,21 @@ def _without_copies(found: pa.Table) -> pa.Table:
     return found
 
 
-def _refuse_poor(config: DataConfig, kept: pa.Table, rejected: pa.Table) -> None:
-    where = f"data.source {', '.join(config.source)}"
+def _refuse_bad(where: str, most: float, kept: pa.Table, rejected: pa.Table) -> None:
     reasons = Counter(_list(rejected, "reason"))
     found = ", ".join(f"{n} × {reason}" for reason, n in reasons.most_common(6))
     if not len(kept):
-        raise UserError(f"{where}: no readable image (found {found}); expected one folder of images a class")
+        raise UserError(f"{where}: no readable image (found {found}); expected folders or archives of images")
     # A duplicate is a good image once too often: not a sign that the source is not what it should be.
     bad, total = len(rejected) - reasons["duplicate"], len(kept) + len(rejected)
-    if bad > config.max_rejected * total:
+    if bad > most * total:
         raise UserError(
             f"{where}: {bad} of {total} images cannot be used ({found}); "
-            f"mend them, or allow it with data.max_rejected (now {config.max_rejected:g})"
+            f"mend them, or allow it with data.max_rejected (now {most:g})"
         )
+
+
+def _refuse_one_class(where: str, kept: pa.Table) -> None:
     classes = pc.unique(kept["label"]).to_pylist()
     if len(classes) == 1:
         raise UserError(
