@@ -124,6 +124,6 @@ def generator_of() -> Callable[..., torch.Generator]:
 
 
 def environment(**extra: str) -> dict[str, str]:
-    """The environment for a child process: no cluster of the caller's, fixed threads."""
+    """The environment for a child process: no cluster of the caller's, fixed threads, no patience with other work."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GANAUG_"))}
-    return {**kept, "OMP_NUM_THREADS": "1", **extra}
+    return {**kept, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", **extra}

@@ -21,12 +21,14 @@ ARMS = {
     "synthetic-only": "{}",
     "noise": "{}",
     "shuffled-labels": "{}",
+    "pseudo": "{}",
+    "pseudo+synthetic": "{}",
 }
 
 
 def run(out: Path, *settings: str, arms: dict[str, str] = ARMS, **extra: str) -> subprocess.CompletedProcess[str]:
     declared = "arms={" + ", ".join(f"{name}: {own}" for name, own in arms.items()) + "}"
-    chosen = [*TINY, "compare.splits=2", "compare.seeds=1"]
+    chosen = [*TINY, "data.unlabelled=unused", "augment.pseudo_confidence=0.1", "compare.splits=2", "compare.seeds=1"]
     return subprocess.run(
         [sys.executable, "-m", "ganaug_ray", "run", str(DIGITS), "--out", str(out),
          *(f"--set={one}" for one in [*chosen, declared, *settings])],
@@ -49,7 +51,14 @@ def test_every_arm_has_a_model_in_each_split_and_a_place_in_the_verdict(finished
     for split in (finished, finished / "splits" / "1"):
         for arm in ("real+classic", *ARMS):
             assert (split / "models" / arm / "seed-0" / "model.json").exists()
-    assert verdict["champion"]["arm"] in ("real+classic", "real+classic+synthetic", "some", "threes")
+    assert verdict["champion"]["arm"] in (
+        "real+classic",
+        "real+classic+synthetic",
+        "some",
+        "threes",
+        "pseudo",
+        "pseudo+synthetic",
+    )
     assert verdict["champion"]["split"] in (0, 1)
     assert (finished / "registry" / "champion.json").exists()
     for arm in ARMS:
