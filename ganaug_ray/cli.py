@@ -59,6 +59,7 @@ VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
     ),
     "train": ("Train classifiers with and without synthetic images.", lambda p: p.train()),
     "compare": ("Reach the verdict from the models' predictions.", lambda p: p.compare()),
+    "sizes": ("Compare at the job's other numbers of training images, too.", lambda p: p.sizes()),
     "compare-models": (
         "Train and compare the networks of the job's models section.",
         lambda p: p.models(),

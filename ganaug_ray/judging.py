@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 
-from ganaug_ray import arms, board, progress, runs, spread
+from ganaug_ray import arms, board, progress, runs, sizes, spread
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import target as targets
 from ganaug_ray.runs import Record
@@ -98,6 +98,8 @@ class Judging(Stages):
             inputs["gan"] = gan["hash"]
         if compared := runs.done(self.run.root, board.MARKER):
             inputs["board"] = compared["hash"]
+        if grown := sizes.done(self.job, self.run) if self.job.compare.sizes else None:
+            inputs["sizes"] = grown["hash"]
         if self.job.published:
             inputs["published"] = runs.fingerprint(self.job.published.model_dump())
         done = runs.done(self.run.root, "report.json")

@@ -1,8 +1,12 @@
 """All stages, top to bottom: the table of contents. Each takes folders and gives a folder."""
 
-from ganaug_ray import arms, board, runs
+import time
+
+from ganaug_ray import arms, board, runs, sizes
+from ganaug_ray.errors import UserError
 from ganaug_ray.judging import Judging
 from ganaug_ray.making import Making
+from ganaug_ray.runs import Record
 
 
 class Pipeline(Making, Judging):
@@ -10,6 +14,16 @@ class Pipeline(Making, Judging):
 
     def all(self) -> None:
         """Run every stage from raw images to a promoted model."""
+        self.reach_verdict()
+        if self.job.compare.sizes:
+            self.sizes()
+        if self.job.models:
+            self.compare_models()
+        self.report()
+        self.promote()
+
+    def reach_verdict(self) -> None:
+        """Raw images -> verdict.json."""
         self.prepare()
         if arms.has_gan(self.job):
             self.train_gan()
@@ -17,10 +31,29 @@ class Pipeline(Making, Judging):
             self.generate()
         self.train()
         self.compare()
-        if self.job.models:
-            self.compare_models()
-        self.report()
-        self.promote()
+
+    def sizes(self) -> None:
+        """The comparison at other numbers of training images a class -> sizes/<n>/ and sizes.json."""
+        if not self.job.compare.sizes:
+            raise UserError(
+                "compare.sizes: the job has none; give numbers of training images a class, as [20, 50, 200]"
+            )
+        points = sizes.points(self.job, self.run)
+        for n, (job, run) in points.items():
+            self.terminal.line("sizes", "note", f"with {n} training images a class, in {run.root}")
+            run.claim(job)
+            Pipeline(job, run, self.terminal).reach_verdict()
+
+        def work() -> Record:
+            from ganaug_ray.evaluate.sizes import curve
+
+            started = time.monotonic()
+            verdicts = {n: run.root.read_json("verdict.json") for n, (_, run) in points.items()}
+            made_from = sizes.inputs(self.job, self.run)
+            record = {"hash": runs.fingerprint(made_from), "inputs": made_from, **curve(verdicts)}
+            return runs.commit(self.run.root, sizes.MARKER, "sizes", started, record)
+
+        self.stage("sizes", sizes.done(self.job, self.run), work, lambda record: record["sentence"])
 
     def models(self) -> None:
         """Raw images -> board.json; the report too, where there is one to tell it in."""

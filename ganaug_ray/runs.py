@@ -229,6 +229,7 @@ class Run:
             *models,
             *others,
             ("verdict", self.root, "verdict.json"),
+            ("sizes", self.root, "sizes.json"),
             ("board", self.root, "board.json"),
             ("report", self.root, "report.json"),
         ]

@@ -15,4 +15,7 @@ class CompareConfig(Config):
     image."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
     """Trainings of each arm on each split."""
+    sizes: Annotated[list[Annotated[int, Field(ge=2)]], Field(max_length=10)] = Field(default_factory=list)
+    """Other numbers of training images a class at which all is done again, to see how many real images the synthetic
+    ones are worth."""
     metric: Literal["accuracy", "macro_f1", "rare_f1"] = "accuracy"

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ganaug_ray.config.augment import DRAWN, SYNTHETIC, ArmConfig, AugmentConfig, MixConfig, arm_settings
+from ganaug_ray.config.augment import CONTROLS, DRAWN, SYNTHETIC, ArmConfig, AugmentConfig, MixConfig, arm_settings
 from ganaug_ray.config.base import Config
 from ganaug_ray.config.classifier import ClassifierConfig, ModelName, model_settings
 from ganaug_ray.config.compare import CompareConfig
@@ -112,6 +112,17 @@ class Job(Config):
                 f"classifier.patience {self.classifier.patience}: arms that are compared run all steps; "
                 "leave it out, or give augment.ratio 0 and no arms"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _sizes_make_a_curve(self) -> Self:
+        sizes, own = self.compare.sizes, self.data.train_per_class
+        if sizes and own is None:
+            raise ValueError("compare.sizes: give data.train_per_class too, the number of the comparison itself")
+        if sizes and (len(set(sizes)) < len(sizes) or own in sizes):
+            raise ValueError(f"compare.sizes {sizes}: each number once, and other than data.train_per_class {own}")
+        if sizes and not any(arm.kind not in CONTROLS for arm in self.compared.values()):
+            raise ValueError("compare.sizes: there is no arm whose images could be worth something")
         return self
 
     @model_validator(mode="after")

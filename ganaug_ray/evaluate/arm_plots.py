@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ganaug_ray.evaluate.plots import COLOURS, GRID, INK, STYLE, VERDICT_COLOURS
+from ganaug_ray.evaluate.wording import NAMES
 
 MOST_BARS = 30  # classes that are drawn; beyond, those that changed most
 ROLES = ("chosen", "candidate", "control")
@@ -109,6 +110,36 @@ def ratios(kinds: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
     axes.margins(0.08)
     axes.grid(axis="y", color=GRID, linewidth=0.4, alpha=0.4)
     _in_points(axes, "y")
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def sizes(found: dict[str, Any]) -> Figure:
+    """Draw a metric over the number of real training images a class, with synthetic images and without, in percent.
+
+    Args:
+        found: as in sizes.json.
+    """
+    points = found["points"]
+    numbers = [point["per_class"] for point in points]
+    figure = Figure(figsize=(5.6, 2.8), layout="constrained")
+    axes = figure.subplots()
+    for number, (key, label) in enumerate((("baseline", found["baseline"]), ("ours", "with the chosen arm's images"))):
+        colour = COLOURS[number]
+        x = [n * (1 + 0.015 * number) for n in numbers]  # side by side, so that intervals do not hide each other
+        for at, point in zip(x, points, strict=True):
+            if point[key]["ci95"]:
+                ends = [100 * end for end in point[key]["ci95"]]
+                axes.plot([at, at], ends, color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="round")
+        means = [100 * point[key]["mean"] for point in points]
+        axes.plot(x, means, color=colour, linewidth=1.2, marker="D", markersize=5, label=label)
+    axes.set_xscale("log")
+    axes.set_xticks(numbers, [f"{n:,}" for n in numbers])
+    axes.minorticks_off()
+    axes.set_xlabel("real training images a class")
+    axes.set_title(f"test {NAMES[found['metric']]}, %", loc="left", pad=18)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2)
+    axes.grid(axis="y", color=GRID, linewidth=0.4, alpha=0.4)
     return figure
 
 

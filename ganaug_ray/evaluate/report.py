@@ -16,7 +16,18 @@ from markupsafe import Markup, escape
 from ganaug_ray import runs
 from ganaug_ray.config import Job
 from ganaug_ray.data import store
-from ganaug_ray.evaluate import arm_section, gan_pictures, metrics, model_plots, plots, published, sections, wording
+from ganaug_ray.evaluate import (
+    arm_plots,
+    arm_section,
+    gan_pictures,
+    metrics,
+    model_plots,
+    plots,
+    published,
+    sections,
+    sizes,
+    wording,
+)
 from ganaug_ray.evaluate.target import champion, model_of
 from ganaug_ray.jobfile import dump
 
@@ -61,6 +72,7 @@ def collect(run: runs.Run, job: Job) -> runs.Record:
         **arm_section.collect(verdict, markers, job.compared),
         **sections.collect(run, verdict),
         "board": markers.get("board"),
+        "sizes": markers.get("sizes"),
         "time": _time(markers),
         "lineage": [
             {"stage": name, "hash": record["hash"], "inputs": record.get("inputs", {})}
@@ -151,6 +163,8 @@ def draw(run: runs.Run, figures: runs.Record) -> dict[str, Any]:
         rows = figures["board"]["models"]
         alt = "; ".join(f"{row['model']}: {100 * row['accuracy']['mean']:.1f} %" for row in rows)
         pictures["models"] = plots.svg(model_plots.models(rows), f"Test accuracy over seconds of training. {alt}")
+    if figures["sizes"] is not None:
+        pictures["sizes"] = plots.svg(arm_plots.sizes(figures["sizes"]), sizes.alt(figures["sizes"]))
     if figures["gan"] is not None:
         pictures["gan"] = gan_pictures.curves(runs.read_metrics(run.gan))
         pictures |= gan_pictures.images(run.gan, figures["gan"], classes)
