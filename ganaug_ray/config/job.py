@@ -127,11 +127,7 @@ class Job(Config):
 
     @model_validator(mode="after")
     def _splits_can_be_dealt(self) -> Self:
-        if self.compare.splits > 1 and (self.data.split.given or self.data.extends):
-            key = "data.split given" if self.data.split.given else "data.extends"
-            raise ValueError(
-                f"compare.splits {self.compare.splits}: {key} says where the images go, so there is one split only"
-            )
+        self.data.refuse_splits(self.compare.splits)
         return self
 
     @property
@@ -150,10 +146,8 @@ class Job(Config):
         """The job as one of its splits has it: other images in each part, and other draws."""
         if self.compare.splits == 1:
             return self
-        split = self.data.split.model_copy(update={"fold": number, "folds": self.compare.splits})
-        return self.model_copy(
-            update={"data": self.data.model_copy(update={"split": split}), "seed": self.seed + number}
-        )
+        data = self.data.dealt(number, self.compare.splits)
+        return self.model_copy(update={"data": data, "seed": self.seed + number})
 
     @property
     def gan_size(self) -> int:

@@ -83,7 +83,8 @@ def compare_models(run: runs.Run, job: Job, started: float) -> runs.Record:
 
 def _over_seeds(values: list[float]) -> runs.Record:
     found = statistics.estimate(np.array([values]))
-    return {"mean": found.mean, "ci95": found.ci95, "seeds": values}
+    ends = found.ci95 and tuple(min(1.0, max(0.0, end)) for end in found.ci95)  # two seeds can say anything
+    return {"mean": found.mean, "ci95": ends, "seeds": values}
 
 
 def caught_up(

@@ -189,7 +189,7 @@ def test_arms_take_from_the_augment_section_what_they_do_not_set(tmp_path: Path)
 
 
 def test_images_that_stay_where_they_are_have_one_split() -> None:
-    with pytest.raises(UserError, match=r"compare.splits 3: data.split given"):
+    with pytest.raises(UserError, match=r"compare.splits 3: data.split is given"):
         load_job(DIGITS, ["compare.splits=3", "data.split=given"])
 
 
