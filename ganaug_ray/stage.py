@@ -38,10 +38,7 @@ class Stages:
     def splits(self) -> list[Split]:
         """All of the job's splits; the first one's folders are the experiment's own."""
         n = self.job.compare.splits
-        return [
-            Split(k, f"split {k + 1} of {n}: " if n > 1 else "", self.job.of_split(k), self.run.split(k))
-            for k in range(n)
-        ]
+        return [Split(k, f"split {k}: " if n > 1 else "", self.job.of_split(k), self.run.split(k)) for k in range(n)]
 
     def stage(
         self, name: str, kept: Record | None, work: Callable[[], Record], outcome: Callable[[Record], str]

@@ -61,12 +61,13 @@ def in_words(config: MixConfig) -> str:
     parts += [f"loss weight {config.weight:g}"] if config.weight != 1 else []
     parts += ["batch norm apart"] if config.batch_norm == "separate" else []
     parts += ["soft labels"] if config.soft_labels else []
-    parts += [] if config.classes == "all" else [f"{_classes(config)} classes"]
+    parts += [] if config.classes == "all" else [_classes(config)]
     return ", ".join(parts)
 
 
 def _classes(config: MixConfig) -> str:
-    return config.classes if isinstance(config.classes, str) else ", ".join(config.classes)
+    named = isinstance(config.classes, list)
+    return f"of {', '.join(config.classes)}" if named else f"of {config.classes} classes"
 
 
 def synthetic_upto(step: int, batch_size: int, ratio: float) -> int:

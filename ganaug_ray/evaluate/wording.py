@@ -27,10 +27,11 @@ def sentence(comparison: Comparison) -> str:
     if comparison.verdict == "hurt":
         return f"The added images hurt in {comparison.arm}: {found}. Do not use them."
     assert comparison.smallest_visible_gain is not None
-    return (
-        f"Unclear whether the added images help in {comparison.arm}: {found}. "
-        f"So many repeats can show a gain of {100 * comparison.smallest_visible_gain:.1f} points or more."
-    )
+    if comparison.smallest_visible_gain >= 1:
+        seen = "So few repeats can show no gain at all."
+    else:
+        seen = f"So many repeats can show a gain of {100 * comparison.smallest_visible_gain:.1f} points or more."
+    return f"Unclear whether the added images help in {comparison.arm}: {found}. {seen}"
 
 
 def repeats(comparison: Comparison) -> str:
