@@ -43,13 +43,24 @@ def on_two_ranks(function: Any, tmp_path: Path, *args: Any) -> None:
     mp.spawn(_rank, args=(function, args, str(tmp_path / "rendezvous")), nprocs=2)
 
 
-def _classify(place: Place, digits: str, out: str) -> None:
-    config = ClassifierConfig(steps=4, batch_size=16, dropout=0.0, log_every=2, evaluate_every=2)
+def _cnn() -> networks.CNN:
     torch.manual_seed(0)
-    network = networks.CNN(1, 10, 0.0)
+    return networks.CNN(1, 10, 0.0)
+
+
+def _train(
+    network: networks.CNN, feed: Feed, config: ClassifierConfig, place: Place, digits: str
+) -> tuple[classify_loop.Best, list[dict[str, Any]]]:
+    """What was kept, and the rows that were reported."""
+    assert config.steps
     rows: list[dict[str, Any]] = []
     val = Resident.load(Folder.at(digits) / "val", place.device)
-    best = classify_loop.train(network, real_batches(digits, 16, 1.0, 0, place), val, config, 4, 0, place, rows.append)
+    return classify_loop.train(network, feed, val, config, config.steps, 0, place, rows.append), rows
+
+
+def _classify(place: Place, digits: str, out: str) -> None:
+    config = ClassifierConfig(steps=4, batch_size=16, dropout=0.0, log_every=2, evaluate_every=2)
+    best, rows = _train(_cnn(), real_batches(digits, 16, 1.0, 0, place), config, place, digits)
     torch.save({"rows": rows, "best": (best.step, best.accuracy, best.loss)}, f"{out}/{place.world}-{place.rank}")
 
 
@@ -92,17 +103,14 @@ def _all_settings(place: Place, digits: str, out: str) -> None:
         log_every=1,
         evaluate_every=1,
     )
-    torch.manual_seed(0)
-    network = networks.CNN(1, 10, 0.0)
+    network = _cnn()
     for index, layer in enumerate(network.blocks):
         if isinstance(layer, torch.nn.BatchNorm2d):
             network.blocks[index] = torch.nn.Identity()
-    rows: list[dict[str, Any]] = []
-    val = Resident.load(Folder.at(digits) / "val", place.device)
     real = functools.partial(real_batches, digits, 16, 1.0, 0)
     fake = functools.partial(_soft, digits, plan.Mixture(16, 0.33, 5, "anneal").synthetic_upto)
     feed = mix.mixed_batches(real, fake, place, weight=0.25, apart=True)
-    best = classify_loop.train(network, feed, val, config, 5, 0, place, rows.append)
+    best, rows = _train(network, feed, config, place, digits)
     torch.save({"rows": rows, "best": best.weights, "last": network.state_dict()}, f"{out}/{place.world}-{place.rank}")
 
 
@@ -120,6 +128,13 @@ def test_two_ranks_train_a_classifier_as_one_does_with_every_setting(digits: Fol
             torch.testing.assert_close(one[part][key], tensor, rtol=1e-4, atol=1e-5, msg=key)
 
 
+def _hooks(
+    saved: list[checkpoints.Checkpoint], report: Callable[[dict[str, Any]], None] = lambda row: None
+) -> loop.Hooks:
+    """What the GAN's loop calls: its checkpoints are gathered, its snapshots are not wanted."""
+    return loop.Hooks(report, saved.append, lambda step, average, discriminator: None)
+
+
 def _diverge(place: Place, digits: str, out: str) -> None:
     feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
     saved: list[checkpoints.Checkpoint] = []
@@ -130,9 +145,8 @@ def _diverge(place: Place, digits: str, out: str) -> None:
             batch.x_BCHW.fill_(float("nan"))
         return batch
 
-    hooks = loop.Hooks(lambda row: None, saved.append, lambda step, average, discriminator: None)
     try:
-        loop.train(poisoned, GAN, loop.Shape(10, 1, 32), 6, 0, place, None, hooks)
+        loop.train(poisoned, GAN, loop.Shape(10, 1, 32), 6, 0, place, None, _hooks(saved))
     except Diverged as error:
         Path(out, f"diverged-{place.rank}").write_text(f"{error.step} {[c.step for c in saved]}")
 
@@ -147,8 +161,7 @@ def _train_and_resume(place: Place, digits: str, out: str) -> None:
 
     def train(start: checkpoints.Checkpoint | None) -> list[checkpoints.Checkpoint]:
         saved: list[checkpoints.Checkpoint] = []
-        hooks = loop.Hooks(lambda row: None, saved.append, lambda step, average, discriminator: None)
-        loop.train(feed, GAN, loop.Shape(10, 1, 32), 6, 0, place, start, hooks)
+        loop.train(feed, GAN, loop.Shape(10, 1, 32), 6, 0, place, start, _hooks(saved))
         return saved
 
     middle, last = train(None)
@@ -189,10 +202,8 @@ def _two_steps(place: Place, digits: str, out: str) -> None:
     config = GAN.model_copy(update={"lr": 1.0, "log_every": 1, "checkpoint_every": 1})
     rows: list[dict[str, Any]] = []
     saved: list[checkpoints.Checkpoint] = []
-    hooks = loop.Hooks(rows.append, saved.append, lambda step, average, discriminator: None)
-    loop.train(
-        real_batches(digits, GAN.batch_size, 1.0, 0, place), config, loop.Shape(10, 1, 32), 2, 0, place, None, hooks
-    )
+    feed, hooks = real_batches(digits, GAN.batch_size, 1.0, 0, place), _hooks(saved, rows.append)
+    loop.train(feed, config, loop.Shape(10, 1, 32), 2, 0, place, None, hooks)
     torch.optim.Adam = adam
     torch.save({"rows": rows, "tensors": [c.tensors for c in saved]}, f"{out}/steps-{place.world}-{place.rank}")
 
