@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn import functional as F
@@ -101,7 +101,7 @@ def train(
             row |= {"loss": total_loss / batch.total, "accuracy": hits / counted}
         if now % config.evaluate_every == 0 or last:
             guard.raise_if_tripped(step)
-            candidate: Network = network if average is None else average.module  # type: ignore[assignment]
+            candidate = network if average is None else cast(Network, average.module)
             look = Best(now, *evaluate(candidate, val, place), {})
             tuning.look(look.loss)
             looks_since_best += 1
