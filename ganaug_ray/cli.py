@@ -178,6 +178,42 @@ def _predict(
         raise typer.Exit(130) from None
 
 
+@app.command("serve", help="Answer over HTTP with the champion: a web page, an API; a promoted model takes over.")
+def _serve(
+    model: Annotated[str, typer.Argument(metavar="DIR", help="An experiment, a registry or a model folder.")],
+    host: Annotated[
+        str, typer.Option("--host", help="Where to listen; others than this machine need a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
+    name: Annotated[str | None, typer.Option("--name", help="Of the model in the API. Default: the folder's.")] = None,
+    key_file: Annotated[
+        str | None, typer.Option("--key-file", help="API keys, one a line, beside those of $GANAUG_API_KEY.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=VALUE", help="bytes, pixels, images, seconds, waiting, memory."),
+    ] = None,
+    replicas: Annotated[str, typer.Option("--replicas", metavar="N|MIN:MAX", help="Default: one to all CPUs.")] = "",
+    tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="PEM")] = None,
+    tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="PEM")] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="serve.yaml", help="Write this for `serve deploy` and stop.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    from ganaug_ray import serving
+    from ganaug_ray.serve.deploy import Listening
+
+    where = Listening(host, port, tls_cert, tls_key)
+    try:
+        serving.serve(
+            model, where, name=name, key_file=key_file, limits=limit, replicas=replicas, config=config, verbose=verbose
+        )
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
 @app.command("export", help="Write a trained classifier as an ONNX file, checked to give the same outputs.")
 def _export_onnx(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An experiment, a registry version or a model folder.")],

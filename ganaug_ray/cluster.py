@@ -5,6 +5,7 @@ import socket
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 
 from ganaug_ray.config import Job
 from ganaug_ray.errors import UserError
@@ -33,6 +34,12 @@ def connect(job: Job | None = None) -> None:
             _check_size(job)
     else:
         ray.init(address="local", num_cpus=max(needed, os.cpu_count() or 1), include_dashboard=False)
+
+
+def connect_alone(cpus: int) -> None:
+    """Start a Ray of this process's own that other machines cannot reach: its daemons listen on 127.0.0.1."""
+    ray_constants.ENABLE_RAY_CLUSTER = False  # Ray's only switch for it; an address of 127.0.0.1 it resolves away
+    ray.init(address="local", num_cpus=cpus, include_dashboard=False)
 
 
 def _probe(address: str) -> None:

@@ -72,7 +72,10 @@ def find_model(folder: Folder) -> Folder | None:
     """Return the model meant by a model folder, a registry or an experiment: of the latter two the champion's."""
     if folder.has("model.json"):
         return folder
-    for place in (folder, folder / "registry"):
-        if place.has("champion.json"):
-            return champion_model(place)
-    return None
+    registry = find_registry(folder)
+    return None if registry is None else champion_model(registry)
+
+
+def find_registry(folder: Folder) -> Folder | None:
+    """Return the registry that a folder is or, being an experiment, has; None before anything was promoted to it."""
+    return next((place for place in (folder, folder / "registry") if place.has("champion.json")), None)

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ganaug_ray.classify.networks import Network
-from ganaug_ray.data import tensors
+from ganaug_ray.data import images, tensors
 
 BATCH = 64
 
@@ -42,6 +42,23 @@ def heat_maps(network: Network, images_NHWC: np.ndarray, classes_N: np.ndarray) 
         heat_BHW = F.interpolate(heat_B1hw, x_BCHW.shape[2:], mode="bilinear")[:, 0]
         parts.append((heat_BHW / heat_BHW.amax((1, 2), keepdim=True).clamp_min(1e-12)).cpu().numpy())
     return np.concatenate(parts) if parts else np.zeros(images_NHWC.shape[:3], np.float32)
+
+
+def overlay(pixels: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
+    """Lay a heat map over an image in grey: dark violet is cold, yellow is hot.
+
+    Args:
+        pixels: uint8 [H, W, 1 or 3].
+        heat_HW: float in [0, 1].
+
+    Returns:
+        uint8 [H, W, 3].
+    """
+    import matplotlib as mpl  # here, since prediction and serving do without it until a heat map is asked for
+
+    grey = np.asarray(images.from_array(pixels).convert("L"), np.float32)[..., None] / 255
+    colours = mpl.colormaps["plasma"](heat_HW)[..., :3]
+    return (255 * (0.45 * grey + 0.55 * colours) + 0.5).astype(np.uint8)
 
 
 def first_filters(network: Network) -> np.ndarray | None:

@@ -49,7 +49,7 @@ class Decoded:
         return self.image.size != (self.width, self.height)
 
 
-def decode(content: bytes, at_least: int = ID_SIDE) -> Decoded:
+def decode(content: bytes, at_least: int = ID_SIDE, most: int = MOST_PIXELS) -> Decoded:
     """Decode one image, to its end.
 
     Transparent pixels are laid on white. 16-bit grey is scaled to 8.
@@ -58,9 +58,10 @@ def decode(content: bytes, at_least: int = ID_SIDE) -> Decoded:
         content: the bytes of an image file.
         at_least: pixels a side that are enough. A larger JPEG is scaled by 1/2, 1/4 or 1/8 in its frequency domain
             as far as that leaves as many, and ID_SIDE: much cheaper than to decode it and to scale it afterwards.
+        most: pixels; an image with more is refused before it is decoded.
 
     Raises:
-        Unreadable: empty, not an image, larger than MOST_PIXELS, or broken off.
+        Unreadable: empty, not an image, too large, or broken off.
     """
     if not content:
         raise Unreadable("empty")
@@ -71,8 +72,8 @@ def decode(content: bytes, at_least: int = ID_SIDE) -> Decoded:
     except Exception:  # Pillow's plugins raise many kinds on hostile bytes
         raise Unreadable("not an image", f"begins with {content[:16]!r}") from None
     (width, height), kind = image.size, image.format or ""
-    if width * height > MOST_PIXELS:
-        raise Unreadable("too large", f"more than {MOST_PIXELS} pixels")
+    if width * height > most:
+        raise Unreadable("too large", f"more than {most} pixels")
     try:
         image.draft(None, (max(at_least, ID_SIDE),) * 2)  # None keeps the mode
         image.load()

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import pyarrow as pa
 from PIL import Image
@@ -42,14 +41,6 @@ def tile(pixels: np.ndarray) -> Image.Image:
     return image
 
 
-def overlay(pixels: np.ndarray, heat_HW: np.ndarray) -> Image.Image:
-    """Lay a heat map, [0, 1], over an image in grey: dark violet is cold, yellow is hot."""
-    grey = np.asarray(images.from_array(pixels).convert("L"), np.float32)[..., None] / 255
-    colours = mpl.colormaps["plasma"](heat_HW)[..., :3]
-    mixed = 0.45 * grey + 0.55 * colours
-    return tile((255 * mixed + 0.5).astype(np.uint8))
-
-
 def heated(
     classifier: Classifier, rows: Rows, which: np.ndarray, classes_N: np.ndarray, section: str, says: list[str]
 ) -> list[Picture]:
@@ -58,7 +49,10 @@ def heated(
     maps = explain.heat_maps(classifier.network, pixels, classes_N)
     found = []
     for image_HWC, heat_HW, text in zip(pixels, maps, says, strict=True):
-        found += [Picture(section, text, tile(image_HWC)), Picture(section, "", overlay(image_HWC, heat_HW))]
+        found += [
+            Picture(section, text, tile(image_HWC)),
+            Picture(section, "", tile(explain.overlay(image_HWC, heat_HW))),
+        ]
     return found
 
 

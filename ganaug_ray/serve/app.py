@@ -1,0 +1,49 @@
+"""The ASGI application, put together from its parts; it knows nothing of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from ganaug_ray.serve import problems, site, v1, v2
+from ganaug_ray.serve.gate import Gate
+from ganaug_ray.serve.keys import Keyring
+from ganaug_ray.serve.schemas import Refusal, Refusal2
+from ganaug_ray.serve.service import Service
+
+ABOUT = (
+    "Image classification by the champion of a ganaug experiment. Send the API key, where there is one, as X-API-Key."
+)
+
+
+def build(service: Service, keys: Sequence[str]) -> Gate:
+    """Return the application that answers for a service; without keys, only under the name localhost."""
+    app = FastAPI(
+        title=service.champion.current.name,
+        version=service.champion.current.version,
+        description=ABOUT,
+        docs_url=None,  # FastAPI's own pages load their scripts from another host
+        redoc_url=None,
+    )
+    app.include_router(site.router())
+    app.include_router(v1.router(service))
+    app.include_router(v2.router(service))
+    problems.install(app)
+    app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's way to amend the document
+    return Gate(app, Keyring(keys), service.limits)
+
+
+def _described(app: FastAPI) -> dict:
+    if app.openapi_schema is None:
+        found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = found.setdefault("components", {}).setdefault("schemas", {})
+        schemas |= {shape.__name__: shape.model_json_schema() for shape in (Refusal, Refusal2)}
+        found["components"]["securitySchemes"] = {
+            "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            "bearer": {"type": "http", "scheme": "bearer"},
+        }
+        found["security"] = [{"key": []}, {"bearer": []}, {}]
+        app.openapi_schema = found
+    return app.openapi_schema

