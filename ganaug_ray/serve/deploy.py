@@ -41,13 +41,13 @@ class Listening:
         return f"http{'s' if self.certificate else ''}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-def proxy_environment(folder: Path, program: Path, metrics_port: int) -> dict[str, str]:
+def proxy_environment(folder: Path, program: Path, ports: tuple[int, int]) -> dict[str, str]:
     """Return the environment in which Ray has to be started for HAProxy to stand before the replicas.
 
     Args:
         folder: where HAProxy's files go.
         program: what is started as HAProxy: ``ganaug_ray.serve.haproxy``.
-        metrics_port: of HAProxy's own metrics.
+        ports: two free ones, of HAProxy's own metrics and of the proxy that stands in while no replica is there.
     """
     prefix = "RAY_SERVE_"
     own = {
@@ -59,12 +59,19 @@ def proxy_environment(folder: Path, program: Path, metrics_port: int) -> dict[st
         "HAPROXY_SERVER_STATE_BASE": str(folder),
         "HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-        "HAPROXY_METRICS_PORT": str(metrics_port),
+        "HAPROXY_METRICS_PORT": str(ports[0]),
+        "FALLBACK_PROXY_HTTP_PORT": str(ports[1]),
         "HAPROXY_NBTHREAD": str(max(1, (os.cpu_count() or 1) // 2)),
         "HAPROXY_METRICS_ENABLED": "0",  # a log line a request, parsed in Python: costs as much as answering
         "DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
     return {prefix + key: value for key, value in own.items()}
+
+
+# Before Ray starts. Its workers have a niceness of 15 unless told otherwise: right for training, but whatever else the
+# machine does would go before the answers. And a proxy that takes more than five seconds to come up, as on a busy
+# laptop, would be ended and started anew, without end.
+PATIENT = {"RAY_worker_niceness": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 
 
 def replicas(text: str) -> tuple[int, int]:

@@ -66,7 +66,7 @@ class Classifier:
         self._service = Service(champion, limits, [Metrics()])
         champion.watch()
 
-    def __serve_build_asgi_app__(self) -> Gate:  # noqa: N807 - Serve's name
+    def __serve_build_asgi_app__(self) -> Gate:
         """Return what answers; Serve calls this when the model is loaded and warm."""
         return app.build(self._service, self._keys)
 

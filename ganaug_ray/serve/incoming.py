@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from typing import Any
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -52,54 +52,58 @@ async def pictures(request: Request, limits: Limits) -> list[Picture]:
     return found
 
 
-@dataclass
-class _Part:
-    name: str
-    content: bytearray
+class _Form:
+    """Takes a form apart; starlette's own parser would write every part to a temporary file."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._most = limits.images
+        self._name, self._value = b"", b""  # of the header that is being read
+        self.parts: list[tuple[str, bytearray]] = []
+        self.is_whole = False
+
+    def callbacks(self) -> dict[str, Any]:
+        """What the parser is to call."""
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._add_name,
+            "on_header_value": self._add_value,
+            "on_header_end": self._end_header,
+            "on_part_data": self._add_data,
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        if len(self.parts) == self._most:
+            raise Problem(413, f"more than {self._most} images in a request")
+        self.parts.append((f"image {len(self.parts) + 1}", bytearray()))
+
+    def _add_name(self, data: bytes, start: int, end: int) -> None:
+        self._name += data[start:end]
+
+    def _add_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _end_header(self) -> None:
+        if self._name.lower() == b"content-disposition":
+            file = parse_options_header(self._value)[1].get(b"filename")
+            if file:
+                said, content = self.parts[-1]
+                self.parts[-1] = f"{said} ({file.decode(errors='replace')[:MOST_NAME]})", content
+        self._name, self._value = b"", b""
+
+    def _add_data(self, data: bytes, start: int, end: int) -> None:
+        self.parts[-1][1].extend(data[start:end])
+
+    def _end(self) -> None:
+        self.is_whole = True
 
 
 def _form(content: bytes, boundary: bytes, limits: Limits) -> list[Picture]:
-    """Take a form of the whole body apart; starlette's own parser would write every part to a temporary file."""
-    parts: list[_Part] = []
-    header: list[bytes] = [b"", b""]
-    ended: list[bool] = []
-
-    def begin() -> None:
-        if len(parts) == limits.images:
-            raise Problem(413, f"more than {limits.images} images in a request")
-        parts.append(_Part(f"image {len(parts) + 1}", bytearray()))
-
-    def field(data: bytes, start: int, end: int) -> None:
-        header[0] += data[start:end]
-
-    def value(data: bytes, start: int, end: int) -> None:
-        header[1] += data[start:end]
-
-    def header_end() -> None:
-        if header[0].lower() == b"content-disposition":
-            name = parse_options_header(header[1])[1].get(b"filename")
-            if name:
-                parts[-1].name += f" ({name.decode(errors='replace')[:MOST_NAME]})"
-        header[:] = [b"", b""]
-
-    def data(data: bytes, start: int, end: int) -> None:
-        parts[-1].content += data[start:end]
-
+    form = _Form(limits)
     try:
-        parser = MultipartParser(
-            boundary,
-            {
-                "on_part_begin": begin,
-                "on_header_field": field,
-                "on_header_value": value,
-                "on_header_end": header_end,
-                "on_part_data": data,
-                "on_end": lambda: ended.append(True),
-            },
-        )
-        parser.write(content)
-    except (FormParserError, UnicodeDecodeError, ValueError, IndexError) as error:
-        raise Problem(400, "the form is damaged") from error
-    if not ended:
+        MultipartParser(boundary, form.callbacks()).write(content)
+    except (FormParserError, UnicodeDecodeError, ValueError, IndexError):
+        raise Problem(400, "the form is damaged") from None
+    if not form.is_whole:
         raise Problem(400, "the form breaks off")
-    return [Picture(bytes(part.content), part.name, limits.pixels) for part in parts]
+    return [Picture(bytes(part), name, limits.pixels) for name, part in form.parts]

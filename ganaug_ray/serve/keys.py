@@ -69,6 +69,5 @@ def _name(host: str) -> str:
     >>> _name("[::1]:8000"), _name("localhost:80"), _name("127.0.0.1")
     ('::1', 'localhost', '127.0.0.1')
     """
-    if host.startswith("["):
-        return host[1:].partition("]")[0]
-    return host.partition(":")[0].lower()
+    name, _, port = host.rpartition(":") if not host.endswith("]") and ":" in host else (host, "", "")
+    return name.strip("[]").lower() if not port or port.isdigit() else host

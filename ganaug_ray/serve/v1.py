@@ -33,15 +33,13 @@ def router(service: Service) -> APIRouter:
         answer = await service.classify(await incoming.pictures(request, service.limits))
         return Response(json.dumps(_said(answer, started)), media_type="application/json")
 
-    png: dict[int | str, dict[str, Any]] = {
-        200: {"description": "The heat map over the image.", "content": {"image/png": {}}}
-    }
+    drawn = {"description": "The heat map over the image.", "content": {"image/png": {}}}
     asked = {"name": "class", "in": "query", "schema": {"type": "string"}, "description": "Default: the likeliest."}
 
     @routes.post(
         "/explain",
         response_class=Response,
-        responses=inference | png,
+        responses={**inference, 200: drawn},
         openapi_extra={**IMAGE_BODY, "parameters": [asked]},
     )
     async def explain(request: Request) -> Response:

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ganaug_ray.serve import incoming
-from ganaug_ray.serve.champion import Model
+from ganaug_ray.serve.champion import Champion, Model
 from ganaug_ray.serve.problems import Problem
 from ganaug_ray.serve.schemas import BINARY, Refusal2, refusals
 from ganaug_ray.serve.service import Service
@@ -42,17 +42,22 @@ INFER_BODY = {
 def router(service: Service) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
-    unknown = refusals(404, shape=Refusal2)
-    inference = refusals(400, 404, 408, 413, 415, 429, shape=Refusal2)
+    _add_health(routes)
+    _add_metadata(routes, service.champion)
+    _add_inference(routes, service)
+    return routes
 
-    def current(name: str, wanted: str | None = None) -> Model:
-        model = service.champion.current
-        if name != model.name:
-            raise Problem(404, f"there is no model {name[:100]!r}; it is called {model.name!r}")
-        if wanted not in (None, model.version):
-            raise Problem(404, f"there is no version {str(wanted)[:100]!r}; version {model.version!r} answers now")
-        return model
 
+def _current(champion: Champion, name: str, wanted: str | None = None) -> Model:
+    model = champion.current
+    if name != model.name:
+        raise Problem(404, f"there is no model {name[:100]!r}; it is called {model.name!r}")
+    if wanted not in (None, model.version):
+        raise Problem(404, f"there is no version {str(wanted)[:100]!r}; version {model.version!r} answers now")
+    return model
+
+
+def _add_health(routes: APIRouter) -> None:
     @routes.get("", responses=refusals(shape=Refusal2))
     async def server() -> dict[str, Any]:
         """Name the server and what it understands."""
@@ -68,25 +73,33 @@ def router(service: Service) -> APIRouter:
         """Answer once the model is loaded and warm."""
         return {"ready": True}
 
+
+def _add_metadata(routes: APIRouter, champion: Champion) -> None:
+    unknown = refusals(404, shape=Refusal2)
+
     @routes.get("/models/{name}", responses=unknown)
     async def metadata(name: str) -> dict[str, Any]:
         """Describe the model's input and outputs."""
-        return _described(current(name))
+        return _described(_current(champion, name))
 
     @routes.get("/models/{name}/versions/{version}", responses=unknown)
     async def metadata_of_version(name: str, version: str) -> dict[str, Any]:
         """Describe the model's input and outputs, if it is of that version."""
-        return _described(current(name, version))
+        return _described(_current(champion, name, version))
 
     @routes.get("/models/{name}/ready", responses=unknown)
     async def model_ready(name: str) -> dict[str, Any]:
         """Answer if there is such a model."""
-        return {"name": current(name).name, "ready": True}
+        return {"name": _current(champion, name).name, "ready": True}
 
     @routes.get("/models/{name}/versions/{version}/ready", responses=unknown)
     async def version_ready(name: str, version: str) -> dict[str, Any]:
         """Answer if there is such a model, of that version."""
-        return {"name": current(name, version).name, "ready": True}
+        return {"name": _current(champion, name, version).name, "ready": True}
+
+
+def _add_inference(routes: APIRouter, service: Service) -> None:
+    inference = refusals(400, 404, 408, 413, 415, 429, shape=Refusal2)
 
     @routes.post("/models/{name}/infer", responses=inference, openapi_extra=INFER_BODY)
     async def infer(name: str, request: Request) -> Response:
@@ -99,19 +112,15 @@ def router(service: Service) -> APIRouter:
         return await _infer(request, name, version)
 
     async def _infer(request: Request, name: str, wanted: str | None) -> Response:
-        model = current(name, wanted)
+        model = _current(service.champion, name, wanted)
         content = await incoming.body(request, service.limits)
         header = request.headers.get(HEADER_LENGTH)
         # In a thread: megabytes of JSON take their time.
         asked: Asked = await asyncio.to_thread(parse, content, header, model.shape, service.limits.images)
         answer = await service.classify_pixels(asked.pixels)
         if wanted not in (None, answer.model.version):  # it changed in between
-            current(name, wanted)
-        if wanted not in (None, answer.model.version):  # it changed in between
-            current(name, wanted)
+            _current(service.champion, name, wanted)
         return reply(asked, answer)
-
-    return routes
 
 
 def _described(model: Model) -> dict[str, Any]:

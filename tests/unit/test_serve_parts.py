@@ -1,0 +1,200 @@
+"""The parts of serving: batches, the swap to a new champion, limits, keys, what is written for the proxy."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from ganaug_ray.errors import UserError
+from ganaug_ray.registry import model_folder
+from ganaug_ray.serve import deploy, haproxy, keys
+from ganaug_ray.serve.batching import Batcher
+from ganaug_ray.serve.champion import Champion, Model
+from ganaug_ray.serve.limits import Limits
+from ganaug_ray.serve.pictures import Picture
+from ganaug_ray.serve.service import Service
+from ganaug_ray.storage import Folder
+from tests.serving import encoded, promote
+
+
+def test_what_waits_while_the_model_works_is_the_next_batch() -> None:
+    batches: list[list[int]] = []
+    go = threading.Semaphore(0)
+
+    def work(batch: Sequence[int]) -> list[int | Exception]:
+        batches.append(list(batch))
+        go.acquire()
+        return [ValueError(str(job)) if job == 5 else 10 * job for job in batch]
+
+    async def drive() -> list[int | BaseException]:
+        batcher = Batcher(work, most=4)
+        first = batcher(0)
+        while not batches:
+            await asyncio.sleep(0)
+        rest = [asyncio.ensure_future(batcher(job)) for job in range(1, 8)]
+        rest[1].cancel()
+        await asyncio.sleep(0)
+        go.release(3)
+        found = await asyncio.gather(first, *rest, return_exceptions=True)
+        batcher.close()
+        return found
+
+    answers = asyncio.run(drive())
+    assert batches == [[0], [1, 3, 4, 5], [6, 7]], "full ones, in order, without the one whose caller is gone"
+    assert isinstance(answers[2], asyncio.CancelledError)
+    assert isinstance(answers[5], ValueError)
+    assert [answers[i] for i in (0, 1, 3, 4, 6, 7)] == [0, 10, 30, 40, 60, 70]
+
+
+def test_a_batch_that_fails_fails_its_own_requests_only() -> None:
+    def work(batch: Sequence[int]) -> list[int | Exception]:
+        return [1 // job for job in batch]
+
+    async def drive() -> None:
+        batcher = Batcher(work, most=1)
+        with pytest.raises(ZeroDivisionError):
+            await batcher(0)
+        assert await batcher(1) == 1
+        batcher.close()
+
+    asyncio.run(drive())
+
+
+def test_a_promoted_model_takes_over_and_a_broken_one_does_not(tmp_path: Path) -> None:
+    experiment = Folder.at(tmp_path / "pets")
+    promote(experiment, 0)
+    champion = Champion(str(experiment))
+    assert not champion.look()
+    old = champion.current
+    promote(experiment, 1)
+    assert champion.current is old, "nothing changes before it is looked at"
+    assert champion.look()
+    assert (old.version, champion.current.version) == ("1", "2")
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
+    assert np.abs(old.probabilities(pixels) - champion.current.probabilities(pixels)).max() > 0.1
+
+    promote(experiment, 2)
+    weights = experiment / "registry" / "versions" / "3"
+    whole = weights.read("model.safetensors")
+    weights.write("model.safetensors", whole[:100])
+    assert not champion.look()
+    assert champion.current.version == "2"
+    weights.write("model.safetensors", whole)
+    assert champion.look(), "once it is whole it is taken"
+    assert champion.current.version == "3"
+
+
+def test_no_batch_is_answered_by_two_versions_and_every_answer_names_its_own(tmp_path: Path) -> None:
+    experiment = Folder.at(tmp_path / "pets")
+    promote(experiment, 0)
+    champion = Champion(str(experiment))
+    told: list[tuple[str, int]] = []
+
+    def on_batch(model: Model, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
+        told.append((model.version, len(images_NHWC)))
+        if len(told) == 2:
+            promote(experiment, 1, size=48)  # another version, which wants other pixels
+            champion.look()
+
+    service = Service(champion, Limits(), [on_batch])
+    contents = [encoded(seed) for seed in range(40)]
+
+    async def one(i: int) -> tuple[str, np.ndarray]:
+        pictures = [Picture(content, "image", 10**6) for content in (contents[i], contents[(i + 1) % 40])]
+        for picture in pictures:
+            picture.pixels(champion.current)  # as large ones are, before their batch
+        answer = await service.classify(pictures)
+        return answer.model.version, answer.probabilities_NK
+
+    async def drive() -> list[tuple[str, np.ndarray]]:
+        await one(0)
+        return await asyncio.gather(*(one(i) for i in range(40)))
+
+    answers = asyncio.run(drive())
+    service.close()
+    assert {version for version, _ in answers} == {"1", "2"}
+    from ganaug_ray.classify.predict import Classifier
+
+    for version in ("1", "2"):
+        classifier = Classifier.load(experiment / "registry" / "versions" / version)
+        for i, (own, probabilities_NK) in enumerate(answers):
+            if own == version:
+                rows = np.stack([classifier.preprocess(contents[j]) for j in (i, (i + 1) % 40)])
+                np.testing.assert_allclose(probabilities_NK, classifier.probabilities(rows), atol=1e-5)
+
+
+def test_a_version_and_a_model_folder_are_served_as_they_are(tmp_path: Path) -> None:
+    experiment = Folder.at(tmp_path / "pets & co")
+    promote(experiment, 0)
+    promote(experiment, 1)
+    for where, version in (("registry/versions/1", "1"), ("registry", "2"), ("models/0", None)):
+        champion = Champion(f"{experiment}/{where}")
+        assert champion.current.name == "pets-co"
+        assert champion.current.version == (
+            version or model_folder(f"{experiment}/{where}").read_json("model.json")["hash"]
+        )
+
+
+def test_limits_are_read_or_refused() -> None:
+    assert Limits.of(["bytes=1e6", "seconds=0.5", "waiting=3"]) == Limits(bytes=10**6, seconds=0.5, waiting=3)
+    for wrong, says in (("byte=3", "no limit 'byte'"), ("bytes", "positive number"), ("images=-1", "positive number")):
+        with pytest.raises(UserError, match=says):
+            Limits.of([wrong])
+
+
+def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(keys.VARIABLE, raising=False)
+    assert keys.read(None) == []
+    monkeypatch.setenv(keys.VARIABLE, "first-of-two second-of-two")
+    file = tmp_path / "keys"
+    file.write_text("from-a-file\n\n")
+    assert keys.read(str(file)) == ["first-of-two", "second-of-two", "from-a-file"]
+    file.write_text("\n")
+    with pytest.raises(UserError, match="holds no key"):
+        keys.read(str(file))
+    monkeypatch.setenv(keys.VARIABLE, "short")
+    with pytest.raises(UserError, match="fewer than 8") as caught:
+        keys.read(None)
+    assert "short " not in str(caught.value), "a key is never printed"
+
+
+CONFIG = """global
+    maxconn 4096
+defaults
+    mode http
+    errorfile 502 /tmp/x/500.http
+    errorfile 503 /tmp/x/500.http
+frontend prometheus
+    bind :9101
+    mode http
+frontend http_frontend
+    bind 127.0.0.1:8000
+    acl healthcheck path -i /-/healthz
+"""
+
+
+def test_haproxy_keeps_to_itself_and_says_busy() -> None:
+    found = haproxy.amended(CONFIG, "/tmp/x/503.http")
+    assert "bind 127.0.0.1:9101" in found
+    assert "bind :" not in found
+    assert "500.http" not in found
+    assert found.count("errorfile 50") == found.count(" /tmp/x/503.http") == 2
+    front = found[found.index("frontend http_frontend") :]
+    assert "bind 127.0.0.1:8000\n    http-request del-header x-request-timeout-seconds" in front
+    assert found.index("timeout http-request") > found.index("defaults")
+    head, _, body = haproxy.BUSY.partition(b"\r\n\r\n")
+    assert b"Retry-After: 1" in head
+    assert yaml.safe_load(body)["status"] == 503
+
+
+def test_replicas_are_read_or_refused() -> None:
+    assert deploy.replicas("0:3") == (0, 3)
+    for wrong in ("x", "3:1", "0", "-1:2", "1:2:3"):
+        with pytest.raises(UserError, match="--replicas"):
+            deploy.replicas(wrong)
