@@ -74,6 +74,7 @@ def serve(
         vars(Limits.of(limits or [])),
         least,
         most,
+        alone=config is None,
     )
     if config is not None:
         Path(config).write_text(deploy.config(settings, where.host, where.port))
@@ -118,10 +119,10 @@ def _prepare_environment(where: Listening) -> None:
     program = folder / "haproxy"
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m ganaug_ray.serve.haproxy \"$@\"\n")
     program.chmod(0o700)
-    with socket.socket() as one, socket.socket() as two:
-        one.bind(("", 0))
-        two.bind(("", 0))
-        ports = one.getsockname()[1], two.getsockname()[1]
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        for each in (one, two, three):
+            each.bind(("", 0))
+        ports = one.getsockname()[1], two.getsockname()[1], three.getsockname()[1]
     for key, value in deploy.proxy_environment(folder, program, ports).items():
         os.environ.setdefault(key, value)
 

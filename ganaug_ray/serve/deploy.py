@@ -41,13 +41,14 @@ class Listening:
         return f"http{'s' if self.certificate else ''}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
 
-def proxy_environment(folder: Path, program: Path, ports: tuple[int, int]) -> dict[str, str]:
+def proxy_environment(folder: Path, program: Path, ports: tuple[int, int, int]) -> dict[str, str]:
     """Return the environment in which Ray has to be started for HAProxy to stand before the replicas.
 
     Args:
         folder: where HAProxy's files go.
         program: what is started as HAProxy: ``ganaug_ray.serve.haproxy``.
-        ports: two free ones, of HAProxy's own metrics and of the proxy that stands in while no replica is there.
+        ports: three free ones: of HAProxy's metrics, of its statistics, and of the proxy that stands in while no
+            replica is there.
     """
     prefix = "RAY_SERVE_"
     own = {
@@ -60,7 +61,8 @@ def proxy_environment(folder: Path, program: Path, ports: tuple[int, int]) -> di
         "HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
         "HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "HAPROXY_METRICS_PORT": str(ports[0]),
-        "FALLBACK_PROXY_HTTP_PORT": str(ports[1]),
+        "HAPROXY_STATS_PORT": str(ports[1]),
+        "FALLBACK_PROXY_HTTP_PORT": str(ports[2]),
         "HAPROXY_NBTHREAD": str(max(1, (os.cpu_count() or 1) // 2)),
         "HAPROXY_METRICS_ENABLED": "0",  # a log line a request, parsed in Python: costs as much as answering
         "DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",

@@ -8,6 +8,7 @@ from typing import Any
 import ray
 import torch
 from ray import serve
+from ray.serve._private import replica
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 
 from ganaug_ray.errors import UserError
@@ -37,6 +38,7 @@ class Settings:
         most: replicas.
         cpus: threads of a replica.
         gpus: of a replica.
+        alone: on a Ray of this machine only, which no other may reach.
     """
 
     address: str
@@ -48,6 +50,7 @@ class Settings:
     most: int = 1
     cpus: float = 1
     gpus: float = 0
+    alone: bool = False
 
 
 @serve.ingress()
@@ -59,6 +62,8 @@ class Classifier:
         self._keys = keys.read(told.key_file)
         if told.needs_key and not self._keys:
             raise UserError(f"no API key on this machine: set {keys.VARIABLE} or give --key-file")
+        if told.alone:
+            _keep_to_this_machine()
         torch.set_num_threads(max(1, int(told.cpus)))
         device = "cuda" if ray.get_gpu_ids() else "cpu"
         champion = Champion(told.address, told.name, device)
@@ -73,6 +78,20 @@ class Classifier:
     def __del__(self) -> None:
         if hasattr(self, "_service"):
             self._service.close()
+
+
+def _keep_to_this_machine() -> None:
+    """Bind the replica's port for calls of other deployments to 127.0.0.1.
+
+    Serve opens it on all interfaces when the constructor is done, whatever the host that was asked for, and unpickles
+    what is sent there; on Ray's token alone nobody need rely.
+    """
+    add = replica.add_port_to_grpc_server
+
+    def add_here(server: Any, address: str) -> int:
+        return add(server, address.replace("[::]", "127.0.0.1"))
+
+    replica.add_port_to_grpc_server = add_here
 
 
 def application(settings: dict[str, Any]) -> serve.Application:

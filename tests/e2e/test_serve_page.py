@@ -1,0 +1,168 @@
+"""The web page of the service in a real browser: upload, result, heat map, error, several files, the key, a phone."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image
+
+from ganaug_ray.serve import app
+from ganaug_ray.serve.champion import Champion
+from ganaug_ray.serve.limits import Limits
+from ganaug_ray.serve.service import Service
+from ganaug_ray.storage import Folder
+from tests import browser
+from tests.browser import Tab
+from tests.serving import encoded, promote
+
+pytestmark = pytest.mark.skipif(
+    browser.CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"
+)
+KEY = "correct-horse"
+SHOTS = os.environ.get("GANAUG_TEST_SHOTS")  # a folder for screenshots to look at
+
+
+@contextmanager
+def served(service: Service, *keys: str) -> Iterator[str]:
+    """The application behind a web server of this process; its address."""
+    server = uvicorn.Server(uvicorn.Config(app.build(service, keys), port=0, log_level="error"))
+    started = threading.Event()
+    startup = server.startup
+
+    async def startup_and_say(*arguments: object, **more: object) -> None:
+        await startup(*arguments, **more)  # type: ignore[arg-type]  # passed on as they came
+        started.set()
+
+    server.startup = startup_and_say  # type: ignore[method-assign]  # uvicorn has no event for it
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        assert started.wait(60)
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = Folder.at(tmp_path_factory.mktemp("serve") / "pets")
+    promote(folder, 0)
+    service = Service(Champion(str(folder)), Limits(bytes=300_000))
+    yield service
+    service.close()
+
+
+@pytest.fixture(scope="module")
+def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tab]:
+    with browser.tab(tmp_path_factory.mktemp("profile")) as tab:
+        yield tab
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    found = [
+        tmp_path / name for name in ("a cat on a very long sofa with a very long name indeed.png", "b.jpg", "c.gif")
+    ]
+    for i, file in enumerate(found):
+        file.write_bytes(encoded(i, (200, 300), {".png": "PNG", ".jpg": "JPEG", ".gif": "GIF"}[file.suffix]))
+    return found
+
+
+def shot(tab: Tab, name: str, tmp_path: Path) -> np.ndarray:
+    path = Path(SHOTS or tmp_path) / f"{name}.png"
+    tab.screenshot(path)
+    return np.asarray(Image.open(path).convert("L"))
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1100, False), (1100, True), (390, False), (390, True)])
+def test_images_are_shown_with_bars_and_heat_map(
+    service: Service, tab: Tab, files: list[Path], tmp_path: Path, width: int, dark: bool
+) -> None:
+    with served(service) as url:
+        tab.asked.clear()
+        tab.show(url, width, 1200, dark)
+        tab.until("!document.getElementById('card').hidden")
+        assert tab.run("document.querySelector('h1').textContent") == "pets"
+        tab.choose("#files", *files)
+        tab.until("document.querySelectorAll('.why:not([hidden])').length === 3")
+        found = tab.run("""[...document.querySelectorAll('article')].map(a => ({
+            label: a.querySelector('.label').textContent, name: a.querySelector('figcaption').textContent,
+            shown: a.querySelector('.picture').naturalWidth,
+            bars: [...a.querySelectorAll('meter')].map(m => m.value) }))""")
+        assert [one["name"] for one in found] == [file.name for file in reversed(files)], "the newest on top"
+        for one, file in zip(found, reversed(files), strict=True):
+            (expected,) = service.champion.current.classifier.predict([file.read_bytes()])
+            assert one["label"] == expected.label
+            assert one["bars"] == pytest.approx(sorted(expected.probabilities.values(), reverse=True), abs=1e-4)
+            assert one["shown"] == 300
+        tab.run("document.querySelector('.why').click()")
+        tab.until("(document.querySelector('.heat img') || {}).naturalWidth === 256")
+        tab.run("document.getElementById('card').open = true")
+        assert "unclear" in tab.run("document.getElementById('facts').textContent")
+        assert tab.run("document.documentElement.scrollWidth") <= width, "no scrolling sideways"
+        pixels = shot(tab, f"page-{width}-{'dark' if dark else 'light'}", tmp_path)
+        assert (np.median(pixels) > 128) != dark
+        hosts = {address.split("/")[2] for address in tab.asked if address.startswith("http")}
+        assert hosts == {url.removeprefix("http://")}, "nothing comes from elsewhere"
+
+
+def test_what_cannot_be_used_says_why(service: Service, tab: Tab, files: list[Path], tmp_path: Path) -> None:
+    bad, large = tmp_path / "bad.jpg", tmp_path / "large.bmp"
+    bad.write_bytes(b"<html>not an image</html>")
+    large.write_bytes(bytes(300_001))
+    with served(service) as url:
+        tab.show(url, 390, 900)
+        tab.choose("#files", bad, files[0], large)
+        tab.until("document.querySelectorAll('.failed').length === 2 && document.querySelector('.why:not([hidden])')")
+        said = tab.run("""Object.fromEntries([...document.querySelectorAll('article')].map(a =>
+            [a.querySelector('figcaption').textContent, a.querySelector('.took').textContent]))""")
+        assert "not an image" in said["bad.jpg"]
+        assert "longer than 300000 bytes" in said["large.bmp"]
+        shot(tab, "errors", tmp_path)
+        tab.run("document.getElementById('clear').click()")
+        assert tab.run("document.querySelectorAll('article').length") == 0
+
+
+def test_a_key_is_asked_for_and_used(service: Service, tab: Tab, files: list[Path], tmp_path: Path) -> None:
+    with served(service, KEY) as url:
+        tab.show(url, 1100, 900)
+        tab.choose("#files", files[1])
+        tab.until("document.querySelector('.failed')")
+        assert "API key" in tab.run("document.getElementById('notice').textContent")
+        shot(tab, "key", tmp_path)
+        tab.run(f"""{{ const key = document.getElementById('key'); key.value = '{KEY}';
+            key.dispatchEvent(new Event('change')) }}""")
+        tab.choose("#files", files[1])
+        tab.until("document.querySelector('.why:not([hidden])')")
+        assert tab.run("document.querySelector('h1').textContent") == "pets"
+
+
+def test_pasting_and_dropping_work_too(service: Service, tab: Tab, files: list[Path]) -> None:
+    give = """(async () => {{ const held = new DataTransfer();
+        const bytes = await (await fetch('icon.svg')).blob();
+        held.items.add(new File([bytes], '{kind}.svg'));
+        const event = new {type}('{kind}', {{ {field}: held, bubbles: true, cancelable: true }});
+        dispatchEvent(event); return event.defaultPrevented }})()"""
+    with served(service) as url:
+        tab.show(url, 1100, 900)
+        assert tab.run(give.format(kind="drop", type="DragEvent", field="dataTransfer"))
+        tab.run(give.format(kind="paste", type="ClipboardEvent", field="clipboardData"))
+        tab.until("document.querySelectorAll('.failed').length === 2")  # an SVG is refused, which is answer enough
+        names = tab.run("[...document.querySelectorAll('figcaption')].map(c => c.textContent)")
+        assert {"drop.svg", "paste.svg"} <= set(names)
+
+
+def test_the_description_of_the_api_is_readable(service: Service, tab: Tab, tmp_path: Path) -> None:
+    with served(service) as url:
+        tab.show(f"{url}/docs", 390, 900)
+        tab.until("document.querySelectorAll('#routes details').length > 8")
+        assert tab.run("document.documentElement.scrollWidth") <= 390
+        shot(tab, "docs", tmp_path)

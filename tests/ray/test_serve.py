@@ -1,0 +1,198 @@
+"""``ganaug serve`` as a user starts it: one server for all of these tests, with HAProxy where there is one."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from json import loads
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.registry import model_folder
+from ganaug_ray.storage import Folder
+from tests import fuzz
+from tests.conftest import environment
+from tests.serving import encoded, promote
+
+KEY = "correct-horse"
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    url: str
+    metrics: str
+    experiment: Folder
+
+    def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+        """Return status and body of an answer."""
+        request = urllib.request.Request(self.url + path, body, headers or {}, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def get(self, url: str) -> bytes:
+        """Return an answer's body."""
+        with urllib.request.urlopen(url, timeout=120) as answer:
+            return answer.read()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("serve") / "pets"
+    promote(Folder.at(folder), 0)
+    command = [sys.executable, "-m", "ganaug_ray", "serve", str(folder), "--port", str(free_port()), "--replicas", "1"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([*command, "--limit", "bytes=300000"], env=environment(), **pipes)
+    assert process.stdout is not None
+    line = process.stdout.readline().split()
+    assert line[:2] == ["serve", "ready"], process.communicate()
+    yield Server(process, line[2], line[line.index("metrics:") + 1].rstrip(";"), Folder.at(folder))
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)
+
+
+def listening(process: psutil.Process) -> dict[str, list[str]]:
+    """Every address that a process and its descendants listen on, with their names."""
+    found: dict[str, list[str]] = {}
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            for connection in one.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.setdefault(connection.laddr.ip, []).append(f"{one.name()}:{connection.laddr.port}")
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
+def test_without_a_key_nothing_listens_to_other_machines(server: Server) -> None:
+    found = listening(psutil.Process(server.process.pid))
+    assert sum(map(len, found.values())) >= 4
+    assert set(found) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, found
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_answers_are_those_of_predict(server: Server, kind: str) -> None:
+    contents = [encoded(seed, (50, 70), kind) for seed in range(12)]
+    with ThreadPoolExecutor(12) as threads:
+        answers = list(threads.map(lambda content: server.post("/v1/predict", content), contents))
+    expected = Classifier.load(model_folder(str(server.experiment))).predict(contents)
+    for (status, body), one in zip(answers, expected, strict=True):
+        assert status == 200
+        assert loads(body)["predictions"][0]["probabilities"] == pytest.approx(one.probabilities, abs=1e-5)
+
+
+def test_the_triton_client_understands_it(server: Server) -> None:
+    triton = pytest.importorskip("tritonclient.http")
+    client = triton.InferenceServerClient(server.url.removeprefix("http://"))
+    assert client.is_server_live()
+    assert client.is_server_ready()
+    assert client.is_model_ready("pets")
+    size = client.get_model_metadata("pets")["inputs"][0]["shape"]
+    pixels = np.random.default_rng(0).integers(0, 256, [3, *size[1:]], np.uint8)
+    classifier = Classifier.load(model_folder(str(server.experiment)))
+    expected = classifier.probabilities(pixels)
+    for binary in (True, False):
+        image = triton.InferInput("image", list(pixels.shape), "UINT8")
+        image.set_data_from_numpy(pixels, binary_data=binary)
+        names = ("probabilities", "label")
+        outputs = [triton.InferRequestedOutput(name, binary_data=binary) for name in names]
+        found = client.infer("pets", [image], outputs=outputs, request_id="7")
+        np.testing.assert_allclose(found.as_numpy("probabilities"), expected, atol=1e-5)
+        labels = [one.decode() if isinstance(one, bytes) else one for one in found.as_numpy("label")]
+        assert labels == [classifier.classes[k] for k in expected.argmax(1)]
+    with pytest.raises(triton.InferenceServerException, match="there is no model"):
+        client.infer("dogs", [image])
+    client.close()
+
+
+def test_no_request_makes_it_fail(server: Server) -> None:
+    for request in fuzz.requests(1, 200, "pets"):
+        headers = {name: value for name, value in request.headers.items() if value.isascii()}
+        status, body = server.post(request.path, request.body, headers)
+        assert status < 500, (request, body)
+    assert server.post("/v1/predict", encoded())[0] == 200
+
+
+def test_headers_for_serve_itself_do_nothing(server: Server) -> None:
+    odd = {"x-request-timeout-seconds": "0.000001", "x-request-disconnect-disabled": "?1"}
+    assert server.post("/v1/predict", encoded(), odd)[0] == 200
+
+
+def test_a_promoted_model_takes_over_without_a_lost_request(server: Server) -> None:
+    content = encoded(5)
+    before = loads(server.post("/v1/predict", content)[1])["version"]
+    record = promote(server.experiment, 1)
+    wanted, seen = str(record["version"]), []
+    while wanted not in seen:
+        status, body = server.post("/v1/predict", content)
+        assert status == 200
+        seen.append(loads(body)["version"])
+        assert len(seen) < 10_000
+    assert set(seen) <= {before, wanted}
+    assert seen == sorted(seen), "never back to the old one"
+    (expected,) = Classifier.load(server.experiment / "registry" / "versions" / wanted).predict([content])
+    assert loads(body)["predictions"][0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_metrics_tell_what_was_predicted(server: Server) -> None:
+    wanted = {"ganaug_batch_size", "ganaug_confidence", "ganaug_predictions"}
+    for _ in range(1000):  # they are passed on every few seconds
+        text = server.get(server.metrics).decode()
+        server.post("/v1/predict", encoded())
+        if all(name in text for name in wanted):
+            break
+    assert all(name in text for name in wanted)
+    assert 'label="' in text
+
+
+def test_ctrl_c_ends_it_and_everything_it_started(server: Server) -> None:
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    assert len(children) > 3
+    server.process.send_signal(signal.SIGINT)
+    _, complaint = server.process.communicate(timeout=120)
+    assert server.process.returncode == 130
+    assert complaint.strip() == "stopped"
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
+    with pytest.raises(OSError):
+        socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=5)
+
+
+def test_other_machines_need_a_key_and_a_taken_port_is_named(tmp_path: Path) -> None:
+    promote(Folder.at(tmp_path / "pets"), 0)
+    command = [sys.executable, "-m", "ganaug_ray", "serve", str(tmp_path / "pets")]
+
+    def said(*arguments: str) -> str:
+        done = subprocess.run([*command, *arguments], env=environment(), capture_output=True, text=True, timeout=120)
+        assert done.returncode == 2, done
+        return done.stderr
+
+    assert "no API key" in said("--host", "0.0.0.0")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        assert "cannot listen there" in said("--port", str(taken.getsockname()[1]))
+    assert "no limit 'size'" in said("--limit", "size=3")
