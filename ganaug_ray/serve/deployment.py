@@ -98,26 +98,24 @@ def application(settings: dict[str, Any]) -> serve.Application:
     """Build the application; serve.yaml names this function and gives it its ``args``."""
     told = Settings(**settings)
     waiting = int(told.limits["waiting"])
-    return (
-        serve.deployment(Classifier)
-        .options(
-            name=NAME,
-            ray_actor_options={"num_cpus": told.cpus, "num_gpus": told.gpus},
-            # The replica itself refuses more, as problem JSON; here a little room is left for it to say so.
-            max_ongoing_requests=waiting + 64,
-            max_queued_requests=waiting + 64,
-            backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY_AFTER_S),
-            autoscaling_config=AutoscalingConfig(
-                min_replicas=told.least,
-                max_replicas=told.most,
-                target_ongoing_requests=TARGET,
-                upscale_delay_s=5,
-                downscale_delay_s=60,
-            ),
-            health_check_period_s=5,
-            graceful_shutdown_wait_loop_s=0.5,
-            graceful_shutdown_timeout_s=10,
-            max_constructor_retry_count=2,
-        )
-        .bind(settings)
+    deployment = serve.deployment(
+        name=NAME,
+        ray_actor_options={"num_cpus": told.cpus, "num_gpus": told.gpus},
+        # The replica itself refuses more, as problem JSON; here a little room is left for it to say so.
+        max_ongoing_requests=waiting + 64,
+        max_queued_requests=waiting + 64,
+        backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY_AFTER_S),
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=told.least,
+            max_replicas=told.most,
+            target_ongoing_requests=TARGET,
+            upscale_delay_s=5,
+            downscale_delay_s=60,
+        ),
+        health_check_period_s=5,
+        logging_config={"enable_access_log": False},  # a line a request; what it would tell, metrics tell
+        graceful_shutdown_wait_loop_s=0.5,
+        graceful_shutdown_timeout_s=10,
+        max_constructor_retry_count=2,
     )
+    return deployment(Classifier).bind(settings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -12,6 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from ganaug_ray.serve.limits import Limits
 from ganaug_ray.serve.pictures import Picture
 from ganaug_ray.serve.problems import Problem
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 MOST_NAME = 120  # characters of a file's name that are said back
 
@@ -61,7 +64,7 @@ class _Form:
         self.parts: list[tuple[str, bytearray]] = []
         self.is_whole = False
 
-    def callbacks(self) -> dict[str, Any]:
+    def callbacks(self) -> MultipartCallbacks:
         """What the parser is to call."""
         return {
             "on_part_begin": self._begin,

@@ -33,4 +33,5 @@ class Metrics:
             self._shares.observe(float(share), {"version": model.version})
         labels, counts = np.unique(probabilities_NK.argmax(1), return_counts=True)
         for k, count in zip(labels, counts, strict=True):
-            self._labels.inc(int(count), {"version": model.version, "label": model.classifier.classes[k]})
+            label = model.classifier.classes[k].encode("ascii", "backslashreplace").decode()  # all that Ray's tags hold
+            self._labels.inc(int(count), {"version": model.version, "label": label})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from ganaug_ray.serve.champion import Champion, Model
 from ganaug_ray.serve.limits import Limits
 from ganaug_ray.serve.pictures import Picture, Pixels
 from ganaug_ray.serve.problems import Problem
+
+log = logging.getLogger(__name__)
 
 MOST = 64  # images of a batch
 HEAT_SIDE = 256  # pixels of a heat map at least
@@ -105,7 +108,10 @@ class Service:
         images_NHWC = np.concatenate(rows) if rows else np.zeros((0, *model.shape), np.uint8)
         probabilities_NK = model.probabilities(images_NHWC)
         for told in self._on_batch:
-            told(model, images_NHWC, probabilities_NK)
+            try:
+                told(model, images_NHWC, probabilities_NK)
+            except Exception:  # who only watches must not cost the callers their answers
+                log.exception("a batch could not be told of")
         upto, answers = 0, list[Answer | Exception]()
         for result in results:
             if isinstance(result, Exception):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,6 +130,21 @@ def test_no_batch_is_answered_by_two_versions_and_every_answer_names_its_own(tmp
                 np.testing.assert_allclose(probabilities_NK, classifier.probabilities(rows), atol=1e-5)
 
 
+def test_who_only_watches_cannot_fail_an_answer(tmp_path: Path) -> None:
+    promote(Folder.at(tmp_path / "pets"), 0)
+
+    def broken(model: Model, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
+        raise UnicodeEncodeError("ascii", "Übung", 0, 1, "not one of Ray's letters")
+
+    service = Service(Champion(str(tmp_path / "pets")), Limits(), [broken])
+
+    async def ask() -> int:
+        return len((await service.classify([Picture(encoded(), "image", 10**6)])).labels)
+
+    assert asyncio.run(ask()) == 1
+    service.close()
+
+
 def test_a_version_and_a_model_folder_are_served_as_they_are(tmp_path: Path) -> None:
     experiment = Folder.at(tmp_path / "pets & co")
     promote(experiment, 0)
@@ -197,6 +213,28 @@ def test_haproxy_keeps_to_itself_and_says_busy() -> None:
     head, _, body = haproxy.BUSY.partition(b"\r\n\r\n")
     assert b"Retry-After: 1" in head
     assert yaml.safe_load(body)["status"] == 503
+
+
+def test_serve_yaml_is_what_ray_takes_and_holds_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from ganaug_ray import serving
+
+    monkeypatch.setenv(keys.VARIABLE, "not-to-be-written")
+    monkeypatch.setattr("os.environ", os.environ.copy())  # the environment for Ray that is chosen is not wanted here
+    promote(Folder.at(tmp_path / "pets"), 0)
+    where, out = deploy.Listening("0.0.0.0", 8000), tmp_path / "serve.yaml"
+    serving.serve(str(tmp_path / "pets"), where, limits=["images=8"], replicas="0:4", config=str(out))
+    text = out.read_text()
+    assert "not-to-be-written" not in text
+    (application,) = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
+    assert application.import_path == deploy.APPLICATION
+    told = application.args
+    assert (told["least"], told["most"], told["needs_key"], told["limits"]["images"]) == (0, 4, True, 8)
+    assert not told["alone"]
+    assert f"serve deploy {out}" in capsys.readouterr().out.replace("\n", "")
 
 
 def test_replicas_are_read_or_refused() -> None:
