@@ -3,8 +3,9 @@
     python -m tests.benchmarks.serving [--arch cnn --size 64] [--seconds 10] [--rounds 2]
 
 (a) ours; (b) uvicorn with torch in one process, images decoded in a thread, no batches; (c) Ray Serve written the plain
-way: FastAPI, one replica, no batches, Serve's own proxy. The same model, image and client (wrk) for all, taken in turns
-in each round, so that what else the machine does meets all of them; the ratios are what counts.
+way: FastAPI, one replica, no batches, Serve's own proxy; of our settings it has the priority of its processes alone.
+The same model, image and client (wrk) for all, taken in turns in each round, so that what else the machine does meets
+all of them; the ratios are what counts.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
+from ganaug_ray.serve.deploy import PATIENT
 from ganaug_ray.storage import Folder
 from tests.conftest import environment
 from tests.ray.test_serve import free_port
@@ -96,7 +98,7 @@ def wrk(url: str, script: Path, connections: int, seconds: int) -> tuple[float, 
 def start(name: str, command: list[str], port: int) -> subprocess.Popen[str]:
     """Start a server and wait until it says that it is ready."""
     server = subprocess.Popen(
-        [sys.executable, *command, str(port)], env=environment(), stdout=subprocess.PIPE, text=True
+        [sys.executable, *command, str(port)], env=environment(**PATIENT), stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     while "ready" not in (line := server.stdout.readline()):
