@@ -139,7 +139,7 @@ class Champion:
 def name_of(address: str) -> str:
     """Say what to call the model at an address, in letters that a URL takes.
 
-    >>> name_of("/data/runs/cats & dogs"), name_of("s3://bucket/runs/digits/registry/")
+    >>> name_of("/data/runs/cats & dogs"), name_of("/data/runs/digits/registry/")
     ('cats-dogs', 'digits')
     """
     parts = [part for part in Folder.at(address).path.split("/") if part]
