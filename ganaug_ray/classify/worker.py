@@ -10,7 +10,7 @@ import pyarrow as pa
 import torch
 from safetensors.torch import save as tensors_to_bytes
 
-from ganaug_ray import randomness, runs
+from ganaug_ray import logs, randomness, runs
 from ganaug_ray.classify import loop, networks, start
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig
@@ -70,7 +70,7 @@ def work(fit: Fit, place: Place) -> None:
     network.to(place.device).to(memory_format=torch.channels_last)
     val = Resident.load(dataset / "val", place.device)
     weights_K = balanced(counts).to(place.device) if config.class_weights == "balanced" else None
-    log = runs.MetricsLog(out, 0) if place.is_first else None
+    log = logs.MetricsLog(out, 0) if place.is_first else None
     report = log.add if log else _ignore
     good: list[loop.Best] = []
     batches = fit.batches(place)

@@ -198,5 +198,8 @@ def real_batches(
 ) -> Feed:
     """Batches of the real training rows alone; none in the first ``wait`` steps, then from the beginning."""
     folder = Folder.at(dataset) / "train"
-    upto = lambda step: max(0, step - wait) * batch_size  # noqa: E731
+
+    def upto(step: int) -> int:
+        return max(0, step - wait) * batch_size
+
     return open_feed(folder, upto, batch_size, place, (seed, "real"), resident_gb, sampling)

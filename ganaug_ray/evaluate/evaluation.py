@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ganaug_ray import runs
+from ganaug_ray import logs, runs
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import DataConfig
 from ganaug_ray.data import figures as card_figures
@@ -52,7 +52,7 @@ def evaluate(config: DataConfig, target: Target, seed: int, each: Each) -> runs.
     found = metrics.figures(seen.labels, probabilities, classifier.classes, seed)
     pairs = mistakes.confused_pairs(np.array(found["confusion"]["counts"]), classifier.classes, MOST_PAIRS)
     out.write_table("predictions.parquet", _predictions(seen, probabilities, classifier.classes))
-    log = runs.read_metrics(target.model)
+    log = logs.read_metrics(target.model)
     _draw(out / "figures", found, classifier.classes, pictures, points, log)
     made_from = inputs(target) | ({"images": runs.fingerprint(seen.ids)} if target.data else {})
     record = {

@@ -17,6 +17,7 @@ from ganaug_ray.data import store
 from ganaug_ray.evaluate import compare, statistics, wording
 from ganaug_ray.evaluate.compare import Comparison
 from ganaug_ray.evaluate.outcomes import Outcome
+from ganaug_ray.logs import read_metrics
 
 TIMED_IMAGES, TIMED_PASSES = 256, 3
 
@@ -32,7 +33,7 @@ def compare_models(run: runs.Run, job: Job, started: float) -> runs.Record:
         started: the time.monotonic() at which their training began.
     """
     records = {key: board.folder(run, *key).read_json("model.json") for key in board.pairs(job)}
-    logs = {key: runs.read_metrics(board.folder(run, *key)) for key in records}
+    logs = {key: read_metrics(board.folder(run, *key)) for key in records}
     baseline = next(iter(job.models))
     outcomes = {
         name: [

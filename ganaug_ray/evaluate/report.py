@@ -30,6 +30,7 @@ from ganaug_ray.evaluate import (
 )
 from ganaug_ray.evaluate.target import champion, model_of
 from ganaug_ray.jobfile import dump
+from ganaug_ray.logs import read_metrics
 
 SAMPLE_CLASSES = 20  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
@@ -103,7 +104,7 @@ def _gan(run: runs.Run, job: Job, markers: Mapping[str, runs.Record]) -> runs.Re
     if record is None:
         return None
     kept = {key: record[key] for key in _GAN_KEYS}
-    rows, images = runs.read_metrics(run.gan), sum(markers["dataset"]["counts"]["train"].values())
+    rows, images = read_metrics(run.gan), sum(markers["dataset"]["counts"]["train"].values())
     synthetic = markers.get("synthetic", {})
     live: Counter[str] = Counter()
     for marker in markers.values():
@@ -166,7 +167,7 @@ def draw(run: runs.Run, figures: runs.Record) -> dict[str, Any]:
     if figures["sizes"] is not None:
         pictures["sizes"] = plots.svg(arm_plots.sizes(figures["sizes"]), sizes.alt(figures["sizes"]))
     if figures["gan"] is not None:
-        pictures["gan"] = gan_pictures.curves(runs.read_metrics(run.gan))
+        pictures["gan"] = gan_pictures.curves(read_metrics(run.gan))
         pictures |= gan_pictures.images(run.gan, figures["gan"], classes)
     return pictures
 
@@ -182,8 +183,7 @@ def _samples(run: runs.Run, classes: list[str]) -> list[tuple[str, str]]:
 
 def _learning(run: runs.Run, verdict: runs.Record) -> list[Markup]:
     logs = {
-        arm: [runs.read_metrics(model_of(run, arm, one)) for one in own["repeats"]]
-        for arm, own in verdict["arms"].items()
+        arm: [read_metrics(model_of(run, arm, one)) for one in own["repeats"]] for arm, own in verdict["arms"].items()
     }
     found = []
     for key, title in (

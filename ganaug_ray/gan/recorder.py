@@ -11,7 +11,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch.optim.swa_utils import AveragedModel
 
-from ganaug_ray import checkpoints, randomness, runs
+from ganaug_ray import checkpoints, logs, randomness, runs
 from ganaug_ray.data import tensors
 from ganaug_ray.data.batches import Resident
 from ganaug_ray.gan import collapse, ema, interpolation, loop, memorization, pictures, quality
@@ -41,8 +41,8 @@ class Recorder:
         teacher = Folder.at(training.teacher)
         self._gauge = Gauge(self._train, val, teacher, config, training.seed)
         self._out = Folder.at(training.out).make()
-        self._log = runs.MetricsLog(self._out, steps_done)
-        self._rows = runs.read_metrics(self._out)
+        self._log = logs.MetricsLog(self._out, steps_done)
+        self._rows = logs.read_metrics(self._out)
         attempts = runs.done(self._out, "attempts.json") or {"from_step": []}
         self._out.write_json("attempts.json", {"from_step": [*attempts["from_step"], steps_done]})
 

@@ -17,7 +17,7 @@ class Limits:
         bytes: of a request's body.
         pixels: of one image, before it is decoded.
         images: of one request.
-        seconds: for sending a request and answering it.
+        seconds: for sending a request.
         waiting: requests at a time; more are told to come back.
         memory: bytes of all bodies at a time; more are told to come back.
     """

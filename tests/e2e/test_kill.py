@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from ganaug_ray import runs
+from ganaug_ray import logs
 from ganaug_ray.storage import Folder
 from tests.conftest import DIGITS, TINY, environment
 
@@ -26,7 +26,7 @@ def command(out: Path) -> list[str]:
 
 
 def logged(out: Path) -> list[int]:
-    return [row["step"] for row in runs.read_metrics(Folder.at(out / "gan")) if "loss_g" in row]
+    return [row["step"] for row in logs.read_metrics(Folder.at(out / "gan")) if "loss_g" in row]
 
 
 def kill_in_the_middle(out: Path) -> list[int]:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganaug_ray import ranks, runs
+from ganaug_ray import logs, ranks, runs
 from ganaug_ray.augment import plan
 from ganaug_ray.augment.evidence import Examiner, Screening
 from ganaug_ray.augment.generate import blocks, generate
@@ -123,7 +123,7 @@ def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
     for name in ("one", "two"):
         folder = Folder.at(tmp_path / name)
         assert folder.files() == ["metrics.jsonl", "model.json", "model.safetensors", "predictions.parquet"]
-        assert [row["step"] for row in runs.read_metrics(folder)] == [4, 8]
+        assert [row["step"] for row in logs.read_metrics(folder)] == [4, 8]
         assert not [path for path in (tmp_path / name).iterdir() if path.name.startswith(".ray-train")]
         assert folder.read_json("model.json")["tally"] == {"generated": 38, "rejected": 0, "let_through": 0}
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from ganaug_ray import checkpoints, runs
+from ganaug_ray import checkpoints, logs
 from ganaug_ray.checkpoints import Checkpoint
 from ganaug_ray.errors import UserError
 from ganaug_ray.jobfile import load_job
-from ganaug_ray.runs import MetricsLog, Run
+from ganaug_ray.logs import MetricsLog
+from ganaug_ray.runs import Run
 from ganaug_ray.storage import Folder
 from tests.conftest import DIGITS
 
@@ -94,7 +95,7 @@ def test_a_resumed_log_holds_every_step_once_and_in_order(tmp_path: Path) -> Non
     again = MetricsLog(folder, 2)
     for step in (3, 4, 5):
         again.add({"step": step})
-    assert [row["step"] for row in runs.read_metrics(folder)] == [1, 2, 3, 4, 5]
+    assert [row["step"] for row in logs.read_metrics(folder)] == [1, 2, 3, 4, 5]
 
 
 def test_on_an_object_store_the_log_is_written_in_parts(tmp_path: Path) -> None:
@@ -104,17 +105,17 @@ def test_on_an_object_store_the_log_is_written_in_parts(tmp_path: Path) -> None:
         log.add({"step": step})
     log.flush()
     log.add({"step": 3})
-    assert [row["step"] for row in runs.read_metrics(folder)] == [1, 2]
+    assert [row["step"] for row in logs.read_metrics(folder)] == [1, 2]
     log.flush()
     log.add({"step": 4})
     log.flush()
     again = MetricsLog(folder, 2)
-    assert [row["step"] for row in runs.read_metrics(folder)] == [1, 2]
+    assert [row["step"] for row in logs.read_metrics(folder)] == [1, 2]
     again.add({"step": 3})
     again.flush()
-    assert [row["step"] for row in runs.read_metrics(folder)] == [1, 2, 3]
+    assert [row["step"] for row in logs.read_metrics(folder)] == [1, 2, 3]
     MetricsLog(folder, 1)
-    assert [row["step"] for row in runs.read_metrics(folder)] == [1]
+    assert [row["step"] for row in logs.read_metrics(folder)] == [1]
 
 
 def test_a_write_that_dies_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

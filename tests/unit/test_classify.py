@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from ganaug_ray import randomness, runs
+from ganaug_ray import logs, randomness
 from ganaug_ray.augment import mix, plan
 from ganaug_ray.classify import loop, networks, transforms, worker
 from ganaug_ray.classify.predict import Classifier
@@ -37,7 +37,7 @@ def fit(digits: Folder, config: ClassifierConfig, out: Folder, seed: int = 0) ->
 def test_it_learns_digits_and_the_saved_model_is_the_best_look_at_validation(digits: Folder, tmp_path) -> None:
     out = Folder.at(tmp_path / "model")
     classifier = fit(digits, CONFIG, out)
-    looks = [row for row in runs.read_metrics(out) if "val_accuracy" in row]
+    looks = [row for row in logs.read_metrics(out) if "val_accuracy" in row]
     record = out.read_json("model.json")
     assert record["val_accuracy"] == max(row["val_accuracy"] for row in looks) > 0.6
     val = store.read(digits / "val")

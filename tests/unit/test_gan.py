@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ganaug_ray import checkpoints, runs
+from ganaug_ray import checkpoints, logs
 from ganaug_ray.config import GanConfig
 from ganaug_ray.data.batches import Batch, real_batches
 from ganaug_ray.errors import UserError
@@ -222,7 +222,7 @@ def test_work_leaves_a_generator_pictures_figures_and_two_checkpoints(experiment
     assert record["steps"] == 6
     assert (gan / "samples").files(".png") == ["step-00000004.png", "step-00000006.png"]
     assert (gan / "checkpoints").files(".json") == ["step-00000004.json", "step-00000006.json"]
-    rows = runs.read_metrics(gan)
+    rows = logs.read_metrics(gan)
     assert [row["step"] for row in rows if "loss_d" in row] == [2, 4, 6]
     assert [row["step"] for row in rows if "kid_teacher_n80" in row] == [4, 6]
     named = {"kid_teacher_n80", "coverage_teacher_k5_n80", "val_kid_teacher_n50v80", "val_recall_teacher_k3_n50v80"}

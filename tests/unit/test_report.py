@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from ganaug_ray import runs
+from ganaug_ray import logs, runs
 from ganaug_ray.config import Job
 from ganaug_ray.data import store
 from ganaug_ray.evaluate import compare
@@ -155,7 +155,7 @@ class Experiment:
         self._marker(folder, "model.json", "train", 30, record)
 
     def _log(self, folder: Folder, rows: list[dict[str, Any]]) -> None:
-        log = runs.MetricsLog(folder.make(), 0)
+        log = logs.MetricsLog(folder.make(), 0)
         for row in rows:
             log.add(row)
         log.flush()

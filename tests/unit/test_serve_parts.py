@@ -184,8 +184,8 @@ CONFIG = """global
     maxconn 4096
 defaults
     mode http
-    errorfile 502 /tmp/x/500.http
-    errorfile 503 /tmp/x/500.http
+    errorfile 502 /etc/x/500.http
+    errorfile 503 /etc/x/500.http
 frontend prometheus
     bind :9101
     mode http
@@ -199,14 +199,14 @@ listen stats
 
 
 def test_haproxy_keeps_to_itself_and_says_busy() -> None:
-    found = haproxy.amended(CONFIG, "/tmp/x/503.http")
+    found = haproxy.amended(CONFIG, "/etc/x/503.http")
     assert "bind 127.0.0.1:9101" in found
     assert "bind 127.0.0.1:8404" in found
     assert "bind :" not in found
     assert "bind *" not in found
     assert "bind *:80\n" in haproxy.amended(CONFIG.replace("127.0.0.1:8000", "*:80"), "x"), "the service's own stays"
     assert "500.http" not in found
-    assert found.count("errorfile 50") == found.count(" /tmp/x/503.http") == 2
+    assert found.count("errorfile 50") == found.count(" /etc/x/503.http") == 2
     front = found[found.index("frontend http_frontend") :]
     assert "bind 127.0.0.1:8000\n    http-request del-header x-request-timeout-seconds" in front
     assert found.index("timeout http-request") > found.index("defaults")
