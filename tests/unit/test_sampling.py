@@ -15,7 +15,7 @@ from ganaug_ray.data.batches import Feed, endless_order, real_batches
 from ganaug_ray.data.sampling import Sampling
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import loop, worker
-from ganaug_ray.gan.train import train_gan
+from ganaug_ray.gan.train import train_gans
 from ganaug_ray.jobfile import load_job
 from ganaug_ray.parallel import Place
 from ganaug_ray.runs import Run
