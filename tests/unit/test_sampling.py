@@ -109,7 +109,7 @@ def test_a_gan_that_would_need_it_is_refused_before_workers_start(
     monkeypatch.setattr(ranks, "run", lambda *arguments: pytest.fail("workers were started"))
     config = load_job(DIGITS, ["gan.sampling=balanced"]).gan
     with pytest.raises(UserError, match="images in memory"):
-        train_gan(worker.Training(config, 32, 0, str(uneven), "teacher", str(tmp_path / "gan"), 1e-9, {}))
+        train_gans([worker.Training(config, 32, 0, str(uneven), "teacher", str(tmp_path / "gan"), 1e-9, {})])
 
 
 @pytest.mark.parametrize("section", ["gan", "classifier"])
