@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganaug_ray import arms, board, ranks
+from ganaug_ray import arms, board, fits, ranks
 from ganaug_ray.augment import mix
 from ganaug_ray.data import store
 from ganaug_ray.data.batches import Feed, endless_order, real_batches
@@ -91,7 +91,7 @@ def test_a_job_draws_its_real_rows_as_it_says(uneven: Folder, monkeypatch: pytes
         strings = (str(uneven), "teacher", str(run.gan))
         worker.work(worker.Training(job.gan, 32, 0, *strings, 1.0, {}), Place(1, 2))  # a rank that writes nothing
     else:
-        fit = arms.fit(job, run, arms.REAL, 0) if of == "arm" else board.fit(job, run, "two", 0)
+        fit = fits.fit(job, run, arms.REAL, 0) if of == "arm" else board.fit(job, run, "two", 0)
         feeds.append(pickle.loads(pickle.dumps(fit.batches))(Place()))  # noqa: S301  # it travels to other processes
     labels = Counter(int(label) for step in range(30) for label in feeds[0](step).y_B)
     assert len(labels) == 3
