@@ -49,7 +49,7 @@ class Decoded:
         return self.image.size != (self.width, self.height)
 
 
-def decode(content: bytes, at_least: int = ID_SIDE, most: int = MOST_PIXELS) -> Decoded:
+def decode(content: bytes, at_least: int = ID_SIDE, most: int | None = None) -> Decoded:
     """Decode one image, to its end.
 
     Transparent pixels are laid on white. 16-bit grey is scaled to 8.
@@ -58,13 +58,14 @@ def decode(content: bytes, at_least: int = ID_SIDE, most: int = MOST_PIXELS) -> 
         content: the bytes of an image file.
         at_least: pixels a side that are enough. A larger JPEG is scaled by 1/2, 1/4 or 1/8 in its frequency domain
             as far as that leaves as many, and ID_SIDE: much cheaper than to decode it and to scale it afterwards.
-        most: pixels; an image with more is refused before it is decoded.
+        most: pixels; an image with more is refused before it is decoded. Absent: MOST_PIXELS.
 
     Raises:
         Unreadable: empty, not an image, too large, or broken off.
     """
     if not content:
         raise Unreadable("empty")
+    most = MOST_PIXELS if most is None else most
     try:
         image = Image.open(io.BytesIO(content), formats=FORMATS)
     except Image.DecompressionBombError:
