@@ -123,7 +123,7 @@ def test_a_dry_run_prints_everything_and_writes_nothing(tmp_path: Path) -> None:
         "313 generator steps",
         "20032 images seen",
         "gan.epochs=320",
-        "32 synthetic",
+        "mix: 32 a batch",
     ):
         assert words in result.stdout, result.stdout
     assert not out.exists()
