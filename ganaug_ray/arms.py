@@ -45,14 +45,14 @@ def waits(job: Job, name: str) -> bool:
     return name != REAL and job.compared[name].classes == "gaining"
 
 
-def check_classes(arm: MixConfig, data: Record) -> None:
+def check_classes(name: str, arm: MixConfig, data: Record) -> None:
     """Raises UserError: an arm names a class that there is none of, or asks for rare ones where none are."""
     if arm.classes == "rare" and not data["rare"]:
-        raise UserError("classes rare: no class was thinned, see data.imbalance; give names, or all")
+        raise UserError(f"arms.{name}.classes rare: no class was thinned, see data.imbalance; give names, or all")
     if isinstance(arm.classes, list):
-        for name in arm.classes:
-            if name not in data["classes"]:
-                raise UserError(f"classes: found {name!r}, known are {', '.join(data['classes'][:12])}")
+        for own in arm.classes:
+            if own not in data["classes"]:
+                raise UserError(f"arms.{name}.classes: found {own!r}, known are {', '.join(data['classes'][:12])}")
 
 
 def classes(arm: MixConfig, data: Record, gaining: list[str] | None = None) -> list[str]:

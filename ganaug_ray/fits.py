@@ -85,7 +85,7 @@ def _mixed(
     if arm.kind in ("pseudo", supplies.BOTH):
         inputs |= {"pseudo": run.pseudo.read_json("dataset.json")["hash"]}
     if wanted != data["classes"]:
-        inputs |= {"classes": runs.fingerprint(wanted)}
+        inputs |= {"classes": ", ".join(wanted)}
     if not wanted:
         return real, inputs
     counts, size = data["counts"]["train"], job.classifier.batch_size
@@ -106,7 +106,7 @@ def _mixed(
         sure = functools.partial(mix.pool_batches, str(run.pseudo / ALONE), upto, job.data.resident_gb, seed)
         fake = functools.partial(mix.mixed_batches, sure, fake)
     apart = arm.batch_norm == "separate" and not alone
-    return functools.partial(mix.mixed_batches, real, fake, weight=arm.weight, apart=apart), inputs
+    return functools.partial(mix.mixed_batches, real, fake, weight=1.0 if alone else arm.weight, apart=apart), inputs
 
 
 def _fake(job: Job, run: Run, arm: ArmConfig, upto: Callable[[int], int], seed: int, wanted: list[str]) -> Opens:

@@ -114,6 +114,7 @@ class Judging(Stages):
         lineage = {
             "job": self.job.model_dump(exclude_none=True),
             "arm": champion["arm"],
+            "split": champion["split"],
             "seed": champion["seed"],
             "reason": champion["reason"],
             "verdict": verdict["verdict"],

@@ -26,13 +26,13 @@ class Making(Stages):
         """Raw images -> dataset/."""
         for split in self.splits:
             self._prepare(split)
-        for arm in self.job.compared.values():
+        for name, arm in self.job.compared.items():
             from ganaug_ray.augment import plan
 
             # A strategy that the data do not suit is an error now, not when a GAN has been trained.
             data = self.run.dataset.read_json("dataset.json")
             plan.pool(data["counts"]["train"], arm)
-            arms.check_classes(arm, data)
+            arms.check_classes(name, arm, data)
 
     def _prepare(self, split: Split) -> None:
         def work() -> Record:

@@ -29,8 +29,8 @@ Record = dict[str, Any]
 SHAPED_BY = {
     "data": ("dataset",),
     "seed": ("dataset", "gan", "synthetic", "models"),
-    "gan": ("gan",),
-    "augment": ("synthetic",),
+    "gan": ("gan", "gan-pseudo"),
+    "augment": ("synthetic", "pseudo"),
     "classifier": ("models",),
 }
 # These say how the work is spread, and change nothing of what is there.

@@ -106,6 +106,15 @@ class Job(Config):
         return self
 
     @model_validator(mode="after")
+    def _pseudo_labels_have_images(self) -> Self:
+        for name, arm in self.compared.items():
+            if arm.kind.startswith("pseudo") and not self.data.unlabelled:
+                raise ValueError(
+                    f"arms.{name}.kind {arm.kind} needs images without labels; give data.unlabelled a source, or unused"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _arms_run_all_steps(self) -> Self:
         if self.classifier.patience and self.compared:
             raise ValueError(

@@ -3,7 +3,7 @@
 import itertools
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 
 from ganaug_ray import randomness
 from ganaug_ray.config import SplitConfig
@@ -178,20 +178,6 @@ def keep(
         split |= _capped(parts["val"], "val", _of(val_cap, name))
         split |= _capped(parts["train"], "train", _of(train_cap, name))
     return split
-
-
-def shared_share(splits: Sequence[Mapping[str, str]]) -> float:
-    """Return how much of a split's training images another one trains on too: the mean over ordered pairs, in [0, 1].
-
-    Args:
-        splits: of each, content id -> where it has it. Of fewer than two, the share is 0.
-
-    >>> shared_share([{"a": "train", "b": "train", "c": "test"}, {"a": "train", "b": "unused", "c": "val"}])
-    0.75
-    """
-    trained = [{id_ for id_, part in split.items() if part == "train"} for split in splits]
-    pairs = list(itertools.permutations(trained, 2))
-    return sum(len(one & other) / len(one) for one, other in pairs) / len(pairs) if pairs else 0.0
 
 
 def _ranked(ids: list[str], config: SplitConfig) -> list[str]:

@@ -86,12 +86,14 @@ def test_an_arm_has_images_of_its_classes_alone(experiment: Run, tiny_job: Job) 
     none = feed(job, experiment, "best", gaining=[])
     assert none(0).total == SIZE
     assert [name for name, _ in arms.pairs(job)][-2:] == ["best", "best"], "it waits for the others"
-    with pytest.raises(UserError, match="no class was thinned"):
+    with pytest.raises(UserError, match=r"arms\.few\.classes rare: no class was thinned"):
         arms.check_classes(
-            with_arms(tiny_job, few={"kind": "synthetic", "classes": "rare"}).arms["few"], facts(experiment)
+            "few", with_arms(tiny_job, few={"kind": "synthetic", "classes": "rare"}).arms["few"], facts(experiment)
         )
     with pytest.raises(UserError, match="'owl'"):
-        arms.check_classes(with_arms(tiny_job, few={"kind": "live", "classes": ["owl"]}).arms["few"], facts(experiment))
+        arms.check_classes(
+            "few", with_arms(tiny_job, few={"kind": "live", "classes": ["owl"]}).arms["few"], facts(experiment)
+        )
 
 
 def facts(run: Run) -> runs.Record:
@@ -133,5 +135,7 @@ def test_pseudo_labels_are_what_the_teacher_is_sure_of(experiment: Run, tiny_job
     sure = probabilities.max(1) >= 0.15
     assert alone.ids == [id_ for id_, own in zip(hidden.ids, sure, strict=True) if own]
     assert (alone.labels == probabilities[sure].argmax(1)).all()
-    batch = feed(with_arms(tiny_job, pseudo={}), run, "pseudo")(0)
+    data = tiny_job.data.model_copy(update={"unlabelled": ["unused"]})
+    unlabelled = tiny_job.model_copy(update={"data": data})
+    batch = feed(with_arms(unlabelled, pseudo={}), run, "pseudo")(0)
     assert batch.total == SIZE + 8

@@ -121,6 +121,7 @@ def test_the_published_experiment_is_the_published_one(name: str, epochs: int, r
         ("classifier.workers=7", ["classifier", "64", "7", "divisible"]),
         ("gan.image_size=64", ["gan.image_size 64", "data.image_size 32"]),
         ("gan.image_size=48", ["gan.image_size", "48", "32, 64 or 128"]),
+        ("arms={pseudo: {}}", ["arms.pseudo.kind", "data.unlabelled"]),
         ("arms={few: {ratio: 0.1}}", ["arms.few.kind", "missing"]),
         ("arms={few: {kind: fake}}", ["arms.few.kind", "'fake'", "'synthetic'"]),
         ("arms={real+classic: {kind: real}}", ["arms", "real+classic is in every comparison"]),

@@ -9,6 +9,7 @@ import pytest
 from ganaug_ray.config import DataConfig, SplitConfig
 from ganaug_ray.data import split
 from ganaug_ray.errors import UserError
+from ganaug_ray.evaluate.overlap import overlap
 from ganaug_ray.jobfile import load_job
 
 JOB = Path(__file__).parents[2] / "jobs" / "digits.yaml"
@@ -37,8 +38,8 @@ def test_five_splits_test_no_image_twice_and_a_fifth_each(n: int) -> None:
 def test_scarce_training_images_are_shared_by_no_two_splits() -> None:
     splits = deal(180, 5, cap=20)
     assert all(len(members(own, "train")) == 40 for own in splits)
-    assert split.shared_share(splits) == 0
-    assert split.shared_share(deal(180, 5)) > 0.5
+    assert overlap(splits).train == 0
+    assert overlap(deal(180, 5)).train > 0.5
 
 
 def test_the_first_of_several_splits_is_the_only_one_of_others() -> None:
