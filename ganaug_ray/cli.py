@@ -162,6 +162,25 @@ def _evaluate(
     _execute(lambda p: p.evaluate(model, source), job, out, set_ or [], dry_run, verbose)
 
 
+@app.command("search", help="Look for settings of the GAN, of the mix or of the classifier, on validation images.")
+def _search(
+    kind: Annotated[str, typer.Argument(metavar="gan|mix|classifier", help="What is searched.")],
+    job: JobPath,
+    space: Annotated[Path, typer.Option("--space", metavar="SPACE.yaml", help="Keys of the job, and their ranges.")],
+    write: Annotated[
+        Path | None, typer.Option("--write", metavar="NEW.yaml", help="Write the job with the best settings here.")
+    ] = None,
+    out: Out = None,
+    set_: Set = None,
+    verbose: Verbose = False,
+) -> None:
+    from ganaug_ray import searching
+    from ganaug_ray.jobfile import load_job
+
+    found = searching.check(kind, space, load_job(job, set_ or []), write)  # before anything is written
+    _execute(lambda p: searching.search(p, found, write), job, out, set_ or [], False, verbose)
+
+
 @app.command("predict", help="Classify images with a trained model: one row an image in a Parquet file.")
 def _predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An experiment, a registry version or a model folder.")],

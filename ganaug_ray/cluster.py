@@ -11,7 +11,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.errors import UserError
 
 
-def connect(job: Job | None = None) -> None:
+def connect(job: Job | None = None, cpus: int = 1, dashboard: bool = False) -> None:
     """Connect once to the cluster that RAY_ADDRESS names, or start Ray inside this process's machine.
 
     An embedded Ray declares at least as many CPUs as the job has workers, so that a laptop can run a job with more
@@ -27,13 +27,19 @@ def connect(job: Job | None = None) -> None:
     if address:
         _probe(address)
         try:
-            ray.init(address=address)
+            there = ray.init(address=address)
         except (ConnectionError, ValueError) as error:
             raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there ({error})") from None
         if job:
             _check_size(job)
+        if dashboard and not there.dashboard_url:
+            raise UserError(
+                f"RAY_ADDRESS={address}: that cluster runs without its dashboard, which trials with workers of their "
+                "own need; start its head with --include-dashboard=true, or give one worker"
+            )
     else:
-        ray.init(address="local", num_cpus=max(needed, os.cpu_count() or 1), include_dashboard=False)
+        cores = max(needed, cpus, os.cpu_count() or 1)
+        ray.init(address="local", num_cpus=cores, include_dashboard=dashboard, dashboard_host="127.0.0.1")
 
 
 def connect_alone(cpus: int) -> None:

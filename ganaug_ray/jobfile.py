@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -45,15 +46,7 @@ def load_job(path: Path, overrides: list[str] | None = None) -> Job:
     Raises:
         UserError: the file is missing or malformed, or a key or value is wrong.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: there is no such job file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as a job file ({error})") from None
-    content = _parse(text, str(path))
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: found {_kind(content)}, expected a mapping with data, gan, classifier, ...")
+    content = read_mapping(path, "job file")
     for override in overrides or []:
         _apply(content, override)
     content = _expand(content, str(path))
@@ -62,6 +55,44 @@ def load_job(path: Path, overrides: list[str] | None = None) -> Job:
         return Job.model_validate(content)
     except ValidationError as error:
         raise UserError(_explain(error, str(path), overrides or [])) from None
+
+
+def with_settings(job: Job, settings: Mapping[str, Any], name: str) -> Job:
+    """The job with other values of some keys, such as ``{"gan.lr": 1e-4}``.
+
+    Args:
+        job: as it was.
+        settings: dotted key -> value.
+        name: what to call the place they come from in messages.
+
+    Raises:
+        UserError: a key is unknown, or the values go neither alone nor together.
+    """
+    content = job.model_dump(exclude_none=True)
+    for key, value in settings.items():
+        _put(content, key.split("."), value, f"{name}: {key}")
+    try:
+        return Job.model_validate(content)
+    except ValidationError as error:
+        raise UserError(_explain(error, name, [])) from None
+
+
+def read_mapping(path: Path, what: str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping, as it stands.
+
+    Raises:
+        UserError: it is missing or malformed; ``what`` says what it should have been, such as a job file.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no such {what}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as a {what} ({error})") from None
+    content = _parse(text, str(path))
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: found {_kind(content)}, expected a mapping with keys of its own")
+    return content
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
@@ -100,14 +131,18 @@ def _apply(content: dict[str, Any], override: str) -> None:
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise UserError(f"--set {override}: expected key=value, such as gan.lr=1e-4")
-    value = _parse(text, f"--set {override}")
+    _put(content, parts, _parse(text, f"--set {override}"), f"--set {override}")
+
+
+def _put(content: dict[str, Any], parts: list[str], value: Any, name: str) -> None:
+    """Set a key of nested sections; steps take the place of epochs, and the reverse."""
     here = content
     for part in parts[:-1]:
         inner = here.get(part)
         if inner is None:
             inner = here[part] = {}
         if not isinstance(inner, dict):
-            raise UserError(f"--set {override}: {part} is {_kind(inner)}, not a section with keys of its own")
+            raise UserError(f"{name}: {part} is {_kind(inner)}, not a section with keys of its own")
         here = inner
     here[parts[-1]] = value
     for one, other in (("steps", "epochs"), ("epochs", "steps")):

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from ganaug_ray import arms, fits, progress, runs, supplies
-from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.errors import UserError
 from ganaug_ray.runs import Record
 from ganaug_ray.stage import Split, Stages
 
@@ -96,22 +96,8 @@ class Making(Stages):
 
     def _training(self, split: Split, gan: supplies.Gan) -> Training:
         from ganaug_ray import checkpoints
-        from ganaug_ray.gan.worker import Training
 
-        job, teacher = split.job, split.run.model(arms.REAL, 0)
-        training = Training(
-            config=job.gan,
-            size=job.gan_size,
-            seed=job.seed,
-            dataset=str(gan.dataset),
-            teacher=str(teacher),
-            out=str(gan.folder),
-            resident_gb=job.data.resident_gb,
-            inputs={
-                "dataset": gan.dataset.read_json("dataset.json")["hash"],
-                "teacher": teacher.read_json("model.json")["hash"],
-            },
-        )
+        training = supplies.training(split.job, split.run, gan)
         notice = functools.partial(self.terminal.line, "train-gan", "note")
         start = checkpoints.latest(gan.folder / "checkpoints", training.fingerprint(), notice)
         if start is not None:
@@ -152,11 +138,7 @@ class Making(Stages):
         gan = self.need("train-gan", runs.done(pool.gan.folder, "gan.json"))
 
         def work() -> Record:
-            if gan["memorization"]["verdict"] == "copies" and not self.job.augment.allow_copies:
-                raise StageFailed(
-                    f"the generator copies: {gan['memorization']['reason']} (see gan/closest_pairs.png); more images "
-                    "or fewer gan.steps help, and augment.allow_copies=true goes on all the same"
-                )
+            supplies.refuse_copies(self.job, gan)
             self.connect()
             from ganaug_ray.augment.generate import BLOCK, generate
 

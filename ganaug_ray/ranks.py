@@ -1,13 +1,13 @@
 """Running a function on several ranks under Ray Train: the adaptor between Ray and the torch-only loops."""
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 import ray.train
 import ray.train.torch
-from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchTrainer
 
 from ganaug_ray.cluster import has_gpus
@@ -25,11 +25,17 @@ def place() -> Place:
     return Place(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
 
 
-def run(function: Callable[[Any, Place], None], task: Any, workers: int, out: Folder) -> None:
+def run(
+    function: Callable[[Any, Place], None],
+    task: Any,
+    workers: int,
+    out: Folder,
+    callbacks: Sequence[UserCallback] = (),
+) -> None:
     """Call ``function(task, place)`` on every rank and wait until all are through.
 
     Lost ranks are started again, all of them. Ray Train's own state is kept under a fresh name in ``out`` while they
-    run, and removed at the end: it only serves restarts within this call.
+    run, and removed at the end: it only serves restarts within this call. The callbacks are told what ranks report.
 
     Raises:
         Diverged: as the function did, alike on every rank.
@@ -38,7 +44,7 @@ def run(function: Callable[[Any, Place], None], task: Any, workers: int, out: Fo
     for attempt in range(RESTARTS + 1):
         state = out / f".ray-train-{uuid.uuid4().hex[:8]}"
         try:
-            raise_divergence(_fit(function, task, workers, state))
+            raise_divergence(_fit(function, task, workers, state, callbacks))
             return
         except ray.train.ControllerError as error:
             # A rank that dies while Ray Train talks to it counts as an error of its controller, which is not retried.
@@ -51,7 +57,9 @@ def run(function: Callable[[Any, Place], None], task: Any, workers: int, out: Fo
                 state.fs.delete_dir(state.path)
 
 
-def _fit(function: Callable[[Any, Place], None], task: Any, workers: int, state: Folder) -> int | None:
+def _fit(
+    function: Callable[[Any, Place], None], task: Any, workers: int, state: Folder, callbacks: Sequence[UserCallback]
+) -> int | None:
     trainer = TorchTrainer(
         _rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task},
@@ -61,6 +69,7 @@ def _fit(function: Callable[[Any, Place], None], task: Any, workers: int, state:
             storage_filesystem=state.fs,
             storage_path=state.path,
             failure_config=FailureConfig(max_failures=RESTARTS),
+            callbacks=list(callbacks),  # type: ignore[arg-type]  # Train v2 takes its own, Ray's hints say Tune's
         ),
     )
     return trainer.fit().return_value  # type: ignore[attr-defined]  # of rank 0

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 from ganaug_ray import arms, runs
 from ganaug_ray.config import ArmConfig, Job, MixConfig, ScreenConfig
 from ganaug_ray.config.augment import DRAWN, STORED
-from ganaug_ray.errors import UserError
+from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runs import Record, Run
 from ganaug_ray.storage import Folder
 
 if TYPE_CHECKING:  # it imports torch
     from ganaug_ray.augment.evidence import Screening
+    from ganaug_ray.gan.worker import Training
 
 BOTH = "pseudo+synthetic"
 """The kind of arm whose GAN sees labelled and pseudo-labelled images."""
@@ -40,6 +41,35 @@ def gans(job: Job, run: Run) -> list[Gan]:
     """The GANs that the arms need, or the one that is trained for its own sake."""
     kinds = [arm.kind for arm in job.compared.values() if arm.kind in DRAWN] or ["synthetic"]
     return list({str((found := gan(run, kind)).folder): found for kind in kinds}.values())
+
+
+def training(job: Job, run: Run, wanted: Gan) -> Training:
+    """Describe the training of a GAN; its data and the teacher are there."""
+    from ganaug_ray.gan.worker import Training
+
+    teacher = run.model(arms.REAL, 0)
+    return Training(
+        config=job.gan,
+        size=job.gan_size,
+        seed=job.seed,
+        dataset=str(wanted.dataset),
+        teacher=str(teacher),
+        out=str(wanted.folder),
+        resident_gb=job.data.resident_gb,
+        inputs={
+            "dataset": wanted.dataset.read_json("dataset.json")["hash"],
+            "teacher": teacher.read_json("model.json")["hash"],
+        },
+    )
+
+
+def refuse_copies(job: Job, record: Record) -> None:
+    """Raise StageFailed if a finished GAN was found to copy training images, unless the job allows that."""
+    if record["memorization"]["verdict"] == "copies" and not job.augment.allow_copies:
+        raise StageFailed(
+            f"the generator copies: {record['memorization']['reason']} (see gan/closest_pairs.png); more images "
+            "or fewer gan.steps help, and augment.allow_copies=true goes on all the same"
+        )
 
 
 def needs_pseudo(job: Job) -> bool:

@@ -115,19 +115,25 @@ class _Maker:
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
         for name, wanted in zip(batch["name"], batch["wanted"], strict=True):
-            label = self._generator.classes.index(name)
-            found = blocks(self._generator, str(name), int(wanted), self._seed, self._examiner)
-            for block in found if self._stored else itertools.islice(found, 1):
-                if self._stored and len(block.rows):
-                    table = store.to_table(block.rows, "synthetic")
-                    self._out.write_table(f"part-{label:04d}-{block.number:05d}.parquet", table, bulky="image")
+            for block in self.make(str(name), int(wanted)):
                 if block.rejects is not None:
+                    label = self._generator.classes.index(name)
                     self._out.write_table(f".screened-{label:04d}-{block.number:05d}.parquet", block.rejects)
                 yield {
                     "name": np.array([name]),
                     "tally": np.array([json.dumps(block.tally)]),
                     "limits": np.array([json.dumps(asdict(block.limits) if block.limits else None)]),
                 }
+
+    def make(self, name: str, wanted: int) -> Iterator[Block]:
+        """Make images of a class and write down those that are kept."""
+        label = self._generator.classes.index(name)
+        found = blocks(self._generator, name, wanted, self._seed, self._examiner)
+        for block in found if self._stored else itertools.islice(found, 1):
+            if self._stored and len(block.rows):
+                table = store.to_table(block.rows, "synthetic")
+                self._out.write_table(f"part-{label:04d}-{block.number:05d}.parquet", table, bulky="image")
+            yield block
 
 
 def generate(
@@ -160,9 +166,6 @@ def generate(
         StageFailed: no image of any class passed the screening.
     """
     started = time.monotonic()
-    spec = gan.read_json("gan.json")
-    unknown = set(counts) - set(spec["classes"])
-    assert not unknown, f"no such classes: {unknown}"
     out.make()
     wanted = counts if stored else dict.fromkeys(counts, BLOCK)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
@@ -173,11 +176,50 @@ def generate(
         if found := json.loads(row["limits"]):
             limits[row["name"]] = screen.Limits.stored(found)
         progress(sum(own["kept"] for own in tally.values()))
-    kept: dict[str, int] = {name: own["kept"] for name, own in tally.items()}
-    not_drawn: list[str] = []
     if screening is not None:
         _gather_rejects(out)
-        not_drawn = [name for name, n in kept.items() if not n]
+    return _finish(counts, seed, gan, out, screening, stored, tally, limits, started)
+
+
+def generate_here(
+    counts: Mapping[str, int], seed: int, gan: Folder, out: Folder, screening: Screening | None, stored: bool
+) -> runs.Record:
+    """As ``generate``, in this process alone and without Ray; it gives the same files.
+
+    Two processes that make the same store at once write the same bytes, each file whole.
+    """
+    started = time.monotonic()
+    out.make()
+    maker = _Maker(str(gan), str(out), seed, screening, stored)
+    tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
+    limits: dict[str, screen.Limits] = {}
+    rejects: list[pa.Table] = []
+    for name, n in sorted(counts.items()) if stored or screening else ():
+        for block in maker.make(name, n if stored else BLOCK):
+            tally[name].update(block.tally)
+            if block.limits is not None:
+                limits[name] = block.limits
+            rejects += [block.rejects] if block.rejects is not None else []
+    if rejects:
+        out.write_table("screened.parquet", pa.concat_tables(rejects))
+    return _finish(counts, seed, gan, out, screening, stored, tally, limits, started)
+
+
+def _finish(
+    counts: Mapping[str, int],
+    seed: int,
+    gan: Folder,
+    out: Folder,
+    screening: Screening | None,
+    stored: bool,
+    tally: Mapping[str, Counter[str]],
+    limits: Mapping[str, screen.Limits],
+    started: float,
+) -> runs.Record:
+    """Write the marker of a store whose images are written."""
+    spec = gan.read_json("gan.json")
+    kept: dict[str, int] = {name: own["kept"] for name, own in tally.items()}
+    not_drawn = [name for name, n in kept.items() if not n] if screening is not None else []
     if counts and len(not_drawn) == len(counts):
         raise StageFailed(
             "no generated image passed the screening (see synthetic/screened.parquet): train the GAN longer, or loosen "

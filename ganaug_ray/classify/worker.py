@@ -43,6 +43,8 @@ class Fit:
     """Folder with the weights it starts from, see ``start``; absent: fresh ones."""
     draws: int | None = None
     """What the random draws depend on; absent: the seed."""
+    parts: tuple[str, ...] = ("train", "val", "test")
+    """Whose rows the finished model is asked about; a search keeps its hands off the test rows."""
 
     @property
     def name(self) -> str:
@@ -97,7 +99,7 @@ def work(fit: Fit, place: Place) -> None:
     weights = tensors_to_bytes(best.weights)
     out.write("model.safetensors", weights)
     classifier = Classifier(spec, best.weights, place.device)
-    out.write_table("predictions.parquet", predictions(classifier, dataset))
+    out.write_table("predictions.parquet", predictions(classifier, dataset, fit.parts))
     record = {
         "hash": runs.content_hash(weights),
         "inputs": fit.inputs,
@@ -126,11 +128,11 @@ def balanced(counts: list[int]) -> torch.Tensor:
     return torch.tensor([sum(counts) / (len(counts) * max(1, count)) for count in counts])
 
 
-def predictions(classifier: Classifier, dataset: Folder) -> pa.Table:
-    """Return the table (split, id, label, probabilities) of all validation and test rows, and of some training rows."""
+def predictions(classifier: Classifier, dataset: Folder, parts: tuple[str, ...]) -> pa.Table:
+    """Return the table (split, id, label, probabilities) of these parts' rows; of training rows only some."""
     tables = []
-    for split, most in (("train", MOST_TRAIN), ("val", None), ("test", None)):
-        rows = store.read(dataset / split, most)
+    for split in parts:
+        rows = store.read(dataset / split, MOST_TRAIN if split == "train" else None)
         probabilities = classifier.probabilities(rows.images)
         columns: dict[str, Any] = {
             "split": pa.array([split] * len(rows)),

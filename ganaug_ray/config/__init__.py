@@ -7,6 +7,7 @@ from ganaug_ray.config.compare import CompareConfig
 from ganaug_ray.config.data import DataConfig, ImbalanceConfig, LabelFrom, SplitConfig
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.job import Job
+from ganaug_ray.config.search import SearchConfig
 
 __all__ = [
     "ArmConfig",
@@ -21,6 +22,7 @@ __all__ = [
     "MixConfig",
     "PublishedConfig",
     "ScreenConfig",
+    "SearchConfig",
     "SplitConfig",
     "TrainingConfig",
 ]

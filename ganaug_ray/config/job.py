@@ -11,6 +11,7 @@ from ganaug_ray.config.classifier import ClassifierConfig, ModelName, model_sett
 from ganaug_ray.config.compare import CompareConfig
 from ganaug_ray.config.data import DataConfig
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
+from ganaug_ray.config.search import SearchConfig
 
 ArmName = Annotated[str, Field(pattern=r"^\w[\w+-]*$")]  # also the name of a folder
 BASELINE = "real+classic"
@@ -32,6 +33,7 @@ class Job(Config):
     """For compare-models: names, each with what differs from the classifier section; the first is the baseline. The
     network's own settings (arch, input_size, weights, init_from) are not taken over."""
     published: PublishedConfig | None = None
+    search: SearchConfig = SearchConfig()
     seed: int = 0
 
     @model_validator(mode="before")

@@ -58,14 +58,15 @@ class Outcome:
     @staticmethod
     def of(predictions: pa.Table, split: int, seed: int) -> Outcome:
         """From a model's predictions.parquet."""
-        return Outcome(split, seed, _answers(predictions, "val"), _answers(predictions, "test"))
+        return Outcome(split, seed, answers_of(predictions, "val"), answers_of(predictions, "test"))
 
     def answers(self, part: Part) -> Answers:
         """On validation or on test."""
         return self.val if part == "val" else self.test
 
 
-def _answers(predictions: pa.Table, part: Part) -> Answers:
+def answers_of(predictions: pa.Table, part: Part) -> Answers:
+    """What a model's predictions.parquet has of one part."""
     labels, probabilities = metrics.split_of(predictions, part)
     loss = float(metrics.losses(labels, probabilities).mean())
     return Answers(labels, probabilities.argmax(1), probabilities.shape[1], loss)

@@ -3,7 +3,7 @@
 The maths is in losses and diffaug, the pictures are the caller's.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,13 +34,15 @@ class Shape:
 class Hooks:
     """What the loop calls on every rank: a row of figures, a checkpoint, a look at the averaged generator.
 
+    A look returns its figures, on rank 0.
+
     ``ended`` is asked where a look has been taken, also before the first step after a resume: whether, by what was
     seen so far, more training makes no sense. One rank that says so ends it for all.
     """
 
     report: Callable[[dict[str, Any]], None]
     save: Callable[[checkpoints.Checkpoint], None]
-    snapshot: Callable[[int, AveragedModel, Discriminator], None]
+    snapshot: Callable[[int, AveragedModel, Discriminator], dict[str, float]]
     ended: Callable[[], bool] = lambda: False
 
 
@@ -64,6 +66,7 @@ def train(
     place: Place,
     start: checkpoints.Checkpoint | None,
     hooks: Hooks,
+    looks: Collection[int] = (),
 ) -> AveragedModel:
     """Train to ``steps`` optimizer steps, from a checkpoint if there is one; return both networks.
 
@@ -76,6 +79,7 @@ def train(
         place: this rank.
         start: where to go on from.
         hooks: see Hooks; ``save`` and ``snapshot`` fall on fixed steps and on the last one.
+        looks: more steps for ``snapshot``.
 
     Raises:
         Diverged: a loss was not finite on some rank; no rank has taken that step.
@@ -105,7 +109,7 @@ def train(
     ddp_draw, ddp_judge = fast(place.wrap(generator)), fast(place.wrap(RealAndFake(discriminator)))
     first = start.step if start is not None else 0
     for step in range(first, steps):
-        if step % config.snapshot_every == 0 and place.any(hooks.ended()):
+        if (step % config.snapshot_every == 0 or step in looks) and place.any(hooks.ended()):
             break
         batch = batches(step)
         drawn = draws(config.latent, len(recipe.augment), batch, (seed, "gan", step), place)
@@ -134,6 +138,7 @@ def train(
         log, picture, keep = (
             last or now % every == 0 for every in (config.log_every, config.snapshot_every, config.checkpoint_every)
         )
+        picture = picture or now in looks
         if log or picture or keep:
             guard.raise_if_tripped(step)
         if log:

@@ -48,13 +48,13 @@ class Recorder:
 
     def hooks(self) -> loop.Hooks:
         """Return what the loop calls."""
-        return loop.Hooks(self._add, self._save, self._snapshot, lambda: self._ended() is not None)
+        return loop.Hooks(self._add, self._save, self._snapshot, lambda: self.ended() is not None)
 
     def _add(self, row: runs.Record) -> None:
         self._log.add(row)
         self._rows.append(row)
 
-    def _ended(self) -> str | None:
+    def ended(self) -> str | None:
         """Why more training makes no sense, if so."""
         return collapse.reason(collapse.looks(self._rows)) if self._training.config.early_end else None
 
@@ -62,7 +62,7 @@ class Recorder:
         self._log.flush()  # before the checkpoint: a resume drops later lines, it cannot bring back lost ones
         checkpoints.save(self._out / "checkpoints", checkpoint, self._training.fingerprint())
 
-    def _snapshot(self, step: int, average: AveragedModel, discriminator: Discriminator) -> None:
+    def _snapshot(self, step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
         config = self._training.config
         generator = ema.settle(average, self._shape.classes, config.latent, self._training.seed)
         with torch.no_grad():
@@ -73,6 +73,7 @@ class Recorder:
         if figures:
             self._add({"step": step, **figures})
         self._keep_if_best(step, {"generator": generator, "discriminator": discriminator}, figures)
+        return figures
 
     def _keep_if_best(self, step: int, networks: dict[str, checkpoints.Stateful], figures: dict[str, float]) -> None:
         """Keep the generator with the lowest KID, and the discriminator that it was trained against.
@@ -138,7 +139,7 @@ class Recorder:
             "conditional": training.config.conditional,
             "recipe": asdict(training.config.recipe),
             "steps": steps,
-            "ended_early": self._ended(),
+            "ended_early": self.ended(),
             "images_seen": steps * training.config.batch_size,
             "chosen": best,
             "quality": figures | self._gauge.classification_accuracy_score(generator),

@@ -1,13 +1,17 @@
 """One rank of a GAN's training: opens the folders, runs the loop, and on rank 0 writes what it gives."""
 
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray import checkpoints, runs
 from ganaug_ray.config import GanConfig
 from ganaug_ray.data.batches import real_batches
 from ganaug_ray.data.sampling import Sampling
 from ganaug_ray.gan import loop
+from ganaug_ray.gan.networks import Discriminator
 from ganaug_ray.gan.recorder import Recorder
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
@@ -27,11 +31,17 @@ class Training:
     """GB of training images that a worker keeps in memory; more are streamed."""
     inputs: dict[str, str]
     """Hashes of the data set and the teacher."""
+    looks: tuple[int, ...] = ()
+    """Steps at which the generator is looked at, beside every config.snapshot_every."""
 
     def fingerprint(self) -> str:
         """Of all that decides the weights: a checkpoint serves only the training that made it."""
         config = self.config.model_dump(exclude={"workers"}) | asdict(self.config.recipe)
         return runs.fingerprint(config, self.size, self.seed, self.inputs)
+
+
+Told = Callable[[int, dict[str, float]], None]
+"""Called on every rank at each look: the steps done and, on rank 0, the figures."""
 
 
 def work(training: Training, place: Place) -> None:
@@ -41,6 +51,20 @@ def work(training: Training, place: Place) -> None:
         Diverged: a loss was not finite.
     """
     started = time.monotonic()
+    recorder = train(training, place)
+    if recorder:
+        recorder.finish(Folder.at(training.dataset).read_json("dataset.json"), started)
+
+
+def train(training: Training, place: Place, told: Told | None = None) -> Recorder | None:
+    """Train one rank to the last step, from the newest checkpoint if there is one.
+
+    Returns:
+        On rank 0 what has seen all of it, and can finish the folder.
+
+    Raises:
+        Diverged: a loss was not finite.
+    """
     config, out = training.config, Folder.at(training.out)
     facts = Folder.at(training.dataset).read_json("dataset.json")
     steps = config.total_steps(sum(facts["counts"]["train"].values()))
@@ -53,9 +77,19 @@ def work(training: Training, place: Place) -> None:
     first = start.step if start else 0
     recorder = Recorder(training, shape, first, place) if place.is_first else None
     hooks = recorder.hooks() if recorder else _SILENT
-    loop.train(batches, config, shape, steps, training.seed, place, start, hooks)
-    if recorder:
-        recorder.finish(facts, started)
+    if told is not None:
+        hooks = _telling(hooks, told)
+    loop.train(batches, config, shape, steps, training.seed, place, start, hooks, training.looks)
+    return recorder
 
 
-_SILENT = loop.Hooks(lambda row: None, lambda checkpoint: None, lambda step, average, discriminator: None)
+def _telling(hooks: loop.Hooks, told: Told) -> loop.Hooks:
+    def snapshot(step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
+        figures = hooks.snapshot(step, average, discriminator)
+        told(step, figures)
+        return figures
+
+    return replace(hooks, snapshot=snapshot)
+
+
+_SILENT = loop.Hooks(lambda row: None, lambda checkpoint: None, lambda step, average, discriminator: {})

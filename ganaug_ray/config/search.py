@@ -1,0 +1,35 @@
+"""The section search: how settings are looked for. Which ones, and between what bounds, a file of its own says."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from ganaug_ray.config.base import Config, Count
+
+TRIALS = 16  # where neither trials nor hours are given
+
+
+class SearchConfig(Config):
+    """How `ganaug search` spends its budget."""
+
+    algorithm: Literal["tpe", "random", "grid"] = "tpe"
+    """tpe: go by what earlier trials gave (Bergstra et al. 2011). random. grid: every combination of the choices."""
+    trials: Count | None = None
+    """How many settings are tried; absent: 16, or all of a grid."""
+    hours: Annotated[float, Field(gt=0)] | None = None
+    """For how long, instead of trials; what is under way then goes on when the search is run again with more."""
+    objective: Literal["kid", "cas"] = "kid"
+    """Of a GAN search. kid: its samples' KID against validation images. cas: the validation accuracy of a classifier
+    that is trained on its samples."""
+    seeds: Count = 2
+    """Trainings of each setting, on each split, in searches for the mix or the classifier."""
+    stop_early: bool = True
+    """Stop trials that fall behind (ASHA: Li et al. 2018, arXiv 1810.05934)."""
+    tracking: str | None = None
+    """mlflow:URI of a server that is told of every trial; TensorBoard files are always written."""
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> Self:
+        if self.trials is not None and self.hours is not None:
+            raise ValueError("give one budget: trials or hours")
+        return self

@@ -1,0 +1,143 @@
+"""What came of a search: its record, a table of all trials, and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pyarrow as pa
+
+from ganaug_ray import runs
+from ganaug_ray.runs import Record
+from ganaug_ray.search.ledger import Look, Trial
+from ganaug_ray.search.plan import BASELINE, Plan
+from ganaug_ray.search.spaces import Settings
+
+FILE = "search.json"
+
+
+def record(plan: Plan, trials: Sequence[Trial], rows: int, seconds: float, at_once: int) -> Record:
+    """Put the trials together, with the best of them.
+
+    Args:
+        plan: of the search.
+        trials: in the order in which they were started; those that have not ended are told of as stopped.
+        rows: training images.
+        seconds: that the search took, in all its processes.
+        at_once: trials side by side, at most.
+    """
+    full = plan.full_steps(rows)
+    best = choose(plan, trials)
+    return {
+        "hash": runs.fingerprint(plan.fingerprint(), [asdict(trial) for trial in trials]),
+        "kind": plan.space.kind,
+        "objective": plan.objective,
+        "direction": plan.direction,
+        "algorithm": plan.job.search.algorithm,
+        "stop_early": plan.job.search.stop_early,
+        "budgets": list(plan.budgets(rows)) if plan.space.kind == "gan" else None,
+        "seeds": None if plan.space.kind == "gan" else len(plan.fits),
+        "space": plan.space.record(),
+        "trials": [_entry(plan, trial) for trial in trials],
+        "best": _best(plan, *best, rows) if best else None,
+        "baseline": BASELINE if plan.space.kind == "mix" else None,
+        "concurrency": at_once,
+        "steps": sum(trial.steps for trial in trials),
+        "full_steps": full * len(trials),
+        "seconds": round(seconds, 3),
+        "sentence": sentence(plan, trials, best),
+    }
+
+
+def choose(plan: Plan, trials: Sequence[Trial]) -> tuple[Trial, Look] | None:
+    """The best trial and where it was best: of a GAN any look, of classifiers those with all their trainings alone."""
+    found = []
+    for trial in trials:
+        if plan.space.kind == "gan":
+            look = trial.best(plan.direction)
+        else:
+            look = trial.looks[-1] if len(trial.looks) == len(plan.fits) else None
+        if look is not None and trial.status != "failed":
+            found.append((trial, look))
+    sign = 1 if plan.direction == "min" else -1
+    return min(found, key=lambda each: sign * each[1].value, default=None)
+
+
+def settings_of(plan: Plan, trial: Trial, look: Look, rows: int) -> Settings:
+    """The job's keys that give this trial's best again, with the length that was read off."""
+    if plan.space.kind != "gan":
+        return trial.settings
+    if plan.space.length is None:
+        return {**trial.settings, "gan.steps": look.at}
+    field = plan.space.length.partition(".")[2]
+    for length in plan.space.budgets:
+        steps = plan.job.gan.model_copy(update={"steps": None, "epochs": None, field: length}).total_steps(rows)
+        if steps == look.at:
+            return {**trial.settings, plan.space.length: length}
+    return {**trial.settings, "gan.steps": look.at}  # it ended early, in between
+
+
+def _best(plan: Plan, trial: Trial, look: Look, rows: int) -> Record:
+    settings = settings_of(plan, trial, look, rows)
+    return {"trial": trial.trial, "settings": settings, "value": look.value, "at": look.at}
+
+
+def _entry(plan: Plan, trial: Trial) -> Record:
+    best = trial.best(plan.direction) if plan.space.kind == "gan" else (trial.looks[-1] if trial.looks else None)
+    entry = asdict(trial) | {"value": best.value if best else None, "at": best.at if best else None}
+    if trial.status == "started":
+        entry |= {"status": "stopped", "reason": "the time was up; the same command goes on"}
+    return entry
+
+
+def table(trials: Sequence[Trial]) -> pa.Table:
+    """A row for each look of each trial; of a trial without looks one row."""
+    keys = sorted({key for trial in trials for key in trial.settings})
+    rows: list[dict[str, Any]] = []
+    for trial in trials:
+        own = {
+            "trial": trial.trial,
+            "status": trial.status,
+            "reason": trial.reason,
+            "seconds": trial.seconds,
+            "ended": trial.ended,
+            "steps": trial.steps,
+            **{key: _cell(keys, trials, key, trial.settings.get(key)) for key in keys},
+        }
+        looks = [asdict(look) for look in trial.looks] or [{"at": None, "value": None, "score": None}]
+        rows += [own | look for look in looks]
+    return pa.Table.from_pylist(rows)
+
+
+def _cell(keys: Sequence[str], trials: Sequence[Trial], key: str, value: Any) -> Any:
+    """A setting as its column can have it: numbers as numbers, whatever else is mixed as text."""
+    kinds = {type(trial.settings[key]) for trial in trials if key in trial.settings}
+    if kinds <= {int, float} or (len(kinds) == 1 and kinds <= {bool, str}):
+        return value
+    return None if value is None else str(value)
+
+
+def sentence(plan: Plan, trials: Sequence[Trial], best: tuple[Trial, Look] | None) -> str:
+    """Say what was found, in plain words."""
+    tally = {status: sum(trial.status == status for trial in trials) for status in ("finished", "stopped", "failed")}
+    counts = ", ".join(f"{n} {status}" for status, n in tally.items() if n)
+    if best is None:
+        return f"{len(trials)} trials ({counts}): none gave a result"
+    trial, look = best
+    words = ", ".join(f"{key} {_short(value)}" for key, value in trial.settings.items())
+    if plan.space.kind == "gan":
+        return f"best of {len(trials)} trials ({counts}): {words} at step {look.at}: {plan.objective} {look.value:.4f}"
+    value = f"{100 * look.value:.1f} %"
+    baseline = next((other for other in trials if other.trial == BASELINE), None)
+    if plan.space.kind == "mix" and trial.trial == BASELINE:
+        return f"no mix of {len(trials) - 1} ({counts}) did better on validation than no synthetic images: {value}"
+    against = (
+        f", {100 * baseline.looks[-1].value:.1f} % without synthetic images" if baseline and baseline.looks else ""
+    )
+    what = f"{plan.objective.replace('_', '-')} on validation, less its standard error over {len(plan.fits)} trainings"
+    return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({what})"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,184 @@
+"""What a trial does, in whatever process it is called: no Ray in here. A trial that is called again goes on.
+
+Its folder has ``trial.json`` when there is nothing more to do: it came to its end, or failed for a reason of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ganaug_ray import arms, fits, logs, runs, supplies
+from ganaug_ray.classify import worker as classify
+from ganaug_ray.config import ArmConfig, Job, MixConfig
+from ganaug_ray.evaluate.outcomes import answers_of, figures
+from ganaug_ray.gan import collapse, quality
+from ganaug_ray.gan.worker import Training
+from ganaug_ray.gan.worker import train as train_gan
+from ganaug_ray.parallel import Place
+from ganaug_ray.runs import Run
+from ganaug_ray.search.ledger import Look, Status
+from ganaug_ray.search.plan import Plan, cautious
+from ganaug_ray.search.spaces import Settings
+from ganaug_ray.storage import Folder
+
+MARKER = "trial.json"
+ARM = "searched"
+
+Tell = Callable[[Look], None]
+
+
+@dataclass(frozen=True)
+class How:
+    """How a trial's trainings are run, and whom it tells.
+
+    Attributes:
+        run: calls function(task, place) on every rank of a training that writes to a folder.
+        tell: called in the trial's own process at each look, also at those of earlier attempts.
+        tell_from_rank: called on every rank of a GAN at each look, on those but the first without it.
+    """
+
+    run: Callable[[Callable[[Any, Place], Any], Any, Folder], Any]
+    tell: Tell
+    tell_from_rank: Callable[[Look | None], None]
+
+    @classmethod
+    def here(cls, place: Place, tell: Tell) -> How:
+        """All of it in this process."""
+
+        def tell_if(look: Look | None) -> None:
+            if look is not None:
+                tell(look)
+
+        return cls(lambda function, task, out: function(task, place), tell, tell_if)
+
+
+def work(plan: Plan, trial: str, settings: Settings, how: How) -> None:
+    """Do a trial, or what is left of it; what it reaches is told, and what ends it is written down, never raised.
+
+    Args:
+        plan: of the search; data, teacher and, for a mix, the GAN are there.
+        trial: its number.
+        settings: what it tries.
+        how: see ``How``.
+    """
+    folder = plan.trial_folder(trial).make()
+    started = time.monotonic()
+    status: Status = "finished"
+    reason: str | None = None
+    try:
+        if plan.space.kind == "gan":
+            reason = _gan(plan, folder, settings, how)
+        else:
+            _fits(plan, folder, settings, how)
+    except Exception as error:  # whatever it is, the search goes on
+        traceback.print_exc()
+        status, reason = "failed", _sentence(error)
+    seconds = round(time.monotonic() - started, 3)
+    folder.write_json(MARKER, {"status": status, "reason": reason, "seconds": seconds})
+
+
+def looks(plan: Plan, folder: Folder) -> list[Look]:
+    """What a trial has reached, by what its folder holds."""
+    if plan.space.kind == "gan":
+        rows = ((row, _objective(plan, row)) for row in logs.read_metrics(folder))
+        return [Look(row["step"], row[name]) for row, name in rows if name]
+    scores: list[float] = []
+    found = []
+    for split, seed in plan.fits:
+        model = folder / f"split-{split}-seed-{seed}"
+        if runs.done(model, "model.json") is None:
+            break
+        scores.append(_score(plan, model))
+        found.append(Look(len(scores), cautious(scores), scores[-1]))
+    return found
+
+
+def steps(plan: Plan, folder: Folder) -> int:
+    """Optimizer steps that a trial has taken."""
+    models = [folder] if plan.space.kind == "gan" else [folder / name for name in folder.folders()]
+    logged = [[row["step"] for row in logs.read_metrics(model)] for model in models]
+    return sum(own[-1] for own in logged if own)
+
+
+def _objective(plan: Plan, names: Iterable[str]) -> str | None:
+    """The figure of a look that the search goes by; None of a line that is no look."""
+    if plan.objective == "kid":
+        return quality.choosing(names)
+    return next((name for name in names if name.startswith("cas_")), None)
+
+
+def _gan(plan: Plan, folder: Folder, settings: Settings, how: How) -> str | None:
+    job, run = plan.job_of(settings).of_split(0), plan.run
+    budgets = plan.budgets(plan.rows())
+    last = budgets[-1]
+    cas_every = 1 if plan.objective == "cas" else last + 1
+    config = job.gan.model_copy(
+        update={"steps": last, "epochs": None, "snapshot_every": last + 1, "cas_every": cas_every}
+    )
+    training = supplies.training(job, run, supplies.gan(run, "synthetic"))
+    training = replace(training, config=config, out=str(folder), looks=budgets)
+    for look in looks(plan, folder):
+        how.tell(look)
+    how.run(functools.partial(_train_gan, plan, how.tell_from_rank), training, folder)
+    return collapse.reason(collapse.looks(logs.read_metrics(folder))) if config.early_end else None
+
+
+def _train_gan(plan: Plan, tell: Callable[[Look | None], None], training: Training, place: Place) -> None:
+    def told(step: int, found: dict[str, float]) -> None:
+        name = _objective(plan, found)
+        assert name or not found, f"no {plan.objective} among {list(found)}"
+        tell(Look(step, round(found[name], 6)) if name else None)  # as it is logged
+
+    train_gan(training, place, told)
+
+
+def _fits(plan: Plan, folder: Folder, settings: Settings, how: How) -> None:
+    job, name = plan.job_of(settings), arms.REAL
+    arm = ArmConfig(kind="synthetic", **job.augment.model_dump(include=set(MixConfig.model_fields)))
+    job = job.model_copy(update={"arms": {}, "augment": plan.job.augment})  # its own pool may be the job's
+    if plan.space.kind == "mix" and arm.ratio:
+        job, name = job.model_copy(update={"arms": {ARM: arm}}), ARM
+    scores: list[float] = []
+    for split, seed in plan.fits:
+        model = folder / f"split-{split}-seed-{seed}"
+        if runs.done(model, "model.json") is None:
+            own, run = job.of_split(split), plan.run.split(split)
+            if name == ARM:
+                _supply(own, run, arm)
+            fit = fits.fit(own, run, name, seed)
+            how.run(classify.work, replace(fit, out=str(model), parts=("val",)), model)
+        scores.append(_score(plan, model))
+        how.tell(Look(len(scores), cautious(scores), scores[-1]))
+
+
+def _supply(job: Job, run: Run, arm: ArmConfig) -> None:
+    """See to it that the arm's synthetic images are there; trials that ask for the same ones share them."""
+    from ganaug_ray.augment.generate import generate_here
+
+    arms.check_classes(ARM, arm, run.dataset.read_json("dataset.json"))
+    pool = supplies.pool(job, run, arm)
+    if supplies.generated(pool) is None:
+        screening = supplies.screening(run, pool)
+        generate_here(pool.counts, job.seed, pool.gan.folder, pool.folder, screening, pool.stored)
+
+
+def _score(plan: Plan, model: Folder) -> float:
+    facts = plan.run.dataset.read_json("dataset.json")
+    answers = answers_of(model.read_table("predictions.parquet"), "val")
+    rare = [facts["classes"].index(name) for name in facts["rare"]]
+    return float(figures(answers, plan.objective, rare)[0])
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong, on one line."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    lines: list[Any] = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

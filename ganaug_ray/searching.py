@@ -1,0 +1,142 @@
+"""``ganaug search``: settings of the GAN, of the mix or of the classifier, looked for on validation images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ganaug_ray import jobfile, runs
+from ganaug_ray.config import Job
+from ganaug_ray.config.search import TRIALS
+from ganaug_ray.errors import UserError
+from ganaug_ray.pipeline import Pipeline
+from ganaug_ray.runs import Record
+from ganaug_ray.search.ledger import Ledger, Trial
+from ganaug_ray.search.plan import BASELINE, Plan
+from ganaug_ray.search.spaces import KINDS, Kind, Space, load
+
+IDENTITY = "space.json"
+
+
+def check(kind: str, space: Path, job: Job, write: Path | None) -> Space:
+    """Read the space, and refuse what could not be searched or written.
+
+    Raises:
+        UserError: there is no such kind of search, the space does not suit the job, or the file to write is there.
+    """
+    if kind not in KINDS:
+        raise UserError(f"search {kind}: known are {', '.join(KINDS)}")
+    if write is not None and write.exists():
+        raise UserError(f"--write {write}: is there already; name a file that is not")
+    found = load(space, kind, job)  # type: ignore[arg-type]  # it is one of KINDS
+    if job.search.algorithm == "grid":
+        for each in found.dimensions:
+            if each.distribution != "choice":
+                raise UserError(f"{space}: {each.key}: search.algorithm grid needs a choice, found {each.distribution}")
+    return found
+
+
+def search(pipeline: Pipeline, space: Space, write: Path | None) -> None:
+    """Prepare what the trials need, search, and write search.json, the table and the page; then the best job.
+
+    Raises:
+        UserError: the folder holds another search, or the cluster has no room for a trial.
+        StageFailed: a stage before the search failed, or Tune itself.
+    """
+    plan = Plan(pipeline.job, space, str(pipeline.run.root))
+    _claim(plan)
+    ledger = Ledger.open(plan.folder.make())
+    most = _most(plan)
+    have = len(ledger.trials.keys() - {BASELINE})
+    complete = not ledger.unfinished and most is not None and have >= most
+    if not complete or runs.done(plan.folder, "search.json") is None:
+        _search(pipeline, plan, ledger, most)
+    record = runs.done(plan.folder, "search.json")
+    assert record is not None, "it was just written"
+    pipeline.terminal.line("search", "kept" if complete else "done", record["sentence"], record["seconds"])
+    if write is not None and record["best"]:
+        best = jobfile.with_settings(plan.job, record["best"]["settings"], str(write))
+        write.write_text(jobfile.dump(best), encoding="utf-8")
+        pipeline.terminal.line("search", "note", f"{write} has the job with these settings")
+
+
+def _search(pipeline: Pipeline, plan: Plan, ledger: Ledger, most: int | None) -> None:
+    import ray
+
+    from ganaug_ray import cluster
+    from ganaug_ray.search import result
+    from ganaug_ray.search.run import Need, search
+
+    kind = plan.space.kind
+    training = plan.job.gan if kind == "gan" else plan.job.classifier
+    nested = training.workers > 1
+    _prepare(pipeline, kind)
+    cluster.connect(pipeline.job, cpus=1 + training.workers if nested else 1, dashboard=nested)
+    need = Need.of(plan, cluster.has_gpus())
+    there = ray.cluster_resources()
+    at_once = need.at_once(there.get("CPU", 0), there.get("GPU", 0), "gan" if kind == "gan" else "classifier")
+    at_once = min(at_once, most + 1) if most else at_once
+    words = "until the hours are over" if most is None else f"{most} trials"
+    pipeline.terminal.line("search", "note", f"{words}, {at_once} at a time")
+
+    def ended(trial: Trial) -> None:
+        if trial.status == "failed":
+            pipeline.terminal.line("search", "note", f"trial {trial.trial} failed: {trial.reason}")
+
+    with pipeline.terminal.watching("search", lambda: _far(plan, ledger, most)):
+        search(plan, ledger, most, at_once, need, ended)
+    trials = list(ledger.trials.values())
+    plan.folder.write_table("trials.parquet", result.table(trials))
+    record: Record = result.record(plan, trials, plan.rows(), ledger.seconds, at_once)
+    plan.folder.write_json("search.json", record)
+
+
+def _prepare(pipeline: Pipeline, kind: Kind) -> None:
+    """What all trials have in common: the data, and what it takes to judge or to mix."""
+    pipeline.prepare()
+    if kind == "gan":
+        pipeline.teach()
+    if kind == "mix":
+        from ganaug_ray import supplies
+
+        pipeline.train_gan()
+        for split in pipeline.splits:
+            supplies.refuse_copies(split.job, supplies.gan(split.run, "synthetic").folder.read_json("gan.json"))
+    if kind == "classifier":
+        from ganaug_ray.classify import start
+
+        for split in pipeline.splits:
+            start.prepare(split.job, split.run)
+
+
+def _claim(plan: Plan) -> None:
+    """Make the folder this search's own, or see that it is. Raises UserError: it is another's."""
+    mine = {"fingerprint": plan.fingerprint(), "space": plan.space.record()}
+    if plan.folder.has(IDENTITY):
+        other = plan.folder.read_json(IDENTITY)
+        if other["fingerprint"] != mine["fingerprint"]:
+            what = "space" if other["space"] != mine["space"] else "job"
+            raise UserError(
+                f"{plan.folder}: holds a search with another {what}; give another --out, or remove that folder"
+            )
+    plan.folder.make().write_json(IDENTITY, mine)
+
+
+def _most(plan: Plan) -> int | None:
+    wanted = plan.job.search
+    if wanted.hours is not None:
+        return None
+    if wanted.algorithm == "grid":
+        size = sum(1 for _ in plan.space.combinations())
+        return min(wanted.trials or size, size)
+    return wanted.trials or TRIALS
+
+
+def _far(plan: Plan, ledger: Ledger, most: int | None) -> tuple[float, str]:
+    ended = ledger.ended
+    bests = [look.value for trial in ended if (look := trial.best(plan.direction)) and trial.status != "failed"]
+    best = (min if plan.direction == "min" else max)(bests, default=None)
+    words = f"{len(ended)} trials ended" + ("" if best is None else f", best {plan.objective} {best:.4f}")
+    hours = plan.job.search.hours
+    if most is None:
+        return min(1.0, ledger.seconds / ((hours or 1.0) * 3600)), words
+    return min(1.0, len(ended) / (most + (plan.space.kind == "mix"))), f"{words} of {most}"

@@ -1,0 +1,254 @@
+"""A search without Ray: its trials, its ledger, what comes of it."""
+
+import functools
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ganaug_ray import runs, searching
+from ganaug_ray.config import Job
+from ganaug_ray.console import Terminal
+from ganaug_ray.errors import UserError
+from ganaug_ray.jobfile import load_job, with_settings
+from ganaug_ray.parallel import Place
+from ganaug_ray.pipeline import Pipeline
+from ganaug_ray.runs import Run
+from ganaug_ray.search import result, trials
+from ganaug_ray.search.chooser import Chooser, outcome
+from ganaug_ray.search.ledger import Ledger, Look, Trial
+from ganaug_ray.search.plan import BASELINE, Plan, cautious
+from ganaug_ray.search.run import Need
+from ganaug_ray.search.spaces import Dimension, Kind, Space
+from ganaug_ray.storage import Folder
+
+LR = Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {})
+RATIO = Dimension("augment.ratio", "choice", (0.25, 0.5), {})
+
+
+@pytest.fixture
+def copy(experiment: Run, tmp_path: Path) -> Run:
+    """An experiment of its own, without test rows: whatever would look at one fails."""
+    root = tmp_path / "run"
+    shutil.copytree(experiment.root.path, root)
+    shutil.rmtree(root / "dataset" / "test")
+    return Run(Folder.at(root))
+
+
+def plan_of(job: Job, run: Run, kind: Kind, *dimensions: Dimension, **search: object) -> Plan:
+    job = job.model_copy(update={"search": job.search.model_copy(update=search)})
+    space = Space(kind, dimensions, "gan.steps", (2, 4, 6)) if kind == "gan" else Space(kind, dimensions)
+    return Plan(job, space, str(run.root))
+
+
+def try_out(plan: Plan, trial: str, settings: dict) -> tuple[Trial, list[Look]]:
+    told: list[Look] = []
+    trials.work(plan, trial, settings, trials.How.here(Place(), told.append))
+    return outcome(plan, Trial(trial, settings), 1.0, False, 0.0), told
+
+
+def test_a_gan_is_looked_at_where_lengths_are_read_off_and_goes_on_after_a_kill(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR)
+    trial, told = try_out(plan, "0001", {"gan.lr": 3e-4})
+    assert trial.status == "finished", trial.reason
+    assert [look.at for look in told] == [2, 4, 6]
+    assert list(trial.looks) == told
+    assert trial.steps == 6
+    folder = plan.trial_folder("0001")
+    folder.delete(trials.MARKER)
+    checkpoints = folder / "checkpoints"
+    for name in ("step-00000006.json", "step-00000006.safetensors"):
+        checkpoints.delete(name)  # as if it had been killed at step 5
+    again, told_again = try_out(plan, "0001", {"gan.lr": 3e-4})
+    assert again.looks == trial.looks, "the same weights, so the same figures"
+    assert {look.at for look in told_again} == {2, 4, 6}
+    other, _ = try_out(plan, "0002", {"gan.lr": 3e-3})
+    assert other.looks != trial.looks, "the setting is used"
+
+
+def test_a_gan_can_be_judged_by_a_classifier_that_is_trained_on_its_images(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR, objective="cas")
+    trial, _ = try_out(plan, "0001", {"gan.lr": 3e-4})
+    assert trial.status == "finished", trial.reason
+    assert all(0 <= look.value <= 1 for look in trial.looks)
+    assert plan.direction == "max"
+
+
+def test_mixes_share_a_gan_and_a_pool_and_see_no_test_image(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=2)
+    gan, pool = copy.gan.read_json("gan.json"), copy.synthetic.read_json("synthetic.json")
+    baseline, _ = try_out(plan, BASELINE, {"augment.ratio": 0.0})
+    trial, told = try_out(plan, "0001", {"augment.ratio": 0.5})
+    for each in (baseline, trial):
+        assert each.status == "finished", each.reason
+        assert [look.at for look in each.looks] == [1, 2]
+    scores = [look.score for look in told]
+    assert told[-1].value == cautious([score for score in scores if score is not None])
+    assert copy.gan.read_json("gan.json") == gan
+    assert copy.synthetic.read_json("synthetic.json") == pool
+    folder = plan.trial_folder("0001") / "split-0-seed-0"
+    assert folder.read_json("model.json")["inputs"]["synthetic"] == pool["hash"]
+    assert set(folder.read_table("predictions.parquet")["split"].to_pylist()) == {"val"}
+    assert "synthetic" not in (plan.trial_folder(BASELINE) / "split-0-seed-0").read_json("model.json")["inputs"]
+
+
+def test_a_mix_makes_the_pool_that_it_needs_once(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "mix", seeds=1)
+    other, _ = try_out(plan, "0001", {"augment.ratio": 0.5, "augment.per_class": 4})
+    assert other.status == "finished", other.reason
+    (made,) = (name for name in copy.root.folders() if name.startswith("synthetic-"))
+    first = (copy.root / made).read_json("synthetic.json")
+    assert first["images"] == 40
+    try_out(plan, "0002", {"augment.ratio": 1.0, "augment.per_class": 4})
+    assert (copy.root / made).read_json("synthetic.json") == first
+
+
+def test_the_classifier_s_settings_are_used(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "classifier", seeds=1)
+    trial, _ = try_out(plan, "0001", {"classifier.lr": 1e-2, "classifier.dropout": 0.0})
+    assert trial.status == "finished", trial.reason
+    config = (plan.trial_folder("0001") / "split-0-seed-0").read_json("model.json")["config"]
+    assert (config["lr"], config["dropout"]) == (1e-2, 0.0)
+
+
+def test_a_trial_that_fails_is_recorded_with_its_reason_and_raises_nothing(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR)
+    trial, _ = try_out(plan, "0001", {"gan.lr": 1.0, "gan.lr_d": 1.0, "gan.preset": "dcgan"})
+    wrong, _ = try_out(plan, "0002", {"gan.lr": 7})
+    assert wrong.status == "failed"
+    assert "gan.lr" in (wrong.reason or "")
+    assert trial.status in ("failed", "finished")  # so high a rate may or may not diverge within six steps
+    rare = plan_of(tiny_job, copy, "mix", seeds=1)
+    mix, _ = try_out(rare, "0001", {"augment.classes": "rare"})
+    assert (mix.status, "rare" in (mix.reason or "")) == ("failed", True)
+
+
+def test_the_ledger_says_all_that_a_search_needs_to_go_on(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    ledger = Ledger.open(folder)
+    ledger.add(Trial("0001", {"gan.lr": 1e-4}))
+    ledger.add(Trial("0002", {"gan.lr": 2e-4}))
+    done = Trial("0001", {"gan.lr": 1e-4}, "finished", None, (Look(2, 0.5), Look(4, 0.25)), 3.0, 30.0, 4)
+    ledger.add(done)
+    again = Ledger.open(folder)
+    assert again.ended == [done]
+    assert [trial.trial for trial in again.unfinished] == ["0002"]
+    assert again.next_number() == "0003"
+    assert again.seconds >= 30.0
+    assert done.best("min") == Look(4, 0.25)
+
+
+def test_a_search_goes_on_with_what_was_under_way_and_tries_nothing_twice(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "mix", RATIO, algorithm="grid", seeds=1)
+    ledger = Ledger.open(plan.folder.make())
+    first = Chooser(plan, ledger, 2, lambda trial: None)
+    asked = [first.suggest(name) for name in ("a", "b")]
+    assert [each["trial"] for each in asked] == [BASELINE, "0001"]
+    trials.work(plan, "0001", asked[1]["settings"], trials.How.here(Place(), lambda look: None))
+    first.on_trial_complete("b", {"time_total_s": 1.0})
+    # The process is killed here: the baseline was under way.
+    second = Chooser(plan, Ledger.open(plan.folder), 2, lambda trial: None)
+    assert second.suggest("c")["trial"] == BASELINE
+    last = second.suggest("d")
+    assert last["settings"] != asked[1]["settings"]
+    assert second.suggest("e") == "FINISHED"
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+def test_samplers_draw_within_the_space_and_other_settings_after_a_resume(
+    copy: Run, tiny_job: Job, algorithm: str
+) -> None:
+    when = Dimension("gan.beta1", "uniform", (0.1, 0.5), {"gan.preset": ("dcgan",)})
+    preset = Dimension("gan.preset", "choice", ("dcgan", "scarce"), {})
+    plan = plan_of(tiny_job, copy, "gan", LR, preset, when, algorithm=algorithm)
+    drawn = []
+    for turn in range(2):
+        chooser = Chooser(plan, Ledger.open(plan.folder.make()), 20 * (turn + 1), lambda trial: None)
+        for number in range(20):
+            found = chooser.suggest(f"{turn}-{number}")
+            drawn.append(found["settings"])
+            plan.trial_folder(found["trial"]).make().write_json(
+                trials.MARKER, {"status": "failed", "reason": "", "seconds": 0}
+            )
+            chooser.on_trial_complete(f"{turn}-{number}")
+        assert chooser.suggest("more") == "FINISHED"
+    assert len({json.dumps(settings) for settings in drawn}) == 40
+    assert all(1e-4 <= settings["gan.lr"] <= 1e-3 for settings in drawn)
+    assert all(("gan.beta1" in settings) == (settings["gan.preset"] == "dcgan") for settings in drawn)
+
+
+def test_the_best_gan_is_written_with_the_length_at_which_it_was_best(copy: Run, tiny_job: Job, tmp_path: Path) -> None:
+    space = Space("gan", (LR,), "gan.epochs", (1, 2, 4))
+    plan = Plan(tiny_job, space, str(copy.root))  # 80 images in batches of 16: five steps an epoch
+    assert plan.budgets(plan.rows()) == (5, 10, 20)
+    found = [
+        Trial("0001", {"gan.lr": 2e-4}, "finished", None, (Look(5, 0.4), Look(10, 0.1), Look(20, 0.2)), 1, 1, 20),
+        Trial("0002", {"gan.lr": 4e-4}, "stopped", "fell behind", (Look(5, 0.3),), 1, 2, 5),
+        Trial("0003", {"gan.lr": 9e-4}, "failed", "NaN", (Look(5, 0.01),), 1, 3, 5),
+    ]
+    record = result.record(plan, found, plan.rows(), 3.0, 2)
+    assert record["best"] == {"trial": "0001", "settings": {"gan.lr": 2e-4, "gan.epochs": 2}, "value": 0.1, "at": 10}
+    assert (record["steps"], record["full_steps"]) == (30, 60)
+    written = tmp_path / "best.yaml"
+    written.write_text(searching.jobfile.dump(with_settings(tiny_job, record["best"]["settings"], "best")))
+    best = load_job(written)
+    assert (best.gan.lr, best.gan.epochs, best.gan.steps) == (2e-4, 2, None)
+    table = result.table(found)
+    assert table.num_rows == 5
+    assert set(table["status"].to_pylist()) == {"finished", "stopped", "failed"}
+
+
+def test_a_mix_that_is_no_better_than_none_is_told_as_such(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=1)
+    found = [
+        Trial(BASELINE, {"augment.ratio": 0.0}, "finished", None, (Look(1, 0.9, 0.9),)),
+        Trial("0001", {"augment.ratio": 0.5}, "finished", None, (Look(1, 0.8, 0.8),)),
+        Trial("0002", {"augment.ratio": 0.25}, "stopped", "fell behind", ()),
+    ]
+    record = result.record(plan, found, plan.rows(), 3.0, 2)
+    assert record["best"]["settings"] == {"augment.ratio": 0.0}
+    assert "no mix of 2" in record["sentence"]
+    nothing = result.record(plan, [found[2]], plan.rows(), 3.0, 2)
+    assert nothing["best"] is None
+
+
+def test_a_search_that_could_never_start_is_refused_with_the_arithmetic() -> None:
+    with pytest.raises(UserError, match=r"5 CPUs \(1 for its driver, 4 for gan.workers\), the cluster has 4"):
+        Need(5, 0, 4).at_once(4, 0, "gan")
+    assert Need(1, 0.25, 0).at_once(16, 2, "gan") == 8
+    assert Need(3, 2, 2).at_once(16, 4, "gan") == 2
+
+
+def test_another_search_s_folder_is_left_alone(copy: Run, tiny_job: Job) -> None:
+    pipeline = functools.partial(Pipeline, run=copy, terminal=Terminal())
+    searching._claim(plan_of(tiny_job, copy, "gan", LR))
+    searching._claim(plan_of(tiny_job, copy, "gan", LR, trials=99))
+    with pytest.raises(UserError, match="another space"):
+        searching.search(pipeline(tiny_job), Space("gan", (RATIO,)), None)
+    with pytest.raises(UserError, match="another job"):
+        searching._claim(plan_of(tiny_job.model_copy(update={"seed": 7}), copy, "gan", LR))
+
+
+def test_mistakes_on_the_command_line_come_first(tmp_path: Path, tiny_job: Job) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}}")
+    with pytest.raises(UserError, match="known are gan, mix, classifier"):
+        searching.check("gann", path, tiny_job, None)
+    with pytest.raises(UserError, match="is there already"):
+        searching.check("gan", path, tiny_job, path)
+    grid = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "grid"})})
+    with pytest.raises(UserError, match="grid needs a choice"):
+        searching.check("gan", path, grid, None)
+
+
+def test_the_model_s_record_is_complete_only_when_all_trainings_are(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=2)
+    trial, _ = try_out(plan, "0001", {"augment.ratio": 0.5})
+    (plan.trial_folder("0001") / "split-0-seed-1").delete("model.json")
+    plan.trial_folder("0001").delete(trials.MARKER)
+    cut = outcome(plan, Trial("0001", {}), 1.0, False, 2.0)
+    assert (cut.status, len(cut.looks)) == ("stopped", 1)
+    assert result.choose(plan, [cut]) is None
+    assert runs.done(plan.trial_folder("0001") / "split-0-seed-0", "model.json")
+    assert trial.status == "finished"
