@@ -1,0 +1,56 @@
+"""kill -9 in the middle of a search, and the same command again: all trials accounted for, none lost."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ganaug_ray.jobfile import load_job
+from ganaug_ray.search.ledger import Ledger
+from ganaug_ray.storage import Folder
+from tests.conftest import DIGITS, TINY, environment
+
+SPACE = """
+about: "a small one"
+space:
+  gan.lr: {log_uniform: [1.0e-4, 1.0e-3]}
+  gan.steps: {choice: [40, 80]}
+"""
+
+
+def test_a_search_that_is_killed_goes_on_and_writes_a_job_that_runs(tmp_path: Path) -> None:
+    space, best, out = tmp_path / "space.yaml", tmp_path / "best.yaml", tmp_path / "run"
+    space.write_text(SPACE)
+    settings = [f"--set={one}" for one in [*TINY, "gan.log_every=1", "search.trials=4"]]
+    command = [
+        sys.executable, "-m", "ganaug_ray", "search", "gan", str(DIGITS), "--space", str(space), "--out", str(out),
+        "--write", str(best), *settings,
+    ]  # fmt: skip
+    child = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder, deadline = Folder.at(out / "search" / "gan"), time.monotonic() + 300
+    while not (folder.has("trials.jsonl") and Ledger.open(folder).ended):
+        assert child.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    before = {trial.trial: trial for trial in Ledger.open(folder).ended}
+    assert before
+    assert len(before) < 4
+
+    again = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert again.returncode == 0, again.stderr
+    trials = Ledger.open(folder).trials
+    assert list(trials) == ["0001", "0002", "0003", "0004"]
+    assert all(trial.status in ("finished", "stopped") for trial in trials.values())
+    assert {name: trials[name] for name in before} == before, "what had ended is kept as it was"
+    found = folder.read_json("search.json")["best"]
+    written = load_job(best)
+    assert (written.gan.lr, written.gan.steps) == (found["settings"]["gan.lr"], found["at"])
+
+    best.unlink()
+    kept = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert "search     kept" in kept.stdout
+    assert best.exists()

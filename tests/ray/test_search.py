@@ -1,0 +1,145 @@
+"""Searches on a cluster of two nodes: what is tried, and that nothing is lost with a process or a node."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import ray
+from ray.cluster_utils import Cluster
+
+from ganaug_ray import logs
+from ganaug_ray.config import Job
+from ganaug_ray.runs import Run
+from ganaug_ray.search import result
+from ganaug_ray.search.ledger import Ledger, Trial
+from ganaug_ray.search.plan import BASELINE, Plan
+from ganaug_ray.search.run import Need, search
+from ganaug_ray.search.spaces import Dimension, Space
+from ganaug_ray.storage import Folder
+
+LR = Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {})
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Cluster]:
+    """A head and another node; the dashboard is on, as trials with workers of their own need it."""
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 2, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0},
+    )
+    cluster.add_node(num_cpus=2)
+    ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    ray.shutdown()
+    cluster.shutdown()
+
+
+@pytest.fixture
+def copy(experiment: Run, tmp_path: Path) -> Run:
+    root = tmp_path / "run"
+    shutil.copytree(experiment.root.path, root)
+    shutil.rmtree(root / "dataset" / "test")  # whatever would look at a test image fails
+    return Run(Folder.at(root))
+
+
+def gan_plan(job: Job, run: Run, steps: int, workers: int = 1) -> Plan:
+    gan = job.gan.model_copy(update={"steps": steps, "workers": workers, "checkpoint_every": 20, "log_every": 1})
+    settings = job.search.model_copy(update={"stop_early": False})
+    job = job.model_copy(update={"gan": gan, "search": settings})
+    return Plan(job, Space("gan", (LR,), "gan.steps", (steps // 2, steps)), str(run.root))
+
+
+def run_search(plan: Plan, most: int, at_once: int = 2) -> Ledger:
+    ledger, told = Ledger.open(plan.folder.make()), []
+    search(plan, ledger, most, at_once, Need.of(plan, False), told.append)
+    assert [trial.trial for trial in told] == [trial.trial for trial in sorted(ledger.ended, key=lambda t: t.ended)]
+    return Ledger.open(plan.folder)
+
+
+def while_searching(plan: Plan, most: int, step: int, strike: Callable[[], None]) -> Ledger:
+    """Search, and strike once when two trials have come so far."""
+    over = threading.Event()
+    struck: list[bool] = []
+
+    def watch() -> None:
+        folders = [plan.trial_folder(name) for name in ("0001", "0002")]
+        while not over.wait(0.02):
+            done = [max((row["step"] for row in logs.read_metrics(folder)), default=0) for folder in folders]
+            if min(done) >= step:
+                strike()
+                struck.append(True)
+                return
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        ledger = run_search(plan, most)
+    finally:
+        over.set()
+        thread.join()
+    assert struck, "it was over before anything could be killed"
+    return ledger
+
+
+def all_accounted_for(plan: Plan, trials: list[Trial], n: int) -> None:
+    assert [trial.trial for trial in trials] == [f"{number:04d}" for number in range(1, n + 1)]
+    assert [(trial.status, trial.reason) for trial in trials] == [("finished", None)] * n
+    marks = list(plan.marks(plan.rows()))
+    assert [[look.at for look in trial.looks] for trial in trials] == [marks] * n
+
+
+def workers() -> list[psutil.Process]:
+    """The processes that trials run in."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if re.match(r"ray::(trial|ImplicitFunc)\b", " ".join(process.info["cmdline"] or [])):
+            found.append(process)
+    return found
+
+
+def test_a_mix_search_stops_what_falls_behind_and_makes_a_table(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+    job = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"seeds": 3})})
+    ratio = Dimension("augment.ratio", "choice", (0.125, 0.25, 0.5, 1.0), {})
+    weight = Dimension("augment.weight", "uniform", (0.2, 1.0), {})
+    plan = Plan(job, Space("mix", (ratio, weight)), str(copy.root))
+    ledger = run_search(plan, 5, at_once=3)
+    trials = list(ledger.trials.values())
+    assert [trial.trial for trial in trials] == [BASELINE, "0001", "0002", "0003", "0004", "0005"]
+    assert {trial.status for trial in trials} <= {"finished", "stopped"}
+    assert all(len(trial.looks) == 3 for trial in trials if trial.status == "finished")
+    record = result.record(plan, trials, plan.rows(), ledger.seconds, 3)
+    assert record["best"] is not None
+    assert record["steps"] <= record["full_steps"] == 6 * 3 * 8
+    assert result.table(trials)["augment.weight"].null_count == 3 if trials[0].status == "finished" else True
+
+
+def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+    plan = gan_plan(tiny_job, copy, 400)
+
+    def kill() -> None:
+        workers()[0].kill()
+
+    ledger = while_searching(plan, 3, 30, kill)
+    all_accounted_for(plan, list(ledger.trials.values()), 3)
+    attempts = [plan.trial_folder(name).read_json("attempts.json")["from_step"] for name in ledger.trials]
+    assert sorted(map(len, attempts)) == [1, 1, 2]
+    assert max(attempts, key=len)[1] >= 20, "it did not start anew"
+
+
+def test_trials_with_workers_of_their_own(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+    plan = gan_plan(tiny_job, copy, 6, workers=2)
+    ledger = run_search(plan, 2, at_once=1)
+    all_accounted_for(plan, list(ledger.trials.values()), 2)
+
+
+def test_a_node_that_is_lost_takes_no_trial_with_it(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+    plan = gan_plan(tiny_job, copy, 400)
+    other = next(node for node in nodes.list_all_nodes() if node != nodes.head_node)
+    ledger = while_searching(plan, 4, 30, lambda: nodes.remove_node(other, allow_graceful=False))
+    all_accounted_for(plan, list(ledger.trials.values()), 4)
