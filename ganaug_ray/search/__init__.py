@@ -1,0 +1,1 @@
+"""Searches: the same stages as trials over a space of settings."""
