@@ -23,6 +23,7 @@ from ganaug_ray.evaluate import (
     model_plots,
     plots,
     published,
+    search_section,
     sections,
     sizes,
     template,
@@ -74,6 +75,7 @@ def collect(run: runs.Run, job: Job) -> runs.Record:
         **sections.collect(run, verdict),
         "board": markers.get("board"),
         "sizes": markers.get("sizes"),
+        "searches": search_section.found(run.root),
         "time": _time(markers),
         "lineage": [
             {"stage": name, "hash": record["hash"], "inputs": record.get("inputs", {})}
@@ -214,6 +216,7 @@ def render(figures: runs.Record, pictures: Mapping[str, Any], job: str) -> str:
         **figures,
         pictures=pictures,
         job=job,
+        search_sections=[search_section.section(record) for record in figures["searches"].values()],
         metric_names=METRIC_NAMES,
         figure_names=sections.NAMES,
         sample_classes=SAMPLE_CLASSES,

@@ -5,6 +5,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from ganaug_ray.evaluate import search_scales
+
 
 def render(name: str, **values: Any) -> str:
     """Return the page of a template."""
@@ -19,6 +21,7 @@ def render(name: str, **values: Any) -> str:
         percent=lambda share: f"{100 * share:.1f}",
         points=points,
         duration=duration,
+        setting=search_scales.words,
         breakable=lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),
     )
     return environment.get_template(name).render(**values)
