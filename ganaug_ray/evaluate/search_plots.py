@@ -65,7 +65,7 @@ def best_so_far(record: Record) -> Figure:
     for status, colour in COLOUR.items():
         own = [one for one in record["trials"] if one["status"] == status and one["value"] is not None]
         x, y = ([one["ended"] / seconds for one in own], [scaled(record, one["value"]) for one in own])
-        hollow = {} if status == "finished" else {"mfc": "none", "alpha": 0.7}
+        hollow: dict[str, Any] = {} if status == "finished" else {"mfc": "none", "alpha": 0.7}
         if own:
             axes.plot(x, y, "o", color=colour, markersize=4, label=status, **hollow)
     _failed(axes, [one["ended"] / seconds for one in record["trials"] if one["status"] == "failed"])
@@ -91,7 +91,7 @@ def looks(record: Record) -> Figure:
     best = record["best"]
     for step in record["budgets"] or ():
         axes.axvline(step, color=GRID, linewidth=0.5, linestyle=(0, (1, 2)))
-    values = []
+    values: list[float] = []
     for one in record["trials"]:
         points = [(look["at"], scaled(record, look["value"])) for look in one["looks"]]
         if not points:
@@ -149,9 +149,10 @@ def cost(record: Record, what: str) -> Figure:
     for status, colour in COLOUR.items():
         own = [(i, one[what] / size) for i, one in enumerate(record["trials"]) if one["status"] == status]
         if own:
-            axes.bar(*zip(*own, strict=True), width=0.8, color=colour, linewidth=0, label=status)
-    places = range(0, len(values), -(-len(values) // 8))
-    axes.set_xticks(places, [record["trials"][i]["trial"].lstrip("0") or "0" for i in places])
+            places, heights = zip(*own, strict=True)
+            axes.bar(places, heights, width=0.8, color=colour, linewidth=0, label=status)
+    named = range(0, len(values), -(-len(values) // 8))
+    axes.set_xticks(named, [record["trials"][i]["trial"].lstrip("0") or "0" for i in named])
     axes.set_xlim(-1, len(values))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     return figure

@@ -86,7 +86,7 @@ def part(record: Record, key: str) -> Figure:
         if one["trial"] not in values:
             axes.plot(x, 0.03, "x", color=colour, markersize=5, transform=axes.get_xaxis_transform())
         else:
-            hollow = {} if one["status"] == "finished" else {"mfc": "none", "alpha": 0.7}
+            hollow: dict[str, Any] = {} if one["status"] == "finished" else {"mfc": "none", "alpha": 0.7}
             chosen = one["trial"] == best
             y, size = values[one["trial"]], 7 if chosen else 4
             axes.plot(x, y, marker="D" if chosen else "o", markersize=size, color=colour, linestyle="none", **hollow)
