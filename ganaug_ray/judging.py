@@ -100,6 +100,9 @@ class Judging(Stages):
             inputs["board"] = compared["hash"]
         if grown := sizes.done(self.job, self.run) if self.job.compare.sizes else None:
             inputs["sizes"] = grown["hash"]
+        for kind in ("gan", "mix", "classifier"):
+            if (folder := self.run.root / f"search/{kind}").has("search.json"):
+                inputs[f"search {kind}"] = folder.read_json("search.json")["hash"]
         if self.job.published:
             inputs["published"] = runs.fingerprint(self.job.published.model_dump())
         done = runs.done(self.run.root, "report.json")

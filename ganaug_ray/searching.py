@@ -63,7 +63,8 @@ def _search(pipeline: Pipeline, plan: Plan, ledger: Ledger, most: int | None) ->
     import ray
 
     from ganaug_ray import cluster
-    from ganaug_ray.search import result
+    from ganaug_ray.evaluate import search_section
+    from ganaug_ray.search import result, tracking
     from ganaug_ray.search.run import Need, search
 
     kind = plan.space.kind
@@ -82,11 +83,19 @@ def _search(pipeline: Pipeline, plan: Plan, ledger: Ledger, most: int | None) ->
         if trial.status == "failed":
             pipeline.terminal.line("search", "note", f"trial {trial.trial} failed: {trial.reason}")
 
+    name = f"{pipeline.run.root.name}: {kind}"
+    trackers = tracking.trackers(
+        plan.job.search.tracking,
+        plan.folder / "tensorboard",
+        name,
+        lambda text: pipeline.terminal.line("search", "note", text),
+    )
     with pipeline.terminal.watching("search", lambda: _far(plan, ledger, most)):
-        search(plan, ledger, most, at_once, need, ended)
+        search(plan, ledger, most, at_once, need, ended, trackers)
     trials = list(ledger.trials.values())
     plan.folder.write_table("trials.parquet", result.table(trials))
     record: Record = result.record(plan, trials, plan.rows(), ledger.seconds, at_once)
+    plan.folder.write("search.html", search_section.page(record).encode())
     plan.folder.write_json("search.json", record)
 
 

@@ -6,12 +6,11 @@ lays both out.
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ganaug_ray import runs
 from ganaug_ray.config import Job
@@ -24,8 +23,10 @@ from ganaug_ray.evaluate import (
     model_plots,
     plots,
     published,
+    search_section,
     sections,
     sizes,
+    template,
     wording,
 )
 from ganaug_ray.evaluate.target import champion, model_of
@@ -74,6 +75,7 @@ def collect(run: runs.Run, job: Job) -> runs.Record:
         **sections.collect(run, verdict),
         "board": markers.get("board"),
         "sizes": markers.get("sizes"),
+        "searches": search_section.found(run.root),
         "time": _time(markers),
         "lineage": [
             {"stage": name, "hash": record["hash"], "inputs": record.get("inputs", {})}
@@ -209,48 +211,13 @@ def _colours(n: int) -> list[str]:
 
 def render(figures: runs.Record, pictures: Mapping[str, Any], job: str) -> str:
     """Return the page."""
-    environment = Environment(
-        loader=PackageLoader("ganaug_ray", "evaluate/page"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    filters: dict[str, Callable[..., str]] = {
-        "percent": lambda share: f"{100 * share:.1f}",
-        "points": points,
-        "duration": duration,
-        "breakable": lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),
-    }
-    environment.filters.update(filters)
-    return environment.get_template("report.html").render(
+    return template.render(
+        "report.html",
         **figures,
         pictures=pictures,
         job=job,
+        search_sections=[search_section.section(record) for record in figures["searches"].values()],
         metric_names=METRIC_NAMES,
         figure_names=sections.NAMES,
         sample_classes=SAMPLE_CLASSES,
     )
-
-
-def points(share: float) -> str:
-    """Say a change of a share in percentage points.
-
-    >>> [points(share) for share in (0.0123, -0.0123, -0.0001)]
-    ['+1.2', '−1.2', '0.0']
-    """
-    rounded = round(100 * share, 1)
-    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
-
-
-def duration(seconds: float) -> str:
-    """Say a time in its two largest units.
-
-    >>> [duration(s) for s in (0.123, 59.9, 61, 7320)]
-    ['0.1 s', '59.9 s', '1 min 1 s', '2 h 2 min']
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    parts = [(round(seconds) // 3600, "h"), (round(seconds) // 60 % 60, "min"), (round(seconds) % 60, "s")]
-    first = next(i for i, (value, _) in enumerate(parts) if value)
-    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2])

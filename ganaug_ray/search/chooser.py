@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ from ganaug_ray.search import trials
 from ganaug_ray.search.ledger import Ledger, Trial
 from ganaug_ray.search.plan import BASELINE, Plan
 from ganaug_ray.search.spaces import Dimension, Settings
+from ganaug_ray.search.tracking import Tracker
 
 _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -31,12 +32,21 @@ class Chooser(Searcher):
         ledger: of its trials.
         most: new and old trials in all, without the baseline; None: as long as it lasts.
         ended: called with every trial that has ended.
+        trackers: told of all of it.
     """
 
-    def __init__(self, plan: Plan, ledger: Ledger, most: int | None, ended: Callable[[Trial], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        ledger: Ledger,
+        most: int | None,
+        ended: Callable[[Trial], None],
+        trackers: Sequence[Tracker] = (),
+    ) -> None:
         super().__init__(metric="value", mode=plan.direction)
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._plan, self._ledger, self._most, self._ended = plan, ledger, most, ended
+        self._trackers = trackers
         self._waiting = list(ledger.unfinished)
         self._running: dict[str, tuple[Trial, optuna.Trial | None]] = {}
         self._grid = list(plan.space.combinations()) if plan.job.search.algorithm == "grid" else None
@@ -60,6 +70,8 @@ class Chooser(Searcher):
         if trial is None:
             return Searcher.FINISHED
         self._running[trial_id] = trial, asked
+        for tracker in self._trackers:
+            tracker.started(trial.trial, trial.settings)
         return {"trial": trial.trial, "settings": trial.settings}
 
     def _next(self) -> tuple[Trial | None, optuna.Trial | None]:
@@ -100,6 +112,12 @@ class Chooser(Searcher):
             intermediate_values={look.at: look.value for look in trial.looks},
         )
 
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Tell the trackers of a look."""
+        if "value" in result:
+            for tracker in self._trackers:
+                tracker.look(self._running[trial_id][0].trial, result["at"], result["value"], {})
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Write down how a trial ended, and let it count for what is tried next."""
         trial, asked = self._running.pop(trial_id)
@@ -112,6 +130,8 @@ class Chooser(Searcher):
             self._study.tell(asked, best.value if best and state == TrialState.COMPLETE else None, state)
         elif trial.trial != BASELINE:
             self._study.add_trial(self._frozen(trial))
+        for tracker in self._trackers:
+            tracker.ended(trial.trial, trial.status, trial.reason)
         self._ended(trial)
 
     def __getstate__(self) -> dict[str, Any]:

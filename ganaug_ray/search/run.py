@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +24,7 @@ from ganaug_ray.search import trials
 from ganaug_ray.search.chooser import Chooser
 from ganaug_ray.search.ledger import Ledger, Look, Trial
 from ganaug_ray.search.plan import Plan
+from ganaug_ray.search.tracking import Tracker
 from ganaug_ray.storage import Folder
 
 RESTARTS = 3  # of a trial whose process was lost; it goes on from what its folder holds
@@ -74,7 +75,13 @@ class Need:
 
 
 def search(
-    plan: Plan, ledger: Ledger, most: int | None, at_once: int, need: Need, ended: Callable[[Trial], None]
+    plan: Plan,
+    ledger: Ledger,
+    most: int | None,
+    at_once: int,
+    need: Need,
+    ended: Callable[[Trial], None],
+    trackers: Sequence[Tracker] = (),
 ) -> None:
     """Try settings until the budget is spent; the ledger has all of it.
 
@@ -85,6 +92,7 @@ def search(
         at_once: trials side by side.
         need: of each.
         ended: called with every trial that has ended.
+        trackers: told of all of it.
 
     Raises:
         StageFailed: Tune itself failed.
@@ -93,7 +101,7 @@ def search(
     left = None if hours is None else hours * 3600 - ledger.seconds
     if left is not None and left <= 0:
         return
-    chooser = Chooser(plan, ledger, most, ended)
+    chooser = Chooser(plan, ledger, most, ended, trackers)
     # Tune's own state only serves this call; a search goes on from the ledger.
     state = plan.folder / f".ray-tune-{uuid.uuid4().hex[:8]}"
     resources = tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0 if need.workers else need.gpus}])

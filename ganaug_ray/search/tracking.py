@@ -1,0 +1,181 @@
+"""What follows a search live: TensorBoard's event files always, and an MLflow server where the job names one.
+
+Nothing here decides anything, and nothing that goes wrong with a server may stop a search.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event
+from tensorboardX.summary import hparams, scalar, text
+
+from ganaug_ray.errors import UserError
+from ganaug_ray.storage import Folder, refuse_credentials
+
+_MLFLOW = "mlflow:"
+_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}  # in MLflow's words
+
+
+class Tracker(Protocol):
+    """Told of every trial of a search, as it happens."""
+
+    def started(self, trial: str, settings: Mapping[str, Any]) -> None:
+        """A trial begins, with these settings; one that goes on after a crash begins again."""
+
+    def look(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
+        """A trial was looked at: its objective ``value`` at a step, or number of trainings, and further figures."""
+
+    def ended(self, trial: str, status: str, reason: str | None) -> None:
+        """A trial is over: finished, stopped or failed, and why."""
+
+
+def trackers(
+    tracking: str | None, folder: Folder, experiment: str, say: Callable[[str], None] = print
+) -> list[Tracker]:
+    """Return what is to follow a search.
+
+    Args:
+        tracking: of the job, ``mlflow:URI``; None for TensorBoard's files alone.
+        folder: of the event files, a folder a trial in it.
+        experiment: what MLflow is to call the search.
+        say: prints the note that a server is away.
+
+    Raises:
+        UserError: ``tracking`` is not mlflow:URI, holds credentials, or mlflow is not installed.
+    """
+    if tracking is None:
+        return [TensorBoard(folder)]
+    uri = tracking.removeprefix(_MLFLOW)
+    if uri == tracking or not uri:
+        raise UserError(f"search.tracking: found {tracking!r}; it is to be mlflow:URI, as in mlflow:http://host:5000")
+    refuse_credentials(uri)
+    if importlib.util.find_spec("mlflow") is None:
+        raise UserError(
+            f"search.tracking: {tracking} needs the package mlflow, which is not installed; "
+            "pip install mlflow-skinny, or leave search.tracking out"
+        )
+    return [TensorBoard(folder), MLflow(uri, experiment, say)]
+
+
+class TensorBoard:
+    """An event file a trial: its settings, and its value and figures over steps.
+
+    On an object store it is written to a local disk, and copied when the trial ends.
+    """
+
+    def __init__(self, folder: Folder) -> None:
+        self._folder = folder
+        self._aside = None if folder.local else tempfile.TemporaryDirectory(prefix="ganaug-events-")
+        self._local = folder.local or Path(self._aside.name if self._aside else "")
+        self._writers: dict[str, EventsWriter] = {}
+
+    def started(self, trial: str, settings: Mapping[str, Any]) -> None:
+        """Open the trial's event file with its settings, as TensorBoard's page of hyperparameters shows them."""
+        (self._local / trial).mkdir(parents=True, exist_ok=True)
+        # Not SummaryWriter: its thread writes when it gets round to it, also after a flush.
+        self._writers[trial] = EventsWriter(str(self._local / trial / "events"))
+        experiment, begin, _ = hparams({key: _plain(value) for key, value in settings.items()}, {"value": 0})
+        self._write(trial, 0, [experiment, begin])
+
+    def look(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
+        """Write the value and the figures; they can be seen at once."""
+        self._write(trial, at, [scalar(name, number) for name, number in {**figures, "value": value}.items()])
+
+    def ended(self, trial: str, status: str, reason: str | None) -> None:
+        """Write how the trial ended and close its file."""
+        self._write(trial, 0, [text("status", f"{status}: {reason}" if reason else status)])
+        self._writers.pop(trial).close()
+        if self._aside:
+            for file in (self._local / trial).iterdir():
+                (self._folder / trial).write(file.name, file.read_bytes())
+                file.unlink()
+
+    def _write(self, trial: str, step: int, summaries: Sequence[Any]) -> None:
+        for summary in summaries:
+            self._writers[trial].write_event(Event(wall_time=time.time(), step=step, summary=summary))
+        self._writers[trial].flush()
+
+
+class MLflow:
+    """A run a trial on an MLflow server: settings as parameters, looks as metrics, status and reason as tags.
+
+    While the server is away the search goes on: it is tried again when a trial starts or ends, not at each look.
+    """
+
+    def __init__(self, uri: str, experiment: str, say: Callable[[str], None] = print) -> None:
+        # As mlflow ships, it waits minutes for a server that is away, and tells its makers what it is used for.
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow import MlflowClient
+
+        self._uri, self._name, self._say = uri, experiment, say
+        self._client = MlflowClient(uri)
+        self._runs: dict[str, str] = {}  # trial -> id of its run
+        self._away = self._told = False
+
+    def started(self, trial: str, settings: Mapping[str, Any]) -> None:
+        """Begin a run, in the search's experiment, with the settings as its parameters."""
+
+        def send() -> None:
+            from mlflow.entities import Param
+
+            run = self._client.create_run(self._experiment(), run_name=trial, tags={"trial": trial}).info.run_id
+            self._runs[trial] = run
+            self._client.log_batch(run, params=[Param(key, str(value)) for key, value in settings.items()])
+
+        self._try(send)
+
+    def look(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
+        """Log the value and the figures as metrics at their step."""
+
+        def send() -> None:
+            from mlflow.entities import Metric
+
+            now = round(1000 * time.time())
+            own = {**figures, "value": value}
+            self._client.log_batch(self._runs[trial], [Metric(name, own[name], now, at) for name in own])
+
+        if trial in self._runs and not self._away:
+            self._try(send)
+
+    def ended(self, trial: str, status: str, reason: str | None) -> None:
+        """Tag the run with status and reason, and end it."""
+        run = self._runs.pop(trial, None)
+
+        def send() -> None:
+            assert run is not None
+            self._client.set_tag(run, "status", status)
+            if reason is not None:
+                self._client.set_tag(run, "reason", reason)
+            self._client.set_terminated(run, _STATUS[status])
+
+        if run is not None:
+            self._try(send)
+
+    def _experiment(self) -> str:
+        found = self._client.get_experiment_by_name(self._name)
+        return found.experiment_id if found else self._client.create_experiment(self._name)
+
+    def _try(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+            self._away = False
+        except Exception as error:  # of any kind: no figure on a server is worth a search
+            self._away = True
+            if not self._told:
+                reason = str(error).partition("\n")[0]
+                self._say(f"search.tracking: {self._uri} did not answer; the search goes on without it ({reason})")
+            self._told = True
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | bool | int | float) else str(value)
