@@ -8,13 +8,17 @@ from typing import Any
 import ray.train
 import ray.train.torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from ganaug_ray.cluster import has_gpus
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
+
+# A process that ends is noticed at once, a machine that is lost by Ray; this is for a peer that falls silent. While
+# rank 0 alone looks at samples the others wait too, so it must be longer than a look takes.
+SILENCE = 600  # seconds, of Torch's default of 1,800
 
 RESTARTS = 3  # of all ranks, after one was lost; each goes on from our own newest checkpoint
 
@@ -25,7 +29,7 @@ def place() -> Place:
     return Place(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
 
 
-def run(function: Callable[[Any, Place], None], task: Any, workers: int, out: Folder) -> None:
+def run(function: Callable[[Any, Place], None], task: Any, workers: int, out: Folder, placement: str = "pack") -> None:
     """Call ``function(task, place)`` on every rank and wait until all are through.
 
     Lost ranks are started again, all of them. Ray Train's own state is kept under a fresh name in ``out`` while they
@@ -38,7 +42,7 @@ def run(function: Callable[[Any, Place], None], task: Any, workers: int, out: Fo
     for attempt in range(RESTARTS + 1):
         state = out / f".ray-train-{uuid.uuid4().hex[:8]}"
         try:
-            raise_divergence(_fit(function, task, workers, state))
+            raise_divergence(_fit(function, task, workers, state, placement))
             return
         except ray.train.ControllerError as error:
             # A rank that dies while Ray Train talks to it counts as an error of its controller, which is not retried.
@@ -51,11 +55,12 @@ def run(function: Callable[[Any, Place], None], task: Any, workers: int, out: Fo
                 state.fs.delete_dir(state.path)
 
 
-def _fit(function: Callable[[Any, Place], None], task: Any, workers: int, state: Folder) -> int | None:
+def _fit(function: Callable[[Any, Place], None], task: Any, workers: int, state: Folder, placement: str) -> int | None:
     trainer = TorchTrainer(
         _rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus()),
+        torch_config=TorchConfig(timeout_s=SILENCE),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus(), placement_strategy=placement.upper()),
         run_config=RunConfig(
             name="attempt",
             storage_filesystem=state.fs,

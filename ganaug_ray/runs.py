@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from ganaug_ray import __version__
 from ganaug_ray.config import Job
+from ganaug_ray.config.base import SPREADING
 from ganaug_ray.errors import UserError
 from ganaug_ray.jobfile import differences, dump
 from ganaug_ray.storage import Folder
@@ -36,10 +37,7 @@ SHAPED_BY = {
 }
 # These say how the work is spread, and change nothing of what is there.
 FREE = {
-    "gan.workers",
-    "gan.gpu_share",
-    "classifier.workers",
-    "classifier.gpu_share",
+    *(f"{section}.{name}" for section in ("gan", "classifier") for name in SPREADING),
     "data.loader",
     "data.resident_limit",
 }

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from ganaug_ray import checkpoints, runs
 from ganaug_ray.config import GanConfig
+from ganaug_ray.config.base import SPREADING
 from ganaug_ray.data.batches import real_batches
 from ganaug_ray.data.sampling import Sampling
 from ganaug_ray.gan import loop
@@ -30,7 +31,7 @@ class Training:
 
     def fingerprint(self) -> str:
         """Of all that decides the weights: a checkpoint serves only the training that made it."""
-        config = self.config.model_dump(exclude={"workers"}) | asdict(self.config.recipe)
+        config = self.config.model_dump(exclude=SPREADING) | asdict(self.config.recipe)
         return runs.fingerprint(config, self.size, self.seed, self.inputs)
 
 
