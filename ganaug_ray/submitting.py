@@ -181,10 +181,13 @@ def _cluster(address: str) -> Iterator[JobSubmissionClient]:
 
 async def _follow(client: JobSubmissionClient, number: str) -> int:
     """Print a job's log until it ends; return the exit code."""
+    printed = 0
     async for text in client.tail_job_logs(number):
+        printed += len(text)
         print(text, end="", flush=True)
     while not (found := client.get_job_info(number)).status.is_terminal():
         await asyncio.sleep(POLL)
+    print(client.get_job_logs(number)[printed:], end="", flush=True)  # Ray's stream ends with the job, and not after it
     return _outcome(number, found)
 
 
