@@ -18,6 +18,7 @@ import psutil
 from tests.conftest import ROOT, environment
 
 BIN = Path(sys.executable).parent
+ATTEMPTS = 3
 
 
 def free_ports(n: int) -> list[int]:
@@ -33,40 +34,49 @@ class Nodes:
     Attributes:
         extra: environment of nodes and of what is run against them.
         dashboard: the address that jobs are submitted to.
+        address: the cluster's, for RAY_ADDRESS.
     """
 
     extra: dict[str, str]
     dashboard: str = ""
+    address: str = ""
     _files: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="ray-"))  # sockets: the path must be short
     _started: list[subprocess.Popen] = field(default_factory=list)
-    _address: str = ""
 
     def environment(self, **extra: str) -> dict[str, str]:
         """For nodes and clients: `python` is this one."""
-        return environment(PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}", **{**self.extra, **extra})
+        return environment(
+            PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            RAY_DASHBOARD_STARTUP_TIMEOUT_S="300",
+            **{**self.extra, **extra},
+        )
 
     def start(self, cpus: int) -> subprocess.Popen:
         """Start a node, the head first, and wait until it is up."""
+        for attempt in range(ATTEMPTS):  # on a busy machine Ray gives up on itself after 30 seconds, unasked
+            log = Path(self._files) / f"node-{len(self._started)}-{attempt}.txt"
+            with log.open("w") as stream:
+                node = subprocess.Popen(
+                    self._command(cpus), env=self.environment(), stdout=stream, stderr=stream, start_new_session=True
+                )
+            while node.poll() is None and "Ray runtime started" not in log.read_text():
+                time.sleep(0.2)
+            if node.poll() is None:
+                self._started.append(node)
+                return node
+        raise AssertionError(log.read_text())
+
+    def _command(self, cpus: int) -> list[str]:
         agent, first, second, third = free_ports(4)
         ports = ["--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={agent}"]
         if self._started:
-            where = [f"--address={self._address}"]
+            where = [f"--address={self.address}"]
         else:
-            self._address, self.dashboard = f"127.0.0.1:{first}", f"http://127.0.0.1:{second}"
+            self.address, self.dashboard = f"127.0.0.1:{first}", f"http://127.0.0.1:{second}"
             where = ["--head", f"--port={first}", f"--dashboard-port={second}", f"--ray-client-server-port={third}"]
             where += [f"--temp-dir={self._files}", "--disable-usage-stats"]
-        command = [str(BIN / "ray"), "start", *where, *ports, f"--num-cpus={cpus}", "--object-store-memory=200000000"]
-        with (Path(self._files) / f"node-{len(self._started)}.txt").open("w") as log:
-            node = subprocess.Popen(
-                [*command, "--block"], env=self.environment(), stdout=log, stderr=log, start_new_session=True
-            )
-        self._started.append(node)
-        deadline = time.monotonic() + 180
-        while "Ray runtime started" not in Path(log.name).read_text():
-            assert node.poll() is None, Path(log.name).read_text()
-            assert time.monotonic() < deadline, Path(log.name).read_text()
-            time.sleep(0.2)
-        return node
+        size = [f"--num-cpus={cpus}", "--object-store-memory=200000000"]
+        return [str(BIN / "ray"), "start", "--block", *where, *ports, *size]
 
     def run(self, *command: str, cwd: Path = ROOT, **extra: str) -> subprocess.CompletedProcess[str]:
         """Run a command as a user of the cluster does."""
