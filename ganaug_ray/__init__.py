@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from ganaug_ray.gan.sample import Generator
 
 __all__ = ["load"]
+__version__ = "0.1.0"
 
 
 def load(path: str | Path, device: str = "cpu") -> Classifier | Generator:

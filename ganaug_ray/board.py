@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ganaug_ray import runs
 from ganaug_ray.config import ClassifierConfig, Job
+from ganaug_ray.config.base import SPREADING
 from ganaug_ray.errors import UserError
 from ganaug_ray.runs import Record, Run
 from ganaug_ray.storage import Folder
@@ -42,7 +43,7 @@ def done(job: Job, run: Run, name: str, seed: int) -> Record | None:
 
 
 def _settings(config: ClassifierConfig) -> Record:
-    return config.model_dump(exclude={"workers"})  # it changes nothing of what is there
+    return config.model_dump(exclude=SPREADING)
 
 
 def inputs(job: Job, run: Run) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ganaug_ray import submitting
 from ganaug_ray.errors import StageFailed, UserError
 
 if TYPE_CHECKING:
@@ -252,6 +253,10 @@ def _export_onnx(
     Terminal().line("export", "done", text, time.monotonic() - started)
 
 
+for _verb in (submitting.submit, submitting.jobs, submitting.stop):
+    app.command()(_verb)
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a stage failed, 2 the input is wrong, 130 interrupted."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: what is done is kept
@@ -271,11 +276,11 @@ def _execute(
     verbose: bool,
 ) -> None:
     from ganaug_ray.jobfile import load_job
-    from ganaug_ray.runs import Run, default_out
-    from ganaug_ray.storage import Folder
+    from ganaug_ray.outputs import experiment
+    from ganaug_ray.runs import Run
 
     job = load_job(path, overrides)
-    run = Run(default_out(path, os.environ.get("GANAUG_HOME")) if out is None else Folder.at(out))
+    run = Run(experiment(path, out, os.environ))
     if dry_run:
         from ganaug_ray.dryrun import describe
 

@@ -6,23 +6,34 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants
+from ray._private.state import state
+from ray.exceptions import AuthenticationError
 
+from ganaug_ray import preflight
 from ganaug_ray.config import Job
+from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.errors import UserError
+from ganaug_ray.storage import Folder
 
 
-def connect(job: Job | None = None, cpus: int = 1, dashboard: bool = False) -> None:
+def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, dashboard: bool = False) -> None:
     """Connect once to the cluster that RAY_ADDRESS names, or start Ray inside this process's machine.
 
     An embedded Ray declares at least as many CPUs as the job has workers, so that a laptop can run a job with more
-    workers than cores, only slower. Without a job it is for work that takes what there is.
+    workers than cores, only slower.
+
+    Args:
+        job: absent: it is for work that takes what there is.
+        out: a folder that all nodes must see.
+        cpus: that an embedded Ray declares at the least.
+        dashboard: whether Ray's dashboard must run; an embedded one listens on 127.0.0.1. Without it, trainings that
+            Tune starts inside of trials leave their placement groups behind, and the next ones wait for ever.
 
     Raises:
-        UserError: no cluster answers at RAY_ADDRESS, or it is too small for the job.
+        UserError: no cluster answers at RAY_ADDRESS, or it cannot do the job.
     """
     if ray.is_initialized():
         return
-    needed = max(job.gan.workers, job.classifier.workers) if job else 1
     address = os.environ.get("RAY_ADDRESS")
     if address:
         _probe(address)
@@ -30,16 +41,21 @@ def connect(job: Job | None = None, cpus: int = 1, dashboard: bool = False) -> N
             there = ray.init(address=address)
         except (ConnectionError, ValueError) as error:
             raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there ({error})") from None
-        if job:
-            _check_size(job)
+        except AuthenticationError:
+            raise UserError(
+                f"RAY_ADDRESS={address}: the cluster asks for a token; set RAY_AUTH_MODE=token, and "
+                "RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
+            ) from None
         if dashboard and not there.dashboard_url:
             raise UserError(
                 f"RAY_ADDRESS={address}: that cluster runs without its dashboard, which trials with workers of their "
                 "own need; start its head with --include-dashboard=true, or give one worker"
             )
+        preflight.check(job, out, most(), os.environ.get("GANAUG_GPUS"))
     else:
-        cores = max(needed, cpus, os.cpu_count() or 1)
-        ray.init(address="local", num_cpus=cores, include_dashboard=dashboard, dashboard_host="127.0.0.1")
+        asked = [job.gan.workers, job.classifier.workers] if job else []
+        needed = max([os.cpu_count() or 1, cpus, *(workers for workers in asked if workers != "auto")])
+        ray.init(address="local", num_cpus=needed, include_dashboard=dashboard, dashboard_host="127.0.0.1")
 
 
 def connect_alone(cpus: int) -> None:
@@ -65,22 +81,28 @@ def disconnect() -> None:
     ray.shutdown()
 
 
+def most() -> dict[str, float]:
+    """Return of each resource what the cluster has, or can grow to where an autoscaler looks after it."""
+    has, limit = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
+    return {name: max(has.get(name, 0), limit.get(name, 0)) for name in {*has, *limit}}
+
+
 def has_gpus() -> bool:
     """Whether training and generation run on GPUs here."""
-    return ray.cluster_resources().get("GPU", 0) >= 1
+    return most().get("GPU", 0) >= 1
+
+
+def workers(config: TrainingConfig, many: int) -> int:
+    """Return how many workers each of so many trainings has: the configured number, or a fair one where that is auto.
+
+    Many trainings go side by side, one worker each; few go one after another, each with what the cluster has.
+    """
+    if config.workers != "auto":
+        return config.workers
+    slots = int(most()["GPU" if has_gpus() else "CPU"])
+    return 1 if many >= slots else config.workers_on(slots)
 
 
 def worker_resources(gpu_share: float = 1.0) -> dict[str, Any]:
     """What one single-process task or actor asks for; of a GPU, this share."""
     return {"num_cpus": 1, "num_gpus": gpu_share if has_gpus() else 0}
-
-
-def _check_size(job: Job) -> None:
-    kind = "GPU" if has_gpus() else "CPU"
-    there = int(ray.cluster_resources().get(kind, 0))
-    for key, workers in (("gan.workers", job.gan.workers), ("classifier.workers", job.classifier.workers)):
-        if workers > there:
-            raise UserError(
-                f"{key} {workers}: the cluster has {there} {kind}s and each worker needs one; "
-                f"give {key} {there} or fewer"
-            )

@@ -8,13 +8,17 @@ from typing import Any
 import ray.train
 import ray.train.torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 
 from ganaug_ray.cluster import has_gpus
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
+
+# A process that ends is noticed at once, a machine that is lost by Ray; this is for a peer that falls silent. While
+# rank 0 alone looks at samples the others wait too, so it must be longer than a look takes.
+SILENCE = 600  # seconds, of Torch's default of 1,800
 
 RESTARTS = 3  # of all ranks, after one was lost; each goes on from our own newest checkpoint
 
@@ -30,6 +34,7 @@ def run(
     task: Any,
     workers: int,
     out: Folder,
+    placement: str = "pack",
     callbacks: Sequence[UserCallback] = (),
 ) -> None:
     """Call ``function(task, place)`` on every rank and wait until all are through.
@@ -44,7 +49,7 @@ def run(
     for attempt in range(RESTARTS + 1):
         state = out / f".ray-train-{uuid.uuid4().hex[:8]}"
         try:
-            raise_divergence(_fit(function, task, workers, state, callbacks))
+            raise_divergence(_fit(function, task, workers, state, placement, callbacks))
             return
         except ray.train.ControllerError as error:
             # A rank that dies while Ray Train talks to it counts as an error of its controller, which is not retried.
@@ -58,12 +63,18 @@ def run(
 
 
 def _fit(
-    function: Callable[[Any, Place], None], task: Any, workers: int, state: Folder, callbacks: Sequence[UserCallback]
+    function: Callable[[Any, Place], None],
+    task: Any,
+    workers: int,
+    state: Folder,
+    placement: str,
+    callbacks: Sequence[UserCallback],
 ) -> int | None:
     trainer = TorchTrainer(
         _rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task},
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus()),
+        torch_config=TorchConfig(timeout_s=SILENCE),
+        scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus(), placement_strategy=placement.upper()),
         run_config=RunConfig(
             name="attempt",
             storage_filesystem=state.fs,

@@ -18,7 +18,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from ganaug_ray import __version__
 from ganaug_ray.config import Job
+from ganaug_ray.config.base import SPREADING
 from ganaug_ray.errors import UserError
 from ganaug_ray.jobfile import differences, dump
 from ganaug_ray.storage import Folder
@@ -35,10 +37,7 @@ SHAPED_BY = {
 }
 # These say how the work is spread, and change nothing of what is there.
 FREE = {
-    "gan.workers",
-    "gan.gpu_share",
-    "classifier.workers",
-    "classifier.gpu_share",
+    *(f"{section}.{name}" for section in ("gan", "classifier") for name in SPREADING),
     "data.loader",
     "data.resident_limit",
 }
@@ -81,8 +80,8 @@ def commit(folder: Folder, marker: str, stage: str, started: float, record: Mapp
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides the figures."""
-    return {name: version(name) for name in ("ganaug-ray", "ray", "torch")}
+    """Versions of what decides the figures; of this package the code's own, which on a cluster is not installed."""
+    return {"ganaug-ray": __version__, **{name: version(name) for name in ("ray", "torch")}}
 
 
 class Run:
@@ -247,8 +246,3 @@ def _settings(job: Job) -> Record:
 
 def _reason(error: OSError) -> str:
     return error.strerror or str(error)
-
-
-def default_out(job_path: Path, home: str | None) -> Folder:
-    """Where a job's experiment goes when --out is not given."""
-    return Folder.at(home or "runs") / job_path.stem

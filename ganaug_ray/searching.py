@@ -67,11 +67,15 @@ def _search(pipeline: Pipeline, plan: Plan, ledger: Ledger, most: int | None) ->
     from ganaug_ray.search import result, tracking
     from ganaug_ray.search.run import Need, search
 
-    kind = plan.space.kind
-    training = plan.job.gan if kind == "gan" else plan.job.classifier
-    nested = training.workers > 1
+    kind, nested = plan.space.kind, plan.workers > 1
+
+    def connect() -> None:
+        cluster.connect(pipeline.job, pipeline.run.root, 1 + plan.workers if nested else 1, dashboard=nested)
+
+    if nested:
+        connect()  # before any stage does, which needs no dashboard
     _prepare(pipeline, kind)
-    cluster.connect(pipeline.job, cpus=1 + training.workers if nested else 1, dashboard=nested)
+    connect()
     need = Need.of(plan, cluster.has_gpus())
     there = ray.cluster_resources()
     at_once = need.at_once(there.get("CPU", 0), there.get("GPU", 0), "gan" if kind == "gan" else "classifier")

@@ -66,7 +66,7 @@ class Stages:
         """Connect to the cluster, or start one inside this machine."""
         from ganaug_ray import cluster
 
-        cluster.connect(self.job)
+        cluster.connect(self.job, self.run.root)
 
     def hands(self) -> AbstractContextManager[Each]:
         """Many hands for light work: the cluster's where there is one, else processes, which start sooner than Ray."""

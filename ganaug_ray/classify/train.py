@@ -6,9 +6,8 @@ from collections.abc import Callable
 import ray
 import torch
 
-from ganaug_ray import ranks
+from ganaug_ray import cluster, ranks
 from ganaug_ray.classify.worker import LAST_GOOD, Fit, work
-from ganaug_ray.cluster import worker_resources
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
@@ -25,17 +24,18 @@ def train(fits: list[Fit]) -> None:
         StageFailed: one or more fits failed; the others are finished.
     """
     failures: list[str] = []
+    workers = [cluster.workers(fit.config, len(fits)) for fit in fits]
     waiting = {
-        _task.options(**worker_resources(fit.config.gpu_share)).remote(fit): fit
-        for fit in fits
-        if fit.config.workers == 1
+        _task.options(**cluster.worker_resources(fit.config.gpu_share)).remote(fit): fit
+        for fit, n in zip(fits, workers, strict=True)
+        if n == 1
     }
     while waiting:
         (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
         _collect(waiting.pop(ref), functools.partial(_result, ref), failures)
-    for fit in fits:
-        if fit.config.workers > 1:
-            on_ranks = functools.partial(ranks.run, work, fit, fit.config.workers, Folder.at(fit.out))
+    for fit, n in zip(fits, workers, strict=True):
+        if n > 1:
+            on_ranks = functools.partial(ranks.run, work, fit, n, Folder.at(fit.out), fit.config.placement)
             _collect(fit, on_ranks, failures)
     if failures:
         raise StageFailed("\n".join(failures[:3]))

@@ -3,12 +3,22 @@
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Score = Annotated[float, Field(ge=0, le=1)]
+
+
+SPREADING = {"workers", "gpu_share", "placement"}
+"""Settings that say how a training is spread over machines, and change nothing of what it makes."""
+
+
+def _workers(value: Any) -> Any:
+    if value == "auto" or (type(value) is int and value >= 1):
+        return value
+    raise ValueError(f"found {value!r}, expected a whole number of at least 1, or auto")
 
 
 class Config(BaseModel):
@@ -23,7 +33,10 @@ class TrainingConfig(Config):
     steps: Count | None = None
     epochs: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
-    workers: Count = 1
+    workers: Annotated[int | Literal["auto"], PlainValidator(_workers)] = 1
+    """auto: what the cluster has, in as far as it divides the batch."""
+    placement: Literal["pack", "spread"] = "pack"
+    """Of several workers. pack: on as few nodes as they fit on; spread: on as many as there are."""
     gpu_share: Rate = 1.0
     """Of a GPU, what a training of one worker takes: several small ones run side by side on one."""
     sampling: Literal["natural", "balanced"] = "natural"
@@ -33,13 +46,24 @@ class TrainingConfig(Config):
     def _is_consistent(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of steps and epochs")
-        if self.batch_size % self.workers:
+        if self.workers != "auto" and self.batch_size % self.workers:
             raise ValueError(
                 f"batch_size {self.batch_size} is not divisible by workers {self.workers}: "
                 f"take {self.batch_size // self.workers * self.workers or self.workers} "
                 "or another number of workers"
             )
         return self
+
+    def workers_on(self, slots: int) -> int:
+        """How many workers auto means where there is room for so many: each has two rows of a batch at least."""
+        rows = self.batch_size // self.parts
+        fitting = [n for n in range(1, slots + 1) if self.batch_size % n == 0 and rows >= 2 * n]
+        return max(fitting, default=1)
+
+    @property
+    def parts(self) -> int:
+        """In which a worker's rows go through the network."""
+        return 1
 
     def total_steps(self, rows: int) -> int:
         """Optimizer steps in all, for so many training rows."""

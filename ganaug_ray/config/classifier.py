@@ -85,12 +85,17 @@ class ClassifierConfig(TrainingConfig):
             from ganaug_ray.classify import networks
 
             networks.input_of(self.arch, self.input_size, self.input_size, self.pretrained)
-        if self.batch_size < 2 * self.accumulate * self.workers:
+        if self.workers != "auto" and self.batch_size < 2 * self.accumulate * self.workers:
             raise ValueError(
                 f"accumulate {self.accumulate}: leaves fewer than two rows a part of batch_size {self.batch_size} "
                 f"on {self.workers} workers"
             )
         return self
+
+    @property
+    def parts(self) -> int:
+        """In which a worker's rows go through the network."""
+        return self.accumulate
 
     @property
     def pretrained(self) -> bool:

@@ -3,8 +3,7 @@
 import ray
 import torch
 
-from ganaug_ray import ranks
-from ganaug_ray.cluster import worker_resources
+from ganaug_ray import cluster, ranks
 from ganaug_ray.data import store
 from ganaug_ray.data.batches import refuse_streamed
 from ganaug_ray.data.sampling import Sampling
@@ -25,13 +24,14 @@ def train_gans(trainings: list[Training]) -> None:
     for training in trainings:
         shards = store.survey(Folder.at(training.dataset) / "train")
         refuse_streamed(shards, training.resident_gb, Sampling(training.config.sampling == "balanced"))
-    if len(trainings) == 1 or trainings[0].config.workers > 1:
+    workers = cluster.workers(trainings[0].config, len(trainings))
+    if len(trainings) == 1 or workers > 1:
         for training in trainings:
-            _on_ranks(training)
+            _on_ranks(training, workers)
         return
     failures: list[str] = []
     waiting = {
-        _task.options(**worker_resources(training.config.gpu_share)).remote(training): training
+        _task.options(**cluster.worker_resources(training.config.gpu_share)).remote(training): training
         for training in trainings
     }
     while waiting:
@@ -54,10 +54,10 @@ def _task(training: Training) -> int | None:
     return ranks.divergence(work, training, Place(device=device))
 
 
-def _on_ranks(training: Training) -> None:
+def _on_ranks(training: Training, workers: int) -> None:
     out = Folder.at(training.out).make()
     try:
-        ranks.run(work, training, training.config.workers, out)
+        ranks.run(work, training, workers, out, training.config.placement)
     except Diverged as error:
         raise StageFailed(_advice(error, training)) from error
 

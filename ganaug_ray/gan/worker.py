@@ -8,6 +8,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray import checkpoints, runs
 from ganaug_ray.config import GanConfig
+from ganaug_ray.config.base import SPREADING
 from ganaug_ray.data.batches import real_batches
 from ganaug_ray.data.sampling import Sampling
 from ganaug_ray.gan import loop
@@ -36,7 +37,7 @@ class Training:
 
     def fingerprint(self) -> str:
         """Of all that decides the weights: a checkpoint serves only the training that made it."""
-        config = self.config.model_dump(exclude={"workers"}) | asdict(self.config.recipe)
+        config = self.config.model_dump(exclude=SPREADING) | asdict(self.config.recipe)
         return runs.fingerprint(config, self.size, self.seed, self.inputs)
 
 

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from typing import Literal
 
 from ganaug_ray import runs
-from ganaug_ray.config import Job
+from ganaug_ray.config import Job, TrainingConfig
 from ganaug_ray.jobfile import with_settings
 from ganaug_ray.runs import Run
 from ganaug_ray.search.spaces import Settings, Space
@@ -56,6 +56,16 @@ class Plan:
     def direction(self) -> Literal["min", "max"]:
         """Which way is better."""
         return "min" if self.objective == "kid" else "max"
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The settings of what a trial trains."""
+        return self.job.gan if self.space.kind == "gan" else self.job.classifier
+
+    @property
+    def workers(self) -> int:
+        """Of each trial; auto is one, since many trials go side by side."""
+        return 1 if self.training.workers == "auto" else self.training.workers
 
     def budgets(self, rows: int) -> tuple[int, ...]:
         """The optimizer steps at which a GAN of so many training images is looked at, rising; the last ends it."""

@@ -52,10 +52,10 @@ class Need:
     @classmethod
     def of(cls, plan: Plan, gpus_there: bool) -> Need:
         """By the job's workers and its share of a GPU."""
-        training = plan.job.gan if plan.space.kind == "gan" else plan.job.classifier
-        if training.workers > 1:
-            return cls(1 + training.workers, training.workers if gpus_there else 0, training.workers)
-        return cls(1, training.gpu_share if gpus_there else 0, 0)
+        workers = plan.workers
+        if workers > 1:
+            return cls(1 + workers, workers if gpus_there else 0, workers)
+        return cls(1, plan.training.gpu_share if gpus_there else 0, 0)
 
     def at_once(self, cpus: float, gpus: float, section: str) -> int:
         """How many trials the cluster has room for.
@@ -148,7 +148,8 @@ def _trainable(plan: Plan, need: Need) -> Callable[[dict[str, Any]], None]:
 
     def trial(config: dict[str, Any]) -> None:
         if need.workers:
-            how = trials.How(functools.partial(_on_ranks, need.workers), _tell, _tell_from_rank)
+            on_ranks = functools.partial(_on_ranks, need.workers, plan.training.placement)
+            how = trials.How(on_ranks, _tell, _tell_from_rank)
         else:
             how = trials.How.here(Place(device=torch.device("cuda" if torch.cuda.is_available() else "cpu")), _tell)
         trials.work(plan, config["trial"], config["settings"], how)
@@ -156,8 +157,8 @@ def _trainable(plan: Plan, need: Need) -> Callable[[dict[str, Any]], None]:
     return trial
 
 
-def _on_ranks(workers: int, function: Callable[[Any, Place], Any], task: Any, out: Folder) -> None:
-    ranks.run(function, task, workers, out, [TuneReportCallback()])
+def _on_ranks(workers: int, placement: str, function: Callable[[Any, Place], Any], task: Any, out: Folder) -> None:
+    ranks.run(function, task, workers, out, placement, [TuneReportCallback()])
 
 
 def _tell(look: Look) -> None:

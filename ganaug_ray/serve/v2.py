@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ganaug_ray import __version__
 from ganaug_ray.serve import incoming
 from ganaug_ray.serve.champion import Champion, Model
 from ganaug_ray.serve.problems import Problem
@@ -61,7 +61,7 @@ def _add_health(routes: APIRouter) -> None:
     @routes.get("", responses=refusals(shape=Refusal2))
     async def server() -> dict[str, Any]:
         """Name the server and what it understands."""
-        return {"name": "ganaug", "version": version("ganaug-ray"), "extensions": ["binary_tensor_data"]}
+        return {"name": "ganaug", "version": __version__, "extensions": ["binary_tensor_data"]}
 
     @routes.get("/health/live")
     async def live() -> dict[str, bool]:

@@ -10,7 +10,7 @@ from pyarrow import fs as pafs
 
 from ganaug_ray.errors import UserError
 from ganaug_ray.jobfile import load_job
-from ganaug_ray.runs import default_out
+from ganaug_ray.outputs import default_out
 from ganaug_ray.storage import Folder, parent_and_name
 from tests.conftest import DIGITS
 

@@ -1,0 +1,101 @@
+"""Clusters of several nodes on one machine: real `ray start` processes, ended by their own numbers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from tests.conftest import ROOT, environment
+
+BIN = Path(sys.executable).parent
+ATTEMPTS = 3
+
+
+def free_ports(n: int) -> list[int]:
+    """Ports that nobody listens on."""
+    with ExitStack() as stack:
+        return [stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(n)]
+
+
+@dataclass
+class Nodes:
+    """A head, and workers beside it.
+
+    Attributes:
+        extra: environment of nodes and of what is run against them.
+        dashboard: the address that jobs are submitted to.
+        address: the cluster's, for RAY_ADDRESS.
+    """
+
+    extra: dict[str, str]
+    dashboard: str = ""
+    address: str = ""
+    _files: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="ray-"))  # sockets: the path must be short
+    _started: list[subprocess.Popen] = field(default_factory=list)
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        """For nodes and clients: `python` is this one."""
+        return environment(
+            PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
+            RAY_DASHBOARD_STARTUP_TIMEOUT_S="300",
+            **{**self.extra, **extra},
+        )
+
+    def start(self, cpus: int) -> subprocess.Popen:
+        """Start a node, the head first, and wait until it is up."""
+        for attempt in range(ATTEMPTS):  # on a busy machine Ray gives up on itself after 30 seconds, unasked
+            log = Path(self._files) / f"node-{len(self._started)}-{attempt}.txt"
+            with log.open("w") as stream:
+                node = subprocess.Popen(
+                    self._command(cpus), env=self.environment(), stdout=stream, stderr=stream, start_new_session=True
+                )
+            while node.poll() is None and "Ray runtime started" not in log.read_text():
+                time.sleep(0.2)
+            if node.poll() is None:
+                self._started.append(node)
+                return node
+        raise AssertionError(log.read_text())
+
+    def _command(self, cpus: int) -> list[str]:
+        agent, first, second, third = free_ports(4)
+        ports = ["--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={agent}"]
+        if self._started:
+            where = [f"--address={self.address}"]
+        else:
+            self.address, self.dashboard = f"127.0.0.1:{first}", f"http://127.0.0.1:{second}"
+            where = ["--head", f"--port={first}", f"--dashboard-port={second}", f"--ray-client-server-port={third}"]
+            where += [f"--temp-dir={self._files}", "--disable-usage-stats"]
+        size = [f"--num-cpus={cpus}", "--object-store-memory=200000000"]
+        return [str(BIN / "ray"), "start", "--block", *where, *ports, *size]
+
+    def run(self, *command: str, cwd: Path = ROOT, **extra: str) -> subprocess.CompletedProcess[str]:
+        """Run a command as a user of the cluster does."""
+        return subprocess.run(
+            command, cwd=cwd, env=self.environment(**extra), capture_output=True, text=True, check=False
+        )
+
+    def end(self) -> None:
+        """End all that was started here, and nothing else."""
+        for node in reversed(self._started):
+            end(node)
+        shutil.rmtree(self._files, ignore_errors=True)
+
+
+def end(node: subprocess.Popen) -> None:
+    """End a node with all its processes, as a machine that is switched off."""
+    family = [psutil.Process(node.pid)] if node.poll() is None else []
+    family += [child for process in family for child in process.children(recursive=True)]
+    for process in family:
+        process.kill()
+    node.wait()
+    psutil.wait_procs(family, timeout=60)

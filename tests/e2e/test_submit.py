@@ -1,0 +1,96 @@
+"""Jobs on a cluster of two nodes, submitted over HTTP with Ray's token authentication on."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import BIN, Nodes
+from tests.conftest import ROOT, TINY
+from tests.e2e.test_run import STAGES
+
+GANAUG = [sys.executable, "-m", "ganaug_ray"]
+JOB = "jobs/digits.yaml"
+TOKEN = "0123456789abcdef" * 4
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    found = Nodes({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN})
+    try:
+        found.start(cpus=1)
+        found.start(cpus=1)
+        yield found
+    finally:
+        found.end()
+
+
+def settings(*more: str) -> list[str]:
+    return [f"--set={one}" for one in (*TINY, "compare.seeds=1", *more)]
+
+
+def submit(nodes: Nodes, out: Path, *more: str) -> list[str]:
+    return [*GANAUG, "submit", JOB, "--address", nodes.dashboard, "--out", str(out), *settings(*more)]
+
+
+def test_a_job_runs_to_its_end_on_both_nodes_and_its_log_streams(nodes: Nodes, tmp_path: Path) -> None:
+    """Two ranks on two nodes of one CPU each."""
+    out = tmp_path / "digits"
+    command = [*submit(nodes, out, "gan.workers=auto", "gan.placement=spread"), "--follow"]
+    with subprocess.Popen(
+        command, cwd=ROOT, env=nodes.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as child:
+        assert child.stdout is not None
+        printed = ""
+        for line in child.stdout:
+            printed += line
+            if line.startswith("prepare"):
+                assert not (out / "verdict.json").exists(), "the line comes when it is written, not at the end"
+    assert child.returncode == 0, printed
+    assert re.findall(r"^(\S+)\s+done", printed, re.MULTILINE) == STAGES
+    assert (out / "report.html").exists()
+    assert not list(out.glob(".seen-by-*")), "the preflight leaves nothing"
+    assert "World size: 2" in (out / "log.txt").read_text(), "auto is a rank on each of the two"
+
+
+def test_a_failing_job_s_exit_code_and_reason_arrive(nodes: Nodes, tmp_path: Path) -> None:
+    done = nodes.run(*submit(nodes, tmp_path / "out", "gan.workers=8"), "--follow")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "gan.workers 8: the cluster has 2 CPUs" in done.stdout
+    assert "failed with exit code 2" in done.stderr
+
+
+def test_ray_s_own_command_works_from_a_clone_and_results_are_not_lost(nodes: Nodes, tmp_path: Path) -> None:
+    ray = [str(BIN / "ray"), "job", "submit", "--address", nodes.dashboard]
+    ray += ["--runtime-env", "cluster/runtime_env.yaml", "--working-dir", ".", "--"]
+    prepare = ["python", "-m", "ganaug_ray", "prepare", JOB, *settings()]
+    done = nodes.run(*ray, *prepare, "--out", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "out" / "dataset" / "dataset.json").exists()
+    lost = nodes.run(*ray, *prepare, "--out", "runs/out")
+    assert lost.returncode != 0
+    assert "where results would be lost" in lost.stdout + lost.stderr
+
+
+def test_a_job_is_listed_and_stopped(nodes: Nodes, tmp_path: Path) -> None:
+    started = nodes.run(*submit(nodes, tmp_path / "long", "classifier.steps=1000000"))
+    number = started.stdout.partition(":")[0]
+    address = ["--address", nodes.dashboard]
+    stopped = nodes.run(*GANAUG, "stop", number, *address)
+    assert f"{number}: is being stopped" in stopped.stdout, stopped.stdout + stopped.stderr
+    listed = nodes.run(*GANAUG, "jobs", *address)
+    assert re.search(rf"^{number} .*{tmp_path}/long$", listed.stdout, re.MULTILINE), listed.stdout + listed.stderr
+    unknown = nodes.run(*GANAUG, "stop", "raysubmit_none", *address)
+    assert (unknown.returncode, "has no such job" in unknown.stderr) == (2, True)
+
+
+def test_without_the_token_nothing_is_to_be_had(nodes: Nodes, tmp_path: Path) -> None:
+    for extra in ({"RAY_AUTH_TOKEN": "f" * 64}, {"RAY_AUTH_MODE": "disabled"}):
+        refused = nodes.run(*GANAUG, "jobs", "--address", nodes.dashboard, **extra)
+        assert refused.returncode == 2, refused.stdout + refused.stderr
+        assert "RAY_AUTH_TOKEN_PATH" in refused.stderr

@@ -1,0 +1,142 @@
+"""The files in cluster/ are what Ray and Kubernetes would take: checked against their own schemas, no field unknown."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import ray.autoscaler
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.serve.schema import ServeDeploySchema
+
+from ganaug_ray.serve import deploy
+from ganaug_ray.serve.deployment import Settings
+from tests.conftest import ROOT
+
+CLUSTER = ROOT / "cluster"
+CRDS = Path(os.environ.get("GANAUG_DATA") or ROOT.parent / "shared" / "data") / "kuberay-crds"
+LAUNCHERS = ["aws", "gcp", "onprem"]
+KINDS = {"raycluster": "rayclusters", "rayjob": "rayjobs", "rayservice": "rayservices"}
+
+
+def content(name: str) -> dict[str, Any]:
+    return yaml.safe_load((CLUSTER / f"{name}.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_ray_up_takes_the_launcher_file(name: str) -> None:
+    schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+    jsonschema.validate(content(name), schema)
+    validate_config(prepare_config(content(name)))
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_every_node_of_a_launched_cluster_asks_for_the_token_and_hides_the_dashboard(name: str) -> None:
+    config = content(name)
+    head, worker = config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]
+    assert "RAY_AUTH_MODE=token" in head
+    assert "RAY_AUTH_MODE=token" in worker
+    assert "--dashboard-host=127.0.0.1" in head
+    assert "~/.ray/auth_token" in config["file_mounts"]
+
+
+def strict(schema: Any, top: bool = True) -> Any:
+    """A CRD's schema, with every field an error that an API server would drop: all but what it is told to keep."""
+    if isinstance(schema, list):
+        return [strict(one, False) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    made = {key: strict(value, False) for key, value in schema.items() if key != "properties"}
+    if "properties" in schema:
+        made["properties"] = {key: strict(value, False) for key, value in schema["properties"].items()}
+        if top:
+            made["properties"]["metadata"] = {"type": "object"}  # the API server knows it without being told
+    if schema.get("x-kubernetes-int-or-string"):
+        made = {"type": ["integer", "string"]}
+    elif schema.get("type") == "object" and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        made.setdefault("additionalProperties", False)
+    return made
+
+
+def crd(name: str) -> Any:
+    path = CRDS / f"ray.io_{KINDS[name]}.yaml"
+    if not path.exists():
+        pytest.skip(f"KubeRay's definitions are not here: {path}")
+    versions = {one["name"]: one for one in yaml.safe_load(path.read_text())["spec"]["versions"]}
+    return strict(versions[content(name)["apiVersion"].removeprefix("ray.io/")]["schema"]["openAPIV3Schema"])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_kubernetes_takes_the_manifest_and_drops_nothing_of_it(name: str) -> None:
+    schema = crd(name)
+    jsonschema.validate(content(name), schema)
+    for place in (["spec"], ["spec", "headGroupSpec"] if name == "raycluster" else ["spec"]):
+        broken = content(name)
+        here = broken
+        for key in place:
+            here = here[key]
+        here["headGruopSpec"] = {}
+        with pytest.raises(jsonschema.ValidationError, match="headGruopSpec"):
+            jsonschema.validate(broken, schema)
+
+
+def pods(value: Any) -> Iterator[dict[str, Any]]:
+    """Every pod's spec in a manifest."""
+    if isinstance(value, dict):
+        if "containers" in value:
+            yield value
+        for inner in value.values():
+            yield from pods(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from pods(inner)
+
+
+def clusters(value: dict[str, Any]) -> dict[str, Any]:
+    spec = value["spec"]
+    return spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_pods_are_bounded_probed_and_not_root_and_the_token_is_asked_for(name: str) -> None:
+    manifest = content(name)
+    cluster = clusters(manifest)
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["enableInTreeAutoscaling"]
+    found = list(pods(manifest))
+    assert len(found) == 2, "a head and a group of workers"
+    for pod in found:
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        (container,) = pod["containers"]
+        environment = {one["name"]: one.get("value") for one in container["env"]}
+        assert environment["HOME"] == "/home/ray"
+        assert not [name for name, text in environment.items() if text and re.search("KEY|SECRET|TOKEN", name)]
+        assert {"cpu", "memory"} <= container["resources"]["limits"].keys()
+        assert container["readinessProbe"]
+        assert container["livenessProbe"]
+        assert {"shared", "memory"} <= {mount["name"] for mount in container["volumeMounts"]}
+        assert not container["image"].endswith(":latest")
+    assert found[1]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
+
+
+def test_the_service_is_the_one_that_ganaug_serve_would_write() -> None:
+    embedded = yaml.safe_load(content("rayservice")["spec"]["serveConfigV2"])
+    ServeDeploySchema.model_validate(embedded)
+    settings = Settings("/shared/runs/digits", least=1, most=8, gpus=1)
+    assert embedded == yaml.safe_load(deploy.config(settings, "0.0.0.0", 8000))
+    assert asdict(settings)["needs_key"], "no replica without a key"
+
+
+def test_what_the_image_is_made_of_is_in_a_clone() -> None:
+    lines = re.findall(r"^COPY (?:--\S+ )?(.+) \S+$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
+    named = [name for line in lines for name in line.split()]
+    assert {"pyproject.toml", "ganaug_ray", "jobs"} <= set(named)
+    assert all((ROOT / name).exists() for name in named)
