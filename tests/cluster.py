@@ -53,16 +53,17 @@ class Nodes:
 
     def start(self, cpus: int) -> subprocess.Popen:
         """Start a node, the head first, and wait until it is up."""
+        command = self._command(cpus)
         for attempt in range(ATTEMPTS):  # on a busy machine Ray gives up on itself after 30 seconds, unasked
             log = Path(self._files) / f"node-{len(self._started)}-{attempt}.txt"
             with log.open("w") as stream:
                 node = subprocess.Popen(
-                    self._command(cpus), env=self.environment(), stdout=stream, stderr=stream, start_new_session=True
+                    command, env=self.environment(), stdout=stream, stderr=stream, start_new_session=True
                 )
+            self._started.append(node)  # before it is up: whatever interrupts this, it is ended
             while node.poll() is None and "Ray runtime started" not in log.read_text():
                 time.sleep(0.2)
             if node.poll() is None:
-                self._started.append(node)
                 return node
         raise AssertionError(log.read_text())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -66,11 +67,14 @@ def strict(schema: Any, top: bool = True) -> Any:
     return made
 
 
+@functools.cache
 def crd(name: str) -> Any:
     path = CRDS / f"ray.io_{KINDS[name]}.yaml"
     if not path.exists():
         pytest.skip(f"KubeRay's definitions are not here: {path}")
-    versions = {one["name"]: one for one in yaml.safe_load(path.read_text())["spec"]["versions"]}
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the definitions are large, and Python slow at reading them
+    found = yaml.load(path.read_text(), loader)  # noqa: S506  # a SafeLoader
+    versions = {one["name"]: one for one in found["spec"]["versions"]}
     return strict(versions[content(name)["apiVersion"].removeprefix("ray.io/")]["schema"]["openAPIV3Schema"])
 
 
