@@ -75,7 +75,9 @@ class Nodes:
         else:
             self.address, self.dashboard = f"127.0.0.1:{first}", f"http://127.0.0.1:{second}"
             where = ["--head", f"--port={first}", f"--dashboard-port={second}", f"--ray-client-server-port={third}"]
-            where += [f"--temp-dir={self._files}", "--disable-usage-stats"]
+            where += ["--disable-usage-stats"]
+        # Each its own, as machines have: where a job's code is unpacked on one node, the other's is deleted.
+        where += [f"--temp-dir={self._files}/{len(self._started)}"]
         size = [f"--num-cpus={cpus}", "--object-store-memory=200000000"]
         return [str(BIN / "ray"), "start", "--block", *where, *ports, *size]
 

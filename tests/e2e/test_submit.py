@@ -55,7 +55,7 @@ def test_a_job_runs_to_its_end_on_both_nodes_and_its_log_streams(nodes: Nodes, t
     assert re.findall(r"^(\S+)\s+done", printed, re.MULTILINE) == STAGES
     assert (out / "report.html").exists()
     assert not list(out.glob(".seen-by-*")), "the preflight leaves nothing"
-    assert "World size: 2" in (out / "log.txt").read_text(), "auto is a rank on each of the two"
+    assert "world_size=2" in (out / "log.txt").read_text(), "auto is a rank on each of the two"
 
 
 def test_a_failing_job_s_exit_code_and_reason_arrive(nodes: Nodes, tmp_path: Path) -> None:
