@@ -73,13 +73,26 @@ class Gauge:
         """Validation images float [-1, 1] [M, C, H, W]."""
         return self._real["val"].x_NCHW
 
-    def draw(self, generator: Generator, purpose: str) -> torch.Tensor:
-        """Generate as many images as there are training images, of their classes: float [-1, 1], of their size."""
-        x_NCHW, y_N = self.train
+    def draw(self, generator: Generator, purpose: str, split: str = "train") -> torch.Tensor:
+        """Generate as many images as there are training images, float [-1, 1] [N, C, H, W], of their size.
+
+        Args:
+            generator: in evaluation mode.
+            purpose: what the latents depend on.
+            split: whose classes they are, in its shares.
+        """
+        x_NCHW, _ = self.train
+        y_N = self._labels(split)
         draw = randomness.generator(self._seed, purpose)
         z_NZ = torch.randn(len(y_N), self._config.latent, generator=draw).to(y_N.device)
         fakes = [generator(z, y) for z, y in zip(z_NZ.split(256), y_N.split(256), strict=True)]
         return tensors.scaled(torch.cat(fakes), x_NCHW.shape[-1])
+
+    def _labels(self, split: str) -> torch.Tensor:
+        """Labels for as many images as there are training images, in the shares of a split, int64 [N]."""
+        own = self._real[split].y_N
+        n = len(self._real["train"].y_N)
+        return own.repeat(-(-n // len(own)))[:n]
 
     def look(self, generator: Generator, by_class: bool = False) -> dict[str, float]:
         """Measure samples against training and against validation images.
@@ -91,16 +104,18 @@ class Gauge:
             generator: in evaluation mode.
             by_class: also the KID of every class that has enough images; among many classes it would fill the log.
         """
-        fake_NCHW, y_N = self.draw(generator, "quality"), self._real["train"].y_N
-        fake_NF = self.extractor(fake_NCHW)
         names = self._classes if by_class and self._config.conditional else None
         found: dict[str, float] = {}
         for split, real in self._real.items():
+            # Where training images are a long tail and validation images are not, samples of the former's classes
+            # would be far from the latter however good they are.
+            fake_NCHW, y_N = self.draw(generator, "quality", split), self._labels(split)
+            fake_NF = self.extractor(fake_NCHW)
             measured = quality.measure(
                 real.features_NF, fake_NF, real.y_N, y_N, self.extractor.name, self._seed, split, names
             )
             found |= measured.figures
-        if self._config.conditional:
+        if self._config.conditional:  # of the validation images' classes, the last drawn
             said_N = torch.cat([self._teacher(x_BCHW).argmax(1) for x_BCHW in fake_NCHW.split(256)])
             found[f"agreement_teacher_n{len(y_N)}"] = (said_N == y_N).float().mean().item()
         return found
@@ -113,9 +128,9 @@ class Gauge:
         """
         if not self._config.conditional:
             return {}
-        pixels = tensors.from_network(self.draw(generator, "quality")).cpu().numpy()
+        pixels = tensors.from_network(self.draw(generator, "quality", "val")).cpu().numpy()
         val_pixels = tensors.from_network(self.val).cpu().numpy()
-        fake_y, val_y = (real.y_N.cpu().numpy() for real in self._real.values())
+        fake_y, val_y = self._labels("val").cpu().numpy(), self._real["val"].y_N.cpu().numpy()
         return cas.classification_accuracy_score(
             pixels,
             fake_y,

@@ -283,6 +283,36 @@ def test_a_generator_is_measured_anew_for_each_class_once_there_are_enough_image
     assert gauge.classification_accuracy_score(generator) == {}
 
 
+def test_samples_are_held_against_validation_images_in_their_classes_shares(experiment: Run) -> None:
+    """Trained on a long tail, a generator must not look bad because validation images are none."""
+    import dataclasses
+
+    from ganaug_ray.data import store
+    from ganaug_ray.data.batches import Resident
+    from ganaug_ray.gan.gauge import Gauge
+
+    rows = store.read(experiment.dataset / "test")
+    kept = ((rows.labels < 5) | (np.arange(len(rows)) % 20 == 1)).nonzero()[0]  # five classes are rare
+    ids = [rows.ids[row] for row in kept]
+    tail = dataclasses.replace(rows, images=rows.images[kept], labels=rows.labels[kept], ids=ids)
+    asked: list[torch.Tensor] = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, z_BZ: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
+            asked.append(y_B)
+            return torch.zeros(len(y_B), 1, 32, 32)
+
+    config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
+    train, val = Resident(tail, torch.device("cpu")), Resident(rows, torch.device("cpu"))
+    gauge = Gauge(train, val, experiment.model("real+classic", 0), config, 0)
+    gauge.look(Spy())  # type: ignore[arg-type]
+    n = len(tail)
+    of_train, of_val = torch.cat(asked).split(n)
+    assert torch.equal(of_train.sort().values, train.labels_N.sort().values)
+    assert abs((of_train < 5).float().mean() - (of_val < 5).float().mean()) > 0.3
+    assert abs((of_val < 5).float().mean() - (val.labels_N < 5).float().mean()) < 0.05
+
+
 def test_a_collapse_ends_the_training_with_its_reason_on_record(
     experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
