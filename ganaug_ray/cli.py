@@ -73,6 +73,9 @@ def _add(name: str, text: str, action: Callable[[Pipeline], None]) -> None:
     if name == "generate":
         app.command(name, help=text)(_generate)
         return
+    if name == "promote":
+        app.command(name, help=text)(_promote)
+        return
 
     @app.command(name, help=text)
     def verb(
@@ -101,6 +104,19 @@ def _generate(
     else:
         _refuse(of_folder, f"goes with the folder of an experiment or of a finished GAN; {what} is none")
         _execute(VERBS["generate"][1], Path(what), out, set_ or [], dry_run, verbose)
+
+
+def _promote(
+    job: JobPath,
+    out: Out = None,
+    set_: Set = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if the champion does better on the test images.")
+    ] = False,
+) -> None:
+    _execute(lambda p: p.promote(force), job, out, set_ or [], dry_run, verbose)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:
@@ -176,6 +192,24 @@ def _predict(
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         raise typer.Exit(130) from None
+
+
+@app.command("rollback", help="Make the champion before this one the champion again; what serves it follows.")
+def _rollback(
+    where: Annotated[str, typer.Argument(metavar="DIR", help="An experiment or a registry.")],
+    to: Annotated[int | None, typer.Option("--to", metavar="N", help="A version. Default: the one before.")] = None,
+) -> None:
+    from ganaug_ray import registry
+    from ganaug_ray.console import Terminal
+    from ganaug_ray.jobfile import source_here
+    from ganaug_ray.storage import Folder
+
+    place = registry.find_registry(Folder.at(source_here(where)))
+    if place is None:
+        raise UserError(f"{where}: no experiment with a promoted model, and no registry")
+    record = registry.rollback(place, to)
+    change = record["changes"][-1]
+    Terminal().line("rollback", "done", f"version {change['version']} is champion instead of {change['instead_of']}")
 
 
 @app.command("serve", help="Answer over HTTP with the champion: a web page, an API; a promoted model takes over.")

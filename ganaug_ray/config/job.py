@@ -32,6 +32,9 @@ class Job(Config):
     """For compare-models: names, each with what differs from the classifier section; the first is the baseline. The
     network's own settings (arch, input_size, weights, init_from) are not taken over."""
     published: PublishedConfig | None = None
+    registry: str | None = None
+    """Where the champion goes: a folder that several experiments share, on any filesystem. Absent: the experiment's
+    own."""
     seed: int = 0
 
     @model_validator(mode="before")
