@@ -225,11 +225,23 @@ def _serve(
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="NAME=VALUE", help="bytes, pixels, images, seconds, waiting, memory."),
+        typer.Option("--limit", metavar="NAME=VALUE", help="bytes, pixels, images, seconds, waiting, memory, stored."),
     ] = None,
     replicas: Annotated[str, typer.Option("--replicas", metavar="N|MIN:MAX", help="Default: one to all CPUs.")] = "",
     tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="PEM")] = None,
     tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="PEM")] = None,
+    shadow: Annotated[
+        str | None,
+        typer.Option(
+            "--shadow", metavar="MODEL[:SHARE]", help="A candidate that answers a share too, and is not heard."
+        ),
+    ] = None,
+    canary: Annotated[
+        str | None, typer.Option("--canary", metavar="MODEL:SHARE", help="A candidate that answers a share.")
+    ] = None,
+    feedback: Annotated[
+        str | None, typer.Option("--feedback", metavar="DIR", help="Store images there that come back with a label.")
+    ] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="serve.yaml", help="Write this for `serve deploy` and stop.")
     ] = None,
@@ -241,7 +253,17 @@ def _serve(
     where = Listening(host, port, tls_cert, tls_key)
     try:
         serving.serve(
-            model, where, name=name, key_file=key_file, limits=limit, replicas=replicas, config=config, verbose=verbose
+            model,
+            where,
+            name=name,
+            key_file=key_file,
+            limits=limit,
+            replicas=replicas,
+            config=config,
+            shadow=shadow,
+            canary=canary,
+            feedback=feedback,
+            verbose=verbose,
         )
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

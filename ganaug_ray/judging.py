@@ -137,7 +137,7 @@ class Judging(Stages):
         def complete(version: Folder) -> None:
             from ganaug_ray.evaluate import promotion
 
-            promotion.note_seen(home, version)
+            promotion.describe(home, version)
             self._add_onnx(version)
 
         def work() -> Record:

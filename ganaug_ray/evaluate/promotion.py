@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ganaug_ray.classify import drift
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import outcomes, rows, statistics
@@ -124,8 +125,11 @@ def match(run: Run, model: Folder, champion: Folder, metric: str) -> Match:
     return judge(own.labels[fresh], ours_N, theirs_N, len(ours.classes), metric, rare, int((~fresh).sum()))
 
 
-def note_seen(run: Run, version: Folder) -> None:
-    """Write beside a version which images it was trained on or chosen by."""
+def describe(run: Run, version: Folder) -> None:
+    """Write beside a version which images it was trained on or chosen by, and what they look like to it."""
     table = run.dataset.read_table("split.parquet", ["id", "split"])
     seen = table.filter(pc.is_in(table["split"], pa.array(["train", "val"])))
     version.write_table(SEEN, seen.select(["id"]))
+    model = Classifier.load(version)
+    train, val = (rows.split(run, part, model, drift.ROWS).images[: drift.ROWS] for part in ("train", "val"))
+    version.write_table(drift.FILE, drift.reference(train, val, model.probabilities(val)))

@@ -1,4 +1,6 @@
-"""How many labels the sequential test of a shadow needs, and how often it is wrong: python -m tests.benchmarks.sequential
+"""How many labels the sequential test of a shadow needs, and how often it is wrong.
+
+python -m tests.benchmarks.sequential
 
 Simulated: each label is an image that both models have right or wrong, or one of them alone. The two are apart by
 some points of accuracy; how often they differ at all decides how soon that is seen.
