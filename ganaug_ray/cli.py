@@ -74,6 +74,9 @@ def _add(name: str, text: str, action: Callable[[Pipeline], None]) -> None:
     if name == "generate":
         app.command(name, help=text)(_generate)
         return
+    if name == "promote":
+        app.command(name, help=text)(_promote)
+        return
 
     @app.command(name, help=text)
     def verb(
@@ -102,6 +105,19 @@ def _generate(
     else:
         _refuse(of_folder, f"goes with the folder of an experiment or of a finished GAN; {what} is none")
         _execute(VERBS["generate"][1], Path(what), out, set_ or [], dry_run, verbose)
+
+
+def _promote(
+    job: JobPath,
+    out: Out = None,
+    set_: Set = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if the champion does better on the test images.")
+    ] = False,
+) -> None:
+    _execute(lambda p: p.promote(force), job, out, set_ or [], dry_run, verbose)
 
 
 def _refuse(options: Mapping[str, object], why: str) -> None:
@@ -198,6 +214,24 @@ def _predict(
         raise typer.Exit(130) from None
 
 
+@app.command("rollback", help="Make the champion before this one the champion again; what serves it follows.")
+def _rollback(
+    where: Annotated[str, typer.Argument(metavar="DIR", help="An experiment or a registry.")],
+    to: Annotated[int | None, typer.Option("--to", metavar="N", help="A version. Default: the one before.")] = None,
+) -> None:
+    from ganaug_ray import registry
+    from ganaug_ray.console import Terminal
+    from ganaug_ray.jobfile import source_here
+    from ganaug_ray.storage import Folder
+
+    place = registry.find_registry(Folder.at(source_here(where)))
+    if place is None:
+        raise UserError(f"{where}: no experiment with a promoted model, and no registry")
+    record = registry.rollback(place, to)
+    change = record["changes"][-1]
+    Terminal().line("rollback", "done", f"version {change['version']} is champion instead of {change['instead_of']}")
+
+
 @app.command("serve", help="Answer over HTTP with the champion: a web page, an API; a promoted model takes over.")
 def _serve(
     model: Annotated[str, typer.Argument(metavar="DIR", help="An experiment, a registry or a model folder.")],
@@ -211,11 +245,23 @@ def _serve(
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="NAME=VALUE", help="bytes, pixels, images, seconds, waiting, memory."),
+        typer.Option("--limit", metavar="NAME=VALUE", help="bytes, pixels, images, seconds, waiting, memory, stored."),
     ] = None,
     replicas: Annotated[str, typer.Option("--replicas", metavar="N|MIN:MAX", help="Default: one to all CPUs.")] = "",
     tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="PEM")] = None,
     tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="PEM")] = None,
+    shadow: Annotated[
+        str | None,
+        typer.Option(
+            "--shadow", metavar="MODEL[:SHARE]", help="A candidate that answers a share too, and is not heard."
+        ),
+    ] = None,
+    canary: Annotated[
+        str | None, typer.Option("--canary", metavar="MODEL:SHARE", help="A candidate that answers a share.")
+    ] = None,
+    feedback: Annotated[
+        str | None, typer.Option("--feedback", metavar="DIR", help="Store images there that come back with a label.")
+    ] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="serve.yaml", help="Write this for `serve deploy` and stop.")
     ] = None,
@@ -227,7 +273,17 @@ def _serve(
     where = Listening(host, port, tls_cert, tls_key)
     try:
         serving.serve(
-            model, where, name=name, key_file=key_file, limits=limit, replicas=replicas, config=config, verbose=verbose
+            model,
+            where,
+            name=name,
+            key_file=key_file,
+            limits=limit,
+            replicas=replicas,
+            config=config,
+            shadow=shadow,
+            canary=canary,
+            feedback=feedback,
+            verbose=verbose,
         )
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

@@ -168,6 +168,8 @@ def _expand(value: Any, name: str) -> Any:
 
 def _resolve_source(content: dict[str, Any], base: Path) -> None:
     """Make paths of the job file's own absolute: they are relative to it, not to where the command is run."""
+    if isinstance(content.get("registry"), str):
+        content["registry"] = _absolute(content["registry"], base)
     data = content.get("data")
     if not isinstance(data, dict):
         return

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from contextlib import nullcontext
 
-from ganaug_ray import arms, board, progress, runs, sizes, spread
+from ganaug_ray import arms, board, progress, registry, runs, sizes, spread
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import target as targets
-from ganaug_ray.runs import Record
+from ganaug_ray.runs import Record, Run
 from ganaug_ray.stage import Stages
 from ganaug_ray.storage import Folder
 
@@ -109,8 +109,12 @@ class Judging(Stages):
         kept = done if done and done["inputs"] == inputs else None
         self.stage("report", kept, work, lambda record: str(self.run.root / "report.html"))
 
-    def promote(self) -> None:
-        """The champion's model -> a version in registry/ and champion.json."""
+    def promote(self, force: bool = False) -> None:
+        """The champion's model -> a version in the registry and its champion.json.
+
+        Args:
+            force: whatever is champion there.
+        """
         verdict = self.need("compare", runs.done(self.run.root, "verdict.json"))
         champion = verdict["champion"]
         model = targets.champion(self.run, verdict)
@@ -125,18 +129,44 @@ class Judging(Stages):
             "figures": champion["figures"],
             "inputs": model.read_json("model.json")["inputs"],
         }
-        done = runs.done(self.run.registry, "champion.json")
+        place = registry.of_job(self.job, self.run)
+        done = runs.done(place, "champion.json")
         kept = done if done and done["lineage"] == lineage else None
+        home = self.run.split(champion["split"])
+
+        def judge(current: Record | None) -> Record:
+            return {} if current is None else self._against(home, model, place, current, force)
+
+        def complete(version: Folder) -> None:
+            from ganaug_ray.evaluate import promotion
+
+            promotion.describe(home, version)
+            self._add_onnx(version)
 
         def work() -> Record:
-            from ganaug_ray import registry
-
-            return registry.promote(self.run.registry, model, lineage, self._add_onnx)
+            return registry.promote(place, model, lineage, complete, judge)
 
         def outcome(record: Record) -> str:
             return f"version {record['version']} is champion: {record['lineage']['reason']}"
 
         self.stage("promote", kept, work, outcome)
+
+    def _against(self, home: Run, model: Folder, place: Folder, current: Record, force: bool) -> Record:
+        """Judge a model by a registry's champion: what is told of it, or StageFailed where it is refused."""
+        from ganaug_ray.evaluate import promotion
+
+        how = "`ganaug promote JOB.yaml --force` promotes it all the same"
+        if not force and model.read_json("model.json")["hash"] in registry.withdrawn(registry.changes(current)):
+            raise StageFailed(f"{place}: this model was champion and has been rolled back; {how}")
+        try:
+            match = promotion.match(home, model, place / "versions" / str(current["version"]), self.job.compare.metric)
+        except UserError as error:
+            if not force:
+                raise UserError(f"{error}; {how}") from None
+            return {"why": "forced"}
+        if match.is_worse and not force:
+            raise StageFailed(f"{place}: version {current['version']} stays champion: {match.sentence}; {how}")
+        return {"why": "forced" if match.is_worse else "promoted", "against": match.record}
 
     def _add_onnx(self, version: Folder) -> None:
         """Write model.onnx beside a version's weights; a version without one is as good for all that is here."""

@@ -33,6 +33,9 @@ def serve(
     limits: list[str] | None = None,
     replicas: str = "",
     config: str | None = None,
+    shadow: str | None = None,
+    canary: str | None = None,
+    feedback: str | None = None,
     verbose: bool = False,
 ) -> None:
     """Serve until interrupted, or write the configuration of a deployment and stop.
@@ -45,6 +48,9 @@ def serve(
         limits: NAME=VALUE, see ``ganaug_ray.serve.limits``.
         replicas: "2", or "1:8" for as many as the load asks for; absent: one to as many as there are CPUs.
         config: where serve.yaml goes, instead of serving.
+        shadow: MODEL or MODEL:SHARE, a candidate that answers a share of the requests too, and is not heard.
+        canary: MODEL:SHARE, a candidate that answers a share of the requests.
+        feedback: a folder for images that come back with their label.
         verbose: show what Ray prints.
 
     Raises:
@@ -54,10 +60,19 @@ def serve(
     _prepare_environment(where)  # before Ray is imported, which reads it once
     from ganaug_ray.serve import deploy, keys
     from ganaug_ray.serve.deployment import Settings
+    from ganaug_ray.serve.feedback import Shelf
     from ganaug_ray.serve.limits import Limits
+    from ganaug_ray.serve.rollout import Rollout
+    from ganaug_ray.storage import Folder
 
     address = source_here(model)
     registry.model_folder(address)
+    rollout = Rollout.of(shadow and source_here(shadow), canary and source_here(canary))
+    if rollout is not None:
+        registry.model_folder(rollout.address)
+    store = None if feedback is None else source_here(feedback)
+    if store is not None:
+        Shelf(Folder.at(store), registry.model_folder(address).read_json("model.json")["classes"])
     secret = keys.read(key_file)
     if (where.certificate is None) != (where.private_key is None):
         raise UserError("--tls-cert and --tls-key: give both or neither")
@@ -77,6 +92,9 @@ def serve(
         least,
         most,
         alone=config is None,
+        shadow=shadow and source_here(shadow),
+        canary=canary and source_here(canary),
+        feedback=store,
     )
     if config is not None:
         Path(config).write_text(deploy.config(settings, where.host, where.port))

@@ -34,6 +34,9 @@ class Job(Config):
     network's own settings (arch, input_size, weights, init_from) are not taken over."""
     published: PublishedConfig | None = None
     search: SearchConfig = SearchConfig()
+    registry: str | None = None
+    """Where the champion goes: a folder that several experiments share, on any filesystem. Absent: the experiment's
+    own."""
     seed: int = 0
 
     @model_validator(mode="before")

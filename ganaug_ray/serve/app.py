@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from ganaug_ray.serve import problems, site, v1, v2
+from ganaug_ray.serve import problems, site, v1, v1_rollout, v2
 from ganaug_ray.serve.gate import Gate
 from ganaug_ray.serve.keys import Keyring
 from ganaug_ray.serve.schemas import Refusal, Refusal2
@@ -29,6 +29,7 @@ def build(service: Service, keys: Sequence[str]) -> Gate:
     )
     app.include_router(site.router())
     app.include_router(v1.router(service))
+    app.include_router(v1_rollout.router(service))
     app.include_router(v2.router(service))
     problems.install(app)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's way to amend the document

@@ -10,7 +10,7 @@ import contextlib
 import logging
 import re
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import torch
 from safetensors import SafetensorError
 
 from ganaug_ray import registry, runs
+from ganaug_ray.classify import drift
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
@@ -37,12 +38,19 @@ class Model:
         version: the registry's number, or of a model outside one its hash.
         classifier: warmed.
         lineage: as it was promoted; empty outside a registry.
+        drift: compares what it is asked with its training images; None where it was promoted without a reference.
     """
 
     name: str
     version: str
     classifier: Classifier
     lineage: dict[str, Any]
+    drift: drift.Detector | None = None
+
+    @property
+    def input(self) -> tuple[object, ...]:
+        """What an image is brought to: equal for two models that take the same pixels."""
+        return *self.shape, self.classifier.spec["resize"]
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -70,7 +78,8 @@ def load(folder: Folder, name: str, device: str) -> Model:
     classifier = Classifier.load(folder, device)
     promoted = runs.done(folder, "version.json") or {}
     version = str(promoted.get("version") or classifier.spec["hash"])
-    model = Model(name, version, classifier, promoted.get("lineage") or {})
+    known = drift.Detector(folder.read_table(drift.FILE), classifier.classes) if folder.has(drift.FILE) else None
+    model = Model(name, version, classifier, promoted.get("lineage") or {}, known)
     for size in WARM:
         model.probabilities(np.zeros((size, *model.shape), np.uint8))
     return model
@@ -83,23 +92,41 @@ class Champion:
         address: of the folder.
         name: what it is called; absent: as ``name_of``.
         device: where it runs.
+        beside: of a candidate, the champion. One of another registry is called by its hash, since that registry's
+            numbers are not the champion's.
 
     Raises:
         UserError: there is no finished model.
     """
 
-    def __init__(self, address: str, name: str | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self, address: str, name: str | None = None, device: str = "cpu", beside: Champion | None = None
+    ) -> None:
         folder = Folder.at(address)
         self._registry = registry.find_registry(folder)
+        self._beside = beside
         self._name = name or name_of(address)
         self._device = device
         self._seen = self._glance()
         self._complaint = ""
         self._stop = threading.Event()
-        self.current = load(registry.model_folder(address), self._name, device)
+        self.current = self._load(registry.model_folder(address))
 
     def _glance(self) -> bytes:
         return b"" if self._registry is None else self._registry.read("champion.json")
+
+    def _load(self, folder: Folder) -> Model:
+        model = load(folder, self._name, self._device)
+        if self._beside is not None and not self._beside.has(folder):
+            return replace(model, version=model.classifier.spec["hash"])
+        if self._registry is None:
+            return model
+        change = registry.changes(self._registry.read_json("champion.json"))[-1]
+        return replace(model, lineage={**model.lineage, "change": change})
+
+    def has(self, version: Folder) -> bool:
+        """Whether a model folder is a version of this registry."""
+        return self._registry is not None and version.path.startswith(f"{self._registry.path}/versions/")
 
     def look(self) -> bool:
         """Take over the champion if it has changed; says whether it has. One that cannot be loaded changes nothing."""
@@ -108,7 +135,7 @@ class Champion:
             seen = self._glance()
             if seen == self._seen:
                 return False
-            fresh = load(registry.champion_model(self._registry), self._name, self._device)
+            fresh = self._load(registry.champion_model(self._registry))
         except (UserError, SafetensorError, OSError, ValueError, KeyError) as error:
             if str(error) != self._complaint:
                 log.warning("version %s stays, since its successor cannot be loaded: %s", self.current.version, error)

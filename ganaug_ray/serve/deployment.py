@@ -10,14 +10,20 @@ import torch
 from ray import serve
 from ray.serve._private import replica
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
+from ray.serve.handle import DeploymentHandle
 
 from ganaug_ray.errors import UserError
 from ganaug_ray.serve import app, keys
 from ganaug_ray.serve.champion import Champion
+from ganaug_ray.serve.feedback import Shelf, used
 from ganaug_ray.serve.gate import Gate
+from ganaug_ray.serve.ledger import Ledger
 from ganaug_ray.serve.limits import Limits
 from ganaug_ray.serve.metrics import Metrics
+from ganaug_ray.serve.rollout import Rollout
 from ganaug_ray.serve.service import Service
+from ganaug_ray.serve.trial import Candidate, Trial
+from ganaug_ray.storage import Folder
 
 NAME = "ganaug"
 TARGET = 16  # requests at a time that one replica answers well
@@ -39,6 +45,9 @@ class Settings:
         cpus: threads of a replica.
         gpus: of a replica.
         alone: on a Ray of this machine only, which no other may reach.
+        shadow: a candidate that answers unheard, MODEL:SHARE.
+        canary: a candidate that answers in the champion's place, MODEL:SHARE.
+        feedback: where images with feedback are stored.
     """
 
     address: str
@@ -51,13 +60,32 @@ class Settings:
     cpus: float = 1
     gpus: float = 0
     alone: bool = False
+    shadow: str | None = None
+    canary: str | None = None
+    feedback: str | None = None
+
+
+class Books:
+    """The ledger of all replicas, as a deployment of its own; what it knows ends with it."""
+
+    def __init__(self, settings: dict[str, Any]) -> None:
+        told = Settings(**settings)
+        if told.alone:
+            _keep_to_this_machine()
+        limits = Limits(**told.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
+        files, size = (0, 0) if told.feedback is None else used(Folder.at(told.feedback))
+        self._ledger = Ledger(limits.stored - files, limits.stored_bytes - size)
+
+    async def __call__(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the ledger; one call after the other."""
+        return getattr(self._ledger, method)(*arguments)
 
 
 @serve.ingress()
 class Classifier:
     """One replica."""
 
-    def __init__(self, settings: dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any], books: DeploymentHandle | None = None) -> None:
         told = Settings(**settings)
         self._keys = keys.read(told.key_file)
         if told.needs_key and not self._keys:
@@ -68,7 +96,7 @@ class Classifier:
         device = "cuda" if ray.get_gpu_ids() else "cpu"
         champion = Champion(told.address, told.name, device)
         limits = Limits(**told.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
-        self._service = Service(champion, limits, [Metrics()])
+        self._service = Service(champion, limits, [Metrics()], trial=_trial(told, champion, device, books))
         champion.watch()
 
     def __serve_build_asgi_app__(self) -> Gate:
@@ -78,6 +106,22 @@ class Classifier:
     def __del__(self) -> None:
         if hasattr(self, "_service"):
             self._service.close()
+
+
+def _trial(told: Settings, champion: Champion, device: str, books: DeploymentHandle | None) -> Trial | None:
+    if books is None:
+        return None
+    candidate, shelf = None, None
+    if rollout := Rollout.of(told.shadow, told.canary):
+        candidate = Candidate(rollout, Champion(rollout.address, champion.current.name, device, beside=champion))
+        candidate.model.watch()
+    if told.feedback is not None:
+        shelf = Shelf(Folder.at(told.feedback), champion.current.classifier.classes)
+
+    async def call(method: str, *arguments: Any) -> Any:
+        return await books.remote(method, *arguments)
+
+    return Trial(call, candidate, champion, shelf)
 
 
 def _keep_to_this_machine() -> None:
@@ -118,4 +162,7 @@ def application(settings: dict[str, Any]) -> serve.Application:
         graceful_shutdown_timeout_s=10,
         max_constructor_retry_count=2,
     )
-    return deployment(Classifier).bind(settings)
+    if not (told.shadow or told.canary or told.feedback):
+        return deployment(Classifier).bind(settings)
+    books = serve.deployment(name=f"{NAME}-books", num_replicas=1, ray_actor_options={"num_cpus": 0})(Books)
+    return deployment(Classifier).bind(settings, books.bind(settings))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
@@ -46,22 +48,52 @@ async def pictures(request: Request, limits: Limits) -> list[Picture]:
     content = await body(request, limits)
     if kind != b"multipart/form-data":
         return [Picture(content, "image", limits.pixels)]
+    found = form(content, options, limits.images)
+    if not found:
+        raise Problem(400, "the form holds no image")
+    return [Picture(part.content, part.name, limits.pixels) for part in found]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of a form: its field, what it is called in messages, and what it holds."""
+
+    field: str
+    name: str
+    content: bytes
+
+
+def form(content: bytes, options: Mapping[bytes, bytes], most: int) -> list[Part]:
+    """Take a form apart.
+
+    Args:
+        content: the body.
+        options: of its Content-Type.
+        most: parts.
+
+    Raises:
+        Problem: it is damaged, or has more parts.
+    """
     boundary = options.get(b"boundary", b"")
     if not boundary:
         raise Problem(400, "the form names no boundary in its Content-Type")
-    found = _form(content, boundary, limits)
-    if not found:
-        raise Problem(400, "the form holds no image")
-    return found
+    found = _Form(most)
+    try:
+        MultipartParser(boundary, found.callbacks()).write(content)
+    except (FormParserError, UnicodeDecodeError, ValueError, IndexError):
+        raise Problem(400, "the form is damaged") from None
+    if not found.is_whole:
+        raise Problem(400, "the form breaks off")
+    return [Part(field, name, bytes(part)) for field, name, part in found.parts]
 
 
 class _Form:
     """Takes a form apart; starlette's own parser would write every part to a temporary file."""
 
-    def __init__(self, limits: Limits) -> None:
-        self._most = limits.images
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._name, self._value = b"", b""  # of the header that is being read
-        self.parts: list[tuple[str, bytearray]] = []
+        self.parts: list[tuple[str, str, bytearray]] = []
         self.is_whole = False
 
     def callbacks(self) -> MultipartCallbacks:
@@ -78,7 +110,7 @@ class _Form:
     def _begin(self) -> None:
         if len(self.parts) == self._most:
             raise Problem(413, f"more than {self._most} images in a request")
-        self.parts.append((f"image {len(self.parts) + 1}", bytearray()))
+        self.parts.append(("", f"image {len(self.parts) + 1}", bytearray()))
 
     def _add_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
@@ -88,25 +120,15 @@ class _Form:
 
     def _end_header(self) -> None:
         if self._name.lower() == b"content-disposition":
-            file = parse_options_header(self._value)[1].get(b"filename")
-            if file:
-                said, content = self.parts[-1]
-                self.parts[-1] = f"{said} ({file.decode(errors='replace')[:MOST_NAME]})", content
+            options = parse_options_header(self._value)[1]
+            _, said, content = self.parts[-1]
+            if file := options.get(b"filename"):
+                said = f"{said} ({file.decode(errors='replace')[:MOST_NAME]})"
+            self.parts[-1] = options.get(b"name", b"").decode(errors="replace"), said, content
         self._name, self._value = b"", b""
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
-        self.parts[-1][1].extend(data[start:end])
+        self.parts[-1][2].extend(data[start:end])
 
     def _end(self) -> None:
         self.is_whole = True
-
-
-def _form(content: bytes, boundary: bytes, limits: Limits) -> list[Picture]:
-    form = _Form(limits)
-    try:
-        MultipartParser(boundary, form.callbacks()).write(content)
-    except (FormParserError, UnicodeDecodeError, ValueError, IndexError):
-        raise Problem(400, "the form is damaged") from None
-    if not form.is_whole:
-        raise Problem(400, "the form breaks off")
-    return [Picture(bytes(part), name, limits.pixels) for name, part in form.parts]

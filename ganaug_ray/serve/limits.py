@@ -20,6 +20,8 @@ class Limits:
         seconds: for sending a request.
         waiting: requests at a time; more are told to come back.
         memory: bytes of all bodies at a time; more are told to come back.
+        stored: images with feedback in their folder.
+        stored_bytes: of these images.
     """
 
     bytes: int = 20_000_000
@@ -28,6 +30,8 @@ class Limits:
     seconds: float = 30.0
     waiting: int = 256
     memory: int = 400_000_000
+    stored: int = 100_000
+    stored_bytes: int = 10_000_000_000
 
     @classmethod
     def of(cls, settings: Sequence[str]) -> Limits:

@@ -22,13 +22,18 @@ class Metrics:
         self._shares = metrics.Histogram(
             "ganaug_confidence", "Probability of the predicted class.", SHARES, ("version",)
         )
+        self._drift = metrics.Gauge(
+            "ganaug_drift", "1 while images or answers differ from those of the training set, else 0.", ("version",)
+        )
         self._labels = metrics.Counter("ganaug_predictions", "Images, by predicted class.", TAGS)
 
     def __call__(self, model: Model, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
-        """Count a batch: its images uint8 [N, H, W, C], its probabilities float32 [N, K]."""
+        """Count a batch, and look for drift: its images uint8 [N, H, W, C], its probabilities float32 [N, K]."""
         if not len(images_NHWC):
             return
         self._sizes.observe(len(images_NHWC))
+        if model.drift is not None:
+            self._drift.set(model.drift.look(images_NHWC, probabilities_NK), {"version": model.version})
         for share in probabilities_NK.max(1):
             self._shares.observe(float(share), {"version": model.version})
         labels, counts = np.unique(probabilities_NK.argmax(1), return_counts=True)

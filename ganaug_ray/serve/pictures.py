@@ -26,7 +26,7 @@ class Picture:
         self.content = content
         self.name = name
         self._most = most_pixels
-        self._made: tuple[Model, np.ndarray] | None = None
+        self._made: tuple[tuple[object, ...], np.ndarray] | None = None
 
     @property
     def is_small(self) -> bool:
@@ -34,17 +34,14 @@ class Picture:
         return len(self.content) <= SMALL
 
     def pixels(self, model: Model) -> np.ndarray:
-        """Return uint8 [H, W, C] as the model takes it, decoded at the first call for it.
+        """Return uint8 [H, W, C] as the model takes it, decoded at the first call for its kind of input.
 
         Raises:
             Problem: no image, a damaged one, or a larger one than allowed.
         """
-        if self._made is None or self._made[0] is not model:
-            try:
-                decoded = images.decode(self.content, model.shape[0], self._most)
-            except images.Unreadable as error:
-                raise Problem(_STATUS.get(error.reason, 422), f"{self.name}: {error.reason}") from None
-            self._made = model, model.classifier.preprocess(decoded.image)
+        if self._made is None or self._made[0] != model.input:
+            found = decoded(self.content, self.name, self._most, model.shape[0])
+            self._made = model.input, model.classifier.preprocess(found.image)
         return self._made[1]
 
 
@@ -65,6 +62,14 @@ class Pixels:
         if self.images_NHWC.shape[1:] != model.shape:
             raise Problem(400, f"image: expected shape [-1, {', '.join(map(str, model.shape))}]")
         return self.images_NHWC
+
+
+def decoded(content: bytes, name: str, most_pixels: int, at_least: int = images.ID_SIDE) -> images.Decoded:
+    """Decode an image. Raises Problem, which calls it by that name, where it is none or too large."""
+    try:
+        return images.decode(content, at_least, most_pixels)
+    except images.Unreadable as error:
+        raise Problem(_STATUS.get(error.reason, 422), f"{name}: {error.reason}") from None
 
 
 _STATUS = {"too large": 413, "empty": 400, "not an image": 415}

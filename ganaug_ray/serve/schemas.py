@@ -12,6 +12,7 @@ from ganaug_ray.serve.problems import MEDIA_TYPE
 class Prediction(BaseModel):
     """What was found in one image."""
 
+    id: str = Field(description="Of this answer, for feedback.")
     label: str = Field(description="The likeliest class.")
     probability: float = Field(description="Of that class.")
     probabilities: dict[str, float] = Field(description="Of every class; they sum to one.")
@@ -50,6 +51,30 @@ class ModelCard(BaseModel):
     lineage: dict[str, Any] = Field(description="Arm, seed, and the hashes of the data set and of the generator.")
 
 
+class Feedback(BaseModel):
+    """What became of feedback."""
+
+    id: str
+    version: str = Field(description="Of the model that had answered.")
+    predicted: str
+    correct: bool
+    stored: bool = Field(description="Whether the image was stored.")
+
+
+class RolloutStatus(BaseModel):
+    """How a candidate does against the champion, what feedback there was, and whether inputs are still the same."""
+
+    champion: str
+    candidate: str | None
+    mode: str | None = Field(description="shadow or canary.")
+    share: float | None = Field(description="Of the requests that both models answer.")
+    stores_images: bool
+    feedback: dict[str, Any] | None = Field(
+        description="Of all replicas: the comparison with its sequential test, labels, images dropped and stored."
+    )
+    drift: dict[str, Any] | None = Field(description="Of the replica that answers; none for a model without reference.")
+
+
 class Refusal(BaseModel):
     """Why not (RFC 9457)."""
 
@@ -71,11 +96,13 @@ _WHY = {
     404: "There is no such thing.",
     405: "Not with this method.",
     408: "The request came too slowly.",
+    409: "It has been done already.",
     413: "Too many bytes, pixels or images.",
     415: "Not an image, or not in a form that is understood.",
     421: "Without an API key the server answers under the name localhost only.",
     422: "A damaged image.",
     429: "Too busy; Retry-After says when to come back.",
+    507: "There is no room to store it.",
     503: "Not now; Retry-After says when to come back.",
 }
 
@@ -96,6 +123,19 @@ IMAGE_BODY = {
             "application/octet-stream": {"schema": BINARY},
             "multipart/form-data": {
                 "schema": {"type": "object", "properties": {"images": {"type": "array", "items": BINARY}}}
+            },
+        },
+    }
+}
+_SAID = {"id": {"type": "string", "description": "Of an answer."}, "label": {"type": "string"}}
+FEEDBACK_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "What an image was; in a form, with the image itself.",
+        "content": {
+            "application/json": {"schema": {"type": "object", "required": ["id", "label"], "properties": _SAID}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["id", "label"], "properties": {**_SAID, "image": BINARY}}
             },
         },
     }

@@ -4,58 +4,50 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+import secrets
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
 from ganaug_ray.classify import explain
 from ganaug_ray.data import images
-from ganaug_ray.serve.batching import Batcher
 from ganaug_ray.serve.champion import Champion, Model
+from ganaug_ray.serve.lane import Answer, Images, Lane, OnBatch
 from ganaug_ray.serve.limits import Limits
 from ganaug_ray.serve.pictures import Picture, Pixels
 from ganaug_ray.serve.problems import Problem
+from ganaug_ray.serve.trial import Trial
 
 log = logging.getLogger(__name__)
 
-MOST = 64  # images of a batch
 HEAT_SIDE = 256  # pixels of a heat map at least
 
 
-@dataclass(frozen=True)
-class Answer:
-    """The probabilities of one request's images, float32 [N, K], and the one model that gave them."""
-
-    model: Model
-    probabilities_NK: np.ndarray
-
-    @property
-    def labels(self) -> list[str]:
-        """The likeliest class of each image."""
-        return [self.model.classifier.classes[k] for k in self.probabilities_NK.argmax(1)]
-
-
-OnBatch = Callable[[Model, np.ndarray, np.ndarray], None]
-"""Told of every batch, in its thread: the model, its images uint8 [N, H, W, C], its probabilities float32 [N, K]."""
-
-
 class Service:
-    """Answers from the current champion.
+    """Answers from the current champion; in a trial, for a share of the requests from a candidate.
 
     Args:
         champion: whose current model is taken once a batch.
         limits: of what is asked.
-        on_batch: told of every batch when it is answered.
+        on_batch: told of every batch of the champion's when it is answered.
         threads: batches at a time; each decodes its images and runs the network.
+        trial: what else becomes of answers: a candidate, a ledger, stored feedback.
     """
 
-    def __init__(self, champion: Champion, limits: Limits, on_batch: Sequence[OnBatch] = (), threads: int = 1) -> None:
+    def __init__(
+        self,
+        champion: Champion,
+        limits: Limits,
+        on_batch: Sequence[OnBatch] = (),
+        threads: int = 1,
+        trial: Trial | None = None,
+    ) -> None:
         self.champion = champion
         self.limits = limits
-        self._on_batch = on_batch
-        self._batcher: Batcher[Sequence[Picture] | Pixels, Answer] = Batcher(self._work, MOST, threads)
+        self.trial = trial
+        self._lane = Lane(champion, on_batch, threads)
         self._decoders = ThreadPoolExecutor(2, "decode")
         self._explainer = ThreadPoolExecutor(1, "explain")
 
@@ -64,11 +56,24 @@ class Service:
         large = [picture for picture in pictures if not picture.is_small]
         if large:
             await self._decode(large)
-        return await self._batcher(pictures, len(pictures))
+        return await self._answer(pictures)
 
-    async def classify_pixels(self, pixels: Pixels) -> Answer:
-        """Classify images that came as pixels. Raises Problem where they are not as the model takes them."""
-        return await self._batcher(pixels, len(pixels.images_NHWC))
+    async def classify_pixels(self, pixels: Pixels, by_champion: bool = False) -> Answer:
+        """Classify images that came as pixels. Raises Problem where they are not as the model takes them.
+
+        Args:
+            pixels: the images.
+            by_champion: and by no candidate.
+        """
+        return await (self._lane(pixels) if by_champion else self._answer(pixels))
+
+    async def _answer(self, images: Images) -> Answer:
+        id_ = secrets.token_hex(16)
+        if self.trial is None:
+            answer = await self._lane(images)
+        else:
+            answer = await self.trial.answer(id_, images, self._lane)
+        return replace(answer, id=id_)
 
     async def explain(self, picture: Picture, label: str | None) -> tuple[Model, str, bytes]:
         """Return the model, the class that is explained, and a PNG: what speaks for that class, over the image.
@@ -84,42 +89,15 @@ class Service:
 
     def close(self) -> None:
         """Let the threads end."""
-        self.champion.close()
-        self._batcher.close()
+        self._lane.close()
+        if self.trial is not None:
+            self.trial.close()
         self._decoders.shutdown(wait=False, cancel_futures=True)
         self._explainer.shutdown(wait=False, cancel_futures=True)
 
     async def _decode(self, pictures: Sequence[Picture]) -> None:
         loop, model = asyncio.get_running_loop(), self.champion.current
         await asyncio.gather(*(loop.run_in_executor(self._decoders, picture.pixels, model) for picture in pictures))
-
-    def _work(self, batch: Sequence[Sequence[Picture] | Pixels]) -> list[Answer | Exception]:
-        model = self.champion.current
-        rows: list[np.ndarray] = []
-        results: list[int | Exception] = []  # of each request: how many rows are its own, or why it has none
-        for job in batch:
-            try:
-                own = job.pixels(model) if isinstance(job, Pixels) else np.stack([one.pixels(model) for one in job])
-            except Problem as problem:
-                results.append(problem)
-            else:
-                rows.append(own)
-                results.append(len(own))
-        images_NHWC = np.concatenate(rows) if rows else np.zeros((0, *model.shape), np.uint8)
-        probabilities_NK = model.probabilities(images_NHWC)
-        for told in self._on_batch:
-            try:
-                told(model, images_NHWC, probabilities_NK)
-            except Exception:  # who only watches must not cost the callers their answers
-                log.exception("a batch could not be told of")
-        upto, answers = 0, list[Answer | Exception]()
-        for result in results:
-            if isinstance(result, Exception):
-                answers.append(result)
-            else:
-                answers.append(Answer(model, probabilities_NK[upto : upto + result]))
-                upto += result
-        return answers
 
     def _explain(self, picture: Picture, label: str | None) -> tuple[Model, str, bytes]:
         model = self.champion.current

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
+from ganaug_ray.serve.lane import Answer
 from ganaug_ray.serve.pictures import Pixels
 from ganaug_ray.serve.problems import Problem
-from ganaug_ray.serve.service import Answer
 
 HEADER_LENGTH = "Inference-Header-Content-Length"
 OUTPUTS = ("probabilities", "label")

@@ -13,12 +13,13 @@ from starlette.responses import Response
 
 from ganaug_ray.serve import incoming
 from ganaug_ray.serve.champion import Model
+from ganaug_ray.serve.lane import Answer
 from ganaug_ray.serve.problems import Problem
 from ganaug_ray.serve.schemas import IMAGE_BODY, ModelCard, Predictions, refusals
-from ganaug_ray.serve.service import Answer, Service
+from ganaug_ray.serve.service import Service
 
 # Of what was promoted, the parts that are no paths and no settings.
-TOLD = ("arm", "seed", "reason", "inputs")
+TOLD = ("arm", "seed", "reason", "inputs", "change")
 
 
 def router(service: Service) -> APIRouter:
@@ -63,8 +64,13 @@ def _said(answer: Answer, started: float) -> dict[str, Any]:
     classes = answer.model.classifier.classes
     rows = answer.probabilities_NK.tolist()
     predictions = [
-        {"label": label, "probability": max(row), "probabilities": dict(zip(classes, row, strict=True))}
-        for label, row in zip(answer.labels, rows, strict=True)
+        {
+            "id": f"{answer.id}-{i}",
+            "label": label,
+            "probability": max(row),
+            "probabilities": dict(zip(classes, row, strict=True)),
+        }
+        for i, (label, row) in enumerate(zip(answer.labels, rows, strict=True))
     ]
     return {
         "model": answer.model.name,

@@ -117,7 +117,7 @@ def _add_inference(routes: APIRouter, service: Service) -> None:
         header = request.headers.get(HEADER_LENGTH)
         # In a thread: megabytes of JSON take their time.
         asked: Asked = await asyncio.to_thread(parse, content, header, model.shape, service.limits.images)
-        answer = await service.classify_pixels(asked.pixels)
+        answer = await service.classify_pixels(asked.pixels, by_champion=wanted is not None)
         if wanted not in (None, answer.model.version):  # it changed in between
             _current(service.champion, name, wanted)
         return reply(asked, answer)
