@@ -78,4 +78,5 @@ def can_be_folder(label: str) -> bool:
     [True, True, False, False, False, False, False, False]
     """
     is_plain = label.isprintable() and unicodedata.is_normalized("NFC", label) and len(label.encode()) <= 200
-    return bool(label.strip()) and is_plain and not set("/\\") & set(label) and not is_hidden(f"{label}/1.png")
+    is_name = bool(label.strip()) and label != ".." and not set("/\\") & set(label)
+    return is_name and is_plain and not is_hidden(f"{label}/1.png")
