@@ -1,12 +1,23 @@
 """The section gan."""
 
+import math
 from dataclasses import replace
-from typing import Annotated, Literal
+from itertools import pairwise
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ganaug_ray.config.base import Config, Count, Rate, Score, TrainingConfig
 from ganaug_ray.gan.presets import PRESETS, Preset
+
+
+class LaterRate(Config):
+    """A learning rate for the rest of the training, or until the next one."""
+
+    after: Annotated[float, Field(gt=0)]
+    """Steps; or epochs, where the training's length is given in epochs."""
+    lr: Rate
+    """The generator's; the discriminator's changes in proportion."""
 
 
 class GanConfig(TrainingConfig):
@@ -21,6 +32,8 @@ class GanConfig(TrainingConfig):
     lr: Rate | None = None
     """The generator's; the discriminator's follows in the preset's proportion, unless lr_d is given."""
     lr_d: Rate | None = None
+    then: list[LaterRate] = []
+    """Learning rates from later on, in order."""
     beta1: Annotated[float, Field(ge=0, lt=1)] | None = None
     ema_half_life: Annotated[int, Field(ge=0)] | None = None
     """Of the averaged generator, which is the one sampled and saved; in images seen. 0: no average."""
@@ -44,6 +57,29 @@ class GanConfig(TrainingConfig):
     """File with the weights of InceptionV3, whose features then take the place of the teacher's in all figures."""
     early_end: bool = True
     """End when the images have collapsed, or the discriminator has won and they get worse."""
+
+    @model_validator(mode="after")
+    def _rates_follow_each_other(self) -> Self:
+        times = [later.after for later in self.then]
+        length = self.steps or self.epochs or 0
+        if any(one >= next_ for one, next_ in pairwise(times)):
+            raise ValueError(f"then: after {', '.join(f'{time:g}' for time in times)}: expected rising numbers")
+        if times and times[-1] >= length:
+            unit = "steps" if self.steps else "epochs"
+            raise ValueError(f"then: after {times[-1]:g}: the training ends after {length} {unit}")
+        return self
+
+    def factors(self, rows: int) -> dict[int, float]:
+        """What both learning rates are multiplied with, by the number of steps after which that begins.
+
+        Args:
+            rows: training images, for times in epochs.
+
+        >>> GanConfig(epochs=3, batch_size=10, lr=2e-4, then=[LaterRate(after=2, lr=1e-4)]).factors(100)
+        {20: 0.5}
+        """
+        per_unit = 1.0 if self.steps is not None else rows / self.batch_size
+        return {math.ceil(later.after * per_unit): later.lr / self.recipe.lr_g for later in self.then}
 
     @property
     def recipe(self) -> Preset:

@@ -3,8 +3,9 @@
 The maths is in losses and diffaug, the pictures are the caller's.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -67,6 +68,7 @@ def train(
     start: checkpoints.Checkpoint | None,
     hooks: Hooks,
     looks: Collection[int] = (),
+    factors: Mapping[int, float] = MappingProxyType({}),
 ) -> AveragedModel:
     """Train to ``steps`` optimizer steps, from a checkpoint if there is one; return both networks.
 
@@ -79,7 +81,8 @@ def train(
         place: this rank.
         start: where to go on from.
         hooks: see Hooks; ``save`` and ``snapshot`` fall on fixed steps and on the last one.
-        looks: more steps for ``snapshot``.
+        looks: more steps for ``snapshot``, and for ``save`` after it.
+        factors: steps done -> what both learning rates are multiplied with from then on.
 
     Raises:
         Diverged: a loss was not finite on some rank; no rank has taken that step.
@@ -111,6 +114,9 @@ def train(
     for step in range(first, steps):
         if (step % config.snapshot_every == 0 or step in looks) and place.any(hooks.ended()):
             break
+        factor = factors[max(passed)] if (passed := [begin for begin in factors if begin <= step]) else 1.0
+        set_rate(optimizer_g, recipe.lr_g * factor)
+        set_rate(optimizer_d, recipe.lr_d * factor)
         batch = batches(step)
         drawn = draws(config.latent, len(recipe.augment), batch, (seed, "gan", step), place)
 
@@ -138,7 +144,7 @@ def train(
         log, picture, keep = (
             last or now % every == 0 for every in (config.log_every, config.snapshot_every, config.checkpoint_every)
         )
-        picture = picture or now in looks
+        picture, keep = picture or now in looks, keep or now in looks
         if log or picture or keep:
             guard.raise_if_tripped(step)
         if log:
@@ -151,6 +157,12 @@ def train(
         if keep:
             hooks.save(checkpoints.Checkpoint(now, checkpoints.pack(parts) if place.is_first else {}))
     return average
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give all weights of an optimizer this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 class Draws(NamedTuple):

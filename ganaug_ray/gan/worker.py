@@ -68,7 +68,8 @@ def train(training: Training, place: Place, told: Told | None = None) -> Recorde
     """
     config, out = training.config, Folder.at(training.out)
     facts = Folder.at(training.dataset).read_json("dataset.json")
-    steps = config.total_steps(sum(facts["counts"]["train"].values()))
+    rows = sum(facts["counts"]["train"].values())
+    steps = config.total_steps(rows)
     shape = loop.Shape(len(facts["classes"]), facts["channels"], training.size)
     sampling = Sampling(config.sampling == "balanced")
     batches = real_batches(
@@ -80,7 +81,7 @@ def train(training: Training, place: Place, told: Told | None = None) -> Recorde
     hooks = recorder.hooks() if recorder else _SILENT
     if told is not None:
         hooks = _telling(hooks, told)
-    loop.train(batches, config, shape, steps, training.seed, place, start, hooks, training.looks)
+    loop.train(batches, config, shape, steps, training.seed, place, start, hooks, training.looks, config.factors(rows))
     return recorder
 
 

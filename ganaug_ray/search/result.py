@@ -103,14 +103,14 @@ def table(trials: Sequence[Trial]) -> pa.Table:
             "seconds": trial.seconds,
             "ended": trial.ended,
             "steps": trial.steps,
-            **{key: _cell(keys, trials, key, trial.settings.get(key)) for key in keys},
+            **{key: _cell(trials, key, trial.settings.get(key)) for key in keys},
         }
         looks = [asdict(look) for look in trial.looks] or [{"at": None, "value": None, "score": None}]
         rows += [own | look for look in looks]
     return pa.Table.from_pylist(rows)
 
 
-def _cell(keys: Sequence[str], trials: Sequence[Trial], key: str, value: Any) -> Any:
+def _cell(trials: Sequence[Trial], key: str, value: Any) -> Any:
     """A setting as its column can have it: numbers as numbers, whatever else is mixed as text."""
     kinds = {type(trial.settings[key]) for trial in trials if key in trial.settings}
     if kinds <= {int, float} or (len(kinds) == 1 and kinds <= {bool, str}):

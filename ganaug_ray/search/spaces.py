@@ -212,10 +212,10 @@ def _between(low: int, high: int) -> list[int]:
 
 
 def _check_together(path: Path, space: Space, job: Job) -> None:
-    longest = {space.length: space.budgets[-1]} if space.length else {}
-    for settings in itertools.islice(space.combinations(), MOST_CORNERS):
+    ends = [{space.length: n} for n in (space.budgets[0], space.budgets[-1])] if space.length else [{}]
+    for settings, length in itertools.islice(itertools.product(space.combinations(), ends), MOST_CORNERS):
         try:
-            with_settings(job, settings | longest, str(path))
+            with_settings(job, settings | length, str(path))
         except UserError as error:
             chosen = ", ".join(f"{key} {value}" for key, value in settings.items())
             hint = "do not go together; leave one out, or give it a `when`"

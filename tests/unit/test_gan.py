@@ -12,6 +12,7 @@ import torch
 
 from ganaug_ray import checkpoints, logs
 from ganaug_ray.config import GanConfig
+from ganaug_ray.config.gan import LaterRate
 from ganaug_ray.data.batches import Batch, real_batches
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import ema, loop, losses, networks, pictures, worker
@@ -33,7 +34,7 @@ def train(digits: Folder, start: checkpoints.Checkpoint | None = None, config: G
     seen: dict[str, Any] = {"rows": [], "checkpoints": []}
     hooks = loop.Hooks(seen["rows"].append, seen["checkpoints"].append, lambda step, average, discriminator: None)
     batches = real_batches(str(digits), config.batch_size, 1.0, 0, Place())
-    seen["average"] = loop.train(batches, config, SHAPE, 8, 0, Place(), start, hooks)
+    seen["average"] = loop.train(batches, config, SHAPE, 8, 0, Place(), start, hooks, factors=config.factors(0))
     return seen
 
 
@@ -144,6 +145,20 @@ def test_both_networks_and_the_average_move(digits: Folder) -> None:
 def test_without_a_half_life_the_average_is_the_generator(digits: Folder) -> None:
     last = train(digits, config=CONFIG.model_copy(update={"ema_half_life": 0}))["checkpoints"][-1].tensors
     assert torch.equal(last["average.module.first.weight"], last["generator.first.weight"])
+
+
+def test_a_later_rate_is_that_of_a_training_that_goes_on_with_it(digits: Folder) -> None:
+    both = train(digits, config=CONFIG.model_copy(update={"then": [LaterRate(after=4, lr=5e-4)]}))
+    first = train(digits)
+    other = train(digits, first["checkpoints"][0], CONFIG.model_copy(update={"lr": 5e-4}))
+    weights = [seen["checkpoints"][-1].tensors for seen in (both, other, first)]
+    assert all(torch.equal(tensor, weights[1][key]) for key, tensor in weights[0].items())
+    assert not all(torch.equal(tensor, weights[2][key]) for key, tensor in weights[0].items())
+
+
+def test_later_rates_in_epochs_begin_at_the_steps_of_those() -> None:
+    config = GanConfig(epochs=300, batch_size=128, lr=2e-4, then=[LaterRate(after=200, lr=1e-4)])
+    assert config.factors(8000) == {12_500: 0.5}
 
 
 def test_in_bf16_the_weights_stay_whole_and_the_figures_near(digits: Folder) -> None:
@@ -305,7 +320,7 @@ def test_samples_are_held_against_validation_images_in_their_classes_shares(expe
     config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
     train, val = Resident(tail, torch.device("cpu")), Resident(rows, torch.device("cpu"))
     gauge = Gauge(train, val, experiment.model("real+classic", 0), config, 0)
-    gauge.look(Spy())  # type: ignore[arg-type]
+    gauge.look(Spy())  # type: ignore[arg-type]  # it answers as a generator does
     n = len(tail)
     of_train, of_val = torch.cat(asked).split(n)
     assert torch.equal(of_train.sort().values, train.labels_N.sort().values)

@@ -1,0 +1,41 @@
+"""The verbs. Nothing heavy is imported before one of them runs."""
+
+import signal
+import sys
+
+import typer
+
+from ganaug_ray import submitting
+from ganaug_ray.cli import experiments, models
+from ganaug_ray.errors import StageFailed, UserError
+
+app = typer.Typer(
+    help="Find out whether GAN images make your image classifier better, with evidence, on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for _name, (_text, _) in experiments.VERBS.items():
+    app.command(_name, help=_text)(experiments.stage(_name))
+for _verb in (
+    experiments.evaluate,
+    experiments.search,
+    models.predict,
+    models.rollback,
+    models.serve,
+    models.export,
+    submitting.submit,
+    submitting.jobs,
+    submitting.stop,
+):
+    app.command()(_verb)
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 a stage failed, 2 the input is wrong, 130 interrupted."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: what is done is kept
+    try:
+        app()
+    except (UserError, StageFailed) as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,219 @@
+"""The verbs that take a job file: the stages, and what else is done with an experiment."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganaug_ray.cli.options import DryRun, JobPath, Out, Set, Verbose
+from ganaug_ray.errors import UserError
+
+if TYPE_CHECKING:
+    from ganaug_ray.config import Job
+    from ganaug_ray.pipeline import Pipeline
+    from ganaug_ray.runs import Run
+
+Count = Annotated[
+    list[str] | None,
+    typer.Option("--count", metavar="CLASS=N", help="Of a folder: how many images of a class; again for each class."),
+]
+Png = Annotated[str | None, typer.Option("--png", metavar="DIR", help="Of a folder: where the PNG files go.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of a folder: another seed draws other images.")]
+
+VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
+    "run": ("All stages below, from raw images to a promoted model.", lambda p: p.all()),
+    "prepare": ("Read, judge, split and resize the images.", lambda p: p.prepare()),
+    "train-gan": (
+        "Train the GAN; first the teacher, if there is none.",
+        lambda p: p.train_gan(),
+    ),
+    "generate": (
+        "Make synthetic images with the trained GAN; of a finished GAN's folder, PNG files to look at.",
+        lambda p: p.generate(),
+    ),
+    "train": ("Train classifiers with and without synthetic images.", lambda p: p.train()),
+    "compare": ("Reach the verdict from the models' predictions.", lambda p: p.compare()),
+    "sizes": ("Compare at the job's other numbers of training images, too.", lambda p: p.sizes()),
+    "compare-models": (
+        "Train and compare the networks of the job's models section.",
+        lambda p: p.models(),
+    ),
+    "report": ("Write report.html.", lambda p: p.report()),
+    "promote": ("Make the best-supported model the champion.", lambda p: p.promote()),
+}
+
+
+def stage(name: str) -> Callable[..., None]:
+    """Return the verb of one stage, or of all of them."""
+    if name in _WITH_MORE:
+        return _WITH_MORE[name]
+
+    def verb(
+        job: JobPath, out: Out = None, set_: Set = None, dry_run: DryRun = False, verbose: Verbose = False
+    ) -> None:
+        _execute(VERBS[name][1], job, out, set_ or [], dry_run, verbose)
+
+    return verb
+
+
+def _generate(
+    what: Annotated[
+        str, typer.Argument(metavar="JOB.yaml|GAN_DIR", help="The job file, or the folder of an experiment or GAN.")
+    ],
+    out: Out = None,
+    set_: Set = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    count: Count = None,
+    png: Png = None,
+    seed: Seed = None,
+) -> None:
+    of_job = {"--out": out, "--set": set_, "--dry-run": dry_run or None, "--verbose": verbose or None}
+    of_folder = {"--count": count, "--png": png, "--seed": seed}
+    if "://" in what or Path(what).expanduser().is_dir():
+        _refuse(of_job, f"goes with a job file; {what} is a folder, and takes --count, --png and --seed")
+        _export(what, count or [], png, seed or 0)
+    else:
+        _refuse(of_folder, f"goes with the folder of an experiment or of a finished GAN; {what} is none")
+        _execute(VERBS["generate"][1], Path(what), out, set_ or [], dry_run, verbose)
+
+
+def _promote(
+    job: JobPath,
+    out: Out = None,
+    set_: Set = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if the champion does better on the test images.")
+    ] = False,
+) -> None:
+    _execute(lambda p: p.promote(force), job, out, set_ or [], dry_run, verbose)
+
+
+def evaluate(
+    job: JobPath,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="DIR", help="A model's folder. Default: the champion, else every model."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="SOURCE", help="Labelled images, as data.source. Default: the test images."),
+    ] = None,
+    out: Out = None,
+    set_: Set = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure the champion, or another model, on test images or on another data set."""
+    from ganaug_ray.jobfile import source_here
+
+    source = None if data is None else source_here(data)
+    _execute(lambda p: p.evaluate(model, source), job, out, set_ or [], dry_run, verbose)
+
+
+def search(
+    kind: Annotated[str, typer.Argument(metavar="gan|mix|classifier", help="What is searched.")],
+    job: JobPath,
+    space: Annotated[Path, typer.Option("--space", metavar="SPACE.yaml", help="Keys of the job, and their ranges.")],
+    write: Annotated[
+        Path | None, typer.Option("--write", metavar="NEW.yaml", help="Write the job with the best settings here.")
+    ] = None,
+    out: Out = None,
+    set_: Set = None,
+    verbose: Verbose = False,
+) -> None:
+    """Look for settings of the GAN, of the mix or of the classifier, on validation images."""
+    from ganaug_ray import searching
+    from ganaug_ray.jobfile import load_job
+
+    found = searching.check(kind, space, load_job(job, set_ or []), write)  # before anything is written
+    _execute(lambda p: searching.search(p, found, write), job, out, set_ or [], False, verbose)
+
+
+_WITH_MORE: dict[str, Callable[..., None]] = {"generate": _generate, "promote": _promote}
+
+
+def _refuse(options: Mapping[str, object], why: str) -> None:
+    """Raise UserError if any of the options was given."""
+    for name, value in options.items():
+        if value not in (None, []):
+            raise UserError(f"{name}: {why}")
+
+
+def _export(address: str, counts: list[str], png: str | None, seed: int) -> None:
+    """Write images of a finished generator to a folder, without Ray."""
+    from ganaug_ray.console import Terminal
+    from ganaug_ray.gan import export
+    from ganaug_ray.gan.sample import Generator
+    from ganaug_ray.storage import Folder
+
+    generator = Generator.load(export.find(address))
+    wanted = export.wanted(counts, generator.classes)
+    if png is None:
+        raise UserError("--png: name the folder that the images are to go to")
+    out, terminal, started = Folder.at(png), Terminal(), time.monotonic()
+    total, written = sum(wanted.values()), [0]
+    found = generator.spec["memorization"]
+    if found["verdict"] == "copies":
+        terminal.line("generate", "note", f"this generator copies training images: {found['reason']}")
+    try:
+        with terminal.watching("generate", lambda: (written[0] / total, f"{written[0]} of {total} images")):
+            export.export(generator, wanted, seed, out, functools.partial(written.__setitem__, 0))
+    except KeyboardInterrupt:
+        print(f"interrupted; {written[0]} of {total} images are in {out}", file=sys.stderr)
+        raise typer.Exit(130) from None
+    text = f"{total} PNG in {out}; the images are unscreened, as the generator draws them"
+    terminal.line("generate", "done", text, time.monotonic() - started)
+
+
+def _execute(
+    action: Callable[[Pipeline], None],
+    path: Path,
+    out: str | None,
+    overrides: list[str],
+    dry_run: bool,
+    verbose: bool,
+) -> None:
+    from ganaug_ray.jobfile import load_job
+    from ganaug_ray.outputs import experiment
+    from ganaug_ray.runs import Run
+
+    job = load_job(path, overrides)
+    run = Run(experiment(path, out, os.environ))
+    if dry_run:
+        from ganaug_ray.dryrun import describe
+
+        print(describe(job, run))
+        return
+    run.claim(job)
+    try:
+        with run.lock():
+            _work(action, job, run, verbose)
+    except KeyboardInterrupt:  # caught here, since typer would end the program without a word
+        print("interrupted; the same command goes on from here", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def _work(action: Callable[[Pipeline], None], job: Job, run: Run, verbose: bool) -> None:
+    from ganaug_ray.console import Terminal
+    from ganaug_ray.pipeline import Pipeline
+
+    terminal = Terminal()
+    with nullcontext() if verbose else run.log_file() as log, terminal.chatter_to(log):
+        try:
+            action(Pipeline(job, run, terminal))
+        finally:
+            if "ray" in sys.modules:
+                from ganaug_ray import cluster
+
+                cluster.disconnect()

@@ -1,0 +1,123 @@
+"""The verbs that take a trained model."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from ganaug_ray.cli.options import Model, Verbose
+from ganaug_ray.errors import UserError
+
+
+def predict(
+    model: Model,
+    images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders and archives of images.")],
+    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where the answers go.")] = "predictions.parquet",
+    verbose: Verbose = False,
+) -> None:
+    """Classify images with a trained model: one row an image in a Parquet file."""
+    from ganaug_ray.predicting import predict
+
+    try:
+        predict(model, images, out, verbose)
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def rollback(
+    where: Annotated[str, typer.Argument(metavar="DIR", help="An experiment or a registry.")],
+    to: Annotated[int | None, typer.Option("--to", metavar="N", help="A version. Default: the one before.")] = None,
+) -> None:
+    """Make the champion before this one the champion again; what serves it follows."""
+    from ganaug_ray import registry
+    from ganaug_ray.console import Terminal
+    from ganaug_ray.jobfile import source_here
+    from ganaug_ray.storage import Folder
+
+    place = registry.find_registry(Folder.at(source_here(where)))
+    if place is None:
+        raise UserError(f"{where}: no experiment with a promoted model, and no registry")
+    record = registry.rollback(place, to)
+    change = record["changes"][-1]
+    Terminal().line("rollback", "done", f"version {change['version']} is champion instead of {change['instead_of']}")
+
+
+def serve(
+    model: Annotated[str, typer.Argument(metavar="DIR", help="An experiment, a registry or a model folder.")],
+    host: Annotated[
+        str, typer.Option("--host", help="Where to listen; others than this machine need a key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
+    name: Annotated[str | None, typer.Option("--name", help="Of the model in the API. Default: the folder's.")] = None,
+    key_file: Annotated[
+        str | None, typer.Option("--key-file", help="API keys, one a line, beside those of $GANAUG_API_KEY.")
+    ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option("--limit", metavar="NAME=VALUE", help="bytes, pixels, images, seconds, waiting, memory, stored."),
+    ] = None,
+    replicas: Annotated[str, typer.Option("--replicas", metavar="N|MIN:MAX", help="Default: one to all CPUs.")] = "",
+    tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="PEM")] = None,
+    tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="PEM")] = None,
+    shadow: Annotated[
+        str | None,
+        typer.Option(
+            "--shadow", metavar="MODEL[:SHARE]", help="A candidate that answers a share too, and is not heard."
+        ),
+    ] = None,
+    canary: Annotated[
+        str | None, typer.Option("--canary", metavar="MODEL:SHARE", help="A candidate that answers a share.")
+    ] = None,
+    feedback: Annotated[
+        str | None, typer.Option("--feedback", metavar="DIR", help="Store images there that come back with a label.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option("--config", metavar="serve.yaml", help="Write this for `serve deploy` and stop.")
+    ] = None,
+    verbose: Verbose = False,
+) -> None:
+    """Answer over HTTP with the champion: a web page, an API; a promoted model takes over."""
+    from ganaug_ray import serving
+    from ganaug_ray.serve.deploy import Listening
+
+    where = Listening(host, port, tls_cert, tls_key)
+    try:
+        serving.serve(
+            model,
+            where,
+            name=name,
+            key_file=key_file,
+            limits=limit,
+            replicas=replicas,
+            config=config,
+            shadow=shadow,
+            canary=canary,
+            feedback=feedback,
+            verbose=verbose,
+        )
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        raise typer.Exit(130) from None
+
+
+def export(
+    model: Model,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="FILE.onnx", help="Default: model.onnx beside the weights.")
+    ] = None,
+) -> None:
+    """Write a trained classifier as an ONNX file, checked to give the same outputs."""
+    from ganaug_ray import registry
+    from ganaug_ray.classify.export import export
+    from ganaug_ray.console import Terminal
+    from ganaug_ray.jobfile import source_here
+
+    started, folder = time.monotonic(), registry.model_folder(source_here(model))
+    path = f"{folder}/model.onnx" if out is None else source_here(out)
+    difference = export(folder, path)
+    text = f"{path}; its logits are the model's to within {difference:.1g}"
+    Terminal().line("export", "done", text, time.monotonic() - started)

@@ -1,0 +1,19 @@
+"""Options that several verbs have."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+JobPath = Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file.")]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", help="Folder of the experiment. Default: runs/<job name>, or in $GANAUG_HOME."),
+]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved job and what it would do, then stop.")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Ray and torch print; no log file.")]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="An experiment, a registry version or a model folder.")]
