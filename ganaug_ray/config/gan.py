@@ -32,7 +32,7 @@ class GanConfig(TrainingConfig):
     lr: Rate | None = None
     """The generator's; the discriminator's follows in the preset's proportion, unless lr_d is given."""
     lr_d: Rate | None = None
-    then: list[LaterRate] = []
+    then: list[LaterRate] = Field(default_factory=list)
     """Learning rates from later on, in order."""
     beta1: Annotated[float, Field(ge=0, lt=1)] | None = None
     ema_half_life: Annotated[int, Field(ge=0)] | None = None
