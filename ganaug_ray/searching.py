@@ -10,6 +10,7 @@ from ganaug_ray.config.search import TRIALS
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import Pipeline
 from ganaug_ray.runs import Record
+from ganaug_ray.search import population
 from ganaug_ray.search.ledger import Ledger, Trial
 from ganaug_ray.search.plan import BASELINE, Plan
 from ganaug_ray.search.spaces import KINDS, Kind, Space, load
@@ -32,6 +33,15 @@ def check(kind: str, space: Path, job: Job, write: Path | None) -> Space:
         for each in found.dimensions:
             if each.distribution != "choice":
                 raise UserError(f"{space}: {each.key}: search.algorithm grid needs a choice, found {each.distribution}")
+    if job.search.algorithm == "pbt":
+        others = [each.key for each in found.dimensions if each.key != population.RATE]
+        if kind != "gan" or others or not found.dimensions:
+            what = f"search {kind}" if kind != "gan" else ", ".join(others) or "no gan.lr"
+            raise UserError(
+                f"{space}: search.algorithm pbt changes gan.lr while GANs train, and nothing else; found {what}"
+            )
+        if job.gan.then:
+            raise UserError("gan.then: search.algorithm pbt finds it; leave it out")
     return found
 
 
@@ -97,6 +107,8 @@ def _search(pipeline: Pipeline, plan: Plan, ledger: Ledger, most: int | None) ->
     with pipeline.terminal.watching("search", lambda: _far(plan, ledger, most)):
         search(plan, ledger, most, at_once, need, ended, trackers)
     trials = list(ledger.trials.values())
+    if not ledger.unfinished:
+        population.clear(plan.folder / "trials")
     plan.folder.write_table("trials.parquet", result.table(trials))
     record: Record = result.record(plan, trials, plan.rows(), ledger.seconds, at_once)
     plan.folder.write("search.html", search_section.page(record).encode())

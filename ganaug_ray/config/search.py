@@ -12,8 +12,9 @@ TRIALS = 16  # where neither trials nor hours are given
 class SearchConfig(Config):
     """How `ganaug search` spends its budget."""
 
-    algorithm: Literal["tpe", "random", "grid"] = "tpe"
-    """tpe: go by what earlier trials gave (Bergstra et al. 2011). random. grid: every combination of the choices."""
+    algorithm: Literal["tpe", "random", "grid", "pbt"] = "tpe"
+    """tpe: go by what earlier trials gave (Bergstra et al. 2011). random. grid: every combination of the choices. pbt,
+    of gan.lr: the worst go on from the networks of the best, at another rate (Jaderberg et al. 2017)."""
     trials: Count | None = None
     """How many settings are tried; absent: 16, or all of a grid."""
     hours: Annotated[float, Field(gt=0)] | None = None

@@ -111,6 +111,8 @@ def words(value: Any) -> str:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, int | float):
         return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+    if isinstance(value, dict):  # a later learning rate
+        return f"{words(value['lr'])} after {words(value['after'])}"
     return ", ".join(words(own) for own in value) if isinstance(value, list) else str(value)
 
 

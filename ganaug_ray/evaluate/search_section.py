@@ -63,10 +63,16 @@ def _saved(record: Mapping[str, Any]) -> int:
 
 
 def _row(record: Mapping[str, Any], one: Mapping[str, Any]) -> dict[str, Any]:
-    settings = [search_scales.words(one["settings"][key]) if key in one["settings"] else "–" for key in record["space"]]
+    settings = [_words(one["settings"], key) for key in record["space"]]
     form = ".2f" if record["objective"] in search_plots.SHARES else ".4g"
     value = "–" if one["value"] is None else format(search_plots.scaled(record, one["value"]), form)
     return {**one, "settings": settings, "value": value}
+
+
+def _words(settings: Mapping[str, Any], key: str) -> str:
+    """A setting, the learning rate with those that followed it."""
+    keys = (key, "gan.then") if key == "gan.lr" else (key,)
+    return ", ".join(search_scales.words(settings[own]) for own in keys if own in settings) or "–"
 
 
 def _draw(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -34,6 +34,8 @@ class Training:
     """Hashes of the data set and the teacher."""
     looks: tuple[int, ...] = ()
     """Steps at which the generator is looked at, beside every config.snapshot_every."""
+    until: int | None = None
+    """Steps after which it pauses, at a look; absent: the whole training."""
 
     def fingerprint(self) -> str:
         """Of all that decides the weights: a checkpoint serves only the training that made it."""
@@ -69,7 +71,7 @@ def train(training: Training, place: Place, told: Told | None = None) -> Recorde
     config, out = training.config, Folder.at(training.out)
     facts = Folder.at(training.dataset).read_json("dataset.json")
     rows = sum(facts["counts"]["train"].values())
-    steps = config.total_steps(rows)
+    steps = training.until or config.total_steps(rows)
     shape = loop.Shape(len(facts["classes"]), facts["channels"], training.size)
     sampling = Sampling(config.sampling == "balanced")
     batches = real_batches(

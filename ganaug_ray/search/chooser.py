@@ -16,6 +16,7 @@ from ganaug_ray import randomness
 from ganaug_ray.search import trials
 from ganaug_ray.search.ledger import Ledger, Trial
 from ganaug_ray.search.plan import BASELINE, Plan
+from ganaug_ray.search.population import Course
 from ganaug_ray.search.spaces import Dimension, Settings
 from ganaug_ray.search.tracking import Tracker
 
@@ -166,8 +167,10 @@ def outcome(plan: Plan, trial: Trial, now: float, lost: bool, seconds: float) ->
     else:
         last = f" after {found[-1].at}" if found else ""
         status, reason = "stopped", f"fell behind the others{last}"
+    course = Course.of(folder)
     return replace(
         trial,
+        settings=course.settings() if course else trial.settings,
         status=status,
         reason=reason,
         looks=found,

@@ -58,6 +58,11 @@ class Plan:
         return "min" if self.objective == "kid" else "max"
 
     @property
+    def is_population(self) -> bool:
+        """Whether trials follow one another while they train."""
+        return self.job.search.algorithm == "pbt"
+
+    @property
     def training(self) -> TrainingConfig:
         """The settings of what a trial trains."""
         return self.job.gan if self.space.kind == "gan" else self.job.classifier
@@ -103,7 +108,7 @@ class Plan:
         """Of all that decides what a trial gives; how many there are is free."""
         job = self.job.model_dump(exclude={"search", "arms", "models", "published", "about"})
         how = self.job.search.model_dump(exclude={"trials", "hours", "tracking", "algorithm", "stop_early"})
-        return runs.fingerprint(job, how, self.space.record())
+        return runs.fingerprint(job, how, self.space.record(), *(["population"] if self.is_population else []))
 
 
 def cautious(scores: Sequence[float]) -> float:

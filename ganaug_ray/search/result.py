@@ -12,6 +12,7 @@ from ganaug_ray import runs
 from ganaug_ray.runs import Record
 from ganaug_ray.search.ledger import Look, Trial
 from ganaug_ray.search.plan import BASELINE, Plan
+from ganaug_ray.search.population import THEN
 from ganaug_ray.search.spaces import Settings
 
 FILE = "search.json"
@@ -68,6 +69,9 @@ def settings_of(plan: Plan, trial: Trial, look: Look, rows: int) -> Settings:
     """The job's keys that give this trial's best again, with the length that was read off."""
     if plan.space.kind != "gan":
         return trial.settings
+    if THEN in trial.settings:  # its times are steps
+        then = [later for later in trial.settings[THEN] if later["after"] < look.at]
+        return {**trial.settings, THEN: then, "gan.steps": look.at}
     if plan.space.length is None:
         return {**trial.settings, "gan.steps": look.at}
     field = plan.space.length.partition(".")[2]
@@ -140,4 +144,6 @@ def sentence(plan: Plan, trials: Sequence[Trial], best: tuple[Trial, Look] | Non
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):  # gan.then
+        return ", ".join(f"{later['lr']:.3g} after {later['after']:g}" for later in value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)

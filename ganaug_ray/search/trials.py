@@ -23,8 +23,10 @@ from ganaug_ray.gan.worker import Training
 from ganaug_ray.gan.worker import train as train_gan
 from ganaug_ray.parallel import Place
 from ganaug_ray.runs import Run
+from ganaug_ray.search import population
 from ganaug_ray.search.ledger import Look, Status
 from ganaug_ray.search.plan import Plan, cautious
+from ganaug_ray.search.population import Course, Member
 from ganaug_ray.search.spaces import Settings
 from ganaug_ray.storage import Folder
 
@@ -115,6 +117,37 @@ def _objective(plan: Plan, names: Iterable[str]) -> str | None:
 
 
 def _gan(plan: Plan, folder: Folder, settings: Settings, how: How) -> str | None:
+    member = _member(plan, folder, settings) if plan.is_population else None
+    for look in looks(plan, folder):
+        how.tell(look)
+    run = functools.partial(_train_gan, plan, how.tell_from_rank)
+    for at in plan.budgets(plan.rows())[:-1] if member else ():
+        assert member is not None, "or there are no pauses"
+        if at not in member.course.decided:
+            how.run(run, replace(_training(plan, folder, member.course.settings()), until=at), folder)
+            reached = looks(plan, folder)[-1]
+            if reached.at < at:  # its images had collapsed at the look before
+                break
+            member.decide(at, reached.value)
+    how.run(run, _training(plan, folder, member.course.settings() if member else settings), folder)
+    return _collapsed(plan, folder)
+
+
+def _member(plan: Plan, folder: Folder, settings: Settings) -> Member:
+    """The member of a population that a trial is, as it was left."""
+    (dimension,) = plan.space.dimensions
+    course = Course.of(folder) or Course(settings[population.RATE])
+
+    def fingerprint(settings: Settings) -> str:
+        return _training(plan, folder, settings).fingerprint()
+
+    root = plan.folder / "trials"
+    member = Member(root, folder.name, dimension, plan.direction, plan.job.seed, fingerprint, course)
+    member.catch_up()
+    return member
+
+
+def _training(plan: Plan, folder: Folder, settings: Settings) -> Training:
     job, run = plan.job_of(settings).of_split(0), plan.run
     budgets = plan.budgets(plan.rows())
     last = budgets[-1]
@@ -123,11 +156,12 @@ def _gan(plan: Plan, folder: Folder, settings: Settings, how: How) -> str | None
         update={"steps": last, "epochs": None, "snapshot_every": last + 1, "cas_every": cas_every}
     )
     training = supplies.training(job, run, supplies.gan(run, "synthetic"))
-    training = replace(training, config=config, out=str(folder), looks=budgets)
-    for look in looks(plan, folder):
-        how.tell(look)
-    how.run(functools.partial(_train_gan, plan, how.tell_from_rank), training, folder)
-    return collapse.reason(collapse.looks(logs.read_metrics(folder))) if config.early_end else None
+    return replace(training, config=config, out=str(folder), looks=budgets)
+
+
+def _collapsed(plan: Plan, folder: Folder) -> str | None:
+    """Why a GAN ended early, if it did."""
+    return collapse.reason(collapse.looks(logs.read_metrics(folder))) if plan.job.gan.early_end else None
 
 
 def _train_gan(plan: Plan, tell: Callable[[Look | None], None], training: Training, place: Place) -> None:

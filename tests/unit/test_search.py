@@ -67,6 +67,63 @@ def test_a_gan_is_looked_at_where_lengths_are_read_off_and_goes_on_after_a_kill(
     assert other.looks != trial.looks, "the setting is used"
 
 
+def beaten(plan: Plan) -> Plan:
+    """A population in which every new member is the worst of four at the first look: three have copied the first."""
+    first, _ = try_out(plan, "0001", {"gan.lr": 3e-4})
+    assert first.status == "finished", first.reason
+    for name in ("0101", "0102", "0103"):
+        shutil.copytree(plan.trial_folder("0001").path, plan.trial_folder(name).path)
+        told = plan.trial_folder(name) / "handed" / "2"
+        told.write_json("told.json", told.read_json("told.json") | {"value": -1.0})
+        shutil.rmtree((plan.trial_folder(name) / "handed" / "4").path)
+    return plan
+
+
+def test_the_worst_of_a_population_goes_on_from_the_best_and_its_course_makes_it_again(
+    copy: Run, tiny_job: Job
+) -> None:
+    plan = beaten(plan_of(tiny_job, copy, "gan", LR, algorithm="pbt"))
+    leader = outcome(plan, Trial("0001", {"gan.lr": 3e-4}), 1.0, False, 0.0)
+    assert leader.settings == {"gan.lr": 3e-4}, "nobody was there to follow"
+    trial, _ = try_out(plan, "0002", {"gan.lr": 9e-4})
+    assert trial.status == "finished", trial.reason
+    (later,) = trial.settings.pop("gan.then")
+    assert trial.settings == {"gan.lr": 3e-4}, "it has the leader's past"
+    assert later["after"] == 2
+    assert later["lr"] in (pytest.approx(0.8 * 3e-4), pytest.approx(1.25 * 3e-4))
+    assert trial.looks[0] == leader.looks[0]
+    assert trial.looks[1:] != leader.looks[1:]
+    alone = plan_of(tiny_job, copy, "gan", LR)
+    again, _ = try_out(alone, "0900", {"gan.lr": 3e-4, "gan.then": [later]})
+    assert again.looks == trial.looks, "trained from scratch along its course it is the same generator"
+
+
+def test_a_member_that_was_killed_while_it_took_over_takes_over_again(copy: Run, tiny_job: Job) -> None:
+    plan = beaten(plan_of(tiny_job, copy, "gan", LR, algorithm="pbt"))
+    whole, _ = try_out(plan, "0002", {"gan.lr": 9e-4})
+    folder = plan.trial_folder("0002")
+    course = folder.read_json("course.json")
+    folder.write_json("course.json", course | {"leader": "0101", "decided": [2]})
+    for name in (trials.MARKER, "metrics.jsonl", "best.json"):
+        folder.delete(name)
+    shutil.rmtree((folder / "checkpoints").path)
+    again, _ = try_out(plan, "0002", {"gan.lr": 9e-4})
+    assert again.looks == whole.looks
+    assert again.settings == whole.settings
+
+
+def test_the_best_of_a_population_is_written_without_what_came_after_it(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR, algorithm="pbt")
+    then = [{"after": 2, "lr": 4e-4}, {"after": 4, "lr": 5e-4}]
+    looks = (Look(2, 0.3), Look(4, 0.1), Look(6, 0.2))
+    trial = Trial("0001", {"gan.lr": 3e-4, "gan.then": then}, "finished", looks=looks)
+    record = result.record(plan, [trial], 100, 1.0, 1)
+    assert record["best"]["settings"] == {"gan.lr": 3e-4, "gan.then": then[:1], "gan.steps": 4}
+    job = with_settings(plan.job, record["best"]["settings"], "new.yaml")
+    assert [later.lr for later in job.gan.then] == [4e-4]
+    assert "0.0003" in record["sentence"]
+
+
 def test_a_gan_can_be_judged_by_a_classifier_that_is_trained_on_its_images(copy: Run, tiny_job: Job) -> None:
     plan = plan_of(tiny_job, copy, "gan", LR, objective="cas")
     trial, _ = try_out(plan, "0001", {"gan.lr": 3e-4})
@@ -240,6 +297,11 @@ def test_mistakes_on_the_command_line_come_first(tmp_path: Path, tiny_job: Job) 
     grid = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "grid"})})
     with pytest.raises(UserError, match="grid needs a choice"):
         searching.check("gan", path, grid, None)
+    pbt = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "pbt"})})
+    searching.check("gan", path, pbt, None)
+    path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}, gan.beta1: {choice: [0.0, 0.5]}}")
+    with pytest.raises(UserError, match="pbt changes gan.lr .* found gan.beta1"):
+        searching.check("gan", path, pbt, None)
 
 
 def test_the_model_s_record_is_complete_only_when_all_trainings_are(copy: Run, tiny_job: Job) -> None:
