@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ganaug_ray import arms, runs, supplies
@@ -46,7 +47,7 @@ def fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = No
         config.batch_size,
         job.data.resident_gb,
         draws,
-        sampling=Sampling(balanced=config.sampling == "balanced"),
+        sampling=Sampling(balanced=_is_balanced(job)),
     )
     if name != arms.REAL:
         arm = job.compared[name]
@@ -75,6 +76,7 @@ def _mixed(
     """The batches of real rows and others behind them, and hashes of what the others are made from."""
     from ganaug_ray.augment import mix, plan
     from ganaug_ray.augment.pseudo import ALONE
+    from ganaug_ray.data.sampling import Sampling
 
     data = run.dataset.read_json("dataset.json")
     inputs: dict[str, Any] = {}
@@ -103,7 +105,10 @@ def _mixed(
         inputs |= {"teacher": teacher.read_json("model.json")["hash"]}
     real = functools.partial(real, wait=steps if alone else mixture.wait)
     if arm.kind == supplies.BOTH:  # as many of each
-        sure = functools.partial(mix.pool_batches, str(run.pseudo / ALONE), upto, job.data.resident_gb, seed)
+        sampling = Sampling(balanced=_is_balanced(job))
+        sure = functools.partial(
+            mix.pool_batches, str(run.pseudo / ALONE), upto, job.data.resident_gb, seed, sampling=sampling
+        )
         fake = functools.partial(mix.mixed_batches, sure, fake)
     apart = arm.batch_norm == "separate" and not alone
     return functools.partial(mix.mixed_batches, real, fake, weight=1.0 if alone else arm.weight, apart=apart), inputs
@@ -119,11 +124,12 @@ def _fake(job: Job, run: Run, arm: ArmConfig, upto: Callable[[int], int], seed: 
     classes, memory = run.dataset.read_json("dataset.json")["classes"], job.data.resident_gb
     labels = tuple(classes.index(name) for name in wanted)
     sampling = Sampling(classes=None if wanted == classes else labels)
+    as_real = replace(sampling, balanced=_is_balanced(job))  # a pool has the shares that were asked for
     if arm.kind in ("oversample", "noise"):
-        again = functools.partial(mix.real_again, str(run.dataset), upto, memory, seed, sampling)
+        again = functools.partial(mix.real_again, str(run.dataset), upto, memory, seed, as_real)
         return again if arm.kind == "oversample" else functools.partial(controls.noise_batches, again, seed)
     if arm.kind == "pseudo":
-        return functools.partial(mix.pool_batches, str(run.pseudo / ALONE), upto, memory, seed, sampling=sampling)
+        return functools.partial(mix.pool_batches, str(run.pseudo / ALONE), upto, memory, seed, sampling=as_real)
     own = supplies.pool(job, run, arm)
     if arm.kind == "live":
         return functools.partial(live_batches, _live(run, own, wanted), upto, seed)
@@ -132,6 +138,11 @@ def _fake(job: Job, run: Run, arm: ArmConfig, upto: Callable[[int], int], seed: 
         shares = [float(name in wanted) for name in classes]
         return functools.partial(controls.shuffled_batches, fake, shares, seed)
     return fake
+
+
+def _is_balanced(job: Job) -> bool:
+    """Whether images that were photographed, not drawn, come from all classes alike, pseudo-labelled ones too."""
+    return job.classifier.sampling == "balanced"
 
 
 def _rows(batch_size: int, step: int) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -139,3 +140,9 @@ def test_pseudo_labels_are_what_the_teacher_is_sure_of(experiment: Run, tiny_job
     unlabelled = tiny_job.model_copy(update={"data": data})
     batch = feed(with_arms(unlabelled, pseudo={}), run, "pseudo")(0)
     assert batch.total == SIZE + 8
+    even = unlabelled.model_copy(update={"classifier": tiny_job.classifier.model_copy(update={"sampling": "balanced"})})
+    drawn = feed(with_arms(even, pseudo={}), run, "pseudo")
+    counts = np.unique(alone.labels, return_counts=True)[1]
+    turn = len(counts) * counts.max()
+    seen = torch.cat([drawn(step).y_B[SIZE:] for step in range(-(-turn // 8))])[:turn]
+    assert set(seen.bincount().tolist()) - {0} == {counts.max()}, "of each class as many, as of real rows"

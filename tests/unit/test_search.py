@@ -300,7 +300,7 @@ def test_mistakes_on_the_command_line_come_first(tmp_path: Path, tiny_job: Job) 
     pbt = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "pbt"})})
     searching.check("gan", path, pbt, None)
     path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}, gan.beta1: {choice: [0.0, 0.5]}}")
-    with pytest.raises(UserError, match="pbt changes gan.lr .* found gan.beta1"):
+    with pytest.raises(UserError, match=r"pbt changes gan\.lr .* found gan\.beta1"):
         searching.check("gan", path, pbt, None)
 
 
