@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganaug_ray import arms, runs, supplies
 from ganaug_ray.config import ArmConfig, ClassifierConfig, Job
-from ganaug_ray.config.augment import DRAWN
+from ganaug_ray.config.augment import DRAWN, STORED
 from ganaug_ray.runs import Run
 
 if TYPE_CHECKING:  # torch is imported when an arm is trained
@@ -49,18 +49,22 @@ def fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = No
         draws,
         sampling=Sampling(balanced=_is_balanced(job)),
     )
+    pool = None
     if name != arms.REAL:
         arm = job.compared[name]
         if arm.kind == "real":
             config = without_classic(config)
         else:
-            own, made_from = _mixed(job, run, arm, draws, batches, arms.classes(arm, data, gaining))
-            batches, inputs = own, inputs | made_from
+            batches, made_from = _mixed(job, run, arm, draws, batches, arms.classes(arm, data, gaining))
+            inputs |= made_from
+            pool = _store(job, run, arm)
     start = runs.done(run.models, "start.json")
     if start is not None:
         inputs |= {"weights": start["hash"]}
     folder = str(run.models) if start is not None else None
-    return Fit(name, seed, config, str(run.dataset), str(run.model(name, seed)), batches, inputs, folder, draws)
+    return Fit(
+        name, seed, config, str(run.dataset), str(run.model(name, seed)), batches, inputs, folder, draws, pool=pool
+    )
 
 
 def without_classic(config: ClassifierConfig) -> ClassifierConfig:
@@ -112,6 +116,15 @@ def _mixed(
         fake = functools.partial(mix.mixed_batches, sure, fake)
     apart = arm.batch_norm == "separate" and not alone
     return functools.partial(mix.mixed_batches, real, fake, weight=1.0 if alone else arm.weight, apart=apart), inputs
+
+
+def _store(job: Job, run: Run, arm: ArmConfig) -> str | None:
+    """Where the images of an arm that are read from a store are."""
+    from ganaug_ray.augment.pseudo import ALONE
+
+    if arm.kind == "pseudo":
+        return str(run.pseudo / ALONE)
+    return str(supplies.pool(job, run, arm).folder) if arm.kind in STORED else None
 
 
 def _fake(job: Job, run: Run, arm: ArmConfig, upto: Callable[[int], int], seed: int, wanted: list[str]) -> Opens:

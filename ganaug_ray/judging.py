@@ -190,4 +190,4 @@ class Judging(Stages):
         rows = sum(self.run.dataset.read_json("dataset.json")["counts"]["train"].values())
         asked = [(board.folder(self.run, *pair), self.job.models[pair[0]].total_steps(rows)) for pair in wanted]
         with self.terminal.watching("compare-models", lambda: progress.of_fits(asked)):
-            train(fits)
+            train(fits, self.job.data.resident_gb)

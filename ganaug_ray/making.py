@@ -214,8 +214,9 @@ class Making(Stages):
             steps[split.number] = split.job.classifier.total_steps(sum(counts.values()))
         self.connect()
         asked = [(split.run.model(arm, seed), steps[split.number]) for split, arm, seed in wanted]
+        gb = self.job.data.resident_gb
         with self.terminal.watching(stage, lambda: progress.of_fits(asked)):
-            train([fits.fit(split.job, split.run, arm, seed, gaining.get(arm)) for split, arm, seed in wanted])
+            train([fits.fit(split.job, split.run, arm, seed, gaining.get(arm)) for split, arm, seed in wanted], gb)
 
 
 def _taught(split: Split) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import ray
 import torch
 
-from ganaug_ray import cluster, ranks
+from ganaug_ray import cluster, lending, ranks
 from ganaug_ray.classify.worker import LAST_GOOD, Fit, work
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.guard import Diverged
@@ -14,22 +14,21 @@ from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
 
-def train(fits: list[Fit]) -> None:
+def train(fits: list[Fit], resident_gb: float) -> None:
     """Train every fit; those with one worker as plain Ray tasks side by side, the others one after another under DDP.
 
     Args:
         fits: each writes a model folder of its own, so what is finished stays when another fails.
+        resident_gb: GB of images that may be kept in memory; smaller stores are read once for all fits of a machine.
 
     Raises:
         StageFailed: one or more fits failed; the others are finished.
     """
     failures: list[str] = []
     workers = [cluster.workers(fit.config, len(fits)) for fit in fits]
-    waiting = {
-        _task.options(**cluster.worker_resources(fit.config.gpu_share)).remote(fit): fit
-        for fit, n in zip(fits, workers, strict=True)
-        if n == 1
-    }
+    alone = [fit for fit, n in zip(fits, workers, strict=True) if n == 1]
+    loans = lending.lend([name for fit in alone for name in fit.stores], resident_gb)
+    waiting = {_task.options(**cluster.worker_resources(fit.config.gpu_share)).remote(fit, loans): fit for fit in alone}
     while waiting:
         (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
         _collect(waiting.pop(ref), functools.partial(_result, ref), failures)
@@ -52,9 +51,10 @@ def _collect(fit: Fit, run: Callable[[], object], failures: list[str]) -> None:
 
 
 @ray.remote
-def _task(fit: Fit) -> int | None:
+def _task(fit: Fit, loans: lending.Loans) -> int | None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return ranks.divergence(work, fit, Place(device=device))
+    with lending.borrowed(loans, fit.stores):
+        return ranks.divergence(work, fit, Place(device=device))
 
 
 def _result(ref: "ray.ObjectRef[int | None]") -> None:

@@ -14,7 +14,7 @@ from ganaug_ray import logs, randomness, runs
 from ganaug_ray.classify import loop, networks, start
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig
-from ganaug_ray.data import store
+from ganaug_ray.data import shared
 from ganaug_ray.data.batches import Feed, Resident
 from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
@@ -45,6 +45,14 @@ class Fit:
     """What the random draws depend on; absent: the seed."""
     parts: tuple[str, ...] = ("train", "val", "test")
     """Whose rows the finished model is asked about; a search keeps its hands off the test rows."""
+    pool: str | None = None
+    """Folder of the images that stand beside the real ones, where they are read from a store."""
+
+    @property
+    def stores(self) -> list[str]:
+        """The folders whose rows it needs."""
+        own = [str(Folder.at(self.dataset) / part) for part in dict.fromkeys(("train", "val", *self.parts))]
+        return own + ([self.pool] if self.pool else [])
 
     @property
     def name(self) -> str:
@@ -132,7 +140,7 @@ def predictions(classifier: Classifier, dataset: Folder, parts: tuple[str, ...])
     """Return the table (split, id, label, probabilities) of these parts' rows; of training rows only some."""
     tables = []
     for split in parts:
-        rows = store.read(dataset / split, MOST_TRAIN if split == "train" else None)
+        rows = shared.read(dataset / split, MOST_TRAIN if split == "train" else None)
         probabilities = classifier.probabilities(rows.images)
         columns: dict[str, Any] = {
             "split": pa.array([split] * len(rows)),

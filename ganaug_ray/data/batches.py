@@ -4,6 +4,7 @@ Batches are cut from an endless concatenation of seeded permutations: no ragged 
 steps on all ranks. The order is a pure function of (key, step), so neither the number of ranks nor a resume changes it.
 """
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -13,7 +14,7 @@ import numpy as np
 import torch
 
 from ganaug_ray import randomness
-from ganaug_ray.data import store, tensors
+from ganaug_ray.data import shared, store, tensors
 from ganaug_ray.data.sampling import NATURAL, Sampling
 from ganaug_ray.errors import UserError
 from ganaug_ray.parallel import Place
@@ -74,13 +75,15 @@ class Resident:
 
     def __init__(self, rows: store.Images, device: torch.device) -> None:
         self.ids = rows.ids
-        self.images_NHWC = torch.from_numpy(rows.images.copy()).to(device)
-        self.labels_N = torch.from_numpy(rows.labels.copy()).to(device)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # and nobody writes to it
+            self.images_NHWC = torch.from_numpy(rows.images).to(device)
+            self.labels_N = torch.from_numpy(rows.labels).to(device)
 
     @classmethod
     def load(cls, folder: Folder, device: torch.device, most: int | None = None) -> "Resident":
         """Load a store, or its first rows: a random sample of it, as stores are ordered by a hash of the content."""
-        return cls(store.read(folder, most), device)
+        return cls(shared.read(folder, most), device)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -17,7 +17,7 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
-from ganaug_ray import ranks
+from ganaug_ray import lending, ranks
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.parallel import Place
 from ganaug_ray.search import trials
@@ -104,10 +104,12 @@ def search(
     chooser = Chooser(plan, ledger, most, ended, trackers)
     # Tune's own state only serves this call; a search goes on from the ledger.
     state = plan.folder / f".ray-tune-{uuid.uuid4().hex[:8]}"
+    stores = [str(plan.run.split(split).dataset / part) for split, _ in plan.fits for part in ("train", "val")]
+    loans = lending.lend([*stores, *stores], 0 if need.workers else plan.job.data.resident_gb)  # by many trials
     resources = tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0 if need.workers else need.gpus}])
     try:
         tune.Tuner(
-            tune.with_resources(_trainable(plan, need), resources),
+            tune.with_resources(_trainable(plan, need, loans), resources),
             tune_config=tune.TuneConfig(
                 metric="value",
                 mode=plan.direction,
@@ -143,10 +145,14 @@ def _scheduler(plan: Plan) -> TrialScheduler:
     )
 
 
-def _trainable(plan: Plan, need: Need) -> Callable[[dict[str, Any]], None]:
+def _trainable(plan: Plan, need: Need, loans: lending.Loans) -> Callable[[dict[str, Any]], None]:
     """The function that Tune calls in a process of its own for each trial."""
 
     def trial(config: dict[str, Any]) -> None:
+        with lending.borrowed(loans, loans):
+            work(config)
+
+    def work(config: dict[str, Any]) -> None:
         if need.workers:
             on_ranks = functools.partial(_on_ranks, need.workers, plan.training.placement)
             how = trials.How(on_ranks, _tell, _tell_from_rank)

@@ -5,15 +5,17 @@ from __future__ import annotations
 import functools
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import ray
 from PIL import Image
 
-from ganaug_ray import logs, ranks, runs
+from ganaug_ray import lending, logs, ranks, runs
 from ganaug_ray.augment import plan
 from ganaug_ray.augment.evidence import Examiner, Screening
 from ganaug_ray.augment.generate import blocks, generate
@@ -23,7 +25,7 @@ from ganaug_ray.augment.screen import Limits
 from ganaug_ray.classify.train import train
 from ganaug_ray.classify.worker import Fit
 from ganaug_ray.config import Job, ScreenConfig
-from ganaug_ray.data import store
+from ganaug_ray.data import shared, store
 from ganaug_ray.data.batches import real_batches
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.sample import Generator
@@ -119,7 +121,9 @@ def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
     upto = functools.partial(plan.synthetic_upto, batch_size=16, ratio=0.3)
     live = functools.partial(live_batches, Live(str(experiment.gan), {"3": 5, "7": 5}, None, None), upto, 0)
     mixed = functools.partial(mixed_batches, real, live)
-    train([fit(tiny_job, digits, tmp_path / "one", mixed), fit(tiny_job, digits, tmp_path / "two", mixed, workers=2)])
+    train(
+        [fit(tiny_job, digits, tmp_path / "one", mixed), fit(tiny_job, digits, tmp_path / "two", mixed, workers=2)], 1.0
+    )
     for name in ("one", "two"):
         folder = Folder.at(tmp_path / name)
         assert folder.files() == ["metrics.jsonl", "model.json", "model.safetensors", "predictions.parquet"]
@@ -128,12 +132,33 @@ def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
         assert folder.read_json("model.json")["tally"] == {"generated": 38, "rejected": 0, "let_through": 0}
 
 
+def test_a_store_that_many_read_is_read_once_and_mapped_by_all(digits: Folder, tmp_path: Path) -> None:
+    shutil.copytree((digits / "train").path, tmp_path / "train")
+    folder = Folder.at(tmp_path / "train")
+    name = str(folder)
+    assert not lending.lend([name], 1.0), "whoever is alone reads it himself"
+    assert not lending.lend([name, name], 1e-9), "what is too large for memory is streamed"
+    loans = lending.lend([name, name], 1.0)
+    ray.wait(list(loans.values()))
+    shutil.rmtree(tmp_path / "train")
+
+    @ray.remote
+    def look() -> tuple[int, bool, int]:
+        with lending.borrowed(loans, [name]):
+            rows = shared.read(folder)
+            return len(rows), rows.images.flags.writeable, int(rows.images.sum())
+
+    seen = ray.get([look.remote(), look.remote()])
+    rows = store.read(digits / "train")
+    assert seen == [(len(rows), False, int(rows.images.sum()))] * 2
+
+
 def test_a_diverged_fit_is_named_with_what_to_try_and_the_others_are_finished(
     tiny_job: Job, digits: Folder, tmp_path: Path
 ) -> None:
     fits = [fit(tiny_job, digits, tmp_path / "bad", lr=1e30), fit(tiny_job, digits, tmp_path / "good")]
     with pytest.raises(StageFailed, match=r"real\+classic, seed 0.*not finite.*lower classifier.lr"):
-        train(fits)
+        train(fits, 1.0)
     assert runs.done(Folder.at(tmp_path / "good"), "model.json")
     assert not runs.done(Folder.at(tmp_path / "bad"), "model.json")
 
