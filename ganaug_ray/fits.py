@@ -67,6 +67,15 @@ def fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = No
     )
 
 
+def refuse_streamed(job: Job, run: Run) -> None:
+    """Raise UserError if the real rows are to be drawn in a way that needs them in memory, and are too many."""
+    from ganaug_ray.data import batches, store
+    from ganaug_ray.data.sampling import Sampling
+
+    shards = store.survey(run.dataset / "train")
+    batches.refuse_streamed(shards, job.data.resident_gb, Sampling(balanced=_is_balanced(job)))
+
+
 def without_classic(config: ClassifierConfig) -> ClassifierConfig:
     """The same classifier without classic augmentation."""
     return config.model_copy(

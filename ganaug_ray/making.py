@@ -210,6 +210,7 @@ class Making(Stages):
         for split in {split.number: split for split, _, _ in wanted}.values():
             if weights := start.prepare(split.job, split.run):
                 self.terminal.line(stage, "note", f"{split.name}starts from {start.sentence(weights)}")
+            fits.refuse_streamed(split.job, split.run)
             counts = split.run.dataset.read_json("dataset.json")["counts"]["train"]
             steps[split.number] = split.job.classifier.total_steps(sum(counts.values()))
         self.connect()

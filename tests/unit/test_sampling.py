@@ -10,6 +10,7 @@ import pytest
 
 from ganaug_ray import arms, board, fits, ranks
 from ganaug_ray.augment import mix
+from ganaug_ray.config import Job
 from ganaug_ray.data import store
 from ganaug_ray.data.batches import Feed, endless_order, real_batches
 from ganaug_ray.data.sampling import Sampling
@@ -110,6 +111,14 @@ def test_a_gan_that_would_need_it_is_refused_before_workers_start(
     config = load_job(DIGITS, ["gan.sampling=balanced"]).gan
     with pytest.raises(UserError, match="images in memory"):
         train_gans([worker.Training(config, 32, 0, str(uneven), "teacher", str(tmp_path / "gan"), 1e-9, {})])
+
+
+def test_a_classifier_that_would_need_it_is_refused_before_workers_start(experiment: Run, tiny_job: Job) -> None:
+    job = tiny_job.model_copy(update={"data": tiny_job.data.model_copy(update={"resident_limit": 1e-9})})
+    fits.refuse_streamed(job, experiment)
+    even = job.model_copy(update={"classifier": job.classifier.model_copy(update={"sampling": "balanced"})})
+    with pytest.raises(UserError, match="images in memory"):
+        fits.refuse_streamed(even, experiment)
 
 
 @pytest.mark.parametrize("section", ["gan", "classifier"])
