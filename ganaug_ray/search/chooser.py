@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +21,8 @@ from ganaug_ray.search.population import Course
 from ganaug_ray.search.spaces import Dimension, Settings
 from ganaug_ray.search.tracking import Tracker
 
+TRIES = 50  # for settings that were not tried yet, before they are looked for one by one
+MOST = 10_000  # combinations that are looked at for that
 _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -83,12 +86,28 @@ class Chooser(Searcher):
             return self._start(BASELINE, {"augment.ratio": 0.0}), None
         if self._most is not None and len(known.keys() - {BASELINE}) >= self._most:
             return None, None
+        tried = [trial.settings for trial in known.values()]
         if self._grid is not None:
-            tried = [trial.settings for trial in known.values()]
             left = [settings for settings in self._grid if settings not in tried]
             return (self._start(self._ledger.next_number(), left[0]) if left else None), None
-        asked = self._study.ask()
-        return self._start(self._ledger.next_number(), self._draw(asked)), asked
+        for _ in range(TRIES):
+            asked = self._study.ask()
+            settings = self._draw(asked)
+            if self._plan.is_population or settings not in tried:  # members of one rate part ways
+                return self._start(self._ledger.next_number(), settings), asked
+            self._study.tell(asked, state=TrialState.FAIL)  # the same seeds would give the same again
+        left = self._untried(tried)
+        if not left:
+            return None, None
+        settings = left[randomness.number(self._plan.job.seed, "untried", len(tried)) % len(left)]
+        return self._start(self._ledger.next_number(), settings), None
+
+    def _untried(self, tried: list[Settings]) -> list[Settings]:
+        """What is left of a space of choices alone; of others nothing is counted."""
+        space = self._plan.space
+        if any(each.distribution != "choice" for each in space.dimensions):
+            return []
+        return [settings for settings in itertools.islice(space.combinations(), MOST) if settings not in tried]
 
     def _start(self, number: str, settings: Settings) -> Trial:
         trial = Trial(number, settings)

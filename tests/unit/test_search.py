@@ -235,6 +235,26 @@ def test_samplers_draw_within_the_space_and_other_settings_after_a_resume(
     assert all(("gan.beta1" in settings) == (settings["gan.preset"] == "dcgan") for settings in drawn)
 
 
+@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+def test_no_setting_is_tried_twice_and_a_search_ends_when_there_is_none_left(
+    copy: Run, tiny_job: Job, algorithm: str
+) -> None:
+    rates = Dimension("gan.lr", "choice", (1e-4, 2e-4, 4e-4), {})
+    preset = Dimension("gan.preset", "choice", ("dcgan", "scarce"), {})
+    plan = plan_of(tiny_job, copy, "gan", rates, preset, algorithm=algorithm)
+    drawn = []
+    for turn in range(2):
+        chooser = Chooser(plan, Ledger.open(plan.folder.make()), 4 * (turn + 1), lambda trial: None)
+        for number in range(4 if turn == 0 else 2):
+            found = chooser.suggest(f"{turn}-{number}")
+            drawn.append(json.dumps(found["settings"]))
+            marker = {"status": "failed", "reason": "", "seconds": 0}
+            plan.trial_folder(found["trial"]).make().write_json(trials.MARKER, marker)
+            chooser.on_trial_complete(f"{turn}-{number}")
+    assert len(set(drawn)) == 6
+    assert chooser.suggest("more") == "FINISHED"
+
+
 def test_the_best_gan_is_written_with_the_length_at_which_it_was_best(copy: Run, tiny_job: Job, tmp_path: Path) -> None:
     space = Space("gan", (LR,), "gan.epochs", (1, 2, 4))
     plan = Plan(tiny_job, space, str(copy.root))  # 80 images in batches of 16: five steps an epoch
