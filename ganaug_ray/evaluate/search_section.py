@@ -12,6 +12,7 @@ from ganaug_ray.storage import Folder
 TITLES = {"gan": "Search: the GAN", "mix": "Search: the mix", "classifier": "Search: the classifier"}
 MARKER = "search.json"
 LISTED = 50  # trials in the table
+READ_OFF = ("gan.steps", "gan.epochs")
 
 
 def found(root: Folder) -> dict[str, dict[str, Any]]:
@@ -31,6 +32,9 @@ def page(record: Mapping[str, Any]) -> str:
 
 def section(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the template lays out: the record, its trials in order, reasons of failures, and the pictures."""
+    # A GAN's length is read off each trial's curve, which has a plot of its own: no trial has one length.
+    varied = {key: rule for key, rule in record["space"].items() if key not in READ_OFF or record["kind"] != "gan"}
+    record = {**record, "space": varied}
     trials = record["trials"]
     best = record["best"]["trial"] if record["best"] else None
     down = record["direction"] == "min"
@@ -81,12 +85,14 @@ def _draw(record: Mapping[str, Any]) -> dict[str, Any]:
     name = search_plots.name(record)
     ends = f"the best is {search_plots.scaled(record, best['value']):.4g} in trial {best['trial']}" if best else "none"
     drawn: dict[str, Any] = {
-        "parallel": plots.svg(search_space_plots.parallel(record), f"Settings of {n} and their {name}; {ends}"),
         "cost": [
             plots.svg(search_plots.cost(record, what), f"{what} of {n}: {sum(one[what] for one in trials):,.0f} in all")
             for what in ("seconds", "steps")
         ],
     }
+    if record["space"]:
+        about = f"Settings of {n} and their {name}; {ends}"
+        drawn["parallel"] = plots.svg(search_space_plots.parallel(record), about)
     if all(one["value"] is None for one in trials):
         return drawn
     drawn["best_so_far"] = plots.svg(search_plots.best_so_far(record), f"Best {name} so far over time; {ends}")
