@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 import io
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +24,7 @@ from ganaug_ray import registry, runs
 from ganaug_ray.checkpoints import pack
 from ganaug_ray.classify import networks
 from ganaug_ray.storage import Folder
+from tests.conftest import environment
 
 CLASSES = ["bird", "cat", "dog", "Übung"]
 LINEAGE = {
@@ -48,3 +59,49 @@ def encoded(seed: int = 0, size: tuple[int, int] = (40, 60), kind: str = "PNG") 
     sink = io.BytesIO()
     Image.fromarray(np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)).save(sink, kind)
     return sink.getvalue()
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    process: subprocess.Popen[str]
+    url: str
+    metrics: str
+    experiment: Folder
+
+    def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
+        """Return status and body of an answer."""
+        request = urllib.request.Request(self.url + path, body, headers or {}, method="POST")
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+
+    def get(self, url: str) -> bytes:
+        """Return an answer's body."""
+        with urllib.request.urlopen(url, timeout=120) as answer:
+            return answer.read()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+@contextmanager
+def running(folder: Path, *options: str) -> Iterator[Server]:
+    """``ganaug serve`` with one replica, until the context ends."""
+    command = [sys.executable, "-m", "ganaug_ray", "serve", str(folder), "--port", str(free_port()), "--replicas", "1"]
+    process = subprocess.Popen(
+        [*command, *options], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    line = process.stdout.readline().split()
+    assert line[:2] == ["serve", "ready"], process.communicate()
+    yield Server(process, line[2], line[line.index("metrics:") + 1].rstrip(";"), Folder.at(folder))
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=120)

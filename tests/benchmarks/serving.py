@@ -27,8 +27,7 @@ from PIL import Image, ImageFilter
 from ganaug_ray.serve.deploy import PATIENT
 from ganaug_ray.storage import Folder
 from tests.conftest import environment
-from tests.ray.test_serve import free_port
-from tests.serving import promote
+from tests.serving import free_port, promote
 
 BARE = """
 import asyncio, sys, torch, uvicorn

@@ -6,11 +6,8 @@ import signal
 import socket
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from json import loads
 from pathlib import Path
 
@@ -23,55 +20,17 @@ from ganaug_ray.registry import model_folder
 from ganaug_ray.storage import Folder
 from tests import fuzz
 from tests.conftest import environment
-from tests.serving import encoded, promote
+from tests.serving import Server, encoded, promote, running
 
 KEY = "correct-horse"
-
-
-@dataclass(frozen=True)
-class Server:
-    """A running server."""
-
-    process: subprocess.Popen[str]
-    url: str
-    metrics: str
-    experiment: Folder
-
-    def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
-        """Return status and body of an answer."""
-        request = urllib.request.Request(self.url + path, body, headers or {}, method="POST")
-        try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-
-    def get(self, url: str) -> bytes:
-        """Return an answer's body."""
-        with urllib.request.urlopen(url, timeout=120) as answer:
-            return answer.read()
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("serve") / "pets"
     promote(Folder.at(folder), 0)
-    command = [sys.executable, "-m", "ganaug_ray", "serve", str(folder), "--port", str(free_port()), "--replicas", "1"]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([*command, "--limit", "bytes=300000"], env=environment(), **pipes)
-    assert process.stdout is not None
-    line = process.stdout.readline().split()
-    assert line[:2] == ["serve", "ready"], process.communicate()
-    yield Server(process, line[2], line[line.index("metrics:") + 1].rstrip(";"), Folder.at(folder))
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
+    with running(folder, "--limit", "bytes=300000") as found:
+        yield found
 
 
 def listening(process: psutil.Process) -> dict[str, list[str]]:

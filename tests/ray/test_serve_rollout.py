@@ -1,0 +1,84 @@
+"""``ganaug serve --shadow --feedback`` as a user starts it: a candidate that nobody hears, and labels that come back."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from json import dumps, loads
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.registry import model_folder
+from ganaug_ray.storage import Folder
+from tests.serving import Server, encoded, promote, running
+
+JSON = {"content-type": "application/json"}
+BOUNDARY = "x-y-z"
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("rollout")
+
+
+@pytest.fixture(scope="module")
+def server(room: Path) -> Iterator[Server]:
+    promote(Folder.at(room / "pets"), 0)
+    promote(Folder.at(room / "rival"), 1)
+    with running(room / "pets", "--shadow", f"{room / 'rival'}:1", "--feedback", str(room / "feedback")) as found:
+        yield found
+
+
+def status(server: Server, pairs: int) -> dict[str, Any]:
+    """What is told when so many images have been answered by both; the shadow answers in its own time."""
+    for _ in range(300):
+        told = loads(server.get(f"{server.url}/v1/rollout"))
+        if (told["feedback"]["comparison"] or {}).get("images", 0) >= pairs:
+            return told
+        time.sleep(0.1)
+    raise AssertionError(told)
+
+
+def test_a_shadow_answers_unheard_and_labels_say_who_is_right(server: Server, room: Path) -> None:
+    contents = [encoded(seed) for seed in range(10)]
+    ours, theirs = (Classifier.load(model_folder(str(room / name))).predict(contents) for name in ("pets", "rival"))
+    ids = []
+    for content, one in zip(contents, ours, strict=True):
+        code, body = server.post("/v1/predict", content)
+        assert code == 200
+        (said,) = loads(body)["predictions"]
+        assert said["label"] == one.label, "the champion is heard"
+        ids.append(said["id"])
+    told = status(server, 10)
+    agreed = sum(one.label == other.label for one, other in zip(ours, theirs, strict=True))
+    assert agreed < 10, "or this test compares nothing"
+    assert told["feedback"]["comparison"]["agreement"] == agreed / 10
+    for id_, truth in zip(ids, theirs, strict=True):
+        code, body = server.post("/v1/feedback", dumps({"id": id_, "label": truth.label}).encode(), JSON)
+        assert (code, loads(body)["stored"]) == (200, False)
+    found = status(server, 10)["feedback"]["comparison"]
+    assert found["labels"] == 10
+    assert (found["accuracy"]["candidate"], found["accuracy"]["champion"]) == (1.0, agreed / 10)
+    assert found["candidate_alone_right"] == 10 - agreed
+    assert found["verdict"] == "undecided", "so few labels decide nothing"
+
+
+def test_an_image_with_its_label_is_stored_in_its_class_once(server: Server, room: Path) -> None:
+    content = encoded(77)
+    (said,) = loads(server.post("/v1/predict", content)[1])["predictions"]
+    parts = [f'name="id"\r\n\r\n{said["id"]}'.encode(), b'name="label"\r\n\r\ncat']
+    parts.append(b'name="image"; filename="x.png"\r\nContent-Type: image/png\r\n\r\n' + content)
+    edge = f"--{BOUNDARY}".encode()
+    form = b"".join(edge + b"\r\nContent-Disposition: form-data; " + part + b"\r\n" for part in parts)
+    headers = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+    code, body = server.post("/v1/feedback", form + edge + b"--\r\n", headers)
+    assert (code, loads(body)["stored"]) == (200, True), body
+    (stored,) = list((room / "feedback").rglob("*.png"))
+    assert stored.parent.name == "cat"
+    assert stored.read_bytes() == content
+    assert server.post("/v1/feedback", form + edge + b"--\r\n", headers)[0] == 409
+    assert server.post("/v1/feedback", dumps({"id": "nobody", "label": "cat"}).encode(), JSON)[0] == 404
+    assert server.post("/v1/feedback", dumps({"id": said["id"], "label": "cow"}).encode(), JSON)[0] == 400
