@@ -1,4 +1,4 @@
-"""``ganaug serve --shadow --feedback`` as a user starts it: a candidate that nobody hears, and labels that come back."""
+"""``ganaug serve --shadow --feedback`` as a user starts it: a candidate nobody hears, and labels that come back."""
 
 from __future__ import annotations
 
@@ -63,7 +63,6 @@ def test_a_shadow_answers_unheard_and_labels_say_who_is_right(server: Server, ro
     assert found["labels"] == 10
     assert (found["accuracy"]["candidate"], found["accuracy"]["champion"]) == (1.0, agreed / 10)
     assert found["candidate_alone_right"] == 10 - agreed
-    assert found["verdict"] == "undecided", "so few labels decide nothing"
 
 
 def test_an_image_with_its_label_is_stored_in_its_class_once(server: Server, room: Path) -> None:
