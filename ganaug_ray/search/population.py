@@ -23,7 +23,7 @@ from ganaug_ray.storage import Folder
 RATE, THEN = "gan.lr", "gan.then"
 COURSE, TOLD, HANDED = "course.json", "told.json", "handed"
 WORST = 4  # one in so many of those that have come as far follows one of as many best
-FACTORS = (0.8, 1.25)
+TIMES = (1.15, 1.6)  # how much larger or smaller another rate is
 
 
 @dataclass(frozen=True)
@@ -158,17 +158,20 @@ def clear(root: Folder) -> None:
 
 
 def explored(rate: float, dimension: Dimension, *key: randomness.Key) -> float:
-    """Another rate near this one: some FACTORS times it, within the bounds; of a choice, a neighbour.
+    """Another rate near this one: so many times more or less, within the bounds; of a choice, a neighbour.
 
-    >>> explored(1e-3, Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {}), 0)
-    0.0008
+    How many times is drawn, so that two that follow the same one part ways.
+
+    >>> explored(1e-3, Dimension("gan.lr", "choice", (1e-4, 5e-4, 1e-3), {}), 0)
+    0.0005
     """
-    draw = randomness.number("rate", *key) % 2
+    up = randomness.number("way", *key) % 2 == 1
     if dimension.distribution == "choice":
         values = sorted(dimension.values)
         nearest = min(range(len(values)), key=lambda i: abs(values[i] - rate))
         steps = [i for i in (nearest - 1, nearest + 1) if 0 <= i < len(values)] or [nearest]
-        return float(values[steps[draw % len(steps)]])
+        return float(values[steps[-1] if up else steps[0]])
     low, high = dimension.values
-    inside = [one for one in (rate * factor for factor in FACTORS) if low <= one <= high] or [rate]
-    return float(f"{inside[draw % len(inside)]:.6g}")
+    times = TIMES[0] + (TIMES[1] - TIMES[0]) * (randomness.number("times", *key) % 1000) / 1000
+    other = [rate * times, rate / times] if up else [rate / times, rate * times]
+    return float(f"{next((one for one in other if low <= one <= high), rate):.6g}")

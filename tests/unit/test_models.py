@@ -35,7 +35,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[Fit]:
     """Train in this process rather than on Ray; what was trained."""
     trained: list[Fit] = []
 
-    def train(fits: list[Fit]) -> None:
+    def train(fits: list[Fit], resident_gb: float) -> None:
         for fit in fits:
             worker.work(fit, Place())
             trained.append(fit)
