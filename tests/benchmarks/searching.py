@@ -21,6 +21,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 import numpy as np
 import ray
@@ -74,7 +75,7 @@ def rates_of(n: int) -> list[float]:
     return [rates[i] for i in np.random.default_rng(0).permutation(n)]
 
 
-def found(own: Job, wanted: Space, out: str) -> tuple[dict[str, object], float]:
+def found(own: Job, wanted: Space, out: str) -> tuple[dict[str, Any], float]:
     """Search by the command's own path; return search.json and the seconds."""
     started = time.monotonic()
     pipeline = Pipeline(own, Run(Folder.at(out)), Terminal())
@@ -90,15 +91,14 @@ def asha(given: argparse.Namespace, room: str) -> None:
         out = f"{room}/{name}"
         record, seconds = found(job(given.steps, given.filters, stop_early=early), space(rates, given.steps), out)
         best = record["best"]
-        assert isinstance(best, dict), "a trial gave a figure"
         lr = best["settings"]["gan.lr"]
         values = []
         for seed in SEEDS:
             own = job(given.steps, given.filters).model_copy(update={"seed": seed})
             again, _ = found(own, space([lr], given.steps), f"{room}/{name}-{seed}")
-            looks = {look["at"]: look["value"] for look in again["trials"][0]["looks"]}  # type: ignore[index]
+            looks = {look["at"]: look["value"] for look in again["trials"][0]["looks"]}
             values.append(looks[best["at"]])
-        share = record["steps"] / record["full_steps"]  # type: ignore[operator]
+        share = record["steps"] / record["full_steps"]
         error = stdev(values) / math.sqrt(len(values))
         print(
             f"{name}: {record['steps']} of {record['full_steps']} steps ({share:.0%}), {seconds:.0f} s; lr {lr:g} at "
