@@ -51,9 +51,9 @@ class Course:
         then = tuple((at, lr) for at, lr in record["then"])
         return cls(record["lr"], then, tuple(record["decided"]), record["leader"])
 
-    def settings(self, until: int | None = None) -> Settings:
-        """As keys of a job: all of it, or what was decided before so many steps."""
-        then = [{"after": at, "lr": lr} for at, lr in self.then if until is None or at < until]
+    def settings(self) -> Settings:
+        """As keys of a job."""
+        then = [{"after": at, "lr": lr} for at, lr in self.then]
         return {RATE: self.lr, **({THEN: then} if then else {})}
 
 

@@ -104,7 +104,8 @@ def search(
     chooser = Chooser(plan, ledger, most, ended, trackers)
     # Tune's own state only serves this call; a search goes on from the ledger.
     state = plan.folder / f".ray-tune-{uuid.uuid4().hex[:8]}"
-    stores = [str(plan.run.split(split).dataset / part) for split, _ in plan.fits for part in ("train", "val")]
+    splits = [0] if plan.space.kind == "gan" else range(plan.job.compare.splits)
+    stores = [str(plan.run.split(split).dataset / part) for split in splits for part in ("train", "val")]
     loans = lending.lend([*stores, *stores], 0 if need.workers else plan.job.data.resident_gb)  # by many trials
     resources = tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0 if need.workers else need.gpus}])
     try:

@@ -320,7 +320,7 @@ def test_samples_are_held_against_validation_images_in_their_classes_shares(expe
     config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
     train, val = Resident(tail, torch.device("cpu")), Resident(rows, torch.device("cpu"))
     gauge = Gauge(train, val, experiment.model("real+classic", 0), config, 0)
-    gauge.look(Spy())  # type: ignore[arg-type]  # it answers as a generator does
+    gauge.look(Spy())
     n = len(tail)
     of_train, of_val = torch.cat(asked).split(n)
     assert torch.equal(of_train.sort().values, train.labels_N.sort().values)

@@ -72,7 +72,10 @@ def test_any_number_of_ranks_draws_the_same_global_batches(uneven: Folder, sampl
 
 
 def test_rows_are_drawn_of_the_chosen_classes_alone(uneven: Folder) -> None:
-    upto = lambda step: step * 7  # noqa: E731  # one line says it
+
+    def upto(step: int) -> int:
+        return step * 7
+
     feed = mix.pool_batches(str(uneven / "train"), upto, 1.0, 0, Place(), Sampling(classes=(0, 2)))
     assert {int(label) for step in range(5) for label in feed(step).y_B} == {0, 2}
     drawn = Counter(row for step in range(100) for row in feed.indices(step).tolist())
