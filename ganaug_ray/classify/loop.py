@@ -71,7 +71,7 @@ def train(
         batch = batches(step)
         x_BCHW = transforms.augment(batch, config, (seed, "augment", step))
         blended = transforms.blend(x_BCHW, batch, config, network.classes, place, (seed, "blend", step))
-        torch.manual_seed(randomness.number(seed, "dropout", step, place.rank))
+        randomness.seed_layers(place.device, seed, "dropout", step, place.rank)
         tuning.optimizer.zero_grad()
         sums = torch.zeros(3, device=place.device)  # loss, hits and rows that count, of this rank's
         for part in range(config.accumulate):
