@@ -8,7 +8,6 @@ from pickle import UnpicklingError
 import torch
 from torch import nn
 from torch.nn import functional as F
-from torchvision.models import inception
 
 from ganaug_ray.classify.networks import Network
 from ganaug_ray.errors import UserError
@@ -62,6 +61,8 @@ def inception_v3(path: Path, device: torch.device | str = "cpu") -> Extractor:
     Raises:
         UserError: the file is not there, or does not hold these weights.
     """
+    from torchvision.models import inception  # slow to import, and rarely wanted
+
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         outputs = len(weights["fc.bias"])
@@ -88,6 +89,7 @@ def inception_v3(path: Path, device: torch.device | str = "cpu") -> Extractor:
 
 def _pool_as_in_2015(network: nn.Module) -> None:
     """Give each block's pooling branch the block's input, pooled as the network of 2015 does it."""
+    from torchvision.models import inception
 
     def average(x_BCHW: torch.Tensor) -> torch.Tensor:
         return F.avg_pool2d(x_BCHW, 3, stride=1, padding=1, count_include_pad=False)

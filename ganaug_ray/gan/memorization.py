@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.stats import fisher_exact, mannwhitneyu
 from torch.nn import functional as F
 
 from ganaug_ray.data.tensors import scaled
@@ -128,6 +127,8 @@ def examine(
 
 
 def _look(extractor: str, yardstick: Yardstick, held_out_MF: torch.Tensor, generated_LF: torch.Tensor) -> Look:
+    from scipy.stats import mannwhitneyu  # slow to import, and wanted once a training
+
     (near_L, train_L), (near_M, _) = yardstick(generated_LF), yardstick(held_out_MF)
     generated, held = near_L.cpu().numpy(), near_M.cpu().numpy()
     rank = mannwhitneyu(generated, held, alternative="less")
@@ -148,6 +149,8 @@ def _look(extractor: str, yardstick: Yardstick, held_out_MF: torch.Tensor, gener
 
 def _more_often(hits: int, n: int, other_hits: int, m: int) -> float:
     """P-value of Fisher's exact test that hits among n are more frequent than other_hits among m."""
+    from scipy.stats import fisher_exact  # here, as above
+
     table = np.array([[hits, n - hits], [other_hits, m - other_hits]])
     return float(fisher_exact(table, alternative="greater").pvalue)
 

@@ -5,7 +5,6 @@ import io
 import numpy as np
 import torch
 from PIL import Image
-from torchvision.utils import make_grid
 
 from ganaug_ray.data import images
 
@@ -15,6 +14,8 @@ MOST_ROWS = 10  # of the pictures with a row a class
 
 def grid(rows: list[np.ndarray]) -> np.ndarray:
     """Lay images out, one row for each item: list of uint8 [N, H, W, C] -> one uint8 picture [H', W', 3]."""
+    from torchvision.utils import make_grid  # slow to import, and few processes draw
+
     tiles = torch.from_numpy(np.concatenate(rows)).permute(0, 3, 1, 2)
     return make_grid(tiles, nrow=len(rows[0]), padding=GAP, pad_value=255).permute(1, 2, 0).numpy()
 

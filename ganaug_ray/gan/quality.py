@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from ganaug_ray import randomness
 from ganaug_ray.gan import neighbours
@@ -118,6 +116,8 @@ def kernel_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> 
     Raises:
         TooFewImages: less than 20 on a side.
     """
+    from torchmetrics.image.kid import KernelInceptionDistance  # slow to import, and few processes measure
+
     fewest = _at_least(FEWEST, "KID", real_NF, fake_MF)
     metric = KernelInceptionDistance(
         feature=nn.Identity(), subsets=SUBSETS, subset_size=min(LARGEST_SUBSET, fewest // 2), sync_on_compute=False
@@ -138,6 +138,8 @@ def frechet_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> float:
     Raises:
         TooFewImages: no more images on a side than features: their covariance would be singular.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance  # here, as above
+
     size = real_NF.shape[1]
     _at_least(size + 1, f"FID in {size} features", real_NF, fake_MF)
     # In double precision, as torchmetrics advises, on the CPU: eigenvalues of an unsymmetric matrix.
