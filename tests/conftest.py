@@ -45,6 +45,19 @@ TINY = [
 ]
 
 
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The whole suite runs in two processes; what is asked for by name in this one, which is there already."""
+    return 2 if config.args_source is config.ArgsSource.TESTPATHS else 0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """One process has all that starts Ray, so that never two clusters run at once; the other the rest, by file."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            folder = item.path.parent.name
+            item.add_marker(pytest.mark.xdist_group("cluster" if folder in ("ray", "e2e") else item.path.stem))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _interruptible() -> None:
     """A shell that runs the suite in the background has it ignore Ctrl-C, and all that it starts."""
