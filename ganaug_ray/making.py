@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ganaug_ray import arms, fits, progress, runs, supplies
@@ -139,16 +141,19 @@ class Making(Stages):
 
         def work() -> Record:
             supplies.refuse_copies(self.job, gan)
-            self.connect()
-            from ganaug_ray.augment.generate import BLOCK, generate
+            from ganaug_ray.augment.generate import BLOCK, are_few, generate, generate_here
 
+            make: Callable[..., Record] = generate_here
+            if "RAY_ADDRESS" in os.environ or not are_few(pool.counts):
+                self.connect()
+                make = generate
             screening = supplies.screening(split.run, pool)
             total = sum(pool.counts.values()) if pool.stored else BLOCK * len(pool.counts)
             made = [0]
             with self.terminal.watching("generate", lambda: (made[0] / total, f"{made[0]} of {total} images")):
                 counted = functools.partial(made.__setitem__, 0)
                 seed, source = split.job.seed, pool.gan.folder
-                return generate(pool.counts, seed, source, pool.folder, screening, counted, stored=pool.stored)
+                return make(pool.counts, seed, source, pool.folder, screening, counted, stored=pool.stored)
 
         def outcome(record: Record) -> str:
             drawn = sum(n > 0 for n in record["counts"].values())

@@ -28,6 +28,7 @@ from ganaug_ray.gan.sample import BLOCK, Generator
 from ganaug_ray.storage import Folder
 
 MOST_TRIES = 4  # images made for each that is wanted, at most
+FEW = 10  # blocks that one process makes on a CPU sooner than a pool of actors starts
 
 
 @dataclass(frozen=True)
@@ -181,8 +182,19 @@ def generate(
     return _finish(counts, seed, gan, out, screening, stored, tally, limits, started)
 
 
+def are_few(counts: Mapping[str, int]) -> bool:
+    """Whether so many images a class are made sooner in this process than by actors."""
+    return sum(-(-n // BLOCK) for n in counts.values()) <= FEW and not torch.cuda.is_available()
+
+
 def generate_here(
-    counts: Mapping[str, int], seed: int, gan: Folder, out: Folder, screening: Screening | None, stored: bool
+    counts: Mapping[str, int],
+    seed: int,
+    gan: Folder,
+    out: Folder,
+    screening: Screening | None,
+    progress: Callable[[int], None] = lambda images: None,
+    stored: bool = True,
 ) -> runs.Record:
     """As ``generate``, in this process alone and without Ray; it gives the same files.
 
@@ -200,6 +212,7 @@ def generate_here(
             if block.limits is not None:
                 limits[name] = block.limits
             rejects += [block.rejects] if block.rejects is not None else []
+            progress(sum(own["kept"] for own in tally.values()))
     if rejects:
         out.write_table("screened.parquet", pa.concat_tables(rejects))
     return _finish(counts, seed, gan, out, screening, stored, tally, limits, started)

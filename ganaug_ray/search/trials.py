@@ -200,7 +200,7 @@ def _supply(job: Job, run: Run, arm: ArmConfig) -> None:
     pool = supplies.pool(job, run, arm)
     if supplies.generated(pool) is None:
         screening = supplies.screening(run, pool)
-        generate_here(pool.counts, job.seed, pool.gan.folder, pool.folder, screening, pool.stored)
+        generate_here(pool.counts, job.seed, pool.gan.folder, pool.folder, screening, stored=pool.stored)
 
 
 def _score(plan: Plan, model: Folder) -> float:
