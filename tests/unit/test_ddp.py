@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -27,20 +29,41 @@ from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
 GAN = GanConfig(steps=6, batch_size=16, filters=8, latent=16, log_every=2, checkpoint_every=3, snapshot_every=100)
+PROCESSES: list[ProcessPoolExecutor] = []
 
 
 def _rank(rank: int, function: Any, args: tuple[Any, ...], rendezvous: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    networks = loop.networks
+    try:
+        function(Place(rank, 2), *args)
+        dist.barrier()
+    finally:
+        loop.networks = networks
+        dist.destroy_process_group()
+
+
+def _quiet() -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    function(Place(rank, 2), *args)
-    dist.barrier()
     # Past the work, torch's own threads were once seen to abort an interpreter that was taking itself down.
-    os._exit(0)
+    Finalize(None, os._exit, (0,), exitpriority=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ranks() -> Iterator[None]:
+    """Two processes for all of these tests: torch takes longer to import than a test to run."""
+    PROCESSES[:] = [ProcessPoolExecutor(1, mp.get_context("spawn"), _quiet) for _ in range(2)]
+    yield
+    for process in PROCESSES:
+        process.shutdown()
 
 
 def on_two_ranks(function: Any, tmp_path: Path, *args: Any) -> None:
-    mp.spawn(_rank, args=(function, args, str(tmp_path / "rendezvous")), nprocs=2)
+    rendezvous = str(tmp_path / "rendezvous")
+    waiting = [process.submit(_rank, rank, function, args, rendezvous) for rank, process in enumerate(PROCESSES)]
+    for one in waiting:
+        one.result()
 
 
 def _cnn() -> networks.CNN:
