@@ -19,6 +19,8 @@ s. What it would be with other seeds and other images is uncertain; the interval
   6.3 % of effects of zero were taken for help rather than 2.5 %. Another draw of training images is not covered.
 
 A single difference, or differences that are all equal, have no interval worth the name.
+
+The best of several candidates, see ``of_best``, has a wider one.
 """
 
 from __future__ import annotations
@@ -42,13 +44,13 @@ class Estimate:
 
     Attributes:
         mean: over splits and seeds.
-        ci95: of the mean.
-        p: two-sided; below 0.05 exactly where the interval leaves out zero.
+        ci95: of the mean; at the level that was asked for, wider for the best of several.
+        p: two-sided; below that level exactly where the interval leaves out zero.
         se: standard error of the mean.
         df: degrees of freedom of its most uncertain part: splits - 1, or seeds - 1 of a single split.
         effect_size: Cohen's d of paired differences: the mean in standard deviations over splits, or over the seeds of
             a single split.
-        smallest_visible_gain: the gain that as much data would have found with 80 % power.
+        smallest_visible_gain: the gain that as much data would have found with 80 % power, at that level.
     """
 
     mean: float
@@ -60,7 +62,9 @@ class Estimate:
     smallest_visible_gain: float | None = None
 
 
-def estimate(values_JS: np.ndarray, influence_SN: np.ndarray | None = None, shared: float = 0.0) -> Estimate:
+def estimate(
+    values_JS: np.ndarray, influence_SN: np.ndarray | None = None, shared: float = 0.0, level: float = LEVEL
+) -> Estimate:
     """Estimate the mean of paired differences.
 
     Args:
@@ -68,6 +72,7 @@ def estimate(values_JS: np.ndarray, influence_SN: np.ndarray | None = None, shar
         influence_SN: of each test row on each seed's difference, where there is a single split; None leaves the chance
             of the test rows out of the interval.
         shared: o * n_test / n_train, where there are several splits.
+        level: how often the interval may miss; below 0.05 for the best of several, see ``of_best``.
     """
     mean = float(values_JS.mean())
     splits = len(values_JS)
@@ -78,7 +83,7 @@ def estimate(values_JS: np.ndarray, influence_SN: np.ndarray | None = None, shar
     parts = [(spread * (1 / len(repeats) + (shared if splits > 1 else 0)), df)]
     if splits == 1 and influence_SN is not None:
         parts.append((of_rows(influence_SN), influence_SN.shape[1] - 1))
-    half = _half(parts, LEVEL)
+    half = _half(parts, level)
     return Estimate(
         mean,
         ci95=(mean - half, mean + half),
@@ -90,10 +95,12 @@ def estimate(values_JS: np.ndarray, influence_SN: np.ndarray | None = None, shar
     )
 
 
-def estimates(values_JSM: np.ndarray, influence_SNM: np.ndarray | None, shared: float = 0.0) -> list[Estimate]:
+def estimates(
+    values_JSM: np.ndarray, influence_SNM: np.ndarray | None, shared: float = 0.0, level: float = LEVEL
+) -> list[Estimate]:
     """Estimate several figures' differences, each by itself; see ``estimate``."""
     return [
-        estimate(values_JSM[:, :, m], None if influence_SNM is None else influence_SNM[:, :, m], shared)
+        estimate(values_JSM[:, :, m], None if influence_SNM is None else influence_SNM[:, :, m], shared, level)
         for m in range(values_JSM.shape[2])
     ]
 
@@ -122,6 +129,18 @@ def _p(parts: Parts, distance: float) -> float:
     if distance > _half(parts, LEAST_P):
         return LEAST_P
     return float(np.exp(optimize.brentq(lambda u: _half(parts, np.exp(u)) - distance, np.log(LEAST_P), 0.0)))
+
+
+def of_best(candidates: int) -> float:
+    """How many times smaller the p of the best of so many candidates must be, where they are no independent choice.
+
+    If none has an effect, the chance that any has a one-sided p below 5 % / candidates is at most 5 % (Bonferroni),
+    whatever the choice went by. One or two are as sure without it, as the interval leaves 2.5 % to each side.
+
+    >>> [of_best(1), of_best(2), of_best(4)]
+    [1.0, 1.0, 2.0]
+    """
+    return max(1.0, candidates / 2)
 
 
 def judge(mean: float, p: float | None) -> Verdict:

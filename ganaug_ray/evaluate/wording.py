@@ -63,24 +63,30 @@ def covers(outcomes: Sequence[Outcome], overlap: Overlap | None, candidates: int
             "McNemar's test speaks of these models alone, on other test images."
         )
     if splits == 1:
-        return (
+        said = (
             f"The interval covers the chance of training ({seeds} seeds) and of which images are in the test set "
             f"({len(outcomes[0].test.labels_N):,}). All models share one split of the data, so it does not cover "
             "another draw of training images: that could shift the result further."
         )
-    assert overlap is not None
-    said = (
-        f"The interval covers the chance of which images are drawn for training and for test ({splits} splits, no test "
-        f"image in two of them) and of training ({seeds} seed{'s' * (seeds != 1)} in each)."
-    )
-    if overlap.train > 0:
-        said += (
-            f" Two splits share {100 * overlap.train:.0f} % of their training images on average, and the interval is "
-            "the wider for it."
+    else:
+        assert overlap is not None
+        said = (
+            f"The interval covers the chance of which images are drawn for training and for test ({splits} splits, no "
+            f"test image in two of them) and of training ({seeds} seed{'s' * (seeds != 1)} in each)."
         )
-    if candidates > 1 and overlap.chosen_on >= 0.005:
+        if overlap.train > 0:
+            said += (
+                f" Two splits share {100 * overlap.train:.0f} % of their training images on average, and the interval "
+                "is the wider for it."
+            )
+        if candidates > 1 and overlap.chosen_on >= 0.005:
+            said += (
+                f" Of the test images {100 * overlap.chosen_on:.0f} % are validation images of another split, on which "
+                "the arm was chosen among others: that may flatter it."
+            )
+    if candidates > 2:
         said += (
-            f" Of the test images {100 * overlap.chosen_on:.0f} % are validation images of another split, on which the "
-            "arm was chosen among others: that may flatter it."
+            f" The arm is the best of {candidates} on validation, with the same models, so its interval is wider than "
+            "that of a single arm would be."
         )
     return said

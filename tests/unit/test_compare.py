@@ -135,6 +135,21 @@ def test_candidates_that_were_not_chosen_are_judged_as_a_family() -> None:
     assert (alone["p"], alone["verdict"]) == (alone["p_adjusted"], "helped"), "a control stands by itself"
 
 
+def test_the_best_of_many_candidates_needs_a_clearer_gain_than_one_that_stood_alone() -> None:
+    """They are chosen by the models that are tested, and controls are none of them."""
+    nearly, vals = [0.83, 0.86, 0.86], [0.9, 0.9, 0.9]
+    few = verdict(arm(REAL), controls=["noise"], best=arm(nearly, vals), other=arm(MIXED), noise=arm(MIXED))
+    many = verdict(arm(REAL), best=arm(nearly, vals), **{f"other{i}": arm(MIXED) for i in range(5)})
+    assert (few["verdict"], many["verdict"]) == ("helped", "unclear")
+    (one, *_), (other, *_) = few["comparisons"], many["comparisons"]
+    assert other["p_adjusted"] == pytest.approx(3 * one["p_adjusted"]), "six candidates"
+    assert other["ci95"][0] < 0 < one["ci95"][0]
+    assert many["smallest_visible_gain"] > few["smallest_visible_gain"]
+    assert many["champion"]["arm"] == "real"
+    assert "best of 6" in many["covers"]
+    assert "best of" not in few["covers"]
+
+
 @pytest.mark.parametrize(("tests", "name"), [(GOOD, "syn"), (MIXED, "real"), (BAD, "real")])
 def test_the_champion_uses_added_images_only_where_they_helped(tests: list[float], name: str) -> None:
     vals = [0.7, 0.9, 0.8]

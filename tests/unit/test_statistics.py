@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ganaug_ray.evaluate.statistics import estimate, holm, judge, mcnemar, of_rows
+from ganaug_ray.evaluate.statistics import LEVEL, estimate, holm, judge, mcnemar, of_best, of_rows
 
 TRIALS = 2000
 
@@ -124,6 +124,20 @@ def test_the_smallest_visible_gain_is_found_four_times_in_five() -> None:
     visible = (stats.t.ppf(0.975, 7) + stats.t.ppf(0.8, 7)) / np.sqrt(8)  # of a true standard deviation of one
     found = share_helped([estimate(visible + rng.normal(size=(8, 1))) for _ in range(TRIALS)])
     assert found == pytest.approx(0.8, abs=0.04)
+
+
+def test_the_best_of_several_by_the_luck_that_is_tested_too_needs_the_wider_interval() -> None:
+    """Eight candidates without effect over five splits, chosen by the very figures that are tested."""
+    rng = np.random.default_rng(9)
+    drawn = rng.normal(size=(TRIALS, 8, 5, 1)) - rng.normal(size=(TRIALS, 1, 5, 1))
+    chosen = [own[own.mean((1, 2)).argmax()] for own in drawn]
+    assert share_helped([estimate(values_JS) for values_JS in chosen]) > 0.08
+    wider = [estimate(values_JS, level=LEVEL / of_best(8)) for values_JS in chosen]
+    above = [one.ci95 is not None and one.ci95[0] > 0 for one in wider]
+    assert np.mean(above) <= 0.05
+    assert above == [judge(one.mean, one.p and of_best(8) * one.p) == "helped" for one in wider]
+    alone = stats.ttest_1samp(chosen[0][:, 0], 0).confidence_interval(1 - 0.05 / 4)
+    assert wider[0].ci95 == pytest.approx(tuple(alone))
 
 
 def test_holm_is_the_step_down_procedure() -> None:
