@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -101,3 +102,22 @@ def test_workers_are_a_number_or_auto() -> None:
     for wrong in ("0", "many", "2.0", "true"):
         with pytest.raises(UserError, match=r"--set gan.workers: found .*a whole number of at least 1, or auto"):
             load_job(DIGITS, [f"gan.workers={wrong}"])
+
+
+@pytest.mark.parametrize("has", [False, True])
+def test_trials_with_workers_of_their_own_are_refused_on_a_cluster_without_its_dashboard(
+    has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There they leave their placement groups behind, and the next trials wait for ever."""
+    url = "127.0.0.1:8265" if has else None
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setattr(cluster, "_probe", lambda address: None)
+    monkeypatch.setattr(cluster.ray, "init", lambda **given: SimpleNamespace(dashboard_url=url))
+    monkeypatch.setattr(cluster, "most", lambda: {"CPU": 8.0})
+    monkeypatch.setattr(preflight, "check", lambda *given: None)
+    cluster.connect()
+    if has:
+        cluster.connect(dashboard=True)
+        return
+    with pytest.raises(UserError, match="runs without its dashboard, which trials with workers of their own need"):
+        cluster.connect(dashboard=True)

@@ -2,15 +2,19 @@
 
 import functools
 import json
+import math
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import torch
 
 from ganaug_ray import runs, searching
 from ganaug_ray.config import Job
 from ganaug_ray.console import Terminal
 from ganaug_ray.errors import UserError
+from ganaug_ray.guard import Diverged
 from ganaug_ray.jobfile import load_job, with_settings
 from ganaug_ray.parallel import Place
 from ganaug_ray.pipeline import Pipeline
@@ -191,6 +195,76 @@ def test_a_trial_that_fails_is_recorded_with_its_reason_and_raises_nothing(copy:
     assert (mix.status, "rare" in (mix.reason or "")) == ("failed", True)
 
 
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out of memory: CUDA out of memory"),
+        (MemoryError(), "out of memory: MemoryError"),
+        (Diverged(7), "step 7"),
+    ],
+)
+def test_a_trial_that_runs_out_of_memory_or_diverges_says_so_and_the_next_one_is_tried(
+    copy: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR)
+
+    def fails(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trials, "train_gan", fails)
+    chooser = Chooser(plan, Ledger.open(plan.folder.make()), 2, lambda trial: None)
+    first = chooser.suggest("a")
+    trials.work(plan, first["trial"], first["settings"], trials.How.here(Place(), lambda look: None))
+    chooser.on_trial_complete("a")
+    (failed,) = Ledger.open(plan.folder).ended
+    assert failed.status == "failed"
+    assert reason in (failed.reason or "")
+    assert chooser.suggest("b")["trial"] == "0002"
+
+
+def test_what_follows_a_search_is_told_of_every_trial(copy: Run, tiny_job: Job) -> None:
+    told: list[tuple] = []
+
+    class Listener:
+        def started(self, trial: str, settings: Mapping[str, object]) -> None:
+            told.append(("started", trial, dict(settings)))
+
+        def look(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
+            told.append(("look", trial, at, value))
+
+        def ended(self, trial: str, status: str, reason: str | None) -> None:
+            told.append(("ended", trial, status, reason))
+
+    plan = plan_of(tiny_job, copy, "classifier", Dimension("classifier.lr", "choice", (1e-3,), {}), seeds=1)
+    chooser = Chooser(plan, Ledger.open(plan.folder.make()), 1, lambda trial: None, [Listener()])
+    asked = chooser.suggest("a")
+    chooser.on_trial_result("a", {"at": 1, "value": 0.5})
+    plan.trial_folder("0001").make().write_json(trials.MARKER, {"status": "failed", "reason": "NaN", "seconds": 1.0})
+    chooser.on_trial_complete("a")
+    assert told == [
+        ("started", "0001", asked["settings"]), ("look", "0001", 1, 0.5), ("ended", "0001", "failed", "NaN"),
+    ]  # fmt: skip
+
+
+def test_a_search_that_goes_on_draws_where_the_finished_trials_were_good(copy: Run, tiny_job: Job) -> None:
+    """TPE has nothing but the ledger to go by; without it rates are drawn from the whole range."""
+
+    def drawn(folder: str, ledger_of: Callable[[Ledger], object]) -> list[float]:
+        ledger = Ledger.open((plan.folder / folder).make())
+        ledger_of(ledger)
+        chooser = Chooser(plan, ledger, None, lambda trial: None)
+        return sorted(chooser.suggest(str(number))["settings"]["gan.lr"] for number in range(15))
+
+    def with_trials(ledger: Ledger) -> None:
+        for number in range(1, 31):
+            lr = 1e-4 * 10 ** (number / 30)
+            looks = tuple(Look(at, abs(math.log10(lr / 9e-4))) for at in (2, 4, 6))
+            ledger.add(Trial(f"{number:04d}", {"gan.lr": lr}, "finished", None, looks))
+
+    plan = plan_of(tiny_job, copy, "gan", LR, algorithm="tpe")
+    assert drawn("without", lambda ledger: None)[7] < 6e-4 < drawn("with", with_trials)[7], "the medians"
+
+
 def test_the_ledger_says_all_that_a_search_needs_to_go_on(tmp_path: Path) -> None:
     folder = Folder.at(tmp_path)
     ledger = Ledger.open(folder)
@@ -305,6 +379,16 @@ def test_a_search_that_could_never_start_is_refused_with_the_arithmetic() -> Non
         Need(5, 0, 4).at_once(4, 0, "gan")
     assert Need(1, 0.25, 0).at_once(16, 2, "gan") == 8
     assert Need(3, 2, 2).at_once(16, 4, "gan") == 2
+
+
+def test_a_trial_of_one_process_takes_a_share_of_a_gpu_and_one_of_several_a_gpu_each(copy: Run, tiny_job: Job) -> None:
+    def need(gpus: bool, **gan: object) -> Need:
+        job = tiny_job.model_copy(update={"gan": tiny_job.gan.model_copy(update={"gpu_share": 0.25} | gan)})
+        return Need.of(plan_of(job, copy, "gan", LR), gpus)
+
+    assert need(True) == Need(1, 0.25, 0)
+    assert need(False) == Need(1, 0, 0)
+    assert need(True, workers=2) == Need(3, 2, 2)
 
 
 def test_another_search_s_folder_is_left_alone(copy: Run, tiny_job: Job) -> None:
