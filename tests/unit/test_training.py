@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,6 +19,7 @@ from ganaug_ray.classify import loop, networks, transforms, worker
 from ganaug_ray.classify import train as train_stage
 from ganaug_ray.classify.tuning import Tuning
 from ganaug_ray.config import ClassifierConfig
+from ganaug_ray.data import store
 from ganaug_ray.data.batches import Batch, Resident, real_batches
 from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
@@ -128,6 +131,27 @@ def test_training_ends_early_when_it_gets_no_better_and_else_never(digits: Folde
     assert rows[-1]["step"] == best.step + 3 * 2 < 20
     _, rows = train(digits, cnn(), steps=20, lr=1e-9)
     assert rows[-1]["step"] == 20
+
+
+def test_the_labels_of_test_images_have_no_say_in_a_training(digits: Folder, tmp_path: Path) -> None:
+    """Shuffled, they give the same weights, of the same step, and the same answers."""
+    shutil.copytree(digits.path, tmp_path / "dataset")
+    other = Folder.at(tmp_path / "dataset")
+    rows = store.read(other / "test")
+    shutil.rmtree((other / "test").path)
+    shuffled = np.random.default_rng(0).permutation(rows.labels)
+    store.write((other / "test").make(), replace(rows, labels=shuffled), "real")
+    config, models = ClassifierConfig(**PLAIN, steps=6, evaluate_every=1, log_every=6), []
+    for dataset, out in ((digits, tmp_path / "one"), (other, tmp_path / "other")):
+        batches = functools.partial(real_batches, str(dataset), 16, 1.0, 0)
+        worker.work(worker.Fit("real", 0, config, str(dataset), str(out), batches, {}), Place())
+        models.append(Folder.at(out))
+    one, two = (model.read_json("model.json") for model in models)
+    for what in ("hash", "best_step", "val_accuracy", "val_loss"):
+        assert one[what] == two[what], what
+    first, second = (model.read_table("predictions.parquet") for model in models)
+    assert first.drop_columns("label") == second.drop_columns("label")
+    assert first["label"] != second["label"]
 
 
 def test_label_smoothing_and_class_weights_are_in_the_loss(digits: Folder) -> None:
