@@ -85,6 +85,12 @@ def save(folder: Folder, checkpoint: Checkpoint, inputs: str) -> None:
             folder.delete(file)
 
 
+def steps_kept(folder: Folder) -> int:
+    """The number of steps done when the newest checkpoint was saved; none where there is none."""
+    names = folder.files(".json")
+    return int(names[-1].removeprefix("step-").removesuffix(".json")) if names else 0
+
+
 def latest(folder: Folder, inputs: str, notice: Callable[[str], None]) -> Checkpoint | None:
     """Return the newest whole checkpoint made from the same inputs, or None.
 

@@ -1,6 +1,6 @@
 """Where a training loop runs: one process or one rank of several. Torch only, so that loops need no Ray."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,13 +11,22 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 
+def _stays() -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Place:
-    """This process's rank, the number of ranks, and its device."""
+    """This process's rank, the number of ranks, and its device.
+
+    ``leaving`` says whether the machine is about to be taken away, which clouds announce for those that they lend
+    cheaply.
+    """
 
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    leaving: Callable[[], bool] = _stays
 
     @property
     def is_first(self) -> bool:

@@ -1,12 +1,15 @@
 """Running a function on several ranks under Ray Train: the adaptor between Ray and the torch-only loops."""
 
+import math
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import ray.train
 import ray.train.torch
+from ray._private.state import state
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -20,13 +23,35 @@ from ganaug_ray.storage import Folder
 # rank 0 alone looks at samples the others wait too, so it must be longer than a look takes.
 SILENCE = 600  # seconds, of Torch's default of 1,800
 
-RESTARTS = 3  # of all ranks, after one was lost; each goes on from our own newest checkpoint
+# Of all ranks, after one was lost; each goes on from our own newest checkpoint. They are counted from the last one that
+# was written: a training on machines that come and go is restarted as often as it takes, one that always dies is not.
+RESTARTS = 3
+
+ASKED_EVERY = 5.0  # seconds, whether a node will be taken away; clouds say so 30 to 120 seconds before
+
+
+class Notice:
+    """Whether the node that this process runs on is about to be taken away: whoever does it tells Ray to drain it."""
+
+    def __init__(self) -> None:
+        self._node = ray.get_runtime_context().get_node_id()
+        self._asked = -math.inf
+        self._leaving = False
+
+    def __call__(self) -> bool:
+        """Ask the cluster, but not too often, and say in the log that it is so."""
+        if not self._leaving and time.monotonic() - self._asked >= ASKED_EVERY:
+            self._asked = time.monotonic()
+            self._leaving = self._node in state.get_draining_nodes()
+            if self._leaving:
+                print("this node is about to be taken away: a checkpoint is written")
+        return self._leaving
 
 
 def place() -> Place:
     """Where this Ray Train worker stands."""
     context = ray.train.get_context()
-    return Place(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    return Place(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), Notice())
 
 
 def run(
@@ -36,37 +61,80 @@ def run(
     out: Folder,
     placement: str = "pack",
     callbacks: Sequence[UserCallback] = (),
+    kept: Callable[[], int] = lambda: 0,
 ) -> None:
     """Call ``function(task, place)`` on every rank and wait until all are through.
 
-    Lost ranks are started again, all of them. Ray Train's own state is kept under a fresh name in ``out`` while they
-    run, and removed at the end: it only serves restarts within this call. The callbacks are told what ranks report.
+    Lost ranks are started again, all of them, and the log says so. Ray Train's own state is kept under a fresh name in
+    ``out`` while they run, and removed at the end: it only serves restarts within this call. The callbacks are told
+    what ranks report.
+
+    Args:
+        function: what each rank does; on a restart it goes on from what it has kept.
+        task: what it is given.
+        workers: the number of ranks.
+        out: where Ray Train may keep its state.
+        placement: of the ranks, as in the job.
+        callbacks: for Ray Train.
+        kept: how far the newest checkpoint is.
 
     Raises:
         Diverged: as the function did, alike on every rank.
         StageFailed: a rank failed otherwise, and restarts did not help.
     """
-    for attempt in range(RESTARTS + 1):
-        state = out / f".ray-train-{uuid.uuid4().hex[:8]}"
+    failures = 0
+    while True:
+        before = kept()
+        own = out / f".ray-train-{uuid.uuid4().hex[:8]}"
         try:
-            raise_divergence(_fit(function, task, workers, state, placement, callbacks))
+            raise_divergence(_fit(function, task, workers, own, placement, [_Teller(), *callbacks]))
             return
-        except ray.train.ControllerError as error:
-            # A rank that dies while Ray Train talks to it counts as an error of its controller, which is not retried.
-            if attempt == RESTARTS:
-                raise StageFailed(f"a worker failed: {_last_line(error)}") from error
         except ray.train.TrainingFailedError as error:
-            raise StageFailed(f"a worker failed: {_last_line(error)}") from error
+            failures = 0 if kept() > before else failures + 1
+            # Ray Train has restarted already, except where a rank died just when it was spoken to: it takes that for
+            # an error of its own.
+            enough = RESTARTS if isinstance(error, ray.train.ControllerError) else 0
+            if failures > enough:
+                raise StageFailed(f"a worker failed: {_last_line(error)}") from error
+            print(f"training is started anew: {_last_line(error)}")
         finally:
             with suppress(OSError):
-                state.fs.delete_dir(state.path)
+                own.fs.delete_dir(own.path)
+
+
+class _Teller(UserCallback):
+    """Says in the log which ranks were lost, in a line a loss."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called where Ray Train's controller runs, again and again until it acts."""
+        text = lost(worker_exceptions)
+        if text != self._told:
+            print(text)
+        self._told = text
+
+
+def lost(failures: Mapping[int, Exception]) -> str:
+    """Say which ranks were lost and why: a process or a machine that is gone, or an error of the code.
+
+    >>> lost({1: ValueError("no such file")})
+    'rank 1 was lost (ValueError: no such file): all ranks start again from the newest checkpoint'
+    """
+    reasons = []
+    for rank, error in sorted(failures.items()):
+        cause = getattr(error, "health_check_failure", error)  # Ray Train wraps what a look at a worker gave
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        reasons.append(f"rank {rank} was lost ({type(cause).__name__}: {lines[0] if lines else ''})")
+    return f"{', '.join(reasons)}: all ranks start again from the newest checkpoint"
 
 
 def _fit(
     function: Callable[[Any, Place], None],
     task: Any,
     workers: int,
-    state: Folder,
+    own: Folder,
     placement: str,
     callbacks: Sequence[UserCallback],
 ) -> int | None:
@@ -77,8 +145,8 @@ def _fit(
         scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus(), placement_strategy=placement.upper()),
         run_config=RunConfig(
             name="attempt",
-            storage_filesystem=state.fs,
-            storage_path=state.path,
+            storage_filesystem=own.fs,
+            storage_path=own.path,
             failure_config=FailureConfig(max_failures=RESTARTS),
             callbacks=list(callbacks),  # type: ignore[arg-type]  # Train v2 takes its own, Ray's hints say Tune's
         ),

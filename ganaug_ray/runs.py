@@ -75,6 +75,7 @@ def commit(folder: Folder, marker: str, stage: str, started: float, record: Mapp
         **record,
         "versions": versions(),
     }
+    folder.sweep(below=not folder.has("job.yaml"))  # below an experiment's own folder others may be at work
     folder.write_json(marker, whole)
     return whole
 

@@ -27,6 +27,8 @@ _CREDENTIALS = re.compile(
     re.IGNORECASE,
 )
 
+ASIDE = ".part"  # of a file on a local disk that is not whole yet
+
 
 @dataclass(frozen=True)
 class Folder:
@@ -129,7 +131,7 @@ class Folder:
             return
         target = self.local / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{os.getpid()}")
+        aside = target.with_name(f".{target.name}.{os.getpid()}{ASIDE}")
         try:
             with aside.open("wb") as stream:
                 yield stream
@@ -144,6 +146,13 @@ class Folder:
         """Delete a file; one that is not there is no error."""
         if self.has(name):
             self.fs.delete_file(f"{self.path}/{name}")
+
+    def sweep(self, below: bool) -> None:
+        """Delete what killed processes left half-written, here and in the folders below; nobody must be writing."""
+        if self.local is not None:
+            pattern = f".*{ASIDE}"
+            for left in self.local.rglob(pattern) if below else self.local.glob(pattern):
+                left.unlink(missing_ok=True)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Return a JSON file's object."""

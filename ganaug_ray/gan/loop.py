@@ -80,7 +80,8 @@ def train(
         seed: of weights and latents.
         place: this rank.
         start: where to go on from.
-        hooks: see Hooks; ``save`` and ``snapshot`` fall on fixed steps and on the last one.
+        hooks: see Hooks; ``save`` and ``snapshot`` fall on fixed steps and on the last one. ``save`` also falls on
+            the first logged step after a rank has learned that its machine will be taken away.
         looks: more steps for ``snapshot``, and for ``save`` after it.
         factors: steps done -> what both learning rates are multiplied with from then on.
 
@@ -111,6 +112,7 @@ def train(
     draw, judge = fast(generator), fast(discriminator)
     ddp_draw, ddp_judge = fast(place.wrap(generator)), fast(place.wrap(RealAndFake(discriminator)))
     first = start.step if start is not None else 0
+    warned = False
     for step in range(first, steps):
         if (step % config.snapshot_every == 0 or step in looks) and place.any(hooks.ended()):
             break
@@ -148,10 +150,13 @@ def train(
         if log or picture or keep:
             guard.raise_if_tripped(step)
         if log:
-            row = torch.stack([loss_g, loss_d, losses.score(real_B), losses.score(fake_B)]).detach()
-            means = (place.sum(row) / place.world).tolist()
+            leaving = torch.tensor(float(place.leaving()), device=place.device)
+            row = torch.stack([loss_g, loss_d, losses.score(real_B), losses.score(fake_B), leaving]).detach()
+            *means, leaves = (place.sum(row) / place.world).tolist()
             names = ("loss_g", "loss_d", "real_score", "fake_score")
             hooks.report({"step": now, "images_seen": now * batch.total, **dict(zip(names, means, strict=True))})
+            if leaves and not warned:  # some rank's machine: all ranks learn it at the same step
+                warned = keep = True
         if picture:
             hooks.snapshot(now, average, discriminator)
         if keep:

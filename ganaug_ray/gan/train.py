@@ -1,9 +1,11 @@
 """The train-gan stage: GANs of one process side by side as Ray tasks, the ranks of larger ones under Ray Train."""
 
+import functools
+
 import ray
 import torch
 
-from ganaug_ray import cluster, ranks
+from ganaug_ray import checkpoints, cluster, ranks
 from ganaug_ray.data import store
 from ganaug_ray.data.batches import refuse_streamed
 from ganaug_ray.data.sampling import Sampling
@@ -28,36 +30,52 @@ def train_gans(trainings: list[Training]) -> None:
     if len(trainings) == 1 or workers > 1:
         for training in trainings:
             _on_ranks(training, workers)
-        return
+    elif failures := _side_by_side(trainings):
+        raise StageFailed("\n".join(failures[:3]))
+
+
+def _side_by_side(trainings: list[Training]) -> list[str]:
+    """Train each in a process of its own; return what is to be said of those that failed."""
     failures: list[str] = []
-    waiting = {
-        _task.options(**cluster.worker_resources(training.config.gpu_share)).remote(training): training
-        for training in trainings
-    }
+    waiting: dict[ray.ObjectRef, tuple[Training, int]] = {}
+
+    def start(training: Training) -> None:
+        task = _task.options(**cluster.worker_resources(training.config.gpu_share))
+        waiting[task.remote(training)] = training, _kept(training)
+
+    for training in trainings:
+        start(training)
     while waiting:
         (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
-        training = waiting.pop(ref)
+        training, before = waiting.pop(ref)
         try:
             ranks.raise_divergence(ray.get(ref))
         except Diverged as error:
             failures.append(_advice(error, training))
         except ray.exceptions.RayError as error:
-            failures.append(f"a worker failed: {str(error).strip().splitlines()[-1]}")
-    if failures:
-        raise StageFailed("\n".join(failures[:3]))
+            if _kept(training) > before:
+                start(training)
+            else:
+                failures.append(f"a worker failed: {str(error).strip().splitlines()[-1]}")
+    return failures
 
 
 @ray.remote(max_retries=ranks.RESTARTS)
 def _task(training: Training) -> int | None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     Folder.at(training.out).make()
-    return ranks.divergence(work, training, Place(device=device))
+    return ranks.divergence(work, training, Place(device=device, leaving=ranks.Notice()))
+
+
+def _kept(training: Training) -> int:
+    return checkpoints.steps_kept(Folder.at(training.out) / "checkpoints")
 
 
 def _on_ranks(training: Training, workers: int) -> None:
     out = Folder.at(training.out).make()
+    kept = functools.partial(_kept, training)
     try:
-        ranks.run(work, training, workers, out, training.config.placement)
+        ranks.run(work, training, workers, out, training.config.placement, kept=kept)
     except Diverged as error:
         raise StageFailed(_advice(error, training)) from error
 

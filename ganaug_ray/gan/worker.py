@@ -79,6 +79,8 @@ def train(training: Training, place: Place, told: Told | None = None) -> Recorde
     )
     start = checkpoints.latest(out / "checkpoints", training.fingerprint(), notice=print)
     first = start.step if start else 0
+    if start and place.is_first:
+        print(f"going on from step {first}")
     recorder = Recorder(training, shape, first, place) if place.is_first else None
     hooks = recorder.hooks() if recorder else _SILENT
     if told is not None:

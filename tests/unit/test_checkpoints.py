@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
-from ganaug_ray import checkpoints, logs
+from ganaug_ray import checkpoints, logs, runs
 from ganaug_ray.checkpoints import Checkpoint
 from ganaug_ray.errors import UserError
 from ganaug_ray.jobfile import load_job
@@ -74,6 +79,41 @@ def test_a_damaged_newest_one_falls_back_to_the_one_before_and_says_so(tmp_path:
     assert found is not None
     assert found.step == 10
     assert [("step-00000020" in notice) for notice in notices] == ([] if damage == "uncommitted" else [True])
+
+
+SAVE_FOR_EVER = """
+import itertools, sys, torch
+from ganaug_ray import checkpoints
+from ganaug_ray.storage import Folder
+tensors = {"weight": torch.arange(4e6)}
+for step in itertools.count(1):
+    checkpoints.save(Folder.at(sys.argv[1]), checkpoints.Checkpoint(step, tensors), "same")
+"""
+
+
+def test_kill_9_in_the_middle_of_a_checkpoint_costs_no_earlier_one_and_leaves_nothing(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    child = subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, str(tmp_path)])
+    while True:  # stopped now and then, until that is while a checkpoint is being written and there is one before it
+        time.sleep(0.01)
+        assert child.poll() is None
+        child.send_signal(signal.SIGSTOP)
+        while psutil.Process(child.pid).status() != psutil.STATUS_STOPPED:
+            pass
+        if folder.has("step-00000002.json") and (half := list(tmp_path.glob(".*.safetensors.*"))):
+            break
+        child.send_signal(signal.SIGCONT)
+    child.kill()
+    child.wait()
+    kept = [name for name in folder.files(".json") if (tmp_path / name).with_suffix(".safetensors").exists()]
+    found = checkpoints.latest(folder, "same", pytest.fail)
+    assert found is not None
+    assert f"step-{found.step:08d}.json" == kept[-1]
+    assert torch.equal(found.tensors["weight"], torch.arange(4e6))
+    assert half[0].exists()
+    saved(folder, [found.step + 1])
+    runs.commit(folder, "gan.json", "train-gan", 0.0, {})
+    assert not list(tmp_path.glob(".*")), "what was half-written is gone once the stage is done"
 
 
 def test_a_checkpoint_of_other_inputs_is_not_used(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
@@ -177,6 +178,21 @@ def _diverge(place: Place, digits: str, out: str) -> None:
 def test_a_bad_loss_on_one_rank_stops_all_of_them_at_that_step(digits: Folder, tmp_path: Path) -> None:
     on_two_ranks(_diverge, tmp_path, str(digits), str(tmp_path))
     assert [(tmp_path / f"diverged-{rank}").read_text() for rank in range(2)] == ["4 [3]", "4 [3]"]
+
+
+def _is_told_that_it_will_be_taken_away(place: Place, digits: str, out: str) -> None:
+    config = GAN.model_copy(update={"log_every": 1, "checkpoint_every": 5})
+    place = replace(place, leaving=lambda: place.rank == 1 and len(rows) >= 2)
+    rows: list[dict[str, Any]] = []
+    saved: list[checkpoints.Checkpoint] = []
+    feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
+    loop.train(feed, config, loop.Shape(10, 1, 32), 6, 0, place, None, _hooks(saved, rows.append))
+    Path(out, f"saved-{place.rank}").write_text(f"{[c.step for c in saved]}")
+
+
+def test_where_one_rank_s_machine_will_be_taken_away_all_save_once_at_that_step(digits: Folder, tmp_path: Path) -> None:
+    on_two_ranks(_is_told_that_it_will_be_taken_away, tmp_path, str(digits), str(tmp_path))
+    assert [(tmp_path / f"saved-{rank}").read_text() for rank in range(2)] == ["[3, 5, 6]", "[3, 5, 6]"]
 
 
 def _train_and_resume(place: Place, digits: str, out: str) -> None:

@@ -1,0 +1,57 @@
+"""How often lost ranks are started again; that they are, tests/ray and tests/e2e show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
+
+from ganaug_ray import ranks
+from ganaug_ray.errors import StageFailed
+from ganaug_ray.storage import Folder
+
+LOST = WorkerGroupError("the node was lost", {})
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, course: Iterator[tuple[int, TrainingFailedError | None]]
+) -> int:
+    """Call ranks.run where each attempt ends as told: the newest checkpoint then, the error; return the attempts."""
+    steps, attempts = [0], []
+
+    def fit(*args: Any) -> None:
+        attempts.append(args)
+        step, error = next(course)
+        steps.append(step)
+        if error:
+            raise error
+
+    monkeypatch.setattr(ranks, "_fit", fit)
+    ranks.run(print, None, 2, Folder.at(tmp_path), kept=lambda: steps[-1])
+    return len(attempts)
+
+
+def test_a_training_that_gets_on_between_losses_is_started_as_often_as_it_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    course = [(step, LOST) for step in range(1, 20)]
+    assert run(monkeypatch, tmp_path, iter([*course, (20, None)])) == 20
+
+
+def test_one_that_gets_nowhere_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    course = iter([(1, LOST), (1, LOST), (2, None)])
+    with pytest.raises(StageFailed, match="the node was lost"):
+        run(monkeypatch, tmp_path, course)
+    assert next(course) == (2, None)
+
+
+def test_errors_that_ray_train_takes_for_its_own_are_tried_again_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = ControllerError(RuntimeError("the actor died"))
+    assert run(monkeypatch, tmp_path, iter([(0, own)] * ranks.RESTARTS + [(1, None)])) == ranks.RESTARTS + 1
+    with pytest.raises(StageFailed, match="the actor died"):
+        run(monkeypatch, tmp_path, iter([(0, own)] * (ranks.RESTARTS + 1)))
