@@ -106,11 +106,14 @@ def shortages(job: Job, nodes: list[Node], most: Mapping[str, float], gpus: str 
     have = int(most.get(kind, 0))
     trained = {"gan": job.gan, "classifier": job.classifier}
     trained |= {f"models.{name}": model for name, model in job.models.items()}
-    for name, training in trained.items():
-        if training.workers != "auto" and training.workers > have:
+    needed = {f"{name}.workers": training.workers for name, training in trained.items()}
+    if job.gan.min_workers:
+        needed = {"gan.min_workers": job.gan.min_workers, **needed, "gan.workers": "auto"}
+    for name, workers in needed.items():
+        if workers != "auto" and workers > have:
             found.append(
-                f"{name}.workers {training.workers}: the cluster has {have} {kind}s and each worker needs one; "
-                f"give {name}.workers {have} or fewer, or auto"
+                f"{name} {workers}: the cluster has {have} {kind}s and each worker needs one; "
+                f"give {name} {have} or fewer" + (", or auto" if name.endswith(".workers") else "")
             )
     grows = any(most[name] > sum(node.resources.get(name, 0) for node in nodes) for name in most)
     if not grows and not any(_holds_a_task(node.resources, kind) for node in nodes):

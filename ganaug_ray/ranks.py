@@ -57,7 +57,7 @@ def place() -> Place:
 def run(
     function: Callable[[Any, Place], None],
     task: Any,
-    workers: int,
+    workers: int | tuple[int, int],
     out: Folder,
     placement: str = "pack",
     callbacks: Sequence[UserCallback] = (),
@@ -72,7 +72,8 @@ def run(
     Args:
         function: what each rank does; on a restart it goes on from what it has kept.
         task: what it is given.
-        workers: the number of ranks.
+        workers: the number of ranks; or the least and the most, of which as many as the cluster has room for: it is
+            asked again after a loss, and now and then.
         out: where Ray Train may keep its state.
         placement: of the ranks, as in the job.
         callbacks: for Ray Train.
@@ -133,7 +134,7 @@ def lost(failures: Mapping[int, Exception]) -> str:
 def _fit(
     function: Callable[[Any, Place], None],
     task: Any,
-    workers: int,
+    workers: int | tuple[int, int],
     own: Folder,
     placement: str,
     callbacks: Sequence[UserCallback],
@@ -142,7 +143,11 @@ def _fit(
         _rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task},
         torch_config=TorchConfig(timeout_s=SILENCE),
-        scaling_config=ScalingConfig(num_workers=workers, use_gpu=has_gpus(), placement_strategy=placement.upper()),
+        scaling_config=ScalingConfig(
+            num_workers=workers,  # type: ignore[arg-type]  # Train v2 takes a span, Ray's hints say Tune's
+            use_gpu=has_gpus(),
+            placement_strategy=placement.upper(),
+        ),
         run_config=RunConfig(
             name="attempt",
             storage_filesystem=own.fs,

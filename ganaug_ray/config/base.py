@@ -11,7 +11,7 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
-SPREADING = {"workers", "gpu_share", "placement"}
+SPREADING = {"workers", "min_workers", "gpu_share", "placement"}
 """Settings that say how a training is spread over machines, and change nothing of what it makes."""
 
 

@@ -126,7 +126,9 @@ def train(
         with torch.no_grad():
             fake_BCHW = augment(draw(drawn.z_d, batch.y_B), recipe.augment, drawn.u_fake)
         real_B, fake_B = ddp_judge(real_BCHW, fake_BCHW, batch.y_B)
-        loss_d = loss.discriminator(real_B, fake_B)
+        # The ranks' gradients are averaged: so it is the mean over the global batch, also where their parts differ.
+        share = len(batch.y_B) * place.world / batch.total
+        loss_d = loss.discriminator(real_B, fake_B) * share
         optimizer_d.zero_grad()
         loss_d.backward()
         guard.check(loss_d)
@@ -134,7 +136,7 @@ def train(
 
         with frozen(discriminator):
             fake_BCHW = augment(ddp_draw(drawn.z_g, batch.y_B), recipe.augment, drawn.u_g)
-            loss_g = loss.generator(judge(fake_BCHW, batch.y_B))
+            loss_g = loss.generator(judge(fake_BCHW, batch.y_B)) * share
             optimizer_g.zero_grad()
             loss_g.backward()
         guard.check(loss_g)
@@ -151,7 +153,8 @@ def train(
             guard.raise_if_tripped(step)
         if log:
             leaving = torch.tensor(float(place.leaving()), device=place.device)
-            row = torch.stack([loss_g, loss_d, losses.score(real_B), losses.score(fake_B), leaving]).detach()
+            scores = losses.score(real_B) * share, losses.score(fake_B) * share
+            row = torch.stack([loss_g, loss_d, *scores, leaving]).detach()
             *means, leaves = (place.sum(row) / place.world).tolist()
             names = ("loss_g", "loss_d", "real_score", "fake_score")
             hooks.report({"step": now, "images_seen": now * batch.total, **dict(zip(names, means, strict=True))})

@@ -9,7 +9,7 @@ from ganaug_ray import checkpoints, cluster, ranks
 from ganaug_ray.data import store
 from ganaug_ray.data.batches import refuse_streamed
 from ganaug_ray.data.sampling import Sampling
-from ganaug_ray.errors import StageFailed
+from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.gan.worker import Training, work
 from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
@@ -20,12 +20,17 @@ def train_gans(trainings: list[Training]) -> None:
     """Train each to the end, from its newest checkpoint if there is one; those of one process side by side.
 
     Raises:
-        UserError: balanced sampling of images that are too many to be kept in memory.
+        UserError: balanced sampling, or workers that come and go, with more images than are kept in memory.
         StageFailed: the losses diverged, or workers were lost more often than restarts help. The others go on.
     """
     for training in trainings:
         shards = store.survey(Folder.at(training.dataset) / "train")
         refuse_streamed(shards, training.resident_gb, Sampling(training.config.sampling == "balanced"))
+        if training.config.min_workers and shards.bytes > training.resident_gb * 1e9:
+            raise UserError(
+                f"gan.min_workers {training.config.min_workers}: images that are streamed are dealt out to a fixed "
+                f"number of workers; leave it out, or raise data.resident_limit above {shards.bytes / 1e9:.2g}GB"
+            )
     workers = cluster.workers(trainings[0].config, len(trainings))
     if len(trainings) == 1 or workers > 1:
         for training in trainings:
@@ -73,9 +78,10 @@ def _kept(training: Training) -> int:
 
 def _on_ranks(training: Training, workers: int) -> None:
     out = Folder.at(training.out).make()
-    kept = functools.partial(_kept, training)
+    least, kept = training.config.min_workers, functools.partial(_kept, training)
+    span = workers if least is None else (min(least, workers), workers)
     try:
-        ranks.run(work, training, workers, out, training.config.placement, kept=kept)
+        ranks.run(work, training, span, out, training.config.placement, kept=kept)
     except Diverged as error:
         raise StageFailed(_advice(error, training)) from error
 

@@ -44,6 +44,7 @@ def test_what_is_wrong_with_a_node_is_one_sentence_that_names_it(report: Report 
     ("settings", "resources", "most", "gpus", "words"),
     [
         (["gan.workers=8"], {"CPU": 4}, {"CPU": 4}, None, ["gan.workers 8", "4 CPUs", "4 or fewer, or auto"]),
+        (["gan.workers=8", "gan.min_workers=5"], {"CPU": 4}, {"CPU": 4}, None, ["gan.min_workers 5", "4 or fewer"]),
         (["classifier.workers=4"], {"CPU": 9, "GPU": 2}, {"CPU": 9, "GPU": 2}, None, ["classifier.workers 4", "2 GPU"]),
         ([], {"CPU": 4}, {"CPU": 4}, "8", ["GANAUG_GPUS) 8", "the cluster has 0"]),
         ([], {"CPU": 4}, {"CPU": 4}, "many", ["GANAUG_GPUS) many"]),
@@ -62,6 +63,8 @@ def test_what_the_cluster_cannot_give_is_refused_and_not_waited_for(
 def test_all_cpus_may_be_asked_for_and_those_that_an_autoscaler_would_add() -> None:
     job = load_job(DIGITS, [*TINY, "gan.workers=4"])
     assert preflight.shortages(job, [FINE], {"CPU": 4}, None) == []
+    fewer = load_job(DIGITS, [*TINY, "gan.workers=8", "gan.min_workers=2"])
+    assert preflight.shortages(fewer, [FINE], {"CPU": 4}, None) == []
     head = Node("10.0.0.1", Report(HERE), {})
     assert preflight.shortages(job, [head], {"CPU": 64, "GPU": 8}, "8") == []
 
