@@ -234,6 +234,8 @@ def _drawn(gan: supplies.Gan) -> str:
     record = gan.folder.read_json("gan.json")
     chosen, parts = record["chosen"], [f"{record['steps']} steps, {record['images_seen']} images seen"]
     parts += [record["ended_early"]] if record["ended_early"] else []
+    again = len(gan.folder.read_json("attempts.json")["from_step"]) - 1
+    parts += [f"started again {again} time" + "s" * (again > 1)] if again else []
     if chosen["value"] is not None:
         parts.append(f"kept: {chosen['chosen_by']} {chosen['value']:.4f} at step {chosen['step']}")
     return ", ".join([*parts, f"memorisation: {record['memorization']['verdict']}"])

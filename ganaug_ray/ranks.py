@@ -9,6 +9,7 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
+from pyarrow.fs import FileSelector
 from ray._private.state import state
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -26,6 +27,8 @@ SILENCE = 600  # seconds, of Torch's default of 1,800
 # Of all ranks, after one was lost; each goes on from our own newest checkpoint. They are counted from the last one that
 # was written: a training on machines that come and go is restarted as often as it takes, one that always dies is not.
 RESTARTS = 3
+
+STATE = ".ray-train-"  # of a folder with Ray Train's own state
 
 ASKED_EVERY = 5.0  # seconds, whether a node will be taken away; clouds say so 30 to 120 seconds before
 
@@ -83,10 +86,11 @@ def run(
         Diverged: as the function did, alike on every rank.
         StageFailed: a rank failed otherwise, and restarts did not help.
     """
+    _forget(out)  # what an earlier call left, if it was killed
     failures = 0
     while True:
         before = kept()
-        own = out / f".ray-train-{uuid.uuid4().hex[:8]}"
+        own = out / f"{STATE}{uuid.uuid4().hex[:8]}"
         try:
             raise_divergence(_fit(function, task, workers, own, placement, [_Teller(), *callbacks]))
             return
@@ -99,8 +103,14 @@ def run(
                 raise StageFailed(f"a worker failed: {_last_line(error)}") from error
             print(f"training is started anew: {_last_line(error)}")
         finally:
-            with suppress(OSError):
-                own.fs.delete_dir(own.path)
+            _forget(out)
+
+
+def _forget(out: Folder) -> None:
+    with suppress(OSError):
+        for found in out.fs.get_file_info(FileSelector(out.path, allow_not_found=True)):
+            if found.base_name.startswith(STATE):
+                out.fs.delete_dir(found.path)
 
 
 class _Teller(UserCallback):

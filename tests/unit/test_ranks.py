@@ -29,8 +29,10 @@ def run(
         if error:
             raise error
 
+    (tmp_path / f"{ranks.STATE}of-a-call-that-was-killed").mkdir(exist_ok=True)
     monkeypatch.setattr(ranks, "_fit", fit)
     ranks.run(print, None, 2, Folder.at(tmp_path), kept=lambda: steps[-1])
+    assert not list(tmp_path.iterdir()), "Ray Train's own state is not kept"
     return len(attempts)
 
 
