@@ -8,7 +8,7 @@ def of_fits(wanted: list[tuple[Folder, int]]) -> tuple[float, str]:
     """How far models are, from 0 to 1, and a few words on it; each is a folder and its steps."""
     reached, ready = 0, 0
     for folder, steps in wanted:
-        lines = logs.read_metrics(folder)
+        lines = logs.read_newest(folder)
         trained = folder.has("model.json")  # it may have ended early
         reached += steps if trained else lines[-1]["step"] if lines else 0
         ready += trained
@@ -19,7 +19,7 @@ def of_gans(folders: list[Folder], steps: int) -> tuple[float, str]:
     """How far GANs of so many steps each are, and a few words on the one that is furthest of those at work."""
     reached, words = 0, "starting workers"
     for folder in folders:
-        lines = [line for line in logs.read_metrics(folder) if "loss_g" in line]
+        lines = [line for line in logs.read_newest(folder) if "loss_g" in line]
         done = folder.has("gan.json")
         reached += steps if done else lines[-1]["step"] if lines else 0
         if lines and not done:

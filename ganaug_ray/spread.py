@@ -89,7 +89,8 @@ def on_cluster(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
             raise error.cause from None
 
     window = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    return _in_order(things, lambda thing: call.remote(function, thing), result, window)
+    once = ray.put(function)  # it may have much bound to it
+    return _in_order(things, lambda thing: call.remote(once, thing), result, window)
 
 
 def _call(function: Callable[[T], R], thing: T) -> R:

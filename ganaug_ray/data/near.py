@@ -5,11 +5,14 @@ confirmed on thumbnails of both. What is found is an image saved again: rescaled
 found is one that was cropped, mirrored, or made lighter by a tenth.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
+
+from ganaug_ray.spread import Each, one_by_one
 
 HASH_SIDE = 32  # pixels that the hash looks at
 THUMB_SIDE = 16
@@ -19,6 +22,9 @@ MOST_BITS = 6  # by which the hashes of candidates differ
 # apart; in Fashion-MNIST 27 of 60,000 images have a twin within 4, all of the same class.
 MOST_DIFFERENCE = 4.0
 CHUNK = 1024  # rows compared at a time
+CROWD = 8  # hashes that agree in the bands of a choice by chance, at most
+MANY = 100_000  # hashes above which the search is shared out
+ROW_BITS = np.uint64(36)  # of a number that sorts rows by up to 28 bits of their hashes
 
 
 def _cosines(n: int, frequencies: int) -> np.ndarray:
@@ -48,35 +54,58 @@ def thumb(small: Image.Image) -> np.ndarray:
 THUMB_BYTES = THUMB_SIDE * THUMB_SIDE * 3
 
 
-def candidates(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def candidates(hashes: np.ndarray, each: Each = one_by_one) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs i < j of hashes, uint64 [N], that differ in at most MOST_BITS bits; both int64 [M].
 
-    Cut into one more band than bits may differ, two such hashes agree in at least one band whole.
+    Cut into more bands than bits may differ, two such hashes agree in all bands but MOST_BITS. For each choice of the
+    others the hashes are sorted by these bands alone, and those that agree in them are compared. The more hashes, the
+    more and smaller choices of more bits, so that few agree by chance: all pairs would be too many.
     """
-    n, bands = len(hashes), MOST_BITS + 1
+    n = len(hashes)
+    bands = next(bands for bands in itertools.count(MOST_BITS + 1) if n <= CROWD << 64 * (bands - MOST_BITS) // bands)
+    choices = list(itertools.combinations(range(bands), bands - MOST_BITS))
+    whoever = each if n > MANY else one_by_one
+    found = list(whoever(functools.partial(_alike, hashes, bands), choices))
+    i, j = np.concatenate(found, axis=1)
+    order = np.lexsort((j, i))
+    return i[order], j[order]
+
+
+def _alike(hashes: np.ndarray, bands: int, chosen: tuple[int, ...]) -> np.ndarray:
+    """Return the pairs of ``candidates`` that agree in the chosen bands, and in no earlier choice: int64 [2, M]."""
     edges = [64 * band // bands for band in range(bands + 1)]
-    found = [np.zeros(0, np.int64)]
-    for low, high in itertools.pairwise(edges):
-        key = (hashes >> np.uint64(low)) & np.uint64((1 << (high - low)) - 1)
-        order = np.argsort(key, kind="stable")
-        for rows in np.split(order, np.flatnonzero(np.diff(key[order])) + 1):
-            for start in range(0, len(rows) if len(rows) > 1 else 0, CHUNK):
-                some = rows[start : start + CHUNK]
-                i, j = np.nonzero(np.bitwise_count(hashes[some, None] ^ hashes[rows[None]]) <= MOST_BITS)
-                pairs = some[i] * n + rows[j]
-                found.append(pairs[some[i] < rows[j]])
-    both = np.unique(np.concatenate(found))
-    return both // max(n, 1), both % max(n, 1)
+    masks = [np.uint64((1 << high) - (1 << low)) for low, high in itertools.pairwise(edges)]
+    key = np.zeros(len(hashes), np.uint64)
+    for band in chosen:
+        key = key << np.uint64(edges[band + 1] - edges[band]) | (hashes & masks[band]) >> np.uint64(edges[band])
+    key = key << ROW_BITS | np.arange(len(hashes), dtype=np.uint64)  # numpy sorts numbers far sooner than it argsorts
+    key.sort()
+    rows = (key & np.uint64((1 << int(ROW_BITS)) - 1)).astype(np.int64)
+    key >>= ROW_BITS
+    ordered = hashes[rows]
+    found = [np.zeros((2, 0), np.int64)]
+    first, apart = np.arange(len(rows)), 0
+    while len(first):  # those that agree with the one so many places further on, and so with all between
+        apart += 1
+        first = first[first + apart < len(rows)]
+        first = first[key[first] == key[first + apart]]
+        differ = ordered[first] ^ ordered[first + apart]
+        close = np.bitwise_count(differ) <= MOST_BITS
+        for band in set(range(chosen[-1])) - {*chosen}:
+            close &= differ & masks[band] != 0
+        found.append(np.stack([rows[first[close]], rows[first[close] + apart]]))
+    return np.concatenate(found, axis=1)
 
 
-def groups(hashes: np.ndarray, thumbs: Callable[[np.ndarray], np.ndarray]) -> list[list[int]]:
+def groups(hashes: np.ndarray, thumbs: Callable[[np.ndarray], np.ndarray], each: Each = one_by_one) -> list[list[int]]:
     """Return groups of near-duplicates, each two rows or more, ascending.
 
     Args:
         hashes: uint64 [N].
         thumbs: rows, int64 [M] -> their thumbnails, uint8 [M, ...]. Asked for candidates alone.
+        each: who looks for candidates, where the rows are many.
     """
-    i, j = candidates(hashes)
+    i, j = candidates(hashes, each)
     if not len(i):
         return []
     rows = np.unique(np.concatenate([i, j]))

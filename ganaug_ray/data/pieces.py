@@ -44,20 +44,18 @@ def epoch(
     """
     order = randomness.permutation(len(rows), *key, "epoch", number)
     windows = [tuple(int(shard) for shard in order[first : first + WINDOW]) for first in range(0, len(rows), WINDOW)]
-    shuffled = []
-    for first, window in enumerate(windows):
-        n = int(rows[list(window)].sum())
-        shuffled.append(Piece(window, randomness.permutation(n, *key, "epoch", number, "window", first)))
     whole = int(rows.sum())
     length = -(-whole // multiple) * multiple
     share = slice(length * rank // world, length * (rank + 1) // world)
     pieces, start = [], 0
     while start < length:  # more than once around where the data are fewer than a batch
-        for piece in shuffled:
+        for first, window in enumerate(windows):
+            n = int(rows[list(window)].sum())
             low, high = max(share.start - start, 0), min(share.stop, length) - start
-            if low < len(piece.rows) and high > low:
-                pieces.append(Piece(piece.shards, piece.rows[low:high]))
-            start += len(piece.rows)
+            if low < n and high > low:  # of the other ranks' windows nothing is shuffled: all have many rows
+                shuffled = randomness.permutation(n, *key, "epoch", number, "window", first)
+                pieces.append(Piece(window, shuffled[low:high]))
+            start += n
     return pieces
 
 

@@ -58,22 +58,26 @@ def assign(
     split: dict[str, str] = {}
     for name, own in ids.items():
         dealt = {id_: old[id_] for id_ in own if id_ in old}
-        units: dict[str, list[str]] = {}
-        for id_ in own:
-            if id_ not in old:
-                units.setdefault(together.get(id_, id_), []).append(id_)
-        dealt |= {id_: where[unit] for unit, members in units.items() if unit in where for id_ in members}
-        ranked, testable = _turned(_ranked(list(units), config), units, config)
-        free = [(unit, len(units[unit])) for unit in ranked if unit not in where]
+        fresh = sorted(id_ for id_ in own if id_ not in old)
+        grouped: dict[str, list[str]] = {}
+        for id_ in fresh:
+            if id_ in together:
+                grouped.setdefault(together[id_], []).append(id_)
+        dealt |= {id_: where[unit] for unit, members in grouped.items() if unit in where for id_ in members}
+        sizes = {unit: len(members) for unit, members in grouped.items()}
+        units = [id_ for id_ in fresh if id_ not in together]
+        ranked, testable = _turned(_ranked([*units, *grouped], config), sizes, config)
+        free = [(unit, sizes.get(unit, 1)) for unit in ranked if unit not in where]
         placed = _place(free, testable, Counter(dealt.values()), len(own), config, name)
         where |= {unit: part for unit, part in placed.items() if unit in groups}
         there = Counter(old[id_] for id_ in own if id_ in old)
         new = {id_: part for id_, part in dealt.items() if id_ not in old}
-        new |= {id_: part for unit, part in placed.items() for id_ in units[unit]}
+        new |= {id_: part for unit, part in placed.items() for id_ in grouped.get(unit, (unit,))}
         split |= {id_: old[id_] for id_ in own if id_ in old} | new
-        for part, cap in (("val", val_cap), ("train", train_cap)):
-            ids_there = [id_ for unit in ranked for id_ in sorted(units[unit]) if new[id_] == part]
-            split |= _capped(ids_there, part, _of(cap, name), there[part])
+        for part, cap in (("val", _of(val_cap, name)), ("train", _of(train_cap, name))):
+            if cap is not None:
+                ids_there = [id_ for unit in ranked for id_ in grouped.get(unit, (unit,)) if new[id_] == part]
+                split |= _capped(ids_there, part, cap, there[part])
     return split
 
 
@@ -86,11 +90,9 @@ def _settled_groups(old: Mapping[str, str], together: Mapping[str, str]) -> dict
     return {group: parts.pop() if len(parts) == 1 else UNUSED for group, parts in seen.items()}
 
 
-def _turned(
-    units: list[str], members: Mapping[str, list[str]], config: SplitConfig
-) -> tuple[list[str], Collection[str]]:
-    """Turn ranked units, each with its images, to where a fold begins. Return them and those that only it may test."""
-    ends = list(itertools.accumulate((len(members[unit]) for unit in units), initial=0))
+def _turned(units: list[str], sizes: Mapping[str, int], config: SplitConfig) -> tuple[list[str], Collection[str]]:
+    """Turn ranked units, of so many images or one, to where a fold begins. Return them and those that it may test."""
+    ends = list(itertools.accumulate((sizes.get(unit, 1) for unit in units), initial=0))
     begin, end = (
         bisect_left(ends[:-1], round(fold * ends[-1] / config.folds)) for fold in (config.fold, config.fold + 1)
     )
@@ -130,7 +132,8 @@ def _place(
     sizes = dict(units)
     in_train = there["train"] + sum(sizes[unit] for unit, part in placed.items() if part == "train")
     for part in ("test", "val"):
-        spare = [unit for unit in placed if placed[unit] == "train" and (part == "val" or unit in testable)]
+        few = wanted[part] - left[part] < MIN_ROWS
+        spare = [unit for unit in placed if few and placed[unit] == "train" and (part == "val" or unit in testable)]
         for unit in sorted(spare, key=lambda unit: sizes[unit]):
             if wanted[part] - left[part] >= MIN_ROWS or in_train - sizes[unit] < MIN_ROWS:
                 break
@@ -181,7 +184,7 @@ def keep(
 
 
 def _ranked(ids: list[str], config: SplitConfig) -> list[str]:
-    return sorted(ids, key=lambda id_: (randomness.number(config.seed, "split", id_), id_))
+    return sorted(sorted(ids), key=lambda id_: randomness.number(config.seed, "split", id_))
 
 
 def _of(cap: Cap, name: str) -> int | None:

@@ -12,6 +12,7 @@
 
 import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,6 +27,7 @@ from ganaug_ray.storage import Folder
 MOST_ROWS_PER_SHARD = 4096
 SHARD_BYTES = 16 * 1024**2  # of pixels: enough shards for parallel reads, each large enough to be read at full speed
 NO_LABEL = -1
+OPEN = 16  # shards that are looked at side by side
 SHAPE_KEY = b"image_shape"
 
 Encoding = Literal["raw", "encoded"]
@@ -144,13 +146,15 @@ def survey(folder: Folder) -> Shards:
     names = [name for name in folder.files(".parquet") if name.startswith("part-")]
     if not names:
         raise FileNotFoundError(f"{folder}: no image shards")
-    rows, width = [], 0
-    for name in names:
+
+    def look(name: str) -> tuple[int, int]:
         with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:
             file = pq.ParquetFile(stream)
-            rows.append(file.metadata.num_rows)
-            width = int(np.prod(_shape(file.schema_arrow)))
-    return Shards(folder, names, np.array(rows), sum(rows) * width)
+            return file.metadata.num_rows, int(np.prod(_shape(file.schema_arrow)))
+
+    with ThreadPoolExecutor(OPEN) as several:  # on an object store each look waits for an answer or two
+        rows, widths = zip(*several.map(look, names), strict=True)
+    return Shards(folder, names, np.array(rows), sum(rows) * widths[-1])
 
 
 def read(folder: Folder, most: int | None = None) -> Images:

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -73,7 +72,7 @@ def survey(
     _refuse_bad(name, config.max_rejected, kept, rejected)
     _refuse_one_class(name, kept)
     where = kept.select(["file", "rank"])
-    twins = near.groups(kept["hash"].to_numpy(), lambda rows: gather.thumbs(staged, where.take(rows)))
+    twins = near.groups(kept["hash"].to_numpy(), lambda rows: gather.thumbs(staged, where.take(rows)), each)
     twins.sort(key=lambda group: (-len(group), group))  # the largest are the ones to look at
     kept = kept.append_column("split", pa.array(_deal(config, kept, twins)))
     channels = config.channels or pc.max(kept["channels"]).as_py()
@@ -129,7 +128,7 @@ def _unlabelled(config: DataConfig, kept: pa.Table, staged: Folder, each: Each, 
     found = _without_copies(pa.concat_tables(tables))
     bad = pc.is_valid(found["reason"])
     _refuse_bad(where, config.max_rejected, found.filter(pc.invert(bad)), found.filter(bad))
-    return unlabelled.apart(found, kept.filter(pc.invert(left_over)), staged).sort_by("id")
+    return unlabelled.apart(found, kept.filter(pc.invert(left_over)), staged, each).sort_by("id")
 
 
 def _list(table: pa.Table, name: str) -> list:
@@ -142,29 +141,30 @@ def _without_copies(found: pa.Table) -> pa.Table:
     Of copies in different given splits, the one for test is kept, else the one for validation: trained on, it would
     make every later figure too good.
     """
-    valid = np.flatnonzero(pc.is_null(found["reason"]).to_numpy())
-    ids = found["id"].to_numpy()[valid]
-    _, inverse, counts = np.unique(ids, return_inverse=True, return_counts=True)
-    copies: dict[int, list[int]] = {}
-    for row, which in zip(valid.tolist(), inverse.tolist(), strict=True):
-        if counts[which] > 1:
-            copies.setdefault(which, []).append(row)
-    if not copies:
-        return found
-    reasons, details = _list(found, "reason"), _list(found, "detail")
-    paths, labels, given = _list(found, "path"), _list(found, "label"), _list(found, "given")
+    ids = found["id"].filter(pc.is_null(found["reason"]))
+    counted = ids.value_counts()
+    several = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
+    copied = pc.and_(pc.is_null(found["reason"]), pc.is_in(found["id"], several))
+    rows = found.filter(copied).select(["id", "path", "label", "given"]).to_pylist()
+    copies: dict[str, list[dict]] = {}
+    for row in rows:
+        row |= {"reason": None, "detail": ""}
+        copies.setdefault(row["id"], []).append(row)
     for alike in copies.values():
-        names = sorted({labels[row] for row in alike})
-        kept = max(alike, key=lambda row: split.SPLITS.index(given[row] or "train"))  # the first of equals
+        names = sorted({row["label"] for row in alike})
+        kept = max(alike, key=lambda row: split.SPLITS.index(row["given"] or "train"))  # the first of equals
         for row in alike:
             if len(names) > 1:
-                reasons[row], details[row] = "label conflict", f"same pixels labelled {', '.join(names)}"
-            elif row != kept:
-                leak = given[row] != given[kept]
-                reasons[row] = "leak" if leak else "duplicate"
-                details[row] = f"same pixels as {paths[kept]}" + (f" in {given[kept]}" if leak else "")
-    for name, values in (("reason", reasons), ("detail", details)):
-        found = found.set_column(found.schema.get_field_index(name), name, pa.array(values, pa.string()))
+                row |= {"reason": "label conflict", "detail": f"same pixels labelled {', '.join(names)}"}
+            elif row is not kept:
+                leak = row["given"] != kept["given"]
+                where = f" in {kept['given']}" if leak else ""
+                row |= {"reason": "leak" if leak else "duplicate", "detail": f"same pixels as {kept['path']}{where}"}
+    mask = copied.combine_chunks()
+    for name in ("reason", "detail"):
+        judged = pa.array([row[name] for row in rows], pa.string())
+        column = pc.replace_with_mask(found[name].combine_chunks(), mask, judged)
+        found = found.set_column(found.schema.get_field_index(name), name, column)
     return found
 
 

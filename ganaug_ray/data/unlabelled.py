@@ -8,6 +8,7 @@ import pyarrow as pa
 from ganaug_ray.data import gather, near
 from ganaug_ray.data.sources import Raw
 from ganaug_ray.data.sources.parts import Part
+from ganaug_ray.spread import Each
 from ganaug_ray.storage import Folder
 
 _WORST_LAST = ("train", "val", "test")
@@ -24,13 +25,14 @@ def forget(kept: pa.Table) -> pa.Table:
     return kept.set_column(column, "label", pa.array([""] * len(kept), pa.string())).drop_columns("split")
 
 
-def apart(found: pa.Table, labelled: pa.Table, staged: Folder) -> pa.Table:
+def apart(found: pa.Table, labelled: pa.Table, staged: Folder, each: Each) -> pa.Table:
     """Reject what is, or resembles, an image of train, val or test: it would be trained on twice, or give them away.
 
     Args:
         found: fields of audit.Found, a row an image without a label.
         labelled: rows of Survey.kept, those that are used.
         staged: where the thumbnails of both are.
+        each: who looks for them.
 
     Returns:
         ``found`` with a reason for each such row: "in test" or "near test", and so on.
@@ -45,7 +47,7 @@ def apart(found: pa.Table, labelled: pa.Table, staged: Folder) -> pa.Table:
         [table.select(["hash", "file", "rank"]) for table in (labelled, found.take(pa.array(fresh, pa.int64())))]
     )
     splits = labelled["split"].to_pylist()
-    for group in near.groups(both["hash"].to_numpy(), lambda rows: gather.thumbs(staged, both.take(rows))):
+    for group in near.groups(both["hash"].to_numpy(), lambda rows: gather.thumbs(staged, both.take(rows)), each):
         parts = {splits[row] for row in group if row < len(splits)}
         for row in group:
             if parts and row >= len(splits):

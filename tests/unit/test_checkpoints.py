@@ -138,6 +138,19 @@ def test_a_resumed_log_holds_every_step_once_and_in_order(tmp_path: Path) -> Non
     assert [row["step"] for row in logs.read_metrics(folder)] == [1, 2, 3, 4, 5]
 
 
+@pytest.mark.parametrize("uri", ["", "s3://"])
+def test_the_newest_lines_are_had_without_reading_the_others(uri: str, tmp_path: Path) -> None:
+    folder = Folder(Folder.at(tmp_path).fs, str(tmp_path), uri)
+    assert logs.read_newest(folder) == []
+    log = MetricsLog(folder, 0)
+    for step in range(1, 3001):
+        log.add({"step": step, "words": "é" * 20})
+    log.flush()
+    newest = [row["step"] for row in logs.read_newest(folder)]
+    assert 1 < len(newest) < 1000
+    assert newest == list(range(3001 - len(newest), 3001))
+
+
 def test_on_an_object_store_the_log_is_written_in_parts(tmp_path: Path) -> None:
     folder = Folder(Folder.at(tmp_path).fs, str(tmp_path), "s3://")  # as one without append
     log = MetricsLog(folder, 0)

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganaug_ray.data import store
+from ganaug_ray import randomness
+from ganaug_ray.data import pieces, store
 from ganaug_ray.data.batches import ResidentFeed, open_feed
 from ganaug_ray.data.pieces import Piece, Rows
 from ganaug_ray.data.stream import Stream
@@ -56,6 +57,18 @@ def test_each_epoch_holds_every_row_and_its_own_first_ones_again_for_any_number_
         orders.append([label for part in parts for step in part for label in step])
     if rows > 5:
         assert orders[0] != orders[1] != orders[2], "each epoch has an order of its own"
+
+
+def test_a_rank_shuffles_its_own_windows_and_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    shuffled: list[int] = []
+
+    def counted(n: int, *key: randomness.Key) -> np.ndarray:
+        shuffled.append(n)
+        return np.arange(n)
+
+    monkeypatch.setattr(randomness, "permutation", counted)
+    pieces.epoch(np.full(1024, 100), 0, (0,), 256, 100, 256)
+    assert sum(shuffled) <= 1024 + 2 * pieces.WINDOW * 100, "the order of the shards, and the rank's 400 rows"
 
 
 def test_a_resumed_stream_goes_on_where_an_undisturbed_one_would_be(
