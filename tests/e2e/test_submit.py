@@ -1,4 +1,4 @@
-"""Jobs on a cluster of two nodes, submitted over HTTP with Ray's token authentication on."""
+"""Jobs on a cluster of two nodes, submitted over HTTP with Ray's token authentication on; and one with it off."""
 
 from __future__ import annotations
 
@@ -59,8 +59,9 @@ def test_a_job_runs_to_its_end_on_both_nodes_and_its_log_streams(nodes: Nodes, t
 
 
 def test_a_failing_job_s_exit_code_and_reason_arrive(nodes: Nodes, tmp_path: Path) -> None:
-    done = nodes.run(*submit(nodes, tmp_path / "out", "gan.workers=8"), "--follow")
+    done = nodes.run(*submit(nodes, tmp_path / "out"), "--gpus=8", "--follow")
     assert done.returncode == 2, done.stdout + done.stderr
+    assert "--gpus (GANAUG_GPUS) 8: the cluster has 0" in done.stdout
     assert "gan.workers 8: the cluster has 2 CPUs" in done.stdout
     assert "failed with exit code 2" in done.stderr
 
@@ -94,3 +95,16 @@ def test_without_the_token_nothing_is_to_be_had(nodes: Nodes, tmp_path: Path) ->
         refused = nodes.run(*GANAUG, "jobs", "--address", nodes.dashboard, **extra)
         assert refused.returncode == 2, refused.stdout + refused.stderr
         assert "RAY_AUTH_TOKEN_PATH" in refused.stderr
+
+
+def test_a_cluster_without_token_authentication_serves_as_well(tmp_path: Path) -> None:
+    trusting = Nodes({"RAY_AUTH_MODE": "disabled"})
+    try:
+        trusting.start(cpus=1)
+        command = [*GANAUG, "prepare", JOB, "--out", str(tmp_path / "out"), *settings()]
+        done = trusting.run(*command, RAY_ADDRESS=trusting.address)
+        assert done.returncode == 0, done.stdout + done.stderr
+        listed = trusting.run(*GANAUG, "jobs", "--address", trusting.dashboard)
+        assert (listed.returncode, listed.stdout) == (0, ""), listed.stderr
+    finally:
+        trusting.end()

@@ -145,3 +145,15 @@ def test_what_the_image_is_made_of_is_in_a_clone() -> None:
     named = [name for line in lines for name in line.split()]
     assert {"pyproject.toml", "ganaug_ray", "jobs"} <= set(named)
     assert all((ROOT / name).exists() for name in named)
+
+
+def test_the_image_runs_as_a_user_with_a_home_and_asks_nobody_for_weights() -> None:
+    lines = (CLUSTER / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
+    (user,) = [line.removeprefix("USER ") for line in lines if line.startswith("USER ")]
+    settings = dict(re.findall(r"(\w+)=(\S+)", next(line for line in lines if line.startswith("ENV "))))
+    assert user not in ("0", "root")
+    assert any(f"useradd --create-home --uid {user} ray" in line for line in lines)
+    assert settings["HOME"] == "/home/ray"
+    assert settings["HF_HUB_OFFLINE"] == "1"
+    after = lines[lines.index(f"USER {user}") :]
+    assert not [line for line in after if line.startswith(("RUN", "CMD", "ENTRYPOINT", "ADD"))], "nothing is fetched"

@@ -78,6 +78,34 @@ def test_a_folder_of_another_machine_is_seen_to_be_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mark"]
 
 
+def test_a_node_looks_at_itself_and_at_the_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = SimpleNamespace(get_temp_dir=lambda: str(tmp_path))
+    monkeypatch.setattr(preflight.ray, "get_runtime_context", lambda: context)
+    shared = Folder.at(tmp_path / "shared").make()
+    shared.write("mark", b"mark")
+    fine = preflight.look(str(shared), "mark")
+    assert (fine.versions, fine.output) == (preflight.versions(), "")
+    assert 0 < fine.memory < 1
+    assert 0 < fine.disk < 1
+    assert "does not see" in preflight.look(str(tmp_path / "other"), "mark").output
+
+
+def test_all_that_is_wrong_is_said_at_once_and_one_thing_suffices(monkeypatch: pytest.MonkeyPatch) -> None:
+    job, most = load_job(DIGITS, [*TINY, "gan.workers=8"]), {"CPU": 4.0}
+    ill = [Node(f"10.0.0.{n}", Report(preflight.versions(), disk=0.99), {"CPU": 4.0}) for n in range(4)]
+    well = Node("10.0.0.9", Report(preflight.versions()), {"CPU": 4.0})
+    for nodes, words in (
+        (ill, r"(node .*\n){3}\.\.\. and 2 more"),
+        ([well], "^gan.workers 8"),
+        ([well, *ill[:1]], "full"),
+    ):
+        monkeypatch.setattr(preflight, "ask", lambda out, nodes=nodes: nodes)
+        with pytest.raises(UserError, match=words):
+            preflight.check(job, None, most, None)
+    monkeypatch.setattr(preflight, "ask", lambda out: [well])
+    preflight.check(load_job(DIGITS, TINY), None, most, None)
+
+
 def test_versions_tell_one_clone_from_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cli.py").write_text("one")
     monkeypatch.setattr(preflight, "__file__", str(tmp_path / "preflight.py"))
