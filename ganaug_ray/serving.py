@@ -6,6 +6,7 @@ import atexit
 import os
 import shutil
 import socket
+import ssl
 import sys
 import tempfile
 import threading
@@ -76,6 +77,8 @@ def serve(
     secret = keys.read(key_file)
     if (where.certificate is None) != (where.private_key is None):
         raise UserError("--tls-cert and --tls-key: give both or neither")
+    if where.certificate is not None and config is None:  # those of a cluster are on its machines
+        _refuse_unfit(where.certificate, where.private_key)
     is_open = where.host not in keys.LOOPBACK
     if is_open and not secret and config is None:
         raise UserError(
@@ -87,7 +90,8 @@ def serve(
         address,
         name,
         None if key_file is None else str(Path(key_file).expanduser().absolute()),
-        is_open,
+        is_open or config is not None,  # on a cluster replicas listen to other machines, whatever the proxy's host
+        where.certificate is not None,
         vars(Limits.of(limits or [])),
         least,
         most,
@@ -97,7 +101,7 @@ def serve(
         feedback=store,
     )
     if config is not None:
-        Path(config).write_text(deploy.config(settings, where.host, where.port))
+        Path(config).write_text(deploy.config(settings, where))
         Terminal().line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
         return
     _refuse_taken(where)
@@ -146,6 +150,16 @@ def _prepare_environment(where: Listening) -> None:
         ports = one.getsockname()[1], two.getsockname()[1], three.getsockname()[1]
     for key, value in deploy.proxy_environment(folder, program, ports).items():
         os.environ.setdefault(key, value)
+
+
+def _refuse_unfit(certificate: str, private_key: str | None) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, password="")  # never ask
+    except OSError as error:  # of which ssl.SSLError is one
+        raise UserError(
+            f"--tls-cert {certificate} --tls-key {private_key}: not a certificate and its unencrypted key, as PEM "
+            f"files ({error.strerror or error})"
+        ) from None
 
 
 def _refuse_taken(where: Listening) -> None:

@@ -67,6 +67,11 @@ class Nodes:
                 return node
         raise AssertionError(log.read_text())
 
+    @property
+    def head(self) -> psutil.Process:
+        """The process that the head's others come from."""
+        return psutil.Process(next(node.pid for node in self._started if node.poll() is None))
+
     def _command(self, cpus: int) -> list[str]:
         agent, first, second, third = free_ports(4)
         ports = ["--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={agent}"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import urllib.error
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import torch
 from PIL import Image
 from safetensors.torch import save
@@ -69,20 +71,41 @@ class Server:
     url: str
     metrics: str
     experiment: Folder
+    trust: ssl.SSLContext | None = None
 
     def post(self, path: str, body: bytes, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
         """Return status and body of an answer."""
-        request = urllib.request.Request(self.url + path, body, headers or {}, method="POST")
-        try:
-            with urllib.request.urlopen(request, timeout=120) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
+        return post(self.url + path, body, headers, self.trust)
 
     def get(self, url: str) -> bytes:
         """Return an answer's body."""
-        with urllib.request.urlopen(url, timeout=120) as answer:
+        with urllib.request.urlopen(url, timeout=120, context=self.trust) as answer:
             return answer.read()
+
+
+def post(
+    url: str, body: bytes, headers: dict[str, str] | None = None, trust: ssl.SSLContext | None = None
+) -> tuple[int, bytes]:
+    """Return status and body of an answer."""
+    request = urllib.request.Request(url, body, headers or {}, method="POST")
+    try:
+        with urllib.request.urlopen(request, timeout=120, context=trust) as answer:
+            return answer.status, answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+def listening(process: psutil.Process) -> dict[str, list[str]]:
+    """Every address that a process and its descendants listen on, with their names."""
+    found: dict[str, list[str]] = {}
+    for one in [process, *process.children(recursive=True)]:
+        try:
+            for connection in one.net_connections("inet"):
+                if connection.status == psutil.CONN_LISTEN:
+                    found.setdefault(connection.laddr.ip, []).append(f"{one.name()}:{connection.laddr.port}")
+        except psutil.NoSuchProcess:
+            continue
+    return found
 
 
 def free_port() -> int:

@@ -40,6 +40,12 @@ class Listening:
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
         return f"http{'s' if self.certificate else ''}://{f'[{host}]' if ':' in host else host}:{self.port}"
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What Serve wants to know of it."""
+        tls = {} if self.certificate is None else {"ssl_keyfile": self.private_key, "ssl_certfile": self.certificate}
+        return {"host": self.host, "port": self.port, **tls}
+
 
 def proxy_environment(folder: Path, program: Path, ports: tuple[int, int, int]) -> dict[str, str]:
     """Return the environment in which Ray has to be started for HAProxy to stand before the replicas.
@@ -107,8 +113,7 @@ def start(settings: Settings, where: Listening) -> str:
 
     from ganaug_ray.serve.deployment import application
 
-    tls = {} if where.certificate is None else {"ssl_certfile": where.certificate, "ssl_keyfile": where.private_key}
-    serve.start(http_options={"host": where.host, "port": where.port, **tls})
+    serve.start(http_options=where.options)
     serve.run(application(asdict(settings)))
     node = ray.nodes()[0]
     return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
@@ -124,12 +129,12 @@ def stop() -> None:
         serve.shutdown()
 
 
-def config(settings: Settings, host: str, port: int) -> str:
+def config(settings: Settings, where: Listening) -> str:
     """Return serve.yaml: what ``serve deploy`` takes, and as serveConfigV2 a KubeRay RayService."""
     args: dict[str, Any] = asdict(settings)
     content = {
         "proxy_location": "EveryNode",
-        "http_options": {"host": host, "port": port},
+        "http_options": where.options,
         "applications": [
             {"name": "ganaug", "route_prefix": "/", "import_path": APPLICATION, "args": args},
         ],

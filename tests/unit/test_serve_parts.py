@@ -6,15 +6,20 @@ import asyncio
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import ray
 import yaml
+from ray import cloudpickle
 
+from ganaug_ray import cluster
 from ganaug_ray.errors import UserError
 from ganaug_ray.registry import model_folder
-from ganaug_ray.serve import deploy, haproxy, keys
+from ganaug_ray.serve import deploy, deployment, haproxy, keys
 from ganaug_ray.serve.batching import Batcher
 from ganaug_ray.serve.champion import Champion, Model
 from ganaug_ray.serve.limits import Limits
@@ -180,6 +185,43 @@ def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: 
     assert "short " not in str(caught.value), "a key is never printed"
 
 
+def test_every_key_is_compared_and_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared, compare = [], keys.hmac.compare_digest
+
+    def watched(given: bytes, key: bytes) -> bool:
+        compared.append((given, key))
+        return compare(given, key)
+
+    monkeypatch.setattr(keys.hmac, "compare_digest", watched)
+    keyring = keys.Keyring(["first-of-two", "second-of-two"])
+    for given in (b"first-of-two", b"second-of-two"):
+        keyring.check({b"x-api-key": given})
+        assert compared == [(given, b"first-of-two"), (given, b"second-of-two")]
+        compared.clear()
+
+
+def test_a_key_travels_with_neither_the_deployment_nor_a_runtime_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(keys.VARIABLE, "not-to-be-sent")
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(ray, "init", lambda **options: told.append(options))
+    cluster.connect_alone(1)
+    assert "not-to-be-sent" not in str(told)
+    for feedback in (None, "/feedback"):
+        sent = cloudpickle.dumps(deployment.application(asdict(deployment.Settings("/pets", feedback=feedback))))
+        assert b"/pets" in sent
+        assert b"not-to-be-sent" not in sent
+
+
+def test_no_replica_starts_that_could_be_asked_without_its_key_or_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(keys.VARIABLE, raising=False)
+    with pytest.raises(UserError, match="no API key"):
+        deployment.admitted(deployment.Settings("/pets"))
+    monkeypatch.setenv(keys.VARIABLE, "long-enough")
+    monkeypatch.setattr(deployment, "RAY_SERVE_ENABLE_HA_PROXY", True)
+    with pytest.raises(UserError, match="without TLS"):
+        deployment.admitted(deployment.Settings("/pets", tls=True))
+
+
 CONFIG = """global
     maxconn 4096
 defaults
@@ -225,14 +267,17 @@ def test_serve_yaml_is_what_ray_takes_and_holds_no_key(
     monkeypatch.setenv(keys.VARIABLE, "not-to-be-written")
     monkeypatch.setattr("os.environ", os.environ.copy())  # the environment for Ray that is chosen is not wanted here
     promote(Folder.at(tmp_path / "pets"), 0)
-    where, out = deploy.Listening("0.0.0.0", 8000), tmp_path / "serve.yaml"
+    where, out = deploy.Listening("127.0.0.1", 8000, "/c.pem", "/k.pem"), tmp_path / "serve.yaml"
     serving.serve(str(tmp_path / "pets"), where, limits=["images=8"], replicas="0:4", config=str(out))
     text = out.read_text()
     assert "not-to-be-written" not in text
-    (application,) = ServeDeploySchema.model_validate(yaml.safe_load(text)).applications
+    found = ServeDeploySchema.model_validate(yaml.safe_load(text))
+    (application,), http = found.applications, found.http_options
+    assert (http.host, http.port, http.ssl_certfile, http.ssl_keyfile) == ("127.0.0.1", 8000, "/c.pem", "/k.pem")
     assert application.import_path == deploy.APPLICATION
     told = application.args
     assert (told["least"], told["most"], told["needs_key"], told["limits"]["images"]) == (0, 4, True, 8)
+    assert told["tls"]
     assert not told["alone"]
     assert f"serve deploy {out}" in capsys.readouterr().out.replace("\n", "")
 

