@@ -4,13 +4,14 @@
 
 Prepares the job's data, trains its classifier on real images alone, and takes the reference as a promotion does. Test
 images, in another order for each stream, are then looked at as a replica does, in batches; of a stream none comes
-twice. A clean stream has up to 2,000; changed ones come alone, or after a clean part, until there is alarm.
+twice. A clean stream has up to 2,000; up to 400 changed ones come alone, or after a clean part.
 """
 
 from __future__ import annotations
 
 import argparse
 import functools
+import math
 import statistics
 import tempfile
 from collections.abc import Callable
@@ -31,6 +32,7 @@ from ganaug_ray.runs import Run
 from ganaug_ray.storage import Folder
 
 CLEAN = 2000
+CHANGED = 400
 BEFORE = 300  # clean images before changed ones
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -49,12 +51,11 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def first_alarm(detector: drift.Detector, model: Classifier, images_NHWC: np.ndarray, batch: int) -> int | None:
-    """Look at images in batches; the number of images when there is alarm, None: there is not."""
-    probabilities_NK = model.probabilities(images_NHWC)
+def first_alarm(detector: drift.Detector, images_NHWC: np.ndarray, said_NK: np.ndarray, batch: int) -> int | None:
+    """Look at images and what the model says, in batches; the number of images at the alarm, None: there is none."""
     for start in range(0, len(images_NHWC), batch):
         some = slice(start, start + batch)
-        if detector.look(images_NHWC[some], probabilities_NK[some]):
+        if detector.look(images_NHWC[some], said_NK[some]):
             return min(start + batch, len(images_NHWC))
     return None
 
@@ -86,24 +87,25 @@ def main() -> None:
         table = version.read_table(drift.FILE)
     print(f"{told.job}: {told.streams} streams of {len(test_NHWC)} test images, a reference of {len(table)}")
     orders = [np.random.default_rng(seed).permutation(len(test_NHWC)) for seed in range(told.streams)]
+    said_NK = model.probabilities(test_NHWC)
 
-    def asked(seed: int) -> tuple[drift.Detector, np.ndarray]:
-        return drift.Detector(table, model.classes, seed), test_NHWC[orders[seed]]
+    def clean(detector: drift.Detector, seed: int, upto: int, batch: int) -> int | None:
+        some = orders[seed][:upto]
+        return first_alarm(detector, test_NHWC[some], said_NK[some], batch)
 
     for batch in told.batches:
-        alarms = 0
-        for seed in range(told.streams):
-            detector, images_NHWC = asked(seed)
-            alarms += first_alarm(detector, model, images_NHWC[:CLEAN], batch) is not None
+        fresh = [drift.Detector(table, model.classes, seed) for seed in range(told.streams)]
+        alarms = sum(clean(detector, seed, CLEAN, batch) is not None for seed, detector in enumerate(fresh))
         print(f"batches of {batch:>2}: {min(CLEAN, len(test_NHWC))} clean: alarm in {alarms} of {told.streams}")
         for name, change in CHANGES.items():
             for before in (0, BEFORE):
                 found = []
                 for seed in range(told.streams):
-                    detector, images_NHWC = asked(seed)
-                    first_alarm(detector, model, images_NHWC[:before], batch)
-                    found.append(first_alarm(detector, model, change(images_NHWC[before : before + CLEAN]), batch))
-                when = [one if one is not None else 10**6 for one in found]
+                    detector = drift.Detector(table, model.classes, seed)
+                    clean(detector, seed, before, batch)
+                    changed_NHWC = change(test_NHWC[orders[seed][before : before + CHANGED]])
+                    found.append(first_alarm(detector, changed_NHWC, model.probabilities(changed_NHWC), batch))
+                when = [one if one is not None else math.inf for one in found]
                 within = sum(one <= 200 for one in when)
                 said = f"median {statistics.median(when):.0f}, worst {max(when)}, within 200: {within}/{told.streams}"
                 print(f"batches of {batch:>2}: {name:18} after {before:>3} clean: {said}")

@@ -1,11 +1,13 @@
 """Requests a second of ``ganaug serve`` beside a bare web server and a plain deployment, one after another.
 
-    python -m tests.benchmarks.serving [--arch cnn --size 64] [--seconds 10] [--rounds 2]
+    python -m tests.benchmarks.serving [--seconds 10] [--rounds 2]
+    python -m tests.benchmarks.serving --arch torchvision:resnet18 --size 224 --replicas 2 --without-serve
 
-(a) ours; (b) uvicorn with torch in one process, images decoded in a thread, no batches; (c) Ray Serve written the plain
-way: FastAPI, one replica, no batches, Serve's own proxy; of our settings it has the priority of its processes alone.
-The same model, image and client (wrk) for all, taken in turns in each round, so that what else the machine does meets
-all of them; the ratios are what counts.
+(a) ours, of so many replicas with a thread each; (b) uvicorn with torch in one process, as many threads, images decoded
+in a thread of their own, no batches; (c) Ray Serve written the plain way: FastAPI, one replica, no batches, Serve's own
+proxy; of our settings it has the priority of its processes alone. The same model and memory format (channels last),
+image and client (wrk) for all, taken in turns in each round, so that what else the machine does meets all of them; the
+ratios are what counts.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ BARE = """
 import asyncio, sys, torch, uvicorn
 from fastapi import FastAPI, Request
 import ganaug_ray
-torch.set_num_threads(1)
+torch.set_num_threads(int(sys.argv[2]))
 model = ganaug_ray.load(sys.argv[1])
 app = FastAPI()
 
@@ -45,7 +47,7 @@ async def predict(request: Request):
     return dict(zip(model.classes, found.tolist()))
 
 print("ready", flush=True)
-uvicorn.run(app, port=int(sys.argv[2]), log_level="error")
+uvicorn.run(app, port=int(sys.argv[3]), log_level="error")
 """
 PLAIN = """
 import sys, threading, ray, torch
@@ -112,7 +114,9 @@ def measure(told: argparse.Namespace, place: Path) -> dict[tuple[str, int], list
     image.write_bytes(jpeg(told.size))
     script.write_text(LUA.format(image))
     ours = ["-m", "ganaug_ray", "serve", str(folder), "--replicas", told.replicas, "--port"]
-    commands = {"ours": ours, "bare": ["-c", BARE, str(folder)], "plain Serve": ["-c", PLAIN, str(folder)]}
+    commands = {"ours": ours, "bare": ["-c", BARE, str(folder), told.replicas]}
+    if not told.without_serve:
+        commands["plain Serve"] = ["-c", PLAIN, str(folder)]
     ports = {name: free_port() for name in commands}
     found: dict[tuple[str, int], list[tuple[float, float, float, int]]] = {}
     servers = []
@@ -125,7 +129,9 @@ def measure(told: argparse.Namespace, place: Path) -> dict[tuple[str, int], list
         for _ in range(told.rounds):
             for connections in told.connections:
                 for name, url in urls.items():
-                    found.setdefault((name, connections), []).append(wrk(url, script, connections, told.seconds))
+                    row = wrk(url, script, connections, told.seconds)
+                    print(f"{name}, {connections}: {row[0]:.0f} requests/s", flush=True)
+                    found.setdefault((name, connections), []).append(row)
     finally:
         for server in servers:
             server.send_signal(signal.SIGINT)
@@ -143,18 +149,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--replicas", default="1")
     parser.add_argument("--connections", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--without-serve", action="store_true", help="leave the plain Serve out")
     told = parser.parse_args()
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed (Debian: apt-get install wrk)")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # or in a shell's background no server would hear of it
     with tempfile.TemporaryDirectory() as place:
         found = measure(told, Path(place))
-    print(f"{'':12} {'connections':>11} {'requests/s':>10} {'p50 ms':>8} {'p99 ms':>8} {'errors':>6} {'ours is':>8}")
+    print(f"{told.arch}, {told.size} px, {told.replicas} replicas, medians of {told.rounds} rounds of {told.seconds} s")
+    titles = ["requests/s", "p50 ms", "p99 ms", "p99/p50", "errors", "ours is"]
+    print(f"{'':12} {'connections':>11} {' '.join(f'{title:>10}' for title in titles)}")
     rates = {key: statistics.median(row[0] for row in rows) for key, rows in found.items()}
     for (name, connections), rows in sorted(found.items(), key=lambda item: item[0][1]):
         p50, p99 = (statistics.median(row[i] for row in rows) for i in (1, 2))
         rate, errors = rates[name, connections], sum(row[3] for row in rows)
-        share = f"{rates['ours', connections] / rate:>7.2f}x"
-        print(f"{name:12} {connections:>11} {rate:>10.0f} {p50:>8.1f} {p99:>8.1f} {errors:>6} {share}")
+        share = rates["ours", connections] / rate
+        figures = f"{rate:>10.1f} {p50:>10.1f} {p99:>10.1f} {p99 / p50:>10.2f} {errors:>10} {share:>9.2f}x"
+        print(f"{name:12} {connections:>11} {figures}")
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ def test_a_key_is_asked_for_and_used(service: Service, tab: Tab, files: list[Pat
         assert tab.run("document.querySelector('h1').textContent") == "pets"
 
 
-def test_pasting_and_dropping_work_too(service: Service, tab: Tab, files: list[Path]) -> None:
+def test_pasting_dropping_and_the_camera_work_too(service: Service, tab: Tab, files: list[Path]) -> None:
     give = """(async () => {{ const held = new DataTransfer();
         const bytes = await (await fetch('icon.svg')).blob();
         held.items.add(new File([bytes], '{kind}.svg'));
@@ -158,6 +158,9 @@ def test_pasting_and_dropping_work_too(service: Service, tab: Tab, files: list[P
         tab.until("document.querySelectorAll('.failed').length === 2")  # an SVG is refused, which is answer enough
         names = tab.run("[...document.querySelectorAll('figcaption')].map(c => c.textContent)")
         assert {"drop.svg", "paste.svg"} <= set(names)
+        assert tab.run("document.getElementById('camera').capture") == "environment", "a phone opens its camera"
+        tab.choose("#camera", files[1])
+        tab.until("document.querySelectorAll('.why:not([hidden])').length === 1")
 
 
 def test_the_description_of_the_api_is_readable(service: Service, tab: Tab, tmp_path: Path) -> None:
