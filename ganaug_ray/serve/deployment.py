@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,6 +19,7 @@ from ganaug_ray.serve import app, keys
 from ganaug_ray.serve.champion import Champion
 from ganaug_ray.serve.feedback import Shelf, used
 from ganaug_ray.serve.gate import Gate
+from ganaug_ray.serve.lane import OnBatch
 from ganaug_ray.serve.ledger import Ledger
 from ganaug_ray.serve.limits import Limits
 from ganaug_ray.serve.metrics import Metrics
@@ -97,7 +99,9 @@ class Classifier:
         device = "cuda" if ray.get_gpu_ids() else "cpu"
         champion = Champion(told.address, told.name, device)
         limits = Limits(**told.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
-        self._service = Service(champion, limits, [Metrics()], trial=_trial(told, champion, device, books))
+        metrics = [Metrics()]
+        trial = None if books is None else _trial(told, champion, device, books, metrics)
+        self._service = Service(champion, limits, metrics, trial=trial)
         champion.watch()
 
     def __serve_build_asgi_app__(self) -> Gate:
@@ -119,9 +123,9 @@ def admitted(told: Settings) -> list[str]:
     return found
 
 
-def _trial(told: Settings, champion: Champion, device: str, books: DeploymentHandle | None) -> Trial | None:
-    if books is None:
-        return None
+def _trial(
+    told: Settings, champion: Champion, device: str, books: DeploymentHandle, on_batch: Sequence[OnBatch]
+) -> Trial:
     candidate, shelf = None, None
     if rollout := Rollout.of(told.shadow, told.canary):
         candidate = Candidate(rollout, Champion(rollout.address, champion.current.name, device, beside=champion))
@@ -132,7 +136,7 @@ def _trial(told: Settings, champion: Champion, device: str, books: DeploymentHan
     async def call(method: str, *arguments: Any) -> Any:
         return await books.remote(method, *arguments)
 
-    return Trial(call, candidate, champion, shelf)
+    return Trial(call, candidate, champion, shelf, on_batch)
 
 
 def _keep_to_this_machine() -> None:

@@ -72,7 +72,10 @@ class RolloutStatus(BaseModel):
     feedback: dict[str, Any] | None = Field(
         description="Of all replicas: the comparison with its sequential test, labels, images dropped and stored."
     )
-    drift: dict[str, Any] | None = Field(description="Of the replica that answers; none for a model without reference.")
+    drift: dict[str, Any] | None = Field(
+        description="Of what the champion was asked in the replica that answers; none for a model without reference."
+    )
+    candidate_drift: dict[str, Any] | None = Field(description="Likewise of a canary.")
 
 
 class Refusal(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.serve.champion import Champion, Model
 from ganaug_ray.serve.courier import Call, Courier
 from ganaug_ray.serve.feedback import Shelf
-from ganaug_ray.serve.lane import Answer, Images, Lane, count, size
+from ganaug_ray.serve.lane import Answer, Images, Lane, OnBatch, count, size
 from ganaug_ray.serve.ledger import Note, Role
 from ganaug_ray.serve.pictures import Pixels
 from ganaug_ray.serve.problems import Problem
@@ -39,6 +40,8 @@ class Trial:
         candidate: absent: answers are only remembered until feedback comes.
         champion: the candidate's.
         shelf: where images with feedback are stored; absent: nowhere.
+        on_batch: told of every batch of a canary's, as ``Service`` tells of the champion's; of those that nobody hears,
+            nobody is told.
 
     Raises:
         UserError: candidate and champion have other classes.
@@ -50,6 +53,7 @@ class Trial:
         candidate: Candidate | None = None,
         champion: Champion | None = None,
         shelf: Shelf | None = None,
+        on_batch: Sequence[OnBatch] = (),
     ) -> None:
         self.shelf = shelf
         self.candidate = candidate
@@ -61,7 +65,7 @@ class Trial:
         assert champion is not None, "the candidate's champion"
         # Who is heard answers in time; of a canary's share, the champion too answers behind, apart from its other work.
         is_canary = candidate.rollout.mode == "canary"
-        self._first_lane = Lane(candidate.model)
+        self._first_lane = Lane(candidate.model, on_batch)
         self._second_lane = Lane(champion if is_canary else candidate.model, stands_back=True)
         ours, theirs = champion.current.classifier.classes, candidate.model.current.classifier.classes
         if ours != theirs:

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ganaug_ray.serve import incoming, pictures
+from ganaug_ray.serve.champion import Model
 from ganaug_ray.serve.limits import Limits
 from ganaug_ray.serve.problems import Problem
 from ganaug_ray.serve.schemas import FEEDBACK_BODY, Feedback, RolloutStatus, refusals
@@ -93,7 +94,7 @@ async def _taken(trial: Trial, given: Given, limits: Limits) -> dict[str, Any]:
 async def _status(service: Service) -> dict[str, Any]:
     trial = service.trial
     candidate = None if trial is None else trial.candidate
-    drift = service.champion.current.drift
+    beside = None if candidate is None or candidate.rollout.mode == "shadow" else candidate.model.current
     return {
         "champion": service.champion.current.version,
         "candidate": None if candidate is None else candidate.model.current.version,
@@ -101,8 +102,13 @@ async def _status(service: Service) -> dict[str, Any]:
         "share": None if candidate is None else candidate.rollout.share,
         "stores_images": trial is not None and trial.shelf is not None,
         "feedback": None if trial is None else await trial.ask("status"),
-        "drift": None if drift is None else drift.status(),
+        "drift": _drift(service.champion.current),
+        "candidate_drift": _drift(beside),
     }
+
+
+def _drift(model: Model | None) -> dict[str, Any] | None:
+    return None if model is None or model.drift is None else model.drift.status()
 
 
 async def _given(request: Request, limits: Limits) -> Given:

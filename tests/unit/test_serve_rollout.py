@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ganaug_ray import registry
+from ganaug_ray.classify import drift
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import DataConfig
 from ganaug_ray.data.prepare import prepare
@@ -21,6 +23,7 @@ from ganaug_ray.serve import app, sequential
 from ganaug_ray.serve.champion import Champion, Model
 from ganaug_ray.serve.courier import here
 from ganaug_ray.serve.feedback import Shelf, used
+from ganaug_ray.serve.lane import OnBatch
 from ganaug_ray.serve.ledger import Ledger, Note
 from ganaug_ray.serve.limits import Limits
 from ganaug_ray.serve.rollout import Rollout
@@ -46,6 +49,7 @@ def served(
     shelf: Folder | None = None,
     ledger: Ledger | None = None,
     limits: Limits | None = None,
+    on_batch: Sequence[OnBatch] = (),
     **modes: str | None,
 ) -> Iterator[TestClient]:
     champion = Champion(str(pets))
@@ -54,8 +58,8 @@ def served(
     if rollout:
         beside = Candidate(rollout, Champion(rollout.address, "pets", beside=champion))
     stored = None if shelf is None else Shelf(shelf, CLASSES)
-    trial = Trial(here(ledger or Ledger(10, 10**6)), beside, champion, stored)
-    service = Service(champion, limits or Limits(), trial=trial)
+    trial = Trial(here(ledger or Ledger(10, 10**6)), beside, champion, stored, on_batch)
+    service = Service(champion, limits or Limits(), on_batch, trial=trial)
     with TestClient(app.build(service, []), "http://localhost", raise_server_exceptions=False) as client:
         yield client
     service.close()
@@ -116,6 +120,27 @@ def test_a_canary_answers_its_share_and_every_answer_names_its_version(pets: Fol
             for _ in range(6):  # the candidate takes other pixels: it is not asked
                 answer = client.post(f"/v2/{path}/infer", json={"inputs": [tensor]})
                 assert answer.json()["model_version"] == "1"
+
+
+def test_each_answer_that_is_heard_is_counted_and_looked_at_once_by_its_own_model(pets: Folder) -> None:
+    for version in ("1", "2"):
+        folder = pets / "registry" / "versions" / version
+        model = Classifier.load(folder)
+        images = np.stack([model.preprocess(encoded(seed)) for seed in range(20)])
+        folder.write_table(drift.FILE, drift.reference(images, images, model.probabilities(images)))
+    counted: Counter[str] = Counter()
+
+    def on_batch(model: Model, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
+        counted[model.version] += len(images_NHWC)
+        assert model.drift is not None
+        model.drift.look(images_NHWC, probabilities_NK)
+
+    with served(pets, on_batch=[on_batch], canary=f"{pets}/registry/versions/2:0.5") as client:
+        heard = Counter(ask(client, seed)["version"] for seed in range(30))
+        status = until(client, lambda told: (told["comparison"] or {"images": 0})["images"] == heard["2"])
+    assert counted == heard
+    assert min(heard.values()) > 0
+    assert (status["drift"]["images"], status["candidate_drift"]["images"]) == (heard["1"], heard["2"])
 
 
 def test_a_candidate_that_fails_costs_nobody_an_answer(pets: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
