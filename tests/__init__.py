@@ -2,4 +2,6 @@
 
 import os
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before anything is imported that reads it
+# Before anything is imported that reads it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_worker_niceness", "0")  # or Ray's workers would wait for the tests beside them

@@ -21,6 +21,7 @@ from ganaug_ray.storage import Folder
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "jobs" / "digits.yaml"
+WITHOUT_RAY = ("test_bad_input", "test_report_page", "test_serve_page")  # of tests/e2e
 
 # Small enough for a unit test, and the same code as the real thing.
 TINY = [
@@ -53,9 +54,8 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process has all that starts Ray, so that never two clusters run at once; the other the rest, by file."""
     for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            folder = item.path.parent.name
-            item.add_marker(pytest.mark.xdist_group("cluster" if folder in ("ray", "e2e") else item.path.stem))
+        starts_ray = item.path.parent.name in ("ray", "e2e") and item.path.stem not in WITHOUT_RAY
+        item.add_marker(pytest.mark.xdist_group("cluster" if starts_ray else item.path.stem))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,12 +16,12 @@ from ganaug_ray import logs
 from ganaug_ray.storage import Folder
 from tests.conftest import DIGITS, TINY, environment
 
-STEPS, EVERY, KILL_AFTER = 400, 100, 150
+STEPS, EVERY, KILL_AFTER = 240, 60, 90
 
 
 def command(out: Path) -> list[str]:
     settings = [*TINY, f"gan.steps={STEPS}", f"gan.checkpoint_every={EVERY}", "gan.workers=2", "gan.log_every=1"]
-    arguments = [f"--set={one}" for one in [*settings, "gan.snapshot_every=250"]]
+    arguments = [f"--set={one}" for one in [*settings, "gan.snapshot_every=150"]]
     return [sys.executable, "-m", "ganaug_ray", "train-gan", str(DIGITS), "--out", str(out), *arguments]
 
 
