@@ -47,6 +47,10 @@ def test_a_search_that_is_killed_goes_on_and_writes_a_job_that_runs(tmp_path: Pa
     assert all(trial.status in ("finished", "stopped") for trial in trials.values())
     assert {name: trials[name] for name in before} == before, "what had ended is kept as it was"
     found = folder.read_json("search.json")["best"]
+    for name in trials:
+        assert list((out / "search" / "gan" / "tensorboard" / name).iterdir()), "TensorBoard's files"
+    assert folder.read_table("trials.parquet").num_rows == sum(len(trial.looks) for trial in trials.values())
+    assert "0001" in (out / "search" / "gan" / "search.html").read_text()
     written = load_job(best)
     assert (written.gan.lr, written.gan.steps) == (found["settings"]["gan.lr"], found["at"])
 
