@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from scipy import stats
 
+from ganaug_ray import arms
+from ganaug_ray.evaluate import compare
+from ganaug_ray.jobfile import load_job
+from ganaug_ray.runs import Run
+from ganaug_ray.storage import Folder
 from tests.conftest import DIGITS, TINY, environment
 
 ARMS = {
@@ -25,9 +34,11 @@ ARMS = {
     "pseudo+synthetic": "{}",
 }
 
+CONTROLS = {"real", "oversample", "synthetic-only", "noise", "shuffled-labels"}
 
-def run(out: Path, *settings: str, arms: dict[str, str] = ARMS, **extra: str) -> subprocess.CompletedProcess[str]:
-    declared = "arms={" + ", ".join(f"{name}: {own}" for name, own in arms.items()) + "}"
+
+def run(out: Path, *settings: str, declare: dict[str, str] = ARMS, **extra: str) -> subprocess.CompletedProcess[str]:
+    declared = "arms={" + ", ".join(f"{name}: {own}" for name, own in declare.items()) + "}"
     chosen = [*TINY, "data.unlabelled=unused", "augment.pseudo_confidence=0.1", "compare.splits=2", "compare.seeds=1"]
     return subprocess.run(
         [sys.executable, "-m", "ganaug_ray", "run", str(DIGITS), "--out", str(out),
@@ -51,14 +62,7 @@ def test_every_arm_has_a_model_in_each_split_and_a_place_in_the_verdict(finished
     for split in (finished, finished / "splits" / "1"):
         for arm in ("real+classic", *ARMS):
             assert (split / "models" / arm / "seed-0" / "model.json").exists()
-    assert verdict["champion"]["arm"] in (
-        "real+classic",
-        "real+classic+synthetic",
-        "some",
-        "threes",
-        "pseudo",
-        "pseudo+synthetic",
-    )
+    assert verdict["champion"]["arm"] in {"real+classic", *ARMS} - CONTROLS
     assert verdict["champion"]["split"] in (0, 1)
     assert (finished / "registry" / "champion.json").exists()
     for arm in ARMS:
@@ -74,12 +78,72 @@ def test_splits_share_no_test_image(finished: Path) -> None:
     assert not tests[0] & tests[1]
 
 
+def test_the_verdict_can_be_recomputed_from_the_predictions_with_scipy_alone(finished: Path) -> None:
+    """Over two splits with one seed, the chosen arm being the best of five candidates."""
+    folders = [finished, finished / "splits" / "1"]
+    verdict = json.loads((finished / "verdict.json").read_text())
+
+    def accuracy(arm: str, part: str) -> np.ndarray:
+        tables = [pq.read_table(folder / "models" / arm / "seed-0" / "predictions.parquet") for folder in folders]
+        rows = [[row for row in table.to_pylist() if row["split"] == part] for table in tables]
+        return np.array([np.mean([np.argmax(row["probabilities"]) == row["label"] for row in own]) for own in rows])
+
+    deals = [pq.read_table(folder / "dataset" / "split.parquet").to_pylist() for folder in folders]
+    train, test = ([{row["id"] for row in own if row["split"] == part} for own in deals] for part in ("train", "test"))
+    both = len(train[0] & train[1])
+    shared = (both / len(train[0]) + both / len(train[1])) / 2 * sum(map(len, test)) / sum(map(len, train))
+    candidates = ARMS.keys() - CONTROLS
+    on_val = {arm: accuracy(arm, "val").mean() for arm in candidates}
+    assert on_val[verdict["chosen"]["arm"]] == pytest.approx(max(on_val.values()))
+    checked = 0
+    for own in verdict["comparisons"]:
+        d = accuracy(own["arm"], "test") - accuracy("real+classic", "test")
+        assert own["by_split"] == pytest.approx(d)
+        if own["ci95"] is None:
+            continue
+        chosen = own["role"] == "chosen"
+        se = np.sqrt(d.var(ddof=1) * (1 / 2 + shared))
+        low, high = stats.t.interval(1 - 0.05 / (len(candidates) / 2 if chosen else 1), 1, d.mean(), se)
+        assert own["ci95"] == pytest.approx([low, high])
+        assert own["p"] == pytest.approx(2 * stats.t.sf(abs(d.mean()) / se, 1))
+        if own["role"] != "candidate":  # the others are judged as a family
+            assert own["verdict"] == ("helped" if low > 0 else "hurt" if high < 0 else "unclear")
+        if chosen:
+            assert verdict["verdict"] == own["verdict"]
+        checked += 1
+    assert checked > 5
+
+
+def test_shuffled_test_labels_change_no_choice_of_a_finished_run(finished: Path, tmp_path: Path) -> None:
+    copy, draw = tmp_path / "digits", np.random.default_rng(0)
+    shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("checkpoints", "registry", "evaluation"))
+    for split in (copy, copy / "splits" / "1"):
+        order: np.ndarray | None = None
+        for file in sorted((split / "models").glob("*/*/predictions.parquet")):
+            table = pq.read_table(file)
+            labels = table["label"].to_numpy().copy()
+            test = np.flatnonzero(np.array(table["split"].to_pylist()) == "test")
+            order = draw.permutation(len(test)) if order is None else order  # the same for all arms
+            labels[test] = labels[test][order]
+            place = table.column_names.index("label")
+            pq.write_table(table.set_column(place, "label", pa.array(labels)), file)
+    job = load_job(finished / "job.yaml")
+    before, after = (Run(Folder.at(folder)) for folder in (finished, copy))
+    old, new = (arms.verdict(job, run) for run in (before, after))
+    assert new["chosen"] == old["chosen"]
+    assert arms.gaining(job, after, "some") == arms.gaining(job, before, "some")
+    assert [own["mean"] for own in new["comparisons"]] != [own["mean"] for own in old["comparisons"]]
+    for arm in (old["champion"]["arm"], new["champion"]["arm"]):
+        best = [compare.champion({arm: arms.outcomes(job, run, arm)}, arm, None, "accuracy") for run in (before, after)]
+        assert best[0]["repeat"] == best[1]["repeat"]
+
+
 def test_what_is_done_is_kept_and_another_arm_trains_alone(finished: Path) -> None:
     again = run(finished, RAY_ADDRESS="127.0.0.1:1")  # any attempt to reach Ray would fail
     assert again.returncode == 0, again.stdout + again.stderr
     assert "done" not in again.stdout
     before = (finished / "models" / "noise" / "seed-0" / "model.json").stat().st_mtime_ns
-    more = run(finished, arms=ARMS | {"much": "{kind: oversample, ratio: 2.0}"})
+    more = run(finished, declare=ARMS | {"much": "{kind: oversample, ratio: 2.0}"})
     assert more.returncode == 0, more.stdout + more.stderr
     assert (finished / "splits" / "1" / "models" / "much" / "seed-0" / "model.json").exists()
     assert (finished / "models" / "noise" / "seed-0" / "model.json").stat().st_mtime_ns == before
@@ -87,6 +151,6 @@ def test_what_is_done_is_kept_and_another_arm_trains_alone(finished: Path) -> No
 
 
 def test_an_arm_cannot_change_once_it_is_trained(finished: Path) -> None:
-    changed = run(finished, arms=ARMS | {"noise": "{ratio: 0.25}"})
+    changed = run(finished, declare=ARMS | {"noise": "{ratio: 0.25}"})
     assert changed.returncode == 2
     assert "arms.noise.ratio is 0.5 there and 0.25 in this job" in changed.stderr
