@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,20 +40,28 @@ def saved(image: Image.Image, kind: str, **options: int) -> bytes:
     return sink.getvalue()
 
 
-def test_close_hashes_are_found_like_by_comparing_all_pairs() -> None:
+def test_close_hashes_are_found_like_by_comparing_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**63, 3000, np.uint64)
     for row in range(0, 900, 3):  # copies with up to eight bits changed
         bits = rng.choice(64, row % 9, replace=False)
         hashes[row + 1] = hashes[row] ^ np.bitwise_or.reduce(np.uint64(1) << bits.astype(np.uint64), initial=0)
-    hashes[2000:2300] = hashes[2000]
+    hashes[2000:2100] = hashes[2000]
     i, j = near.candidates(hashes)
     apart = np.bitwise_count(hashes[:, None] ^ hashes[None])
     every = np.argwhere(np.triu(apart <= near.MOST_BITS, 1))
-    assert (
-        sorted(zip(i.tolist(), j.tolist(), strict=True)) == every.tolist()
-        or [list(pair) for pair in zip(i.tolist(), j.tolist(), strict=True)] == every.tolist()
-    )
+    assert np.stack([i, j], 1).tolist() == every.tolist()
+    shared: list[object] = []
+
+    def each(function: Callable, things: Sequence) -> Iterator:
+        shared.extend(things)
+        return map(function, things)
+
+    monkeypatch.setattr(near, "MANY", 1000)
+    for crowd in (8, 1):  # with one, as many would be cut that are many more
+        monkeypatch.setattr(near, "CROWD", crowd)
+        assert np.stack(near.candidates(hashes, each), 1).tolist() == every.tolist()
+    assert len(shared) == 7 + 28, "the search is shared out"
     assert all(len(side) == 0 for side in near.candidates(hashes[:1]))
     assert all(len(side) == 0 for side in near.candidates(hashes[:0]))
 
