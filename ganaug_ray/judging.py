@@ -173,7 +173,7 @@ class Judging(Stages):
         from ganaug_ray.classify.export import export
 
         try:
-            export(version, f"{version}/model.onnx")
+            export(version, str(version / "model.onnx"))
         except (UserError, StageFailed) as error:
             self.terminal.line("promote", "note", f"model.onnx is left out: {error}")
 

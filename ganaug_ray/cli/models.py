@@ -117,7 +117,7 @@ def export(
     from ganaug_ray.jobfile import source_here
 
     started, folder = time.monotonic(), registry.model_folder(source_here(model))
-    path = f"{folder}/model.onnx" if out is None else source_here(out)
+    path = str(folder / "model.onnx") if out is None else source_here(out)
     difference = export(folder, path)
     text = f"{path}; its logits are the model's to within {difference:.1g}"
     Terminal().line("export", "done", text, time.monotonic() - started)
