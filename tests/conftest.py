@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from ganaug_ray import randomness
 from ganaug_ray.config import Job
@@ -51,12 +53,16 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return 2 if config.args_source is config.ArgsSource.TESTPATHS else 0
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByFile(LoadScopeScheduling):
     """One process has all that starts Ray, so that never two clusters run at once; the other the rest, by file."""
-    for item in items:
-        starts_ray = item.path.parent.name in ("ray", "e2e") and item.path.stem not in WITHOUT_RAY
-        item.add_marker(pytest.mark.xdist_group("cluster" if starts_ray else item.path.stem))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = Path(nodeid.partition("::")[0])
+        return "cluster" if file.parent.name in ("ray", "e2e") and file.stem not in WITHOUT_RAY else str(file)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
