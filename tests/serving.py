@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 import signal
 import socket
 import ssl
@@ -11,13 +12,14 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
+import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save
@@ -25,10 +27,15 @@ from safetensors.torch import save
 from ganaug_ray import registry, runs
 from ganaug_ray.checkpoints import pack
 from ganaug_ray.classify import networks
+from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.storage import Folder
+from tests.callers import Course, Question, form
 from tests.conftest import environment
 
 CLASSES = ["bird", "cat", "dog", "Übung"]
+IMAGES = 24  # that ``questions`` are about
+REPLICA = "ray::ServeReplica:default:ganaug"
+DIRECT_PORTS = range(30_000, 31_000)  # where Serve lets replicas listen for HAProxy
 LINEAGE = {
     "arm": "real+classic",
     "seed": 0,
@@ -114,6 +121,41 @@ def free_port() -> int:
         return found.getsockname()[1]
 
 
+def questions(count: int, seed: int = 0) -> Iterator[Question]:
+    """Requests of one image or several, ``about`` whose seeds they are."""
+    draw, images = random.Random(seed), [encoded(n, kind="JPEG") for n in range(IMAGES)]
+    for _ in range(count):
+        seeds = draw.sample(range(IMAGES), draw.choice((1, 1, 1, 2, 6)))
+        one_body = images[seeds[0]], dict[str, str]()
+        yield Question(*(one_body if len(seeds) == 1 else form(images[n] for n in seeds)), seeds)
+
+
+class Expected:
+    """What each version of an experiment's registry says of the images of ``questions``."""
+
+    def __init__(self, experiment: Folder) -> None:
+        images, versions = [encoded(n, kind="JPEG") for n in range(IMAGES)], experiment / "registry" / "versions"
+        self._said = {name: Classifier.load(versions / name).predict(images) for name in versions.folders()}
+
+    def is_of_one_version(self, course: Course) -> bool:
+        """Whether each image was answered as the version does that the answer names."""
+        assert course.answer is not None
+        said = self._said[course.answer["version"]]
+        pairs = zip(course.question.about, course.answer["predictions"], strict=True)
+        return all(one["probabilities"] == pytest.approx(said[n].probabilities, abs=1e-4) for n, one in pairs)
+
+
+def replicas(server: Server) -> list[psutil.Process]:
+    """The processes that answer: those of the deployment that have opened their port for the proxy."""
+    found = []
+    for one in psutil.Process(server.process.pid).children(recursive=True):
+        with suppress(psutil.Error):
+            ports = [each.laddr.port for each in one.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
+            if one.cmdline()[:1] == [REPLICA] and any(port in DIRECT_PORTS for port in ports):
+                found.append(one)
+    return found
+
+
 @contextmanager
 def running(folder: Path, *options: str) -> Iterator[Server]:
     """``ganaug serve`` with one replica, until the context ends."""
@@ -124,7 +166,9 @@ def running(folder: Path, *options: str) -> Iterator[Server]:
     assert process.stdout is not None
     line = process.stdout.readline().split()
     assert line[:2] == ["serve", "ready"], process.communicate()
-    yield Server(process, line[2], line[line.index("metrics:") + 1].rstrip(";"), Folder.at(folder))
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=120)
+    try:
+        yield Server(process, line[2], line[line.index("metrics:") + 1].rstrip(";"), Folder.at(folder))
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=120)

@@ -70,6 +70,8 @@ def proxy_environment(folder: Path, program: Path, ports: tuple[int, int, int]) 
         "HAPROXY_STATS_PORT": str(ports[1]),
         "FALLBACK_PROXY_HTTP_PORT": str(ports[2]),
         "HAPROXY_NBTHREAD": str(max(1, (os.cpu_count() or 1) // 2)),
+        # Also where a replica died over a request: another one answers it, if the request is no longer than a buffer.
+        "HAPROXY_RETRY_ON": "conn-failure empty-response",
         "HAPROXY_METRICS_ENABLED": "0",  # a log line a request, parsed in Python: costs as much as answering
         "DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }

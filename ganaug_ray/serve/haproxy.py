@@ -22,6 +22,12 @@ BUSY = (
     b'"detail": "no replica can answer now; come back in a moment", "error": "no replica can answer now"}'
 )
 INTERNAL = ("x-request-timeout-seconds", "x-request-disconnect-disabled", "serve_multiplexed_model_id")
+# Serve's own proxy, which stands in while no replica is there, says 500 where a replica dies over a request. The
+# service's own 500 is problem JSON.
+LOST = (
+    "    http-response return status 503 default-errorfiles "
+    "if { status 500 } !{ res.hdr(content-type) -m beg application/problem+json }\n"
+)
 PARENT_DEATH = 1  # prctl's PR_SET_PDEATHSIG
 
 
@@ -32,14 +38,14 @@ def amended(config: str, busy: str) -> str:
         config: as Serve wrote it.
         busy: path of the file that holds the 503.
     """
-    own = r"^((?:frontend prometheus|listen stats)\n\s*bind )\*?:(\d+)$"
-    config = re.sub(own, r"\g<1>127.0.0.1:\2", config, flags=re.MULTILINE)
+    inner = r"^((?:frontend prometheus|listen stats)\n\s*bind )\*?:(\d+)$"
+    config = re.sub(inner, r"\g<1>127.0.0.1:\2", config, flags=re.MULTILINE)
     config = re.sub(r"^(\s*errorfile (?:502|503|504)) .*$", rf"\1 {busy}", config, flags=re.MULTILINE)
     if "timeout http-request" not in config:
         config = config.replace("\ndefaults\n", "\ndefaults\n    timeout http-request 10s\n", 1)
-    removed = "".join(f"    http-request del-header {name}\n" for name in INTERNAL)
+    own = "".join(f"    http-request del-header {name}\n" for name in INTERNAL) + LOST
     return re.sub(
-        r"^(frontend http_frontend\n(?:\s*bind .*\n)+)", lambda found: found[1] + removed, config, flags=re.MULTILINE
+        r"^(frontend http_frontend\n(?:\s*bind .*\n)+)", lambda found: found[1] + own, config, flags=re.MULTILINE
     )
 
 

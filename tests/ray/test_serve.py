@@ -22,8 +22,9 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.registry import model_folder
 from ganaug_ray.storage import Folder
 from tests import fuzz
+from tests.callers import Question, ask
 from tests.conftest import environment
-from tests.serving import Server, encoded, listening, promote, running
+from tests.serving import Expected, Server, encoded, listening, promote, questions, replicas, running
 from tests.unit.test_web import certificate
 
 LOCAL = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
@@ -111,6 +112,25 @@ def test_a_promoted_model_takes_over_without_a_lost_request(server: Server) -> N
     assert seen == sorted(seen), "never back to the old one"
     (expected,) = Classifier.load(server.experiment / "registry" / "versions" / wanted).predict([content])
     assert loads(body)["predictions"][0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+
+
+def test_a_killed_replica_and_a_promotion_cost_nobody_an_answer(server: Server) -> None:
+    (replica,) = replicas(server)
+
+    def disturbed() -> Iterator[Question]:
+        for number, question in enumerate(questions(300)):
+            if number == 100:
+                replica.kill()
+            if number == 200:
+                promote(server.experiment, 2)
+            yield question
+
+    courses = ask(server.url, disturbed(), connections=8)
+    expected = Expected(server.experiment)
+    assert len(courses) == 300
+    assert all(course.answer for course in courses), [course.refusals for course in courses if not course.answer]
+    assert all(expected.is_of_one_version(course) for course in courses)
+    assert replicas(server) != [replica]
 
 
 def test_metrics_tell_what_was_predicted(server: Server) -> None:

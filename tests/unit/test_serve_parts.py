@@ -251,6 +251,7 @@ def test_haproxy_keeps_to_itself_and_says_busy() -> None:
     assert found.count("errorfile 50") == found.count(" /etc/x/503.http") == 2
     front = found[found.index("frontend http_frontend") :]
     assert "bind 127.0.0.1:8000\n    http-request del-header x-request-timeout-seconds" in front
+    assert "http-response return status 503 default-errorfiles if { status 500 }" in front
     assert found.index("timeout http-request") > found.index("defaults")
     head, _, body = haproxy.BUSY.partition(b"\r\n\r\n")
     assert b"Retry-After: 1" in head
