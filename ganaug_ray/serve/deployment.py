@@ -168,6 +168,9 @@ def application(settings: dict[str, Any]) -> serve.Application:
             min_replicas=told.least,
             max_replicas=told.most,
             target_ongoing_requests=TARGET,
+            # Serve's own pace, told every 10 s of a mean over 30, would leave a rush waiting for most of a minute.
+            metrics_interval_s=2,
+            look_back_period_s=10,
             upscale_delay_s=5,
             downscale_delay_s=60,
         ),
