@@ -1,8 +1,10 @@
-"""``ganaug serve --shadow --feedback`` as a user starts it: a candidate nobody hears, and labels that come back."""
+"""``ganaug serve`` with a candidate, as a user starts it: a shadow, labels that come back, a canary."""
 
 from __future__ import annotations
 
+import re
 import time
+from collections import Counter
 from collections.abc import Iterator
 from json import dumps, loads
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.registry import model_folder
 from ganaug_ray.storage import Folder
-from tests.serving import Server, encoded, promote, running
+from tests.callers import ask
+from tests.serving import Server, encoded, promote, questions, running
 
 JSON = {"content-type": "application/json"}
 BOUNDARY = "x-y-z"
@@ -81,3 +84,27 @@ def test_an_image_with_its_label_is_stored_in_its_class_once(server: Server, roo
     assert server.post("/v1/feedback", form + edge + b"--\r\n", headers)[0] == 409
     assert server.post("/v1/feedback", dumps({"id": "nobody", "label": "cat"}).encode(), JSON)[0] == 404
     assert server.post("/v1/feedback", dumps({"id": said["id"], "label": "cow"}).encode(), JSON)[0] == 400
+
+
+def test_a_canary_answers_its_share_and_is_counted(room: Path) -> None:
+    promote(Folder.at(room / "owls"), 0)
+    rival = promote(Folder.at(room / "hawks"), 1)["model"]
+    with running(room / "owls", "--canary", f"{room / 'hawks'}:0.3") as server:
+        answers = [course.answer for course in ask(server.url, questions(200), connections=8)]
+        images = Counter[str]()
+        for answer in answers:
+            assert answer is not None
+            images[answer["version"]] += len(answer["predictions"])
+        assert set(images) == {"1", rival}
+        share = sum(answer["version"] == rival for answer in answers if answer) / len(answers)
+        assert share == pytest.approx(0.3, abs=0.13), "four standard deviations"
+        told = status(server, images[rival])
+        assert (told["champion"], told["candidate"], told["mode"], told["share"]) == ("1", rival, "canary", 0.3)
+        pair = told["feedback"]["comparison"]
+        assert (pair["champion"], pair["candidate"], pair["images"]) == ("1", rival, images[rival])
+        for _ in range(300):  # metrics are passed on every few seconds
+            said = re.findall(r'ganaug_predictions\w*{.*version="(\w+)"', server.get(server.metrics).decode())
+            if set(said) == {"1", rival}:
+                break
+            time.sleep(0.1)
+        assert set(said) == {"1", rival}
