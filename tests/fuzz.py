@@ -107,3 +107,59 @@ def requests(seed: int, count: int, name: str) -> Iterator[Request]:
             yield form(draw)
         else:
             yield tensors(draw, name)
+
+
+def wire(seed: int, count: int, host: str) -> Iterator[bytes]:
+    """So many requests that no HTTP library would send, as bytes; a good one's head, body or framing is broken."""
+    draw = random.Random(seed)
+    body = image(draw, "PNG")
+    for _ in range(count):
+        lines = [f"Host: {host}", "Content-Type: image/png"]
+        first, length, content = "POST /v1/predict HTTP/1.1", f"Content-Length: {len(body)}", body
+        match draw.randrange(8):
+            case 0:  # a length that lies
+                length = "Content-Length: " + draw.choice(
+                    ("-1", "x", "", "0", "7", "99999", "9" * 30, "1, 2", "+5", "0x10")
+                )
+            case 1:  # two lengths
+                lines.append(f"Content-Length: {draw.choice((0, 5, len(body) + 1))}")
+            case 2:  # chunks that lie
+                length = "Transfer-Encoding: " + draw.choice(
+                    ("chunked", "chunked, chunked", "gzip", "identity", "xchunked")
+                )
+                size = draw.choice((b"5", b"zz", b"-1", b"f" * 20, b"", b"%x" % len(body)))
+                content = size + b"\r\n" + body + draw.choice((b"\r\n0\r\n\r\n", b"", b"\r\n"))
+            case 3:  # both
+                lines.append("Transfer-Encoding: chunked")
+                content = draw.choice((b"0\r\n\r\n", b"5\r\nhello\r\n0\r\n\r\n", body))
+            case 4:  # an odd first line
+                method = draw.choice(("GET", "post", "FOO", "", "CONNECT", "TRACE", "A" * 5000, "PRI"))
+                target = draw.choice(
+                    ("*", "//", "/%zz", "/%00", "/\x01", "/../../etc/passwd", "http://x/", "/" + "a" * 20_000)
+                )
+                first = f"{method} {target} {draw.choice(('HTTP/1.1', 'HTTP/0.9', 'HTTP/9.9', 'HTTP/1.0', '', 'TTP'))}"
+            case 5:  # odd headers
+                odd = (
+                    "no colon",
+                    ": empty",
+                    "X: \x00",
+                    "X : y",
+                    " folded: y",
+                    f"X: {'y' * 20_000}",
+                    "Host: two",
+                    "Ü: ü",
+                )
+                lines.append(draw.choice(odd))
+                lines += [f"X-{n}: y" for n in range(draw.choice((0, 0, 500)))]
+            case 6:  # no HTTP at all
+                noise = (
+                    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+                    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                    b"\r\n" * 50,
+                )
+                yield draw.choice((*noise, draw.randbytes(300)))
+                continue
+            case _:  # something breaks off
+                content = body[: draw.randrange(len(body))]
+        head = "\r\n".join((first, *draw.sample([*lines, length], len(lines) + 1), "", ""))
+        yield head.encode("latin-1") + content

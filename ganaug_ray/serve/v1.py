@@ -48,7 +48,7 @@ def router(service: Service) -> APIRouter:
         found = await incoming.pictures(request, service.limits)
         if len(found) > 1:
             raise Problem(400, "expected one image")
-        model, label, content = await service.explain(found[0], request.query_params.get("class"))
+        model, label, content = await service.explain(found[0], request.query_params.get("class") or None)
         headers = {"X-Model-Version": model.version, "X-Class": json.dumps(label)}
         return Response(content, media_type="image/png", headers=headers)
 
