@@ -49,7 +49,7 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
         if dashboard and not there.dashboard_url:
             raise UserError(
                 f"RAY_ADDRESS={address}: that cluster runs without its dashboard, which trials with workers of their "
-                "own need; start its head with --include-dashboard=true, or give one worker"
+                "own need; start its head with --include-dashboard=true, or leave search.workers at 1"
             )
         preflight.check(job, out, most(), os.environ.get("GANAUG_GPUS"))
     else:

@@ -29,6 +29,9 @@ def check(kind: str, space: Path, job: Job, write: Path | None) -> Space:
     if write is not None and write.exists():
         raise UserError(f"--write {write}: is there already; name a file that is not")
     found = load(space, kind, job)  # type: ignore[arg-type]  # it is one of KINDS
+    training, workers = (job.gan if kind == "gan" else job.classifier), job.search.workers
+    if training.batch_size % workers:
+        raise UserError(f"search.workers {workers}: a batch of {training.batch_size} is not divisible by it")
     if job.search.algorithm == "grid":
         for each in found.dimensions:
             if each.distribution != "choice":
@@ -77,10 +80,10 @@ def _search(pipeline: Pipeline, plan: Plan, ledger: Ledger, most: int | None) ->
     from ganaug_ray.search import result, tracking
     from ganaug_ray.search.run import Need, search
 
-    kind, nested = plan.space.kind, plan.workers > 1
+    kind, nested = plan.space.kind, plan.job.search.workers > 1
 
     def connect() -> None:
-        cluster.connect(pipeline.job, pipeline.run.root, 1 + plan.workers if nested else 1, dashboard=nested)
+        cluster.connect(pipeline.job, pipeline.run.root, 1 + plan.job.search.workers if nested else 1, dashboard=nested)
 
     if nested:
         connect()  # before any stage does, which needs no dashboard
@@ -88,7 +91,7 @@ def _search(pipeline: Pipeline, plan: Plan, ledger: Ledger, most: int | None) ->
     connect()
     need = Need.of(plan, cluster.has_gpus())
     there = ray.cluster_resources()
-    at_once = need.at_once(there.get("CPU", 0), there.get("GPU", 0), "gan" if kind == "gan" else "classifier")
+    at_once = need.at_once(there.get("CPU", 0), there.get("GPU", 0))
     at_once = min(at_once, most + 1) if most else at_once
     words = "until the hours are over" if most is None else f"{most} trials"
     pipeline.terminal.line("search", "note", f"{words}, {at_once} at a time")

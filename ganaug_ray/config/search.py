@@ -24,6 +24,9 @@ class SearchConfig(Config):
     that is trained on its samples."""
     seeds: Count = 2
     """Trainings of each setting, on each split, in searches for the mix or the classifier."""
+    workers: Count = 1
+    """Processes of a trial. Trials of one process each, side by side, are sooner done than trials of several, one after
+    another: more than one is for trainings that are too large for one."""
     stop_early: bool = True
     """Stop trials that fall behind (ASHA: Li et al. 2018, arXiv 1810.05934)."""
     tracking: str | None = None

@@ -67,11 +67,6 @@ class Plan:
         """The settings of what a trial trains."""
         return self.job.gan if self.space.kind == "gan" else self.job.classifier
 
-    @property
-    def workers(self) -> int:
-        """Of each trial; auto is one, since many trials go side by side."""
-        return 1 if self.training.workers == "auto" else self.training.workers
-
     def budgets(self, rows: int) -> tuple[int, ...]:
         """The optimizer steps at which a GAN of so many training images is looked at, rising; the last ends it."""
         job = self.job.gan
@@ -107,7 +102,7 @@ class Plan:
     def fingerprint(self) -> str:
         """Of all that decides what a trial gives; how many there are is free."""
         job = self.job.model_dump(exclude={"search", "arms", "models", "published", "about"})
-        how = self.job.search.model_dump(exclude={"trials", "hours", "tracking", "algorithm", "stop_early"})
+        how = self.job.search.model_dump(exclude={"trials", "hours", "tracking", "algorithm", "stop_early", "workers"})
         return runs.fingerprint(job, how, self.space.record(), *(["population"] if self.is_population else []))
 
 

@@ -51,13 +51,13 @@ class Need:
 
     @classmethod
     def of(cls, plan: Plan, gpus_there: bool) -> Need:
-        """By the job's workers and its share of a GPU."""
-        workers = plan.workers
+        """By the search's workers and the job's share of a GPU."""
+        workers = plan.job.search.workers
         if workers > 1:
             return cls(1 + workers, workers if gpus_there else 0, workers)
         return cls(1, plan.training.gpu_share if gpus_there else 0, 0)
 
-    def at_once(self, cpus: float, gpus: float, section: str) -> int:
+    def at_once(self, cpus: float, gpus: float) -> int:
         """How many trials the cluster has room for.
 
         Raises:
@@ -66,11 +66,11 @@ class Need:
         room = [int(cpus // self.cpus)] + ([int(gpus // self.gpus + 1e-9)] if self.gpus else [])
         if min(room) >= 1:
             return min(room)
-        driver = f" (1 for its driver, {self.workers} for {section}.workers)" if self.workers else ""
+        driver = f" (1 for its driver, {self.workers} for search.workers)" if self.workers else ""
         gpu = f" and {self.gpus:g} GPUs, the cluster has {gpus:g}" if self.gpus else ""
         raise UserError(
             f"a trial needs {self.cpus} CPUs{driver}, the cluster has {cpus:g}{gpu}: no trial could ever start; "
-            f"give {section}.workers {max(1, int(cpus) - 1)} or fewer"
+            f"give search.workers {max(1, int(cpus) - 1)} or fewer"
         )
 
 

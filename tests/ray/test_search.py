@@ -49,8 +49,8 @@ def copy(experiment: Run, tmp_path: Path) -> Run:
 
 
 def gan_plan(job: Job, run: Run, steps: int, workers: int = 1) -> Plan:
-    gan = job.gan.model_copy(update={"steps": steps, "workers": workers, "checkpoint_every": 20, "log_every": 1})
-    settings = job.search.model_copy(update={"stop_early": False})
+    gan = job.gan.model_copy(update={"steps": steps, "checkpoint_every": 20, "log_every": 1})
+    settings = job.search.model_copy(update={"stop_early": False, "workers": workers})
     job = job.model_copy(update={"gan": gan, "search": settings})
     return Plan(job, Space("gan", (LR,), "gan.steps", (steps // 2, steps)), str(run.root))
 

@@ -375,16 +375,17 @@ def test_a_mix_that_is_no_better_than_none_is_told_as_such(copy: Run, tiny_job: 
 
 
 def test_a_search_that_could_never_start_is_refused_with_the_arithmetic() -> None:
-    with pytest.raises(UserError, match=r"5 CPUs \(1 for its driver, 4 for gan.workers\), the cluster has 4"):
-        Need(5, 0, 4).at_once(4, 0, "gan")
-    assert Need(1, 0.25, 0).at_once(16, 2, "gan") == 8
-    assert Need(3, 2, 2).at_once(16, 4, "gan") == 2
+    with pytest.raises(UserError, match=r"5 CPUs \(1 for its driver, 4 for search.workers\), the cluster has 4"):
+        Need(5, 0, 4).at_once(4, 0)
+    assert Need(1, 0.25, 0).at_once(16, 2) == 8
+    assert Need(3, 2, 2).at_once(16, 4) == 2
 
 
 def test_a_trial_of_one_process_takes_a_share_of_a_gpu_and_one_of_several_a_gpu_each(copy: Run, tiny_job: Job) -> None:
-    def need(gpus: bool, **gan: object) -> Need:
-        job = tiny_job.model_copy(update={"gan": tiny_job.gan.model_copy(update={"gpu_share": 0.25} | gan)})
-        return Need.of(plan_of(job, copy, "gan", LR), gpus)
+    def need(gpus: bool, workers: int = 1) -> Need:
+        gan = tiny_job.gan.model_copy(update={"gpu_share": 0.25, "workers": 8})  # of the job's own GAN
+        search = tiny_job.search.model_copy(update={"workers": workers})
+        return Need.of(plan_of(tiny_job.model_copy(update={"gan": gan, "search": search}), copy, "gan", LR), gpus)
 
     assert need(True) == Need(1, 0.25, 0)
     assert need(False) == Need(1, 0, 0)
