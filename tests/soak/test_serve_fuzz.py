@@ -98,9 +98,11 @@ def _status(connection: socket.socket) -> int:
     return int(start.split()[1]) if start.startswith(b"HTTP/") else 0
 
 
-def test_schemathesis_finds_nothing(server: Server, tmp_path: Path) -> None:
+def test_schemathesis_finds_nothing(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = [Path(sys.executable).with_name("schemathesis"), "run", f"{server.url}/openapi.json", "--checks=all"]
     # That one is left out: of bytes that are said to be an image, a description cannot say which are.
     options = ["--exclude-checks=positive_data_acceptance", "--max-examples=50", "--generation-deterministic"]
     done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stdout
+    with capsys.disabled():
+        print("\nschemathesis:", *(line.strip() for line in done.stdout.splitlines() if "generated" in line))
