@@ -66,9 +66,7 @@ def compare_models(run: runs.Run, job: Job, started: float) -> runs.Record:
             }
         )
     metric = job.compare.metric
-    found = [
-        compare.compare(name, baseline, outcomes[name], outcomes[baseline], metric) for name in list(job.models)[1:]
-    ]
+    found = against_first(outcomes, metric)
     record = {
         "hash": board.fingerprint(job, run),
         "inputs": board.inputs(job, run),
@@ -80,6 +78,15 @@ def compare_models(run: runs.Run, job: Job, started: float) -> runs.Record:
         "comparisons": [vars(comparison) for comparison in found],
     }
     return runs.commit(run.root, board.MARKER, "compare-models", started, record)
+
+
+def against_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -> list[Comparison]:
+    """Compare every model with the first. The conclusion names the best, so intervals are as of a best one."""
+    baseline, *others = outcomes
+    return [
+        compare.compare(name, baseline, outcomes[name], outcomes[baseline], metric, best_of=len(others))
+        for name in others
+    ]
 
 
 def _over_seeds(values: list[float]) -> runs.Record:

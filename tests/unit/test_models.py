@@ -159,6 +159,13 @@ def test_the_conclusion_follows_the_interval(ours: list[float], words: str) -> N
     assert "2.5 times the training time" in said
 
 
+def test_the_best_of_many_models_needs_a_clearer_gain_than_the_only_other_one() -> None:
+    base, nearly = arm([0.8, 0.795, 0.805]), arm([0.83, 0.86, 0.86])
+    (one,) = models.against_first({"cnn": base, "deep": nearly}, "accuracy")
+    many = models.against_first({"cnn": base, **{f"deep{i}": nearly for i in range(6)}}, "accuracy")
+    assert (one.verdict, {each.verdict for each in many}) == ("helped", {"unclear"})
+
+
 def test_the_shipped_job_names_the_three_networks() -> None:
     job: Job = load_job(ROOT / "jobs" / "compare_models.yaml")
     assert [model.arch for model in job.models.values()] == ["cnn", "timm:resnetv2_50", "timm:inception_v3"]
