@@ -95,6 +95,15 @@ def digits(tiny_job: Job, tmp_path_factory: pytest.TempPathFactory) -> Folder:
 @pytest.fixture(scope="session")
 def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished experiment, its stages called in this process without Ray."""
+    run = Run(Folder.at(tmp_path_factory.mktemp("runs") / "tiny"))
+    run.claim(tiny_job)
+    Path(str(run.dataset)).symlink_to(str(digits))
+    finish(tiny_job, run)
+    return run
+
+
+def finish(job: Job, run: Run) -> None:
+    """Do all stages after the first one, in this process."""
     from ganaug_ray import runs
     from ganaug_ray.arms import REAL, SYNTHETIC
     from ganaug_ray.augment import generate, mix, plan
@@ -105,20 +114,17 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
     from ganaug_ray.gan.sample import Generator
     from ganaug_ray.pipeline import Pipeline
 
-    root = tmp_path_factory.mktemp("runs") / "tiny"
-    run = Run(Folder.at(root))
-    run.claim(tiny_job)
-    (root / "dataset").symlink_to(str(digits))
+    dataset = str(run.dataset)
 
     def fit(arm: str, seed: int, batches: Callable) -> None:
         out = str(run.model(arm, seed).make())
-        inputs = {"dataset": digits.read_json("dataset.json")["hash"]}
-        classify.work(classify.Fit(arm, seed, tiny_job.classifier, str(digits), out, batches, inputs), Place())
+        inputs = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
+        classify.work(classify.Fit(arm, seed, job.classifier, dataset, out, batches, inputs), Place())
 
     for seed in range(2):
-        fit(REAL, seed, functools.partial(real_batches, str(digits), 16, 1.0, seed))
+        fit(REAL, seed, functools.partial(real_batches, dataset, 16, 1.0, seed))
     teacher = run.model(REAL, 0)
-    gan.work(gan.Training(tiny_job.gan, 32, 0, str(digits), str(teacher), str(run.gan), 1.0, {}), Place())
+    gan.work(gan.Training(job.gan, 32, 0, dataset, str(teacher), str(run.gan), 1.0, {}), Place())
     generator = Generator.load(run.gan)
     run.synthetic.make()
     for label in range(10):
@@ -134,15 +140,14 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
     }
     runs.commit(run.synthetic, "synthetic.json", "generate", 0.0, spec)
     for seed in range(2):
-        real = functools.partial(real_batches, str(digits), 16, 1.0, seed)
+        real = functools.partial(real_batches, dataset, 16, 1.0, seed)
         upto = functools.partial(plan.synthetic_upto, batch_size=16, ratio=0.5)
         fake = functools.partial(mix.pool_batches, str(run.synthetic), upto, 1.0, seed)
         fit(SYNTHETIC, seed, functools.partial(mix.mixed_batches, real, fake))
-    pipeline = Pipeline(tiny_job, run, Terminal())
+    pipeline = Pipeline(job, run, Terminal())
     pipeline.compare()
     pipeline.report()
     pipeline.promote()
-    return run
 
 
 @pytest.fixture

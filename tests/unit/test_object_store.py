@@ -1,20 +1,28 @@
-"""An object store that now and then fails: requests are tried again, and nothing is lost or doubled."""
+"""What is written to an object store equals what is written to disk; where it now and then fails, it is asked again."""
 
 from __future__ import annotations
 
 import itertools
+import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from pyarrow import fs as pafs
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from ganaug_ray import logs
+from ganaug_ray.config import Job
+from ganaug_ray.data.prepare import prepare
+from ganaug_ray.runs import Run
 from ganaug_ray.storage import Folder
+from tests.conftest import finish
 
 SPELLS = [None, None, None, "500 Internal Server Error", "503 Slow Down", None, None, "dropped"]
 
@@ -43,14 +51,22 @@ class Flaky:
         return []
 
 
-@pytest.fixture
-def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flaky, Folder]]:
+class Silent(WSGIRequestHandler):
+    """Logs no request."""
+
+    def log(self, type: str, message: str, *args: object) -> None:
+        """Do nothing."""
+
+
+@pytest.fixture(scope="module")
+def flaky() -> Iterator[tuple[Flaky, Folder]]:
     """The server, and a folder in its bucket."""
+    monkeypatch = pytest.MonkeyPatch()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "test")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     app = Flaky()
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Silent)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     where = f"endpoint_override=http://127.0.0.1:{server.server_port}&scheme=http&allow_bucket_creation=true"
@@ -59,6 +75,48 @@ def flaky(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Flaky, Folder]]:
     finally:
         server.shutdown()
         thread.join()
+        monkeypatch.undo()
+
+
+def contents(root: Folder) -> dict[str, bytes]:
+    """Every file of an experiment, but for those that keep others out of it; of a log in parts, its whole."""
+    infos = root.fs.get_file_info(pafs.FileSelector(root.path, recursive=True))
+    names = sorted(info.path.removeprefix(f"{root.path}/") for info in infos if info.type == pafs.FileType.File)
+    found: dict[str, bytes] = {}
+    for name in names:
+        if not re.search(r"claims/|\.lock$", name):
+            whole = re.sub(r"metrics-\d+\.jsonl$", "metrics.jsonl", name)
+            found[whole] = found.get(whole, b"") + root.read(name)
+    return found
+
+
+def timeless(files: dict[str, bytes]) -> dict[str, bytes]:
+    """What files say, but for where they lie, when and in what time they were made, and the hash over all that."""
+    changing = {
+        ".json": rb'"(?:train_seconds|seconds|at)": [^,\n]+|"model": "[^"]*/[^"]*"',
+        ".html": rb"[\d.]+ (?:s|min|h)\b|width: [\d.]+%",
+    }
+    own = json.loads(files["report.json"])["hash"].encode()
+    found = {}
+    for name, content in files.items():
+        pattern = changing.get(Path(name).suffix)
+        found[name] = re.sub(pattern, b"", content).replace(own, b"") if pattern else content
+    return found
+
+
+def test_an_experiment_on_an_object_store_equals_the_one_on_disk(
+    flaky: tuple[Flaky, Folder], tiny_job: Job, experiment: Run
+) -> None:
+    run = Run(flaky[1] / experiment.root.name)
+    run.claim(tiny_job)
+    prepare(tiny_job.data, run.dataset)
+    finish(tiny_job, run)
+    there, here = contents(run.root), contents(experiment.root)
+    here |= {f"dataset/{name}": content for name, content in contents(experiment.dataset).items()}
+    assert there.keys() == here.keys()
+    assert {"report.html", "registry/versions/1/model.onnx", "gan/checkpoints/step-00000006.json"} <= there.keys()
+    there, here = timeless(there), timeless(here)
+    assert [name for name in here if there[name] != here[name]] == []
 
 
 def test_errors_and_lost_connections_are_tried_again(flaky: tuple[Flaky, Folder]) -> None:
