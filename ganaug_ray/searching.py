@@ -59,8 +59,10 @@ def search(pipeline: Pipeline, space: Space, write: Path | None) -> None:
     _claim(plan)
     ledger = Ledger.open(plan.folder.make())
     most = _most(plan)
-    have = len(ledger.trials.keys() - {BASELINE})
-    complete = not ledger.unfinished and most is not None and have >= most
+    if most is None:
+        complete = ledger.seconds >= _hours(plan) * 3600
+    else:
+        complete = not ledger.unfinished and len(ledger.trials.keys() - {BASELINE}) >= most
     if not complete or runs.done(plan.folder, "search.json") is None:
         _search(pipeline, plan, ledger, most)
     record = runs.done(plan.folder, "search.json")
@@ -159,12 +161,16 @@ def _most(plan: Plan) -> int | None:
     return wanted.trials or TRIALS
 
 
+def _hours(plan: Plan) -> float:
+    assert plan.job.search.hours is not None, "the budget is in trials"
+    return plan.job.search.hours
+
+
 def _far(plan: Plan, ledger: Ledger, most: int | None) -> tuple[float, str]:
     ended = ledger.ended
     bests = [look.value for trial in ended if (look := trial.best(plan.direction)) and trial.status != "failed"]
     best = (min if plan.direction == "min" else max)(bests, default=None)
     words = f"{len(ended)} trials ended" + ("" if best is None else f", best {plan.objective} {best:.4f}")
-    hours = plan.job.search.hours
     if most is None:
-        return min(1.0, ledger.seconds / ((hours or 1.0) * 3600)), words
+        return min(1.0, ledger.seconds / (_hours(plan) * 3600)), words
     return min(1.0, len(ended) / (most + (plan.space.kind == "mix"))), f"{words} of {most}"

@@ -44,7 +44,7 @@ class Trial:
         reason: why it was stopped, failed or ended early.
         looks: in order.
         seconds: that it took.
-        ended: when, in seconds of searching since the search began.
+        ended: when, in seconds of searching since the search began; of one under way, when the search was left.
         steps: of the optimizer that it took.
     """
 

@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -135,6 +135,8 @@ def search(
     finally:
         with suppress(OSError):
             state.fs.delete_dir(state.path)
+        for trial in ledger.unfinished:  # the time was up: it is spent, though no trial ended with it
+            ledger.add(replace(trial, ended=round(ledger.seconds, 3)))
 
 
 def _scheduler(plan: Plan) -> TrialScheduler:

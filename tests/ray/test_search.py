@@ -6,6 +6,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -34,7 +35,8 @@ def nodes() -> Iterator[Cluster]:
         head_node_args={"num_cpus": 2, "include_dashboard": True, "dashboard_host": "127.0.0.1", "dashboard_port": 0},
     )
     cluster.add_node(num_cpus=2)
-    ray.init(address=cluster.address, log_to_driver=False)
+    context = ray.init(address=cluster.address, log_to_driver=False)
+    assert context.dashboard_url, "single-process trials run beside it too"  # those of e2e/test_search.py without
     yield cluster
     ray.shutdown()
     cluster.shutdown()
@@ -55,10 +57,12 @@ def gan_plan(job: Job, run: Run, steps: int, workers: int = 1) -> Plan:
     return Plan(job, Space("gan", (LR,), "gan.steps", (steps // 2, steps)), str(run.root))
 
 
-def run_search(plan: Plan, most: int, at_once: int = 2) -> Ledger:
+def run_search(plan: Plan, most: int | None, at_once: int = 2) -> Ledger:
     ledger, told = Ledger.open(plan.folder.make()), []
+    before = len(ledger.ended)
     search(plan, ledger, most, at_once, Need.of(plan, False), told.append)
-    assert [trial.trial for trial in told] == [trial.trial for trial in sorted(ledger.ended, key=lambda t: t.ended)]
+    in_order = sorted(ledger.ended, key=lambda trial: trial.ended)[before:]
+    assert [trial.trial for trial in told] == [trial.trial for trial in in_order]
     return Ledger.open(plan.folder)
 
 
@@ -130,6 +134,24 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(nodes: Clus
     attempts = [plan.trial_folder(name).read_json("attempts.json")["from_step"] for name in ledger.trials]
     assert sorted(map(len, attempts)) == [1, 1, 2]
     assert max(attempts, key=len)[1] >= 20, "it did not start anew"
+
+
+def test_a_search_ends_with_its_hours_and_goes_on_when_it_is_given_more(
+    nodes: Cluster, copy: Run, tiny_job: Job
+) -> None:
+    plan = gan_plan(tiny_job, copy, 60)
+    seconds = 4.0
+    in_time = plan.job.search.model_copy(update={"hours": seconds / 3600})
+    brief = replace(plan, job=plan.job.model_copy(update={"search": in_time}))
+    cut = run_search(brief, None)
+    assert cut.unfinished, "without a number of trials there is always another one"
+    assert cut.seconds >= seconds
+    told = {trial["trial"]: trial for trial in result.record(plan, list(cut.trials.values()), 80, 4.0, 2)["trials"]}
+    assert all("the time was up" in told[trial.trial]["reason"] for trial in cut.unfinished)
+    assert run_search(brief, None).trials == cut.trials, "the same command has no time left"
+    whole = run_search(plan, len(cut.trials))
+    assert {trial.trial: trial for trial in whole.ended}.items() >= {one.trial: one for one in cut.ended}.items()
+    all_accounted_for(plan, list(whole.trials.values()), len(cut.trials))
 
 
 def test_trials_with_workers_of_their_own(nodes: Cluster, copy: Run, tiny_job: Job) -> None:

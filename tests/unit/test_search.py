@@ -402,6 +402,20 @@ def test_another_search_s_folder_is_left_alone(copy: Run, tiny_job: Job) -> None
         searching._claim(plan_of(tiny_job.model_copy(update={"seed": 7}), copy, "gan", LR))
 
 
+def test_hours_that_are_spent_are_not_searched_again_and_more_of_them_are(
+    copy: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR)
+    Ledger.open(plan.folder.make()).add(Trial("0001", {"gan.lr": 2e-4}, ended=3600.0))  # under way when time was up
+    plan.folder.write_json("search.json", {"sentence": "", "seconds": 3600.0, "best": None})
+    searched: list[float | None] = []
+    monkeypatch.setattr(searching, "_search", lambda pipeline, plan, *rest: searched.append(plan.job.search.hours))
+    for hours in (1.0, 1.5):
+        job = plan_of(tiny_job, copy, "gan", LR, hours=hours).job
+        searching.search(Pipeline(job, copy, Terminal()), plan.space, None)
+    assert searched == [1.5]
+
+
 def test_mistakes_on_the_command_line_come_first(tmp_path: Path, tiny_job: Job) -> None:
     path = tmp_path / "space.yaml"
     path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}}")
