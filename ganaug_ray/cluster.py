@@ -1,7 +1,9 @@
 """The Ray cluster: connecting to it, and what it has to give. The only place that calls ray.init."""
 
 import os
+import signal
 import socket
+import threading
 from typing import Any
 
 import ray
@@ -38,7 +40,7 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
     if address:
         _probe(address)
         try:
-            there = ray.init(address=address)
+            there = _init(address=address)
         except (ConnectionError, ValueError) as error:
             raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there ({error})") from None
         except AuthenticationError:
@@ -55,13 +57,22 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
     else:
         asked = [job.gan.workers, job.classifier.workers] if job else []
         needed = max([os.cpu_count() or 1, cpus, *(workers for workers in asked if workers != "auto")])
-        ray.init(address="local", num_cpus=needed, include_dashboard=dashboard, dashboard_host="127.0.0.1")
+        _init(address="local", num_cpus=needed, include_dashboard=dashboard, dashboard_host="127.0.0.1")
 
 
 def connect_alone(cpus: int) -> None:
     """Start a Ray of this process's own that other machines cannot reach: its daemons listen on 127.0.0.1."""
     ray_constants.ENABLE_RAY_CLUSTER = False  # Ray's only switch for it; an address of 127.0.0.1 it resolves away
-    ray.init(address="local", num_cpus=cpus, include_dashboard=False)
+    _init(address="local", num_cpus=cpus, include_dashboard=False)
+
+
+def _init(**how: Any) -> Any:
+    """Call ray.init. Ray has SIGTERM abort the process, with a stack: it goes on to mean what it did before."""
+    before = signal.getsignal(signal.SIGTERM)
+    context = ray.init(**how)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+    return context
 
 
 def _probe(address: str) -> None:

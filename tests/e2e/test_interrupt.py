@@ -8,10 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import DIGITS, TINY, environment
 
 
-def test_ctrl_c_ends_with_130_and_a_word_and_no_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_with_130_and_a_word_and_no_traceback(tmp_path: Path, number: signal.Signals) -> None:
+    """As does SIGTERM, which machines send that are shut down."""
     out = tmp_path / "out"
     settings = [f"--set={one}" for one in [*TINY, "classifier.steps=100000"]]
     command = [sys.executable, "-m", "ganaug_ray", "run", str(DIGITS), "--out", str(out), *settings]
@@ -21,7 +25,7 @@ def test_ctrl_c_ends_with_130_and_a_word_and_no_traceback(tmp_path: Path) -> Non
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     printed, complaint = child.communicate(timeout=60)
     assert child.returncode == 130
     assert complaint.strip() == "interrupted; the same command goes on from here"
