@@ -86,7 +86,7 @@ def test_a_network_that_does_not_suit_ends_the_run_before_any_training(
 def test_a_diverged_gan_says_what_is_kept_and_what_to_try(
     tiny_job: Job, digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def diverge(*arguments: object) -> None:
+    def diverge(*arguments: object, **more: object) -> None:
         raise Diverged(41)
 
     monkeypatch.setattr(ranks, "run", diverge)
