@@ -59,7 +59,7 @@ def test_a_job_runs_to_its_end_on_both_nodes_and_its_log_streams(nodes: Nodes, t
 
 
 def test_a_failing_job_s_exit_code_and_reason_arrive(nodes: Nodes, tmp_path: Path) -> None:
-    done = nodes.run(*submit(nodes, tmp_path / "out"), "--gpus=8", "--follow")
+    done = nodes.run(*submit(nodes, tmp_path / "out", "gan.workers=8"), "--gpus=8", "--follow")
     assert done.returncode == 2, done.stdout + done.stderr
     assert "--gpus (GANAUG_GPUS) 8: the cluster has 0" in done.stdout
     assert "gan.workers 8: the cluster has 2 CPUs" in done.stdout
