@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +44,7 @@ class Nodes:
     address: str = ""
     _files: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="ray-"))  # sockets: the path must be short
     _started: list[subprocess.Popen] = field(default_factory=list)
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def environment(self, **extra: str) -> dict[str, str]:
         """For nodes and clients: `python` is this one."""
@@ -51,11 +54,18 @@ class Nodes:
             **{**self.extra, **extra},
         )
 
-    def start(self, cpus: int) -> subprocess.Popen:
-        """Start a node, the head first, and wait until it is up."""
-        command = self._command(cpus)
+    def start(self, cpus: int, ip: str = "127.0.0.1", inside: tuple[str, ...] = ()) -> subprocess.Popen:
+        """Start a node, the head first, and wait until it is up.
+
+        Args:
+            cpus: that it declares.
+            ip: its address.
+            inside: a command that runs the one behind it somewhere else, as `ip netns exec NAME`.
+        """
+        number = next(self._numbers)
+        command = [*inside, *self._command(number, cpus, ip)]
         for attempt in range(ATTEMPTS):  # on a busy machine Ray gives up on itself after 30 seconds, unasked
-            log = Path(self._files) / f"node-{len(self._started)}-{attempt}.txt"
+            log = Path(self._files) / f"node-{number}-{attempt}.txt"
             with log.open("w") as stream:
                 node = subprocess.Popen(
                     command, env=self.environment(), stdout=stream, stderr=stream, start_new_session=True
@@ -72,17 +82,19 @@ class Nodes:
         """The process that the head's others come from."""
         return psutil.Process(next(node.pid for node in self._started if node.poll() is None))
 
-    def _command(self, cpus: int) -> list[str]:
+    def _command(self, number: int, cpus: int, ip: str) -> list[str]:
         agent, first, second, third = free_ports(4)
         ports = ["--min-worker-port=0", "--max-worker-port=0", f"--dashboard-agent-listen-port={agent}"]
-        if self._started:
+        if number:
             where = [f"--address={self.address}"]
         else:
-            self.address, self.dashboard = f"127.0.0.1:{first}", f"http://127.0.0.1:{second}"
+            self.address, self.dashboard = f"{ip}:{first}", f"http://127.0.0.1:{second}"
             where = ["--head", f"--port={first}", f"--dashboard-port={second}", f"--ray-client-server-port={third}"]
             where += ["--disable-usage-stats"]
         # Each its own, as machines have: where a job's code is unpacked on one node, the other's is deleted.
-        where += [f"--temp-dir={self._files}/{len(self._started)}"]
+        where += [f"--temp-dir={self._files}/{number}"]
+        if ip != "127.0.0.1":
+            where.append(f"--node-ip-address={ip}")
         size = [f"--num-cpus={cpus}", "--object-store-memory=200000000"]
         return [str(BIN / "ray"), "start", "--block", *where, *ports, *size]
 
@@ -97,6 +109,13 @@ class Nodes:
         for node in reversed(self._started):
             end(node)
         shutil.rmtree(self._files, ignore_errors=True)
+
+
+def ray_s_name(node: subprocess.Popen) -> str:
+    """The hex digits that Ray calls a node by."""
+    mark = "--node_id="
+    (raylet,) = (process for process in psutil.Process(node.pid).children() if process.name() == "raylet")
+    return next(word for word in raylet.cmdline() if word.startswith(mark)).removeprefix(mark)
 
 
 def end(node: subprocess.Popen) -> None:

@@ -17,6 +17,7 @@ from ganaug_ray.data.batches import Resident
 from ganaug_ray.gan import collapse, ema, interpolation, loop, memorization, pictures, quality
 from ganaug_ray.gan.gauge import Gauge
 from ganaug_ray.gan.networks import Discriminator, Generator
+from ganaug_ray.gan.pace import Pace
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
@@ -43,12 +44,17 @@ class Recorder:
         self._out = Folder.at(training.out).make()
         self._log = logs.MetricsLog(self._out, steps_done)
         self._rows = logs.read_metrics(self._out)
+        self._pace = Pace()
         attempts = runs.done(self._out, "attempts.json") or {"from_step": []}
         self._out.write_json("attempts.json", {"from_step": [*attempts["from_step"], steps_done]})
 
     def hooks(self) -> loop.Hooks:
         """Return what the loop calls."""
-        return loop.Hooks(self._add, self._save, self._snapshot, lambda: self.ended() is not None)
+        return loop.Hooks(self._step, self._save, self._snapshot, lambda: self.ended() is not None)
+
+    def _step(self, row: runs.Record) -> None:
+        self._pace.step(row["step"])
+        self._add(row)
 
     def _add(self, row: runs.Record) -> None:
         self._log.add(row)
@@ -61,6 +67,7 @@ class Recorder:
     def _save(self, checkpoint: checkpoints.Checkpoint) -> None:
         self._log.flush()  # before the checkpoint: a resume drops later lines, it cannot bring back lost ones
         checkpoints.save(self._out / "checkpoints", checkpoint, self._training.fingerprint())
+        self._pace.rest()
 
     def _snapshot(self, step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
         config = self._training.config
@@ -73,6 +80,7 @@ class Recorder:
         if figures:
             self._add({"step": step, **figures})
         self._keep_if_best(step, {"generator": generator, "discriminator": discriminator}, figures)
+        self._pace.rest()
         return figures
 
     def _keep_if_best(self, step: int, networks: dict[str, checkpoints.Stateful], figures: dict[str, float]) -> None:

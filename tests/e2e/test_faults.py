@@ -1,0 +1,77 @@
+"""Ranks and nodes that are lost, moved and taken away while `ganaug run` trains on a cluster of three nodes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ganaug_ray import checkpoints
+from ganaug_ray.storage import Folder
+from tests import killing
+from tests.cluster import BIN, ray_s_name
+from tests.killing import Cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with killing.cluster(cpus=2) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("faults") / "undisturbed"
+    assert killing.start(cluster.nodes, "run", out).wait() == 0, out.with_suffix(".txt").read_text()
+    return out
+
+
+@pytest.fixture
+def taught(undisturbed: Path, tmp_path: Path) -> Path:
+    return killing.taught(undisturbed, tmp_path / "taught")
+
+
+@pytest.mark.parametrize("seed", [3, 9])
+def test_killed_workers_and_nodes_change_nothing(cluster: Cluster, undisturbed: Path, taught: Path, seed: int) -> None:
+    kills = killing.run_and_kill(cluster, taught, seed)
+    print("\n".join([killing.HEADER, *(kill.row(seed, number) for number, kill in enumerate(kills, 1))]))
+    killing.assert_undisturbed(taught, undisturbed, kills)
+
+
+def test_two_workers_on_one_node_give_the_curve_of_two_on_two_nodes(
+    cluster: Cluster, undisturbed: Path, taught: Path
+) -> None:
+    """To the last digit that is logged, six behind the point; the weights to the bit."""
+    child = killing.start(cluster.nodes, "train-gan", taught, "gan.placement=pack")
+    places: set[tuple[int, ...]] = set()
+    while child.poll() is None:
+        places.add(tuple(node for node, _ in killing.trainers(cluster.workers, "gan")))
+        time.sleep(0.05)
+    assert child.returncode == 0, taught.with_suffix(".txt").read_text()
+    assert {(0, 0), (1, 1)} & places, "both at once on one node"
+    assert not {(0, 1), (1, 0)} & places
+    for name in ("metrics.jsonl", "gan.safetensors"):
+        assert (taught / "gan" / name).read_bytes() == (undisturbed / "gan" / name).read_bytes()
+
+
+def test_a_node_that_will_be_taken_away_is_left_with_a_checkpoint(cluster: Cluster, taught: Path) -> None:
+    """No other checkpoint is ever due: where the second attempt begins, the notice had one written."""
+    child = killing.start(cluster.nodes, "train-gan", taught, "gan.steps=1000000", "gan.checkpoint_every=1000000")
+    killing.until(lambda: killing.reached(taught, "gan") >= 20, child)
+    ((number, _), _) = killing.trainers(cluster.workers, "gan")
+    drained = cluster.nodes.run(
+        str(BIN / "ray"), "drain-node", "--address", cluster.nodes.address,
+        "--node-id", ray_s_name(cluster.workers[number]), "--deadline-remaining-seconds", "30",
+        "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a cheaper machine",
+    )  # fmt: skip
+    assert drained.returncode == 0, drained.stderr
+    kept = Folder.at(taught / "gan" / "checkpoints")
+    killing.until(lambda: checkpoints.steps_kept(kept) > 0, child)
+    step = checkpoints.steps_kept(kept)
+    cluster.replace(number)
+    killing.until(lambda: killing.reached(taught, "gan") > step and killing.attempts(taught) == [0, step], child)
+    child.terminate()
+    assert child.wait() == 130, "as Ctrl-C"
+    assert "about to be taken away" in (taught / "log.txt").read_text()

@@ -1,0 +1,79 @@
+"""Ten runs of a job whose workers and nodes are killed; a cluster that is lost as a whole; workers that come and go."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import killing
+from tests.cluster import end
+from tests.killing import Cluster
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with killing.cluster(cpus=2) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("kills") / "undisturbed"
+    assert killing.start(cluster.nodes, "run", out).wait() == 0, out.with_suffix(".txt").read_text()
+    return out
+
+
+@pytest.mark.parametrize("seed", range(10, 20))
+def test_killed_workers_and_nodes_change_nothing(
+    cluster: Cluster, undisturbed: Path, tmp_path: Path, seed: int
+) -> None:
+    out = killing.taught(undisturbed, tmp_path / "killed")
+    kills = killing.run_and_kill(cluster, out, seed)
+    print("\n".join([killing.HEADER, *(kill.row(seed, number) for number, kill in enumerate(kills, 1))]))
+    for folder in (undisturbed, out):
+        print(folder.name, [hashlib.sha256(own).hexdigest()[:12] for own in killing.weights(folder).values()])
+    killing.assert_undisturbed(out, undisturbed, kills)
+
+
+def test_on_a_new_cluster_the_same_command_goes_on_where_a_lost_one_was(undisturbed: Path, tmp_path: Path) -> None:
+    """All at once: the head, the other nodes, and the command that ran on the head."""
+    out = killing.taught(undisturbed, tmp_path / "lost")
+    with killing.cluster(cpus=1) as first:
+        child = killing.start(first.nodes, "run", out)
+        killing.until(lambda: killing.reached(out, "gan") >= killing.STEPS // 2, child)
+        child.kill()
+        child.wait()
+    with killing.cluster(cpus=1) as second:
+        assert killing.start(second.nodes, "run", out).wait() == 0, out.with_suffix(".txt").read_text()
+    assert killing.attempts(out)[1] >= killing.STEPS // 2 - killing.KEPT_EVERY
+    assert killing.weights(out) == killing.weights(undisturbed)
+    killing.assert_whole(out)
+
+
+def test_workers_come_and_go_with_their_nodes(undisturbed: Path, tmp_path: Path) -> None:
+    """One rank of two goes on when its peer's node has gone, and there are two again when another node has come."""
+    out = killing.taught(undisturbed, tmp_path / "elastic")
+    with killing.cluster(cpus=1) as cluster:
+        child = killing.start(cluster.nodes, "train-gan", out, "gan.steps=1000000", "gan.min_workers=1")
+
+        def gets_on_with(workers: int) -> None:
+            killing.until(lambda: len(killing.trainers(cluster.workers, "gan")) == workers, child)
+            before = killing.reached(out, "gan")
+            killing.until(lambda: killing.reached(out, "gan") >= before + killing.KEPT_EVERY, child)
+
+        gets_on_with(2)
+        gone: subprocess.Popen = cluster.workers.pop()
+        end(gone)
+        gets_on_with(1)
+        cluster.workers.append(cluster.nodes.start(cluster.cpus))
+        gets_on_with(2)
+        child.terminate()
+        assert child.wait() == 130, "as Ctrl-C"
+    starts = killing.attempts(out)
+    assert len(starts) == 3
+    assert starts == sorted(starts), "each goes on where the one before it was"
+    assert starts[1] > 0
