@@ -73,5 +73,5 @@ def test_a_node_that_will_be_taken_away_is_left_with_a_checkpoint(cluster: Clust
     cluster.replace(number)
     killing.until(lambda: killing.reached(taught, "gan") > step and killing.attempts(taught) == [0, step], child)
     child.terminate()
-    assert child.wait() == 130, "as Ctrl-C"
+    assert child.wait() == 130, "SIGTERM ends it as Ctrl-C does"
     assert "about to be taken away" in (taught / "log.txt").read_text()
