@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow.compute as pc
 import torch
 
 from ganaug_ray import arms, fits, logs, runs, supplies
@@ -184,12 +185,22 @@ def _fits(plan: Plan, folder: Folder, settings: Settings, how: How) -> None:
         model = folder / f"split-{split}-seed-{seed}"
         if runs.done(model, "model.json") is None:
             own, run = job.of_split(split), plan.run.split(split)
-            if name == ARM:
-                _supply(own, run, arm)
-            fit = fits.fit(own, run, name, seed)
-            how.run(classify.work, replace(fit, out=str(model), parts=("val",)), model)
+            if plan.space.kind == "mix" and (name, seed) == (arms.REAL, 0):
+                _copy(run.model(name, seed), model)
+            else:
+                if name == ARM:
+                    _supply(own, run, arm)
+                fit = fits.fit(own, run, name, seed)
+                how.run(classify.work, replace(fit, out=str(model), parts=("val",)), model)
         scores.append(_score(plan, model))
         how.tell(Look(len(scores), cautious(scores), scores[-1]))
+
+
+def _copy(teacher: Folder, model: Folder) -> None:
+    """The teacher is what the first training without synthetic images would give: take over what it answered."""
+    answers = teacher.read_table("predictions.parquet")
+    model.make().write_table("predictions.parquet", answers.filter(pc.field("split") == "val"))
+    model.write_json("model.json", teacher.read_json("model.json"))
 
 
 def _supply(job: Job, run: Run, arm: ArmConfig) -> None:

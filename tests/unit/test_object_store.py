@@ -79,12 +79,13 @@ def flaky() -> Iterator[tuple[Flaky, Folder]]:
 
 
 def contents(root: Folder) -> dict[str, bytes]:
-    """Every file of an experiment, but for those that keep others out of it; of a log in parts, its whole."""
+    """Every file of an experiment; of a log in parts, its whole. Without those that keep others out of it, and without
+    Ray's chatter, which another test's command may have left in the experiment that the tests share."""
     infos = root.fs.get_file_info(pafs.FileSelector(root.path, recursive=True))
     names = sorted(info.path.removeprefix(f"{root.path}/") for info in infos if info.type == pafs.FileType.File)
     found: dict[str, bytes] = {}
     for name in names:
-        if not re.search(r"claims/|\.lock$", name):
+        if not re.search(r"claims/|\.lock$|^log\.txt$", name):
             whole = re.sub(r"metrics-\d+\.jsonl$", "metrics.jsonl", name)
             found[whole] = found.get(whole, b"") + root.read(name)
     return found
