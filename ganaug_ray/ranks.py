@@ -13,6 +13,8 @@ from pyarrow.fs import FileSelector
 from ray._private.state import state
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util import placement_group_table
+from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_placement_group
 
 from ganaug_ray.cluster import has_gpus
 from ganaug_ray.errors import StageFailed
@@ -89,12 +91,14 @@ def run(
     _forget(out)  # what an earlier call left, if it was killed
     failures = 0
     while True:
-        before = kept()
+        before, held = kept(), _groups()
         own = out / f"{STATE}{uuid.uuid4().hex[:8]}"
         try:
             raise_divergence(_fit(function, task, workers, own, placement, [_Teller(), *callbacks]))
             return
         except ray.train.TrainingFailedError as error:
+            if ray.get_runtime_context().get_actor_id() is None:
+                _give_back(held)
             failures = 0 if kept() > before else failures + 1
             # Ray Train has restarted already, except where a rank died just when it was spoken to: it takes that for
             # an error of its own.
@@ -104,6 +108,23 @@ def run(
             print(f"training is started anew: {_last_line(error)}")
         finally:
             _forget(out)
+
+
+def _groups() -> set[str]:
+    """The placement groups of this job; the job's id ends their own."""
+    job = ray.get_runtime_context().get_job_id()
+    every = placement_group_table().items()
+    return {name for name, facts in every if name.endswith(job) and facts["state"] != "REMOVED"}
+
+
+def _give_back(held: set[str]) -> None:
+    """Free what a controller that failed has left reserved, or the next attempt would wait for it for ever.
+
+    Ray Train has somebody for this where there is a dashboard. Not for trainings side by side in one job: those are
+    within actors, and have a dashboard.
+    """
+    for name in _groups() - held:
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
 
 
 def _forget(out: Folder) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 import ray
 from PIL import Image
+from ray.train import UserCallback
+from ray.util import placement_group_table
 
 from ganaug_ray import lending, logs, ranks, runs
 from ganaug_ray.augment import plan
@@ -185,3 +187,22 @@ def test_a_rank_that_is_killed_is_started_again(tmp_path: Path) -> None:
 
     ranks.run(die_once, str(tmp_path / "scar"), 2, Folder.at(tmp_path / "out"))
     assert [(tmp_path / f"scar-{rank}").read_text() for rank in range(2)] == ["finished"] * 2
+
+
+class Failing(UserCallback):
+    """Its error is one of Ray Train's controller, which then leaves what it has reserved."""
+
+    def after_report(self, run_context: Any, metrics: Any, checkpoint: Any) -> None:
+        raise RuntimeError("no room for a report")
+
+
+def test_a_controller_that_fails_leaves_nothing_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the next attempt would wait for ever, where the ranks take more than half of the CPUs."""
+    monkeypatch.setattr(ranks, "RESTARTS", 1)
+
+    def report(task: None, place: Place) -> None:
+        ray.train.report({"step": 1})
+
+    with pytest.raises(StageFailed, match="no room for a report"):
+        ranks.run(report, None, 3, Folder.at(tmp_path), callbacks=[Failing()])
+    assert {facts["state"] for facts in placement_group_table().values()} == {"REMOVED"}
