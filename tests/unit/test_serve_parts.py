@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +20,7 @@ from ray import cloudpickle
 from ganaug_ray import cluster
 from ganaug_ray.errors import UserError
 from ganaug_ray.registry import model_folder
-from ganaug_ray.serve import deploy, deployment, haproxy, keys
+from ganaug_ray.serve import batching, deploy, deployment, haproxy, keys
 from ganaug_ray.serve.batching import Batcher
 from ganaug_ray.serve.champion import Champion, Model
 from ganaug_ray.serve.limits import Limits
@@ -56,6 +57,50 @@ def test_what_waits_while_the_model_works_is_the_next_batch() -> None:
     assert isinstance(answers[2], asyncio.CancelledError)
     assert isinstance(answers[5], ValueError)
     assert [answers[i] for i in (0, 1, 3, 4, 6, 7)] == [0, 10, 30, 40, 60, 70]
+
+
+def test_after_a_batch_of_several_the_next_is_held_back_until_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "HELD_BACK", 1e9)
+    batches: list[list[int]] = []
+
+    def work(batch: Sequence[int]) -> list[int | Exception]:
+        batches.append(list(batch))
+        time.sleep(0.001)
+        return list(batch)
+
+    async def drive() -> None:
+        batcher = Batcher(work, most=3)
+        await batcher(0)
+        await batcher(1)  # after a lone one nothing is held back
+        await asyncio.gather(batcher(2), batcher(3))
+        held = []
+        for job in (4, 5):
+            held.append(asyncio.ensure_future(batcher(job)))
+            for _ in range(100):
+                await asyncio.sleep(0)
+        assert batches == [[0], [1], [2, 3]]
+        await asyncio.gather(*held, batcher(6))
+        batcher.close()
+
+    asyncio.run(drive())
+    assert batches == [[0], [1], [2, 3], [4, 5, 6]]
+
+
+def test_what_is_held_back_is_worked_on_when_its_moment_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "HELD_BACK", 2.0)
+
+    def work(batch: Sequence[int]) -> list[int | Exception]:
+        time.sleep(0.005)
+        return list(batch)
+
+    async def drive() -> list[int]:
+        batcher = Batcher(work, most=8)
+        found = await asyncio.gather(batcher(0), batcher(1))
+        found.append(await batcher(2))
+        batcher.close()
+        return found
+
+    assert asyncio.run(drive()) == [0, 1, 2]
 
 
 def test_a_batch_that_fails_fails_its_own_requests_only() -> None:
