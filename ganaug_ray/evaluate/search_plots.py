@@ -132,6 +132,8 @@ def ratio(record: Record) -> Figure:
         if found.ci95:
             axes.axhspan(*found.ci95, color=GRID, alpha=0.16, linewidth=0)
     axes.margins(0.06)
+    if record["direction"] == "max":  # a share: an interval may reach beyond what there is, the axis does not
+        axes.set_ylim(top=min(axes.get_ylim()[1], scaled(record, 1.005)))
     return figure
 
 

@@ -56,7 +56,7 @@ class Numbers:
 
 @dataclass(frozen=True)
 class Choices:
-    """Values of any type, evenly spaced in their order."""
+    """Values of any type, evenly spaced: numbers as they rise, others in the order of the space."""
 
     values: Sequence[Any]
 
@@ -82,7 +82,8 @@ def of_setting(rule: Mapping[str, Any], values: Sequence[Any]) -> Scale:
         values: what trials had, which may be beyond the rule: a search may begin with settings of the user's own.
     """
     if "choice" in rule:
-        return Choices(list({_key(value): value for value in (*rule["choice"], *values)}.values()))
+        every = list({_key(value): value for value in (*rule["choice"], *values)}.values())
+        return Choices(sorted(every) if all(_is_number(value) for value in every) else every)
     log = "log_uniform" in rule
     ends = next(rule[name] for name in ("uniform", "log_uniform", "integers") if name in rule)
     return _over([*ends, *values], log, whole="integers" in rule)
@@ -122,5 +123,8 @@ def short(text: str) -> str:
 
 
 def _key(value: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return json.dumps(float(value) if number else value, sort_keys=True)
+    return json.dumps(float(value) if _is_number(value) else value, sort_keys=True)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
