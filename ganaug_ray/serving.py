@@ -33,6 +33,7 @@ def serve(
     key_file: str | None = None,
     limits: list[str] | None = None,
     replicas: str = "",
+    cpus: int | None = None,
     config: str | None = None,
     shadow: str | None = None,
     canary: str | None = None,
@@ -47,7 +48,8 @@ def serve(
         name: of the model in the API; absent: the folder's.
         key_file: API keys, one a line, beside those of GANAUG_API_KEY.
         limits: NAME=VALUE, see ``ganaug_ray.serve.limits``.
-        replicas: "2", or "1:8" for as many as the load asks for; absent: one to as many as there are CPUs.
+        replicas: "2", or "1:8" for as many as the load asks for; absent: one to as many as there are CPUs for.
+        cpus: threads of a replica; absent: see ``deploy.threads``.
         config: where serve.yaml goes, instead of serving.
         shadow: MODEL or MODEL:SHARE, a candidate that answers a share of the requests too, and is not heard.
         canary: MODEL:SHARE, a candidate that answers a share of the requests.
@@ -67,13 +69,13 @@ def serve(
     from ganaug_ray.storage import Folder
 
     address = source_here(model)
-    registry.model_folder(address)
+    facts = registry.model_folder(address).read_json("model.json")
     rollout = Rollout.of(shadow and source_here(shadow), canary and source_here(canary))
     if rollout is not None:
         registry.model_folder(rollout.address)
     store = None if feedback is None else source_here(feedback)
     if store is not None:
-        Shelf(Folder.at(store), registry.model_folder(address).read_json("model.json")["classes"])
+        Shelf(Folder.at(store), facts["classes"])
     secret = keys.read(key_file)
     if (where.certificate is None) != (where.private_key is None):
         raise UserError("--tls-cert and --tls-key: give both or neither")
@@ -85,7 +87,8 @@ def serve(
             f"--host {where.host}: other machines could reach it, and there is no API key; set {keys.VARIABLE} or "
             "give --key-file"
         )
-    least, most = deploy.replicas(replicas)
+    cpus = cpus or deploy.threads(facts["arch"])
+    least, most = deploy.replicas(replicas, cpus)
     settings = Settings(
         address,
         name,
@@ -95,6 +98,7 @@ def serve(
         vars(Limits.of(limits or [])),
         least,
         most,
+        cpus,
         alone=config is None,
         shadow=shadow and source_here(shadow),
         canary=canary and source_here(canary),

@@ -61,6 +61,9 @@ def serve(
         typer.Option("--limit", metavar="NAME=VALUE", help="bytes, pixels, images, seconds, waiting, memory, stored."),
     ] = None,
     replicas: Annotated[str, typer.Option("--replicas", metavar="N|MIN:MAX", help="Default: one to all CPUs.")] = "",
+    cpus: Annotated[
+        int | None, typer.Option("--cpus", min=1, help="Threads of a replica. Default: 1, of a large network 2.")
+    ] = None,
     tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="PEM")] = None,
     tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="PEM")] = None,
     shadow: Annotated[
@@ -93,6 +96,7 @@ def serve(
             key_file=key_file,
             limits=limit,
             replicas=replicas,
+            cpus=cpus,
             config=config,
             shadow=shadow,
             canary=canary,

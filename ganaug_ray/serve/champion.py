@@ -21,6 +21,7 @@ from ganaug_ray import registry, runs
 from ganaug_ray.classify import drift
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.errors import UserError
+from ganaug_ray.serve.folding import folded
 from ganaug_ray.storage import Folder
 
 log = logging.getLogger(__name__)
@@ -36,8 +37,9 @@ class Model:
     Attributes:
         name: of what is served; the same for all its versions.
         version: the registry's number, or of a model outside one its hash.
-        classifier: warmed.
+        classifier: as it was trained.
         lineage: as it was promoted; empty outside a registry.
+        fast: the same, made to answer sooner, and warmed.
         drift: compares what it is asked with its training images; None where it was promoted without a reference.
     """
 
@@ -45,6 +47,7 @@ class Model:
     version: str
     classifier: Classifier
     lineage: dict[str, Any]
+    fast: Classifier
     drift: drift.Detector | None = None
 
     @property
@@ -61,7 +64,7 @@ class Model:
     def probabilities(self, images_NHWC: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, C] -> float32 [N, K], as ``ganaug predict``; on a GPU computed in bfloat16."""
         with self._precision():
-            return self.classifier.probabilities(images_NHWC)
+            return self.fast.probabilities(images_NHWC)
 
     def _precision(self) -> contextlib.AbstractContextManager[Any]:
         if self.classifier.device.type != "cuda":
@@ -79,7 +82,7 @@ def load(folder: Folder, name: str, device: str) -> Model:
     promoted = runs.done(folder, "version.json") or {}
     version = str(promoted.get("version") or classifier.spec["hash"])
     known = drift.Detector(folder.read_table(drift.FILE), classifier.classes) if folder.has(drift.FILE) else None
-    model = Model(name, version, classifier, promoted.get("lineage") or {}, known)
+    model = Model(name, version, classifier, promoted.get("lineage") or {}, folded(classifier), known)
     for size in WARM:
         model.probabilities(np.zeros((size, *model.shape), np.uint8))
     return model

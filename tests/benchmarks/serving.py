@@ -1,13 +1,13 @@
 """Requests a second of ``ganaug serve`` beside a bare web server and a plain deployment, one after another.
 
     python -m tests.benchmarks.serving [--seconds 10] [--rounds 2]
-    python -m tests.benchmarks.serving --arch torchvision:resnet18 --size 224 --replicas 2 --without-serve
+    python -m tests.benchmarks.serving --arch torchvision:resnet18 --size 224 --cpus 2 --without-serve
 
-(a) ours, of so many replicas with a thread each; (b) uvicorn with torch in one process, as many threads, images decoded
-in a thread of their own, no batches; (c) Ray Serve written the plain way: FastAPI, one replica, no batches, Serve's own
-proxy; of our settings it has the priority of its processes alone. The same model and memory format (channels last),
-image and client (wrk) for all, taken in turns in each round, so that what else the machine does meets all of them; the
-ratios are what counts.
+(a) ours, of so many replicas with so many threads each; (b) uvicorn with torch in one process, as many threads in all,
+images decoded in a thread of their own, no batches; (c) Ray Serve written the plain way: FastAPI, one replica, no
+batches, Serve's own proxy; of our settings it has the priority of its processes alone. The same model and memory format
+(channels last), image and client (wrk) for all, taken in turns in each round, so that what else the machine does meets
+all of them; the ratios are what counts.
 """
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ def measure(told: argparse.Namespace, place: Path) -> dict[tuple[str, int], list
     promote(Folder.at(folder), 0, told.size, told.arch)
     image.write_bytes(jpeg(told.size))
     script.write_text(LUA.format(image))
-    ours = ["-m", "ganaug_ray", "serve", str(folder), "--replicas", told.replicas, "--port"]
-    commands = {"ours": ours, "bare": ["-c", BARE, str(folder), told.replicas]}
+    ours = ["-m", "ganaug_ray", "serve", str(folder), "--replicas", str(told.replicas)]
+    ours += ["--cpus", str(told.cpus), "--port"]
+    commands = {"ours": ours, "bare": ["-c", BARE, str(folder), str(told.replicas * told.cpus)]}
     if not told.without_serve:
         commands["plain Serve"] = ["-c", PLAIN, str(folder)]
     ports = {name: free_port() for name in commands}
@@ -147,7 +148,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=64)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--replicas", default="1")
+    parser.add_argument("--replicas", type=int, default=1)
+    parser.add_argument("--cpus", type=int, default=1, help="threads of a replica")
     parser.add_argument("--connections", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--without-serve", action="store_true", help="leave the plain Serve out")
     told = parser.parse_args()
@@ -156,7 +158,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # or in a shell's background no server would hear of it
     with tempfile.TemporaryDirectory() as place:
         found = measure(told, Path(place))
-    print(f"{told.arch}, {told.size} px, {told.replicas} replicas, medians of {told.rounds} rounds of {told.seconds} s")
+    shape = f"{told.arch}, {told.size} px, {told.replicas} replicas of {told.cpus} threads"
+    print(f"{shape}, medians of {told.rounds} rounds of {told.seconds} s")
     titles = ["requests/s", "p50 ms", "p99 ms", "p99/p50", "errors", "ours is"]
     print(f"{'':12} {'connections':>11} {' '.join(f'{title:>10}' for title in titles)}")
     rates = {key: statistics.median(row[0] for row in rows) for key, rows in found.items()}

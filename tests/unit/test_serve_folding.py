@@ -1,0 +1,61 @@
+"""Batch norm folded into convolutions when a model is served."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.registry import model_folder
+from ganaug_ray.serve import folding
+from ganaug_ray.serve.folding import folded
+from ganaug_ray.storage import Folder
+from tests.serving import promote
+
+
+def classifier(place: Path, arch: str, size: int) -> Classifier:
+    experiment = Folder.at(place / "pets")
+    promote(experiment, 0, size, arch)
+    found = Classifier.load(model_folder(experiment))
+    generator = torch.Generator().manual_seed(1)
+    for layer in norms(found):  # as after training: not the identity
+        for value, low, high in ((layer.running_mean, -0.3, 0.3), (layer.running_var, 0.5, 2.0)):
+            value.uniform_(low, high, generator=generator)
+    return found
+
+
+def norms(found: Classifier) -> list[nn.BatchNorm2d]:
+    return [layer for layer in found.network.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize(("arch", "size"), [("cnn", 32), ("torchvision:resnet18", 64)])
+def test_a_folded_model_answers_alike_and_leaves_the_original_as_it_was(tmp_path: Path, arch: str, size: int) -> None:
+    original = classifier(tmp_path, arch, size)
+    images = np.random.default_rng(2).integers(0, 256, (5, size, size, 3), np.uint8)
+    before, layers = original.probabilities(images), len(norms(original))
+    found = folded(original)
+    assert layers > 0
+    assert norms(found) == []
+    assert np.abs(found.probabilities(images) - before).max() < 1e-5
+    assert len(norms(original)) == layers, "heat maps need them"
+    assert np.array_equal(original.probabilities(images), before)
+
+
+def test_what_cannot_be_folded_or_would_answer_otherwise_is_served_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = classifier(tmp_path, "cnn", 32)
+    with monkeypatch.context() as patch:
+        patch.setattr(folding, "TOLERANCE", -1.0)
+        assert folded(original) is original
+
+    class Branching(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x if x.sum() > 0 else -x)  # tracing knows no values
+
+    original.network.blocks = Branching(*original.network.blocks)
+    assert folded(original) is original
