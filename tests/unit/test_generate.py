@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from ganaug_ray.augment.screen import Evidence
 from ganaug_ray.config import ScreenConfig
 from ganaug_ray.gan.sample import BLOCK, Generator
 from ganaug_ray.runs import Run
+from ganaug_ray.storage import Folder
 
 
 class Says:
@@ -92,3 +94,31 @@ def test_the_examiner_asks_the_discriminator_that_the_generator_was_trained_agai
     (block,) = made(experiment, 10, examine)
     assert block.rejects is not None
     assert set(block.rejects["score"].to_pylist()) <= set(asked.tolist())
+
+
+def test_limits_and_what_passes_them_are_the_same_where_nothing_of_the_test_images_is_there(
+    experiment: Run, tmp_path: Path
+) -> None:
+    from ganaug_ray.augment.evidence import Screening
+
+    teacher, data, gan = experiment.model("real+classic", 0), experiment.dataset, experiment.gan
+    alone, bare = Folder.at(tmp_path / "teacher").make(), Folder.at(tmp_path / "dataset").make()
+    for name in ("model.json", "model.safetensors"):
+        alone.write(name, teacher.read(name))
+    (bare / "train").make()
+    for name in (data / "train").files():
+        (bare / "train").write(name, (data / "train").read(name))
+    mild = ScreenConfig(confidence=0.0, copy_distance=0.0, class_agreement=0.05)
+    found = []
+    for out, folders in (("all", (teacher, data, gan)), ("bare", (alone, bare, gan))):
+        folder = Folder.at(tmp_path / out)
+        screening = Screening(mild, *map(str, folders))
+        generate.generate_here(dict.fromkeys("039", 20), 5, gan, folder, screening)
+        limits = generate.generate_here(dict.fromkeys("039", 20), 5, gan, folder / "live", screening, stored=False)[
+            "limits"
+        ]
+        found.append(({name: folder.read(name) for name in folder.files(".parquet")}, limits))
+    (images, limits), (images_bare, limits_bare) = found
+    assert limits == limits_bare
+    assert len(images) > 0
+    assert images == images_bare
