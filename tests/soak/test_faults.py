@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,6 @@ from ganaug_ray.storage import Folder
 from tests import killing
 from tests.cluster import BIN, ray_s_name
 from tests.killing import Cluster
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with killing.cluster(cpus=2) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("faults") / "undisturbed"
-    assert killing.start(cluster.nodes, "run", out).wait() == 0, out.with_suffix(".txt").read_text()
-    return out
 
 
 @pytest.fixture

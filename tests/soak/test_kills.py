@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,6 @@ import pytest
 from tests import killing
 from tests.cluster import end
 from tests.killing import Cluster
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    with killing.cluster(cpus=2) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def undisturbed(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("kills") / "undisturbed"
-    assert killing.start(cluster.nodes, "run", out).wait() == 0, out.with_suffix(".txt").read_text()
-    return out
 
 
 @pytest.mark.parametrize("seed", range(10, 20))
