@@ -67,6 +67,7 @@ def classes(rows: Sequence[dict[str, Any]]) -> Figure:
     for place, row in enumerate(reversed(drawn)):
         colour = VERDICT_COLOURS[row["verdict"]]
         axes.barh(place, 100 * row["f1"]["mean"], height=0.62, color=colour, alpha=0.55, linewidth=0)
+        axes.plot(100 * row["f1"]["mean"], place, "D", color=colour, markersize=4, zorder=3)  # no change has no bar
         if row["f1"]["ci95"]:
             axes.plot([100 * end for end in row["f1"]["ci95"]], [place, place], color=colour, linewidth=1.6)
     axes.axvline(0, color=INK, linewidth=0.8)

@@ -159,5 +159,5 @@ def _draw(
         tiles = [(picture.caption, picture.image) for picture in pictures if picture.section == section]
         out.write(
             f"{section.replace(' ', '_')}.png",
-            card_figures.png(functools.partial(card_figures.means, tiles, columns=8, longest=28)),
+            card_figures.png(functools.partial(card_figures.means, tiles, columns=min(8, len(tiles)), longest=28)),
         )

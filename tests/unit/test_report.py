@@ -251,6 +251,7 @@ def test_three_arms_stand_side_by_side(tmp_path: Path) -> None:
     assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
     assert len(set(re.findall(r'<i style="background: (#\w+)">', html))) == 3
     assert "Each arm's interval stands by itself" in page.text
+    assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
 
 
 def test_controls_stand_beside_candidates_with_what_each_arm_cost(tmp_path: Path) -> None:
