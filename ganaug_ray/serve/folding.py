@@ -33,7 +33,7 @@ def folded(classifier: Classifier) -> Classifier:
     try:
         for name, child in list(found.network.named_children()):
             if any(isinstance(layer, nn.BatchNorm2d) for layer in child.modules()):
-                own = optimization.fuse(child)
+                own = optimization.fuse(child, inplace=True)
                 setattr(found.network, name, own.to(memory_format=torch.channels_last))
         apart = np.abs(found.probabilities(noise_NHWC) - classifier.probabilities(noise_NHWC)).max()
     except Exception as error:  # a network that is no fixed graph of layers, in whatever way tracing finds out
