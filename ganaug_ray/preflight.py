@@ -24,6 +24,7 @@ from ganaug_ray.storage import Folder
 FULL = 0.95  # of a node's memory or disk: there Ray ends workers, and stops putting objects on disk
 ANSWER = 180  # seconds that a node has to answer: a new one first unpacks the code
 NAMED = 3  # refusals in a message
+ROOM = 1e9  # bytes that the output folder's disk has free at the least; a share of a large disk may be plenty
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ def check(job: Job | None, out: Folder | None, most: Mapping[str, float], gpus: 
     """
     nodes = ask(out)
     found = ill_nodes(nodes, versions())
+    if out is not None:
+        found += no_room(out)
     if job:
         found += shortages(job, nodes, most, gpus)
     if found:
@@ -94,6 +97,13 @@ def ill_nodes(nodes: list[Node], here: Mapping[str, str]) -> list[str]:
         if report.output:
             found.append(f"node {node.name}: {report.output}; give --out a folder that all nodes see")
     return found
+
+
+def no_room(out: Folder) -> list[str]:
+    """Return a sentence if the disk that the output folder is on is nearly full; an object store never is."""
+    if out.local is None or (free := shutil.disk_usage(out.local).free) >= ROOM:
+        return []
+    return [f"{out}: {free / 1e6:.0f} MB are free there, too few for an experiment; free some space, or give --out"]
 
 
 def shortages(job: Job, nodes: list[Node], most: Mapping[str, float], gpus: str | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from ganaug_ray import checkpoints
 from ganaug_ray.storage import Folder
 from tests import killing
-from tests.cluster import BIN, ray_s_name
+from tests.cluster import ray_s_name
+from tests.conftest import ROOT
 from tests.killing import Cluster
 
 
@@ -47,16 +49,15 @@ def test_a_node_that_will_be_taken_away_is_left_with_a_checkpoint(cluster: Clust
     child = killing.start(cluster.nodes, "train-gan", taught, "gan.steps=1000000", "gan.checkpoint_every=1000000")
     killing.until(lambda: killing.reached(taught, "gan") >= 20, child)
     ((number, _), _) = killing.trainers(cluster.workers, "gan")
-    drained = cluster.nodes.run(
-        str(BIN / "ray"), "drain-node", "--address", cluster.nodes.address,
-        "--node-id", ray_s_name(cluster.workers[number]), "--deadline-remaining-seconds", "30",
-        "--reason", "DRAIN_NODE_REASON_PREEMPTION", "--reason-message", "a cheaper machine",
-    )  # fmt: skip
-    assert drained.returncode == 0, drained.stderr
-    kept = Folder.at(taught / "gan" / "checkpoints")
-    killing.until(lambda: checkpoints.steps_kept(kept) > 0, child)
-    step = checkpoints.steps_kept(kept)
-    cluster.replace(number)
+    drain = ["sh", str(ROOT / "cluster" / "drain.sh"), ray_s_name(cluster.workers[number])]
+    environment = cluster.nodes.environment(RAY_ADDRESS=cluster.nodes.address)
+    with subprocess.Popen(drain, env=environment, stderr=subprocess.PIPE, text=True) as hook:
+        kept = Folder.at(taught / "gan" / "checkpoints")
+        killing.until(lambda: checkpoints.steps_kept(kept) > 0, child)
+        assert hook.poll() is None, "it holds the machine back"
+        step = checkpoints.steps_kept(kept)
+        cluster.replace(number)
+        hook.kill()
     killing.until(lambda: killing.reached(taught, "gan") > step and killing.attempts(taught) == [0, step], child)
     child.terminate()
     assert child.wait() == 130, "SIGTERM ends it as Ctrl-C does"

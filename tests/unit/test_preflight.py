@@ -90,6 +90,18 @@ def test_a_node_looks_at_itself_and_at_the_output_folder(tmp_path: Path, monkeyp
     assert "does not see" in preflight.look(str(tmp_path / "other"), "mark").output
 
 
+def test_an_output_folder_on_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = Folder.at(tmp_path)
+    assert preflight.no_room(out) == []
+    monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=3e8))
+    (sentence,) = preflight.no_room(out)
+    assert sentence.startswith(f"{tmp_path}: 300 MB are free there")
+    monkeypatch.setattr(preflight, "ask", lambda out: [FINE])
+    monkeypatch.setattr(preflight, "versions", lambda: HERE)
+    with pytest.raises(UserError, match="300 MB are free"):
+        preflight.check(None, out, {}, None)
+
+
 def test_all_that_is_wrong_is_said_at_once_and_one_thing_suffices(monkeypatch: pytest.MonkeyPatch) -> None:
     job, most = load_job(DIGITS, [*TINY, "gan.workers=8"]), {"CPU": 4.0}
     ill = [Node(f"10.0.0.{n}", Report(preflight.versions(), disk=0.99), {"CPU": 4.0}) for n in range(4)]
