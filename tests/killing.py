@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
+import pytest
 from safetensors import safe_open
 
 from ganaug_ray import arms, logs, runs
@@ -119,6 +120,21 @@ def cluster(cpus: int) -> Iterator[Cluster]:
         yield found
     finally:
         found.nodes.end()
+
+
+@pytest.fixture(scope="module")
+def killable() -> Iterator[Cluster]:
+    """A head and two nodes, of two CPUs each."""
+    with cluster(cpus=2) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def undisturbed(killable: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The job's experiment as it is when nobody is killed."""
+    out = tmp_path_factory.mktemp("killing") / "undisturbed"
+    assert start(killable.nodes, "run", out).wait() == 0, out.with_suffix(".txt").read_text()
+    return out
 
 
 class Killer:

@@ -47,22 +47,22 @@ def gaps(
     return found
 
 
-def sentence(rows: list[dict[str, Any]]) -> str:
-    """Say what became of overfitting, by the gap in accuracy of the last arm."""
-    row = [row for row in rows if row["metric"] == "accuracy"][-1]
+def sentence(rows: list[dict[str, Any]], arm: str) -> str:
+    """Say what became of overfitting, by an arm's gap in accuracy."""
+    (row,) = (row for row in rows if (row["metric"], row["arm"]) == ("accuracy", arm))
     change = row["change"]
     if change is None:
         return f"On training images accuracy is {_points(row['gap'])} points above that on test images."
     mean = f"the gap changed by {_points(change['mean'])} points"
     if change["ci95"] is None:
-        return f"Whether synthetic images reduce overfitting is unclear: {mean}, but no interval can be drawn."
+        return f"Whether {arm} reduces overfitting is unclear: {mean}, but no interval can be drawn."
     low, high = change["ci95"]
     interval = f"{mean} (95 % interval {_points(low)} to {_points(high)})"
     if high < 0:
-        return f"Synthetic images reduced overfitting: {interval}."
+        return f"{arm} reduced overfitting: {interval}."
     if low > 0:
-        return f"Synthetic images increased overfitting: {interval}."
-    return f"Whether synthetic images reduce overfitting is unclear: {interval}, and the interval holds zero."
+        return f"{arm} increased overfitting: {interval}."
+    return f"Whether {arm} reduces overfitting is unclear: {interval}, and the interval holds zero."
 
 
 def _points(share: float) -> str:

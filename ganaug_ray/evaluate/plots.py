@@ -54,11 +54,12 @@ Curve = list[tuple[int, float]]  # (step, value), in order of steps
 
 @dataclass(frozen=True)
 class Group:
-    """Curves of one colour: one a seed."""
+    """Curves of one look: one a seed."""
 
     name: str
     curves: list[Curve]
     colour: str
+    dashed: bool = False
 
     def mean(self) -> Curve:
         """Mean at each step over the curves that have it."""
@@ -117,7 +118,7 @@ def curves(groups: Sequence[Group], title: str, legend: bool = False) -> Figure:
     """Draw values over steps: a thin line for each curve and a thick one for each group's mean.
 
     Args:
-        groups: one colour each.
+        groups: one look each.
         title: what the values are.
         legend: whether to name the groups; False where the page does so for several plots at once.
     """
@@ -126,7 +127,8 @@ def curves(groups: Sequence[Group], title: str, legend: bool = False) -> Figure:
         if len(group.curves) > 1:
             for curve in group.curves:
                 _line(axes, curve, color=group.colour, linewidth=0.6, alpha=0.55)
-        _line(axes, group.mean(), color=group.colour, linewidth=1.6, label=group.name)
+        style = (0, (3, 1.5)) if group.dashed else "-"
+        _line(axes, group.mean(), color=group.colour, linewidth=1.6, label=group.name, linestyle=style)
     if legend:
         _legend(axes)
     return figure

@@ -126,12 +126,13 @@ def _gan(run: runs.Run, job: Job, markers: Mapping[str, runs.Record]) -> runs.Re
 
 
 def _classes(run: runs.Run, verdict: runs.Record, classes: list[str]) -> runs.Record:
-    """Confusion and per-class figures of the champion on test, and what each other arm changed in recall."""
+    """Confusion and per-class figures of the champion on test, and what each arm changed in recall but the controls."""
     answers = metrics.split_of(champion(run, verdict).read_table("predictions.parquet"), "test")
+    able = [own["arm"] for own in verdict["comparisons"] if own["role"] != "control"]
     return {
         "confusion": metrics.confusion(*answers).tolist(),
         "per_class": metrics.per_class(*answers, classes),
-        "recall_change": {arm: [row["recall"]["mean"] for row in own] for arm, own in verdict["classes"].items()},
+        "recall_change": {arm: [row["recall"]["mean"] for row in verdict["classes"][arm]] for arm in able},
     }
 
 
@@ -156,7 +157,7 @@ def draw(run: runs.Run, figures: runs.Record) -> dict[str, Any]:
         **sections.draw(run, verdict, figures["evaluation"]),
         "samples": _samples(run, classes),
         "learning": _learning(run, verdict),
-        "arm_colours": dict(zip(verdict["arms"], _colours(len(verdict["arms"])), strict=True)),
+        "arm_looks": dict(zip(verdict["arms"], _looks(len(verdict["arms"])), strict=True)),
         "confusion": plots.svg(
             plots.confusion(counts, classes),
             f"Confusion matrix of the champion on test, {len(classes)} classes: {right} of {total} on the diagonal",
@@ -195,8 +196,8 @@ def _learning(run: runs.Run, verdict: runs.Record) -> list[Markup]:
         ("val_accuracy", "validation accuracy"),
     ):
         groups = [
-            plots.Group(arm, curves, colour)
-            for (arm, own), colour in zip(logs.items(), _colours(len(logs)), strict=True)
+            plots.Group(arm, curves, *look)
+            for (arm, own), look in zip(logs.items(), _looks(len(logs)), strict=True)
             if (curves := [curve for rows in own if (curve := plots.curve_of(rows, key))])
         ]
         if groups:
@@ -205,8 +206,10 @@ def _learning(run: runs.Run, verdict: runs.Record) -> list[Markup]:
     return found
 
 
-def _colours(n: int) -> list[str]:
-    return [plots.COLOURS[i % len(plots.COLOURS)] for i in range(n)]
+def _looks(n: int) -> list[tuple[str, bool]]:
+    """Colour, and whether it is dashed, of each of so many arms: twice as many are told apart as there are colours."""
+    every = len(plots.COLOURS)
+    return [(plots.COLOURS[i % every], i // every % 2 == 1) for i in range(n)]
 
 
 def render(figures: runs.Record, pictures: Mapping[str, Any], job: str) -> str:

@@ -47,12 +47,13 @@ def collect(run: runs.Run, verdict: runs.Record) -> runs.Record:
     predictions = {arm: read(arm, own["repeats"]) for arm, own in arms.items()}
     shared = Overlap(**verdict["overlap"]).correction if verdict["overlap"] else 0.0
     rows = overfitting.gaps(predictions, verdict["baseline"], shared)
+    told = verdict["chosen"]["arm"] if verdict["chosen"] else verdict["baseline"]
     place = _place(run, verdict)
     record = runs.done(place.out, MARKER)
     return {
         "evaluation": record
         and {k: v for k, v in record.items() if k not in ("seconds", "versions", "stage", "status")},
-        "overfitting": rows and {"rows": rows, "sentence": overfitting.sentence(rows)},
+        "overfitting": rows and {"rows": rows, "sentence": overfitting.sentence(rows, told)},
     }
 
 

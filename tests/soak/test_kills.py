@@ -15,10 +15,10 @@ from tests.killing import Cluster
 
 @pytest.mark.parametrize("seed", range(10, 20))
 def test_killed_workers_and_nodes_change_nothing(
-    cluster: Cluster, undisturbed: Path, tmp_path: Path, seed: int
+    killable: Cluster, undisturbed: Path, tmp_path: Path, seed: int
 ) -> None:
     out = killing.taught(undisturbed, tmp_path / "killed")
-    kills = killing.run_and_kill(cluster, out, seed)
+    kills = killing.run_and_kill(killable, out, seed)
     print("\n".join([killing.HEADER, *(kill.row(seed, number) for number, kill in enumerate(kills, 1))]))
     for folder in (undisturbed, out):
         print(folder.name, [hashlib.sha256(own).hexdigest()[:12] for own in killing.weights(folder).values()])

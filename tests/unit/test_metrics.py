@@ -119,15 +119,17 @@ def test_the_gap_between_training_and_test_figures_and_what_an_arm_changes_of_it
     predicted = {
         "real": [[table(train=answers(100), test=answers(n)) for n in (70, 71, 72)]],
         "syn": [[table(train=answers(95), test=answers(n)) for n in (80, 80, 81)]],
+        "noise": [[table(train=answers(100), test=answers(n)) for n in (60, 61, 60)]],
     }
     rows = overfitting.gaps(predicted, "real")
     assert rows is not None
-    real, syn = (row for row in rows if row["metric"] == "accuracy")
+    real, syn, _ = (row for row in rows if row["metric"] == "accuracy")
     assert (real["gap"], syn["gap"]) == pytest.approx((0.29, 0.95 - 2.41 / 3))
     assert real["ci95"][0] < 0.29 < real["ci95"][1]
     assert real["change"] is None
     assert syn["change"]["mean"] == pytest.approx(0.95 - 2.41 / 3 - 0.29)
-    assert overfitting.sentence(rows).startswith("Synthetic images reduced overfitting")
+    assert overfitting.sentence(rows, "syn").startswith("syn reduced overfitting")
+    assert overfitting.sentence(rows, "noise").startswith("noise increased overfitting")
     assert overfitting.gaps({"real": [[table(train=answers(0, 0), test=answers(70))]]}, "real") is None
 
 

@@ -41,7 +41,7 @@ class Experiment:
                 "data": {"source": ["sklearn:digits"], "train_per_class": 3},
                 "gan": {"steps": 40, **(gan or {})},
                 "augment": {"ratio": float(len(arms) > 1)},
-                "arms": {arm: {"kind": KINDS[arm]} for arm in arms if arm != REAL},
+                "arms": {arm: {"kind": KINDS.get(arm, "synthetic")} for arm in arms if arm != REAL},
                 "classifier": {"steps": 20},
                 "compare": {"seeds": seeds},
             }
@@ -249,7 +249,7 @@ def test_three_arms_stand_side_by_side(tmp_path: Path) -> None:
     forest, accuracy = drawn[0], drawn[-2]
     assert f"{SYNTHETIC}: +10.0 points; {LIVE}: +0.0 points" in forest
     assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
-    assert len(set(re.findall(r'<i style="background: (#\w+)">', html))) == 3
+    assert len(set(re.findall(r'<i style="color: (#\w+)">', html))) == 3
     assert "Each arm's interval stands by itself" in page.text
     assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
 
@@ -260,8 +260,16 @@ def test_controls_stand_beside_candidates_with_what_each_arm_cost(tmp_path: Path
     rows = [(row["arm"], row["role"], row["models"], row["train_seconds"]) for row in figures["arm_rows"]]
     assert rows == [(REAL, "baseline", 2, 50), (SYNTHETIC, "chosen", 2, 50), (NOISE, "control", 2, 50)]
     assert "noise: accuracy control" in page
+    assert list(figures["recall_change"]) == [SYNTHETIC], "controls would be in the way"
     assert "McNemar" in page
     assert "and only, candidate on validation" in page
+
+
+def test_the_curves_of_many_arms_can_be_told_apart(tmp_path: Path) -> None:
+    html = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, *(f"arm-{n}" for n in range(7))]).report()
+    legend = html[html.index("Learning curves") :].split("</div>")[0]
+    assert len(set(re.findall(r"<i.*?>", legend))) == 9
+    assert 'class="dashed"' in legend
 
 
 def test_arms_of_one_kind_are_drawn_over_their_ratio(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""Ranks, nodes and the command itself are killed while a GAN trains on two nodes: the same weights to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ganaug_ray import logs
+from ganaug_ray.storage import Folder
+from tests import killing
+from tests.killing import Cluster
+
+KILL_AFTER = 100  # steps
+
+
+@pytest.fixture
+def taught(undisturbed: Path, tmp_path: Path) -> Path:
+    return killing.taught(undisturbed, tmp_path / "taught")
+
+
+@pytest.mark.parametrize("seed", [3, 9])
+def test_killed_workers_and_nodes_change_nothing(killable: Cluster, undisturbed: Path, taught: Path, seed: int) -> None:
+    kills = killing.run_and_kill(killable, taught, seed)
+    print("\n".join([killing.HEADER, *(kill.row(seed, number) for number, kill in enumerate(kills, 1))]))
+    killing.assert_undisturbed(taught, undisturbed, kills)
+
+
+def test_a_killed_command_goes_on_from_its_checkpoint(killable: Cluster, undisturbed: Path, taught: Path) -> None:
+    child = killing.start(killable.nodes, "train-gan", taught)
+    killing.until(lambda: killing.reached(taught, "gan") >= KILL_AFTER, child)
+    ranks = [process for _, process in killing.trainers(killable.workers, "gan")]
+    assert len(ranks) == 2
+    child.kill()
+    child.wait()
+    _, alive = psutil.wait_procs(ranks, timeout=60)
+    assert not alive, "the ranks end with the command that started them"
+    reached = killing.reached(taught, "gan")
+    assert not (taught / "gan" / "gan.json").exists()
+
+    assert killing.start(killable.nodes, "train-gan", taught).wait() == 0, taught.with_suffix(".txt").read_text()
+    first, second = killing.attempts(taught)
+    assert first == 0
+    assert reached - second <= killing.KEPT_EVERY, "no more is done twice than was done since a checkpoint"
+    assert f"resuming at step {second}" in taught.with_suffix(".txt").read_text()
+    for name in ("metrics.jsonl", "gan.safetensors", "discriminator.safetensors"):
+        assert (taught / "gan" / name).read_bytes() == (undisturbed / "gan" / name).read_bytes()
+    logged = [row["step"] for row in logs.read_metrics(Folder.at(taught / "gan")) if "loss_g" in row]
+    assert logged == list(range(1, killing.STEPS + 1))
