@@ -101,11 +101,12 @@ class Folder:
 
     def folders(self) -> list[str]:
         """Names of the folders right in this folder, sorted."""
-        selector = pafs.FileSelector(self.path, allow_not_found=True)
-        infos = self.fs.get_file_info(selector)
-        return sorted(
-            info.base_name for info in infos if info.type == pafs.FileType.Directory and info.base_name[0] != "."
-        )
+        # Google's store tells of the folders that were made, not of those that are there since files are in them.
+        deep = self.fs.type_name == "gcs"
+        infos = self.fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True, recursive=deep))
+        below = ((info.path.removeprefix(f"{self.path}/").split("/"), info.type) for info in infos)
+        found = {parts[0] for parts, kind in below if len(parts) > 1 or kind == pafs.FileType.Directory}
+        return sorted(name for name in found if not name.startswith("."))
 
     def has(self, name: str) -> bool:
         """Whether the file exists."""

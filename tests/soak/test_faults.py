@@ -47,6 +47,7 @@ def test_a_node_that_will_be_taken_away_is_left_with_a_checkpoint(killable: Clus
     with subprocess.Popen(drain, env=environment, stderr=subprocess.PIPE, text=True) as hook:
         kept = Folder.at(taught / "gan" / "checkpoints")
         killing.until(lambda: checkpoints.steps_kept(kept) > 0, child)
+        killing.until(lambda: "about to be taken away" in (taught / "log.txt").read_text(), child)
         assert hook.poll() is None, "it holds the machine back"
         step = checkpoints.steps_kept(kept)
         killable.replace(number)
@@ -54,4 +55,3 @@ def test_a_node_that_will_be_taken_away_is_left_with_a_checkpoint(killable: Clus
     killing.until(lambda: killing.reached(taught, "gan") > step and killing.attempts(taught) == [0, step], child)
     child.terminate()
     assert child.wait() == 130, "SIGTERM ends it as Ctrl-C does"
-    assert "about to be taken away" in (taught / "log.txt").read_text()
