@@ -1,21 +1,22 @@
 """Batch norm folded into the convolutions before it: the same answers with fewer passes over memory.
 
 Measured with ResNet-18 at 224 pixels and two threads: 31 images a second in batches of eight, 27.5 without.
+
+Which convolution is before which batch norm is seen in one run of a copy. ``torch.fx`` would tell it too, but while it
+traces every module of the process is changed, also those of the model that answers meanwhile.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.fx.experimental import optimization
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ganaug_ray.classify.predict import Classifier
-
-log = logging.getLogger(__name__)
 
 TOLERANCE = 5e-6  # of a probability; answers are promised to 1e-5 of what ``ganaug predict`` gives
 TRIED = 8  # images of noise
@@ -30,13 +31,46 @@ def folded(classifier: Classifier) -> Classifier:
     found.network = copy.deepcopy(classifier.network)
     size, channels = classifier.spec["image_size"], classifier.spec["channels"]
     noise_NHWC = np.random.default_rng(0).integers(0, 256, (TRIED, size, size, channels), np.uint8)
-    try:
-        for name, child in list(found.network.named_children()):
-            if any(isinstance(layer, nn.BatchNorm2d) for layer in child.modules()):
-                own = optimization.fuse(child, inplace=True)
-                setattr(found.network, name, own.to(memory_format=torch.channels_last))
-        apart = np.abs(found.probabilities(noise_NHWC) - classifier.probabilities(noise_NHWC)).max()
-    except Exception as error:  # a network that is no fixed graph of layers, in whatever way tracing finds out
-        log.info("batch norm is not folded: %s", error)
-        return classifier
+    _fold(found.network, _pairs(found, noise_NHWC))
+    found.network.to(memory_format=torch.channels_last)
+    apart = np.abs(found.probabilities(noise_NHWC) - classifier.probabilities(noise_NHWC)).max()
     return found if apart <= TOLERANCE else classifier
+
+
+def _pairs(classifier: Classifier, images_NHWC: np.ndarray) -> list[tuple[str, str]]:
+    """Names of the convolutions and batch norms of which the one is given what the other has just made."""
+    made: dict[int, tuple[str, torch.Tensor]] = {}  # the tensors are kept, so that each has an id of its own
+    pairs: list[tuple[str, str]] = []
+
+    def after(name: str) -> Any:
+        def hook(layer: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            if isinstance(layer, nn.Conv2d):
+                made[id(output)] = name, output
+            elif id(given[0]) in made:
+                pairs.append((made[id(given[0])][0], name))
+
+        return hook
+
+    wanted = {nn.Conv2d, nn.BatchNorm2d}  # a subclass may do more than its name says
+    layers = [(name, layer) for name, layer in classifier.network.named_modules() if type(layer) in wanted]
+    hooks = [layer.register_forward_hook(after(name)) for name, layer in layers]
+    try:
+        classifier.probabilities(images_NHWC)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return pairs
+
+
+def _fold(network: nn.Module, pairs: list[tuple[str, str]]) -> None:
+    for name, following in pairs:
+        conv, norm = network.get_submodule(name), network.get_submodule(following)
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        _replace(network, name, fuse_conv_bn_eval(conv, norm))
+        _replace(network, following, nn.Identity())
+
+
+def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, own = name.rpartition(".")
+    setattr(network.get_submodule(parent), own, layer)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -53,9 +56,37 @@ def test_what_cannot_be_folded_or_would_answer_otherwise_is_served_as_it_is(
         patch.setattr(folding, "TOLERANCE", -1.0)
         assert folded(original) is original
 
-    class Branching(nn.Sequential):
+    class Twice(nn.Sequential):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return super().forward(x if x.sum() > 0 else -x)  # tracing knows no values
+            convolved = self[0](x)
+            return self[1](convolved) + convolved
 
-    original.network.blocks = Branching(*original.network.blocks)
+    conv, norm, *others = original.network.blocks
+    original.network.blocks = nn.Sequential(Twice(conv, norm), *others)
     assert folded(original) is original
+
+
+def test_a_model_is_folded_while_another_answers(tmp_path: Path) -> None:
+    """As at a promotion: loading the next version must not get in the way of this one."""
+    answering = classifier(tmp_path, "cnn", 32)
+    images = np.random.default_rng(2).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    expected, over = answering.probabilities(images), threading.Event()
+
+    def ask() -> int:
+        asked = 0
+        while not over.is_set():
+            assert np.array_equal(answering.probabilities(images), expected)
+            asked += 1
+        return asked
+
+    other, often = classifier(tmp_path / "other", "torchvision:resnet18", 32), sys.getswitchinterval()
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(ask)
+        sys.setswitchinterval(1e-5)
+        try:
+            for _ in range(5):
+                assert folded(other) is not other
+        finally:
+            sys.setswitchinterval(often)
+            over.set()
+        assert asked.result() > 5
