@@ -54,11 +54,14 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 
 
 class ByFile(LoadScopeScheduling):
-    """One process has all that starts Ray, so that never two clusters run at once; the other the rest, by file."""
+    """One process has what starts Ray in tests/ray, the other that in tests/e2e: two clusters; then the rest by file.
+
+    Clusters wait for processes to come up more than they compute, but three of them are too much for two cores.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0])
-        return "cluster" if file.parent.name in ("ray", "e2e") and file.stem not in WITHOUT_RAY else str(file)
+        return file.parent.name if file.parent.name in ("ray", "e2e") and file.stem not in WITHOUT_RAY else str(file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFile:
