@@ -18,7 +18,7 @@ from ganaug_ray.registry import model_folder
 from ganaug_ray.serve.deploy import PATIENT, proxy_environment
 from ganaug_ray.storage import Folder
 from tests.cluster import BIN, Nodes, free_ports
-from tests.serving import encoded, free_port, post, promote
+from tests.serving import encoded, free_port, listening, post, promote
 
 KEY = "correct-horse"
 DEADLINE = 300  # seconds
@@ -79,3 +79,5 @@ def test_replicas_start_with_a_key_only_and_answer_who_has_it(node: Nodes, tmp_p
     (expected,) = Classifier.load(model_folder(str(tmp_path / "pets"))).predict([content])
     assert loads(body)["predictions"][0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
     assert KEY not in state(node)[1], "the dashboard shows it to nobody"
+    proxies = {ip for ip, names in listening(node.head).items() if any(name.startswith("haproxy") for name in names)}
+    assert proxies == {"127.0.0.1"}, "as --host says, its metrics and statistics included"
