@@ -33,7 +33,7 @@ def serve(
     key_file: str | None = None,
     limits: list[str] | None = None,
     replicas: str = "",
-    cpus: int | None = None,
+    cpus: int = 1,
     config: str | None = None,
     shadow: str | None = None,
     canary: str | None = None,
@@ -49,7 +49,7 @@ def serve(
         key_file: API keys, one a line, beside those of GANAUG_API_KEY.
         limits: NAME=VALUE, see ``ganaug_ray.serve.limits``.
         replicas: "2", or "1:8" for as many as the load asks for; absent: one to as many as there are CPUs for.
-        cpus: threads of a replica; absent: see ``deploy.threads``.
+        cpus: threads of a replica.
         config: where serve.yaml goes, instead of serving.
         shadow: MODEL or MODEL:SHARE, a candidate that answers a share of the requests too, and is not heard.
         canary: MODEL:SHARE, a candidate that answers a share of the requests.
@@ -87,7 +87,6 @@ def serve(
             f"--host {where.host}: other machines could reach it, and there is no API key; set {keys.VARIABLE} or "
             "give --key-file"
         )
-    cpus = cpus or deploy.threads(facts["arch"])
     least, most = deploy.replicas(replicas, cpus)
     settings = Settings(
         address,

@@ -61,9 +61,7 @@ def serve(
         typer.Option("--limit", metavar="NAME=VALUE", help="bytes, pixels, images, seconds, waiting, memory, stored."),
     ] = None,
     replicas: Annotated[str, typer.Option("--replicas", metavar="N|MIN:MAX", help="Default: one to all CPUs.")] = "",
-    cpus: Annotated[
-        int | None, typer.Option("--cpus", min=1, help="Threads of a replica. Default: 1, of a large network 2.")
-    ] = None,
+    cpus: Annotated[int, typer.Option("--cpus", min=1, help="Threads of a replica.")] = 1,
     tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="PEM")] = None,
     tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="PEM")] = None,
     shadow: Annotated[

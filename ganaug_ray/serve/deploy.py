@@ -84,18 +84,6 @@ def proxy_environment(folder: Path, program: Path, ports: tuple[int, int, int]) 
 PATIENT = {"RAY_worker_niceness": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 
 
-def threads(arch: str) -> int:
-    """Return how many threads a replica works with, where nobody says: of a large network more than one.
-
-    An image that takes milliseconds is best worked on by itself, in as many replicas as there are cores. With tens of
-    milliseconds an image two threads answer a batch sooner than two replicas half a batch each: measured with ResNet-18
-    at 224 pixels on two cores, 35 images a second against 29.
-    """
-    from ganaug_ray.classify.networks import BASE
-
-    return 1 if arch == BASE else 2
-
-
 def replicas(text: str, cpus: int = 1) -> tuple[int, int]:
     """Read how many replicas of so many CPUs there may be.
 

@@ -331,8 +331,8 @@ def test_serve_yaml_is_what_ray_takes_and_holds_no_key(
 def test_replicas_are_read_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert deploy.replicas("0:3") == (0, 3)
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    assert deploy.replicas("", deploy.threads("cnn")) == (1, 5)
-    assert deploy.replicas("", deploy.threads("torchvision:resnet18")) == (1, 2)
+    assert deploy.replicas("") == (1, 5)
+    assert deploy.replicas("", 2) == (1, 2)
     for wrong in ("x", "3:1", "0", "-1:2", "1:2:3"):
         with pytest.raises(UserError, match="--replicas"):
             deploy.replicas(wrong)
