@@ -116,7 +116,7 @@ async function describe() {
   fact("Network", card.arch + (card.parameters ? `, ${card.parameters.toLocaleString("en")} parameters` : ""));
   fact("Sees", `${card.input.size} × ${card.input.size} pixels, ${card.input.channels === 1 ? "grey" : "colour"}, ${card.input.resize}`);
   for (const [name, value] of Object.entries(card.metrics)) if (typeof value === "number") fact(name.replaceAll("_", " "), value.toFixed(4));
-  fact("Chosen since", card.lineage.reason);
+  fact("Chosen because", card.lineage.reason);
   fact("Arm", card.lineage.arm);
   for (const [name, value] of Object.entries(card.lineage.inputs || {})) fact(`Made from ${name}`, typeof value === "string" ? value : JSON.stringify(value));
   fact("Weights", card.hash);
