@@ -169,7 +169,7 @@ def workers_of(n: int, rows: int, room: Path) -> Seconds:
     with _taking(spent, "plan an epoch, all ranks"):
         for rank in range(n):
             pieces.epoch(shards, 0, (0,), n * 64, rank, n)
-    job, here = load_job(DIGITS, [f"gan.workers={n}"]), preflight.versions()
+    job, here = load_job(DIGITS, [f"gan.workers={n}", "gan.batch_size=256"]), preflight.versions()
     nodes = [Node(f"10.0.{node // 250}.{node % 250}", Report(here), {"CPU": 4, "GPU": 1}) for node in range(n)]
     with _taking(spent, "judge the nodes"):
         assert not preflight.ill_nodes(nodes, here)
