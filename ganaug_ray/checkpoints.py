@@ -85,6 +85,12 @@ def save(folder: Folder, checkpoint: Checkpoint, inputs: str) -> None:
             folder.delete(file)
 
 
+def clear(folder: Folder) -> None:
+    """Drop all of them, as when the training has ended; there may be none."""
+    if folder.files():
+        folder.fs.delete_dir(folder.path)
+
+
 def steps_kept(folder: Folder) -> int:
     """The number of steps done when the newest checkpoint was saved; none where there is none."""
     names = folder.files(".json")

@@ -17,6 +17,8 @@ from ganaug_ray.data.batches import Batch, Resident
 from ganaug_ray.guard import FiniteGuard
 from ganaug_ray.parallel import Place
 
+TUNING, LOOKS, BEST = "tuning", "looks", "best/"  # of a checkpoint, beside what learns
+
 
 @dataclass(frozen=True)
 class Best:
@@ -32,6 +34,14 @@ class Best:
         return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
+Save = Callable[[int, dict[str, checkpoints.Stateful], checkpoints.Tensors], None]
+"""Called on every rank after a look that training goes on from: the steps done, what learns, and where it stands."""
+
+
+def _nothing(step: int, parts: dict[str, checkpoints.Stateful], stand: checkpoints.Tensors) -> None:
+    """Keep no checkpoint."""
+
+
 def train(
     network: Network,
     batches: Callable[[int], Batch],
@@ -43,8 +53,13 @@ def train(
     report: Callable[[dict[str, Any]], None],
     keep: Callable[[Best], None] = lambda best: None,
     weights_K: torch.Tensor | None = None,
+    start: checkpoints.Checkpoint | None = None,
+    save: Save = _nothing,
 ) -> Best:
-    """Train and return the weights of the best look at validation. The same on every rank.
+    """Train, from a checkpoint if there is one, and return the weights of the best look at validation.
+
+    The same on every rank; after a resume too, but for batch norm, whose statistics are of a rank's own rows: those of
+    the first rank are saved, and all go on with them.
 
     Args:
         network: on the place's device; its weights are changed.
@@ -57,36 +72,25 @@ def train(
         report: called with a row of figures at log steps and looks at validation, on every rank.
         keep: called with each look that is the best so far, on every rank.
         weights_K: what a row of each class counts in the loss; absent: one.
+        start: of what ``save`` was given.
+        save: see Save.
 
     Raises:
         Diverged: a loss was not finite on some rank.
     """
     tuning = Tuning(network, config, steps, place)
     guard = FiniteGuard(place, tuning.optimizer)
-    average = averaged(network, config)
-    best: Best | None = None
-    looks_since_best = 0
-    for step in range(steps):
-        model = tuning.begin(step)
-        batch = batches(step)
-        x_BCHW = transforms.augment(batch, config, (seed, "augment", step))
-        blended = transforms.blend(x_BCHW, batch, config, network.classes, place, (seed, "blend", step))
-        randomness.seed_layers(place.device, seed, "dropout", step, place.rank)
-        tuning.optimizer.zero_grad()
-        sums = torch.zeros(3, device=place.device)  # loss, hits and rows that count, of this rank's
-        for part in range(config.accumulate):
-            x_BCHW, targets_BK, weight_B = (rows[part :: config.accumulate] for rows in blended)
-            with place.exchanging(model, now=part + 1 == config.accumulate):
-                with place.autocast(config.precision):
-                    logits_BK = model(x_BCHW, batch.real_of_part(part, config.accumulate))
-                loss_B = F.cross_entropy(
-                    logits_BK.float(), targets_BK, weights_K, reduction="none", label_smoothing=config.label_smoothing
-                )
-                loss = (loss_B * weight_B).sum()
-                # A sum over the global batch, exact also where the ranks' parts differ in size: DDP takes the mean.
-                (loss * (place.world / batch.total)).backward()
-            hits_B, counts_B = logits_BK.argmax(1) == targets_BK.argmax(1), weight_B > 0
-            sums += torch.stack([loss.detach(), (hits_B & counts_B).sum(), counts_B.sum()])
+    average, looks = averaged(network, config), Looks(keep)
+    parts: dict[str, checkpoints.Stateful] = {"network": network, "optimizer": tuning.optimizer}
+    parts |= {} if average is None else {"average": average}
+    first = 0
+    if start is not None:
+        checkpoints.unpack(start.tensors, parts)
+        tuning.stand = start.tensors[TUNING]
+        looks.restore(start.tensors)
+        first = start.step
+    for step in range(first, steps):
+        sums, total = _gradients(network, tuning, batches, config, step, seed, place, weights_K)
         guard.check(sums[0])
         tuning.optimizer.step()
         guard.end_step()
@@ -97,25 +101,93 @@ def train(
         row: dict[str, Any] = {}
         if now % config.log_every == 0 or last:
             guard.raise_if_tripped(step)
-            total_loss, hits, counted = place.sum(sums).tolist()
-            row |= {"loss": total_loss / batch.total, "accuracy": hits / counted}
-        if now % config.evaluate_every == 0 or last:
+            loss, hits, counted = place.sum(sums).tolist()
+            row |= {"loss": loss / total, "accuracy": hits / counted}
+        look = now % config.evaluate_every == 0 or last
+        if look:
             guard.raise_if_tripped(step)
             candidate = network if average is None else cast(Network, average.module)
-            look = Best(now, *evaluate(candidate, val, place), {})
-            tuning.look(look.loss)
-            looks_since_best += 1
-            if look.beats(best):
-                best = Best(now, look.accuracy, look.loss, checkpoints.pack({"network": candidate}))
-                keep(best)
-                looks_since_best = 0
-            row |= {"val_accuracy": look.accuracy, "val_loss": look.loss}
+            accuracy, val_loss = evaluate(candidate, val, place)
+            tuning.look(val_loss)
+            looks.add(now, accuracy, val_loss, candidate)
+            row |= {"val_accuracy": accuracy, "val_loss": val_loss}
         if row:
             report({"step": now, **row})
-        if looks_since_best == config.patience:
+        if last or looks.since_best == config.patience:
             break
-    assert best is not None, "the last step looks at validation"
-    return best
+        if look:
+            save(now, parts, {TUNING: tuning.stand, **looks.tensors()})
+    assert looks.best is not None, "the last step looks at validation"
+    return looks.best
+
+
+def _gradients(
+    network: Network,
+    tuning: Tuning,
+    batches: Callable[[int], Batch],
+    config: ClassifierConfig,
+    step: int,
+    seed: int,
+    place: Place,
+    weights_K: torch.Tensor | None,
+) -> tuple[torch.Tensor, int]:
+    """Make a step's gradients. Return loss, hits and rows that count, of this rank's, [3]; and rows of the batch."""
+    model = tuning.begin(step)
+    batch = batches(step)
+    x_BCHW = transforms.augment(batch, config, (seed, "augment", step))
+    blended = transforms.blend(x_BCHW, batch, config, network.classes, place, (seed, "blend", step))
+    randomness.seed_layers(place.device, seed, "dropout", step, place.rank)
+    tuning.optimizer.zero_grad()
+    sums = torch.zeros(3, device=place.device)
+    for part in range(config.accumulate):
+        x_BCHW, targets_BK, weight_B = (rows[part :: config.accumulate] for rows in blended)
+        with place.exchanging(model, now=part + 1 == config.accumulate):
+            with place.autocast(config.precision):
+                logits_BK = model(x_BCHW, batch.real_of_part(part, config.accumulate))
+            loss_B = F.cross_entropy(
+                logits_BK.float(), targets_BK, weights_K, reduction="none", label_smoothing=config.label_smoothing
+            )
+            loss = (loss_B * weight_B).sum()
+            # A sum over the global batch, exact also where the ranks' parts differ in size: DDP takes the mean.
+            (loss * (place.world / batch.total)).backward()
+        hits_B, counts_B = logits_BK.argmax(1) == targets_BK.argmax(1), weight_B > 0
+        sums += torch.stack([loss.detach(), (hits_B & counts_B).sum(), counts_B.sum()])
+    return sums, batch.total
+
+
+class Looks:
+    """What the looks at validation have come to.
+
+    Args:
+        keep: called with each that is the best so far.
+    """
+
+    def __init__(self, keep: Callable[[Best], None]) -> None:
+        self._keep = keep
+        self.best: Best | None = None
+        self.since_best = 0
+
+    def add(self, step: int, accuracy: float, loss: float, network: Network) -> None:
+        """Take note of one."""
+        self.since_best += 1
+        if Best(step, accuracy, loss, {}).beats(self.best):
+            self.best = Best(step, accuracy, loss, checkpoints.pack({"network": network}))
+            self.since_best = 0
+            self._keep(self.best)
+
+    def tensors(self) -> checkpoints.Tensors:
+        """For a checkpoint, after the first one."""
+        assert self.best is not None
+        figures = [self.best.step, self.best.accuracy, self.best.loss, self.since_best]
+        weights = {f"{BEST}{name}": value for name, value in self.best.weights.items()}
+        return {LOOKS: torch.tensor(figures, dtype=torch.float64), **weights}
+
+    def restore(self, tensors: checkpoints.Tensors) -> None:
+        """Take back what ``tensors`` gave."""
+        step, accuracy, loss, since_best = tensors[LOOKS].tolist()
+        weights = {name.removeprefix(BEST): value for name, value in tensors.items() if name.startswith(BEST)}
+        self.best, self.since_best = Best(int(step), accuracy, loss, weights), int(since_best)
+        self._keep(self.best)
 
 
 def averaged(network: Network, config: ClassifierConfig) -> AveragedModel | None:

@@ -32,7 +32,7 @@ class Tuning:
 
     def __init__(self, network: Network, config: ClassifierConfig, steps: int, place: Place) -> None:
         self._network = network
-        self._model: nn.Module = network
+        self._model: nn.Module | None = None
         self._place = place
         self._steps = steps
         self._frozen_steps = config.frozen_steps(steps)
@@ -66,11 +66,28 @@ class Tuning:
         frozen = step < self._frozen_steps
         self._network.train(not frozen)
         self._network.head.train()
-        if step in (0, self._frozen_steps):
+        if self._model is None or step == self._frozen_steps:
             for weight in self._rest:
                 weight.requires_grad_(not frozen)
             self._model = self._place.wrap(Apart(self._network))
         return self._model
+
+    @property
+    def stand(self) -> torch.Tensor:
+        """The rates, and what the schedule remembers of the looks: float64, empty where steps alone decide."""
+        if self._plateau is None:
+            return torch.zeros(0, dtype=torch.float64)
+        seen = [self._plateau.best, self._plateau.num_bad_epochs, self._plateau.last_epoch]
+        rates = [group["lr"].item() for group in self.optimizer.param_groups]
+        return torch.tensor([*seen, *rates], dtype=torch.float64)
+
+    @stand.setter
+    def stand(self, found: torch.Tensor) -> None:
+        if self._plateau is not None:
+            best, bad, last, *rates = found.tolist()
+            self._plateau.best, self._plateau.num_bad_epochs, self._plateau.last_epoch = best, int(bad), int(last)
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"].fill_(rate)
 
     def look(self, val_loss: float) -> None:
         """Take note of the validation loss, which is the same on every rank."""

@@ -1,4 +1,4 @@
-"""One rank of one fit: loads its rows, runs the loop, and on rank 0 writes the model folder."""
+"""One rank of one fit: loads its rows, runs the loop from the newest checkpoint, and on rank 0 writes the folder."""
 
 import time
 from collections.abc import Callable
@@ -10,10 +10,12 @@ import pyarrow as pa
 import torch
 from safetensors.torch import save as tensors_to_bytes
 
-from ganaug_ray import logs, randomness, runs
+from ganaug_ray import checkpoints, logs, randomness, runs
 from ganaug_ray.classify import loop, networks, start
+from ganaug_ray.classify.keeper import Keeper, plain
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig
+from ganaug_ray.config.base import SPREADING
 from ganaug_ray.data import shared
 from ganaug_ray.data.batches import Feed, Resident
 from ganaug_ray.guard import Diverged
@@ -59,6 +61,11 @@ class Fit:
         """How it is called in messages."""
         return f"{self.arm}, seed {self.seed}"
 
+    def fingerprint(self, started_from: Any) -> str:
+        """Of all that decides the weights: a checkpoint serves only the training that made it."""
+        config = self.config.model_dump(exclude=SPREADING)
+        return runs.fingerprint(config, self.seed, self.draws, self.inputs, started_from, plain(self.batches))
+
 
 def work(fit: Fit, place: Place) -> None:
     """Train one rank of a fit; returns when model.json is written.
@@ -80,19 +87,26 @@ def work(fit: Fit, place: Place) -> None:
     network.to(place.device).to(memory_format=torch.channels_last)
     val = Resident.load(dataset / "val", place.device)
     weights_K = balanced(counts).to(place.device) if config.class_weights == "balanced" else None
-    log = logs.MetricsLog(out, 0) if place.is_first else None
+    batches = fit.batches(place)
+    keeper = Keeper(out / "checkpoints", fit.fingerprint(started_from), batches, place)
+    log = logs.MetricsLog(out, keeper.start.step if keeper.start else 0) if place.is_first else None
     report = log.add if log else _ignore
     good: list[loop.Best] = []
-    batches = fit.batches(place)
-    loop_started = time.monotonic()
+
+    def save(step: int, parts: dict[str, checkpoints.Stateful], stand: checkpoints.Tensors) -> None:
+        if keeper.due() and log is not None:
+            log.flush()
+            keeper.save(step, {**checkpoints.pack(parts), **stand})
+
     try:
-        best = loop.train(network, batches, val, config, steps, draws, place, report, good.append, weights_K)
+        best = loop.train(
+            network, batches, val, config, steps, draws, place, report, good.append, weights_K, keeper.start, save
+        )
     except Diverged:
         if log is not None and good:
             out.write(LAST_GOOD, tensors_to_bytes(good[-1].weights))
         raise
-    train_seconds = round(time.monotonic() - loop_started, 3)
-    tally = {what: int(place.sum(torch.tensor(n, device=place.device))) for what, n in batches.tally().items()}
+    train_seconds, tally = keeper.spent()
     if log is None:
         return
     log.flush()
@@ -115,7 +129,7 @@ def work(fit: Fit, place: Place) -> None:
         "arm": fit.arm,
         "seed": fit.seed,
         "steps": steps,
-        "train_seconds": train_seconds,  # of the loop with its looks at validation
+        "train_seconds": round(train_seconds, 3),  # of the loop with its looks at validation
         "best_step": best.step,
         "val_accuracy": best.accuracy,
         "val_loss": best.loss,
@@ -125,6 +139,7 @@ def work(fit: Fit, place: Place) -> None:
         **({"tally": tally} if tally else {}),
     }
     runs.commit(out, "model.json", "train", started, record)
+    checkpoints.clear(out / "checkpoints")
 
 
 def balanced(counts: list[int]) -> torch.Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from ganaug_ray.classify import train as train_stage
 from ganaug_ray.classify.tuning import Tuning
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.data import store
-from ganaug_ray.data.batches import Batch, Resident, real_batches
+from ganaug_ray.data.batches import Batch, Feed, Resident, real_batches
 from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
@@ -252,12 +251,16 @@ def test_mixed_precision_trains_in_bfloat16_and_keeps_the_weights_whole(digits: 
 
 
 def test_a_classifier_that_diverges_leaves_its_last_good_weights_and_says_so(digits: Folder, tmp_path: Path) -> None:
-    def poisoned(place: Place) -> Callable[[int], Batch]:
-        feed = real_batches(str(digits), 16, 1.0, 0, place)
-        return lambda step: replace(feed(step), x_BCHW=feed(step).x_BCHW * (float("nan") if step == 3 else 1.0))
+    class Poisoned(Feed):
+        def __init__(self, place: Place) -> None:
+            self._feed = real_batches(str(digits), 16, 1.0, 0, place)
+
+        def __call__(self, step: int) -> Batch:
+            batch = self._feed(step)
+            return replace(batch, x_BCHW=batch.x_BCHW * (float("nan") if step == 3 else 1.0))
 
     config = ClassifierConfig(**PLAIN, steps=8, evaluate_every=2, log_every=8)
-    fit = worker.Fit("real", 0, config, str(digits), str(tmp_path), poisoned, {})
+    fit = worker.Fit("real", 0, config, str(digits), str(tmp_path), Poisoned, {})
     failures: list[str] = []
     train_stage._collect(fit, functools.partial(worker.work, fit, Place()), failures)
     assert failures == [
