@@ -6,8 +6,8 @@ from collections.abc import Callable
 import ray
 import torch
 
-from ganaug_ray import cluster, lending, ranks
-from ganaug_ray.classify.worker import LAST_GOOD, Fit, work
+from ganaug_ray import checkpoints, cluster, lending, ranks
+from ganaug_ray.classify.worker import CHECKPOINTS, LAST_GOOD, Fit, work
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
@@ -34,7 +34,9 @@ def train(fits: list[Fit], resident_gb: float) -> None:
         _collect(waiting.pop(ref), functools.partial(_result, ref), failures)
     for fit, n in zip(fits, workers, strict=True):
         if n > 1:
-            on_ranks = functools.partial(ranks.run, work, fit, n, Folder.at(fit.out), fit.config.placement)
+            out = Folder.at(fit.out)
+            kept = functools.partial(checkpoints.steps_kept, out / CHECKPOINTS)
+            on_ranks = functools.partial(ranks.run, work, fit, n, out, fit.config.placement, kept=kept)
             _collect(fit, on_ranks, failures)
     if failures:
         raise StageFailed("\n".join(failures[:3]))

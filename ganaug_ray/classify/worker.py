@@ -23,6 +23,7 @@ from ganaug_ray.parallel import Place
 from ganaug_ray.storage import Folder
 
 LAST_GOOD = "last_good.safetensors"
+CHECKPOINTS = "checkpoints"
 MOST_TRAIN = 10_000  # training rows that are predicted, for the gap between training and test figures
 
 BatchMaker = Callable[[Place], Feed]
@@ -88,7 +89,7 @@ def work(fit: Fit, place: Place) -> None:
     val = Resident.load(dataset / "val", place.device)
     weights_K = balanced(counts).to(place.device) if config.class_weights == "balanced" else None
     batches = fit.batches(place)
-    keeper = Keeper(out / "checkpoints", fit.fingerprint(started_from), batches, place)
+    keeper = Keeper(out / CHECKPOINTS, fit.fingerprint(started_from), batches, place)
     log = logs.MetricsLog(out, keeper.start.step if keeper.start else 0) if place.is_first else None
     report = log.add if log else _ignore
     good: list[loop.Best] = []
@@ -139,7 +140,7 @@ def work(fit: Fit, place: Place) -> None:
         **({"tally": tally} if tally else {}),
     }
     runs.commit(out, "model.json", "train", started, record)
-    checkpoints.clear(out / "checkpoints")
+    checkpoints.clear(out / CHECKPOINTS)
 
 
 def balanced(counts: list[int]) -> torch.Tensor:
