@@ -56,7 +56,7 @@ def _collect(fit: Fit, run: Callable[[], object], failures: list[str]) -> None:
 def _task(fit: Fit, loans: lending.Loans) -> int | None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     with lending.borrowed(loans, fit.stores):
-        return ranks.divergence(work, fit, Place(device=device))
+        return ranks.divergence(work, fit, Place(device=device, leaving=ranks.Notice()))
 
 
 def _result(ref: "ray.ObjectRef[int | None]") -> None:

@@ -116,6 +116,16 @@ def test_a_checkpoint_of_other_settings_or_rows_is_not_gone_on_from(
     assert plain(made) != plain(others)
 
 
+def test_a_machine_that_is_about_to_go_is_left_with_a_checkpoint_at_once(
+    digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scar").touch()
+    steps: list[int] = []
+    monkeypatch.setattr(checkpoints, "save", lambda folder, checkpoint, inputs: steps.append(checkpoint.step))
+    worker.work(fit(digits, tmp_path / "out"), Place(leaving=lambda: True))
+    assert steps == [4, 8, 12, 16, 20], "at each look but the last, long before a minute is over"
+
+
 def test_short_trainings_write_no_checkpoint(digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "scar").touch()
     monkeypatch.setattr(checkpoints, "save", lambda *given: pytest.fail("a checkpoint"))
