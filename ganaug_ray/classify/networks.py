@@ -22,8 +22,9 @@ FEATURES = 128
 SMALLEST_MAP = 4  # pixels across, after the base CNN's blocks
 MOST_FILTERS = 256
 # Of a batch where no gradients are wanted. What goes beyond a CPU's caches is up to twice as slow: measured with images
-# of 32, 64 and 224 pixels.
-PIXELS_AT_A_TIME = {"cpu": 2**17, "cuda": 2**20}
+# of 32, 64 and 224 pixels, one thread and two. More threads come with larger caches, and need more to share.
+PIXELS_AT_A_TIME = 2**20
+PIXELS_A_THREAD = 2**16
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,9 @@ class Network(nn.Module, ABC):
     @property
     def batch(self) -> int:
         """Rows at a time that suit the device, where no gradients are wanted."""
-        pixels = PIXELS_AT_A_TIME.get(next(self.parameters()).device.type, PIXELS_AT_A_TIME["cuda"])
+        pixels = PIXELS_AT_A_TIME
+        if next(self.parameters()).device.type == "cpu":
+            pixels = min(pixels, PIXELS_A_THREAD * max(2, torch.get_num_threads()))
         return max(8, min(512, pixels // self.adaptor.input.size**2))
 
 
