@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import hashlib
+import inspect
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -82,6 +83,8 @@ def plain(value: Any) -> Any:
     """
     if isinstance(value, functools.partial):
         return [plain(value.func), plain(value.args), plain(value.keywords)]
+    if inspect.ismethod(value):
+        return [value.__qualname__, plain(value.__self__)]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return [type(value).__name__, {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}]
     if isinstance(value, Mapping):

@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 
-from ganaug_ray import checkpoints
+from ganaug_ray import checkpoints, fits
 from ganaug_ray.classify import keeper, worker
 from ganaug_ray.classify.keeper import plain
 from ganaug_ray.classify.worker import Fit
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.data.batches import Batch, Feed, real_batches
+from ganaug_ray.jobfile import load_job
 from ganaug_ray.parallel import Place
+from ganaug_ray.runs import Run
 from ganaug_ray.storage import Folder
+from tests.conftest import DIGITS, TINY
 
 STEPS, DIES_AT = 24, 14
 SETTINGS: dict[str, Any] = {"steps": STEPS, "batch_size": 16, "log_every": 2, "evaluate_every": 4}
@@ -114,6 +117,27 @@ def test_a_checkpoint_of_other_settings_or_rows_is_not_gone_on_from(
     assert "going on" not in said
     (made, others) = (functools.partial(mortal, "d", place=Place(), scar=scar) for scar in ("one", "other"))
     assert plain(made) != plain(others)
+
+
+def test_whatever_decides_an_arm_s_rows_is_told_apart(experiment: Run) -> None:
+    """Also what shaped nothing yet, and so may change in the same folder, while a checkpoint of it is there."""
+    settings = [
+        "{}",
+        "{ratio: 0.25}",
+        "{weight: 0.5}",
+        "{strategy: anneal}",
+        "{batch_norm: separate}",
+        "{classes: ['3']}",
+    ]
+    kinds = ["synthetic", "oversample", "noise", "shuffled-labels", "synthetic-only", "real"]
+    arms = [one.replace("{", "{kind: synthetic, ", 1) for one in settings] + [f"{{kind: {kind}}}" for kind in kinds[1:]]
+    found = []
+    for arm in arms:
+        job = load_job(DIGITS, [*TINY, f"arms={{one: {arm}}}"])
+        told = fits.fit(job, experiment, "one", 0)
+        assert "0x" not in str(plain(told.batches)), "an address is another one in each process"
+        found.append(told.fingerprint(None))
+    assert len(set(found)) == len(arms)
 
 
 def test_a_machine_that_is_about_to_go_is_left_with_a_checkpoint_at_once(
