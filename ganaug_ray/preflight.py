@@ -103,7 +103,7 @@ def no_room(out: Folder) -> list[str]:
     """Return a sentence if the disk that the output folder is on is nearly full; an object store never is."""
     if out.local is None or (free := shutil.disk_usage(out.local).free) >= ROOM:
         return []
-    return [f"{out}: {free / 1e6:.0f} MB are free there, too few for an experiment; free some space, or give --out"]
+    return [f"{out}: {free / 1e6:.0f} MB are free there, too few for an experiment; free some, or give another --out"]
 
 
 def shortages(job: Job, nodes: list[Node], most: Mapping[str, float], gpus: str | None) -> list[str]:

@@ -9,6 +9,7 @@ traces every module of the process is changed, also those of the model that answ
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -38,12 +39,17 @@ def folded(classifier: Classifier) -> Classifier:
 
 
 def _pairs(classifier: Classifier, images_NHWC: np.ndarray) -> list[tuple[str, str]]:
-    """Names of the convolutions and batch norms of which the one is given what the other has just made."""
+    """Names of the convolutions and batch norms of which the one is given what the other has just made.
+
+    Of those that run once alone: what is used twice may be followed by something else the other time.
+    """
     made: dict[int, tuple[str, torch.Tensor]] = {}  # the tensors are kept, so that each has an id of its own
     pairs: list[tuple[str, str]] = []
+    runs: Counter[str] = Counter()
 
     def after(name: str) -> Any:
         def hook(layer: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+            runs[name] += 1
             if isinstance(layer, nn.Conv2d):
                 made[id(output)] = name, output
             elif id(given[0]) in made:
@@ -59,7 +65,7 @@ def _pairs(classifier: Classifier, images_NHWC: np.ndarray) -> list[tuple[str, s
     finally:
         for hook in hooks:
             hook.remove()
-    return pairs
+    return [pair for pair in pairs if runs[pair[0]] == runs[pair[1]] == 1]
 
 
 def _fold(network: nn.Module, pairs: list[tuple[str, str]]) -> None:

@@ -66,6 +66,22 @@ def test_what_cannot_be_folded_or_would_answer_otherwise_is_served_as_it_is(
     assert folded(original) is original
 
 
+def test_a_layer_that_runs_twice_is_left_as_it_is(tmp_path: Path) -> None:
+    original = classifier(tmp_path, "cnn", 32)
+
+    class Again(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(super().forward(x))
+
+    conv, norm, *others = original.network.blocks
+    again = Again(nn.Conv2d(conv.out_channels, conv.out_channels, 3, padding=1), nn.BatchNorm2d(conv.out_channels))
+    original.network.blocks = nn.Sequential(conv, norm, again.eval(), *others)
+    images = np.random.default_rng(2).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    found = folded(original)
+    assert len(norms(found)) == 1
+    assert np.abs(found.probabilities(images) - original.probabilities(images)).max() < 1e-5
+
+
 def test_a_model_is_folded_while_another_answers(tmp_path: Path) -> None:
     """As at a promotion: loading the next version must not get in the way of this one."""
     answering = classifier(tmp_path, "cnn", 32)
