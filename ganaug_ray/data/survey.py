@@ -106,7 +106,7 @@ def judged(
         tables.append(table)
         images += len(table)
         progress((number + 1) / len(parts), f"{images} {kind} images read")
-    return _without_copies(pa.concat_tables(tables))
+    return _without_copies(pa.concat_tables(tables).combine_chunks())  # many small chunks are slow to sort
 
 
 def _unlabelled(config: DataConfig, kept: pa.Table, staged: Folder, each: Each, progress: Progress) -> pa.Table:
