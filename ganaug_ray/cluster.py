@@ -114,6 +114,11 @@ def workers(config: TrainingConfig, many: int) -> int:
     return 1 if many >= slots else config.workers_on(slots)
 
 
+def span(config: TrainingConfig, workers: int) -> int | tuple[int, int]:
+    """Return how many workers a training has: so many; or the least and the most, where they may come and go."""
+    return workers if config.min_workers is None else (min(config.min_workers, workers), workers)
+
+
 def worker_resources(gpu_share: float = 1.0) -> dict[str, Any]:
     """What one single-process task or actor asks for; of a GPU, this share."""
     return {"num_cpus": 1, "num_gpus": gpu_share if has_gpus() else 0}

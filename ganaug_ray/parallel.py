@@ -44,8 +44,8 @@ class Place:
     def wrap(self, module: nn.Module) -> nn.Module:
         """Wrap for gradient averaging, where there is more than one rank.
 
-        Buffers are not broadcast: batch-norm statistics of rank 0 are the ones saved, and a broadcast between two
-        forward passes of one step would change tensors that the backward pass needs.
+        Buffers are not broadcast: between two forward passes of one step that would change tensors that the backward
+        pass needs.
         """
         if self.world == 1:
             return module

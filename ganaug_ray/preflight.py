@@ -116,9 +116,10 @@ def shortages(job: Job, nodes: list[Node], most: Mapping[str, float], gpus: str 
     have = int(most.get(kind, 0))
     trained = {"gan": job.gan, "classifier": job.classifier}
     trained |= {f"models.{name}": model for name, model in job.models.items()}
-    needed = {f"{name}.workers": training.workers for name, training in trained.items()}
-    if job.gan.min_workers:
-        needed = {"gan.min_workers": job.gan.min_workers, **needed, "gan.workers": "auto"}
+    needed = {
+        f"{name}.min_workers" if training.min_workers else f"{name}.workers": training.min_workers or training.workers
+        for name, training in trained.items()
+    }
     for name, workers in needed.items():
         if workers != "auto" and workers > have:
             found.append(

@@ -3,9 +3,9 @@
 import math
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import ray.train
 import ray.train.torch
@@ -29,6 +29,8 @@ SILENCE = 600  # seconds, of Torch's default of 1,800
 # Of all ranks, after one was lost; each goes on from our own newest checkpoint. They are counted from the last one that
 # was written: a training on machines that come and go is restarted as often as it takes, one that always dies is not.
 RESTARTS = 3
+
+T = TypeVar("T")
 
 STATE = ".ray-train-"  # of a folder with Ray Train's own state
 
@@ -108,6 +110,36 @@ def run(
             print(f"training is started anew: {_last_line(error)}")
         finally:
             _forget(out)
+
+
+def side_by_side(
+    start: Callable[[T], "ray.ObjectRef[int | None]"], tasks: Sequence[T], kept: Callable[[T], int]
+) -> Iterator[tuple[T, Diverged | StageFailed | None]]:
+    """Do tasks of one process each, as many at a time as there is room for; yield each as it ends, with its failure.
+
+    One that was lost is started again, as often as it takes, if there is a new checkpoint since the last time.
+
+    Args:
+        start: starts a task, which returns what ``divergence`` does.
+        tasks: what to start.
+        kept: how far a task's newest checkpoint is.
+    """
+    waiting = {start(task): (task, kept(task)) for task in tasks}
+    while waiting:
+        (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
+        task, before = waiting.pop(ref)
+        failure: Diverged | StageFailed | None = None
+        try:
+            raise_divergence(ray.get(ref))
+        except Diverged as error:
+            failure = error
+        except ray.exceptions.RayError as error:
+            if kept(task) > before:
+                print(f"a training is started anew: {_last_line(error)}")
+                waiting[start(task)] = task, kept(task)
+                continue
+            failure = StageFailed(f"a worker failed: {_last_line(error)}")
+        yield task, failure
 
 
 def _groups() -> set[str]:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganaug_ray import checkpoints, randomness
-from ganaug_ray.classify import transforms
+from ganaug_ray.classify import norms, transforms
 from ganaug_ray.classify.networks import Network
 from ganaug_ray.classify.tuning import Tuning
 from ganaug_ray.config import ClassifierConfig
@@ -58,8 +58,7 @@ def train(
 ) -> Best:
     """Train, from a checkpoint if there is one, and return the weights of the best look at validation.
 
-    The same on every rank; after a resume too, but for batch norm, whose statistics are of a rank's own rows: those of
-    the first rank are saved, and all go on with them.
+    The same on every rank, and after a resume.
 
     Args:
         network: on the place's device; its weights are changed.
@@ -106,6 +105,8 @@ def train(
         look = now % config.evaluate_every == 0 or last
         if look:
             guard.raise_if_tripped(step)
+            for learned in filter(None, (network, average)):
+                norms.average(learned, place)
             candidate = network if average is None else cast(Network, average.module)
             accuracy, val_loss = evaluate(candidate, val, place)
             tuning.look(val_loss)

@@ -1,4 +1,4 @@
-"""Batch norm where real and synthetic rows are in one batch."""
+"""Batch norm where real and synthetic rows are in one batch, and where a batch is spread over ranks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+from ganaug_ray.parallel import Place
 
 
 class Apart(nn.Module):
@@ -45,3 +47,15 @@ def _running_statistics_kept(network: nn.Module) -> Iterator[None]:
     finally:
         for norm in norms:
             norm.track_running_stats = True
+
+
+@torch.no_grad()
+def average(network: nn.Module, place: Place) -> None:
+    """Average the running statistics over the ranks, each of which has seen its own rows; all go on with the same."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    held = [own for norm in norms for own in (norm.running_mean, norm.running_var) if own is not None]
+    if place.world == 1 or not held:
+        return
+    means = place.sum(torch.cat(held)) / place.world
+    for own, mean in zip(held, means.split([len(own) for own in held]), strict=True):
+        own.copy_(mean)

@@ -35,6 +35,8 @@ class TrainingConfig(Config):
     batch_size: Annotated[int, Field(ge=2)] = 64
     workers: Annotated[int | Literal["auto"], PlainValidator(_workers)] = 1
     """auto: what the cluster has, in as far as it divides the batch."""
+    min_workers: Count | None = None
+    """How many of the workers are enough to train while the cluster has room for no more; absent: all of them."""
     placement: Literal["pack", "spread"] = "pack"
     """Of several workers. pack: on as few nodes as they fit on; spread: on as many as there are."""
     gpu_share: Rate = 1.0
@@ -52,6 +54,8 @@ class TrainingConfig(Config):
                 f"take {self.batch_size // self.workers * self.workers or self.workers} "
                 "or another number of workers"
             )
+        if self.min_workers and self.workers != "auto" and self.min_workers > self.workers:
+            raise ValueError(f"min_workers {self.min_workers}: found workers {self.workers}, expected as many or more")
         return self
 
     def workers_on(self, slots: int) -> int:

@@ -45,8 +45,6 @@ class GanConfig(TrainingConfig):
     """Of layers, not of weights; auto: bf16 on GPUs."""
     compile: bool = False
     """Compile the networks: faster steps after a minute or more of compiling."""
-    min_workers: Count | None = None
-    """How many of the workers are enough to train while the cluster has room for no more; absent: all of them."""
     log_every: Count = 20
     checkpoint_every: Count = 200
     snapshot_every: Count = 500
@@ -59,12 +57,6 @@ class GanConfig(TrainingConfig):
     """File with the weights of InceptionV3, whose features then take the place of the teacher's in all figures."""
     early_end: bool = True
     """End when the images have collapsed, or the discriminator has won and they get worse."""
-
-    @model_validator(mode="after")
-    def _workers_go_together(self) -> Self:
-        if self.min_workers and self.workers != "auto" and self.min_workers > self.workers:
-            raise ValueError(f"min_workers {self.min_workers}: found workers {self.workers}, expected as many or more")
-        return self
 
     @model_validator(mode="after")
     def _rates_follow_each_other(self) -> Self:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from ganaug_ray import randomness
+from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.data import shared, store, tensors
 from ganaug_ray.data.sampling import NATURAL, Sampling
 from ganaug_ray.errors import UserError
@@ -187,6 +188,22 @@ def refuse_streamed(shards: store.Shards, resident_gb: float, sampling: Sampling
         raise UserError(
             "sampling balanced, or of some classes alone, needs the images in memory; these are "
             f"{shards.bytes / 1e9:.2g} GB, so raise data.resident_limit above that, or take data.loader: resident"
+        )
+
+
+def refuse_changing(name: str, config: TrainingConfig, shards: store.Shards, resident_gb: float) -> None:
+    """Raise UserError if workers that come and go are to train on more images than are kept in memory.
+
+    Args:
+        name: of the section of the job.
+        config: that section.
+        shards: what they are to draw from.
+        resident_gb: GB of images that may be kept in memory.
+    """
+    if config.min_workers and shards.bytes > resident_gb * 1e9:
+        raise UserError(
+            f"{name}.min_workers {config.min_workers}: images that are streamed are dealt out to a fixed number of "
+            f"workers; leave it out, or raise data.resident_limit above {shards.bytes / 1e9:.2g}GB"
         )
 
 

@@ -63,7 +63,7 @@ def read(
         }
     )
     found = survey.judged(own, staged, each)
-    usable = found.filter(pc.is_null(found["reason"])).sort_by("id")
+    usable = found.filter(pc.is_null(found["reason"]))
     reasons = found.filter(pc.is_valid(found["reason"]))["reason"].value_counts().to_pylist()
     rejected = {one["values"]: one["counts"] for one in sorted(reasons, key=lambda one: one["values"])}
     if not len(usable):

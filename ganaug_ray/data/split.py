@@ -1,9 +1,10 @@
 """Which image goes to train, validation or test: decided by content, so equal content is never on two sides."""
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from ganaug_ray import randomness
 from ganaug_ray.config import SplitConfig
@@ -19,18 +20,51 @@ UNUSED = "unused"  # left over where labels are made scarce; kept in split.parqu
 PLACES = (*SPLITS, UNUSED)  # an image is in one of them
 UNLABELLED = "unlabelled"  # the store of images without labels
 
+TRAIN, VAL, TEST, LEFT_OVER = range(len(PLACES))
+NOWHERE = -1
+
 Cap = int | Mapping[str, int] | None
 """Images a class at most: as many for each, so many of each by name, or all there are."""
 
 
-def assign(
-    ids: Mapping[str, list[str]],
-    config: SplitConfig,
-    train_cap: Cap,
-    val_cap: Cap,
-    old: Mapping[str, str] | None = None,
-    together: Mapping[str, str] | None = None,
-) -> dict[str, str]:
+@dataclass(frozen=True)
+class Rows:
+    """The images to deal out, a row each, ascending by content id.
+
+    Attributes:
+        classes: their names, sorted.
+        labels: indices into them, integers [N].
+        draws: what ``draws`` says of their ids, int64 [N].
+        first: of each, the first row of its group of near-duplicates; its own, where it resembles none. int64 [N].
+        places: where they are already, indices into PLACES or NOWHERE, int8 [N].
+    """
+
+    classes: list[str]
+    labels: np.ndarray
+    draws: np.ndarray
+    first: np.ndarray
+    places: np.ndarray
+
+    def by_class(self) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield each class's name and its rows, ascending, int64 [M]."""
+        small = self.labels.astype(np.min_scalar_type(len(self.classes)))  # numpy sorts such in linear time
+        ends = np.cumsum(np.bincount(small, minlength=len(self.classes)))
+        yield from zip(self.classes, np.split(np.argsort(small, kind="stable"), ends[:-1]), strict=True)
+
+
+def draws(ids: pa.ChunkedArray, config: SplitConfig) -> np.ndarray:
+    """Hash content ids to the numbers by which images are ranked, int64 [N]: as good as drawn at random."""
+    found = (randomness.number(config.seed, "split", id_) for chunk in ids.chunks for id_ in _texts(chunk))
+    return np.fromiter(found, np.int64, len(ids))
+
+
+def _texts(texts: pa.Array, some: int = 2**16) -> Iterator[str]:
+    """One after another, so that there are never many at a time."""
+    for start in range(0, len(texts), some):
+        yield from texts.slice(start, some).to_pylist()
+
+
+def assign(rows: Rows, config: SplitConfig, train_cap: Cap, val_cap: Cap) -> np.ndarray:
     """Deal out every class's images to train, val, test and unused.
 
     Within a class the images are ranked by a hash of their content: the first ranks are for test, the next for
@@ -41,123 +75,96 @@ def assign(
     and what the caps leave for training overlaps as little as the number of images allows.
 
     Args:
-        ids: class name -> content ids of its images, each once.
+        rows: the images. Those that an earlier data set has placed stay there, and new ones fill up the shares.
+            Near-duplicates all go to one split. New images that resemble old ones go where those are; where these are
+            in two splits, the new ones are not used.
         config: the shares, the seed and the fold.
         train_cap: training images a class at most.
         val_cap: validation images a class at most.
-        old: content id -> where an earlier data set has it. It stays there, and new images fill up the shares.
-        together: content id -> name of its group of near-duplicates, which all go to one split. A new image that
-            resembles old ones goes where they are; where they are in two splits, it is not used.
+
+    Returns:
+        Where each is, an index into PLACES, int8 [N].
 
     Raises:
         UserError: a class has too few images for the minimum a split.
     """
-    _refuse_poor(ids, 3 * MIN_ROWS, f"train, val and test need {MIN_ROWS} each")
-    _refuse_poor(ids, config.folds * MIN_ROWS, f"the test sets of {config.folds} splits need {MIN_ROWS} each")
-    old, together = old or {}, together or {}
-    where = _settled_groups(old, together)
-    split: dict[str, str] = {}
-    for name, own in ids.items():
-        there = Counter(old[id_] for id_ in own if id_ in old) if old else Counter[str]()
-        units = _Units([id_ for id_ in own if id_ not in old] if old else own, together, where)
-        order, testable = _turned(units.ranked(config), units.sizes, config)
-        free = ~units.settled[order]
-        dealt = there + units.members_settled()
-        parts = _place(units.sizes[order[free]], int(free[:testable].sum()), dealt, len(own), config, name)
-        units.parts[order[free]] = parts
-        where |= units.groups_placed()
-        caps = {"val": _of(val_cap, name), "train": _of(train_cap, name)}
-        cut = [units.cap(order, part, max(0, cap - there[part])) for part, cap in caps.items() if cap is not None]
-        split |= {id_: old[id_] for id_ in own if id_ in old} if old else {}
-        split.update(units.by_id())
-        for kept in cut:
-            split |= kept
-    return split
+    sizes = {name: len(own) for name, own in rows.by_class()}
+    _refuse_poor(sizes, 3 * MIN_ROWS, f"train, val and test need {MIN_ROWS} each")
+    _refuse_poor(sizes, config.folds * MIN_ROWS, f"the test sets of {config.folds} splits need {MIN_ROWS} each")
+    places, settled = rows.places.copy(), _settled(rows)
+    for name, own in rows.by_class():
+        old = np.bincount(places[own][places[own] != NOWHERE], minlength=len(PLACES))
+        units = _Units(own[places[own] == NOWHERE], rows, settled)
+        order, testable = _turned(units.ranked(), units.sizes, config)
+        free = order[units.places[order] == NOWHERE]
+        testable = int((units.places[order[:testable]] == NOWHERE).sum())
+        units.places[free] = _place(units.sizes[free], testable, old + units.placed(), len(own), config, name)
+        settled[units.firsts] = units.places
+        cut = []
+        for part, cap in ((VAL, _of(val_cap, name)), (TRAIN, _of(train_cap, name))):
+            if cap is not None:
+                cut.append((units.cap(order, part, max(0, cap - int(old[part]))), part))
+        units.write(places)
+        for stay, part in cut:
+            places[stay] = part
+    return places
 
 
 class _Units:
     """What is dealt out whole, of one class: images, and groups of those that resemble each other.
 
-    Millions of images are passed over in the order they come in, and ordered as numbers: whatever follows a text to
-    where it lies, in the order of a hash, waits for memory.
-
     Args:
-        ids: of the images.
-        together: content id -> name of its group.
-        where: split of each group that was placed before.
+        own: the rows that are to be dealt out, ascending, int64 [M].
+        rows: of all classes.
+        settled: where the group is that begins in a row, or NOWHERE, int8 [N].
 
     Attributes:
+        firsts: the first row of each unit's group, which may be of another class; ascending, int64 [U].
         sizes: images of each unit, int64 [U].
-        settled: whether it was placed before, bool [U].
-        parts: where it is, an index into PLACES, int8 [U].
+        places: where it is, an index into PLACES or NOWHERE, int8 [U].
     """
 
-    def __init__(self, ids: list[str], together: Mapping[str, str], where: Mapping[str, str]) -> None:
-        self._groups: dict[str, list[str]] = {}
-        self._singles = ids
-        if together:
-            self._singles = [id_ for id_ in ids if id_ not in together]
-            for id_ in ids:
-                if id_ in together:
-                    self._groups.setdefault(together[id_], []).append(id_)
-        for members in self._groups.values():
-            members.sort()
-        n = len(self._singles)
-        self.sizes = np.ones(n + len(self._groups), np.int64)
-        self.sizes[n:] = [len(members) for members in self._groups.values()]
-        self.parts = np.full(len(self.sizes), PLACES.index("train"), np.int8)
-        self.settled = np.zeros(len(self.sizes), bool)
-        for unit, group in enumerate(self._groups, n):
-            if group in where:
-                self.settled[unit] = True
-                self.parts[unit] = PLACES.index(where[group])
+    def __init__(self, own: np.ndarray, rows: Rows, settled: np.ndarray) -> None:
+        self._own = own
+        self.firsts, self._unit, self.sizes = np.unique(rows.first[own], return_inverse=True, return_counts=True)
+        self._draws = rows.draws[self.firsts]
+        self.places = settled[self.firsts]
 
-    def ranked(self, config: SplitConfig) -> np.ndarray:
-        """Units in order of a hash of their names, int64 [U]."""
-        return _ranks([*self._singles, *self._groups], config)
+    def ranked(self) -> np.ndarray:
+        """Units in order of their draws, int64 [U]; of equal ones, the smaller id is first."""
+        return np.argsort(self._draws, kind="stable")
 
-    def members_settled(self) -> Counter[str]:
-        """Images a split of the groups that were placed before."""
-        found: Counter[str] = Counter()
-        for unit in np.flatnonzero(self.settled).tolist():
-            found[PLACES[self.parts[unit]]] += int(self.sizes[unit])
-        return found
+    def placed(self) -> np.ndarray:
+        """Images of the units that are somewhere, a place: int64 [PLACES]."""
+        known = self.places != NOWHERE
+        return np.bincount(self.places[known], self.sizes[known], len(PLACES)).astype(np.int64)
 
-    def groups_placed(self) -> dict[str, str]:
-        """Where the groups are that were not settled."""
-        n = len(self._singles)
-        return {name: PLACES[self.parts[u]] for u, name in enumerate(self._groups, n) if not self.settled[u]}
-
-    def cap(self, order: np.ndarray, part: str, most: int) -> dict[str, str]:
-        """Leave so many images of a split, in that order of units. Of a group that is cut, return who stays."""
-        own = order[self.parts[order] == PLACES.index(part)]
+    def cap(self, order: np.ndarray, part: int, most: int) -> np.ndarray:
+        """Leave so many images of a split, in that order of units. Return rows that stay of a group that is cut."""
+        own = order[self.places[order] == part]
         upto = np.cumsum(self.sizes[own])
         over = own[upto > most]
-        self.parts[over] = PLACES.index(UNUSED)
+        self.places[over] = LEFT_OVER
         if not len(over):
-            return {}
+            return np.empty(0, np.int64)
         left = most - int(upto[upto > most][0] - self.sizes[over[0]])
-        return dict.fromkeys(self._members(int(over[0]))[:left], part)
+        return self._own[self._unit == over[0]][:left]
 
-    def _members(self, unit: int) -> list[str]:
-        n = len(self._singles)
-        return [self._singles[unit]] if unit < n else list(self._groups.values())[unit - n]
-
-    def by_id(self) -> Iterator[tuple[str, str]]:
-        """Where each image is."""
-        n = len(self._singles)
-        yield from zip(self._singles, map(PLACES.__getitem__, self.parts[:n].tolist()), strict=True)
-        for part, members in zip(self.parts[n:].tolist(), self._groups.values(), strict=True):
-            yield from ((id_, PLACES[part]) for id_ in members)
+    def write(self, places: np.ndarray) -> None:
+        """Write down where each row is, int8 [N]."""
+        places[self._own] = self.places[self._unit]
 
 
-def _settled_groups(old: Mapping[str, str], together: Mapping[str, str]) -> dict[str, str]:
-    """Where the groups are that an earlier data set knows."""
-    seen: dict[str, set[str]] = {}
-    for id_, group in together.items():
-        if old.get(id_, UNUSED) != UNUSED:
-            seen.setdefault(group, set()).add(old[id_])
-    return {group: parts.pop() if len(parts) == 1 else UNUSED for group, parts in seen.items()}
+def _settled(rows: Rows) -> np.ndarray:
+    """Where the groups are that an earlier data set knows, by their first row: int8 [N]."""
+    settled = np.full(len(rows.places), NOWHERE, np.int8)
+    alone = rows.first == np.arange(len(rows.first))
+    alone[rows.first[~alone]] = False
+    known = np.flatnonzero(~alone & (rows.places != NOWHERE) & (rows.places != LEFT_OVER))
+    settled[rows.first[known]] = rows.places[known]
+    torn = known[settled[rows.first[known]] != rows.places[known]]
+    settled[rows.first[torn]] = LEFT_OVER
+    return settled
 
 
 def _turned(order: np.ndarray, sizes: np.ndarray, config: SplitConfig) -> tuple[np.ndarray, int]:
@@ -171,19 +178,14 @@ def _turned(order: np.ndarray, sizes: np.ndarray, config: SplitConfig) -> tuple[
 
 
 def _place(
-    sizes: np.ndarray,
-    testable: int,
-    there: Mapping[str, int],
-    rows: int,
-    config: SplitConfig,
-    name: str,
+    sizes: np.ndarray, testable: int, there: np.ndarray, rows: int, config: SplitConfig, name: str
 ) -> np.ndarray:
     """Deal ranked units, each of so many images, to test, val and train; a unit is never cut.
 
     Args:
         sizes: of the units, in order of rank, int64 [F].
         testable: so many of the first may go to test.
-        there: images a split that are dealt already.
+        there: images that are dealt already, a place.
         rows: images of the class in all.
         config: the shares.
         name: of the class.
@@ -191,97 +193,79 @@ def _place(
     Returns:
         Where each is, an index into PLACES, int8 [F].
     """
-    test, val, train = (PLACES.index(part) for part in ("test", "val", "train"))
     room = rows - MIN_ROWS
-    wanted = {test: min(max(MIN_ROWS, round(rows * config.test)), room - MIN_ROWS)}
-    wanted[val] = min(max(MIN_ROWS, round(rows * config.val)), room - wanted[test])
-    left = {part: max(0, n - there.get(PLACES[part], 0)) for part, n in wanted.items()}
-    placed = np.full(len(sizes), train, np.int8)
+    wanted = {TEST: min(max(MIN_ROWS, round(rows * config.test)), room - MIN_ROWS)}
+    wanted[VAL] = min(max(MIN_ROWS, round(rows * config.val)), room - wanted[TEST])
+    left = {part: max(0, n - int(there[part])) for part, n in wanted.items()}
+    placed = np.full(len(sizes), TRAIN, np.int8)
     for unit, size in enumerate(sizes.tolist()):
-        if not left[val] and (unit >= testable or not left[test]):
+        if not left[VAL] and (unit >= testable or not left[TEST]):
             break  # all that follow are for train
-        for part in (test, val) if unit < testable else (val,):
+        for part in (TEST, VAL) if unit < testable else (VAL,):
             if size <= left[part]:
                 placed[unit] = part
                 left[part] -= size
                 break
     # Of groups larger than its share, a split may have got nothing: it takes the smallest, as long as train keeps some.
-    in_train = there.get("train", 0) + int(sizes[placed == train].sum())
-    for part in (test, val):
+    in_train = int(there[TRAIN]) + int(sizes[placed == TRAIN].sum())
+    for part in (TEST, VAL):
         if wanted[part] - left[part] < MIN_ROWS:
-            spare = np.flatnonzero(placed[: testable if part == test else None] == train)
+            spare = np.flatnonzero(placed[: testable if part == TEST else None] == TRAIN)
             for unit in spare[np.argsort(sizes[spare], kind="stable")].tolist():
                 if wanted[part] - left[part] >= MIN_ROWS or in_train - sizes[unit] < MIN_ROWS:
                     break
                 placed[unit] = part
                 left[part] -= int(sizes[unit])
                 in_train -= int(sizes[unit])
-        if not there.get(PLACES[part], 0) and not (placed == part).any():
+        if not there[part] and not (placed == part).any():
             raise UserError(
                 f"class {name!r}: so many of its images are near-duplicates that none are left for {PLACES[part]}"
             )
     return placed
 
 
-def keep(
-    ids: Mapping[str, list[str]],
-    given: Mapping[str, str],
-    config: SplitConfig,
-    train_cap: Cap,
-    val_cap: Cap,
-) -> dict[str, str]:
+def keep(rows: Rows, config: SplitConfig, train_cap: Cap, val_cap: Cap) -> np.ndarray:
     """Leave every image in the split it came in; the caps hold all the same.
 
     Without a validation split, each class's first ranks of train become one.
 
     Args:
-        ids: class name -> content ids of its images, each once.
-        given: content id -> train, val or test.
+        rows: the images, each of which is in train, val or test already.
         config: the share of validation, and the seed of the ranks.
         train_cap: training images a class at most.
         val_cap: validation images a class at most.
 
+    Returns:
+        Where each is, an index into PLACES, int8 [N].
+
     Raises:
         UserError: there is no train or no test split, or a class is missing in one.
     """
-    missing = {"train", "test"} - set(given.values())
-    if missing:
-        raise UserError(f"split: given needs folders train and test; found no {' and no '.join(sorted(missing))}")
-    split: dict[str, str] = {}
-    for name, own in ids.items():
-        ranked = [own[i] for i in _ranks(own, config).tolist()]
-        parts = {part: [id_ for id_ in ranked if given[id_] == part] for part in SPLITS}
-        if "val" not in given.values():
-            n = max(MIN_ROWS, round(len(parts["train"]) * config.val))
-            parts["val"], parts["train"] = parts["train"][:n], parts["train"][n:]
-        for part in SPLITS:
-            _refuse_poor({name: parts[part]}, MIN_ROWS, f"the {part} split needs some")
-        split |= dict.fromkeys(parts["test"], "test")
-        split |= _capped(parts["val"], "val", _of(val_cap, name))
-        split |= _capped(parts["train"], "train", _of(train_cap, name))
-    return split
-
-
-def _ranks(ids: list[str], config: SplitConfig) -> np.ndarray:
-    """Positions of the ids in order of a hash of each, int64 [N]."""
-    numbers = np.fromiter((randomness.number(config.seed, "split", id_) for id_ in ids), np.int64, len(ids))
-    order = np.argsort(numbers, kind="stable")
-    if (np.diff(numbers[order]) == 0).any():  # of equal numbers, the smaller id is first
-        return np.array(sorted(range(len(ids)), key=lambda i: (numbers[i], ids[i])), np.int64)
-    return order
+    there = np.bincount(rows.places, minlength=len(PLACES))
+    if missing := [PLACES[part] for part in (TEST, TRAIN) if not there[part]]:
+        raise UserError(f"split: given needs folders train and test; found no {' and no '.join(missing)}")
+    places = rows.places.copy()
+    for name, own in rows.by_class():
+        ranked = own[np.argsort(rows.draws[own], kind="stable")]
+        parts = {part: ranked[rows.places[ranked] == part] for part in (TRAIN, VAL, TEST)}
+        if not there[VAL]:
+            n = max(MIN_ROWS, round(len(parts[TRAIN]) * config.val))
+            parts[VAL], parts[TRAIN] = parts[TRAIN][:n], parts[TRAIN][n:]
+            places[parts[VAL]] = VAL
+        for part, members in parts.items():
+            _refuse_poor({name: len(members)}, MIN_ROWS, f"the {PLACES[part]} split needs some")
+        for part, cap in ((VAL, _of(val_cap, name)), (TRAIN, _of(train_cap, name))):
+            if cap is not None:
+                places[parts[part][cap:]] = LEFT_OVER
+    return places
 
 
 def _of(cap: Cap, name: str) -> int | None:
     return cap[name] if isinstance(cap, Mapping) else cap
 
 
-def _capped(ranked: list[str], part: str, cap: int | None, there: int = 0) -> dict[str, str]:
-    used = len(ranked) if cap is None else max(0, cap - there)
-    return dict.fromkeys(ranked[:used], part) | dict.fromkeys(ranked[used:], UNUSED)
-
-
-def _refuse_poor(ids: Mapping[str, list[str]], needed: int, why: str) -> None:
-    poor = {name: len(own) for name, own in ids.items() if len(own) < needed}
+def _refuse_poor(sizes: Mapping[str, int], needed: int, why: str) -> None:
+    poor = {name: n for name, n in sizes.items() if n < needed}
     if poor:
         name, n = min(poor.items(), key=lambda item: item[1])
         others = f" (and {len(poor) - 1} more classes)" if len(poor) > 1 else ""

@@ -3,14 +3,15 @@
 import functools
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ganaug_ray.config import DataConfig, LabelFrom, SplitConfig
-from ganaug_ray.data import audit, gather, imbalance, near, sources, split, unlabelled
+from ganaug_ray.data import audit, copies, gather, imbalance, near, sources, split, unlabelled
 from ganaug_ray.errors import UserError
 from ganaug_ray.spread import Each, one_by_one
 from ganaug_ray.storage import Folder
@@ -40,8 +41,9 @@ class Survey:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Split -> class -> number of images."""
-        found = Counter(zip(_list(self.kept, "split"), _list(self.kept, "label"), strict=True))
-        return {part: {name: found[part, name] for name in self.classes} for part in (*split.SPLITS, split.UNUSED)}
+        rows = self.kept.group_by(["split", "label"]).aggregate([([], "count_all")]).to_pylist()
+        found = {(row["split"], row["label"]): row["count_all"] for row in rows}
+        return {part: {name: found.get((part, name), 0) for name in self.classes} for part in split.PLACES}
 
     def reasons(self) -> dict[str, int]:
         """Reason -> number of images rejected for it."""
@@ -67,16 +69,16 @@ def survey(
     """
     found = judged(config, staged, each, progress)
     rejected = found.filter(pc.is_valid(found["reason"])).sort_by("path")
-    kept = found.filter(pc.is_null(found["reason"])).sort_by("id")
+    kept = found.filter(pc.is_null(found["reason"]))
     name = f"data.source {', '.join(config.source)}"
     _refuse_bad(name, config.max_rejected, kept, rejected)
     _refuse_one_class(name, kept)
     where = kept.select(["file", "rank"])
     twins = near.groups(kept["hash"].to_numpy(), lambda rows: gather.thumbs(staged, where.take(rows)), each)
     twins.sort(key=lambda group: (-len(group), group))  # the largest are the ones to look at
-    kept = kept.append_column("split", pa.array(_deal(config, kept, twins)))
+    classes = sorted(pc.unique(kept["label"]).to_pylist())
+    kept = kept.append_column("split", _deal(config, kept, classes, twins))
     channels = config.channels or pc.max(kept["channels"]).as_py()
-    classes = sorted(set(_list(kept, "label")))
     return Survey(classes, channels, kept, rejected, twins, _unlabelled(config, kept, staged, each, progress))
 
 
@@ -93,7 +95,7 @@ def judged(
     progress: Progress = lambda share, words: None,
     labelled: bool = True,
 ) -> pa.Table:
-    """Return the fields of audit.Found, a row an image of the source; of copies of the same pixels one is kept.
+    """Return the fields of audit.Found, a row an image of the source, by id; of copies of the same pixels one is kept.
 
     Without ``labelled``, all labels are the empty text.
     """
@@ -106,7 +108,7 @@ def judged(
         tables.append(table)
         images += len(table)
         progress((number + 1) / len(parts), f"{images} {kind} images read")
-    return _without_copies(pa.concat_tables(tables).combine_chunks())  # many small chunks are slow to sort
+    return copies.reject(pa.concat_tables(tables))
 
 
 def _unlabelled(config: DataConfig, kept: pa.Table, staged: Folder, each: Each, progress: Progress) -> pa.Table:
@@ -125,47 +127,14 @@ def _unlabelled(config: DataConfig, kept: pa.Table, staged: Folder, each: Each, 
             tables.append(judged(own, staged, each, progress, labelled=False))
         except UserError as error:
             raise UserError(str(error).replace("data.source", "data.unlabelled", 1)) from None
-    found = _without_copies(pa.concat_tables(tables))
+    found = copies.reject(pa.concat_tables(tables))
     bad = pc.is_valid(found["reason"])
     _refuse_bad(where, config.max_rejected, found.filter(pc.invert(bad)), found.filter(bad))
-    return unlabelled.apart(found, kept.filter(pc.invert(left_over)), staged, each).sort_by("id")
+    return unlabelled.apart(found, kept.filter(pc.invert(left_over)), staged, each)
 
 
 def _list(table: pa.Table, name: str) -> list:
     return table.column(name).to_pylist()
-
-
-def _without_copies(found: pa.Table) -> pa.Table:
-    """Reject all but one of several copies of the same pixels; all of them where they are labelled differently.
-
-    Of copies in different given splits, the one for test is kept, else the one for validation: trained on, it would
-    make every later figure too good.
-    """
-    ids = found["id"].filter(pc.is_null(found["reason"]))
-    counted = ids.value_counts()
-    several = counted.filter(pc.greater(counted.field("counts"), 1)).field("values")
-    copied = pc.and_(pc.is_null(found["reason"]), pc.is_in(found["id"], several))
-    rows = found.filter(copied).select(["id", "path", "label", "given"]).to_pylist()
-    copies: dict[str, list[dict]] = {}
-    for row in rows:
-        row |= {"reason": None, "detail": ""}
-        copies.setdefault(row["id"], []).append(row)
-    for alike in copies.values():
-        names = sorted({row["label"] for row in alike})
-        kept = max(alike, key=lambda row: split.SPLITS.index(row["given"] or "train"))  # the first of equals
-        for row in alike:
-            if len(names) > 1:
-                row |= {"reason": "label conflict", "detail": f"same pixels labelled {', '.join(names)}"}
-            elif row is not kept:
-                leak = row["given"] != kept["given"]
-                where = f" in {kept['given']}" if leak else ""
-                row |= {"reason": "leak" if leak else "duplicate", "detail": f"same pixels as {kept['path']}{where}"}
-    mask = copied.combine_chunks()
-    for name in ("reason", "detail"):
-        judged = pa.array([row[name] for row in rows], pa.string())
-        column = pc.replace_with_mask(found[name].combine_chunks(), mask, judged)
-        found = found.set_column(found.schema.get_field_index(name), name, column)
-    return found
 
 
 def _refuse_bad(where: str, most: float, kept: pa.Table, rejected: pa.Table) -> None:
@@ -191,34 +160,41 @@ def _refuse_one_class(where: str, kept: pa.Table) -> None:
         )
 
 
-def _deal(config: DataConfig, kept: pa.Table, twins: list[list[int]]) -> list[str]:
+def _deal(config: DataConfig, kept: pa.Table, classes: list[str], twins: list[list[int]]) -> pa.Array:
     """Return the split of each row."""
-    ids = _list(kept, "id")
-    by_class: dict[str, list[str]] = {}
-    for id_, label in zip(ids, _list(kept, "label"), strict=True):
-        by_class.setdefault(label, []).append(id_)
-    by_class = dict(sorted(by_class.items()))
-    deal: Callable[..., dict[str, str]]
+    first = np.arange(len(kept))
+    for group in twins:
+        first[group] = group[0]
     if config.split.given:
-        deal = functools.partial(split.keep, given=dict(zip(ids, _list(kept, "given"), strict=True)))
+        places = _indices(kept["given"], split.PLACES)
+    elif config.extends:
+        places = _old_places(config.extends, kept["id"])
     else:
-        old = _old_splits(config.extends) if config.extends else {}
-        together = {ids[row]: ids[group[0]] for group in twins for row in group}
-        deal = functools.partial(split.assign, old=old, together=together)
-    deal = functools.partial(deal, by_class, config=config.split, val_cap=config.val_cap)
+        places = np.full(len(kept), split.NOWHERE, np.int8)
+    labels = _indices(kept["label"], classes)
+    rows = split.Rows(classes, labels, split.draws(kept["id"], config.split), first, places.astype(np.int8))
+    deal = functools.partial(split.keep if config.split.given else split.assign, rows, config.split)
     try:
-        splits = deal(train_cap=config.train_per_class)
+        places = deal(config.train_per_class, config.val_cap)
     except UserError as error:
         raise UserError(f"data.source {', '.join(config.source)}: {error}") from None
     if config.imbalance:
-        train = {name: sum(splits[id_] == "train" for id_ in own) for name, own in by_class.items()}
-        splits = deal(train_cap=imbalance.kept(train, config.imbalance))
-    return [splits[id_] for id_ in ids]
+        train = np.bincount(labels[places == split.TRAIN], minlength=len(classes))
+        caps = imbalance.kept(dict(zip(classes, train.tolist(), strict=True)), config.imbalance)
+        places = deal(caps, config.val_cap)
+    return pa.array(split.PLACES).take(pa.array(places))
 
 
-def _old_splits(dataset: str) -> dict[str, str]:
+def _indices(texts: pa.ChunkedArray, among: Sequence[str]) -> np.ndarray:
+    """Position of each text among others that have it, int32 [N]."""
+    return pc.index_in(texts, pa.array(among, pa.string())).to_numpy()
+
+
+def _old_places(dataset: str, ids: pa.ChunkedArray) -> np.ndarray:
+    """Where an earlier data set has each image, see split.Rows."""
     try:
         table = Folder.at(dataset).read_table("split.parquet", ["id", "split"])
     except (OSError, pa.ArrowException):
         raise UserError(f"data.extends {dataset}: no finished dataset folder (split.parquet) there") from None
-    return dict(zip(_list(table, "id"), _list(table, "split"), strict=True))
+    rows = pc.fill_null(pc.index_in(ids, table["id"].combine_chunks()), -1).to_numpy()
+    return np.where(rows < 0, split.NOWHERE, _indices(table["split"], split.PLACES)[rows])

@@ -7,9 +7,9 @@ import torch
 
 from ganaug_ray import checkpoints, cluster, ranks
 from ganaug_ray.data import store
-from ganaug_ray.data.batches import refuse_streamed
+from ganaug_ray.data.batches import refuse_changing, refuse_streamed
 from ganaug_ray.data.sampling import Sampling
-from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.worker import Training, work
 from ganaug_ray.guard import Diverged
 from ganaug_ray.parallel import Place
@@ -26,11 +26,7 @@ def train_gans(trainings: list[Training]) -> None:
     for training in trainings:
         shards = store.survey(Folder.at(training.dataset) / "train")
         refuse_streamed(shards, training.resident_gb, Sampling(training.config.sampling == "balanced"))
-        if training.config.min_workers and shards.bytes > training.resident_gb * 1e9:
-            raise UserError(
-                f"gan.min_workers {training.config.min_workers}: images that are streamed are dealt out to a fixed "
-                f"number of workers; leave it out, or raise data.resident_limit above {shards.bytes / 1e9:.2g}GB"
-            )
+        refuse_changing("gan", training.config, shards, training.resident_gb)
     workers = cluster.workers(trainings[0].config, len(trainings))
     if len(trainings) == 1 or workers > 1:
         for training in trainings:
@@ -41,28 +37,14 @@ def train_gans(trainings: list[Training]) -> None:
 
 def _side_by_side(trainings: list[Training]) -> list[str]:
     """Train each in a process of its own; return what is to be said of those that failed."""
-    failures: list[str] = []
-    waiting: dict[ray.ObjectRef, tuple[Training, int]] = {}
 
-    def start(training: Training) -> None:
-        task = _task.options(**cluster.worker_resources(training.config.gpu_share))
-        waiting[task.remote(training)] = training, _kept(training)
+    def start(training: Training) -> "ray.ObjectRef[int | None]":
+        return _task.options(**cluster.worker_resources(training.config.gpu_share)).remote(training)
 
-    for training in trainings:
-        start(training)
-    while waiting:
-        (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
-        training, before = waiting.pop(ref)
-        try:
-            ranks.raise_divergence(ray.get(ref))
-        except Diverged as error:
-            failures.append(_advice(error, training))
-        except ray.exceptions.RayError as error:
-            if _kept(training) > before:
-                start(training)
-            else:
-                failures.append(f"a worker failed: {str(error).strip().splitlines()[-1]}")
-    return failures
+    ended = ranks.side_by_side(start, trainings, _kept)
+    return [
+        _advice(error, training) if isinstance(error, Diverged) else str(error) for training, error in ended if error
+    ]
 
 
 @ray.remote(max_retries=ranks.RESTARTS)
@@ -78,8 +60,7 @@ def _kept(training: Training) -> int:
 
 def _on_ranks(training: Training, workers: int) -> None:
     out = Folder.at(training.out).make()
-    least, kept = training.config.min_workers, functools.partial(_kept, training)
-    span = workers if least is None else (min(least, workers), workers)
+    span, kept = cluster.span(training.config, workers), functools.partial(_kept, training)
     try:
         ranks.run(work, training, span, out, training.config.placement, kept=kept)
     except Diverged as error:

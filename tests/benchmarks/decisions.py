@@ -29,10 +29,11 @@ from ganaug_ray.classify.worker import work
 from ganaug_ray.config import Job
 from ganaug_ray.data import images as images_
 from ganaug_ray.data import store
-from ganaug_ray.data.split import SPLITS, UNUSED, assign
+from ganaug_ray.data.split import SPLITS, UNUSED
 from ganaug_ray.parallel import Place
 from ganaug_ray.runs import Run
 from ganaug_ray.storage import Folder
+from tests.dealing import assign
 
 NULL = {"noise": 0.25, "shuffled-labels": 0.25, "oversample": 0.25}
 RIGGED = {"real+classic+synthetic": 1.0}

@@ -41,7 +41,7 @@ import pyarrow as pa
 
 from ganaug_ray import preflight, progress, runs
 from ganaug_ray.config import DataConfig, Job
-from ganaug_ray.data import audit, gather, near, pieces, prepare, sources, store, survey
+from ganaug_ray.data import audit, copies, gather, near, pieces, prepare, sources, store, survey
 from ganaug_ray.jobfile import load_job
 from ganaug_ray.preflight import Node, Report
 from ganaug_ray.storage import Folder
@@ -67,7 +67,7 @@ def rows_of(n: int, room: Path) -> Seconds:
     config = DataConfig(source=[str(manifest)], image_size=SIDE)
     parts = {
         "list the source": (sources, "parts", survey.sources),
-        "leave out copies": (survey, "_without_copies", survey),
+        "leave out copies": (copies, "reject", survey.copies),
         "near-duplicates": (near, "groups", survey.near),
         "deal out": (survey, "_deal", survey),
         "plan the shards": (gather, "shards", prepare.gather),

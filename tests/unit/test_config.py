@@ -119,6 +119,7 @@ def test_the_published_experiment_is_the_published_one(name: str, epochs: int, r
         ("seed.deep=3", ["seed", "not a section"]),
         ("gan.workers=3", ["gan", "64", "3", "divisible"]),
         ("gan.min_workers=4", ["gan", "min_workers 4", "workers 2"]),
+        ("classifier.min_workers=2", ["classifier", "min_workers 2", "workers 1"]),
         ("classifier.workers=7", ["classifier", "64", "7", "divisible"]),
         ("gan.image_size=64", ["gan.image_size 64", "data.image_size 32"]),
         ("gan.image_size=48", ["gan.image_size", "48", "32, 64 or 128"]),

@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from ganaug_ray.config import DataConfig, SplitConfig
-from ganaug_ray.data import images, split, store, tensors
+from ganaug_ray.data import images, store, tensors
 from ganaug_ray.data.prepare import prepare
 from ganaug_ray.data.survey import survey_only as survey
 from ganaug_ray.errors import UserError
 from ganaug_ray.storage import Folder
+from tests.dealing import assign
 
 
 def picture(seed: int, size: tuple[int, int] = (48, 40), mode: str = "RGB") -> Image.Image:
@@ -150,7 +151,7 @@ def names(n: int, prefix: str = "") -> list[str]:
 
 def test_quotas_are_exact_and_no_class_misses_a_split() -> None:
     ids = {"many": names(1000, "m"), "few": names(6, "f")}
-    dealt = split.assign(ids, SplitConfig(val=0.1, test=0.2), None, None)
+    dealt = assign(ids, SplitConfig(val=0.1, test=0.2), None, None)
     counts = {part: sum(dealt[id_] == part for id_ in ids["many"]) for part in ("train", "val", "test")}
     assert counts == {"train": 700, "val": 100, "test": 200}
     assert {part: sum(dealt[id_] == part for id_ in ids["few"]) for part in ("train", "val", "test")} == {
@@ -161,7 +162,7 @@ def test_quotas_are_exact_and_no_class_misses_a_split() -> None:
 def test_scarcity_leaves_the_test_split_alone_and_is_nested() -> None:
     ids = {"a": names(500, "a"), "b": names(500, "b")}
     config = SplitConfig(val=0.1, test=0.2)
-    full, scarce, scarcer = (split.assign(ids, config, cap, cap and 5) for cap in (None, 100, 20))
+    full, scarce, scarcer = (assign(ids, config, cap, cap and 5) for cap in (None, 100, 20))
 
     def part(dealt: dict[str, str], name: str) -> set[str]:
         return {id_ for id_, where in dealt.items() if where == name}

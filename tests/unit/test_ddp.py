@@ -99,6 +99,32 @@ def test_all_ranks_report_the_same_figures_and_choose_the_same_step(digits: Fold
     assert alone["rows"][0]["loss"] == pytest.approx(one["rows"][0]["loss"], rel=0.2)
 
 
+def _goes_on(place: Place, digits: str, out: str) -> None:
+    """Train to the end, then again from the checkpoint in the middle; with an average, whose statistics count too."""
+    config = ClassifierConfig(steps=8, batch_size=16, log_every=4, evaluate_every=4, ema_half_life=16)
+    val = Resident.load(Folder.at(digits) / "val", place.device)
+
+    def save(step: int, parts: dict[str, checkpoints.Stateful], stand: checkpoints.Tensors) -> None:
+        if place.is_first:
+            checkpoints.save(Folder.at(out), checkpoints.Checkpoint(step, {**checkpoints.pack(parts), **stand}), "")
+        dist.barrier()
+
+    for start in (None, 4):
+        feed = real_batches(digits, 16, 1.0, 0, place)
+        kept = checkpoints.latest(Folder.at(out), "", print) if start else None
+        network = _cnn()
+        classify_loop.train(network, feed, val, config, 8, 0, place, lambda row: None, start=kept, save=save)
+        torch.save((start if kept is None else kept.step, network.state_dict()), f"{out}/{start}-{place.rank}")
+
+
+def test_two_ranks_that_go_on_have_the_same_bits_their_batch_norms_too(digits: Folder, tmp_path: Path) -> None:
+    on_two_ranks(_goes_on, tmp_path, str(digits), str(tmp_path))
+    runs = [torch.load(tmp_path / f"{start}-{rank}", weights_only=True) for start in (None, 4) for rank in range(2)]
+    assert [step for step, _ in runs] == [None, None, 4, 4]
+    for name, value in runs[0][1].items():
+        assert all(torch.equal(value, other[name]) for _, other in runs[1:]), name
+
+
 def _soft(digits: str, upto: Callable[[int], int], place: Place) -> Feed:
     """Rows of another order as the synthetic ones, and a network that has learned nothing as their teacher."""
     torch.manual_seed(1)

@@ -17,6 +17,7 @@ from ganaug_ray.data import near, split
 from ganaug_ray.data.prepare import prepare
 from ganaug_ray.data.survey import survey_only
 from ganaug_ray.storage import Folder
+from tests.dealing import assign
 
 PUBLIC = os.environ.get("GANAUG_DATA") or str(Path(__file__).parents[3] / "shared" / "data")
 
@@ -108,7 +109,7 @@ def test_groups_stay_whole_and_the_quotas_exact() -> None:
     ids = {"a": names(100, "a"), "b": names(100, "b")}
     together = {id_: f"group {int(id_[1:]) // 5} of {id_[0]}" for own in ids.values() for id_ in own[:60]}
     together |= {"a0070": "across", "b0070": "across", "b0071": "across"}
-    dealt = split.assign(ids, SplitConfig(val=0.1, test=0.2), None, None, together=together)
+    dealt = assign(ids, SplitConfig(val=0.1, test=0.2), None, None, together=together)
     for own in ids.values():
         assert parts(dealt, own) == {"train": 70, "val": 10, "test": 20}
     for group in set(together.values()):
@@ -117,12 +118,12 @@ def test_groups_stay_whole_and_the_quotas_exact() -> None:
 
 def test_a_new_image_that_resembles_an_old_one_goes_where_that_is() -> None:
     ids = {"a": names(40, "a"), "b": names(40, "b")}
-    old = split.assign(ids, SplitConfig(), None, None)
+    old = assign(ids, SplitConfig(), None, None)
     where = {part: [id_ for id_ in ids["a"] if old[id_] == part] for part in split.SPLITS}
     more = {"a": [*ids["a"], *names(60, "new")], "b": [*ids["b"], *names(60, "other")]}
     together = {"new0000": "t", where["test"][0]: "t", "new0001": "r", where["train"][0]: "r", "new0002": "v"}
     together |= {where["val"][0]: "v", "new0003": "torn", where["test"][1]: "torn", where["train"][1]: "torn"}
-    dealt = split.assign(more, SplitConfig(), None, None, old, together)
+    dealt = assign(more, SplitConfig(), None, None, old, together)
     assert {id_: dealt[id_] for id_ in old} == old
     assert [dealt[f"new000{i}"] for i in range(4)] == ["test", "train", "val", split.UNUSED]
     assert parts(dealt, more["a"])["test"] == 20
@@ -133,7 +134,7 @@ def test_a_class_of_near_duplicates_alone_cannot_be_split() -> None:
     from ganaug_ray.errors import UserError
 
     with pytest.raises(UserError, match=r"class 'a'.*near-duplicates"):
-        split.assign(ids, SplitConfig(), None, None, together=dict.fromkeys(ids["a"], "all of a"))
+        assign(ids, SplitConfig(), None, None, together=dict.fromkeys(ids["a"], "all of a"))
 
 
 def test_small_simple_images_lose_no_row_and_form_no_large_group() -> None:

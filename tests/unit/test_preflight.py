@@ -45,6 +45,7 @@ def test_what_is_wrong_with_a_node_is_one_sentence_that_names_it(report: Report 
     [
         (["gan.workers=8"], {"CPU": 4}, {"CPU": 4}, None, ["gan.workers 8", "4 CPUs", "4 or fewer, or auto"]),
         (["gan.workers=8", "gan.min_workers=5"], {"CPU": 4}, {"CPU": 4}, None, ["gan.min_workers 5", "4 or fewer"]),
+        (["classifier.workers=8", "classifier.min_workers=5"], {}, {"CPU": 4}, None, ["classifier.min_workers 5"]),
         (["classifier.workers=4"], {"CPU": 9, "GPU": 2}, {"CPU": 9, "GPU": 2}, None, ["classifier.workers 4", "2 GPU"]),
         ([], {"CPU": 4}, {"CPU": 4}, "8", ["GANAUG_GPUS) 8", "the cluster has 0"]),
         ([], {"CPU": 4}, {"CPU": 4}, "many", ["GANAUG_GPUS) many"]),

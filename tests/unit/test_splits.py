@@ -11,6 +11,7 @@ from ganaug_ray.data import split
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate.overlap import overlap
 from ganaug_ray.jobfile import load_job
+from tests.dealing import assign
 
 JOB = Path(__file__).parents[2] / "jobs" / "digits.yaml"
 
@@ -18,7 +19,7 @@ JOB = Path(__file__).parents[2] / "jobs" / "digits.yaml"
 def deal(n: int, folds: int, cap: int | None = None, together: dict[str, str] | None = None) -> list[dict[str, str]]:
     ids = {name: [f"{name}{i:04d}" for i in range(n)] for name in "ab"}
     configs = [SplitConfig(val=0.1, test=0.2, fold=fold, folds=folds) for fold in range(folds)]
-    return [split.assign(ids, config, cap, cap and 5, together=together) for config in configs]
+    return [assign(ids, config, cap, cap and 5, together=together) for config in configs]
 
 
 def members(dealt: dict[str, str], part: str) -> set[str]:
