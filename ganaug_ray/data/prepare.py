@@ -6,10 +6,10 @@ staged, again by whichever process is free. So no images pass through this proce
 """
 
 import functools
+import hashlib
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,14 +82,13 @@ def prepare(
 
 
 def _record(config: DataConfig, found: Survey) -> runs.Record:
-    ids, parts, labels = (found.kept[name].to_pylist() for name in ("id", "split", "label"))
     counts = found.counts()
-    placed: list[Any] = list(zip(ids, labels, parts, strict=True))
     reasons = Counter(found.unlabelled["reason"].to_pylist())
-    fresh = found.unlabelled.filter(pc.is_null(found.unlabelled["reason"]))["id"].to_pylist()
-    content = [placed, fresh] if fresh else [placed]
+    fresh = found.unlabelled.filter(pc.is_null(found.unlabelled["reason"]))
+    content = [_hash(found.kept["id"]), _hash(found.kept["label"]), _hash(found.kept["split"])]
+    content += [_hash(fresh["id"])] if len(fresh) else []
     return {
-        "hash": runs.fingerprint(config.image_size, config.resize, found.channels, *content),
+        "hash": runs.fingerprint(config.image_size, config.resize, found.channels, content),
         "source": config.source,
         "classes": found.classes,
         "image_size": config.image_size,
@@ -103,6 +102,14 @@ def _record(config: DataConfig, found: Survey) -> runs.Record:
         "unlabelled_rejected": dict(reasons),
         "near_duplicates": {"groups": len(found.twins), "images": sum(map(len, found.twins))},
     }
+
+
+def _hash(texts: pa.ChunkedArray) -> str:
+    """Hash texts in their order."""
+    digest = hashlib.blake2b(pc.binary_length(texts).to_numpy(), digest_size=8)
+    for some in split.some_by_some(texts):
+        digest.update("".join(some).encode())
+    return digest.hexdigest()
 
 
 def _describe(config: DataConfig, found: Survey, record: runs.Record, staged: Folder, out: Folder) -> None:

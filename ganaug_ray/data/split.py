@@ -54,14 +54,13 @@ class Rows:
 
 def draws(ids: pa.ChunkedArray, config: SplitConfig) -> np.ndarray:
     """Hash content ids to the numbers by which images are ranked, int64 [N]: as good as drawn at random."""
-    found = (randomness.number(config.seed, "split", id_) for chunk in ids.chunks for id_ in _texts(chunk))
+    found = (randomness.number(config.seed, "split", id_) for some in some_by_some(ids) for id_ in some)
     return np.fromiter(found, np.int64, len(ids))
 
 
-def _texts(texts: pa.Array, some: int = 2**16) -> Iterator[str]:
-    """One after another, so that there are never many at a time."""
-    for start in range(0, len(texts), some):
-        yield from texts.slice(start, some).to_pylist()
+def some_by_some(texts: pa.ChunkedArray, most: int = 2**16) -> Iterator[list[str]]:
+    """Yield the texts of a column, so many at a time: as objects, all of them would take much memory."""
+    return (texts.slice(start, most).to_pylist() for start in range(0, len(texts), most))
 
 
 def assign(rows: Rows, config: SplitConfig, train_cap: Cap, val_cap: Cap) -> np.ndarray:

@@ -267,3 +267,25 @@ def test_a_file_name_that_is_no_utf8_is_named(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path / "cat") + b"/D\xfcrer.png")).write_bytes(png(1))
     with pytest.raises(UserError, match=r"D\\xfcrer.png is no UTF-8 name"):
         read(tmp_path)
+
+
+def test_rows_of_a_csv_of_any_shape_give_what_they_have(tmp_path: Path) -> None:
+    """Quotes, spaces, columns in another order, more or fewer of them, empty lines, an editor's mark at the start."""
+    lines = ["", "label,note,image", 'cat,"a, b",1.png', " dog ,, 2.png ", "", "cat", ",,3.png", "dog,x,4.png,more"]
+    (tmp_path / "list.csv").write_text("\ufeff" + "\n".join(lines))
+    assert raw.read_labels(str(tmp_path / "list.csv")) == [("1.png", "cat"), ("2.png", "dog"), ("4.png", "dog")]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "found the columns nothing"),
+        (b"picture,label\n", "found the columns picture, label; expected image and label"),
+        (b"image,label\n1.png,\xff\n", "is no UTF-8 text"),
+        (b"image,label\n1.png,cat\n2.png," + b"x" * 200_000, "line 3 is no CSV"),
+    ],
+)
+def test_what_is_no_list_of_images_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        raw.read_labels(str(tmp_path / "list.csv"))

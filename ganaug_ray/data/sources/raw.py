@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -97,15 +98,19 @@ def read_labels(path: str) -> list[tuple[str, str]]:
     """Return (image, label) of every row of a CSV file.
 
     Raises:
-        UserError: it is missing, no UTF-8 text, or lacks the columns image and label.
+        UserError: it is missing, no UTF-8 text, no CSV, or lacks the columns image and label.
     """
     folder, name = open_file(path)
     try:
-        rows = csv.DictReader(io.StringIO(folder.read(name).decode("utf-8-sig")))
+        rows = csv.reader(io.StringIO(folder.read(name).decode("utf-8-sig")))
     except UnicodeDecodeError:
         raise UserError(f"{path}: is no UTF-8 text; expected a CSV file with the columns image and label") from None
-    missing = {"image", "label"} - set(rows.fieldnames or ())
-    if missing:
-        found = ", ".join(rows.fieldnames or ["nothing"])
-        raise UserError(f"{path}: found the columns {found}; expected image and label")
-    return [(row["image"].strip(), row["label"].strip()) for row in rows if row["image"] and row["label"]]
+    try:
+        names = next((row for row in rows if row), [])
+        if not {"image", "label"} <= {*names}:
+            raise UserError(f"{path}: found the columns {', '.join(names) or 'nothing'}; expected image and label")
+        image, label = names.index("image"), names.index("label")
+        whole = (row for row in rows if len(row) > max(image, label) and row[image] and row[label])
+        return [(row[image].strip(), sys.intern(row[label].strip())) for row in whole]  # millions of rows, few labels
+    except csv.Error as error:
+        raise UserError(f"{path}: line {rows.line_num} is no CSV ({error})") from None
