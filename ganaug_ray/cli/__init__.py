@@ -2,10 +2,11 @@
 
 import signal
 import sys
+from typing import Annotated
 
 import typer
 
-from ganaug_ray import submitting
+from ganaug_ray import __version__, submitting
 from ganaug_ray.cli import experiments, models
 from ganaug_ray.errors import StageFailed, UserError
 
@@ -15,6 +16,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"ganaug {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 for _name, (_text, _) in experiments.VERBS.items():
     app.command(_name, help=_text)(experiments.stage(_name))
 for _verb in (

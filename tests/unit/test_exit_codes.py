@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,11 @@ def test_a_diverged_gan_says_what_is_kept_and_what_to_try(
     training = Training(tiny_job.gan, 32, 0, str(digits), "teacher", str(tmp_path / "gan"), 1.0, {})
     with pytest.raises(StageFailed, match=r"not finite at step 41.*checkpoint is kept.*lower gan.lr"):
         train_gans([training])
+
+
+def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "argv", ["ganaug", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert not ended.value.code
+    assert capsys.readouterr().out == f"ganaug {version('ganaug-ray')}\n"
