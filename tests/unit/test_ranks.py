@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
 from ganaug_ray import ranks
 from ganaug_ray.errors import StageFailed
+from ganaug_ray.guard import Diverged
 from ganaug_ray.storage import Folder
 
 LOST = WorkerGroupError("the node was lost", {})
@@ -57,3 +59,33 @@ def test_errors_that_ray_train_takes_for_its_own_are_tried_again_here(
     assert run(monkeypatch, tmp_path, iter([(0, own)] * ranks.RESTARTS + [(1, None)])) == ranks.RESTARTS + 1
     with pytest.raises(StageFailed, match="the actor died"):
         run(monkeypatch, tmp_path, iter([(0, own)] * (ranks.RESTARTS + 1)))
+
+
+def test_of_tasks_side_by_side_one_that_gets_on_is_started_again_and_the_others_are_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = ray.exceptions.WorkerCrashedError()
+    ends: dict[str, list[Any]] = {"lost often": [lost] * 9 + [None], "lost at once": [lost], "diverged": [7]}
+    steps = dict.fromkeys(ends, 0)
+
+    def start(task: str) -> Any:
+        return task, len(ends[task]), ends[task].pop(0)
+
+    def wait(refs: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        return refs[:1], refs[1:]
+
+    def get(ref: Any) -> Any:
+        task, _, end = ref
+        steps[task] += task == "lost often"  # it has kept a checkpoint since it was started
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "get", get)
+    told = dict(ranks.side_by_side(start, list(ends), lambda task: steps[task]))
+    assert told["lost often"] is None
+    assert isinstance(told["lost at once"], StageFailed)
+    assert isinstance(told["diverged"], Diverged)
+    assert told["diverged"].step == 7
+    assert not any(ends.values()), "each was started as often as it was to be"

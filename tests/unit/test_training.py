@@ -261,12 +261,12 @@ def test_a_classifier_that_diverges_leaves_its_last_good_weights_and_says_so(dig
 
     config = ClassifierConfig(**PLAIN, steps=8, evaluate_every=2, log_every=8)
     fit = worker.Fit("real", 0, config, str(digits), str(tmp_path), Poisoned, {})
-    failures: list[str] = []
-    train_stage._collect(fit, functools.partial(worker.work, fit, Place()), failures)
-    assert failures == [
+    with pytest.raises(Diverged) as diverged:
+        worker.work(fit, Place())
+    assert train_stage._told(fit, diverged.value) == (
         f"real, seed 0: the loss is not finite at step 3; the last good weights are kept in {tmp_path}/"
         "last_good.safetensors. Try a lower classifier.lr than 0.002"
-    ]
+    )
     kept = load_file(tmp_path / "last_good.safetensors")
     assert all(tensor.isfinite().all() for tensor in kept.values())
     assert not (tmp_path / "model.json").exists()
