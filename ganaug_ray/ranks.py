@@ -1,6 +1,7 @@
 """Running a function on several ranks under Ray Train: the adaptor between Ray and the torch-only loops."""
 
 import math
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -202,6 +203,7 @@ def _fit(
     placement: str,
     callbacks: Sequence[UserCallback],
 ) -> int | None:
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # Ray's print tells the log what it was told already
     trainer = TorchTrainer(
         _rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task},

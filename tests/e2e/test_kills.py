@@ -44,6 +44,7 @@ def test_a_killed_command_goes_on_from_its_checkpoint(killable: Cluster, undistu
     assert first == 0
     assert reached - second <= killing.KEPT_EVERY, "no more is done twice than was done since a checkpoint"
     assert f"resuming at step {second}" in taught.with_suffix(".txt").read_text()
+    assert (taught / "log.txt").read_text().count(f"going on from step {second}\n") == 1, "each line once"
     for name in ("metrics.jsonl", "gan.safetensors", "discriminator.safetensors"):
         assert (taught / "gan" / name).read_bytes() == (undisturbed / "gan" / name).read_bytes()
     logged = [row["step"] for row in logs.read_metrics(Folder.at(taught / "gan")) if "loss_g" in row]
