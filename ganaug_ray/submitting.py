@@ -163,7 +163,8 @@ def _cluster(address: str) -> Iterator[JobSubmissionClient]:
 
     if not address.startswith(("http://", "https://")):
         raise UserError(f"--address {address}: expected that of the dashboard, such as http://HEAD:8265")
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # to Ray these would be more than what was given
         os.environ.pop(name, None)
     try:
