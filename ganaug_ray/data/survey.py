@@ -70,6 +70,7 @@ def survey(
     found = judged(config, staged, each, progress)
     rejected = found.filter(pc.is_valid(found["reason"])).sort_by("path")
     kept = found.filter(pc.is_null(found["reason"]))
+    del found
     name = f"data.source {', '.join(config.source)}"
     _refuse_bad(name, config.max_rejected, kept, rejected)
     _refuse_one_class(name, kept)
@@ -99,6 +100,12 @@ def judged(
 
     Without ``labelled``, all labels are the empty text.
     """
+    # In two steps: what millions of images are listed and reported as is let go of as soon as it can be.
+    return copies.reject(pa.concat_tables(_read(config, staged, each, progress, labelled)))
+
+
+def _read(config: DataConfig, staged: Folder, each: Each, progress: Progress, labelled: bool) -> list[pa.Table]:
+    """Have every part of the source read; return what was found in each."""
     kind = "labelled" if labelled else "unlabelled"
     read = sources.parts(config.source, config.label_from)
     found = read if labelled else (functools.partial(unlabelled.nameless, part) for part in read)
@@ -108,7 +115,7 @@ def judged(
         tables.append(table)
         images += len(table)
         progress((number + 1) / len(parts), f"{images} {kind} images read")
-    return copies.reject(pa.concat_tables(tables))
+    return tables
 
 
 def _unlabelled(config: DataConfig, kept: pa.Table, staged: Folder, each: Each, progress: Progress) -> pa.Table:
