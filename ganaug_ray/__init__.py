@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganaug_ray.version import __version__
+
 if TYPE_CHECKING:
     from ganaug_ray.classify.predict import Classifier
-    from ganaug_ray.gan.sample import Generator
+    from ganaug_ray.gan.sampler import Generator
 
-__all__ = ["load"]
-__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
 
 
 def load(path: str | Path, device: str = "cpu") -> Classifier | Generator:
@@ -32,12 +33,12 @@ def load(path: str | Path, device: str = "cpu") -> Classifier | Generator:
     >>> images.dtype, images.shape
     (dtype('uint8'), (3, 32, 32, 1))
     """
-    from ganaug_ray import registry
     from ganaug_ray.classify.predict import Classifier
-    from ganaug_ray.gan.sample import Generator
-    from ganaug_ray.storage import Folder
+    from ganaug_ray.core import model_registry
+    from ganaug_ray.core.storage import Folder
+    from ganaug_ray.gan.sampler import Generator
 
     folder = Folder.at(path)
     if folder.has("gan.json"):
         return Generator.load(folder, device)
-    return Classifier.load(registry.model_folder(path), device)
+    return Classifier.load(model_registry.model_folder(path), device)

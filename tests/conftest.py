@@ -13,13 +13,13 @@ import torch
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from ganaug_ray import randomness
 from ganaug_ray.config import Job
-from ganaug_ray.data.batches import real_batches
-from ganaug_ray.jobfile import load_job
-from ganaug_ray.parallel import Place
-from ganaug_ray.runs import Run
-from ganaug_ray.storage import Folder
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core import rng
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.resident_loader import real_batches
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "jobs" / "digits.yaml"
@@ -107,15 +107,15 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
 
 def finish(job: Job, run: Run) -> None:
     """Do all stages after the first one, in this process."""
-    from ganaug_ray import runs
-    from ganaug_ray.arms import REAL, SYNTHETIC
-    from ganaug_ray.augment import generate, mix, plan
-    from ganaug_ray.classify import worker as classify
-    from ganaug_ray.console import Terminal
-    from ganaug_ray.data import store
-    from ganaug_ray.gan import worker as gan
-    from ganaug_ray.gan.sample import Generator
-    from ganaug_ray.pipeline import Pipeline
+    from ganaug_ray.augment import generate, mixed_batches, strategies
+    from ganaug_ray.augment.arms import REAL, SYNTHETIC
+    from ganaug_ray.classify import train_worker as classify
+    from ganaug_ray.core import experiment_dir
+    from ganaug_ray.core.console import Terminal
+    from ganaug_ray.data.loading import image_store
+    from ganaug_ray.gan import train_worker as gan
+    from ganaug_ray.gan.sampler import Generator
+    from ganaug_ray.pipeline.pipeline import Pipeline
 
     dataset = str(run.dataset)
 
@@ -132,7 +132,7 @@ def finish(job: Job, run: Run) -> None:
     run.synthetic.make()
     for label in range(10):
         rows = generate.make(generator, label, 0, 10, seed=0)
-        store.write_shard(run.synthetic, label, rows, "synthetic")
+        image_store.write_shard(run.synthetic, label, rows, "synthetic")
     spec = {
         "hash": "made-in-process",
         "inputs": {"gan": generator.spec["hash"]},
@@ -141,12 +141,12 @@ def finish(job: Job, run: Run) -> None:
         "not_drawn": [],
         "images": 100,
     }
-    runs.commit(run.synthetic, "synthetic.json", "generate", 0.0, spec)
+    experiment_dir.commit(run.synthetic, "synthetic.json", "generate", 0.0, spec)
     for seed in range(2):
         real = functools.partial(real_batches, dataset, 16, 1.0, seed)
-        upto = functools.partial(plan.synthetic_upto, batch_size=16, ratio=0.5)
-        fake = functools.partial(mix.pool_batches, str(run.synthetic), upto, 1.0, seed)
-        fit(SYNTHETIC, seed, functools.partial(mix.mixed_batches, real, fake))
+        upto = functools.partial(strategies.synthetic_upto, batch_size=16, ratio=0.5)
+        fake = functools.partial(mixed_batches.pool_batches, str(run.synthetic), upto, 1.0, seed)
+        fit(SYNTHETIC, seed, functools.partial(mixed_batches.mixed_batches, real, fake))
     pipeline = Pipeline(job, run, Terminal())
     pipeline.compare()
     pipeline.report()
@@ -155,7 +155,7 @@ def finish(job: Job, run: Run) -> None:
 
 @pytest.fixture
 def generator_of() -> Callable[..., torch.Generator]:
-    return randomness.generator
+    return rng.generator
 
 
 def environment(**extra: str) -> dict[str, str]:

@@ -18,14 +18,14 @@ import pyarrow as pa
 import ray
 import torch
 
-from ganaug_ray import runs
-from ganaug_ray.augment import screen
-from ganaug_ray.augment.evidence import Examiner, Screening
-from ganaug_ray.cluster import worker_resources
-from ganaug_ray.data import store
+from ganaug_ray.augment import screening_rules
+from ganaug_ray.augment.screening import Examiner, Screening
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.gan.sample import BLOCK, Generator
-from ganaug_ray.storage import Folder
+from ganaug_ray.gan.sampler import BLOCK, Generator
+from ganaug_ray.runtime.cluster import worker_resources
 
 MOST_TRIES = 4  # images made for each that is wanted, at most
 FEW = 10  # blocks that one process makes on a CPU sooner than a pool of actors starts
@@ -44,10 +44,10 @@ class Block:
     """
 
     number: int
-    rows: store.Images
+    rows: image_store.Images
     rejects: pa.Table | None
     tally: dict[str, int]
-    limits: screen.Limits | None
+    limits: screening_rules.Limits | None
 
 
 def blocks(generator: Generator, name: str, wanted: int, seed: int, examiner: Examiner | None) -> Iterator[Block]:
@@ -66,11 +66,11 @@ def blocks(generator: Generator, name: str, wanted: int, seed: int, examiner: Ex
         rejects, tally = None, {"kept": len(rows)}
         if examiner is not None:
             evidence = examiner(rows.images, rows.labels)
-            limits = limits or screen.Limits.of(evidence, examiner.config)
-            verdict_N = screen.screen(evidence, limits)
-            rejects = screen.rejects(evidence, verdict_N, rows.provenance, generator.classes)
+            limits = limits or screening_rules.Limits.of(evidence, examiner.config)
+            verdict_N = screening_rules.screen(evidence, limits)
+            rejects = screening_rules.rejects(evidence, verdict_N, rows.provenance, generator.classes)
             tally = dict(Counter(rejects["reason"].to_pylist()))
-            rows = _take(rows, (verdict_N == screen.KEPT).nonzero().flatten().tolist()[:wanted])
+            rows = _take(rows, (verdict_N == screening_rules.KEPT).nonzero().flatten().tolist()[:wanted])
             tally["kept"] = len(rows)
         yield Block(number, rows, rejects, tally, limits)
         if limits is not None and not limits.drawn[label]:
@@ -79,20 +79,20 @@ def blocks(generator: Generator, name: str, wanted: int, seed: int, examiner: Ex
         number += 1
 
 
-def make(generator: Generator, label: int, number: int, n: int, seed: int) -> store.Images:
+def make(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.Images:
     """Generate the first n rows of a block. Each names generator, seed and index: it can be made again from them."""
     images = generator.block(label, number, n, seed)
     name, model = generator.classes[label], generator.spec["hash"]
-    return store.Images(
+    return image_store.Images(
         images=images,
         labels=np.full(n, label, np.int64),
-        ids=[store.pixel_id(image) for image in images],
+        ids=[image_store.pixel_id(image) for image in images],
         paths=[""] * n,
         provenance=[f"gan:{model}/class:{name}/seed:{seed}/index:{number * BLOCK + i}" for i in range(n)],
     )
 
 
-def _take(rows: store.Images, which: list[int]) -> store.Images:
+def _take(rows: image_store.Images, which: list[int]) -> image_store.Images:
     return replace(
         rows,
         images=rows.images[which],
@@ -132,7 +132,7 @@ class _Maker:
         found = blocks(self._generator, name, wanted, self._seed, self._examiner)
         for block in found if self._stored else itertools.islice(found, 1):
             if self._stored and len(block.rows):
-                table = store.to_table(block.rows, "synthetic")
+                table = image_store.to_table(block.rows, "synthetic")
                 self._out.write_table(f"part-{label:04d}-{block.number:05d}.parquet", table, bulky="image")
             yield block
 
@@ -146,7 +146,7 @@ def generate(
     progress: Callable[[int], None] = lambda images: None,
     actors: int | None = None,
     stored: bool = True,
-) -> runs.Record:
+) -> experiment_dir.Record:
     """Make ``counts`` images a class with Ray Data and a pool of actors, and set the limits of the screening.
 
     Args:
@@ -170,12 +170,12 @@ def generate(
     out.make()
     wanted = counts if stored else dict.fromkeys(counts, BLOCK)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
-    limits: dict[str, screen.Limits] = {}
+    limits: dict[str, screening_rules.Limits] = {}
     maker = {"gan": str(gan), "out": str(out), "seed": seed, "screening": screening, "stored": stored}
     for row in _made(wanted, maker, actors) if stored or screening else ():
         tally[row["name"]].update(json.loads(row["tally"]))
         if found := json.loads(row["limits"]):
-            limits[row["name"]] = screen.Limits.stored(found)
+            limits[row["name"]] = screening_rules.Limits.stored(found)
         progress(sum(own["kept"] for own in tally.values()))
     if screening is not None:
         _gather_rejects(out)
@@ -195,7 +195,7 @@ def generate_here(
     screening: Screening | None,
     progress: Callable[[int], None] = lambda images: None,
     stored: bool = True,
-) -> runs.Record:
+) -> experiment_dir.Record:
     """As ``generate``, in this process alone and without Ray; it gives the same files.
 
     Two processes that make the same store at once write the same bytes, each file whole.
@@ -204,7 +204,7 @@ def generate_here(
     out.make()
     maker = _Maker(str(gan), str(out), seed, screening, stored)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
-    limits: dict[str, screen.Limits] = {}
+    limits: dict[str, screening_rules.Limits] = {}
     rejects: list[pa.Table] = []
     for name, n in sorted(counts.items()) if stored or screening else ():
         for block in maker.make(name, n if stored else BLOCK):
@@ -226,9 +226,9 @@ def _finish(
     screening: Screening | None,
     stored: bool,
     tally: Mapping[str, Counter[str]],
-    limits: Mapping[str, screen.Limits],
+    limits: Mapping[str, screening_rules.Limits],
     started: float,
-) -> runs.Record:
+) -> experiment_dir.Record:
     """Write the marker of a store whose images are written."""
     spec = gan.read_json("gan.json")
     kept: dict[str, int] = {name: own["kept"] for name, own in tally.items()}
@@ -240,7 +240,7 @@ def _finish(
         )
     settings = screening.config.model_dump() if screening else None
     record = {
-        "hash": runs.fingerprint(spec["hash"], seed, dict(sorted(counts.items())), BLOCK, settings),
+        "hash": experiment_dir.fingerprint(spec["hash"], seed, dict(sorted(counts.items())), BLOCK, settings),
         "inputs": {"gan": spec["hash"]},
         "asked": dict(counts),
         "counts": kept,
@@ -250,7 +250,7 @@ def _finish(
         "seed": seed,
         "images": sum(kept.values()) if stored else 0,
     }
-    return runs.commit(out, "synthetic.json", "generate", started, record)
+    return experiment_dir.commit(out, "synthetic.json", "generate", started, record)
 
 
 def _made(wanted: Mapping[str, int], maker: dict[str, Any], actors: int | None) -> Iterable[dict[str, Any]]:
@@ -264,10 +264,10 @@ def _made(wanted: Mapping[str, int], maker: dict[str, Any], actors: int | None) 
     return results.iter_rows()
 
 
-def _joined(limits: Mapping[str, screen.Limits], classes: list[str]) -> screen.Limits:
+def _joined(limits: Mapping[str, screening_rules.Limits], classes: list[str]) -> screening_rules.Limits:
     """Join the limits of the classes; of one that no images were asked of, any other's say that there were none."""
     other = next(iter(limits.values()))
-    return screen.Limits.joined([limits.get(name, other) for name in classes])
+    return screening_rules.Limits.joined([limits.get(name, other) for name in classes])
 
 
 def _gather_rejects(out: Folder) -> None:

@@ -11,7 +11,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from ganaug_ray.classify.networks import Network
-from ganaug_ray.data import images, tensors
+from ganaug_ray.data import images
+from ganaug_ray.data.loading import tensors
 
 BATCH = 64
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ganaug_ray.classify import backbones
-from ganaug_ray.data import tensors
+from ganaug_ray.data.loading import tensors
 
 BASE = "cnn"
 FEATURES = 128

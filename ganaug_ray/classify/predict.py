@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from safetensors.torch import load as tensors_from_bytes
 
-from ganaug_ray import checkpoints
 from ganaug_ray.classify import networks
-from ganaug_ray.data import images, tensors
+from ganaug_ray.core import checkpoint
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data import images
+from ganaug_ray.data.loading import tensors
 from ganaug_ray.errors import UserError
-from ganaug_ray.storage import Folder
 
 Picture = np.ndarray | Image.Image | bytes | str | Path
 
@@ -39,7 +40,7 @@ class Classifier:
         ValueError: the weights do not fit the spec.
     """
 
-    def __init__(self, spec: dict[str, Any], weights: checkpoints.Tensors, device: torch.device | str = "cpu") -> None:
+    def __init__(self, spec: dict[str, Any], weights: checkpoint.Tensors, device: torch.device | str = "cpu") -> None:
         self.spec = spec
         self.classes: list[str] = spec["classes"]
         self.device = torch.device(device)
@@ -47,7 +48,7 @@ class Classifier:
             spec["arch"], spec["channels"], len(self.classes), dropout=0.0, wanted=networks.Input.of(spec)
         )
         try:
-            checkpoints.unpack(weights, {"network": self.network})
+            checkpoint.unpack(weights, {"network": self.network})
         except RuntimeError as error:
             raise ValueError(f"the weights do not fit {spec['arch']}: {str(error).splitlines()[1].strip()}") from None
         self.network.to(self.device).to(memory_format=torch.channels_last).eval()

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from ganaug_ray import __version__, submitting
-from ganaug_ray.cli import experiments, models
+from ganaug_ray.cli import experiments, models, submit
 from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.version import __version__
 
 app = typer.Typer(
     help="Find out whether GAN images make your image classifier better, with evidence, on Ray.",
@@ -42,9 +42,9 @@ for _verb in (
     models.rollback,
     models.serve,
     models.export,
-    submitting.submit,
-    submitting.jobs,
-    submitting.stop,
+    submit.submit,
+    submit.jobs,
+    submit.stop,
 ):
     app.command()(_verb)
 

@@ -18,8 +18,8 @@ from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:
     from ganaug_ray.config import Job
-    from ganaug_ray.pipeline import Pipeline
-    from ganaug_ray.runs import Run
+    from ganaug_ray.core.experiment_dir import Run
+    from ganaug_ray.pipeline.pipeline import Pipeline
 
 Count = Annotated[
     list[str] | None,
@@ -115,7 +115,7 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Measure the champion, or another model, on test images or on another data set."""
-    from ganaug_ray.jobfile import source_here
+    from ganaug_ray.config.loader import source_here
 
     source = None if data is None else source_here(data)
     _execute(lambda p: p.evaluate(model, source), job, out, set_ or [], dry_run, verbose)
@@ -133,11 +133,12 @@ def search(
     verbose: Verbose = False,
 ) -> None:
     """Look for settings of the GAN, of the mix or of the classifier, on validation images."""
-    from ganaug_ray import searching
-    from ganaug_ray.jobfile import load_job
+    from ganaug_ray.classify.network_check import check_network
+    from ganaug_ray.config.loader import load_job
+    from ganaug_ray.search import driver
 
-    found = searching.check(kind, space, load_job(job, set_ or []), write)  # before anything is written
-    _execute(lambda p: searching.search(p, found, write), job, out, set_ or [], False, verbose)
+    found = driver.check(kind, space, load_job(job, set_ or [], check_network), write)  # before anything is written
+    _execute(lambda p: driver.search(p, found, write), job, out, set_ or [], False, verbose)
 
 
 _WITH_MORE: dict[str, Callable[..., None]] = {"generate": _generate, "promote": _promote}
@@ -152,13 +153,13 @@ def _refuse(options: Mapping[str, object], why: str) -> None:
 
 def _export(address: str, counts: list[str], png: str | None, seed: int) -> None:
     """Write images of a finished generator to a folder, without Ray."""
-    from ganaug_ray.console import Terminal
-    from ganaug_ray.gan import export
-    from ganaug_ray.gan.sample import Generator
-    from ganaug_ray.storage import Folder
+    from ganaug_ray.core.console import Terminal
+    from ganaug_ray.core.storage import Folder
+    from ganaug_ray.gan import png_export
+    from ganaug_ray.gan.sampler import Generator
 
-    generator = Generator.load(export.find(address))
-    wanted = export.wanted(counts, generator.classes)
+    generator = Generator.load(png_export.find(address))
+    wanted = png_export.wanted(counts, generator.classes)
     if png is None:
         raise UserError("--png: name the folder that the images are to go to")
     out, terminal, started = Folder.at(png), Terminal(), time.monotonic()
@@ -168,7 +169,7 @@ def _export(address: str, counts: list[str], png: str | None, seed: int) -> None
         terminal.line("generate", "note", f"this generator copies training images: {found['reason']}")
     try:
         with terminal.watching("generate", lambda: (written[0] / total, f"{written[0]} of {total} images")):
-            export.export(generator, wanted, seed, out, functools.partial(written.__setitem__, 0))
+            png_export.export(generator, wanted, seed, out, functools.partial(written.__setitem__, 0))
     except KeyboardInterrupt:
         print(f"interrupted; {written[0]} of {total} images are in {out}", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -184,14 +185,15 @@ def _execute(
     dry_run: bool,
     verbose: bool,
 ) -> None:
-    from ganaug_ray.jobfile import load_job
-    from ganaug_ray.outputs import experiment
-    from ganaug_ray.runs import Run
+    from ganaug_ray.classify.network_check import check_network
+    from ganaug_ray.config.loader import load_job
+    from ganaug_ray.core.experiment_dir import Run
+    from ganaug_ray.core.output_dir import experiment
 
-    job = load_job(path, overrides)
+    job = load_job(path, overrides, check_network)
     run = Run(experiment(path, out, os.environ))
     if dry_run:
-        from ganaug_ray.dryrun import describe
+        from ganaug_ray.pipeline.dry_run import describe
 
         print(describe(job, run))
         return
@@ -205,8 +207,8 @@ def _execute(
 
 
 def _work(action: Callable[[Pipeline], None], job: Job, run: Run, verbose: bool) -> None:
-    from ganaug_ray.console import Terminal
-    from ganaug_ray.pipeline import Pipeline
+    from ganaug_ray.core.console import Terminal
+    from ganaug_ray.pipeline.pipeline import Pipeline
 
     terminal = Terminal()
     with nullcontext() if verbose else run.log_file() as log, terminal.chatter_to(log):
@@ -214,6 +216,6 @@ def _work(action: Callable[[Pipeline], None], job: Job, run: Run, verbose: bool)
             action(Pipeline(job, run, terminal))
         finally:
             if "ray" in sys.modules:
-                from ganaug_ray import cluster
+                from ganaug_ray.runtime import cluster
 
                 cluster.disconnect()

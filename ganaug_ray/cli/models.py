@@ -19,7 +19,7 @@ def predict(
     verbose: Verbose = False,
 ) -> None:
     """Classify images with a trained model: one row an image in a Parquet file."""
-    from ganaug_ray.predicting import predict
+    from ganaug_ray.cli.predict import predict
 
     try:
         predict(model, images, out, verbose)
@@ -33,15 +33,15 @@ def rollback(
     to: Annotated[int | None, typer.Option("--to", metavar="N", help="A version. Default: the one before.")] = None,
 ) -> None:
     """Make the champion before this one the champion again; what serves it follows."""
-    from ganaug_ray import registry
-    from ganaug_ray.console import Terminal
-    from ganaug_ray.jobfile import source_here
-    from ganaug_ray.storage import Folder
+    from ganaug_ray.config.loader import source_here
+    from ganaug_ray.core import model_registry
+    from ganaug_ray.core.console import Terminal
+    from ganaug_ray.core.storage import Folder
 
-    place = registry.find_registry(Folder.at(source_here(where)))
+    place = model_registry.find_registry(Folder.at(source_here(where)))
     if place is None:
         raise UserError(f"{where}: no experiment with a promoted model, and no registry")
-    record = registry.rollback(place, to)
+    record = model_registry.rollback(place, to)
     change = record["changes"][-1]
     Terminal().line("rollback", "done", f"version {change['version']} is champion instead of {change['instead_of']}")
 
@@ -82,12 +82,12 @@ def serve(
     verbose: Verbose = False,
 ) -> None:
     """Answer over HTTP with the champion: a web page, an API; a promoted model takes over."""
-    from ganaug_ray import serving
-    from ganaug_ray.serve.deploy import Listening
+    from ganaug_ray.serve import launch
+    from ganaug_ray.serve.serve_config import Listening
 
     where = Listening(host, port, tls_cert, tls_key)
     try:
-        serving.serve(
+        launch.serve(
             model,
             where,
             name=name,
@@ -113,12 +113,12 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained classifier as an ONNX file, checked to give the same outputs."""
-    from ganaug_ray import registry
-    from ganaug_ray.classify.export import export
-    from ganaug_ray.console import Terminal
-    from ganaug_ray.jobfile import source_here
+    from ganaug_ray.classify.onnx_export import export
+    from ganaug_ray.config.loader import source_here
+    from ganaug_ray.core import model_registry
+    from ganaug_ray.core.console import Terminal
 
-    started, folder = time.monotonic(), registry.model_folder(source_here(model))
+    started, folder = time.monotonic(), model_registry.model_folder(source_here(model))
     path = str(folder / "model.onnx") if out is None else source_here(out)
     difference = export(folder, path)
     text = f"{path}; its logits are the model's to within {difference:.1g}"

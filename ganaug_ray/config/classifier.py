@@ -1,13 +1,18 @@
 """The section classifier, and the models that are compared with it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ganaug_ray.config.base import Count, Rate, TrainingConfig
 
 ModelName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]  # also the name of a folder
+
+
+CheckNetwork = Callable[[str, int | None], None]
+"""Raises ValueError: there is no such network, or it cannot work at that input size. The schema itself knows none: it
+is handed in as ``check_network`` of the validation's context, since looking a network up imports torch."""
 
 
 class ClassifierConfig(TrainingConfig):
@@ -66,25 +71,21 @@ class ClassifierConfig(TrainingConfig):
 
     @field_validator("arch")
     @classmethod
-    def _is_known(cls, arch: str) -> str:
-        if arch != "cnn":
-            from ganaug_ray.classify import backbones  # it imports torch
-
-            backbones.facts(arch)
+    def _is_known(cls, arch: str, info: ValidationInfo) -> str:
+        if info.context and arch != "cnn":
+            info.context["check_network"](arch, None)
         return arch
 
     @model_validator(mode="after")
-    def _goes_together(self) -> Self:
+    def _goes_together(self, info: ValidationInfo) -> Self:
         if self.weights and self.init_from:
             raise ValueError("give one of weights and init_from")
         if self.sampling == "balanced" and self.class_weights == "balanced":
             raise ValueError("sampling and class_weights are both balanced: rare classes would count twice; give one")
         if self.arch == "cnn" and self.weights == "pretrained":
             raise ValueError("weights pretrained: cnn has none; give an arch of torchvision or timm, or a file")
-        if self.arch != "cnn" and self.input_size:
-            from ganaug_ray.classify import networks
-
-            networks.input_of(self.arch, self.input_size, self.input_size, self.pretrained)
+        if info.context and self.arch != "cnn" and self.input_size:
+            info.context["check_network"](self.arch, self.input_size)
         if self.workers != "auto" and self.batch_size < 2 * self.accumulate * self.workers:
             raise ValueError(
                 f"accumulate {self.accumulate}: leaves fewer than two rows a part of batch_size {self.batch_size} "

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ganaug_ray.config.base import Config, Count, Rate, Score, TrainingConfig
-from ganaug_ray.gan.presets import PRESETS, Preset
+from ganaug_ray.config.gan_presets import PRESETS, Preset
 
 
 class LaterRate(Config):

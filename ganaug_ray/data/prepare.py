@@ -15,12 +15,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ganaug_ray import runs
 from ganaug_ray.config import DataConfig
-from ganaug_ray.data import gather, imbalance, metadata, near, split, store
-from ganaug_ray.data.survey import Progress, Survey, survey
-from ganaug_ray.spread import Each, one_by_one
-from ganaug_ray.storage import Folder
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.card import class_metadata
+from ganaug_ray.data.ingest import imbalance, near_duplicates, shard_writer, split
+from ganaug_ray.data.ingest.scan import Progress, Survey, survey
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.runtime.executors import Each, one_by_one
 
 THUMBS = 8192  # in memory at a time
 SAMPLE = 4096  # training images that the card looks at, at most
@@ -28,7 +30,7 @@ SAMPLE = 4096  # training images that the card looks at, at most
 
 def prepare(
     config: DataConfig, out: Folder, each: Each = one_by_one, progress: Progress = lambda share, words: None
-) -> runs.Record:
+) -> experiment_dir.Record:
     """Write the dataset: train/, val/ and test/ stores, the tables of what was found, and the card.
 
     With data.unlabelled there is a store unlabelled/ too, with labels of -1, and a table of what became of each image.
@@ -48,7 +50,7 @@ def prepare(
     """
     started = time.monotonic()
     if config.metadata:
-        metadata.read(config.metadata)  # a mistake in it is better known now than in an hour
+        class_metadata.read(config.metadata)  # a mistake in it is better known now than in an hour
     staged = out / ".staged"
     try:
         found = survey(config, staged.make(), each, lambda share, words: progress(0.8 * share, words))
@@ -56,11 +58,11 @@ def prepare(
         fresh = found.unlabelled.filter(pc.is_null(found.unlabelled["reason"]))
         fresh = fresh.append_column("split", pa.array([split.UNLABELLED] * len(fresh), pa.string()))
         rows = pa.concat_tables([found.kept, fresh])
-        shards = list(gather.shards(rows, found.classes, found.channels, config))
+        shards = list(shard_writer.shards(rows, found.classes, found.channels, config))
 
         def write() -> np.ndarray:
             sums = np.zeros((found.channels, 3))
-            for number, part in enumerate(each(functools.partial(gather.write, staged, out), shards)):
+            for number, part in enumerate(each(functools.partial(shard_writer.write, staged, out), shards)):
                 sums += part
                 progress(0.8 + 0.2 * number / len(shards), f"{number} of {len(shards)} shards written")
             return sums
@@ -78,17 +80,17 @@ def prepare(
     n, total, squares = (sums / (1, 255, 255**2)).T
     record["mean"] = [round(float(value), 6) for value in total / n]
     record["std"] = [round(float(value), 6) for value in np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))]
-    return runs.commit(out, "dataset.json", "prepare", started, record)
+    return experiment_dir.commit(out, "dataset.json", "prepare", started, record)
 
 
-def _record(config: DataConfig, found: Survey) -> runs.Record:
+def _record(config: DataConfig, found: Survey) -> experiment_dir.Record:
     counts = found.counts()
     reasons = Counter(found.unlabelled["reason"].to_pylist())
     fresh = found.unlabelled.filter(pc.is_null(found.unlabelled["reason"]))
     content = [_hash(found.kept["id"]), _hash(found.kept["label"]), _hash(found.kept["split"])]
     content += [_hash(fresh["id"])] if len(fresh) else []
     return {
-        "hash": runs.fingerprint(config.image_size, config.resize, found.channels, content),
+        "hash": experiment_dir.fingerprint(config.image_size, config.resize, found.channels, content),
         "source": config.source,
         "classes": found.classes,
         "image_size": config.image_size,
@@ -112,17 +114,19 @@ def _hash(texts: pa.ChunkedArray) -> str:
     return digest.hexdigest()
 
 
-def _describe(config: DataConfig, found: Survey, record: runs.Record, staged: Folder, out: Folder) -> None:
+def _describe(config: DataConfig, found: Survey, record: experiment_dir.Record, staged: Folder, out: Folder) -> None:
     """Write the tables of what was found, and the card."""
-    from ganaug_ray.data import explore  # it draws, for which neither other processes nor a dry run have a use
+    from ganaug_ray.data.card import (
+        dataset_card,  # it draws, for which neither other processes nor a dry run have a use
+    )
 
     _write_tables(found, config.image_size, staged, out)
     # Rows are ordered by a hash of their content: the first are as good as drawn at random.
     train = found.kept.filter(pc.equal(found.kept["split"], "train"))
-    some = train.slice(0, max(1, min(SAMPLE, store.SHARD_BYTES // (config.image_size**2 * found.channels))))
-    pixels = gather.read(staged, some, config.image_size, found.channels)
+    some = train.slice(0, max(1, min(SAMPLE, image_store.SHARD_BYTES // (config.image_size**2 * found.channels))))
+    pixels = shard_writer.read(staged, some, config.image_size, found.channels)
     labels = np.array([found.classes.index(name) for name in some["label"].to_pylist()], np.int64)
-    explore.card(out, record, config.metadata, (pixels, labels))
+    dataset_card.card(out, record, config.metadata, (pixels, labels))
 
 
 def _write_tables(found: Survey, size: int, staged: Folder, out: Folder) -> None:
@@ -132,9 +136,9 @@ def _write_tables(found: Survey, size: int, staged: Folder, out: Folder) -> None
         kept.select(["id", "split", "class", "path", "provenance", "width", "height", "format", "note"]),
     )
     rejected = found.rejected
-    seen = np.flatnonzero(pc.not_equal(rejected["file"], "").to_numpy())[: gather.MOST_SHOWN]
+    seen = np.flatnonzero(pc.not_equal(rejected["file"], "").to_numpy())[: shard_writer.MOST_SHOWN]
     shown: dict[int, bytes] = dict(
-        zip(seen.tolist(), gather.thumbnails(rejected.take(seen), staged, size), strict=True)
+        zip(seen.tolist(), shard_writer.thumbnails(rejected.take(seen), staged, size), strict=True)
     )
     pictures = pa.array([shown.get(row) for row in range(len(rejected))], pa.binary())
     out.write_table(
@@ -150,10 +154,12 @@ def _write_tables(found: Survey, size: int, staged: Folder, out: Folder) -> None
     first = [group[0] for group in found.twins for _ in group]
     where = kept.select(["file", "rank"])
     apart = [
-        near.difference(*(gather.thumbs(staged, where.take(side[at : at + THUMBS])) for side in (rows, first)))
+        near_duplicates.difference(
+            *(shard_writer.thumbs(staged, where.take(side[at : at + THUMBS])) for side in (rows, first))
+        )
         for at in range(0, len(rows), THUMBS)
     ]
-    some = gather.thumbnails(twins.slice(0, gather.MOST_SHOWN), staged, size)
+    some = shard_writer.thumbnails(twins.slice(0, shard_writer.MOST_SHOWN), staged, size)
     out.write_table(
         "near_duplicates.parquet",
         pa.table(

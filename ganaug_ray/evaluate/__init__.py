@@ -1,1 +1,1 @@
-"""From predictions to figures, verdict and report."""
+"""One model: its metrics, its mistakes, what it learned."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from scipy import sparse
 
-from ganaug_ray import randomness
+from ganaug_ray.core import rng
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -19,9 +19,9 @@ Statistics = Callable[[np.ndarray], dict[str, np.ndarray]]
 """Weights float64 [R, N] -> by name, the figure of each resample [R]."""
 
 
-def weights(n: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+def weights(n: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
     """How often each of n rows is drawn in n draws with replacement: float64 [resamples, n], each row summing to n."""
-    drawn = rng.integers(0, n, (resamples, n)) + np.arange(resamples)[:, None] * n
+    drawn = generator.integers(0, n, (resamples, n)) + np.arange(resamples)[:, None] * n
     return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.float64)
 
 
@@ -47,10 +47,10 @@ def means(values_NA: np.ndarray, seed: int, key: str) -> np.ndarray:
 
 
 def _resamples(n: int, seed: int, key: str) -> Iterator[np.ndarray]:
-    rng = np.random.default_rng(randomness.number(seed, "bootstrap", key))
+    generator = np.random.default_rng(rng.number(seed, "bootstrap", key))
     at_once = max(1, min(RESAMPLES, CHUNK // n))
     for start in range(0, RESAMPLES, at_once):
-        yield weights(n, min(at_once, RESAMPLES - start), rng)
+        yield weights(n, min(at_once, RESAMPLES - start), generator)
 
 
 def ends(values: np.ndarray) -> list[float]:

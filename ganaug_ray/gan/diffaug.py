@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch.nn import functional as F
 
-from ganaug_ray import randomness
+from ganaug_ray.core import rng
 
 Augmentation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Images float [-1, 1] [B, C, H, W] and uniforms [0, 1) [B, 2] -> images of that shape, around that range."""
@@ -19,9 +19,9 @@ SHIFT = 1 / 8
 CUT = 1 / 2
 
 
-def draws(shape: tuple[int, ...], key: tuple[randomness.Key, ...]) -> torch.Tensor:
+def draws(shape: tuple[int, ...], key: tuple[rng.Key, ...]) -> torch.Tensor:
     """Draw for a global batch, whole: uniform [0, 1), float [*shape, DRAWS]. The last axis of shape is the changes."""
-    return torch.rand(*shape, DRAWS, generator=randomness.generator(*key))
+    return torch.rand(*shape, DRAWS, generator=rng.generator(*key))
 
 
 def augment(x_BCHW: torch.Tensor, names: Sequence[str], u_BND: torch.Tensor) -> torch.Tensor:

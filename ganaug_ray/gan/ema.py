@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ganaug_ray import randomness
+from ganaug_ray.core import rng
 from ganaug_ray.gan.networks import Generator
 
 STANDING_BATCHES = 16
@@ -35,7 +35,7 @@ def settle(average: AveragedModel, classes: int, latent: int, seed: int) -> Gene
         norm.momentum = None  # a plain mean over all batches
     generator.train()
     device = next(generator.parameters()).device
-    draw = randomness.generator(seed, "standing statistics")
+    draw = rng.generator(seed, "standing statistics")
     for _ in range(STANDING_BATCHES):
         z_BZ = torch.randn(STANDING_BATCH, latent, generator=draw)
         y_B = torch.randint(max(classes, 1), (STANDING_BATCH,), generator=draw)

@@ -3,12 +3,12 @@
 import torch
 from torch.nn import functional as F
 
-from ganaug_ray import randomness
 from ganaug_ray.config import GanConfig
-from ganaug_ray.data import tensors
-from ganaug_ray.gan import pictures
-from ganaug_ray.gan.loop import Shape
+from ganaug_ray.core import rng
+from ganaug_ray.data.loading import tensors
+from ganaug_ray.gan import image_grid
 from ganaug_ray.gan.networks import Generator
+from ganaug_ray.gan.training_loop import Shape
 
 COLUMNS = 10
 
@@ -43,11 +43,11 @@ def draw(generator: Generator, config: GanConfig, shape: Shape, seed: int) -> by
     Returns:
         The grid as PNG, ten columns.
     """
-    rows = min(shape.classes, pictures.MOST_ROWS) if config.conditional else pictures.MOST_ROWS
-    a_RZ, b_RZ = torch.randn(2, rows, config.latent, generator=randomness.generator(seed, "interpolation"))
+    rows = min(shape.classes, image_grid.MOST_ROWS) if config.conditional else image_grid.MOST_ROWS
+    a_RZ, b_RZ = torch.randn(2, rows, config.latent, generator=rng.generator(seed, "interpolation"))
     device = next(generator.parameters()).device
     drawn = []
     for label, z_SZ in enumerate(slerp(a_RZ, b_RZ, COLUMNS).to(device)):
         y_S = torch.full((COLUMNS,), label, device=device)
         drawn.append(tensors.from_network(generator(z_SZ, y_S)).cpu().numpy())
-    return pictures.png(pictures.grid(drawn))
+    return image_grid.png(image_grid.grid(drawn))

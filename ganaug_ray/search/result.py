@@ -8,12 +8,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from ganaug_ray import runs
-from ganaug_ray.runs import Record
-from ganaug_ray.search.ledger import Look, Trial
-from ganaug_ray.search.plan import BASELINE, Plan
-from ganaug_ray.search.population import THEN
-from ganaug_ray.search.spaces import Settings
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.search.pbt import THEN
+from ganaug_ray.search.search_plan import BASELINE, Plan
+from ganaug_ray.search.search_space import Settings
+from ganaug_ray.search.trial_log import Look, Trial
 
 FILE = "search.json"
 
@@ -31,7 +31,7 @@ def record(plan: Plan, trials: Sequence[Trial], rows: int, seconds: float, at_on
     full = plan.full_steps(rows)
     best = choose(plan, trials)
     return {
-        "hash": runs.fingerprint(plan.fingerprint(), [asdict(trial) for trial in trials]),
+        "hash": experiment_dir.fingerprint(plan.fingerprint(), [asdict(trial) for trial in trials]),
         "kind": plan.space.kind,
         "objective": plan.objective,
         "direction": plan.direction,

@@ -17,8 +17,9 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event
 from tensorboardX.summary import hparams, scalar, text
 
+from ganaug_ray.config.addresses import refuse_credentials
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
-from ganaug_ray.storage import Folder, refuse_credentials
 
 _MLFLOW = "mlflow:"
 _STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}  # in MLflow's words

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from ganaug_ray.serve import problems, site, v1, v1_rollout, v2
-from ganaug_ray.serve.gate import Gate
-from ganaug_ray.serve.keys import Keyring
-from ganaug_ray.serve.schemas import Refusal, Refusal2
+from ganaug_ray.serve import problem_details
+from ganaug_ray.serve.auth import Keyring
+from ganaug_ray.serve.middleware import Gate
+from ganaug_ray.serve.routes import pages, rollout, v1, v2
+from ganaug_ray.serve.routes.schemas import Refusal, Refusal2
 from ganaug_ray.serve.service import Service
 
 ABOUT = (
@@ -27,11 +28,11 @@ def build(service: Service, keys: Sequence[str]) -> Gate:
         docs_url=None,  # FastAPI's own pages load their scripts from another host
         redoc_url=None,
     )
-    app.include_router(site.router())
+    app.include_router(pages.router())
     app.include_router(v1.router(service))
-    app.include_router(v1_rollout.router(service))
+    app.include_router(rollout.router(service))
     app.include_router(v2.router(service))
-    problems.install(app)
+    problem_details.install(app)
     app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's way to amend the document
     return Gate(app, Keyring(keys), service.limits)
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ray.serve import metrics
 
-from ganaug_ray.serve.champion import Model
+from ganaug_ray.serve.live_model import Model
 
 SIZES = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0]
 TAGS: Any = ("version", "label")  # its annotation says a tuple of one

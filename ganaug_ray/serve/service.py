@@ -13,12 +13,12 @@ import numpy as np
 
 from ganaug_ray.classify import explain
 from ganaug_ray.data import images
-from ganaug_ray.serve.champion import Champion, Model
-from ganaug_ray.serve.lane import Answer, Images, Lane, OnBatch
+from ganaug_ray.serve.image_input import Picture, Pixels
+from ganaug_ray.serve.inference_queue import Answer, Images, Lane, OnBatch
 from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.pictures import Picture, Pixels
-from ganaug_ray.serve.problems import Problem
-from ganaug_ray.serve.trial import Trial
+from ganaug_ray.serve.live_model import Champion, Model
+from ganaug_ray.serve.problem_details import Problem
+from ganaug_ray.serve.traffic import Trial
 
 log = logging.getLogger(__name__)
 

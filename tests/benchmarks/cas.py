@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from scipy import stats
 
-from ganaug_ray.arms import REAL
 from ganaug_ray.augment import generate
-from ganaug_ray.augment.evidence import Examiner, Screening
+from ganaug_ray.augment.arms import REAL
+from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.config import ClassifierConfig, ScreenConfig
-from ganaug_ray.data import store
-from ganaug_ray.gan.cas import classification_accuracy_score
-from ganaug_ray.gan.sample import Generator
-from ganaug_ray.runs import Run
-from ganaug_ray.storage import Folder
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.gan.metrics.classification_accuracy_score import classification_accuracy_score
+from ganaug_ray.gan.sampler import Generator
 
 
 def images(generator: Generator, each: int, seed: int, examiner: Examiner | None) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +48,7 @@ def main() -> None:
     generator, teacher = Generator.load(run.gan), run.model(REAL, 0)
     settings = ScreenConfig(confidence=given.confidence, realism=given.realism)
     examiner = Examiner(Screening(settings, str(teacher), str(run.dataset), str(run.gan)), "cpu")
-    test = store.read(run.dataset / "test")
+    test = image_store.read(run.dataset / "test")
     config = ClassifierConfig(**teacher.read_json("model.json")["config"])
     sides = {"unscreened": None, "screened": examiner}
     scores: dict[str, list[float]] = {side: [] for side in sides}

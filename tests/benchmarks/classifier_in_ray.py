@@ -39,13 +39,14 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
 
-from ganaug_ray import ranks
-from ganaug_ray.classify import loop, networks, worker
+from ganaug_ray.classify import networks, train_worker, training_loop
 from ganaug_ray.config import ClassifierConfig, DataConfig
-from ganaug_ray.data.batches import Batch, Feed, Resident, real_batches
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.batch import Batch, Feed
+from ganaug_ray.data.loading.resident_loader import Resident, real_batches
 from ganaug_ray.data.prepare import prepare
-from ganaug_ray.parallel import Place
-from ganaug_ray.storage import Folder
+from ganaug_ray.runtime import worker_group
 
 WORKERS, CLASSES = 2, 2
 WARM_UP = 20  # steps
@@ -110,10 +111,10 @@ def timed_batches(run: Run, place: Place) -> Feed:
 def in_ray(run: Run) -> None:
     """Train as the train stage does."""
     out = Folder.at(run.room) / "model"
-    fit = worker.Fit(
+    fit = train_worker.Fit(
         "real", 0, run.config, f"{run.room}/dataset", str(out.make()), functools.partial(timed_batches, run), {}
     )
-    ranks.run(worker.work, fit, WORKERS, out)
+    worker_group.run(train_worker.work, fit, WORKERS, out)
 
 
 def bare(run: Run, place: Place) -> None:
@@ -132,7 +133,7 @@ def bare(run: Run, place: Place) -> None:
         return parts[step % len(parts)]
 
     val = Resident.load(Folder.at(run.room) / "dataset" / "val", place.device)
-    loop.train(_network(run), batches, val, run.config, run.config.total_steps(0), 0, place, lambda row: None)
+    training_loop.train(_network(run), batches, val, run.config, run.config.total_steps(0), 0, place, lambda row: None)
 
 
 def plain(run: Run, place: Place) -> None:

@@ -24,16 +24,17 @@ import pyarrow as pa
 import torch
 from sklearn.datasets import load_digits
 
-from ganaug_ray import arms, fits, runs, supplies
-from ganaug_ray.classify.worker import work
+from ganaug_ray.augment import arm_batches, arms, synthetic_pools
+from ganaug_ray.classify.train_worker import work
 from ganaug_ray.config import Job
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images as images_
-from ganaug_ray.data import store
-from ganaug_ray.data.split import SPLITS, UNUSED
-from ganaug_ray.parallel import Place
-from ganaug_ray.runs import Run
-from ganaug_ray.storage import Folder
-from tests.dealing import assign
+from ganaug_ray.data.ingest.split import SPLITS, UNUSED
+from ganaug_ray.data.loading import image_store
+from tests.helpers.dealing import assign
 
 NULL = {"noise": 0.25, "shuffled-labels": 0.25, "oversample": 0.25}
 RIGGED = {"real+classic+synthetic": 1.0}
@@ -43,15 +44,15 @@ HELD_OUT = 60  # of a class: what the rigged arm has
 
 
 @functools.lru_cache(maxsize=1)
-def digits() -> store.Images:
+def digits() -> image_store.Images:
     """Scikit-learn's digits as a data set has them: 32 x 32, grey."""
     raw = load_digits()
     images = np.stack(
         [images_.pixels(images_.square(images_.from_array(one), 32, "stretch"), 1) for one in as_uint8(raw)]
     )
-    ids = [store.pixel_id(image) for image in images]
+    ids = [image_store.pixel_id(image) for image in images]
     first = sorted(dict(zip(reversed(ids), reversed(range(len(ids))), strict=True)).values())  # equal ones once
-    every = store.Images(images, raw.target.astype(np.int64), ids, ids, ids)
+    every = image_store.Images(images, raw.target.astype(np.int64), ids, ids, ids)
     return _take(every, first)
 
 
@@ -94,7 +95,7 @@ def repeat(number: int, splits: int, steps: int) -> dict[str, dict[str, Any]]:
             own, here = wanted.of_split(split), run.split(split)
             _deal(own, here)
             for name, seed in arms.pairs(own):
-                work(fits.fit(own, here, name, seed), Place())
+                work(arm_batches.fit(own, here, name, seed), Place())
         verdict = arms.verdict(wanted, run)
         return {one["arm"]: {"verdict": one["verdict"], "mean": one["mean"]} for one in verdict["comparisons"]}
 
@@ -109,28 +110,33 @@ def _deal(wanted: Job, run: Run) -> None:
     parts = {part: [row for row, id_ in enumerate(rows.ids) if where[id_] == part] for part in (*SPLITS, UNUSED)}
     counts = {}
     for part in SPLITS:
-        store.write((run.dataset / part).make(), _take(rows, parts[part]), "real")
+        image_store.write((run.dataset / part).make(), _take(rows, parts[part]), "real")
         counts[part] = {name: int((rows.labels[parts[part]] == k).sum()) for k, name in enumerate(classes)}
     facts = {
-        "hash": runs.fingerprint(where), "classes": classes, "counts": counts, "image_size": 32, "channels": 1,
-        "resize": "stretch", "rare": [],
-    }  # fmt: skip
-    runs.commit(run.dataset, "dataset.json", "prepare", 0.0, facts)
+        "hash": experiment_dir.fingerprint(where),
+        "classes": classes,
+        "counts": counts,
+        "image_size": 32,
+        "channels": 1,
+        "resize": "stretch",
+        "rare": [],
+    }
+    experiment_dir.commit(run.dataset, "dataset.json", "prepare", 0.0, facts)
     run.dataset.write_table("split.parquet", pa.table({"id": list(where), "split": list(where.values())}))
     labels = rows.labels[parts[UNUSED]]
     held_out = [parts[UNUSED][row] for k in range(10) for row in np.flatnonzero(labels == k)[:HELD_OUT]]
-    (pool,) = supplies.pools(wanted, run)
-    store.write(pool.folder.make(), _take(rows, held_out), "synthetic")
+    (pool,) = synthetic_pools.pools(wanted, run)
+    image_store.write(pool.folder.make(), _take(rows, held_out), "synthetic")
     record = {
-        "hash": runs.fingerprint(held_out), "inputs": {"gan": "none"}, "asked": counts["train"],
+        "hash": experiment_dir.fingerprint(held_out), "inputs": {"gan": "none"}, "asked": counts["train"],
         "counts": counts["train"], "screened": {}, "not_drawn": [], "limits": None, "images": len(held_out),
     }  # fmt: skip
-    runs.commit(pool.folder, "synthetic.json", "generate", 0.0, record)
+    experiment_dir.commit(pool.folder, "synthetic.json", "generate", 0.0, record)
 
 
-def _take(rows: store.Images, which: list[int]) -> store.Images:
+def _take(rows: image_store.Images, which: list[int]) -> image_store.Images:
     texts = ([field[row] for row in which] for field in (rows.ids, rows.paths, rows.provenance))
-    return store.Images(rows.images[which], rows.labels[which], *texts)
+    return image_store.Images(rows.images[which], rows.labels[which], *texts)
 
 
 def main() -> None:

@@ -20,16 +20,16 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from ganaug_ray.classify import drift, worker
+from ganaug_ray.classify import drift, train_worker
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.data.batches import real_batches
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.resident_loader import real_batches
 from ganaug_ray.data.prepare import prepare
-from ganaug_ray.evaluate import rows
-from ganaug_ray.evaluate.promotion import describe
-from ganaug_ray.jobfile import load_job
-from ganaug_ray.parallel import Place
-from ganaug_ray.runs import Run
-from ganaug_ray.storage import Folder
+from ganaug_ray.evaluate import test_images
+from ganaug_ray.verdict.promotion_gate import describe
 
 CLEAN = 2000
 CHANGED = 400
@@ -67,10 +67,12 @@ def trained(job_file: Path, settings: list[str], steps: int, place: Folder) -> t
     prepare(job.data, run.dataset)
     dataset, config = str(run.dataset), job.classifier
     batches = functools.partial(real_batches, dataset, config.batch_size, 1.0, 0)
-    worker.work(worker.Fit("real", 0, config, dataset, str(version.make()), batches, {}, parts=("val",)), Place())
+    train_worker.work(
+        train_worker.Fit("real", 0, config, dataset, str(version.make()), batches, {}, parts=("val",)), Place()
+    )
     model = Classifier.load(version)
     describe(run, version)
-    return model, np.asarray(rows.split(run, "test", model).images[:]), version
+    return model, np.asarray(test_images.split(run, "test", model).images[:]), version
 
 
 def main() -> None:

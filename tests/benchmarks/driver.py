@@ -40,12 +40,16 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 
-from ganaug_ray import preflight, progress, runs
 from ganaug_ray.config import DataConfig, Job
-from ganaug_ray.data import audit, copies, gather, near, pieces, prepare, sources, store, survey
-from ganaug_ray.jobfile import load_job
-from ganaug_ray.preflight import Node, Report
-from ganaug_ray.storage import Folder
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data import prepare, sources
+from ganaug_ray.data.ingest import audit, exact_duplicates, near_duplicates, scan, shard_writer
+from ganaug_ray.data.loading import image_store, stream_plan
+from ganaug_ray.pipeline import progress
+from ganaug_ray.runtime import preflight
+from ganaug_ray.runtime.preflight import Node, Report
 from tests.conftest import DIGITS
 
 Seconds = Counter[str]
@@ -68,28 +72,28 @@ def rows_of(n: int, room: Path) -> Seconds:
     workers = Workers(n)
     config = DataConfig(source=[str(manifest)], image_size=SIDE)
     parts = {
-        "list the source": (sources, "parts", survey.sources),
-        "leave out copies": (copies, "reject", survey.copies),
-        "near-duplicates": (near, "groups", survey.near),
-        "deal out": (survey, "_deal", survey),
-        "plan the shards": (gather, "shards", prepare.gather),
+        "list the source": (sources, "parts", scan.sources),
+        "leave out copies": (exact_duplicates, "reject", scan.copies),
+        "near-duplicates": (near_duplicates, "groups", scan.near),
+        "deal out": (scan, "_deal", scan),
+        "plan the shards": (shard_writer, "shards", prepare.gather),
         "hash and counts": (prepare, "_record", prepare),
         "tables and card": (prepare, "_describe", prepare),
     }
     with ExitStack() as stack:
         for name, (_, function, place) in parts.items():
             stack.enter_context(_timed(spent, workers, name, place, function))
-        stack.enter_context(mock.patch.object(gather, "read", _black))
-        stack.enter_context(mock.patch.object(gather, "thumbs", _same_thumbs))
+        stack.enter_context(mock.patch.object(shard_writer, "read", _black))
+        stack.enter_context(mock.patch.object(shard_writer, "thumbs", _same_thumbs))
         with _taking(spent, "all of prepare", workers, system=True):
             prepare.prepare(config, Folder.at(room / "dataset").make(), workers.each)
     spent["merge and sort what workers found"] = spent["all of prepare"] - sum(spent[name] for name in parts)
     spent["(workers: search near-duplicates)"] = workers.searching[0]
     shards = _shards(n, room / "store")
     with _taking(spent, "look at the store"):
-        found = store.survey(Folder.at(shards))
+        found = image_store.survey(Folder.at(shards))
     with _taking(spent, f"plan an epoch, a rank of {RANKS}"):
-        pieces.epoch(found.rows, 0, (0,), RANKS, RANKS - 1, RANKS)
+        stream_plan.epoch(found.rows, 0, (0,), RANKS, RANKS - 1, RANKS)
     return spent
 
 
@@ -151,14 +155,16 @@ def _black(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.ndarr
 
 
 def _same_thumbs(staged: Folder, rows: pa.Table) -> np.ndarray:
-    return np.zeros((len(rows), near.THUMB_BYTES), np.uint8)
+    return np.zeros((len(rows), near_duplicates.THUMB_BYTES), np.uint8)
 
 
 def _shards(n: int, folder: Path) -> Path:
     """A store of so many rows, each of one pixel: one file, under many names."""
-    most = store.rows_per_shard(SIDE**2)
-    first = store.Images(np.zeros((most, 1, 1, 1), np.uint8), np.zeros(most, np.int64), *([["x" * 32] * most] * 3))
-    store.write_shard(Folder.at(folder).make(), 0, first, "real")
+    most = image_store.rows_per_shard(SIDE**2)
+    first = image_store.Images(
+        np.zeros((most, 1, 1, 1), np.uint8), np.zeros(most, np.int64), *([["x" * 32] * most] * 3)
+    )
+    image_store.write_shard(Folder.at(folder).make(), 0, first, "real")
     for number in range(1, math.ceil(n / most)):
         os.link(folder / "part-00000.parquet", folder / f"part-{number:05d}.parquet")
     return folder
@@ -167,10 +173,10 @@ def _shards(n: int, folder: Path) -> Path:
 def workers_of(n: int, rows: int, room: Path) -> Seconds:
     """Take the CPU time of what there is to do for each of ``n`` workers."""
     spent: Seconds = Counter()
-    shards = np.full(math.ceil(rows / store.rows_per_shard(SIDE**2)), store.rows_per_shard(SIDE**2))
+    shards = np.full(math.ceil(rows / image_store.rows_per_shard(SIDE**2)), image_store.rows_per_shard(SIDE**2))
     with _taking(spent, "plan an epoch, all ranks"):
         for rank in range(n):
-            pieces.epoch(shards, 0, (0,), n * 64, rank, n)
+            stream_plan.epoch(shards, 0, (0,), n * 64, rank, n)
     job, here = load_job(DIGITS, [f"gan.workers={n}", "gan.batch_size=256"]), preflight.versions()
     nodes = [Node(f"10.0.{node // 250}.{node % 250}", Report(here), {"CPU": 4, "GPU": 1}) for node in range(n)]
     with _taking(spent, "judge the nodes"):
@@ -181,15 +187,15 @@ def workers_of(n: int, rows: int, room: Path) -> Seconds:
     with _taking(spent, "how far all models are, a look"):
         progress.of_fits([(folder, LINES) for folder in folders])
     for folder in folders:
-        runs.commit(folder, "model.json", "train", time.monotonic(), {"hash": "0" * 16, "inputs": {}})
+        experiment_dir.commit(folder, "model.json", "train", time.monotonic(), {"hash": "0" * 16, "inputs": {}})
     with _taking(spent, "run.json"):
         run.write_summary()
     return spent
 
 
-def _logged(job: Job, n: int, root: Folder) -> runs.Run:
+def _logged(job: Job, n: int, root: Folder) -> experiment_dir.Run:
     """An experiment of so many models that train, each with its log."""
-    run = runs.Run(root.make())
+    run = experiment_dir.Run(root.make())
     run.claim(job)
     line = {"loss": 0.123456, "lr": 0.001, "images_per_second": 1234.5}
     text = "".join(json.dumps({"step": step, **line}) + "\n" for step in range(1, LINES + 1))

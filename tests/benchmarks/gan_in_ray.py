@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import ray
 import torch
 
-from ganaug_ray import ranks
-from ganaug_ray.parallel import Place
-from ganaug_ray.storage import Folder
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.runtime import worker_group
 from tests.benchmarks.gan_step import images, ours
 
 
@@ -65,7 +65,7 @@ def main() -> None:
             alone.start()
             alone.join()
             bare = out.read_json("speed.json")["speed"]
-            ranks.run(work, run, 1, out)
+            worker_group.run(work, run, 1, out)
             rounds.append((bare, out.read_json("speed.json")["speed"]))
             print(f"bare {rounds[-1][0]:.0f}, in Ray Train {rounds[-1][1]:.0f} images/s", flush=True)
     ratios = [inside / bare for bare, inside in rounds]

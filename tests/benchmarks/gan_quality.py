@@ -12,14 +12,14 @@ import argparse
 
 import torch
 
-from ganaug_ray.arms import REAL
+from ganaug_ray.augment.arms import REAL
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import GanConfig
-from ganaug_ray.data.batches import Resident
-from ganaug_ray.gan import gauge, quality
-from ganaug_ray.gan.sample import Generator
-from ganaug_ray.runs import Run
-from ganaug_ray.storage import Folder
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.resident_loader import Resident
+from ganaug_ray.gan.metrics import evaluator, kid_fid_prdc
+from ganaug_ray.gan.sampler import Generator
 
 CPU = torch.device("cpu")
 
@@ -32,17 +32,19 @@ def main() -> None:
     tables: dict[str, dict[str, float]] = {}
     for folder in given.experiments:
         run = Run(Folder.at(folder))
-        train, val, test = (Resident.load(run.dataset / split, CPU, gauge.ROWS) for split in ("train", "val", "test"))
+        train, val, test = (
+            Resident.load(run.dataset / split, CPU, evaluator.ROWS) for split in ("train", "val", "test")
+        )
         record = run.gan.read_json("gan.json")
         teacher = run.model(REAL, 0)
-        measuring = gauge.Gauge(train, val, teacher, GanConfig(**record["config"]), record["seed"])
+        measuring = evaluator.Gauge(train, val, teacher, GanConfig(**record["config"]), record["seed"])
         with torch.no_grad():
             tables[f"{run.root.name}, step {record['chosen']['step']}"] = measuring.look(
                 Generator.load(run.gan).network
             )
-            (x_NCHW, y_N), (held_MCHW, held_y) = measuring.train, test.take(slice(0, gauge.ROWS))
+            (x_NCHW, y_N), (held_MCHW, held_y) = measuring.train, test.take(slice(0, evaluator.ROWS))
             extract = measuring.extractor
-            held = quality.measure(extract(x_NCHW), extract(held_MCHW), y_N, held_y, extract.name, record["seed"])
+            held = kid_fid_prdc.measure(extract(x_NCHW), extract(held_MCHW), y_N, held_y, extract.name, record["seed"])
             known = Classifier.load(teacher).network(held_MCHW).argmax(1) == held_y
             tables["held-out real images"] = held.figures | {"agreement": known.float().mean().item()}
     names = ["agreement", "kid", "fid", "precision", "recall", "density", "coverage"]

@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from ganaug_ray.config import GanConfig
-from ganaug_ray.data.batches import Batch
-from ganaug_ray.gan import loop
-from ganaug_ray.parallel import Place
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.data.loading.batch import Batch
+from ganaug_ray.gan import training_loop
 
 SIZE, LATENT, IMAGES = 64, 100, 1024
 
@@ -47,8 +47,8 @@ def ours(x_NCHW: torch.Tensor, batch: int, steps: int, **settings: Any) -> float
     def note(row: dict[str, Any]) -> None:
         times.append(time.perf_counter())  # the loop has just waited for the device to give it the row
 
-    hooks = loop.Hooks(note, lambda checkpoint: None, lambda step, average, discriminator: None)
-    loop.train(next_batch, config, loop.Shape(1, 3, SIZE), 2 * steps, 0, place, None, hooks)
+    hooks = training_loop.Hooks(note, lambda checkpoint: None, lambda step, average, discriminator: None)
+    training_loop.train(next_batch, config, training_loop.Shape(1, 3, SIZE), 2 * steps, 0, place, None, hooks)
     return batch * steps / (times[1] - times[0])
 
 

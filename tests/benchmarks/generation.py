@@ -14,9 +14,9 @@ from collections.abc import Callable
 
 import torch
 
-from ganaug_ray import checkpoints
+from ganaug_ray.core import checkpoint
 from ganaug_ray.gan import networks
-from ganaug_ray.gan.sample import BLOCK, Generator
+from ganaug_ray.gan.sampler import BLOCK, Generator
 
 LATENT = 100
 CLASSES = 10
@@ -40,7 +40,7 @@ def main() -> None:
         "filters": given.filters,
     }
     fresh = networks.Generator(LATENT, CLASSES, 3, given.size, given.filters)
-    generator = Generator(spec, checkpoints.pack({"generator": fresh}), device)
+    generator = Generator(spec, checkpoint.pack({"generator": fresh}), device)
     z_BZ = torch.randn(BLOCK, LATENT, device=device)
     y_B = torch.zeros(BLOCK, dtype=torch.int64, device=device)
 

@@ -26,7 +26,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.dirty import PHOTOGRAPHS
+from tests.helpers.dirty import PHOTOGRAPHS
 
 QUALITIES = (95, 90, 85, 80, 75, 70, 65, 60, 55, 50)
 BATCH, WORKERS = 64, 2
@@ -78,8 +78,8 @@ def usual_way(pictures: str, size: int) -> dict[str, float]:
 
 def batches(dataset: str, loader: str) -> Callable[[int], object]:
     """Open a loader of the prepared training images; it returns the batch of a step."""
-    from ganaug_ray.data.batches import real_batches
-    from ganaug_ray.parallel import Place
+    from ganaug_ray.core.distributed import Place
+    from ganaug_ray.data.loading.resident_loader import real_batches
 
     if loader == "stream":
         import ray

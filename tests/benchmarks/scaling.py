@@ -28,14 +28,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from ganaug_ray import randomness
-from ganaug_ray.classify import loop as classifying
-from ganaug_ray.classify import networks, transforms
+from ganaug_ray.classify import batch_augmentation, networks
+from ganaug_ray.classify import training_loop as classifying
 from ganaug_ray.config import ClassifierConfig, GanConfig
-from ganaug_ray.data import store
-from ganaug_ray.data.batches import Batch, Resident
-from ganaug_ray.gan import loop as drawing
-from ganaug_ray.parallel import Place
+from ganaug_ray.core import rng
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.data.loading.batch import Batch
+from ganaug_ray.data.loading.resident_loader import Resident
+from ganaug_ray.gan import training_loop as drawing
 
 GPUS = (1, 8, 64, 512)
 CLASSES, WARM_UP = 10, 2
@@ -116,10 +117,10 @@ def classifier(arch: str, name: str, size: int, batch: int, steps: int, device: 
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (batch, size, size, 3), np.uint8)
     names = [str(row) for row in range(batch)]
-    rows = Resident(store.Images(images, np.arange(batch) % CLASSES, names, names, names), device)
+    rows = Resident(image_store.Images(images, np.arange(batch) % CLASSES, names, names, names), device)
     x_BCHW, y_B = rows.take(slice(None))
     given = Batch(x_BCHW, y_B, torch.arange(batch), batch)
-    val = Resident(store.Images(images[:2], np.arange(2), names[:2], names[:2], names[:2]), device)
+    val = Resident(image_store.Images(images[:2], np.arange(2), names[:2], names[:2], names[:2]), device)
     times: list[float] = []
     classifying.train(
         network, lambda step: given, val, config, total + 1, 0, place,
@@ -127,7 +128,7 @@ def classifier(arch: str, name: str, size: int, batch: int, steps: int, device: 
     )  # fmt: skip
 
     def draw_all(n: int) -> None:
-        torch.rand(batch * n, transforms.DRAWS, generator=randomness.generator(0, "augment", 0))
+        torch.rand(batch * n, batch_augmentation.DRAWS, generator=rng.generator(0, "augment", 0))
 
     return Measured(name, batch, _between(times), _draws(draw_all), *_gradients([network], 1))
 

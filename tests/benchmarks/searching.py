@@ -27,18 +27,18 @@ import numpy as np
 import ray
 import torch
 
-from ganaug_ray import cluster, searching
 from ganaug_ray.config import Job
-from ganaug_ray.console import Terminal
-from ganaug_ray.parallel import Place
-from ganaug_ray.pipeline import Pipeline
-from ganaug_ray.runs import Run
-from ganaug_ray.search import trials
-from ganaug_ray.search.ledger import Ledger, Look
-from ganaug_ray.search.plan import Plan
-from ganaug_ray.search.run import Need, search
-from ganaug_ray.search.spaces import Dimension, Space
-from ganaug_ray.storage import Folder
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.runtime import cluster
+from ganaug_ray.search import driver, trainable
+from ganaug_ray.search.search_plan import Plan
+from ganaug_ray.search.search_space import Dimension, Space
+from ganaug_ray.search.trial_log import Ledger, Look
+from ganaug_ray.search.tune_runner import Need, search
 
 AT_ONCE = 2
 SEEDS = (11, 12, 13)
@@ -79,7 +79,7 @@ def found(own: Job, wanted: Space, out: str) -> tuple[dict[str, Any], float]:
     """Search by the command's own path; return search.json and the seconds."""
     started = time.monotonic()
     pipeline = Pipeline(own, Run(Folder.at(out)), Terminal())
-    searching.search(pipeline, wanted, None)
+    driver.search(pipeline, wanted, None)
     record = pipeline.run.root.read_json("search/gan/search.json")
     return record, time.monotonic() - started
 
@@ -138,7 +138,7 @@ def _bare(plan: Plan, number: int, settings: dict[str, float]) -> float:
     torch.set_num_threads(1)
     started = time.monotonic()
     told: list[Look] = []
-    trials.work(plan, str(number), settings, trials.How.here(Place(), told.append))
+    trainable.work(plan, str(number), settings, trainable.How.here(Place(), told.append))
     assert len(told) == len(plan.space.budgets), "it came to its end"
     return time.monotonic() - started
 

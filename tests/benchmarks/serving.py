@@ -29,10 +29,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ganaug_ray.serve.deploy import PATIENT
-from ganaug_ray.storage import Folder
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.serve.serve_config import PATIENT
 from tests.conftest import environment
-from tests.serving import free_port, promote
+from tests.helpers.serving import free_port, promote
 
 BARE = """
 import asyncio, sys, torch, uvicorn

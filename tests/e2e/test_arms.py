@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from ganaug_ray import arms
-from ganaug_ray.evaluate import compare
-from ganaug_ray.jobfile import load_job
-from ganaug_ray.runs import Run
-from ganaug_ray.storage import Folder
+from ganaug_ray.augment import arms
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.verdict import verdict
 from tests.conftest import DIGITS, TINY, environment
 
 ARMS = {
@@ -134,7 +134,7 @@ def test_shuffled_test_labels_change_no_choice_of_a_finished_run(finished: Path,
     assert arms.gaining(job, after, "some") == arms.gaining(job, before, "some")
     assert [own["mean"] for own in new["comparisons"]] != [own["mean"] for own in old["comparisons"]]
     for arm in (old["champion"]["arm"], new["champion"]["arm"]):
-        best = [compare.champion({arm: arms.outcomes(job, run, arm)}, arm, None, "accuracy") for run in (before, after)]
+        best = [verdict.champion({arm: arms.outcomes(job, run, arm)}, arm, None, "accuracy") for run in (before, after)]
         assert best[0]["repeat"] == best[1]["repeat"]
 
 

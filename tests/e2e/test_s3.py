@@ -19,8 +19,8 @@ from pyarrow import fs as pafs
 from sklearn.datasets import load_digits
 
 import ganaug_ray
-from ganaug_ray import logs
-from ganaug_ray.storage import Folder
+from ganaug_ray.core import metrics_log
+from ganaug_ray.core.storage import Folder
 from tests.conftest import DIGITS, TINY, environment
 from tests.e2e.test_run import STAGES
 
@@ -127,7 +127,7 @@ def test_a_run_from_s3_to_s3_leaves_everything_there_and_nothing_else(finished: 
     assert set(promised.split()) <= names
     assert not [name for name in names if "/." in name or name.startswith(".")]
     assert b"Started a local Ray instance" in root.read("log.txt")
-    assert [row["step"] for row in logs.read_metrics(root / "gan") if "loss_g" in row] == [2, 4, 6]
+    assert [row["step"] for row in metrics_log.read_metrics(root / "gan") if "loss_g" in row] == [2, 4, 6]
 
 
 def test_run_again_keeps_everything_and_starts_no_ray(store: Store, finished: tuple[str, str]) -> None:

@@ -7,9 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from ganaug_ray.jobfile import load_job
-from ganaug_ray.search.ledger import Ledger
-from ganaug_ray.storage import Folder
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.search.trial_log import Ledger
 from tests.conftest import DIGITS, TINY, environment
 
 SPACE = """

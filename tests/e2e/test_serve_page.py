@@ -13,14 +13,14 @@ import pytest
 import uvicorn
 from PIL import Image
 
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app
-from ganaug_ray.serve.champion import Champion
 from ganaug_ray.serve.limits import Limits
+from ganaug_ray.serve.live_model import Champion
 from ganaug_ray.serve.service import Service
-from ganaug_ray.storage import Folder
-from tests import browser
-from tests.browser import Tab
-from tests.serving import encoded, promote
+from tests.helpers import browser
+from tests.helpers.browser import Tab
+from tests.helpers.serving import encoded, promote
 
 pytestmark = pytest.mark.skipif(
     browser.CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"

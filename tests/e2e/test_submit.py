@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import BIN, Nodes
 from tests.conftest import ROOT, TINY
 from tests.e2e.test_run import STAGES
+from tests.helpers.cluster import BIN, Nodes
 
 GANAUG = [sys.executable, "-m", "ganaug_ray"]
 JOB = "jobs/digits.yaml"

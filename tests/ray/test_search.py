@@ -14,15 +14,15 @@ import pytest
 import ray
 from ray.cluster_utils import Cluster
 
-from ganaug_ray import logs
 from ganaug_ray.config import Job
-from ganaug_ray.runs import Run
+from ganaug_ray.core import metrics_log
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.search import result
-from ganaug_ray.search.ledger import Ledger, Trial
-from ganaug_ray.search.plan import BASELINE, Plan
-from ganaug_ray.search.run import Need, search
-from ganaug_ray.search.spaces import Dimension, Space
-from ganaug_ray.storage import Folder
+from ganaug_ray.search.search_plan import BASELINE, Plan
+from ganaug_ray.search.search_space import Dimension, Space
+from ganaug_ray.search.trial_log import Ledger, Trial
+from ganaug_ray.search.tune_runner import Need, search
 
 LR = Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {})
 
@@ -74,7 +74,7 @@ def while_searching(plan: Plan, most: int, step: int, strike: Callable[[], None]
     def watch() -> None:
         folders = [plan.trial_folder(name) for name in ("0001", "0002")]
         while not over.wait(0.02):
-            done = [max((row["step"] for row in logs.read_metrics(folder)), default=0) for folder in folders]
+            done = [max((row["step"] for row in metrics_log.read_metrics(folder)), default=0) for folder in folders]
             if min(done) >= step:
                 strike()
                 struck.append(True)

@@ -19,13 +19,13 @@ import psutil
 import pytest
 
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.registry import model_folder
-from ganaug_ray.storage import Folder
-from tests import fuzz
-from tests.callers import Question, ask
+from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.storage import Folder
 from tests.conftest import environment
-from tests.serving import Expected, Server, encoded, listening, promote, questions, replicas, running
-from tests.unit.test_web import certificate
+from tests.helpers import fuzz
+from tests.helpers.callers import Question, ask
+from tests.helpers.serving import Expected, Server, encoded, listening, promote, questions, replicas, running
+from tests.unit.data.test_web import certificate
 
 LOCAL = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.registry import model_folder
-from ganaug_ray.serve.deploy import PATIENT, proxy_environment
-from ganaug_ray.storage import Folder
-from tests.cluster import BIN, Nodes, free_ports
-from tests.serving import encoded, free_port, listening, post, promote
+from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.serve.serve_config import PATIENT, proxy_environment
+from tests.helpers.cluster import BIN, Nodes, free_ports
+from tests.helpers.serving import encoded, free_port, listening, post, promote
 
 KEY = "correct-horse"
 DEADLINE = 300  # seconds

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.registry import model_folder
-from ganaug_ray.storage import Folder
-from tests.callers import ask
-from tests.serving import Server, encoded, promote, questions, running
+from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.storage import Folder
+from tests.helpers.callers import ask
+from tests.helpers.serving import Server, encoded, promote, questions, running
 
 JSON = {"content-type": "application/json"}
 BOUNDARY = "x-y-z"

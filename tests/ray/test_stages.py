@@ -17,24 +17,25 @@ from PIL import Image
 from ray.train import UserCallback
 from ray.util import placement_group_table
 
-from ganaug_ray import lending, logs, ranks, runs
-from ganaug_ray.augment import plan
-from ganaug_ray.augment.evidence import Examiner, Screening
+from ganaug_ray.augment import strategies
 from ganaug_ray.augment.generate import blocks, generate
-from ganaug_ray.augment.live import Live, live_batches
-from ganaug_ray.augment.mix import mixed_batches
-from ganaug_ray.augment.screen import Limits
-from ganaug_ray.classify.train import train
-from ganaug_ray.classify.worker import Fit
+from ganaug_ray.augment.live_generation import Live, live_batches
+from ganaug_ray.augment.mixed_batches import mixed_batches
+from ganaug_ray.augment.screening import Examiner, Screening
+from ganaug_ray.augment.screening_rules import Limits
+from ganaug_ray.classify.launch import train
+from ganaug_ray.classify.train_worker import Fit
 from ganaug_ray.config import Job, ScreenConfig
-from ganaug_ray.data import shared, store
-from ganaug_ray.data.batches import real_batches
+from ganaug_ray.core import experiment_dir, metrics_log
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import image_store, object_store, shared_memory
+from ganaug_ray.data.loading.resident_loader import real_batches
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.gan.sample import Generator
-from ganaug_ray.guard import Diverged
-from ganaug_ray.parallel import Place
-from ganaug_ray.runs import Run
-from ganaug_ray.storage import Folder
+from ganaug_ray.gan.sampler import Generator
+from ganaug_ray.runtime import worker_group
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -61,7 +62,7 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
     assert generate(counts, 5, gan, unstored, stored=False)["hash"] == record["hash"], "what is made is the same"
     assert unstored.files() == ["synthetic.json"]
 
-    rows = store.read(one)
+    rows = image_store.read(one)
     assert [rows.labels.tolist().count(label) for label in (0, 7, 9)] == [300, 20, 256]
     spec = Generator.load(gan)
     assert rows.provenance[300] == f"gan:{spec.spec['hash']}/class:7/seed:5/index:0"
@@ -91,7 +92,7 @@ def test_a_cluster_prepares_the_same_data_set_as_one_process(tmp_path: Path) -> 
     from ganaug_ray.config import DataConfig
     from ganaug_ray.data.prepare import prepare
     from ganaug_ray.errors import UserError
-    from ganaug_ray.spread import on_cluster
+    from ganaug_ray.runtime.executors import on_cluster
 
     for index in range(600):
         folder = tmp_path / "source" / f"class{index % 3}"
@@ -120,7 +121,7 @@ def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
     tiny_job: Job, digits: Folder, experiment: Run, tmp_path: Path
 ) -> None:
     real = functools.partial(real_batches, str(digits), 16, 1.0, 0)
-    upto = functools.partial(plan.synthetic_upto, batch_size=16, ratio=0.3)
+    upto = functools.partial(strategies.synthetic_upto, batch_size=16, ratio=0.3)
     live = functools.partial(live_batches, Live(str(experiment.gan), {"3": 5, "7": 5}, None, None), upto, 0)
     mixed = functools.partial(mixed_batches, real, live)
     train(
@@ -129,7 +130,7 @@ def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
     for name in ("one", "two"):
         folder = Folder.at(tmp_path / name)
         assert folder.files() == ["metrics.jsonl", "model.json", "model.safetensors", "predictions.parquet"]
-        assert [row["step"] for row in logs.read_metrics(folder)] == [4, 8]
+        assert [row["step"] for row in metrics_log.read_metrics(folder)] == [4, 8]
         assert not [path for path in (tmp_path / name).iterdir() if path.name.startswith(".ray-train")]
         assert folder.read_json("model.json")["tally"] == {"generated": 38, "rejected": 0, "let_through": 0}
 
@@ -138,20 +139,20 @@ def test_a_store_that_many_read_is_read_once_and_mapped_by_all(digits: Folder, t
     shutil.copytree((digits / "train").path, tmp_path / "train")
     folder = Folder.at(tmp_path / "train")
     name = str(folder)
-    assert not lending.lend([name], 1.0), "whoever is alone reads it himself"
-    assert not lending.lend([name, name], 1e-9), "what is too large for memory is streamed"
-    loans = lending.lend([name, name], 1.0)
+    assert not object_store.lend([name], 1.0), "whoever is alone reads it himself"
+    assert not object_store.lend([name, name], 1e-9), "what is too large for memory is streamed"
+    loans = object_store.lend([name, name], 1.0)
     ray.wait(list(loans.values()))
     shutil.rmtree(tmp_path / "train")
 
     @ray.remote
     def look() -> tuple[int, bool, int]:
-        with lending.borrowed(loans, [name]):
-            rows = shared.read(folder)
+        with object_store.borrowed(loans, [name]):
+            rows = shared_memory.read(folder)
             return len(rows), rows.images.flags.writeable, int(rows.images.sum())
 
     seen = ray.get([look.remote(), look.remote()])
-    rows = store.read(digits / "train")
+    rows = image_store.read(digits / "train")
     assert seen == [(len(rows), False, int(rows.images.sum()))] * 2
 
 
@@ -161,8 +162,8 @@ def test_a_diverged_fit_is_named_with_what_to_try_and_the_others_are_finished(
     fits = [fit(tiny_job, digits, tmp_path / "bad", lr=1e30), fit(tiny_job, digits, tmp_path / "good")]
     with pytest.raises(StageFailed, match=r"real\+classic, seed 0.*not finite.*lower classifier.lr"):
         train(fits, 1.0)
-    assert runs.done(Folder.at(tmp_path / "good"), "model.json")
-    assert not runs.done(Folder.at(tmp_path / "bad"), "model.json")
+    assert experiment_dir.done(Folder.at(tmp_path / "good"), "model.json")
+    assert not experiment_dir.done(Folder.at(tmp_path / "bad"), "model.json")
 
 
 def test_divergence_on_ranks_is_told_once_and_not_tried_again(tmp_path: Path) -> None:
@@ -172,7 +173,7 @@ def test_divergence_on_ranks_is_told_once_and_not_tried_again(tmp_path: Path) ->
         raise Diverged(7)
 
     with pytest.raises(Diverged) as caught:
-        ranks.run(diverge, str(tmp_path / "calls"), 2, Folder.at(tmp_path / "out"))
+        worker_group.run(diverge, str(tmp_path / "calls"), 2, Folder.at(tmp_path / "out"))
     assert caught.value.step == 7
     assert sorted((tmp_path / "calls").read_text().split()) == ["0/2", "1/2"]
 
@@ -185,7 +186,7 @@ def test_a_rank_that_is_killed_is_started_again(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         Path(f"{task}-{place.rank}").write_text("finished")
 
-    ranks.run(die_once, str(tmp_path / "scar"), 2, Folder.at(tmp_path / "out"))
+    worker_group.run(die_once, str(tmp_path / "scar"), 2, Folder.at(tmp_path / "out"))
     assert [(tmp_path / f"scar-{rank}").read_text() for rank in range(2)] == ["finished"] * 2
 
 
@@ -198,11 +199,11 @@ class Failing(UserCallback):
 
 def test_a_controller_that_fails_leaves_nothing_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the next attempt would wait for ever, where the ranks take more than half of the CPUs."""
-    monkeypatch.setattr(ranks, "RESTARTS", 0)
+    monkeypatch.setattr(worker_group, "RESTARTS", 0)
 
     def report(task: None, place: Place) -> None:
         ray.train.report({"step": 1})
 
     with pytest.raises(StageFailed, match="no room for a report"):
-        ranks.run(report, None, 3, Folder.at(tmp_path), callbacks=[Failing()])
+        worker_group.run(report, None, 3, Folder.at(tmp_path), callbacks=[Failing()])
     assert {facts["state"] for facts in placement_group_table().values()} == {"REMOVED"}

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ganaug_ray import ranks
-from ganaug_ray.data import store
-from ganaug_ray.data.stream import Stream
-from ganaug_ray.parallel import Place
-from ganaug_ray.storage import Folder
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.data.loading.streaming_loader import Stream
+from ganaug_ray.runtime import worker_group
 
 pytestmark = pytest.mark.usefixtures("cluster")
 
@@ -20,13 +20,13 @@ def stored(folder: Folder, n: int) -> Folder:
         part = np.arange(start, min(start + 7, n))
         names = [str(i) for i in part]
         pixels = np.zeros((len(part), 4, 4, 1), np.uint8)
-        store.write_shard(folder, number, store.Images(pixels, part, names, names, names), "real")
+        image_store.write_shard(folder, number, image_store.Images(pixels, part, names, names, names), "real")
     return folder
 
 
 def drain(task: tuple[str, str, int, int], place: Place) -> None:
     folder, out, batch, steps = task
-    stream = Stream(store.survey(Folder.at(folder)), lambda step: step * batch, batch, place, (0,))
+    stream = Stream(image_store.survey(Folder.at(folder)), lambda step: step * batch, batch, place, (0,))
     labels = [stream(step).y_B.tolist() for step in range(steps)]
     Folder.at(out).write_json(f"rank-{place.rank}.json", {"labels": labels})
 
@@ -36,7 +36,7 @@ def test_ranks_read_every_row_and_step_equally_also_where_they_hold_every_cpu(wo
     rows, batch = 103, 12
     steps = -(-rows // batch)
     folder = stored(Folder.at(tmp_path / "store"), rows)
-    ranks.run(drain, (str(folder), str(tmp_path), batch, 2 * steps), world, Folder.at(tmp_path / "out"))
+    worker_group.run(drain, (str(folder), str(tmp_path), batch, 2 * steps), world, Folder.at(tmp_path / "out"))
     parts = [Folder.at(tmp_path).read_json(f"rank-{rank}.json")["labels"] for rank in range(world)]
     for epoch in (slice(0, steps), slice(steps, None)):
         assert {label for part in parts for step in part[epoch] for label in step} == set(range(rows))
@@ -46,5 +46,5 @@ def test_ranks_read_every_row_and_step_equally_also_where_they_hold_every_cpu(wo
         return map(function, pieces)
 
     for rank in range(world):
-        alone = Stream(store.survey(folder), lambda step: step * batch, batch, Place(rank, world), (0,), here)
+        alone = Stream(image_store.survey(folder), lambda step: step * batch, batch, Place(rank, world), (0,), here)
         assert parts[rank] == [alone(step).y_B.tolist() for step in range(2 * steps)], "Ray Data keeps the order"

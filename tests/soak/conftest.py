@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.killing import killable, undisturbed  # noqa: F401  # fixtures: pytest finds them here by name
+from tests.helpers.killing import killable, undisturbed  # noqa: F401  # fixtures: pytest finds them here by name
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from ganaug_ray import checkpoints
-from ganaug_ray.storage import Folder
-from tests import killing
-from tests.cluster import ray_s_name
+from ganaug_ray.core import checkpoint
+from ganaug_ray.core.storage import Folder
 from tests.conftest import ROOT
-from tests.killing import Cluster
+from tests.helpers import killing
+from tests.helpers.cluster import ray_s_name
+from tests.helpers.killing import Cluster
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def test_a_node_that_will_be_taken_away_is_left_with_a_checkpoint(killable: Clus
     environment = killable.nodes.environment(RAY_ADDRESS=killable.nodes.address)
     with subprocess.Popen(drain, env=environment, stderr=subprocess.PIPE, text=True) as hook:
         kept = Folder.at(taught / "gan" / "checkpoints")
-        killing.until(lambda: checkpoints.steps_kept(kept) > 0, child)
+        killing.until(lambda: checkpoint.steps_kept(kept) > 0, child)
         killing.until(lambda: "about to be taken away" in (taught / "log.txt").read_text(), child)
         assert hook.poll() is None, "it holds the machine back"
-        step = checkpoints.steps_kept(kept)
+        step = checkpoint.steps_kept(kept)
         killable.replace(number)
         hook.kill()
     killing.until(lambda: killing.reached(taught, "gan") > step and killing.attempts(taught) == [0, step], child)

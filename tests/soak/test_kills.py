@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from ganaug_ray import arms, checkpoints
-from ganaug_ray.storage import Folder
-from tests import killing
-from tests.cluster import end
-from tests.killing import Cluster
+from ganaug_ray.augment import arms
+from ganaug_ray.core import checkpoint
+from ganaug_ray.core.storage import Folder
+from tests.helpers import killing
+from tests.helpers.cluster import end
+from tests.helpers.killing import Cluster
 
 
 @pytest.mark.parametrize("seed", range(10, 20))
@@ -62,7 +63,7 @@ def test_workers_come_and_go_with_their_nodes(undisturbed: Path, tmp_path: Path,
             killing.until(lambda: kept() > before, child)
 
         def kept() -> int:
-            return checkpoints.steps_kept(Folder.at(folder / "checkpoints"))
+            return checkpoint.steps_kept(Folder.at(folder / "checkpoints"))
 
         gets_on_with(2)
         gone: subprocess.Popen = cluster.workers.pop()

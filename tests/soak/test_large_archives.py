@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from tests.archives import Entry, gzipped, info, prepare, zip_of
-from tests.dirty import png
+from tests.helpers.archives import Entry, gzipped, info, prepare, zip_of
+from tests.helpers.dirty import png
 
 MEMORY = 2048  # MiB of addresses for each process
 

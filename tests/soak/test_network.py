@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from ganaug_ray import runs
-from ganaug_ray.storage import Folder
-from tests import killing
-from tests.cluster import Nodes
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.storage import Folder
+from tests.helpers import killing
+from tests.helpers.cluster import Nodes
 
 NAME, DEVICE = f"ganaug-{os.getpid()}", "ganaug0"
 HEAD, WORKER = "10.231.77.1", "10.231.77.2"
@@ -87,7 +87,7 @@ def test_a_network_that_is_cut_for_half_a_minute(namespace: None, tmp_path: Path
         nodes.end()
     assert reached <= held <= reached + 2, "while the network was cut, nobody trained"
     log = (out / "log.txt").read_text()
-    attempts = runs.done(Folder.at(out / "gan"), "attempts.json")
+    attempts = experiment_dir.done(Folder.at(out / "gan"), "attempts.json")
     assert attempts is not None
     print(f"cut at step {reached}, attempts from steps {attempts['from_step']}")
     print("\n".join(line for line in log.splitlines() if re.search("was lost|going on from step|stood still", line)))

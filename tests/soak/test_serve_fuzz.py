@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from ganaug_ray.storage import Folder
-from tests import fuzz
-from tests.serving import Server, encoded, promote, replicas, running
+from ganaug_ray.core.storage import Folder
+from tests.helpers import fuzz
+from tests.helpers.serving import Server, encoded, promote, replicas, running
 
 DAMAGED, MALFORMED, SLOW = 1600, 368, 32  # requests
 GROWTH = 60_000_000  # bytes, after the first quarter of the damaged ones

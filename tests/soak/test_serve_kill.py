@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ganaug_ray.storage import Folder
-from tests.callers import Course, Question, ask
-from tests.serving import Expected, promote, questions, replicas, running
+from ganaug_ray.core.storage import Folder
+from tests.helpers.callers import Course, Question, ask
+from tests.helpers.serving import Expected, promote, questions, replicas, running
 
 REQUESTS = 10_000
 CONNECTIONS = 16

@@ -11,9 +11,9 @@ from threading import Event
 
 import pytest
 
-from ganaug_ray.storage import Folder
-from tests.callers import Course, Question, ask
-from tests.serving import Server, promote, questions, replicas, running
+from ganaug_ray.core.storage import Folder
+from tests.helpers.callers import Course, Question, ask
+from tests.helpers.serving import Server, promote, questions, replicas, running
 
 MOST = 4
 WITHIN = 60.0  # seconds for the set maximum, from the first of the 64 connections on

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import ganaug_ray
+from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.errors import UserError
-from ganaug_ray.runs import Run
 from tests.conftest import environment
 
 MODULES = [name for _, name, _ in pkgutil.walk_packages(ganaug_ray.__path__, "ganaug_ray.") if "__main__" not in name]
@@ -52,16 +52,16 @@ def test_every_kind_of_folder_loads(experiment: Run) -> None:
 
 
 def test_promoting_keeps_versions_and_never_changes_one(experiment: Run, tmp_path) -> None:
-    from ganaug_ray import registry
-    from ganaug_ray.storage import Folder
+    from ganaug_ray.core import model_registry
+    from ganaug_ray.core.storage import Folder
 
     own = Folder.at(tmp_path)
     one, two = experiment.model("real+classic", 0), experiment.model("real+classic", 1)
-    assert registry.promote(own, one, {"arm": "a"})["version"] == 1
+    assert model_registry.promote(own, one, {"arm": "a"})["version"] == 1
     first = (own / "versions" / "1").read("model.safetensors")
-    assert registry.promote(own, one, {"arm": "a"})["version"] == 1, "the same model is no new version"
-    assert registry.promote(own, two, {"arm": "a"})["version"] == 2
+    assert model_registry.promote(own, one, {"arm": "a"})["version"] == 1, "the same model is no new version"
+    assert model_registry.promote(own, two, {"arm": "a"})["version"] == 2
     assert (own / "versions" / "1").read("model.safetensors") == first
-    assert str(registry.champion_model(own)).endswith("versions/2")
+    assert str(model_registry.champion_model(own)).endswith("versions/2")
     with pytest.raises(UserError, match="no model has been promoted"):
-        registry.champion_model(Folder.at(tmp_path / "empty"))
+        model_registry.champion_model(Folder.at(tmp_path / "empty"))

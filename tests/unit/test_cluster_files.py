@@ -18,8 +18,8 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
-from ganaug_ray.serve import deploy
-from ganaug_ray.serve.deployment import Settings
+from ganaug_ray.serve import serve_config
+from ganaug_ray.serve.ray_deployment import Settings
 from tests.conftest import ROOT
 
 CLUSTER = ROOT / "cluster"
@@ -136,7 +136,7 @@ def test_the_service_is_the_one_that_ganaug_serve_would_write() -> None:
     embedded = yaml.safe_load(content("rayservice")["spec"]["serveConfigV2"])
     ServeDeploySchema.model_validate(embedded)
     settings = Settings("/shared/runs/digits", least=1, most=8, gpus=1)
-    assert embedded == yaml.safe_load(deploy.config(settings, deploy.Listening("0.0.0.0", 8000)))
+    assert embedded == yaml.safe_load(serve_config.config(settings, serve_config.Listening("0.0.0.0", 8000)))
     assert asdict(settings)["needs_key"], "no replica without a key"
 
 

@@ -20,8 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ganaug_ray.config import LabelFrom
-from ganaug_ray.data.sources.parts import Part
-from ganaug_ray.data.sources.raw import Raw
+from ganaug_ray.data.sources.raw import Part, Raw
 
 Reader = Callable[[str, LabelFrom], Iterator[Part]]
 

@@ -15,8 +15,7 @@ from pyarrow import NativeFile
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.images import Unreadable
-from ganaug_ray.data.sources.parts import Part, cut
-from ganaug_ray.data.sources.raw import MOST_BYTES, Raw, is_hidden, labeller, open_file
+from ganaug_ray.data.sources.raw import MOST_BYTES, Part, Raw, cut, is_hidden, labeller, open_file
 from ganaug_ray.errors import UserError
 
 MOST_ENTRIES = 500_000

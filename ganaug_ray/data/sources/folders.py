@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from pyarrow import fs as pafs
 
 from ganaug_ray.config import LabelFrom
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import Unreadable
-from ganaug_ray.data.sources.parts import Part, cut
-from ganaug_ray.data.sources.raw import MOST_BYTES, Raw, is_hidden, labeller
+from ganaug_ray.data.sources.raw import MOST_BYTES, Part, Raw, cut, is_hidden, labeller
 from ganaug_ray.errors import UserError
-from ganaug_ray.storage import Folder
 
 
 def parts(source: str, label_from: LabelFrom) -> Iterator[Part]:

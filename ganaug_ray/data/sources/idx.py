@@ -9,10 +9,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ganaug_ray.config import LabelFrom
-from ganaug_ray.data.sources.parts import Part, cut
-from ganaug_ray.data.sources.raw import Raw
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.sources.raw import Part, Raw, cut
 from ganaug_ray.errors import UserError
-from ganaug_ray.storage import Folder
 
 MOST_BYTES = 2 * 1024**3  # of one file, inflated
 

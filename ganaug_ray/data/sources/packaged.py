@@ -9,8 +9,7 @@ import numpy as np
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.images import pixels, to_grey_or_rgb
-from ganaug_ray.data.sources.parts import Part, cut
-from ganaug_ray.data.sources.raw import Raw
+from ganaug_ray.data.sources.raw import Part, Raw, cut
 from ganaug_ray.errors import UserError
 
 

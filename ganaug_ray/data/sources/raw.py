@@ -6,22 +6,23 @@ import csv
 import io
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from ganaug_ray.core.storage import Folder, parent_and_name
 from ganaug_ray.data.sources import web
 from ganaug_ray.errors import UserError
-from ganaug_ray.storage import Folder, parent_and_name
 
 if TYPE_CHECKING:
     from ganaug_ray.config import LabelFrom
     from ganaug_ray.data.images import Unreadable
 
+PART = 256  # images
 MOST_BYTES = 256 * 1024**2  # of one image file; a larger one is not read
 
 
@@ -40,6 +41,21 @@ class Raw:
     label: str | None
     content: bytes | np.ndarray | Unreadable
     provenance: str = ""
+
+
+Part = Callable[[], Iterator[Raw]]
+"""Reads one part of a source. It travels to other processes: a module's function with its arguments bound."""
+
+T = TypeVar("T")
+
+
+def cut(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Cut a list into parts of at most PART items: sources are read in parts, each by whoever is free.
+
+    >>> [len(part) for part in cut(range(600))]
+    [256, 256, 88]
+    """
+    return (items[start : start + PART] for start in range(0, len(items), PART))
 
 
 def is_hidden(path: str) -> bool:

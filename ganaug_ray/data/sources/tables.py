@@ -7,12 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ganaug_ray.config import LabelFrom
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import Unreadable
 from ganaug_ray.data.sources import web
-from ganaug_ray.data.sources.parts import Part, cut
-from ganaug_ray.data.sources.raw import Raw, open_file, read_labels
+from ganaug_ray.data.sources.raw import Part, Raw, cut, open_file, read_labels
 from ganaug_ray.errors import UserError
-from ganaug_ray.storage import Folder
 
 ROWS = 256  # of a Parquet file in memory at a time
 

@@ -12,8 +12,8 @@ from urllib import request
 from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
+from ganaug_ray.config.addresses import refuse_credentials
 from ganaug_ray.errors import UserError
-from ganaug_ray.storage import refuse_credentials
 
 MOST_BYTES = 50 * 1000**3
 TIMEOUT = 60.0  # seconds without a byte

@@ -1,0 +1,106 @@
+"""How real and synthetic images meet in one batch: the real rows of the real arm, and synthetic rows behind them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch.nn import functional as F
+
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.batch import Batch, Feed
+from ganaug_ray.data.loading.resident_loader import open_feed
+from ganaug_ray.data.loading.sampler import NATURAL, Sampling
+from ganaug_ray.data.loading.tensors import scaled
+
+
+def pool_batches(
+    synthetic: str,
+    upto: Callable[[int], int],
+    resident_gb: float,
+    seed: int,
+    place: Place,
+    sampling: Sampling = NATURAL,
+) -> Feed:
+    """Batches of stored synthetic rows, of which ``upto`` says how many have been used after so many steps."""
+    return open_feed(Folder.at(synthetic), upto, place.world, place, (seed, "synthetic"), resident_gb, sampling)
+
+
+def real_again(
+    dataset: str,
+    upto: Callable[[int], int],
+    resident_gb: float,
+    seed: int,
+    sampling: Sampling,
+    place: Place,
+) -> Feed:
+    """Batches of real training rows in place of synthetic ones, as many as ``upto`` says and in an order of their own.
+
+    What more rows of the same images do by themselves: oversampling.
+    """
+    return open_feed(Folder.at(dataset) / "train", upto, place.world, place, (seed, "synthetic"), resident_gb, sampling)
+
+
+@dataclass(frozen=True)
+class Mixed(Feed):
+    """Batches of real rows, the same ones as without synthetic data, and synthetic rows behind them.
+
+    Attributes:
+        real: the real rows.
+        fake: the synthetic rows.
+        weight: what a synthetic row counts in the loss, where a real one counts one.
+        apart: whether synthetic rows are to be normalised apart from the real ones.
+    """
+
+    real: Feed
+    fake: Feed
+    weight: float = 1.0
+    apart: bool = False
+
+    def size(self, step: int) -> int:
+        """Rows of the global batch of a step."""
+        return self.real.size(step) + self.fake.size(step)
+
+    def __call__(self, step: int) -> Batch:
+        """Return this rank's part of a step's global batch."""
+        real, fake = self.real(step), self.fake(step)
+        both = concatenate(real, fake)
+        if self.weight != 1.0:
+            counts_B = torch.ones(len(both.y_B), device=both.y_B.device)
+            counts_B[len(real.y_B) :] = self.weight
+            both = replace(both, weight_B=counts_B * (both.total / (real.total + self.weight * fake.total)))
+        return replace(both, real=len(real.y_B)) if self.apart else both
+
+    def tally(self) -> dict[str, int]:
+        """Return what was counted of the synthetic rows."""
+        return self.fake.tally()
+
+
+def mixed_batches(
+    real: Callable[[Place], Feed],
+    fake: Callable[[Place], Feed],
+    place: Place,
+    weight: float = 1.0,
+    apart: bool = False,
+) -> Mixed:
+    """Open both feeds on a rank, wherever the synthetic rows come from; see Mixed."""
+    return Mixed(real(place), fake(place), weight, apart)
+
+
+def concatenate(real: Batch, fake: Batch) -> Batch:
+    """Put synthetic rows behind the real ones, scaled to the real images' size; with soft targets, if they have some.
+
+    Either may be without rows: a small ratio, a rank without a share, or steps on one kind alone.
+    """
+    if not len(fake.y_B):
+        return replace(real, total=real.total + fake.total)
+    soft_BK = None
+    if fake.soft_BK is not None:
+        soft_BK = torch.cat([F.one_hot(real.y_B, fake.soft_BK.shape[1]).float(), fake.soft_BK])
+    return Batch(
+        x_BCHW=torch.cat([real.x_BCHW, scaled(fake.x_BCHW, real.x_BCHW.shape[-1])]),
+        y_B=torch.cat([real.y_B, fake.y_B]),
+        rows=torch.cat([real.rows, fake.rows + real.total]),
+        total=real.total + fake.total,
+        soft_BK=soft_BK,
+    )

@@ -1,0 +1,65 @@
+"""Controls: synthetic rows from which nothing true can be learned. An arm that gains by them gains by something else.
+
+What takes the place of images or labels is drawn for the global batch of a step, so it is the same for any number of
+ranks. Soft targets, which would tell of the image that was there, are dropped: the label is all there is.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ganaug_ray.core import rng
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.data.loading.batch import Batch, Feed
+
+
+@dataclass(frozen=True)
+class Control(Feed):
+    """A feed's batches, each changed on the way by a function of it and its step."""
+
+    feed: Feed
+    change: Callable[[Batch, int], Batch]
+
+    def size(self, step: int) -> int:
+        """Rows of the global batch of a step."""
+        return self.feed.size(step)
+
+    def __call__(self, step: int) -> Batch:
+        """Return this rank's part of a step's global batch, without soft_BK."""
+        batch = replace(self.feed(step), soft_BK=None)
+        return self.change(batch, step) if len(batch.y_B) else batch
+
+    def tally(self) -> dict[str, int]:
+        """Return what the feed has counted."""
+        return self.feed.tally()
+
+
+def noise_batches(fake: Callable[[Place], Feed], seed: int, place: Place) -> Control:
+    """Open a feed on a rank with uniform noise in [-1, 1] for its images; their number and labels stay."""
+    return Control(fake(place), functools.partial(_noise, seed))
+
+
+def shuffled_batches(fake: Callable[[Place], Feed], classes: Sequence[float], seed: int, place: Place) -> Control:
+    """Open a feed on a rank with labels that are drawn, whatever the images show.
+
+    Args:
+        fake: opens the feed.
+        classes: how often each class is drawn, by its index, in any unit: such as the pool's images of each.
+        seed: of the draws.
+        place: the rank.
+    """
+    return Control(fake(place), functools.partial(_shuffled, torch.tensor(classes, dtype=torch.float), seed))
+
+
+def _noise(seed: int, batch: Batch, step: int) -> Batch:
+    draw = rng.generator(seed, "noise", step)
+    noise_BCHW = torch.rand(batch.total, *batch.x_BCHW.shape[1:], generator=draw)[batch.rows] * 2 - 1
+    return replace(batch, x_BCHW=noise_BCHW.to(batch.x_BCHW.device))
+
+
+def _shuffled(classes_K: torch.Tensor, seed: int, batch: Batch, step: int) -> Batch:
+    draw = rng.generator(seed, "shuffled labels", step)
+    y_B = torch.multinomial(classes_K, batch.total, replacement=True, generator=draw)[batch.rows]
+    return replace(batch, y_B=y_B.to(batch.y_B.device))

@@ -1,0 +1,87 @@
+"""Unlabelled images with the labels that the teacher is sure of (Lee 2013, "Pseudo-Label").
+
+They make a store of their own, for an arm that trains beside them, and a whole data set together with the labelled
+training images, for a GAN that is trained on both.
+"""
+
+import time
+from collections import Counter
+
+import numpy as np
+import ray
+
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.errors import StageFailed
+from ganaug_ray.runtime.cluster import worker_resources
+
+ALONE = "alone"  # the folder of the pseudo-labelled images without the others
+
+
+def label(dataset: Folder, teacher: Folder, out: Folder, confidence: float) -> experiment_dir.Record:
+    """Write ``out``: the data set of labelled and pseudo-labelled images, and the latter alone.
+
+    Args:
+        dataset: with a store ``unlabelled``.
+        teacher: a finished model.
+        out: gets train, val, alone and dataset.json, which is returned.
+        confidence: least probability of the likeliest class.
+
+    Raises:
+        StageFailed: the teacher is sure of no image.
+    """
+    task = ray.remote(_label).options(**worker_resources())
+    return ray.get(task.remote(str(dataset), str(teacher), str(out), confidence))
+
+
+def _label(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> experiment_dir.Record:
+    started = time.monotonic()
+    dataset, teacher, out = (Folder.at(where) for where in (dataset_at, teacher_at, out_at))
+    facts, model = dataset.read_json("dataset.json"), teacher.read_json("model.json")
+    classifier = Classifier.load(teacher)
+    number = _copy(dataset / "train", (out / "train").make())
+    _copy(dataset / "val", (out / "val").make())
+    (out / ALONE).make()
+    kept: Counter[str] = Counter()
+    unlabelled = image_store.survey(dataset / "unlabelled")
+    for part, name in enumerate(unlabelled.names):
+        table = unlabelled.folder.read_table(name)
+        rows = image_store.from_table(table)
+        probabilities_NK = classifier.probabilities(rows.images)
+        sure = (probabilities_NK.max(1) >= confidence).nonzero()[0]
+        if not len(sure):
+            continue
+        labels = probabilities_NK[sure].argmax(1).astype(np.int64)
+        kept.update(facts["classes"][found] for found in labels.tolist())
+        own = image_store.Images(
+            rows.images[sure],
+            labels,
+            [rows.ids[row] for row in sure],
+            [rows.paths[row] for row in sure],
+            [f"{rows.provenance[row]} labelled by {model['hash']}" for row in sure],
+        )
+        image_store.write_shard(out / ALONE, part, own, "real")
+        image_store.write_shard(out / "train", number + part, own, "real")
+    if not kept:
+        raise StageFailed(
+            f"the teacher gives none of {len(unlabelled)} unlabelled images a class with a probability of "
+            f"{confidence:g}; lower augment.pseudo_confidence"
+        )
+    counts = facts["counts"] | {"train": {name: n + kept[name] for name, n in facts["counts"]["train"].items()}}
+    record = facts | {
+        "hash": experiment_dir.fingerprint(facts["hash"], model["hash"], confidence),
+        "inputs": {"dataset": facts["hash"], "teacher": model["hash"]},
+        "counts": counts,
+        "pseudo": {"unlabelled": len(unlabelled), "labelled": dict(sorted(kept.items()))},
+    }
+    return experiment_dir.commit(out, "dataset.json", "pseudo-label", started, record)
+
+
+def _copy(source: Folder, target: Folder) -> int:
+    """Copy a store's shards; return how many there are."""
+    names = image_store.survey(source).names
+    for name in names:
+        target.write(name, source.read(name))
+    return len(names)

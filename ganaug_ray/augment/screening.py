@@ -1,0 +1,58 @@
+"""What is known of a synthetic image: what teacher and discriminator make of it, and how near it is to a real one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ganaug_ray.augment.screening_rules import Evidence
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.config import ScreenConfig
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import tensors
+from ganaug_ray.data.loading.resident_loader import Resident
+from ganaug_ray.gan.metrics import features
+from ganaug_ray.gan.metrics.memorization import PIXELS
+from ganaug_ray.gan.metrics.nearest_neighbors import Yardstick
+from ganaug_ray.gan.sampler import load_discriminator
+
+MOST_TRAIN = 20_000  # training images that copies are looked for among
+
+
+@dataclass(frozen=True)
+class Screening:
+    """What images are screened with: plain data, so that it travels to any process."""
+
+    config: ScreenConfig
+    teacher: str
+    dataset: str
+    gan: str
+
+
+class Examiner:
+    """The teacher, the training images and the discriminator, ready to be asked."""
+
+    def __init__(self, screening: Screening, device: torch.device | str) -> None:
+        self.config = screening.config
+        self._teacher = Classifier.load(Folder.at(screening.teacher), device)
+        train = Resident.load(Folder.at(screening.dataset) / "train", self._teacher.device, MOST_TRAIN)
+        real_NCHW, y_N = train.take(slice(0, len(train)))
+        self._size = real_NCHW.shape[-1]
+        self._spaces = [features.teacher(self._teacher.network, real_NCHW), PIXELS]
+        self._discriminator = load_discriminator(Folder.at(screening.gan), device)
+        self._yardsticks = [Yardstick(space(real_NCHW), y_N) for space in self._spaces]
+
+    @torch.no_grad()
+    def __call__(self, images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
+        """Look at generated images, uint8 [N, H, W, C], and the classes that were asked for, int64 [N]."""
+        device = self._teacher.device
+        labels_N = torch.tensor(y_N, device=device)
+        drawn_NCHW = tensors.to_network(torch.tensor(images_NHWC, device=device))
+        x_NCHW = tensors.scaled(drawn_NCHW, self._size)
+        near = [stick(space(x_NCHW))[0] for space, stick in zip(self._spaces, self._yardsticks, strict=True)]
+        return Evidence(
+            y_N=labels_N,
+            probabilities_NK=self._teacher.network(x_NCHW).softmax(1),
+            near_N=torch.stack(near).amin(0),
+            score_N=self._discriminator(drawn_NCHW, labels_N),
+        )

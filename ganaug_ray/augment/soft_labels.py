@@ -1,0 +1,46 @@
+"""Soft labels: what the teacher makes of a synthetic image, instead of the class that was asked for."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.batch import Batch, Feed
+from ganaug_ray.data.loading.tensors import scaled
+
+
+@dataclass(frozen=True)
+class Softened(Feed):
+    """A feed's batches with the teacher's probabilities as targets.
+
+    That is distillation at temperature one (Hinton et al. 2015, arXiv 1503.02531). The teacher sees each image as it
+    was generated, before classic augmentation.
+    """
+
+    feed: Feed
+    teacher: Classifier
+
+    def size(self, step: int) -> int:
+        """Rows of the global batch of a step."""
+        return self.feed.size(step)
+
+    @torch.no_grad()
+    def __call__(self, step: int) -> Batch:
+        """Return this rank's part of a step's global batch, with soft_BK."""
+        batch = self.feed(step)
+        if not len(batch.y_B):
+            return batch
+        x_BCHW = scaled(batch.x_BCHW, self.teacher.spec["image_size"])
+        return replace(batch, soft_BK=self.teacher.network(x_BCHW).softmax(1))
+
+    def tally(self) -> dict[str, int]:
+        """Return what the feed has counted."""
+        return self.feed.tally()
+
+
+def softened_batches(fake: Callable[[Place], Feed], teacher: str, place: Place) -> Softened:
+    """Open a feed on a rank, and load the finished model in the folder ``teacher`` onto its device."""
+    return Softened(fake(place), Classifier.load(Folder.at(teacher), place.device))

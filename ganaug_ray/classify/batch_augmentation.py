@@ -1,0 +1,85 @@
+"""Augmentation of a whole batch on its device.
+
+Classic: one affine resampling does flip, rotation, zoom and shift. And, where asked for, images of two rows in one.
+"""
+
+import math
+
+import torch
+from torch.nn import functional as F
+
+from ganaug_ray.config import ClassifierConfig
+from ganaug_ray.core import rng
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.data.loading.batch import Batch
+
+DRAWS = 5  # a row: flip, rotation, zoom, shift across, shift down
+
+
+def augment(batch: Batch, config: ClassifierConfig, key: tuple[rng.Key, ...]) -> torch.Tensor:
+    """Return the batch's images, each moved by its own draws; float [-1, 1] [B, C, H, W].
+
+    The draws are made for the whole global batch from the key, and each row takes its own: the same image of the same
+    step is moved alike however many ranks there are. What comes in from outside repeats the border.
+    """
+    draws = torch.rand(batch.total, DRAWS, generator=rng.generator(*key))[batch.rows]
+    grid_theta = affine(draws.to(batch.x_BCHW.device, non_blocking=True), config)
+    grid = F.affine_grid(grid_theta, list(batch.x_BCHW.shape), align_corners=False)
+    return F.grid_sample(batch.x_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+
+def affine(draws: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:
+    """Turn uniform draws [B, DRAWS] in [0, 1) into affine maps [B, 2, 3] from output to input coordinates."""
+    flip, rotation, zoom, across, down = draws.unbind(1)
+    sign = torch.where((flip < 0.5) & config.flip, -1.0, 1.0)
+    angle = (rotation * 2 - 1) * math.radians(config.rotate)
+    scale = 1 / (1 + (zoom * 2 - 1) * config.zoom)
+    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    # A shift by the whole size is 2 in grid_sample's coordinates, which run from -1 to 1.
+    move_x, move_y = (across * 2 - 1) * 2 * config.shift, (down * 2 - 1) * 2 * config.shift
+    rows = [torch.stack([sign * cos, -sin, move_x], 1), torch.stack([sign * sin, cos, move_y], 1)]
+    return torch.stack(rows, 1)
+
+
+def blend(
+    x_BCHW: torch.Tensor,
+    batch: Batch,
+    config: ClassifierConfig,
+    classes: int,
+    place: Place,
+    key: tuple[rng.Key, ...],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Turn labels into targets and weights, and with MixUp or CutMix each row into one of two rows' images and classes.
+
+    MixUp: Zhang et al. 2018 (arXiv 1710.09412). CutMix: Yun et al. 2019 (arXiv 1905.04899). A row's partner may be
+    on another rank: so the global batch is put together, mixed alike everywhere, and each rank takes its rows.
+
+    Args:
+        x_BCHW: the batch's images after classic augmentation, float [-1, 1].
+        batch: their labels and weights, and where they stand in the global batch.
+        config: the strength of each.
+        classes: K.
+        place: this rank.
+        key: of the draws.
+
+    Returns:
+        Images, float [-1, 1] [B, C, H, W]; the probability of each class, float [B, K]; and what each row counts in
+        the loss, float [B]. Of a blended row all are those of two rows, in the same proportion.
+    """
+    targets_BK = F.one_hot(batch.y_B, classes).float() if batch.soft_BK is None else batch.soft_BK
+    weight_B = torch.ones_like(targets_BK[:, 0]) if batch.weight_B is None else batch.weight_B
+    if not (config.mixup or config.cutmix):
+        return x_BCHW, targets_BK, weight_B
+    from torchvision.transforms import v2  # slow to import, and rarely wanted
+
+    both_BL = torch.cat([targets_BK, weight_B[:, None]], 1)  # the weight goes along as one more column
+    whole_x, whole_y = (rows.new_zeros(batch.total, *rows.shape[1:]) for rows in (x_BCHW, both_BL))
+    rows_B = batch.rows.to(x_BCHW.device)
+    whole_x[rows_B], whole_y[rows_B] = x_BCHW, both_BL
+    place.sum(whole_x), place.sum(whole_y)
+    kinds = {v2.MixUp: config.mixup, v2.CutMix: config.cutmix}
+    wanted = [kind(alpha=alpha) for kind, alpha in kinds.items() if alpha]
+    torch.manual_seed(rng.number(*key))
+    mix = wanted[rng.number(*key, "which") % len(wanted)]
+    mixed_x, mixed_y = mix(whole_x, whole_y)
+    return mixed_x[rows_B], mixed_y[rows_B, :-1], mixed_y[rows_B, -1]

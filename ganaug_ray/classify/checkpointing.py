@@ -1,0 +1,98 @@
+"""Checkpoints of a classifier in training: how often, and beside the weights what else a resume must know."""
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from ganaug_ray.core import checkpoint
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.batch import Feed
+
+EVERY = 60.0  # seconds: most trainings are shorter, and start again
+SHARE = 20  # a checkpoint that takes a second is followed by so many seconds without one, at least
+SPENT = "spent"  # seconds, then what the batches have counted, by name
+
+
+class Keeper:
+    """Keeps what a training has come to, every so often.
+
+    Args:
+        folder: of the checkpoints.
+        inputs: hash of all that decides the weights.
+        batches: what they have counted is kept, too.
+        place: this rank; the first one writes.
+
+    Attributes:
+        start: the newest whole checkpoint of this training.
+    """
+
+    def __init__(self, folder: Folder, inputs: str, batches: Feed, place: Place) -> None:
+        self.start = checkpoint.latest(folder, inputs, notice=print)
+        if self.start and place.is_first:
+            print(f"going on from step {self.start.step}")
+        self._folder, self._inputs, self._batches, self._place = folder, inputs, batches, place
+        self._before = self.start.tensors[SPENT] if self.start else torch.zeros(1, dtype=torch.float64)
+        self._began = self._last = time.monotonic()
+        self._rest = EVERY
+        self._counted: dict[str, int] = {}
+
+    def due(self) -> bool:
+        """Whether it is time, or this or another rank's machine is about to go; asked on all ranks at once."""
+        leaving = self._place.any(self._place.leaving())
+        self._counted = self._count()
+        return leaving or time.monotonic() - self._last >= self._rest
+
+    def save(self, step: int, tensors: checkpoint.Tensors) -> None:
+        """Write a checkpoint, on the first rank, when it is due."""
+        began = time.monotonic()
+        spent = torch.tensor([self._seconds(), *self._counted.values()], dtype=torch.float64)
+        checkpoint.save(self._folder, checkpoint.Checkpoint(step, {**tensors, SPENT: spent}), self._inputs)
+        self._last = time.monotonic()
+        self._rest = max(EVERY, SHARE * (self._last - began))
+
+    def spent(self) -> tuple[float, dict[str, int]]:
+        """Seconds of all attempts, and what the batches of all ranks have counted; asked on all ranks at once."""
+        return self._seconds(), self._count()
+
+    def _seconds(self) -> float:
+        return float(self._before[0]) + time.monotonic() - self._began
+
+    def _count(self) -> dict[str, int]:
+        own = self._batches.tally()
+        before = self._before[1:].tolist() or [0] * len(own)
+        device = self._place.device
+        return {
+            what: int(counted) + int(self._place.sum(torch.tensor(n, device=device)))
+            for counted, (what, n) in zip(before, own.items(), strict=True)
+        }
+
+
+def plain(value: Any) -> Any:
+    """Describe what a function is called with, JSON-like: equal for equal ones, in every process.
+
+    >>> plain(functools.partial(max, [1, 2], key=abs))
+    ['max', [[1, 2]], {'key': 'abs'}]
+    """
+    if isinstance(value, functools.partial):
+        return [plain(value.func), plain(value.args), plain(value.keywords)]
+    if inspect.ismethod(value):
+        return [value.__qualname__, plain(value.__self__)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return [type(value).__name__, {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}]
+    if isinstance(value, Mapping):
+        return {str(name): plain(own) for name, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if isinstance(value, np.ndarray | torch.Tensor):
+        return hashlib.sha256(np.asarray(value).tobytes()).hexdigest()
+    if isinstance(value, str | int | float | bool | None):
+        return value
+    return getattr(value, "__qualname__", None) or repr(value)

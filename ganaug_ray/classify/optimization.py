@@ -1,0 +1,112 @@
+"""Which weights are trained, and how fast, step by step."""
+
+import math
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from ganaug_ray.classify.networks import Network
+from ganaug_ray.classify.split_batch_norm import Apart
+from ganaug_ray.config import ClassifierConfig
+from ganaug_ray.core.distributed import Place
+
+WARM_UP = 0.05  # of all steps
+MOMENTUM = 0.9
+
+
+class Tuning:
+    """The optimizer, its learning rates, and what is frozen.
+
+    The head and the rest are trained at rates of their own (discriminative fine-tuning, Howard & Ruder 2018, arXiv
+    1801.06146), and the rest not at all in the first steps, if so asked: a new head's first gradients are noise that
+    would spoil what was learned elsewhere. What is frozen is in evaluation mode: its batch norms neither use nor learn
+    the statistics of these batches.
+
+    Args:
+        network: to be trained; its weights are already where training starts.
+        config: optimizer, rates and schedule.
+        steps: in all.
+        place: this rank.
+    """
+
+    def __init__(self, network: Network, config: ClassifierConfig, steps: int, place: Place) -> None:
+        self._network = network
+        self._model: nn.Module | None = None
+        self._place = place
+        self._steps = steps
+        self._frozen_steps = config.frozen_steps(steps)
+        self._head = list(network.head.parameters())
+        ours = {id(weight) for weight in self._head}
+        self._rest = [weight for weight in network.parameters() if id(weight) not in ours]
+        rates = (config.peak_lr, config.peak_lr * (config.backbone_lr if config.pretrained else 1.0))
+        groups = [
+            {"params": weights, "lr": torch.tensor(rate), "peak": rate}
+            for weights, rate in zip((self._head, self._rest), rates, strict=True)
+        ]
+        self.optimizer: torch.optim.Optimizer = (
+            torch.optim.AdamW(groups, weight_decay=config.decay, fused=True)
+            if config.optimizer == "adamw"
+            else torch.optim.SGD(groups, weight_decay=config.decay, momentum=MOMENTUM, nesterov=True, fused=True)
+        )
+        self._plateau = (
+            ReduceLROnPlateau(self.optimizer, patience=config.plateau_looks - 1)
+            if config.schedule == "plateau"
+            else None
+        )
+
+    def begin(self, step: int) -> nn.Module:
+        """Set learning rates and modes for a step; return the network, wrapped for both kinds of rows and the ranks.
+
+        Wrapped anew when the rest thaws: gradients are exchanged of what was trainable at the wrapping.
+        """
+        if self._plateau is None or step < warm_up(self._steps):
+            for group in self.optimizer.param_groups:
+                group["lr"].fill_(group["peak"] * factor(step, self._steps, cosine=self._plateau is None))
+        frozen = step < self._frozen_steps
+        self._network.train(not frozen)
+        self._network.head.train()
+        if self._model is None or step == self._frozen_steps:
+            for weight in self._rest:
+                weight.requires_grad_(not frozen)
+            self._model = self._place.wrap(Apart(self._network))
+        return self._model
+
+    @property
+    def stand(self) -> torch.Tensor:
+        """The rates, and what the schedule remembers of the looks: float64, empty where steps alone decide."""
+        if self._plateau is None:
+            return torch.zeros(0, dtype=torch.float64)
+        seen = [self._plateau.best, self._plateau.num_bad_epochs, self._plateau.last_epoch]
+        rates = [group["lr"].item() for group in self.optimizer.param_groups]
+        return torch.tensor([*seen, *rates], dtype=torch.float64)
+
+    @stand.setter
+    def stand(self, found: torch.Tensor) -> None:
+        if self._plateau is not None:
+            best, bad, last, *rates = found.tolist()
+            self._plateau.best, self._plateau.num_bad_epochs, self._plateau.last_epoch = best, int(bad), int(last)
+            for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+                group["lr"].fill_(rate)
+
+    def look(self, val_loss: float) -> None:
+        """Take note of the validation loss, which is the same on every rank."""
+        if self._plateau is not None:
+            self._plateau.step(val_loss)
+
+
+def warm_up(steps: int) -> int:
+    """Steps in which the learning rate rises, of so many."""
+    return max(1, round(steps * WARM_UP))
+
+
+def factor(step: int, steps: int, cosine: bool = True) -> float:
+    """Factor on the learning rate: a short linear warm-up, then half a cosine to zero, or all of it.
+
+    >>> [round(factor(step, 100), 2) for step in (0, 4, 5, 52, 99)]
+    [0.2, 1.0, 1.0, 0.51, 0.0]
+    """
+    warm = warm_up(steps)
+    if step < warm:
+        return (step + 1) / warm
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) if cosine else 1.0

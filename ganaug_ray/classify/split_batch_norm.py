@@ -1,0 +1,61 @@
+"""Batch norm where real and synthetic rows are in one batch, and where a batch is spread over ranks."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ganaug_ray.core.distributed import Place
+
+
+class Apart(nn.Module):
+    """A network that can normalise synthetic rows apart from the real ones, in one forward for DDP.
+
+    As Xie et al. 2020 (arXiv 1911.09665) do with adversarial images, which come of another distribution than clean
+    ones. Unlike theirs, the layers keep one scale and shift for both kinds of rows: the statistics alone are separate,
+    and the network is the same one afterwards.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x_BCHW: torch.Tensor, real: int | None = None) -> torch.Tensor:
+        """float [-1, 1] [B, C, H, W] -> logits, float [B, K].
+
+        Args:
+            x_BCHW: images, the real ones in front.
+            real: how many these are; they alone move the running statistics. Absent: all rows are normalised together.
+        """
+        if real is None or real == len(x_BCHW):
+            return self.network(x_BCHW)
+        real_BK = self.network(x_BCHW[:real])
+        with _running_statistics_kept(self.network):
+            return torch.cat([real_BK, self.network(x_BCHW[real:])])
+
+
+@contextmanager
+def _running_statistics_kept(network: nn.Module) -> Iterator[None]:
+    """Let batch norms use the statistics of their batch without learning them. In evaluation mode nothing changes."""
+    norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
+
+
+@torch.no_grad()
+def average(network: nn.Module, place: Place) -> None:
+    """Average the running statistics over the ranks, each of which has seen its own rows; all go on with the same."""
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    held = [own for norm in norms for own in (norm.running_mean, norm.running_var) if own is not None]
+    if place.world == 1 or not held:
+        return
+    means = place.sum(torch.cat(held)) / place.world
+    for own, mean in zip(held, means.split([len(own) for own in held]), strict=True):
+        own.copy_(mean)

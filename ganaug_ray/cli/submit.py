@@ -1,0 +1,207 @@
+"""``ganaug submit``, ``jobs`` and ``stop``: jobs on a Ray cluster, over HTTP. The cluster runs ``ganaug run``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shlex
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ganaug_ray.errors import StageFailed, UserError
+
+if TYPE_CHECKING:
+    from ray.job_submission import JobDetails, JobSubmissionClient
+
+# What never travels with the code; of gitignore's patterns, so that / is the uploaded folder itself. Ray leaves out
+# what .gitignore and .rayignore name, too. cluster/runtime_env.yaml has the same ones for `ray job submit`.
+EXCLUDES = ["/.git", "/.venv", "/venv", "/runs", "/data", "*.parquet", "__pycache__"]
+POLL = 0.5  # seconds between looks at a job whose log has ended
+NAMED = 3  # large things in a message
+
+Address = Annotated[
+    str,
+    typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Of the dashboard, such as http://HEAD:8265."),
+]
+
+
+def submit(
+    job: Annotated[Path, typer.Argument(metavar="JOB.yaml", help="The job file, in this folder or below.")],
+    address: Address,
+    out: Annotated[
+        str | None, typer.Option("--out", help="Folder of the experiment, which all nodes see; or set $GANAUG_HOME.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4.")
+    ] = None,
+    gpus: Annotated[
+        int | None, typer.Option("--gpus", min=1, help="Train the GAN on so many; a cluster with fewer is refused.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Show the log, and end as the job ends.")] = False,
+) -> None:
+    """Run a job on a cluster: uploads this folder, without data, runs and environments, and runs `ganaug run` there."""
+    here = Path.cwd()
+    out, overrides = _checked(job, out, set_ or [], here)
+    # What the environment holds here stays here: the dashboard shows a runtime environment to everybody.
+    runtime_env: dict[str, Any] = {"working_dir": str(here), "excludes": excludes(here)}
+    if gpus:
+        overrides = [f"gan.workers={gpus}", *overrides]
+        runtime_env["env_vars"] = {"GANAUG_GPUS": str(gpus)}
+    refuse_large(here, runtime_env["excludes"])
+    words = [part for one in overrides for part in ("--set", one)]
+    path = job.resolve().relative_to(here.resolve()).as_posix()
+    command = shlex.join(["python", "-m", "ganaug_ray", "run", path, "--out", out, *words])
+    with _cluster(address) as client:
+        number = client.submit_job(entrypoint=command, runtime_env=runtime_env, metadata={"job": path, "out": out})
+        print(f"{number}: submitted; results go to {out}", flush=True)
+        if not follow:
+            print(f"ganaug jobs --address {address} tells how it goes, ray job logs {number} what it says")
+            return
+        try:
+            code = asyncio.run(_follow(client, number))
+        except KeyboardInterrupt:
+            print(f"{number} goes on; to end it: ganaug stop {number} --address {address}", file=sys.stderr)
+            code = 130
+    raise typer.Exit(code)
+
+
+def jobs(address: Address) -> None:
+    """List the jobs of a cluster: number, state, exit code, begin, where the results are."""
+    with _cluster(address) as client:
+        for one in sorted(client.list_jobs(), key=lambda job: job.start_time or 0):
+            if one.submission_id:
+                began = time.strftime("%Y-%m-%d %H:%M", time.localtime((one.start_time or 0) / 1000))
+                code = "" if one.driver_exit_code is None else str(one.driver_exit_code)
+                what = (one.metadata or {}).get("out") or one.entrypoint
+                print(f"{one.submission_id}  {one.status.value:<9}  {code:>3}  {began}  {what}")
+
+
+def stop(
+    number: Annotated[str, typer.Argument(metavar="ID", help="Of the job, as `ganaug jobs` names it.")],
+    address: Address,
+) -> None:
+    """Stop a job. What is done is kept: submitted again with the same --out, it goes on from there."""
+    with _cluster(address) as client:
+        if number not in {one.submission_id for one in client.list_jobs()}:
+            raise UserError(f"{number}: --address {address} has no such job; `ganaug jobs` lists those it has")
+        stopped = client.stop_job(number)
+    print(f"{number}: {'is being stopped' if stopped else 'had ended already'}")
+
+
+def excludes(folder: Path) -> list[str]:
+    """Return what is not uploaded of a folder, as patterns: EXCLUDES, and virtual environments of any name."""
+    return [*EXCLUDES, *sorted(f"/{found.parent.name}" for found in folder.glob("*/pyvenv.cfg"))]
+
+
+def refuse_large(folder: Path, patterns: list[str]) -> None:
+    """Refuse a folder that is larger than what Ray uploads.
+
+    Raises:
+        UserError: it is; the message names what is large in it.
+    """
+    from ray._private.ray_constants import get_runtime_env_default_excludes
+    from ray._private.runtime_env import packaging
+
+    sizes: Counter[str] = Counter()
+
+    def add(path: Path) -> None:
+        if path.is_file():
+            sizes[path.relative_to(folder).parts[0]] += path.stat().st_size
+
+    patterns = [*get_runtime_env_default_excludes(), *patterns]
+    skipped = [packaging._get_excludes(folder, patterns)]  # Ray's own walk: what it would upload, and nothing else
+    try:
+        packaging._dir_travel(folder, skipped, add, include_gitignore=True, logger=logging.getLogger(__name__))
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read for the upload ({error.strerror})") from None
+    limit = packaging.GCS_STORAGE_MAX_SIZE
+    if sizes.total() >= limit:
+        largest = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in sizes.most_common(NAMED))
+        raise UserError(
+            f"{folder}: {sizes.total() / 2**20:.0f} MiB to upload, and Ray takes less than {limit / 2**20:.0f} "
+            f"({largest}); keep images on storage that all nodes see, or name what may stay here in .rayignore"
+        )
+
+
+def _checked(job: Path, out: str | None, overrides: list[str], here: Path) -> tuple[str, list[str]]:
+    """Return the output folder and the overrides as the job gets them. Raises UserError."""
+    from ganaug_ray.config.addresses import refuse_credentials
+    from ganaug_ray.core.output_dir import EXAMPLES, refuse_inside
+
+    if not job.is_file():
+        raise UserError(f"{job}: there is no such job file")
+    if not job.resolve().is_relative_to(here.resolve()):
+        raise UserError(f"{job}: is not in {here}, the folder that is uploaded; submit from one that it is in")
+    home = os.environ.get("GANAUG_HOME")
+    if out is None and home:
+        base, mark, query = home.partition("?")
+        out = f"{base.rstrip('/')}/{job.stem}{mark}{query}"
+    if out is None:
+        raise UserError(f"--out: name a folder that all nodes of the cluster see, {EXAMPLES}; or set GANAUG_HOME")
+    for text in (out, *overrides):  # the dashboard shows the command
+        refuse_credentials(text)
+    if "://" not in out:  # an address is for the nodes to open: this machine may not reach it
+        out = os.path.abspath(Path(out).expanduser())  # noqa: PTH100  # not resolved: links here are not links there
+        refuse_inside(Path(out), here)
+    return out, overrides
+
+
+@contextmanager
+def _cluster(address: str) -> Iterator[JobSubmissionClient]:
+    """Talk to the cluster at an address; Ray finds its token itself. Raises UserError, StageFailed."""
+    import requests
+    from ray.exceptions import AuthenticationError
+    from ray.job_submission import JobSubmissionClient
+
+    if not address.startswith(("http://", "https://")):
+        raise UserError(f"--address {address}: expected that of the dashboard, such as http://HEAD:8265")
+    for name in ("ray", "ray.dashboard.modules.dashboard_sdk", "ray.dashboard.modules.job.sdk"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):  # to Ray these would be more than what was given
+        os.environ.pop(name, None)
+    try:
+        yield JobSubmissionClient(address)
+    except AuthenticationError:
+        raise UserError(
+            f"--address {address}: the cluster did not take this machine's token, or there is none; set "
+            "RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN to the cluster's"
+        ) from None
+    except (ConnectionError, requests.RequestException) as error:
+        raise UserError(f"--address {address}: no Ray cluster answers there ({type(error).__name__})") from None
+    except RuntimeError as error:  # all that the server refuses
+        raise StageFailed(f"--address {address}: {str(error).strip().splitlines()[-1]}") from None
+
+
+async def _follow(client: JobSubmissionClient, number: str) -> int:
+    """Print a job's log until it ends; return the exit code."""
+    printed = 0
+    async for text in client.tail_job_logs(number):
+        printed += len(text)
+        print(text, end="", flush=True)
+    while not (found := client.get_job_info(number)).status.is_terminal():
+        await asyncio.sleep(POLL)
+    print(client.get_job_logs(number)[printed:], end="", flush=True)  # Ray's stream ends with the job, and not after it
+    return _outcome(number, found)
+
+
+def _outcome(number: str, found: JobDetails) -> int:
+    """Say how a job ended, and return the exit code that says so too."""
+    if found.status.value == "SUCCEEDED":
+        return 0
+    if found.status.value == "STOPPED":
+        print(f"{number}: was stopped; what is done is kept", file=sys.stderr)
+        return 130
+    code = found.driver_exit_code
+    if code is None:  # it was not the command that failed: the node was lost, or the environment could not be made
+        print(f"{number}: failed: {(found.message or 'Ray gives no reason').strip()}", file=sys.stderr)
+        return 1
+    print(f"{number}: failed with exit code {code}", file=sys.stderr)
+    return code if code >= 0 else 128 - code  # as a shell says that a signal ended it

@@ -1,0 +1,26 @@
+"""Addresses of folders and files, as a job names them."""
+
+import re
+
+from ganaug_ray.errors import UserError
+
+# user:password@, also with the slashes that a password may have, or a query's client_secret=, sig= and their like.
+_CREDENTIALS = re.compile(
+    r"://([^/?#:]*:(?!\d+[/?#]).*@"
+    r"|.*[?&]([^=&#]*(secret|token|password|signature|access_?key|account_?key)[^=&#]*|sig)=)",
+    re.IGNORECASE,
+)
+
+
+def refuse_credentials(address: str) -> None:
+    """Refuse an address with credentials in it: addresses are printed, logged and kept in job.yaml.
+
+    Raises:
+        UserError: it holds some. The message repeats neither them nor the query.
+    """
+    if _CREDENTIALS.search(address):
+        bare = re.sub("://.*@", "://", address).partition("?")[0]
+        raise UserError(
+            f"{bare}: found credentials in the address, which would be logged and kept in job.yaml; give them in the "
+            "environment, such as AWS_SECRET_ACCESS_KEY, or download the file behind a signed link yourself"
+        )

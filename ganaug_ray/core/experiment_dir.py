@@ -1,0 +1,249 @@
+"""The experiment folder: what is done, from what it was made, and its running log of figures.
+
+A stage writes its data first and its marker ``<stage>.json`` last, in one atomic write. What has no marker is not
+done; what has one is never done twice.
+"""
+
+import fcntl
+import hashlib
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from ganaug_ray.config import Job
+from ganaug_ray.config.base import SPREADING
+from ganaug_ray.config.loader import differences, dump
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
+from ganaug_ray.version import __version__
+
+Record = dict[str, Any]
+
+# A setting in one of these sections shaped the folders named beside it: once they exist, it cannot change.
+SHAPED_BY = {
+    "data": ("dataset",),
+    "seed": ("dataset", "gan", "synthetic", "models"),
+    "gan": ("gan", "gan-pseudo"),
+    "augment": ("synthetic", "pseudo"),
+    "classifier": ("models",),
+}
+# These say how the work is spread, and change nothing of what is there.
+FREE = {
+    *(f"{section}.{name}" for section in ("gan", "classifier") for name in SPREADING),
+    "data.loader",
+    "data.resident_limit",
+}
+
+
+def fingerprint(*parts: Any) -> str:
+    """Hash JSON-like values to 16 hex digits.
+
+    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    True
+    """
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def content_hash(content: bytes) -> str:
+    """Hash bytes to 16 hex digits."""
+    return hashlib.blake2b(content, digest_size=8).hexdigest()
+
+
+def done(folder: Folder, marker: str) -> Record | None:
+    """Return a finished stage's marker, or None where the stage is not done."""
+    try:
+        return folder.read_json(marker)
+    except FileNotFoundError:
+        return None
+
+
+def commit(folder: Folder, marker: str, stage: str, started: float, record: Mapping[str, Any]) -> Record:
+    """Write the marker that says a stage is done; ``started`` is the time.monotonic() at its beginning."""
+    whole = {
+        "stage": stage,
+        "status": "done",
+        "seconds": round(time.monotonic() - started, 2),
+        **record,
+        "versions": versions(),
+    }
+    folder.sweep(below=not folder.has("job.yaml"))  # below an experiment's own folder others may be at work
+    folder.write_json(marker, whole)
+    return whole
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides the figures; of this package the code's own, which on a cluster is not installed."""
+    return {"ganaug-ray": __version__, **{name: version(name) for name in ("ray", "torch")}}
+
+
+class Run:
+    """One experiment's folder and where each stage keeps its own."""
+
+    def __init__(self, root: Folder) -> None:
+        self.root = root
+        self.dataset = root / "dataset"
+        self.gan = root / "gan"
+        self.synthetic = root / "synthetic"
+        self.pseudo = root / "pseudo"
+        self.models = root / "models"
+        self.board = root / "board"
+        self.registry = root / "registry"
+
+    def split(self, number: int) -> "Run":
+        """The folder of another way to deal out the images: data set, GAN, synthetic images and models of its own."""
+        return self if number == 0 else Run(self.root / "splits" / str(number))
+
+    def model(self, arm: str, seed: int, split: int = 0) -> Folder:
+        """The folder of one arm's model of one seed, of one split."""
+        return self.split(split).models / arm / f"seed-{seed}"
+
+    def any_synthetic(self) -> Folder:
+        """A store of synthetic images to look at: that of the augment section, or another where no arm asks for it."""
+        others = [name for name in self.root.folders() if name.startswith("synthetic-")]
+        return self.synthetic if not others or self.synthetic.has("synthetic.json") else self.root / others[0]
+
+    def claim(self, job: Job) -> None:
+        """Make this folder the job's own: write job.yaml, or check that what is here was made by the same job.
+
+        Raises:
+            UserError: the folder cannot be written, holds something else, or holds stages of a job whose settings
+                for them differ.
+        """
+        previous = self._previous_job()
+        if previous is not None:
+            self._refuse_conflicts(previous, job)
+        try:
+            self.root.make()
+            self.root.write("job.yaml", dump(job).encode())
+        except OSError as error:
+            raise UserError(f"{self.root}: the output folder cannot be written ({_reason(error)})") from None
+
+    def _previous_job(self) -> Record | None:
+        local = self.root.local
+        if local is not None and local.exists() and not local.is_dir():
+            raise UserError(f"{self.root}: is a file; --out names the folder of the experiment")
+        try:
+            if self.root.has("job.yaml"):
+                return yaml.safe_load(self.root.read("job.yaml"))
+            strangers = self.root.files() + self.root.folders()
+        except OSError as error:
+            raise UserError(f"{self.root}: the output folder cannot be read ({_reason(error)})") from None
+        if strangers:
+            raise UserError(
+                f"{self.root}: is not empty and holds no experiment (found {strangers[0]}); "
+                "give --out a new or empty folder"
+            )
+        return None
+
+    def _refuse_conflicts(self, previous: Record, job: Job) -> None:
+        with suppress(ValidationError):  # settings that are newer than the folder had their defaults
+            previous = _settings(Job.model_validate(previous))
+        new = _settings(job)
+        lines = []
+        for key, (before, after) in differences(previous, new).items():
+            section, _, rest = key.partition(".")
+            shaped = (f"models/{rest.split('.')[0]}",) if section == "arms" else SHAPED_BY.get(section, ())
+            if section == "arms" and after is None:  # an arm that is no longer compared
+                continue
+            made = [name for name in shaped if (self.root / name).folders() or (self.root / name).files()]
+            if made and key not in FREE:
+                lines.append(f"{key} is {before} there and {after} in this job ({made[0]} is made)")
+        if lines:
+            more = [f"... and {len(lines) - 3} more"] if len(lines) > 3 else []
+            raise UserError("\n".join([f"{self.root}: belongs to another job; give another --out", *lines[:3], *more]))
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes of this machine out of a local experiment folder while the block runs.
+
+        Raises:
+            UserError: another process works in it.
+        """
+        if self.root.local is None:
+            yield
+            return
+        with (self.root.local / ".lock").open("a") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"{self.root}: another ganaug process is working in this folder") from None
+            yield
+
+    @contextmanager
+    def log_file(self) -> Iterator[Path]:
+        """Where the chatter of Ray and torch goes while the block runs: log.txt, added to.
+
+        An object store has no append: there it is written to a temporary file and added at the end.
+        """
+        if self.root.local is not None:
+            yield self.root.local / "log.txt"
+            return
+        with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
+            log = Path(folder) / "log.txt"
+            try:
+                yield log
+            finally:
+                with suppress(OSError):  # whatever ended the block is what matters
+                    before = self.root.read("log.txt") if self.root.has("log.txt") else b""
+                    self.root.write("log.txt", before + log.read_bytes())
+
+    def write_summary(self) -> None:
+        """Derive run.json from the markers: status, seconds and hashes of each stage."""
+        stages = {}
+        for name, folder, marker in self.markers():
+            if record := done(folder, marker):
+                kept = ("status", "seconds", "hash", "inputs", "versions")
+                stages[name] = {key: record[key] for key in kept if key in record}
+        self.root.write_json("run.json", {"stages": stages, "versions": versions()})
+
+    def markers(self) -> list[tuple[str, Folder, str]]:
+        """(name, folder, marker file) of every stage there may be, in order."""
+        models = [
+            (f"models/{arm}/{seed}", self.models / arm / seed, "model.json")
+            for arm in self.models.folders()
+            for seed in (self.models / arm).folders()
+        ]
+        others = [
+            (f"{split_path(int(number))}{name}", folder, marker)
+            for number in (self.root / "splits").folders()
+            for name, folder, marker in self.split(int(number)).markers()
+        ]
+        return [
+            ("dataset", self.dataset, "dataset.json"),
+            ("pseudo", self.pseudo, "dataset.json"),
+            *((name, self.root / name, "gan.json") for name in ("gan", "gan-pseudo")),
+            *(
+                (name, self.root / name, "synthetic.json")
+                for name in self.root.folders()
+                if name.startswith("synthetic")
+            ),
+            *models,
+            *others,
+            ("verdict", self.root, "verdict.json"),
+            ("sizes", self.root, "sizes.json"),
+            ("board", self.root, "board.json"),
+            ("report", self.root, "report.json"),
+        ]
+
+
+def split_path(number: int) -> str:
+    """What stands before the names of a split's folders."""
+    return f"splits/{number}/" if number else ""
+
+
+def _settings(job: Job) -> Record:
+    """What is compared of two jobs: arms that follow from the augment section are arms like others."""
+    return job.model_copy(update={"arms": job.compared}).model_dump(exclude_none=True)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)

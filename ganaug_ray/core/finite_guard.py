@@ -1,0 +1,49 @@
+"""Stop at the first loss that is not finite, before it reaches the weights, without asking the device every step."""
+
+import torch
+from torch.optim import Optimizer
+
+from ganaug_ray.core.distributed import Place
+
+
+class Diverged(Exception):
+    """A loss was infinite or not a number on some rank; the weights are those before that step."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+    def __str__(self) -> str:
+        return f"the loss is not finite at step {self.step}"
+
+
+class FiniteGuard:
+    """Turns the optimizers off, on the device and on every rank, from the first non-finite loss on.
+
+    Fused optimizers skip their step where ``found_inf`` is one (the door that gradient scalers use). So the hot loop
+    never waits for the device; ``raise_if_tripped`` does, and is called at log and checkpoint steps only.
+    """
+
+    def __init__(self, place: Place, *optimizers: Optimizer) -> None:
+        self._place = place
+        self._flag = torch.zeros((), device=place.device)
+        self._tripped_for = torch.zeros((), device=place.device)  # how many steps ago plus one
+        for optimizer in optimizers:
+            assert optimizer.defaults.get("fused"), "only fused optimizers skip on the device"
+            optimizer.grad_scale = None  # type: ignore[attr-defined]  # read by torch's fused step
+            optimizer.found_inf = self._flag  # type: ignore[attr-defined]  # likewise
+
+    def check(self, loss: torch.Tensor) -> None:
+        """Note whether this scalar loss is finite on all ranks; every rank calls it the same number of times."""
+        self._flag.copy_(torch.maximum(self._flag, (~torch.isfinite(loss.detach())).float()))
+        self._place.max(self._flag)
+
+    def end_step(self) -> None:
+        """Count the steps since the guard tripped."""
+        self._tripped_for += self._flag
+
+    def raise_if_tripped(self, step: int) -> None:
+        """Raise Diverged, alike on every rank, naming the first bad step; ``step`` is the one just finished."""
+        bad = int(self._tripped_for.item())
+        if bad:
+            raise Diverged(step - bad + 1)

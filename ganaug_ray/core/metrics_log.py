@@ -1,0 +1,89 @@
+"""The running log of figures, ``metrics.jsonl``, on a local disk or an object store."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+from ganaug_ray.core.storage import Folder
+
+Record = dict[str, Any]
+
+TAIL = 16_384  # bytes, which hold several lines
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one line a logged step, in order, each once, whatever was killed in between.
+
+    On a local disk each line is flushed as it comes. An object store has no append, so there the lines are written
+    in numbered parts, one at each ``flush``.
+    """
+
+    def __init__(self, folder: Folder, steps_done: int) -> None:
+        """Open for appending after ``steps_done`` steps; lines of later steps, from a killed attempt, are dropped."""
+        self._folder = folder
+        self._waiting: list[str] = []
+        self._part = 0
+        if folder.local is not None:
+            folder.write("metrics.jsonl", _until(steps_done, read_metrics(folder)))
+            return
+        for part in _metric_parts(folder):  # one after another: a kill in between loses no line and doubles none
+            if kept := _until(steps_done, _lines(folder, part)):
+                folder.write(part, kept)
+                self._part += 1
+            else:
+                folder.delete(part)
+
+    def add(self, line: Record) -> None:
+        """Append a line; it has the key ``step``, the number of steps done."""
+        text = json.dumps({key: _plain(value) for key, value in line.items()}) + "\n"
+        if self._folder.local is None:
+            self._waiting.append(text)
+            return
+        with (self._folder.local / "metrics.jsonl").open("a") as stream:
+            stream.write(text)
+
+    def flush(self) -> None:
+        """Make everything added so far safe; called with each checkpoint and at the end."""
+        if self._waiting:
+            self._folder.write(f"metrics-{self._part:05d}.jsonl", "".join(self._waiting).encode())
+            self._waiting, self._part = [], self._part + 1
+
+
+def read_metrics(folder: Folder) -> list[Record]:
+    """Return the logged lines, in order; a last line cut off by a crash is passed over."""
+    return [line for part in _metric_parts(folder) for line in _lines(folder, part)]
+
+
+def read_newest(folder: Folder) -> list[Record]:
+    """Return the last few logged lines, in order: to read them takes as long after a million steps as after ten."""
+    for part in _metric_parts(folder)[-1:]:
+        with folder.fs.open_input_file(f"{folder.path}/{part}") as stream:
+            text = stream.read_at(TAIL, max(0, stream.size() - TAIL))
+        return _parsed(text.decode(errors="replace"))  # of the first line the beginning may be missing
+    return []
+
+
+def _metric_parts(folder: Folder) -> list[str]:
+    return [name for name in folder.files(".jsonl") if name.startswith("metrics")]
+
+
+def _lines(folder: Folder, part: str) -> list[Record]:
+    return _parsed(folder.read(part).decode())
+
+
+def _parsed(text: str) -> list[Record]:
+    lines: list[Record] = []
+    for line in text.splitlines():
+        with suppress(json.JSONDecodeError):
+            lines.append(json.loads(line))
+    return lines
+
+
+def _until(steps_done: int, lines: list[Record]) -> bytes:
+    return "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= steps_done).encode()
+
+
+def _plain(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value

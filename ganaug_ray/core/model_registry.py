@@ -1,0 +1,228 @@
+"""Immutable model versions and the one champion among them; one experiment's own, or shared by many.
+
+registry/
+  versions/1/  model.json  model.safetensors  model.onnx  ...  version.json (lineage; written last)
+  champion.json  {version, model, lineage, changes}, replaced in one piece; changes tell every promotion and rollback
+"""
+
+import fcntl
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ganaug_ray.config import Job
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
+
+FILES = ("model.safetensors", "model.json")
+Judge = Callable[[Record | None], Record]
+"""Takes the champion that is to be replaced, if there is one; returns what belongs to the change, or raises."""
+
+
+def promote(
+    registry: Folder,
+    model: Folder,
+    lineage: dict[str, Any],
+    complete: Callable[[Folder], None] = lambda version: None,
+    judge: Judge = lambda champion: {},
+) -> Record:
+    """Copy a finished model to a new version and make it the champion. The same model is not copied twice.
+
+    Several may do so at a time: each gets a version of its own, and is judged by the champion that it replaces, which
+    may have become that while its files were written. On an object store, which has no lock, two that end within the
+    same instant may both replace the same champion.
+
+    Args:
+        registry: where versions are kept.
+        model: a finished model folder.
+        lineage: what the model came from and what was measured of it, kept beside it.
+        complete: adds to the new version's folder what else belongs there.
+        judge: see above.
+
+    Returns:
+        The content of champion.json.
+    """
+    record = model.read_json("model.json")
+    champion = experiment_dir.done(registry, "champion.json")
+    if champion and champion["model"] == record["hash"] and champion["lineage"] == lineage:
+        return champion
+    found = judge(champion)
+    number = claim(registry)
+    version = (registry / "versions" / str(number)).make()
+    for name in FILES:
+        version.write(name, model.read(name))
+    complete(version)
+    version.write_json("version.json", {"version": number, "model": record["hash"], "lineage": lineage})
+    with _alone(registry):
+        while (now := experiment_dir.done(registry, "champion.json")) != champion:
+            champion = now
+            found = judge(champion)
+        return _change(registry, champion, number, {"why": "promoted", **found})
+
+
+def rollback(registry: Folder, to: int | None = None) -> Record:
+    """Make an earlier version the champion again.
+
+    Args:
+        registry: where versions are kept.
+        to: a version; absent: the champion before this one, those that were rolled back left out.
+
+    Returns:
+        The content of champion.json.
+
+    Raises:
+        UserError: there is no such version, or none before the champion.
+    """
+    with _alone(registry):
+        champion = experiment_dir.done(registry, "champion.json")
+        if champion is None:
+            raise UserError(f"{registry}: no model has been promoted yet")
+        versions = [name for name in _numbers(registry) if (registry / "versions" / str(name)).has("version.json")]
+        said = f"it has the versions {', '.join(map(str, versions))}"
+        if to is None:
+            standing = champions(changes(champion))
+            if len(standing) < 2:
+                raise UserError(
+                    f"{registry}: version {champion['version']} has none before it; name one by --to ({said})"
+                )
+            to = standing[-2]
+        if to not in versions:
+            raise UserError(f"{registry}: there is no version {to}; {said}")
+        if to == champion["version"]:
+            raise UserError(f"{registry}: version {to} is the champion already; {said}")
+        return _change(registry, champion, to, {"why": "rolled back"})
+
+
+def changes(champion: Record) -> list[Record]:
+    """Every promotion and rollback up to a champion, oldest first, each with version, model, instead_of, why and at."""
+    first = {"version": champion["version"], "model": champion["model"], "instead_of": None, "why": "promoted"}
+    return champion.get("changes") or [first]
+
+
+def champions(changes: Sequence[Record]) -> list[int]:
+    """Return the versions that were champion one after the other, without those that were rolled back.
+
+    >>> promoted = [{"version": n, "why": "promoted"} for n in (1, 2, 3)]
+    >>> champions(promoted), champions([*promoted, {"version": 2, "why": "rolled back"}])
+    ([1, 2, 3], [1, 2])
+    """
+    standing: list[int] = []
+    for change in changes:
+        if change["why"] == "rolled back" and change["version"] in standing:
+            del standing[standing.index(change["version"]) :]
+        standing.append(change["version"])
+    return standing
+
+
+def withdrawn(changes: Sequence[Record]) -> set[str]:
+    """Return the hashes of the models that were champion and were rolled back."""
+    standing = champions(changes)
+    models = {change["version"]: change["model"] for change in changes}
+    return {model for version, model in models.items() if version not in standing} - {models[n] for n in standing}
+
+
+def _change(registry: Folder, champion: Record | None, number: int, facts: Record) -> Record:
+    version = (registry / "versions" / str(number)).read_json("version.json")
+    change = {
+        "version": number,
+        "model": version["model"],
+        "instead_of": None if champion is None else champion["version"],
+        **facts,
+        "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    history = [] if champion is None else changes(champion)
+    record = {**version, "changes": [*history, change]}
+    registry.write_json("champion.json", record)
+    return record
+
+
+@contextmanager
+def _alone(registry: Folder) -> Iterator[None]:
+    """Let nobody else change the champion while the block runs, where the filesystem has locks."""
+    if registry.local is None:
+        yield
+        return
+    registry.make()
+    with (registry.local / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def claim(registry: Folder) -> int:
+    """Take the next version's number; of several who ask at a time each gets another one.
+
+    A disk makes a folder for one alone. An object store has no such thing, but shows every object to all as soon as it
+    is written: who leaves a note and then finds it the only one was first, and whoever comes later finds both. Where
+    two find both, neither takes the number, and it stays unused.
+    """
+    versions = registry / "versions"
+    while True:
+        number = max(_numbers(registry), default=0) + 1
+        if versions.local is not None:
+            versions.make()
+            try:
+                (versions.local / str(number)).mkdir()
+            except FileExistsError:
+                continue
+            return number
+        notes = versions / str(number) / "claims"
+        notes.write(uuid.uuid4().hex, b"")
+        if len(notes.files()) == 1:
+            return number
+
+
+def _numbers(registry: Folder) -> list[int]:
+    return sorted(int(name) for name in (registry / "versions").folders() if name.isdigit())
+
+
+def of_job(job: Job, run: experiment_dir.Run) -> Folder:
+    """The registry that a job's champion goes to."""
+    return run.registry if job.registry is None else Folder.at(job.registry)
+
+
+def champion_model(registry: Folder) -> Folder:
+    """Return the folder of the champion's version. Raises UserError where there is no champion yet."""
+    champion = experiment_dir.done(registry, "champion.json")
+    if champion is None:
+        raise UserError(f"{registry}: no model has been promoted yet")
+    return registry / "versions" / str(champion["version"])
+
+
+def model_folder(path: str | Path) -> Folder:
+    """Return the folder of a finished model: one of a run, a registry's version, or the champion of what is given.
+
+    Args:
+        path: a model folder, a registry or one of its versions, or an experiment; local or a URI.
+
+    Raises:
+        UserError: there is no finished model.
+    """
+    found = find_model(Folder.at(path))
+    if found is None:
+        raise UserError(f"{path}: no experiment with a promoted model, registry, model or generator here")
+    return found
+
+
+def find_model(folder: Folder) -> Folder | None:
+    """Return the model meant by a model folder, a registry or an experiment: of the latter two the champion's."""
+    if folder.has("model.json"):
+        return folder
+    registry = find_registry(folder)
+    return None if registry is None else champion_model(registry)
+
+
+def find_registry(folder: Folder) -> Folder | None:
+    """Return the registry that a folder is or, being an experiment, has; None before anything was promoted to it."""
+    return next((place for place in (folder, _of_experiment(folder)) if place.has("champion.json")), None)
+
+
+def _of_experiment(folder: Folder) -> Folder:
+    shared = yaml.safe_load(folder.read("job.yaml")).get("registry") if folder.has("job.yaml") else None
+    return folder / "registry" if shared is None else Folder.at(shared)

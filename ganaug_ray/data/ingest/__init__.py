@@ -1,0 +1,1 @@
+"""From raw images to a split image store: scan, audit, duplicates, split."""

@@ -1,0 +1,143 @@
+"""Gathering staged pixels: into the shards of the store, and into thumbnails for a reader's eye."""
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from PIL import Image
+
+from ganaug_ray.config import DataConfig
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data import images
+from ganaug_ray.data.ingest import near_duplicates, split, staging
+from ganaug_ray.data.loading import image_store
+
+MOST_SHOWN = 200  # images that get a thumbnail
+THUMBNAIL_SIDE = 96
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard to write: the rows of audit.Found that go into it, by id, and how they are stored."""
+
+    split: str
+    number: int
+    rows: pa.Table
+    labels: np.ndarray
+    size: int
+    channels: int
+    encoding: image_store.Encoding
+
+
+def shards(kept: pa.Table, classes: list[str], channels: int, config: DataConfig) -> Iterator[Shard]:
+    """Cut the kept images, by id, into the shards of each split; those without labels, of the split UNLABELLED, too."""
+    index = {name: number for number, name in enumerate(classes)}
+    most = image_store.rows_per_shard(config.image_size**2 * channels)
+    for name in (*split.SPLITS, split.UNLABELLED):
+        own = kept.filter(pc.equal(kept["split"], name))
+        for number, start in enumerate(range(0, len(own), most)):
+            rows = own.slice(start, most).combine_chunks()
+            known = name != split.UNLABELLED
+            labels = np.array([index[label] if known else image_store.NO_LABEL for label in rows["label"].to_pylist()])
+            yield Shard(name, number, rows, labels, config.image_size, channels, config.store)
+
+
+def write(staged: Folder, out: Folder, shard: Shard) -> np.ndarray:
+    """Write a shard. Return (pixels, their sum, the sum of their squares) a channel; zeros unless it is of train."""
+    pixels = read(staged, shard.rows, shard.size, shard.channels)
+    rows = image_store.Images(
+        images=pixels,
+        labels=shard.labels,
+        ids=shard.rows["id"].to_pylist(),
+        paths=shard.rows["path"].to_pylist(),
+        provenance=shard.rows["provenance"].to_pylist(),
+    )
+    image_store.write_shard(out / shard.split, shard.number, rows, "real", shard.encoding)
+    return _sums(pixels) if shard.split == "train" else np.zeros((shard.channels, 3))
+
+
+def _sums(pixels: np.ndarray) -> np.ndarray:
+    levels = np.arange(256, dtype=np.float64)
+    tall = images.from_array(pixels.reshape(-1, *pixels.shape[2:]))  # Pillow counts faster than numpy does
+    counts = np.array(tall.histogram(), np.float64).reshape(-1, 256)
+    return np.stack([counts.sum(1), counts @ levels, counts @ levels**2], 1)
+
+
+def read(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.ndarray:
+    """Read the pixels of rows of audit.Found: uint8 [N, size, size, channels], grey and colour brought together."""
+    files, offsets, native = (rows[name].to_numpy() for name in ("file", "offset", "channels"))
+    pixels = np.empty((len(rows), size, size, channels), np.uint8)
+    for file, own in by_file(files, offsets):
+        spans = ((int(offsets[row]), size * size * int(native[row])) for row in own)
+        for row, content in zip(own, staging.read(staged, f"{file}.pixels", spans), strict=True):
+            image = np.frombuffer(content, np.uint8).reshape(size, size, -1)
+            same = image.shape[2] == channels
+            pixels[row] = image if same else images.pixels(images.from_array(image), channels)
+    return pixels
+
+
+class Staged:
+    """Images that stay where they are staged until they are looked at: uint8 [N, size, size, channels].
+
+    One after another they are read a shard's worth at a time, of which one is held.
+
+    Args:
+        staged: where the pixels are.
+        rows: of audit.Found, by id.
+        size: side, in pixels.
+        channels: 1 or 3.
+    """
+
+    def __init__(self, staged: Folder, rows: pa.Table, size: int, channels: int) -> None:
+        self._staged, self._rows, self._size, self._channels = staged, rows, size, channels
+        self._window = slice(0, 0)
+        self._held = np.empty((0, size, size, channels), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
+        """Return the images of a stretch of rows, or of some rows."""
+        if isinstance(which, np.ndarray):
+            return read(self._staged, self._rows.take(which), self._size, self._channels)
+        start, stop, _ = which.indices(len(self))
+        if start < self._window.start or stop > self._window.stop:
+            n = max(stop - start, image_store.rows_per_shard(self._size**2 * self._channels))
+            self._window = slice(start, min(start + n, len(self)))
+            self._held = read(self._staged, self._rows.slice(start, n), self._size, self._channels)
+        return self._held[start - self._window.start : stop - self._window.start]
+
+
+def thumbs(staged: Folder, rows: pa.Table) -> np.ndarray:
+    """Read the thumbnails of rows of audit.Found, on which near-duplicates are confirmed: uint8 [N, bytes]."""
+    files, ranks = (rows[name].to_numpy() for name in ("file", "rank"))
+    found = np.empty((len(rows), near_duplicates.THUMB_BYTES), np.uint8)
+    for file, own in by_file(files, ranks):
+        spans = ((int(ranks[row]) * near_duplicates.THUMB_BYTES, near_duplicates.THUMB_BYTES) for row in own)
+        for row, content in zip(own, staging.read(staged, f"{file}.thumbs", spans), strict=True):
+            found[row] = np.frombuffer(content, np.uint8)
+    return found
+
+
+def by_file(files: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    """Group rows by staged file, in the order in which they lie there."""
+    order = np.lexsort((offsets, files))
+    for own in np.split(order, np.flatnonzero(files[order][1:] != files[order][:-1]) + 1):
+        if len(own):
+            yield str(files[own[0]]), own
+
+
+def thumbnails(rows: pa.Table, staged: Folder, size: int) -> list[bytes]:
+    """Return small PNG pictures of rows of audit.Found."""
+    return [_png(read(staged, rows.slice(row, 1), size, rows["channels"][row].as_py())[0]) for row in range(len(rows))]
+
+
+def _png(pixels: np.ndarray) -> bytes:
+    image = images.from_array(pixels)
+    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.HAMMING)
+    sink = io.BytesIO()
+    image.save(sink, "PNG")
+    return sink.getvalue()

@@ -1,0 +1,48 @@
+"""Pixels on their way from the sources to the store: written when an image is read, gathered when all are dealt out.
+
+A staged file holds the images of one batch, sorted by id and otherwise bare. A shard of the store is a range of ids,
+so that it takes one stretch, or a few, from each staged file: no image ever passes through the driver, and nobody
+holds more than a shard.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ganaug_ray.core.storage import Folder
+
+GAP = 128 * 1024  # bytes that are sooner read than skipped
+BATCH_BYTES = 32 * 1024**2  # of a staged file, about
+
+
+def write(folder: Folder, name: str, images: Sequence[np.ndarray]) -> np.ndarray:
+    """Write images, uint8, one behind the other; return where each begins, int64."""
+    sizes = [image.nbytes for image in images]
+    with folder.fs.open_output_stream(f"{folder.path}/{name}", compression=None) as stream:
+        for image in images:
+            stream.write(np.ascontiguousarray(image).data)
+    return np.cumsum([0, *sizes[:-1]], dtype=np.int64)
+
+
+def read(folder: Folder, name: str, spans: Iterable[tuple[int, int]]) -> list[bytes]:
+    """Return the bytes at each (start, length) of a staged file; the starts ascend."""
+    wanted = list(spans)
+    found: list[bytes] = []
+    with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:
+        for first, last in _stretches(wanted):
+            base = wanted[first][0]
+            end = wanted[last][0] + wanted[last][1]
+            piece = memoryview(stream.read_at(end - base, base))
+            found += [bytes(piece[start - base : start - base + n]) for start, n in wanted[first : last + 1]]
+    return found
+
+
+def _stretches(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Group spans that lie close together: (first, last) of each group."""
+    groups: list[tuple[int, int]] = []
+    for number, (start, _) in enumerate(spans):
+        if groups and start - sum(spans[number - 1]) <= GAP:
+            groups[-1] = (groups[-1][0], number)
+        else:
+            groups.append((number, number))
+    return groups

@@ -1,0 +1,167 @@
+"""Image rows at rest: Parquet shards, the same for real and synthetic images.
+
+| column     | type                 | meaning                                                        |
+|------------|----------------------|----------------------------------------------------------------|
+| image      | binary               | uint8 [H, W, C] or a PNG of it; shape in the schema metadata    |
+| label      | int64                | index into the sorted class names; -1: not known               |
+| id         | string               | hash of the decoded pixels                                     |
+| path       | string               | where it was found; empty for synthetic rows                   |
+| provenance | string               | the source, or the generator's hash, seed and index            |
+| source     | string               | real or synthetic                                              |
+"""
+
+import hashlib
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data import images
+
+MOST_ROWS_PER_SHARD = 4096
+SHARD_BYTES = 16 * 1024**2  # of pixels: enough shards for parallel reads, each large enough to be read at full speed
+NO_LABEL = -1
+OPEN = 16  # shards that are looked at side by side
+SHAPE_KEY = b"image_shape"
+
+Encoding = Literal["raw", "encoded"]
+"""Pixels as they are, or losslessly as PNG: smaller, and decoded at each read."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """Rows in memory: images uint8 [N, H, W, C], labels int64 [N], and a string a row for the rest."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: list[str]
+    paths: list[str]
+    provenance: list[str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def pixel_id(image: np.ndarray) -> str:
+    """Hash of an image's size and pixels, 32 hex digits: equal content has equal ids."""
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.hexdigest()
+
+
+def rows_per_shard(row_bytes: int) -> int:
+    """How many rows of so many bytes make a shard."""
+    return max(1, min(MOST_ROWS_PER_SHARD, SHARD_BYTES // row_bytes))
+
+
+def to_table(rows: Images, source: str, encoding: Encoding = "raw") -> pa.Table:
+    """Return the rows as a table of the layout above."""
+    shape = rows.images.shape[1:]
+    if encoding == "raw":
+        flat = np.ascontiguousarray(rows.images).reshape(len(rows), -1)
+        kind = pa.binary(flat.shape[1])
+        column = pa.FixedSizeBinaryArray.from_buffers(kind, len(rows), [None, pa.py_buffer(flat)])
+    else:
+        column = pa.array([images.to_png(image) for image in rows.images], pa.binary())
+    field = pa.field("image", column.type, metadata={SHAPE_KEY: ",".join(map(str, shape)).encode()})
+    columns = {
+        "label": pa.array(rows.labels, pa.int64()),
+        "id": pa.array(rows.ids, pa.string()),
+        "path": pa.array(rows.paths, pa.string()),
+        "provenance": pa.array(rows.provenance, pa.string()),
+        "source": pa.array([source] * len(rows), pa.string()),
+    }
+    schema = pa.schema([field, *(pa.field(name, array.type) for name, array in columns.items())])
+    return pa.Table.from_arrays([column, *columns.values()], schema=schema)
+
+
+def from_table(table: pa.Table) -> Images:
+    """Return a table's rows; raw images are views of its memory where it is in one piece."""
+    return Images(
+        images=pixels_of(table),
+        labels=table.column("label").to_numpy(),
+        ids=table.column("id").to_pylist(),
+        paths=table.column("path").to_pylist(),
+        provenance=table.column("provenance").to_pylist(),
+    )
+
+
+def pixels_of(table: pa.Table) -> np.ndarray:
+    """Return the images of a table: uint8 [N, H, W, C]."""
+    shape = _shape(table.schema)
+    if is_encoded(table.schema):
+        decoded = (np.asarray(Image.open(io.BytesIO(png.as_py()), formats=["PNG"])) for png in table.column("image"))
+        return np.stack([image.reshape(shape) for image in decoded]) if len(table) else np.zeros((0, *shape), np.uint8)
+    column = table.column("image").combine_chunks()
+    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    width = int(np.prod(shape))
+    flat = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width : (column.offset + len(column)) * width]
+    return flat.reshape(-1, *shape)
+
+
+def is_encoded(schema: pa.Schema) -> bool:
+    """Whether a table's images are PNGs rather than bare pixels."""
+    return schema.field("image").type == pa.binary()
+
+
+def _shape(schema: pa.Schema) -> tuple[int, ...]:
+    return tuple(int(side) for side in schema.field("image").metadata[SHAPE_KEY].split(b","))
+
+
+def write(folder: Folder, rows: Images, source: str) -> None:
+    """Write rows as shards part-00000.parquet, part-00001.parquet, ..., in order."""
+    most = rows_per_shard(int(np.prod(rows.images.shape[1:])))
+    for number, start in enumerate(range(0, len(rows), most)):
+        part = slice(start, start + most)
+        own = Images(rows.images[part], rows.labels[part], rows.ids[part], rows.paths[part], rows.provenance[part])
+        write_shard(folder, number, own, source)
+
+
+def write_shard(folder: Folder, number: int, rows: Images, source: str, encoding: Encoding = "raw") -> None:
+    """Write one shard, its number in its name."""
+    folder.write_table(f"part-{number:05d}.parquet", to_table(rows, source, encoding), bulky="image")
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A store on disk: the names of its shards, their rows, and the pixels of all in bytes."""
+
+    folder: Folder
+    names: list[str]
+    rows: np.ndarray
+    bytes: int
+
+    def __len__(self) -> int:
+        return int(self.rows.sum())
+
+
+def survey(folder: Folder) -> Shards:
+    """Look at a store without reading its images. Raises FileNotFoundError where there is none."""
+    names = [name for name in folder.files(".parquet") if name.startswith("part-")]
+    if not names:
+        raise FileNotFoundError(f"{folder}: no image shards")
+
+    def look(name: str) -> tuple[int, int]:
+        with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:
+            file = pq.ParquetFile(stream)
+            return file.metadata.num_rows, int(np.prod(_shape(file.schema_arrow)))
+
+    with ThreadPoolExecutor(OPEN) as several:  # on an object store each look waits for an answer or two
+        rows, widths = zip(*several.map(look, names), strict=True)
+    return Shards(folder, names, np.array(rows), sum(rows) * widths[-1])
+
+
+def read(folder: Folder, most: int | None = None) -> Images:
+    """Read the rows of a folder's shards, in order, or the first of them. Raises FileNotFoundError without shards."""
+    tables: list[pa.Table] = []
+    for name in survey(folder).names:
+        tables.append(folder.read_table(name))
+        if most is not None and sum(map(len, tables)) >= most:
+            break
+    return from_table(pa.concat_tables(tables).slice(0, most))

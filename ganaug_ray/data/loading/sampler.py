@@ -1,0 +1,50 @@
+"""How often each row is drawn: the rows of a pass over a store, in order, as a pure function of a key."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ganaug_ray.core import rng
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which rows of a store make up a pass over it ("epoch"): each once, or all classes equally often.
+
+    Attributes:
+        balanced: draw every class as often as the largest has rows.
+        classes: draw rows of these classes alone; absent: of all.
+    """
+
+    balanced: bool = False
+    classes: tuple[int, ...] | None = None
+
+    def epoch(self, labels_N: np.ndarray, number: int, key: tuple[rng.Key, ...]) -> np.ndarray:
+        """Return the rows of a pass in order, int64; as many in each pass.
+
+        Balanced, a class of n rows, where the largest has m, gives each of them floor(m / n) times, and as many of
+        them as are missing to m once more, which are others in each pass.
+
+        Args:
+            labels_N: the class of each row of the store, int64.
+            number: of the pass.
+            key: of the order.
+
+        >>> labels_N = np.array([0, 0, 0, 0, 0, 1, 1])
+        >>> np.bincount(labels_N[Sampling(balanced=True).epoch(labels_N, 0, (0,))]).tolist()
+        [5, 5]
+        """
+        rows = np.arange(len(labels_N)) if self.classes is None else np.flatnonzero(np.isin(labels_N, self.classes))
+        assert len(rows), f"no row is of the classes {self.classes}"
+        if self.balanced:
+            names, counts = np.unique(labels_N[rows], return_counts=True)
+            evened = []
+            for name in names.tolist():
+                own = rows[labels_N[rows] == name]
+                order = rng.permutation(len(own), *key, "epoch", number, "class", name)
+                evened.append(np.resize(own[order], counts.max()))  # again from its beginning, as often as it takes
+            rows = np.concatenate(evened)
+        return rows[rng.permutation(len(rows), *key, "epoch", number)]
+
+
+NATURAL = Sampling()

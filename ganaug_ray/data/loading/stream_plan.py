@@ -1,0 +1,76 @@
+"""What a rank reads of an epoch, and the reading of it; without torch, so that whoever reads starts soon.
+
+An epoch is one sequence of rows: the shards in an order of its own, a few of them at a time as a window whose rows are
+shuffled, and at the end as many of its first rows again as fill it up to whole global batches. Each rank takes a
+contiguous part of it. So no row is dropped, all ranks step equally, and what a rank sees is a function of (key, epoch)
+and the number of ranks. As rows are stored in the order of a hash of their content, every shard is a random sample.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ganaug_ray.core import rng
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import image_store
+
+WINDOW = 4  # shards whose rows are shuffled together
+
+
+Rows = dict[str, np.ndarray]
+"""The columns image, uint8 [N, H, W, C], and label, int64 [N]."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Rows to read: of these shards, one behind the other, the rows with these numbers, in this order."""
+
+    shards: tuple[int, ...]
+    rows: np.ndarray
+
+
+def epoch(rows: np.ndarray, number: int, key: tuple[rng.Key, ...], multiple: int, rank: int, world: int) -> list[Piece]:
+    """Return what a rank reads in an epoch, in order.
+
+    Args:
+        rows: of each shard.
+        number: of the epoch.
+        key: of the order.
+        multiple: of rows to which the epoch is filled up; a multiple of the number of ranks.
+        rank: who reads.
+        world: the number of ranks.
+    """
+    order = rng.permutation(len(rows), *key, "epoch", number)
+    windows = [tuple(int(shard) for shard in order[first : first + WINDOW]) for first in range(0, len(rows), WINDOW)]
+    whole = int(rows.sum())
+    length = -(-whole // multiple) * multiple
+    share = slice(length * rank // world, length * (rank + 1) // world)
+    pieces, start = [], 0
+    while start < length:  # more than once around where the data are fewer than a batch
+        for first, window in enumerate(windows):
+            n = int(rows[list(window)].sum())
+            low, high = max(share.start - start, 0), min(share.stop, length) - start
+            if low < n and high > low:  # of the other ranks' windows nothing is shuffled: all have many rows
+                shuffled = rng.permutation(n, *key, "epoch", number, "window", first)
+                pieces.append(Piece(window, shuffled[low:high]))
+            start += n
+    return pieces
+
+
+def read(folder: str, names: list[str], piece: Piece) -> Rows:
+    """Read a piece: images uint8 [N, H, W, C] and labels int64 [N]."""
+    tables = [Folder.at(folder).read_table(names[shard], ["image", "label"]) for shard in piece.shards]
+    ends = np.cumsum([len(table) for table in tables])
+    which = np.searchsorted(ends, piece.rows, side="right")
+    images, labels = None, np.empty(len(piece.rows), np.int64)
+    for number, table in enumerate(tables):
+        mine = np.flatnonzero(which == number)
+        local = piece.rows[mine] - (ends[number] - len(table))
+        if image_store.is_encoded(table.schema):  # only the wanted rows are decoded
+            table, local = table.take(local), np.arange(len(local))
+        pixels = image_store.pixels_of(table)
+        images = np.empty((len(piece.rows), *pixels.shape[1:]), np.uint8) if images is None else images
+        images[mine] = pixels[local]
+        labels[mine] = table["label"].to_numpy()[local]
+    assert images is not None, "a piece has a shard"
+    return {"image": images, "label": labels}

@@ -1,0 +1,175 @@
+"""What a model gets wrong and what it learned, as small pictures with captions and as tables."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+from sklearn.decomposition import PCA
+from sklearn.manifold import TSNE
+from threadpoolctl import threadpool_limits
+
+from ganaug_ray.classify import explain
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.core import rng
+from ganaug_ray.data import images
+from ganaug_ray.evaluate import mistakes
+from ganaug_ray.evaluate.test_images import Rows
+
+MOST_MISTAKES, MOST_SUSPECTS, MOST_RIGHT = 10, 10, 10  # shown
+MAPS = 16  # filters, and maps of a layer, that are shown
+TILE = 96  # pixels a side at most
+LOOKED_AT = 10_000  # images of a split that are searched for wrong labels
+EMBEDDED = {"real": 500, "synthetic": 300}
+PCA_TO = 50  # dimensions that t-SNE starts from
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A small picture with its caption, for one section of the page."""
+
+    section: str
+    caption: str
+    image: Image.Image
+
+
+def tile(pixels: np.ndarray) -> Image.Image:
+    """uint8 [H, W, 1 or 3] -> a picture of TILE pixels a side at most."""
+    image = images.from_array(pixels).convert("RGB")
+    image.thumbnail((TILE, TILE), Image.Resampling.HAMMING)
+    return image
+
+
+def heated(
+    classifier: Classifier, rows: Rows, which: np.ndarray, classes_N: np.ndarray, section: str, says: list[str]
+) -> list[Picture]:
+    """Each of these rows beside its heat map for a class."""
+    pixels = rows.images[which]
+    maps = explain.heat_maps(classifier.network, pixels, classes_N)
+    found = []
+    for image_HWC, heat_HW, text in zip(pixels, maps, says, strict=True):
+        found += [
+            Picture(section, text, tile(image_HWC)),
+            Picture(section, "", tile(explain.overlay(image_HWC, heat_HW))),
+        ]
+    return found
+
+
+def gallery(classifier: Classifier, rows: Rows, probabilities: np.ndarray) -> list[Picture]:
+    """The most confident mistakes, with where the evidence for the wrong class was seen."""
+    which = mistakes.confident(rows.labels, probabilities, MOST_MISTAKES)
+    predicted = probabilities[which].argmax(1)
+    sure = probabilities[which].max(1)
+    says = [
+        f"{classifier.classes[rows.labels[row]]}, taken for {classifier.classes[wrong]} at {100 * p:.0f} %"
+        for row, wrong, p in zip(which, predicted, sure, strict=True)
+    ]
+    return heated(classifier, rows, which, predicted, "mistakes", says)
+
+
+def understood(classifier: Classifier, rows: Rows, probabilities: np.ndarray) -> list[Picture]:
+    """The first image of each class that was classified rightly, with where the evidence for it was seen."""
+    right = np.flatnonzero(probabilities.argmax(1) == rows.labels)
+    _, first = np.unique(rows.labels[right], return_index=True)
+    which = right[first][:MOST_RIGHT]
+    says = [classifier.classes[label] for label in rows.labels[which]]
+    return heated(classifier, rows, which, rows.labels[which], "right", says) if len(which) else []
+
+
+def layers(classifier: Classifier, image_HWC: np.ndarray) -> list[Picture]:
+    """The first filters, and what one image becomes in the first and in the last layer that gives maps."""
+    found = []
+    filters = explain.first_filters(classifier.network)
+    if filters is not None:
+        shown = np.moveaxis(filters[:MAPS], 1, -1)  # [filters, h, w, C]
+        shown = shown if shown.shape[-1] == 3 else shown.mean(-1, keepdims=True)
+        found += [Picture("filters", "", _enlarged(one)) for one in shown]
+    for name, maps in zip(("first", "last"), explain.feature_maps(classifier.network, image_HWC), strict=False):
+        busiest = np.argsort(-maps.var((1, 2)), kind="stable")[:MAPS]
+        found += [Picture(f"{name} maps", "", _enlarged(maps[one][..., None])) for one in np.sort(busiest)]
+    return [Picture("layers", "", tile(image_HWC)), *found]
+
+
+def _enlarged(values_HWC: np.ndarray) -> Image.Image:
+    """Stretch values to the whole range of grey, or of colour, and a few pixels to a picture."""
+    low, high = values_HWC.min(), values_HWC.max()
+    pixels = (255 * (values_HWC - low) / max(high - low, 1e-12) + 0.5).astype(np.uint8)
+    image = images.from_array(pixels).convert("RGB")
+    image.thumbnail((48, 48), Image.Resampling.HAMMING)
+    times = max(1, 32 // image.width)
+    return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
+
+
+def suspects(classifier: Classifier, splits: dict[str, Rows], seed: int) -> Any:
+    """Every image looked at, the one whose label is least believed first.
+
+    Args:
+        classifier: whose features are used.
+        splits: by name; the first LOOKED_AT rows of each are looked at.
+        seed: of the folds.
+
+    Returns:
+        (a table with split, id, path, label, suggested, self_confidence; small pictures of the first that the probe
+        would call something else), or None where there are too few rows.
+    """
+    rows = [(split, own, n) for split, own in splits.items() for n in range(min(len(own), LOOKED_AT))]
+    labels = np.concatenate([own.labels[:LOOKED_AT] for own in splits.values()])
+    features = np.concatenate(
+        [explain.penultimate(classifier.network, own.images, LOOKED_AT) for own in splits.values()]
+    )
+    probabilities = mistakes.out_of_sample(features, labels, len(classifier.classes), seed)
+    if probabilities is None:
+        return None
+    order, suggested = mistakes.suspects(labels, probabilities), probabilities.argmax(1)
+    believed = probabilities[np.arange(len(labels)), labels]
+    table = pa.table(
+        {
+            "split": [rows[row][0] for row in order],
+            "id": [rows[row][1].ids[rows[row][2]] for row in order],
+            "path": [rows[row][1].paths[rows[row][2]] for row in order],
+            "label": [classifier.classes[labels[row]] for row in order],
+            "suggested": [classifier.classes[suggested[row]] for row in order],
+            "self_confidence": believed[order],
+        }
+    )
+    pictures = []
+    for row in order[suggested[order] != labels[order]][:MOST_SUSPECTS]:
+        split, own, n = rows[row]
+        says = f"{classifier.classes[labels[row]]} ({split}), rather {classifier.classes[suggested[row]]}?"
+        pictures.append(Picture("suspects", says, tile(own.images[n : n + 1][0])))
+    return table, pictures
+
+
+def embedding(
+    classifier: Classifier, rows: Rows, probabilities: np.ndarray, synthetic: Rows | None, seed: int
+) -> pa.Table | None:
+    """Penultimate features in two dimensions: PCA, then t-SNE (van der Maaten and Hinton 2008).
+
+    Args:
+        classifier: whose features.
+        rows: real images, of which some are drawn; all mistakes among these are marked.
+        probabilities: of these, float [N, K].
+        synthetic: images, of which some are drawn too, or None.
+        seed: of the draw and of t-SNE.
+
+    Returns:
+        Columns x, y, label, kind (real, mistake, synthetic); None of fewer than ten images.
+    """
+    drawn = np.sort(rng.permutation(len(rows), seed, "embedding", "real")[: EMBEDDED["real"]])
+    pixels, classes = [rows.images[drawn]], [rows.labels[drawn]]
+    kinds = list(np.where(probabilities[drawn].argmax(1) == rows.labels[drawn], "real", "mistake"))
+    if synthetic is not None:
+        some = np.sort(rng.permutation(len(synthetic), seed, "embedding", "synthetic")[: EMBEDDED["synthetic"]])
+        pixels.append(synthetic.images[some])
+        classes.append(synthetic.labels[some])
+        kinds += ["synthetic"] * len(some)
+    if len(kinds) < 10:
+        return None
+    features = np.concatenate([explain.penultimate(classifier.network, part) for part in pixels])
+    with threadpool_limits(1):  # in parallel its sums would come in any order, and no two pages would be equal
+        features = PCA(min(PCA_TO, *features.shape), random_state=0).fit_transform(features)
+        t_sne = TSNE(perplexity=min(30, (len(features) - 1) / 3), init="pca", random_state=0)
+        points = t_sne.fit_transform(features)
+    labels_all = pa.array(np.concatenate(classes), pa.int64())
+    return pa.table({"x": points[:, 0], "y": points[:, 1], "label": labels_all, "kind": kinds})

@@ -1,0 +1,67 @@
+"""When more training makes no sense: what the figures of a run say of collapse, and of a discriminator that has won."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any
+
+from ganaug_ray.gan.metrics import kid_fid_prdc
+
+LOOKS = 3  # in a row, since one bad look is followed by a good one often enough
+SPREADS = 3.0  # by so many of its spreads must the KID lie above the best one to be worse
+COVERAGE_LEFT = 0.5  # of the best coverage; less of it is a collapse
+SURE_REAL, SURE_FAKE = 0.95, 0.05  # scores of a discriminator that has won
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was known at one step: figures of the averaged generator, and mean scores since the look before."""
+
+    step: int
+    kid: float
+    spread: float
+    coverage: float
+    real_score: float
+    fake_score: float
+
+
+def looks(rows: Iterable[Mapping[str, Any]]) -> list[Look]:
+    """Gather the looks from a run's log, in order; those without a KID and a coverage tell nothing."""
+    found: list[Look] = []
+    scores: list[tuple[float, float]] = []
+    for row in rows:
+        if "real_score" in row:
+            scores.append((row["real_score"], row["fake_score"]))
+        kid = kid_fid_prdc.choosing(row)
+        coverage = next((name for name in row if name.startswith("coverage_")), None)
+        if kid is None or coverage is None or not scores:
+            continue
+        real, fake = (mean(column) for column in zip(*scores, strict=True))
+        found.append(Look(row["step"], row[kid], row[f"{kid}_std"], row[coverage], real, fake))
+        scores = []
+    return found
+
+
+def reason(seen: list[Look]) -> str | None:
+    """Say why the training should end, or None: three looks in a row must say so, against the best one before them.
+
+    A collapse: the KID is worse and the coverage less than half. A discriminator that has won: the KID is worse, real
+    images score nearly 1 and generated ones nearly 0, so that there is little left to learn from it.
+    """
+    before, last = seen[:-LOOKS], seen[-LOOKS:]
+    if not before:
+        return None
+    best = min(before, key=lambda look: look.kid)
+    if not all(look.kid > best.kid + SPREADS * max(best.spread, look.spread) for look in last):
+        return None
+    since = (
+        f"since step {last[0].step}; the best KID was {best.kid:.4f} at step {best.step}, now it is {last[-1].kid:.4f}"
+    )
+    if all(look.coverage < COVERAGE_LEFT * best.coverage for look in last):
+        return f"collapsed: samples cover {last[-1].coverage:.2f} of the images, {best.coverage:.2f} before, {since}"
+    if all(look.real_score > SURE_REAL and look.fake_score < SURE_FAKE for look in last):
+        return (
+            f"the discriminator has won: real images score {last[-1].real_score:.2f}, generated ones "
+            f"{last[-1].fake_score:.2f}, {since}"
+        )
+    return None

@@ -1,0 +1,74 @@
+"""The train-gan stage: GANs of one process side by side as Ray tasks, the ranks of larger ones under Ray Train."""
+
+import functools
+
+import ray
+import torch
+
+from ganaug_ray.core import checkpoint
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.data.loading.resident_loader import refuse_changing, refuse_streamed
+from ganaug_ray.data.loading.sampler import Sampling
+from ganaug_ray.errors import StageFailed
+from ganaug_ray.gan.train_worker import work
+from ganaug_ray.gan.training_spec import Training
+from ganaug_ray.runtime import cluster, worker_group
+
+
+def train_gans(trainings: list[Training]) -> None:
+    """Train each to the end, from its newest checkpoint if there is one; those of one process side by side.
+
+    Raises:
+        UserError: balanced sampling, or workers that come and go, with more images than are kept in memory.
+        StageFailed: the losses diverged, or workers were lost more often than restarts help. The others go on.
+    """
+    for training in trainings:
+        shards = image_store.survey(Folder.at(training.dataset) / "train")
+        refuse_streamed(shards, training.resident_gb, Sampling(training.config.sampling == "balanced"))
+        refuse_changing("gan", training.config, shards, training.resident_gb)
+    workers = cluster.workers(trainings[0].config, len(trainings))
+    if len(trainings) == 1 or workers > 1:
+        for training in trainings:
+            _on_ranks(training, workers)
+    elif failures := _side_by_side(trainings):
+        raise StageFailed("\n".join(failures[:3]))
+
+
+def _side_by_side(trainings: list[Training]) -> list[str]:
+    """Train each in a process of its own; return what is to be said of those that failed."""
+
+    def start(training: Training) -> "ray.ObjectRef[int | None]":
+        return _task.options(**cluster.worker_resources(training.config.gpu_share)).remote(training)
+
+    ended = worker_group.side_by_side(start, trainings, _kept)
+    return [
+        _advice(error, training) if isinstance(error, Diverged) else str(error) for training, error in ended if error
+    ]
+
+
+@ray.remote(max_retries=worker_group.RESTARTS)
+def _task(training: Training) -> int | None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    Folder.at(training.out).make()
+    return worker_group.divergence(work, training, Place(device=device, leaving=worker_group.Notice()))
+
+
+def _kept(training: Training) -> int:
+    return checkpoint.steps_kept(Folder.at(training.out) / "checkpoints")
+
+
+def _on_ranks(training: Training, workers: int) -> None:
+    out = Folder.at(training.out).make()
+    span, kept = cluster.span(training.config, workers), functools.partial(_kept, training)
+    try:
+        worker_group.run(work, training, span, out, training.config.placement, kept=kept)
+    except Diverged as error:
+        raise StageFailed(_advice(error, training)) from error
+
+
+def _advice(error: Diverged, training: Training) -> str:
+    kept = "the last good checkpoint is kept in gan/checkpoints"
+    return f"{error}; {kept}. Try a lower gan.lr than {training.config.recipe.lr_g:g}"

@@ -1,0 +1,1 @@
+"""How good a generator's samples are: distances, precision, recall, copies, what they teach."""

@@ -1,0 +1,64 @@
+"""The classification accuracy score: what a classifier learns from generated images alone."""
+
+import numpy as np
+import torch
+
+from ganaug_ray.classify import networks, training_loop
+from ganaug_ray.config import ClassifierConfig
+from ganaug_ray.core import rng
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.data.loading.image_store import Images
+from ganaug_ray.data.loading.resident_loader import Resident, ResidentFeed
+
+ARCH = "cnn"
+
+
+def classification_accuracy_score(
+    fake_NHWC: np.ndarray,
+    fake_y: np.ndarray,
+    val_NHWC: np.ndarray,
+    val_y: np.ndarray,
+    classes: int,
+    config: ClassifierConfig,
+    seed: int,
+    steps: int,
+    device: torch.device | None = None,
+) -> dict[str, float]:
+    """Train the base CNN on generated images, test it on real validation images.
+
+    Ravuri & Vinyals 2019 (arXiv 1905.10887). The weights of the last step count: to choose among steps by the very
+    accuracy that is reported would flatter it. Seeds, steps and augmentation are the same for any generator, so that
+    two scores differ by the images alone.
+
+    Args:
+        fake_NHWC: uint8 [0, 255], of the size of the real ones; screened or not is the caller's business.
+        fake_y: int64.
+        val_NHWC: real validation images, uint8 [0, 255].
+        val_y: int64.
+        classes: K.
+        config: optimizer and augmentation.
+        seed: of weights, order, augmentation and dropout.
+        steps: of the optimizer; other numbers are another protocol, hence part of the name.
+        device: where it runs; absent: the CPU.
+
+    Returns:
+        {"cas_cnn_s<steps>_n<generated images>": accuracy in [0, 1]}.
+
+    Raises:
+        Diverged: a loss was not finite.
+    """
+    # A place of its own: whoever measures does it alone, while the other ranks train.
+    place = Place(device=device or torch.device("cpu"))
+    fresh = {"arch": ARCH, "weights": None, "freeze_steps": 0, "patience": None, "ema_half_life": 0}
+    once = config.model_copy(update={**fresh, "evaluate_every": steps, "log_every": steps})
+    train, val = (
+        Resident(Images(x, y, [""] * len(y), [""] * len(y), [""] * len(y)), place.device)
+        for x, y in ((fake_NHWC, fake_y), (val_NHWC, val_y))
+    )
+    feed = ResidentFeed(train, lambda step: step * once.batch_size, place, (seed, "cas"))
+    with torch.random.fork_rng():
+        torch.manual_seed(rng.number(seed, "cas weights"))
+        network = networks.build(ARCH, fake_NHWC.shape[-1], classes, once.dropout, networks.Input(fake_NHWC.shape[1]))
+        network.to(place.device).to(memory_format=torch.channels_last)
+        last = training_loop.train(network, feed, val, once, steps, seed, place, lambda row: None)
+    return {f"cas_{ARCH}_s{steps}_n{len(fake_y)}": last.accuracy}

@@ -1,0 +1,144 @@
+"""Measuring a generator against the run's real images: the figures of a look, and of the generator that is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.config import ClassifierConfig, GanConfig
+from ganaug_ray.core import rng
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import tensors
+from ganaug_ray.data.loading.resident_loader import Resident
+from ganaug_ray.gan.metrics import classification_accuracy_score, features, kid_fid_prdc
+from ganaug_ray.gan.networks import Generator
+
+ROWS = 1000  # real images of a split, and as many generated ones, at most
+
+
+@dataclass(frozen=True)
+class _Real:
+    """Real images of one split, with their features."""
+
+    x_NCHW: torch.Tensor
+    y_N: torch.Tensor
+    features_NF: torch.Tensor
+
+
+class Gauge:
+    """What a generator is measured with. The latents and the real images are the same at every look.
+
+    Args:
+        train: real training images; the first of them are used.
+        val: real validation images.
+        teacher: folder of the classifier whose settings the accuracy score uses, and whose features where there is no
+            better extractor.
+        inception: file with the weights of InceptionV3; absent: the teacher's features.
+        config: of the GAN.
+        seed: of latents and subsets.
+
+    Raises:
+        UserError: the weights of InceptionV3 cannot be read.
+    """
+
+    def __init__(self, train: Resident, val: Resident, teacher: Folder, config: GanConfig, seed: int) -> None:
+        device = train.labels_N.device
+        (train_x, train_y), (val_x, val_y) = (rows.take(slice(0, ROWS)) for rows in (train, val))
+        self._teacher = Classifier.load(teacher, device).network
+        self.extractor = (
+            features.inception_v3(Path(config.inception), device)
+            if config.inception
+            else features.teacher(self._teacher, train_x)
+        )
+        self._real = {
+            "train": _Real(train_x, train_y, self.extractor(train_x)),
+            "val": _Real(val_x, val_y, self.extractor(val_x)),
+        }
+        record = teacher.read_json("model.json")
+        self._classes: list[str] = record["classes"]
+        self._classifier = ClassifierConfig(**record["config"])
+        self._config = config
+        self._seed = seed
+
+    @property
+    def train(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Training images float [-1, 1] [N, C, H, W], and labels [N]."""
+        return self._real["train"].x_NCHW, self._real["train"].y_N
+
+    @property
+    def val(self) -> torch.Tensor:
+        """Validation images float [-1, 1] [M, C, H, W]."""
+        return self._real["val"].x_NCHW
+
+    def draw(self, generator: Generator, purpose: str, split: str = "train") -> torch.Tensor:
+        """Generate as many images as there are training images, float [-1, 1] [N, C, H, W], of their size.
+
+        Args:
+            generator: in evaluation mode.
+            purpose: what the latents depend on.
+            split: whose classes they are, in its shares.
+        """
+        x_NCHW, _ = self.train
+        y_N = self._labels(split)
+        draw = rng.generator(self._seed, purpose)
+        z_NZ = torch.randn(len(y_N), self._config.latent, generator=draw).to(y_N.device)
+        fakes = [generator(z, y) for z, y in zip(z_NZ.split(256), y_N.split(256), strict=True)]
+        return tensors.scaled(torch.cat(fakes), x_NCHW.shape[-1])
+
+    def _labels(self, split: str) -> torch.Tensor:
+        """Labels for as many images as there are training images, in the shares of a split, int64 [N]."""
+        own = self._real[split].y_N
+        n = len(self._real["train"].y_N)
+        return own.repeat(-(-n // len(own)))[:n]
+
+    def look(self, generator: Generator, by_class: bool = False) -> dict[str, float]:
+        """Measure samples against training and against validation images.
+
+        Of a conditional generator also ``agreement_teacher_n...``: the share of samples that the teacher takes for
+        what they were asked to be.
+
+        Args:
+            generator: in evaluation mode.
+            by_class: also the KID of every class that has enough images; among many classes it would fill the log.
+        """
+        names = self._classes if by_class and self._config.conditional else None
+        found: dict[str, float] = {}
+        for split, real in self._real.items():
+            # Where training images are a long tail and validation images are not, samples of the former's classes
+            # would be far from the latter however good they are.
+            fake_NCHW, y_N = self.draw(generator, "quality", split), self._labels(split)
+            fake_NF = self.extractor(fake_NCHW)
+            measured = kid_fid_prdc.measure(
+                real.features_NF, fake_NF, real.y_N, y_N, self.extractor.name, self._seed, split, names
+            )
+            found |= measured.figures
+        if self._config.conditional:  # of the validation images' classes, the last drawn
+            said_N = torch.cat([self._teacher(x_BCHW).argmax(1) for x_BCHW in fake_NCHW.split(256)])
+            found[f"agreement_teacher_n{len(y_N)}"] = (said_N == y_N).float().mean().item()
+        return found
+
+    def classification_accuracy_score(self, generator: Generator) -> dict[str, float]:
+        """Train a classifier on samples alone and test it on validation images; see ``cas``.
+
+        Returns:
+            Nothing of a generator that knows no classes.
+        """
+        if not self._config.conditional:
+            return {}
+        pixels = tensors.from_network(self.draw(generator, "quality", "val")).cpu().numpy()
+        val_pixels = tensors.from_network(self.val).cpu().numpy()
+        fake_y, val_y = self._labels("val").cpu().numpy(), self._real["val"].y_N.cpu().numpy()
+        return classification_accuracy_score.classification_accuracy_score(
+            pixels,
+            fake_y,
+            val_pixels,
+            val_y,
+            len(self._classes),
+            self._classifier,
+            self._seed,
+            self._config.cas_steps,
+            self._real["train"].y_N.device,
+        )

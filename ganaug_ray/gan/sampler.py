@@ -1,0 +1,76 @@
+"""A trained generator and its images: each a pure function of (weights, class, seed, index)."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load as tensors_from_bytes
+
+from ganaug_ray.core import checkpoint, rng
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import tensors
+from ganaug_ray.errors import UserError
+from ganaug_ray.gan import networks
+
+ANY = "any"  # the one class of a generator that knows none
+BLOCK = 256  # latents are drawn, and images made, in blocks of so many indices of one class
+
+
+class Generator:
+    """A trained generator, without the data it was trained on.
+
+    Args:
+        spec: of gan.json: classes, conditional, channels, size, latent, filters, hash.
+        weights: of the averaged generator.
+        device: where it runs.
+    """
+
+    def __init__(self, spec: dict[str, Any], weights: checkpoint.Tensors, device: torch.device | str = "cpu") -> None:
+        self.spec = spec
+        self.classes: list[str] = spec["classes"] if spec["conditional"] else [ANY]
+        self.device = torch.device(device)
+        classes = len(spec["classes"]) if spec["conditional"] else 0
+        self.network = networks.Generator(spec["latent"], classes, spec["channels"], spec["size"], spec["filters"])
+        checkpoint.unpack(weights, {"generator": self.network})
+        self.network.to(self.device).to(memory_format=torch.channels_last).eval()
+
+    @classmethod
+    def load(cls, folder: Folder, device: torch.device | str = "cpu") -> "Generator":
+        """Load from a gan folder. Raises UserError where there is no finished generator."""
+        try:
+            return cls(folder.read_json("gan.json"), tensors_from_bytes(folder.read("gan.safetensors")), device)
+        except FileNotFoundError:
+            raise UserError(f"{folder}: no finished generator here (gan.json and gan.safetensors)") from None
+
+    def generate(self, label: str, n: int, seed: int = 0) -> np.ndarray:
+        """Draw images 0 .. n-1 of a class: uint8 [n, size, size, C]. More images start with the same ones.
+
+        Raises:
+            UserError: the generator has no such class.
+        """
+        if label not in self.classes:
+            raise UserError(f"no class {label!r}; this generator draws {', '.join(self.classes)}")
+        blocks = range(-(-n // BLOCK))
+        parts = [self.block(self.classes.index(label), block, min(BLOCK, n - block * BLOCK), seed) for block in blocks]
+        shape = (0, self.spec["size"], self.spec["size"], self.spec["channels"])
+        return np.concatenate(parts) if parts else np.zeros(shape, np.uint8)
+
+    @torch.inference_mode()
+    def block(self, label: int, block: int, n: int, seed: int) -> np.ndarray:
+        """Draw the first n images of one block of a class: uint8 [n, size, size, C].
+
+        The network always runs the whole block, so the result does not depend on n.
+        """
+        draw = rng.generator(seed, "generate", label, block)
+        z_BZ = torch.randn(BLOCK, self.spec["latent"], generator=draw).to(self.device)
+        y_B = torch.full((BLOCK,), label, device=self.device)
+        return tensors.from_network(self.network(z_BZ, y_B)).cpu().numpy()[:n]
+
+
+def load_discriminator(folder: Folder, device: torch.device | str = "cpu") -> networks.Discriminator:
+    """Load the discriminator that a finished generator was trained against, in evaluation mode."""
+    spec = folder.read_json("gan.json")
+    classes = len(spec["classes"]) if spec["conditional"] else 0
+    network = networks.Discriminator(classes, spec["channels"], spec["size"], spec["filters"], spec["recipe"]["norm"])
+    checkpoint.unpack(tensors_from_bytes(folder.read("discriminator.safetensors")), {"discriminator": network})
+    return network.to(device).to(memory_format=torch.channels_last).eval()

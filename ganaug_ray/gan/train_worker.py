@@ -1,0 +1,76 @@
+"""One rank of a GAN's training: opens the folders, runs the loop, and on rank 0 writes what it gives."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from torch.optim.swa_utils import AveragedModel
+
+from ganaug_ray.core import checkpoint
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.data.loading.sampler import Sampling
+from ganaug_ray.gan import training_loop
+from ganaug_ray.gan.networks import Discriminator
+from ganaug_ray.gan.train_callbacks import Recorder
+from ganaug_ray.gan.training_spec import Training
+
+Told = Callable[[int, dict[str, float]], None]
+"""Called on every rank at each look: the steps done and, on rank 0, the figures."""
+
+
+def work(training: Training, place: Place) -> None:
+    """Train one rank, from the newest checkpoint if there is one; returns when gan.json is written.
+
+    Raises:
+        Diverged: a loss was not finite.
+    """
+    started = time.monotonic()
+    recorder = train(training, place)
+    if recorder:
+        recorder.finish(Folder.at(training.dataset).read_json("dataset.json"), started)
+
+
+def train(training: Training, place: Place, told: Told | None = None) -> Recorder | None:
+    """Train one rank to the last step, from the newest checkpoint if there is one.
+
+    Returns:
+        On rank 0 what has seen all of it, and can finish the folder.
+
+    Raises:
+        Diverged: a loss was not finite.
+    """
+    config, out = training.config, Folder.at(training.out)
+    facts = Folder.at(training.dataset).read_json("dataset.json")
+    rows = sum(facts["counts"]["train"].values())
+    steps = training.until or config.total_steps(rows)
+    shape = training_loop.Shape(len(facts["classes"]), facts["channels"], training.size)
+    sampling = Sampling(config.sampling == "balanced")
+    batches = real_batches(
+        training.dataset, config.batch_size, training.resident_gb, training.seed, place, sampling=sampling
+    )
+    start = checkpoint.latest(out / "checkpoints", training.fingerprint(), notice=print)
+    first = start.step if start else 0
+    if start and place.is_first:
+        print(f"going on from step {first}")
+    recorder = Recorder(training, shape, first, place) if place.is_first else None
+    hooks = recorder.hooks() if recorder else _SILENT
+    if told is not None:
+        hooks = _telling(hooks, told)
+    training_loop.train(
+        batches, config, shape, steps, training.seed, place, start, hooks, training.looks, config.factors(rows)
+    )
+    return recorder
+
+
+def _telling(hooks: training_loop.Hooks, told: Told) -> training_loop.Hooks:
+    def snapshot(step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
+        figures = hooks.snapshot(step, average, discriminator)
+        told(step, figures)
+        return figures
+
+    return replace(hooks, snapshot=snapshot)
+
+
+_SILENT = training_loop.Hooks(lambda row: None, lambda checkpoint: None, lambda step, average, discriminator: {})

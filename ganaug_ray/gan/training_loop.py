@@ -1,0 +1,190 @@
+"""Training the GAN: torch only. It knows the schedule; what is scheduled, the preset says.
+
+The maths is in losses and diffaug, the pictures are the caller's.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import torch
+from torch.optim.swa_utils import AveragedModel
+
+from ganaug_ray.config import GanConfig
+from ganaug_ray.core import checkpoint, rng
+from ganaug_ray.core.distributed import Place, frozen
+from ganaug_ray.core.finite_guard import FiniteGuard
+from ganaug_ray.data.loading.batch import Batch
+from ganaug_ray.data.loading.tensors import scaled
+from ganaug_ray.gan import diffaug, ema, losses
+from ganaug_ray.gan.diffaug import augment
+from ganaug_ray.gan.networks import Discriminator, Generator, RealAndFake
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the data say about the networks."""
+
+    classes: int
+    channels: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the loop calls on every rank: a row of figures, a checkpoint, a look at the averaged generator.
+
+    A look returns its figures, on rank 0.
+
+    ``ended`` is asked where a look has been taken, also before the first step after a resume: whether, by what was
+    seen so far, more training makes no sense. One rank that says so ends it for all.
+    """
+
+    report: Callable[[dict[str, Any]], None]
+    save: Callable[[checkpoint.Checkpoint], None]
+    snapshot: Callable[[int, AveragedModel, Discriminator], dict[str, float]]
+    ended: Callable[[], bool] = lambda: False
+
+
+def networks(config: GanConfig, shape: Shape, seed: int, place: Place) -> tuple[Generator, Discriminator]:
+    """Make both networks with weights that depend on the seed alone, on the place's device."""
+    torch.manual_seed(rng.number(seed, "gan", "weights"))
+    classes = shape.classes if config.conditional else 0
+    generator = Generator(config.latent, classes, shape.channels, shape.size, config.filters)
+    discriminator = Discriminator(classes, shape.channels, shape.size, config.filters, config.recipe.norm)
+    for network in (generator, discriminator):
+        network.to(place.device).to(memory_format=torch.channels_last)
+    return generator, discriminator
+
+
+def train(
+    batches: Callable[[int], Batch],
+    config: GanConfig,
+    shape: Shape,
+    steps: int,
+    seed: int,
+    place: Place,
+    start: checkpoint.Checkpoint | None,
+    hooks: Hooks,
+    looks: Collection[int] = (),
+    factors: Mapping[int, float] = MappingProxyType({}),
+) -> AveragedModel:
+    """Train to ``steps`` optimizer steps, from a checkpoint if there is one; return both networks.
+
+    Args:
+        batches: step -> this rank's part of the global batch of real images.
+        config: the preset, and intervals.
+        shape: classes, channels and size of the images to draw.
+        steps: of the discriminator and of the generator each.
+        seed: of weights and latents.
+        place: this rank.
+        start: where to go on from.
+        hooks: see Hooks; ``save`` and ``snapshot`` fall on fixed steps and on the last one. ``save`` also falls on
+            the first logged step after a rank has learned that its machine will be taken away.
+        looks: more steps for ``snapshot``, and for ``save`` after it.
+        factors: steps done -> what both learning rates are multiplied with from then on.
+
+    Raises:
+        Diverged: a loss was not finite on some rank; no rank has taken that step.
+    """
+    recipe = config.recipe
+    loss = losses.LOSSES[recipe.loss]
+    generator, discriminator = networks(config, shape, seed, place)
+    average = ema.averaged(generator, config.batch_size, recipe.ema_half_life)
+    betas = (recipe.beta1, recipe.beta2)
+    optimizer_g = torch.optim.Adam(generator.parameters(), lr=recipe.lr_g, betas=betas, fused=True)
+    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.lr_d, betas=betas, fused=True)
+    parts: dict[str, checkpoint.Stateful] = {
+        "generator": generator,
+        "discriminator": discriminator,
+        "average": average,
+        "optimizer_g": optimizer_g,
+        "optimizer_d": optimizer_d,
+    }
+    if start is not None:
+        checkpoint.unpack(start.tensors, parts)
+    guard = FiniteGuard(place, optimizer_g, optimizer_d)
+    if config.compile:  # in place: names of weights, DDP and the average do not notice
+        generator.compile()
+        discriminator.compile()
+    fast = place.autocast(config.precision)
+    draw, judge = fast(generator), fast(discriminator)
+    ddp_draw, ddp_judge = fast(place.wrap(generator)), fast(place.wrap(RealAndFake(discriminator)))
+    first = start.step if start is not None else 0
+    warned = False
+    for step in range(first, steps):
+        if (step % config.snapshot_every == 0 or step in looks) and place.any(hooks.ended()):
+            break
+        factor = factors[max(passed)] if (passed := [begin for begin in factors if begin <= step]) else 1.0
+        set_rate(optimizer_g, recipe.lr_g * factor)
+        set_rate(optimizer_d, recipe.lr_d * factor)
+        batch = batches(step)
+        drawn = draws(config.latent, len(recipe.augment), batch, (seed, "gan", step), place)
+
+        real_BCHW = augment(scaled(batch.x_BCHW, shape.size), recipe.augment, drawn.u_real)
+        with torch.no_grad():
+            fake_BCHW = augment(draw(drawn.z_d, batch.y_B), recipe.augment, drawn.u_fake)
+        real_B, fake_B = ddp_judge(real_BCHW, fake_BCHW, batch.y_B)
+        # The ranks' gradients are averaged: so it is the mean over the global batch, also where their parts differ.
+        share = len(batch.y_B) * place.world / batch.total
+        loss_d = loss.discriminator(real_B, fake_B) * share
+        optimizer_d.zero_grad()
+        loss_d.backward()
+        guard.check(loss_d)
+        optimizer_d.step()
+
+        with frozen(discriminator):
+            fake_BCHW = augment(ddp_draw(drawn.z_g, batch.y_B), recipe.augment, drawn.u_g)
+            loss_g = loss.generator(judge(fake_BCHW, batch.y_B)) * share
+            optimizer_g.zero_grad()
+            loss_g.backward()
+        guard.check(loss_g)
+        optimizer_g.step()
+        average.update_parameters(generator)
+        guard.end_step()
+
+        now, last = step + 1, step + 1 == steps
+        log, picture, keep = (
+            last or now % every == 0 for every in (config.log_every, config.snapshot_every, config.checkpoint_every)
+        )
+        picture, keep = picture or now in looks, keep or now in looks
+        if log or picture or keep:
+            guard.raise_if_tripped(step)
+        if log:
+            leaving = torch.tensor(float(place.leaving()), device=place.device)
+            scores = losses.score(real_B) * share, losses.score(fake_B) * share
+            row = torch.stack([loss_g, loss_d, *scores, leaving]).detach()
+            *means, leaves = (place.sum(row) / place.world).tolist()
+            names = ("loss_g", "loss_d", "real_score", "fake_score")
+            hooks.report({"step": now, "images_seen": now * batch.total, **dict(zip(names, means, strict=True))})
+            if leaves and not warned:  # some rank's machine: all ranks learn it at the same step
+                warned = keep = True
+        if picture:
+            hooks.snapshot(now, average, discriminator)
+        if keep:
+            hooks.save(checkpoint.Checkpoint(now, checkpoint.pack(parts) if place.is_first else {}))
+    return average
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give all weights of an optimizer this learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+class Draws(NamedTuple):
+    """One rank's random numbers for one step: latents float [B, Z], uniforms for DiffAugment [B, N, D]."""
+
+    z_d: torch.Tensor
+    z_g: torch.Tensor
+    u_real: torch.Tensor
+    u_fake: torch.Tensor
+    u_g: torch.Tensor
+
+
+def draws(latent: int, changes: int, batch: Batch, key: tuple[rng.Key, ...], place: Place) -> Draws:
+    """Make a step's draws whole, for the global batch, and return this rank's rows of them, on its device."""
+    z_SBZ = torch.randn(2, batch.total, latent, generator=rng.generator(*key))
+    u_SBND = diffaug.draws((3, batch.total, changes), (*key, "diffaug"))
+    return Draws(*place.put(z_SBZ[:, batch.rows]), *place.put(u_SBND[:, batch.rows]))

@@ -1,0 +1,32 @@
+"""One GAN to train, as plain data."""
+
+from dataclasses import asdict, dataclass
+
+from ganaug_ray.config import GanConfig
+from ganaug_ray.config.base import SPREADING
+from ganaug_ray.core import experiment_dir
+
+
+@dataclass(frozen=True)
+class Training:
+    """One GAN to train: plain data, so that it travels to any process."""
+
+    config: GanConfig
+    size: int
+    seed: int
+    dataset: str
+    teacher: str
+    out: str
+    resident_gb: float
+    """GB of training images that a worker keeps in memory; more are streamed."""
+    inputs: dict[str, str]
+    """Hashes of the data set and the teacher."""
+    looks: tuple[int, ...] = ()
+    """Steps at which the generator is looked at, beside every config.snapshot_every."""
+    until: int | None = None
+    """Steps after which it pauses, at a look; absent: the whole training."""
+
+    def fingerprint(self) -> str:
+        """Of all that decides the weights: a checkpoint serves only the training that made it."""
+        config = self.config.model_dump(exclude=SPREADING) | asdict(self.config.recipe)
+        return experiment_dir.fingerprint(config, self.size, self.seed, self.inputs)

@@ -1,0 +1,76 @@
+"""What all stages share: one job in one experiment folder, told to one terminal. What is done is kept."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+from ganaug_ray.config import Job
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.errors import UserError
+from ganaug_ray.runtime import executors
+from ganaug_ray.runtime.executors import Each
+
+
+@dataclass(frozen=True)
+class Split:
+    """One way to deal out the images: the job and the folder as it has them, and how it is called."""
+
+    number: int
+    name: str
+    job: Job
+    run: Run
+
+
+@dataclass(frozen=True)
+class Stages:
+    """One job in one experiment folder, told to one terminal."""
+
+    job: Job
+    run: Run
+    terminal: Terminal
+
+    @property
+    def splits(self) -> list[Split]:
+        """All of the job's splits; the first one's folders are the experiment's own."""
+        n = self.job.compare.splits
+        return [Split(k, f"split {k}: " if n > 1 else "", self.job.of_split(k), self.run.split(k)) for k in range(n)]
+
+    def stage(
+        self, name: str, kept: Record | None, work: Callable[[], Record], outcome: Callable[[Record], str]
+    ) -> None:
+        """Do a stage unless it is done, and print its one line."""
+        if kept is not None:
+            self.terminal.line(name, "kept", outcome(kept))
+            return
+        started = time.monotonic()
+        try:
+            record = work()
+        except BaseException:
+            self.terminal.line(name, "failed", "", time.monotonic() - started)
+            raise
+        self.run.write_summary()
+        self.terminal.line(name, "done", outcome(record), time.monotonic() - started)
+
+    def need(self, verb: str, record: Record | None) -> Record:
+        """Return what another stage left. Raises UserError: it has not been done."""
+        if record is None:
+            raise UserError(f"{self.run.root}: `ganaug {verb}` has not been done there yet; run it first")
+        return record
+
+    def connect(self) -> None:
+        """Connect to the cluster, or start one inside this machine."""
+        from ganaug_ray.runtime import cluster
+
+        cluster.connect(self.job, self.run.root)
+
+    def hands(self) -> AbstractContextManager[Each]:
+        """Many hands for light work: the cluster's where there is one, else processes, which start sooner than Ray."""
+        if "RAY_ADDRESS" not in os.environ:
+            return executors.processes()
+        self.connect()
+        return nullcontext(executors.on_cluster)

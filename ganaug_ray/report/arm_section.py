@@ -1,0 +1,71 @@
+"""The report's section on the arms: every arm beside the baseline, what it cost, its classes, and its ratio."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ganaug_ray.augment import strategies
+from ganaug_ray.config import ArmConfig
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.evaluate import plots
+from ganaug_ray.report import arm_plots
+from ganaug_ray.verdict.wording import NAMES
+
+
+def collect(
+    verdict: experiment_dir.Record, markers: Mapping[str, experiment_dir.Record], arms: Mapping[str, ArmConfig]
+) -> experiment_dir.Record:
+    """Return ``arm_rows`` (an arm each: role, mean, comparisons, cost) and ``ratios`` (kind -> comparisons)."""
+    found = {comparison["arm"]: comparison for comparison in verdict["comparisons"]}
+    ordered = sorted(found, key=lambda arm: arm_plots.ROLES.index(found[arm]["role"]))
+    rows = []
+    for arm in (verdict["baseline"], *ordered):
+        trained: list[experiment_dir.Record] = [
+            own for own in markers.values() if (own["stage"], own.get("arm")) == ("train", arm)
+        ]
+        rows.append(
+            {
+                "arm": arm,
+                "settings": strategies.in_words(arms[arm]) if arm in arms and arms[arm].kind != "real" else "",
+                "role": found[arm]["role"] if arm in found else "baseline",
+                "mean": verdict["arms"][arm]["mean"][verdict["metric"]],
+                "comparison": found.get(arm),
+                "others": [own for own in verdict["other_metrics"] if own["arm"] == arm],
+                "models": len(trained),
+                "train_seconds": sum(own["train_seconds"] for own in trained),
+            }
+        )
+    kinds: dict[str, list[experiment_dir.Record]] = {}
+    for arm in ordered:
+        own = arms[arm]
+        if own.kind != "real":
+            kinds.setdefault(_but_for_ratio(own), []).append({**found[arm], "ratio": own.ratio})
+    several = {kind: own for kind, own in kinds.items() if len({one["ratio"] for one in own}) > 1}
+    return {"arm_rows": rows, "ratios": several}
+
+
+def _but_for_ratio(arm: ArmConfig) -> str:
+    """What arms of one line in the picture of ratios have in common."""
+    parts = [arm.kind, *([] if arm.classes == "all" else [f"{arm.classes} classes"])]
+    parts += [] if arm.strategy == "mix" else [arm.strategy]
+    return ", ".join(parts)
+
+
+def draw(verdict: experiment_dir.Record, ratios: Mapping[str, list[experiment_dir.Record]]) -> dict[str, Any]:
+    """Return the section's pictures by name: forest, classes and ratios, each where there is something to show."""
+    drawn: dict[str, Any] = {}
+    if verdict["comparisons"]:
+        alt = _in_words(verdict["comparisons"], "arm")
+        drawn["forest"] = plots.svg(arm_plots.forest(verdict["comparisons"]), f"Change on test. {alt}")
+    if verdict["chosen"]:
+        rows = verdict["classes"][verdict["chosen"]["arm"]]
+        alt = "; ".join(f"{row['class']}: {100 * row['f1']['mean']:+.1f}" for row in rows[: arm_plots.MOST_BARS])
+        drawn["classes"] = plots.svg(arm_plots.classes(rows), f"Change in F1 by class, in points. {alt}")
+    if ratios:
+        name = NAMES[verdict["metric"]]
+        alt = _in_words([own for several in ratios.values() for own in several], "ratio")
+        drawn["ratios"] = plots.svg(arm_plots.ratios(dict(ratios), name), f"Change in test {name} by ratio. {alt}")
+    return drawn
+
+
+def _in_words(comparisons: list[experiment_dir.Record], key: str) -> str:
+    return "; ".join(f"{c[key]}: {100 * c['mean']:+.1f} points" for c in comparisons)

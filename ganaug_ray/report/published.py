@@ -1,0 +1,34 @@
+"""This run's losses and scores beside those that a publication reports."""
+
+import math
+from collections.abc import Sequence
+
+from ganaug_ray.config import GanConfig, PublishedConfig
+from ganaug_ray.core.experiment_dir import Record
+
+
+def beside(published: PublishedConfig, rows: Sequence[Record], gan: GanConfig, images: int) -> Record:
+    """Put each published figure beside the mean of what this run logged in its last epoch.
+
+    A single step's losses jump about, so it is the mean; the last step is always logged, so there is one.
+
+    Args:
+        published: figures of a publication; those it does not have are left out.
+        rows: of a finished GAN's metrics.jsonl, in order.
+        gan: what it was trained with.
+        images: it was trained on.
+
+    Returns:
+        source; ``logged``, the number of logged steps the means are of; figures: of each name, ``run`` and
+        ``published``.
+    """
+    figures = published.model_dump(exclude={"source"}, exclude_none=True)
+    logged = [row for row in rows if "loss_g" in row]
+    first = gan.total_steps(images) - math.ceil(images / gan.batch_size)
+    last = [row for row in logged if row["step"] > first]
+    means = {name: sum(row[name] for row in last) / len(last) for name in figures}
+    return {
+        "source": published.source,
+        "logged": len(last),
+        "figures": [{"name": name, "run": means[name], "published": value} for name, value in figures.items()],
+    }

@@ -1,0 +1,205 @@
+"""The plots of a search over time, steps, ratio and trials; ``search_space_plots`` has those over settings.
+
+All of them take a search's record, search.json. Objectives that are shares are drawn in percent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+
+from ganaug_ray.evaluate.plots import COLOURS, GRID, INK, STYLE, VERDICT_COLOURS
+from ganaug_ray.report.search_scales import of_values
+from ganaug_ray.verdict import paired_statistics
+from ganaug_ray.verdict.wording import NAMES
+
+Record = Mapping[str, Any]
+
+COLOUR = {"finished": COLOURS[0], "stopped": COLOURS[1], "failed": VERDICT_COLOURS["hurt"]}  # by status
+SHARES = {**NAMES, "cas": "classification accuracy score"}
+RATIO = "augment.ratio"
+DASHED = (0, (3, 2))
+
+
+def scaled(record: Record, value: float) -> float:
+    """Return a value of the objective as it is drawn: shares in percent."""
+    return 100 * value if record["objective"] in SHARES else value
+
+
+def name(record: Record) -> str:
+    """Say what the values are, with their unit."""
+    share = SHARES.get(record["objective"])
+    return f"validation {share}, %" if share else record["objective"].upper()
+
+
+def candidates(record: Record) -> list[Record]:
+    """Trials that could become the best one: those that were not stopped on the way, in the order of their end.
+
+    Where the search ended with none of them, the best is a stopped one.
+    """
+    best = record["best"]["trial"] if record["best"] else None
+    found = [
+        one
+        for one in record["trials"]
+        if one["value"] is not None and (one["status"] == "finished" or one["trial"] == best)
+    ]
+    return sorted(found, key=lambda one: one["ended"])
+
+
+def ratios(record: Record) -> list[Record]:
+    """Trials of a search for the mix that have a ratio above zero and a score at least."""
+    return [one for one in record["trials"] if one["settings"].get(RATIO) and _scores(one)]
+
+
+@mpl.rc_context(STYLE)
+def best_so_far(record: Record) -> Figure:
+    """Draw each trial's value at its end, and the best so far as a line; failed ones stand at the bottom."""
+    unit, seconds = _unit(max(one["ended"] for one in record["trials"]))
+    figure, axes = _wide(f"best so far: {name(record)}", f"{unit} since the search began")
+    for status, colour in COLOUR.items():
+        own = [one for one in record["trials"] if one["status"] == status and one["value"] is not None]
+        x, y = ([one["ended"] / seconds for one in own], [scaled(record, one["value"]) for one in own])
+        hollow: dict[str, Any] = {} if status == "finished" else {"mfc": "none", "alpha": 0.7}
+        if own:
+            axes.plot(x, y, "o", color=colour, markersize=4, label=status, **hollow)
+    _failed(axes, [one["ended"] / seconds for one in record["trials"] if one["status"] == "failed"])
+    ordered = candidates(record)
+    values = np.array([scaled(record, one["value"]) for one in ordered])
+    if ordered:
+        running = (np.minimum if record["direction"] == "min" else np.maximum).accumulate(values)
+        until = max(record["seconds"], ordered[-1]["ended"]) / seconds
+        steps = [*(one["ended"] / seconds for one in ordered), until]
+        axes.step(steps, [*running, running[-1]], where="post", color=INK, linewidth=1.4)
+    _scale(axes, [scaled(record, one["value"]) for one in record["trials"] if one["value"] is not None])
+    _legend(axes)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def looks(record: Record) -> Figure:
+    """Draw the objective over optimizer steps: a line a trial, stopped ones pale, the best one thick.
+
+    The diamond is the step at which the best trial was best; dotted lines are the steps at which trials are looked at.
+    """
+    figure, axes = _wide(name(record), "optimizer step")
+    best = record["best"]
+    for step in record["budgets"] or ():
+        axes.axvline(step, color=GRID, linewidth=0.5, linestyle=(0, (1, 2)))
+    values: list[float] = []
+    for one in record["trials"]:
+        points = [(look["at"], scaled(record, look["value"])) for look in one["looks"]]
+        if not points:
+            continue
+        chosen, pale = best is not None and one["trial"] == best["trial"], one["status"] != "finished"
+        x, y = zip(*points, strict=True)
+        width, alpha = 2.0 if chosen else 0.9, 1.0 if chosen else 0.35 if pale else 0.8
+        axes.plot(x, y, color=COLOUR[one["status"]], linewidth=width, alpha=alpha, marker="o", markersize=2.5)
+        values += y
+    if best is not None:
+        axes.plot(best["at"], scaled(record, best["value"]), marker="D", markersize=7, mfc="none", mec=INK)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    _scale(axes, values)
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def ratio(record: Record) -> Figure:
+    """Draw each trial's mean score over its ratio, with a 95 % t interval over seeds, beside the baseline's."""
+    figure, axes = _wide(f"mean {name(record)}", "synthetic images per real one")
+    own = ratios(record)
+    every = sorted({one["settings"][RATIO] for one in own})
+    apart = 0.004 * ((every[-1] - every[0]) or 1)
+    seen: dict[float, int] = {}
+    for one in own:
+        at = one["settings"][RATIO]
+        x = at + apart * seen.get(at, 0)  # side by side, so that intervals at one ratio do not hide each other
+        seen[at] = seen.get(at, 0) + 1
+        found, colour = _estimate(record, one), COLOUR[one["status"]]
+        if found.ci95:
+            axes.plot([x, x], found.ci95, color=colour, linewidth=2.2, alpha=0.4, solid_capstyle="round")
+        best = record["best"] is not None and one["trial"] == record["best"]["trial"]
+        axes.plot(x, found.mean, "D" if best else "o", color=colour, markersize=6 if best else 4)
+    baseline = [one for one in record["trials"] if one["trial"] == record["baseline"] and _scores(one)]
+    for one in baseline:
+        found = _estimate(record, one)
+        axes.axhline(found.mean, color=INK, linewidth=0.9, linestyle=DASHED)
+        if found.ci95:
+            axes.axhspan(*found.ci95, color=GRID, alpha=0.16, linewidth=0)
+    axes.margins(0.06)
+    if record["direction"] == "max":  # a share: an interval may reach beyond what there is, the axis does not
+        axes.set_ylim(top=min(axes.get_ylim()[1], scaled(record, 1.005)))
+    return figure
+
+
+@mpl.rc_context(STYLE)
+def cost(record: Record, what: str) -> Figure:
+    """Draw what each trial took as a bar, in the order of the trials, coloured by status.
+
+    Args:
+        record: of the search.
+        what: ``seconds`` or ``steps``.
+    """
+    values = [one[what] for one in record["trials"]]
+    unit, size = _unit(max(values)) if what == "seconds" else ("optimizer steps", 1)
+    figure, axes = _wide(unit, "trial", size=(3.6, 2.2))
+    for status, colour in COLOUR.items():
+        own = [(i, one[what] / size) for i, one in enumerate(record["trials"]) if one["status"] == status]
+        if own:
+            places, heights = zip(*own, strict=True)
+            axes.bar(places, heights, width=0.8, color=colour, linewidth=0, label=status)
+    named = range(0, len(values), -(-len(values) // 8))
+    axes.set_xticks(named, [record["trials"][i]["trial"].lstrip("0") or "0" for i in named])
+    axes.set_xlim(-1, len(values))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    return figure
+
+
+def _scores(one: Record) -> list[float]:
+    return [look["score"] for look in one["looks"] if look["score"] is not None]
+
+
+def _estimate(record: Record, one: Record) -> paired_statistics.Estimate:
+    return paired_statistics.estimate(np.array([scaled(record, score) for score in _scores(one)])[:, None])
+
+
+def _unit(seconds: float) -> tuple[str, int]:
+    """A unit of time in which so many seconds are a handy number, and its seconds."""
+    return ("hours", 3600) if seconds >= 7200 else ("minutes", 60) if seconds >= 120 else ("seconds", 1)
+
+
+def _wide(title: str, x: str, size: tuple[float, float] = (3.9, 2.6)) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left")
+    axes.set_xlabel(x)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.grid(axis="y", color=GRID, linewidth=0.4, alpha=0.4)
+    return figure, axes
+
+
+def _failed(axes: Axes, x: Sequence[float]) -> None:
+    """Mark trials without a value at the bottom."""
+    if x:
+        at_the_bottom = axes.get_xaxis_transform()
+        axes.plot(
+            x, [0.03] * len(x), "x", color=COLOUR["failed"], markersize=5, transform=at_the_bottom, label="failed"
+        )
+
+
+def _scale(axes: Axes, values: Sequence[float]) -> None:
+    if values and of_values(values).log:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.minorticks_off()
+
+
+def _legend(axes: Axes) -> None:
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, borderpad=0.2)
+    axes.set_title(axes.get_title("left"), loc="left", pad=18)

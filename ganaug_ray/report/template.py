@@ -1,0 +1,50 @@
+"""The pages' templates, over the skeleton and the style that they share with the dataset card."""
+
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from ganaug_ray.report import search_scales
+
+
+def render(name: str, **values: Any) -> str:
+    """Return the page of a template."""
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader("ganaug_ray", f"{folder}/page") for folder in ("report", "data/card")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        percent=lambda share: f"{100 * share:.1f}",
+        points=points,
+        duration=duration,
+        setting=search_scales.words,
+        breakable=lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),
+    )
+    return environment.get_template(name).render(**values)
+
+
+def points(share: float) -> str:
+    """Say a change of a share in percentage points.
+
+    >>> [points(share) for share in (0.0123, -0.0123, -0.0001)]
+    ['+1.2', '−1.2', '0.0']
+    """
+    rounded = round(100 * share, 1)
+    return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
+
+
+def duration(seconds: float) -> str:
+    """Say a time in its two largest units.
+
+    >>> [duration(s) for s in (0.123, 59.9, 61, 7320)]
+    ['0.1 s', '59.9 s', '1 min 1 s', '2 h 2 min']
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    parts = [(round(seconds) // 3600, "h"), (round(seconds) // 60 % 60, "min"), (round(seconds) % 60, "s")]
+    first = next(i for i, (value, _) in enumerate(parts) if value)
+    return " ".join(f"{value} {unit}" for value, unit in parts[first : first + 2])

@@ -1,0 +1,124 @@
+"""The Ray cluster: connecting to it, and what it has to give. The only place that calls ray.init."""
+
+import os
+import signal
+import socket
+import threading
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+from ray._private.state import state
+from ray.exceptions import AuthenticationError
+
+from ganaug_ray.config import Job
+from ganaug_ray.config.base import TrainingConfig
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
+from ganaug_ray.runtime import preflight
+
+
+def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, dashboard: bool = False) -> None:
+    """Connect once to the cluster that RAY_ADDRESS names, or start Ray inside this process's machine.
+
+    An embedded Ray declares at least as many CPUs as the job has workers, so that a laptop can run a job with more
+    workers than cores, only slower.
+
+    Args:
+        job: absent: it is for work that takes what there is.
+        out: a folder that all nodes must see.
+        cpus: that an embedded Ray declares at the least.
+        dashboard: whether Ray's dashboard must run; an embedded one listens on 127.0.0.1. Without it, trainings that
+            Tune starts inside of trials leave their placement groups behind, and the next ones wait for ever.
+
+    Raises:
+        UserError: no cluster answers at RAY_ADDRESS, or it cannot do the job.
+    """
+    if ray.is_initialized():
+        return
+    address = os.environ.get("RAY_ADDRESS")
+    if address:
+        _probe(address)
+        try:
+            there = _init(address=address)
+        except (ConnectionError, ValueError) as error:
+            raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there ({error})") from None
+        except AuthenticationError:
+            raise UserError(
+                f"RAY_ADDRESS={address}: the cluster asks for a token; set RAY_AUTH_MODE=token, and "
+                "RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
+            ) from None
+        if dashboard and not there.dashboard_url:
+            raise UserError(
+                f"RAY_ADDRESS={address}: that cluster runs without its dashboard, which trials with workers of their "
+                "own need; start its head with --include-dashboard=true, or leave search.workers at 1"
+            )
+        preflight.check(job, out, most(), os.environ.get("GANAUG_GPUS"))
+    else:
+        asked = [job.gan.workers, job.classifier.workers] if job else []
+        needed = max([os.cpu_count() or 1, cpus, *(workers for workers in asked if workers != "auto")])
+        _init(address="local", num_cpus=needed, include_dashboard=dashboard, dashboard_host="127.0.0.1")
+
+
+def connect_alone(cpus: int) -> None:
+    """Start a Ray of this process's own that other machines cannot reach: its daemons listen on 127.0.0.1."""
+    ray_constants.ENABLE_RAY_CLUSTER = False  # Ray's only switch for it; an address of 127.0.0.1 it resolves away
+    _init(address="local", num_cpus=cpus, include_dashboard=False)
+
+
+def _init(**how: Any) -> Any:
+    """Call ray.init. Ray has SIGTERM abort the process, with a stack: it goes on to mean what it did before."""
+    before = signal.getsignal(signal.SIGTERM)
+    context = ray.init(**how)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)
+    return context
+
+
+def _probe(address: str) -> None:
+    """Find out in seconds whether anybody listens at host:port; ray.init itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if "://" in address:
+        raise UserError(f"RAY_ADDRESS={address}: expected auto or host:port of a cluster this machine is part of")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except OSError as error:
+            raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there ({error.strerror})") from None
+
+
+def disconnect() -> None:
+    """Let go of the cluster; an embedded one ends."""
+    ray.shutdown()
+
+
+def most() -> dict[str, float]:
+    """Return of each resource what the cluster has, or can grow to where an autoscaler looks after it."""
+    has, limit = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
+    return {name: max(has.get(name, 0), limit.get(name, 0)) for name in {*has, *limit}}
+
+
+def has_gpus() -> bool:
+    """Whether training and generation run on GPUs here."""
+    return most().get("GPU", 0) >= 1
+
+
+def workers(config: TrainingConfig, many: int) -> int:
+    """Return how many workers each of so many trainings has: the configured number, or a fair one where that is auto.
+
+    Many trainings go side by side, one worker each; few go one after another, each with what the cluster has.
+    """
+    if config.workers != "auto":
+        return config.workers
+    slots = int(most()["GPU" if has_gpus() else "CPU"])
+    return 1 if many >= slots else config.workers_on(slots)
+
+
+def span(config: TrainingConfig, workers: int) -> int | tuple[int, int]:
+    """Return how many workers a training has: so many; or the least and the most, where they may come and go."""
+    return workers if config.min_workers is None else (min(config.min_workers, workers), workers)
+
+
+def worker_resources(gpu_share: float = 1.0) -> dict[str, Any]:
+    """What one single-process task or actor asks for; of a GPU, this share."""
+    return {"num_cpus": 1, "num_gpus": gpu_share if has_gpus() else 0}

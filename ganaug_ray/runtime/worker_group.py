@@ -1,0 +1,248 @@
+"""Running a function on several ranks under Ray Train: the adaptor between Ray and the torch-only loops."""
+
+import math
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import ray.train
+import ray.train.torch
+from pyarrow.fs import FileSelector
+from ray._private.state import state
+from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util import placement_group_table
+from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_placement_group
+
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import StageFailed
+from ganaug_ray.runtime.cluster import has_gpus
+
+# A process that ends is noticed at once, a machine that is lost by Ray; this is for a peer that falls silent. While
+# rank 0 alone looks at samples the others wait too, so it must be longer than a look takes.
+SILENCE = 600  # seconds, of Torch's default of 1,800
+
+# Of all ranks, after one was lost; each goes on from our own newest checkpoint. They are counted from the last one that
+# was written: a training on machines that come and go is restarted as often as it takes, one that always dies is not.
+RESTARTS = 3
+
+T = TypeVar("T")
+
+STATE = ".ray-train-"  # of a folder with Ray Train's own state
+
+ASKED_EVERY = 5.0  # seconds, whether a node will be taken away; clouds say so 30 to 120 seconds before
+
+
+class Notice:
+    """Whether the node that this process runs on is about to be taken away: whoever does it tells Ray to drain it."""
+
+    def __init__(self) -> None:
+        self._node = ray.get_runtime_context().get_node_id()
+        self._asked = -math.inf
+        self._leaving = False
+
+    def __call__(self) -> bool:
+        """Ask the cluster, but not too often, and say in the log that it is so."""
+        if not self._leaving and time.monotonic() - self._asked >= ASKED_EVERY:
+            self._asked = time.monotonic()
+            self._leaving = self._node in state.get_draining_nodes()
+            if self._leaving:
+                print("this node is about to be taken away: a checkpoint is written")
+        return self._leaving
+
+
+def place() -> Place:
+    """Where this Ray Train worker stands."""
+    context = ray.train.get_context()
+    return Place(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), Notice())
+
+
+def run(
+    function: Callable[[Any, Place], None],
+    task: Any,
+    workers: int | tuple[int, int],
+    out: Folder,
+    placement: str = "pack",
+    callbacks: Sequence[UserCallback] = (),
+    kept: Callable[[], int] = lambda: 0,
+) -> None:
+    """Call ``function(task, place)`` on every rank and wait until all are through.
+
+    Lost ranks are started again, all of them, and the log says so. Ray Train's own state is kept under a fresh name in
+    ``out`` while they run, and removed at the end: it only serves restarts within this call. The callbacks are told
+    what ranks report.
+
+    Args:
+        function: what each rank does; on a restart it goes on from what it has kept.
+        task: what it is given.
+        workers: the number of ranks; or the least and the most, of which as many as the cluster has room for: it is
+            asked again after a loss, and now and then.
+        out: where Ray Train may keep its state.
+        placement: of the ranks, as in the job.
+        callbacks: for Ray Train.
+        kept: how far the newest checkpoint is.
+
+    Raises:
+        Diverged: as the function did, alike on every rank.
+        StageFailed: a rank failed otherwise, and restarts did not help.
+    """
+    _forget(out)  # what an earlier call left, if it was killed
+    failures = 0
+    while True:
+        before, held = kept(), _groups()
+        own = out / f"{STATE}{uuid.uuid4().hex[:8]}"
+        try:
+            raise_divergence(_fit(function, task, workers, own, placement, [_Teller(), *callbacks]))
+            return
+        except ray.train.TrainingFailedError as error:
+            if ray.get_runtime_context().get_actor_id() is None:
+                _give_back(held)
+            failures = 0 if kept() > before else failures + 1
+            # Ray Train has restarted already, except where a rank died just when it was spoken to: it takes that for
+            # an error of its own.
+            enough = RESTARTS if isinstance(error, ray.train.ControllerError) else 0
+            if failures > enough:
+                raise StageFailed(f"a worker failed: {_last_line(error)}") from error
+            print(f"training is started anew: {_last_line(error)}")
+        finally:
+            _forget(out)
+
+
+def side_by_side(
+    start: Callable[[T], "ray.ObjectRef[int | None]"], tasks: Sequence[T], kept: Callable[[T], int]
+) -> Iterator[tuple[T, Diverged | StageFailed | None]]:
+    """Do tasks of one process each, as many at a time as there is room for; yield each as it ends, with its failure.
+
+    One that was lost is started again, as often as it takes, if there is a new checkpoint since the last time.
+
+    Args:
+        start: starts a task, which returns what ``divergence`` does.
+        tasks: what to start.
+        kept: how far a task's newest checkpoint is.
+    """
+    waiting = {start(task): (task, kept(task)) for task in tasks}
+    while waiting:
+        (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
+        task, before = waiting.pop(ref)
+        failure: Diverged | StageFailed | None = None
+        try:
+            raise_divergence(ray.get(ref))
+        except Diverged as error:
+            failure = error
+        except ray.exceptions.RayError as error:
+            if kept(task) > before:
+                print(f"a training is started anew: {_last_line(error)}")
+                waiting[start(task)] = task, kept(task)
+                continue
+            failure = StageFailed(f"a worker failed: {_last_line(error)}")
+        yield task, failure
+
+
+def _groups() -> set[str]:
+    """The placement groups of this job; the job's id ends their own."""
+    job = ray.get_runtime_context().get_job_id()
+    every = placement_group_table().items()
+    return {name for name, facts in every if name.endswith(job) and facts["state"] != "REMOVED"}
+
+
+def _give_back(held: set[str]) -> None:
+    """Free what a controller that failed has left reserved, or the next attempt would wait for it for ever.
+
+    Ray Train has somebody for this where there is a dashboard. Not for trainings side by side in one job: those are
+    within actors, and have a dashboard.
+    """
+    for name in _groups() - held:
+        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+
+
+def _forget(out: Folder) -> None:
+    with suppress(OSError):
+        for found in out.fs.get_file_info(FileSelector(out.path, allow_not_found=True)):
+            if found.base_name.startswith(STATE):
+                out.fs.delete_dir(found.path)
+
+
+class _Teller(UserCallback):
+    """Says in the log which ranks were lost, in a line a loss."""
+
+    def __init__(self) -> None:
+        self._told = ""
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Called where Ray Train's controller runs, again and again until it acts."""
+        text = lost(worker_exceptions)
+        if text != self._told:
+            print(text)
+        self._told = text
+
+
+def lost(failures: Mapping[int, Exception]) -> str:
+    """Say which ranks were lost and why: a process or a machine that is gone, or an error of the code.
+
+    >>> lost({1: ValueError("no such file")})
+    'rank 1 was lost (ValueError: no such file): all ranks start again from the newest checkpoint'
+    """
+    reasons = []
+    for rank, error in sorted(failures.items()):
+        cause = getattr(error, "health_check_failure", error)  # Ray Train wraps what a look at a worker gave
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        reasons.append(f"rank {rank} was lost ({type(cause).__name__}: {lines[0] if lines else ''})")
+    return f"{', '.join(reasons)}: all ranks start again from the newest checkpoint"
+
+
+def _fit(
+    function: Callable[[Any, Place], None],
+    task: Any,
+    workers: int | tuple[int, int],
+    own: Folder,
+    placement: str,
+    callbacks: Sequence[UserCallback],
+) -> int | None:
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # Ray's print tells the log what it was told already
+    trainer = TorchTrainer(
+        _rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
+        train_loop_config={"function": function, "task": task},
+        torch_config=TorchConfig(timeout_s=SILENCE),
+        scaling_config=ScalingConfig(
+            num_workers=workers,  # type: ignore[arg-type]  # Train v2 takes a span, Ray's hints say Tune's
+            use_gpu=has_gpus(),
+            placement_strategy=placement.upper(),
+        ),
+        run_config=RunConfig(
+            name="attempt",
+            storage_filesystem=own.fs,
+            storage_path=own.path,
+            failure_config=FailureConfig(max_failures=RESTARTS),
+            callbacks=list(callbacks),  # type: ignore[arg-type]  # Train v2 takes its own, Ray's hints say Tune's
+        ),
+    )
+    return trainer.fit().return_value  # type: ignore[attr-defined]  # of rank 0
+
+
+def _rank(config: dict[str, Any]) -> int | None:
+    return divergence(config["function"], config["task"], place())
+
+
+def divergence(function: Callable[[Any, Place], None], task: Any, where: Place) -> int | None:
+    """Call the function; return the step at which it diverged, or None. As an error, Ray would try it again."""
+    try:
+        function(task, where)
+    except Diverged as error:
+        return error.step
+    return None
+
+
+def raise_divergence(step: int | None) -> None:
+    """Turn what ``divergence`` returned back into an error."""
+    if step is not None:
+        raise Diverged(step)
+
+
+def _last_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

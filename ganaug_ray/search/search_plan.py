@@ -1,0 +1,118 @@
+"""What a search is: plain data that travels to any process, and decides what its trials are worth."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Literal
+
+from ganaug_ray.config import Job, TrainingConfig
+from ganaug_ray.config.loader import with_settings
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.search.search_space import Settings, Space
+
+BASELINE = "0000"
+"""The trial of a search for the mix that has no synthetic images; it is always there."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search.
+
+    Attributes:
+        job: as it is without what is searched.
+        space: what is searched.
+        out: folder of the experiment whose data, teacher and GAN the trials use.
+    """
+
+    job: Job
+    space: Space
+    out: str
+
+    @property
+    def run(self) -> Run:
+        """The experiment."""
+        return Run(Folder.at(self.out))
+
+    @property
+    def folder(self) -> Folder:
+        """Where the search keeps what it has."""
+        return self.run.root / "search" / self.space.kind
+
+    def trial_folder(self, trial: str) -> Folder:
+        """Where a trial keeps what it has."""
+        return self.folder / "trials" / trial
+
+    @property
+    def objective(self) -> str:
+        """What is wanted: a figure of the GAN, or the metric of the comparison, on validation images."""
+        return self.job.search.objective if self.space.kind == "gan" else self.job.compare.metric
+
+    @property
+    def direction(self) -> Literal["min", "max"]:
+        """Which way is better."""
+        return "min" if self.objective == "kid" else "max"
+
+    @property
+    def is_population(self) -> bool:
+        """Whether trials follow one another while they train."""
+        return self.job.search.algorithm == "pbt"
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The settings of what a trial trains."""
+        return self.job.gan if self.space.kind == "gan" else self.job.classifier
+
+    def budgets(self, rows: int) -> tuple[int, ...]:
+        """The optimizer steps at which a GAN of so many training images is looked at, rising; the last ends it."""
+        job = self.job.gan
+        if self.space.length is None:
+            steps = job.total_steps(rows)
+            return tuple(sorted({math.ceil(steps * share) for share in (0.25, 0.5, 0.75, 1.0)}))
+        each = [{"steps": None, "epochs": None, self.space.length.partition(".")[2]: n} for n in self.space.budgets]
+        return tuple(sorted({job.model_copy(update=length).total_steps(rows) for length in each}))
+
+    def job_of(self, settings: Settings) -> Job:
+        """The job with a trial's settings. Raises UserError: they do not go together."""
+        return with_settings(self.job, settings, "this trial")
+
+    @property
+    def fits(self) -> list[tuple[int, int]]:
+        """The (split, seed) of a trial's trainings, for classifiers: a split's seeds one after another."""
+        return [(split, seed) for seed in range(self.job.search.seeds) for split in range(self.job.compare.splits)]
+
+    def marks(self, rows: int) -> tuple[int, ...]:
+        """Where a trial is looked at: steps of a GAN of so many training images, trainings of a classifier."""
+        return self.budgets(rows) if self.space.kind == "gan" else tuple(range(1, len(self.fits) + 1))
+
+    def rows(self) -> int:
+        """Training images of the first split."""
+        return sum(self.run.dataset.read_json("dataset.json")["counts"]["train"].values())
+
+    def full_steps(self, rows: int) -> int:
+        """Optimizer steps of a trial that is not stopped."""
+        if self.space.kind == "gan":
+            return self.budgets(rows)[-1]
+        return len(self.fits) * self.job.classifier.total_steps(rows)
+
+    def fingerprint(self) -> str:
+        """Of all that decides what a trial gives; how many there are is free."""
+        job = self.job.model_dump(exclude={"search", "arms", "models", "published", "about"})
+        how = self.job.search.model_dump(exclude={"trials", "hours", "tracking", "algorithm", "stop_early", "workers"})
+        return experiment_dir.fingerprint(
+            job, how, self.space.record(), *(["population"] if self.is_population else [])
+        )
+
+
+def cautious(scores: Sequence[float]) -> float:
+    """The mean minus its standard error: a setting that did well by luck in one training does not win.
+
+    >>> cautious([0.8, 0.9])
+    0.8
+    """
+    error = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
+    return round(mean(scores) - error, 12)

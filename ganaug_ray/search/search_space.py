@@ -1,0 +1,225 @@
+"""What is searched: a space file in, checked dimensions out, mistakes named before any work starts.
+
+A space names fields of the job by their dotted keys, each with one distribution:
+
+    about: "Learning rate and epochs of the GAN"
+    space:
+      gan.lr: {log_uniform: [5.0e-5, 1.0e-3]}
+      gan.epochs: {choice: [80, 100, 200]}
+      augment.weight: {uniform: [0.2, 1.0], when: {augment.strategy: [mix, anneal]}}
+"""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ganaug_ray.classify.network_check import check_network
+from ganaug_ray.config import Job
+from ganaug_ray.config.loader import read_mapping, with_settings
+from ganaug_ray.errors import UserError
+
+Kind = Literal["gan", "mix", "classifier"]
+KINDS: dict[str, str] = {"gan": "gan", "mix": "augment", "classifier": "classifier"}
+"""Kind of a search -> the section of the job whose keys it may search."""
+DISTRIBUTIONS = ("choice", "uniform", "log_uniform", "integers")
+LENGTHS = ("steps", "epochs")
+LOOKS = 8  # lengths that a range of them is read off at
+MOST_CORNERS = 4096
+# These say where or how the work is done, or name files that are found before any trial starts.
+NOT_SEARCHED = ("workers", "gpu_share", "allow_copies", "pseudo_confidence", "inception", "weights", "init_from")
+
+Settings = dict[str, Any]
+"""Dotted key of the job -> value."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """One setting, and what it may be.
+
+    Attributes:
+        key: of the job, dotted.
+        distribution: a name in ``DISTRIBUTIONS``.
+        values: of a choice all that there are; else the two ends, both included.
+        when: other keys -> values of theirs with which alone this one has a meaning.
+    """
+
+    key: str
+    distribution: str
+    values: tuple[Any, ...]
+    when: Mapping[str, tuple[Any, ...]]
+
+    def applies(self, settings: Settings) -> bool:
+        """Whether it has a meaning beside these settings; those it depends on stand before it."""
+        return all(settings.get(key) in values for key, values in self.when.items())
+
+    def record(self) -> dict[str, Any]:
+        """As the file has it."""
+        when = {"when": {key: list(values) for key, values in self.when.items()}} if self.when else {}
+        return {self.distribution: list(self.values), **when}
+
+
+@dataclass(frozen=True)
+class Space:
+    """What a search tries.
+
+    Attributes:
+        kind: of the search.
+        dimensions: in the order of the file.
+        length: ``gan.steps`` or ``gan.epochs``, where it is searched: it is read off each trial's curve.
+        budgets: the lengths that are read off, rising.
+    """
+
+    kind: Kind
+    dimensions: tuple[Dimension, ...]
+    length: str | None = None
+    budgets: tuple[int, ...] = ()
+
+    def record(self) -> dict[str, Any]:
+        """As the file has it, with the lengths that are read off."""
+        lengths = {self.length: {"choice": list(self.budgets)}} if self.length else {}
+        return {each.key: each.record() for each in self.dimensions} | lengths
+
+    def combinations(self) -> Iterator[Settings]:
+        """Every combination of choices and of the ends of ranges, those that conditions leave out left out."""
+        yield from _combinations(self.dimensions, {})
+
+
+def _combinations(dimensions: tuple[Dimension, ...], settings: Settings) -> Iterator[Settings]:
+    if not dimensions:
+        yield settings
+        return
+    first, *rest = dimensions
+    for value in first.values if first.applies(settings) else (None,):
+        more = {first.key: value} if first.applies(settings) else {}
+        yield from _combinations(tuple(rest), settings | more)
+
+
+def load(path: Path, kind: Kind, job: Job) -> Space:
+    """Read a space and check it against the job that it is for.
+
+    Raises:
+        UserError: the file is malformed; a key is not one that such a search may set; a distribution is unknown or
+            its range impossible; or the job refuses one of the values, or some of them together.
+    """
+    content = read_mapping(path, "space file")
+    if unknown := content.keys() - {"about", "space"}:
+        raise UserError(f"{path}: found the key {min(unknown)}, known are about and space")
+    wanted = content.get("space")
+    if not isinstance(wanted, dict) or not wanted:
+        raise UserError(f"{path}: space: expected keys of the job with a distribution each")
+    dimensions: list[Dimension] = []
+    for key, given in wanted.items():
+        dimensions.append(_dimension(f"{path}: {key}", str(key), given, kind, job, dimensions))
+    space = _read_off(path, kind, job, dimensions)
+    _check_together(path, space, job)
+    return space
+
+
+def _dimension(where: str, key: str, given: Any, kind: Kind, job: Job, before: list[Dimension]) -> Dimension:
+    section, _, field = key.partition(".")
+    if section != KINDS[kind] or not field:
+        such = {"gan": "gan.lr", "mix": "augment.ratio", "classifier": "classifier.lr"}[kind]
+        raise UserError(f"{where}: a search for the {kind} sets keys of the section {KINDS[kind]}, such as {such}")
+    if field in NOT_SEARCHED:
+        raise UserError(f"{where}: cannot be searched; set it in the job")
+    if kind == "classifier" and field in LENGTHS:
+        raise UserError(
+            f"{where}: cannot be read off one training: schedule {job.classifier.schedule} makes the learning rate "
+            "depend on the length; set it in the job"
+        )
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where}: expected a distribution, such as {{choice: [...]}} or {{uniform: [0, 1]}}")
+    names = [name for name in given if name != "when"]
+    if len(names) != 1 or names[0] not in DISTRIBUTIONS:
+        close = difflib.get_close_matches(str(names[0]), DISTRIBUTIONS, 1) if names else []
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise UserError(
+            f"{where}: found {', '.join(map(str, names)) or 'no distribution'}, expected one of "
+            f"{', '.join(DISTRIBUTIONS)}{hint}"
+        )
+    distribution = names[0]
+    values = _values(where, distribution, given[distribution])
+    if key == "augment.classes" and "gaining" in values:
+        raise UserError(f"{where}: gaining goes by other arms, and a trial has none; give it to an arm of the job")
+    for value in values:
+        with_settings(
+            job, {key: value}, where.rpartition(":")[0], check_network
+        )  # each by itself, so that the message is clear
+    return Dimension(key, distribution, values, _when(where, given.get("when", {}), before))
+
+
+def _values(where: str, distribution: str, given: Any) -> tuple[Any, ...]:
+    if not isinstance(given, list):
+        raise UserError(f"{where}: {distribution}: expected a list")
+    if distribution == "choice":
+        if not given or any(given.count(value) > 1 for value in given):
+            raise UserError(f"{where}: choice {given}: expected one value or more, each once")
+        return tuple(given)
+    numbers = [value for value in given if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(given) != 2 or len(numbers) != 2 or not all(map(math.isfinite, numbers)) or numbers[0] >= numbers[1]:
+        raise UserError(f"{where}: {distribution} {given}: expected two numbers, the lower one first")
+    if distribution == "integers" and not all(isinstance(value, int) for value in numbers):
+        raise UserError(f"{where}: integers {given}: expected two whole numbers")
+    if distribution == "log_uniform" and numbers[0] <= 0:
+        raise UserError(f"{where}: log_uniform {given}: expected two numbers above 0")
+    return tuple(numbers)
+
+
+def _when(where: str, given: Any, before: list[Dimension]) -> dict[str, tuple[Any, ...]]:
+    if not isinstance(given, Mapping):
+        raise UserError(f"{where}: when: expected keys with lists of values")
+    found = {}
+    for key, values in given.items():
+        other = next((dimension for dimension in before if dimension.key == key), None)
+        if other is None:
+            raise UserError(f"{where}: when: {key} is not searched above it")
+        values = tuple(values) if isinstance(values, list) else (values,)
+        for value in values:
+            if other.distribution != "choice" or value not in other.values:
+                raise UserError(f"{where}: when: {key} is never {value!r}")
+        found[str(key)] = values
+    return found
+
+
+def _read_off(path: Path, kind: Kind, job: Job, dimensions: list[Dimension]) -> Space:
+    """Take the length out: a GAN's rate is constant, so shorter trainings are the beginnings of longer ones."""
+    lengths = [each for each in dimensions if kind == "gan" and each.key.partition(".")[2] in LENGTHS]
+    others = tuple(each for each in dimensions if each not in lengths)
+    if not lengths:
+        return Space(kind, others)
+    if len(lengths) > 1:
+        raise UserError(f"{path}: give one of gan.steps and gan.epochs")
+    (length,) = lengths
+    if length.when or length.distribution not in ("choice", "integers"):
+        raise UserError(f"{path}: {length.key}: is read off every trial's curve; give a choice or integers, no when")
+    if any(length.key in each.when for each in others):
+        raise UserError(f"{path}: {length.key}: is read off every trial's curve; nothing can depend on it")
+    budgets = sorted(length.values) if length.distribution == "choice" else _between(*length.values)
+    return Space(kind, others, length.key, tuple(budgets))
+
+
+def _between(low: int, high: int) -> list[int]:
+    """Whole numbers from low to high, both included, evenly, at most ``LOOKS``.
+
+    >>> _between(50, 200)
+    [50, 71, 93, 114, 136, 157, 179, 200]
+    """
+    n = min(LOOKS, high - low + 1)
+    return [low + round(k * (high - low) / (n - 1)) for k in range(n)]
+
+
+def _check_together(path: Path, space: Space, job: Job) -> None:
+    ends = [{space.length: n} for n in (space.budgets[0], space.budgets[-1])] if space.length else [{}]
+    for settings, length in itertools.islice(itertools.product(space.combinations(), ends), MOST_CORNERS):
+        try:
+            with_settings(job, settings | length, str(path), check_network)
+        except UserError as error:
+            chosen = ", ".join(f"{key} {value}" for key, value in settings.items())
+            hint = "do not go together; leave one out, or give it a `when`"
+            raise UserError(f"{error}\n{path}: {chosen} {hint}") from None

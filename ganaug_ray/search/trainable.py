@@ -1,0 +1,235 @@
+"""What a trial does, in whatever process it is called: no Ray in here. A trial that is called again goes on.
+
+Its folder has ``trial.json`` when there is nothing more to do: it came to its end, or failed for a reason of its own.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pyarrow.compute as pc
+import torch
+
+from ganaug_ray.augment import arm_batches, arms, synthetic_pools
+from ganaug_ray.classify import train_worker as classify
+from ganaug_ray.config import ArmConfig, Job, MixConfig
+from ganaug_ray.core import experiment_dir, metrics_log
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.gan import early_stopping
+from ganaug_ray.gan.metrics import kid_fid_prdc
+from ganaug_ray.gan.train_worker import train as train_gan
+from ganaug_ray.gan.training_spec import Training
+from ganaug_ray.search import pbt
+from ganaug_ray.search.pbt import Course, Member
+from ganaug_ray.search.search_plan import Plan, cautious
+from ganaug_ray.search.search_space import Settings
+from ganaug_ray.search.trial_log import Look, Status
+from ganaug_ray.verdict.outcomes import answers_of, figures
+
+MARKER = "trial.json"
+ARM = "searched"
+
+Tell = Callable[[Look], None]
+
+
+@dataclass(frozen=True)
+class How:
+    """How a trial's trainings are run, and whom it tells.
+
+    Attributes:
+        run: calls function(task, place) on every rank of a training that writes to a folder.
+        tell: called in the trial's own process at each look, also at those of earlier attempts.
+        tell_from_rank: called on every rank of a GAN at each look, on those but the first without it.
+    """
+
+    run: Callable[[Callable[[Any, Place], Any], Any, Folder], Any]
+    tell: Tell
+    tell_from_rank: Callable[[Look | None], None]
+
+    @classmethod
+    def here(cls, place: Place, tell: Tell) -> How:
+        """All of it in this process."""
+
+        def tell_if(look: Look | None) -> None:
+            if look is not None:
+                tell(look)
+
+        return cls(lambda function, task, out: function(task, place), tell, tell_if)
+
+
+def work(plan: Plan, trial: str, settings: Settings, how: How) -> None:
+    """Do a trial, or what is left of it; what it reaches is told, and what ends it is written down, never raised.
+
+    Args:
+        plan: of the search; data, teacher and, for a mix, the GAN are there.
+        trial: its number.
+        settings: what it tries.
+        how: see ``How``.
+    """
+    folder = plan.trial_folder(trial).make()
+    started = time.monotonic()
+    status: Status = "finished"
+    reason: str | None = None
+    try:
+        if plan.space.kind == "gan":
+            reason = _gan(plan, folder, settings, how)
+        else:
+            _fits(plan, folder, settings, how)
+    except Exception as error:  # whatever it is, the search goes on
+        traceback.print_exc()
+        status, reason = "failed", _sentence(error)
+    seconds = round(time.monotonic() - started, 3)
+    folder.write_json(MARKER, {"status": status, "reason": reason, "seconds": seconds})
+
+
+def looks(plan: Plan, folder: Folder) -> list[Look]:
+    """What a trial has reached, by what its folder holds."""
+    if plan.space.kind == "gan":
+        rows = ((row, _objective(plan, row)) for row in metrics_log.read_metrics(folder))
+        return [Look(row["step"], row[name]) for row, name in rows if name]
+    scores: list[float] = []
+    found = []
+    for split, seed in plan.fits:
+        model = folder / f"split-{split}-seed-{seed}"
+        if experiment_dir.done(model, "model.json") is None:
+            break
+        scores.append(_score(plan, model))
+        found.append(Look(len(scores), cautious(scores), scores[-1]))
+    return found
+
+
+def steps(plan: Plan, folder: Folder) -> int:
+    """Optimizer steps that a trial has taken."""
+    models = [folder] if plan.space.kind == "gan" else [folder / name for name in folder.folders()]
+    logged = [[row["step"] for row in metrics_log.read_metrics(model)] for model in models]
+    return sum(own[-1] for own in logged if own)
+
+
+def _objective(plan: Plan, names: Iterable[str]) -> str | None:
+    """The figure of a look that the search goes by; None of a line that is no look."""
+    if plan.objective == "kid":
+        return kid_fid_prdc.choosing(names)
+    return next((name for name in names if name.startswith("cas_")), None)
+
+
+def _gan(plan: Plan, folder: Folder, settings: Settings, how: How) -> str | None:
+    member = _member(plan, folder, settings) if plan.is_population else None
+    for look in looks(plan, folder):
+        how.tell(look)
+    run = functools.partial(_train_gan, plan, how.tell_from_rank)
+    for at in plan.budgets(plan.rows())[:-1] if member else ():
+        assert member is not None, "or there are no pauses"
+        if at not in member.course.decided:
+            how.run(run, replace(_training(plan, folder, member.course.settings()), until=at), folder)
+            reached = looks(plan, folder)[-1]
+            if reached.at < at:  # its images had collapsed at the look before
+                break
+            member.decide(at, reached.value)
+    how.run(run, _training(plan, folder, member.course.settings() if member else settings), folder)
+    return _collapsed(plan, folder)
+
+
+def _member(plan: Plan, folder: Folder, settings: Settings) -> Member:
+    """The member of a population that a trial is, as it was left."""
+    (dimension,) = plan.space.dimensions
+    course = Course.of(folder) or Course(settings[pbt.RATE])
+
+    def fingerprint(settings: Settings) -> str:
+        return _training(plan, folder, settings).fingerprint()
+
+    root = plan.folder / "trials"
+    member = Member(root, folder.name, dimension, plan.direction, plan.job.seed, fingerprint, course)
+    member.catch_up()
+    return member
+
+
+def _training(plan: Plan, folder: Folder, settings: Settings) -> Training:
+    job, run = plan.job_of(settings).of_split(0), plan.run
+    budgets = plan.budgets(plan.rows())
+    last = budgets[-1]
+    cas_every = 1 if plan.objective == "cas" else last + 1
+    config = job.gan.model_copy(
+        update={"steps": last, "epochs": None, "snapshot_every": last + 1, "cas_every": cas_every}
+    )
+    training = synthetic_pools.training(job, run, synthetic_pools.gan(run, "synthetic"))
+    return replace(training, config=config, out=str(folder), looks=budgets)
+
+
+def _collapsed(plan: Plan, folder: Folder) -> str | None:
+    """Why a GAN ended early, if it did."""
+    return (
+        early_stopping.reason(early_stopping.looks(metrics_log.read_metrics(folder)))
+        if plan.job.gan.early_end
+        else None
+    )
+
+
+def _train_gan(plan: Plan, tell: Callable[[Look | None], None], training: Training, place: Place) -> None:
+    def told(step: int, found: dict[str, float]) -> None:
+        name = _objective(plan, found)
+        assert name or not found, f"no {plan.objective} among {list(found)}"
+        tell(Look(step, round(found[name], 6)) if name else None)  # as it is logged
+
+    train_gan(training, place, told)
+
+
+def _fits(plan: Plan, folder: Folder, settings: Settings, how: How) -> None:
+    job, name = plan.job_of(settings), arms.REAL
+    arm = ArmConfig(kind="synthetic", **job.augment.model_dump(include=set(MixConfig.model_fields)))
+    job = job.model_copy(update={"arms": {}, "augment": plan.job.augment})  # its own pool may be the job's
+    if plan.space.kind == "mix" and arm.ratio:
+        job, name = job.model_copy(update={"arms": {ARM: arm}}), ARM
+    scores: list[float] = []
+    for split, seed in plan.fits:
+        model = folder / f"split-{split}-seed-{seed}"
+        if experiment_dir.done(model, "model.json") is None:
+            own, run = job.of_split(split), plan.run.split(split)
+            if plan.space.kind == "mix" and (name, seed) == (arms.REAL, 0):
+                _copy(run.model(name, seed), model)
+            else:
+                if name == ARM:
+                    _supply(own, run, arm)
+                fit = arm_batches.fit(own, run, name, seed)
+                how.run(classify.work, replace(fit, out=str(model), parts=("val",)), model)
+        scores.append(_score(plan, model))
+        how.tell(Look(len(scores), cautious(scores), scores[-1]))
+
+
+def _copy(teacher: Folder, model: Folder) -> None:
+    """The teacher is what the first training without synthetic images would give: take over what it answered."""
+    answers = teacher.read_table("predictions.parquet")
+    model.make().write_table("predictions.parquet", answers.filter(pc.field("split") == "val"))
+    model.write_json("model.json", teacher.read_json("model.json"))
+
+
+def _supply(job: Job, run: Run, arm: ArmConfig) -> None:
+    """See to it that the arm's synthetic images are there; trials that ask for the same ones share them."""
+    from ganaug_ray.augment.generate import generate_here
+
+    arms.check_classes(ARM, arm, run.dataset.read_json("dataset.json"))
+    pool = synthetic_pools.pool(job, run, arm)
+    if synthetic_pools.generated(pool) is None:
+        screening = synthetic_pools.screening(run, pool)
+        generate_here(pool.counts, job.seed, pool.gan.folder, pool.folder, screening, stored=pool.stored)
+
+
+def _score(plan: Plan, model: Folder) -> float:
+    facts = plan.run.dataset.read_json("dataset.json")
+    answers = answers_of(model.read_table("predictions.parquet"), "val")
+    rare = [facts["classes"].index(name) for name in facts["rare"]]
+    return float(figures(answers, plan.objective, rare)[0])
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong, on one line."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+    lines: list[Any] = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

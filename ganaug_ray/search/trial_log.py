@@ -1,0 +1,112 @@
+"""The ledger of a search, ``trials.jsonl``: what was tried and what came of it. The search goes on from nothing else.
+
+A line says that a trial was started, another how it ended; the last line of a trial counts. The file is written anew,
+whole, with every line: there are hundreds of them at most, and so it is the same on a disk and on an object store.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from ganaug_ray.core.storage import Folder
+
+FILE = "trials.jsonl"
+Status = Literal["started", "finished", "stopped", "failed"]
+"""started: under way, or cut short with the whole search. stopped: it fell behind the others."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a trial had reached.
+
+    Attributes:
+        at: optimizer steps of a GAN; trainings that were finished of a classifier.
+        value: of the objective, by all that was seen of the trial until then.
+        score: of this training alone; None for a GAN.
+    """
+
+    at: int
+    value: float
+    score: float | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting that was tried.
+
+    Attributes:
+        trial: its number, as text of four digits.
+        settings: dotted key -> value, those that the space names.
+        status: see ``Status``.
+        reason: why it was stopped, failed or ended early.
+        looks: in order.
+        seconds: that it took.
+        ended: when, in seconds of searching since the search began; of one under way, when the search was left.
+        steps: of the optimizer that it took.
+    """
+
+    trial: str
+    settings: dict[str, Any]
+    status: Status = "started"
+    reason: str | None = None
+    looks: tuple[Look, ...] = ()
+    seconds: float = 0.0
+    ended: float = 0.0
+    steps: int = 0
+
+    def best(self, direction: str) -> Look | None:
+        """The look with the best value; the first of equal ones."""
+        ordered = sorted(self.looks, key=lambda look: look.value, reverse=direction == "max")
+        return ordered[0] if ordered else None
+
+
+@dataclass
+class Ledger:
+    """The trials of one search, in the order in which they were started."""
+
+    folder: Folder
+    trials: dict[str, Trial] = field(default_factory=dict)
+    _lines: list[str] = field(default_factory=list)
+    _before: float = 0.0
+    _since: float = field(default_factory=time.monotonic)
+
+    @classmethod
+    def open(cls, folder: Folder) -> Ledger:
+        """Read what there is."""
+        ledger = cls(folder)
+        if folder.has(FILE):
+            for line in folder.read(FILE).decode().splitlines():
+                content = json.loads(line)
+                trial = Trial(**content | {"looks": tuple(Look(**look) for look in content["looks"])})
+                ledger.trials[trial.trial] = trial
+                ledger._lines.append(line)
+                ledger._before = max(ledger._before, trial.ended)
+        return ledger
+
+    @property
+    def seconds(self) -> float:
+        """How long has been searched, in this and in earlier processes; time in between does not count."""
+        return self._before + time.monotonic() - self._since
+
+    @property
+    def unfinished(self) -> list[Trial]:
+        """Those that were under way when an earlier process ended."""
+        return [trial for trial in self.trials.values() if trial.status == "started"]
+
+    @property
+    def ended(self) -> list[Trial]:
+        """Those of which there is nothing more to come."""
+        return [trial for trial in self.trials.values() if trial.status != "started"]
+
+    def add(self, trial: Trial) -> None:
+        """Write down how a trial stands; the last word on it counts."""
+        self.trials[trial.trial] = trial
+        self._lines.append(json.dumps(asdict(trial)))
+        self.folder.write(FILE, "".join(line + "\n" for line in self._lines).encode())
+
+    def next_number(self) -> str:
+        """The number of a new trial."""
+        return f"{1 + max((int(number) for number in self.trials), default=0):04d}"

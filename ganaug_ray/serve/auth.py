@@ -1,0 +1,73 @@
+"""API keys: who may ask. They come from the environment or a file of the machine, never with the deployment."""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from ganaug_ray.errors import UserError
+from ganaug_ray.serve.problem_details import Problem
+
+VARIABLE = "GANAUG_API_KEY"
+LEAST = 8  # characters
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def read(file: str | None) -> list[str]:
+    """Return the keys of the environment and of a file with one a line; none at all is an empty list.
+
+    Raises:
+        UserError: the file cannot be read or holds none, or a key is too short to be one.
+    """
+    found = os.environ.get(VARIABLE, "").split()
+    if file is not None:
+        try:
+            lines = Path(file).expanduser().read_text().split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--key-file {file}: cannot be read ({error})") from None
+        if not lines:
+            raise UserError(f"--key-file {file}: holds no key; expected one a line")
+        found += lines
+    if any(len(key) < LEAST for key in found):
+        raise UserError(f"{file or VARIABLE}: found a key of fewer than {LEAST} characters; give a longer one")
+    return found
+
+
+class Keyring:
+    """The keys that open the service. Without any, only callers that name this machine itself are let in.
+
+    A page in somebody's browser can send requests to localhost under a name of its own (DNS rebinding); the Host header
+    gives it away.
+    """
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = [key.encode() for key in keys]
+
+    def check(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raise Problem unless the request may pass; headers as ASGI gives them, names in lower case."""
+        if not self._keys:
+            host = headers.get(b"host", b"localhost").decode("latin-1")
+            if _name(host) not in LOOPBACK:
+                raise Problem(421, "this server answers on localhost only, since it has no API key")
+            return
+        given = headers.get(b"x-api-key", b"")
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        if not given and scheme.lower() == b"bearer":
+            given = token.strip()
+        # Every key is compared, so that the time taken tells nothing.
+        if not sum(hmac.compare_digest(given, key) for key in self._keys):
+            raise Problem(
+                401, "give an API key as `Authorization: Bearer` or `X-API-Key`", {"WWW-Authenticate": "Bearer"}
+            )
+
+
+def _name(host: str) -> str:
+    """Return a Host header's name without its port.
+
+    >>> _name("[::1]:8000"), _name("localhost:80"), _name("127.0.0.1")
+    ('::1', 'localhost', '127.0.0.1')
+    """
+    name, _, port = host.rpartition(":") if not host.endswith("]") and ":" in host else (host, "", "")
+    return name.strip("[]").lower() if not port or port.isdigit() else host

@@ -1,0 +1,64 @@
+"""Notes on their way to the ledger: sent together while the event loop is at it, one delivery at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from ganaug_ray.serve.feedback_ledger import Ledger, Note
+
+log = logging.getLogger(__name__)
+
+MOST = 10_000  # notes that wait
+
+Call = Callable[..., Awaitable[Any]]
+"""Calls the ledger, wherever it is: the name of its method, and the arguments."""
+
+
+def here(ledger: Ledger) -> Call:
+    """Call a ledger of this process."""
+
+    async def call(method: str, *arguments: Any) -> Any:
+        return getattr(ledger, method)(*arguments)
+
+    return call
+
+
+class Courier:
+    """Delivers notes without anybody waiting; on the event loop.
+
+    Args:
+        call: the ledger.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._notes: list[Note] = []
+        self._dropped = 0
+        self._delivery: asyncio.Task[None] | None = None
+
+    def put(self, notes: Sequence[Note], dropped: int = 0) -> None:
+        """Send notes, and how many images were dropped. Where too many wait, notes are dropped too."""
+        room = MOST - len(self._notes)
+        self._notes += notes[: max(room, 0)]
+        self._dropped += dropped + max(len(notes) - room, 0)
+        if self._delivery is None:
+            self._delivery = asyncio.get_running_loop().create_task(self._deliver())
+
+    async def ask(self, method: str, *arguments: Any) -> Any:
+        """Call the ledger, when it has what was sent before."""
+        if self._delivery is not None:
+            await asyncio.shield(self._delivery)
+        return await self._call(method, *arguments)
+
+    async def _deliver(self) -> None:
+        try:
+            while self._notes or self._dropped:
+                (notes, self._notes), (dropped, self._dropped) = (self._notes, []), (self._dropped, 0)
+                await self._call("note", notes, dropped)
+        except Exception:  # the ledger may be gone for a while; answers do not depend on it
+            log.exception("notes on answers could not be delivered")
+        finally:
+            self._delivery = None

@@ -1,0 +1,82 @@
+"""Images that came back with their label, stored as the next prepare takes them: a folder a class.
+
+FOLDER/<label>/<id>.jpg        as it was sent
+FOLDER/.provenance/<id>.json   which version answered what, and when; sources pass hidden folders over
+
+``prepare`` keeps the path of every image, and so the id that leads to its provenance.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from pyarrow import fs as pafs
+
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.sources.raw import is_hidden
+from ganaug_ray.errors import UserError
+
+PROVENANCE = ".provenance"
+SUFFIXES = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm",
+            "JPEG2000": "jp2"}  # fmt: skip
+
+
+class Shelf:
+    """A folder of images with labels, on any filesystem.
+
+    Args:
+        folder: made where there is none.
+        classes: that may be labels.
+
+    Raises:
+        UserError: the folder cannot be made, or a class cannot be a folder's name.
+    """
+
+    def __init__(self, folder: Folder, classes: Sequence[str]) -> None:
+        self._folder = folder
+        odd = [name for name in classes if not can_be_folder(name)]
+        if odd:
+            raise UserError(f"--feedback {folder}: images are stored in a folder a class, and {odd[0]!r} cannot be one")
+        try:
+            folder.make()
+        except OSError as error:
+            raise UserError(f"--feedback {folder}: cannot be written ({error.strerror or error})") from None
+
+    def put(self, id_: str, label: str, content: bytes, kind: str, facts: dict[str, Any]) -> None:
+        """Store an image as it was sent; the image last, so that none is without its provenance.
+
+        Args:
+            id_: of the answer; also of the file.
+            label: a class.
+            content: the bytes of an image file.
+            kind: its format, as Pillow calls it.
+            facts: of its provenance.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        record = {"id": id_, "label": label, **facts, "at": datetime.now(UTC).isoformat(timespec="seconds")}
+        (self._folder / PROVENANCE).make().write_json(f"{id_}.json", record)
+        (self._folder / label).make().write(f"{id_}.{SUFFIXES.get(kind, 'img')}", content)
+
+
+def used(folder: Folder) -> tuple[int, int]:
+    """Return how many images lie in a folder, and their bytes."""
+    selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
+    files = [info for info in folder.fs.get_file_info(selector) if info.type == pafs.FileType.File]
+    sizes = [info.size for info in files if not is_hidden(info.path[len(folder.path) :].lstrip("/"))]
+    return len(sizes), sum(sizes)
+
+
+def can_be_folder(label: str) -> bool:
+    r"""Whether a folder of that name is read back as that label.
+
+    >>> [can_be_folder(label) for label in ("cat", "Übung 2", "a/b", "..", ".cat", "", "a\\b", "x" * 300)]
+    [True, True, False, False, False, False, False, False]
+    """
+    is_plain = label.isprintable() and unicodedata.is_normalized("NFC", label) and len(label.encode()) <= 200
+    is_name = bool(label.strip()) and label != ".." and not set("/\\") & set(label)
+    return is_name and is_plain and not is_hidden(f"{label}/1.png")

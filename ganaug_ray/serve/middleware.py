@@ -1,0 +1,91 @@
+"""Before any route: who may pass, and how many at a time."""
+
+from __future__ import annotations
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ganaug_ray.serve.auth import Keyring
+from ganaug_ray.serve.limits import Limits
+from ganaug_ray.serve.problem_details import Problem
+
+# What is open without a key: the page with its parts, what describes the service, and what watches over it.
+OPEN = frozenset(
+    {
+        "/",
+        "/page.js",
+        "/page.css",
+        "/icon.svg",
+        "/docs",
+        "/docs.js",
+        "/openapi.json",
+        "/healthz",
+        "/v2/health/live",
+        "/v2/health/ready",
+    }
+)
+HEADERS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"content-security-policy", b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'self'"),
+]
+
+
+class Gate:
+    """An ASGI application in front of another. It adds no CORS header: other sites' pages cannot read answers.
+
+    Args:
+        app: what answers.
+        keyring: who may pass.
+        limits: how many requests, and bytes of bodies, at a time.
+    """
+
+    def __init__(self, app: ASGIApp, keyring: Keyring, limits: Limits) -> None:
+        self._app = app
+        self._keyring = keyring
+        self._limits = limits
+        self._inside = 0
+        self._memory = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers, path = dict(scope["headers"]), scope["path"]
+        try:
+            if path not in OPEN:
+                self._keyring.check(headers)
+            size = self._size(headers) if scope["method"] == "POST" else 0
+        except Problem as problem:
+            await problem.response(path)(scope, receive, send)
+            return
+
+        async def hardened(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), *HEADERS]
+            await send(message)
+
+        if scope["method"] != "POST":
+            await self._app(scope, receive, hardened)
+            return
+        self._inside += 1
+        self._memory += size
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._inside -= 1
+            self._memory -= size
+
+    def _size(self, headers: dict[bytes, bytes]) -> int:
+        """Return what a body may take. Raises Problem where it is too long, or too much is being done already."""
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+            raise Problem(415, "send the body as it is, without Content-Encoding", {"Connection": "close"})
+        try:
+            size = int(headers.get(b"content-length", self._limits.bytes))
+        except ValueError:
+            raise Problem(400, "Content-Length: expected a number", {"Connection": "close"}) from None
+        if size > self._limits.bytes:
+            raise Problem(413, f"the body is longer than {self._limits.bytes} bytes", {"Connection": "close"})
+        if self._inside >= self._limits.waiting or self._memory + size > self._limits.memory:
+            raise Problem(429, "too many requests at a time; come back in a moment", {"Connection": "close"})
+        return size

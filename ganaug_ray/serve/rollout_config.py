@@ -1,0 +1,68 @@
+"""A candidate beside the champion: for a share of the requests both models answer, and one of them is heard.
+
+As a *shadow* the candidate answers after the champion, and nobody hears it. As a *canary* it is heard, and the champion
+answers after it. So both ways every image of the share is a pair, and the models are compared on the same images.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from ganaug_ray.core.rng import number
+from ganaug_ray.errors import UserError
+from ganaug_ray.serve.live_model import Model
+
+Mode = Literal["shadow", "canary"]
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """What is tried.
+
+    Attributes:
+        mode: shadow or canary.
+        address: of the candidate: an experiment, a registry, one of its versions or a model folder.
+        share: of the requests, in (0, 1].
+    """
+
+    mode: Mode
+    address: str
+    share: float
+
+    @classmethod
+    def of(cls, shadow: str | None, canary: str | None) -> Rollout | None:
+        """Read MODEL:SHARE; a shadow's share may be left out, and is all.
+
+        >>> Rollout.of("s3://bucket/registry/versions/3:0.2", None)
+        Rollout(mode='shadow', address='s3://bucket/registry/versions/3', share=0.2)
+
+        Raises:
+            UserError: both are given, or a share is missing or none.
+        """
+        if shadow and canary:
+            raise UserError("--shadow and --canary: give one of them; a canary is compared as a shadow is")
+        given = shadow or canary
+        if not given:
+            return None
+        mode: Mode = "shadow" if shadow else "canary"
+        address, _, text = given.rpartition(":")
+        with suppress(ValueError):
+            share = float(text)
+            if address and 0 < share <= 1:
+                return cls(mode, address, share)
+            raise UserError(f"--{mode} {given}: found the share {text}, expected one above 0, and 1 at most")
+        if mode == "canary":
+            raise UserError(f"--canary {given}: expected MODEL:SHARE, such as {given}:0.1")
+        return cls(mode, given, 1.0)
+
+    def takes(self, request: str) -> bool:
+        """Whether both models answer a request: drawn by its id, so that it is the same wherever it is asked."""
+        return number("rollout", request) < self.share * 2**63
+
+
+def comparable(champion: Model, candidate: Model) -> bool:
+    """Whether there are two models that say the same words; not where the candidate has become champion."""
+    ours, theirs = champion.classifier, candidate.classifier
+    return ours.spec["hash"] != theirs.spec["hash"] and ours.classes == theirs.classes

@@ -1,0 +1,39 @@
+"""The web page, the description of the API, and what load balancers ask: everything comes from here, no other host."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import APIRouter
+from starlette.responses import Response
+
+PAGE = Path(__file__).parents[1] / "page"
+FILES = {
+    "/": ("index.html", "text/html"),
+    "/page.js": ("page.js", "text/javascript"),
+    "/page.css": ("page.css", "text/css"),
+    "/icon.svg": ("icon.svg", "image/svg+xml"),
+    "/docs": ("docs.html", "text/html"),
+    "/docs.js": ("docs.js", "text/javascript"),
+}
+
+
+def router() -> APIRouter:
+    """Return the routes. Files are read once."""
+    routes = APIRouter()
+    for path, (name, kind) in FILES.items():
+        routes.add_api_route(path, _file((PAGE / name).read_bytes(), kind), include_in_schema=False)
+
+    @routes.get("/healthz", tags=["health"])
+    async def healthz() -> dict[str, str]:
+        """Answer once a model is loaded and warm."""
+        return {"status": "ok"}
+
+    return routes
+
+
+def _file(content: bytes, kind: str):  # type: ignore[no-untyped-def]  # FastAPI reads the inner function's annotations
+    async def file() -> Response:
+        return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
+
+    return file

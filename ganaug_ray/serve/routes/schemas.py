@@ -1,0 +1,145 @@
+"""What the answers look like, for the OpenAPI page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from ganaug_ray.serve.problem_details import MEDIA_TYPE
+
+
+class Prediction(BaseModel):
+    """What was found in one image."""
+
+    id: str = Field(description="Of this answer, for feedback.")
+    label: str = Field(description="The likeliest class.")
+    probability: float = Field(description="Of that class.")
+    probabilities: dict[str, float] = Field(description="Of every class; they sum to one.")
+
+
+class Predictions(BaseModel):
+    """What was found in a request's images, in their order, by one version of the model."""
+
+    model: str
+    version: str
+    milliseconds: float = Field(description="From the request's arrival to its answer.")
+    predictions: list[Prediction]
+
+
+class ModelInput(BaseModel):
+    """What images are brought to before the network sees them."""
+
+    size: int = Field(description="Pixels a side.")
+    channels: int
+    resize: str = Field(description="crop, pad or stretch.")
+
+
+class ModelCard(BaseModel):
+    """What answers, and where it comes from."""
+
+    name: str
+    version: str
+    hash: str
+    arch: str
+    parameters: int | None
+    classes: list[str]
+    input: ModelInput
+    metrics: dict[str, Any] = Field(description="As measured when it was promoted; else on validation images.")
+    verdict: str | None = Field(description="Whether synthetic images helped: helped, hurt or unclear.")
+    sentence: str | None = Field(description="The verdict in words.")
+    lineage: dict[str, Any] = Field(description="Arm, seed, and the hashes of the data set and of the generator.")
+
+
+class Feedback(BaseModel):
+    """What became of feedback."""
+
+    id: str
+    version: str = Field(description="Of the model that had answered.")
+    predicted: str
+    correct: bool
+    stored: bool = Field(description="Whether the image was stored.")
+
+
+class RolloutStatus(BaseModel):
+    """How a candidate does against the champion, what feedback there was, and whether inputs are still the same."""
+
+    champion: str
+    candidate: str | None
+    mode: str | None = Field(description="shadow or canary.")
+    share: float | None = Field(description="Of the requests that both models answer.")
+    stores_images: bool
+    feedback: dict[str, Any] | None = Field(
+        description="Of all replicas: the comparison with its sequential test, labels, images dropped and stored."
+    )
+    drift: dict[str, Any] | None = Field(
+        description="Of what the champion was asked in the replica that answers; none for a model without reference."
+    )
+    candidate_drift: dict[str, Any] | None = Field(description="Likewise of a canary.")
+
+
+class Refusal(BaseModel):
+    """Why not (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class Refusal2(Refusal):
+    """Why not, as the Open Inference Protocol says it too."""
+
+    error: str
+
+
+_WHY = {
+    400: "The request is malformed.",
+    401: "No API key, or a wrong one.",
+    404: "There is no such thing.",
+    405: "Not with this method.",
+    408: "The request came too slowly.",
+    409: "It has been done already.",
+    413: "Too many bytes, pixels or images.",
+    415: "Not an image, or not in a form that is understood.",
+    421: "Without an API key the server answers under the name localhost only.",
+    422: "A damaged image.",
+    429: "Too busy; Retry-After says when to come back.",
+    507: "There is no room to store it.",
+    503: "Not now; Retry-After says when to come back.",
+}
+
+
+def refusals(*statuses: int, shape: type[BaseModel] = Refusal) -> dict[int | str, dict[str, Any]]:
+    """Describe the refusals of a route, those that any route may give among them."""
+    schema = {"$ref": f"#/components/schemas/{shape.__name__}"}
+    every = sorted({401, 405, 421, *statuses})
+    return {status: {"description": _WHY[status], "content": {MEDIA_TYPE: {"schema": schema}}} for status in every}
+
+
+BINARY = {"type": "string", "format": "binary"}
+IMAGE_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "One image, whatever its Content-Type says; or a form with an image in each part.",
+        "content": {
+            "application/octet-stream": {"schema": BINARY},
+            "multipart/form-data": {
+                "schema": {"type": "object", "properties": {"images": {"type": "array", "items": BINARY}}}
+            },
+        },
+    }
+}
+_SAID = {"id": {"type": "string", "description": "Of an answer."}, "label": {"type": "string"}}
+FEEDBACK_BODY = {
+    "requestBody": {
+        "required": True,
+        "description": "What an image was; in a form, with the image itself.",
+        "content": {
+            "application/json": {"schema": {"type": "object", "required": ["id", "label"], "properties": _SAID}},
+            "multipart/form-data": {
+                "schema": {"type": "object", "required": ["id", "label"], "properties": {**_SAID, "image": BINARY}}
+            },
+        },
+    }
+}

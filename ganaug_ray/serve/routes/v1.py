@@ -1,0 +1,103 @@
+"""The service's own routes: predict, explain, model."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ganaug_ray.serve import request_body
+from ganaug_ray.serve.inference_queue import Answer
+from ganaug_ray.serve.live_model import Model
+from ganaug_ray.serve.problem_details import Problem
+from ganaug_ray.serve.routes.schemas import IMAGE_BODY, ModelCard, Predictions, refusals
+from ganaug_ray.serve.service import Service
+
+# Of what was promoted, the parts that are no paths and no settings.
+TOLD = ("arm", "seed", "reason", "inputs", "change")
+
+
+def router(service: Service) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v1", tags=["images"])
+    inference = refusals(400, 408, 413, 415, 422, 429)
+
+    @routes.post("/predict", response_model=Predictions, responses=inference, openapi_extra=IMAGE_BODY)
+    async def predict(request: Request) -> Response:
+        """Classify an image, or several; all of a request by the same version of the model."""
+        started = time.perf_counter()
+        answer = await service.classify(await request_body.pictures(request, service.limits))
+        return Response(json.dumps(_said(answer, started)), media_type="application/json")
+
+    drawn = {"description": "The heat map over the image.", "content": {"image/png": {}}}
+    asked = {"name": "class", "in": "query", "schema": {"type": "string"}, "description": "Default: the likeliest."}
+
+    @routes.post(
+        "/explain",
+        response_class=Response,
+        responses={**inference, 200: drawn},
+        openapi_extra={**IMAGE_BODY, "parameters": [asked]},
+    )
+    async def explain(request: Request) -> Response:
+        """Show as a heat map (Grad-CAM) what in an image speaks for a class."""
+        found = await request_body.pictures(request, service.limits)
+        if len(found) > 1:
+            raise Problem(400, "expected one image")
+        model, label, content = await service.explain(found[0], request.query_params.get("class") or None)
+        headers = {"X-Model-Version": model.version, "X-Class": json.dumps(label)}
+        return Response(content, media_type="image/png", headers=headers)
+
+    @routes.get("/model", response_model=ModelCard, responses=refusals())
+    async def model() -> Response:
+        """Tell which model answers, and where it comes from."""
+        return Response(json.dumps(card(service.champion.current)), media_type="application/json")
+
+    return routes
+
+
+def _said(answer: Answer, started: float) -> dict[str, Any]:
+    classes = answer.model.classifier.classes
+    rows = answer.probabilities_NK.tolist()
+    predictions = [
+        {
+            "id": f"{answer.id}-{i}",
+            "label": label,
+            "probability": max(row),
+            "probabilities": dict(zip(classes, row, strict=True)),
+        }
+        for i, (label, row) in enumerate(zip(answer.labels, rows, strict=True))
+    ]
+    return {
+        "model": answer.model.name,
+        "version": answer.model.version,
+        "milliseconds": round(1000 * (time.perf_counter() - started), 2),
+        "predictions": predictions,
+    }
+
+
+def card(model: Model) -> dict[str, Any]:
+    """Describe a model: what it takes and gives, how good it was found, and the hashes of what it was made from."""
+    spec, lineage = model.classifier.spec, model.lineage
+    validation = {name: spec[name] for name in ("val_accuracy", "val_loss") if name in spec}
+    return {
+        "name": model.name,
+        "version": model.version,
+        "hash": spec["hash"],
+        "arch": spec["arch"],
+        "parameters": spec.get("parameters"),
+        "classes": model.classifier.classes,
+        "input": {"size": spec["image_size"], "channels": spec["channels"], "resize": spec["resize"]},
+        "metrics": lineage.get("figures") or validation,
+        "verdict": lineage.get("verdict"),
+        "sentence": lineage.get("sentence"),
+        "lineage": _parts(lineage) or _parts(spec),
+    }
+
+
+def _parts(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in TOLD if name in record}

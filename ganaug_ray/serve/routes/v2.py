@@ -1,0 +1,138 @@
+"""The Open Inference Protocol, version 2, over REST, with the binary tensor extension.
+
+One input, ``image`` UINT8 [-1, H, W, C], already brought to size; outputs ``probabilities`` FP32 [-1, K] and ``label``
+BYTES [-1]. See https://github.com/kserve/open-inference-protocol and, for binary tensors, Triton's extension of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from fastapi import APIRouter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ganaug_ray.serve import request_body
+from ganaug_ray.serve.live_model import Champion, Model
+from ganaug_ray.serve.problem_details import Problem
+from ganaug_ray.serve.routes.schemas import BINARY, Refusal2, refusals
+from ganaug_ray.serve.routes.v2_tensors import HEADER_LENGTH, Asked, parse, reply
+from ganaug_ray.serve.service import Service
+from ganaug_ray.version import __version__
+
+INFER_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["inputs"],
+                    "properties": {"id": {"type": "string"}, "inputs": {"type": "array", "items": {"type": "object"}}},
+                }
+            },
+            "application/octet-stream": {"schema": BINARY},
+        },
+    }
+}
+
+
+def router(service: Service) -> APIRouter:
+    """Return the routes."""
+    routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
+    _add_health(routes)
+    _add_metadata(routes, service.champion)
+    _add_inference(routes, service)
+    return routes
+
+
+def _current(champion: Champion, name: str, wanted: str | None = None) -> Model:
+    model = champion.current
+    if name != model.name:
+        raise Problem(404, f"there is no model {name[:100]!r}; it is called {model.name!r}")
+    if wanted not in (None, model.version):
+        raise Problem(404, f"there is no version {str(wanted)[:100]!r}; version {model.version!r} answers now")
+    return model
+
+
+def _add_health(routes: APIRouter) -> None:
+    @routes.get("", responses=refusals(shape=Refusal2))
+    async def server() -> dict[str, Any]:
+        """Name the server and what it understands."""
+        return {"name": "ganaug", "version": __version__, "extensions": ["binary_tensor_data"]}
+
+    @routes.get("/health/live")
+    async def live() -> dict[str, bool]:
+        """Answer while the server runs."""
+        return {"live": True}
+
+    @routes.get("/health/ready")
+    async def ready() -> dict[str, bool]:
+        """Answer once the model is loaded and warm."""
+        return {"ready": True}
+
+
+def _add_metadata(routes: APIRouter, champion: Champion) -> None:
+    unknown = refusals(404, shape=Refusal2)
+
+    @routes.get("/models/{name}", responses=unknown)
+    async def metadata(name: str) -> dict[str, Any]:
+        """Describe the model's input and outputs."""
+        return _described(_current(champion, name))
+
+    @routes.get("/models/{name}/versions/{version}", responses=unknown)
+    async def metadata_of_version(name: str, version: str) -> dict[str, Any]:
+        """Describe the model's input and outputs, if it is of that version."""
+        return _described(_current(champion, name, version))
+
+    @routes.get("/models/{name}/ready", responses=unknown)
+    async def model_ready(name: str) -> dict[str, Any]:
+        """Answer if there is such a model."""
+        return {"name": _current(champion, name).name, "ready": True}
+
+    @routes.get("/models/{name}/versions/{version}/ready", responses=unknown)
+    async def version_ready(name: str, version: str) -> dict[str, Any]:
+        """Answer if there is such a model, of that version."""
+        return {"name": _current(champion, name, version).name, "ready": True}
+
+
+def _add_inference(routes: APIRouter, service: Service) -> None:
+    inference = refusals(400, 404, 408, 413, 415, 429, shape=Refusal2)
+
+    @routes.post("/models/{name}/infer", responses=inference, openapi_extra=INFER_BODY)
+    async def infer(name: str, request: Request) -> Response:
+        """Classify images that are already of the network's size."""
+        return await _infer(request, name, None)
+
+    @routes.post("/models/{name}/versions/{version}/infer", responses=inference, openapi_extra=INFER_BODY)
+    async def infer_of_version(name: str, version: str, request: Request) -> Response:
+        """Classify images that are already of the network's size, by that version or not at all."""
+        return await _infer(request, name, version)
+
+    async def _infer(request: Request, name: str, wanted: str | None) -> Response:
+        model = _current(service.champion, name, wanted)
+        content = await request_body.body(request, service.limits)
+        header = request.headers.get(HEADER_LENGTH)
+        # In a thread: megabytes of JSON take their time.
+        asked: Asked = await asyncio.to_thread(parse, content, header, model.shape, service.limits.images)
+        answer = await service.classify_pixels(asked.pixels, by_champion=wanted is not None)
+        if wanted not in (None, answer.model.version):  # it changed in between
+            _current(service.champion, name, wanted)
+        return reply(asked, answer)
+
+
+def _described(model: Model) -> dict[str, Any]:
+    classes = model.classifier.classes
+    return {
+        "name": model.name,
+        "versions": [model.version],
+        "platform": "pytorch_ganaug",
+        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, *model.shape]}],
+        "outputs": [
+            {"name": "probabilities", "datatype": "FP32", "shape": [-1, len(classes)]},
+            {"name": "label", "datatype": "BYTES", "shape": [-1]},
+        ],
+        "properties": {"classes": json.dumps(classes, ensure_ascii=False)},
+    }

@@ -1,0 +1,144 @@
+"""Putting the service on a Ray cluster: started in it, or as the file that ``serve deploy`` and KubeRay take."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from ganaug_ray.errors import UserError
+
+if TYPE_CHECKING:
+    from ganaug_ray.serve.ray_deployment import Settings
+
+APPLICATION = "ganaug_ray.serve.ray_deployment:application"
+
+
+@dataclass(frozen=True)
+class Listening:
+    """Where it answers.
+
+    Attributes:
+        host: an address of this machine; 0.0.0.0 for all of them.
+        port: TCP.
+        certificate: a PEM file; absent: no TLS.
+        private_key: of the certificate.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    certificate: str | None = None
+    private_key: str | None = None
+
+    @property
+    def url(self) -> str:
+        """What to open in a browser."""
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return f"http{'s' if self.certificate else ''}://{f'[{host}]' if ':' in host else host}:{self.port}"
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What Serve wants to know of it."""
+        tls = {} if self.certificate is None else {"ssl_keyfile": self.private_key, "ssl_certfile": self.certificate}
+        return {"host": self.host, "port": self.port, **tls}
+
+
+def proxy_environment(folder: Path, program: Path, ports: tuple[int, int, int]) -> dict[str, str]:
+    """Return the environment in which Ray has to be started for HAProxy to stand before the replicas.
+
+    Args:
+        folder: where HAProxy's files go.
+        program: what is started as HAProxy: ``ganaug_ray.serve.haproxy``.
+        ports: three free ones: of HAProxy's metrics, of its statistics, and of the proxy that stands in while no
+            replica is there.
+    """
+    prefix = "RAY_SERVE_"
+    own = {
+        "ENABLE_HA_PROXY": "1",
+        "THROUGHPUT_OPTIMIZED": "1",
+        "HAPROXY_BINARY_PATH": str(program),
+        "HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
+        "HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
+        "HAPROXY_SERVER_STATE_BASE": str(folder),
+        "HAPROXY_SERVER_STATE_FILE": str(folder / "server-state"),
+        "HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
+        "HAPROXY_METRICS_PORT": str(ports[0]),
+        "HAPROXY_STATS_PORT": str(ports[1]),
+        "FALLBACK_PROXY_HTTP_PORT": str(ports[2]),
+        "HAPROXY_NBTHREAD": str(max(1, (os.cpu_count() or 1) // 2)),
+        # Also where a replica died over a request: another one answers it, if the request is no longer than a buffer.
+        "HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "HAPROXY_METRICS_ENABLED": "0",  # a log line a request, parsed in Python: costs as much as answering
+        "DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    }
+    return {prefix + key: value for key, value in own.items()}
+
+
+# Before Ray starts. Its workers have a niceness of 15 unless told otherwise: right for training, but whatever else the
+# machine does would go before the answers. And a proxy that takes more than five seconds to come up, as on a busy
+# laptop, would be ended and started anew, without end.
+PATIENT = {"RAY_worker_niceness": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+
+
+def replicas(text: str, cpus: int = 1) -> tuple[int, int]:
+    """Read how many replicas of so many CPUs there may be.
+
+    >>> replicas("2"), replicas("0:8")
+    ((2, 2), (0, 8))
+
+    Raises:
+        UserError: it is neither a number nor two.
+    """
+    if not text:
+        return 1, max(1, (os.cpu_count() or 1) // cpus)
+    least, _, most = text.partition(":")
+    with suppress(ValueError):
+        found = int(least), int(most or least)
+        if 0 <= found[0] <= found[1] and found[1] > 0:
+            return found
+    raise UserError(f"--replicas {text}: expected a number, such as 2, or a least and a most, such as 1:8")
+
+
+def cpus(settings: Settings) -> int:
+    """Return how many CPUs a Ray of its own has to declare for all replicas to fit."""
+    return max(os.cpu_count() or 1, int(settings.most * settings.cpus + 0.999))
+
+
+def start(settings: Settings, where: Listening) -> str:
+    """Start Serve on the cluster that is connected, wait until it answers, and return the address of its metrics."""
+    import ray
+    from ray import serve
+
+    from ganaug_ray.serve.ray_deployment import application
+
+    serve.start(http_options=where.options)
+    serve.run(application(asdict(settings)))
+    node = ray.nodes()[0]
+    return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+
+
+def stop() -> None:
+    """End the replicas and the proxy, if they run."""
+    import ray
+
+    if ray.is_initialized():
+        from ray import serve
+
+        serve.shutdown()
+
+
+def config(settings: Settings, where: Listening) -> str:
+    """Return serve.yaml: what ``serve deploy`` takes, and as serveConfigV2 a KubeRay RayService."""
+    args: dict[str, Any] = asdict(settings)
+    content = {
+        "proxy_location": "EveryNode",
+        "http_options": where.options,
+        "applications": [
+            {"name": "ganaug", "route_prefix": "/", "import_path": APPLICATION, "args": args},
+        ],
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,106 @@
+"""The comparison at several numbers of training images: how many real images are the synthetic ones worth.
+
+The baseline's figure over the number of real training images a class is a curve, drawn through its means with the
+logarithm of the number, and never falling. An arm that reaches at n images what the baseline reaches at N is said to
+make n images worth N. The interval is a percentile bootstrap: the repeats, splits or, of a single one, seeds, are drawn
+anew, the same ones at every number (Efron & Tibshirani 1993, chapter 13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ganaug_ray.core import rng
+from ganaug_ray.verdict import paired_statistics
+from ganaug_ray.verdict.wording import NAMES
+
+RESAMPLES = 2000
+
+
+def curve(verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the points of the curve, what each number is worth, and a sentence.
+
+    Args:
+        verdicts: training images a class -> verdict.json; all of the same baseline, metric, splits and seeds. Each
+            has a chosen arm, which may be another at each number.
+    """
+    numbers = sorted(verdicts)
+    first = verdicts[numbers[0]]
+    baseline = np.array([_repeats(verdicts[n], first["baseline"]) for n in numbers])
+    ours = np.array([_repeats(verdicts[n], verdicts[n]["chosen"]["arm"]) for n in numbers])
+    points = [
+        {
+            "per_class": n,
+            "arm": verdicts[n]["chosen"]["arm"],
+            "baseline": _estimate(baseline[row]),
+            "ours": _estimate(ours[row]),
+            "verdict": verdicts[n]["verdict"],
+            "worth": _worth(numbers, baseline, ours, row),
+        }
+        for row, n in enumerate(numbers)
+    ]
+    return {"metric": first["metric"], "baseline": first["baseline"], "points": points, "sentence": sentence(points)}
+
+
+def worth(numbers: Sequence[int], baseline: np.ndarray, value: float) -> float:
+    """Return the number of images at which the baseline's curve reaches a value; the first or last where it does not.
+
+    >>> worth([10, 20, 40], np.array([0.5, 0.6, 0.7]), 0.65).__round__(1)
+    28.3
+    """
+    rising = np.maximum.accumulate(baseline)
+    return float(2 ** np.interp(value, rising + 1e-12 * np.arange(len(rising)), np.log2(numbers)))
+
+
+def _worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, row: int) -> dict[str, Any]:
+    """What a number is worth, and its interval; ``beyond``: off the curve. Figures are [numbers, repeats]."""
+    mean, curve_ = float(ours[row].mean()), baseline.mean(1)
+    ends = "more" if mean > curve_.max() else "less" if mean < curve_[0] else None
+    repeats = baseline.shape[1]
+    interval = None
+    if repeats > 1:
+        draw_from = np.random.Generator(np.random.Philox(rng.number(0, "sizes", row)))
+        draws = draw_from.integers(repeats, size=(RESAMPLES, repeats))
+        found = [worth(numbers, baseline[:, draw].mean(1), float(ours[row, draw].mean())) for draw in draws]
+        interval = tuple(float(end) for end in np.percentile(found, [2.5, 97.5]))
+    return {"images": worth(numbers, curve_, mean), "ci95": interval, "beyond": ends}
+
+
+def sentence(points: Sequence[Mapping[str, Any]]) -> str:
+    """Say in words what each number of real images is worth."""
+    said = []
+    for point in points:
+        found = point["worth"]
+        beyond = {"more": "more than ", "less": "less than ", None: ""}[found["beyond"]]
+        between = f" ({found['ci95'][0]:.0f} to {found['ci95'][1]:.0f})" if found["ci95"] else ""
+        said.append(
+            f"{point['per_class']} a class with {point['arm']} are worth {beyond}{found['images']:.0f}{between}"
+        )
+    return f"Of real training images, {'; '.join(said)}."
+
+
+def _repeats(verdict: Mapping[str, Any], arm: str) -> list[float]:
+    """An arm's figures on test: the means of the splits, or of one split each seed's."""
+    by_split: dict[int, list[float]] = {}
+    for one in verdict["arms"][arm]["repeats"]:
+        by_split.setdefault(one["split"], []).append(one["test"][verdict["metric"]])
+    if len(by_split) > 1:
+        return [float(np.mean(own)) for own in by_split.values()]
+    return next(iter(by_split.values()))
+
+
+def _estimate(values: np.ndarray) -> dict[str, Any]:
+    found = paired_statistics.estimate(values[:, None])
+    return {"mean": found.mean, "ci95": found.ci95}
+
+
+def alt(found: Mapping[str, Any]) -> str:
+    """Describe the plot."""
+    rows = [
+        f"{point['per_class']}: {100 * point['baseline']['mean']:.1f} and {100 * point['ours']['mean']:.1f}"
+        for point in found["points"]
+    ]
+    return f"Test {NAMES[found['metric']]} in percent without and with synthetic images by real ones. {'; '.join(rows)}"

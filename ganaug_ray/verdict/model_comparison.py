@@ -1,0 +1,155 @@
+"""The figures of compared models: how good each is, how large, how fast, and when it had caught up with the baseline.
+
+The rule of the conclusion is the verdict's: the difference of the metric on test images from the baseline, paired by
+seed, with an interval at 95 % for the chance of training and of the test images. The model named is the one with the
+best verdict, then the largest mean.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ganaug_ray.classify import compared_models
+from ganaug_ray.config import Job
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.metrics_log import read_metrics
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.verdict import paired_statistics, verdict, wording
+from ganaug_ray.verdict.comparison import Comparison
+from ganaug_ray.verdict.outcomes import Outcome
+
+TIMED_IMAGES, TIMED_PASSES = 256, 3
+
+
+def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experiment_dir.Record:
+    """Measure all trained models and write board.json; returns it.
+
+    The speed of inference is measured here, one model after another, through the one inference path.
+
+    Args:
+        run: with the trained models.
+        job: which models, and by which metric.
+        started: the time.monotonic() at which their training began.
+    """
+    records = {key: compared_models.folder(run, *key).read_json("model.json") for key in compared_models.pairs(job)}
+    logs = {key: read_metrics(compared_models.folder(run, *key)) for key in records}
+    baseline = next(iter(job.models))
+    outcomes = {
+        name: [
+            Outcome.of(compared_models.folder(run, name, seed).read_table("predictions.parquet"), 0, seed)
+            for seed in range(job.compare.seeds)
+        ]
+        for name in job.models
+    }
+    on_test = {name: [outcome.test.summary() for outcome in own] for name, own in outcomes.items()}
+    targets = [records[baseline, seed]["val_accuracy"] for seed in range(job.compare.seeds)]
+    rows = []
+    for name, config in job.models.items():
+        own = [records[name, seed] for seed in range(job.compare.seeds)]
+        seconds = [record["train_seconds"] for record in own]
+        rows.append(
+            {
+                "model": name,
+                "arch": config.arch,
+                "start": config.weights or config.init_from or "scratch",
+                "input_size": own[0]["input_size"],
+                "parameters": own[0]["parameters"],
+                "steps": own[0]["steps"],
+                **{metric: _over_seeds([row[metric] for row in on_test[name]]) for metric in on_test[name][0]},
+                "train_seconds": float(np.mean(seconds)),
+                "train_images_per_second": float(
+                    np.mean([r["steps"] * config.batch_size / took for r, took in zip(own, seconds, strict=True)])
+                ),
+                **_inference(run, name),
+                "reached": caught_up([logs[name, seed] for seed in range(job.compare.seeds)], targets, own),
+            }
+        )
+    metric = job.compare.metric
+    found = against_first(outcomes, metric)
+    record = {
+        "hash": compared_models.fingerprint(job, run),
+        "inputs": compared_models.inputs(job, run),
+        "metric": metric,
+        "baseline": baseline,
+        "seeds": job.compare.seeds,
+        "sentence": sentence(found, rows),
+        "models": rows,
+        "comparisons": [vars(comparison) for comparison in found],
+    }
+    return experiment_dir.commit(run.root, compared_models.MARKER, "compare-models", started, record)
+
+
+def against_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -> list[Comparison]:
+    """Compare every model with the first. The conclusion names the best, so intervals are as of a best one."""
+    baseline, *others = outcomes
+    return [
+        verdict.compare(name, baseline, outcomes[name], outcomes[baseline], metric, best_of=len(others))
+        for name in others
+    ]
+
+
+def _over_seeds(values: list[float]) -> experiment_dir.Record:
+    found = paired_statistics.estimate(np.array([values]))
+    ends = found.ci95 and tuple(min(1.0, max(0.0, end)) for end in found.ci95)  # two seeds can say anything
+    return {"mean": found.mean, "ci95": ends, "seeds": values}
+
+
+def caught_up(
+    logs: Sequence[Sequence[Mapping[str, Any]]], targets: Sequence[float], records: Sequence[Mapping[str, Any]]
+) -> experiment_dir.Record:
+    """Say when a model was first as good on validation as the baseline's best look with the same seed.
+
+    Args:
+        logs: rows of metrics.jsonl, seed by seed.
+        targets: the baseline's best validation accuracy, seed by seed.
+        records: model.json, seed by seed.
+
+    Returns:
+        ``seeds``, in how many that was so, and the means over those: ``steps`` and ``seconds``, which are the
+        training's in proportion to the steps; both None where it never was.
+    """
+    reached = []
+    for rows, target, record in zip(logs, targets, records, strict=True):
+        # The log rounds to six places.
+        steps = [row["step"] for row in rows if row.get("val_accuracy", -1.0) >= target - 1e-6]
+        if steps:
+            reached.append((steps[0], record["train_seconds"] * steps[0] / record["steps"]))
+    steps_seconds = [float(np.mean(column)) for column in zip(*reached, strict=True)] if reached else [None, None]
+    return {"seeds": len(reached), "steps": steps_seconds[0], "seconds": steps_seconds[1]}
+
+
+def _inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record:
+    """Images a second of the first seed's model, the median of a few passes over test images after a first one."""
+    import torch
+
+    from ganaug_ray.classify.predict import Classifier
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    classifier = Classifier.load(compared_models.folder(run, name, 0), device)
+    images_NHWC = image_store.read(run.dataset / "test", TIMED_IMAGES).images
+    classifier.probabilities(images_NHWC[: classifier.network.batch])
+    took = []
+    for _ in range(TIMED_PASSES):
+        began = time.perf_counter()
+        classifier.probabilities(images_NHWC)
+        took.append(time.perf_counter() - began)
+    return {"predict_images_per_second": len(images_NHWC) / float(np.median(took)), "device": device}
+
+
+def sentence(comparisons: list[Comparison], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Conclude in words that need no statistics."""
+    best = max(comparisons, key=lambda c: (("hurt", "unclear", "helped").index(c.verdict), c.mean))
+    seconds = {row["model"]: row["train_seconds"] for row in rows}
+    cost = f"{seconds[best.arm] / max(seconds[best.baseline], 1e-9):.1f} times the training time"
+    name, seeds = wording.NAMES[best.metric], wording.repeats(best)
+    change = f"{round(100 * best.mean, 1) + 0.0:+.1f} points in test {name}"  # no minus zero
+    if best.ci95 is None:
+        return f"Unclear: {best.arm} against {best.baseline} is {change} at {cost}, but {seeds} can give no interval."
+    change += f" (95 % interval {100 * best.ci95[0]:+.1f} to {100 * best.ci95[1]:+.1f}, {seeds}) at {cost}"
+    if best.verdict == "helped":
+        return f"{best.arm} is better than {best.baseline}: {change}."
+    if best.verdict == "hurt":
+        return f"{best.baseline} is better than every other model; the nearest, {best.arm}: {change}."
+    return f"No model is clearly better than {best.baseline}; {best.arm}: {change}, and the interval holds zero."

@@ -1,0 +1,94 @@
+"""Does augmentation reduce overfitting? The figures on training images minus those on test images, an arm at a time."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ganaug_ray.evaluate import bootstrap, metrics
+from ganaug_ray.verdict import paired_statistics
+
+Figures = dict[str, np.ndarray]
+Models = list[dict[str, Figures]]  # of one split, seed by seed: on training and on test rows
+
+
+def gaps(
+    predictions: Mapping[str, list[list[pa.Table]]], baseline: str, shared: float = 0.0, seed: int = 0
+) -> list[dict[str, Any]] | None:
+    """Return a row an arm and metric; None where a model has no predictions of training images.
+
+    The interval of a gap is a bootstrap over images, the same resamples for all arms and seeds. The change against
+    the baseline is paired by split and seed, with a t interval over splits, or over the seeds of a single split.
+
+    Args:
+        predictions: arm -> its models' tables of predictions, by split and seed, in the same order for all.
+        baseline: the arm that others are held against.
+        shared: how much the splits have in common, see ``statistics.estimate``.
+        seed: of the resamples.
+    """
+    by_arm: dict[str, list[Models]] = {}
+    for arm, splits in predictions.items():
+        by_arm[arm] = [[{part: _rows(t, part) for part in ("train", "test")} for t in tables] for tables in splits]
+        if any(not len(model["train"]["accuracy"]) for models in by_arm[arm] for model in models):
+            return None
+    found = []
+    for metric in ("accuracy", "cross_entropy"):
+        apart = {a: _means(own, metric, "train") - _means(own, metric, "test") for a, own in by_arm.items()}
+        intervals = _intervals(by_arm, metric, seed)
+        for arm, splits in by_arm.items():
+            train, test = (float(_means(splits, metric, part).mean()) for part in ("train", "test"))
+            change = None
+            if arm != baseline:
+                found_change = paired_statistics.estimate(apart[arm] - apart[baseline], shared=shared)
+                change = {"mean": found_change.mean, "ci95": found_change.ci95, "p": found_change.p}
+            row = {"arm": arm, "metric": metric, "train": train, "test": test, "gap": train - test}
+            found.append({**row, "ci95": intervals[arm], "change": change})
+    return found
+
+
+def sentence(rows: list[dict[str, Any]], arm: str) -> str:
+    """Say what became of overfitting, by an arm's gap in accuracy."""
+    (row,) = (row for row in rows if (row["metric"], row["arm"]) == ("accuracy", arm))
+    change = row["change"]
+    if change is None:
+        return f"On training images accuracy is {_points(row['gap'])} points above that on test images."
+    mean = f"the gap changed by {_points(change['mean'])} points"
+    if change["ci95"] is None:
+        return f"Whether {arm} reduces overfitting is unclear: {mean}, but no interval can be drawn."
+    low, high = change["ci95"]
+    interval = f"{mean} (95 % interval {_points(low)} to {_points(high)})"
+    if high < 0:
+        return f"{arm} reduced overfitting: {interval}."
+    if low > 0:
+        return f"{arm} increased overfitting: {interval}."
+    return f"Whether {arm} reduces overfitting is unclear: {interval}, and the interval holds zero."
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}"  # the zero turns a minus zero into a plain one
+
+
+def _rows(table: pa.Table, split: str) -> Figures:
+    labels, probabilities = metrics.split_of(table, split)
+    return {
+        "accuracy": (probabilities.argmax(1) == labels).astype(np.float64),
+        "cross_entropy": metrics.losses(labels, probabilities),
+    }
+
+
+def _means(splits: list[Models], metric: str, part: str) -> np.ndarray:
+    """By split and seed, float64 [J, S]."""
+    return np.array([[model[part][metric].mean() for model in models] for models in splits])
+
+
+def _intervals(by_arm: dict[str, list[Models]], metric: str, seed: int) -> dict[str, list[float]]:
+    """The resampled mean over splits and seeds on training images minus that on test images, by arm."""
+    drawn = {arm: np.zeros(bootstrap.RESAMPLES) for arm in by_arm}
+    splits = len(next(iter(by_arm.values())))
+    for split, (part, sign) in itertools.product(range(splits), (("train", 1), ("test", -1))):
+        rows_NA = np.stack([np.mean([m[part][metric] for m in own[split]], 0) for own in by_arm.values()], 1)
+        for arm, values in zip(by_arm, bootstrap.means(rows_NA, seed, f"{part} {split}").T, strict=True):
+            drawn[arm] += sign * values / splits
+    return {arm: bootstrap.ends(values) for arm, values in drawn.items()}

@@ -1,0 +1,57 @@
+"""Which classes gain: the comparison of an arm with the baseline, class by class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ganaug_ray.verdict import paired_statistics
+from ganaug_ray.verdict.outcomes import BY_CLASS, Outcome, Part, differences
+from ganaug_ray.verdict.paired_statistics import Estimate
+from ganaug_ray.verdict.split_overlap import Overlap
+
+
+def table(
+    ours: Sequence[Outcome],
+    theirs: Sequence[Outcome],
+    classes: Sequence[str],
+    rare: Sequence[str] = (),
+    overlap: Overlap | None = None,
+) -> list[dict[str, Any]]:
+    """Compare an arm with the baseline on the test rows, class by class.
+
+    The classes of one arm are a family for each of the two figures: their p values are adjusted for being several
+    (Holm). The intervals are those of each class by itself.
+
+    Returns:
+        A row a class: ``class``, ``rare``, ``f1`` and ``recall`` (as in ``Estimate``, and ``p_adjusted``), and the
+        ``verdict`` by the adjusted p of F1.
+    """
+    rows: list[dict[str, Any]] = [{"class": name, "rare": name in rare} for name in classes]
+    for metric in BY_CLASS:
+        found = _by_class(ours, theirs, metric, "test", overlap)
+        for row, own, p in zip(rows, found, paired_statistics.holm([own.p for own in found]), strict=True):
+            row[metric] = {**asdict(own), "p_adjusted": p}
+    for row in rows:
+        row["verdict"] = paired_statistics.judge(row["f1"]["mean"], row["f1"]["p_adjusted"])
+    return rows
+
+
+def gaining_classes(
+    ours: Sequence[Outcome], theirs: Sequence[Outcome], classes: Sequence[str], overlap: Overlap | None = None
+) -> list[str]:
+    """The classes that gain on validation: those whose mean F1 rises by more than its standard error.
+
+    That is a guess to train an arm on, not a finding: the arm has to be confirmed on test like any other. Where there
+    is no standard error, of a single model or of equal differences, no class is said to gain.
+    """
+    found = _by_class(ours, theirs, "f1", "val", overlap)
+    return [name for name, own in zip(classes, found, strict=True) if own.se is not None and own.mean > own.se]
+
+
+def _by_class(
+    ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part, overlap: Overlap | None
+) -> list[Estimate]:
+    values_JSK, influence_SNK = differences(ours, theirs, metric, part)
+    return paired_statistics.estimates(values_JSK, influence_SNK, overlap.correction if overlap else 0.0)

@@ -1,0 +1,136 @@
+"""May a model become champion? It and the champion answer the same test images, which neither was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ganaug_ray.classify import drift
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
+from ganaug_ray.evaluate import test_images
+from ganaug_ray.evaluate.targets import TEST
+from ganaug_ray.verdict import outcomes, paired_statistics
+
+SEEN = "seen.parquet"  # of a version: the ids of the images that it was trained on or chosen by
+
+
+@dataclass(frozen=True)
+class Match:
+    """A candidate against the champion on the same rows.
+
+    Attributes:
+        metric: accuracy, macro_f1 or rare_f1.
+        rows: how many.
+        left_out: further test rows, which the champion was trained on or chosen by.
+        candidate: its metric, in [0, 1].
+        champion: likewise.
+        candidate_alone: rows that only the candidate has right.
+        champion_alone: rows that only the champion has right.
+        p: of McNemar's exact test that the two are equally often right.
+    """
+
+    metric: str
+    rows: int
+    left_out: int
+    candidate: float
+    champion: float
+    candidate_alone: int
+    champion_alone: int
+    p: float
+
+    @property
+    def is_worse(self) -> bool:
+        """Whether the candidate's metric is the lower one. How sure that is, ``p`` says; a doubt is the champion's."""
+        return self.candidate < self.champion
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """As it is kept with the change of champions."""
+        return asdict(self)
+
+    @property
+    def sentence(self) -> str:
+        """The match in words."""
+        return (
+            f"{self.metric} {self.candidate:.3f}, the champion's {self.champion:.3f} on the same {self.rows} test "
+            f"images; right alone on {self.candidate_alone} and {self.champion_alone}, p {self.p:.2g}"
+        )
+
+
+def judge(
+    labels_N: np.ndarray,
+    ours_N: np.ndarray,
+    theirs_N: np.ndarray,
+    classes: int,
+    metric: str = "accuracy",
+    rare: Sequence[int] = (),
+    left_out: int = 0,
+) -> Match:
+    """Compare two models' answers.
+
+    Args:
+        labels_N: int64, true classes; one row at least.
+        ours_N: int64, the classes that the candidate said.
+        theirs_N: int64, those that the champion said.
+        classes: K.
+        metric: as of ``outcomes.figures``.
+        rare: as of ``outcomes.figures``.
+        left_out: as of ``Match``.
+    """
+    answers = (outcomes.Answers(labels_N, said_N, classes, cross_entropy=0.0) for said_N in (ours_N, theirs_N))
+    ours, theirs = (float(outcomes.figures(one, metric, rare)[0]) for one in answers)
+    pairs = paired_statistics.mcnemar(labels_N, ours_N, theirs_N)
+    alone = int(pairs["ours_alone"]), int(pairs["theirs_alone"])
+    return Match(metric, len(labels_N), left_out, ours, theirs, *alone, float(pairs["p"]))
+
+
+def match(run: Run, model: Folder, champion: Folder, metric: str) -> Match:
+    """Let a model and a registry's champion answer the test images of the model's experiment.
+
+    Args:
+        run: the split whose images the model was trained on.
+        model: the candidate's folder.
+        champion: the version's folder. Rows that it says to have seen are left out.
+        metric: that of the job.
+
+    Raises:
+        UserError: the two cannot be compared: other classes, larger images than are stored, or no row is left.
+    """
+    ours, theirs = Classifier.load(model), Classifier.load(champion)
+    if set(ours.classes) != set(theirs.classes):
+        odd = sorted(set(ours.classes) ^ set(theirs.classes))
+        raise UserError(f"{champion}: the champion has other classes (of one alone: {', '.join(odd[:5])})")
+    if theirs.spec["image_size"] > ours.spec["image_size"]:
+        raise UserError(
+            f"{champion}: the champion takes images of {theirs.spec['image_size']} pixels, and here they are stored "
+            f"at {ours.spec['image_size']}; prepare with data.image_size {theirs.spec['image_size']}"
+        )
+    facts = run.dataset.read_json("dataset.json")
+    own, other = test_images.split(run, TEST, ours), test_images.split(run, TEST, theirs)
+    known = set(champion.read_table(SEEN)["id"].to_pylist()) if champion.has(SEEN) else set()
+    fresh = np.array([id_ not in known for id_ in own.ids])
+    if not fresh.any():
+        raise UserError(f"{champion}: the champion was trained on or chosen by all test images of {run.root}")
+    said = np.array([ours.classes.index(name) for name in theirs.classes])
+    ours_N = ours.probabilities(own.images).argmax(1)[fresh]
+    theirs_N = said[theirs.probabilities(other.images).argmax(1)][fresh]
+    rare = [ours.classes.index(name) for name in facts.get("rare", [])]
+    return judge(own.labels[fresh], ours_N, theirs_N, len(ours.classes), metric, rare, int((~fresh).sum()))
+
+
+def describe(run: Run, version: Folder) -> None:
+    """Write beside a version which images it was trained on or chosen by, and what they look like to it."""
+    table = run.dataset.read_table("split.parquet", ["id", "split"])
+    seen = table.filter(pc.is_in(table["split"], pa.array(["train", "val"])))
+    version.write_table(SEEN, seen.select(["id"]))
+    model = Classifier.load(version)
+    train, val = (test_images.split(run, part, model, drift.ROWS).images[: drift.ROWS] for part in ("train", "val"))
+    version.write_table(drift.FILE, drift.reference(train, val, model.probabilities(val)))

@@ -1,0 +1,148 @@
+"""What the batches of each kind of arm hold, beside the baseline's."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ganaug_ray.augment import arm_batches, arms, pseudo_labels, synthetic_pools
+from ganaug_ray.config import Job
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.errors import UserError
+
+SIZE = 16
+
+
+def with_arms(job: Job, **own: Any) -> Job:
+    return Job.model_validate(job.model_dump() | {"arms": {name.replace("_", "-"): one for name, one in own.items()}})
+
+
+def feed(job: Job, run: Run, name: str, **more: Any) -> Any:
+    fit = pickle.loads(pickle.dumps(arm_batches.fit(job, run, name, 0, **more)))  # noqa: S301  # it travels to other processes
+    return fit.batches(Place())
+
+
+def test_extra_rows_of_an_arm_stand_behind_the_baseline_s(experiment: Run, tiny_job: Job) -> None:
+    job = with_arms(tiny_job, oversample={}, noise={"ratio": 1.0}, few={"kind": "synthetic", "ratio": 0.25})
+    real = feed(job, experiment, arms.REAL)(1)
+    for name, more in (("oversample", 8), ("noise", 16), ("few", 4)):
+        batch = feed(job, experiment, name)(1)
+        assert torch.equal(batch.x_BCHW[:SIZE], real.x_BCHW)
+        assert torch.equal(batch.y_B[:SIZE], real.y_B)
+        assert len(batch.y_B) == batch.total == SIZE + more
+
+
+def test_oversampling_draws_real_rows_and_noise_has_nothing_of_them(experiment: Run, tiny_job: Job) -> None:
+    job = with_arms(tiny_job, oversample={}, noise={})
+    train = image_store.read(experiment.dataset / "train")
+    known = {image.tobytes() for image in train.images}
+    for name, real in (("oversample", True), ("noise", False)):
+        x_BCHW = feed(job, experiment, name)(0).x_BCHW[SIZE:]
+        rows = ((x_BCHW + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        assert all((row.tobytes() in known) is real for row in rows)
+
+
+def test_the_arm_without_real_rows_and_the_arm_without_classic_augmentation(experiment: Run, tiny_job: Job) -> None:
+    job = with_arms(tiny_job, synthetic_only={}, real={})
+    alone = feed(job, experiment, "synthetic-only")
+    synthetic = {image.tobytes() for image in image_store.read(experiment.synthetic).images}
+    for step in range(3):
+        batch = alone(step)
+        assert batch.total == len(batch.y_B) == SIZE
+        rows = ((batch.x_BCHW + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        assert {row.tobytes() for row in rows} <= synthetic
+    plain = arm_batches.fit(job, experiment, "real", 0)
+    assert (plain.config.flip, plain.config.rotate, plain.config.zoom, plain.config.shift) == (False, 0, 0, 0)
+    assert plain.config.steps == tiny_job.classifier.steps
+    assert torch.equal(plain.batches(Place())(2).x_BCHW, feed(job, experiment, arms.REAL)(2).x_BCHW)
+
+
+def test_shuffled_labels_have_the_images_and_not_their_classes(experiment: Run, tiny_job: Job) -> None:
+    job = with_arms(tiny_job, shuffled_labels={"ratio": 2.0}, same={"kind": "synthetic", "ratio": 2.0})
+    shuffled, true = (feed(job, experiment, name) for name in ("shuffled-labels", "same"))
+    assert torch.equal(shuffled(0).x_BCHW, true(0).x_BCHW)
+    agree = torch.cat([shuffled(step).y_B[SIZE:] == true(step).y_B[SIZE:] for step in range(8)])
+    assert agree.float().mean() < 0.3
+
+
+def test_an_arm_has_images_of_its_classes_alone(experiment: Run, tiny_job: Job) -> None:
+    job = with_arms(
+        tiny_job,
+        some={"kind": "synthetic", "classes": ["3", "7"], "ratio": 0.5},
+        best={"kind": "synthetic", "classes": "gaining", "ratio": 0.5},
+        all={"kind": "synthetic"},
+    )
+    some = feed(job, experiment, "some")
+    assert {y for step in range(6) for y in some(step).y_B[SIZE:].tolist()} == {3, 7}
+    best = feed(job, experiment, "best", gaining=["1"])
+    assert set(best(0).y_B[SIZE:].tolist()) == {1}
+    none = feed(job, experiment, "best", gaining=[])
+    assert none(0).total == SIZE
+    assert [name for name, _ in arms.pairs(job)][-2:] == ["best", "best"], "it waits for the others"
+    with pytest.raises(UserError, match=r"arms\.few\.classes rare: no class was thinned"):
+        arms.check_classes(
+            "few", with_arms(tiny_job, few={"kind": "synthetic", "classes": "rare"}).arms["few"], facts(experiment)
+        )
+    with pytest.raises(UserError, match="'owl'"):
+        arms.check_classes(
+            "few", with_arms(tiny_job, few={"kind": "live", "classes": ["owl"]}).arms["few"], facts(experiment)
+        )
+
+
+def facts(run: Run) -> experiment_dir.Record:
+    return run.dataset.read_json("dataset.json")
+
+
+def test_arms_that_ask_for_the_same_images_share_a_store(experiment: Run, tiny_job: Job) -> None:
+    job = with_arms(
+        tiny_job,
+        **{"real+classic+synthetic": {}},
+        few={"kind": "synthetic", "ratio": 0.25, "classes": ["1"]},
+        now={"kind": "live"},
+        strict={"kind": "synthetic", "screen": {"confidence": 0.9}},
+    )
+    first, strict = synthetic_pools.pools(job, experiment)
+    assert (first.folder.name, first.stored) == ("synthetic", True)
+    assert strict.folder.name.startswith("synthetic-")
+    assert strict.screen.confidence == 0.9
+    assert [gan.folder.name for gan in synthetic_pools.gans(job, experiment)] == ["gan"]
+
+
+def test_pseudo_labels_are_what_the_teacher_is_sure_of(experiment: Run, tiny_job: Job, tmp_path: Any) -> None:
+    (tmp_path / "dataset").mkdir()
+    for name in ("train", "val", "test", "dataset.json"):
+        (tmp_path / "dataset" / name).symlink_to(f"{experiment.dataset}/{name}")
+    (tmp_path / "models").symlink_to(str(experiment.models))
+    run = Run(Folder.at(tmp_path))
+    hidden = image_store.read(experiment.dataset / "test", 200)
+    blind = image_store.Images(hidden.images, hidden.labels * 0 - 1, hidden.ids, hidden.paths, hidden.provenance)
+    image_store.write((run.dataset / "unlabelled").make(), blind, "real")
+    teacher = run.model(arms.REAL, 0)
+    record = pseudo_labels._label(str(run.dataset), str(teacher), str(run.pseudo), 0.15)
+    alone, both = image_store.read(run.pseudo / pseudo_labels.ALONE), image_store.read(run.pseudo / "train")
+    assert 0 < len(alone) < 200
+    assert len(both) == len(alone) + 80 == sum(record["counts"]["train"].values())
+    from ganaug_ray.classify.predict import Classifier
+
+    probabilities = Classifier.load(teacher).probabilities(hidden.images)
+    sure = probabilities.max(1) >= 0.15
+    assert alone.ids == [id_ for id_, own in zip(hidden.ids, sure, strict=True) if own]
+    assert (alone.labels == probabilities[sure].argmax(1)).all()
+    data = tiny_job.data.model_copy(update={"unlabelled": ["unused"]})
+    unlabelled = tiny_job.model_copy(update={"data": data})
+    batch = feed(with_arms(unlabelled, pseudo={}), run, "pseudo")(0)
+    assert batch.total == SIZE + 8
+    even = unlabelled.model_copy(update={"classifier": tiny_job.classifier.model_copy(update={"sampling": "balanced"})})
+    drawn = feed(with_arms(even, pseudo={}), run, "pseudo")
+    counts = np.unique(alone.labels, return_counts=True)[1]
+    turn = len(counts) * counts.max()
+    seen = torch.cat([drawn(step).y_B[SIZE:] for step in range(-(-turn // 8))])[:turn]
+    assert set(seen.bincount().tolist()) - {0} == {counts.max()}, "of each class as many, as of real rows"

@@ -1,0 +1,123 @@
+"""Making images until enough of them pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ganaug_ray.augment import generate
+from ganaug_ray.augment.screening_rules import Evidence
+from ganaug_ray.config import ScreenConfig
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.gan.sampler import BLOCK, Generator
+
+
+class Says:
+    """An examiner of whose opinion only a share of the images of each class is recognised."""
+
+    def __init__(self, share: float, config: ScreenConfig) -> None:
+        self.share, self.config = share, config
+
+    def __call__(self, images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
+        n = len(y_N)
+        known = torch.arange(n) % 100 < 100 * self.share
+        y = torch.from_numpy(y_N)
+        probabilities = torch.zeros(n, 10)
+        probabilities[torch.arange(n), torch.where(known, y, (y + 1) % 10)] = 1.0
+        return Evidence(y, probabilities, torch.ones(n))
+
+
+def made(run: Run, wanted: int, examiner: Any) -> list[generate.Block]:
+    return list(generate.blocks(Generator.load(run.gan), "3", wanted, 7, examiner))
+
+
+def test_without_a_screening_each_image_made_is_kept(experiment: Run) -> None:
+    found = made(experiment, BLOCK + 10, None)
+    assert [len(block.rows) for block in found] == [BLOCK, 10]
+    assert all(block.rejects is None for block in found)
+
+
+def test_images_are_made_until_enough_have_passed_and_rejects_say_why(experiment: Run) -> None:
+    found = made(experiment, 300, Says(0.6, ScreenConfig()))
+    assert sum(len(block.rows) for block in found) == 300
+    assert len(found) == 2
+    first = found[0]
+    assert first.tally == {"kept": len(first.rows), "off class": BLOCK - len(first.rows)}
+    assert first.rejects is not None
+    assert set(first.rejects["reason"].to_pylist()) == {"off class"}
+    assert set(first.rejects["provenance"].to_pylist()).isdisjoint(first.rows.provenance)
+    generator = Generator.load(experiment.gan)
+    index = [int(name.rsplit(":", 1)[1]) for name in first.rows.provenance]
+    assert (generator.generate("3", BLOCK, seed=7)[index] == first.rows.images).all(), "each can be made again"
+
+
+def test_a_class_that_is_not_recognised_gets_none_after_one_block(experiment: Run) -> None:
+    found = made(experiment, 1000, Says(0.3, ScreenConfig(class_agreement=0.5)))
+    assert [len(block.rows) for block in found] == [0]
+    assert found[0].tally["class cannot be drawn"] + found[0].tally["off class"] == BLOCK
+
+
+def test_trying_ends(experiment: Run) -> None:
+    found = made(experiment, 2000, Says(0.1, ScreenConfig(class_agreement=0.05)))
+    assert len(found) == generate.MOST_TRIES * 2000 // BLOCK + 1
+    assert 0 < sum(len(block.rows) for block in found) < 2000
+
+
+def test_the_examiner_knows_a_training_image_and_a_class(experiment: Run) -> None:
+    from ganaug_ray.augment.screening import Examiner, Screening
+    from ganaug_ray.data.loading import image_store
+
+    folders = (str(folder) for folder in (experiment.model("real+classic", 0), experiment.dataset, experiment.gan))
+    examine = Examiner(Screening(ScreenConfig(), *folders), "cpu")
+    train, test = (image_store.read(experiment.dataset / part) for part in ("train", "test"))
+    copies, fresh = examine(train.images, train.labels), examine(test.images[:200], test.labels[:200])
+    assert copies.near_N.max() < 0.01
+    assert fresh.near_N.median() > 0.5
+    assert copies.probabilities_NK.shape == (80, 10)
+    assert fresh.score_N is not None
+
+
+def test_the_examiner_asks_the_discriminator_that_the_generator_was_trained_against(experiment: Run) -> None:
+    from ganaug_ray.augment.screening import Examiner, Screening
+
+    folders = (str(folder) for folder in (experiment.model("real+classic", 0), experiment.dataset, experiment.gan))
+    examine = Examiner(Screening(ScreenConfig(), *folders), "cpu")
+    images = Generator.load(experiment.gan).generate("3", BLOCK, seed=7)
+    asked, other = (examine(images, np.full(BLOCK, label)).score_N for label in (3, 4))
+    assert asked is not None
+    assert other is not None
+    assert not torch.equal(asked, other)
+    (block,) = made(experiment, 10, examine)
+    assert block.rejects is not None
+    assert set(block.rejects["score"].to_pylist()) <= set(asked.tolist())
+
+
+def test_limits_and_what_passes_them_are_the_same_where_nothing_of_the_test_images_is_there(
+    experiment: Run, tmp_path: Path
+) -> None:
+    from ganaug_ray.augment.screening import Screening
+
+    teacher, data, gan = experiment.model("real+classic", 0), experiment.dataset, experiment.gan
+    alone, bare = Folder.at(tmp_path / "teacher").make(), Folder.at(tmp_path / "dataset").make()
+    for name in ("model.json", "model.safetensors"):
+        alone.write(name, teacher.read(name))
+    (bare / "train").make()
+    for name in (data / "train").files():
+        (bare / "train").write(name, (data / "train").read(name))
+    mild = ScreenConfig(confidence=0.0, copy_distance=0.0, class_agreement=0.05)
+    found = []
+    for out, folders in (("all", (teacher, data, gan)), ("bare", (alone, bare, gan))):
+        folder = Folder.at(tmp_path / out)
+        screening = Screening(mild, *map(str, folders))
+        counts = dict.fromkeys("0123456789", 4)  # of some of them images pass, of others none
+        generate.generate_here(counts, 5, gan, folder, screening)
+        limits = generate.generate_here(counts, 5, gan, folder / "live", screening, stored=False)["limits"]
+        found.append(({name: folder.read(name) for name in folder.files(".parquet")}, limits))
+    (images, limits), (images_bare, limits_bare) = found
+    assert limits == limits_bare
+    assert len(images) > 0
+    assert images == images_bare

@@ -1,0 +1,243 @@
+"""Images that are generated while a classifier trains: the same ones whoever makes them, new in each step, screened."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+
+from ganaug_ray.augment import arm_batches, arms, mixed_batches, strategies
+from ganaug_ray.augment.live_generation import ROUNDS, Judge, LiveFeed, live_batches
+from ganaug_ray.augment.screening_rules import Evidence, Limits
+from ganaug_ray.classify import train_worker
+from ganaug_ray.config import Job
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import tensors
+from ganaug_ray.data.loading.batch import Batch
+from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.errors import UserError
+from ganaug_ray.gan.sampler import Generator
+from ganaug_ray.pipeline.pipeline import Pipeline
+
+LIMITS = Limits(0.5, 0.5, None, (1.0,) * 10, (True,) * 10)
+ONE_GREY_LEVEL = 2.001 / 255
+
+
+@pytest.fixture(scope="module")
+def generator(experiment: Run) -> Generator:
+    return Generator.load(experiment.gan)
+
+
+def feed(
+    generator: Generator,
+    examine: Callable[[np.ndarray, np.ndarray], Evidence] | None = None,
+    place: Place = Place(),  # noqa: B008  # frozen
+    seed: int = 3,
+    ratio: float = 0.5,
+    pool: dict[str, int] | None = None,
+) -> LiveFeed:
+    judge = Judge(examine, LIMITS) if examine else None
+    pool = pool or dict.fromkeys(generator.classes, 20)
+    return LiveFeed(generator, pool, judge, lambda step: strategies.synthetic_upto(step, 40, ratio), place, seed)
+
+
+def says(y_N: np.ndarray, recognised_N: np.ndarray, near_N: np.ndarray | float = 1.0) -> Evidence:
+    y = torch.from_numpy(y_N)
+    probabilities = torch.nn.functional.one_hot(torch.where(torch.from_numpy(recognised_N), y, (y + 1) % 10), 10)
+    return Evidence(y, probabilities.float(), torch.as_tensor(near_N).expand(len(y)))
+
+
+def brightness(images_NHWC: np.ndarray) -> np.ndarray:
+    return images_NHWC.mean((1, 2, 3))
+
+
+def bright(generator: Generator, dark: float) -> Callable[[np.ndarray, np.ndarray], Evidence]:
+    """An examiner that does not recognise the darkest images: this share of what the generator draws of a class."""
+    least_K = np.array([np.quantile(brightness(generator.generate(name, 64)), dark) for name in generator.classes])
+    return lambda images_NHWC, y_N: says(y_N, brightness(images_NHWC) > least_K[y_N])
+
+
+def pixels(batch: Batch) -> set[bytes]:
+    return {image.numpy().tobytes() for image in batch.x_BCHW}
+
+
+def test_a_step_gives_the_same_rows_whenever_it_is_asked_for(generator: Generator) -> None:
+    examine = bright(generator, 0.3)
+    live = feed(generator, examine)
+    first, again, fresh = live(4), [live(0), live(4)][1], feed(generator, examine)(4)
+    for other in (again, fresh):
+        assert torch.equal(first.x_BCHW, other.x_BCHW)
+        assert torch.equal(first.y_B, other.y_B)
+
+
+def test_every_step_and_every_seed_has_images_of_its_own(generator: Generator) -> None:
+    live, other = feed(generator), feed(generator, seed=4)
+    batches = [live(0), live(1), live(50), other(0)]
+    assert sum(len(batch.y_B) for batch in batches) == 80 == len(set.union(*map(pixels, batches)))
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_the_number_of_ranks_changes_no_row(generator: Generator, workers: int) -> None:
+    examine = bright(generator, 0.3)
+    alone = feed(generator, examine, ratio=0.3)
+    ranks = [feed(generator, examine, Place(rank, workers), ratio=0.3) for rank in range(workers)]
+    for step in range(4):
+        whole, parts = alone(step), [rank(step) for rank in ranks]
+        assert torch.cat([part.rows for part in parts]).tolist() == list(range(whole.total))
+        assert {part.total for part in parts} == {whole.total} == {alone.size(step)}
+        assert torch.equal(torch.cat([part.y_B for part in parts]), whole.y_B)
+        # Sums over smaller batches round otherwise: by one grey level at most.
+        x_BCHW = torch.cat([part.x_BCHW for part in parts])
+        torch.testing.assert_close(x_BCHW, whole.x_BCHW, rtol=0, atol=ONE_GREY_LEVEL)
+    assert sum((Counter(rank.tally()) for rank in ranks), Counter()) == +Counter(alone.tally())
+
+
+def test_what_is_rejected_is_replaced_and_counted(generator: Generator) -> None:
+    examine = bright(generator, 0.2)
+    unscreened, live = feed(generator), feed(generator, examine)
+    replaced = 0
+    for step in range(5):
+        before, after = unscreened(step), live(step)
+        images = tensors.from_network(after.x_BCHW).numpy()
+        assert examine(images, after.y_B.numpy()).agrees_N.all()
+        assert torch.equal(before.y_B, after.y_B), "a rejected image is replaced by one of the same class"
+        passed = examine(tensors.from_network(before.x_BCHW).numpy(), before.y_B.numpy()).agrees_N
+        torch.testing.assert_close(after.x_BCHW[passed], before.x_BCHW[passed], rtol=0, atol=ONE_GREY_LEVEL)
+        replaced += int((~passed).sum())
+    tally = live.tally()
+    assert tally["rejected"] >= replaced > 5
+    assert tally["generated"] == 100 + tally["rejected"]
+    assert tally["let_through"] == 0
+    assert unscreened.tally() == {"generated": 100, "rejected": 0, "let_through": 0}
+
+
+@pytest.mark.parametrize(("no_copy_in", "taken"), [({2, 5}, 5), ({0}, 0), (set(), 0)])
+def test_where_all_fail_the_last_that_is_no_copy_is_taken(
+    generator: Generator, no_copy_in: set[int], taken: int
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def examine(images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
+        near = 1.0 if len(seen) in no_copy_in else 0.1
+        seen.append(images_NHWC)
+        return says(y_N, np.zeros(len(y_N), bool), near)
+
+    live = feed(generator, examine)
+    images = tensors.from_network(live(0).x_BCHW).numpy()
+    assert len(seen) == ROUNDS
+    assert [(images == one).all() for one in seen].index(True) == taken
+    assert live.tally() == {"generated": 20 * ROUNDS, "rejected": 20 * ROUNDS, "let_through": 20}
+
+
+def test_a_recognised_near_copy_is_rejected_too(generator: Generator) -> None:
+    calls: list[int] = []
+
+    def examine(images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
+        calls.append(len(y_N))
+        near_N = np.where(np.arange(len(y_N)) < 5, 0.1, 1.0) if len(calls) == 1 else 1.0
+        return says(y_N, np.ones(len(y_N), bool), near_N)
+
+    before, after = feed(generator)(0), feed(generator, examine)(0)
+    assert calls == [20, 5]
+    assert pixels(before) & pixels(after) == pixels(before) - {image.numpy().tobytes() for image in before.x_BCHW[:5]}
+
+
+def test_classes_come_in_the_shares_of_a_pool_and_those_not_drawn_never(generator: Generator) -> None:
+    live = feed(generator, pool={"3": 30, "7": 10})
+    assert Counter(torch.cat([live(step).y_B for step in range(2)]).tolist()) == {3: 30, 7: 10}
+    assert Counter(torch.cat([live(step).y_B for step in range(2, 4)]).tolist()) == {3: 30, 7: 10}
+
+
+def with_arms(job: Job, *names: str) -> Job:
+    return Job.model_validate(job.model_dump() | {"arms": dict.fromkeys(names)})
+
+
+@pytest.fixture
+def job(tiny_job: Job) -> Job:
+    return with_arms(tiny_job, arms.LIVE)
+
+
+@pytest.fixture
+def run(experiment: Run, tmp_path) -> Run:
+    """A run whose GAN is trained and whose generate stage has set limits only; class 4 cannot be drawn."""
+    (tmp_path / "dataset").symlink_to(str(experiment.dataset))
+    (tmp_path / "gan").symlink_to(str(experiment.gan))
+    run = Run(Folder.at(tmp_path))
+    classes = Generator.load(run.gan).classes
+    spec = {
+        "hash": "limits",
+        "inputs": {"gan": "weights"},
+        "asked": dict.fromkeys(classes, 10),
+        "counts": dict.fromkeys(classes, 0),
+        "screened": {},
+        "not_drawn": ["4"],
+        "limits": None,
+        "images": 0,
+    }
+    experiment_dir.commit(run.synthetic.make(), "synthetic.json", "generate", 0.0, spec)
+    return run
+
+
+def test_the_live_arm_trains_on_the_real_arm_s_rows_and_counts_what_it_generated(run: Run, job: Job) -> None:
+    assert arms.names(job) == [arms.REAL, arms.LIVE]
+    fit = pickle.loads(pickle.dumps(arm_batches.fit(job, run, arms.LIVE, 0)))  # noqa: S301  # it travels to other processes
+    assert fit.inputs["synthetic"] == "limits"
+    size, ratio = job.classifier.batch_size, job.augment.ratio
+    real, mixed = real_batches(str(run.dataset), size, 1.0, 0, Place()), fit.batches(Place())
+    labels: set[int] = set()
+    for step in range(8):
+        batch = mixed(step)
+        assert torch.equal(batch.x_BCHW[:size], real(step).x_BCHW)
+        assert mixed.size(step) == batch.total == len(batch.y_B) == size + strategies.synthetic_upto(1, size, ratio)
+        labels |= set(batch.y_B[size:].tolist())
+    assert labels == set(range(10)) - {4}
+    train_worker.work(fit, Place())
+    record = run.model(arms.LIVE, 0).read_json("model.json")
+    assert record["tally"] == {"generated": strategies.synthetic_upto(8, size, ratio), "rejected": 0, "let_through": 0}
+
+
+def test_an_odd_ratio_is_exact_over_steps(generator: Generator, experiment: Run) -> None:
+    open_real = functools.partial(real_batches, str(experiment.dataset), 40, 1.0, 3)
+    mixed = mixed_batches.mixed_batches(open_real, lambda place: feed(generator, ratio=0.33), Place())
+    sizes = [mixed(step).total - 40 for step in range(5)]
+    assert sizes == [13, 13, 13, 13, 14]
+    assert mixed.tally()["generated"] == 66
+    none = feed(generator, ratio=0.01)
+    assert len(none(0).y_B) == 0 == none.tally()["generated"]
+
+
+def test_images_are_screened_with_the_teacher_by_the_stored_limits(experiment: Run, run: Run, tiny_job: Job) -> None:
+    """Everything is a copy where even a training image's neighbours are: no image passes, and it shows."""
+    (run.root / "models").make()
+    teacher = run.model(arms.REAL, 0).make()
+    for name in ("model.json", "model.safetensors"):
+        teacher.write(name, experiment.model(arms.REAL, 0).read(name))
+    record = run.synthetic.read_json("synthetic.json")
+    strict = {"confidence": 0.0, "copy_distance": 1e9, "realism": None, "agreement": [1.0] * 10, "drawn": [True] * 10}
+    run.synthetic.write_json("synthetic.json", record | {"limits": strict})
+    augment = {"ratio": 0.5, "screen": {"realism": 0.0}}
+    job = Job.model_validate(tiny_job.model_dump() | {"augment": augment, "arms": {arms.LIVE: None}})
+    open_live = arm_batches.fit(job, run, arms.LIVE, 0).batches.args[1]
+    assert open_live.func is live_batches
+    live = open_live(Place())
+    live(0)
+    assert live.tally() == {"generated": 8 * ROUNDS, "rejected": 8 * ROUNDS, "let_through": 8}
+
+
+def test_pool_and_live_are_an_arm_each_and_a_pool_that_was_not_made_is_asked_for(run: Run, tiny_job: Job) -> None:
+    from ganaug_ray.core.console import Terminal
+
+    both = with_arms(tiny_job, arms.SYNTHETIC, arms.LIVE)
+    assert arms.names(both) == [arms.REAL, arms.SYNTHETIC, arms.LIVE]
+    assert len(arms.pairs(both)) == 6
+    with pytest.raises(UserError, match="ganaug generate"):
+        Pipeline(both, run, Terminal()).train()
+    Pipeline(with_arms(tiny_job, arms.LIVE), run, Terminal()).generate()  # kept: without Ray it could not be done

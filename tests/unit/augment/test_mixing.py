@@ -1,0 +1,387 @@
+"""Strategies: how many real and synthetic rows stand in each batch, and what they count for."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from ganaug_ray.augment import arm_batches, arms, generate, mixed_batches, soft_labels, strategies
+from ganaug_ray.augment.live_generation import LiveFeed
+from ganaug_ray.augment.screening_rules import Evidence, Limits
+from ganaug_ray.classify import batch_augmentation, networks, training_loop
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.classify.split_batch_norm import Apart
+from ganaug_ray.config import AugmentConfig, ClassifierConfig, Job, ScreenConfig
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.batch import Batch, Feed
+from ganaug_ray.data.loading.resident_loader import Resident, ResidentFeed, real_batches
+from ganaug_ray.errors import UserError
+from ganaug_ray.gan.sampler import Generator
+from ganaug_ray.pipeline import dry_run
+from ganaug_ray.pipeline.pipeline import Pipeline
+from tests.conftest import DIGITS, TINY
+
+SIZE, STEPS = 16, 11
+COUNTS = {"cat": 20, "dog": 300, "owl": 280}
+RANKS = pytest.mark.parametrize("world", [1, 2, 3])
+
+
+def mixed(run: Run, mixture: strategies.Mixture, place: Place = Place(), **settings: Any) -> mixed_batches.Mixed:  # noqa: B008  # frozen
+    real = functools.partial(real_batches, str(run.dataset), mixture.batch_size, 1.0, 3, wait=mixture.wait)
+    fake = functools.partial(mixed_batches.pool_batches, str(run.synthetic), mixture.synthetic_upto, 1.0, 3)
+    return mixed_batches.mixed_batches(real, fake, place, **settings)
+
+
+def rows(run: Run, mixture: strategies.Mixture, world: int) -> list[tuple[int, int]]:
+    """(real, synthetic) rows of each step, summed over the ranks, which must agree and tile the batch."""
+    real = real_batches(str(run.dataset), mixture.batch_size, 1.0, 3, Place(), wait=mixture.wait)
+    feeds = [mixed(run, mixture, Place(rank, world), apart=True) for rank in range(world)]
+    found = []
+    for step in range(mixture.steps):
+        parts = [feed(step) for feed in feeds]
+        assert sorted(row for part in parts for row in part.rows.tolist()) == list(range(parts[0].total))
+        n_real = [part.real or 0 for part in parts]
+        assert {part.total for part in parts} == {feeds[0].size(step)} == {sum(len(part.y_B) for part in parts)}
+        ours = torch.cat([part.x_BCHW[:n] for part, n in zip(parts, n_real, strict=True)])
+        assert torch.equal(ours, real(step).x_BCHW)
+        found.append((sum(n_real), parts[0].total - sum(n_real)))
+    return found
+
+
+def per_step(mixture: strategies.Mixture) -> list[int]:
+    return [mixture.synthetic_upto(step + 1) - mixture.synthetic_upto(step) for step in range(mixture.steps)]
+
+
+@RANKS
+@pytest.mark.parametrize("ratio", [0.03, 0.37, 1.7])
+def test_mix_has_the_same_share_in_all_batches(experiment: Run, ratio: float, world: int) -> None:
+    found = rows(experiment, strategies.Mixture(SIZE, ratio, STEPS), world)
+    assert [real for real, _ in found] == [SIZE] * STEPS
+    synthetic = [n for _, n in found]
+    assert sum(synthetic) == int(SIZE * ratio * STEPS)
+    assert max(synthetic) - min(synthetic) <= 1
+
+
+@RANKS
+@pytest.mark.parametrize("ratio", [0.37, 1.7])
+def test_anneal_falls_to_none_and_has_half_as_many_as_mix(experiment: Run, ratio: float, world: int) -> None:
+    found = rows(experiment, strategies.Mixture(SIZE, ratio, STEPS, "anneal"), world)
+    assert [real for real, _ in found] == [SIZE] * STEPS
+    synthetic = [n for _, n in found]
+    assert abs(sum(synthetic) - strategies.Mixture(SIZE, ratio, STEPS).synthetic_upto(STEPS) / 2) <= 1
+    assert synthetic[0] >= int(SIZE * ratio * 0.9)
+    assert synthetic[-1] <= 1 + SIZE * ratio / (2 * STEPS)
+    assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(synthetic))
+
+
+def test_anneal_falls_in_a_straight_line() -> None:
+    synthetic = per_step(strategies.Mixture(64, 1.0, 1000, "anneal"))
+    for step in range(0, 1000, 50):
+        assert synthetic[step] == pytest.approx(64 * (1 - step / 1000), abs=1)
+    assert sum(synthetic) == 32_000
+    assert synthetic[-5:].count(0) >= 4
+
+
+@RANKS
+def test_pretrain_has_one_kind_first_and_then_the_other(experiment: Run, world: int) -> None:
+    mixture = strategies.Mixture(SIZE, 0.37, STEPS, "pretrain")
+    assert rows(experiment, mixture, world) == [(0, SIZE)] * 5 + [(SIZE, 0)] * 6
+
+
+@RANKS
+def test_pretrain_then_sees_the_real_arm_s_batches_from_their_beginning(experiment: Run, world: int) -> None:
+    place = Place(world - 1, world)
+    real = real_batches(str(experiment.dataset), SIZE, 1.0, 3, place)
+    feed = mixed(experiment, strategies.Mixture(SIZE, 1.0, STEPS, "pretrain"), place)
+    for step in range(6):
+        assert torch.equal(feed(step + 5).x_BCHW, real(step).x_BCHW)
+        assert torch.equal(feed(step + 5).y_B, real(step).y_B)
+
+
+def test_a_streamed_pretraining_leaves_the_real_rows_in_order(experiment: Run) -> None:
+    """A loader that reads ahead is asked for no row in the first steps, and then for those of the beginning."""
+    from ganaug_ray.data.loading import image_store
+    from ganaug_ray.data.loading.streaming_loader import Stream
+
+    shards = image_store.survey(experiment.dataset / "train")
+    # map reads here, where Ray would read ahead
+    plain = Stream(shards, lambda step: step * SIZE, SIZE, Place(), (3, "real"), map)
+    late = Stream(shards, lambda step: max(0, step - 2) * SIZE, SIZE, Place(), (3, "real"), map)
+    assert [len(late(step).y_B) for step in range(2)] == [0, 0]
+    for step in range(8):
+        assert torch.equal(late(step + 2).x_BCHW, plain(step).x_BCHW)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_balance_gives_classes_what_they_lack(ratio: float) -> None:
+    config = AugmentConfig(strategy="balance", ratio=ratio)
+    pool = strategies.pool(COUNTS, config)
+    assert pool == {"cat": 560, "owl": 40}, "shares of what is lacking; 200 a class on average"
+    times, size = 2, 60
+    mixture = strategies.Mixture.of(config, COUNTS, size, 10_000)
+    steps = round(times / ratio * sum(COUNTS.values()) / size)  # each pool image once
+    labels_N = torch.from_numpy(np.repeat([0, 2], list(pool.values())))
+    store = object.__new__(Resident)
+    store.ids, store.labels_N = [""] * len(labels_N), labels_N
+    store.images_NHWC = torch.zeros(len(labels_N), 1, 1, 1, dtype=torch.uint8)
+    feed = ResidentFeed(store, mixture.synthetic_upto, Place(), (0,))
+    seen = Counter(label for step in range(steps) for label in feed(step).y_B.tolist())
+    assert {name: seen[label] * ratio / times for label, name in ((0, "cat"), (2, "owl"))} == {
+        "cat": 280 * ratio,
+        "owl": 20 * ratio,
+    }
+
+
+def test_a_class_that_cannot_be_drawn_is_no_reason_to_overfill_the_others() -> None:
+    config = AugmentConfig(strategy="balance")
+    whole = strategies.Mixture.of(config, COUNTS, 60, 100)
+    without = strategies.Mixture.of(config, COUNTS, 60, 100, ["cat"])
+    assert (whole.synthetic_upto(100), without.synthetic_upto(100)) == (3000, 200)
+
+
+def test_balance_makes_no_millions_for_a_class_that_lacks_one() -> None:
+    config = AugmentConfig(strategy="balance", ratio=3.0)
+    assert strategies.pool({"a": 5000, "b": 4999, "c": 100}, config) == {"b": 3, "c": 14_700}
+
+
+def test_a_live_feed_balances_by_the_same_shares(experiment: Run) -> None:
+    generator = Generator.load(experiment.gan)
+    live = LiveFeed(
+        generator, {"3": 30, "7": 10}, None, lambda step: strategies.synthetic_upto(step, 20, 0.5), Place(), 3
+    )
+    seen = Counter(label for step in range(4) for label in live(step).y_B.tolist())
+    assert seen == {3: 30, 7: 10}
+
+
+def test_limits_of_a_class_that_lacks_none_say_that_it_gets_no_images() -> None:
+    def limits(label: int) -> Limits:
+        evidence = Evidence(torch.full((5,), label), torch.eye(3)[[label] * 5], torch.ones(5), torch.arange(5.0))
+        return Limits.of(evidence, ScreenConfig())
+
+    joined = generate._joined({"owl": limits(2), "cat": limits(0)}, ["cat", "dog", "owl"])
+    assert joined.drawn == (True, False, True)
+    assert joined.agreement == (1.0, 0.0, 1.0)
+
+
+def test_balance_of_even_classes_is_a_user_error_before_a_gan_is_trained(experiment: Run, tiny_job: Job) -> None:
+    job = with_augment(tiny_job, strategy="balance")
+    with pytest.raises(UserError, match=r"augment\.strategy balance: .*nothing to fill up"):
+        Pipeline(job, experiment, Terminal()).prepare()
+
+
+def with_augment(job: Job, **settings: Any) -> Job:
+    return job.model_copy(update={"augment": AugmentConfig.model_validate({"ratio": 0.5} | settings)})
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ({"weight": 0.5}, "weight 0.5: strategy pretrain"),
+        ({"batch_norm": "separate"}, "batch_norm separate: strategy pretrain"),
+        ({"strategy": "balance", "per_class": 10}, "per_class 10: strategy balance"),
+    ],
+)
+def test_settings_that_would_say_nothing_are_refused(setting: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        AugmentConfig.model_validate({"strategy": "pretrain"} | setting)
+
+
+def test_the_arm_is_trained_as_the_settings_say_and_the_real_arm_is_not(experiment: Run, tiny_job: Job) -> None:
+    job = with_augment(tiny_job, strategy="anneal", weight=0.25, batch_norm="separate", soft_labels=True)
+    fit, real = (arm_batches.fit(job, experiment, arm, 0) for arm in (arms.SYNTHETIC, arms.REAL))
+    feed = fit.batches(Place())
+    assert isinstance(feed, mixed_batches.Mixed)
+    assert isinstance(feed.fake, soft_labels.Softened)
+    assert (feed.weight, feed.apart) == (0.25, True)
+    assert [feed.fake.size(step) for step in range(8)] == per_step(strategies.Mixture(16, 0.5, 8, "anneal"))
+    assert fit.inputs["teacher"] == experiment.model(arms.REAL, 0).read_json("model.json")["hash"]
+    plain = real.batches(Place())(0)
+    assert (plain.weight_B, plain.soft_BK, plain.real) == (None, None, None)
+    assert real.inputs.keys() == {"dataset"}
+    late = arm_batches.fit(with_augment(tiny_job, strategy="pretrain"), experiment, arms.SYNTHETIC, 0).batches(Place())
+    assert [late.size(step) for step in range(8)] == [16] * 8
+
+
+@pytest.mark.parametrize(
+    "setting", [{"strategy": "anneal"}, {"weight": 0.5}, {"batch_norm": "separate"}, {"soft_labels": True}]
+)
+def test_an_experiment_is_not_taken_for_one_with_another_strategy(
+    experiment: Run, tiny_job: Job, setting: dict[str, Any]
+) -> None:
+    augment = AugmentConfig.model_validate(tiny_job.augment.model_dump() | setting)
+    with pytest.raises(UserError, match=rf"augment\.{next(iter(setting))} is"):
+        experiment.claim(tiny_job.model_copy(update={"augment": augment}))
+
+
+def test_a_dry_run_tells_of_the_strategy(tmp_path: Any) -> None:
+    def told(*settings: str) -> str:
+        job = load_job(DIGITS, [*TINY, "augment.per_class=null", *settings])
+        return dry_run.describe(job, Run(Folder.at(tmp_path)))
+
+    assert "mix: 8 a batch, 64 in all\n" in told()
+    anneal = told("augment.strategy=anneal", "augment.weight=0.5", "augment.batch_norm=separate")
+    assert "anneal: 8 a batch, falling to none, 32 in all, loss weight 0.5, batch norm apart\n" in anneal
+    assert "pretrain: 16 alone in each of the first 4 steps, 64 in all" in told("augment.strategy=pretrain")
+    with pytest.raises(UserError, match="nothing to fill up"):
+        told("augment.strategy=balance")
+    balance = told("augment.strategy=balance", "data.train_per_class=null")
+    assert ", balance: " in balance
+
+
+# What rows count for
+
+
+def cnn(dropout: float = 0.0) -> networks.CNN:
+    torch.manual_seed(0)
+    return networks.CNN(1, 10, dropout)
+
+
+def gradients(feed: Feed, digits: Folder, accumulate: int, dropout: float) -> dict[str, torch.Tensor]:
+    """Of the first step of training."""
+    config = ClassifierConfig(steps=1, batch_size=SIZE, accumulate=accumulate)
+    network = cnn(dropout)
+    val = Resident.load(digits / "val", torch.device("cpu"))
+    training_loop.train(network, feed, val, config, 1, 0, Place(), lambda row: None)
+    return {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
+
+
+@pytest.mark.parametrize(("accumulate", "dropout"), [(1, 0.3), (3, 0.0)], ids=["whole", "in parts"])
+def test_with_weight_zero_and_norms_apart_the_gradients_are_the_real_arm_s(
+    experiment: Run, digits: Folder, accumulate: int, dropout: float
+) -> None:
+    """Dropout included, of a batch that is whole: the real rows are given the masks that they have alone."""
+    alone = gradients(real_batches(str(digits), SIZE, 1.0, 3, Place()), digits, accumulate, dropout)
+    mixture = strategies.Mixture(SIZE, 0.7, STEPS)
+    apart, counted, together = (
+        gradients(mixed(experiment, mixture, weight=weight, apart=apart), digits, accumulate, dropout)
+        for weight, apart in ((0.0, True), (1.0, True), (0.0, False))
+    )
+    for name, grad in alone.items():
+        torch.testing.assert_close(apart[name], grad, rtol=1e-4, atol=1e-6, msg=name)
+    for other in (counted, together):
+        assert not torch.allclose(other["blocks.0.weight"], alone["blocks.0.weight"], rtol=1e-2, atol=1e-4)
+
+
+@RANKS
+def test_a_synthetic_row_counts_its_weight_times_a_real_one_and_the_mean_row_one(experiment: Run, world: int) -> None:
+    mixture = strategies.Mixture(SIZE, 0.37, STEPS)
+    for step in range(3):
+        parts = [mixed(experiment, mixture, Place(rank, world), weight=0.25, apart=True)(step) for rank in range(world)]
+        weights = [part.weight_B for part in parts if part.weight_B is not None]
+        whole = torch.cat(weights)
+        assert whole.mean().item() == pytest.approx(1)
+        assert len(whole) == parts[0].total
+        for part, weight_B in zip(parts, weights, strict=True):
+            assert (weight_B[: part.real] / whole.max()).tolist() == pytest.approx([1.0] * (part.real or 0))
+            assert (weight_B[part.real :] / whole.max()).tolist() == pytest.approx([0.25] * (len(part.y_B) - part.real))
+
+
+def test_weights_are_in_the_loss(experiment: Run, digits: Folder) -> None:
+    batch = mixed(experiment, strategies.Mixture(SIZE, 0.7, STEPS), weight=0.25)(0)
+    config = ClassifierConfig(steps=1, batch_size=SIZE, dropout=0.0, flip=False, rotate=0.0, zoom=0.0, shift=0.0)
+    loss_B = F.cross_entropy(cnn().train()(batch.x_BCHW), batch.y_B, reduction="none")
+    expected = (loss_B[:SIZE].sum() + 0.25 * loss_B[SIZE:].sum()) / (SIZE + 0.25 * (batch.total - SIZE))
+    told: list[dict[str, Any]] = []
+    val = Resident.load(digits / "val", torch.device("cpu"))
+    training_loop.train(cnn(), lambda step: batch, val, config, 1, 0, Place(), told.append)
+    assert told[0]["loss"] == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_the_logged_accuracy_is_that_of_the_rows_that_count(experiment: Run, digits: Folder) -> None:
+    batch = mixed(experiment, strategies.Mixture(SIZE, 0.7, STEPS), weight=0.0, apart=True)(0)
+    network = cnn()
+    with torch.no_grad():
+        network.head[1].weight.zero_()
+        network.head[1].bias.copy_(F.one_hot(batch.y_B[0], 10))  # whatever it is shown, it says this class
+    told: list[dict[str, Any]] = []
+    val = Resident.load(digits / "val", torch.device("cpu"))
+    config = ClassifierConfig(steps=1, batch_size=SIZE)
+    training_loop.train(network, lambda step: batch, val, config, 1, 0, Place(), told.append)
+    right_B = batch.y_B == batch.y_B[0]
+    assert right_B[:SIZE].float().mean() != right_B.float().mean()
+    assert told[0]["accuracy"] == pytest.approx(right_B[:SIZE].float().mean().item())
+
+
+def test_weights_and_soft_targets_are_blended_as_images_are() -> None:
+    n = 8
+    x_BCHW = torch.arange(n).float().view(n, 1, 1, 1).expand(n, 1, 16, 16).contiguous()
+    soft_BK = torch.rand(n, 5).softmax(1)
+    batch = Batch(x_BCHW, torch.zeros(n, dtype=torch.long), torch.arange(n), n, torch.arange(n).float(), soft_BK)
+    config = ClassifierConfig(steps=1, mixup=1.0)
+    blended, targets_BK, weight_B = batch_augmentation.blend(x_BCHW, batch, config, 5, Place(), (0, 1))
+    # Row k is all k and counts k, so both say what a blended row is made of.
+    torch.testing.assert_close(weight_B, blended[:, 0, 0, 0])
+    own = blended[1, 0, 0, 0].item()
+    torch.testing.assert_close(targets_BK[1], own * soft_BK[1] + (1 - own) * soft_BK[0])
+
+
+# Batch norm
+
+
+def statistics(network: nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items() if "running" in name or "num" in name}
+
+
+@pytest.mark.parametrize("arch", ["cnn", "torchvision:resnet18", "timm:resnetv2_50"])
+def test_synthetic_rows_are_normalised_apart_and_move_no_running_statistics(arch: str) -> None:
+    torch.manual_seed(0)
+    wanted = networks.input_of(arch, 32, None, pretrained=False)
+    network = networks.build(arch, 1, 10, 0.0, wanted).train()
+    real, fake = torch.rand(4, 1, 32, 32), torch.rand(6, 1, 32, 32) * 3
+    start = {name: value.clone() for name, value in network.state_dict().items()}
+    expected = [network(real)]
+    alone = statistics(network)
+    expected.append(network(fake))
+    network.load_state_dict(start)
+    model = Apart(network)
+    both = model(torch.cat([real, fake]), 4)
+    assert all(torch.equal(value, alone[name]) for name, value in statistics(network).items())
+    assert alone
+    torch.testing.assert_close(both, torch.cat(expected))
+    network.load_state_dict(start)
+    together = model(torch.cat([real, fake]))
+    assert not torch.allclose(together, both, atol=1e-3)
+    assert any(not torch.equal(value, alone[name]) for name, value in statistics(network).items())
+    frozen = statistics(network.eval())
+    torch.testing.assert_close(model(torch.cat([real, fake]), 4), network(torch.cat([real, fake])))
+    assert all(torch.equal(value, frozen[name]) for name, value in statistics(network).items())
+
+
+# Soft labels
+
+
+def test_soft_labels_are_the_teacher_s_probabilities_and_real_rows_stay_certain(experiment: Run) -> None:
+    folder = experiment.model(arms.REAL, 0)
+    teacher = Classifier.load(folder)
+    mixture = strategies.Mixture(SIZE, 0.7, STEPS)
+    real = functools.partial(real_batches, str(experiment.dataset), SIZE, 1.0, 3)
+    pool = functools.partial(mixed_batches.pool_batches, str(experiment.synthetic), mixture.synthetic_upto, 1.0, 3)
+    generator = Generator.load(experiment.gan)
+
+    def live(place: Place) -> LiveFeed:
+        return LiveFeed(generator, dict.fromkeys(generator.classes, 5), None, mixture.synthetic_upto, place, 3)
+
+    for fake in (pool, live):
+        batch = mixed_batches.mixed_batches(
+            real, functools.partial(soft_labels.softened_batches, fake, str(folder)), Place()
+        )(2)
+        targets_BK = batch_augmentation.blend(batch.x_BCHW, batch, ClassifierConfig(steps=1), 10, Place(), (0,))[1]
+        assert torch.equal(targets_BK[:SIZE], F.one_hot(batch.y_B[:SIZE], 10).float())
+        images = ((batch.x_BCHW[SIZE:] + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+        torch.testing.assert_close(targets_BK[SIZE:], torch.from_numpy(teacher.probabilities(images)))
+        assert not targets_BK.requires_grad
+    assert mixed_batches.mixed_batches(
+        real, functools.partial(soft_labels.softened_batches, live, str(folder)), Place()
+    ).tally()

@@ -1,0 +1,143 @@
+"""Screening: what is rejected, why, and which classes get no synthetic images."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from ganaug_ray.augment.screening_rules import REASONS, Evidence, Limits, counts, rejects, screen
+from ganaug_ray.config import AugmentConfig, ScreenConfig
+
+CLASSES = ["cat", "dog"]
+CONFIG = ScreenConfig(confidence=0.6, realism=0.0, copy_distance=0.5, class_agreement=0.5)
+
+
+def evidence(*rows: tuple[int, float, float, float]) -> Evidence:
+    """Rows of (asked class, the teacher's probability of class 1, distance, discriminator score)."""
+    y, p, near, score = (torch.tensor(column) for column in zip(*rows, strict=True))
+    return Evidence(y, torch.stack([1 - p, p], 1), near.float(), score.float())
+
+
+GOOD = evidence((0, 0.1, 1.0, 0.0), (0, 0.2, 1.0, 1.0), (1, 0.9, 1.0, 0.0), (1, 0.7, 1.0, 1.0))
+
+
+def reasons(found: Evidence, limits: Limits) -> list[str]:
+    return [REASONS[code] for code in screen(found, limits).tolist()]
+
+
+def test_good_images_are_kept() -> None:
+    assert reasons(GOOD, Limits.of(GOOD, CONFIG)) == [""] * 4
+
+
+def test_images_of_another_class_or_of_little_confidence_are_off_class() -> None:
+    limits = Limits.of(GOOD, CONFIG)
+    found = evidence((0, 0.9, 1.0, 0.0), (0, 0.45, 1.0, 0.0), (0, 0.4, 1.0, 0.0), (1, 0.1, 1.0, 0.0))
+    assert reasons(found, limits) == ["off class", "off class", "", "off class"]
+    assert reasons(found, replace(limits, confidence=0.0)) == ["off class", "", "", "off class"]
+
+
+def test_images_near_to_a_training_image_are_copies() -> None:
+    found = evidence((0, 0.1, 0.0, 0.0), (0, 0.1, 0.49, 0.0), (1, 0.9, 0.5, 0.0))
+    assert reasons(found, Limits.of(GOOD, CONFIG)) == ["near copy", "near copy", ""]
+    assert reasons(found, replace(Limits.of(GOOD, CONFIG), copy_distance=0.0)) == [""] * 3
+
+
+def test_a_share_of_each_class_is_the_least_real_whatever_the_scores_of_the_others() -> None:
+    rows = [(label, float(label), 1.0, float(i + 1000 * label)) for label in (0, 1) for i in range(100)]
+    pool = evidence(*rows)
+    limits = Limits.of(pool, CONFIG.model_copy(update={"realism": 0.1}))
+    found = reasons(pool, limits)
+    for label in (0, 1):
+        own = found[label * 100 : label * 100 + 100]
+        assert own == ["low realism"] * 10 + [""] * 90
+
+
+def test_without_scores_realism_is_not_looked_at() -> None:
+    pool = replace(GOOD, score_N=None)
+    limits = Limits.of(pool, ScreenConfig(realism=0.5))
+    assert limits.realism is None
+    assert reasons(pool, limits) == [""] * 4
+    with pytest.raises(AssertionError, match="discriminator scores"):
+        screen(pool, Limits.of(GOOD, ScreenConfig(realism=0.5)))
+
+
+def test_a_class_that_the_teacher_does_not_recognise_gets_no_images() -> None:
+    pool = evidence(*[(0, 0.9, 1.0, 0.0)] * 6, *[(0, 0.1, 1.0, 0.0)] * 4, *[(1, 0.9, 1.0, 0.0)] * 5)
+    limits = Limits.of(pool, CONFIG)
+    assert limits.agreement == pytest.approx((0.4, 1.0))
+    assert limits.drawn == (False, True)
+    found = reasons(pool, limits)
+    assert found == ["off class"] * 6 + ["class cannot be drawn"] * 4 + [""] * 5
+    assert Limits.of(pool, CONFIG.model_copy(update={"class_agreement": 0.4})).drawn == (True, True)
+
+
+def test_a_class_without_images_is_not_drawn_and_breaks_nothing() -> None:
+    pool = evidence((1, 0.9, 1.0, 0.0), (1, 0.8, 1.0, 0.5))
+    limits = Limits.of(pool, CONFIG.model_copy(update={"realism": 0.1}))
+    assert limits.drawn == (False, True)
+    assert counts(screen(pool, limits), pool.y_N, CLASSES) == {"cat": {}, "dog": {"kept": 1, "low realism": 1}}
+
+
+def test_the_first_reason_counts() -> None:
+    limits = Limits(0.6, 0.5, (0.0, 0.0), (1.0, 0.0), (True, False))
+    worst = evidence((1, 0.1, 0.1, -1.0), (1, 0.9, 0.1, -1.0), (1, 0.9, 1.0, -1.0), (1, 0.9, 1.0, 1.0))
+    assert reasons(worst, limits) == ["off class", "near copy", "low realism", "class cannot be drawn"]
+
+
+def test_limits_judge_images_one_by_one_and_travel_as_json() -> None:
+    pool = evidence(*[(i % 2, i % 2 * 0.8 + 0.1, 0.3 + i / 50, float(i)) for i in range(50)])
+    limits = Limits.of(pool, CONFIG.model_copy(update={"realism": 0.2}))
+    stored = json.loads(json.dumps(asdict(limits)))
+    again = Limits.stored(stored)
+    assert again == limits
+    whole = screen(pool, limits)
+    for row in range(50):
+        alone = Evidence(*(field[row : row + 1] for field in vars(pool).values()))
+        assert screen(alone, again) == whole[row]
+
+
+def test_limits_set_class_by_class_are_those_of_the_whole_pool() -> None:
+    pool = evidence(*[(i % 2, i % 3 * 0.4 + 0.1, 1.0, float(i)) for i in range(50)])
+    for realism in (0.2, 0.0):
+        config = CONFIG.model_copy(update={"realism": realism})
+        own = []
+        for label in (0, 1):
+            rows = pool.y_N == label
+            own.append(Limits.of(Evidence(*(field[rows] for field in vars(pool).values())), config))
+        assert Limits.joined(own) == Limits.of(pool, config)
+
+
+def test_counts_are_by_class_and_reason() -> None:
+    verdict_N, y_N = torch.tensor([0, 1, 2, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 1])
+    assert counts(verdict_N, y_N, CLASSES) == {
+        "cat": {"kept": 1, "off class": 1, "near copy": 1},
+        "dog": {"kept": 1, "off class": 2},
+    }
+
+
+def test_rejects_are_a_table_with_the_figures_that_decided() -> None:
+    found = evidence((0, 0.1, 1.0, 0.5), (0, 0.9, 1.0, 0.5), (1, 0.9, 0.25, -2.0))
+    verdict_N = screen(found, Limits.of(GOOD, CONFIG))
+    table = rejects(found, verdict_N, ["index:0", "index:1", "index:2"], CLASSES)
+    assert table.column_names == ["class", "provenance", "reason", "predicted", "confidence", "near", "score"]
+    first, second = table.to_pylist()
+    assert first == pytest.approx(
+        {"class": "cat", "provenance": "index:1", "reason": "off class", "predicted": "dog"}
+        | {"confidence": 0.1, "near": 1.0, "score": 0.5}
+    )
+    assert (second["class"], second["reason"], second["near"], second["score"]) == ("dog", "near copy", 0.25, -2.0)
+    assert rejects(replace(found, score_N=None), verdict_N, [""] * 3, CLASSES)["score"].null_count == 2
+    none = rejects(GOOD, screen(GOOD, Limits.of(GOOD, CONFIG)), [""] * 4, CLASSES)
+    assert len(none) == 0
+    assert none.schema == table.schema
+
+
+def test_settings_are_checked() -> None:
+    assert AugmentConfig().screen.enabled
+    for wrong in ({"confidence": 1.0}, {"realism": -0.1}, {"copy_distance": 2.0}, {"class_agreement": 1.5}, {"x": 1}):
+        with pytest.raises(ValidationError):
+            ScreenConfig(**wrong)

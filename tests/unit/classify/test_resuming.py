@@ -1,0 +1,158 @@
+"""A classifier whose training is killed goes on from its checkpoint, to the same bits."""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganaug_ray.augment import arm_batches
+from ganaug_ray.classify import checkpointing, train_worker
+from ganaug_ray.classify.checkpointing import plain
+from ganaug_ray.classify.train_worker import Fit
+from ganaug_ray.config import ClassifierConfig
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core import checkpoint
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.batch import Batch, Feed
+from ganaug_ray.data.loading.resident_loader import real_batches
+from tests.conftest import DIGITS, TINY
+
+STEPS, DIES_AT = 24, 14
+SETTINGS: dict[str, Any] = {"steps": STEPS, "batch_size": 16, "log_every": 2, "evaluate_every": 4}
+
+
+class Mortal(Feed):
+    """Real batches that are counted; where no scar is, the process is killed at a step."""
+
+    def __init__(self, feed: Feed, scar: Path) -> None:
+        self._feed, self._scar, self._count = feed, scar, 0
+
+    def size(self, step: int) -> int:
+        return self._feed.size(step)
+
+    def __call__(self, step: int) -> Batch:
+        if step == DIES_AT and not self._scar.exists():
+            self._scar.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._count += 1
+        return self._feed(step)
+
+    def tally(self) -> dict[str, int]:
+        return {"served": self._count}
+
+
+def mortal(dataset: str, scar: str, place: Place) -> Mortal:
+    return Mortal(real_batches(dataset, 16, 1.0, 0, place), Path(scar))
+
+
+def fit(digits: Folder, out: Path, **settings: Any) -> Fit:
+    batches = functools.partial(mortal, str(digits), str(out.parent / "scar"))
+    config = ClassifierConfig(**(SETTINGS | settings))
+    return Fit("real+classic", 0, config, str(digits), str(out), batches, {"dataset": "d"})
+
+
+def train(one: Fit) -> None:
+    """With a checkpoint at each look."""
+    checkpointing.EVERY, checkpointing.SHARE = 0.0, 0
+    train_worker.work(one, Place())
+
+
+def killed(one: Fit) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=train, args=(one,))
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+@pytest.fixture(autouse=True)
+def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EVERY", "SHARE"):
+        monkeypatch.setattr(checkpointing, name, getattr(checkpointing, name))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"optimizer": "sgd", "schedule": "plateau", "plateau_looks": 1, "lr": 0.5},
+        {"ema_half_life": 64, "accumulate": 2, "dropout": 0.3},
+        {"class_weights": "balanced", "mixup": 0.2, "patience": 5},
+    ],
+    ids=["adamw", "plateau", "average", "patience"],
+)
+def test_a_killed_training_goes_on_to_the_same_bits(
+    digits: Folder, tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    one = fit(digits, tmp_path / "killed", **settings)
+    killed(one)
+    out = Folder.at(one.out)
+    assert not out.has("model.json")
+    assert checkpoint.steps_kept(out / "checkpoints") == 12, "of the last look before"
+    capsys.readouterr()
+    train(one)
+    assert "going on from step 12" in capsys.readouterr().out
+    undisturbed = fit(digits, tmp_path / "undisturbed", **settings)
+    train(undisturbed)
+    there = Folder.at(undisturbed.out)
+    for name in ("model.safetensors", "metrics.jsonl", "predictions.parquet"):
+        assert out.read(name) == there.read(name), name
+    assert out.read_json("model.json")["tally"] == there.read_json("model.json")["tally"] == {"served": STEPS}
+    assert out.folders() == there.folders() == [], "what is finished needs no checkpoints"
+
+
+def test_a_checkpoint_of_other_settings_or_rows_is_not_gone_on_from(
+    digits: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed(fit(digits, tmp_path / "out"))
+    capsys.readouterr()
+    train(fit(digits, tmp_path / "out", lr=5e-4))
+    said = capsys.readouterr().out
+    assert "made from other data or settings: not used" in said
+    assert "going on" not in said
+    (made, others) = (functools.partial(mortal, "d", place=Place(), scar=scar) for scar in ("one", "other"))
+    assert plain(made) != plain(others)
+
+
+def test_whatever_decides_an_arm_s_rows_is_told_apart(experiment: Run) -> None:
+    """Also what shaped nothing yet, and so may change in the same folder, while a checkpoint of it is there."""
+    settings = [
+        "{}",
+        "{ratio: 0.25}",
+        "{weight: 0.5}",
+        "{strategy: anneal}",
+        "{batch_norm: separate}",
+        "{classes: ['3']}",
+    ]
+    kinds = ["synthetic", "oversample", "noise", "shuffled-labels", "synthetic-only", "real"]
+    arms = [one.replace("{", "{kind: synthetic, ", 1) for one in settings] + [f"{{kind: {kind}}}" for kind in kinds[1:]]
+    found = []
+    for arm in arms:
+        job = load_job(DIGITS, [*TINY, f"arms={{one: {arm}}}"])
+        told = arm_batches.fit(job, experiment, "one", 0)
+        assert "0x" not in str(plain(told.batches)), "an address is another one in each process"
+        found.append(told.fingerprint(None))
+    assert len(set(found)) == len(arms)
+
+
+def test_a_machine_that_is_about_to_go_is_left_with_a_checkpoint_at_once(
+    digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "scar").touch()
+    steps: list[int] = []
+    monkeypatch.setattr(checkpoint, "save", lambda folder, checkpoint, inputs: steps.append(checkpoint.step))
+    train_worker.work(fit(digits, tmp_path / "out"), Place(leaving=lambda: True))
+    assert steps == [4, 8, 12, 16, 20], "at each look but the last, long before a minute is over"
+
+
+def test_short_trainings_write_no_checkpoint(digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scar").touch()
+    monkeypatch.setattr(checkpoint, "save", lambda *given: pytest.fail("a checkpoint"))
+    train_worker.work(fit(digits, tmp_path / "out"), Place())

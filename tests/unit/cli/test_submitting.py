@@ -1,0 +1,194 @@
+"""What is sent to a cluster, what is not, and what is refused before anything is sent."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray.job_submission
+import typer
+import yaml
+from ray.exceptions import AuthenticationError
+
+from ganaug_ray.cli import submit
+from ganaug_ray.core import output_dir
+from ganaug_ray.errors import StageFailed, UserError
+from tests.conftest import ROOT
+
+ADDRESS = "http://127.0.0.1:1"
+LARGE = 600 * 2**20  # bytes; more than Ray uploads
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a job file to submit, which is the current one."""
+    here = tmp_path / "clone"
+    (here / "jobs").mkdir(parents=True)
+    (here / "jobs" / "mine.yaml").write_text("about: anything")
+    monkeypatch.chdir(here)
+    monkeypatch.delenv("GANAUG_HOME", raising=False)
+    return here
+
+
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What was handed to Ray's client."""
+    kept: dict[str, Any] = {}
+
+    class Client:
+        def __init__(self, address: str) -> None:
+            kept["address"] = address
+
+        def submit_job(self, **request: Any) -> str:
+            kept.update(request)
+            return "raysubmit_1"
+
+    monkeypatch.setattr(ray.job_submission, "JobSubmissionClient", Client)
+    return kept
+
+
+def large(path: Path) -> None:
+    """A file that is large and takes no space."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(LARGE)
+
+
+def test_the_command_is_the_one_that_a_user_would_type_on_the_cluster(folder: Path, sent: dict[str, Any]) -> None:
+    submit.submit(Path("jobs/mine.yaml"), ADDRESS, "s3://bucket/runs/a b", ["gan.lr=1e-4", "data.source=a b"], 8)
+    assert shlex.split(sent["entrypoint"]) == [
+        *["python", "-m", "ganaug_ray", "run", "jobs/mine.yaml", "--out", "s3://bucket/runs/a b"],
+        *["--set", "gan.workers=8", "--set", "gan.lr=1e-4", "--set", "data.source=a b"],
+    ]
+    assert sent["runtime_env"]["env_vars"] == {"GANAUG_GPUS": "8"}
+
+
+def test_nothing_of_the_environment_is_sent(folder: Path, sent: dict[str, Any], monkeypatch) -> None:
+    secrets = {"AWS_SECRET_ACCESS_KEY": "hush1", "RAY_AUTH_TOKEN": "hush2", "GANAUG_API_KEY": "hush3"}
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("GANAUG_HOME", "s3://bucket/runs?scheme=http")
+    submit.submit(Path("jobs/mine.yaml"), ADDRESS, None, None)
+    assert "s3://bucket/runs/mine?scheme=http" in sent["entrypoint"]
+    assert "hush" not in json.dumps(sent)
+    with pytest.raises(UserError, match="found credentials"):
+        submit.submit(Path("jobs/mine.yaml"), ADDRESS, "/shared/x", ["data.source=s3://key:hush@bucket/x"])
+
+
+def test_data_runs_and_environments_stay_here(folder: Path, sent: dict[str, Any]) -> None:
+    for name in (
+        "data/cats.zip",
+        "runs/x/gan.safetensors",
+        ".git/pack",
+        ".venv/lib.so",
+        "of my own/lib.so",
+        "a.parquet",
+    ):
+        large(folder / name)
+    (folder / "of my own" / "pyvenv.cfg").touch()
+    large(folder / "ignored" / "film.mp4")
+    (folder / ".gitignore").write_text("ignored/\n")
+    submit.submit(Path("jobs/mine.yaml"), ADDRESS, "/shared/x", None)
+    assert sent["runtime_env"]["excludes"] == [*submit.EXCLUDES, "/of my own"]
+
+
+def test_more_than_ray_uploads_is_refused_with_what_is_large(folder: Path, sent: dict[str, Any]) -> None:
+    large(folder / "pictures" / "cats.zip")
+    (folder / "notes.txt").write_bytes(b"x" * 2**21)
+    with pytest.raises(UserError, match=r"602 MiB to upload.*less than 512 \(pictures 600 MiB, notes.txt 2 MiB"):
+        submit.submit(Path("jobs/mine.yaml"), ADDRESS, "/shared/x", None)
+    assert not sent
+
+
+def test_the_file_for_ray_job_submit_leaves_out_the_same() -> None:
+    content = yaml.safe_load((ROOT / "cluster" / "runtime_env.yaml").read_text())
+    assert content == {"excludes": submit.EXCLUDES}
+
+
+@pytest.mark.parametrize(
+    ("job", "out", "words"),
+    [
+        ("jobs/mine.yaml", None, "--out: name a folder that all nodes of the cluster see"),
+        ("jobs/mine.yaml", "runs/x", "lies in the working directory that is uploaded"),
+        ("jobs/none.yaml", "/shared/x", "no such job file"),
+        ("../other.yaml", "/shared/x", "is not in"),
+    ],
+)
+def test_what_cannot_work_is_not_sent(
+    job: str, out: str | None, words: str, folder: Path, sent: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "other.yaml").touch()
+    with pytest.raises(UserError, match=words):
+        submit.submit(Path(job), ADDRESS, out, None)
+    assert not sent
+
+
+def of_ray(working_dir: str | None) -> dict[str, str]:
+    return {output_dir.RAY_JOB: json.dumps({"runtime_env": {"working_dir": working_dir} if working_dir else {}})}
+
+
+def test_a_ray_job_says_where_its_results_go_and_that_they_outlive_it(folder: Path) -> None:
+    path, uploaded = Path("jobs/mine.yaml"), of_ray("gcs://_ray_pkg_1.zip")
+    with pytest.raises(UserError, match="--out: a Ray job needs it, or GANAUG_HOME"):
+        output_dir.experiment(path, None, uploaded)
+    for environment, out in ((uploaded, "runs/x"), ({**uploaded, "GANAUG_HOME": "."}, None)):
+        with pytest.raises(UserError, match="where results would be lost"):
+            output_dir.experiment(path, out, environment)
+    assert output_dir.experiment(path, "/shared/x", uploaded).path == "/shared/x"
+    assert output_dir.experiment(path, "runs/x", of_ray(None)).path == str(folder / "runs" / "x")
+    assert output_dir.experiment(path, None, {}).path == str(folder / "runs" / "mine")
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "kind", "words"),
+    [
+        ("127.0.0.1:8265", None, UserError, "expected that of the dashboard, such as http://HEAD:8265"),
+        (ADDRESS, None, UserError, "no Ray cluster answers there"),
+        (ADDRESS, AuthenticationError("no"), UserError, "RAY_AUTH_TOKEN_PATH"),
+        (ADDRESS, RuntimeError("Request failed with status code 500: full"), StageFailed, "status code 500: full"),
+    ],
+)
+def test_a_cluster_that_does_not_answer_as_it_should(
+    address: str, error: Exception | None, kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(address: str) -> None:
+        raise error
+
+    if error:
+        monkeypatch.setattr(ray.job_submission, "JobSubmissionClient", fail)
+    with pytest.raises(kind, match=words):
+        submit.jobs(address)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "ends", "words"),
+    [
+        ("SUCCEEDED", 0, 0, ""),
+        ("FAILED", 2, 2, "failed with exit code 2"),
+        ("FAILED", -9, 137, "failed with exit code -9"),
+        ("FAILED", None, 1, "the node was lost"),
+        ("STOPPED", None, 130, "was stopped"),
+    ],
+)
+def test_following_ends_as_the_job_ends(status: str, code: int | None, ends: int, words: str, capsys) -> None:
+    found = ray.job_submission.JobDetails(
+        type="SUBMISSION", status=status, entrypoint="", driver_exit_code=code, message="the node was lost"
+    )
+    assert submit._outcome("raysubmit_1", found) == ends
+    assert words in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_the_job_running_and_says_how_to_end_it(
+    folder: Path, sent: dict[str, Any], monkeypatch, capsys
+) -> None:
+    async def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(submit, "_follow", interrupt)
+    with pytest.raises(typer.Exit) as caught:
+        submit.submit(Path("jobs/mine.yaml"), ADDRESS, "/shared/x", None, follow=True)
+    assert caught.value.exit_code == 130
+    assert "ganaug stop raysubmit_1" in capsys.readouterr().err

@@ -1,0 +1,300 @@
+"""Two ranks, in two real processes, without Ray."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing.util import Finalize
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import multiprocessing as mp
+
+from ganaug_ray.augment import mixed_batches, strategies
+from ganaug_ray.augment.soft_labels import Softened
+from ganaug_ray.classify import networks
+from ganaug_ray.classify import training_loop as classify_loop
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.config import ClassifierConfig, GanConfig
+from ganaug_ray.core import checkpoint
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.batch import Feed
+from ganaug_ray.data.loading.resident_loader import Resident, real_batches
+from ganaug_ray.gan import training_loop
+
+GAN = GanConfig(steps=6, batch_size=16, filters=8, latent=16, log_every=2, checkpoint_every=3, snapshot_every=100)
+PROCESSES: list[ProcessPoolExecutor] = []
+
+
+def _rank(rank: int, function: Any, args: tuple[Any, ...], rendezvous: str) -> None:
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
+    networks = training_loop.networks
+    try:
+        function(Place(rank, 2), *args)
+        dist.barrier()
+    finally:
+        training_loop.networks = networks
+        dist.destroy_process_group()
+
+
+def _quiet() -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    # Past the work, torch's own threads were once seen to abort an interpreter that was taking itself down.
+    Finalize(None, os._exit, (0,), exitpriority=0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def ranks() -> Iterator[None]:
+    """Two processes for all of these tests: torch takes longer to import than a test to run."""
+    PROCESSES[:] = [ProcessPoolExecutor(1, mp.get_context("spawn"), _quiet) for _ in range(2)]
+    yield
+    for process in PROCESSES:
+        process.shutdown()
+
+
+def on_two_ranks(function: Any, tmp_path: Path, *args: Any) -> None:
+    rendezvous = str(tmp_path / "rendezvous")
+    waiting = [process.submit(_rank, rank, function, args, rendezvous) for rank, process in enumerate(PROCESSES)]
+    for one in waiting:
+        one.result()
+
+
+def _cnn() -> networks.CNN:
+    torch.manual_seed(0)
+    return networks.CNN(1, 10, 0.0)
+
+
+def _train(
+    network: networks.CNN, feed: Feed, config: ClassifierConfig, place: Place, digits: str
+) -> tuple[classify_loop.Best, list[dict[str, Any]]]:
+    """What was kept, and the rows that were reported."""
+    assert config.steps
+    rows: list[dict[str, Any]] = []
+    val = Resident.load(Folder.at(digits) / "val", place.device)
+    return classify_loop.train(network, feed, val, config, config.steps, 0, place, rows.append), rows
+
+
+def _classify(place: Place, digits: str, out: str) -> None:
+    config = ClassifierConfig(steps=4, batch_size=16, dropout=0.0, log_every=2, evaluate_every=2)
+    best, rows = _train(_cnn(), real_batches(digits, 16, 1.0, 0, place), config, place, digits)
+    torch.save({"rows": rows, "best": (best.step, best.accuracy, best.loss)}, f"{out}/{place.world}-{place.rank}")
+
+
+def test_all_ranks_report_the_same_figures_and_choose_the_same_step(digits: Folder, tmp_path: Path) -> None:
+    on_two_ranks(_classify, tmp_path, str(digits), str(tmp_path))
+    one, two = (torch.load(tmp_path / f"2-{rank}", weights_only=True) for rank in range(2))
+    assert one == two
+    _classify(Place(), str(digits), str(tmp_path))
+    alone = torch.load(tmp_path / "1-0", weights_only=True)
+    # Batch norm sees half the rows on each of two ranks, so the figures are near, not equal.
+    assert [row["step"] for row in alone["rows"]] == [row["step"] for row in one["rows"]]
+    assert alone["rows"][0]["loss"] == pytest.approx(one["rows"][0]["loss"], rel=0.2)
+
+
+def _goes_on(place: Place, digits: str, out: str) -> None:
+    """Train to the end, then again from the checkpoint in the middle; with an average, whose statistics count too."""
+    config = ClassifierConfig(steps=8, batch_size=16, log_every=4, evaluate_every=4, ema_half_life=16)
+    val = Resident.load(Folder.at(digits) / "val", place.device)
+
+    def save(step: int, parts: dict[str, checkpoint.Stateful], stand: checkpoint.Tensors) -> None:
+        if place.is_first:
+            checkpoint.save(Folder.at(out), checkpoint.Checkpoint(step, {**checkpoint.pack(parts), **stand}), "")
+        dist.barrier()
+
+    for start in (None, 4):
+        feed = real_batches(digits, 16, 1.0, 0, place)
+        kept = checkpoint.latest(Folder.at(out), "", print) if start else None
+        network = _cnn()
+        classify_loop.train(network, feed, val, config, 8, 0, place, lambda row: None, start=kept, save=save)
+        torch.save((start if kept is None else kept.step, network.state_dict()), f"{out}/{start}-{place.rank}")
+
+
+def test_two_ranks_that_go_on_have_the_same_bits_their_batch_norms_too(digits: Folder, tmp_path: Path) -> None:
+    on_two_ranks(_goes_on, tmp_path, str(digits), str(tmp_path))
+    runs = [torch.load(tmp_path / f"{start}-{rank}", weights_only=True) for start in (None, 4) for rank in range(2)]
+    assert [step for step, _ in runs] == [None, None, 4, 4]
+    for name, value in runs[0][1].items():
+        assert all(torch.equal(value, other[name]) for _, other in runs[1:]), name
+
+
+def _soft(digits: str, upto: Callable[[int], int], place: Place) -> Feed:
+    """Rows of another order as the synthetic ones, and a network that has learned nothing as their teacher."""
+    torch.manual_seed(1)
+    spec = {"arch": "cnn", "classes": [str(k) for k in range(10)], "channels": 1, "image_size": 32, "resize": "stretch"}
+    teacher = Classifier(spec | networks.Input(32).spec, checkpoint.pack({"network": networks.CNN(1, 10, 0.0)}))
+    return Softened(mixed_batches.pool_batches(f"{digits}/train", upto, 1.0, 1, place), teacher)
+
+
+def _all_settings(place: Place, digits: str, out: str) -> None:
+    """Thaws after two steps; without batch norm, which sees half the rows on each of two ranks."""
+    config = ClassifierConfig(
+        steps=5,
+        batch_size=16,
+        dropout=0.0,
+        weights="of a file",
+        freeze_steps=2,
+        backbone_lr=0.5,
+        optimizer="sgd",
+        mixup=1.0,
+        cutmix=1.0,
+        label_smoothing=0.1,
+        ema_half_life=16,
+        accumulate=2,
+        schedule="plateau",
+        plateau_looks=1,
+        log_every=1,
+        evaluate_every=1,
+    )
+    network = _cnn()
+    for index, layer in enumerate(network.blocks):
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            network.blocks[index] = torch.nn.Identity()
+    real = functools.partial(real_batches, digits, 16, 1.0, 0)
+    fake = functools.partial(_soft, digits, strategies.Mixture(16, 0.33, 5, "anneal").synthetic_upto)
+    feed = mixed_batches.mixed_batches(real, fake, place, weight=0.25, apart=True)
+    best, rows = _train(network, feed, config, place, digits)
+    torch.save({"rows": rows, "best": best.weights, "last": network.state_dict()}, f"{out}/{place.world}-{place.rank}")
+
+
+def test_two_ranks_train_a_classifier_as_one_does_with_every_setting(digits: Folder, tmp_path: Path) -> None:
+    """Frozen and thawed, rows blended across ranks, parts, averages, rates that follow looks, weights, soft labels."""
+    on_two_ranks(_all_settings, tmp_path, str(digits), str(tmp_path))
+    _all_settings(Place(), str(digits), str(tmp_path))
+    alone, one, two = (torch.load(tmp_path / name, weights_only=True) for name in ("1-0", "2-0", "2-1"))
+    assert one["rows"] == two["rows"]
+    assert all(torch.equal(one["last"][key], two["last"][key]) for key in one["last"])
+    for ours, theirs in zip(alone["rows"], one["rows"], strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-4)
+    for part in ("last", "best"):
+        for key, tensor in alone[part].items():
+            torch.testing.assert_close(one[part][key], tensor, rtol=1e-4, atol=1e-5, msg=key)
+
+
+def _hooks(
+    saved: list[checkpoint.Checkpoint], report: Callable[[dict[str, Any]], None] = lambda row: None
+) -> training_loop.Hooks:
+    """What the GAN's loop calls: its checkpoints are gathered, its snapshots are not wanted."""
+    return training_loop.Hooks(report, saved.append, lambda step, average, discriminator: None)
+
+
+def _diverge(place: Place, digits: str, out: str) -> None:
+    feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
+    saved: list[checkpoint.Checkpoint] = []
+
+    def poisoned(step: int) -> Any:
+        batch = feed(step)
+        if step == 4 and place.rank == 1:
+            batch.x_BCHW.fill_(float("nan"))
+        return batch
+
+    try:
+        training_loop.train(poisoned, GAN, training_loop.Shape(10, 1, 32), 6, 0, place, None, _hooks(saved))
+    except Diverged as error:
+        Path(out, f"diverged-{place.rank}").write_text(f"{error.step} {[c.step for c in saved]}")
+
+
+def test_a_bad_loss_on_one_rank_stops_all_of_them_at_that_step(digits: Folder, tmp_path: Path) -> None:
+    on_two_ranks(_diverge, tmp_path, str(digits), str(tmp_path))
+    assert [(tmp_path / f"diverged-{rank}").read_text() for rank in range(2)] == ["4 [3]", "4 [3]"]
+
+
+def _is_told_that_it_will_be_taken_away(place: Place, digits: str, out: str) -> None:
+    config = GAN.model_copy(update={"log_every": 1, "checkpoint_every": 5})
+    place = replace(place, leaving=lambda: place.rank == 1 and len(rows) >= 2)
+    rows: list[dict[str, Any]] = []
+    saved: list[checkpoint.Checkpoint] = []
+    feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
+    training_loop.train(feed, config, training_loop.Shape(10, 1, 32), 6, 0, place, None, _hooks(saved, rows.append))
+    Path(out, f"saved-{place.rank}").write_text(f"{[c.step for c in saved]}")
+
+
+def test_where_one_rank_s_machine_will_be_taken_away_all_save_once_at_that_step(digits: Folder, tmp_path: Path) -> None:
+    on_two_ranks(_is_told_that_it_will_be_taken_away, tmp_path, str(digits), str(tmp_path))
+    assert [(tmp_path / f"saved-{rank}").read_text() for rank in range(2)] == ["[3, 5, 6]", "[3, 5, 6]"]
+
+
+def _train_and_resume(place: Place, digits: str, out: str) -> None:
+    feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
+
+    def train(start: checkpoint.Checkpoint | None) -> list[checkpoint.Checkpoint]:
+        saved: list[checkpoint.Checkpoint] = []
+        training_loop.train(feed, GAN, training_loop.Shape(10, 1, 32), 6, 0, place, start, _hooks(saved))
+        return saved
+
+    middle, last = train(None)
+    folder = Folder.at(out) / "checkpoints"
+    if place.is_first:
+        checkpoint.save(folder, middle, "same")
+    dist.barrier()
+    (again,) = train(checkpoint.latest(folder, "same", print))
+    if place.is_first:
+        assert last.tensors.keys() == again.tensors.keys()
+        assert all(torch.equal(last.tensors[key], again.tensors[key]) for key in last.tensors)
+        Path(out, "equal").touch()
+
+
+def test_two_ranks_resume_to_the_same_bits(digits: Folder, tmp_path: Path) -> None:
+    on_two_ranks(_train_and_resume, tmp_path, str(digits), str(tmp_path))
+    assert (tmp_path / "equal").exists()
+
+
+def _without_batch_statistics(make: Any) -> Any:
+    """Give the generator norms that look at one image at a time, so that half a batch is normalised like a whole."""
+
+    def networks(*args: Any) -> Any:
+        generator, discriminator = make(*args)
+        for layer in generator.norms:
+            layer.norm = torch.nn.GroupNorm(1, layer.norm.num_features, affine=False)
+        return generator, discriminator
+
+    return networks
+
+
+def _two_steps(place: Place, digits: str, out: str, batch: int) -> None:
+    training_loop.networks = _without_batch_statistics(training_loop.networks)
+    # Adam's first steps are the signs of the gradients, which for the smallest of them are chance: a large epsilon
+    # makes steps that are proportional instead, and its averages are the gradients.
+    adam = torch.optim.Adam
+    torch.optim.Adam = functools.partial(adam, eps=1.0)
+    config = GAN.model_copy(update={"lr": 1.0, "log_every": 1, "checkpoint_every": 1, "batch_size": batch})
+    rows: list[dict[str, Any]] = []
+    saved: list[checkpoint.Checkpoint] = []
+    feed, hooks = real_batches(digits, batch, 1.0, 0, place), _hooks(saved, rows.append)
+    training_loop.train(feed, config, training_loop.Shape(10, 1, 32), 2, 0, place, None, hooks)
+    torch.optim.Adam = adam
+    torch.save({"rows": rows, "tensors": [c.tensors for c in saved]}, f"{out}/steps-{place.world}-{place.rank}")
+
+
+@pytest.mark.parametrize("batch", [16, 15])
+def test_two_ranks_take_the_steps_of_one_at_the_whole_batch(digits: Folder, tmp_path: Path, batch: int) -> None:
+    """Also where their parts differ in size, as with workers that come and go.
+
+    Latents, DiffAugment's draws, gradients, power iteration and averages included.
+
+    The tolerance is a thousandth of each tensor's largest value: sums over halves round otherwise than sums over the
+    whole, most where large terms cancel; where all do, as in a bias's first gradient, only zeros are left to compare.
+    """
+    on_two_ranks(_two_steps, tmp_path, str(digits), str(tmp_path), batch)
+    make = training_loop.networks
+    try:
+        _two_steps(Place(), str(digits), str(tmp_path), batch)
+    finally:
+        training_loop.networks = make
+    alone, one, two = (torch.load(tmp_path / f"steps-{name}", weights_only=True) for name in ("1-0", "2-0", "2-1"))
+    assert one["rows"] == two["rows"]
+    for ours, theirs in zip(alone["rows"], one["rows"], strict=True):
+        assert theirs == pytest.approx(ours, rel=1e-4)
+    for ours, theirs in zip(alone["tensors"], one["tensors"], strict=True):
+        assert ours.keys() == theirs.keys()
+        for key, tensor in ours.items():
+            atol = max(1e-6, 1e-3 * tensor.abs().max().item())
+            torch.testing.assert_close(theirs[key], tensor, rtol=1e-4, atol=atol, msg=key)

@@ -1,0 +1,60 @@
+"""Folders in a bucket of a server that speaks the protocol of Google's store."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pytest
+
+from ganaug_ray.core import model_registry
+from ganaug_ray.core.storage import Folder
+from tests.helpers.serving import promote
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Folder]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host=127.0.0.1", f"--port={port}"]
+    server = subprocess.Popen(
+        [*command, "--in-memory", "--default-bucket=bucket"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while True:
+            assert server.poll() is None, "the server ended; is gcp-storage-emulator installed?"
+            assert time.monotonic() < deadline
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                time.sleep(0.05)
+        yield Folder.at(f"gs://anonymous@bucket?endpoint_override=127.0.0.1:{port}&scheme=http&retry_limit_seconds=20")
+    finally:
+        server.kill()
+        server.wait()
+
+
+def test_files_and_folders_are_found_again(bucket: Folder) -> None:
+    root, table = bucket / "run", pa.table({"n": range(1000)})
+    assert (root.files(), root.folders(), root.has("a.json")) == ([], [], False)
+    root.write_json("a.json", {"one": 1})
+    (root / "models" / "real+classic").write_table("rows.parquet", table)
+    (root / "empty").make()
+    assert Folder.at(str(root)).read_json("a.json") == {"one": 1}
+    assert (root / "models" / "real+classic").read_table("rows.parquet") == table
+    assert root.files() == ["a.json"]
+    assert root.folders() == ["empty", "models"], "also one that nobody made, and that only its files make"
+    root.delete("a.json")
+    assert not root.has("a.json")
+
+
+def test_a_registry_counts_its_versions_there(bucket: Folder) -> None:
+    versions = [promote(bucket / "pets", seed)["version"] for seed in range(3)]
+    assert versions == [1, 2, 3]
+    assert model_registry.model_folder(str(bucket / "pets")).name == "3"

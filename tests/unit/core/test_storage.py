@@ -1,0 +1,93 @@
+"""Addresses of folders and files, on a disk and on object stores. No network: opening an address asks nobody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import fs as pafs
+
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.output_dir import default_out
+from ganaug_ray.core.storage import Folder, parent_and_name
+from ganaug_ray.errors import UserError
+from tests.conftest import DIGITS
+
+QUERY = "?endpoint_override=http://127.0.0.1:9/&scheme=http&region=here"
+PLACES = ["/pictures", f"s3://bucket{QUERY}", f"s3://bucket/a%20b/c+d{QUERY}", "gs://anonymous@bucket/pictures"]
+
+
+@pytest.mark.parametrize("address", PLACES)
+@pytest.mark.parametrize("below", ["", "models/real+classic", "a b?c#d%20é"])
+def test_the_text_of_a_folder_leads_back_to_it(address: str, below: str) -> None:
+    folder = Folder.at(address) / below if below else Folder.at(address)
+    again = Folder.at(str(folder))
+    assert (again.fs, again.path, str(again)) == (folder.fs, folder.path, str(folder))
+    assert again.path.endswith(below)
+    assert (again.local is None) == ("://" in address)
+
+
+@pytest.mark.parametrize("address", PLACES)
+def test_a_file_s_address_is_split_into_folder_and_name(address: str) -> None:
+    base, mark, query = address.partition("?")
+    folder, name = parent_and_name(f"{base}/cats%20and+dogs.zip{mark}{query}")
+    assert name == "cats and+dogs.zip" if "://" in address else "cats%20and+dogs.zip"
+    assert str(folder) == address
+    assert folder.path == Folder.at(address).path
+
+
+def test_a_relative_file_lies_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder, name = parent_and_name("cats.zip")
+    assert (str(folder), name) == (str(tmp_path), "cats.zip")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://me:hush@bucket/pictures",
+        "s3://me:hu/sh?hush@bucket/pictures",
+        "s3://bucket/pictures?region=here&secret_key=hush",
+        "abfs://container@account.dfs.core.windows.net/pictures?client_id=me&client_secret=hush",
+        "abfs://account.blob.core.windows.net/pictures?sv=2026&sig=hush",
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_not_repeated(address: str) -> None:
+    for use in (Folder.at, lambda text: load_job(DIGITS, [f"data.source={text}"])):
+        with pytest.raises(UserError, match=r"pictures: found credentials.*environment") as caught:
+            use(address)
+        assert "hu" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["nowhere://bucket", "s3://bucket?nonsense=1", "s3://"])
+def test_what_is_no_address_is_the_user_s_mistake(address: str) -> None:
+    with pytest.raises(UserError, match="not a folder this machine can open"):
+        Folder.at(address)
+
+
+def test_experiments_go_home_also_to_an_object_store() -> None:
+    assert str(default_out(Path("jobs/mine.yaml"), None)) == str(Path.cwd() / "runs" / "mine")
+    assert str(default_out(Path("mine.yaml"), f"s3://bucket/runs{QUERY}")) == f"s3://bucket/runs/mine{QUERY}"
+
+
+def test_a_file_whose_writing_fails_does_not_show_on_an_object_store(tmp_path: Path) -> None:
+    store = Folder(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "bucket", "s3://bucket").make()
+    with pytest.raises(pa.ArrowException):
+        store.write_table("half.parquet", pa.table({"n": pa.array([1], pa.month_day_nano_interval())}))
+    assert store.files() == []
+    store.write_table("whole.parquet", pa.table({"n": [1]}))
+    assert store.read_table("whole.parquet").to_pydict() == {"n": [1]}
+
+
+def test_a_file_whose_writing_is_interrupted_leaves_the_old_one_and_nothing_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(descriptor: int) -> None:
+        raise KeyboardInterrupt
+
+    (tmp_path / "picture.png").write_bytes(b"old")
+    monkeypatch.setattr("os.fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        Folder.at(tmp_path).write("picture.png", b"new")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("picture.png", b"old")]

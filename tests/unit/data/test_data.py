@@ -1,0 +1,346 @@
+"""From raw images to a split store: what is kept, what is rejected, and who goes where."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganaug_ray.config import DataConfig, SplitConfig
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data import images
+from ganaug_ray.data.ingest.scan import survey_only as survey
+from ganaug_ray.data.loading import image_store, tensors
+from ganaug_ray.data.prepare import prepare
+from ganaug_ray.errors import UserError
+from tests.helpers.dealing import assign
+
+
+def picture(seed: int, size: tuple[int, int] = (48, 40), mode: str = "RGB") -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.fixture
+def cats_and_dogs(tmp_path: Path) -> Path:
+    """Ten pictures a class, in folders."""
+    root = tmp_path / "pictures"
+    for number, name in enumerate(("cat", "dog")):
+        (root / name).mkdir(parents=True)
+        for index in range(10):
+            picture(100 * number + index).save(root / name / f"{index}.png")
+    return root
+
+
+def test_class_folders_become_a_store_with_every_image_in_one_split(cats_and_dogs: Path, tmp_path: Path) -> None:
+    out = Folder.at(tmp_path / "dataset")
+    record = prepare(DataConfig(source=[str(cats_and_dogs)], split=SplitConfig(val=0.2, test=0.3)), out)
+    assert record["classes"] == ["cat", "dog"]
+    assert {name: sum(own.values()) for name, own in record["counts"].items()} == {
+        "train": 10, "val": 4, "test": 6, "unused": 0,
+    }  # fmt: skip
+    ids = [id_ for name in ("train", "val", "test") for id_ in image_store.read(out / name).ids]
+    assert len(ids) == len(set(ids)) == 20
+    table = out.read_table("split.parquet")
+    assert set(table.column("id").to_pylist()) == set(ids)
+    assert image_store.read(out / "train").images.shape == (10, 32, 32, 3)
+
+
+def test_the_same_input_gives_the_same_bytes(cats_and_dogs: Path, tmp_path: Path) -> None:
+    config = DataConfig(source=[str(cats_and_dogs)])
+    one, two = Folder.at(tmp_path / "one"), Folder.at(tmp_path / "two")
+    assert prepare(config, one)["hash"] == prepare(config, two)["hash"]
+    for part in ("train", "val", "test"):
+        assert (one / part).read("part-00000.parquet") == (two / part).read("part-00000.parquet")
+
+
+def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs: Path, tmp_path: Path) -> None:
+    clean = set(survey(DataConfig(source=[str(cats_and_dogs)])).kept["id"].to_pylist())
+    whole = io.BytesIO()
+    picture(999).save(whole, "JPEG")
+    (cats_and_dogs / "cat" / "empty.jpg").write_bytes(b"")
+    (cats_and_dogs / "cat" / "page.jpg").write_text("<html>not found</html>")
+    (cats_and_dogs / "cat" / "cut.jpg").write_bytes(whole.getvalue()[:-400])
+    (cats_and_dogs / "cat" / "copy.png").write_bytes((cats_and_dogs / "cat" / "0.png").read_bytes())
+    (cats_and_dogs / "stray.png").write_bytes((cats_and_dogs / "cat" / "1.png").read_bytes())
+    (cats_and_dogs / "cat" / ".DS_Store").write_bytes(b"junk")
+    out = Folder.at(tmp_path / "dataset")
+    prepare(DataConfig(source=[str(cats_and_dogs)]), out)
+    rejected = out.read_table("rejected.parquet").to_pylist()
+    assert {row["path"]: row["reason"] for row in rejected} == {
+        "cat/empty.jpg": "empty",
+        "cat/page.jpg": "not an image",
+        "cat/cut.jpg": "truncated or damaged",
+        "cat/copy.png": "duplicate",
+        "stray.png": "no class",
+    }
+    assert set(survey(DataConfig(source=[str(cats_and_dogs)])).kept["id"].to_pylist()) == clean
+
+
+def test_one_picture_under_two_labels_is_used_under_neither(cats_and_dogs: Path) -> None:
+    (cats_and_dogs / "dog" / "really-a-cat.png").write_bytes((cats_and_dogs / "cat" / "3.png").read_bytes())
+    found = survey(DataConfig(source=[str(cats_and_dogs)]))
+    assert found.reasons() == {"label conflict": 2}
+    assert sum(found.counts()["train"].values()) + sum(found.counts()["val"].values()) <= 19
+    assert not {"cat/3.png", "dog/really-a-cat.png"} & set(found.kept["path"].to_pylist())
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "CMYK", "1", "LA"])
+def test_every_mode_turns_into_grey_or_colour(mode: str) -> None:
+    sink = io.BytesIO()
+    picture(1, mode=mode if mode != "LA" else "L").convert(mode).save(sink, "TIFF")
+    assert images.decode(sink.getvalue()).image.mode == ("L" if mode in ("L", "1", "LA") else "RGB")
+
+
+def test_a_format_that_would_start_another_program_is_no_image() -> None:
+    script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(images.Unreadable, match="not an image"):
+        images.decode(script)
+
+
+@pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"])
+def test_the_usual_formats_are_read(name: str) -> None:
+    sink = io.BytesIO()
+    picture(1).save(sink, name)
+    assert images.decode(sink.getvalue()).image.size == (48, 40)
+
+
+def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+    sink = io.BytesIO()
+    Image.fromarray(np.array([[0, 32896], [65535, 257]], np.uint16)).save(sink, "PNG")
+    assert np.asarray(images.decode(sink.getvalue()).image).tolist() == [[0, 128], [255, 1]]
+
+
+def test_transparent_pixels_are_white_and_exif_rotation_is_applied() -> None:
+    sink = io.BytesIO()
+    Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(sink, "PNG")
+    assert np.asarray(images.decode(sink.getvalue()).image).min() == 255
+    turned, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 6  # to be shown turned by a quarter
+    Image.new("RGB", (20, 10)).save(turned, "JPEG", exif=exif)
+    assert images.decode(turned.getvalue()).image.size == (10, 20)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    sink = io.BytesIO()
+    Image.new("L", (500, 500)).save(sink, "PNG")
+    monkeypatch.setattr(images, "MOST_PIXELS", 100_000)
+    with pytest.raises(images.Unreadable, match="too large"):
+        images.decode(sink.getvalue())
+
+
+def test_crop_pad_and_stretch() -> None:
+    wide = Image.new("RGB", (200, 100), "white")
+    assert np.asarray(images.square(wide, 50, "crop")).min() > 250
+    padded = np.asarray(images.square(wide, 50, "pad"))
+    assert padded[0].max() < 5
+    assert padded[25].min() > 250
+    assert images.square(wide, 50, "stretch").size == (50, 50)
+
+
+def test_pixels_survive_the_way_into_the_network_and_back() -> None:
+    import torch
+
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
+    assert torch.equal(tensors.from_network(tensors.to_network(pixels)), pixels)
+
+
+def names(n: int, prefix: str = "") -> list[str]:
+    return [f"{prefix}{i:04d}" for i in range(n)]
+
+
+def test_quotas_are_exact_and_no_class_misses_a_split() -> None:
+    ids = {"many": names(1000, "m"), "few": names(6, "f")}
+    dealt = assign(ids, SplitConfig(val=0.1, test=0.2), None, None)
+    counts = {part: sum(dealt[id_] == part for id_ in ids["many"]) for part in ("train", "val", "test")}
+    assert counts == {"train": 700, "val": 100, "test": 200}
+    assert {part: sum(dealt[id_] == part for id_ in ids["few"]) for part in ("train", "val", "test")} == {
+        "train": 2, "val": 2, "test": 2,
+    }  # fmt: skip
+
+
+def test_scarcity_leaves_the_test_split_alone_and_is_nested() -> None:
+    ids = {"a": names(500, "a"), "b": names(500, "b")}
+    config = SplitConfig(val=0.1, test=0.2)
+    full, scarce, scarcer = (assign(ids, config, cap, cap and 5) for cap in (None, 100, 20))
+
+    def part(dealt: dict[str, str], name: str) -> set[str]:
+        return {id_ for id_, where in dealt.items() if where == name}
+
+    assert part(full, "test") == part(scarce, "test") == part(scarcer, "test")
+    assert len(part(scarcer, "train")) == 40
+    assert part(scarcer, "train") < part(scarce, "train") < part(full, "train")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({}, "no such folder"),
+        ({"cat/page.jpg": 0}, "no readable image"),
+        ({f"cat/{i}.png": i + 1 for i in range(9)}, "single class 'cat'"),
+        ({f"{c}/{i}.png": 50 * n + i + 1 for n, c in enumerate("ab") for i in range(9 - 6 * n)}, "'b' has 3"),
+    ],
+)
+def test_a_source_that_cannot_serve_says_why(tmp_path: Path, files: dict[str, int], words: str) -> None:
+    for name, seed in files.items():
+        path = tmp_path / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        picture(seed).save(path) if seed else path.write_text("<html>")
+    with pytest.raises(UserError, match=words):
+        prepare(DataConfig(source=[str(tmp_path / "source")]), Folder.at(tmp_path / "out"))
+    assert not (tmp_path / "out").exists(), "nothing is half-written"
+
+
+def test_extending_a_data_set_by_a_thousand_images_moves_no_old_row_and_fills_up_with_new_ones(tmp_path: Path) -> None:
+    def fill(n: int) -> Path:
+        for number, name in enumerate(("cat", "dog")):
+            (tmp_path / "grows" / name).mkdir(parents=True, exist_ok=True)
+            for i in range(n):
+                picture(1000 * number + i).save(tmp_path / "grows" / name / f"{i}.png")
+        return tmp_path / "grows"
+
+    def split_of(out: str) -> dict[str, str]:
+        table = Folder.at(tmp_path / out).read_table("split.parquet").to_pylist()
+        return {row["id"]: row["split"] for row in table}
+
+    config = DataConfig(source=[str(fill(30))], split=SplitConfig(val=0.2, test=0.3), train_per_class=12)
+    prepare(config, Folder.at(tmp_path / "old"))
+    fill(530)
+    longer = config.model_copy(update={"extends": str(tmp_path / "old"), "train_per_class": 40})
+    record = prepare(longer, Folder.at(tmp_path / "new"))
+    old, new = split_of("old"), split_of("new")
+    assert len(old) == 60
+    assert len(new) == 1060
+    assert {id_: new[id_] for id_ in old} == old
+    assert record["counts"]["test"] == {"cat": 159, "dog": 159}
+    assert record["counts"]["train"] == {"cat": 40, "dog": 40}
+    again = config.model_copy(update={"train_per_class": 40})
+    prepare(again, Folder.at(tmp_path / "anew"))
+    anew = split_of("anew")
+    assert any(anew[id_] != old[id_] for id_ in old), "without extends they would have moved"
+    with pytest.raises(UserError, match="no finished dataset"):
+        prepare(config.model_copy(update={"extends": str(tmp_path / "nowhere")}), Folder.at(tmp_path / "x"))
+
+
+def given_folders(root: Path, counts: dict[str, int]) -> Path:
+    seed = 0
+    for part, n in counts.items():
+        for name in ("cat", "dog"):
+            (root / part / name).mkdir(parents=True)
+            for i in range(n):
+                seed += 1
+                picture(seed).save(root / part / name / f"{i}.png")
+    return root
+
+
+def test_given_splits_are_taken_as_they_are_and_leaks_into_training_are_rejected(tmp_path: Path) -> None:
+    root = given_folders(tmp_path / "given", {"train": 10, "val": 3, "test": 4})
+    (root / "train" / "cat" / "from_test.png").write_bytes((root / "test" / "cat" / "0.png").read_bytes())
+    (root / "train" / "dog" / "from_val.png").write_bytes((root / "val" / "dog" / "1.png").read_bytes())
+    (root / "val" / "dog" / "too.png").write_bytes((root / "test" / "dog" / "3.png").read_bytes())
+    (root / "train" / "dog" / "twice.png").write_bytes((root / "train" / "dog" / "5.png").read_bytes())
+    found = survey(DataConfig(source=[str(root)], split=SplitConfig(given=True)))
+    assert dict(zip(*(found.rejected[name].to_pylist() for name in ("path", "reason")), strict=True)) == {
+        "train/cat/from_test.png": "leak",
+        "train/dog/from_val.png": "leak",
+        "val/dog/too.png": "leak",
+        "train/dog/twice.png": "duplicate",
+    }
+    assert {part: sum(own.values()) for part, own in found.counts().items()} == {
+        "train": 20, "val": 6, "test": 8, "unused": 0,
+    }  # fmt: skip
+    assert all(row["split"] == row["path"].split("/")[0] for row in found.kept.to_pylist())
+
+
+def test_without_a_validation_folder_its_share_is_taken_from_train_and_test_is_left_alone(tmp_path: Path) -> None:
+    root = given_folders(tmp_path / "given", {"train": 20, "test": 4})
+    found = survey(DataConfig(source=[str(root)], split=SplitConfig(given=True, val=0.25), train_per_class=10))
+    counts = {part: sum(own.values()) for part, own in found.counts().items()}
+    assert counts == {"train": 20, "val": 10, "test": 8, "unused": 10}
+    only = given_folders(tmp_path / "only", {"train": 9})
+    with pytest.raises(UserError, match="no test"):
+        survey(DataConfig(source=[str(only)], split=SplitConfig(given=True)))
+
+
+def test_a_store_keeps_shape_pixels_and_every_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(image_store, "MOST_ROWS_PER_SHARD", 3)
+    rng = np.random.default_rng(0)
+    rows = image_store.Images(
+        rng.integers(0, 256, (7, 5, 4, 3), np.uint8), np.arange(7), names(7), names(7, "p"), names(7, "v")
+    )
+    folder = Folder.at(tmp_path)
+    image_store.write(folder, rows, "real")
+    assert folder.files(".parquet") == [f"part-0000{i}.parquet" for i in range(3)]
+    back = image_store.read(folder)
+    assert np.array_equal(back.images, rows.images)
+    assert back.labels.tolist() == list(range(7))
+    assert (back.ids, back.paths, back.provenance) == (rows.ids, rows.paths, rows.provenance)
+
+
+def test_a_wrong_extension_is_kept_and_noted(cats_and_dogs: Path, tmp_path: Path) -> None:
+    (cats_and_dogs / "cat" / "0.png").rename(cats_and_dogs / "cat" / "0.JPG")
+    (cats_and_dogs / "cat" / "1.png").rename(cats_and_dogs / "cat" / "no-extension")
+    out = Folder.at(tmp_path / "out")
+    assert prepare(DataConfig(source=[str(cats_and_dogs)]), out)["rejected"] == {}
+    notes = {row["path"]: row["note"] for row in out.read_table("split.parquet").to_pylist()}
+    assert {path: note for path, note in notes.items() if note} == {"cat/0.JPG": "named .jpg, is PNG"}
+
+
+def test_mean_and_spread_are_those_of_the_training_pixels(cats_and_dogs: Path, tmp_path: Path) -> None:
+    out = Folder.at(tmp_path / "out")
+    record = prepare(DataConfig(source=[str(cats_and_dogs)]), out)
+    pixels = image_store.read(out / "train").images / 255
+    assert np.allclose(record["mean"], pixels.mean((0, 1, 2)), atol=1e-5)
+    assert np.allclose(record["std"], pixels.std((0, 1, 2)), atol=1e-5)
+
+
+def test_an_encoded_store_holds_the_same_pixels_in_less_space(tmp_path: Path) -> None:
+    smooth = Image.linear_gradient("L").convert("RGB")
+    for index in range(24):
+        folder = tmp_path / "source" / "ab"[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        smooth.rotate(7 * index).save(folder / f"{index}.png")
+    config = DataConfig(source=[str(tmp_path / "source")], image_size=64)
+    raw, encoded = Folder.at(tmp_path / "raw"), Folder.at(tmp_path / "encoded")
+    assert prepare(config, raw)["hash"] == prepare(config.model_copy(update={"store": "encoded"}), encoded)["hash"]
+    one, other = image_store.read(raw / "train"), image_store.read(encoded / "train")
+    assert one.ids == other.ids
+    assert (one.images == other.images).all()
+    sizes = [len((folder / "train").read("part-00000.parquet")) for folder in (raw, encoded)]
+    assert sizes[1] < sizes[0]
+
+
+def test_a_large_jpeg_has_the_same_id_in_every_size_and_is_known_whatever_size_it_is_extended_in(
+    tmp_path: Path,
+) -> None:
+    wide = Image.linear_gradient("L").resize((900, 700)).convert("RGB")
+    for index in range(16):
+        folder = tmp_path / "source" / "ab"[index % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        wide.rotate(11 * index).save(folder / f"{index}.jpg", quality=90)
+    config = DataConfig(source=[str(tmp_path / "source")])
+    ids = [survey(config.model_copy(update={"image_size": size})).kept["id"].to_pylist() for size in (32, 128, 400)]
+    assert ids[0] == ids[1] == ids[2]
+    assert len(set(ids[0])) == 16
+
+
+def test_prediction_sees_a_jpeg_as_training_did(tmp_path: Path) -> None:
+    from ganaug_ray.classify.predict import Classifier
+
+    sink = io.BytesIO()
+    Image.radial_gradient("L").resize((700, 500)).convert("RGB").save(sink, "JPEG")
+    folder = tmp_path / "source"
+    for name in "ab":
+        (folder / name).mkdir(parents=True)
+        for index in range(6):
+            picture(index + 50 * ord(name)).save(folder / name / f"{index}.png")
+    (folder / "a" / "wide.jpg").write_bytes(sink.getvalue())
+    out = Folder.at(tmp_path / "out")
+    prepare(DataConfig(source=[str(folder)], image_size=64), out)
+    rows = [image_store.read(out / part) for part in ("train", "val", "test")]
+    stored = next(r.images[r.paths.index("a/wide.jpg")] for r in rows if "a/wide.jpg" in r.paths)
+    spec = {"arch": "cnn", "channels": 3, "image_size": 64, "resize": "crop"}
+    classifier = Classifier.__new__(Classifier)
+    classifier.spec = spec
+    assert (classifier.preprocess(sink.getvalue()) == stored).all()

@@ -1,0 +1,269 @@
+"""The dataset card says what is in the folder, whatever the names in it, and reads no more than it has to."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganaug_ray.data.card import dataset_card, tables
+from tests.helpers.card import Dataset, level, png
+
+HOSTILE = '<script>alert("x")</script>'
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Dataset:
+    return Dataset(tmp_path / "dataset", {"cat": (30, 4, 6, 1000), "dog": (25, 3, 7, 990)})
+
+
+def test_the_headline_counts_images_and_the_labels_that_are_used(pets: Dataset) -> None:
+    for number in range(35):
+        pets.reject("empty", f"cat/{number}.jpg")
+    text = pets.card().text("top")
+    assert "Dataset card: pictures 2,100 images found: 2,065 kept, 35 rejected" in text
+    assert "62 labels are used in all: 55 to train on, and 7 for validation" in text
+    assert "The labels of the 13 test images are used for measuring only." in text
+    assert "32 × 32, colour" in text
+
+
+def test_every_split_and_every_class_is_counted(pets: Dataset) -> None:
+    page = pets.card()
+    for row in ("train 55 2.66 %", "val 7 0.339 %", "test 13 0.63 %", "unused 1,990 96.4 %", "kept 2,065"):
+        assert row in page.text("splits")
+    for row in ("cat 30 4 6 1,000 1,040", "dog 25 3 7 990 1,025", "all 55 7 13 1,990 2,065"):
+        assert row in page.text("classes")
+
+
+NOTHING = "Nothing stands out: no class has 3 times the images of another or fewer than 20 to train on"
+
+
+def test_a_sentence_says_that_nothing_stands_out(pets: Dataset) -> None:
+    pets.twin(("a.jpg", "cat", "train"), ("b.jpg", "cat", "train"))
+    assert NOTHING in pets.card().text("top")
+
+
+@pytest.mark.parametrize(
+    ("per_class", "words"),
+    [
+        (
+            {"cat": (84, 5, 7, 0), "dog": (24, 3, 5, 0)},
+            "the largest class, cat (96), has 3 times the images of the smallest, dog (32).",
+        ),
+        ({"cat": (40, 5, 50, 900), "dog": (24, 3, 5, 0)}, "smallest, dog (32), though not in training"),
+        ({"cat": (19, 2, 2, 9), "dog": (21, 2, 2, 9)}, "1 class has fewer than 20 training images (cat)"),
+        (
+            {"ant": (7, 2, 2, 0), "bee": (5, 2, 2, 0), "cat": (8, 2, 2, 0), "dog": (6, 2, 2, 0), "eel": (9, 2, 2, 0)},
+            "5 classes have fewer than 20 training images (bee, dog, ant and 2 more)",
+        ),
+    ],
+)  # fmt: skip
+def test_a_warning_names_uneven_and_tiny_classes(tmp_path: Path, per_class: dict[str, Any], words: str) -> None:
+    text = Dataset(tmp_path / "dataset", per_class).card().text("top")
+    assert "Worth a look: " in text
+    assert words in text
+    assert NOTHING not in text
+
+
+def test_a_warning_tells_of_pictures_under_two_labels_and_in_two_splits(pets: Dataset) -> None:
+    pets.reject("label conflict", "cat/tom.jpg")
+    pets.reject("label conflict", "dog/rex.jpg")
+    pets.twin(("a.jpg", "cat", "train"), ("b.jpg", "dog", "train"))
+    pets.twin(("c.jpg", "cat", "train"), ("d.jpg", "cat", "test"))
+    assert (
+        "Worth a look: 2 images were left out because the same picture lies under two labels; "
+        "near-duplicates lie under two classes (1 group); near-duplicates lie in two splits (1 group)."
+    ) in pets.card().text("top")
+
+
+def test_a_long_table_ends_after_a_stated_number_of_rows(
+    pets: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset_card, "LISTED", 1)
+    facts = tmp_path / "facts.csv"
+    facts.write_text("name,sound\ncat,meow\ndog,woof\n", encoding="utf-8")
+    page = pets.card(str(facts))
+    table = page.text("classes").partition("Every class by split")[2]
+    assert "cat 30" in table
+    assert "dog" not in table
+    assert "The first 1 classes; 1 more are in dataset.json." in table
+    assert "woof" not in page.text("metadata")
+    assert "The first 1 of 2 are shown." in page.text("metadata")
+    facts.write_text("name\ncow\n", encoding="utf-8")
+    assert "No metadata for: cat and 1 more." in pets.card(str(facts)).text("metadata")
+
+
+def test_of_many_classes_the_largest_and_the_smallest_are_drawn_and_the_rest_is_summed_up(tmp_path: Path) -> None:
+    sizes = {f"class {k:03d}": (2 + k, 1, 1, 0) for k in range(200)}
+    page = Dataset(tmp_path / "dataset", sizes, channels=1).card()
+    drawn = page.text("classes").partition("Every class by split")[0]
+    names = re.findall(r"class \d{3}", drawn)
+    assert names == [f"class {k:03d}" for k in (*range(199, 179, -1), *range(19, -1, -1))]
+    assert "160 classes between, 16,560 images" in drawn
+    assert "The 20 largest and the 20 smallest of 200 classes are drawn." in drawn
+    assert len(page.pictures["samples"]) == 6 * 8 + sum(min(8, 2 + k) for k in range(6))
+    assert "class 199 201 images" in page.text("samples")
+    assert "Of 200 classes, those with the most and the fewest training images are shown, 12 in all." in page.text(
+        "samples"
+    )
+    assert len(page.pictures["means"]) == 48
+    assert "48 of 200 classes are shown" in page.text("means")
+
+
+def test_two_classes_are_both_drawn(pets: Dataset) -> None:
+    drawn = pets.card().text("classes").partition("Every class by split")[0]
+    assert "cat 1,040 dog 1,025" in drawn
+    assert "between" not in drawn
+
+
+def test_samples_and_means_are_of_the_training_images_of_their_class(pets: Dataset) -> None:
+    page = pets.card()
+    assert [alt for alt, _ in page.pictures["samples"]] == ["cat"] * 8 + ["dog"] * 8
+    assert [image.getpixel((3, 3)) for _, image in page.pictures["samples"]] == [
+        (level(label, number),) * 3 for label in range(2) for number in range(8)
+    ]
+    means = {alt: image.getpixel((3, 3)) for alt, image in page.pictures["means"]}
+    assert means == {"Mean of cat": (29,) * 3, "Mean of dog": (84,) * 3}
+    text = page.text("means")
+    assert "cat 30 images dog 25 images" in text
+    assert "The mean of all 55 training images" in text
+
+
+def test_the_page_says_of_how_many_images_it_shows_a_sample(pets: Dataset) -> None:
+    pets.record["counts"]["train"] = {"cat": 30_000, "dog": 25_000}
+    page = pets.card()
+    assert "one row a class. From the first 55 of 55,000 training images" in page.text("samples")
+    assert "The mean of the first 55 of 55,000 training images" in page.text("means")
+
+
+def test_a_class_that_was_not_met_has_an_empty_row(pets: Dataset) -> None:
+    pets.record["classes"] = [*pets.classes, "emu"]
+    for own in pets.record["counts"].values():
+        own["emu"] = 30
+    page = pets.card()
+    assert "emu 30 images" in page.text("samples")
+    assert len(page.pictures["means"]) == 2
+
+
+def test_native_sizes_are_drawn_and_described(pets: Dataset) -> None:
+    for row in pets.rows[:2]:
+        row |= {"width": 2000, "height": 500, "format": "PNG"}
+    page = pets.card()
+    assert [alt.partition(":")[0] for alt, _ in page.pictures["sizes"]] == [
+        "Native sizes", "How many images have which ratio of width to height",
+    ]  # fmt: skip
+    text = page.text("sizes")
+    assert "the smallest is 40 × 30, the largest 2000 × 500" in text
+    assert "2,063 images had a shorter side than that" in text
+    assert re.search(r"images lose [\d.]+ % of their area", text)
+    assert "Formats: 2,063 JPEG, 2 PNG." in text
+    assert page.tags["source"] == 2, "the same in light ink on dark paper"
+
+
+def test_one_size_of_all_images_needs_no_plot(pets: Dataset) -> None:
+    for row in pets.rows:
+        row |= {"width": 8, "height": 8}
+    page = pets.card()
+    assert "All images are 8 × 8 pixels. They are stored at 32 × 32." in page.text("sizes")
+    assert "sizes" not in page.pictures
+
+
+def test_notes_on_files_are_listed_up_to_a_number(pets: Dataset) -> None:
+    for row in pets.rows[:23]:
+        row["note"] = "named .jpg, is PNG"
+    text = pets.card().text("sizes")
+    assert "Notes on 23 files" in text
+    assert "cat/train0.jpg named .jpg, is PNG" in text
+    assert text.count("named .jpg, is PNG") == tables.LISTED == 20
+    assert "And 3 more" in text
+
+
+def test_rejected_files_are_shown_by_reason(pets: Dataset) -> None:
+    for number in range(9):
+        pets.reject("duplicate", f"cat/copy{number}.jpg", png(200) if number > 2 else None, "same pixels as cat/1.jpg")
+    pets.reject("empty", "dog/nothing.jpg")
+    page = pets.card()
+    text = page.text("rejected")
+    assert "10 of 2,075 images (0.482 %) were left out: 9 × duplicate, 1 × empty." in text
+    assert "duplicate 9 cat/copy3.jpg same pixels as cat/1.jpg" in text, "those with a picture first"
+    assert "And 3 more: see rejected.parquet." in text
+    assert "empty 1 dog/nothing.jpg" in text
+    assert [image.getpixel((5, 5)) for _, image in page.pictures["rejected"]] == [200] * 6
+
+
+def test_no_rejected_file_and_no_near_duplicate_is_said_so(pets: Dataset) -> None:
+    page = pets.card()
+    assert "No image was rejected." in page.text("rejected")
+    assert "No two kept images look alike." in page.text("near-duplicates")
+
+
+def test_near_duplicates_stand_side_by_side(pets: Dataset) -> None:
+    pets.twin(*((f"many/{k}.jpg", "cat", "train") for k in range(8)))
+    for number in range(13):
+        pets.twin((f"pair/{number}.jpg", "dog", "val"), (f"pair/{number}b.jpg", "dog", "val"))
+    pets.twin(("one.jpg", "dog", "train"), ("two.jpg", "dog", "test"))
+    pets.twin(("tom.jpg", "cat", "train"), ("rex.jpg", "dog", "train"))
+    page = pets.card()
+    text = page.text("near-duplicates")
+    assert "38 kept images look alike, in 16 groups" in text
+    at = [text.index(words) for words in (
+        "2 images under more than one class cat · train first tom.jpg dog · train distance 1.5 rex.jpg",
+        "2 images in more than one split dog · train first one.jpg dog · test distance 1.5 two.jpg",
+        "8 images cat · train first many/0.jpg",
+        "And 2 more of this group.",
+        "2 images dog · val first pair/0.jpg",
+        "And 4 groups more: see near_duplicates.parquet.",
+    )]  # fmt: skip
+    assert at == sorted(at), "what is to be looked at first, then the largest"
+    assert len(page.pictures["near-duplicates"]) == 2 + 2 + 6 + 9 * 2
+
+
+def test_sources_are_counted(pets: Dataset) -> None:
+    for number, row in enumerate(pets.rows[:50]):
+        row["provenance"] = f"s3://bucket/{number // 2:02d}.tar"
+    pets.reject("empty", "x.jpg")
+    text = pets.card().text("sources")
+    assert "pictures 2,015 1" in text
+    assert "s3://bucket/00.tar 2 0" in text
+    assert "And 6 more sources" in text
+
+
+def test_metadata_stands_beside_the_classes(pets: Dataset, tmp_path: Path) -> None:
+    facts = tmp_path / "facts.csv"
+    facts.write_text(f'id,name,genre,bio\n77,Cat,"Purring,Sleeping",{"long " * 20}\n78,Cow,Mooing,\n', encoding="utf-8")
+    text = pets.card(str(facts)).text("metadata")
+    assert "No metadata for: dog." in text
+    assert "class images genre cat 1,040 Purring, Sleeping" in text
+    assert "From facts.csv" in text
+    assert not re.search("bio|long long|Mooing|77", text)
+    assert pets.card().text("metadata") == ""
+
+
+def test_names_are_never_more_than_text(tmp_path: Path) -> None:
+    hostile = Dataset(tmp_path / "dataset", {HOSTILE: (4, 2, 2, 0), '" onerror="x': (3, 2, 2, 0)})
+    hostile.record["source"] = [HOSTILE]
+    for row in hostile.rows:
+        row |= {"path": HOSTILE, "provenance": HOSTILE, "note": HOSTILE, "format": HOSTILE}
+    hostile.reject(HOSTILE, HOSTILE, None, HOSTILE)
+    hostile.twin((HOSTILE, HOSTILE, "train"), (HOSTILE, '" onerror="x', "train"))
+    facts = tmp_path / "facts.csv"
+    facts.write_text(
+        f'name,{HOSTILE}\n"{HOSTILE.replace(chr(34), chr(34) * 2)}",{HOSTILE}\n'.replace('t("x")', "t('x')")
+    )
+    page = hostile.card(str(facts))
+    assert page.tags["script"] == 0
+    sections = ("top", "classes", "samples", "means", "sizes", "rejected", "near-duplicates", "sources", "metadata")
+    for section in sections:
+        assert "<script>alert(" in page.text(section)
+
+
+def test_the_page_needs_nothing_else(pets: Dataset) -> None:
+    pets.reject("duplicate", "a.jpg", png(1))
+    pets.twin(("one.jpg", "dog", "train"), ("two.jpg", "dog", "test"))
+    page = pets.card()
+    assert page.links
+    assert all(re.match("data:image/(png|jpeg);base64,", link) for link in page.links)
+    assert page.tags["script"] == page.tags["link"] == 0
+    assert "url(" not in (pets.path / "card.html").read_text(encoding="utf-8")

@@ -1,0 +1,202 @@
+"""Archives made to do harm: what is wrong is named, nothing is written outside, and the memory stays bounded."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import tarfile
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.archives import (
+    BZIP2,
+    DEFLATED,
+    MIB,
+    Entry,
+    bzipped_zeros,
+    deflated,
+    gzipped,
+    info,
+    pictures,
+    prepare,
+    tar_of,
+    zip64_end,
+    zip_end,
+    zip_of,
+)
+
+MEMORY = 1280  # MiB of addresses: twice what an honest archive takes, and far below every bomb
+BOMB = 8 * MEMORY
+
+PICTURES = pictures()
+ONE = PICTURES["cat/1.png"]
+IN_ZIP = [Entry(name, content) for name, content in PICTURES.items()]
+
+
+def in_tar() -> list[tuple[tarfile.TarInfo, bytes]]:
+    return [(info(name), content) for name, content in PICTURES.items()]
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Path:
+    """A folder deep enough for ../.. to lead to one that is looked at."""
+    (tmp_path / "deep" / "down").mkdir(parents=True)
+    return tmp_path / "deep" / "down"
+
+
+def written(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+def test_every_hostile_entry_of_a_zip_is_named_and_the_honest_ones_are_kept(room: Path, tmp_path: Path) -> None:
+    broken = bytearray(zlib.compress(ONE)[2:-4])
+    broken[len(broken) // 2 :] = b"\xff" * 99
+    hostile = {
+        Entry("../../escaped.png", ONE): "unsafe path",
+        Entry("cat/../../../escaped.png", ONE): "unsafe path",
+        Entry("/escaped.png", ONE): "unsafe path",
+        Entry("..\\..\\escaped.png", ONE): "unsafe path",
+        Entry("cat/link.png", b"/etc/passwd", mode=0o120777): "link",
+        Entry("cat/encrypted.png", bytes(12) + ONE, flags=1): "damaged in the archive",
+        Entry("cat/unknown-method.png", ONE, method=97): "damaged in the archive",
+        Entry("cat/other-name-inside.png", ONE, name_inside="dog/other.png"): "damaged in the archive",
+        Entry("cat/wrong-sum.png", ONE, crc=1): "damaged in the archive",
+        Entry("cat/broken-stream.png", bytes(broken), DEFLATED, size=len(ONE)): "damaged in the archive",
+        Entry("cat/stream-that-stops.png", zlib.compress(ONE)[2:99], DEFLATED, size=len(ONE)): "damaged in the archive",
+        Entry("cat/nested.zip", zip_of(IN_ZIP)): "not an image",
+        Entry("cat/nested.png", zip_of(IN_ZIP)): "not an image",
+    }
+    found = prepare(written(room / "evil.zip", zip_of([*hostile, *IN_ZIP])), MEMORY)
+    assert found.code == 0, found.said
+    assert found.reasons() == {entry.name: reason for entry, reason in hostile.items()}
+    assert found.kept == set(PICTURES)
+    assert "encrypted" in found.rejected["cat/encrypted.png"][1]
+    assert not list(tmp_path.rglob("escaped*"))
+
+
+def test_every_hostile_entry_of_a_tar_is_named_and_the_honest_ones_are_kept(room: Path, tmp_path: Path) -> None:
+    hostile = {
+        info("../../escaped.png"): "unsafe path",
+        info("/escaped.png"): "unsafe path",
+        info("cat/link.png", tarfile.SYMTYPE, "/etc/passwd"): "link",
+        info("cat/hard-link.png", tarfile.LNKTYPE, "cat/1.png"): "link",
+        info("cat/pipe.png", tarfile.FIFOTYPE): "not a file",
+        info("cat/disk.png", tarfile.BLKTYPE): "not a file",
+        info("cat/empty.png"): "empty",
+    }
+    nested = (info("cat/nested.tar"), tar_of(in_tar()))
+    content = tar_of([*((entry, b"") for entry in hostile), nested, *in_tar()])
+    found = prepare(written(room / "evil.tar", content), MEMORY)
+    assert found.code == 0, found.said
+    assert found.reasons() == {entry.name: why for entry, why in hostile.items()} | {"cat/nested.tar": "not an image"}
+    assert found.kept == set(PICTURES)
+    assert not list(tmp_path.rglob("escaped*"))
+
+
+def test_a_name_that_is_no_unicode_is_named_all_the_same(room: Path) -> None:
+    latin = info("cat/D\udcfcrer.png")  # ü in Latin-1, as old archives have it
+    found = prepare(written(room / "old.tar", tar_of([(latin, b"<html>"), *in_tar()])))
+    assert found.code == 0, found.said
+    ((path, reason),) = found.reasons().items()
+    assert path.startswith("cat/D")
+    assert path.endswith("rer.png")
+    assert reason == "not an image"
+    assert found.kept == set(PICTURES)
+
+
+def test_of_two_entries_with_one_name_neither_hides_the_other(room: Path) -> None:
+    first = [Entry("cat/1.png", b"<html>"), Entry("dog/1.png", PICTURES["dog/1.png"])]
+    found = prepare(written(room / "twice.zip", zip_of([*first, *IN_ZIP])))
+    assert found.code == 0, found.said
+    assert found.reasons() == {"cat/1.png": "not an image", "dog/1.png": "duplicate"}
+    assert found.kept == set(PICTURES)
+
+
+@pytest.mark.parametrize("size", [0xFFFFFFFE, 5000], ids=["told", "kept secret"])
+@pytest.mark.parametrize("method", [DEFLATED, BZIP2], ids=["deflate", "bzip2"])
+def test_a_zip_entry_that_inflates_to_gigabytes_is_cut_off(method: int, size: int, room: Path) -> None:
+    packed = deflated((bytes(MIB), BOMB)) if method == DEFLATED else bzipped_zeros(BOMB)
+    bomb = Entry("cat/bomb.png", packed, method, size)
+    found = prepare(written(room / "bomb.zip", zip_of([bomb, *IN_ZIP])), MEMORY)
+    assert found.code == 0, found.said
+    assert found.rejected.keys() == {"cat/bomb.png"}
+    assert found.kept == set(PICTURES)
+
+
+def test_entries_each_just_small_enough_do_not_add_up_in_memory(room: Path) -> None:
+    packed = deflated((bytes(MIB), 250))
+    large = [Entry(f"cat/{i}.bmp", packed, DEFLATED, 250 * MIB) for i in range(MEMORY // 250 + 1)]
+    found = prepare(written(room / "large.zip", zip_of([*large, *IN_ZIP])), MEMORY)
+    assert found.code == 0, found.said
+    assert found.rejected.keys() == {entry.name for entry in large}
+    assert found.kept == set(PICTURES)
+
+
+def test_a_tar_entry_that_inflates_to_a_gigabyte_is_passed_over(room: Path) -> None:
+    bomb = info("cat/bomb.png")
+    bomb.size = 1024 * MIB
+    content = gzipped((bomb.tobuf(tarfile.GNU_FORMAT), 1), (bytes(MIB), 1024), (tar_of(in_tar()), 1))
+    found = prepare(written(room / "bomb.tar.gz", content), MEMORY)
+    assert found.code == 0, found.said
+    assert found.reasons() == {"cat/bomb.png": "too large"}
+    assert found.kept == set(PICTURES)
+
+
+def test_a_tar_packed_with_bzip2_does_not_inflate_to_gigabytes(room: Path) -> None:
+    """The ten kilobytes that tarfile reads at a time would."""
+    found = prepare(written(room / "bomb.tar", bzipped_zeros(BOMB)), MEMORY)
+    assert found.code == 2
+    assert "bomb.tar" in found.said
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_tar_gz_that_is_broken_in_the_middle_is_named(damage: str, room: Path) -> None:
+    whole = gzip.compress(tar_of(in_tar()))
+    middle = len(whole) // 2
+    content = whole[:middle] if damage == "cut" else whole[:middle] + b"\xff" * 500 + whole[middle + 500 :]
+    found = prepare(written(room / "broken.tar.gz", content))
+    assert found.code == 2
+    assert "broken.tar.gz" in found.said
+
+
+@pytest.mark.parametrize("told", [1_000_000, 20], ids=["told", "kept secret"])
+def test_a_zip_of_a_million_entries_is_refused(told: int, room: Path) -> None:
+    entry = Entry("cat/1.png")  # all are the same empty file
+    body, directory = entry.local(), entry.central(0) * 1_000_000
+    end = (zip_end if told <= 0xFFFF else zip64_end)(told, len(directory), len(body))
+    found = prepare(written(room / "many.zip", body + directory + end), MEMORY)
+    assert found.code == 2
+    assert "many.zip" in found.said
+    assert "entries" in found.said
+
+
+def test_an_honest_zip64_is_read(room: Path) -> None:
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in PICTURES.items():
+            with archive.open(name, "w", force_zip64=True) as stream:
+                stream.write(content)
+        start = archive.start_dir
+    at = sink.getvalue().rfind(b"PK\5\6")
+    content = sink.getvalue()[:at] + zip64_end(len(PICTURES), at - start, start)
+    found = prepare(written(room / "honest.zip", content))
+    assert found.code == 0, found.said
+    assert found.rejected == {}
+    assert found.kept == set(PICTURES)
+
+
+@pytest.mark.parametrize(
+    ("entries", "size", "offset"),
+    [(2**64 - 1, 99, 0), (20, 2**63, 0), (20, 99, 2**63), (20, 99, 2**62)],
+    ids=["entries", "size", "offset", "smaller offset"],
+)
+def test_a_zip64_that_lies_about_itself_is_refused(entries: int, size: int, offset: int, room: Path) -> None:
+    body = b"".join(entry.local() for entry in IN_ZIP)
+    content = body + zip64_end(entries, size, offset, at=len(body))
+    found = prepare(written(room / "liar.zip", content), MEMORY)
+    assert found.code == 2
+    assert "liar.zip" in found.said

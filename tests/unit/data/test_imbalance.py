@@ -1,0 +1,87 @@
+"""Classes made rare on purpose: in training alone, and as the job says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganaug_ray.config import DataConfig, ImbalanceConfig, SplitConfig
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.ingest.scan import survey_only
+from ganaug_ray.data.prepare import prepare
+from ganaug_ray.errors import UserError
+
+CLASSES = ("cat", "dog", "owl")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Sixty pictures of each of three classes."""
+    root = tmp_path_factory.mktemp("pictures")
+    draw = np.random.default_rng(0)
+    for name in CLASSES:
+        (root / name).mkdir()
+        for i in range(60):
+            Image.fromarray(draw.integers(0, 256, (16, 16), np.uint8)).save(root / name / f"{i}.png")
+    return str(root)
+
+
+def config_of(source: str, **settings: object) -> DataConfig:
+    return DataConfig.model_validate(
+        {"source": source, "split": SplitConfig(val=0.1, test=0.2), "train_per_class": 40} | settings
+    )
+
+
+def parts(config: DataConfig) -> dict[str, str]:
+    kept = survey_only(config).kept
+    return dict(zip(kept["id"].to_pylist(), kept["split"].to_pylist(), strict=True))
+
+
+def test_named_classes_are_thinned_in_training_and_nowhere_else(pictures: str, tmp_path: Path) -> None:
+    config = config_of(pictures, imbalance=ImbalanceConfig(factor=10, rare=["owl", "cat"]))
+    record = prepare(config, Folder.at(tmp_path / "dataset"))
+    assert record["counts"]["train"] == {"cat": 4, "dog": 40, "owl": 4}
+    assert record["counts"]["unused"] == {"cat": 38, "dog": 2, "owl": 38}
+    for part in ("val", "test"):
+        assert record["counts"][part] == dict.fromkeys(CLASSES, {"val": 6, "test": 12}[part])
+    assert record["rare"] == ["cat", "owl"]
+    card = (tmp_path / "dataset" / "card.html").read_text(encoding="utf-8")
+    assert "in training, the largest class, dog (40), has 10 times the images of the smallest, cat (4)" in card
+
+
+def test_without_names_the_tail_is_exponential_in_the_order_of_the_classes(pictures: str, tmp_path: Path) -> None:
+    record = prepare(config_of(pictures, imbalance=ImbalanceConfig(factor=16)), Folder.at(tmp_path / "dataset"))
+    assert record["counts"]["train"] == {"cat": 40, "dog": 10, "owl": 2}
+    assert record["rare"] == ["owl"], "fewer than half of the mean of 17.3; dog has more"
+
+
+def test_nothing_is_rare_in_equal_classes(pictures: str, tmp_path: Path) -> None:
+    assert prepare(config_of(pictures), Folder.at(tmp_path / "dataset"))["rare"] == []
+
+
+def test_what_is_left_is_nested_in_what_a_smaller_factor_leaves(pictures: str) -> None:
+    dealt = [parts(config_of(pictures))]
+    dealt += [parts(config_of(pictures, imbalance=ImbalanceConfig(factor=factor, rare=["dog"]))) for factor in (4, 10)]
+    trained = [{id_ for id_, part in own.items() if part == "train"} for own in dealt]
+    assert trained[2] < trained[1] < trained[0]
+    assert len({frozenset(id_ for id_, part in own.items() if part in ("val", "test")) for own in dealt}) == 1
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "words"),
+    [
+        ({"factor": 10, "rare": ["owll"]}, "found 'owll', which is no class; did you mean owl?"),
+        ({"factor": 40, "rare": ["dog"]}, "class 'dog' would keep 1 of 40 training images, at least 2"),
+        ({"factor": 40}, "class 'owl' would keep 1 of 40"),
+    ],
+)
+def test_a_name_or_a_factor_that_cannot_be_says_why(pictures: str, imbalance: dict, words: str) -> None:
+    with pytest.raises(UserError, match=r"data\.imbalance") as error:
+        survey_only(config_of(pictures, imbalance=ImbalanceConfig.model_validate(imbalance)))
+    assert words in str(error.value)
+
+
+def test_what_an_earlier_data_set_has_is_not_thinned_again(pictures: str) -> None:
+    with pytest.raises(ValueError, match="one of imbalance and extends"):
+        config_of(pictures, imbalance=ImbalanceConfig(factor=2), extends="old/dataset")

@@ -1,0 +1,291 @@
+"""Every kind of source gives the same images; hostile ones harm nothing and are named."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+import tarfile
+import unicodedata
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from ganaug_ray.config import DataConfig, LabelFrom
+from ganaug_ray.data import sources
+from ganaug_ray.data.images import Unreadable
+from ganaug_ray.data.ingest.scan import survey_only as survey
+from ganaug_ray.data.sources import archives, raw
+from ganaug_ray.errors import UserError
+
+PUBLIC = os.environ.get("GANAUG_DATA") or str(Path(__file__).parents[4] / "shared" / "data")
+
+
+def png(seed: int) -> bytes:
+    sink = io.BytesIO()
+    Image.fromarray(np.random.default_rng(seed).integers(0, 256, (20, 24, 3), np.uint8)).save(sink, "PNG")
+    return sink.getvalue()
+
+
+FILES = {f"{name}/{i}.png": png(10 * n + i) for n, name in enumerate(("cat", "dog")) for i in range(4)}
+
+
+def read(source: Path | str, label_from: LabelFrom | None = None) -> list[raw.Raw]:
+    parts = sources.parts([str(source)], label_from or LabelFrom())
+    return [row for part in parts for row in part()]
+
+
+def lay_out(root: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(content)
+    return root
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def tarred(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w:gz" if path.name.endswith("gz") else "w") as archive:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def csv_of(root: Path) -> Path:
+    lay_out(root, FILES)
+    (root / "labels.csv").write_text("image,label\n" + "".join(f"{n},{n.split('/')[0]}\n" for n in FILES))
+    return root / "labels.csv"
+
+
+def parquet_of(path: Path) -> Path:
+    pq.write_table(pa.table({"image": list(FILES.values()), "label": [n.split("/")[0] for n in FILES]}), path)
+    return path
+
+
+MAKERS = {
+    "folder": lambda root: lay_out(root / "deep" / "down", FILES).parent,
+    "zip": lambda root: zipped(root / "a.zip", FILES),
+    "tar": lambda root: tarred(root / "a.tar", FILES),
+    "tgz": lambda root: tarred(root / "a.tar.gz", FILES),
+    "csv": csv_of,
+    "parquet": lambda root: parquet_of(root / "a.parquet"),
+}
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_kind_gives_the_same_images_and_labels(kind: str, tmp_path: Path) -> None:
+    rows = read(MAKERS[kind](tmp_path))
+    assert sorted((row.label, row.content) for row in rows) == sorted(
+        (name.split("/")[0], content) for name, content in FILES.items()
+    )
+    assert len({row.path for row in rows}) == 8
+
+
+def test_a_list_of_sources_is_one_data_set_with_the_provenance_kept(tmp_path: Path) -> None:
+    one = zipped(tmp_path / "one.zip", {name: png(i + 100) for i, name in enumerate(FILES)})
+    two = lay_out(tmp_path / "two", FILES)
+    found = survey(DataConfig(source=[str(one), str(two)]))
+    assert found.classes == ["cat", "dog"]
+    assert set(found.kept["provenance"].to_pylist()) == {str(one), str(two)}
+    assert len(found.kept) == 16
+
+
+def test_labels_from_file_names_and_from_a_csv(tmp_path: Path) -> None:
+    flat = lay_out(tmp_path / "flat", {"cat.0.jpg": b"x", "dog.1.jpg": b"x", "readme.jpg": b"x"})
+    rows = read(flat, LabelFrom(regex=r"^(?P<label>cat|dog)\."))
+    assert [row.label for row in rows] == ["cat", "dog", None]
+    lay_out(tmp_path / "art", {"Vincent_van_Gogh_12.jpg": b"x", "Albrecht_Dürer_1.jpg": b"x"})
+    rows = read(tmp_path / "art", LabelFrom(regex=r"^(?P<label>.+)_\d+\.jpg$"))
+    assert {row.label for row in rows} == {"Vincent_van_Gogh", "Albrecht_Dürer"}
+    (tmp_path / "labels.csv").write_text("image,label\ncat.0.jpg,Katze\ndog.1.jpg,Hund\n")
+    assert [row.label for row in read(flat, LabelFrom(csv=str(tmp_path / "labels.csv")))] == ["Katze", "Hund", None]
+
+
+def test_all_ways_of_writing_an_umlaut_are_one_class_also_what_old_zip_programs_made_of_it(tmp_path: Path) -> None:
+    names = [unicodedata.normalize(form, "Dürer") for form in ("NFC", "NFD")]
+    names += [names[1].encode().decode("cp437"), names[1].encode().decode("cp437").encode().decode("cp437")]
+    assert len(set(names)) == 4
+    found = zipped(tmp_path / "a.zip", {f"{name}/1.png": png(i) for i, name in enumerate(names)})
+    assert {row.label for row in read(found)} == {"Dürer"}
+
+
+def idx(folder: Path, stem: str, images: np.ndarray, labels: np.ndarray) -> None:
+    for name, array in ((f"{stem}-images-idx3-ubyte", images), (f"{stem}-labels-idx1-ubyte", labels)):
+        header = b"\x00\x00\x08" + bytes([array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
+        (folder / f"{name}.gz").write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+
+
+def test_idx_files_and_what_can_be_wrong_with_them(tmp_path: Path) -> None:
+    images = np.arange(3 * 4 * 5).reshape(3, 4, 5)
+    idx(tmp_path, "train", images, np.array([7, 8, 9]))
+    rows = read(f"idx:{tmp_path}")
+    assert [row.label for row in rows] == ["7", "8", "9"]
+    assert all(np.array_equal(row.content, images[i]) for i, row in enumerate(rows))
+    idx(tmp_path, "train", images, np.array([7, 8]))
+    with pytest.raises(UserError, match=r"\[3, 4, 5\].*\[2\]"):
+        read(f"idx:{tmp_path}")
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"no gzip")
+    with pytest.raises(UserError, match="cannot be unzipped"):
+        read(f"idx:{tmp_path}")
+    (tmp_path / "train-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(UserError, match="labels-idx1"):
+        read(f"idx:{tmp_path}")
+
+
+@pytest.mark.parametrize("maker", [zipped, tarred])
+def test_entries_that_lead_out_of_an_archive_are_named_and_write_nothing(maker, tmp_path: Path) -> None:
+    suffix = "zip" if maker is zipped else "tar"
+    (tmp_path / "inside").mkdir()
+    evil = maker(
+        tmp_path / "inside" / f"evil.{suffix}", {**FILES, "../escaped.png": png(1), "/etc/escaped.png": png(2)}
+    )
+    rows = {row.path: row.content for row in read(evil)}
+    problems = {path: content.reason for path, content in rows.items() if isinstance(content, Unreadable)}
+    assert set(problems.values()) == {"unsafe path"}
+    assert len(problems) == 2
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [f"evil.{suffix}"]
+
+
+def test_links_in_archives_are_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "secret.png").write_bytes(png(5))
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
+            entry = tarfile.TarInfo(f"cat/{int(kind)}.png")
+            entry.type, entry.linkname = kind, str(tmp_path / "secret.png")
+            archive.addfile(entry)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+        link = zipfile.ZipInfo("cat/1.png")
+        link.external_attr = 0xA1FF << 16
+        packed.writestr(link, str(tmp_path / "secret.png"))
+    for name in ("a.tar", "a.zip"):
+        assert {row.content.reason for row in read(tmp_path / name)} == {"link"}
+
+
+def test_an_entry_that_inflates_is_cut_off_whatever_size_it_declares(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MOST_BYTES", 10_000)
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cat/bomb.png", b"\0" * 10_000_000)
+        archive.writestr("cat/1.png", png(1))
+    reasons = {row.path: getattr(row.content, "reason", "fine") for row in read(tmp_path / "bomb.zip")}
+    assert reasons == {"cat/bomb.png": "too large", "cat/1.png": "fine"}
+
+
+@pytest.mark.parametrize("maker", [zipped, tarred])
+def test_too_many_entries_are_refused(maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 100)
+    suffix = "zip" if maker is zipped else "tar"
+    many = maker(tmp_path / f"many.{suffix}", {f"cat/{i}": b"" for i in range(200)})
+    with pytest.raises(UserError, match=rf"many\.{suffix}.*entries.*at most 100"):
+        read(many)
+
+
+def test_a_zip_of_very_many_entries_is_refused_before_its_list_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = zipped(tmp_path / "many.zip", {f"cat/{i}": b"" for i in range(70_000)})
+    monkeypatch.setattr(archives, "MOST_ENTRIES", 66_000)
+    monkeypatch.setattr(zipfile, "ZipFile", None)
+    with pytest.raises(UserError, match=r"many\.zip.*70000 entries"):
+        read(many)
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz", "a.parquet", "a.csv", "a.xyz"])
+def test_a_file_that_is_not_what_its_name_says(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\xff\xfenonsense" * 10)
+    with pytest.raises(UserError, match=name):
+        read(tmp_path / name)
+    with pytest.raises(UserError, match=f"gone-{name}"):
+        read(tmp_path / f"gone-{name}")
+
+
+def test_a_manifest_names_missing_files_as_rejects_and_fetches_nothing(tmp_path: Path) -> None:
+    lay_out(tmp_path, {"1.png": png(1)})
+    (tmp_path / "list.csv").write_text("image,label\n1.png,cat\n2.png,cat\nhttps://example.com/3.png,dog\n")
+    rows = read(tmp_path / "list.csv")
+    assert [getattr(row.content, "reason", "fine") for row in rows] == ["fine", "cannot be read", "unsafe path"]
+
+
+def test_unknown_packaged_sources() -> None:
+    for source in ("sklearn:faces", "torchvision:ImageNet"):
+        with pytest.raises(UserError, match=source):
+            read(source)
+
+
+def test_small_and_empty_pictures_are_rejected_and_a_source_full_of_bad_ones_stops(tmp_path: Path) -> None:
+    tiny, flat = io.BytesIO(), io.BytesIO()
+    Image.new("RGB", (4, 40)).save(tiny, "PNG")
+    Image.new("RGB", (40, 40), (9, 9, 9)).save(flat, "PNG")
+    files = {f"{name}/{i}.png": png(20 * n + i) for n, name in enumerate(("cat", "dog")) for i in range(10)}
+    root = lay_out(tmp_path, {**files, "cat/tiny.png": tiny.getvalue(), "dog/flat.png": flat.getvalue()})
+    found = survey(DataConfig(source=[str(root)]))
+    assert dict(zip(*(found.rejected[name].to_pylist() for name in ("path", "reason")), strict=True)) == {
+        "cat/tiny.png": "too small",
+        "dog/flat.png": "single colour",
+    }
+    lay_out(tmp_path, {f"cat/bad{i}.png": b"<html>" for i in range(10)})
+    with pytest.raises(UserError, match=r"12 of 32 images.*10 × not an image.*data\.max_rejected \(now 0\.2\)"):
+        survey(DataConfig(source=[str(root)]))
+    assert len(survey(DataConfig(source=[str(root)], max_rejected=0.5)).rejected) == 12
+
+
+CATS_DOGS = f"{PUBLIC}/cats_dogs/cats_dogs-train.zip"
+
+
+@pytest.mark.skipif(not Path(CATS_DOGS).exists(), reason="the cat and dog photographs are not on this machine")
+def test_the_zip_of_real_photographs_is_read_in_place_and_every_image_kept() -> None:
+    found = survey(DataConfig(source=[CATS_DOGS], image_size=64))
+    assert len(found.rejected) == 0
+    assert found.classes == ["cat", "dog"]
+    assert len(found.kept) == 1700
+    assert found.channels == 3
+
+
+@pytest.mark.skipif(not Path(PUBLIC, "fashion-mnist").exists(), reason="Fashion-MNIST is not on this machine")
+def test_fashion_mnist_is_read_from_its_idx_files() -> None:
+    rows = read(f"idx:{PUBLIC}/fashion-mnist")
+    assert len(rows) == 70_000
+    assert {row.label for row in rows} == {str(i) for i in range(10)}
+    assert np.stack([row.content for row in rows[10_000:]]).mean() / 255 == pytest.approx(0.2860, abs=1e-4)
+
+
+def test_a_file_name_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cat").mkdir()
+    Path(os.fsdecode(os.fsencode(tmp_path / "cat") + b"/D\xfcrer.png")).write_bytes(png(1))
+    with pytest.raises(UserError, match=r"D\\xfcrer.png is no UTF-8 name"):
+        read(tmp_path)
+
+
+def test_rows_of_a_csv_of_any_shape_give_what_they_have(tmp_path: Path) -> None:
+    """Quotes, spaces, columns in another order, more or fewer of them, empty lines, an editor's mark at the start."""
+    lines = ["", "label,note,image", 'cat,"a, b",1.png', " dog ,, 2.png ", "", "cat", ",,3.png", "dog,x,4.png,more"]
+    (tmp_path / "list.csv").write_text("\ufeff" + "\n".join(lines))
+    assert raw.read_labels(str(tmp_path / "list.csv")) == [("1.png", "cat"), ("2.png", "dog"), ("4.png", "dog")]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "found the columns nothing"),
+        (b"picture,label\n", "found the columns picture, label; expected image and label"),
+        (b"image,label\n1.png,\xff\n", "is no UTF-8 text"),
+        (b"image,label\n1.png,cat\n2.png," + b"x" * 200_000, "line 3 is no CSV"),
+    ],
+)
+def test_what_is_no_list_of_images_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+    (tmp_path / "list.csv").write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        raw.read_labels(str(tmp_path / "list.csv"))

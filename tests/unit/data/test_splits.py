@@ -1,0 +1,93 @@
+"""Several splits of the same images: no image is tested in two of them, and training overlaps as little as it can."""
+
+import itertools
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ganaug_ray.config import DataConfig, SplitConfig
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.data.ingest import split
+from ganaug_ray.errors import UserError
+from ganaug_ray.verdict.split_overlap import overlap
+from tests.helpers.dealing import assign
+
+JOB = Path(__file__).parents[3] / "jobs" / "digits.yaml"
+
+
+def deal(n: int, folds: int, cap: int | None = None, together: dict[str, str] | None = None) -> list[dict[str, str]]:
+    ids = {name: [f"{name}{i:04d}" for i in range(n)] for name in "ab"}
+    configs = [SplitConfig(val=0.1, test=0.2, fold=fold, folds=folds) for fold in range(folds)]
+    return [assign(ids, config, cap, cap and 5, together=together) for config in configs]
+
+
+def members(dealt: dict[str, str], part: str) -> set[str]:
+    return {id_ for id_, where in dealt.items() if where == part}
+
+
+@pytest.mark.parametrize("n", [180, 13, 101])
+def test_five_splits_test_no_image_twice_and_a_fifth_each(n: int) -> None:
+    splits = deal(n, 5)
+    tested = Counter(id_ for own in splits for id_ in members(own, "test"))
+    assert set(tested.values()) == {1}
+    assert len(tested) >= 2 * (n - 1), "all but what rounding leaves"
+    for own in splits:
+        assert min(Counter((id_[0], part) for id_, part in own.items()).values()) >= split.MIN_ROWS
+
+
+def test_scarce_training_images_are_shared_by_no_two_splits() -> None:
+    splits = deal(180, 5, cap=20)
+    assert all(len(members(own, "train")) == 40 for own in splits)
+    assert overlap(splits).train == 0
+    assert overlap(deal(180, 5)).train > 0.5
+
+
+def test_the_first_of_several_splits_is_the_only_one_of_others() -> None:
+    assert deal(180, 5, cap=20)[0] == deal(180, 1, cap=20)[0]
+
+
+def test_groups_of_near_duplicates_stay_whole_in_every_split_and_are_tested_once() -> None:
+    together = {f"{name}{i:04d}": f"{name}{i // 7}" for name in "ab" for i in range(100)}
+    together |= {"a0150": "across", "b0150": "across", "b0151": "across"}
+    splits = deal(180, 5, together=together)
+    for own in splits:
+        assert all(len(parts) == 1 for parts in parts_of_groups(own, together).values())
+        assert {part: len(members(own, part)) for part in split.SPLITS} == pytest.approx(
+            {"train": 252, "val": 36, "test": 72}, abs=14
+        )
+    for one, other in itertools.combinations(splits, 2):
+        assert not members(one, "test") & members(other, "test")
+
+
+def parts_of_groups(dealt: dict[str, str], together: dict[str, str]) -> dict[str, set[str]]:
+    return {group: {dealt[id_] for id_, name in together.items() if name == group} for group in together.values()}
+
+
+def test_a_class_too_small_for_so_many_test_sets_is_named() -> None:
+    with pytest.raises(UserError, match=r"class 'a' has 7 usable images.* the test sets of 5 splits need 2 each"):
+        deal(7, 5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["data.split.folds=5", "data.split.test=0.5"], "would overlap; data.split.test is 0.5, at most 0.2 of"),
+        (["data.split={given: true, folds: 3}"], "compare.splits 3: data.split is given"),
+        (["data.split.folds=3", "data.extends=old/dataset"], "compare.splits 3: data.extends"),
+        (["data.split.folds=3", "data.split.fold=3"], "fold 3 of 3"),
+    ],
+)
+def test_splits_that_cannot_be_apart_are_refused(settings: list[str], words: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_job(JOB, settings)
+    assert words in str(error.value)
+
+
+def test_data_are_dealt_anew_for_a_split_and_nothing_else_changes() -> None:
+    data = load_job(JOB).data
+    anew = data.dealt(1, 2)
+    assert (anew.split.fold, anew.split.folds) == (1, 2)
+    assert anew.model_copy(update={"split": data.split}) == data
+    with pytest.raises(ValueError, match="would overlap"):
+        DataConfig(source=["x"], split=SplitConfig(test=0.3)).dealt(0, 4)

@@ -1,0 +1,218 @@
+"""Evaluating a model: its figures are those of its predictions, on images it was not trained on, and kept once made."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from ganaug_ray import cli
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.config import Job
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.ingest import shard_writer
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.errors import UserError
+from ganaug_ray.evaluate import evaluate_model, metrics, targets
+from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.runtime.executors import one_by_one
+from tests.conftest import DIGITS, TINY
+from tests.unit.report.test_report import Page
+
+
+@pytest.fixture
+def copied(experiment: Run, tmp_path: Path) -> Run:
+    """The finished experiment, to be changed."""
+    shutil.copytree(str(experiment.root), tmp_path / experiment.root.name, symlinks=True)
+    return Run(Folder.at(tmp_path / experiment.root.name))
+
+
+def champion_target(run: Run, job: Job) -> targets.Target:
+    (model,) = targets.models(run, job)
+    return targets.target(run, model, None)
+
+
+def test_a_finished_run_holds_its_champions_evaluation(experiment: Run, tiny_job: Job) -> None:
+    place = champion_target(experiment, tiny_job)
+    record = place.out.read_json("evaluation.json")
+    labels, probabilities = metrics.split_of(place.model.read_table("predictions.parquet"), "test")
+    assert (record["n"], record["accuracy"]) == (898, pytest.approx((probabilities.argmax(1) == labels).mean()))
+    assert record["inputs"]["model"] == place.record["hash"]
+    promised = "confusion confusion_shares reliability learning_loss learning_accuracy embedding mistakes right filters"
+    assert {f"{name}.png" for name in promised.split()} <= set((place.out / "figures").files())
+    answers = place.out.read_table("predictions.parquet").to_pylist()
+    assert sum(row["label"] != row["predicted"] for row in answers) == record["mistakes"]
+    suspects = place.out.read_table("suspects.parquet")
+    assert len(suspects) == 80 + 50 + 898
+    assert suspects["self_confidence"].to_pylist() == sorted(suspects["self_confidence"].to_pylist())
+    kinds = place.out.read_table("embedding.parquet")["kind"].to_pylist()
+    assert {"real", "mistake", "synthetic"} == set(kinds)
+
+
+def test_it_is_kept_until_the_model_is_another(copied: Run, tiny_job: Job, capfd) -> None:
+    pipeline, place = Pipeline(tiny_job, copied, Terminal()), champion_target(copied, tiny_job)
+    pipeline.evaluate()
+    assert "evaluate   kept" in capfd.readouterr().out
+    marker = place.model.read_json("model.json")
+    place.model.write_json("model.json", {**marker, "hash": "another"})
+    pipeline.evaluate()
+    assert "evaluate   done" in capfd.readouterr().out
+
+
+def test_killed_in_between_it_leaves_no_marker_and_is_done_again(
+    copied: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = champion_target(copied, tiny_job)
+
+    def die(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluate_model, "_draw", die)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate_model.evaluate(tiny_job.data, place, 0, one_by_one)
+    assert targets.done(place) is None
+    evaluate_model.evaluate(tiny_job.data, place, 0, one_by_one)
+    assert targets.done(place)
+
+
+def test_the_champion_is_evaluated_or_else_every_trained_model(copied: Run, tiny_job: Job) -> None:
+    champion = copied.root.read_json("verdict.json")["champion"]
+    assert targets.models(copied, tiny_job) == [copied.model(champion["arm"], champion["seed"])]
+    copied.root.delete("verdict.json")
+    every = targets.models(copied, tiny_job)
+    assert len(every) == 4
+    places = {str(targets.target(copied, model, None).out) for model in every}
+    assert len(places) == 4, "one folder a model"
+    shutil.rmtree(str(copied.models))
+    with pytest.raises(UserError, match=r"`ganaug train` has not been done"):
+        Pipeline(tiny_job, copied, Terminal()).evaluate()
+
+
+def test_a_registered_version_is_the_same_model_wherever_it_lies(experiment: Run, tiny_job: Job) -> None:
+    (version,) = targets.models(experiment, tiny_job, str(experiment.registry))
+    assert targets.target(experiment, version, None).out == champion_target(experiment, tiny_job).out
+    with pytest.raises(UserError, match="no experiment"):
+        targets.models(experiment, tiny_job, str(experiment.dataset))
+
+
+def test_rows_of_another_data_set_that_were_trained_on_are_left_out_and_counted(
+    copied: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All digits, of which 80 were trained on; they are read in pieces."""
+    read, together = shard_writer.read, []
+
+    def counted(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.ndarray:
+        together.append(len(rows))
+        return read(staged, rows, size, channels)
+
+    monkeypatch.setattr(shard_writer, "read", counted)
+    monkeypatch.setattr(image_store, "SHARD_BYTES", 600 * 32 * 32)
+    place = targets.target(copied, champion_target(copied, tiny_job).model, "sklearn:digits")
+    record = evaluate_model.evaluate(tiny_job.data, place, 0, one_by_one)
+    assert max(together) == 600
+    assert record["excluded_train_rows"] == 80
+    assert record["n"] == 1797 - 80 - record["rejected"].get("duplicate", 0)
+    ids = set(place.out.read_table("predictions.parquet")["id"].to_pylist())
+    assert not ids & set(image_store.read(copied.dataset / "train").ids)
+    test = image_store.read(copied.dataset / "test")
+    assert ids >= set(test.ids)
+    # the pixels are those that the test images have in the data set
+    own = dict(zip(test.ids, Classifier.load(place.model).probabilities(test.images).max(1), strict=True))
+    answers = place.out.read_table("predictions.parquet").to_pylist()
+    assert all(row["probability"] == pytest.approx(own[row["id"]], abs=1e-4) for row in answers if row["id"] in own)
+    assert place.out != champion_target(copied, tiny_job).out
+    assert not (place.out / ".staged").files()
+
+
+def pictures(folder: Path, classes: list[str], n: int = 12) -> Path:
+    rng = np.random.default_rng(0)
+    for name in classes:
+        (folder / name).mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(rng.integers(0, 256, (40, 40), np.uint8)).save(folder / name / f"{i}.png")
+    return folder
+
+
+def test_a_data_set_of_one_known_class_will_do_and_an_unknown_one_is_a_clear_error(
+    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    def run(*arguments: str) -> int:
+        monkeypatch.chdir(tmp_path)
+        settings = [f"--set={one}" for one in TINY]
+        command = ["ganaug", "evaluate", str(DIGITS), "--out", str(experiment.root), *settings, *arguments]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as caught:
+            cli.main()
+        return int(caught.value.code or 0)
+
+    pictures(tmp_path / "sevens", ["7"])
+    (tmp_path / "sevens" / "7" / "bad.png").write_bytes(b"<html>")
+    assert run("--data", "sevens") == 0
+    assert "on 12 images of" in capfd.readouterr().out
+    (found,) = (Path(str(experiment.root)) / "evaluation").glob("*/sevens-*/evaluation.json")
+    record = json.loads(found.read_text())
+    assert record["rejected"] == {"not an image": 1}
+    assert record["confusion"]["counts"][7] != [0] * 10
+    shutil.rmtree(found.parent)
+    pictures(tmp_path / "pets", ["cat", "7"])
+    assert run("--data", "pets") == 2
+    message = capfd.readouterr().err
+    assert "found the classes cat, which the model does not know; it knows 0, 1" in message
+    assert not list(Path(str(experiment.root)).glob("evaluation/*/pets-*/evaluation.json"))
+    assert run("--data", "nowhere") == 2
+    assert "no such folder" in capfd.readouterr().err
+
+
+def test_the_report_shows_what_the_champion_gets_wrong_and_what_it_learned(experiment: Run, tiny_job: Job) -> None:
+    html = experiment.root.read("report.html").decode()
+    page, record = Page(html), champion_target(experiment, tiny_job).out.read_json("evaluation.json")
+    assert f"{record['mistakes']} of 898 test images are classified wrongly" in page.text
+    for heading in ("Overfitting", "The champion in figures", "What it gets wrong", "What it learned"):
+        assert heading in page.text
+    alts = [a.get("alt") or a.get("aria-label") or "" for tag, a in page.tags if tag in ("img", "svg")]
+    assert all(alts)
+    for start in ("Mistake: ", "Heat map: Mistake: ", "Suspected label: ", "Filter ", "Last feature map ",
+                  "Accuracy over confidence", "Features of "):  # fmt: skip
+        assert [alt for alt in alts if alt.startswith(start)], start
+    pair = record["confused_pairs"][0]
+    assert pair["count"] == max(
+        n for true, row in enumerate(record["confusion"]["counts"]) for other, n in enumerate(row) if other != true
+    )
+
+
+def test_equal_experiments_give_equal_pages(copied: Run, tiny_job: Job) -> None:
+    before = copied.root.read("report.html")
+    shutil.rmtree(str(copied.root / "evaluation"))
+    copied.root.delete("report.json")
+    Pipeline(tiny_job, copied, Terminal()).report()
+    assert copied.root.read("report.html") == before
+    assert experiment_dir.done(copied.root, "report.json")
+
+
+@pytest.mark.parametrize("kept", ["layers", "right"])
+def test_a_model_without_mistakes_or_suspects_has_its_page(
+    experiment: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch, kept: str
+) -> None:
+    from ganaug_ray.report import champion_section, report
+
+    whole = champion_section._tiles
+    monkeypatch.setattr(
+        champion_section,
+        "_tiles",
+        lambda table: whole(table.filter(pa.array([section == kept for section in table["section"].to_pylist()]))),
+    )
+    figures = report.collect(experiment, tiny_job)
+    html = report.render(figures, report.draw(experiment, figures), "")
+    assert "What it gets wrong" in html
+    assert "Labels worth a second look" not in html
+    assert "The most confident mistakes" not in html

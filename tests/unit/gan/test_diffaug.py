@@ -1,0 +1,88 @@
+"""DiffAugment: each change does what its name says, and gradients pass through it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ganaug_ray.config.gan_presets import PRESETS
+from ganaug_ray.gan.diffaug import AUGMENTATIONS, CUT, DRAWS, SHIFT, augment, draws
+
+ALL = tuple(AUGMENTATIONS)
+
+
+def images(channels: int = 3, size: int = 32, n: int = 64) -> torch.Tensor:
+    return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def test_the_presets_name_changes_that_there_are() -> None:
+    assert all(set(preset.augment) <= set(ALL) for preset in PRESETS.values())
+
+
+def test_no_changes_leave_the_very_same_images() -> None:
+    x_BCHW = images()
+    assert augment(x_BCHW, (), draws((64, 0), (0,))) is x_BCHW
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [32, 64, 128])
+def test_shape_type_and_range_stay_sensible(channels: int, size: int) -> None:
+    x_BCHW = images(channels, size, 16)
+    changed = augment(x_BCHW, ALL, draws((16, len(ALL)), (0,)))
+    assert changed.shape == x_BCHW.shape
+    assert changed.dtype == torch.float32
+    assert torch.isfinite(changed).all()
+    assert changed.abs().max() < 6  # brightness adds half a unit, saturation doubles and contrast takes half more
+    assert (changed.flatten(1) == x_BCHW.flatten(1)).float().mean() < 0.2
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_gradients_are_those_of_the_images_that_went_in(name: str) -> None:
+    x_BCHW = images(size=8, n=3).double().requires_grad_()
+    u_BND = draws((3, 1), (0,)).double()
+    assert torch.autograd.gradcheck(lambda x: augment(x, (name,), u_BND), x_BCHW)
+
+
+def test_a_translation_moves_whole_pixels_an_eighth_at_most_and_fills_with_grey() -> None:
+    x_BCHW = torch.zeros(500, 1, 32, 32)
+    x_BCHW[:, :, 16, 16] = 1.0
+    moved = augment(x_BCHW, ("translation",), draws((500, 1), (0,)))
+    assert torch.equal(moved.sum((1, 2, 3)), torch.ones(500))  # the dot is whole and still there
+    where = moved.flatten(1).argmax(1)
+    for pixels in (where // 32 - 16, where % 32 - 16):
+        assert sorted(set(pixels.tolist())) == list(range(-int(32 * SHIFT), int(32 * SHIFT) + 1))
+    edge = augment(torch.ones(500, 1, 32, 32), ("translation",), draws((500, 1), (0,)))
+    assert set(edge.unique().tolist()) == {0.0, 1.0}
+
+
+def test_a_cutout_is_a_square_of_half_the_side_that_may_hang_over_the_edge() -> None:
+    cut = augment(torch.ones(500, 3, 32, 32), ("cutout",), draws((500, 1), (0,)))
+    holes = (cut == 0).sum((2, 3))
+    assert torch.equal(holes[:, 0], holes[:, 2])
+    assert holes.max() == (32 * CUT) ** 2
+    assert holes.min() < (32 * CUT) ** 2 / 2
+
+
+def test_colours_change_about_their_means() -> None:
+    x_BCHW = images()
+    u_BND = draws((64, 1), (0,))
+    u_B = u_BND[:, 0, 0]
+    shifted, contrasted, saturated = (
+        augment(x_BCHW, (name,), u_BND) for name in ("brightness", "contrast", "saturation")
+    )
+    assert torch.allclose((shifted - x_BCHW).mean((1, 2, 3)), u_B - 0.5, atol=1e-5)
+    assert torch.allclose(contrasted.mean((1, 2, 3)), x_BCHW.mean((1, 2, 3)), atol=1e-5)
+    assert torch.allclose(contrasted.std((1, 2, 3)), x_BCHW.std((1, 2, 3)) * (u_B + 0.5), atol=1e-5)
+    assert torch.allclose(saturated.mean(1), x_BCHW.mean(1), atol=1e-5)
+    grey = images(channels=1)
+    assert torch.equal(augment(grey, ("saturation",), u_BND), grey)
+
+
+def test_each_image_and_each_change_has_draws_of_its_own_and_ranks_take_rows_of_them() -> None:
+    whole = draws((64, len(ALL)), (0, "gan", 7))
+    assert whole.shape == (64, len(ALL), DRAWS)
+    assert len(whole.unique()) == whole.numel()
+    x_BCHW = images()
+    both = augment(x_BCHW, ALL, whole)
+    parts = [augment(x_BCHW[rows], ALL, whole[rows]) for rows in (slice(0, 32), slice(32, 64))]
+    assert torch.equal(both, torch.cat(parts))

@@ -1,0 +1,414 @@
+"""Training the GAN: gradients, divergence, resume, pictures."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ganaug_ray.config import GanConfig
+from ganaug_ray.config.gan import LaterRate
+from ganaug_ray.config.gan_presets import PRESETS
+from ganaug_ray.core import checkpoint, metrics_log
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.finite_guard import Diverged, FiniteGuard
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.batch import Batch
+from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.errors import UserError
+from ganaug_ray.gan import ema, image_grid, losses, networks, train_worker, training_loop
+from ganaug_ray.gan.sampler import BLOCK, Generator
+
+CONFIG = GanConfig(
+    steps=8, batch_size=16, filters=8, latent=16, log_every=2, checkpoint_every=4, snapshot_every=100, lr=1e-3
+)
+SHAPE = training_loop.Shape(classes=10, channels=1, size=32)
+
+
+def train(digits: Folder, start: checkpoint.Checkpoint | None = None, config: GanConfig = CONFIG) -> dict[str, Any]:
+    """Run the bare loop and return what it gave to its hooks."""
+    seen: dict[str, Any] = {"rows": [], "checkpoints": []}
+    hooks = training_loop.Hooks(
+        seen["rows"].append, seen["checkpoints"].append, lambda step, average, discriminator: None
+    )
+    batches = real_batches(str(digits), config.batch_size, 1.0, 0, Place())
+    seen["average"] = training_loop.train(
+        batches, config, SHAPE, 8, 0, Place(), start, hooks, factors=config.factors(0)
+    )
+    return seen
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(
+    ("size", "channels", "conditional"), list(itertools.product((32, 64, 128), (1, 3), (True, False)))
+)
+def test_every_preset_trains_at_every_size(preset: Any, size: Any, channels: int, conditional: bool) -> None:
+    config = GanConfig(
+        steps=2, batch_size=4, filters=4, latent=8, preset=preset, conditional=conditional, snapshot_every=2
+    )
+    batch = Batch(torch.rand(4, channels, size, size) * 2 - 1, torch.tensor([0, 1, 2, 2]), torch.arange(4), 4)
+    rows: list[dict[str, Any]] = []
+    seen: list[checkpoint.Checkpoint] = []
+    hooks = training_loop.Hooks(rows.append, seen.append, lambda step, average, discriminator: None)
+    average = training_loop.train(
+        lambda step: batch, config, training_loop.Shape(3, channels, size), 2, 0, Place(), None, hooks
+    )
+    assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in rows)
+    settled = ema.settle(average, 3, 8, seed=0)
+    assert settled(torch.randn(2, 8), torch.tensor([0, 2])).shape == (2, channels, size, size)
+    assert all(torch.isfinite(tensor).all() for tensor in seen[-1].tensors.values())
+
+
+def test_the_label_matters_to_both_networks() -> None:
+    z_BZ = torch.randn(1, 16)
+    for classes, matters in ((3, True), (0, False)):
+        generator = networks.Generator(16, classes, 1, 32, 8).eval()
+        one, two = (generator(z_BZ, torch.tensor([label])) for label in (0, 1))
+        assert torch.equal(one, two) != matters
+        for norm in ("batch", "spectral"):
+            discriminator = networks.Discriminator(classes, 1, 32, 8, norm).eval()
+            assert (discriminator(one, torch.tensor([0])) != discriminator(one, torch.tensor([1]))) == matters
+
+
+def test_losses_are_what_a_hand_calculates() -> None:
+    real_B, fake_B = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
+    logistic, hinge = losses.LOSSES["non_saturating"], losses.LOSSES["hinge"]
+    # sigmoid: 0.880797, 0.268941 for real; 0.622459, 0.047426 for fake
+    by_hand = (0.126928 + 1.313262) / 2 + (0.974077 + 0.048587) / 2  # -log of those, and of one minus those
+    assert logistic.discriminator(real_B, fake_B).item() == pytest.approx(by_hand)
+    assert logistic.generator(fake_B).item() == pytest.approx((0.474077 + 3.048587) / 2)
+    assert hinge.discriminator(real_B, fake_B).item() == (0 + 2) / 2 + (1.5 + 0) / 2
+    assert hinge.generator(fake_B).item() == 1.25
+    assert losses.score(torch.tensor([0.0])) == 0.5
+    assert losses.score(real_B).item() == pytest.approx((0.880797 + 0.268941) / 2)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_the_network_that_is_not_stepped_gets_no_gradient(
+    digits: Folder, monkeypatch: pytest.MonkeyPatch, preset: Any
+) -> None:
+    """Looked at where both backward passes have just been done and nothing has been stepped yet."""
+    made: list[tuple[torch.nn.Module, torch.nn.Module]] = []
+    grads: list[tuple[list[torch.Tensor | None], list[torch.Tensor | None]]] = []
+    make, check = training_loop.networks, FiniteGuard.check
+
+    def networks_noted(*args: Any) -> Any:
+        made.append(make(*args))
+        return made[-1]
+
+    def check_noted(self: FiniteGuard, loss: torch.Tensor) -> None:
+        generator, discriminator = (
+            [None if weight.grad is None else weight.grad.clone() for weight in network.parameters()]
+            for network in made[0]
+        )
+        grads.append((generator, discriminator))
+        check(self, loss)
+
+    monkeypatch.setattr(training_loop, "networks", networks_noted)
+    monkeypatch.setattr(FiniteGuard, "check", check_noted)
+    train(digits, config=CONFIG.model_copy(update={"preset": preset}))
+    (generator_d, discriminator_d), (generator_g, discriminator_g) = grads[:2]
+    assert all(grad is None for grad in generator_d)
+    assert all(grad is not None for grad in discriminator_d)
+    assert all(grad is not None for grad in generator_g)
+    assert all(torch.equal(a, b) for a, b in zip(discriminator_d, discriminator_g, strict=True))
+    assert all(weight.requires_grad for network in made[0] for weight in network.parameters())
+
+
+def test_every_log_step_is_reported_once_with_the_four_figures(digits: Folder) -> None:
+    rows = train(digits)["rows"]
+    assert [row["step"] for row in rows] == [2, 4, 6, 8]
+    assert [row["images_seen"] for row in rows] == [32, 64, 96, 128]
+    assert all(0 <= row[name] <= 1 for row in rows for name in ("real_score", "fake_score"))
+    assert all(row["loss_d"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_resumed_run_ends_with_the_same_bits_as_an_undisturbed_one(digits: Folder, preset: Any) -> None:
+    config = CONFIG.model_copy(update={"preset": preset})
+    undisturbed = train(digits, config=config)
+    middle = undisturbed["checkpoints"][0]
+    assert middle.step == 4
+    resumed = train(digits, start=middle, config=config)
+    last, again = undisturbed["checkpoints"][-1].tensors, resumed["checkpoints"][-1].tensors
+    assert last.keys() == again.keys()
+    assert all(torch.equal(last[key], again[key]) for key in last)
+    assert resumed["rows"] == undisturbed["rows"][2:]
+
+
+def test_both_networks_and_the_average_move(digits: Folder) -> None:
+    first, last = (checkpoint.tensors for checkpoint in train(digits)["checkpoints"])
+    score = "discriminator.score.parametrizations.weight.original"
+    for name in ("generator.first.weight", score, "average.module.first.weight"):
+        assert not torch.equal(first[name], last[name]), name
+    assert not torch.equal(last["average.module.first.weight"], last["generator.first.weight"])
+
+
+def test_without_a_half_life_the_average_is_the_generator(digits: Folder) -> None:
+    last = train(digits, config=CONFIG.model_copy(update={"ema_half_life": 0}))["checkpoints"][-1].tensors
+    assert torch.equal(last["average.module.first.weight"], last["generator.first.weight"])
+
+
+def test_a_later_rate_is_that_of_a_training_that_goes_on_with_it(digits: Folder) -> None:
+    both = train(digits, config=CONFIG.model_copy(update={"then": [LaterRate(after=4, lr=5e-4)]}))
+    first = train(digits)
+    other = train(digits, first["checkpoints"][0], CONFIG.model_copy(update={"lr": 5e-4}))
+    weights = [seen["checkpoints"][-1].tensors for seen in (both, other, first)]
+    assert all(torch.equal(tensor, weights[1][key]) for key, tensor in weights[0].items())
+    assert not all(torch.equal(tensor, weights[2][key]) for key, tensor in weights[0].items())
+
+
+def test_later_rates_in_epochs_begin_at_the_steps_of_those() -> None:
+    config = GanConfig(epochs=300, batch_size=128, lr=2e-4, then=[LaterRate(after=200, lr=1e-4)])
+    assert config.factors(8000) == {12_500: 0.5}
+
+
+def test_in_bf16_the_weights_stay_whole_and_the_figures_near(digits: Folder) -> None:
+    whole, half = (train(digits, config=CONFIG.model_copy(update={"precision": name})) for name in ("fp32", "bf16"))
+    assert {t.dtype for t in half["checkpoints"][-1].tensors.values()} <= {torch.float32, torch.int64}
+    for name in ("loss_g", "loss_d", "real_score", "fake_score"):
+        assert half["rows"][0][name] == pytest.approx(whole["rows"][0][name], abs=0.05)
+        assert half["rows"][0][name] != whole["rows"][0][name]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_compiled_networks_train_to_the_same_weights(
+    digits: Folder, monkeypatch: pytest.MonkeyPatch, preset: Any
+) -> None:
+    """The tracing half of torch.compile, without the minute of code generation."""
+    compile_in_place = torch.nn.Module.compile
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_in_place(module, backend="eager"))
+    one, two = (
+        train(digits, config=CONFIG.model_copy(update={"preset": preset, "compile": compiled}))
+        for compiled in (False, True)
+    )
+    assert one["rows"] == two["rows"]
+    assert one["checkpoints"][-1].tensors.keys() == two["checkpoints"][-1].tensors.keys()
+
+
+def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) -> None:
+    feed = real_batches(str(digits), CONFIG.batch_size, 1.0, 0, Place())
+    seen: dict[str, Any] = {"checkpoints": []}
+
+    def poisoned(step: int) -> Any:
+        batch = feed(step)
+        if step == 5:
+            batch.x_BCHW[0, 0, 0, 0] = float("inf")
+        return batch
+
+    hooks = training_loop.Hooks(lambda row: None, seen["checkpoints"].append, lambda step, average, discriminator: None)
+    with pytest.raises(Diverged) as caught:
+        training_loop.train(poisoned, CONFIG, SHAPE, 8, 0, Place(), None, hooks)
+    assert caught.value.step == 5
+    assert [checkpoint.step for checkpoint in seen["checkpoints"]] == [4]
+    assert all(torch.isfinite(t).all() for t in seen["checkpoints"][0].tensors.values() if t.is_floating_point())
+
+
+def test_the_loop_ends_after_a_look_that_says_so_and_after_a_resume_at_once(digits: Folder) -> None:
+    config = CONFIG.model_copy(update={"snapshot_every": 3})
+    feed = real_batches(str(digits), CONFIG.batch_size, 1.0, 0, Place())
+    looked: list[int] = []
+    rows: list[dict[str, Any]] = []
+    hooks = training_loop.Hooks(
+        rows.append,
+        lambda checkpoint: None,
+        lambda step, average, discriminator: looked.append(step),
+        lambda: len(looked) >= 2,
+    )
+    training_loop.train(feed, config, SHAPE, 100, 0, Place(), None, hooks)
+    assert looked == [3, 6]
+    assert [row["step"] for row in rows] == [2, 4, 6]
+    start = checkpoint.Checkpoint(6, train(digits)["checkpoints"][0].tensors)
+    training_loop.train(feed, config, SHAPE, 100, 0, Place(), start, hooks)
+    assert looked == [3, 6]
+
+
+def test_the_average_samples_with_statistics_of_its_own(digits: Folder) -> None:
+    average = train(digits)["average"]
+    settled = ema.settle(average, 10, CONFIG.latent, seed=0)
+    z_BZ = torch.randn(512, CONFIG.latent)
+    normed = settled.norms[0].norm(settled.first(z_BZ[:, :, None, None]))
+    assert normed.mean().abs() < 0.1
+    assert abs(normed.std().item() - 1) < 0.15
+    assert not settled.training
+
+
+def test_work_leaves_a_generator_pictures_figures_and_two_checkpoints(experiment: Run) -> None:
+    gan = experiment.gan
+    record = gan.read_json("gan.json")
+    assert record["steps"] == 6
+    assert (gan / "samples").files(".png") == ["step-00000004.png", "step-00000006.png"]
+    assert (gan / "checkpoints").files(".json") == ["step-00000004.json", "step-00000006.json"]
+    rows = metrics_log.read_metrics(gan)
+    assert [row["step"] for row in rows if "loss_d" in row] == [2, 4, 6]
+    assert [row["step"] for row in rows if "kid_teacher_n80" in row] == [4, 6]
+    named = {"kid_teacher_n80", "coverage_teacher_k5_n80", "val_kid_teacher_n50v80", "val_recall_teacher_k3_n50v80"}
+    assert named < record["quality"].keys()
+    kid = "val_kid_teacher_n50v80"
+    kids = {row["step"]: (row[kid], row[f"{kid}_std"]) for row in rows if kid in row}
+    lowest = min(value for value, _ in kids.values())
+    near = [step for step, (value, spread) in kids.items() if value <= lowest + spread / 50**0.5]
+    assert record["chosen"]["step"] == max(near)
+    assert record["chosen"]["chosen_by"] == kid
+    assert record["chosen"]["value"] == pytest.approx(kids[max(near)][0], abs=1e-5)
+    assert record["memorization"]["verdict"] == "does not copy"
+    assert record["ended_early"] is None
+    assert 0 <= record["quality"]["cas_cnn_s4_n80"] <= 1
+    assert 0 <= record["quality"]["agreement_teacher_n80"] <= 1
+    assert {"discriminator.safetensors", "closest_pairs.png", "film.gif", "gan.json"} < set(gan.files())
+
+
+def test_of_generators_within_the_standard_error_of_the_best_the_last_is_kept(
+    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """KIDs and spreads of six looks; the error is the spread over the root of 50 subsets."""
+    from ganaug_ray.gan.metrics.evaluator import Gauge
+
+    kids = iter([0.5, 0.10, 0.11, 0.3, 0.103, 0.12])
+    monkeypatch.setattr(
+        Gauge,
+        "look",
+        lambda self, generator, by_class=False: {
+            "val_kid_x_n9": next(kids, 0.0),
+            "val_kid_x_n9_std": 0.1,
+            "coverage_x": 1.0,
+        },
+    )
+    dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
+    config = GanConfig(**experiment.gan.read_json("gan.json")["config"]).model_copy(update={"snapshot_every": 1})
+    train_worker.work(train_worker.Training(config, 32, 0, dataset, teacher, str(tmp_path), 1.0, {}), Place())
+    chosen = Folder.at(tmp_path).read_json("gan.json")["chosen"]
+    assert chosen == {"step": 5, "chosen_by": "val_kid_x_n9", "value": 0.103, "lowest": 0.10}
+
+
+def test_a_generator_is_measured_anew_for_each_class_once_there_are_enough_images(experiment: Run) -> None:
+    """The tiny run has 8 training images a class; here are all test images."""
+    from ganaug_ray.data.loading.resident_loader import Resident
+    from ganaug_ray.gan.metrics.evaluator import Gauge
+
+    test = Resident.load(experiment.dataset / "test", torch.device("cpu"))
+    record = experiment.gan.read_json("gan.json")
+    config = GanConfig(**record["config"])
+    teacher = experiment.model("real+classic", 0)
+    generator = Generator.load(experiment.gan).network
+    figures = Gauge(test, test, teacher, config, 0).look(generator, by_class=True)
+    assert len([name for name in figures if name.startswith("kid_teacher_class_7_n")]) == 2
+    assert "kid_teacher_n898" in figures
+    without = config.model_copy(update={"conditional": False})
+    gauge = Gauge(test, test, teacher, without, 0)
+    assert not any("class" in name or "agreement" in name for name in gauge.look(generator, by_class=True))
+    assert gauge.classification_accuracy_score(generator) == {}
+
+
+def test_samples_are_held_against_validation_images_in_their_classes_shares(experiment: Run) -> None:
+    """Trained on a long tail, a generator must not look bad because validation images are none."""
+    import dataclasses
+
+    from ganaug_ray.data.loading import image_store
+    from ganaug_ray.data.loading.resident_loader import Resident
+    from ganaug_ray.gan.metrics.evaluator import Gauge
+
+    rows = image_store.read(experiment.dataset / "test")
+    kept = ((rows.labels < 5) | (np.arange(len(rows)) % 20 == 1)).nonzero()[0]  # five classes are rare
+    ids = [rows.ids[row] for row in kept]
+    tail = dataclasses.replace(rows, images=rows.images[kept], labels=rows.labels[kept], ids=ids)
+    asked: list[torch.Tensor] = []
+
+    class Spy(torch.nn.Module):
+        def forward(self, z_BZ: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
+            asked.append(y_B)
+            return torch.zeros(len(y_B), 1, 32, 32)
+
+    config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
+    train, val = Resident(tail, torch.device("cpu")), Resident(rows, torch.device("cpu"))
+    gauge = Gauge(train, val, experiment.model("real+classic", 0), config, 0)
+    gauge.look(Spy())
+    n = len(tail)
+    of_train, of_val = torch.cat(asked).split(n)
+    assert torch.equal(of_train.sort().values, train.labels_N.sort().values)
+    assert abs((of_train < 5).float().mean() - (of_val < 5).float().mean()) > 0.3
+    assert abs((of_val < 5).float().mean() - (val.labels_N < 5).float().mean()) < 0.05
+
+
+def test_a_collapse_ends_the_training_with_its_reason_on_record(
+    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ganaug_ray.gan import early_stopping
+
+    monkeypatch.setattr(early_stopping, "reason", lambda seen: "collapsed: so it is said" if len(seen) == 1 else None)
+    dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
+    config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
+
+    def ended(**update: Any) -> tuple[int, str | None]:
+        out = Folder.at(tmp_path / str(len(update)))
+        training = train_worker.Training(config.model_copy(update=update), 32, 0, dataset, teacher, str(out), 1.0, {})
+        train_worker.work(training, Place())
+        record = out.read_json("gan.json")
+        assert record["images_seen"] == record["steps"] * config.batch_size
+        return record["steps"], record["ended_early"]
+
+    assert ended() == (4, "collapsed: so it is said")
+    assert ended(early_end=False) == (6, None)
+
+
+@pytest.mark.parametrize("step", [4, 6])
+def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
+    experiment: Run, tmp_path: Path, step: int
+) -> None:
+    """As after a crash between the checkpoint of that step and the marker at the end."""
+    out, done = Folder.at(tmp_path), experiment.gan.local
+    assert done is not None
+    checkpoint = f"checkpoints/step-{step:08d}"
+    for name in (
+        "metrics.jsonl",
+        "attempts.json",
+        "best.json",
+        "best.safetensors",
+        f"{checkpoint}.json",
+        f"{checkpoint}.safetensors",
+    ):
+        out.write(name, (done / name).read_bytes())
+    record = experiment.gan.read_json("gan.json")
+    dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
+    train_worker.work(
+        train_worker.Training(GanConfig(**record["config"]), 32, 0, dataset, teacher, str(out), 1.0, {}), Place()
+    )
+    assert out.read("gan.safetensors") == experiment.gan.read("gan.safetensors")
+    assert out.read("metrics.jsonl") == experiment.gan.read("metrics.jsonl")
+    assert out.read_json("gan.json")["quality"] == record["quality"]
+    assert out.read_json("attempts.json") == {"from_step": [0, step]}
+
+
+def test_an_image_is_a_function_of_generator_class_seed_and_index(experiment: Run) -> None:
+    generator = Generator.load(experiment.gan)
+    few, many = generator.generate("3", 5, seed=1), generator.generate("3", BLOCK + 5, seed=1)
+    assert few.dtype == np.uint8
+    assert np.array_equal(few, many[:5])
+    assert not np.array_equal(many[:5], many[BLOCK:])
+    assert not np.array_equal(few, generator.generate("3", 5, seed=2))
+    assert not np.array_equal(few, generator.generate("4", 5, seed=1))
+    assert generator.generate("3", 0).shape == (0, 32, 32, 1)
+
+
+def test_a_generator_without_classes_draws_any(digits: Folder) -> None:
+    config = CONFIG.model_copy(update={"conditional": False})
+    weights = checkpoint.pack({"generator": ema.settle(train(digits, config=config)["average"], 10, 16, seed=0)})
+    spec = {"classes": list("0123456789"), "conditional": False, "channels": 1, "size": 32, "latent": 16, "filters": 8}
+    generator = Generator(spec, weights)
+    assert generator.classes == ["any"]
+    assert generator.generate("any", 3).shape == (3, 32, 32, 1)
+    with pytest.raises(UserError, match="no class '3'"):
+        generator.generate("3", 1)
+
+
+def test_pictures_are_one_row_a_class() -> None:
+    rows = [np.full((8, 32, 32, 1), value, np.uint8) for value in (0, 100, 200)]
+    grid = image_grid.grid(rows)
+    assert grid.shape == (3 * 34 + 2, 8 * 34 + 2, 3)
+    assert [grid[16 + 34 * row, 16, 0] for row in range(3)] == [0, 100, 200]
+    assert image_grid.png(image_grid.beside(grid, grid)).startswith(b"\x89PNG")

@@ -1,0 +1,64 @@
+"""From one latent to another."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ganaug_ray.config import GanConfig
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.gan import interpolation, networks
+from ganaug_ray.gan.image_grid import GAP
+from ganaug_ray.gan.training_loop import Shape
+
+
+def test_slerp_goes_along_the_circle_in_equal_angles() -> None:
+    a_BZ, b_BZ = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+    z_SZ = interpolation.slerp(a_BZ, b_BZ, 4)[0]
+    by_hand = [[1.0, 0.0], [0.866025, 0.5], [0.5, 0.866025], [0.0, 1.0]]
+    torch.testing.assert_close(z_SZ, torch.tensor(by_hand), atol=1e-6, rtol=0)
+
+
+def test_between_normal_latents_all_are_as_long_as_latents_are() -> None:
+    a_BZ, b_BZ = torch.randn(2, 8, 100, generator=torch.Generator().manual_seed(0))
+    z_BSZ = interpolation.slerp(a_BZ, b_BZ, 9)
+    torch.testing.assert_close(z_BSZ[:, 0], a_BZ)
+    torch.testing.assert_close(z_BSZ[:, -1], b_BZ)
+    ends = torch.stack([a_BZ.norm(dim=1), b_BZ.norm(dim=1)])
+    between = z_BSZ.norm(dim=2)
+    assert (between >= ends.min(0).values[:, None] * 0.95).all(), "in the middle of the line it would be 0.7"
+    assert (between <= ends.max(0).values[:, None] * 1.05).all()
+
+
+def test_parallel_latents_give_numbers() -> None:
+    a_BZ = torch.tensor([[2.0], [2.0], [2.0]])
+    z_BSZ = interpolation.slerp(a_BZ, torch.tensor([[2.0], [4.0], [-2.0]]), 3)
+    torch.testing.assert_close(z_BSZ[:, :, 0], torch.tensor([[2.0, 2.0, 2.0], [2.0, 3.0, 4.0], [2.0, 0.0, -2.0]]))
+
+
+@pytest.mark.parametrize(
+    ("classes", "conditional", "rows"), [(3, True, 3), (12, True, 10), (3, False, 10)], ids=["few", "many", "none"]
+)
+def test_the_picture_has_a_row_a_class_and_changes_along_it(classes: int, conditional: bool, rows: int) -> None:
+    torch.manual_seed(0)
+    config = GanConfig(steps=1, latent=8, conditional=conditional)
+    generator = networks.Generator(8, classes if conditional else 0, 1, 32, 4).eval()
+    for layer in (generator.first, *generator.larger, generator.last):
+        torch.nn.init.normal_(layer.weight, 0.0, 0.3)  # untrained it would draw grey alone
+    drawn = interpolation.draw(generator, config, Shape(classes, 1, 32), seed=0)
+    assert drawn == interpolation.draw(generator, config, Shape(classes, 1, 32), seed=0)
+    picture = np.asarray(Image.open(io.BytesIO(drawn)))
+    side = 32 + GAP
+    assert picture.shape == (rows * side + GAP, interpolation.COLUMNS * side + GAP, 3)
+    tiles = picture[GAP:, GAP:].reshape(rows, side, interpolation.COLUMNS, side, 3)[:, :32, :, :32]
+    assert len(np.unique(tiles.transpose(0, 2, 1, 3, 4).reshape(rows * interpolation.COLUMNS, -1), axis=0)) == (
+        rows * interpolation.COLUMNS
+    )
+
+
+def test_a_finished_gan_has_one(experiment: Run) -> None:
+    assert Image.open(io.BytesIO(experiment.gan.read("interpolation.png"))).size == (342, 342)

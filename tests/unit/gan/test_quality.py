@@ -1,0 +1,257 @@
+"""Quality of generated images: known answers, other implementations, and what cannot be measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.linalg import sqrtm
+from torch import nn
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+from torchvision.models.inception import Inception3
+
+from ganaug_ray.classify.networks import CNN
+from ganaug_ray.config import ClassifierConfig
+from ganaug_ray.errors import UserError
+from ganaug_ray.gan.metrics import features, kid_fid_prdc, nearest_neighbors
+from ganaug_ray.gan.metrics.classification_accuracy_score import classification_accuracy_score
+
+N, F = 300, 16
+
+
+def blobs(n: int = N, seed: int = 0, spread: float = 1.0, at: float = 0.0) -> torch.Tensor:
+    """Features of images: a cloud, float [n, F]."""
+    return torch.randn(n, F, generator=torch.Generator().manual_seed(seed)) * spread + at
+
+
+def labels(n: int = N, classes: int = 3) -> torch.Tensor:
+    return torch.arange(n) % classes
+
+
+def brute_force(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
+    """The four shares by their definitions, one pair of images at a time."""
+
+    def reach(x: np.ndarray) -> list[float]:
+        return [
+            sorted(np.linalg.norm(row - other) for j, other in enumerate(x) if j != i)[k - 1] for i, row in enumerate(x)
+        ]
+
+    def held(x: np.ndarray, by: np.ndarray, reaches: list[float]) -> np.ndarray:
+        return np.array(
+            [[np.linalg.norm(row - centre) <= r for centre, r in zip(by, reaches, strict=True)] for row in x]
+        )
+
+    fake_in_real, real_in_fake = held(fake, real, reach(real)), held(real, fake, reach(fake))
+    return {
+        "precision": fake_in_real.any(1).mean(),
+        "recall": real_in_fake.any(1).mean(),
+        "density": fake_in_real.sum() / k / len(fake),
+        "coverage": fake_in_real.any(0).mean(),
+    }
+
+
+def test_a_set_beside_itself_is_perfect() -> None:
+    real = blobs()
+    mean, _ = kid_fid_prdc.kernel_distance(real, real, seed=0)
+    assert abs(mean) < 0.05
+    assert kid_fid_prdc.frechet_distance(real, real) == pytest.approx(0, abs=1e-6)
+    found = kid_fid_prdc.neighbourhoods(real, real)
+    assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
+
+
+def test_another_draw_of_the_same_is_good_and_a_far_one_is_nothing() -> None:
+    same, far = (
+        kid_fid_prdc.neighbourhoods(blobs(), blobs(seed=1)),
+        kid_fid_prdc.neighbourhoods(blobs(), blobs(seed=1, at=50)),
+    )
+    assert min(same.precision, same.recall, same.coverage) > 0.7
+    assert same.density == pytest.approx(1, abs=0.15)
+    assert vars(far) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
+    assert (
+        abs(kid_fid_prdc.kernel_distance(blobs(), blobs(seed=1), 0)[0])
+        < 0.1
+        < kid_fid_prdc.kernel_distance(blobs(), blobs(seed=1, at=1), 0)[0]
+    )
+
+
+def test_mode_collapse_costs_recall_and_coverage_but_not_precision() -> None:
+    modes = torch.cat([blobs(100, seed=mode, at=10 * mode) for mode in range(3)])
+    collapsed = torch.cat([blobs(300, seed=9)])
+    found = kid_fid_prdc.neighbourhoods(modes, collapsed)
+    assert found.precision > 0.8
+    assert found.recall < 0.4
+    assert found.coverage < 0.4
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shares_agree_with_their_definitions(seed: int) -> None:
+    real, fake = blobs(40, seed), blobs(50, seed + 10, spread=0.8, at=0.2)
+    found = vars(kid_fid_prdc.neighbourhoods(real, fake))
+    for metric, k in kid_fid_prdc.NEIGHBOURS.items():
+        assert found[metric] == pytest.approx(brute_force(real.numpy(), fake.numpy(), k)[metric], abs=1e-6)
+
+
+def test_distances_do_not_depend_on_how_many_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = kid_fid_prdc.neighbourhoods(blobs(), blobs(seed=1))
+    monkeypatch.setattr(nearest_neighbors, "CELLS", 1000)
+    assert kid_fid_prdc.neighbourhoods(blobs(), blobs(seed=1)) == whole
+    assert max(len(d) for _, d in nearest_neighbors.distances(blobs(), blobs())) == 3
+
+
+def test_a_distance_agrees_with_torchmetrics_on_the_same_features() -> None:
+    real, fake = blobs(), blobs(seed=1, at=0.3)
+    ours = kid_fid_prdc.frechet_distance(real, fake)
+    identity = nn.Identity()
+    identity.num_features = F
+    theirs = FrechetInceptionDistance(feature=identity).set_dtype(torch.float64)
+    theirs.update(real.double(), real=True)
+    theirs.update(fake.double(), real=False)
+    assert ours == pytest.approx(theirs.compute().item(), abs=1e-4)
+    root = sqrtm(np.cov(real.numpy(), rowvar=False) @ np.cov(fake.numpy(), rowvar=False)).real
+    moved = (real.mean(0) - fake.mean(0)).square().sum().item()
+    spread = np.cov(real.numpy(), rowvar=False).trace() + np.cov(fake.numpy(), rowvar=False).trace()
+    assert ours == pytest.approx(moved + spread - 2 * root.trace(), abs=1e-4)
+
+
+def test_kid_agrees_with_torchmetrics_and_with_its_definition() -> None:
+    real, fake = blobs(200), blobs(200, seed=1, at=0.3)
+    theirs = KernelInceptionDistance(feature=nn.Identity(), subsets=400, subset_size=100)
+    theirs.update(real, real=True)
+    theirs.update(fake, real=False)
+    torch.manual_seed(0)
+    mean, spread = kid_fid_prdc.kernel_distance(real, fake, seed=0)
+    assert mean == pytest.approx(theirs.compute()[0].item(), abs=3 * spread / kid_fid_prdc.SUBSETS**0.5)
+
+    def kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a.double() @ b.double().T / F + 1) ** 3
+
+    off = ~torch.eye(200, dtype=torch.bool)
+    unbiased = kernel(real, real)[off].mean() + kernel(fake, fake)[off].mean() - 2 * kernel(real, fake).mean()
+    assert mean == pytest.approx(unbiased.item(), abs=3 * spread / kid_fid_prdc.SUBSETS**0.5)
+
+
+def test_kid_is_the_same_again_by_its_seed_and_leaves_the_global_one_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first = kid_fid_prdc.kernel_distance(blobs(), blobs(seed=1), seed=3)
+    assert torch.rand(1) == expected
+    assert kid_fid_prdc.kernel_distance(blobs(), blobs(seed=1), seed=3) == first
+    assert kid_fid_prdc.kernel_distance(blobs(), blobs(seed=1), seed=4) != first
+
+
+def test_too_few_images_are_an_error_that_names_what_is_needed() -> None:
+    with pytest.raises(
+        kid_fid_prdc.TooFewImages, match=r"KID needs at least 20 images a side; there are 300 real and 19"
+    ):
+        kid_fid_prdc.kernel_distance(blobs(), blobs(19), 0)
+    with pytest.raises(kid_fid_prdc.TooFewImages, match=r"coverage needs at least 20"):
+        kid_fid_prdc.neighbourhoods(blobs(19), blobs())
+    with pytest.raises(kid_fid_prdc.TooFewImages, match=r"FID in 16 features needs at least 17"):
+        kid_fid_prdc.frechet_distance(blobs(), blobs(16))
+    assert issubclass(kid_fid_prdc.TooFewImages, ValueError)
+
+
+def test_names_say_metric_features_sizes_and_split() -> None:
+    found = kid_fid_prdc.measure(blobs(), blobs(seed=1), labels(), labels(), "teacher", 0, classes=["a", "b", "c d"])
+    assert found.left_out == {}
+    assert set(found.figures) == {
+        "kid_teacher_n300",
+        "kid_teacher_n300_std",
+        "fid_teacher_n300",
+        "precision_teacher_k3_n300",
+        "recall_teacher_k3_n300",
+        "density_teacher_k5_n300",
+        "coverage_teacher_k5_n300",
+        *(f"kid_teacher_class_{name}_n100{end}" for name in ("a", "b", "c d") for end in ("", "_std")),
+    }
+    val = kid_fid_prdc.measure(blobs(60), blobs(seed=1), labels(60), labels(), "x", 0, "val", classes=["a", "b", "c"])
+    assert "val_coverage_x_k5_n60v300" in val.figures
+    assert "val_kid_x_class_a_n20v100" in val.figures
+
+
+def test_what_cannot_be_measured_is_left_out_by_name_and_reason() -> None:
+    real_y, fake_y = labels(40, 3), labels(40, 3)
+    found = kid_fid_prdc.measure(blobs(40), blobs(40, 1), real_y, fake_y, "teacher", 0, classes=["a", "b", "c"])
+    assert "kid_teacher_n40" in found.figures
+    assert sorted(found.left_out) == [f"kid_teacher_class_{c}_n{n}" for c, n in zip("abc", (14, 13, 13), strict=True)]
+    nothing = kid_fid_prdc.measure(blobs(12), blobs(12), labels(12), labels(12), "teacher", 0)
+    assert nothing.figures == {}
+    assert {"fid_teacher_n12", "recall_teacher_k3_n12"} < set(nothing.left_out)
+
+
+def test_a_class_drawn_badly_shows_in_its_own_kid() -> None:
+    real, fake, y = blobs(), blobs(seed=1), labels()
+    fake[y == 1] += 2
+    figures = kid_fid_prdc.measure(real, fake, y, y, "x", 0, classes=["0", "1", "2"]).figures
+    assert figures["kid_x_class_1_n100"] > 10 * max(figures["kid_x_class_0_n100"], figures["kid_x_class_2_n100"])
+
+
+def test_teacher_features_are_of_size_one_on_real_images_and_not_of_the_training_mode() -> None:
+    network = CNN(1, 3, dropout=0.5).train()
+    x_BCHW = torch.rand(300, 1, 32, 32) * 2 - 1
+    extract = features.teacher(network, x_BCHW)
+    assert extract.name == "teacher"
+    assert extract(x_BCHW).square().mean().sqrt() == pytest.approx(1, abs=1e-4)
+    assert torch.equal(extract(x_BCHW), extract(x_BCHW))
+    assert torch.equal(extract(x_BCHW[:7]), extract(x_BCHW)[:7])
+    assert not extract(x_BCHW).requires_grad
+
+
+@pytest.mark.parametrize(("outputs", "name"), [(1008, "inception2015"), (1000, "inceptiontv")])
+def test_inception_is_loaded_from_either_weights_file(outputs: int, name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = Inception3(outputs, aux_logits=outputs == 1000, init_weights=False).state_dict()
+    torch.save(weights, tmp_path / "weights.pth")
+    extract = features.inception_v3(tmp_path / "weights.pth")
+    assert extract.name == name
+    grey = torch.rand(2, 1, 32, 32) * 2 - 1
+    found = extract(grey)
+    assert found.shape == (2, 2048)
+    assert torch.allclose(found, extract(grey.repeat(1, 3, 1, 1)), atol=1e-5)
+
+
+def test_the_network_of_2015_pools_without_the_padding() -> None:
+    block = Inception3(1008, aux_logits=False, init_weights=False).Mixed_5b.eval()
+    seen = []
+    holder = nn.Module()
+    holder.Mixed_5b = block
+    features._pool_as_in_2015(holder)
+    block.branch_pool.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    block(torch.ones(1, 192, 5, 5))
+    assert torch.allclose(seen[0], torch.ones(()))
+
+
+def test_a_file_that_is_no_inception_is_a_user_error(tmp_path: Path) -> None:
+    missing, wrong, text = tmp_path / "missing.pth", tmp_path / "wrong.pth", tmp_path / "text.pth"
+    torch.save({"fc.bias": torch.zeros(1000)}, wrong)
+    text.write_text("no weights")
+    for path, found in ((missing, "no such file"), (wrong, "not the weights"), (text, "not the weights")):
+        with pytest.raises(UserError, match=found):
+            features.inception_v3(path)
+
+
+def stripes(n: int, seed: int, shuffled: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Two classes of images that are easy to tell: lying and standing stripes, uint8 [n, 32, 32, 1]."""
+    rng = np.random.default_rng(seed)
+    y = np.arange(n) % 2
+    lines = np.where(np.arange(32) // 4 % 2, 200, 50)[None, :, None, None] * np.ones((n, 1, 32, 1))
+    x = np.where(y[:, None, None, None] == 1, lines, lines.transpose(0, 2, 1, 3)) + rng.normal(0, 20, (n, 32, 32, 1))
+    return x.clip(0, 255).astype(np.uint8), rng.permutation(y) if shuffled else y
+
+
+def test_the_accuracy_score_tells_useful_images_from_mislabelled_ones_and_is_the_same_again() -> None:
+    config = ClassifierConfig(steps=999, batch_size=16, evaluate_every=1)
+    val = stripes(60, seed=1)
+
+    def score(fake: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
+        return classification_accuracy_score(*fake, *val, classes=2, config=config, seed=0, steps=12)
+
+    good = score(stripes(64, seed=0))
+    assert good.keys() == {"cas_cnn_s12_n64"}
+    assert good["cas_cnn_s12_n64"] > 0.9
+    assert score(stripes(64, seed=0)) == good
+    assert score(stripes(64, seed=0, shuffled=True))["cas_cnn_s12_n64"] < 0.9

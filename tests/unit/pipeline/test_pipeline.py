@@ -1,0 +1,92 @@
+"""Which stages a job has, without Ray: the work of each is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganaug_ray.config import Job
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
+from ganaug_ray.pipeline import dry_run
+from ganaug_ray.pipeline.pipeline import Pipeline
+from tests.conftest import DIGITS, TINY
+
+UNCONDITIONAL = ["gan.conditional=false", "augment.ratio=0"]
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the stages that were called."""
+    names: list[str] = []
+    for name in ("prepare", "train_gan", "generate", "train", "compare", "report", "promote"):
+        monkeypatch.setattr(Pipeline, name, lambda self, name=name: names.append(name))
+    return names
+
+
+@pytest.mark.parametrize(
+    ("settings", "gan"),
+    [([], ["train_gan", "generate"]), (["augment.ratio=0"], []), (UNCONDITIONAL, ["train_gan"])],
+    ids=["an arm needs it", "nobody needs it", "for its own sake"],
+)
+def test_run_trains_a_gan_that_is_of_use(
+    called: list[str], tmp_path: Path, settings: list[str], gan: list[str]
+) -> None:
+    Pipeline(load_job(DIGITS, settings), Run(Folder.at(tmp_path)), Terminal()).all()
+    assert called == ["prepare", *gan, "train", "compare", "report", "promote"]
+
+
+def test_a_dry_run_tells_of_what_a_run_would_do(tmp_path: Path) -> None:
+    def lines(settings: list[str]) -> str:
+        text = dry_run.describe(load_job(DIGITS, [*TINY, *settings]), Run(Folder.at(tmp_path)))
+        return "\n".join(
+            line for line in text.splitlines() if line.startswith(("GAN", "real+classic+synthetic", "classifiers"))
+        )
+
+    both = lines([])
+    assert "6 generator steps, 96 images seen (1 epochs), 1 workers" in both
+    assert (
+        "real+classic+synthetic synthetic, 100 images of 10 classes, 10 to 10 each, mix: 8 a batch, 64 in all" in both
+    )
+    alone = lines(UNCONDITIONAL)
+    assert "6 generator steps, 96 images seen (1 epochs), 1 workers, draws of no class" in alone
+    assert "synthetic" not in alone
+    assert "GAN" not in lines(["augment.ratio=0"])
+
+
+def test_generate_of_a_job_without_classes_says_what_to_type_instead(tmp_path: Path) -> None:
+    pipeline = Pipeline(load_job(DIGITS, UNCONDITIONAL), Run(Folder.at(tmp_path)), Terminal())
+    with pytest.raises(UserError, match=r"no class.*ganaug generate .* --count any=100 --png DIR"):
+        pipeline.generate()
+
+
+@pytest.fixture
+def reported(experiment: Run, tiny_job: Job) -> Iterator[Any]:
+    """Ask a finished experiment for its report; True if it was drawn again. It is put back at the end."""
+    before = {name: experiment.root.read(name) for name in ("report.json", "report.html")}
+
+    def ask(job: Job = tiny_job) -> bool:
+        experiment.root.write("report.html", b"untouched")
+        Pipeline(job, experiment, Terminal()).report()
+        return experiment.root.read("report.html") != b"untouched"
+
+    yield ask
+    for name, content in before.items():
+        experiment.root.write(name, content)
+
+
+def test_a_report_is_drawn_again_when_what_it_shows_is_another(experiment: Run, tiny_job: Job, reported: Any) -> None:
+    assert not reported()
+    published = {"source": "elsewhere", "loss_g": 4.0}
+    other = Job.model_validate(tiny_job.model_dump() | {"published": published})
+    assert reported(other)
+    assert not reported(other)
+    assert reported()
+    experiment.claim(other)  # it shapes nothing: the folder takes it
+    experiment.claim(tiny_job)

@@ -1,0 +1,448 @@
+import base64
+import io
+import json
+import re
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from ganaug_ray.config import Job
+from ganaug_ray.core import experiment_dir, metrics_log
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.report.report import report
+from ganaug_ray.verdict import verdict
+from ganaug_ray.verdict.outcomes import Outcome
+
+REAL, SYNTHETIC, LIVE = "real+classic", "real+classic+synthetic", "real+classic+live"
+NOISE = "real+classic+noise"
+KINDS = {SYNTHETIC: "synthetic", LIVE: "live", NOISE: "noise"}
+SPLITS = {"train": 3, "val": 2, "test": 10}  # images a class
+
+
+class Experiment:
+    """A finished experiment's folder, built from the stages' formats."""
+
+    def __init__(
+        self, path: Path, classes: list[str], arms: list[str], seeds: int = 2, gan: dict[str, Any] | None = None
+    ) -> None:
+        self.path = path
+        self.classes = classes
+        self.run = experiment_dir.Run(Folder.at(path))
+        self.job = Job.model_validate(
+            {
+                "about": "a small one",
+                "data": {"source": ["sklearn:digits"], "train_per_class": 3},
+                "gan": {"steps": 40, **(gan or {})},
+                "augment": {"ratio": float(len(arms) > 1)},
+                "arms": {arm: {"kind": KINDS.get(arm, "synthetic")} for arm in arms if arm != REAL},
+                "classifier": {"steps": 20},
+                "compare": {"seeds": seeds},
+            }
+        )
+        self._dataset()
+        if len(arms) > 1 or gan:
+            self._gan()
+        for arm in arms:
+            for seed in range(seeds):
+                # The synthetic arm gets one more of each class right than the real one does.
+                self._model(arm, seed, right=6 + seed + (arm == SYNTHETIC))
+        self.verdict(arms, seeds)
+
+    def report(self, settings: dict[str, Any] | None = None) -> str:
+        """The page; with other settings of some arms."""
+        arms = {name: arm.model_copy(update=(settings or {}).get(name, {})) for name, arm in self.job.arms.items()}
+        report(self.run, self.job.model_copy(update={"arms": arms}), {"verdict": "f00d"})
+        return (self.path / "report.html").read_text(encoding="utf-8")
+
+    def figures(self) -> dict[str, Any]:
+        return json.loads((self.path / "report.json").read_text(encoding="utf-8"))
+
+    def verdict(self, arms: list[str], seeds: int) -> None:
+        outcomes = {}
+        for arm in arms:
+            tables = [self.run.model(arm, seed).read_table("predictions.parquet") for seed in range(seeds)]
+            outcomes[arm] = [Outcome.of(table, 0, seed) for seed, table in enumerate(tables)]
+        candidates = [arm for arm in arms if arm not in (REAL, NOISE)]
+        found = verdict.verdict(outcomes, REAL, candidates, "accuracy", self.classes)
+        record = {"hash": "f00d", "inputs": {}, **found}
+        experiment_dir.commit(self.run.root, "verdict.json", "compare", time.monotonic(), record)
+
+    def _marker(self, folder: Folder, name: str, stage: str, seconds: float, record: dict[str, Any]) -> None:
+        started = time.monotonic() - seconds
+        experiment_dir.commit(folder, name, stage, started, {"hash": f"hash of {stage}", **record})
+
+    def _dataset(self) -> None:
+        n = len(self.classes) * SPLITS["train"]
+        images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 1), np.uint8)
+        labels = np.repeat(np.arange(len(self.classes)), SPLITS["train"])
+        ids = [image_store.pixel_id(image) for image in images]
+        image_store.write(
+            self.run.dataset / "train", image_store.Images(images, labels, ids, [""] * n, ["test"] * n), "real"
+        )
+        counts = {split: dict.fromkeys(self.classes, rows) for split, rows in SPLITS.items()}
+        record = {
+            "source": ["sklearn:digits"],
+            "classes": self.classes,
+            "image_size": 32,
+            "resize": "crop",
+            "channels": 1,
+            "counts": {**counts, "unused": dict.fromkeys(self.classes, 7)},
+            "rejected": {"duplicate": 4, "not an image": 1},
+        }
+        self._marker(self.run.dataset, "dataset.json", "prepare", 2, record)
+
+    def _gan(self) -> None:
+        rows: list[dict[str, Any]] = [
+            {
+                "step": s,
+                "images_seen": 64 * s,
+                "loss_g": 2.0,
+                "loss_d": 1.0,
+                "real_score": 0.7,
+                "fake_score": 0.3,
+            }
+            for s in (20, 40)
+        ]
+        rows.insert(1, {"step": 20, "kid_teacher_n30": 0.5, "kid_teacher_n30_std": 0.1})
+        rows.append({"step": 40, "kid_teacher_n30": 0.25, "kid_teacher_n30_std": 0.1})
+        self._log(self.run.gan, rows)
+        (self.path / "gan/samples").mkdir()
+        for step in (20, 40):
+            self._grid(f"samples/step-{step:08d}.png")
+        record: dict[str, Any] = {"steps": 40, "images_seen": 2560, "size": 32, "ended_early": None}
+        record["quality"] = {"kid_teacher_n30": 0.25, "kid_teacher_n30_std": 0.1}
+        record["conditional"] = self.job.gan.conditional
+        record["chosen"] = {"step": 40, "chosen_by": "kid_teacher_n30", "value": 0.25}
+        record["memorization"] = {"verdict": "does not copy", "reason": "0.0% of 30 are near copies"}
+        self._marker(self.run.gan, "gan.json", "train-gan", 100, record)
+        if self.job.augment.ratio:
+            self._marker(self.run.synthetic, "synthetic.json", "generate", 5, {"images": 400})
+
+    def _grid(self, name: str, rows: int | None = None) -> None:
+        """A picture with a row a class."""
+        height = 34 * (len(self.classes) if rows is None else rows) + 2
+        Image.new("RGB", (40, height)).save(self.path / "gan" / name)
+
+    def _model(self, arm: str, seed: int, right: int) -> None:
+        folder, size = self.run.model(arm, seed), len(self.classes)
+        tables = []
+        for split in ("val", "test"):
+            rows = SPLITS[split]
+            labels = np.repeat(np.arange(size), rows)
+            wrong = np.tile(np.arange(rows), size) >= right  # taken for the next class
+            predicted = np.where(wrong, (labels + 1) % size, labels)
+            probabilities = np.full((len(labels), size), 0.1 / size, np.float32)
+            probabilities[np.arange(len(labels)), predicted] += 0.9
+            flat = pa.FixedSizeListArray.from_arrays(pa.array(probabilities.ravel()), size)
+            ids = [f"{split}-{i}" for i in range(len(labels))]
+            columns = {"split": [split] * len(labels), "id": ids, "label": labels, "probabilities": flat}
+            tables.append(pa.table(columns))
+        folder.write_table("predictions.parquet", pa.concat_tables(tables))
+        log = [
+            {"step": 10, "loss": 1.0, "accuracy": 0.4},
+            {"step": 15, "val_loss": 0.9, "val_accuracy": 0.5},
+            {"step": 20, "loss": 0.5, "accuracy": 0.6, "val_loss": 0.7, "val_accuracy": 0.6},
+        ]
+        self._log(folder, log)
+        record = {"arm": arm, "seed": seed, "inputs": {"dataset": "d"}, "train_seconds": 25.0}
+        if arm == LIVE:
+            record["tally"] = {"generated": 1000, "rejected": 125, "let_through": seed}
+        self._marker(folder, "model.json", "train", 30, record)
+
+    def _log(self, folder: Folder, rows: list[dict[str, Any]]) -> None:
+        log = metrics_log.MetricsLog(folder.make(), 0)
+        for row in rows:
+            log.add(row)
+        log.flush()
+
+
+class Page(HTMLParser):
+    """What a browser would load, and what a person who cannot see the pictures is told of them."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        if self.tags and self.tags[-1][0] != "style":
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture
+def experiment(tmp_path: Path) -> Experiment:
+    return Experiment(tmp_path / "demo", ["cat", "dog", "owl"], [REAL, SYNTHETIC])
+
+
+def test_page_is_self_contained(experiment: Experiment) -> None:
+    html = experiment.report()
+    for tag, attributes in Page(html).tags:
+        assert tag not in ("script", "link", "iframe", "object", "base")
+        for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
+            assert (attributes.get(name) or "#").startswith(("data:image/", "#")), (tag, attributes[name])
+    assert not re.search(r"https?://|@import", html)
+    assert not re.search(r"url\((?!#)", html)
+
+
+def test_page_opens_with_the_verdict(experiment: Experiment) -> None:
+    page = Page(experiment.report())
+    verdict = json.loads((experiment.path / "verdict.json").read_text())
+    heading = next(i for i, (tag, _) in enumerate(page.tags) if tag == "h1")
+    assert not any(tag in ("h2", "table", "img", "svg") for tag, _ in page.tags[:heading])
+    assert page.text.index(verdict["sentence"]) < page.text.index("Champion")
+    # Both seeds gained the same: no interval, so the verdict is unclear, in words and not in colour alone.
+    assert "Unclear" in page.text
+    assert "share one split" in page.text
+
+
+def test_page_says_how_synthetic_images_join_the_real_ones(experiment: Experiment, tmp_path: Path) -> None:
+    assert "mix, ratio 1" in Page(experiment.report()).text
+    assert "mix, ratio" not in Page(Experiment(tmp_path / "alone", ["a", "b"], [REAL]).report()).text
+
+
+def test_marker_holds_the_page_s_figures(experiment: Experiment) -> None:
+    page = Page(experiment.report()).text
+    figures = experiment.figures()
+    assert figures["stage"] == "report"
+    assert figures["inputs"] == {"verdict": "f00d"}
+    assert figures["hash"] == experiment_dir.content_hash((experiment.path / "report.html").read_bytes())
+    assert figures["data"]["rejected"] == {"duplicate": 4, "not an image": 1}
+    assert "4 × duplicate, 1 × not an image" in page
+    assert figures["gan"]["images_seen"] == 2560
+    assert "2,560" in page
+    mean = figures["verdict"]["arms"][SYNTHETIC]["mean"]["accuracy"]
+    assert mean == pytest.approx(0.75)
+    assert "mean 75.0" in page
+
+
+def test_class_figures_are_the_champion_s_and_change_is_the_mean_over_seeds(experiment: Experiment) -> None:
+    experiment.report()
+    figures = experiment.figures()
+    right = 6 + figures["verdict"]["champion"]["seed"]
+    assert figures["confusion"] == [[right, 10 - right, 0], [0, right, 10 - right], [10 - right, 0, right]]
+    assert [row["recall"] for row in figures["per_class"]] == pytest.approx([right / 10] * 3)
+    assert figures["recall_change"] == {SYNTHETIC: pytest.approx([0.1] * 3)}
+
+
+def test_three_arms_stand_side_by_side(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, LIVE])
+    html = experiment.report()
+    page, figures = Page(html), experiment.figures()
+    assert f"in {SYNTHETIC}" in figures["verdict"]["sentence"], "the better of the two is named"
+    assert list(figures["recall_change"]) == [SYNTHETIC, LIVE]
+    assert figures["recall_change"][LIVE] == pytest.approx([0.0] * 2)
+    assert [row["models"] for row in figures["time"] if row["stage"] == f"train, {LIVE}"] == [2]
+    drawn = [a["aria-label"] or "" for tag, a in page.tags if tag == "svg" and "aria-label" in a]
+    forest, accuracy = drawn[0], drawn[-2]
+    assert f"{SYNTHETIC}: +10.0 points; {LIVE}: +0.0 points" in forest
+    assert all(f"{arm} ends at" in accuracy for arm in (REAL, SYNTHETIC, LIVE))
+    assert len(set(re.findall(r'<i style="color: (#\w+)">', html))) == 3
+    assert "Each arm's interval stands by itself" in page.text
+    assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
+
+
+def test_controls_stand_beside_candidates_with_what_each_arm_cost(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, NOISE, SYNTHETIC])
+    page, figures = Page(experiment.report()).text, experiment.figures()
+    rows = [(row["arm"], row["role"], row["models"], row["train_seconds"]) for row in figures["arm_rows"]]
+    assert rows == [(REAL, "baseline", 2, 50), (SYNTHETIC, "chosen", 2, 50), (NOISE, "control", 2, 50)]
+    assert "noise: accuracy control" in page
+    assert list(figures["recall_change"]) == [SYNTHETIC], "controls would be in the way"
+    assert "McNemar" in page
+    assert "and only, candidate on validation" in page
+
+
+def test_the_curves_of_many_arms_can_be_told_apart(tmp_path: Path) -> None:
+    html = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, *(f"arm-{n}" for n in range(7))]).report()
+    legend = html[html.index("Learning curves") :].split("</div>")[0]
+    assert len(set(re.findall(r"<i.*?>", legend))) == 9
+    assert 'class="dashed"' in legend
+
+
+def test_arms_of_one_kind_are_drawn_over_their_ratio(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, LIVE])
+
+    def drawn(settings: dict[str, Any]) -> list[str]:
+        tags = Page(experiment.report(settings)).tags
+        labels = [attributes.get("aria-label") or "" for tag, attributes in tags if tag == "svg"]
+        return [label for label in labels if "by ratio" in label]
+
+    one, other = {"kind": "synthetic", "ratio": 1.0}, {"kind": "synthetic", "ratio": 0.5}
+    both = "Change in test accuracy by ratio. 1.0: +10.0 points; 0.5: +0.0 points"
+    assert drawn({SYNTHETIC: one, LIVE: other}) == [both]
+    assert drawn({SYNTHETIC: one, LIVE: one}) == [], "one ratio makes no curve"
+    assert drawn({SYNTHETIC: one, LIVE: {**other, "kind": "live"}}) == []
+    assert drawn({}) == []
+
+
+def test_what_was_rejected_while_training_is_told(tmp_path: Path, experiment: Experiment) -> None:
+    live = Experiment(tmp_path / "live", ["cat", "dog"], [REAL, LIVE])
+    marker = json.loads((tmp_path / "live/synthetic/synthetic.json").read_text())
+    (tmp_path / "live/synthetic/synthetic.json").write_text(json.dumps(marker | {"images": 0}))
+    text = Page(live.report()).text
+    assert live.figures()["gan"]["live"] == {"generated": 2000, "rejected": 250, "let_through": 1}
+    assert "generated live 2,000" in text
+    assert "images generated 0" not in text
+    assert "250 (12.5 %) were rejected on the fly and replaced, except in 1 row for" in text
+    assert "on the fly" not in Page(experiment.report()).text
+
+
+def test_time_adds_up_the_models_of_an_arm(experiment: Experiment) -> None:
+    experiment.report()
+    rows = {row["stage"]: row for row in experiment.figures()["time"]}
+    assert list(rows) == [
+        "prepare",
+        "train-gan",
+        "generate",
+        f"train, {REAL}",
+        f"train, {SYNTHETIC}",
+        "compare",
+    ]
+    assert rows[f"train, {REAL}"]["seconds"] == pytest.approx(60, abs=1)
+    assert rows[f"train, {REAL}"]["models"] == 2
+
+
+def test_models_that_no_arm_counts_are_left_out(experiment: Experiment) -> None:
+    experiment._model(REAL, 7, right=1)  # from an earlier run with more seeds
+    experiment.report()
+    assert "models/real+classic/seed-7" not in [row["stage"] for row in experiment.figures()["lineage"]]
+
+
+def test_last_gan_picture_is_shown_with_its_step(experiment: Experiment) -> None:
+    page = Page(experiment.report())
+    assert "At step 40: generated images on the left" in page.text
+
+
+def test_a_gan_s_figures_have_their_spread_and_an_early_end_its_reason(experiment: Experiment) -> None:
+    page = Page(experiment.report()).text
+    assert "kid_teacher_n30 0.25 ± 0.1" in " ".join(page.split())
+    assert "ended early" not in page
+    record = experiment.run.gan.read_json("gan.json")
+    experiment.run.gan.write_json("gan.json", record | {"ended_early": "collapsed: since step 20"})
+    assert "The training was ended early: collapsed: since step 20." in Page(experiment.report()).text
+
+
+def test_large_gan_picture_does_not_make_a_large_page(experiment: Experiment) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)  # 3 MB as PNG
+    Image.fromarray(noise).save(experiment.path / "gan/samples/step-00000040.png")
+    assert len(experiment.report()) < 2_000_000
+
+
+def test_rows_of_the_gan_s_pictures_have_the_names_of_their_classes(experiment: Experiment) -> None:
+    experiment._grid("interpolation.png")
+    named = '<div class="rows"><span>cat</span><span>dog</span><span>owl</span></div>'
+    page = experiment.report()
+    assert page.count(named) == 3  # samples, film strip, interpolation
+    assert "Latent interpolation" in page
+    experiment._grid("samples/step-00000040.png", rows=2)  # of a class there was no image at hand
+    experiment._grid("samples/step-00000020.png", rows=2)
+    assert experiment.report().count(named) == 1
+
+
+def test_without_an_interpolation_there_is_none(experiment: Experiment) -> None:
+    """As in the folder of an older version."""
+    assert "interpolation" not in Page(experiment.report()).text
+
+
+def test_a_small_film_is_shown_and_of_a_large_one_a_strip(experiment: Experiment) -> None:
+    film = experiment.path / "gan/film.gif"
+    film.write_bytes(b"GIF89a" + bytes(1000))
+    sources = [attributes.get("src") or "" for tag, attributes in Page(experiment.report()).tags if tag == "img"]
+    assert sum(source.startswith("data:image/gif") for source in sources) == 1
+    film.write_bytes(b"GIF89a" + bytes(3_000_000))
+    html = experiment.report()
+    assert len(html) < 1_000_000
+    strips = [a for tag, a in Page(html).tags if (a.get("alt") or "").startswith("Film strip")]
+    picture = Image.open(io.BytesIO(base64.b64decode((strips[0]["src"] or "").partition(",")[2])))
+    assert picture.size == (2 * 34 + 2, 3 * 34 + 2), "the first column at each of two steps"
+
+
+PUBLISHED = {"source": "A. Painter 2021", "loss_g": 4.3852, "real_score": 0.9508}
+
+
+def test_published_figures_stand_beside_those_of_the_last_epoch(experiment: Experiment) -> None:
+    """An epoch of nine images in batches of 64 is one step; with batches of two, 20 to 40 are the last five."""
+    before = experiment.report()
+    assert "published" not in Page(before).text.split("Lineage")[0]
+    experiment.job = Job.model_validate(experiment.job.model_dump() | {"published": PUBLISHED})
+    log = experiment.path / "gan/metrics.jsonl"
+    lines = [{"step": step, "loss_g": step / 10, "real_score": 0.5, "fake_score": 0.25} for step in (10, 36, 38, 40)]
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert "loss_g 4.0000 4.3852" in Page(experiment.report()).text
+    experiment.job = experiment.job.model_copy(update={"gan": experiment.job.gan.model_copy(update={"batch_size": 2})})
+    page = Page(experiment.report()).text
+    assert "loss_g 3.8000 4.3852 real_score 0.5000 0.9508 This run" in page
+    assert "the mean over the 3 logged steps of its last epoch. Published: A. Painter 2021." in page
+    assert experiment.figures()["gan"]["published"]["figures"][0] == {
+        "name": "loss_g",
+        "run": pytest.approx(3.8),
+        "published": 4.3852,
+    }
+
+
+def test_a_gan_that_no_arm_needs_has_its_section(tmp_path: Path) -> None:
+    page = Experiment(tmp_path, ["cat", "dog"], [REAL], gan={"conditional": False}).report()
+    assert "trained without classes" in page
+    assert "<dt>images generated" not in page
+    assert "no arm with synthetic images to compare" in page
+
+
+def test_every_picture_says_what_it_shows(experiment: Experiment) -> None:
+    pictures = [(tag, a) for tag, a in Page(experiment.report()).tags if tag in ("img", "svg")]
+    # classes, samples, film strip, forest, change by class, GAN curves, learning curves, confusion
+    assert len(pictures) == 3 + 1 + 1 + 1 + 1 + 3 + 4 + 1
+    assert all(attributes.get("alt") or attributes.get("aria-label") for _, attributes in pictures)
+
+
+def test_without_synthetic_images_there_is_no_gan_and_no_comparison(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path, ["cat", "dog"], [REAL])
+    page = Page(experiment.report())
+    assert "no arm with synthetic images to compare" in page.text
+    assert "GAN" not in page.text.split("Lineage")[0]
+    assert experiment.figures()["gan"] is None
+    assert experiment.figures()["recall_change"] == {}
+
+
+def test_names_from_the_data_cannot_run_or_break_anything(tmp_path: Path) -> None:
+    names = ["$x_{", "<script>alert(1)</script>", 'a" onload="alert(1)']
+    page = Page(Experiment(tmp_path, names, [REAL, SYNTHETIC]).report())
+    assert not any(tag == "script" or "onload" in attributes for tag, attributes in page.tags)
+    assert all(name in page.text for name in names)
+
+
+def test_many_classes_are_cut_short_and_it_says_so(tmp_path: Path) -> None:
+    page = Page(Experiment(tmp_path, [f"kind {i:02d}" for i in range(25)], [REAL]).report())
+    strips = [a for tag, a in page.tags if tag == "img" and "Training images" in (a.get("alt") or "")]
+    assert len(strips) == 20
+    assert "The first 20 of 25 classes are shown" in page.text
+
+
+def test_a_single_seed_and_sparse_logs_make_a_page(tmp_path: Path) -> None:
+    experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC], seeds=1)
+    (tmp_path / "gan/metrics.jsonl").write_text('{"step": 1, "loss_g": 1.0, "loss_d": NaN}\n{"step": 2, "lo')
+    for picture in (tmp_path / "gan/samples").iterdir():
+        picture.unlink()
+    for log in tmp_path.glob("models/*/*/metrics.jsonl"):
+        log.write_text('{"step": 1, "loss": 1.0}\n')
+    page = Page(experiment.report())
+    assert "no interval can be drawn" in page.text
+    assert "validation accuracy" not in page.text
+
+
+def test_equal_experiments_give_equal_pages(experiment: Experiment) -> None:
+    assert experiment.report() == experiment.report()

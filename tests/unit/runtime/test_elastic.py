@@ -1,0 +1,64 @@
+"""Workers that come and go: asked of Ray Train for GANs and classifiers; that they do, tests/soak shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ganaug_ray.augment import arm_batches, arms
+from ganaug_ray.classify.launch import train
+from ganaug_ray.config import Job
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.errors import UserError
+from ganaug_ray.gan.launch import train_gans
+from ganaug_ray.gan.training_spec import Training
+from ganaug_ray.runtime import worker_group
+
+ELASTIC = {"workers": 4, "min_workers": 2}
+
+
+def gan(job: Job, run: Run, gb: float) -> None:
+    config = job.gan.model_copy(update=ELASTIC)
+    train_gans([Training(config, 32, 0, str(run.dataset), "teacher", str(run.gan), gb, {})])
+
+
+def classifier(job: Job, run: Run, gb: float) -> None:
+    own = job.model_copy(update={"classifier": job.classifier.model_copy(update=ELASTIC)})
+    train([arm_batches.fit(own, run, name, 0) for name in (arms.REAL, "real+classic+synthetic")], gb)
+
+
+@pytest.mark.parametrize("section", [gan, classifier])
+def test_ray_train_is_given_the_least_and_the_most(
+    section: Any, tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(worker_group, "run", lambda work, task, workers, *more, **named: asked.append(workers))
+    section(tiny_job, experiment, 1.0)
+    assert set(asked) == {(2, 4)}
+
+
+@pytest.mark.parametrize("section", [gan, classifier])
+def test_images_that_are_streamed_need_a_fixed_number(
+    section: Any, tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_group, "run", lambda *given, **named: pytest.fail("workers were started"))
+    with pytest.raises(
+        UserError, match=rf"{section.__name__}\.min_workers 2: images that are streamed .* leave it out"
+    ):
+        section(tiny_job, experiment, 1e-9)
+
+
+def test_a_pool_that_is_streamed_does_too(tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = str(experiment.synthetic)
+    survey = image_store.survey
+
+    def large(folder: Any) -> Any:
+        found = survey(folder)
+        return found if str(folder) != pool else type("Large", (), {"bytes": 2e9})()
+
+    monkeypatch.setattr(image_store, "survey", large)
+    monkeypatch.setattr(worker_group, "run", lambda *given, **named: pytest.fail("workers were started"))
+    with pytest.raises(UserError, match=r"classifier\.min_workers 2.*above 2GB"):
+        classifier(tiny_job, experiment, 1.0)

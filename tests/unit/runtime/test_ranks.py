@@ -1,0 +1,93 @@
+"""How often lost ranks are started again; that they are, tests/ray and tests/e2e show."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
+
+from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import StageFailed
+from ganaug_ray.runtime import worker_group
+
+LOST = WorkerGroupError("the node was lost", {})
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, course: Iterator[tuple[int, TrainingFailedError | None]]
+) -> int:
+    """Call ranks.run where each attempt ends as told: the newest checkpoint then, the error; return the attempts."""
+    steps, attempts = [0], []
+
+    def fit(*args: Any) -> None:
+        attempts.append(args)
+        step, error = next(course)
+        steps.append(step)
+        if error:
+            raise error
+
+    (tmp_path / f"{worker_group.STATE}of-a-call-that-was-killed").mkdir(exist_ok=True)
+    monkeypatch.setattr(worker_group, "_fit", fit)
+    worker_group.run(print, None, 2, Folder.at(tmp_path), kept=lambda: steps[-1])
+    assert not list(tmp_path.iterdir()), "Ray Train's own state is not kept"
+    return len(attempts)
+
+
+def test_a_training_that_gets_on_between_losses_is_started_as_often_as_it_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    course = [(step, LOST) for step in range(1, 20)]
+    assert run(monkeypatch, tmp_path, iter([*course, (20, None)])) == 20
+
+
+def test_one_that_gets_nowhere_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    course = iter([(1, LOST), (1, LOST), (2, None)])
+    with pytest.raises(StageFailed, match="the node was lost"):
+        run(monkeypatch, tmp_path, course)
+    assert next(course) == (2, None)
+
+
+def test_errors_that_ray_train_takes_for_its_own_are_tried_again_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    own = ControllerError(RuntimeError("the actor died"))
+    assert (
+        run(monkeypatch, tmp_path, iter([(0, own)] * worker_group.RESTARTS + [(1, None)])) == worker_group.RESTARTS + 1
+    )
+    with pytest.raises(StageFailed, match="the actor died"):
+        run(monkeypatch, tmp_path, iter([(0, own)] * (worker_group.RESTARTS + 1)))
+
+
+def test_of_tasks_side_by_side_one_that_gets_on_is_started_again_and_the_others_are_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lost = ray.exceptions.WorkerCrashedError()
+    ends: dict[str, list[Any]] = {"lost often": [lost] * 9 + [None], "lost at once": [lost], "diverged": [7]}
+    steps = dict.fromkeys(ends, 0)
+
+    def start(task: str) -> Any:
+        return task, len(ends[task]), ends[task].pop(0)
+
+    def wait(refs: list[Any], num_returns: int) -> tuple[list[Any], list[Any]]:
+        return refs[:1], refs[1:]
+
+    def get(ref: Any) -> Any:
+        task, _, end = ref
+        steps[task] += task == "lost often"  # it has kept a checkpoint since it was started
+        if isinstance(end, Exception):
+            raise end
+        return end
+
+    monkeypatch.setattr(ray, "wait", wait)
+    monkeypatch.setattr(ray, "get", get)
+    told = dict(worker_group.side_by_side(start, list(ends), lambda task: steps[task]))
+    assert told["lost often"] is None
+    assert isinstance(told["lost at once"], StageFailed)
+    assert isinstance(told["diverged"], Diverged)
+    assert told["diverged"].step == 7
+    assert not any(ends.values()), "each was started as often as it was to be"

@@ -1,0 +1,448 @@
+"""A search without Ray: its trials, its ledger, what comes of it."""
+
+import functools
+import json
+import math
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from ganaug_ray.config import Job
+from ganaug_ray.config.loader import load_job, with_settings
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
+from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.search import driver, result, trainable
+from ganaug_ray.search.pbt import explored
+from ganaug_ray.search.search_plan import BASELINE, Plan, cautious
+from ganaug_ray.search.search_space import Dimension, Kind, Space
+from ganaug_ray.search.searcher import Chooser, outcome
+from ganaug_ray.search.trial_log import Ledger, Look, Trial
+from ganaug_ray.search.tune_runner import Need
+
+LR = Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {})
+RATIO = Dimension("augment.ratio", "choice", (0.25, 0.5), {})
+
+
+@pytest.fixture
+def copy(experiment: Run, tmp_path: Path) -> Run:
+    """An experiment of its own, without test rows: whatever would look at one fails."""
+    root = tmp_path / "run"
+    shutil.copytree(experiment.root.path, root)
+    shutil.rmtree(root / "dataset" / "test")
+    return Run(Folder.at(root))
+
+
+def plan_of(job: Job, run: Run, kind: Kind, *dimensions: Dimension, **search: object) -> Plan:
+    job = job.model_copy(update={"search": job.search.model_copy(update=search)})
+    space = Space(kind, dimensions, "gan.steps", (2, 4, 6)) if kind == "gan" else Space(kind, dimensions)
+    return Plan(job, space, str(run.root))
+
+
+def try_out(plan: Plan, trial: str, settings: dict) -> tuple[Trial, list[Look]]:
+    told: list[Look] = []
+    trainable.work(plan, trial, settings, trainable.How.here(Place(), told.append))
+    return outcome(plan, Trial(trial, settings), 1.0, False, 0.0), told
+
+
+def test_a_gan_is_looked_at_where_lengths_are_read_off_and_goes_on_after_a_kill(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR)
+    trial, told = try_out(plan, "0001", {"gan.lr": 3e-4})
+    assert trial.status == "finished", trial.reason
+    assert [look.at for look in told] == [2, 4, 6]
+    assert list(trial.looks) == told
+    assert trial.steps == 6
+    folder = plan.trial_folder("0001")
+    folder.delete(trainable.MARKER)
+    checkpoints = folder / "checkpoints"
+    for name in ("step-00000006.json", "step-00000006.safetensors"):
+        checkpoints.delete(name)  # as if it had been killed at step 5
+    again, told_again = try_out(plan, "0001", {"gan.lr": 3e-4})
+    assert again.looks == trial.looks, "the same weights, so the same figures"
+    assert {look.at for look in told_again} == {2, 4, 6}
+    other, _ = try_out(plan, "0002", {"gan.lr": 3e-3})
+    assert other.looks != trial.looks, "the setting is used"
+
+
+def beaten(plan: Plan) -> Plan:
+    """A population in which every new member is the worst of four at the first look: three have copied the first."""
+    first, _ = try_out(plan, "0001", {"gan.lr": 3e-4})
+    assert first.status == "finished", first.reason
+    for name in ("0101", "0102", "0103"):
+        shutil.copytree(plan.trial_folder("0001").path, plan.trial_folder(name).path)
+        told = plan.trial_folder(name) / "handed" / "2"
+        told.write_json("told.json", told.read_json("told.json") | {"value": -1.0})
+        shutil.rmtree((plan.trial_folder(name) / "handed" / "4").path)
+    return plan
+
+
+def test_the_worst_of_a_population_goes_on_from_the_best_and_its_course_makes_it_again(
+    copy: Run, tiny_job: Job
+) -> None:
+    plan = beaten(plan_of(tiny_job, copy, "gan", LR, algorithm="pbt"))
+    leader = outcome(plan, Trial("0001", {"gan.lr": 3e-4}), 1.0, False, 0.0)
+    assert leader.settings == {"gan.lr": 3e-4}, "nobody was there to follow"
+    trial, _ = try_out(plan, "0002", {"gan.lr": 9e-4})
+    assert trial.status == "finished", trial.reason
+    (later,) = trial.settings.pop("gan.then")
+    assert trial.settings == {"gan.lr": 3e-4}, "it has the leader's past"
+    assert later["after"] == 2
+    assert 1.14 < max(later["lr"] / 3e-4, 3e-4 / later["lr"]) < 1.61
+    assert trial.looks[0] == leader.looks[0]
+    assert trial.looks[1:] != leader.looks[1:]
+    alone = plan_of(tiny_job, copy, "gan", LR)
+    again, _ = try_out(alone, "0900", {"gan.lr": 3e-4, "gan.then": [later]})
+    assert again.looks == trial.looks, "trained from scratch along its course it is the same generator"
+
+
+def test_other_rates_stay_within_the_space_and_differ() -> None:
+    rates = [explored(9e-4, LR, 0, f"{number:04d}", 2) for number in range(40)]
+    assert all(1e-4 <= rate <= 1e-3 for rate in rates)
+    assert len(set(rates)) > 30
+    few = Dimension("gan.lr", "choice", (1e-4, 2e-4, 4e-4), {})
+    assert {explored(2e-4, few, 0, f"{number:04d}", 2) for number in range(40)} == {1e-4, 4e-4}
+    assert explored(1e-4, few, 0) == 2e-4
+
+
+def test_a_member_that_was_killed_while_it_took_over_takes_over_again(copy: Run, tiny_job: Job) -> None:
+    plan = beaten(plan_of(tiny_job, copy, "gan", LR, algorithm="pbt"))
+    whole, _ = try_out(plan, "0002", {"gan.lr": 9e-4})
+    folder = plan.trial_folder("0002")
+    course = folder.read_json("course.json")
+    folder.write_json("course.json", course | {"leader": "0101", "decided": [2]})
+    for name in (trainable.MARKER, "metrics.jsonl", "best.json"):
+        folder.delete(name)
+    shutil.rmtree((folder / "checkpoints").path)
+    again, _ = try_out(plan, "0002", {"gan.lr": 9e-4})
+    assert again.looks == whole.looks
+    assert again.settings == whole.settings
+
+
+def test_the_best_of_a_population_is_written_without_what_came_after_it(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR, algorithm="pbt")
+    then = [{"after": 2, "lr": 4e-4}, {"after": 4, "lr": 5e-4}]
+    looks = (Look(2, 0.3), Look(4, 0.1), Look(6, 0.2))
+    trial = Trial("0001", {"gan.lr": 3e-4, "gan.then": then}, "finished", looks=looks)
+    record = result.record(plan, [trial], 100, 1.0, 1)
+    assert record["best"]["settings"] == {"gan.lr": 3e-4, "gan.then": then[:1], "gan.steps": 4}
+    job = with_settings(plan.job, record["best"]["settings"], "new.yaml")
+    assert [later.lr for later in job.gan.then] == [4e-4]
+    assert "0.0003" in record["sentence"]
+
+
+def test_a_gan_can_be_judged_by_a_classifier_that_is_trained_on_its_images(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR, objective="cas")
+    trial, _ = try_out(plan, "0001", {"gan.lr": 3e-4})
+    assert trial.status == "finished", trial.reason
+    assert all(0 <= look.value <= 1 for look in trial.looks)
+    assert plan.direction == "max"
+
+
+def test_mixes_share_a_gan_and_a_pool_and_see_no_test_image(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=2)
+    gan, pool = copy.gan.read_json("gan.json"), copy.synthetic.read_json("synthetic.json")
+    baseline, _ = try_out(plan, BASELINE, {"augment.ratio": 0.0})
+    trial, told = try_out(plan, "0001", {"augment.ratio": 0.5})
+    for each in (baseline, trial):
+        assert each.status == "finished", each.reason
+        assert [look.at for look in each.looks] == [1, 2]
+    scores = [look.score for look in told]
+    assert told[-1].value == cautious([score for score in scores if score is not None])
+    assert copy.gan.read_json("gan.json") == gan
+    assert copy.synthetic.read_json("synthetic.json") == pool
+    folder = plan.trial_folder("0001") / "split-0-seed-0"
+    assert folder.read_json("model.json")["inputs"]["synthetic"] == pool["hash"]
+    first = plan.trial_folder(BASELINE) / "split-0-seed-0"
+    for each in (folder, first):
+        assert set(each.read_table("predictions.parquet")["split"].to_pylist()) == {"val"}
+    assert "synthetic" not in first.read_json("model.json")["inputs"]
+    assert baseline.steps == tiny_job.classifier.steps, "the teacher is not trained again"
+
+
+def test_a_mix_makes_the_pool_that_it_needs_once(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "mix", seeds=1)
+    other, _ = try_out(plan, "0001", {"augment.ratio": 0.5, "augment.per_class": 4})
+    assert other.status == "finished", other.reason
+    (made,) = (name for name in copy.root.folders() if name.startswith("synthetic-"))
+    first = (copy.root / made).read_json("synthetic.json")
+    assert first["images"] == 40
+    try_out(plan, "0002", {"augment.ratio": 1.0, "augment.per_class": 4})
+    assert (copy.root / made).read_json("synthetic.json") == first
+
+
+def test_the_classifier_s_settings_are_used(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "classifier", seeds=1)
+    trial, _ = try_out(plan, "0001", {"classifier.lr": 1e-2, "classifier.dropout": 0.0})
+    assert trial.status == "finished", trial.reason
+    config = (plan.trial_folder("0001") / "split-0-seed-0").read_json("model.json")["config"]
+    assert (config["lr"], config["dropout"]) == (1e-2, 0.0)
+
+
+def test_a_trial_that_fails_is_recorded_with_its_reason_and_raises_nothing(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR)
+    trial, _ = try_out(plan, "0001", {"gan.lr": 1.0, "gan.lr_d": 1.0, "gan.preset": "dcgan"})
+    wrong, _ = try_out(plan, "0002", {"gan.lr": 7})
+    assert wrong.status == "failed"
+    assert "gan.lr" in (wrong.reason or "")
+    assert trial.status in ("failed", "finished")  # so high a rate may or may not diverge within six steps
+    rare = plan_of(tiny_job, copy, "mix", seeds=1)
+    mix, _ = try_out(rare, "0001", {"augment.classes": "rare"})
+    assert (mix.status, "rare" in (mix.reason or "")) == ("failed", True)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out of memory: CUDA out of memory"),
+        (MemoryError(), "out of memory: MemoryError"),
+        (Diverged(7), "step 7"),
+    ],
+)
+def test_a_trial_that_runs_out_of_memory_or_diverges_says_so_and_the_next_one_is_tried(
+    copy: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR)
+
+    def fails(*given: object) -> None:
+        raise error
+
+    monkeypatch.setattr(trainable, "train_gan", fails)
+    chooser = Chooser(plan, Ledger.open(plan.folder.make()), 2, lambda trial: None)
+    first = chooser.suggest("a")
+    trainable.work(plan, first["trial"], first["settings"], trainable.How.here(Place(), lambda look: None))
+    chooser.on_trial_complete("a")
+    (failed,) = Ledger.open(plan.folder).ended
+    assert failed.status == "failed"
+    assert reason in (failed.reason or "")
+    assert chooser.suggest("b")["trial"] == "0002"
+
+
+def test_what_follows_a_search_is_told_of_every_trial(copy: Run, tiny_job: Job) -> None:
+    told: list[tuple] = []
+
+    class Listener:
+        def started(self, trial: str, settings: Mapping[str, object]) -> None:
+            told.append(("started", trial, dict(settings)))
+
+        def look(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
+            told.append(("look", trial, at, value))
+
+        def ended(self, trial: str, status: str, reason: str | None) -> None:
+            told.append(("ended", trial, status, reason))
+
+    plan = plan_of(tiny_job, copy, "classifier", Dimension("classifier.lr", "choice", (1e-3,), {}), seeds=1)
+    chooser = Chooser(plan, Ledger.open(plan.folder.make()), 1, lambda trial: None, [Listener()])
+    asked = chooser.suggest("a")
+    chooser.on_trial_result("a", {"at": 1, "value": 0.5})
+    plan.trial_folder("0001").make().write_json(trainable.MARKER, {"status": "failed", "reason": "NaN", "seconds": 1.0})
+    chooser.on_trial_complete("a")
+    assert told == [
+        ("started", "0001", asked["settings"]), ("look", "0001", 1, 0.5), ("ended", "0001", "failed", "NaN"),
+    ]  # fmt: skip
+
+
+def test_a_search_that_goes_on_draws_where_the_finished_trials_were_good(copy: Run, tiny_job: Job) -> None:
+    """TPE has nothing but the ledger to go by; without it rates are drawn from the whole range."""
+
+    def drawn(folder: str, ledger_of: Callable[[Ledger], object]) -> list[float]:
+        ledger = Ledger.open((plan.folder / folder).make())
+        ledger_of(ledger)
+        chooser = Chooser(plan, ledger, None, lambda trial: None)
+        return sorted(chooser.suggest(str(number))["settings"]["gan.lr"] for number in range(15))
+
+    def with_trials(ledger: Ledger) -> None:
+        for number in range(1, 31):
+            lr = 1e-4 * 10 ** (number / 30)
+            looks = tuple(Look(at, abs(math.log10(lr / 9e-4))) for at in (2, 4, 6))
+            ledger.add(Trial(f"{number:04d}", {"gan.lr": lr}, "finished", None, looks))
+
+    plan = plan_of(tiny_job, copy, "gan", LR, algorithm="tpe")
+    assert drawn("without", lambda ledger: None)[7] < 6e-4 < drawn("with", with_trials)[7], "the medians"
+
+
+def test_the_ledger_says_all_that_a_search_needs_to_go_on(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    ledger = Ledger.open(folder)
+    ledger.add(Trial("0001", {"gan.lr": 1e-4}))
+    ledger.add(Trial("0002", {"gan.lr": 2e-4}))
+    done = Trial("0001", {"gan.lr": 1e-4}, "finished", None, (Look(2, 0.5), Look(4, 0.25)), 3.0, 30.0, 4)
+    ledger.add(done)
+    again = Ledger.open(folder)
+    assert again.ended == [done]
+    assert [trial.trial for trial in again.unfinished] == ["0002"]
+    assert again.next_number() == "0003"
+    assert again.seconds >= 30.0
+    assert done.best("min") == Look(4, 0.25)
+
+
+def test_a_search_goes_on_with_what_was_under_way_and_tries_nothing_twice(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "mix", RATIO, algorithm="grid", seeds=1)
+    ledger = Ledger.open(plan.folder.make())
+    first = Chooser(plan, ledger, 2, lambda trial: None)
+    asked = [first.suggest(name) for name in ("a", "b")]
+    assert [each["trial"] for each in asked] == [BASELINE, "0001"]
+    trainable.work(plan, "0001", asked[1]["settings"], trainable.How.here(Place(), lambda look: None))
+    first.on_trial_complete("b", {"time_total_s": 1.0})
+    # The process is killed here: the baseline was under way.
+    second = Chooser(plan, Ledger.open(plan.folder), 2, lambda trial: None)
+    assert second.suggest("c")["trial"] == BASELINE
+    last = second.suggest("d")
+    assert last["settings"] != asked[1]["settings"]
+    assert second.suggest("e") == "FINISHED"
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+def test_samplers_draw_within_the_space_and_other_settings_after_a_resume(
+    copy: Run, tiny_job: Job, algorithm: str
+) -> None:
+    when = Dimension("gan.beta1", "uniform", (0.1, 0.5), {"gan.preset": ("dcgan",)})
+    preset = Dimension("gan.preset", "choice", ("dcgan", "scarce"), {})
+    plan = plan_of(tiny_job, copy, "gan", LR, preset, when, algorithm=algorithm)
+    drawn = []
+    for turn in range(2):
+        chooser = Chooser(plan, Ledger.open(plan.folder.make()), 20 * (turn + 1), lambda trial: None)
+        for number in range(20):
+            found = chooser.suggest(f"{turn}-{number}")
+            drawn.append(found["settings"])
+            plan.trial_folder(found["trial"]).make().write_json(
+                trainable.MARKER, {"status": "failed", "reason": "", "seconds": 0}
+            )
+            chooser.on_trial_complete(f"{turn}-{number}")
+        assert chooser.suggest("more") == "FINISHED"
+    assert len({json.dumps(settings) for settings in drawn}) == 40
+    assert all(1e-4 <= settings["gan.lr"] <= 1e-3 for settings in drawn)
+    assert all(("gan.beta1" in settings) == (settings["gan.preset"] == "dcgan") for settings in drawn)
+
+
+@pytest.mark.parametrize("algorithm", ["tpe", "random"])
+def test_no_setting_is_tried_twice_and_a_search_ends_when_there_is_none_left(
+    copy: Run, tiny_job: Job, algorithm: str
+) -> None:
+    rates = Dimension("gan.lr", "choice", (1e-4, 2e-4, 4e-4), {})
+    preset = Dimension("gan.preset", "choice", ("dcgan", "scarce"), {})
+    plan = plan_of(tiny_job, copy, "gan", rates, preset, algorithm=algorithm)
+    drawn = []
+    for turn in range(2):
+        chooser = Chooser(plan, Ledger.open(plan.folder.make()), 4 * (turn + 1), lambda trial: None)
+        for number in range(4 if turn == 0 else 2):
+            found = chooser.suggest(f"{turn}-{number}")
+            drawn.append(json.dumps(found["settings"]))
+            marker = {"status": "failed", "reason": "", "seconds": 0}
+            plan.trial_folder(found["trial"]).make().write_json(trainable.MARKER, marker)
+            chooser.on_trial_complete(f"{turn}-{number}")
+    assert len(set(drawn)) == 6
+    assert chooser.suggest("more") == "FINISHED"
+
+
+def test_the_best_gan_is_written_with_the_length_at_which_it_was_best(copy: Run, tiny_job: Job, tmp_path: Path) -> None:
+    space = Space("gan", (LR,), "gan.epochs", (1, 2, 4))
+    plan = Plan(tiny_job, space, str(copy.root))  # 80 images in batches of 16: five steps an epoch
+    assert plan.budgets(plan.rows()) == (5, 10, 20)
+    found = [
+        Trial("0001", {"gan.lr": 2e-4}, "finished", None, (Look(5, 0.4), Look(10, 0.1), Look(20, 0.2)), 1, 1, 20),
+        Trial("0002", {"gan.lr": 4e-4}, "stopped", "fell behind", (Look(5, 0.3),), 1, 2, 5),
+        Trial("0003", {"gan.lr": 9e-4}, "failed", "NaN", (Look(5, 0.01),), 1, 3, 5),
+    ]
+    record = result.record(plan, found, plan.rows(), 3.0, 2)
+    assert record["best"] == {"trial": "0001", "settings": {"gan.lr": 2e-4, "gan.epochs": 2}, "value": 0.1, "at": 10}
+    assert (record["steps"], record["full_steps"]) == (30, 60)
+    written = tmp_path / "best.yaml"
+    written.write_text(driver.jobfile.dump(with_settings(tiny_job, record["best"]["settings"], "best")))
+    best = load_job(written)
+    assert (best.gan.lr, best.gan.epochs, best.gan.steps) == (2e-4, 2, None)
+    table = result.table(found)
+    assert table.num_rows == 5
+    assert set(table["status"].to_pylist()) == {"finished", "stopped", "failed"}
+
+
+def test_a_mix_that_is_no_better_than_none_is_told_as_such(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=1)
+    found = [
+        Trial(BASELINE, {"augment.ratio": 0.0}, "finished", None, (Look(1, 0.9, 0.9),)),
+        Trial("0001", {"augment.ratio": 0.5}, "finished", None, (Look(1, 0.8, 0.8),)),
+        Trial("0002", {"augment.ratio": 0.25}, "stopped", "fell behind", ()),
+    ]
+    record = result.record(plan, found, plan.rows(), 3.0, 2)
+    assert record["best"]["settings"] == {"augment.ratio": 0.0}
+    assert "no mix of 2" in record["sentence"]
+    nothing = result.record(plan, [found[2]], plan.rows(), 3.0, 2)
+    assert nothing["best"] is None
+
+
+def test_a_search_that_could_never_start_is_refused_with_the_arithmetic() -> None:
+    with pytest.raises(UserError, match=r"5 CPUs \(1 for its driver, 4 for search.workers\), the cluster has 4"):
+        Need(5, 0, 4).at_once(4, 0)
+    assert Need(1, 0.25, 0).at_once(16, 2) == 8
+    assert Need(3, 2, 2).at_once(16, 4) == 2
+
+
+def test_a_trial_of_one_process_takes_a_share_of_a_gpu_and_one_of_several_a_gpu_each(copy: Run, tiny_job: Job) -> None:
+    def need(gpus: bool, workers: int = 1) -> Need:
+        gan = tiny_job.gan.model_copy(update={"gpu_share": 0.25, "workers": 8})  # of the job's own GAN
+        search = tiny_job.search.model_copy(update={"workers": workers})
+        return Need.of(plan_of(tiny_job.model_copy(update={"gan": gan, "search": search}), copy, "gan", LR), gpus)
+
+    assert need(True) == Need(1, 0.25, 0)
+    assert need(False) == Need(1, 0, 0)
+    assert need(True, workers=2) == Need(3, 2, 2)
+
+
+def test_another_search_s_folder_is_left_alone(copy: Run, tiny_job: Job) -> None:
+    pipeline = functools.partial(Pipeline, run=copy, terminal=Terminal())
+    driver._claim(plan_of(tiny_job, copy, "gan", LR))
+    driver._claim(plan_of(tiny_job, copy, "gan", LR, trials=99))
+    with pytest.raises(UserError, match="another space"):
+        driver.search(pipeline(tiny_job), Space("gan", (RATIO,)), None)
+    with pytest.raises(UserError, match="another job"):
+        driver._claim(plan_of(tiny_job.model_copy(update={"seed": 7}), copy, "gan", LR))
+
+
+def test_hours_that_are_spent_are_not_searched_again_and_more_of_them_are(
+    copy: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tiny_job, copy, "gan", LR)
+    Ledger.open(plan.folder.make()).add(Trial("0001", {"gan.lr": 2e-4}, ended=3600.0))  # under way when time was up
+    plan.folder.write_json("search.json", {"sentence": "", "seconds": 3600.0, "best": None})
+    searched: list[float | None] = []
+    monkeypatch.setattr(driver, "_search", lambda pipeline, plan, *rest: searched.append(plan.job.search.hours))
+    for hours in (1.0, 1.5):
+        job = plan_of(tiny_job, copy, "gan", LR, hours=hours).job
+        driver.search(Pipeline(job, copy, Terminal()), plan.space, None)
+    assert searched == [1.5]
+
+
+def test_mistakes_on_the_command_line_come_first(tmp_path: Path, tiny_job: Job) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}}")
+    with pytest.raises(UserError, match="known are gan, mix, classifier"):
+        driver.check("gann", path, tiny_job, None)
+    with pytest.raises(UserError, match="is there already"):
+        driver.check("gan", path, tiny_job, path)
+    grid = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "grid"})})
+    with pytest.raises(UserError, match="grid needs a choice"):
+        driver.check("gan", path, grid, None)
+    pbt = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "pbt"})})
+    driver.check("gan", path, pbt, None)
+    path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}, gan.beta1: {choice: [0.0, 0.5]}}")
+    with pytest.raises(UserError, match=r"pbt changes gan\.lr .* found gan\.beta1"):
+        driver.check("gan", path, pbt, None)
+
+
+def test_the_model_s_record_is_complete_only_when_all_trainings_are(copy: Run, tiny_job: Job) -> None:
+    plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=2)
+    trial, _ = try_out(plan, "0001", {"augment.ratio": 0.5})
+    (plan.trial_folder("0001") / "split-0-seed-1").delete("model.json")
+    plan.trial_folder("0001").delete(trainable.MARKER)
+    cut = outcome(plan, Trial("0001", {}), 1.0, False, 2.0)
+    assert (cut.status, len(cut.looks)) == ("stopped", 1)
+    assert result.choose(plan, [cut]) is None
+    assert experiment_dir.done(plan.trial_folder("0001") / "split-0-seed-0", "model.json")
+    assert trial.status == "finished"

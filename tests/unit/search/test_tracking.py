@@ -1,0 +1,185 @@
+"""What follows a search live: event files that can be read back, and a real MLflow server."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import fs
+from tensorboardX.proto.event_pb2 import Event
+
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
+from ganaug_ray.search import tracking
+
+needs_mlflow = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("mlflow", "sqlalchemy", "alembic")),
+    reason="MLflow and its SQLite store are not installed: pip install mlflow-skinny sqlalchemy alembic",
+)
+SETTINGS = {"gan.lr": 2e-4, "gan.preset": "scarce", "gan.betas": [0.5, 0.9]}
+
+
+def events(file: bytes) -> list[Event]:
+    """Each record is a length of eight bytes, a sum of four, the event, and a sum of four."""
+    found, at = [], 0
+    while at < len(file):
+        (length,) = struct.unpack_from("<Q", file, at)
+        found.append(Event.FromString(file[at + 12 : at + 12 + length]))
+        at += 16 + length
+    return found
+
+
+def scalars(file: bytes) -> list[tuple[str, int, float]]:
+    own = [(value.tag, event.step, value.simple_value) for event in events(file) for value in event.summary.value]
+    return [(tag, step, round(number, 6)) for tag, step, number in own if tag in ("value", "kid_std")]
+
+
+def test_a_trial_s_looks_can_be_seen_while_it_runs(tmp_path: Path) -> None:
+    board = tracking.TensorBoard(Folder.at(tmp_path))
+    board.started("0001", SETTINGS)
+    board.started("0002", SETTINGS)
+    board.look("0001", 100, 0.5, {"kid_std": 0.1})
+    (file,) = (tmp_path / "0001").iterdir()
+    assert sorted(scalars(file.read_bytes())) == [("kid_std", 100, 0.1), ("value", 100, 0.5)]
+    board.look("0002", 100, 0.7, {})
+    board.look("0001", 200, 0.25, {})
+    board.ended("0001", "failed", "out of memory")
+    content = file.read_bytes()
+    assert ("value", 200, 0.25) in scalars(content)
+    assert b"gan.lr" in content
+    assert b"scarce" in content
+    assert b"failed: out of memory" in content
+    (other,) = (tmp_path / "0002").iterdir()
+    assert scalars(other.read_bytes()) == [("value", 100, 0.7)]
+
+
+def test_on_an_object_store_files_appear_when_a_trial_ends(tmp_path: Path) -> None:
+    folder = Folder(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "bucket", "s3://bucket")
+    (folder / "0001").make()  # which a real one does not need
+    board = tracking.TensorBoard(folder)
+    board.started("0001", SETTINGS)
+    board.look("0001", 100, 0.5, {})
+    assert (folder / "0001").files() == []
+    board.ended("0001", "finished", None)
+    (name,) = (folder / "0001").files()
+    assert scalars((folder / "0001").read(name)) == [("value", 100, 0.5)]
+
+
+@pytest.mark.parametrize("uri", ["wandb:mine", "http://localhost:5000", "mlflow:", "mlflow"])
+def test_a_uri_that_is_not_mlflow_s_is_refused(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(UserError, match=r"search\.tracking.*mlflow:URI"):
+        tracking.trackers(uri, Folder.at(tmp_path), "digits gan")
+
+
+def test_credentials_are_refused_and_not_repeated(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        tracking.trackers("mlflow:http://me:hidden@host:5000", Folder.at(tmp_path), "digits gan")
+    assert "hidden" not in str(caught.value)
+
+
+def test_without_mlflow_the_key_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"search\.tracking.*not installed"):
+        tracking.trackers("mlflow:http://localhost:5000", Folder.at(tmp_path), "digits gan")
+    assert [type(one) for one in tracking.trackers(None, Folder.at(tmp_path), "digits gan")] == [tracking.TensorBoard]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server with a SQLite store."""
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    arguments = ["server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination",
+                 str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]  # fmt: skip
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log.txt").open("w") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", *arguments],
+            cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    address = f"http://127.0.0.1:{port}"
+    try:
+        while not healthy(address):
+            assert process.poll() is None, (folder / "log.txt").read_text()[-2000:]
+            time.sleep(0.1)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)  # the server has a worker of its own
+        process.wait(60)
+
+
+def healthy(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def ask(address: str, method: str, **body: Any) -> dict[str, Any]:
+    """The server's own interface, so that what is read does not depend on what wrote it."""
+    request = urllib.request.Request(
+        f"{address}/api/2.0/mlflow/{method}", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+@needs_mlflow
+def test_a_run_a_trial_with_settings_looks_and_end(server: str, tmp_path: Path) -> None:
+    said: list[str] = []
+    _, follow = tracking.trackers(f"mlflow:{server}", Folder.at(tmp_path), "digits gan", said.append)
+    follow.started("0001", SETTINGS)
+    follow.look("0001", 100, 0.5, {"kid_std": 0.1})
+    follow.look("0001", 200, 0.25, {"kid_std": 0.05})
+    follow.ended("0001", "stopped", "worse than half of the trials")
+    follow.started("0002", {"gan.lr": 1e-4})
+    follow.ended("0002", "finished", None)
+    assert said == []
+    experiments = ask(server, "experiments/search", max_results=10)["experiments"]
+    (number,) = [own["experiment_id"] for own in experiments if own["name"] == "digits gan"]
+    found = {run["info"]["run_name"]: run for run in ask(server, "runs/search", experiment_ids=[number])["runs"]}
+    assert sorted(found) == ["0001", "0002"]
+    run = found["0001"]
+    pairs = {kind: {own["key"]: own["value"] for own in run["data"][kind]} for kind in ("params", "metrics", "tags")}
+    assert pairs["params"] == {"gan.lr": "0.0002", "gan.preset": "scarce", "gan.betas": "[0.5, 0.9]"}
+    assert pairs["metrics"] == {"value": 0.25, "kid_std": 0.05}
+    assert pairs["tags"]["status"] == "stopped"
+    assert pairs["tags"]["reason"] == "worse than half of the trials"
+    assert run["info"]["status"] == "KILLED"
+    assert found["0002"]["info"]["status"] == "FINISHED"
+    query = f"{server}/api/2.0/mlflow/metrics/get-history?run_id={run['info']['run_id']}&metric_key=value"
+    with urllib.request.urlopen(query, timeout=60) as answer:
+        history = json.load(answer)["metrics"]
+    assert [(own["step"], own["value"]) for own in history] == [(100, 0.5), (200, 0.25)]
+
+
+@needs_mlflow
+def test_a_server_that_is_away_stops_nothing_and_is_told_of_once(capfd: pytest.CaptureFixture[str]) -> None:
+    said: list[str] = []
+    follow = tracking.MLflow(f"http://127.0.0.1:{free_port()}", "digits gan", said.append)
+    for trial in ("0001", "0002"):
+        follow.started(trial, SETTINGS)
+        follow.look(trial, 100, 0.5, {})
+        follow.ended(trial, "finished", None)
+    (note,) = said
+    assert "search.tracking" in note
+    assert "goes on without it" in note
+    assert capfd.readouterr() == ("", "")

@@ -1,0 +1,49 @@
+"""The sequential test of two models, by simulation: how often it is wrong, and how soon it is right."""
+
+from __future__ import annotations
+
+from math import comb
+
+import numpy as np
+import pytest
+
+from ganaug_ray.serve import sequential_test
+from ganaug_ray.serve.sequential_test import evidence, judge
+
+MOST = 1500  # images that one model alone had right
+
+
+def limits() -> np.ndarray:
+    """By number of such images, how many of them the candidate must win for a verdict: int64 [MOST + 1]."""
+    found, wins = [1], 1
+    for n in range(1, MOST + 1):
+        wins = max(wins, (n + 1) // 2)
+        while wins <= n and judge(wins, n - wins) == "undecided":
+            wins += 1
+        found.append(wins)
+    return np.array(found)
+
+
+def test_of_equal_models_looked_at_after_every_label_no_more_than_5_percent_get_a_verdict() -> None:
+    needed, runs = limits(), 4000
+    wins = np.cumsum(np.random.default_rng(0).random((runs, MOST)) < 0.5, 1)
+    n = np.arange(1, MOST + 1)
+    alarms = ((wins >= needed[1:]) | (n - wins >= needed[1:])).any(1).mean()
+    assert alarms <= sequential_test.LEVEL
+    assert alarms > 0.01, "a test that never says anything would be no test"
+
+
+def test_a_model_3_points_better_is_found() -> None:
+    """They differ on one image in ten: 6.5 % the candidate alone has right, 3.5 % the champion."""
+    needed, runs = limits(), 500
+    wins = np.cumsum(np.random.default_rng(1).random((runs, MOST)) < 0.65, 1)
+    better = wins >= needed[1:]
+    assert better[:, : 500 - 1].any(1).mean() > 0.95, "with 500 such images, about 5,000 labels"
+
+
+def test_the_bet_is_fair_and_sides_with_neither() -> None:
+    for n in (1, 7, 40):
+        assert sum(comb(n, wins) / 2**n * evidence(wins, n - wins) for wins in range(n + 1)) == pytest.approx(1)
+    assert evidence(30, 10) == pytest.approx(evidence(10, 30))
+    assert (judge(40, 10), judge(10, 40), judge(25, 25)) == ("better", "worse", "undecided")
+    assert evidence(10**6, 0) > 1e300, "and no overflow"

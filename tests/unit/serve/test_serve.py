@@ -1,0 +1,174 @@
+"""The serving application in this process, without Ray: what is answered, and what is refused and how."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from starlette.testclient import TestClient
+
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.serve import app, middleware
+from ganaug_ray.serve.limits import Limits
+from ganaug_ray.serve.live_model import Champion
+from ganaug_ray.serve.service import Service
+from tests.helpers import fuzz
+from tests.helpers.serving import CLASSES, LINEAGE, encoded, promote
+
+KEY = "correct-horse"
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Folder:
+    """An experiment with a promoted model."""
+    folder = Folder.at(tmp_path_factory.mktemp("serve") / "tiny")
+    promote(folder, 0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def service(tiny: Folder) -> Iterator[Service]:
+    service = Service(Champion(str(tiny)), Limits(bytes=300_000, pixels=1_000_000, images=4))
+    yield service
+    service.close()
+
+
+@pytest.fixture(scope="module")
+def client(service: Service) -> Iterator[TestClient]:
+    with TestClient(app.build(service, []), "http://localhost", raise_server_exceptions=False) as client:
+        yield client
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
+def test_an_image_gets_the_answer_that_predict_gives(client: TestClient, tiny: Folder, kind: str) -> None:
+    content = encoded(3, kind=kind)
+    said = client.post("/v1/predict", content=content, headers={"Content-Type": "text/plain"}).json()
+    (expected,) = Classifier.load(model_folder(str(tiny))).predict([content])
+    (found,) = said["predictions"]
+    assert found["label"] == expected.label
+    assert found["probability"] == max(found["probabilities"].values())
+    assert found["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
+    assert (said["model"], said["version"]) == ("tiny", "1")
+    assert said["milliseconds"] > 0
+
+
+def test_several_images_of_a_form_are_answered_in_order(client: TestClient, tiny: Folder) -> None:
+    contents = [encoded(seed) for seed in range(3)] + [encoded(9, (200, 300))]
+    assert len(contents[3]) > 65_536, "one that is decoded in a thread of its own"
+    files = [("images", (f"{i}.png", content, "image/png")) for i, content in enumerate(contents)]
+    said = client.post("/v1/predict", files=files).json()
+    expected = Classifier.load(model_folder(str(tiny))).predict(contents)
+    for found, one in zip(said["predictions"], expected, strict=True):
+        assert found["probabilities"] == pytest.approx(one.probabilities, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("path", "send", "status", "says"),
+    [
+        ("/v1/predict", {"content": b""}, 400, "image: empty"),
+        ("/v1/predict", {"content": b"<html>"}, 415, "not an image"),
+        ("/v1/predict", {"content": encoded()[:-900]}, 422, "truncated or damaged"),
+        ("/v1/predict", {"content": encoded(size=(1001, 1000), kind="JPEG")[:200_000]}, 413, "too large"),
+        ("/v1/predict", {"content": bytes(300_001)}, 413, "longer than 300000 bytes"),
+        ("/v1/predict", {"files": [("i", ("a", encoded()))] * 5}, 413, "more than 4 images"),
+        ("/v1/predict", {"files": [("i", ("a.png", encoded())), ("i", ("b.png", b"?"))]}, 415, "image 2 (b.png)"),
+        ("/v1/predict", {"content": b"--x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "boundary"),
+        ("/v1/predict", {"content": b"x", "headers": {"Content-Encoding": "gzip"}}, 415, "Content-Encoding"),
+        ("/v1/explain?class=cow", {"content": encoded()}, 400, "no class 'cow'"),
+        ("/v1/nothing", {"content": b""}, 404, "no such route"),
+        ("/v1/model", {"content": b""}, 405, "method"),
+    ],
+)
+def test_what_is_refused_is_a_problem_that_says_why(
+    client: TestClient, path: str, send: dict, status: int, says: str
+) -> None:
+    answer = client.post(path, **send)
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, problem["status"]) == (status, status)
+    assert says in problem["detail"]
+    assert "Traceback" not in answer.text
+
+
+def test_explaining_gives_a_picture(client: TestClient) -> None:
+    for query, label in (("", None), ("?class=%C3%9Cbung", "Übung")):
+        answer = client.post(f"/v1/explain{query}", content=encoded())
+        assert answer.headers["content-type"] == "image/png"
+        assert label in (None, json.loads(answer.headers["x-class"]))
+        pixels = np.asarray(Image.open(io.BytesIO(answer.content)))
+        assert pixels.shape == (256, 256, 3)
+        assert pixels.std() > 5
+    assert answer.headers["x-model-version"] == "1"
+
+
+def test_the_model_card_goes_down_to_the_data(client: TestClient) -> None:
+    card = client.get("/v1/model").json()
+    assert card["classes"] == CLASSES
+    assert card["input"] == {"size": 32, "channels": 3, "resize": "crop"}
+    assert (card["verdict"], card["sentence"], card["metrics"]) == ("unclear", LINEAGE["sentence"], LINEAGE["figures"])
+    assert card["lineage"]["inputs"] == LINEAGE["inputs"]
+    assert "secret" not in json.dumps(card), "settings and paths stay inside"
+
+
+def test_with_a_key_all_but_the_page_and_health_is_closed(service: Service) -> None:
+    client = TestClient(app.build(service, ["another-key", KEY]), "http://example.org")
+    for path in middleware.OPEN:
+        assert client.get(path).status_code == 200, path
+    for path in ("/v1/model", "/v2", "/v2/models/tiny", "/nothing"):
+        assert client.get(path).status_code == 401, path
+    assert client.post("/v1/predict", content=encoded()).headers["www-authenticate"] == "Bearer"
+    for headers in ({"X-API-Key": KEY}, {"Authorization": f"Bearer {KEY}"}, {"authorization": f"bearer  {KEY}"}):
+        assert client.post("/v1/predict", content=encoded(), headers=headers).status_code == 200
+    for wrong in ({"X-API-Key": KEY[:-1]}, {"X-API-Key": ""}, {"Authorization": KEY}, {"Authorization": "Bearer"}):
+        assert client.post("/v1/predict", content=encoded(), headers=wrong).status_code == 401, wrong
+
+
+def test_without_a_key_only_callers_that_name_this_machine_are_answered(service: Service) -> None:
+    built = app.build(service, [])
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+        assert TestClient(built).get("/v1/model", headers={"Host": host}).status_code == 200
+    for host in ("rebound.example:8000", "127.0.0.1.example", "[::1].example"):
+        assert TestClient(built).get("/v1/model", headers={"Host": host}).status_code == 421
+
+
+def test_other_sites_get_no_leave_to_read(client: TestClient) -> None:
+    asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
+    for answer in (client.options("/v1/predict", headers=asked), client.get("/", headers=asked)):
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert "default-src 'self'" in client.get("/").headers["content-security-policy"]
+
+
+def test_more_than_may_wait_are_told_to_come_back(service: Service) -> None:
+    for tight in ({"waiting": 0}, {"memory": 10}):
+        service_of = Service(service.champion, replace(service.limits, **tight))
+        answer = TestClient(app.build(service_of, []), "http://localhost").post("/v1/predict", content=encoded())
+        assert answer.status_code == 429
+        assert int(answer.headers["retry-after"]) >= 1
+    assert TestClient(app.build(service, []), "http://localhost").post("/v1/predict", content=encoded()).is_success
+
+
+def test_the_page_asks_no_other_host_for_anything(client: TestClient) -> None:
+    for path in ("/", "/docs", "/page.js", "/page.css", "/docs.js"):
+        answer = client.get(path)
+        assert answer.is_success
+        assert "http://" not in answer.text
+        assert "https://" not in answer.text
+    assert {"/v1/predict", "/v2/models/{name}/infer", "/healthz"} <= set(client.get("/openapi.json").json()["paths"])
+
+
+def test_no_request_makes_the_server_fail(client: TestClient) -> None:
+    seen = set()
+    for request in fuzz.requests(0, 200, "tiny"):
+        headers = {name: value.encode() for name, value in request.headers.items()}
+        answer = client.post(request.path, content=request.body, headers=headers)
+        assert answer.status_code < 500, request
+        seen.add(answer.status_code)
+    assert {200, 400, 413, 415, 422} <= seen
+    assert client.post("/v1/predict", content=encoded()).is_success

@@ -1,0 +1,108 @@
+"""Batch norm folded into convolutions when a model is served."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.serve import fuse_batch_norm
+from ganaug_ray.serve.fuse_batch_norm import folded
+from tests.helpers.serving import promote
+
+
+def classifier(place: Path, arch: str, size: int) -> Classifier:
+    experiment = Folder.at(place / "pets")
+    promote(experiment, 0, size, arch)
+    found = Classifier.load(model_folder(experiment))
+    generator = torch.Generator().manual_seed(1)
+    for layer in norms(found):  # as after training: not the identity
+        for value, low, high in ((layer.running_mean, -0.3, 0.3), (layer.running_var, 0.5, 2.0)):
+            value.uniform_(low, high, generator=generator)
+    return found
+
+
+def norms(found: Classifier) -> list[nn.BatchNorm2d]:
+    return [layer for layer in found.network.modules() if isinstance(layer, nn.BatchNorm2d)]
+
+
+@pytest.mark.parametrize(("arch", "size"), [("cnn", 32), ("torchvision:resnet18", 64)])
+def test_a_folded_model_answers_alike_and_leaves_the_original_as_it_was(tmp_path: Path, arch: str, size: int) -> None:
+    original = classifier(tmp_path, arch, size)
+    images = np.random.default_rng(2).integers(0, 256, (5, size, size, 3), np.uint8)
+    before, layers = original.probabilities(images), len(norms(original))
+    found = folded(original)
+    assert layers > 0
+    assert norms(found) == []
+    assert np.abs(found.probabilities(images) - before).max() < 1e-5
+    assert len(norms(original)) == layers, "heat maps need them"
+    assert np.array_equal(original.probabilities(images), before)
+
+
+def test_what_cannot_be_folded_or_would_answer_otherwise_is_served_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = classifier(tmp_path, "cnn", 32)
+    with monkeypatch.context() as patch:
+        patch.setattr(fuse_batch_norm, "TOLERANCE", -1.0)
+        assert folded(original) is original
+
+    class Twice(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            convolved = self[0](x)
+            return self[1](convolved) + convolved
+
+    conv, norm, *others = original.network.blocks
+    original.network.blocks = nn.Sequential(Twice(conv, norm), *others)
+    assert folded(original) is original
+
+
+def test_a_layer_that_runs_twice_is_left_as_it_is(tmp_path: Path) -> None:
+    original = classifier(tmp_path, "cnn", 32)
+
+    class Again(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(super().forward(x))
+
+    conv, norm, *others = original.network.blocks
+    again = Again(nn.Conv2d(conv.out_channels, conv.out_channels, 3, padding=1), nn.BatchNorm2d(conv.out_channels))
+    original.network.blocks = nn.Sequential(conv, norm, again.eval(), *others)
+    images = np.random.default_rng(2).integers(0, 256, (5, 32, 32, 3), np.uint8)
+    found = folded(original)
+    assert len(norms(found)) == 1
+    assert np.abs(found.probabilities(images) - original.probabilities(images)).max() < 1e-5
+
+
+def test_a_model_is_folded_while_another_answers(tmp_path: Path) -> None:
+    """As at a promotion: loading the next version must not get in the way of this one."""
+    answering = classifier(tmp_path, "cnn", 32)
+    images = np.random.default_rng(2).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    expected, over = answering.probabilities(images), threading.Event()
+
+    def ask() -> int:
+        asked = 0
+        while not over.is_set():
+            assert np.array_equal(answering.probabilities(images), expected)
+            asked += 1
+        return asked
+
+    other, often = classifier(tmp_path / "other", "torchvision:resnet18", 32), sys.getswitchinterval()
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(ask)
+        sys.setswitchinterval(1e-5)
+        try:
+            for _ in range(5):
+                assert folded(other) is not other
+        finally:
+            sys.setswitchinterval(often)
+            over.set()
+        assert asked.result() > 5

@@ -1,0 +1,55 @@
+"""The OpenAPI description against the application, by a generator of requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.serve import app
+from ganaug_ray.serve.limits import Limits
+from ganaug_ray.serve.live_model import Champion
+from ganaug_ray.serve.service import Service
+from tests.helpers.serving import promote
+
+schemathesis = pytest.importorskip("schemathesis")
+conformance = pytest.importorskip("schemathesis.specs.openapi.checks")
+hypothesis = pytest.importorskip("hypothesis")
+
+CHECKS = (
+    schemathesis.checks.not_a_server_error,
+    conformance.status_code_conformance,
+    conformance.content_type_conformance,
+    conformance.response_schema_conformance,
+    conformance.unsupported_method,
+)
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = Folder.at(tmp_path_factory.mktemp("serve") / "pets")
+    promote(folder, 0)
+    service = Service(Champion(str(folder)), Limits(bytes=300_000))
+    yield service
+    service.close()
+
+
+def test_every_route_answers_as_it_is_described(service: Service) -> None:
+    schema = schemathesis.openapi.from_asgi("/openapi.json", app.build(service, []), headers={"Host": "localhost"})
+    tried = 0
+    for operation in schema.get_all_operations():
+        strategy = operation.ok().as_strategy()
+
+        @hypothesis.settings(
+            max_examples=6, deadline=None, database=None, derandomize=True,
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )  # fmt: skip
+        @hypothesis.given(case=strategy)
+        def one(case: schemathesis.Case) -> None:
+            nonlocal tried
+            tried += 1
+            case.call_and_validate(checks=CHECKS, headers={"Host": "localhost"})
+
+        one()
+    assert tried > 40

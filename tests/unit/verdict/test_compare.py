@@ -1,0 +1,271 @@
+"""The verdict is what scipy says of the predictions, by one rule, and test rows decide nothing but the last word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.verdict import verdict as rule
+from ganaug_ray.verdict.outcomes import Answers, Outcome
+from ganaug_ray.verdict.per_class import gaining_classes
+from ganaug_ray.verdict.split_overlap import Overlap
+
+ROWS = 1000
+CLASSES = ["cat", "dog"]
+APART = Overlap(train=0.0, chosen_on=0.0, n_train=100, n_test=ROWS)
+
+
+def answers(accuracy: float, loss: float = 1.0) -> Answers:
+    labels = np.arange(ROWS) % 2
+    wrong = np.arange(ROWS) >= round(accuracy * ROWS)
+    return Answers(labels, np.where(wrong, 1 - labels, labels), 2, loss)
+
+
+def arm(tests: Sequence[Any], vals: Sequence[Any] | None = None) -> list[Outcome]:
+    """Models with these accuracies: a list of seeds, or one a split."""
+    by_split = np.atleast_2d(tests)
+    on_val = np.full(by_split.shape, 0.5) if vals is None else np.atleast_2d(vals)
+    return [
+        Outcome(split, seed, answers(on_val[split, seed]), answers(test))
+        for split, row in enumerate(by_split)
+        for seed, test in enumerate(row)
+    ]
+
+
+def verdict(
+    real: list[Outcome], metric: str = "accuracy", controls: Sequence[str] = (), rare: Sequence[str] = (), **arms: Any
+) -> dict[str, Any]:
+    candidates = [name for name in arms if name not in controls]
+    several = len({outcome.split for outcome in real}) > 1
+    outcomes = {"real": real, **arms}
+    return rule.verdict(outcomes, "real", candidates, metric, CLASSES, rare, APART if several else None)
+
+
+REAL = [0.80, 0.82, 0.81]
+GOOD, BAD, MIXED = [0.85, 0.86, 0.88], [0.75, 0.76, 0.78], [0.85, 0.78, 0.82]
+
+
+@pytest.mark.parametrize(
+    ("tests", "expected", "words"),
+    [
+        (GOOD, "helped", "The added images helped in syn: test accuracy changed by +5.3 points (95 % interval"),
+        (BAD, "hurt", "Do not use them."),
+        (MIXED, "unclear", "Unclear whether the added images help in syn"),
+        ([0.83, 0.85, 0.84], "unclear", "no interval"),  # equal differences are no evidence
+        (REAL[:1], "unclear", "1 seed, but no interval"),
+    ],
+)
+def test_the_verdict_and_its_words_follow_the_interval(tests: list[float], expected: str, words: str) -> None:
+    found = verdict(arm(REAL[: len(tests)]), syn=arm(tests))
+    assert found["verdict"] == found["comparisons"][0]["verdict"] == expected
+    assert words in found["sentence"]
+    assert (found["splits"], found["seeds"]) == (1, len(tests))
+
+
+def test_over_splits_seeds_of_a_split_are_no_evidence_of_their_own() -> None:
+    real = np.array([[0.80, 0.82], [0.75, 0.77], [0.78, 0.80]])
+    gains = np.array([[0.03, 0.05], [0.01, 0.02], [0.03, 0.02]])
+    found = verdict(arm(real), syn=arm(real + gains))
+    (own,) = found["comparisons"]
+    assert own["differences"] == pytest.approx(gains.ravel())
+    assert own["by_split"] == pytest.approx(gains.mean(1))
+    expected = stats.ttest_1samp(gains.mean(1), 0)
+    assert own["ci95"] == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert own["p"] == pytest.approx(expected.pvalue)
+    assert own["verdict"] == found["verdict"] == "unclear"
+    assert "3 splits with 2 seeds each" in found["sentence"]
+    gain = f"a gain of {100 * own['smallest_visible_gain']:.1f} points"
+    assert gain in found["sentence"]
+    assert found["smallest_visible_gain"] == own["smallest_visible_gain"]
+
+
+def test_what_the_interval_covers_is_said() -> None:
+    def covers(real: list[Outcome], overlap: Overlap | None, *arms: str) -> str:
+        outcomes = {"real": real, **dict.fromkeys(arms, real)}
+        return rule.verdict(outcomes, "real", list(arms), "accuracy", CLASSES, (), overlap)["covers"]
+
+    assert "McNemar" in covers(arm([0.8]), None, "a")
+    assert "share one split" in covers(arm(REAL), None, "a")
+    two = arm([REAL, REAL])
+    assert "share" not in covers(two, APART, "a")
+    assert "Two splits share 40 % of their training images" in covers(two, replace(APART, train=0.4), "a")
+    seen = replace(APART, chosen_on=0.2)
+    assert "Of the test images 20 % are validation images of another" in covers(two, seen, "a", "b")
+    assert "20 %" not in covers(two, seen, "a"), "a single candidate is not chosen on anything"
+
+
+def test_the_arm_is_chosen_on_validation_and_its_test_figures_alone_decide() -> None:
+    """The one that is better on test is not chosen, and reported all the same."""
+    vals = [0.7, 0.9, 0.8]
+    found = verdict(
+        arm(REAL, vals), modest=arm(MIXED, [0.8, 0.9, 0.9]), lucky=arm(GOOD, vals), noise=arm(GOOD, [1, 1, 1]),
+        controls=["noise"],
+    )  # fmt: skip
+    assert found["chosen"]["arm"] == "modest"
+    assert found["chosen"]["values"] == pytest.approx({"modest": 2.6 / 3, "lucky": 0.8})
+    assert found["verdict"] == "unclear"
+    assert "in modest" in found["sentence"]
+    assert {c["arm"]: (c["role"], c["verdict"]) for c in found["comparisons"]} == {
+        "modest": ("chosen", "unclear"), "lucky": ("candidate", "helped"), "noise": ("control", "helped"),
+    }  # fmt: skip
+    assert (found["champion"]["arm"], found["champion"]["seed"]) == ("real", 1)
+
+
+def test_of_equally_accurate_candidates_the_one_with_the_lower_cross_entropy_is_chosen() -> None:
+    sure = [replace(outcome, val=answers(0.5, loss=0.5)) for outcome in arm(BAD)]
+    assert verdict(arm(REAL), doubtful=arm(GOOD), sure=sure)["chosen"]["arm"] == "sure"
+
+
+def test_candidates_that_were_not_chosen_are_judged_as_a_family() -> None:
+    """Each alone would have helped; of five that look alike one is likelier to do so by luck."""
+    nearly, vals = [0.83, 0.86, 0.86], [0.9, 0.9, 0.9]
+    assert verdict(arm(REAL), one=arm(nearly))["verdict"] == "helped"
+    found = verdict(arm(REAL), best=arm(MIXED, vals), **{f"other{i}": arm(nearly) for i in range(5)})
+    for own in found["comparisons"][1:]:
+        assert own["p"] < 0.05 < own["p_adjusted"]
+        assert own["verdict"] == "unclear"
+    alone = verdict(arm(REAL), controls=["noise"], best=arm(MIXED, vals), noise=arm(nearly))["comparisons"][1]
+    assert (alone["p"], alone["verdict"]) == (alone["p_adjusted"], "helped"), "a control stands by itself"
+
+
+def test_the_best_of_many_candidates_needs_a_clearer_gain_than_one_that_stood_alone() -> None:
+    """They are chosen by the models that are tested, and controls are none of them."""
+    nearly, vals = [0.83, 0.86, 0.86], [0.9, 0.9, 0.9]
+    few = verdict(arm(REAL), controls=["noise"], best=arm(nearly, vals), other=arm(MIXED), noise=arm(MIXED))
+    many = verdict(arm(REAL), best=arm(nearly, vals), **{f"other{i}": arm(MIXED) for i in range(5)})
+    assert (few["verdict"], many["verdict"]) == ("helped", "unclear")
+    (one, *_), (other, *_) = few["comparisons"], many["comparisons"]
+    assert other["p_adjusted"] == pytest.approx(3 * one["p_adjusted"]), "six candidates"
+    assert other["ci95"][0] < 0 < one["ci95"][0]
+    assert many["smallest_visible_gain"] > few["smallest_visible_gain"]
+    assert many["champion"]["arm"] == "real"
+    assert "best of 6" in many["covers"]
+    assert "best of" not in few["covers"]
+
+
+@pytest.mark.parametrize(("tests", "name"), [(GOOD, "syn"), (MIXED, "real"), (BAD, "real")])
+def test_the_champion_uses_added_images_only_where_they_helped(tests: list[float], name: str) -> None:
+    vals = [0.7, 0.9, 0.8]
+    found = verdict(arm(REAL, vals), syn=arm(tests, vals))["champion"]
+    assert (found["arm"], found["split"], found["seed"]) == (name, 0, 1)
+    assert found["figures"]["test"]["accuracy"] == pytest.approx((tests if name == "syn" else REAL)[1])
+    assert found["figures"]["val"]["accuracy"] == 0.9
+
+
+def test_the_champion_is_the_model_that_did_best_on_validation_of_all_splits() -> None:
+    found = verdict(arm([REAL, REAL], [[0.7, 0.8, 0.7], [0.7, 0.7, 0.9]]))["champion"]
+    assert (found["split"], found["seed"], found["repeat"]) == (1, 2, "split 1, seed 2")
+
+
+def test_shuffled_test_labels_change_no_choice() -> None:
+    """Only the verdict, and with it the champion's arm: neither the arm chosen nor any arm's best model."""
+    rng = np.random.default_rng(0)
+
+    def shuffled(outcomes: list[Outcome], order: np.ndarray) -> list[Outcome]:
+        return [replace(o, test=replace(o.test, labels_N=o.test.labels_N[order])) for o in outcomes]
+
+    arms = {
+        name: arm(0.7 + 0.2 * rng.random((3, 2)), 0.7 + 0.2 * rng.random((3, 2))) for name in ("real", "a", "b", "c")
+    }
+    before = verdict(arms["real"], a=arms["a"], b=arms["b"], c=arms["c"])
+    seen = set()
+    for _ in range(20):
+        order = rng.permutation(ROWS)
+        own = {name: shuffled(outcomes, order) for name, outcomes in arms.items()}
+        after = verdict(own["real"], a=own["a"], b=own["b"], c=own["c"])
+        seen.add(after["comparisons"][0]["mean"])
+        assert after["chosen"] == before["chosen"]
+        best = {name: rule.champion({name: own[name]}, name, None, "accuracy") for name in own}
+        for name, champion in best.items():
+            expected = rule.champion({name: arms[name]}, name, None, "accuracy")
+            assert (champion["split"], champion["seed"]) == (expected["split"], expected["seed"])
+        assert after["champion"]["split"] == best[after["champion"]["arm"]]["split"]
+        assert gaining_classes(own["a"], own["real"], CLASSES) == gaining_classes(arms["a"], arms["real"], CLASSES)
+    assert len(seen) > 10, "they were shuffled"
+
+
+def test_other_metrics_are_reported_and_decide_only_where_they_are_asked_to() -> None:
+    real, syn = arm(REAL), arm(GOOD)
+    by_accuracy = verdict(real, syn=syn, rare=["dog"])
+    assert [c["metric"] for c in by_accuracy["other_metrics"]] == ["macro_f1", "rare_f1"]
+    by_f1 = verdict(real, "macro_f1", syn=syn)
+    assert by_accuracy["other_metrics"][0] == by_f1["comparisons"][0]
+    assert "macro-F1" in by_f1["sentence"]
+    assert by_accuracy["arms"]["syn"]["mean"]["rare_f1"] == pytest.approx(np.mean(GOOD), abs=0.01)
+
+
+def test_every_pair_of_models_has_its_mcnemar_test() -> None:
+    pairs = verdict(arm([[0.8, 0.8], [0.8, 0.8]]), syn=arm([[0.9, 0.7], [0.8, 0.81]]))["pairs"]
+    assert [(p["split"], p["seed"], p["ours_alone"], p["theirs_alone"]) for p in pairs] == [
+        (0, 0, 100, 0), (0, 1, 0, 100), (1, 0, 0, 0), (1, 1, 10, 0),
+    ]  # fmt: skip
+    assert [p["p"] for p in pairs] == pytest.approx([2 * 0.5**100, 2 * 0.5**100, 1, 2 * 0.5**10])
+
+
+def test_without_a_candidate_there_is_a_champion_and_no_verdict() -> None:
+    alone = verdict(arm(REAL))
+    assert (alone["verdict"], alone["chosen"], alone["champion"]["arm"]) == (None, None, "real")
+    assert "only arm" in alone["champion"]["reason"]
+    controlled = verdict(arm(REAL), oversample=arm(GOOD), controls=["oversample"])
+    assert (controlled["verdict"], controlled["champion"]["arm"]) == (None, "real")
+    assert controlled["comparisons"][0]["verdict"] == "helped"
+
+
+def four_classes(seed: int, better: float) -> Outcome:
+    """Of four classes in turn the last is recognised better than the others' 60 %, on validation and on test."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(400) % 4
+    right = rng.random(400) < np.where(labels == 3, better, 0.6)
+    predicted = np.where(right, labels, (labels + 1 + rng.integers(0, 3, 400)) % 4)
+    own = Answers(labels, predicted, 4, 1.0)
+    return Outcome(seed % 100, 0, own, own)
+
+
+def test_the_class_that_gains_is_found_and_no_other() -> None:
+    names = ["a", "b", "c", "d"]
+    ours, theirs = ([four_classes(k + base, f) for k in range(6)] for base, f in ((0, 0.9), (100, 0.6)))
+    found = rule.verdict({"real": theirs, "syn": ours}, "real", ["syn"], "accuracy", names, ["d"], APART)
+    rows = {row["class"]: row for row in found["classes"]["syn"]}
+    assert [name for name in names if rows[name]["verdict"] == "helped"] == ["d"]
+    assert [name for name in names if rows[name]["rare"]] == ["d"]
+    recalls = [
+        np.mean(o.test.predicted_N[o.test.labels_N == 3] == 3) - np.mean(t.test.predicted_N[t.test.labels_N == 3] == 3)
+        for o, t in zip(ours, theirs, strict=True)
+    ]
+    expected = stats.ttest_1samp(recalls, 0)
+    assert rows["d"]["recall"]["ci95"] == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert rows["d"]["recall"]["p_adjusted"] == pytest.approx(4 * expected.pvalue), "the smallest of a family of four"
+    assert "d" in gaining_classes(ours, theirs, names, APART)
+    assert gaining_classes(theirs, ours, names, APART).count("d") == 0
+    assert gaining_classes(ours[:1], theirs[:1], names) == [], "of a single model nothing can be said"
+
+
+def test_a_finished_runs_verdict_can_be_recomputed_from_its_predictions(experiment: Run) -> None:
+    """With scipy alone: of two arms, one split and two seeds."""
+    stored = experiment.root.read_json("verdict.json")
+
+    def hits(name: str, seed: int) -> np.ndarray:
+        table: pa.Table = experiment.model(name, seed).read_table("predictions.parquet")
+        rows = [row for row in table.to_pylist() if row["split"] == "test"]
+        return np.array([np.argmax(row["probabilities"]) == row["label"] for row in rows], float)
+
+    c_SN = np.array([hits("real+classic+synthetic", seed) - hits("real+classic", seed) for seed in range(2)])
+    d, n = c_SN.mean(1), c_SN.shape[1]
+    (comparison,) = stored["comparisons"]
+    assert comparison["differences"] == pytest.approx(d)
+    by_row = c_SN.mean(0)
+    rest = ((c_SN - by_row - d[:, None] + d.mean()) ** 2).sum() / (n - 1)
+    of_rows = max(0, by_row.var(ddof=1) / n - rest / (2 * n))
+    half = np.hypot(stats.t.ppf(0.975, 1) * stats.sem(d), stats.t.ppf(0.975, n - 1) * np.sqrt(of_rows))
+    low, high = d.mean() - half, d.mean() + half
+    assert comparison["ci95"] == pytest.approx([low, high])
+    assert stored["verdict"] == ("helped" if low > 0 else "hurt" if high < 0 else "unclear")
+    ours, theirs = int((c_SN[1] > 0).sum()), int((c_SN[1] < 0).sum())
+    assert stored["pairs"][1]["p"] == pytest.approx(stats.binomtest(ours, ours + theirs).pvalue)

@@ -1,0 +1,91 @@
+"""How many real images synthetic ones are worth, and the comparisons at other numbers of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
+from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.report import arm_plots
+from ganaug_ray.verdict.learning_curve import curve
+from tests.conftest import DIGITS, TINY
+
+
+def verdict(baseline: list[float], ours: list[float]) -> dict[str, Any]:
+    def arm(values: list[float]) -> dict[str, Any]:
+        return {"repeats": [{"split": k, "seed": 0, "test": {"accuracy": value}} for k, value in enumerate(values)]}
+
+    return {
+        "hash": "v", "metric": "accuracy", "baseline": "real", "verdict": "helped", "chosen": {"arm": "fake"},
+        "arms": {"real": arm(baseline), "fake": arm(ours)},
+    }  # fmt: skip
+
+
+def test_a_gain_is_worth_the_real_images_that_would_give_it() -> None:
+    found = curve(
+        {
+            50: verdict([0.50, 0.52, 0.54], [0.60, 0.62, 0.64]),  # as the baseline does with 100
+            100: verdict([0.60, 0.62, 0.64], [0.65, 0.67, 0.69]),  # half of the way to 200, in doublings
+            200: verdict([0.70, 0.72, 0.74], [0.75, 0.77, 0.79]),
+            400: verdict([0.80, 0.82, 0.84], [0.70, 0.72, 0.74]),
+        }
+    )
+    worth = [point["worth"] for point in found["points"]]
+    assert [round(one["images"]) for one in worth] == [100, 141, 283, 200]
+    assert [one["beyond"] for one in worth] == [None] * 4
+    low, high = worth[0]["ci95"]
+    assert low <= 100.1
+    assert high >= 99.9
+    assert "50 a class with fake are worth 100 (" in found["sentence"]
+    drawn = arm_plots.sizes(found).axes[0]
+    assert [round(y) for y in drawn.lines[-1].get_ydata()] == [62, 67, 77, 72]
+
+
+def test_what_lies_beyond_the_curve_is_said_to() -> None:
+    found = curve({10: verdict([0.5, 0.5], [0.4, 0.4]), 20: verdict([0.6, 0.6], [0.7, 0.7])})
+    assert [point["worth"]["beyond"] for point in found["points"]] == ["less", "more"]
+    assert "10 a class with fake are worth less than 10" in found["sentence"]
+    assert "20 a class with fake are worth more than 20" in found["sentence"]
+
+
+def test_each_number_is_an_experiment_of_its_own_and_none_is_done_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, int | None]] = []
+
+    def reach_verdict(self: Pipeline) -> None:
+        made.append((str(self.run.root).removeprefix(str(tmp_path)), self.job.data.train_per_class))
+        n = self.job.data.train_per_class or 0
+        self.run.root.write_json("verdict.json", verdict([n / 100, n / 99], [n / 90, n / 91]))
+
+    monkeypatch.setattr(Pipeline, "reach_verdict", reach_verdict)
+    job = load_job(DIGITS, [*TINY, "compare.sizes=[4, 12]"])
+    run = Run(Folder.at(tmp_path))
+    run.claim(job)
+    Pipeline(job, run, Terminal()).sizes()
+    assert made == [("", 8), ("/sizes/4", 4), ("/sizes/12", 12)]
+    first = (tmp_path / "sizes.json").read_bytes()
+    assert [point["per_class"] for point in run.root.read_json("sizes.json")["points"]] == [4, 8, 12]
+    Pipeline(job, run, Terminal()).sizes()
+    assert (tmp_path / "sizes.json").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["compare.sizes=[4, 4]"], "each number once"),
+        (["compare.sizes=[8]"], "other than data.train_per_class 8"),
+        (["compare.sizes=[4]", "data.train_per_class=null"], "give data.train_per_class too"),
+        (["compare.sizes=[4]", "augment.ratio=0"], "no arm whose images"),
+    ],
+)
+def test_numbers_that_make_no_curve_are_refused(settings: list[str], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        load_job(DIGITS, [*TINY, *settings])
