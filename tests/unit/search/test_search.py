@@ -355,7 +355,7 @@ def test_the_best_gan_is_written_with_the_length_at_which_it_was_best(copy: Run,
     assert record["best"] == {"trial": "0001", "settings": {"gan.lr": 2e-4, "gan.epochs": 2}, "value": 0.1, "at": 10}
     assert (record["steps"], record["full_steps"]) == (30, 60)
     written = tmp_path / "best.yaml"
-    written.write_text(driver.jobfile.dump(with_settings(tiny_job, record["best"]["settings"], "best")))
+    written.write_text(driver.loader.dump(with_settings(tiny_job, record["best"]["settings"], "best")))
     best = load_job(written)
     assert (best.gan.lr, best.gan.epochs, best.gan.steps) == (2e-4, 2, None)
     table = result.table(found)
