@@ -50,9 +50,11 @@ def fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = No
         draws,
         sampling=Sampling(balanced=_is_balanced(job)),
     )
+    settings: dict[str, Any] = {"resident_gb": job.data.resident_gb}
     pool = None
     if name != arms.REAL:
         arm = job.compared[name]
+        settings |= {"arm": arm.model_dump()}
         if arm.kind == "real":
             config = without_classic(config)
         else:
@@ -64,7 +66,17 @@ def fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = No
         inputs |= {"weights": start["hash"]}
     folder = str(run.models) if start is not None else None
     return Fit(
-        name, seed, config, str(run.dataset), str(run.model(name, seed)), batches, inputs, folder, draws, pool=pool
+        name,
+        seed,
+        config,
+        str(run.dataset),
+        str(run.model(name, seed)),
+        batches,
+        inputs,
+        folder,
+        draws,
+        pool=pool,
+        settings=settings,
     )
 
 
