@@ -38,6 +38,14 @@ SYNTHETIC, LIVE = "real+classic+synthetic", "real+classic+live"
 _KIND_OF_NAME = {kind: kind for kind in get_args(Kind)} | {SYNTHETIC: "synthetic", LIVE: "live"}
 
 
+StrategyName = Literal["mix", "pretrain", "anneal", "balance"]
+IDLE_SETTINGS: dict[StrategyName, tuple[tuple[str, ...], str]] = {
+    "pretrain": (("weight", "batch_norm"), "has no batch with both real and synthetic rows"),
+    "balance": (("per_class",), "goes by what each class lacks"),
+}
+"""Settings that would change nothing with a strategy, and why."""
+
+
 class ScreenConfig(Config):
     """Which synthetic images are rejected before a classifier sees them."""
 
@@ -58,7 +66,7 @@ class MixConfig(Config):
     ratio: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Synthetic images per real one in each batch; 0 leaves the real arm alone. With strategy balance: per image that a
     class lacks to the largest."""
-    strategy: Literal["mix", "pretrain", "anneal", "balance"] = "mix"
+    strategy: StrategyName = "mix"
     """mix: as many in every batch. pretrain: half of the steps on synthetic images alone, then on real ones alone.
     anneal: ever fewer, none at the end. balance: rare classes are filled up to the largest."""
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -76,13 +84,12 @@ class MixConfig(Config):
 
     @model_validator(mode="after")
     def _suits_the_strategy(self) -> Self:
-        if self.strategy == "pretrain" and (self.weight != 1.0 or self.batch_norm == "separate"):
-            key = "batch_norm separate" if self.weight == 1.0 else f"weight {self.weight:g}"
-            raise ValueError(f"{key}: strategy pretrain has no batch with both real and synthetic rows; leave it out")
-        if self.strategy == "balance" and self.per_class is not None:
-            raise ValueError(
-                f"per_class {self.per_class}: strategy balance goes by what each class lacks; leave it out"
-            )
+        keys, reason = IDLE_SETTINGS.get(self.strategy, ((), ""))
+        for key in keys:
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default:
+                setting = f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+                raise ValueError(f"{setting}: strategy {self.strategy} {reason}; leave it out")
         return self
 
 

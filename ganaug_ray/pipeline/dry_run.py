@@ -65,15 +65,8 @@ def _arm(arm: ArmConfig, counts: Mapping[str, int], size: int, steps: int) -> st
     if arm.kind == "synthetic-only":
         return ", ".join([*parts, f"batches of {size}"])
     mixture = strategies.Mixture.of(arm, counts, size, steps)
-    parts.append(f"{arm.strategy}: {_rows(mixture)}, {mixture.synthetic_upto(mixture.steps)} in all")
+    parts.append(mixture.describe())
     parts += [f"loss weight {arm.weight:g}"] if arm.weight != 1 else []
     parts += ["batch norm apart"] if arm.batch_norm == "separate" else []
     parts += ["soft labels"] if arm.soft_labels else []
     return ", ".join(parts)
-
-
-def _rows(mixture: strategies.Mixture) -> str:
-    if mixture.strategy == "pretrain":
-        return f"{mixture.batch_size} alone in each of the first {mixture.wait} steps"
-    falling = ", falling to none" if mixture.strategy == "anneal" else ""
-    return f"{mixture.ratio * mixture.batch_size:g} a batch{falling}"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ganaug_ray.augment import strategies
-from ganaug_ray.config import ArmConfig
+from ganaug_ray.config import ArmConfig, MixConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.evaluate import plots
 from ganaug_ray.report import arm_plots
@@ -46,7 +46,7 @@ def collect(
 def _but_for_ratio(arm: ArmConfig) -> str:
     """What arms of one line in the picture of ratios have in common."""
     parts = [arm.kind, *([] if arm.classes == "all" else [f"{arm.classes} classes"])]
-    parts += [] if arm.strategy == "mix" else [arm.strategy]
+    parts += [] if arm.strategy == MixConfig().strategy else [arm.strategy]
     return ", ".join(parts)
 
 
