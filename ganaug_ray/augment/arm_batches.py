@@ -6,22 +6,18 @@ Every function takes a job and a run as one split of the images has them, see ``
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ganaug_ray.augment import arms, synthetic_pools
-from ganaug_ray.config import ArmConfig, ClassifierConfig, Job
-from ganaug_ray.config.augment import DRAWN, STORED
+from ganaug_ray.augment.arm_kinds import KINDS
+from ganaug_ray.augment.arm_rows import ArmRows, Opens, is_balanced
+from ganaug_ray.config import ArmConfig, Job
 from ganaug_ray.core import experiment_dir
-from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.experiment_dir import Record, Run
 
 if TYPE_CHECKING:  # torch is imported when an arm is trained
-    from ganaug_ray.augment.live_generation import Live
     from ganaug_ray.classify.train_worker import Fit
 
-Opens = functools.partial[Any]
-"""Opens an arm's batches on a rank."""
 SEEDS_APART = 1000  # between the draws of two splits
 
 
@@ -48,23 +44,35 @@ def fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = No
         config.batch_size,
         job.data.resident_gb,
         draws,
-        sampling=Sampling(balanced=_is_balanced(job)),
+        sampling=Sampling(balanced=is_balanced(job)),
     )
+    settings: dict[str, Any] = {"resident_gb": job.data.resident_gb}
     pool = None
     if name != arms.REAL:
         arm = job.compared[name]
-        if arm.kind == "real":
-            config = without_classic(config)
-        else:
+        kind = KINDS[arm.kind]
+        settings |= _describe(job, run, arm)
+        config = kind.adapt_classifier(config)
+        if kind.has_extra_rows:
             batches, made_from = _mixed(job, run, arm, draws, batches, arms.classes(arm, data, gaining))
             inputs |= made_from
-            pool = _store(job, run, arm)
+            pool = kind.find_store(job, run, arm)
     start = experiment_dir.done(run.models, "start.json")
     if start is not None:
         inputs |= {"weights": start["hash"]}
     folder = str(run.models) if start is not None else None
     return Fit(
-        name, seed, config, str(run.dataset), str(run.model(name, seed)), batches, inputs, folder, draws, pool=pool
+        name,
+        seed,
+        config,
+        str(run.dataset),
+        str(run.model(name, seed)),
+        batches,
+        inputs,
+        folder,
+        draws,
+        pool=pool,
+        settings=settings,
     )
 
 
@@ -74,114 +82,36 @@ def refuse_streamed(job: Job, run: Run) -> None:
     from ganaug_ray.data.loading.sampler import Sampling
 
     shards = image_store.survey(run.dataset / "train")
-    resident_loader.refuse_streamed(shards, job.data.resident_gb, Sampling(balanced=_is_balanced(job)))
-
-
-def without_classic(config: ClassifierConfig) -> ClassifierConfig:
-    """The same classifier without classic augmentation."""
-    return config.model_copy(
-        update={"flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0, "mixup": 0.0, "cutmix": 0.0}
-    )
+    resident_loader.refuse_streamed(shards, job.data.resident_gb, Sampling(balanced=is_balanced(job)))
 
 
 def _mixed(
-    job: Job, run: Run, arm: ArmConfig, seed: int, real: Opens, wanted: list[str]
+    job: Job, run: Run, arm: ArmConfig, seed: int, real: Opens, classes: list[str]
 ) -> tuple[Opens, dict[str, Any]]:
     """The batches of real rows and others behind them, and hashes of what the others are made from."""
-    from ganaug_ray.augment import mixed_batches, strategies
-    from ganaug_ray.augment.pseudo_labels import ALONE
-    from ganaug_ray.data.loading.sampler import Sampling
-
     data = run.dataset.read_json("dataset.json")
+    kind, traits = KINDS[arm.kind], arm.traits
     inputs: dict[str, Any] = {}
-    if arm.kind in DRAWN:
-        synthetic = synthetic_pools.pool(job, run, arm).folder.read_json("synthetic.json")
-        wanted = [name for name in wanted if name not in synthetic["not_drawn"]]
-        inputs = {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
-    if arm.kind in ("pseudo", synthetic_pools.BOTH):
+    if traits.drawn:
+        synthetic = _read_pool(job, run, arm)
+        classes = [name for name in classes if name not in synthetic["not_drawn"]]
+        inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
+    if traits.pseudo:
         inputs |= {"pseudo": run.pseudo.read_json("dataset.json")["hash"]}
-    if wanted != data["classes"]:
-        inputs |= {"classes": ", ".join(wanted)}
-    if not wanted:
+    if classes != data["classes"]:
+        inputs |= {"classes": ", ".join(classes)}
+    if not classes:
         return real, inputs
-    counts, size = data["counts"]["train"], job.classifier.batch_size
-    steps = job.classifier.total_steps(sum(counts.values()))
-    others = [name for name in data["classes"] if name not in wanted]
-    mixture = strategies.Mixture.of(arm, counts, size, steps, others)
-    alone = arm.kind == "synthetic-only"
-    upto = functools.partial(_rows, size) if alone else mixture.synthetic_upto
-    fake = _fake(job, run, arm, upto, seed, wanted)
-    if arm.soft_labels and arm.kind in ("synthetic", "live", "synthetic-only", synthetic_pools.BOTH):
-        from ganaug_ray.augment.soft_labels import softened_batches
-
-        teacher = run.model(arms.REAL, 0)
-        fake = functools.partial(softened_batches, fake, str(teacher))
-        inputs |= {"teacher": teacher.read_json("model.json")["hash"]}
-    real = functools.partial(real, wait=steps if alone else mixture.wait)
-    if arm.kind == synthetic_pools.BOTH:  # as many of each
-        sampling = Sampling(balanced=_is_balanced(job))
-        sure = functools.partial(
-            mixed_batches.pool_batches, str(run.pseudo / ALONE), upto, job.data.resident_gb, seed, sampling=sampling
-        )
-        fake = functools.partial(mixed_batches.mixed_batches, sure, fake)
-    apart = arm.batch_norm == "separate" and not alone
-    return functools.partial(
-        mixed_batches.mixed_batches, real, fake, weight=1.0 if alone else arm.weight, apart=apart
-    ), inputs
+    if arm.soft_labels and kind.softens:
+        inputs |= {"teacher": run.model(arms.REAL, 0).read_json("model.json")["hash"]}
+    return kind.open_batches(ArmRows(job, run, arm, seed, classes), real), inputs
 
 
-def _store(job: Job, run: Run, arm: ArmConfig) -> str | None:
-    """Where the images of an arm that are read from a store are."""
-    from ganaug_ray.augment.pseudo_labels import ALONE
-
-    if arm.kind == "pseudo":
-        return str(run.pseudo / ALONE)
-    return str(synthetic_pools.pool(job, run, arm).folder) if arm.kind in STORED else None
+def _describe(job: Job, run: Run, arm: ArmConfig) -> dict[str, Any]:
+    """What decides an arm's rows besides the classifier's settings and the hashes of its inputs."""
+    limits = {"limits": _read_pool(job, run, arm)["limits"]} if arm.traits.live else {}
+    return {"arm": arm.model_dump(), **limits}
 
 
-def _fake(job: Job, run: Run, arm: ArmConfig, upto: Callable[[int], int], seed: int, wanted: list[str]) -> Opens:
-    """Opens the rows that stand behind the real ones, of which ``upto`` have been used after so many steps."""
-    from ganaug_ray.augment import mixed_batches, negative_controls
-    from ganaug_ray.augment.live_generation import live_batches
-    from ganaug_ray.augment.pseudo_labels import ALONE
-    from ganaug_ray.data.loading.sampler import Sampling
-
-    classes, memory = run.dataset.read_json("dataset.json")["classes"], job.data.resident_gb
-    labels = tuple(classes.index(name) for name in wanted)
-    sampling = Sampling(classes=None if wanted == classes else labels)
-    as_real = replace(sampling, balanced=_is_balanced(job))  # a pool has the shares that were asked for
-    if arm.kind in ("oversample", "noise"):
-        again = functools.partial(mixed_batches.real_again, str(run.dataset), upto, memory, seed, as_real)
-        return again if arm.kind == "oversample" else functools.partial(negative_controls.noise_batches, again, seed)
-    if arm.kind == "pseudo":
-        return functools.partial(
-            mixed_batches.pool_batches, str(run.pseudo / ALONE), upto, memory, seed, sampling=as_real
-        )
-    own = synthetic_pools.pool(job, run, arm)
-    if arm.kind == "live":
-        return functools.partial(live_batches, _live(run, own, wanted), upto, seed)
-    fake = functools.partial(mixed_batches.pool_batches, str(own.folder), upto, memory, seed, sampling=sampling)
-    if arm.kind == "shuffled-labels":
-        shares = [float(name in wanted) for name in classes]
-        return functools.partial(negative_controls.shuffled_batches, fake, shares, seed)
-    return fake
-
-
-def _is_balanced(job: Job) -> bool:
-    """Whether images that were photographed, not drawn, come from all classes alike, pseudo-labelled ones too."""
-    return job.classifier.sampling == "balanced"
-
-
-def _rows(batch_size: int, step: int) -> int:
-    return batch_size * step
-
-
-def _live(run: Run, own: synthetic_pools.Pool, wanted: list[str]) -> Live:
-    from ganaug_ray.augment.live_generation import Live
-    from ganaug_ray.augment.screening_rules import Limits
-
-    synthetic = own.folder.read_json("synthetic.json")
-    shares = {name: n for name, n in synthetic["asked"].items() if name in wanted}
-    limits = synthetic["limits"]
-    screening = synthetic_pools.screening(run, own)
-    return Live(str(own.gan.folder), shares, screening, Limits.stored(limits) if limits else None)
+def _read_pool(job: Job, run: Run, arm: ArmConfig) -> Record:
+    return synthetic_pools.pool(job, run, arm).folder.read_json("synthetic.json")

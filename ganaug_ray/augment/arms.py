@@ -6,7 +6,6 @@ Arms differ in their batches alone: the same steps, real rows, classic augmentat
 from __future__ import annotations
 
 from ganaug_ray.config import Job, MixConfig, augment
-from ganaug_ray.config.augment import CONTROLS
 from ganaug_ray.config.job import BASELINE
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.errors import UserError
@@ -26,7 +25,7 @@ def names(job: Job) -> list[str]:
 
 def candidates(job: Job) -> list[str]:
     """The arms that may take the baseline's place."""
-    return [name for name, arm in job.compared.items() if arm.kind not in CONTROLS]
+    return [name for name, arm in job.compared.items() if not arm.traits.control]
 
 
 def pairs(job: Job) -> list[tuple[str, int]]:

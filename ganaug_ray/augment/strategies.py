@@ -1,32 +1,99 @@
-"""The arithmetic of strategies: how many synthetic images there are, and how many rows of each kind are in a batch."""
+"""The strategies: how many synthetic images there are, and how many rows of each kind are in a batch.
+
+A new strategy is a class here, a line in STRATEGIES, and its name in ``config.augment``.
+"""
+
+from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ganaug_ray.config import MixConfig
 from ganaug_ray.errors import UserError
 
+if TYPE_CHECKING:
+    from ganaug_ray.config.augment import StrategyName
+
 SMALLEST_POOL = 200  # a class; generated images cost next to nothing, repeated ones teach less
 
 
-def pool(train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
-    """Return how many synthetic images to make of each class that gets some.
+class Strategy:
+    """As many synthetic rows in every batch; the other strategies say what they do otherwise."""
 
-    With strategy balance the sizes are a whole multiple of what the classes lack, so that they are drawn in these
-    shares; it is the least one that makes SMALLEST_POOL images a class on average. More, for the class that lacks
-    least, would be millions where one class lacks a single image and another thousands.
+    def size_pool(self, train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
+        """Return how many synthetic images to make of each class that gets some."""
+        if config.per_class is not None:
+            return dict.fromkeys(train_counts, config.per_class)
+        return {name: max(SMALLEST_POOL, math.ceil(n * config.ratio)) for name, n in train_counts.items()}
 
-    Raises:
-        UserError: strategy balance, and no class lacks any.
+    def scale_ratio(self, ratio: float, train_counts: Mapping[str, int], not_drawn: Collection[str]) -> float:
+        """Return the synthetic rows per real one, for so many training images a class."""
+        return ratio
 
-    >>> pool({"cat": 20, "dog": 300}, MixConfig(ratio=1.5))
-    {'cat': 200, 'dog': 450}
-    >>> pool({"cat": 20, "dog": 300, "owl": 280}, MixConfig(strategy="balance"))
-    {'cat': 560, 'owl': 40}
-    """
-    if config.strategy == "balance":
+    def count_waiting_steps(self, mixture: Mixture) -> int:
+        """Return how many first steps are without real rows."""
+        return 0
+
+    def count_synthetic_rows(self, mixture: Mixture, step: int) -> int:
+        """Return how many synthetic rows are in the first ``step`` batches, rounded down as a whole."""
+        return synthetic_upto(step, mixture.batch_size, mixture.ratio)
+
+    def describe_ratio(self, config: MixConfig) -> list[str]:
+        """Return what the report says of the ratio, if it has a meaning."""
+        return [f"ratio {config.ratio:g}"]
+
+    def describe_rows(self, mixture: Mixture) -> str:
+        """Say how many synthetic rows a batch holds, for the dry run."""
+        return f"{mixture.ratio * mixture.batch_size:g} a batch"
+
+
+class Pretrain(Strategy):
+    """Half of the steps on synthetic rows alone, then on real ones alone."""
+
+    def count_waiting_steps(self, mixture: Mixture) -> int:
+        """Return half of the steps."""
+        return mixture.steps // 2
+
+    def count_synthetic_rows(self, mixture: Mixture, step: int) -> int:
+        """Return whole batches of them, up to half of the steps."""
+        return min(step, mixture.wait) * mixture.batch_size
+
+    def describe_ratio(self, config: MixConfig) -> list[str]:
+        """Return nothing: the ratio has no meaning here."""
+        return []
+
+    def describe_rows(self, mixture: Mixture) -> str:
+        """Say in which steps there are synthetic rows."""
+        return f"{mixture.batch_size} alone in each of the first {mixture.wait} steps"
+
+
+class Anneal(Strategy):
+    """Ever fewer synthetic rows, none at the end."""
+
+    def count_synthetic_rows(self, mixture: Mixture, step: int) -> int:
+        """Return the integral of a share that falls in a straight line from the ratio to zero."""
+        fallen = step * step / (2 * mixture.steps)
+        return math.floor((step - fallen) * mixture.batch_size * mixture.ratio + 1e-9)
+
+    def describe_rows(self, mixture: Mixture) -> str:
+        """Say how many synthetic rows the first batch holds, and that they become fewer."""
+        return f"{super().describe_rows(mixture)}, falling to none"
+
+
+class Balance(Strategy):
+    """Synthetic rows fill rare classes up to the largest."""
+
+    def size_pool(self, train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
+        """Return a whole multiple of what the classes lack, so that they are drawn in these shares.
+
+        It is the least multiple that makes SMALLEST_POOL images a class on average. More, for the class that lacks
+        least, would be millions where one class lacks a single image and another thousands.
+
+        Raises:
+            UserError: no class lacks any.
+        """
         missing = lacking(train_counts)
         if not missing:
             raise UserError(
@@ -35,9 +102,36 @@ def pool(train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
             )
         times = max(math.ceil(config.ratio), math.ceil(SMALLEST_POOL * len(missing) / sum(missing.values())))
         return {name: times * n for name, n in missing.items()}
-    if config.per_class is not None:
-        return dict.fromkeys(train_counts, config.per_class)
-    return {name: max(SMALLEST_POOL, math.ceil(n * config.ratio)) for name, n in train_counts.items()}
+
+    def scale_ratio(self, ratio: float, train_counts: Mapping[str, int], not_drawn: Collection[str]) -> float:
+        """Return what makes a pass over the real rows bring as many synthetic ones as the classes lack, times ratio.
+
+        Without those of classes that cannot be drawn, so that the others get no more for it.
+        """
+        missing = sum(n for name, n in lacking(train_counts).items() if name not in not_drawn)
+        return ratio * (missing / sum(train_counts.values()))
+
+
+STRATEGIES: dict[StrategyName, Strategy] = {
+    "mix": Strategy(),
+    "pretrain": Pretrain(),
+    "anneal": Anneal(),
+    "balance": Balance(),
+}
+
+
+def pool(train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
+    """Return how many synthetic images to make of each class that gets some.
+
+    Raises:
+        UserError: the strategy does not suit these classes.
+
+    >>> pool({"cat": 20, "dog": 300}, MixConfig(ratio=1.5))
+    {'cat': 200, 'dog': 450}
+    >>> pool({"cat": 20, "dog": 300, "owl": 280}, MixConfig(strategy="balance"))
+    {'cat': 560, 'owl': 40}
+    """
+    return STRATEGIES[config.strategy].size_pool(train_counts, config)
 
 
 def lacking(train_counts: Mapping[str, int]) -> dict[str, int]:
@@ -57,7 +151,7 @@ def in_words(config: MixConfig) -> str:
     'mix, ratio 0.5, loss weight 0.25'
     """
     parts: list[str] = [config.strategy]
-    parts += [f"ratio {config.ratio:g}"] if config.strategy != "pretrain" else []
+    parts += STRATEGIES[config.strategy].describe_ratio(config)
     parts += [f"loss weight {config.weight:g}"] if config.weight != 1 else []
     parts += ["batch norm apart"] if config.batch_norm == "separate" else []
     parts += ["soft labels"] if config.soft_labels else []
@@ -95,7 +189,7 @@ class Mixture:
     batch_size: int
     ratio: float
     steps: int
-    strategy: str = "mix"
+    strategy: StrategyName = "mix"
 
     @classmethod
     def of(
@@ -106,21 +200,14 @@ class Mixture:
         steps: int,
         not_drawn: Collection[str] = (),
     ) -> Self:
-        """Return the mixture of a job, for so many training images a class.
-
-        With strategy balance each pass over the real rows brings as many synthetic ones as the classes lack, times
-        config.ratio; without those of classes that cannot be drawn, so that the others get no more for it.
-        """
-        ratio = config.ratio
-        if config.strategy == "balance":
-            missing = sum(n for name, n in lacking(train_counts).items() if name not in not_drawn)
-            ratio *= missing / sum(train_counts.values())
+        """Return the mixture of a job, for so many training images a class."""
+        ratio = STRATEGIES[config.strategy].scale_ratio(config.ratio, train_counts, not_drawn)
         return cls(batch_size, ratio, steps, config.strategy)
 
     @property
     def wait(self) -> int:
         """First steps, in which there are no real rows."""
-        return self.steps // 2 if self.strategy == "pretrain" else 0
+        return STRATEGIES[self.strategy].count_waiting_steps(self)
 
     def synthetic_upto(self, step: int) -> int:
         """Return how many synthetic rows stand in the first ``step`` batches, rounded down as a whole.
@@ -129,9 +216,13 @@ class Mixture:
         >>> [anneal.synthetic_upto(step + 1) - anneal.synthetic_upto(step) for step in range(5)]
         [4, 4, 2, 2, 0]
         """
-        if self.strategy == "pretrain":
-            return min(step, self.wait) * self.batch_size
-        if self.strategy == "anneal":  # the integral of a share that falls in a straight line from ratio to zero
-            fallen = step * step / (2 * self.steps)
-            return math.floor((step - fallen) * self.batch_size * self.ratio + 1e-9)
-        return synthetic_upto(step, self.batch_size, self.ratio)
+        return STRATEGIES[self.strategy].count_synthetic_rows(self, step)
+
+    def describe(self) -> str:
+        """Say which rows there are up to the end, for the dry run.
+
+        >>> Mixture(10, 0.5, 5, "anneal").describe()
+        'anneal: 5 a batch, falling to none, 12 in all'
+        """
+        rows = STRATEGIES[self.strategy].describe_rows(self)
+        return f"{self.strategy}: {rows}, {self.synthetic_upto(self.steps)} in all"

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import arms
 from ganaug_ray.config import ArmConfig, Job, MixConfig, ScreenConfig
-from ganaug_ray.config.augment import DRAWN, STORED
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.storage import Folder
@@ -20,9 +19,6 @@ from ganaug_ray.errors import StageFailed, UserError
 if TYPE_CHECKING:  # it imports torch
     from ganaug_ray.augment.screening import Screening
     from ganaug_ray.gan.training_spec import Training
-
-BOTH = "pseudo+synthetic"
-"""The kind of arm whose GAN sees labelled and pseudo-labelled images."""
 
 
 @dataclass(frozen=True)
@@ -33,15 +29,15 @@ class Gan:
     dataset: Folder
 
 
-def gan(run: Run, kind: str) -> Gan:
-    """The GAN whose images an arm of this kind has."""
-    return Gan(run.root / "gan-pseudo", run.pseudo) if kind == BOTH else Gan(run.gan, run.dataset)
+def gan(run: Run, pseudo: bool = False) -> Gan:
+    """Return the GAN that is trained on the labelled images, or on them and the pseudo-labelled ones."""
+    return Gan(run.root / "gan-pseudo", run.pseudo) if pseudo else Gan(run.gan, run.dataset)
 
 
 def gans(job: Job, run: Run) -> list[Gan]:
     """The GANs that the arms need, or the one that is trained for its own sake."""
-    kinds = [arm.kind for arm in job.compared.values() if arm.kind in DRAWN] or ["synthetic"]
-    return list({str((found := gan(run, kind)).folder): found for kind in kinds}.values())
+    trained_on_pseudo = [arm.traits.pseudo for arm in job.compared.values() if arm.traits.drawn] or [False]
+    return [gan(run, pseudo) for pseudo in dict.fromkeys(trained_on_pseudo)]
 
 
 def training(job: Job, run: Run, wanted: Gan) -> Training:
@@ -75,7 +71,7 @@ def refuse_copies(job: Job, record: Record) -> None:
 
 def needs_pseudo(job: Job) -> bool:
     """Whether an arm has pseudo-labelled images."""
-    return any(arm.kind in ("pseudo", BOTH) for arm in job.compared.values())
+    return any(arm.traits.pseudo for arm in job.compared.values())
 
 
 @dataclass(frozen=True)
@@ -93,7 +89,7 @@ def pools(job: Job, run: Run) -> list[Pool]:
     """The synthetic stores that the arms need; arms that ask for the same images share one."""
     found: dict[str, Pool] = {}
     for arm in job.compared.values():
-        if arm.kind in DRAWN:
+        if arm.traits.drawn:
             own = pool(job, run, arm)
             before = found.get(str(own.folder), own)
             found[str(own.folder)] = replace(own, stored=own.stored or before.stored)
@@ -109,12 +105,12 @@ def pool(job: Job, run: Run, arm: ArmConfig) -> Pool:
     def key(wanted: dict[str, int], settings: MixConfig, whose: Gan) -> str:
         return experiment_dir.fingerprint(wanted, settings.screen.model_dump(), whose.folder.name)
 
-    wanted, whose, default = strategies.pool(counts, arm), gan(run, arm.kind), ""
+    wanted, whose, default = strategies.pool(counts, arm), gan(run, arm.traits.pseudo), ""
     with suppress(UserError):  # balance is for data with rare classes; the arms may have other strategies
-        default = key(strategies.pool(counts, job.augment), job.augment, gan(run, "synthetic"))
+        default = key(strategies.pool(counts, job.augment), job.augment, gan(run))
     own = key(wanted, arm, whose)
     name = "synthetic" if own == default else f"synthetic-{own[:8]}"
-    return Pool(run.root / name, whose, wanted, arm.screen, arm.kind in STORED)
+    return Pool(run.root / name, whose, wanted, arm.screen, arm.traits.stored)
 
 
 def screening(run: Run, wanted: Pool) -> Screening | None:

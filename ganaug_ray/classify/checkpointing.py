@@ -1,14 +1,7 @@
 """Checkpoints of a classifier in training: how often, and beside the weights what else a resume must know."""
 
-import dataclasses
-import functools
-import hashlib
-import inspect
 import time
-from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 import torch
 
 from ganaug_ray.core import checkpoint
@@ -73,26 +66,3 @@ class Keeper:
             what: int(counted) + int(self._place.sum(torch.tensor(n, device=device)))
             for counted, (what, n) in zip(before, own.items(), strict=True)
         }
-
-
-def plain(value: Any) -> Any:
-    """Describe what a function is called with, JSON-like: equal for equal ones, in every process.
-
-    >>> plain(functools.partial(max, [1, 2], key=abs))
-    ['max', [[1, 2]], {'key': 'abs'}]
-    """
-    if isinstance(value, functools.partial):
-        return [plain(value.func), plain(value.args), plain(value.keywords)]
-    if inspect.ismethod(value):
-        return [value.__qualname__, plain(value.__self__)]
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return [type(value).__name__, {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}]
-    if isinstance(value, Mapping):
-        return {str(name): plain(own) for name, own in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(one) for one in value]
-    if isinstance(value, np.ndarray | torch.Tensor):
-        return hashlib.sha256(np.asarray(value).tobytes()).hexdigest()
-    if isinstance(value, str | int | float | bool | None):
-        return value
-    return getattr(value, "__qualname__", None) or repr(value)

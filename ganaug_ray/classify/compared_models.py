@@ -83,4 +83,6 @@ def fit(job: Job, run: Run, name: str, seed: int) -> Fit:
     batches = functools.partial(real_batches, dataset, config.batch_size, job.data.resident_gb, seed, sampling=sampling)
     own, where = folder(run, name, seed), str(run.board / name)
     own.delete("model.json")  # of other settings: a training that is killed leaves no marker
-    return Fit(name, seed, config, dataset, str(own), batches, made_from, where if start is not None else None)
+    settings = {"resident_gb": job.data.resident_gb}
+    folder_of_start = where if start is not None else None
+    return Fit(name, seed, config, dataset, str(own), batches, made_from, folder_of_start, settings=settings)

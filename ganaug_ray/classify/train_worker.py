@@ -1,8 +1,8 @@
 """One rank of one fit: loads its rows, runs the loop from the newest checkpoint, and on rank 0 writes the folder."""
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save as tensors_to_bytes
 
 from ganaug_ray.classify import initial_weights, networks, training_loop
-from ganaug_ray.classify.checkpointing import Keeper, plain
+from ganaug_ray.classify.checkpointing import Keeper
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.config.base import SPREADING
@@ -51,6 +51,8 @@ class Fit:
     """Whose rows the finished model is asked about; a search keeps its hands off the test rows."""
     pool: str | None = None
     """Folder of the images that stand beside the real ones, where they are read from a store."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """What decides the rows of its batches besides the config and the inputs: JSON-like, and no names of code."""
 
     @property
     def stores(self) -> list[str]:
@@ -66,7 +68,7 @@ class Fit:
     def fingerprint(self, started_from: Any) -> str:
         """Of all that decides the weights: a checkpoint serves only the training that made it."""
         config = self.config.model_dump(exclude=SPREADING)
-        return experiment_dir.fingerprint(config, self.seed, self.draws, self.inputs, started_from, plain(self.batches))
+        return experiment_dir.fingerprint(config, self.seed, self.draws, self.inputs, started_from, self.settings)
 
 
 def work(fit: Fit, place: Place) -> None:

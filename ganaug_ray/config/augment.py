@@ -1,6 +1,7 @@
 """The section augment: how many synthetic images there are, which, and how they meet the real ones."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
@@ -26,16 +27,53 @@ of the GAN alone. noise, shuffled-labels: controls that cannot help, with noise 
 stored images shuffled. pseudo: beside unlabelled images with the labels that the teacher is sure of.
 pseudo+synthetic: beside those, and beside stored images of a GAN that was trained on both.
 """
-CONTROLS = ("real", "oversample", "synthetic-only", "noise", "shuffled-labels")
-"""Kinds that are compared to learn from them, and are never promoted."""
-STORED = ("synthetic", "synthetic-only", "shuffled-labels", "pseudo+synthetic")
-"""Kinds with images that a GAN made beforehand."""
-DRAWN = (*STORED, "live")
-"""Kinds with images of a GAN."""
 
+
+@dataclass(frozen=True)
+class KindTraits:
+    """What a job must know of a kind of arm.
+
+    Attributes:
+        control: compared to learn from it, and never promoted.
+        stored: has images that a GAN made beforehand.
+        live: has images that a GAN makes in training.
+        pseudo: has pseudo-labelled images; its GAN, if any, is trained on them too.
+    """
+
+    control: bool = False
+    stored: bool = False
+    live: bool = False
+    pseudo: bool = False
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it has images of a GAN."""
+        return self.stored or self.live
+
+
+TRAITS: dict[Kind, KindTraits] = {
+    "real": KindTraits(control=True),
+    "oversample": KindTraits(control=True),
+    "synthetic": KindTraits(stored=True),
+    "live": KindTraits(live=True),
+    "synthetic-only": KindTraits(control=True, stored=True),
+    "noise": KindTraits(control=True),
+    "shuffled-labels": KindTraits(control=True, stored=True),
+    "pseudo": KindTraits(pseudo=True),
+    "pseudo+synthetic": KindTraits(stored=True, pseudo=True),
+}
+"""What a job must know of each kind; all else is in ``augment.arm_kinds``."""
 
 SYNTHETIC, LIVE = "real+classic+synthetic", "real+classic+live"
 _KIND_OF_NAME = {kind: kind for kind in get_args(Kind)} | {SYNTHETIC: "synthetic", LIVE: "live"}
+
+
+StrategyName = Literal["mix", "pretrain", "anneal", "balance"]
+IDLE_SETTINGS: dict[StrategyName, tuple[tuple[str, ...], str]] = {
+    "pretrain": (("weight", "batch_norm"), "has no batch with both real and synthetic rows"),
+    "balance": (("per_class",), "goes by what each class lacks"),
+}
+"""Settings that would change nothing with a strategy, and why."""
 
 
 class ScreenConfig(Config):
@@ -58,7 +96,7 @@ class MixConfig(Config):
     ratio: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Synthetic images per real one in each batch; 0 leaves the real arm alone. With strategy balance: per image that a
     class lacks to the largest."""
-    strategy: Literal["mix", "pretrain", "anneal", "balance"] = "mix"
+    strategy: StrategyName = "mix"
     """mix: as many in every batch. pretrain: half of the steps on synthetic images alone, then on real ones alone.
     anneal: ever fewer, none at the end. balance: rare classes are filled up to the largest."""
     weight: Annotated[float, Field(ge=0)] = 1.0
@@ -76,13 +114,12 @@ class MixConfig(Config):
 
     @model_validator(mode="after")
     def _suits_the_strategy(self) -> Self:
-        if self.strategy == "pretrain" and (self.weight != 1.0 or self.batch_norm == "separate"):
-            key = "batch_norm separate" if self.weight == 1.0 else f"weight {self.weight:g}"
-            raise ValueError(f"{key}: strategy pretrain has no batch with both real and synthetic rows; leave it out")
-        if self.strategy == "balance" and self.per_class is not None:
-            raise ValueError(
-                f"per_class {self.per_class}: strategy balance goes by what each class lacks; leave it out"
-            )
+        keys, reason = IDLE_SETTINGS.get(self.strategy, ((), ""))
+        for key in keys:
+            value = getattr(self, key)
+            if value != type(self).model_fields[key].default:
+                setting = f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+                raise ValueError(f"{setting}: strategy {self.strategy} {reason}; leave it out")
         return self
 
 
@@ -99,6 +136,15 @@ class ArmConfig(MixConfig):
     """One arm beside real+classic: its kind, and what differs from the section augment."""
 
     kind: Kind
+
+    @property
+    def traits(self) -> KindTraits:
+        """What a job must know of its kind."""
+        return TRAITS[self.kind]
+
+    def is_guided_by(self, other: "ArmConfig") -> bool:
+        """Whether the gains of another arm, of the same kind and with all classes, can tell its classes."""
+        return other.kind == self.kind and other.classes == "all"
 
 
 def arm_settings(augment: Mapping[str, Any], name: str, own: Any) -> Any:

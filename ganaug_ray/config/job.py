@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ganaug_ray.config.augment import CONTROLS, DRAWN, SYNTHETIC, ArmConfig, AugmentConfig, MixConfig, arm_settings
+from ganaug_ray.config.augment import SYNTHETIC, ArmConfig, AugmentConfig, MixConfig, arm_settings
 from ganaug_ray.config.base import Config
 from ganaug_ray.config.classifier import ClassifierConfig, ModelName, model_settings
 from ganaug_ray.config.compare import CompareConfig
@@ -83,9 +83,7 @@ class Job(Config):
         if BASELINE in arms:
             raise ValueError(f"{BASELINE} is in every comparison; leave it out")
         for name, arm in arms.items():
-            if arm.classes == "gaining" and not any(
-                other.kind == arm.kind and other.classes == "all" for other in arms.values()
-            ):
+            if arm.classes == "gaining" and not any(arm.is_guided_by(other) for other in arms.values()):
                 raise ValueError(f"{name}: classes gaining needs an arm of kind {arm.kind} with classes all to go by")
         return arms
 
@@ -113,7 +111,7 @@ class Job(Config):
     @model_validator(mode="after")
     def _pseudo_labels_have_images(self) -> Self:
         for name, arm in self.compared.items():
-            if arm.kind.startswith("pseudo") and not self.data.unlabelled:
+            if arm.traits.pseudo and not self.data.unlabelled:
                 raise ValueError(
                     f"arms.{name}.kind {arm.kind} needs images without labels; give data.unlabelled a source, or unused"
                 )
@@ -135,7 +133,7 @@ class Job(Config):
             raise ValueError("compare.sizes: give data.train_per_class too, the number of the comparison itself")
         if sizes and (len(set(sizes)) < len(sizes) or own in sizes):
             raise ValueError(f"compare.sizes {sizes}: each number once, and other than data.train_per_class {own}")
-        if sizes and not any(arm.kind not in CONTROLS for arm in self.compared.values()):
+        if sizes and all(arm.traits.control for arm in self.compared.values()):
             raise ValueError("compare.sizes: there is no arm whose images could be worth something")
         return self
 
@@ -154,7 +152,7 @@ class Job(Config):
     @property
     def needs_gan(self) -> bool:
         """Whether an arm has images of a GAN."""
-        return any(arm.kind in DRAWN for arm in self.compared.values())
+        return any(arm.traits.drawn for arm in self.compared.values())
 
     def of_split(self, number: int) -> "Job":
         """The job as one of its splits has it: other images in each part, and other draws."""

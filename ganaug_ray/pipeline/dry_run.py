@@ -1,10 +1,8 @@
 """What a job would do: the resolved settings, the facts of its data, and the values derived from both."""
 
-from collections.abc import Mapping
-
-from ganaug_ray.augment import arms, strategies
-from ganaug_ray.config import ArmConfig, Job, loader
-from ganaug_ray.config.augment import STORED
+from ganaug_ray.augment import arms
+from ganaug_ray.augment.arm_kinds import KINDS
+from ganaug_ray.config import Job, loader
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.data.ingest.scan import survey_only
 from ganaug_ray.gan import training_budget
@@ -42,7 +40,7 @@ def describe(job: Job, run: Run) -> str:
             facts.append(("warning", planned.warning))
     size = job.classifier.batch_size
     for name, arm in job.compared.items():
-        facts.append((name, _arm(arm, counts["train"], size, fit_steps)))
+        facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], size, fit_steps)))
     n = job.compare.splits
     facts.append(
         ("classifiers", f"{n * fits} of {fit_steps} steps, batches of {size} real" + (f"; {n} splits" if n > 1 else ""))
@@ -50,30 +48,3 @@ def describe(job: Job, run: Run) -> str:
     if job.models:
         facts.append(("models", f"{', '.join(job.models)}: {job.compare.seeds} of each"))
     return loader.dump(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)
-
-
-def _arm(arm: ArmConfig, counts: Mapping[str, int], size: int, steps: int) -> str:
-    """Say in words what an arm's batches hold."""
-    if arm.kind == "real":
-        return "real rows without classic augmentation"
-    parts = [arm.kind if arm.classes == "all" else f"{arm.kind} of {arm.classes} classes"]
-    if arm.kind in STORED:
-        pool = strategies.pool(counts, arm)
-        parts.append(
-            f"{sum(pool.values())} images of {len(pool)} classes, {min(pool.values())} to {max(pool.values())} each"
-        )
-    if arm.kind == "synthetic-only":
-        return ", ".join([*parts, f"batches of {size}"])
-    mixture = strategies.Mixture.of(arm, counts, size, steps)
-    parts.append(f"{arm.strategy}: {_rows(mixture)}, {mixture.synthetic_upto(mixture.steps)} in all")
-    parts += [f"loss weight {arm.weight:g}"] if arm.weight != 1 else []
-    parts += ["batch norm apart"] if arm.batch_norm == "separate" else []
-    parts += ["soft labels"] if arm.soft_labels else []
-    return ", ".join(parts)
-
-
-def _rows(mixture: strategies.Mixture) -> str:
-    if mixture.strategy == "pretrain":
-        return f"{mixture.batch_size} alone in each of the first {mixture.wait} steps"
-    falling = ", falling to none" if mixture.strategy == "anneal" else ""
-    return f"{mixture.ratio * mixture.batch_size:g} a batch{falling}"

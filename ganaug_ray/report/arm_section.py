@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ganaug_ray.augment import strategies
-from ganaug_ray.config import ArmConfig
+from ganaug_ray.augment.arm_kinds import KINDS
+from ganaug_ray.config import ArmConfig, MixConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.evaluate import plots
 from ganaug_ray.report import arm_plots
@@ -25,7 +25,7 @@ def collect(
         rows.append(
             {
                 "arm": arm,
-                "settings": strategies.in_words(arms[arm]) if arm in arms and arms[arm].kind != "real" else "",
+                "settings": KINDS[arms[arm].kind].describe_settings(arms[arm]) if arm in arms else "",
                 "role": found[arm]["role"] if arm in found else "baseline",
                 "mean": verdict["arms"][arm]["mean"][verdict["metric"]],
                 "comparison": found.get(arm),
@@ -37,7 +37,7 @@ def collect(
     kinds: dict[str, list[experiment_dir.Record]] = {}
     for arm in ordered:
         own = arms[arm]
-        if own.kind != "real":
+        if KINDS[own.kind].has_extra_rows:
             kinds.setdefault(_but_for_ratio(own), []).append({**found[arm], "ratio": own.ratio})
     several = {kind: own for kind, own in kinds.items() if len({one["ratio"] for one in own}) > 1}
     return {"arm_rows": rows, "ratios": several}
@@ -46,7 +46,7 @@ def collect(
 def _but_for_ratio(arm: ArmConfig) -> str:
     """What arms of one line in the picture of ratios have in common."""
     parts = [arm.kind, *([] if arm.classes == "all" else [f"{arm.classes} classes"])]
-    parts += [] if arm.strategy == "mix" else [arm.strategy]
+    parts += [] if arm.strategy == MixConfig().strategy else [arm.strategy]
     return ", ".join(parts)
 
 

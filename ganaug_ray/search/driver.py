@@ -132,9 +132,7 @@ def _prepare(pipeline: Pipeline, kind: Kind) -> None:
 
         pipeline.train_gan()
         for split in pipeline.splits:
-            synthetic_pools.refuse_copies(
-                split.job, synthetic_pools.gan(split.run, "synthetic").folder.read_json("gan.json")
-            )
+            synthetic_pools.refuse_copies(split.job, synthetic_pools.gan(split.run).folder.read_json("gan.json"))
     if kind == "classifier":
         for split in pipeline.splits:
             initial_weights.prepare(split.job, split.run)

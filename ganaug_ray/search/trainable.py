@@ -158,7 +158,7 @@ def _training(plan: Plan, folder: Folder, settings: Settings) -> Training:
     config = job.gan.model_copy(
         update={"steps": last, "epochs": None, "snapshot_every": last + 1, "cas_every": cas_every}
     )
-    training = synthetic_pools.training(job, run, synthetic_pools.gan(run, "synthetic"))
+    training = synthetic_pools.training(job, run, synthetic_pools.gan(run))
     return replace(training, config=config, out=str(folder), looks=budgets)
 
 

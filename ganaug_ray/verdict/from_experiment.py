@@ -36,12 +36,8 @@ def verdict(job: Job, run: Run) -> Record:
 
 def gaining(job: Job, run: Run, arm: str) -> list[str]:
     """The classes that gained on validation in the best arm of its kind with all classes; job and run are whole."""
-    kind = job.compared[arm].kind
-    whole = {
-        name: outcomes(job, run, name)
-        for name, other in job.compared.items()
-        if other.kind == kind and other.classes == "all"
-    }
+    guided = job.compared[arm]
+    whole = {name: outcomes(job, run, name) for name, other in job.compared.items() if guided.is_guided_by(other)}
     best = rule.choose(whole, job.compare.metric)
     assert best is not None, "the job was refused without such an arm"
     classes = run.dataset.read_json("dataset.json")["classes"]

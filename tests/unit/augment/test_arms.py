@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import pickle
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
 
 from ganaug_ray.augment import arm_batches, arms, pseudo_labels, synthetic_pools
-from ganaug_ray.config import Job
+from ganaug_ray.augment.arm_kinds import KINDS
+from ganaug_ray.config import ArmConfig, Job
+from ganaug_ray.config.augment import TRAITS, Kind
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
@@ -95,6 +97,30 @@ def test_an_arm_has_images_of_its_classes_alone(experiment: Run, tiny_job: Job) 
         arms.check_classes(
             "few", with_arms(tiny_job, few={"kind": "live", "classes": ["owl"]}).arms["few"], facts(experiment)
         )
+
+
+def test_every_kind_of_the_schema_has_an_object_and_traits() -> None:
+    """A name that the schema accepts is a kind that a training knows."""
+    assert tuple(KINDS) == tuple(TRAITS) == get_args(Kind)
+
+
+def test_kinds_say_what_their_batches_hold() -> None:
+    """The words of the dry run and of the report."""
+    counts, steps = {"cat": 20, "dog": 300}, 40
+
+    def describe(**settings: Any) -> str:
+        arm = ArmConfig(**settings)
+        return KINDS[arm.kind].describe_batches(arm, counts, SIZE, steps)
+
+    stored = "500 images of 2 classes, 200 to 300 each"
+    assert describe(kind="real") == "real rows without classic augmentation"
+    assert describe(kind="noise", ratio=0.5) == "noise, mix: 8 a batch, 320 in all"
+    assert describe(kind="synthetic-only") == f"synthetic-only, {stored}, batches of 16"
+    assert describe(kind="synthetic", classes="rare", weight=0.5, soft_labels=True) == (
+        f"synthetic of rare classes, {stored}, mix: 16 a batch, 640 in all, loss weight 0.5, soft labels"
+    )
+    assert KINDS["real"].describe_settings(ArmConfig(kind="real")) == ""
+    assert KINDS["live"].describe_settings(ArmConfig(kind="live")) == "mix, ratio 1"
 
 
 def facts(run: Run) -> experiment_dir.Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from ganaug_ray.classify import batch_augmentation, networks, training_loop
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.classify.split_batch_norm import Apart
 from ganaug_ray.config import AugmentConfig, ClassifierConfig, Job, ScreenConfig
+from ganaug_ray.config.augment import StrategyName
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.distributed import Place
@@ -238,6 +239,11 @@ def test_a_dry_run_tells_of_the_strategy(tmp_path: Any) -> None:
         told("augment.strategy=balance")
     balance = told("augment.strategy=balance", "data.train_per_class=null")
     assert ", balance: " in balance
+
+
+def test_every_strategy_of_the_schema_has_an_object() -> None:
+    """A name that the schema accepts is a strategy that a training knows."""
+    assert tuple(strategies.STRATEGIES) == get_args(StrategyName)
 
 
 # What rows count for

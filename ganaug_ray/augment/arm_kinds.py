@@ -1,0 +1,220 @@
+"""The kinds of arm: what is behind the real rows of each, where it is stored, and how it is put in words.
+
+A new kind is a class here, a line in KINDS, and its name and traits in ``config.augment``. Batches are opened by
+partials of module functions: they travel to other processes.
+"""
+
+from __future__ import annotations
+
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ganaug_ray.augment import strategies, synthetic_pools
+from ganaug_ray.augment.arm_rows import ArmRows, Opens, RowCounter, find_pseudo_store, is_balanced
+from ganaug_ray.config import ArmConfig, ClassifierConfig, Job
+from ganaug_ray.core.experiment_dir import Run
+
+if TYPE_CHECKING:
+    from ganaug_ray.config.augment import Kind
+
+
+class ArmKind(ABC):
+    """What makes the arms of a kind differ from the baseline.
+
+    Attributes:
+        has_extra_rows: whether rows are put beside the real ones, or in their place.
+        softens: whether soft labels take the place of the labels that its rows were asked for.
+    """
+
+    has_extra_rows = True
+    softens = False
+
+    def adapt_classifier(self, config: ClassifierConfig) -> ClassifierConfig:
+        """Return the settings that the arm's models are trained with."""
+        return config
+
+    def find_store(self, job: Job, run: Run, arm: ArmConfig) -> str | None:
+        """Return the folder of the images beside the real ones, where they are read from a store."""
+        return str(synthetic_pools.pool(job, run, arm).folder) if arm.traits.stored else None
+
+    @abstractmethod
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+        """Return what opens the rows beside the real ones."""
+
+    def open_batches(self, rows: ArmRows, real: Opens) -> Opens:
+        """Return what opens the arm's batches; ``real`` opens those of the baseline."""
+        from ganaug_ray.augment.mixed_batches import mixed_batches
+
+        arm, mixture = rows.arm, rows.mixture
+        extra = self.open_extra_rows(rows, mixture.synthetic_upto)
+        real = functools.partial(real, wait=mixture.wait)
+        apart = arm.batch_norm == "separate"
+        return functools.partial(mixed_batches, real, extra, weight=arm.weight, apart=apart)
+
+    def describe_settings(self, arm: ArmConfig) -> str:
+        """Say how its rows meet the real ones, for the report."""
+        return strategies.in_words(arm)
+
+    def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
+        """Say what its batches hold, for the dry run.
+
+        Args:
+            arm: of this kind.
+            counts: training images a class.
+            batch_size: real rows of a batch.
+            steps: of a training.
+        """
+        parts = self._describe_source(arm, counts)
+        parts.append(strategies.Mixture.of(arm, counts, batch_size, steps).describe())
+        parts += [f"loss weight {arm.weight:g}"] if arm.weight != 1 else []
+        parts += ["batch norm apart"] if arm.batch_norm == "separate" else []
+        parts += ["soft labels"] if arm.soft_labels else []
+        return ", ".join(parts)
+
+    def _describe_source(self, arm: ArmConfig, counts: Mapping[str, int]) -> list[str]:
+        parts = [arm.kind if arm.classes == "all" else f"{arm.kind} of {arm.classes} classes"]
+        if arm.traits.stored:
+            pool = strategies.pool(counts, arm)
+            parts.append(
+                f"{sum(pool.values())} images of {len(pool)} classes, {min(pool.values())} to {max(pool.values())} each"
+            )
+        return parts
+
+
+class WithoutClassic(ArmKind):
+    """The real rows without classic augmentation."""
+
+    has_extra_rows = False
+
+    def adapt_classifier(self, config: ClassifierConfig) -> ClassifierConfig:
+        """Return the same classifier without classic augmentation."""
+        without = {"flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0, "mixup": 0.0, "cutmix": 0.0}
+        return config.model_copy(update=without)
+
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+        """Raise AssertionError: there are none."""
+        raise AssertionError("an arm of real rows alone has no others")
+
+    def describe_settings(self, arm: ArmConfig) -> str:
+        """Return nothing: no rows meet the real ones."""
+        return ""
+
+    def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
+        """Say that the real rows are alone."""
+        return "real rows without classic augmentation"
+
+
+class Oversample(ArmKind):
+    """Other real rows in place of synthetic ones."""
+
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+        """Return what opens real rows in an order of their own."""
+        return rows.open_real_again(upto)
+
+
+class Noise(ArmKind):
+    """A control: the labels of real rows, and noise for images."""
+
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+        """Return what opens noise."""
+        from ganaug_ray.augment.negative_controls import noise_batches
+
+        return functools.partial(noise_batches, rows.open_real_again(upto), rows.seed)
+
+
+class Synthetic(ArmKind):
+    """Stored images of the GAN."""
+
+    softens = True
+
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+        """Return what opens the store."""
+        return rows.soften(rows.open_pool(upto))
+
+
+class Live(ArmKind):
+    """Images that the GAN makes in every step."""
+
+    softens = True
+
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+        """Return what opens a generator, with the limits that its store has."""
+        from ganaug_ray.augment import live_generation
+        from ganaug_ray.augment.screening_rules import Limits
+
+        synthetic = rows.pool.folder.read_json("synthetic.json")
+        shares = {name: n for name, n in synthetic["asked"].items() if name in rows.classes}
+        limits = Limits.stored(synthetic["limits"]) if synthetic["limits"] else None
+        screening = synthetic_pools.screening(rows.run, rows.pool)
+        live = live_generation.Live(str(rows.pool.gan.folder), shares, screening, limits)
+        return rows.soften(functools.partial(live_generation.live_batches, live, upto, rows.seed))
+
+
+class SyntheticOnly(Synthetic):
+    """A control: stored images of the GAN, and no real rows."""
+
+    def open_batches(self, rows: ArmRows, real: Opens) -> Opens:
+        """Return what opens whole batches of them; the real rows wait for the end."""
+        from ganaug_ray.augment.mixed_batches import mixed_batches
+
+        extra = self.open_extra_rows(rows, functools.partial(_count_rows, rows.job.classifier.batch_size))
+        real = functools.partial(real, wait=rows.mixture.steps)
+        return functools.partial(mixed_batches, real, extra, weight=1.0, apart=False)
+
+    def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
+        """Say how large a batch is: no strategy has a say in it."""
+        return ", ".join([*self._describe_source(arm, counts), f"batches of {batch_size}"])
+
+
+class ShuffledLabels(ArmKind):
+    """A control: stored images of the GAN, with labels that say nothing of them."""
+
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+        """Return what opens the store with other labels."""
+        from ganaug_ray.augment.negative_controls import shuffled_batches
+
+        shares = [float(name in rows.classes) for name in rows.data["classes"]]
+        return functools.partial(shuffled_batches, rows.open_pool(upto), shares, rows.seed)
+
+
+class Pseudo(ArmKind):
+    """Unlabelled images with the labels that the teacher is sure of."""
+
+    def find_store(self, job: Job, run: Run, arm: ArmConfig) -> str | None:
+        """Return the folder of the pseudo-labelled images."""
+        return find_pseudo_store(run)
+
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+        """Return what opens that store."""
+        return rows.open_pseudo(upto, rows.real_sampling)
+
+
+class PseudoAndSynthetic(Synthetic):
+    """As many pseudo-labelled images, and stored images of a GAN that was trained on both."""
+
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+        """Return what opens both stores."""
+        from ganaug_ray.augment.mixed_batches import mixed_batches
+        from ganaug_ray.data.loading.sampler import Sampling
+
+        pseudo = rows.open_pseudo(upto, Sampling(balanced=is_balanced(rows.job)))
+        return functools.partial(mixed_batches, pseudo, super().open_extra_rows(rows, upto))
+
+
+KINDS: dict[Kind, ArmKind] = {
+    "real": WithoutClassic(),
+    "oversample": Oversample(),
+    "synthetic": Synthetic(),
+    "live": Live(),
+    "synthetic-only": SyntheticOnly(),
+    "noise": Noise(),
+    "shuffled-labels": ShuffledLabels(),
+    "pseudo": Pseudo(),
+    "pseudo+synthetic": PseudoAndSynthetic(),
+}
+
+
+def _count_rows(batch_size: int, step: int) -> int:
+    return batch_size * step

@@ -1,0 +1,111 @@
+"""The sources that the rows beside the real ones come from, for the kinds of arm to choose from."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from ganaug_ray.augment import arms, strategies, synthetic_pools
+from ganaug_ray.config import ArmConfig, Job
+from ganaug_ray.core.experiment_dir import Record, Run
+
+if TYPE_CHECKING:  # torch is imported when an arm is trained
+    from ganaug_ray.data.loading.sampler import Sampling
+
+Opens = functools.partial[Any]
+"""Opens an arm's batches on a rank."""
+RowCounter = Callable[[int], int]
+"""How many rows beside the real ones have been used after so many steps."""
+
+
+@dataclass(frozen=True)
+class ArmRows:
+    """What the rows beside the real ones are opened from.
+
+    Attributes:
+        job: as the split has it.
+        run: the split's.
+        arm: which is trained.
+        seed: of the draws.
+        classes: that get such rows.
+    """
+
+    job: Job
+    run: Run
+    arm: ArmConfig
+    seed: int
+    classes: list[str]
+
+    @functools.cached_property
+    def data(self) -> Record:
+        """The facts of the data set."""
+        return self.run.dataset.read_json("dataset.json")
+
+    @functools.cached_property
+    def pool(self) -> synthetic_pools.Pool:
+        """The store of the arm's synthetic images."""
+        return synthetic_pools.pool(self.job, self.run, self.arm)
+
+    @functools.cached_property
+    def mixture(self) -> strategies.Mixture:
+        """How many rows each batch gets beside the real ones."""
+        counts, config = self.data["counts"]["train"], self.job.classifier
+        others = [name for name in self.data["classes"] if name not in self.classes]
+        steps = config.total_steps(sum(counts.values()))
+        return strategies.Mixture.of(self.arm, counts, config.batch_size, steps, others)
+
+    @property
+    def sampling(self) -> Sampling:
+        """The arm's classes, as often as the store has them: a pool has the shares that were asked for."""
+        from ganaug_ray.data.loading.sampler import Sampling
+
+        classes = self.data["classes"]
+        labels = tuple(classes.index(name) for name in self.classes)
+        return Sampling(classes=None if self.classes == classes else labels)
+
+    @property
+    def real_sampling(self) -> Sampling:
+        """The arm's classes, drawn as real images are."""
+        return replace(self.sampling, balanced=is_balanced(self.job))
+
+    def open_pool(self, upto: RowCounter) -> Opens:
+        """Return what opens the stored images of the GAN."""
+        from ganaug_ray.augment.mixed_batches import pool_batches
+
+        folder, memory = str(self.pool.folder), self.job.data.resident_gb
+        return functools.partial(pool_batches, folder, upto, memory, self.seed, sampling=self.sampling)
+
+    def open_real_again(self, upto: RowCounter) -> Opens:
+        """Return what opens other real rows."""
+        from ganaug_ray.augment.mixed_batches import real_again
+
+        dataset, memory = str(self.run.dataset), self.job.data.resident_gb
+        return functools.partial(real_again, dataset, upto, memory, self.seed, self.real_sampling)
+
+    def open_pseudo(self, upto: RowCounter, sampling: Sampling) -> Opens:
+        """Return what opens the pseudo-labelled images."""
+        from ganaug_ray.augment.mixed_batches import pool_batches
+
+        folder, memory = find_pseudo_store(self.run), self.job.data.resident_gb
+        return functools.partial(pool_batches, folder, upto, memory, self.seed, sampling=sampling)
+
+    def soften(self, extra: Opens) -> Opens:
+        """Return the same rows, with the teacher's probabilities where the arm has soft labels."""
+        from ganaug_ray.augment.soft_labels import softened_batches
+
+        teacher = self.run.model(arms.REAL, 0)
+        return functools.partial(softened_batches, extra, str(teacher)) if self.arm.soft_labels else extra
+
+
+def is_balanced(job: Job) -> bool:
+    """Whether images that were photographed, not drawn, come from all classes alike, pseudo-labelled ones too."""
+    return job.classifier.sampling == "balanced"
+
+
+def find_pseudo_store(run: Run) -> str:
+    """Return the folder of the pseudo-labelled images alone."""
+    from ganaug_ray.augment.pseudo_labels import ALONE
+
+    return str(run.pseudo / ALONE)
