@@ -81,6 +81,22 @@ def figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], s
 _SCORES = ("precision", "recall", "f1")
 
 
+def hits(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Tell of each row whether its most probable class is the true one.
+
+    Args:
+        labels: int64 [N], true classes.
+        probabilities: float [N, K].
+
+    Returns:
+        float64 [N], one or zero.
+
+    >>> hits(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
+    [1.0, 0.0]
+    """
+    return (probabilities.argmax(1) == labels).astype(np.float64)
+
+
 def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Cross-entropy of each row in nats, float64 [N]; a probability of zero counts as the least float64 above one."""
     chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)

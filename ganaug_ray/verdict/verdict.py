@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from ganaug_ray.evaluate.metric_register import CROSS_ENTROPY, list_compared
 from ganaug_ray.verdict import paired_statistics, per_class, wording
 from ganaug_ray.verdict.comparison import Comparison, Role
-from ganaug_ray.verdict.outcomes import METRICS, Outcome, differences
+from ganaug_ray.verdict.outcomes import Outcome, differences
 from ganaug_ray.verdict.split_overlap import Overlap
 
 
@@ -85,7 +86,7 @@ def verdict(
         outcomes: of each arm, its models: every seed in every split, the same for all arms.
         baseline: the arm that others are held against.
         candidates: arms that may be chosen; all others but the baseline are controls.
-        metric: which decides: accuracy, macro_f1 or rare_f1.
+        metric: key of that of ``COMPARED`` which decides.
         classes: names, in order of their numbers.
         rare: names of those whose mean F1 is a metric of its own.
         overlap: what the splits share; needed where there are several.
@@ -108,7 +109,7 @@ def verdict(
 
     comparisons = against_baseline(metric)
     decides = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
-    metrics = (*METRICS, *(("rare_f1",) if rare else ()))
+    others_by = [own.key for own in list_compared(bool(rare)) if own.key != metric]
     return {
         "verdict": decides and decides.verdict,
         "metric": metric,
@@ -118,7 +119,7 @@ def verdict(
         "chosen": chosen,
         "champion": champion(outcomes, baseline, decides, metric, numbers),
         "comparisons": [asdict(comparison) for comparison in comparisons],
-        "other_metrics": [asdict(own) for by in metrics if by != metric for own in against_baseline(by)],
+        "other_metrics": [asdict(own) for by in others_by for own in against_baseline(by)],
         "classes": {arm: per_class.table(outcomes[arm], outcomes[baseline], classes, rare, overlap) for arm in others},
         "rare": list(rare),
         "pairs": [pair for arm in others for pair in _pairs(arm, baseline, outcomes[arm], outcomes[baseline])],
@@ -153,10 +154,10 @@ def choose(candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Seque
         return None
     on_val = {arm: [outcome.val.summary(rare) for outcome in own] for arm, own in candidates.items()}
     means = {
-        arm: {key: float(np.mean([row[key] for row in own])) for key in (metric, "cross_entropy")}
+        arm: {key: float(np.mean([row[key] for row in own])) for key in (metric, CROSS_ENTROPY.key)}
         for arm, own in on_val.items()
     }
-    best = max(means, key=lambda arm: (means[arm][metric], -means[arm]["cross_entropy"]))
+    best = max(means, key=lambda arm: (means[arm][metric], -means[arm][CROSS_ENTROPY.key]))
     return {
         "arm": best,
         "by": "validation",
@@ -185,7 +186,7 @@ def champion(
 
     def on_val(outcome: Outcome) -> tuple[float, float]:
         found = outcome.val.summary(rare)
-        return found[metric], -found["cross_entropy"]
+        return found[metric], -found[CROSS_ENTROPY.key]
 
     best = max(outcomes[arm], key=on_val)
     several = len({outcome.split for outcome in outcomes[arm]}) > 1
