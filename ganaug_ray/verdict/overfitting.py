@@ -26,8 +26,12 @@ def gaps(
     Args:
         predictions: arm -> its models' tables of predictions, by split and seed, in the same order for all.
         baseline: the arm that others are held against.
-        shared: how much the splits have in common, see ``statistics.estimate``.
+        shared: how much the splits have in common, see ``paired_statistics.estimate``.
         seed: of the resamples.
+
+    Returns:
+        ``arm``, ``metric``, the means ``train`` and ``test``, their difference ``gap`` with its ``ci95``, and
+        ``change``, the difference from the baseline's gap (``mean``, ``ci95``, ``p``), None of the baseline itself.
     """
     by_arm: dict[str, list[Models]] = {}
     for arm, splits in predictions.items():

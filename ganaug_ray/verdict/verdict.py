@@ -54,6 +54,9 @@ def compare(
         rare: numbers of classes.
         overlap: as for ``verdict``.
         best_of: how many candidates it is the best of, by the validation figures of these same models.
+
+    Returns:
+        The comparison, its role that of a chosen arm.
     """
     values_JSM, influence_SNM = differences(ours, theirs, metric, rare=rare)
     times, shared = paired_statistics.of_best(best_of), overlap.correction if overlap else 0.0
@@ -149,7 +152,16 @@ def _families(comparisons: list[Comparison]) -> list[Comparison]:
 
 
 def choose(candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Sequence[int] = ()) -> dict[str, Any] | None:
-    """Choose the candidate that is best on validation, of equal ones that of lower cross-entropy; None of none."""
+    """Choose the candidate that is best on validation, of equal ones that of lower cross-entropy.
+
+    Args:
+        candidates: arm -> its models.
+        metric: as for ``verdict``.
+        rare: numbers of classes.
+
+    Returns:
+        ``arm``, ``by``, ``metric`` and ``values`` (arm -> the mean over its models); None without a candidate.
+    """
     if not candidates:
         return None
     on_val = {arm: [outcome.val.summary(rare) for outcome in own] for arm, own in candidates.items()}
@@ -173,7 +185,18 @@ def champion(
     metric: str,
     rare: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Name the model to ship: of the chosen arm if it helped, else of the baseline; the one best on validation."""
+    """Name the model to ship: of the chosen arm if it helped, else of the baseline; the one best on validation.
+
+    Args:
+        outcomes: as for ``verdict``.
+        baseline: as for ``verdict``.
+        decides: the comparison of the chosen arm; None without a candidate.
+        metric: as for ``verdict``.
+        rare: numbers of classes.
+
+    Returns:
+        ``arm``, ``split``, ``seed``, ``repeat`` (these two in words), ``reason``, and ``figures`` on val and test.
+    """
     arm = decides.arm if decides and decides.verdict == "helped" else baseline
     if decides is None:
         reason = f"{baseline} is the only arm that may ship" if len(outcomes) > 1 else f"{baseline} is the only arm"
