@@ -20,13 +20,27 @@ Statistics = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def weights(n: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
-    """How often each of n rows is drawn in n draws with replacement: float64 [resamples, n], each row summing to n."""
-    drawn = generator.integers(0, n, (resamples, n)) + np.arange(resamples)[:, None] * n
-    return np.bincount(drawn.ravel(), minlength=resamples * n).reshape(resamples, n).astype(np.float64)
+    """Count how often each of n rows is drawn in n draws with replacement.
+
+    Args:
+        n: rows, at least one.
+        resamples: R, how often n rows are drawn.
+        generator: of the draws.
+
+    Returns:
+        float64 [R, n], each row summing to n.
+
+    >>> weights(4, 2, np.random.default_rng(0)).sum(1).tolist()
+    [4.0, 4.0]
+    """
+    first_cell_R1 = np.arange(resamples)[:, None] * n  # a resample counts in cells of its own
+    cells_RN = generator.integers(0, n, (resamples, n)) + first_cell_R1
+    counts = np.bincount(cells_RN.ravel(), minlength=resamples * n)
+    return counts.reshape(resamples, n).astype(np.float64)
 
 
 def intervals(statistics: Statistics, n: int, seed: int) -> dict[str, list[float]]:
-    """Percentile intervals of figures of n rows.
+    """Compute percentile intervals of figures of n rows (Efron & Tibshirani 1993, chapter 13).
 
     Args:
         statistics: takes some resamples at a time; NaN where a resample has no such figure.
@@ -41,7 +55,16 @@ def intervals(statistics: Statistics, n: int, seed: int) -> dict[str, list[float
 
 
 def means(values_NA: np.ndarray, seed: int, key: str) -> np.ndarray:
-    """Means of each column over resampled rows: float64 [RESAMPLES, A]; equal seeds and keys resample alike."""
+    """Compute the means of each column over resampled rows.
+
+    Args:
+        values_NA: float64 [N, A], a row an image.
+        seed: of the draws.
+        key: of the draws; equal seeds and keys resample alike.
+
+    Returns:
+        float64 [RESAMPLES, A].
+    """
     n = len(values_NA)
     return np.concatenate([weights_RN @ values_NA / n for weights_RN in _resamples(n, seed, key)])
 
@@ -54,21 +77,55 @@ def _resamples(n: int, seed: int, key: str) -> Iterator[np.ndarray]:
 
 
 def ends(values: np.ndarray) -> list[float]:
-    """The middle 95 % of resampled values: [low, high]."""
+    """Return the ends of the middle 95 % of resampled values.
+
+    Args:
+        values: float64 [R]; NaN counts as no resample.
+
+    Returns:
+        [low, high].
+
+    >>> [round(end, 3) for end in ends(np.linspace(0, 1, 1001))]
+    [0.025, 0.975]
+    """
     tail = 100 * (1 - CONFIDENCE) / 2
     low, high = np.nanpercentile(values, [tail, 100 - tail])
     return [float(low), float(high)]
 
 
 def spread(which: np.ndarray, columns: int, values: np.ndarray | None = None) -> sparse.csr_array:
-    """Put each row's value, or a one, into the column of its number: sparse float64 [N, columns]."""
+    """Put each row's value into the column of its number, so that a product with weights adds up each column.
+
+    Args:
+        which: int64 [N], the column of each row, from 0 to columns - 1.
+        columns: how many there are.
+        values: float64 [N]; a one each where it is None.
+
+    Returns:
+        Sparse float64 [N, columns].
+
+    >>> spread(np.array([1, 0]), 2).toarray().tolist()
+    [[0.0, 1.0], [1.0, 0.0]]
+    """
     rows = np.arange(len(which))
     values = np.ones(len(which)) if values is None else values
     return sparse.csr_array((values, (rows, which)), (len(which), columns))
 
 
 def areas(weights_RN: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
-    """Area under the ROC curve and average precision of weighted rows, as scikit-learn defines them; labels 0 or 1."""
+    """Compute the area under the ROC curve and the average precision of weighted rows, as scikit-learn defines them.
+
+    Args:
+        weights_RN: float64 [R, N], how often each row counts, a line a resample.
+        labels: int64 [N], 0 or 1.
+        scores: float [N], the probability of class 1.
+
+    Returns:
+        ``roc_auc`` and ``average_precision``, float64 [R] in [0, 1]; NaN where a resample lacks one of the classes.
+
+    >>> areas(np.ones((1, 4)), np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))["roc_auc"].tolist()
+    [0.75]
+    """
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])  # equal scores are passed together
     sorted_RN, positive_N = weights_RN[:, order], labels[order].astype(np.float64)

@@ -14,7 +14,15 @@ MOST_POINTS = 200  # of a ROC or precision-recall curve that are kept
 
 
 def split_of(predictions: pa.Table, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return (labels int64 [N], probabilities float32 [N, K]) of one split's rows; N may be zero."""
+    """Read one split's rows of a table of predictions.
+
+    Args:
+        predictions: a model's predictions.parquet: ``split``, ``label`` and, as lists of K, ``probabilities``.
+        split: ``train``, ``val`` or ``test``.
+
+    Returns:
+        (labels int64 [N], probabilities float32 [N, K]); N may be zero.
+    """
     rows = predictions.filter(pc.field("split") == split).combine_chunks()
     labels = rows.column("label").to_numpy()
     flat = rows.column("probabilities").combine_chunks().flatten().to_numpy()
@@ -22,7 +30,7 @@ def split_of(predictions: pa.Table, split: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], seed: int = 0) -> dict[str, Any]:
-    """Every figure of a model on some images, each with its 95 % bootstrap interval over these images.
+    """Compute every figure of a model on some images, each with its 95 % bootstrap interval over these images.
 
     Macro averages are over the classes that occur, as true or as predicted ones; weighted ones by true rows. With two
     classes there are the areas under the ROC and the precision-recall curve, of which the second class is the
@@ -81,8 +89,35 @@ def figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], s
 _SCORES = ("precision", "recall", "f1")
 
 
+def hits(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Tell of each row whether its most probable class is the true one.
+
+    Args:
+        labels: int64 [N], true classes.
+        probabilities: float [N, K].
+
+    Returns:
+        float64 [N], one or zero.
+
+    >>> hits(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
+    [1.0, 0.0]
+    """
+    return (probabilities.argmax(1) == labels).astype(np.float64)
+
+
 def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Cross-entropy of each row in nats, float64 [N]; a probability of zero counts as the least float64 above one."""
+    """Compute the cross-entropy of each row, -log p of its true class, in nats.
+
+    Args:
+        labels: int64 [N], true classes.
+        probabilities: float [N, K].
+
+    Returns:
+        float64 [N]; a probability below the spacing of float64 at one counts as that spacing.
+
+    >>> losses(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])).round(3).tolist()
+    [0.693, 1.386]
+    """
     chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return -np.log(np.maximum(chosen, np.finfo(np.float64).eps))
 
@@ -107,13 +142,21 @@ def _bins(confidence: np.ndarray) -> np.ndarray:
 
 
 def reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """Confidence and accuracy in each of 15 bins of confidence (Guo et al. 2017, arXiv 1706.04599); 0 where empty."""
+    """Compute confidence and accuracy in each of 15 bins of confidence (Guo et al. 2017, arXiv 1706.04599).
+
+    Args:
+        labels: int64 [N], true classes.
+        probabilities: float [N, K].
+
+    Returns:
+        A row a bin, in order: its ends ``low`` and ``high``, its number of ``rows``, and their mean ``confidence`` and
+        ``accuracy``, both 0 where there are none.
+    """
     confidence = probabilities.max(1).astype(np.float64)
-    which, hits = _bins(confidence), probabilities.argmax(1) == labels
+    which = _bins(confidence)
     rows = np.bincount(which, minlength=BINS)
-    mean_confidence, accuracy = (
-        np.bincount(which, values, BINS) / np.maximum(rows, 1) for values in (confidence, hits.astype(np.float64))
-    )
+    mean_confidence = np.bincount(which, confidence, BINS) / np.maximum(rows, 1)
+    accuracy = np.bincount(which, hits(labels, probabilities), BINS) / np.maximum(rows, 1)
     return [
         {"low": b / BINS, "high": (b + 1) / BINS, "rows": int(n), "confidence": float(c), "accuracy": float(a)}
         for b, (n, c, a) in enumerate(zip(rows, mean_confidence, accuracy, strict=True))
@@ -121,7 +164,16 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str,
 
 
 def curves(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    """ROC and precision-recall curve of two classes: lists of points (x, y), thinned where they are many."""
+    """Compute the ROC and the precision-recall curve of two classes.
+
+    Args:
+        labels: int64 [N], 0 or 1; both occur.
+        scores: float [N], the probability of class 1.
+
+    Returns:
+        ``roc`` (false and true positive rate) and ``precision_recall`` (recall and precision) as lists of points
+        [x, y], at most ``MOST_POINTS``; and ``positive_share``, the share of class 1.
+    """
     false_positives, true_positives, _ = sk.roc_curve(labels, scores)
     precision, recall, _ = sk.precision_recall_curve(labels, scores)
     return {
@@ -137,7 +189,19 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
 
 
 def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
-    """Precision, recall, F1 and number of rows of each class."""
+    """Compute precision, recall, F1 and number of rows of each class; a ratio by zero counts as zero.
+
+    Args:
+        labels: int64 [N], true classes.
+        probabilities: float [N, K].
+        classes: K names.
+
+    Returns:
+        A row a class: ``class``, ``precision``, ``recall``, ``f1`` and ``rows``.
+
+    >>> per_class(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]), ["cat", "dog"])[0]
+    {'class': 'cat', 'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666, 'rows': 1}
+    """
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         labels, probabilities.argmax(1), labels=list(range(len(classes))), zero_division=0
     )
@@ -148,7 +212,18 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str])
 
 
 def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Counts int64 [K, K]: true class down, predicted class across."""
+    """Count the rows of each pair of true and predicted class.
+
+    Args:
+        labels: int64 [N], true classes.
+        probabilities: float [N, K].
+
+    Returns:
+        int64 [K, K]: true class down, predicted class across.
+
+    >>> confusion(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
+    [[1, 0], [1, 0]]
+    """
     return sk.confusion_matrix(labels, probabilities.argmax(1), labels=list(range(probabilities.shape[1])))
 
 

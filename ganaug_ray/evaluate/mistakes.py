@@ -16,7 +16,15 @@ PROBE_C = 0.1  # inverse of the probe's L2 penalty: weak enough to fit classes, 
 
 
 def confident(labels: np.ndarray, probabilities: np.ndarray, most: int) -> np.ndarray:
-    """Rows that are classified wrongly, the surest first: int64, at most so many.
+    """Find the rows that are classified wrongly, the most confident first.
+
+    Args:
+        labels: int64 [N], true classes.
+        probabilities: float [N, K].
+        most: rows that are returned at most.
+
+    Returns:
+        int64 [most or fewer], numbers of rows.
 
     >>> confident(np.array([0, 1, 1]), np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8]]), 9).tolist()
     [1, 0]
@@ -26,7 +34,15 @@ def confident(labels: np.ndarray, probabilities: np.ndarray, most: int) -> np.nd
 
 
 def confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -> list[dict[str, Any]]:
-    """The pairs (true, predicted) with the most mistakes, from a confusion matrix int64 [K, K].
+    """Find the pairs of classes with the most mistakes.
+
+    Args:
+        counts: confusion matrix int64 [K, K], true class down.
+        classes: K names.
+        most: pairs that are returned at most.
+
+    Returns:
+        A row a pair: ``true``, ``predicted``, ``count``, and ``share`` of the true class; none without a mistake.
 
     >>> confused_pairs(np.array([[5, 0], [3, 1]]), ["cat", "dog"], 9)
     [{'true': 'dog', 'predicted': 'cat', 'count': 3, 'share': 0.75}]
@@ -76,5 +92,16 @@ def out_of_sample(features: np.ndarray, labels: np.ndarray, classes: int, seed: 
 
 
 def suspects(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """All rows, the least self-confident first: int64 [N]; ``probabilities`` are those of ``out_of_sample``."""
+    """Sort all rows by self-confidence, the probability of the label that they have, the least first.
+
+    Args:
+        labels: int64 [N], as given.
+        probabilities: float64 [N, K] of ``out_of_sample``.
+
+    Returns:
+        int64 [N], numbers of rows.
+
+    >>> suspects(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
+    [1, 0]
+    """
     return np.argsort(probabilities[np.arange(len(labels)), labels], kind="stable")

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ganaug_ray.evaluate.metric_register import ACCURACY
 from ganaug_ray.evaluate.plots import COLOURS, GRID, INK, STYLE
 
 SQUARE = (3.1, 3.1)
@@ -70,13 +71,13 @@ def models(rows: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.subplots()
     for row, colour in zip(rows, itertools.cycle(MANY)):
-        x, y = row["train_seconds"], row["accuracy"]
+        x, y = row["train_seconds"], row[ACCURACY.key]
         if y["ci95"]:
             axes.plot([x, x], [100 * end for end in y["ci95"]], color=colour, linewidth=2.5, solid_capstyle="round")
         points = [100 * value for value in y["seeds"]]
         axes.plot([x] * len(points), points, marker="o", markersize=4, mfc="none", mec=INK, mew=0.8, linestyle="none")
         axes.plot(x, 100 * y["mean"], marker="D", markersize=6, color=colour, linestyle="none", label=row["model"])
-    axes.set_title("test accuracy, %", loc="left", pad=18)
+    axes.set_title(f"test {ACCURACY.title}", loc="left", pad=18)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(rows), borderaxespad=0, borderpad=0.2)
     axes.set_xscale("log")
     axes.margins(0.12)

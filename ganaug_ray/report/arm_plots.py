@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.evaluate.plots import COLOURS, GRID, INK, STYLE, VERDICT_COLOURS
-from ganaug_ray.verdict.wording import NAMES
 
 MOST_BARS = 30  # classes that are drawn; beyond, those that changed most
 ROLES = ("chosen", "candidate", "control")
@@ -138,7 +138,7 @@ def sizes(found: dict[str, Any]) -> Figure:
     axes.set_xticks(numbers, [f"{n:,}" for n in numbers])
     axes.minorticks_off()
     axes.set_xlabel("real training images a class")
-    axes.set_title(f"test {NAMES[found['metric']]}, %", loc="left", pad=18)
+    axes.set_title(f"test {get_metric(found['metric']).title}", loc="left", pad=18)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2)
     axes.grid(axis="y", color=GRID, linewidth=0.4, alpha=0.4)
     return figure

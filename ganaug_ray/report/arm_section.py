@@ -7,8 +7,8 @@ from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import ArmConfig, MixConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.evaluate import plots
+from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.report import arm_plots
-from ganaug_ray.verdict.wording import NAMES
 
 
 def collect(
@@ -61,7 +61,7 @@ def draw(verdict: experiment_dir.Record, ratios: Mapping[str, list[experiment_di
         alt = "; ".join(f"{row['class']}: {100 * row['f1']['mean']:+.1f}" for row in rows[: arm_plots.MOST_BARS])
         drawn["classes"] = plots.svg(arm_plots.classes(rows), f"Change in F1 by class, in points. {alt}")
     if ratios:
-        name = NAMES[verdict["metric"]]
+        name = get_metric(verdict["metric"]).name
         alt = _in_words([own for several in ratios.values() for own in several], "ratio")
         drawn["ratios"] = plots.svg(arm_plots.ratios(dict(ratios), name), f"Change in test {name} by ratio. {alt}")
     return drawn

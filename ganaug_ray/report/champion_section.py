@@ -16,22 +16,6 @@ from ganaug_ray.evaluate.targets import MARKER, Target, champion, model_of, targ
 from ganaug_ray.verdict import overfitting
 from ganaug_ray.verdict.split_overlap import Overlap
 
-# In the order of the page.
-NAMES = {
-    "accuracy": "accuracy, %",
-    "top3_accuracy": "top-3 accuracy, %",
-    "top5_accuracy": "top-5 accuracy, %",
-    "macro_precision": "macro precision, %",
-    "macro_recall": "macro recall, %",
-    "macro_f1": "macro-F1, %",
-    "weighted_precision": "weighted precision, %",
-    "weighted_recall": "weighted recall, %",
-    "weighted_f1": "weighted F1, %",
-    "roc_auc": "area under the ROC curve, %",
-    "average_precision": "average precision, %",
-    "calibration_error": "calibration error, points",
-    "cross_entropy": "cross-entropy, nats",
-}
 OF_THE_RUN = ("stage", "status", "seconds", "versions", "model")  # of a marker; the rest are figures
 
 

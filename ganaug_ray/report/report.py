@@ -18,15 +18,15 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import metrics, model_plots, plots
+from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
 from ganaug_ray.evaluate.targets import champion, model_of
 from ganaug_ray.report import arm_plots, arm_section, champion_section, gan_section, published, search_section, template
-from ganaug_ray.verdict import learning_curve, wording
+from ganaug_ray.verdict import learning_curve
 
 SAMPLE_CLASSES = 20  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
 _OF_THE_MARKER = ("hash", "inputs", "stage", "status", "seconds", "versions")  # the rest are figures
 _GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
-METRIC_NAMES = {**wording.NAMES, "cross_entropy": "cross-entropy"}
 
 
 def report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -> experiment_dir.Record:
@@ -156,7 +156,7 @@ def draw(run: experiment_dir.Run, figures: experiment_dir.Record) -> dict[str, A
     }
     if figures["board"] is not None:
         rows = figures["board"]["models"]
-        alt = "; ".join(f"{row['model']}: {100 * row['accuracy']['mean']:.1f} %" for row in rows)
+        alt = "; ".join(f"{row['model']}: {100 * row[ACCURACY.key]['mean']:.1f} %" for row in rows)
         pictures["models"] = plots.svg(model_plots.models(rows), f"Test accuracy over seconds of training. {alt}")
     if figures["sizes"] is not None:
         pictures["sizes"] = plots.svg(arm_plots.sizes(figures["sizes"]), learning_curve.alt(figures["sizes"]))
@@ -211,7 +211,8 @@ def render(figures: experiment_dir.Record, pictures: Mapping[str, Any], job: str
         pictures=pictures,
         job=job,
         search_sections=[search_section.section(record) for record in figures["searches"].values()],
-        metric_names=METRIC_NAMES,
-        figure_names=champion_section.NAMES,
+        get_metric=get_metric,
+        metrics=METRICS,
+        tabulated_metrics=TABULATED,
         sample_classes=SAMPLE_CLASSES,
     )

@@ -14,15 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from ganaug_ray.evaluate.metric_register import COMPARED
 from ganaug_ray.evaluate.plots import COLOURS, GRID, INK, STYLE, VERDICT_COLOURS
 from ganaug_ray.report.search_scales import of_values
 from ganaug_ray.verdict import paired_statistics
-from ganaug_ray.verdict.wording import NAMES
 
 Record = Mapping[str, Any]
 
 COLOUR = {"finished": COLOURS[0], "stopped": COLOURS[1], "failed": VERDICT_COLOURS["hurt"]}  # by status
-SHARES = {**NAMES, "cas": "classification accuracy score"}
+SHARES = {**{metric.key: metric.name for metric in COMPARED}, "cas": "classification accuracy score"}
 RATIO = "augment.ratio"
 DASHED = (0, (3, 2))
 

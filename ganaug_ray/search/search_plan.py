@@ -13,6 +13,7 @@ from ganaug_ray.config.loader import with_settings
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.search.search_space import Settings, Space
 
 BASELINE = "0000"
@@ -55,7 +56,9 @@ class Plan:
     @property
     def direction(self) -> Literal["min", "max"]:
         """Which way is better."""
-        return "min" if self.objective == "kid" else "max"
+        if self.space.kind == "gan":
+            return "min" if self.objective == "kid" else "max"
+        return "max" if get_metric(self.objective).higher_is_better else "min"
 
     @property
     def is_population(self) -> bool:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from ganaug_ray.core import rng
+from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.verdict import paired_statistics
-from ganaug_ray.verdict.wording import NAMES
 
 RESAMPLES = 2000
 
@@ -103,4 +103,5 @@ def alt(found: Mapping[str, Any]) -> str:
         f"{point['per_class']}: {100 * point['baseline']['mean']:.1f} and {100 * point['ours']['mean']:.1f}"
         for point in found["points"]
     ]
-    return f"Test {NAMES[found['metric']]} in percent without and with synthetic images by real ones. {'; '.join(rows)}"
+    name = get_metric(found["metric"]).name
+    return f"Test {name} in percent without and with synthetic images by real ones. {'; '.join(rows)}"

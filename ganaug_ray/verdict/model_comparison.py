@@ -16,6 +16,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
 from ganaug_ray.data.loading import image_store
+from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.verdict import paired_statistics, verdict, wording
 from ganaug_ray.verdict.comparison import Comparison
 from ganaug_ray.verdict.outcomes import Outcome
@@ -143,7 +144,7 @@ def sentence(comparisons: list[Comparison], rows: Sequence[Mapping[str, Any]]) -
     best = max(comparisons, key=lambda c: (("hurt", "unclear", "helped").index(c.verdict), c.mean))
     seconds = {row["model"]: row["train_seconds"] for row in rows}
     cost = f"{seconds[best.arm] / max(seconds[best.baseline], 1e-9):.1f} times the training time"
-    name, seeds = wording.NAMES[best.metric], wording.repeats(best)
+    name, seeds = get_metric(best.metric).name, wording.repeats(best)
     change = f"{round(100 * best.mean, 1) + 0.0:+.1f} points in test {name}"  # no minus zero
     if best.ci95 is None:
         return f"Unclear: {best.arm} against {best.baseline} is {change} at {cost}, but {seeds} can give no interval."

@@ -1,15 +1,12 @@
-"""What the models of an arm answered, and the figures that arms are compared by.
+"""What the models of an arm answered, and the differences of two arms' figures.
 
-With each figure comes its influence: how much each row moves it, the derivative by the row's weight. Its variance over
-rows, divided by their number, is the figure's variance over other rows drawn alike (the infinitesimal jackknife:
-Efron 1982, "The Jackknife, the Bootstrap and Other Resampling Plans", chapter 6). For accuracy that is the closed form;
-for ratios such as F1 it is the delta method.
+How a metric is computed, and how much each row moves it, is in ``evaluate.answer_scores``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,33 +14,41 @@ import numpy as np
 import pyarrow as pa
 
 from ganaug_ray.evaluate import metrics
+from ganaug_ray.evaluate.answer_scores import Predicted
+from ganaug_ray.evaluate.metric_register import ROW_MEANS, SUMMARIZED, get_estimator
 
 Part = Literal["val", "test"]
-METRICS = ("accuracy", "macro_f1")
-BY_CLASS = ("f1", "recall")
 
 
 @dataclass(frozen=True)
-class Answers:
+class Answers(Predicted):
     """What a model said of the rows of a split.
 
     Attributes:
-        labels_N: int64, true classes.
-        predicted_N: int64, the most probable ones.
-        classes: K, of which labels are numbers.
-        cross_entropy: the mean over rows, in nats.
+        row_means: by the key of each metric that is a mean over rows, that mean. The rest is described in
+            ``Predicted``.
     """
 
-    labels_N: np.ndarray
-    predicted_N: np.ndarray
-    classes: int
-    cross_entropy: float
+    row_means: Mapping[str, float]
 
     def summary(self, rare: Sequence[int] = ()) -> dict[str, float]:
-        """The figures in words: accuracy, macro_f1, rare_f1 where there are rare classes, and cross_entropy."""
-        names = (*METRICS, *(("rare_f1",) if rare else ()))
-        found = {name: float(figures(self, name, rare)[0]) for name in names}
-        return {**found, "cross_entropy": self.cross_entropy}
+        """Return the figures of verdict.json by key, in the order of the register.
+
+        Args:
+            rare: numbers of the rare classes; without any there is no figure of them.
+
+        >>> Answers(np.array([0, 1]), np.array([0, 1]), 2, {"cross_entropy": 0.25}).summary()
+        {'accuracy': 1.0, 'macro_f1': 1.0, 'cross_entropy': 0.25}
+        """
+        values = {}
+        for metric in SUMMARIZED:
+            if metric.needs_rare and not rare:
+                continue
+            if metric.estimator:
+                values[metric.key] = float(metric.estimator.compute(self, rare)[0])
+            elif metric.key in self.row_means:
+                values[metric.key] = self.row_means[metric.key]
+        return values
 
 
 @dataclass(frozen=True)
@@ -66,59 +71,49 @@ class Outcome:
 
 
 def answers_of(predictions: pa.Table, part: Part) -> Answers:
-    """What a model's predictions.parquet has of one part."""
-    labels, probabilities = metrics.split_of(predictions, part)
-    loss = float(metrics.losses(labels, probabilities).mean())
-    return Answers(labels, probabilities.argmax(1), probabilities.shape[1], loss)
+    """Read what a model answered on one part of the images.
+
+    Args:
+        predictions: a model's predictions.parquet.
+        part: ``val`` or ``test``.
+
+    Returns:
+        Its answers, with the mean over rows of each metric that is one.
+    """
+    labels_N, probabilities_NK = metrics.split_of(predictions, part)
+    row_means = {}
+    for metric in ROW_MEANS:
+        assert metric.rows is not None
+        row_means[metric.key] = float(metric.rows(labels_N, probabilities_NK).mean())
+    return Answers(labels_N, probabilities_NK.argmax(1), probabilities_NK.shape[1], row_means)
 
 
-def figures(answers: Answers, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
-    """A metric of some answers: float64 [M] in [0, 1].
+def figures(answers: Predicted, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
+    """Compute a metric of some answers.
 
     Args:
         answers: of N rows.
-        metric: ``accuracy``, ``macro_f1`` (over all classes), ``rare_f1`` (the mean F1 of ``rare``): M = 1 figure.
-            ``f1``, ``recall``: M = K, one a class; zero where a class does not occur.
-        rare: numbers of classes.
+        metric: key of one of ``COMPARED`` (M = 1 figure) or of ``CLASS_METRICS`` (M = K figures, one a class).
+        rare: numbers of the rare classes.
+
+    Returns:
+        float64 [M] in [0, 1].
     """
-    if metric == "accuracy":
-        return (answers.predicted_N == answers.labels_N).mean(keepdims=True)
-    if metric in ("macro_f1", "rare_f1"):
-        return figures(answers, "f1")[_among(answers, metric, rare)].mean(keepdims=True)
-    return _ratio(answers, metric)[0]
+    return get_estimator(metric).compute(answers, rare)
 
 
-def influence(answers: Answers, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
-    """How much each row moves each figure of a metric: float64 [N, M], each column of mean zero."""
-    hits_N = answers.predicted_N == answers.labels_N
-    if metric == "accuracy":
-        return (hits_N - hits_N.mean())[:, None]
-    if metric in ("macro_f1", "rare_f1"):
-        return influence(answers, "f1")[:, _among(answers, metric, rare)].mean(1, keepdims=True)
-    ratio_K, below_K = _ratio(answers, metric)
-    every = np.arange(answers.classes)
-    true_NK, said_NK = answers.labels_N[:, None] == every, answers.predicted_N[:, None] == every
-    above_NK = (true_NK & said_NK) * (2.0 if metric == "f1" else 1.0)
-    below_NK = true_NK.astype(np.float64) + (said_NK if metric == "f1" else 0)
-    return len(hits_N) * (above_NK - ratio_K * below_NK) / below_K
+def influence(answers: Predicted, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
+    """Compute how much each row moves each figure of a metric.
 
+    Args:
+        answers: of N rows.
+        metric: as for ``figures``.
+        rare: as for ``figures``.
 
-def _among(answers: Answers, metric: str, rare: Sequence[int]) -> list[int]:
-    return list(rare) if metric == "rare_f1" else list(range(answers.classes))
-
-
-def _ratio(answers: Answers, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """A figure of each class as a ratio of sums over rows, and the lower sum: float64 [K] each.
-
-    Recall is hits / true, F1 is 2 hits / (true + said).
+    Returns:
+        float64 [N, M], each column of mean zero.
     """
-    assert metric in BY_CLASS, metric
-    labels_N, predicted_N, size = answers.labels_N, answers.predicted_N, answers.classes
-    true_K, said_K = np.bincount(labels_N, minlength=size), np.bincount(predicted_N, minlength=size)
-    hits_K = np.bincount(labels_N[labels_N == predicted_N], minlength=size)
-    above_K, below_K = (2 * hits_K, true_K + said_K) if metric == "f1" else (hits_K, true_K)
-    below_K = np.maximum(below_K, 1)
-    return above_K / below_K, below_K
+    return get_estimator(metric).influence(answers, rare)
 
 
 def differences(

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ganaug_ray.evaluate import bootstrap, metrics
+from ganaug_ray.evaluate.metric_register import ACCURACY, ROW_MEANS
 from ganaug_ray.verdict import paired_statistics
 
 Figures = dict[str, np.ndarray]
@@ -25,16 +26,20 @@ def gaps(
     Args:
         predictions: arm -> its models' tables of predictions, by split and seed, in the same order for all.
         baseline: the arm that others are held against.
-        shared: how much the splits have in common, see ``statistics.estimate``.
+        shared: how much the splits have in common, see ``paired_statistics.estimate``.
         seed: of the resamples.
+
+    Returns:
+        ``arm``, ``metric``, the means ``train`` and ``test``, their difference ``gap`` with its ``ci95``, and
+        ``change``, the difference from the baseline's gap (``mean``, ``ci95``, ``p``), None of the baseline itself.
     """
     by_arm: dict[str, list[Models]] = {}
     for arm, splits in predictions.items():
         by_arm[arm] = [[{part: _rows(t, part) for part in ("train", "test")} for t in tables] for tables in splits]
-        if any(not len(model["train"]["accuracy"]) for models in by_arm[arm] for model in models):
+        if any(not len(model["train"][ACCURACY.key]) for models in by_arm[arm] for model in models):
             return None
     found = []
-    for metric in ("accuracy", "cross_entropy"):
+    for metric in (own.key for own in ROW_MEANS):
         apart = {a: _means(own, metric, "train") - _means(own, metric, "test") for a, own in by_arm.items()}
         intervals = _intervals(by_arm, metric, seed)
         for arm, splits in by_arm.items():
@@ -50,7 +55,7 @@ def gaps(
 
 def sentence(rows: list[dict[str, Any]], arm: str) -> str:
     """Say what became of overfitting, by an arm's gap in accuracy."""
-    (row,) = (row for row in rows if (row["metric"], row["arm"]) == ("accuracy", arm))
+    (row,) = (row for row in rows if (row["metric"], row["arm"]) == (ACCURACY.key, arm))
     change = row["change"]
     if change is None:
         return f"On training images accuracy is {_points(row['gap'])} points above that on test images."
@@ -72,10 +77,7 @@ def _points(share: float) -> str:
 
 def _rows(table: pa.Table, split: str) -> Figures:
     labels, probabilities = metrics.split_of(table, split)
-    return {
-        "accuracy": (probabilities.argmax(1) == labels).astype(np.float64),
-        "cross_entropy": metrics.losses(labels, probabilities),
-    }
+    return {metric.key: metric.rows(labels, probabilities) for metric in ROW_MEANS if metric.rows}
 
 
 def _means(splits: list[Models], metric: str, part: str) -> np.ndarray:

@@ -98,15 +98,36 @@ def estimate(
 def estimates(
     values_JSM: np.ndarray, influence_SNM: np.ndarray | None, shared: float = 0.0, level: float = LEVEL
 ) -> list[Estimate]:
-    """Estimate several figures' differences, each by itself; see ``estimate``."""
-    return [
-        estimate(values_JSM[:, :, m], None if influence_SNM is None else influence_SNM[:, :, m], shared, level)
-        for m in range(values_JSM.shape[2])
-    ]
+    """Estimate several figures' differences, each by itself.
+
+    Args:
+        values_JSM: float64, by split, seed and figure.
+        influence_SNM: as for ``estimate``, by figure.
+        shared: as for ``estimate``.
+        level: as for ``estimate``.
+
+    Returns:
+        An estimate a figure.
+    """
+    found = []
+    for m in range(values_JSM.shape[2]):
+        influence_SN = None if influence_SNM is None else influence_SNM[:, :, m]
+        found.append(estimate(values_JSM[:, :, m], influence_SN, shared, level))
+    return found
 
 
 def of_rows(influence_SN: np.ndarray) -> float:
-    """The variance of a mean over seeds and rows that is due to which rows they are: at least zero."""
+    """Compute the variance of a mean over seeds and rows that is due to which rows they are.
+
+    It is the component of rows in a two-way layout (Searle, Casella & McCulloch 1992): the variance of the rows' means
+    over seeds, less what of it is the chance of training.
+
+    Args:
+        influence_SN: float64, two seeds and two rows at least.
+
+    Returns:
+        The variance, at least zero.
+    """
     seeds, n = influence_SN.shape
     by_row_N = influence_SN.mean(0)
     rest_SN = influence_SN - by_row_N - influence_SN.mean(1, keepdims=True) + influence_SN.mean()
@@ -144,7 +165,18 @@ def of_best(candidates: int) -> float:
 
 
 def judge(mean: float, p: float | None) -> Verdict:
-    """Helped or hurt where p, adjusted where several questions are asked at once, is below 0.05; else unclear."""
+    """Judge a mean difference by its p value.
+
+    Args:
+        mean: above zero where the arm is better.
+        p: two-sided, adjusted where several questions are asked at once; None where there is none.
+
+    Returns:
+        Helped or hurt where p is below 0.05; else unclear.
+
+    >>> [judge(0.02, 0.01), judge(-0.02, 0.01), judge(0.02, 0.05), judge(0.02, None)]
+    ['helped', 'hurt', 'unclear', 'unclear']
+    """
     if p is None or p >= LEVEL:
         return "unclear"
     return "helped" if mean > 0 else "hurt"
@@ -153,7 +185,11 @@ def judge(mean: float, p: float | None) -> Verdict:
 def holm(ps: Sequence[float | None]) -> list[float | None]:
     """Adjust p values for being a family (Holm 1979): what each would be if it were the only one, and as safe.
 
-    One that is None stays so, and counts as a question that was asked.
+    Args:
+        ps: p values in [0, 1]; one that is None stays so, and counts as a question that was asked.
+
+    Returns:
+        The adjusted ones, in the same order.
 
     >>> holm([0.01, 0.04, None, 0.02])
     [0.04, 0.08, None, 0.06]
@@ -167,9 +203,20 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def mcnemar(labels_N: np.ndarray, ours_N: np.ndarray, theirs_N: np.ndarray) -> dict[str, float | int]:
-    """Test two models on the same rows, exactly (McNemar 1947): ``ours_alone`` and ``theirs_alone`` right, and ``p``.
+    """Test two models on the same rows, exactly (McNemar 1947).
 
     It tells of these two trained models and other rows; not of other trainings.
+
+    Args:
+        labels_N: int64, true classes.
+        ours_N: int64, predicted by the first model.
+        theirs_N: int64, predicted by the second.
+
+    Returns:
+        ``ours_alone`` and ``theirs_alone``, the rows that one model alone has right, and the two-sided ``p``.
+
+    >>> mcnemar(np.array([0, 1, 1]), np.array([0, 1, 1]), np.array([0, 0, 0]))
+    {'ours_alone': 2, 'theirs_alone': 0, 'p': 0.5}
     """
     ours = int(((ours_N == labels_N) & (theirs_N != labels_N)).sum())
     theirs = int(((theirs_N == labels_N) & (ours_N != labels_N)).sum())

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from ganaug_ray.evaluate.metric_register import CLASS_METRICS
 from ganaug_ray.verdict import paired_statistics
-from ganaug_ray.verdict.outcomes import BY_CLASS, Outcome, Part, differences
+from ganaug_ray.verdict.outcomes import Outcome, Part, differences
 from ganaug_ray.verdict.paired_statistics import Estimate
 from ganaug_ray.verdict.split_overlap import Overlap
 
@@ -29,10 +30,10 @@ def table(
         ``verdict`` by the adjusted p of F1.
     """
     rows: list[dict[str, Any]] = [{"class": name, "rare": name in rare} for name in classes]
-    for metric in BY_CLASS:
-        found = _by_class(ours, theirs, metric, "test", overlap)
+    for metric in CLASS_METRICS:
+        found = _by_class(ours, theirs, metric.key, "test", overlap)
         for row, own, p in zip(rows, found, paired_statistics.holm([own.p for own in found]), strict=True):
-            row[metric] = {**asdict(own), "p_adjusted": p}
+            row[metric.key] = {**asdict(own), "p_adjusted": p}
     for row in rows:
         row["verdict"] = paired_statistics.judge(row["f1"]["mean"], row["f1"]["p_adjusted"])
     return rows

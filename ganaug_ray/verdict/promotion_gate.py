@@ -16,6 +16,7 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import test_images
+from ganaug_ray.evaluate.answer_scores import Predicted
 from ganaug_ray.evaluate.targets import TEST
 from ganaug_ray.verdict import outcomes, paired_statistics
 
@@ -27,7 +28,7 @@ class Match:
     """A candidate against the champion on the same rows.
 
     Attributes:
-        metric: accuracy, macro_f1 or rare_f1.
+        metric: key of the metric that they are compared by.
         rows: how many.
         left_out: further test rows, which the champion was trained on or chosen by.
         candidate: its metric, in [0, 1].
@@ -85,7 +86,7 @@ def judge(
         rare: as of ``outcomes.figures``.
         left_out: as of ``Match``.
     """
-    answers = (outcomes.Answers(labels_N, said_N, classes, cross_entropy=0.0) for said_N in (ours_N, theirs_N))
+    answers = (Predicted(labels_N, said_N, classes) for said_N in (ours_N, theirs_N))
     ours, theirs = (float(outcomes.figures(one, metric, rare)[0]) for one in answers)
     pairs = paired_statistics.mcnemar(labels_N, ours_N, theirs_N)
     alone = int(pairs["ours_alone"]), int(pairs["theirs_alone"])

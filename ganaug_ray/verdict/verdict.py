@@ -26,9 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from ganaug_ray.evaluate.metric_register import CROSS_ENTROPY, list_compared
 from ganaug_ray.verdict import paired_statistics, per_class, wording
 from ganaug_ray.verdict.comparison import Comparison, Role
-from ganaug_ray.verdict.outcomes import METRICS, Outcome, differences
+from ganaug_ray.verdict.outcomes import Outcome, differences
 from ganaug_ray.verdict.split_overlap import Overlap
 
 
@@ -53,6 +54,9 @@ def compare(
         rare: numbers of classes.
         overlap: as for ``verdict``.
         best_of: how many candidates it is the best of, by the validation figures of these same models.
+
+    Returns:
+        The comparison, its role that of a chosen arm.
     """
     values_JSM, influence_SNM = differences(ours, theirs, metric, rare=rare)
     times, shared = paired_statistics.of_best(best_of), overlap.correction if overlap else 0.0
@@ -85,7 +89,7 @@ def verdict(
         outcomes: of each arm, its models: every seed in every split, the same for all arms.
         baseline: the arm that others are held against.
         candidates: arms that may be chosen; all others but the baseline are controls.
-        metric: which decides: accuracy, macro_f1 or rare_f1.
+        metric: key of that of ``COMPARED`` which decides.
         classes: names, in order of their numbers.
         rare: names of those whose mean F1 is a metric of its own.
         overlap: what the splits share; needed where there are several.
@@ -108,7 +112,7 @@ def verdict(
 
     comparisons = against_baseline(metric)
     decides = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
-    metrics = (*METRICS, *(("rare_f1",) if rare else ()))
+    others_by = [own.key for own in list_compared(bool(rare)) if own.key != metric]
     return {
         "verdict": decides and decides.verdict,
         "metric": metric,
@@ -118,7 +122,7 @@ def verdict(
         "chosen": chosen,
         "champion": champion(outcomes, baseline, decides, metric, numbers),
         "comparisons": [asdict(comparison) for comparison in comparisons],
-        "other_metrics": [asdict(own) for by in metrics if by != metric for own in against_baseline(by)],
+        "other_metrics": [asdict(own) for by in others_by for own in against_baseline(by)],
         "classes": {arm: per_class.table(outcomes[arm], outcomes[baseline], classes, rare, overlap) for arm in others},
         "rare": list(rare),
         "pairs": [pair for arm in others for pair in _pairs(arm, baseline, outcomes[arm], outcomes[baseline])],
@@ -148,15 +152,24 @@ def _families(comparisons: list[Comparison]) -> list[Comparison]:
 
 
 def choose(candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Sequence[int] = ()) -> dict[str, Any] | None:
-    """Choose the candidate that is best on validation, of equal ones that of lower cross-entropy; None of none."""
+    """Choose the candidate that is best on validation, of equal ones that of lower cross-entropy.
+
+    Args:
+        candidates: arm -> its models.
+        metric: as for ``verdict``.
+        rare: numbers of classes.
+
+    Returns:
+        ``arm``, ``by``, ``metric`` and ``values`` (arm -> the mean over its models); None without a candidate.
+    """
     if not candidates:
         return None
     on_val = {arm: [outcome.val.summary(rare) for outcome in own] for arm, own in candidates.items()}
     means = {
-        arm: {key: float(np.mean([row[key] for row in own])) for key in (metric, "cross_entropy")}
+        arm: {key: float(np.mean([row[key] for row in own])) for key in (metric, CROSS_ENTROPY.key)}
         for arm, own in on_val.items()
     }
-    best = max(means, key=lambda arm: (means[arm][metric], -means[arm]["cross_entropy"]))
+    best = max(means, key=lambda arm: (means[arm][metric], -means[arm][CROSS_ENTROPY.key]))
     return {
         "arm": best,
         "by": "validation",
@@ -172,7 +185,18 @@ def champion(
     metric: str,
     rare: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Name the model to ship: of the chosen arm if it helped, else of the baseline; the one best on validation."""
+    """Name the model to ship: of the chosen arm if it helped, else of the baseline; the one best on validation.
+
+    Args:
+        outcomes: as for ``verdict``.
+        baseline: as for ``verdict``.
+        decides: the comparison of the chosen arm; None without a candidate.
+        metric: as for ``verdict``.
+        rare: numbers of classes.
+
+    Returns:
+        ``arm``, ``split``, ``seed``, ``repeat`` (these two in words), ``reason``, and ``figures`` on val and test.
+    """
     arm = decides.arm if decides and decides.verdict == "helped" else baseline
     if decides is None:
         reason = f"{baseline} is the only arm that may ship" if len(outcomes) > 1 else f"{baseline} is the only arm"
@@ -185,7 +209,7 @@ def champion(
 
     def on_val(outcome: Outcome) -> tuple[float, float]:
         found = outcome.val.summary(rare)
-        return found[metric], -found["cross_entropy"]
+        return found[metric], -found[CROSS_ENTROPY.key]
 
     best = max(outcomes[arm], key=on_val)
     several = len({outcome.split for outcome in outcomes[arm]}) > 1

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.verdict.outcomes import Outcome
 from ganaug_ray.verdict.split_overlap import Overlap
 
 if TYPE_CHECKING:
     from ganaug_ray.verdict.comparison import Comparison
 
-NAMES = {"accuracy": "accuracy", "macro_f1": "macro-F1", "rare_f1": "F1 of the rare classes"}
-
 
 def sentence(comparison: Comparison) -> str:
     """Say the verdict in words that need no statistics: of which arm, by how much, over how many repeats."""
     if comparison.ci95 is None:
         return (
-            f"Unclear: in {comparison.arm} the added images changed test {NAMES[comparison.metric]} by "
+            f"Unclear: in {comparison.arm} the added images changed test {get_metric(comparison.metric).name} by "
             f"{_points(comparison.mean)} over {repeats(comparison)}, but no interval can be drawn."
         )
     found = f"{change(comparison)}, over {repeats(comparison)}"
@@ -45,7 +44,7 @@ def change(comparison: Comparison) -> str:
     assert comparison.ci95 is not None
     low, high = comparison.ci95
     return (
-        f"test {NAMES[comparison.metric]} changed by {_points(comparison.mean)} "
+        f"test {get_metric(comparison.metric).name} changed by {_points(comparison.mean)} "
         f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}) against {comparison.baseline}"
     )
 

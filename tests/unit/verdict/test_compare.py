@@ -25,7 +25,7 @@ APART = Overlap(train=0.0, chosen_on=0.0, n_train=100, n_test=ROWS)
 def answers(accuracy: float, loss: float = 1.0) -> Answers:
     labels = np.arange(ROWS) % 2
     wrong = np.arange(ROWS) >= round(accuracy * ROWS)
-    return Answers(labels, np.where(wrong, 1 - labels, labels), 2, loss)
+    return Answers(labels, np.where(wrong, 1 - labels, labels), 2, {"cross_entropy": loss})
 
 
 def arm(tests: Sequence[Any], vals: Sequence[Any] | None = None) -> list[Outcome]:
@@ -224,7 +224,7 @@ def four_classes(seed: int, better: float) -> Outcome:
     labels = np.arange(400) % 4
     right = rng.random(400) < np.where(labels == 3, better, 0.6)
     predicted = np.where(right, labels, (labels + 1 + rng.integers(0, 3, 400)) % 4)
-    own = Answers(labels, predicted, 4, 1.0)
+    own = Answers(labels, predicted, 4, {"cross_entropy": 1.0})
     return Outcome(seed % 100, 0, own, own)
 
 

@@ -16,7 +16,7 @@ def answers(n: int = 300, classes: int = 4, seed: int = 0) -> Answers:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, n)
     predicted = np.where(rng.random(n) < 0.7, labels, rng.integers(0, classes, n))
-    return Answers(labels, predicted, classes, 1.0)
+    return Answers(labels, predicted, classes, {"cross_entropy": 1.0})
 
 
 def test_figures_equal_scikit_learns() -> None:
@@ -45,11 +45,11 @@ def test_an_outcome_is_read_from_a_table_of_predictions() -> None:
     for first, own in ((1, found.val), (2, found.test)):
         true, said = labels[first::3], probabilities[first::3]
         assert own.summary()["accuracy"] == accuracy_score(true, said.argmax(1))
-        assert own.cross_entropy == pytest.approx(log_loss(true, said, labels=range(4)), abs=1e-6)
+        assert own.row_means["cross_entropy"] == pytest.approx(log_loss(true, said, labels=range(4)), abs=1e-6)
 
 
 def test_a_class_that_does_not_occur_counts_as_zero() -> None:
-    given = Answers(np.array([0, 1]), np.array([0, 1]), 3, 1.0)
+    given = Answers(np.array([0, 1]), np.array([0, 1]), 3, {})
     assert figures(given, "f1").tolist() == [1, 1, 0]
     assert np.isfinite(influence(given, "f1")).all()
     assert figures(given, "macro_f1") == pytest.approx([2 / 3])
@@ -62,7 +62,7 @@ def test_influence_gives_the_variance_that_leaving_out_each_row_gives(metric: st
     assert by_row.mean(0) == pytest.approx(0, abs=1e-12)
     without = np.array(
         [
-            figures(Answers(np.delete(given.labels_N, i), np.delete(given.predicted_N, i), 4, 1.0), metric, [1])
+            figures(Answers(np.delete(given.labels_N, i), np.delete(given.predicted_N, i), 4, {}), metric, [1])
             for i in range(n)
         ]
     )

@@ -1,0 +1,137 @@
+"""The register of classifier metrics: one object a metric, which tables, templates, sentences and settings read.
+
+A new metric is one more object in ``METRICS``. What it brings decides where it appears:
+
+- ``rows``: it is a mean over rows, of probabilities. It stands in verdict.json, in the tables of models, and in that of
+  overfitting.
+- ``estimator``: arms can be compared by it, with an interval. It stands in verdict.json, in the tables of models and of
+  arms, and may be chosen as ``compare.metric``; its key is then also listed in ``config/compare.py``.
+- neither: it is a figure of ``metrics.figures``, and stands in the table of the champion alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ganaug_ray.evaluate import metrics
+from ganaug_ray.evaluate.answer_scores import Accuracy, ClassMean, ClassRatio, Estimator
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of a classifier.
+
+    Attributes:
+        key: its name in files and settings.
+        name: its name in sentences.
+        unit: shares are shown in percent (%), distances of shares in points; the rest as they are.
+        higher_is_better: which way is better.
+        rows: labels int64 [N], probabilities float [N, K] -> the values of the rows whose mean it is, float64 [N].
+        estimator: how it is computed from predicted classes, and how much each row moves it.
+        needs_rare: whether it is defined only where classes are rare.
+    """
+
+    key: str
+    name: str
+    unit: Literal["%", "points", "nats", ""]
+    higher_is_better: bool = True
+    rows: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+    estimator: Estimator | None = None
+    needs_rare: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name with its unit.
+
+        >>> get_metric("macro_f1").title
+        'macro-F1, %'
+        """
+        return f"{self.name}, {self.unit}" if self.unit else self.name
+
+    @property
+    def column(self) -> str:
+        """The head of a column beside others: with the unit only where values are scaled to it.
+
+        >>> [get_metric(key).column for key in ("accuracy", "cross_entropy")]
+        ['accuracy, %', 'cross-entropy']
+        """
+        return self.title if self.is_share else self.name
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is shown times 100."""
+        return self.unit in ("%", "points")
+
+    def format_value(self, value: float) -> str:
+        """Write a value without its unit.
+
+        >>> get_metric("accuracy").format_value(0.8125), get_metric("cross_entropy").format_value(0.8125)
+        ('81.2', '0.812')
+        """
+        return f"{100 * value:.1f}" if self.is_share else f"{value:.3f}"
+
+
+_F1 = ClassRatio(hit_weight=2, counts_predicted=True)
+_RECALL = ClassRatio(hit_weight=1, counts_predicted=False)
+
+ACCURACY = Metric("accuracy", "accuracy", "%", rows=metrics.hits, estimator=Accuracy())
+CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats", higher_is_better=False, rows=metrics.losses)
+
+# In the order of tables.
+METRICS = (
+    ACCURACY,
+    Metric("top3_accuracy", "top-3 accuracy", "%"),
+    Metric("top5_accuracy", "top-5 accuracy", "%"),
+    Metric("macro_precision", "macro precision", "%"),
+    Metric("macro_recall", "macro recall", "%"),
+    Metric("macro_f1", "macro-F1", "%", estimator=ClassMean(_F1)),
+    Metric("rare_f1", "F1 of the rare classes", "%", estimator=ClassMean(_F1, only_rare=True), needs_rare=True),
+    Metric("weighted_precision", "weighted precision", "%"),
+    Metric("weighted_recall", "weighted recall", "%"),
+    Metric("weighted_f1", "weighted F1", "%"),
+    Metric("roc_auc", "area under the ROC curve", "%"),
+    Metric("average_precision", "average precision", "%"),
+    Metric("calibration_error", "calibration error", "points", higher_is_better=False),
+    CROSS_ENTROPY,
+)
+COMPARED = tuple(metric for metric in METRICS if metric.estimator)  # arms can be compared by them
+ROW_MEANS = tuple(metric for metric in METRICS if metric.rows)
+SUMMARIZED = tuple(metric for metric in METRICS if metric in COMPARED or metric in ROW_MEANS)  # in verdict.json
+TABULATED = tuple(metric for metric in SUMMARIZED if not metric.needs_rare)  # what the tables of models show
+
+# Figures of each class, by which an arm is compared class by class.
+CLASS_METRICS = (
+    Metric("f1", "F1", "%", estimator=_F1),
+    Metric("recall", "recall", "%", estimator=_RECALL),
+)
+
+_BY_KEY = {metric.key: metric for metric in (*METRICS, *CLASS_METRICS)}
+
+
+def get_metric(key: str) -> Metric:
+    """Return the metric of a key.
+
+    Raises:
+        KeyError: no metric has that key.
+    """
+    return _BY_KEY[key]
+
+
+def get_estimator(key: str) -> Estimator:
+    """Return how the metric of a key is computed from predicted classes; it must be one that arms are compared by."""
+    estimator = get_metric(key).estimator
+    assert estimator is not None, f"{key} cannot be computed from predicted classes"
+    return estimator
+
+
+def list_compared(has_rare: bool) -> list[Metric]:
+    """The metrics that arms are compared by; those of the rare classes only where there are any.
+
+    >>> [metric.key for metric in list_compared(has_rare=False)]
+    ['accuracy', 'macro_f1']
+    """
+    return [metric for metric in COMPARED if has_rare or not metric.needs_rare]
