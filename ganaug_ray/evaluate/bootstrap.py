@@ -128,11 +128,13 @@ def areas(weights_RN: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dic
     """
     order = np.argsort(-scores, kind="stable")
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])  # equal scores are passed together
-    sorted_RN, positive_N = weights_RN[:, order], labels[order].astype(np.float64)
-    positive_RT, all_RT = (np.add.reduceat(rows_RN, starts, axis=1) for rows_RN in (sorted_RN * positive_N, sorted_RN))
-    negative_RT = all_RT - positive_RT
-    hits_RT, misses_RT = positive_RT.cumsum(1), negative_RT.cumsum(1)
-    positives, negatives = hits_RT[:, -1], misses_RT[:, -1]
+    sorted_RN = weights_RN[:, order]
+    positive_RT = np.add.reduceat(sorted_RN * labels[order].astype(np.float64), starts, axis=1)
+    negative_RT = np.add.reduceat(sorted_RN, starts, axis=1) - positive_RT
+    hits_RT = positive_RT.cumsum(1)
+    misses_RT = negative_RT.cumsum(1)
+    positives = hits_RT[:, -1]
+    negatives = misses_RT[:, -1]
     with np.errstate(invalid="ignore"):
         return {
             "roc_auc": (negative_RT * (hits_RT - positive_RT / 2)).sum(1) / (positives * negatives),

@@ -56,9 +56,8 @@ def figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], s
     if k := top(len(classes)):
         found[f"top{k}_accuracy"] = float(_among_first(labels, probabilities, k).mean())
     bins = reliability(labels, probabilities)
-    found["calibration_error"] = float(sum(b["rows"] * abs(b["accuracy"] - b["confidence"]) for b in bins)) / len(
-        labels
-    )
+    distances = [row["rows"] * abs(row["accuracy"] - row["confidence"]) for row in bins]
+    found["calibration_error"] = float(sum(distances)) / len(labels)
     drawn: dict[str, Any] = {}
     if len(classes) == 2 and len(np.unique(labels)) == 2:
         found |= {
@@ -128,7 +127,9 @@ def top(classes: int) -> int | None:
     >>> [top(classes) for classes in (2, 4, 10)]
     [None, 3, 5]
     """
-    return 5 if classes > 5 else 3 if classes > 3 else None
+    if classes > 5:
+        return 5
+    return 3 if classes > 3 else None
 
 
 def _among_first(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarray:
@@ -232,15 +233,16 @@ def _intervals(
 ) -> tuple[dict[str, list[float]], list[dict[str, list[float]]]]:
     """Return (metric -> interval, for each class score -> interval)."""
     classes = probabilities.shape[1]
-    predicted, confidence = probabilities.argmax(1), probabilities.max(1).astype(np.float64)
-    hits = (predicted == labels).astype(np.float64)
+    predicted = probabilities.argmax(1)
+    confidence = probabilities.max(1).astype(np.float64)
+    hits_N = hits(labels, probabilities)
     k = top(classes)
     blocks = {
         "true": bootstrap.spread(labels, classes),
         "predicted": bootstrap.spread(predicted, classes),
-        "hit": bootstrap.spread(labels, classes, hits),
+        "hit": bootstrap.spread(labels, classes, hits_N),
         "confidence": bootstrap.spread(_bins(confidence), BINS, confidence),
-        "right": bootstrap.spread(_bins(confidence), BINS, hits),
+        "right": bootstrap.spread(_bins(confidence), BINS, hits_N),
         "loss": losses(labels, probabilities)[:, None],
         "top": _among_first(labels, probabilities, k or 1).astype(np.float64)[:, None],
     }

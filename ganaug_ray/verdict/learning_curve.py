@@ -48,6 +48,11 @@ def curve(verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 def worth(numbers: Sequence[int], baseline: np.ndarray, value: float) -> float:
     """Return the number of images at which the baseline's curve reaches a value; the first or last where it does not.
 
+    Args:
+        numbers: of real training images a class, rising.
+        baseline: float64, the baseline's mean at each number.
+        value: of the same metric.
+
     >>> worth([10, 20, 40], np.array([0.5, 0.6, 0.7]), 0.65).__round__(1)
     28.3
     """
@@ -57,8 +62,13 @@ def worth(numbers: Sequence[int], baseline: np.ndarray, value: float) -> float:
 
 def _worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, row: int) -> dict[str, Any]:
     """What a number is worth, and its interval; ``beyond``: off the curve. Figures are [numbers, repeats]."""
-    mean, curve_ = float(ours[row].mean()), baseline.mean(1)
-    ends = "more" if mean > curve_.max() else "less" if mean < curve_[0] else None
+    mean = float(ours[row].mean())
+    curve_ = baseline.mean(1)
+    ends = None
+    if mean > curve_.max():
+        ends = "more"
+    elif mean < curve_[0]:
+        ends = "less"
     repeats = baseline.shape[1]
     interval = None
     if repeats > 1:
@@ -70,7 +80,11 @@ def _worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, row: int)
 
 
 def sentence(points: Sequence[Mapping[str, Any]]) -> str:
-    """Say in words what each number of real images is worth."""
+    """Say in words what each number of real images is worth.
+
+    Args:
+        points: of ``curve``.
+    """
     said = []
     for point in points:
         found = point["worth"]

@@ -83,7 +83,15 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
 
 
 def against_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -> list[Comparison]:
-    """Compare every model with the first. The conclusion names the best, so intervals are as of a best one."""
+    """Compare every model with the first. The conclusion names the best, so intervals are as of a best one.
+
+    Args:
+        outcomes: of each model, the baseline first: its trainings, one a seed.
+        metric: key of the metric that they are compared by.
+
+    Returns:
+        A comparison a model but the first.
+    """
     baseline, *others = outcomes
     return [
         verdict.compare(name, baseline, outcomes[name], outcomes[baseline], metric, best_of=len(others))

@@ -38,23 +38,31 @@ def gaps(
         by_arm[arm] = [[{part: _rows(t, part) for part in ("train", "test")} for t in tables] for tables in splits]
         if any(not len(model["train"][ACCURACY.key]) for models in by_arm[arm] for model in models):
             return None
-    found = []
-    for metric in (own.key for own in ROW_MEANS):
-        apart = {a: _means(own, metric, "train") - _means(own, metric, "test") for a, own in by_arm.items()}
-        intervals = _intervals(by_arm, metric, seed)
-        for arm, splits in by_arm.items():
-            train, test = (float(_means(splits, metric, part).mean()) for part in ("train", "test"))
+    rows = []
+    for metric in ROW_MEANS:
+        train_JS = {arm: _means(models, metric.key, "train") for arm, models in by_arm.items()}
+        test_JS = {arm: _means(models, metric.key, "test") for arm, models in by_arm.items()}
+        gap_JS = {arm: train_JS[arm] - test_JS[arm] for arm in by_arm}
+        intervals = _intervals(by_arm, metric.key, seed)
+        for arm in by_arm:
+            train = float(train_JS[arm].mean())
+            test = float(test_JS[arm].mean())
             change = None
             if arm != baseline:
-                found_change = paired_statistics.estimate(apart[arm] - apart[baseline], shared=shared)
-                change = {"mean": found_change.mean, "ci95": found_change.ci95, "p": found_change.p}
-            row = {"arm": arm, "metric": metric, "train": train, "test": test, "gap": train - test}
-            found.append({**row, "ci95": intervals[arm], "change": change})
-    return found
+                estimate = paired_statistics.estimate(gap_JS[arm] - gap_JS[baseline], shared=shared)
+                change = {"mean": estimate.mean, "ci95": estimate.ci95, "p": estimate.p}
+            row = {"arm": arm, "metric": metric.key, "train": train, "test": test, "gap": train - test}
+            rows.append({**row, "ci95": intervals[arm], "change": change})
+    return rows
 
 
 def sentence(rows: list[dict[str, Any]], arm: str) -> str:
-    """Say what became of overfitting, by an arm's gap in accuracy."""
+    """Say what became of overfitting, by an arm's gap in accuracy.
+
+    Args:
+        rows: of ``gaps``.
+        arm: the one that is told of.
+    """
     (row,) = (row for row in rows if (row["metric"], row["arm"]) == (ACCURACY.key, arm))
     change = row["change"]
     if change is None:

@@ -25,15 +25,23 @@ def table(
     The classes of one arm are a family for each of the two figures: their p values are adjusted for being several
     (Holm). The intervals are those of each class by itself.
 
+    Args:
+        ours: the arm's models.
+        theirs: the baseline's, of the same splits and seeds.
+        classes: K names.
+        rare: names of the rare ones.
+        overlap: what the splits share; needed where there are several.
+
     Returns:
         A row a class: ``class``, ``rare``, ``f1`` and ``recall`` (as in ``Estimate``, and ``p_adjusted``), and the
         ``verdict`` by the adjusted p of F1.
     """
     rows: list[dict[str, Any]] = [{"class": name, "rare": name in rare} for name in classes]
     for metric in CLASS_METRICS:
-        found = _by_class(ours, theirs, metric.key, "test", overlap)
-        for row, own, p in zip(rows, found, paired_statistics.holm([own.p for own in found]), strict=True):
-            row[metric.key] = {**asdict(own), "p_adjusted": p}
+        estimates = _by_class(ours, theirs, metric.key, "test", overlap)
+        adjusted = paired_statistics.holm([estimate.p for estimate in estimates])
+        for row, estimate, p in zip(rows, estimates, adjusted, strict=True):
+            row[metric.key] = {**asdict(estimate), "p_adjusted": p}
     for row in rows:
         row["verdict"] = paired_statistics.judge(row["f1"]["mean"], row["f1"]["p_adjusted"])
     return rows
@@ -46,9 +54,21 @@ def gaining_classes(
 
     That is a guess to train an arm on, not a finding: the arm has to be confirmed on test like any other. Where there
     is no standard error, of a single model or of equal differences, no class is said to gain.
+
+    Args:
+        ours: as for ``table``.
+        theirs: as for ``table``.
+        classes: as for ``table``.
+        overlap: as for ``table``.
+
+    Returns:
+        Their names, in order of their numbers.
     """
-    found = _by_class(ours, theirs, "f1", "val", overlap)
-    return [name for name, own in zip(classes, found, strict=True) if own.se is not None and own.mean > own.se]
+    gaining = []
+    for name, estimate in zip(classes, _by_class(ours, theirs, "f1", "val", overlap), strict=True):
+        if estimate.se is not None and estimate.mean > estimate.se:
+            gaining.append(name)
+    return gaining
 
 
 def _by_class(

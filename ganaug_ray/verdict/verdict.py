@@ -59,18 +59,20 @@ def compare(
         The comparison, its role that of a chosen arm.
     """
     values_JSM, influence_SNM = differences(ours, theirs, metric, rare=rare)
-    times, shared = paired_statistics.of_best(best_of), overlap.correction if overlap else 0.0
-    (found,) = paired_statistics.estimates(values_JSM, influence_SNM, shared, paired_statistics.LEVEL / times)
-    values_JS, p = values_JSM[:, :, 0], None if found.p is None else min(1.0, times * found.p)
+    shared = overlap.correction if overlap else 0.0
+    times = paired_statistics.of_best(best_of)
+    (estimate,) = paired_statistics.estimates(values_JSM, influence_SNM, shared, paired_statistics.LEVEL / times)
+    p = None if estimate.p is None else min(1.0, times * estimate.p)
+    values_JS = values_JSM[:, :, 0]
     return Comparison(
         arm,
         baseline,
         metric,
         values_JS.ravel().tolist(),
         values_JS.mean(1).tolist(),
-        **asdict(found),
+        **asdict(estimate),
         p_adjusted=p,
-        verdict=paired_statistics.judge(found.mean, p),
+        verdict=paired_statistics.judge(estimate.mean, p),
     )
 
 
@@ -135,20 +137,25 @@ def verdict(
 
 
 def _role(arm: str, candidates: Sequence[str], chosen: str | None) -> Role:
-    return "chosen" if arm == chosen else "candidate" if arm in candidates else "control"
+    if arm == chosen:
+        return "chosen"
+    return "candidate" if arm in candidates else "control"
 
 
 def _families(comparisons: list[Comparison]) -> list[Comparison]:
     """Adjust the p values of the candidates that were not chosen for being several."""
     exploratory = [comparison for comparison in comparisons if comparison.role == "candidate"]
     adjusted = paired_statistics.holm([comparison.p for comparison in exploratory])
-    by_arm = dict(zip((comparison.arm for comparison in exploratory), adjusted, strict=True))
-    return [
-        replace(own, p_adjusted=by_arm[own.arm], verdict=paired_statistics.judge(own.mean, by_arm[own.arm]))
-        if own.arm in by_arm
-        else own
-        for own in comparisons
-    ]
+    p_by_arm = dict(zip((comparison.arm for comparison in exploratory), adjusted, strict=True))
+    family = []
+    for comparison in comparisons:
+        if comparison.arm not in p_by_arm:
+            family.append(comparison)
+            continue
+        p = p_by_arm[comparison.arm]
+        judged = paired_statistics.judge(comparison.mean, p)
+        family.append(replace(comparison, p_adjusted=p, verdict=judged))
+    return family
 
 
 def choose(candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Sequence[int] = ()) -> dict[str, Any] | None:
@@ -164,11 +171,10 @@ def choose(candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Seque
     """
     if not candidates:
         return None
-    on_val = {arm: [outcome.val.summary(rare) for outcome in own] for arm, own in candidates.items()}
-    means = {
-        arm: {key: float(np.mean([row[key] for row in own])) for key in (metric, CROSS_ENTROPY.key)}
-        for arm, own in on_val.items()
-    }
+    means: dict[str, dict[str, float]] = {}
+    for arm, outcomes in candidates.items():
+        on_val = [outcome.val.summary(rare) for outcome in outcomes]
+        means[arm] = {key: float(np.mean([row[key] for row in on_val])) for key in (metric, CROSS_ENTROPY.key)}
     best = max(means, key=lambda arm: (means[arm][metric], -means[arm][CROSS_ENTROPY.key]))
     return {
         "arm": best,
