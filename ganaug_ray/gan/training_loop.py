@@ -19,7 +19,7 @@ from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.tensors import scaled
 from ganaug_ray.gan import diffaug, ema, losses
 from ganaug_ray.gan.diffaug import augment
-from ganaug_ray.gan.networks import Discriminator, Generator, RealAndFake
+from ganaug_ray.gan.networks import Discriminator, Generator
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,9 @@ def train(
         generator.compile()
         discriminator.compile()
     fast = place.autocast(config.precision)
-    draw, judge = fast(generator), fast(discriminator)
-    ddp_draw, ddp_judge = fast(place.wrap(generator)), fast(place.wrap(RealAndFake(discriminator)))
+    judge = losses.Judge(discriminator, fast)
+    draw, ddp_draw = fast(generator), fast(place.wrap(generator))
+    ddp_discriminator_step = place.wrap(losses.DiscriminatorStep(discriminator, judge, loss))
     first = start.step if start is not None else 0
     warned = False
     for step in range(first, steps):
@@ -125,10 +126,10 @@ def train(
         real_BCHW = augment(scaled(batch.x_BCHW, shape.size), recipe.augment, drawn.u_real)
         with torch.no_grad():
             fake_BCHW = augment(draw(drawn.z_d, batch.y_B), recipe.augment, drawn.u_fake)
-        real_B, fake_B = ddp_judge(real_BCHW, fake_BCHW, batch.y_B)
+        judged: losses.DiscriminatorLoss = ddp_discriminator_step(real_BCHW, fake_BCHW, batch.y_B)
         # The ranks' gradients are averaged: so it is the mean over the global batch, also where their parts differ.
         share = len(batch.y_B) * place.world / batch.total
-        loss_d = loss.discriminator(real_B, fake_B) * share
+        loss_d = judged.loss * share
         optimizer_d.zero_grad()
         loss_d.backward()
         guard.check(loss_d)
@@ -136,7 +137,7 @@ def train(
 
         with frozen(discriminator):
             fake_BCHW = augment(ddp_draw(drawn.z_g, batch.y_B), recipe.augment, drawn.u_g)
-            loss_g = loss.generator(judge(fake_BCHW, batch.y_B)) * share
+            loss_g = loss.generator(judge, real_BCHW, fake_BCHW, batch.y_B) * share
             optimizer_g.zero_grad()
             loss_g.backward()
         guard.check(loss_g)
@@ -153,7 +154,7 @@ def train(
             guard.raise_if_tripped(step)
         if log:
             leaving = torch.tensor(float(place.leaving()), device=place.device)
-            scores = losses.score(real_B) * share, losses.score(fake_B) * share
+            scores = losses.score(judged.real_B) * share, losses.score(judged.fake_B) * share
             row = torch.stack([loss_g, loss_d, *scores, leaving]).detach()
             *means, leaves = (place.sum(row) / place.world).tolist()
             names = ("loss_g", "loss_d", "real_score", "fake_score")
