@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from ganaug_ray.config.base import Config, Count, Rate, Score, TrainingConfig
-from ganaug_ray.config.gan_presets import PRESETS, Preset
+from ganaug_ray.config.gan_presets import PRESETS, Preset, PresetName
 
 
 class LaterRate(Config):
@@ -23,7 +23,7 @@ class LaterRate(Config):
 class GanConfig(TrainingConfig):
     """The GAN: a preset, its size, and how long it is trained. What is absent is the preset's."""
 
-    preset: Literal["dcgan", "scarce"] = "scarce"
+    preset: PresetName = "scarce"
     """dcgan: as published. scarce: for few images."""
     conditional: bool = True
     """Draw images of a class that is asked for; without classes, images cannot help a classifier."""

@@ -4,6 +4,10 @@ Frozen: a preset that changes under its name would make old and new runs incompa
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+LossName = Literal["non_saturating", "hinge"]
+"""The names in ``losses.LOSSES``, which this file cannot import: that needs torch. A test compares the two."""
 
 
 @dataclass(frozen=True)
@@ -11,7 +15,7 @@ class Preset:
     """One way to train; the networks' widths, the sizes and the number of steps are the job's.
 
     Attributes:
-        loss: a name in ``losses.LOSSES``.
+        loss: what both networks minimise.
         norm: of the discriminator's layers, ``batch`` or ``spectral``.
         augment: names in ``diffaug.AUGMENTATIONS``, applied in this order to all that the discriminator sees.
         lr_g: the generator's learning rate.
@@ -21,7 +25,7 @@ class Preset:
         ema_half_life: of the averaged generator, in images seen; 0: no average, the last weights.
     """
 
-    loss: str
+    loss: LossName
     norm: str
     augment: tuple[str, ...]
     lr_g: float
@@ -56,3 +60,9 @@ PRESETS = {
         ema_half_life=10_000,
     ),
 }
+
+if TYPE_CHECKING:
+    PresetName = str  # a type checker wants a Literal's names written out
+else:
+    PresetName = Literal[tuple(PRESETS)]
+    """The names in PRESETS: what a job may choose."""

@@ -1,51 +1,196 @@
-"""The adversarial losses: maths only. Each is two functions of logits, high for real, to a scalar."""
+"""The adversarial losses: what the discriminator and the generator minimise. Maths only.
 
-from collections.abc import Callable
-from dataclasses import dataclass
+A loss is given the discriminator and images, not only logits: so it may compare real with fake images in pairs, or
+penalise the discriminator's gradients at the images. To add one: a subclass here, its name in LOSSES, and the same
+name in ``config.gan_presets.LossName``.
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import torch
+from torch import nn
 from torch.nn import functional as F
 
+from ganaug_ray.gan.networks import Discriminator
 
-@dataclass(frozen=True)
-class Loss:
-    """What both networks lower.
 
-    Attributes:
-        discriminator: logits of real and of fake images, float [B] each -> scalar.
-        generator: logits of fake images, float [B] -> scalar.
+class Judge:
+    """The discriminator as a loss calls it: its layers run in the training's precision, the loss in full precision.
+
+    Args:
+        discriminator: takes images float [B, C, H, W] and labels int64 [B] to logits float32 [B], high for real.
+        autocast: the precision of its layers.
     """
 
-    discriminator: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-    generator: Callable[[torch.Tensor], torch.Tensor]
+    def __init__(self, discriminator: Discriminator, autocast: torch.autocast) -> None:
+        self._discriminator = discriminator
+        self._autocast = autocast
+
+    def __call__(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
+        """Calculate the logits of one batch.
+
+        Args:
+            x_BCHW: images, float [B, C, H, W], around [-1, 1].
+            y_B: their labels, int64 [B].
+
+        Returns:
+            Logits, float32 [B].
+        """
+        with self._autocast:
+            return self._discriminator(x_BCHW, y_B)
+
+    def compare(
+        self, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Calculate the logits of real and of fake images with the same labels.
+
+        Args:
+            real_BCHW: real images, float [B, C, H, W], around [-1, 1].
+            fake_BCHW: generated images, likewise.
+            y_B: the labels of both, int64 [B].
+
+        Returns:
+            Logits of the real and of the fake images, float32 [B] each.
+        """
+        with self._autocast:
+            if self._discriminator.has_batch_norm:  # apart, or each would be normalised by the other's statistics
+                real_B = self._discriminator(real_BCHW, y_B)
+                fake_B = self._discriminator(fake_BCHW, y_B)
+            else:
+                logits = self._discriminator(torch.cat([real_BCHW, fake_BCHW]), y_B.repeat(2))
+                real_B, fake_B = logits.chunk(2)
+        return real_B, fake_B
 
 
-def _logistic_discriminator(real_B: torch.Tensor, fake_B: torch.Tensor) -> torch.Tensor:
-    """Mean of -log D(real) plus mean of -log(1 - D(fake)), where D is the logits' sigmoid."""
-    return F.softplus(-real_B).mean() + F.softplus(fake_B).mean()
+class DiscriminatorLoss(NamedTuple):
+    """The discriminator's loss, and the logits behind it.
+
+    Attributes:
+        loss: scalar.
+        real_B: logits of the real images, float32 [B].
+        fake_B: logits of the fake images, float32 [B].
+    """
+
+    loss: torch.Tensor
+    real_B: torch.Tensor
+    fake_B: torch.Tensor
 
 
-def _logistic_generator(fake_B: torch.Tensor) -> torch.Tensor:
-    """Mean of -log D(fake): unlike log(1 - D(fake)) it does not go flat where the discriminator is sure."""
-    return F.softplus(-fake_B).mean()
+class Loss(ABC):
+    """What both networks minimise. Both methods get the same labels for real and fake images, already augmented.
+
+    Gradients with respect to images are at hand, as R1 and R2 need them (Mescheder et al. 2018, arXiv 1801.04406), on
+    a copy: ``real_BCHW.detach().requires_grad_()``. They need ``create_graph=True``, which torch's compiler does not
+    support: such a loss trains without ``gan.compile``.
+    """
+
+    @abstractmethod
+    def discriminator(
+        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    ) -> DiscriminatorLoss:
+        """Calculate the discriminator's loss.
+
+        Args:
+            judge: the discriminator, which may be called more than once.
+            real_BCHW: real images, float [B, C, H, W], around [-1, 1].
+            fake_BCHW: generated images, likewise; no gradient leads to the generator.
+            y_B: the labels of both, int64 [B].
+
+        Returns:
+            The loss, a mean over the batch, and the logits of both.
+        """
+
+    @abstractmethod
+    def generator(
+        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    ) -> torch.Tensor:
+        """Calculate the generator's loss.
+
+        Args:
+            judge: the discriminator, frozen: gradients flow through it to the images.
+            real_BCHW: real images, float [B, C, H, W], around [-1, 1]: those of the discriminator's step.
+            fake_BCHW: newly generated images, likewise.
+            y_B: the labels of both, int64 [B].
+
+        Returns:
+            The loss, a mean over the batch: scalar.
+        """
 
 
-def _hinge_discriminator(real_B: torch.Tensor, fake_B: torch.Tensor) -> torch.Tensor:
-    """Mean of max(0, 1 - real) plus mean of max(0, 1 + fake): logits that are right by the margin count no more."""
-    return F.relu(1 - real_B).mean() + F.relu(1 + fake_B).mean()
+class NonSaturatingLoss(Loss):
+    """The logistic loss of Goodfellow et al. 2014 (arXiv 1406.2661); D is the logits' sigmoid."""
+
+    def discriminator(
+        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    ) -> DiscriminatorLoss:
+        """Mean of -log D(real) plus mean of -log(1 - D(fake))."""
+        real_B, fake_B = judge.compare(real_BCHW, fake_BCHW, y_B)
+        loss = F.softplus(-real_B).mean() + F.softplus(fake_B).mean()
+        return DiscriminatorLoss(loss, real_B, fake_B)
+
+    def generator(
+        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    ) -> torch.Tensor:
+        """Mean of -log D(fake): unlike log(1 - D(fake)) it does not go flat where the discriminator is sure."""
+        return F.softplus(-judge(fake_BCHW, y_B)).mean()
 
 
-def _hinge_generator(fake_B: torch.Tensor) -> torch.Tensor:
-    """Minus the mean logit."""
-    return -fake_B.mean()
+class HingeLoss(Loss):
+    """The hinge loss of Lim & Ye 2017 (arXiv 1705.02894), also in Miyato et al. 2018 (arXiv 1802.05957)."""
+
+    def discriminator(
+        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    ) -> DiscriminatorLoss:
+        """Mean of max(0, 1 - real) plus mean of max(0, 1 + fake): logits right by the margin count no more."""
+        real_B, fake_B = judge.compare(real_BCHW, fake_BCHW, y_B)
+        loss = F.relu(1 - real_B).mean() + F.relu(1 + fake_B).mean()
+        return DiscriminatorLoss(loss, real_B, fake_B)
+
+    def generator(
+        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    ) -> torch.Tensor:
+        """Minus the mean logit."""
+        return -judge(fake_BCHW, y_B).mean()
 
 
-LOSSES = {
-    "non_saturating": Loss(_logistic_discriminator, _logistic_generator),  # Goodfellow et al. 2014, arXiv 1406.2661
-    "hinge": Loss(_hinge_discriminator, _hinge_generator),  # Lim & Ye 2017, arXiv 1705.02894; Miyato et al. 2018
+LOSSES: dict[str, Loss] = {
+    "non_saturating": NonSaturatingLoss(),
+    "hinge": HingeLoss(),
 }
+"""All losses by name; a preset names its own."""
+
+
+class DiscriminatorStep(nn.Module):
+    """The discriminator's whole loss in one forward, which is what DDP needs, however often a loss calls it.
+
+    Args:
+        discriminator: whose gradients DDP averages.
+        judge: calls it.
+        loss: what it minimises.
+    """
+
+    def __init__(self, discriminator: Discriminator, judge: Judge, loss: Loss) -> None:
+        super().__init__()
+        self.discriminator = discriminator
+        self._judge = judge
+        self._loss = loss
+
+    def forward(self, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor) -> DiscriminatorLoss:
+        """Real and fake images float [B, C, H, W] and labels int64 [B] -> the loss and the logits."""
+        return self._loss.discriminator(self._judge, real_BCHW, fake_BCHW, y_B)
 
 
 def score(logits_B: torch.Tensor) -> torch.Tensor:
-    """Mean of the logits' sigmoid, in [0, 1]: how real the discriminator takes the images to be, under any loss."""
+    """Calculate how real the discriminator takes images to be: the mean of the logits' sigmoid, under any loss.
+
+    Args:
+        logits_B: float [B], high for real.
+
+    Returns:
+        A scalar in [0, 1].
+
+    >>> score(torch.tensor([0.0, 100.0])).item()
+    0.75
+    """
     return logits_B.sigmoid().mean()

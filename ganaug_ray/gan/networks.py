@@ -125,23 +125,6 @@ class Discriminator(nn.Module):
         return logits_B.float()
 
 
-class RealAndFake(nn.Module):
-    """The discriminator on a real and on a fake batch, in one forward for DDP."""
-
-    def __init__(self, discriminator: Discriminator) -> None:
-        super().__init__()
-        self.discriminator = discriminator
-
-    def forward(
-        self, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Two batches of images with the same labels -> logits of both, float [B] each."""
-        if self.discriminator.has_batch_norm:  # apart, or each would be normalised by the other's statistics
-            return self.discriminator(real_BCHW, y_B), self.discriminator(fake_BCHW, y_B)
-        real_B, fake_B = self.discriminator(torch.cat([real_BCHW, fake_BCHW]), y_B.repeat(2)).chunk(2)
-        return real_B, fake_B
-
-
 def _widths(size: int, filters: int) -> list[int]:
     """Filters a layer, from the one next to the image inwards to 4 × 4 pixels."""
     return [filters * 2**level for level in range(int(math.log2(size)) - 2)]

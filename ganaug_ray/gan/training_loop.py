@@ -19,7 +19,7 @@ from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.tensors import scaled
 from ganaug_ray.gan import diffaug, ema, losses
 from ganaug_ray.gan.diffaug import augment
-from ganaug_ray.gan.networks import Discriminator, Generator, RealAndFake
+from ganaug_ray.gan.networks import Discriminator, Generator
 
 
 @dataclass(frozen=True)
@@ -109,14 +109,17 @@ def train(
         generator.compile()
         discriminator.compile()
     fast = place.autocast(config.precision)
-    draw, judge = fast(generator), fast(discriminator)
-    ddp_draw, ddp_judge = fast(place.wrap(generator)), fast(place.wrap(RealAndFake(discriminator)))
+    judge = losses.Judge(discriminator, fast)
+    draw = fast(generator)
+    ddp_draw = fast(place.wrap(generator))
+    ddp_discriminator_step = place.wrap(losses.DiscriminatorStep(discriminator, judge, loss))
     first = start.step if start is not None else 0
-    warned = False
+    saved_before_leaving = False
     for step in range(first, steps):
-        if (step % config.snapshot_every == 0 or step in looks) and place.any(hooks.ended()):
+        was_snapshot = step % config.snapshot_every == 0 or step in looks
+        if was_snapshot and place.any(hooks.ended()):
             break
-        factor = factors[max(passed)] if (passed := [begin for begin in factors if begin <= step]) else 1.0
+        factor = find_rate_factor(factors, step)
         set_rate(optimizer_g, recipe.lr_g * factor)
         set_rate(optimizer_d, recipe.lr_d * factor)
         batch = batches(step)
@@ -125,10 +128,10 @@ def train(
         real_BCHW = augment(scaled(batch.x_BCHW, shape.size), recipe.augment, drawn.u_real)
         with torch.no_grad():
             fake_BCHW = augment(draw(drawn.z_d, batch.y_B), recipe.augment, drawn.u_fake)
-        real_B, fake_B = ddp_judge(real_BCHW, fake_BCHW, batch.y_B)
+        judged: losses.DiscriminatorLoss = ddp_discriminator_step(real_BCHW, fake_BCHW, batch.y_B)
         # The ranks' gradients are averaged: so it is the mean over the global batch, also where their parts differ.
         share = len(batch.y_B) * place.world / batch.total
-        loss_d = loss.discriminator(real_B, fake_B) * share
+        loss_d = judged.loss * share
         optimizer_d.zero_grad()
         loss_d.backward()
         guard.check(loss_d)
@@ -136,7 +139,7 @@ def train(
 
         with frozen(discriminator):
             fake_BCHW = augment(ddp_draw(drawn.z_g, batch.y_B), recipe.augment, drawn.u_g)
-            loss_g = loss.generator(judge(fake_BCHW, batch.y_B)) * share
+            loss_g = loss.generator(judge, real_BCHW, fake_BCHW, batch.y_B) * share
             optimizer_g.zero_grad()
             loss_g.backward()
         guard.check(loss_g)
@@ -144,27 +147,52 @@ def train(
         average.update_parameters(generator)
         guard.end_step()
 
-        now, last = step + 1, step + 1 == steps
-        log, picture, keep = (
-            last or now % every == 0 for every in (config.log_every, config.snapshot_every, config.checkpoint_every)
-        )
-        picture, keep = picture or now in looks, keep or now in looks
-        if log or picture or keep:
+        now = step + 1
+        is_last = now == steps
+        logs = is_last or now % config.log_every == 0
+        snapshots = is_last or now % config.snapshot_every == 0 or now in looks
+        saves = is_last or now % config.checkpoint_every == 0 or now in looks
+        if logs or snapshots or saves:
             guard.raise_if_tripped(step)
-        if log:
-            leaving = torch.tensor(float(place.leaving()), device=place.device)
-            scores = losses.score(real_B) * share, losses.score(fake_B) * share
-            row = torch.stack([loss_g, loss_d, *scores, leaving]).detach()
-            *means, leaves = (place.sum(row) / place.world).tolist()
-            names = ("loss_g", "loss_d", "real_score", "fake_score")
-            hooks.report({"step": now, "images_seen": now * batch.total, **dict(zip(names, means, strict=True))})
-            if leaves and not warned:  # some rank's machine: all ranks learn it at the same step
-                warned = keep = True
-        if picture:
+        if logs:
+            # Some rank's machine will be taken away: all ranks learn it at the same step.
+            is_leaving = place.any(place.leaving())
+            figures = {
+                "loss_g": loss_g,
+                "loss_d": loss_d,
+                "real_score": losses.score(judged.real_B) * share,
+                "fake_score": losses.score(judged.fake_B) * share,
+            }
+            hooks.report({"step": now, "images_seen": now * batch.total, **mean_over_ranks(figures, place)})
+            if is_leaving and not saved_before_leaving:
+                saves = True
+                saved_before_leaving = True
+        if snapshots:
             hooks.snapshot(now, average, discriminator)
-        if keep:
-            hooks.save(checkpoint.Checkpoint(now, checkpoint.pack(parts) if place.is_first else {}))
+        if saves:
+            tensors = checkpoint.pack(parts) if place.is_first else {}
+            hooks.save(checkpoint.Checkpoint(now, tensors))
     return average
+
+
+def find_rate_factor(factors: Mapping[int, float], step: int) -> float:
+    """Return what the learning rates are multiplied with at a step: the last factor that has begun.
+
+    >>> [find_rate_factor({20: 0.5, 40: 0.1}, step) for step in (0, 20, 39, 40)]
+    [1.0, 0.5, 0.5, 0.1]
+    """
+    factor = 1.0
+    for begin in sorted(factors):
+        if begin <= step:
+            factor = factors[begin]
+    return factor
+
+
+def mean_over_ranks(figures: Mapping[str, torch.Tensor], place: Place) -> dict[str, float]:
+    """Average scalars over the ranks, all in one exchange; every rank calls it, with the same names."""
+    row = torch.stack(list(figures.values())).detach()
+    means = (place.sum(row) / place.world).tolist()
+    return dict(zip(figures, means, strict=True))
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

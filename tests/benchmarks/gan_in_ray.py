@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import ray
 import torch
 
+from ganaug_ray.config.gan_presets import PRESETS
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.runtime import worker_group
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--filters", type=int, default=16)
     parser.add_argument("--steps", type=int, default=40, help="timed, after as many to warm up")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--preset", default="scarce", choices=["dcgan", "scarce"])
+    parser.add_argument("--preset", default="scarce", choices=list(PRESETS))
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)

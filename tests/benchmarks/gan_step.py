@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ganaug_ray.config import GanConfig
+from ganaug_ray.config.gan_presets import PRESETS
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.gan import training_loop
@@ -125,7 +126,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=200 if cuda else 10, help="timed, after as many to warm up")
     parser.add_argument("--rounds", type=int, default=5 if cuda else 3)
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
-    parser.add_argument("--presets", nargs="+", default=["dcgan", "scarce"], choices=["dcgan", "scarce"])
+    parser.add_argument("--presets", nargs="+", default=list(PRESETS), choices=list(PRESETS))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--compile", action="store_true")
     given = parser.parse_args()

@@ -110,6 +110,11 @@ def kernel_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> 
 
     It is unbiased at small sample sizes, where FID is not; so it can be a little below zero.
 
+    Args:
+        real_NF: features of real images, float [N, F].
+        fake_MF: features of generated images, float [M, F].
+        seed: of the subsets.
+
     Returns:
         (mean, standard deviation) over 50 random subsets of at most 100 images, and at most half of them, a side.
 
@@ -134,6 +139,13 @@ def frechet_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> float:
     """FID: the Fréchet distance of two Gaussians fitted to the features (Heusel et al. 2017, arXiv 1706.08500).
 
     It falls with the number of images, which is why that is part of its name.
+
+    Args:
+        real_NF: features of real images, float [N, F].
+        fake_MF: features of generated images, float [M, F].
+
+    Returns:
+        The distance, zero or more; lower is better.
 
     Raises:
         TooFewImages: no more images on a side than features: their covariance would be singular.
@@ -178,6 +190,10 @@ class Neighbourhoods:
 
 def neighbourhoods(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> Neighbourhoods:
     """Measure precision, recall, density and coverage; distances are taken some rows at a time.
+
+    Args:
+        real_NF: features of real images, float [N, F].
+        fake_MF: features of generated images, float [M, F].
 
     Raises:
         TooFewImages: less than 20 on a side.

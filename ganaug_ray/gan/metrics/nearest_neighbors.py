@@ -36,10 +36,18 @@ def distances(x_NF: torch.Tensor, reference_MF: torch.Tensor | None = None) -> I
 def nearest(
     x_NF: torch.Tensor, reference_MF: torch.Tensor | None = None, k: int = 1
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Find each row's k nearest reference rows; absent: the k nearest other rows.
+    """Find each row's k nearest reference rows, by Euclidean distance.
+
+    Args:
+        x_NF: features, float [N, F].
+        reference_MF: features, float [M, F]; absent: the other rows of x_NF.
+        k: how many, at most M.
 
     Returns:
         (distances float [N, k] in rising order, indices int64 [N, k]).
+
+    >>> nearest(torch.tensor([[0.0], [1.0], [5.0]]))[1].flatten().tolist()
+    [1, 0, 1]
     """
     found = [d_RM.topk(k, dim=1, largest=False) for _, d_RM in distances(x_NF, reference_MF)]
     return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ import torch
 
 from ganaug_ray.config import GanConfig
 from ganaug_ray.config.gan import LaterRate
-from ganaug_ray.config.gan_presets import PRESETS
+from ganaug_ray.config.gan_presets import PRESETS, LossName
 from ganaug_ray.core import checkpoint, metrics_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
@@ -75,15 +75,34 @@ def test_the_label_matters_to_both_networks() -> None:
             assert (discriminator(one, torch.tensor([0])) != discriminator(one, torch.tensor([1]))) == matters
 
 
-def test_losses_are_what_a_hand_calculates() -> None:
+class PixelDiscriminator(networks.Discriminator):
+    """Its logits are the images, of one pixel each."""
+
+    def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
+        return x_BCHW.flatten()
+
+
+def test_every_loss_has_its_name_in_the_schema() -> None:
+    """The schema of a job cannot import the losses, which need torch."""
+    assert get_args(LossName) == tuple(losses.LOSSES)
+
+
+@pytest.mark.parametrize("norm", ["batch", "spectral"])
+def test_losses_are_what_a_hand_calculates(norm: str) -> None:
     real_B, fake_B = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
+    judge = losses.Judge(PixelDiscriminator(0, 1, 32, 4, norm), Place().autocast("fp32"))
+    images = real_B.reshape(2, 1, 1, 1), fake_B.reshape(2, 1, 1, 1), torch.tensor([0, 1])
     logistic, hinge = losses.LOSSES["non_saturating"], losses.LOSSES["hinge"]
     # sigmoid: 0.880797, 0.268941 for real; 0.622459, 0.047426 for fake
     by_hand = (0.126928 + 1.313262) / 2 + (0.974077 + 0.048587) / 2  # -log of those, and of one minus those
-    assert logistic.discriminator(real_B, fake_B).item() == pytest.approx(by_hand)
-    assert logistic.generator(fake_B).item() == pytest.approx((0.474077 + 3.048587) / 2)
-    assert hinge.discriminator(real_B, fake_B).item() == (0 + 2) / 2 + (1.5 + 0) / 2
-    assert hinge.generator(fake_B).item() == 1.25
+    assert logistic.discriminator(judge, *images).loss.item() == pytest.approx(by_hand)
+    assert logistic.generator(judge, *images).item() == pytest.approx((0.474077 + 3.048587) / 2)
+    assert hinge.discriminator(judge, *images).loss.item() == (0 + 2) / 2 + (1.5 + 0) / 2
+    assert hinge.generator(judge, *images).item() == 1.25
+    for loss in losses.LOSSES.values():
+        judged = loss.discriminator(judge, *images)
+        assert torch.equal(judged.real_B, real_B)
+        assert torch.equal(judged.fake_B, fake_B)
     assert losses.score(torch.tensor([0.0])) == 0.5
     assert losses.score(real_B).item() == pytest.approx((0.880797 + 0.268941) / 2)
 
