@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-POLL = 0.5  # seconds between looks at a running stage
-PLAIN_EVERY = 15.0  # seconds between lines where there is no terminal to draw a bar on
+POLL_EVERY_S = 0.5  # seconds between looks at a running stage
+PLAIN_LINE_EVERY_S = 15.0  # seconds between lines where there is no terminal to draw a bar on
 NAME_WIDTH = 10
 
 Look = Callable[[], tuple[float, str]]
@@ -93,14 +93,14 @@ class Terminal:
             *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
         ) as progress:
             task = progress.add_task(stage, total=1.0, words="starting")
-            while not stop.wait(POLL):
+            while not stop.wait(POLL_EVERY_S):
                 with suppress(OSError, KeyError, ValueError):  # a file that is being replaced: look again later
                     share, words = look()
                     progress.update(task, completed=share, words=words)
 
     def _print_lines(self, stage: str, look: Look, stop: threading.Event) -> None:
         printed = ""
-        while not stop.wait(PLAIN_EVERY):
+        while not stop.wait(PLAIN_LINE_EVERY_S):
             with suppress(OSError, KeyError, ValueError):
                 share, words = look()
                 text = f"{stage:<{NAME_WIDTH}} {share:4.0%} {words}"

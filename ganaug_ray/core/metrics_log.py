@@ -10,7 +10,7 @@ from ganaug_ray.core.storage import Folder
 
 Record = dict[str, Any]
 
-TAIL = 16_384  # bytes, which hold several lines
+TAIL_BYTES = 16_384  # bytes, which hold several lines
 
 
 class MetricsLog:
@@ -60,7 +60,7 @@ def read_newest(folder: Folder) -> list[Record]:
     """Return the last few logged lines, in order: to read them takes as long after a million steps as after ten."""
     for part in _metric_parts(folder)[-1:]:
         with folder.fs.open_input_file(f"{folder.path}/{part}") as stream:
-            text = stream.read_at(TAIL, max(0, stream.size() - TAIL))
+            text = stream.read_at(TAIL_BYTES, max(0, stream.size() - TAIL_BYTES))
         return _parsed(text.decode(errors="replace"))  # of the first line the beginning may be missing
     return []
 

@@ -1,4 +1,4 @@
-"""What all stages share: one job in one experiment folder, told to one terminal. What is done is kept."""
+"""What every stage is given: the job, the experiment's folder and the terminal. A stage that is done is kept."""
 
 from __future__ import annotations
 
@@ -26,9 +26,24 @@ class Split:
     run: Run
 
 
+class Progress:
+    """How far a stage of this process is: the stage sets it, and the terminal reads it from another thread."""
+
+    def __init__(self, words: str) -> None:
+        self.set(0.0, words)
+
+    def set(self, share: float, words: str) -> None:
+        """Note how far the stage is, from 0 to 1, and a few words on it."""
+        self._state = share, words  # a single assignment: the reading thread never sees half of it
+
+    def read(self) -> tuple[float, str]:
+        """Return the share, from 0 to 1, and the words."""
+        return self._state
+
+
 @dataclass(frozen=True)
-class Stages:
-    """One job in one experiment folder, told to one terminal."""
+class Context:
+    """What a stage works with: one job, the folder of its experiment, and the terminal that shows what happens."""
 
     job: Job
     run: Run
@@ -40,10 +55,17 @@ class Stages:
         n = self.job.compare.splits
         return [Split(k, f"split {k}: " if n > 1 else "", self.job.of_split(k), self.run.split(k)) for k in range(n)]
 
-    def stage(
+    def run_stage(
         self, name: str, kept: Record | None, work: Callable[[], Record], outcome: Callable[[Record], str]
     ) -> None:
-        """Do a stage unless it is done, and print its one line."""
+        """Do a stage unless it is done, and print its one line: kept, done or failed.
+
+        Args:
+            name: the stage's name on the terminal.
+            kept: the marker of a stage that is done; None where there is work to do.
+            work: does the stage and returns its marker.
+            outcome: says in words what a marker holds.
+        """
         if kept is not None:
             self.terminal.line(name, "kept", outcome(kept))
             return
@@ -68,8 +90,8 @@ class Stages:
 
         cluster.connect(self.job, self.run.root)
 
-    def hands(self) -> AbstractContextManager[Each]:
-        """Many hands for light work: the cluster's where there is one, else processes, which start sooner than Ray."""
+    def open_executor(self) -> AbstractContextManager[Each]:
+        """Open an executor for light work: the cluster where there is one, else processes, which start sooner."""
         if "RAY_ADDRESS" not in os.environ:
             return executors.processes()
         self.connect()

@@ -11,8 +11,8 @@ from ganaug_ray.augment import arm_batches, arms, synthetic_pools
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.errors import UserError
-from ganaug_ray.pipeline import progress
-from ganaug_ray.pipeline.stage import Split, Stages
+from ganaug_ray.pipeline.progress import of_fits, of_gans
+from ganaug_ray.pipeline.stage import Context, Progress, Split
 
 if TYPE_CHECKING:
     from ganaug_ray.gan.training_spec import Training
@@ -23,214 +23,223 @@ Asked = tuple[Split, str, int]
 """A model that is to be trained: the split, the arm, the seed."""
 
 
-class Making(Stages):
-    """Raw images -> dataset/, gan/, synthetic/ and models/."""
+def prepare(context: Context) -> None:
+    """Raw images -> dataset/."""
+    from ganaug_ray.augment import strategies
 
-    def prepare(self) -> None:
-        """Raw images -> dataset/."""
-        from ganaug_ray.augment import strategies
+    for split in context.splits:
+        _prepare(context, split)
+    for name, arm in context.job.compared.items():
+        # A strategy that the data do not suit is an error now, not when a GAN has been trained.
+        data = context.run.dataset.read_json("dataset.json")
+        strategies.pool(data["counts"]["train"], arm)
+        arms.check_classes(name, arm, data)
 
-        for split in self.splits:
-            self._prepare(split)
-        for name, arm in self.job.compared.items():
-            # A strategy that the data do not suit is an error now, not when a GAN has been trained.
-            data = self.run.dataset.read_json("dataset.json")
-            strategies.pool(data["counts"]["train"], arm)
-            arms.check_classes(name, arm, data)
 
-    def _prepare(self, split: Split) -> None:
-        def work() -> Record:
-            from ganaug_ray.data.prepare import prepare
+def _prepare(context: Context, split: Split) -> None:
+    def work() -> Record:
+        from ganaug_ray.data.prepare import prepare
 
-            far = [(0.0, "listing the sources")]
-            with self.terminal.watching("prepare", lambda: far[0]), self.hands() as each:
-                return prepare(split.job.data, split.run.dataset, each, lambda *now: far.__setitem__(0, now))
+        progress = Progress(words="listing the sources")
+        with context.terminal.watching("prepare", progress.read), context.open_executor() as each:
+            return prepare(split.job.data, split.run.dataset, each, progress.set)
 
-        def outcome(record: Record) -> str:
-            rows = {part: sum(counts.values()) for part, counts in record["counts"].items()}
-            left_out = sum(record["rejected"].values())
-            parts = [f"{len(record['classes'])} classes: {rows['train']} train, {rows['val']} val, {rows['test']} test"]
-            parts += [f"{rows['unused']} unused"] if rows["unused"] else []
-            parts += [f"{left_out} rejected (see dataset/rejected.parquet)"] if left_out else []
-            return split.name + ", ".join(parts)
+    def outcome(record: Record) -> str:
+        rows = {part: sum(counts.values()) for part, counts in record["counts"].items()}
+        left_out = sum(record["rejected"].values())
+        parts = [f"{len(record['classes'])} classes: {rows['train']} train, {rows['val']} val, {rows['test']} test"]
+        parts += [f"{rows['unused']} unused"] if rows["unused"] else []
+        parts += [f"{left_out} rejected (see dataset/rejected.parquet)"] if left_out else []
+        return split.name + ", ".join(parts)
 
-        self.stage("prepare", experiment_dir.done(split.run.dataset, "dataset.json"), work, outcome)
+    context.run_stage("prepare", experiment_dir.done(split.run.dataset, "dataset.json"), work, outcome)
 
-    def teach(self) -> None:
-        """dataset/ -> the first model of the real arm, whose features judge the generator."""
-        self._need_data()
-        teachers = [(split, arms.REAL, 0) for split in self.splits]
 
-        def work() -> Record:
-            self._fit(self._missing(teachers), "teach")
-            return {}
+def teach(context: Context) -> None:
+    """dataset/ -> the first model of the real arm, whose features judge the generator."""
+    _need_data(context)
+    teachers = [(split, arms.REAL, 0) for split in context.splits]
 
-        def outcome(record: Record) -> str:
-            return "; ".join(split.name + _taught(split) for split in self.splits)
+    def work() -> Record:
+        _fit(context, _missing(teachers), "teach")
+        return {}
 
-        self.stage("teach", None if self._missing(teachers) else {}, work, outcome)
+    def outcome(record: Record) -> str:
+        return "; ".join(split.name + _taught(split) for split in context.splits)
 
-    def train_gan(self) -> None:
-        """dataset/train -> gan/, with the teacher's features as the yardstick; teaches first."""
-        self.teach()
-        self._label()
-        gans = [(split, gan) for split in self.splits for gan in synthetic_pools.gans(split.job, split.run)]
-        missing = [(split, gan) for split, gan in gans if not experiment_dir.done(gan.folder, "gan.json")]
+    context.run_stage("teach", None if _missing(teachers) else {}, work, outcome)
 
-        def work() -> Record:
-            from ganaug_ray.gan import training_budget
-            from ganaug_ray.gan.launch import train_gans
 
-            trainings = [self._training(split, gan) for split, gan in missing]
-            counts = missing[0][1].dataset.read_json("dataset.json")["counts"]["train"]
-            planned = training_budget.of(self.job.gan, self.job.gan_size, sum(counts.values()))
-            self.terminal.line("train-gan", "note", planned.facts)
-            if planned.warning:
-                self.terminal.line("train-gan", "note", planned.warning)
-            self.connect()
-            folders = [gan.folder for _, gan in missing]
-            with self.terminal.watching("train-gan", lambda: progress.of_gans(folders, planned.steps)):
-                train_gans(trainings)
-            return {}
+def train_gan(context: Context) -> None:
+    """dataset/train -> gan/, with the teacher's features as the yardstick; teaches first."""
+    teach(context)
+    _label(context)
+    gans = [(split, gan) for split in context.splits for gan in synthetic_pools.gans(split.job, split.run)]
+    missing = [(split, gan) for split, gan in gans if not experiment_dir.done(gan.folder, "gan.json")]
 
-        def outcome(record: Record) -> str:
-            return "; ".join(split.name + _drawn(gan) for split, gan in gans)
+    def work() -> Record:
+        from ganaug_ray.gan import training_budget
+        from ganaug_ray.gan.launch import train_gans
 
-        self.stage("train-gan", None if missing else {}, work, outcome)
+        trainings = [_training(context, split, gan) for split, gan in missing]
+        counts = missing[0][1].dataset.read_json("dataset.json")["counts"]["train"]
+        planned = training_budget.of(context.job.gan, context.job.gan_size, sum(counts.values()))
+        context.terminal.line("train-gan", "note", planned.facts)
+        if planned.warning:
+            context.terminal.line("train-gan", "note", planned.warning)
+        context.connect()
+        folders = [gan.folder for _, gan in missing]
+        with context.terminal.watching("train-gan", lambda: of_gans(folders, planned.steps)):
+            train_gans(trainings)
+        return {}
 
-    def _training(self, split: Split, gan: synthetic_pools.Gan) -> Training:
-        from ganaug_ray.core import checkpoint
+    def outcome(record: Record) -> str:
+        return "; ".join(split.name + _drawn(gan) for split, gan in gans)
 
-        training = synthetic_pools.training(split.job, split.run, gan)
-        notice = functools.partial(self.terminal.line, "train-gan", "note")
-        start = checkpoint.latest(gan.folder / "checkpoints", training.fingerprint(), notice)
-        if start is not None:
-            notice(f"{split.name}resuming at step {start.step}")
-        return training
+    context.run_stage("train-gan", None if missing else {}, work, outcome)
 
-    def _label(self) -> None:
-        """dataset/unlabelled -> pseudo/, where an arm needs it."""
-        for split in self.splits if synthetic_pools.needs_pseudo(self.job) else ():
 
-            def work(split: Split = split) -> Record:
-                from ganaug_ray.augment import pseudo_labels
+def _training(context: Context, split: Split, gan: synthetic_pools.Gan) -> Training:
+    from ganaug_ray.core import checkpoint
 
-                self.connect()
+    training = synthetic_pools.training(split.job, split.run, gan)
+    notice = functools.partial(context.terminal.line, "train-gan", "note")
+    start = checkpoint.latest(gan.folder / "checkpoints", training.fingerprint(), notice)
+    if start is not None:
+        notice(f"{split.name}resuming at step {start.step}")
+    return training
 
-                teacher, confidence = split.run.model(arms.REAL, 0), self.job.augment.pseudo_confidence
-                return pseudo_labels.label(split.run.dataset, teacher, split.run.pseudo, confidence)
 
-            def outcome(record: Record, split: Split = split) -> str:
-                found = record["pseudo"]
-                sure = sum(found["labelled"].values())
-                return f"{split.name}the teacher is sure of {sure} of {found['unlabelled']} images"
+def _label(context: Context) -> None:
+    """dataset/unlabelled -> pseudo/, where an arm needs it."""
+    for split in context.splits if synthetic_pools.needs_pseudo(context.job) else ():
 
-            self.stage("label", experiment_dir.done(split.run.pseudo, "dataset.json"), work, outcome)
+        def work(split: Split = split) -> Record:
+            from ganaug_ray.augment import pseudo_labels
 
-    def generate(self) -> None:
-        """gan/ -> synthetic/, and more stores where arms ask for other images."""
-        if not self.job.gan.conditional:
-            raise UserError(
-                "gan.conditional false: images of no class cannot be mixed with real ones; to look at some, "
-                f"`ganaug generate {self.run.root} --count any=100 --png DIR`"
-            )
-        self._need_data()
-        for split in self.splits:
-            for pool in synthetic_pools.pools(split.job, split.run):
-                self._generate(split, pool)
+            context.connect()
 
-    def _generate(self, split: Split, pool: synthetic_pools.Pool) -> None:
-        gan = self.need("train-gan", experiment_dir.done(pool.gan.folder, "gan.json"))
+            teacher, confidence = split.run.model(arms.REAL, 0), context.job.augment.pseudo_confidence
+            return pseudo_labels.label(split.run.dataset, teacher, split.run.pseudo, confidence)
 
-        def work() -> Record:
-            synthetic_pools.refuse_copies(self.job, gan)
-            from ganaug_ray.augment.generate import BLOCK, are_few, generate, generate_here
+        def outcome(record: Record, split: Split = split) -> str:
+            found = record["pseudo"]
+            sure = sum(found["labelled"].values())
+            return f"{split.name}the teacher is sure of {sure} of {found['unlabelled']} images"
 
-            make: Callable[..., Record] = generate_here
-            if "RAY_ADDRESS" in os.environ or not are_few(pool.counts):
-                self.connect()
-                make = generate
-            screening = synthetic_pools.screening(split.run, pool)
-            total = sum(pool.counts.values()) if pool.stored else BLOCK * len(pool.counts)
-            made = [0]
-            with self.terminal.watching("generate", lambda: (made[0] / total, f"{made[0]} of {total} images")):
-                counted = functools.partial(made.__setitem__, 0)
-                seed, source = split.job.seed, pool.gan.folder
-                return make(pool.counts, seed, source, pool.folder, screening, counted, stored=pool.stored)
+        context.run_stage("label", experiment_dir.done(split.run.pseudo, "dataset.json"), work, outcome)
 
-        def outcome(record: Record) -> str:
-            drawn = sum(n > 0 for n in record["counts"].values())
-            rejected = sum(sum(own.values()) for own in record["screened"].values())
-            stored = f"{record['images']} images of {drawn} classes"
-            parts = [stored if record["images"] else "none stored: images are made in training"]
-            parts += [f"{rejected} rejected (see {pool.folder.name}/screened.parquet)"] if rejected else []
-            parts += [f"not drawn: {', '.join(record['not_drawn'])}"] if record["not_drawn"] else []
-            return split.name + ", ".join(parts)
 
-        self.stage("generate", synthetic_pools.generated(pool), work, outcome)
+def generate(context: Context) -> None:
+    """gan/ -> synthetic/, and more stores where arms ask for other images."""
+    if not context.job.gan.conditional:
+        raise UserError(
+            "gan.conditional false: images of no class cannot be mixed with real ones; to look at some, "
+            f"`ganaug generate {context.run.root} --count any=100 --png DIR`"
+        )
+    _need_data(context)
+    for split in context.splits:
+        for pool in synthetic_pools.pools(split.job, split.run):
+            _generate(context, split, pool)
 
-    def train(self) -> None:
-        """dataset/ and synthetic/ -> models/<arm>/seed-<k>/ for every arm and seed, in every split."""
-        self._need_data()
-        if synthetic_pools.needs_pseudo(self.job):
-            self.teach()
-            self._label()
-        for split in self.splits:
-            for pool in synthetic_pools.pools(split.job, split.run):
-                self.need("generate", synthetic_pools.generated(pool))
-        splits = self.splits
-        asked = [(split, *pair) for pair in arms.pairs(self.job) for split in splits]
-        missing = self._missing(asked)
 
-        def work() -> Record:
-            at_once = [fit for fit in missing if not arms.waits(self.job, fit[1])]
-            self._fit(at_once, "train")
-            self._fit([fit for fit in missing if fit not in at_once], "train")
-            return {}
+def _generate(context: Context, split: Split, pool: synthetic_pools.Pool) -> None:
+    gan = context.need("train-gan", experiment_dir.done(pool.gan.folder, "gan.json"))
 
-        def outcome(record: Record) -> str:
-            by_arm: dict[str, list[float]] = {}
-            for split, arm, seed in asked:
-                accuracy = split.run.model(arm, seed).read_json("model.json")["val_accuracy"]
-                by_arm.setdefault(arm, []).append(accuracy)
-            means = ", ".join(f"{arm} {sum(own) / len(own):.3f}" for arm, own in by_arm.items())
-            return f"{len(asked)} models; mean validation accuracy: {means}"
+    def work() -> Record:
+        synthetic_pools.refuse_copies(context.job, gan)
+        from ganaug_ray.augment.generate import BLOCK, are_few, generate, generate_here
 
-        self.stage("train", None if missing else {}, work, outcome)
+        make: Callable[..., Record] = generate_here
+        if "RAY_ADDRESS" in os.environ or not are_few(pool.counts):
+            context.connect()
+            make = generate
+        screening = synthetic_pools.screening(split.run, pool)
+        total = sum(pool.counts.values()) if pool.stored else BLOCK * len(pool.counts)
+        progress = Progress(words=f"0 of {total} images")
 
-    def _need_data(self) -> None:
-        for split in self.splits:
-            self.need("prepare", experiment_dir.done(split.run.dataset, "dataset.json"))
+        def count(made: int) -> None:
+            progress.set(made / total, f"{made} of {total} images")
 
-    @staticmethod
-    def _missing(asked: list[Asked]) -> list[Asked]:
-        return [fit for fit in asked if not experiment_dir.done(fit[0].run.model(*fit[1:]), "model.json")]
+        with context.terminal.watching("generate", progress.read):
+            return make(pool.counts, split.job.seed, pool.gan.folder, pool.folder, screening, count, stored=pool.stored)
 
-    def _fit(self, wanted: list[Asked], stage: str) -> None:
-        """Train these models side by side."""
-        from ganaug_ray.classify import initial_weights
-        from ganaug_ray.classify.launch import train
-        from ganaug_ray.verdict import from_experiment
+    def outcome(record: Record) -> str:
+        drawn = sum(n > 0 for n in record["counts"].values())
+        rejected = sum(sum(own.values()) for own in record["screened"].values())
+        stored = f"{record['images']} images of {drawn} classes"
+        parts = [stored if record["images"] else "none stored: images are made in training"]
+        parts += [f"{rejected} rejected (see {pool.folder.name}/screened.parquet)"] if rejected else []
+        parts += [f"not drawn: {', '.join(record['not_drawn'])}"] if record["not_drawn"] else []
+        return split.name + ", ".join(parts)
 
-        if not wanted:
-            return
-        gaining = {
-            arm: from_experiment.gaining(self.job, self.run, arm) for _, arm, _ in wanted if arms.waits(self.job, arm)
-        }
-        steps = {}
-        for split in {split.number: split for split, _, _ in wanted}.values():
-            if weights := initial_weights.prepare(split.job, split.run):
-                self.terminal.line(stage, "note", f"{split.name}starts from {initial_weights.sentence(weights)}")
-            arm_batches.refuse_streamed(split.job, split.run)
-            counts = split.run.dataset.read_json("dataset.json")["counts"]["train"]
-            steps[split.number] = split.job.classifier.total_steps(sum(counts.values()))
-        self.connect()
-        asked = [(split.run.model(arm, seed), steps[split.number]) for split, arm, seed in wanted]
-        gb = self.job.data.resident_gb
-        with self.terminal.watching(stage, lambda: progress.of_fits(asked)):
-            train(
-                [arm_batches.fit(split.job, split.run, arm, seed, gaining.get(arm)) for split, arm, seed in wanted], gb
-            )
+    context.run_stage("generate", synthetic_pools.generated(pool), work, outcome)
+
+
+def train(context: Context) -> None:
+    """dataset/ and synthetic/ -> models/<arm>/seed-<k>/ for every arm and seed, in every split."""
+    _need_data(context)
+    if synthetic_pools.needs_pseudo(context.job):
+        teach(context)
+        _label(context)
+    for split in context.splits:
+        for pool in synthetic_pools.pools(split.job, split.run):
+            context.need("generate", synthetic_pools.generated(pool))
+    splits = context.splits
+    asked = [(split, *pair) for pair in arms.pairs(context.job) for split in splits]
+    missing = _missing(asked)
+
+    def work() -> Record:
+        at_once = [fit for fit in missing if not arms.waits(context.job, fit[1])]
+        _fit(context, at_once, "train")
+        _fit(context, [fit for fit in missing if fit not in at_once], "train")
+        return {}
+
+    def outcome(record: Record) -> str:
+        by_arm: dict[str, list[float]] = {}
+        for split, arm, seed in asked:
+            accuracy = split.run.model(arm, seed).read_json("model.json")["val_accuracy"]
+            by_arm.setdefault(arm, []).append(accuracy)
+        means = ", ".join(f"{arm} {sum(own) / len(own):.3f}" for arm, own in by_arm.items())
+        return f"{len(asked)} models; mean validation accuracy: {means}"
+
+    context.run_stage("train", None if missing else {}, work, outcome)
+
+
+def _need_data(context: Context) -> None:
+    for split in context.splits:
+        context.need("prepare", experiment_dir.done(split.run.dataset, "dataset.json"))
+
+
+def _missing(asked: list[Asked]) -> list[Asked]:
+    return [fit for fit in asked if not experiment_dir.done(fit[0].run.model(*fit[1:]), "model.json")]
+
+
+def _fit(context: Context, wanted: list[Asked], stage: str) -> None:
+    """Train these models side by side."""
+    from ganaug_ray.classify import initial_weights
+    from ganaug_ray.classify.launch import train
+    from ganaug_ray.verdict import from_experiment
+
+    if not wanted:
+        return
+    gaining = {
+        arm: from_experiment.gaining(context.job, context.run, arm)
+        for _, arm, _ in wanted
+        if arms.waits(context.job, arm)
+    }
+    steps = {}
+    for split in {split.number: split for split, _, _ in wanted}.values():
+        if weights := initial_weights.prepare(split.job, split.run):
+            context.terminal.line(stage, "note", f"{split.name}starts from {initial_weights.sentence(weights)}")
+        arm_batches.refuse_streamed(split.job, split.run)
+        counts = split.run.dataset.read_json("dataset.json")["counts"]["train"]
+        steps[split.number] = split.job.classifier.total_steps(sum(counts.values()))
+    context.connect()
+    asked = [(split.run.model(arm, seed), steps[split.number]) for split, arm, seed in wanted]
+    gb = context.job.data.resident_gb
+    with context.terminal.watching(stage, lambda: of_fits(asked)):
+        train([arm_batches.fit(split.job, split.run, arm, seed, gaining.get(arm)) for split, arm, seed in wanted], gb)
 
 
 def _taught(split: Split) -> str:

@@ -17,8 +17,8 @@ from typing import Any, Protocol, TypeVar
 
 from ganaug_ray.errors import StageFailed
 
-FEW = 4  # things are done sooner in this process than another process starts
-AHEAD = 4  # things a worker has before it, so that it never waits for the next
+FEW_THINGS = 4  # things are done sooner in this process than another process starts
+THINGS_AHEAD = 4  # things a worker has before it, so that it never waits for the next
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -47,12 +47,12 @@ def processes() -> Iterator[Each]:
     pool: list[ProcessPoolExecutor] = []
 
     def each(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
-        if cores == 1 or len(things) <= (0 if pool else FEW):
+        if cores == 1 or len(things) <= (0 if pool else FEW_THINGS):
             return one_by_one(function, things)
         if not pool:
             # Spawned, not forked: a fork beside the threads of an object store's client may hang.
             pool.append(ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_follow_parent))
-        return _in_order(things, lambda thing: pool[0].submit(function, thing), Future.result, cores * AHEAD)
+        return _in_order(things, lambda thing: pool[0].submit(function, thing), Future.result, cores * THINGS_AHEAD)
 
     try:
         yield each
@@ -88,7 +88,7 @@ def on_cluster(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
 
-    window = AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    window = THINGS_AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
     once = ray.put(function)  # it may have much bound to it
     return _in_order(things, lambda thing: call.remote(once, thing), result, window)
 

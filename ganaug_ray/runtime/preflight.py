@@ -21,10 +21,10 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
-FULL = 0.95  # of a node's memory or disk: there Ray ends workers, and stops putting objects on disk
-ANSWER = 180  # seconds that a node has to answer: a new one first unpacks the code
-NAMED = 3  # refusals in a message
-ROOM = 1e9  # bytes that the output folder's disk has free at the least; a share of a large disk may be plenty
+MAX_USED_SHARE = 0.95  # of a node's memory or disk: there Ray ends workers, and stops putting objects on disk
+NODE_REPLY_TIMEOUT_S = 180  # seconds that a node has to answer: a new one first unpacks the code
+MAX_REFUSALS_SHOWN = 3  # refusals in a message
+MIN_FREE_BYTES = 1e9  # bytes that the output folder's disk has free at the least; a share of a large disk may be plenty
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ def check(job: Job | None, out: Folder | None, most: Mapping[str, float], gpus: 
     if job:
         found += shortages(job, nodes, most, gpus)
     if found:
-        more = [f"... and {len(found) - NAMED} more"] if len(found) > NAMED else []
-        raise UserError("\n".join([*found[:NAMED], *more]))
+        more = [f"... and {len(found) - MAX_REFUSALS_SHOWN} more"] if len(found) > MAX_REFUSALS_SHOWN else []
+        raise UserError("\n".join([*found[:MAX_REFUSALS_SHOWN], *more]))
 
 
 def ill_nodes(nodes: list[Node], here: Mapping[str, str]) -> list[str]:
@@ -90,9 +90,9 @@ def ill_nodes(nodes: list[Node], here: Mapping[str, str]) -> list[str]:
             for name, own in here.items()
             if report.versions[name] != own
         ]
-        if report.memory > FULL:
+        if report.memory > MAX_USED_SHARE:
             found.append(f"node {node.name}: {report.memory:.0%} of its memory is in use; end what else runs there")
-        if report.disk > FULL:
+        if report.disk > MAX_USED_SHARE:
             found.append(f"node {node.name}: its disk with Ray's files is {report.disk:.0%} full; free some space")
         if report.output:
             found.append(f"node {node.name}: {report.output}; give --out a folder that all nodes see")
@@ -101,7 +101,7 @@ def ill_nodes(nodes: list[Node], here: Mapping[str, str]) -> list[str]:
 
 def no_room(out: Folder) -> list[str]:
     """Return a sentence if the disk that the output folder is on is nearly full; an object store never is."""
-    if out.local is None or (free := shutil.disk_usage(out.local).free) >= ROOM:
+    if out.local is None or (free := shutil.disk_usage(out.local).free) >= MIN_FREE_BYTES:
         return []
     return [f"{out}: {free / 1e6:.0f} MB are free there, too few for an experiment; free some, or give another --out"]
 
@@ -150,7 +150,7 @@ def ask(out: Folder | None) -> list[Node]:
             options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
             refs[task.options(**options).remote(str(out) if out else None, mark)] = node
     try:
-        ray.wait(list(refs), num_returns=len(refs), timeout=ANSWER)
+        ray.wait(list(refs), num_returns=len(refs), timeout=NODE_REPLY_TIMEOUT_S)
         return [Node(node["NodeManagerAddress"], _answer(ref), node["Resources"]) for ref, node in refs.items()]
     finally:
         if out is not None:
@@ -195,6 +195,7 @@ def _answer(ref: Any) -> Report | str:
     try:
         return ray.get(ref, timeout=0)
     except ray.exceptions.GetTimeoutError:
-        return f"did not answer within {ANSWER} seconds; see that it is up and not overloaded, or take it out"
+        waited = f"did not answer within {NODE_REPLY_TIMEOUT_S} seconds"
+        return f"{waited}; see that it is up and not overloaded, or take it out"
     except ray.exceptions.RayError as error:
         return f"cannot run ganaug_ray ({str(error).strip().splitlines()[-1]}); install it and its dependencies there"

@@ -25,7 +25,7 @@ from ganaug_ray.runtime.cluster import has_gpus
 
 # A process that ends is noticed at once, a machine that is lost by Ray; this is for a peer that falls silent. While
 # rank 0 alone looks at samples the others wait too, so it must be longer than a look takes.
-SILENCE = 600  # seconds, of Torch's default of 1,800
+SILENCE_TIMEOUT_S = 600  # seconds, of Torch's default of 1,800
 
 # Of all ranks, after one was lost; each goes on from our own newest checkpoint. They are counted from the last one that
 # was written: a training on machines that come and go is restarted as often as it takes, one that always dies is not.
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 STATE = ".ray-train-"  # of a folder with Ray Train's own state
 
-ASKED_EVERY = 5.0  # seconds, whether a node will be taken away; clouds say so 30 to 120 seconds before
+DRAIN_CHECK_EVERY_S = 5.0  # seconds, whether a node will be taken away; clouds say so 30 to 120 seconds before
 
 
 class Notice:
@@ -48,7 +48,7 @@ class Notice:
 
     def __call__(self) -> bool:
         """Ask the cluster, but not too often, and say in the log that it is so."""
-        if not self._leaving and time.monotonic() - self._asked >= ASKED_EVERY:
+        if not self._leaving and time.monotonic() - self._asked >= DRAIN_CHECK_EVERY_S:
             self._asked = time.monotonic()
             self._leaving = self._node in state.get_draining_nodes()
             if self._leaving:
@@ -207,7 +207,7 @@ def _fit(
     trainer = TorchTrainer(
         _rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task},
-        torch_config=TorchConfig(timeout_s=SILENCE),
+        torch_config=TorchConfig(timeout_s=SILENCE_TIMEOUT_S),
         scaling_config=ScalingConfig(
             num_workers=workers,  # type: ignore[arg-type]  # Train v2 takes a span, Ray's hints say Tune's
             use_gpu=has_gpus(),

@@ -23,6 +23,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import metrics
 from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.pipeline.stage import Context
 from ganaug_ray.verdict import model_comparison
 from ganaug_ray.verdict.verdict import compare
 from tests.conftest import DIGITS, ROOT, TINY
@@ -43,7 +44,7 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[Fit]:
             trained.append(fit)
 
     monkeypatch.setattr(training, "train", train)
-    monkeypatch.setattr(Pipeline, "connect", lambda self: None)
+    monkeypatch.setattr(Context, "connect", lambda self: None)
     return trained
 
 
