@@ -127,11 +127,11 @@ def finish(job: Job, run: Run) -> None:
     for seed in range(2):
         fit(REAL, seed, functools.partial(real_batches, dataset, 16, 1.0, seed))
     teacher = run.model(REAL, 0)
-    gan.work(gan.Training(job.gan, 32, 0, dataset, str(teacher), str(run.gan), 1.0, {}), Place())
+    gan.train_and_finish(gan.GanTraining(job.gan, 32, 0, dataset, str(teacher), str(run.gan), 1.0, {}), Place())
     generator = Generator.load(run.gan)
     run.synthetic.make()
     for label in range(10):
-        rows = generate.make(generator, label, 0, 10, seed=0)
+        rows = generate.generate_block(generator, label, 0, 10, seed=0)
         image_store.write_shard(run.synthetic, label, rows, "synthetic")
     spec = {
         "hash": "made-in-process",
@@ -144,9 +144,9 @@ def finish(job: Job, run: Run) -> None:
     experiment_dir.commit(run.synthetic, "synthetic.json", "generate", 0.0, spec)
     for seed in range(2):
         real = functools.partial(real_batches, dataset, 16, 1.0, seed)
-        upto = functools.partial(strategies.synthetic_upto, batch_size=16, ratio=0.5)
-        fake = functools.partial(mixed_batches.pool_batches, str(run.synthetic), upto, 1.0, seed)
-        fit(SYNTHETIC, seed, functools.partial(mixed_batches.mixed_batches, real, fake))
+        upto = functools.partial(strategies.count_synthetic_rows, batch_size=16, ratio=0.5)
+        fake = functools.partial(mixed_batches.open_pool_feed, str(run.synthetic), upto, 1.0, seed)
+        fit(SYNTHETIC, seed, functools.partial(mixed_batches.open_mixed_feed, real, fake))
     pipeline = Pipeline(job, run, Terminal())
     pipeline.compare()
     pipeline.report()

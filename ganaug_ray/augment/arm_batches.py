@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ganaug_ray.augment import arms, synthetic_pools
 from ganaug_ray.augment.arm_kinds import KINDS
-from ganaug_ray.augment.arm_rows import ArmRows, Opens, is_balanced
+from ganaug_ray.augment.arm_rows import ArmRows, BatchOpener, is_balanced
 from ganaug_ray.config import ArmConfig, Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
@@ -18,10 +18,10 @@ from ganaug_ray.core.experiment_dir import Record, Run
 if TYPE_CHECKING:  # torch is imported when an arm is trained
     from ganaug_ray.classify.train_worker import Fit
 
-SEEDS_APART = 1000  # between the draws of two splits
+SPLIT_SEED_STRIDE = 1000  # between the draws of two splits
 
 
-def fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = None) -> Fit:
+def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = None) -> Fit:
     """Describe the training of one arm's model of one seed; what it needs is finished.
 
     Args:
@@ -36,9 +36,9 @@ def fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = No
     from ganaug_ray.data.loading.sampler import Sampling
 
     data, config = run.dataset.read_json("dataset.json"), job.classifier
-    draws = seed + SEEDS_APART * job.data.split.fold
+    draws = seed + SPLIT_SEED_STRIDE * job.data.split.fold
     inputs: dict[str, Any] = {"dataset": data["hash"]}
-    batches: Opens = functools.partial(
+    batches: BatchOpener = functools.partial(
         real_batches,
         str(run.dataset),
         config.batch_size,
@@ -51,10 +51,10 @@ def fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = No
     if name != arms.REAL:
         arm = job.compared[name]
         kind = KINDS[arm.kind]
-        settings |= _describe(job, run, arm)
+        settings |= _describe_rows(job, run, arm)
         config = kind.adapt_classifier(config)
         if kind.has_extra_rows:
-            batches, made_from = _mixed(job, run, arm, draws, batches, arms.classes(arm, data, gaining))
+            batches, made_from = _build_batches(job, run, arm, draws, batches, arms.choose_classes(arm, data, gaining))
             inputs |= made_from
             pool = kind.find_store(job, run, arm)
     start = experiment_dir.done(run.models, "start.json")
@@ -85,9 +85,9 @@ def refuse_streamed(job: Job, run: Run) -> None:
     resident_loader.refuse_streamed(shards, job.data.resident_gb, Sampling(balanced=is_balanced(job)))
 
 
-def _mixed(
-    job: Job, run: Run, arm: ArmConfig, seed: int, real: Opens, classes: list[str]
-) -> tuple[Opens, dict[str, Any]]:
+def _build_batches(
+    job: Job, run: Run, arm: ArmConfig, seed: int, real: BatchOpener, classes: list[str]
+) -> tuple[BatchOpener, dict[str, Any]]:
     """The batches of real rows and others behind them, and hashes of what the others are made from."""
     data = run.dataset.read_json("dataset.json")
     kind, traits = KINDS[arm.kind], arm.traits
@@ -107,11 +107,11 @@ def _mixed(
     return kind.open_batches(ArmRows(job, run, arm, seed, classes), real), inputs
 
 
-def _describe(job: Job, run: Run, arm: ArmConfig) -> dict[str, Any]:
+def _describe_rows(job: Job, run: Run, arm: ArmConfig) -> dict[str, Any]:
     """What decides an arm's rows besides the classifier's settings and the hashes of its inputs."""
     limits = {"limits": _read_pool(job, run, arm)["limits"]} if arm.traits.live else {}
     return {"arm": arm.model_dump(), **limits}
 
 
 def _read_pool(job: Job, run: Run, arm: ArmConfig) -> Record:
-    return synthetic_pools.pool(job, run, arm).folder.read_json("synthetic.json")
+    return synthetic_pools.describe_pool(job, run, arm).folder.read_json("synthetic.json")

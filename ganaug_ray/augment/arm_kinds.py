@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import strategies, synthetic_pools
-from ganaug_ray.augment.arm_rows import ArmRows, Opens, RowCounter, find_pseudo_store, is_balanced
+from ganaug_ray.augment.arm_rows import ArmRows, BatchOpener, RowCounter, find_pseudo_store, is_balanced
 from ganaug_ray.config import ArmConfig, ClassifierConfig, Job
 from ganaug_ray.core.experiment_dir import Run
 
@@ -37,25 +37,25 @@ class ArmKind(ABC):
 
     def find_store(self, job: Job, run: Run, arm: ArmConfig) -> str | None:
         """Return the folder of the images beside the real ones, where they are read from a store."""
-        return str(synthetic_pools.pool(job, run, arm).folder) if arm.traits.stored else None
+        return str(synthetic_pools.describe_pool(job, run, arm).folder) if arm.traits.stored else None
 
     @abstractmethod
-    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return what opens the rows beside the real ones."""
 
-    def open_batches(self, rows: ArmRows, real: Opens) -> Opens:
+    def open_batches(self, rows: ArmRows, real: BatchOpener) -> BatchOpener:
         """Return what opens the arm's batches; ``real`` opens those of the baseline."""
-        from ganaug_ray.augment.mixed_batches import mixed_batches
+        from ganaug_ray.augment.mixed_batches import open_mixed_feed
 
         arm, mixture = rows.arm, rows.mixture
-        extra = self.open_extra_rows(rows, mixture.synthetic_upto)
-        real = functools.partial(real, wait=mixture.wait)
+        extra = self.open_extra_rows(rows, mixture.count_synthetic_rows)
+        real = functools.partial(real, wait=mixture.synthetic_only_steps)
         apart = arm.batch_norm == "separate"
-        return functools.partial(mixed_batches, real, extra, weight=arm.weight, apart=apart)
+        return functools.partial(open_mixed_feed, real, extra, weight=arm.weight, apart=apart)
 
     def describe_settings(self, arm: ArmConfig) -> str:
         """Say how its rows meet the real ones, for the report."""
-        return strategies.in_words(arm)
+        return strategies.describe_mix(arm)
 
     def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
         """Say what its batches hold, for the dry run.
@@ -67,7 +67,7 @@ class ArmKind(ABC):
             steps: of a training.
         """
         parts = self._describe_source(arm, counts)
-        parts.append(strategies.Mixture.of(arm, counts, batch_size, steps).describe())
+        parts.append(strategies.Mixture.from_config(arm, counts, batch_size, steps).describe())
         parts += [f"loss weight {arm.weight:g}"] if arm.weight != 1 else []
         parts += ["batch norm apart"] if arm.batch_norm == "separate" else []
         parts += ["soft labels"] if arm.soft_labels else []
@@ -76,7 +76,7 @@ class ArmKind(ABC):
     def _describe_source(self, arm: ArmConfig, counts: Mapping[str, int]) -> list[str]:
         parts = [arm.kind if arm.classes == "all" else f"{arm.kind} of {arm.classes} classes"]
         if arm.traits.stored:
-            pool = strategies.pool(counts, arm)
+            pool = strategies.plan_pool_counts(counts, arm)
             parts.append(
                 f"{sum(pool.values())} images of {len(pool)} classes, {min(pool.values())} to {max(pool.values())} each"
             )
@@ -93,7 +93,7 @@ class WithoutClassic(ArmKind):
         without = {"flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0, "mixup": 0.0, "cutmix": 0.0}
         return config.model_copy(update=without)
 
-    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Raise AssertionError: there are none."""
         raise AssertionError("an arm of real rows alone has no others")
 
@@ -109,19 +109,19 @@ class WithoutClassic(ArmKind):
 class Oversample(ArmKind):
     """Other real rows in place of synthetic ones."""
 
-    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return what opens real rows in an order of their own."""
-        return rows.open_real_again(upto)
+        return rows.open_oversampled(upto)
 
 
 class Noise(ArmKind):
     """A control: the labels of real rows, and noise for images."""
 
-    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return what opens noise."""
-        from ganaug_ray.augment.negative_controls import noise_batches
+        from ganaug_ray.augment.negative_controls import open_noise_feed
 
-        return functools.partial(noise_batches, rows.open_real_again(upto), rows.seed)
+        return functools.partial(open_noise_feed, rows.open_oversampled(upto), rows.seed)
 
 
 class Synthetic(ArmKind):
@@ -129,7 +129,7 @@ class Synthetic(ArmKind):
 
     softens = True
 
-    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return what opens the store."""
         return rows.soften(rows.open_pool(upto))
 
@@ -139,29 +139,29 @@ class Live(ArmKind):
 
     softens = True
 
-    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return what opens a generator, with the limits that its store has."""
         from ganaug_ray.augment import live_generation
-        from ganaug_ray.augment.screening_rules import Limits
+        from ganaug_ray.augment.screening_rules import ScreeningLimits
 
         synthetic = rows.pool.folder.read_json("synthetic.json")
         shares = {name: n for name, n in synthetic["asked"].items() if name in rows.classes}
-        limits = Limits.stored(synthetic["limits"]) if synthetic["limits"] else None
-        screening = synthetic_pools.screening(rows.run, rows.pool)
-        live = live_generation.Live(str(rows.pool.gan.folder), shares, screening, limits)
-        return rows.soften(functools.partial(live_generation.live_batches, live, upto, rows.seed))
+        limits = ScreeningLimits.from_record(synthetic["limits"]) if synthetic["limits"] else None
+        screening = synthetic_pools.describe_screening(rows.run, rows.pool)
+        live = live_generation.LiveSpec(str(rows.pool.gan.folder), shares, screening, limits)
+        return rows.soften(functools.partial(live_generation.open_live_feed, live, upto, rows.seed))
 
 
 class SyntheticOnly(Synthetic):
     """A control: stored images of the GAN, and no real rows."""
 
-    def open_batches(self, rows: ArmRows, real: Opens) -> Opens:
+    def open_batches(self, rows: ArmRows, real: BatchOpener) -> BatchOpener:
         """Return what opens whole batches of them; the real rows wait for the end."""
-        from ganaug_ray.augment.mixed_batches import mixed_batches
+        from ganaug_ray.augment.mixed_batches import open_mixed_feed
 
         extra = self.open_extra_rows(rows, functools.partial(_count_rows, rows.job.classifier.batch_size))
         real = functools.partial(real, wait=rows.mixture.steps)
-        return functools.partial(mixed_batches, real, extra, weight=1.0, apart=False)
+        return functools.partial(open_mixed_feed, real, extra, weight=1.0, apart=False)
 
     def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
         """Say how large a batch is: no strategy has a say in it."""
@@ -171,12 +171,12 @@ class SyntheticOnly(Synthetic):
 class ShuffledLabels(ArmKind):
     """A control: stored images of the GAN, with labels that say nothing of them."""
 
-    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return what opens the store with other labels."""
-        from ganaug_ray.augment.negative_controls import shuffled_batches
+        from ganaug_ray.augment.negative_controls import open_shuffled_feed
 
         shares = [float(name in rows.classes) for name in rows.data["classes"]]
-        return functools.partial(shuffled_batches, rows.open_pool(upto), shares, rows.seed)
+        return functools.partial(open_shuffled_feed, rows.open_pool(upto), shares, rows.seed)
 
 
 class Pseudo(ArmKind):
@@ -186,7 +186,7 @@ class Pseudo(ArmKind):
         """Return the folder of the pseudo-labelled images."""
         return find_pseudo_store(run)
 
-    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return what opens that store."""
         return rows.open_pseudo(upto, rows.real_sampling)
 
@@ -194,13 +194,13 @@ class Pseudo(ArmKind):
 class PseudoAndSynthetic(Synthetic):
     """As many pseudo-labelled images, and stored images of a GAN that was trained on both."""
 
-    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> Opens:
+    def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Return what opens both stores."""
-        from ganaug_ray.augment.mixed_batches import mixed_batches
+        from ganaug_ray.augment.mixed_batches import open_mixed_feed
         from ganaug_ray.data.loading.sampler import Sampling
 
         pseudo = rows.open_pseudo(upto, Sampling(balanced=is_balanced(rows.job)))
-        return functools.partial(mixed_batches, pseudo, super().open_extra_rows(rows, upto))
+        return functools.partial(open_mixed_feed, pseudo, super().open_extra_rows(rows, upto))
 
 
 KINDS: dict[Kind, ArmKind] = {

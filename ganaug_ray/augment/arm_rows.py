@@ -14,7 +14,7 @@ from ganaug_ray.core.experiment_dir import Record, Run
 if TYPE_CHECKING:  # torch is imported when an arm is trained
     from ganaug_ray.data.loading.sampler import Sampling
 
-Opens = functools.partial[Any]
+BatchOpener = functools.partial[Any]
 """Opens an arm's batches on a rank."""
 RowCounter = Callable[[int], int]
 """How many rows beside the real ones have been used after so many steps."""
@@ -44,17 +44,17 @@ class ArmRows:
         return self.run.dataset.read_json("dataset.json")
 
     @functools.cached_property
-    def pool(self) -> synthetic_pools.Pool:
+    def pool(self) -> synthetic_pools.SyntheticPool:
         """The store of the arm's synthetic images."""
-        return synthetic_pools.pool(self.job, self.run, self.arm)
+        return synthetic_pools.describe_pool(self.job, self.run, self.arm)
 
     @functools.cached_property
     def mixture(self) -> strategies.Mixture:
         """How many rows each batch gets beside the real ones."""
         counts, config = self.data["counts"]["train"], self.job.classifier
-        others = [name for name in self.data["classes"] if name not in self.classes]
+        unused_classes = [name for name in self.data["classes"] if name not in self.classes]
         steps = config.total_steps(sum(counts.values()))
-        return strategies.Mixture.of(self.arm, counts, config.batch_size, steps, others)
+        return strategies.Mixture.from_config(self.arm, counts, config.batch_size, steps, unused_classes)
 
     @property
     def sampling(self) -> Sampling:
@@ -70,33 +70,33 @@ class ArmRows:
         """The arm's classes, drawn as real images are."""
         return replace(self.sampling, balanced=is_balanced(self.job))
 
-    def open_pool(self, upto: RowCounter) -> Opens:
+    def open_pool(self, upto: RowCounter) -> BatchOpener:
         """Return what opens the stored images of the GAN."""
-        from ganaug_ray.augment.mixed_batches import pool_batches
+        from ganaug_ray.augment.mixed_batches import open_pool_feed
 
         folder, memory = str(self.pool.folder), self.job.data.resident_gb
-        return functools.partial(pool_batches, folder, upto, memory, self.seed, sampling=self.sampling)
+        return functools.partial(open_pool_feed, folder, upto, memory, self.seed, sampling=self.sampling)
 
-    def open_real_again(self, upto: RowCounter) -> Opens:
+    def open_oversampled(self, upto: RowCounter) -> BatchOpener:
         """Return what opens other real rows."""
-        from ganaug_ray.augment.mixed_batches import real_again
+        from ganaug_ray.augment.mixed_batches import open_oversampled_feed
 
         dataset, memory = str(self.run.dataset), self.job.data.resident_gb
-        return functools.partial(real_again, dataset, upto, memory, self.seed, self.real_sampling)
+        return functools.partial(open_oversampled_feed, dataset, upto, memory, self.seed, self.real_sampling)
 
-    def open_pseudo(self, upto: RowCounter, sampling: Sampling) -> Opens:
+    def open_pseudo(self, upto: RowCounter, sampling: Sampling) -> BatchOpener:
         """Return what opens the pseudo-labelled images."""
-        from ganaug_ray.augment.mixed_batches import pool_batches
+        from ganaug_ray.augment.mixed_batches import open_pool_feed
 
         folder, memory = find_pseudo_store(self.run), self.job.data.resident_gb
-        return functools.partial(pool_batches, folder, upto, memory, self.seed, sampling=sampling)
+        return functools.partial(open_pool_feed, folder, upto, memory, self.seed, sampling=sampling)
 
-    def soften(self, extra: Opens) -> Opens:
+    def soften(self, extra: BatchOpener) -> BatchOpener:
         """Return the same rows, with the teacher's probabilities where the arm has soft labels."""
-        from ganaug_ray.augment.soft_labels import softened_batches
+        from ganaug_ray.augment.soft_labels import open_soft_label_feed
 
         teacher = self.run.model(arms.REAL, 0)
-        return functools.partial(softened_batches, extra, str(teacher)) if self.arm.soft_labels else extra
+        return functools.partial(open_soft_label_feed, extra, str(teacher)) if self.arm.soft_labels else extra
 
 
 def is_balanced(job: Job) -> bool:
@@ -106,6 +106,6 @@ def is_balanced(job: Job) -> bool:
 
 def find_pseudo_store(run: Run) -> str:
     """Return the folder of the pseudo-labelled images alone."""
-    from ganaug_ray.augment.pseudo_labels import ALONE
+    from ganaug_ray.augment.pseudo_labels import PSEUDO_ONLY_FOLDER
 
-    return str(run.pseudo / ALONE)
+    return str(run.pseudo / PSEUDO_ONLY_FOLDER)

@@ -18,23 +18,23 @@ def has_gan(job: Job) -> bool:
     return job.needs_gan or not job.gan.conditional
 
 
-def names(job: Job) -> list[str]:
+def list_names(job: Job) -> list[str]:
     """The job's arms, the baseline first."""
     return [REAL, *job.compared]
 
 
-def candidates(job: Job) -> list[str]:
+def list_candidates(job: Job) -> list[str]:
     """The arms that may take the baseline's place."""
     return [name for name, arm in job.compared.items() if not arm.traits.control]
 
 
-def pairs(job: Job) -> list[tuple[str, int]]:
+def list_pairs(job: Job) -> list[tuple[str, int]]:
     """Every (arm, seed) there is a model of in each split; last the arms that go by what others gained."""
-    by_turn = sorted(names(job), key=lambda name: waits(job, name))
+    by_turn = sorted(list_names(job), key=lambda name: is_deferred(job, name))
     return [(arm, seed) for arm in by_turn for seed in range(job.compare.seeds)]
 
 
-def waits(job: Job, name: str) -> bool:
+def is_deferred(job: Job, name: str) -> bool:
     """Whether an arm can only be trained when the others are."""
     return name != REAL and job.compared[name].classes == "gaining"
 
@@ -44,12 +44,14 @@ def check_classes(name: str, arm: MixConfig, data: Record) -> None:
     if arm.classes == "rare" and not data["rare"]:
         raise UserError(f"arms.{name}.classes rare: no class was thinned, see data.imbalance; give names, or all")
     if isinstance(arm.classes, list):
-        for own in arm.classes:
-            if own not in data["classes"]:
-                raise UserError(f"arms.{name}.classes: found {own!r}, known are {', '.join(data['classes'][:12])}")
+        for class_name in arm.classes:
+            if class_name not in data["classes"]:
+                raise UserError(
+                    f"arms.{name}.classes: found {class_name!r}, known are {', '.join(data['classes'][:12])}"
+                )
 
 
-def classes(arm: MixConfig, data: Record, gaining: list[str] | None = None) -> list[str]:
+def choose_classes(arm: MixConfig, data: Record, gaining: list[str] | None = None) -> list[str]:
     """The classes that an arm has synthetic images of."""
     if arm.classes == "all":
         return list(data["classes"])

@@ -24,15 +24,15 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.gan.sampler import BLOCK, Generator
+from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 from ganaug_ray.runtime.cluster import worker_resources
 
-MOST_TRIES = 4  # images made for each that is wanted, at most
-FEW = 10  # blocks that one process makes on a CPU sooner than a pool of actors starts
+MAX_TRIES_PER_IMAGE = 4  # images made for each that is wanted, at most
+MAX_LOCAL_BLOCKS = 10  # blocks that one process makes on a CPU sooner than a pool of actors starts
 
 
 @dataclass(frozen=True)
-class Block:
+class GeneratedBlock:
     """Some images of a class, and what the screening made of the whole block.
 
     Attributes:
@@ -47,10 +47,12 @@ class Block:
     rows: image_store.Images
     rejects: pa.Table | None
     tally: dict[str, int]
-    limits: screening_rules.Limits | None
+    limits: screening_rules.ScreeningLimits | None
 
 
-def blocks(generator: Generator, name: str, wanted: int, seed: int, examiner: Examiner | None) -> Iterator[Block]:
+def generate_blocks(
+    generator: Generator, name: str, missing: int, seed: int, examiner: Examiner | None
+) -> Iterator[GeneratedBlock]:
     """Make images of a class until so many are kept, or MOST_TRIES times as many are made.
 
     The first block sets the limits of the screening; a class that the teacher does not recognise in it gets none.
@@ -60,39 +62,41 @@ def blocks(generator: Generator, name: str, wanted: int, seed: int, examiner: Ex
     """
     assert name in generator.classes, f"no such class: {name}"
     label, limits, number = generator.classes.index(name), None, 0
-    most = wanted if examiner is None else max(BLOCK, MOST_TRIES * wanted)
-    while wanted > 0 and number * BLOCK < most:
-        rows = make(generator, label, number, min(BLOCK, wanted) if examiner is None else BLOCK, seed)
+    max_images = missing if examiner is None else max(BLOCK_SIZE, MAX_TRIES_PER_IMAGE * missing)
+    while missing > 0 and number * BLOCK_SIZE < max_images:
+        rows = generate_block(
+            generator, label, number, min(BLOCK_SIZE, missing) if examiner is None else BLOCK_SIZE, seed
+        )
         rejects, tally = None, {"kept": len(rows)}
         if examiner is not None:
             evidence = examiner(rows.images, rows.labels)
-            limits = limits or screening_rules.Limits.of(evidence, examiner.config)
-            verdict_N = screening_rules.screen(evidence, limits)
-            rejects = screening_rules.rejects(evidence, verdict_N, rows.provenance, generator.classes)
+            limits = limits or screening_rules.ScreeningLimits.from_evidence(evidence, examiner.config)
+            verdict_N = screening_rules.screen_images(evidence, limits)
+            rejects = screening_rules.build_rejects_table(evidence, verdict_N, rows.provenance, generator.classes)
             tally = dict(Counter(rejects["reason"].to_pylist()))
-            rows = _take(rows, (verdict_N == screening_rules.KEPT).nonzero().flatten().tolist()[:wanted])
+            rows = _select_rows(rows, (verdict_N == screening_rules.KEPT).nonzero().flatten().tolist()[:missing])
             tally["kept"] = len(rows)
-        yield Block(number, rows, rejects, tally, limits)
+        yield GeneratedBlock(number, rows, rejects, tally, limits)
         if limits is not None and not limits.drawn[label]:
             return
-        wanted -= len(rows)
+        missing -= len(rows)
         number += 1
 
 
-def make(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.Images:
+def generate_block(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.Images:
     """Generate the first n rows of a block. Each names generator, seed and index: it can be made again from them."""
-    images = generator.block(label, number, n, seed)
+    images = generator.generate_block(label, number, n, seed)
     name, model = generator.classes[label], generator.spec["hash"]
     return image_store.Images(
         images=images,
         labels=np.full(n, label, np.int64),
         ids=[image_store.pixel_id(image) for image in images],
         paths=[""] * n,
-        provenance=[f"gan:{model}/class:{name}/seed:{seed}/index:{number * BLOCK + i}" for i in range(n)],
+        provenance=[f"gan:{model}/class:{name}/seed:{seed}/index:{number * BLOCK_SIZE + i}" for i in range(n)],
     )
 
 
-def _take(rows: image_store.Images, which: list[int]) -> image_store.Images:
+def _select_rows(rows: image_store.Images, which: list[int]) -> image_store.Images:
     return replace(
         rows,
         images=rows.images[which],
@@ -103,7 +107,7 @@ def _take(rows: image_store.Images, which: list[int]) -> image_store.Images:
     )
 
 
-class _Maker:
+class _GeneratorActor:
     """An actor of the pool: loads generator, teacher and training images once, then makes class after class."""
 
     def __init__(self, gan: str, out: str, seed: int, screening: Screening | None, stored: bool) -> None:
@@ -115,8 +119,8 @@ class _Maker:
         self._stored = stored
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        for name, wanted in zip(batch["name"], batch["wanted"], strict=True):
-            for block in self.make(str(name), int(wanted)):
+        for name, target in zip(batch["name"], batch["wanted"], strict=True):
+            for block in self.generate_class(str(name), int(target)):
                 if block.rejects is not None:
                     label = self._generator.classes.index(name)
                     self._out.write_table(f".screened-{label:04d}-{block.number:05d}.parquet", block.rejects)
@@ -126,18 +130,18 @@ class _Maker:
                     "limits": np.array([json.dumps(asdict(block.limits) if block.limits else None)]),
                 }
 
-    def make(self, name: str, wanted: int) -> Iterator[Block]:
+    def generate_class(self, name: str, target: int) -> Iterator[GeneratedBlock]:
         """Make images of a class and write down those that are kept."""
         label = self._generator.classes.index(name)
-        found = blocks(self._generator, name, wanted, self._seed, self._examiner)
-        for block in found if self._stored else itertools.islice(found, 1):
+        class_blocks = generate_blocks(self._generator, name, target, self._seed, self._examiner)
+        for block in class_blocks if self._stored else itertools.islice(class_blocks, 1):
             if self._stored and len(block.rows):
                 table = image_store.to_table(block.rows, "synthetic")
                 self._out.write_table(f"part-{label:04d}-{block.number:05d}.parquet", table, bulky="image")
             yield block
 
 
-def generate(
+def generate_pool(
     counts: Mapping[str, int],
     seed: int,
     gan: Folder,
@@ -168,26 +172,26 @@ def generate(
     """
     started = time.monotonic()
     out.make()
-    wanted = counts if stored else dict.fromkeys(counts, BLOCK)
+    targets = counts if stored else dict.fromkeys(counts, BLOCK_SIZE)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
-    limits: dict[str, screening_rules.Limits] = {}
-    maker = {"gan": str(gan), "out": str(out), "seed": seed, "screening": screening, "stored": stored}
-    for row in _made(wanted, maker, actors) if stored or screening else ():
+    limits: dict[str, screening_rules.ScreeningLimits] = {}
+    actor_args = {"gan": str(gan), "out": str(out), "seed": seed, "screening": screening, "stored": stored}
+    for row in _generate_on_actors(targets, actor_args, actors) if stored or screening else ():
         tally[row["name"]].update(json.loads(row["tally"]))
-        if found := json.loads(row["limits"]):
-            limits[row["name"]] = screening_rules.Limits.stored(found)
+        if limits_record := json.loads(row["limits"]):
+            limits[row["name"]] = screening_rules.ScreeningLimits.from_record(limits_record)
         progress(sum(own["kept"] for own in tally.values()))
     if screening is not None:
-        _gather_rejects(out)
-    return _finish(counts, seed, gan, out, screening, stored, tally, limits, started)
+        _merge_rejects(out)
+    return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
 
 
-def are_few(counts: Mapping[str, int]) -> bool:
+def is_local_job(counts: Mapping[str, int]) -> bool:
     """Whether so many images a class are made sooner in this process than by actors."""
-    return sum(-(-n // BLOCK) for n in counts.values()) <= FEW and not torch.cuda.is_available()
+    return sum(-(-n // BLOCK_SIZE) for n in counts.values()) <= MAX_LOCAL_BLOCKS and not torch.cuda.is_available()
 
 
-def generate_here(
+def generate_locally(
     counts: Mapping[str, int],
     seed: int,
     gan: Folder,
@@ -196,18 +200,18 @@ def generate_here(
     progress: Callable[[int], None] = lambda images: None,
     stored: bool = True,
 ) -> experiment_dir.Record:
-    """As ``generate``, in this process alone and without Ray; it gives the same files.
+    """As ``generate_pool``, in this process alone and without Ray; it gives the same files.
 
     Two processes that make the same store at once write the same bytes, each file whole.
     """
     started = time.monotonic()
     out.make()
-    maker = _Maker(str(gan), str(out), seed, screening, stored)
+    maker = _GeneratorActor(str(gan), str(out), seed, screening, stored)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
-    limits: dict[str, screening_rules.Limits] = {}
+    limits: dict[str, screening_rules.ScreeningLimits] = {}
     rejects: list[pa.Table] = []
     for name, n in sorted(counts.items()) if stored or screening else ():
-        for block in maker.make(name, n if stored else BLOCK):
+        for block in maker.generate_class(name, n if stored else BLOCK_SIZE):
             tally[name].update(block.tally)
             if block.limits is not None:
                 limits[name] = block.limits
@@ -215,10 +219,10 @@ def generate_here(
             progress(sum(own["kept"] for own in tally.values()))
     if rejects:
         out.write_table("screened.parquet", pa.concat_tables(rejects))
-    return _finish(counts, seed, gan, out, screening, stored, tally, limits, started)
+    return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
 
 
-def _finish(
+def _commit_pool(
     counts: Mapping[str, int],
     seed: int,
     gan: Folder,
@@ -226,7 +230,7 @@ def _finish(
     screening: Screening | None,
     stored: bool,
     tally: Mapping[str, Counter[str]],
-    limits: Mapping[str, screening_rules.Limits],
+    limits: Mapping[str, screening_rules.ScreeningLimits],
     started: float,
 ) -> experiment_dir.Record:
     """Write the marker of a store whose images are written."""
@@ -240,37 +244,41 @@ def _finish(
         )
     settings = screening.config.model_dump() if screening else None
     record = {
-        "hash": experiment_dir.fingerprint(spec["hash"], seed, dict(sorted(counts.items())), BLOCK, settings),
+        "hash": experiment_dir.fingerprint(spec["hash"], seed, dict(sorted(counts.items())), BLOCK_SIZE, settings),
         "inputs": {"gan": spec["hash"]},
         "asked": dict(counts),
         "counts": kept,
         "screened": {name: {why: n for why, n in sorted(own.items()) if why != "kept"} for name, own in tally.items()},
         "not_drawn": not_drawn,
-        "limits": asdict(_joined(limits, spec["classes"])) if limits else None,
+        "limits": asdict(_join_limits(limits, spec["classes"])) if limits else None,
         "seed": seed,
         "images": sum(kept.values()) if stored else 0,
     }
     return experiment_dir.commit(out, "synthetic.json", "generate", started, record)
 
 
-def _made(wanted: Mapping[str, int], maker: dict[str, Any], actors: int | None) -> Iterable[dict[str, Any]]:
+def _generate_on_actors(
+    targets: Mapping[str, int], actor_args: dict[str, Any], actors: int | None
+) -> Iterable[dict[str, Any]]:
     """Yield a row for each block: name of the class, tally and limits, these two as JSON."""
-    room = max(1, min(len(wanted), int(ray.cluster_resources()["CPU"])))
+    room = max(1, min(len(targets), int(ray.cluster_resources()["CPU"])))
     pool = ray.data.ActorPoolStrategy(size=actors) if actors else ray.data.ActorPoolStrategy(min_size=1, max_size=room)
-    orders = [{"name": name, "wanted": n} for name, n in wanted.items()]
-    results = ray.data.from_items(orders, override_num_blocks=max(1, len(orders))).map_batches(
-        _Maker, fn_constructor_kwargs=maker, compute=pool, batch_size=1, **worker_resources()
+    class_rows = [{"name": name, "wanted": n} for name, n in targets.items()]
+    results = ray.data.from_items(class_rows, override_num_blocks=max(1, len(class_rows))).map_batches(
+        _GeneratorActor, fn_constructor_kwargs=actor_args, compute=pool, batch_size=1, **worker_resources()
     )
     return results.iter_rows()
 
 
-def _joined(limits: Mapping[str, screening_rules.Limits], classes: list[str]) -> screening_rules.Limits:
+def _join_limits(
+    limits: Mapping[str, screening_rules.ScreeningLimits], classes: list[str]
+) -> screening_rules.ScreeningLimits:
     """Join the limits of the classes; of one that no images were asked of, any other's say that there were none."""
     other = next(iter(limits.values()))
-    return screening_rules.Limits.joined([limits.get(name, other) for name in classes])
+    return screening_rules.ScreeningLimits.join_classes([limits.get(name, other) for name in classes])
 
 
-def _gather_rejects(out: Folder) -> None:
+def _merge_rejects(out: Folder) -> None:
     """Bring the blocks' tables of rejects together."""
     infos = out.fs.get_file_info(pa.fs.FileSelector(out.path))
     names = sorted(info.base_name for info in infos if info.base_name.startswith(".screened-"))

@@ -23,27 +23,27 @@ from ganaug_ray.data.loading.batch import Batch, Feed
 from ganaug_ray.data.loading.resident_loader import endless_order
 from ganaug_ray.gan.sampler import Generator
 
-ROUNDS = 8  # images made for each row, at most
+MAX_ROUNDS = 8  # images made for each row, at most
 
 Examine = Callable[[np.ndarray, np.ndarray], screening_rules.Evidence]
 
 
 @dataclass(frozen=True)
-class Judge:
+class LiveScreener:
     """Who looks at images, and what they must pass."""
 
     examine: Examine
-    limits: screening_rules.Limits
+    limits: screening_rules.ScreeningLimits
 
     def __call__(self, images_BHWC: torch.Tensor, y_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Images uint8 and asked classes int64 -> (which fail, which are near copies), bool [B], on the CPU."""
         evidence = self.examine(images_BHWC.cpu().numpy(), y_B.numpy())
-        fails_B = screening_rules.screen(evidence, self.limits) != screening_rules.KEPT
+        fails_B = screening_rules.screen_images(evidence, self.limits) != screening_rules.KEPT
         return fails_B.cpu(), (evidence.near_N < self.limits.copy_distance).cpu()
 
 
 @dataclass(frozen=True)
-class Live:
+class LiveSpec:
     """What images are made with: plain data, so that it travels to any process.
 
     Attributes:
@@ -56,7 +56,7 @@ class Live:
     gan: str
     pool: Mapping[str, int]
     screening: Screening | None
-    limits: screening_rules.Limits | None
+    limits: screening_rules.ScreeningLimits | None
 
 
 class LiveFeed(Feed):
@@ -75,7 +75,7 @@ class LiveFeed(Feed):
         self,
         generator: Generator,
         pool: Mapping[str, int],
-        judge: Judge | None,
+        judge: LiveScreener | None,
         upto: Callable[[int], int],
         place: Place,
         seed: int,
@@ -102,25 +102,25 @@ class LiveFeed(Feed):
         share = self._place.share(len(order))
         rows = torch.arange(len(order))[share]
         y_B = torch.from_numpy(self._labels_N[order[share]])
-        images_BHWC = self._images(step, len(order), rows, y_B)
+        images_BHWC = self._generate_images(step, len(order), rows, y_B)
         return Batch(tensors.to_network(images_BHWC), y_B.to(self._place.device), rows, len(order))
 
     @torch.no_grad()
-    def _images(self, step: int, total: int, rows: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
+    def _generate_images(self, step: int, total: int, rows: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
         """Images uint8 [B, H, W, C] of these rows of the global batch, in whole grey levels as a store has them."""
         size, channels, latent = (self._generator.spec[key] for key in ("size", "channels", "latent"))
         device = self._place.device
         images_BHWC = torch.empty(len(rows), size, size, channels, dtype=torch.uint8, device=device)
         waiting = torch.arange(len(rows))
-        for again in range(ROUNDS):
+        for round_number in range(MAX_ROUNDS):
             if not len(waiting):
                 break
-            draw = rng.generator(self._seed, "live", step, again)
+            draw = rng.generator(self._seed, "live", step, round_number)
             z_BZ = torch.randn(total, latent, generator=draw)[rows[waiting]].to(device)
             fresh_BHWC = tensors.from_network(self._generator.network(z_BZ, y_B[waiting].to(device)))
             none_B = torch.zeros(len(waiting), dtype=torch.bool)
             fails_B, copies_B = self._judge(fresh_BHWC, y_B[waiting]) if self._judge else (none_B, none_B)
-            taken_B = ~copies_B if again else ~none_B
+            taken_B = ~copies_B if round_number else ~none_B
             images_BHWC[waiting[taken_B]] = fresh_BHWC[taken_B]
             self._tally["generated"] += len(waiting)
             waiting = waiting[fails_B]
@@ -129,11 +129,11 @@ class LiveFeed(Feed):
         return images_BHWC
 
 
-def live_batches(live: Live, upto: Callable[[int], int], seed: int, place: Place) -> LiveFeed:
+def open_live_feed(live: LiveSpec, upto: Callable[[int], int], seed: int, place: Place) -> LiveFeed:
     """Batches of new synthetic rows, of which ``upto`` says how many have been used after so many steps."""
     judge = None
     if live.screening is not None:
         assert live.limits is not None, "a screening has limits"
-        judge = Judge(Examiner(live.screening, place.device), live.limits)
+        judge = LiveScreener(Examiner(live.screening, place.device), live.limits)
     generator = Generator.load(Folder.at(live.gan), place.device)
     return LiveFeed(generator, live.pool, judge, upto, place, seed)

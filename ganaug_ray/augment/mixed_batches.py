@@ -14,7 +14,7 @@ from ganaug_ray.data.loading.sampler import NATURAL, Sampling
 from ganaug_ray.data.loading.tensors import scaled
 
 
-def pool_batches(
+def open_pool_feed(
     synthetic: str,
     upto: Callable[[int], int],
     resident_gb: float,
@@ -26,7 +26,7 @@ def pool_batches(
     return open_feed(Folder.at(synthetic), upto, place.world, place, (seed, "synthetic"), resident_gb, sampling)
 
 
-def real_again(
+def open_oversampled_feed(
     dataset: str,
     upto: Callable[[int], int],
     resident_gb: float,
@@ -42,7 +42,7 @@ def real_again(
 
 
 @dataclass(frozen=True)
-class Mixed(Feed):
+class MixedFeed(Feed):
     """Batches of real rows, the same ones as without synthetic data, and synthetic rows behind them.
 
     Attributes:
@@ -64,7 +64,7 @@ class Mixed(Feed):
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
         real, fake = self.real(step), self.fake(step)
-        both = concatenate(real, fake)
+        both = append_synthetic_rows(real, fake)
         if self.weight != 1.0:
             counts_B = torch.ones(len(both.y_B), device=both.y_B.device)
             counts_B[len(real.y_B) :] = self.weight
@@ -76,18 +76,18 @@ class Mixed(Feed):
         return self.fake.tally()
 
 
-def mixed_batches(
+def open_mixed_feed(
     real: Callable[[Place], Feed],
     fake: Callable[[Place], Feed],
     place: Place,
     weight: float = 1.0,
     apart: bool = False,
-) -> Mixed:
+) -> MixedFeed:
     """Open both feeds on a rank, wherever the synthetic rows come from; see Mixed."""
-    return Mixed(real(place), fake(place), weight, apart)
+    return MixedFeed(real(place), fake(place), weight, apart)
 
 
-def concatenate(real: Batch, fake: Batch) -> Batch:
+def append_synthetic_rows(real: Batch, fake: Batch) -> Batch:
     """Put synthetic rows behind the real ones, scaled to the real images' size; with soft targets, if they have some.
 
     Either may be without rows: a small ratio, a rank without a share, or steps on one kind alone.

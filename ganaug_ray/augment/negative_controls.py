@@ -16,7 +16,7 @@ from ganaug_ray.data.loading.batch import Batch, Feed
 
 
 @dataclass(frozen=True)
-class Control(Feed):
+class ControlFeed(Feed):
     """A feed's batches, each changed on the way by a function of it and its step."""
 
     feed: Feed
@@ -36,12 +36,12 @@ class Control(Feed):
         return self.feed.tally()
 
 
-def noise_batches(fake: Callable[[Place], Feed], seed: int, place: Place) -> Control:
+def open_noise_feed(fake: Callable[[Place], Feed], seed: int, place: Place) -> ControlFeed:
     """Open a feed on a rank with uniform noise in [-1, 1] for its images; their number and labels stay."""
-    return Control(fake(place), functools.partial(_noise, seed))
+    return ControlFeed(fake(place), functools.partial(_replace_images, seed))
 
 
-def shuffled_batches(fake: Callable[[Place], Feed], classes: Sequence[float], seed: int, place: Place) -> Control:
+def open_shuffled_feed(fake: Callable[[Place], Feed], classes: Sequence[float], seed: int, place: Place) -> ControlFeed:
     """Open a feed on a rank with labels that are drawn, whatever the images show.
 
     Args:
@@ -50,16 +50,16 @@ def shuffled_batches(fake: Callable[[Place], Feed], classes: Sequence[float], se
         seed: of the draws.
         place: the rank.
     """
-    return Control(fake(place), functools.partial(_shuffled, torch.tensor(classes, dtype=torch.float), seed))
+    return ControlFeed(fake(place), functools.partial(_redraw_labels, torch.tensor(classes, dtype=torch.float), seed))
 
 
-def _noise(seed: int, batch: Batch, step: int) -> Batch:
+def _replace_images(seed: int, batch: Batch, step: int) -> Batch:
     draw = rng.generator(seed, "noise", step)
     noise_BCHW = torch.rand(batch.total, *batch.x_BCHW.shape[1:], generator=draw)[batch.rows] * 2 - 1
     return replace(batch, x_BCHW=noise_BCHW.to(batch.x_BCHW.device))
 
 
-def _shuffled(classes_K: torch.Tensor, seed: int, batch: Batch, step: int) -> Batch:
+def _redraw_labels(classes_K: torch.Tensor, seed: int, batch: Batch, step: int) -> Batch:
     draw = rng.generator(seed, "shuffled labels", step)
     y_B = torch.multinomial(classes_K, batch.total, replacement=True, generator=draw)[batch.rows]
     return replace(batch, y_B=y_B.to(batch.y_B.device))

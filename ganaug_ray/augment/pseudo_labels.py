@@ -17,10 +17,10 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.runtime.cluster import worker_resources
 
-ALONE = "alone"  # the folder of the pseudo-labelled images without the others
+PSEUDO_ONLY_FOLDER = "alone"  # the folder of the pseudo-labelled images without the others
 
 
-def label(dataset: Folder, teacher: Folder, out: Folder, confidence: float) -> experiment_dir.Record:
+def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidence: float) -> experiment_dir.Record:
     """Write ``out``: the data set of labelled and pseudo-labelled images, and the latter alone.
 
     Args:
@@ -32,38 +32,38 @@ def label(dataset: Folder, teacher: Folder, out: Folder, confidence: float) -> e
     Raises:
         StageFailed: the teacher is sure of no image.
     """
-    task = ray.remote(_label).options(**worker_resources())
+    task = ray.remote(_label_images).options(**worker_resources())
     return ray.get(task.remote(str(dataset), str(teacher), str(out), confidence))
 
 
-def _label(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> experiment_dir.Record:
+def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> experiment_dir.Record:
     started = time.monotonic()
     dataset, teacher, out = (Folder.at(where) for where in (dataset_at, teacher_at, out_at))
     facts, model = dataset.read_json("dataset.json"), teacher.read_json("model.json")
     classifier = Classifier.load(teacher)
-    number = _copy(dataset / "train", (out / "train").make())
-    _copy(dataset / "val", (out / "val").make())
-    (out / ALONE).make()
+    number = _copy_shards(dataset / "train", (out / "train").make())
+    _copy_shards(dataset / "val", (out / "val").make())
+    (out / PSEUDO_ONLY_FOLDER).make()
     kept: Counter[str] = Counter()
     unlabelled = image_store.survey(dataset / "unlabelled")
     for part, name in enumerate(unlabelled.names):
         table = unlabelled.folder.read_table(name)
         rows = image_store.from_table(table)
         probabilities_NK = classifier.probabilities(rows.images)
-        sure = (probabilities_NK.max(1) >= confidence).nonzero()[0]
-        if not len(sure):
+        confident_rows = (probabilities_NK.max(1) >= confidence).nonzero()[0]
+        if not len(confident_rows):
             continue
-        labels = probabilities_NK[sure].argmax(1).astype(np.int64)
+        labels = probabilities_NK[confident_rows].argmax(1).astype(np.int64)
         kept.update(facts["classes"][found] for found in labels.tolist())
-        own = image_store.Images(
-            rows.images[sure],
+        labelled = image_store.Images(
+            rows.images[confident_rows],
             labels,
-            [rows.ids[row] for row in sure],
-            [rows.paths[row] for row in sure],
-            [f"{rows.provenance[row]} labelled by {model['hash']}" for row in sure],
+            [rows.ids[row] for row in confident_rows],
+            [rows.paths[row] for row in confident_rows],
+            [f"{rows.provenance[row]} labelled by {model['hash']}" for row in confident_rows],
         )
-        image_store.write_shard(out / ALONE, part, own, "real")
-        image_store.write_shard(out / "train", number + part, own, "real")
+        image_store.write_shard(out / PSEUDO_ONLY_FOLDER, part, labelled, "real")
+        image_store.write_shard(out / "train", number + part, labelled, "real")
     if not kept:
         raise StageFailed(
             f"the teacher gives none of {len(unlabelled)} unlabelled images a class with a probability of "
@@ -79,7 +79,7 @@ def _label(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> 
     return experiment_dir.commit(out, "dataset.json", "pseudo-label", started, record)
 
 
-def _copy(source: Folder, target: Folder) -> int:
+def _copy_shards(source: Folder, target: Folder) -> int:
     """Copy a store's shards; return how many there are."""
     names = image_store.survey(source).names
     for name in names:

@@ -12,11 +12,11 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import Resident
 from ganaug_ray.gan.metrics import features
-from ganaug_ray.gan.metrics.memorization import PIXELS
-from ganaug_ray.gan.metrics.nearest_neighbors import Yardstick
+from ganaug_ray.gan.metrics.memorization import PIXEL_EXTRACTOR
+from ganaug_ray.gan.metrics.nearest_neighbors import NeighborSpacing
 from ganaug_ray.gan.sampler import load_discriminator
 
-MOST_TRAIN = 20_000  # training images that copies are looked for among
+MAX_TRAIN_IMAGES = 20_000  # training images that copies are looked for among
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,12 @@ class Examiner:
     def __init__(self, screening: Screening, device: torch.device | str) -> None:
         self.config = screening.config
         self._teacher = Classifier.load(Folder.at(screening.teacher), device)
-        train = Resident.load(Folder.at(screening.dataset) / "train", self._teacher.device, MOST_TRAIN)
+        train = Resident.load(Folder.at(screening.dataset) / "train", self._teacher.device, MAX_TRAIN_IMAGES)
         real_NCHW, y_N = train.take(slice(0, len(train)))
         self._size = real_NCHW.shape[-1]
-        self._spaces = [features.teacher(self._teacher.network, real_NCHW), PIXELS]
+        self._spaces = [features.build_teacher_extractor(self._teacher.network, real_NCHW), PIXEL_EXTRACTOR]
         self._discriminator = load_discriminator(Folder.at(screening.gan), device)
-        self._yardsticks = [Yardstick(space(real_NCHW), y_N) for space in self._spaces]
+        self._yardsticks = [NeighborSpacing(space(real_NCHW), y_N) for space in self._spaces]
 
     @torch.no_grad()
     def __call__(self, images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:

@@ -47,7 +47,7 @@ class Evidence:
 
 
 @dataclass(frozen=True)
-class Limits:
+class ScreeningLimits:
     """What an image must pass: plain numbers, so that they can be stored beside a generator.
 
     Attributes:
@@ -65,19 +65,19 @@ class Limits:
     drawn: tuple[bool, ...]
 
     @classmethod
-    def of(cls, pool: Evidence, config: ScreenConfig) -> "Limits":
+    def from_evidence(cls, pool: Evidence, config: ScreenConfig) -> "ScreeningLimits":
         """Set the limits from unscreened images, as settings say.
 
         The scores of a discriminator mean something beside others of the same class only: it knows the training
         images by heart and scores even unseen real ones far below. Hence a share of each class, not a score.
         """
         classes = pool.probabilities_NK.shape[1]
-        own = [pool.y_N == label for label in range(classes)]
-        agreement = tuple(pool.agrees_N[rows].float().mean().item() if rows.any() else 0.0 for rows in own)
+        class_masks = [pool.y_N == label for label in range(classes)]
+        agreement = tuple(pool.agrees_N[rows].float().mean().item() if rows.any() else 0.0 for rows in class_masks)
         realism = None
         if pool.score_N is not None and config.realism:
             scores = pool.score_N.float()
-            realism = tuple(scores[rows].quantile(config.realism).item() if rows.any() else 0.0 for rows in own)
+            realism = tuple(scores[rows].quantile(config.realism).item() if rows.any() else 0.0 for rows in class_masks)
         return cls(
             confidence=config.confidence,
             copy_distance=config.copy_distance,
@@ -87,19 +87,21 @@ class Limits:
         )
 
     @classmethod
-    def joined(cls, own: Sequence["Limits"]) -> "Limits":
+    def join_classes(cls, class_limits: Sequence["ScreeningLimits"]) -> "ScreeningLimits":
         """Join limits of which the i-th were set on images of class i alone: those that all images would have set."""
-        first = own[0]
+        first = class_limits[0]
         return cls(
             confidence=first.confidence,
             copy_distance=first.copy_distance,
-            realism=None if first.realism is None else tuple((one.realism or ())[i] for i, one in enumerate(own)),
-            agreement=tuple(one.agreement[i] for i, one in enumerate(own)),
-            drawn=tuple(one.drawn[i] for i, one in enumerate(own)),
+            realism=None
+            if first.realism is None
+            else tuple((one.realism or ())[i] for i, one in enumerate(class_limits)),
+            agreement=tuple(one.agreement[i] for i, one in enumerate(class_limits)),
+            drawn=tuple(one.drawn[i] for i, one in enumerate(class_limits)),
         )
 
     @classmethod
-    def stored(cls, record: Mapping[str, Any]) -> "Limits":
+    def from_record(cls, record: Mapping[str, Any]) -> "ScreeningLimits":
         """Limits that went through JSON, which has no tuples."""
         whole: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
@@ -107,7 +109,7 @@ class Limits:
         return cls(**whole)
 
 
-def screen(evidence: Evidence, limits: Limits) -> torch.Tensor:
+def screen_images(evidence: Evidence, limits: ScreeningLimits) -> torch.Tensor:
     """Judge each image: the index into REASONS of the first thing that speaks against it, uint8 [N]; KEPT is 0."""
     y_N = evidence.y_N
     verdict_N = torch.full_like(y_N, KEPT, dtype=torch.uint8)
@@ -121,21 +123,23 @@ def screen(evidence: Evidence, limits: Limits) -> torch.Tensor:
     return verdict_N
 
 
-def counts(verdict_N: torch.Tensor, y_N: torch.Tensor, classes: Sequence[str]) -> dict[str, dict[str, int]]:
+def count_reasons(verdict_N: torch.Tensor, y_N: torch.Tensor, classes: Sequence[str]) -> dict[str, dict[str, int]]:
     """Class -> reason -> number of images rejected for it, and under "kept" the others.
 
-    >>> counts(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0]), ["cat"])
+    >>> count_reasons(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0]), ["cat"])
     {'cat': {'kept': 2, 'off class': 1}}
     """
-    found = Counter(zip(y_N.tolist(), verdict_N.tolist(), strict=True))
+    reason_counts = Counter(zip(y_N.tolist(), verdict_N.tolist(), strict=True))
     names = {KEPT: "kept", **{code: REASONS[code] for code in range(1, len(REASONS))}}
     return {
-        name: {reason: found[label, code] for code, reason in names.items() if found[label, code]}
+        name: {reason: reason_counts[label, code] for code, reason in names.items() if reason_counts[label, code]}
         for label, name in enumerate(classes)
     }
 
 
-def rejects(evidence: Evidence, verdict_N: torch.Tensor, provenance: Sequence[str], classes: Sequence[str]) -> pa.Table:
+def build_rejects_table(
+    evidence: Evidence, verdict_N: torch.Tensor, provenance: Sequence[str], classes: Sequence[str]
+) -> pa.Table:
     """Return the rows of screened.parquet: the rejected images, why, and the figures that decided.
 
     | column     | type   | meaning                                                  |
@@ -149,7 +153,7 @@ def rejects(evidence: Evidence, verdict_N: torch.Tensor, provenance: Sequence[st
     | score      | float  | of the discriminator, or null                            |
     """
     rows = verdict_N.nonzero().flatten().cpu()
-    kept_out = rows.tolist()
+    rejected_rows = rows.tolist()
 
     def column(figures_N: torch.Tensor) -> pa.Array:
         return pa.array(figures_N.float().cpu()[rows].numpy(), pa.float32())
@@ -158,12 +162,12 @@ def rejects(evidence: Evidence, verdict_N: torch.Tensor, provenance: Sequence[st
     score_N = evidence.score_N
     return pa.table(
         {
-            "class": pa.array([classes[y_N[row]] for row in kept_out], pa.string()),
-            "provenance": pa.array([provenance[row] for row in kept_out], pa.string()),
+            "class": pa.array([classes[y_N[row]] for row in rejected_rows], pa.string()),
+            "provenance": pa.array([provenance[row] for row in rejected_rows], pa.string()),
             "reason": pa.array([REASONS[code] for code in verdict_N.cpu()[rows].tolist()], pa.string()),
-            "predicted": pa.array([classes[predicted_N[row]] for row in kept_out], pa.string()),
+            "predicted": pa.array([classes[predicted_N[row]] for row in rejected_rows], pa.string()),
             "confidence": column(evidence.confidence_N),
             "near": column(evidence.near_N),
-            "score": pa.nulls(len(kept_out), pa.float32()) if score_N is None else column(score_N),
+            "score": pa.nulls(len(rejected_rows), pa.float32()) if score_N is None else column(score_N),
         }
     )

@@ -13,7 +13,7 @@ from ganaug_ray.data.loading.tensors import scaled
 
 
 @dataclass(frozen=True)
-class Softened(Feed):
+class SoftLabelFeed(Feed):
     """A feed's batches with the teacher's probabilities as targets.
 
     That is distillation at temperature one (Hinton et al. 2015, arXiv 1503.02531). The teacher sees each image as it
@@ -41,6 +41,6 @@ class Softened(Feed):
         return self.feed.tally()
 
 
-def softened_batches(fake: Callable[[Place], Feed], teacher: str, place: Place) -> Softened:
+def open_soft_label_feed(fake: Callable[[Place], Feed], teacher: str, place: Place) -> SoftLabelFeed:
     """Open a feed on a rank, and load the finished model in the folder ``teacher`` onto its device."""
-    return Softened(fake(place), Classifier.load(Folder.at(teacher), place.device))
+    return SoftLabelFeed(fake(place), Classifier.load(Folder.at(teacher), place.device))

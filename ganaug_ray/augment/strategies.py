@@ -16,7 +16,7 @@ from ganaug_ray.errors import UserError
 if TYPE_CHECKING:
     from ganaug_ray.config.augment import StrategyName
 
-SMALLEST_POOL = 200  # a class; generated images cost next to nothing, repeated ones teach less
+MIN_POOL_PER_CLASS = 200  # a class; generated images cost next to nothing, repeated ones teach less
 
 
 class Strategy:
@@ -26,7 +26,7 @@ class Strategy:
         """Return how many synthetic images to make of each class that gets some."""
         if config.per_class is not None:
             return dict.fromkeys(train_counts, config.per_class)
-        return {name: max(SMALLEST_POOL, math.ceil(n * config.ratio)) for name, n in train_counts.items()}
+        return {name: max(MIN_POOL_PER_CLASS, math.ceil(n * config.ratio)) for name, n in train_counts.items()}
 
     def scale_ratio(self, ratio: float, train_counts: Mapping[str, int], not_drawn: Collection[str]) -> float:
         """Return the synthetic rows per real one, for so many training images a class."""
@@ -38,7 +38,7 @@ class Strategy:
 
     def count_synthetic_rows(self, mixture: Mixture, step: int) -> int:
         """Return how many synthetic rows are in the first ``step`` batches, rounded down as a whole."""
-        return synthetic_upto(step, mixture.batch_size, mixture.ratio)
+        return count_synthetic_rows(step, mixture.batch_size, mixture.ratio)
 
     def describe_ratio(self, config: MixConfig) -> list[str]:
         """Return what the report says of the ratio, if it has a meaning."""
@@ -58,7 +58,7 @@ class Pretrain(Strategy):
 
     def count_synthetic_rows(self, mixture: Mixture, step: int) -> int:
         """Return whole batches of them, up to half of the steps."""
-        return min(step, mixture.wait) * mixture.batch_size
+        return min(step, mixture.synthetic_only_steps) * mixture.batch_size
 
     def describe_ratio(self, config: MixConfig) -> list[str]:
         """Return nothing: the ratio has no meaning here."""
@@ -66,7 +66,7 @@ class Pretrain(Strategy):
 
     def describe_rows(self, mixture: Mixture) -> str:
         """Say in which steps there are synthetic rows."""
-        return f"{mixture.batch_size} alone in each of the first {mixture.wait} steps"
+        return f"{mixture.batch_size} alone in each of the first {mixture.synthetic_only_steps} steps"
 
 
 class Anneal(Strategy):
@@ -94,13 +94,13 @@ class Balance(Strategy):
         Raises:
             UserError: no class lacks any.
         """
-        missing = lacking(train_counts)
+        missing = count_missing(train_counts)
         if not missing:
             raise UserError(
                 "augment.strategy balance: all classes have the same number of training images, so there is nothing "
                 "to fill up; take mix, or leave out what evens them out (data.train_per_class)"
             )
-        times = max(math.ceil(config.ratio), math.ceil(SMALLEST_POOL * len(missing) / sum(missing.values())))
+        times = max(math.ceil(config.ratio), math.ceil(MIN_POOL_PER_CLASS * len(missing) / sum(missing.values())))
         return {name: times * n for name, n in missing.items()}
 
     def scale_ratio(self, ratio: float, train_counts: Mapping[str, int], not_drawn: Collection[str]) -> float:
@@ -108,7 +108,7 @@ class Balance(Strategy):
 
         Without those of classes that cannot be drawn, so that the others get no more for it.
         """
-        missing = sum(n for name, n in lacking(train_counts).items() if name not in not_drawn)
+        missing = sum(n for name, n in count_missing(train_counts).items() if name not in not_drawn)
         return ratio * (missing / sum(train_counts.values()))
 
 
@@ -120,34 +120,34 @@ STRATEGIES: dict[StrategyName, Strategy] = {
 }
 
 
-def pool(train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
+def plan_pool_counts(train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
     """Return how many synthetic images to make of each class that gets some.
 
     Raises:
         UserError: the strategy does not suit these classes.
 
-    >>> pool({"cat": 20, "dog": 300}, MixConfig(ratio=1.5))
+    >>> plan_pool_counts({"cat": 20, "dog": 300}, MixConfig(ratio=1.5))
     {'cat': 200, 'dog': 450}
-    >>> pool({"cat": 20, "dog": 300, "owl": 280}, MixConfig(strategy="balance"))
+    >>> plan_pool_counts({"cat": 20, "dog": 300, "owl": 280}, MixConfig(strategy="balance"))
     {'cat': 560, 'owl': 40}
     """
     return STRATEGIES[config.strategy].size_pool(train_counts, config)
 
 
-def lacking(train_counts: Mapping[str, int]) -> dict[str, int]:
+def count_missing(train_counts: Mapping[str, int]) -> dict[str, int]:
     """Return how many images each class has fewer than the largest, without those that lack none.
 
-    >>> lacking({"cat": 20, "dog": 300, "owl": 280})
+    >>> count_missing({"cat": 20, "dog": 300, "owl": 280})
     {'cat': 280, 'owl': 20}
     """
     most = max(train_counts.values())
     return {name: most - n for name, n in train_counts.items() if n < most}
 
 
-def in_words(config: MixConfig) -> str:
+def describe_mix(config: MixConfig) -> str:
     """Say how synthetic rows meet the real ones, and what they count for.
 
-    >>> in_words(MixConfig(ratio=0.5, weight=0.25))
+    >>> describe_mix(MixConfig(ratio=0.5, weight=0.25))
     'mix, ratio 0.5, loss weight 0.25'
     """
     parts: list[str] = [config.strategy]
@@ -155,21 +155,21 @@ def in_words(config: MixConfig) -> str:
     parts += [f"loss weight {config.weight:g}"] if config.weight != 1 else []
     parts += ["batch norm apart"] if config.batch_norm == "separate" else []
     parts += ["soft labels"] if config.soft_labels else []
-    parts += [] if config.classes == "all" else [_classes(config)]
+    parts += [] if config.classes == "all" else [_describe_classes(config)]
     return ", ".join(parts)
 
 
-def _classes(config: MixConfig) -> str:
+def _describe_classes(config: MixConfig) -> str:
     named = isinstance(config.classes, list)
     return f"of {', '.join(config.classes)}" if named else f"of {config.classes} classes"
 
 
-def synthetic_upto(step: int, batch_size: int, ratio: float) -> int:
+def count_synthetic_rows(step: int, batch_size: int, ratio: float) -> int:
     """Return how many synthetic rows stand in the first ``step`` batches of ``batch_size`` real rows.
 
     Rounded down as a whole, so that a ratio that gives no whole number a batch is right on average.
 
-    >>> [synthetic_upto(step + 1, 4, 0.3) - synthetic_upto(step, 4, 0.3) for step in range(6)]
+    >>> [count_synthetic_rows(step + 1, 4, 0.3) - count_synthetic_rows(step, 4, 0.3) for step in range(6)]
     [1, 1, 1, 1, 2, 1]
     """
     return math.floor(step * batch_size * ratio + 1e-9)
@@ -192,7 +192,7 @@ class Mixture:
     strategy: StrategyName = "mix"
 
     @classmethod
-    def of(
+    def from_config(
         cls,
         config: MixConfig,
         train_counts: Mapping[str, int],
@@ -205,15 +205,15 @@ class Mixture:
         return cls(batch_size, ratio, steps, config.strategy)
 
     @property
-    def wait(self) -> int:
+    def synthetic_only_steps(self) -> int:
         """First steps, in which there are no real rows."""
         return STRATEGIES[self.strategy].count_waiting_steps(self)
 
-    def synthetic_upto(self, step: int) -> int:
+    def count_synthetic_rows(self, step: int) -> int:
         """Return how many synthetic rows stand in the first ``step`` batches, rounded down as a whole.
 
         >>> anneal = Mixture(10, 0.5, 5, "anneal")
-        >>> [anneal.synthetic_upto(step + 1) - anneal.synthetic_upto(step) for step in range(5)]
+        >>> [anneal.count_synthetic_rows(step + 1) - anneal.count_synthetic_rows(step) for step in range(5)]
         [4, 4, 2, 2, 0]
         """
         return STRATEGIES[self.strategy].count_synthetic_rows(self, step)
@@ -225,4 +225,4 @@ class Mixture:
         'anneal: 5 a batch, falling to none, 12 in all'
         """
         rows = STRATEGIES[self.strategy].describe_rows(self)
-        return f"{self.strategy}: {rows}, {self.synthetic_upto(self.steps)} in all"
+        return f"{self.strategy}: {rows}, {self.count_synthetic_rows(self.steps)} in all"

@@ -18,43 +18,43 @@ from ganaug_ray.errors import StageFailed, UserError
 
 if TYPE_CHECKING:  # it imports torch
     from ganaug_ray.augment.screening import Screening
-    from ganaug_ray.gan.training_spec import Training
+    from ganaug_ray.gan.training_spec import GanTraining
 
 
 @dataclass(frozen=True)
-class Gan:
+class GanSource:
     """A GAN that is trained: its folder, and the data set that it sees."""
 
     folder: Folder
     dataset: Folder
 
 
-def gan(run: Run, pseudo: bool = False) -> Gan:
+def find_gan(run: Run, pseudo: bool = False) -> GanSource:
     """Return the GAN that is trained on the labelled images, or on them and the pseudo-labelled ones."""
-    return Gan(run.root / "gan-pseudo", run.pseudo) if pseudo else Gan(run.gan, run.dataset)
+    return GanSource(run.root / "gan-pseudo", run.pseudo) if pseudo else GanSource(run.gan, run.dataset)
 
 
-def gans(job: Job, run: Run) -> list[Gan]:
+def list_gans(job: Job, run: Run) -> list[GanSource]:
     """The GANs that the arms need, or the one that is trained for its own sake."""
     trained_on_pseudo = [arm.traits.pseudo for arm in job.compared.values() if arm.traits.drawn] or [False]
-    return [gan(run, pseudo) for pseudo in dict.fromkeys(trained_on_pseudo)]
+    return [find_gan(run, pseudo) for pseudo in dict.fromkeys(trained_on_pseudo)]
 
 
-def training(job: Job, run: Run, wanted: Gan) -> Training:
+def describe_training(job: Job, run: Run, source: GanSource) -> GanTraining:
     """Describe the training of a GAN; its data and the teacher are there."""
-    from ganaug_ray.gan.training_spec import Training
+    from ganaug_ray.gan.training_spec import GanTraining
 
     teacher = run.model(arms.REAL, 0)
-    return Training(
+    return GanTraining(
         config=job.gan,
         size=job.gan_size,
         seed=job.seed,
-        dataset=str(wanted.dataset),
+        dataset=str(source.dataset),
         teacher=str(teacher),
-        out=str(wanted.folder),
+        out=str(source.folder),
         resident_gb=job.data.resident_gb,
         inputs={
-            "dataset": wanted.dataset.read_json("dataset.json")["hash"],
+            "dataset": source.dataset.read_json("dataset.json")["hash"],
             "teacher": teacher.read_json("model.json")["hash"],
         },
     )
@@ -75,55 +75,55 @@ def needs_pseudo(job: Job) -> bool:
 
 
 @dataclass(frozen=True)
-class Pool:
+class SyntheticPool:
     """A store of synthetic images: where it is, whose they are, how many of each class, and how they are screened."""
 
     folder: Folder
-    gan: Gan
+    gan: GanSource
     counts: dict[str, int]
     screen: ScreenConfig
     stored: bool
 
 
-def pools(job: Job, run: Run) -> list[Pool]:
+def list_pools(job: Job, run: Run) -> list[SyntheticPool]:
     """The synthetic stores that the arms need; arms that ask for the same images share one."""
-    found: dict[str, Pool] = {}
+    pools_by_folder: dict[str, SyntheticPool] = {}
     for arm in job.compared.values():
         if arm.traits.drawn:
-            own = pool(job, run, arm)
-            before = found.get(str(own.folder), own)
-            found[str(own.folder)] = replace(own, stored=own.stored or before.stored)
-    return list(found.values())
+            arm_pool = describe_pool(job, run, arm)
+            before = pools_by_folder.get(str(arm_pool.folder), arm_pool)
+            pools_by_folder[str(arm_pool.folder)] = replace(arm_pool, stored=arm_pool.stored or before.stored)
+    return list(pools_by_folder.values())
 
 
-def pool(job: Job, run: Run, arm: ArmConfig) -> Pool:
+def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
     """The store of an arm's synthetic images; ``synthetic`` is that of the augment section."""
     from ganaug_ray.augment import strategies
 
     counts = run.dataset.read_json("dataset.json")["counts"]["train"]
 
-    def key(wanted: dict[str, int], settings: MixConfig, whose: Gan) -> str:
+    def key(wanted: dict[str, int], settings: MixConfig, whose: GanSource) -> str:
         return experiment_dir.fingerprint(wanted, settings.screen.model_dump(), whose.folder.name)
 
-    wanted, whose, default = strategies.pool(counts, arm), gan(run, arm.traits.pseudo), ""
+    pool_counts, source, default = strategies.plan_pool_counts(counts, arm), find_gan(run, arm.traits.pseudo), ""
     with suppress(UserError):  # balance is for data with rare classes; the arms may have other strategies
-        default = key(strategies.pool(counts, job.augment), job.augment, gan(run))
-    own = key(wanted, arm, whose)
-    name = "synthetic" if own == default else f"synthetic-{own[:8]}"
-    return Pool(run.root / name, whose, wanted, arm.screen, arm.traits.stored)
+        default = key(strategies.plan_pool_counts(counts, job.augment), job.augment, find_gan(run))
+    fingerprint = key(pool_counts, arm, source)
+    name = "synthetic" if fingerprint == default else f"synthetic-{fingerprint[:8]}"
+    return SyntheticPool(run.root / name, source, pool_counts, arm.screen, arm.traits.stored)
 
 
-def screening(run: Run, wanted: Pool) -> Screening | None:
+def describe_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None:
     """What synthetic images are screened with, stored or live; the first model of the real arm is the teacher."""
     from ganaug_ray.augment.screening import Screening
 
-    folders = (run.model(arms.REAL, 0), wanted.gan.dataset, wanted.gan.folder)
-    return Screening(wanted.screen, *map(str, folders)) if wanted.screen.enabled else None
+    folders = (run.model(arms.REAL, 0), synthetic_pool.gan.dataset, synthetic_pool.gan.folder)
+    return Screening(synthetic_pool.screen, *map(str, folders)) if synthetic_pool.screen.enabled else None
 
 
-def generated(wanted: Pool) -> Record | None:
+def read_finished_pool(synthetic_pool: SyntheticPool) -> Record | None:
     """The marker of a store, if it has what is needed: images for stored ones, limits for live ones."""
-    record = experiment_dir.done(wanted.folder, "synthetic.json")
-    if record is None or (wanted.stored and not record["images"]):
+    record = experiment_dir.done(synthetic_pool.folder, "synthetic.json")
+    if record is None or (synthetic_pool.stored and not record["images"]):
         return None
-    return record if wanted.stored or "limits" in record else None
+    return record if synthetic_pool.stored or "limits" in record else None

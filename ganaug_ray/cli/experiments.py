@@ -158,8 +158,8 @@ def _export(address: str, counts: list[str], png: str | None, seed: int) -> None
     from ganaug_ray.gan import png_export
     from ganaug_ray.gan.sampler import Generator
 
-    generator = Generator.load(png_export.find(address))
-    wanted = png_export.wanted(counts, generator.classes)
+    generator = Generator.load(png_export.find_gan_folder(address))
+    wanted = png_export.parse_counts(counts, generator.classes)
     if png is None:
         raise UserError("--png: name the folder that the images are to go to")
     out, terminal, started = Folder.at(png), Terminal(), time.monotonic()
@@ -169,7 +169,7 @@ def _export(address: str, counts: list[str], png: str | None, seed: int) -> None
         terminal.line("generate", "note", f"this generator copies training images: {found['reason']}")
     try:
         with terminal.watching("generate", lambda: (written[0] / total, f"{written[0]} of {total} images")):
-            png_export.export(generator, wanted, seed, out, functools.partial(written.__setitem__, 0))
+            png_export.export_images(generator, wanted, seed, out, functools.partial(written.__setitem__, 0))
     except KeyboardInterrupt:
         print(f"interrupted; {written[0]} of {total} images are in {out}", file=sys.stderr)
         raise typer.Exit(130) from None

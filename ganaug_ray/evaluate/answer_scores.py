@@ -16,7 +16,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Predicted:
+class PredictedClasses:
     """The classes that a model predicted of some rows.
 
     Attributes:
@@ -33,11 +33,11 @@ class Predicted:
 class Estimator(Protocol):
     """How a metric of predicted classes is computed."""
 
-    def compute(self, answers: Predicted, rare: Sequence[int] = ()) -> np.ndarray:
+    def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the figures: float64 [M] in [0, 1]; ``rare`` holds the numbers of the rare classes."""
         ...
 
-    def influence(self, answers: Predicted, rare: Sequence[int] = ()) -> np.ndarray:
+    def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return how much each row moves each figure: float64 [N, M], each column of mean zero."""
         ...
 
@@ -45,15 +45,15 @@ class Estimator(Protocol):
 class Accuracy:
     """The share of rows whose predicted class is the true one: M = 1."""
 
-    def compute(self, answers: Predicted, rare: Sequence[int] = ()) -> np.ndarray:
+    def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return hits / N.
 
-        >>> Accuracy().compute(Predicted(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2)).tolist()
+        >>> Accuracy().compute(PredictedClasses(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2)).tolist()
         [0.75]
         """
         return (answers.predicted_N == answers.labels_N).mean(keepdims=True)
 
-    def influence(self, answers: Predicted, rare: Sequence[int] = ()) -> np.ndarray:
+    def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return a row's hit, one or zero, less the share of hits."""
         hits_N = answers.predicted_N == answers.labels_N
         return (hits_N - hits_N.mean())[:, None]
@@ -73,10 +73,10 @@ class ClassRatio:
     hit_weight: int
     counts_predicted: bool
 
-    def compute(self, answers: Predicted, rare: Sequence[int] = ()) -> np.ndarray:
+    def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the ratio of each class.
 
-        >>> three_of_four = Predicted(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2)
+        >>> three_of_four = PredictedClasses(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2)
         >>> ClassRatio(hit_weight=2, counts_predicted=True).compute(three_of_four).round(3).tolist()
         [0.667, 0.8]
         """
@@ -84,7 +84,7 @@ class ClassRatio:
         hits_K = np.bincount(labels_N[labels_N == predicted_N], minlength=answers.classes)
         return self.hit_weight * hits_K / self._count_below(answers)
 
-    def influence(self, answers: Predicted, rare: Sequence[int] = ()) -> np.ndarray:
+    def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return N (a - ratio b) / B, of a row's own share a above and b below, and of the lower sum B."""
         every_class = np.arange(answers.classes)
         true_NK = answers.labels_N[:, None] == every_class
@@ -95,7 +95,7 @@ class ClassRatio:
             below_NK += predicted_NK
         return len(answers.labels_N) * (above_NK - self.compute(answers) * below_NK) / self._count_below(answers)
 
-    def _count_below(self, answers: Predicted) -> np.ndarray:
+    def _count_below(self, answers: PredictedClasses) -> np.ndarray:
         """The lower sum of each class, at least one: int64 [K]."""
         below_K = np.bincount(answers.labels_N, minlength=answers.classes)
         if self.counts_predicted:
@@ -108,20 +108,22 @@ class ClassMean:
     """The mean of a figure over classes: M = 1.
 
     Attributes:
-        of: the figure of each class.
+        class_ratio: the figure of each class.
         only_rare: whether it is over the rare classes alone, rather than over all.
     """
 
-    of: ClassRatio
+    class_ratio: ClassRatio
     only_rare: bool = False
 
-    def compute(self, answers: Predicted, rare: Sequence[int] = ()) -> np.ndarray:
+    def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the mean over all classes, or over ``rare``."""
-        return self.of.compute(answers)[self._choose_classes(answers, rare)].mean(keepdims=True)
+        return self.class_ratio.compute(answers)[self._choose_classes(answers, rare)].mean(keepdims=True)
 
-    def influence(self, answers: Predicted, rare: Sequence[int] = ()) -> np.ndarray:
+    def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the mean of the influences on the same classes."""
-        return self.of.influence(answers)[:, self._choose_classes(answers, rare)].mean(1, keepdims=True)
+        return self.class_ratio.compute_influence(answers)[:, self._choose_classes(answers, rare)].mean(
+            1, keepdims=True
+        )
 
-    def _choose_classes(self, answers: Predicted, rare: Sequence[int]) -> list[int]:
+    def _choose_classes(self, answers: PredictedClasses, rare: Sequence[int]) -> list[int]:
         return list(rare) if self.only_rare else list(range(answers.classes))

@@ -13,13 +13,13 @@ from ganaug_ray.core import rng
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-CHUNK = 2_000_000  # weights held at a time
+MAX_WEIGHTS_AT_ONCE = 2_000_000  # weights held at a time
 
 Statistics = Callable[[np.ndarray], dict[str, np.ndarray]]
 """Weights float64 [R, N] -> by name, the figure of each resample [R]."""
 
 
-def weights(n: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
+def draw_weights(n: int, resamples: int, generator: np.random.Generator) -> np.ndarray:
     """Count how often each of n rows is drawn in n draws with replacement.
 
     Args:
@@ -30,7 +30,7 @@ def weights(n: int, resamples: int, generator: np.random.Generator) -> np.ndarra
     Returns:
         float64 [R, n], each row summing to n.
 
-    >>> weights(4, 2, np.random.default_rng(0)).sum(1).tolist()
+    >>> draw_weights(4, 2, np.random.default_rng(0)).sum(1).tolist()
     [4.0, 4.0]
     """
     first_cell_R1 = np.arange(resamples)[:, None] * n  # a resample counts in cells of its own
@@ -39,7 +39,7 @@ def weights(n: int, resamples: int, generator: np.random.Generator) -> np.ndarra
     return counts.reshape(resamples, n).astype(np.float64)
 
 
-def intervals(statistics: Statistics, n: int, seed: int) -> dict[str, list[float]]:
+def compute_intervals(statistics: Statistics, n: int, seed: int) -> dict[str, list[float]]:
     """Compute percentile intervals of figures of n rows (Efron & Tibshirani 1993, chapter 13).
 
     Args:
@@ -50,11 +50,11 @@ def intervals(statistics: Statistics, n: int, seed: int) -> dict[str, list[float
     Returns:
         By name [low, high].
     """
-    parts = [statistics(weights_RN) for weights_RN in _resamples(n, seed, "rows")]
-    return {name: ends(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+    parts = [statistics(weights_RN) for weights_RN in _iterate_resamples(n, seed, "rows")]
+    return {name: compute_interval(np.concatenate([part[name] for part in parts])) for name in parts[0]}
 
 
-def means(values_NA: np.ndarray, seed: int, key: str) -> np.ndarray:
+def resample_means(values_NA: np.ndarray, seed: int, key: str) -> np.ndarray:
     """Compute the means of each column over resampled rows.
 
     Args:
@@ -66,17 +66,17 @@ def means(values_NA: np.ndarray, seed: int, key: str) -> np.ndarray:
         float64 [RESAMPLES, A].
     """
     n = len(values_NA)
-    return np.concatenate([weights_RN @ values_NA / n for weights_RN in _resamples(n, seed, key)])
+    return np.concatenate([weights_RN @ values_NA / n for weights_RN in _iterate_resamples(n, seed, key)])
 
 
-def _resamples(n: int, seed: int, key: str) -> Iterator[np.ndarray]:
+def _iterate_resamples(n: int, seed: int, key: str) -> Iterator[np.ndarray]:
     generator = np.random.default_rng(rng.number(seed, "bootstrap", key))
-    at_once = max(1, min(RESAMPLES, CHUNK // n))
+    at_once = max(1, min(RESAMPLES, MAX_WEIGHTS_AT_ONCE // n))
     for start in range(0, RESAMPLES, at_once):
-        yield weights(n, min(at_once, RESAMPLES - start), generator)
+        yield draw_weights(n, min(at_once, RESAMPLES - start), generator)
 
 
-def ends(values: np.ndarray) -> list[float]:
+def compute_interval(values: np.ndarray) -> list[float]:
     """Return the ends of the middle 95 % of resampled values.
 
     Args:
@@ -85,7 +85,7 @@ def ends(values: np.ndarray) -> list[float]:
     Returns:
         [low, high].
 
-    >>> [round(end, 3) for end in ends(np.linspace(0, 1, 1001))]
+    >>> [round(end, 3) for end in compute_interval(np.linspace(0, 1, 1001))]
     [0.025, 0.975]
     """
     tail = 100 * (1 - CONFIDENCE) / 2
@@ -93,7 +93,7 @@ def ends(values: np.ndarray) -> list[float]:
     return [float(low), float(high)]
 
 
-def spread(which: np.ndarray, columns: int, values: np.ndarray | None = None) -> sparse.csr_array:
+def scatter_columns(which: np.ndarray, columns: int, values: np.ndarray | None = None) -> sparse.csr_array:
     """Put each row's value into the column of its number, so that a product with weights adds up each column.
 
     Args:
@@ -104,7 +104,7 @@ def spread(which: np.ndarray, columns: int, values: np.ndarray | None = None) ->
     Returns:
         Sparse float64 [N, columns].
 
-    >>> spread(np.array([1, 0]), 2).toarray().tolist()
+    >>> scatter_columns(np.array([1, 0]), 2).toarray().tolist()
     [[0.0, 1.0], [1.0, 0.0]]
     """
     rows = np.arange(len(which))
@@ -112,7 +112,7 @@ def spread(which: np.ndarray, columns: int, values: np.ndarray | None = None) ->
     return sparse.csr_array((values, (rows, which)), (len(which), columns))
 
 
-def areas(weights_RN: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
+def compute_areas(weights_RN: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
     """Compute the area under the ROC curve and the average precision of weighted rows, as scikit-learn defines them.
 
     Args:
@@ -123,7 +123,7 @@ def areas(weights_RN: np.ndarray, labels: np.ndarray, scores: np.ndarray) -> dic
     Returns:
         ``roc_auc`` and ``average_precision``, float64 [R] in [0, 1]; NaN where a resample lacks one of the classes.
 
-    >>> areas(np.ones((1, 4)), np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))["roc_auc"].tolist()
+    >>> compute_areas(np.ones((1, 4)), np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))["roc_auc"].tolist()
     [0.75]
     """
     order = np.argsort(-scores, kind="stable")

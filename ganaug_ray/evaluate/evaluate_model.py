@@ -23,21 +23,21 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card import figures as card_figures
 from ganaug_ray.evaluate import insights, metrics, mistakes, model_plots, plots, test_images
 from ganaug_ray.evaluate.insights import Picture
-from ganaug_ray.evaluate.targets import MARKER, TEST, Target, inputs
-from ganaug_ray.evaluate.test_images import Rows
+from ganaug_ray.evaluate.targets import MARKER, TEST_SPLIT, EvaluationTarget, hash_inputs
+from ganaug_ray.evaluate.test_images import LabelledImages
 from ganaug_ray.runtime.executors import Each
 
-MOST_PAIRS = 8
+MAX_PAIRS = 8
 
 
-def evaluate(config: DataConfig, target: Target, seed: int, each: Each) -> experiment_dir.Record:
+def evaluate_model(config: DataConfig, target: EvaluationTarget, seed: int, executor: Each) -> experiment_dir.Record:
     """Evaluate a model; returns the marker.
 
     Args:
         config: the job's data section: how another data set is read.
         target: what is evaluated; what it was trained on is left out of another data set.
         seed: of resamples, folds and draws.
-        each: who reads another data set.
+        executor: who reads another data set.
 
     Raises:
         UserError: the images are of classes that the model does not know, or none is left.
@@ -46,15 +46,15 @@ def evaluate(config: DataConfig, target: Target, seed: int, each: Each) -> exper
     classifier = Classifier.load(target.model)
     out = target.out.make()
     out.delete(MARKER)  # what was here is about to be written over
-    with test_images.opened(run, config, target, classifier, each) as (seen, facts):
-        probabilities = _probabilities(run, target, classifier, seen)
-        pictures, points, searched = _looked_at(run, target, classifier, seen, probabilities, seed)
-    found = metrics.figures(seen.labels, probabilities, classifier.classes, seed)
-    pairs = mistakes.confused_pairs(np.array(found["confusion"]["counts"]), classifier.classes, MOST_PAIRS)
-    out.write_table("predictions.parquet", _predictions(seen, probabilities, classifier.classes))
+    with test_images.open_images(run, config, target, classifier, executor) as (rows, facts):
+        probabilities = _read_probabilities(run, target, classifier, rows)
+        pictures, points, searched = _write_insights(run, target, classifier, rows, probabilities, seed)
+    model_figures = metrics.compute_figures(rows.labels, probabilities, classifier.classes, seed)
+    pairs = mistakes.find_confused_pairs(np.array(model_figures["confusion"]["counts"]), classifier.classes, MAX_PAIRS)
+    out.write_table("predictions.parquet", _build_predictions_table(rows, probabilities, classifier.classes))
     log = metrics_log.read_metrics(target.model)
-    _draw(out / "figures", found, classifier.classes, pictures, points, log)
-    made_from = inputs(target) | ({"images": experiment_dir.fingerprint(seen.ids)} if target.data else {})
+    _draw_figures(out / "figures", model_figures, classifier.classes, pictures, points, log)
+    made_from = hash_inputs(target) | ({"images": experiment_dir.fingerprint(rows.ids)} if target.data else {})
     record = {
         "hash": experiment_dir.fingerprint(made_from),
         "inputs": made_from,
@@ -63,60 +63,69 @@ def evaluate(config: DataConfig, target: Target, seed: int, each: Each) -> exper
         "seed": target.record["seed"],
         "classes": classifier.classes,
         **facts,
-        **found,
-        "mistakes": int((probabilities.argmax(1) != seen.labels).sum()),
+        **model_figures,
+        "mistakes": int((probabilities.argmax(1) != rows.labels).sum()),
         "confused_pairs": pairs,
         "searched_for_wrong_labels": searched,
     }
     return experiment_dir.commit(out, MARKER, "evaluate", started, record)
 
 
-def _looked_at(
-    run: experiment_dir.Run, target: Target, classifier: Classifier, seen: Rows, probabilities: np.ndarray, seed: int
+def _write_insights(
+    run: experiment_dir.Run,
+    target: EvaluationTarget,
+    classifier: Classifier,
+    rows: LabelledImages,
+    probabilities: np.ndarray,
+    seed: int,
 ) -> tuple[list[Picture], pa.Table | None, int]:
     """Write what is to be seen in the images; return pictures, the embedding, and how many labels were searched."""
-    pictures = insights.gallery(classifier, seen, probabilities)
-    pictures += insights.understood(classifier, seen, probabilities)
-    pictures += insights.layers(classifier, seen.images[:1][0])
-    splits, synthetic = {"data": seen}, None
+    pictures = insights.show_mistakes(classifier, rows, probabilities)
+    pictures += insights.show_right_images(classifier, rows, probabilities)
+    pictures += insights.show_layers(classifier, rows.images[:1][0])
+    splits, synthetic = {"data": rows}, None
     if target.data is None:
-        learned_from = {name: test_images.split(run, name, classifier, insights.LOOKED_AT) for name in ("train", "val")}
-        splits, synthetic = {**learned_from, TEST: seen}, test_images.synthetic(run, classifier)
-    suspected = insights.suspects(classifier, splits, seed)
+        learned_from = {
+            name: test_images.read_split(run, name, classifier, insights.MAX_SEARCHED_ROWS) for name in ("train", "val")
+        }
+        splits, synthetic = {**learned_from, TEST_SPLIT: rows}, test_images.read_synthetic(run, classifier)
+    suspected = insights.find_suspects(classifier, splits, seed)
     if suspected is not None:
         target.out.write_table("suspects.parquet", suspected[0])
         pictures += suspected[1]
-    points = insights.embedding(classifier, seen, probabilities, synthetic, seed)
+    points = insights.embed_images(classifier, rows, probabilities, synthetic, seed)
     if points is not None:
         target.out.write_table("embedding.parquet", points)
-    target.out.write_table("pictures.parquet", _table(pictures))
+    target.out.write_table("pictures.parquet", _build_pictures_table(pictures))
     return pictures, points, len(suspected[0]) if suspected else 0
 
 
-def _probabilities(run: experiment_dir.Run, target: Target, classifier: Classifier, seen: Rows) -> np.ndarray:
+def _read_probabilities(
+    run: experiment_dir.Run, target: EvaluationTarget, classifier: Classifier, rows: LabelledImages
+) -> np.ndarray:
     """As training left them where these are the model's own test images; else predicted now."""
-    own = target.record["inputs"].get("dataset") == run.dataset.read_json("dataset.json")["hash"]
-    if target.data is None and own and target.model.has("predictions.parquet"):
+    is_own_dataset = target.record["inputs"].get("dataset") == run.dataset.read_json("dataset.json")["hash"]
+    if target.data is None and is_own_dataset and target.model.has("predictions.parquet"):
         table = target.model.read_table("predictions.parquet")
-        _, probabilities = metrics.split_of(table, TEST)
-        if len(probabilities) == len(seen):
+        _, probabilities = metrics.read_split(table, TEST_SPLIT)
+        if len(probabilities) == len(rows):
             return probabilities
-    return classifier.probabilities(seen.images)
+    return classifier.probabilities(rows.images)
 
 
-def _predictions(seen: Rows, probabilities: np.ndarray, classes: list[str]) -> pa.Table:
+def _build_predictions_table(rows: LabelledImages, probabilities: np.ndarray, classes: list[str]) -> pa.Table:
     return pa.table(
         {
-            "id": seen.ids,
-            "path": seen.paths,
-            "label": [classes[label] for label in seen.labels],
+            "id": rows.ids,
+            "path": rows.paths,
+            "label": [classes[label] for label in rows.labels],
             "predicted": [classes[label] for label in probabilities.argmax(1)],
             "probability": probabilities.max(1),
         }
     )
 
 
-def _table(pictures: list[Picture]) -> pa.Table:
+def _build_pictures_table(pictures: list[Picture]) -> pa.Table:
     contents = []
     for picture in pictures:
         sink = io.BytesIO()
@@ -126,35 +135,35 @@ def _table(pictures: list[Picture]) -> pa.Table:
     return pa.table({**columns, "png": pa.array(contents, pa.binary())})
 
 
-def _draw(
+def _draw_figures(
     out: Folder,
-    found: dict[str, Any],
+    model_figures: dict[str, Any],
     classes: list[str],
     pictures: list[Picture],
     points: pa.Table | None,
     log: list[experiment_dir.Record],
 ) -> None:
-    counts = np.array(found["confusion"]["counts"])
+    counts = np.array(model_figures["confusion"]["counts"])
     drawn = {
-        "confusion": plots.confusion(counts, classes),
-        "confusion_shares": plots.confusion(counts, classes, in_percent=True),
-        "reliability": model_plots.reliability(found["reliability"]),
+        "confusion": plots.plot_confusion(counts, classes),
+        "confusion_shares": plots.plot_confusion(counts, classes, in_percent=True),
+        "reliability": model_plots.plot_reliability(model_figures["reliability"]),
     }
-    if found["curves"]:
-        drawn["roc"] = model_plots.roc(found["curves"])
-        drawn["precision_recall"] = model_plots.precision_recall(found["curves"])
+    if model_figures["curves"]:
+        drawn["roc"] = model_plots.plot_roc(model_figures["curves"])
+        drawn["precision_recall"] = model_plots.plot_precision_recall(model_figures["curves"])
     if points is not None:
-        drawn["embedding"] = model_plots.scatter(points, classes)
+        drawn["embedding"] = model_plots.plot_embedding_table(points, classes)
     for key in ("loss", "accuracy"):
         groups = [
-            plots.Group(name, [curve], colour)
+            plots.CurveGroup(name, [curve], colour)
             for (prefix, name), colour in zip({"": "train", "val_": "validation"}.items(), plots.COLOURS, strict=False)
             if (curve := [(row["step"], row[prefix + key]) for row in log if row.get(prefix + key) is not None])
         ]
         if groups:
-            drawn[f"learning_{key}"] = plots.curves(groups, key, legend=True)
+            drawn[f"learning_{key}"] = plots.plot_curves(groups, key, legend=True)
     for name, figure in drawn.items():
-        out.write(f"{name}.png", plots.png(figure))
+        out.write(f"{name}.png", plots.encode_png(figure))
     for section in dict.fromkeys(picture.section for picture in pictures):
         tiles = [(picture.caption, picture.image) for picture in pictures if picture.section == section]
         out.write(

@@ -15,14 +15,14 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import rng
 from ganaug_ray.data import images
 from ganaug_ray.evaluate import mistakes
-from ganaug_ray.evaluate.test_images import Rows
+from ganaug_ray.evaluate.test_images import LabelledImages
 
-MOST_MISTAKES, MOST_SUSPECTS, MOST_RIGHT = 10, 10, 10  # shown
-MAPS = 16  # filters, and maps of a layer, that are shown
-TILE = 96  # pixels a side at most
-LOOKED_AT = 10_000  # images of a split that are searched for wrong labels
-EMBEDDED = {"real": 500, "synthetic": 300}
-PCA_TO = 50  # dimensions that t-SNE starts from
+MAX_MISTAKES, MAX_SUSPECTS, MAX_RIGHT = 10, 10, 10  # shown
+MAX_MAPS = 16  # filters, and maps of a layer, that are shown
+TILE_SIZE_PX = 96  # pixels a side at most
+MAX_SEARCHED_ROWS = 10_000  # images of a split that are searched for wrong labels
+MAX_EMBEDDED = {"real": 500, "synthetic": 300}
+PCA_DIMENSIONS = 50  # dimensions that t-SNE starts from
 
 
 @dataclass(frozen=True)
@@ -34,64 +34,69 @@ class Picture:
     image: Image.Image
 
 
-def tile(pixels: np.ndarray) -> Image.Image:
+def make_tile(pixels: np.ndarray) -> Image.Image:
     """uint8 [H, W, 1 or 3] -> a picture of TILE pixels a side at most."""
     image = images.from_array(pixels).convert("RGB")
-    image.thumbnail((TILE, TILE), Image.Resampling.HAMMING)
+    image.thumbnail((TILE_SIZE_PX, TILE_SIZE_PX), Image.Resampling.HAMMING)
     return image
 
 
-def heated(
-    classifier: Classifier, rows: Rows, which: np.ndarray, classes_N: np.ndarray, section: str, says: list[str]
+def draw_heat_maps(
+    classifier: Classifier,
+    rows: LabelledImages,
+    which: np.ndarray,
+    classes_N: np.ndarray,
+    section: str,
+    captions: list[str],
 ) -> list[Picture]:
     """Each of these rows beside its heat map for a class."""
     pixels = rows.images[which]
     maps = explain.heat_maps(classifier.network, pixels, classes_N)
-    found = []
-    for image_HWC, heat_HW, text in zip(pixels, maps, says, strict=True):
-        found += [
-            Picture(section, text, tile(image_HWC)),
-            Picture(section, "", tile(explain.overlay(image_HWC, heat_HW))),
+    pictures = []
+    for image_HWC, heat_HW, text in zip(pixels, maps, captions, strict=True):
+        pictures += [
+            Picture(section, text, make_tile(image_HWC)),
+            Picture(section, "", make_tile(explain.overlay(image_HWC, heat_HW))),
         ]
-    return found
+    return pictures
 
 
-def gallery(classifier: Classifier, rows: Rows, probabilities: np.ndarray) -> list[Picture]:
+def show_mistakes(classifier: Classifier, rows: LabelledImages, probabilities: np.ndarray) -> list[Picture]:
     """The most confident mistakes, with where the evidence for the wrong class was seen."""
-    which = mistakes.confident(rows.labels, probabilities, MOST_MISTAKES)
+    which = mistakes.find_confident_mistakes(rows.labels, probabilities, MAX_MISTAKES)
     predicted = probabilities[which].argmax(1)
     sure = probabilities[which].max(1)
-    says = [
+    captions = [
         f"{classifier.classes[rows.labels[row]]}, taken for {classifier.classes[wrong]} at {100 * p:.0f} %"
         for row, wrong, p in zip(which, predicted, sure, strict=True)
     ]
-    return heated(classifier, rows, which, predicted, "mistakes", says)
+    return draw_heat_maps(classifier, rows, which, predicted, "mistakes", captions)
 
 
-def understood(classifier: Classifier, rows: Rows, probabilities: np.ndarray) -> list[Picture]:
+def show_right_images(classifier: Classifier, rows: LabelledImages, probabilities: np.ndarray) -> list[Picture]:
     """The first image of each class that was classified rightly, with where the evidence for it was seen."""
     right = np.flatnonzero(probabilities.argmax(1) == rows.labels)
     _, first = np.unique(rows.labels[right], return_index=True)
-    which = right[first][:MOST_RIGHT]
-    says = [classifier.classes[label] for label in rows.labels[which]]
-    return heated(classifier, rows, which, rows.labels[which], "right", says) if len(which) else []
+    which = right[first][:MAX_RIGHT]
+    captions = [classifier.classes[label] for label in rows.labels[which]]
+    return draw_heat_maps(classifier, rows, which, rows.labels[which], "right", captions) if len(which) else []
 
 
-def layers(classifier: Classifier, image_HWC: np.ndarray) -> list[Picture]:
+def show_layers(classifier: Classifier, image_HWC: np.ndarray) -> list[Picture]:
     """The first filters, and what one image becomes in the first and in the last layer that gives maps."""
-    found = []
+    pictures = []
     filters = explain.first_filters(classifier.network)
     if filters is not None:
-        shown = np.moveaxis(filters[:MAPS], 1, -1)  # [filters, h, w, C]
+        shown = np.moveaxis(filters[:MAX_MAPS], 1, -1)  # [filters, h, w, C]
         shown = shown if shown.shape[-1] == 3 else shown.mean(-1, keepdims=True)
-        found += [Picture("filters", "", _enlarged(one)) for one in shown]
+        pictures += [Picture("filters", "", _enlarge_map(one)) for one in shown]
     for name, maps in zip(("first", "last"), explain.feature_maps(classifier.network, image_HWC), strict=False):
-        busiest = np.argsort(-maps.var((1, 2)), kind="stable")[:MAPS]
-        found += [Picture(f"{name} maps", "", _enlarged(maps[one][..., None])) for one in np.sort(busiest)]
-    return [Picture("layers", "", tile(image_HWC)), *found]
+        busiest = np.argsort(-maps.var((1, 2)), kind="stable")[:MAX_MAPS]
+        pictures += [Picture(f"{name} maps", "", _enlarge_map(maps[one][..., None])) for one in np.sort(busiest)]
+    return [Picture("layers", "", make_tile(image_HWC)), *pictures]
 
 
-def _enlarged(values_HWC: np.ndarray) -> Image.Image:
+def _enlarge_map(values_HWC: np.ndarray) -> Image.Image:
     """Stretch values to the whole range of grey, or of colour, and a few pixels to a picture."""
     low, high = values_HWC.min(), values_HWC.max()
     pixels = (255 * (values_HWC - low) / max(high - low, 1e-12) + 0.5).astype(np.uint8)
@@ -101,7 +106,7 @@ def _enlarged(values_HWC: np.ndarray) -> Image.Image:
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
-def suspects(classifier: Classifier, splits: dict[str, Rows], seed: int) -> Any:
+def find_suspects(classifier: Classifier, splits: dict[str, LabelledImages], seed: int) -> Any:
     """Every image looked at, the one whose label is least believed first.
 
     Args:
@@ -113,16 +118,16 @@ def suspects(classifier: Classifier, splits: dict[str, Rows], seed: int) -> Any:
         (a table with split, id, path, label, suggested, self_confidence; small pictures of the first that the probe
         would call something else), or None where there are too few rows.
     """
-    rows = [(split, own, n) for split, own in splits.items() for n in range(min(len(own), LOOKED_AT))]
-    labels = np.concatenate([own.labels[:LOOKED_AT] for own in splits.values()])
+    rows = [(split, own, n) for split, own in splits.items() for n in range(min(len(own), MAX_SEARCHED_ROWS))]
+    labels = np.concatenate([own.labels[:MAX_SEARCHED_ROWS] for own in splits.values()])
     features = np.concatenate(
-        [explain.penultimate(classifier.network, own.images, LOOKED_AT) for own in splits.values()]
+        [explain.penultimate(classifier.network, own.images, MAX_SEARCHED_ROWS) for own in splits.values()]
     )
-    probabilities = mistakes.out_of_sample(features, labels, len(classifier.classes), seed)
+    probabilities = mistakes.predict_out_of_sample(features, labels, len(classifier.classes), seed)
     if probabilities is None:
         return None
-    order, suggested = mistakes.suspects(labels, probabilities), probabilities.argmax(1)
-    believed = probabilities[np.arange(len(labels)), labels]
+    order, suggested = mistakes.rank_suspects(labels, probabilities), probabilities.argmax(1)
+    self_confidence = probabilities[np.arange(len(labels)), labels]
     table = pa.table(
         {
             "split": [rows[row][0] for row in order],
@@ -130,19 +135,19 @@ def suspects(classifier: Classifier, splits: dict[str, Rows], seed: int) -> Any:
             "path": [rows[row][1].paths[rows[row][2]] for row in order],
             "label": [classifier.classes[labels[row]] for row in order],
             "suggested": [classifier.classes[suggested[row]] for row in order],
-            "self_confidence": believed[order],
+            "self_confidence": self_confidence[order],
         }
     )
     pictures = []
-    for row in order[suggested[order] != labels[order]][:MOST_SUSPECTS]:
+    for row in order[suggested[order] != labels[order]][:MAX_SUSPECTS]:
         split, own, n = rows[row]
-        says = f"{classifier.classes[labels[row]]} ({split}), rather {classifier.classes[suggested[row]]}?"
-        pictures.append(Picture("suspects", says, tile(own.images[n : n + 1][0])))
+        caption = f"{classifier.classes[labels[row]]} ({split}), rather {classifier.classes[suggested[row]]}?"
+        pictures.append(Picture("suspects", caption, make_tile(own.images[n : n + 1][0])))
     return table, pictures
 
 
-def embedding(
-    classifier: Classifier, rows: Rows, probabilities: np.ndarray, synthetic: Rows | None, seed: int
+def embed_images(
+    classifier: Classifier, rows: LabelledImages, probabilities: np.ndarray, synthetic: LabelledImages | None, seed: int
 ) -> pa.Table | None:
     """Penultimate features in two dimensions: PCA, then t-SNE (van der Maaten and Hinton 2008).
 
@@ -156,11 +161,11 @@ def embedding(
     Returns:
         Columns x, y, label, kind (real, mistake, synthetic); None of fewer than ten images.
     """
-    drawn = np.sort(rng.permutation(len(rows), seed, "embedding", "real")[: EMBEDDED["real"]])
+    drawn = np.sort(rng.permutation(len(rows), seed, "embedding", "real")[: MAX_EMBEDDED["real"]])
     pixels, classes = [rows.images[drawn]], [rows.labels[drawn]]
     kinds = list(np.where(probabilities[drawn].argmax(1) == rows.labels[drawn], "real", "mistake"))
     if synthetic is not None:
-        some = np.sort(rng.permutation(len(synthetic), seed, "embedding", "synthetic")[: EMBEDDED["synthetic"]])
+        some = np.sort(rng.permutation(len(synthetic), seed, "embedding", "synthetic")[: MAX_EMBEDDED["synthetic"]])
         pixels.append(synthetic.images[some])
         classes.append(synthetic.labels[some])
         kinds += ["synthetic"] * len(some)
@@ -168,7 +173,7 @@ def embedding(
         return None
     features = np.concatenate([explain.penultimate(classifier.network, part) for part in pixels])
     with threadpool_limits(1):  # in parallel its sums would come in any order, and no two pages would be equal
-        features = PCA(min(PCA_TO, *features.shape), random_state=0).fit_transform(features)
+        features = PCA(min(PCA_DIMENSIONS, *features.shape), random_state=0).fit_transform(features)
         t_sne = TSNE(perplexity=min(30, (len(features) - 1) / 3), init="pca", random_state=0)
         points = t_sne.fit_transform(features)
     labels_all = pa.array(np.concatenate(classes), pa.int64())

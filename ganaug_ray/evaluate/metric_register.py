@@ -6,7 +6,7 @@ A new metric is one more object in ``METRICS``. What it brings decides where it 
   overfitting.
 - ``estimator``: arms can be compared by it, with an interval. It stands in verdict.json, in the tables of models and of
   arms, and may be chosen as ``compare.metric``; its key is then also listed in ``config/compare.py``.
-- neither: it is a figure of ``metrics.figures``, and stands in the table of the champion alone.
+- neither: it is a figure of ``metrics.compute_figures``, and stands in the table of the champion alone.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class Metric:
 _F1 = ClassRatio(hit_weight=2, counts_predicted=True)
 _RECALL = ClassRatio(hit_weight=1, counts_predicted=False)
 
-ACCURACY = Metric("accuracy", "accuracy", "%", rows=metrics.hits, estimator=Accuracy())
-CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats", higher_is_better=False, rows=metrics.losses)
+ACCURACY = Metric("accuracy", "accuracy", "%", rows=metrics.compute_hits, estimator=Accuracy())
+CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats", higher_is_better=False, rows=metrics.compute_losses)
 
 # In the order of tables.
 METRICS = (

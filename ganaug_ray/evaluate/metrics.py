@@ -9,11 +9,11 @@ from sklearn import metrics as sk
 
 from ganaug_ray.evaluate import bootstrap
 
-BINS = 15  # of confidence, in the calibration error; as in the paper
-MOST_POINTS = 200  # of a ROC or precision-recall curve that are kept
+CONFIDENCE_BINS = 15  # of confidence, in the calibration error; as in the paper
+MAX_CURVE_POINTS = 200  # of a ROC or precision-recall curve that are kept
 
 
-def split_of(predictions: pa.Table, split: str) -> tuple[np.ndarray, np.ndarray]:
+def read_split(predictions: pa.Table, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Read one split's rows of a table of predictions.
 
     Args:
@@ -29,7 +29,7 @@ def split_of(predictions: pa.Table, split: str) -> tuple[np.ndarray, np.ndarray]
     return labels, flat.reshape(len(labels), predictions.schema.field("probabilities").type.list_size)
 
 
-def figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], seed: int = 0) -> dict[str, Any]:
+def compute_figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], seed: int = 0) -> dict[str, Any]:
     """Compute every figure of a model on some images, each with its 95 % bootstrap interval over these images.
 
     Macro averages are over the classes that occur, as true or as predicted ones; weighted ones by true rows. With two
@@ -48,32 +48,32 @@ def figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], s
         classes, else empty) and ``bootstrap`` (how the intervals were made).
     """
     predicted = probabilities.argmax(1)
-    found: dict[str, float] = {"accuracy": float(sk.accuracy_score(labels, predicted))}
+    metric_values: dict[str, float] = {"accuracy": float(sk.accuracy_score(labels, predicted))}
     for average in ("macro", "weighted"):
         scores = sk.precision_recall_fscore_support(labels, predicted, average=average, zero_division=0)[:3]
-        found |= {f"{average}_{name}": float(score) for name, score in zip(_SCORES, scores, strict=True)}
-    found["cross_entropy"] = float(losses(labels, probabilities).mean())
-    if k := top(len(classes)):
-        found[f"top{k}_accuracy"] = float(_among_first(labels, probabilities, k).mean())
-    bins = reliability(labels, probabilities)
+        metric_values |= {f"{average}_{name}": float(score) for name, score in zip(_SCORES, scores, strict=True)}
+    metric_values["cross_entropy"] = float(compute_losses(labels, probabilities).mean())
+    if k := choose_top_k(len(classes)):
+        metric_values[f"top{k}_accuracy"] = float(_is_in_top_k(labels, probabilities, k).mean())
+    bins = bin_reliability(labels, probabilities)
     distances = [row["rows"] * abs(row["accuracy"] - row["confidence"]) for row in bins]
-    found["calibration_error"] = float(sum(distances)) / len(labels)
+    metric_values["calibration_error"] = float(sum(distances)) / len(labels)
     drawn: dict[str, Any] = {}
     if len(classes) == 2 and len(np.unique(labels)) == 2:
-        found |= {
+        metric_values |= {
             "roc_auc": float(sk.roc_auc_score(labels, probabilities[:, 1])),
             "average_precision": float(sk.average_precision_score(labels, probabilities[:, 1])),
         }
-        drawn = curves(labels, probabilities[:, 1])
-    counts = confusion(labels, probabilities)
-    intervals, by_class = _intervals(labels, probabilities, seed)
+        drawn = compute_curves(labels, probabilities[:, 1])
+    counts = count_confusion(labels, probabilities)
+    intervals, by_class = _bootstrap_intervals(labels, probabilities, seed)
     return {
         "n": len(labels),
-        **found,
-        "intervals": {name: intervals[name] for name in found},
+        **metric_values,
+        "intervals": {name: intervals[name] for name in metric_values},
         "per_class": [
             {**row, "intervals": own}
-            for row, own in zip(per_class(labels, probabilities, classes), by_class, strict=True)
+            for row, own in zip(score_per_class(labels, probabilities, classes), by_class, strict=True)
         ],
         "confusion": {
             "counts": counts.tolist(),
@@ -88,7 +88,7 @@ def figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], s
 _SCORES = ("precision", "recall", "f1")
 
 
-def hits(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def compute_hits(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Tell of each row whether its most probable class is the true one.
 
     Args:
@@ -98,13 +98,13 @@ def hits(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     Returns:
         float64 [N], one or zero.
 
-    >>> hits(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
+    >>> compute_hits(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
     [1.0, 0.0]
     """
     return (probabilities.argmax(1) == labels).astype(np.float64)
 
 
-def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def compute_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Compute the cross-entropy of each row, -log p of its true class, in nats.
 
     Args:
@@ -114,17 +114,17 @@ def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     Returns:
         float64 [N]; a probability below the spacing of float64 at one counts as that spacing.
 
-    >>> losses(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])).round(3).tolist()
+    >>> compute_losses(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])).round(3).tolist()
     [0.693, 1.386]
     """
     chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return -np.log(np.maximum(chosen, np.finfo(np.float64).eps))
 
 
-def top(classes: int) -> int | None:
+def choose_top_k(classes: int) -> int | None:
     """The k of the top-k accuracy: 5 or 3, where that is fewer than all classes.
 
-    >>> [top(classes) for classes in (2, 4, 10)]
+    >>> [choose_top_k(classes) for classes in (2, 4, 10)]
     [None, 3, 5]
     """
     if classes > 5:
@@ -132,17 +132,17 @@ def top(classes: int) -> int | None:
     return 3 if classes > 3 else None
 
 
-def _among_first(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarray:
+def _is_in_top_k(labels: np.ndarray, probabilities: np.ndarray, k: int) -> np.ndarray:
     order = np.argsort(probabilities, axis=1, kind="stable")[:, ::-1]
     return (order[:, :k] == labels[:, None]).any(1)
 
 
-def _bins(confidence: np.ndarray) -> np.ndarray:
+def _assign_bins(confidence: np.ndarray) -> np.ndarray:
     """Which bin, open below and closed above, each confidence falls into."""
-    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    return np.clip(np.ceil(confidence * CONFIDENCE_BINS).astype(np.int64) - 1, 0, CONFIDENCE_BINS - 1)
 
 
-def reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
+def bin_reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
     """Compute confidence and accuracy in each of 15 bins of confidence (Guo et al. 2017, arXiv 1706.04599).
 
     Args:
@@ -154,17 +154,23 @@ def reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str,
         ``accuracy``, both 0 where there are none.
     """
     confidence = probabilities.max(1).astype(np.float64)
-    which = _bins(confidence)
-    rows = np.bincount(which, minlength=BINS)
-    mean_confidence = np.bincount(which, confidence, BINS) / np.maximum(rows, 1)
-    accuracy = np.bincount(which, hits(labels, probabilities), BINS) / np.maximum(rows, 1)
+    which = _assign_bins(confidence)
+    rows = np.bincount(which, minlength=CONFIDENCE_BINS)
+    mean_confidence = np.bincount(which, confidence, CONFIDENCE_BINS) / np.maximum(rows, 1)
+    accuracy = np.bincount(which, compute_hits(labels, probabilities), CONFIDENCE_BINS) / np.maximum(rows, 1)
     return [
-        {"low": b / BINS, "high": (b + 1) / BINS, "rows": int(n), "confidence": float(c), "accuracy": float(a)}
+        {
+            "low": b / CONFIDENCE_BINS,
+            "high": (b + 1) / CONFIDENCE_BINS,
+            "rows": int(n),
+            "confidence": float(c),
+            "accuracy": float(a),
+        }
         for b, (n, c, a) in enumerate(zip(rows, mean_confidence, accuracy, strict=True))
     ]
 
 
-def curves(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+def compute_curves(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
     """Compute the ROC and the precision-recall curve of two classes.
 
     Args:
@@ -173,23 +179,23 @@ def curves(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
 
     Returns:
         ``roc`` (false and true positive rate) and ``precision_recall`` (recall and precision) as lists of points
-        [x, y], at most ``MOST_POINTS``; and ``positive_share``, the share of class 1.
+        [x, y], at most ``MAX_CURVE_POINTS``; and ``positive_share``, the share of class 1.
     """
     false_positives, true_positives, _ = sk.roc_curve(labels, scores)
     precision, recall, _ = sk.precision_recall_curve(labels, scores)
     return {
-        "roc": _thinned(false_positives, true_positives),
-        "precision_recall": _thinned(recall, precision),
+        "roc": _thin_points(false_positives, true_positives),
+        "precision_recall": _thin_points(recall, precision),
         "positive_share": float(labels.mean()),
     }
 
 
-def _thinned(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), MOST_POINTS)).round().astype(int))
+def _thin_points(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
+    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_CURVE_POINTS)).round().astype(int))
     return [[float(a), float(b)] for a, b in zip(x[kept], y[kept], strict=True)]
 
 
-def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
+def score_per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
     """Compute precision, recall, F1 and number of rows of each class; a ratio by zero counts as zero.
 
     Args:
@@ -200,7 +206,7 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str])
     Returns:
         A row a class: ``class``, ``precision``, ``recall``, ``f1`` and ``rows``.
 
-    >>> per_class(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]), ["cat", "dog"])[0]
+    >>> score_per_class(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]]), ["cat", "dog"])[0]
     {'class': 'cat', 'precision': 0.5, 'recall': 1.0, 'f1': 0.6666666666666666, 'rows': 1}
     """
     precision, recall, f1, support = sk.precision_recall_fscore_support(
@@ -212,7 +218,7 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str])
     ]
 
 
-def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def count_confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Count the rows of each pair of true and predicted class.
 
     Args:
@@ -222,45 +228,45 @@ def confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     Returns:
         int64 [K, K]: true class down, predicted class across.
 
-    >>> confusion(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
+    >>> count_confusion(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
     [[1, 0], [1, 0]]
     """
     return sk.confusion_matrix(labels, probabilities.argmax(1), labels=list(range(probabilities.shape[1])))
 
 
-def _intervals(
+def _bootstrap_intervals(
     labels: np.ndarray, probabilities: np.ndarray, seed: int
 ) -> tuple[dict[str, list[float]], list[dict[str, list[float]]]]:
     """Return (metric -> interval, for each class score -> interval)."""
     classes = probabilities.shape[1]
     predicted = probabilities.argmax(1)
     confidence = probabilities.max(1).astype(np.float64)
-    hits_N = hits(labels, probabilities)
-    k = top(classes)
+    hits_N = compute_hits(labels, probabilities)
+    k = choose_top_k(classes)
     blocks = {
-        "true": bootstrap.spread(labels, classes),
-        "predicted": bootstrap.spread(predicted, classes),
-        "hit": bootstrap.spread(labels, classes, hits_N),
-        "confidence": bootstrap.spread(_bins(confidence), BINS, confidence),
-        "right": bootstrap.spread(_bins(confidence), BINS, hits_N),
-        "loss": losses(labels, probabilities)[:, None],
-        "top": _among_first(labels, probabilities, k or 1).astype(np.float64)[:, None],
+        "true": bootstrap.scatter_columns(labels, classes),
+        "predicted": bootstrap.scatter_columns(predicted, classes),
+        "hit": bootstrap.scatter_columns(labels, classes, hits_N),
+        "confidence": bootstrap.scatter_columns(_assign_bins(confidence), CONFIDENCE_BINS, confidence),
+        "right": bootstrap.scatter_columns(_assign_bins(confidence), CONFIDENCE_BINS, hits_N),
+        "loss": compute_losses(labels, probabilities)[:, None],
+        "top": _is_in_top_k(labels, probabilities, k or 1).astype(np.float64)[:, None],
     }
     scores = probabilities[:, 1] if classes == 2 and len(np.unique(labels)) == 2 else None
 
     def statistics(weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         sums = {name: weights_RN @ block for name, block in blocks.items()}
-        found = _of_sums(sums, len(labels), k)
+        found = _compute_from_sums(sums, len(labels), k)
         if scores is not None:
-            found |= bootstrap.areas(weights_RN, labels, scores)
+            found |= bootstrap.compute_areas(weights_RN, labels, scores)
         return found
 
-    ends = bootstrap.intervals(statistics, len(labels), seed)
+    ends = bootstrap.compute_intervals(statistics, len(labels), seed)
     by_class = [{name: ends.pop(f"{name} {label}") for name in _SCORES} for label in range(classes)]
     return ends, by_class
 
 
-def _of_sums(sums: dict[str, np.ndarray], n: int, k: int | None) -> dict[str, np.ndarray]:
+def _compute_from_sums(sums: dict[str, np.ndarray], n: int, k: int | None) -> dict[str, np.ndarray]:
     """The same figures as scikit-learn's, of many resamples at once: sums over rows [R, ...] -> values [R]."""
     true, predicted, hit = sums["true"], sums["predicted"], sums["hit"]
     by_class = {
@@ -269,15 +275,15 @@ def _of_sums(sums: dict[str, np.ndarray], n: int, k: int | None) -> dict[str, np
         "f1": 2 * hit / np.maximum(true + predicted, 1),
     }
     occurs = (true + predicted > 0).sum(1)
-    found = {
+    metric_values = {
         "accuracy": hit.sum(1) / n,
         "cross_entropy": sums["loss"][:, 0] / n,
         "calibration_error": np.abs(sums["right"] - sums["confidence"]).sum(1) / n,
     }
     for name, values_RK in by_class.items():
-        found[f"macro_{name}"] = values_RK.sum(1) / occurs
-        found[f"weighted_{name}"] = (values_RK * true).sum(1) / n
-        found |= {f"{name} {label}": values for label, values in enumerate(values_RK.T)}
+        metric_values[f"macro_{name}"] = values_RK.sum(1) / occurs
+        metric_values[f"weighted_{name}"] = (values_RK * true).sum(1) / n
+        metric_values |= {f"{name} {label}": values for label, values in enumerate(values_RK.T)}
     if k:
-        found[f"top{k}_accuracy"] = sums["top"][:, 0] / n
-    return found
+        metric_values[f"top{k}_accuracy"] = sums["top"][:, 0] / n
+    return metric_values

@@ -15,7 +15,7 @@ FOLDS = 5
 PROBE_C = 0.1  # inverse of the probe's L2 penalty: weak enough to fit classes, too strong to fit single rows
 
 
-def confident(labels: np.ndarray, probabilities: np.ndarray, most: int) -> np.ndarray:
+def find_confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, most: int) -> np.ndarray:
     """Find the rows that are classified wrongly, the most confident first.
 
     Args:
@@ -26,14 +26,14 @@ def confident(labels: np.ndarray, probabilities: np.ndarray, most: int) -> np.nd
     Returns:
         int64 [most or fewer], numbers of rows.
 
-    >>> confident(np.array([0, 1, 1]), np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8]]), 9).tolist()
+    >>> find_confident_mistakes(np.array([0, 1, 1]), np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8]]), 9).tolist()
     [1, 0]
     """
     wrong = np.flatnonzero(probabilities.argmax(1) != labels)
     return wrong[np.argsort(-probabilities[wrong].max(1), kind="stable")][:most]
 
 
-def confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -> list[dict[str, Any]]:
+def find_confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -> list[dict[str, Any]]:
     """Find the pairs of classes with the most mistakes.
 
     Args:
@@ -44,7 +44,7 @@ def confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -> lis
     Returns:
         A row a pair: ``true``, ``predicted``, ``count``, and ``share`` of the true class; none without a mistake.
 
-    >>> confused_pairs(np.array([[5, 0], [3, 1]]), ["cat", "dog"], 9)
+    >>> find_confused_pairs(np.array([[5, 0], [3, 1]]), ["cat", "dog"], 9)
     [{'true': 'dog', 'predicted': 'cat', 'count': 3, 'share': 0.75}]
     """
     off = counts - np.diag(counts.diagonal())
@@ -61,7 +61,7 @@ def confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -> lis
     ]
 
 
-def out_of_sample(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> np.ndarray | None:
+def predict_out_of_sample(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> np.ndarray | None:
     """Each row's class probabilities from a linear probe that was fit without it.
 
     A network may have learned the wrong labels of its training rows by heart. Its penultimate features still place
@@ -85,23 +85,23 @@ def out_of_sample(features: np.ndarray, labels: np.ndarray, classes: int, seed: 
     by_class = StratifiedKFold(folds, shuffle=True, random_state=seed)
     with threadpool_limits(1), warnings.catch_warnings():  # one thread: sums in one order, and equal pages
         warnings.simplefilter("ignore")  # the last digits of a fit do not matter
-        found = cross_val_predict(probe, features, labels, cv=by_class, method="predict_proba")
+        fold_probabilities = cross_val_predict(probe, features, labels, cv=by_class, method="predict_proba")
     probabilities = np.zeros((len(labels), classes))
-    probabilities[:, present > 0] = found
+    probabilities[:, present > 0] = fold_probabilities
     return probabilities
 
 
-def suspects(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def rank_suspects(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Sort all rows by self-confidence, the probability of the label that they have, the least first.
 
     Args:
         labels: int64 [N], as given.
-        probabilities: float64 [N, K] of ``out_of_sample``.
+        probabilities: float64 [N, K] of ``predict_out_of_sample``.
 
     Returns:
         int64 [N], numbers of rows.
 
-    >>> suspects(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
+    >>> rank_suspects(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
     [1, 0]
     """
     return np.argsort(probabilities[np.arange(len(labels)), labels], kind="stable")

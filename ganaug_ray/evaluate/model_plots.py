@@ -12,19 +12,30 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ganaug_ray.evaluate.metric_register import ACCURACY
-from ganaug_ray.evaluate.plots import COLOURS, GRID, INK, STYLE
+from ganaug_ray.evaluate.plots import COLOURS, GRID_COLOUR, INK_COLOUR, PLOT_STYLE
 
-SQUARE = (3.1, 3.1)
+SQUARE_SIZE_IN = (3.1, 3.1)
 # Ten that can be told apart; with more classes they come again.
-MANY = ("#4a86d8", "#e07b26", "#2f9e8f", "#c75b8e", "#8d6cc9", "#8a8f3c", "#d9534f", "#5aa9c7", "#9c6b4a", "#7f8793")
-MOST_NAMED_CLASSES = 20
+CLASS_COLOURS = (
+    "#4a86d8",
+    "#e07b26",
+    "#2f9e8f",
+    "#c75b8e",
+    "#8d6cc9",
+    "#8a8f3c",
+    "#d9534f",
+    "#5aa9c7",
+    "#9c6b4a",
+    "#7f8793",
+)
+MAX_NAMED_CLASSES = 20
 
 
-@mpl.rc_context(STYLE)
-def reliability(bins: Sequence[dict[str, Any]]) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_reliability(bins: Sequence[dict[str, Any]]) -> Figure:
     """Draw accuracy over confidence, a point a bin as large as its share of the images; the diagonal is perfect."""
-    figure, axes = _square("reliability", "confidence", "accuracy")
-    axes.plot([0, 1], [0, 1], color=GRID, linewidth=0.8, linestyle=(0, (4, 3)))
+    figure, axes = _make_square_axes("reliability", "confidence", "accuracy")
+    axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
     filled = [b for b in bins if b["rows"]]
     x, y, rows = (np.array([b[key] for b in filled]) for key in ("confidence", "accuracy", "rows"))
     axes.plot(x, y, color=COLOURS[0], linewidth=1.2)
@@ -32,37 +43,37 @@ def reliability(bins: Sequence[dict[str, Any]]) -> Figure:
     return figure
 
 
-@mpl.rc_context(STYLE)
-def roc(curves: dict[str, Any]) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_roc(curves: dict[str, Any]) -> Figure:
     """Draw the ROC curve of two classes; the diagonal is chance."""
-    figure, axes = _square("ROC curve", "false positive rate", "true positive rate")
-    axes.plot([0, 1], [0, 1], color=GRID, linewidth=0.8, linestyle=(0, (4, 3)))
+    figure, axes = _make_square_axes("ROC curve", "false positive rate", "true positive rate")
+    axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.plot(*zip(*curves["roc"], strict=True), color=COLOURS[0], linewidth=1.6)
     return figure
 
 
-@mpl.rc_context(STYLE)
-def precision_recall(curves: dict[str, Any]) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_precision_recall(curves: dict[str, Any]) -> Figure:
     """Draw the precision-recall curve of two classes; the dashed line is chance."""
-    figure, axes = _square("precision-recall curve", "recall", "precision")
-    axes.axhline(curves["positive_share"], color=GRID, linewidth=0.8, linestyle=(0, (4, 3)))
+    figure, axes = _make_square_axes("precision-recall curve", "recall", "precision")
+    axes.axhline(curves["positive_share"], color=GRID_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.plot(*zip(*curves["precision_recall"], strict=True), color=COLOURS[0], linewidth=1.6)
     return figure
 
 
-def _square(title: str, x: str, y: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SQUARE, layout="constrained")
+def _make_square_axes(title: str, x: str, y: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SQUARE_SIZE_IN, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left")
     axes.set(xlabel=x, ylabel=y, xlim=(-0.03, 1.03), ylim=(-0.03, 1.05), aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(5))
-    axes.grid(color=GRID, linewidth=0.4, alpha=0.4)
+    axes.grid(color=GRID_COLOUR, linewidth=0.4, alpha=0.4)
     return figure, axes
 
 
-@mpl.rc_context(STYLE)
-def models(rows: Sequence[dict[str, Any]]) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_models(rows: Sequence[dict[str, Any]]) -> Figure:
     """Draw compared models as test accuracy over seconds of training: mean, 95 % interval, and one ring a seed.
 
     Args:
@@ -70,12 +81,14 @@ def models(rows: Sequence[dict[str, Any]]) -> Figure:
     """
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.subplots()
-    for row, colour in zip(rows, itertools.cycle(MANY)):
+    for row, colour in zip(rows, itertools.cycle(CLASS_COLOURS)):
         x, y = row["train_seconds"], row[ACCURACY.key]
         if y["ci95"]:
             axes.plot([x, x], [100 * end for end in y["ci95"]], color=colour, linewidth=2.5, solid_capstyle="round")
         points = [100 * value for value in y["seeds"]]
-        axes.plot([x] * len(points), points, marker="o", markersize=4, mfc="none", mec=INK, mew=0.8, linestyle="none")
+        axes.plot(
+            [x] * len(points), points, marker="o", markersize=4, mfc="none", mec=INK_COLOUR, mew=0.8, linestyle="none"
+        )
         axes.plot(x, 100 * y["mean"], marker="D", markersize=6, color=colour, linestyle="none", label=row["model"])
     axes.set_title(f"test {ACCURACY.title}", loc="left", pad=18)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(rows), borderaxespad=0, borderpad=0.2)
@@ -83,12 +96,12 @@ def models(rows: Sequence[dict[str, Any]]) -> Figure:
     axes.margins(0.12)
     axes.set_xlabel("seconds of training")
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.grid(color=GRID, linewidth=0.4, alpha=0.4)
+    axes.grid(color=GRID_COLOUR, linewidth=0.4, alpha=0.4)
     return figure
 
 
-@mpl.rc_context(STYLE)
-def embedding(points_N2: np.ndarray, labels: np.ndarray, kinds: np.ndarray, classes: Sequence[str]) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_embedding(points_N2: np.ndarray, labels: np.ndarray, kinds: np.ndarray, classes: Sequence[str]) -> Figure:
     """Draw images as points: dots for real ones, crosses for synthetic ones, a ring round each mistake.
 
     Args:
@@ -99,17 +112,17 @@ def embedding(points_N2: np.ndarray, labels: np.ndarray, kinds: np.ndarray, clas
     """
     figure = Figure(figsize=(7.0, 5.2), layout="constrained")
     axes = figure.subplots()
-    colours = np.array(MANY)[labels % len(MANY)]
+    colours = np.array(CLASS_COLOURS)[labels % len(CLASS_COLOURS)]
     fake, wrong = kinds == "synthetic", kinds == "mistake"
     x, y = points_N2.T
     dots: Any = {"s": 14, "alpha": 0.75, "rasterized": True}
     axes.scatter(x[fake], y[fake], c=colours[fake], marker="x", linewidths=0.8, **dots)
     axes.scatter(x[~fake], y[~fake], c=colours[~fake], linewidths=0, **dots)
-    axes.scatter(x[wrong], y[wrong], s=60, facecolors="none", edgecolors=INK, linewidths=0.9)
-    for label in np.unique(labels) if len(classes) <= MOST_NAMED_CLASSES else ():
-        own = (labels == label) & (kinds != "synthetic")
-        if own.any():
-            middle = np.median(points_N2[own], 0)
+    axes.scatter(x[wrong], y[wrong], s=60, facecolors="none", edgecolors=INK_COLOUR, linewidths=0.9)
+    for label in np.unique(labels) if len(classes) <= MAX_NAMED_CLASSES else ():
+        label_mask = (labels == label) & (kinds != "synthetic")
+        if label_mask.any():
+            middle = np.median(points_N2[label_mask], 0)
             axes.text(
                 middle[0], middle[1], classes[label][:14], fontweight="bold", fontsize=9, ha="center", va="center"
             )
@@ -119,7 +132,7 @@ def embedding(points_N2: np.ndarray, labels: np.ndarray, kinds: np.ndarray, clas
     return figure
 
 
-def scatter(points: pa.Table, classes: Sequence[str]) -> Figure:
+def plot_embedding_table(points: pa.Table, classes: Sequence[str]) -> Figure:
     """Draw a table with the columns x, y, label and kind."""
     xy = np.stack([points["x"].to_numpy(), points["y"].to_numpy()], 1)
-    return embedding(xy, points["label"].to_numpy(), np.array(points["kind"].to_pylist()), classes)
+    return plot_embedding(xy, points["label"].to_numpy(), np.array(points["kind"].to_pylist()), classes)

@@ -19,15 +19,15 @@ from PIL import Image
 # Mid-tones with enough contrast on white and on near-black; blue and orange first, which colour-blind eyes tell apart.
 COLOURS = ("#4a86d8", "#e07b26", "#8d6cc9", "#2f9e8f", "#c75b8e", "#8a8f3c")
 VERDICT_COLOURS = {"helped": "#2f9e63", "unclear": "#c08a1a", "hurt": "#d9534f"}
-INK = "#012345"  # stands for the page's text colour: replaced by currentColor
-GRID = "#8a919c"
-DEEP = "#3a6fc4"  # white can be read on it
+INK_COLOUR = "#012345"  # stands for the page's text colour: replaced by currentColor
+GRID_COLOUR = "#8a919c"
+CELL_COLOUR = "#3a6fc4"  # white can be read on it
 
-MOST_COUNTED_CLASSES = 20  # beyond, a confusion matrix has colours only: its numbers would be too small to read
-LARGEST_PNG = 500_000  # bytes; a picture above that is sent as JPEG
-SMALL = (3.1, 2.3)  # inches of 72 units; three stand side by side on the page
+MAX_COUNTED_CLASSES = 20  # beyond, a confusion matrix has colours only: its numbers would be too small to read
+MAX_PNG_BYTES = 500_000  # bytes; a picture above that is sent as JPEG
+SMALL_SIZE_IN = (3.1, 2.3)  # inches of 72 units; three stand side by side on the page
 
-STYLE: Any = {
+PLOT_STYLE: Any = {
     "svg.fonttype": "none",  # text stays text, in the page's own font
     "svg.hashsalt": "ganaug",  # equal figures give equal bytes
     "text.parse_math": False,  # a class may be called $x$
@@ -37,11 +37,11 @@ STYLE: Any = {
     "axes.linewidth": 0.6,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.labelcolor": INK,
-    "axes.edgecolor": INK,
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
+    "axes.labelcolor": INK_COLOUR,
+    "axes.edgecolor": INK_COLOUR,
+    "text.color": INK_COLOUR,
+    "xtick.color": INK_COLOUR,
+    "ytick.color": INK_COLOUR,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
     "legend.frameon": False,
@@ -53,7 +53,7 @@ Curve = list[tuple[int, float]]  # (step, value), in order of steps
 
 
 @dataclass(frozen=True)
-class Group:
+class CurveGroup:
     """Curves of one look: one a seed."""
 
     name: str
@@ -61,7 +61,7 @@ class Group:
     colour: str
     dashed: bool = False
 
-    def mean(self) -> Curve:
+    def compute_mean(self) -> Curve:
         """Mean at each step over the curves that have it."""
         values: dict[int, list[float]] = {}
         for step, value in (point for curve in self.curves for point in curve):
@@ -69,31 +69,31 @@ class Group:
         return [(step, float(np.mean(values[step]))) for step in sorted(values)]
 
 
-def curve_of(rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
+def extract_curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
     """Return the curve of one figure of a log: of the rows that have it."""
     return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
 
 
 @overload
-def uri(picture: bytes, kind: str = "png") -> str: ...
+def encode_uri(picture: bytes, kind: str = "png") -> str: ...
 @overload
-def uri(picture: None, kind: str = "png") -> None: ...
-def uri(picture: bytes | None, kind: str = "png") -> str | None:
+def encode_uri(picture: None, kind: str = "png") -> None: ...
+def encode_uri(picture: bytes | None, kind: str = "png") -> str | None:
     """Encode a picture as a data URI, a large PNG as JPEG; None stays None."""
     if picture is None:
         return None
-    if kind == "png" and len(picture) > LARGEST_PNG:
+    if kind == "png" and len(picture) > MAX_PNG_BYTES:
         kind, sink = "jpeg", io.BytesIO()
         Image.open(io.BytesIO(picture)).convert("RGB").save(sink, "JPEG", quality=88)
         picture = sink.getvalue()
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
 
 
-def svg(figure: Figure, alt: str) -> Markup:
+def encode_svg(figure: Figure, alt: str) -> Markup:
     """Encode a figure as an SVG element to stand inside a page, with ``alt`` for those who cannot see it."""
     sink = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(PLOT_STYLE):
         figure.savefig(sink, format="svg", transparent=True, metadata=nothing)
     text = sink.getvalue()
     box = re.search(r'viewBox="([^"]*)"', text)
@@ -101,20 +101,20 @@ def svg(figure: Figure, alt: str) -> Markup:
     body = text[text.index(">", text.index("<svg")) + 1 :]
     # Ids that only number the parts would stand twice on a page of many plots, and a style would hold for all of it.
     body = re.sub(r"<!--.*?-->|<style.*?</style>|<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'<g id="\w+_\d+">', "<g>", body).replace(INK, "currentColor")
+    body = re.sub(r'<g id="\w+_\d+">', "<g>", body).replace(INK_COLOUR, "currentColor")
     return Markup(f'<svg class="plot" role="img" aria-label="{escape(alt)}" viewBox="{box[1]}">') + Markup(body)
 
 
-def png(figure: Figure) -> bytes:
+def encode_png(figure: Figure) -> bytes:
     """Encode a figure as a PNG on white, to stand alone; equal figures give equal bytes."""
     sink = io.BytesIO()
-    with mpl.rc_context({**STYLE, "savefig.facecolor": "white"}):
+    with mpl.rc_context({**PLOT_STYLE, "savefig.facecolor": "white"}):
         figure.savefig(sink, format="png", dpi=160, metadata={"Software": None})
     return sink.getvalue()
 
 
-@mpl.rc_context(STYLE)
-def curves(groups: Sequence[Group], title: str, legend: bool = False) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_curves(groups: Sequence[CurveGroup], title: str, legend: bool = False) -> Figure:
     """Draw values over steps: a thin line for each curve and a thick one for each group's mean.
 
     Args:
@@ -122,72 +122,72 @@ def curves(groups: Sequence[Group], title: str, legend: bool = False) -> Figure:
         title: what the values are.
         legend: whether to name the groups; False where the page does so for several plots at once.
     """
-    figure, axes = _small(title)
+    figure, axes = _make_small_axes(title)
     for group in groups:
         if len(group.curves) > 1:
             for curve in group.curves:
-                _line(axes, curve, color=group.colour, linewidth=0.6, alpha=0.55)
+                _draw_line(axes, curve, color=group.colour, linewidth=0.6, alpha=0.55)
         style = (0, (3, 1.5)) if group.dashed else "-"
-        _line(axes, group.mean(), color=group.colour, linewidth=1.6, label=group.name, linestyle=style)
+        _draw_line(axes, group.compute_mean(), color=group.colour, linewidth=1.6, label=group.name, linestyle=style)
     if legend:
-        _legend(axes)
+        _add_legend(axes)
     return figure
 
 
-@mpl.rc_context(STYLE)
-def curve_with_spread(curve: Curve, spreads: Sequence[float], title: str) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_curve_with_spread(curve: Curve, spreads: Sequence[float], title: str) -> Figure:
     """Draw one curve with a band of one spread either side."""
-    figure, axes = _small(title)
+    figure, axes = _make_small_axes(title)
     steps, values = np.array(curve).T
     axes.fill_between(steps, values - spreads, values + np.array(spreads), color=COLOURS[0], alpha=0.2, linewidth=0)
     axes.plot(steps, values, color=COLOURS[0], linewidth=1.6, marker="o", markersize=3, label="mean and spread")
-    _legend(axes)
+    _add_legend(axes)
     return figure
 
 
-def _legend(axes: Axes) -> None:
+def _add_legend(axes: Axes) -> None:
     """Name the lines between the title and the axes, where they cannot hide any."""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2, columnspacing=1.2)
     axes.set_title(axes.get_title("left"), loc="left", pad=18)
 
 
-def _small(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=SMALL, layout="constrained")
+def _make_small_axes(title: str) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=SMALL_SIZE_IN, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left")
     axes.set_xlabel("step")
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.grid(axis="y", color=GRID, linewidth=0.4, alpha=0.4)
+    axes.grid(axis="y", color=GRID_COLOUR, linewidth=0.4, alpha=0.4)
     return figure, axes
 
 
-def _line(axes: Axes, curve: Curve, **style: Any) -> None:
+def _draw_line(axes: Axes, curve: Curve, **style: Any) -> None:
     # A short training may have one point, which a line does not show.
     axes.plot(*zip(*curve, strict=True), marker="o" if len(curve) == 1 else None, markersize=3, **style)
 
 
-@mpl.rc_context(STYLE)
-def confusion(counts: np.ndarray, classes: Sequence[str], in_percent: bool = False) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_confusion(counts: np.ndarray, classes: Sequence[str], in_percent: bool = False) -> Figure:
     """Draw counts [K, K], true class down and predicted across, shaded by their share of the true class.
 
     ``in_percent`` writes that share into the cells rather than the count.
     """
     size = len(classes)
-    counted = size <= MOST_COUNTED_CLASSES
+    counted = size <= MAX_COUNTED_CLASSES
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     # The shade is an opacity, so that an empty cell is the page itself. The root lifts a few mistakes into sight.
     cells = np.empty((size, size, 4))
-    cells[..., :3] = to_rgb(DEEP)
+    cells[..., :3] = to_rgb(CELL_COLOUR)
     cells[..., 3] = np.sqrt(shares)
     side = min(7.0, max(3.4, 0.36 * size + 1.2))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.imshow(cells, interpolation="none")
     font = min(8.0, 72 * 0.8 * side / size)
-    axes.set_xticks(range(size), [_short(name) for name in classes], rotation=90, fontsize=font)
-    axes.set_yticks(range(size), [_short(name) for name in classes], fontsize=font)
+    axes.set_xticks(range(size), [_shorten_name(name) for name in classes], rotation=90, fontsize=font)
+    axes.set_yticks(range(size), [_shorten_name(name) for name in classes], fontsize=font)
     if all(len(name) <= 2 for name in classes):
         axes.tick_params(axis="x", labelrotation=0)
     axes.set_xlabel("predicted class")
@@ -196,10 +196,10 @@ def confusion(counts: np.ndarray, classes: Sequence[str], in_percent: bool = Fal
     axes.spines[:].set_visible(False)
     edges = np.arange(size + 1) - 0.5
     if counted:
-        axes.hlines(edges, -0.5, size - 0.5, color=GRID, linewidth=0.3, alpha=0.6)
-        axes.vlines(edges, -0.5, size - 0.5, color=GRID, linewidth=0.3, alpha=0.6)
+        axes.hlines(edges, -0.5, size - 0.5, color=GRID_COLOUR, linewidth=0.3, alpha=0.6)
+        axes.vlines(edges, -0.5, size - 0.5, color=GRID_COLOUR, linewidth=0.3, alpha=0.6)
     for true, predicted in np.argwhere(counts) if counted else ():
-        ink = "white" if shares[true, predicted] > 0.75 else INK
+        ink = "white" if shares[true, predicted] > 0.75 else INK_COLOUR
         share = 100 * shares[true, predicted]
         text = (f"{share:.0f}" if share >= 0.5 else "<1") if in_percent else f"{counts[true, predicted]}"
         label = axes.text(predicted, true, text, ha="center", va="center", color=ink)
@@ -207,21 +207,21 @@ def confusion(counts: np.ndarray, classes: Sequence[str], in_percent: bool = Fal
     return figure
 
 
-def _short(name: str) -> str:
+def _shorten_name(name: str) -> str:
     return name if len(name) <= 14 else name[:13] + "…"
 
 
-def strip(images: Sequence[np.ndarray] | np.ndarray, columns: int, largest: int = 48) -> bytes:
+def make_strip(images: Sequence[np.ndarray] | np.ndarray, columns: int, max_side_px: int = 48) -> bytes:
     """Lay the first images side by side as a PNG: transparent between them, and where there are fewer than columns.
 
     Args:
         images: square, of equal size, uint8 [H, W, 1 or 3]; one at least.
         columns: how many there is room for.
-        largest: side in pixels to which larger images are shrunk.
+        max_side_px: side in pixels to which larger images are shrunk.
     """
     tiles = [Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image) for image in images[:columns]]
     for tile in tiles:
-        tile.thumbnail((largest, largest))
+        tile.thumbnail((max_side_px, max_side_px))
     step = tiles[0].width + 2
     picture = Image.new("RGBA", (step * columns - 2, tiles[0].height))
     for column, tile in enumerate(tiles):

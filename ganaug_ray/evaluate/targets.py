@@ -10,11 +10,11 @@ from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.storage import Folder
 
 MARKER = "evaluation.json"
-TEST = "test"  # the name of the experiment's own test images
+TEST_SPLIT = "test"  # the name of the experiment's own test images
 
 
 @dataclass(frozen=True)
-class Target:
+class EvaluationTarget:
     """What is evaluated on what, and where that is written.
 
     Attributes:
@@ -37,22 +37,22 @@ class Target:
         return f"{self.record['arm']}, seed {self.record['seed']}"
 
 
-def target(run: experiment_dir.Run, model: Folder, data: str | None) -> Target:
+def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) -> EvaluationTarget:
     """Name the evaluation of a model; the same model is the same wherever it lies."""
     record = model.read_json("model.json")
     arm, seed = record["arm"], record["seed"]
-    number, home = _home(run, record)
-    own = experiment_dir.done(home.model(arm, seed), "model.json")
+    number, home = _find_home(run, record)
+    home_record = experiment_dir.done(home.model(arm, seed), "model.json")
     name = f"{arm}-split-{number}-seed-{seed}" if number else f"{arm}-seed-{seed}"
-    if own is None or own["hash"] != record["hash"]:
+    if home_record is None or home_record["hash"] != record["hash"]:
         name += f"-{record['hash'][:8]}"
-    images = TEST
+    images = TEST_SPLIT
     if data is not None:
         images = f"{data.rstrip('/').split('?')[0].rsplit('/', 1)[-1]}-{experiment_dir.fingerprint(data)[:8]}"
-    return Target(home, model, record, data, run.root / "evaluation" / name / images)
+    return EvaluationTarget(home, model, record, data, run.root / "evaluation" / name / images)
 
 
-def _home(run: experiment_dir.Run, record: experiment_dir.Record) -> tuple[int, experiment_dir.Run]:
+def _find_home(run: experiment_dir.Run, record: experiment_dir.Record) -> tuple[int, experiment_dir.Run]:
     for number in range(1 + len((run.root / "splits").folders())):
         dataset = experiment_dir.done(run.split(number).dataset, "dataset.json")
         if dataset and dataset["hash"] == record["inputs"].get("dataset"):
@@ -60,30 +60,30 @@ def _home(run: experiment_dir.Run, record: experiment_dir.Record) -> tuple[int, 
     return 0, run
 
 
-def inputs(target: Target) -> dict[str, str]:
+def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
     """Hashes of what an evaluation on the experiment's own test images is made from."""
-    found = {"model": target.record["hash"], "dataset": target.home.dataset.read_json("dataset.json")["hash"]}
+    hashes = {"model": target.record["hash"], "dataset": target.home.dataset.read_json("dataset.json")["hash"]}
     synthetic = experiment_dir.done(target.home.any_synthetic(), "synthetic.json")
-    return found | ({"synthetic": synthetic["hash"]} if synthetic else {})
+    return hashes | ({"synthetic": synthetic["hash"]} if synthetic else {})
 
 
-def done(target: Target) -> experiment_dir.Record | None:
+def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
     """The marker of an evaluation that still holds; one on another data set is always made anew, as that may change."""
     record = experiment_dir.done(target.out, MARKER)
-    return record if record and target.data is None and record["inputs"] == inputs(target) else None
+    return record if record and target.data is None and record["inputs"] == hash_inputs(target) else None
 
 
-def model_of(run: experiment_dir.Run, arm: str, repeat: Mapping[str, Any]) -> Folder:
+def find_model(run: experiment_dir.Run, arm: str, repeat: Mapping[str, Any]) -> Folder:
     """The folder of an arm's model, by the ``split`` and ``seed`` that verdict.json gives it."""
     return run.model(arm, repeat["seed"], repeat["split"])
 
 
-def champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> Folder:
+def find_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> Folder:
     """The folder of the model that the verdict names."""
-    return model_of(run, verdict["champion"]["arm"], verdict["champion"])
+    return find_model(run, verdict["champion"]["arm"], verdict["champion"])
 
 
-def models(run: experiment_dir.Run, job: Job, model: str | None = None) -> list[Folder]:
+def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> list[Folder]:
     """The folders of the models to evaluate: the one asked for, else the champion, else all that are trained.
 
     Raises:
@@ -92,15 +92,15 @@ def models(run: experiment_dir.Run, job: Job, model: str | None = None) -> list[
     if model is not None:
         return [model_registry.model_folder(model)]
     if verdict := experiment_dir.done(run.root, "verdict.json"):
-        return [champion(run, verdict)]
-    fits = [(arm, seed, split) for arm, seed in arms.pairs(job) for split in range(job.compare.splits)]
+        return [find_champion(run, verdict)]
+    fits = [(arm, seed, split) for arm, seed in arms.list_pairs(job) for split in range(job.compare.splits)]
     return [folder for fit in fits if experiment_dir.done(folder := run.model(*fit), "model.json")]
 
 
-def outcome(record: experiment_dir.Record) -> str:
+def describe_outcome(record: experiment_dir.Record) -> str:
     """Say an evaluation in one line."""
     low, high = record["intervals"]["accuracy"]
-    where = "test images" if record["data"] == TEST else f"images of {record['data']}"
+    where = "test images" if record["data"] == TEST_SPLIT else f"images of {record['data']}"
     parts = [
         f"{record['arm']}, seed {record['seed']} on {record['n']} {where}: "
         f"accuracy {record['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f})"

@@ -14,12 +14,12 @@ from ganaug_ray.data.ingest import external
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.loading.tensors import Pixels
 from ganaug_ray.errors import UserError
-from ganaug_ray.evaluate.targets import TEST, Target
+from ganaug_ray.evaluate.targets import TEST_SPLIT, EvaluationTarget
 from ganaug_ray.runtime.executors import Each
 
 
 @dataclass(frozen=True)
-class Rows:
+class LabelledImages:
     """Labelled images in the size and kind that a model wants.
 
     Attributes:
@@ -39,9 +39,9 @@ class Rows:
 
 
 @contextmanager
-def opened(
-    run: experiment_dir.Run, config: DataConfig, target: Target, classifier: Classifier, each: Each
-) -> Iterator[tuple[Rows, experiment_dir.Record]]:
+def open_images(
+    run: experiment_dir.Run, config: DataConfig, target: EvaluationTarget, classifier: Classifier, executor: Each
+) -> Iterator[tuple[LabelledImages, experiment_dir.Record]]:
     """Give the images of an evaluation, and what was left out of them, while the block runs.
 
     The experiment's own test images are read into memory; of another data set only those being looked at are.
@@ -50,45 +50,47 @@ def opened(
         UserError: as in ``evaluation.evaluate``.
     """
     if target.data is None:
-        yield split(run, TEST, classifier), {"data": TEST, "excluded_train_rows": 0, "rejected": {}}
+        yield read_split(run, TEST_SPLIT, classifier), {"data": TEST_SPLIT, "excluded_train_rows": 0, "rejected": {}}
         return
     splits = run.dataset.read_table("split.parquet", ["id", "split"]).to_pylist()
     train = {row["id"] for row in splits if row["split"] == "train"}
     staged = target.out / ".staged"
     try:
-        found = external.read(config, target.data, classifier.spec, staged.make(), each, train)
-        labels = _numbered(found.labels, found.classes, classifier, f"--data {target.data}")
+        loaded = external.read(config, target.data, classifier.spec, staged.make(), executor, train)
+        labels = _number_labels(loaded.labels, loaded.classes, classifier, f"--data {target.data}")
         if not len(labels):
-            raise UserError(f"--data {target.data}: all {found.excluded} images were trained on; give others")
-        facts = {"data": target.data, "excluded_train_rows": found.excluded, "rejected": found.rejected}
-        yield Rows(found.images, labels, found.ids, found.paths), facts
+            raise UserError(f"--data {target.data}: all {loaded.excluded} images were trained on; give others")
+        facts = {"data": target.data, "excluded_train_rows": loaded.excluded, "rejected": loaded.rejected}
+        yield LabelledImages(loaded.images, labels, loaded.ids, loaded.paths), facts
     finally:
         staged.fs.delete_dir(staged.path)
 
 
-def split(run: experiment_dir.Run, name: str, classifier: Classifier, most: int | None = None) -> Rows:
+def read_split(run: experiment_dir.Run, name: str, classifier: Classifier, most: int | None = None) -> LabelledImages:
     """Read a split of the experiment's own data set, or its first rows."""
-    return _own(run, run.dataset / name, classifier, most)
+    return _read_images(run, run.dataset / name, classifier, most)
 
 
-def synthetic(run: experiment_dir.Run, classifier: Classifier) -> Rows | None:
+def read_synthetic(run: experiment_dir.Run, classifier: Classifier) -> LabelledImages | None:
     """Read the stored synthetic images; None where there are none."""
     if not experiment_dir.done(run.any_synthetic(), "synthetic.json"):
         return None
     try:
-        return _own(run, run.any_synthetic(), classifier)
+        return _read_images(run, run.any_synthetic(), classifier)
     except FileNotFoundError:  # screening left none
         return None
 
 
-def _own(run: experiment_dir.Run, folder: Folder, classifier: Classifier, most: int | None = None) -> Rows:
+def _read_images(
+    run: experiment_dir.Run, folder: Folder, classifier: Classifier, most: int | None = None
+) -> LabelledImages:
     rows = image_store.read(folder, most)
     classes = run.dataset.read_json("dataset.json")["classes"]
-    labels = _numbered(rows.labels, classes, classifier, str(run.dataset))
-    return Rows(_fitting(rows.images, classifier), labels, rows.ids, rows.paths)
+    labels = _number_labels(rows.labels, classes, classifier, str(run.dataset))
+    return LabelledImages(_fit_to_model(rows.images, classifier), labels, rows.ids, rows.paths)
 
 
-def _fitting(images_NHWC: np.ndarray, classifier: Classifier) -> np.ndarray:
+def _fit_to_model(images_NHWC: np.ndarray, classifier: Classifier) -> np.ndarray:
     """Images of another size or kind than the model's are brought to it by the model's own preprocessing."""
     size, channels = classifier.spec["image_size"], classifier.spec["channels"]
     if not len(images_NHWC) or images_NHWC.shape[1:] == (size, size, channels):
@@ -96,12 +98,12 @@ def _fitting(images_NHWC: np.ndarray, classifier: Classifier) -> np.ndarray:
     return np.stack([classifier.preprocess(image) for image in images_NHWC])
 
 
-def _numbered(labels: np.ndarray, classes: Sequence[str], classifier: Classifier, where: str) -> np.ndarray:
+def _number_labels(labels: np.ndarray, classes: Sequence[str], classifier: Classifier, where: str) -> np.ndarray:
     unknown = [classes[label] for label in np.unique(labels) if classes[label] not in classifier.classes]
     if unknown:
         known = ", ".join(classifier.classes[:10]) + (", ..." if len(classifier.classes) > 10 else "")
         more = ", ..." if len(unknown) > 5 else ""
-        found = f"found the classes {', '.join(unknown[:5])}{more}, which the model does not know"
-        raise UserError(f"{where}: {found}; it knows {known}")
+        problem = f"found the classes {', '.join(unknown[:5])}{more}, which the model does not know"
+        raise UserError(f"{where}: {problem}; it knows {known}")
     lookup = {name: number for number, name in enumerate(classifier.classes)}
     return np.array([lookup.get(name, -1) for name in classes], np.int64)[labels]

@@ -14,69 +14,69 @@ from ganaug_ray.core import rng
 Augmentation = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """Images float [-1, 1] [B, C, H, W] and uniforms [0, 1) [B, 2] -> images of that shape, around that range."""
 
-DRAWS = 2
-SHIFT = 1 / 8
-CUT = 1 / 2
+DRAWS_PER_CHANGE = 2
+MAX_SHIFT_SHARE = 1 / 8
+CUTOUT_SHARE = 1 / 2
 
 
-def draws(shape: tuple[int, ...], key: tuple[rng.Key, ...]) -> torch.Tensor:
+def draw_uniforms(shape: tuple[int, ...], key: tuple[rng.Key, ...]) -> torch.Tensor:
     """Draw for a global batch, whole: uniform [0, 1), float [*shape, DRAWS]. The last axis of shape is the changes."""
-    return torch.rand(*shape, DRAWS, generator=rng.generator(*key))
+    return torch.rand(*shape, DRAWS_PER_CHANGE, generator=rng.generator(*key))
 
 
-def augment(x_BCHW: torch.Tensor, names: Sequence[str], u_BND: torch.Tensor) -> torch.Tensor:
+def apply_augmentations(x_BCHW: torch.Tensor, names: Sequence[str], u_BND: torch.Tensor) -> torch.Tensor:
     """Apply the named changes in their order, each with its own draws; no names: the images as they are."""
     for name, u_BD in zip(names, u_BND.unbind(1), strict=True):
         x_BCHW = AUGMENTATIONS[name](x_BCHW, u_BD)
     return x_BCHW
 
 
-def _brightness(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
-    return x_BCHW + (_each(u_BD) - 0.5)
+def _change_brightness(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
+    return x_BCHW + (_take_first_draw(u_BD) - 0.5)
 
 
-def _saturation(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
+def _change_saturation(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
     if x_BCHW.shape[1] == 1:  # grey has none
         return x_BCHW
-    return _away_from(x_BCHW.mean(1, keepdim=True), x_BCHW, 2 * _each(u_BD))
+    return _scale_from_mean(x_BCHW.mean(1, keepdim=True), x_BCHW, 2 * _take_first_draw(u_BD))
 
 
-def _contrast(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
-    return _away_from(x_BCHW.mean((1, 2, 3), keepdim=True), x_BCHW, _each(u_BD) + 0.5)
+def _change_contrast(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
+    return _scale_from_mean(x_BCHW.mean((1, 2, 3), keepdim=True), x_BCHW, _take_first_draw(u_BD) + 0.5)
 
 
-def _translation(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
+def _shift_images(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
     """Shift by whole pixels, up to SHIFT of the side each way; what comes in is mid-grey."""
     side = x_BCHW.shape[-1]
-    most = round(side * SHIFT)
-    pixels_B2 = (u_BD * (2 * most + 1)).floor() - most
-    straight = torch.eye(2, device=x_BCHW.device).expand(len(x_BCHW), 2, 2)
-    theta_B23 = torch.cat([straight, (2 / side * pixels_B2)[:, :, None]], dim=2)
-    where_BHW2 = F.affine_grid(theta_B23, list(x_BCHW.shape), align_corners=False)
-    return F.grid_sample(x_BCHW, where_BHW2, mode="nearest", padding_mode="zeros", align_corners=False)
+    max_shift = round(side * MAX_SHIFT_SHARE)
+    pixels_B2 = (u_BD * (2 * max_shift + 1)).floor() - max_shift
+    identity_B22 = torch.eye(2, device=x_BCHW.device).expand(len(x_BCHW), 2, 2)
+    theta_B23 = torch.cat([identity_B22, (2 / side * pixels_B2)[:, :, None]], dim=2)
+    grid_BHW2 = F.affine_grid(theta_B23, list(x_BCHW.shape), align_corners=False)
+    return F.grid_sample(x_BCHW, grid_BHW2, mode="nearest", padding_mode="zeros", align_corners=False)
 
 
-def _cutout(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
+def _cut_square(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
     """Make a square of CUT of the side mid-grey; its centre is anywhere, so it may hang over the edge."""
     side = x_BCHW.shape[-1]
     centre_BD1 = (u_BD * side).floor()[:, :, None]
-    inside_BDS = (torch.arange(side, device=x_BCHW.device) - centre_BD1 + 0.5).abs() < side * CUT / 2
+    inside_BDS = (torch.arange(side, device=x_BCHW.device) - centre_BD1 + 0.5).abs() < side * CUTOUT_SHARE / 2
     return x_BCHW * ~(inside_BDS[:, 0, :, None] & inside_BDS[:, 1, None, :])[:, None]
 
 
-def _each(u_BD: torch.Tensor) -> torch.Tensor:
+def _take_first_draw(u_BD: torch.Tensor) -> torch.Tensor:
     """The first draw of each image, to be used on all of it."""
     return u_BD[:, 0, None, None, None]
 
 
-def _away_from(mean: torch.Tensor, x_BCHW: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
+def _scale_from_mean(mean: torch.Tensor, x_BCHW: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     return mean + (x_BCHW - mean) * factor
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
-    "brightness": _brightness,
-    "saturation": _saturation,
-    "contrast": _contrast,
-    "translation": _translation,
-    "cutout": _cutout,
+    "brightness": _change_brightness,
+    "saturation": _change_saturation,
+    "contrast": _change_contrast,
+    "translation": _shift_images,
+    "cutout": _cut_square,
 }

@@ -7,14 +7,14 @@ from typing import Any
 
 from ganaug_ray.gan.metrics import kid_fid_prdc
 
-LOOKS = 3  # in a row, since one bad look is followed by a good one often enough
-SPREADS = 3.0  # by so many of its spreads must the KID lie above the best one to be worse
-COVERAGE_LEFT = 0.5  # of the best coverage; less of it is a collapse
-SURE_REAL, SURE_FAKE = 0.95, 0.05  # scores of a discriminator that has won
+CONSECUTIVE_MEASUREMENTS = 3  # in a row, since one bad look is followed by a good one often enough
+MIN_KID_SPREADS = 3.0  # by so many of its spreads must the KID lie above the best one to be worse
+MIN_COVERAGE_SHARE = 0.5  # of the best coverage; less of it is a collapse
+WON_REAL_SCORE, WON_FAKE_SCORE = 0.95, 0.05  # scores of a discriminator that has won
 
 
 @dataclass(frozen=True)
-class Look:
+class Measurement:
     """What was known at one step: figures of the averaged generator, and mean scores since the look before."""
 
     step: int
@@ -25,41 +25,41 @@ class Look:
     fake_score: float
 
 
-def looks(rows: Iterable[Mapping[str, Any]]) -> list[Look]:
+def collect_measurements(rows: Iterable[Mapping[str, Any]]) -> list[Measurement]:
     """Gather the looks from a run's log, in order; those without a KID and a coverage tell nothing."""
-    found: list[Look] = []
+    measurements: list[Measurement] = []
     scores: list[tuple[float, float]] = []
     for row in rows:
         if "real_score" in row:
             scores.append((row["real_score"], row["fake_score"]))
-        kid = kid_fid_prdc.choosing(row)
+        kid = kid_fid_prdc.choose_kid_name(row)
         coverage = next((name for name in row if name.startswith("coverage_")), None)
         if kid is None or coverage is None or not scores:
             continue
         real, fake = (mean(column) for column in zip(*scores, strict=True))
-        found.append(Look(row["step"], row[kid], row[f"{kid}_std"], row[coverage], real, fake))
+        measurements.append(Measurement(row["step"], row[kid], row[f"{kid}_std"], row[coverage], real, fake))
         scores = []
-    return found
+    return measurements
 
 
-def reason(seen: list[Look]) -> str | None:
+def find_stop_reason(measurements: list[Measurement]) -> str | None:
     """Say why the training should end, or None: three looks in a row must say so, against the best one before them.
 
     A collapse: the KID is worse and the coverage less than half. A discriminator that has won: the KID is worse, real
     images score nearly 1 and generated ones nearly 0, so that there is little left to learn from it.
     """
-    before, last = seen[:-LOOKS], seen[-LOOKS:]
+    before, last = measurements[:-CONSECUTIVE_MEASUREMENTS], measurements[-CONSECUTIVE_MEASUREMENTS:]
     if not before:
         return None
     best = min(before, key=lambda look: look.kid)
-    if not all(look.kid > best.kid + SPREADS * max(best.spread, look.spread) for look in last):
+    if not all(look.kid > best.kid + MIN_KID_SPREADS * max(best.spread, look.spread) for look in last):
         return None
     since = (
         f"since step {last[0].step}; the best KID was {best.kid:.4f} at step {best.step}, now it is {last[-1].kid:.4f}"
     )
-    if all(look.coverage < COVERAGE_LEFT * best.coverage for look in last):
+    if all(look.coverage < MIN_COVERAGE_SHARE * best.coverage for look in last):
         return f"collapsed: samples cover {last[-1].coverage:.2f} of the images, {best.coverage:.2f} before, {since}"
-    if all(look.real_score > SURE_REAL and look.fake_score < SURE_FAKE for look in last):
+    if all(look.real_score > WON_REAL_SCORE and look.fake_score < WON_FAKE_SCORE for look in last):
         return (
             f"the discriminator has won: real images score {last[-1].real_score:.2f}, generated ones "
             f"{last[-1].fake_score:.2f}, {since}"

@@ -8,10 +8,10 @@ from ganaug_ray.core import rng
 from ganaug_ray.gan.networks import Generator
 
 STANDING_BATCHES = 16
-STANDING_BATCH = 64
+STANDING_BATCH_SIZE = 64
 
 
-def averaged(generator: Generator, batch_size: int, half_life: int) -> AveragedModel:
+def build_average(generator: Generator, batch_size: int, half_life: int) -> AveragedModel:
     """Return a moving average of the generator's weights whose memory halves every ``half_life`` images seen.
 
     A half-life of 0 forgets at once: the average is the generator.
@@ -21,7 +21,7 @@ def averaged(generator: Generator, batch_size: int, half_life: int) -> AveragedM
 
 
 @torch.no_grad()
-def settle(average: AveragedModel, classes: int, latent: int, seed: int) -> Generator:
+def refresh_batch_norm(average: AveragedModel, classes: int, latent: int, seed: int) -> Generator:
     """Give the averaged weights batch-norm statistics of their own, and return the generator in evaluation mode.
 
     The running statistics copied from training belong to other weights (and, under DDP, to rank 0's rows alone).
@@ -37,8 +37,8 @@ def settle(average: AveragedModel, classes: int, latent: int, seed: int) -> Gene
     device = next(generator.parameters()).device
     draw = rng.generator(seed, "standing statistics")
     for _ in range(STANDING_BATCHES):
-        z_BZ = torch.randn(STANDING_BATCH, latent, generator=draw)
-        y_B = torch.randint(max(classes, 1), (STANDING_BATCH,), generator=draw)
+        z_BZ = torch.randn(STANDING_BATCH_SIZE, latent, generator=draw)
+        y_B = torch.randint(max(classes, 1), (STANDING_BATCH_SIZE,), generator=draw)
         generator(z_BZ.to(device), y_B.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -8,9 +8,9 @@ from ganaug_ray.core import rng
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.gan import image_grid
 from ganaug_ray.gan.networks import Generator
-from ganaug_ray.gan.training_loop import Shape
+from ganaug_ray.gan.training_loop import ImageShape
 
-COLUMNS = 10
+GRID_COLUMNS = 10
 
 
 def slerp(a_BZ: torch.Tensor, b_BZ: torch.Tensor, steps: int) -> torch.Tensor:
@@ -30,7 +30,7 @@ def slerp(a_BZ: torch.Tensor, b_BZ: torch.Tensor, steps: int) -> torch.Tensor:
 
 
 @torch.no_grad()
-def draw(generator: Generator, config: GanConfig, shape: Shape, seed: int) -> bytes:
+def draw_interpolation(generator: Generator, config: GanConfig, shape: ImageShape, seed: int) -> bytes:
     """Draw rows of images that go from one latent to another, each row with two of its own.
 
     Args:
@@ -43,11 +43,11 @@ def draw(generator: Generator, config: GanConfig, shape: Shape, seed: int) -> by
     Returns:
         The grid as PNG, ten columns.
     """
-    rows = min(shape.classes, image_grid.MOST_ROWS) if config.conditional else image_grid.MOST_ROWS
+    rows = min(shape.classes, image_grid.MAX_CLASS_ROWS) if config.conditional else image_grid.MAX_CLASS_ROWS
     a_RZ, b_RZ = torch.randn(2, rows, config.latent, generator=rng.generator(seed, "interpolation"))
     device = next(generator.parameters()).device
-    drawn = []
-    for label, z_SZ in enumerate(slerp(a_RZ, b_RZ, COLUMNS).to(device)):
-        y_S = torch.full((COLUMNS,), label, device=device)
-        drawn.append(tensors.from_network(generator(z_SZ, y_S)).cpu().numpy())
-    return image_grid.png(image_grid.grid(drawn))
+    grid_rows = []
+    for label, z_SZ in enumerate(slerp(a_RZ, b_RZ, GRID_COLUMNS).to(device)):
+        y_S = torch.full((GRID_COLUMNS,), label, device=device)
+        grid_rows.append(tensors.from_network(generator(z_SZ, y_S)).cpu().numpy())
+    return image_grid.encode_png(image_grid.arrange_grid(grid_rows))

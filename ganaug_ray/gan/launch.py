@@ -13,12 +13,12 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.loading.resident_loader import refuse_changing, refuse_streamed
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.gan.train_worker import work
-from ganaug_ray.gan.training_spec import Training
+from ganaug_ray.gan.train_worker import train_and_finish
+from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.runtime import cluster, worker_group
 
 
-def train_gans(trainings: list[Training]) -> None:
+def train_gans(trainings: list[GanTraining]) -> None:
     """Train each to the end, from its newest checkpoint if there is one; those of one process side by side.
 
     Raises:
@@ -32,43 +32,45 @@ def train_gans(trainings: list[Training]) -> None:
     workers = cluster.workers(trainings[0].config, len(trainings))
     if len(trainings) == 1 or workers > 1:
         for training in trainings:
-            _on_ranks(training, workers)
-    elif failures := _side_by_side(trainings):
+            _train_on_ranks(training, workers)
+    elif failures := _train_side_by_side(trainings):
         raise StageFailed("\n".join(failures[:3]))
 
 
-def _side_by_side(trainings: list[Training]) -> list[str]:
+def _train_side_by_side(trainings: list[GanTraining]) -> list[str]:
     """Train each in a process of its own; return what is to be said of those that failed."""
 
-    def start(training: Training) -> "ray.ObjectRef[int | None]":
-        return _task.options(**cluster.worker_resources(training.config.gpu_share)).remote(training)
+    def start(training: GanTraining) -> "ray.ObjectRef[int | None]":
+        return _train_task.options(**cluster.worker_resources(training.config.gpu_share)).remote(training)
 
-    ended = worker_group.side_by_side(start, trainings, _kept)
+    ended = worker_group.side_by_side(start, trainings, _count_steps_kept)
     return [
-        _advice(error, training) if isinstance(error, Diverged) else str(error) for training, error in ended if error
+        _advise_lower_rate(error, training) if isinstance(error, Diverged) else str(error)
+        for training, error in ended
+        if error
     ]
 
 
 @ray.remote(max_retries=worker_group.RESTARTS)
-def _task(training: Training) -> int | None:
+def _train_task(training: GanTraining) -> int | None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     Folder.at(training.out).make()
-    return worker_group.divergence(work, training, Place(device=device, leaving=worker_group.Notice()))
+    return worker_group.divergence(train_and_finish, training, Place(device=device, leaving=worker_group.Notice()))
 
 
-def _kept(training: Training) -> int:
+def _count_steps_kept(training: GanTraining) -> int:
     return checkpoint.steps_kept(Folder.at(training.out) / "checkpoints")
 
 
-def _on_ranks(training: Training, workers: int) -> None:
+def _train_on_ranks(training: GanTraining, workers: int) -> None:
     out = Folder.at(training.out).make()
-    span, kept = cluster.span(training.config, workers), functools.partial(_kept, training)
+    span, count_kept = cluster.span(training.config, workers), functools.partial(_count_steps_kept, training)
     try:
-        worker_group.run(work, training, span, out, training.config.placement, kept=kept)
+        worker_group.run(train_and_finish, training, span, out, training.config.placement, kept=count_kept)
     except Diverged as error:
-        raise StageFailed(_advice(error, training)) from error
+        raise StageFailed(_advise_lower_rate(error, training)) from error
 
 
-def _advice(error: Diverged, training: Training) -> str:
-    kept = "the last good checkpoint is kept in gan/checkpoints"
-    return f"{error}; {kept}. Try a lower gan.lr than {training.config.recipe.lr_g:g}"
+def _advise_lower_rate(error: Diverged, training: GanTraining) -> str:
+    checkpoint_note = "the last good checkpoint is kept in gan/checkpoints"
+    return f"{error}; {checkpoint_note}. Try a lower gan.lr than {training.config.recipe.lr_g:g}"

@@ -77,7 +77,7 @@ class DiscriminatorLoss(NamedTuple):
     fake_B: torch.Tensor
 
 
-class Loss(ABC):
+class GanLoss(ABC):
     """What both networks minimise. Both methods get the same labels for real and fake images, already augmented.
 
     Gradients with respect to images are at hand, as R1 and R2 need them (Mescheder et al. 2018, arXiv 1801.04406), on
@@ -118,7 +118,7 @@ class Loss(ABC):
         """
 
 
-class NonSaturatingLoss(Loss):
+class NonSaturatingLoss(GanLoss):
     """The logistic loss of Goodfellow et al. 2014 (arXiv 1406.2661); D is the logits' sigmoid."""
 
     def discriminator(
@@ -136,7 +136,7 @@ class NonSaturatingLoss(Loss):
         return F.softplus(-judge(fake_BCHW, y_B)).mean()
 
 
-class HingeLoss(Loss):
+class HingeLoss(GanLoss):
     """The hinge loss of Lim & Ye 2017 (arXiv 1705.02894), also in Miyato et al. 2018 (arXiv 1802.05957)."""
 
     def discriminator(
@@ -154,7 +154,7 @@ class HingeLoss(Loss):
         return -judge(fake_BCHW, y_B).mean()
 
 
-LOSSES: dict[str, Loss] = {
+LOSSES: dict[str, GanLoss] = {
     "non_saturating": NonSaturatingLoss(),
     "hinge": HingeLoss(),
 }
@@ -170,7 +170,7 @@ class DiscriminatorStep(nn.Module):
         loss: what it minimises.
     """
 
-    def __init__(self, discriminator: Discriminator, judge: Judge, loss: Loss) -> None:
+    def __init__(self, discriminator: Discriminator, judge: Judge, loss: GanLoss) -> None:
         super().__init__()
         self.discriminator = discriminator
         self._judge = judge
@@ -181,7 +181,7 @@ class DiscriminatorStep(nn.Module):
         return self._loss.discriminator(self._judge, real_BCHW, fake_BCHW, y_B)
 
 
-def score(logits_B: torch.Tensor) -> torch.Tensor:
+def compute_realness(logits_B: torch.Tensor) -> torch.Tensor:
     """Calculate how real the discriminator takes images to be: the mean of the logits' sigmoid, under any loss.
 
     Args:
@@ -190,7 +190,7 @@ def score(logits_B: torch.Tensor) -> torch.Tensor:
     Returns:
         A scalar in [0, 1].
 
-    >>> score(torch.tensor([0.0, 100.0])).item()
+    >>> compute_realness(torch.tensor([0.0, 100.0])).item()
     0.75
     """
     return logits_B.sigmoid().mean()

@@ -29,14 +29,14 @@ class Generator(nn.Module):
 
     def __init__(self, latent: int, classes: int, channels: int, size: int, filters: int) -> None:
         super().__init__()
-        widths = _widths(size, filters)[::-1]
+        widths = _compute_widths(size, filters)[::-1]
         self.first = nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=False)
         self.larger = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(
             ConditionalBatchNorm(width, classes) if classes else BatchNorm(width) for width in widths
         )
         self.last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)
-        self.apply(_init)
+        self.apply(_init_weights)
 
     def forward(self, z_BZ: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
         """Latents float [B, Z] and labels int64 [B] -> images float [-1, 1] [B, C, H, W]."""
@@ -62,15 +62,15 @@ class ConditionalBatchNorm(nn.Module):
     one image a class (size 1). The scales and shifts start apart, or 1,500 steps are too few to tell classes apart.
     """
 
-    SPREAD = 0.5
+    INIT_STD = 0.5
 
     def __init__(self, width: int, classes: int) -> None:
         super().__init__()
         self.norm = nn.BatchNorm2d(width, affine=False)
         self.scale = nn.Embedding(classes, width)
         self.shift = nn.Embedding(classes, width)
-        nn.init.normal_(self.scale.weight, 1.0, self.SPREAD)
-        nn.init.normal_(self.shift.weight, 0.0, self.SPREAD)
+        nn.init.normal_(self.scale.weight, 1.0, self.INIT_STD)
+        nn.init.normal_(self.shift.weight, 0.0, self.INIT_STD)
 
     def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
         """Features and labels int64 [B] -> features, normalised and moved as the class says."""
@@ -98,7 +98,7 @@ class Discriminator(nn.Module):
 
     def __init__(self, classes: int, channels: int, size: int, filters: int, norm: str) -> None:
         super().__init__()
-        widths = _widths(size, filters)
+        widths = _compute_widths(size, filters)
         self.has_batch_norm = norm == "batch"
         layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
         for outer, inner in pairwise(widths):
@@ -109,7 +109,7 @@ class Discriminator(nn.Module):
         self.layers = nn.Sequential(*layers)
         self.score = nn.Conv2d(widths[-1], 1, 4, 1, 0)
         self.embed = nn.Embedding(classes, widths[-1]) if classes else None
-        self.apply(_init)
+        self.apply(_init_weights)
         if norm == "spectral":  # after the weights are drawn: it starts from their largest singular values
             for layer in [*self.layers, self.score, self.embed]:
                 if isinstance(layer, nn.Conv2d | nn.Embedding):
@@ -125,12 +125,12 @@ class Discriminator(nn.Module):
         return logits_B.float()
 
 
-def _widths(size: int, filters: int) -> list[int]:
+def _compute_widths(size: int, filters: int) -> list[int]:
     """Filters a layer, from the one next to the image inwards to 4 × 4 pixels."""
     return [filters * 2**level for level in range(int(math.log2(size)) - 2)]
 
 
-def _init(module: nn.Module) -> None:
+def _init_weights(module: nn.Module) -> None:
     """The initial weights of the DCGAN paper: N(0, 0.02) for convolutions, N(1, 0.02) for batch-norm scales.
 
     The projection's embedding keeps torch's N(0, 1): a small one is learnt too late.

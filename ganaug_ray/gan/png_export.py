@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import image_grid
-from ganaug_ray.gan.sampler import BLOCK, Generator
+from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 
-MOST = 100_000  # images at a time; indices have five digits, so that names sort
+MAX_IMAGES = 100_000  # images at a time; indices have five digits, so that names sort
 
 
-def find(address: str) -> Folder:
+def find_gan_folder(address: str) -> Folder:
     """Open a gan folder, or that of an experiment.
 
     Raises:
@@ -27,7 +27,7 @@ def find(address: str) -> Folder:
     raise UserError(f"{address}: found no finished generator (gan.json), nor in its folder gan; train one first")
 
 
-def wanted(counts: list[str], classes: list[str]) -> dict[str, int]:
+def parse_counts(counts: list[str], classes: list[str]) -> dict[str, int]:
     """Read what ``--count`` was given: texts such as ``cat=100`` -> class -> number of images.
 
     Raises:
@@ -36,22 +36,24 @@ def wanted(counts: list[str], classes: list[str]) -> dict[str, int]:
     known = f"this generator draws {', '.join(classes)}"
     if not counts:
         raise UserError(f"--count: say how many images of which class, such as --count {classes[0]}=100; {known}")
-    found: dict[str, int] = {}
+    parsed_counts: dict[str, int] = {}
     for text in counts:
         name, equals, number = text.rpartition("=")  # the last one: a class may have one in its name
         if not equals or not re.fullmatch(r"0*[1-9][0-9]{0,8}", number, re.ASCII):
             raise UserError(f"--count {text}: expected CLASS=N with a whole number from 1, such as {classes[0]}=100")
         if name not in classes:
             raise UserError(f"--count {text}: no class {name!r}; {known}")
-        if name in found:
+        if name in parsed_counts:
             raise UserError(f"--count {text}: {name} stands twice")
-        found[name] = int(number)
-    if sum(found.values()) > MOST:
-        raise UserError(f"--count: {sum(found.values())} images in all, and {MOST} are the most at a time")
-    return found
+        parsed_counts[name] = int(number)
+    if sum(parsed_counts.values()) > MAX_IMAGES:
+        raise UserError(
+            f"--count: {sum(parsed_counts.values())} images in all, and {MAX_IMAGES} are the most at a time"
+        )
+    return parsed_counts
 
 
-def export(
+def export_images(
     generator: Generator, counts: Mapping[str, int], seed: int, out: Folder, progress: Callable[[int], None]
 ) -> None:
     """Write images 0 .. n-1 of each class as ``<class>/<class>-<seed>-<index>.png``, the same bytes every time.
@@ -69,13 +71,15 @@ def export(
     written = 0
     try:
         for name, n in counts.items():
-            _refuse_to_overwrite(out / safe(name), {file_name(name, seed, index) for index in range(n)})
+            _refuse_to_overwrite(
+                out / encode_file_name(name), {format_file_name(name, seed, index) for index in range(n)}
+            )
         for name, n in counts.items():
-            folder, label = (out / safe(name)).make(), generator.classes.index(name)
-            for start in range(0, n, BLOCK):
-                block = generator.block(label, start // BLOCK, min(BLOCK, n - start), seed)
+            folder, label = (out / encode_file_name(name)).make(), generator.classes.index(name)
+            for start in range(0, n, BLOCK_SIZE):
+                block = generator.generate_block(label, start // BLOCK_SIZE, min(BLOCK_SIZE, n - start), seed)
                 for index, image in enumerate(block, start):
-                    folder.write(file_name(name, seed, index), image_grid.png(image))
+                    folder.write(format_file_name(name, seed, index), image_grid.encode_png(image))
                     written += 1
                     progress(written)
     except OSError as error:
@@ -84,19 +88,19 @@ def export(
 
 def _refuse_to_overwrite(folder: Folder, names: set[str]) -> None:
     """Of another generator there may be images of the same names: none of both is to be lost or mixed up."""
-    if there := sorted(names.intersection(folder.files(".png"))):
-        raise UserError(f"--png: {folder}/{there[0]} is there already; give another --seed or another folder")
+    if existing := sorted(names.intersection(folder.files(".png"))):
+        raise UserError(f"--png: {folder}/{existing[0]} is there already; give another --seed or another folder")
 
 
-def file_name(name: str, seed: int, index: int) -> str:
+def format_file_name(name: str, seed: int, index: int) -> str:
     """Name the file of one image."""
-    return f"{safe(name)}-{seed}-{index:05d}.png"
+    return f"{encode_file_name(name)}-{seed}-{index:05d}.png"
 
 
-def safe(name: str) -> str:
+def encode_file_name(name: str) -> str:
     """Make a class's name one that a file can have, and no other class's: what is not safe is percent-encoded.
 
-    >>> [safe(name) for name in ("Albrecht_Dürer", "../../etc", "50 %", "..")]
+    >>> [encode_file_name(name) for name in ("Albrecht_Dürer", "../../etc", "50 %", "..")]
     ['Albrecht_Dürer', '%2E.%2F..%2Fetc', '50 %25', '%2E%2E']
     """
     unsafe = r"[^\w .,()&'+=-]|^[.-]|[. ]$"

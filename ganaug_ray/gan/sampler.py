@@ -12,8 +12,8 @@ from ganaug_ray.data.loading import tensors
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import networks
 
-ANY = "any"  # the one class of a generator that knows none
-BLOCK = 256  # latents are drawn, and images made, in blocks of so many indices of one class
+ANY_CLASS = "any"  # the one class of a generator that knows none
+BLOCK_SIZE = 256  # latents are drawn, and images made, in blocks of so many indices of one class
 
 
 class Generator:
@@ -27,7 +27,7 @@ class Generator:
 
     def __init__(self, spec: dict[str, Any], weights: checkpoint.Tensors, device: torch.device | str = "cpu") -> None:
         self.spec = spec
-        self.classes: list[str] = spec["classes"] if spec["conditional"] else [ANY]
+        self.classes: list[str] = spec["classes"] if spec["conditional"] else [ANY_CLASS]
         self.device = torch.device(device)
         classes = len(spec["classes"]) if spec["conditional"] else 0
         self.network = networks.Generator(spec["latent"], classes, spec["channels"], spec["size"], spec["filters"])
@@ -50,20 +50,23 @@ class Generator:
         """
         if label not in self.classes:
             raise UserError(f"no class {label!r}; this generator draws {', '.join(self.classes)}")
-        blocks = range(-(-n // BLOCK))
-        parts = [self.block(self.classes.index(label), block, min(BLOCK, n - block * BLOCK), seed) for block in blocks]
+        blocks = range(-(-n // BLOCK_SIZE))
+        parts = [
+            self.generate_block(self.classes.index(label), block, min(BLOCK_SIZE, n - block * BLOCK_SIZE), seed)
+            for block in blocks
+        ]
         shape = (0, self.spec["size"], self.spec["size"], self.spec["channels"])
         return np.concatenate(parts) if parts else np.zeros(shape, np.uint8)
 
     @torch.inference_mode()
-    def block(self, label: int, block: int, n: int, seed: int) -> np.ndarray:
+    def generate_block(self, label: int, block: int, n: int, seed: int) -> np.ndarray:
         """Draw the first n images of one block of a class: uint8 [n, size, size, C].
 
         The network always runs the whole block, so the result does not depend on n.
         """
         draw = rng.generator(seed, "generate", label, block)
-        z_BZ = torch.randn(BLOCK, self.spec["latent"], generator=draw).to(self.device)
-        y_B = torch.full((BLOCK,), label, device=self.device)
+        z_BZ = torch.randn(BLOCK_SIZE, self.spec["latent"], generator=draw).to(self.device)
+        y_B = torch.full((BLOCK_SIZE,), label, device=self.device)
         return tensors.from_network(self.network(z_BZ, y_B)).cpu().numpy()[:n]
 
 

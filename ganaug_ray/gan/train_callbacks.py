@@ -19,71 +19,77 @@ from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import Resident
 from ganaug_ray.gan import early_stopping, ema, image_grid, interpolation, training_loop
 from ganaug_ray.gan.metrics import kid_fid_prdc, memorization
-from ganaug_ray.gan.metrics.evaluator import Gauge
+from ganaug_ray.gan.metrics.evaluator import GanEvaluator
 from ganaug_ray.gan.networks import Discriminator, Generator
 
 if TYPE_CHECKING:
-    from ganaug_ray.gan.training_spec import Training
+    from ganaug_ray.gan.training_spec import GanTraining
 
 GRID_ROWS = 10  # classes
 GRID_COLUMNS = 8
-SAMPLE = 4096  # real images that pictures and quality are taken from, at most
-FRAMES = 60  # of the film, at most
-LONG = 20.0  # seconds: a shorter pause between logged steps is nobody's concern
-MANY = 10  # times what is usual
+MAX_SAMPLE_IMAGES = 4096  # real images that pictures and quality are taken from, at most
+MAX_FILM_FRAMES = 60  # of the film, at most
+MIN_STALL_S = 20.0  # seconds: a shorter pause between logged steps is nobody's concern
+STALL_FACTOR = 10  # times what is usual
 
 
-class Recorder:
+class TrainingRecorder:
     """The hooks of rank 0."""
 
-    def __init__(self, training: Training, shape: training_loop.Shape, steps_done: int, place: Place) -> None:
+    def __init__(self, training: GanTraining, shape: training_loop.ImageShape, steps_done: int, place: Place) -> None:
         self._training = training
         self._shape = shape
         config, dataset = training.config, Folder.at(training.dataset)
-        self._train = Resident.load(dataset / "train", place.device, most=SAMPLE)
-        val = Resident.load(dataset / "val", place.device, most=SAMPLE)
+        self._train = Resident.load(dataset / "train", place.device, most=MAX_SAMPLE_IMAGES)
+        val = Resident.load(dataset / "val", place.device, most=MAX_SAMPLE_IMAGES)
         teacher = Folder.at(training.teacher)
-        self._gauge = Gauge(self._train, val, teacher, config, training.seed)
+        self._evaluator = GanEvaluator(self._train, val, teacher, config, training.seed)
         self._out = Folder.at(training.out).make()
         self._log = metrics_log.MetricsLog(self._out, steps_done)
         self._rows = metrics_log.read_metrics(self._out)
-        self._pace = Pace()
+        self._stall_watch = StallWatch()
         attempts = experiment_dir.done(self._out, "attempts.json") or {"from_step": []}
         self._out.write_json("attempts.json", {"from_step": [*attempts["from_step"], steps_done]})
 
-    def hooks(self) -> training_loop.Hooks:
+    def build_hooks(self) -> training_loop.Hooks:
         """Return what the loop calls."""
-        return training_loop.Hooks(self._step, self._save, self._snapshot, lambda: self.ended() is not None)
+        return training_loop.Hooks(
+            self._record_step, self._save_checkpoint, self._take_snapshot, lambda: self.find_stop_reason() is not None
+        )
 
-    def _step(self, row: experiment_dir.Record) -> None:
-        self._pace.step(row["step"])
-        self._add(row)
+    def _record_step(self, row: experiment_dir.Record) -> None:
+        self._stall_watch.mark_step(row["step"])
+        self._append_row(row)
 
-    def _add(self, row: experiment_dir.Record) -> None:
+    def _append_row(self, row: experiment_dir.Record) -> None:
         self._log.add(row)
         self._rows.append(row)
 
-    def ended(self) -> str | None:
+    def find_stop_reason(self) -> str | None:
         """Why more training makes no sense, if so."""
-        return early_stopping.reason(early_stopping.looks(self._rows)) if self._training.config.early_end else None
+        return (
+            early_stopping.find_stop_reason(early_stopping.collect_measurements(self._rows))
+            if self._training.config.early_end
+            else None
+        )
 
-    def _save(self, state: checkpoint.Checkpoint) -> None:
+    def _save_checkpoint(self, state: checkpoint.Checkpoint) -> None:
         self._log.flush()  # before the checkpoint: a resume drops later lines, it cannot bring back lost ones
         checkpoint.save(self._out / "checkpoints", state, self._training.fingerprint())
-        self._pace.rest()
+        self._stall_watch.restart_clock()
 
-    def _snapshot(self, step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
+    def _take_snapshot(self, step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
         config = self._training.config
-        generator = ema.settle(average, self._shape.classes, config.latent, self._training.seed)
+        generator = ema.refresh_batch_norm(average, self._shape.classes, config.latent, self._training.seed)
         with torch.no_grad():
-            self._out.write(f"samples/step-{step:08d}.png", image_grid.png(self._picture(generator)))
-            figures = self._gauge.look(generator)
+            self._out.write(f"samples/step-{step:08d}.png", image_grid.encode_png(self._draw_sample_grid(generator)))
+            figures = self._evaluator.measure_quality(generator)
         if step % config.cas_every == 0:
-            figures |= self._gauge.classification_accuracy_score(generator)
+            figures |= self._evaluator.measure_cas(generator)
         if figures:
-            self._add({"step": step, **figures})
+            self._append_row({"step": step, **figures})
         self._keep_if_best(step, {"generator": generator, "discriminator": discriminator}, figures)
-        self._pace.rest()
+        self._stall_watch.restart_clock()
         return figures
 
     def _keep_if_best(self, step: int, networks: dict[str, checkpoint.Stateful], figures: dict[str, float]) -> None:
@@ -92,7 +98,7 @@ class Recorder:
         Of those within the standard error of the lowest, the last one: it has seen most.
         """
         best = experiment_dir.done(self._out, "best.json")
-        chosen_by = kid_fid_prdc.choosing(figures)
+        chosen_by = kid_fid_prdc.choose_kid_name(figures)
         value = figures[chosen_by] if chosen_by else None
         lowest = best["lowest"] if best else None
         # Without a figure the last one is as good as any. A step met again after a resume gives what it gave before.
@@ -100,14 +106,14 @@ class Recorder:
             chosen_by is None
             or value is None
             or lowest is None
-            or value <= lowest + kid_fid_prdc.standard_error(figures, chosen_by)
+            or value <= lowest + kid_fid_prdc.compute_kid_error(figures, chosen_by)
         ):
             lowest = value if lowest is None or value is None else min(value, lowest)
             self._out.write("best.safetensors", tensors_to_bytes(checkpoint.pack(networks)))
             record = {"step": step, "chosen_by": chosen_by, "value": value, "lowest": lowest}
             self._out.write_json("best.json", record)
 
-    def _picture(self, generator: Generator) -> np.ndarray:
+    def _draw_sample_grid(self, generator: Generator) -> np.ndarray:
         """A grid of generated images, one row a class, the same latents at every step; real ones beside it."""
         labels = self._train.labels_N
         draw = rng.generator(self._training.seed, "grid")
@@ -115,30 +121,35 @@ class Recorder:
         for label in range(min(self._shape.classes, GRID_ROWS)):
             z_BZ = torch.randn(GRID_COLUMNS, self._training.config.latent, generator=draw).to(labels.device)
             y_B = torch.full((GRID_COLUMNS,), label, device=labels.device)
-            own = (labels == label).nonzero().flatten().cpu().numpy()
-            if not len(own):  # of a large data set's rarest classes the sample may have none
+            label_rows = (labels == label).nonzero().flatten().cpu().numpy()
+            if not len(label_rows):  # of a large data set's rarest classes the sample may have none
                 continue
             fake_rows.append(tensors.from_network(generator(z_BZ, y_B)).cpu().numpy())
-            x_BCHW, _ = self._train.take(np.resize(own, GRID_COLUMNS))  # repeats where there are fewer
+            x_BCHW, _ = self._train.take(np.resize(label_rows, GRID_COLUMNS))  # repeats where there are fewer
             real_rows.append(tensors.from_network(tensors.scaled(x_BCHW, self._shape.size)).cpu().numpy())
-        return image_grid.beside(image_grid.grid(fake_rows), image_grid.grid(real_rows))
+        return image_grid.join_side_by_side(image_grid.arrange_grid(fake_rows), image_grid.arrange_grid(real_rows))
 
-    def finish(self, facts: dict[str, Any], started: float) -> None:
+    def write_generator(self, facts: dict[str, Any], started: float) -> None:
         """Write the generator that did best, what there is to say of it and, last, the marker."""
         self._log.flush()
         best = self._out.read_json("best.json")  # there was a look at the last step
-        kept = tensors_from_bytes(self._out.read("best.safetensors"))
-        weights = tensors_to_bytes({name: kept[name] for name in kept if name.startswith("generator.")})
-        judge = tensors_to_bytes({name: kept[name] for name in kept if name.startswith("discriminator.")})
-        generator = self._generator(kept)
+        best_tensors = tensors_from_bytes(self._out.read("best.safetensors"))
+        weights = tensors_to_bytes({name: best_tensors[name] for name in best_tensors if name.startswith("generator.")})
+        discriminator_weights = tensors_to_bytes(
+            {name: best_tensors[name] for name in best_tensors if name.startswith("discriminator.")}
+        )
+        generator = self._restore_generator(best_tensors)
         self._out.write("gan.safetensors", weights)
-        self._out.write("discriminator.safetensors", judge)
-        self._film()
+        self._out.write("discriminator.safetensors", discriminator_weights)
+        self._write_film()
         training, steps = self._training, self._rows[-1]["step"]
-        self._out.write("interpolation.png", interpolation.draw(generator, training.config, self._shape, training.seed))
+        self._out.write(
+            "interpolation.png",
+            interpolation.draw_interpolation(generator, training.config, self._shape, training.seed),
+        )
         with torch.no_grad():
-            figures = self._gauge.look(generator, by_class=True)
-            copying = self._memorization(generator)
+            figures = self._evaluator.measure_quality(generator, by_class=True)
+            memorization_record = self._check_memorization(generator)
         record = {
             "hash": experiment_dir.content_hash(weights),
             "inputs": training.inputs,
@@ -150,56 +161,58 @@ class Recorder:
             "conditional": training.config.conditional,
             "recipe": asdict(training.config.recipe),
             "steps": steps,
-            "ended_early": self.ended(),
+            "ended_early": self.find_stop_reason(),
             "images_seen": steps * training.config.batch_size,
             "chosen": best,
-            "quality": figures | self._gauge.classification_accuracy_score(generator),
-            "memorization": copying,
+            "quality": figures | self._evaluator.measure_cas(generator),
+            "memorization": memorization_record,
             "seed": training.seed,
             "config": training.config.model_dump(),
         }
         experiment_dir.commit(self._out, "gan.json", "train-gan", started, record)
 
-    def _generator(self, kept: checkpoint.Tensors) -> Generator:
-        generator, _ = training_loop.networks(self._training.config, self._shape, self._training.seed, Place())
-        checkpoint.unpack(kept, {"generator": generator})
+    def _restore_generator(self, best_tensors: checkpoint.Tensors) -> Generator:
+        generator, _ = training_loop.build_networks(self._training.config, self._shape, self._training.seed, Place())
+        checkpoint.unpack(best_tensors, {"generator": generator})
         return generator.to(self._train.labels_N.device).eval()
 
-    def _memorization(self, generator: Generator) -> dict[str, Any]:
+    def _check_memorization(self, generator: Generator) -> dict[str, Any]:
         """Test whether the generator copies; write its images that are nearest to training images, above those."""
-        gauge = self._gauge
-        (real_NCHW, y_N), fake_NCHW = gauge.train, gauge.draw(generator, "memorization")
-        found = memorization.examine(real_NCHW, y_N, gauge.val, fake_NCHW, [gauge.extractor, memorization.PIXELS])
-        if found.looks:
-            pairs = max(found.looks, key=lambda look: look.excess).closest
+        gauge = self._evaluator
+        (real_NCHW, y_N), fake_NCHW = gauge.train_rows, gauge.generate_samples(generator, "memorization")
+        result = memorization.detect_memorization(
+            real_NCHW, y_N, gauge.val_images, fake_NCHW, [gauge.extractor, memorization.PIXEL_EXTRACTOR]
+        )
+        if result.looks:
+            pairs = max(result.looks, key=lambda look: look.excess).closest
             sides = fake_NCHW[[pair.generated for pair in pairs]], real_NCHW[[pair.train for pair in pairs]]
             rows = [tensors.from_network(side).cpu().numpy() for side in sides]
-            self._out.write("closest_pairs.png", image_grid.png(image_grid.grid(rows)))
-        return asdict(found)
+            self._out.write("closest_pairs.png", image_grid.encode_png(image_grid.arrange_grid(rows)))
+        return asdict(result)
 
-    def _film(self) -> None:
+    def _write_film(self) -> None:
         """Join the sample grids to a film of the training: the same latents, step after step."""
         samples = self._out / "samples"
         names = samples.files(".png")
-        every = max(1, -(-len(names) // FRAMES))
+        every = max(1, -(-len(names) // MAX_FILM_FRAMES))
         chosen = sorted({*names[::every], *names[-1:]})
         if chosen:
-            self._out.write("film.gif", image_grid.film([samples.read(name) for name in chosen]))
+            self._out.write("film.gif", image_grid.encode_film_gif([samples.read(name) for name in chosen]))
 
 
-class Pace:
+class StallWatch:
     """Knows what a logged step takes, and says when the steps stood still, as where the network was cut for a while."""
 
     def __init__(self) -> None:
         self._last: float | None = None
         self._usual: float | None = None
 
-    def step(self, number: int) -> None:
+    def mark_step(self, number: int) -> None:
         """Called at each logged step."""
         now = time.monotonic()
         if self._last is not None:
             seconds = now - self._last
-            if self._usual is not None and seconds > max(LONG, MANY * self._usual):
+            if self._usual is not None and seconds > max(MIN_STALL_S, STALL_FACTOR * self._usual):
                 print(
                     f"{seconds:.0f} s until step {number}, where {self._usual:.2g} s are usual: a rank or the network "
                     "stood still; the training goes on"
@@ -208,6 +221,6 @@ class Pace:
                 self._usual = seconds
         self._last = now
 
-    def rest(self) -> None:
+    def restart_clock(self) -> None:
         """Called after other work."""
         self._last = time.monotonic()

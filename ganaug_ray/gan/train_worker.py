@@ -13,26 +13,28 @@ from ganaug_ray.data.loading.resident_loader import real_batches
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.gan import training_loop
 from ganaug_ray.gan.networks import Discriminator
-from ganaug_ray.gan.train_callbacks import Recorder
-from ganaug_ray.gan.training_spec import Training
+from ganaug_ray.gan.train_callbacks import TrainingRecorder
+from ganaug_ray.gan.training_spec import GanTraining
 
-Told = Callable[[int, dict[str, float]], None]
+SnapshotCallback = Callable[[int, dict[str, float]], None]
 """Called on every rank at each look: the steps done and, on rank 0, the figures."""
 
 
-def work(training: Training, place: Place) -> None:
+def train_and_finish(training: GanTraining, place: Place) -> None:
     """Train one rank, from the newest checkpoint if there is one; returns when gan.json is written.
 
     Raises:
         Diverged: a loss was not finite.
     """
     started = time.monotonic()
-    recorder = train(training, place)
+    recorder = train_rank(training, place)
     if recorder:
-        recorder.finish(Folder.at(training.dataset).read_json("dataset.json"), started)
+        recorder.write_generator(Folder.at(training.dataset).read_json("dataset.json"), started)
 
 
-def train(training: Training, place: Place, told: Told | None = None) -> Recorder | None:
+def train_rank(
+    training: GanTraining, place: Place, on_snapshot: SnapshotCallback | None = None
+) -> TrainingRecorder | None:
     """Train one rank to the last step, from the newest checkpoint if there is one.
 
     Returns:
@@ -45,7 +47,7 @@ def train(training: Training, place: Place, told: Told | None = None) -> Recorde
     facts = Folder.at(training.dataset).read_json("dataset.json")
     rows = sum(facts["counts"]["train"].values())
     steps = training.until or config.total_steps(rows)
-    shape = training_loop.Shape(len(facts["classes"]), facts["channels"], training.size)
+    shape = training_loop.ImageShape(len(facts["classes"]), facts["channels"], training.size)
     sampling = Sampling(config.sampling == "balanced")
     batches = real_batches(
         training.dataset, config.batch_size, training.resident_gb, training.seed, place, sampling=sampling
@@ -54,23 +56,23 @@ def train(training: Training, place: Place, told: Told | None = None) -> Recorde
     first = start.step if start else 0
     if start and place.is_first:
         print(f"going on from step {first}")
-    recorder = Recorder(training, shape, first, place) if place.is_first else None
-    hooks = recorder.hooks() if recorder else _SILENT
-    if told is not None:
-        hooks = _telling(hooks, told)
-    training_loop.train(
+    recorder = TrainingRecorder(training, shape, first, place) if place.is_first else None
+    hooks = recorder.build_hooks() if recorder else _SILENT_HOOKS
+    if on_snapshot is not None:
+        hooks = _wrap_snapshot(hooks, on_snapshot)
+    training_loop.train_gan(
         batches, config, shape, steps, training.seed, place, start, hooks, training.looks, config.factors(rows)
     )
     return recorder
 
 
-def _telling(hooks: training_loop.Hooks, told: Told) -> training_loop.Hooks:
+def _wrap_snapshot(hooks: training_loop.Hooks, on_snapshot: SnapshotCallback) -> training_loop.Hooks:
     def snapshot(step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
         figures = hooks.snapshot(step, average, discriminator)
-        told(step, figures)
+        on_snapshot(step, figures)
         return figures
 
     return replace(hooks, snapshot=snapshot)
 
 
-_SILENT = training_loop.Hooks(lambda row: None, lambda checkpoint: None, lambda step, average, discriminator: {})
+_SILENT_HOOKS = training_loop.Hooks(lambda row: None, lambda checkpoint: None, lambda step, average, discriminator: {})

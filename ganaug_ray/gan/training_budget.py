@@ -8,54 +8,60 @@ from ganaug_ray.config import GanConfig
 # Images seen until the KID of samples against validation images, in the teacher's features, had fallen to a tenth of
 # what it was at the first look, after 32,000. By preset and side in pixels; of the data sets tried here, the one that
 # needed least, since other data may need more.
-NEEDED: dict[tuple[str, int], int] = {
+NEEDED_IMAGES: dict[tuple[str, int], int] = {
     ("scarce", 32): 64_000,  # digits, 200 images: 64,000; Fashion-MNIST, 1,000 images: 96,000
     ("dcgan", 32): 224_000,  # Fashion-MNIST, 1,000 images
 }
 
 
 @dataclass(frozen=True)
-class Budget:
+class TrainingBudget:
     """What a training will do, and what was measured to be needed.
 
     Attributes:
         steps: of the generator.
         images_seen: real images, each as often as it comes up.
         epochs: the same as passes over the training images.
-        needed: images seen below which samples of all data sets were poor; None where nothing was measured.
+        needed_images: images seen below which samples of all data sets were poor; None where nothing was measured.
         advice: what would suffice.
     """
 
     steps: int
     images_seen: int
     epochs: float
-    needed: int | None
+    needed_images: int | None
     advice: str
 
     @property
-    def facts(self) -> str:
+    def summary(self) -> str:
         """Say what will be done."""
         return f"{self.steps} generator steps, {self.images_seen} images seen ({self.epochs:.0f} epochs)"
 
     @property
     def warning(self) -> str | None:
         """Say why that may be too little, and what would do; None where it is enough, or nobody has measured."""
-        if self.needed is None or self.images_seen >= self.needed:
+        if self.needed_images is None or self.images_seen >= self.needed_images:
             return None
-        return f"too few for good samples: {self.needed} images seen were measured to be needed; {self.advice}"
+        return f"too few for good samples: {self.needed_images} images seen were measured to be needed; {self.advice}"
 
 
-def of(config: GanConfig, size: int, rows: int) -> Budget:
+def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:
     """Work out the budget of a job with so many training images, drawn at this side in pixels.
 
-    >>> of(GanConfig(epochs=40, batch_size=100), 32, 1000).facts
+    >>> compute_budget(GanConfig(epochs=40, batch_size=100), 32, 1000).facts
     '400 generator steps, 40000 images seen (40 epochs)'
     """
     steps = config.total_steps(rows)
-    seen = steps * config.batch_size
+    images_seen = steps * config.batch_size
     # A size that was not tried needs at least what the next smaller one does.
-    tried = [side for preset, side in NEEDED if preset == config.preset and side <= size]
-    needed = NEEDED[config.preset, max(tried)] if tried else None
-    key, each = ("gan.epochs", rows) if config.epochs else ("gan.steps", config.batch_size)
+    tried_sizes = [side for preset, side in NEEDED_IMAGES if preset == config.preset and side <= size]
+    needed = NEEDED_IMAGES[config.preset, max(tried_sizes)] if tried_sizes else None
+    key, images_per_unit = ("gan.epochs", rows) if config.epochs else ("gan.steps", config.batch_size)
     smaller = ", or a smaller gan.image_size" if size > 32 else ""
-    return Budget(steps, seen, seen / rows, needed, f"give {key}={math.ceil((needed or 0) / each)} or more{smaller}")
+    return TrainingBudget(
+        steps,
+        images_seen,
+        images_seen / rows,
+        needed,
+        f"give {key}={math.ceil((needed or 0) / images_per_unit)} or more{smaller}",
+    )

@@ -18,12 +18,12 @@ from ganaug_ray.core.finite_guard import FiniteGuard
 from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.tensors import scaled
 from ganaug_ray.gan import diffaug, ema, losses
-from ganaug_ray.gan.diffaug import augment
+from ganaug_ray.gan.diffaug import apply_augmentations
 from ganaug_ray.gan.networks import Discriminator, Generator
 
 
 @dataclass(frozen=True)
-class Shape:
+class ImageShape:
     """What the data say about the networks."""
 
     classes: int
@@ -37,17 +37,17 @@ class Hooks:
 
     A look returns its figures, on rank 0.
 
-    ``ended`` is asked where a look has been taken, also before the first step after a resume: whether, by what was
-    seen so far, more training makes no sense. One rank that says so ends it for all.
+    ``should_stop`` is asked where a look has been taken, also before the first step after a resume: whether, by what
+    was seen so far, more training makes no sense. One rank that says so ends it for all.
     """
 
     report: Callable[[dict[str, Any]], None]
     save: Callable[[checkpoint.Checkpoint], None]
     snapshot: Callable[[int, AveragedModel, Discriminator], dict[str, float]]
-    ended: Callable[[], bool] = lambda: False
+    should_stop: Callable[[], bool] = lambda: False
 
 
-def networks(config: GanConfig, shape: Shape, seed: int, place: Place) -> tuple[Generator, Discriminator]:
+def build_networks(config: GanConfig, shape: ImageShape, seed: int, place: Place) -> tuple[Generator, Discriminator]:
     """Make both networks with weights that depend on the seed alone, on the place's device."""
     torch.manual_seed(rng.number(seed, "gan", "weights"))
     classes = shape.classes if config.conditional else 0
@@ -58,16 +58,16 @@ def networks(config: GanConfig, shape: Shape, seed: int, place: Place) -> tuple[
     return generator, discriminator
 
 
-def train(
+def train_gan(
     batches: Callable[[int], Batch],
     config: GanConfig,
-    shape: Shape,
+    shape: ImageShape,
     steps: int,
     seed: int,
     place: Place,
     start: checkpoint.Checkpoint | None,
     hooks: Hooks,
-    looks: Collection[int] = (),
+    snapshot_steps: Collection[int] = (),
     factors: Mapping[int, float] = MappingProxyType({}),
 ) -> AveragedModel:
     """Train to ``steps`` optimizer steps, from a checkpoint if there is one; return both networks.
@@ -82,7 +82,7 @@ def train(
         start: where to go on from.
         hooks: see Hooks; ``save`` and ``snapshot`` fall on fixed steps and on the last one. ``save`` also falls on
             the first logged step after a rank has learned that its machine will be taken away.
-        looks: more steps for ``snapshot``, and for ``save`` after it.
+        snapshot_steps: more steps for ``snapshot``, and for ``save`` after it.
         factors: steps done -> what both learning rates are multiplied with from then on.
 
     Raises:
@@ -90,8 +90,8 @@ def train(
     """
     recipe = config.recipe
     loss = losses.LOSSES[recipe.loss]
-    generator, discriminator = networks(config, shape, seed, place)
-    average = ema.averaged(generator, config.batch_size, recipe.ema_half_life)
+    generator, discriminator = build_networks(config, shape, seed, place)
+    average = ema.build_average(generator, config.batch_size, recipe.ema_half_life)
     betas = (recipe.beta1, recipe.beta2)
     optimizer_g = torch.optim.Adam(generator.parameters(), lr=recipe.lr_g, betas=betas, fused=True)
     optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.lr_d, betas=betas, fused=True)
@@ -109,25 +109,25 @@ def train(
         generator.compile()
         discriminator.compile()
     fast = place.autocast(config.precision)
-    judge = losses.Judge(discriminator, fast)
-    draw = fast(generator)
-    ddp_draw = fast(place.wrap(generator))
-    ddp_discriminator_step = place.wrap(losses.DiscriminatorStep(discriminator, judge, loss))
+    run_discriminator = losses.Judge(discriminator, fast)
+    run_generator = fast(generator)
+    run_ddp_generator = fast(place.wrap(generator))
+    ddp_discriminator_step = place.wrap(losses.DiscriminatorStep(discriminator, run_discriminator, loss))
     first = start.step if start is not None else 0
     saved_before_leaving = False
     for step in range(first, steps):
-        was_snapshot = step % config.snapshot_every == 0 or step in looks
-        if was_snapshot and place.any(hooks.ended()):
+        was_snapshot = step % config.snapshot_every == 0 or step in snapshot_steps
+        if was_snapshot and place.any(hooks.should_stop()):
             break
         factor = find_rate_factor(factors, step)
-        set_rate(optimizer_g, recipe.lr_g * factor)
-        set_rate(optimizer_d, recipe.lr_d * factor)
+        set_learning_rate(optimizer_g, recipe.lr_g * factor)
+        set_learning_rate(optimizer_d, recipe.lr_d * factor)
         batch = batches(step)
-        drawn = draws(config.latent, len(recipe.augment), batch, (seed, "gan", step), place)
+        step_draws = draw_step(config.latent, len(recipe.augment), batch, (seed, "gan", step), place)
 
-        real_BCHW = augment(scaled(batch.x_BCHW, shape.size), recipe.augment, drawn.u_real)
+        real_BCHW = apply_augmentations(scaled(batch.x_BCHW, shape.size), recipe.augment, step_draws.u_real)
         with torch.no_grad():
-            fake_BCHW = augment(draw(drawn.z_d, batch.y_B), recipe.augment, drawn.u_fake)
+            fake_BCHW = apply_augmentations(run_generator(step_draws.z_d, batch.y_B), recipe.augment, step_draws.u_fake)
         judged: losses.DiscriminatorLoss = ddp_discriminator_step(real_BCHW, fake_BCHW, batch.y_B)
         # The ranks' gradients are averaged: so it is the mean over the global batch, also where their parts differ.
         share = len(batch.y_B) * place.world / batch.total
@@ -138,8 +138,10 @@ def train(
         optimizer_d.step()
 
         with frozen(discriminator):
-            fake_BCHW = augment(ddp_draw(drawn.z_g, batch.y_B), recipe.augment, drawn.u_g)
-            loss_g = loss.generator(judge, real_BCHW, fake_BCHW, batch.y_B) * share
+            fake_BCHW = apply_augmentations(
+                run_ddp_generator(step_draws.z_g, batch.y_B), recipe.augment, step_draws.u_g
+            )
+            loss_g = loss.generator(run_discriminator, real_BCHW, fake_BCHW, batch.y_B) * share
             optimizer_g.zero_grad()
             loss_g.backward()
         guard.check(loss_g)
@@ -150,8 +152,8 @@ def train(
         now = step + 1
         is_last = now == steps
         logs = is_last or now % config.log_every == 0
-        snapshots = is_last or now % config.snapshot_every == 0 or now in looks
-        saves = is_last or now % config.checkpoint_every == 0 or now in looks
+        snapshots = is_last or now % config.snapshot_every == 0 or now in snapshot_steps
+        saves = is_last or now % config.checkpoint_every == 0 or now in snapshot_steps
         if logs or snapshots or saves:
             guard.raise_if_tripped(step)
         if logs:
@@ -160,8 +162,8 @@ def train(
             figures = {
                 "loss_g": loss_g,
                 "loss_d": loss_d,
-                "real_score": losses.score(judged.real_B) * share,
-                "fake_score": losses.score(judged.fake_B) * share,
+                "real_score": losses.compute_realness(judged.real_B) * share,
+                "fake_score": losses.compute_realness(judged.fake_B) * share,
             }
             hooks.report({"step": now, "images_seen": now * batch.total, **mean_over_ranks(figures, place)})
             if is_leaving and not saved_before_leaving:
@@ -195,13 +197,13 @@ def mean_over_ranks(figures: Mapping[str, torch.Tensor], place: Place) -> dict[s
     return dict(zip(figures, means, strict=True))
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give all weights of an optimizer this learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
-class Draws(NamedTuple):
+class StepDraws(NamedTuple):
     """One rank's random numbers for one step: latents float [B, Z], uniforms for DiffAugment [B, N, D]."""
 
     z_d: torch.Tensor
@@ -211,8 +213,8 @@ class Draws(NamedTuple):
     u_g: torch.Tensor
 
 
-def draws(latent: int, changes: int, batch: Batch, key: tuple[rng.Key, ...], place: Place) -> Draws:
+def draw_step(latent: int, changes: int, batch: Batch, key: tuple[rng.Key, ...], place: Place) -> StepDraws:
     """Make a step's draws whole, for the global batch, and return this rank's rows of them, on its device."""
     z_SBZ = torch.randn(2, batch.total, latent, generator=rng.generator(*key))
-    u_SBND = diffaug.draws((3, batch.total, changes), (*key, "diffaug"))
-    return Draws(*place.put(z_SBZ[:, batch.rows]), *place.put(u_SBND[:, batch.rows]))
+    u_SBND = diffaug.draw_uniforms((3, batch.total, changes), (*key, "diffaug"))
+    return StepDraws(*place.put(z_SBZ[:, batch.rows]), *place.put(u_SBND[:, batch.rows]))

@@ -8,7 +8,7 @@ from ganaug_ray.core import experiment_dir
 
 
 @dataclass(frozen=True)
-class Training:
+class GanTraining:
     """One GAN to train: plain data, so that it travels to any process."""
 
     config: GanConfig

@@ -19,7 +19,7 @@ def describe(job: Job, run: Run) -> str:
         found = survey_only(job.data, each)
     counts = found.counts()
     rows = {split: sum(own.values()) for split, own in counts.items()}
-    fits = len(arms.pairs(job))
+    fits = len(arms.list_pairs(job))
     fit_steps = job.classifier.total_steps(rows["train"])
     names = ", ".join(found.classes[:12]) + (", ..." if len(found.classes) > 12 else "")
     beside = f", {found.unlabelled['reason'].null_count} without labels" if len(found.unlabelled) else ""
@@ -33,8 +33,8 @@ def describe(job: Job, run: Run) -> str:
         ("stored", f"{job.data.image_size} × {job.data.image_size} × {found.channels}, uint8"),
     ]
     if arms.has_gan(job):
-        planned = training_budget.of(job.gan, job.gan_size, rows["train"])
-        drawn = f"{job.gan_size} × {job.gan_size} × {found.channels}, {planned.facts}, {job.gan.workers} workers"
+        planned = training_budget.compute_budget(job.gan, job.gan_size, rows["train"])
+        drawn = f"{job.gan_size} × {job.gan_size} × {found.channels}, {planned.summary}, {job.gan.workers} workers"
         facts.append(("GAN", drawn if job.gan.conditional else f"{drawn}, draws of no class"))
         if planned.warning:
             facts.append(("warning", planned.warning))

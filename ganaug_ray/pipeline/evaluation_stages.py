@@ -27,7 +27,7 @@ def compare(context: Context) -> None:
             "train", experiment_dir.done(split.run.model(arm, seed), "model.json")
         )["hash"]
         for split in context.splits
-        for arm, seed in arms.pairs(context.job)
+        for arm, seed in arms.list_pairs(context.job)
     }
     current = experiment_dir.fingerprint(inputs, context.job.compare.model_dump())
 
@@ -35,7 +35,7 @@ def compare(context: Context) -> None:
         from ganaug_ray.verdict import from_experiment
 
         started = time.monotonic()
-        record = {"hash": current, "inputs": inputs, **from_experiment.verdict(context.job, context.run)}
+        record = {"hash": current, "inputs": inputs, **from_experiment.build_verdict(context.job, context.run)}
         return experiment_dir.commit(context.run.root, "verdict.json", "compare", started, record)
 
     done = experiment_dir.done(context.run.root, "verdict.json")
@@ -69,22 +69,22 @@ def evaluate(context: Context, model: str | None = None, data: str | None = None
     it is the experiment's own test images.
     """
     dataset = context.need("prepare", experiment_dir.done(context.run.dataset, "dataset.json"))
-    models = targets.models(context.run, context.job, model)
+    models = targets.list_models(context.run, context.job, model)
     context.need("train", dataset if models else None)
     for folder in models:
-        target = targets.target(context.run, folder, data)
+        target = targets.describe_target(context.run, folder, data)
         if target.record["inputs"].get("dataset") != target.home.dataset.read_json("dataset.json")["hash"]:
             note = f"{folder} was trained on another data set: images it was trained on may be among these"
             context.terminal.line("evaluate", "note", note)
 
-        def work(target: targets.Target = target) -> Record:
-            from ganaug_ray.evaluate.evaluate_model import evaluate
+        def work(target: targets.EvaluationTarget = target) -> Record:
+            from ganaug_ray.evaluate.evaluate_model import evaluate_model
 
             executor = context.open_executor() if data else nullcontext(executors.one_by_one)
             with context.terminal.watching("evaluate", lambda: (0.0, target.name)), executor as each:
-                return evaluate(context.job.data, target, context.job.seed, each)
+                return evaluate_model(context.job.data, target, context.job.seed, each)
 
-        context.run_stage("evaluate", targets.done(target), work, targets.outcome)
+        context.run_stage("evaluate", targets.read_finished(target), work, targets.describe_outcome)
 
 
 def report(context: Context) -> None:
@@ -93,12 +93,12 @@ def report(context: Context) -> None:
     evaluate(context)
 
     def work() -> Record:
-        from ganaug_ray.report.report import report
+        from ganaug_ray.report.report import write_report
 
-        return report(context.run, context.job, inputs)
+        return write_report(context.run, context.job, inputs)
 
-    (champion,) = targets.models(context.run, context.job)
-    evaluated = targets.target(context.run, champion, None).out.read_json(targets.MARKER)
+    (champion,) = targets.list_models(context.run, context.job)
+    evaluated = targets.describe_target(context.run, champion, None).out.read_json(targets.MARKER)
     # The verdict stands for the models and what they were made from: not for a GAN that no arm needs.
     inputs = {"verdict": verdict["hash"], "evaluation": evaluated["hash"]}
     if gan := experiment_dir.done(context.run.gan, "gan.json"):
@@ -126,7 +126,7 @@ def promote(context: Context, force: bool = False) -> None:
     """
     verdict = context.need("compare", experiment_dir.done(context.run.root, "verdict.json"))
     champion = verdict["champion"]
-    model = targets.champion(context.run, verdict)
+    model = targets.find_champion(context.run, verdict)
     lineage = {
         "job": context.job.model_dump(exclude_none=True),
         "arm": champion["arm"],
@@ -149,7 +149,7 @@ def promote(context: Context, force: bool = False) -> None:
     def complete(version: Folder) -> None:
         from ganaug_ray.verdict import promotion_gate
 
-        promotion_gate.describe(home, version)
+        promotion_gate.write_seen_images(home, version)
         _add_onnx(context, version)
 
     def work() -> Record:
@@ -169,7 +169,7 @@ def _against(context: Context, home: Run, model: Folder, place: Folder, current:
     if not force and model.read_json("model.json")["hash"] in model_registry.withdrawn(model_registry.changes(current)):
         raise StageFailed(f"{place}: this model was champion and has been rolled back; {how}")
     try:
-        match = promotion_gate.match(
+        match = promotion_gate.compare_with_champion(
             home, model, place / "versions" / str(current["version"]), context.job.compare.metric
         )
     except UserError as error:

@@ -57,12 +57,12 @@ def draw_curve(context: Context) -> None:
     """The verdicts of all sizes -> sizes.json."""
 
     def work() -> Record:
-        from ganaug_ray.verdict.learning_curve import curve
+        from ganaug_ray.verdict.learning_curve import build_curve
 
         started = time.monotonic()
         verdicts = {n: run.root.read_json("verdict.json") for n, (_, run) in points(context.job, context.run).items()}
         made_from = inputs(context.job, context.run)
-        record = {"hash": experiment_dir.fingerprint(made_from), "inputs": made_from, **curve(verdicts)}
+        record = {"hash": experiment_dir.fingerprint(made_from), "inputs": made_from, **build_curve(verdicts)}
         return experiment_dir.commit(context.run.root, MARKER, "sizes", started, record)
 
     context.run_stage("sizes", done(context.job, context.run), work, lambda record: record["sentence"])

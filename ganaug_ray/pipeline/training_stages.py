@@ -15,7 +15,7 @@ from ganaug_ray.pipeline.progress import of_fits, of_gans
 from ganaug_ray.pipeline.stage import Context, Progress, Split
 
 if TYPE_CHECKING:
-    from ganaug_ray.gan.training_spec import Training
+    from ganaug_ray.gan.training_spec import GanTraining
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
@@ -32,7 +32,7 @@ def prepare(context: Context) -> None:
     for name, arm in context.job.compared.items():
         # A strategy that the data do not suit is an error now, not when a GAN has been trained.
         data = context.run.dataset.read_json("dataset.json")
-        strategies.pool(data["counts"]["train"], arm)
+        strategies.plan_pool_counts(data["counts"]["train"], arm)
         arms.check_classes(name, arm, data)
 
 
@@ -74,7 +74,7 @@ def train_gan(context: Context) -> None:
     """dataset/train -> gan/, with the teacher's features as the yardstick; teaches first."""
     teach(context)
     _label(context)
-    gans = [(split, gan) for split in context.splits for gan in synthetic_pools.gans(split.job, split.run)]
+    gans = [(split, gan) for split in context.splits for gan in synthetic_pools.list_gans(split.job, split.run)]
     missing = [(split, gan) for split, gan in gans if not experiment_dir.done(gan.folder, "gan.json")]
 
     def work() -> Record:
@@ -83,8 +83,8 @@ def train_gan(context: Context) -> None:
 
         trainings = [_training(context, split, gan) for split, gan in missing]
         counts = missing[0][1].dataset.read_json("dataset.json")["counts"]["train"]
-        planned = training_budget.of(context.job.gan, context.job.gan_size, sum(counts.values()))
-        context.terminal.line("train-gan", "note", planned.facts)
+        planned = training_budget.compute_budget(context.job.gan, context.job.gan_size, sum(counts.values()))
+        context.terminal.line("train-gan", "note", planned.summary)
         if planned.warning:
             context.terminal.line("train-gan", "note", planned.warning)
         context.connect()
@@ -99,10 +99,10 @@ def train_gan(context: Context) -> None:
     context.run_stage("train-gan", None if missing else {}, work, outcome)
 
 
-def _training(context: Context, split: Split, gan: synthetic_pools.Gan) -> Training:
+def _training(context: Context, split: Split, gan: synthetic_pools.GanSource) -> GanTraining:
     from ganaug_ray.core import checkpoint
 
-    training = synthetic_pools.training(split.job, split.run, gan)
+    training = synthetic_pools.describe_training(split.job, split.run, gan)
     notice = functools.partial(context.terminal.line, "train-gan", "note")
     start = checkpoint.latest(gan.folder / "checkpoints", training.fingerprint(), notice)
     if start is not None:
@@ -120,7 +120,7 @@ def _label(context: Context) -> None:
             context.connect()
 
             teacher, confidence = split.run.model(arms.REAL, 0), context.job.augment.pseudo_confidence
-            return pseudo_labels.label(split.run.dataset, teacher, split.run.pseudo, confidence)
+            return pseudo_labels.write_pseudo_labels(split.run.dataset, teacher, split.run.pseudo, confidence)
 
         def outcome(record: Record, split: Split = split) -> str:
             found = record["pseudo"]
@@ -139,23 +139,23 @@ def generate(context: Context) -> None:
         )
     _need_data(context)
     for split in context.splits:
-        for pool in synthetic_pools.pools(split.job, split.run):
+        for pool in synthetic_pools.list_pools(split.job, split.run):
             _generate(context, split, pool)
 
 
-def _generate(context: Context, split: Split, pool: synthetic_pools.Pool) -> None:
+def _generate(context: Context, split: Split, pool: synthetic_pools.SyntheticPool) -> None:
     gan = context.need("train-gan", experiment_dir.done(pool.gan.folder, "gan.json"))
 
     def work() -> Record:
         synthetic_pools.refuse_copies(context.job, gan)
-        from ganaug_ray.augment.generate import BLOCK, are_few, generate, generate_here
+        from ganaug_ray.augment.generate import BLOCK_SIZE, generate_locally, generate_pool, is_local_job
 
-        make: Callable[..., Record] = generate_here
-        if "RAY_ADDRESS" in os.environ or not are_few(pool.counts):
+        make: Callable[..., Record] = generate_locally
+        if "RAY_ADDRESS" in os.environ or not is_local_job(pool.counts):
             context.connect()
-            make = generate
-        screening = synthetic_pools.screening(split.run, pool)
-        total = sum(pool.counts.values()) if pool.stored else BLOCK * len(pool.counts)
+            make = generate_pool
+        screening = synthetic_pools.describe_screening(split.run, pool)
+        total = sum(pool.counts.values()) if pool.stored else BLOCK_SIZE * len(pool.counts)
         progress = Progress(words=f"0 of {total} images")
 
         def count(made: int) -> None:
@@ -173,7 +173,7 @@ def _generate(context: Context, split: Split, pool: synthetic_pools.Pool) -> Non
         parts += [f"not drawn: {', '.join(record['not_drawn'])}"] if record["not_drawn"] else []
         return split.name + ", ".join(parts)
 
-    context.run_stage("generate", synthetic_pools.generated(pool), work, outcome)
+    context.run_stage("generate", synthetic_pools.read_finished_pool(pool), work, outcome)
 
 
 def train(context: Context) -> None:
@@ -183,14 +183,14 @@ def train(context: Context) -> None:
         teach(context)
         _label(context)
     for split in context.splits:
-        for pool in synthetic_pools.pools(split.job, split.run):
-            context.need("generate", synthetic_pools.generated(pool))
+        for pool in synthetic_pools.list_pools(split.job, split.run):
+            context.need("generate", synthetic_pools.read_finished_pool(pool))
     splits = context.splits
-    asked = [(split, *pair) for pair in arms.pairs(context.job) for split in splits]
+    asked = [(split, *pair) for pair in arms.list_pairs(context.job) for split in splits]
     missing = _missing(asked)
 
     def work() -> Record:
-        at_once = [fit for fit in missing if not arms.waits(context.job, fit[1])]
+        at_once = [fit for fit in missing if not arms.is_deferred(context.job, fit[1])]
         _fit(context, at_once, "train")
         _fit(context, [fit for fit in missing if fit not in at_once], "train")
         return {}
@@ -224,9 +224,9 @@ def _fit(context: Context, wanted: list[Asked], stage: str) -> None:
     if not wanted:
         return
     gaining = {
-        arm: from_experiment.gaining(context.job, context.run, arm)
+        arm: from_experiment.find_gaining_classes(context.job, context.run, arm)
         for _, arm, _ in wanted
-        if arms.waits(context.job, arm)
+        if arms.is_deferred(context.job, arm)
     }
     steps = {}
     for split in {split.number: split for split, _, _ in wanted}.values():
@@ -239,7 +239,13 @@ def _fit(context: Context, wanted: list[Asked], stage: str) -> None:
     asked = [(split.run.model(arm, seed), steps[split.number]) for split, arm, seed in wanted]
     gb = context.job.data.resident_gb
     with context.terminal.watching(stage, lambda: of_fits(asked)):
-        train([arm_batches.fit(split.job, split.run, arm, seed, gaining.get(arm)) for split, arm, seed in wanted], gb)
+        train(
+            [
+                arm_batches.describe_fit(split.job, split.run, arm, seed, gaining.get(arm))
+                for split, arm, seed in wanted
+            ],
+            gb,
+        )
 
 
 def _taught(split: Split) -> str:
@@ -247,7 +253,7 @@ def _taught(split: Split) -> str:
     return f"validation accuracy {record['val_accuracy']:.3f} at step {record['best_step']}"
 
 
-def _drawn(gan: synthetic_pools.Gan) -> str:
+def _drawn(gan: synthetic_pools.GanSource) -> str:
     record = gan.folder.read_json("gan.json")
     chosen, parts = record["chosen"], [f"{record['steps']} steps, {record['images_seen']} images seen"]
     parts += [record["ended_early"]] if record["ended_early"] else []

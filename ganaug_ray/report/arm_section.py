@@ -11,24 +11,26 @@ from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.report import arm_plots
 
 
-def collect(
+def collect_arms(
     verdict: experiment_dir.Record, markers: Mapping[str, experiment_dir.Record], arms: Mapping[str, ArmConfig]
 ) -> experiment_dir.Record:
     """Return ``arm_rows`` (an arm each: role, mean, comparisons, cost) and ``ratios`` (kind -> comparisons)."""
-    found = {comparison["arm"]: comparison for comparison in verdict["comparisons"]}
-    ordered = sorted(found, key=lambda arm: arm_plots.ROLES.index(found[arm]["role"]))
+    comparisons_by_arm = {comparison["arm"]: comparison for comparison in verdict["comparisons"]}
+    ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm]["role"]))
     rows = []
     for arm in (verdict["baseline"], *ordered):
         trained: list[experiment_dir.Record] = [
-            own for own in markers.values() if (own["stage"], own.get("arm")) == ("train", arm)
+            arm_config
+            for arm_config in markers.values()
+            if (arm_config["stage"], arm_config.get("arm")) == ("train", arm)
         ]
         rows.append(
             {
                 "arm": arm,
                 "settings": KINDS[arms[arm].kind].describe_settings(arms[arm]) if arm in arms else "",
-                "role": found[arm]["role"] if arm in found else "baseline",
+                "role": comparisons_by_arm[arm]["role"] if arm in comparisons_by_arm else "baseline",
                 "mean": verdict["arms"][arm]["mean"][verdict["metric"]],
-                "comparison": found.get(arm),
+                "comparison": comparisons_by_arm.get(arm),
                 "others": [own for own in verdict["other_metrics"] if own["arm"] == arm],
                 "models": len(trained),
                 "train_seconds": sum(own["train_seconds"] for own in trained),
@@ -38,34 +40,36 @@ def collect(
     for arm in ordered:
         own = arms[arm]
         if KINDS[own.kind].has_extra_rows:
-            kinds.setdefault(_but_for_ratio(own), []).append({**found[arm], "ratio": own.ratio})
+            kinds.setdefault(_describe_kind(own), []).append({**comparisons_by_arm[arm], "ratio": own.ratio})
     several = {kind: own for kind, own in kinds.items() if len({one["ratio"] for one in own}) > 1}
     return {"arm_rows": rows, "ratios": several}
 
 
-def _but_for_ratio(arm: ArmConfig) -> str:
+def _describe_kind(arm: ArmConfig) -> str:
     """What arms of one line in the picture of ratios have in common."""
     parts = [arm.kind, *([] if arm.classes == "all" else [f"{arm.classes} classes"])]
     parts += [] if arm.strategy == MixConfig().strategy else [arm.strategy]
     return ", ".join(parts)
 
 
-def draw(verdict: experiment_dir.Record, ratios: Mapping[str, list[experiment_dir.Record]]) -> dict[str, Any]:
+def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experiment_dir.Record]]) -> dict[str, Any]:
     """Return the section's pictures by name: forest, classes and ratios, each where there is something to show."""
     drawn: dict[str, Any] = {}
     if verdict["comparisons"]:
-        alt = _in_words(verdict["comparisons"], "arm")
-        drawn["forest"] = plots.svg(arm_plots.forest(verdict["comparisons"]), f"Change on test. {alt}")
+        alt = _describe_changes(verdict["comparisons"], "arm")
+        drawn["forest"] = plots.encode_svg(arm_plots.plot_forest(verdict["comparisons"]), f"Change on test. {alt}")
     if verdict["chosen"]:
         rows = verdict["classes"][verdict["chosen"]["arm"]]
-        alt = "; ".join(f"{row['class']}: {100 * row['f1']['mean']:+.1f}" for row in rows[: arm_plots.MOST_BARS])
-        drawn["classes"] = plots.svg(arm_plots.classes(rows), f"Change in F1 by class, in points. {alt}")
+        alt = "; ".join(f"{row['class']}: {100 * row['f1']['mean']:+.1f}" for row in rows[: arm_plots.MAX_BARS])
+        drawn["classes"] = plots.encode_svg(arm_plots.plot_classes(rows), f"Change in F1 by class, in points. {alt}")
     if ratios:
         name = get_metric(verdict["metric"]).name
-        alt = _in_words([own for several in ratios.values() for own in several], "ratio")
-        drawn["ratios"] = plots.svg(arm_plots.ratios(dict(ratios), name), f"Change in test {name} by ratio. {alt}")
+        alt = _describe_changes([own for several in ratios.values() for own in several], "ratio")
+        drawn["ratios"] = plots.encode_svg(
+            arm_plots.plot_ratios(dict(ratios), name), f"Change in test {name} by ratio. {alt}"
+        )
     return drawn
 
 
-def _in_words(comparisons: list[experiment_dir.Record], key: str) -> str:
+def _describe_changes(comparisons: list[experiment_dir.Record], key: str) -> str:
     return "; ".join(f"{c[key]}: {100 * c['mean']:+.1f} points" for c in comparisons)

@@ -12,76 +12,82 @@ import pyarrow as pa
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.data.card.dataset_card import picture
 from ganaug_ray.evaluate import model_plots, plots
-from ganaug_ray.evaluate.targets import MARKER, Target, champion, model_of, target
+from ganaug_ray.evaluate.targets import MARKER, EvaluationTarget, describe_target, find_champion, find_model
 from ganaug_ray.verdict import overfitting
-from ganaug_ray.verdict.split_overlap import Overlap
+from ganaug_ray.verdict.split_overlap import SplitOverlap
 
-OF_THE_RUN = ("stage", "status", "seconds", "versions", "model")  # of a marker; the rest are figures
+MARKER_KEYS = ("stage", "status", "seconds", "versions", "model")  # of a marker; the rest are figures
 
 
-def collect(run: experiment_dir.Run, verdict: experiment_dir.Record) -> experiment_dir.Record:
+def collect_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> experiment_dir.Record:
     """Return ``evaluation`` (the champion's, or None) and ``overfitting`` (rows and a sentence, or None)."""
     arms = verdict["arms"]
 
     def read(arm: str, repeats: list[experiment_dir.Record]) -> list[list[pa.Table]]:
         by_split: dict[int, list[pa.Table]] = {}
         for own in repeats:
-            by_split.setdefault(own["split"], []).append(model_of(run, arm, own).read_table("predictions.parquet"))
+            by_split.setdefault(own["split"], []).append(find_model(run, arm, own).read_table("predictions.parquet"))
         return list(by_split.values())
 
     predictions = {arm: read(arm, own["repeats"]) for arm, own in arms.items()}
-    shared = Overlap(**verdict["overlap"]).correction if verdict["overlap"] else 0.0
-    rows = overfitting.gaps(predictions, verdict["baseline"], shared)
-    told = verdict["chosen"]["arm"] if verdict["chosen"] else verdict["baseline"]
-    place = _place(run, verdict)
-    record = experiment_dir.done(place.out, MARKER)
+    shared = SplitOverlap(**verdict["overlap"]).correction if verdict["overlap"] else 0.0
+    rows = overfitting.compute_gaps(predictions, verdict["baseline"], shared)
+    described_arm = verdict["chosen"]["arm"] if verdict["chosen"] else verdict["baseline"]
+    champion_target = _find_target(run, verdict)
+    record = experiment_dir.done(champion_target.out, MARKER)
     return {
         "evaluation": record
         and {k: v for k, v in record.items() if k not in ("seconds", "versions", "stage", "status")},
-        "overfitting": rows and {"rows": rows, "sentence": overfitting.sentence(rows, told)},
+        "overfitting": rows and {"rows": rows, "sentence": overfitting.describe_gap(rows, described_arm)},
     }
 
 
-def _place(run: experiment_dir.Run, verdict: experiment_dir.Record) -> Target:
-    return target(run, champion(run, verdict), None)
+def _find_target(run: experiment_dir.Run, verdict: experiment_dir.Record) -> EvaluationTarget:
+    return describe_target(run, find_champion(run, verdict), None)
 
 
-def draw(run: experiment_dir.Run, verdict: experiment_dir.Record, found: Mapping[str, Any] | None) -> dict[str, Any]:
+def draw_champion(
+    run: experiment_dir.Run, verdict: experiment_dir.Record, evaluation: Mapping[str, Any] | None
+) -> dict[str, Any]:
     """Return the pictures of the champion's evaluation by name; none where there is no evaluation."""
-    if found is None:
+    if evaluation is None:
         return {}
-    folder, classes = _place(run, verdict).out, found["classes"]
-    error = found["calibration_error"]
+    folder, classes = _find_target(run, verdict).out, evaluation["classes"]
+    error = evaluation["calibration_error"]
     drawn: dict[str, Any] = {
-        "reliability": plots.svg(
-            model_plots.reliability(found["reliability"]),
+        "reliability": plots.encode_svg(
+            model_plots.plot_reliability(evaluation["reliability"]),
             f"Accuracy over confidence; calibration error {100 * error:.1f} points",
         ),
-        "shares": plots.svg(
-            plots.confusion(np.array(found["confusion"]["counts"]), classes, in_percent=True),
+        "shares": plots.encode_svg(
+            plots.plot_confusion(np.array(evaluation["confusion"]["counts"]), classes, in_percent=True),
             f"Confusion matrix in percent of the true class, {len(classes)} classes",
         ),
     }
-    if found["curves"]:
-        drawn["roc"] = plots.svg(model_plots.roc(found["curves"]), f"ROC curve, area {found['roc_auc']:.3f}")
-        drawn["precision_recall"] = plots.svg(
-            model_plots.precision_recall(found["curves"]),
-            f"Precision-recall curve, average precision {found['average_precision']:.3f}",
+    if evaluation["curves"]:
+        drawn["roc"] = plots.encode_svg(
+            model_plots.plot_roc(evaluation["curves"]), f"ROC curve, area {evaluation['roc_auc']:.3f}"
+        )
+        drawn["precision_recall"] = plots.encode_svg(
+            model_plots.plot_precision_recall(evaluation["curves"]),
+            f"Precision-recall curve, average precision {evaluation['average_precision']:.3f}",
         )
     if folder.has("embedding.parquet"):
         points = folder.read_table("embedding.parquet")
-        drawn["embedding"] = plots.svg(model_plots.scatter(points, classes), _in_words(points))
-    return drawn | {"tiles": _tiles(folder.read_table("pictures.parquet"))}
+        drawn["embedding"] = plots.encode_svg(
+            model_plots.plot_embedding_table(points, classes), _describe_embedding(points)
+        )
+    return drawn | {"tiles": _group_tiles(folder.read_table("pictures.parquet"))}
 
 
-def _in_words(points: pa.Table) -> str:
+def _describe_embedding(points: pa.Table) -> str:
     kinds = points["kind"].to_pylist()
     n = {kind: kinds.count(kind) for kind in ("real", "mistake", "synthetic")}
     fake = f" and {n['synthetic']} synthetic" if n["synthetic"] else ""
     return f"Features of {n['real'] + n['mistake']} real{fake} images in two dimensions, {n['mistake']} mistakes marked"
 
 
-def _tiles(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
+def _group_tiles(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
     """Section -> its figures: a caption, and the pictures up to the next caption or all of them where there is none."""
     # A model may have made no mistake, and no label may look wrong.
     sections: dict[str, list[dict[str, Any]]] = {"mistakes": [], "suspects": [], "right": [], "layers": []}

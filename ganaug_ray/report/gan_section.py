@@ -11,35 +11,37 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.evaluate import plots
 from ganaug_ray.gan import image_grid
 
-LARGEST_FILM = 2_000_000  # bytes; of a larger one the page has a strip
+MAX_FILM_BYTES = 2_000_000  # bytes; of a larger one the page has a strip
 STRIP_FRAMES = 10
 
 
-def curves(rows: Sequence[experiment_dir.Record]) -> list[Markup]:
+def draw_curves(rows: Sequence[experiment_dir.Record]) -> list[Markup]:
     """Draw losses, scores and every KID over steps."""
-    found = []
+    svg_plots = []
     for title, keys in (
         ("loss", {"loss_g": "generator", "loss_d": "discriminator"}),
         ("discriminator's score", {"real_score": "real images", "fake_score": "generated images"}),
     ):
         groups = [
-            plots.Group(name, [curve], colour)
+            plots.CurveGroup(name, [curve], colour)
             for (key, name), colour in zip(keys.items(), plots.COLOURS, strict=False)
-            if (curve := plots.curve_of(rows, key))
+            if (curve := plots.extract_curve(rows, key))
         ]
         if groups:
-            ends = ", ".join(f"{group.name} ends at {group.mean()[-1][1]:.3f}" for group in groups)
-            found.append(plots.svg(plots.curves(groups, title, legend=True), f"{title} over steps: {ends}"))
+            ends = ", ".join(f"{group.name} ends at {group.compute_mean()[-1][1]:.3f}" for group in groups)
+            svg_plots.append(
+                plots.encode_svg(plots.plot_curves(groups, title, legend=True), f"{title} over steps: {ends}")
+            )
     names = {key for row in rows for key in row if "kid_" in key and not key.endswith("_std")}
     for name in sorted(names):
-        curve = plots.curve_of(rows, name)
+        curve = plots.extract_curve(rows, name)
         spreads = [row.get(f"{name}_std") or 0.0 for row in rows if row.get(name) is not None]
-        figure = plots.curve_with_spread(curve, spreads, name)
-        found.append(plots.svg(figure, f"{name} over steps: ends at {curve[-1][1]:.4f}"))
-    return found
+        figure = plots.plot_curve_with_spread(curve, spreads, name)
+        svg_plots.append(plots.encode_svg(figure, f"{name} over steps: ends at {curve[-1][1]:.4f}"))
+    return svg_plots
 
 
-def images(gan: Folder, record: experiment_dir.Record, classes: Sequence[str]) -> dict[str, Any]:
+def collect_images(gan: Folder, record: experiment_dir.Record, classes: Sequence[str]) -> dict[str, Any]:
     """Return data URIs of the pictures in a GAN's folder, None for each that is not there.
 
     Args:
@@ -56,32 +58,34 @@ def images(gan: Folder, record: experiment_dir.Record, classes: Sequence[str]) -
         closest_pairs: generated images and the training images they are nearest to.
     """
     samples = gan / "samples"
-    names, wanted = samples.files(".png"), f"step-{record['chosen']['step']:08d}.png"
-    shown = wanted if wanted in names else names[-1] if names else None
-    grid, between = samples.read(shown) if shown else None, _read(gan, "interpolation.png")
-    film = _read(gan, "film.gif") if len(names) > 1 else None
+    names, chosen_name = samples.files(".png"), f"step-{record['chosen']['step']:08d}.png"
+    shown_name = chosen_name if chosen_name in names else names[-1] if names else None
+    grid, interpolation_png = samples.read(shown_name) if shown_name else None, _read_image(gan, "interpolation.png")
+    film = _read_image(gan, "film.gif") if len(names) > 1 else None
     strip = None
-    if len(names) > 1 and (film is None or len(film) > LARGEST_FILM):
+    if len(names) > 1 and (film is None or len(film) > MAX_FILM_BYTES):
         chosen = np.linspace(0, len(names) - 1, min(len(names), STRIP_FRAMES)).round().astype(int)
-        film, strip = None, image_grid.film_strip([samples.read(names[i]) for i in chosen], record["size"])
+        film, strip = None, image_grid.build_film_strip([samples.read(names[i]) for i in chosen], record["size"])
     return {
-        "gan_samples": plots.uri(grid),
-        "gan_samples_step": int(shown.removeprefix("step-").removesuffix(".png")) if shown else 0,
-        "gan_rows": _rows(grid, record["size"], classes),
-        "film": plots.uri(film, "gif"),
-        "film_strip": plots.uri(strip),
+        "gan_samples": plots.encode_uri(grid),
+        "gan_samples_step": int(shown_name.removeprefix("step-").removesuffix(".png")) if shown_name else 0,
+        "gan_rows": _name_grid_rows(grid, record["size"], classes),
+        "film": plots.encode_uri(film, "gif"),
+        "film_strip": plots.encode_uri(strip),
         "film_strip_columns": min(len(names), STRIP_FRAMES),
-        "interpolation": plots.uri(between),
-        "interpolation_rows": _rows(between, record["size"], classes) if record["conditional"] else [],
-        "closest_pairs": plots.uri(_read(gan, "closest_pairs.png")),
+        "interpolation": plots.encode_uri(interpolation_png),
+        "interpolation_rows": _name_grid_rows(interpolation_png, record["size"], classes)
+        if record["conditional"]
+        else [],
+        "closest_pairs": plots.encode_uri(_read_image(gan, "closest_pairs.png")),
     }
 
 
-def _read(gan: Folder, name: str) -> bytes | None:
+def _read_image(gan: Folder, name: str) -> bytes | None:
     return gan.read(name) if gan.has(name) else None
 
 
-def _rows(grid: bytes | None, size: int, classes: Sequence[str]) -> list[str]:
+def _name_grid_rows(grid: bytes | None, size: int, classes: Sequence[str]) -> list[str]:
     """Names of a grid's rows, which are the first classes; but a class without an image at hand is passed over."""
-    first = list(classes[: image_grid.MOST_ROWS])
-    return first if grid is not None and image_grid.rows_of(grid, size) == len(first) else []
+    first = list(classes[: image_grid.MAX_CLASS_ROWS])
+    return first if grid is not None and image_grid.count_grid_rows(grid, size) == len(first) else []

@@ -7,7 +7,7 @@ from ganaug_ray.config import GanConfig, PublishedConfig
 from ganaug_ray.core.experiment_dir import Record
 
 
-def beside(published: PublishedConfig, rows: Sequence[Record], gan: GanConfig, images: int) -> Record:
+def compare_published(published: PublishedConfig, rows: Sequence[Record], gan: GanConfig, images: int) -> Record:
     """Put each published figure beside the mean of what this run logged in its last epoch.
 
     A single step's losses jump about, so it is the mean; the last step is always logged, so there is one.

@@ -19,17 +19,17 @@ from ganaug_ray.core.metrics_log import read_metrics
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import metrics, model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
-from ganaug_ray.evaluate.targets import champion, model_of
+from ganaug_ray.evaluate.targets import find_champion, find_model
 from ganaug_ray.report import arm_plots, arm_section, champion_section, gan_section, published, search_section, template
 from ganaug_ray.verdict import learning_curve
 
-SAMPLE_CLASSES = 20  # shown of the training images, at most
+MAX_SAMPLE_CLASSES = 20  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
-_OF_THE_MARKER = ("hash", "inputs", "stage", "status", "seconds", "versions")  # the rest are figures
+_MARKER_KEYS = ("hash", "inputs", "stage", "status", "seconds", "versions")  # the rest are figures
 _GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
 
 
-def report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -> experiment_dir.Record:
+def write_report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -> experiment_dir.Record:
     """Write report.html and, as the stage's marker, report.json with the same figures.
 
     Args:
@@ -41,31 +41,31 @@ def report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -> expe
         The marker.
     """
     started = time.monotonic()
-    figures = collect(run, job)
-    html = render(figures, draw(run, figures), dump(job)).encode()
+    figures = collect_figures(run, job)
+    html = render_page(figures, draw_pictures(run, figures), dump(job)).encode()
     run.root.write("report.html", html)
     record = {"hash": experiment_dir.content_hash(html), "inputs": dict(inputs), **figures}
     return experiment_dir.commit(run.root, "report.json", "report", started, record)
 
 
-def collect(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
+def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     """Return every figure of the page as plain values; ``gan`` is None where no GAN was trained."""
     verdict = run.root.read_json("verdict.json")
     facts = run.dataset.read_json("dataset.json")
-    markers = _markers(run, verdict)
+    markers = _read_markers(run, verdict)
     return {
         "experiment": run.root.name,
         "about": job.about,
-        "verdict": {key: value for key, value in verdict.items() if key not in _OF_THE_MARKER},
+        "verdict": {key: value for key, value in verdict.items() if key not in _MARKER_KEYS},
         "data": {key: facts[key] for key in ("source", "classes", "image_size", "channels", "counts", "rejected")},
-        "gan": _gan(run, job, markers),
-        **_classes(run, verdict, facts["classes"]),
-        **arm_section.collect(verdict, markers, job.compared),
-        **champion_section.collect(run, verdict),
+        "gan": _collect_gan(run, job, markers),
+        **_collect_classes(run, verdict, facts["classes"]),
+        **arm_section.collect_arms(verdict, markers, job.compared),
+        **champion_section.collect_champion(run, verdict),
         "board": markers.get("board"),
         "sizes": markers.get("sizes"),
-        "searches": search_section.found(run.root),
-        "time": _time(markers),
+        "searches": search_section.read_searches(run.root),
+        "time": _sum_stage_seconds(markers),
         "lineage": [
             {"stage": name, "hash": record["hash"], "inputs": record.get("inputs", {})}
             for name, record in markers.items()
@@ -74,112 +74,118 @@ def collect(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     }
 
 
-def _markers(run: experiment_dir.Run, verdict: experiment_dir.Record) -> dict[str, experiment_dir.Record]:
+def _read_markers(run: experiment_dir.Run, verdict: experiment_dir.Record) -> dict[str, experiment_dir.Record]:
     """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
     compared = {
         f"{experiment_dir.split_path(one['split'])}models/{arm}/seed-{one['seed']}"
         for arm, own in verdict["arms"].items()
         for one in own["repeats"]
     }
-    found = {}
+    finished_markers = {}
     for name, folder, marker in run.markers():
         if name == "report" or ("models/" in name and name not in compared):
             continue
         if record := experiment_dir.done(folder, marker):
-            found[name] = record
-    return found
+            finished_markers[name] = record
+    return finished_markers
 
 
-def _gan(
+def _collect_gan(
     run: experiment_dir.Run, job: Job, markers: Mapping[str, experiment_dir.Record]
 ) -> experiment_dir.Record | None:
     record = markers.get("gan")
     if record is None:
         return None
-    kept = {key: record[key] for key in _GAN_KEYS}
+    gan_figures = {key: record[key] for key in _GAN_KEYS}
     rows, images = read_metrics(run.gan), sum(markers["dataset"]["counts"]["train"].values())
     synthetic = markers.get("synthetic", {})
     live: Counter[str] = Counter()
     for marker in markers.values():
         live.update(marker.get("tally", {}))
-    made: experiment_dir.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []} | synthetic
+    synthetic_marker: experiment_dir.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []} | synthetic
     return {
-        **kept,
+        **gan_figures,
         "ended_early": record.get("ended_early"),
-        "published": job.published and published.beside(job.published, rows, job.gan, images),
-        "synthetic_images": made["images"],
-        "kept": made["counts"],
-        "screened": made["screened"],
-        "reasons": sorted({reason for own in made["screened"].values() for reason in own}),
-        "not_drawn": made["not_drawn"],
+        "published": job.published and published.compare_published(job.published, rows, job.gan, images),
+        "synthetic_images": synthetic_marker["images"],
+        "kept": synthetic_marker["counts"],
+        "screened": synthetic_marker["screened"],
+        "reasons": sorted({reason for own in synthetic_marker["screened"].values() for reason in own}),
+        "not_drawn": synthetic_marker["not_drawn"],
         "live": dict(live),
     }
 
 
-def _classes(run: experiment_dir.Run, verdict: experiment_dir.Record, classes: list[str]) -> experiment_dir.Record:
+def _collect_classes(
+    run: experiment_dir.Run, verdict: experiment_dir.Record, classes: list[str]
+) -> experiment_dir.Record:
     """Confusion and per-class figures of the champion on test, and what each arm changed in recall but the controls."""
-    answers = metrics.split_of(champion(run, verdict).read_table("predictions.parquet"), "test")
-    able = [own["arm"] for own in verdict["comparisons"] if own["role"] != "control"]
+    answers = metrics.read_split(find_champion(run, verdict).read_table("predictions.parquet"), "test")
+    shippable_arms = [own["arm"] for own in verdict["comparisons"] if own["role"] != "control"]
     return {
-        "confusion": metrics.confusion(*answers).tolist(),
-        "per_class": metrics.per_class(*answers, classes),
-        "recall_change": {arm: [row["recall"]["mean"] for row in verdict["classes"][arm]] for arm in able},
+        "confusion": metrics.count_confusion(*answers).tolist(),
+        "per_class": metrics.score_per_class(*answers, classes),
+        "recall_change": {arm: [row["recall"]["mean"] for row in verdict["classes"][arm]] for arm in shippable_arms},
     }
 
 
-def _time(markers: Mapping[str, experiment_dir.Record]) -> list[experiment_dir.Record]:
+def _sum_stage_seconds(markers: Mapping[str, experiment_dir.Record]) -> list[experiment_dir.Record]:
     """Seconds of each stage, those of an arm's models added up."""
     rows: dict[str, experiment_dir.Record] = {}
     for record in markers.values():
-        what = f"train, {record['arm']}" if record["stage"] == "train" else record["stage"]
-        row = rows.setdefault(what, {"stage": what, "seconds": 0.0, "models": 0})
+        stage_name = f"train, {record['arm']}" if record["stage"] == "train" else record["stage"]
+        row = rows.setdefault(stage_name, {"stage": stage_name, "seconds": 0.0, "models": 0})
         row["seconds"] = round(row["seconds"] + record["seconds"], 2)
         row["models"] += record["stage"] == "train"
     return list(rows.values())
 
 
-def draw(run: experiment_dir.Run, figures: experiment_dir.Record) -> dict[str, Any]:
+def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> dict[str, Any]:
     """Return the page's pictures: SVG elements and data URIs, by name."""
     verdict, classes = figures["verdict"], figures["data"]["classes"]
     counts = np.array(figures["confusion"])
     right, total = int(counts.trace()), int(counts.sum())
     pictures: dict[str, Any] = {
-        **arm_section.draw(verdict, figures["ratios"]),
-        **champion_section.draw(run, verdict, figures["evaluation"]),
-        "samples": _samples(run, classes),
-        "learning": _learning(run, verdict),
-        "arm_looks": dict(zip(verdict["arms"], _looks(len(verdict["arms"])), strict=True)),
-        "confusion": plots.svg(
-            plots.confusion(counts, classes),
+        **arm_section.draw_arms(verdict, figures["ratios"]),
+        **champion_section.draw_champion(run, verdict, figures["evaluation"]),
+        "samples": _draw_samples(run, classes),
+        "learning": _draw_learning_curves(run, verdict),
+        "arm_looks": dict(zip(verdict["arms"], _choose_line_styles(len(verdict["arms"])), strict=True)),
+        "confusion": plots.encode_svg(
+            plots.plot_confusion(counts, classes),
             f"Confusion matrix of the champion on test, {len(classes)} classes: {right} of {total} on the diagonal",
         ),
     }
     if figures["board"] is not None:
         rows = figures["board"]["models"]
         alt = "; ".join(f"{row['model']}: {100 * row[ACCURACY.key]['mean']:.1f} %" for row in rows)
-        pictures["models"] = plots.svg(model_plots.models(rows), f"Test accuracy over seconds of training. {alt}")
+        pictures["models"] = plots.encode_svg(
+            model_plots.plot_models(rows), f"Test accuracy over seconds of training. {alt}"
+        )
     if figures["sizes"] is not None:
-        pictures["sizes"] = plots.svg(arm_plots.sizes(figures["sizes"]), learning_curve.alt(figures["sizes"]))
+        pictures["sizes"] = plots.encode_svg(
+            arm_plots.plot_sizes(figures["sizes"]), learning_curve.describe_plot(figures["sizes"])
+        )
     if figures["gan"] is not None:
-        pictures["gan"] = gan_section.curves(read_metrics(run.gan))
-        pictures |= gan_section.images(run.gan, figures["gan"], classes)
+        pictures["gan"] = gan_section.draw_curves(read_metrics(run.gan))
+        pictures |= gan_section.collect_images(run.gan, figures["gan"], classes)
     return pictures
 
 
-def _samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str, str]]:
+def _draw_samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str, str]]:
     """(class, data URI of a strip of its first training images) of the first classes."""
     train = image_store.read(run.dataset / "train")
     return [
-        (name, plots.uri(plots.strip(train.images[train.labels == label], SAMPLE_COLUMNS)))
-        for label, name in enumerate(classes[:SAMPLE_CLASSES])
+        (name, plots.encode_uri(plots.make_strip(train.images[train.labels == label], SAMPLE_COLUMNS)))
+        for label, name in enumerate(classes[:MAX_SAMPLE_CLASSES])
     ]
 
 
-def _learning(run: experiment_dir.Run, verdict: experiment_dir.Record) -> list[Markup]:
+def _draw_learning_curves(run: experiment_dir.Run, verdict: experiment_dir.Record) -> list[Markup]:
     logs = {
-        arm: [read_metrics(model_of(run, arm, one)) for one in own["repeats"]] for arm, own in verdict["arms"].items()
+        arm: [read_metrics(find_model(run, arm, one)) for one in own["repeats"]] for arm, own in verdict["arms"].items()
     }
-    found = []
+    svg_plots = []
     for key, title in (
         ("loss", "training loss"),
         ("val_loss", "validation loss"),
@@ -187,32 +193,32 @@ def _learning(run: experiment_dir.Run, verdict: experiment_dir.Record) -> list[M
         ("val_accuracy", "validation accuracy"),
     ):
         groups = [
-            plots.Group(arm, curves, *look)
-            for (arm, own), look in zip(logs.items(), _looks(len(logs)), strict=True)
-            if (curves := [curve for rows in own if (curve := plots.curve_of(rows, key))])
+            plots.CurveGroup(arm, curves, *look)
+            for (arm, own), look in zip(logs.items(), _choose_line_styles(len(logs)), strict=True)
+            if (curves := [curve for rows in own if (curve := plots.extract_curve(rows, key))])
         ]
         if groups:
-            ends = ", ".join(f"{group.name} ends at {group.mean()[-1][1]:.3f}" for group in groups)
-            found.append(plots.svg(plots.curves(groups, title), f"{title} over steps: {ends}"))
-    return found
+            ends = ", ".join(f"{group.name} ends at {group.compute_mean()[-1][1]:.3f}" for group in groups)
+            svg_plots.append(plots.encode_svg(plots.plot_curves(groups, title), f"{title} over steps: {ends}"))
+    return svg_plots
 
 
-def _looks(n: int) -> list[tuple[str, bool]]:
+def _choose_line_styles(n: int) -> list[tuple[str, bool]]:
     """Colour, and whether it is dashed, of each of so many arms: twice as many are told apart as there are colours."""
-    every = len(plots.COLOURS)
-    return [(plots.COLOURS[i % every], i // every % 2 == 1) for i in range(n)]
+    colour_count = len(plots.COLOURS)
+    return [(plots.COLOURS[i % colour_count], i // colour_count % 2 == 1) for i in range(n)]
 
 
-def render(figures: experiment_dir.Record, pictures: Mapping[str, Any], job: str) -> str:
+def render_page(figures: experiment_dir.Record, pictures: Mapping[str, Any], job: str) -> str:
     """Return the page."""
-    return template.render(
+    return template.render_template(
         "report.html",
         **figures,
         pictures=pictures,
         job=job,
-        search_sections=[search_section.section(record) for record in figures["searches"].values()],
+        search_sections=[search_section.build_section(record) for record in figures["searches"].values()],
         get_metric=get_metric,
         metrics=METRICS,
         tabulated_metrics=TABULATED,
-        sample_classes=SAMPLE_CLASSES,
+        sample_classes=MAX_SAMPLE_CLASSES,
     )

@@ -15,143 +15,148 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from ganaug_ray.evaluate.metric_register import COMPARED
-from ganaug_ray.evaluate.plots import COLOURS, GRID, INK, STYLE, VERDICT_COLOURS
-from ganaug_ray.report.search_scales import of_values
+from ganaug_ray.evaluate.plots import COLOURS, GRID_COLOUR, INK_COLOUR, PLOT_STYLE, VERDICT_COLOURS
+from ganaug_ray.report.search_scales import build_value_scale
 from ganaug_ray.verdict import paired_statistics
 
 Record = Mapping[str, Any]
 
-COLOUR = {"finished": COLOURS[0], "stopped": COLOURS[1], "failed": VERDICT_COLOURS["hurt"]}  # by status
-SHARES = {**{metric.key: metric.name for metric in COMPARED}, "cas": "classification accuracy score"}
-RATIO = "augment.ratio"
-DASHED = (0, (3, 2))
+STATUS_COLOURS = {"finished": COLOURS[0], "stopped": COLOURS[1], "failed": VERDICT_COLOURS["hurt"]}  # by status
+SHARE_NAMES = {**{metric.key: metric.name for metric in COMPARED}, "cas": "classification accuracy score"}
+RATIO_KEY = "augment.ratio"
+DASHED_LINE = (0, (3, 2))
 
 
-def scaled(record: Record, value: float) -> float:
+def scale_value(record: Record, value: float) -> float:
     """Return a value of the objective as it is drawn: shares in percent."""
-    return 100 * value if record["objective"] in SHARES else value
+    return 100 * value if record["objective"] in SHARE_NAMES else value
 
 
-def name(record: Record) -> str:
+def describe_objective(record: Record) -> str:
     """Say what the values are, with their unit."""
-    share = SHARES.get(record["objective"])
+    share = SHARE_NAMES.get(record["objective"])
     return f"validation {share}, %" if share else record["objective"].upper()
 
 
-def candidates(record: Record) -> list[Record]:
+def list_candidates(record: Record) -> list[Record]:
     """Trials that could become the best one: those that were not stopped on the way, in the order of their end.
 
     Where the search ended with none of them, the best is a stopped one.
     """
     best = record["best"]["trial"] if record["best"] else None
-    found = [
+    candidate_trials = [
         one
         for one in record["trials"]
         if one["value"] is not None and (one["status"] == "finished" or one["trial"] == best)
     ]
-    return sorted(found, key=lambda one: one["ended"])
+    return sorted(candidate_trials, key=lambda one: one["ended"])
 
 
-def ratios(record: Record) -> list[Record]:
+def list_ratio_trials(record: Record) -> list[Record]:
     """Trials of a search for the mix that have a ratio above zero and a score at least."""
-    return [one for one in record["trials"] if one["settings"].get(RATIO) and _scores(one)]
+    return [one for one in record["trials"] if one["settings"].get(RATIO_KEY) and _list_scores(one)]
 
 
-@mpl.rc_context(STYLE)
-def best_so_far(record: Record) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_best_so_far(record: Record) -> Figure:
     """Draw each trial's value at its end, and the best so far as a line; failed ones stand at the bottom."""
-    unit, seconds = _unit(max(one["ended"] for one in record["trials"]))
-    figure, axes = _wide(f"best so far: {name(record)}", f"{unit} since the search began")
-    for status, colour in COLOUR.items():
-        own = [one for one in record["trials"] if one["status"] == status and one["value"] is not None]
-        x, y = ([one["ended"] / seconds for one in own], [scaled(record, one["value"]) for one in own])
+    unit, seconds = _choose_time_unit(max(one["ended"] for one in record["trials"]))
+    figure, axes = _make_wide_axes(f"best so far: {describe_objective(record)}", f"{unit} since the search began")
+    for status, colour in STATUS_COLOURS.items():
+        status_trials = [one for one in record["trials"] if one["status"] == status and one["value"] is not None]
+        x, y = (
+            [one["ended"] / seconds for one in status_trials],
+            [scale_value(record, one["value"]) for one in status_trials],
+        )
         hollow: dict[str, Any] = {} if status == "finished" else {"mfc": "none", "alpha": 0.7}
-        if own:
+        if status_trials:
             axes.plot(x, y, "o", color=colour, markersize=4, label=status, **hollow)
-    _failed(axes, [one["ended"] / seconds for one in record["trials"] if one["status"] == "failed"])
-    ordered = candidates(record)
-    values = np.array([scaled(record, one["value"]) for one in ordered])
+    _mark_failed(axes, [one["ended"] / seconds for one in record["trials"] if one["status"] == "failed"])
+    ordered = list_candidates(record)
+    values = np.array([scale_value(record, one["value"]) for one in ordered])
     if ordered:
         running = (np.minimum if record["direction"] == "min" else np.maximum).accumulate(values)
         until = max(record["seconds"], ordered[-1]["ended"]) / seconds
         steps = [*(one["ended"] / seconds for one in ordered), until]
-        axes.step(steps, [*running, running[-1]], where="post", color=INK, linewidth=1.4)
-    _scale(axes, [scaled(record, one["value"]) for one in record["trials"] if one["value"] is not None])
-    _legend(axes)
+        axes.step(steps, [*running, running[-1]], where="post", color=INK_COLOUR, linewidth=1.4)
+    _set_value_scale(axes, [scale_value(record, one["value"]) for one in record["trials"] if one["value"] is not None])
+    _add_legend(axes)
     return figure
 
 
-@mpl.rc_context(STYLE)
-def looks(record: Record) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_objective(record: Record) -> Figure:
     """Draw the objective over optimizer steps: a line a trial, stopped ones pale, the best one thick.
 
     The diamond is the step at which the best trial was best; dotted lines are the steps at which trials are looked at.
     """
-    figure, axes = _wide(name(record), "optimizer step")
+    figure, axes = _make_wide_axes(describe_objective(record), "optimizer step")
     best = record["best"]
     for step in record["budgets"] or ():
-        axes.axvline(step, color=GRID, linewidth=0.5, linestyle=(0, (1, 2)))
+        axes.axvline(step, color=GRID_COLOUR, linewidth=0.5, linestyle=(0, (1, 2)))
     values: list[float] = []
-    for one in record["trials"]:
-        points = [(look["at"], scaled(record, look["value"])) for look in one["looks"]]
+    for trial in record["trials"]:
+        points = [(look["at"], scale_value(record, look["value"])) for look in trial["looks"]]
         if not points:
             continue
-        chosen, pale = best is not None and one["trial"] == best["trial"], one["status"] != "finished"
+        chosen, pale = best is not None and trial["trial"] == best["trial"], trial["status"] != "finished"
         x, y = zip(*points, strict=True)
         width, alpha = 2.0 if chosen else 0.9, 1.0 if chosen else 0.35 if pale else 0.8
-        axes.plot(x, y, color=COLOUR[one["status"]], linewidth=width, alpha=alpha, marker="o", markersize=2.5)
+        axes.plot(x, y, color=STATUS_COLOURS[trial["status"]], linewidth=width, alpha=alpha, marker="o", markersize=2.5)
         values += y
     if best is not None:
-        axes.plot(best["at"], scaled(record, best["value"]), marker="D", markersize=7, mfc="none", mec=INK)
+        axes.plot(best["at"], scale_value(record, best["value"]), marker="D", markersize=7, mfc="none", mec=INK_COLOUR)
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    _scale(axes, values)
+    _set_value_scale(axes, values)
     return figure
 
 
-@mpl.rc_context(STYLE)
-def ratio(record: Record) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_ratio(record: Record) -> Figure:
     """Draw each trial's mean score over its ratio, with a 95 % t interval over seeds, beside the baseline's."""
-    figure, axes = _wide(f"mean {name(record)}", "synthetic images per real one")
-    own = ratios(record)
-    every = sorted({one["settings"][RATIO] for one in own})
-    apart = 0.004 * ((every[-1] - every[0]) or 1)
-    seen: dict[float, int] = {}
-    for one in own:
-        at = one["settings"][RATIO]
-        x = at + apart * seen.get(at, 0)  # side by side, so that intervals at one ratio do not hide each other
-        seen[at] = seen.get(at, 0) + 1
-        found, colour = _estimate(record, one), COLOUR[one["status"]]
-        if found.ci95:
-            axes.plot([x, x], found.ci95, color=colour, linewidth=2.2, alpha=0.4, solid_capstyle="round")
+    figure, axes = _make_wide_axes(f"mean {describe_objective(record)}", "synthetic images per real one")
+    ratio_trials = list_ratio_trials(record)
+    ratio_values = sorted({trial["settings"][RATIO_KEY] for trial in ratio_trials})
+    apart = 0.004 * ((ratio_values[-1] - ratio_values[0]) or 1)
+    trials_at_ratio: dict[float, int] = {}
+    for one in ratio_trials:
+        at = one["settings"][RATIO_KEY]
+        x = at + apart * trials_at_ratio.get(
+            at, 0
+        )  # side by side, so that intervals at one ratio do not hide each other
+        trials_at_ratio[at] = trials_at_ratio.get(at, 0) + 1
+        score_estimate, colour = _estimate_score(record, one), STATUS_COLOURS[one["status"]]
+        if score_estimate.ci95:
+            axes.plot([x, x], score_estimate.ci95, color=colour, linewidth=2.2, alpha=0.4, solid_capstyle="round")
         best = record["best"] is not None and one["trial"] == record["best"]["trial"]
-        axes.plot(x, found.mean, "D" if best else "o", color=colour, markersize=6 if best else 4)
-    baseline = [one for one in record["trials"] if one["trial"] == record["baseline"] and _scores(one)]
+        axes.plot(x, score_estimate.mean, "D" if best else "o", color=colour, markersize=6 if best else 4)
+    baseline = [one for one in record["trials"] if one["trial"] == record["baseline"] and _list_scores(one)]
     for one in baseline:
-        found = _estimate(record, one)
-        axes.axhline(found.mean, color=INK, linewidth=0.9, linestyle=DASHED)
-        if found.ci95:
-            axes.axhspan(*found.ci95, color=GRID, alpha=0.16, linewidth=0)
+        score_estimate = _estimate_score(record, one)
+        axes.axhline(score_estimate.mean, color=INK_COLOUR, linewidth=0.9, linestyle=DASHED_LINE)
+        if score_estimate.ci95:
+            axes.axhspan(*score_estimate.ci95, color=GRID_COLOUR, alpha=0.16, linewidth=0)
     axes.margins(0.06)
     if record["direction"] == "max":  # a share: an interval may reach beyond what there is, the axis does not
-        axes.set_ylim(top=min(axes.get_ylim()[1], scaled(record, 1.005)))
+        axes.set_ylim(top=min(axes.get_ylim()[1], scale_value(record, 1.005)))
     return figure
 
 
-@mpl.rc_context(STYLE)
-def cost(record: Record, what: str) -> Figure:
+@mpl.rc_context(PLOT_STYLE)
+def plot_cost(record: Record, cost_key: str) -> Figure:
     """Draw what each trial took as a bar, in the order of the trials, coloured by status.
 
     Args:
         record: of the search.
-        what: ``seconds`` or ``steps``.
+        cost_key: ``seconds`` or ``steps``.
     """
-    values = [one[what] for one in record["trials"]]
-    unit, size = _unit(max(values)) if what == "seconds" else ("optimizer steps", 1)
-    figure, axes = _wide(unit, "trial", size=(3.6, 2.2))
-    for status, colour in COLOUR.items():
-        own = [(i, one[what] / size) for i, one in enumerate(record["trials"]) if one["status"] == status]
-        if own:
-            places, heights = zip(*own, strict=True)
+    values = [one[cost_key] for one in record["trials"]]
+    unit, size = _choose_time_unit(max(values)) if cost_key == "seconds" else ("optimizer steps", 1)
+    figure, axes = _make_wide_axes(unit, "trial", size=(3.6, 2.2))
+    for status, colour in STATUS_COLOURS.items():
+        status_bars = [(i, one[cost_key] / size) for i, one in enumerate(record["trials"]) if one["status"] == status]
+        if status_bars:
+            places, heights = zip(*status_bars, strict=True)
             axes.bar(places, heights, width=0.8, color=colour, linewidth=0, label=status)
     named = range(0, len(values), -(-len(values) // 8))
     axes.set_xticks(named, [record["trials"][i]["trial"].lstrip("0") or "0" for i in named])
@@ -160,46 +165,54 @@ def cost(record: Record, what: str) -> Figure:
     return figure
 
 
-def _scores(one: Record) -> list[float]:
-    return [look["score"] for look in one["looks"] if look["score"] is not None]
+def _list_scores(trial: Record) -> list[float]:
+    return [look["score"] for look in trial["looks"] if look["score"] is not None]
 
 
-def _estimate(record: Record, one: Record) -> paired_statistics.Estimate:
-    return paired_statistics.estimate(np.array([scaled(record, score) for score in _scores(one)])[:, None])
+def _estimate_score(record: Record, trial: Record) -> paired_statistics.Estimate:
+    return paired_statistics.estimate_mean(
+        np.array([scale_value(record, score) for score in _list_scores(trial)])[:, None]
+    )
 
 
-def _unit(seconds: float) -> tuple[str, int]:
+def _choose_time_unit(seconds: float) -> tuple[str, int]:
     """A unit of time in which so many seconds are a handy number, and its seconds."""
     return ("hours", 3600) if seconds >= 7200 else ("minutes", 60) if seconds >= 120 else ("seconds", 1)
 
 
-def _wide(title: str, x: str, size: tuple[float, float] = (3.9, 2.6)) -> tuple[Figure, Axes]:
+def _make_wide_axes(title: str, x: str, size: tuple[float, float] = (3.9, 2.6)) -> tuple[Figure, Axes]:
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left")
     axes.set_xlabel(x)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.grid(axis="y", color=GRID, linewidth=0.4, alpha=0.4)
+    axes.grid(axis="y", color=GRID_COLOUR, linewidth=0.4, alpha=0.4)
     return figure, axes
 
 
-def _failed(axes: Axes, x: Sequence[float]) -> None:
+def _mark_failed(axes: Axes, x: Sequence[float]) -> None:
     """Mark trials without a value at the bottom."""
     if x:
         at_the_bottom = axes.get_xaxis_transform()
         axes.plot(
-            x, [0.03] * len(x), "x", color=COLOUR["failed"], markersize=5, transform=at_the_bottom, label="failed"
+            x,
+            [0.03] * len(x),
+            "x",
+            color=STATUS_COLOURS["failed"],
+            markersize=5,
+            transform=at_the_bottom,
+            label="failed",
         )
 
 
-def _scale(axes: Axes, values: Sequence[float]) -> None:
-    if values and of_values(values).log:
+def _set_value_scale(axes: Axes, values: Sequence[float]) -> None:
+    if values and build_value_scale(values).log:
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.minorticks_off()
 
 
-def _legend(axes: Axes) -> None:
+def _add_legend(axes: Axes) -> None:
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, borderpad=0.2)
     axes.set_title(axes.get_title("left"), loc="left", pad=18)

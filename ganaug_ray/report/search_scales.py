@@ -10,12 +10,12 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-_LONGEST = 14  # letters of a tick's label
-_WIDE = 30  # values that differ by this factor are drawn by their logarithm
+_MAX_LABEL_LETTERS = 14  # letters of a tick's label
+_LOG_SCALE_FACTOR = 30  # values that differ by this factor are drawn by their logarithm
 
 
 @dataclass(frozen=True)
-class Numbers:
+class NumberScale:
     """A range of numbers.
 
     Attributes:
@@ -30,51 +30,53 @@ class Numbers:
     log: bool = False
     whole: bool = False
 
-    def place(self, value: Any) -> float | None:
+    def locate_value(self, value: Any) -> float | None:
         """Return where a value lies, from 0 to 1; None for what has no place, such as zero by its logarithm."""
         if not isinstance(value, int | float) or (self.log and value <= 0):
             return None
         low, high, own = (math.log(x) if self.log else x for x in (self.low, self.high, value))
         return (own - low) / (high - low)
 
-    def ticks(self) -> list[tuple[float, str]]:
+    def list_ticks(self) -> list[tuple[float, str]]:
         """Return places and labels of a few round numbers."""
         if self.log:
             tens = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            found = [m * 10.0**e for e in tens for m in (1, 2, 5) if self._within(m * 10.0**e)]
-            if len(found) > 5:
-                found = [10.0**e for e in tens if self._within(10.0**e)][:: len(tens) // 6 + 1]
-            if len(found) < 2:
-                found = [self.low, self.high]
+            tick_values = [m * 10.0**e for e in tens for m in (1, 2, 5) if self._is_within(m * 10.0**e)]
+            if len(tick_values) > 5:
+                tick_values = [10.0**e for e in tens if self._is_within(10.0**e)][:: len(tens) // 6 + 1]
+            if len(tick_values) < 2:
+                tick_values = [self.low, self.high]
         else:
-            found = [x for x in MaxNLocator(4, integer=self.whole).tick_values(self.low, self.high) if self._within(x)]
-        return [(self.place(x) or 0.0, words(x)) for x in found]
+            tick_values = [
+                x for x in MaxNLocator(4, integer=self.whole).tick_values(self.low, self.high) if self._is_within(x)
+            ]
+        return [(self.locate_value(x) or 0.0, format_setting(x)) for x in tick_values]
 
-    def _within(self, x: float) -> bool:
+    def _is_within(self, x: float) -> bool:
         return self.low * (1 - 1e-9) <= x <= self.high * (1 + 1e-9)
 
 
 @dataclass(frozen=True)
-class Choices:
+class ChoiceScale:
     """Values of any type, evenly spaced: numbers as they rise, others in the order of the space."""
 
     values: Sequence[Any]
 
-    def place(self, value: Any) -> float | None:
+    def locate_value(self, value: Any) -> float | None:
         """Return where a value lies, from 0 to 1; None for one that is not among the choices."""
-        keys = [_key(own) for own in self.values]
-        return (keys.index(_key(value)) + 0.5) / len(keys) if _key(value) in keys else None
+        keys = [_make_key(own) for own in self.values]
+        return (keys.index(_make_key(value)) + 0.5) / len(keys) if _make_key(value) in keys else None
 
-    def ticks(self) -> list[tuple[float, str]]:
+    def list_ticks(self) -> list[tuple[float, str]]:
         """Return places and labels: of many choices some."""
-        every = [((i + 0.5) / len(self.values), words(value)) for i, value in enumerate(self.values)]
-        return every[:: len(every) // 12 + 1]
+        choice_ticks = [((i + 0.5) / len(self.values), format_setting(value)) for i, value in enumerate(self.values)]
+        return choice_ticks[:: len(choice_ticks) // 12 + 1]
 
 
-Scale = Numbers | Choices
+Scale = NumberScale | ChoiceScale
 
 
-def of_setting(rule: Mapping[str, Any], values: Sequence[Any]) -> Scale:
+def build_setting_scale(rule: Mapping[str, Any], values: Sequence[Any]) -> Scale:
     """Return a setting's scale.
 
     Args:
@@ -82,30 +84,32 @@ def of_setting(rule: Mapping[str, Any], values: Sequence[Any]) -> Scale:
         values: what trials had, which may be beyond the rule: a search may begin with settings of the user's own.
     """
     if "choice" in rule:
-        every = list({_key(value): value for value in (*rule["choice"], *values)}.values())
-        return Choices(sorted(every) if all(_is_number(value) for value in every) else every)
+        choice_values = list({_make_key(value): value for value in (*rule["choice"], *values)}.values())
+        return ChoiceScale(
+            sorted(choice_values) if all(_is_number(value) for value in choice_values) else choice_values
+        )
     log = "log_uniform" in rule
     ends = next(rule[name] for name in ("uniform", "log_uniform", "integers") if name in rule)
-    return _over([*ends, *values], log, whole="integers" in rule)
+    return _build_number_scale([*ends, *values], log, whole="integers" in rule)
 
 
-def of_values(values: Sequence[float]) -> Numbers:
+def build_value_scale(values: Sequence[float]) -> NumberScale:
     """Return the scale of an objective: by its logarithm where its values differ widely."""
-    return _over(values, min(values) > 0 and max(values) > _WIDE * min(values), whole=False)
+    return _build_number_scale(values, min(values) > 0 and max(values) > _LOG_SCALE_FACTOR * min(values), whole=False)
 
 
-def _over(values: Sequence[Any], log: bool, whole: bool) -> Numbers:
+def _build_number_scale(values: Sequence[Any], log: bool, whole: bool) -> NumberScale:
     numbers = [x for x in values if isinstance(x, int | float) and (x > 0 or not log)]
     low, high = min(numbers), max(numbers)
     if low == high:  # a range all the same, with the value in its middle
         low, high = (low / 2, high * 2) if log else (low - (abs(low) / 10 or 1), high + (abs(high) / 10 or 1))
-    return Numbers(low, high, log, whole)
+    return NumberScale(low, high, log, whole)
 
 
-def words(value: Any) -> str:
+def format_setting(value: Any) -> str:
     """Say a setting shortly.
 
-    >>> [words(value) for value in (2e-4, 80, 80.0, True, None, ["a", 1])]
+    >>> [format_setting(value) for value in (2e-4, 80, 80.0, True, None, ["a", 1])]
     ['0.0002', '80', '80', 'yes', 'none', 'a, 1']
     """
     if isinstance(value, bool) or value is None:
@@ -113,16 +117,16 @@ def words(value: Any) -> str:
     if isinstance(value, int | float):
         return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
     if isinstance(value, dict):  # a later learning rate
-        return f"{words(value['lr'])} after {words(value['after'])}"
-    return ", ".join(words(own) for own in value) if isinstance(value, list) else str(value)
+        return f"{format_setting(value['lr'])} after {format_setting(value['after'])}"
+    return ", ".join(format_setting(own) for own in value) if isinstance(value, list) else str(value)
 
 
-def short(text: str) -> str:
+def shorten_label(text: str) -> str:
     """Cut a label that would run into the next."""
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= _MAX_LABEL_LETTERS else f"{text[: _MAX_LABEL_LETTERS - 1]}…"
 
 
-def _key(value: Any) -> str:
+def _make_key(value: Any) -> str:
     return json.dumps(float(value) if _is_number(value) else value, sort_keys=True)
 
 

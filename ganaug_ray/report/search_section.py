@@ -10,98 +10,111 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.evaluate import plots
 from ganaug_ray.report import search_plots, search_scales, search_space_plots, template
 
-TITLES = {"gan": "Search: the GAN", "mix": "Search: the mix", "classifier": "Search: the classifier"}
-MARKER = "search.json"
-LISTED = 50  # trials in the table
-READ_OFF = ("gan.steps", "gan.epochs")
+SEARCH_TITLES = {"gan": "Search: the GAN", "mix": "Search: the mix", "classifier": "Search: the classifier"}
+SEARCH_MARKER = "search.json"
+MAX_LISTED_TRIALS = 50  # trials in the table
+LENGTH_SETTINGS = ("gan.steps", "gan.epochs")
 
 
-def found(root: Folder) -> dict[str, dict[str, Any]]:
+def read_searches(root: Folder) -> dict[str, dict[str, Any]]:
     """Return the records of the finished searches of a run, by kind."""
-    folders = {kind: root / f"search/{kind}" for kind in TITLES}
-    return {kind: folder.read_json(MARKER) for kind, folder in folders.items() if folder.has(MARKER)}
+    folders = {kind: root / f"search/{kind}" for kind in SEARCH_TITLES}
+    return {kind: folder.read_json(SEARCH_MARKER) for kind, folder in folders.items() if folder.has(SEARCH_MARKER)}
 
 
-def page(record: Mapping[str, Any]) -> str:
+def render_search_page(record: Mapping[str, Any]) -> str:
     """Return search.html: one page that needs nothing else.
 
     Args:
         record: search.json.
     """
-    return template.render("search_page.html", search=section(record))
+    return template.render_template("search_page.html", search=build_section(record))
 
 
-def section(record: Mapping[str, Any]) -> dict[str, Any]:
+def build_section(record: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the template lays out: the record, its trials in order, reasons of failures, and the pictures."""
     # A GAN's length is read off each trial's curve, which has a plot of its own: no trial has one length.
-    varied = {key: rule for key, rule in record["space"].items() if key not in READ_OFF or record["kind"] != "gan"}
+    varied = {
+        key: rule for key, rule in record["space"].items() if key not in LENGTH_SETTINGS or record["kind"] != "gan"
+    }
     record = {**record, "space": varied}
     trials = record["trials"]
     best = record["best"]["trial"] if record["best"] else None
-    down = record["direction"] == "min"
+    is_minimized = record["direction"] == "min"
 
     def rank(one: Mapping[str, Any]) -> tuple[bool, bool, float]:
         value = one["value"]
-        return one["trial"] != best, value is None, 0.0 if value is None else value if down else -value
+        return one["trial"] != best, value is None, 0.0 if value is None else value if is_minimized else -value
 
     reasons: dict[str, list[str]] = defaultdict(list)
-    for one in trials:
-        if one["status"] == "failed":
-            reasons[one["reason"] or "no reason was given"].append(one["trial"])
+    for trial in trials:
+        if trial["status"] == "failed":
+            reasons[trial["reason"] or "no reason was given"].append(trial["trial"])
     return {
         **record,
-        "title": TITLES[record["kind"]],
-        "value_name": search_plots.name(record),
-        "rows": [_row(record, one) for one in sorted(trials, key=rank)[:LISTED]],
-        "counts": {s: n for s in search_plots.COLOUR if (n := sum(one["status"] == s for one in trials))},
-        "colours": search_plots.COLOUR,
+        "title": SEARCH_TITLES[record["kind"]],
+        "value_name": search_plots.describe_objective(record),
+        "rows": [_format_row(record, one) for one in sorted(trials, key=rank)[:MAX_LISTED_TRIALS]],
+        "counts": {s: n for s in search_plots.STATUS_COLOURS if (n := sum(one["status"] == s for one in trials))},
+        "colours": search_plots.STATUS_COLOURS,
         "reasons": dict(reasons),
-        "saved": _saved(record),
-        "pictures": _draw(record) if trials else {},
+        "saved": _count_saved_steps(record),
+        "pictures": _draw_search(record) if trials else {},
     }
 
 
-def _saved(record: Mapping[str, Any]) -> int:
+def _count_saved_steps(record: Mapping[str, Any]) -> int:
     """Steps that the stopped trials did not take; what failed ones did not is no saving."""
     stopped = [one["steps"] for one in record["trials"] if one["status"] == "stopped"]
     return round(record["full_steps"] / len(record["trials"]) * len(stopped) - sum(stopped)) if stopped else 0
 
 
-def _row(record: Mapping[str, Any], one: Mapping[str, Any]) -> dict[str, Any]:
-    settings = [_words(one["settings"], key) for key in record["space"]]
-    form = ".2f" if record["objective"] in search_plots.SHARES else ".4g"
-    value = "–" if one["value"] is None else format(search_plots.scaled(record, one["value"]), form)
-    return {**one, "settings": settings, "value": value}
+def _format_row(record: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str, Any]:
+    settings = [_format_settings(trial["settings"], key) for key in record["space"]]
+    form = ".2f" if record["objective"] in search_plots.SHARE_NAMES else ".4g"
+    value = "–" if trial["value"] is None else format(search_plots.scale_value(record, trial["value"]), form)
+    return {**trial, "settings": settings, "value": value}
 
 
-def _words(settings: Mapping[str, Any], key: str) -> str:
+def _format_settings(settings: Mapping[str, Any], key: str) -> str:
     """A setting, the learning rate with those that followed it."""
     keys = (key, "gan.then") if key == "gan.lr" else (key,)
-    return ", ".join(search_scales.words(settings[own]) for own in keys if own in settings) or "–"
+    return ", ".join(search_scales.format_setting(settings[own]) for own in keys if own in settings) or "–"
 
 
-def _draw(record: Mapping[str, Any]) -> dict[str, Any]:
+def _draw_search(record: Mapping[str, Any]) -> dict[str, Any]:
     trials, best = record["trials"], record["best"]
     n = f"{len(trials)} trial{'s' * (len(trials) != 1)}"
-    name = search_plots.name(record)
-    ends = f"the best is {search_plots.scaled(record, best['value']):.4g} in trial {best['trial']}" if best else "none"
+    name = search_plots.describe_objective(record)
+    ends = (
+        f"the best is {search_plots.scale_value(record, best['value']):.4g} in trial {best['trial']}"
+        if best
+        else "none"
+    )
     drawn: dict[str, Any] = {
         "cost": [
-            plots.svg(search_plots.cost(record, what), f"{what} of {n}: {sum(one[what] for one in trials):,.0f} in all")
+            plots.encode_svg(
+                search_plots.plot_cost(record, what), f"{what} of {n}: {sum(one[what] for one in trials):,.0f} in all"
+            )
             for what in ("seconds", "steps")
         ],
     }
     if record["space"]:
         about = f"Settings of {n} and their {name}; {ends}"
-        drawn["parallel"] = plots.svg(search_space_plots.parallel(record), about)
+        drawn["parallel"] = plots.encode_svg(search_space_plots.plot_parallel(record), about)
     if all(one["value"] is None for one in trials):
         return drawn
-    drawn["best_so_far"] = plots.svg(search_plots.best_so_far(record), f"Best {name} so far over time; {ends}")
+    drawn["best_so_far"] = plots.encode_svg(
+        search_plots.plot_best_so_far(record), f"Best {name} so far over time; {ends}"
+    )
     drawn["slices"] = [
-        plots.svg(search_space_plots.part(record, key), f"{name} over {key}, {n}") for key in record["space"]
+        plots.encode_svg(search_space_plots.plot_slice(record, key), f"{name} over {key}, {n}")
+        for key in record["space"]
     ]
     if record["kind"] == "gan" and any(one["looks"] for one in trials):
-        drawn["looks"] = plots.svg(search_plots.looks(record), f"{name} over optimizer steps, {n}; {ends}")
-    if record["kind"] == "mix" and search_plots.ratios(record):
-        drawn["ratio"] = plots.svg(search_plots.ratio(record), f"Mean {name} over the ratio, {n}; {ends}")
+        drawn["looks"] = plots.encode_svg(
+            search_plots.plot_objective(record), f"{name} over optimizer steps, {n}; {ends}"
+        )
+    if record["kind"] == "mix" and search_plots.list_ratio_trials(record):
+        drawn["ratio"] = plots.encode_svg(search_plots.plot_ratio(record), f"Mean {name} over the ratio, {n}; {ends}")
     return drawn

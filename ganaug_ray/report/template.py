@@ -8,7 +8,7 @@ from markupsafe import Markup, escape
 from ganaug_ray.report import search_scales
 
 
-def render(name: str, **values: Any) -> str:
+def render_template(name: str, **values: Any) -> str:
     """Return the page of a template."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("ganaug_ray", f"{folder}/page") for folder in ("report", "data/card")]),
@@ -19,28 +19,28 @@ def render(name: str, **values: Any) -> str:
     )
     environment.filters.update(
         percent=lambda share: f"{100 * share:.1f}",
-        points=points,
-        duration=duration,
-        setting=search_scales.words,
+        points=format_points,
+        duration=format_duration,
+        setting=search_scales.format_setting,
         breakable=lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),
     )
     return environment.get_template(name).render(**values)
 
 
-def points(share: float) -> str:
+def format_points(share: float) -> str:
     """Say a change of a share in percentage points.
 
-    >>> [points(share) for share in (0.0123, -0.0123, -0.0001)]
+    >>> [format_points(share) for share in (0.0123, -0.0123, -0.0001)]
     ['+1.2', '−1.2', '0.0']
     """
     rounded = round(100 * share, 1)
     return f"{rounded:+.1f}".replace("-", "−") if rounded else "0.0"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Say a time in its two largest units.
 
-    >>> [duration(s) for s in (0.123, 59.9, 61, 7320)]
+    >>> [format_duration(s) for s in (0.123, 59.9, 61, 7320)]
     ['0.1 s', '59.9 s', '1 min 1 s', '2 h 2 min']
     """
     if seconds < 60:

@@ -116,7 +116,7 @@ def _search(pipeline: Pipeline, plan: Plan, ledger: Ledger, most: int | None) ->
         pbt.clear(plan.folder / "trials")
     plan.folder.write_table("trials.parquet", result.table(trials))
     record: Record = result.record(plan, trials, plan.rows(), ledger.seconds, at_once)
-    plan.folder.write("search.html", search_section.page(record).encode())
+    plan.folder.write("search.html", search_section.render_search_page(record).encode())
     plan.folder.write_json("search.json", record)
 
 
@@ -132,7 +132,7 @@ def _prepare(pipeline: Pipeline, kind: Kind) -> None:
 
         pipeline.train_gan()
         for split in pipeline.splits:
-            synthetic_pools.refuse_copies(split.job, synthetic_pools.gan(split.run).folder.read_json("gan.json"))
+            synthetic_pools.refuse_copies(split.job, synthetic_pools.find_gan(split.run).folder.read_json("gan.json"))
     if kind == "classifier":
         for split in pipeline.splits:
             initial_weights.prepare(split.job, split.run)

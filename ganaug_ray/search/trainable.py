@@ -24,14 +24,14 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.gan import early_stopping
 from ganaug_ray.gan.metrics import kid_fid_prdc
-from ganaug_ray.gan.train_worker import train as train_gan
-from ganaug_ray.gan.training_spec import Training
+from ganaug_ray.gan.train_worker import train_rank as train_gan
+from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.search import pbt
 from ganaug_ray.search.pbt import Course, Member
 from ganaug_ray.search.search_plan import Plan, cautious
 from ganaug_ray.search.search_space import Settings
 from ganaug_ray.search.trial_log import Look, Status
-from ganaug_ray.verdict.outcomes import answers_of, figures
+from ganaug_ray.verdict.outcomes import compute_figures, read_predictions
 
 MARKER = "trial.json"
 ARM = "searched"
@@ -115,7 +115,7 @@ def steps(plan: Plan, folder: Folder) -> int:
 def _objective(plan: Plan, names: Iterable[str]) -> str | None:
     """The figure of a look that the search goes by; None of a line that is no look."""
     if plan.objective == "kid":
-        return kid_fid_prdc.choosing(names)
+        return kid_fid_prdc.choose_kid_name(names)
     return next((name for name in names if name.startswith("cas_")), None)
 
 
@@ -150,7 +150,7 @@ def _member(plan: Plan, folder: Folder, settings: Settings) -> Member:
     return member
 
 
-def _training(plan: Plan, folder: Folder, settings: Settings) -> Training:
+def _training(plan: Plan, folder: Folder, settings: Settings) -> GanTraining:
     job, run = plan.job_of(settings).of_split(0), plan.run
     budgets = plan.budgets(plan.rows())
     last = budgets[-1]
@@ -158,20 +158,20 @@ def _training(plan: Plan, folder: Folder, settings: Settings) -> Training:
     config = job.gan.model_copy(
         update={"steps": last, "epochs": None, "snapshot_every": last + 1, "cas_every": cas_every}
     )
-    training = synthetic_pools.training(job, run, synthetic_pools.gan(run))
+    training = synthetic_pools.describe_training(job, run, synthetic_pools.find_gan(run))
     return replace(training, config=config, out=str(folder), looks=budgets)
 
 
 def _collapsed(plan: Plan, folder: Folder) -> str | None:
     """Why a GAN ended early, if it did."""
     return (
-        early_stopping.reason(early_stopping.looks(metrics_log.read_metrics(folder)))
+        early_stopping.find_stop_reason(early_stopping.collect_measurements(metrics_log.read_metrics(folder)))
         if plan.job.gan.early_end
         else None
     )
 
 
-def _train_gan(plan: Plan, tell: Callable[[Look | None], None], training: Training, place: Place) -> None:
+def _train_gan(plan: Plan, tell: Callable[[Look | None], None], training: GanTraining, place: Place) -> None:
     def told(step: int, found: dict[str, float]) -> None:
         name = _objective(plan, found)
         assert name or not found, f"no {plan.objective} among {list(found)}"
@@ -196,7 +196,7 @@ def _fits(plan: Plan, folder: Folder, settings: Settings, how: How) -> None:
             else:
                 if name == ARM:
                     _supply(own, run, arm)
-                fit = arm_batches.fit(own, run, name, seed)
+                fit = arm_batches.describe_fit(own, run, name, seed)
                 how.run(classify.work, replace(fit, out=str(model), parts=("val",)), model)
         scores.append(_score(plan, model))
         how.tell(Look(len(scores), cautious(scores), scores[-1]))
@@ -211,20 +211,20 @@ def _copy(teacher: Folder, model: Folder) -> None:
 
 def _supply(job: Job, run: Run, arm: ArmConfig) -> None:
     """See to it that the arm's synthetic images are there; trials that ask for the same ones share them."""
-    from ganaug_ray.augment.generate import generate_here
+    from ganaug_ray.augment.generate import generate_locally
 
     arms.check_classes(ARM, arm, run.dataset.read_json("dataset.json"))
-    pool = synthetic_pools.pool(job, run, arm)
-    if synthetic_pools.generated(pool) is None:
-        screening = synthetic_pools.screening(run, pool)
-        generate_here(pool.counts, job.seed, pool.gan.folder, pool.folder, screening, stored=pool.stored)
+    pool = synthetic_pools.describe_pool(job, run, arm)
+    if synthetic_pools.read_finished_pool(pool) is None:
+        screening = synthetic_pools.describe_screening(run, pool)
+        generate_locally(pool.counts, job.seed, pool.gan.folder, pool.folder, screening, stored=pool.stored)
 
 
 def _score(plan: Plan, model: Folder) -> float:
     facts = plan.run.dataset.read_json("dataset.json")
-    answers = answers_of(model.read_table("predictions.parquet"), "val")
+    answers = read_predictions(model.read_table("predictions.parquet"), "val")
     rare = [facts["classes"].index(name) for name in facts["rare"]]
-    return float(figures(answers, plan.objective, rare)[0])
+    return float(compute_figures(answers, plan.objective, rare)[0])
 
 
 def _sentence(error: Exception) -> str:

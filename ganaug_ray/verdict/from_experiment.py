@@ -8,37 +8,39 @@ from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.verdict import per_class
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome
-from ganaug_ray.verdict.split_overlap import overlap
+from ganaug_ray.verdict.split_overlap import measure_overlap
 
 
-def outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
+def read_outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
     """What an arm's models answered, split by split and seed by seed; job and run are whole."""
-    every = [(split, seed) for split in range(job.compare.splits) for seed in range(job.compare.seeds)]
-    tables = {pair: run.model(arm, pair[1], pair[0]).read_table("predictions.parquet") for pair in every}
-    return [Outcome.of(tables[pair], *pair) for pair in every]
+    pairs = [(split, seed) for split in range(job.compare.splits) for seed in range(job.compare.seeds)]
+    tables = {pair: run.model(arm, pair[1], pair[0]).read_table("predictions.parquet") for pair in pairs}
+    return [Outcome.from_table(tables[pair], *pair) for pair in pairs]
 
 
-def verdict(job: Job, run: Run) -> Record:
+def build_verdict(job: Job, run: Run) -> Record:
     """The content of verdict.json, from the predictions of all models; job and run are whole."""
     facts = run.dataset.read_json("dataset.json")
     tables = [run.split(k).dataset.read_table("split.parquet") for k in range(job.compare.splits)]
     deals = [dict(zip(own["id"].to_pylist(), own["split"].to_pylist(), strict=True)) for own in tables]
-    return rule.verdict(
-        {arm: outcomes(job, run, arm) for arm in arms.names(job)},
+    return rule.build_verdict(
+        {arm: read_outcomes(job, run, arm) for arm in arms.list_names(job)},
         arms.REAL,
-        arms.candidates(job),
+        arms.list_candidates(job),
         job.compare.metric,
         facts["classes"],
         facts["rare"],
-        overlap(deals) if len(deals) > 1 else None,
+        measure_overlap(deals) if len(deals) > 1 else None,
     )
 
 
-def gaining(job: Job, run: Run, arm: str) -> list[str]:
+def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
     """The classes that gained on validation in the best arm of its kind with all classes; job and run are whole."""
     guided = job.compared[arm]
-    whole = {name: outcomes(job, run, name) for name, other in job.compared.items() if guided.is_guided_by(other)}
-    best = rule.choose(whole, job.compare.metric)
+    candidate_outcomes = {
+        name: read_outcomes(job, run, name) for name, other in job.compared.items() if guided.is_guided_by(other)
+    }
+    best = rule.choose_arm(candidate_outcomes, job.compare.metric)
     assert best is not None, "the job was refused without such an arm"
     classes = run.dataset.read_json("dataset.json")["classes"]
-    return per_class.gaining_classes(whole[best["arm"]], outcomes(job, run, arms.REAL), classes)
+    return per_class.find_gaining_classes(candidate_outcomes[best["arm"]], read_outcomes(job, run, arms.REAL), classes)

@@ -20,7 +20,7 @@ from ganaug_ray.verdict import paired_statistics
 RESAMPLES = 2000
 
 
-def curve(verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+def build_curve(verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """Return the points of the curve, what each number is worth, and a sentence.
 
     Args:
@@ -29,23 +29,28 @@ def curve(verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """
     numbers = sorted(verdicts)
     first = verdicts[numbers[0]]
-    baseline = np.array([_repeats(verdicts[n], first["baseline"]) for n in numbers])
-    ours = np.array([_repeats(verdicts[n], verdicts[n]["chosen"]["arm"]) for n in numbers])
+    baseline = np.array([_collect_repeats(verdicts[n], first["baseline"]) for n in numbers])
+    ours = np.array([_collect_repeats(verdicts[n], verdicts[n]["chosen"]["arm"]) for n in numbers])
     points = [
         {
             "per_class": n,
             "arm": verdicts[n]["chosen"]["arm"],
-            "baseline": _estimate(baseline[row]),
-            "ours": _estimate(ours[row]),
+            "baseline": _estimate_mean(baseline[row]),
+            "ours": _estimate_mean(ours[row]),
             "verdict": verdicts[n]["verdict"],
-            "worth": _worth(numbers, baseline, ours, row),
+            "worth": _estimate_worth(numbers, baseline, ours, row),
         }
         for row, n in enumerate(numbers)
     ]
-    return {"metric": first["metric"], "baseline": first["baseline"], "points": points, "sentence": sentence(points)}
+    return {
+        "metric": first["metric"],
+        "baseline": first["baseline"],
+        "points": points,
+        "sentence": describe_curve(points),
+    }
 
 
-def worth(numbers: Sequence[int], baseline: np.ndarray, value: float) -> float:
+def compute_worth(numbers: Sequence[int], baseline: np.ndarray, value: float) -> float:
     """Return the number of images at which the baseline's curve reaches a value; the first or last where it does not.
 
     Args:
@@ -53,14 +58,14 @@ def worth(numbers: Sequence[int], baseline: np.ndarray, value: float) -> float:
         baseline: float64, the baseline's mean at each number.
         value: of the same metric.
 
-    >>> worth([10, 20, 40], np.array([0.5, 0.6, 0.7]), 0.65).__round__(1)
+    >>> compute_worth([10, 20, 40], np.array([0.5, 0.6, 0.7]), 0.65).__round__(1)
     28.3
     """
     rising = np.maximum.accumulate(baseline)
     return float(2 ** np.interp(value, rising + 1e-12 * np.arange(len(rising)), np.log2(numbers)))
 
 
-def _worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, row: int) -> dict[str, Any]:
+def _estimate_worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, row: int) -> dict[str, Any]:
     """What a number is worth, and its interval; ``beyond``: off the curve. Figures are [numbers, repeats]."""
     mean = float(ours[row].mean())
     curve_ = baseline.mean(1)
@@ -74,48 +79,48 @@ def _worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, row: int)
     if repeats > 1:
         draw_from = np.random.Generator(np.random.Philox(rng.number(0, "sizes", row)))
         draws = draw_from.integers(repeats, size=(RESAMPLES, repeats))
-        found = [worth(numbers, baseline[:, draw].mean(1), float(ours[row, draw].mean())) for draw in draws]
-        interval = tuple(float(end) for end in np.percentile(found, [2.5, 97.5]))
-    return {"images": worth(numbers, curve_, mean), "ci95": interval, "beyond": ends}
+        resampled = [compute_worth(numbers, baseline[:, draw].mean(1), float(ours[row, draw].mean())) for draw in draws]
+        interval = tuple(float(end) for end in np.percentile(resampled, [2.5, 97.5]))
+    return {"images": compute_worth(numbers, curve_, mean), "ci95": interval, "beyond": ends}
 
 
-def sentence(points: Sequence[Mapping[str, Any]]) -> str:
+def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
     """Say in words what each number of real images is worth.
 
     Args:
-        points: of ``curve``.
+        points: of ``build_curve``.
     """
-    said = []
+    parts = []
     for point in points:
-        found = point["worth"]
-        beyond = {"more": "more than ", "less": "less than ", None: ""}[found["beyond"]]
-        between = f" ({found['ci95'][0]:.0f} to {found['ci95'][1]:.0f})" if found["ci95"] else ""
-        said.append(
-            f"{point['per_class']} a class with {point['arm']} are worth {beyond}{found['images']:.0f}{between}"
+        point_worth = point["worth"]
+        beyond = {"more": "more than ", "less": "less than ", None: ""}[point_worth["beyond"]]
+        between = f" ({point_worth['ci95'][0]:.0f} to {point_worth['ci95'][1]:.0f})" if point_worth["ci95"] else ""
+        parts.append(
+            f"{point['per_class']} a class with {point['arm']} are worth {beyond}{point_worth['images']:.0f}{between}"
         )
-    return f"Of real training images, {'; '.join(said)}."
+    return f"Of real training images, {'; '.join(parts)}."
 
 
-def _repeats(verdict: Mapping[str, Any], arm: str) -> list[float]:
+def _collect_repeats(verdict: Mapping[str, Any], arm: str) -> list[float]:
     """An arm's figures on test: the means of the splits, or of one split each seed's."""
     by_split: dict[int, list[float]] = {}
-    for one in verdict["arms"][arm]["repeats"]:
-        by_split.setdefault(one["split"], []).append(one["test"][verdict["metric"]])
+    for repeat in verdict["arms"][arm]["repeats"]:
+        by_split.setdefault(repeat["split"], []).append(repeat["test"][verdict["metric"]])
     if len(by_split) > 1:
         return [float(np.mean(own)) for own in by_split.values()]
     return next(iter(by_split.values()))
 
 
-def _estimate(values: np.ndarray) -> dict[str, Any]:
-    found = paired_statistics.estimate(values[:, None])
-    return {"mean": found.mean, "ci95": found.ci95}
+def _estimate_mean(values: np.ndarray) -> dict[str, Any]:
+    mean_estimate = paired_statistics.estimate_mean(values[:, None])
+    return {"mean": mean_estimate.mean, "ci95": mean_estimate.ci95}
 
 
-def alt(found: Mapping[str, Any]) -> str:
+def describe_plot(learning_curve: Mapping[str, Any]) -> str:
     """Describe the plot."""
     rows = [
         f"{point['per_class']}: {100 * point['baseline']['mean']:.1f} and {100 * point['ours']['mean']:.1f}"
-        for point in found["points"]
+        for point in learning_curve["points"]
     ]
-    name = get_metric(found["metric"]).name
+    name = get_metric(learning_curve["metric"]).name
     return f"Test {name} in percent without and with synthetic images by real ones. {'; '.join(rows)}"

@@ -39,12 +39,14 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
     baseline = next(iter(job.models))
     outcomes = {
         name: [
-            Outcome.of(compared_models.folder(run, name, seed).read_table("predictions.parquet"), 0, seed)
+            Outcome.from_table(compared_models.folder(run, name, seed).read_table("predictions.parquet"), 0, seed)
             for seed in range(job.compare.seeds)
         ]
         for name in job.models
     }
-    on_test = {name: [outcome.test.summary() for outcome in own] for name, own in outcomes.items()}
+    on_test = {
+        name: [outcome.test.summarize() for outcome in model_records] for name, model_records in outcomes.items()
+    }
     targets = [records[baseline, seed]["val_accuracy"] for seed in range(job.compare.seeds)]
     rows = []
     for name, config in job.models.items():
@@ -58,31 +60,31 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
                 "input_size": own[0]["input_size"],
                 "parameters": own[0]["parameters"],
                 "steps": own[0]["steps"],
-                **{metric: _over_seeds([row[metric] for row in on_test[name]]) for metric in on_test[name][0]},
+                **{metric: _estimate_over_seeds([row[metric] for row in on_test[name]]) for metric in on_test[name][0]},
                 "train_seconds": float(np.mean(seconds)),
                 "train_images_per_second": float(
                     np.mean([r["steps"] * config.batch_size / took for r, took in zip(own, seconds, strict=True)])
                 ),
-                **_inference(run, name),
-                "reached": caught_up([logs[name, seed] for seed in range(job.compare.seeds)], targets, own),
+                **_time_inference(run, name),
+                "reached": measure_catch_up([logs[name, seed] for seed in range(job.compare.seeds)], targets, own),
             }
         )
     metric = job.compare.metric
-    found = against_first(outcomes, metric)
+    comparisons = compare_with_first(outcomes, metric)
     record = {
         "hash": compared_models.fingerprint(job, run),
         "inputs": compared_models.inputs(job, run),
         "metric": metric,
         "baseline": baseline,
         "seeds": job.compare.seeds,
-        "sentence": sentence(found, rows),
+        "sentence": describe_comparison(comparisons, rows),
         "models": rows,
-        "comparisons": [vars(comparison) for comparison in found],
+        "comparisons": [vars(comparison) for comparison in comparisons],
     }
     return experiment_dir.commit(run.root, compared_models.MARKER, "compare-models", started, record)
 
 
-def against_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -> list[Comparison]:
+def compare_with_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -> list[Comparison]:
     """Compare every model with the first. The conclusion names the best, so intervals are as of a best one.
 
     Args:
@@ -92,20 +94,22 @@ def against_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -> lis
     Returns:
         A comparison a model but the first.
     """
-    baseline, *others = outcomes
+    baseline, *other_models = outcomes
     return [
-        verdict.compare(name, baseline, outcomes[name], outcomes[baseline], metric, best_of=len(others))
-        for name in others
+        verdict.compare_arms(name, baseline, outcomes[name], outcomes[baseline], metric, best_of=len(other_models))
+        for name in other_models
     ]
 
 
-def _over_seeds(values: list[float]) -> experiment_dir.Record:
-    found = paired_statistics.estimate(np.array([values]))
-    ends = found.ci95 and tuple(min(1.0, max(0.0, end)) for end in found.ci95)  # two seeds can say anything
-    return {"mean": found.mean, "ci95": ends, "seeds": values}
+def _estimate_over_seeds(values: list[float]) -> experiment_dir.Record:
+    seed_estimate = paired_statistics.estimate_mean(np.array([values]))
+    ends = seed_estimate.ci95 and tuple(
+        min(1.0, max(0.0, end)) for end in seed_estimate.ci95
+    )  # two seeds can say anything
+    return {"mean": seed_estimate.mean, "ci95": ends, "seeds": values}
 
 
-def caught_up(
+def measure_catch_up(
     logs: Sequence[Sequence[Mapping[str, Any]]], targets: Sequence[float], records: Sequence[Mapping[str, Any]]
 ) -> experiment_dir.Record:
     """Say when a model was first as good on validation as the baseline's best look with the same seed.
@@ -129,7 +133,7 @@ def caught_up(
     return {"seeds": len(reached), "steps": steps_seconds[0], "seconds": steps_seconds[1]}
 
 
-def _inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record:
+def _time_inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record:
     """Images a second of the first seed's model, the median of a few passes over test images after a first one."""
     import torch
 
@@ -139,20 +143,20 @@ def _inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record:
     classifier = Classifier.load(compared_models.folder(run, name, 0), device)
     images_NHWC = image_store.read(run.dataset / "test", TIMED_IMAGES).images
     classifier.probabilities(images_NHWC[: classifier.network.batch])
-    took = []
+    pass_seconds = []
     for _ in range(TIMED_PASSES):
-        began = time.perf_counter()
+        pass_started = time.perf_counter()
         classifier.probabilities(images_NHWC)
-        took.append(time.perf_counter() - began)
-    return {"predict_images_per_second": len(images_NHWC) / float(np.median(took)), "device": device}
+        pass_seconds.append(time.perf_counter() - pass_started)
+    return {"predict_images_per_second": len(images_NHWC) / float(np.median(pass_seconds)), "device": device}
 
 
-def sentence(comparisons: list[Comparison], rows: Sequence[Mapping[str, Any]]) -> str:
+def describe_comparison(comparisons: list[Comparison], rows: Sequence[Mapping[str, Any]]) -> str:
     """Conclude in words that need no statistics."""
     best = max(comparisons, key=lambda c: (("hurt", "unclear", "helped").index(c.verdict), c.mean))
     seconds = {row["model"]: row["train_seconds"] for row in rows}
     cost = f"{seconds[best.arm] / max(seconds[best.baseline], 1e-9):.1f} times the training time"
-    name, seeds = get_metric(best.metric).name, wording.repeats(best)
+    name, seeds = get_metric(best.metric).name, wording.describe_repeats(best)
     change = f"{round(100 * best.mean, 1) + 0.0:+.1f} points in test {name}"  # no minus zero
     if best.ci95 is None:
         return f"Unclear: {best.arm} against {best.baseline} is {change} at {cost}, but {seeds} can give no interval."

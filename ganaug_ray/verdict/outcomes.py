@@ -14,14 +14,14 @@ import numpy as np
 import pyarrow as pa
 
 from ganaug_ray.evaluate import metrics
-from ganaug_ray.evaluate.answer_scores import Predicted
+from ganaug_ray.evaluate.answer_scores import PredictedClasses
 from ganaug_ray.evaluate.metric_register import ROW_MEANS, SUMMARIZED, get_estimator
 
 Part = Literal["val", "test"]
 
 
 @dataclass(frozen=True)
-class Answers(Predicted):
+class Predictions(PredictedClasses):
     """What a model said of the rows of a split.
 
     Attributes:
@@ -31,13 +31,13 @@ class Answers(Predicted):
 
     row_means: Mapping[str, float]
 
-    def summary(self, rare: Sequence[int] = ()) -> dict[str, float]:
+    def summarize(self, rare: Sequence[int] = ()) -> dict[str, float]:
         """Return the figures of verdict.json by key, in the order of the register.
 
         Args:
             rare: numbers of the rare classes; without any there is no figure of them.
 
-        >>> Answers(np.array([0, 1]), np.array([0, 1]), 2, {"cross_entropy": 0.25}).summary()
+        >>> Predictions(np.array([0, 1]), np.array([0, 1]), 2, {"cross_entropy": 0.25}).summarize()
         {'accuracy': 1.0, 'macro_f1': 1.0, 'cross_entropy': 0.25}
         """
         values = {}
@@ -57,20 +57,20 @@ class Outcome:
 
     split: int
     seed: int
-    val: Answers
-    test: Answers
+    val: Predictions
+    test: Predictions
 
     @staticmethod
-    def of(predictions: pa.Table, split: int, seed: int) -> Outcome:
+    def from_table(predictions: pa.Table, split: int, seed: int) -> Outcome:
         """From a model's predictions.parquet."""
-        return Outcome(split, seed, answers_of(predictions, "val"), answers_of(predictions, "test"))
+        return Outcome(split, seed, read_predictions(predictions, "val"), read_predictions(predictions, "test"))
 
-    def answers(self, part: Part) -> Answers:
+    def select_part(self, part: Part) -> Predictions:
         """On validation or on test."""
         return self.val if part == "val" else self.test
 
 
-def answers_of(predictions: pa.Table, part: Part) -> Answers:
+def read_predictions(predictions: pa.Table, part: Part) -> Predictions:
     """Read what a model answered on one part of the images.
 
     Args:
@@ -80,15 +80,15 @@ def answers_of(predictions: pa.Table, part: Part) -> Answers:
     Returns:
         Its answers, with the mean over rows of each metric that is one.
     """
-    labels_N, probabilities_NK = metrics.split_of(predictions, part)
+    labels_N, probabilities_NK = metrics.read_split(predictions, part)
     row_means = {}
     for metric in ROW_MEANS:
         assert metric.rows is not None
         row_means[metric.key] = float(metric.rows(labels_N, probabilities_NK).mean())
-    return Answers(labels_N, probabilities_NK.argmax(1), probabilities_NK.shape[1], row_means)
+    return Predictions(labels_N, probabilities_NK.argmax(1), probabilities_NK.shape[1], row_means)
 
 
-def figures(answers: Predicted, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
+def compute_figures(answers: PredictedClasses, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
     """Compute a metric of some answers.
 
     Args:
@@ -102,21 +102,21 @@ def figures(answers: Predicted, metric: str, rare: Sequence[int] = ()) -> np.nda
     return get_estimator(metric).compute(answers, rare)
 
 
-def influence(answers: Predicted, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
+def compute_influence(answers: PredictedClasses, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
     """Compute how much each row moves each figure of a metric.
 
     Args:
         answers: of N rows.
-        metric: as for ``figures``.
-        rare: as for ``figures``.
+        metric: as for ``compute_figures``.
+        rare: as for ``compute_figures``.
 
     Returns:
         float64 [N, M], each column of mean zero.
     """
-    return get_estimator(metric).influence(answers, rare)
+    return get_estimator(metric).compute_influence(answers, rare)
 
 
-def differences(
+def compute_differences(
     ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part = "test", rare: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Take two arms' figures apart, model by model, on the same rows.
@@ -124,25 +124,27 @@ def differences(
     Args:
         ours: an arm's models: every seed in every split.
         theirs: the baseline's, of the same splits and seeds.
-        metric: as for ``figures``.
+        metric: as for ``compute_figures``.
         part: on which rows.
-        rare: as for ``figures``.
+        rare: as for ``compute_figures``.
 
     Returns:
         ours - theirs, float64 [J, S, M]; and where there is a single split, the influence on it, float64 [S, N, M].
     """
-    ours, theirs = _in_order(ours), _in_order(theirs)
+    ours, theirs = _sort_outcomes(ours), _sort_outcomes(theirs)
     assert [(o.split, o.seed) for o in ours] == [(o.split, o.seed) for o in theirs], "arms are paired by split and seed"
     seeds = Counter(outcome.split for outcome in ours)
     assert len(set(seeds.values())) == 1, "every split has the same seeds"
-    pairs = [(mine.answers(part), other.answers(part)) for mine, other in zip(ours, theirs, strict=True)]
+    pairs = [(mine.select_part(part), other.select_part(part)) for mine, other in zip(ours, theirs, strict=True)]
     assert all(np.array_equal(a.labels_N, b.labels_N) for a, b in pairs), "arms answer the same rows in the same order"
-    values = np.array([figures(a, metric, rare) - figures(b, metric, rare) for a, b in pairs])
+    values = np.array([compute_figures(a, metric, rare) - compute_figures(b, metric, rare) for a, b in pairs])
     values_JSM = values.reshape(len(seeds), -1, values.shape[1])
     if len(seeds) > 1:
         return values_JSM, None
-    return values_JSM, np.array([influence(a, metric, rare) - influence(b, metric, rare) for a, b in pairs])
+    return values_JSM, np.array(
+        [compute_influence(a, metric, rare) - compute_influence(b, metric, rare) for a, b in pairs]
+    )
 
 
-def _in_order(outcomes: Sequence[Outcome]) -> list[Outcome]:
+def _sort_outcomes(outcomes: Sequence[Outcome]) -> list[Outcome]:
     return sorted(outcomes, key=lambda outcome: (outcome.split, outcome.seed))

@@ -15,7 +15,7 @@ Figures = dict[str, np.ndarray]
 Models = list[dict[str, Figures]]  # of one split, seed by seed: on training and on test rows
 
 
-def gaps(
+def compute_gaps(
     predictions: Mapping[str, list[list[pa.Table]]], baseline: str, shared: float = 0.0, seed: int = 0
 ) -> list[dict[str, Any]] | None:
     """Return a row an arm and metric; None where a model has no predictions of training images.
@@ -26,7 +26,7 @@ def gaps(
     Args:
         predictions: arm -> its models' tables of predictions, by split and seed, in the same order for all.
         baseline: the arm that others are held against.
-        shared: how much the splits have in common, see ``paired_statistics.estimate``.
+        shared: how much the splits have in common, see ``paired_statistics.estimate_mean``.
         seed: of the resamples.
 
     Returns:
@@ -35,43 +35,45 @@ def gaps(
     """
     by_arm: dict[str, list[Models]] = {}
     for arm, splits in predictions.items():
-        by_arm[arm] = [[{part: _rows(t, part) for part in ("train", "test")} for t in tables] for tables in splits]
+        by_arm[arm] = [
+            [{part: _score_rows(t, part) for part in ("train", "test")} for t in tables] for tables in splits
+        ]
         if any(not len(model["train"][ACCURACY.key]) for models in by_arm[arm] for model in models):
             return None
     rows = []
     for metric in ROW_MEANS:
-        train_JS = {arm: _means(models, metric.key, "train") for arm, models in by_arm.items()}
-        test_JS = {arm: _means(models, metric.key, "test") for arm, models in by_arm.items()}
+        train_JS = {arm: _average_rows(models, metric.key, "train") for arm, models in by_arm.items()}
+        test_JS = {arm: _average_rows(models, metric.key, "test") for arm, models in by_arm.items()}
         gap_JS = {arm: train_JS[arm] - test_JS[arm] for arm in by_arm}
-        intervals = _intervals(by_arm, metric.key, seed)
+        intervals = _bootstrap_intervals(by_arm, metric.key, seed)
         for arm in by_arm:
             train = float(train_JS[arm].mean())
             test = float(test_JS[arm].mean())
             change = None
             if arm != baseline:
-                estimate = paired_statistics.estimate(gap_JS[arm] - gap_JS[baseline], shared=shared)
+                estimate = paired_statistics.estimate_mean(gap_JS[arm] - gap_JS[baseline], shared=shared)
                 change = {"mean": estimate.mean, "ci95": estimate.ci95, "p": estimate.p}
             row = {"arm": arm, "metric": metric.key, "train": train, "test": test, "gap": train - test}
             rows.append({**row, "ci95": intervals[arm], "change": change})
     return rows
 
 
-def sentence(rows: list[dict[str, Any]], arm: str) -> str:
+def describe_gap(rows: list[dict[str, Any]], arm: str) -> str:
     """Say what became of overfitting, by an arm's gap in accuracy.
 
     Args:
-        rows: of ``gaps``.
+        rows: of ``compute_gaps``.
         arm: the one that is told of.
     """
     (row,) = (row for row in rows if (row["metric"], row["arm"]) == (ACCURACY.key, arm))
     change = row["change"]
     if change is None:
-        return f"On training images accuracy is {_points(row['gap'])} points above that on test images."
-    mean = f"the gap changed by {_points(change['mean'])} points"
+        return f"On training images accuracy is {_format_points(row['gap'])} points above that on test images."
+    mean = f"the gap changed by {_format_points(change['mean'])} points"
     if change["ci95"] is None:
         return f"Whether {arm} reduces overfitting is unclear: {mean}, but no interval can be drawn."
     low, high = change["ci95"]
-    interval = f"{mean} (95 % interval {_points(low)} to {_points(high)})"
+    interval = f"{mean} (95 % interval {_format_points(low)} to {_format_points(high)})"
     if high < 0:
         return f"{arm} reduced overfitting: {interval}."
     if low > 0:
@@ -79,26 +81,26 @@ def sentence(rows: list[dict[str, Any]], arm: str) -> str:
     return f"Whether {arm} reduces overfitting is unclear: {interval}, and the interval holds zero."
 
 
-def _points(share: float) -> str:
+def _format_points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:+.1f}"  # the zero turns a minus zero into a plain one
 
 
-def _rows(table: pa.Table, split: str) -> Figures:
-    labels, probabilities = metrics.split_of(table, split)
+def _score_rows(table: pa.Table, split: str) -> Figures:
+    labels, probabilities = metrics.read_split(table, split)
     return {metric.key: metric.rows(labels, probabilities) for metric in ROW_MEANS if metric.rows}
 
 
-def _means(splits: list[Models], metric: str, part: str) -> np.ndarray:
+def _average_rows(splits: list[Models], metric: str, part: str) -> np.ndarray:
     """By split and seed, float64 [J, S]."""
     return np.array([[model[part][metric].mean() for model in models] for models in splits])
 
 
-def _intervals(by_arm: dict[str, list[Models]], metric: str, seed: int) -> dict[str, list[float]]:
+def _bootstrap_intervals(by_arm: dict[str, list[Models]], metric: str, seed: int) -> dict[str, list[float]]:
     """The resampled mean over splits and seeds on training images minus that on test images, by arm."""
     drawn = {arm: np.zeros(bootstrap.RESAMPLES) for arm in by_arm}
     splits = len(next(iter(by_arm.values())))
     for split, (part, sign) in itertools.product(range(splits), (("train", 1), ("test", -1))):
         rows_NA = np.stack([np.mean([m[part][metric] for m in own[split]], 0) for own in by_arm.values()], 1)
-        for arm, values in zip(by_arm, bootstrap.means(rows_NA, seed, f"{part} {split}").T, strict=True):
+        for arm, values in zip(by_arm, bootstrap.resample_means(rows_NA, seed, f"{part} {split}").T, strict=True):
             drawn[arm] += sign * values / splits
-    return {arm: bootstrap.ends(values) for arm, values in drawn.items()}
+    return {arm: bootstrap.compute_interval(values) for arm, values in drawn.items()}

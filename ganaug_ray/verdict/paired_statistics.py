@@ -20,7 +20,7 @@ s. What it would be with other seeds and other images is uncertain; the interval
 
 A single difference, or differences that are all equal, have no interval worth the name.
 
-The best of several candidates, see ``of_best``, has a wider one.
+The best of several candidates, see ``correct_for_best``, has a wider one.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ import numpy as np
 from scipy import optimize, special, stats
 
 Verdict = Literal["helped", "unclear", "hurt"]
-LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 POWER = 0.8
-LEAST_P = 1e-30  # where the search for p ends
+MIN_P = 1e-30  # where the search for p ends
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,11 @@ class Estimate:
     smallest_visible_gain: float | None = None
 
 
-def estimate(
-    values_JS: np.ndarray, influence_SN: np.ndarray | None = None, shared: float = 0.0, level: float = LEVEL
+def estimate_mean(
+    values_JS: np.ndarray,
+    influence_SN: np.ndarray | None = None,
+    shared: float = 0.0,
+    level: float = SIGNIFICANCE_LEVEL,
 ) -> Estimate:
     """Estimate the mean of paired differences.
 
@@ -72,7 +75,7 @@ def estimate(
         influence_SN: of each test row on each seed's difference, where there is a single split; None leaves the chance
             of the test rows out of the interval.
         shared: o * n_test / n_train, where there are several splits.
-        level: how often the interval may miss; below 0.05 for the best of several, see ``of_best``.
+        level: how often the interval may miss; below 0.05 for the best of several, see ``correct_for_best``.
     """
     mean = float(values_JS.mean())
     splits = len(values_JS)
@@ -82,41 +85,41 @@ def estimate(
     spread, df = float(repeats.var(ddof=1)), len(repeats) - 1
     parts = [(spread * (1 / len(repeats) + (shared if splits > 1 else 0)), df)]
     if splits == 1 and influence_SN is not None:
-        parts.append((of_rows(influence_SN), influence_SN.shape[1] - 1))
-    half = _half(parts, level)
+        parts.append((compute_row_variance(influence_SN), influence_SN.shape[1] - 1))
+    half = _compute_half_width(parts, level)
     return Estimate(
         mean,
         ci95=(mean - half, mean + half),
-        p=_p(parts, abs(mean)),
+        p=_solve_p_value(parts, abs(mean)),
         se=float(np.sqrt(sum(variance for variance, _ in parts))),
         df=df,
         effect_size=float(mean / np.sqrt(spread)),
-        smallest_visible_gain=half + _half(parts, 2 * (1 - POWER)),
+        smallest_visible_gain=half + _compute_half_width(parts, 2 * (1 - POWER)),
     )
 
 
-def estimates(
-    values_JSM: np.ndarray, influence_SNM: np.ndarray | None, shared: float = 0.0, level: float = LEVEL
+def estimate_columns(
+    values_JSM: np.ndarray, influence_SNM: np.ndarray | None, shared: float = 0.0, level: float = SIGNIFICANCE_LEVEL
 ) -> list[Estimate]:
     """Estimate several figures' differences, each by itself.
 
     Args:
         values_JSM: float64, by split, seed and figure.
-        influence_SNM: as for ``estimate``, by figure.
-        shared: as for ``estimate``.
-        level: as for ``estimate``.
+        influence_SNM: as for ``estimate_mean``, by figure.
+        shared: as for ``estimate_mean``.
+        level: as for ``estimate_mean``.
 
     Returns:
         An estimate a figure.
     """
-    found = []
+    column_estimates = []
     for m in range(values_JSM.shape[2]):
         influence_SN = None if influence_SNM is None else influence_SNM[:, :, m]
-        found.append(estimate(values_JSM[:, :, m], influence_SN, shared, level))
-    return found
+        column_estimates.append(estimate_mean(values_JSM[:, :, m], influence_SN, shared, level))
+    return column_estimates
 
 
-def of_rows(influence_SN: np.ndarray) -> float:
+def compute_row_variance(influence_SN: np.ndarray) -> float:
     """Compute the variance of a mean over seeds and rows that is due to which rows they are.
 
     It is the component of rows in a two-way layout (Searle, Casella & McCulloch 1992): the variance of the rows' means
@@ -138,33 +141,35 @@ def of_rows(influence_SN: np.ndarray) -> float:
 Parts = Sequence[tuple[float, int]]  # (variance, its degrees of freedom)
 
 
-def _half(parts: Parts, level: float) -> float:
+def _compute_half_width(parts: Parts, level: float) -> float:
     """Half the width of the interval at 1 - level."""
     return float(np.sqrt(sum(variance * special.stdtrit(df, level / 2) ** 2 for variance, df in parts)))
 
 
-def _p(parts: Parts, distance: float) -> float:
+def _solve_p_value(parts: Parts, distance: float) -> float:
     """The level at which the interval just reaches zero."""
-    if distance < _half(parts, 1 - 1e-9):
+    if distance < _compute_half_width(parts, 1 - 1e-9):
         return 1.0
-    if distance > _half(parts, LEAST_P):
-        return LEAST_P
-    return float(np.exp(optimize.brentq(lambda u: _half(parts, np.exp(u)) - distance, np.log(LEAST_P), 0.0)))
+    if distance > _compute_half_width(parts, MIN_P):
+        return MIN_P
+    return float(
+        np.exp(optimize.brentq(lambda u: _compute_half_width(parts, np.exp(u)) - distance, np.log(MIN_P), 0.0))
+    )
 
 
-def of_best(candidates: int) -> float:
+def correct_for_best(candidates: int) -> float:
     """How many times smaller the p of the best of so many candidates must be, where they are no independent choice.
 
     If none has an effect, the chance that any has a one-sided p below 5 % / candidates is at most 5 % (Bonferroni),
     whatever the choice went by. One or two are as sure without it, as the interval leaves 2.5 % to each side.
 
-    >>> [of_best(1), of_best(2), of_best(4)]
+    >>> [correct_for_best(1), correct_for_best(2), correct_for_best(4)]
     [1.0, 1.0, 2.0]
     """
     return max(1.0, candidates / 2)
 
 
-def judge(mean: float, p: float | None) -> Verdict:
+def judge_effect(mean: float, p: float | None) -> Verdict:
     """Judge a mean difference by its p value.
 
     Args:
@@ -174,15 +179,15 @@ def judge(mean: float, p: float | None) -> Verdict:
     Returns:
         Helped or hurt where p is below 0.05; else unclear.
 
-    >>> [judge(0.02, 0.01), judge(-0.02, 0.01), judge(0.02, 0.05), judge(0.02, None)]
+    >>> [judge_effect(0.02, 0.01), judge_effect(-0.02, 0.01), judge_effect(0.02, 0.05), judge_effect(0.02, None)]
     ['helped', 'hurt', 'unclear', 'unclear']
     """
-    if p is None or p >= LEVEL:
+    if p is None or p >= SIGNIFICANCE_LEVEL:
         return "unclear"
     return "helped" if mean > 0 else "hurt"
 
 
-def holm(ps: Sequence[float | None]) -> list[float | None]:
+def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
     """Adjust p values for being a family (Holm 1979): what each would be if it were the only one, and as safe.
 
     Args:
@@ -191,7 +196,7 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     Returns:
         The adjusted ones, in the same order.
 
-    >>> holm([0.01, 0.04, None, 0.02])
+    >>> adjust_holm([0.01, 0.04, None, 0.02])
     [0.04, 0.08, None, 0.06]
     """
     adjusted: list[float | None] = [None] * len(ps)
@@ -202,7 +207,7 @@ def holm(ps: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def mcnemar(labels_N: np.ndarray, ours_N: np.ndarray, theirs_N: np.ndarray) -> dict[str, float | int]:
+def compute_mcnemar(labels_N: np.ndarray, ours_N: np.ndarray, theirs_N: np.ndarray) -> dict[str, float | int]:
     """Test two models on the same rows, exactly (McNemar 1947).
 
     It tells of these two trained models and other rows; not of other trainings.
@@ -215,7 +220,7 @@ def mcnemar(labels_N: np.ndarray, ours_N: np.ndarray, theirs_N: np.ndarray) -> d
     Returns:
         ``ours_alone`` and ``theirs_alone``, the rows that one model alone has right, and the two-sided ``p``.
 
-    >>> mcnemar(np.array([0, 1, 1]), np.array([0, 1, 1]), np.array([0, 0, 0]))
+    >>> compute_mcnemar(np.array([0, 1, 1]), np.array([0, 1, 1]), np.array([0, 0, 0]))
     {'ours_alone': 2, 'theirs_alone': 0, 'p': 0.5}
     """
     ours = int(((ours_N == labels_N) & (theirs_N != labels_N)).sum())

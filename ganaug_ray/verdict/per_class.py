@@ -8,17 +8,17 @@ from typing import Any
 
 from ganaug_ray.evaluate.metric_register import CLASS_METRICS
 from ganaug_ray.verdict import paired_statistics
-from ganaug_ray.verdict.outcomes import Outcome, Part, differences
+from ganaug_ray.verdict.outcomes import Outcome, Part, compute_differences
 from ganaug_ray.verdict.paired_statistics import Estimate
-from ganaug_ray.verdict.split_overlap import Overlap
+from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 
-def table(
+def compare_classes(
     ours: Sequence[Outcome],
     theirs: Sequence[Outcome],
     classes: Sequence[str],
     rare: Sequence[str] = (),
-    overlap: Overlap | None = None,
+    overlap: SplitOverlap | None = None,
 ) -> list[dict[str, Any]]:
     """Compare an arm with the baseline on the test rows, class by class.
 
@@ -38,17 +38,17 @@ def table(
     """
     rows: list[dict[str, Any]] = [{"class": name, "rare": name in rare} for name in classes]
     for metric in CLASS_METRICS:
-        estimates = _by_class(ours, theirs, metric.key, "test", overlap)
-        adjusted = paired_statistics.holm([estimate.p for estimate in estimates])
+        estimates = _estimate_by_class(ours, theirs, metric.key, "test", overlap)
+        adjusted = paired_statistics.adjust_holm([estimate.p for estimate in estimates])
         for row, estimate, p in zip(rows, estimates, adjusted, strict=True):
             row[metric.key] = {**asdict(estimate), "p_adjusted": p}
     for row in rows:
-        row["verdict"] = paired_statistics.judge(row["f1"]["mean"], row["f1"]["p_adjusted"])
+        row["verdict"] = paired_statistics.judge_effect(row["f1"]["mean"], row["f1"]["p_adjusted"])
     return rows
 
 
-def gaining_classes(
-    ours: Sequence[Outcome], theirs: Sequence[Outcome], classes: Sequence[str], overlap: Overlap | None = None
+def find_gaining_classes(
+    ours: Sequence[Outcome], theirs: Sequence[Outcome], classes: Sequence[str], overlap: SplitOverlap | None = None
 ) -> list[str]:
     """The classes that gain on validation: those whose mean F1 rises by more than its standard error.
 
@@ -56,23 +56,23 @@ def gaining_classes(
     is no standard error, of a single model or of equal differences, no class is said to gain.
 
     Args:
-        ours: as for ``table``.
-        theirs: as for ``table``.
-        classes: as for ``table``.
-        overlap: as for ``table``.
+        ours: as for ``compare_classes``.
+        theirs: as for ``compare_classes``.
+        classes: as for ``compare_classes``.
+        overlap: as for ``compare_classes``.
 
     Returns:
         Their names, in order of their numbers.
     """
     gaining = []
-    for name, estimate in zip(classes, _by_class(ours, theirs, "f1", "val", overlap), strict=True):
+    for name, estimate in zip(classes, _estimate_by_class(ours, theirs, "f1", "val", overlap), strict=True):
         if estimate.se is not None and estimate.mean > estimate.se:
             gaining.append(name)
     return gaining
 
 
-def _by_class(
-    ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part, overlap: Overlap | None
+def _estimate_by_class(
+    ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part, overlap: SplitOverlap | None
 ) -> list[Estimate]:
-    values_JSK, influence_SNK = differences(ours, theirs, metric, part)
-    return paired_statistics.estimates(values_JSK, influence_SNK, overlap.correction if overlap else 0.0)
+    values_JSK, influence_SNK = compute_differences(ours, theirs, metric, part)
+    return paired_statistics.estimate_columns(values_JSK, influence_SNK, overlap.correction if overlap else 0.0)

@@ -16,15 +16,15 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import test_images
-from ganaug_ray.evaluate.answer_scores import Predicted
-from ganaug_ray.evaluate.targets import TEST
+from ganaug_ray.evaluate.answer_scores import PredictedClasses
+from ganaug_ray.evaluate.targets import TEST_SPLIT
 from ganaug_ray.verdict import outcomes, paired_statistics
 
-SEEN = "seen.parquet"  # of a version: the ids of the images that it was trained on or chosen by
+SEEN_FILE = "seen.parquet"  # of a version: the ids of the images that it was trained on or chosen by
 
 
 @dataclass(frozen=True)
-class Match:
+class ChampionMatch:
     """A candidate against the champion on the same rows.
 
     Attributes:
@@ -66,7 +66,7 @@ class Match:
         )
 
 
-def judge(
+def compare_answers(
     labels_N: np.ndarray,
     ours_N: np.ndarray,
     theirs_N: np.ndarray,
@@ -74,7 +74,7 @@ def judge(
     metric: str = "accuracy",
     rare: Sequence[int] = (),
     left_out: int = 0,
-) -> Match:
+) -> ChampionMatch:
     """Compare two models' answers.
 
     Args:
@@ -82,18 +82,18 @@ def judge(
         ours_N: int64, the classes that the candidate said.
         theirs_N: int64, those that the champion said.
         classes: K.
-        metric: as of ``outcomes.figures``.
-        rare: as of ``outcomes.figures``.
-        left_out: as of ``Match``.
+        metric: as of ``outcomes.compute_figures``.
+        rare: as of ``outcomes.compute_figures``.
+        left_out: as of ``ChampionMatch``.
     """
-    answers = (Predicted(labels_N, said_N, classes) for said_N in (ours_N, theirs_N))
-    ours, theirs = (float(outcomes.figures(one, metric, rare)[0]) for one in answers)
-    pairs = paired_statistics.mcnemar(labels_N, ours_N, theirs_N)
+    answers = (PredictedClasses(labels_N, said_N, classes) for said_N in (ours_N, theirs_N))
+    ours, theirs = (float(outcomes.compute_figures(one, metric, rare)[0]) for one in answers)
+    pairs = paired_statistics.compute_mcnemar(labels_N, ours_N, theirs_N)
     alone = int(pairs["ours_alone"]), int(pairs["theirs_alone"])
-    return Match(metric, len(labels_N), left_out, ours, theirs, *alone, float(pairs["p"]))
+    return ChampionMatch(metric, len(labels_N), left_out, ours, theirs, *alone, float(pairs["p"]))
 
 
-def match(run: Run, model: Folder, champion: Folder, metric: str) -> Match:
+def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str) -> ChampionMatch:
     """Let a model and a registry's champion answer the test images of the model's experiment.
 
     Args:
@@ -107,31 +107,38 @@ def match(run: Run, model: Folder, champion: Folder, metric: str) -> Match:
     """
     ours, theirs = Classifier.load(model), Classifier.load(champion)
     if set(ours.classes) != set(theirs.classes):
-        odd = sorted(set(ours.classes) ^ set(theirs.classes))
-        raise UserError(f"{champion}: the champion has other classes (of one alone: {', '.join(odd[:5])})")
+        unshared_classes = sorted(set(ours.classes) ^ set(theirs.classes))
+        raise UserError(f"{champion}: the champion has other classes (of one alone: {', '.join(unshared_classes[:5])})")
     if theirs.spec["image_size"] > ours.spec["image_size"]:
         raise UserError(
             f"{champion}: the champion takes images of {theirs.spec['image_size']} pixels, and here they are stored "
             f"at {ours.spec['image_size']}; prepare with data.image_size {theirs.spec['image_size']}"
         )
     facts = run.dataset.read_json("dataset.json")
-    own, other = test_images.split(run, TEST, ours), test_images.split(run, TEST, theirs)
-    known = set(champion.read_table(SEEN)["id"].to_pylist()) if champion.has(SEEN) else set()
-    fresh = np.array([id_ not in known for id_ in own.ids])
+    our_images, champion_images = (
+        test_images.read_split(run, TEST_SPLIT, ours),
+        test_images.read_split(run, TEST_SPLIT, theirs),
+    )
+    seen_ids = set(champion.read_table(SEEN_FILE)["id"].to_pylist()) if champion.has(SEEN_FILE) else set()
+    fresh = np.array([id_ not in seen_ids for id_ in our_images.ids])
     if not fresh.any():
         raise UserError(f"{champion}: the champion was trained on or chosen by all test images of {run.root}")
-    said = np.array([ours.classes.index(name) for name in theirs.classes])
-    ours_N = ours.probabilities(own.images).argmax(1)[fresh]
-    theirs_N = said[theirs.probabilities(other.images).argmax(1)][fresh]
+    champion_to_ours = np.array([ours.classes.index(name) for name in theirs.classes])
+    ours_N = ours.probabilities(our_images.images).argmax(1)[fresh]
+    theirs_N = champion_to_ours[theirs.probabilities(champion_images.images).argmax(1)][fresh]
     rare = [ours.classes.index(name) for name in facts.get("rare", [])]
-    return judge(own.labels[fresh], ours_N, theirs_N, len(ours.classes), metric, rare, int((~fresh).sum()))
+    return compare_answers(
+        our_images.labels[fresh], ours_N, theirs_N, len(ours.classes), metric, rare, int((~fresh).sum())
+    )
 
 
-def describe(run: Run, version: Folder) -> None:
+def write_seen_images(run: Run, version: Folder) -> None:
     """Write beside a version which images it was trained on or chosen by, and what they look like to it."""
     table = run.dataset.read_table("split.parquet", ["id", "split"])
     seen = table.filter(pc.is_in(table["split"], pa.array(["train", "val"])))
-    version.write_table(SEEN, seen.select(["id"]))
+    version.write_table(SEEN_FILE, seen.select(["id"]))
     model = Classifier.load(version)
-    train, val = (test_images.split(run, part, model, drift.ROWS).images[: drift.ROWS] for part in ("train", "val"))
+    train, val = (
+        test_images.read_split(run, part, model, drift.ROWS).images[: drift.ROWS] for part in ("train", "val")
+    )
     version.write_table(drift.FILE, drift.reference(train, val, model.probabilities(val)))

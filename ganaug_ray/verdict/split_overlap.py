@@ -10,7 +10,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Overlap:
+class SplitOverlap:
     """What splits share.
 
     Attributes:
@@ -31,7 +31,7 @@ class Overlap:
         return self.train * self.n_test / self.n_train
 
 
-def overlap(deals: Sequence[Mapping[str, str]]) -> Overlap:
+def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
     """Compare how the images were dealt.
 
     Args:
@@ -43,7 +43,7 @@ def overlap(deals: Sequence[Mapping[str, str]]) -> Overlap:
     tests = set().union(*parts["test"])
     assert len(tests) == sum(len(own) for own in parts["test"]), "the test rows of one split are in no other's"
     pairs = list(itertools.permutations(parts["train"], 2))
-    return Overlap(
+    return SplitOverlap(
         train=float(np.mean([len(a & b) / len(a) for a, b in pairs])) if pairs else 0.0,
         chosen_on=len(tests & set().union(*parts["val"])) / len(tests),
         n_train=float(np.mean([len(own) for own in parts["train"]])),

@@ -29,18 +29,18 @@ import numpy as np
 from ganaug_ray.evaluate.metric_register import CROSS_ENTROPY, list_compared
 from ganaug_ray.verdict import paired_statistics, per_class, wording
 from ganaug_ray.verdict.comparison import Comparison, Role
-from ganaug_ray.verdict.outcomes import Outcome, differences
-from ganaug_ray.verdict.split_overlap import Overlap
+from ganaug_ray.verdict.outcomes import Outcome, compute_differences
+from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 
-def compare(
+def compare_arms(
     arm: str,
     baseline: str,
     ours: Sequence[Outcome],
     theirs: Sequence[Outcome],
     metric: str,
     rare: Sequence[int] = (),
-    overlap: Overlap | None = None,
+    overlap: SplitOverlap | None = None,
     best_of: int = 1,
 ) -> Comparison:
     """Compare two arms trained on the same splits with the same seeds, as the only question that is asked.
@@ -50,18 +50,20 @@ def compare(
         baseline: name of the other.
         ours: the arm's models.
         theirs: the baseline's.
-        metric: as for ``verdict``.
+        metric: as for ``build_verdict``.
         rare: numbers of classes.
-        overlap: as for ``verdict``.
+        overlap: as for ``build_verdict``.
         best_of: how many candidates it is the best of, by the validation figures of these same models.
 
     Returns:
         The comparison, its role that of a chosen arm.
     """
-    values_JSM, influence_SNM = differences(ours, theirs, metric, rare=rare)
+    values_JSM, influence_SNM = compute_differences(ours, theirs, metric, rare=rare)
     shared = overlap.correction if overlap else 0.0
-    times = paired_statistics.of_best(best_of)
-    (estimate,) = paired_statistics.estimates(values_JSM, influence_SNM, shared, paired_statistics.LEVEL / times)
+    times = paired_statistics.correct_for_best(best_of)
+    (estimate,) = paired_statistics.estimate_columns(
+        values_JSM, influence_SNM, shared, paired_statistics.SIGNIFICANCE_LEVEL / times
+    )
     p = None if estimate.p is None else min(1.0, times * estimate.p)
     values_JS = values_JSM[:, :, 0]
     return Comparison(
@@ -72,18 +74,18 @@ def compare(
         values_JS.mean(1).tolist(),
         **asdict(estimate),
         p_adjusted=p,
-        verdict=paired_statistics.judge(estimate.mean, p),
+        verdict=paired_statistics.judge_effect(estimate.mean, p),
     )
 
 
-def verdict(
+def build_verdict(
     outcomes: Mapping[str, Sequence[Outcome]],
     baseline: str,
     candidates: Sequence[str],
     metric: str,
     classes: Sequence[str],
     rare: Sequence[str] = (),
-    overlap: Overlap | None = None,
+    overlap: SplitOverlap | None = None,
 ) -> dict[str, Any]:
     """Return the content of verdict.json. Without a candidate the verdict is None.
 
@@ -99,36 +101,43 @@ def verdict(
     splits = {outcome.split for outcome in outcomes[baseline]}
     assert len(splits) == 1 or overlap is not None, "how much splits share decides how wide the interval is"
     numbers = [classes.index(name) for name in rare]
-    chosen = choose({arm: outcomes[arm] for arm in candidates}, metric, numbers)
+    chosen = choose_arm({arm: outcomes[arm] for arm in candidates}, metric, numbers)
     best = chosen["arm"] if chosen else None
-    others = [arm for arm in outcomes if arm != baseline]
+    compared_arms = [arm for arm in outcomes if arm != baseline]
 
     def against_baseline(by: str) -> list[Comparison]:
         best_of = {best: len(candidates)}
         found = [
-            compare(arm, baseline, outcomes[arm], outcomes[baseline], by, numbers, overlap, best_of.get(arm, 1))
-            for arm in others
+            compare_arms(arm, baseline, outcomes[arm], outcomes[baseline], by, numbers, overlap, best_of.get(arm, 1))
+            for arm in compared_arms
         ]
-        roles = [_role(arm, candidates, best) for arm in others]
-        return _families([replace(own, role=role) for own, role in zip(found, roles, strict=True)])
+        roles = [_assign_role(arm, candidates, best) for arm in compared_arms]
+        return _adjust_candidates([replace(own, role=role) for own, role in zip(found, roles, strict=True)])
 
     comparisons = against_baseline(metric)
-    decides = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
-    others_by = [own.key for own in list_compared(bool(rare)) if own.key != metric]
+    deciding = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
+    other_metric_keys = [own.key for own in list_compared(bool(rare)) if own.key != metric]
     return {
-        "verdict": decides and decides.verdict,
+        "verdict": deciding and deciding.verdict,
         "metric": metric,
-        "sentence": wording.sentence(decides) if decides else "There is no arm with synthetic images to compare.",
-        "covers": wording.covers(outcomes[baseline], overlap, len(candidates)),
-        "smallest_visible_gain": decides and decides.smallest_visible_gain,
+        "sentence": wording.describe_verdict(deciding)
+        if deciding
+        else "There is no arm with synthetic images to compare.",
+        "covers": wording.describe_coverage(outcomes[baseline], overlap, len(candidates)),
+        "smallest_visible_gain": deciding and deciding.smallest_visible_gain,
         "chosen": chosen,
-        "champion": champion(outcomes, baseline, decides, metric, numbers),
+        "champion": choose_champion(outcomes, baseline, deciding, metric, numbers),
         "comparisons": [asdict(comparison) for comparison in comparisons],
-        "other_metrics": [asdict(own) for by in others_by for own in against_baseline(by)],
-        "classes": {arm: per_class.table(outcomes[arm], outcomes[baseline], classes, rare, overlap) for arm in others},
+        "other_metrics": [asdict(own) for by in other_metric_keys for own in against_baseline(by)],
+        "classes": {
+            arm: per_class.compare_classes(outcomes[arm], outcomes[baseline], classes, rare, overlap)
+            for arm in compared_arms
+        },
         "rare": list(rare),
-        "pairs": [pair for arm in others for pair in _pairs(arm, baseline, outcomes[arm], outcomes[baseline])],
-        "arms": {arm: _figures(own, numbers) for arm, own in outcomes.items()},
+        "pairs": [
+            pair for arm in compared_arms for pair in _test_pairs(arm, baseline, outcomes[arm], outcomes[baseline])
+        ],
+        "arms": {arm: _summarize_arm(own, numbers) for arm, own in outcomes.items()},
         "baseline": baseline,
         "splits": len(splits),
         "seeds": len(outcomes[baseline]) // len(splits),
@@ -136,16 +145,16 @@ def verdict(
     }
 
 
-def _role(arm: str, candidates: Sequence[str], chosen: str | None) -> Role:
+def _assign_role(arm: str, candidates: Sequence[str], chosen: str | None) -> Role:
     if arm == chosen:
         return "chosen"
     return "candidate" if arm in candidates else "control"
 
 
-def _families(comparisons: list[Comparison]) -> list[Comparison]:
+def _adjust_candidates(comparisons: list[Comparison]) -> list[Comparison]:
     """Adjust the p values of the candidates that were not chosen for being several."""
     exploratory = [comparison for comparison in comparisons if comparison.role == "candidate"]
-    adjusted = paired_statistics.holm([comparison.p for comparison in exploratory])
+    adjusted = paired_statistics.adjust_holm([comparison.p for comparison in exploratory])
     p_by_arm = dict(zip((comparison.arm for comparison in exploratory), adjusted, strict=True))
     family = []
     for comparison in comparisons:
@@ -153,17 +162,19 @@ def _families(comparisons: list[Comparison]) -> list[Comparison]:
             family.append(comparison)
             continue
         p = p_by_arm[comparison.arm]
-        judged = paired_statistics.judge(comparison.mean, p)
+        judged = paired_statistics.judge_effect(comparison.mean, p)
         family.append(replace(comparison, p_adjusted=p, verdict=judged))
     return family
 
 
-def choose(candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Sequence[int] = ()) -> dict[str, Any] | None:
+def choose_arm(
+    candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Sequence[int] = ()
+) -> dict[str, Any] | None:
     """Choose the candidate that is best on validation, of equal ones that of lower cross-entropy.
 
     Args:
         candidates: arm -> its models.
-        metric: as for ``verdict``.
+        metric: as for ``build_verdict``.
         rare: numbers of classes.
 
     Returns:
@@ -173,7 +184,7 @@ def choose(candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Seque
         return None
     means: dict[str, dict[str, float]] = {}
     for arm, outcomes in candidates.items():
-        on_val = [outcome.val.summary(rare) for outcome in outcomes]
+        on_val = [outcome.val.summarize(rare) for outcome in outcomes]
         means[arm] = {key: float(np.mean([row[key] for row in on_val])) for key in (metric, CROSS_ENTROPY.key)}
     best = max(means, key=lambda arm: (means[arm][metric], -means[arm][CROSS_ENTROPY.key]))
     return {
@@ -184,53 +195,53 @@ def choose(candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Seque
     }
 
 
-def champion(
+def choose_champion(
     outcomes: Mapping[str, Sequence[Outcome]],
     baseline: str,
-    decides: Comparison | None,
+    deciding: Comparison | None,
     metric: str,
     rare: Sequence[int] = (),
 ) -> dict[str, Any]:
     """Name the model to ship: of the chosen arm if it helped, else of the baseline; the one best on validation.
 
     Args:
-        outcomes: as for ``verdict``.
-        baseline: as for ``verdict``.
-        decides: the comparison of the chosen arm; None without a candidate.
-        metric: as for ``verdict``.
+        outcomes: as for ``build_verdict``.
+        baseline: as for ``build_verdict``.
+        deciding: the comparison of the chosen arm; None without a candidate.
+        metric: as for ``build_verdict``.
         rare: numbers of classes.
 
     Returns:
         ``arm``, ``split``, ``seed``, ``repeat`` (these two in words), ``reason``, and ``figures`` on val and test.
     """
-    arm = decides.arm if decides and decides.verdict == "helped" else baseline
-    if decides is None:
+    arm = deciding.arm if deciding and deciding.verdict == "helped" else baseline
+    if deciding is None:
         reason = f"{baseline} is the only arm that may ship" if len(outcomes) > 1 else f"{baseline} is the only arm"
-    elif decides.verdict == "helped":
-        reason = f"{arm} helped: {wording.change(decides)}"
-    elif decides.verdict == "hurt":
-        reason = f"{decides.arm} hurt"
+    elif deciding.verdict == "helped":
+        reason = f"{arm} helped: {wording.describe_change(deciding)}"
+    elif deciding.verdict == "hurt":
+        reason = f"{deciding.arm} hurt"
     else:
-        reason = f"{decides.arm} was not seen to help"
+        reason = f"{deciding.arm} was not seen to help"
 
     def on_val(outcome: Outcome) -> tuple[float, float]:
-        found = outcome.val.summary(rare)
+        found = outcome.val.summarize(rare)
         return found[metric], -found[CROSS_ENTROPY.key]
 
     best = max(outcomes[arm], key=on_val)
     several = len({outcome.split for outcome in outcomes[arm]}) > 1
-    model = f"split {best.split}, seed {best.seed}" if several else f"seed {best.seed}"
+    model_words = f"split {best.split}, seed {best.seed}" if several else f"seed {best.seed}"
     return {
         "arm": arm,
         "split": best.split,
         "seed": best.seed,
-        "repeat": model,
-        "reason": f"{reason}; {model} did best on validation",
-        "figures": {"val": best.val.summary(rare), "test": best.test.summary(rare)},
+        "repeat": model_words,
+        "reason": f"{reason}; {model_words} did best on validation",
+        "figures": {"val": best.val.summarize(rare), "test": best.test.summarize(rare)},
     }
 
 
-def _pairs(arm: str, baseline: str, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> list[dict[str, Any]]:
+def _test_pairs(arm: str, baseline: str, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> list[dict[str, Any]]:
     other = {(outcome.split, outcome.seed): outcome.test.predicted_N for outcome in theirs}
     return [
         {
@@ -238,16 +249,17 @@ def _pairs(arm: str, baseline: str, ours: Sequence[Outcome], theirs: Sequence[Ou
             "baseline": baseline,
             "split": own.split,
             "seed": own.seed,
-            **paired_statistics.mcnemar(own.test.labels_N, own.test.predicted_N, other[own.split, own.seed]),
+            **paired_statistics.compute_mcnemar(own.test.labels_N, own.test.predicted_N, other[own.split, own.seed]),
         }
         for own in ours
     ]
 
 
-def _figures(outcomes: Sequence[Outcome], rare: Sequence[int]) -> dict[str, Any]:
+def _summarize_arm(outcomes: Sequence[Outcome], rare: Sequence[int]) -> dict[str, Any]:
     """An arm's figures: ``repeats``, one a model, and ``mean``, over them on test."""
     repeats: list[dict[str, Any]] = [
-        {"split": o.split, "seed": o.seed, "val": o.val.summary(rare), "test": o.test.summary(rare)} for o in outcomes
+        {"split": o.split, "seed": o.seed, "val": o.val.summarize(rare), "test": o.test.summarize(rare)}
+        for o in outcomes
     ]
     return {
         "repeats": repeats,

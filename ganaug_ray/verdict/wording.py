@@ -7,53 +7,55 @@ from typing import TYPE_CHECKING
 
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.verdict.outcomes import Outcome
-from ganaug_ray.verdict.split_overlap import Overlap
+from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 if TYPE_CHECKING:
     from ganaug_ray.verdict.comparison import Comparison
 
 
-def sentence(comparison: Comparison) -> str:
+def describe_verdict(comparison: Comparison) -> str:
     """Say the verdict in words that need no statistics: of which arm, by how much, over how many repeats."""
     if comparison.ci95 is None:
         return (
             f"Unclear: in {comparison.arm} the added images changed test {get_metric(comparison.metric).name} by "
-            f"{_points(comparison.mean)} over {repeats(comparison)}, but no interval can be drawn."
+            f"{_format_points(comparison.mean)} over {describe_repeats(comparison)}, but no interval can be drawn."
         )
-    found = f"{change(comparison)}, over {repeats(comparison)}"
+    change_words = f"{describe_change(comparison)}, over {describe_repeats(comparison)}"
     if comparison.verdict == "helped":
-        return f"The added images helped in {comparison.arm}: {found}."
+        return f"The added images helped in {comparison.arm}: {change_words}."
     if comparison.verdict == "hurt":
-        return f"The added images hurt in {comparison.arm}: {found}. Do not use them."
+        return f"The added images hurt in {comparison.arm}: {change_words}. Do not use them."
     assert comparison.smallest_visible_gain is not None
     if comparison.smallest_visible_gain >= 1:
-        seen = "So few repeats can show no gain at all."
+        visible_gain_words = "So few repeats can show no gain at all."
     else:
-        seen = f"So many repeats can show a gain of {100 * comparison.smallest_visible_gain:.1f} points or more."
-    return f"Unclear whether the added images help in {comparison.arm}: {found}. {seen}"
+        visible_gain_words = (
+            f"So many repeats can show a gain of {100 * comparison.smallest_visible_gain:.1f} points or more."
+        )
+    return f"Unclear whether the added images help in {comparison.arm}: {change_words}. {visible_gain_words}"
 
 
-def repeats(comparison: Comparison) -> str:
+def describe_repeats(comparison: Comparison) -> str:
     """Say over how many splits and seeds."""
     seeds = f"{comparison.seeds} seed{'s' * (comparison.seeds != 1)}"
     return seeds if comparison.splits == 1 else f"{comparison.splits} splits with {seeds} each"
 
 
-def change(comparison: Comparison) -> str:
+def describe_change(comparison: Comparison) -> str:
     """Say a difference with its interval; there is one."""
     assert comparison.ci95 is not None
     low, high = comparison.ci95
     return (
-        f"test {get_metric(comparison.metric).name} changed by {_points(comparison.mean)} "
+        f"test {get_metric(comparison.metric).name} changed by {_format_points(comparison.mean)} "
         f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}) against {comparison.baseline}"
     )
 
 
-def _points(share: float) -> str:
+def _format_points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:+.1f} points"  # no minus zero
 
 
-def covers(outcomes: Sequence[Outcome], overlap: Overlap | None, candidates: int = 1) -> str:
+def describe_coverage(outcomes: Sequence[Outcome], overlap: SplitOverlap | None, candidates: int = 1) -> str:
     """Say which chance an interval over these repeats covers, and which it does not."""
     splits, seeds = len({o.split for o in outcomes}), len({o.seed for o in outcomes})
     if splits == 1 and seeds == 1:
@@ -62,30 +64,30 @@ def covers(outcomes: Sequence[Outcome], overlap: Overlap | None, candidates: int
             "McNemar's test speaks of these models alone, on other test images."
         )
     if splits == 1:
-        said = (
+        coverage_words = (
             f"The interval covers the chance of training ({seeds} seeds) and of which images are in the test set "
             f"({len(outcomes[0].test.labels_N):,}). All models share one split of the data, so it does not cover "
             "another draw of training images: that could shift the result further."
         )
     else:
         assert overlap is not None
-        said = (
+        coverage_words = (
             f"The interval covers the chance of which images are drawn for training and for test ({splits} splits, no "
             f"test image in two of them) and of training ({seeds} seed{'s' * (seeds != 1)} in each)."
         )
         if overlap.train > 0:
-            said += (
+            coverage_words += (
                 f" Two splits share {100 * overlap.train:.0f} % of their training images on average, and the interval "
                 "is the wider for it."
             )
         if candidates > 1 and overlap.chosen_on >= 0.005:
-            said += (
+            coverage_words += (
                 f" Of the test images {100 * overlap.chosen_on:.0f} % are validation images of another split, on which "
                 "the arm was chosen among others: that may flatter it."
             )
     if candidates > 2:
-        said += (
+        coverage_words += (
             f" The arm is the best of {candidates} on validation, with the same models, so its interval is wider than "
             "that of a single arm would be."
         )
-    return said
+    return coverage_words

@@ -22,14 +22,16 @@ from ganaug_ray.config import ClassifierConfig, ScreenConfig
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.gan.metrics.classification_accuracy_score import classification_accuracy_score
+from ganaug_ray.gan.metrics.classification_accuracy_score import compute_cas
 from ganaug_ray.gan.sampler import Generator
 
 
 def images(generator: Generator, each: int, seed: int, examiner: Examiner | None) -> tuple[np.ndarray, np.ndarray]:
     """Draw so many images of every class: uint8 [N, H, W, C], int64 [N]."""
     made = [
-        block.rows for name in generator.classes for block in generate.blocks(generator, name, each, seed, examiner)
+        block.rows
+        for name in generator.classes
+        for block in generate.generate_blocks(generator, name, each, seed, examiner)
     ]
     return np.concatenate([rows.images for rows in made]), np.concatenate([rows.labels for rows in made])
 
@@ -55,7 +57,7 @@ def main() -> None:
     for seed, side in itertools.product(range(given.seeds), sides):
         x_NHWC, y_N = images(generator, given.per_class, seed, sides[side])
         with torch.random.fork_rng():
-            found = classification_accuracy_score(
+            found = compute_cas(
                 x_NHWC, y_N, test.images, test.labels, len(generator.classes), config, seed, given.steps
             )
         (name, value), *_ = found.items()

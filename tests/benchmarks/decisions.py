@@ -94,8 +94,8 @@ def repeat(number: int, splits: int, steps: int) -> dict[str, dict[str, Any]]:
         for split in range(splits):
             own, here = wanted.of_split(split), run.split(split)
             _deal(own, here)
-            for name, seed in arms.pairs(own):
-                work(arm_batches.fit(own, here, name, seed), Place())
+            for name, seed in arms.list_pairs(own):
+                work(arm_batches.describe_fit(own, here, name, seed), Place())
         verdict = arms.verdict(wanted, run)
         return {one["arm"]: {"verdict": one["verdict"], "mean": one["mean"]} for one in verdict["comparisons"]}
 
@@ -125,7 +125,7 @@ def _deal(wanted: Job, run: Run) -> None:
     run.dataset.write_table("split.parquet", pa.table({"id": list(where), "split": list(where.values())}))
     labels = rows.labels[parts[UNUSED]]
     held_out = [parts[UNUSED][row] for k in range(10) for row in np.flatnonzero(labels == k)[:HELD_OUT]]
-    (pool,) = synthetic_pools.pools(wanted, run)
+    (pool,) = synthetic_pools.list_pools(wanted, run)
     image_store.write(pool.folder.make(), _take(rows, held_out), "synthetic")
     record = {
         "hash": experiment_dir.fingerprint(held_out), "inputs": {"gan": "none"}, "asked": counts["train"],

@@ -29,7 +29,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.resident_loader import real_batches
 from ganaug_ray.data.prepare import prepare
 from ganaug_ray.evaluate import test_images
-from ganaug_ray.verdict.promotion_gate import describe
+from ganaug_ray.verdict.promotion_gate import write_seen_images
 
 CLEAN = 2000
 CHANGED = 400
@@ -71,8 +71,8 @@ def trained(job_file: Path, settings: list[str], steps: int, place: Folder) -> t
         train_worker.Fit("real", 0, config, dataset, str(version.make()), batches, {}, parts=("val",)), Place()
     )
     model = Classifier.load(version)
-    describe(run, version)
-    return model, np.asarray(test_images.split(run, "test", model).images[:]), version
+    write_seen_images(run, version)
+    return model, np.asarray(test_images.read_split(run, "test", model).images[:]), version
 
 
 def main() -> None:

@@ -33,18 +33,24 @@ def main() -> None:
     for folder in given.experiments:
         run = Run(Folder.at(folder))
         train, val, test = (
-            Resident.load(run.dataset / split, CPU, evaluator.ROWS) for split in ("train", "val", "test")
+            Resident.load(run.dataset / split, CPU, evaluator.MAX_IMAGES_PER_SPLIT)
+            for split in ("train", "val", "test")
         )
         record = run.gan.read_json("gan.json")
         teacher = run.model(REAL, 0)
-        measuring = evaluator.Gauge(train, val, teacher, GanConfig(**record["config"]), record["seed"])
+        measuring = evaluator.GanEvaluator(train, val, teacher, GanConfig(**record["config"]), record["seed"])
         with torch.no_grad():
-            tables[f"{run.root.name}, step {record['chosen']['step']}"] = measuring.look(
+            tables[f"{run.root.name}, step {record['chosen']['step']}"] = measuring.measure_quality(
                 Generator.load(run.gan).network
             )
-            (x_NCHW, y_N), (held_MCHW, held_y) = measuring.train, test.take(slice(0, evaluator.ROWS))
+            (x_NCHW, y_N), (held_MCHW, held_y) = (
+                measuring.train_rows,
+                test.take(slice(0, evaluator.MAX_IMAGES_PER_SPLIT)),
+            )
             extract = measuring.extractor
-            held = kid_fid_prdc.measure(extract(x_NCHW), extract(held_MCHW), y_N, held_y, extract.name, record["seed"])
+            held = kid_fid_prdc.measure_quality(
+                extract(x_NCHW), extract(held_MCHW), y_N, held_y, extract.name, record["seed"]
+            )
             known = Classifier.load(teacher).network(held_MCHW).argmax(1) == held_y
             tables["held-out real images"] = held.figures | {"agreement": known.float().mean().item()}
     names = ["agreement", "kid", "fid", "precision", "recall", "density", "coverage"]

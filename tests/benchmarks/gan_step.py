@@ -49,7 +49,7 @@ def ours(x_NCHW: torch.Tensor, batch: int, steps: int, **settings: Any) -> float
         times.append(time.perf_counter())  # the loop has just waited for the device to give it the row
 
     hooks = training_loop.Hooks(note, lambda checkpoint: None, lambda step, average, discriminator: None)
-    training_loop.train(next_batch, config, training_loop.Shape(1, 3, SIZE), 2 * steps, 0, place, None, hooks)
+    training_loop.train_gan(next_batch, config, training_loop.ImageShape(1, 3, SIZE), 2 * steps, 0, place, None, hooks)
     return batch * steps / (times[1] - times[0])
 
 

@@ -16,7 +16,7 @@ import torch
 
 from ganaug_ray.core import checkpoint
 from ganaug_ray.gan import networks
-from ganaug_ray.gan.sampler import BLOCK, Generator
+from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 
 LATENT = 100
 CLASSES = 10
@@ -41,8 +41,8 @@ def main() -> None:
     }
     fresh = networks.Generator(LATENT, CLASSES, 3, given.size, given.filters)
     generator = Generator(spec, checkpoint.pack({"generator": fresh}), device)
-    z_BZ = torch.randn(BLOCK, LATENT, device=device)
-    y_B = torch.zeros(BLOCK, dtype=torch.int64, device=device)
+    z_BZ = torch.randn(BLOCK_SIZE, LATENT, device=device)
+    y_B = torch.zeros(BLOCK_SIZE, dtype=torch.int64, device=device)
 
     def wait() -> None:
         if device.type == "cuda":
@@ -55,12 +55,12 @@ def main() -> None:
         wait()
 
     def ours() -> None:
-        generator.generate("0", given.blocks * BLOCK)
+        generator.generate("0", given.blocks * BLOCK_SIZE)
 
     def speed(work: Callable[[], None]) -> float:
         started = time.perf_counter()
         work()
-        return given.blocks * BLOCK / (time.perf_counter() - started)
+        return given.blocks * BLOCK_SIZE / (time.perf_counter() - started)
 
     for work in (bare, ours):  # warm up
         work()

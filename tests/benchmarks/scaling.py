@@ -89,18 +89,18 @@ def gan(size: int, batch: int, steps: int, device: torch.device) -> Measured:
     config = GanConfig(
         steps=total + 1, batch_size=batch, log_every=1, checkpoint_every=10**9, snapshot_every=10**9, early_end=False
     )
-    shape, place = drawing.Shape(CLASSES, 3, size), Place(device=device)
-    own = drawing.networks(config, shape, 0, place)
+    shape, place = drawing.ImageShape(CLASSES, 3, size), Place(device=device)
+    own = drawing.build_networks(config, shape, 0, place)
     generator = torch.Generator().manual_seed(0)
     x_BCHW = torch.rand(batch, 3, size, size, generator=generator).mul(2).sub(1).to(device)
     y_B, times = torch.arange(batch, device=device) % CLASSES, list[float]()
     given = Batch(x_BCHW.contiguous(memory_format=torch.channels_last), y_B, torch.arange(batch), batch)
     hooks = drawing.Hooks(lambda row: times.append(time.perf_counter()), lambda one: None, lambda *one: {})
-    drawing.train(lambda step: given, config, shape, total + 1, 0, place, None, hooks)
+    drawing.train_gan(lambda step: given, config, shape, total + 1, 0, place, None, hooks)
 
     def draw(n: int) -> None:
         rows = Batch(x_BCHW, y_B, torch.arange(batch), batch * n)
-        drawing.draws(config.latent, len(config.recipe.augment), rows, (0, "gan", 0), Place())
+        drawing.draw_step(config.latent, len(config.recipe.augment), rows, (0, "gan", 0), Place())
 
     flags = 2  # whether a loss is finite, asked of all ranks
     return Measured(f"GAN scarce, {size} px", batch, _between(times), _draws(draw), *_gradients(own, flags))

@@ -18,11 +18,11 @@ from ray.train import UserCallback
 from ray.util import placement_group_table
 
 from ganaug_ray.augment import strategies
-from ganaug_ray.augment.generate import blocks, generate
-from ganaug_ray.augment.live_generation import Live, live_batches
-from ganaug_ray.augment.mixed_batches import mixed_batches
+from ganaug_ray.augment.generate import generate_blocks, generate_pool
+from ganaug_ray.augment.live_generation import LiveSpec, open_live_feed
+from ganaug_ray.augment.mixed_batches import open_mixed_feed
 from ganaug_ray.augment.screening import Examiner, Screening
-from ganaug_ray.augment.screening_rules import Limits
+from ganaug_ray.augment.screening_rules import ScreeningLimits
 from ganaug_ray.classify.launch import train
 from ganaug_ray.classify.train_worker import Fit
 from ganaug_ray.config import Job, ScreenConfig
@@ -47,9 +47,9 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
     counts = {"0": 300, "7": 20, "9": 256}
     one, three = Folder.at(tmp_path / "one"), Folder.at(tmp_path / "three")
     made: list[int] = []
-    record = generate(counts, 5, gan, one, None, made.append, actors=1)
+    record = generate_pool(counts, 5, gan, one, None, made.append, actors=1)
     assert record["images"] == 576
-    generate(counts, 5, gan, three, actors=3)
+    generate_pool(counts, 5, gan, three, actors=3)
     assert made[-1] == 576
     assert (
         one.files(".parquet")
@@ -59,7 +59,7 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
     assert all(one.read(name) == three.read(name) for name in one.files(".parquet"))
 
     unstored = Folder.at(tmp_path / "unstored")
-    assert generate(counts, 5, gan, unstored, stored=False)["hash"] == record["hash"], "what is made is the same"
+    assert generate_pool(counts, 5, gan, unstored, stored=False)["hash"] == record["hash"], "what is made is the same"
     assert unstored.files() == ["synthetic.json"]
 
     rows = image_store.read(one)
@@ -77,10 +77,10 @@ def test_live_images_are_screened_by_the_limits_of_a_pool_and_none_is_stored(exp
     screening = Screening(mild, *folders)
     generator = Generator.load(experiment.gan)
     examiner, out = Examiner(screening, "cpu"), Folder.at(tmp_path / "live")
-    record = generate(dict.fromkeys(generator.classes, 30), 5, experiment.gan, out, screening, stored=False)
-    pool = [next(blocks(generator, name, 30, 5, examiner)).limits for name in generator.classes]
-    limits = Limits.stored(json.loads(json.dumps(record["limits"])))
-    assert limits == Limits.joined([own for own in pool if own])
+    record = generate_pool(dict.fromkeys(generator.classes, 30), 5, experiment.gan, out, screening, stored=False)
+    pool = [next(generate_blocks(generator, name, 30, 5, examiner)).limits for name in generator.classes]
+    limits = ScreeningLimits.from_record(json.loads(json.dumps(record["limits"])))
+    assert limits == ScreeningLimits.join_classes([own for own in pool if own])
     assert record["not_drawn"] == [name for name, one in zip(generator.classes, limits.drawn, strict=True) if not one]
     assert 0 < len(record["not_drawn"]) < 10
     assert limits.realism is not None
@@ -121,9 +121,9 @@ def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
     tiny_job: Job, digits: Folder, experiment: Run, tmp_path: Path
 ) -> None:
     real = functools.partial(real_batches, str(digits), 16, 1.0, 0)
-    upto = functools.partial(strategies.synthetic_upto, batch_size=16, ratio=0.3)
-    live = functools.partial(live_batches, Live(str(experiment.gan), {"3": 5, "7": 5}, None, None), upto, 0)
-    mixed = functools.partial(mixed_batches, real, live)
+    upto = functools.partial(strategies.count_synthetic_rows, batch_size=16, ratio=0.3)
+    live = functools.partial(open_live_feed, LiveSpec(str(experiment.gan), {"3": 5, "7": 5}, None, None), upto, 0)
+    mixed = functools.partial(open_mixed_feed, real, live)
     train(
         [fit(tiny_job, digits, tmp_path / "one", mixed), fit(tiny_job, digits, tmp_path / "two", mixed, workers=2)], 1.0
     )

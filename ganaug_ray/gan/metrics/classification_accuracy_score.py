@@ -10,10 +10,10 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.data.loading.image_store import Images
 from ganaug_ray.data.loading.resident_loader import Resident, ResidentFeed
 
-ARCH = "cnn"
+CLASSIFIER_ARCH = "cnn"
 
 
-def classification_accuracy_score(
+def compute_cas(
     fake_NHWC: np.ndarray,
     fake_y: np.ndarray,
     val_NHWC: np.ndarray,
@@ -49,16 +49,18 @@ def classification_accuracy_score(
     """
     # A place of its own: whoever measures does it alone, while the other ranks train.
     place = Place(device=device or torch.device("cpu"))
-    fresh = {"arch": ARCH, "weights": None, "freeze_steps": 0, "patience": None, "ema_half_life": 0}
-    once = config.model_copy(update={**fresh, "evaluate_every": steps, "log_every": steps})
+    overrides = {"arch": CLASSIFIER_ARCH, "weights": None, "freeze_steps": 0, "patience": None, "ema_half_life": 0}
+    cas_config = config.model_copy(update={**overrides, "evaluate_every": steps, "log_every": steps})
     train, val = (
         Resident(Images(x, y, [""] * len(y), [""] * len(y), [""] * len(y)), place.device)
         for x, y in ((fake_NHWC, fake_y), (val_NHWC, val_y))
     )
-    feed = ResidentFeed(train, lambda step: step * once.batch_size, place, (seed, "cas"))
+    feed = ResidentFeed(train, lambda step: step * cas_config.batch_size, place, (seed, "cas"))
     with torch.random.fork_rng():
         torch.manual_seed(rng.number(seed, "cas weights"))
-        network = networks.build(ARCH, fake_NHWC.shape[-1], classes, once.dropout, networks.Input(fake_NHWC.shape[1]))
+        network = networks.build(
+            CLASSIFIER_ARCH, fake_NHWC.shape[-1], classes, cas_config.dropout, networks.Input(fake_NHWC.shape[1])
+        )
         network.to(place.device).to(memory_format=torch.channels_last)
-        last = training_loop.train(network, feed, val, once, steps, seed, place, lambda row: None)
-    return {f"cas_{ARCH}_s{steps}_n{len(fake_y)}": last.accuracy}
+        last_evaluation = training_loop.train(network, feed, val, cas_config, steps, seed, place, lambda row: None)
+    return {f"cas_{CLASSIFIER_ARCH}_s{steps}_n{len(fake_y)}": last_evaluation.accuracy}

@@ -16,11 +16,11 @@ from ganaug_ray.data.loading.resident_loader import Resident
 from ganaug_ray.gan.metrics import classification_accuracy_score, features, kid_fid_prdc
 from ganaug_ray.gan.networks import Generator
 
-ROWS = 1000  # real images of a split, and as many generated ones, at most
+MAX_IMAGES_PER_SPLIT = 1000  # real images of a split, and as many generated ones, at most
 
 
 @dataclass(frozen=True)
-class _Real:
+class _RealSplit:
     """Real images of one split, with their features."""
 
     x_NCHW: torch.Tensor
@@ -28,7 +28,7 @@ class _Real:
     features_NF: torch.Tensor
 
 
-class Gauge:
+class GanEvaluator:
     """What a generator is measured with. The latents and the real images are the same at every look.
 
     Args:
@@ -46,16 +46,16 @@ class Gauge:
 
     def __init__(self, train: Resident, val: Resident, teacher: Folder, config: GanConfig, seed: int) -> None:
         device = train.labels_N.device
-        (train_x, train_y), (val_x, val_y) = (rows.take(slice(0, ROWS)) for rows in (train, val))
+        (train_x, train_y), (val_x, val_y) = (rows.take(slice(0, MAX_IMAGES_PER_SPLIT)) for rows in (train, val))
         self._teacher = Classifier.load(teacher, device).network
         self.extractor = (
-            features.inception_v3(Path(config.inception), device)
+            features.load_inception_v3(Path(config.inception), device)
             if config.inception
-            else features.teacher(self._teacher, train_x)
+            else features.build_teacher_extractor(self._teacher, train_x)
         )
         self._real = {
-            "train": _Real(train_x, train_y, self.extractor(train_x)),
-            "val": _Real(val_x, val_y, self.extractor(val_x)),
+            "train": _RealSplit(train_x, train_y, self.extractor(train_x)),
+            "val": _RealSplit(val_x, val_y, self.extractor(val_x)),
         }
         record = teacher.read_json("model.json")
         self._classes: list[str] = record["classes"]
@@ -64,16 +64,16 @@ class Gauge:
         self._seed = seed
 
     @property
-    def train(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def train_rows(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Training images float [-1, 1] [N, C, H, W], and labels [N]."""
         return self._real["train"].x_NCHW, self._real["train"].y_N
 
     @property
-    def val(self) -> torch.Tensor:
+    def val_images(self) -> torch.Tensor:
         """Validation images float [-1, 1] [M, C, H, W]."""
         return self._real["val"].x_NCHW
 
-    def draw(self, generator: Generator, purpose: str, split: str = "train") -> torch.Tensor:
+    def generate_samples(self, generator: Generator, purpose: str, split: str = "train") -> torch.Tensor:
         """Generate as many images as there are training images, float [-1, 1] [N, C, H, W], of their size.
 
         Args:
@@ -81,20 +81,20 @@ class Gauge:
             purpose: what the latents depend on.
             split: whose classes they are, in its shares.
         """
-        x_NCHW, _ = self.train
-        y_N = self._labels(split)
+        x_NCHW, _ = self.train_rows
+        y_N = self._repeat_labels(split)
         draw = rng.generator(self._seed, purpose)
         z_NZ = torch.randn(len(y_N), self._config.latent, generator=draw).to(y_N.device)
         fakes = [generator(z, y) for z, y in zip(z_NZ.split(256), y_N.split(256), strict=True)]
         return tensors.scaled(torch.cat(fakes), x_NCHW.shape[-1])
 
-    def _labels(self, split: str) -> torch.Tensor:
+    def _repeat_labels(self, split: str) -> torch.Tensor:
         """Labels for as many images as there are training images, in the shares of a split, int64 [N]."""
-        own = self._real[split].y_N
+        labels = self._real[split].y_N
         n = len(self._real["train"].y_N)
-        return own.repeat(-(-n // len(own)))[:n]
+        return labels.repeat(-(-n // len(labels)))[:n]
 
-    def look(self, generator: Generator, by_class: bool = False) -> dict[str, float]:
+    def measure_quality(self, generator: Generator, by_class: bool = False) -> dict[str, float]:
         """Measure samples against training and against validation images.
 
         Of a conditional generator also ``agreement_teacher_n...``: the share of samples that the teacher takes for
@@ -105,22 +105,22 @@ class Gauge:
             by_class: also the KID of every class that has enough images; among many classes it would fill the log.
         """
         names = self._classes if by_class and self._config.conditional else None
-        found: dict[str, float] = {}
+        quality_figures: dict[str, float] = {}
         for split, real in self._real.items():
             # Where training images are a long tail and validation images are not, samples of the former's classes
             # would be far from the latter however good they are.
-            fake_NCHW, y_N = self.draw(generator, "quality", split), self._labels(split)
+            fake_NCHW, y_N = self.generate_samples(generator, "quality", split), self._repeat_labels(split)
             fake_NF = self.extractor(fake_NCHW)
-            measured = kid_fid_prdc.measure(
+            measured = kid_fid_prdc.measure_quality(
                 real.features_NF, fake_NF, real.y_N, y_N, self.extractor.name, self._seed, split, names
             )
-            found |= measured.figures
+            quality_figures |= measured.figures
         if self._config.conditional:  # of the validation images' classes, the last drawn
-            said_N = torch.cat([self._teacher(x_BCHW).argmax(1) for x_BCHW in fake_NCHW.split(256)])
-            found[f"agreement_teacher_n{len(y_N)}"] = (said_N == y_N).float().mean().item()
-        return found
+            predicted_N = torch.cat([self._teacher(x_BCHW).argmax(1) for x_BCHW in fake_NCHW.split(256)])
+            quality_figures[f"agreement_teacher_n{len(y_N)}"] = (predicted_N == y_N).float().mean().item()
+        return quality_figures
 
-    def classification_accuracy_score(self, generator: Generator) -> dict[str, float]:
+    def measure_cas(self, generator: Generator) -> dict[str, float]:
         """Train a classifier on samples alone and test it on validation images; see ``cas``.
 
         Returns:
@@ -128,10 +128,10 @@ class Gauge:
         """
         if not self._config.conditional:
             return {}
-        pixels = tensors.from_network(self.draw(generator, "quality", "val")).cpu().numpy()
-        val_pixels = tensors.from_network(self.val).cpu().numpy()
-        fake_y, val_y = self._labels("val").cpu().numpy(), self._real["val"].y_N.cpu().numpy()
-        return classification_accuracy_score.classification_accuracy_score(
+        pixels = tensors.from_network(self.generate_samples(generator, "quality", "val")).cpu().numpy()
+        val_pixels = tensors.from_network(self.val_images).cpu().numpy()
+        fake_y, val_y = self._repeat_labels("val").cpu().numpy(), self._real["val"].y_N.cpu().numpy()
+        return classification_accuracy_score.compute_cas(
             pixels,
             fake_y,
             val_pixels,

@@ -12,45 +12,45 @@ from torch.nn import functional as F
 from ganaug_ray.classify.networks import Network
 from ganaug_ray.errors import UserError
 
-BATCH = 256
-INCEPTION_BATCH = 32
-INCEPTION_SIZE = 299
-CLASSES_2015, CLASSES_TORCHVISION = 1008, 1000  # outputs by which the two weights files are told apart
+BATCH_SIZE = 256
+INCEPTION_BATCH_SIZE = 32
+INCEPTION_SIZE_PX = 299
+OUTPUTS_2015, OUTPUTS_TORCHVISION = 1008, 1000  # outputs by which the two weights files are told apart
 
 
 @dataclass(frozen=True)
-class Extractor:
+class FeatureExtractor:
     """Turns images into features; values in the features of one extractor cannot be compared with another's.
 
     Attributes:
         name: part of every metric's name.
-        features: float [-1, 1] [B, C, H, W] -> float [B, F], without gradients wanted.
-        batch: images at a time.
+        extract: float [-1, 1] [B, C, H, W] -> float [B, F], without gradients wanted.
+        batch_size: images at a time.
     """
 
     name: str
-    features: Callable[[torch.Tensor], torch.Tensor]
-    batch: int = BATCH
+    extract: Callable[[torch.Tensor], torch.Tensor]
+    batch_size: int = BATCH_SIZE
 
     @torch.no_grad()
     def __call__(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         """float [-1, 1] [N, C, H, W] -> float32 [N, F], on the images' device."""
-        return torch.cat([self.features(part).float() for part in x_BCHW.split(self.batch)])
+        return torch.cat([self.extract(part).float() for part in x_BCHW.split(self.batch_size)])
 
 
-def teacher(network: Network, real_BCHW: torch.Tensor) -> Extractor:
+def build_teacher_extractor(network: Network, real_BCHW: torch.Tensor) -> FeatureExtractor:
     """The penultimate features of a classifier trained on the same training images.
 
     They are scaled to a root mean square of one on the given real images, or the size of an untrained layer would
     decide.
     """
     network.eval()
-    bare = Extractor("teacher", network.features, network.batch)
+    bare = FeatureExtractor("teacher", network.features, network.batch)
     scale = bare(real_BCHW).square().mean().sqrt()
-    return Extractor("teacher", lambda x_BCHW: network.features(x_BCHW) / scale, network.batch)
+    return FeatureExtractor("teacher", lambda x_BCHW: network.features(x_BCHW) / scale, network.batch)
 
 
-def inception_v3(path: Path, device: torch.device | str = "cpu") -> Extractor:
+def load_inception_v3(path: Path, device: torch.device | str = "cpu") -> FeatureExtractor:
     """The 2,048 pooled features of InceptionV3 (Szegedy et al. 2015, arXiv 1512.00567), from a weights file.
 
     Two files are known. That of 2015 (``weights-inception-2015-12-05-6726825d.pth`` of torch-fidelity, or
@@ -66,7 +66,7 @@ def inception_v3(path: Path, device: torch.device | str = "cpu") -> Extractor:
     try:
         weights = torch.load(path, map_location="cpu", weights_only=True)
         outputs = len(weights["fc.bias"])
-        published = outputs == CLASSES_2015
+        published = outputs == OUTPUTS_2015
         network = inception.Inception3(outputs, aux_logits=not published, init_weights=False)
         network.load_state_dict(weights, strict=True)
     except FileNotFoundError:
@@ -81,10 +81,10 @@ def inception_v3(path: Path, device: torch.device | str = "cpu") -> Extractor:
     def features(x_BCHW: torch.Tensor) -> torch.Tensor:
         x_BCHW = x_BCHW.expand(-1, 3, -1, -1)
         if published:
-            return network((_resized_as_in_2015(x_BCHW) * 127.5 - 0.5) / 128)  # of bytes: (byte - 128) / 128
-        return network(F.interpolate(x_BCHW, (INCEPTION_SIZE, INCEPTION_SIZE), mode="bilinear", antialias=True))
+            return network((_resize_as_in_2015(x_BCHW) * 127.5 - 0.5) / 128)  # of bytes: (byte - 128) / 128
+        return network(F.interpolate(x_BCHW, (INCEPTION_SIZE_PX, INCEPTION_SIZE_PX), mode="bilinear", antialias=True))
 
-    return Extractor("inception2015" if published else "inceptiontv", features, INCEPTION_BATCH)
+    return FeatureExtractor("inception2015" if published else "inceptiontv", features, INCEPTION_BATCH_SIZE)
 
 
 def _pool_as_in_2015(network: nn.Module) -> None:
@@ -107,10 +107,10 @@ def _pool_as_in_2015(network: nn.Module) -> None:
             rewire(block, maximum if name == "Mixed_7c" else average)
 
 
-def _resized_as_in_2015(x_BCHW: torch.Tensor) -> torch.Tensor:
+def _resize_as_in_2015(x_BCHW: torch.Tensor) -> torch.Tensor:
     """TensorFlow 1's bilinear resizing to 299 pixels: output pixel i looks at input coordinate i · size / 299."""
     axes = [
-        torch.arange(INCEPTION_SIZE, device=x_BCHW.device) * (2 * size / INCEPTION_SIZE / (size - 1)) - 1
+        torch.arange(INCEPTION_SIZE_PX, device=x_BCHW.device) * (2 * size / INCEPTION_SIZE_PX / (size - 1)) - 1
         for size in x_BCHW.shape[-2:]
     ]
     grid_HW2 = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1)

@@ -14,9 +14,9 @@ from torch import nn
 from ganaug_ray.core import rng
 from ganaug_ray.gan.metrics import nearest_neighbors
 
-SUBSETS = 50
-LARGEST_SUBSET = 100
-FEWEST = 20  # images a side, below which a KID or a share of them is noise
+KID_SUBSETS = 50
+MAX_SUBSET_SIZE = 100
+MIN_IMAGES = 20  # images a side, below which a KID or a share of them is noise
 NEIGHBOURS = {"precision": 3, "recall": 3, "density": 5, "coverage": 5}  # as in their papers
 
 
@@ -37,7 +37,7 @@ class Quality:
     left_out: dict[str, str]
 
 
-def measure(
+def measure_quality(
     real_NF: torch.Tensor,
     fake_MF: torch.Tensor,
     real_y: torch.Tensor,
@@ -70,28 +70,28 @@ def measure(
     def add_kid(metric: str, real: torch.Tensor, fake: torch.Tensor) -> None:
         kid_name = name(metric, real, fake)
         try:
-            figures[kid_name], figures[f"{kid_name}_std"] = kernel_distance(real, fake, seed)
+            figures[kid_name], figures[f"{kid_name}_std"] = compute_kid(real, fake, seed)
         except TooFewImages as error:
             left_out[kid_name] = str(error)
 
     add_kid(f"kid_{extractor}", real_NF, fake_MF)
     fid_name = name(f"fid_{extractor}", real_NF, fake_MF)
     try:
-        figures[fid_name] = frechet_distance(real_NF, fake_MF)
+        figures[fid_name] = compute_fid(real_NF, fake_MF)
     except TooFewImages as error:
         left_out[fid_name] = str(error)
-    shares = {metric: name(f"{metric}_{extractor}_k{k}", real_NF, fake_MF) for metric, k in NEIGHBOURS.items()}
+    prdc_names = {metric: name(f"{metric}_{extractor}_k{k}", real_NF, fake_MF) for metric, k in NEIGHBOURS.items()}
     try:
-        found = neighbourhoods(real_NF, fake_MF)
-        figures |= {shares[metric]: value for metric, value in vars(found).items()}
+        prdc = compute_prdc(real_NF, fake_MF)
+        figures |= {prdc_names[metric]: value for metric, value in vars(prdc).items()}
     except TooFewImages as error:
-        left_out |= dict.fromkeys(shares.values(), str(error))
+        left_out |= dict.fromkeys(prdc_names.values(), str(error))
     for label, class_name in enumerate(classes or ()):
         add_kid(f"kid_{extractor}_class_{class_name}", real_NF[real_y == label], fake_MF[fake_y == label])
     return Quality(figures, left_out)
 
 
-def choosing(figures: Iterable[str]) -> str | None:
+def choose_kid_name(figures: Iterable[str]) -> str | None:
     """Name the figure by which a generator is chosen: its KID against validation images, or train where those are few.
 
     KID is unbiased at any number of images; FID is not, and predicts no classifier's accuracy (Ravuri & Vinyals 2019).
@@ -100,12 +100,12 @@ def choosing(figures: Iterable[str]) -> str | None:
     return next((name for name in kids if name.startswith("val_")), kids[0] if kids else None)
 
 
-def standard_error(figures: Mapping[str, float], kid: str) -> float:
+def compute_kid_error(figures: Mapping[str, float], kid: str) -> float:
     """How far a KID may be off because it is a mean over so many subsets; more images would tell more."""
-    return figures[f"{kid}_std"] / SUBSETS**0.5
+    return figures[f"{kid}_std"] / KID_SUBSETS**0.5
 
 
-def kernel_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> tuple[float, float]:
+def compute_kid(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> tuple[float, float]:
     """KID: the squared maximum mean discrepancy of a cubic kernel (Binkowski et al. 2018, arXiv 1801.01401).
 
     It is unbiased at small sample sizes, where FID is not; so it can be a little below zero.
@@ -123,9 +123,9 @@ def kernel_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> 
     """
     from torchmetrics.image.kid import KernelInceptionDistance  # slow to import, and few processes measure
 
-    fewest = _at_least(FEWEST, "KID", real_NF, fake_MF)
+    fewest = _require_images(MIN_IMAGES, "KID", real_NF, fake_MF)
     metric = KernelInceptionDistance(
-        feature=nn.Identity(), subsets=SUBSETS, subset_size=min(LARGEST_SUBSET, fewest // 2), sync_on_compute=False
+        feature=nn.Identity(), subsets=KID_SUBSETS, subset_size=min(MAX_SUBSET_SIZE, fewest // 2), sync_on_compute=False
     ).to(real_NF.device)
     metric.update(real_NF, real=True)
     metric.update(fake_MF, real=False)
@@ -135,7 +135,7 @@ def kernel_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> 
     return mean.item(), spread.item()
 
 
-def frechet_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> float:
+def compute_fid(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> float:
     """FID: the Fréchet distance of two Gaussians fitted to the features (Heusel et al. 2017, arXiv 1706.08500).
 
     It falls with the number of images, which is why that is part of its name.
@@ -153,15 +153,17 @@ def frechet_distance(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> float:
     from torchmetrics.image.fid import FrechetInceptionDistance  # here, as above
 
     size = real_NF.shape[1]
-    _at_least(size + 1, f"FID in {size} features", real_NF, fake_MF)
+    _require_images(size + 1, f"FID in {size} features", real_NF, fake_MF)
     # In double precision, as torchmetrics advises, on the CPU: eigenvalues of an unsymmetric matrix.
-    metric = FrechetInceptionDistance(feature=_Given(size), sync_on_compute=False).set_dtype(torch.float64)
+    metric = FrechetInceptionDistance(feature=_PrecomputedFeatures(size), sync_on_compute=False).set_dtype(
+        torch.float64
+    )
     metric.update(real_NF.cpu().double(), real=True)
     metric.update(fake_MF.cpu().double(), real=False)
     return metric.compute().item()
 
 
-class _Given(nn.Identity):
+class _PrecomputedFeatures(nn.Identity):
     """Stands where torchmetrics has a network of its own: the features are already there."""
 
     def __init__(self, size: int) -> None:
@@ -170,7 +172,7 @@ class _Given(nn.Identity):
 
 
 @dataclass(frozen=True)
-class Neighbourhoods:
+class Prdc:
     """What share of one set of images lies in the neighbourhoods of the other.
 
     Attributes:
@@ -188,7 +190,7 @@ class Neighbourhoods:
     coverage: float
 
 
-def neighbourhoods(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> Neighbourhoods:
+def compute_prdc(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> Prdc:
     """Measure precision, recall, density and coverage; distances are taken some rows at a time.
 
     Args:
@@ -198,32 +200,32 @@ def neighbourhoods(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> Neighbourhoo
     Raises:
         TooFewImages: less than 20 on a side.
     """
-    _at_least(FEWEST, "precision, recall, density and coverage", real_NF, fake_MF)
+    _require_images(MIN_IMAGES, "precision, recall, density and coverage", real_NF, fake_MF)
     narrow, wide = NEIGHBOURS["precision"], NEIGHBOURS["coverage"]
-    reach_NK = nearest_neighbors.nearest(real_NF, k=wide)[0]
+    reach_NK = nearest_neighbors.find_nearest(real_NF, k=wide)[0]
     narrow_N, wide_N = reach_NK[:, narrow - 1], reach_NK[:, wide - 1]
-    fake_reach_M = nearest_neighbors.nearest(fake_MF, k=narrow)[0][:, -1]
-    precise = held = 0.0
+    fake_reach_M = nearest_neighbors.find_nearest(fake_MF, k=narrow)[0][:, -1]
+    precise = neighbourhood_hits = 0.0
     recalled_N, covered_N = (torch.zeros(len(real_NF), dtype=torch.bool, device=real_NF.device) for _ in range(2))
-    for rows, d_RN in nearest_neighbors.distances(fake_MF, real_NF):
+    for rows, d_RN in nearest_neighbors.iterate_distances(fake_MF, real_NF):
         within_RN = d_RN <= wide_N
         precise += (d_RN <= narrow_N).any(1).sum().item()
-        held += within_RN.sum().item()
+        neighbourhood_hits += within_RN.sum().item()
         recalled_N |= (d_RN <= fake_reach_M[rows, None]).any(0)
         covered_N |= within_RN.any(0)
-    return Neighbourhoods(
+    return Prdc(
         precision=precise / len(fake_MF),
         recall=recalled_N.float().mean().item(),
-        density=held / len(fake_MF) / wide,
+        density=neighbourhood_hits / len(fake_MF) / wide,
         coverage=covered_N.float().mean().item(),
     )
 
 
-def _at_least(needed: int, metric: str, real_NF: torch.Tensor, fake_MF: torch.Tensor) -> int:
-    fewest = min(len(real_NF), len(fake_MF))
-    if fewest < needed:
+def _require_images(needed: int, metric: str, real_NF: torch.Tensor, fake_MF: torch.Tensor) -> int:
+    smaller_side = min(len(real_NF), len(fake_MF))
+    if smaller_side < needed:
         raise TooFewImages(
             f"{metric} needs at least {needed} images a side; there are {len(real_NF)} real and "
             f"{len(fake_MF)} generated ones"
         )
-    return fewest
+    return smaller_side

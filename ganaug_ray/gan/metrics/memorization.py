@@ -9,30 +9,32 @@ import torch
 from torch.nn import functional as F
 
 from ganaug_ray.data.loading.tensors import scaled
-from ganaug_ray.gan.metrics.features import Extractor
-from ganaug_ray.gan.metrics.nearest_neighbors import Yardstick
+from ganaug_ray.gan.metrics.features import FeatureExtractor
+from ganaug_ray.gan.metrics.nearest_neighbors import NeighborSpacing
 
 # Measured on digits (20 a class), Fashion-MNIST (100 a class) and photographs (50 to 350 a class), with the teacher's
 # features and pixels: within 0.5 lie at most 2 % of held-out images and 0.5 % of those of any of 19 checkpoints of four
 # GANs, one trained until its discriminator told all 200 images from its own; and in the better of the two spaces 91 to
 # 100 % of training images with noise of 3 to 20 grey levels, blurred or faded, and 55 to 93 % of those moved a pixel.
 # A class's mean image passes; the rank test alone would condemn it (p = 1e-38, effect 0.88).
-NEAR = 0.5
-TOO_MANY = 0.1  # near copies, as a share of the generated images beyond that of held-out ones; fewer are screened out
-SIGNIFICANT = 0.01
-FEWEST = 20  # training, held-out and generated images each
-PAIRS = 10
+MAX_COPY_DISTANCE = 0.5
+MAX_COPY_EXCESS = (
+    0.1  # near copies, as a share of the generated images beyond that of held-out ones; fewer are screened out
+)
+SIGNIFICANCE_LEVEL = 0.01
+MIN_IMAGES = 20  # training, held-out and generated images each
+MAX_PAIRS = 10
 
 Verdict = Literal["copies", "does not copy", "too few images to tell"]
 
 
-def _pixels(x_BCHW: torch.Tensor) -> torch.Tensor:
+def _extract_pixels(x_BCHW: torch.Tensor) -> torch.Tensor:
     """Images at 16 × 16, each less its mean and scaled to unit length: a copy in another contrast is one, too."""
     small_BF = scaled(x_BCHW, 16).flatten(1)
     return F.normalize(small_BF - small_BF.mean(1, keepdim=True), eps=1e-6)
 
 
-PIXELS = Extractor("pixels16", _pixels)
+PIXEL_EXTRACTOR = FeatureExtractor("pixels16", _extract_pixels)
 """The second look: what a classifier's features have learnt to overlook, noise above all, moves little in pixels."""
 
 
@@ -46,7 +48,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Look:
+class CopyTest:
     """The test in one feature space.
 
     Attributes:
@@ -79,17 +81,17 @@ class Memorization:
 
     verdict: Verdict
     reason: str
-    looks: list[Look]
+    looks: list[CopyTest]
     generated: int
     held_out: int
 
 
-def examine(
+def detect_memorization(
     train_NCHW: torch.Tensor,
     train_y: torch.Tensor,
     held_out_MCHW: torch.Tensor,
     generated_LCHW: torch.Tensor,
-    spaces: Sequence[Extractor],
+    spaces: Sequence[FeatureExtractor],
 ) -> Memorization:
     """Compare distances from generated and from held-out real images to the nearest training image.
 
@@ -116,38 +118,42 @@ def examine(
         spaces: such as the teacher's features and PIXELS.
     """
     train, m, n = len(train_y), len(held_out_MCHW), len(generated_LCHW)
-    if min(train, m, n) < FEWEST:
-        found = f"{train} training, {m} held-out and {n} generated images"
-        return Memorization("too few images to tell", f"{found}; at least {FEWEST} of each are needed", [], n, m)
-    looks = []
+    if min(train, m, n) < MIN_IMAGES:
+        image_counts = f"{train} training, {m} held-out and {n} generated images"
+        return Memorization(
+            "too few images to tell", f"{image_counts}; at least {MIN_IMAGES} of each are needed", [], n, m
+        )
+    copy_tests = []
     for space in spaces:
-        yardstick = Yardstick(space(train_NCHW), train_y)
-        looks.append(_look(space.name, yardstick, space(held_out_MCHW), space(generated_LCHW)))
-    return Memorization(*_verdict(looks, n, m), looks, n, m)
+        yardstick = NeighborSpacing(space(train_NCHW), train_y)
+        copy_tests.append(_test_space(space.name, yardstick, space(held_out_MCHW), space(generated_LCHW)))
+    return Memorization(*_decide_verdict(copy_tests, n, m), copy_tests, n, m)
 
 
-def _look(extractor: str, yardstick: Yardstick, held_out_MF: torch.Tensor, generated_LF: torch.Tensor) -> Look:
+def _test_space(
+    extractor: str, yardstick: NeighborSpacing, held_out_MF: torch.Tensor, generated_LF: torch.Tensor
+) -> CopyTest:
     from scipy.stats import mannwhitneyu  # slow to import, and wanted once a training
 
     (near_L, train_L), (near_M, _) = yardstick(generated_LF), yardstick(held_out_MF)
-    generated, held = near_L.cpu().numpy(), near_M.cpu().numpy()
-    rank = mannwhitneyu(generated, held, alternative="less")
-    copies, held_copies = int((generated < NEAR).sum()), int((held < NEAR).sum())
-    return Look(
+    generated, held_out = near_L.cpu().numpy(), near_M.cpu().numpy()
+    rank = mannwhitneyu(generated, held_out, alternative="less")
+    copies, held_out_copies = int((generated < MAX_COPY_DISTANCE).sum()), int((held_out < MAX_COPY_DISTANCE).sum())
+    return CopyTest(
         extractor=extractor,
         p_value=float(rank.pvalue),
-        effect=float(1 - rank.statistic / (len(generated) * len(held))),
+        effect=float(1 - rank.statistic / (len(generated) * len(held_out))),
         near=copies / len(generated),
-        near_held_out=held_copies / len(held),
-        near_p_value=_more_often(copies, len(generated), held_copies, len(held)),
+        near_held_out=held_out_copies / len(held_out),
+        near_p_value=_compare_frequencies(copies, len(generated), held_out_copies, len(held_out)),
         closest=[
             Pair(int(row), int(train_L[row]), float(generated[row]))
-            for row in np.argsort(generated, kind="stable")[:PAIRS]
+            for row in np.argsort(generated, kind="stable")[:MAX_PAIRS]
         ],
     )
 
 
-def _more_often(hits: int, n: int, other_hits: int, m: int) -> float:
+def _compare_frequencies(hits: int, n: int, other_hits: int, m: int) -> float:
     """P-value of Fisher's exact test that hits among n are more frequent than other_hits among m."""
     from scipy.stats import fisher_exact  # here, as above
 
@@ -155,14 +161,14 @@ def _more_often(hits: int, n: int, other_hits: int, m: int) -> float:
     return float(fisher_exact(table, alternative="greater").pvalue)
 
 
-def _verdict(looks: Sequence[Look], n: int, m: int) -> tuple[Verdict, str]:
-    worst = max(looks, key=lambda look: (look.near_p_value < SIGNIFICANT, look.excess))
+def _decide_verdict(copy_tests: Sequence[CopyTest], n: int, m: int) -> tuple[Verdict, str]:
+    worst = max(copy_tests, key=lambda look: (look.near_p_value < SIGNIFICANCE_LEVEL, look.excess))
     shares = (
         f"{worst.near:.1%} of {n} generated and {worst.near_held_out:.1%} of {m} held-out images are near copies of "
         f"training images ({worst.extractor})"
     )
-    if worst.excess < TOO_MANY:
+    if worst.excess < MAX_COPY_EXCESS:
         return "does not copy", shares
-    if worst.near_p_value < SIGNIFICANT:
+    if worst.near_p_value < SIGNIFICANCE_LEVEL:
         return "copies", f"{shares}, p = {worst.near_p_value:.1g}"
     return "too few images to tell", f"{shares}, p = {worst.near_p_value:.2f}: more held-out images are needed"

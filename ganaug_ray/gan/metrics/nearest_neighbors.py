@@ -6,12 +6,14 @@ from functools import cached_property
 
 import torch
 
-CELLS = 2**22  # distances in memory at a time: 16 MB of float32
-ENOUGH = 4096  # rows from which a median is taken
-ALIKE = 5  # as near to so many is near to none in particular
+MAX_DISTANCES_AT_ONCE = 2**22  # distances in memory at a time: 16 MB of float32
+MEDIAN_ROWS = 4096  # rows from which a median is taken
+CROWD_NEIGHBORS = 5  # as near to so many is near to none in particular
 
 
-def distances(x_NF: torch.Tensor, reference_MF: torch.Tensor | None = None) -> Iterator[tuple[slice, torch.Tensor]]:
+def iterate_distances(
+    x_NF: torch.Tensor, reference_MF: torch.Tensor | None = None
+) -> Iterator[tuple[slice, torch.Tensor]]:
     """Euclidean distances from each row to each reference row, some rows at a time.
 
     They are summed from differences, not taken from products: those of equal rows are exactly zero.
@@ -23,17 +25,17 @@ def distances(x_NF: torch.Tensor, reference_MF: torch.Tensor | None = None) -> I
     Yields:
         (which rows, float [rows, M]).
     """
-    others = x_NF if reference_MF is None else reference_MF
-    step = max(1, CELLS // max(1, len(others)))
+    references_MF = x_NF if reference_MF is None else reference_MF
+    step = max(1, MAX_DISTANCES_AT_ONCE // max(1, len(references_MF)))
     for start in range(0, len(x_NF), step):
         rows = slice(start, min(start + step, len(x_NF)))
-        d_RM = torch.cdist(x_NF[rows], others, compute_mode="donot_use_mm_for_euclid_dist")
+        d_RM = torch.cdist(x_NF[rows], references_MF, compute_mode="donot_use_mm_for_euclid_dist")
         if reference_MF is None:
             d_RM[:, rows].fill_diagonal_(torch.inf)
         yield rows, d_RM
 
 
-def nearest(
+def find_nearest(
     x_NF: torch.Tensor, reference_MF: torch.Tensor | None = None, k: int = 1
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Find each row's k nearest reference rows, by Euclidean distance.
@@ -46,15 +48,15 @@ def nearest(
     Returns:
         (distances float [N, k] in rising order, indices int64 [N, k]).
 
-    >>> nearest(torch.tensor([[0.0], [1.0], [5.0]]))[1].flatten().tolist()
+    >>> find_nearest(torch.tensor([[0.0], [1.0], [5.0]]))[1].flatten().tolist()
     [1, 0, 1]
     """
-    found = [d_RM.topk(k, dim=1, largest=False) for _, d_RM in distances(x_NF, reference_MF)]
-    return torch.cat([part.values for part in found]), torch.cat([part.indices for part in found])
+    nearest_parts = [d_RM.topk(k, dim=1, largest=False) for _, d_RM in iterate_distances(x_NF, reference_MF)]
+    return torch.cat([part.values for part in nearest_parts]), torch.cat([part.indices for part in nearest_parts])
 
 
 @dataclass(frozen=True)
-class Yardstick:
+class NeighborSpacing:
     """Training images in a feature space, and how far apart they lie there: in it a distance tells "near" from "far".
 
     Args:
@@ -71,12 +73,12 @@ class Yardstick:
 
         Alike for dense and for sparse classes, it is what real images lie apart; float [N], above zero.
         """
-        some = self.train_NF[:ENOUGH]
+        some = self.train_NF[:MEDIAN_ROWS]
         # A row's nearest among all rows is itself, its second nearest the nearest other one.
-        d_N = nearest(some, self.train_NF, k=2)[0][:, 1]
+        d_N = find_nearest(some, self.train_NF, k=2)[0][:, 1]
         spacing_N = torch.full_like(self.train_NF[:, 0], d_N.median().item())
-        for label in self.y_N[:ENOUGH].unique():
-            spacing_N[self.y_N == label] = d_N[self.y_N[:ENOUGH] == label].median()
+        for label in self.y_N[:MEDIAN_ROWS].unique():
+            spacing_N[self.y_N == label] = d_N[self.y_N[:MEDIAN_ROWS] == label].median()
         return spacing_N.clamp_min(torch.finfo(spacing_N.dtype).tiny)
 
     def __call__(self, x_MF: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,6 +92,6 @@ class Yardstick:
         Returns:
             (float [M], int64 [M]).
         """
-        d_MK, index_MK = nearest(x_MF, self.train_NF, k=min(ALIKE, len(self.train_NF)))
+        d_MK, index_MK = find_nearest(x_MF, self.train_NF, k=min(CROWD_NEIGHBORS, len(self.train_NF)))
         unit_M = torch.minimum(self.spacing_N[index_MK[:, 0]], d_MK[:, -1])
         return d_MK[:, 0] / unit_M.clamp_min(torch.finfo(unit_M.dtype).tiny), index_MK[:, 0]

@@ -28,7 +28,7 @@ def with_arms(job: Job, **own: Any) -> Job:
 
 
 def feed(job: Job, run: Run, name: str, **more: Any) -> Any:
-    fit = pickle.loads(pickle.dumps(arm_batches.fit(job, run, name, 0, **more)))  # noqa: S301  # it travels to other processes
+    fit = pickle.loads(pickle.dumps(arm_batches.describe_fit(job, run, name, 0, **more)))  # noqa: S301  # it travels to other processes
     return fit.batches(Place())
 
 
@@ -61,7 +61,7 @@ def test_the_arm_without_real_rows_and_the_arm_without_classic_augmentation(expe
         assert batch.total == len(batch.y_B) == SIZE
         rows = ((batch.x_BCHW + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         assert {row.tobytes() for row in rows} <= synthetic
-    plain = arm_batches.fit(job, experiment, "real", 0)
+    plain = arm_batches.describe_fit(job, experiment, "real", 0)
     assert (plain.config.flip, plain.config.rotate, plain.config.zoom, plain.config.shift) == (False, 0, 0, 0)
     assert plain.config.steps == tiny_job.classifier.steps
     assert torch.equal(plain.batches(Place())(2).x_BCHW, feed(job, experiment, arms.REAL)(2).x_BCHW)
@@ -88,7 +88,7 @@ def test_an_arm_has_images_of_its_classes_alone(experiment: Run, tiny_job: Job) 
     assert set(best(0).y_B[SIZE:].tolist()) == {1}
     none = feed(job, experiment, "best", gaining=[])
     assert none(0).total == SIZE
-    assert [name for name, _ in arms.pairs(job)][-2:] == ["best", "best"], "it waits for the others"
+    assert [name for name, _ in arms.list_pairs(job)][-2:] == ["best", "best"], "it waits for the others"
     with pytest.raises(UserError, match=r"arms\.few\.classes rare: no class was thinned"):
         arms.check_classes(
             "few", with_arms(tiny_job, few={"kind": "synthetic", "classes": "rare"}).arms["few"], facts(experiment)
@@ -135,11 +135,11 @@ def test_arms_that_ask_for_the_same_images_share_a_store(experiment: Run, tiny_j
         now={"kind": "live"},
         strict={"kind": "synthetic", "screen": {"confidence": 0.9}},
     )
-    first, strict = synthetic_pools.pools(job, experiment)
+    first, strict = synthetic_pools.list_pools(job, experiment)
     assert (first.folder.name, first.stored) == ("synthetic", True)
     assert strict.folder.name.startswith("synthetic-")
     assert strict.screen.confidence == 0.9
-    assert [gan.folder.name for gan in synthetic_pools.gans(job, experiment)] == ["gan"]
+    assert [gan.folder.name for gan in synthetic_pools.list_gans(job, experiment)] == ["gan"]
 
 
 def test_pseudo_labels_are_what_the_teacher_is_sure_of(experiment: Run, tiny_job: Job, tmp_path: Any) -> None:
@@ -152,8 +152,11 @@ def test_pseudo_labels_are_what_the_teacher_is_sure_of(experiment: Run, tiny_job
     blind = image_store.Images(hidden.images, hidden.labels * 0 - 1, hidden.ids, hidden.paths, hidden.provenance)
     image_store.write((run.dataset / "unlabelled").make(), blind, "real")
     teacher = run.model(arms.REAL, 0)
-    record = pseudo_labels._label(str(run.dataset), str(teacher), str(run.pseudo), 0.15)
-    alone, both = image_store.read(run.pseudo / pseudo_labels.ALONE), image_store.read(run.pseudo / "train")
+    record = pseudo_labels._label_images(str(run.dataset), str(teacher), str(run.pseudo), 0.15)
+    alone, both = (
+        image_store.read(run.pseudo / pseudo_labels.PSEUDO_ONLY_FOLDER),
+        image_store.read(run.pseudo / "train"),
+    )
     assert 0 < len(alone) < 200
     assert len(both) == len(alone) + 80 == sum(record["counts"]["train"].values())
     from ganaug_ray.classify.predict import Classifier

@@ -17,21 +17,21 @@ from ganaug_ray.data.loading.resident_loader import real_batches
 from ganaug_ray.data.loading.sampler import Sampling
 
 SIZE, STEPS = 16, 5
-UPTO = functools.partial(strategies.synthetic_upto, batch_size=SIZE, ratio=0.7)  # 11 or 12 rows a batch
+UPTO = functools.partial(strategies.count_synthetic_rows, batch_size=SIZE, ratio=0.7)  # 11 or 12 rows a batch
 SHARES = (5, 0, 1, 1, 1, 1, 1, 0, 0, 0)
 
 
 @pytest.fixture
 def feeds(experiment: Run) -> dict[str, Callable[[Place], Feed]]:
     """How each kind of rows is opened on a rank; what they replace is ``pool``."""
-    pool = functools.partial(mixed_batches.pool_batches, str(experiment.synthetic), UPTO, 1.0, 3)
-    soft = functools.partial(soft_labels.softened_batches, pool, str(experiment.model(arms.REAL, 0)))
+    pool = functools.partial(mixed_batches.open_pool_feed, str(experiment.synthetic), UPTO, 1.0, 3)
+    soft = functools.partial(soft_labels.open_soft_label_feed, pool, str(experiment.model(arms.REAL, 0)))
     return {
         "pool": pool,
-        "noise": functools.partial(negative_controls.noise_batches, soft, 3),
-        "shuffled": functools.partial(negative_controls.shuffled_batches, soft, SHARES, 3),
+        "noise": functools.partial(negative_controls.open_noise_feed, soft, 3),
+        "shuffled": functools.partial(negative_controls.open_shuffled_feed, soft, SHARES, 3),
         "again": functools.partial(
-            mixed_batches.real_again, str(experiment.dataset), UPTO, 1.0, 3, Sampling(balanced=True)
+            mixed_batches.open_oversampled_feed, str(experiment.dataset), UPTO, 1.0, 3, Sampling(balanced=True)
         ),
     }
 
@@ -88,7 +88,7 @@ def test_shuffled_labels_have_the_shares_of_the_classes_and_tell_nothing_of_the_
 
 def test_oversampling_brings_real_rows_of_which_the_real_feed_knows_nothing(feeds: dict, experiment: Run) -> None:
     real = real_batches(str(experiment.dataset), SIZE, 1.0, 3, Place())
-    mixed = mixed_batches.mixed_batches(lambda place: real_batches(str(experiment.dataset), SIZE, 1.0, 3, place),
+    mixed = mixed_batches.open_mixed_feed(lambda place: real_batches(str(experiment.dataset), SIZE, 1.0, 3, place),
                               feeds["again"], Place())  # fmt: skip
     images = {image.numpy().tobytes() for step in range(5) for image in real(step).x_BCHW}
     assert len(images) == 80, "all there are"

@@ -13,7 +13,7 @@ from ganaug_ray.augment.screening_rules import Evidence
 from ganaug_ray.config import ScreenConfig
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.gan.sampler import BLOCK, Generator
+from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 
 
 class Says:
@@ -31,13 +31,13 @@ class Says:
         return Evidence(y, probabilities, torch.ones(n))
 
 
-def made(run: Run, wanted: int, examiner: Any) -> list[generate.Block]:
-    return list(generate.blocks(Generator.load(run.gan), "3", wanted, 7, examiner))
+def made(run: Run, wanted: int, examiner: Any) -> list[generate.GeneratedBlock]:
+    return list(generate.generate_blocks(Generator.load(run.gan), "3", wanted, 7, examiner))
 
 
 def test_without_a_screening_each_image_made_is_kept(experiment: Run) -> None:
-    found = made(experiment, BLOCK + 10, None)
-    assert [len(block.rows) for block in found] == [BLOCK, 10]
+    found = made(experiment, BLOCK_SIZE + 10, None)
+    assert [len(block.rows) for block in found] == [BLOCK_SIZE, 10]
     assert all(block.rejects is None for block in found)
 
 
@@ -46,24 +46,24 @@ def test_images_are_made_until_enough_have_passed_and_rejects_say_why(experiment
     assert sum(len(block.rows) for block in found) == 300
     assert len(found) == 2
     first = found[0]
-    assert first.tally == {"kept": len(first.rows), "off class": BLOCK - len(first.rows)}
+    assert first.tally == {"kept": len(first.rows), "off class": BLOCK_SIZE - len(first.rows)}
     assert first.rejects is not None
     assert set(first.rejects["reason"].to_pylist()) == {"off class"}
     assert set(first.rejects["provenance"].to_pylist()).isdisjoint(first.rows.provenance)
     generator = Generator.load(experiment.gan)
     index = [int(name.rsplit(":", 1)[1]) for name in first.rows.provenance]
-    assert (generator.generate("3", BLOCK, seed=7)[index] == first.rows.images).all(), "each can be made again"
+    assert (generator.generate("3", BLOCK_SIZE, seed=7)[index] == first.rows.images).all(), "each can be made again"
 
 
 def test_a_class_that_is_not_recognised_gets_none_after_one_block(experiment: Run) -> None:
     found = made(experiment, 1000, Says(0.3, ScreenConfig(class_agreement=0.5)))
     assert [len(block.rows) for block in found] == [0]
-    assert found[0].tally["class cannot be drawn"] + found[0].tally["off class"] == BLOCK
+    assert found[0].tally["class cannot be drawn"] + found[0].tally["off class"] == BLOCK_SIZE
 
 
 def test_trying_ends(experiment: Run) -> None:
     found = made(experiment, 2000, Says(0.1, ScreenConfig(class_agreement=0.05)))
-    assert len(found) == generate.MOST_TRIES * 2000 // BLOCK + 1
+    assert len(found) == generate.MAX_TRIES_PER_IMAGE * 2000 // BLOCK_SIZE + 1
     assert 0 < sum(len(block.rows) for block in found) < 2000
 
 
@@ -86,8 +86,8 @@ def test_the_examiner_asks_the_discriminator_that_the_generator_was_trained_agai
 
     folders = (str(folder) for folder in (experiment.model("real+classic", 0), experiment.dataset, experiment.gan))
     examine = Examiner(Screening(ScreenConfig(), *folders), "cpu")
-    images = Generator.load(experiment.gan).generate("3", BLOCK, seed=7)
-    asked, other = (examine(images, np.full(BLOCK, label)).score_N for label in (3, 4))
+    images = Generator.load(experiment.gan).generate("3", BLOCK_SIZE, seed=7)
+    asked, other = (examine(images, np.full(BLOCK_SIZE, label)).score_N for label in (3, 4))
     assert asked is not None
     assert other is not None
     assert not torch.equal(asked, other)
@@ -114,8 +114,8 @@ def test_limits_and_what_passes_them_are_the_same_where_nothing_of_the_test_imag
         folder = Folder.at(tmp_path / out)
         screening = Screening(mild, *map(str, folders))
         counts = dict.fromkeys("0123456789", 4)  # of some of them images pass, of others none
-        generate.generate_here(counts, 5, gan, folder, screening)
-        limits = generate.generate_here(counts, 5, gan, folder / "live", screening, stored=False)["limits"]
+        generate.generate_locally(counts, 5, gan, folder, screening)
+        limits = generate.generate_locally(counts, 5, gan, folder / "live", screening, stored=False)["limits"]
         found.append(({name: folder.read(name) for name in folder.files(".parquet")}, limits))
     (images, limits), (images_bare, limits_bare) = found
     assert limits == limits_bare

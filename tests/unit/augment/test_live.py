@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from ganaug_ray.augment import arm_batches, arms, mixed_batches, strategies
-from ganaug_ray.augment.live_generation import ROUNDS, Judge, LiveFeed, live_batches
-from ganaug_ray.augment.screening_rules import Evidence, Limits
+from ganaug_ray.augment.live_generation import MAX_ROUNDS, LiveFeed, LiveScreener, open_live_feed
+from ganaug_ray.augment.screening_rules import Evidence, ScreeningLimits
 from ganaug_ray.classify import train_worker
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
@@ -27,7 +27,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.pipeline.pipeline import Pipeline
 
-LIMITS = Limits(0.5, 0.5, None, (1.0,) * 10, (True,) * 10)
+LIMITS = ScreeningLimits(0.5, 0.5, None, (1.0,) * 10, (True,) * 10)
 ONE_GREY_LEVEL = 2.001 / 255
 
 
@@ -44,9 +44,9 @@ def feed(
     ratio: float = 0.5,
     pool: dict[str, int] | None = None,
 ) -> LiveFeed:
-    judge = Judge(examine, LIMITS) if examine else None
+    judge = LiveScreener(examine, LIMITS) if examine else None
     pool = pool or dict.fromkeys(generator.classes, 20)
-    return LiveFeed(generator, pool, judge, lambda step: strategies.synthetic_upto(step, 40, ratio), place, seed)
+    return LiveFeed(generator, pool, judge, lambda step: strategies.count_synthetic_rows(step, 40, ratio), place, seed)
 
 
 def says(y_N: np.ndarray, recognised_N: np.ndarray, near_N: np.ndarray | float = 1.0) -> Evidence:
@@ -132,9 +132,9 @@ def test_where_all_fail_the_last_that_is_no_copy_is_taken(
 
     live = feed(generator, examine)
     images = tensors.from_network(live(0).x_BCHW).numpy()
-    assert len(seen) == ROUNDS
+    assert len(seen) == MAX_ROUNDS
     assert [(images == one).all() for one in seen].index(True) == taken
-    assert live.tally() == {"generated": 20 * ROUNDS, "rejected": 20 * ROUNDS, "let_through": 20}
+    assert live.tally() == {"generated": 20 * MAX_ROUNDS, "rejected": 20 * MAX_ROUNDS, "let_through": 20}
 
 
 def test_a_recognised_near_copy_is_rejected_too(generator: Generator) -> None:
@@ -187,8 +187,8 @@ def run(experiment: Run, tmp_path) -> Run:
 
 
 def test_the_live_arm_trains_on_the_real_arm_s_rows_and_counts_what_it_generated(run: Run, job: Job) -> None:
-    assert arms.names(job) == [arms.REAL, arms.LIVE]
-    fit = pickle.loads(pickle.dumps(arm_batches.fit(job, run, arms.LIVE, 0)))  # noqa: S301  # it travels to other processes
+    assert arms.list_names(job) == [arms.REAL, arms.LIVE]
+    fit = pickle.loads(pickle.dumps(arm_batches.describe_fit(job, run, arms.LIVE, 0)))  # noqa: S301  # it travels to other processes
     assert fit.inputs["synthetic"] == "limits"
     size, ratio = job.classifier.batch_size, job.augment.ratio
     real, mixed = real_batches(str(run.dataset), size, 1.0, 0, Place()), fit.batches(Place())
@@ -196,17 +196,23 @@ def test_the_live_arm_trains_on_the_real_arm_s_rows_and_counts_what_it_generated
     for step in range(8):
         batch = mixed(step)
         assert torch.equal(batch.x_BCHW[:size], real(step).x_BCHW)
-        assert mixed.size(step) == batch.total == len(batch.y_B) == size + strategies.synthetic_upto(1, size, ratio)
+        assert (
+            mixed.size(step) == batch.total == len(batch.y_B) == size + strategies.count_synthetic_rows(1, size, ratio)
+        )
         labels |= set(batch.y_B[size:].tolist())
     assert labels == set(range(10)) - {4}
     train_worker.work(fit, Place())
     record = run.model(arms.LIVE, 0).read_json("model.json")
-    assert record["tally"] == {"generated": strategies.synthetic_upto(8, size, ratio), "rejected": 0, "let_through": 0}
+    assert record["tally"] == {
+        "generated": strategies.count_synthetic_rows(8, size, ratio),
+        "rejected": 0,
+        "let_through": 0,
+    }
 
 
 def test_an_odd_ratio_is_exact_over_steps(generator: Generator, experiment: Run) -> None:
     open_real = functools.partial(real_batches, str(experiment.dataset), 40, 1.0, 3)
-    mixed = mixed_batches.mixed_batches(open_real, lambda place: feed(generator, ratio=0.33), Place())
+    mixed = mixed_batches.open_mixed_feed(open_real, lambda place: feed(generator, ratio=0.33), Place())
     sizes = [mixed(step).total - 40 for step in range(5)]
     assert sizes == [13, 13, 13, 13, 14]
     assert mixed.tally()["generated"] == 66
@@ -225,19 +231,19 @@ def test_images_are_screened_with_the_teacher_by_the_stored_limits(experiment: R
     run.synthetic.write_json("synthetic.json", record | {"limits": strict})
     augment = {"ratio": 0.5, "screen": {"realism": 0.0}}
     job = Job.model_validate(tiny_job.model_dump() | {"augment": augment, "arms": {arms.LIVE: None}})
-    open_live = arm_batches.fit(job, run, arms.LIVE, 0).batches.args[1]
-    assert open_live.func is live_batches
+    open_live = arm_batches.describe_fit(job, run, arms.LIVE, 0).batches.args[1]
+    assert open_live.func is open_live_feed
     live = open_live(Place())
     live(0)
-    assert live.tally() == {"generated": 8 * ROUNDS, "rejected": 8 * ROUNDS, "let_through": 8}
+    assert live.tally() == {"generated": 8 * MAX_ROUNDS, "rejected": 8 * MAX_ROUNDS, "let_through": 8}
 
 
 def test_pool_and_live_are_an_arm_each_and_a_pool_that_was_not_made_is_asked_for(run: Run, tiny_job: Job) -> None:
     from ganaug_ray.core.console import Terminal
 
     both = with_arms(tiny_job, arms.SYNTHETIC, arms.LIVE)
-    assert arms.names(both) == [arms.REAL, arms.SYNTHETIC, arms.LIVE]
-    assert len(arms.pairs(both)) == 6
+    assert arms.list_names(both) == [arms.REAL, arms.SYNTHETIC, arms.LIVE]
+    assert len(arms.list_pairs(both)) == 6
     with pytest.raises(UserError, match="ganaug generate"):
         Pipeline(both, run, Terminal()).train()
     Pipeline(with_arms(tiny_job, arms.LIVE), run, Terminal()).generate()  # kept: without Ray it could not be done

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ganaug_ray.augment import arm_batches, arms, generate, mixed_batches, soft_labels, strategies
 from ganaug_ray.augment.live_generation import LiveFeed
-from ganaug_ray.augment.screening_rules import Evidence, Limits
+from ganaug_ray.augment.screening_rules import Evidence, ScreeningLimits
 from ganaug_ray.classify import batch_augmentation, networks, training_loop
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.classify.split_batch_norm import Apart
@@ -39,15 +39,17 @@ COUNTS = {"cat": 20, "dog": 300, "owl": 280}
 RANKS = pytest.mark.parametrize("world", [1, 2, 3])
 
 
-def mixed(run: Run, mixture: strategies.Mixture, place: Place = Place(), **settings: Any) -> mixed_batches.Mixed:  # noqa: B008  # frozen
-    real = functools.partial(real_batches, str(run.dataset), mixture.batch_size, 1.0, 3, wait=mixture.wait)
-    fake = functools.partial(mixed_batches.pool_batches, str(run.synthetic), mixture.synthetic_upto, 1.0, 3)
-    return mixed_batches.mixed_batches(real, fake, place, **settings)
+def mixed(run: Run, mixture: strategies.Mixture, place: Place = Place(), **settings: Any) -> mixed_batches.MixedFeed:  # noqa: B008  # frozen
+    real = functools.partial(
+        real_batches, str(run.dataset), mixture.batch_size, 1.0, 3, wait=mixture.synthetic_only_steps
+    )
+    fake = functools.partial(mixed_batches.open_pool_feed, str(run.synthetic), mixture.count_synthetic_rows, 1.0, 3)
+    return mixed_batches.open_mixed_feed(real, fake, place, **settings)
 
 
 def rows(run: Run, mixture: strategies.Mixture, world: int) -> list[tuple[int, int]]:
     """(real, synthetic) rows of each step, summed over the ranks, which must agree and tile the batch."""
-    real = real_batches(str(run.dataset), mixture.batch_size, 1.0, 3, Place(), wait=mixture.wait)
+    real = real_batches(str(run.dataset), mixture.batch_size, 1.0, 3, Place(), wait=mixture.synthetic_only_steps)
     feeds = [mixed(run, mixture, Place(rank, world), apart=True) for rank in range(world)]
     found = []
     for step in range(mixture.steps):
@@ -62,7 +64,9 @@ def rows(run: Run, mixture: strategies.Mixture, world: int) -> list[tuple[int, i
 
 
 def per_step(mixture: strategies.Mixture) -> list[int]:
-    return [mixture.synthetic_upto(step + 1) - mixture.synthetic_upto(step) for step in range(mixture.steps)]
+    return [
+        mixture.count_synthetic_rows(step + 1) - mixture.count_synthetic_rows(step) for step in range(mixture.steps)
+    ]
 
 
 @RANKS
@@ -81,7 +85,7 @@ def test_anneal_falls_to_none_and_has_half_as_many_as_mix(experiment: Run, ratio
     found = rows(experiment, strategies.Mixture(SIZE, ratio, STEPS, "anneal"), world)
     assert [real for real, _ in found] == [SIZE] * STEPS
     synthetic = [n for _, n in found]
-    assert abs(sum(synthetic) - strategies.Mixture(SIZE, ratio, STEPS).synthetic_upto(STEPS) / 2) <= 1
+    assert abs(sum(synthetic) - strategies.Mixture(SIZE, ratio, STEPS).count_synthetic_rows(STEPS) / 2) <= 1
     assert synthetic[0] >= int(SIZE * ratio * 0.9)
     assert synthetic[-1] <= 1 + SIZE * ratio / (2 * STEPS)
     assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(synthetic))
@@ -128,16 +132,16 @@ def test_a_streamed_pretraining_leaves_the_real_rows_in_order(experiment: Run) -
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
 def test_balance_gives_classes_what_they_lack(ratio: float) -> None:
     config = AugmentConfig(strategy="balance", ratio=ratio)
-    pool = strategies.pool(COUNTS, config)
+    pool = strategies.plan_pool_counts(COUNTS, config)
     assert pool == {"cat": 560, "owl": 40}, "shares of what is lacking; 200 a class on average"
     times, size = 2, 60
-    mixture = strategies.Mixture.of(config, COUNTS, size, 10_000)
+    mixture = strategies.Mixture.from_config(config, COUNTS, size, 10_000)
     steps = round(times / ratio * sum(COUNTS.values()) / size)  # each pool image once
     labels_N = torch.from_numpy(np.repeat([0, 2], list(pool.values())))
     store = object.__new__(Resident)
     store.ids, store.labels_N = [""] * len(labels_N), labels_N
     store.images_NHWC = torch.zeros(len(labels_N), 1, 1, 1, dtype=torch.uint8)
-    feed = ResidentFeed(store, mixture.synthetic_upto, Place(), (0,))
+    feed = ResidentFeed(store, mixture.count_synthetic_rows, Place(), (0,))
     seen = Counter(label for step in range(steps) for label in feed(step).y_B.tolist())
     assert {name: seen[label] * ratio / times for label, name in ((0, "cat"), (2, "owl"))} == {
         "cat": 280 * ratio,
@@ -147,31 +151,31 @@ def test_balance_gives_classes_what_they_lack(ratio: float) -> None:
 
 def test_a_class_that_cannot_be_drawn_is_no_reason_to_overfill_the_others() -> None:
     config = AugmentConfig(strategy="balance")
-    whole = strategies.Mixture.of(config, COUNTS, 60, 100)
-    without = strategies.Mixture.of(config, COUNTS, 60, 100, ["cat"])
-    assert (whole.synthetic_upto(100), without.synthetic_upto(100)) == (3000, 200)
+    whole = strategies.Mixture.from_config(config, COUNTS, 60, 100)
+    without = strategies.Mixture.from_config(config, COUNTS, 60, 100, ["cat"])
+    assert (whole.count_synthetic_rows(100), without.count_synthetic_rows(100)) == (3000, 200)
 
 
 def test_balance_makes_no_millions_for_a_class_that_lacks_one() -> None:
     config = AugmentConfig(strategy="balance", ratio=3.0)
-    assert strategies.pool({"a": 5000, "b": 4999, "c": 100}, config) == {"b": 3, "c": 14_700}
+    assert strategies.plan_pool_counts({"a": 5000, "b": 4999, "c": 100}, config) == {"b": 3, "c": 14_700}
 
 
 def test_a_live_feed_balances_by_the_same_shares(experiment: Run) -> None:
     generator = Generator.load(experiment.gan)
     live = LiveFeed(
-        generator, {"3": 30, "7": 10}, None, lambda step: strategies.synthetic_upto(step, 20, 0.5), Place(), 3
+        generator, {"3": 30, "7": 10}, None, lambda step: strategies.count_synthetic_rows(step, 20, 0.5), Place(), 3
     )
     seen = Counter(label for step in range(4) for label in live(step).y_B.tolist())
     assert seen == {3: 30, 7: 10}
 
 
 def test_limits_of_a_class_that_lacks_none_say_that_it_gets_no_images() -> None:
-    def limits(label: int) -> Limits:
+    def limits(label: int) -> ScreeningLimits:
         evidence = Evidence(torch.full((5,), label), torch.eye(3)[[label] * 5], torch.ones(5), torch.arange(5.0))
-        return Limits.of(evidence, ScreenConfig())
+        return ScreeningLimits.from_evidence(evidence, ScreenConfig())
 
-    joined = generate._joined({"owl": limits(2), "cat": limits(0)}, ["cat", "dog", "owl"])
+    joined = generate._join_limits({"owl": limits(2), "cat": limits(0)}, ["cat", "dog", "owl"])
     assert joined.drawn == (True, False, True)
     assert joined.agreement == (1.0, 0.0, 1.0)
 
@@ -201,17 +205,19 @@ def test_settings_that_would_say_nothing_are_refused(setting: dict[str, Any], wo
 
 def test_the_arm_is_trained_as_the_settings_say_and_the_real_arm_is_not(experiment: Run, tiny_job: Job) -> None:
     job = with_augment(tiny_job, strategy="anneal", weight=0.25, batch_norm="separate", soft_labels=True)
-    fit, real = (arm_batches.fit(job, experiment, arm, 0) for arm in (arms.SYNTHETIC, arms.REAL))
+    fit, real = (arm_batches.describe_fit(job, experiment, arm, 0) for arm in (arms.SYNTHETIC, arms.REAL))
     feed = fit.batches(Place())
-    assert isinstance(feed, mixed_batches.Mixed)
-    assert isinstance(feed.fake, soft_labels.Softened)
+    assert isinstance(feed, mixed_batches.MixedFeed)
+    assert isinstance(feed.fake, soft_labels.SoftLabelFeed)
     assert (feed.weight, feed.apart) == (0.25, True)
     assert [feed.fake.size(step) for step in range(8)] == per_step(strategies.Mixture(16, 0.5, 8, "anneal"))
     assert fit.inputs["teacher"] == experiment.model(arms.REAL, 0).read_json("model.json")["hash"]
     plain = real.batches(Place())(0)
     assert (plain.weight_B, plain.soft_BK, plain.real) == (None, None, None)
     assert real.inputs.keys() == {"dataset"}
-    late = arm_batches.fit(with_augment(tiny_job, strategy="pretrain"), experiment, arms.SYNTHETIC, 0).batches(Place())
+    late = arm_batches.describe_fit(with_augment(tiny_job, strategy="pretrain"), experiment, arms.SYNTHETIC, 0).batches(
+        Place()
+    )
     assert [late.size(step) for step in range(8)] == [16] * 8
 
 
@@ -373,21 +379,23 @@ def test_soft_labels_are_the_teacher_s_probabilities_and_real_rows_stay_certain(
     teacher = Classifier.load(folder)
     mixture = strategies.Mixture(SIZE, 0.7, STEPS)
     real = functools.partial(real_batches, str(experiment.dataset), SIZE, 1.0, 3)
-    pool = functools.partial(mixed_batches.pool_batches, str(experiment.synthetic), mixture.synthetic_upto, 1.0, 3)
+    pool = functools.partial(
+        mixed_batches.open_pool_feed, str(experiment.synthetic), mixture.count_synthetic_rows, 1.0, 3
+    )
     generator = Generator.load(experiment.gan)
 
     def live(place: Place) -> LiveFeed:
-        return LiveFeed(generator, dict.fromkeys(generator.classes, 5), None, mixture.synthetic_upto, place, 3)
+        return LiveFeed(generator, dict.fromkeys(generator.classes, 5), None, mixture.count_synthetic_rows, place, 3)
 
     for fake in (pool, live):
-        batch = mixed_batches.mixed_batches(
-            real, functools.partial(soft_labels.softened_batches, fake, str(folder)), Place()
+        batch = mixed_batches.open_mixed_feed(
+            real, functools.partial(soft_labels.open_soft_label_feed, fake, str(folder)), Place()
         )(2)
         targets_BK = batch_augmentation.blend(batch.x_BCHW, batch, ClassifierConfig(steps=1), 10, Place(), (0,))[1]
         assert torch.equal(targets_BK[:SIZE], F.one_hot(batch.y_B[:SIZE], 10).float())
         images = ((batch.x_BCHW[SIZE:] + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         torch.testing.assert_close(targets_BK[SIZE:], torch.from_numpy(teacher.probabilities(images)))
         assert not targets_BK.requires_grad
-    assert mixed_batches.mixed_batches(
-        real, functools.partial(soft_labels.softened_batches, live, str(folder)), Place()
+    assert mixed_batches.open_mixed_feed(
+        real, functools.partial(soft_labels.open_soft_label_feed, live, str(folder)), Place()
     ).tally()

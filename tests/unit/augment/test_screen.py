@@ -9,7 +9,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from ganaug_ray.augment.screening_rules import REASONS, Evidence, Limits, counts, rejects, screen
+from ganaug_ray.augment.screening_rules import (
+    REASONS,
+    Evidence,
+    ScreeningLimits,
+    build_rejects_table,
+    count_reasons,
+    screen_images,
+)
 from ganaug_ray.config import AugmentConfig, ScreenConfig
 
 CLASSES = ["cat", "dog"]
@@ -25,16 +32,16 @@ def evidence(*rows: tuple[int, float, float, float]) -> Evidence:
 GOOD = evidence((0, 0.1, 1.0, 0.0), (0, 0.2, 1.0, 1.0), (1, 0.9, 1.0, 0.0), (1, 0.7, 1.0, 1.0))
 
 
-def reasons(found: Evidence, limits: Limits) -> list[str]:
-    return [REASONS[code] for code in screen(found, limits).tolist()]
+def reasons(found: Evidence, limits: ScreeningLimits) -> list[str]:
+    return [REASONS[code] for code in screen_images(found, limits).tolist()]
 
 
 def test_good_images_are_kept() -> None:
-    assert reasons(GOOD, Limits.of(GOOD, CONFIG)) == [""] * 4
+    assert reasons(GOOD, ScreeningLimits.from_evidence(GOOD, CONFIG)) == [""] * 4
 
 
 def test_images_of_another_class_or_of_little_confidence_are_off_class() -> None:
-    limits = Limits.of(GOOD, CONFIG)
+    limits = ScreeningLimits.from_evidence(GOOD, CONFIG)
     found = evidence((0, 0.9, 1.0, 0.0), (0, 0.45, 1.0, 0.0), (0, 0.4, 1.0, 0.0), (1, 0.1, 1.0, 0.0))
     assert reasons(found, limits) == ["off class", "off class", "", "off class"]
     assert reasons(found, replace(limits, confidence=0.0)) == ["off class", "", "", "off class"]
@@ -42,14 +49,14 @@ def test_images_of_another_class_or_of_little_confidence_are_off_class() -> None
 
 def test_images_near_to_a_training_image_are_copies() -> None:
     found = evidence((0, 0.1, 0.0, 0.0), (0, 0.1, 0.49, 0.0), (1, 0.9, 0.5, 0.0))
-    assert reasons(found, Limits.of(GOOD, CONFIG)) == ["near copy", "near copy", ""]
-    assert reasons(found, replace(Limits.of(GOOD, CONFIG), copy_distance=0.0)) == [""] * 3
+    assert reasons(found, ScreeningLimits.from_evidence(GOOD, CONFIG)) == ["near copy", "near copy", ""]
+    assert reasons(found, replace(ScreeningLimits.from_evidence(GOOD, CONFIG), copy_distance=0.0)) == [""] * 3
 
 
 def test_a_share_of_each_class_is_the_least_real_whatever_the_scores_of_the_others() -> None:
     rows = [(label, float(label), 1.0, float(i + 1000 * label)) for label in (0, 1) for i in range(100)]
     pool = evidence(*rows)
-    limits = Limits.of(pool, CONFIG.model_copy(update={"realism": 0.1}))
+    limits = ScreeningLimits.from_evidence(pool, CONFIG.model_copy(update={"realism": 0.1}))
     found = reasons(pool, limits)
     for label in (0, 1):
         own = found[label * 100 : label * 100 + 100]
@@ -58,46 +65,49 @@ def test_a_share_of_each_class_is_the_least_real_whatever_the_scores_of_the_othe
 
 def test_without_scores_realism_is_not_looked_at() -> None:
     pool = replace(GOOD, score_N=None)
-    limits = Limits.of(pool, ScreenConfig(realism=0.5))
+    limits = ScreeningLimits.from_evidence(pool, ScreenConfig(realism=0.5))
     assert limits.realism is None
     assert reasons(pool, limits) == [""] * 4
     with pytest.raises(AssertionError, match="discriminator scores"):
-        screen(pool, Limits.of(GOOD, ScreenConfig(realism=0.5)))
+        screen_images(pool, ScreeningLimits.from_evidence(GOOD, ScreenConfig(realism=0.5)))
 
 
 def test_a_class_that_the_teacher_does_not_recognise_gets_no_images() -> None:
     pool = evidence(*[(0, 0.9, 1.0, 0.0)] * 6, *[(0, 0.1, 1.0, 0.0)] * 4, *[(1, 0.9, 1.0, 0.0)] * 5)
-    limits = Limits.of(pool, CONFIG)
+    limits = ScreeningLimits.from_evidence(pool, CONFIG)
     assert limits.agreement == pytest.approx((0.4, 1.0))
     assert limits.drawn == (False, True)
     found = reasons(pool, limits)
     assert found == ["off class"] * 6 + ["class cannot be drawn"] * 4 + [""] * 5
-    assert Limits.of(pool, CONFIG.model_copy(update={"class_agreement": 0.4})).drawn == (True, True)
+    assert ScreeningLimits.from_evidence(pool, CONFIG.model_copy(update={"class_agreement": 0.4})).drawn == (True, True)
 
 
 def test_a_class_without_images_is_not_drawn_and_breaks_nothing() -> None:
     pool = evidence((1, 0.9, 1.0, 0.0), (1, 0.8, 1.0, 0.5))
-    limits = Limits.of(pool, CONFIG.model_copy(update={"realism": 0.1}))
+    limits = ScreeningLimits.from_evidence(pool, CONFIG.model_copy(update={"realism": 0.1}))
     assert limits.drawn == (False, True)
-    assert counts(screen(pool, limits), pool.y_N, CLASSES) == {"cat": {}, "dog": {"kept": 1, "low realism": 1}}
+    assert count_reasons(screen_images(pool, limits), pool.y_N, CLASSES) == {
+        "cat": {},
+        "dog": {"kept": 1, "low realism": 1},
+    }
 
 
 def test_the_first_reason_counts() -> None:
-    limits = Limits(0.6, 0.5, (0.0, 0.0), (1.0, 0.0), (True, False))
+    limits = ScreeningLimits(0.6, 0.5, (0.0, 0.0), (1.0, 0.0), (True, False))
     worst = evidence((1, 0.1, 0.1, -1.0), (1, 0.9, 0.1, -1.0), (1, 0.9, 1.0, -1.0), (1, 0.9, 1.0, 1.0))
     assert reasons(worst, limits) == ["off class", "near copy", "low realism", "class cannot be drawn"]
 
 
 def test_limits_judge_images_one_by_one_and_travel_as_json() -> None:
     pool = evidence(*[(i % 2, i % 2 * 0.8 + 0.1, 0.3 + i / 50, float(i)) for i in range(50)])
-    limits = Limits.of(pool, CONFIG.model_copy(update={"realism": 0.2}))
+    limits = ScreeningLimits.from_evidence(pool, CONFIG.model_copy(update={"realism": 0.2}))
     stored = json.loads(json.dumps(asdict(limits)))
-    again = Limits.stored(stored)
+    again = ScreeningLimits.from_record(stored)
     assert again == limits
-    whole = screen(pool, limits)
+    whole = screen_images(pool, limits)
     for row in range(50):
         alone = Evidence(*(field[row : row + 1] for field in vars(pool).values()))
-        assert screen(alone, again) == whole[row]
+        assert screen_images(alone, again) == whole[row]
 
 
 def test_limits_set_class_by_class_are_those_of_the_whole_pool() -> None:
@@ -107,13 +117,13 @@ def test_limits_set_class_by_class_are_those_of_the_whole_pool() -> None:
         own = []
         for label in (0, 1):
             rows = pool.y_N == label
-            own.append(Limits.of(Evidence(*(field[rows] for field in vars(pool).values())), config))
-        assert Limits.joined(own) == Limits.of(pool, config)
+            own.append(ScreeningLimits.from_evidence(Evidence(*(field[rows] for field in vars(pool).values())), config))
+        assert ScreeningLimits.join_classes(own) == ScreeningLimits.from_evidence(pool, config)
 
 
 def test_counts_are_by_class_and_reason() -> None:
     verdict_N, y_N = torch.tensor([0, 1, 2, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 1])
-    assert counts(verdict_N, y_N, CLASSES) == {
+    assert count_reasons(verdict_N, y_N, CLASSES) == {
         "cat": {"kept": 1, "off class": 1, "near copy": 1},
         "dog": {"kept": 1, "off class": 2},
     }
@@ -121,8 +131,8 @@ def test_counts_are_by_class_and_reason() -> None:
 
 def test_rejects_are_a_table_with_the_figures_that_decided() -> None:
     found = evidence((0, 0.1, 1.0, 0.5), (0, 0.9, 1.0, 0.5), (1, 0.9, 0.25, -2.0))
-    verdict_N = screen(found, Limits.of(GOOD, CONFIG))
-    table = rejects(found, verdict_N, ["index:0", "index:1", "index:2"], CLASSES)
+    verdict_N = screen_images(found, ScreeningLimits.from_evidence(GOOD, CONFIG))
+    table = build_rejects_table(found, verdict_N, ["index:0", "index:1", "index:2"], CLASSES)
     assert table.column_names == ["class", "provenance", "reason", "predicted", "confidence", "near", "score"]
     first, second = table.to_pylist()
     assert first == pytest.approx(
@@ -130,8 +140,10 @@ def test_rejects_are_a_table_with_the_figures_that_decided() -> None:
         | {"confidence": 0.1, "near": 1.0, "score": 0.5}
     )
     assert (second["class"], second["reason"], second["near"], second["score"]) == ("dog", "near copy", 0.25, -2.0)
-    assert rejects(replace(found, score_N=None), verdict_N, [""] * 3, CLASSES)["score"].null_count == 2
-    none = rejects(GOOD, screen(GOOD, Limits.of(GOOD, CONFIG)), [""] * 4, CLASSES)
+    assert build_rejects_table(replace(found, score_N=None), verdict_N, [""] * 3, CLASSES)["score"].null_count == 2
+    none = build_rejects_table(
+        GOOD, screen_images(GOOD, ScreeningLimits.from_evidence(GOOD, CONFIG)), [""] * 4, CLASSES
+    )
     assert len(none) == 0
     assert none.schema == table.schema
 

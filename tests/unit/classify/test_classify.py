@@ -128,31 +128,31 @@ def test_flip_mirrors_and_shift_moves_by_its_share() -> None:
 
 def test_a_mixed_batch_holds_the_real_arms_rows_and_the_exact_number_of_synthetic_ones(experiment: Run) -> None:
     open_real = functools.partial(real_batches, str(experiment.dataset), 16, 1.0, 3)
-    upto = functools.partial(strategies.synthetic_upto, batch_size=16, ratio=0.3)
-    open_pool = functools.partial(mixed_batches.pool_batches, str(experiment.synthetic), upto, 1.0, 3)
+    upto = functools.partial(strategies.count_synthetic_rows, batch_size=16, ratio=0.3)
+    open_pool = functools.partial(mixed_batches.open_pool_feed, str(experiment.synthetic), upto, 1.0, 3)
     for workers in (1, 2):
         synthetic_rows = 0
         for step in range(10):
             places = [Place(rank, workers) for rank in range(workers)]
             real = [open_real(place)(step) for place in places]
-            mixed = [mixed_batches.mixed_batches(open_real, open_pool, place)(step) for place in places]
+            mixed = [mixed_batches.open_mixed_feed(open_real, open_pool, place)(step) for place in places]
             for alone, both in zip(real, mixed, strict=True):
                 assert torch.equal(both.x_BCHW[: len(alone.y_B)], alone.x_BCHW)
             rows = sorted(row for batch in mixed for row in batch.rows.tolist())
             assert rows == list(range(mixed[0].total))
             synthetic_rows += mixed[0].total - 16
-        assert synthetic_rows == strategies.synthetic_upto(10, 16, 0.3) == 48
+        assert synthetic_rows == strategies.count_synthetic_rows(10, 16, 0.3) == 48
 
 
 def test_small_synthetic_images_are_scaled_up_to_the_real_ones_and_none_is_no_problem() -> None:
     real = Batch(torch.zeros(2, 1, 64, 64), torch.zeros(2, dtype=torch.long), torch.arange(2), 2)
     fake = Batch(torch.ones(3, 1, 32, 32), torch.ones(3, dtype=torch.long), torch.arange(3), 3)
-    both = mixed_batches.concatenate(real, fake)
+    both = mixed_batches.append_synthetic_rows(real, fake)
     assert both.x_BCHW.shape == (5, 1, 64, 64)
     assert both.y_B.tolist() == [0, 0, 1, 1, 1]
     assert both.total == 5
     none = Batch(fake.x_BCHW[:0], fake.y_B[:0], fake.rows[:0], 1)
-    assert mixed_batches.concatenate(real, none).total == 3
+    assert mixed_batches.append_synthetic_rows(real, none).total == 3
 
 
 def test_a_model_takes_paths_bytes_pictures_and_arrays_of_any_size(experiment: Run, tmp_path) -> None:

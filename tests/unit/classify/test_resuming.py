@@ -124,7 +124,7 @@ def test_a_checkpoint_of_other_settings_or_rows_is_not_gone_on_from(
 def test_moved_code_leaves_a_fingerprint_as_it_is(experiment: Run) -> None:
     """A checkpoint outlives new names and places of the functions that open the batches."""
     job = load_job(DIGITS, [*TINY, "arms={one: {kind: synthetic}}"])
-    before = arm_batches.fit(job, experiment, "one", 0)
+    before = arm_batches.describe_fit(job, experiment, "one", 0)
     renamed = replace(before, batches=mortal)
     assert renamed.fingerprint(None) == before.fingerprint(None)
 
@@ -144,7 +144,7 @@ def test_whatever_decides_an_arm_s_rows_is_told_apart(experiment: Run) -> None:
     found = []
     for arm in arms:
         job = load_job(DIGITS, [*TINY, f"arms={{one: {arm}}}"])
-        told = arm_batches.fit(job, experiment, "one", 0)
+        told = arm_batches.describe_fit(job, experiment, "one", 0)
         assert "0x" not in str(told.settings), "an address is another one in each process"
         found.append(told.fingerprint(None))
     assert len(set(found)) == len(arms)

@@ -20,7 +20,7 @@ from ganaug_ray.core.finite_guard import Diverged
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.launch import train_gans
-from ganaug_ray.gan.training_spec import Training
+from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import worker_group
 from tests.conftest import DIGITS, TINY
@@ -93,7 +93,7 @@ def test_a_diverged_gan_says_what_is_kept_and_what_to_try(
         raise Diverged(41)
 
     monkeypatch.setattr(worker_group, "run", diverge)
-    training = Training(tiny_job.gan, 32, 0, str(digits), "teacher", str(tmp_path / "gan"), 1.0, {})
+    training = GanTraining(tiny_job.gan, 32, 0, str(digits), "teacher", str(tmp_path / "gan"), 1.0, {})
     with pytest.raises(StageFailed, match=r"not finite at step 41.*checkpoint is kept.*lower gan.lr"):
         train_gans([training])
 

@@ -17,7 +17,7 @@ from torch import distributed as dist
 from torch import multiprocessing as mp
 
 from ganaug_ray.augment import mixed_batches, strategies
-from ganaug_ray.augment.soft_labels import Softened
+from ganaug_ray.augment.soft_labels import SoftLabelFeed
 from ganaug_ray.classify import networks
 from ganaug_ray.classify import training_loop as classify_loop
 from ganaug_ray.classify.predict import Classifier
@@ -36,12 +36,12 @@ PROCESSES: list[ProcessPoolExecutor] = []
 
 def _rank(rank: int, function: Any, args: tuple[Any, ...], rendezvous: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=2)
-    networks = training_loop.networks
+    networks = training_loop.build_networks
     try:
         function(Place(rank, 2), *args)
         dist.barrier()
     finally:
-        training_loop.networks = networks
+        training_loop.build_networks = networks
         dist.destroy_process_group()
 
 
@@ -131,7 +131,7 @@ def _soft(digits: str, upto: Callable[[int], int], place: Place) -> Feed:
     torch.manual_seed(1)
     spec = {"arch": "cnn", "classes": [str(k) for k in range(10)], "channels": 1, "image_size": 32, "resize": "stretch"}
     teacher = Classifier(spec | networks.Input(32).spec, checkpoint.pack({"network": networks.CNN(1, 10, 0.0)}))
-    return Softened(mixed_batches.pool_batches(f"{digits}/train", upto, 1.0, 1, place), teacher)
+    return SoftLabelFeed(mixed_batches.open_pool_feed(f"{digits}/train", upto, 1.0, 1, place), teacher)
 
 
 def _all_settings(place: Place, digits: str, out: str) -> None:
@@ -159,8 +159,8 @@ def _all_settings(place: Place, digits: str, out: str) -> None:
         if isinstance(layer, torch.nn.BatchNorm2d):
             network.blocks[index] = torch.nn.Identity()
     real = functools.partial(real_batches, digits, 16, 1.0, 0)
-    fake = functools.partial(_soft, digits, strategies.Mixture(16, 0.33, 5, "anneal").synthetic_upto)
-    feed = mixed_batches.mixed_batches(real, fake, place, weight=0.25, apart=True)
+    fake = functools.partial(_soft, digits, strategies.Mixture(16, 0.33, 5, "anneal").count_synthetic_rows)
+    feed = mixed_batches.open_mixed_feed(real, fake, place, weight=0.25, apart=True)
     best, rows = _train(network, feed, config, place, digits)
     torch.save({"rows": rows, "best": best.weights, "last": network.state_dict()}, f"{out}/{place.world}-{place.rank}")
 
@@ -197,7 +197,7 @@ def _diverge(place: Place, digits: str, out: str) -> None:
         return batch
 
     try:
-        training_loop.train(poisoned, GAN, training_loop.Shape(10, 1, 32), 6, 0, place, None, _hooks(saved))
+        training_loop.train_gan(poisoned, GAN, training_loop.ImageShape(10, 1, 32), 6, 0, place, None, _hooks(saved))
     except Diverged as error:
         Path(out, f"diverged-{place.rank}").write_text(f"{error.step} {[c.step for c in saved]}")
 
@@ -213,7 +213,9 @@ def _is_told_that_it_will_be_taken_away(place: Place, digits: str, out: str) -> 
     rows: list[dict[str, Any]] = []
     saved: list[checkpoint.Checkpoint] = []
     feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
-    training_loop.train(feed, config, training_loop.Shape(10, 1, 32), 6, 0, place, None, _hooks(saved, rows.append))
+    training_loop.train_gan(
+        feed, config, training_loop.ImageShape(10, 1, 32), 6, 0, place, None, _hooks(saved, rows.append)
+    )
     Path(out, f"saved-{place.rank}").write_text(f"{[c.step for c in saved]}")
 
 
@@ -227,7 +229,7 @@ def _train_and_resume(place: Place, digits: str, out: str) -> None:
 
     def train(start: checkpoint.Checkpoint | None) -> list[checkpoint.Checkpoint]:
         saved: list[checkpoint.Checkpoint] = []
-        training_loop.train(feed, GAN, training_loop.Shape(10, 1, 32), 6, 0, place, start, _hooks(saved))
+        training_loop.train_gan(feed, GAN, training_loop.ImageShape(10, 1, 32), 6, 0, place, start, _hooks(saved))
         return saved
 
     middle, last = train(None)
@@ -260,7 +262,7 @@ def _without_batch_statistics(make: Any) -> Any:
 
 
 def _two_steps(place: Place, digits: str, out: str, batch: int) -> None:
-    training_loop.networks = _without_batch_statistics(training_loop.networks)
+    training_loop.build_networks = _without_batch_statistics(training_loop.build_networks)
     # Adam's first steps are the signs of the gradients, which for the smallest of them are chance: a large epsilon
     # makes steps that are proportional instead, and its averages are the gradients.
     adam = torch.optim.Adam
@@ -269,7 +271,7 @@ def _two_steps(place: Place, digits: str, out: str, batch: int) -> None:
     rows: list[dict[str, Any]] = []
     saved: list[checkpoint.Checkpoint] = []
     feed, hooks = real_batches(digits, batch, 1.0, 0, place), _hooks(saved, rows.append)
-    training_loop.train(feed, config, training_loop.Shape(10, 1, 32), 2, 0, place, None, hooks)
+    training_loop.train_gan(feed, config, training_loop.ImageShape(10, 1, 32), 2, 0, place, None, hooks)
     torch.optim.Adam = adam
     torch.save({"rows": rows, "tensors": [c.tensors for c in saved]}, f"{out}/steps-{place.world}-{place.rank}")
 
@@ -284,11 +286,11 @@ def test_two_ranks_take_the_steps_of_one_at_the_whole_batch(digits: Folder, tmp_
     whole, most where large terms cancel; where all do, as in a bias's first gradient, only zeros are left to compare.
     """
     on_two_ranks(_two_steps, tmp_path, str(digits), str(tmp_path), batch)
-    make = training_loop.networks
+    make = training_loop.build_networks
     try:
         _two_steps(Place(), str(digits), str(tmp_path), batch)
     finally:
-        training_loop.networks = make
+        training_loop.build_networks = make
     alone, one, two = (torch.load(tmp_path / f"steps-{name}", weights_only=True) for name in ("1-0", "2-0", "2-1"))
     assert one["rows"] == two["rows"]
     for ours, theirs in zip(alone["rows"], one["rows"], strict=True):

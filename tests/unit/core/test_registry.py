@@ -106,7 +106,7 @@ def test_rows_that_the_champion_was_trained_on_do_not_count(copied: Run, tiny_jo
     ids = [row["id"] for row in test if row["split"] == "test"]
 
     def seen(some: list[str]) -> Callable[[Folder], None]:
-        return lambda version: version.write_table(promotion_gate.SEEN, pa.table({"id": some}))
+        return lambda version: version.write_table(promotion_gate.SEEN_FILE, pa.table({"id": some}))
 
     place = with_champion(copied, seen(ids[:800]))
     pipeline(copied, place).promote()
@@ -114,7 +114,7 @@ def test_rows_that_the_champion_was_trained_on_do_not_count(copied: Run, tiny_jo
     assert (against["rows"], against["left_out"]) == (98, 800)
     own = {row["id"] for row in test if row["split"] in ("train", "val")}
     version = model_registry.champion_model(place)
-    assert set(version.read_table(promotion_gate.SEEN)["id"].to_pylist()) == own
+    assert set(version.read_table(promotion_gate.SEEN_FILE)["id"].to_pylist()) == own
 
     shutil.rmtree(str(place))
     with pytest.raises(UserError, match=r"all test images.*--force"):
@@ -137,9 +137,9 @@ def test_models_of_other_classes_or_larger_images_cannot_be_compared(copied: Run
 
 def test_an_equal_model_passes_and_a_worse_metric_decides() -> None:
     labels = np.array([0, 0, 1, 1])
-    same = promotion_gate.judge(labels, labels, labels, 2)
+    same = promotion_gate.compare_answers(labels, labels, labels, 2)
     assert not same.is_worse
-    one_wrong = promotion_gate.judge(labels, np.array([0, 0, 1, 0]), labels, 2)
+    one_wrong = promotion_gate.compare_answers(labels, np.array([0, 0, 1, 0]), labels, 2)
     assert one_wrong.is_worse
     assert (one_wrong.candidate_alone, one_wrong.champion_alone) == (0, 1)
     assert "accuracy 0.750, the champion's 1.000" in one_wrong.sentence

@@ -78,7 +78,7 @@ def test_rows_are_drawn_of_the_chosen_classes_alone(uneven: Folder) -> None:
     def upto(step: int) -> int:
         return step * 7
 
-    feed = mixed_batches.pool_batches(str(uneven / "train"), upto, 1.0, 0, Place(), Sampling(classes=(0, 2)))
+    feed = mixed_batches.open_pool_feed(str(uneven / "train"), upto, 1.0, 0, Place(), Sampling(classes=(0, 2)))
     assert {int(label) for step in range(5) for label in feed(step).y_B} == {0, 2}
     drawn = Counter(row for step in range(100) for row in feed.indices(step).tolist())
     assert len(drawn) == 25
@@ -93,13 +93,15 @@ def test_a_job_draws_its_real_rows_as_it_says(uneven: Folder, monkeypatch: pytes
     job, run = load_job(DIGITS, settings), Run(uneven / "..")
     feeds: list[Feed] = []
     if of == "GAN":
-        monkeypatch.setattr(training_loop, "train", lambda batches, *rest: feeds.append(batches))
+        monkeypatch.setattr(training_loop, "train_gan", lambda batches, *rest: feeds.append(batches))
         strings = (str(uneven), "teacher", str(run.gan))
-        train_worker.work(
-            train_worker.Training(job.gan, 32, 0, *strings, 1.0, {}), Place(1, 2)
+        train_worker.train_and_finish(
+            train_worker.GanTraining(job.gan, 32, 0, *strings, 1.0, {}), Place(1, 2)
         )  # a rank that writes nothing
     else:
-        fit = arm_batches.fit(job, run, arms.REAL, 0) if of == "arm" else compared_models.fit(job, run, "two", 0)
+        fit = (
+            arm_batches.describe_fit(job, run, arms.REAL, 0) if of == "arm" else compared_models.fit(job, run, "two", 0)
+        )
         feeds.append(pickle.loads(pickle.dumps(fit.batches))(Place()))  # noqa: S301  # it travels to other processes
     labels = Counter(int(label) for step in range(30) for label in feeds[0](step).y_B)
     assert len(labels) == 3
@@ -117,7 +119,7 @@ def test_a_gan_that_would_need_it_is_refused_before_workers_start(
     monkeypatch.setattr(worker_group, "run", lambda *arguments: pytest.fail("workers were started"))
     config = load_job(DIGITS, ["gan.sampling=balanced"]).gan
     with pytest.raises(UserError, match="images in memory"):
-        train_gans([train_worker.Training(config, 32, 0, str(uneven), "teacher", str(tmp_path / "gan"), 1e-9, {})])
+        train_gans([train_worker.GanTraining(config, 32, 0, str(uneven), "teacher", str(tmp_path / "gan"), 1e-9, {})])
 
 
 def test_a_classifier_that_would_need_it_is_refused_before_workers_start(experiment: Run, tiny_job: Job) -> None:

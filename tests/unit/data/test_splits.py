@@ -10,7 +10,7 @@ from ganaug_ray.config import DataConfig, SplitConfig
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.data.ingest import split
 from ganaug_ray.errors import UserError
-from ganaug_ray.verdict.split_overlap import overlap
+from ganaug_ray.verdict.split_overlap import measure_overlap
 from tests.helpers.dealing import assign
 
 JOB = Path(__file__).parents[3] / "jobs" / "digits.yaml"
@@ -39,8 +39,8 @@ def test_five_splits_test_no_image_twice_and_a_fifth_each(n: int) -> None:
 def test_scarce_training_images_are_shared_by_no_two_splits() -> None:
     splits = deal(180, 5, cap=20)
     assert all(len(members(own, "train")) == 40 for own in splits)
-    assert overlap(splits).train == 0
-    assert overlap(deal(180, 5)).train > 0.5
+    assert measure_overlap(splits).train == 0
+    assert measure_overlap(deal(180, 5)).train > 0.5
 
 
 def test_the_first_of_several_splits_is_the_only_one_of_others() -> None:

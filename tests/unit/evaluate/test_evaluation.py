@@ -36,15 +36,15 @@ def copied(experiment: Run, tmp_path: Path) -> Run:
     return Run(Folder.at(tmp_path / experiment.root.name))
 
 
-def champion_target(run: Run, job: Job) -> targets.Target:
-    (model,) = targets.models(run, job)
-    return targets.target(run, model, None)
+def champion_target(run: Run, job: Job) -> targets.EvaluationTarget:
+    (model,) = targets.list_models(run, job)
+    return targets.describe_target(run, model, None)
 
 
 def test_a_finished_run_holds_its_champions_evaluation(experiment: Run, tiny_job: Job) -> None:
     place = champion_target(experiment, tiny_job)
     record = place.out.read_json("evaluation.json")
-    labels, probabilities = metrics.split_of(place.model.read_table("predictions.parquet"), "test")
+    labels, probabilities = metrics.read_split(place.model.read_table("predictions.parquet"), "test")
     assert (record["n"], record["accuracy"]) == (898, pytest.approx((probabilities.argmax(1) == labels).mean()))
     assert record["inputs"]["model"] == place.record["hash"]
     promised = "confusion confusion_shares reliability learning_loss learning_accuracy embedding mistakes right filters"
@@ -77,21 +77,21 @@ def test_killed_in_between_it_leaves_no_marker_and_is_done_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(evaluate_model, "_draw", die)
+        patched.setattr(evaluate_model, "_draw_figures", die)
         with pytest.raises(KeyboardInterrupt):
-            evaluate_model.evaluate(tiny_job.data, place, 0, one_by_one)
-    assert targets.done(place) is None
-    evaluate_model.evaluate(tiny_job.data, place, 0, one_by_one)
-    assert targets.done(place)
+            evaluate_model.evaluate_model(tiny_job.data, place, 0, one_by_one)
+    assert targets.read_finished(place) is None
+    evaluate_model.evaluate_model(tiny_job.data, place, 0, one_by_one)
+    assert targets.read_finished(place)
 
 
 def test_the_champion_is_evaluated_or_else_every_trained_model(copied: Run, tiny_job: Job) -> None:
     champion = copied.root.read_json("verdict.json")["champion"]
-    assert targets.models(copied, tiny_job) == [copied.model(champion["arm"], champion["seed"])]
+    assert targets.list_models(copied, tiny_job) == [copied.model(champion["arm"], champion["seed"])]
     copied.root.delete("verdict.json")
-    every = targets.models(copied, tiny_job)
+    every = targets.list_models(copied, tiny_job)
     assert len(every) == 4
-    places = {str(targets.target(copied, model, None).out) for model in every}
+    places = {str(targets.describe_target(copied, model, None).out) for model in every}
     assert len(places) == 4, "one folder a model"
     shutil.rmtree(str(copied.models))
     with pytest.raises(UserError, match=r"`ganaug train` has not been done"):
@@ -99,10 +99,10 @@ def test_the_champion_is_evaluated_or_else_every_trained_model(copied: Run, tiny
 
 
 def test_a_registered_version_is_the_same_model_wherever_it_lies(experiment: Run, tiny_job: Job) -> None:
-    (version,) = targets.models(experiment, tiny_job, str(experiment.registry))
-    assert targets.target(experiment, version, None).out == champion_target(experiment, tiny_job).out
+    (version,) = targets.list_models(experiment, tiny_job, str(experiment.registry))
+    assert targets.describe_target(experiment, version, None).out == champion_target(experiment, tiny_job).out
     with pytest.raises(UserError, match="no experiment"):
-        targets.models(experiment, tiny_job, str(experiment.dataset))
+        targets.list_models(experiment, tiny_job, str(experiment.dataset))
 
 
 def test_rows_of_another_data_set_that_were_trained_on_are_left_out_and_counted(
@@ -117,8 +117,8 @@ def test_rows_of_another_data_set_that_were_trained_on_are_left_out_and_counted(
 
     monkeypatch.setattr(shard_writer, "read", counted)
     monkeypatch.setattr(image_store, "SHARD_BYTES", 600 * 32 * 32)
-    place = targets.target(copied, champion_target(copied, tiny_job).model, "sklearn:digits")
-    record = evaluate_model.evaluate(tiny_job.data, place, 0, one_by_one)
+    place = targets.describe_target(copied, champion_target(copied, tiny_job).model, "sklearn:digits")
+    record = evaluate_model.evaluate_model(tiny_job.data, place, 0, one_by_one)
     assert max(together) == 600
     assert record["excluded_train_rows"] == 80
     assert record["n"] == 1797 - 80 - record["rejected"].get("duplicate", 0)
@@ -205,14 +205,14 @@ def test_a_model_without_mistakes_or_suspects_has_its_page(
 ) -> None:
     from ganaug_ray.report import champion_section, report
 
-    whole = champion_section._tiles
+    whole = champion_section._group_tiles
     monkeypatch.setattr(
         champion_section,
         "_tiles",
         lambda table: whole(table.filter(pa.array([section == kept for section in table["section"].to_pylist()]))),
     )
-    figures = report.collect(experiment, tiny_job)
-    html = report.render(figures, report.draw(experiment, figures), "")
+    figures = report.collect_figures(experiment, tiny_job)
+    html = report.render_page(figures, report.draw_pictures(experiment, figures), "")
     assert "What it gets wrong" in html
     assert "Labels worth a second look" not in html
     assert "The most confident mistakes" not in html

@@ -35,7 +35,7 @@ def test_every_computed_figure_is_registered() -> None:
     for classes in (2, 4, 10):
         labels_N = np.arange(40) % classes
         probabilities_NK = np.random.default_rng(classes).dirichlet(np.ones(classes), 40)
-        figures = metrics.figures(labels_N, probabilities_NK, [str(label) for label in range(classes)])
+        figures = metrics.compute_figures(labels_N, probabilities_NK, [str(label) for label in range(classes)])
         assert set(figures["intervals"]) <= registered
 
 
@@ -50,7 +50,7 @@ def test_metric_of_rows_is_their_mean() -> None:
     """The values of rows have the mean that the model's figure has."""
     labels_N = np.arange(30) % 3
     probabilities_NK = np.random.default_rng(0).dirichlet(np.ones(3), 30)
-    figures = metrics.figures(labels_N, probabilities_NK, ["a", "b", "c"])
+    figures = metrics.compute_figures(labels_N, probabilities_NK, ["a", "b", "c"])
     for metric in (ACCURACY, CROSS_ENTROPY):
         assert metric.rows is not None
         assert np.isclose(metric.rows(labels_N, probabilities_NK).mean(), figures[metric.key])

@@ -26,7 +26,7 @@ def predictions(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.nda
 def test_every_figure_equals_scikit_learns(classes: int) -> None:
     labels, probabilities = predictions(300, classes)
     predicted, names = probabilities.argmax(1), [str(k) for k in range(classes)]
-    ours = metrics.figures(labels, probabilities, names)
+    ours = metrics.compute_figures(labels, probabilities, names)
     expected = {"accuracy": sk.accuracy_score(labels, predicted), "cross_entropy": sk.log_loss(labels, probabilities)}
     for average in ("macro", "weighted"):
         scores = sk.precision_recall_fscore_support(labels, predicted, average=average)
@@ -59,12 +59,12 @@ def test_intervals_are_the_percentiles_of_scikit_learns_figures_on_resampled_row
     labels, probabilities = predictions(40, classes)  # few: some resamples lack a class
     probabilities = probabilities.round(1) + 1e-3  # equal scores
     probabilities /= probabilities.sum(1, keepdims=True)
-    ours = metrics.figures(labels, probabilities, [str(k) for k in range(classes)], seed=3)["intervals"]
+    ours = metrics.compute_figures(labels, probabilities, [str(k) for k in range(classes)], seed=3)["intervals"]
     found: dict[str, list[float]] = {
         name: [] for name in ("accuracy", "macro_f1", "macro_precision", "weighted_recall")
     }
     found |= {"roc_auc": [], "average_precision": []} if classes == 2 else {}
-    drawn = np.concatenate(list(bootstrap._resamples(40, 3, "rows"))).astype(int)
+    drawn = np.concatenate(list(bootstrap._iterate_resamples(40, 3, "rows"))).astype(int)
     for weights in drawn:
         y, p = np.repeat(labels, weights), np.repeat(probabilities, weights, 0)
         predicted = p.argmax(1)
@@ -81,21 +81,21 @@ def test_intervals_are_the_percentiles_of_scikit_learns_figures_on_resampled_row
 
 def test_an_interval_holds_its_figure_narrows_with_rows_and_depends_on_the_seed_alone() -> None:
     names = list("abcd")
-    few, many = (metrics.figures(*predictions(n, 4), names) for n in (100, 10_000))
+    few, many = (metrics.compute_figures(*predictions(n, 4), names) for n in (100, 10_000))
     for found in (few, many):
         low, high = found["intervals"]["accuracy"]
         assert low < found["accuracy"] < high
         # what theory says of a share's standard error
         error = np.sqrt(found["accuracy"] * (1 - found["accuracy"]) / found["n"])
         assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)
-    assert few == metrics.figures(*predictions(100, 4), names)
-    assert few["intervals"] != metrics.figures(*predictions(100, 4), names, seed=1)["intervals"]
+    assert few == metrics.compute_figures(*predictions(100, 4), names)
+    assert few["intervals"] != metrics.compute_figures(*predictions(100, 4), names, seed=1)["intervals"]
 
 
 def test_classes_that_do_not_occur_do_not_lower_a_macro_average() -> None:
     labels, probabilities = predictions(50, 2)
     wide = np.pad(probabilities, ((0, 0), (0, 2)))
-    found = metrics.figures(labels, wide, list("abcd"))
+    found = metrics.compute_figures(labels, wide, list("abcd"))
     assert found["macro_f1"] == pytest.approx(sk.f1_score(labels, probabilities.argmax(1), average="macro"))
     assert found["intervals"]["macro_f1"][0] > 0.5
 
@@ -122,18 +122,18 @@ def test_the_gap_between_training_and_test_figures_and_what_an_arm_changes_of_it
         "syn": [[table(train=answers(95), test=answers(n)) for n in (80, 80, 81)]],
         "noise": [[table(train=answers(100), test=answers(n)) for n in (60, 61, 60)]],
     }
-    rows = overfitting.gaps(predicted, "real")
+    rows = overfitting.compute_gaps(predicted, "real")
     assert rows is not None
     real, syn, _ = (row for row in rows if row["metric"] == "accuracy")
     assert (real["gap"], syn["gap"]) == pytest.approx((0.29, 0.95 - 2.41 / 3))
     assert real["ci95"][0] < 0.29 < real["ci95"][1]
     assert real["change"] is None
     assert syn["change"]["mean"] == pytest.approx(0.95 - 2.41 / 3 - 0.29)
-    assert overfitting.sentence(rows, "syn").startswith("syn reduced overfitting")
-    assert overfitting.sentence(rows, "noise").startswith("noise increased overfitting")
-    assert overfitting.gaps({"real": [[table(train=answers(0, 0), test=answers(70))]]}, "real") is None
+    assert overfitting.describe_gap(rows, "syn").startswith("syn reduced overfitting")
+    assert overfitting.describe_gap(rows, "noise").startswith("noise increased overfitting")
+    assert overfitting.compute_gaps({"real": [[table(train=answers(0, 0), test=answers(70))]]}, "real") is None
 
 
 def test_models_keep_predictions_of_training_rows_for_that(experiment: Run) -> None:
     stored = experiment.model("real+classic", 0).read_table("predictions.parquet")
-    assert [len(metrics.split_of(stored, split)[0]) for split in ("train", "val", "test")] == [80, 50, 898]
+    assert [len(metrics.read_split(stored, split)[0]) for split in ("train", "val", "test")] == [80, 50, 898]

@@ -17,7 +17,7 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.loading.resident_loader import real_batches
 from ganaug_ray.data.prepare import prepare
 from ganaug_ray.evaluate import insights, mistakes
-from ganaug_ray.evaluate.test_images import Rows
+from ganaug_ray.evaluate.test_images import LabelledImages
 
 STEPS = 150  # enough to learn many a wrong label by heart
 
@@ -49,9 +49,9 @@ def test_of_planted_label_flips_most_are_among_the_first_suspects(flipped: tuple
     batches = functools.partial(real_batches, str(dataset), 32, 1.0, 0)
     train_worker.work(train_worker.Fit("real+classic", 0, config, str(dataset), str(out), batches, {}), Place())
     splits = {split: image_store.read(dataset / split) for split in ("train", "val", "test")}
-    found = insights.suspects(
+    found = insights.find_suspects(
         Classifier.load(out),
-        {name: Rows(own.images, own.labels, own.ids, own.paths) for name, own in splits.items()},
+        {name: LabelledImages(own.images, own.labels, own.ids, own.paths) for name, own in splits.items()},
         seed=0,
     )
     table, pictures = found
@@ -61,16 +61,16 @@ def test_of_planted_label_flips_most_are_among_the_first_suspects(flipped: tuple
     train = [row["id"] for row in table.to_pylist() if row["split"] == "train"]
     planted = wrong & set(train)
     assert len(planted & set(train[: round(0.04 * len(train))])) >= 0.6 * len(planted), "also of those trained on"
-    assert len(pictures) == insights.MOST_SUSPECTS
+    assert len(pictures) == insights.MAX_SUSPECTS
     right = {id_: label for own in splits.values() for id_, label in zip(own.ids, own.labels, strict=True)}
     assert all(str(right[row["id"]]) == row["label"] != row["suggested"] for row in table.slice(0, 5).to_pylist())
 
 
 def test_too_few_rows_for_folds_give_no_suspects_and_no_error() -> None:
     features = np.random.default_rng(0).normal(size=(4, 3))
-    assert mistakes.out_of_sample(features, np.array([0, 0, 1, 2]), 3, 0) is None
-    assert mistakes.out_of_sample(features, np.zeros(4, int), 3, 0) is None
-    found = mistakes.out_of_sample(np.repeat(features, 2, 0), np.repeat([0, 0, 2, 2], 2), 3, 0)
+    assert mistakes.predict_out_of_sample(features, np.array([0, 0, 1, 2]), 3, 0) is None
+    assert mistakes.predict_out_of_sample(features, np.zeros(4, int), 3, 0) is None
+    found = mistakes.predict_out_of_sample(np.repeat(features, 2, 0), np.repeat([0, 0, 2, 2], 2), 3, 0)
     assert found is not None
     assert found.shape == (8, 3)
     assert found.sum(1) == pytest.approx(1.0)

@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from ganaug_ray.config.gan_presets import PRESETS
-from ganaug_ray.gan.diffaug import AUGMENTATIONS, CUT, DRAWS, SHIFT, augment, draws
+from ganaug_ray.gan.diffaug import (
+    AUGMENTATIONS,
+    CUTOUT_SHARE,
+    DRAWS_PER_CHANGE,
+    MAX_SHIFT_SHARE,
+    apply_augmentations,
+    draw_uniforms,
+)
 
 ALL = tuple(AUGMENTATIONS)
 
@@ -21,14 +28,14 @@ def test_the_presets_name_changes_that_there_are() -> None:
 
 def test_no_changes_leave_the_very_same_images() -> None:
     x_BCHW = images()
-    assert augment(x_BCHW, (), draws((64, 0), (0,))) is x_BCHW
+    assert apply_augmentations(x_BCHW, (), draw_uniforms((64, 0), (0,))) is x_BCHW
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [32, 64, 128])
 def test_shape_type_and_range_stay_sensible(channels: int, size: int) -> None:
     x_BCHW = images(channels, size, 16)
-    changed = augment(x_BCHW, ALL, draws((16, len(ALL)), (0,)))
+    changed = apply_augmentations(x_BCHW, ALL, draw_uniforms((16, len(ALL)), (0,)))
     assert changed.shape == x_BCHW.shape
     assert changed.dtype == torch.float32
     assert torch.isfinite(changed).all()
@@ -39,50 +46,50 @@ def test_shape_type_and_range_stay_sensible(channels: int, size: int) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_gradients_are_those_of_the_images_that_went_in(name: str) -> None:
     x_BCHW = images(size=8, n=3).double().requires_grad_()
-    u_BND = draws((3, 1), (0,)).double()
-    assert torch.autograd.gradcheck(lambda x: augment(x, (name,), u_BND), x_BCHW)
+    u_BND = draw_uniforms((3, 1), (0,)).double()
+    assert torch.autograd.gradcheck(lambda x: apply_augmentations(x, (name,), u_BND), x_BCHW)
 
 
 def test_a_translation_moves_whole_pixels_an_eighth_at_most_and_fills_with_grey() -> None:
     x_BCHW = torch.zeros(500, 1, 32, 32)
     x_BCHW[:, :, 16, 16] = 1.0
-    moved = augment(x_BCHW, ("translation",), draws((500, 1), (0,)))
+    moved = apply_augmentations(x_BCHW, ("translation",), draw_uniforms((500, 1), (0,)))
     assert torch.equal(moved.sum((1, 2, 3)), torch.ones(500))  # the dot is whole and still there
     where = moved.flatten(1).argmax(1)
     for pixels in (where // 32 - 16, where % 32 - 16):
-        assert sorted(set(pixels.tolist())) == list(range(-int(32 * SHIFT), int(32 * SHIFT) + 1))
-    edge = augment(torch.ones(500, 1, 32, 32), ("translation",), draws((500, 1), (0,)))
+        assert sorted(set(pixels.tolist())) == list(range(-int(32 * MAX_SHIFT_SHARE), int(32 * MAX_SHIFT_SHARE) + 1))
+    edge = apply_augmentations(torch.ones(500, 1, 32, 32), ("translation",), draw_uniforms((500, 1), (0,)))
     assert set(edge.unique().tolist()) == {0.0, 1.0}
 
 
 def test_a_cutout_is_a_square_of_half_the_side_that_may_hang_over_the_edge() -> None:
-    cut = augment(torch.ones(500, 3, 32, 32), ("cutout",), draws((500, 1), (0,)))
+    cut = apply_augmentations(torch.ones(500, 3, 32, 32), ("cutout",), draw_uniforms((500, 1), (0,)))
     holes = (cut == 0).sum((2, 3))
     assert torch.equal(holes[:, 0], holes[:, 2])
-    assert holes.max() == (32 * CUT) ** 2
-    assert holes.min() < (32 * CUT) ** 2 / 2
+    assert holes.max() == (32 * CUTOUT_SHARE) ** 2
+    assert holes.min() < (32 * CUTOUT_SHARE) ** 2 / 2
 
 
 def test_colours_change_about_their_means() -> None:
     x_BCHW = images()
-    u_BND = draws((64, 1), (0,))
+    u_BND = draw_uniforms((64, 1), (0,))
     u_B = u_BND[:, 0, 0]
     shifted, contrasted, saturated = (
-        augment(x_BCHW, (name,), u_BND) for name in ("brightness", "contrast", "saturation")
+        apply_augmentations(x_BCHW, (name,), u_BND) for name in ("brightness", "contrast", "saturation")
     )
     assert torch.allclose((shifted - x_BCHW).mean((1, 2, 3)), u_B - 0.5, atol=1e-5)
     assert torch.allclose(contrasted.mean((1, 2, 3)), x_BCHW.mean((1, 2, 3)), atol=1e-5)
     assert torch.allclose(contrasted.std((1, 2, 3)), x_BCHW.std((1, 2, 3)) * (u_B + 0.5), atol=1e-5)
     assert torch.allclose(saturated.mean(1), x_BCHW.mean(1), atol=1e-5)
     grey = images(channels=1)
-    assert torch.equal(augment(grey, ("saturation",), u_BND), grey)
+    assert torch.equal(apply_augmentations(grey, ("saturation",), u_BND), grey)
 
 
 def test_each_image_and_each_change_has_draws_of_its_own_and_ranks_take_rows_of_them() -> None:
-    whole = draws((64, len(ALL)), (0, "gan", 7))
-    assert whole.shape == (64, len(ALL), DRAWS)
+    whole = draw_uniforms((64, len(ALL)), (0, "gan", 7))
+    assert whole.shape == (64, len(ALL), DRAWS_PER_CHANGE)
     assert len(whole.unique()) == whole.numel()
     x_BCHW = images()
-    both = augment(x_BCHW, ALL, whole)
-    parts = [augment(x_BCHW[rows], ALL, whole[rows]) for rows in (slice(0, 32), slice(32, 64))]
+    both = apply_augmentations(x_BCHW, ALL, whole)
+    parts = [apply_augmentations(x_BCHW[rows], ALL, whole[rows]) for rows in (slice(0, 32), slice(32, 64))]
     assert torch.equal(both, torch.cat(parts))

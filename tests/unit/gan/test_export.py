@@ -139,7 +139,7 @@ def test_names_of_classes_cannot_lead_out_of_the_folder_or_into_one_another(expe
     generator = Generator.load(experiment.gan)
     generator.classes = names
     out = tmp_path / "deep" / "out"
-    png_export.export(generator, dict.fromkeys(names, 2), 0, Folder.at(out), lambda written: None)
+    png_export.export_images(generator, dict.fromkeys(names, 2), 0, Folder.at(out), lambda written: None)
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert len(list(out.iterdir())) == len(names)
@@ -148,14 +148,14 @@ def test_names_of_classes_cannot_lead_out_of_the_folder_or_into_one_another(expe
 
 
 def test_a_class_with_an_equals_sign_can_be_asked_for() -> None:
-    assert png_export.wanted(["a=b=3", "any=1"], ["a=b", "any"]) == {"a=b": 3, "any": 1}
+    assert png_export.parse_counts(["a=b=3", "any=1"], ["a=b", "any"]) == {"a=b": 3, "any": 1}
     with pytest.raises(UserError, match="no class 'a'"):
-        png_export.wanted(["a=3"], ["a=b"])
+        png_export.parse_counts(["a=3"], ["a=b"])
 
 
 def test_more_images_than_a_block_are_all_there(experiment: Run, tmp_path: Path) -> None:
     generator, seen = Generator.load(experiment.gan), []
-    png_export.export(generator, {"3": 260}, 0, Folder.at(tmp_path), seen.append)
+    png_export.export_images(generator, {"3": 260}, 0, Folder.at(tmp_path), seen.append)
     assert seen == list(range(1, 261))
     last = np.asarray(Image.open(tmp_path / "3" / "3-0-00259.png"))
     assert (last == generator.generate("3", 260)[-1, ..., 0]).all()

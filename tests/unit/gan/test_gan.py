@@ -22,12 +22,12 @@ from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.resident_loader import real_batches
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import ema, image_grid, losses, networks, train_worker, training_loop
-from ganaug_ray.gan.sampler import BLOCK, Generator
+from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 
 CONFIG = GanConfig(
     steps=8, batch_size=16, filters=8, latent=16, log_every=2, checkpoint_every=4, snapshot_every=100, lr=1e-3
 )
-SHAPE = training_loop.Shape(classes=10, channels=1, size=32)
+SHAPE = training_loop.ImageShape(classes=10, channels=1, size=32)
 
 
 def train(digits: Folder, start: checkpoint.Checkpoint | None = None, config: GanConfig = CONFIG) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def train(digits: Folder, start: checkpoint.Checkpoint | None = None, config: Ga
         seen["rows"].append, seen["checkpoints"].append, lambda step, average, discriminator: None
     )
     batches = real_batches(str(digits), config.batch_size, 1.0, 0, Place())
-    seen["average"] = training_loop.train(
+    seen["average"] = training_loop.train_gan(
         batches, config, SHAPE, 8, 0, Place(), start, hooks, factors=config.factors(0)
     )
     return seen
@@ -55,11 +55,11 @@ def test_every_preset_trains_at_every_size(preset: Any, size: Any, channels: int
     rows: list[dict[str, Any]] = []
     seen: list[checkpoint.Checkpoint] = []
     hooks = training_loop.Hooks(rows.append, seen.append, lambda step, average, discriminator: None)
-    average = training_loop.train(
-        lambda step: batch, config, training_loop.Shape(3, channels, size), 2, 0, Place(), None, hooks
+    average = training_loop.train_gan(
+        lambda step: batch, config, training_loop.ImageShape(3, channels, size), 2, 0, Place(), None, hooks
     )
     assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in rows)
-    settled = ema.settle(average, 3, 8, seed=0)
+    settled = ema.refresh_batch_norm(average, 3, 8, seed=0)
     assert settled(torch.randn(2, 8), torch.tensor([0, 2])).shape == (2, channels, size, size)
     assert all(torch.isfinite(tensor).all() for tensor in seen[-1].tensors.values())
 
@@ -103,8 +103,8 @@ def test_losses_are_what_a_hand_calculates(norm: str) -> None:
         judged = loss.discriminator(judge, *images)
         assert torch.equal(judged.real_B, real_B)
         assert torch.equal(judged.fake_B, fake_B)
-    assert losses.score(torch.tensor([0.0])) == 0.5
-    assert losses.score(real_B).item() == pytest.approx((0.880797 + 0.268941) / 2)
+    assert losses.compute_realness(torch.tensor([0.0])) == 0.5
+    assert losses.compute_realness(real_B).item() == pytest.approx((0.880797 + 0.268941) / 2)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -114,7 +114,7 @@ def test_the_network_that_is_not_stepped_gets_no_gradient(
     """Looked at where both backward passes have just been done and nothing has been stepped yet."""
     made: list[tuple[torch.nn.Module, torch.nn.Module]] = []
     grads: list[tuple[list[torch.Tensor | None], list[torch.Tensor | None]]] = []
-    make, check = training_loop.networks, FiniteGuard.check
+    make, check = training_loop.build_networks, FiniteGuard.check
 
     def networks_noted(*args: Any) -> Any:
         made.append(make(*args))
@@ -128,7 +128,7 @@ def test_the_network_that_is_not_stepped_gets_no_gradient(
         grads.append((generator, discriminator))
         check(self, loss)
 
-    monkeypatch.setattr(training_loop, "networks", networks_noted)
+    monkeypatch.setattr(training_loop, "build_networks", networks_noted)
     monkeypatch.setattr(FiniteGuard, "check", check_noted)
     train(digits, config=CONFIG.model_copy(update={"preset": preset}))
     (generator_d, discriminator_d), (generator_g, discriminator_g) = grads[:2]
@@ -222,7 +222,7 @@ def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) 
 
     hooks = training_loop.Hooks(lambda row: None, seen["checkpoints"].append, lambda step, average, discriminator: None)
     with pytest.raises(Diverged) as caught:
-        training_loop.train(poisoned, CONFIG, SHAPE, 8, 0, Place(), None, hooks)
+        training_loop.train_gan(poisoned, CONFIG, SHAPE, 8, 0, Place(), None, hooks)
     assert caught.value.step == 5
     assert [checkpoint.step for checkpoint in seen["checkpoints"]] == [4]
     assert all(torch.isfinite(t).all() for t in seen["checkpoints"][0].tensors.values() if t.is_floating_point())
@@ -239,17 +239,17 @@ def test_the_loop_ends_after_a_look_that_says_so_and_after_a_resume_at_once(digi
         lambda step, average, discriminator: looked.append(step),
         lambda: len(looked) >= 2,
     )
-    training_loop.train(feed, config, SHAPE, 100, 0, Place(), None, hooks)
+    training_loop.train_gan(feed, config, SHAPE, 100, 0, Place(), None, hooks)
     assert looked == [3, 6]
     assert [row["step"] for row in rows] == [2, 4, 6]
     start = checkpoint.Checkpoint(6, train(digits)["checkpoints"][0].tensors)
-    training_loop.train(feed, config, SHAPE, 100, 0, Place(), start, hooks)
+    training_loop.train_gan(feed, config, SHAPE, 100, 0, Place(), start, hooks)
     assert looked == [3, 6]
 
 
 def test_the_average_samples_with_statistics_of_its_own(digits: Folder) -> None:
     average = train(digits)["average"]
-    settled = ema.settle(average, 10, CONFIG.latent, seed=0)
+    settled = ema.refresh_batch_norm(average, 10, CONFIG.latent, seed=0)
     z_BZ = torch.randn(512, CONFIG.latent)
     normed = settled.norms[0].norm(settled.first(z_BZ[:, :, None, None]))
     assert normed.mean().abs() < 0.1
@@ -286,11 +286,11 @@ def test_of_generators_within_the_standard_error_of_the_best_the_last_is_kept(
     experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """KIDs and spreads of six looks; the error is the spread over the root of 50 subsets."""
-    from ganaug_ray.gan.metrics.evaluator import Gauge
+    from ganaug_ray.gan.metrics.evaluator import GanEvaluator
 
     kids = iter([0.5, 0.10, 0.11, 0.3, 0.103, 0.12])
     monkeypatch.setattr(
-        Gauge,
+        GanEvaluator,
         "look",
         lambda self, generator, by_class=False: {
             "val_kid_x_n9": next(kids, 0.0),
@@ -300,7 +300,9 @@ def test_of_generators_within_the_standard_error_of_the_best_the_last_is_kept(
     )
     dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
     config = GanConfig(**experiment.gan.read_json("gan.json")["config"]).model_copy(update={"snapshot_every": 1})
-    train_worker.work(train_worker.Training(config, 32, 0, dataset, teacher, str(tmp_path), 1.0, {}), Place())
+    train_worker.train_and_finish(
+        train_worker.GanTraining(config, 32, 0, dataset, teacher, str(tmp_path), 1.0, {}), Place()
+    )
     chosen = Folder.at(tmp_path).read_json("gan.json")["chosen"]
     assert chosen == {"step": 5, "chosen_by": "val_kid_x_n9", "value": 0.103, "lowest": 0.10}
 
@@ -308,20 +310,20 @@ def test_of_generators_within_the_standard_error_of_the_best_the_last_is_kept(
 def test_a_generator_is_measured_anew_for_each_class_once_there_are_enough_images(experiment: Run) -> None:
     """The tiny run has 8 training images a class; here are all test images."""
     from ganaug_ray.data.loading.resident_loader import Resident
-    from ganaug_ray.gan.metrics.evaluator import Gauge
+    from ganaug_ray.gan.metrics.evaluator import GanEvaluator
 
     test = Resident.load(experiment.dataset / "test", torch.device("cpu"))
     record = experiment.gan.read_json("gan.json")
     config = GanConfig(**record["config"])
     teacher = experiment.model("real+classic", 0)
     generator = Generator.load(experiment.gan).network
-    figures = Gauge(test, test, teacher, config, 0).look(generator, by_class=True)
+    figures = GanEvaluator(test, test, teacher, config, 0).measure_quality(generator, by_class=True)
     assert len([name for name in figures if name.startswith("kid_teacher_class_7_n")]) == 2
     assert "kid_teacher_n898" in figures
     without = config.model_copy(update={"conditional": False})
-    gauge = Gauge(test, test, teacher, without, 0)
-    assert not any("class" in name or "agreement" in name for name in gauge.look(generator, by_class=True))
-    assert gauge.classification_accuracy_score(generator) == {}
+    gauge = GanEvaluator(test, test, teacher, without, 0)
+    assert not any("class" in name or "agreement" in name for name in gauge.measure_quality(generator, by_class=True))
+    assert gauge.measure_cas(generator) == {}
 
 
 def test_samples_are_held_against_validation_images_in_their_classes_shares(experiment: Run) -> None:
@@ -330,7 +332,7 @@ def test_samples_are_held_against_validation_images_in_their_classes_shares(expe
 
     from ganaug_ray.data.loading import image_store
     from ganaug_ray.data.loading.resident_loader import Resident
-    from ganaug_ray.gan.metrics.evaluator import Gauge
+    from ganaug_ray.gan.metrics.evaluator import GanEvaluator
 
     rows = image_store.read(experiment.dataset / "test")
     kept = ((rows.labels < 5) | (np.arange(len(rows)) % 20 == 1)).nonzero()[0]  # five classes are rare
@@ -345,8 +347,8 @@ def test_samples_are_held_against_validation_images_in_their_classes_shares(expe
 
     config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
     train, val = Resident(tail, torch.device("cpu")), Resident(rows, torch.device("cpu"))
-    gauge = Gauge(train, val, experiment.model("real+classic", 0), config, 0)
-    gauge.look(Spy())
+    gauge = GanEvaluator(train, val, experiment.model("real+classic", 0), config, 0)
+    gauge.measure_quality(Spy())
     n = len(tail)
     of_train, of_val = torch.cat(asked).split(n)
     assert torch.equal(of_train.sort().values, train.labels_N.sort().values)
@@ -359,14 +361,18 @@ def test_a_collapse_ends_the_training_with_its_reason_on_record(
 ) -> None:
     from ganaug_ray.gan import early_stopping
 
-    monkeypatch.setattr(early_stopping, "reason", lambda seen: "collapsed: so it is said" if len(seen) == 1 else None)
+    monkeypatch.setattr(
+        early_stopping, "find_stop_reason", lambda seen: "collapsed: so it is said" if len(seen) == 1 else None
+    )
     dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
     config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
 
     def ended(**update: Any) -> tuple[int, str | None]:
         out = Folder.at(tmp_path / str(len(update)))
-        training = train_worker.Training(config.model_copy(update=update), 32, 0, dataset, teacher, str(out), 1.0, {})
-        train_worker.work(training, Place())
+        training = train_worker.GanTraining(
+            config.model_copy(update=update), 32, 0, dataset, teacher, str(out), 1.0, {}
+        )
+        train_worker.train_and_finish(training, Place())
         record = out.read_json("gan.json")
         assert record["images_seen"] == record["steps"] * config.batch_size
         return record["steps"], record["ended_early"]
@@ -394,8 +400,8 @@ def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
         out.write(name, (done / name).read_bytes())
     record = experiment.gan.read_json("gan.json")
     dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
-    train_worker.work(
-        train_worker.Training(GanConfig(**record["config"]), 32, 0, dataset, teacher, str(out), 1.0, {}), Place()
+    train_worker.train_and_finish(
+        train_worker.GanTraining(GanConfig(**record["config"]), 32, 0, dataset, teacher, str(out), 1.0, {}), Place()
     )
     assert out.read("gan.safetensors") == experiment.gan.read("gan.safetensors")
     assert out.read("metrics.jsonl") == experiment.gan.read("metrics.jsonl")
@@ -405,10 +411,10 @@ def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
 
 def test_an_image_is_a_function_of_generator_class_seed_and_index(experiment: Run) -> None:
     generator = Generator.load(experiment.gan)
-    few, many = generator.generate("3", 5, seed=1), generator.generate("3", BLOCK + 5, seed=1)
+    few, many = generator.generate("3", 5, seed=1), generator.generate("3", BLOCK_SIZE + 5, seed=1)
     assert few.dtype == np.uint8
     assert np.array_equal(few, many[:5])
-    assert not np.array_equal(many[:5], many[BLOCK:])
+    assert not np.array_equal(many[:5], many[BLOCK_SIZE:])
     assert not np.array_equal(few, generator.generate("3", 5, seed=2))
     assert not np.array_equal(few, generator.generate("4", 5, seed=1))
     assert generator.generate("3", 0).shape == (0, 32, 32, 1)
@@ -416,7 +422,9 @@ def test_an_image_is_a_function_of_generator_class_seed_and_index(experiment: Ru
 
 def test_a_generator_without_classes_draws_any(digits: Folder) -> None:
     config = CONFIG.model_copy(update={"conditional": False})
-    weights = checkpoint.pack({"generator": ema.settle(train(digits, config=config)["average"], 10, 16, seed=0)})
+    weights = checkpoint.pack(
+        {"generator": ema.refresh_batch_norm(train(digits, config=config)["average"], 10, 16, seed=0)}
+    )
     spec = {"classes": list("0123456789"), "conditional": False, "channels": 1, "size": 32, "latent": 16, "filters": 8}
     generator = Generator(spec, weights)
     assert generator.classes == ["any"]
@@ -427,7 +435,7 @@ def test_a_generator_without_classes_draws_any(digits: Folder) -> None:
 
 def test_pictures_are_one_row_a_class() -> None:
     rows = [np.full((8, 32, 32, 1), value, np.uint8) for value in (0, 100, 200)]
-    grid = image_grid.grid(rows)
+    grid = image_grid.arrange_grid(rows)
     assert grid.shape == (3 * 34 + 2, 8 * 34 + 2, 3)
     assert [grid[16 + 34 * row, 16, 0] for row in range(3)] == [0, 100, 200]
-    assert image_grid.png(image_grid.beside(grid, grid)).startswith(b"\x89PNG")
+    assert image_grid.encode_png(image_grid.join_side_by_side(grid, grid)).startswith(b"\x89PNG")

@@ -12,8 +12,8 @@ from PIL import Image
 from ganaug_ray.config import GanConfig
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.gan import interpolation, networks
-from ganaug_ray.gan.image_grid import GAP
-from ganaug_ray.gan.training_loop import Shape
+from ganaug_ray.gan.image_grid import GAP_PX
+from ganaug_ray.gan.training_loop import ImageShape
 
 
 def test_slerp_goes_along_the_circle_in_equal_angles() -> None:
@@ -49,14 +49,14 @@ def test_the_picture_has_a_row_a_class_and_changes_along_it(classes: int, condit
     generator = networks.Generator(8, classes if conditional else 0, 1, 32, 4).eval()
     for layer in (generator.first, *generator.larger, generator.last):
         torch.nn.init.normal_(layer.weight, 0.0, 0.3)  # untrained it would draw grey alone
-    drawn = interpolation.draw(generator, config, Shape(classes, 1, 32), seed=0)
-    assert drawn == interpolation.draw(generator, config, Shape(classes, 1, 32), seed=0)
+    drawn = interpolation.draw_interpolation(generator, config, ImageShape(classes, 1, 32), seed=0)
+    assert drawn == interpolation.draw_interpolation(generator, config, ImageShape(classes, 1, 32), seed=0)
     picture = np.asarray(Image.open(io.BytesIO(drawn)))
-    side = 32 + GAP
-    assert picture.shape == (rows * side + GAP, interpolation.COLUMNS * side + GAP, 3)
-    tiles = picture[GAP:, GAP:].reshape(rows, side, interpolation.COLUMNS, side, 3)[:, :32, :, :32]
-    assert len(np.unique(tiles.transpose(0, 2, 1, 3, 4).reshape(rows * interpolation.COLUMNS, -1), axis=0)) == (
-        rows * interpolation.COLUMNS
+    side = 32 + GAP_PX
+    assert picture.shape == (rows * side + GAP_PX, interpolation.GRID_COLUMNS * side + GAP_PX, 3)
+    tiles = picture[GAP_PX:, GAP_PX:].reshape(rows, side, interpolation.GRID_COLUMNS, side, 3)[:, :32, :, :32]
+    assert len(np.unique(tiles.transpose(0, 2, 1, 3, 4).reshape(rows * interpolation.GRID_COLUMNS, -1), axis=0)) == (
+        rows * interpolation.GRID_COLUMNS
     )
 
 

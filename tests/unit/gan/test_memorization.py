@@ -22,9 +22,9 @@ from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.image_store import Images as Rows
 from ganaug_ray.data.loading.resident_loader import Resident, ResidentFeed
 from ganaug_ray.gan.metrics import features, memorization
-from ganaug_ray.gan.metrics.features import Extractor
-from ganaug_ray.gan.metrics.memorization import PIXELS, Memorization, examine
-from ganaug_ray.gan.metrics.nearest_neighbors import Yardstick, nearest
+from ganaug_ray.gan.metrics.features import FeatureExtractor
+from ganaug_ray.gan.metrics.memorization import PIXEL_EXTRACTOR, Memorization, detect_memorization
+from ganaug_ray.gan.metrics.nearest_neighbors import NeighborSpacing, find_nearest
 
 PUBLIC = os.environ.get("GANAUG_DATA") or str(Path(__file__).parents[4] / "shared" / "data")
 FASHION = Path(PUBLIC, "fashion-mnist")
@@ -54,7 +54,7 @@ def dealt(x_NHW: np.ndarray, y_N: np.ndarray, *sizes: int) -> list[Images]:
     return sets
 
 
-def teacher(train: Images, steps: int) -> Extractor:
+def teacher(train: Images, steps: int) -> FeatureExtractor:
     """The features of a classifier trained on the same images."""
     rows = Rows(tensors.from_network(train.x_NCHW).numpy(), train.y_N.numpy(), *([[""] * len(train.y_N)] * 3))
     resident = Resident(rows, torch.device("cpu"))
@@ -63,7 +63,7 @@ def teacher(train: Images, steps: int) -> Extractor:
     config = ClassifierConfig(steps=steps, flip=False)
     feed = ResidentFeed(resident, lambda step: step * 64, Place(), (0,))
     training_loop.train(network, feed, resident, config, steps, 0, Place(), lambda row: None)
-    return features.teacher(network, train.x_NCHW)
+    return features.build_teacher_extractor(network, train.x_NCHW)
 
 
 class World:
@@ -71,10 +71,12 @@ class World:
 
     def __init__(self, x_NHW: np.ndarray, y_N: np.ndarray, train: int, val: int, held_out: int, steps: int) -> None:
         self.train, self.val, self.unseen = dealt(x_NHW, y_N, train, val, held_out)
-        self.spaces = [teacher(self.train, steps), PIXELS]
+        self.spaces = [teacher(self.train, steps), PIXEL_EXTRACTOR]
 
     def examine(self, generated: Images, val: Images | None = None) -> Memorization:
-        return examine(self.train.x_NCHW, self.train.y_N, (val or self.val).x_NCHW, generated.x_NCHW, self.spaces)
+        return detect_memorization(
+            self.train.x_NCHW, self.train.y_N, (val or self.val).x_NCHW, generated.x_NCHW, self.spaces
+        )
 
     def copies(self, n: int, noise: float, seed: int = 0) -> Images:
         """Training images with noise of so many grey levels."""
@@ -173,7 +175,7 @@ def test_below_twenty_images_nothing_is_said() -> None:
 def test_the_closest_pairs_are_the_copies_and_their_originals() -> None:
     found = digits().examine(joined(first(digits().unseen, 380), digits().copies(20, 3)))
     pixels = found.looks[1]
-    assert len(pixels.closest) == memorization.PAIRS
+    assert len(pixels.closest) == memorization.MAX_PAIRS
     distances = [pair.distance for pair in pixels.closest]
     assert distances == sorted(distances)
     copies = digits().copies(20, 3)
@@ -185,7 +187,7 @@ def test_the_closest_pairs_are_the_copies_and_their_originals() -> None:
 
 def test_the_yardstick_is_the_spacing_of_the_class_where_an_image_lies() -> None:
     line = torch.tensor([[0.0], [1], [2], [3], [4], [5], [1000], [1100], [1200], [1300], [1400], [1500]])
-    yardstick = Yardstick(line, torch.tensor([0] * 6 + [1] * 6))
+    yardstick = NeighborSpacing(line, torch.tensor([0] * 6 + [1] * 6))
     assert yardstick.spacing_N.tolist() == [1] * 6 + [100] * 6
     near, index = yardstick(torch.tensor([[3.0], [3.4], [1110.0], [1150.0], [2000.0]]))
     assert torch.allclose(near, torch.tensor([0, 0.4, 0.1, 0.5, 5]), atol=1e-5)
@@ -194,7 +196,7 @@ def test_the_yardstick_is_the_spacing_of_the_class_where_an_image_lies() -> None
 
 def test_what_is_as_near_to_many_is_near_to_none() -> None:
     corners = torch.eye(40) * 10
-    yardstick = Yardstick(corners, torch.zeros(40, dtype=torch.int64))
+    yardstick = NeighborSpacing(corners, torch.zeros(40, dtype=torch.int64))
     middle, copy = corners.mean(0), corners[3] * 0.99
     near, _ = yardstick(torch.stack([middle, copy]))
     assert near[0] == pytest.approx(1, abs=1e-3)
@@ -203,7 +205,7 @@ def test_what_is_as_near_to_many_is_near_to_none() -> None:
 
 def test_the_nearest_other_row_is_not_the_row_itself_even_among_twins() -> None:
     x_NF = torch.tensor([[0.0], [0.0], [3.0]])
-    distances, index = nearest(x_NF)
+    distances, index = find_nearest(x_NF)
     assert distances.flatten().tolist() == [0, 0, 3]
     assert index[:2].flatten().tolist() == [1, 0]
 

@@ -12,17 +12,17 @@ def test_a_pause_between_steps_is_told_of_but_a_slow_look_and_slow_steps_are_not
 ) -> None:
     now = [0.0]
     monkeypatch.setattr(train_callbacks.time, "monotonic", lambda: now[0])
-    told = train_callbacks.Pace()
+    told = train_callbacks.StallWatch()
 
     def steps(seconds: list[float], first: int) -> str:
         for number, second in enumerate(seconds, first):
             now[0] += second
-            told.step(number)
+            told.mark_step(number)
         return capsys.readouterr().out
 
     assert steps([50.0, 0.5, 0.5, 4.0], 1) == ""
     now[0] += 100.0
-    told.rest()
+    told.restart_clock()
     assert steps([0.5], 5) == ""
     assert steps([31.0, 0.5], 6).startswith("31 s until step 6, where 0.5 s are usual")
     assert steps([15.0, 25.0, 25.0], 8) == ""

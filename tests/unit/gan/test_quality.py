@@ -17,7 +17,7 @@ from ganaug_ray.classify.networks import CNN
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan.metrics import features, kid_fid_prdc, nearest_neighbors
-from ganaug_ray.gan.metrics.classification_accuracy_score import classification_accuracy_score
+from ganaug_ray.gan.metrics.classification_accuracy_score import compute_cas
 
 N, F = 300, 16
 
@@ -55,32 +55,32 @@ def brute_force(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
 
 def test_a_set_beside_itself_is_perfect() -> None:
     real = blobs()
-    mean, _ = kid_fid_prdc.kernel_distance(real, real, seed=0)
+    mean, _ = kid_fid_prdc.compute_kid(real, real, seed=0)
     assert abs(mean) < 0.05
-    assert kid_fid_prdc.frechet_distance(real, real) == pytest.approx(0, abs=1e-6)
-    found = kid_fid_prdc.neighbourhoods(real, real)
+    assert kid_fid_prdc.compute_fid(real, real) == pytest.approx(0, abs=1e-6)
+    found = kid_fid_prdc.compute_prdc(real, real)
     assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
 
 
 def test_another_draw_of_the_same_is_good_and_a_far_one_is_nothing() -> None:
     same, far = (
-        kid_fid_prdc.neighbourhoods(blobs(), blobs(seed=1)),
-        kid_fid_prdc.neighbourhoods(blobs(), blobs(seed=1, at=50)),
+        kid_fid_prdc.compute_prdc(blobs(), blobs(seed=1)),
+        kid_fid_prdc.compute_prdc(blobs(), blobs(seed=1, at=50)),
     )
     assert min(same.precision, same.recall, same.coverage) > 0.7
     assert same.density == pytest.approx(1, abs=0.15)
     assert vars(far) == {"precision": 0, "recall": 0, "density": 0, "coverage": 0}
     assert (
-        abs(kid_fid_prdc.kernel_distance(blobs(), blobs(seed=1), 0)[0])
+        abs(kid_fid_prdc.compute_kid(blobs(), blobs(seed=1), 0)[0])
         < 0.1
-        < kid_fid_prdc.kernel_distance(blobs(), blobs(seed=1, at=1), 0)[0]
+        < kid_fid_prdc.compute_kid(blobs(), blobs(seed=1, at=1), 0)[0]
     )
 
 
 def test_mode_collapse_costs_recall_and_coverage_but_not_precision() -> None:
     modes = torch.cat([blobs(100, seed=mode, at=10 * mode) for mode in range(3)])
     collapsed = torch.cat([blobs(300, seed=9)])
-    found = kid_fid_prdc.neighbourhoods(modes, collapsed)
+    found = kid_fid_prdc.compute_prdc(modes, collapsed)
     assert found.precision > 0.8
     assert found.recall < 0.4
     assert found.coverage < 0.4
@@ -89,21 +89,21 @@ def test_mode_collapse_costs_recall_and_coverage_but_not_precision() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_shares_agree_with_their_definitions(seed: int) -> None:
     real, fake = blobs(40, seed), blobs(50, seed + 10, spread=0.8, at=0.2)
-    found = vars(kid_fid_prdc.neighbourhoods(real, fake))
+    found = vars(kid_fid_prdc.compute_prdc(real, fake))
     for metric, k in kid_fid_prdc.NEIGHBOURS.items():
         assert found[metric] == pytest.approx(brute_force(real.numpy(), fake.numpy(), k)[metric], abs=1e-6)
 
 
 def test_distances_do_not_depend_on_how_many_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = kid_fid_prdc.neighbourhoods(blobs(), blobs(seed=1))
-    monkeypatch.setattr(nearest_neighbors, "CELLS", 1000)
-    assert kid_fid_prdc.neighbourhoods(blobs(), blobs(seed=1)) == whole
-    assert max(len(d) for _, d in nearest_neighbors.distances(blobs(), blobs())) == 3
+    whole = kid_fid_prdc.compute_prdc(blobs(), blobs(seed=1))
+    monkeypatch.setattr(nearest_neighbors, "MAX_DISTANCES_AT_ONCE", 1000)
+    assert kid_fid_prdc.compute_prdc(blobs(), blobs(seed=1)) == whole
+    assert max(len(d) for _, d in nearest_neighbors.iterate_distances(blobs(), blobs())) == 3
 
 
 def test_a_distance_agrees_with_torchmetrics_on_the_same_features() -> None:
     real, fake = blobs(), blobs(seed=1, at=0.3)
-    ours = kid_fid_prdc.frechet_distance(real, fake)
+    ours = kid_fid_prdc.compute_fid(real, fake)
     identity = nn.Identity()
     identity.num_features = F
     theirs = FrechetInceptionDistance(feature=identity).set_dtype(torch.float64)
@@ -122,41 +122,43 @@ def test_kid_agrees_with_torchmetrics_and_with_its_definition() -> None:
     theirs.update(real, real=True)
     theirs.update(fake, real=False)
     torch.manual_seed(0)
-    mean, spread = kid_fid_prdc.kernel_distance(real, fake, seed=0)
-    assert mean == pytest.approx(theirs.compute()[0].item(), abs=3 * spread / kid_fid_prdc.SUBSETS**0.5)
+    mean, spread = kid_fid_prdc.compute_kid(real, fake, seed=0)
+    assert mean == pytest.approx(theirs.compute()[0].item(), abs=3 * spread / kid_fid_prdc.KID_SUBSETS**0.5)
 
     def kernel(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         return (a.double() @ b.double().T / F + 1) ** 3
 
     off = ~torch.eye(200, dtype=torch.bool)
     unbiased = kernel(real, real)[off].mean() + kernel(fake, fake)[off].mean() - 2 * kernel(real, fake).mean()
-    assert mean == pytest.approx(unbiased.item(), abs=3 * spread / kid_fid_prdc.SUBSETS**0.5)
+    assert mean == pytest.approx(unbiased.item(), abs=3 * spread / kid_fid_prdc.KID_SUBSETS**0.5)
 
 
 def test_kid_is_the_same_again_by_its_seed_and_leaves_the_global_one_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    first = kid_fid_prdc.kernel_distance(blobs(), blobs(seed=1), seed=3)
+    first = kid_fid_prdc.compute_kid(blobs(), blobs(seed=1), seed=3)
     assert torch.rand(1) == expected
-    assert kid_fid_prdc.kernel_distance(blobs(), blobs(seed=1), seed=3) == first
-    assert kid_fid_prdc.kernel_distance(blobs(), blobs(seed=1), seed=4) != first
+    assert kid_fid_prdc.compute_kid(blobs(), blobs(seed=1), seed=3) == first
+    assert kid_fid_prdc.compute_kid(blobs(), blobs(seed=1), seed=4) != first
 
 
 def test_too_few_images_are_an_error_that_names_what_is_needed() -> None:
     with pytest.raises(
         kid_fid_prdc.TooFewImages, match=r"KID needs at least 20 images a side; there are 300 real and 19"
     ):
-        kid_fid_prdc.kernel_distance(blobs(), blobs(19), 0)
+        kid_fid_prdc.compute_kid(blobs(), blobs(19), 0)
     with pytest.raises(kid_fid_prdc.TooFewImages, match=r"coverage needs at least 20"):
-        kid_fid_prdc.neighbourhoods(blobs(19), blobs())
+        kid_fid_prdc.compute_prdc(blobs(19), blobs())
     with pytest.raises(kid_fid_prdc.TooFewImages, match=r"FID in 16 features needs at least 17"):
-        kid_fid_prdc.frechet_distance(blobs(), blobs(16))
+        kid_fid_prdc.compute_fid(blobs(), blobs(16))
     assert issubclass(kid_fid_prdc.TooFewImages, ValueError)
 
 
 def test_names_say_metric_features_sizes_and_split() -> None:
-    found = kid_fid_prdc.measure(blobs(), blobs(seed=1), labels(), labels(), "teacher", 0, classes=["a", "b", "c d"])
+    found = kid_fid_prdc.measure_quality(
+        blobs(), blobs(seed=1), labels(), labels(), "teacher", 0, classes=["a", "b", "c d"]
+    )
     assert found.left_out == {}
     assert set(found.figures) == {
         "kid_teacher_n300",
@@ -168,17 +170,19 @@ def test_names_say_metric_features_sizes_and_split() -> None:
         "coverage_teacher_k5_n300",
         *(f"kid_teacher_class_{name}_n100{end}" for name in ("a", "b", "c d") for end in ("", "_std")),
     }
-    val = kid_fid_prdc.measure(blobs(60), blobs(seed=1), labels(60), labels(), "x", 0, "val", classes=["a", "b", "c"])
+    val = kid_fid_prdc.measure_quality(
+        blobs(60), blobs(seed=1), labels(60), labels(), "x", 0, "val", classes=["a", "b", "c"]
+    )
     assert "val_coverage_x_k5_n60v300" in val.figures
     assert "val_kid_x_class_a_n20v100" in val.figures
 
 
 def test_what_cannot_be_measured_is_left_out_by_name_and_reason() -> None:
     real_y, fake_y = labels(40, 3), labels(40, 3)
-    found = kid_fid_prdc.measure(blobs(40), blobs(40, 1), real_y, fake_y, "teacher", 0, classes=["a", "b", "c"])
+    found = kid_fid_prdc.measure_quality(blobs(40), blobs(40, 1), real_y, fake_y, "teacher", 0, classes=["a", "b", "c"])
     assert "kid_teacher_n40" in found.figures
     assert sorted(found.left_out) == [f"kid_teacher_class_{c}_n{n}" for c, n in zip("abc", (14, 13, 13), strict=True)]
-    nothing = kid_fid_prdc.measure(blobs(12), blobs(12), labels(12), labels(12), "teacher", 0)
+    nothing = kid_fid_prdc.measure_quality(blobs(12), blobs(12), labels(12), labels(12), "teacher", 0)
     assert nothing.figures == {}
     assert {"fid_teacher_n12", "recall_teacher_k3_n12"} < set(nothing.left_out)
 
@@ -186,14 +190,14 @@ def test_what_cannot_be_measured_is_left_out_by_name_and_reason() -> None:
 def test_a_class_drawn_badly_shows_in_its_own_kid() -> None:
     real, fake, y = blobs(), blobs(seed=1), labels()
     fake[y == 1] += 2
-    figures = kid_fid_prdc.measure(real, fake, y, y, "x", 0, classes=["0", "1", "2"]).figures
+    figures = kid_fid_prdc.measure_quality(real, fake, y, y, "x", 0, classes=["0", "1", "2"]).figures
     assert figures["kid_x_class_1_n100"] > 10 * max(figures["kid_x_class_0_n100"], figures["kid_x_class_2_n100"])
 
 
 def test_teacher_features_are_of_size_one_on_real_images_and_not_of_the_training_mode() -> None:
     network = CNN(1, 3, dropout=0.5).train()
     x_BCHW = torch.rand(300, 1, 32, 32) * 2 - 1
-    extract = features.teacher(network, x_BCHW)
+    extract = features.build_teacher_extractor(network, x_BCHW)
     assert extract.name == "teacher"
     assert extract(x_BCHW).square().mean().sqrt() == pytest.approx(1, abs=1e-4)
     assert torch.equal(extract(x_BCHW), extract(x_BCHW))
@@ -206,7 +210,7 @@ def test_inception_is_loaded_from_either_weights_file(outputs: int, name: str, t
     torch.manual_seed(0)
     weights = Inception3(outputs, aux_logits=outputs == 1000, init_weights=False).state_dict()
     torch.save(weights, tmp_path / "weights.pth")
-    extract = features.inception_v3(tmp_path / "weights.pth")
+    extract = features.load_inception_v3(tmp_path / "weights.pth")
     assert extract.name == name
     grey = torch.rand(2, 1, 32, 32) * 2 - 1
     found = extract(grey)
@@ -231,7 +235,7 @@ def test_a_file_that_is_no_inception_is_a_user_error(tmp_path: Path) -> None:
     text.write_text("no weights")
     for path, found in ((missing, "no such file"), (wrong, "not the weights"), (text, "not the weights")):
         with pytest.raises(UserError, match=found):
-            features.inception_v3(path)
+            features.load_inception_v3(path)
 
 
 def stripes(n: int, seed: int, shuffled: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -248,7 +252,7 @@ def test_the_accuracy_score_tells_useful_images_from_mislabelled_ones_and_is_the
     val = stripes(60, seed=1)
 
     def score(fake: tuple[np.ndarray, np.ndarray]) -> dict[str, float]:
-        return classification_accuracy_score(*fake, *val, classes=2, config=config, seed=0, steps=12)
+        return compute_cas(*fake, *val, classes=2, config=config, seed=0, steps=12)
 
     good = score(stripes(64, seed=0))
     assert good.keys() == {"cas_cnn_s12_n64"}

@@ -16,7 +16,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, metrics_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.report.report import report
+from ganaug_ray.report.report import write_report
 from ganaug_ray.verdict import verdict
 from ganaug_ray.verdict.outcomes import Outcome
 
@@ -58,7 +58,7 @@ class Experiment:
     def report(self, settings: dict[str, Any] | None = None) -> str:
         """The page; with other settings of some arms."""
         arms = {name: arm.model_copy(update=(settings or {}).get(name, {})) for name, arm in self.job.arms.items()}
-        report(self.run, self.job.model_copy(update={"arms": arms}), {"verdict": "f00d"})
+        write_report(self.run, self.job.model_copy(update={"arms": arms}), {"verdict": "f00d"})
         return (self.path / "report.html").read_text(encoding="utf-8")
 
     def figures(self) -> dict[str, Any]:
@@ -68,9 +68,9 @@ class Experiment:
         outcomes = {}
         for arm in arms:
             tables = [self.run.model(arm, seed).read_table("predictions.parquet") for seed in range(seeds)]
-            outcomes[arm] = [Outcome.of(table, 0, seed) for seed, table in enumerate(tables)]
+            outcomes[arm] = [Outcome.from_table(table, 0, seed) for seed, table in enumerate(tables)]
         candidates = [arm for arm in arms if arm not in (REAL, NOISE)]
-        found = verdict.verdict(outcomes, REAL, candidates, "accuracy", self.classes)
+        found = verdict.build_verdict(outcomes, REAL, candidates, "accuracy", self.classes)
         record = {"hash": "f00d", "inputs": {}, **found}
         experiment_dir.commit(self.run.root, "verdict.json", "compare", time.monotonic(), record)
 

@@ -19,7 +19,7 @@ def pictures(html: str) -> list[str]:
 @pytest.mark.parametrize("kind", ["gan", "mix", "classifier"])
 def test_a_page_needs_nothing_else_and_opens_with_the_sentence(kind: str) -> None:
     found = record(kind, 8, failed=(3,), stopped=(4, 5))
-    html = search_section.page(found)
+    html = search_section.render_search_page(found)
     page = Page(html)
     for tag, own in page.tags:
         assert tag not in ("script", "link", "iframe", "object", "base", "img")
@@ -33,7 +33,9 @@ def test_a_page_needs_nothing_else_and_opens_with_the_sentence(kind: str) -> Non
 
 
 def test_each_kind_has_its_own_pictures() -> None:
-    drawn = {kind: pictures(search_section.page(record(kind, 6))) for kind in ("gan", "mix", "classifier")}
+    drawn = {
+        kind: pictures(search_section.render_search_page(record(kind, 6))) for kind in ("gan", "mix", "classifier")
+    }
     assert [any("over optimizer steps" in label for label in own) for own in drawn.values()] == [True, False, False]
     assert [any("over the ratio" in label for label in own) for own in drawn.values()] == [False, True, False]
     for kind, own in drawn.items():
@@ -46,13 +48,13 @@ def test_each_kind_has_its_own_pictures() -> None:
 
 @pytest.mark.parametrize("kind", ["gan", "mix", "classifier"])
 def test_a_single_trial_makes_a_page(kind: str) -> None:
-    assert "trials 1" in Page(search_section.page(record(kind, 1))).text
+    assert "trials 1" in Page(search_section.render_search_page(record(kind, 1))).text
 
 
 def test_where_every_trial_failed_the_page_says_why() -> None:
     found = record("gan", 3, failed=(0, 1, 2))
     found["trials"][1]["reason"] = "the loss was not finite"
-    page = search_section.page(found)
+    page = search_section.render_search_page(found)
     text = Page(page).text
     assert "No trial finished." in text
     assert "0000, 0002 out of memory" in text
@@ -63,32 +65,32 @@ def test_where_every_trial_failed_the_page_says_why() -> None:
 
 def test_of_many_trials_the_best_fifty_are_listed() -> None:
     found = record("mix", 200, failed=tuple(range(7, 200, 10)), stopped=tuple(range(3, 200, 3)))
-    rows = search_section.section(found)["rows"]
+    rows = search_section.build_section(found)["rows"]
     assert [row["trial"] for row in rows][:1] == [found["best"]["trial"]]
     values = [row["value"] for row in rows[1:]]
     assert values == sorted(values, reverse=True)
-    text = Page(search_section.page(found)).text
+    text = Page(search_section.render_search_page(found)).text
     assert "The best 50 of 200 trials" in text
     assert text.count("0007") == 1, "a failed trial is not among the best, but named with its reason"
 
 
 def test_a_setting_that_a_trial_does_not_have_is_a_dash_and_off_its_axis() -> None:
     found = record("mix", 4)
-    rows = {row["trial"]: row for row in search_section.section(found)["rows"]}
+    rows = {row["trial"]: row for row in search_section.build_section(found)["rows"]}
     assert rows["0001"]["settings"][1:] == ["pretrain", "–"]
     assert rows["0002"]["settings"][2] != "–"
-    words = {text.get_text() for text in search_space_plots.parallel(found).axes[0].texts}
+    words = {text.get_text() for text in search_space_plots.plot_parallel(found).axes[0].texts}
     assert "not set" in words
     everywhere = record("classifier", 4)
-    assert "not set" not in {text.get_text() for text in search_space_plots.parallel(everywhere).axes[0].texts}
-    drawn = search_space_plots.part(found, "augment.weight").axes[0].lines
+    assert "not set" not in {text.get_text() for text in search_space_plots.plot_parallel(everywhere).axes[0].texts}
+    drawn = search_space_plots.plot_slice(found, "augment.weight").axes[0].lines
     assert len(drawn) == sum("augment.weight" in one["settings"] for one in found["trials"]) == 1
 
 
 def test_the_best_line_ends_at_the_best_and_never_gets_worse() -> None:
     found = record("gan", 12, stopped=(2, 5))
     found["trials"][2]["value"] = 0.001  # a lucky early look: stopped trials cannot be chosen
-    axes = search_plots.best_so_far(found).axes[0]
+    axes = search_plots.plot_best_so_far(found).axes[0]
     (line,) = [own for own in axes.lines if own.get_drawstyle() == "steps-post"]
     values = list(line.get_ydata())
     assert values == sorted(values, reverse=True)
@@ -97,7 +99,7 @@ def test_the_best_line_ends_at_the_best_and_never_gets_worse() -> None:
 
 def test_the_ratio_s_intervals_are_over_seeds_and_the_baseline_is_a_line() -> None:
     found = record("mix", 3)
-    axes = search_plots.ratio(found).axes[0]
+    axes = search_plots.plot_ratio(found).axes[0]
     (level,) = [own for own in axes.lines if own.get_linestyle() == "--" or len(set(own.get_xdata())) == 2]
     assert level.get_ydata()[0] == pytest.approx(60)
     spans = [list(own.get_ydata()) for own in axes.lines if len(own.get_ydata()) == 2 and own is not level]
@@ -106,10 +108,10 @@ def test_the_ratio_s_intervals_are_over_seeds_and_the_baseline_is_a_line() -> No
 
 
 def test_what_stopping_early_saved_is_said_and_a_failure_is_no_saving() -> None:
-    text = Page(search_section.page(record("gan", 5, failed=(4,), stopped=(2, 3)))).text
+    text = Page(search_section.render_search_page(record("gan", 5, failed=(4,), stopped=(2, 3)))).text
     assert "In all 1,100 optimizer steps, 55.0 % of the 2,000 that every trial in full would have taken." in text
     assert "Stopping early saved 600." in text
-    assert "saved" not in Page(search_section.page(record("gan", 4, failed=(0,)))).text
+    assert "saved" not in Page(search_section.render_search_page(record("gan", 4, failed=(0,)))).text
 
 
 @pytest.mark.parametrize(
@@ -124,11 +126,11 @@ def test_what_stopping_early_saved_is_said_and_a_failure_is_no_saving() -> None:
     ],
 )
 def test_settings_lie_where_their_rule_says(rule: dict[str, Any], values: list[Any], places: list[Any]) -> None:
-    scale = search_scales.of_setting(rule, values)
-    assert [scale.place(value) for value in values] == [
+    scale = search_scales.build_setting_scale(rule, values)
+    assert [scale.locate_value(value) for value in values] == [
         place if place is None else pytest.approx(place) for place in places
     ]
-    assert all(-1e-9 <= place <= 1 + 1e-9 for place, _ in scale.ticks())
+    assert all(-1e-9 <= place <= 1 + 1e-9 for place, _ in scale.list_ticks())
 
 
 def test_the_report_has_a_section_for_each_search(tmp_path: Any) -> None:

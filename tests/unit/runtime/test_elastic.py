@@ -13,7 +13,7 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan.launch import train_gans
-from ganaug_ray.gan.training_spec import Training
+from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.runtime import worker_group
 
 ELASTIC = {"workers": 4, "min_workers": 2}
@@ -21,12 +21,12 @@ ELASTIC = {"workers": 4, "min_workers": 2}
 
 def gan(job: Job, run: Run, gb: float) -> None:
     config = job.gan.model_copy(update=ELASTIC)
-    train_gans([Training(config, 32, 0, str(run.dataset), "teacher", str(run.gan), gb, {})])
+    train_gans([GanTraining(config, 32, 0, str(run.dataset), "teacher", str(run.gan), gb, {})])
 
 
 def classifier(job: Job, run: Run, gb: float) -> None:
     own = job.model_copy(update={"classifier": job.classifier.model_copy(update=ELASTIC)})
-    train([arm_batches.fit(own, run, name, 0) for name in (arms.REAL, "real+classic+synthetic")], gb)
+    train([arm_batches.describe_fit(own, run, name, 0) for name in (arms.REAL, "real+classic+synthetic")], gb)
 
 
 @pytest.mark.parametrize("section", [gan, classifier])

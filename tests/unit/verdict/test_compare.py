@@ -13,19 +13,19 @@ from scipy import stats
 
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.verdict import verdict as rule
-from ganaug_ray.verdict.outcomes import Answers, Outcome
-from ganaug_ray.verdict.per_class import gaining_classes
-from ganaug_ray.verdict.split_overlap import Overlap
+from ganaug_ray.verdict.outcomes import Outcome, Predictions
+from ganaug_ray.verdict.per_class import find_gaining_classes
+from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 ROWS = 1000
 CLASSES = ["cat", "dog"]
-APART = Overlap(train=0.0, chosen_on=0.0, n_train=100, n_test=ROWS)
+APART = SplitOverlap(train=0.0, chosen_on=0.0, n_train=100, n_test=ROWS)
 
 
-def answers(accuracy: float, loss: float = 1.0) -> Answers:
+def answers(accuracy: float, loss: float = 1.0) -> Predictions:
     labels = np.arange(ROWS) % 2
     wrong = np.arange(ROWS) >= round(accuracy * ROWS)
-    return Answers(labels, np.where(wrong, 1 - labels, labels), 2, {"cross_entropy": loss})
+    return Predictions(labels, np.where(wrong, 1 - labels, labels), 2, {"cross_entropy": loss})
 
 
 def arm(tests: Sequence[Any], vals: Sequence[Any] | None = None) -> list[Outcome]:
@@ -45,7 +45,7 @@ def verdict(
     candidates = [name for name in arms if name not in controls]
     several = len({outcome.split for outcome in real}) > 1
     outcomes = {"real": real, **arms}
-    return rule.verdict(outcomes, "real", candidates, metric, CLASSES, rare, APART if several else None)
+    return rule.build_verdict(outcomes, "real", candidates, metric, CLASSES, rare, APART if several else None)
 
 
 REAL = [0.80, 0.82, 0.81]
@@ -87,9 +87,9 @@ def test_over_splits_seeds_of_a_split_are_no_evidence_of_their_own() -> None:
 
 
 def test_what_the_interval_covers_is_said() -> None:
-    def covers(real: list[Outcome], overlap: Overlap | None, *arms: str) -> str:
+    def covers(real: list[Outcome], overlap: SplitOverlap | None, *arms: str) -> str:
         outcomes = {"real": real, **dict.fromkeys(arms, real)}
-        return rule.verdict(outcomes, "real", list(arms), "accuracy", CLASSES, (), overlap)["covers"]
+        return rule.build_verdict(outcomes, "real", list(arms), "accuracy", CLASSES, (), overlap)["covers"]
 
     assert "McNemar" in covers(arm([0.8]), None, "a")
     assert "share one split" in covers(arm(REAL), None, "a")
@@ -182,12 +182,14 @@ def test_shuffled_test_labels_change_no_choice() -> None:
         after = verdict(own["real"], a=own["a"], b=own["b"], c=own["c"])
         seen.add(after["comparisons"][0]["mean"])
         assert after["chosen"] == before["chosen"]
-        best = {name: rule.champion({name: own[name]}, name, None, "accuracy") for name in own}
+        best = {name: rule.choose_champion({name: own[name]}, name, None, "accuracy") for name in own}
         for name, champion in best.items():
-            expected = rule.champion({name: arms[name]}, name, None, "accuracy")
+            expected = rule.choose_champion({name: arms[name]}, name, None, "accuracy")
             assert (champion["split"], champion["seed"]) == (expected["split"], expected["seed"])
         assert after["champion"]["split"] == best[after["champion"]["arm"]]["split"]
-        assert gaining_classes(own["a"], own["real"], CLASSES) == gaining_classes(arms["a"], arms["real"], CLASSES)
+        assert find_gaining_classes(own["a"], own["real"], CLASSES) == find_gaining_classes(
+            arms["a"], arms["real"], CLASSES
+        )
     assert len(seen) > 10, "they were shuffled"
 
 
@@ -224,14 +226,14 @@ def four_classes(seed: int, better: float) -> Outcome:
     labels = np.arange(400) % 4
     right = rng.random(400) < np.where(labels == 3, better, 0.6)
     predicted = np.where(right, labels, (labels + 1 + rng.integers(0, 3, 400)) % 4)
-    own = Answers(labels, predicted, 4, {"cross_entropy": 1.0})
+    own = Predictions(labels, predicted, 4, {"cross_entropy": 1.0})
     return Outcome(seed % 100, 0, own, own)
 
 
 def test_the_class_that_gains_is_found_and_no_other() -> None:
     names = ["a", "b", "c", "d"]
     ours, theirs = ([four_classes(k + base, f) for k in range(6)] for base, f in ((0, 0.9), (100, 0.6)))
-    found = rule.verdict({"real": theirs, "syn": ours}, "real", ["syn"], "accuracy", names, ["d"], APART)
+    found = rule.build_verdict({"real": theirs, "syn": ours}, "real", ["syn"], "accuracy", names, ["d"], APART)
     rows = {row["class"]: row for row in found["classes"]["syn"]}
     assert [name for name in names if rows[name]["verdict"] == "helped"] == ["d"]
     assert [name for name in names if rows[name]["rare"]] == ["d"]
@@ -242,9 +244,9 @@ def test_the_class_that_gains_is_found_and_no_other() -> None:
     expected = stats.ttest_1samp(recalls, 0)
     assert rows["d"]["recall"]["ci95"] == pytest.approx(tuple(expected.confidence_interval(0.95)))
     assert rows["d"]["recall"]["p_adjusted"] == pytest.approx(4 * expected.pvalue), "the smallest of a family of four"
-    assert "d" in gaining_classes(ours, theirs, names, APART)
-    assert gaining_classes(theirs, ours, names, APART).count("d") == 0
-    assert gaining_classes(ours[:1], theirs[:1], names) == [], "of a single model nothing can be said"
+    assert "d" in find_gaining_classes(ours, theirs, names, APART)
+    assert find_gaining_classes(theirs, ours, names, APART).count("d") == 0
+    assert find_gaining_classes(ours[:1], theirs[:1], names) == [], "of a single model nothing can be said"
 
 
 def test_a_finished_runs_verdict_can_be_recomputed_from_its_predictions(experiment: Run) -> None:

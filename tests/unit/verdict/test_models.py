@@ -25,7 +25,7 @@ from ganaug_ray.evaluate import metrics
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.stage import Context
 from ganaug_ray.verdict import model_comparison
-from ganaug_ray.verdict.verdict import compare
+from ganaug_ray.verdict.verdict import compare_arms
 from tests.conftest import DIGITS, ROOT, TINY
 from tests.unit.report.test_report import Page
 from tests.unit.verdict.test_compare import arm
@@ -60,7 +60,7 @@ def test_models_are_trained_alike_measured_and_told_of_in_the_report(
     for row in record["models"]:
         for seed in range(2):
             folder = run.board / row["model"] / f"seed-{seed}"
-            labels, probabilities = metrics.split_of(folder.read_table("predictions.parquet"), "test")
+            labels, probabilities = metrics.read_split(folder.read_table("predictions.parquet"), "test")
             assert row["accuracy"]["seeds"][seed] == pytest.approx((probabilities.argmax(1) == labels).mean())
         assert row["parameters"] == folder.read_json("model.json")["parameters"]
         assert row["train_images_per_second"] > 0
@@ -138,10 +138,10 @@ def test_catching_up_is_the_first_look_as_good_as_the_baselines_best_with_the_sa
         [{"step": 10, "val_accuracy": 0.6}, {"step": 20, "val_accuracy": 0.666667}],
     ]
     records = [{"train_seconds": 4.0, "steps": 20}, {"train_seconds": 8.0, "steps": 20}]
-    both = model_comparison.caught_up(logs, [0.5, 2 / 3], records)
+    both = model_comparison.measure_catch_up(logs, [0.5, 2 / 3], records)
     assert both == {"seeds": 2, "steps": 15.0, "seconds": pytest.approx((2.0 + 8.0) / 2)}
-    assert model_comparison.caught_up(logs, [0.5, 0.9], records) == {"seeds": 1, "steps": 10.0, "seconds": 2.0}
-    assert model_comparison.caught_up(logs, [0.9, 0.9], records) == {"seeds": 0, "steps": None, "seconds": None}
+    assert model_comparison.measure_catch_up(logs, [0.5, 0.9], records) == {"seeds": 1, "steps": 10.0, "seconds": 2.0}
+    assert model_comparison.measure_catch_up(logs, [0.9, 0.9], records) == {"seeds": 0, "steps": None, "seconds": None}
 
 
 @pytest.mark.parametrize(
@@ -155,17 +155,17 @@ def test_catching_up_is_the_first_look_as_good_as_the_baselines_best_with_the_sa
 )
 def test_the_conclusion_follows_the_interval(ours: list[float], words: str) -> None:
     base = [0.8, 0.795, 0.805][: len(ours)]
-    found = compare("deep", "cnn", arm(ours), arm(base), "accuracy")
+    found = compare_arms("deep", "cnn", arm(ours), arm(base), "accuracy")
     rows: list[dict[str, Any]] = [{"model": "cnn", "train_seconds": 2.0}, {"model": "deep", "train_seconds": 5.0}]
-    said = model_comparison.sentence([found], rows)
+    said = model_comparison.describe_comparison([found], rows)
     assert words in said
     assert "2.5 times the training time" in said
 
 
 def test_the_best_of_many_models_needs_a_clearer_gain_than_the_only_other_one() -> None:
     base, nearly = arm([0.8, 0.795, 0.805]), arm([0.83, 0.86, 0.86])
-    (one,) = model_comparison.against_first({"cnn": base, "deep": nearly}, "accuracy")
-    many = model_comparison.against_first({"cnn": base, **{f"deep{i}": nearly for i in range(6)}}, "accuracy")
+    (one,) = model_comparison.compare_with_first({"cnn": base, "deep": nearly}, "accuracy")
+    many = model_comparison.compare_with_first({"cnn": base, **{f"deep{i}": nearly for i in range(6)}}, "accuracy")
     assert (one.verdict, {each.verdict for each in many}) == ("helped", {"unclear"})
 
 

@@ -14,7 +14,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.report import arm_plots
-from ganaug_ray.verdict.learning_curve import curve
+from ganaug_ray.verdict.learning_curve import build_curve
 from tests.conftest import DIGITS, TINY
 
 
@@ -29,7 +29,7 @@ def verdict(baseline: list[float], ours: list[float]) -> dict[str, Any]:
 
 
 def test_a_gain_is_worth_the_real_images_that_would_give_it() -> None:
-    found = curve(
+    found = build_curve(
         {
             50: verdict([0.50, 0.52, 0.54], [0.60, 0.62, 0.64]),  # as the baseline does with 100
             100: verdict([0.60, 0.62, 0.64], [0.65, 0.67, 0.69]),  # half of the way to 200, in doublings
@@ -44,12 +44,12 @@ def test_a_gain_is_worth_the_real_images_that_would_give_it() -> None:
     assert low <= 100.1
     assert high >= 99.9
     assert "50 a class with fake are worth 100 (" in found["sentence"]
-    drawn = arm_plots.sizes(found).axes[0]
+    drawn = arm_plots.plot_sizes(found).axes[0]
     assert [round(y) for y in drawn.lines[-1].get_ydata()] == [62, 67, 77, 72]
 
 
 def test_what_lies_beyond_the_curve_is_said_to() -> None:
-    found = curve({10: verdict([0.5, 0.5], [0.4, 0.4]), 20: verdict([0.6, 0.6], [0.7, 0.7])})
+    found = build_curve({10: verdict([0.5, 0.5], [0.4, 0.4]), 20: verdict([0.6, 0.6], [0.7, 0.7])})
     assert [point["worth"]["beyond"] for point in found["points"]] == ["less", "more"]
     assert "10 a class with fake are worth less than 10" in found["sentence"]
     assert "20 a class with fake are worth more than 20" in found["sentence"]

@@ -6,14 +6,22 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ganaug_ray.verdict.paired_statistics import LEVEL, estimate, holm, judge, mcnemar, of_best, of_rows
+from ganaug_ray.verdict.paired_statistics import (
+    SIGNIFICANCE_LEVEL,
+    adjust_holm,
+    compute_mcnemar,
+    compute_row_variance,
+    correct_for_best,
+    estimate_mean,
+    judge_effect,
+)
 
 TRIALS = 2000
 
 
 def test_over_splits_it_is_the_paired_t_interval_of_the_means_over_seeds() -> None:
     values_JS = np.random.default_rng(0).normal(0.01, 0.02, (5, 3))
-    found, expected = estimate(values_JS), stats.ttest_1samp(values_JS.mean(1), 0)
+    found, expected = estimate_mean(values_JS), stats.ttest_1samp(values_JS.mean(1), 0)
     assert found.ci95 == pytest.approx(tuple(expected.confidence_interval(0.95)))
     assert (found.p, found.df) == (pytest.approx(expected.pvalue), 4)
     assert found.se == pytest.approx(stats.sem(values_JS.mean(1)))
@@ -23,7 +31,7 @@ def test_over_splits_it_is_the_paired_t_interval_of_the_means_over_seeds() -> No
 
 def test_splits_that_share_training_rows_widen_it_as_nadeau_and_bengio_say() -> None:
     values_JS = np.random.default_rng(1).normal(0.01, 0.02, (5, 1))
-    found = estimate(values_JS, shared=0.25)
+    found = estimate_mean(values_JS, shared=0.25)
     se = np.sqrt(values_JS.var(ddof=1) * (1 / 5 + 0.25))
     assert found.se == pytest.approx(se)
     assert found.p == pytest.approx(2 * stats.t.sf(abs(values_JS.mean()) / se, 4))
@@ -43,13 +51,13 @@ def test_over_one_split_the_chance_of_the_test_rows_is_added_to_that_of_the_seed
     by_row = influence_SN.mean(0)
     interaction = ((influence_SN - by_row) ** 2).sum() / (2 * (n - 1))
     of_the_rows = by_row.var(ddof=1) / n - interaction / (3 * n)
-    assert of_rows(influence_SN) == pytest.approx(of_the_rows)
+    assert compute_row_variance(influence_SN) == pytest.approx(of_the_rows)
     of_seeds = values_JS.var(ddof=1) / 3
-    found = estimate(values_JS, influence_SN)
+    found = estimate_mean(values_JS, influence_SN)
     half = np.sqrt(stats.t.ppf(0.975, 2) ** 2 * of_seeds + stats.t.ppf(0.975, n - 1) ** 2 * of_the_rows)
     assert found.ci95 == pytest.approx((values_JS.mean() - half, values_JS.mean() + half))
     assert found.se == pytest.approx(np.sqrt(of_seeds + of_the_rows))
-    only_seeds = estimate(values_JS)
+    only_seeds = estimate_mean(values_JS)
     assert only_seeds.ci95 == pytest.approx(tuple(stats.ttest_1samp(values_JS[0], 0).confidence_interval(0.95)))
 
 
@@ -57,43 +65,43 @@ def test_p_is_below_five_percent_exactly_where_the_interval_leaves_out_zero() ->
     rng = np.random.default_rng(3)
     apart = []
     for _ in range(200):
-        found = estimate(*one_split(rng, 4, 0.25, 1.0, 0.1))
+        found = estimate_mean(*one_split(rng, 4, 0.25, 1.0, 0.1))
         assert found.ci95 is not None
         assert found.p is not None
         assert (found.p < 0.05) == (found.ci95[0] > 0 or found.ci95[1] < 0)
         apart.append(found.p < 0.05)
     assert 20 < sum(apart) < 180, "both occur"
-    assert estimate(np.array([[0.1], [-0.1]])).p == 1
+    assert estimate_mean(np.array([[0.1], [-0.1]])).p == 1
 
 
 @pytest.mark.parametrize("values", [[[0.1]], [[0.1, 0.1, 0.1]], [[0.1, 0.2], [0.2, 0.1]]])
 def test_a_single_difference_and_equal_ones_have_no_interval(values: list[list[float]]) -> None:
-    found = estimate(np.array(values), np.random.default_rng(0).normal(size=(len(values[0]), 50)))
+    found = estimate_mean(np.array(values), np.random.default_rng(0).normal(size=(len(values[0]), 50)))
     assert found.mean == pytest.approx(np.mean(values))
     assert (found.ci95, found.p, found.se, found.smallest_visible_gain) == (None, None, None, None)
-    assert judge(found.mean, found.p) == "unclear"
+    assert judge_effect(found.mean, found.p) == "unclear"
 
 
 def share_helped(found: list) -> float:
-    return float(np.mean([judge(one.mean, one.p) == "helped" for one in found]))
+    return float(np.mean([judge_effect(one.mean, one.p) == "helped" for one in found]))
 
 
 @pytest.mark.parametrize(("seeds", "by_row", "by_seed"), [(2, 1.0, 0.3), (3, 2.0, 0.05), (5, 1.0, 0.0), (3, 0.0, 0.3)])
 def test_over_one_split_nothing_is_found_where_there_is_nothing(seeds: int, by_row: float, by_seed: float) -> None:
     rng = np.random.default_rng(seeds)
-    assert share_helped([estimate(*one_split(rng, seeds, 0, by_row, by_seed)) for _ in range(TRIALS)]) <= 0.05
+    assert share_helped([estimate_mean(*one_split(rng, seeds, 0, by_row, by_seed)) for _ in range(TRIALS)]) <= 0.05
 
 
 def test_without_the_chance_of_the_test_rows_too_much_would_be_found() -> None:
     rng = np.random.default_rng(4)
     drawn = [one_split(rng, 5, 0, 2.0, 0.05) for _ in range(TRIALS)]
-    assert share_helped([estimate(values_JS) for values_JS, _ in drawn]) > 0.15
-    assert share_helped([estimate(*one) for one in drawn]) <= 0.05
+    assert share_helped([estimate_mean(values_JS) for values_JS, _ in drawn]) > 0.15
+    assert share_helped([estimate_mean(*one) for one in drawn]) <= 0.05
 
 
 def test_over_one_split_a_gain_is_found() -> None:
     rng = np.random.default_rng(5)
-    assert share_helped([estimate(*one_split(rng, 5, 0.6, 1.0, 0.1)) for _ in range(200)]) >= 0.8
+    assert share_helped([estimate_mean(*one_split(rng, 5, 0.6, 1.0, 0.1)) for _ in range(200)]) >= 0.8
 
 
 def splits(rng: np.random.Generator, gain: float, common: float = 0.0) -> np.ndarray:
@@ -104,10 +112,10 @@ def splits(rng: np.random.Generator, gain: float, common: float = 0.0) -> np.nda
 
 def test_over_splits_nothing_is_found_where_there_is_nothing_and_a_gain_is() -> None:
     rng = np.random.default_rng(6)
-    assert share_helped([estimate(splits(rng, 0.0)) for _ in range(TRIALS)]) <= 0.05
-    assert share_helped([estimate(splits(rng, 2.5)) for _ in range(200)]) >= 0.8
+    assert share_helped([estimate_mean(splits(rng, 0.0)) for _ in range(TRIALS)]) <= 0.05
+    assert share_helped([estimate_mean(splits(rng, 2.5)) for _ in range(200)]) >= 0.8
     # Fifteen models are not fifteen splits: taken for that, they find too much.
-    as_splits = [estimate(splits(rng, 0.0).reshape(15, 1)) for _ in range(TRIALS)]
+    as_splits = [estimate_mean(splits(rng, 0.0).reshape(15, 1)) for _ in range(TRIALS)]
     assert share_helped(as_splits) > 0.08
 
 
@@ -115,14 +123,14 @@ def test_over_splits_that_share_rows_the_correction_is_needed_and_enough() -> No
     """With a correlation of n_test / (n_train + n_test) between splits, as Nadeau and Bengio suppose."""
     rng = np.random.default_rng(7)
     drawn = [splits(rng, 0.0, common=0.3) for _ in range(TRIALS)]
-    assert share_helped([estimate(values_JS) for values_JS in drawn]) > 0.05
-    assert share_helped([estimate(values_JS, shared=0.3 / 0.7) for values_JS in drawn]) <= 0.05
+    assert share_helped([estimate_mean(values_JS) for values_JS in drawn]) > 0.05
+    assert share_helped([estimate_mean(values_JS, shared=0.3 / 0.7) for values_JS in drawn]) <= 0.05
 
 
 def test_the_smallest_visible_gain_is_found_four_times_in_five() -> None:
     rng = np.random.default_rng(8)
     visible = (stats.t.ppf(0.975, 7) + stats.t.ppf(0.8, 7)) / np.sqrt(8)  # of a true standard deviation of one
-    found = share_helped([estimate(visible + rng.normal(size=(8, 1))) for _ in range(TRIALS)])
+    found = share_helped([estimate_mean(visible + rng.normal(size=(8, 1))) for _ in range(TRIALS)])
     assert found == pytest.approx(0.8, abs=0.04)
 
 
@@ -131,21 +139,21 @@ def test_the_best_of_several_by_the_luck_that_is_tested_too_needs_the_wider_inte
     rng = np.random.default_rng(9)
     drawn = rng.normal(size=(TRIALS, 8, 5, 1)) - rng.normal(size=(TRIALS, 1, 5, 1))
     chosen = [own[own.mean((1, 2)).argmax()] for own in drawn]
-    assert share_helped([estimate(values_JS) for values_JS in chosen]) > 0.08
-    wider = [estimate(values_JS, level=LEVEL / of_best(8)) for values_JS in chosen]
+    assert share_helped([estimate_mean(values_JS) for values_JS in chosen]) > 0.08
+    wider = [estimate_mean(values_JS, level=SIGNIFICANCE_LEVEL / correct_for_best(8)) for values_JS in chosen]
     above = [one.ci95 is not None and one.ci95[0] > 0 for one in wider]
     assert np.mean(above) <= 0.05
-    assert above == [judge(one.mean, one.p and of_best(8) * one.p) == "helped" for one in wider]
+    assert above == [judge_effect(one.mean, one.p and correct_for_best(8) * one.p) == "helped" for one in wider]
     alone = stats.ttest_1samp(chosen[0][:, 0], 0).confidence_interval(1 - 0.05 / 4)
     assert wider[0].ci95 == pytest.approx(tuple(alone))
 
 
 def test_holm_is_the_step_down_procedure() -> None:
     """Figures by hand: 0.005 × 4, then 0.01 × 3, then 0.03 × 2, and 0.04 no smaller than the one before."""
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.7]) == [1.0, 1.0]
-    assert holm([None, 0.02]) == [None, 0.04], "a question without an answer was asked too"
-    assert holm([]) == []
+    assert adjust_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert adjust_holm([0.6, 0.7]) == [1.0, 1.0]
+    assert adjust_holm([None, 0.02]) == [None, 0.04], "a question without an answer was asked too"
+    assert adjust_holm([]) == []
 
 
 def test_mcnemar_is_the_binomial_test_of_rows_that_one_alone_has_right() -> None:
@@ -153,7 +161,7 @@ def test_mcnemar_is_the_binomial_test_of_rows_that_one_alone_has_right() -> None
     ours, theirs = np.zeros(100, int), np.zeros(100, int)
     theirs[:12] = 1
     ours[10:15] = 1  # two of them wrong in both
-    found = mcnemar(labels, ours, theirs)
+    found = compute_mcnemar(labels, ours, theirs)
     assert (found["ours_alone"], found["theirs_alone"]) == (10, 3)
     assert found["p"] == pytest.approx(stats.binomtest(3, 13, 0.5).pvalue)
-    assert mcnemar(labels, ours, ours)["p"] == 1
+    assert compute_mcnemar(labels, ours, ours)["p"] == 1
