@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from ganaug_ray.config import GanConfig
+from ganaug_ray.core.wording import format_count
 
 # Images seen until the KID of samples against validation images, in the teacher's features, had fallen to a tenth of
 # what it was at the first look, after 32,000. By preset and side in pixels; of the data sets tried here, the one that
@@ -35,7 +36,8 @@ class TrainingBudget:
     @property
     def summary(self) -> str:
         """Say what will be done."""
-        return f"{self.steps} generator steps, {self.images_seen} images seen ({self.epochs:.0f} epochs)"
+        steps, images = format_count(self.steps, "generator step"), format_count(self.images_seen, "image")
+        return f"{steps}, {images} seen ({format_count(self.epochs, 'epoch')})"
 
     @property
     def warning(self) -> str | None:

@@ -4,6 +4,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import Job, loader
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.ingest.scan import survey_only
 from ganaug_ray.gan import training_budget
 from ganaug_ray.runtime.executors import processes
@@ -34,7 +35,8 @@ def describe(job: Job, run: Run) -> str:
     ]
     if arms.has_gan(job):
         planned = training_budget.compute_budget(job.gan, job.gan_size, rows["train"])
-        drawn = f"{job.gan_size} × {job.gan_size} × {found.channels}, {planned.summary}, {job.gan.workers} workers"
+        workers = format_count(job.gan.workers, "worker")
+        drawn = f"{job.gan_size} × {job.gan_size} × {found.channels}, {planned.summary}, {workers}"
         facts.append(("GAN", drawn if job.gan.conditional else f"{drawn}, draws of no class"))
         if planned.warning:
             facts.append(("warning", planned.warning))

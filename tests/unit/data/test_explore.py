@@ -88,7 +88,7 @@ def test_a_long_table_ends_after_a_stated_number_of_rows(
     table = page.text("classes").partition("Every class by split")[2]
     assert "cat 30" in table
     assert "dog" not in table
-    assert "The first 1 classes; 1 more are in dataset.json." in table
+    assert "The first class; 1 more in dataset.json." in table
     assert "woof" not in page.text("metadata")
     assert "The first 1 of 2 are shown." in page.text("metadata")
     facts.write_text("name\ncow\n", encoding="utf-8")

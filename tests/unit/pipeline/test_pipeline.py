@@ -50,12 +50,12 @@ def test_a_dry_run_tells_of_what_a_run_would_do(tmp_path: Path) -> None:
         )
 
     both = lines([])
-    assert "6 generator steps, 96 images seen (1 epochs), 1 workers" in both
+    assert "6 generator steps, 96 images seen (1 epoch), 1 worker" in both
     assert (
         "real+classic+synthetic synthetic, 100 images of 10 classes, 10 to 10 each, mix: 8 a batch, 64 in all" in both
     )
     alone = lines(UNCONDITIONAL)
-    assert "6 generator steps, 96 images seen (1 epochs), 1 workers, draws of no class" in alone
+    assert "6 generator steps, 96 images seen (1 epoch), 1 worker, draws of no class" in alone
     assert "synthetic" not in alone
     assert "GAN" not in lines(["augment.ratio=0"])
 
