@@ -38,7 +38,7 @@ def test_a_failed_stage_and_an_interrupt(
             os.write(1, b"chatter")  # as libraries do that are not written in Python
             raise error
 
-        self.stage("prepare", None, work, lambda record: "")
+        self.context.run_stage("prepare", None, work, lambda record: "")
 
     monkeypatch.setattr(Pipeline, "all", fail)
     monkeypatch.setattr(sys, "argv", ["ganaug", "run", str(DIGITS), "--out", str(tmp_path / "out")])
