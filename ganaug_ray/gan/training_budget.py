@@ -50,7 +50,7 @@ class TrainingBudget:
 def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:
     """Work out the budget of a job with so many training images, drawn at this side in pixels.
 
-    >>> compute_budget(GanConfig(epochs=40, batch_size=100), 32, 1000).facts
+    >>> compute_budget(GanConfig(epochs=40, batch_size=100), 32, 1000).summary
     '400 generator steps, 40000 images seen (40 epochs)'
     """
     steps = config.total_steps(rows)

@@ -208,7 +208,7 @@ def test_a_model_without_mistakes_or_suspects_has_its_page(
     whole = champion_section._group_tiles
     monkeypatch.setattr(
         champion_section,
-        "_tiles",
+        "_group_tiles",
         lambda table: whole(table.filter(pa.array([section == kept for section in table["section"].to_pylist()]))),
     )
     figures = report.collect_figures(experiment, tiny_job)

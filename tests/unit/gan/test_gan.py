@@ -291,7 +291,7 @@ def test_of_generators_within_the_standard_error_of_the_best_the_last_is_kept(
     kids = iter([0.5, 0.10, 0.11, 0.3, 0.103, 0.12])
     monkeypatch.setattr(
         GanEvaluator,
-        "look",
+        "measure_quality",
         lambda self, generator, by_class=False: {
             "val_kid_x_n9": next(kids, 0.0),
             "val_kid_x_n9_std": 0.1,
