@@ -34,6 +34,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images as images_
 from ganaug_ray.data.ingest.split import SPLITS, UNUSED
 from ganaug_ray.data.loading import image_store
+from ganaug_ray.verdict import from_experiment
 from tests.helpers.dealing import assign
 
 NULL = {"noise": 0.25, "shuffled-labels": 0.25, "oversample": 0.25}
@@ -96,7 +97,7 @@ def repeat(number: int, splits: int, steps: int) -> dict[str, dict[str, Any]]:
             _deal(own, here)
             for name, seed in arms.list_pairs(own):
                 work(arm_batches.describe_fit(own, here, name, seed), Place())
-        verdict = arms.verdict(wanted, run)
+        verdict = from_experiment.build_verdict(wanted, run)
         return {one["arm"]: {"verdict": one["verdict"], "mean": one["mean"]} for one in verdict["comparisons"]}
 
 

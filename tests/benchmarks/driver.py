@@ -73,10 +73,10 @@ def rows_of(n: int, room: Path) -> Seconds:
     config = DataConfig(source=[str(manifest)], image_size=SIDE)
     parts = {
         "list the source": (sources, "parts", scan.sources),
-        "leave out copies": (exact_duplicates, "reject", scan.copies),
-        "near-duplicates": (near_duplicates, "groups", scan.near),
+        "leave out copies": (exact_duplicates, "reject", scan.exact_duplicates),
+        "near-duplicates": (near_duplicates, "groups", scan.near_duplicates),
         "deal out": (scan, "_deal", scan),
-        "plan the shards": (shard_writer, "shards", prepare.gather),
+        "plan the shards": (shard_writer, "shards", prepare.shard_writer),
         "hash and counts": (prepare, "_record", prepare),
         "tables and card": (prepare, "_describe", prepare),
     }

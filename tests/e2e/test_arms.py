@@ -14,11 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from ganaug_ray.augment import arms
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.verdict import verdict
+from ganaug_ray.verdict import from_experiment, verdict
 from tests.conftest import DIGITS, TINY, environment
 
 ARMS = {
@@ -129,13 +128,15 @@ def test_shuffled_test_labels_change_no_choice_of_a_finished_run(finished: Path,
             pq.write_table(table.set_column(place, "label", pa.array(labels)), file)
     job = load_job(finished / "job.yaml")
     before, after = (Run(Folder.at(folder)) for folder in (finished, copy))
-    old, new = (arms.verdict(job, run) for run in (before, after))
+    old, new = (from_experiment.build_verdict(job, run) for run in (before, after))
     assert new["chosen"] == old["chosen"]
-    assert arms.gaining(job, after, "some") == arms.gaining(job, before, "some")
+    assert from_experiment.find_gaining_classes(job, after, "some") == from_experiment.find_gaining_classes(
+        job, before, "some"
+    )
     assert [own["mean"] for own in new["comparisons"]] != [own["mean"] for own in old["comparisons"]]
     for arm in (old["champion"]["arm"], new["champion"]["arm"]):
         best = [
-            verdict.choose_champion({arm: arms.outcomes(job, run, arm)}, arm, None, "accuracy")
+            verdict.choose_champion({arm: from_experiment.read_outcomes(job, run, arm)}, arm, None, "accuracy")
             for run in (before, after)
         ]
         assert best[0]["repeat"] == best[1]["repeat"]
