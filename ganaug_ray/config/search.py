@@ -6,13 +6,14 @@ from pydantic import Field, model_validator
 
 from ganaug_ray.config.base import Config, Count
 
+AlgorithmName = Literal["tpe", "random", "grid", "pbt"]
 TRIALS = 16  # where neither trials nor hours are given
 
 
 class SearchConfig(Config):
     """How `ganaug search` spends its budget."""
 
-    algorithm: Literal["tpe", "random", "grid", "pbt"] = "tpe"
+    algorithm: AlgorithmName = "tpe"
     """tpe: go by what earlier trials gave (Bergstra et al. 2011). random. grid: every combination of the choices. pbt,
     of gan.lr: the worst go on from the networks of the best, at another rate (Jaderberg et al. 2017)."""
     trials: Count | None = None

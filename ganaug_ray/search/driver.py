@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ganaug_ray.config import Job, loader
-from ganaug_ray.config.search import TRIALS
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.search import pbt
+from ganaug_ray.search.algorithms import ALGORITHMS
 from ganaug_ray.search.search_plan import BASELINE, Plan
 from ganaug_ray.search.search_space import KINDS, Kind, Space, load
 from ganaug_ray.search.trial_log import Ledger, Trial
@@ -32,19 +32,7 @@ def check(kind: str, space: Path, job: Job, write: Path | None) -> Space:
     training, workers = (job.gan if kind == "gan" else job.classifier), job.search.workers
     if training.batch_size % workers:
         raise UserError(f"search.workers {workers}: a batch of {training.batch_size} is not divisible by it")
-    if job.search.algorithm == "grid":
-        for each in found.dimensions:
-            if each.distribution != "choice":
-                raise UserError(f"{space}: {each.key}: search.algorithm grid needs a choice, found {each.distribution}")
-    if job.search.algorithm == "pbt":
-        others = [each.key for each in found.dimensions if each.key != pbt.RATE]
-        if kind != "gan" or others or not found.dimensions:
-            what = f"search {kind}" if kind != "gan" else ", ".join(others) or "no gan.lr"
-            raise UserError(
-                f"{space}: search.algorithm pbt changes gan.lr while GANs train, and nothing else; found {what}"
-            )
-        if job.gan.then:
-            raise UserError("gan.then: search.algorithm pbt finds it; leave it out")
+    ALGORITHMS[job.search.algorithm].check_space(space, found, job)
     return found
 
 
@@ -152,13 +140,9 @@ def _claim(plan: Plan) -> None:
 
 
 def _most(plan: Plan) -> int | None:
-    wanted = plan.job.search
-    if wanted.hours is not None:
+    if plan.job.search.hours is not None:
         return None
-    if wanted.algorithm == "grid":
-        size = sum(1 for _ in plan.space.combinations())
-        return min(wanted.trials or size, size)
-    return wanted.trials or TRIALS
+    return plan.algorithm.count_trials(plan.job.search.trials, plan.space)
 
 
 def _hours(plan: Plan) -> float:

@@ -36,6 +36,8 @@ def record(plan: Plan, trials: Sequence[Trial], rows: int, seconds: float, at_on
         "objective": plan.objective,
         "direction": plan.direction,
         "algorithm": plan.job.search.algorithm,
+        "proposed_by": plan.algorithm.proposed_by,
+        "curve_note": plan.algorithm.curve_note,
         "stop_early": plan.job.search.stop_early,
         "budgets": list(plan.budgets(rows)) if plan.space.kind == "gan" else None,
         "seeds": None if plan.space.kind == "gan" else len(plan.fits),

@@ -14,6 +14,7 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.evaluate.metric_register import get_metric
+from ganaug_ray.search.algorithms import ALGORITHMS, Algorithm
 from ganaug_ray.search.search_space import Settings, Space
 
 BASELINE = "0000"
@@ -61,9 +62,9 @@ class Plan:
         return "max" if get_metric(self.objective).higher_is_better else "min"
 
     @property
-    def is_population(self) -> bool:
-        """Whether trials follow one another while they train."""
-        return self.job.search.algorithm == "pbt"
+    def algorithm(self) -> Algorithm:
+        """What proposes the settings."""
+        return ALGORITHMS[self.job.search.algorithm]
 
     @property
     def training(self) -> TrainingConfig:
@@ -107,7 +108,7 @@ class Plan:
         job = self.job.model_dump(exclude={"search", "arms", "models", "published", "about"})
         how = self.job.search.model_dump(exclude={"trials", "hours", "tracking", "algorithm", "stop_early", "workers"})
         return experiment_dir.fingerprint(
-            job, how, self.space.record(), *(["population"] if self.is_population else [])
+            job, how, self.space.record(), *(["population"] if self.algorithm.is_population else [])
         )
 
 

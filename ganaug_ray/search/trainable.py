@@ -120,7 +120,7 @@ def _objective(plan: Plan, names: Iterable[str]) -> str | None:
 
 
 def _gan(plan: Plan, folder: Folder, settings: Settings, how: How) -> str | None:
-    member = _member(plan, folder, settings) if plan.is_population else None
+    member = _member(plan, folder, settings) if plan.algorithm.is_population else None
     for look in looks(plan, folder):
         how.tell(look)
     run = functools.partial(_train_gan, plan, how.tell_from_rank)

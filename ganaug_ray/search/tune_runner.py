@@ -142,7 +142,8 @@ def search(
 
 def _scheduler(plan: Plan) -> TrialScheduler:
     marks = plan.marks(plan.rows())
-    if not plan.job.search.stop_early or plan.is_population or marks[0] >= marks[-1]:
+    stops_early = plan.job.search.stop_early and plan.algorithm.may_stop_early
+    if not stops_early or marks[0] >= marks[-1]:
         return FIFOScheduler()
     return AsyncHyperBandScheduler(
         time_attr="at", grace_period=marks[0], max_t=marks[-1], reduction_factor=HALVING, stop_last_trials=False

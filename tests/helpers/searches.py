@@ -37,6 +37,8 @@ def record(kind: str, trials: int, failed: tuple[int, ...] = (), stopped: tuple[
         "objective": "kid" if down else "accuracy",
         "direction": "min" if down else "max",
         "algorithm": "tpe",
+        "proposed_by": "TPE",
+        "curve_note": "",
         "stop_early": True,
         "budgets": BUDGETS if down else None,
         "seeds": None if down else 3,

@@ -144,3 +144,15 @@ def test_the_report_has_a_section_for_each_search(tmp_path: Any) -> None:
     headings = [text for text in ("Search: the GAN", "Search: the mix", "Search: the classifier") if text in html]
     assert headings == ["Search: the GAN", "Search: the mix"]
     assert experiment.figures()["searches"]["gan"]["best"]["trial"] == "0001"
+
+
+def test_page_names_the_algorithm() -> None:
+    """The record has the words; a record of an earlier version has only the setting."""
+    search = record("gan", 3)
+    assert "proposed by TPE" in Page(search_section.render_search_page(search)).text
+    del search["proposed_by"], search["curve_note"]
+    assert "proposed by tpe" in Page(search_section.render_search_page(search)).text
+    population = search | {"proposed_by": "chance, then a population", "curve_note": "There the worst went on."}
+    text = Page(search_section.render_search_page(population)).text
+    assert "proposed by chance, then a population" in text
+    assert "Dotted: where trials are looked at. There the worst went on." in text

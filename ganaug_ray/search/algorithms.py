@@ -1,0 +1,191 @@
+"""The algorithms of a search: what each refuses, how many trials it makes, and how it proposes their settings.
+
+A new algorithm is a class here, a line in ALGORITHMS, and its name in ``config.search``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+
+from ganaug_ray.config import Job
+from ganaug_ray.config.search import TRIALS, AlgorithmName
+from ganaug_ray.core import rng
+from ganaug_ray.errors import UserError
+from ganaug_ray.search.pbt import RATE
+from ganaug_ray.search.search_space import Settings, Space
+from ganaug_ray.search.trial_log import Trial
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+Direction = Literal["min", "max"]
+
+
+class Proposer(Protocol):
+    """Proposes the settings of the next trial, and learns from what came of earlier ones."""
+
+    def propose(self, number: str, tried: list[Settings]) -> Settings | None:
+        """Return settings for the trial of this number, or None when there are no more to try.
+
+        Args:
+            number: of the trial.
+            tried: settings of all trials so far, also of those under way.
+        """
+
+    def record_outcome(self, trial: Trial) -> None:
+        """Learn from a trial that has ended, whoever proposed it."""
+
+
+class Algorithm:
+    """A way to propose settings; the methods here say what most of them do.
+
+    Attributes:
+        name: in the job.
+        proposed_by: its name on the page of a search.
+        curve_note: a sentence on the page below the curves of the trials; empty: none.
+        may_stop_early: whether trials that fall behind may be stopped.
+        is_population: whether trials pause where they are measured, and the worst go on from the best.
+    """
+
+    name: ClassVar[AlgorithmName]
+    proposed_by: ClassVar[str]
+    curve_note: ClassVar[str] = ""
+    may_stop_early: ClassVar[bool] = True
+    is_population: ClassVar[bool] = False
+
+    def check_space(self, path: Path, space: Space, job: Job) -> None:
+        """Accept any space.
+
+        Args:
+            path: of the space file, for the message.
+            space: what would be searched.
+            job: that it would be searched for.
+
+        Raises:
+            UserError: the algorithm cannot search this space, or not for this job.
+        """
+
+    def count_trials(self, trials: int | None, space: Space) -> int:
+        """Return how many trials are made at most.
+
+        Args:
+            trials: that the job asks for; None: it leaves it open.
+            space: what is searched.
+        """
+        return trials or TRIALS
+
+    def create_proposer(self, space: Space, direction: Direction, seed: int, n_tried: int) -> Proposer:
+        """Create what proposes settings in one process.
+
+        Args:
+            space: what is searched.
+            direction: which way is better.
+            seed: of the job.
+            n_tried: trials so far. It is part of the sampler's seed: a search that goes on must not draw the same
+                settings again.
+        """
+        # Optuna is slow to import, and a finished search needs none of it.
+        from ganaug_ray.search.sampling import SamplingProposer
+
+        sampler = self.create_sampler(rng.number(seed, "search", n_tried) % 2**32)
+        return SamplingProposer(sampler, space, direction, seed, repeats=self.is_population)
+
+    def create_sampler(self, seed: int) -> BaseSampler:
+        """Create the sampler that draws settings by chance."""
+        from optuna.samplers import RandomSampler
+
+        return RandomSampler(seed)
+
+
+class Random(Algorithm):
+    """Every setting is drawn by chance."""
+
+    name = "random"
+    proposed_by = "chance"
+
+
+class TPE(Algorithm):
+    """Settings are drawn near those that did well (Bergstra et al. 2011)."""
+
+    name = "tpe"
+    proposed_by = "TPE"
+
+    def create_sampler(self, seed: int) -> BaseSampler:
+        """Create Optuna's tree-structured Parzen estimator."""
+        from optuna.samplers import TPESampler
+
+        return TPESampler(seed=seed, multivariate=True, group=True)
+
+
+class Grid(Algorithm):
+    """Every combination of the choices is tried, in the order of the file."""
+
+    name = "grid"
+    proposed_by = "grid"
+
+    def check_space(self, path: Path, space: Space, job: Job) -> None:
+        """Refuse a space with a range, which has no combinations to count."""
+        for dimension in space.dimensions:
+            if dimension.distribution != "choice":
+                raise UserError(
+                    f"{path}: {dimension.key}: search.algorithm grid needs a choice, found {dimension.distribution}"
+                )
+
+    def count_trials(self, trials: int | None, space: Space) -> int:
+        """Return the number of combinations, or fewer where the job asks for fewer."""
+        size = sum(1 for _ in space.combinations())
+        return min(trials or size, size)
+
+    def create_proposer(self, space: Space, direction: Direction, seed: int, n_tried: int) -> Proposer:
+        """Create what goes through the combinations."""
+        return GridProposer(space)
+
+
+class PopulationBasedTraining(Algorithm):
+    """First rates are drawn by chance; the worst go on from the best at another rate (Jaderberg et al. 2017)."""
+
+    name = "pbt"
+    proposed_by = "chance, then a population"
+    curve_note = (
+        "There the worst went on from the networks of the best, at another learning rate; "
+        "their lines are those of the networks that they have."
+    )
+    may_stop_early = False
+    is_population = True
+
+    def check_space(self, path: Path, space: Space, job: Job) -> None:
+        """Refuse all but a GAN's learning rate, and a job that already says how that changes."""
+        other_keys = [dimension.key for dimension in space.dimensions if dimension.key != RATE]
+        if space.kind != "gan" or other_keys or not space.dimensions:
+            problem = f"search {space.kind}" if space.kind != "gan" else ", ".join(other_keys) or "no gan.lr"
+            raise UserError(
+                f"{path}: search.algorithm pbt changes gan.lr while GANs train, and nothing else; found {problem}"
+            )
+        if job.gan.then:
+            raise UserError("gan.then: search.algorithm pbt finds it; leave it out")
+
+
+class GridProposer:
+    """Proposes the first combination that was not tried yet.
+
+    Args:
+        space: of choices alone.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self._combinations = list(space.combinations())
+
+    def propose(self, number: str, tried: list[Settings]) -> Settings | None:
+        """Return the next combination, or None when all were tried."""
+        untried = (settings for settings in self._combinations if settings not in tried)
+        return next(untried, None)
+
+    def record_outcome(self, trial: Trial) -> None:
+        """Do nothing: a grid goes its way whatever comes of its trials."""
+
+
+ALGORITHMS: dict[AlgorithmName, Algorithm] = {
+    algorithm.name: algorithm for algorithm in (TPE(), Random(), Grid(), PopulationBasedTraining())
+}
+"""Name in the job -> the algorithm."""
