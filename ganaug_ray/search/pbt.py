@@ -13,8 +13,10 @@ counts is in the members' folders:
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from ganaug_ray.core import checkpoint, metrics_log, rng
 from ganaug_ray.core.storage import Folder
@@ -24,6 +26,8 @@ RATE, THEN = "gan.lr", "gan.then"
 COURSE, TOLD, HANDED = "course.json", "told.json", "handed"
 WORST = 4  # one in so many of those that have come as far follows one of as many best
 TIMES = (1.15, 1.6)  # how much larger or smaller another rate is
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,22 +48,58 @@ class Course:
 
     @classmethod
     def of(cls, folder: Folder) -> Course | None:
-        """That of a member's folder, if it has begun."""
-        if not folder.has(COURSE):
-            return None
-        record = folder.read_json(COURSE)
+        """Read that of a member's folder, if it has begun."""
+        return cls.from_record(folder.read_json(COURSE)) if folder.has(COURSE) else None
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Course:
+        """Return what ``asdict`` made a record of."""
         then = tuple((at, lr) for at, lr in record["then"])
         return cls(record["lr"], then, tuple(record["decided"]), record["leader"])
 
+    @property
+    def rate(self) -> float:
+        """The learning rate at its end."""
+        return self.then[-1][1] if self.then else self.lr
+
     def settings(self) -> Settings:
-        """As keys of a job."""
-        then = [{"after": at, "lr": lr} for at, lr in self.then]
-        return {RATE: self.lr, **({THEN: then} if then else {})}
+        """Return it as keys of a job."""
+        settings: Settings = {RATE: self.lr}
+        if self.then:
+            settings[THEN] = [{"after": at, "lr": lr} for at, lr in self.then]
+        return settings
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What a member leaves to those who follow it, beside a checkpoint: never changed once it is written.
+
+    Attributes:
+        value: of the objective.
+        course: so far.
+        rows: of its metrics.
+        fingerprint: of the training that the checkpoint is of.
+    """
+
+    value: float
+    course: Course
+    rows: list[dict[str, Any]]
+    fingerprint: str
+
+    @classmethod
+    def read(cls, folder: Folder) -> Handover:
+        """Read what a member left in this folder."""
+        record = folder.read_json(TOLD)
+        return cls(record["value"], Course.from_record(record["course"]), record["rows"], record["fingerprint"])
+
+    def write(self, folder: Folder) -> None:
+        """Write it last: whoever finds it may rely on the checkpoint beside it."""
+        folder.write_json(TOLD, asdict(self))
 
 
 @dataclass
 class Member:
-    """One of a population.
+    """A trial of a population, which decides for itself whom it follows.
 
     Attributes:
         root: where all of them have a folder.
@@ -81,20 +121,20 @@ class Member:
 
     @property
     def folder(self) -> Folder:
-        """Its own."""
+        """Where it keeps what it has."""
         return self.root / self.name
 
     def decide(self, at: int, value: float) -> None:
         """Hand over what it is after so many steps, and follow another if it is among the worst."""
         self._hand_over(at, value)
-        leader, decided = self._leader(at), (*self.course.decided, at)
+        leader = self._leader(at)
+        decided = (*self.course.decided, at)
         if leader is None:
             self._write(replace(self.course, decided=decided))
             return
-        told = self._handed(leader, at).read_json(TOLD)
-        first, rest = told["course"]["lr"], [(step, lr) for step, lr in told["course"]["then"]]
-        rate = explored(rest[-1][1] if rest else first, self.dimension, self.seed, self.name, at)
-        self._write(Course(first, (*rest, (at, rate)), decided, leader))
+        course = Handover.read(self._handed(leader, at)).course
+        rate = explored(course.rate, self.dimension, self.seed, self.name, at)
+        self._write(Course(course.lr, (*course.then, (at, rate)), decided, leader))
         self.catch_up()
 
     def catch_up(self) -> None:
@@ -111,20 +151,22 @@ class Member:
         return self.root / member / HANDED / str(at)
 
     def _hand_over(self, at: int, value: float) -> None:
-        mine = self.fingerprint(self.course.settings())
-        found = checkpoint.latest(self.folder / "checkpoints", mine, notice=print)
-        assert found is not None, "there is a checkpoint at every look"
-        assert found.step == at, "and nothing was trained since"
-        to = self._handed(self.name, at).make()
-        checkpoint.save(to / "checkpoints", found, mine)
+        fingerprint = self.fingerprint(self.course.settings())
+        newest = checkpoint.latest(self.folder / "checkpoints", fingerprint, notice=log.warning)
+        assert newest is not None, "there is a checkpoint at every look"
+        assert newest.step == at, "and nothing was trained since"
+        folder = self._handed(self.name, at).make()
+        checkpoint.save(folder / "checkpoints", newest, fingerprint)
         rows = [row for row in metrics_log.read_metrics(self.folder) if row["step"] <= at]
-        told = {"value": value, "course": asdict(self.course), "rows": rows, "fingerprint": mine}
-        to.write_json(TOLD, told)
+        Handover(value, self.course, rows, fingerprint).write(folder)
 
     def _leader(self, at: int) -> str | None:
-        """The one to follow after so many steps, one of the best; None where this one is not among the worst."""
-        there = [name for name in self.root.folders() if self._handed(name, at).has(TOLD)]
-        values = {name: self._handed(name, at).read_json(TOLD)["value"] for name in there}
+        """Return the member to follow after so many steps, among the best; None unless this one is among the worst."""
+        values: dict[str, float] = {}
+        for name in self.root.folders():
+            folder = self._handed(name, at)
+            if folder.has(TOLD):
+                values[name] = Handover.read(folder).value
         few = len(values) // WORST
         ranked = sorted(values, key=lambda name: (values[name], name), reverse=self.direction == "max")
         if not few or self.name not in ranked[-few:]:
@@ -133,21 +175,21 @@ class Member:
 
     def _take_over(self, leader: str, at: int) -> None:
         """Put the leader's figures and networks in the place of its own; done twice it gives the same."""
-        told = self._handed(leader, at).read_json(TOLD)
-        networks = self.folder / "checkpoints"
-        for name in networks.files():
-            networks.delete(name)
+        folder = self._handed(leader, at)
+        handover = Handover.read(folder)
+        checkpoints = self.folder / "checkpoints"
+        for name in checkpoints.files():
+            checkpoints.delete(name)
         for name in self.folder.files():
             if name.startswith(("metrics", "best")):
                 self.folder.delete(name)
-        log = metrics_log.MetricsLog(self.folder, 0)
-        for row in told["rows"]:
-            log.add(row)
-        log.flush()
-        handed = self._handed(leader, at) / "checkpoints"
-        found = checkpoint.latest(handed, told["fingerprint"], notice=print)
-        assert found is not None, "it was whole when it was told of"
-        checkpoint.save(networks, found, self.fingerprint(self.course.settings()))
+        metrics = metrics_log.MetricsLog(self.folder, 0)
+        for row in handover.rows:
+            metrics.add(row)
+        metrics.flush()
+        newest = checkpoint.latest(folder / "checkpoints", handover.fingerprint, notice=log.warning)
+        assert newest is not None, "it was whole when it was handed over"
+        checkpoint.save(checkpoints, newest, self.fingerprint(self.course.settings()))
 
 
 def clear(root: Folder) -> None:
@@ -158,7 +200,7 @@ def clear(root: Folder) -> None:
 
 
 def explored(rate: float, dimension: Dimension, *key: rng.Key) -> float:
-    """Another rate near this one: so many times more or less, within the bounds; of a choice, a neighbour.
+    """Draw another rate near this one: so many times more or less, within the bounds; of a choice, a neighbour.
 
     How many times is drawn, so that two that follow the same one part ways.
 
@@ -167,11 +209,20 @@ def explored(rate: float, dimension: Dimension, *key: rng.Key) -> float:
     """
     up = rng.number("way", *key) % 2 == 1
     if dimension.distribution == "choice":
-        values = sorted(dimension.values)
-        nearest = min(range(len(values)), key=lambda i: abs(values[i] - rate))
-        steps = [i for i in (nearest - 1, nearest + 1) if 0 <= i < len(values)] or [nearest]
-        return float(values[steps[-1] if up else steps[0]])
+        return _draw_neighbour(rate, sorted(dimension.values), up)
     low, high = dimension.values
     times = TIMES[0] + (TIMES[1] - TIMES[0]) * (rng.number("times", *key) % 1000) / 1000
-    other = [rate * times, rate / times] if up else [rate / times, rate * times]
-    return float(f"{next((one for one in other if low <= one <= high), rate):.6g}")
+    candidates = [rate * times, rate / times] if up else [rate / times, rate * times]
+    for candidate in candidates:
+        if low <= candidate <= high:
+            return float(f"{candidate:.6g}")
+    return float(f"{rate:.6g}")
+
+
+def _draw_neighbour(rate: float, values: list[float], up: bool) -> float:
+    """Return the value beside the nearest to a rate, on the other side where there is none; alone it stays."""
+    nearest = min(range(len(values)), key=lambda i: abs(values[i] - rate))
+    neighbours = [i for i in (nearest - 1, nearest + 1) if 0 <= i < len(values)]
+    if not neighbours:
+        return float(values[nearest])
+    return float(values[neighbours[-1] if up else neighbours[0]])

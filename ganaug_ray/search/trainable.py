@@ -6,6 +6,7 @@ Its folder has ``trial.json`` when there is nothing more to do: it came to its e
 from __future__ import annotations
 
 import functools
+import logging
 import time
 import traceback
 from collections.abc import Callable, Iterable
@@ -36,6 +37,8 @@ from ganaug_ray.verdict.outcomes import compute_figures, read_predictions
 MARKER = "trial.json"
 ARM = "searched"
 
+log = logging.getLogger(__name__)
+
 Tell = Callable[[Look], None]
 
 
@@ -55,7 +58,7 @@ class How:
 
     @classmethod
     def here(cls, place: Place, tell: Tell) -> How:
-        """All of it in this process."""
+        """Run and tell everything in this process."""
 
         def tell_if(look: Look | None) -> None:
             if look is not None:
@@ -65,7 +68,7 @@ class How:
 
 
 def work(plan: Plan, trial: str, settings: Settings, how: How) -> None:
-    """Do a trial, or what is left of it; what it reaches is told, and what ends it is written down, never raised.
+    """Do a trial, or what is left of it; tell what it reaches, and write down what ends it instead of raising it.
 
     Args:
         plan: of the search; data, teacher and, for a mix, the GAN are there.
@@ -83,56 +86,65 @@ def work(plan: Plan, trial: str, settings: Settings, how: How) -> None:
         else:
             _fits(plan, folder, settings, how)
     except Exception as error:  # whatever it is, the search goes on
-        traceback.print_exc()
+        log.error(traceback.format_exc().rstrip("\n"))
         status, reason = "failed", _sentence(error)
     seconds = round(time.monotonic() - started, 3)
     folder.write_json(MARKER, {"status": status, "reason": reason, "seconds": seconds})
 
 
 def looks(plan: Plan, folder: Folder) -> list[Look]:
-    """What a trial has reached, by what its folder holds."""
+    """Return what a trial has reached, by what its folder holds."""
+    reached: list[Look] = []
     if plan.space.kind == "gan":
-        rows = ((row, _objective(plan, row)) for row in metrics_log.read_metrics(folder))
-        return [Look(row["step"], row[name]) for row, name in rows if name]
+        for row in metrics_log.read_metrics(folder):
+            name = _objective(plan, row)
+            if name is not None:
+                reached.append(Look(row["step"], row[name]))
+        return reached
     scores: list[float] = []
-    found = []
     for split, seed in plan.fits:
         model = folder / f"split-{split}-seed-{seed}"
         if experiment_dir.done(model, "model.json") is None:
             break
         scores.append(_score(plan, model))
-        found.append(Look(len(scores), cautious(scores), scores[-1]))
-    return found
+        reached.append(Look(len(scores), cautious(scores), scores[-1]))
+    return reached
 
 
 def steps(plan: Plan, folder: Folder) -> int:
-    """Optimizer steps that a trial has taken."""
+    """Return how many optimizer steps a trial has taken."""
     models = [folder] if plan.space.kind == "gan" else [folder / name for name in folder.folders()]
-    logged = [[row["step"] for row in metrics_log.read_metrics(model)] for model in models]
-    return sum(own[-1] for own in logged if own)
+    total = 0
+    for model in models:
+        rows = metrics_log.read_metrics(model)
+        if rows:
+            total += rows[-1]["step"]
+    return total
 
 
 def _objective(plan: Plan, names: Iterable[str]) -> str | None:
-    """The figure of a look that the search goes by; None of a line that is no look."""
+    """Return the figure of a look that the search goes by; None of a line that is no look."""
     if plan.objective == "kid":
         return kid_fid_prdc.choose_kid_name(names)
     return next((name for name in names if name.startswith("cas_")), None)
 
 
 def _gan(plan: Plan, folder: Folder, settings: Settings, how: How) -> str | None:
+    train = functools.partial(_train_gan, plan, how.tell_from_rank)
     member = _member(plan, folder, settings) if plan.algorithm.is_population else None
     for look in looks(plan, folder):
         how.tell(look)
-    run = functools.partial(_train_gan, plan, how.tell_from_rank)
-    for at in plan.budgets(plan.rows())[:-1] if member else ():
-        assert member is not None, "or there are no pauses"
-        if at not in member.course.decided:
-            how.run(run, replace(_training(plan, folder, member.course.settings()), until=at), folder)
+    if member is not None:
+        for at in plan.budgets(plan.rows())[:-1]:
+            if at in member.course.decided:
+                continue
+            how.run(train, replace(_training(plan, folder, member.course.settings()), until=at), folder)
             reached = looks(plan, folder)[-1]
             if reached.at < at:  # its images had collapsed at the look before
                 break
             member.decide(at, reached.value)
-    how.run(run, _training(plan, folder, member.course.settings() if member else settings), folder)
+        settings = member.course.settings()
+    how.run(train, _training(plan, folder, settings), folder)
     return _collapsed(plan, folder)
 
 
@@ -163,43 +175,53 @@ def _training(plan: Plan, folder: Folder, settings: Settings) -> GanTraining:
 
 
 def _collapsed(plan: Plan, folder: Folder) -> str | None:
-    """Why a GAN ended early, if it did."""
-    return (
-        early_stopping.find_stop_reason(early_stopping.collect_measurements(metrics_log.read_metrics(folder)))
-        if plan.job.gan.early_end
-        else None
-    )
+    """Return why a GAN ended early, if it did."""
+    if not plan.job.gan.early_end:
+        return None
+    return early_stopping.find_stop_reason(early_stopping.collect_measurements(metrics_log.read_metrics(folder)))
 
 
 def _train_gan(plan: Plan, tell: Callable[[Look | None], None], training: GanTraining, place: Place) -> None:
-    def told(step: int, found: dict[str, float]) -> None:
-        name = _objective(plan, found)
-        assert name or not found, f"no {plan.objective} among {list(found)}"
-        tell(Look(step, round(found[name], 6)) if name else None)  # as it is logged
+    def tell_metrics(step: int, metrics: dict[str, float]) -> None:
+        if not metrics:  # of a rank that measures nothing
+            tell(None)
+            return
+        name = _objective(plan, metrics)
+        assert name, f"no {plan.objective} among {list(metrics)}"
+        tell(Look(step, round(metrics[name], 6)))  # as it is logged
 
-    train_gan(training, place, told)
+    train_gan(training, place, tell_metrics)
 
 
 def _fits(plan: Plan, folder: Folder, settings: Settings, how: How) -> None:
-    job, name = plan.job_of(settings), arms.REAL
-    arm = ArmConfig(kind="synthetic", **job.augment.model_dump(include=set(MixConfig.model_fields)))
-    job = job.model_copy(update={"arms": {}, "augment": plan.job.augment})  # its own pool may be the job's
-    if plan.space.kind == "mix" and arm.ratio:
-        job, name = job.model_copy(update={"arms": {ARM: arm}}), ARM
+    job = plan.job_of(settings)
+    mix = ArmConfig(kind="synthetic", **job.augment.model_dump(include=set(MixConfig.model_fields)))
+    arm = mix if plan.space.kind == "mix" and mix.ratio else None
+    job = job.model_copy(
+        update={"arms": {ARM: arm} if arm else {}, "augment": plan.job.augment}  # its own pool may be the job's
+    )
     scores: list[float] = []
     for split, seed in plan.fits:
         model = folder / f"split-{split}-seed-{seed}"
         if experiment_dir.done(model, "model.json") is None:
-            own, run = job.of_split(split), plan.run.split(split)
-            if plan.space.kind == "mix" and (name, seed) == (arms.REAL, 0):
-                _copy(run.model(name, seed), model)
-            else:
-                if name == ARM:
-                    _supply(own, run, arm)
-                fit = arm_batches.describe_fit(own, run, name, seed)
-                how.run(classify.work, replace(fit, out=str(model), parts=("val",)), model)
+            _train_classifier(plan, job.of_split(split), arm, (split, seed), model, how)
         scores.append(_score(plan, model))
         how.tell(Look(len(scores), cautious(scores), scores[-1]))
+
+
+def _train_classifier(
+    plan: Plan, job: Job, arm: ArmConfig | None, split_seed: tuple[int, int], model: Folder, how: How
+) -> None:
+    """Train a classifier on real images, or beside the synthetic ones of an arm."""
+    split, seed = split_seed
+    run = plan.run.split(split)
+    if plan.space.kind == "mix" and arm is None and seed == 0:
+        _copy(run.model(arms.REAL, seed), model)
+        return
+    if arm is not None:
+        _supply(job, run, arm)
+    fit = arm_batches.describe_fit(job, run, ARM if arm else arms.REAL, seed)
+    how.run(classify.work, replace(fit, out=str(model), parts=("val",)), model)
 
 
 def _copy(teacher: Folder, model: Folder) -> None:

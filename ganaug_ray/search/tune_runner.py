@@ -17,6 +17,7 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
+from ganaug_ray.core import worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import object_store
@@ -52,21 +53,23 @@ class Need:
 
     @classmethod
     def of(cls, plan: Plan, gpus_there: bool) -> Need:
-        """By the search's workers and the job's share of a GPU."""
+        """Return what a trial takes, by the search's workers and the job's share of a GPU."""
         workers = plan.job.search.workers
         if workers > 1:
             return cls(1 + workers, workers if gpus_there else 0, workers)
         return cls(1, plan.training.gpu_share if gpus_there else 0, 0)
 
     def at_once(self, cpus: float, gpus: float) -> int:
-        """How many trials the cluster has room for.
+        """Return how many trials the cluster has room for.
 
         Raises:
-            UserError: not for one.
+            UserError: there is room for none.
         """
-        room = [int(cpus // self.cpus)] + ([int(gpus // self.gpus + 1e-9)] if self.gpus else [])
-        if min(room) >= 1:
-            return min(room)
+        trials = int(cpus // self.cpus)
+        if self.gpus:
+            trials = min(trials, int(gpus // self.gpus + 1e-9))  # ten shares of 0.1 are a whole GPU
+        if trials >= 1:
+            return trials
         driver = f" (1 for its driver, {self.workers} for search.workers)" if self.workers else ""
         gpu = f" and {self.gpus:g} GPUs, the cluster has {gpus:g}" if self.gpus else ""
         raise UserError(
@@ -84,7 +87,7 @@ def search(
     ended: Callable[[Trial], None],
     trackers: Sequence[Tracker] = (),
 ) -> None:
-    """Try settings until the budget is spent; the ledger has all of it.
+    """Try settings until the budget is spent, and write everything to the ledger.
 
     Args:
         plan: of the search.
@@ -151,18 +154,20 @@ def _scheduler(plan: Plan) -> TrialScheduler:
 
 
 def _trainable(plan: Plan, need: Need, loans: object_store.Loans) -> Callable[[dict[str, Any]], None]:
-    """The function that Tune calls in a process of its own for each trial."""
+    """Return the function that Tune calls in a process of its own for each trial."""
 
     def trial(config: dict[str, Any]) -> None:
         with object_store.borrowed(loans, loans):
             work(config)
 
     def work(config: dict[str, Any]) -> None:
+        worker_log.print_log_messages()
         if need.workers:
             on_ranks = functools.partial(_on_ranks, need.workers, plan.training.placement)
             how = trainable.How(on_ranks, _tell, _tell_from_rank)
         else:
-            how = trainable.How.here(Place(device=torch.device("cuda" if torch.cuda.is_available() else "cpu")), _tell)
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            how = trainable.How.here(Place(device=device), _tell)
         trainable.work(plan, config["trial"], config["settings"], how)
 
     return trial
