@@ -28,12 +28,13 @@ def check(kind: str, space: Path, job: Job, write: Path | None) -> Space:
         raise UserError(f"search {kind}: known are {', '.join(KINDS)}")
     if write is not None and write.exists():
         raise UserError(f"--write {write}: is there already; name a file that is not")
-    found = load(space, kind, job)  # type: ignore[arg-type]  # it is one of KINDS
-    training, workers = (job.gan if kind == "gan" else job.classifier), job.search.workers
+    checked = load(space, kind, job)  # type: ignore[arg-type]  # it is one of KINDS
+    training = job.gan if kind == "gan" else job.classifier
+    workers = job.search.workers
     if training.batch_size % workers:
         raise UserError(f"search.workers {workers}: a batch of {training.batch_size} is not divisible by it")
-    ALGORITHMS[job.search.algorithm].check_space(space, found, job)
-    return found
+    ALGORITHMS[job.search.algorithm].check_space(space, checked, job)
+    return checked
 
 
 def search(pipeline: Pipeline, space: Space, write: Path | None) -> None:
@@ -70,18 +71,20 @@ def _search(pipeline: Pipeline, plan: Plan, ledger: Ledger, most: int | None) ->
     from ganaug_ray.search import result, tracking
     from ganaug_ray.search.tune_runner import Need, search
 
-    kind, nested = plan.space.kind, plan.job.search.workers > 1
+    kind = plan.space.kind
+    nested = plan.job.search.workers > 1
+    cpus = 1 + plan.job.search.workers if nested else 1
 
     def connect() -> None:
-        cluster.connect(pipeline.job, pipeline.run.root, 1 + plan.job.search.workers if nested else 1, dashboard=nested)
+        cluster.connect(pipeline.job, pipeline.run.root, cpus, dashboard=nested)
 
     if nested:
         connect()  # before any stage does, which needs no dashboard
     _prepare(pipeline, kind)
     connect()
     need = Need.of(plan, cluster.has_gpus())
-    there = ray.cluster_resources()
-    at_once = need.at_once(there.get("CPU", 0), there.get("GPU", 0))
+    resources = ray.cluster_resources()
+    at_once = need.at_once(resources.get("CPU", 0), resources.get("GPU", 0))
     at_once = min(at_once, most + 1) if most else at_once
     words = "until the hours are over" if most is None else f"{most} trials"
     pipeline.terminal.line("search", "note", f"{words}, {at_once} at a time")
@@ -152,9 +155,16 @@ def _hours(plan: Plan) -> float:
 
 def _far(plan: Plan, ledger: Ledger, most: int | None) -> tuple[float, str]:
     ended = ledger.ended
-    bests = [look.value for trial in ended if (look := trial.best(plan.direction)) and trial.status != "failed"]
-    best = (min if plan.direction == "min" else max)(bests, default=None)
-    words = f"{len(ended)} trials ended" + ("" if best is None else f", best {plan.objective} {best:.4f}")
+    values = []
+    for trial in ended:
+        best = trial.best(plan.direction)
+        if best is not None and trial.status != "failed":
+            values.append(best.value)
+    words = f"{len(ended)} trials ended"
+    if values:
+        best_value = min(values) if plan.direction == "min" else max(values)
+        words += f", best {plan.objective} {best_value:.4f}"
     if most is None:
         return min(1.0, ledger.seconds / (_hours(plan) * 3600)), words
-    return min(1.0, len(ended) / (most + (plan.space.kind == "mix"))), f"{words} of {most}"
+    with_baseline = most + 1 if plan.space.kind == "mix" else most
+    return min(1.0, len(ended) / with_baseline), f"{words} of {most}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +14,7 @@ from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.search.pbt import THEN
 from ganaug_ray.search.search_plan import BASELINE, Plan
 from ganaug_ray.search.search_space import Settings
-from ganaug_ray.search.trial_log import Look, Trial
+from ganaug_ray.search.trial_log import Look, Status, Trial
 
 FILE = "search.json"
 
@@ -28,7 +29,7 @@ def record(plan: Plan, trials: Sequence[Trial], rows: int, seconds: float, at_on
         seconds: that the search took, in all its processes.
         at_once: trials side by side, at most.
     """
-    full = plan.full_steps(rows)
+    is_gan = plan.space.kind == "gan"
     best = choose(plan, trials)
     return {
         "hash": experiment_dir.fingerprint(plan.fingerprint(), [asdict(trial) for trial in trials]),
@@ -39,36 +40,36 @@ def record(plan: Plan, trials: Sequence[Trial], rows: int, seconds: float, at_on
         "proposed_by": plan.algorithm.proposed_by,
         "curve_note": plan.algorithm.curve_note,
         "stop_early": plan.job.search.stop_early,
-        "budgets": list(plan.budgets(rows)) if plan.space.kind == "gan" else None,
-        "seeds": None if plan.space.kind == "gan" else len(plan.fits),
+        "budgets": list(plan.budgets(rows)) if is_gan else None,
+        "seeds": None if is_gan else len(plan.fits),
         "space": plan.space.record(),
         "trials": [_entry(plan, trial) for trial in trials],
         "best": _best(plan, *best, rows) if best else None,
         "baseline": BASELINE if plan.space.kind == "mix" else None,
         "concurrency": at_once,
         "steps": sum(trial.steps for trial in trials),
-        "full_steps": full * len(trials),
+        "full_steps": plan.full_steps(rows) * len(trials),
         "seconds": round(seconds, 3),
         "sentence": sentence(plan, trials, best),
     }
 
 
 def choose(plan: Plan, trials: Sequence[Trial]) -> tuple[Trial, Look] | None:
-    """The best trial and where it was best: of a GAN any look, of classifiers those with all their trainings alone."""
-    found = []
+    """Return the best trial and where it was best: any look at a GAN, the last one at classifiers that are complete."""
+    candidates = []
     for trial in trials:
         if plan.space.kind == "gan":
             look = trial.best(plan.direction)
         else:
             look = trial.looks[-1] if len(trial.looks) == len(plan.fits) else None
         if look is not None and trial.status != "failed":
-            found.append((trial, look))
+            candidates.append((trial, look))
     sign = 1 if plan.direction == "min" else -1
-    return min(found, key=lambda each: sign * each[1].value, default=None)
+    return min(candidates, key=lambda candidate: sign * candidate[1].value, default=None)
 
 
 def settings_of(plan: Plan, trial: Trial, look: Look, rows: int) -> Settings:
-    """The job's keys that give this trial's best again, with the length that was read off."""
+    """Return the job's keys that give this trial's best again, with the length that was read off."""
     if plan.space.kind != "gan":
         return trial.settings
     if THEN in trial.settings:  # its times are steps
@@ -90,7 +91,9 @@ def _best(plan: Plan, trial: Trial, look: Look, rows: int) -> Record:
 
 
 def _entry(plan: Plan, trial: Trial) -> Record:
-    best = trial.best(plan.direction) if plan.space.kind == "gan" else (trial.looks[-1] if trial.looks else None)
+    best = trial.looks[-1] if trial.looks else None
+    if plan.space.kind == "gan":
+        best = trial.best(plan.direction)
     entry = asdict(trial) | {"value": best.value if best else None, "at": best.at if best else None}
     if trial.status == "started":
         entry |= {"status": "stopped", "reason": "the time was up; the same command goes on"}
@@ -98,11 +101,11 @@ def _entry(plan: Plan, trial: Trial) -> Record:
 
 
 def table(trials: Sequence[Trial]) -> pa.Table:
-    """A row for each look of each trial; of a trial without looks one row."""
+    """Return a table with a row for each look of each trial; a trial without looks has one row."""
     keys = sorted({key for trial in trials for key in trial.settings})
     rows: list[dict[str, Any]] = []
     for trial in trials:
-        own = {
+        facts = {
             "trial": trial.trial,
             "status": trial.status,
             "reason": trial.reason,
@@ -112,12 +115,12 @@ def table(trials: Sequence[Trial]) -> pa.Table:
             **{key: _cell(trials, key, trial.settings.get(key)) for key in keys},
         }
         looks = [asdict(look) for look in trial.looks] or [{"at": None, "value": None, "score": None}]
-        rows += [own | look for look in looks]
+        rows += [facts | look for look in looks]
     return pa.Table.from_pylist(rows)
 
 
 def _cell(trials: Sequence[Trial], key: str, value: Any) -> Any:
-    """A setting as its column can have it: numbers as numbers, whatever else is mixed as text."""
+    """Return a setting as its column can hold it: numbers as numbers, whatever else is mixed as text."""
     kinds = {type(trial.settings[key]) for trial in trials if key in trial.settings}
     if kinds <= {int, float} or (len(kinds) == 1 and kinds <= {bool, str}):
         return value
@@ -126,8 +129,9 @@ def _cell(trials: Sequence[Trial], key: str, value: Any) -> Any:
 
 def sentence(plan: Plan, trials: Sequence[Trial], best: tuple[Trial, Look] | None) -> str:
     """Say what was found, in plain words."""
-    tally = {status: sum(trial.status == status for trial in trials) for status in ("finished", "stopped", "failed")}
-    counts = ", ".join(f"{n} {status}" for status, n in tally.items() if n)
+    tally = Counter(trial.status for trial in trials)
+    statuses: tuple[Status, ...] = ("finished", "stopped", "failed")
+    counts = ", ".join(f"{tally[status]} {status}" for status in statuses if tally[status])
     if best is None:
         return f"{len(trials)} trials ({counts}): none gave a result"
     trial, look = best
@@ -138,9 +142,9 @@ def sentence(plan: Plan, trials: Sequence[Trial], best: tuple[Trial, Look] | Non
     baseline = next((other for other in trials if other.trial == BASELINE), None)
     if plan.space.kind == "mix" and trial.trial == BASELINE:
         return f"no mix of {len(trials) - 1} ({counts}) did better on validation than no synthetic images: {value}"
-    against = (
-        f", {100 * baseline.looks[-1].value:.1f} % without synthetic images" if baseline and baseline.looks else ""
-    )
+    against = ""
+    if baseline and baseline.looks:
+        against = f", {100 * baseline.looks[-1].value:.1f} % without synthetic images"
     what = f"{plan.objective.replace('_', '-')} on validation, less its standard error over {len(plan.fits)} trainings"
     return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({what})"
 

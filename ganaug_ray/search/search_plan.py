@@ -46,12 +46,12 @@ class Plan:
         return self.run.root / "search" / self.space.kind
 
     def trial_folder(self, trial: str) -> Folder:
-        """Where a trial keeps what it has."""
+        """Return where a trial keeps what it has."""
         return self.folder / "trials" / trial
 
     @property
     def objective(self) -> str:
-        """What is wanted: a figure of the GAN, or the metric of the comparison, on validation images."""
+        """What decides: a figure of the GAN, or the metric of the comparison, on validation images."""
         return self.job.search.objective if self.space.kind == "gan" else self.job.compare.metric
 
     @property
@@ -72,16 +72,24 @@ class Plan:
         return self.job.gan if self.space.kind == "gan" else self.job.classifier
 
     def budgets(self, rows: int) -> tuple[int, ...]:
-        """The optimizer steps at which a GAN of so many training images is looked at, rising; the last ends it."""
+        """Return the optimizer steps at which a GAN is measured, rising; the last one ends it.
+
+        Args:
+            rows: training images.
+        """
         job = self.job.gan
         if self.space.length is None:
             steps = job.total_steps(rows)
             return tuple(sorted({math.ceil(steps * share) for share in (0.25, 0.5, 0.75, 1.0)}))
-        each = [{"steps": None, "epochs": None, self.space.length.partition(".")[2]: n} for n in self.space.budgets]
-        return tuple(sorted({job.model_copy(update=length).total_steps(rows) for length in each}))
+        field = self.space.length.partition(".")[2]
+        steps_of_lengths = set()
+        for length in self.space.budgets:
+            gan = job.model_copy(update={"steps": None, "epochs": None, field: length})
+            steps_of_lengths.add(gan.total_steps(rows))
+        return tuple(sorted(steps_of_lengths))
 
     def job_of(self, settings: Settings) -> Job:
-        """The job with a trial's settings. Raises UserError: they do not go together."""
+        """Return the job with a trial's settings. Raises UserError: they do not go together."""
         return with_settings(self.job, settings, "this trial")
 
     @property
@@ -90,30 +98,33 @@ class Plan:
         return [(split, seed) for seed in range(self.job.search.seeds) for split in range(self.job.compare.splits)]
 
     def marks(self, rows: int) -> tuple[int, ...]:
-        """Where a trial is looked at: steps of a GAN of so many training images, trainings of a classifier."""
+        """Return where a trial is measured: after which steps of a GAN, or after how many classifiers.
+
+        Args:
+            rows: training images.
+        """
         return self.budgets(rows) if self.space.kind == "gan" else tuple(range(1, len(self.fits) + 1))
 
     def rows(self) -> int:
-        """Training images of the first split."""
+        """Return the number of training images of the first split."""
         return sum(self.run.dataset.read_json("dataset.json")["counts"]["train"].values())
 
     def full_steps(self, rows: int) -> int:
-        """Optimizer steps of a trial that is not stopped."""
+        """Return the optimizer steps of a trial that is not stopped."""
         if self.space.kind == "gan":
             return self.budgets(rows)[-1]
         return len(self.fits) * self.job.classifier.total_steps(rows)
 
     def fingerprint(self) -> str:
-        """Of all that decides what a trial gives; how many there are is free."""
+        """Return the fingerprint of all that decides what a trial gives; how many there are is free."""
         job = self.job.model_dump(exclude={"search", "arms", "models", "published", "about"})
         how = self.job.search.model_dump(exclude={"trials", "hours", "tracking", "algorithm", "stop_early", "workers"})
-        return experiment_dir.fingerprint(
-            job, how, self.space.record(), *(["population"] if self.algorithm.is_population else [])
-        )
+        population = ["population"] if self.algorithm.is_population else []
+        return experiment_dir.fingerprint(job, how, self.space.record(), *population)
 
 
 def cautious(scores: Sequence[float]) -> float:
-    """The mean minus its standard error: a setting that did well by luck in one training does not win.
+    """Return the mean minus its standard error: a setting that did well by luck in one training does not win.
 
     >>> cautious([0.8, 0.9])
     0.8

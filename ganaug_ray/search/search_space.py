@@ -55,11 +55,11 @@ class Dimension:
     when: Mapping[str, tuple[Any, ...]]
 
     def applies(self, settings: Settings) -> bool:
-        """Whether it has a meaning beside these settings; those it depends on stand before it."""
+        """Return whether it has a meaning beside these settings, which must hold the keys that it depends on."""
         return all(settings.get(key) in values for key, values in self.when.items())
 
     def record(self) -> dict[str, Any]:
-        """As the file has it."""
+        """Return it as the file has it."""
         when = {"when": {key: list(values) for key, values in self.when.items()}} if self.when else {}
         return {self.distribution: list(self.values), **when}
 
@@ -81,12 +81,14 @@ class Space:
     budgets: tuple[int, ...] = ()
 
     def record(self) -> dict[str, Any]:
-        """As the file has it, with the lengths that are read off."""
-        lengths = {self.length: {"choice": list(self.budgets)}} if self.length else {}
-        return {each.key: each.record() for each in self.dimensions} | lengths
+        """Return it as the file has it, with the lengths that are read off."""
+        record = {dimension.key: dimension.record() for dimension in self.dimensions}
+        if self.length:
+            record[self.length] = {"choice": list(self.budgets)}
+        return record
 
     def combinations(self) -> Iterator[Settings]:
-        """Every combination of choices and of the ends of ranges, those that conditions leave out left out."""
+        """Yield every combination of choices and of the ends of ranges that the conditions allow."""
         yield from _combinations(self.dimensions, {})
 
 
@@ -95,9 +97,11 @@ def _combinations(dimensions: tuple[Dimension, ...], settings: Settings) -> Iter
         yield settings
         return
     first, *rest = dimensions
-    for value in first.values if first.applies(settings) else (None,):
-        more = {first.key: value} if first.applies(settings) else {}
-        yield from _combinations(tuple(rest), settings | more)
+    if not first.applies(settings):
+        yield from _combinations(tuple(rest), settings)
+        return
+    for value in first.values:
+        yield from _combinations(tuple(rest), settings | {first.key: value})
 
 
 def load(path: Path, kind: Kind, job: Job) -> Space:
@@ -147,10 +151,9 @@ def _dimension(where: str, key: str, given: Any, kind: Kind, job: Job, before: l
     values = _values(where, distribution, given[distribution])
     if key == "augment.classes" and "gaining" in values:
         raise UserError(f"{where}: gaining goes by other arms, and a trial has none; give it to an arm of the job")
-    for value in values:
-        with_settings(
-            job, {key: value}, where.rpartition(":")[0], check_network
-        )  # each by itself, so that the message is clear
+    file = where.rpartition(":")[0]
+    for value in values:  # alone, so that the message is clear
+        with_settings(job, {key: value}, file, check_network)
     return Dimension(key, distribution, values, _when(where, given.get("when", {}), before))
 
 
@@ -205,7 +208,7 @@ def _read_off(path: Path, kind: Kind, job: Job, dimensions: list[Dimension]) -> 
 
 
 def _between(low: int, high: int) -> list[int]:
-    """Whole numbers from low to high, both included, evenly, at most ``LOOKS``.
+    """Return whole numbers from low to high, both included, evenly, at most ``LOOKS``.
 
     >>> _between(50, 200)
     [50, 71, 93, 114, 136, 157, 179, 200]

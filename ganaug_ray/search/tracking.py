@@ -41,7 +41,7 @@ class Tracker(Protocol):
 def trackers(
     tracking: str | None, folder: Folder, experiment: str, say: Callable[[str], None] = print
 ) -> list[Tracker]:
-    """Return what is to follow a search.
+    """Create what follows a search.
 
     Args:
         tracking: of the job, ``mlflow:URI``; None for TensorBoard's files alone.
@@ -88,7 +88,8 @@ class TensorBoard:
 
     def look(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
         """Write the value and the figures; they can be seen at once."""
-        self._write(trial, at, [scalar(name, number) for name, number in {**figures, "value": value}.items()])
+        metrics = {**figures, "value": value}
+        self._write(trial, at, [scalar(name, number) for name, number in metrics.items()])
 
     def ended(self, trial: str, status: str, reason: str | None) -> None:
         """Write how the trial ended and close its file."""
@@ -118,10 +119,13 @@ class MLflow:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         from mlflow import MlflowClient
 
-        self._uri, self._name, self._say = uri, experiment, say
+        self._uri = uri
+        self._name = experiment
+        self._say = say
         self._client = MlflowClient(uri)
         self._runs: dict[str, str] = {}  # trial -> id of its run
-        self._away = self._told = False
+        self._away = False
+        self._told = False
 
     def started(self, trial: str, settings: Mapping[str, Any]) -> None:
         """Begin a run, in the search's experiment, with the settings as its parameters."""
@@ -142,8 +146,9 @@ class MLflow:
             from mlflow.entities import Metric
 
             now = round(1000 * time.time())
-            own = {**figures, "value": value}
-            self._client.log_batch(self._runs[trial], [Metric(name, own[name], now, at) for name in own])
+            numbers = {**figures, "value": value}
+            metrics = [Metric(name, number, now, at) for name, number in numbers.items()]
+            self._client.log_batch(self._runs[trial], metrics)
 
         if trial in self._runs and not self._away:
             self._try(send)

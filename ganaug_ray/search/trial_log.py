@@ -58,7 +58,7 @@ class Trial:
     steps: int = 0
 
     def best(self, direction: str) -> Look | None:
-        """The look with the best value; the first of equal ones."""
+        """Return the look with the best value; the first of equal ones."""
         ordered = sorted(self.looks, key=lambda look: look.value, reverse=direction == "max")
         return ordered[0] if ordered else None
 
@@ -75,7 +75,7 @@ class Ledger:
 
     @classmethod
     def open(cls, folder: Folder) -> Ledger:
-        """Read what there is."""
+        """Read the ledger of a search, empty where it has just begun."""
         ledger = cls(folder)
         if folder.has(FILE):
             for line in folder.read(FILE).decode().splitlines():
@@ -88,17 +88,17 @@ class Ledger:
 
     @property
     def seconds(self) -> float:
-        """How long has been searched, in this and in earlier processes; time in between does not count."""
+        """Seconds of searching, in this and in earlier processes; time in between does not count."""
         return self._before + time.monotonic() - self._since
 
     @property
     def unfinished(self) -> list[Trial]:
-        """Those that were under way when an earlier process ended."""
+        """Trials that were under way when an earlier process ended."""
         return [trial for trial in self.trials.values() if trial.status == "started"]
 
     @property
     def ended(self) -> list[Trial]:
-        """Those of which there is nothing more to come."""
+        """Trials that are over."""
         return [trial for trial in self.trials.values() if trial.status != "started"]
 
     def add(self, trial: Trial) -> None:
@@ -108,5 +108,6 @@ class Ledger:
         self.folder.write(FILE, "".join(line + "\n" for line in self._lines).encode())
 
     def next_number(self) -> str:
-        """The number of a new trial."""
-        return f"{1 + max((int(number) for number in self.trials), default=0):04d}"
+        """Return the number of a new trial."""
+        last = max((int(number) for number in self.trials), default=0)
+        return f"{last + 1:04d}"
