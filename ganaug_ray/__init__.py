@@ -38,7 +38,7 @@ def load(path: str | Path, device: str = "cpu") -> Classifier | Generator:
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.gan.sampler import Generator
 
-    folder = Folder.at(path)
-    if folder.has("gan.json"):
+    folder = Folder.from_uri(path)
+    if folder.has_file("gan.json"):
         return Generator.load(folder, device)
-    return Classifier.load(model_registry.model_folder(path), device)
+    return Classifier.load(model_registry.resolve_model(path), device)

@@ -19,7 +19,7 @@ from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.data.loading.resident_loader import open_real_feed
 
 ROOT = Path(__file__).parent.parent
 DIGITS = ROOT / "jobs" / "digits.yaml"
@@ -88,18 +88,18 @@ def tiny_job() -> Job:
 @pytest.fixture(scope="session")
 def digits(tiny_job: Job, tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """A prepared data set: 80 train, 50 val, 898 test rows of 32 × 32 grey digits."""
-    from ganaug_ray.data.prepare import prepare
+    from ganaug_ray.data.prepare import prepare_dataset
 
-    out = Folder.at(tmp_path_factory.mktemp("digits") / "dataset")
-    prepare(tiny_job.data, out)
+    out = Folder.from_uri(tmp_path_factory.mktemp("digits") / "dataset")
+    prepare_dataset(tiny_job.data, out)
     return out
 
 
 @pytest.fixture(scope="session")
 def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished experiment, its stages called in this process without Ray."""
-    run = Run(Folder.at(tmp_path_factory.mktemp("runs") / "tiny"))
-    run.claim(tiny_job)
+    run = Run(Folder.from_uri(tmp_path_factory.mktemp("runs") / "tiny"))
+    run.claim_folder(tiny_job)
     Path(str(run.dataset)).symlink_to(str(digits))
     finish(tiny_job, run)
     return run
@@ -120,16 +120,18 @@ def finish(job: Job, run: Run) -> None:
     dataset = str(run.dataset)
 
     def fit(arm: str, seed: int, batches: Callable) -> None:
-        out = str(run.model(arm, seed).make())
+        out = str(run.locate_model(arm, seed).create())
         inputs = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
-        classify.work(classify.Fit(arm, seed, job.classifier, dataset, out, batches, inputs), Place())
+        classify.train_and_finish(
+            classify.ClassifierTraining(arm, seed, job.classifier, dataset, out, batches, inputs), Place()
+        )
 
     for seed in range(2):
-        fit(REAL, seed, functools.partial(real_batches, dataset, 16, 1.0, seed))
-    teacher = run.model(REAL, 0)
+        fit(REAL, seed, functools.partial(open_real_feed, dataset, 16, 1.0, seed))
+    teacher = run.locate_model(REAL, 0)
     gan.train_and_finish(gan.GanTraining(job.gan, 32, 0, dataset, str(teacher), str(run.gan), 1.0, {}), Place())
     generator = Generator.load(run.gan)
-    run.synthetic.make()
+    run.synthetic.create()
     for label in range(10):
         rows = generate.generate_block(generator, label, 0, 10, seed=0)
         image_store.write_shard(run.synthetic, label, rows, "synthetic")
@@ -141,21 +143,21 @@ def finish(job: Job, run: Run) -> None:
         "not_drawn": [],
         "images": 100,
     }
-    experiment_dir.commit(run.synthetic, "synthetic.json", "generate", 0.0, spec)
+    experiment_dir.write_marker(run.synthetic, "synthetic.json", "generate", 0.0, spec)
     for seed in range(2):
-        real = functools.partial(real_batches, dataset, 16, 1.0, seed)
+        real = functools.partial(open_real_feed, dataset, 16, 1.0, seed)
         upto = functools.partial(strategies.count_synthetic_rows, batch_size=16, ratio=0.5)
         fake = functools.partial(mixed_batches.open_pool_feed, str(run.synthetic), upto, 1.0, seed)
         fit(SYNTHETIC, seed, functools.partial(mixed_batches.open_mixed_feed, real, fake))
     pipeline = Pipeline(job, run, Terminal())
-    pipeline.compare()
-    pipeline.report()
-    pipeline.promote()
+    pipeline.compare_arms()
+    pipeline.build_report()
+    pipeline.promote_champion()
 
 
 @pytest.fixture
 def generator_of() -> Callable[..., torch.Generator]:
-    return rng.generator
+    return rng.make_generator
 
 
 def environment(**extra: str) -> dict[str, str]:

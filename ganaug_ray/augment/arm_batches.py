@@ -1,6 +1,7 @@
 """What the models of each arm are trained on: the batches of the baseline, and what stands behind their rows.
 
-Every function takes a job and a run as one split of the images has them, see ``Job.of_split`` and ``Run.split``.
+Every function takes a job and a run as one split of the images has them, see ``Job.derive_split`` and
+``Run.locate_split``.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
 
 if TYPE_CHECKING:  # torch is imported when an arm is trained
-    from ganaug_ray.classify.train_worker import Fit
+    from ganaug_ray.classify.train_worker import ClassifierTraining
 
 SPLIT_SEED_STRIDE = 1000  # between the draws of two splits
 
 
-def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = None) -> Fit:
+def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = None) -> ClassifierTraining:
     """Describe the training of one arm's model of one seed; what it needs is finished.
 
     Args:
@@ -31,15 +32,15 @@ def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | 
         seed: of the arm.
         gaining: the classes that gained in other arms, for an arm that goes by them.
     """
-    from ganaug_ray.classify.train_worker import Fit
-    from ganaug_ray.data.loading.resident_loader import real_batches
+    from ganaug_ray.classify.train_worker import ClassifierTraining
+    from ganaug_ray.data.loading.resident_loader import open_real_feed
     from ganaug_ray.data.loading.sampler import Sampling
 
     data, config = run.dataset.read_json("dataset.json"), job.classifier
     draws = seed + SPLIT_SEED_STRIDE * job.data.split.fold
     inputs: dict[str, Any] = {"dataset": data["hash"]}
     batches: BatchOpener = functools.partial(
-        real_batches,
+        open_real_feed,
         str(run.dataset),
         config.batch_size,
         job.data.resident_gb,
@@ -49,7 +50,7 @@ def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | 
     settings: dict[str, Any] = {"resident_gb": job.data.resident_gb}
     pool = None
     if name != arms.REAL:
-        arm = job.compared[name]
+        arm = job.compared_arms[name]
         kind = KINDS[arm.kind]
         settings |= _describe_rows(job, run, arm)
         config = kind.adapt_classifier(config)
@@ -57,21 +58,21 @@ def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | 
             batches, made_from = _build_batches(job, run, arm, draws, batches, arms.choose_classes(arm, data, gaining))
             inputs |= made_from
             pool = kind.find_store(job, run, arm)
-    start = experiment_dir.done(run.models, "start.json")
+    start = experiment_dir.read_marker(run.models, "start.json")
     if start is not None:
         inputs |= {"weights": start["hash"]}
     folder = str(run.models) if start is not None else None
-    return Fit(
+    return ClassifierTraining(
         name,
         seed,
         config,
         str(run.dataset),
-        str(run.model(name, seed)),
+        str(run.locate_model(name, seed)),
         batches,
         inputs,
         folder,
         draws,
-        pool=pool,
+        pool_folder=pool,
         settings=settings,
     )
 
@@ -81,7 +82,7 @@ def refuse_streamed(job: Job, run: Run) -> None:
     from ganaug_ray.data.loading import image_store, resident_loader
     from ganaug_ray.data.loading.sampler import Sampling
 
-    shards = image_store.survey(run.dataset / "train")
+    shards = image_store.list_shards(run.dataset / "train")
     resident_loader.refuse_streamed(shards, job.data.resident_gb, Sampling(balanced=is_balanced(job)))
 
 
@@ -92,7 +93,7 @@ def _build_batches(
     data = run.dataset.read_json("dataset.json")
     kind, traits = KINDS[arm.kind], arm.traits
     inputs: dict[str, Any] = {}
-    if traits.drawn:
+    if traits.uses_gan:
         synthetic = _read_pool(job, run, arm)
         classes = [name for name in classes if name not in synthetic["not_drawn"]]
         inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
@@ -103,7 +104,7 @@ def _build_batches(
     if not classes:
         return real, inputs
     if arm.soft_labels and kind.softens:
-        inputs |= {"teacher": run.model(arms.REAL, 0).read_json("model.json")["hash"]}
+        inputs |= {"teacher": run.locate_model(arms.REAL, 0).read_json("model.json")["hash"]}
     return kind.open_batches(ArmRows(job, run, arm, seed, classes), real), inputs
 
 

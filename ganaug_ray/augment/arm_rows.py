@@ -53,7 +53,7 @@ class ArmRows:
         """How many rows each batch gets beside the real ones."""
         counts, config = self.data["counts"]["train"], self.job.classifier
         unused_classes = [name for name in self.data["classes"] if name not in self.classes]
-        steps = config.total_steps(sum(counts.values()))
+        steps = config.count_steps(sum(counts.values()))
         return strategies.Mixture.from_config(self.arm, counts, config.batch_size, steps, unused_classes)
 
     @property
@@ -95,7 +95,7 @@ class ArmRows:
         """Return the same rows, with the teacher's probabilities where the arm has soft labels."""
         from ganaug_ray.augment.soft_labels import open_soft_label_feed
 
-        teacher = self.run.model(arms.REAL, 0)
+        teacher = self.run.locate_model(arms.REAL, 0)
         return functools.partial(open_soft_label_feed, extra, str(teacher)) if self.arm.soft_labels else extra
 
 

@@ -6,11 +6,11 @@ Arms differ in their batches alone: the same steps, real rows, classic augmentat
 from __future__ import annotations
 
 from ganaug_ray.config import Job, MixConfig, augment
-from ganaug_ray.config.job import BASELINE
+from ganaug_ray.config.job import BASELINE_ARM
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.errors import UserError
 
-REAL, SYNTHETIC, LIVE = BASELINE, augment.SYNTHETIC, augment.LIVE
+REAL, SYNTHETIC, LIVE = BASELINE_ARM, augment.SYNTHETIC_ARM, augment.LIVE_ARM
 
 
 def has_gan(job: Job) -> bool:
@@ -20,12 +20,12 @@ def has_gan(job: Job) -> bool:
 
 def list_names(job: Job) -> list[str]:
     """The job's arms, the baseline first."""
-    return [REAL, *job.compared]
+    return [REAL, *job.compared_arms]
 
 
 def list_candidates(job: Job) -> list[str]:
     """The arms that may take the baseline's place."""
-    return [name for name, arm in job.compared.items() if not arm.traits.control]
+    return [name for name, arm in job.compared_arms.items() if not arm.traits.control]
 
 
 def list_pairs(job: Job) -> list[tuple[str, int]]:
@@ -36,7 +36,7 @@ def list_pairs(job: Job) -> list[tuple[str, int]]:
 
 def is_deferred(job: Job, name: str) -> bool:
     """Whether an arm can only be trained when the others are."""
-    return name != REAL and job.compared[name].classes == "gaining"
+    return name != REAL and job.compared_arms[name].classes == "gaining"
 
 
 def check_classes(name: str, arm: MixConfig, data: Record) -> None:

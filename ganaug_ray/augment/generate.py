@@ -25,7 +25,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
-from ganaug_ray.runtime.cluster import worker_resources
+from ganaug_ray.runtime.cluster import describe_worker_resources
 
 MAX_TRIES_PER_IMAGE = 4  # images made for each that is wanted, at most
 MAX_LOCAL_BLOCKS = 10  # blocks that one process makes on a CPU sooner than a pool of actors starts
@@ -44,7 +44,7 @@ class GeneratedBlock:
     """
 
     number: int
-    rows: image_store.Images
+    rows: image_store.LabelledImages
     rejects: pa.Table | None
     tally: dict[str, int]
     limits: screening_rules.ScreeningLimits | None
@@ -83,20 +83,20 @@ def generate_blocks(
         number += 1
 
 
-def generate_block(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.Images:
+def generate_block(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.LabelledImages:
     """Generate the first n rows of a block. Each names generator, seed and index: it can be made again from them."""
     images = generator.generate_block(label, number, n, seed)
     name, model = generator.classes[label], generator.spec["hash"]
-    return image_store.Images(
+    return image_store.LabelledImages(
         images=images,
         labels=np.full(n, label, np.int64),
-        ids=[image_store.pixel_id(image) for image in images],
+        ids=[image_store.hash_pixels(image) for image in images],
         paths=[""] * n,
         provenance=[f"gan:{model}/class:{name}/seed:{seed}/index:{number * BLOCK_SIZE + i}" for i in range(n)],
     )
 
 
-def _select_rows(rows: image_store.Images, which: list[int]) -> image_store.Images:
+def _select_rows(rows: image_store.LabelledImages, which: list[int]) -> image_store.LabelledImages:
     return replace(
         rows,
         images=rows.images[which],
@@ -112,9 +112,9 @@ class _GeneratorActor:
 
     def __init__(self, gan: str, out: str, seed: int, screening: Screening | None, stored: bool) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        self._generator = Generator.load(Folder.at(gan), device)
+        self._generator = Generator.load(Folder.from_uri(gan), device)
         self._examiner = Examiner(screening, device) if screening else None
-        self._out = Folder.at(out)
+        self._out = Folder.from_uri(out)
         self._seed = seed
         self._stored = stored
 
@@ -171,7 +171,7 @@ def generate_pool(
         StageFailed: no image of any class passed the screening.
     """
     started = time.monotonic()
-    out.make()
+    out.create()
     targets = counts if stored else dict.fromkeys(counts, BLOCK_SIZE)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
     limits: dict[str, screening_rules.ScreeningLimits] = {}
@@ -205,7 +205,7 @@ def generate_locally(
     Two processes that make the same store at once write the same bytes, each file whole.
     """
     started = time.monotonic()
-    out.make()
+    out.create()
     maker = _GeneratorActor(str(gan), str(out), seed, screening, stored)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
     limits: dict[str, screening_rules.ScreeningLimits] = {}
@@ -244,7 +244,9 @@ def _commit_pool(
         )
     settings = screening.config.model_dump() if screening else None
     record = {
-        "hash": experiment_dir.fingerprint(spec["hash"], seed, dict(sorted(counts.items())), BLOCK_SIZE, settings),
+        "hash": experiment_dir.compute_fingerprint(
+            spec["hash"], seed, dict(sorted(counts.items())), BLOCK_SIZE, settings
+        ),
         "inputs": {"gan": spec["hash"]},
         "asked": dict(counts),
         "counts": kept,
@@ -254,7 +256,7 @@ def _commit_pool(
         "seed": seed,
         "images": sum(kept.values()) if stored else 0,
     }
-    return experiment_dir.commit(out, "synthetic.json", "generate", started, record)
+    return experiment_dir.write_marker(out, "synthetic.json", "generate", started, record)
 
 
 def _generate_on_actors(
@@ -265,7 +267,7 @@ def _generate_on_actors(
     pool = ray.data.ActorPoolStrategy(size=actors) if actors else ray.data.ActorPoolStrategy(min_size=1, max_size=room)
     class_rows = [{"name": name, "wanted": n} for name, n in targets.items()]
     results = ray.data.from_items(class_rows, override_num_blocks=max(1, len(class_rows))).map_batches(
-        _GeneratorActor, fn_constructor_kwargs=actor_args, compute=pool, batch_size=1, **worker_resources()
+        _GeneratorActor, fn_constructor_kwargs=actor_args, compute=pool, batch_size=1, **describe_worker_resources()
     )
     return results.iter_rows()
 
@@ -285,4 +287,4 @@ def _merge_rejects(out: Folder) -> None:
     if names:
         out.write_table("screened.parquet", pa.concat_tables([out.read_table(name) for name in names]))
     for name in names:
-        out.delete(name)
+        out.delete_file(name)

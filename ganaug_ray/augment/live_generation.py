@@ -19,8 +19,8 @@ from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
-from ganaug_ray.data.loading.batch import Batch, Feed
-from ganaug_ray.data.loading.resident_loader import endless_order
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
+from ganaug_ray.data.loading.resident_loader import slice_permutations
 from ganaug_ray.gan.sampler import Generator
 
 MAX_ROUNDS = 8  # images made for each row, at most
@@ -59,7 +59,7 @@ class LiveSpec:
     limits: screening_rules.ScreeningLimits | None
 
 
-class LiveFeed(Feed):
+class LiveFeed(BatchFeed):
     """Batches that are generated when they are asked for.
 
     Args:
@@ -88,18 +88,18 @@ class LiveFeed(Feed):
         self._seed = seed
         self._tally = {"generated": 0, "rejected": 0, "let_through": 0}
 
-    def size(self, step: int) -> int:
+    def count_rows(self, step: int) -> int:
         """Rows of the global batch of a step."""
         return self._upto(step + 1) - self._upto(step)
 
-    def tally(self) -> dict[str, int]:
+    def collect_counts(self) -> dict[str, int]:
         """Return images made so far, those of them that were rejected, and rows that were given one of these."""
         return dict(self._tally)
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
-        order = endless_order(len(self._labels_N), self._upto(step), self._upto(step + 1), (self._seed, "live"))
-        share = self._place.share(len(order))
+        order = slice_permutations(len(self._labels_N), self._upto(step), self._upto(step + 1), (self._seed, "live"))
+        share = self._place.slice_rows(len(order))
         rows = torch.arange(len(order))[share]
         y_B = torch.from_numpy(self._labels_N[order[share]])
         images_BHWC = self._generate_images(step, len(order), rows, y_B)
@@ -115,7 +115,7 @@ class LiveFeed(Feed):
         for round_number in range(MAX_ROUNDS):
             if not len(waiting):
                 break
-            draw = rng.generator(self._seed, "live", step, round_number)
+            draw = rng.make_generator(self._seed, "live", step, round_number)
             z_BZ = torch.randn(total, latent, generator=draw)[rows[waiting]].to(device)
             fresh_BHWC = tensors.from_network(self._generator.network(z_BZ, y_B[waiting].to(device)))
             none_B = torch.zeros(len(waiting), dtype=torch.bool)
@@ -135,5 +135,5 @@ def open_live_feed(live: LiveSpec, upto: Callable[[int], int], seed: int, place:
     if live.screening is not None:
         assert live.limits is not None, "a screening has limits"
         judge = LiveScreener(Examiner(live.screening, place.device), live.limits)
-    generator = Generator.load(Folder.at(live.gan), place.device)
+    generator = Generator.load(Folder.from_uri(live.gan), place.device)
     return LiveFeed(generator, live.pool, judge, upto, place, seed)

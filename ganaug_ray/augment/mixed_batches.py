@@ -8,10 +8,10 @@ from torch.nn import functional as F
 
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.batch import Batch, Feed
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
 from ganaug_ray.data.loading.resident_loader import open_feed
-from ganaug_ray.data.loading.sampler import NATURAL, Sampling
-from ganaug_ray.data.loading.tensors import scaled
+from ganaug_ray.data.loading.sampler import NATURAL_SAMPLING, Sampling
+from ganaug_ray.data.loading.tensors import scale_images
 
 
 def open_pool_feed(
@@ -20,10 +20,12 @@ def open_pool_feed(
     resident_gb: float,
     seed: int,
     place: Place,
-    sampling: Sampling = NATURAL,
-) -> Feed:
+    sampling: Sampling = NATURAL_SAMPLING,
+) -> BatchFeed:
     """Batches of stored synthetic rows, of which ``upto`` says how many have been used after so many steps."""
-    return open_feed(Folder.at(synthetic), upto, place.world, place, (seed, "synthetic"), resident_gb, sampling)
+    return open_feed(
+        Folder.from_uri(synthetic), upto, place.world_size, place, (seed, "synthetic"), resident_gb, sampling
+    )
 
 
 def open_oversampled_feed(
@@ -33,16 +35,18 @@ def open_oversampled_feed(
     seed: int,
     sampling: Sampling,
     place: Place,
-) -> Feed:
+) -> BatchFeed:
     """Batches of real training rows in place of synthetic ones, as many as ``upto`` says and in an order of their own.
 
     What more rows of the same images do by themselves: oversampling.
     """
-    return open_feed(Folder.at(dataset) / "train", upto, place.world, place, (seed, "synthetic"), resident_gb, sampling)
+    return open_feed(
+        Folder.from_uri(dataset) / "train", upto, place.world_size, place, (seed, "synthetic"), resident_gb, sampling
+    )
 
 
 @dataclass(frozen=True)
-class MixedFeed(Feed):
+class MixedFeed(BatchFeed):
     """Batches of real rows, the same ones as without synthetic data, and synthetic rows behind them.
 
     Attributes:
@@ -52,14 +56,14 @@ class MixedFeed(Feed):
         apart: whether synthetic rows are to be normalised apart from the real ones.
     """
 
-    real: Feed
-    fake: Feed
+    real: BatchFeed
+    fake: BatchFeed
     weight: float = 1.0
     apart: bool = False
 
-    def size(self, step: int) -> int:
+    def count_rows(self, step: int) -> int:
         """Rows of the global batch of a step."""
-        return self.real.size(step) + self.fake.size(step)
+        return self.real.count_rows(step) + self.fake.count_rows(step)
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
@@ -71,14 +75,14 @@ class MixedFeed(Feed):
             both = replace(both, weight_B=counts_B * (both.total / (real.total + self.weight * fake.total)))
         return replace(both, real=len(real.y_B)) if self.apart else both
 
-    def tally(self) -> dict[str, int]:
+    def collect_counts(self) -> dict[str, int]:
         """Return what was counted of the synthetic rows."""
-        return self.fake.tally()
+        return self.fake.collect_counts()
 
 
 def open_mixed_feed(
-    real: Callable[[Place], Feed],
-    fake: Callable[[Place], Feed],
+    real: Callable[[Place], BatchFeed],
+    fake: Callable[[Place], BatchFeed],
     place: Place,
     weight: float = 1.0,
     apart: bool = False,
@@ -98,7 +102,7 @@ def append_synthetic_rows(real: Batch, fake: Batch) -> Batch:
     if fake.soft_BK is not None:
         soft_BK = torch.cat([F.one_hot(real.y_B, fake.soft_BK.shape[1]).float(), fake.soft_BK])
     return Batch(
-        x_BCHW=torch.cat([real.x_BCHW, scaled(fake.x_BCHW, real.x_BCHW.shape[-1])]),
+        x_BCHW=torch.cat([real.x_BCHW, scale_images(fake.x_BCHW, real.x_BCHW.shape[-1])]),
         y_B=torch.cat([real.y_B, fake.y_B]),
         rows=torch.cat([real.rows, fake.rows + real.total]),
         total=real.total + fake.total,

@@ -12,36 +12,38 @@ import torch
 
 from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
-from ganaug_ray.data.loading.batch import Batch, Feed
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
 
 
 @dataclass(frozen=True)
-class ControlFeed(Feed):
+class ControlFeed(BatchFeed):
     """A feed's batches, each changed on the way by a function of it and its step."""
 
-    feed: Feed
+    feed: BatchFeed
     change: Callable[[Batch, int], Batch]
 
-    def size(self, step: int) -> int:
+    def count_rows(self, step: int) -> int:
         """Rows of the global batch of a step."""
-        return self.feed.size(step)
+        return self.feed.count_rows(step)
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch, without soft_BK."""
         batch = replace(self.feed(step), soft_BK=None)
         return self.change(batch, step) if len(batch.y_B) else batch
 
-    def tally(self) -> dict[str, int]:
+    def collect_counts(self) -> dict[str, int]:
         """Return what the feed has counted."""
-        return self.feed.tally()
+        return self.feed.collect_counts()
 
 
-def open_noise_feed(fake: Callable[[Place], Feed], seed: int, place: Place) -> ControlFeed:
+def open_noise_feed(fake: Callable[[Place], BatchFeed], seed: int, place: Place) -> ControlFeed:
     """Open a feed on a rank with uniform noise in [-1, 1] for its images; their number and labels stay."""
     return ControlFeed(fake(place), functools.partial(_replace_images, seed))
 
 
-def open_shuffled_feed(fake: Callable[[Place], Feed], classes: Sequence[float], seed: int, place: Place) -> ControlFeed:
+def open_shuffled_feed(
+    fake: Callable[[Place], BatchFeed], classes: Sequence[float], seed: int, place: Place
+) -> ControlFeed:
     """Open a feed on a rank with labels that are drawn, whatever the images show.
 
     Args:
@@ -54,12 +56,12 @@ def open_shuffled_feed(fake: Callable[[Place], Feed], classes: Sequence[float], 
 
 
 def _replace_images(seed: int, batch: Batch, step: int) -> Batch:
-    draw = rng.generator(seed, "noise", step)
+    draw = rng.make_generator(seed, "noise", step)
     noise_BCHW = torch.rand(batch.total, *batch.x_BCHW.shape[1:], generator=draw)[batch.rows] * 2 - 1
     return replace(batch, x_BCHW=noise_BCHW.to(batch.x_BCHW.device))
 
 
 def _redraw_labels(classes_K: torch.Tensor, seed: int, batch: Batch, step: int) -> Batch:
-    draw = rng.generator(seed, "shuffled labels", step)
+    draw = rng.make_generator(seed, "shuffled labels", step)
     y_B = torch.multinomial(classes_K, batch.total, replacement=True, generator=draw)[batch.rows]
     return replace(batch, y_B=y_B.to(batch.y_B.device))

@@ -15,7 +15,7 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.runtime.cluster import worker_resources
+from ganaug_ray.runtime.cluster import describe_worker_resources
 
 PSEUDO_ONLY_FOLDER = "alone"  # the folder of the pseudo-labelled images without the others
 
@@ -32,30 +32,30 @@ def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidenc
     Raises:
         StageFailed: the teacher is sure of no image.
     """
-    task = ray.remote(_label_images).options(**worker_resources())
+    task = ray.remote(_label_images).options(**describe_worker_resources())
     return ray.get(task.remote(str(dataset), str(teacher), str(out), confidence))
 
 
 def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> experiment_dir.Record:
     started = time.monotonic()
-    dataset, teacher, out = (Folder.at(where) for where in (dataset_at, teacher_at, out_at))
+    dataset, teacher, out = (Folder.from_uri(where) for where in (dataset_at, teacher_at, out_at))
     facts, model = dataset.read_json("dataset.json"), teacher.read_json("model.json")
     classifier = Classifier.load(teacher)
-    number = _copy_shards(dataset / "train", (out / "train").make())
-    _copy_shards(dataset / "val", (out / "val").make())
-    (out / PSEUDO_ONLY_FOLDER).make()
+    number = _copy_shards(dataset / "train", (out / "train").create())
+    _copy_shards(dataset / "val", (out / "val").create())
+    (out / PSEUDO_ONLY_FOLDER).create()
     kept: Counter[str] = Counter()
-    unlabelled = image_store.survey(dataset / "unlabelled")
+    unlabelled = image_store.list_shards(dataset / "unlabelled")
     for part, name in enumerate(unlabelled.names):
         table = unlabelled.folder.read_table(name)
         rows = image_store.from_table(table)
-        probabilities_NK = classifier.probabilities(rows.images)
+        probabilities_NK = classifier.predict_probabilities(rows.images)
         confident_rows = (probabilities_NK.max(1) >= confidence).nonzero()[0]
         if not len(confident_rows):
             continue
         labels = probabilities_NK[confident_rows].argmax(1).astype(np.int64)
         kept.update(facts["classes"][found] for found in labels.tolist())
-        labelled = image_store.Images(
+        labelled = image_store.LabelledImages(
             rows.images[confident_rows],
             labels,
             [rows.ids[row] for row in confident_rows],
@@ -71,17 +71,17 @@ def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: flo
         )
     counts = facts["counts"] | {"train": {name: n + kept[name] for name, n in facts["counts"]["train"].items()}}
     record = facts | {
-        "hash": experiment_dir.fingerprint(facts["hash"], model["hash"], confidence),
+        "hash": experiment_dir.compute_fingerprint(facts["hash"], model["hash"], confidence),
         "inputs": {"dataset": facts["hash"], "teacher": model["hash"]},
         "counts": counts,
         "pseudo": {"unlabelled": len(unlabelled), "labelled": dict(sorted(kept.items()))},
     }
-    return experiment_dir.commit(out, "dataset.json", "pseudo-label", started, record)
+    return experiment_dir.write_marker(out, "dataset.json", "pseudo-label", started, record)
 
 
 def _copy_shards(source: Folder, target: Folder) -> int:
     """Copy a store's shards; return how many there are."""
-    names = image_store.survey(source).names
+    names = image_store.list_shards(source).names
     for name in names:
-        target.write(name, source.read(name))
+        target.write_bytes(name, source.read_bytes(name))
     return len(names)

@@ -10,7 +10,7 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ScreenConfig
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
-from ganaug_ray.data.loading.resident_loader import Resident
+from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan.metrics import features
 from ganaug_ray.gan.metrics.memorization import PIXEL_EXTRACTOR
 from ganaug_ray.gan.metrics.nearest_neighbors import NeighborSpacing
@@ -34,12 +34,14 @@ class Examiner:
 
     def __init__(self, screening: Screening, device: torch.device | str) -> None:
         self.config = screening.config
-        self._teacher = Classifier.load(Folder.at(screening.teacher), device)
-        train = Resident.load(Folder.at(screening.dataset) / "train", self._teacher.device, MAX_TRAIN_IMAGES)
-        real_NCHW, y_N = train.take(slice(0, len(train)))
+        self._teacher = Classifier.load(Folder.from_uri(screening.teacher), device)
+        train = ResidentImages.load(
+            Folder.from_uri(screening.dataset) / "train", self._teacher.device, MAX_TRAIN_IMAGES
+        )
+        real_NCHW, y_N = train.take_rows(slice(0, len(train)))
         self._size = real_NCHW.shape[-1]
         self._spaces = [features.build_teacher_extractor(self._teacher.network, real_NCHW), PIXEL_EXTRACTOR]
-        self._discriminator = load_discriminator(Folder.at(screening.gan), device)
+        self._discriminator = load_discriminator(Folder.from_uri(screening.gan), device)
         self._yardsticks = [NeighborSpacing(space(real_NCHW), y_N) for space in self._spaces]
 
     @torch.no_grad()
@@ -48,7 +50,7 @@ class Examiner:
         device = self._teacher.device
         labels_N = torch.tensor(y_N, device=device)
         drawn_NCHW = tensors.to_network(torch.tensor(images_NHWC, device=device))
-        x_NCHW = tensors.scaled(drawn_NCHW, self._size)
+        x_NCHW = tensors.scale_images(drawn_NCHW, self._size)
         near = [stick(space(x_NCHW))[0] for space, stick in zip(self._spaces, self._yardsticks, strict=True)]
         return Evidence(
             y_N=labels_N,

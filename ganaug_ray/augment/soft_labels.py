@@ -8,24 +8,24 @@ import torch
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.batch import Batch, Feed
-from ganaug_ray.data.loading.tensors import scaled
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
+from ganaug_ray.data.loading.tensors import scale_images
 
 
 @dataclass(frozen=True)
-class SoftLabelFeed(Feed):
+class SoftLabelFeed(BatchFeed):
     """A feed's batches with the teacher's probabilities as targets.
 
     That is distillation at temperature one (Hinton et al. 2015, arXiv 1503.02531). The teacher sees each image as it
     was generated, before classic augmentation.
     """
 
-    feed: Feed
+    feed: BatchFeed
     teacher: Classifier
 
-    def size(self, step: int) -> int:
+    def count_rows(self, step: int) -> int:
         """Rows of the global batch of a step."""
-        return self.feed.size(step)
+        return self.feed.count_rows(step)
 
     @torch.no_grad()
     def __call__(self, step: int) -> Batch:
@@ -33,14 +33,14 @@ class SoftLabelFeed(Feed):
         batch = self.feed(step)
         if not len(batch.y_B):
             return batch
-        x_BCHW = scaled(batch.x_BCHW, self.teacher.spec["image_size"])
+        x_BCHW = scale_images(batch.x_BCHW, self.teacher.spec["image_size"])
         return replace(batch, soft_BK=self.teacher.network(x_BCHW).softmax(1))
 
-    def tally(self) -> dict[str, int]:
+    def collect_counts(self) -> dict[str, int]:
         """Return what the feed has counted."""
-        return self.feed.tally()
+        return self.feed.collect_counts()
 
 
-def open_soft_label_feed(fake: Callable[[Place], Feed], teacher: str, place: Place) -> SoftLabelFeed:
+def open_soft_label_feed(fake: Callable[[Place], BatchFeed], teacher: str, place: Place) -> SoftLabelFeed:
     """Open a feed on a rank, and load the finished model in the folder ``teacher`` onto its device."""
-    return SoftLabelFeed(fake(place), Classifier.load(Folder.at(teacher), place.device))
+    return SoftLabelFeed(fake(place), Classifier.load(Folder.from_uri(teacher), place.device))

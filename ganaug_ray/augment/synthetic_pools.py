@@ -1,6 +1,7 @@
 """What arms need beside the real images: GANs, stores of synthetic images, pseudo-labelled images.
 
-Every function takes a job and a run as one split of the images has them, see ``Job.of_split`` and ``Run.split``.
+Every function takes a job and a run as one split of the images has them, see ``Job.derive_split`` and
+``Run.locate_split``.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def find_gan(run: Run, pseudo: bool = False) -> GanSource:
 
 def list_gans(job: Job, run: Run) -> list[GanSource]:
     """The GANs that the arms need, or the one that is trained for its own sake."""
-    trained_on_pseudo = [arm.traits.pseudo for arm in job.compared.values() if arm.traits.drawn] or [False]
+    trained_on_pseudo = [arm.traits.pseudo for arm in job.compared_arms.values() if arm.traits.uses_gan] or [False]
     return [find_gan(run, pseudo) for pseudo in dict.fromkeys(trained_on_pseudo)]
 
 
@@ -44,10 +45,10 @@ def describe_training(job: Job, run: Run, source: GanSource) -> GanTraining:
     """Describe the training of a GAN; its data and the teacher are there."""
     from ganaug_ray.gan.training_spec import GanTraining
 
-    teacher = run.model(arms.REAL, 0)
+    teacher = run.locate_model(arms.REAL, 0)
     return GanTraining(
         config=job.gan,
-        size=job.gan_size,
+        size=job.gan_image_size,
         seed=job.seed,
         dataset=str(source.dataset),
         teacher=str(teacher),
@@ -71,7 +72,7 @@ def refuse_copies(job: Job, record: Record) -> None:
 
 def needs_pseudo(job: Job) -> bool:
     """Whether an arm has pseudo-labelled images."""
-    return any(arm.traits.pseudo for arm in job.compared.values())
+    return any(arm.traits.pseudo for arm in job.compared_arms.values())
 
 
 @dataclass(frozen=True)
@@ -88,8 +89,8 @@ class SyntheticPool:
 def list_pools(job: Job, run: Run) -> list[SyntheticPool]:
     """The synthetic stores that the arms need; arms that ask for the same images share one."""
     pools_by_folder: dict[str, SyntheticPool] = {}
-    for arm in job.compared.values():
-        if arm.traits.drawn:
+    for arm in job.compared_arms.values():
+        if arm.traits.uses_gan:
             arm_pool = describe_pool(job, run, arm)
             before = pools_by_folder.get(str(arm_pool.folder), arm_pool)
             pools_by_folder[str(arm_pool.folder)] = replace(arm_pool, stored=arm_pool.stored or before.stored)
@@ -103,7 +104,7 @@ def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
     counts = run.dataset.read_json("dataset.json")["counts"]["train"]
 
     def key(wanted: dict[str, int], settings: MixConfig, whose: GanSource) -> str:
-        return experiment_dir.fingerprint(wanted, settings.screen.model_dump(), whose.folder.name)
+        return experiment_dir.compute_fingerprint(wanted, settings.screen.model_dump(), whose.folder.name)
 
     pool_counts, source, default = strategies.plan_pool_counts(counts, arm), find_gan(run, arm.traits.pseudo), ""
     with suppress(UserError):  # balance is for data with rare classes; the arms may have other strategies
@@ -117,13 +118,13 @@ def describe_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | N
     """What synthetic images are screened with, stored or live; the first model of the real arm is the teacher."""
     from ganaug_ray.augment.screening import Screening
 
-    folders = (run.model(arms.REAL, 0), synthetic_pool.gan.dataset, synthetic_pool.gan.folder)
+    folders = (run.locate_model(arms.REAL, 0), synthetic_pool.gan.dataset, synthetic_pool.gan.folder)
     return Screening(synthetic_pool.screen, *map(str, folders)) if synthetic_pool.screen.enabled else None
 
 
 def read_finished_pool(synthetic_pool: SyntheticPool) -> Record | None:
     """The marker of a store, if it has what is needed: images for stored ones, limits for live ones."""
-    record = experiment_dir.done(synthetic_pool.folder, "synthetic.json")
+    record = experiment_dir.read_marker(synthetic_pool.folder, "synthetic.json")
     if record is None or (synthetic_pool.stored and not record["images"]):
         return None
     return record if synthetic_pool.stored or "limits" in record else None

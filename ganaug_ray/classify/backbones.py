@@ -8,24 +8,24 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # of torchvision
-DEEP_STEMS = ("inception", "xception")  # of timm's networks those that shrink small images away
-LEAST_OF_DEEP_STEMS, LEAST = 75, 32  # pixels
+DEEP_STEM_NAMES = ("inception", "xception")  # of timm's networks those that shrink small images away
+MIN_DEEP_STEM_SIZE_PX, MIN_SIZE_PX = 75, 32  # pixels
 
 
 @dataclass(frozen=True)
-class Facts:
+class BackboneFacts:
     """What a backbone was made for.
 
     Attributes:
         size: side of its input, in pixels.
-        least: the smallest side it works with.
+        min_size: the smallest side it works with.
         mean: of each channel of its input, for pixels in [0, 1].
         std: likewise.
         interpolation: how images are brought to its size.
     """
 
     size: int
-    least: int
+    min_size: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     interpolation: str
@@ -49,11 +49,11 @@ class Trunk:
 
 
 class _Library(Protocol):
-    def facts(self, name: str) -> Facts: ...
+    def read_facts(self, name: str) -> BackboneFacts: ...
 
-    def trunk(self, name: str) -> Trunk: ...
+    def build_trunk(self, name: str) -> Trunk: ...
 
-    def pretrained(self, name: str) -> dict[str, Tensor]: ...
+    def fetch_weights(self, name: str) -> dict[str, Tensor]: ...
 
 
 class _Torchvision:
@@ -64,13 +64,13 @@ class _Torchvision:
 
         self._models = models
 
-    def facts(self, name: str) -> Facts:
+    def read_facts(self, name: str) -> BackboneFacts:
         names = self._models.list_models(module=self._models)
         if name not in names:
-            raise ValueError(_unknown("torchvision", name, names))
+            raise ValueError(_describe_unknown("torchvision", name, names))
         weights = self._models.get_model_weights(name).DEFAULT
         inputs = weights.transforms()
-        return Facts(
+        return BackboneFacts(
             inputs.crop_size[0],
             max(weights.meta["min_size"]),
             tuple(inputs.mean),
@@ -78,7 +78,7 @@ class _Torchvision:
             inputs.interpolation.value,
         )
 
-    def trunk(self, name: str) -> Trunk:
+    def build_trunk(self, name: str) -> Trunk:
         # The two with auxiliary heads also turn ImageNet's normalisation into their own, as their weights expect.
         extra: dict[str, Any] = {"aux_logits": False, "transform_input": True, "init_weights": True}
         extra = extra if name in WITH_AUXILIARY_HEADS else {}
@@ -89,7 +89,7 @@ class _Torchvision:
         network.set_submodule(head, nn.Identity())
         return Trunk(network, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels, head)
 
-    def pretrained(self, name: str) -> dict[str, Tensor]:
+    def fetch_weights(self, name: str) -> dict[str, Tensor]:
         return self._models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
 
 
@@ -101,65 +101,67 @@ class _Timm:
 
         self._timm = timm
 
-    def _config(self, name: str) -> Any:
+    def _read_config(self, name: str) -> Any:
         architecture, _, tag = name.partition(".")
         if not self._timm.is_model(architecture):
-            raise ValueError(_unknown("timm", architecture, self._timm.list_models()))
+            raise ValueError(_describe_unknown("timm", architecture, self._timm.list_models()))
         try:
-            found = self._timm.models.get_pretrained_cfg(name)
+            config = self._timm.models.get_pretrained_cfg(name)
         except RuntimeError:
             raise ValueError(f"timm's {architecture} has no weights with the tag {tag!r}") from None
-        if found is None:
+        if config is None:
             raise ValueError(f"timm does not say what its {architecture} is to be given")
-        return found
+        return config
 
-    def facts(self, name: str) -> Facts:
-        config = self._config(name)
+    def read_facts(self, name: str) -> BackboneFacts:
+        config = self._read_config(name)
         size = config.input_size[-1]
-        least = LEAST_OF_DEEP_STEMS if any(stem in name for stem in DEEP_STEMS) else LEAST
-        return Facts(size, size if config.fixed_input_size else least, config.mean, config.std, config.interpolation)
+        min_size = MIN_DEEP_STEM_SIZE_PX if any(stem in name for stem in DEEP_STEM_NAMES) else MIN_SIZE_PX
+        return BackboneFacts(
+            size, size if config.fixed_input_size else min_size, config.mean, config.std, config.interpolation
+        )
 
-    def trunk(self, name: str) -> Trunk:
+    def build_trunk(self, name: str) -> Trunk:
         network: Any = self._timm.create_model(name, num_classes=0)
-        return Trunk(network, network.head_hidden_size, self._config(name).classifier)
+        return Trunk(network, network.head_hidden_size, self._read_config(name).classifier)
 
-    def pretrained(self, name: str) -> dict[str, Tensor]:
+    def fetch_weights(self, name: str) -> dict[str, Tensor]:
         return self._timm.create_model(name, pretrained=True, num_classes=0).state_dict()
 
 
 _LIBRARIES: dict[str, Callable[[], _Library]] = {"torchvision": _Torchvision, "timm": _Timm}
 
 
-def facts(arch: str) -> Facts:
+def read_facts(arch: str) -> BackboneFacts:
     """Look a backbone up, such as ``torchvision:resnet18`` or ``timm:resnetv2_50``. Raises ValueError: no such one."""
-    library, name = _named(arch)
-    return library.facts(name)
+    library, name = _resolve_arch(arch)
+    return library.read_facts(name)
 
 
-def trunk(arch: str) -> Trunk:
+def build_trunk(arch: str) -> Trunk:
     """Make a backbone with fresh weights, without head."""
-    library, name = _named(arch)
-    return library.trunk(name)
+    library, name = _resolve_arch(arch)
+    return library.build_trunk(name)
 
 
-def pretrained(arch: str) -> dict[str, Tensor]:
+def fetch_weights(arch: str) -> dict[str, Tensor]:
     """Fetch the weights that the library publishes for a backbone; its own cache is asked first.
 
     Raises:
         OSError: they are not in the cache, and there is no network to fetch them by.
         RuntimeError: there are none.
     """
-    library, name = _named(arch)
-    return library.pretrained(name)
+    library, name = _resolve_arch(arch)
+    return library.fetch_weights(name)
 
 
-def _named(arch: str) -> tuple[_Library, str]:
+def _resolve_arch(arch: str) -> tuple[_Library, str]:
     library, _, name = arch.partition(":")
     if library not in _LIBRARIES or not name:
         raise ValueError(f"found {arch!r}, expected cnn, torchvision:NAME or timm:NAME, such as torchvision:resnet18")
     return _LIBRARIES[library](), name
 
 
-def _unknown(library: str, name: str, names: list[str]) -> str:
+def _describe_unknown(library: str, name: str, names: list[str]) -> str:
     close = difflib.get_close_matches(name, names, n=3)
     return f"{library} has no network {name!r}" + (f"; did you mean {' or '.join(close)}?" if close else "")

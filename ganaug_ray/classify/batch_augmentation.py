@@ -13,22 +13,22 @@ from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.data.loading.batch import Batch
 
-DRAWS = 5  # a row: flip, rotation, zoom, shift across, shift down
+DRAWS_PER_ROW = 5  # a row: flip, rotation, zoom, shift across, shift down
 
 
-def augment(batch: Batch, config: ClassifierConfig, key: tuple[rng.Key, ...]) -> torch.Tensor:
+def apply_classic(batch: Batch, config: ClassifierConfig, key: tuple[rng.Key, ...]) -> torch.Tensor:
     """Return the batch's images, each moved by its own draws; float [-1, 1] [B, C, H, W].
 
     The draws are made for the whole global batch from the key, and each row takes its own: the same image of the same
     step is moved alike however many ranks there are. What comes in from outside repeats the border.
     """
-    draws = torch.rand(batch.total, DRAWS, generator=rng.generator(*key))[batch.rows]
-    grid_theta = affine(draws.to(batch.x_BCHW.device, non_blocking=True), config)
+    draws = torch.rand(batch.total, DRAWS_PER_ROW, generator=rng.make_generator(*key))[batch.rows]
+    grid_theta = build_affine_maps(draws.to(batch.x_BCHW.device, non_blocking=True), config)
     grid = F.affine_grid(grid_theta, list(batch.x_BCHW.shape), align_corners=False)
     return F.grid_sample(batch.x_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
-def affine(draws: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:
+def build_affine_maps(draws: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:
     """Turn uniform draws [B, DRAWS] in [0, 1) into affine maps [B, 2, 3] from output to input coordinates."""
     flip, rotation, zoom, across, down = draws.unbind(1)
     sign = torch.where((flip < 0.5) & config.flip, -1.0, 1.0)
@@ -41,7 +41,7 @@ def affine(draws: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:
     return torch.stack(rows, 1)
 
 
-def blend(
+def blend_rows(
     x_BCHW: torch.Tensor,
     batch: Batch,
     config: ClassifierConfig,
@@ -72,14 +72,14 @@ def blend(
         return x_BCHW, targets_BK, weight_B
     from torchvision.transforms import v2  # slow to import, and rarely wanted
 
-    both_BL = torch.cat([targets_BK, weight_B[:, None]], 1)  # the weight goes along as one more column
-    whole_x, whole_y = (rows.new_zeros(batch.total, *rows.shape[1:]) for rows in (x_BCHW, both_BL))
+    targets_and_weights_BL = torch.cat([targets_BK, weight_B[:, None]], 1)  # the weight goes along as one more column
+    whole_x, whole_y = (rows.new_zeros(batch.total, *rows.shape[1:]) for rows in (x_BCHW, targets_and_weights_BL))
     rows_B = batch.rows.to(x_BCHW.device)
-    whole_x[rows_B], whole_y[rows_B] = x_BCHW, both_BL
-    place.sum(whole_x), place.sum(whole_y)
+    whole_x[rows_B], whole_y[rows_B] = x_BCHW, targets_and_weights_BL
+    place.sum_over_ranks(whole_x), place.sum_over_ranks(whole_y)
     kinds = {v2.MixUp: config.mixup, v2.CutMix: config.cutmix}
-    wanted = [kind(alpha=alpha) for kind, alpha in kinds.items() if alpha]
-    torch.manual_seed(rng.number(*key))
-    mix = wanted[rng.number(*key, "which") % len(wanted)]
+    mixers = [kind(alpha=alpha) for kind, alpha in kinds.items() if alpha]
+    torch.manual_seed(rng.draw_number(*key))
+    mix = mixers[rng.draw_number(*key, "which") % len(mixers)]
     mixed_x, mixed_y = mix(whole_x, whole_y)
     return mixed_x[rows_B], mixed_y[rows_B, :-1], mixed_y[rows_B, -1]

@@ -16,23 +16,23 @@ from pyarrow import fs as pafs
 
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import LabelFrom
-from ganaug_ray.core.storage import Folder, parent_and_name
+from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.data import images, sources
-from ganaug_ray.data.sources.raw import Part, Raw, cut
+from ganaug_ray.data.sources.raw import RawImage, SourcePart, cut_parts
 from ganaug_ray.errors import StageFailed, UserError
-from ganaug_ray.runtime.cluster import has_gpus, worker_resources
+from ganaug_ray.runtime.cluster import describe_worker_resources, has_gpus
 
-BATCH = 256  # images that travel together
-NOT_IMAGES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".parquet")  # files that hold or name others
-READ = pa.schema({"part": pa.int64(), "path": pa.string(), "content": pa.binary(), "error": pa.string()})
+BATCH_IMAGES = 256  # images that travel together
+CONTAINER_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".parquet")  # files that hold or name others
+READ_SCHEMA = pa.schema({"part": pa.int64(), "path": pa.string(), "content": pa.binary(), "error": pa.string()})
 
 
-def predict(model: Folder, where: Sequence[str], progress: Callable[[float, str], None]) -> pa.Table:
+def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[float, str], None]) -> pa.Table:
     """Classify images on the cluster that this process is connected to.
 
     Args:
         model: a model folder.
-        where: files, folders and archives of images.
+        addresses: files, folders and archives of images.
         progress: called with a share of the work and a few words.
 
     Returns:
@@ -45,98 +45,103 @@ def predict(model: Folder, where: Sequence[str], progress: Callable[[float, str]
         StageFailed: Ray gave up.
     """
     classes = Classifier.load(model).classes
-    named = parts(where)
+    named_parts = list_parts(addresses)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    most = 1 if has_gpus() else max(1, int(ray.cluster_resources().get("CPU", 1)))
-    numbers = ray.data.from_items([{"part": number} for number in range(len(named))], override_num_blocks=len(named))
+    max_actors = 1 if has_gpus() else max(1, int(ray.cluster_resources().get("CPU", 1)))
+    numbers = ray.data.from_items(
+        [{"part": number} for number in range(len(named_parts))], override_num_blocks=len(named_parts)
+    )
     answers = numbers.map_batches(
         # Reading waits for disks and networks; it must not wait for a CPU too.
-        functools.partial(_read, named), batch_size=1, batch_format="pyarrow", num_cpus=0, concurrency=4
+        functools.partial(_read_parts, named_parts), batch_size=1, batch_format="pyarrow", num_cpus=0, concurrency=4
     ).map_batches(
-        _Predictor, fn_constructor_args=(str(model),), batch_size=BATCH, batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most), **worker_resources(),
+        _Predictor, fn_constructor_args=(str(model),), batch_size=BATCH_IMAGES, batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max_actors), **describe_worker_resources(),
     )  # fmt: skip
-    tables, rows = [_answers(classes, [], [], [], [])], 0
+    tables, rows = [_build_answers(classes, [], [], [], [])], 0
     try:
         for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
             rows += len(table)
-            progress((table["part"][-1].as_py() + 1) / len(named), f"{rows} images")
+            progress((table["part"][-1].as_py() + 1) / len(named_parts), f"{rows} images")
             tables.append(table)
     except ray.exceptions.RayError as error:
         raise StageFailed(str(error).strip().splitlines()[-1]) from None
     return pa.concat_tables(tables).drop_columns(["part"])
 
 
-def parts(where: Sequence[str]) -> list[Part]:
+def list_parts(addresses: Sequence[str]) -> list[SourcePart]:
     """Say in parts what is to be read; the path of an image in a folder or archive begins with that.
 
     Raises:
         UserError: one of them is not there or holds no files.
     """
-    files, found = [], []
-    for address in where:
+    files, container_parts = [], []
+    for address in addresses:
         if _is_image_file(address):
             files.append(address)
             continue
         try:
-            found += [functools.partial(_named, address, part) for part in sources.parts([address], LabelFrom())]
+            container_parts += [
+                functools.partial(_read_named_part, address, part)
+                for part in sources.list_parts([address], LabelFrom())
+            ]
         except UserError as error:
-            said = str(error).removeprefix("data.source ")
-            raise UserError(said.replace("no such folder", "no such file or folder")) from None
-    return [*(functools.partial(_read_files, some) for some in cut(files)), *found]
+            message = str(error).removeprefix("data.source ")
+            raise UserError(message.replace("no such folder", "no such file or folder")) from None
+    return [*(functools.partial(_read_files, part_files) for part_files in cut_parts(files)), *container_parts]
 
 
 def _is_image_file(address: str) -> bool:
-    if address.lower().endswith(NOT_IMAGES) or address.startswith(("http://", "https://")):
+    if address.lower().endswith(CONTAINER_SUFFIXES) or address.startswith(("http://", "https://")):
         return False
-    folder, name = parent_and_name(address)
+    folder, name = split_address(address)
     try:
         return folder.fs.get_file_info(f"{folder.path}/{name}").type == pafs.FileType.File
     except OSError:
         return False  # whoever lists it says what is wrong
 
 
-def _read_files(addresses: Sequence[str]) -> Iterator[Raw]:
+def _read_files(addresses: Sequence[str]) -> Iterator[RawImage]:
     for address in addresses:
-        folder, name = parent_and_name(address)
-        content: bytes | images.Unreadable
+        folder, name = split_address(address)
+        content: bytes | images.UnreadableError
         try:
-            content = folder.read(name)
+            content = folder.read_bytes(name)
         except OSError as error:
-            content = images.Unreadable("cannot be read", error.strerror or str(error))
-        yield Raw(address, None, content)
+            content = images.UnreadableError("cannot be read", error.strerror or str(error))
+        yield RawImage(address, None, content)
 
 
-def _named(address: str, part: Part) -> Iterator[Raw]:
+def _read_named_part(address: str, part: SourcePart) -> Iterator[RawImage]:
     try:
         for raw in part():
-            yield Raw(f"{address.rstrip('/')}/{raw.path}", None, raw.content)
+            yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, raw.content)
     except UserError as error:  # an archive that breaks off: what came before it is kept
-        yield Raw(address, None, images.Unreadable(str(error).removeprefix("data.source ")))
+        yield RawImage(address, None, images.UnreadableError(str(error).removeprefix("data.source ")))
 
 
-def _read(named: list[Part], batch: pa.Table) -> Iterator[pa.Table]:
+def _read_parts(named_parts: list[SourcePart], batch: pa.Table) -> Iterator[pa.Table]:
     for number in batch["part"].to_pylist():
         rows: list[dict[str, Any]] = []
-        for raw in named[number]():
-            rows.append({"part": number, "path": raw.path, **_content(raw)})
-            if len(rows) == BATCH:
-                yield pa.Table.from_pylist(rows, READ)
+        for raw in named_parts[number]():
+            rows.append({"part": number, "path": raw.path, **_encode_content(raw)})
+            if len(rows) == BATCH_IMAGES:
+                yield pa.Table.from_pylist(rows, READ_SCHEMA)
                 rows = []
-        yield pa.Table.from_pylist(rows, READ)
+        yield pa.Table.from_pylist(rows, READ_SCHEMA)
 
 
-def _content(raw: Raw) -> dict[str, Any]:
-    if isinstance(raw.content, images.Unreadable):
-        return {"error": _why(raw.content)}
+def _encode_content(raw: RawImage) -> dict[str, Any]:
+    if isinstance(raw.content, images.UnreadableError):
+        return {"error": _describe_error(raw.content)}
     if isinstance(raw.content, bytes):
         return {"content": raw.content}
     return {"content": images.to_png(raw.content)}
 
 
-def _why(error: images.Unreadable) -> str:
+def _describe_error(error: images.UnreadableError) -> str:
     return f"{error.reason} ({error.detail})" if error.detail else error.reason
 
 
@@ -144,28 +149,28 @@ class _Predictor:
     """The model, loaded once by each actor."""
 
     def __init__(self, model: str) -> None:
-        self._classifier = Classifier.load(Folder.at(model), "cuda" if ray.get_gpu_ids() else "cpu")
+        self._classifier = Classifier.load(Folder.from_uri(model), "cuda" if ray.get_gpu_ids() else "cpu")
         self._threads = ThreadPoolExecutor(os.cpu_count() if ray.get_gpu_ids() else 1)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        opened = list(self._threads.map(self._open, batch["content"].to_pylist(), batch["error"].to_pylist()))
-        pixels = [one for one in opened if isinstance(one, np.ndarray)]
-        found = iter(self._classifier.probabilities(np.stack(pixels)) if pixels else ())
-        probabilities = [next(found) if isinstance(one, np.ndarray) else None for one in opened]
+        opened = list(self._threads.map(self._preprocess, batch["content"].to_pylist(), batch["error"].to_pylist()))
+        pixels = [result for result in opened if isinstance(result, np.ndarray)]
+        predicted_rows = iter(self._classifier.predict_probabilities(np.stack(pixels)) if pixels else ())
+        probabilities = [next(predicted_rows) if isinstance(one, np.ndarray) else None for one in opened]
         errors = [None if isinstance(one, np.ndarray) else one for one in opened]
         numbers, paths = batch["part"].to_pylist(), batch["path"].to_pylist()
-        return _answers(self._classifier.classes, numbers, paths, probabilities, errors)
+        return _build_answers(self._classifier.classes, numbers, paths, probabilities, errors)
 
-    def _open(self, content: bytes | None, error: str | None) -> np.ndarray | str:
+    def _preprocess(self, content: bytes | None, error: str | None) -> np.ndarray | str:
         if content is None:
             return error or "empty"
         try:
             return self._classifier.preprocess(content)
-        except images.Unreadable as unreadable:
-            return _why(unreadable)
+        except images.UnreadableError as unreadable:
+            return _describe_error(unreadable)
 
 
-def _answers(
+def _build_answers(
     classes: list[str],
     numbers: list[int],
     paths: list[str],
@@ -173,14 +178,16 @@ def _answers(
     errors: list[str | None],
 ) -> pa.Table:
     by_class = pa.struct([(name, pa.float32()) for name in classes])
-    full = [None if row is None else dict(zip(classes, row.tolist(), strict=True)) for row in probabilities]
+    probability_structs = [
+        None if row is None else dict(zip(classes, row.tolist(), strict=True)) for row in probabilities
+    ]
     return pa.table(
         {
             "part": pa.array(numbers, pa.int64()),
             "path": pa.array(paths, pa.string()),
             "label": pa.array([None if row is None else classes[row.argmax()] for row in probabilities], pa.string()),
             "probability": pa.array([None if row is None else row.max() for row in probabilities], pa.float32()),
-            "probabilities": pa.array(full, by_class),
+            "probabilities": pa.array(probability_structs, by_class),
             "error": pa.array(errors, pa.string()),
         }
     )

@@ -7,14 +7,14 @@ import torch
 from ganaug_ray.core import checkpoint
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.batch import Feed
+from ganaug_ray.data.loading.batch import BatchFeed
 
-EVERY = 60.0  # seconds: most trainings are shorter, and start again
-SHARE = 20  # a checkpoint that takes a second is followed by so many seconds without one, at least
-SPENT = "spent"  # seconds, then what the batches have counted, by name
+MIN_INTERVAL_S = 60.0  # seconds: most trainings are shorter, and start again
+INTERVAL_PER_SAVE_SECOND = 20  # a checkpoint that takes a second is followed by so many seconds without one, at least
+SPENT_KEY = "spent"  # seconds, then what the batches have counted, by name
 
 
-class Keeper:
+class TrainingCheckpoints:
     """Keeps what a training has come to, every so often.
 
     Args:
@@ -27,42 +27,42 @@ class Keeper:
         start: the newest whole checkpoint of this training.
     """
 
-    def __init__(self, folder: Folder, inputs: str, batches: Feed, place: Place) -> None:
-        self.start = checkpoint.latest(folder, inputs, notice=print)
+    def __init__(self, folder: Folder, inputs: str, batches: BatchFeed, place: Place) -> None:
+        self.start = checkpoint.load_newest(folder, inputs, warn=print)
         if self.start and place.is_first:
             print(f"going on from step {self.start.step}")
         self._folder, self._inputs, self._batches, self._place = folder, inputs, batches, place
-        self._before = self.start.tensors[SPENT] if self.start else torch.zeros(1, dtype=torch.float64)
+        self._before = self.start.tensors[SPENT_KEY] if self.start else torch.zeros(1, dtype=torch.float64)
         self._began = self._last = time.monotonic()
-        self._rest = EVERY
+        self._rest = MIN_INTERVAL_S
         self._counted: dict[str, int] = {}
 
-    def due(self) -> bool:
+    def is_due(self) -> bool:
         """Whether it is time, or this or another rank's machine is about to go; asked on all ranks at once."""
-        leaving = self._place.any(self._place.leaving())
-        self._counted = self._count()
-        return leaving or time.monotonic() - self._last >= self._rest
+        is_leaving = self._place.any_over_ranks(self._place.is_leaving())
+        self._counted = self._count_rows()
+        return is_leaving or time.monotonic() - self._last >= self._rest
 
     def save(self, step: int, tensors: checkpoint.Tensors) -> None:
         """Write a checkpoint, on the first rank, when it is due."""
-        began = time.monotonic()
-        spent = torch.tensor([self._seconds(), *self._counted.values()], dtype=torch.float64)
-        checkpoint.save(self._folder, checkpoint.Checkpoint(step, {**tensors, SPENT: spent}), self._inputs)
+        save_started = time.monotonic()
+        spent = torch.tensor([self._count_seconds(), *self._counted.values()], dtype=torch.float64)
+        checkpoint.save(self._folder, checkpoint.Checkpoint(step, {**tensors, SPENT_KEY: spent}), self._inputs)
         self._last = time.monotonic()
-        self._rest = max(EVERY, SHARE * (self._last - began))
+        self._rest = max(MIN_INTERVAL_S, INTERVAL_PER_SAVE_SECOND * (self._last - save_started))
 
-    def spent(self) -> tuple[float, dict[str, int]]:
+    def sum_spent(self) -> tuple[float, dict[str, int]]:
         """Seconds of all attempts, and what the batches of all ranks have counted; asked on all ranks at once."""
-        return self._seconds(), self._count()
+        return self._count_seconds(), self._count_rows()
 
-    def _seconds(self) -> float:
+    def _count_seconds(self) -> float:
         return float(self._before[0]) + time.monotonic() - self._began
 
-    def _count(self) -> dict[str, int]:
-        own = self._batches.tally()
-        before = self._before[1:].tolist() or [0] * len(own)
+    def _count_rows(self) -> dict[str, int]:
+        rank_counts = self._batches.collect_counts()
+        before = self._before[1:].tolist() or [0] * len(rank_counts)
         device = self._place.device
         return {
-            what: int(counted) + int(self._place.sum(torch.tensor(n, device=device)))
-            for counted, (what, n) in zip(before, own.items(), strict=True)
+            what: int(counted) + int(self._place.sum_over_ranks(torch.tensor(n, device=device)))
+            for counted, (what, n) in zip(before, rank_counts.items(), strict=True)
         }

@@ -6,19 +6,19 @@ import functools
 from typing import TYPE_CHECKING
 
 from ganaug_ray.config import ClassifierConfig, Job
-from ganaug_ray.config.base import SPREADING
+from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:  # torch is imported when a model is trained
-    from ganaug_ray.classify.train_worker import Fit
+    from ganaug_ray.classify.train_worker import ClassifierTraining
 
-MARKER = "board.json"
+BOARD_MARKER = "board.json"
 
 
-def pairs(job: Job) -> list[tuple[str, int]]:
+def list_pairs(job: Job) -> list[tuple[str, int]]:
     """Every (model, seed) there is a fit of, the baseline's first. Raises UserError: the job names no models."""
     if not job.models:
         raise UserError(
@@ -28,61 +28,67 @@ def pairs(job: Job) -> list[tuple[str, int]]:
     return [(name, seed) for name in job.models for seed in range(job.compare.seeds)]
 
 
-def folder(run: Run, name: str, seed: int) -> Folder:
+def locate_folder(run: Run, name: str, seed: int) -> Folder:
     """The folder of one model of one seed."""
     return run.board / name / f"seed-{seed}"
 
 
-def done(job: Job, run: Run, name: str, seed: int) -> Record | None:
+def read_marker(job: Job, run: Run, name: str, seed: int) -> Record | None:
     """The marker of a finished model, if it was trained with these settings on this data set."""
-    record = experiment_dir.done(folder(run, name, seed), "model.json")
+    record = experiment_dir.read_marker(locate_folder(run, name, seed), "model.json")
     dataset = run.dataset.read_json("dataset.json")["hash"]
     if record is None or record["inputs"]["dataset"] != dataset:
         return None
-    return record if _settings(ClassifierConfig(**record["config"])) == _settings(job.models[name]) else None
+    return record if _dump_settings(ClassifierConfig(**record["config"])) == _dump_settings(job.models[name]) else None
 
 
-def _settings(config: ClassifierConfig) -> Record:
-    return config.model_dump(exclude=SPREADING)
+def _dump_settings(config: ClassifierConfig) -> Record:
+    return config.model_dump(exclude=SCALING_KEYS)
 
 
-def inputs(job: Job, run: Run) -> dict[str, str]:
+def collect_inputs(job: Job, run: Run) -> dict[str, str]:
     """Hashes of the finished models."""
-    return {f"{n}/seed-{k}": folder(run, n, k).read_json("model.json")["hash"] for n, k in pairs(job)}
+    return {f"{n}/seed-{k}": locate_folder(run, n, k).read_json("model.json")["hash"] for n, k in list_pairs(job)}
 
 
-def fingerprint(job: Job, run: Run) -> str:
+def compute_fingerprint(job: Job, run: Run) -> str:
     """What a board is made from."""
-    return experiment_dir.fingerprint(inputs(job, run), list(job.models), job.compare.model_dump())
+    return experiment_dir.compute_fingerprint(collect_inputs(job, run), list(job.models), job.compare.model_dump())
 
 
-def prepare(job: Job, run: Run, name: str) -> Record | None:
+def prepare_weights(job: Job, run: Run, name: str) -> Record | None:
     """Find the weights that a model starts from, see ``classify.start.prepare``; None where it starts afresh."""
     from ganaug_ray.classify import initial_weights
 
-    here = run.board / name
-    here.delete("start.json")  # of other settings, maybe
+    weights_folder = run.board / name
+    weights_folder.delete_file("start.json")  # of other settings, maybe
     try:
-        return initial_weights.prepare(job.model_copy(update={"classifier": job.models[name]}), run, here)
+        return initial_weights.prepare_weights(
+            job.model_copy(update={"classifier": job.models[name]}), run, weights_folder
+        )
     except UserError as error:
         raise UserError(str(error).replace("classifier.", f"models.{name}.", 1)) from None
 
 
-def fit(job: Job, run: Run, name: str, seed: int) -> Fit:
+def describe_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTraining:
     """Describe the training of one model of one seed; dataset/ and the weights it starts from are there."""
-    from ganaug_ray.classify.train_worker import Fit
-    from ganaug_ray.data.loading.resident_loader import real_batches
+    from ganaug_ray.classify.train_worker import ClassifierTraining
+    from ganaug_ray.data.loading.resident_loader import open_real_feed
     from ganaug_ray.data.loading.sampler import Sampling
 
     config, dataset = job.models[name], str(run.dataset)
-    made_from = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
-    start = experiment_dir.done(run.board / name, "start.json")
+    input_hashes = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
+    start = experiment_dir.read_marker(run.board / name, "start.json")
     if start is not None:
-        made_from |= {"weights": start["hash"]}
+        input_hashes |= {"weights": start["hash"]}
     sampling = Sampling(config.sampling == "balanced")
-    batches = functools.partial(real_batches, dataset, config.batch_size, job.data.resident_gb, seed, sampling=sampling)
-    own, where = folder(run, name, seed), str(run.board / name)
-    own.delete("model.json")  # of other settings: a training that is killed leaves no marker
+    batches = functools.partial(
+        open_real_feed, dataset, config.batch_size, job.data.resident_gb, seed, sampling=sampling
+    )
+    model_folder, weights_folder = locate_folder(run, name, seed), str(run.board / name)
+    model_folder.delete_file("model.json")  # of other settings: a training that is killed leaves no marker
     settings = {"resident_gb": job.data.resident_gb}
-    folder_of_start = where if start is not None else None
-    return Fit(name, seed, config, dataset, str(own), batches, made_from, folder_of_start, settings=settings)
+    folder_of_start = weights_folder if start is not None else None
+    return ClassifierTraining(
+        name, seed, config, dataset, str(model_folder), batches, input_hashes, folder_of_start, settings=settings
+    )

@@ -19,33 +19,35 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-PATIENCE = 1_000_000  # images
-WINDOW = 1000  # images for which an alarm stands; one that has reason to is renewed before
-BINS = 1024  # of a number's grid, chosen before anything is seen: so memory is constant
-BETS = np.array([-0.9, -0.4, 0.4, 0.9])  # on low or high ranks, boldly or not
-MOST = 8  # images of a batch that are looked at, the first ones; so a busy server does not spend its time on this
-FILE = "reference.parquet"  # of a version
-ROWS = 4096  # of each kind that a reference is made of, at most
-CONFIDENCE, PREDICTED = "confidence", "predicted"
+FALSE_ALARM_IMAGES = 1_000_000  # images
+ALARM_WINDOW_IMAGES = 1000  # images for which an alarm stands; one that has reason to is renewed before
+BIN_COUNT = 1024  # of a number's grid, chosen before anything is seen: so memory is constant
+BET_SIZES = np.array([-0.9, -0.4, 0.4, 0.9])  # on low or high ranks, boldly or not
+MAX_IMAGES_PER_BATCH = (
+    8  # images of a batch that are looked at, the first ones; so a busy server does not spend its time on this
+)
+REFERENCE_FILE = "reference.parquet"  # of a version
+MAX_REFERENCE_ROWS = 4096  # of each kind that a reference is made of, at most
+CONFIDENCE_COLUMN, PREDICTED_COLUMN = "confidence", "predicted"
 
 
-def names(channels: int) -> list[str]:
-    """Name the numbers of ``measure``."""
+def name_statistics(channels: int) -> list[str]:
+    """Name the numbers of ``measure_images``."""
     return [f"{what}_{channel}" for what in ("mean", "contrast", "sharpness") for channel in range(channels)]
 
 
-def measure(images_NHWC: np.ndarray) -> np.ndarray:
+def measure_images(images_NHWC: np.ndarray) -> np.ndarray:
     """Take numbers of images, uint8 [N, H, W, C] -> float32 [N, 3 C] in [0, 1].
 
     For each channel the mean, twice the standard deviation, and the root of the mean step from pixel to pixel.
     """
     x_NHWC = images_NHWC.astype(np.float32) / 255
     steps = [np.abs(np.diff(x_NHWC, axis=axis)).mean((1, 2)) for axis in (1, 2)]
-    found = (x_NHWC.mean((1, 2)), 2 * x_NHWC.std((1, 2)), np.sqrt((steps[0] + steps[1]) / 2))
-    return np.concatenate(found, 1).clip(0, 1)
+    statistics = (x_NHWC.mean((1, 2)), 2 * x_NHWC.std((1, 2)), np.sqrt((steps[0] + steps[1]) / 2))
+    return np.concatenate(statistics, 1).clip(0, 1)
 
 
-def reference(train_NHWC: np.ndarray, val_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> pa.Table:
+def build_reference(train_NHWC: np.ndarray, val_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> pa.Table:
     """Return what later images are compared with, a row an image.
 
     Args:
@@ -53,77 +55,83 @@ def reference(train_NHWC: np.ndarray, val_NHWC: np.ndarray, probabilities_NK: np
         val_NHWC: uint8 [N, H, W, C], likewise.
         probabilities_NK: float32, the model's of the validation images. Of training images it is too sure to tell.
     """
-    numbers = measure(np.concatenate([train_NHWC, val_NHWC]))
+    numbers = measure_images(np.concatenate([train_NHWC, val_NHWC]))
     absent = [None] * len(train_NHWC)
-    columns = dict(zip(names(train_NHWC.shape[3]), map(pa.array, numbers.T), strict=True))
-    columns[CONFIDENCE] = pa.array([*absent, *probabilities_NK.max(1).tolist()], pa.float32())
-    columns[PREDICTED] = pa.array([*absent, *probabilities_NK.argmax(1).tolist()], pa.int32())
+    columns = dict(zip(name_statistics(train_NHWC.shape[3]), map(pa.array, numbers.T), strict=True))
+    columns[CONFIDENCE_COLUMN] = pa.array([*absent, *probabilities_NK.max(1).tolist()], pa.float32())
+    columns[PREDICTED_COLUMN] = pa.array([*absent, *probabilities_NK.argmax(1).tolist()], pa.int32())
     return pa.table(columns)
 
 
-class Detector:
+class DriftDetector:
     """Looks at images one after the other, and says when they are no longer as the reference was.
 
     Args:
-        table: of ``reference``.
+        table: of ``build_reference``.
         classes: names of the model's K classes.
         seed: of the draws by which equal numbers are ranked.
     """
 
     def __init__(self, table: pa.Table, classes: Sequence[str], seed: int = 0) -> None:
-        inputs = [name for name in table.column_names if name != PREDICTED]
+        inputs = [name for name in table.column_names if name != PREDICTED_COLUMN]
         self._names = [*inputs, *(f"share of {name}" for name in classes)]
         columns = [table[name].drop_null().to_numpy() for name in inputs]
-        counts = [np.bincount(_bins(column), minlength=BINS) for column in columns]
-        predicted = np.bincount(table[PREDICTED].drop_null().to_numpy(), minlength=len(classes))
+        counts = [np.bincount(_bin_numbers(column), minlength=BIN_COUNT) for column in columns]
+        predicted = np.bincount(table[PREDICTED_COLUMN].drop_null().to_numpy(), minlength=len(classes))
         self._reference = np.cumsum(counts, 1), predicted.astype(np.int64)
         weights = [np.full(len(part), 0.5 / len(part)) for part in (inputs, classes)]
-        self._weights = np.concatenate(weights)[:, None] / len(BETS)
+        self._weights = np.concatenate(weights)[:, None] / len(BET_SIZES)
         self._draws = np.random.default_rng(seed)
         self._lock = threading.Lock()
-        self._seen, self._alarm, self._reasons = 0, -WINDOW, list[str]()
-        self._begin()
+        self._seen, self._alarm, self._reasons = 0, -ALARM_WINDOW_IMAGES, list[str]()
+        self._reset_sums()
 
-    def _begin(self) -> None:
+    def _reset_sums(self) -> None:
         self._upto_SB, self._said_K = (part.copy() for part in self._reference)
-        self._sums_JB = np.zeros((len(self._names), len(BETS)))
+        self._sums_JB = np.zeros((len(self._names), len(BET_SIZES)))
 
-    def look(self, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> bool:
+    def observe_batch(self, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> bool:
         """Look at a batch's first images, uint8 [N, H, W, C], and their float32 [N, K]; says whether there is alarm."""
-        numbers = np.concatenate([measure(images_NHWC[:MOST]), probabilities_NK[:MOST].max(1, keepdims=True)], 1)
+        numbers = np.concatenate(
+            [
+                measure_images(images_NHWC[:MAX_IMAGES_PER_BATCH]),
+                probabilities_NK[:MAX_IMAGES_PER_BATCH].max(1, keepdims=True),
+            ],
+            1,
+        )
         with self._lock:
-            for bins, k in zip(_bins(numbers), probabilities_NK[:MOST].argmax(1), strict=True):
-                self._look(bins, int(k))
+            for bins, k in zip(_bin_numbers(numbers), probabilities_NK[:MAX_IMAGES_PER_BATCH].argmax(1), strict=True):
+                self._observe_image(bins, int(k))
         return self.has_alarm
 
     @property
     def has_alarm(self) -> bool:
         """Whether images have lately parted from the reference."""
-        return self._seen - self._alarm < WINDOW
+        return self._seen - self._alarm < ALARM_WINDOW_IMAGES
 
-    def status(self) -> dict[str, Any]:
+    def describe_status(self) -> dict[str, Any]:
         """Tell how many images were looked at, whether there is alarm, and which numbers it is for."""
         return {"images": self._seen, "alarm": self.has_alarm, "statistics": self._reasons if self.has_alarm else []}
 
-    def _look(self, bins: np.ndarray, k: int) -> None:
-        every, classes = np.arange(len(bins)), np.arange(len(self._said_K))
-        upto = self._upto_SB[every, bins]
-        below = np.where(bins > 0, self._upto_SB[every, bins - 1], 0)
-        said, total = self._said_K, self._said_K.sum()
-        lower = np.concatenate([below, np.where(classes == k, total - said, 0)])
-        equal = np.concatenate([upto - below, np.where(classes == k, said, total - said)])
-        n = np.concatenate([self._upto_SB[:, -1], np.full(len(said), total)])
+    def _observe_image(self, bins: np.ndarray, k: int) -> None:
+        statistic_rows, classes = np.arange(len(bins)), np.arange(len(self._said_K))
+        upto = self._upto_SB[statistic_rows, bins]
+        below = np.where(bins > 0, self._upto_SB[statistic_rows, bins - 1], 0)
+        predicted_K, total = self._said_K, self._said_K.sum()
+        lower = np.concatenate([below, np.where(classes == k, total - predicted_K, 0)])
+        equal = np.concatenate([upto - below, np.where(classes == k, predicted_K, total - predicted_K)])
+        n = np.concatenate([self._upto_SB[:, -1], np.full(len(predicted_K), total)])
         p = (lower + self._draws.random(len(n)) * (equal + 1)) / (n + 1)
-        self._sums_JB = (self._sums_JB + 1) * (1 + BETS * (2 * p[:, None] - 1))
-        self._upto_SB += np.arange(BINS) >= bins[:, None]
-        self._said_K = said + (classes == k)
+        self._sums_JB = (self._sums_JB + 1) * (1 + BET_SIZES * (2 * p[:, None] - 1))
+        self._upto_SB += np.arange(BIN_COUNT) >= bins[:, None]
+        self._said_K = predicted_K + (classes == k)
         self._seen += 1
         evidence = (self._weights * self._sums_JB).sum(1)
-        if evidence.sum() >= PATIENCE:
+        if evidence.sum() >= FALSE_ALARM_IMAGES:
             self._alarm = self._seen
-            self._reasons = [self._names[j] for j in np.argsort(-evidence) if evidence[j] >= 0.01 * PATIENCE]
-            self._begin()
+            self._reasons = [self._names[j] for j in np.argsort(-evidence) if evidence[j] >= 0.01 * FALSE_ALARM_IMAGES]
+            self._reset_sums()
 
 
-def _bins(numbers: np.ndarray) -> np.ndarray:
-    return np.minimum((numbers * BINS).astype(np.int64), BINS - 1)
+def _bin_numbers(numbers: np.ndarray) -> np.ndarray:
+    return np.minimum((numbers * BIN_COUNT).astype(np.int64), BIN_COUNT - 1)

@@ -14,10 +14,10 @@ from ganaug_ray.classify.networks import Network
 from ganaug_ray.data import images
 from ganaug_ray.data.loading import tensors
 
-BATCH = 64
+BATCH_SIZE = 64
 
 
-def heat_maps(network: Network, images_NHWC: np.ndarray, classes_N: np.ndarray) -> np.ndarray:
+def compute_heat_maps(network: Network, images_NHWC: np.ndarray, classes_N: np.ndarray) -> np.ndarray:
     """Where in each image the evidence for a class lies: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391).
 
     The maps of the last convolution are added up, each weighted by the mean gradient of the class's logit, and only
@@ -31,12 +31,14 @@ def heat_maps(network: Network, images_NHWC: np.ndarray, classes_N: np.ndarray) 
     Returns:
         float32 [N, H, W] in [0, 1], one at each map's hottest point; all zero where nothing speaks for the class.
     """
-    device, parts = _device(network), []
-    for start in range(0, len(images_NHWC), BATCH):
-        x_BCHW = tensors.to_network(torch.tensor(images_NHWC[start : start + BATCH], device=device)).requires_grad_()
+    device, parts = _get_device(network), []
+    for start in range(0, len(images_NHWC), BATCH_SIZE):
+        x_BCHW = tensors.to_network(
+            torch.tensor(images_NHWC[start : start + BATCH_SIZE], device=device)
+        ).requires_grad_()
         with torch.enable_grad():
-            logits_BK, maps_BFhw = network.feature_maps(x_BCHW)
-        y_B = torch.as_tensor(classes_N[start : start + BATCH], device=device)
+            logits_BK, maps_BFhw = network.compute_feature_maps(x_BCHW)
+        y_B = torch.as_tensor(classes_N[start : start + BATCH_SIZE], device=device)
         (gradient,) = torch.autograd.grad(logits_BK.gather(1, y_B[:, None]).sum(), maps_BFhw)
         weights = gradient.mean((2, 3), keepdim=True)
         heat_B1hw = F.relu((weights * maps_BFhw).sum(1, keepdim=True)).detach()
@@ -45,7 +47,7 @@ def heat_maps(network: Network, images_NHWC: np.ndarray, classes_N: np.ndarray) 
     return np.concatenate(parts) if parts else np.zeros(images_NHWC.shape[:3], np.float32)
 
 
-def overlay(pixels: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
+def overlay_heat_map(pixels: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
     """Lay a heat map over an image in grey: dark violet is cold, yellow is hot.
 
     Args:
@@ -62,14 +64,14 @@ def overlay(pixels: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
     return (255 * (0.45 * grey + 0.55 * colours) + 0.5).astype(np.uint8)
 
 
-def first_filters(network: Network) -> np.ndarray | None:
+def extract_first_filters(network: Network) -> np.ndarray | None:
     """The weights of the first convolution, float32 [filters, channels, h, w]; None where there is none."""
-    found = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
-    return None if found is None else found.weight.detach().cpu().numpy()
+    first_layer = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    return None if first_layer is None else first_layer.weight.detach().cpu().numpy()
 
 
 @torch.no_grad()
-def feature_maps(network: Network, image_HWC: np.ndarray) -> list[np.ndarray]:
+def extract_feature_maps(network: Network, image_HWC: np.ndarray) -> list[np.ndarray]:
     """Return the first convolution's maps of an image, uint8 [H, W, C], and the last ones: float32 [C, h, w] each."""
     first: list[torch.Tensor] = []
     layer = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
@@ -79,25 +81,29 @@ def feature_maps(network: Network, image_HWC: np.ndarray) -> list[np.ndarray]:
 
     hook = layer.register_forward_hook(keep) if layer is not None else None
     try:
-        _, last_BFhw = network.feature_maps(tensors.to_network(torch.tensor(image_HWC[None], device=_device(network))))
+        _, last_BFhw = network.compute_feature_maps(
+            tensors.to_network(torch.tensor(image_HWC[None], device=_get_device(network)))
+        )
     finally:
         if hook is not None:
             hook.remove()
-    return [found[0].float().cpu().numpy() for found in (*first, last_BFhw)]
+    return [maps_BFhw[0].float().cpu().numpy() for maps_BFhw in (*first, last_BFhw)]
 
 
 @torch.inference_mode()
-def penultimate(network: Network, images_NHWC: tensors.Pixels, most: int | None = None) -> np.ndarray:
+def extract_features(network: Network, images_NHWC: tensors.PixelRows, max_images: int | None = None) -> np.ndarray:
     """uint8 [N, H, W, C] -> what the network's head sees of each image, or of the first ones: float32 [N, F]."""
-    n = len(images_NHWC) if most is None else min(len(images_NHWC), most)
+    n = len(images_NHWC) if max_images is None else min(len(images_NHWC), max_images)
     parts = [
-        network.features(
-            tensors.to_network(torch.tensor(images_NHWC[start : min(start + BATCH, n)], device=_device(network)))
+        network.compute_features(
+            tensors.to_network(
+                torch.tensor(images_NHWC[start : min(start + BATCH_SIZE, n)], device=_get_device(network))
+            )
         )
-        for start in range(0, n, BATCH)
+        for start in range(0, n, BATCH_SIZE)
     ]
     return torch.cat(parts).float().cpu().numpy() if parts else np.zeros((0, 1), np.float32)
 
 
-def _device(network: nn.Module) -> torch.device:
+def _get_device(network: nn.Module) -> torch.device:
     return next(network.parameters()).device

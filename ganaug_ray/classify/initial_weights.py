@@ -24,13 +24,13 @@ from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
-PRETRAINED, CHAMPION = "pretrained", "champion"
-NAMED = 3  # tensors, at most, in a message
-WRAPPERS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts keep the weights
+PRETRAINED_SOURCE, CHAMPION_SOURCE = "pretrained", "champion"
+MAX_NAMED_TENSORS = 3  # tensors, at most, in a message
+WRAPPER_KEYS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts keep the weights
 
 
 @dataclass(frozen=True)
-class Match:
+class WeightMatch:
     """How the tensors of a weights file meet those of a network.
 
     Attributes:
@@ -55,15 +55,15 @@ class Match:
         return bool(self.matched) and not (self.missing or self.unexpected or self.wrong_shape)
 
     @property
-    def mistakes(self) -> str:
+    def mismatches(self) -> str:
         """What does not fit, in words."""
         shapes = [f"{name} is {theirs}, not {ours}" for name, (theirs, ours) in self.wrong_shape.items()]
         lists = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": shapes}
-        told = [f"{len(names)} {what} ({_some(names)})" for what, names in lists.items() if names]
-        return f"{len(self.matched)} tensors match, " + ", ".join(told)
+        descriptions = [f"{len(names)} {what} ({_join_names(names)})" for what, names in lists.items() if names]
+        return f"{len(self.matched)} tensors match, " + ", ".join(descriptions)
 
 
-def match(network: networks.Network, weights: Tensors, keep_head: bool = False) -> Match:
+def match_weights(network: networks.Network, weights: Tensors, keep_head: bool = False) -> WeightMatch:
     """Compare weights with a network, by name and shape.
 
     Args:
@@ -72,27 +72,33 @@ def match(network: networks.Network, weights: Tensors, keep_head: bool = False) 
         keep_head: the head is to match too.
     """
     # Batch norm's count of batches is not in older files, and nothing here reads it.
-    own = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
-    theirs = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
-    new = [] if keep_head else [key for key in own if key.startswith("head.")]
-    left_out = [] if keep_head else [key for key in theirs if key.startswith(("head.", *network.replaced))]
-    own = {key: value for key, value in own.items() if key not in new}
-    theirs = {key: value for key, value in theirs.items() if key not in left_out}
-    both = [key for key in own if key in theirs]
-    same = [key for key in both if own[key].shape == theirs[key].shape]
-    return Match(
-        matched=same,
+    network_tensors = {
+        key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")
+    }
+    file_tensors = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
+    new = [] if keep_head else [key for key in network_tensors if key.startswith("head.")]
+    left_out = (
+        [] if keep_head else [key for key in file_tensors if key.startswith(("head.", *network.replaced_prefixes))]
+    )
+    network_tensors = {key: value for key, value in network_tensors.items() if key not in new}
+    file_tensors = {key: value for key, value in file_tensors.items() if key not in left_out}
+    common_names = [key for key in network_tensors if key in file_tensors]
+    matched_names = [key for key in common_names if network_tensors[key].shape == file_tensors[key].shape]
+    return WeightMatch(
+        matched=matched_names,
         new=new,
         left_out=left_out,
-        missing=[key for key in own if key not in theirs],
-        unexpected=[key for key in theirs if key not in own],
+        missing=[key for key in network_tensors if key not in file_tensors],
+        unexpected=[key for key in file_tensors if key not in network_tensors],
         wrong_shape={
-            key: (list(theirs[key].shape), list(own[key].shape)) for key in both if own[key].shape != theirs[key].shape
+            key: (list(file_tensors[key].shape), list(network_tensors[key].shape))
+            for key in common_names
+            if network_tensors[key].shape != file_tensors[key].shape
         },
     )
 
 
-def prepare(job: Job, run: Run, folder: Folder | None = None) -> Record | None:
+def prepare_weights(job: Job, run: Run, folder: Folder | None = None) -> Record | None:
     """Find the weights that the job's classifiers start from, check them, and keep them in ``folder``.
 
     Args:
@@ -110,49 +116,53 @@ def prepare(job: Job, run: Run, folder: Folder | None = None) -> Record | None:
     if config.weights is None and config.init_from is None:
         return None
     folder = folder or run.models
-    if kept := experiment_dir.done(folder, "start.json"):
-        return kept
+    if existing_record := experiment_dir.read_marker(folder, "start.json"):
+        return existing_record
     facts = run.dataset.read_json("dataset.json")
-    wanted = networks.input_of(config.arch, facts["image_size"], config.input_size, config.weights is not None)
-    network = networks.build(config.arch, facts["channels"], len(facts["classes"]), config.dropout, wanted)
+    network_input = networks.choose_input(
+        config.arch, facts["image_size"], config.input_size, config.weights is not None
+    )
+    network = networks.build_network(
+        config.arch, facts["channels"], len(facts["classes"]), config.dropout, network_input
+    )
     notes: list[str] = []
     if config.init_from is not None:
-        source, weights = _of_model(job, run, facts, notes)
+        source, weights = _read_model_weights(job, run, facts, notes)
         key = f"classifier.init_from {source}"
     else:
         source = str(config.weights)
-        weights = _published(config.arch) if source == PRETRAINED else read(source)
+        weights = _fetch_published(config.arch) if source == PRETRAINED_SOURCE else read_weights(source)
         key = f"classifier.weights {source}"
-    weights = _named_as_in(network, weights)
-    found = match(network, weights, keep_head=config.init_from is not None)
-    if not found.fits:
-        raise UserError(f"{key}: not weights of {config.arch}: {found.mistakes}")
-    content = tensors_to_bytes({name: weights[name].contiguous() for name in found.matched})
-    folder.make().write("start.safetensors", content)
-    record = {"source": source, "hash": experiment_dir.content_hash(content), **asdict(found), "notes": notes}
+    weights = _rename_tensors(network, weights)
+    weight_match = match_weights(network, weights, keep_head=config.init_from is not None)
+    if not weight_match.fits:
+        raise UserError(f"{key}: not weights of {config.arch}: {weight_match.mismatches}")
+    content = tensors_to_bytes({name: weights[name].contiguous() for name in weight_match.matched})
+    folder.create().write_bytes("start.safetensors", content)
+    record = {"source": source, "hash": experiment_dir.hash_content(content), **asdict(weight_match), "notes": notes}
     folder.write_json("start.json", record)
     return record
 
 
-def sentence(record: Record) -> str:
+def describe_match(record: Record) -> str:
     """What was found, for the terminal."""
     parts = [f"{record['source']}: all {len(record['matched'])} tensors match"]
     parts += ["the head is new"] if record["new"] else []
     return ", ".join([*parts, *record["notes"]])
 
 
-def load(network: networks.Network, models: Folder) -> Record:
-    """Give a network the weights that ``prepare`` kept; return its report."""
+def load_weights(network: networks.Network, models: Folder) -> Record:
+    """Give a network the weights that ``prepare_weights`` kept; return its report."""
     record = models.read_json("start.json")
-    weights = tensors_from_bytes(models.read("start.safetensors"))
-    left = network.load_state_dict(weights, strict=False)
-    afresh = {key for key in left.missing_keys if not key.endswith("num_batches_tracked")}
-    assert not left.unexpected_keys, "what is kept was checked"
-    assert afresh == set(record["new"]), "what is kept was checked"
+    weights = tensors_from_bytes(models.read_bytes("start.safetensors"))
+    missed_keys = network.load_state_dict(weights, strict=False)
+    fresh_names = {key for key in missed_keys.missing_keys if not key.endswith("num_batches_tracked")}
+    assert not missed_keys.unexpected_keys, "what is kept was checked"
+    assert fresh_names == set(record["new"]), "what is kept was checked"
     return record
 
 
-def read(path: str) -> Tensors:
+def read_weights(path: str) -> Tensors:
     """Read a weights file: safetensors, or a state_dict saved by torch, of which nothing else is unpickled.
 
     Args:
@@ -163,25 +173,25 @@ def read(path: str) -> Tensors:
     """
     folder, _, name = path.rpartition("/")
     try:
-        content = Folder.at(folder or ".").read(name)
+        content = Folder.from_uri(folder or ".").read_bytes(name)
     except (FileNotFoundError, IsADirectoryError):
         raise UserError(f"classifier.weights {path}: there is no such file") from None
     try:
         if name.endswith(".safetensors"):
             return tensors_from_bytes(content)
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        weights = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (SafetensorError, UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0][:120]
         raise UserError(f"classifier.weights {path}: not a file of weights ({reason})") from None
-    for wrapper in WRAPPERS:
-        if isinstance(found, dict) and isinstance(found.get(wrapper), dict):
-            found = found[wrapper]
-    if not isinstance(found, dict) or not all(isinstance(value, torch.Tensor) for value in found.values()):
+    for wrapper in WRAPPER_KEYS:
+        if isinstance(weights, dict) and isinstance(weights.get(wrapper), dict):
+            weights = weights[wrapper]
+    if not isinstance(weights, dict) or not all(isinstance(value, torch.Tensor) for value in weights.values()):
         raise UserError(f"classifier.weights {path}: holds no state_dict, a mapping from names to tensors")
-    return found
+    return weights
 
 
-def _named_as_in(network: networks.Network, weights: Tensors) -> Tensors:
+def _rename_tensors(network: networks.Network, weights: Tensors) -> Tensors:
     """Take off what DataParallel and our own files put before names, and put before them what our networks do."""
     for prefix in ("module.", "network."):
         if all(key.startswith(prefix) for key in weights):
@@ -191,42 +201,53 @@ def _named_as_in(network: networks.Network, weights: Tensors) -> Tensors:
     return weights
 
 
-def _published(arch: str) -> Tensors:
+def _fetch_published(arch: str) -> Tensors:
     try:
-        return backbones.pretrained(arch)
+        return backbones.fetch_weights(arch)
     except OSError as error:
         raise UserError(
-            f"classifier.weights pretrained: those of {arch} cannot be fetched ({_line(error)}); "
+            f"classifier.weights pretrained: those of {arch} cannot be fetched ({_first_line(error)}); "
             "with no network, give the path of a file"
         ) from None
     except RuntimeError as error:
-        raise UserError(f"classifier.weights pretrained: {arch} has none ({_line(error)})") from None
+        raise UserError(f"classifier.weights pretrained: {arch} has none ({_first_line(error)})") from None
 
 
-def _of_model(job: Job, run: Run, facts: Record, notes: list[str]) -> tuple[str, Tensors]:
+def _read_model_weights(job: Job, run: Run, facts: Record, notes: list[str]) -> tuple[str, Tensors]:
     """Find the model that init_from means; its classes are to be the data's, in the same order."""
-    wish = str(job.classifier.init_from)
-    older = job.data.extends.rstrip("/").rpartition("/")[0] if job.data.extends else str(run.root)
-    folder = model_registry.find_model(Folder.at(older if wish == CHAMPION else wish))
+    requested_source = str(job.classifier.init_from)
+    earlier_root = job.data.extends.rstrip("/").rpartition("/")[0] if job.data.extends else str(run.root)
+    folder = model_registry.find_model(
+        Folder.from_uri(earlier_root if requested_source == CHAMPION_SOURCE else requested_source)
+    )
     if folder is None:
-        where = f" in {older}" if wish == CHAMPION else ""
-        raise UserError(f"classifier.init_from {wish}: no experiment with a promoted model, registry or model{where}")
+        where = f" in {earlier_root}" if requested_source == CHAMPION_SOURCE else ""
+        raise UserError(
+            f"classifier.init_from {requested_source}: no experiment with a promoted model, registry or model{where}"
+        )
     record = folder.read_json("model.json")
-    for key, here in (("arch", job.classifier.arch), ("classes", facts["classes"]), ("channels", facts["channels"])):
-        if record[key] != here:
-            raise UserError(f"classifier.init_from {wish}: its {key} {_short(record[key])}, here {_short(here)}")
+    for key, expected in (
+        ("arch", job.classifier.arch),
+        ("classes", facts["classes"]),
+        ("channels", facts["channels"]),
+    ):
+        if record[key] != expected:
+            raise UserError(
+                f"classifier.init_from {requested_source}: its {key} {_describe_value(record[key])}, "
+                f"here {_describe_value(expected)}"
+            )
     if not job.data.extends and record["inputs"].get("dataset") != facts["hash"]:
         notes.append("which was trained on another data set: the test images here may be among its training images")
-    return str(folder), tensors_from_bytes(folder.read("model.safetensors"))
+    return str(folder), tensors_from_bytes(folder.read_bytes("model.safetensors"))
 
 
-def _short(value: Any) -> str:
-    return f"are {len(value)}: {_some(value)}" if isinstance(value, list) else f"is {value}"
+def _describe_value(value: Any) -> str:
+    return f"are {len(value)}: {_join_names(value)}" if isinstance(value, list) else f"is {value}"
 
 
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+def _join_names(names: list[str]) -> str:
+    return ", ".join(names[:MAX_NAMED_TENSORS]) + (", ..." if len(names) > MAX_NAMED_TENSORS else "")
 
 
-def _line(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0][:160]

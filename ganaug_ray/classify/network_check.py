@@ -13,6 +13,6 @@ def check_network(arch: str, input_size: int | None = None) -> None:
     """
     from ganaug_ray.classify import backbones, networks
 
-    backbones.facts(arch)
+    backbones.read_facts(arch)
     if input_size is not None:
-        networks.input_of(arch, input_size, input_size, pretrained=False)
+        networks.choose_input(arch, input_size, input_size, pretrained=False)

@@ -18,17 +18,17 @@ from torch import nn
 
 from ganaug_ray.classify import networks
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.core.storage import Folder, parent_and_name
+from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.errors import StageFailed, UserError
 
-OPSET = 18
-TOLERANCE = 1e-4  # of a logit
-CHECKED = 8  # images
+ONNX_OPSET = 18
+MAX_LOGIT_DIFFERENCE = 1e-4  # of a logit
+CHECKED_IMAGES = 8  # images
 PREPROCESSING = "crop, pad or stretch (resize) to image_size, channels first, pixel / 127.5 - 1"
 
 
-def export(model: Folder, out: str) -> float:
+def export_onnx(model: Folder, out: str) -> float:
     """Write a model's ONNX file; returns the largest difference of a logit from torch's, on random images.
 
     Args:
@@ -47,40 +47,40 @@ def export(model: Folder, out: str) -> float:
     classifier = Classifier.load(model)
     spec = classifier.spec
     size, channels = spec["image_size"], spec["channels"]
-    images_NHWC = np.random.default_rng(0).integers(0, 256, (CHECKED, size, size, channels), np.uint8)
+    images_NHWC = np.random.default_rng(0).integers(0, 256, (CHECKED_IMAGES, size, size, channels), np.uint8)
     x_NCHW = tensors.to_network(torch.from_numpy(images_NHWC)).contiguous()
-    found = onnx.load_from_string(_traced(classifier.network, x_NCHW[:2], spec["arch"]))
-    kept = {key: spec[key] for key in ("arch", "classes", "channels", "image_size", "resize", "hash")}
-    described = {**kept, "input_range": [-1, 1], "preprocessing": PREPROCESSING}
-    onnx.helper.set_model_props(found, {key: _text(value) for key, value in described.items()})
-    content = found.SerializeToString()
+    onnx_model = onnx.load_from_string(_trace_network(classifier.network, x_NCHW[:2], spec["arch"]))
+    copied_spec = {key: spec[key] for key in ("arch", "classes", "channels", "image_size", "resize", "hash")}
+    properties = {**copied_spec, "input_range": [-1, 1], "preprocessing": PREPROCESSING}
+    onnx.helper.set_model_props(onnx_model, {key: _format_property(value) for key, value in properties.items()})
+    content = onnx_model.SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    (theirs_NK,) = session.run(["logits"], {"images": x_NCHW.numpy()})
+    (onnx_logits_NK,) = session.run(["logits"], {"images": x_NCHW.numpy()})
     with torch.inference_mode():
-        difference = float(np.abs(theirs_NK - classifier.network(x_NCHW).numpy()).max())
-    if not difference <= TOLERANCE:
+        difference = float(np.abs(onnx_logits_NK - classifier.network(x_NCHW).numpy()).max())
+    if not difference <= MAX_LOGIT_DIFFERENCE:
         raise StageFailed(f"{out}: not written, since its logits differ from the model's by {difference:.2g}")
-    target, name = parent_and_name(out)
+    target, name = split_address(out)
     try:
-        target.make().write(name, content)
+        target.create().write_bytes(name, content)
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from None
     return difference
 
 
-def _traced(network: networks.Network, x_NCHW: torch.Tensor, arch: str) -> bytes:
+def _trace_network(network: networks.Network, x_NCHW: torch.Tensor, arch: str) -> bytes:
     sink = io.BytesIO()
     batch = {0: "batch"}
     try:
         with warnings.catch_warnings(action="ignore"):  # of sizes that tracing makes fixed: here they are
             torch.onnx.export(
-                _exportable(network, x_NCHW),
+                _make_exportable(network, x_NCHW),
                 (x_NCHW,),
                 sink,  # type: ignore[arg-type]  # a stream, which its annotation leaves out
                 input_names=["images"],
                 output_names=["logits"],
                 dynamic_axes={"images": batch, "logits": batch},
-                opset_version=OPSET,
+                opset_version=ONNX_OPSET,
                 dynamo=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
@@ -88,7 +88,7 @@ def _traced(network: networks.Network, x_NCHW: torch.Tensor, arch: str) -> bytes
     return sink.getvalue()
 
 
-class _Separable(nn.Module):
+class _SeparableMap(nn.Module):
     """A linear map of images that treats rows and columns alike, as two matrix products, which ONNX has.
 
     Antialiased scaling and pooling to a size that does not divide the map's are such; ONNX has no operators for them.
@@ -110,39 +110,41 @@ class _Separable(nn.Module):
         return self.matrix @ x_BCHH @ self.matrix.T
 
 
-class _Adaptor(nn.Module):
+class _ExportableAdaptor(nn.Module):
     """The network's own adaptor, with its scaling in an exportable form."""
 
-    def __init__(self, own: networks.Adaptor, size: int) -> None:
+    def __init__(self, adaptor: networks.Adaptor, size: int) -> None:
         super().__init__()
-        self.scale = _Separable(lambda x: tensors.scaled(x, own.input.size, own.input.interpolation), size)
-        self.own = own
+        self.scale = _SeparableMap(
+            lambda x: tensors.scale_images(x, adaptor.input.size, adaptor.input.interpolation), size
+        )
+        self.own = adaptor
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
         return self.own(self.scale(x_BCHW))
 
 
 @torch.no_grad()
-def _exportable(network: networks.Network, x_NCHW: torch.Tensor) -> nn.Module:
+def _make_exportable(network: networks.Network, x_NCHW: torch.Tensor) -> nn.Module:
     """Return a copy in which what ONNX has no operator for is written in other words; the given one stays as it is."""
-    changed = copy.deepcopy(network).eval()
-    pools = {name: module for name, module in changed.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d)}
+    exportable = copy.deepcopy(network).eval()
+    pools = {name: module for name, module in exportable.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d)}
     sizes: dict[str, int] = {}
     hooks = [
         module.register_forward_pre_hook(lambda _, inputs, name=name: sizes.update({name: inputs[0].shape[-1]}))
         for name, module in pools.items()
     ]
-    changed(x_NCHW)
+    exportable(x_NCHW)
     for hook in hooks:
         hook.remove()
     for name, size in sizes.items():
-        wanted = pools[name].output_size
-        if isinstance(wanted, int) and size % wanted:
-            changed.set_submodule(name, _Separable(pools[name], size))
-    if x_NCHW.shape[-1] != changed.adaptor.input.size:
-        changed.set_submodule("adaptor", _Adaptor(changed.adaptor, x_NCHW.shape[-1]))
-    return changed
+        output_size = pools[name].output_size
+        if isinstance(output_size, int) and size % output_size:
+            exportable.set_submodule(name, _SeparableMap(pools[name], size))
+    if x_NCHW.shape[-1] != exportable.adaptor.input.size:
+        exportable.set_submodule("adaptor", _ExportableAdaptor(exportable.adaptor, x_NCHW.shape[-1]))
+    return exportable
 
 
-def _text(value: Any) -> str:
+def _format_property(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

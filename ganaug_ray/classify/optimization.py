@@ -7,15 +7,15 @@ from torch import nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ganaug_ray.classify.networks import Network
-from ganaug_ray.classify.split_batch_norm import Apart
+from ganaug_ray.classify.split_batch_norm import SplitBatchNorm
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.core.distributed import Place
 
-WARM_UP = 0.05  # of all steps
+WARM_UP_SHARE = 0.05  # of all steps
 MOMENTUM = 0.9
 
 
-class Tuning:
+class OptimizerSchedule:
     """The optimizer, its learning rates, and what is frozen.
 
     The head and the rest are trained at rates of their own (discriminative fine-tuning, Howard & Ruder 2018, arXiv
@@ -35,19 +35,21 @@ class Tuning:
         self._model: nn.Module | None = None
         self._place = place
         self._steps = steps
-        self._frozen_steps = config.frozen_steps(steps)
+        self._frozen_steps = config.count_frozen_steps(steps)
         self._head = list(network.head.parameters())
-        ours = {id(weight) for weight in self._head}
-        self._rest = [weight for weight in network.parameters() if id(weight) not in ours]
-        rates = (config.peak_lr, config.peak_lr * (config.backbone_lr if config.pretrained else 1.0))
+        head_ids = {id(weight) for weight in self._head}
+        self._rest = [weight for weight in network.parameters() if id(weight) not in head_ids]
+        rates = (config.peak_lr, config.peak_lr * (config.backbone_lr if config.is_pretrained else 1.0))
         groups = [
             {"params": weights, "lr": torch.tensor(rate), "peak": rate}
             for weights, rate in zip((self._head, self._rest), rates, strict=True)
         ]
         self.optimizer: torch.optim.Optimizer = (
-            torch.optim.AdamW(groups, weight_decay=config.decay, fused=True)
+            torch.optim.AdamW(groups, weight_decay=config.effective_weight_decay, fused=True)
             if config.optimizer == "adamw"
-            else torch.optim.SGD(groups, weight_decay=config.decay, momentum=MOMENTUM, nesterov=True, fused=True)
+            else torch.optim.SGD(
+                groups, weight_decay=config.effective_weight_decay, momentum=MOMENTUM, nesterov=True, fused=True
+            )
         )
         self._plateau = (
             ReduceLROnPlateau(self.optimizer, patience=config.plateau_looks - 1)
@@ -55,25 +57,25 @@ class Tuning:
             else None
         )
 
-    def begin(self, step: int) -> nn.Module:
+    def begin_step(self, step: int) -> nn.Module:
         """Set learning rates and modes for a step; return the network, wrapped for both kinds of rows and the ranks.
 
         Wrapped anew when the rest thaws: gradients are exchanged of what was trainable at the wrapping.
         """
-        if self._plateau is None or step < warm_up(self._steps):
+        if self._plateau is None or step < count_warm_up_steps(self._steps):
             for group in self.optimizer.param_groups:
-                group["lr"].fill_(group["peak"] * factor(step, self._steps, cosine=self._plateau is None))
+                group["lr"].fill_(group["peak"] * compute_rate_factor(step, self._steps, cosine=self._plateau is None))
         frozen = step < self._frozen_steps
         self._network.train(not frozen)
         self._network.head.train()
         if self._model is None or step == self._frozen_steps:
             for weight in self._rest:
                 weight.requires_grad_(not frozen)
-            self._model = self._place.wrap(Apart(self._network))
+            self._model = self._place.wrap_module(SplitBatchNorm(self._network))
         return self._model
 
     @property
-    def stand(self) -> torch.Tensor:
+    def state(self) -> torch.Tensor:
         """The rates, and what the schedule remembers of the looks: float64, empty where steps alone decide."""
         if self._plateau is None:
             return torch.zeros(0, dtype=torch.float64)
@@ -81,32 +83,32 @@ class Tuning:
         rates = [group["lr"].item() for group in self.optimizer.param_groups]
         return torch.tensor([*seen, *rates], dtype=torch.float64)
 
-    @stand.setter
-    def stand(self, found: torch.Tensor) -> None:
+    @state.setter
+    def state(self, found: torch.Tensor) -> None:
         if self._plateau is not None:
             best, bad, last, *rates = found.tolist()
             self._plateau.best, self._plateau.num_bad_epochs, self._plateau.last_epoch = best, int(bad), int(last)
             for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
                 group["lr"].fill_(rate)
 
-    def look(self, val_loss: float) -> None:
+    def update_plateau(self, val_loss: float) -> None:
         """Take note of the validation loss, which is the same on every rank."""
         if self._plateau is not None:
             self._plateau.step(val_loss)
 
 
-def warm_up(steps: int) -> int:
+def count_warm_up_steps(steps: int) -> int:
     """Steps in which the learning rate rises, of so many."""
-    return max(1, round(steps * WARM_UP))
+    return max(1, round(steps * WARM_UP_SHARE))
 
 
-def factor(step: int, steps: int, cosine: bool = True) -> float:
+def compute_rate_factor(step: int, steps: int, cosine: bool = True) -> float:
     """Factor on the learning rate: a short linear warm-up, then half a cosine to zero, or all of it.
 
-    >>> [round(factor(step, 100), 2) for step in (0, 4, 5, 52, 99)]
+    >>> [round(compute_rate_factor(step, 100), 2) for step in (0, 4, 5, 52, 99)]
     [0.2, 1.0, 1.0, 0.51, 0.0]
     """
-    warm = warm_up(steps)
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm))) if cosine else 1.0
+    warm_up_steps = count_warm_up_steps(steps)
+    if step < warm_up_steps:
+        return (step + 1) / warm_up_steps
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up_steps) / max(1, steps - warm_up_steps))) if cosine else 1.0

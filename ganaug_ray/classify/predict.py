@@ -17,7 +17,7 @@ from ganaug_ray.data import images
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.errors import UserError
 
-Picture = np.ndarray | Image.Image | bytes | str | Path
+ImageInput = np.ndarray | Image.Image | bytes | str | Path
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,15 @@ class Classifier:
         self.spec = spec
         self.classes: list[str] = spec["classes"]
         self.device = torch.device(device)
-        self.network = networks.build(
-            spec["arch"], spec["channels"], len(self.classes), dropout=0.0, wanted=networks.Input.of(spec)
+        self.network = networks.build_network(
+            spec["arch"],
+            spec["channels"],
+            len(self.classes),
+            dropout=0.0,
+            network_input=networks.NetworkInput.from_spec(spec),
         )
         try:
-            checkpoint.unpack(weights, {"network": self.network})
+            checkpoint.unpack_states(weights, {"network": self.network})
         except RuntimeError as error:
             raise ValueError(f"the weights do not fit {spec['arch']}: {str(error).splitlines()[1].strip()}") from None
         self.network.to(self.device).to(memory_format=torch.channels_last).eval()
@@ -57,13 +61,15 @@ class Classifier:
     def load(cls, folder: Folder, device: torch.device | str = "cpu") -> "Classifier":
         """Load from a model folder. Raises UserError where there is no finished model, or its two files disagree."""
         try:
-            return cls(folder.read_json("model.json"), tensors_from_bytes(folder.read("model.safetensors")), device)
+            return cls(
+                folder.read_json("model.json"), tensors_from_bytes(folder.read_bytes("model.safetensors")), device
+            )
         except FileNotFoundError:
             raise UserError(f"{folder}: no finished model here (model.json and model.safetensors)") from None
         except (ValueError, KeyError) as error:
             raise UserError(f"{folder}: not a model of this version of ganaug_ray ({error})") from None
 
-    def predict(self, pictures: Sequence[Picture]) -> list[Prediction]:
+    def predict(self, pictures: Sequence[ImageInput]) -> list[Prediction]:
         """Classify pictures of any size.
 
         Args:
@@ -78,10 +84,10 @@ class Classifier:
             return []
         return [
             Prediction(self.classes[int(row.argmax())], dict(zip(self.classes, map(float, row), strict=True)))
-            for row in self.probabilities(rows)
+            for row in self.predict_probabilities(rows)
         ]
 
-    def preprocess(self, picture: Picture) -> np.ndarray:
+    def preprocess(self, picture: ImageInput) -> np.ndarray:
         """Decode and resize one picture as training did: uint8 [size, size, C]."""
         if isinstance(picture, str | Path):
             picture = Path(picture).read_bytes()
@@ -91,14 +97,16 @@ class Classifier:
             image = images.to_grey_or_rgb(picture)
         else:
             image = images.from_array(picture)
-        return images.pixels(images.square(image, self.spec["image_size"], self.spec["resize"]), self.spec["channels"])
+        return images.to_pixels(
+            images.resize_to_square(image, self.spec["image_size"], self.spec["resize"]), self.spec["channels"]
+        )
 
     @torch.inference_mode()
-    def probabilities(self, images_NHWC: tensors.Pixels) -> np.ndarray:
+    def predict_probabilities(self, images_NHWC: tensors.PixelRows) -> np.ndarray:
         """Preprocessed uint8 [N, size, size, C] -> probabilities float32 [N, K], each row summing to one."""
         parts = []
-        for start in range(0, len(images_NHWC), self.network.batch):
-            rows = torch.tensor(images_NHWC[start : start + self.network.batch], device=self.device)
+        for start in range(0, len(images_NHWC), self.network.batch_size):
+            rows = torch.tensor(images_NHWC[start : start + self.network.batch_size], device=self.device)
             x_BCHW = tensors.to_network(rows)
             parts.append(self.network(x_BCHW).softmax(1).cpu())
         return torch.cat(parts).numpy() if parts else np.zeros((0, len(self.classes)), np.float32)

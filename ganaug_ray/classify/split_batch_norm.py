@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ganaug_ray.core.distributed import Place
 
 
-class Apart(nn.Module):
+class SplitBatchNorm(nn.Module):
     """A network that can normalise synthetic rows apart from the real ones, in one forward for DDP.
 
     As Xie et al. 2020 (arXiv 1911.09665) do with adversarial images, which come of another distribution than clean
@@ -32,12 +32,12 @@ class Apart(nn.Module):
         if real is None or real == len(x_BCHW):
             return self.network(x_BCHW)
         real_BK = self.network(x_BCHW[:real])
-        with _running_statistics_kept(self.network):
+        with _freeze_running_statistics(self.network):
             return torch.cat([real_BK, self.network(x_BCHW[real:])])
 
 
 @contextmanager
-def _running_statistics_kept(network: nn.Module) -> Iterator[None]:
+def _freeze_running_statistics(network: nn.Module) -> Iterator[None]:
     """Let batch norms use the statistics of their batch without learning them. In evaluation mode nothing changes."""
     norms = [m for m in network.modules() if isinstance(m, _BatchNorm) and m.training and m.track_running_stats]
     for norm in norms:
@@ -50,12 +50,14 @@ def _running_statistics_kept(network: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def average(network: nn.Module, place: Place) -> None:
+def average_statistics(network: nn.Module, place: Place) -> None:
     """Average the running statistics over the ranks, each of which has seen its own rows; all go on with the same."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    held = [own for norm in norms for own in (norm.running_mean, norm.running_var) if own is not None]
-    if place.world == 1 or not held:
+    statistics = [
+        statistic for norm in norms for statistic in (norm.running_mean, norm.running_var) if statistic is not None
+    ]
+    if place.world_size == 1 or not statistics:
         return
-    means = place.sum(torch.cat(held)) / place.world
-    for own, mean in zip(held, means.split([len(own) for own in held]), strict=True):
+    means = place.sum_over_ranks(torch.cat(statistics)) / place.world_size
+    for own, mean in zip(statistics, means.split([len(own) for own in statistics]), strict=True):
         own.copy_(mean)

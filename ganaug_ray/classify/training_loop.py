@@ -10,19 +10,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganaug_ray.classify import batch_augmentation, split_batch_norm
 from ganaug_ray.classify.networks import Network
-from ganaug_ray.classify.optimization import Tuning
+from ganaug_ray.classify.optimization import OptimizerSchedule
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.core import checkpoint, rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import FiniteGuard
 from ganaug_ray.data.loading.batch import Batch
-from ganaug_ray.data.loading.resident_loader import Resident
+from ganaug_ray.data.loading.resident_loader import ResidentImages
 
-TUNING, LOOKS, BEST = "tuning", "looks", "best/"  # of a checkpoint, beside what learns
+OPTIMIZER_KEY, EVALUATIONS_KEY, BEST_PREFIX = "tuning", "looks", "best/"  # of a checkpoint, beside what learns
 
 
 @dataclass(frozen=True)
-class Best:
+class BestEvaluation:
     """The look at validation that counts: highest accuracy, then lowest loss."""
 
     step: int
@@ -30,33 +30,33 @@ class Best:
     loss: float
     weights: checkpoint.Tensors
 
-    def beats(self, other: "Best | None") -> bool:
+    def is_better_than(self, best: "BestEvaluation | None") -> bool:
         """Whether this one is to be kept rather than the other."""
-        return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
+        return best is None or (self.accuracy, -self.loss) > (best.accuracy, -best.loss)
 
 
-Save = Callable[[int, dict[str, checkpoint.Stateful], checkpoint.Tensors], None]
+SaveCheckpoint = Callable[[int, dict[str, checkpoint.Stateful], checkpoint.Tensors], None]
 """Called on every rank after a look that training goes on from: the steps done, what learns, and where it stands."""
 
 
-def _nothing(step: int, parts: dict[str, checkpoint.Stateful], stand: checkpoint.Tensors) -> None:
+def _skip_checkpoint(step: int, parts: dict[str, checkpoint.Stateful], state: checkpoint.Tensors) -> None:
     """Keep no checkpoint."""
 
 
-def train(
+def train_classifier(
     network: Network,
     batches: Callable[[int], Batch],
-    val: Resident,
+    val: ResidentImages,
     config: ClassifierConfig,
     steps: int,
     seed: int,
     place: Place,
     report: Callable[[dict[str, Any]], None],
-    keep: Callable[[Best], None] = lambda best: None,
+    keep: Callable[[BestEvaluation], None] = lambda best: None,
     weights_K: torch.Tensor | None = None,
     start: checkpoint.Checkpoint | None = None,
-    save: Save = _nothing,
-) -> Best:
+    save: SaveCheckpoint = _skip_checkpoint,
+) -> BestEvaluation:
     """Train, from a checkpoint if there is one, and return the weights of the best look at validation.
 
     The same on every rank, and after a resume.
@@ -78,21 +78,21 @@ def train(
     Raises:
         Diverged: a loss was not finite on some rank.
     """
-    tuning = Tuning(network, config, steps, place)
-    guard = FiniteGuard(place, tuning.optimizer)
-    average, looks = averaged(network, config), Looks(keep)
-    parts: dict[str, checkpoint.Stateful] = {"network": network, "optimizer": tuning.optimizer}
+    schedule = OptimizerSchedule(network, config, steps, place)
+    guard = FiniteGuard(place, schedule.optimizer)
+    average, history = build_average(network, config), EvaluationHistory(keep)
+    parts: dict[str, checkpoint.Stateful] = {"network": network, "optimizer": schedule.optimizer}
     parts |= {} if average is None else {"average": average}
     first = 0
     if start is not None:
-        checkpoint.unpack(start.tensors, parts)
-        tuning.stand = start.tensors[TUNING]
-        looks.restore(start.tensors)
+        checkpoint.unpack_states(start.tensors, parts)
+        schedule.state = start.tensors[OPTIMIZER_KEY]
+        history.restore_tensors(start.tensors)
         first = start.step
     for step in range(first, steps):
-        sums, total = _gradients(network, tuning, batches, config, step, seed, place, weights_K)
-        guard.check(sums[0])
-        tuning.optimizer.step()
+        sums, total = _compute_gradients(network, schedule, batches, config, step, seed, place, weights_K)
+        guard.check_loss(sums[0])
+        schedule.optimizer.step()
         guard.end_step()
         if average is not None:
             average.update_parameters(network)
@@ -101,31 +101,31 @@ def train(
         row: dict[str, Any] = {}
         if now % config.log_every == 0 or last:
             guard.raise_if_tripped(step)
-            loss, hits, counted = place.sum(sums).tolist()
+            loss, hits, counted = place.sum_over_ranks(sums).tolist()
             row |= {"loss": loss / total, "accuracy": hits / counted}
-        look = now % config.evaluate_every == 0 or last
-        if look:
+        is_evaluation = now % config.evaluate_every == 0 or last
+        if is_evaluation:
             guard.raise_if_tripped(step)
-            for learned in filter(None, (network, average)):
-                split_batch_norm.average(learned, place)
+            for trained in filter(None, (network, average)):
+                split_batch_norm.average_statistics(trained, place)
             candidate = network if average is None else cast(Network, average.module)
-            accuracy, val_loss = evaluate(candidate, val, place)
-            tuning.look(val_loss)
-            looks.add(now, accuracy, val_loss, candidate)
+            accuracy, val_loss = evaluate_network(candidate, val, place)
+            schedule.update_plateau(val_loss)
+            history.add_evaluation(now, accuracy, val_loss, candidate)
             row |= {"val_accuracy": accuracy, "val_loss": val_loss}
         if row:
             report({"step": now, **row})
-        if last or looks.since_best == config.patience:
+        if last or history.since_best == config.patience:
             break
-        if look:
-            save(now, parts, {TUNING: tuning.stand, **looks.tensors()})
-    assert looks.best is not None, "the last step looks at validation"
-    return looks.best
+        if is_evaluation:
+            save(now, parts, {OPTIMIZER_KEY: schedule.state, **history.pack_tensors()})
+    assert history.best is not None, "the last step looks at validation"
+    return history.best
 
 
-def _gradients(
+def _compute_gradients(
     network: Network,
-    tuning: Tuning,
+    schedule: OptimizerSchedule,
     batches: Callable[[int], Batch],
     config: ClassifierConfig,
     step: int,
@@ -134,65 +134,67 @@ def _gradients(
     weights_K: torch.Tensor | None,
 ) -> tuple[torch.Tensor, int]:
     """Make a step's gradients. Return loss, hits and rows that count, of this rank's, [3]; and rows of the batch."""
-    model = tuning.begin(step)
+    model = schedule.begin_step(step)
     batch = batches(step)
-    x_BCHW = batch_augmentation.augment(batch, config, (seed, "augment", step))
-    blended = batch_augmentation.blend(x_BCHW, batch, config, network.classes, place, (seed, "blend", step))
+    x_BCHW = batch_augmentation.apply_classic(batch, config, (seed, "augment", step))
+    blended = batch_augmentation.blend_rows(x_BCHW, batch, config, network.class_count, place, (seed, "blend", step))
     rng.seed_layers(place.device, seed, "dropout", step, place.rank)
-    tuning.optimizer.zero_grad()
+    schedule.optimizer.zero_grad()
     sums = torch.zeros(3, device=place.device)
     for part in range(config.accumulate):
         x_BCHW, targets_BK, weight_B = (rows[part :: config.accumulate] for rows in blended)
-        with place.exchanging(model, now=part + 1 == config.accumulate):
+        with place.sync_gradients(model, now=part + 1 == config.accumulate):
             with place.autocast(config.precision):
-                logits_BK = model(x_BCHW, batch.real_of_part(part, config.accumulate))
+                logits_BK = model(x_BCHW, batch.count_real_rows(part, config.accumulate))
             loss_B = F.cross_entropy(
                 logits_BK.float(), targets_BK, weights_K, reduction="none", label_smoothing=config.label_smoothing
             )
             loss = (loss_B * weight_B).sum()
             # A sum over the global batch, exact also where the ranks' parts differ in size: DDP takes the mean.
-            (loss * (place.world / batch.total)).backward()
+            (loss * (place.world_size / batch.total)).backward()
         hits_B, counts_B = logits_BK.argmax(1) == targets_BK.argmax(1), weight_B > 0
         sums += torch.stack([loss.detach(), (hits_B & counts_B).sum(), counts_B.sum()])
     return sums, batch.total
 
 
-class Looks:
+class EvaluationHistory:
     """What the looks at validation have come to.
 
     Args:
         keep: called with each that is the best so far.
     """
 
-    def __init__(self, keep: Callable[[Best], None]) -> None:
+    def __init__(self, keep: Callable[[BestEvaluation], None]) -> None:
         self._keep = keep
-        self.best: Best | None = None
+        self.best: BestEvaluation | None = None
         self.since_best = 0
 
-    def add(self, step: int, accuracy: float, loss: float, network: Network) -> None:
+    def add_evaluation(self, step: int, accuracy: float, loss: float, network: Network) -> None:
         """Take note of one."""
         self.since_best += 1
-        if Best(step, accuracy, loss, {}).beats(self.best):
-            self.best = Best(step, accuracy, loss, checkpoint.pack({"network": network}))
+        if BestEvaluation(step, accuracy, loss, {}).is_better_than(self.best):
+            self.best = BestEvaluation(step, accuracy, loss, checkpoint.pack_states({"network": network}))
             self.since_best = 0
             self._keep(self.best)
 
-    def tensors(self) -> checkpoint.Tensors:
+    def pack_tensors(self) -> checkpoint.Tensors:
         """For a checkpoint, after the first one."""
         assert self.best is not None
         figures = [self.best.step, self.best.accuracy, self.best.loss, self.since_best]
-        weights = {f"{BEST}{name}": value for name, value in self.best.weights.items()}
-        return {LOOKS: torch.tensor(figures, dtype=torch.float64), **weights}
+        weights = {f"{BEST_PREFIX}{name}": value for name, value in self.best.weights.items()}
+        return {EVALUATIONS_KEY: torch.tensor(figures, dtype=torch.float64), **weights}
 
-    def restore(self, tensors: checkpoint.Tensors) -> None:
-        """Take back what ``tensors`` gave."""
-        step, accuracy, loss, since_best = tensors[LOOKS].tolist()
-        weights = {name.removeprefix(BEST): value for name, value in tensors.items() if name.startswith(BEST)}
-        self.best, self.since_best = Best(int(step), accuracy, loss, weights), int(since_best)
+    def restore_tensors(self, tensors: checkpoint.Tensors) -> None:
+        """Take back what ``pack_tensors`` gave."""
+        step, accuracy, loss, since_best = tensors[EVALUATIONS_KEY].tolist()
+        weights = {
+            name.removeprefix(BEST_PREFIX): value for name, value in tensors.items() if name.startswith(BEST_PREFIX)
+        }
+        self.best, self.since_best = BestEvaluation(int(step), accuracy, loss, weights), int(since_best)
         self._keep(self.best)
 
 
-def averaged(network: Network, config: ClassifierConfig) -> AveragedModel | None:
+def build_average(network: Network, config: ClassifierConfig) -> AveragedModel | None:
     """Return a moving average of the network, with its batch-norm statistics, or None where none is wanted."""
     if not config.ema_half_life:
         return None
@@ -201,15 +203,15 @@ def averaged(network: Network, config: ClassifierConfig) -> AveragedModel | None
 
 
 @torch.no_grad()
-def evaluate(network: Network, rows: Resident, place: Place) -> tuple[float, float]:
+def evaluate_network(network: Network, rows: ResidentImages, place: Place) -> tuple[float, float]:
     """Return (accuracy, mean cross-entropy) over all rows; each rank does its share and all learn the result."""
     network.eval()
-    share = place.share(len(rows))
+    share = place.slice_rows(len(rows))
     sums = torch.zeros(2, dtype=torch.float64, device=place.device)
-    for start in range(share.start, share.stop, network.batch):
-        x_BCHW, y_B = rows.take(slice(start, min(start + network.batch, share.stop)))
+    for start in range(share.start, share.stop, network.batch_size):
+        x_BCHW, y_B = rows.take_rows(slice(start, min(start + network.batch_size, share.stop)))
         logits_BK = network(x_BCHW)
         sums[0] += (logits_BK.argmax(1) == y_B).sum()
         sums[1] += F.cross_entropy(logits_BK, y_B, reduction="sum")
-    place.sum(sums)
+    place.sum_over_ranks(sums)
     return sums[0].item() / len(rows), sums[1].item() / len(rows)

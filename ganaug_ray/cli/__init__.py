@@ -18,7 +18,7 @@ app = typer.Typer(
 )
 
 
-def _tell_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         print(f"ganaug {__version__}")
         raise typer.Exit
@@ -27,14 +27,14 @@ def _tell_version(asked: bool) -> None:
 @app.callback()
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and end.")
     ] = False,
 ) -> None:
     pass
 
 
 for _name, (_text, _) in experiments.VERBS.items():
-    app.command(_name, help=_text)(experiments.stage(_name))
+    app.command(_name, help=_text)(experiments.build_command(_name))
 for _verb in (
     experiments.evaluate,
     experiments.search,

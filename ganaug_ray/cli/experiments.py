@@ -29,39 +29,39 @@ Png = Annotated[str | None, typer.Option("--png", metavar="DIR", help="Of a fold
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of a folder: another seed draws other images.")]
 
 VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
-    "run": ("All stages below, from raw images to a promoted model.", lambda p: p.all()),
-    "prepare": ("Read, judge, split and resize the images.", lambda p: p.prepare()),
+    "run": ("All stages below, from raw images to a promoted model.", lambda p: p.run_all()),
+    "prepare": ("Read, judge, split and resize the images.", lambda p: p.prepare_data()),
     "train-gan": (
         "Train the GAN; first the teacher, if there is none.",
         lambda p: p.train_gan(),
     ),
     "generate": (
         "Make synthetic images with the trained GAN; of a finished GAN's folder, PNG files to look at.",
-        lambda p: p.generate(),
+        lambda p: p.generate_images(),
     ),
-    "train": ("Train classifiers with and without synthetic images.", lambda p: p.train()),
-    "compare": ("Reach the verdict from the models' predictions.", lambda p: p.compare()),
-    "sizes": ("Compare at the job's other numbers of training images, too.", lambda p: p.sizes()),
+    "train": ("Train classifiers with and without synthetic images.", lambda p: p.train_classifiers()),
+    "compare": ("Reach the verdict from the models' predictions.", lambda p: p.compare_arms()),
+    "sizes": ("Compare at the job's other numbers of training images, too.", lambda p: p.compare_sizes()),
     "compare-models": (
         "Train and compare the networks of the job's models section.",
-        lambda p: p.models(),
+        lambda p: p.reach_model_comparison(),
     ),
-    "report": ("Write report.html.", lambda p: p.report()),
-    "promote": ("Make the best-supported model the champion.", lambda p: p.promote()),
+    "report": ("Write report.html.", lambda p: p.build_report()),
+    "promote": ("Make the best-supported model the champion.", lambda p: p.promote_champion()),
 }
 
 
-def stage(name: str) -> Callable[..., None]:
+def build_command(name: str) -> Callable[..., None]:
     """Return the verb of one stage, or of all of them."""
-    if name in _WITH_MORE:
-        return _WITH_MORE[name]
+    if name in _COMMANDS_WITH_OPTIONS:
+        return _COMMANDS_WITH_OPTIONS[name]
 
-    def verb(
+    def command(
         job: JobPath, out: Out = None, set_: Set = None, dry_run: DryRun = False, verbose: Verbose = False
     ) -> None:
-        _execute(VERBS[name][1], job, out, set_ or [], dry_run, verbose)
+        _run_action(VERBS[name][1], job, out, set_ or [], dry_run, verbose)
 
-    return verb
+    return command
 
 
 def _generate(
@@ -79,11 +79,11 @@ def _generate(
     of_job = {"--out": out, "--set": set_, "--dry-run": dry_run or None, "--verbose": verbose or None}
     of_folder = {"--count": count, "--png": png, "--seed": seed}
     if "://" in what or Path(what).expanduser().is_dir():
-        _refuse(of_job, f"goes with a job file; {what} is a folder, and takes --count, --png and --seed")
-        _export(what, count or [], png, seed or 0)
+        _refuse_options(of_job, f"goes with a job file; {what} is a folder, and takes --count, --png and --seed")
+        _export_images(what, count or [], png, seed or 0)
     else:
-        _refuse(of_folder, f"goes with the folder of an experiment or of a finished GAN; {what} is none")
-        _execute(VERBS["generate"][1], Path(what), out, set_ or [], dry_run, verbose)
+        _refuse_options(of_folder, f"goes with the folder of an experiment or of a finished GAN; {what} is none")
+        _run_action(VERBS["generate"][1], Path(what), out, set_ or [], dry_run, verbose)
 
 
 def _promote(
@@ -96,7 +96,7 @@ def _promote(
         bool, typer.Option("--force", help="Even if the champion does better on the test images.")
     ] = False,
 ) -> None:
-    _execute(lambda p: p.promote(force), job, out, set_ or [], dry_run, verbose)
+    _run_action(lambda p: p.promote_champion(force), job, out, set_ or [], dry_run, verbose)
 
 
 def evaluate(
@@ -115,10 +115,10 @@ def evaluate(
     verbose: Verbose = False,
 ) -> None:
     """Measure the champion, or another model, on test images or on another data set."""
-    from ganaug_ray.config.loader import source_here
+    from ganaug_ray.config.loader import resolve_source
 
-    source = None if data is None else source_here(data)
-    _execute(lambda p: p.evaluate(model, source), job, out, set_ or [], dry_run, verbose)
+    source = None if data is None else resolve_source(data)
+    _run_action(lambda p: p.evaluate_models(model, source), job, out, set_ or [], dry_run, verbose)
 
 
 def search(
@@ -137,21 +137,23 @@ def search(
     from ganaug_ray.config.loader import load_job
     from ganaug_ray.search import driver
 
-    found = driver.check(kind, space, load_job(job, set_ or [], check_network), write)  # before anything is written
-    _execute(lambda p: driver.search(p, found, write), job, out, set_ or [], False, verbose)
+    checked_space = driver.check_space(
+        kind, space, load_job(job, set_ or [], check_network), write
+    )  # before anything is written
+    _run_action(lambda p: driver.run_search(p, checked_space, write), job, out, set_ or [], False, verbose)
 
 
-_WITH_MORE: dict[str, Callable[..., None]] = {"generate": _generate, "promote": _promote}
+_COMMANDS_WITH_OPTIONS: dict[str, Callable[..., None]] = {"generate": _generate, "promote": _promote}
 
 
-def _refuse(options: Mapping[str, object], why: str) -> None:
+def _refuse_options(options: Mapping[str, object], why: str) -> None:
     """Raise UserError if any of the options was given."""
     for name, value in options.items():
         if value not in (None, []):
             raise UserError(f"{name}: {why}")
 
 
-def _export(address: str, counts: list[str], png: str | None, seed: int) -> None:
+def _export_images(address: str, counts: list[str], png: str | None, seed: int) -> None:
     """Write images of a finished generator to a folder, without Ray."""
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.storage import Folder
@@ -159,25 +161,27 @@ def _export(address: str, counts: list[str], png: str | None, seed: int) -> None
     from ganaug_ray.gan.sampler import Generator
 
     generator = Generator.load(png_export.find_gan_folder(address))
-    wanted = png_export.parse_counts(counts, generator.classes)
+    counts_by_class = png_export.parse_counts(counts, generator.classes)
     if png is None:
         raise UserError("--png: name the folder that the images are to go to")
-    out, terminal, started = Folder.at(png), Terminal(), time.monotonic()
-    total, written = sum(wanted.values()), [0]
-    found = generator.spec["memorization"]
-    if found["verdict"] == "copies":
-        terminal.line("generate", "note", f"this generator copies training images: {found['reason']}")
+    out, terminal, started = Folder.from_uri(png), Terminal(), time.monotonic()
+    total, written = sum(counts_by_class.values()), [0]
+    memorization = generator.spec["memorization"]
+    if memorization["verdict"] == "copies":
+        terminal.print_stage_line(
+            "generate", "note", f"this generator copies training images: {memorization['reason']}"
+        )
     try:
-        with terminal.watching("generate", lambda: (written[0] / total, f"{written[0]} of {total} images")):
-            png_export.export_images(generator, wanted, seed, out, functools.partial(written.__setitem__, 0))
+        with terminal.show_progress("generate", lambda: (written[0] / total, f"{written[0]} of {total} images")):
+            png_export.export_images(generator, counts_by_class, seed, out, functools.partial(written.__setitem__, 0))
     except KeyboardInterrupt:
         print(f"interrupted; {written[0]} of {total} images are in {out}", file=sys.stderr)
         raise typer.Exit(130) from None
     text = f"{total} PNG in {out}; the images are unscreened, as the generator draws them"
-    terminal.line("generate", "done", text, time.monotonic() - started)
+    terminal.print_stage_line("generate", "done", text, time.monotonic() - started)
 
 
-def _execute(
+def _run_action(
     action: Callable[[Pipeline], None],
     path: Path,
     out: str | None,
@@ -188,30 +192,30 @@ def _execute(
     from ganaug_ray.classify.network_check import check_network
     from ganaug_ray.config.loader import load_job
     from ganaug_ray.core.experiment_dir import Run
-    from ganaug_ray.core.output_dir import experiment
+    from ganaug_ray.core.output_dir import open_experiment
 
     job = load_job(path, overrides, check_network)
-    run = Run(experiment(path, out, os.environ))
+    run = Run(open_experiment(path, out, os.environ))
     if dry_run:
-        from ganaug_ray.pipeline.dry_run import describe
+        from ganaug_ray.pipeline.dry_run import describe_job
 
-        print(describe(job, run))
+        print(describe_job(job, run))
         return
-    run.claim(job)
+    run.claim_folder(job)
     try:
-        with run.lock():
-            _work(action, job, run, verbose)
+        with run.hold_lock():
+            _act_on_run(action, job, run, verbose)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
         print("interrupted; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
-def _work(action: Callable[[Pipeline], None], job: Job, run: Run, verbose: bool) -> None:
+def _act_on_run(action: Callable[[Pipeline], None], job: Job, run: Run, verbose: bool) -> None:
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.pipeline.pipeline import Pipeline
 
     terminal = Terminal()
-    with nullcontext() if verbose else run.log_file() as log, terminal.chatter_to(log):
+    with nullcontext() if verbose else run.open_log_file() as log, terminal.redirect_output(log):
         try:
             action(Pipeline(job, run, terminal))
         finally:

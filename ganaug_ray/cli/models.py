@@ -19,10 +19,10 @@ def predict(
     verbose: Verbose = False,
 ) -> None:
     """Classify images with a trained model: one row an image in a Parquet file."""
-    from ganaug_ray.cli.predict import predict
+    from ganaug_ray.cli.predict import write_predictions
 
     try:
-        predict(model, images, out, verbose)
+        write_predictions(model, images, out, verbose)
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -33,17 +33,19 @@ def rollback(
     to: Annotated[int | None, typer.Option("--to", metavar="N", help="A version. Default: the one before.")] = None,
 ) -> None:
     """Make the champion before this one the champion again; what serves it follows."""
-    from ganaug_ray.config.loader import source_here
+    from ganaug_ray.config.loader import resolve_source
     from ganaug_ray.core import model_registry
     from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.storage import Folder
 
-    place = model_registry.find_registry(Folder.at(source_here(where)))
-    if place is None:
+    registry = model_registry.find_registry(Folder.from_uri(resolve_source(where)))
+    if registry is None:
         raise UserError(f"{where}: no experiment with a promoted model, and no registry")
-    record = model_registry.rollback(place, to)
+    record = model_registry.roll_back(registry, to)
     change = record["changes"][-1]
-    Terminal().line("rollback", "done", f"version {change['version']} is champion instead of {change['instead_of']}")
+    Terminal().print_stage_line(
+        "rollback", "done", f"version {change['version']} is champion instead of {change['instead_of']}"
+    )
 
 
 def serve(
@@ -83,11 +85,11 @@ def serve(
 ) -> None:
     """Answer over HTTP with the champion: a web page, an API; a promoted model takes over."""
     from ganaug_ray.serve import launch
-    from ganaug_ray.serve.serve_config import Listening
+    from ganaug_ray.serve.serve_config import ListenAddress
 
-    where = Listening(host, port, tls_cert, tls_key)
+    where = ListenAddress(host, port, tls_cert, tls_key)
     try:
-        launch.serve(
+        launch.serve_model(
             model,
             where,
             name=name,
@@ -113,13 +115,13 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained classifier as an ONNX file, checked to give the same outputs."""
-    from ganaug_ray.classify.onnx_export import export
-    from ganaug_ray.config.loader import source_here
+    from ganaug_ray.classify.onnx_export import export_onnx
+    from ganaug_ray.config.loader import resolve_source
     from ganaug_ray.core import model_registry
     from ganaug_ray.core.console import Terminal
 
-    started, folder = time.monotonic(), model_registry.model_folder(source_here(model))
-    path = str(folder / "model.onnx") if out is None else source_here(out)
-    difference = export(folder, path)
+    started, folder = time.monotonic(), model_registry.resolve_model(resolve_source(model))
+    path = str(folder / "model.onnx") if out is None else resolve_source(out)
+    difference = export_onnx(folder, path)
     text = f"{path}; its logits are the model's to within {difference:.1g}"
-    Terminal().line("export", "done", text, time.monotonic() - started)
+    Terminal().print_stage_line("export", "done", text, time.monotonic() - started)

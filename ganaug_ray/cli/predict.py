@@ -8,21 +8,21 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ganaug_ray.config.loader import source_here
+from ganaug_ray.config.loader import resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
-from ganaug_ray.core.storage import Folder, parent_and_name
+from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.errors import StageFailed, UserError
 
-MOST_NAMED = 5  # classes that the line counts
+MAX_CLASSES_NAMED = 5  # classes that the line counts
 
 
-def predict(model: str, where: list[str], out: str, verbose: bool) -> None:
+def write_predictions(model: str, images: list[str], out: str, verbose: bool) -> None:
     """Classify images and write the answers.
 
     Args:
         model: as in ``ganaug_ray.load``.
-        where: files, folders and archives of images.
+        images: files, folders and archives of images.
         out: the Parquet file.
         verbose: show what Ray prints.
 
@@ -32,20 +32,20 @@ def predict(model: str, where: list[str], out: str, verbose: bool) -> None:
     """
     from ganaug_ray.classify import batch_inference
 
-    folder = model_registry.model_folder(source_here(model))
-    target, name = _writable(out)
-    found = [source_here(one) for one in where]
-    terminal, started, far = Terminal(), time.monotonic(), [(0.0, "starting")]
+    folder = model_registry.resolve_model(resolve_source(model))
+    target, name = _open_output(out)
+    sources = [resolve_source(image) for image in images]
+    terminal, started, progress = Terminal(), time.monotonic(), [(0.0, "starting")]
     number, path = tempfile.mkstemp(prefix="ganaug-predict-", suffix=".log")
     os.close(number)
     log = Path(path)
-    with terminal.chatter_to(None if verbose else log):
+    with terminal.redirect_output(None if verbose else log):
         from ganaug_ray.runtime import cluster
 
         try:
             cluster.connect()
-            with terminal.watching("predict", lambda: far[0]):
-                table = batch_inference.predict(folder, found, lambda *now: far.__setitem__(0, now))
+            with terminal.show_progress("predict", lambda: progress[0]):
+                table = batch_inference.predict_images(folder, sources, lambda *now: progress.__setitem__(0, now))
         except StageFailed as error:
             raise StageFailed(f"{error}; see {log}") from None
         except UserError:
@@ -54,30 +54,32 @@ def predict(model: str, where: list[str], out: str, verbose: bool) -> None:
         finally:
             cluster.disconnect()
         target.write_table(name, table)
-        terminal.line("predict", "done", f"{summary(table)} -> {out}", time.monotonic() - started)
+        terminal.print_stage_line(
+            "predict", "done", f"{summarize_predictions(table)} -> {out}", time.monotonic() - started
+        )
     log.unlink()
 
 
-def summary(table: pa.Table) -> str:
+def summarize_predictions(table: pa.Table) -> str:
     """Say in a line what came out.
 
-    >>> summary(pa.table({"label": ["cat", "dog", "cat", None], "error": [None, None, None, "empty"]}))
+    >>> summarize_predictions(pa.table({"label": ["cat", "dog", "cat", None], "error": [None, None, None, "empty"]}))
     '4 images: 2 × cat, 1 × dog; 1 could not be read (see error)'
     """
     labels = Counter(label for label in table["label"].to_pylist() if label is not None)
-    named = labels.most_common(MOST_NAMED)
+    named = labels.most_common(MAX_CLASSES_NAMED)
     parts = [f"{n} × {name}" for name, n in named] or ["no answer"]
-    others = sum(labels.values()) - sum(n for _, n in named)
-    parts += [f"{others} of other classes"] if others else []
+    unnamed = sum(labels.values()) - sum(n for _, n in named)
+    parts += [f"{unnamed} of other classes"] if unnamed else []
     bad = len(table) - sum(labels.values())
     return f"{len(table)} images: {', '.join(parts)}" + (f"; {bad} could not be read (see error)" if bad else "")
 
 
-def _writable(out: str) -> tuple[Folder, str]:
-    target, name = parent_and_name(source_here(out))
-    if target.local is not None and (target.local / name).is_dir():
+def _open_output(out: str) -> tuple[Folder, str]:
+    target, name = split_address(resolve_source(out))
+    if target.local_path is not None and (target.local_path / name).is_dir():
         raise UserError(f"--out {out}: is a folder; name a file, such as {out.rstrip('/')}/predictions.parquet")
     try:
-        return target.make(), name
+        return target.create(), name
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from None

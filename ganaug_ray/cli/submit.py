@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 # What never travels with the code; of gitignore's patterns, so that / is the uploaded folder itself. Ray leaves out
 # what .gitignore and .rayignore name, too. cluster/runtime_env.yaml has the same ones for `ray job submit`.
-EXCLUDES = ["/.git", "/.venv", "/venv", "/runs", "/data", "*.parquet", "__pycache__"]
-POLL = 0.5  # seconds between looks at a job whose log has ended
-NAMED = 3  # large things in a message
+EXCLUDED_PATTERNS = ["/.git", "/.venv", "/venv", "/runs", "/data", "*.parquet", "__pycache__"]
+STATUS_POLL_S = 0.5  # seconds between looks at a job whose log has ended
+MAX_LARGEST_NAMED = 3  # large things in a message
 
 Address = Annotated[
     str,
@@ -49,24 +49,24 @@ def submit(
 ) -> None:
     """Run a job on a cluster: uploads this folder, without data, runs and environments, and runs `ganaug run` there."""
     here = Path.cwd()
-    out, overrides = _checked(job, out, set_ or [], here)
+    out, overrides = _check_arguments(job, out, set_ or [], here)
     # What the environment holds here stays here: the dashboard shows a runtime environment to everybody.
-    runtime_env: dict[str, Any] = {"working_dir": str(here), "excludes": excludes(here)}
+    runtime_env: dict[str, Any] = {"working_dir": str(here), "excludes": list_excludes(here)}
     if gpus:
         overrides = [f"gan.workers={gpus}", *overrides]
         runtime_env["env_vars"] = {"GANAUG_GPUS": str(gpus)}
-    refuse_large(here, runtime_env["excludes"])
-    words = [part for one in overrides for part in ("--set", one)]
+    refuse_large_folder(here, runtime_env["excludes"])
+    words = [part for override in overrides for part in ("--set", override)]
     path = job.resolve().relative_to(here.resolve()).as_posix()
     command = shlex.join(["python", "-m", "ganaug_ray", "run", path, "--out", out, *words])
-    with _cluster(address) as client:
+    with _open_client(address) as client:
         number = client.submit_job(entrypoint=command, runtime_env=runtime_env, metadata={"job": path, "out": out})
         print(f"{number}: submitted; results go to {out}", flush=True)
         if not follow:
             print(f"ganaug jobs --address {address} tells how it goes, ray job logs {number} what it says")
             return
         try:
-            code = asyncio.run(_follow(client, number))
+            code = asyncio.run(_follow_log(client, number))
         except KeyboardInterrupt:
             print(f"{number} goes on; to end it: ganaug stop {number} --address {address}", file=sys.stderr)
             code = 130
@@ -75,13 +75,13 @@ def submit(
 
 def jobs(address: Address) -> None:
     """List the jobs of a cluster: number, state, exit code, begin, where the results are."""
-    with _cluster(address) as client:
-        for one in sorted(client.list_jobs(), key=lambda job: job.start_time or 0):
-            if one.submission_id:
-                began = time.strftime("%Y-%m-%d %H:%M", time.localtime((one.start_time or 0) / 1000))
-                code = "" if one.driver_exit_code is None else str(one.driver_exit_code)
-                what = (one.metadata or {}).get("out") or one.entrypoint
-                print(f"{one.submission_id}  {one.status.value:<9}  {code:>3}  {began}  {what}")
+    with _open_client(address) as client:
+        for details in sorted(client.list_jobs(), key=lambda job: job.start_time or 0):
+            if details.submission_id:
+                began = time.strftime("%Y-%m-%d %H:%M", time.localtime((details.start_time or 0) / 1000))
+                code = "" if details.driver_exit_code is None else str(details.driver_exit_code)
+                what = (details.metadata or {}).get("out") or details.entrypoint
+                print(f"{details.submission_id}  {details.status.value:<9}  {code:>3}  {began}  {what}")
 
 
 def stop(
@@ -89,19 +89,19 @@ def stop(
     address: Address,
 ) -> None:
     """Stop a job. What is done is kept: submitted again with the same --out, it goes on from there."""
-    with _cluster(address) as client:
-        if number not in {one.submission_id for one in client.list_jobs()}:
+    with _open_client(address) as client:
+        if number not in {details.submission_id for details in client.list_jobs()}:
             raise UserError(f"{number}: --address {address} has no such job; `ganaug jobs` lists those it has")
         stopped = client.stop_job(number)
     print(f"{number}: {'is being stopped' if stopped else 'had ended already'}")
 
 
-def excludes(folder: Path) -> list[str]:
+def list_excludes(folder: Path) -> list[str]:
     """Return what is not uploaded of a folder, as patterns: EXCLUDES, and virtual environments of any name."""
-    return [*EXCLUDES, *sorted(f"/{found.parent.name}" for found in folder.glob("*/pyvenv.cfg"))]
+    return [*EXCLUDED_PATTERNS, *sorted(f"/{marker.parent.name}" for marker in folder.glob("*/pyvenv.cfg"))]
 
 
-def refuse_large(folder: Path, patterns: list[str]) -> None:
+def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
     """Refuse a folder that is larger than what Ray uploads.
 
     Raises:
@@ -124,17 +124,17 @@ def refuse_large(folder: Path, patterns: list[str]) -> None:
         raise UserError(f"{error.filename}: cannot be read for the upload ({error.strerror})") from None
     limit = packaging.GCS_STORAGE_MAX_SIZE
     if sizes.total() >= limit:
-        largest = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in sizes.most_common(NAMED))
+        largest = ", ".join(f"{name} {size / 2**20:.0f} MiB" for name, size in sizes.most_common(MAX_LARGEST_NAMED))
         raise UserError(
             f"{folder}: {sizes.total() / 2**20:.0f} MiB to upload, and Ray takes less than {limit / 2**20:.0f} "
             f"({largest}); keep images on storage that all nodes see, or name what may stay here in .rayignore"
         )
 
 
-def _checked(job: Path, out: str | None, overrides: list[str], here: Path) -> tuple[str, list[str]]:
+def _check_arguments(job: Path, out: str | None, overrides: list[str], here: Path) -> tuple[str, list[str]]:
     """Return the output folder and the overrides as the job gets them. Raises UserError."""
     from ganaug_ray.config.addresses import refuse_credentials
-    from ganaug_ray.core.output_dir import EXAMPLES, refuse_inside
+    from ganaug_ray.core.output_dir import FOLDER_EXAMPLES, refuse_inside
 
     if not job.is_file():
         raise UserError(f"{job}: there is no such job file")
@@ -145,7 +145,9 @@ def _checked(job: Path, out: str | None, overrides: list[str], here: Path) -> tu
         base, mark, query = home.partition("?")
         out = f"{base.rstrip('/')}/{job.stem}{mark}{query}"
     if out is None:
-        raise UserError(f"--out: name a folder that all nodes of the cluster see, {EXAMPLES}; or set GANAUG_HOME")
+        raise UserError(
+            f"--out: name a folder that all nodes of the cluster see, {FOLDER_EXAMPLES}; or set GANAUG_HOME"
+        )
     for text in (out, *overrides):  # the dashboard shows the command
         refuse_credentials(text)
     if "://" not in out:  # an address is for the nodes to open: this machine may not reach it
@@ -155,7 +157,7 @@ def _checked(job: Path, out: str | None, overrides: list[str], here: Path) -> tu
 
 
 @contextmanager
-def _cluster(address: str) -> Iterator[JobSubmissionClient]:
+def _open_client(address: str) -> Iterator[JobSubmissionClient]:
     """Talk to the cluster at an address; Ray finds its token itself. Raises UserError, StageFailed."""
     import requests
     from ray.exceptions import AuthenticationError
@@ -180,28 +182,28 @@ def _cluster(address: str) -> Iterator[JobSubmissionClient]:
         raise StageFailed(f"--address {address}: {str(error).strip().splitlines()[-1]}") from None
 
 
-async def _follow(client: JobSubmissionClient, number: str) -> int:
+async def _follow_log(client: JobSubmissionClient, number: str) -> int:
     """Print a job's log until it ends; return the exit code."""
     printed = 0
     async for text in client.tail_job_logs(number):
         printed += len(text)
         print(text, end="", flush=True)
-    while not (found := client.get_job_info(number)).status.is_terminal():
-        await asyncio.sleep(POLL)
+    while not (details := client.get_job_info(number)).status.is_terminal():
+        await asyncio.sleep(STATUS_POLL_S)
     print(client.get_job_logs(number)[printed:], end="", flush=True)  # Ray's stream ends with the job, and not after it
-    return _outcome(number, found)
+    return _print_outcome(number, details)
 
 
-def _outcome(number: str, found: JobDetails) -> int:
+def _print_outcome(number: str, details: JobDetails) -> int:
     """Say how a job ended, and return the exit code that says so too."""
-    if found.status.value == "SUCCEEDED":
+    if details.status.value == "SUCCEEDED":
         return 0
-    if found.status.value == "STOPPED":
+    if details.status.value == "STOPPED":
         print(f"{number}: was stopped; what is done is kept", file=sys.stderr)
         return 130
-    code = found.driver_exit_code
+    code = details.driver_exit_code
     if code is None:  # it was not the command that failed: the node was lost, or the environment could not be made
-        print(f"{number}: failed: {(found.message or 'Ray gives no reason').strip()}", file=sys.stderr)
+        print(f"{number}: failed: {(details.message or 'Ray gives no reason').strip()}", file=sys.stderr)
         return 1
     print(f"{number}: failed with exit code {code}", file=sys.stderr)
     return code if code >= 0 else 128 - code  # as a shell says that a signal ended it

@@ -46,12 +46,12 @@ class KindTraits:
     pseudo: bool = False
 
     @property
-    def drawn(self) -> bool:
+    def uses_gan(self) -> bool:
         """Whether it has images of a GAN."""
         return self.stored or self.live
 
 
-TRAITS: dict[Kind, KindTraits] = {
+KIND_TRAITS: dict[Kind, KindTraits] = {
     "real": KindTraits(control=True),
     "oversample": KindTraits(control=True),
     "synthetic": KindTraits(stored=True),
@@ -64,8 +64,8 @@ TRAITS: dict[Kind, KindTraits] = {
 }
 """What a job must know of each kind; all else is in ``augment.arm_kinds``."""
 
-SYNTHETIC, LIVE = "real+classic+synthetic", "real+classic+live"
-_KIND_OF_NAME = {kind: kind for kind in get_args(Kind)} | {SYNTHETIC: "synthetic", LIVE: "live"}
+SYNTHETIC_ARM, LIVE_ARM = "real+classic+synthetic", "real+classic+live"
+_KIND_BY_ARM_NAME = {kind: kind for kind in get_args(Kind)} | {SYNTHETIC_ARM: "synthetic", LIVE_ARM: "live"}
 
 
 StrategyName = Literal["mix", "pretrain", "anneal", "balance"]
@@ -113,7 +113,7 @@ class MixConfig(Config):
     screen: ScreenConfig = ScreenConfig()
 
     @model_validator(mode="after")
-    def _suits_the_strategy(self) -> Self:
+    def _check_strategy(self) -> Self:
         keys, reason = IDLE_SETTINGS.get(self.strategy, ((), ""))
         for key in keys:
             value = getattr(self, key)
@@ -140,16 +140,18 @@ class ArmConfig(MixConfig):
     @property
     def traits(self) -> KindTraits:
         """What a job must know of its kind."""
-        return TRAITS[self.kind]
+        return KIND_TRAITS[self.kind]
 
     def is_guided_by(self, other: "ArmConfig") -> bool:
         """Whether the gains of another arm, of the same kind and with all classes, can tell its classes."""
         return other.kind == self.kind and other.classes == "all"
 
 
-def arm_settings(augment: Mapping[str, Any], name: str, own: Any) -> Any:
+def merge_arm_settings(augment: Mapping[str, Any], name: str, overrides: Any) -> Any:
     """Put an arm's settings over those of the augment section; an arm that is called as a kind is of that kind."""
-    if own is not None and not isinstance(own, Mapping):
-        return own
-    named = {"kind": _KIND_OF_NAME[name]} if name in _KIND_OF_NAME else {}
-    return named | {key: value for key, value in augment.items() if key in MixConfig.model_fields} | dict(own or {})
+    if overrides is not None and not isinstance(overrides, Mapping):
+        return overrides
+    named = {"kind": _KIND_BY_ARM_NAME[name]} if name in _KIND_BY_ARM_NAME else {}
+    return (
+        named | {key: value for key, value in augment.items() if key in MixConfig.model_fields} | dict(overrides or {})
+    )

@@ -11,11 +11,11 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Score = Annotated[float, Field(ge=0, le=1)]
 
 
-SPREADING = {"workers", "min_workers", "gpu_share", "placement"}
+SCALING_KEYS = {"workers", "min_workers", "gpu_share", "placement"}
 """Settings that say how a training is spread over machines, and change nothing of what it makes."""
 
 
-def _workers(value: Any) -> Any:
+def _check_workers(value: Any) -> Any:
     if value == "auto" or (type(value) is int and value >= 1):
         return value
     raise ValueError(f"found {value!r}, expected a whole number of at least 1, or auto")
@@ -33,7 +33,7 @@ class TrainingConfig(Config):
     steps: Count | None = None
     epochs: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
-    workers: Annotated[int | Literal["auto"], PlainValidator(_workers)] = 1
+    workers: Annotated[int | Literal["auto"], PlainValidator(_check_workers)] = 1
     """auto: what the cluster has, in as far as it divides the batch."""
     min_workers: Count | None = None
     """How many of the workers are enough to train while the cluster has room for no more; absent: all of them."""
@@ -45,7 +45,7 @@ class TrainingConfig(Config):
     """Of real rows. natural: each once a pass; balanced: every class as often as the largest has rows."""
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
+    def _check_length_and_workers(self) -> Self:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError("give exactly one of steps and epochs")
         if self.workers != "auto" and self.batch_size % self.workers:
@@ -58,18 +58,18 @@ class TrainingConfig(Config):
             raise ValueError(f"min_workers {self.min_workers}: found workers {self.workers}, expected as many or more")
         return self
 
-    def workers_on(self, slots: int) -> int:
+    def fit_workers(self, slots: int) -> int:
         """How many workers auto means where there is room for so many: each has two rows of a batch at least."""
-        rows = self.batch_size // self.parts
+        rows = self.batch_size // self.microbatch_count
         fitting = [n for n in range(1, slots + 1) if self.batch_size % n == 0 and rows >= 2 * n]
         return max(fitting, default=1)
 
     @property
-    def parts(self) -> int:
+    def microbatch_count(self) -> int:
         """In which a worker's rows go through the network."""
         return 1
 
-    def total_steps(self, rows: int) -> int:
+    def count_steps(self, rows: int) -> int:
         """Optimizer steps in all, for so many training rows."""
         if self.steps is not None:
             return self.steps
@@ -77,6 +77,6 @@ class TrainingConfig(Config):
         return math.ceil(self.epochs * rows / self.batch_size)
 
 
-def one_or_more(value: Any) -> Any:
+def wrap_single_text(value: Any) -> Any:
     """Take a single text for a list of one."""
     return [value] if isinstance(value, str) else value

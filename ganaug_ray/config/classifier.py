@@ -71,13 +71,13 @@ class ClassifierConfig(TrainingConfig):
 
     @field_validator("arch")
     @classmethod
-    def _is_known(cls, arch: str, info: ValidationInfo) -> str:
+    def _check_arch(cls, arch: str, info: ValidationInfo) -> str:
         if info.context and arch != "cnn":
             info.context["check_network"](arch, None)
         return arch
 
     @model_validator(mode="after")
-    def _goes_together(self, info: ValidationInfo) -> Self:
+    def _check_combination(self, info: ValidationInfo) -> Self:
         if self.weights and self.init_from:
             raise ValueError("give one of weights and init_from")
         if self.sampling == "balanced" and self.class_weights == "balanced":
@@ -94,12 +94,12 @@ class ClassifierConfig(TrainingConfig):
         return self
 
     @property
-    def parts(self) -> int:
+    def microbatch_count(self) -> int:
         """In which a worker's rows go through the network."""
         return self.accumulate
 
     @property
-    def pretrained(self) -> bool:
+    def is_pretrained(self) -> bool:
         """Whether it starts from weights that were trained for something else, so that the head is new."""
         return self.weights is not None
 
@@ -109,25 +109,25 @@ class ClassifierConfig(TrainingConfig):
         return self.lr or {"adamw": 2e-3, "sgd": 0.05}[self.optimizer]
 
     @property
-    def decay(self) -> float:
+    def effective_weight_decay(self) -> float:
         """Weight decay."""
         default = {"adamw": 0.01, "sgd": 5e-4}[self.optimizer]
         return default if self.weight_decay is None else self.weight_decay
 
-    def frozen_steps(self, steps: int) -> int:
+    def count_frozen_steps(self, steps: int) -> int:
         """First steps, of so many, in which the head alone is trained."""
         if self.freeze_steps is None:
-            return steps // 10 if self.pretrained else 0
+            return steps // 10 if self.is_pretrained else 0
         return self.freeze_steps
 
 
 # Which network it is and where it starts: each compared model has its own, and takes the rest from classifier.
-OWN = ("arch", "input_size", "weights", "init_from", "patience")
+NETWORK_KEYS = ("arch", "input_size", "weights", "init_from", "patience")
 
 
-def model_settings(classifier: Mapping[str, Any], own: Any) -> Any:
+def merge_model_settings(classifier: Mapping[str, Any], overrides: Any) -> Any:
     """Put a compared model's settings over those of the classifier section; steps replace epochs and the reverse."""
-    if not isinstance(own, Mapping):
-        return own
-    lengths = {"steps", "epochs"} if {"steps", "epochs"} & own.keys() else set()
-    return {key: value for key, value in classifier.items() if key not in {*OWN, *lengths}} | dict(own)
+    if not isinstance(overrides, Mapping):
+        return overrides
+    lengths = {"steps", "epochs"} if {"steps", "epochs"} & overrides.keys() else set()
+    return {key: value for key, value in classifier.items() if key not in {*NETWORK_KEYS, *lengths}} | dict(overrides)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ganaug_ray.config.base import Config, Count, Share, one_or_more
+from ganaug_ray.config.base import Config, Count, Share, wrap_single_text
 
 
 class SplitConfig(Config):
@@ -25,7 +25,7 @@ class SplitConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_word_will_do(cls, value: Any) -> Any:
+    def _expand_given(cls, value: Any) -> Any:
         if isinstance(value, str):
             if value != "given":
                 raise ValueError(f"found {value!r}, expected given, or a section with val and test")
@@ -33,13 +33,13 @@ class SplitConfig(Config):
         return value
 
     @model_validator(mode="after")
-    def _leaves_something_to_train_on(self) -> Self:
+    def _check_shares(self) -> Self:
         if self.val + self.test >= 0.95:
             raise ValueError(f"val {self.val} + test {self.test} leave nothing to train on")
         return self
 
     @model_validator(mode="after")
-    def _is_one_of_the_folds(self) -> Self:
+    def _check_fold(self) -> Self:
         if self.fold >= self.folds:
             raise ValueError(f"fold {self.fold} of {self.folds}: they count from 0")
         return self
@@ -65,7 +65,7 @@ class LabelFrom(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _parent_is_the_default(cls, value: Any) -> Any:
+    def _expand_parent(cls, value: Any) -> Any:
         if isinstance(value, str):
             if value != "parent":
                 raise ValueError(f"found {value!r}, expected parent, {{regex: ...}} or {{csv: ...}}")
@@ -73,7 +73,7 @@ class LabelFrom(Config):
         return value
 
     @model_validator(mode="after")
-    def _is_usable(self) -> Self:
+    def _check_label_source(self) -> Self:
         if self.regex is not None and self.csv is not None:
             raise ValueError("give one of regex and csv")
         if self.regex is not None:
@@ -89,9 +89,9 @@ class LabelFrom(Config):
 class DataConfig(Config):
     """Where the images come from and what is kept of them."""
 
-    source: Annotated[list[str], Field(min_length=1), BeforeValidator(one_or_more)]
+    source: Annotated[list[str], Field(min_length=1), BeforeValidator(wrap_single_text)]
     """One or a list: folder, archive, CSV manifest, Parquet, idx:FOLDER, sklearn:digits, torchvision:NAME."""
-    unlabelled: Annotated[list[str], Field(min_length=1), BeforeValidator(one_or_more)] | None = None
+    unlabelled: Annotated[list[str], Field(min_length=1), BeforeValidator(wrap_single_text)] | None = None
     """Images without labels: sources as above, whose labels are ignored, or unused: the labelled images that
     train_per_class and imbalance leave over."""
     label_from: LabelFrom = LabelFrom()
@@ -123,17 +123,17 @@ class DataConfig(Config):
     split: SplitConfig = SplitConfig()
 
     @model_validator(mode="after")
-    def _is_thinned_once(self) -> Self:
+    def _check_thinning(self) -> Self:
         if self.imbalance and self.extends:
             raise ValueError("give one of imbalance and extends: images that an earlier data set has are not thinned")
         return self
 
     @model_validator(mode="after")
-    def _can_be_split_so_often(self) -> Self:
-        self.refuse_splits(self.split.folds)
+    def _check_folds(self) -> Self:
+        self.refuse_split_count(self.split.folds)
         return self
 
-    def refuse_splits(self, n: int) -> None:
+    def refuse_split_count(self, n: int) -> None:
         """Raise ValueError if these data cannot be dealt out in n ways whose test sets share no image."""
         if n == 1:
             return
@@ -146,7 +146,7 @@ class DataConfig(Config):
                 f"at most {math.floor(1e4 / n) / 1e4:g} of the images can be in each"
             )
 
-    def dealt(self, fold: int, folds: int) -> Self:
+    def derive_fold(self, fold: int, folds: int) -> Self:
         """Return the same data as the given one of several splits. Raises ValueError as refuse_splits does."""
         split = self.split.model_copy(update={"fold": fold, "folds": folds})
         return self.model_validate(self.model_dump() | {"split": split.model_dump()})
@@ -157,7 +157,7 @@ class DataConfig(Config):
         return {"resident": math.inf, "stream": 0.0, "auto": self.resident_limit}[self.loader]
 
     @property
-    def val_cap(self) -> int | None:
+    def max_val_per_class(self) -> int | None:
         """Validation images a class at most: who has 100 labels does not validate on 6,000."""
         if self.val_per_class is None and self.train_per_class is not None:
             return max(5, self.train_per_class // 4)

@@ -59,23 +59,23 @@ class GanConfig(TrainingConfig):
     """End when the images have collapsed, or the discriminator has won and they get worse."""
 
     @model_validator(mode="after")
-    def _rates_follow_each_other(self) -> Self:
+    def _check_later_rates(self) -> Self:
         times = [later.after for later in self.then]
         length = self.steps or self.epochs or 0
-        if any(one >= next_ for one, next_ in pairwise(times)):
+        if any(earlier >= next_ for earlier, next_ in pairwise(times)):
             raise ValueError(f"then: after {', '.join(f'{time:g}' for time in times)}: expected rising numbers")
         if times and times[-1] >= length:
             unit = "steps" if self.steps else "epochs"
             raise ValueError(f"then: after {times[-1]:g}: the training ends after {length} {unit}")
         return self
 
-    def factors(self, rows: int) -> dict[int, float]:
+    def compute_lr_factors(self, rows: int) -> dict[int, float]:
         """What both learning rates are multiplied with, by the number of steps after which that begins.
 
         Args:
             rows: training images, for times in epochs.
 
-        >>> GanConfig(epochs=3, batch_size=10, lr=2e-4, then=[LaterRate(after=2, lr=1e-4)]).factors(100)
+        >>> GanConfig(epochs=3, batch_size=10, lr=2e-4, then=[LaterRate(after=2, lr=1e-4)]).compute_lr_factors(100)
         {20: 0.5}
         """
         per_unit = 1.0 if self.steps is not None else rows / self.batch_size

@@ -5,16 +5,16 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ganaug_ray.config.augment import SYNTHETIC, ArmConfig, AugmentConfig, MixConfig, arm_settings
+from ganaug_ray.config.augment import SYNTHETIC_ARM, ArmConfig, AugmentConfig, MixConfig, merge_arm_settings
 from ganaug_ray.config.base import Config
-from ganaug_ray.config.classifier import ClassifierConfig, ModelName, model_settings
+from ganaug_ray.config.classifier import ClassifierConfig, ModelName, merge_model_settings
 from ganaug_ray.config.compare import CompareConfig
 from ganaug_ray.config.data import DataConfig
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.search import SearchConfig
 
 ArmName = Annotated[str, Field(pattern=r"^\w[\w+-]*$")]  # also the name of a folder
-BASELINE = "real+classic"
+BASELINE_ARM = "real+classic"
 
 
 class Job(Config):
@@ -41,27 +41,33 @@ class Job(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _arms_are_variants_of_augment(cls, value: Any) -> Any:
+    def _merge_arms(cls, value: Any) -> Any:
         if not isinstance(value, dict) or not isinstance(value.get("arms"), Mapping):
             return value
         augment = value.get("augment") or {}
         if not isinstance(augment, Mapping):
             return value
-        return value | {"arms": {name: arm_settings(augment, str(name), own) for name, own in value["arms"].items()}}
+        return value | {
+            "arms": {
+                name: merge_arm_settings(augment, str(name), overrides) for name, overrides in value["arms"].items()
+            }
+        }
 
     @model_validator(mode="before")
     @classmethod
-    def _models_are_variants_of_the_classifier(cls, value: Any) -> Any:
+    def _merge_models(cls, value: Any) -> Any:
         if not isinstance(value, dict) or not isinstance(value.get("models"), Mapping):
             return value
         classifier = value.get("classifier")
         if not isinstance(classifier, Mapping):
             return value
-        return value | {"models": {name: model_settings(classifier, own) for name, own in value["models"].items()}}
+        return value | {
+            "models": {name: merge_model_settings(classifier, overrides) for name, overrides in value["models"].items()}
+        }
 
     @field_validator("models")
     @classmethod
-    def _can_be_compared(cls, models: dict[str, ClassifierConfig]) -> dict[str, ClassifierConfig]:
+    def _check_models(cls, models: dict[str, ClassifierConfig]) -> dict[str, ClassifierConfig]:
         if len(models) == 1:
             raise ValueError(f"found {next(iter(models))} alone, expected two models or more")
         for name, model in models.items():
@@ -70,7 +76,7 @@ class Job(Config):
         return models
 
     @model_validator(mode="after")
-    def _sizes_fit(self) -> Self:
+    def _check_image_sizes(self) -> Self:
         if self.gan.image_size and self.gan.image_size > self.data.image_size:
             raise ValueError(
                 f"gan.image_size {self.gan.image_size} is larger than data.image_size {self.data.image_size}"
@@ -79,16 +85,16 @@ class Job(Config):
 
     @field_validator("arms")
     @classmethod
-    def _can_stand_beside_the_baseline(cls, arms: dict[str, ArmConfig]) -> dict[str, ArmConfig]:
-        if BASELINE in arms:
-            raise ValueError(f"{BASELINE} is in every comparison; leave it out")
+    def _check_arms(cls, arms: dict[str, ArmConfig]) -> dict[str, ArmConfig]:
+        if BASELINE_ARM in arms:
+            raise ValueError(f"{BASELINE_ARM} is in every comparison; leave it out")
         for name, arm in arms.items():
             if arm.classes == "gaining" and not any(arm.is_guided_by(other) for other in arms.values()):
                 raise ValueError(f"{name}: classes gaining needs an arm of kind {arm.kind} with classes all to go by")
         return arms
 
     @model_validator(mode="after")
-    def _sampled_in_memory(self) -> Self:
+    def _check_sampling(self) -> Self:
         trained = {"gan": self.gan, "classifier": self.classifier}
         trained |= {f"models.{name}": model for name, model in self.models.items()}
         for name, training in trained.items():
@@ -100,7 +106,7 @@ class Job(Config):
         return self
 
     @model_validator(mode="after")
-    def _synthetic_images_have_a_class(self) -> Self:
+    def _check_conditional(self) -> Self:
         if self.needs_gan and not self.gan.conditional:
             raise ValueError(
                 "gan.conditional false: images of no class cannot be mixed with real ones; give augment.ratio 0, and "
@@ -109,8 +115,8 @@ class Job(Config):
         return self
 
     @model_validator(mode="after")
-    def _pseudo_labels_have_images(self) -> Self:
-        for name, arm in self.compared.items():
+    def _check_unlabelled(self) -> Self:
+        for name, arm in self.compared_arms.items():
             if arm.traits.pseudo and not self.data.unlabelled:
                 raise ValueError(
                     f"arms.{name}.kind {arm.kind} needs images without labels; give data.unlabelled a source, or unused"
@@ -118,8 +124,8 @@ class Job(Config):
         return self
 
     @model_validator(mode="after")
-    def _arms_run_all_steps(self) -> Self:
-        if self.classifier.patience and self.compared:
+    def _check_patience(self) -> Self:
+        if self.classifier.patience and self.compared_arms:
             raise ValueError(
                 f"classifier.patience {self.classifier.patience}: arms that are compared run all steps; "
                 "leave it out, or give augment.ratio 0 and no arms"
@@ -127,41 +133,45 @@ class Job(Config):
         return self
 
     @model_validator(mode="after")
-    def _sizes_make_a_curve(self) -> Self:
-        sizes, own = self.compare.sizes, self.data.train_per_class
-        if sizes and own is None:
+    def _check_compare_sizes(self) -> Self:
+        sizes, base_size = self.compare.sizes, self.data.train_per_class
+        if sizes and base_size is None:
             raise ValueError("compare.sizes: give data.train_per_class too, the number of the comparison itself")
-        if sizes and (len(set(sizes)) < len(sizes) or own in sizes):
-            raise ValueError(f"compare.sizes {sizes}: each number once, and other than data.train_per_class {own}")
-        if sizes and all(arm.traits.control for arm in self.compared.values()):
+        if sizes and (len(set(sizes)) < len(sizes) or base_size in sizes):
+            raise ValueError(
+                f"compare.sizes {sizes}: each number once, and other than data.train_per_class {base_size}"
+            )
+        if sizes and all(arm.traits.control for arm in self.compared_arms.values()):
             raise ValueError("compare.sizes: there is no arm whose images could be worth something")
         return self
 
     @model_validator(mode="after")
-    def _splits_can_be_dealt(self) -> Self:
-        self.data.refuse_splits(self.compare.splits)
+    def _check_compare_splits(self) -> Self:
+        self.data.refuse_split_count(self.compare.splits)
         return self
 
     @property
-    def compared(self) -> dict[str, ArmConfig]:
+    def compared_arms(self) -> dict[str, ArmConfig]:
         """The arms beside the baseline, by name."""
         if self.arms or not self.augment.ratio:
             return self.arms
-        return {SYNTHETIC: ArmConfig(kind="synthetic", **self.augment.model_dump(include=set(MixConfig.model_fields)))}
+        return {
+            SYNTHETIC_ARM: ArmConfig(kind="synthetic", **self.augment.model_dump(include=set(MixConfig.model_fields)))
+        }
 
     @property
     def needs_gan(self) -> bool:
         """Whether an arm has images of a GAN."""
-        return any(arm.traits.drawn for arm in self.compared.values())
+        return any(arm.traits.uses_gan for arm in self.compared_arms.values())
 
-    def of_split(self, number: int) -> "Job":
+    def derive_split(self, number: int) -> "Job":
         """The job as one of its splits has it: other images in each part, and other draws."""
         if self.compare.splits == 1:
             return self
-        data = self.data.dealt(number, self.compare.splits)
+        data = self.data.derive_fold(number, self.compare.splits)
         return self.model_copy(update={"data": data, "seed": self.seed + number})
 
     @property
-    def gan_size(self) -> int:
+    def gan_image_size(self) -> int:
         """Side of the images that the GAN draws, in pixels."""
         return self.gan.image_size or (64 if self.data.image_size >= 64 else 32)

@@ -16,21 +16,21 @@ from ganaug_ray.config.addresses import refuse_credentials
 from ganaug_ray.config.classifier import CheckNetwork
 from ganaug_ray.errors import UserError
 
-MOST_MISTAKES = 5  # named at a time; an error stays within six lines
+MAX_MISTAKES_SHOWN = 5  # named at a time; an error stays within six lines
 
 
-class _Loader(yaml.SafeLoader):
+class _JobLoader(yaml.SafeLoader):
     """YAML in which 1e-4 is a number and a key given twice is a mistake."""
 
 
-_Loader.add_implicit_resolver(
+_JobLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
     list("-+0123456789"),
 )
 
 
-def _mapping_without_doubles(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+def _construct_mapping(loader: _JobLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
     for key in keys:
         if keys.count(key) > 1:
@@ -38,7 +38,7 @@ def _mapping_without_doubles(loader: _Loader, node: yaml.MappingNode) -> dict[An
     return loader.construct_mapping(node, deep=True)
 
 
-_Loader.add_constructor("tag:yaml.org,2002:map", _mapping_without_doubles)
+_JobLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 def load_job(path: Path, overrides: list[str] | None = None, check_network: CheckNetwork | None = None) -> Job:
@@ -54,16 +54,16 @@ def load_job(path: Path, overrides: list[str] | None = None, check_network: Chec
     """
     content = read_mapping(path, "job file")
     for override in overrides or []:
-        _apply(content, override)
-    content = _expand(content, str(path))
-    _resolve_source(content, path.parent)
+        _apply_override(content, override)
+    content = _expand_variables(content, str(path))
+    _resolve_paths(content, path.parent)
     try:
-        return Job.model_validate(content, context=_context(check_network))
+        return Job.model_validate(content, context=_build_context(check_network))
     except ValidationError as error:
-        raise UserError(_explain(error, str(path), overrides or [])) from None
+        raise UserError(_explain_mistakes(error, str(path), overrides or [])) from None
 
 
-def with_settings(job: Job, settings: Mapping[str, Any], name: str, check_network: CheckNetwork | None = None) -> Job:
+def apply_settings(job: Job, settings: Mapping[str, Any], name: str, check_network: CheckNetwork | None = None) -> Job:
     """The job with other values of some keys, such as ``{"gan.lr": 1e-4}``.
 
     Args:
@@ -77,14 +77,14 @@ def with_settings(job: Job, settings: Mapping[str, Any], name: str, check_networ
     """
     content = job.model_dump(exclude_none=True)
     for key, value in settings.items():
-        _put(content, key.split("."), value, f"{name}: {key}")
+        _set_key(content, key.split("."), value, f"{name}: {key}")
     try:
-        return Job.model_validate(content, context=_context(check_network))
+        return Job.model_validate(content, context=_build_context(check_network))
     except ValidationError as error:
-        raise UserError(_explain(error, name, [])) from None
+        raise UserError(_explain_mistakes(error, name, [])) from None
 
 
-def _context(check_network: CheckNetwork | None) -> dict[str, Any] | None:
+def _build_context(check_network: CheckNetwork | None) -> dict[str, Any] | None:
     return None if check_network is None else {"check_network": check_network}
 
 
@@ -100,36 +100,36 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         raise UserError(f"{path}: there is no such {what}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a {what} ({error})") from None
-    content = _parse(text, str(path))
+    content = _parse_yaml(text, str(path))
     if not isinstance(content, dict):
-        raise UserError(f"{path}: found {_kind(content)}, expected a mapping with keys of its own")
+        raise UserError(f"{path}: found {_describe_value(content)}, expected a mapping with keys of its own")
     return content
 
 
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
+def find_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> dict[str, tuple[Any, Any]]:
     """Return dotted key -> (old, new) for every setting in which two resolved jobs differ.
 
-    >>> differences({"gan": {"lr": 1, "steps": 2}}, {"gan": {"lr": 3, "steps": 2}})
+    >>> find_differences({"gan": {"lr": 1, "steps": 2}}, {"gan": {"lr": 3, "steps": 2}})
     {'gan.lr': (1, 3)}
     """
-    found: dict[str, tuple[Any, Any]] = {}
+    changed: dict[str, tuple[Any, Any]] = {}
     for key in sorted(old.keys() | new.keys()):
         before, after = old.get(key), new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
-            found |= differences(before, after, f"{prefix}{key}.")
+            changed |= find_differences(before, after, f"{prefix}{key}.")
         elif before != after:
-            found[prefix + key] = (before, after)
-    return found
+            changed[prefix + key] = (before, after)
+    return changed
 
 
-def dump(job: Job) -> str:
+def dump_job(job: Job) -> str:
     """The resolved job as YAML that load_job takes back."""
     return yaml.safe_dump(job.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True)
 
 
-def _parse(text: str, name: str) -> Any:
+def _parse_yaml(text: str, name: str) -> Any:
     try:
-        return yaml.load(text, _Loader)  # noqa: S506  # a SafeLoader
+        return yaml.load(text, _JobLoader)  # noqa: S506  # a SafeLoader
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" line {mark.line + 1}" if mark else ""
@@ -137,35 +137,35 @@ def _parse(text: str, name: str) -> Any:
         raise UserError(f"{name}:{place} is not valid YAML: {problem}") from None
 
 
-def _apply(content: dict[str, Any], override: str) -> None:
+def _apply_override(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise UserError(f"--set {override}: expected key=value, such as gan.lr=1e-4")
-    _put(content, parts, _parse(text, f"--set {override}"), f"--set {override}")
+    _set_key(content, parts, _parse_yaml(text, f"--set {override}"), f"--set {override}")
 
 
-def _put(content: dict[str, Any], parts: list[str], value: Any, name: str) -> None:
+def _set_key(content: dict[str, Any], parts: list[str], value: Any, name: str) -> None:
     """Set a key of nested sections; steps take the place of epochs, and the reverse."""
-    here = content
+    section = content
     for part in parts[:-1]:
-        inner = here.get(part)
+        inner = section.get(part)
         if inner is None:
-            inner = here[part] = {}
+            inner = section[part] = {}
         if not isinstance(inner, dict):
-            raise UserError(f"{name}: {part} is {_kind(inner)}, not a section with keys of its own")
-        here = inner
-    here[parts[-1]] = value
-    for one, other in (("steps", "epochs"), ("epochs", "steps")):
-        if parts[-1] == one:
-            here.pop(other, None)
+            raise UserError(f"{name}: {part} is {_describe_value(inner)}, not a section with keys of its own")
+        section = inner
+    section[parts[-1]] = value
+    for given, other in (("steps", "epochs"), ("epochs", "steps")):
+        if parts[-1] == given:
+            section.pop(other, None)
 
 
-def _expand(value: Any, name: str) -> Any:
+def _expand_variables(value: Any, name: str) -> Any:
     if isinstance(value, dict):
-        return {key: _expand(item, name) for key, item in value.items()}
+        return {key: _expand_variables(item, name) for key, item in value.items()}
     if isinstance(value, list):
-        return [_expand(item, name) for item in value]
+        return [_expand_variables(item, name) for item in value]
     if not isinstance(value, str):
         return value
 
@@ -177,58 +177,58 @@ def _expand(value: Any, name: str) -> Any:
     return re.sub(r"\$\{(\w+)\}", replace, value)
 
 
-def _resolve_source(content: dict[str, Any], base: Path) -> None:
+def _resolve_paths(content: dict[str, Any], base: Path) -> None:
     """Make paths of the job file's own absolute: they are relative to it, not to where the command is run."""
     if isinstance(content.get("registry"), str):
-        content["registry"] = _absolute(content["registry"], base)
+        content["registry"] = _make_absolute(content["registry"], base)
     data = content.get("data")
     if not isinstance(data, dict):
         return
     for key, word in (("source", ""), ("unlabelled", "unused")):
-        found = data.get(key)
-        each = [
-            _absolute(one, base) if isinstance(one, str) and one != word else one
-            for one in (found if isinstance(found, list) else [found])
+        sources = data.get(key)
+        resolved = [
+            _make_absolute(source, base) if isinstance(source, str) and source != word else source
+            for source in (sources if isinstance(sources, list) else [sources])
         ]
         if key in data:
-            data[key] = each if isinstance(found, list) else each[0]
+            data[key] = resolved if isinstance(sources, list) else resolved[0]
     if isinstance(data.get("extends"), str):
-        data["extends"] = _absolute(data["extends"], base)
+        data["extends"] = _make_absolute(data["extends"], base)
     if isinstance(data.get("metadata"), str):
-        data["metadata"] = _absolute(data["metadata"], base)
+        data["metadata"] = _make_absolute(data["metadata"], base)
     gan = content.get("gan")
     if isinstance(gan, dict) and isinstance(gan.get("inception"), str):
-        gan["inception"] = _absolute(gan["inception"], base)
+        gan["inception"] = _make_absolute(gan["inception"], base)
     models = content.get("models")
     for classifier in (content.get("classifier"), *(models.values() if isinstance(models, dict) else ())):
         _resolve_weights(classifier, base)
     labels = data.get("label_from")
     if isinstance(labels, dict) and isinstance(labels.get("csv"), str):
-        labels["csv"] = _absolute(labels["csv"], base)
+        labels["csv"] = _make_absolute(labels["csv"], base)
 
 
 def _resolve_weights(classifier: Any, base: Path) -> None:
     for key, word in (("weights", "pretrained"), ("init_from", "champion")):
         if isinstance(classifier, dict) and isinstance(classifier.get(key), str) and classifier[key] != word:
-            classifier[key] = _absolute(classifier[key], base)
+            classifier[key] = _make_absolute(classifier[key], base)
 
 
-def source_here(source: str) -> str:
+def resolve_source(source: str) -> str:
     """Make a source that was given on the command line absolute: it is relative to where that is run."""
-    return _absolute(source, Path.cwd())
+    return _make_absolute(source, Path.cwd())
 
 
-def _absolute(source: str, base: Path) -> str:
+def _make_absolute(source: str, base: Path) -> str:
     refuse_credentials(source)  # here, before anything of the job is logged or written
     scheme, colon, rest = source.partition(":")
     if scheme == "idx":
-        return f"idx:{_absolute(rest, base)}"
+        return f"idx:{_make_absolute(rest, base)}"
     if not source or (colon and re.fullmatch(r"\w[\w+.-]+", scheme)):
         return source
     return str((base / Path(source).expanduser()).absolute())
 
 
-_EXPECTED = {
+_EXPECTED_BY_TYPE = {
     "missing": "this key is missing",
     "int_type": "expected a whole number",
     "int_from_float": "expected a whole number",
@@ -240,34 +240,34 @@ _EXPECTED = {
 }
 
 
-def _explain(error: ValidationError, name: str, overrides: list[str]) -> str:
+def _explain_mistakes(error: ValidationError, name: str, overrides: list[str]) -> str:
     by_hand = {override.partition("=")[0].strip() for override in overrides}
     lines = []
     mistakes = error.errors()
-    for mistake in mistakes[:MOST_MISTAKES]:
+    for mistake in mistakes[:MAX_MISTAKES_SHOWN]:
         key = ".".join(str(part) for part in mistake["loc"])
         where = f"--set {key}" if key in by_hand else f"{name}: {key}" if key else name
-        lines.append(f"{where}: {_sentence(mistake)}")
-    if len(mistakes) > MOST_MISTAKES:
-        lines.append(f"... and {len(mistakes) - MOST_MISTAKES} more")
+        lines.append(f"{where}: {_describe_mistake(mistake)}")
+    if len(mistakes) > MAX_MISTAKES_SHOWN:
+        lines.append(f"... and {len(mistakes) - MAX_MISTAKES_SHOWN} more")
     return "\n".join(lines)
 
 
-def _sentence(mistake: ErrorDetails) -> str:
-    kind, found = mistake["type"], mistake["input"]
+def _describe_mistake(mistake: ErrorDetails) -> str:
+    kind, value = mistake["type"], mistake["input"]
     if kind == "extra_forbidden":
-        known = _known_keys(mistake["loc"][:-1])
+        known = _list_known_keys(mistake["loc"][:-1])
         close = difflib.get_close_matches(str(mistake["loc"][-1]), known, n=1)
         return "unknown key; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
     if kind == "missing":
-        return _EXPECTED[kind]
+        return _EXPECTED_BY_TYPE[kind]
     if kind == "value_error":
         return mistake["msg"].removeprefix("Value error, ")
-    expected = _EXPECTED.get(kind) or mistake["msg"].replace("Input should be", "expected")
-    return f"found {_kind(found)}, {expected}"
+    expected = _EXPECTED_BY_TYPE.get(kind) or mistake["msg"].replace("Input should be", "expected")
+    return f"found {_describe_value(value)}, {expected}"
 
 
-def _known_keys(section: tuple[int | str, ...]) -> list[str]:
+def _list_known_keys(section: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Job
     for part in section:
         if str(part) not in model.model_fields:  # a name of the user's own, such as a model's
@@ -278,7 +278,7 @@ def _known_keys(section: tuple[int | str, ...]) -> list[str]:
     return list(model.model_fields)
 
 
-def _kind(value: Any) -> str:
+def _describe_value(value: Any) -> str:
     if value is None:
         return "nothing"
     if isinstance(value, dict):

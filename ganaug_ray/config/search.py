@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from ganaug_ray.config.base import Config, Count
 
 AlgorithmName = Literal["tpe", "random", "grid", "pbt"]
-TRIALS = 16  # where neither trials nor hours are given
+DEFAULT_TRIALS = 16  # where neither trials nor hours are given
 
 
 class SearchConfig(Config):
@@ -34,7 +34,7 @@ class SearchConfig(Config):
     """mlflow:URI of a server that is told of every trial; TensorBoard files are always written."""
 
     @model_validator(mode="after")
-    def _has_one_budget(self) -> Self:
+    def _check_budget(self) -> Self:
         if self.trials is not None and self.hours is not None:
             raise ValueError("give one budget: trials or hours")
         return self

@@ -22,7 +22,7 @@ from torch.optim import Optimizer
 
 from ganaug_ray.core.storage import Folder
 
-KEPT = 2
+MAX_CHECKPOINTS_KEPT = 2
 Stateful = nn.Module | Optimizer
 Tensors = dict[str, torch.Tensor]
 
@@ -35,7 +35,7 @@ class Checkpoint:
     tensors: Tensors
 
 
-def pack(parts: Mapping[str, Stateful]) -> Tensors:
+def pack_states(parts: Mapping[str, Stateful]) -> Tensors:
     """Flatten networks and optimizers to named tensors on the CPU, copied.
 
     Of an optimizer only its per-weight state is kept: its settings come from the job.
@@ -50,22 +50,24 @@ def pack(parts: Mapping[str, Stateful]) -> Tensors:
     return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in flat.items()}
 
 
-def unpack(tensors: Tensors, parts: Mapping[str, Stateful]) -> None:
-    """Load what ``pack`` gave back into networks and optimizers of the same shapes."""
+def unpack_states(tensors: Tensors, parts: Mapping[str, Stateful]) -> None:
+    """Load what ``pack_states`` gave back into networks and optimizers of the same shapes."""
     for name, part in parts.items():
-        own = {key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        part_tensors = {
+            key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")
+        }
         if isinstance(part, Optimizer):
             weights = [weight for group in part.param_groups for weight in group["params"]]
             state: dict[int, Tensors] = {}
-            for key, value in own.items():
+            for key, value in part_tensors.items():
                 index, field = key.split(".", 1)
-                state.setdefault(int(index), {})[field] = _laid_out_like(weights[int(index)], value)
+                state.setdefault(int(index), {})[field] = _match_layout(weights[int(index)], value)
             part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
         else:
-            part.load_state_dict(own)
+            part.load_state_dict(part_tensors)
 
 
-def _laid_out_like(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+def _match_layout(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
     """Give an optimizer's tensor the memory layout of its weight: fused steps read both as flat memory."""
     return torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
 
@@ -74,52 +76,52 @@ def save(folder: Folder, checkpoint: Checkpoint, inputs: str) -> None:
     """Write a checkpoint and drop all but the last two. ``inputs`` is the hash of what the training was given."""
     name = f"step-{checkpoint.step:08d}"
     content = tensors_to_bytes(checkpoint.tensors)
-    folder.write(f"{name}.safetensors", content)
+    folder.write_bytes(f"{name}.safetensors", content)
     digest = hashlib.sha256(content).hexdigest()
     folder.write_json(f"{name}.json", {"step": checkpoint.step, "inputs": inputs, "sha256": digest})
-    for old in folder.files(".json")[:-KEPT]:
-        folder.delete(old)  # uncommitted first, so that a crash between leaves no half checkpoint
-    committed = {file.removesuffix(".json") for file in folder.files(".json")}
-    for file in folder.files(".safetensors"):
+    for old in folder.list_files(".json")[:-MAX_CHECKPOINTS_KEPT]:
+        folder.delete_file(old)  # uncommitted first, so that a crash between leaves no half checkpoint
+    committed = {file.removesuffix(".json") for file in folder.list_files(".json")}
+    for file in folder.list_files(".safetensors"):
         if file.removesuffix(".safetensors") not in committed:
-            folder.delete(file)
+            folder.delete_file(file)
 
 
-def clear(folder: Folder) -> None:
+def delete_all(folder: Folder) -> None:
     """Drop all of them, as when the training has ended; there may be none."""
-    if folder.files():
+    if folder.list_files():
         folder.fs.delete_dir(folder.path)
 
 
-def steps_kept(folder: Folder) -> int:
+def read_newest_step(folder: Folder) -> int:
     """The number of steps done when the newest checkpoint was saved; none where there is none."""
-    names = folder.files(".json")
+    names = folder.list_files(".json")
     return int(names[-1].removeprefix("step-").removesuffix(".json")) if names else 0
 
 
-def latest(folder: Folder, inputs: str, notice: Callable[[str], None]) -> Checkpoint | None:
+def load_newest(folder: Folder, inputs: str, warn: Callable[[str], None]) -> Checkpoint | None:
     """Return the newest whole checkpoint made from the same inputs, or None.
 
-    Every one passed over is told to ``notice`` in a sentence.
+    Every one passed over is told to ``warn`` in a sentence.
     """
-    for file in reversed(folder.files(".json")):
+    for file in reversed(folder.list_files(".json")):
         name = file.removesuffix(".json")
         try:
-            record = json.loads(folder.read(file))
-            content = folder.read(f"{name}.safetensors")
-            whole = hashlib.sha256(content).hexdigest() == record["sha256"]
-            same = record["inputs"] == inputs
+            record = json.loads(folder.read_bytes(file))
+            content = folder.read_bytes(f"{name}.safetensors")
+            is_whole = hashlib.sha256(content).hexdigest() == record["sha256"]
+            has_same_inputs = record["inputs"] == inputs
             step = int(record["step"])
         except (OSError, ValueError, KeyError):
-            whole = False
-        if not whole:
-            notice(f"checkpoint {name} is damaged: falling back to the one before")
+            is_whole = False
+        if not is_whole:
+            warn(f"checkpoint {name} is damaged: falling back to the one before")
             continue
-        if not same:
-            notice(f"checkpoint {name} was made from other data or settings: not used")
+        if not has_same_inputs:
+            warn(f"checkpoint {name} was made from other data or settings: not used")
             continue
         try:
             return Checkpoint(step, tensors_from_bytes(content))
         except SafetensorError:
-            notice(f"checkpoint {name} is damaged: falling back to the one before")
+            warn(f"checkpoint {name} is damaged: falling back to the one before")
     return None

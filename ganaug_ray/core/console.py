@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-POLL_EVERY_S = 0.5  # seconds between looks at a running stage
-PLAIN_LINE_EVERY_S = 15.0  # seconds between lines where there is no terminal to draw a bar on
-NAME_WIDTH = 10
+PROGRESS_POLL_S = 0.5  # seconds between looks at a running stage
+PLAIN_LINE_INTERVAL_S = 15.0  # seconds between lines where there is no terminal to draw a bar on
+STAGE_NAME_WIDTH = 10
 
-Look = Callable[[], tuple[float, str]]
+ReadProgress = Callable[[], tuple[float, str]]
 """How far a running stage is, from 0 to 1, and a few words on it."""
 
 
@@ -27,7 +27,7 @@ class Terminal:
         self._console = Console(highlight=False)
 
     @contextmanager
-    def chatter_to(self, log: Path | None) -> Iterator[None]:
+    def redirect_output(self, log: Path | None) -> Iterator[None]:
         """Send what libraries print, also from C++ and from child processes, to a file while the block runs."""
         if log is None:
             yield
@@ -35,8 +35,8 @@ class Terminal:
         sys.stdout.flush()
         sys.stderr.flush()
         saved_out, saved_err = os.dup(1), os.dup(2)
-        own = os.fdopen(os.dup(1), "w", encoding="utf-8")
-        self._console = Console(file=own, highlight=False)
+        terminal_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        self._console = Console(file=terminal_stream, highlight=False)
         with log.open("a") as stream:
             stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n")
             stream.flush()
@@ -51,27 +51,27 @@ class Terminal:
             os.dup2(saved_err, 2)
             os.close(saved_out)
             os.close(saved_err)
-            own.flush()
+            terminal_stream.flush()
             self._console = Console(highlight=False)
 
-    def line(self, stage: str, status: str, text: str, seconds: float | None = None) -> None:
+    def print_stage_line(self, stage: str, status: str, text: str, seconds: float | None = None) -> None:
         """Print a stage's one line: name, done | kept | failed, outcome, seconds."""
         colour = {"done": "green", "kept": "cyan", "failed": "red"}.get(status, "yellow")
         tail = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
         self._console.print(
-            f"[bold]{stage:<{NAME_WIDTH}}[/] [{colour}]{status:<6}[/] {escape(text)}{tail}", soft_wrap=True
+            f"[bold]{stage:<{STAGE_NAME_WIDTH}}[/] [{colour}]{status:<6}[/] {escape(text)}{tail}", soft_wrap=True
         )
 
-    def say(self, text: str) -> None:
+    def print_text(self, text: str) -> None:
         """Print text as it is."""
         self._console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
-    def watching(self, stage: str, look: Look) -> Iterator[None]:
+    def show_progress(self, stage: str, read_progress: ReadProgress) -> Iterator[None]:
         """Show how far a stage is while the block runs: a bar on a terminal, now and then a line elsewhere."""
         stop = threading.Event()
-        follow = self._draw_bar if self._console.is_terminal else self._print_lines
-        thread = threading.Thread(target=follow, args=(stage, look, stop), daemon=True)
+        show = self._draw_bar if self._console.is_terminal else self._print_progress
+        thread = threading.Thread(target=show, args=(stage, read_progress, stop), daemon=True)
         thread.start()
         try:
             yield
@@ -79,9 +79,9 @@ class Terminal:
             stop.set()
             thread.join()
 
-    def _draw_bar(self, stage: str, look: Look, stop: threading.Event) -> None:
+    def _draw_bar(self, stage: str, read_progress: ReadProgress, stop: threading.Event) -> None:
         columns = (
-            TextColumn(f"[bold]{stage:<{NAME_WIDTH}}[/]"),
+            TextColumn(f"[bold]{stage:<{STAGE_NAME_WIDTH}}[/]"),
             BarColumn(bar_width=24),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
@@ -93,17 +93,17 @@ class Terminal:
             *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
         ) as progress:
             task = progress.add_task(stage, total=1.0, words="starting")
-            while not stop.wait(POLL_EVERY_S):
+            while not stop.wait(PROGRESS_POLL_S):
                 with suppress(OSError, KeyError, ValueError):  # a file that is being replaced: look again later
-                    share, words = look()
+                    share, words = read_progress()
                     progress.update(task, completed=share, words=words)
 
-    def _print_lines(self, stage: str, look: Look, stop: threading.Event) -> None:
+    def _print_progress(self, stage: str, read_progress: ReadProgress, stop: threading.Event) -> None:
         printed = ""
-        while not stop.wait(PLAIN_LINE_EVERY_S):
+        while not stop.wait(PLAIN_LINE_INTERVAL_S):
             with suppress(OSError, KeyError, ValueError):
-                share, words = look()
-                text = f"{stage:<{NAME_WIDTH}} {share:4.0%} {words}"
+                share, words = read_progress()
+                text = f"{stage:<{STAGE_NAME_WIDTH}} {share:4.0%} {words}"
                 if text != printed:
-                    self.say(text)
+                    self.print_text(text)
                     printed = text

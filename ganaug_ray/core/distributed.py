@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 
-def _stays() -> bool:
+def _never_leaves() -> bool:
     return False
 
 
@@ -19,44 +19,44 @@ def _stays() -> bool:
 class Place:
     """This process's rank, the number of ranks, and its device.
 
-    ``leaving`` says whether the machine is about to be taken away, which clouds announce for those that they lend
+    ``is_leaving`` says whether the machine is about to be taken away, which clouds announce for those that they lend
     cheaply.
     """
 
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    leaving: Callable[[], bool] = _stays
+    is_leaving: Callable[[], bool] = _never_leaves
 
     @property
     def is_first(self) -> bool:
         """Rank 0 writes files; the others do not."""
         return self.rank == 0
 
-    def share(self, n: int) -> slice:
+    def slice_rows(self, n: int) -> slice:
         """Return this rank's contiguous part of n rows; the parts of all ranks tile them.
 
-        >>> [Place(rank, 3).share(8) for rank in range(3)]
+        >>> [Place(rank, 3).slice_rows(8) for rank in range(3)]
         [slice(0, 2, None), slice(2, 5, None), slice(5, 8, None)]
         """
-        return slice(n * self.rank // self.world, n * (self.rank + 1) // self.world)
+        return slice(n * self.rank // self.world_size, n * (self.rank + 1) // self.world_size)
 
-    def wrap(self, module: nn.Module) -> nn.Module:
+    def wrap_module(self, module: nn.Module) -> nn.Module:
         """Wrap for gradient averaging, where there is more than one rank.
 
         Buffers are not broadcast: between two forward passes of one step that would change tensors that the backward
         pass needs.
         """
-        if self.world == 1:
+        if self.world_size == 1:
             return module
         devices = [self.device] if self.device.type == "cuda" else None
         return DistributedDataParallel(module, device_ids=devices, forward_sync_buffers=False)
 
-    def exchanging(self, model: nn.Module, now: bool) -> AbstractContextManager[None]:
+    def sync_gradients(self, model: nn.Module, now: bool) -> AbstractContextManager[None]:
         """Average a wrapped network's gradients over the ranks in this backward pass, or leave that to a later one."""
         return nullcontext() if now or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
-    def put(self, tensor: torch.Tensor) -> torch.Tensor:
+    def move_to_device(self, tensor: torch.Tensor) -> torch.Tensor:
         """Bring a tensor from the CPU to this rank's device, without waiting for the device.
 
         Only from pinned memory does a copy of any size queue up behind the work that the device has to do.
@@ -70,25 +70,25 @@ class Place:
         enabled = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
-    def sum(self, tensor: torch.Tensor) -> torch.Tensor:
+    def sum_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum a tensor over the ranks, in place."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.all_reduce(tensor)
         return tensor
 
-    def max(self, tensor: torch.Tensor) -> torch.Tensor:
+    def max_over_ranks(self, tensor: torch.Tensor) -> torch.Tensor:
         """Take the element-wise maximum over the ranks, in place."""
-        if self.world > 1:
+        if self.world_size > 1:
             dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return tensor
 
-    def any(self, flag: bool) -> bool:
+    def any_over_ranks(self, flag: bool) -> bool:
         """Whether the flag is set on some rank: all learn it, so that all take the same turn."""
-        return bool(self.max(torch.tensor([int(flag)], device=self.device)).item())
+        return bool(self.max_over_ranks(torch.tensor([int(flag)], device=self.device)).item())
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[None]:
+def freeze_weights(module: nn.Module) -> Iterator[None]:
     """Let gradients flow through a network without giving it any: for the network that is not being stepped."""
     module.requires_grad_(False)
     try:

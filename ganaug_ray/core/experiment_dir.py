@@ -19,8 +19,8 @@ import yaml
 from pydantic import ValidationError
 
 from ganaug_ray.config import Job
-from ganaug_ray.config.base import SPREADING
-from ganaug_ray.config.loader import differences, dump
+from ganaug_ray.config.base import SCALING_KEYS
+from ganaug_ray.config.loader import dump_job, find_differences
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.version import __version__
@@ -28,7 +28,7 @@ from ganaug_ray.version import __version__
 Record = dict[str, Any]
 
 # A setting in one of these sections shaped the folders named beside it: once they exist, it cannot change.
-SHAPED_BY = {
+FOLDERS_SHAPED_BY = {
     "data": ("dataset",),
     "seed": ("dataset", "gan", "synthetic", "models"),
     "gan": ("gan", "gan-pseudo"),
@@ -36,29 +36,29 @@ SHAPED_BY = {
     "classifier": ("models",),
 }
 # These say how the work is spread, and change nothing of what is there.
-FREE = {
-    *(f"{section}.{name}" for section in ("gan", "classifier") for name in SPREADING),
+FREE_KEYS = {
+    *(f"{section}.{name}" for section in ("gan", "classifier") for name in SCALING_KEYS),
     "data.loader",
     "data.resident_limit",
 }
 
 
-def fingerprint(*parts: Any) -> str:
+def compute_fingerprint(*parts: Any) -> str:
     """Hash JSON-like values to 16 hex digits.
 
-    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    >>> compute_fingerprint({"a": 1, "b": 2}) == compute_fingerprint({"b": 2, "a": 1})
     True
     """
     text = json.dumps(parts, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
-def content_hash(content: bytes) -> str:
+def hash_content(content: bytes) -> str:
     """Hash bytes to 16 hex digits."""
     return hashlib.blake2b(content, digest_size=8).hexdigest()
 
 
-def done(folder: Folder, marker: str) -> Record | None:
+def read_marker(folder: Folder, marker: str) -> Record | None:
     """Return a finished stage's marker, or None where the stage is not done."""
     try:
         return folder.read_json(marker)
@@ -66,21 +66,23 @@ def done(folder: Folder, marker: str) -> Record | None:
         return None
 
 
-def commit(folder: Folder, marker: str, stage: str, started: float, record: Mapping[str, Any]) -> Record:
+def write_marker(folder: Folder, marker: str, stage: str, started: float, record: Mapping[str, Any]) -> Record:
     """Write the marker that says a stage is done; ``started`` is the time.monotonic() at its beginning."""
     whole = {
         "stage": stage,
         "status": "done",
         "seconds": round(time.monotonic() - started, 2),
         **record,
-        "versions": versions(),
+        "versions": collect_versions(),
     }
-    folder.sweep(below=not folder.has("job.yaml"))  # below an experiment's own folder others may be at work
+    folder.delete_partial_files(
+        below=not folder.has_file("job.yaml")
+    )  # below an experiment's own folder others may be at work
     folder.write_json(marker, whole)
     return whole
 
 
-def versions() -> dict[str, str]:
+def collect_versions() -> dict[str, str]:
     """Versions of what decides the figures; of this package the code's own, which on a cluster is not installed."""
     return {"ganaug-ray": __version__, **{name: version(name) for name in ("ray", "torch")}}
 
@@ -98,45 +100,49 @@ class Run:
         self.board = root / "board"
         self.registry = root / "registry"
 
-    def split(self, number: int) -> "Run":
+    def locate_split(self, number: int) -> "Run":
         """The folder of another way to deal out the images: data set, GAN, synthetic images and models of its own."""
         return self if number == 0 else Run(self.root / "splits" / str(number))
 
-    def model(self, arm: str, seed: int, split: int = 0) -> Folder:
+    def locate_model(self, arm: str, seed: int, split: int = 0) -> Folder:
         """The folder of one arm's model of one seed, of one split."""
-        return self.split(split).models / arm / f"seed-{seed}"
+        return self.locate_split(split).models / arm / f"seed-{seed}"
 
-    def any_synthetic(self) -> Folder:
+    def locate_any_synthetic(self) -> Folder:
         """A store of synthetic images to look at: that of the augment section, or another where no arm asks for it."""
-        others = [name for name in self.root.folders() if name.startswith("synthetic-")]
-        return self.synthetic if not others or self.synthetic.has("synthetic.json") else self.root / others[0]
+        other_names = [name for name in self.root.list_folders() if name.startswith("synthetic-")]
+        return (
+            self.synthetic
+            if not other_names or self.synthetic.has_file("synthetic.json")
+            else self.root / other_names[0]
+        )
 
-    def claim(self, job: Job) -> None:
+    def claim_folder(self, job: Job) -> None:
         """Make this folder the job's own: write job.yaml, or check that what is here was made by the same job.
 
         Raises:
             UserError: the folder cannot be written, holds something else, or holds stages of a job whose settings
                 for them differ.
         """
-        previous = self._previous_job()
+        previous = self._read_previous_job()
         if previous is not None:
             self._refuse_conflicts(previous, job)
         try:
-            self.root.make()
-            self.root.write("job.yaml", dump(job).encode())
+            self.root.create()
+            self.root.write_bytes("job.yaml", dump_job(job).encode())
         except OSError as error:
-            raise UserError(f"{self.root}: the output folder cannot be written ({_reason(error)})") from None
+            raise UserError(f"{self.root}: the output folder cannot be written ({_describe_error(error)})") from None
 
-    def _previous_job(self) -> Record | None:
-        local = self.root.local
+    def _read_previous_job(self) -> Record | None:
+        local = self.root.local_path
         if local is not None and local.exists() and not local.is_dir():
             raise UserError(f"{self.root}: is a file; --out names the folder of the experiment")
         try:
-            if self.root.has("job.yaml"):
-                return yaml.safe_load(self.root.read("job.yaml"))
-            strangers = self.root.files() + self.root.folders()
+            if self.root.has_file("job.yaml"):
+                return yaml.safe_load(self.root.read_bytes("job.yaml"))
+            strangers = self.root.list_files() + self.root.list_folders()
         except OSError as error:
-            raise UserError(f"{self.root}: the output folder cannot be read ({_reason(error)})") from None
+            raise UserError(f"{self.root}: the output folder cannot be read ({_describe_error(error)})") from None
         if strangers:
             raise UserError(
                 f"{self.root}: is not empty and holds no experiment (found {strangers[0]}); "
@@ -146,32 +152,32 @@ class Run:
 
     def _refuse_conflicts(self, previous: Record, job: Job) -> None:
         with suppress(ValidationError):  # settings that are newer than the folder had their defaults
-            previous = _settings(Job.model_validate(previous))
-        new = _settings(job)
+            previous = _dump_settings(Job.model_validate(previous))
+        new = _dump_settings(job)
         lines = []
-        for key, (before, after) in differences(previous, new).items():
+        for key, (before, after) in find_differences(previous, new).items():
             section, _, rest = key.partition(".")
-            shaped = (f"models/{rest.split('.')[0]}",) if section == "arms" else SHAPED_BY.get(section, ())
+            shaped = (f"models/{rest.split('.')[0]}",) if section == "arms" else FOLDERS_SHAPED_BY.get(section, ())
             if section == "arms" and after is None:  # an arm that is no longer compared
                 continue
-            made = [name for name in shaped if (self.root / name).folders() or (self.root / name).files()]
-            if made and key not in FREE:
+            made = [name for name in shaped if (self.root / name).list_folders() or (self.root / name).list_files()]
+            if made and key not in FREE_KEYS:
                 lines.append(f"{key} is {before} there and {after} in this job ({made[0]} is made)")
         if lines:
             more = [f"... and {len(lines) - 3} more"] if len(lines) > 3 else []
             raise UserError("\n".join([f"{self.root}: belongs to another job; give another --out", *lines[:3], *more]))
 
     @contextmanager
-    def lock(self) -> Iterator[None]:
+    def hold_lock(self) -> Iterator[None]:
         """Keep other processes of this machine out of a local experiment folder while the block runs.
 
         Raises:
             UserError: another process works in it.
         """
-        if self.root.local is None:
+        if self.root.local_path is None:
             yield
             return
-        with (self.root.local / ".lock").open("a") as handle:
+        with (self.root.local_path / ".lock").open("a") as handle:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -179,13 +185,13 @@ class Run:
             yield
 
     @contextmanager
-    def log_file(self) -> Iterator[Path]:
+    def open_log_file(self) -> Iterator[Path]:
         """Where the chatter of Ray and torch goes while the block runs: log.txt, added to.
 
         An object store has no append: there it is written to a temporary file and added at the end.
         """
-        if self.root.local is not None:
-            yield self.root.local / "log.txt"
+        if self.root.local_path is not None:
+            yield self.root.local_path / "log.txt"
             return
         with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
             log = Path(folder) / "log.txt"
@@ -193,29 +199,29 @@ class Run:
                 yield log
             finally:
                 with suppress(OSError):  # whatever ended the block is what matters
-                    before = self.root.read("log.txt") if self.root.has("log.txt") else b""
-                    self.root.write("log.txt", before + log.read_bytes())
+                    before = self.root.read_bytes("log.txt") if self.root.has_file("log.txt") else b""
+                    self.root.write_bytes("log.txt", before + log.read_bytes())
 
     def write_summary(self) -> None:
         """Derive run.json from the markers: status, seconds and hashes of each stage."""
         stages = {}
-        for name, folder, marker in self.markers():
-            if record := done(folder, marker):
-                kept = ("status", "seconds", "hash", "inputs", "versions")
-                stages[name] = {key: record[key] for key in kept if key in record}
-        self.root.write_json("run.json", {"stages": stages, "versions": versions()})
+        for name, folder, marker in self.list_markers():
+            if record := read_marker(folder, marker):
+                summary_keys = ("status", "seconds", "hash", "inputs", "versions")
+                stages[name] = {key: record[key] for key in summary_keys if key in record}
+        self.root.write_json("run.json", {"stages": stages, "versions": collect_versions()})
 
-    def markers(self) -> list[tuple[str, Folder, str]]:
+    def list_markers(self) -> list[tuple[str, Folder, str]]:
         """(name, folder, marker file) of every stage there may be, in order."""
         models = [
             (f"models/{arm}/{seed}", self.models / arm / seed, "model.json")
-            for arm in self.models.folders()
-            for seed in (self.models / arm).folders()
+            for arm in self.models.list_folders()
+            for seed in (self.models / arm).list_folders()
         ]
-        others = [
-            (f"{split_path(int(number))}{name}", folder, marker)
-            for number in (self.root / "splits").folders()
-            for name, folder, marker in self.split(int(number)).markers()
+        split_markers = [
+            (f"{format_split_prefix(int(number))}{name}", folder, marker)
+            for number in (self.root / "splits").list_folders()
+            for name, folder, marker in self.locate_split(int(number)).list_markers()
         ]
         return [
             ("dataset", self.dataset, "dataset.json"),
@@ -223,11 +229,11 @@ class Run:
             *((name, self.root / name, "gan.json") for name in ("gan", "gan-pseudo")),
             *(
                 (name, self.root / name, "synthetic.json")
-                for name in self.root.folders()
+                for name in self.root.list_folders()
                 if name.startswith("synthetic")
             ),
             *models,
-            *others,
+            *split_markers,
             ("verdict", self.root, "verdict.json"),
             ("sizes", self.root, "sizes.json"),
             ("board", self.root, "board.json"),
@@ -235,15 +241,15 @@ class Run:
         ]
 
 
-def split_path(number: int) -> str:
+def format_split_prefix(number: int) -> str:
     """What stands before the names of a split's folders."""
     return f"splits/{number}/" if number else ""
 
 
-def _settings(job: Job) -> Record:
+def _dump_settings(job: Job) -> Record:
     """What is compared of two jobs: arms that follow from the augment section are arms like others."""
-    return job.model_copy(update={"arms": job.compared}).model_dump(exclude_none=True)
+    return job.model_copy(update={"arms": job.compared_arms}).model_dump(exclude_none=True)
 
 
-def _reason(error: OSError) -> str:
+def _describe_error(error: OSError) -> str:
     return error.strerror or str(error)

@@ -6,7 +6,7 @@ from torch.optim import Optimizer
 from ganaug_ray.core.distributed import Place
 
 
-class Diverged(Exception):
+class DivergenceError(Exception):
     """A loss was infinite or not a number on some rank; the weights are those before that step."""
 
     def __init__(self, step: int) -> None:
@@ -33,10 +33,10 @@ class FiniteGuard:
             optimizer.grad_scale = None  # type: ignore[attr-defined]  # read by torch's fused step
             optimizer.found_inf = self._flag  # type: ignore[attr-defined]  # likewise
 
-    def check(self, loss: torch.Tensor) -> None:
+    def check_loss(self, loss: torch.Tensor) -> None:
         """Note whether this scalar loss is finite on all ranks; every rank calls it the same number of times."""
         self._flag.copy_(torch.maximum(self._flag, (~torch.isfinite(loss.detach())).float()))
-        self._place.max(self._flag)
+        self._place.max_over_ranks(self._flag)
 
     def end_step(self) -> None:
         """Count the steps since the guard tripped."""
@@ -46,4 +46,4 @@ class FiniteGuard:
         """Raise Diverged, alike on every rank, naming the first bad step; ``step`` is the one just finished."""
         bad = int(self._tripped_for.item())
         if bad:
-            raise Diverged(step - bad + 1)
+            raise DivergenceError(step - bad + 1)

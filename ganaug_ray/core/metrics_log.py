@@ -25,55 +25,55 @@ class MetricsLog:
         self._folder = folder
         self._waiting: list[str] = []
         self._part = 0
-        if folder.local is not None:
-            folder.write("metrics.jsonl", _until(steps_done, read_metrics(folder)))
+        if folder.local_path is not None:
+            folder.write_bytes("metrics.jsonl", _encode_lines_until(steps_done, read_metrics(folder)))
             return
-        for part in _metric_parts(folder):  # one after another: a kill in between loses no line and doubles none
-            if kept := _until(steps_done, _lines(folder, part)):
-                folder.write(part, kept)
+        for part in _list_parts(folder):  # one after another: a kill in between loses no line and doubles none
+            if lines_before := _encode_lines_until(steps_done, _read_lines(folder, part)):
+                folder.write_bytes(part, lines_before)
                 self._part += 1
             else:
-                folder.delete(part)
+                folder.delete_file(part)
 
-    def add(self, line: Record) -> None:
+    def append_line(self, line: Record) -> None:
         """Append a line; it has the key ``step``, the number of steps done."""
-        text = json.dumps({key: _plain(value) for key, value in line.items()}) + "\n"
-        if self._folder.local is None:
+        text = json.dumps({key: _round_float(value) for key, value in line.items()}) + "\n"
+        if self._folder.local_path is None:
             self._waiting.append(text)
             return
-        with (self._folder.local / "metrics.jsonl").open("a") as stream:
+        with (self._folder.local_path / "metrics.jsonl").open("a") as stream:
             stream.write(text)
 
     def flush(self) -> None:
         """Make everything added so far safe; called with each checkpoint and at the end."""
         if self._waiting:
-            self._folder.write(f"metrics-{self._part:05d}.jsonl", "".join(self._waiting).encode())
+            self._folder.write_bytes(f"metrics-{self._part:05d}.jsonl", "".join(self._waiting).encode())
             self._waiting, self._part = [], self._part + 1
 
 
 def read_metrics(folder: Folder) -> list[Record]:
     """Return the logged lines, in order; a last line cut off by a crash is passed over."""
-    return [line for part in _metric_parts(folder) for line in _lines(folder, part)]
+    return [line for part in _list_parts(folder) for line in _read_lines(folder, part)]
 
 
-def read_newest(folder: Folder) -> list[Record]:
+def read_newest_lines(folder: Folder) -> list[Record]:
     """Return the last few logged lines, in order: to read them takes as long after a million steps as after ten."""
-    for part in _metric_parts(folder)[-1:]:
+    for part in _list_parts(folder)[-1:]:
         with folder.fs.open_input_file(f"{folder.path}/{part}") as stream:
             text = stream.read_at(TAIL_BYTES, max(0, stream.size() - TAIL_BYTES))
-        return _parsed(text.decode(errors="replace"))  # of the first line the beginning may be missing
+        return _parse_lines(text.decode(errors="replace"))  # of the first line the beginning may be missing
     return []
 
 
-def _metric_parts(folder: Folder) -> list[str]:
-    return [name for name in folder.files(".jsonl") if name.startswith("metrics")]
+def _list_parts(folder: Folder) -> list[str]:
+    return [name for name in folder.list_files(".jsonl") if name.startswith("metrics")]
 
 
-def _lines(folder: Folder, part: str) -> list[Record]:
-    return _parsed(folder.read(part).decode())
+def _read_lines(folder: Folder, part: str) -> list[Record]:
+    return _parse_lines(folder.read_bytes(part).decode())
 
 
-def _parsed(text: str) -> list[Record]:
+def _parse_lines(text: str) -> list[Record]:
     lines: list[Record] = []
     for line in text.splitlines():
         with suppress(json.JSONDecodeError):
@@ -81,9 +81,9 @@ def _parsed(text: str) -> list[Record]:
     return lines
 
 
-def _until(steps_done: int, lines: list[Record]) -> bytes:
+def _encode_lines_until(steps_done: int, lines: list[Record]) -> bytes:
     return "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= steps_done).encode()
 
 
-def _plain(value: Any) -> Any:
+def _round_float(value: Any) -> Any:
     return round(value, 6) if isinstance(value, float) else value

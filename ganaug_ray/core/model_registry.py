@@ -21,12 +21,12 @@ from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
-FILES = ("model.safetensors", "model.json")
+MODEL_FILES = ("model.safetensors", "model.json")
 Judge = Callable[[Record | None], Record]
 """Takes the champion that is to be replaced, if there is one; returns what belongs to the change, or raises."""
 
 
-def promote(
+def promote_model(
     registry: Folder,
     model: Folder,
     lineage: dict[str, Any],
@@ -50,24 +50,24 @@ def promote(
         The content of champion.json.
     """
     record = model.read_json("model.json")
-    champion = experiment_dir.done(registry, "champion.json")
+    champion = experiment_dir.read_marker(registry, "champion.json")
     if champion and champion["model"] == record["hash"] and champion["lineage"] == lineage:
         return champion
-    found = judge(champion)
-    number = claim(registry)
-    version = (registry / "versions" / str(number)).make()
-    for name in FILES:
-        version.write(name, model.read(name))
+    facts = judge(champion)
+    number = claim_version(registry)
+    version = (registry / "versions" / str(number)).create()
+    for name in MODEL_FILES:
+        version.write_bytes(name, model.read_bytes(name))
     complete(version)
     version.write_json("version.json", {"version": number, "model": record["hash"], "lineage": lineage})
-    with _alone(registry):
-        while (now := experiment_dir.done(registry, "champion.json")) != champion:
-            champion = now
-            found = judge(champion)
-        return _change(registry, champion, number, {"why": "promoted", **found})
+    with _lock_registry(registry):
+        while (current := experiment_dir.read_marker(registry, "champion.json")) != champion:
+            champion = current
+            facts = judge(champion)
+        return _write_change(registry, champion, number, {"why": "promoted", **facts})
 
 
-def rollback(registry: Folder, to: int | None = None) -> Record:
+def roll_back(registry: Folder, to: int | None = None) -> Record:
     """Make an earlier version the champion again.
 
     Args:
@@ -80,55 +80,61 @@ def rollback(registry: Folder, to: int | None = None) -> Record:
     Raises:
         UserError: there is no such version, or none before the champion.
     """
-    with _alone(registry):
-        champion = experiment_dir.done(registry, "champion.json")
+    with _lock_registry(registry):
+        champion = experiment_dir.read_marker(registry, "champion.json")
         if champion is None:
             raise UserError(f"{registry}: no model has been promoted yet")
-        versions = [name for name in _numbers(registry) if (registry / "versions" / str(name)).has("version.json")]
-        said = f"it has the versions {', '.join(map(str, versions))}"
+        versions = [
+            name
+            for name in _list_version_numbers(registry)
+            if (registry / "versions" / str(name)).has_file("version.json")
+        ]
+        hint = f"it has the versions {', '.join(map(str, versions))}"
         if to is None:
-            standing = champions(changes(champion))
-            if len(standing) < 2:
+            past_champions = list_champions(list_changes(champion))
+            if len(past_champions) < 2:
                 raise UserError(
-                    f"{registry}: version {champion['version']} has none before it; name one by --to ({said})"
+                    f"{registry}: version {champion['version']} has none before it; name one by --to ({hint})"
                 )
-            to = standing[-2]
+            to = past_champions[-2]
         if to not in versions:
-            raise UserError(f"{registry}: there is no version {to}; {said}")
+            raise UserError(f"{registry}: there is no version {to}; {hint}")
         if to == champion["version"]:
-            raise UserError(f"{registry}: version {to} is the champion already; {said}")
-        return _change(registry, champion, to, {"why": "rolled back"})
+            raise UserError(f"{registry}: version {to} is the champion already; {hint}")
+        return _write_change(registry, champion, to, {"why": "rolled back"})
 
 
-def changes(champion: Record) -> list[Record]:
+def list_changes(champion: Record) -> list[Record]:
     """Every promotion and rollback up to a champion, oldest first, each with version, model, instead_of, why and at."""
     first = {"version": champion["version"], "model": champion["model"], "instead_of": None, "why": "promoted"}
     return champion.get("changes") or [first]
 
 
-def champions(changes: Sequence[Record]) -> list[int]:
+def list_champions(changes: Sequence[Record]) -> list[int]:
     """Return the versions that were champion one after the other, without those that were rolled back.
 
     >>> promoted = [{"version": n, "why": "promoted"} for n in (1, 2, 3)]
-    >>> champions(promoted), champions([*promoted, {"version": 2, "why": "rolled back"}])
+    >>> list_champions(promoted), list_champions([*promoted, {"version": 2, "why": "rolled back"}])
     ([1, 2, 3], [1, 2])
     """
-    standing: list[int] = []
+    past_champions: list[int] = []
     for change in changes:
-        if change["why"] == "rolled back" and change["version"] in standing:
-            del standing[standing.index(change["version"]) :]
-        standing.append(change["version"])
-    return standing
+        if change["why"] == "rolled back" and change["version"] in past_champions:
+            del past_champions[past_champions.index(change["version"]) :]
+        past_champions.append(change["version"])
+    return past_champions
 
 
-def withdrawn(changes: Sequence[Record]) -> set[str]:
+def find_withdrawn_models(changes: Sequence[Record]) -> set[str]:
     """Return the hashes of the models that were champion and were rolled back."""
-    standing = champions(changes)
+    past_champions = list_champions(changes)
     models = {change["version"]: change["model"] for change in changes}
-    return {model for version, model in models.items() if version not in standing} - {models[n] for n in standing}
+    return {model for version, model in models.items() if version not in past_champions} - {
+        models[n] for n in past_champions
+    }
 
 
-def _change(registry: Folder, champion: Record | None, number: int, facts: Record) -> Record:
+def _write_change(registry: Folder, champion: Record | None, number: int, facts: Record) -> Record:
     version = (registry / "versions" / str(number)).read_json("version.json")
     change = {
         "version": number,
@@ -137,25 +143,25 @@ def _change(registry: Folder, champion: Record | None, number: int, facts: Recor
         **facts,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    history = [] if champion is None else changes(champion)
+    history = [] if champion is None else list_changes(champion)
     record = {**version, "changes": [*history, change]}
     registry.write_json("champion.json", record)
     return record
 
 
 @contextmanager
-def _alone(registry: Folder) -> Iterator[None]:
+def _lock_registry(registry: Folder) -> Iterator[None]:
     """Let nobody else change the champion while the block runs, where the filesystem has locks."""
-    if registry.local is None:
+    if registry.local_path is None:
         yield
         return
-    registry.make()
-    with (registry.local / ".lock").open("a") as lock:
+    registry.create()
+    with (registry.local_path / ".lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
-def claim(registry: Folder) -> int:
+def claim_version(registry: Folder) -> int:
     """Take the next version's number; of several who ask at a time each gets another one.
 
     A disk makes a folder for one alone. An object store has no such thing, but shows every object to all as soon as it
@@ -164,38 +170,38 @@ def claim(registry: Folder) -> int:
     """
     versions = registry / "versions"
     while True:
-        number = max(_numbers(registry), default=0) + 1
-        if versions.local is not None:
-            versions.make()
+        number = max(_list_version_numbers(registry), default=0) + 1
+        if versions.local_path is not None:
+            versions.create()
             try:
-                (versions.local / str(number)).mkdir()
+                (versions.local_path / str(number)).mkdir()
             except FileExistsError:
                 continue
             return number
         notes = versions / str(number) / "claims"
-        notes.write(uuid.uuid4().hex, b"")
-        if len(notes.files()) == 1:
+        notes.write_bytes(uuid.uuid4().hex, b"")
+        if len(notes.list_files()) == 1:
             return number
 
 
-def _numbers(registry: Folder) -> list[int]:
-    return sorted(int(name) for name in (registry / "versions").folders() if name.isdigit())
+def _list_version_numbers(registry: Folder) -> list[int]:
+    return sorted(int(name) for name in (registry / "versions").list_folders() if name.isdigit())
 
 
-def of_job(job: Job, run: experiment_dir.Run) -> Folder:
+def open_job_registry(job: Job, run: experiment_dir.Run) -> Folder:
     """The registry that a job's champion goes to."""
-    return run.registry if job.registry is None else Folder.at(job.registry)
+    return run.registry if job.registry is None else Folder.from_uri(job.registry)
 
 
-def champion_model(registry: Folder) -> Folder:
+def find_champion_model(registry: Folder) -> Folder:
     """Return the folder of the champion's version. Raises UserError where there is no champion yet."""
-    champion = experiment_dir.done(registry, "champion.json")
+    champion = experiment_dir.read_marker(registry, "champion.json")
     if champion is None:
         raise UserError(f"{registry}: no model has been promoted yet")
     return registry / "versions" / str(champion["version"])
 
 
-def model_folder(path: str | Path) -> Folder:
+def resolve_model(path: str | Path) -> Folder:
     """Return the folder of a finished model: one of a run, a registry's version, or the champion of what is given.
 
     Args:
@@ -204,25 +210,30 @@ def model_folder(path: str | Path) -> Folder:
     Raises:
         UserError: there is no finished model.
     """
-    found = find_model(Folder.at(path))
-    if found is None:
+    model = find_model(Folder.from_uri(path))
+    if model is None:
         raise UserError(f"{path}: no experiment with a promoted model, registry, model or generator here")
-    return found
+    return model
 
 
 def find_model(folder: Folder) -> Folder | None:
     """Return the model meant by a model folder, a registry or an experiment: of the latter two the champion's."""
-    if folder.has("model.json"):
+    if folder.has_file("model.json"):
         return folder
     registry = find_registry(folder)
-    return None if registry is None else champion_model(registry)
+    return None if registry is None else find_champion_model(registry)
 
 
 def find_registry(folder: Folder) -> Folder | None:
     """Return the registry that a folder is or, being an experiment, has; None before anything was promoted to it."""
-    return next((place for place in (folder, _of_experiment(folder)) if place.has("champion.json")), None)
+    return next(
+        (registry for registry in (folder, _find_experiment_registry(folder)) if registry.has_file("champion.json")),
+        None,
+    )
 
 
-def _of_experiment(folder: Folder) -> Folder:
-    shared = yaml.safe_load(folder.read("job.yaml")).get("registry") if folder.has("job.yaml") else None
-    return folder / "registry" if shared is None else Folder.at(shared)
+def _find_experiment_registry(folder: Folder) -> Folder:
+    registry_address = (
+        yaml.safe_load(folder.read_bytes("job.yaml")).get("registry") if folder.has_file("job.yaml") else None
+    )
+    return folder / "registry" if registry_address is None else Folder.from_uri(registry_address)

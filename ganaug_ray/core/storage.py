@@ -20,14 +20,14 @@ from ganaug_ray.errors import UserError
 # Arrow's own allocator keeps what it once had: of 17,000 images prepared, 110 MB more in this process alone.
 pa.set_memory_pool(pa.system_memory_pool())
 
-ASIDE = ".part"  # of a file on a local disk that is not whole yet
+PARTIAL_SUFFIX = ".part"  # of a file on a local disk that is not whole yet
 
 
 @dataclass(frozen=True)
 class Folder:
     """One folder. ``folder / "name"`` is a folder below it; files are named relative to it.
 
-    Its ``str`` is a path or URI that ``Folder.at`` takes back: stages in other processes are handed that.
+    Its ``str`` is a path or URI that ``Folder.from_uri`` takes back: stages in other processes are handed that.
 
     Attributes:
         fs: the filesystem.
@@ -42,7 +42,7 @@ class Folder:
     query: str = ""
 
     @classmethod
-    def at(cls, uri: str | Path) -> "Folder":
+    def from_uri(cls, uri: str | Path) -> "Folder":
         """Open a path (relative ones from the working directory) or a URI.
 
         Raises:
@@ -76,117 +76,119 @@ class Folder:
         return self.path.rstrip("/").rsplit("/", 1)[-1]
 
     @property
-    def local(self) -> Path | None:
+    def local_path(self) -> Path | None:
         """The local path, or None on an object store."""
         return None if self.uri else Path(self.path)
 
-    def make(self) -> "Folder":
+    def create(self) -> "Folder":
         """Create the folder where filesystems have such a thing."""
         self.fs.create_dir(self.path, recursive=True)
         return self
 
-    def files(self, suffix: str = "") -> list[str]:
+    def list_files(self, suffix: str = "") -> list[str]:
         """Names of the files right in this folder that end in suffix, sorted; empty if there is no such folder."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
         infos = self.fs.get_file_info(selector)
         names = (info.base_name for info in infos if info.type == pafs.FileType.File)
         return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
 
-    def folders(self) -> list[str]:
+    def list_folders(self) -> list[str]:
         """Names of the folders right in this folder, sorted."""
         # Google's store tells of the folders that were made, not of those that are there since files are in them.
         deep = self.fs.type_name == "gcs"
         infos = self.fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True, recursive=deep))
         below = ((info.path.removeprefix(f"{self.path}/").split("/"), info.type) for info in infos)
-        found = {parts[0] for parts, kind in below if len(parts) > 1 or kind == pafs.FileType.Directory}
-        return sorted(name for name in found if not name.startswith("."))
+        names = {parts[0] for parts, kind in below if len(parts) > 1 or kind == pafs.FileType.Directory}
+        return sorted(name for name in names if not name.startswith("."))
 
-    def has(self, name: str) -> bool:
+    def has_file(self, name: str) -> bool:
         """Whether the file exists."""
         return self.fs.get_file_info(f"{self.path}/{name}").type == pafs.FileType.File
 
-    def read(self, name: str) -> bytes:
+    def read_bytes(self, name: str) -> bytes:
         """Return the bytes of a file as they are: a .gz stays one. Raises FileNotFoundError."""
         with self.fs.open_input_stream(f"{self.path}/{name}", compression=None) as stream:
             return stream.read()
 
-    def write(self, name: str, content: bytes) -> None:
+    def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file in one piece: a reader, or a crash at any moment, sees the old file, the new one, or none."""
-        with self._whole(name) as stream:
+        with self._open_atomically(name) as stream:
             stream.write(content)
 
     @contextmanager
-    def _whole(self, name: str) -> Iterator[IO[bytes]]:
-        if self.local is None:  # an object shows when its stream is closed, which also an error does: all at once
+    def _open_atomically(self, name: str) -> Iterator[IO[bytes]]:
+        if self.local_path is None:  # an object shows when its stream is closed, which also an error does: all at once
             content = io.BytesIO()
             yield content
             with self.fs.open_output_stream(f"{self.path}/{name}", compression=None) as stream:
                 stream.write(content.getbuffer())
             return
-        target = self.local / name
+        target = self.local_path / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_name(f".{target.name}.{os.getpid()}{ASIDE}")
+        partial = target.with_name(f".{target.name}.{os.getpid()}{PARTIAL_SUFFIX}")
         try:
-            with aside.open("wb") as stream:
+            with partial.open("wb") as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
-            aside.replace(target)
+            partial.replace(target)
         except BaseException:  # an interrupt too: in a folder of the user's own nothing of it is to stay
-            aside.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             raise
 
-    def delete(self, name: str) -> None:
+    def delete_file(self, name: str) -> None:
         """Delete a file; one that is not there is no error."""
-        if self.has(name):
+        if self.has_file(name):
             self.fs.delete_file(f"{self.path}/{name}")
 
-    def sweep(self, below: bool) -> None:
+    def delete_partial_files(self, below: bool) -> None:
         """Delete what killed processes left half-written, here and in the folders below; nobody must be writing."""
-        if self.local is not None:
-            pattern = f".*{ASIDE}"
-            for left in self.local.rglob(pattern) if below else self.local.glob(pattern):
-                left.unlink(missing_ok=True)
+        if self.local_path is not None:
+            pattern = f".*{PARTIAL_SUFFIX}"
+            for partial in self.local_path.rglob(pattern) if below else self.local_path.glob(pattern):
+                partial.unlink(missing_ok=True)
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Return a JSON file's object."""
-        return json.loads(self.read(name))
+        return json.loads(self.read_bytes(name))
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write an object as indented JSON, in one piece; NaN and infinity become null, as JSON has none."""
-        self.write(name, (json.dumps(_finite(content), indent=2, ensure_ascii=False) + "\n").encode())
+        self.write_bytes(name, (json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False) + "\n").encode())
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Return a Parquet file's table."""
-        return pq.read_table(pa.BufferReader(self.read(name)), columns=columns)
+        return pq.read_table(pa.BufferReader(self.read_bytes(name)), columns=columns)
 
     def write_table(self, name: str, table: pa.Table, bulky: str | None = None) -> None:
         """Write a table as a Parquet file, in one piece; for a bulky column neither dictionary nor statistics pay."""
-        others = [column for column in table.column_names if column != bulky]
-        with self._whole(name) as stream:
-            pq.write_table(table, stream, compression="lz4", use_dictionary=others, write_statistics=others)
+        plain_columns = [column for column in table.column_names if column != bulky]
+        with self._open_atomically(name) as stream:
+            pq.write_table(
+                table, stream, compression="lz4", use_dictionary=plain_columns, write_statistics=plain_columns
+            )
 
 
-def parent_and_name(address: str) -> tuple[Folder, str]:
+def split_address(address: str) -> tuple[Folder, str]:
     """Split the address of one file, a path or URI, into its folder and its name there.
 
-    >>> folder, name = parent_and_name("/pictures/cats.zip")
+    >>> folder, name = split_address("/pictures/cats.zip")
     >>> str(folder), name
     ('/pictures', 'cats.zip')
 
     Raises:
-        UserError: as ``Folder.at``.
+        UserError: as ``Folder.from_uri``.
     """
-    whole = Folder.at(address)
-    path, _, name = whole.path.rpartition("/")
-    return replace(whole, path=path, uri=whole.uri.rpartition("/")[0]), name
+    address_folder = Folder.from_uri(address)
+    path, _, name = address_folder.path.rpartition("/")
+    return replace(address_folder, path=path, uri=address_folder.uri.rpartition("/")[0]), name
 
 
-def _finite(value: Any) -> Any:
+def _replace_nonfinite(value: Any) -> Any:
     if isinstance(value, float):
         return value if value - value == 0 else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: _replace_nonfinite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [_replace_nonfinite(item) for item in value]
     return value

@@ -9,16 +9,16 @@ from PIL import ExifTags, Image, ImageOps
 
 Resize = Literal["crop", "pad", "stretch"]
 
-MOST_PIXELS = 100_000_000  # a larger image is refused before it is decoded
+MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
 # By content, not by name. Not among them: formats that Pillow hands to other programs, such as EPS.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
+READABLE_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
 # An image's id is the hash of its pixels; of a large JPEG's at the smallest of its scales that leaves so many a side,
 # whatever size the data set is made in.
-ID_SIDE = 128
+ID_SIDE_PX = 128
 GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """An image that cannot be used, with the reason in few words."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -28,7 +28,7 @@ class Unreadable(Exception):
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedImage:
     """An image read whole: upright, mode L (grey) or RGB.
 
     Attributes:
@@ -49,42 +49,42 @@ class Decoded:
         return self.image.size != (self.width, self.height)
 
 
-def decode(content: bytes, at_least: int = ID_SIDE, most: int | None = None) -> Decoded:
+def decode(content: bytes, min_side: int = ID_SIDE_PX, max_pixels: int | None = None) -> DecodedImage:
     """Decode one image, to its end.
 
     Transparent pixels are laid on white. 16-bit grey is scaled to 8.
 
     Args:
         content: the bytes of an image file.
-        at_least: pixels a side that are enough. A larger JPEG is scaled by 1/2, 1/4 or 1/8 in its frequency domain
+        min_side: pixels a side that are enough. A larger JPEG is scaled by 1/2, 1/4 or 1/8 in its frequency domain
             as far as that leaves as many, and ID_SIDE: much cheaper than to decode it and to scale it afterwards.
-        most: pixels; an image with more is refused before it is decoded. Absent: MOST_PIXELS.
+        max_pixels: pixels; an image with more is refused before it is decoded. Absent: MOST_PIXELS.
 
     Raises:
         Unreadable: empty, not an image, too large, or broken off.
     """
     if not content:
-        raise Unreadable("empty")
-    most = MOST_PIXELS if most is None else most
+        raise UnreadableError("empty")
+    max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
     try:
-        image = Image.open(io.BytesIO(content), formats=FORMATS)
+        image = Image.open(io.BytesIO(content), formats=READABLE_FORMATS)
     except Image.DecompressionBombError:
-        raise Unreadable("too large", f"more than {MOST_PIXELS} pixels") from None
+        raise UnreadableError("too large", f"more than {MAX_PIXELS} pixels") from None
     except Exception:  # Pillow's plugins raise many kinds on hostile bytes
-        raise Unreadable("not an image", f"begins with {content[:16]!r}") from None
+        raise UnreadableError("not an image", f"begins with {content[:16]!r}") from None
     (width, height), kind = image.size, image.format or ""
-    if width * height > most:
-        raise Unreadable("too large", f"more than {most} pixels")
+    if width * height > max_pixels:
+        raise UnreadableError("too large", f"more than {max_pixels} pixels")
     try:
-        image.draft(None, (max(at_least, ID_SIDE),) * 2)  # None keeps the mode
+        image.draft(None, (max(min_side, ID_SIDE_PX),) * 2)  # None keeps the mode
         image.load()
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
         if 5 <= orientation <= 8:
             width, height = height, width
         upright = image if orientation == 1 else ImageOps.exif_transpose(image)
-        return Decoded(to_grey_or_rgb(upright), width, height, kind)
+        return DecodedImage(to_grey_or_rgb(upright), width, height, kind)
     except Exception as error:
-        raise Unreadable("truncated or damaged", str(error)) from None
+        raise UnreadableError("truncated or damaged", str(error)) from None
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:
@@ -100,22 +100,22 @@ def to_grey_or_rgb(image: Image.Image) -> Image.Image:
         values = np.asarray(image, dtype=np.float64)
         scale = 65535.0 if values.max(initial=0) > 255 else 255.0
         return Image.fromarray(np.clip(values / scale * 255 + 0.5, 0, 255).astype(np.uint8))
-    grey = image.mode in GREY_MODES
+    is_grey = image.mode in GREY_MODES
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    wanted = "L" if grey else "RGB"
-    return image if image.mode == wanted else image.convert(wanted)
+    mode = "L" if is_grey else "RGB"
+    return image if image.mode == mode else image.convert(mode)
 
 
-def square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
+def resize_to_square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
     """Bring an image to size × size: crop its middle, pad it with black, or stretch it; antialiased."""
     if image.size == (size, size):
         return image
     width, height = image.size
     if resize == "pad":
         scale = size / max(width, height)
-        inner = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), _filter(image, size))
+        inner = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), _choose_filter(image, size))
         padded = Image.new(image.mode, (size, size))
         padded.paste(inner, ((size - inner.width) // 2, (size - inner.height) // 2))
         return padded
@@ -124,15 +124,15 @@ def square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
         side = min(width, height)
         left, top = (width - side) / 2, (height - side) / 2
         box = (left, top, left + side, top + side)
-    return image.resize((size, size), _filter(image, size), box=box)
+    return image.resize((size, size), _choose_filter(image, size), box=box)
 
 
-def _filter(image: Image.Image, size: int) -> Image.Resampling:
+def _choose_filter(image: Image.Image, size: int) -> Image.Resampling:
     """Hamming's window scales down as sharply as bicubic in two thirds of the time; enlarged it would show edges."""
     return Image.Resampling.HAMMING if min(image.size) >= size else Image.Resampling.BICUBIC
 
 
-def pixels(image: Image.Image, channels: int) -> np.ndarray:
+def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     """Return uint8 [H, W, channels]; colour turns grey and grey is repeated, as asked."""
     mode = "L" if channels == 1 else "RGB"
     array = np.asarray(image if image.mode == mode else image.convert(mode))

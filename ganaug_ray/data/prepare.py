@@ -20,16 +20,16 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card import class_metadata
 from ganaug_ray.data.ingest import imbalance, near_duplicates, shard_writer, split
-from ganaug_ray.data.ingest.scan import Progress, Survey, survey
+from ganaug_ray.data.ingest.scan import Progress, Survey, survey_source
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.runtime.executors import Each, one_by_one
+from ganaug_ray.runtime.executors import Executor, map_serially
 
-THUMBS = 8192  # in memory at a time
-SAMPLE = 4096  # training images that the card looks at, at most
+THUMBNAIL_CHUNK = 8192  # in memory at a time
+MAX_CARD_IMAGES = 4096  # training images that the card looks at, at most
 
 
-def prepare(
-    config: DataConfig, out: Folder, each: Each = one_by_one, progress: Progress = lambda share, words: None
+def prepare_dataset(
+    config: DataConfig, out: Folder, executor: Executor = map_serially, progress: Progress = lambda share, words: None
 ) -> experiment_dir.Record:
     """Write the dataset: train/, val/ and test/ stores, the tables of what was found, and the card.
 
@@ -38,7 +38,7 @@ def prepare(
     Args:
         config: the data section of a job.
         out: the dataset folder.
-        each: who does the work.
+        executor: who does the work.
         progress: called with a share of the work and a few words.
 
     Returns:
@@ -50,128 +50,148 @@ def prepare(
     """
     started = time.monotonic()
     if config.metadata:
-        class_metadata.read(config.metadata)  # a mistake in it is better known now than in an hour
+        class_metadata.read_rows(config.metadata)  # a mistake in it is better known now than in an hour
     staged = out / ".staged"
     try:
-        found = survey(config, staged.make(), each, lambda share, words: progress(0.8 * share, words))
-        record = _record(config, found)
-        fresh = found.unlabelled.filter(pc.is_null(found.unlabelled["reason"]))
-        fresh = fresh.append_column("split", pa.array([split.UNLABELLED] * len(fresh), pa.string()))
-        rows = pa.concat_tables([found.kept, fresh])
-        shards = list(shard_writer.shards(rows, found.classes, found.channels, config))
+        source_survey = survey_source(
+            config, staged.create(), executor, lambda share, words: progress(0.8 * share, words)
+        )
+        record = _build_record(config, source_survey)
+        unlabelled_rows = source_survey.unlabelled.filter(pc.is_null(source_survey.unlabelled["reason"]))
+        unlabelled_rows = unlabelled_rows.append_column(
+            "split", pa.array([split.UNLABELLED] * len(unlabelled_rows), pa.string())
+        )
+        rows = pa.concat_tables([source_survey.usable, unlabelled_rows])
+        shards = list(shard_writer.plan_shards(rows, source_survey.classes, source_survey.channels, config))
 
-        def write() -> np.ndarray:
-            sums = np.zeros((found.channels, 3))
-            for number, part in enumerate(each(functools.partial(shard_writer.write, staged, out), shards)):
+        def write_shards() -> np.ndarray:
+            sums = np.zeros((source_survey.channels, 3))
+            for number, part in enumerate(executor(functools.partial(shard_writer.write_shard, staged, out), shards)):
                 sums += part
                 progress(0.8 + 0.2 * number / len(shards), f"{number} of {len(shards)} shards written")
             return sums
 
-        with ThreadPoolExecutor(1) as beside:  # drawing fills the time in which others gather
-            written = beside.submit(write)
-            _describe(config, found, record, staged, out)
+        with ThreadPoolExecutor(1) as thread:  # drawing fills the time in which others gather
+            written = thread.submit(write_shards)
+            _write_description(config, source_survey, record, staged, out)
             sums = written.result()
     except BaseException:
-        _remove(staged)
-        if not out.files() and not out.folders():
-            _remove(out)
+        _remove_folder(staged)
+        if not out.list_files() and not out.list_folders():
+            _remove_folder(out)
         raise
-    _remove(staged)
+    _remove_folder(staged)
     n, total, squares = (sums / (1, 255, 255**2)).T
     record["mean"] = [round(float(value), 6) for value in total / n]
     record["std"] = [round(float(value), 6) for value in np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))]
-    return experiment_dir.commit(out, "dataset.json", "prepare", started, record)
+    return experiment_dir.write_marker(out, "dataset.json", "prepare", started, record)
 
 
-def _record(config: DataConfig, found: Survey) -> experiment_dir.Record:
-    counts = found.counts()
-    reasons = Counter(found.unlabelled["reason"].to_pylist())
-    fresh = found.unlabelled.filter(pc.is_null(found.unlabelled["reason"]))
-    content = [_hash(found.kept["id"]), _hash(found.kept["label"]), _hash(found.kept["split"])]
-    content += [_hash(fresh["id"])] if len(fresh) else []
+def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.Record:
+    counts = source_survey.count_images()
+    reasons = Counter(source_survey.unlabelled["reason"].to_pylist())
+    unlabelled_rows = source_survey.unlabelled.filter(pc.is_null(source_survey.unlabelled["reason"]))
+    content = [
+        _hash_texts(source_survey.usable["id"]),
+        _hash_texts(source_survey.usable["label"]),
+        _hash_texts(source_survey.usable["split"]),
+    ]
+    content += [_hash_texts(unlabelled_rows["id"])] if len(unlabelled_rows) else []
     return {
-        "hash": experiment_dir.fingerprint(config.image_size, config.resize, found.channels, content),
+        "hash": experiment_dir.compute_fingerprint(config.image_size, config.resize, source_survey.channels, content),
         "source": config.source,
-        "classes": found.classes,
+        "classes": source_survey.classes,
         "image_size": config.image_size,
         "resize": config.resize,
-        "channels": found.channels,
+        "channels": source_survey.channels,
         "store": config.store,
         "counts": counts,
-        "rare": imbalance.rare(counts["train"], config.imbalance),
-        "rejected": found.reasons(),
+        "rare": imbalance.list_rare_classes(counts["train"], config.imbalance),
+        "rejected": source_survey.count_rejects(),
         "unlabelled": reasons.pop(None, 0),
         "unlabelled_rejected": dict(reasons),
-        "near_duplicates": {"groups": len(found.twins), "images": sum(map(len, found.twins))},
+        "near_duplicates": {
+            "groups": len(source_survey.duplicate_groups),
+            "images": sum(map(len, source_survey.duplicate_groups)),
+        },
     }
 
 
-def _hash(texts: pa.ChunkedArray) -> str:
+def _hash_texts(texts: pa.ChunkedArray) -> str:
     """Hash texts in their order."""
     digest = hashlib.blake2b(pc.binary_length(texts).to_numpy(), digest_size=8)
-    for some in split.some_by_some(texts):
-        digest.update("".join(some).encode())
+    for chunk in split.iterate_texts(texts):
+        digest.update("".join(chunk).encode())
     return digest.hexdigest()
 
 
-def _describe(config: DataConfig, found: Survey, record: experiment_dir.Record, staged: Folder, out: Folder) -> None:
+def _write_description(
+    config: DataConfig, source_survey: Survey, record: experiment_dir.Record, staged: Folder, out: Folder
+) -> None:
     """Write the tables of what was found, and the card."""
     from ganaug_ray.data.card import (
         dataset_card,  # it draws, for which neither other processes nor a dry run have a use
     )
 
-    _write_tables(found, config.image_size, staged, out)
+    _write_tables(source_survey, config.image_size, staged, out)
     # Rows are ordered by a hash of their content: the first are as good as drawn at random.
-    train = found.kept.filter(pc.equal(found.kept["split"], "train"))
-    some = train.slice(0, max(1, min(SAMPLE, image_store.SHARD_BYTES // (config.image_size**2 * found.channels))))
-    pixels = shard_writer.read(staged, some, config.image_size, found.channels)
-    labels = np.array([found.classes.index(name) for name in some["label"].to_pylist()], np.int64)
-    dataset_card.card(out, record, config.metadata, (pixels, labels))
+    train = source_survey.usable.filter(pc.equal(source_survey.usable["split"], "train"))
+    sampled_rows = train.slice(
+        0, max(1, min(MAX_CARD_IMAGES, image_store.MAX_SHARD_BYTES // (config.image_size**2 * source_survey.channels)))
+    )
+    pixels = shard_writer.read_pixels(staged, sampled_rows, config.image_size, source_survey.channels)
+    labels = np.array([source_survey.classes.index(name) for name in sampled_rows["label"].to_pylist()], np.int64)
+    dataset_card.write_card(out, record, config.metadata, (pixels, labels))
 
 
-def _write_tables(found: Survey, size: int, staged: Folder, out: Folder) -> None:
-    kept = found.kept.rename_columns(["class" if name == "label" else name for name in found.kept.column_names])
+def _write_tables(source_survey: Survey, size: int, staged: Folder, out: Folder) -> None:
+    usable = source_survey.usable.rename_columns(
+        ["class" if name == "label" else name for name in source_survey.usable.column_names]
+    )
     out.write_table(
         "split.parquet",
-        kept.select(["id", "split", "class", "path", "provenance", "width", "height", "format", "note"]),
+        usable.select(["id", "split", "class", "path", "provenance", "width", "height", "format", "note"]),
     )
-    rejected = found.rejected
-    seen = np.flatnonzero(pc.not_equal(rejected["file"], "").to_numpy())[: shard_writer.MOST_SHOWN]
-    shown: dict[int, bytes] = dict(
-        zip(seen.tolist(), shard_writer.thumbnails(rejected.take(seen), staged, size), strict=True)
+    rejected = source_survey.rejected
+    shown_rows = np.flatnonzero(pc.not_equal(rejected["file"], "").to_numpy())[: shard_writer.MAX_THUMBNAILS]
+    thumbnail_by_row: dict[int, bytes] = dict(
+        zip(shown_rows.tolist(), shard_writer.encode_thumbnails(rejected.take(shown_rows), staged, size), strict=True)
     )
-    pictures = pa.array([shown.get(row) for row in range(len(rejected))], pa.binary())
+    pictures = pa.array([thumbnail_by_row.get(row) for row in range(len(rejected))], pa.binary())
     out.write_table(
         "rejected.parquet",
         rejected.select(["path", "provenance", "reason", "detail"]).append_column("thumbnail", pictures),
     )
-    if len(found.unlabelled):
+    if len(source_survey.unlabelled):
         columns = ["id", "path", "provenance", "reason", "detail"]
-        out.write_table("unlabelled.parquet", found.unlabelled.select(columns))
-    rows = [row for group in found.twins for row in group]
-    twins = kept.take(pa.array(rows, pa.int64()))
-    numbers = [number for number, group in enumerate(found.twins) for _ in group]
-    first = [group[0] for group in found.twins for _ in group]
-    where = kept.select(["file", "rank"])
-    apart = [
-        near_duplicates.difference(
-            *(shard_writer.thumbs(staged, where.take(side[at : at + THUMBS])) for side in (rows, first))
+        out.write_table("unlabelled.parquet", source_survey.unlabelled.select(columns))
+    rows = [row for group in source_survey.duplicate_groups for row in group]
+    duplicates = usable.take(pa.array(rows, pa.int64()))
+    numbers = [number for number, group in enumerate(source_survey.duplicate_groups) for _ in group]
+    first = [group[0] for group in source_survey.duplicate_groups for _ in group]
+    where = usable.select(["file", "rank"])
+    distances = [
+        near_duplicates.measure_difference(
+            *(
+                shard_writer.read_thumbnails(staged, where.take(side[at : at + THUMBNAIL_CHUNK]))
+                for side in (rows, first)
+            )
         )
-        for at in range(0, len(rows), THUMBS)
+        for at in range(0, len(rows), THUMBNAIL_CHUNK)
     ]
-    some = shard_writer.thumbnails(twins.slice(0, shard_writer.MOST_SHOWN), staged, size)
+    thumbnails = shard_writer.encode_thumbnails(duplicates.slice(0, shard_writer.MAX_THUMBNAILS), staged, size)
     out.write_table(
         "near_duplicates.parquet",
         pa.table(
             {
                 "group": pa.array(numbers, pa.int32()),
-                **{name: twins[name] for name in ("id", "path", "class", "split")},
-                "distance": pa.array(np.concatenate([np.zeros(0), *apart]), pa.float32()),
-                "thumbnail": pa.array([*some, *[None] * (len(rows) - len(some))], pa.binary()),
+                **{name: duplicates[name] for name in ("id", "path", "class", "split")},
+                "distance": pa.array(np.concatenate([np.zeros(0), *distances]), pa.float32()),
+                "thumbnail": pa.array([*thumbnails, *[None] * (len(rows) - len(thumbnails))], pa.binary()),
             }
         ),
     )
 
 
-def _remove(folder: Folder) -> None:
+def _remove_folder(folder: Folder) -> None:
     folder.fs.delete_dir(folder.path)

@@ -25,12 +25,14 @@ from ganaug_ray.evaluate import insights, metrics, mistakes, model_plots, plots,
 from ganaug_ray.evaluate.insights import Picture
 from ganaug_ray.evaluate.targets import MARKER, TEST_SPLIT, EvaluationTarget, hash_inputs
 from ganaug_ray.evaluate.test_images import LabelledImages
-from ganaug_ray.runtime.executors import Each
+from ganaug_ray.runtime.executors import Executor
 
 MAX_PAIRS = 8
 
 
-def evaluate_model(config: DataConfig, target: EvaluationTarget, seed: int, executor: Each) -> experiment_dir.Record:
+def evaluate_model(
+    config: DataConfig, target: EvaluationTarget, seed: int, executor: Executor
+) -> experiment_dir.Record:
     """Evaluate a model; returns the marker.
 
     Args:
@@ -44,8 +46,8 @@ def evaluate_model(config: DataConfig, target: EvaluationTarget, seed: int, exec
     """
     started, run = time.monotonic(), target.home
     classifier = Classifier.load(target.model)
-    out = target.out.make()
-    out.delete(MARKER)  # what was here is about to be written over
+    out = target.out.create()
+    out.delete_file(MARKER)  # what was here is about to be written over
     with test_images.open_images(run, config, target, classifier, executor) as (rows, facts):
         probabilities = _read_probabilities(run, target, classifier, rows)
         pictures, points, searched = _write_insights(run, target, classifier, rows, probabilities, seed)
@@ -54,9 +56,9 @@ def evaluate_model(config: DataConfig, target: EvaluationTarget, seed: int, exec
     out.write_table("predictions.parquet", _build_predictions_table(rows, probabilities, classifier.classes))
     log = metrics_log.read_metrics(target.model)
     _draw_figures(out / "figures", model_figures, classifier.classes, pictures, points, log)
-    made_from = hash_inputs(target) | ({"images": experiment_dir.fingerprint(rows.ids)} if target.data else {})
+    made_from = hash_inputs(target) | ({"images": experiment_dir.compute_fingerprint(rows.ids)} if target.data else {})
     record = {
-        "hash": experiment_dir.fingerprint(made_from),
+        "hash": experiment_dir.compute_fingerprint(made_from),
         "inputs": made_from,
         "model": str(target.model),
         "arm": target.record["arm"],
@@ -68,7 +70,7 @@ def evaluate_model(config: DataConfig, target: EvaluationTarget, seed: int, exec
         "confused_pairs": pairs,
         "searched_for_wrong_labels": searched,
     }
-    return experiment_dir.commit(out, MARKER, "evaluate", started, record)
+    return experiment_dir.write_marker(out, MARKER, "evaluate", started, record)
 
 
 def _write_insights(
@@ -105,12 +107,12 @@ def _read_probabilities(
 ) -> np.ndarray:
     """As training left them where these are the model's own test images; else predicted now."""
     is_own_dataset = target.record["inputs"].get("dataset") == run.dataset.read_json("dataset.json")["hash"]
-    if target.data is None and is_own_dataset and target.model.has("predictions.parquet"):
+    if target.data is None and is_own_dataset and target.model.has_file("predictions.parquet"):
         table = target.model.read_table("predictions.parquet")
         _, probabilities = metrics.read_split(table, TEST_SPLIT)
         if len(probabilities) == len(rows):
             return probabilities
-    return classifier.probabilities(rows.images)
+    return classifier.predict_probabilities(rows.images)
 
 
 def _build_predictions_table(rows: LabelledImages, probabilities: np.ndarray, classes: list[str]) -> pa.Table:
@@ -163,10 +165,12 @@ def _draw_figures(
         if groups:
             drawn[f"learning_{key}"] = plots.plot_curves(groups, key, legend=True)
     for name, figure in drawn.items():
-        out.write(f"{name}.png", plots.encode_png(figure))
+        out.write_bytes(f"{name}.png", plots.encode_png(figure))
     for section in dict.fromkeys(picture.section for picture in pictures):
         tiles = [(picture.caption, picture.image) for picture in pictures if picture.section == section]
-        out.write(
+        out.write_bytes(
             f"{section.replace(' ', '_')}.png",
-            card_figures.png(functools.partial(card_figures.means, tiles, columns=min(8, len(tiles)), longest=28)),
+            card_figures.encode_figure(
+                functools.partial(card_figures.draw_class_means, tiles, columns=min(8, len(tiles)), longest=28)
+            ),
         )

@@ -51,12 +51,12 @@ def draw_heat_maps(
 ) -> list[Picture]:
     """Each of these rows beside its heat map for a class."""
     pixels = rows.images[which]
-    maps = explain.heat_maps(classifier.network, pixels, classes_N)
+    maps = explain.compute_heat_maps(classifier.network, pixels, classes_N)
     pictures = []
     for image_HWC, heat_HW, text in zip(pixels, maps, captions, strict=True):
         pictures += [
             Picture(section, text, make_tile(image_HWC)),
-            Picture(section, "", make_tile(explain.overlay(image_HWC, heat_HW))),
+            Picture(section, "", make_tile(explain.overlay_heat_map(image_HWC, heat_HW))),
         ]
     return pictures
 
@@ -85,12 +85,12 @@ def show_right_images(classifier: Classifier, rows: LabelledImages, probabilitie
 def show_layers(classifier: Classifier, image_HWC: np.ndarray) -> list[Picture]:
     """The first filters, and what one image becomes in the first and in the last layer that gives maps."""
     pictures = []
-    filters = explain.first_filters(classifier.network)
+    filters = explain.extract_first_filters(classifier.network)
     if filters is not None:
         shown = np.moveaxis(filters[:MAX_MAPS], 1, -1)  # [filters, h, w, C]
         shown = shown if shown.shape[-1] == 3 else shown.mean(-1, keepdims=True)
         pictures += [Picture("filters", "", _enlarge_map(one)) for one in shown]
-    for name, maps in zip(("first", "last"), explain.feature_maps(classifier.network, image_HWC), strict=False):
+    for name, maps in zip(("first", "last"), explain.extract_feature_maps(classifier.network, image_HWC), strict=False):
         busiest = np.argsort(-maps.var((1, 2)), kind="stable")[:MAX_MAPS]
         pictures += [Picture(f"{name} maps", "", _enlarge_map(maps[one][..., None])) for one in np.sort(busiest)]
     return [Picture("layers", "", make_tile(image_HWC)), *pictures]
@@ -121,7 +121,7 @@ def find_suspects(classifier: Classifier, splits: dict[str, LabelledImages], see
     rows = [(split, own, n) for split, own in splits.items() for n in range(min(len(own), MAX_SEARCHED_ROWS))]
     labels = np.concatenate([own.labels[:MAX_SEARCHED_ROWS] for own in splits.values()])
     features = np.concatenate(
-        [explain.penultimate(classifier.network, own.images, MAX_SEARCHED_ROWS) for own in splits.values()]
+        [explain.extract_features(classifier.network, own.images, MAX_SEARCHED_ROWS) for own in splits.values()]
     )
     probabilities = mistakes.predict_out_of_sample(features, labels, len(classifier.classes), seed)
     if probabilities is None:
@@ -161,17 +161,19 @@ def embed_images(
     Returns:
         Columns x, y, label, kind (real, mistake, synthetic); None of fewer than ten images.
     """
-    drawn = np.sort(rng.permutation(len(rows), seed, "embedding", "real")[: MAX_EMBEDDED["real"]])
+    drawn = np.sort(rng.draw_permutation(len(rows), seed, "embedding", "real")[: MAX_EMBEDDED["real"]])
     pixels, classes = [rows.images[drawn]], [rows.labels[drawn]]
     kinds = list(np.where(probabilities[drawn].argmax(1) == rows.labels[drawn], "real", "mistake"))
     if synthetic is not None:
-        some = np.sort(rng.permutation(len(synthetic), seed, "embedding", "synthetic")[: MAX_EMBEDDED["synthetic"]])
+        some = np.sort(
+            rng.draw_permutation(len(synthetic), seed, "embedding", "synthetic")[: MAX_EMBEDDED["synthetic"]]
+        )
         pixels.append(synthetic.images[some])
         classes.append(synthetic.labels[some])
         kinds += ["synthetic"] * len(some)
     if len(kinds) < 10:
         return None
-    features = np.concatenate([explain.penultimate(classifier.network, part) for part in pixels])
+    features = np.concatenate([explain.extract_features(classifier.network, part) for part in pixels])
     with threadpool_limits(1):  # in parallel its sums would come in any order, and no two pages would be equal
         features = PCA(min(PCA_DIMENSIONS, *features.shape), random_state=0).fit_transform(features)
         t_sne = TSNE(perplexity=min(30, (len(features) - 1) / 3), init="pca", random_state=0)

@@ -42,40 +42,40 @@ def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) ->
     record = model.read_json("model.json")
     arm, seed = record["arm"], record["seed"]
     number, home = _find_home(run, record)
-    home_record = experiment_dir.done(home.model(arm, seed), "model.json")
+    home_record = experiment_dir.read_marker(home.locate_model(arm, seed), "model.json")
     name = f"{arm}-split-{number}-seed-{seed}" if number else f"{arm}-seed-{seed}"
     if home_record is None or home_record["hash"] != record["hash"]:
         name += f"-{record['hash'][:8]}"
     images = TEST_SPLIT
     if data is not None:
-        images = f"{data.rstrip('/').split('?')[0].rsplit('/', 1)[-1]}-{experiment_dir.fingerprint(data)[:8]}"
+        images = f"{data.rstrip('/').split('?')[0].rsplit('/', 1)[-1]}-{experiment_dir.compute_fingerprint(data)[:8]}"
     return EvaluationTarget(home, model, record, data, run.root / "evaluation" / name / images)
 
 
 def _find_home(run: experiment_dir.Run, record: experiment_dir.Record) -> tuple[int, experiment_dir.Run]:
-    for number in range(1 + len((run.root / "splits").folders())):
-        dataset = experiment_dir.done(run.split(number).dataset, "dataset.json")
+    for number in range(1 + len((run.root / "splits").list_folders())):
+        dataset = experiment_dir.read_marker(run.locate_split(number).dataset, "dataset.json")
         if dataset and dataset["hash"] == record["inputs"].get("dataset"):
-            return number, run.split(number)
+            return number, run.locate_split(number)
     return 0, run
 
 
 def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
     """Hashes of what an evaluation on the experiment's own test images is made from."""
     hashes = {"model": target.record["hash"], "dataset": target.home.dataset.read_json("dataset.json")["hash"]}
-    synthetic = experiment_dir.done(target.home.any_synthetic(), "synthetic.json")
+    synthetic = experiment_dir.read_marker(target.home.locate_any_synthetic(), "synthetic.json")
     return hashes | ({"synthetic": synthetic["hash"]} if synthetic else {})
 
 
 def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
     """The marker of an evaluation that still holds; one on another data set is always made anew, as that may change."""
-    record = experiment_dir.done(target.out, MARKER)
+    record = experiment_dir.read_marker(target.out, MARKER)
     return record if record and target.data is None and record["inputs"] == hash_inputs(target) else None
 
 
 def find_model(run: experiment_dir.Run, arm: str, repeat: Mapping[str, Any]) -> Folder:
     """The folder of an arm's model, by the ``split`` and ``seed`` that verdict.json gives it."""
-    return run.model(arm, repeat["seed"], repeat["split"])
+    return run.locate_model(arm, repeat["seed"], repeat["split"])
 
 
 def find_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> Folder:
@@ -90,11 +90,11 @@ def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> 
         UserError: there is no finished model where one was asked for.
     """
     if model is not None:
-        return [model_registry.model_folder(model)]
-    if verdict := experiment_dir.done(run.root, "verdict.json"):
+        return [model_registry.resolve_model(model)]
+    if verdict := experiment_dir.read_marker(run.root, "verdict.json"):
         return [find_champion(run, verdict)]
     fits = [(arm, seed, split) for arm, seed in arms.list_pairs(job) for split in range(job.compare.splits)]
-    return [folder for fit in fits if experiment_dir.done(folder := run.model(*fit), "model.json")]
+    return [folder for fit in fits if experiment_dir.read_marker(folder := run.locate_model(*fit), "model.json")]
 
 
 def describe_outcome(record: experiment_dir.Record) -> str:

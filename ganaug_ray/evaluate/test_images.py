@@ -12,10 +12,10 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import external
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.data.loading.tensors import Pixels
+from ganaug_ray.data.loading.tensors import PixelRows
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate.targets import TEST_SPLIT, EvaluationTarget
-from ganaug_ray.runtime.executors import Each
+from ganaug_ray.runtime.executors import Executor
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LabelledImages:
         paths: where each was found.
     """
 
-    images: Pixels
+    images: PixelRows
     labels: np.ndarray
     ids: list[str]
     paths: list[str]
@@ -40,7 +40,7 @@ class LabelledImages:
 
 @contextmanager
 def open_images(
-    run: experiment_dir.Run, config: DataConfig, target: EvaluationTarget, classifier: Classifier, executor: Each
+    run: experiment_dir.Run, config: DataConfig, target: EvaluationTarget, classifier: Classifier, executor: Executor
 ) -> Iterator[tuple[LabelledImages, experiment_dir.Record]]:
     """Give the images of an evaluation, and what was left out of them, while the block runs.
 
@@ -56,7 +56,7 @@ def open_images(
     train = {row["id"] for row in splits if row["split"] == "train"}
     staged = target.out / ".staged"
     try:
-        loaded = external.read(config, target.data, classifier.spec, staged.make(), executor, train)
+        loaded = external.read_images(config, target.data, classifier.spec, staged.create(), executor, train)
         labels = _number_labels(loaded.labels, loaded.classes, classifier, f"--data {target.data}")
         if not len(labels):
             raise UserError(f"--data {target.data}: all {loaded.excluded} images were trained on; give others")
@@ -73,10 +73,10 @@ def read_split(run: experiment_dir.Run, name: str, classifier: Classifier, most:
 
 def read_synthetic(run: experiment_dir.Run, classifier: Classifier) -> LabelledImages | None:
     """Read the stored synthetic images; None where there are none."""
-    if not experiment_dir.done(run.any_synthetic(), "synthetic.json"):
+    if not experiment_dir.read_marker(run.locate_any_synthetic(), "synthetic.json"):
         return None
     try:
-        return _read_images(run, run.any_synthetic(), classifier)
+        return _read_images(run, run.locate_any_synthetic(), classifier)
     except FileNotFoundError:  # screening left none
         return None
 
@@ -84,7 +84,7 @@ def read_synthetic(run: experiment_dir.Run, classifier: Classifier) -> LabelledI
 def _read_images(
     run: experiment_dir.Run, folder: Folder, classifier: Classifier, most: int | None = None
 ) -> LabelledImages:
-    rows = image_store.read(folder, most)
+    rows = image_store.read_images(folder, most)
     classes = run.dataset.read_json("dataset.json")["classes"]
     labels = _number_labels(rows.labels, classes, classifier, str(run.dataset))
     return LabelledImages(_fit_to_model(rows.images, classifier), labels, rows.ids, rows.paths)

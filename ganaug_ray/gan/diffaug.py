@@ -21,7 +21,7 @@ CUTOUT_SHARE = 1 / 2
 
 def draw_uniforms(shape: tuple[int, ...], key: tuple[rng.Key, ...]) -> torch.Tensor:
     """Draw for a global batch, whole: uniform [0, 1), float [*shape, DRAWS]. The last axis of shape is the changes."""
-    return torch.rand(*shape, DRAWS_PER_CHANGE, generator=rng.generator(*key))
+    return torch.rand(*shape, DRAWS_PER_CHANGE, generator=rng.make_generator(*key))
 
 
 def apply_augmentations(x_BCHW: torch.Tensor, names: Sequence[str], u_BND: torch.Tensor) -> torch.Tensor:

@@ -35,7 +35,7 @@ def refresh_batch_norm(average: AveragedModel, classes: int, latent: int, seed: 
         norm.momentum = None  # a plain mean over all batches
     generator.train()
     device = next(generator.parameters()).device
-    draw = rng.generator(seed, "standing statistics")
+    draw = rng.make_generator(seed, "standing statistics")
     for _ in range(STANDING_BATCHES):
         z_BZ = torch.randn(STANDING_BATCH_SIZE, latent, generator=draw)
         y_B = torch.randint(max(classes, 1), (STANDING_BATCH_SIZE,), generator=draw)

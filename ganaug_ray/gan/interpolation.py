@@ -44,7 +44,7 @@ def draw_interpolation(generator: Generator, config: GanConfig, shape: ImageShap
         The grid as PNG, ten columns.
     """
     rows = min(shape.classes, image_grid.MAX_CLASS_ROWS) if config.conditional else image_grid.MAX_CLASS_ROWS
-    a_RZ, b_RZ = torch.randn(2, rows, config.latent, generator=rng.generator(seed, "interpolation"))
+    a_RZ, b_RZ = torch.randn(2, rows, config.latent, generator=rng.make_generator(seed, "interpolation"))
     device = next(generator.parameters()).device
     grid_rows = []
     for label, z_SZ in enumerate(slerp(a_RZ, b_RZ, GRID_COLUMNS).to(device)):

@@ -7,10 +7,10 @@ import torch
 
 from ganaug_ray.core import checkpoint
 from ganaug_ray.core.distributed import Place
-from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.data.loading.resident_loader import refuse_changing, refuse_streamed
+from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming, refuse_streamed
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.train_worker import train_and_finish
@@ -26,10 +26,10 @@ def train_gans(trainings: list[GanTraining]) -> None:
         StageFailed: the losses diverged, or workers were lost more often than restarts help. The others go on.
     """
     for training in trainings:
-        shards = image_store.survey(Folder.at(training.dataset) / "train")
+        shards = image_store.list_shards(Folder.from_uri(training.dataset) / "train")
         refuse_streamed(shards, training.resident_gb, Sampling(training.config.sampling == "balanced"))
-        refuse_changing("gan", training.config, shards, training.resident_gb)
-    workers = cluster.workers(trainings[0].config, len(trainings))
+        refuse_elastic_streaming("gan", training.config, shards, training.resident_gb)
+    workers = cluster.choose_worker_count(trainings[0].config, len(trainings))
     if len(trainings) == 1 or workers > 1:
         for training in trainings:
             _train_on_ranks(training, workers)
@@ -41,36 +41,43 @@ def _train_side_by_side(trainings: list[GanTraining]) -> list[str]:
     """Train each in a process of its own; return what is to be said of those that failed."""
 
     def start(training: GanTraining) -> "ray.ObjectRef[int | None]":
-        return _train_task.options(**cluster.worker_resources(training.config.gpu_share)).remote(training)
+        return _train_task.options(**cluster.describe_worker_resources(training.config.gpu_share)).remote(training)
 
-    ended = worker_group.side_by_side(start, trainings, _count_steps_kept)
+    ended = worker_group.run_side_by_side(start, trainings, _count_steps_kept)
     return [
-        _advise_lower_rate(error, training) if isinstance(error, Diverged) else str(error)
+        _advise_lower_rate(error, training) if isinstance(error, DivergenceError) else str(error)
         for training, error in ended
         if error
     ]
 
 
-@ray.remote(max_retries=worker_group.RESTARTS)
+@ray.remote(max_retries=worker_group.MAX_RESTARTS)
 def _train_task(training: GanTraining) -> int | None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    Folder.at(training.out).make()
-    return worker_group.divergence(train_and_finish, training, Place(device=device, leaving=worker_group.Notice()))
+    Folder.from_uri(training.out).create()
+    return worker_group.catch_divergence(
+        train_and_finish, training, Place(device=device, is_leaving=worker_group.DrainWatch())
+    )
 
 
 def _count_steps_kept(training: GanTraining) -> int:
-    return checkpoint.steps_kept(Folder.at(training.out) / "checkpoints")
+    return checkpoint.read_newest_step(Folder.from_uri(training.out) / "checkpoints")
 
 
 def _train_on_ranks(training: GanTraining, workers: int) -> None:
-    out = Folder.at(training.out).make()
-    span, count_kept = cluster.span(training.config, workers), functools.partial(_count_steps_kept, training)
+    out = Folder.from_uri(training.out).create()
+    span, count_kept = (
+        cluster.choose_worker_range(training.config, workers),
+        functools.partial(_count_steps_kept, training),
+    )
     try:
-        worker_group.run(train_and_finish, training, span, out, training.config.placement, kept=count_kept)
-    except Diverged as error:
+        worker_group.run_on_ranks(
+            train_and_finish, training, span, out, training.config.placement, read_step=count_kept
+        )
+    except DivergenceError as error:
         raise StageFailed(_advise_lower_rate(error, training)) from error
 
 
-def _advise_lower_rate(error: Diverged, training: GanTraining) -> str:
+def _advise_lower_rate(error: DivergenceError, training: GanTraining) -> str:
     checkpoint_note = "the last good checkpoint is kept in gan/checkpoints"
     return f"{error}; {checkpoint_note}. Try a lower gan.lr than {training.config.recipe.lr_g:g}"

@@ -17,10 +17,10 @@ def find_gan_folder(address: str) -> Folder:
     Raises:
         UserError: neither holds a finished generator, or the address cannot be read.
     """
-    folder = Folder.at(address)
+    folder = Folder.from_uri(address)
     try:
         for place in (folder, folder / "gan"):
-            if place.has("gan.json"):
+            if place.has_file("gan.json"):
                 return place
     except OSError as error:
         raise UserError(f"{address}: cannot be read ({error})") from None
@@ -75,11 +75,11 @@ def export_images(
                 out / encode_file_name(name), {format_file_name(name, seed, index) for index in range(n)}
             )
         for name, n in counts.items():
-            folder, label = (out / encode_file_name(name)).make(), generator.classes.index(name)
+            folder, label = (out / encode_file_name(name)).create(), generator.classes.index(name)
             for start in range(0, n, BLOCK_SIZE):
                 block = generator.generate_block(label, start // BLOCK_SIZE, min(BLOCK_SIZE, n - start), seed)
                 for index, image in enumerate(block, start):
-                    folder.write(format_file_name(name, seed, index), image_grid.encode_png(image))
+                    folder.write_bytes(format_file_name(name, seed, index), image_grid.encode_png(image))
                     written += 1
                     progress(written)
     except OSError as error:
@@ -88,7 +88,7 @@ def export_images(
 
 def _refuse_to_overwrite(folder: Folder, names: set[str]) -> None:
     """Of another generator there may be images of the same names: none of both is to be lost or mixed up."""
-    if existing := sorted(names.intersection(folder.files(".png"))):
+    if existing := sorted(names.intersection(folder.list_files(".png"))):
         raise UserError(f"--png: {folder}/{existing[0]} is there already; give another --seed or another folder")
 
 

@@ -31,14 +31,14 @@ class Generator:
         self.device = torch.device(device)
         classes = len(spec["classes"]) if spec["conditional"] else 0
         self.network = networks.Generator(spec["latent"], classes, spec["channels"], spec["size"], spec["filters"])
-        checkpoint.unpack(weights, {"generator": self.network})
+        checkpoint.unpack_states(weights, {"generator": self.network})
         self.network.to(self.device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
     def load(cls, folder: Folder, device: torch.device | str = "cpu") -> "Generator":
         """Load from a gan folder. Raises UserError where there is no finished generator."""
         try:
-            return cls(folder.read_json("gan.json"), tensors_from_bytes(folder.read("gan.safetensors")), device)
+            return cls(folder.read_json("gan.json"), tensors_from_bytes(folder.read_bytes("gan.safetensors")), device)
         except FileNotFoundError:
             raise UserError(f"{folder}: no finished generator here (gan.json and gan.safetensors)") from None
 
@@ -64,7 +64,7 @@ class Generator:
 
         The network always runs the whole block, so the result does not depend on n.
         """
-        draw = rng.generator(seed, "generate", label, block)
+        draw = rng.make_generator(seed, "generate", label, block)
         z_BZ = torch.randn(BLOCK_SIZE, self.spec["latent"], generator=draw).to(self.device)
         y_B = torch.full((BLOCK_SIZE,), label, device=self.device)
         return tensors.from_network(self.network(z_BZ, y_B)).cpu().numpy()[:n]
@@ -75,5 +75,7 @@ def load_discriminator(folder: Folder, device: torch.device | str = "cpu") -> ne
     spec = folder.read_json("gan.json")
     classes = len(spec["classes"]) if spec["conditional"] else 0
     network = networks.Discriminator(classes, spec["channels"], spec["size"], spec["filters"], spec["recipe"]["norm"])
-    checkpoint.unpack(tensors_from_bytes(folder.read("discriminator.safetensors")), {"discriminator": network})
+    checkpoint.unpack_states(
+        tensors_from_bytes(folder.read_bytes("discriminator.safetensors")), {"discriminator": network}
+    )
     return network.to(device).to(memory_format=torch.channels_last).eval()

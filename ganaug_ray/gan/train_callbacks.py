@@ -16,7 +16,7 @@ from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
-from ganaug_ray.data.loading.resident_loader import Resident
+from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan import early_stopping, ema, image_grid, interpolation, training_loop
 from ganaug_ray.gan.metrics import kid_fid_prdc, memorization
 from ganaug_ray.gan.metrics.evaluator import GanEvaluator
@@ -39,16 +39,16 @@ class TrainingRecorder:
     def __init__(self, training: GanTraining, shape: training_loop.ImageShape, steps_done: int, place: Place) -> None:
         self._training = training
         self._shape = shape
-        config, dataset = training.config, Folder.at(training.dataset)
-        self._train = Resident.load(dataset / "train", place.device, most=MAX_SAMPLE_IMAGES)
-        val = Resident.load(dataset / "val", place.device, most=MAX_SAMPLE_IMAGES)
-        teacher = Folder.at(training.teacher)
+        config, dataset = training.config, Folder.from_uri(training.dataset)
+        self._train = ResidentImages.load(dataset / "train", place.device, max_rows=MAX_SAMPLE_IMAGES)
+        val = ResidentImages.load(dataset / "val", place.device, max_rows=MAX_SAMPLE_IMAGES)
+        teacher = Folder.from_uri(training.teacher)
         self._evaluator = GanEvaluator(self._train, val, teacher, config, training.seed)
-        self._out = Folder.at(training.out).make()
+        self._out = Folder.from_uri(training.out).create()
         self._log = metrics_log.MetricsLog(self._out, steps_done)
         self._rows = metrics_log.read_metrics(self._out)
         self._stall_watch = StallWatch()
-        attempts = experiment_dir.done(self._out, "attempts.json") or {"from_step": []}
+        attempts = experiment_dir.read_marker(self._out, "attempts.json") or {"from_step": []}
         self._out.write_json("attempts.json", {"from_step": [*attempts["from_step"], steps_done]})
 
     def build_hooks(self) -> training_loop.Hooks:
@@ -62,7 +62,7 @@ class TrainingRecorder:
         self._append_row(row)
 
     def _append_row(self, row: experiment_dir.Record) -> None:
-        self._log.add(row)
+        self._log.append_line(row)
         self._rows.append(row)
 
     def find_stop_reason(self) -> str | None:
@@ -82,7 +82,9 @@ class TrainingRecorder:
         config = self._training.config
         generator = ema.refresh_batch_norm(average, self._shape.classes, config.latent, self._training.seed)
         with torch.no_grad():
-            self._out.write(f"samples/step-{step:08d}.png", image_grid.encode_png(self._draw_sample_grid(generator)))
+            self._out.write_bytes(
+                f"samples/step-{step:08d}.png", image_grid.encode_png(self._draw_sample_grid(generator))
+            )
             figures = self._evaluator.measure_quality(generator)
         if step % config.cas_every == 0:
             figures |= self._evaluator.measure_cas(generator)
@@ -97,7 +99,7 @@ class TrainingRecorder:
 
         Of those within the standard error of the lowest, the last one: it has seen most.
         """
-        best = experiment_dir.done(self._out, "best.json")
+        best = experiment_dir.read_marker(self._out, "best.json")
         chosen_by = kid_fid_prdc.choose_kid_name(figures)
         value = figures[chosen_by] if chosen_by else None
         lowest = best["lowest"] if best else None
@@ -109,14 +111,14 @@ class TrainingRecorder:
             or value <= lowest + kid_fid_prdc.compute_kid_error(figures, chosen_by)
         ):
             lowest = value if lowest is None or value is None else min(value, lowest)
-            self._out.write("best.safetensors", tensors_to_bytes(checkpoint.pack(networks)))
+            self._out.write_bytes("best.safetensors", tensors_to_bytes(checkpoint.pack_states(networks)))
             record = {"step": step, "chosen_by": chosen_by, "value": value, "lowest": lowest}
             self._out.write_json("best.json", record)
 
     def _draw_sample_grid(self, generator: Generator) -> np.ndarray:
         """A grid of generated images, one row a class, the same latents at every step; real ones beside it."""
         labels = self._train.labels_N
-        draw = rng.generator(self._training.seed, "grid")
+        draw = rng.make_generator(self._training.seed, "grid")
         fake_rows, real_rows = [], []
         for label in range(min(self._shape.classes, GRID_ROWS)):
             z_BZ = torch.randn(GRID_COLUMNS, self._training.config.latent, generator=draw).to(labels.device)
@@ -125,25 +127,25 @@ class TrainingRecorder:
             if not len(label_rows):  # of a large data set's rarest classes the sample may have none
                 continue
             fake_rows.append(tensors.from_network(generator(z_BZ, y_B)).cpu().numpy())
-            x_BCHW, _ = self._train.take(np.resize(label_rows, GRID_COLUMNS))  # repeats where there are fewer
-            real_rows.append(tensors.from_network(tensors.scaled(x_BCHW, self._shape.size)).cpu().numpy())
+            x_BCHW, _ = self._train.take_rows(np.resize(label_rows, GRID_COLUMNS))  # repeats where there are fewer
+            real_rows.append(tensors.from_network(tensors.scale_images(x_BCHW, self._shape.size)).cpu().numpy())
         return image_grid.join_side_by_side(image_grid.arrange_grid(fake_rows), image_grid.arrange_grid(real_rows))
 
     def write_generator(self, facts: dict[str, Any], started: float) -> None:
         """Write the generator that did best, what there is to say of it and, last, the marker."""
         self._log.flush()
         best = self._out.read_json("best.json")  # there was a look at the last step
-        best_tensors = tensors_from_bytes(self._out.read("best.safetensors"))
+        best_tensors = tensors_from_bytes(self._out.read_bytes("best.safetensors"))
         weights = tensors_to_bytes({name: best_tensors[name] for name in best_tensors if name.startswith("generator.")})
         discriminator_weights = tensors_to_bytes(
             {name: best_tensors[name] for name in best_tensors if name.startswith("discriminator.")}
         )
         generator = self._restore_generator(best_tensors)
-        self._out.write("gan.safetensors", weights)
-        self._out.write("discriminator.safetensors", discriminator_weights)
+        self._out.write_bytes("gan.safetensors", weights)
+        self._out.write_bytes("discriminator.safetensors", discriminator_weights)
         self._write_film()
         training, steps = self._training, self._rows[-1]["step"]
-        self._out.write(
+        self._out.write_bytes(
             "interpolation.png",
             interpolation.draw_interpolation(generator, training.config, self._shape, training.seed),
         )
@@ -151,7 +153,7 @@ class TrainingRecorder:
             figures = self._evaluator.measure_quality(generator, by_class=True)
             memorization_record = self._check_memorization(generator)
         record = {
-            "hash": experiment_dir.content_hash(weights),
+            "hash": experiment_dir.hash_content(weights),
             "inputs": training.inputs,
             "classes": facts["classes"],
             "channels": self._shape.channels,
@@ -169,11 +171,11 @@ class TrainingRecorder:
             "seed": training.seed,
             "config": training.config.model_dump(),
         }
-        experiment_dir.commit(self._out, "gan.json", "train-gan", started, record)
+        experiment_dir.write_marker(self._out, "gan.json", "train-gan", started, record)
 
     def _restore_generator(self, best_tensors: checkpoint.Tensors) -> Generator:
         generator, _ = training_loop.build_networks(self._training.config, self._shape, self._training.seed, Place())
-        checkpoint.unpack(best_tensors, {"generator": generator})
+        checkpoint.unpack_states(best_tensors, {"generator": generator})
         return generator.to(self._train.labels_N.device).eval()
 
     def _check_memorization(self, generator: Generator) -> dict[str, Any]:
@@ -187,17 +189,17 @@ class TrainingRecorder:
             pairs = max(result.looks, key=lambda look: look.excess).closest
             sides = fake_NCHW[[pair.generated for pair in pairs]], real_NCHW[[pair.train for pair in pairs]]
             rows = [tensors.from_network(side).cpu().numpy() for side in sides]
-            self._out.write("closest_pairs.png", image_grid.encode_png(image_grid.arrange_grid(rows)))
+            self._out.write_bytes("closest_pairs.png", image_grid.encode_png(image_grid.arrange_grid(rows)))
         return asdict(result)
 
     def _write_film(self) -> None:
         """Join the sample grids to a film of the training: the same latents, step after step."""
         samples = self._out / "samples"
-        names = samples.files(".png")
+        names = samples.list_files(".png")
         every = max(1, -(-len(names) // MAX_FILM_FRAMES))
         chosen = sorted({*names[::every], *names[-1:]})
         if chosen:
-            self._out.write("film.gif", image_grid.encode_film_gif([samples.read(name) for name in chosen]))
+            self._out.write_bytes("film.gif", image_grid.encode_film_gif([samples.read_bytes(name) for name in chosen]))
 
 
 class StallWatch:

@@ -9,7 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 from ganaug_ray.core import checkpoint
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.gan import training_loop
 from ganaug_ray.gan.networks import Discriminator
@@ -29,7 +29,7 @@ def train_and_finish(training: GanTraining, place: Place) -> None:
     started = time.monotonic()
     recorder = train_rank(training, place)
     if recorder:
-        recorder.write_generator(Folder.at(training.dataset).read_json("dataset.json"), started)
+        recorder.write_generator(Folder.from_uri(training.dataset).read_json("dataset.json"), started)
 
 
 def train_rank(
@@ -43,16 +43,16 @@ def train_rank(
     Raises:
         Diverged: a loss was not finite.
     """
-    config, out = training.config, Folder.at(training.out)
-    facts = Folder.at(training.dataset).read_json("dataset.json")
+    config, out = training.config, Folder.from_uri(training.out)
+    facts = Folder.from_uri(training.dataset).read_json("dataset.json")
     rows = sum(facts["counts"]["train"].values())
-    steps = training.until or config.total_steps(rows)
+    steps = training.until or config.count_steps(rows)
     shape = training_loop.ImageShape(len(facts["classes"]), facts["channels"], training.size)
     sampling = Sampling(config.sampling == "balanced")
-    batches = real_batches(
+    batches = open_real_feed(
         training.dataset, config.batch_size, training.resident_gb, training.seed, place, sampling=sampling
     )
-    start = checkpoint.latest(out / "checkpoints", training.fingerprint(), notice=print)
+    start = checkpoint.load_newest(out / "checkpoints", training.fingerprint(), warn=print)
     first = start.step if start else 0
     if start and place.is_first:
         print(f"going on from step {first}")
@@ -61,7 +61,16 @@ def train_rank(
     if on_snapshot is not None:
         hooks = _wrap_snapshot(hooks, on_snapshot)
     training_loop.train_gan(
-        batches, config, shape, steps, training.seed, place, start, hooks, training.looks, config.factors(rows)
+        batches,
+        config,
+        shape,
+        steps,
+        training.seed,
+        place,
+        start,
+        hooks,
+        training.looks,
+        config.compute_lr_factors(rows),
     )
     return recorder
 

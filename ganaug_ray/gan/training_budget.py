@@ -53,7 +53,7 @@ def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:
     >>> compute_budget(GanConfig(epochs=40, batch_size=100), 32, 1000).summary
     '400 generator steps, 40000 images seen (40 epochs)'
     """
-    steps = config.total_steps(rows)
+    steps = config.count_steps(rows)
     images_seen = steps * config.batch_size
     # A size that was not tried needs at least what the next smaller one does.
     tried_sizes = [side for preset, side in NEEDED_IMAGES if preset == config.preset and side <= size]

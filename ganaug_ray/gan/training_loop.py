@@ -13,10 +13,10 @@ from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray.config import GanConfig
 from ganaug_ray.core import checkpoint, rng
-from ganaug_ray.core.distributed import Place, frozen
+from ganaug_ray.core.distributed import Place, freeze_weights
 from ganaug_ray.core.finite_guard import FiniteGuard
 from ganaug_ray.data.loading.batch import Batch
-from ganaug_ray.data.loading.tensors import scaled
+from ganaug_ray.data.loading.tensors import scale_images
 from ganaug_ray.gan import diffaug, ema, losses
 from ganaug_ray.gan.diffaug import apply_augmentations
 from ganaug_ray.gan.networks import Discriminator, Generator
@@ -49,7 +49,7 @@ class Hooks:
 
 def build_networks(config: GanConfig, shape: ImageShape, seed: int, place: Place) -> tuple[Generator, Discriminator]:
     """Make both networks with weights that depend on the seed alone, on the place's device."""
-    torch.manual_seed(rng.number(seed, "gan", "weights"))
+    torch.manual_seed(rng.draw_number(seed, "gan", "weights"))
     classes = shape.classes if config.conditional else 0
     generator = Generator(config.latent, classes, shape.channels, shape.size, config.filters)
     discriminator = Discriminator(classes, shape.channels, shape.size, config.filters, config.recipe.norm)
@@ -103,7 +103,7 @@ def train_gan(
         "optimizer_d": optimizer_d,
     }
     if start is not None:
-        checkpoint.unpack(start.tensors, parts)
+        checkpoint.unpack_states(start.tensors, parts)
     guard = FiniteGuard(place, optimizer_g, optimizer_d)
     if config.compile:  # in place: names of weights, DDP and the average do not notice
         generator.compile()
@@ -111,13 +111,13 @@ def train_gan(
     fast = place.autocast(config.precision)
     run_discriminator = losses.Judge(discriminator, fast)
     run_generator = fast(generator)
-    run_ddp_generator = fast(place.wrap(generator))
-    ddp_discriminator_step = place.wrap(losses.DiscriminatorStep(discriminator, run_discriminator, loss))
+    run_ddp_generator = fast(place.wrap_module(generator))
+    ddp_discriminator_step = place.wrap_module(losses.DiscriminatorStep(discriminator, run_discriminator, loss))
     first = start.step if start is not None else 0
     saved_before_leaving = False
     for step in range(first, steps):
         was_snapshot = step % config.snapshot_every == 0 or step in snapshot_steps
-        if was_snapshot and place.any(hooks.should_stop()):
+        if was_snapshot and place.any_over_ranks(hooks.should_stop()):
             break
         factor = find_rate_factor(factors, step)
         set_learning_rate(optimizer_g, recipe.lr_g * factor)
@@ -125,26 +125,26 @@ def train_gan(
         batch = batches(step)
         step_draws = draw_step(config.latent, len(recipe.augment), batch, (seed, "gan", step), place)
 
-        real_BCHW = apply_augmentations(scaled(batch.x_BCHW, shape.size), recipe.augment, step_draws.u_real)
+        real_BCHW = apply_augmentations(scale_images(batch.x_BCHW, shape.size), recipe.augment, step_draws.u_real)
         with torch.no_grad():
             fake_BCHW = apply_augmentations(run_generator(step_draws.z_d, batch.y_B), recipe.augment, step_draws.u_fake)
         judged: losses.DiscriminatorLoss = ddp_discriminator_step(real_BCHW, fake_BCHW, batch.y_B)
         # The ranks' gradients are averaged: so it is the mean over the global batch, also where their parts differ.
-        share = len(batch.y_B) * place.world / batch.total
+        share = len(batch.y_B) * place.world_size / batch.total
         loss_d = judged.loss * share
         optimizer_d.zero_grad()
         loss_d.backward()
-        guard.check(loss_d)
+        guard.check_loss(loss_d)
         optimizer_d.step()
 
-        with frozen(discriminator):
+        with freeze_weights(discriminator):
             fake_BCHW = apply_augmentations(
                 run_ddp_generator(step_draws.z_g, batch.y_B), recipe.augment, step_draws.u_g
             )
             loss_g = loss.generator(run_discriminator, real_BCHW, fake_BCHW, batch.y_B) * share
             optimizer_g.zero_grad()
             loss_g.backward()
-        guard.check(loss_g)
+        guard.check_loss(loss_g)
         optimizer_g.step()
         average.update_parameters(generator)
         guard.end_step()
@@ -158,7 +158,7 @@ def train_gan(
             guard.raise_if_tripped(step)
         if logs:
             # Some rank's machine will be taken away: all ranks learn it at the same step.
-            is_leaving = place.any(place.leaving())
+            is_leaving = place.any_over_ranks(place.is_leaving())
             figures = {
                 "loss_g": loss_g,
                 "loss_d": loss_d,
@@ -172,7 +172,7 @@ def train_gan(
         if snapshots:
             hooks.snapshot(now, average, discriminator)
         if saves:
-            tensors = checkpoint.pack(parts) if place.is_first else {}
+            tensors = checkpoint.pack_states(parts) if place.is_first else {}
             hooks.save(checkpoint.Checkpoint(now, tensors))
     return average
 
@@ -193,7 +193,7 @@ def find_rate_factor(factors: Mapping[int, float], step: int) -> float:
 def mean_over_ranks(figures: Mapping[str, torch.Tensor], place: Place) -> dict[str, float]:
     """Average scalars over the ranks, all in one exchange; every rank calls it, with the same names."""
     row = torch.stack(list(figures.values())).detach()
-    means = (place.sum(row) / place.world).tolist()
+    means = (place.sum_over_ranks(row) / place.world_size).tolist()
     return dict(zip(figures, means, strict=True))
 
 
@@ -215,6 +215,6 @@ class StepDraws(NamedTuple):
 
 def draw_step(latent: int, changes: int, batch: Batch, key: tuple[rng.Key, ...], place: Place) -> StepDraws:
     """Make a step's draws whole, for the global batch, and return this rank's rows of them, on its device."""
-    z_SBZ = torch.randn(2, batch.total, latent, generator=rng.generator(*key))
+    z_SBZ = torch.randn(2, batch.total, latent, generator=rng.make_generator(*key))
     u_SBND = diffaug.draw_uniforms((3, batch.total, changes), (*key, "diffaug"))
-    return StepDraws(*place.put(z_SBZ[:, batch.rows]), *place.put(u_SBND[:, batch.rows]))
+    return StepDraws(*place.move_to_device(z_SBZ[:, batch.rows]), *place.move_to_device(u_SBND[:, batch.rows]))

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass
 
 from ganaug_ray.config import GanConfig
-from ganaug_ray.config.base import SPREADING
+from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.core import experiment_dir
 
 
@@ -28,5 +28,5 @@ class GanTraining:
 
     def fingerprint(self) -> str:
         """Of all that decides the weights: a checkpoint serves only the training that made it."""
-        config = self.config.model_dump(exclude=SPREADING) | asdict(self.config.recipe)
-        return experiment_dir.fingerprint(config, self.size, self.seed, self.inputs)
+        config = self.config.model_dump(exclude=SCALING_KEYS) | asdict(self.config.recipe)
+        return experiment_dir.compute_fingerprint(config, self.size, self.seed, self.inputs)

@@ -5,43 +5,45 @@ from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import Job, loader
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.ingest.scan import survey_only
+from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.gan import training_budget
-from ganaug_ray.runtime.executors import processes
+from ganaug_ray.runtime.executors import open_process_pool
 
 
-def describe(job: Job, run: Run) -> str:
+def describe_job(job: Job, run: Run) -> str:
     """Return the text of --dry-run. Reads the source, writes nothing, starts no Ray.
 
     Raises:
         UserError: the source cannot be prepared as the job asks.
     """
-    with processes() as each:
-        found = survey_only(job.data, each)
-    counts = found.counts()
-    rows = {split: sum(own.values()) for split, own in counts.items()}
+    with open_process_pool() as executor:
+        survey = survey_without_storing(job.data, executor)
+    counts = survey.count_images()
+    rows = {split: sum(class_counts.values()) for split, class_counts in counts.items()}
     fits = len(arms.list_pairs(job))
-    fit_steps = job.classifier.total_steps(rows["train"])
-    names = ", ".join(found.classes[:12]) + (", ..." if len(found.classes) > 12 else "")
-    beside = f", {found.unlabelled['reason'].null_count} without labels" if len(found.unlabelled) else ""
+    fit_steps = job.classifier.count_steps(rows["train"])
+    names = ", ".join(survey.classes[:12]) + (", ..." if len(survey.classes) > 12 else "")
+    unlabelled_text = f", {survey.unlabelled['reason'].null_count} without labels" if len(survey.unlabelled) else ""
     facts = [
         ("experiment", str(run.root)),
-        ("classes", f"{len(found.classes)}: {names}"),
+        ("classes", f"{len(survey.classes)}: {names}"),
         (
             "images",
-            ", ".join(f"{n} {split}" for split, n in rows.items()) + f", {len(found.rejected)} rejected" + beside,
+            ", ".join(f"{split_count} {split}" for split, split_count in rows.items())
+            + f", {len(survey.rejected)} rejected"
+            + unlabelled_text,
         ),
-        ("stored", f"{job.data.image_size} × {job.data.image_size} × {found.channels}, uint8"),
+        ("stored", f"{job.data.image_size} × {job.data.image_size} × {survey.channels}, uint8"),
     ]
     if arms.has_gan(job):
-        planned = training_budget.compute_budget(job.gan, job.gan_size, rows["train"])
+        planned = training_budget.compute_budget(job.gan, job.gan_image_size, rows["train"])
         workers = format_count(job.gan.workers, "worker")
-        drawn = f"{job.gan_size} × {job.gan_size} × {found.channels}, {planned.summary}, {workers}"
+        drawn = f"{job.gan_image_size} × {job.gan_image_size} × {survey.channels}, {planned.summary}, {workers}"
         facts.append(("GAN", drawn if job.gan.conditional else f"{drawn}, draws of no class"))
         if planned.warning:
             facts.append(("warning", planned.warning))
     size = job.classifier.batch_size
-    for name, arm in job.compared.items():
+    for name, arm in job.compared_arms.items():
         facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], size, fit_steps)))
     n = job.compare.splits
     facts.append(
@@ -49,4 +51,4 @@ def describe(job: Job, run: Run) -> str:
     )
     if job.models:
         facts.append(("models", f"{', '.join(job.models)}: {job.compare.seeds} of each"))
-    return loader.dump(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)
+    return loader.dump_job(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)

@@ -13,84 +13,86 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import targets
 from ganaug_ray.pipeline import size_experiments
-from ganaug_ray.pipeline.progress import of_fits
-from ganaug_ray.pipeline.stage import Context
+from ganaug_ray.pipeline.progress import read_fit_progress
+from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.runtime import executors
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
 
-def compare(context: Context) -> None:
+def compare_arms(context: StageContext) -> None:
     """models/ -> verdict.json."""
     inputs = {
-        f"{split.number}/{arm}/seed-{seed}": context.need(
-            "train", experiment_dir.done(split.run.model(arm, seed), "model.json")
+        f"{split.number}/{arm}/seed-{seed}": context.require_record(
+            "train", experiment_dir.read_marker(split.run.locate_model(arm, seed), "model.json")
         )["hash"]
         for split in context.splits
         for arm, seed in arms.list_pairs(context.job)
     }
-    current = experiment_dir.fingerprint(inputs, context.job.compare.model_dump())
+    current = experiment_dir.compute_fingerprint(inputs, context.job.compare.model_dump())
 
     def work() -> Record:
         from ganaug_ray.verdict import from_experiment
 
         started = time.monotonic()
         record = {"hash": current, "inputs": inputs, **from_experiment.build_verdict(context.job, context.run)}
-        return experiment_dir.commit(context.run.root, "verdict.json", "compare", started, record)
+        return experiment_dir.write_marker(context.run.root, "verdict.json", "compare", started, record)
 
-    done = experiment_dir.done(context.run.root, "verdict.json")
-    kept = done if done and done["hash"] == current else None
-    context.run_stage("compare", kept, work, lambda record: record["sentence"])
+    marker = experiment_dir.read_marker(context.run.root, "verdict.json")
+    current_marker = marker if marker and marker["hash"] == current else None
+    context.run_stage("compare", current_marker, work, lambda record: record["sentence"])
 
 
-def compare_models(context: Context) -> None:
+def compare_models(context: StageContext) -> None:
     """dataset/ -> board/<model>/seed-<k>/ for every compared model and seed, and board.json."""
-    context.need("prepare", experiment_dir.done(context.run.dataset, "dataset.json"))
-    pairs = compared_models.pairs(context.job)
-    missing = [pair for pair in pairs if compared_models.done(context.job, context.run, *pair) is None]
+    context.require_record("prepare", experiment_dir.read_marker(context.run.dataset, "dataset.json"))
+    pairs = compared_models.list_pairs(context.job)
+    missing = [pair for pair in pairs if compared_models.read_marker(context.job, context.run, *pair) is None]
 
     def work() -> Record:
         from ganaug_ray.verdict.model_comparison import compare_models
 
         started = time.monotonic()
         if missing:
-            _fit_models(context, missing)
+            _train_models(context, missing)
         return compare_models(context.run, context.job, started)
 
-    done = None if missing else experiment_dir.done(context.run.root, compared_models.MARKER)
-    kept = done if done and done["hash"] == compared_models.fingerprint(context.job, context.run) else None
-    context.run_stage("compare-models", kept, work, lambda record: record["sentence"])
+    marker = None if missing else experiment_dir.read_marker(context.run.root, compared_models.BOARD_MARKER)
+    current_marker = (
+        marker if marker and marker["hash"] == compared_models.compute_fingerprint(context.job, context.run) else None
+    )
+    context.run_stage("compare-models", current_marker, work, lambda record: record["sentence"])
 
 
-def evaluate(context: Context, model: str | None = None, data: str | None = None) -> None:
+def evaluate_models(context: StageContext, model: str | None = None, data: str | None = None) -> None:
     """A model -> evaluation/<model>/<images>/: every figure, what it gets wrong, what it learned.
 
     Without ``model`` it is the champion, or every trained model where there is no verdict yet; without ``data``
     it is the experiment's own test images.
     """
-    dataset = context.need("prepare", experiment_dir.done(context.run.dataset, "dataset.json"))
+    dataset = context.require_record("prepare", experiment_dir.read_marker(context.run.dataset, "dataset.json"))
     models = targets.list_models(context.run, context.job, model)
-    context.need("train", dataset if models else None)
+    context.require_record("train", dataset if models else None)
     for folder in models:
         target = targets.describe_target(context.run, folder, data)
         if target.record["inputs"].get("dataset") != target.home.dataset.read_json("dataset.json")["hash"]:
             note = f"{folder} was trained on another data set: images it was trained on may be among these"
-            context.terminal.line("evaluate", "note", note)
+            context.terminal.print_stage_line("evaluate", "note", note)
 
         def work(target: targets.EvaluationTarget = target) -> Record:
             from ganaug_ray.evaluate.evaluate_model import evaluate_model
 
-            executor = context.open_executor() if data else nullcontext(executors.one_by_one)
-            with context.terminal.watching("evaluate", lambda: (0.0, target.name)), executor as each:
-                return evaluate_model(context.job.data, target, context.job.seed, each)
+            executor = context.open_executor() if data else nullcontext(executors.map_serially)
+            with context.terminal.show_progress("evaluate", lambda: (0.0, target.name)), executor as execute:
+                return evaluate_model(context.job.data, target, context.job.seed, execute)
 
         context.run_stage("evaluate", targets.read_finished(target), work, targets.describe_outcome)
 
 
-def report(context: Context) -> None:
+def build_report(context: StageContext) -> None:
     """Everything so far -> report.html and report.json; evaluates the champion first."""
-    verdict = context.need("compare", experiment_dir.done(context.run.root, "verdict.json"))
-    evaluate(context)
+    verdict = context.require_record("compare", experiment_dir.read_marker(context.run.root, "verdict.json"))
+    evaluate_models(context)
 
     def work() -> Record:
         from ganaug_ray.report.report import write_report
@@ -101,30 +103,30 @@ def report(context: Context) -> None:
     evaluated = targets.describe_target(context.run, champion, None).out.read_json(targets.MARKER)
     # The verdict stands for the models and what they were made from: not for a GAN that no arm needs.
     inputs = {"verdict": verdict["hash"], "evaluation": evaluated["hash"]}
-    if gan := experiment_dir.done(context.run.gan, "gan.json"):
+    if gan := experiment_dir.read_marker(context.run.gan, "gan.json"):
         inputs["gan"] = gan["hash"]
-    if compared := experiment_dir.done(context.run.root, compared_models.MARKER):
+    if compared := experiment_dir.read_marker(context.run.root, compared_models.BOARD_MARKER):
         inputs["board"] = compared["hash"]
-    if grown := size_experiments.done(context.job, context.run) if context.job.compare.sizes else None:
+    if grown := size_experiments.read_curve(context.job, context.run) if context.job.compare.sizes else None:
         inputs["sizes"] = grown["hash"]
     for kind in ("gan", "mix", "classifier"):
-        if (folder := context.run.root / f"search/{kind}").has("search.json"):
+        if (folder := context.run.root / f"search/{kind}").has_file("search.json"):
             inputs[f"search {kind}"] = folder.read_json("search.json")["hash"]
     if context.job.published:
-        inputs["published"] = experiment_dir.fingerprint(context.job.published.model_dump())
-    done = experiment_dir.done(context.run.root, "report.json")
-    kept = done if done and done["inputs"] == inputs else None
-    context.run_stage("report", kept, work, lambda record: str(context.run.root / "report.html"))
+        inputs["published"] = experiment_dir.compute_fingerprint(context.job.published.model_dump())
+    marker = experiment_dir.read_marker(context.run.root, "report.json")
+    current_marker = marker if marker and marker["inputs"] == inputs else None
+    context.run_stage("report", current_marker, work, lambda record: str(context.run.root / "report.html"))
 
 
-def promote(context: Context, force: bool = False) -> None:
+def promote_champion(context: StageContext, force: bool = False) -> None:
     """The champion's model -> a version in the registry and its champion.json.
 
     Args:
         context: the job, the experiment's folder and the terminal.
         force: whatever is champion there.
     """
-    verdict = context.need("compare", experiment_dir.done(context.run.root, "verdict.json"))
+    verdict = context.require_record("compare", experiment_dir.read_marker(context.run.root, "verdict.json"))
     champion = verdict["champion"]
     model = targets.find_champion(context.run, verdict)
     lineage = {
@@ -138,13 +140,13 @@ def promote(context: Context, force: bool = False) -> None:
         "figures": champion["figures"],
         "inputs": model.read_json("model.json")["inputs"],
     }
-    place = model_registry.of_job(context.job, context.run)
-    done = experiment_dir.done(place, "champion.json")
-    kept = done if done and done["lineage"] == lineage else None
-    home = context.run.split(champion["split"])
+    registry = model_registry.open_job_registry(context.job, context.run)
+    marker = experiment_dir.read_marker(registry, "champion.json")
+    current_marker = marker if marker and marker["lineage"] == lineage else None
+    home = context.run.locate_split(champion["split"])
 
     def judge(current: Record | None) -> Record:
-        return {} if current is None else _against(context, home, model, place, current, force)
+        return {} if current is None else _judge_by_champion(context, home, model, registry, current, force)
 
     def complete(version: Folder) -> None:
         from ganaug_ray.verdict import promotion_gate
@@ -153,57 +155,64 @@ def promote(context: Context, force: bool = False) -> None:
         _add_onnx(context, version)
 
     def work() -> Record:
-        return model_registry.promote(place, model, lineage, complete, judge)
+        return model_registry.promote_model(registry, model, lineage, complete, judge)
 
     def outcome(record: Record) -> str:
         return f"version {record['version']} is champion: {record['lineage']['reason']}"
 
-    context.run_stage("promote", kept, work, outcome)
+    context.run_stage("promote", current_marker, work, outcome)
 
 
-def _against(context: Context, home: Run, model: Folder, place: Folder, current: Record, force: bool) -> Record:
+def _judge_by_champion(
+    context: StageContext, home: Run, model: Folder, registry: Folder, current: Record, force: bool
+) -> Record:
     """Judge a model by a registry's champion: what is told of it, or StageFailed where it is refused."""
     from ganaug_ray.verdict import promotion_gate
 
-    how = "`ganaug promote JOB.yaml --force` promotes it all the same"
-    if not force and model.read_json("model.json")["hash"] in model_registry.withdrawn(model_registry.changes(current)):
-        raise StageFailed(f"{place}: this model was champion and has been rolled back; {how}")
+    hint = "`ganaug promote JOB.yaml --force` promotes it all the same"
+    if not force and model.read_json("model.json")["hash"] in model_registry.find_withdrawn_models(
+        model_registry.list_changes(current)
+    ):
+        raise StageFailed(f"{registry}: this model was champion and has been rolled back; {hint}")
     try:
         match = promotion_gate.compare_with_champion(
-            home, model, place / "versions" / str(current["version"]), context.job.compare.metric
+            home, model, registry / "versions" / str(current["version"]), context.job.compare.metric
         )
     except UserError as error:
         if not force:
-            raise UserError(f"{error}; {how}") from None
+            raise UserError(f"{error}; {hint}") from None
         return {"why": "forced"}
     if match.is_worse and not force:
-        raise StageFailed(f"{place}: version {current['version']} stays champion: {match.sentence}; {how}")
+        raise StageFailed(f"{registry}: version {current['version']} stays champion: {match.sentence}; {hint}")
     return {"why": "forced" if match.is_worse else "promoted", "against": match.record}
 
 
-def _add_onnx(context: Context, version: Folder) -> None:
+def _add_onnx(context: StageContext, version: Folder) -> None:
     """Write model.onnx beside a version's weights; a version without one is as good for all that is here."""
-    from ganaug_ray.classify.onnx_export import export
+    from ganaug_ray.classify.onnx_export import export_onnx
 
     try:
-        export(version, str(version / "model.onnx"))
+        export_onnx(version, str(version / "model.onnx"))
     except (UserError, StageFailed) as error:
-        context.terminal.line("promote", "note", f"model.onnx is left out: {error}")
+        context.terminal.print_stage_line("promote", "note", f"model.onnx is left out: {error}")
 
 
-def _fit_models(context: Context, wanted: list[tuple[str, int]]) -> None:
+def _train_models(context: StageContext, pairs: list[tuple[str, int]]) -> None:
     """Train these compared models and seeds."""
     from ganaug_ray.classify import initial_weights
-    from ganaug_ray.classify.launch import train
+    from ganaug_ray.classify.launch import train_classifiers
 
-    for name in dict.fromkeys(name for name, _ in wanted):
-        if weights := compared_models.prepare(context.job, context.run, name):
-            context.terminal.line("compare-models", "note", f"{name} starts from {initial_weights.sentence(weights)}")
-    context.connect()
-    fits = [compared_models.fit(context.job, context.run, name, seed) for name, seed in wanted]
+    for name in dict.fromkeys(name for name, _ in pairs):
+        if weights := compared_models.prepare_weights(context.job, context.run, name):
+            context.terminal.print_stage_line(
+                "compare-models", "note", f"{name} starts from {initial_weights.describe_match(weights)}"
+            )
+    context.connect_cluster()
+    fits = [compared_models.describe_training(context.job, context.run, name, seed) for name, seed in pairs]
     rows = sum(context.run.dataset.read_json("dataset.json")["counts"]["train"].values())
-    asked = [
-        (compared_models.folder(context.run, *pair), context.job.models[pair[0]].total_steps(rows)) for pair in wanted
+    fit_steps = [
+        (compared_models.locate_folder(context.run, *pair), context.job.models[pair[0]].count_steps(rows))
+        for pair in pairs
     ]
-    with context.terminal.watching("compare-models", lambda: of_fits(asked)):
-        train(fits, context.job.data.resident_gb)
+    with context.terminal.show_progress("compare-models", lambda: read_fit_progress(fit_steps)):
+        train_classifiers(fits, context.job.data.resident_gb)

@@ -11,7 +11,7 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.pipeline import evaluation_stages, size_experiments, training_stages
-from ganaug_ray.pipeline.stage import Context, Split
+from ganaug_ray.pipeline.stage import Split, StageContext
 
 
 @dataclass(frozen=True)
@@ -23,72 +23,72 @@ class Pipeline:
     terminal: Terminal
 
     @property
-    def context(self) -> Context:
+    def context(self) -> StageContext:
         """What the stages are given."""
-        return Context(self.job, self.run, self.terminal)
+        return StageContext(self.job, self.run, self.terminal)
 
     @property
     def splits(self) -> list[Split]:
         """All of the job's splits; the first one's folders are the experiment's own."""
         return self.context.splits
 
-    def all(self) -> None:
+    def run_all(self) -> None:
         """Run every stage from raw images to a promoted model."""
         self.reach_verdict()
         if self.job.compare.sizes:
-            self.sizes()
+            self.compare_sizes()
         if self.job.models:
             self.compare_models()
-        self.report()
-        self.promote()
+        self.build_report()
+        self.promote_champion()
 
     def reach_verdict(self) -> None:
         """Raw images -> verdict.json."""
-        self.prepare()
+        self.prepare_data()
         if arms.has_gan(self.job):
             self.train_gan()
         if self.job.needs_gan:
-            self.generate()
-        self.train()
-        self.compare()
+            self.generate_images()
+        self.train_classifiers()
+        self.compare_arms()
 
-    def models(self) -> None:
+    def reach_model_comparison(self) -> None:
         """Raw images -> board.json; the report too, where there is one to tell it in."""
-        compared_models.pairs(self.job)  # before any work: there are models to compare
-        self.prepare()
+        compared_models.list_pairs(self.job)  # before any work: there are models to compare
+        self.prepare_data()
         self.compare_models()
-        if experiment_dir.done(self.run.root, "verdict.json"):
-            self.report()
+        if experiment_dir.read_marker(self.run.root, "verdict.json"):
+            self.build_report()
         else:
-            self.terminal.line("report", "note", "`ganaug run` adds the table and the plot to report.html")
+            self.terminal.print_stage_line("report", "note", "`ganaug run` adds the table and the plot to report.html")
 
-    def prepare(self) -> None:
+    def prepare_data(self) -> None:
         """Raw images -> dataset/."""
-        training_stages.prepare(self.context)
+        training_stages.prepare_data(self.context)
 
-    def teach(self) -> None:
+    def train_teachers(self) -> None:
         """dataset/ -> the first model of the real arm, whose features judge the generator."""
-        training_stages.teach(self.context)
+        training_stages.train_teachers(self.context)
 
     def train_gan(self) -> None:
         """dataset/train -> gan/; teaches first."""
         training_stages.train_gan(self.context)
 
-    def generate(self) -> None:
+    def generate_images(self) -> None:
         """gan/ -> synthetic/."""
-        training_stages.generate(self.context)
+        training_stages.generate_images(self.context)
 
-    def train(self) -> None:
+    def train_classifiers(self) -> None:
         """dataset/ and synthetic/ -> models/."""
-        training_stages.train(self.context)
+        training_stages.train_classifiers(self.context)
 
-    def compare(self) -> None:
+    def compare_arms(self) -> None:
         """models/ -> verdict.json."""
-        evaluation_stages.compare(self.context)
+        evaluation_stages.compare_arms(self.context)
 
-    def sizes(self) -> None:
+    def compare_sizes(self) -> None:
         """The comparison at other numbers of training images a class -> sizes/<n>/ and sizes.json."""
-        for job, run in size_experiments.open_points(self.context):
+        for job, run in size_experiments.open_experiments(self.context):
             Pipeline(job, run, self.terminal).reach_verdict()
         size_experiments.draw_curve(self.context)
 
@@ -96,14 +96,14 @@ class Pipeline:
         """dataset/ -> board/ and board.json."""
         evaluation_stages.compare_models(self.context)
 
-    def evaluate(self, model: str | None = None, data: str | None = None) -> None:
+    def evaluate_models(self, model: str | None = None, data: str | None = None) -> None:
         """A model -> evaluation/<model>/<images>/."""
-        evaluation_stages.evaluate(self.context, model, data)
+        evaluation_stages.evaluate_models(self.context, model, data)
 
-    def report(self) -> None:
+    def build_report(self) -> None:
         """Everything so far -> report.html and report.json; evaluates the champion first."""
-        evaluation_stages.report(self.context)
+        evaluation_stages.build_report(self.context)
 
-    def promote(self, force: bool = False) -> None:
+    def promote_champion(self, force: bool = False) -> None:
         """The champion's model -> a version in the registry and its champion.json."""
-        evaluation_stages.promote(self.context, force)
+        evaluation_stages.promote_champion(self.context, force)

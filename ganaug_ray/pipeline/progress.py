@@ -4,23 +4,23 @@ from ganaug_ray.core import metrics_log
 from ganaug_ray.core.storage import Folder
 
 
-def of_fits(wanted: list[tuple[Folder, int]]) -> tuple[float, str]:
+def read_fit_progress(fit_steps: list[tuple[Folder, int]]) -> tuple[float, str]:
     """How far models are, from 0 to 1, and a few words on it; each is a folder and its steps."""
     reached, ready = 0, 0
-    for folder, steps in wanted:
-        lines = metrics_log.read_newest(folder)
-        trained = folder.has("model.json")  # it may have ended early
+    for folder, steps in fit_steps:
+        lines = metrics_log.read_newest_lines(folder)
+        trained = folder.has_file("model.json")  # it may have ended early
         reached += steps if trained else lines[-1]["step"] if lines else 0
         ready += trained
-    return reached / sum(steps for _, steps in wanted), f"{ready} of {len(wanted)} models trained"
+    return reached / sum(steps for _, steps in fit_steps), f"{ready} of {len(fit_steps)} models trained"
 
 
-def of_gans(folders: list[Folder], steps: int) -> tuple[float, str]:
+def read_gan_progress(folders: list[Folder], steps: int) -> tuple[float, str]:
     """How far GANs of so many steps each are, and a few words on the one that is furthest of those at work."""
     reached, words = 0, "starting workers"
     for folder in folders:
-        lines = [line for line in metrics_log.read_newest(folder) if "loss_g" in line]
-        done = folder.has("gan.json")
+        lines = [line for line in metrics_log.read_newest_lines(folder) if "loss_g" in line]
+        done = folder.has_file("gan.json")
         reached += steps if done else lines[-1]["step"] if lines else 0
         if lines and not done:
             last = lines[-1]

@@ -13,7 +13,7 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import executors
-from ganaug_ray.runtime.executors import Each
+from ganaug_ray.runtime.executors import Executor
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Progress:
     """How far a stage of this process is: the stage sets it, and the terminal reads it from another thread."""
 
     def __init__(self, words: str) -> None:
-        self.set(0.0, words)
+        self.update(0.0, words)
 
-    def set(self, share: float, words: str) -> None:
+    def update(self, share: float, words: str) -> None:
         """Note how far the stage is, from 0 to 1, and a few words on it."""
         self._state = share, words  # a single assignment: the reading thread never sees half of it
 
@@ -42,7 +42,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Context:
+class StageContext:
     """What a stage works with: one job, the folder of its experiment, and the terminal that shows what happens."""
 
     job: Job
@@ -53,46 +53,49 @@ class Context:
     def splits(self) -> list[Split]:
         """All of the job's splits; the first one's folders are the experiment's own."""
         n = self.job.compare.splits
-        return [Split(k, f"split {k}: " if n > 1 else "", self.job.of_split(k), self.run.split(k)) for k in range(n)]
+        return [
+            Split(k, f"split {k}: " if n > 1 else "", self.job.derive_split(k), self.run.locate_split(k))
+            for k in range(n)
+        ]
 
     def run_stage(
-        self, name: str, kept: Record | None, work: Callable[[], Record], outcome: Callable[[Record], str]
+        self, name: str, marker: Record | None, work: Callable[[], Record], outcome: Callable[[Record], str]
     ) -> None:
         """Do a stage unless it is done, and print its one line: kept, done or failed.
 
         Args:
             name: the stage's name on the terminal.
-            kept: the marker of a stage that is done; None where there is work to do.
+            marker: the marker of a stage that is done; None where there is work to do.
             work: does the stage and returns its marker.
             outcome: says in words what a marker holds.
         """
-        if kept is not None:
-            self.terminal.line(name, "kept", outcome(kept))
+        if marker is not None:
+            self.terminal.print_stage_line(name, "kept", outcome(marker))
             return
         started = time.monotonic()
         try:
             record = work()
         except BaseException:
-            self.terminal.line(name, "failed", "", time.monotonic() - started)
+            self.terminal.print_stage_line(name, "failed", "", time.monotonic() - started)
             raise
         self.run.write_summary()
-        self.terminal.line(name, "done", outcome(record), time.monotonic() - started)
+        self.terminal.print_stage_line(name, "done", outcome(record), time.monotonic() - started)
 
-    def need(self, verb: str, record: Record | None) -> Record:
+    def require_record(self, verb: str, record: Record | None) -> Record:
         """Return what another stage left. Raises UserError: it has not been done."""
         if record is None:
             raise UserError(f"{self.run.root}: `ganaug {verb}` has not been done there yet; run it first")
         return record
 
-    def connect(self) -> None:
+    def connect_cluster(self) -> None:
         """Connect to the cluster, or start one inside this machine."""
         from ganaug_ray.runtime import cluster
 
         cluster.connect(self.job, self.run.root)
 
-    def open_executor(self) -> AbstractContextManager[Each]:
+    def open_executor(self) -> AbstractContextManager[Executor]:
         """Open an executor for light work: the cluster where there is one, else processes, which start sooner."""
         if "RAY_ADDRESS" not in os.environ:
-            return executors.processes()
-        self.connect()
-        return nullcontext(executors.on_cluster)
+            return executors.open_process_pool()
+        self.connect_cluster()
+        return nullcontext(executors.map_on_cluster)

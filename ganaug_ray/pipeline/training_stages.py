@@ -11,38 +11,38 @@ from ganaug_ray.augment import arm_batches, arms, synthetic_pools
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.errors import UserError
-from ganaug_ray.pipeline.progress import of_fits, of_gans
-from ganaug_ray.pipeline.stage import Context, Progress, Split
+from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
+from ganaug_ray.pipeline.stage import Progress, Split, StageContext
 
 if TYPE_CHECKING:
     from ganaug_ray.gan.training_spec import GanTraining
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
-Asked = tuple[Split, str, int]
+ModelRequest = tuple[Split, str, int]
 """A model that is to be trained: the split, the arm, the seed."""
 
 
-def prepare(context: Context) -> None:
+def prepare_data(context: StageContext) -> None:
     """Raw images -> dataset/."""
     from ganaug_ray.augment import strategies
 
     for split in context.splits:
-        _prepare(context, split)
-    for name, arm in context.job.compared.items():
+        _prepare_split(context, split)
+    for name, arm in context.job.compared_arms.items():
         # A strategy that the data do not suit is an error now, not when a GAN has been trained.
         data = context.run.dataset.read_json("dataset.json")
         strategies.plan_pool_counts(data["counts"]["train"], arm)
         arms.check_classes(name, arm, data)
 
 
-def _prepare(context: Context, split: Split) -> None:
+def _prepare_split(context: StageContext, split: Split) -> None:
     def work() -> Record:
-        from ganaug_ray.data.prepare import prepare
+        from ganaug_ray.data.prepare import prepare_dataset
 
         progress = Progress(words="listing the sources")
-        with context.terminal.watching("prepare", progress.read), context.open_executor() as each:
-            return prepare(split.job.data, split.run.dataset, each, progress.set)
+        with context.terminal.show_progress("prepare", progress.read), context.open_executor() as executor:
+            return prepare_dataset(split.job.data, split.run.dataset, executor, progress.update)
 
     def outcome(record: Record) -> str:
         rows = {part: sum(counts.values()) for part, counts in record["counts"].items()}
@@ -52,99 +52,99 @@ def _prepare(context: Context, split: Split) -> None:
         parts += [f"{left_out} rejected (see dataset/rejected.parquet)"] if left_out else []
         return split.name + ", ".join(parts)
 
-    context.run_stage("prepare", experiment_dir.done(split.run.dataset, "dataset.json"), work, outcome)
+    context.run_stage("prepare", experiment_dir.read_marker(split.run.dataset, "dataset.json"), work, outcome)
 
 
-def teach(context: Context) -> None:
+def train_teachers(context: StageContext) -> None:
     """dataset/ -> the first model of the real arm, whose features judge the generator."""
-    _need_data(context)
+    _require_data(context)
     teachers = [(split, arms.REAL, 0) for split in context.splits]
 
     def work() -> Record:
-        _fit(context, _missing(teachers), "teach")
+        _train_models(context, _find_missing_models(teachers), "teach")
         return {}
 
     def outcome(record: Record) -> str:
-        return "; ".join(split.name + _taught(split) for split in context.splits)
+        return "; ".join(split.name + _describe_teacher(split) for split in context.splits)
 
-    context.run_stage("teach", None if _missing(teachers) else {}, work, outcome)
+    context.run_stage("teach", None if _find_missing_models(teachers) else {}, work, outcome)
 
 
-def train_gan(context: Context) -> None:
+def train_gan(context: StageContext) -> None:
     """dataset/train -> gan/, with the teacher's features as the yardstick; teaches first."""
-    teach(context)
-    _label(context)
+    train_teachers(context)
+    _label_images(context)
     gans = [(split, gan) for split in context.splits for gan in synthetic_pools.list_gans(split.job, split.run)]
-    missing = [(split, gan) for split, gan in gans if not experiment_dir.done(gan.folder, "gan.json")]
+    missing = [(split, gan) for split, gan in gans if not experiment_dir.read_marker(gan.folder, "gan.json")]
 
     def work() -> Record:
         from ganaug_ray.gan import training_budget
         from ganaug_ray.gan.launch import train_gans
 
-        trainings = [_training(context, split, gan) for split, gan in missing]
+        trainings = [_describe_training(context, split, gan) for split, gan in missing]
         counts = missing[0][1].dataset.read_json("dataset.json")["counts"]["train"]
-        planned = training_budget.compute_budget(context.job.gan, context.job.gan_size, sum(counts.values()))
-        context.terminal.line("train-gan", "note", planned.summary)
+        planned = training_budget.compute_budget(context.job.gan, context.job.gan_image_size, sum(counts.values()))
+        context.terminal.print_stage_line("train-gan", "note", planned.summary)
         if planned.warning:
-            context.terminal.line("train-gan", "note", planned.warning)
-        context.connect()
+            context.terminal.print_stage_line("train-gan", "note", planned.warning)
+        context.connect_cluster()
         folders = [gan.folder for _, gan in missing]
-        with context.terminal.watching("train-gan", lambda: of_gans(folders, planned.steps)):
+        with context.terminal.show_progress("train-gan", lambda: read_gan_progress(folders, planned.steps)):
             train_gans(trainings)
         return {}
 
     def outcome(record: Record) -> str:
-        return "; ".join(split.name + _drawn(gan) for split, gan in gans)
+        return "; ".join(split.name + _describe_gan(gan) for split, gan in gans)
 
     context.run_stage("train-gan", None if missing else {}, work, outcome)
 
 
-def _training(context: Context, split: Split, gan: synthetic_pools.GanSource) -> GanTraining:
+def _describe_training(context: StageContext, split: Split, gan: synthetic_pools.GanSource) -> GanTraining:
     from ganaug_ray.core import checkpoint
 
     training = synthetic_pools.describe_training(split.job, split.run, gan)
-    notice = functools.partial(context.terminal.line, "train-gan", "note")
-    start = checkpoint.latest(gan.folder / "checkpoints", training.fingerprint(), notice)
+    notice = functools.partial(context.terminal.print_stage_line, "train-gan", "note")
+    start = checkpoint.load_newest(gan.folder / "checkpoints", training.fingerprint(), notice)
     if start is not None:
         notice(f"{split.name}resuming at step {start.step}")
     return training
 
 
-def _label(context: Context) -> None:
+def _label_images(context: StageContext) -> None:
     """dataset/unlabelled -> pseudo/, where an arm needs it."""
     for split in context.splits if synthetic_pools.needs_pseudo(context.job) else ():
 
         def work(split: Split = split) -> Record:
             from ganaug_ray.augment import pseudo_labels
 
-            context.connect()
+            context.connect_cluster()
 
-            teacher, confidence = split.run.model(arms.REAL, 0), context.job.augment.pseudo_confidence
+            teacher, confidence = split.run.locate_model(arms.REAL, 0), context.job.augment.pseudo_confidence
             return pseudo_labels.write_pseudo_labels(split.run.dataset, teacher, split.run.pseudo, confidence)
 
         def outcome(record: Record, split: Split = split) -> str:
-            found = record["pseudo"]
-            sure = sum(found["labelled"].values())
-            return f"{split.name}the teacher is sure of {sure} of {found['unlabelled']} images"
+            pseudo = record["pseudo"]
+            sure = sum(pseudo["labelled"].values())
+            return f"{split.name}the teacher is sure of {sure} of {pseudo['unlabelled']} images"
 
-        context.run_stage("label", experiment_dir.done(split.run.pseudo, "dataset.json"), work, outcome)
+        context.run_stage("label", experiment_dir.read_marker(split.run.pseudo, "dataset.json"), work, outcome)
 
 
-def generate(context: Context) -> None:
+def generate_images(context: StageContext) -> None:
     """gan/ -> synthetic/, and more stores where arms ask for other images."""
     if not context.job.gan.conditional:
         raise UserError(
             "gan.conditional false: images of no class cannot be mixed with real ones; to look at some, "
             f"`ganaug generate {context.run.root} --count any=100 --png DIR`"
         )
-    _need_data(context)
+    _require_data(context)
     for split in context.splits:
         for pool in synthetic_pools.list_pools(split.job, split.run):
-            _generate(context, split, pool)
+            _fill_pool(context, split, pool)
 
 
-def _generate(context: Context, split: Split, pool: synthetic_pools.SyntheticPool) -> None:
-    gan = context.need("train-gan", experiment_dir.done(pool.gan.folder, "gan.json"))
+def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.SyntheticPool) -> None:
+    gan = context.require_record("train-gan", experiment_dir.read_marker(pool.gan.folder, "gan.json"))
 
     def work() -> Record:
         synthetic_pools.refuse_copies(context.job, gan)
@@ -152,21 +152,21 @@ def _generate(context: Context, split: Split, pool: synthetic_pools.SyntheticPoo
 
         make: Callable[..., Record] = generate_locally
         if "RAY_ADDRESS" in os.environ or not is_local_job(pool.counts):
-            context.connect()
+            context.connect_cluster()
             make = generate_pool
         screening = synthetic_pools.describe_screening(split.run, pool)
         total = sum(pool.counts.values()) if pool.stored else BLOCK_SIZE * len(pool.counts)
         progress = Progress(words=f"0 of {total} images")
 
         def count(made: int) -> None:
-            progress.set(made / total, f"{made} of {total} images")
+            progress.update(made / total, f"{made} of {total} images")
 
-        with context.terminal.watching("generate", progress.read):
+        with context.terminal.show_progress("generate", progress.read):
             return make(pool.counts, split.job.seed, pool.gan.folder, pool.folder, screening, count, stored=pool.stored)
 
     def outcome(record: Record) -> str:
         drawn = sum(n > 0 for n in record["counts"].values())
-        rejected = sum(sum(own.values()) for own in record["screened"].values())
+        rejected = sum(sum(reasons.values()) for reasons in record["screened"].values())
         stored = f"{record['images']} images of {drawn} classes"
         parts = [stored if record["images"] else "none stored: images are made in training"]
         parts += [f"{rejected} rejected (see {pool.folder.name}/screened.parquet)"] if rejected else []
@@ -176,84 +176,86 @@ def _generate(context: Context, split: Split, pool: synthetic_pools.SyntheticPoo
     context.run_stage("generate", synthetic_pools.read_finished_pool(pool), work, outcome)
 
 
-def train(context: Context) -> None:
+def train_classifiers(context: StageContext) -> None:
     """dataset/ and synthetic/ -> models/<arm>/seed-<k>/ for every arm and seed, in every split."""
-    _need_data(context)
+    _require_data(context)
     if synthetic_pools.needs_pseudo(context.job):
-        teach(context)
-        _label(context)
+        train_teachers(context)
+        _label_images(context)
     for split in context.splits:
         for pool in synthetic_pools.list_pools(split.job, split.run):
-            context.need("generate", synthetic_pools.read_finished_pool(pool))
+            context.require_record("generate", synthetic_pools.read_finished_pool(pool))
     splits = context.splits
-    asked = [(split, *pair) for pair in arms.list_pairs(context.job) for split in splits]
-    missing = _missing(asked)
+    requests = [(split, *pair) for pair in arms.list_pairs(context.job) for split in splits]
+    missing = _find_missing_models(requests)
 
     def work() -> Record:
         at_once = [fit for fit in missing if not arms.is_deferred(context.job, fit[1])]
-        _fit(context, at_once, "train")
-        _fit(context, [fit for fit in missing if fit not in at_once], "train")
+        _train_models(context, at_once, "train")
+        _train_models(context, [fit for fit in missing if fit not in at_once], "train")
         return {}
 
     def outcome(record: Record) -> str:
         by_arm: dict[str, list[float]] = {}
-        for split, arm, seed in asked:
-            accuracy = split.run.model(arm, seed).read_json("model.json")["val_accuracy"]
+        for split, arm, seed in requests:
+            accuracy = split.run.locate_model(arm, seed).read_json("model.json")["val_accuracy"]
             by_arm.setdefault(arm, []).append(accuracy)
-        means = ", ".join(f"{arm} {sum(own) / len(own):.3f}" for arm, own in by_arm.items())
-        return f"{len(asked)} models; mean validation accuracy: {means}"
+        means = ", ".join(f"{arm} {sum(accuracies) / len(accuracies):.3f}" for arm, accuracies in by_arm.items())
+        return f"{len(requests)} models; mean validation accuracy: {means}"
 
     context.run_stage("train", None if missing else {}, work, outcome)
 
 
-def _need_data(context: Context) -> None:
+def _require_data(context: StageContext) -> None:
     for split in context.splits:
-        context.need("prepare", experiment_dir.done(split.run.dataset, "dataset.json"))
+        context.require_record("prepare", experiment_dir.read_marker(split.run.dataset, "dataset.json"))
 
 
-def _missing(asked: list[Asked]) -> list[Asked]:
-    return [fit for fit in asked if not experiment_dir.done(fit[0].run.model(*fit[1:]), "model.json")]
+def _find_missing_models(requests: list[ModelRequest]) -> list[ModelRequest]:
+    return [fit for fit in requests if not experiment_dir.read_marker(fit[0].run.locate_model(*fit[1:]), "model.json")]
 
 
-def _fit(context: Context, wanted: list[Asked], stage: str) -> None:
+def _train_models(context: StageContext, requests: list[ModelRequest], stage: str) -> None:
     """Train these models side by side."""
     from ganaug_ray.classify import initial_weights
-    from ganaug_ray.classify.launch import train
+    from ganaug_ray.classify.launch import train_classifiers
     from ganaug_ray.verdict import from_experiment
 
-    if not wanted:
+    if not requests:
         return
     gaining = {
         arm: from_experiment.find_gaining_classes(context.job, context.run, arm)
-        for _, arm, _ in wanted
+        for _, arm, _ in requests
         if arms.is_deferred(context.job, arm)
     }
     steps = {}
-    for split in {split.number: split for split, _, _ in wanted}.values():
-        if weights := initial_weights.prepare(split.job, split.run):
-            context.terminal.line(stage, "note", f"{split.name}starts from {initial_weights.sentence(weights)}")
+    for split in {split.number: split for split, _, _ in requests}.values():
+        if weights := initial_weights.prepare_weights(split.job, split.run):
+            context.terminal.print_stage_line(
+                stage, "note", f"{split.name}starts from {initial_weights.describe_match(weights)}"
+            )
         arm_batches.refuse_streamed(split.job, split.run)
         counts = split.run.dataset.read_json("dataset.json")["counts"]["train"]
-        steps[split.number] = split.job.classifier.total_steps(sum(counts.values()))
-    context.connect()
-    asked = [(split.run.model(arm, seed), steps[split.number]) for split, arm, seed in wanted]
+        steps[split.number] = split.job.classifier.count_steps(sum(counts.values()))
+    context.connect_cluster()
+    fit_steps = [(split.run.locate_model(arm, seed), steps[split.number]) for split, arm, seed in requests]
     gb = context.job.data.resident_gb
-    with context.terminal.watching(stage, lambda: of_fits(asked)):
-        train(
+    with context.terminal.show_progress(stage, lambda: read_fit_progress(fit_steps)):
+        train_classifiers(
             [
                 arm_batches.describe_fit(split.job, split.run, arm, seed, gaining.get(arm))
-                for split, arm, seed in wanted
+                for split, arm, seed in requests
             ],
             gb,
         )
 
 
-def _taught(split: Split) -> str:
-    record = split.run.model(arms.REAL, 0).read_json("model.json")
+def _describe_teacher(split: Split) -> str:
+    record = split.run.locate_model(arms.REAL, 0).read_json("model.json")
     return f"validation accuracy {record['val_accuracy']:.3f} at step {record['best_step']}"
 
 
-def _drawn(gan: synthetic_pools.GanSource) -> str:
+def _describe_gan(gan: synthetic_pools.GanSource) -> str:
     record = gan.folder.read_json("gan.json")
     chosen, parts = record["chosen"], [f"{record['steps']} steps, {record['images_seen']} images seen"]
     parts += [record["ended_early"]] if record["ended_early"] else []

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from ganaug_ray.core import experiment_dir
-from ganaug_ray.data.card.dataset_card import picture
+from ganaug_ray.data.card.dataset_card import encode_picture
 from ganaug_ray.evaluate import model_plots, plots
 from ganaug_ray.evaluate.targets import MARKER, EvaluationTarget, describe_target, find_champion, find_model
 from ganaug_ray.verdict import overfitting
@@ -34,7 +34,7 @@ def collect_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) ->
     rows = overfitting.compute_gaps(predictions, verdict["baseline"], shared)
     described_arm = verdict["chosen"]["arm"] if verdict["chosen"] else verdict["baseline"]
     champion_target = _find_target(run, verdict)
-    record = experiment_dir.done(champion_target.out, MARKER)
+    record = experiment_dir.read_marker(champion_target.out, MARKER)
     return {
         "evaluation": record
         and {k: v for k, v in record.items() if k not in ("seconds", "versions", "stage", "status")},
@@ -72,7 +72,7 @@ def draw_champion(
             model_plots.plot_precision_recall(evaluation["curves"]),
             f"Precision-recall curve, average precision {evaluation['average_precision']:.3f}",
         )
-    if folder.has("embedding.parquet"):
+    if folder.has_file("embedding.parquet"):
         points = folder.read_table("embedding.parquet")
         drawn["embedding"] = plots.encode_svg(
             model_plots.plot_embedding_table(points, classes), _describe_embedding(points)
@@ -95,5 +95,5 @@ def _group_tiles(table: pa.Table) -> dict[str, list[dict[str, Any]]]:
         figures = sections.setdefault(row["section"], [])
         if row["caption"] or not figures:
             figures.append({"caption": row["caption"], "pictures": []})
-        figures[-1]["pictures"].append(picture(row["png"]))
+        figures[-1]["pictures"].append(encode_picture(row["png"]))
     return sections

@@ -58,14 +58,17 @@ def collect_images(gan: Folder, record: experiment_dir.Record, classes: Sequence
         closest_pairs: generated images and the training images they are nearest to.
     """
     samples = gan / "samples"
-    names, chosen_name = samples.files(".png"), f"step-{record['chosen']['step']:08d}.png"
+    names, chosen_name = samples.list_files(".png"), f"step-{record['chosen']['step']:08d}.png"
     shown_name = chosen_name if chosen_name in names else names[-1] if names else None
-    grid, interpolation_png = samples.read(shown_name) if shown_name else None, _read_image(gan, "interpolation.png")
+    grid, interpolation_png = (
+        samples.read_bytes(shown_name) if shown_name else None,
+        _read_image(gan, "interpolation.png"),
+    )
     film = _read_image(gan, "film.gif") if len(names) > 1 else None
     strip = None
     if len(names) > 1 and (film is None or len(film) > MAX_FILM_BYTES):
         chosen = np.linspace(0, len(names) - 1, min(len(names), STRIP_FRAMES)).round().astype(int)
-        film, strip = None, image_grid.build_film_strip([samples.read(names[i]) for i in chosen], record["size"])
+        film, strip = None, image_grid.build_film_strip([samples.read_bytes(names[i]) for i in chosen], record["size"])
     return {
         "gan_samples": plots.encode_uri(grid),
         "gan_samples_step": int(shown_name.removeprefix("step-").removesuffix(".png")) if shown_name else 0,
@@ -82,7 +85,7 @@ def collect_images(gan: Folder, record: experiment_dir.Record, classes: Sequence
 
 
 def _read_image(gan: Folder, name: str) -> bytes | None:
-    return gan.read(name) if gan.has(name) else None
+    return gan.read_bytes(name) if gan.has_file(name) else None
 
 
 def _name_grid_rows(grid: bytes | None, size: int, classes: Sequence[str]) -> list[str]:

@@ -24,7 +24,7 @@ def compare_published(published: PublishedConfig, rows: Sequence[Record], gan: G
     """
     figures = published.model_dump(exclude={"source"}, exclude_none=True)
     logged = [row for row in rows if "loss_g" in row]
-    first = gan.total_steps(images) - math.ceil(images / gan.batch_size)
+    first = gan.count_steps(images) - math.ceil(images / gan.batch_size)
     last = [row for row in logged if row["step"] > first]
     means = {name: sum(row[name] for row in last) / len(last) for name in figures}
     return {

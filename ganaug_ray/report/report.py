@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from ganaug_ray.config import Job
-from ganaug_ray.config.loader import dump
+from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
 from ganaug_ray.data.loading import image_store
@@ -42,10 +42,10 @@ def write_report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -
     """
     started = time.monotonic()
     figures = collect_figures(run, job)
-    html = render_page(figures, draw_pictures(run, figures), dump(job)).encode()
-    run.root.write("report.html", html)
-    record = {"hash": experiment_dir.content_hash(html), "inputs": dict(inputs), **figures}
-    return experiment_dir.commit(run.root, "report.json", "report", started, record)
+    html = render_page(figures, draw_pictures(run, figures), dump_job(job)).encode()
+    run.root.write_bytes("report.html", html)
+    record = {"hash": experiment_dir.hash_content(html), "inputs": dict(inputs), **figures}
+    return experiment_dir.write_marker(run.root, "report.json", "report", started, record)
 
 
 def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
@@ -60,7 +60,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         "data": {key: facts[key] for key in ("source", "classes", "image_size", "channels", "counts", "rejected")},
         "gan": _collect_gan(run, job, markers),
         **_collect_classes(run, verdict, facts["classes"]),
-        **arm_section.collect_arms(verdict, markers, job.compared),
+        **arm_section.collect_arms(verdict, markers, job.compared_arms),
         **champion_section.collect_champion(run, verdict),
         "board": markers.get("board"),
         "sizes": markers.get("sizes"),
@@ -77,15 +77,15 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
 def _read_markers(run: experiment_dir.Run, verdict: experiment_dir.Record) -> dict[str, experiment_dir.Record]:
     """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
     compared = {
-        f"{experiment_dir.split_path(one['split'])}models/{arm}/seed-{one['seed']}"
+        f"{experiment_dir.format_split_prefix(one['split'])}models/{arm}/seed-{one['seed']}"
         for arm, own in verdict["arms"].items()
         for one in own["repeats"]
     }
     finished_markers = {}
-    for name, folder, marker in run.markers():
+    for name, folder, marker in run.list_markers():
         if name == "report" or ("models/" in name and name not in compared):
             continue
-        if record := experiment_dir.done(folder, marker):
+        if record := experiment_dir.read_marker(folder, marker):
             finished_markers[name] = record
     return finished_markers
 
@@ -174,7 +174,7 @@ def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> di
 
 def _draw_samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str, str]]:
     """(class, data URI of a strip of its first training images) of the first classes."""
-    train = image_store.read(run.dataset / "train")
+    train = image_store.read_images(run.dataset / "train")
     return [
         (name, plots.encode_uri(plots.make_strip(train.images[train.labels == label], SAMPLE_COLUMNS)))
         for label, name in enumerate(classes[:MAX_SAMPLE_CLASSES])

@@ -19,7 +19,7 @@ LENGTH_SETTINGS = ("gan.steps", "gan.epochs")
 def read_searches(root: Folder) -> dict[str, dict[str, Any]]:
     """Return the records of the finished searches of a run, by kind."""
     folders = {kind: root / f"search/{kind}" for kind in SEARCH_TITLES}
-    return {kind: folder.read_json(SEARCH_MARKER) for kind, folder in folders.items() if folder.has(SEARCH_MARKER)}
+    return {kind: folder.read_json(SEARCH_MARKER) for kind, folder in folders.items() if folder.has_file(SEARCH_MARKER)}
 
 
 def render_search_page(record: Mapping[str, Any]) -> str:

@@ -38,9 +38,9 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
         return
     address = os.environ.get("RAY_ADDRESS")
     if address:
-        _probe(address)
+        _probe_address(address)
         try:
-            there = _init(address=address)
+            context = _init_ray(address=address)
         except (ConnectionError, ValueError) as error:
             raise UserError(f"RAY_ADDRESS={address}: no Ray cluster answers there ({error})") from None
         except AuthenticationError:
@@ -48,34 +48,34 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
                 f"RAY_ADDRESS={address}: the cluster asks for a token; set RAY_AUTH_MODE=token, and "
                 "RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN"
             ) from None
-        if dashboard and not there.dashboard_url:
+        if dashboard and not context.dashboard_url:
             raise UserError(
                 f"RAY_ADDRESS={address}: that cluster runs without its dashboard, which trials with workers of their "
                 "own need; start its head with --include-dashboard=true, or leave search.workers at 1"
             )
-        preflight.check(job, out, most(), os.environ.get("GANAUG_GPUS"))
+        preflight.check_cluster(job, out, read_max_resources(), os.environ.get("GANAUG_GPUS"))
     else:
-        asked = [job.gan.workers, job.classifier.workers] if job else []
-        needed = max([os.cpu_count() or 1, cpus, *(workers for workers in asked if workers != "auto")])
-        _init(address="local", num_cpus=needed, include_dashboard=dashboard, dashboard_host="127.0.0.1")
+        configured = [job.gan.workers, job.classifier.workers] if job else []
+        needed = max([os.cpu_count() or 1, cpus, *(workers for workers in configured if workers != "auto")])
+        _init_ray(address="local", num_cpus=needed, include_dashboard=dashboard, dashboard_host="127.0.0.1")
 
 
-def connect_alone(cpus: int) -> None:
+def start_private(cpus: int) -> None:
     """Start a Ray of this process's own that other machines cannot reach: its daemons listen on 127.0.0.1."""
     ray_constants.ENABLE_RAY_CLUSTER = False  # Ray's only switch for it; an address of 127.0.0.1 it resolves away
-    _init(address="local", num_cpus=cpus, include_dashboard=False)
+    _init_ray(address="local", num_cpus=cpus, include_dashboard=False)
 
 
-def _init(**how: Any) -> Any:
+def _init_ray(**options: Any) -> Any:
     """Call ray.init. Ray has SIGTERM abort the process, with a stack: it goes on to mean what it did before."""
     before = signal.getsignal(signal.SIGTERM)
-    context = ray.init(**how)
+    context = ray.init(**options)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
     return context
 
 
-def _probe(address: str) -> None:
+def _probe_address(address: str) -> None:
     """Find out in seconds whether anybody listens at host:port; ray.init itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if "://" in address:
@@ -92,7 +92,7 @@ def disconnect() -> None:
     ray.shutdown()
 
 
-def most() -> dict[str, float]:
+def read_max_resources() -> dict[str, float]:
     """Return of each resource what the cluster has, or can grow to where an autoscaler looks after it."""
     has, limit = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
     return {name: max(has.get(name, 0), limit.get(name, 0)) for name in {*has, *limit}}
@@ -100,25 +100,25 @@ def most() -> dict[str, float]:
 
 def has_gpus() -> bool:
     """Whether training and generation run on GPUs here."""
-    return most().get("GPU", 0) >= 1
+    return read_max_resources().get("GPU", 0) >= 1
 
 
-def workers(config: TrainingConfig, many: int) -> int:
+def choose_worker_count(config: TrainingConfig, trainings: int) -> int:
     """Return how many workers each of so many trainings has: the configured number, or a fair one where that is auto.
 
     Many trainings go side by side, one worker each; few go one after another, each with what the cluster has.
     """
     if config.workers != "auto":
         return config.workers
-    slots = int(most()["GPU" if has_gpus() else "CPU"])
-    return 1 if many >= slots else config.workers_on(slots)
+    slots = int(read_max_resources()["GPU" if has_gpus() else "CPU"])
+    return 1 if trainings >= slots else config.fit_workers(slots)
 
 
-def span(config: TrainingConfig, workers: int) -> int | tuple[int, int]:
+def choose_worker_range(config: TrainingConfig, workers: int) -> int | tuple[int, int]:
     """Return how many workers a training has: so many; or the least and the most, where they may come and go."""
     return workers if config.min_workers is None else (min(config.min_workers, workers), workers)
 
 
-def worker_resources(gpu_share: float = 1.0) -> dict[str, Any]:
+def describe_worker_resources(gpu_share: float = 1.0) -> dict[str, Any]:
     """What one single-process task or actor asks for; of a GPU, this share."""
     return {"num_cpus": 1, "num_gpus": gpu_share if has_gpus() else 0}

@@ -17,27 +17,27 @@ from typing import Any, Protocol, TypeVar
 
 from ganaug_ray.errors import StageFailed
 
-FEW_THINGS = 4  # things are done sooner in this process than another process starts
-THINGS_AHEAD = 4  # things a worker has before it, so that it never waits for the next
+MAX_SERIAL_THINGS = 4  # things are done sooner in this process than another process starts
+QUEUED_THINGS_PER_WORKER = 4  # things a worker has before it, so that it never waits for the next
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Each(Protocol):
+class Executor(Protocol):
     """Calls a function on each thing; function, things and results must be picklable."""
 
     def __call__(self, function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
         """Yield the results, in order."""
 
 
-def one_by_one(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
+def map_serially(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
     """In this process."""
     return map(function, things)
 
 
 @contextmanager
-def processes() -> Iterator[Each]:
+def open_process_pool() -> Iterator[Executor]:
     """In as many processes as this machine has cores, started when first needed; a few things in this one.
 
     Raises:
@@ -46,24 +46,26 @@ def processes() -> Iterator[Each]:
     cores = len(os.sched_getaffinity(0))
     pool: list[ProcessPoolExecutor] = []
 
-    def each(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
-        if cores == 1 or len(things) <= (0 if pool else FEW_THINGS):
-            return one_by_one(function, things)
+    def map_things(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
+        if cores == 1 or len(things) <= (0 if pool else MAX_SERIAL_THINGS):
+            return map_serially(function, things)
         if not pool:
             # Spawned, not forked: a fork beside the threads of an object store's client may hang.
-            pool.append(ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_follow_parent))
-        return _in_order(things, lambda thing: pool[0].submit(function, thing), Future.result, cores * THINGS_AHEAD)
+            pool.append(ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_end_with_parent))
+        return _yield_in_order(
+            things, lambda thing: pool[0].submit(function, thing), Future.result, cores * QUEUED_THINGS_PER_WORKER
+        )
 
     try:
-        yield each
+        yield map_things
     except BrokenProcessPool:
         raise StageFailed("a worker process was killed; was there too little memory?") from None
     finally:
-        for one in pool:
-            one.shutdown(cancel_futures=True)
+        for executor in pool:
+            executor.shutdown(cancel_futures=True)
 
 
-def _follow_parent() -> None:
+def _end_with_parent() -> None:
     """End with the process that started this one, however it ends; it alone answers Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
@@ -76,11 +78,11 @@ def _follow_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def on_cluster(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
+def map_on_cluster(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
     """As Ray tasks of the cluster that this process is connected to."""
     import ray
 
-    call: Any = ray.remote(_call)
+    call: Any = ray.remote(_call_function)
 
     def result(ref: Any) -> R:
         try:
@@ -88,16 +90,18 @@ def on_cluster(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
 
-    window = THINGS_AHEAD * max(1, int(ray.cluster_resources().get("CPU", 1)))
-    once = ray.put(function)  # it may have much bound to it
-    return _in_order(things, lambda thing: call.remote(once, thing), result, window)
+    window = QUEUED_THINGS_PER_WORKER * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    function_ref = ray.put(function)  # it may have much bound to it
+    return _yield_in_order(things, lambda thing: call.remote(function_ref, thing), result, window)
 
 
-def _call(function: Callable[[T], R], thing: T) -> R:
+def _call_function(function: Callable[[T], R], thing: T) -> R:
     return function(thing)
 
 
-def _in_order(things: Sequence[T], submit: Callable[[T], Any], result: Callable[[Any], R], window: int) -> Iterator[R]:
+def _yield_in_order(
+    things: Sequence[T], submit: Callable[[T], Any], result: Callable[[Any], R], window: int
+) -> Iterator[R]:
     waiting: deque[Any] = deque()
     for thing in things:
         waiting.append(submit(thing))

@@ -28,7 +28,7 @@ MIN_FREE_BYTES = 1e9  # bytes that the output folder's disk has free at the leas
 
 
 @dataclass(frozen=True)
-class Report:
+class NodeReport:
     """What a node says of itself.
 
     Attributes:
@@ -49,71 +49,73 @@ class Node:
     """A node: its address, what it declares, and its report, or why there is none."""
 
     name: str
-    report: Report | str
+    report: NodeReport | str
     resources: Mapping[str, float] = field(default_factory=dict)
 
 
-def check(job: Job | None, out: Folder | None, most: Mapping[str, float], gpus: str | None) -> None:
+def check_cluster(job: Job | None, out: Folder | None, resources: Mapping[str, float], gpus: str | None) -> None:
     """Ask all nodes of the connected cluster, and refuse one that cannot do the job.
 
     Args:
         job: absent: work that takes what there is.
         out: the folder of the experiment.
-        most: of each resource, what the cluster has or can grow to.
+        resources: of each resource, what the cluster has or can grow to.
         gpus: how many it must have, as text from the environment.
 
     Raises:
         UserError: it cannot.
     """
-    nodes = ask(out)
-    found = ill_nodes(nodes, versions())
+    nodes = collect_reports(out)
+    faults = find_node_faults(nodes, collect_versions())
     if out is not None:
-        found += no_room(out)
+        faults += find_disk_shortage(out)
     if job:
-        found += shortages(job, nodes, most, gpus)
-    if found:
-        more = [f"... and {len(found) - MAX_REFUSALS_SHOWN} more"] if len(found) > MAX_REFUSALS_SHOWN else []
-        raise UserError("\n".join([*found[:MAX_REFUSALS_SHOWN], *more]))
+        faults += find_shortages(job, nodes, resources, gpus)
+    if faults:
+        more = [f"... and {len(faults) - MAX_REFUSALS_SHOWN} more"] if len(faults) > MAX_REFUSALS_SHOWN else []
+        raise UserError("\n".join([*faults[:MAX_REFUSALS_SHOWN], *more]))
 
 
-def ill_nodes(nodes: list[Node], here: Mapping[str, str]) -> list[str]:
+def find_node_faults(nodes: list[Node], local_versions: Mapping[str, str]) -> list[str]:
     """Return a sentence for each thing that is wrong with a node, given this process's versions."""
-    found = []
+    faults = []
     for node in nodes:
         report = node.report
         if isinstance(report, str):
-            found.append(f"node {node.name}: {report}")
+            faults.append(f"node {node.name}: {report}")
             continue
-        found += [
-            f"node {node.name}: has {name} {report.versions[name]}, and this process {name} {own}; "
+        faults += [
+            f"node {node.name}: has {name} {report.versions[name]}, and this process {name} {local_version}; "
             "install the same on all nodes"
-            for name, own in here.items()
-            if report.versions[name] != own
+            for name, local_version in local_versions.items()
+            if report.versions[name] != local_version
         ]
         if report.memory > MAX_USED_SHARE:
-            found.append(f"node {node.name}: {report.memory:.0%} of its memory is in use; end what else runs there")
+            faults.append(f"node {node.name}: {report.memory:.0%} of its memory is in use; end what else runs there")
         if report.disk > MAX_USED_SHARE:
-            found.append(f"node {node.name}: its disk with Ray's files is {report.disk:.0%} full; free some space")
+            faults.append(f"node {node.name}: its disk with Ray's files is {report.disk:.0%} full; free some space")
         if report.output:
-            found.append(f"node {node.name}: {report.output}; give --out a folder that all nodes see")
-    return found
+            faults.append(f"node {node.name}: {report.output}; give --out a folder that all nodes see")
+    return faults
 
 
-def no_room(out: Folder) -> list[str]:
+def find_disk_shortage(out: Folder) -> list[str]:
     """Return a sentence if the disk that the output folder is on is nearly full; an object store never is."""
-    if out.local is None or (free := shutil.disk_usage(out.local).free) >= MIN_FREE_BYTES:
+    if out.local_path is None or (free := shutil.disk_usage(out.local_path).free) >= MIN_FREE_BYTES:
         return []
     return [f"{out}: {free / 1e6:.0f} MB are free there, too few for an experiment; free some, or give another --out"]
 
 
-def shortages(job: Job, nodes: list[Node], most: Mapping[str, float], gpus: str | None) -> list[str]:
+def find_shortages(job: Job, nodes: list[Node], resources: Mapping[str, float], gpus: str | None) -> list[str]:
     """Return a sentence for each thing that the job asks for and the cluster cannot give."""
-    found = []
-    there = int(most.get("GPU", 0))
-    if gpus is not None and not (gpus.isdecimal() and int(gpus) <= there):
-        found.append(f"--gpus (GANAUG_GPUS) {gpus}: the cluster has {there}; add nodes with GPUs, or ask for fewer")
-    kind = "GPU" if there else "CPU"
-    have = int(most.get(kind, 0))
+    faults = []
+    gpu_count = int(resources.get("GPU", 0))
+    if gpus is not None and not (gpus.isdecimal() and int(gpus) <= gpu_count):
+        faults.append(
+            f"--gpus (GANAUG_GPUS) {gpus}: the cluster has {gpu_count}; add nodes with GPUs, or ask for fewer"
+        )
+    kind = "GPU" if gpu_count else "CPU"
+    slot_count = int(resources.get(kind, 0))
     trained = {"gan": job.gan, "classifier": job.classifier}
     trained |= {f"models.{name}": model for name, model in job.models.items()}
     needed = {
@@ -121,77 +123,77 @@ def shortages(job: Job, nodes: list[Node], most: Mapping[str, float], gpus: str 
         for name, training in trained.items()
     }
     for name, workers in needed.items():
-        if workers != "auto" and workers > have:
-            found.append(
-                f"{name} {workers}: the cluster has {have} {kind}s and each worker needs one; "
-                f"give {name} {have} or fewer" + (", or auto" if name.endswith(".workers") else "")
+        if workers != "auto" and workers > slot_count:
+            faults.append(
+                f"{name} {workers}: the cluster has {slot_count} {kind}s and each worker needs one; "
+                f"give {name} {slot_count} or fewer" + (", or auto" if name.endswith(".workers") else "")
             )
-    grows = any(most[name] > sum(node.resources.get(name, 0) for node in nodes) for name in most)
-    if not grows and not any(_holds_a_task(node.resources, kind) for node in nodes):
+    grows = any(resources[name] > sum(node.resources.get(name, 0) for node in nodes) for name in resources)
+    if not grows and not any(_can_hold_task(node.resources, kind) for node in nodes):
         whole = "a whole CPU" if kind == "CPU" else "a CPU beside its GPU"
-        found.append(f"no node declares {whole}, so tasks would wait for ever; start nodes with --num-cpus 1 or more")
-    return found
+        faults.append(f"no node declares {whole}, so tasks would wait for ever; start nodes with --num-cpus 1 or more")
+    return faults
 
 
-def _holds_a_task(resources: Mapping[str, float], kind: str) -> bool:
+def _can_hold_task(resources: Mapping[str, float], kind: str) -> bool:
     return resources.get("CPU", 0) >= 1 and resources.get(kind, 0) >= 1
 
 
-def ask(out: Folder | None) -> list[Node]:
+def collect_reports(out: Folder | None) -> list[Node]:
     """Have every living node look at itself and at the output folder."""
     mark = f".seen-by-{uuid.uuid4().hex}"
     if out is not None:
-        out.write(mark, mark.encode())
-    task = ray.remote(look)
+        out.write_bytes(mark, mark.encode())
+    task = ray.remote(inspect_node)
     refs: dict[Any, dict[str, Any]] = {}
     for node in ray.nodes():
         if node["Alive"]:
-            there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-            options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": there}
+            strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy}
             refs[task.options(**options).remote(str(out) if out else None, mark)] = node
     try:
         ray.wait(list(refs), num_returns=len(refs), timeout=NODE_REPLY_TIMEOUT_S)
-        return [Node(node["NodeManagerAddress"], _answer(ref), node["Resources"]) for ref, node in refs.items()]
+        return [Node(node["NodeManagerAddress"], _read_reply(ref), node["Resources"]) for ref, node in refs.items()]
     finally:
         if out is not None:
-            out.delete(mark)
+            out.delete_file(mark)
 
 
-def look(out: str | None, mark: str) -> Report:
+def inspect_node(out: str | None, mark: str) -> NodeReport:
     """Report on the node that this runs on: it reads what another one wrote to the output folder, and writes there."""
     disk = shutil.disk_usage(ray.get_runtime_context().get_temp_dir())
-    return Report(
-        versions(),
+    return NodeReport(
+        collect_versions(),
         get_used_memory() / get_system_memory(),
         1 - disk.free / disk.total,
-        unusable(Folder.at(out), mark) if out else "",
+        find_folder_fault(Folder.from_uri(out), mark) if out else "",
     )
 
 
-def unusable(out: Folder, mark: str) -> str:
+def find_folder_fault(out: Folder, mark: str) -> str:
     """Say why a folder into which another node wrote a file cannot be used from here; empty where it can."""
-    own = f"{mark}-{uuid.uuid4().hex}"
+    probe_name = f"{mark}-{uuid.uuid4().hex}"
     try:
-        if not out.has(mark) or out.read(mark) != mark.encode():
+        if not out.has_file(mark) or out.read_bytes(mark) != mark.encode():
             return f"does not see what this process wrote to {out}"
-        out.write(own, b"")
-        out.delete(own)
+        out.write_bytes(probe_name, b"")
+        out.delete_file(probe_name)
     except OSError as error:
         return f"cannot use {out} ({error.strerror or error})"
     return ""
 
 
-def versions() -> dict[str, str]:
+def collect_versions() -> dict[str, str]:
     """Versions of what decides the figures; of this package also a hash of its code, as clones share a version."""
     digest = hashlib.blake2b(digest_size=4)
     package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):
         digest.update(str(path.relative_to(package)).encode() + path.read_bytes())
-    found = experiment_dir.versions()
-    return {**found, "ganaug-ray": f"{found['ganaug-ray']} (code {digest.hexdigest()})"}
+    installed = experiment_dir.collect_versions()
+    return {**installed, "ganaug-ray": f"{installed['ganaug-ray']} (code {digest.hexdigest()})"}
 
 
-def _answer(ref: Any) -> Report | str:
+def _read_reply(ref: Any) -> NodeReport | str:
     try:
         return ray.get(ref, timeout=0)
     except ray.exceptions.GetTimeoutError:

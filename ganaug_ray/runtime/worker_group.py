@@ -18,7 +18,7 @@ from ray.util import placement_group_table
 from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_placement_group
 
 from ganaug_ray.core.distributed import Place
-from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.runtime.cluster import has_gpus
@@ -29,16 +29,16 @@ SILENCE_TIMEOUT_S = 600  # seconds, of Torch's default of 1,800
 
 # Of all ranks, after one was lost; each goes on from our own newest checkpoint. They are counted from the last one that
 # was written: a training on machines that come and go is restarted as often as it takes, one that always dies is not.
-RESTARTS = 3
+MAX_RESTARTS = 3
 
 T = TypeVar("T")
 
-STATE = ".ray-train-"  # of a folder with Ray Train's own state
+STATE_PREFIX = ".ray-train-"  # of a folder with Ray Train's own state
 
-DRAIN_CHECK_EVERY_S = 5.0  # seconds, whether a node will be taken away; clouds say so 30 to 120 seconds before
+DRAIN_CHECK_INTERVAL_S = 5.0  # seconds, whether a node will be taken away; clouds say so 30 to 120 seconds before
 
 
-class Notice:
+class DrainWatch:
     """Whether the node that this process runs on is about to be taken away: whoever does it tells Ray to drain it."""
 
     def __init__(self) -> None:
@@ -48,7 +48,7 @@ class Notice:
 
     def __call__(self) -> bool:
         """Ask the cluster, but not too often, and say in the log that it is so."""
-        if not self._leaving and time.monotonic() - self._asked >= DRAIN_CHECK_EVERY_S:
+        if not self._leaving and time.monotonic() - self._asked >= DRAIN_CHECK_INTERVAL_S:
             self._asked = time.monotonic()
             self._leaving = self._node in state.get_draining_nodes()
             if self._leaving:
@@ -56,20 +56,20 @@ class Notice:
         return self._leaving
 
 
-def place() -> Place:
+def get_place() -> Place:
     """Where this Ray Train worker stands."""
     context = ray.train.get_context()
-    return Place(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), Notice())
+    return Place(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), DrainWatch())
 
 
-def run(
+def run_on_ranks(
     function: Callable[[Any, Place], None],
     task: Any,
     workers: int | tuple[int, int],
     out: Folder,
     placement: str = "pack",
     callbacks: Sequence[UserCallback] = (),
-    kept: Callable[[], int] = lambda: 0,
+    read_step: Callable[[], int] = lambda: 0,
 ) -> None:
     """Call ``function(task, place)`` on every rank and wait until all are through.
 
@@ -85,89 +85,91 @@ def run(
         out: where Ray Train may keep its state.
         placement: of the ranks, as in the job.
         callbacks: for Ray Train.
-        kept: how far the newest checkpoint is.
+        read_step: how far the newest checkpoint is.
 
     Raises:
         Diverged: as the function did, alike on every rank.
         StageFailed: a rank failed otherwise, and restarts did not help.
     """
-    _forget(out)  # what an earlier call left, if it was killed
+    _delete_state(out)  # what an earlier call left, if it was killed
     failures = 0
     while True:
-        before, held = kept(), _groups()
-        own = out / f"{STATE}{uuid.uuid4().hex[:8]}"
+        before, reserved_groups = read_step(), _list_placement_groups()
+        state_folder = out / f"{STATE_PREFIX}{uuid.uuid4().hex[:8]}"
         try:
-            raise_divergence(_fit(function, task, workers, own, placement, [_Teller(), *callbacks]))
+            raise_divergence(
+                _run_trainer(function, task, workers, state_folder, placement, [_LossLogger(), *callbacks])
+            )
             return
         except ray.train.TrainingFailedError as error:
             if ray.get_runtime_context().get_actor_id() is None:
-                _give_back(held)
-            failures = 0 if kept() > before else failures + 1
+                _free_placement_groups(reserved_groups)
+            failures = 0 if read_step() > before else failures + 1
             # Ray Train has restarted already, except where a rank died just when it was spoken to: it takes that for
             # an error of its own.
-            enough = RESTARTS if isinstance(error, ray.train.ControllerError) else 0
-            if failures > enough:
-                raise StageFailed(f"a worker failed: {_last_line(error)}") from error
-            print(f"training is started anew: {_last_line(error)}")
+            max_failures = MAX_RESTARTS if isinstance(error, ray.train.ControllerError) else 0
+            if failures > max_failures:
+                raise StageFailed(f"a worker failed: {_get_last_line(error)}") from error
+            print(f"training is started anew: {_get_last_line(error)}")
         finally:
-            _forget(out)
+            _delete_state(out)
 
 
-def side_by_side(
-    start: Callable[[T], "ray.ObjectRef[int | None]"], tasks: Sequence[T], kept: Callable[[T], int]
-) -> Iterator[tuple[T, Diverged | StageFailed | None]]:
+def run_side_by_side(
+    start: Callable[[T], "ray.ObjectRef[int | None]"], tasks: Sequence[T], read_step: Callable[[T], int]
+) -> Iterator[tuple[T, DivergenceError | StageFailed | None]]:
     """Do tasks of one process each, as many at a time as there is room for; yield each as it ends, with its failure.
 
     One that was lost is started again, as often as it takes, if there is a new checkpoint since the last time.
 
     Args:
-        start: starts a task, which returns what ``divergence`` does.
+        start: starts a task, which returns what ``catch_divergence`` does.
         tasks: what to start.
-        kept: how far a task's newest checkpoint is.
+        read_step: how far a task's newest checkpoint is.
     """
-    waiting = {start(task): (task, kept(task)) for task in tasks}
+    waiting = {start(task): (task, read_step(task)) for task in tasks}
     while waiting:
         (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
         task, before = waiting.pop(ref)
-        failure: Diverged | StageFailed | None = None
+        failure: DivergenceError | StageFailed | None = None
         try:
             raise_divergence(ray.get(ref))
-        except Diverged as error:
+        except DivergenceError as error:
             failure = error
         except ray.exceptions.RayError as error:
-            if kept(task) > before:
-                print(f"a training is started anew: {_last_line(error)}")
-                waiting[start(task)] = task, kept(task)
+            if read_step(task) > before:
+                print(f"a training is started anew: {_get_last_line(error)}")
+                waiting[start(task)] = task, read_step(task)
                 continue
-            failure = StageFailed(f"a worker failed: {_last_line(error)}")
+            failure = StageFailed(f"a worker failed: {_get_last_line(error)}")
         yield task, failure
 
 
-def _groups() -> set[str]:
+def _list_placement_groups() -> set[str]:
     """The placement groups of this job; the job's id ends their own."""
     job = ray.get_runtime_context().get_job_id()
-    every = placement_group_table().items()
-    return {name for name, facts in every if name.endswith(job) and facts["state"] != "REMOVED"}
+    groups = placement_group_table().items()
+    return {name for name, facts in groups if name.endswith(job) and facts["state"] != "REMOVED"}
 
 
-def _give_back(held: set[str]) -> None:
+def _free_placement_groups(reserved_groups: set[str]) -> None:
     """Free what a controller that failed has left reserved, or the next attempt would wait for it for ever.
 
     Ray Train has somebody for this where there is a dashboard. Not for trainings side by side in one job: those are
     within actors, and have a dashboard.
     """
-    for name in _groups() - held:
+    for name in _list_placement_groups() - reserved_groups:
         remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
 
 
-def _forget(out: Folder) -> None:
+def _delete_state(out: Folder) -> None:
     with suppress(OSError):
-        for found in out.fs.get_file_info(FileSelector(out.path, allow_not_found=True)):
-            if found.base_name.startswith(STATE):
-                out.fs.delete_dir(found.path)
+        for info in out.fs.get_file_info(FileSelector(out.path, allow_not_found=True)):
+            if info.base_name.startswith(STATE_PREFIX):
+                out.fs.delete_dir(info.path)
 
 
-class _Teller(UserCallback):
+class _LossLogger(UserCallback):
     """Says in the log which ranks were lost, in a line a loss."""
 
     def __init__(self) -> None:
@@ -175,16 +177,16 @@ class _Teller(UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called where Ray Train's controller runs, again and again until it acts."""
-        text = lost(worker_exceptions)
+        text = describe_lost_ranks(worker_exceptions)
         if text != self._told:
             print(text)
         self._told = text
 
 
-def lost(failures: Mapping[int, Exception]) -> str:
+def describe_lost_ranks(failures: Mapping[int, Exception]) -> str:
     """Say which ranks were lost and why: a process or a machine that is gone, or an error of the code.
 
-    >>> lost({1: ValueError("no such file")})
+    >>> describe_lost_ranks({1: ValueError("no such file")})
     'rank 1 was lost (ValueError: no such file): all ranks start again from the newest checkpoint'
     """
     reasons = []
@@ -195,17 +197,17 @@ def lost(failures: Mapping[int, Exception]) -> str:
     return f"{', '.join(reasons)}: all ranks start again from the newest checkpoint"
 
 
-def _fit(
+def _run_trainer(
     function: Callable[[Any, Place], None],
     task: Any,
     workers: int | tuple[int, int],
-    own: Folder,
+    state_folder: Folder,
     placement: str,
     callbacks: Sequence[UserCallback],
 ) -> int | None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # Ray's print tells the log what it was told already
     trainer = TorchTrainer(
-        _rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
+        _run_rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task},
         torch_config=TorchConfig(timeout_s=SILENCE_TIMEOUT_S),
         scaling_config=ScalingConfig(
@@ -215,34 +217,34 @@ def _fit(
         ),
         run_config=RunConfig(
             name="attempt",
-            storage_filesystem=own.fs,
-            storage_path=own.path,
-            failure_config=FailureConfig(max_failures=RESTARTS),
+            storage_filesystem=state_folder.fs,
+            storage_path=state_folder.path,
+            failure_config=FailureConfig(max_failures=MAX_RESTARTS),
             callbacks=list(callbacks),  # type: ignore[arg-type]  # Train v2 takes its own, Ray's hints say Tune's
         ),
     )
     return trainer.fit().return_value  # type: ignore[attr-defined]  # of rank 0
 
 
-def _rank(config: dict[str, Any]) -> int | None:
-    return divergence(config["function"], config["task"], place())
+def _run_rank(config: dict[str, Any]) -> int | None:
+    return catch_divergence(config["function"], config["task"], get_place())
 
 
-def divergence(function: Callable[[Any, Place], None], task: Any, where: Place) -> int | None:
+def catch_divergence(function: Callable[[Any, Place], None], task: Any, where: Place) -> int | None:
     """Call the function; return the step at which it diverged, or None. As an error, Ray would try it again."""
     try:
         function(task, where)
-    except Diverged as error:
+    except DivergenceError as error:
         return error.step
     return None
 
 
 def raise_divergence(step: int | None) -> None:
-    """Turn what ``divergence`` returned back into an error."""
+    """Turn what ``catch_divergence`` returned back into an error."""
     if step is not None:
-        raise Diverged(step)
+        raise DivergenceError(step)
 
 
-def _last_line(error: Exception) -> str:
+def _get_last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
 from ganaug_ray.config import Job
-from ganaug_ray.config.search import TRIALS, AlgorithmName
+from ganaug_ray.config.search import DEFAULT_TRIALS, AlgorithmName
 from ganaug_ray.core import rng
 from ganaug_ray.errors import UserError
-from ganaug_ray.search.pbt import RATE
-from ganaug_ray.search.search_space import Settings, Space
+from ganaug_ray.search.pbt import LR_KEY
+from ganaug_ray.search.search_space import SearchSpace, Settings
 from ganaug_ray.search.trial_log import Trial
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Algorithm:
     may_stop_early: ClassVar[bool] = True
     is_population: ClassVar[bool] = False
 
-    def check_space(self, path: Path, space: Space, job: Job) -> None:
+    def check_space(self, path: Path, space: SearchSpace, job: Job) -> None:
         """Accept any space.
 
         Args:
@@ -66,16 +66,16 @@ class Algorithm:
             UserError: the algorithm cannot search this space, or not for this job.
         """
 
-    def count_trials(self, trials: int | None, space: Space) -> int:
+    def count_trials(self, trials: int | None, space: SearchSpace) -> int:
         """Return how many trials are made at most.
 
         Args:
             trials: that the job asks for; None: it leaves it open.
             space: what is searched.
         """
-        return trials or TRIALS
+        return trials or DEFAULT_TRIALS
 
-    def create_proposer(self, space: Space, direction: Direction, seed: int, n_tried: int) -> Proposer:
+    def create_proposer(self, space: SearchSpace, direction: Direction, seed: int, n_tried: int) -> Proposer:
         """Create what proposes settings in one process.
 
         Args:
@@ -88,7 +88,7 @@ class Algorithm:
         # Optuna is slow to import, and a finished search needs none of it.
         from ganaug_ray.search.sampling import SamplingProposer
 
-        sampler = self.create_sampler(rng.number(seed, "search", n_tried) % 2**32)
+        sampler = self.create_sampler(rng.draw_number(seed, "search", n_tried) % 2**32)
         return SamplingProposer(sampler, space, direction, seed, repeats=self.is_population)
 
     def create_sampler(self, seed: int) -> BaseSampler:
@@ -124,7 +124,7 @@ class Grid(Algorithm):
     name = "grid"
     proposed_by = "grid"
 
-    def check_space(self, path: Path, space: Space, job: Job) -> None:
+    def check_space(self, path: Path, space: SearchSpace, job: Job) -> None:
         """Refuse a space with a range, which has no combinations to count."""
         for dimension in space.dimensions:
             if dimension.distribution != "choice":
@@ -132,12 +132,12 @@ class Grid(Algorithm):
                     f"{path}: {dimension.key}: search.algorithm grid needs a choice, found {dimension.distribution}"
                 )
 
-    def count_trials(self, trials: int | None, space: Space) -> int:
+    def count_trials(self, trials: int | None, space: SearchSpace) -> int:
         """Return the number of combinations, or fewer where the job asks for fewer."""
-        size = sum(1 for _ in space.combinations())
+        size = sum(1 for _ in space.iterate_combinations())
         return min(trials or size, size)
 
-    def create_proposer(self, space: Space, direction: Direction, seed: int, n_tried: int) -> Proposer:
+    def create_proposer(self, space: SearchSpace, direction: Direction, seed: int, n_tried: int) -> Proposer:
         """Create what goes through the combinations."""
         return GridProposer(space)
 
@@ -154,9 +154,9 @@ class PopulationBasedTraining(Algorithm):
     may_stop_early = False
     is_population = True
 
-    def check_space(self, path: Path, space: Space, job: Job) -> None:
+    def check_space(self, path: Path, space: SearchSpace, job: Job) -> None:
         """Refuse all but a GAN's learning rate, and a job that already says how that changes."""
-        other_keys = [dimension.key for dimension in space.dimensions if dimension.key != RATE]
+        other_keys = [dimension.key for dimension in space.dimensions if dimension.key != LR_KEY]
         if space.kind != "gan" or other_keys or not space.dimensions:
             problem = f"search {space.kind}" if space.kind != "gan" else ", ".join(other_keys) or "no gan.lr"
             raise UserError(
@@ -173,8 +173,8 @@ class GridProposer:
         space: of choices alone.
     """
 
-    def __init__(self, space: Space) -> None:
-        self._combinations = list(space.combinations())
+    def __init__(self, space: SearchSpace) -> None:
+        self._combinations = list(space.iterate_combinations())
 
     def propose(self, number: str, tried: list[Settings]) -> Settings | None:
         """Return the next combination, or None when all were tried."""

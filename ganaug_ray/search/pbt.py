@@ -22,16 +22,16 @@ from ganaug_ray.core import checkpoint, metrics_log, rng
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.search.search_space import Dimension, Settings
 
-RATE, THEN = "gan.lr", "gan.then"
-COURSE, TOLD, HANDED = "course.json", "told.json", "handed"
-WORST = 4  # one in so many of those that have come as far follows one of as many best
-TIMES = (1.15, 1.6)  # how much larger or smaller another rate is
+LR_KEY, LATER_LR_KEY = "gan.lr", "gan.then"
+SCHEDULE_FILE, HANDOVER_FILE, HANDOVER_FOLDER = "course.json", "told.json", "handed"
+MEMBERS_PER_FOLLOWER = 4  # one in so many of those that have come as far follows one of as many best
+LR_FACTOR_RANGE = (1.15, 1.6)  # how much larger or smaller another rate is
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Course:
+class LrSchedule:
     """How a member came to be what it is.
 
     Attributes:
@@ -47,12 +47,12 @@ class Course:
     leader: str | None = None
 
     @classmethod
-    def of(cls, folder: Folder) -> Course | None:
+    def from_folder(cls, folder: Folder) -> LrSchedule | None:
         """Read that of a member's folder, if it has begun."""
-        return cls.from_record(folder.read_json(COURSE)) if folder.has(COURSE) else None
+        return cls.from_record(folder.read_json(SCHEDULE_FILE)) if folder.has_file(SCHEDULE_FILE) else None
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Course:
+    def from_record(cls, record: dict[str, Any]) -> LrSchedule:
         """Return what ``asdict`` made a record of."""
         then = tuple((at, lr) for at, lr in record["then"])
         return cls(record["lr"], then, tuple(record["decided"]), record["leader"])
@@ -62,11 +62,11 @@ class Course:
         """The learning rate at its end."""
         return self.then[-1][1] if self.then else self.lr
 
-    def settings(self) -> Settings:
+    def build_settings(self) -> Settings:
         """Return it as keys of a job."""
-        settings: Settings = {RATE: self.lr}
+        settings: Settings = {LR_KEY: self.lr}
         if self.then:
-            settings[THEN] = [{"after": at, "lr": lr} for at, lr in self.then]
+            settings[LATER_LR_KEY] = [{"after": at, "lr": lr} for at, lr in self.then]
         return settings
 
 
@@ -82,19 +82,19 @@ class Handover:
     """
 
     value: float
-    course: Course
+    course: LrSchedule
     rows: list[dict[str, Any]]
     fingerprint: str
 
     @classmethod
     def read(cls, folder: Folder) -> Handover:
         """Read what a member left in this folder."""
-        record = folder.read_json(TOLD)
-        return cls(record["value"], Course.from_record(record["course"]), record["rows"], record["fingerprint"])
+        record = folder.read_json(HANDOVER_FILE)
+        return cls(record["value"], LrSchedule.from_record(record["course"]), record["rows"], record["fingerprint"])
 
     def write(self, folder: Folder) -> None:
         """Write it last: whoever finds it may rely on the checkpoint beside it."""
-        folder.write_json(TOLD, asdict(self))
+        folder.write_json(HANDOVER_FILE, asdict(self))
 
 
 @dataclass
@@ -108,7 +108,7 @@ class Member:
         direction: min or max, which way is better.
         seed: of its draws.
         fingerprint: of a training with such settings: a checkpoint serves no other.
-        course: so far.
+        schedule: so far.
     """
 
     root: Folder
@@ -117,102 +117,104 @@ class Member:
     direction: str
     seed: int
     fingerprint: Callable[[Settings], str]
-    course: Course
+    schedule: LrSchedule
 
     @property
     def folder(self) -> Folder:
         """Where it keeps what it has."""
         return self.root / self.name
 
-    def decide(self, at: int, value: float) -> None:
+    def exploit_and_explore(self, at: int, value: float) -> None:
         """Hand over what it is after so many steps, and follow another if it is among the worst."""
         self._hand_over(at, value)
-        leader = self._leader(at)
-        decided = (*self.course.decided, at)
+        leader = self._choose_leader(at)
+        decided = (*self.schedule.decided, at)
         if leader is None:
-            self._write(replace(self.course, decided=decided))
+            self._write_schedule(replace(self.schedule, decided=decided))
             return
-        course = Handover.read(self._handed(leader, at)).course
-        rate = explored(course.rate, self.dimension, self.seed, self.name, at)
-        self._write(Course(course.lr, (*course.then, (at, rate)), decided, leader))
+        course = Handover.read(self._locate_handover(leader, at)).course
+        rate = explore_lr(course.rate, self.dimension, self.seed, self.name, at)
+        self._write_schedule(LrSchedule(course.lr, (*course.then, (at, rate)), decided, leader))
         self.catch_up()
 
     def catch_up(self) -> None:
         """Take over the networks that it has decided to go on from, if it has not yet."""
-        if self.course.leader is not None:
-            self._take_over(self.course.leader, self.course.decided[-1])
-            self._write(replace(self.course, leader=None))
+        if self.schedule.leader is not None:
+            self._take_over_leader(self.schedule.leader, self.schedule.decided[-1])
+            self._write_schedule(replace(self.schedule, leader=None))
 
-    def _write(self, course: Course) -> None:
-        self.course = course
-        self.folder.write_json(COURSE, asdict(course))
+    def _write_schedule(self, schedule: LrSchedule) -> None:
+        self.schedule = schedule
+        self.folder.write_json(SCHEDULE_FILE, asdict(schedule))
 
-    def _handed(self, member: str, at: int) -> Folder:
-        return self.root / member / HANDED / str(at)
+    def _locate_handover(self, member: str, at: int) -> Folder:
+        return self.root / member / HANDOVER_FOLDER / str(at)
 
     def _hand_over(self, at: int, value: float) -> None:
-        fingerprint = self.fingerprint(self.course.settings())
-        newest = checkpoint.latest(self.folder / "checkpoints", fingerprint, notice=log.warning)
+        fingerprint = self.fingerprint(self.schedule.build_settings())
+        newest = checkpoint.load_newest(self.folder / "checkpoints", fingerprint, warn=log.warning)
         assert newest is not None, "there is a checkpoint at every look"
         assert newest.step == at, "and nothing was trained since"
-        folder = self._handed(self.name, at).make()
+        folder = self._locate_handover(self.name, at).create()
         checkpoint.save(folder / "checkpoints", newest, fingerprint)
         rows = [row for row in metrics_log.read_metrics(self.folder) if row["step"] <= at]
-        Handover(value, self.course, rows, fingerprint).write(folder)
+        Handover(value, self.schedule, rows, fingerprint).write(folder)
 
-    def _leader(self, at: int) -> str | None:
+    def _choose_leader(self, at: int) -> str | None:
         """Return the member to follow after so many steps, among the best; None unless this one is among the worst."""
         values: dict[str, float] = {}
-        for name in self.root.folders():
-            folder = self._handed(name, at)
-            if folder.has(TOLD):
+        for name in self.root.list_folders():
+            folder = self._locate_handover(name, at)
+            if folder.has_file(HANDOVER_FILE):
                 values[name] = Handover.read(folder).value
-        few = len(values) // WORST
+        group_size = len(values) // MEMBERS_PER_FOLLOWER
         ranked = sorted(values, key=lambda name: (values[name], name), reverse=self.direction == "max")
-        if not few or self.name not in ranked[-few:]:
+        if not group_size or self.name not in ranked[-group_size:]:
             return None
-        return ranked[rng.number(self.seed, "leader", self.name, at) % few]
+        return ranked[rng.draw_number(self.seed, "leader", self.name, at) % group_size]
 
-    def _take_over(self, leader: str, at: int) -> None:
+    def _take_over_leader(self, leader: str, at: int) -> None:
         """Put the leader's figures and networks in the place of its own; done twice it gives the same."""
-        folder = self._handed(leader, at)
+        folder = self._locate_handover(leader, at)
         handover = Handover.read(folder)
         checkpoints = self.folder / "checkpoints"
-        for name in checkpoints.files():
-            checkpoints.delete(name)
-        for name in self.folder.files():
+        for name in checkpoints.list_files():
+            checkpoints.delete_file(name)
+        for name in self.folder.list_files():
             if name.startswith(("metrics", "best")):
-                self.folder.delete(name)
+                self.folder.delete_file(name)
         metrics = metrics_log.MetricsLog(self.folder, 0)
         for row in handover.rows:
-            metrics.add(row)
+            metrics.append_line(row)
         metrics.flush()
-        newest = checkpoint.latest(folder / "checkpoints", handover.fingerprint, notice=log.warning)
+        newest = checkpoint.load_newest(folder / "checkpoints", handover.fingerprint, warn=log.warning)
         assert newest is not None, "it was whole when it was handed over"
-        checkpoint.save(checkpoints, newest, self.fingerprint(self.course.settings()))
+        checkpoint.save(checkpoints, newest, self.fingerprint(self.schedule.build_settings()))
 
 
-def clear(root: Folder) -> None:
+def delete_handovers(root: Folder) -> None:
     """Delete what members handed over: when all have ended, nobody follows any more."""
-    for name in root.folders():
-        if (root / name / HANDED).folders():
-            root.fs.delete_dir((root / name / HANDED).path)
+    for name in root.list_folders():
+        if (root / name / HANDOVER_FOLDER).list_folders():
+            root.fs.delete_dir((root / name / HANDOVER_FOLDER).path)
 
 
-def explored(rate: float, dimension: Dimension, *key: rng.Key) -> float:
+def explore_lr(rate: float, dimension: Dimension, *key: rng.Key) -> float:
     """Draw another rate near this one: so many times more or less, within the bounds; of a choice, a neighbour.
 
     How many times is drawn, so that two that follow the same one part ways.
 
-    >>> explored(1e-3, Dimension("gan.lr", "choice", (1e-4, 5e-4, 1e-3), {}), 0)
+    >>> explore_lr(1e-3, Dimension("gan.lr", "choice", (1e-4, 5e-4, 1e-3), {}), 0)
     0.0005
     """
-    up = rng.number("way", *key) % 2 == 1
+    up = rng.draw_number("way", *key) % 2 == 1
     if dimension.distribution == "choice":
         return _draw_neighbour(rate, sorted(dimension.values), up)
     low, high = dimension.values
-    times = TIMES[0] + (TIMES[1] - TIMES[0]) * (rng.number("times", *key) % 1000) / 1000
-    candidates = [rate * times, rate / times] if up else [rate / times, rate * times]
+    factor = (
+        LR_FACTOR_RANGE[0] + (LR_FACTOR_RANGE[1] - LR_FACTOR_RANGE[0]) * (rng.draw_number("times", *key) % 1000) / 1000
+    )
+    candidates = [rate * factor, rate / factor] if up else [rate / factor, rate * factor]
     for candidate in candidates:
         if low <= candidate <= high:
             return float(f"{candidate:.6g}")

@@ -11,15 +11,15 @@ import pyarrow as pa
 
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
-from ganaug_ray.search.pbt import THEN
-from ganaug_ray.search.search_plan import BASELINE, Plan
+from ganaug_ray.search.pbt import LATER_LR_KEY
+from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan
 from ganaug_ray.search.search_space import Settings
-from ganaug_ray.search.trial_log import Look, Status, Trial
+from ganaug_ray.search.trial_log import IntermediateResult, Status, Trial
 
-FILE = "search.json"
+RESULT_FILE = "search.json"
 
 
-def record(plan: Plan, trials: Sequence[Trial], rows: int, seconds: float, at_once: int) -> Record:
+def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: float, at_once: int) -> Record:
     """Put the trials together, with the best of them.
 
     Args:
@@ -30,9 +30,9 @@ def record(plan: Plan, trials: Sequence[Trial], rows: int, seconds: float, at_on
         at_once: trials side by side, at most.
     """
     is_gan = plan.space.kind == "gan"
-    best = choose(plan, trials)
+    best = choose_trial(plan, trials)
     return {
-        "hash": experiment_dir.fingerprint(plan.fingerprint(), [asdict(trial) for trial in trials]),
+        "hash": experiment_dir.compute_fingerprint(plan.compute_fingerprint(), [asdict(trial) for trial in trials]),
         "kind": plan.space.kind,
         "objective": plan.objective,
         "direction": plan.direction,
@@ -40,67 +40,67 @@ def record(plan: Plan, trials: Sequence[Trial], rows: int, seconds: float, at_on
         "proposed_by": plan.algorithm.proposed_by,
         "curve_note": plan.algorithm.curve_note,
         "stop_early": plan.job.search.stop_early,
-        "budgets": list(plan.budgets(rows)) if is_gan else None,
+        "budgets": list(plan.list_budgets(rows)) if is_gan else None,
         "seeds": None if is_gan else len(plan.fits),
-        "space": plan.space.record(),
-        "trials": [_entry(plan, trial) for trial in trials],
-        "best": _best(plan, *best, rows) if best else None,
-        "baseline": BASELINE if plan.space.kind == "mix" else None,
+        "space": plan.space.build_record(),
+        "trials": [_describe_trial(plan, trial) for trial in trials],
+        "best": _describe_best(plan, *best, rows) if best else None,
+        "baseline": BASELINE_TRIAL if plan.space.kind == "mix" else None,
         "concurrency": at_once,
         "steps": sum(trial.steps for trial in trials),
-        "full_steps": plan.full_steps(rows) * len(trials),
+        "full_steps": plan.count_full_steps(rows) * len(trials),
         "seconds": round(seconds, 3),
-        "sentence": sentence(plan, trials, best),
+        "sentence": compose_sentence(plan, trials, best),
     }
 
 
-def choose(plan: Plan, trials: Sequence[Trial]) -> tuple[Trial, Look] | None:
+def choose_trial(plan: SearchPlan, trials: Sequence[Trial]) -> tuple[Trial, IntermediateResult] | None:
     """Return the best trial and where it was best: any look at a GAN, the last one at classifiers that are complete."""
     candidates = []
     for trial in trials:
         if plan.space.kind == "gan":
-            look = trial.best(plan.direction)
+            result = trial.find_best(plan.direction)
         else:
-            look = trial.looks[-1] if len(trial.looks) == len(plan.fits) else None
-        if look is not None and trial.status != "failed":
-            candidates.append((trial, look))
+            result = trial.looks[-1] if len(trial.looks) == len(plan.fits) else None
+        if result is not None and trial.status != "failed":
+            candidates.append((trial, result))
     sign = 1 if plan.direction == "min" else -1
     return min(candidates, key=lambda candidate: sign * candidate[1].value, default=None)
 
 
-def settings_of(plan: Plan, trial: Trial, look: Look, rows: int) -> Settings:
+def derive_settings(plan: SearchPlan, trial: Trial, result: IntermediateResult, rows: int) -> Settings:
     """Return the job's keys that give this trial's best again, with the length that was read off."""
     if plan.space.kind != "gan":
         return trial.settings
-    if THEN in trial.settings:  # its times are steps
-        then = [later for later in trial.settings[THEN] if later["after"] < look.at]
-        return {**trial.settings, THEN: then, "gan.steps": look.at}
+    if LATER_LR_KEY in trial.settings:  # its times are steps
+        then = [later for later in trial.settings[LATER_LR_KEY] if later["after"] < result.at]
+        return {**trial.settings, LATER_LR_KEY: then, "gan.steps": result.at}
     if plan.space.length is None:
-        return {**trial.settings, "gan.steps": look.at}
+        return {**trial.settings, "gan.steps": result.at}
     field = plan.space.length.partition(".")[2]
     for length in plan.space.budgets:
-        steps = plan.job.gan.model_copy(update={"steps": None, "epochs": None, field: length}).total_steps(rows)
-        if steps == look.at:
+        steps = plan.job.gan.model_copy(update={"steps": None, "epochs": None, field: length}).count_steps(rows)
+        if steps == result.at:
             return {**trial.settings, plan.space.length: length}
-    return {**trial.settings, "gan.steps": look.at}  # it ended early, in between
+    return {**trial.settings, "gan.steps": result.at}  # it ended early, in between
 
 
-def _best(plan: Plan, trial: Trial, look: Look, rows: int) -> Record:
-    settings = settings_of(plan, trial, look, rows)
-    return {"trial": trial.trial, "settings": settings, "value": look.value, "at": look.at}
+def _describe_best(plan: SearchPlan, trial: Trial, result: IntermediateResult, rows: int) -> Record:
+    settings = derive_settings(plan, trial, result, rows)
+    return {"trial": trial.trial, "settings": settings, "value": result.value, "at": result.at}
 
 
-def _entry(plan: Plan, trial: Trial) -> Record:
+def _describe_trial(plan: SearchPlan, trial: Trial) -> Record:
     best = trial.looks[-1] if trial.looks else None
     if plan.space.kind == "gan":
-        best = trial.best(plan.direction)
+        best = trial.find_best(plan.direction)
     entry = asdict(trial) | {"value": best.value if best else None, "at": best.at if best else None}
     if trial.status == "started":
         entry |= {"status": "stopped", "reason": "the time was up; the same command goes on"}
     return entry
 
 
-def table(trials: Sequence[Trial]) -> pa.Table:
+def build_table(trials: Sequence[Trial]) -> pa.Table:
     """Return a table with a row for each look of each trial; a trial without looks has one row."""
     keys = sorted({key for trial in trials for key in trial.settings})
     rows: list[dict[str, Any]] = []
@@ -112,14 +112,14 @@ def table(trials: Sequence[Trial]) -> pa.Table:
             "seconds": trial.seconds,
             "ended": trial.ended,
             "steps": trial.steps,
-            **{key: _cell(trials, key, trial.settings.get(key)) for key in keys},
+            **{key: _convert_cell(trials, key, trial.settings.get(key)) for key in keys},
         }
-        looks = [asdict(look) for look in trial.looks] or [{"at": None, "value": None, "score": None}]
-        rows += [facts | look for look in looks]
+        results = [asdict(result) for result in trial.looks] or [{"at": None, "value": None, "score": None}]
+        rows += [facts | look for look in results]
     return pa.Table.from_pylist(rows)
 
 
-def _cell(trials: Sequence[Trial], key: str, value: Any) -> Any:
+def _convert_cell(trials: Sequence[Trial], key: str, value: Any) -> Any:
     """Return a setting as its column can hold it: numbers as numbers, whatever else is mixed as text."""
     kinds = {type(trial.settings[key]) for trial in trials if key in trial.settings}
     if kinds <= {int, float} or (len(kinds) == 1 and kinds <= {bool, str}):
@@ -127,20 +127,22 @@ def _cell(trials: Sequence[Trial], key: str, value: Any) -> Any:
     return None if value is None else str(value)
 
 
-def sentence(plan: Plan, trials: Sequence[Trial], best: tuple[Trial, Look] | None) -> str:
+def compose_sentence(plan: SearchPlan, trials: Sequence[Trial], best: tuple[Trial, IntermediateResult] | None) -> str:
     """Say what was found, in plain words."""
     tally = Counter(trial.status for trial in trials)
     statuses: tuple[Status, ...] = ("finished", "stopped", "failed")
     counts = ", ".join(f"{tally[status]} {status}" for status in statuses if tally[status])
     if best is None:
         return f"{len(trials)} trials ({counts}): none gave a result"
-    trial, look = best
-    words = ", ".join(f"{key} {_short(value)}" for key, value in trial.settings.items())
+    trial, result = best
+    words = ", ".join(f"{key} {_format_value(value)}" for key, value in trial.settings.items())
     if plan.space.kind == "gan":
-        return f"best of {len(trials)} trials ({counts}): {words} at step {look.at}: {plan.objective} {look.value:.4f}"
-    value = f"{100 * look.value:.1f} %"
-    baseline = next((other for other in trials if other.trial == BASELINE), None)
-    if plan.space.kind == "mix" and trial.trial == BASELINE:
+        return (
+            f"best of {len(trials)} trials ({counts}): {words} at step {result.at}: {plan.objective} {result.value:.4f}"
+        )
+    value = f"{100 * result.value:.1f} %"
+    baseline = next((other for other in trials if other.trial == BASELINE_TRIAL), None)
+    if plan.space.kind == "mix" and trial.trial == BASELINE_TRIAL:
         return f"no mix of {len(trials) - 1} ({counts}) did better on validation than no synthetic images: {value}"
     against = ""
     if baseline and baseline.looks:
@@ -149,7 +151,7 @@ def sentence(plan: Plan, trials: Sequence[Trial], best: tuple[Trial, Look] | Non
     return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({what})"
 
 
-def _short(value: Any) -> str:
+def _format_value(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):  # gan.then
         return ", ".join(f"{later['lr']:.3g} after {later['after']:g}" for later in value)
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from ganaug_ray.core import rng
-from ganaug_ray.search.search_space import Dimension, Settings, Space
+from ganaug_ray.search.search_space import Dimension, SearchSpace, Settings
 from ganaug_ray.search.trial_log import Trial
 
 MAX_DRAWS = 50  # for settings that were not tried yet, before the untried ones are listed
@@ -31,7 +31,7 @@ class SamplingProposer:
     """
 
     def __init__(
-        self, sampler: BaseSampler, space: Space, direction: Literal["min", "max"], seed: int, repeats: bool
+        self, sampler: BaseSampler, space: SearchSpace, direction: Literal["min", "max"], seed: int, repeats: bool
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._study = optuna.create_study(direction="minimize" if direction == "min" else "maximize", sampler=sampler)
@@ -53,7 +53,7 @@ class SamplingProposer:
         untried = self._list_untried(tried)
         if not untried:
             return None
-        return untried[rng.number(self._seed, "untried", len(tried)) % len(untried)]
+        return untried[rng.draw_number(self._seed, "untried", len(tried)) % len(untried)]
 
     def record_outcome(self, trial: Trial) -> None:
         """Let a trial that has ended count for what is drawn next."""
@@ -68,7 +68,7 @@ class SamplingProposer:
     def _draw_settings(self, drawn: optuna.Trial) -> Settings:
         settings: Settings = {}
         for dimension in self._space.dimensions:
-            if dimension.applies(settings):
+            if dimension.is_applicable(settings):
                 settings[dimension.key] = _draw_value(dimension, drawn)
         return settings
 
@@ -76,7 +76,7 @@ class SamplingProposer:
         """Return what is left of a space of choices alone; with a range there is no end to list."""
         if any(dimension.distribution != "choice" for dimension in self._space.dimensions):
             return []
-        combinations = itertools.islice(self._space.combinations(), MAX_LISTED)
+        combinations = itertools.islice(self._space.iterate_combinations(), MAX_LISTED)
         return [settings for settings in combinations if settings not in tried]
 
     def _describe_to_optuna(self, trial: Trial) -> optuna.trial.FrozenTrial:
@@ -93,7 +93,7 @@ class SamplingProposer:
         """Return the best value of a trial that came to its end; any other has none."""
         if trial.status != "finished":
             return None
-        best = trial.best(self._direction)
+        best = trial.find_best(self._direction)
         return best.value if best else None
 
 

@@ -9,20 +9,20 @@ from statistics import mean, stdev
 from typing import Literal
 
 from ganaug_ray.config import Job, TrainingConfig
-from ganaug_ray.config.loader import with_settings
+from ganaug_ray.config.loader import apply_settings
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.search.algorithms import ALGORITHMS, Algorithm
-from ganaug_ray.search.search_space import Settings, Space
+from ganaug_ray.search.search_space import SearchSpace, Settings
 
-BASELINE = "0000"
+BASELINE_TRIAL = "0000"
 """The trial of a search for the mix that has no synthetic images; it is always there."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """A search.
 
     Attributes:
@@ -32,20 +32,20 @@ class Plan:
     """
 
     job: Job
-    space: Space
+    space: SearchSpace
     out: str
 
     @property
     def run(self) -> Run:
         """The experiment."""
-        return Run(Folder.at(self.out))
+        return Run(Folder.from_uri(self.out))
 
     @property
     def folder(self) -> Folder:
         """Where the search keeps what it has."""
         return self.run.root / "search" / self.space.kind
 
-    def trial_folder(self, trial: str) -> Folder:
+    def locate_trial(self, trial: str) -> Folder:
         """Return where a trial keeps what it has."""
         return self.folder / "trials" / trial
 
@@ -67,11 +67,11 @@ class Plan:
         return ALGORITHMS[self.job.search.algorithm]
 
     @property
-    def training(self) -> TrainingConfig:
+    def training_config(self) -> TrainingConfig:
         """The settings of what a trial trains."""
         return self.job.gan if self.space.kind == "gan" else self.job.classifier
 
-    def budgets(self, rows: int) -> tuple[int, ...]:
+    def list_budgets(self, rows: int) -> tuple[int, ...]:
         """Return the optimizer steps at which a GAN is measured, rising; the last one ends it.
 
         Args:
@@ -79,54 +79,54 @@ class Plan:
         """
         job = self.job.gan
         if self.space.length is None:
-            steps = job.total_steps(rows)
+            steps = job.count_steps(rows)
             return tuple(sorted({math.ceil(steps * share) for share in (0.25, 0.5, 0.75, 1.0)}))
         field = self.space.length.partition(".")[2]
         steps_of_lengths = set()
         for length in self.space.budgets:
             gan = job.model_copy(update={"steps": None, "epochs": None, field: length})
-            steps_of_lengths.add(gan.total_steps(rows))
+            steps_of_lengths.add(gan.count_steps(rows))
         return tuple(sorted(steps_of_lengths))
 
-    def job_of(self, settings: Settings) -> Job:
+    def build_job(self, settings: Settings) -> Job:
         """Return the job with a trial's settings. Raises UserError: they do not go together."""
-        return with_settings(self.job, settings, "this trial")
+        return apply_settings(self.job, settings, "this trial")
 
     @property
     def fits(self) -> list[tuple[int, int]]:
         """The (split, seed) of a trial's trainings, for classifiers: a split's seeds one after another."""
         return [(split, seed) for seed in range(self.job.search.seeds) for split in range(self.job.compare.splits)]
 
-    def marks(self, rows: int) -> tuple[int, ...]:
+    def list_marks(self, rows: int) -> tuple[int, ...]:
         """Return where a trial is measured: after which steps of a GAN, or after how many classifiers.
 
         Args:
             rows: training images.
         """
-        return self.budgets(rows) if self.space.kind == "gan" else tuple(range(1, len(self.fits) + 1))
+        return self.list_budgets(rows) if self.space.kind == "gan" else tuple(range(1, len(self.fits) + 1))
 
-    def rows(self) -> int:
+    def count_rows(self) -> int:
         """Return the number of training images of the first split."""
         return sum(self.run.dataset.read_json("dataset.json")["counts"]["train"].values())
 
-    def full_steps(self, rows: int) -> int:
+    def count_full_steps(self, rows: int) -> int:
         """Return the optimizer steps of a trial that is not stopped."""
         if self.space.kind == "gan":
-            return self.budgets(rows)[-1]
-        return len(self.fits) * self.job.classifier.total_steps(rows)
+            return self.list_budgets(rows)[-1]
+        return len(self.fits) * self.job.classifier.count_steps(rows)
 
-    def fingerprint(self) -> str:
+    def compute_fingerprint(self) -> str:
         """Return the fingerprint of all that decides what a trial gives; how many there are is free."""
         job = self.job.model_dump(exclude={"search", "arms", "models", "published", "about"})
         how = self.job.search.model_dump(exclude={"trials", "hours", "tracking", "algorithm", "stop_early", "workers"})
         population = ["population"] if self.algorithm.is_population else []
-        return experiment_dir.fingerprint(job, how, self.space.record(), *population)
+        return experiment_dir.compute_fingerprint(job, how, self.space.build_record(), *population)
 
 
-def cautious(scores: Sequence[float]) -> float:
+def compute_cautious_mean(scores: Sequence[float]) -> float:
     """Return the mean minus its standard error: a setting that did well by luck in one training does not win.
 
-    >>> cautious([0.8, 0.9])
+    >>> compute_cautious_mean([0.8, 0.9])
     0.8
     """
     error = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0

@@ -21,18 +21,18 @@ from typing import Any, Literal
 
 from ganaug_ray.classify.network_check import check_network
 from ganaug_ray.config import Job
-from ganaug_ray.config.loader import read_mapping, with_settings
+from ganaug_ray.config.loader import apply_settings, read_mapping
 from ganaug_ray.errors import UserError
 
-Kind = Literal["gan", "mix", "classifier"]
-KINDS: dict[str, str] = {"gan": "gan", "mix": "augment", "classifier": "classifier"}
+SearchKind = Literal["gan", "mix", "classifier"]
+SECTION_BY_KIND: dict[str, str] = {"gan": "gan", "mix": "augment", "classifier": "classifier"}
 """Kind of a search -> the section of the job whose keys it may search."""
 DISTRIBUTIONS = ("choice", "uniform", "log_uniform", "integers")
-LENGTHS = ("steps", "epochs")
-LOOKS = 8  # lengths that a range of them is read off at
-MOST_CORNERS = 4096
+LENGTH_FIELDS = ("steps", "epochs")
+MAX_BUDGETS = 8  # lengths that a range of them is read off at
+MAX_COMBINATIONS_CHECKED = 4096
 # These say where or how the work is done, or name files that are found before any trial starts.
-NOT_SEARCHED = ("workers", "gpu_share", "allow_copies", "pseudo_confidence", "inception", "weights", "init_from")
+UNSEARCHABLE_FIELDS = ("workers", "gpu_share", "allow_copies", "pseudo_confidence", "inception", "weights", "init_from")
 
 Settings = dict[str, Any]
 """Dotted key of the job -> value."""
@@ -54,18 +54,18 @@ class Dimension:
     values: tuple[Any, ...]
     when: Mapping[str, tuple[Any, ...]]
 
-    def applies(self, settings: Settings) -> bool:
+    def is_applicable(self, settings: Settings) -> bool:
         """Return whether it has a meaning beside these settings, which must hold the keys that it depends on."""
         return all(settings.get(key) in values for key, values in self.when.items())
 
-    def record(self) -> dict[str, Any]:
+    def build_record(self) -> dict[str, Any]:
         """Return it as the file has it."""
         when = {"when": {key: list(values) for key, values in self.when.items()}} if self.when else {}
         return {self.distribution: list(self.values), **when}
 
 
 @dataclass(frozen=True)
-class Space:
+class SearchSpace:
     """What a search tries.
 
     Attributes:
@@ -75,36 +75,36 @@ class Space:
         budgets: the lengths that are read off, rising.
     """
 
-    kind: Kind
+    kind: SearchKind
     dimensions: tuple[Dimension, ...]
     length: str | None = None
     budgets: tuple[int, ...] = ()
 
-    def record(self) -> dict[str, Any]:
+    def build_record(self) -> dict[str, Any]:
         """Return it as the file has it, with the lengths that are read off."""
-        record = {dimension.key: dimension.record() for dimension in self.dimensions}
+        record = {dimension.key: dimension.build_record() for dimension in self.dimensions}
         if self.length:
             record[self.length] = {"choice": list(self.budgets)}
         return record
 
-    def combinations(self) -> Iterator[Settings]:
+    def iterate_combinations(self) -> Iterator[Settings]:
         """Yield every combination of choices and of the ends of ranges that the conditions allow."""
-        yield from _combinations(self.dimensions, {})
+        yield from _iterate_combinations(self.dimensions, {})
 
 
-def _combinations(dimensions: tuple[Dimension, ...], settings: Settings) -> Iterator[Settings]:
+def _iterate_combinations(dimensions: tuple[Dimension, ...], settings: Settings) -> Iterator[Settings]:
     if not dimensions:
         yield settings
         return
     first, *rest = dimensions
-    if not first.applies(settings):
-        yield from _combinations(tuple(rest), settings)
+    if not first.is_applicable(settings):
+        yield from _iterate_combinations(tuple(rest), settings)
         return
     for value in first.values:
-        yield from _combinations(tuple(rest), settings | {first.key: value})
+        yield from _iterate_combinations(tuple(rest), settings | {first.key: value})
 
 
-def load(path: Path, kind: Kind, job: Job) -> Space:
+def load_space(path: Path, kind: SearchKind, job: Job) -> SearchSpace:
     """Read a space and check it against the job that it is for.
 
     Raises:
@@ -114,25 +114,27 @@ def load(path: Path, kind: Kind, job: Job) -> Space:
     content = read_mapping(path, "space file")
     if unknown := content.keys() - {"about", "space"}:
         raise UserError(f"{path}: found the key {min(unknown)}, known are about and space")
-    wanted = content.get("space")
-    if not isinstance(wanted, dict) or not wanted:
+    distributions = content.get("space")
+    if not isinstance(distributions, dict) or not distributions:
         raise UserError(f"{path}: space: expected keys of the job with a distribution each")
     dimensions: list[Dimension] = []
-    for key, given in wanted.items():
-        dimensions.append(_dimension(f"{path}: {key}", str(key), given, kind, job, dimensions))
-    space = _read_off(path, kind, job, dimensions)
-    _check_together(path, space, job)
+    for key, given in distributions.items():
+        dimensions.append(_read_dimension(f"{path}: {key}", str(key), given, kind, job, dimensions))
+    space = _extract_length(path, kind, job, dimensions)
+    _check_combinations(path, space, job)
     return space
 
 
-def _dimension(where: str, key: str, given: Any, kind: Kind, job: Job, before: list[Dimension]) -> Dimension:
+def _read_dimension(where: str, key: str, given: Any, kind: SearchKind, job: Job, before: list[Dimension]) -> Dimension:
     section, _, field = key.partition(".")
-    if section != KINDS[kind] or not field:
+    if section != SECTION_BY_KIND[kind] or not field:
         such = {"gan": "gan.lr", "mix": "augment.ratio", "classifier": "classifier.lr"}[kind]
-        raise UserError(f"{where}: a search for the {kind} sets keys of the section {KINDS[kind]}, such as {such}")
-    if field in NOT_SEARCHED:
+        raise UserError(
+            f"{where}: a search for the {kind} sets keys of the section {SECTION_BY_KIND[kind]}, such as {such}"
+        )
+    if field in UNSEARCHABLE_FIELDS:
         raise UserError(f"{where}: cannot be searched; set it in the job")
-    if kind == "classifier" and field in LENGTHS:
+    if kind == "classifier" and field in LENGTH_FIELDS:
         raise UserError(
             f"{where}: cannot be read off one training: schedule {job.classifier.schedule} makes the learning rate "
             "depend on the length; set it in the job"
@@ -148,16 +150,16 @@ def _dimension(where: str, key: str, given: Any, kind: Kind, job: Job, before: l
             f"{', '.join(DISTRIBUTIONS)}{hint}"
         )
     distribution = names[0]
-    values = _values(where, distribution, given[distribution])
+    values = _read_values(where, distribution, given[distribution])
     if key == "augment.classes" and "gaining" in values:
         raise UserError(f"{where}: gaining goes by other arms, and a trial has none; give it to an arm of the job")
     file = where.rpartition(":")[0]
     for value in values:  # alone, so that the message is clear
-        with_settings(job, {key: value}, file, check_network)
-    return Dimension(key, distribution, values, _when(where, given.get("when", {}), before))
+        apply_settings(job, {key: value}, file, check_network)
+    return Dimension(key, distribution, values, _read_condition(where, given.get("when", {}), before))
 
 
-def _values(where: str, distribution: str, given: Any) -> tuple[Any, ...]:
+def _read_values(where: str, distribution: str, given: Any) -> tuple[Any, ...]:
     if not isinstance(given, list):
         raise UserError(f"{where}: {distribution}: expected a list")
     if distribution == "choice":
@@ -174,10 +176,10 @@ def _values(where: str, distribution: str, given: Any) -> tuple[Any, ...]:
     return tuple(numbers)
 
 
-def _when(where: str, given: Any, before: list[Dimension]) -> dict[str, tuple[Any, ...]]:
+def _read_condition(where: str, given: Any, before: list[Dimension]) -> dict[str, tuple[Any, ...]]:
     if not isinstance(given, Mapping):
         raise UserError(f"{where}: when: expected keys with lists of values")
-    found = {}
+    condition = {}
     for key, values in given.items():
         other = next((dimension for dimension in before if dimension.key == key), None)
         if other is None:
@@ -186,42 +188,46 @@ def _when(where: str, given: Any, before: list[Dimension]) -> dict[str, tuple[An
         for value in values:
             if other.distribution != "choice" or value not in other.values:
                 raise UserError(f"{where}: when: {key} is never {value!r}")
-        found[str(key)] = values
-    return found
+        condition[str(key)] = values
+    return condition
 
 
-def _read_off(path: Path, kind: Kind, job: Job, dimensions: list[Dimension]) -> Space:
+def _extract_length(path: Path, kind: SearchKind, job: Job, dimensions: list[Dimension]) -> SearchSpace:
     """Take the length out: a GAN's rate is constant, so shorter trainings are the beginnings of longer ones."""
-    lengths = [each for each in dimensions if kind == "gan" and each.key.partition(".")[2] in LENGTHS]
-    others = tuple(each for each in dimensions if each not in lengths)
+    lengths = [
+        dimension for dimension in dimensions if kind == "gan" and dimension.key.partition(".")[2] in LENGTH_FIELDS
+    ]
+    other_dimensions = tuple(each for each in dimensions if each not in lengths)
     if not lengths:
-        return Space(kind, others)
+        return SearchSpace(kind, other_dimensions)
     if len(lengths) > 1:
         raise UserError(f"{path}: give one of gan.steps and gan.epochs")
     (length,) = lengths
     if length.when or length.distribution not in ("choice", "integers"):
         raise UserError(f"{path}: {length.key}: is read off every trial's curve; give a choice or integers, no when")
-    if any(length.key in each.when for each in others):
+    if any(length.key in each.when for each in other_dimensions):
         raise UserError(f"{path}: {length.key}: is read off every trial's curve; nothing can depend on it")
-    budgets = sorted(length.values) if length.distribution == "choice" else _between(*length.values)
-    return Space(kind, others, length.key, tuple(budgets))
+    budgets = sorted(length.values) if length.distribution == "choice" else _spread_evenly(*length.values)
+    return SearchSpace(kind, other_dimensions, length.key, tuple(budgets))
 
 
-def _between(low: int, high: int) -> list[int]:
-    """Return whole numbers from low to high, both included, evenly, at most ``LOOKS``.
+def _spread_evenly(low: int, high: int) -> list[int]:
+    """Return whole numbers from low to high, both included, evenly, at most ``MAX_BUDGETS``.
 
-    >>> _between(50, 200)
+    >>> _spread_evenly(50, 200)
     [50, 71, 93, 114, 136, 157, 179, 200]
     """
-    n = min(LOOKS, high - low + 1)
+    n = min(MAX_BUDGETS, high - low + 1)
     return [low + round(k * (high - low) / (n - 1)) for k in range(n)]
 
 
-def _check_together(path: Path, space: Space, job: Job) -> None:
+def _check_combinations(path: Path, space: SearchSpace, job: Job) -> None:
     ends = [{space.length: n} for n in (space.budgets[0], space.budgets[-1])] if space.length else [{}]
-    for settings, length in itertools.islice(itertools.product(space.combinations(), ends), MOST_CORNERS):
+    for settings, length in itertools.islice(
+        itertools.product(space.iterate_combinations(), ends), MAX_COMBINATIONS_CHECKED
+    ):
         try:
-            with_settings(job, settings | length, str(path), check_network)
+            apply_settings(job, settings | length, str(path), check_network)
         except UserError as error:
             chosen = ", ".join(f"{key} {value}" for key, value in settings.items())
             hint = "do not go together; leave one out, or give it a `when`"

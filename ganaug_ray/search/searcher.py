@@ -9,14 +9,14 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from ganaug_ray.search import trainable
-from ganaug_ray.search.pbt import Course
-from ganaug_ray.search.search_plan import BASELINE, Plan
+from ganaug_ray.search.pbt import LrSchedule
+from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan
 from ganaug_ray.search.search_space import Settings
 from ganaug_ray.search.tracking import Tracker
 from ganaug_ray.search.trial_log import Ledger, Status, Trial
 
 
-class Chooser(Searcher):
+class OptunaSearcher(Searcher):
     """Suggests settings, and writes down what came of them.
 
     First come trials that an earlier process left unfinished, then for a mix the baseline, then new ones.
@@ -24,30 +24,30 @@ class Chooser(Searcher):
     Args:
         plan: of the search.
         ledger: of its trials.
-        most: new and old trials in all, without the baseline; None: as long as it lasts.
+        max_trials: new and old trials in all, without the baseline; None: as long as it lasts.
         ended: called with every trial that has ended.
         trackers: told of all of it.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        plan: SearchPlan,
         ledger: Ledger,
-        most: int | None,
+        max_trials: int | None,
         ended: Callable[[Trial], None],
         trackers: Sequence[Tracker] = (),
     ) -> None:
         super().__init__(metric="value", mode=plan.direction)
         self._plan = plan
         self._ledger = ledger
-        self._most = most
+        self._most = max_trials
         self._ended = ended
         self._trackers = trackers
-        self._waiting = list(ledger.unfinished)
+        self._waiting = list(ledger.unfinished_trials)
         self._running: dict[str, Trial] = {}
         seed, n_tried = plan.job.seed, len(ledger.trials)
         self._proposer = plan.algorithm.create_proposer(plan.space, plan.direction, seed, n_tried)
-        for trial in ledger.ended:
+        for trial in ledger.ended_trials:
             self._record_outcome(trial)
 
     def suggest(self, trial_id: str) -> Any:
@@ -57,29 +57,29 @@ class Chooser(Searcher):
             return Searcher.FINISHED
         self._running[trial_id] = trial
         for tracker in self._trackers:
-            tracker.started(trial.trial, trial.settings)
+            tracker.start_trial(trial.trial, trial.settings)
         return {"trial": trial.trial, "settings": trial.settings}
 
     def _choose_next(self) -> Trial | None:
         if self._waiting:
             return self._waiting.pop(0)
         trials = self._ledger.trials
-        if self._plan.space.kind == "mix" and BASELINE not in trials:
-            return self._start(BASELINE, {"augment.ratio": 0.0})
-        if self._most is not None and len(trials.keys() - {BASELINE}) >= self._most:
+        if self._plan.space.kind == "mix" and BASELINE_TRIAL not in trials:
+            return self._start_trial(BASELINE_TRIAL, {"augment.ratio": 0.0})
+        if self._most is not None and len(trials.keys() - {BASELINE_TRIAL}) >= self._most:
             return None
-        number = self._ledger.next_number()
+        number = self._ledger.allocate_number()
         settings = self._proposer.propose(number, [trial.settings for trial in trials.values()])
-        return None if settings is None else self._start(number, settings)
+        return None if settings is None else self._start_trial(number, settings)
 
-    def _start(self, number: str, settings: Settings) -> Trial:
+    def _start_trial(self, number: str, settings: Settings) -> Trial:
         trial = Trial(number, settings)
-        self._ledger.add(trial)
+        self._ledger.write_trial(trial)
         return trial
 
     def _record_outcome(self, trial: Trial) -> None:
         """Let a trial that has ended count for what is proposed next; the baseline was not proposed."""
-        if trial.trial != BASELINE:
+        if trial.trial != BASELINE_TRIAL:
             self._proposer.record_outcome(trial)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -88,17 +88,17 @@ class Chooser(Searcher):
             return
         number = self._running[trial_id].trial
         for tracker in self._trackers:
-            tracker.look(number, result["at"], result["value"], {})
+            tracker.log_result(number, result["at"], result["value"], {})
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Write down how a trial ended, and let it count for what is proposed next."""
         started = self._running.pop(trial_id)
         seconds = (result or {}).get("time_total_s", 0.0)
-        trial = outcome(self._plan, started, self._ledger.seconds, error, seconds)
-        self._ledger.add(trial)
+        trial = determine_outcome(self._plan, started, self._ledger.seconds, error, seconds)
+        self._ledger.write_trial(trial)
         self._record_outcome(trial)
         for tracker in self._trackers:
-            tracker.ended(trial.trial, trial.status, trial.reason)
+            tracker.end_trial(trial.trial, trial.status, trial.reason)
         self._ended(trial)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -109,7 +109,7 @@ class Chooser(Searcher):
         """Write nothing, see above."""
 
 
-def outcome(plan: Plan, trial: Trial, now: float, lost: bool, seconds: float) -> Trial:
+def determine_outcome(plan: SearchPlan, trial: Trial, now: float, lost: bool, seconds: float) -> Trial:
     """Return how a trial ended that nobody works on any more, by what its folder holds.
 
     Args:
@@ -119,30 +119,30 @@ def outcome(plan: Plan, trial: Trial, now: float, lost: bool, seconds: float) ->
         lost: whether its process was lost time and again.
         seconds: that it took, where it did not get as far as to say so itself.
     """
-    folder = plan.trial_folder(trial.trial)
-    looks = tuple(trainable.looks(plan, folder))
+    folder = plan.locate_trial(trial.trial)
+    looks = tuple(trainable.read_results(plan, folder))
     status: Status
     reason: str | None
-    if folder.has(trainable.MARKER):
-        ending = folder.read_json(trainable.MARKER)
+    if folder.has_file(trainable.TRIAL_MARKER):
+        ending = folder.read_json(trainable.TRIAL_MARKER)
         status, reason, seconds = ending["status"], ending["reason"], ending["seconds"]
         if status == "finished" and not looks:
             status, reason = "failed", "there was no look at it"
     elif lost:
         status, reason = "failed", "its process was lost time and again: killed, or out of memory"
-    elif looks and looks[-1].at >= plan.marks(plan.rows())[-1]:
+    elif looks and looks[-1].at >= plan.list_marks(plan.count_rows())[-1]:
         status, reason = "finished", None  # it was stopped where it would have ended
     else:
         last = f" after {looks[-1].at}" if looks else ""
         status, reason = "stopped", f"fell behind the others{last}"
-    course = Course.of(folder)
+    schedule = LrSchedule.from_folder(folder)
     return replace(
         trial,
-        settings=course.settings() if course else trial.settings,
+        settings=schedule.build_settings() if schedule else trial.settings,
         status=status,
         reason=reason,
         looks=looks,
         seconds=round(seconds, 3),
         ended=round(now, 3),
-        steps=trainable.steps(plan, folder),
+        steps=trainable.count_steps(plan, folder),
     )

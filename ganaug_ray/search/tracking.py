@@ -21,24 +21,24 @@ from ganaug_ray.config.addresses import refuse_credentials
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
-_MLFLOW = "mlflow:"
-_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}  # in MLflow's words
+_MLFLOW_PREFIX = "mlflow:"
+_MLFLOW_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}  # in MLflow's words
 
 
 class Tracker(Protocol):
     """Told of every trial of a search, as it happens."""
 
-    def started(self, trial: str, settings: Mapping[str, Any]) -> None:
+    def start_trial(self, trial: str, settings: Mapping[str, Any]) -> None:
         """A trial begins, with these settings; one that goes on after a crash begins again."""
 
-    def look(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
+    def log_result(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
         """A trial was looked at: its objective ``value`` at a step, or number of trainings, and further figures."""
 
-    def ended(self, trial: str, status: str, reason: str | None) -> None:
+    def end_trial(self, trial: str, status: str, reason: str | None) -> None:
         """A trial is over: finished, stopped or failed, and why."""
 
 
-def trackers(
+def build_trackers(
     tracking: str | None, folder: Folder, experiment: str, say: Callable[[str], None] = print
 ) -> list[Tracker]:
     """Create what follows a search.
@@ -53,8 +53,8 @@ def trackers(
         UserError: ``tracking`` is not mlflow:URI, holds credentials, or mlflow is not installed.
     """
     if tracking is None:
-        return [TensorBoard(folder)]
-    uri = tracking.removeprefix(_MLFLOW)
+        return [TensorBoardTracker(folder)]
+    uri = tracking.removeprefix(_MLFLOW_PREFIX)
     if uri == tracking or not uri:
         raise UserError(f"search.tracking: found {tracking!r}; it is to be mlflow:URI, as in mlflow:http://host:5000")
     refuse_credentials(uri)
@@ -63,10 +63,10 @@ def trackers(
             f"search.tracking: {tracking} needs the package mlflow, which is not installed; "
             "pip install mlflow-skinny, or leave search.tracking out"
         )
-    return [TensorBoard(folder), MLflow(uri, experiment, say)]
+    return [TensorBoardTracker(folder), MLflowTracker(uri, experiment, say)]
 
 
-class TensorBoard:
+class TensorBoardTracker:
     """An event file a trial: its settings, and its value and figures over steps.
 
     On an object store it is written to a local disk, and copied when the trial ends.
@@ -74,39 +74,39 @@ class TensorBoard:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._aside = None if folder.local else tempfile.TemporaryDirectory(prefix="ganaug-events-")
-        self._local = folder.local or Path(self._aside.name if self._aside else "")
+        self._aside = None if folder.local_path else tempfile.TemporaryDirectory(prefix="ganaug-events-")
+        self._local = folder.local_path or Path(self._aside.name if self._aside else "")
         self._writers: dict[str, EventsWriter] = {}
 
-    def started(self, trial: str, settings: Mapping[str, Any]) -> None:
+    def start_trial(self, trial: str, settings: Mapping[str, Any]) -> None:
         """Open the trial's event file with its settings, as TensorBoard's page of hyperparameters shows them."""
         (self._local / trial).mkdir(parents=True, exist_ok=True)
         # Not SummaryWriter: its thread writes when it gets round to it, also after a flush.
         self._writers[trial] = EventsWriter(str(self._local / trial / "events"))
-        experiment, begin, _ = hparams({key: _plain(value) for key, value in settings.items()}, {"value": 0})
-        self._write(trial, 0, [experiment, begin])
+        experiment, begin, _ = hparams({key: _convert_value(value) for key, value in settings.items()}, {"value": 0})
+        self._write_summaries(trial, 0, [experiment, begin])
 
-    def look(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
+    def log_result(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
         """Write the value and the figures; they can be seen at once."""
         metrics = {**figures, "value": value}
-        self._write(trial, at, [scalar(name, number) for name, number in metrics.items()])
+        self._write_summaries(trial, at, [scalar(name, number) for name, number in metrics.items()])
 
-    def ended(self, trial: str, status: str, reason: str | None) -> None:
+    def end_trial(self, trial: str, status: str, reason: str | None) -> None:
         """Write how the trial ended and close its file."""
-        self._write(trial, 0, [text("status", f"{status}: {reason}" if reason else status)])
+        self._write_summaries(trial, 0, [text("status", f"{status}: {reason}" if reason else status)])
         self._writers.pop(trial).close()
         if self._aside:
             for file in (self._local / trial).iterdir():
-                (self._folder / trial).write(file.name, file.read_bytes())
+                (self._folder / trial).write_bytes(file.name, file.read_bytes())
                 file.unlink()
 
-    def _write(self, trial: str, step: int, summaries: Sequence[Any]) -> None:
+    def _write_summaries(self, trial: str, step: int, summaries: Sequence[Any]) -> None:
         for summary in summaries:
             self._writers[trial].write_event(Event(wall_time=time.time(), step=step, summary=summary))
         self._writers[trial].flush()
 
 
-class MLflow:
+class MLflowTracker:
     """A run a trial on an MLflow server: settings as parameters, looks as metrics, status and reason as tags.
 
     While the server is away the search goes on: it is tried again when a trial starts or ends, not at each look.
@@ -127,19 +127,19 @@ class MLflow:
         self._away = False
         self._told = False
 
-    def started(self, trial: str, settings: Mapping[str, Any]) -> None:
+    def start_trial(self, trial: str, settings: Mapping[str, Any]) -> None:
         """Begin a run, in the search's experiment, with the settings as its parameters."""
 
         def send() -> None:
             from mlflow.entities import Param
 
-            run = self._client.create_run(self._experiment(), run_name=trial, tags={"trial": trial}).info.run_id
+            run = self._client.create_run(self._find_experiment(), run_name=trial, tags={"trial": trial}).info.run_id
             self._runs[trial] = run
             self._client.log_batch(run, params=[Param(key, str(value)) for key, value in settings.items()])
 
-        self._try(send)
+        self._try_send(send)
 
-    def look(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
+    def log_result(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
         """Log the value and the figures as metrics at their step."""
 
         def send() -> None:
@@ -151,9 +151,9 @@ class MLflow:
             self._client.log_batch(self._runs[trial], metrics)
 
         if trial in self._runs and not self._away:
-            self._try(send)
+            self._try_send(send)
 
-    def ended(self, trial: str, status: str, reason: str | None) -> None:
+    def end_trial(self, trial: str, status: str, reason: str | None) -> None:
         """Tag the run with status and reason, and end it."""
         run = self._runs.pop(trial, None)
 
@@ -162,16 +162,16 @@ class MLflow:
             self._client.set_tag(run, "status", status)
             if reason is not None:
                 self._client.set_tag(run, "reason", reason)
-            self._client.set_terminated(run, _STATUS[status])
+            self._client.set_terminated(run, _MLFLOW_STATUS[status])
 
         if run is not None:
-            self._try(send)
+            self._try_send(send)
 
-    def _experiment(self) -> str:
-        found = self._client.get_experiment_by_name(self._name)
-        return found.experiment_id if found else self._client.create_experiment(self._name)
+    def _find_experiment(self) -> str:
+        experiment = self._client.get_experiment_by_name(self._name)
+        return experiment.experiment_id if experiment else self._client.create_experiment(self._name)
 
-    def _try(self, send: Callable[[], None]) -> None:
+    def _try_send(self, send: Callable[[], None]) -> None:
         try:
             send()
             self._away = False
@@ -183,5 +183,5 @@ class MLflow:
             self._told = True
 
 
-def _plain(value: Any) -> Any:
+def _convert_value(value: Any) -> Any:
     return value if isinstance(value, str | bool | int | float) else str(value)

@@ -28,92 +28,92 @@ from ganaug_ray.gan.metrics import kid_fid_prdc
 from ganaug_ray.gan.train_worker import train_rank as train_gan
 from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.search import pbt
-from ganaug_ray.search.pbt import Course, Member
-from ganaug_ray.search.search_plan import Plan, cautious
+from ganaug_ray.search.pbt import LrSchedule, Member
+from ganaug_ray.search.search_plan import SearchPlan, compute_cautious_mean
 from ganaug_ray.search.search_space import Settings
-from ganaug_ray.search.trial_log import Look, Status
+from ganaug_ray.search.trial_log import IntermediateResult, Status
 from ganaug_ray.verdict.outcomes import compute_figures, read_predictions
 
-MARKER = "trial.json"
-ARM = "searched"
+TRIAL_MARKER = "trial.json"
+SEARCHED_ARM = "searched"
 
 log = logging.getLogger(__name__)
 
-Tell = Callable[[Look], None]
+ReportResult = Callable[[IntermediateResult], None]
 
 
 @dataclass(frozen=True)
-class How:
+class TrialRunner:
     """How a trial's trainings are run, and whom it tells.
 
     Attributes:
         run: calls function(task, place) on every rank of a training that writes to a folder.
-        tell: called in the trial's own process at each look, also at those of earlier attempts.
-        tell_from_rank: called on every rank of a GAN at each look, on those but the first without it.
+        report: called in the trial's own process at each look, also at those of earlier attempts.
+        report_from_rank: called on every rank of a GAN at each look, on those but the first without it.
     """
 
     run: Callable[[Callable[[Any, Place], Any], Any, Folder], Any]
-    tell: Tell
-    tell_from_rank: Callable[[Look | None], None]
+    report: ReportResult
+    report_from_rank: Callable[[IntermediateResult | None], None]
 
     @classmethod
-    def here(cls, place: Place, tell: Tell) -> How:
+    def build_local(cls, place: Place, report: ReportResult) -> TrialRunner:
         """Run and tell everything in this process."""
 
-        def tell_if(look: Look | None) -> None:
+        def report_if_first(look: IntermediateResult | None) -> None:
             if look is not None:
-                tell(look)
+                report(look)
 
-        return cls(lambda function, task, out: function(task, place), tell, tell_if)
+        return cls(lambda function, task, out: function(task, place), report, report_if_first)
 
 
-def work(plan: Plan, trial: str, settings: Settings, how: How) -> None:
+def run_trial(plan: SearchPlan, trial: str, settings: Settings, runner: TrialRunner) -> None:
     """Do a trial, or what is left of it; tell what it reaches, and write down what ends it instead of raising it.
 
     Args:
         plan: of the search; data, teacher and, for a mix, the GAN are there.
         trial: its number.
         settings: what it tries.
-        how: see ``How``.
+        runner: see ``TrialRunner``.
     """
-    folder = plan.trial_folder(trial).make()
+    folder = plan.locate_trial(trial).create()
     started = time.monotonic()
     status: Status = "finished"
     reason: str | None = None
     try:
         if plan.space.kind == "gan":
-            reason = _gan(plan, folder, settings, how)
+            reason = _train_gan_trial(plan, folder, settings, runner)
         else:
-            _fits(plan, folder, settings, how)
+            _train_classifiers(plan, folder, settings, runner)
     except Exception as error:  # whatever it is, the search goes on
         log.error(traceback.format_exc().rstrip("\n"))
-        status, reason = "failed", _sentence(error)
+        status, reason = "failed", _describe_error(error)
     seconds = round(time.monotonic() - started, 3)
-    folder.write_json(MARKER, {"status": status, "reason": reason, "seconds": seconds})
+    folder.write_json(TRIAL_MARKER, {"status": status, "reason": reason, "seconds": seconds})
 
 
-def looks(plan: Plan, folder: Folder) -> list[Look]:
+def read_results(plan: SearchPlan, folder: Folder) -> list[IntermediateResult]:
     """Return what a trial has reached, by what its folder holds."""
-    reached: list[Look] = []
+    reached: list[IntermediateResult] = []
     if plan.space.kind == "gan":
         for row in metrics_log.read_metrics(folder):
-            name = _objective(plan, row)
+            name = _find_objective(plan, row)
             if name is not None:
-                reached.append(Look(row["step"], row[name]))
+                reached.append(IntermediateResult(row["step"], row[name]))
         return reached
     scores: list[float] = []
     for split, seed in plan.fits:
         model = folder / f"split-{split}-seed-{seed}"
-        if experiment_dir.done(model, "model.json") is None:
+        if experiment_dir.read_marker(model, "model.json") is None:
             break
-        scores.append(_score(plan, model))
-        reached.append(Look(len(scores), cautious(scores), scores[-1]))
+        scores.append(_score_model(plan, model))
+        reached.append(IntermediateResult(len(scores), compute_cautious_mean(scores), scores[-1]))
     return reached
 
 
-def steps(plan: Plan, folder: Folder) -> int:
+def count_steps(plan: SearchPlan, folder: Folder) -> int:
     """Return how many optimizer steps a trial has taken."""
-    models = [folder] if plan.space.kind == "gan" else [folder / name for name in folder.folders()]
+    models = [folder] if plan.space.kind == "gan" else [folder / name for name in folder.list_folders()]
     total = 0
     for model in models:
         rows = metrics_log.read_metrics(model)
@@ -122,49 +122,51 @@ def steps(plan: Plan, folder: Folder) -> int:
     return total
 
 
-def _objective(plan: Plan, names: Iterable[str]) -> str | None:
+def _find_objective(plan: SearchPlan, names: Iterable[str]) -> str | None:
     """Return the figure of a look that the search goes by; None of a line that is no look."""
     if plan.objective == "kid":
         return kid_fid_prdc.choose_kid_name(names)
     return next((name for name in names if name.startswith("cas_")), None)
 
 
-def _gan(plan: Plan, folder: Folder, settings: Settings, how: How) -> str | None:
-    train = functools.partial(_train_gan, plan, how.tell_from_rank)
-    member = _member(plan, folder, settings) if plan.algorithm.is_population else None
-    for look in looks(plan, folder):
-        how.tell(look)
+def _train_gan_trial(plan: SearchPlan, folder: Folder, settings: Settings, runner: TrialRunner) -> str | None:
+    train = functools.partial(_train_gan_rank, plan, runner.report_from_rank)
+    member = _load_member(plan, folder, settings) if plan.algorithm.is_population else None
+    for result in read_results(plan, folder):
+        runner.report(result)
     if member is not None:
-        for at in plan.budgets(plan.rows())[:-1]:
-            if at in member.course.decided:
+        for at in plan.list_budgets(plan.count_rows())[:-1]:
+            if at in member.schedule.decided:
                 continue
-            how.run(train, replace(_training(plan, folder, member.course.settings()), until=at), folder)
-            reached = looks(plan, folder)[-1]
+            runner.run(
+                train, replace(_describe_training(plan, folder, member.schedule.build_settings()), until=at), folder
+            )
+            reached = read_results(plan, folder)[-1]
             if reached.at < at:  # its images had collapsed at the look before
                 break
-            member.decide(at, reached.value)
-        settings = member.course.settings()
-    how.run(train, _training(plan, folder, settings), folder)
-    return _collapsed(plan, folder)
+            member.exploit_and_explore(at, reached.value)
+        settings = member.schedule.build_settings()
+    runner.run(train, _describe_training(plan, folder, settings), folder)
+    return _find_collapse(plan, folder)
 
 
-def _member(plan: Plan, folder: Folder, settings: Settings) -> Member:
+def _load_member(plan: SearchPlan, folder: Folder, settings: Settings) -> Member:
     """The member of a population that a trial is, as it was left."""
     (dimension,) = plan.space.dimensions
-    course = Course.of(folder) or Course(settings[pbt.RATE])
+    schedule = LrSchedule.from_folder(folder) or LrSchedule(settings[pbt.LR_KEY])
 
     def fingerprint(settings: Settings) -> str:
-        return _training(plan, folder, settings).fingerprint()
+        return _describe_training(plan, folder, settings).fingerprint()
 
     root = plan.folder / "trials"
-    member = Member(root, folder.name, dimension, plan.direction, plan.job.seed, fingerprint, course)
+    member = Member(root, folder.name, dimension, plan.direction, plan.job.seed, fingerprint, schedule)
     member.catch_up()
     return member
 
 
-def _training(plan: Plan, folder: Folder, settings: Settings) -> GanTraining:
-    job, run = plan.job_of(settings).of_split(0), plan.run
-    budgets = plan.budgets(plan.rows())
+def _describe_training(plan: SearchPlan, folder: Folder, settings: Settings) -> GanTraining:
+    job, run = plan.build_job(settings).derive_split(0), plan.run
+    budgets = plan.list_budgets(plan.count_rows())
     last = budgets[-1]
     cas_every = 1 if plan.objective == "cas" else last + 1
     config = job.gan.model_copy(
@@ -174,82 +176,87 @@ def _training(plan: Plan, folder: Folder, settings: Settings) -> GanTraining:
     return replace(training, config=config, out=str(folder), looks=budgets)
 
 
-def _collapsed(plan: Plan, folder: Folder) -> str | None:
+def _find_collapse(plan: SearchPlan, folder: Folder) -> str | None:
     """Return why a GAN ended early, if it did."""
     if not plan.job.gan.early_end:
         return None
     return early_stopping.find_stop_reason(early_stopping.collect_measurements(metrics_log.read_metrics(folder)))
 
 
-def _train_gan(plan: Plan, tell: Callable[[Look | None], None], training: GanTraining, place: Place) -> None:
+def _train_gan_rank(
+    plan: SearchPlan, report: Callable[[IntermediateResult | None], None], training: GanTraining, place: Place
+) -> None:
     def tell_metrics(step: int, metrics: dict[str, float]) -> None:
         if not metrics:  # of a rank that measures nothing
-            tell(None)
+            report(None)
             return
-        name = _objective(plan, metrics)
+        name = _find_objective(plan, metrics)
         assert name, f"no {plan.objective} among {list(metrics)}"
-        tell(Look(step, round(metrics[name], 6)))  # as it is logged
+        report(IntermediateResult(step, round(metrics[name], 6)))  # as it is logged
 
     train_gan(training, place, tell_metrics)
 
 
-def _fits(plan: Plan, folder: Folder, settings: Settings, how: How) -> None:
-    job = plan.job_of(settings)
+def _train_classifiers(plan: SearchPlan, folder: Folder, settings: Settings, runner: TrialRunner) -> None:
+    job = plan.build_job(settings)
     mix = ArmConfig(kind="synthetic", **job.augment.model_dump(include=set(MixConfig.model_fields)))
     arm = mix if plan.space.kind == "mix" and mix.ratio else None
     job = job.model_copy(
-        update={"arms": {ARM: arm} if arm else {}, "augment": plan.job.augment}  # its own pool may be the job's
+        update={
+            "arms": {SEARCHED_ARM: arm} if arm else {},
+            "augment": plan.job.augment,
+        }  # its own pool may be the job's
     )
     scores: list[float] = []
     for split, seed in plan.fits:
         model = folder / f"split-{split}-seed-{seed}"
-        if experiment_dir.done(model, "model.json") is None:
-            _train_classifier(plan, job.of_split(split), arm, (split, seed), model, how)
-        scores.append(_score(plan, model))
-        how.tell(Look(len(scores), cautious(scores), scores[-1]))
+        if experiment_dir.read_marker(model, "model.json") is None:
+            _train_classifier(plan, job.derive_split(split), arm, (split, seed), model, runner)
+        scores.append(_score_model(plan, model))
+        runner.report(IntermediateResult(len(scores), compute_cautious_mean(scores), scores[-1]))
 
 
 def _train_classifier(
-    plan: Plan, job: Job, arm: ArmConfig | None, split_seed: tuple[int, int], model: Folder, how: How
+    plan: SearchPlan, job: Job, arm: ArmConfig | None, split_seed: tuple[int, int], model: Folder, how: TrialRunner
 ) -> None:
     """Train a classifier on real images, or beside the synthetic ones of an arm."""
     split, seed = split_seed
-    run = plan.run.split(split)
+    run = plan.run.locate_split(split)
     if plan.space.kind == "mix" and arm is None and seed == 0:
-        _copy(run.model(arms.REAL, seed), model)
+        _copy_teacher(run.locate_model(arms.REAL, seed), model)
         return
     if arm is not None:
-        _supply(job, run, arm)
-    fit = arm_batches.describe_fit(job, run, ARM if arm else arms.REAL, seed)
-    how.run(classify.work, replace(fit, out=str(model), parts=("val",)), model)
+        _ensure_pool(job, run, arm)
+    fit = arm_batches.describe_fit(job, run, SEARCHED_ARM if arm else arms.REAL, seed)
+    how.run(classify.train_and_finish, replace(fit, out=str(model), parts=("val",)), model)
 
 
-def _copy(teacher: Folder, model: Folder) -> None:
+def _copy_teacher(teacher: Folder, model: Folder) -> None:
     """The teacher is what the first training without synthetic images would give: take over what it answered."""
     answers = teacher.read_table("predictions.parquet")
-    model.make().write_table("predictions.parquet", answers.filter(pc.field("split") == "val"))
+    model.create().write_table("predictions.parquet", answers.filter(pc.field("split") == "val"))
     model.write_json("model.json", teacher.read_json("model.json"))
 
 
-def _supply(job: Job, run: Run, arm: ArmConfig) -> None:
+def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
     """See to it that the arm's synthetic images are there; trials that ask for the same ones share them."""
     from ganaug_ray.augment.generate import generate_locally
 
-    arms.check_classes(ARM, arm, run.dataset.read_json("dataset.json"))
+    arms.check_classes(SEARCHED_ARM, arm, run.dataset.read_json("dataset.json"))
     pool = synthetic_pools.describe_pool(job, run, arm)
     if synthetic_pools.read_finished_pool(pool) is None:
         screening = synthetic_pools.describe_screening(run, pool)
         generate_locally(pool.counts, job.seed, pool.gan.folder, pool.folder, screening, stored=pool.stored)
 
 
-def _score(plan: Plan, model: Folder) -> float:
+def _score_model(plan: SearchPlan, model: Folder) -> float:
     facts = plan.run.dataset.read_json("dataset.json")
     answers = read_predictions(model.read_table("predictions.parquet"), "val")
     rare = [facts["classes"].index(name) for name in facts["rare"]]
     return float(compute_figures(answers, plan.objective, rare)[0])
 
 
-def _sentence(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     """What went wrong, on one line."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}"

@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from ganaug_ray.core.storage import Folder
 
-FILE = "trials.jsonl"
+TRIAL_LOG_FILE = "trials.jsonl"
 Status = Literal["started", "finished", "stopped", "failed"]
 """started: under way, or cut short with the whole search. stopped: it fell behind the others."""
 
 
 @dataclass(frozen=True)
-class Look:
+class IntermediateResult:
     """What a trial had reached.
 
     Attributes:
@@ -52,12 +52,12 @@ class Trial:
     settings: dict[str, Any]
     status: Status = "started"
     reason: str | None = None
-    looks: tuple[Look, ...] = ()
+    looks: tuple[IntermediateResult, ...] = ()
     seconds: float = 0.0
     ended: float = 0.0
     steps: int = 0
 
-    def best(self, direction: str) -> Look | None:
+    def find_best(self, direction: str) -> IntermediateResult | None:
         """Return the look with the best value; the first of equal ones."""
         ordered = sorted(self.looks, key=lambda look: look.value, reverse=direction == "max")
         return ordered[0] if ordered else None
@@ -70,44 +70,44 @@ class Ledger:
     folder: Folder
     trials: dict[str, Trial] = field(default_factory=dict)
     _lines: list[str] = field(default_factory=list)
-    _before: float = 0.0
-    _since: float = field(default_factory=time.monotonic)
+    _earlier_seconds: float = 0.0
+    _started_at: float = field(default_factory=time.monotonic)
 
     @classmethod
-    def open(cls, folder: Folder) -> Ledger:
+    def from_folder(cls, folder: Folder) -> Ledger:
         """Read the ledger of a search, empty where it has just begun."""
         ledger = cls(folder)
-        if folder.has(FILE):
-            for line in folder.read(FILE).decode().splitlines():
+        if folder.has_file(TRIAL_LOG_FILE):
+            for line in folder.read_bytes(TRIAL_LOG_FILE).decode().splitlines():
                 content = json.loads(line)
-                trial = Trial(**content | {"looks": tuple(Look(**look) for look in content["looks"])})
+                trial = Trial(**content | {"looks": tuple(IntermediateResult(**result) for result in content["looks"])})
                 ledger.trials[trial.trial] = trial
                 ledger._lines.append(line)
-                ledger._before = max(ledger._before, trial.ended)
+                ledger._earlier_seconds = max(ledger._earlier_seconds, trial.ended)
         return ledger
 
     @property
     def seconds(self) -> float:
         """Seconds of searching, in this and in earlier processes; time in between does not count."""
-        return self._before + time.monotonic() - self._since
+        return self._earlier_seconds + time.monotonic() - self._started_at
 
     @property
-    def unfinished(self) -> list[Trial]:
+    def unfinished_trials(self) -> list[Trial]:
         """Trials that were under way when an earlier process ended."""
         return [trial for trial in self.trials.values() if trial.status == "started"]
 
     @property
-    def ended(self) -> list[Trial]:
+    def ended_trials(self) -> list[Trial]:
         """Trials that are over."""
         return [trial for trial in self.trials.values() if trial.status != "started"]
 
-    def add(self, trial: Trial) -> None:
+    def write_trial(self, trial: Trial) -> None:
         """Write down how a trial stands; the last word on it counts."""
         self.trials[trial.trial] = trial
         self._lines.append(json.dumps(asdict(trial)))
-        self.folder.write(FILE, "".join(line + "\n" for line in self._lines).encode())
+        self.folder.write_bytes(TRIAL_LOG_FILE, "".join(line + "\n" for line in self._lines).encode())
 
-    def next_number(self) -> str:
+    def allocate_number(self) -> str:
         """Return the number of a new trial."""
         last = max((int(number) for number in self.trials), default=0)
         return f"{last + 1:04d}"

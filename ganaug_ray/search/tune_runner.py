@@ -24,13 +24,13 @@ from ganaug_ray.data.loading import object_store
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime import worker_group
 from ganaug_ray.search import trainable
-from ganaug_ray.search.search_plan import Plan
-from ganaug_ray.search.searcher import Chooser
+from ganaug_ray.search.search_plan import SearchPlan
+from ganaug_ray.search.searcher import OptunaSearcher
 from ganaug_ray.search.tracking import Tracker
-from ganaug_ray.search.trial_log import Ledger, Look, Trial
+from ganaug_ray.search.trial_log import IntermediateResult, Ledger, Trial
 
-RESTARTS = 3  # of a trial whose process was lost; it goes on from what its folder holds
-HALVING = 3  # of the trials at a look, the best one in so many goes on
+MAX_RESTARTS = 3  # of a trial whose process was lost; it goes on from what its folder holds
+REDUCTION_FACTOR = 3  # of the trials at a look, the best one in so many goes on
 
 # Ours is the ledger, and Ctrl-C ends the search at once: what is done is kept.
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
@@ -38,7 +38,7 @@ os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 
 
 @dataclass(frozen=True)
-class Need:
+class TrialResources:
     """What one trial takes.
 
     Attributes:
@@ -52,14 +52,14 @@ class Need:
     workers: int
 
     @classmethod
-    def of(cls, plan: Plan, gpus_there: bool) -> Need:
+    def from_plan(cls, plan: SearchPlan, has_gpus: bool) -> TrialResources:
         """Return what a trial takes, by the search's workers and the job's share of a GPU."""
         workers = plan.job.search.workers
         if workers > 1:
-            return cls(1 + workers, workers if gpus_there else 0, workers)
-        return cls(1, plan.training.gpu_share if gpus_there else 0, 0)
+            return cls(1 + workers, workers if has_gpus else 0, workers)
+        return cls(1, plan.training_config.gpu_share if has_gpus else 0, 0)
 
-    def at_once(self, cpus: float, gpus: float) -> int:
+    def count_concurrent(self, cpus: float, gpus: float) -> int:
         """Return how many trials the cluster has room for.
 
         Raises:
@@ -78,12 +78,12 @@ class Need:
         )
 
 
-def search(
-    plan: Plan,
+def run_trials(
+    plan: SearchPlan,
     ledger: Ledger,
-    most: int | None,
+    max_trials: int | None,
     at_once: int,
-    need: Need,
+    need: TrialResources,
     ended: Callable[[Trial], None],
     trackers: Sequence[Tracker] = (),
 ) -> None:
@@ -92,7 +92,7 @@ def search(
     Args:
         plan: of the search.
         ledger: of its trials.
-        most: trials in all; None: until the hours are over.
+        max_trials: trials in all; None: until the hours are over.
         at_once: trials side by side.
         need: of each.
         ended: called with every trial that has ended.
@@ -102,27 +102,29 @@ def search(
         StageFailed: Tune itself failed.
     """
     hours = plan.job.search.hours
-    left = None if hours is None else hours * 3600 - ledger.seconds
-    if left is not None and left <= 0:
+    seconds_left = None if hours is None else hours * 3600 - ledger.seconds
+    if seconds_left is not None and seconds_left <= 0:
         return
-    chooser = Chooser(plan, ledger, most, ended, trackers)
+    chooser = OptunaSearcher(plan, ledger, max_trials, ended, trackers)
     # Tune's own state only serves this call; a search goes on from the ledger.
     state = plan.folder / f".ray-tune-{uuid.uuid4().hex[:8]}"
     splits = [0] if plan.space.kind == "gan" else range(plan.job.compare.splits)
-    stores = [str(plan.run.split(split).dataset / part) for split in splits for part in ("train", "val")]
-    loans = object_store.lend([*stores, *stores], 0 if need.workers else plan.job.data.resident_gb)  # by many trials
+    stores = [str(plan.run.locate_split(split).dataset / part) for split in splits for part in ("train", "val")]
+    loans = object_store.lend_stores(
+        [*stores, *stores], 0 if need.workers else plan.job.data.resident_gb
+    )  # by many trials
     resources = tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0 if need.workers else need.gpus}])
     try:
         tune.Tuner(
-            tune.with_resources(_trainable(plan, need, loans), resources),
+            tune.with_resources(_build_trainable(plan, need, loans), resources),
             tune_config=tune.TuneConfig(
                 metric="value",
                 mode=plan.direction,
                 search_alg=chooser,
-                scheduler=_scheduler(plan),
+                scheduler=_build_scheduler(plan),
                 num_samples=-1,
                 max_concurrent_trials=at_once,
-                time_budget_s=left,
+                time_budget_s=seconds_left,
                 reuse_actors=not need.workers,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
@@ -130,7 +132,7 @@ def search(
                 name="attempt",
                 storage_filesystem=state.fs,
                 storage_path=state.path,
-                failure_config=tune.FailureConfig(max_failures=RESTARTS),
+                failure_config=tune.FailureConfig(max_failures=MAX_RESTARTS),
                 verbose=0,
             ),
         ).fit()
@@ -139,47 +141,53 @@ def search(
     finally:
         with suppress(OSError):
             state.fs.delete_dir(state.path)
-        for trial in ledger.unfinished:  # the time was up: it is spent, though no trial ended with it
-            ledger.add(replace(trial, ended=round(ledger.seconds, 3)))
+        for trial in ledger.unfinished_trials:  # the time was up: it is spent, though no trial ended with it
+            ledger.write_trial(replace(trial, ended=round(ledger.seconds, 3)))
 
 
-def _scheduler(plan: Plan) -> TrialScheduler:
-    marks = plan.marks(plan.rows())
+def _build_scheduler(plan: SearchPlan) -> TrialScheduler:
+    marks = plan.list_marks(plan.count_rows())
     stops_early = plan.job.search.stop_early and plan.algorithm.may_stop_early
     if not stops_early or marks[0] >= marks[-1]:
         return FIFOScheduler()
     return AsyncHyperBandScheduler(
-        time_attr="at", grace_period=marks[0], max_t=marks[-1], reduction_factor=HALVING, stop_last_trials=False
+        time_attr="at",
+        grace_period=marks[0],
+        max_t=marks[-1],
+        reduction_factor=REDUCTION_FACTOR,
+        stop_last_trials=False,
     )
 
 
-def _trainable(plan: Plan, need: Need, loans: object_store.Loans) -> Callable[[dict[str, Any]], None]:
+def _build_trainable(
+    plan: SearchPlan, need: TrialResources, loans: object_store.StoreLoans
+) -> Callable[[dict[str, Any]], None]:
     """Return the function that Tune calls in a process of its own for each trial."""
 
     def trial(config: dict[str, Any]) -> None:
-        with object_store.borrowed(loans, loans):
+        with object_store.borrow_stores(loans, loans):
             work(config)
 
     def work(config: dict[str, Any]) -> None:
         worker_log.print_log_messages()
         if need.workers:
-            on_ranks = functools.partial(_on_ranks, need.workers, plan.training.placement)
-            how = trainable.How(on_ranks, _tell, _tell_from_rank)
+            on_ranks = functools.partial(_run_on_ranks, need.workers, plan.training_config.placement)
+            runner = trainable.TrialRunner(on_ranks, _report_result, _report_from_rank)
         else:
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            how = trainable.How.here(Place(device=device), _tell)
-        trainable.work(plan, config["trial"], config["settings"], how)
+            runner = trainable.TrialRunner.build_local(Place(device=device), _report_result)
+        trainable.run_trial(plan, config["trial"], config["settings"], runner)
 
     return trial
 
 
-def _on_ranks(workers: int, placement: str, function: Callable[[Any, Place], Any], task: Any, out: Folder) -> None:
-    worker_group.run(function, task, workers, out, placement, [TuneReportCallback()])
+def _run_on_ranks(workers: int, placement: str, function: Callable[[Any, Place], Any], task: Any, out: Folder) -> None:
+    worker_group.run_on_ranks(function, task, workers, out, placement, [TuneReportCallback()])
 
 
-def _tell(look: Look) -> None:
-    tune.report({"at": look.at, "value": look.value})
+def _report_result(result: IntermediateResult) -> None:
+    tune.report({"at": result.at, "value": result.value})
 
 
-def _tell_from_rank(look: Look | None) -> None:
-    ray.train.report({"at": look.at, "value": look.value} if look else {})
+def _report_from_rank(result: IntermediateResult | None) -> None:
+    ray.train.report({"at": result.at, "value": result.value} if result else {})

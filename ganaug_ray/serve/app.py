@@ -9,43 +9,43 @@ from fastapi.openapi.utils import get_openapi
 
 from ganaug_ray.serve import problem_details
 from ganaug_ray.serve.auth import Keyring
-from ganaug_ray.serve.middleware import Gate
+from ganaug_ray.serve.middleware import AccessGate
 from ganaug_ray.serve.routes import pages, rollout, v1, v2
 from ganaug_ray.serve.routes.schemas import Refusal, Refusal2
 from ganaug_ray.serve.service import Service
 
-ABOUT = (
+API_DESCRIPTION = (
     "Image classification by the champion of a ganaug experiment. Send the API key, where there is one, as X-API-Key."
 )
 
 
-def build(service: Service, keys: Sequence[str]) -> Gate:
+def build_application(service: Service, keys: Sequence[str]) -> AccessGate:
     """Return the application that answers for a service; without keys, only under the name localhost."""
     app = FastAPI(
         title=service.champion.current.name,
         version=service.champion.current.version,
-        description=ABOUT,
+        description=API_DESCRIPTION,
         docs_url=None,  # FastAPI's own pages load their scripts from another host
         redoc_url=None,
     )
-    app.include_router(pages.router())
-    app.include_router(v1.router(service))
-    app.include_router(rollout.router(service))
-    app.include_router(v2.router(service))
-    problem_details.install(app)
-    app.openapi = lambda: _described(app)  # type: ignore[method-assign]  # FastAPI's way to amend the document
-    return Gate(app, Keyring(keys), service.limits)
+    app.include_router(pages.build_router())
+    app.include_router(v1.build_router(service))
+    app.include_router(rollout.build_router(service))
+    app.include_router(v2.build_router(service))
+    problem_details.install_handlers(app)
+    app.openapi = lambda: _build_openapi(app)  # type: ignore[method-assign]  # FastAPI's way to amend the document
+    return AccessGate(app, Keyring(keys), service.limits)
 
 
-def _described(app: FastAPI) -> dict:
+def _build_openapi(app: FastAPI) -> dict:
     if app.openapi_schema is None:
-        found = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        schemas = found.setdefault("components", {}).setdefault("schemas", {})
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
         schemas |= {shape.__name__: shape.model_json_schema() for shape in (Refusal, Refusal2)}
-        found["components"]["securitySchemes"] = {
+        document["components"]["securitySchemes"] = {
             "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
             "bearer": {"type": "http", "scheme": "bearer"},
         }
-        found["security"] = [{"key": []}, {"bearer": []}, {}]
-        app.openapi_schema = found
+        document["security"] = [{"key": []}, {"bearer": []}, {}]
+        app.openapi_schema = document
     return app.openapi_schema

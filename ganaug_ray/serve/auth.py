@@ -8,20 +8,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ganaug_ray.errors import UserError
-from ganaug_ray.serve.problem_details import Problem
+from ganaug_ray.serve.problem_details import ProblemError
 
-VARIABLE = "GANAUG_API_KEY"
-LEAST = 8  # characters
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
+KEY_VARIABLE = "GANAUG_API_KEY"
+MIN_KEY_CHARS = 8  # characters
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
-def read(file: str | None) -> list[str]:
+def read_keys(file: str | None) -> list[str]:
     """Return the keys of the environment and of a file with one a line; none at all is an empty list.
 
     Raises:
         UserError: the file cannot be read or holds none, or a key is too short to be one.
     """
-    found = os.environ.get(VARIABLE, "").split()
+    keys = os.environ.get(KEY_VARIABLE, "").split()
     if file is not None:
         try:
             lines = Path(file).expanduser().read_text().split()
@@ -29,10 +29,12 @@ def read(file: str | None) -> list[str]:
             raise UserError(f"--key-file {file}: cannot be read ({error})") from None
         if not lines:
             raise UserError(f"--key-file {file}: holds no key; expected one a line")
-        found += lines
-    if any(len(key) < LEAST for key in found):
-        raise UserError(f"{file or VARIABLE}: found a key of fewer than {LEAST} characters; give a longer one")
-    return found
+        keys += lines
+    if any(len(key) < MIN_KEY_CHARS for key in keys):
+        raise UserError(
+            f"{file or KEY_VARIABLE}: found a key of fewer than {MIN_KEY_CHARS} characters; give a longer one"
+        )
+    return keys
 
 
 class Keyring:
@@ -45,12 +47,12 @@ class Keyring:
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [key.encode() for key in keys]
 
-    def check(self, headers: Mapping[bytes, bytes]) -> None:
+    def check_headers(self, headers: Mapping[bytes, bytes]) -> None:
         """Raise Problem unless the request may pass; headers as ASGI gives them, names in lower case."""
         if not self._keys:
             host = headers.get(b"host", b"localhost").decode("latin-1")
-            if _name(host) not in LOOPBACK:
-                raise Problem(421, "this server answers on localhost only, since it has no API key")
+            if _parse_host(host) not in LOOPBACK_HOSTS:
+                raise ProblemError(421, "this server answers on localhost only, since it has no API key")
             return
         given = headers.get(b"x-api-key", b"")
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
@@ -58,15 +60,15 @@ class Keyring:
             given = token.strip()
         # Every key is compared, so that the time taken tells nothing.
         if not sum(hmac.compare_digest(given, key) for key in self._keys):
-            raise Problem(
+            raise ProblemError(
                 401, "give an API key as `Authorization: Bearer` or `X-API-Key`", {"WWW-Authenticate": "Bearer"}
             )
 
 
-def _name(host: str) -> str:
+def _parse_host(host: str) -> str:
     """Return a Host header's name without its port.
 
-    >>> _name("[::1]:8000"), _name("localhost:80"), _name("127.0.0.1")
+    >>> _parse_host("[::1]:8000"), _parse_host("localhost:80"), _parse_host("127.0.0.1")
     ('::1', 'localhost', '127.0.0.1')
     """
     name, _, port = host.rpartition(":") if not host.endswith("]") and ":" in host else (host, "", "")

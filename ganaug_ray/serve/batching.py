@@ -18,8 +18,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Generic, TypeVar
 
-HELD_BACK = 1 / 16  # of the time that the last batch took
-LEAST_HELD = 0.001  # seconds; asyncio's timers are no finer
+HOLD_BACK_SHARE = 1 / 16  # of the time that the last batch took
+MIN_HOLD_BACK_S = 0.001  # seconds; asyncio's timers are no finer
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -30,15 +30,15 @@ class Batcher(Generic[Job, Result]):
 
     Args:
         work: what is done with a batch, in a thread; returns each job's result or exception, in order.
-        most: of a batch, in the units of ``size``; a single job may be larger.
+        max_size: of a batch, in the units of ``size``; a single job may be larger.
         threads: batches that are worked on at a time.
     """
 
     def __init__(
-        self, work: Callable[[Sequence[Job]], Sequence[Result | Exception]], most: int, threads: int = 1
+        self, work: Callable[[Sequence[Job]], Sequence[Result | Exception]], max_size: int, threads: int = 1
     ) -> None:
         self._work = work
-        self._most = most
+        self._most = max_size
         self._free = threads
         self._threads = ThreadPoolExecutor(threads, "batch")
         self._waiting: deque[tuple[Job, int, asyncio.Future[Result]]] = deque()
@@ -53,32 +53,32 @@ class Batcher(Generic[Job, Result]):
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((job, size, future))
         self._sizes += size
-        self._plan(loop)
+        self._plan_start(loop)
         return future
 
-    def _plan(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _plan_start(self, loop: asyncio.AbstractEventLoop) -> None:
         """See to it that what waits is started: next turn of the loop, or when it was held back long enough."""
         if not self._free or not self._waiting:
             return
-        soon = self._held < LEAST_HELD or self._sizes >= self._most
+        soon = self._held < MIN_HOLD_BACK_S or self._sizes >= self._most
         if self._planned is not None:
             if self._soon or not soon:
                 return
             self._planned.cancel()
         # Never at once: requests that this turn of the loop has still to read are taken along.
         self._soon = soon
-        start = partial(self._start, loop)
+        start = partial(self._start_batches, loop)
         self._planned = loop.call_soon(start) if soon else loop.call_later(self._held, start)
 
-    def _start(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _start_batches(self, loop: asyncio.AbstractEventLoop) -> None:
         self._planned = None
-        while self._free and (batch := self._take()):
+        while self._free and (batch := self._take_batch()):
             self._free -= 1
-            done = self._threads.submit(self._work, [job for job, _ in batch])
-            finish = partial(self._finish, loop, [future for _, future in batch], time.monotonic())
-            done.add_done_callback(partial(loop.call_soon_threadsafe, finish))
+            running = self._threads.submit(self._work, [job for job, _ in batch])
+            finish = partial(self._finish_batch, loop, [future for _, future in batch], time.monotonic())
+            running.add_done_callback(partial(loop.call_soon_threadsafe, finish))
 
-    def _take(self) -> list[tuple[Job, asyncio.Future[Result]]]:
+    def _take_batch(self) -> list[tuple[Job, asyncio.Future[Result]]]:
         batch: list[tuple[Job, asyncio.Future[Result]]] = []
         total = 0
         while self._waiting and (not batch or total + self._waiting[0][1] <= self._most):
@@ -89,17 +89,17 @@ class Batcher(Generic[Job, Result]):
                 total += size
         return batch
 
-    def _finish(
+    def _finish_batch(
         self,
         loop: asyncio.AbstractEventLoop,
         futures: Sequence[asyncio.Future[Result]],
         started: float,
-        done: Future[Sequence[Result | Exception]],
+        finished: Future[Sequence[Result | Exception]],
     ) -> None:
         self._free += 1
-        self._held = HELD_BACK * (time.monotonic() - started) if len(futures) > 1 else 0.0
-        error = done.exception()
-        results = [error] * len(futures) if error is not None else done.result()
+        self._held = HOLD_BACK_SHARE * (time.monotonic() - started) if len(futures) > 1 else 0.0
+        error = finished.exception()
+        results = [error] * len(futures) if error is not None else finished.result()
         for future, result in zip(futures, results, strict=True):
             if future.done():
                 continue
@@ -107,8 +107,8 @@ class Batcher(Generic[Job, Result]):
                 future.set_exception(result)
             else:
                 future.set_result(result)
-        self._plan(loop)
+        self._plan_start(loop)
 
-    def close(self) -> None:
+    def shut_down(self) -> None:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)

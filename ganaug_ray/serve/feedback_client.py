@@ -7,17 +7,17 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from ganaug_ray.serve.feedback_ledger import Ledger, Note
+from ganaug_ray.serve.feedback_ledger import FeedbackLedger, ModelNote
 
 log = logging.getLogger(__name__)
 
-MOST = 10_000  # notes that wait
+MAX_WAITING_NOTES = 10_000  # notes that wait
 
-Call = Callable[..., Awaitable[Any]]
+LedgerCall = Callable[..., Awaitable[Any]]
 """Calls the ledger, wherever it is: the name of its method, and the arguments."""
 
 
-def here(ledger: Ledger) -> Call:
+def call_locally(ledger: FeedbackLedger) -> LedgerCall:
     """Call a ledger of this process."""
 
     async def call(method: str, *arguments: Any) -> Any:
@@ -26,34 +26,34 @@ def here(ledger: Ledger) -> Call:
     return call
 
 
-class Courier:
+class LedgerClient:
     """Delivers notes without anybody waiting; on the event loop.
 
     Args:
         call: the ledger.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: LedgerCall) -> None:
         self._call = call
-        self._notes: list[Note] = []
+        self._notes: list[ModelNote] = []
         self._dropped = 0
         self._delivery: asyncio.Task[None] | None = None
 
-    def put(self, notes: Sequence[Note], dropped: int = 0) -> None:
+    def send_notes(self, notes: Sequence[ModelNote], dropped: int = 0) -> None:
         """Send notes, and how many images were dropped. Where too many wait, notes are dropped too."""
-        room = MOST - len(self._notes)
+        room = MAX_WAITING_NOTES - len(self._notes)
         self._notes += notes[: max(room, 0)]
         self._dropped += dropped + max(len(notes) - room, 0)
         if self._delivery is None:
-            self._delivery = asyncio.get_running_loop().create_task(self._deliver())
+            self._delivery = asyncio.get_running_loop().create_task(self._deliver_notes())
 
-    async def ask(self, method: str, *arguments: Any) -> Any:
+    async def call_ledger(self, method: str, *arguments: Any) -> Any:
         """Call the ledger, when it has what was sent before."""
         if self._delivery is not None:
             await asyncio.shield(self._delivery)
         return await self._call(method, *arguments)
 
-    async def _deliver(self) -> None:
+    async def _deliver_notes(self) -> None:
         try:
             while self._notes or self._dropped:
                 (notes, self._notes), (dropped, self._dropped) = (self._notes, []), (self._dropped, 0)

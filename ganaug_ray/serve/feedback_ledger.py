@@ -14,15 +14,15 @@ from ganaug_ray.serve import sequential_test
 
 Role = Literal["champion", "candidate"]
 ROLES: tuple[Role, Role] = ("champion", "candidate")
-REMEMBERED = 20_000  # answers
-PAIRS = 8  # of versions; replicas do not change to a new one at the same instant
+MAX_ANSWERS = 20_000  # answers
+MAX_VERSION_PAIRS = 8  # of versions; replicas do not change to a new one at the same instant
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
-class Note:
+class ModelNote:
     """What one model said of one image.
 
     Attributes:
@@ -43,47 +43,47 @@ class Note:
 
 
 @dataclass
-class Answered:
+class AnswerRecord:
     """What is known of one image: what was said of it, first what was heard; and its true label."""
 
-    notes: list[Note] = field(default_factory=list)
+    notes: list[ModelNote] = field(default_factory=list)
     truth: str | None = None
 
 
 @dataclass
-class Comparison:
+class VersionComparison:
     """Two versions on the images that both answered."""
 
     images: int = 0
     agreed: int = 0
     milliseconds: dict[Role, float] = field(default_factory=lambda: dict.fromkeys(ROLES, 0.0))
     labels: int = 0
-    right: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))
+    correct: dict[Role, int] = field(default_factory=lambda: dict.fromkeys(ROLES, 0))
     wins: int = 0
     losses: int = 0
     verdict: sequential_test.Verdict = "undecided"
     decided_after: int | None = None
 
-    def add(self, notes: Sequence[Note]) -> None:
+    def add_answers(self, notes: Sequence[ModelNote]) -> None:
         """Count an image that both have answered."""
         self.images += 1
         self.agreed += notes[0].label == notes[1].label
         for note in notes:
             self.milliseconds[note.role] += note.milliseconds
 
-    def add_label(self, notes: Sequence[Note], truth: str) -> None:
+    def add_label(self, notes: Sequence[ModelNote], truth: str) -> None:
         """Count what such an image was. A verdict, once reached, stays: see ``sequential``."""
-        right = {note.role: note.label == truth for note in notes}
+        is_correct = {note.role: note.label == truth for note in notes}
         self.labels += 1
         for role in ROLES:
-            self.right[role] += right[role]
-        self.wins += right["candidate"] and not right["champion"]
-        self.losses += right["champion"] and not right["candidate"]
+            self.correct[role] += is_correct[role]
+        self.wins += is_correct["candidate"] and not is_correct["champion"]
+        self.losses += is_correct["champion"] and not is_correct["candidate"]
         if self.verdict == "undecided":
-            self.verdict = sequential_test.judge(self.wins, self.losses)
+            self.verdict = sequential_test.judge_candidate(self.wins, self.losses)
             self.decided_after = None if self.verdict == "undecided" else self.labels
 
-    def status(self, pair: tuple[str, str]) -> dict[str, Any]:
+    def describe_status(self, pair: tuple[str, str]) -> dict[str, Any]:
         """As it is told."""
         images, labels = max(self.images, 1), max(self.labels, 1)
         return {
@@ -93,16 +93,16 @@ class Comparison:
             "agreement": self.agreed / images if self.images else None,
             "milliseconds": {role: round(self.milliseconds[role] / images, 3) for role in ROLES},
             "labels": self.labels,
-            "accuracy": {role: self.right[role] / labels if self.labels else None for role in ROLES},
+            "accuracy": {role: self.correct[role] / labels if self.labels else None for role in ROLES},
             "candidate_alone_right": self.wins,
             "champion_alone_right": self.losses,
-            "evidence": sequential_test.evidence(self.wins, self.losses),
+            "evidence": sequential_test.compute_evidence(self.wins, self.losses),
             "verdict": self.verdict,
             "decided_after": self.decided_after,
         }
 
 
-class Ledger:
+class FeedbackLedger:
     """Takes notes and labels in any order.
 
     Args:
@@ -111,22 +111,22 @@ class Ledger:
     """
 
     def __init__(self, files: int = 0, bytes: int = 0) -> None:
-        self._answers: OrderedDict[str, Answered] = OrderedDict()
-        self._pairs: OrderedDict[tuple[str, str], Comparison] = OrderedDict()
+        self._answers: OrderedDict[str, AnswerRecord] = OrderedDict()
+        self._pairs: OrderedDict[tuple[str, str], VersionComparison] = OrderedDict()
         self._files, self._bytes = files, bytes
         self._dropped = self._labels = self._stored = 0
 
-    def note(self, notes: Sequence[Note], dropped: int = 0) -> None:
+    def note(self, notes: Sequence[ModelNote], dropped: int = 0) -> None:
         """Take down what models said; and how many images could not be asked about."""
         self._dropped += dropped
         for note in notes:
-            found = _of(self._answers, note.id, Answered(), REMEMBERED)
-            found.notes.append(note)
-            if note.pair and len(found.notes) == 2:
-                comparison = _of(self._pairs, note.pair, Comparison(), PAIRS)
-                comparison.add(found.notes)
-                if found.truth is not None:
-                    comparison.add_label(found.notes, found.truth)
+            record = _get_or_add(self._answers, note.id, AnswerRecord(), MAX_ANSWERS)
+            record.notes.append(note)
+            if note.pair and len(record.notes) == 2:
+                comparison = _get_or_add(self._pairs, note.pair, VersionComparison(), MAX_VERSION_PAIRS)
+                comparison.add_answers(record.notes)
+                if record.truth is not None:
+                    comparison.add_label(record.notes, record.truth)
 
     def label(self, id: str, label: str, size: int | None) -> dict[str, Any]:
         """Take down what an image was.
@@ -140,37 +140,37 @@ class Ledger:
             ``known``: whether that answer is remembered; ``labelled``: whether it had a label already; else
             ``version`` and ``predicted`` of what was heard, and ``has_room``: whether the image may be stored.
         """
-        found = self._answers.get(id)
-        if found is None or not found.notes:
+        record = self._answers.get(id)
+        if record is None or not record.notes:
             return {"known": False}
-        if found.truth is not None:
+        if record.truth is not None:
             return {"known": True, "labelled": True}
-        found.truth = label
+        record.truth = label
         self._labels += 1
-        heard, last = found.notes[0], found.notes[-1]
+        heard, last = record.notes[0], record.notes[-1]
         if last.pair:
-            _of(self._pairs, last.pair, Comparison(), PAIRS).add_label(found.notes, label)
+            _get_or_add(self._pairs, last.pair, VersionComparison(), MAX_VERSION_PAIRS).add_label(record.notes, label)
         has_room = size is not None and self._files > 0 and self._bytes >= size
         if has_room:
             self._files, self._bytes, self._stored = self._files - 1, self._bytes - (size or 0), self._stored + 1
-        told = {"version": heard.version, "predicted": heard.label, "has_room": has_room}
-        return {"known": True, "labelled": False, **told}
+        reply = {"version": heard.version, "predicted": heard.label, "has_room": has_room}
+        return {"known": True, "labelled": False, **reply}
 
     def status(self) -> dict[str, Any]:
         """Tell what is known: the pair of versions that was last seen, labels, and what was dropped and stored."""
         pair = next(reversed(self._pairs), None)
         return {
-            "comparison": None if pair is None else self._pairs[pair].status(pair),
+            "comparison": None if pair is None else self._pairs[pair].describe_status(pair),
             "dropped": self._dropped,
             "labels": self._labels,
             "stored": self._stored,
         }
 
 
-def _of(table: OrderedDict[Key, Value], key: Key, fresh: Value, most: int) -> Value:
+def _get_or_add(table: OrderedDict[Key, Value], key: Key, fresh: Value, max_entries: int) -> Value:
     """Return an entry, made where there is none; the oldest goes where they are too many."""
-    found = table.setdefault(key, fresh)
+    entry = table.setdefault(key, fresh)
     table.move_to_end(key)
-    if len(table) > most:
+    if len(table) > max_entries:
         table.popitem(last=False)
-    return found
+    return entry

@@ -19,12 +19,12 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources.raw import is_hidden
 from ganaug_ray.errors import UserError
 
-PROVENANCE = ".provenance"
-SUFFIXES = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm",
+PROVENANCE_FOLDER = ".provenance"
+FORMAT_SUFFIXES = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm",
             "JPEG2000": "jp2"}  # fmt: skip
 
 
-class Shelf:
+class FeedbackStore:
     """A folder of images with labels, on any filesystem.
 
     Args:
@@ -37,15 +37,17 @@ class Shelf:
 
     def __init__(self, folder: Folder, classes: Sequence[str]) -> None:
         self._folder = folder
-        odd = [name for name in classes if not can_be_folder(name)]
-        if odd:
-            raise UserError(f"--feedback {folder}: images are stored in a folder a class, and {odd[0]!r} cannot be one")
+        unusable_names = [name for name in classes if not is_folder_name(name)]
+        if unusable_names:
+            raise UserError(
+                f"--feedback {folder}: images are stored in a folder a class, and {unusable_names[0]!r} cannot be one"
+            )
         try:
-            folder.make()
+            folder.create()
         except OSError as error:
             raise UserError(f"--feedback {folder}: cannot be written ({error.strerror or error})") from None
 
-    def put(self, id_: str, label: str, content: bytes, kind: str, facts: dict[str, Any]) -> None:
+    def store_image(self, id_: str, label: str, content: bytes, kind: str, facts: dict[str, Any]) -> None:
         """Store an image as it was sent; the image last, so that none is without its provenance.
 
         Args:
@@ -59,11 +61,11 @@ class Shelf:
             OSError: it cannot be written.
         """
         record = {"id": id_, "label": label, **facts, "at": datetime.now(UTC).isoformat(timespec="seconds")}
-        (self._folder / PROVENANCE).make().write_json(f"{id_}.json", record)
-        (self._folder / label).make().write(f"{id_}.{SUFFIXES.get(kind, 'img')}", content)
+        (self._folder / PROVENANCE_FOLDER).create().write_json(f"{id_}.json", record)
+        (self._folder / label).create().write_bytes(f"{id_}.{FORMAT_SUFFIXES.get(kind, 'img')}", content)
 
 
-def used(folder: Folder) -> tuple[int, int]:
+def measure_usage(folder: Folder) -> tuple[int, int]:
     """Return how many images lie in a folder, and their bytes."""
     selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
     files = [info for info in folder.fs.get_file_info(selector) if info.type == pafs.FileType.File]
@@ -71,10 +73,10 @@ def used(folder: Folder) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def can_be_folder(label: str) -> bool:
+def is_folder_name(label: str) -> bool:
     r"""Whether a folder of that name is read back as that label.
 
-    >>> [can_be_folder(label) for label in ("cat", "Übung 2", "a/b", "..", ".cat", "", "a\\b", "x" * 300)]
+    >>> [is_folder_name(label) for label in ("cat", "Übung 2", "a/b", "..", ".cat", "", "a\\b", "x" * 300)]
     [True, True, False, False, False, False, False, False]
     """
     is_plain = label.isprintable() and unicodedata.is_normalized("NFC", label) and len(label.encode()) <= 200

@@ -19,26 +19,26 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ganaug_ray.classify.predict import Classifier
 
-TOLERANCE = 5e-6  # of a probability; answers are promised to 1e-5 of what ``ganaug predict`` gives
-TRIED = 8  # images of noise
+MAX_PROBABILITY_ERROR = 5e-6  # of a probability; answers are promised to 1e-5 of what ``ganaug predict`` gives
+TEST_IMAGES = 8  # images of noise
 
 
-def folded(classifier: Classifier) -> Classifier:
+def fuse_classifier(classifier: Classifier) -> Classifier:
     """Return one that answers alike, or the same one where its network cannot be folded.
 
     The original stays as it is: heat maps need its layers.
     """
-    found = copy.copy(classifier)
-    found.network = copy.deepcopy(classifier.network)
+    fused = copy.copy(classifier)
+    fused.network = copy.deepcopy(classifier.network)
     size, channels = classifier.spec["image_size"], classifier.spec["channels"]
-    noise_NHWC = np.random.default_rng(0).integers(0, 256, (TRIED, size, size, channels), np.uint8)
-    _fold(found.network, _pairs(found, noise_NHWC))
-    found.network.to(memory_format=torch.channels_last)
-    apart = np.abs(found.probabilities(noise_NHWC) - classifier.probabilities(noise_NHWC)).max()
-    return found if apart <= TOLERANCE else classifier
+    noise_NHWC = np.random.default_rng(0).integers(0, 256, (TEST_IMAGES, size, size, channels), np.uint8)
+    _fuse_pairs(fused.network, _find_pairs(fused, noise_NHWC))
+    fused.network.to(memory_format=torch.channels_last)
+    difference = np.abs(fused.predict_probabilities(noise_NHWC) - classifier.predict_probabilities(noise_NHWC)).max()
+    return fused if difference <= MAX_PROBABILITY_ERROR else classifier
 
 
-def _pairs(classifier: Classifier, images_NHWC: np.ndarray) -> list[tuple[str, str]]:
+def _find_pairs(classifier: Classifier, images_NHWC: np.ndarray) -> list[tuple[str, str]]:
     """Names of the convolutions and batch norms of which the one is given what the other has just made.
 
     Of those that run once alone: what is used twice may be followed by something else the other time.
@@ -47,7 +47,7 @@ def _pairs(classifier: Classifier, images_NHWC: np.ndarray) -> list[tuple[str, s
     pairs: list[tuple[str, str]] = []
     runs: Counter[str] = Counter()
 
-    def after(name: str) -> Any:
+    def make_hook(name: str) -> Any:
         def hook(layer: nn.Module, given: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             runs[name] += 1
             if isinstance(layer, nn.Conv2d):
@@ -57,26 +57,26 @@ def _pairs(classifier: Classifier, images_NHWC: np.ndarray) -> list[tuple[str, s
 
         return hook
 
-    wanted = {nn.Conv2d, nn.BatchNorm2d}  # a subclass may do more than its name says
-    layers = [(name, layer) for name, layer in classifier.network.named_modules() if type(layer) in wanted]
-    hooks = [layer.register_forward_hook(after(name)) for name, layer in layers]
+    layer_types = {nn.Conv2d, nn.BatchNorm2d}  # a subclass may do more than its name says
+    layers = [(name, layer) for name, layer in classifier.network.named_modules() if type(layer) in layer_types]
+    hooks = [layer.register_forward_hook(make_hook(name)) for name, layer in layers]
     try:
-        classifier.probabilities(images_NHWC)
+        classifier.predict_probabilities(images_NHWC)
     finally:
         for hook in hooks:
             hook.remove()
     return [pair for pair in pairs if runs[pair[0]] == runs[pair[1]] == 1]
 
 
-def _fold(network: nn.Module, pairs: list[tuple[str, str]]) -> None:
+def _fuse_pairs(network: nn.Module, pairs: list[tuple[str, str]]) -> None:
     for name, following in pairs:
         conv, norm = network.get_submodule(name), network.get_submodule(following)
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
-        _replace(network, name, fuse_conv_bn_eval(conv, norm))
-        _replace(network, following, nn.Identity())
+        _replace_layer(network, name, fuse_conv_bn_eval(conv, norm))
+        _replace_layer(network, following, nn.Identity())
 
 
-def _replace(network: nn.Module, name: str, layer: nn.Module) -> None:
-    parent, _, own = name.rpartition(".")
-    setattr(network.get_submodule(parent), own, layer)
+def _replace_layer(network: nn.Module, name: str, layer: nn.Module) -> None:
+    parent, _, layer_name = name.rpartition(".")
+    setattr(network.get_submodule(parent), layer_name, layer)

@@ -15,23 +15,23 @@ import signal
 import sys
 from pathlib import Path
 
-BUSY = (
+BUSY_RESPONSE = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nRetry-After: 1\r\n"
     b"Cache-Control: no-store\r\nConnection: close\r\n\r\n"
     b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, '
     b'"detail": "no replica can answer now; come back in a moment", "error": "no replica can answer now"}'
 )
-INTERNAL = ("x-request-timeout-seconds", "x-request-disconnect-disabled", "serve_multiplexed_model_id")
+INTERNAL_HEADERS = ("x-request-timeout-seconds", "x-request-disconnect-disabled", "serve_multiplexed_model_id")
 # Serve's own proxy, which stands in while no replica is there, says 500 where a replica dies over a request. The
 # service's own 500 is problem JSON.
-LOST = (
+LOST_REPLICA_RULE = (
     "    http-response return status 503 default-errorfiles "
     "if { status 500 } !{ res.hdr(content-type) -m beg application/problem+json }\n"
 )
-PARENT_DEATH = 1  # prctl's PR_SET_PDEATHSIG
+PR_SET_PDEATHSIG = 1  # prctl's PR_SET_PDEATHSIG
 
 
-def amended(config: str, busy: str) -> str:
+def amend_config(config: str, busy: str) -> str:
     """Return a configuration that listens to this machine but for the service itself, and says 503 for itself.
 
     Args:
@@ -43,9 +43,12 @@ def amended(config: str, busy: str) -> str:
     config = re.sub(r"^(\s*errorfile (?:502|503|504)) .*$", rf"\1 {busy}", config, flags=re.MULTILINE)
     if "timeout http-request" not in config:
         config = config.replace("\ndefaults\n", "\ndefaults\n    timeout http-request 10s\n", 1)
-    own = "".join(f"    http-request del-header {name}\n" for name in INTERNAL) + LOST
+    frontend_rules = "".join(f"    http-request del-header {name}\n" for name in INTERNAL_HEADERS) + LOST_REPLICA_RULE
     return re.sub(
-        r"^(frontend http_frontend\n(?:\s*bind .*\n)+)", lambda found: found[1] + own, config, flags=re.MULTILINE
+        r"^(frontend http_frontend\n(?:\s*bind .*\n)+)",
+        lambda found: found[1] + frontend_rules,
+        config,
+        flags=re.MULTILINE,
     )
 
 
@@ -57,12 +60,12 @@ def main() -> None:
     arguments = sys.argv[1:]
     path = Path(arguments[arguments.index("-f") + 1])
     busy = path.with_name("503.http")
-    busy.write_bytes(BUSY)
+    busy.write_bytes(BUSY_RESPONSE)
     config = path.read_text()
     if str(busy) not in config:
-        path.write_text(amended(config, str(busy)))
+        path.write_text(amend_config(config, str(busy)))
     # HAProxy ends with the process that started it, also where that one is killed.
-    ctypes.CDLL(None).prctl(PARENT_DEATH, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     os.execv(get_haproxy_binary(), ["haproxy", *arguments])
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from ganaug_ray.data import images
-from ganaug_ray.serve.live_model import Model
-from ganaug_ray.serve.problem_details import Problem
+from ganaug_ray.serve.live_model import ModelVersion
+from ganaug_ray.serve.problem_details import ProblemError
 
 # Of a file's bytes: more are worth a thread of their own; fewer are decoded with the batch, since handing a small image
 # from thread to thread costs more than decoding it.
-SMALL = 65_536
+MAX_SMALL_BYTES = 65_536
 
 
-class Picture:
+class RequestImage:
     """One image of a request.
 
     Args:
@@ -31,21 +31,21 @@ class Picture:
     @property
     def is_small(self) -> bool:
         """Whether it is decoded where the batch is."""
-        return len(self.content) <= SMALL
+        return len(self.content) <= MAX_SMALL_BYTES
 
-    def pixels(self, model: Model) -> np.ndarray:
+    def decode_pixels(self, model: ModelVersion) -> np.ndarray:
         """Return uint8 [H, W, C] as the model takes it, decoded at the first call for its kind of input.
 
         Raises:
             Problem: no image, a damaged one, or a larger one than allowed.
         """
         if self._made is None or self._made[0] != model.input:
-            found = decoded(self.content, self.name, self._most, model.shape[0])
-            self._made = model.input, model.classifier.preprocess(found.image)
+            decoded_image = decode_image(self.content, self.name, self._most, model.shape[0])
+            self._made = model.input, model.classifier.preprocess(decoded_image.image)
         return self._made[1]
 
 
-class Pixels:
+class RequestPixels:
     """Images that came as pixels, all of one array.
 
     Args:
@@ -57,19 +57,19 @@ class Pixels:
     def __init__(self, images_NHWC: np.ndarray) -> None:
         self.images_NHWC = images_NHWC
 
-    def pixels(self, model: Model) -> np.ndarray:
+    def check_pixels(self, model: ModelVersion) -> np.ndarray:
         """Return uint8 [N, H, W, C]. Raises Problem if the model takes another shape."""
         if self.images_NHWC.shape[1:] != model.shape:
-            raise Problem(400, f"image: expected shape [-1, {', '.join(map(str, model.shape))}]")
+            raise ProblemError(400, f"image: expected shape [-1, {', '.join(map(str, model.shape))}]")
         return self.images_NHWC
 
 
-def decoded(content: bytes, name: str, most_pixels: int, at_least: int = images.ID_SIDE) -> images.Decoded:
+def decode_image(content: bytes, name: str, most_pixels: int, at_least: int = images.ID_SIDE_PX) -> images.DecodedImage:
     """Decode an image. Raises Problem, which calls it by that name, where it is none or too large."""
     try:
         return images.decode(content, at_least, most_pixels)
-    except images.Unreadable as error:
-        raise Problem(_STATUS.get(error.reason, 422), f"{name}: {error.reason}") from None
+    except images.UnreadableError as error:
+        raise ProblemError(_STATUS_BY_REASON.get(error.reason, 422), f"{name}: {error.reason}") from None
 
 
-_STATUS = {"too large": 413, "empty": 400, "not an image": 415}
+_STATUS_BY_REASON = {"too large": 413, "empty": 400, "not an image": 415}

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ganaug_ray.serve.batching import Batcher
-from ganaug_ray.serve.image_input import Picture, Pixels
-from ganaug_ray.serve.live_model import Champion, Model
-from ganaug_ray.serve.problem_details import Problem
+from ganaug_ray.serve.image_input import RequestImage, RequestPixels
+from ganaug_ray.serve.live_model import LiveModel, ModelVersion
+from ganaug_ray.serve.problem_details import ProblemError
 
 log = logging.getLogger(__name__)
 
-MOST = 64  # images of a batch
-Images = Sequence[Picture] | Pixels
+MAX_BATCH_IMAGES = 64  # images of a batch
+RequestImages = Sequence[RequestImage] | RequestPixels
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Answer:
         id: of the request.
     """
 
-    model: Model
+    model: ModelVersion
     probabilities_NK: np.ndarray
     milliseconds: float
     id: str = ""
@@ -45,38 +45,42 @@ class Answer:
         return [self.model.classifier.classes[k] for k in self.probabilities_NK.argmax(1)]
 
 
-OnBatch = Callable[[Model, np.ndarray, np.ndarray], None]
+BatchCallback = Callable[[ModelVersion, np.ndarray, np.ndarray], None]
 """Told of every batch, in its thread: the model, its images uint8 [N, H, W, C], its probabilities float32 [N, K]."""
 
 
-class Lane:
+class InferenceQueue:
     """Answers from the current model of a champion or candidate.
 
     Args:
         champion: whose current model is taken once a batch.
         on_batch: told of every batch when it is answered.
         threads: batches at a time; each decodes its images and runs the network.
-        stands_back: whether its threads let others of this machine go first, where the system can do that.
+        is_low_priority: whether its threads let others of this machine go first, where the system can do that.
     """
 
     def __init__(
-        self, champion: Champion, on_batch: Sequence[OnBatch] = (), threads: int = 1, stands_back: bool = False
+        self,
+        champion: LiveModel,
+        on_batch: Sequence[BatchCallback] = (),
+        threads: int = 1,
+        is_low_priority: bool = False,
     ) -> None:
         self.champion = champion
         self._on_batch = on_batch
-        self._stands_back = stands_back and sys.platform.startswith("linux")
-        self._batcher: Batcher[Images, Answer] = Batcher(self._work, MOST, threads)
+        self._stands_back = is_low_priority and sys.platform.startswith("linux")
+        self._batcher: Batcher[RequestImages, Answer] = Batcher(self._answer_batch, MAX_BATCH_IMAGES, threads)
 
-    def __call__(self, images: Images) -> Awaitable[Answer]:
+    def __call__(self, images: RequestImages) -> Awaitable[Answer]:
         """Return the answer to one request's images; on the event loop. Problem is raised where one is of no use."""
-        return self._batcher(images, count(images))
+        return self._batcher(images, count_images(images))
 
-    def close(self) -> None:
+    def shut_down(self) -> None:
         """Let the threads end."""
-        self.champion.close()
-        self._batcher.close()
+        self.champion.stop_watching()
+        self._batcher.shut_down()
 
-    def _work(self, batch: Sequence[Images]) -> list[Answer | Exception]:
+    def _answer_batch(self, batch: Sequence[RequestImages]) -> list[Answer | Exception]:
         if self._stands_back:  # of this thread alone: Linux counts niceness by thread
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         model = self.champion.current
@@ -84,37 +88,43 @@ class Lane:
         results: list[int | Exception] = []  # of each request: how many rows are its own, or why it has none
         for job in batch:
             try:
-                own = job.pixels(model) if isinstance(job, Pixels) else np.stack([one.pixels(model) for one in job])
-            except Problem as problem:
+                request_rows = (
+                    job.check_pixels(model)
+                    if isinstance(job, RequestPixels)
+                    else np.stack([image.decode_pixels(model) for image in job])
+                )
+            except ProblemError as problem:
                 results.append(problem)
             else:
-                rows.append(own)
-                results.append(len(own))
+                rows.append(request_rows)
+                results.append(len(request_rows))
         images_NHWC = np.concatenate(rows) if rows else np.zeros((0, *model.shape), np.uint8)
         clock = time.thread_time if model.classifier.device.type == "cpu" else time.perf_counter
         started = clock()
-        probabilities_NK = model.probabilities(images_NHWC)
-        each = 1000 * (clock() - started) / max(len(images_NHWC), 1)
-        for told in self._on_batch:
+        probabilities_NK = model.predict_probabilities(images_NHWC)
+        milliseconds = 1000 * (clock() - started) / max(len(images_NHWC), 1)
+        for callback in self._on_batch:
             try:
-                told(model, images_NHWC, probabilities_NK)
+                callback(model, images_NHWC, probabilities_NK)
             except Exception:  # who only watches must not cost the callers their answers
                 log.exception("a batch could not be told of")
-        upto, answers = 0, list[Answer | Exception]()
+        row, answers = 0, list[Answer | Exception]()
         for result in results:
             if isinstance(result, Exception):
                 answers.append(result)
             else:
-                answers.append(Answer(model, probabilities_NK[upto : upto + result], each))
-                upto += result
+                answers.append(Answer(model, probabilities_NK[row : row + result], milliseconds))
+                row += result
         return answers
 
 
-def count(images: Images) -> int:
+def count_images(images: RequestImages) -> int:
     """How many images there are."""
-    return len(images.images_NHWC) if isinstance(images, Pixels) else len(images)
+    return len(images.images_NHWC) if isinstance(images, RequestPixels) else len(images)
 
 
-def size(images: Images) -> int:
+def count_bytes(images: RequestImages) -> int:
     """How many bytes they take."""
-    return images.images_NHWC.nbytes if isinstance(images, Pixels) else sum(len(one.content) for one in images)
+    return (
+        images.images_NHWC.nbytes if isinstance(images, RequestPixels) else sum(len(image.content) for image in images)
+    )

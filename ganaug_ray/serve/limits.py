@@ -10,7 +10,7 @@ from ganaug_ray.errors import UserError
 
 
 @dataclass(frozen=True)
-class Limits:
+class RequestLimits:
     """Bounds of one replica; each is refused before the work it bounds is done.
 
     Attributes:
@@ -34,16 +34,16 @@ class Limits:
     stored_bytes: int = 10_000_000_000
 
     @classmethod
-    def of(cls, settings: Sequence[str]) -> Limits:
+    def from_settings(cls, settings: Sequence[str]) -> RequestLimits:
         """Read NAME=VALUE settings.
 
-        >>> Limits.of(["images=8", "bytes=1e6"]).bytes
+        >>> RequestLimits.from_settings(["images=8", "bytes=1e6"]).bytes
         1000000
 
         Raises:
             UserError: an unknown name, or a value that is no positive number.
         """
-        found, names = cls(), [field.name for field in fields(cls)]
+        limits, names = cls(), [field.name for field in fields(cls)]
         for setting in settings:
             name, _, text = setting.partition("=")
             if name not in names:
@@ -54,6 +54,6 @@ class Limits:
                 value = 0.0
             if not 0 < value < float("inf"):
                 raise UserError(f"--limit {setting}: expected a positive number, found {text!r}")
-            setting_of: dict[str, Any] = {name: value if name == "seconds" else max(1, int(value))}
-            found = replace(found, **setting_of)
-        return found
+            changes: dict[str, Any] = {name: value if name == "seconds" else max(1, int(value))}
+            limits = replace(limits, **changes)
+        return limits

@@ -22,16 +22,16 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
-from ganaug_ray.serve.fuse_batch_norm import folded
+from ganaug_ray.serve.fuse_batch_norm import fuse_classifier
 
 log = logging.getLogger(__name__)
 
-EVERY = 1.0  # seconds between looks at champion.json
-WARM = (1, 2, 4, 8, 16, 32)  # batch sizes
+POLL_INTERVAL_S = 1.0  # seconds between looks at champion.json
+WARM_UP_BATCH_SIZES = (1, 2, 4, 8, 16, 32)  # batch sizes
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelVersion:
     """One version, ready to answer. What holds a reference to it is answered by it alone.
 
     Attributes:
@@ -48,7 +48,7 @@ class Model:
     classifier: Classifier
     lineage: dict[str, Any]
     fast: Classifier
-    drift: drift.Detector | None = None
+    drift: drift.DriftDetector | None = None
 
     @property
     def input(self) -> tuple[object, ...]:
@@ -61,39 +61,45 @@ class Model:
         size = self.classifier.spec["image_size"]
         return size, size, self.classifier.spec["channels"]
 
-    def probabilities(self, images_NHWC: np.ndarray) -> np.ndarray:
+    def predict_probabilities(self, images_NHWC: np.ndarray) -> np.ndarray:
         """uint8 [N, H, W, C] -> float32 [N, K], as ``ganaug predict``; on a GPU computed in bfloat16."""
-        with self._precision():
-            return self.fast.probabilities(images_NHWC)
+        with self._use_precision():
+            return self.fast.predict_probabilities(images_NHWC)
 
-    def _precision(self) -> contextlib.AbstractContextManager[Any]:
+    def _use_precision(self) -> contextlib.AbstractContextManager[Any]:
         if self.classifier.device.type != "cuda":
             return contextlib.nullcontext()
         return torch.autocast("cuda", torch.bfloat16)
 
 
-def load(folder: Folder, name: str, device: str) -> Model:
+def load_version(folder: Folder, name: str, device: str) -> ModelVersion:
     """Load a model folder or a registry's version, and run it once at the usual batch sizes.
 
     Raises:
         UserError: there is no finished model.
     """
     classifier = Classifier.load(folder, device)
-    promoted = experiment_dir.done(folder, "version.json") or {}
-    version = str(promoted.get("version") or classifier.spec["hash"])
-    known = drift.Detector(folder.read_table(drift.FILE), classifier.classes) if folder.has(drift.FILE) else None
-    model = Model(name, version, classifier, promoted.get("lineage") or {}, folded(classifier), known)
-    for size in WARM:
-        model.probabilities(np.zeros((size, *model.shape), np.uint8))
+    version_record = experiment_dir.read_marker(folder, "version.json") or {}
+    version = str(version_record.get("version") or classifier.spec["hash"])
+    detector = (
+        drift.DriftDetector(folder.read_table(drift.REFERENCE_FILE), classifier.classes)
+        if folder.has_file(drift.REFERENCE_FILE)
+        else None
+    )
+    model = ModelVersion(
+        name, version, classifier, version_record.get("lineage") or {}, fuse_classifier(classifier), detector
+    )
+    for size in WARM_UP_BATCH_SIZES:
+        model.predict_probabilities(np.zeros((size, *model.shape), np.uint8))
     return model
 
 
-class Champion:
+class LiveModel:
     """The current model of an experiment, a registry or a model folder.
 
     Args:
         address: of the folder.
-        name: what it is called; absent: as ``name_of``.
+        name: what it is called; absent: as ``choose_name``.
         device: where it runs.
         beside: of a candidate, the champion. One of another registry is called by its hash, since that registry's
             numbers are not the champion's.
@@ -103,76 +109,76 @@ class Champion:
     """
 
     def __init__(
-        self, address: str, name: str | None = None, device: str = "cpu", beside: Champion | None = None
+        self, address: str, name: str | None = None, device: str = "cpu", beside: LiveModel | None = None
     ) -> None:
-        folder = Folder.at(address)
+        folder = Folder.from_uri(address)
         self._registry = model_registry.find_registry(folder)
         self._beside = beside
-        self._name = name or name_of(address)
+        self._name = name or choose_name(address)
         self._device = device
-        self._seen = self._glance()
+        self._seen = self._read_champion()
         self._complaint = ""
         self._stop = threading.Event()
-        self.current = self._load(model_registry.model_folder(address))
+        self.current = self._load_version(model_registry.resolve_model(address))
 
-    def _glance(self) -> bytes:
-        return b"" if self._registry is None else self._registry.read("champion.json")
+    def _read_champion(self) -> bytes:
+        return b"" if self._registry is None else self._registry.read_bytes("champion.json")
 
-    def _load(self, folder: Folder) -> Model:
-        model = load(folder, self._name, self._device)
-        if self._beside is not None and not self._beside.has(folder):
+    def _load_version(self, folder: Folder) -> ModelVersion:
+        model = load_version(folder, self._name, self._device)
+        if self._beside is not None and not self._beside.has_version(folder):
             return replace(model, version=model.classifier.spec["hash"])
         if self._registry is None:
             return model
-        change = model_registry.changes(self._registry.read_json("champion.json"))[-1]
+        change = model_registry.list_changes(self._registry.read_json("champion.json"))[-1]
         return replace(model, lineage={**model.lineage, "change": change})
 
-    def has(self, version: Folder) -> bool:
+    def has_version(self, version: Folder) -> bool:
         """Whether a model folder is a version of this registry."""
         return self._registry is not None and version.path.startswith(f"{self._registry.path}/versions/")
 
-    def look(self) -> bool:
+    def reload_if_changed(self) -> bool:
         """Take over the champion if it has changed; says whether it has. One that cannot be loaded changes nothing."""
         assert self._registry is not None, "a model folder has no other version"
         try:
-            seen = self._glance()
-            if seen == self._seen:
+            content = self._read_champion()
+            if content == self._seen:
                 return False
-            fresh = self._load(model_registry.champion_model(self._registry))
+            version = self._load_version(model_registry.find_champion_model(self._registry))
         except (UserError, SafetensorError, OSError, ValueError, KeyError) as error:
             if str(error) != self._complaint:
                 log.warning("version %s stays, since its successor cannot be loaded: %s", self.current.version, error)
             self._complaint = str(error)
             return False
-        self._seen, self._complaint = seen, ""
-        self.current = fresh
-        log.info("version %s answers from now on", fresh.version)
+        self._seen, self._complaint = content, ""
+        self.current = version
+        log.info("version %s answers from now on", version.version)
         return True
 
-    def watch(self) -> None:
-        """Look again and again, in a thread, until ``close``. A model folder has nothing to look at."""
+    def start_watching(self) -> None:
+        """Look again and again, in a thread, until ``stop_watching``. A model folder has nothing to look at."""
         if self._registry is not None:
-            threading.Thread(target=self._watch, daemon=True, name="champion").start()
+            threading.Thread(target=self._watch_champion, daemon=True, name="champion").start()
 
-    def _watch(self) -> None:
-        while not self._stop.wait(EVERY):
+    def _watch_champion(self) -> None:
+        while not self._stop.wait(POLL_INTERVAL_S):
             try:
-                self.look()
+                self.reload_if_changed()
             except Exception:  # whatever it is, the next look may go well, and this thread is the only one that looks
                 log.exception("looking at the champion failed")
 
-    def close(self) -> None:
+    def stop_watching(self) -> None:
         """Stop looking."""
         self._stop.set()
 
 
-def name_of(address: str) -> str:
+def choose_name(address: str) -> str:
     """Say what to call the model at an address, in letters that a URL takes.
 
-    >>> name_of("/data/runs/cats & dogs"), name_of("/data/runs/digits/registry/")
+    >>> choose_name("/data/runs/cats & dogs"), choose_name("/data/runs/digits/registry/")
     ('cats-dogs', 'digits')
     """
-    parts = [part for part in Folder.at(address).path.split("/") if part]
+    parts = [part for part in Folder.from_uri(address).path.split("/") if part]
     while len(parts) > 1 and (parts[-1] in ("registry", "versions", "models") or parts[-1].isdigit()):
         parts.pop()
     return re.sub(r"[^A-Za-z0-9._]+", "-", parts[-1]).strip("-.") or "model" if parts else "model"

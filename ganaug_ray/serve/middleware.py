@@ -5,11 +5,11 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ganaug_ray.serve.auth import Keyring
-from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.problem_details import Problem
+from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.problem_details import ProblemError
 
 # What is open without a key: the page with its parts, what describes the service, and what watches over it.
-OPEN = frozenset(
+OPEN_PATHS = frozenset(
     {
         "/",
         "/page.js",
@@ -23,14 +23,14 @@ OPEN = frozenset(
         "/v2/health/ready",
     }
 )
-HEADERS = [
+SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"content-security-policy", b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'self'"),
 ]
 
 
-class Gate:
+class AccessGate:
     """An ASGI application in front of another. It adds no CORS header: other sites' pages cannot read answers.
 
     Args:
@@ -39,7 +39,7 @@ class Gate:
         limits: how many requests, and bytes of bodies, at a time.
     """
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, limits: Limits) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring, limits: RequestLimits) -> None:
         self._app = app
         self._keyring = keyring
         self._limits = limits
@@ -53,20 +53,20 @@ class Gate:
             return
         headers, path = dict(scope["headers"]), scope["path"]
         try:
-            if path not in OPEN:
-                self._keyring.check(headers)
-            size = self._size(headers) if scope["method"] == "POST" else 0
-        except Problem as problem:
-            await problem.response(path)(scope, receive, send)
+            if path not in OPEN_PATHS:
+                self._keyring.check_headers(headers)
+            size = self._check_size(headers) if scope["method"] == "POST" else 0
+        except ProblemError as problem:
+            await problem.to_response(path)(scope, receive, send)
             return
 
-        async def hardened(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *HEADERS]
+                message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
             await send(message)
 
         if scope["method"] != "POST":
-            await self._app(scope, receive, hardened)
+            await self._app(scope, receive, send_with_headers)
             return
         self._inside += 1
         self._memory += size
@@ -76,16 +76,16 @@ class Gate:
             self._inside -= 1
             self._memory -= size
 
-    def _size(self, headers: dict[bytes, bytes]) -> int:
+    def _check_size(self, headers: dict[bytes, bytes]) -> int:
         """Return what a body may take. Raises Problem where it is too long, or too much is being done already."""
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise Problem(415, "send the body as it is, without Content-Encoding", {"Connection": "close"})
+            raise ProblemError(415, "send the body as it is, without Content-Encoding", {"Connection": "close"})
         try:
             size = int(headers.get(b"content-length", self._limits.bytes))
         except ValueError:
-            raise Problem(400, "Content-Length: expected a number", {"Connection": "close"}) from None
+            raise ProblemError(400, "Content-Length: expected a number", {"Connection": "close"}) from None
         if size > self._limits.bytes:
-            raise Problem(413, f"the body is longer than {self._limits.bytes} bytes", {"Connection": "close"})
+            raise ProblemError(413, f"the body is longer than {self._limits.bytes} bytes", {"Connection": "close"})
         if self._inside >= self._limits.waiting or self._memory + size > self._limits.memory:
-            raise Problem(429, "too many requests at a time; come back in a moment", {"Connection": "close"})
+            raise ProblemError(429, "too many requests at a time; come back in a moment", {"Connection": "close"})
         return size

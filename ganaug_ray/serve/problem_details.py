@@ -15,10 +15,10 @@ from starlette.responses import Response
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_AFTER = "1"  # seconds, from a server that is busy
+RETRY_AFTER_S = "1"  # seconds, from a server that is busy
 
 
-class Problem(Exception):
+class ProblemError(Exception):
     """A refusal: an HTTP status of 400 and more, a sentence for the caller, and headers."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
@@ -27,9 +27,9 @@ class Problem(Exception):
         self.detail = detail
         self.headers = dict(headers or {})
         if status in (429, 503):
-            self.headers.setdefault("Retry-After", RETRY_AFTER)
+            self.headers.setdefault("Retry-After", RETRY_AFTER_S)
 
-    def response(self, path: str) -> Response:
+    def to_response(self, path: str) -> Response:
         """As an answer on that path; those of the Open Inference Protocol also say it in its own word, ``error``."""
         body: dict[str, Any] = {
             "type": "about:blank",
@@ -42,23 +42,23 @@ class Problem(Exception):
         return Response(json.dumps(body), self.status, self.headers, MEDIA_TYPE)
 
 
-def install(app: FastAPI) -> None:
+def install_handlers(app: FastAPI) -> None:
     """Answer every error of the application as a problem."""
 
-    async def refused(request: Request, problem: Exception) -> Response:
-        assert isinstance(problem, Problem)
-        return problem.response(request.url.path)
+    async def answer_problem(request: Request, problem: Exception) -> Response:
+        assert isinstance(problem, ProblemError)
+        return problem.to_response(request.url.path)
 
-    async def routing(request: Request, error: Exception) -> Response:
+    async def answer_routing_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        said = {404: "there is no such route; /docs lists them", 405: "this route does not take that method"}
-        detail = said.get(error.status_code, HTTPStatus(error.status_code).phrase)
-        return Problem(error.status_code, detail, dict(error.headers or {})).response(request.url.path)
+        details = {404: "there is no such route; /docs lists them", 405: "this route does not take that method"}
+        detail = details.get(error.status_code, HTTPStatus(error.status_code).phrase)
+        return ProblemError(error.status_code, detail, dict(error.headers or {})).to_response(request.url.path)
 
-    async def failed(request: Request, error: Exception) -> Response:
+    async def answer_failure(request: Request, error: Exception) -> Response:
         log.exception("a request failed", exc_info=error)
-        return Problem(500, "the server failed to answer; its log says why").response(request.url.path)
+        return ProblemError(500, "the server failed to answer; its log says why").to_response(request.url.path)
 
-    app.add_exception_handler(Problem, refused)
-    app.add_exception_handler(HTTPException, routing)
-    app.add_exception_handler(Exception, failed)
+    app.add_exception_handler(ProblemError, answer_problem)
+    app.add_exception_handler(HTTPException, answer_routing_error)
+    app.add_exception_handler(Exception, answer_failure)

@@ -17,24 +17,24 @@ from ray.serve.handle import DeploymentHandle
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.serve import app, auth
-from ganaug_ray.serve.feedback_ledger import Ledger
-from ganaug_ray.serve.feedback_store import Shelf, used
-from ganaug_ray.serve.inference_queue import OnBatch
-from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.live_model import Champion
-from ganaug_ray.serve.metrics import Metrics
-from ganaug_ray.serve.middleware import Gate
+from ganaug_ray.serve.feedback_ledger import FeedbackLedger
+from ganaug_ray.serve.feedback_store import FeedbackStore, measure_usage
+from ganaug_ray.serve.inference_queue import BatchCallback
+from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.live_model import LiveModel
+from ganaug_ray.serve.metrics import ServeMetrics
+from ganaug_ray.serve.middleware import AccessGate
 from ganaug_ray.serve.rollout_config import Rollout
 from ganaug_ray.serve.service import Service
-from ganaug_ray.serve.traffic import Candidate, Trial
+from ganaug_ray.serve.traffic import Candidate, RolloutTrial
 
-NAME = "ganaug"
-TARGET = 16  # requests at a time that one replica answers well
+DEPLOYMENT_NAME = "ganaug"
+TARGET_REQUESTS = 16  # requests at a time that one replica answers well
 RETRY_AFTER_S = 1.0
 
 
 @dataclass(frozen=True)
-class Settings:
+class DeploymentSettings:
     """What a deployment is told; none of it is secret, since a dashboard shows it.
 
     Attributes:
@@ -59,7 +59,7 @@ class Settings:
     key_file: str | None = None
     needs_key: bool = True
     tls: bool = False
-    limits: dict[str, float] = field(default_factory=lambda: asdict(Limits()))
+    limits: dict[str, float] = field(default_factory=lambda: asdict(RequestLimits()))
     least: int = 1
     most: int = 1
     cpus: float = 1
@@ -70,16 +70,20 @@ class Settings:
     feedback: str | None = None
 
 
-class Books:
+class LedgerDeployment:
     """The ledger of all replicas, as a deployment of its own; what it knows ends with it."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        told = Settings(**settings)
-        if told.alone:
-            _keep_to_this_machine()
-        limits = Limits(**told.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
-        files, size = (0, 0) if told.feedback is None else used(Folder.at(told.feedback))
-        self._ledger = Ledger(limits.stored - files, limits.stored_bytes - size)
+        deployment_settings = DeploymentSettings(**settings)
+        if deployment_settings.alone:
+            _bind_to_loopback()
+        limits = RequestLimits(**deployment_settings.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
+        files, size = (
+            (0, 0)
+            if deployment_settings.feedback is None
+            else measure_usage(Folder.from_uri(deployment_settings.feedback))
+        )
+        self._ledger = FeedbackLedger(limits.stored - files, limits.stored_bytes - size)
 
     async def __call__(self, method: str, *arguments: Any) -> Any:
         """Call a method of the ledger; one call after the other."""
@@ -87,87 +91,91 @@ class Books:
 
 
 @serve.ingress()
-class Classifier:
+class ClassifierReplica:
     """One replica."""
 
     def __init__(self, settings: dict[str, Any], books: DeploymentHandle | None = None) -> None:
-        told = Settings(**settings)
-        self._keys = admitted(told)
-        if told.alone:
-            _keep_to_this_machine()
-        torch.set_num_threads(max(1, int(told.cpus)))
+        deployment_settings = DeploymentSettings(**settings)
+        self._keys = read_required_keys(deployment_settings)
+        if deployment_settings.alone:
+            _bind_to_loopback()
+        torch.set_num_threads(max(1, int(deployment_settings.cpus)))
         device = "cuda" if ray.get_gpu_ids() else "cpu"
-        champion = Champion(told.address, told.name, device)
-        limits = Limits(**told.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
-        metrics = [Metrics()]
-        trial = None if books is None else _trial(told, champion, device, books, metrics)
+        champion = LiveModel(deployment_settings.address, deployment_settings.name, device)
+        limits = RequestLimits(**deployment_settings.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
+        metrics = [ServeMetrics()]
+        trial = None if books is None else _build_trial(deployment_settings, champion, device, books, metrics)
         self._service = Service(champion, limits, metrics, trial=trial)
-        champion.watch()
+        champion.start_watching()
 
-    def __serve_build_asgi_app__(self) -> Gate:
+    def __serve_build_asgi_app__(self) -> AccessGate:
         """Return what answers; Serve calls this when the model is loaded and warm."""
-        return app.build(self._service, self._keys)
+        return app.build_application(self._service, self._keys)
 
     def __del__(self) -> None:
         if hasattr(self, "_service"):
-            self._service.close()
+            self._service.shut_down()
 
 
-def admitted(told: Settings) -> list[str]:
+def read_required_keys(settings: DeploymentSettings) -> list[str]:
     """Return the keys of this machine. Raises UserError where who has none could ask, or others could listen."""
-    found = auth.read(told.key_file)
-    if told.needs_key and not found:
-        raise UserError(f"no API key on this machine: set {auth.VARIABLE} or give --key-file")
-    if told.tls and RAY_SERVE_ENABLE_HA_PROXY:
+    keys = auth.read_keys(settings.key_file)
+    if settings.needs_key and not keys:
+        raise UserError(f"no API key on this machine: set {auth.KEY_VARIABLE} or give --key-file")
+    if settings.tls and RAY_SERVE_ENABLE_HA_PROXY:
         raise UserError("HAProxy would answer without TLS: start Ray without RAY_SERVE_ENABLE_HA_PROXY")
-    return found
+    return keys
 
 
-def _trial(
-    told: Settings, champion: Champion, device: str, books: DeploymentHandle, on_batch: Sequence[OnBatch]
-) -> Trial:
+def _build_trial(
+    settings: DeploymentSettings,
+    champion: LiveModel,
+    device: str,
+    books: DeploymentHandle,
+    on_batch: Sequence[BatchCallback],
+) -> RolloutTrial:
     candidate, shelf = None, None
-    if rollout := Rollout.of(told.shadow, told.canary):
-        candidate = Candidate(rollout, Champion(rollout.address, champion.current.name, device, beside=champion))
-        candidate.model.watch()
-    if told.feedback is not None:
-        shelf = Shelf(Folder.at(told.feedback), champion.current.classifier.classes)
+    if rollout := Rollout.from_options(settings.shadow, settings.canary):
+        candidate = Candidate(rollout, LiveModel(rollout.address, champion.current.name, device, beside=champion))
+        candidate.model.start_watching()
+    if settings.feedback is not None:
+        shelf = FeedbackStore(Folder.from_uri(settings.feedback), champion.current.classifier.classes)
 
     async def call(method: str, *arguments: Any) -> Any:
         return await books.remote(method, *arguments)
 
-    return Trial(call, candidate, champion, shelf, on_batch)
+    return RolloutTrial(call, candidate, champion, shelf, on_batch)
 
 
-def _keep_to_this_machine() -> None:
+def _bind_to_loopback() -> None:
     """Bind the replica's port for calls of other deployments to 127.0.0.1.
 
     Serve opens it on all interfaces when the constructor is done, whatever the host that was asked for, and unpickles
     what is sent there; on Ray's token alone nobody need rely.
     """
-    add = replica.add_port_to_grpc_server
+    add_port = replica.add_port_to_grpc_server
 
-    def add_here(server: Any, address: str) -> int:
-        return add(server, address.replace("[::]", "127.0.0.1"))
+    def add_loopback_port(server: Any, address: str) -> int:
+        return add_port(server, address.replace("[::]", "127.0.0.1"))
 
-    replica.add_port_to_grpc_server = add_here
+    replica.add_port_to_grpc_server = add_loopback_port
 
 
 def application(settings: dict[str, Any]) -> serve.Application:
     """Build the application; serve.yaml names this function and gives it its ``args``."""
-    told = Settings(**settings)
-    waiting = int(told.limits["waiting"])
+    deployment_settings = DeploymentSettings(**settings)
+    waiting = int(deployment_settings.limits["waiting"])
     deployment = serve.deployment(
-        name=NAME,
-        ray_actor_options={"num_cpus": told.cpus, "num_gpus": told.gpus},
+        name=DEPLOYMENT_NAME,
+        ray_actor_options={"num_cpus": deployment_settings.cpus, "num_gpus": deployment_settings.gpus},
         # The replica itself refuses more, as problem JSON; here a little room is left for it to say so.
         max_ongoing_requests=waiting + 64,
         max_queued_requests=waiting + 64,
         backpressure_config=BackpressureConfig(status_code=429, retry_after_s=RETRY_AFTER_S),
         autoscaling_config=AutoscalingConfig(
-            min_replicas=told.least,
-            max_replicas=told.most,
-            target_ongoing_requests=TARGET,
+            min_replicas=deployment_settings.least,
+            max_replicas=deployment_settings.most,
+            target_ongoing_requests=TARGET_REQUESTS,
             # Serve's own pace, told every 10 s of a mean over 30, would leave a rush waiting for most of a minute.
             metrics_interval_s=2,
             look_back_period_s=10,
@@ -180,7 +188,9 @@ def application(settings: dict[str, Any]) -> serve.Application:
         graceful_shutdown_timeout_s=10,
         max_constructor_retry_count=2,
     )
-    if not (told.shadow or told.canary or told.feedback):
-        return deployment(Classifier).bind(settings)
-    books = serve.deployment(name=f"{NAME}-books", num_replicas=1, ray_actor_options={"num_cpus": 0})(Books)
-    return deployment(Classifier).bind(settings, books.bind(settings))
+    if not (deployment_settings.shadow or deployment_settings.canary or deployment_settings.feedback):
+        return deployment(ClassifierReplica).bind(settings)
+    books = serve.deployment(name=f"{DEPLOYMENT_NAME}-books", num_replicas=1, ray_actor_options={"num_cpus": 0})(
+        LedgerDeployment
+    )
+    return deployment(ClassifierReplica).bind(settings, books.bind(settings))

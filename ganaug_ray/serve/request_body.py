@@ -11,17 +11,17 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from ganaug_ray.serve.image_input import Picture
-from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.problem_details import Problem
+from ganaug_ray.serve.image_input import RequestImage
+from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.problem_details import ProblemError
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-MOST_NAME = 120  # characters of a file's name that are said back
+MAX_NAME_CHARS = 120  # characters of a file's name that are said back
 
 
-async def body(request: Request, limits: Limits) -> bytes:
+async def read_body(request: Request, limits: RequestLimits) -> bytes:
     """Return a request's whole body. Raises Problem where it is too long, comes too slowly, or breaks off."""
     parts, length = [], 0
     try:
@@ -29,33 +29,33 @@ async def body(request: Request, limits: Limits) -> bytes:
             async for part in request.stream():
                 length += len(part)
                 if length > limits.bytes:
-                    raise Problem(413, f"the body is longer than {limits.bytes} bytes", {"Connection": "close"})
+                    raise ProblemError(413, f"the body is longer than {limits.bytes} bytes", {"Connection": "close"})
                 parts.append(part)
     except TimeoutError:
-        raise Problem(408, f"the request was not sent within {limits.seconds:g} seconds") from None
+        raise ProblemError(408, f"the request was not sent within {limits.seconds:g} seconds") from None
     except ClientDisconnect:
-        raise Problem(400, "the request broke off") from None
+        raise ProblemError(400, "the request broke off") from None
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-async def pictures(request: Request, limits: Limits) -> list[Picture]:
+async def read_images(request: Request, limits: RequestLimits) -> list[RequestImage]:
     """Return the images of a request: its body, or the parts of a form that hold something.
 
     Raises:
         Problem: there is none, there are too many, or the form is damaged.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    content = await body(request, limits)
+    content = await read_body(request, limits)
     if kind != b"multipart/form-data":
-        return [Picture(content, "image", limits.pixels)]
-    found = form(content, options, limits.images)
-    if not found:
-        raise Problem(400, "the form holds no image")
-    return [Picture(part.content, part.name, limits.pixels) for part in found]
+        return [RequestImage(content, "image", limits.pixels)]
+    form_parts = parse_form(content, options, limits.images)
+    if not form_parts:
+        raise ProblemError(400, "the form holds no image")
+    return [RequestImage(part.content, part.name, limits.pixels) for part in form_parts]
 
 
 @dataclass(frozen=True)
-class Part:
+class FormPart:
     """A part of a form: its field, what it is called in messages, and what it holds."""
 
     field: str
@@ -63,31 +63,31 @@ class Part:
     content: bytes
 
 
-def form(content: bytes, options: Mapping[bytes, bytes], most: int) -> list[Part]:
+def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -> list[FormPart]:
     """Take a form apart.
 
     Args:
         content: the body.
         options: of its Content-Type.
-        most: parts.
+        max_parts: parts.
 
     Raises:
         Problem: it is damaged, or has more parts.
     """
     boundary = options.get(b"boundary", b"")
     if not boundary:
-        raise Problem(400, "the form names no boundary in its Content-Type")
-    found = _Form(most)
+        raise ProblemError(400, "the form names no boundary in its Content-Type")
+    parser = _FormParser(max_parts)
     try:
-        MultipartParser(boundary, found.callbacks()).write(content)
+        MultipartParser(boundary, parser.list_callbacks()).write(content)
     except (FormParserError, UnicodeDecodeError, ValueError, IndexError):
-        raise Problem(400, "the form is damaged") from None
-    if not found.is_whole:
-        raise Problem(400, "the form breaks off")
-    return [Part(field, name, bytes(part)) for field, name, part in found.parts]
+        raise ProblemError(400, "the form is damaged") from None
+    if not parser.is_whole:
+        raise ProblemError(400, "the form breaks off")
+    return [FormPart(field, name, bytes(part)) for field, name, part in parser.parts]
 
 
-class _Form:
+class _FormParser:
     """Takes a form apart; starlette's own parser would write every part to a temporary file."""
 
     def __init__(self, most: int) -> None:
@@ -96,20 +96,20 @@ class _Form:
         self.parts: list[tuple[str, str, bytearray]] = []
         self.is_whole = False
 
-    def callbacks(self) -> MultipartCallbacks:
+    def list_callbacks(self) -> MultipartCallbacks:
         """What the parser is to call."""
         return {
-            "on_part_begin": self._begin,
+            "on_part_begin": self._begin_part,
             "on_header_field": self._add_name,
             "on_header_value": self._add_value,
             "on_header_end": self._end_header,
             "on_part_data": self._add_data,
-            "on_end": self._end,
+            "on_end": self._end_form,
         }
 
-    def _begin(self) -> None:
+    def _begin_part(self) -> None:
         if len(self.parts) == self._most:
-            raise Problem(413, f"more than {self._most} images in a request")
+            raise ProblemError(413, f"more than {self._most} images in a request")
         self.parts.append(("", f"image {len(self.parts) + 1}", bytearray()))
 
     def _add_name(self, data: bytes, start: int, end: int) -> None:
@@ -121,14 +121,14 @@ class _Form:
     def _end_header(self) -> None:
         if self._name.lower() == b"content-disposition":
             options = parse_options_header(self._value)[1]
-            _, said, content = self.parts[-1]
+            _, name, content = self.parts[-1]
             if file := options.get(b"filename"):
-                said = f"{said} ({file.decode(errors='replace')[:MOST_NAME]})"
-            self.parts[-1] = options.get(b"name", b"").decode(errors="replace"), said, content
+                name = f"{name} ({file.decode(errors='replace')[:MAX_NAME_CHARS]})"
+            self.parts[-1] = options.get(b"name", b"").decode(errors="replace"), name, content
         self._name, self._value = b"", b""
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         self.parts[-1][2].extend(data[start:end])
 
-    def _end(self) -> None:
+    def _end_form(self) -> None:
         self.is_whole = True

@@ -10,11 +10,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from ganaug_ray.core.rng import number
+from ganaug_ray.core.rng import draw_number
 from ganaug_ray.errors import UserError
-from ganaug_ray.serve.live_model import Model
+from ganaug_ray.serve.live_model import ModelVersion
 
-Mode = Literal["shadow", "canary"]
+RolloutMode = Literal["shadow", "canary"]
 
 
 @dataclass(frozen=True)
@@ -27,15 +27,15 @@ class Rollout:
         share: of the requests, in (0, 1].
     """
 
-    mode: Mode
+    mode: RolloutMode
     address: str
     share: float
 
     @classmethod
-    def of(cls, shadow: str | None, canary: str | None) -> Rollout | None:
+    def from_options(cls, shadow: str | None, canary: str | None) -> Rollout | None:
         """Read MODEL:SHARE; a shadow's share may be left out, and is all.
 
-        >>> Rollout.of("s3://bucket/registry/versions/3:0.2", None)
+        >>> Rollout.from_options("s3://bucket/registry/versions/3:0.2", None)
         Rollout(mode='shadow', address='s3://bucket/registry/versions/3', share=0.2)
 
         Raises:
@@ -43,26 +43,26 @@ class Rollout:
         """
         if shadow and canary:
             raise UserError("--shadow and --canary: give one of them; a canary is compared as a shadow is")
-        given = shadow or canary
-        if not given:
+        option = shadow or canary
+        if not option:
             return None
-        mode: Mode = "shadow" if shadow else "canary"
-        address, _, text = given.rpartition(":")
+        mode: RolloutMode = "shadow" if shadow else "canary"
+        address, _, text = option.rpartition(":")
         with suppress(ValueError):
             share = float(text)
             if address and 0 < share <= 1:
                 return cls(mode, address, share)
-            raise UserError(f"--{mode} {given}: found the share {text}, expected one above 0, and 1 at most")
+            raise UserError(f"--{mode} {option}: found the share {text}, expected one above 0, and 1 at most")
         if mode == "canary":
-            raise UserError(f"--canary {given}: expected MODEL:SHARE, such as {given}:0.1")
-        return cls(mode, given, 1.0)
+            raise UserError(f"--canary {option}: expected MODEL:SHARE, such as {option}:0.1")
+        return cls(mode, option, 1.0)
 
-    def takes(self, request: str) -> bool:
+    def is_sampled(self, request: str) -> bool:
         """Whether both models answer a request: drawn by its id, so that it is the same wherever it is asked."""
-        return number("rollout", request) < self.share * 2**63
+        return draw_number("rollout", request) < self.share * 2**63
 
 
-def comparable(champion: Model, candidate: Model) -> bool:
+def is_comparable(champion: ModelVersion, candidate: ModelVersion) -> bool:
     """Whether there are two models that say the same words; not where the candidate has become champion."""
     ours, theirs = champion.classifier, candidate.classifier
     return ours.spec["hash"] != theirs.spec["hash"] and ours.classes == theirs.classes

@@ -17,31 +17,33 @@ from typing import Literal
 
 from scipy.special import betaln
 
-LEVEL = 0.05
-PRIOR = 3.0  # both parameters of the Beta: a weak belief that the models are not far apart
+ERROR_LEVEL = 0.05
+BETA_PRIOR = 3.0  # both parameters of the Beta: a weak belief that the models are not far apart
 
 Verdict = Literal["better", "worse", "undecided"]
 
 
-def evidence(wins: int, losses: int) -> float:
+def compute_evidence(wins: int, losses: int) -> float:
     """Return the capital of the bet that two models are not equally often right; it starts at 1.
 
-    >>> evidence(0, 0), round(evidence(30, 10), 1)
+    >>> compute_evidence(0, 0), round(compute_evidence(30, 10), 1)
     (1.0, 34.8)
 
     Args:
         wins: images that the candidate alone had right.
         losses: images that the champion alone had right.
     """
-    logarithm = betaln(wins + PRIOR, losses + PRIOR) - betaln(PRIOR, PRIOR) + (wins + losses) * log(2)
+    logarithm = (
+        betaln(wins + BETA_PRIOR, losses + BETA_PRIOR) - betaln(BETA_PRIOR, BETA_PRIOR) + (wins + losses) * log(2)
+    )
     return exp(min(float(logarithm), 700.0))
 
 
-def judge(wins: int, losses: int) -> Verdict:
+def judge_candidate(wins: int, losses: int) -> Verdict:
     """Say whether the candidate is better or worse than the champion; wrong at any time with 5 % probability at most.
 
-    Arguments as of ``evidence``. A verdict that was once reached holds, whatever the later counts say.
+    Arguments as of ``compute_evidence``. A verdict that was once reached holds, whatever the later counts say.
     """
-    if evidence(wins, losses) < 1 / LEVEL:
+    if compute_evidence(wins, losses) < 1 / ERROR_LEVEL:
         return "undecided"
     return "better" if wins > losses else "worse"

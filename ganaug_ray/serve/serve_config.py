@@ -13,13 +13,13 @@ import yaml
 from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:
-    from ganaug_ray.serve.ray_deployment import Settings
+    from ganaug_ray.serve.ray_deployment import DeploymentSettings
 
-APPLICATION = "ganaug_ray.serve.ray_deployment:application"
+APPLICATION_PATH = "ganaug_ray.serve.ray_deployment:application"
 
 
 @dataclass(frozen=True)
-class Listening:
+class ListenAddress:
     """Where it answers.
 
     Attributes:
@@ -47,7 +47,7 @@ class Listening:
         return {"host": self.host, "port": self.port, **tls}
 
 
-def proxy_environment(folder: Path, program: Path, ports: tuple[int, int, int]) -> dict[str, str]:
+def build_proxy_environment(folder: Path, program: Path, ports: tuple[int, int, int]) -> dict[str, str]:
     """Return the environment in which Ray has to be started for HAProxy to stand before the replicas.
 
     Args:
@@ -57,7 +57,7 @@ def proxy_environment(folder: Path, program: Path, ports: tuple[int, int, int]) 
             replica is there.
     """
     prefix = "RAY_SERVE_"
-    own = {
+    variables = {
         "ENABLE_HA_PROXY": "1",
         "THROUGHPUT_OPTIMIZED": "1",
         "HAPROXY_BINARY_PATH": str(program),
@@ -75,19 +75,19 @@ def proxy_environment(folder: Path, program: Path, ports: tuple[int, int, int]) 
         "HAPROXY_METRICS_ENABLED": "0",  # a log line a request, parsed in Python: costs as much as answering
         "DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     }
-    return {prefix + key: value for key, value in own.items()}
+    return {prefix + key: value for key, value in variables.items()}
 
 
 # Before Ray starts. Its workers have a niceness of 15 unless told otherwise: right for training, but whatever else the
 # machine does would go before the answers. And a proxy that takes more than five seconds to come up, as on a busy
 # laptop, would be ended and started anew, without end.
-PATIENT = {"RAY_worker_niceness": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
+RAY_ENVIRONMENT = {"RAY_worker_niceness": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 
 
-def replicas(text: str, cpus: int = 1) -> tuple[int, int]:
+def parse_replicas(text: str, cpus: int = 1) -> tuple[int, int]:
     """Read how many replicas of so many CPUs there may be.
 
-    >>> replicas("2"), replicas("0:8")
+    >>> parse_replicas("2"), parse_replicas("0:8")
     ((2, 2), (0, 8))
 
     Raises:
@@ -97,18 +97,18 @@ def replicas(text: str, cpus: int = 1) -> tuple[int, int]:
         return 1, max(1, (os.cpu_count() or 1) // cpus)
     least, _, most = text.partition(":")
     with suppress(ValueError):
-        found = int(least), int(most or least)
-        if 0 <= found[0] <= found[1] and found[1] > 0:
-            return found
+        bounds = int(least), int(most or least)
+        if 0 <= bounds[0] <= bounds[1] and bounds[1] > 0:
+            return bounds
     raise UserError(f"--replicas {text}: expected a number, such as 2, or a least and a most, such as 1:8")
 
 
-def cpus(settings: Settings) -> int:
+def count_cpus(settings: DeploymentSettings) -> int:
     """Return how many CPUs a Ray of its own has to declare for all replicas to fit."""
     return max(os.cpu_count() or 1, int(settings.most * settings.cpus + 0.999))
 
 
-def start(settings: Settings, where: Listening) -> str:
+def start_serve(settings: DeploymentSettings, where: ListenAddress) -> str:
     """Start Serve on the cluster that is connected, wait until it answers, and return the address of its metrics."""
     import ray
     from ray import serve
@@ -121,7 +121,7 @@ def start(settings: Settings, where: Listening) -> str:
     return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
 
 
-def stop() -> None:
+def stop_serve() -> None:
     """End the replicas and the proxy, if they run."""
     import ray
 
@@ -131,14 +131,14 @@ def stop() -> None:
         serve.shutdown()
 
 
-def config(settings: Settings, where: Listening) -> str:
+def render_config(settings: DeploymentSettings, where: ListenAddress) -> str:
     """Return serve.yaml: what ``serve deploy`` takes, and as serveConfigV2 a KubeRay RayService."""
     args: dict[str, Any] = asdict(settings)
     content = {
         "proxy_location": "EveryNode",
         "http_options": where.options,
         "applications": [
-            {"name": "ganaug", "route_prefix": "/", "import_path": APPLICATION, "args": args},
+            {"name": "ganaug", "route_prefix": "/", "import_path": APPLICATION_PATH, "args": args},
         ],
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True)

@@ -13,16 +13,16 @@ import numpy as np
 
 from ganaug_ray.classify import explain
 from ganaug_ray.data import images
-from ganaug_ray.serve.image_input import Picture, Pixels
-from ganaug_ray.serve.inference_queue import Answer, Images, Lane, OnBatch
-from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.live_model import Champion, Model
-from ganaug_ray.serve.problem_details import Problem
-from ganaug_ray.serve.traffic import Trial
+from ganaug_ray.serve.image_input import RequestImage, RequestPixels
+from ganaug_ray.serve.inference_queue import Answer, BatchCallback, InferenceQueue, RequestImages
+from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.live_model import LiveModel, ModelVersion
+from ganaug_ray.serve.problem_details import ProblemError
+from ganaug_ray.serve.traffic import RolloutTrial
 
 log = logging.getLogger(__name__)
 
-HEAT_SIDE = 256  # pixels of a heat map at least
+MIN_HEAT_MAP_SIDE_PX = 256  # pixels of a heat map at least
 
 
 class Service:
@@ -38,44 +38,44 @@ class Service:
 
     def __init__(
         self,
-        champion: Champion,
-        limits: Limits,
-        on_batch: Sequence[OnBatch] = (),
+        champion: LiveModel,
+        limits: RequestLimits,
+        on_batch: Sequence[BatchCallback] = (),
         threads: int = 1,
-        trial: Trial | None = None,
+        trial: RolloutTrial | None = None,
     ) -> None:
         self.champion = champion
         self.limits = limits
         self.trial = trial
-        self._lane = Lane(champion, on_batch, threads)
+        self._lane = InferenceQueue(champion, on_batch, threads)
         self._decoders = ThreadPoolExecutor(2, "decode")
         self._explainer = ThreadPoolExecutor(1, "explain")
 
-    async def classify(self, pictures: Sequence[Picture]) -> Answer:
+    async def classify_images(self, pictures: Sequence[RequestImage]) -> Answer:
         """Classify the images of one request. Raises Problem where one of them cannot be used."""
         large = [picture for picture in pictures if not picture.is_small]
         if large:
-            await self._decode(large)
-        return await self._answer(pictures)
+            await self._decode_images(large)
+        return await self._answer_request(pictures)
 
-    async def classify_pixels(self, pixels: Pixels, by_champion: bool = False) -> Answer:
+    async def classify_pixels(self, pixels: RequestPixels, by_champion: bool = False) -> Answer:
         """Classify images that came as pixels. Raises Problem where they are not as the model takes them.
 
         Args:
             pixels: the images.
             by_champion: and by no candidate.
         """
-        return await (self._lane(pixels) if by_champion else self._answer(pixels))
+        return await (self._lane(pixels) if by_champion else self._answer_request(pixels))
 
-    async def _answer(self, images: Images) -> Answer:
+    async def _answer_request(self, images: RequestImages) -> Answer:
         id_ = secrets.token_hex(16)
         if self.trial is None:
             answer = await self._lane(images)
         else:
-            answer = await self.trial.answer(id_, images, self._lane)
+            answer = await self.trial.answer_request(id_, images, self._lane)
         return replace(answer, id=id_)
 
-    async def explain(self, picture: Picture, label: str | None) -> tuple[Model, str, bytes]:
+    async def explain_image(self, picture: RequestImage, label: str | None) -> tuple[ModelVersion, str, bytes]:
         """Return the model, the class that is explained, and a PNG: what speaks for that class, over the image.
 
         Args:
@@ -85,28 +85,30 @@ class Service:
         Raises:
             Problem: the image cannot be used, or there is no such class.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._explainer, self._explain, picture, label)
+        return await asyncio.get_running_loop().run_in_executor(self._explainer, self._explain_image, picture, label)
 
-    def close(self) -> None:
+    def shut_down(self) -> None:
         """Let the threads end."""
-        self._lane.close()
+        self._lane.shut_down()
         if self.trial is not None:
-            self.trial.close()
+            self.trial.shut_down()
         self._decoders.shutdown(wait=False, cancel_futures=True)
         self._explainer.shutdown(wait=False, cancel_futures=True)
 
-    async def _decode(self, pictures: Sequence[Picture]) -> None:
+    async def _decode_images(self, pictures: Sequence[RequestImage]) -> None:
         loop, model = asyncio.get_running_loop(), self.champion.current
-        await asyncio.gather(*(loop.run_in_executor(self._decoders, picture.pixels, model) for picture in pictures))
+        await asyncio.gather(
+            *(loop.run_in_executor(self._decoders, picture.decode_pixels, model) for picture in pictures)
+        )
 
-    def _explain(self, picture: Picture, label: str | None) -> tuple[Model, str, bytes]:
+    def _explain_image(self, picture: RequestImage, label: str | None) -> tuple[ModelVersion, str, bytes]:
         model = self.champion.current
         classes = model.classifier.classes
         if label is not None and label not in classes:
-            raise Problem(400, f"class: there is no class {label[:100]!r}; GET /v1/model lists them")
-        image_NHWC = picture.pixels(model)[None]
-        k = int(model.probabilities(image_NHWC)[0].argmax()) if label is None else classes.index(label)
-        (heat_HW,) = explain.heat_maps(model.classifier.network, image_NHWC, np.array([k]))
-        side = max(HEAT_SIDE, model.shape[0])
-        laid = images.from_array(explain.overlay(image_NHWC[0], heat_HW))
-        return model, classes[k], images.to_png(np.asarray(laid.resize((side, side))))
+            raise ProblemError(400, f"class: there is no class {label[:100]!r}; GET /v1/model lists them")
+        image_NHWC = picture.decode_pixels(model)[None]
+        k = int(model.predict_probabilities(image_NHWC)[0].argmax()) if label is None else classes.index(label)
+        (heat_HW,) = explain.compute_heat_maps(model.classifier.network, image_NHWC, np.array([k]))
+        side = max(MIN_HEAT_MAP_SIDE_PX, model.shape[0])
+        overlaid = images.from_array(explain.overlay_heat_map(image_NHWC[0], heat_HW))
+        return model, classes[k], images.to_png(np.asarray(overlaid.resize((side, side))))

@@ -9,19 +9,26 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganaug_ray.errors import UserError
-from ganaug_ray.serve.feedback_client import Call, Courier
-from ganaug_ray.serve.feedback_ledger import Note, Role
-from ganaug_ray.serve.feedback_store import Shelf
-from ganaug_ray.serve.image_input import Pixels
-from ganaug_ray.serve.inference_queue import Answer, Images, Lane, OnBatch, count, size
-from ganaug_ray.serve.live_model import Champion, Model
-from ganaug_ray.serve.problem_details import Problem
-from ganaug_ray.serve.rollout_config import Rollout, comparable
+from ganaug_ray.serve.feedback_client import LedgerCall, LedgerClient
+from ganaug_ray.serve.feedback_ledger import ModelNote, Role
+from ganaug_ray.serve.feedback_store import FeedbackStore
+from ganaug_ray.serve.image_input import RequestPixels
+from ganaug_ray.serve.inference_queue import (
+    Answer,
+    BatchCallback,
+    InferenceQueue,
+    RequestImages,
+    count_bytes,
+    count_images,
+)
+from ganaug_ray.serve.live_model import LiveModel, ModelVersion
+from ganaug_ray.serve.problem_details import ProblemError
+from ganaug_ray.serve.rollout_config import Rollout, is_comparable
 
 log = logging.getLogger(__name__)
 
-MOST_WAITING = 256  # requests that the model behind has still to answer
-MOST_BYTES = 50_000_000  # of their images
+MAX_WAITING_REQUESTS = 256  # requests that the model behind has still to answer
+MAX_WAITING_BYTES = 50_000_000  # of their images
 
 
 @dataclass(frozen=True)
@@ -29,10 +36,10 @@ class Candidate:
     """The candidate and how it is tried; ``model`` stands beside the champion, and is watched as that is."""
 
     rollout: Rollout
-    model: Champion
+    model: LiveModel
 
 
-class Trial:
+class RolloutTrial:
     """Lets a candidate answer beside the champion, and takes down what both said.
 
     Args:
@@ -49,15 +56,15 @@ class Trial:
 
     def __init__(
         self,
-        ledger: Call,
+        ledger: LedgerCall,
         candidate: Candidate | None = None,
-        champion: Champion | None = None,
-        shelf: Shelf | None = None,
-        on_batch: Sequence[OnBatch] = (),
+        champion: LiveModel | None = None,
+        shelf: FeedbackStore | None = None,
+        on_batch: Sequence[BatchCallback] = (),
     ) -> None:
         self.shelf = shelf
         self.candidate = candidate
-        self.courier = Courier(ledger)
+        self.courier = LedgerClient(ledger)
         self._behind: set[asyncio.Task[None]] = set()
         self._bytes = 0
         if candidate is None:
@@ -65,81 +72,89 @@ class Trial:
         assert champion is not None, "the candidate's champion"
         # Who is heard answers in time; of a canary's share, the champion too answers behind, apart from its other work.
         is_canary = candidate.rollout.mode == "canary"
-        self._first_lane = Lane(candidate.model, on_batch)
-        self._second_lane = Lane(champion if is_canary else candidate.model, stands_back=True)
-        ours, theirs = champion.current.classifier.classes, candidate.model.current.classifier.classes
-        if ours != theirs:
-            odd = ", ".join(sorted(set(ours) ^ set(theirs))[:5])
+        self._first_lane = InferenceQueue(candidate.model, on_batch)
+        self._second_lane = InferenceQueue(champion if is_canary else candidate.model, is_low_priority=True)
+        champion_classes, candidate_classes = (
+            champion.current.classifier.classes,
+            candidate.model.current.classifier.classes,
+        )
+        if champion_classes != candidate_classes:
+            differing_classes = ", ".join(sorted(set(champion_classes) ^ set(candidate_classes))[:5])
             raise UserError(
-                f"--{candidate.rollout.mode} {candidate.rollout.address}: has other classes than the champion ({odd})"
+                f"--{candidate.rollout.mode} {candidate.rollout.address}: has other classes than the champion "
+                f"({differing_classes})"
             )
 
-    async def answer(self, id_: str, images: Images, champion: Lane) -> Answer:
+    async def answer_request(self, id_: str, images: RequestImages, champion: InferenceQueue) -> Answer:
         """Answer one request: by the champion, or as a canary by the candidate; the other one answers afterwards."""
         candidate = self.candidate
-        if candidate is None or not candidate.rollout.takes(id_) or not self._suits(images, champion.champion.current):
+        if (
+            candidate is None
+            or not candidate.rollout.is_sampled(id_)
+            or not self._is_suitable(images, champion.champion.current)
+        ):
             answer = await champion(images)
-            self.courier.put(_notes(id_, answer, "champion", None))
+            self.courier.send_notes(_make_notes(id_, answer, "champion", None))
             return answer
         if candidate.rollout.mode == "shadow":
             answer = await champion(images)
-            self._follow(id_, images, answer, "champion")
+            self._start_second_answer(id_, images, answer, "champion")
             return answer
         try:
             answer = await self._first_lane(images)
-        except Problem:
+        except ProblemError:
             raise
         except Exception:  # whatever ails the candidate, there is the champion
             log.exception("the candidate failed to answer")
             answer = await champion(images)
-            self.courier.put(_notes(id_, answer, "champion", None))
+            self.courier.send_notes(_make_notes(id_, answer, "champion", None))
             return answer
-        self._follow(id_, images, answer, "candidate")
+        self._start_second_answer(id_, images, answer, "candidate")
         return answer
 
-    def _suits(self, images: Images, champion: Model) -> bool:
+    def _is_suitable(self, images: RequestImages, champion: ModelVersion) -> bool:
         assert self.candidate is not None
         candidate = self.candidate.model.current
-        takes_pixels = not isinstance(images, Pixels) or candidate.shape == champion.shape
-        return takes_pixels and comparable(champion, candidate)
+        takes_pixels = not isinstance(images, RequestPixels) or candidate.shape == champion.shape
+        return takes_pixels and is_comparable(champion, candidate)
 
-    def _follow(self, id_: str, images: Images, answer: Answer, role: Role) -> None:
+    def _start_second_answer(self, id_: str, images: RequestImages, answer: Answer, role: Role) -> None:
         """Let the other model answer too, when the caller has its answer; unless too much waits for that."""
-        is_full = len(self._behind) >= MOST_WAITING or self._bytes + size(images) > MOST_BYTES
-        self.courier.put(_notes(id_, answer, role, None), dropped=count(images) if is_full else 0)
+        is_full = len(self._behind) >= MAX_WAITING_REQUESTS or self._bytes + count_bytes(images) > MAX_WAITING_BYTES
+        self.courier.send_notes(_make_notes(id_, answer, role, None), dropped=count_images(images) if is_full else 0)
         if is_full:
             return
-        self._bytes += size(images)
-        task = asyncio.get_running_loop().create_task(self._second(id_, images, answer, role))
+        self._bytes += count_bytes(images)
+        task = asyncio.get_running_loop().create_task(self._answer_second(id_, images, answer, role))
         self._behind.add(task)
         task.add_done_callback(self._behind.discard)
 
-    async def _second(self, id_: str, images: Images, first: Answer, role: Role) -> None:
+    async def _answer_second(self, id_: str, images: RequestImages, first: Answer, role: Role) -> None:
         try:
             second = await self._second_lane(images)
         except Exception as error:
-            if not isinstance(error, Problem):  # which only says that the images do not suit that model
+            if not isinstance(error, ProblemError):  # which only says that the images do not suit that model
                 log.exception("the model behind failed to answer")
-            self.courier.put([], dropped=count(images))
+            self.courier.send_notes([], dropped=count_images(images))
             return
         finally:
-            self._bytes -= size(images)
+            self._bytes -= count_bytes(images)
         versions = first.model.version, second.model.version
         pair = versions if role == "champion" else versions[::-1]
-        other: Role = "candidate" if role == "champion" else "champion"
-        self.courier.put(_notes(id_, second, other, pair))
+        other_role: Role = "candidate" if role == "champion" else "champion"
+        self.courier.send_notes(_make_notes(id_, second, other_role, pair))
 
-    async def ask(self, method: str, *arguments: Any) -> Any:
+    async def call_ledger(self, method: str, *arguments: Any) -> Any:
         """Ask the ledger."""
-        return await self.courier.ask(method, *arguments)
+        return await self.courier.call_ledger(method, *arguments)
 
-    def close(self) -> None:
+    def shut_down(self) -> None:
         """Let the threads end."""
         if self.candidate is not None:
-            self._first_lane.close()
-            self._second_lane.close()
+            self._first_lane.shut_down()
+            self._second_lane.shut_down()
 
 
-def _notes(id_: str, answer: Answer, role: Role, pair: tuple[str, str] | None) -> list[Note]:
+def _make_notes(id_: str, answer: Answer, role: Role, pair: tuple[str, str] | None) -> list[ModelNote]:
     version, took = answer.model.version, answer.milliseconds
-    return [Note(f"{id_}-{i}", role, version, label, took, pair) for i, label in enumerate(answer.labels)]
+    return [ModelNote(f"{id_}-{i}", role, version, label, took, pair) for i, label in enumerate(answer.labels)]

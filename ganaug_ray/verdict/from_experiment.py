@@ -14,14 +14,14 @@ from ganaug_ray.verdict.split_overlap import measure_overlap
 def read_outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
     """What an arm's models answered, split by split and seed by seed; job and run are whole."""
     pairs = [(split, seed) for split in range(job.compare.splits) for seed in range(job.compare.seeds)]
-    tables = {pair: run.model(arm, pair[1], pair[0]).read_table("predictions.parquet") for pair in pairs}
+    tables = {pair: run.locate_model(arm, pair[1], pair[0]).read_table("predictions.parquet") for pair in pairs}
     return [Outcome.from_table(tables[pair], *pair) for pair in pairs]
 
 
 def build_verdict(job: Job, run: Run) -> Record:
     """The content of verdict.json, from the predictions of all models; job and run are whole."""
     facts = run.dataset.read_json("dataset.json")
-    tables = [run.split(k).dataset.read_table("split.parquet") for k in range(job.compare.splits)]
+    tables = [run.locate_split(k).dataset.read_table("split.parquet") for k in range(job.compare.splits)]
     deals = [dict(zip(own["id"].to_pylist(), own["split"].to_pylist(), strict=True)) for own in tables]
     return rule.build_verdict(
         {arm: read_outcomes(job, run, arm) for arm in arms.list_names(job)},
@@ -36,9 +36,9 @@ def build_verdict(job: Job, run: Run) -> Record:
 
 def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
     """The classes that gained on validation in the best arm of its kind with all classes; job and run are whole."""
-    guided = job.compared[arm]
+    guided = job.compared_arms[arm]
     candidate_outcomes = {
-        name: read_outcomes(job, run, name) for name, other in job.compared.items() if guided.is_guided_by(other)
+        name: read_outcomes(job, run, name) for name, other in job.compared_arms.items() if guided.is_guided_by(other)
     }
     best = rule.choose_arm(candidate_outcomes, job.compare.metric)
     assert best is not None, "the job was refused without such an arm"

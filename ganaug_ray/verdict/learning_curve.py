@@ -77,7 +77,7 @@ def _estimate_worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, 
     repeats = baseline.shape[1]
     interval = None
     if repeats > 1:
-        draw_from = np.random.Generator(np.random.Philox(rng.number(0, "sizes", row)))
+        draw_from = np.random.Generator(np.random.Philox(rng.draw_number(0, "sizes", row)))
         draws = draw_from.integers(repeats, size=(RESAMPLES, repeats))
         resampled = [compute_worth(numbers, baseline[:, draw].mean(1), float(ours[row, draw].mean())) for draw in draws]
         interval = tuple(float(end) for end in np.percentile(resampled, [2.5, 97.5]))

@@ -34,12 +34,16 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
         job: which models, and by which metric.
         started: the time.monotonic() at which their training began.
     """
-    records = {key: compared_models.folder(run, *key).read_json("model.json") for key in compared_models.pairs(job)}
-    logs = {key: read_metrics(compared_models.folder(run, *key)) for key in records}
+    records = {
+        key: compared_models.locate_folder(run, *key).read_json("model.json") for key in compared_models.list_pairs(job)
+    }
+    logs = {key: read_metrics(compared_models.locate_folder(run, *key)) for key in records}
     baseline = next(iter(job.models))
     outcomes = {
         name: [
-            Outcome.from_table(compared_models.folder(run, name, seed).read_table("predictions.parquet"), 0, seed)
+            Outcome.from_table(
+                compared_models.locate_folder(run, name, seed).read_table("predictions.parquet"), 0, seed
+            )
             for seed in range(job.compare.seeds)
         ]
         for name in job.models
@@ -72,8 +76,8 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
     metric = job.compare.metric
     comparisons = compare_with_first(outcomes, metric)
     record = {
-        "hash": compared_models.fingerprint(job, run),
-        "inputs": compared_models.inputs(job, run),
+        "hash": compared_models.compute_fingerprint(job, run),
+        "inputs": compared_models.collect_inputs(job, run),
         "metric": metric,
         "baseline": baseline,
         "seeds": job.compare.seeds,
@@ -81,7 +85,7 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
         "models": rows,
         "comparisons": [vars(comparison) for comparison in comparisons],
     }
-    return experiment_dir.commit(run.root, compared_models.MARKER, "compare-models", started, record)
+    return experiment_dir.write_marker(run.root, compared_models.BOARD_MARKER, "compare-models", started, record)
 
 
 def compare_with_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -> list[Comparison]:
@@ -140,13 +144,13 @@ def _time_inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record
     from ganaug_ray.classify.predict import Classifier
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    classifier = Classifier.load(compared_models.folder(run, name, 0), device)
-    images_NHWC = image_store.read(run.dataset / "test", TIMED_IMAGES).images
-    classifier.probabilities(images_NHWC[: classifier.network.batch])
+    classifier = Classifier.load(compared_models.locate_folder(run, name, 0), device)
+    images_NHWC = image_store.read_images(run.dataset / "test", TIMED_IMAGES).images
+    classifier.predict_probabilities(images_NHWC[: classifier.network.batch_size])
     pass_seconds = []
     for _ in range(TIMED_PASSES):
         pass_started = time.perf_counter()
-        classifier.probabilities(images_NHWC)
+        classifier.predict_probabilities(images_NHWC)
         pass_seconds.append(time.perf_counter() - pass_started)
     return {"predict_images_per_second": len(images_NHWC) / float(np.median(pass_seconds)), "device": device}
 

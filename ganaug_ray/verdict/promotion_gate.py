@@ -119,13 +119,13 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
         test_images.read_split(run, TEST_SPLIT, ours),
         test_images.read_split(run, TEST_SPLIT, theirs),
     )
-    seen_ids = set(champion.read_table(SEEN_FILE)["id"].to_pylist()) if champion.has(SEEN_FILE) else set()
+    seen_ids = set(champion.read_table(SEEN_FILE)["id"].to_pylist()) if champion.has_file(SEEN_FILE) else set()
     fresh = np.array([id_ not in seen_ids for id_ in our_images.ids])
     if not fresh.any():
         raise UserError(f"{champion}: the champion was trained on or chosen by all test images of {run.root}")
     champion_to_ours = np.array([ours.classes.index(name) for name in theirs.classes])
-    ours_N = ours.probabilities(our_images.images).argmax(1)[fresh]
-    theirs_N = champion_to_ours[theirs.probabilities(champion_images.images).argmax(1)][fresh]
+    ours_N = ours.predict_probabilities(our_images.images).argmax(1)[fresh]
+    theirs_N = champion_to_ours[theirs.predict_probabilities(champion_images.images).argmax(1)][fresh]
     rare = [ours.classes.index(name) for name in facts.get("rare", [])]
     return compare_answers(
         our_images.labels[fresh], ours_N, theirs_N, len(ours.classes), metric, rare, int((~fresh).sum())
@@ -139,6 +139,7 @@ def write_seen_images(run: Run, version: Folder) -> None:
     version.write_table(SEEN_FILE, seen.select(["id"]))
     model = Classifier.load(version)
     train, val = (
-        test_images.read_split(run, part, model, drift.ROWS).images[: drift.ROWS] for part in ("train", "val")
+        test_images.read_split(run, part, model, drift.MAX_REFERENCE_ROWS).images[: drift.MAX_REFERENCE_ROWS]
+        for part in ("train", "val")
     )
-    version.write_table(drift.FILE, drift.reference(train, val, model.probabilities(val)))
+    version.write_table(drift.REFERENCE_FILE, drift.build_reference(train, val, model.predict_probabilities(val)))

@@ -46,11 +46,11 @@ def main() -> None:
     parser.add_argument("--confidence", type=float, default=ScreenConfig().confidence)
     parser.add_argument("--realism", type=float, default=ScreenConfig().realism)
     given = parser.parse_args()
-    run = Run(Folder.at(given.experiment))
-    generator, teacher = Generator.load(run.gan), run.model(REAL, 0)
+    run = Run(Folder.from_uri(given.experiment))
+    generator, teacher = Generator.load(run.gan), run.locate_model(REAL, 0)
     settings = ScreenConfig(confidence=given.confidence, realism=given.realism)
     examiner = Examiner(Screening(settings, str(teacher), str(run.dataset), str(run.gan)), "cpu")
-    test = image_store.read(run.dataset / "test")
+    test = image_store.read_images(run.dataset / "test")
     config = ClassifierConfig(**teacher.read_json("model.json")["config"])
     sides = {"unscreened": None, "screened": examiner}
     scores: dict[str, list[float]] = {side: [] for side in sides}

@@ -43,9 +43,9 @@ from ganaug_ray.classify import networks, train_worker, training_loop
 from ganaug_ray.config import ClassifierConfig, DataConfig
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.batch import Batch, Feed
-from ganaug_ray.data.loading.resident_loader import Resident, real_batches
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
+from ganaug_ray.data.loading.resident_loader import ResidentImages, open_real_feed
+from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.runtime import worker_group
 
 WORKERS, CLASSES = 2, 2
@@ -83,19 +83,19 @@ class Clock:
             self._started = time.perf_counter()
         if step == WARM_UP + self._run.steps and self._place.is_first:
             speed = self._run.batch * self._run.steps / (time.perf_counter() - self._started)
-            Folder.at(self._run.room).write_json("speed.json", {"speed": speed})
+            Folder.from_uri(self._run.room).write_json("speed.json", {"speed": speed})
 
 
 @dataclass(frozen=True)
-class Timed(Feed):
+class Timed(BatchFeed):
     """Another feed's batches, and a clock that is told of them."""
 
-    feed: Feed
+    feed: BatchFeed
     clock: Clock
 
-    def size(self, step: int) -> int:
+    def count_rows(self, step: int) -> int:
         """Rows of the global batch of a step."""
-        return self.feed.size(step)
+        return self.feed.count_rows(step)
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
@@ -103,25 +103,25 @@ class Timed(Feed):
         return self.feed(step)
 
 
-def timed_batches(run: Run, place: Place) -> Feed:
+def timed_batches(run: Run, place: Place) -> BatchFeed:
     """Batches as the train stage has them, with a clock."""
-    return Timed(real_batches(f"{run.room}/dataset", run.batch, MOST_GB, 0, place), Clock(run, place))
+    return Timed(open_real_feed(f"{run.room}/dataset", run.batch, MOST_GB, 0, place), Clock(run, place))
 
 
 def in_ray(run: Run) -> None:
     """Train as the train stage does."""
-    out = Folder.at(run.room) / "model"
-    fit = train_worker.Fit(
-        "real", 0, run.config, f"{run.room}/dataset", str(out.make()), functools.partial(timed_batches, run), {}
+    out = Folder.from_uri(run.room) / "model"
+    fit = train_worker.ClassifierTraining(
+        "real", 0, run.config, f"{run.room}/dataset", str(out.create()), functools.partial(timed_batches, run), {}
     )
-    worker_group.run(train_worker.work, fit, WORKERS, out)
+    worker_group.run_on_ranks(train_worker.train_and_finish, fit, WORKERS, out)
 
 
 def bare(run: Run, place: Place) -> None:
     """Train with the loop alone, on a tensor."""
-    rows = Resident.load(Folder.at(run.room) / "dataset" / "train", place.device)
-    x_NCHW, y_N = rows.take(slice(None))
-    share = place.share(run.batch)
+    rows = ResidentImages.load(Folder.from_uri(run.room) / "dataset" / "train", place.device)
+    x_NCHW, y_N = rows.take_rows(slice(None))
+    share = place.slice_rows(run.batch)
     parts = [
         Batch(x_BCHW, y_B, torch.arange(run.batch)[share], run.batch)
         for x_BCHW, y_B in zip(x_NCHW.split(share.stop - share.start), y_N.split(share.stop - share.start), strict=True)
@@ -132,8 +132,10 @@ def bare(run: Run, place: Place) -> None:
         clock.begins(step)
         return parts[step % len(parts)]
 
-    val = Resident.load(Folder.at(run.room) / "dataset" / "val", place.device)
-    training_loop.train(_network(run), batches, val, run.config, run.config.total_steps(0), 0, place, lambda row: None)
+    val = ResidentImages.load(Folder.from_uri(run.room) / "dataset" / "val", place.device)
+    training_loop.train_classifier(
+        _network(run), batches, val, run.config, run.config.count_steps(0), 0, place, lambda row: None
+    )
 
 
 def plain(run: Run, place: Place) -> None:
@@ -161,7 +163,9 @@ def plain(run: Run, place: Place) -> None:
         folder, run.batch // WORKERS, sampler=sampler, num_workers=1, drop_last=True, persistent_workers=True
     )
     model = DistributedDataParallel(_network(run)).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.peak_lr, weight_decay=config.decay, fused=True)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.peak_lr, weight_decay=config.effective_weight_decay, fused=True
+    )
     clock, step = Clock(run, place), 0
     for epoch in itertools.count():
         sampler.set_epoch(epoch)
@@ -179,7 +183,7 @@ def plain(run: Run, place: Place) -> None:
 
 def _network(run: Run) -> networks.Network:
     torch.manual_seed(0)
-    network = networks.build("cnn", 3, CLASSES, run.config.dropout, networks.Input(run.size))
+    network = networks.build_network("cnn", 3, CLASSES, run.config.dropout, networks.NetworkInput(run.size))
     return network.to(memory_format=torch.channels_last)
 
 
@@ -229,7 +233,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as room:
         run = Run(given.size, given.found, given.batch, given.steps, room)
         photographs(Path(room) / "images", given.found, given.images)
-        prepare(DataConfig(source=[f"{room}/images"], image_size=given.size), Folder.at(room) / "dataset")
+        prepare_dataset(DataConfig(source=[f"{room}/images"], image_size=given.size), Folder.from_uri(room) / "dataset")
         sides: dict[str, Callable[[Run], None]] = {
             "bare": functools.partial(without_ray, bare),
             "ray": in_ray,
@@ -239,7 +243,7 @@ def main() -> None:
         for _ in range(given.rounds):
             for name, side in sides.items():
                 side(run)
-                speeds[name].append(Folder.at(room).read_json("speed.json")["speed"])
+                speeds[name].append(Folder.from_uri(room).read_json("speed.json")["speed"])
             print(", ".join(f"{name} {own[-1]:.0f}" for name, own in speeds.items()), "images/s", flush=True)
     facts = f"{given.size} × {given.size} × 3 from files of {given.found} × {given.found}"
     print(f"{facts}, base CNN, batch {given.batch}, {WORKERS} ranks of one thread each")

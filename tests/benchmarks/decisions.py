@@ -25,7 +25,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
-from ganaug_ray.classify.train_worker import work
+from ganaug_ray.classify.train_worker import train_and_finish
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.distributed import Place
@@ -45,15 +45,18 @@ HELD_OUT = 60  # of a class: what the rigged arm has
 
 
 @functools.lru_cache(maxsize=1)
-def digits() -> image_store.Images:
+def digits() -> image_store.LabelledImages:
     """Scikit-learn's digits as a data set has them: 32 x 32, grey."""
     raw = load_digits()
     images = np.stack(
-        [images_.pixels(images_.square(images_.from_array(one), 32, "stretch"), 1) for one in as_uint8(raw)]
+        [
+            images_.to_pixels(images_.resize_to_square(images_.from_array(one), 32, "stretch"), 1)
+            for one in as_uint8(raw)
+        ]
     )
-    ids = [image_store.pixel_id(image) for image in images]
+    ids = [image_store.hash_pixels(image) for image in images]
     first = sorted(dict(zip(reversed(ids), reversed(range(len(ids))), strict=True)).values())  # equal ones once
-    every = image_store.Images(images, raw.target.astype(np.int64), ids, ids, ids)
+    every = image_store.LabelledImages(images, raw.target.astype(np.int64), ids, ids, ids)
     return _take(every, first)
 
 
@@ -91,12 +94,12 @@ def repeat(number: int, splits: int, steps: int) -> dict[str, dict[str, Any]]:
     torch.set_num_threads(1)
     wanted = job(number, splits, steps)
     with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
-        run = Run(Folder.at(Path(folder) / "run"))
+        run = Run(Folder.from_uri(Path(folder) / "run"))
         for split in range(splits):
-            own, here = wanted.of_split(split), run.split(split)
+            own, here = wanted.derive_split(split), run.locate_split(split)
             _deal(own, here)
             for name, seed in arms.list_pairs(own):
-                work(arm_batches.describe_fit(own, here, name, seed), Place())
+                train_and_finish(arm_batches.describe_fit(own, here, name, seed), Place())
         verdict = from_experiment.build_verdict(wanted, run)
         return {one["arm"]: {"verdict": one["verdict"], "mean": one["mean"]} for one in verdict["comparisons"]}
 
@@ -107,14 +110,14 @@ def _deal(wanted: Job, run: Run) -> None:
     of_class = {
         name: [id_ for id_, y in zip(rows.ids, rows.labels, strict=True) if y == k] for k, name in enumerate(classes)
     }
-    where = assign(of_class, wanted.data.split, wanted.data.train_per_class, wanted.data.val_cap)
+    where = assign(of_class, wanted.data.split, wanted.data.train_per_class, wanted.data.max_val_per_class)
     parts = {part: [row for row, id_ in enumerate(rows.ids) if where[id_] == part] for part in (*SPLITS, UNUSED)}
     counts = {}
     for part in SPLITS:
-        image_store.write((run.dataset / part).make(), _take(rows, parts[part]), "real")
+        image_store.write_images((run.dataset / part).create(), _take(rows, parts[part]), "real")
         counts[part] = {name: int((rows.labels[parts[part]] == k).sum()) for k, name in enumerate(classes)}
     facts = {
-        "hash": experiment_dir.fingerprint(where),
+        "hash": experiment_dir.compute_fingerprint(where),
         "classes": classes,
         "counts": counts,
         "image_size": 32,
@@ -122,22 +125,22 @@ def _deal(wanted: Job, run: Run) -> None:
         "resize": "stretch",
         "rare": [],
     }
-    experiment_dir.commit(run.dataset, "dataset.json", "prepare", 0.0, facts)
+    experiment_dir.write_marker(run.dataset, "dataset.json", "prepare", 0.0, facts)
     run.dataset.write_table("split.parquet", pa.table({"id": list(where), "split": list(where.values())}))
     labels = rows.labels[parts[UNUSED]]
     held_out = [parts[UNUSED][row] for k in range(10) for row in np.flatnonzero(labels == k)[:HELD_OUT]]
     (pool,) = synthetic_pools.list_pools(wanted, run)
-    image_store.write(pool.folder.make(), _take(rows, held_out), "synthetic")
+    image_store.write_images(pool.folder.create(), _take(rows, held_out), "synthetic")
     record = {
-        "hash": experiment_dir.fingerprint(held_out), "inputs": {"gan": "none"}, "asked": counts["train"],
+        "hash": experiment_dir.compute_fingerprint(held_out), "inputs": {"gan": "none"}, "asked": counts["train"],
         "counts": counts["train"], "screened": {}, "not_drawn": [], "limits": None, "images": len(held_out),
     }  # fmt: skip
-    experiment_dir.commit(pool.folder, "synthetic.json", "generate", 0.0, record)
+    experiment_dir.write_marker(pool.folder, "synthetic.json", "generate", 0.0, record)
 
 
-def _take(rows: image_store.Images, which: list[int]) -> image_store.Images:
+def _take(rows: image_store.LabelledImages, which: list[int]) -> image_store.LabelledImages:
     texts = ([field[row] for row in which] for field in (rows.ids, rows.paths, rows.provenance))
-    return image_store.Images(rows.images[which], rows.labels[which], *texts)
+    return image_store.LabelledImages(rows.images[which], rows.labels[which], *texts)
 
 
 def main() -> None:

@@ -26,8 +26,8 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.resident_loader import real_batches
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.loading.resident_loader import open_real_feed
+from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.evaluate import test_images
 from ganaug_ray.verdict.promotion_gate import write_seen_images
 
@@ -51,11 +51,11 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def first_alarm(detector: drift.Detector, images_NHWC: np.ndarray, said_NK: np.ndarray, batch: int) -> int | None:
+def first_alarm(detector: drift.DriftDetector, images_NHWC: np.ndarray, said_NK: np.ndarray, batch: int) -> int | None:
     """Look at images and what the model says, in batches; the number of images at the alarm, None: there is none."""
     for start in range(0, len(images_NHWC), batch):
         some = slice(start, start + batch)
-        if detector.look(images_NHWC[some], said_NK[some]):
+        if detector.observe_batch(images_NHWC[some], said_NK[some]):
             return min(start + batch, len(images_NHWC))
     return None
 
@@ -64,11 +64,12 @@ def trained(job_file: Path, settings: list[str], steps: int, place: Folder) -> t
     """Prepare, train and describe; the model, the test images as it takes them, and the folder of the reference."""
     job = load_job(job_file, [*settings, f"classifier.steps={steps}", "classifier.workers=1"])
     run, version = Run(place), place / "version"
-    prepare(job.data, run.dataset)
+    prepare_dataset(job.data, run.dataset)
     dataset, config = str(run.dataset), job.classifier
-    batches = functools.partial(real_batches, dataset, config.batch_size, 1.0, 0)
-    train_worker.work(
-        train_worker.Fit("real", 0, config, dataset, str(version.make()), batches, {}, parts=("val",)), Place()
+    batches = functools.partial(open_real_feed, dataset, config.batch_size, 1.0, 0)
+    train_worker.train_and_finish(
+        train_worker.ClassifierTraining("real", 0, config, dataset, str(version.create()), batches, {}, parts=("val",)),
+        Place(),
     )
     model = Classifier.load(version)
     write_seen_images(run, version)
@@ -85,28 +86,28 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     told = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model, test_NHWC, version = trained(told.job, told.set, told.steps, Folder.at(folder))
-        table = version.read_table(drift.FILE)
+        model, test_NHWC, version = trained(told.job, told.set, told.steps, Folder.from_uri(folder))
+        table = version.read_table(drift.REFERENCE_FILE)
     print(f"{told.job}: {told.streams} streams of {len(test_NHWC)} test images, a reference of {len(table)}")
     orders = [np.random.default_rng(seed).permutation(len(test_NHWC)) for seed in range(told.streams)]
-    said_NK = model.probabilities(test_NHWC)
+    said_NK = model.predict_probabilities(test_NHWC)
 
-    def clean(detector: drift.Detector, seed: int, upto: int, batch: int) -> int | None:
+    def clean(detector: drift.DriftDetector, seed: int, upto: int, batch: int) -> int | None:
         some = orders[seed][:upto]
         return first_alarm(detector, test_NHWC[some], said_NK[some], batch)
 
     for batch in told.batches:
-        fresh = [drift.Detector(table, model.classes, seed) for seed in range(told.streams)]
+        fresh = [drift.DriftDetector(table, model.classes, seed) for seed in range(told.streams)]
         alarms = sum(clean(detector, seed, CLEAN, batch) is not None for seed, detector in enumerate(fresh))
         print(f"batches of {batch:>2}: {min(CLEAN, len(test_NHWC))} clean: alarm in {alarms} of {told.streams}")
         for name, change in CHANGES.items():
             for before in (0, BEFORE):
                 found = []
                 for seed in range(told.streams):
-                    detector = drift.Detector(table, model.classes, seed)
+                    detector = drift.DriftDetector(table, model.classes, seed)
                     clean(detector, seed, before, batch)
                     changed_NHWC = change(test_NHWC[orders[seed][before : before + CHANGED]])
-                    found.append(first_alarm(detector, changed_NHWC, model.probabilities(changed_NHWC), batch))
+                    found.append(first_alarm(detector, changed_NHWC, model.predict_probabilities(changed_NHWC), batch))
                 when = [one if one is not None else math.inf for one in found]
                 within = sum(one <= 200 for one in when)
                 said = f"median {statistics.median(when):.0f}, worst {max(when)}, within 200: {within}/{told.streams}"

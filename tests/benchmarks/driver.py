@@ -49,7 +49,7 @@ from ganaug_ray.data.ingest import audit, exact_duplicates, near_duplicates, sca
 from ganaug_ray.data.loading import image_store, stream_plan
 from ganaug_ray.pipeline import progress
 from ganaug_ray.runtime import preflight
-from ganaug_ray.runtime.preflight import Node, Report
+from ganaug_ray.runtime.preflight import Node, NodeReport
 from tests.conftest import DIGITS
 
 Seconds = Counter[str]
@@ -83,17 +83,17 @@ def rows_of(n: int, room: Path) -> Seconds:
     with ExitStack() as stack:
         for name, (_, function, place) in parts.items():
             stack.enter_context(_timed(spent, workers, name, place, function))
-        stack.enter_context(mock.patch.object(shard_writer, "read", _black))
-        stack.enter_context(mock.patch.object(shard_writer, "thumbs", _same_thumbs))
+        stack.enter_context(mock.patch.object(shard_writer, "read_pixels", _black))
+        stack.enter_context(mock.patch.object(shard_writer, "read_thumbnails", _same_thumbs))
         with _taking(spent, "all of prepare", workers, system=True):
-            prepare.prepare(config, Folder.at(room / "dataset").make(), workers.each)
+            prepare.prepare_dataset(config, Folder.from_uri(room / "dataset").create(), workers.each)
     spent["merge and sort what workers found"] = spent["all of prepare"] - sum(spent[name] for name in parts)
     spent["(workers: search near-duplicates)"] = workers.searching[0]
     shards = _shards(n, room / "store")
     with _taking(spent, "look at the store"):
-        found = image_store.survey(Folder.at(shards))
+        found = image_store.list_shards(Folder.from_uri(shards))
     with _taking(spent, f"plan an epoch, a rank of {RANKS}"):
-        stream_plan.epoch(found.rows, 0, (0,), RANKS, RANKS - 1, RANKS)
+        stream_plan.plan_epoch(found.row_counts, 0, (0,), RANKS, RANKS - 1, RANKS)
     return spent
 
 
@@ -147,7 +147,7 @@ class Workers:
             "rank": range(len(listed)),
             "offset": range(0, len(listed) * SIDE**2, SIDE**2),
         }  # fmt: skip
-        return pa.Table.from_pydict({key: list(values) for key, values in columns.items()}, schema=audit.SCHEMA)
+        return pa.Table.from_pydict({key: list(values) for key, values in columns.items()}, schema=audit.RECORD_SCHEMA)
 
 
 def _black(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.ndarray:
@@ -160,11 +160,11 @@ def _same_thumbs(staged: Folder, rows: pa.Table) -> np.ndarray:
 
 def _shards(n: int, folder: Path) -> Path:
     """A store of so many rows, each of one pixel: one file, under many names."""
-    most = image_store.rows_per_shard(SIDE**2)
-    first = image_store.Images(
+    most = image_store.count_shard_rows(SIDE**2)
+    first = image_store.LabelledImages(
         np.zeros((most, 1, 1, 1), np.uint8), np.zeros(most, np.int64), *([["x" * 32] * most] * 3)
     )
-    image_store.write_shard(Folder.at(folder).make(), 0, first, "real")
+    image_store.write_shard(Folder.from_uri(folder).create(), 0, first, "real")
     for number in range(1, math.ceil(n / most)):
         os.link(folder / "part-00000.parquet", folder / f"part-{number:05d}.parquet")
     return folder
@@ -173,21 +173,21 @@ def _shards(n: int, folder: Path) -> Path:
 def workers_of(n: int, rows: int, room: Path) -> Seconds:
     """Take the CPU time of what there is to do for each of ``n`` workers."""
     spent: Seconds = Counter()
-    shards = np.full(math.ceil(rows / image_store.rows_per_shard(SIDE**2)), image_store.rows_per_shard(SIDE**2))
+    shards = np.full(math.ceil(rows / image_store.count_shard_rows(SIDE**2)), image_store.count_shard_rows(SIDE**2))
     with _taking(spent, "plan an epoch, all ranks"):
         for rank in range(n):
-            stream_plan.epoch(shards, 0, (0,), n * 64, rank, n)
-    job, here = load_job(DIGITS, [f"gan.workers={n}", "gan.batch_size=256"]), preflight.versions()
-    nodes = [Node(f"10.0.{node // 250}.{node % 250}", Report(here), {"CPU": 4, "GPU": 1}) for node in range(n)]
+            stream_plan.plan_epoch(shards, 0, (0,), n * 64, rank, n)
+    job, here = load_job(DIGITS, [f"gan.workers={n}", "gan.batch_size=256"]), preflight.collect_versions()
+    nodes = [Node(f"10.0.{node // 250}.{node % 250}", NodeReport(here), {"CPU": 4, "GPU": 1}) for node in range(n)]
     with _taking(spent, "judge the nodes"):
-        assert not preflight.ill_nodes(nodes, here)
-        assert not preflight.shortages(job, nodes, {"CPU": 4 * n, "GPU": n}, str(n))
-    run = _logged(job, n, Folder.at(room / "experiment"))
-    folders = [run.model("real", seed) for seed in range(n)]
+        assert not preflight.find_node_faults(nodes, here)
+        assert not preflight.find_shortages(job, nodes, {"CPU": 4 * n, "GPU": n}, str(n))
+    run = _logged(job, n, Folder.from_uri(room / "experiment"))
+    folders = [run.locate_model("real", seed) for seed in range(n)]
     with _taking(spent, "how far all models are, a look"):
-        progress.of_fits([(folder, LINES) for folder in folders])
+        progress.read_fit_progress([(folder, LINES) for folder in folders])
     for folder in folders:
-        experiment_dir.commit(folder, "model.json", "train", time.monotonic(), {"hash": "0" * 16, "inputs": {}})
+        experiment_dir.write_marker(folder, "model.json", "train", time.monotonic(), {"hash": "0" * 16, "inputs": {}})
     with _taking(spent, "run.json"):
         run.write_summary()
     return spent
@@ -195,12 +195,12 @@ def workers_of(n: int, rows: int, room: Path) -> Seconds:
 
 def _logged(job: Job, n: int, root: Folder) -> experiment_dir.Run:
     """An experiment of so many models that train, each with its log."""
-    run = experiment_dir.Run(root.make())
-    run.claim(job)
+    run = experiment_dir.Run(root.create())
+    run.claim_folder(job)
     line = {"loss": 0.123456, "lr": 0.001, "images_per_second": 1234.5}
     text = "".join(json.dumps({"step": step, **line}) + "\n" for step in range(1, LINES + 1))
     for seed in range(n):
-        run.model("real", seed).write("metrics.jsonl", text.encode())
+        run.locate_model("real", seed).write_bytes("metrics.jsonl", text.encode())
     return run
 
 

@@ -39,7 +39,7 @@ def work(run: Run, place: Place) -> None:
     """Time the loop on one thread and write the images a second."""
     torch.set_num_threads(run.threads)
     speed = ours(images(place.device), run.batch, run.steps, preset=run.preset, filters=run.filters)
-    Folder.at(run.out).write_json("speed.json", {"speed": speed})
+    Folder.from_uri(run.out).write_json("speed.json", {"speed": speed})
 
 
 def _bare(run: Run) -> None:
@@ -59,14 +59,14 @@ def main() -> None:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     rounds = []
     with tempfile.TemporaryDirectory() as room:
-        out = Folder.at(room)
+        out = Folder.from_uri(room)
         run = Run(given.batch, given.steps, given.filters, given.preset, given.threads, room)
         for _ in range(given.rounds):
             alone = multiprocessing.get_context("spawn").Process(target=_bare, args=(run,))
             alone.start()
             alone.join()
             bare = out.read_json("speed.json")["speed"]
-            worker_group.run(work, run, 1, out)
+            worker_group.run_on_ranks(work, run, 1, out)
             rounds.append((bare, out.read_json("speed.json")["speed"]))
             print(f"bare {rounds[-1][0]:.0f}, in Ray Train {rounds[-1][1]:.0f} images/s", flush=True)
     ratios = [inside / bare for bare, inside in rounds]

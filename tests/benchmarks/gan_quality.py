@@ -17,7 +17,7 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import GanConfig
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.resident_loader import Resident
+from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan.metrics import evaluator, kid_fid_prdc
 from ganaug_ray.gan.sampler import Generator
 
@@ -31,13 +31,13 @@ def main() -> None:
     given = parser.parse_args()
     tables: dict[str, dict[str, float]] = {}
     for folder in given.experiments:
-        run = Run(Folder.at(folder))
+        run = Run(Folder.from_uri(folder))
         train, val, test = (
-            Resident.load(run.dataset / split, CPU, evaluator.MAX_IMAGES_PER_SPLIT)
+            ResidentImages.load(run.dataset / split, CPU, evaluator.MAX_IMAGES_PER_SPLIT)
             for split in ("train", "val", "test")
         )
         record = run.gan.read_json("gan.json")
-        teacher = run.model(REAL, 0)
+        teacher = run.locate_model(REAL, 0)
         measuring = evaluator.GanEvaluator(train, val, teacher, GanConfig(**record["config"]), record["seed"])
         with torch.no_grad():
             tables[f"{run.root.name}, step {record['chosen']['step']}"] = measuring.measure_quality(
@@ -45,7 +45,7 @@ def main() -> None:
             )
             (x_NCHW, y_N), (held_MCHW, held_y) = (
                 measuring.train_rows,
-                test.take(slice(0, evaluator.MAX_IMAGES_PER_SPLIT)),
+                test.take_rows(slice(0, evaluator.MAX_IMAGES_PER_SPLIT)),
             )
             extract = measuring.extractor
             held = kid_fid_prdc.measure_quality(

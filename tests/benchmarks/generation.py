@@ -40,7 +40,7 @@ def main() -> None:
         "filters": given.filters,
     }
     fresh = networks.Generator(LATENT, CLASSES, 3, given.size, given.filters)
-    generator = Generator(spec, checkpoint.pack({"generator": fresh}), device)
+    generator = Generator(spec, checkpoint.pack_states({"generator": fresh}), device)
     z_BZ = torch.randn(BLOCK_SIZE, LATENT, device=device)
     y_B = torch.zeros(BLOCK_SIZE, dtype=torch.int64, device=device)
 

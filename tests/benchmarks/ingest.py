@@ -79,14 +79,14 @@ def usual_way(pictures: str, size: int) -> dict[str, float]:
 def batches(dataset: str, loader: str) -> Callable[[int], object]:
     """Open a loader of the prepared training images; it returns the batch of a step."""
     from ganaug_ray.core.distributed import Place
-    from ganaug_ray.data.loading.resident_loader import real_batches
+    from ganaug_ray.data.loading.resident_loader import open_real_feed
 
     if loader == "stream":
         import ray
 
         ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
     limit = float("inf") if loader == "resident" else 0.0
-    return real_batches(dataset, BATCH, limit, 0, Place())
+    return open_real_feed(dataset, BATCH, limit, 0, Place())
 
 
 def epoch(dataset: str, loader: str) -> dict[str, float]:

@@ -35,7 +35,7 @@ from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.loading.batch import Batch
-from ganaug_ray.data.loading.resident_loader import Resident
+from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan import training_loop as drawing
 
 GPUS = (1, 8, 64, 512)
@@ -111,24 +111,24 @@ def classifier(arch: str, name: str, size: int, batch: int, steps: int, device: 
     total = WARM_UP + steps
     config = ClassifierConfig(arch=arch, steps=total + 1, batch_size=batch, log_every=1, evaluate_every=10**9)
     place = Place(device=device)
-    wanted = networks.input_of(arch, size, size, False)
-    network = networks.build(arch, 3, CLASSES, config.dropout, wanted).to(device)
+    wanted = networks.choose_input(arch, size, size, False)
+    network = networks.build_network(arch, 3, CLASSES, config.dropout, wanted).to(device)
     network.to(memory_format=torch.channels_last)
     draw = np.random.default_rng(0)
     images = draw.integers(0, 256, (batch, size, size, 3), np.uint8)
     names = [str(row) for row in range(batch)]
-    rows = Resident(image_store.Images(images, np.arange(batch) % CLASSES, names, names, names), device)
-    x_BCHW, y_B = rows.take(slice(None))
+    rows = ResidentImages(image_store.LabelledImages(images, np.arange(batch) % CLASSES, names, names, names), device)
+    x_BCHW, y_B = rows.take_rows(slice(None))
     given = Batch(x_BCHW, y_B, torch.arange(batch), batch)
-    val = Resident(image_store.Images(images[:2], np.arange(2), names[:2], names[:2], names[:2]), device)
+    val = ResidentImages(image_store.LabelledImages(images[:2], np.arange(2), names[:2], names[:2], names[:2]), device)
     times: list[float] = []
-    classifying.train(
+    classifying.train_classifier(
         network, lambda step: given, val, config, total + 1, 0, place,
         lambda row: times.append(time.perf_counter()),
     )  # fmt: skip
 
     def draw_all(n: int) -> None:
-        torch.rand(batch * n, batch_augmentation.DRAWS, generator=rng.generator(0, "augment", 0))
+        torch.rand(batch * n, batch_augmentation.DRAWS_PER_ROW, generator=rng.make_generator(0, "augment", 0))
 
     return Measured(name, batch, _between(times), _draws(draw_all), *_gradients([network], 1))
 

@@ -35,10 +35,10 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import cluster
 from ganaug_ray.search import driver, trainable
-from ganaug_ray.search.search_plan import Plan
-from ganaug_ray.search.search_space import Dimension, Space
-from ganaug_ray.search.trial_log import Ledger, Look
-from ganaug_ray.search.tune_runner import Need, search
+from ganaug_ray.search.search_plan import SearchPlan
+from ganaug_ray.search.search_space import Dimension, SearchSpace
+from ganaug_ray.search.trial_log import IntermediateResult, Ledger
+from ganaug_ray.search.tune_runner import TrialResources, run_trials
 
 AT_ONCE = 2
 SEEDS = (11, 12, 13)
@@ -63,10 +63,10 @@ def job(steps: int, filters: int, **search: object) -> Job:
     )
 
 
-def space(rates: list[float], steps: int) -> Space:
+def space(rates: list[float], steps: int) -> SearchSpace:
     """Learning rates, each looked at four times on the way."""
     budgets = tuple(steps * share // 8 for share in (1, 2, 4, 8))
-    return Space("gan", (Dimension("gan.lr", "choice", tuple(rates), {}),), "gan.steps", budgets)
+    return SearchSpace("gan", (Dimension("gan.lr", "choice", tuple(rates), {}),), "gan.steps", budgets)
 
 
 def rates_of(n: int) -> list[float]:
@@ -75,11 +75,11 @@ def rates_of(n: int) -> list[float]:
     return [rates[i] for i in np.random.default_rng(0).permutation(n)]
 
 
-def found(own: Job, wanted: Space, out: str) -> tuple[dict[str, Any], float]:
+def found(own: Job, wanted: SearchSpace, out: str) -> tuple[dict[str, Any], float]:
     """Search by the command's own path; return search.json and the seconds."""
     started = time.monotonic()
-    pipeline = Pipeline(own, Run(Folder.at(out)), Terminal())
-    driver.search(pipeline, wanted, None)
+    pipeline = Pipeline(own, Run(Folder.from_uri(out)), Terminal())
+    driver.run_search(pipeline, wanted, None)
     record = pipeline.run.root.read_json("search/gan/search.json")
     return record, time.monotonic() - started
 
@@ -112,19 +112,19 @@ def overhead(given: argparse.Namespace, room: str) -> None:
     """Print seconds on both sides and their ratio."""
     rates = rates_of(given.trials)
     own = job(given.steps, given.filters, stop_early=False)
-    pipeline = Pipeline(own, Run(Folder.at(f"{room}/run")), Terminal())
-    pipeline.prepare()
-    pipeline.teach()
-    plan = Plan(own, space(rates, given.steps), str(pipeline.run.root))
+    pipeline = Pipeline(own, Run(Folder.from_uri(f"{room}/run")), Terminal())
+    pipeline.prepare_data()
+    pipeline.train_teachers()
+    plan = SearchPlan(own, space(rates, given.steps), str(pipeline.run.root))
     settings = [{"gan.lr": rate} for rate in rates]
     started = time.monotonic()
     with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn")) as pool:
         each = list(pool.map(functools.partial(_bare, plan), range(9001, 9001 + len(rates)), settings))
     bare = time.monotonic() - started
     cluster.connect(own, pipeline.run.root, 1)
-    ledger = Ledger.open(plan.folder.make())
+    ledger = Ledger.from_folder(plan.folder.create())
     started = time.monotonic()
-    search(plan, ledger, len(rates), AT_ONCE, Need.of(plan, False), lambda trial: None)
+    run_trials(plan, ledger, len(rates), AT_ONCE, TrialResources.from_plan(plan, False), lambda trial: None)
     tune = time.monotonic() - started
     assert all(trial.status == "finished" for trial in ledger.trials.values())
     inside = [trial.seconds for trial in ledger.trials.values()]
@@ -134,11 +134,11 @@ def overhead(given: argparse.Namespace, room: str) -> None:
     )
 
 
-def _bare(plan: Plan, number: int, settings: dict[str, float]) -> float:
+def _bare(plan: SearchPlan, number: int, settings: dict[str, float]) -> float:
     torch.set_num_threads(1)
     started = time.monotonic()
-    told: list[Look] = []
-    trainable.work(plan, str(number), settings, trainable.How.here(Place(), told.append))
+    told: list[IntermediateResult] = []
+    trainable.run_trial(plan, str(number), settings, trainable.TrialRunner.build_local(Place(), told.append))
     assert len(told) == len(plan.space.budgets), "it came to its end"
     return time.monotonic() - started
 

@@ -22,7 +22,7 @@ def first(rng: np.random.Generator, points: float, differ: float) -> tuple[int, 
     win, loss = draws < (differ + points) / 2, draws > 1 - (differ - points) / 2
     wins, losses = win.cumsum(), loss.cumsum()
     for at in np.flatnonzero(win | loss):
-        verdict = sequential_test.judge(int(wins[at]), int(losses[at]))
+        verdict = sequential_test.judge_candidate(int(wins[at]), int(losses[at]))
         if verdict != "undecided":
             return int(at) + 1, verdict
     return None

@@ -30,7 +30,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.serve.serve_config import PATIENT
+from ganaug_ray.serve.serve_config import RAY_ENVIRONMENT
 from tests.conftest import environment
 from tests.helpers.serving import free_port, promote
 
@@ -104,7 +104,7 @@ def wrk(url: str, script: Path, connections: int, seconds: int) -> tuple[float, 
 def start(name: str, command: list[str], port: int) -> subprocess.Popen[str]:
     """Start a server and wait until it says that it is ready."""
     server = subprocess.Popen(
-        [sys.executable, *command, str(port)], env=environment(**PATIENT), stdout=subprocess.PIPE, text=True
+        [sys.executable, *command, str(port)], env=environment(**RAY_ENVIRONMENT), stdout=subprocess.PIPE, text=True
     )
     assert server.stdout is not None
     while "ready" not in (line := server.stdout.readline()):
@@ -115,7 +115,7 @@ def start(name: str, command: list[str], port: int) -> subprocess.Popen[str]:
 def measure(told: argparse.Namespace, place: Path) -> dict[tuple[str, int], list[tuple[float, float, float, int]]]:
     """Start each, ask them in turns, stop them; return what ``wrk`` did, by name and connections."""
     folder, image, script = place / "model", place / "post.lua.jpg", place / "post.lua"
-    promote(Folder.at(folder), 0, told.size, told.arch)
+    promote(Folder.from_uri(folder), 0, told.size, told.arch)
     image.write_bytes(jpeg(told.size))
     script.write_text(LUA.format(image))
     ours = ["-m", "ganaug_ray", "serve", str(folder), "--replicas", str(told.replicas)]

@@ -127,7 +127,7 @@ def test_shuffled_test_labels_change_no_choice_of_a_finished_run(finished: Path,
             place = table.column_names.index("label")
             pq.write_table(table.set_column(place, "label", pa.array(labels)), file)
     job = load_job(finished / "job.yaml")
-    before, after = (Run(Folder.at(folder)) for folder in (finished, copy))
+    before, after = (Run(Folder.from_uri(folder)) for folder in (finished, copy))
     old, new = (from_experiment.build_verdict(job, run) for run in (before, after))
     assert new["chosen"] == old["chosen"]
     assert from_experiment.find_gaining_classes(job, after, "some") == from_experiment.find_gaining_classes(

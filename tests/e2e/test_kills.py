@@ -47,5 +47,5 @@ def test_a_killed_command_goes_on_from_its_checkpoint(killable: Cluster, undistu
     assert (taught / "log.txt").read_text().count(f"going on from step {second}\n") == 1, "each line once"
     for name in ("metrics.jsonl", "gan.safetensors", "discriminator.safetensors"):
         assert (taught / "gan" / name).read_bytes() == (undisturbed / "gan" / name).read_bytes()
-    logged = [row["step"] for row in metrics_log.read_metrics(Folder.at(taught / "gan")) if "loss_g" in row]
+    logged = [row["step"] for row in metrics_log.read_metrics(Folder.from_uri(taught / "gan")) if "loss_g" in row]
     assert logged == list(range(1, killing.STEPS + 1))

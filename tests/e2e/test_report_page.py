@@ -30,7 +30,7 @@ def chromium(profile: Path, *arguments: str) -> str:
 def test_the_page_fits_its_window_and_every_picture_is_drawn(
     experiment: Run, tmp_path: Path, width: int, scheme: str
 ) -> None:
-    report = experiment.root.read("report.html").decode()
+    report = experiment.root.read_bytes("report.html").decode()
     # A frame of the wanted width holds the page; a script beside it, not in it, measures.
     (tmp_path / "report.html").write_text(report)
     (tmp_path / "frame.html").write_text(f"""

@@ -76,11 +76,11 @@ def store() -> Iterator[Store]:
             for name, value in CREDENTIALS.items():
                 patch.setenv(name, value)
             found = Store(f"http://127.0.0.1:{port}")
-            bucket = Folder.at(found.uri("", "allow_bucket_creation=true")).make()
+            bucket = Folder.from_uri(found.uri("", "allow_bucket_creation=true")).create()
             files = pngs()
             for name, content in files.items():
-                bucket.write(f"pictures/{name}", content)
-            bucket.write("pictures.zip", zipped(files))
+                bucket.write_bytes(f"pictures/{name}", content)
+            bucket.write_bytes("pictures.zip", zipped(files))
             yield found
     finally:
         server.kill()
@@ -115,7 +115,7 @@ def finished(store: Store) -> tuple[str, str]:
 def test_a_run_from_s3_to_s3_leaves_everything_there_and_nothing_else(finished: tuple[str, str]) -> None:
     out, printed = finished
     assert re.findall(r"^(\S+)\s+done", printed, re.MULTILINE) == STAGES
-    root = Folder.at(out)
+    root = Folder.from_uri(out)
     infos = root.fs.get_file_info(pafs.FileSelector(root.path, recursive=True))
     names = {info.path.removeprefix(f"{root.path}/") for info in infos}
     promised = """
@@ -126,7 +126,7 @@ def test_a_run_from_s3_to_s3_leaves_everything_there_and_nothing_else(finished: 
     """
     assert set(promised.split()) <= names
     assert not [name for name in names if "/." in name or name.startswith(".")]
-    assert b"Started a local Ray instance" in root.read("log.txt")
+    assert b"Started a local Ray instance" in root.read_bytes("log.txt")
     assert [row["step"] for row in metrics_log.read_metrics(root / "gan") if "loss_g" in row] == [2, 4, 6]
 
 
@@ -155,7 +155,9 @@ def test_a_zip_on_s3_gives_the_same_data_set(store: Store, finished: tuple[str, 
     out = "s3://bucket/runs/zipped"
     done = ganaug("prepare", out, "data.source=s3://bucket/pictures.zip", AWS_ENDPOINT_URL=store.endpoint)
     assert done.returncode == 0, done.stdout + done.stderr
-    datasets = (Folder.at(store.uri(f"runs/{name}/dataset")).read_json("dataset.json") for name in ("digits", "zipped"))
+    datasets = (
+        Folder.from_uri(store.uri(f"runs/{name}/dataset")).read_json("dataset.json") for name in ("digits", "zipped")
+    )
     first, second = (dataset["hash"] for dataset in datasets)
     assert first == second
 

@@ -29,20 +29,20 @@ def test_a_search_that_is_killed_goes_on_and_writes_a_job_that_runs(tmp_path: Pa
         "--write", str(best), *settings,
     ]  # fmt: skip
     child = subprocess.Popen(command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    folder, deadline = Folder.at(out / "search" / "gan"), time.monotonic() + 300
-    while not (folder.has("trials.jsonl") and Ledger.open(folder).ended):
+    folder, deadline = Folder.from_uri(out / "search" / "gan"), time.monotonic() + 300
+    while not (folder.has_file("trials.jsonl") and Ledger.from_folder(folder).ended_trials):
         assert child.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.05)
     child.kill()
     child.wait()
-    before = {trial.trial: trial for trial in Ledger.open(folder).ended}
+    before = {trial.trial: trial for trial in Ledger.from_folder(folder).ended_trials}
     assert before
     assert len(before) < 4
 
     again = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert again.returncode == 0, again.stderr
-    trials = Ledger.open(folder).trials
+    trials = Ledger.from_folder(folder).trials
     assert list(trials) == ["0001", "0002", "0003", "0004"]
     assert all(trial.status in ("finished", "stopped") for trial in trials.values())
     assert {name: trials[name] for name in before} == before, "what had ended is kept as it was"

@@ -15,8 +15,8 @@ from PIL import Image
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app
-from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.live_model import Champion
+from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.live_model import LiveModel
 from ganaug_ray.serve.service import Service
 from tests.helpers import browser
 from tests.helpers.browser import Tab
@@ -32,7 +32,7 @@ SHOTS = os.environ.get("GANAUG_TEST_SHOTS")  # a folder for screenshots to look 
 @contextmanager
 def served(service: Service, *keys: str) -> Iterator[str]:
     """The application behind a web server of this process; its address."""
-    server = uvicorn.Server(uvicorn.Config(app.build(service, keys), port=0, log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(app.build_application(service, keys), port=0, log_level="error"))
     started = threading.Event()
     startup = server.startup
 
@@ -53,11 +53,11 @@ def served(service: Service, *keys: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = Folder.at(tmp_path_factory.mktemp("serve") / "pets")
+    folder = Folder.from_uri(tmp_path_factory.mktemp("serve") / "pets")
     promote(folder, 0)
-    service = Service(Champion(str(folder)), Limits(bytes=300_000))
+    service = Service(LiveModel(str(folder)), RequestLimits(bytes=300_000))
     yield service
-    service.close()
+    service.shut_down()
 
 
 @pytest.fixture(scope="module")

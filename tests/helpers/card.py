@@ -36,7 +36,7 @@ class Dataset:
 
     def __init__(self, path: Path, per_class: Mapping[str, tuple[int, int, int, int]], channels: int = 3) -> None:
         """``per_class`` has the images in train, val, test and unused. All pixels of an image are of one level."""
-        self.path, self.folder = path, Folder.at(path)
+        self.path, self.folder = path, Folder.from_uri(path)
         self.classes = sorted(per_class)
         self.counts = {split: {name: per_class[name][k] for name in self.classes} for k, split in enumerate(SPLITS)}
         self.rejected: Rows = []
@@ -53,7 +53,9 @@ class Dataset:
             for number, row in enumerate(own):
                 images[number] = level(self.classes.index(row["class"]), row["width"] - 40)
             names = [row["id"] for row in own]
-            image_store.write(self.folder / split, image_store.Images(images, labels, names, names, names), "real")
+            image_store.write_images(
+                self.folder / split, image_store.LabelledImages(images, labels, names, names, names), "real"
+            )
         self.record: dict[str, Any] = {
             "source": ["pictures"], "classes": self.classes, "image_size": 32, "resize": "crop", "channels": channels,
             "counts": self.counts, "unlabelled": 0,
@@ -78,8 +80,8 @@ class Dataset:
         groups = {row["group"] for row in self.twins}
         self.record["rejected"] = dict(Counter(row["reason"] for row in self.rejected))
         self.record["near_duplicates"] = {"groups": len(groups), "images": len(self.twins)}
-        train = image_store.read(self.folder / "train")
-        dataset_card.card(self.folder, self.record, metadata, (train.images, train.labels))
+        train = image_store.read_images(self.folder / "train")
+        dataset_card.write_card(self.folder, self.record, metadata, (train.images, train.labels))
         return Page((self.path / "card.html").read_text(encoding="utf-8"))
 
 

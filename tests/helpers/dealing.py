@@ -14,7 +14,7 @@ def rows_of(
     config: SplitConfig,
     places: Mapping[str, str] | None = None,
     together: Mapping[str, str] | None = None,
-) -> tuple[list[str], split.Rows]:
+) -> tuple[list[str], split.SplitRows]:
     """Return ids in order, and the rows that they are.
 
     Args:
@@ -28,21 +28,21 @@ def rows_of(
     ordered = sorted(label_of)
     first_of: dict[str, int] = {}
     first = [first_of.setdefault((together or {}).get(id_, f"{id_} alone"), row) for row, id_ in enumerate(ordered)]
-    where = [split.PLACES.index(places[id_]) if places and id_ in places else split.NOWHERE for id_ in ordered]
+    where = [split.PLACES.index(places[id_]) if places and id_ in places else split.UNASSIGNED for id_ in ordered]
     labels = np.array([label_of[id_] for id_ in ordered])
-    draws = split.draws(pa.chunked_array([ordered], pa.string()), config)
-    return ordered, split.Rows(classes, labels, draws, np.array(first), np.array(where, np.int8))
+    draws = split.hash_ids(pa.chunked_array([ordered], pa.string()), config)
+    return ordered, split.SplitRows(classes, labels, draws, np.array(first), np.array(where, np.int8))
 
 
 def assign(
     ids: Mapping[str, list[str]],
     config: SplitConfig,
-    train_cap: split.Cap = None,
-    val_cap: split.Cap = None,
+    train_cap: split.ClassCap = None,
+    val_cap: split.ClassCap = None,
     old: Mapping[str, str] | None = None,
     together: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
     """Deal out. Return the split of each content id."""
     ordered, rows = rows_of(ids, config, old, together)
-    places = split.assign(rows, config, train_cap, val_cap)
+    places = split.assign_splits(rows, config, train_cap, val_cap)
     return {id_: split.PLACES[place] for id_, place in zip(ordered, places, strict=True)}

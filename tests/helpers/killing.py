@@ -202,7 +202,7 @@ def reached(out: Path, stage: str) -> int:
 
 def rows(folder: Path) -> list[dict]:
     try:
-        return metrics_log.read_metrics(Folder.at(folder))
+        return metrics_log.read_metrics(Folder.from_uri(folder))
     except OSError:  # just being replaced
         return []
 
@@ -274,7 +274,7 @@ def assert_whole(out: Path) -> None:
 
 
 def attempts(out: Path) -> list[int]:
-    return (experiment_dir.done(Folder.at(out / "gan"), "attempts.json") or {"from_step": []})["from_step"]
+    return (experiment_dir.read_marker(Folder.from_uri(out / "gan"), "attempts.json") or {"from_step": []})["from_step"]
 
 
 def until(happened: Callable[[], bool], child: subprocess.Popen) -> None:

@@ -27,7 +27,7 @@ from safetensors.torch import save
 from ganaug_ray.classify import networks
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import experiment_dir, model_registry
-from ganaug_ray.core.checkpoint import pack
+from ganaug_ray.core.checkpoint import pack_states
 from ganaug_ray.core.storage import Folder
 from tests.conftest import environment
 from tests.helpers.callers import Course, Question, form
@@ -51,16 +51,16 @@ LINEAGE = {
 def promote(experiment: Folder, seed: int, size: int = 32, arch: str = "cnn", channels: int = 3) -> dict[str, Any]:
     """Promote a model of random weights, which depend on the seed, in an experiment's registry."""
     torch.manual_seed(seed)
-    wanted = networks.input_of(arch, size, None, False)
-    network = networks.build(arch, channels, len(CLASSES), 0.0, wanted)
+    wanted = networks.choose_input(arch, size, None, False)
+    network = networks.build_network(arch, channels, len(CLASSES), 0.0, wanted)
     for bias in (value for name, value in network.named_parameters() if name.startswith("head") and value.dim() == 1):
         bias.data.normal_(0, 3)  # so that versions differ in what they say
-    weights = save(pack({"network": network}))
-    folder = (experiment / "models" / str(seed)).make()
-    folder.write("model.safetensors", weights)
-    spec = {"hash": experiment_dir.content_hash(weights), "arch": arch, "classes": CLASSES, "channels": channels}
+    weights = save(pack_states({"network": network}))
+    folder = (experiment / "models" / str(seed)).create()
+    folder.write_bytes("model.safetensors", weights)
+    spec = {"hash": experiment_dir.hash_content(weights), "arch": arch, "classes": CLASSES, "channels": channels}
     folder.write_json("model.json", {**spec, "image_size": size, "resize": "crop", **wanted.spec})
-    return model_registry.promote(experiment / "registry", folder, {**LINEAGE, "seed": seed})
+    return model_registry.promote_model(experiment / "registry", folder, {**LINEAGE, "seed": seed})
 
 
 def encoded(seed: int = 0, size: tuple[int, int] = (40, 60), kind: str = "PNG") -> bytes:
@@ -135,7 +135,7 @@ class Expected:
 
     def __init__(self, experiment: Folder) -> None:
         images, versions = [encoded(n, kind="JPEG") for n in range(IMAGES)], experiment / "registry" / "versions"
-        self._said = {name: Classifier.load(versions / name).predict(images) for name in versions.folders()}
+        self._said = {name: Classifier.load(versions / name).predict(images) for name in versions.list_folders()}
 
     def is_of_one_version(self, course: Course) -> bool:
         """Whether each image was answered as the version does that the answer names."""
@@ -167,7 +167,7 @@ def running(folder: Path, *options: str) -> Iterator[Server]:
     line = process.stdout.readline().split()
     assert line[:2] == ["serve", "ready"], process.communicate()
     try:
-        yield Server(process, line[2], line[line.index("metrics:") + 1].rstrip(";"), Folder.at(folder))
+        yield Server(process, line[2], line[line.index("metrics:") + 1].rstrip(";"), Folder.from_uri(folder))
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

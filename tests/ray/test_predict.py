@@ -35,10 +35,10 @@ def test_files_folders_and_archives_give_a_row_an_image_and_bad_ones_say_why(exp
     with zipfile.ZipFile(tmp_path / "some.zip", "w") as archive:
         archive.writestr("x/good.png", png(7))
         archive.writestr("x/broken.png", png(7)[:90])
-    model = model_registry.model_folder(str(experiment.root))
+    model = model_registry.resolve_model(str(experiment.root))
     where = [str(tmp_path / name) for name in ("folder", "single.png", "empty.png", "some.zip")]
     shares: list[float] = []
-    rows = batch_inference.predict(model, where, lambda share, words: shares.append(share)).to_pylist()
+    rows = batch_inference.predict_images(model, where, lambda share, words: shares.append(share)).to_pylist()
 
     names = [row["path"].removeprefix(f"{tmp_path}/") for row in rows]
     inside = [f"folder/deep/{i:03d}.png" for i in range(300)]
@@ -67,8 +67,8 @@ def test_files_folders_and_archives_give_a_row_an_image_and_bad_ones_say_why(exp
 
 
 def test_what_is_not_there_is_named(experiment: Run, tmp_path: Path) -> None:
-    model = model_registry.model_folder(str(experiment.root))
+    model = model_registry.resolve_model(str(experiment.root))
     with pytest.raises(UserError, match=r"nowhere\.png: there is no such file or folder"):
-        batch_inference.predict(model, [str(tmp_path / "nowhere.png")], lambda share, words: None)
+        batch_inference.predict_images(model, [str(tmp_path / "nowhere.png")], lambda share, words: None)
     with pytest.raises(UserError, match="no experiment"):
-        model_registry.model_folder(str(tmp_path))
+        model_registry.resolve_model(str(tmp_path))

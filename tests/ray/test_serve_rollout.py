@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from tests.helpers.callers import ask
 from tests.helpers.serving import Server, encoded, promote, questions, running
@@ -29,8 +29,8 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(room: Path) -> Iterator[Server]:
-    promote(Folder.at(room / "pets"), 0)
-    promote(Folder.at(room / "rival"), 1)
+    promote(Folder.from_uri(room / "pets"), 0)
+    promote(Folder.from_uri(room / "rival"), 1)
     with running(room / "pets", "--shadow", f"{room / 'rival'}:1", "--feedback", str(room / "feedback")) as found:
         yield found
 
@@ -47,7 +47,7 @@ def status(server: Server, pairs: int) -> dict[str, Any]:
 
 def test_a_shadow_answers_unheard_and_labels_say_who_is_right(server: Server, room: Path) -> None:
     contents = [encoded(seed) for seed in range(10)]
-    ours, theirs = (Classifier.load(model_folder(str(room / name))).predict(contents) for name in ("pets", "rival"))
+    ours, theirs = (Classifier.load(resolve_model(str(room / name))).predict(contents) for name in ("pets", "rival"))
     ids = []
     for content, one in zip(contents, ours, strict=True):
         code, body = server.post("/v1/predict", content)
@@ -87,8 +87,8 @@ def test_an_image_with_its_label_is_stored_in_its_class_once(server: Server, roo
 
 
 def test_a_canary_answers_its_share_and_is_counted(room: Path) -> None:
-    promote(Folder.at(room / "owls"), 0)
-    rival = promote(Folder.at(room / "hawks"), 1)["model"]
+    promote(Folder.from_uri(room / "owls"), 0)
+    rival = promote(Folder.from_uri(room / "hawks"), 1)["model"]
     with running(room / "owls", "--canary", f"{room / 'hawks'}:0.3") as server:
         answers = [course.answer for course in ask(server.url, questions(200), connections=8)]
         images = Counter[str]()

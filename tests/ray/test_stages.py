@@ -23,16 +23,16 @@ from ganaug_ray.augment.live_generation import LiveSpec, open_live_feed
 from ganaug_ray.augment.mixed_batches import open_mixed_feed
 from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.augment.screening_rules import ScreeningLimits
-from ganaug_ray.classify.launch import train
-from ganaug_ray.classify.train_worker import Fit
+from ganaug_ray.classify.launch import train_classifiers
+from ganaug_ray.classify.train_worker import ClassifierTraining
 from ganaug_ray.config import Job, ScreenConfig
 from ganaug_ray.core import experiment_dir, metrics_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store, object_store, shared_memory
-from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.runtime import worker_group
@@ -41,28 +41,28 @@ pytestmark = pytest.mark.usefixtures("cluster")
 
 
 def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experiment: Run, tmp_path: Path) -> None:
-    gan = Folder.at(tmp_path / "gan")
+    gan = Folder.from_uri(tmp_path / "gan")
     for name in ("gan.json", "gan.safetensors"):
-        gan.write(name, experiment.gan.read(name))
+        gan.write_bytes(name, experiment.gan.read_bytes(name))
     counts = {"0": 300, "7": 20, "9": 256}
-    one, three = Folder.at(tmp_path / "one"), Folder.at(tmp_path / "three")
+    one, three = Folder.from_uri(tmp_path / "one"), Folder.from_uri(tmp_path / "three")
     made: list[int] = []
     record = generate_pool(counts, 5, gan, one, None, made.append, actors=1)
     assert record["images"] == 576
     generate_pool(counts, 5, gan, three, actors=3)
     assert made[-1] == 576
     assert (
-        one.files(".parquet")
-        == three.files(".parquet")
+        one.list_files(".parquet")
+        == three.list_files(".parquet")
         == [f"part-{label:04d}-{block:05d}.parquet" for label, block in ((0, 0), (0, 1), (7, 0), (9, 0))]
     )
-    assert all(one.read(name) == three.read(name) for name in one.files(".parquet"))
+    assert all(one.read_bytes(name) == three.read_bytes(name) for name in one.list_files(".parquet"))
 
-    unstored = Folder.at(tmp_path / "unstored")
+    unstored = Folder.from_uri(tmp_path / "unstored")
     assert generate_pool(counts, 5, gan, unstored, stored=False)["hash"] == record["hash"], "what is made is the same"
-    assert unstored.files() == ["synthetic.json"]
+    assert unstored.list_files() == ["synthetic.json"]
 
-    rows = image_store.read(one)
+    rows = image_store.read_images(one)
     assert [rows.labels.tolist().count(label) for label in (0, 7, 9)] == [300, 20, 256]
     spec = Generator.load(gan)
     assert rows.provenance[300] == f"gan:{spec.spec['hash']}/class:7/seed:5/index:0"
@@ -73,10 +73,12 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
 
 def test_live_images_are_screened_by_the_limits_of_a_pool_and_none_is_stored(experiment: Run, tmp_path: Path) -> None:
     mild = ScreenConfig(confidence=0.0, copy_distance=0.0, class_agreement=0.05)
-    folders = (str(folder) for folder in (experiment.model("real+classic", 0), experiment.dataset, experiment.gan))
+    folders = (
+        str(folder) for folder in (experiment.locate_model("real+classic", 0), experiment.dataset, experiment.gan)
+    )
     screening = Screening(mild, *folders)
     generator = Generator.load(experiment.gan)
-    examiner, out = Examiner(screening, "cpu"), Folder.at(tmp_path / "live")
+    examiner, out = Examiner(screening, "cpu"), Folder.from_uri(tmp_path / "live")
     record = generate_pool(dict.fromkeys(generator.classes, 30), 5, experiment.gan, out, screening, stored=False)
     pool = [next(generate_blocks(generator, name, 30, 5, examiner)).limits for name in generator.classes]
     limits = ScreeningLimits.from_record(json.loads(json.dumps(record["limits"])))
@@ -85,14 +87,14 @@ def test_live_images_are_screened_by_the_limits_of_a_pool_and_none_is_stored(exp
     assert 0 < len(record["not_drawn"]) < 10
     assert limits.realism is not None
     assert record["images"] == 0
-    assert out.files(".parquet") == ["screened.parquet"]
+    assert out.list_files(".parquet") == ["screened.parquet"]
 
 
 def test_a_cluster_prepares_the_same_data_set_as_one_process(tmp_path: Path) -> None:
     from ganaug_ray.config import DataConfig
-    from ganaug_ray.data.prepare import prepare
+    from ganaug_ray.data.prepare import prepare_dataset
     from ganaug_ray.errors import UserError
-    from ganaug_ray.runtime.executors import on_cluster
+    from ganaug_ray.runtime.executors import map_on_cluster
 
     for index in range(600):
         folder = tmp_path / "source" / f"class{index % 3}"
@@ -101,35 +103,39 @@ def test_a_cluster_prepares_the_same_data_set_as_one_process(tmp_path: Path) -> 
         Image.fromarray(pixels).save(folder / f"{index}.png")
     (tmp_path / "source" / "class0" / "bad.png").write_bytes(b"<html>")
     config = DataConfig(source=[str(tmp_path / "source")])
-    here, there = Folder.at(tmp_path / "here"), Folder.at(tmp_path / "there")
-    prepare(config, here)
-    prepare(config, there, on_cluster)
+    here, there = Folder.from_uri(tmp_path / "here"), Folder.from_uri(tmp_path / "there")
+    prepare_dataset(config, here)
+    prepare_dataset(config, there, map_on_cluster)
     names = ["split.parquet", "rejected.parquet", "train/part-00000.parquet", "test/part-00000.parquet"]
-    assert all(here.read(name) == there.read(name) for name in names)
+    assert all(here.read_bytes(name) == there.read_bytes(name) for name in names)
     (tmp_path / "broken.tar").write_bytes(b"no tar")
     with pytest.raises(UserError, match=r"broken\.tar"):
-        prepare(config.model_copy(update={"source": [str(tmp_path / "broken.tar")]}), Folder.at(tmp_path), on_cluster)
+        prepare_dataset(
+            config.model_copy(update={"source": [str(tmp_path / "broken.tar")]}),
+            Folder.from_uri(tmp_path),
+            map_on_cluster,
+        )
 
 
-def fit(job: Job, dataset: Folder, out: Path, batches: Any = None, **changes: Any) -> Fit:
+def fit(job: Job, dataset: Folder, out: Path, batches: Any = None, **changes: Any) -> ClassifierTraining:
     config = job.classifier.model_copy(update=changes)
-    batches = batches or functools.partial(real_batches, str(dataset), config.batch_size, 1.0, 0)
-    return Fit("real+classic", 0, config, str(dataset), str(out), batches, {})
+    batches = batches or functools.partial(open_real_feed, str(dataset), config.batch_size, 1.0, 0)
+    return ClassifierTraining("real+classic", 0, config, str(dataset), str(out), batches, {})
 
 
 def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
     tiny_job: Job, digits: Folder, experiment: Run, tmp_path: Path
 ) -> None:
-    real = functools.partial(real_batches, str(digits), 16, 1.0, 0)
+    real = functools.partial(open_real_feed, str(digits), 16, 1.0, 0)
     upto = functools.partial(strategies.count_synthetic_rows, batch_size=16, ratio=0.3)
     live = functools.partial(open_live_feed, LiveSpec(str(experiment.gan), {"3": 5, "7": 5}, None, None), upto, 0)
     mixed = functools.partial(open_mixed_feed, real, live)
-    train(
+    train_classifiers(
         [fit(tiny_job, digits, tmp_path / "one", mixed), fit(tiny_job, digits, tmp_path / "two", mixed, workers=2)], 1.0
     )
     for name in ("one", "two"):
-        folder = Folder.at(tmp_path / name)
-        assert folder.files() == ["metrics.jsonl", "model.json", "model.safetensors", "predictions.parquet"]
+        folder = Folder.from_uri(tmp_path / name)
+        assert folder.list_files() == ["metrics.jsonl", "model.json", "model.safetensors", "predictions.parquet"]
         assert [row["step"] for row in metrics_log.read_metrics(folder)] == [4, 8]
         assert not [path for path in (tmp_path / name).iterdir() if path.name.startswith(".ray-train")]
         assert folder.read_json("model.json")["tally"] == {"generated": 38, "rejected": 0, "let_through": 0}
@@ -137,22 +143,22 @@ def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
 
 def test_a_store_that_many_read_is_read_once_and_mapped_by_all(digits: Folder, tmp_path: Path) -> None:
     shutil.copytree((digits / "train").path, tmp_path / "train")
-    folder = Folder.at(tmp_path / "train")
+    folder = Folder.from_uri(tmp_path / "train")
     name = str(folder)
-    assert not object_store.lend([name], 1.0), "whoever is alone reads it himself"
-    assert not object_store.lend([name, name], 1e-9), "what is too large for memory is streamed"
-    loans = object_store.lend([name, name], 1.0)
+    assert not object_store.lend_stores([name], 1.0), "whoever is alone reads it himself"
+    assert not object_store.lend_stores([name, name], 1e-9), "what is too large for memory is streamed"
+    loans = object_store.lend_stores([name, name], 1.0)
     ray.wait(list(loans.values()))
     shutil.rmtree(tmp_path / "train")
 
     @ray.remote
     def look() -> tuple[int, bool, int]:
-        with object_store.borrowed(loans, [name]):
-            rows = shared_memory.read(folder)
+        with object_store.borrow_stores(loans, [name]):
+            rows = shared_memory.read_images(folder)
             return len(rows), rows.images.flags.writeable, int(rows.images.sum())
 
     seen = ray.get([look.remote(), look.remote()])
-    rows = image_store.read(digits / "train")
+    rows = image_store.read_images(digits / "train")
     assert seen == [(len(rows), False, int(rows.images.sum()))] * 2
 
 
@@ -161,19 +167,19 @@ def test_a_diverged_fit_is_named_with_what_to_try_and_the_others_are_finished(
 ) -> None:
     fits = [fit(tiny_job, digits, tmp_path / "bad", lr=1e30), fit(tiny_job, digits, tmp_path / "good")]
     with pytest.raises(StageFailed, match=r"real\+classic, seed 0.*not finite.*lower classifier.lr"):
-        train(fits, 1.0)
-    assert experiment_dir.done(Folder.at(tmp_path / "good"), "model.json")
-    assert not experiment_dir.done(Folder.at(tmp_path / "bad"), "model.json")
+        train_classifiers(fits, 1.0)
+    assert experiment_dir.read_marker(Folder.from_uri(tmp_path / "good"), "model.json")
+    assert not experiment_dir.read_marker(Folder.from_uri(tmp_path / "bad"), "model.json")
 
 
 def test_divergence_on_ranks_is_told_once_and_not_tried_again(tmp_path: Path) -> None:
     def diverge(task: str, place: Place) -> None:
         with Path(task).open("a") as stream:
-            stream.write(f"{place.rank}/{place.world}\n")
-        raise Diverged(7)
+            stream.write(f"{place.rank}/{place.world_size}\n")
+        raise DivergenceError(7)
 
-    with pytest.raises(Diverged) as caught:
-        worker_group.run(diverge, str(tmp_path / "calls"), 2, Folder.at(tmp_path / "out"))
+    with pytest.raises(DivergenceError) as caught:
+        worker_group.run_on_ranks(diverge, str(tmp_path / "calls"), 2, Folder.from_uri(tmp_path / "out"))
     assert caught.value.step == 7
     assert sorted((tmp_path / "calls").read_text().split()) == ["0/2", "1/2"]
 
@@ -186,7 +192,7 @@ def test_a_rank_that_is_killed_is_started_again(tmp_path: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         Path(f"{task}-{place.rank}").write_text("finished")
 
-    worker_group.run(die_once, str(tmp_path / "scar"), 2, Folder.at(tmp_path / "out"))
+    worker_group.run_on_ranks(die_once, str(tmp_path / "scar"), 2, Folder.from_uri(tmp_path / "out"))
     assert [(tmp_path / f"scar-{rank}").read_text() for rank in range(2)] == ["finished"] * 2
 
 
@@ -199,11 +205,11 @@ class Failing(UserCallback):
 
 def test_a_controller_that_fails_leaves_nothing_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the next attempt would wait for ever, where the ranks take more than half of the CPUs."""
-    monkeypatch.setattr(worker_group, "RESTARTS", 0)
+    monkeypatch.setattr(worker_group, "MAX_RESTARTS", 0)
 
     def report(task: None, place: Place) -> None:
         ray.train.report({"step": 1})
 
     with pytest.raises(StageFailed, match="no room for a report"):
-        worker_group.run(report, None, 3, Folder.at(tmp_path), callbacks=[Failing()])
+        worker_group.run_on_ranks(report, None, 3, Folder.from_uri(tmp_path), callbacks=[Failing()])
     assert {facts["state"] for facts in placement_group_table().values()} == {"REMOVED"}

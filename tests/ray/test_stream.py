@@ -8,7 +8,7 @@ import pytest
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.data.loading.streaming_loader import Stream
+from ganaug_ray.data.loading.streaming_loader import StreamFeed
 from ganaug_ray.runtime import worker_group
 
 pytestmark = pytest.mark.usefixtures("cluster")
@@ -20,24 +20,26 @@ def stored(folder: Folder, n: int) -> Folder:
         part = np.arange(start, min(start + 7, n))
         names = [str(i) for i in part]
         pixels = np.zeros((len(part), 4, 4, 1), np.uint8)
-        image_store.write_shard(folder, number, image_store.Images(pixels, part, names, names, names), "real")
+        image_store.write_shard(folder, number, image_store.LabelledImages(pixels, part, names, names, names), "real")
     return folder
 
 
 def drain(task: tuple[str, str, int, int], place: Place) -> None:
     folder, out, batch, steps = task
-    stream = Stream(image_store.survey(Folder.at(folder)), lambda step: step * batch, batch, place, (0,))
+    stream = StreamFeed(image_store.list_shards(Folder.from_uri(folder)), lambda step: step * batch, batch, place, (0,))
     labels = [stream(step).y_B.tolist() for step in range(steps)]
-    Folder.at(out).write_json(f"rank-{place.rank}.json", {"labels": labels})
+    Folder.from_uri(out).write_json(f"rank-{place.rank}.json", {"labels": labels})
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
 def test_ranks_read_every_row_and_step_equally_also_where_they_hold_every_cpu(world: int, tmp_path: Path) -> None:
     rows, batch = 103, 12
     steps = -(-rows // batch)
-    folder = stored(Folder.at(tmp_path / "store"), rows)
-    worker_group.run(drain, (str(folder), str(tmp_path), batch, 2 * steps), world, Folder.at(tmp_path / "out"))
-    parts = [Folder.at(tmp_path).read_json(f"rank-{rank}.json")["labels"] for rank in range(world)]
+    folder = stored(Folder.from_uri(tmp_path / "store"), rows)
+    worker_group.run_on_ranks(
+        drain, (str(folder), str(tmp_path), batch, 2 * steps), world, Folder.from_uri(tmp_path / "out")
+    )
+    parts = [Folder.from_uri(tmp_path).read_json(f"rank-{rank}.json")["labels"] for rank in range(world)]
     for epoch in (slice(0, steps), slice(steps, None)):
         assert {label for part in parts for step in part[epoch] for label in step} == set(range(rows))
     assert all(len(step) == batch // world for part in parts for step in part)
@@ -46,5 +48,7 @@ def test_ranks_read_every_row_and_step_equally_also_where_they_hold_every_cpu(wo
         return map(function, pieces)
 
     for rank in range(world):
-        alone = Stream(image_store.survey(folder), lambda step: step * batch, batch, Place(rank, world), (0,), here)
+        alone = StreamFeed(
+            image_store.list_shards(folder), lambda step: step * batch, batch, Place(rank, world), (0,), here
+        )
         assert parts[rank] == [alone(step).y_B.tolist() for step in range(2 * steps)], "Ray Data keeps the order"

@@ -45,11 +45,11 @@ def test_a_node_that_will_be_taken_away_is_left_with_a_checkpoint(killable: Clus
     drain = ["sh", str(ROOT / "cluster" / "drain.sh"), ray_s_name(killable.workers[number])]
     environment = killable.nodes.environment(RAY_ADDRESS=killable.nodes.address)
     with subprocess.Popen(drain, env=environment, stderr=subprocess.PIPE, text=True) as hook:
-        kept = Folder.at(taught / "gan" / "checkpoints")
-        killing.until(lambda: checkpoint.steps_kept(kept) > 0, child)
+        kept = Folder.from_uri(taught / "gan" / "checkpoints")
+        killing.until(lambda: checkpoint.read_newest_step(kept) > 0, child)
         killing.until(lambda: "about to be taken away" in (taught / "log.txt").read_text(), child)
         assert hook.poll() is None, "it holds the machine back"
-        step = checkpoint.steps_kept(kept)
+        step = checkpoint.read_newest_step(kept)
         killable.replace(number)
         hook.kill()
     killing.until(lambda: killing.reached(taught, "gan") > step and killing.attempts(taught) == [0, step], child)

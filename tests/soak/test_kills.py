@@ -63,7 +63,7 @@ def test_workers_come_and_go_with_their_nodes(undisturbed: Path, tmp_path: Path,
             killing.until(lambda: kept() > before, child)
 
         def kept() -> int:
-            return checkpoint.steps_kept(Folder.at(folder / "checkpoints"))
+            return checkpoint.read_newest_step(Folder.from_uri(folder / "checkpoints"))
 
         gets_on_with(2)
         gone: subprocess.Popen = cluster.workers.pop()

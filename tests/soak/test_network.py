@@ -87,7 +87,7 @@ def test_a_network_that_is_cut_for_half_a_minute(namespace: None, tmp_path: Path
         nodes.end()
     assert reached <= held <= reached + 2, "while the network was cut, nobody trained"
     log = (out / "log.txt").read_text()
-    attempts = experiment_dir.done(Folder.at(out / "gan"), "attempts.json")
+    attempts = experiment_dir.read_marker(Folder.from_uri(out / "gan"), "attempts.json")
     assert attempts is not None
     print(f"cut at step {reached}, attempts from steps {attempts['from_step']}")
     print("\n".join(line for line in log.splitlines() if re.search("was lost|going on from step|stood still", line)))

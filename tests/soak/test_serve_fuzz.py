@@ -27,7 +27,7 @@ PATIENCE = 30.0  # seconds that a slow sender goes on
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("fuzz") / "pets"
-    promote(Folder.at(folder), 0)
+    promote(Folder.from_uri(folder), 0)
     limits = [f"--limit={limit}" for limit in ("bytes=300000", "pixels=1000000", f"seconds={SECONDS}")]
     with running(folder, *limits, "--feedback", str(folder / "feedback")) as found:
         yield found

@@ -25,7 +25,7 @@ MOST_A_SECOND = 150  # requests: on a fast machine, too, there is time for kills
 def test_ten_thousand_requests_are_answered_while_replicas_are_killed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = Folder.at(tmp_path / "pets")
+    folder = Folder.from_uri(tmp_path / "pets")
     promote(folder, 0)
     draw, kills = random.Random(0), 0
 

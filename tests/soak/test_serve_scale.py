@@ -21,7 +21,7 @@ BACK = 240.0  # seconds for the minimum, likewise
 
 
 def test_replicas_follow_the_load_and_no_request_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    promote(Folder.at(tmp_path / "pets"), 0)
+    promote(Folder.from_uri(tmp_path / "pets"), 0)
     with running(tmp_path / "pets", "--replicas", f"1:{MOST}") as server:
         assert len(replicas(server)) == 1
         phases = [

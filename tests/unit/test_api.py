@@ -39,7 +39,7 @@ assert not heavy, heavy
 
 def test_every_kind_of_folder_loads(experiment: Run) -> None:
     champion = experiment.root.read_json("verdict.json")["champion"]
-    model = experiment.model(champion["arm"], champion["seed"])
+    model = experiment.locate_model(champion["arm"], champion["seed"])
     pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)
     answers = [
         ganaug_ray.load(str(path)).predict(list(pixels)) for path in (experiment.root, experiment.registry, model)
@@ -55,13 +55,13 @@ def test_promoting_keeps_versions_and_never_changes_one(experiment: Run, tmp_pat
     from ganaug_ray.core import model_registry
     from ganaug_ray.core.storage import Folder
 
-    own = Folder.at(tmp_path)
-    one, two = experiment.model("real+classic", 0), experiment.model("real+classic", 1)
-    assert model_registry.promote(own, one, {"arm": "a"})["version"] == 1
-    first = (own / "versions" / "1").read("model.safetensors")
-    assert model_registry.promote(own, one, {"arm": "a"})["version"] == 1, "the same model is no new version"
-    assert model_registry.promote(own, two, {"arm": "a"})["version"] == 2
-    assert (own / "versions" / "1").read("model.safetensors") == first
-    assert str(model_registry.champion_model(own)).endswith("versions/2")
+    own = Folder.from_uri(tmp_path)
+    one, two = experiment.locate_model("real+classic", 0), experiment.locate_model("real+classic", 1)
+    assert model_registry.promote_model(own, one, {"arm": "a"})["version"] == 1
+    first = (own / "versions" / "1").read_bytes("model.safetensors")
+    assert model_registry.promote_model(own, one, {"arm": "a"})["version"] == 1, "the same model is no new version"
+    assert model_registry.promote_model(own, two, {"arm": "a"})["version"] == 2
+    assert (own / "versions" / "1").read_bytes("model.safetensors") == first
+    assert str(model_registry.find_champion_model(own)).endswith("versions/2")
     with pytest.raises(UserError, match="no model has been promoted"):
-        model_registry.champion_model(Folder.at(tmp_path / "empty"))
+        model_registry.find_champion_model(Folder.from_uri(tmp_path / "empty"))

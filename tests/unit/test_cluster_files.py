@@ -19,7 +19,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
 from ganaug_ray.serve import serve_config
-from ganaug_ray.serve.ray_deployment import Settings
+from ganaug_ray.serve.ray_deployment import DeploymentSettings
 from tests.conftest import ROOT
 
 CLUSTER = ROOT / "cluster"
@@ -135,8 +135,8 @@ def test_pods_are_bounded_probed_and_not_root_and_the_token_is_asked_for(name: s
 def test_the_service_is_the_one_that_ganaug_serve_would_write() -> None:
     embedded = yaml.safe_load(content("rayservice")["spec"]["serveConfigV2"])
     ServeDeploySchema.model_validate(embedded)
-    settings = Settings("/shared/runs/digits", least=1, most=8, gpus=1)
-    assert embedded == yaml.safe_load(serve_config.config(settings, serve_config.Listening("0.0.0.0", 8000)))
+    settings = DeploymentSettings("/shared/runs/digits", least=1, most=8, gpus=1)
+    assert embedded == yaml.safe_load(serve_config.render_config(settings, serve_config.ListenAddress("0.0.0.0", 8000)))
     assert asdict(settings)["needs_key"], "no replica without a key"
 
 

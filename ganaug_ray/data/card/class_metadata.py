@@ -11,20 +11,20 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
-from ganaug_ray.core.storage import parent_and_name
+from ganaug_ray.core.storage import split_address
 from ganaug_ray.errors import UserError
 
-KEY_COLUMNS = ("name", "class", "label")
-_GERMAN = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "æ": "ae", "œ": "oe", "å": "aa"})
-_BARE = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
+NAME_COLUMNS = ("name", "class", "label")
+_GERMAN_SPELLINGS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "æ": "ae", "œ": "oe", "å": "aa"})
+_BARE_CHARS = str.maketrans({"ø": "o", "æ": "ae", "œ": "oe", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "ı": "i"})
 # An umlaut written out, such as in Duerer, is told by its place: the first vowel of a word, and a consonant after it.
 # Manuel and Michael have a vowel before it, Chloe has no consonant after it: they are what they seem to be.
-_WRITTEN_OUT = re.compile(r"\b([^\W\d_aeiou]*)([aou])e(?=[^\W\d_aeiou])")
+_WRITTEN_OUT_UMLAUT = re.compile(r"\b([^\W\d_aeiou]*)([aou])e(?=[^\W\d_aeiou])")
 
 Row = dict[str, str]
 
 
-def join(classes: Sequence[str], path: str) -> tuple[dict[str, Row], list[str]]:
+def join_classes(classes: Sequence[str], path: str) -> tuple[dict[str, Row], list[str]]:
     """Find each class's row.
 
     Args:
@@ -37,24 +37,26 @@ def join(classes: Sequence[str], path: str) -> tuple[dict[str, Row], list[str]]:
     Raises:
         UserError: no such file, not such a table, or a class and a row that are not each other's only match.
     """
-    rows = read(path)
-    found: dict[str, str] = {}
-    for keys in (_same, _alike, _loose):
-        open_classes = [name for name in classes if name not in found]
-        open_rows = [name for name in rows if name not in found.values()]
-        found |= _round(open_classes, open_rows, keys, path)
-    return {name: rows[found[name]] for name in classes if name in found}, [n for n in classes if n not in found]
+    rows = read_rows(path)
+    row_names: dict[str, str] = {}
+    for keys in (_spelling_key, _accentless_keys, _umlautless_keys):
+        open_classes = [name for name in classes if name not in row_names]
+        open_rows = [name for name in rows if name not in row_names.values()]
+        row_names |= _match_names(open_classes, open_rows, keys, path)
+    return {name: rows[row_names[name]] for name in classes if name in row_names}, [
+        n for n in classes if n not in row_names
+    ]
 
 
-def read(path: str) -> dict[str, Row]:
+def read_rows(path: str) -> dict[str, Row]:
     """Return the table's rows by name.
 
     Raises:
         UserError: as in join.
     """
-    folder, name = parent_and_name(path)
+    folder, name = split_address(path)
     try:
-        text = folder.read(name).decode("utf-8-sig")
+        text = folder.read_bytes(name).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: is not UTF-8 text (byte {error.start}); save the table as CSV in UTF-8") from None
     except OSError as error:
@@ -63,63 +65,72 @@ def read(path: str) -> dict[str, Row]:
     table = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
     try:
         columns = list(table.fieldnames or [])
-        key = next((column for wanted in KEY_COLUMNS for column in columns if column.strip().lower() == wanted), None)
-        if key is None:
-            found = f"the columns {', '.join(columns)}" if columns else "nothing"
-            raise UserError(f"{path}: found {found}; expected one of {', '.join(KEY_COLUMNS)}")
+        name_column = next(
+            (column for name_key in NAME_COLUMNS for column in columns if column.strip().lower() == name_key), None
+        )
+        if name_column is None:
+            columns_text = f"the columns {', '.join(columns)}" if columns else "nothing"
+            raise UserError(f"{path}: found {columns_text}; expected one of {', '.join(NAME_COLUMNS)}")
         rows: dict[str, Row] = {}
-        seen: dict[str, str] = {}
+        names_by_spelling: dict[str, str] = {}
         for row in table:
-            if not (own := row[key].strip()):
+            if not (class_name := row[name_column].strip()):
                 continue
-            (same,) = _same(own)
-            if same in seen:
-                raise UserError(f"{path}: two rows for one class, {seen[same]!r} and {own!r} (line {table.line_num})")
-            seen[same] = own
+            (spelling,) = _spelling_key(class_name)
+            if spelling in names_by_spelling:
+                raise UserError(
+                    f"{path}: two rows for one class, {names_by_spelling[spelling]!r} and {class_name!r} "
+                    f"(line {table.line_num})"
+                )
+            names_by_spelling[spelling] = class_name
             # Cells beyond the last column come under None.
-            rows[own] = {column: cell.strip() for column, cell in row.items() if column and column != key}
+            rows[class_name] = {
+                column: cell.strip() for column, cell in row.items() if column and column != name_column
+            }
     except csv.Error as error:
         raise UserError(f"{path}: is no CSV table (line {table.line_num}: {error})") from None
     return rows
 
 
-def _round(classes: list[str], rows: list[str], keys: Callable[[str], set[str]], path: str) -> dict[str, str]:
+def _match_names(
+    classes: list[str], rows: list[str], make_keys: Callable[[str], set[str]], path: str
+) -> dict[str, str]:
     """Match names that share a key; each with one other at most."""
-    holders: dict[str, list[str]] = {}
+    rows_by_key: dict[str, list[str]] = {}
     for row in rows:
-        for key in keys(row):
-            holders.setdefault(key, []).append(row)
-    found: dict[str, str] = {}
-    taken: dict[str, str] = {}
+        for key in make_keys(row):
+            rows_by_key.setdefault(key, []).append(row)
+    matched_rows: dict[str, str] = {}
+    matched_classes: dict[str, str] = {}
     for name in classes:
-        matches = sorted({row for key in keys(name) for row in holders.get(key, ())})
+        matches = sorted({row for key in make_keys(name) for row in rows_by_key.get(key, ())})
         if len(matches) > 1:
             raise UserError(
                 f"{path}: class {name!r} could be {' or '.join(map(repr, matches))}; write it as one of them"
             )
         for row in matches:
-            if row in taken:
-                raise UserError(f"{path}: the row {row!r} could be of class {taken[row]!r} or {name!r}")
-            taken[row], found[name] = name, row
-    return found
+            if row in matched_classes:
+                raise UserError(f"{path}: the row {row!r} could be of class {matched_classes[row]!r} or {name!r}")
+            matched_classes[row], matched_rows[name] = name, row
+    return matched_rows
 
 
-def _same(name: str) -> set[str]:
+def _spelling_key(name: str) -> set[str]:
     """The name but for case, composed letters, and what stands between its words."""
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFKC", name).casefold())
     return {" ".join(re.split(r"[\s_\-‐‑–]+", folded)).strip()}
 
 
-def _alike(name: str) -> set[str]:
+def _accentless_keys(name: str) -> set[str]:
     """The name without accents, and with its umlauts written out."""
-    (same,) = _same(name)
-    return {_without_accents(same.translate(_BARE)), _without_accents(same.translate(_GERMAN))}
+    (spelling,) = _spelling_key(name)
+    return {_strip_accents(spelling.translate(_BARE_CHARS)), _strip_accents(spelling.translate(_GERMAN_SPELLINGS))}
 
 
-def _loose(name: str) -> set[str]:
+def _umlautless_keys(name: str) -> set[str]:
     """The name without accents, and with what may be an umlaut written out taken for one."""
-    return {_WRITTEN_OUT.sub(r"\1\2", key) for key in _alike(name)}
+    return {_WRITTEN_OUT_UMLAUT.sub(r"\1\2", key) for key in _accentless_keys(name)}
 
 
-def _without_accents(text: str) -> str:
+def _strip_accents(text: str) -> str:
     return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))

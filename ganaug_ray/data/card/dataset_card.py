@@ -19,18 +19,18 @@ from ganaug_ray.data import images
 from ganaug_ray.data.card import figures, tables
 from ganaug_ray.data.ingest.split import SPLITS, UNUSED
 
-SAMPLE_CLASSES, SAMPLES = 12, 8
-MEAN_CLASSES = 48
-LISTED = 200  # classes in a table
-TILE = 64  # pixels
-LARGEST_PNG = 6_000  # bytes; a picture above that is sent as JPEG
+MAX_SAMPLED_CLASSES, SAMPLES_PER_CLASS = 12, 8
+MAX_AVERAGED_CLASSES = 48
+MAX_LISTED_CLASSES = 200  # classes in a table
+TILE_SIDE_PX = 64  # pixels
+MAX_PNG_BYTES = 6_000  # bytes; a picture above that is sent as JPEG
 
 
-Sample = tuple[np.ndarray, np.ndarray]  # images uint8 [N, H, W, C], labels int64 [N]
+LabelledPixels = tuple[np.ndarray, np.ndarray]  # images uint8 [N, H, W, C], labels int64 [N]
 
 
 @dataclass
-class Seen:
+class ImageSamples:
     """What was seen of the training images: how many, and of each class a few tiles and the sum of its pixels."""
 
     images: int = 0
@@ -40,10 +40,12 @@ class Seen:
 
     def means(self) -> dict[str, Image.Image]:
         """The mean image of each class of which any was seen."""
-        return {name: tile((total / self.counts[name] + 0.5).astype(np.uint8)) for name, total in self.sums.items()}
+        return {
+            name: make_tile((total / self.counts[name] + 0.5).astype(np.uint8)) for name, total in self.sums.items()
+        }
 
 
-def card(dataset: Folder, record: Mapping[str, Any], metadata: str | None, sample: Sample) -> None:
+def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None, sample: LabelledPixels) -> None:
     """Write card.html and figures/*.png from the tables of a dataset folder.
 
     Args:
@@ -56,78 +58,85 @@ def card(dataset: Folder, record: Mapping[str, Any], metadata: str | None, sampl
         UserError: the metadata cannot be read, or not be joined to the classes.
     """
     counts = {split: record["counts"][split] for split in (*SPLITS, UNUSED)}
-    totals = {name: sum(own[name] for own in counts.values()) for name in record["classes"]}
-    twins = tables.near_duplicates(dataset)
+    totals = {name: sum(split_counts[name] for split_counts in counts.values()) for name in record["classes"]}
+    duplicates = tables.summarize_near_duplicates(dataset)
     facts = {
         **record,
         "counts": counts,
         "totals": totals,
-        "remark": tables.remark(record, totals, twins),
-        "bars": tables.bars(counts, totals),
-        "files": tables.files(dataset, record["image_size"]),
-        "rejects": tables.rejects(dataset),
-        "twins": twins,
-        "about": tables.about_classes(record["classes"], metadata),
+        "remark": tables.compose_remark(record, totals, duplicates),
+        "bars": tables.build_bars(counts, totals),
+        "files": tables.summarize_files(dataset, record["image_size"]),
+        "rejects": tables.list_rejects(dataset),
+        "twins": duplicates,
+        "about": tables.describe_classes(record["classes"], metadata),
     }
-    seen = look(sample, record["classes"], counts["train"])
-    pictures = draw(dataset / "figures", facts, seen)
-    dataset.write("card.html", render(facts, seen, pictures).encode())
+    samples = collect_samples(sample, record["classes"], counts["train"])
+    pictures = write_figures(dataset / "figures", facts, samples)
+    dataset.write_bytes("card.html", render_card(facts, samples, pictures).encode())
 
 
-def look(sample: Sample, classes: list[str], counts: tables.Counts) -> Seen:
+def collect_samples(sample: LabelledPixels, classes: list[str], counts: tables.Counts) -> ImageSamples:
     """Look at training images."""
-    sampled, averaged = (_chosen(counts, most) for most in (SAMPLE_CLASSES, MEAN_CLASSES))
+    sampled, averaged = (_choose_classes(counts, limit) for limit in (MAX_SAMPLED_CLASSES, MAX_AVERAGED_CLASSES))
     pixels, labels = sample
-    seen = Seen(images=len(labels))
+    samples = ImageSamples(images=len(labels))
     for label, name in enumerate(classes):
-        own = np.flatnonzero(labels == label)
+        class_rows = np.flatnonzero(labels == label)
         if name in sampled:
-            seen.samples[name] = [tile(pixels[row]) for row in own[:SAMPLES]]
-        if name in averaged and len(own):
-            seen.sums[name] = pixels[own].sum(0, dtype=np.float64)
-            seen.counts[name] = len(own)
-    return seen
+            samples.samples[name] = [make_tile(pixels[row]) for row in class_rows[:SAMPLES_PER_CLASS]]
+        if name in averaged and len(class_rows):
+            samples.sums[name] = pixels[class_rows].sum(0, dtype=np.float64)
+            samples.counts[name] = len(class_rows)
+    return samples
 
 
-def _chosen(counts: tables.Counts, most: int) -> list[str]:
+def _choose_classes(counts: tables.Counts, max_classes: int) -> list[str]:
     """All classes by name, or from the largest to the smallest where they are too many."""
-    top, bottom = tables.extremes(counts, most)
+    top, bottom = tables.select_extremes(counts, max_classes)
     return [*top, *bottom] if bottom else sorted(top)
 
 
-def tile(pixels: np.ndarray) -> Image.Image:
+def make_tile(pixels: np.ndarray) -> Image.Image:
     """Return an image, uint8 [H, W, 1 or 3], at the size in which it is shown at most."""
     image = images.from_array(pixels)
-    image.thumbnail((TILE, TILE), Image.Resampling.HAMMING)
+    image.thumbnail((TILE_SIDE_PX, TILE_SIDE_PX), Image.Resampling.HAMMING)
     return image
 
 
-def draw(folder: Folder, facts: Mapping[str, Any], seen: Seen) -> dict[str, tuple[str, str]]:
+def write_figures(folder: Folder, facts: Mapping[str, Any], samples: ImageSamples) -> dict[str, tuple[str, str]]:
     """Write the figures; return those that the page shows as they are: (for light pages, for dark ones)."""
-    kept = facts["files"]
-    drawn: dict[str, Callable] = {
-        "classes": functools.partial(figures.classes, facts["bars"]),
-        "samples": functools.partial(figures.samples, list(seen.samples.items())),
-        "means": functools.partial(figures.means, sorted(seen.means().items())),
+    file_facts = facts["files"]
+    figure_makers: dict[str, Callable] = {
+        "classes": functools.partial(figures.draw_class_bars, facts["bars"]),
+        "samples": functools.partial(figures.draw_samples, list(samples.samples.items())),
+        "means": functools.partial(figures.draw_class_means, sorted(samples.means().items())),
     }
-    if not kept["one_size"]:
-        drawn["sizes"] = functools.partial(figures.sizes, kept["width"], kept["height"], facts["image_size"])
-        drawn["aspects"] = functools.partial(figures.aspects, kept["width"], kept["height"])
-    shown = {}
-    for name, figure in drawn.items():
-        light = figures.png(figure)
-        folder.write(f"{name}.png", light)
+    if not file_facts["one_size"]:
+        figure_makers["sizes"] = functools.partial(
+            figures.draw_sizes, file_facts["width"], file_facts["height"], facts["image_size"]
+        )
+        figure_makers["aspects"] = functools.partial(
+            figures.draw_aspect_ratios, file_facts["width"], file_facts["height"]
+        )
+    page_figures = {}
+    for name, figure in figure_makers.items():
+        light = figures.encode_figure(figure)
+        folder.write_bytes(f"{name}.png", light)
         if name in ("sizes", "aspects"):
-            shown[name] = uri(light, "png"), uri(figures.png(figure, figures.DARK), "png")
-    return shown
+            page_figures[name] = (
+                encode_data_uri(light, "png"),
+                encode_data_uri(figures.encode_figure(figure, figures.DARK_THEME), "png"),
+            )
+    return page_figures
 
 
-def uri(content: bytes, kind: str) -> str:
+def encode_data_uri(content: bytes, kind: str) -> str:
     """Put an encoded picture into a URI."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def picture(image: Image.Image | bytes | None) -> str | None:
+def encode_picture(image: Image.Image | bytes | None) -> str | None:
     """Return the URI of an image or of PNG bytes; as JPEG where that is a lot smaller; None of None."""
     if image is None:
         return None
@@ -136,12 +145,12 @@ def picture(image: Image.Image | bytes | None) -> str | None:
     for kind, options in (("png", {"optimize": True}), ("jpeg", {"quality": 88})):
         sink = io.BytesIO()
         image.save(sink, kind, **options)
-        if sink.tell() <= LARGEST_PNG:
+        if sink.tell() <= MAX_PNG_BYTES:
             break
-    return uri(sink.getvalue(), kind)
+    return encode_data_uri(sink.getvalue(), kind)
 
 
-def render(facts: Mapping[str, Any], seen: Seen, pictures: Mapping[str, tuple[str, str]]) -> str:
+def render_card(facts: Mapping[str, Any], samples: ImageSamples, pictures: Mapping[str, tuple[str, str]]) -> str:
     """Return the page."""
     environment = Environment(
         loader=PackageLoader("ganaug_ray", "data/card/page"),
@@ -152,18 +161,18 @@ def render(facts: Mapping[str, Any], seen: Seen, pictures: Mapping[str, tuple[st
     )
     filters: dict[str, Callable[..., str | None]] = {
         "thousands": lambda n: f"{n:,}",
-        "number": tables.number,
+        "number": tables.format_count,
         "percent": lambda share: f"{100 * share:.3g}\N{NO-BREAK SPACE}%",
-        "picture": picture,
+        "picture": encode_picture,
         "breakable": lambda name: Markup(re.sub("([_/-])", r"\1<wbr>", str(escape(name)))),
     }
     environment.filters.update(filters)
     return environment.get_template("card.html").render(
         **facts,
-        seen=seen,
+        seen=samples,
         pictures=pictures,
-        colours=figures.COLOURS,
-        listed=LISTED,
-        per_class=SAMPLES,
-        tile=TILE,
+        colours=figures.SPLIT_COLOURS,
+        listed=MAX_LISTED_CLASSES,
+        per_class=SAMPLES_PER_CLASS,
+        tile=TILE_SIDE_PX,
     )

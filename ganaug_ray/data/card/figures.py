@@ -16,9 +16,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 from PIL import Image
 
 # Mid-tones that can be told apart on white and on near-black, also by colour-blind eyes.
-COLOURS = {"train": "#4a86d8", "val": "#e07b26", "test": "#8d6cc9", "unused": "#9aa1ab"}
-GAP = 4  # pixels between tiles
-DPI = 200
+SPLIT_COLOURS = {"train": "#4a86d8", "val": "#e07b26", "test": "#8d6cc9", "unused": "#9aa1ab"}
+TILE_GAP_PX = 4  # pixels between tiles
+FIGURE_DPI = 200
 
 
 @dataclass(frozen=True)
@@ -29,19 +29,19 @@ class Theme:
     page: str
 
 
-LIGHT = Theme("#1f2227", "#ffffff")
-DARK = Theme("#e5e7ea", "#1c1f23")
+LIGHT_THEME = Theme("#1f2227", "#ffffff")
+DARK_THEME = Theme("#e5e7ea", "#1c1f23")
 
 # Class names come in all scripts, and matplotlib's own font has no Chinese. What is installed of these helps out.
-_HELPERS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
+_FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Source Han Sans SC", "WenQuanYi Zen Hei",
             "Droid Sans Fallback", "PingFang SC", "Hiragino Sans", "Microsoft YaHei", "Arial Unicode MS")  # fmt: skip
 
 
-def png(draw: Callable[[], Figure], theme: Theme = LIGHT) -> bytes:
+def encode_figure(draw: Callable[[], Figure], theme: Theme = LIGHT_THEME) -> bytes:
     """Draw a figure in a page's colours and encode it; equal figures give equal bytes."""
     installed = set(font_manager.get_font_names())
     style: Any = {
-        "font.family": ["DejaVu Sans", *(name for name in _HELPERS if name in installed)],
+        "font.family": ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)],
         "font.size": 8,
         "text.parse_math": False,  # a class may be called $x$
         "axes.titlesize": 8,
@@ -64,11 +64,11 @@ def png(draw: Callable[[], Figure], theme: Theme = LIGHT) -> bytes:
         warnings.filterwarnings("ignore", message="Glyph .* missing from")  # a box is drawn instead
         figure = draw()
         fit = "tight" if figure.get_layout_engine() is None else None  # where names stick out, make room for them
-        figure.savefig(sink, format="png", dpi=DPI, bbox_inches=fit, metadata={"Software": None})
+        figure.savefig(sink, format="png", dpi=FIGURE_DPI, bbox_inches=fit, metadata={"Software": None})
     return sink.getvalue()
 
 
-def classes(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Figure:
+def draw_class_bars(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Figure:
     """Draw a bar a class, its splits one behind the other.
 
     Args:
@@ -78,15 +78,15 @@ def classes(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Figure:
     axes = figure.subplots()
     heights = np.arange(len(rows))[::-1]
     left = np.zeros(len(rows))
-    for split, colour in COLOURS.items():
-        widths = np.array([own[split] if own else 0 for _, own in rows])
+    for split, colour in SPLIT_COLOURS.items():
+        widths = np.array([split_counts[split] if split_counts else 0 for _, split_counts in rows])
         if widths.any():
             axes.barh(heights, widths, 0.72, left, color=colour, label=split)
         left += widths
     for height, total, (_, own) in zip(heights, left, rows, strict=True):
         if own:
             axes.annotate(f"{int(total):,}", (total, height), (3, 0), textcoords="offset points", va="center")
-    axes.set_yticks(heights, [short(name) if own else name for name, own in rows])
+    axes.set_yticks(heights, [shorten_name(name) if own else name for name, own in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.margins(x=0.09)
@@ -97,16 +97,23 @@ def classes(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Figure:
     return figure
 
 
-def sizes(widths: np.ndarray, heights: np.ndarray, stored: int) -> Figure:
+def draw_sizes(widths: np.ndarray, heights: np.ndarray, stored_size: int) -> Figure:
     """Draw how often each native width and height comes, a shade each, and the size that is stored."""
-    figure, axes = _small("width and height, pixels", pad=17)
-    ends = min(widths.min(), heights.min(), stored) / 1.15, max(widths.max(), heights.max(), stored) * 1.15
+    figure, axes = _create_small_figure("width and height, pixels", pad=17)
+    ends = min(widths.min(), heights.min(), stored_size) / 1.15, max(widths.max(), heights.max(), stored_size) * 1.15
     edges = np.geomspace(*ends, 49)
     counts, _, _ = np.histogram2d(widths, heights, bins=(edges, edges))
     shares = np.sqrt(counts.T / counts.max())  # the root lifts rare sizes into sight
-    axes.pcolormesh(edges, edges, np.where(shares > 0, shares, np.nan), cmap=_shades(), vmin=0, vmax=1)
-    axes.plot(ends, ends, color=COLOURS["unused"], linewidth=0.6, linestyle=(0, (4, 3)), label="square")
-    axes.plot(stored, stored, "s", color=COLOURS["val"], markersize=4, label=f"stored, {stored} × {stored}")
+    axes.pcolormesh(edges, edges, np.where(shares > 0, shares, np.nan), cmap=_create_shades(), vmin=0, vmax=1)
+    axes.plot(ends, ends, color=SPLIT_COLOURS["unused"], linewidth=0.6, linestyle=(0, (4, 3)), label="square")
+    axes.plot(
+        stored_size,
+        stored_size,
+        "s",
+        color=SPLIT_COLOURS["val"],
+        markersize=4,
+        label=f"stored, {stored_size} × {stored_size}",
+    )
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=7, borderaxespad=0.1, columnspacing=1)
     ticks = [2**power for power in range(17) if ends[0] <= 2**power <= ends[1]]
     ticks = ticks[:: 1 + len(ticks) // 7]
@@ -117,11 +124,13 @@ def sizes(widths: np.ndarray, heights: np.ndarray, stored: int) -> Figure:
     return figure
 
 
-def aspects(widths: np.ndarray, heights: np.ndarray) -> Figure:
+def draw_aspect_ratios(widths: np.ndarray, heights: np.ndarray) -> Figure:
     """Draw how many images have which aspect ratio; what is beyond 4 to 1 is counted with that."""
-    figure, axes = _small("width : height")
+    figure, axes = _create_small_figure("width : height")
     axes.hist(
-        np.clip(np.log2(widths / heights), -2, 2), np.linspace(-2.0625, 2.0625, 34).tolist(), color=COLOURS["train"]
+        np.clip(np.log2(widths / heights), -2, 2),
+        np.linspace(-2.0625, 2.0625, 34).tolist(),
+        color=SPLIT_COLOURS["train"],
     )
     ratios = {"1:4": -2.0, "1:2": -1.0, "2:3": np.log2(2 / 3), "1:1": 0.0, "3:2": np.log2(1.5), "2:1": 1.0, "4:1": 2.0}
     axes.set_xticks(list(ratios.values()), list(ratios))
@@ -131,46 +140,50 @@ def aspects(widths: np.ndarray, heights: np.ndarray) -> Figure:
     return figure
 
 
-def _small(title: str, pad: int = 6) -> tuple[Figure, Axes]:
+def _create_small_figure(title: str, pad: int = 6) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(3.4, 2.9), layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, pad=pad)
     return figure, axes
 
 
-def _shades() -> ListedColormap:
+def _create_shades() -> ListedColormap:
     opacity = np.linspace(0.3, 1, 64)
-    return ListedColormap(np.column_stack([np.tile(to_rgb(COLOURS["train"]), (64, 1)), opacity]))
+    return ListedColormap(np.column_stack([np.tile(to_rgb(SPLIT_COLOURS["train"]), (64, 1)), opacity]))
 
 
-def samples(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Figure:
+def draw_samples(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Figure:
     """Draw a row of tiles a class, its name in front."""
     columns = max([len(tiles) for _, tiles in rows] + [1])
-    figure, axes, step = _mosaic([tiles for _, tiles in rows], columns, GAP, inches=0.6)
-    axes.set_yticks([(row + 0.5) * step for row in range(len(rows))], [short(name) for name, _ in rows])
+    figure, axes, step = _draw_mosaic([tiles for _, tiles in rows], columns, TILE_GAP_PX, inches=0.6)
+    axes.set_yticks([(row + 0.5) * step for row in range(len(rows))], [shorten_name(name) for name, _ in rows])
     return figure
 
 
-def means(tiles: Sequence[tuple[str, Image.Image]], columns: int = 6, longest: int = 16) -> Figure:
+def draw_class_means(tiles: Sequence[tuple[str, Image.Image]], columns: int = 6, longest: int = 16) -> Figure:
     """Draw a tile a class, its name under it, cut to so many characters."""
     rows = [[tile for _, tile in tiles[start : start + columns]] for start in range(0, len(tiles), columns)]
     below = max([tile.height for _, tile in tiles] + [1]) // 4
-    figure, axes, step = _mosaic(rows, columns, below, inches=0.95)
+    figure, axes, step = _draw_mosaic(rows, columns, below, inches=0.95)
     for number, (name, tile) in enumerate(tiles):
         row, column = divmod(number, columns)
-        at = column * (tile.width + GAP) + tile.width / 2, row * step + tile.height
-        axes.annotate(short(name, longest), at, (0, -3), textcoords="offset points", ha="center", va="top", fontsize=6)
+        anchor = column * (tile.width + TILE_GAP_PX) + tile.width / 2, row * step + tile.height
+        axes.annotate(
+            shorten_name(name, longest), anchor, (0, -3), textcoords="offset points", ha="center", va="top", fontsize=6
+        )
     return figure
 
 
-def _mosaic(rows: Sequence[Sequence[Image.Image]], columns: int, below: int, inches: float) -> tuple[Figure, Axes, int]:
+def _draw_mosaic(
+    rows: Sequence[Sequence[Image.Image]], columns: int, below: int, inches: float
+) -> tuple[Figure, Axes, int]:
     """Lay out square tiles of one size, transparent between them; also return how far apart the rows are."""
     side = max([tile.height for row in rows for tile in row] + [1])
     step = side + below
-    canvas = Image.new("RGBA", (columns * (side + GAP), max(1, len(rows)) * step))
+    canvas = Image.new("RGBA", (columns * (side + TILE_GAP_PX), max(1, len(rows)) * step))
     for number, row in enumerate(rows):
         for column, tile in enumerate(row):
-            canvas.paste(tile, (column * (side + GAP), number * step))
+            canvas.paste(tile, (column * (side + TILE_GAP_PX), number * step))
     figure = Figure(figsize=(canvas.width * inches / side, canvas.height * inches / side))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(canvas, interpolation="none", extent=(0, canvas.width, canvas.height, 0))
@@ -181,7 +194,7 @@ def _mosaic(rows: Sequence[Sequence[Image.Image]], columns: int, below: int, inc
     return figure, axes, step
 
 
-def short(name: str, most: int = 26) -> str:
+def shorten_name(name: str, max_chars: int = 26) -> str:
     """Cut a name that is too long for a figure, and keep it on one line."""
     name = " ".join(name.split())
-    return name if len(name) <= most else name[: most - 1] + "…"
+    return name if len(name) <= max_chars else name[: max_chars - 1] + "…"

@@ -16,12 +16,12 @@ from ganaug_ray.config import DataConfig
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.ingest import near_duplicates, split, staging
-from ganaug_ray.data.sources import Raw
-from ganaug_ray.data.sources.raw import PART, Part
+from ganaug_ray.data.sources import RawImage
+from ganaug_ray.data.sources.raw import PART_IMAGES, SourcePart
 
 
 @dataclass(frozen=True)
-class Found:
+class ImageRecord:
     """One image of a source: what it is, and where its pixels are staged.
 
     Attributes:
@@ -61,92 +61,104 @@ class Found:
     offset: int = 0
 
 
-_KINDS = {"width": pa.int32(), "height": pa.int32(), "channels": pa.int8(), "hash": pa.uint64(), "rank": pa.int32(),
-          "offset": pa.int64()}  # fmt: skip
-SCHEMA = pa.schema([(name, _KINDS.get(name, pa.string())) for name in Found.__dataclass_fields__])
+_COLUMN_TYPES = {
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "channels": pa.int8(),
+    "hash": pa.uint64(),
+    "rank": pa.int32(),
+    "offset": pa.int64(),
+}
+RECORD_SCHEMA = pa.schema([(name, _COLUMN_TYPES.get(name, pa.string())) for name in ImageRecord.__dataclass_fields__])
 
 
-def judge(config: DataConfig, staged: Folder, named: tuple[str, Part]) -> pa.Table:
+def audit_part(config: DataConfig, staged: Folder, named_part: tuple[str, SourcePart]) -> pa.Table:
     """Read one part of a source.
 
     Args:
         config: how the images are judged and resized.
         staged: the folder of staged pixels.
-        named: the part, and the name of what it stages.
+        named_part: the part, and the name of what it stages.
 
     Returns:
         A table of the fields of Found, a row an image, in the part's order.
     """
-    name, part = named
+    name, part = named_part
     tables = []
-    for count, batch in enumerate(_batches(_one(raw, config) for raw in part())):
-        tables.append(pa.Table.from_pylist(_stage(batch, staged, f"{name}-{count:05d}"), schema=SCHEMA))
-    return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+    for count, batch in enumerate(_group_batches(_audit_image(raw, config) for raw in part())):
+        tables.append(pa.Table.from_pylist(_stage_batch(batch, staged, f"{name}-{count:05d}"), schema=RECORD_SCHEMA))
+    return pa.concat_tables(tables) if tables else RECORD_SCHEMA.empty_table()
 
 
-class _Decoded(NamedTuple):
+class _StagedImage(NamedTuple):
     pixels: np.ndarray  # resized, uint8
     small: Image.Image  # what near-duplicates are found by
 
 
-_Judged = tuple[dict, _Decoded | None]  # the fields of Found, and what is staged of a decoded image
+_AuditedImage = tuple[dict, _StagedImage | None]  # the fields of Found, and what is staged of a decoded image
 
 
-def _batches(judged: Iterator[_Judged]) -> Iterator[list[_Judged]]:
-    for first in judged:
-        batch, held = [first], 0
-        for one in judged:
-            batch.append(one)
-            held += one[1].pixels.nbytes if one[1] else 0
-            if len(batch) >= PART or held >= staging.BATCH_BYTES:
+def _group_batches(audited: Iterator[_AuditedImage]) -> Iterator[list[_AuditedImage]]:
+    for first in audited:
+        batch, batch_bytes = [first], 0
+        for image in audited:
+            batch.append(image)
+            batch_bytes += image[1].pixels.nbytes if image[1] else 0
+            if len(batch) >= PART_IMAGES or batch_bytes >= staging.BATCH_BYTES:
                 break
         yield batch
 
 
-def _stage(batch: list[_Judged], staged: Folder, name: str) -> list[dict]:
+def _stage_batch(batch: list[_AuditedImage], staged: Folder, name: str) -> list[dict]:
     decoded = sorted(((row, image) for row, image in batch if image), key=lambda pair: pair[0]["id"])
     if decoded:
-        offsets = staging.write(staged, f"{name}.pixels", [image.pixels for _, image in decoded])
-        staging.write(staged, f"{name}.thumbs", [near_duplicates.thumb(image.small) for _, image in decoded])
-        hashes = near_duplicates.perceptual_hashes([image.small for _, image in decoded])
+        offsets = staging.write_staged(staged, f"{name}.pixels", [image.pixels for _, image in decoded])
+        staging.write_staged(
+            staged, f"{name}.thumbs", [near_duplicates.make_thumbnail(image.small) for _, image in decoded]
+        )
+        hashes = near_duplicates.hash_images([image.small for _, image in decoded])
         for rank, (row, _) in enumerate(decoded):
             row |= {"file": name, "rank": rank, "offset": int(offsets[rank]), "hash": int(hashes[rank])}
     return [row for row, _ in batch]
 
 
-def _one(raw: Raw, config: DataConfig) -> _Judged:
-    row = vars(Found(raw.path, raw.provenance, raw.label)).copy()
+def _audit_image(raw: RawImage, config: DataConfig) -> _AuditedImage:
+    row = vars(ImageRecord(raw.path, raw.provenance, raw.label)).copy()
     if config.split.given:
-        row["given"] = split.GIVEN_AS.get(raw.path.split("/")[0].lower())
+        row["given"] = split.SPLIT_ALIASES.get(raw.path.split("/")[0].lower())
     try:
-        decoded = _open(raw, config.image_size)
-    except images.Unreadable as error:
+        decoded = _decode_raw(raw, config.image_size)
+    except images.UnreadableError as error:
         return row | {"reason": error.reason, "detail": error.detail}, None
-    image = images.square(decoded.image, config.image_size, config.resize)
-    small = image.resize((near_duplicates.HASH_SIDE, near_duplicates.HASH_SIDE), Image.Resampling.BOX)
+    image = images.resize_to_square(decoded.image, config.image_size, config.resize)
+    small = image.resize((near_duplicates.HASH_SIDE_PX, near_duplicates.HASH_SIDE_PX), Image.Resampling.BOX)
     row |= {
-        "id": _id_of(raw, decoded, config.image_size),
+        "id": _hash_pixels(raw, decoded, config.image_size),
         "width": decoded.width,
         "height": decoded.height,
         "format": decoded.format,
-        "note": _note(raw.path, decoded.format),
+        "note": _note_wrong_suffix(raw.path, decoded.format),
         "channels": 1 if image.mode == "L" else 3,
     }
-    row["reason"], row["detail"] = _objection(row, decoded, small, config)
-    return row, _Decoded(images.pixels(image, row["channels"]), small)
+    row["reason"], row["detail"] = _find_objection(row, decoded, small, config)
+    return row, _StagedImage(images.to_pixels(image, row["channels"]), small)
 
 
-def _open(raw: Raw, size: int) -> images.Decoded:
-    if isinstance(raw.content, images.Unreadable):
+def _decode_raw(raw: RawImage, size: int) -> images.DecodedImage:
+    if isinstance(raw.content, images.UnreadableError):
         raise raw.content
     if isinstance(raw.content, bytes):
         return images.decode(raw.content, size)
     image = images.from_array(raw.content)
-    return images.Decoded(image, image.width, image.height, "array")
+    return images.DecodedImage(image, image.width, image.height, "array")
 
 
-def _id_of(raw: Raw, decoded: images.Decoded, size: int) -> str:
-    if decoded.format == "JPEG" and size > images.ID_SIDE and min(decoded.width, decoded.height) >= 2 * images.ID_SIDE:
+def _hash_pixels(raw: RawImage, decoded: images.DecodedImage, size: int) -> str:
+    if (
+        decoded.format == "JPEG"
+        and size > images.ID_SIDE_PX
+        and min(decoded.width, decoded.height) >= 2 * images.ID_SIDE_PX
+    ):
         assert isinstance(raw.content, bytes), "a JPEG is a file"
         decoded = images.decode(raw.content)
     shape = (decoded.height, decoded.width, 1 if decoded.image.mode == "L" else 3)
@@ -155,7 +167,9 @@ def _id_of(raw: Raw, decoded: images.Decoded, size: int) -> str:
     return digest.hexdigest()[:32]
 
 
-def _objection(row: dict, decoded: images.Decoded, small: Image.Image, config: DataConfig) -> tuple[str | None, str]:
+def _find_objection(
+    row: dict, decoded: images.DecodedImage, small: Image.Image, config: DataConfig
+) -> tuple[str | None, str]:
     if row["label"] is None:
         return "no class", "data.label_from finds no label for it"
     if config.split.given and row["given"] is None:
@@ -172,7 +186,7 @@ def _is_flat(image: Image.Image) -> bool:
     return all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else [extrema]))
 
 
-def _note(path: str, kind: str) -> str:
+def _note_wrong_suffix(path: str, kind: str) -> str:
     suffix = path[path.rfind(".") :].lower() if "." in path.rsplit("/", 1)[-1] else ""
-    named = Image.registered_extensions().get(suffix)
-    return f"named {suffix}, is {kind}" if named and kind not in (named, "array", "MPO") else ""
+    suffix_format = Image.registered_extensions().get(suffix)
+    return f"named {suffix}, is {kind}" if suffix_format and kind not in (suffix_format, "array", "MPO") else ""

@@ -10,41 +10,43 @@ import pyarrow.compute as pc
 
 from ganaug_ray.data.ingest.split import SPLITS
 
-NO_ID = "0" * 32  # stands in for that of an image that could not be decoded, which has none
+MISSING_ID = "0" * 32  # stands in for that of an image that could not be decoded, which has none
 
 
-def reject(found: pa.Table) -> pa.Table:
+def reject_copies(records: pa.Table) -> pa.Table:
     """Order images by id, and reject all but one of several copies; all of them where they are labelled differently.
 
     Of copies in different given splits, the one for test is kept, else the one for validation: trained on, it would
     make every later figure too good. Of others, the first is.
 
     Args:
-        found: the fields of audit.Found, a row an image.
+        records: the fields of audit.Found, a row an image.
 
     Returns:
         The same rows, by id, with reasons and details for the copies.
     """
-    found = found.combine_chunks()  # there may be very many, and to take rows from such is slow
-    found = found.take(pa.array(_by_id(found["id"])))
-    good = pc.is_null(found["reason"]).to_numpy()
-    ids = found["id"].filter(good)
-    as_before = np.zeros(len(ids) + 1, bool)
-    as_before[1:-1] = pc.equal(ids[1:], ids[:-1])
-    copied = np.zeros(len(found), bool)
-    copied[good] = as_before[:-1] | as_before[1:]
-    rows = found.filter(copied).select(["id", "path", "label", "given"]).to_pylist()
-    judged = [verdict for _, alike in itertools.groupby(rows, lambda row: row["id"]) for verdict in _judge([*alike])]
+    records = records.combine_chunks()  # there may be very many, and to take rows from such is slow
+    records = records.take(pa.array(_order_by_id(records["id"])))
+    is_usable = pc.is_null(records["reason"]).to_numpy()
+    ids = records["id"].filter(is_usable)
+    equals_previous = np.zeros(len(ids) + 1, bool)
+    equals_previous[1:-1] = pc.equal(ids[1:], ids[:-1])
+    is_copied = np.zeros(len(records), bool)
+    is_copied[is_usable] = equals_previous[:-1] | equals_previous[1:]
+    rows = records.filter(is_copied).select(["id", "path", "label", "given"]).to_pylist()
+    verdicts = [
+        verdict for _, copies in itertools.groupby(rows, lambda row: row["id"]) for verdict in _judge_copies([*copies])
+    ]
     for number, name in enumerate(("reason", "detail")):
-        texts = pa.array([verdict[number] for verdict in judged], pa.string())
-        told = pc.replace_with_mask(found[name].combine_chunks(), pa.array(copied), texts)
-        found = found.set_column(found.schema.get_field_index(name), name, told)
-    return found
+        texts = pa.array([verdict[number] for verdict in verdicts], pa.string())
+        column = pc.replace_with_mask(records[name].combine_chunks(), pa.array(is_copied), texts)
+        records = records.set_column(records.schema.get_field_index(name), name, column)
+    return records
 
 
-def _by_id(ids: pa.ChunkedArray) -> np.ndarray:
+def _order_by_id(ids: pa.ChunkedArray) -> np.ndarray:
     """Rows in order of their ids, 32 hex digits or none; of equal ones, the first is first. int64 [N]."""
-    digits = pc.if_else(pc.equal(ids, ""), NO_ID, ids).cast(pa.binary(len(NO_ID))).combine_chunks()
+    digits = pc.if_else(pc.equal(ids, ""), MISSING_ID, ids).cast(pa.binary(len(MISSING_ID))).combine_chunks()
     numbers = np.frombuffer(binascii.unhexlify(digits.buffers()[1] or b""), ">u8").astype(np.uint64)
     high, low = numbers[0::2], numbers[1::2]
     order = np.argsort(high, kind="stable")  # numbers are sorted ten times as fast as texts
@@ -54,16 +56,16 @@ def _by_id(ids: pa.ChunkedArray) -> np.ndarray:
     return order
 
 
-def _judge(alike: list[dict]) -> Iterator[tuple[str | None, str]]:
+def _judge_copies(copies: list[dict]) -> Iterator[tuple[str | None, str]]:
     """Yield reason and detail for each of several copies."""
-    names = sorted({row["label"] for row in alike})
-    kept = max(alike, key=lambda row: SPLITS.index(row["given"] or "train"))  # the first of equals
-    for row in alike:
+    names = sorted({row["label"] for row in copies})
+    retained_copy = max(copies, key=lambda row: SPLITS.index(row["given"] or "train"))  # the first of equals
+    for row in copies:
         if len(names) > 1:
             yield "label conflict", f"same pixels labelled {', '.join(names)}"
-        elif row is kept:
+        elif row is retained_copy:
             yield None, ""
-        elif row["given"] != kept["given"]:
-            yield "leak", f"same pixels as {kept['path']} in {kept['given']}"
+        elif row["given"] != retained_copy["given"]:
+            yield "leak", f"same pixels as {retained_copy['path']} in {retained_copy['given']}"
         else:
-            yield "duplicate", f"same pixels as {kept['path']}"
+            yield "duplicate", f"same pixels as {retained_copy['path']}"

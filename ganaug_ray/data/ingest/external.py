@@ -12,11 +12,11 @@ from ganaug_ray.config import DataConfig, SplitConfig
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import scan, shard_writer
 from ganaug_ray.errors import UserError
-from ganaug_ray.runtime.executors import Each
+from ganaug_ray.runtime.executors import Executor
 
 
 @dataclass(frozen=True)
-class Outside:
+class ExternalImages:
     """Images of another data set.
 
     Attributes:
@@ -29,7 +29,7 @@ class Outside:
         excluded: how many usable images were left out as known.
     """
 
-    images: shard_writer.Staged
+    images: shard_writer.StagedImages
     labels: np.ndarray
     ids: list[str]
     paths: list[str]
@@ -38,9 +38,14 @@ class Outside:
     excluded: int
 
 
-def read(
-    config: DataConfig, source: str, model: dict[str, Any], staged: Folder, each: Each, known: Collection[str]
-) -> Outside:
+def read_images(
+    config: DataConfig,
+    source: str,
+    model: dict[str, Any],
+    staged: Folder,
+    executor: Executor,
+    known_ids: Collection[str],
+) -> ExternalImages:
     """Read a source as a job reads its own, in the size that a model wants.
 
     Args:
@@ -48,13 +53,13 @@ def read(
         source: as in data.source.
         model: its image_size, resize and channels.
         staged: an empty folder that whoever reads can write to; the images are there.
-        each: who reads.
-        known: ids of images to leave out.
+        executor: who reads.
+        known_ids: ids of images to leave out.
 
     Raises:
         UserError: no such source, or no usable image in it.
     """
-    own = config.model_copy(
+    model_config = config.model_copy(
         update={
             "source": [source],
             "image_size": model["image_size"],
@@ -62,23 +67,26 @@ def read(
             "split": SplitConfig(),  # nothing is split, whatever the folders are called
         }
     )
-    found = scan.judged(own, staged, each)
-    usable = found.filter(pc.is_null(found["reason"]))
-    reasons = found.filter(pc.is_valid(found["reason"]))["reason"].value_counts().to_pylist()
-    rejected = {one["values"]: one["counts"] for one in sorted(reasons, key=lambda one: one["values"])}
+    records = scan.audit_source(model_config, staged, executor)
+    usable = records.filter(pc.is_null(records["reason"]))
+    reasons = records.filter(pc.is_valid(records["reason"]))["reason"].value_counts().to_pylist()
+    rejected = {
+        reason_count["values"]: reason_count["counts"]
+        for reason_count in sorted(reasons, key=lambda one: one["values"])
+    }
     if not len(usable):
         why = ", ".join(f"{n} × {reason}" for reason, n in rejected.items())
         raise UserError(f"{source}: no usable image (found {why or 'none'})")
-    kept = usable.filter(pc.invert(pc.is_in(usable["id"], pa.array(known, pa.string())))).combine_chunks()
-    names = kept["label"].to_pylist()
+    unknown_images = usable.filter(pc.invert(pc.is_in(usable["id"], pa.array(known_ids, pa.string())))).combine_chunks()
+    names = unknown_images["label"].to_pylist()
     classes = sorted(set(names))
     index = {name: number for number, name in enumerate(classes)}
-    return Outside(
-        images=shard_writer.Staged(staged, kept, model["image_size"], model["channels"]),
+    return ExternalImages(
+        images=shard_writer.StagedImages(staged, unknown_images, model["image_size"], model["channels"]),
         labels=np.array([index[name] for name in names], np.int64),
-        ids=kept["id"].to_pylist(),
-        paths=kept["path"].to_pylist(),
+        ids=unknown_images["id"].to_pylist(),
+        paths=unknown_images["path"].to_pylist(),
         classes=classes,
         rejected=rejected,
-        excluded=len(usable) - len(kept),
+        excluded=len(usable) - len(unknown_images),
     )

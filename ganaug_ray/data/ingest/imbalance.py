@@ -4,11 +4,11 @@ import difflib
 from collections.abc import Mapping
 
 from ganaug_ray.config import ImbalanceConfig
-from ganaug_ray.data.ingest.split import MIN_ROWS
+from ganaug_ray.data.ingest.split import MIN_ROWS_PER_CLASS
 from ganaug_ray.errors import UserError
 
 
-def kept(train: Mapping[str, int], config: ImbalanceConfig) -> dict[str, int]:
+def cap_rare_classes(train: Mapping[str, int], config: ImbalanceConfig) -> dict[str, int]:
     """Return how many training images each class keeps, rounded to the nearest.
 
     Args:
@@ -19,9 +19,9 @@ def kept(train: Mapping[str, int], config: ImbalanceConfig) -> dict[str, int]:
     Raises:
         UserError: a name is no class, or a class would keep fewer than MIN_ROWS.
 
-    >>> kept({"cat": 100, "dog": 100, "owl": 80}, ImbalanceConfig(factor=10, rare=["dog"]))
+    >>> cap_rare_classes({"cat": 100, "dog": 100, "owl": 80}, ImbalanceConfig(factor=10, rare=["dog"]))
     {'cat': 100, 'dog': 10, 'owl': 80}
-    >>> kept(dict.fromkeys("abc", 400), ImbalanceConfig(factor=100))
+    >>> cap_rare_classes(dict.fromkeys("abc", 400), ImbalanceConfig(factor=100))
     {'a': 400, 'b': 40, 'c': 4}
     """
     if config.rare is None:
@@ -30,17 +30,17 @@ def kept(train: Mapping[str, int], config: ImbalanceConfig) -> dict[str, int]:
         for name in config.rare:
             _refuse_unknown(name, list(train))
         shares = {name: 1 / config.factor if name in config.rare else 1.0 for name in train}
-    left = {name: round(n * shares[name]) for name, n in train.items()}
-    for name, n in left.items():
-        if n < MIN_ROWS:
+    reduced_counts = {name: round(n * shares[name]) for name, n in train.items()}
+    for name, n in reduced_counts.items():
+        if n < MIN_ROWS_PER_CLASS:
             raise UserError(
                 f"data.imbalance.factor {config.factor:g}: class {name!r} would keep {n} of {train[name]} training "
-                f"images, at least {MIN_ROWS} are needed; take a smaller factor, or more images a class"
+                f"images, at least {MIN_ROWS_PER_CLASS} are needed; take a smaller factor, or more images a class"
             )
-    return left
+    return reduced_counts
 
 
-def rare(train: Mapping[str, int], config: ImbalanceConfig | None) -> list[str]:
+def list_rare_classes(train: Mapping[str, int], config: ImbalanceConfig | None) -> list[str]:
     """Return the classes that were made rare: those that were named; of a long tail, those below half of the mean.
 
     Args:

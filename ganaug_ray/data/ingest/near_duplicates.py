@@ -12,22 +12,22 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image
 
-from ganaug_ray.runtime.executors import Each, one_by_one
+from ganaug_ray.runtime.executors import Executor, map_serially
 
-HASH_SIDE = 32  # pixels that the hash looks at
-THUMB_SIDE = 16
-MOST_BITS = 6  # by which the hashes of candidates differ
+HASH_SIDE_PX = 32  # pixels that the hash looks at
+THUMB_SIDE_PX = 16
+MAX_HASH_BITS = 6  # by which the hashes of candidates differ
 # Root mean square of the difference, in grey levels of 255. Measured on 16 × 16 thumbnails: photographs saved again at
 # quality 30, at half their size or as GIF are 3.8 from the original at most; of 1,797 digits the closest two are 12.8
 # apart; in Fashion-MNIST 27 of 60,000 images have a twin within 4, all of the same class.
-MOST_DIFFERENCE = 4.0
-CHUNK = 1024  # rows compared at a time
-CROWD = 8  # hashes that agree in the bands of a choice by chance, at most
-MANY = 100_000  # hashes above which the search is shared out
+MAX_GREY_DIFFERENCE = 4.0
+CHUNK_ROWS = 1024  # rows compared at a time
+MAX_CHANCE_MATCHES = 8  # hashes that agree in the bands of a choice by chance, at most
+MIN_PARALLEL_HASHES = 100_000  # hashes above which the search is shared out
 ROW_BITS = np.uint64(36)  # of a number that sorts rows by up to 28 bits of their hashes
 
 
-def _cosines(n: int, frequencies: int) -> np.ndarray:
+def _build_dct(n: int, frequencies: int) -> np.ndarray:
     """The lowest rows of the orthonormal DCT-II matrix, float32 [frequencies, n]."""
     k, x = np.arange(frequencies)[:, None], np.arange(n)[None]
     rows = np.cos(np.pi * (2 * x + 1) * k / (2 * n)) * np.sqrt(2 / n)
@@ -35,10 +35,10 @@ def _cosines(n: int, frequencies: int) -> np.ndarray:
     return rows.astype(np.float32)
 
 
-_DCT = _cosines(HASH_SIDE, 8)
+_DCT = _build_dct(HASH_SIDE_PX, 8)
 
 
-def perceptual_hashes(small: Sequence[Image.Image]) -> np.ndarray:
+def hash_images(small: Sequence[Image.Image]) -> np.ndarray:
     """pHash of 32 × 32 images, uint64 [N]: which of the 8 × 8 lowest frequencies of the grey are above their median."""
     grey = np.stack([np.asarray(image.convert("L")) for image in small]).astype(np.float32)
     low = (_DCT @ grey @ _DCT.T).reshape(len(small), 64)
@@ -46,15 +46,15 @@ def perceptual_hashes(small: Sequence[Image.Image]) -> np.ndarray:
     return np.packbits(low > median, axis=1).view(np.uint64)[:, 0]
 
 
-def thumb(small: Image.Image) -> np.ndarray:
+def make_thumbnail(small: Image.Image) -> np.ndarray:
     """What candidates are confirmed on: a 32 × 32 image at half its size, uint8 [16, 16, 3]."""
-    return np.asarray(small.convert("RGB").reduce(HASH_SIDE // THUMB_SIDE))
+    return np.asarray(small.convert("RGB").reduce(HASH_SIDE_PX // THUMB_SIDE_PX))
 
 
-THUMB_BYTES = THUMB_SIDE * THUMB_SIDE * 3
+THUMB_BYTES = THUMB_SIDE_PX * THUMB_SIDE_PX * 3
 
 
-def candidates(hashes: np.ndarray, each: Each = one_by_one) -> tuple[np.ndarray, np.ndarray]:
+def find_candidates(hashes: np.ndarray, executor: Executor = map_serially) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs i < j of hashes, uint64 [N], that differ in at most MOST_BITS bits; both int64 [M].
 
     Cut into more bands than bits may differ, two such hashes agree in all bands but MOST_BITS. For each choice of the
@@ -62,17 +62,21 @@ def candidates(hashes: np.ndarray, each: Each = one_by_one) -> tuple[np.ndarray,
     more and smaller choices of more bits, so that few agree by chance: all pairs would be too many.
     """
     n = len(hashes)
-    bands = next(bands for bands in itertools.count(MOST_BITS + 1) if n <= CROWD << 64 * (bands - MOST_BITS) // bands)
-    choices = list(itertools.combinations(range(bands), bands - MOST_BITS))
-    whoever = each if n > MANY else one_by_one
-    found = list(whoever(functools.partial(_alike, hashes, bands), choices))
-    i, j = np.concatenate(found, axis=1)
+    bands = next(
+        bands
+        for bands in itertools.count(MAX_HASH_BITS + 1)
+        if n <= MAX_CHANCE_MATCHES << 64 * (bands - MAX_HASH_BITS) // bands
+    )
+    choices = list(itertools.combinations(range(bands), bands - MAX_HASH_BITS))
+    chosen_executor = executor if n > MIN_PARALLEL_HASHES else map_serially
+    pairs = list(chosen_executor(functools.partial(_match_bands, hashes, bands), choices))
+    i, j = np.concatenate(pairs, axis=1)
     order = np.lexsort((j, i))
     return i[order], j[order]
 
 
-def _alike(hashes: np.ndarray, bands: int, chosen: tuple[int, ...]) -> np.ndarray:
-    """Return the pairs of ``candidates`` that agree in the chosen bands, and in no earlier choice: int64 [2, M]."""
+def _match_bands(hashes: np.ndarray, bands: int, chosen: tuple[int, ...]) -> np.ndarray:
+    """Return the candidates that agree in the chosen bands, and in no earlier choice: pairs, int64 [2, M]."""
     edges = [64 * band // bands for band in range(bands + 1)]
     masks = [np.uint64((1 << high) - (1 << low)) for low, high in itertools.pairwise(edges)]
     key = np.zeros(len(hashes), np.uint64)
@@ -83,56 +87,58 @@ def _alike(hashes: np.ndarray, bands: int, chosen: tuple[int, ...]) -> np.ndarra
     rows = (key & np.uint64((1 << int(ROW_BITS)) - 1)).astype(np.int64)
     key >>= ROW_BITS
     ordered = hashes[rows]
-    found = [np.zeros((2, 0), np.int64)]
-    first, apart = np.arange(len(rows)), 0
+    pairs = [np.zeros((2, 0), np.int64)]
+    first, offset = np.arange(len(rows)), 0
     while len(first):  # those that agree with the one so many places further on, and so with all between
-        apart += 1
-        first = first[first + apart < len(rows)]
-        first = first[key[first] == key[first + apart]]
-        differ = ordered[first] ^ ordered[first + apart]
-        close = np.bitwise_count(differ) <= MOST_BITS
+        offset += 1
+        first = first[first + offset < len(rows)]
+        first = first[key[first] == key[first + offset]]
+        differ = ordered[first] ^ ordered[first + offset]
+        close = np.bitwise_count(differ) <= MAX_HASH_BITS
         for band in set(range(chosen[-1])) - {*chosen}:
             close &= differ & masks[band] != 0
-        found.append(np.stack([rows[first[close]], rows[first[close] + apart]]))
-    return np.concatenate(found, axis=1)
+        pairs.append(np.stack([rows[first[close]], rows[first[close] + offset]]))
+    return np.concatenate(pairs, axis=1)
 
 
-def groups(hashes: np.ndarray, thumbs: Callable[[np.ndarray], np.ndarray], each: Each = one_by_one) -> list[list[int]]:
+def find_groups(
+    hashes: np.ndarray, read_thumbnails: Callable[[np.ndarray], np.ndarray], executor: Executor = map_serially
+) -> list[list[int]]:
     """Return groups of near-duplicates, each two rows or more, ascending.
 
     Args:
         hashes: uint64 [N].
-        thumbs: rows, int64 [M] -> their thumbnails, uint8 [M, ...]. Asked for candidates alone.
-        each: who looks for candidates, where the rows are many.
+        read_thumbnails: rows, int64 [M] -> their thumbnails, uint8 [M, ...]. Asked for candidates alone.
+        executor: who looks for candidates, where the rows are many.
     """
-    i, j = candidates(hashes, each)
+    i, j = find_candidates(hashes, executor)
     if not len(i):
         return []
     rows = np.unique(np.concatenate([i, j]))
-    pixels = thumbs(rows).reshape(len(rows), -1)
+    pixels = read_thumbnails(rows).reshape(len(rows), -1)
     at_i, at_j = np.searchsorted(rows, i), np.searchsorted(rows, j)
     leader = np.arange(len(rows))
 
-    def find(row: int) -> int:
+    def find_leader(row: int) -> int:
         while leader[row] != row:
             leader[row] = leader[leader[row]]
             row = leader[row]
         return row
 
-    for start in range(0, len(i), CHUNK):
-        a, b = at_i[start : start + CHUNK], at_j[start : start + CHUNK]
-        close = difference(pixels[a], pixels[b]) <= MOST_DIFFERENCE
+    for start in range(0, len(i), CHUNK_ROWS):
+        a, b = at_i[start : start + CHUNK_ROWS], at_j[start : start + CHUNK_ROWS]
+        close = measure_difference(pixels[a], pixels[b]) <= MAX_GREY_DIFFERENCE
         for first, second in zip(a[close], b[close], strict=True):
-            one, other = sorted((find(first), find(second)))
-            leader[other] = one
+            lower_leader, upper_leader = sorted((find_leader(first), find_leader(second)))
+            leader[upper_leader] = lower_leader
     members: dict[int, list[int]] = {}
     for position, row in enumerate(rows):
-        members.setdefault(int(find(position)), []).append(int(row))
+        members.setdefault(int(find_leader(position)), []).append(int(row))
     return [group for group in members.values() if len(group) > 1]
 
 
-def difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def measure_difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Root mean square of the difference of uint8 rows [M, D], in grey levels: float32 [M]."""
-    chunks = (slice(start, start + CHUNK) for start in range(0, len(a), CHUNK))
+    chunks = (slice(start, start + CHUNK_ROWS) for start in range(0, len(a), CHUNK_ROWS))
     squares = [np.square(a[chunk].astype(np.float32) - b[chunk]).mean(1) for chunk in chunks]
     return np.sqrt(np.concatenate([np.zeros(0, np.float32), *squares]))

@@ -15,12 +15,12 @@ from ganaug_ray.data import images
 from ganaug_ray.data.ingest import near_duplicates, split, staging
 from ganaug_ray.data.loading import image_store
 
-MOST_SHOWN = 200  # images that get a thumbnail
-THUMBNAIL_SIDE = 96
+MAX_THUMBNAILS = 200  # images that get a thumbnail
+THUMBNAIL_SIDE_PX = 96
 
 
 @dataclass(frozen=True)
-class Shard:
+class StagedShard:
     """One shard to write: the rows of audit.Found that go into it, by id, and how they are stored."""
 
     split: str
@@ -32,23 +32,25 @@ class Shard:
     encoding: image_store.Encoding
 
 
-def shards(kept: pa.Table, classes: list[str], channels: int, config: DataConfig) -> Iterator[Shard]:
+def plan_shards(usable: pa.Table, classes: list[str], channels: int, config: DataConfig) -> Iterator[StagedShard]:
     """Cut the kept images, by id, into the shards of each split; those without labels, of the split UNLABELLED, too."""
     index = {name: number for number, name in enumerate(classes)}
-    most = image_store.rows_per_shard(config.image_size**2 * channels)
+    max_rows = image_store.count_shard_rows(config.image_size**2 * channels)
     for name in (*split.SPLITS, split.UNLABELLED):
-        own = kept.filter(pc.equal(kept["split"], name))
-        for number, start in enumerate(range(0, len(own), most)):
-            rows = own.slice(start, most).combine_chunks()
-            known = name != split.UNLABELLED
-            labels = np.array([index[label] if known else image_store.NO_LABEL for label in rows["label"].to_pylist()])
-            yield Shard(name, number, rows, labels, config.image_size, channels, config.store)
+        split_rows = usable.filter(pc.equal(usable["split"], name))
+        for number, start in enumerate(range(0, len(split_rows), max_rows)):
+            rows = split_rows.slice(start, max_rows).combine_chunks()
+            is_labelled = name != split.UNLABELLED
+            labels = np.array(
+                [index[label] if is_labelled else image_store.NO_LABEL for label in rows["label"].to_pylist()]
+            )
+            yield StagedShard(name, number, rows, labels, config.image_size, channels, config.store)
 
 
-def write(staged: Folder, out: Folder, shard: Shard) -> np.ndarray:
+def write_shard(staged: Folder, out: Folder, shard: StagedShard) -> np.ndarray:
     """Write a shard. Return (pixels, their sum, the sum of their squares) a channel; zeros unless it is of train."""
-    pixels = read(staged, shard.rows, shard.size, shard.channels)
-    rows = image_store.Images(
+    pixels = read_pixels(staged, shard.rows, shard.size, shard.channels)
+    rows = image_store.LabelledImages(
         images=pixels,
         labels=shard.labels,
         ids=shard.rows["id"].to_pylist(),
@@ -56,30 +58,30 @@ def write(staged: Folder, out: Folder, shard: Shard) -> np.ndarray:
         provenance=shard.rows["provenance"].to_pylist(),
     )
     image_store.write_shard(out / shard.split, shard.number, rows, "real", shard.encoding)
-    return _sums(pixels) if shard.split == "train" else np.zeros((shard.channels, 3))
+    return _sum_pixels(pixels) if shard.split == "train" else np.zeros((shard.channels, 3))
 
 
-def _sums(pixels: np.ndarray) -> np.ndarray:
+def _sum_pixels(pixels: np.ndarray) -> np.ndarray:
     levels = np.arange(256, dtype=np.float64)
     tall = images.from_array(pixels.reshape(-1, *pixels.shape[2:]))  # Pillow counts faster than numpy does
     counts = np.array(tall.histogram(), np.float64).reshape(-1, 256)
     return np.stack([counts.sum(1), counts @ levels, counts @ levels**2], 1)
 
 
-def read(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.ndarray:
+def read_pixels(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.ndarray:
     """Read the pixels of rows of audit.Found: uint8 [N, size, size, channels], grey and colour brought together."""
     files, offsets, native = (rows[name].to_numpy() for name in ("file", "offset", "channels"))
     pixels = np.empty((len(rows), size, size, channels), np.uint8)
-    for file, own in by_file(files, offsets):
-        spans = ((int(offsets[row]), size * size * int(native[row])) for row in own)
-        for row, content in zip(own, staging.read(staged, f"{file}.pixels", spans), strict=True):
+    for file, file_rows in group_by_file(files, offsets):
+        spans = ((int(offsets[row]), size * size * int(native[row])) for row in file_rows)
+        for row, content in zip(file_rows, staging.read_spans(staged, f"{file}.pixels", spans), strict=True):
             image = np.frombuffer(content, np.uint8).reshape(size, size, -1)
-            same = image.shape[2] == channels
-            pixels[row] = image if same else images.pixels(images.from_array(image), channels)
+            has_channels = image.shape[2] == channels
+            pixels[row] = image if has_channels else images.to_pixels(images.from_array(image), channels)
     return pixels
 
 
-class Staged:
+class StagedImages:
     """Images that stay where they are staged until they are looked at: uint8 [N, size, size, channels].
 
     One after another they are read a shard's worth at a time, of which one is held.
@@ -102,42 +104,45 @@ class Staged:
     def __getitem__(self, which: slice | np.ndarray) -> np.ndarray:
         """Return the images of a stretch of rows, or of some rows."""
         if isinstance(which, np.ndarray):
-            return read(self._staged, self._rows.take(which), self._size, self._channels)
+            return read_pixels(self._staged, self._rows.take(which), self._size, self._channels)
         start, stop, _ = which.indices(len(self))
         if start < self._window.start or stop > self._window.stop:
-            n = max(stop - start, image_store.rows_per_shard(self._size**2 * self._channels))
+            n = max(stop - start, image_store.count_shard_rows(self._size**2 * self._channels))
             self._window = slice(start, min(start + n, len(self)))
-            self._held = read(self._staged, self._rows.slice(start, n), self._size, self._channels)
+            self._held = read_pixels(self._staged, self._rows.slice(start, n), self._size, self._channels)
         return self._held[start - self._window.start : stop - self._window.start]
 
 
-def thumbs(staged: Folder, rows: pa.Table) -> np.ndarray:
+def read_thumbnails(staged: Folder, rows: pa.Table) -> np.ndarray:
     """Read the thumbnails of rows of audit.Found, on which near-duplicates are confirmed: uint8 [N, bytes]."""
     files, ranks = (rows[name].to_numpy() for name in ("file", "rank"))
-    found = np.empty((len(rows), near_duplicates.THUMB_BYTES), np.uint8)
-    for file, own in by_file(files, ranks):
-        spans = ((int(ranks[row]) * near_duplicates.THUMB_BYTES, near_duplicates.THUMB_BYTES) for row in own)
-        for row, content in zip(own, staging.read(staged, f"{file}.thumbs", spans), strict=True):
-            found[row] = np.frombuffer(content, np.uint8)
-    return found
+    thumbnails_NB = np.empty((len(rows), near_duplicates.THUMB_BYTES), np.uint8)
+    for file, file_rows in group_by_file(files, ranks):
+        spans = ((int(ranks[row]) * near_duplicates.THUMB_BYTES, near_duplicates.THUMB_BYTES) for row in file_rows)
+        for row, content in zip(file_rows, staging.read_spans(staged, f"{file}.thumbs", spans), strict=True):
+            thumbnails_NB[row] = np.frombuffer(content, np.uint8)
+    return thumbnails_NB
 
 
-def by_file(files: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+def group_by_file(files: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     """Group rows by staged file, in the order in which they lie there."""
     order = np.lexsort((offsets, files))
-    for own in np.split(order, np.flatnonzero(files[order][1:] != files[order][:-1]) + 1):
-        if len(own):
-            yield str(files[own[0]]), own
+    for file_rows in np.split(order, np.flatnonzero(files[order][1:] != files[order][:-1]) + 1):
+        if len(file_rows):
+            yield str(files[file_rows[0]]), file_rows
 
 
-def thumbnails(rows: pa.Table, staged: Folder, size: int) -> list[bytes]:
+def encode_thumbnails(rows: pa.Table, staged: Folder, size: int) -> list[bytes]:
     """Return small PNG pictures of rows of audit.Found."""
-    return [_png(read(staged, rows.slice(row, 1), size, rows["channels"][row].as_py())[0]) for row in range(len(rows))]
+    return [
+        _encode_thumbnail(read_pixels(staged, rows.slice(row, 1), size, rows["channels"][row].as_py())[0])
+        for row in range(len(rows))
+    ]
 
 
-def _png(pixels: np.ndarray) -> bytes:
+def _encode_thumbnail(pixels: np.ndarray) -> bytes:
     image = images.from_array(pixels)
-    image.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.HAMMING)
+    image.thumbnail((THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX), Image.Resampling.HAMMING)
     sink = io.BytesIO()
     image.save(sink, "PNG")
     return sink.getvalue()

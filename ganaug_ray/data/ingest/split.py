@@ -10,9 +10,9 @@ from ganaug_ray.config import SplitConfig
 from ganaug_ray.core import rng
 from ganaug_ray.errors import UserError
 
-MIN_ROWS = 2  # of each class in each split: fewer cannot be trained on or measured
+MIN_ROWS_PER_CLASS = 2  # of each class in each split: fewer cannot be trained on or measured
 SPLITS = ("train", "val", "test")
-GIVEN_AS = {  # the folder, or the name of the idx file, in which a data set keeps each split
+SPLIT_ALIASES = {  # the folder, or the name of the idx file, in which a data set keeps each split
     "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
     "test": "test", "testing": "test", "t10k": "test",
 }  # fmt: skip
@@ -21,49 +21,50 @@ PLACES = (*SPLITS, UNUSED)  # an image is in one of them
 UNLABELLED = "unlabelled"  # the store of images without labels
 
 TRAIN, VAL, TEST, LEFT_OVER = range(len(PLACES))
-NOWHERE = -1
+UNASSIGNED = -1
 
-Cap = int | Mapping[str, int] | None
+ClassCap = int | Mapping[str, int] | None
 """Images a class at most: as many for each, so many of each by name, or all there are."""
 
 
 @dataclass(frozen=True)
-class Rows:
+class SplitRows:
     """The images to deal out, a row each, ascending by content id.
 
     Attributes:
         classes: their names, sorted.
         labels: indices into them, integers [N].
-        draws: what ``draws`` says of their ids, int64 [N].
-        first: of each, the first row of its group of near-duplicates; its own, where it resembles none. int64 [N].
+        id_hashes: what ``hash_ids`` says of their ids, int64 [N].
+        group_leaders: of each, the first row of its group of near-duplicates; itself, where it resembles none. int64
+            [N].
         places: where they are already, indices into PLACES or NOWHERE, int8 [N].
     """
 
     classes: list[str]
     labels: np.ndarray
-    draws: np.ndarray
-    first: np.ndarray
+    id_hashes: np.ndarray
+    group_leaders: np.ndarray
     places: np.ndarray
 
-    def by_class(self) -> Iterator[tuple[str, np.ndarray]]:
+    def iterate_classes(self) -> Iterator[tuple[str, np.ndarray]]:
         """Yield each class's name and its rows, ascending, int64 [M]."""
         small = self.labels.astype(np.min_scalar_type(len(self.classes)))  # numpy sorts such in linear time
         ends = np.cumsum(np.bincount(small, minlength=len(self.classes)))
         yield from zip(self.classes, np.split(np.argsort(small, kind="stable"), ends[:-1]), strict=True)
 
 
-def draws(ids: pa.ChunkedArray, config: SplitConfig) -> np.ndarray:
+def hash_ids(ids: pa.ChunkedArray, config: SplitConfig) -> np.ndarray:
     """Hash content ids to the numbers by which images are ranked, int64 [N]: as good as drawn at random."""
-    found = (rng.number(config.seed, "split", id_) for some in some_by_some(ids) for id_ in some)
-    return np.fromiter(found, np.int64, len(ids))
+    id_hashes = (rng.draw_number(config.seed, "split", id_) for chunk in iterate_texts(ids) for id_ in chunk)
+    return np.fromiter(id_hashes, np.int64, len(ids))
 
 
-def some_by_some(texts: pa.ChunkedArray, most: int = 2**16) -> Iterator[list[str]]:
+def iterate_texts(texts: pa.ChunkedArray, chunk_size: int = 2**16) -> Iterator[list[str]]:
     """Yield the texts of a column, so many at a time: as objects, all of them would take much memory."""
-    return (texts.slice(start, most).to_pylist() for start in range(0, len(texts), most))
+    return (texts.slice(start, chunk_size).to_pylist() for start in range(0, len(texts), chunk_size))
 
 
-def assign(rows: Rows, config: SplitConfig, train_cap: Cap, val_cap: Cap) -> np.ndarray:
+def assign_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val_cap: ClassCap) -> np.ndarray:
     """Deal out every class's images to train, val, test and unused.
 
     Within a class the images are ranked by a hash of their content: the first ranks are for test, the next for
@@ -87,29 +88,35 @@ def assign(rows: Rows, config: SplitConfig, train_cap: Cap, val_cap: Cap) -> np.
     Raises:
         UserError: a class has too few images for the minimum a split.
     """
-    sizes = {name: len(own) for name, own in rows.by_class()}
-    _refuse_poor(sizes, 3 * MIN_ROWS, f"train, val and test need {MIN_ROWS} each")
-    _refuse_poor(sizes, config.folds * MIN_ROWS, f"the test sets of {config.folds} splits need {MIN_ROWS} each")
-    places, settled = rows.places.copy(), _settled(rows)
-    for name, own in rows.by_class():
-        old = np.bincount(places[own][places[own] != NOWHERE], minlength=len(PLACES))
-        units = _Units(own[places[own] == NOWHERE], rows, settled)
-        order, testable = _turned(units.ranked(), units.sizes, config)
-        free = order[units.places[order] == NOWHERE]
-        testable = int((units.places[order[:testable]] == NOWHERE).sum())
-        units.places[free] = _place(units.sizes[free], testable, old + units.placed(), len(own), config, name)
+    sizes = {name: len(class_rows) for name, class_rows in rows.iterate_classes()}
+    _refuse_small_classes(sizes, 3 * MIN_ROWS_PER_CLASS, f"train, val and test need {MIN_ROWS_PER_CLASS} each")
+    _refuse_small_classes(
+        sizes,
+        config.folds * MIN_ROWS_PER_CLASS,
+        f"the test sets of {config.folds} splits need {MIN_ROWS_PER_CLASS} each",
+    )
+    places, settled = rows.places.copy(), _locate_settled_groups(rows)
+    for name, own in rows.iterate_classes():
+        placed_counts = np.bincount(places[own][places[own] != UNASSIGNED], minlength=len(PLACES))
+        units = _SplitUnits(own[places[own] == UNASSIGNED], rows, settled)
+        order, testable = _rotate_to_fold(units.rank_units(), units.sizes, config)
+        free = order[units.places[order] == UNASSIGNED]
+        testable = int((units.places[order[:testable]] == UNASSIGNED).sum())
+        units.places[free] = _place_units(
+            units.sizes[free], testable, placed_counts + units.count_placed(), len(own), config, name
+        )
         settled[units.firsts] = units.places
-        cut = []
-        for part, cap in ((VAL, _of(val_cap, name)), (TRAIN, _of(train_cap, name))):
+        cut_groups = []
+        for part, cap in ((VAL, _resolve_cap(val_cap, name)), (TRAIN, _resolve_cap(train_cap, name))):
             if cap is not None:
-                cut.append((units.cap(order, part, max(0, cap - int(old[part]))), part))
-        units.write(places)
-        for stay, part in cut:
-            places[stay] = part
+                cut_groups.append((units.cap_split(order, part, max(0, cap - int(placed_counts[part]))), part))
+        units.write_places(places)
+        for retained_rows, part in cut_groups:
+            places[retained_rows] = part
     return places
 
 
-class _Units:
+class _SplitUnits:
     """What is dealt out whole, of one class: images, and groups of those that resemble each other.
 
     Args:
@@ -123,50 +130,52 @@ class _Units:
         places: where it is, an index into PLACES or NOWHERE, int8 [U].
     """
 
-    def __init__(self, own: np.ndarray, rows: Rows, settled: np.ndarray) -> None:
-        self._own = own
-        self.firsts, self._unit, self.sizes = np.unique(rows.first[own], return_inverse=True, return_counts=True)
-        self._draws = rows.draws[self.firsts]
+    def __init__(self, class_rows: np.ndarray, rows: SplitRows, settled: np.ndarray) -> None:
+        self._own = class_rows
+        self.firsts, self._unit, self.sizes = np.unique(
+            rows.group_leaders[class_rows], return_inverse=True, return_counts=True
+        )
+        self._draws = rows.id_hashes[self.firsts]
         self.places = settled[self.firsts]
 
-    def ranked(self) -> np.ndarray:
+    def rank_units(self) -> np.ndarray:
         """Units in order of their draws, int64 [U]; of equal ones, the smaller id is first."""
         return np.argsort(self._draws, kind="stable")
 
-    def placed(self) -> np.ndarray:
+    def count_placed(self) -> np.ndarray:
         """Images of the units that are somewhere, a place: int64 [PLACES]."""
-        known = self.places != NOWHERE
+        known = self.places != UNASSIGNED
         return np.bincount(self.places[known], self.sizes[known], len(PLACES)).astype(np.int64)
 
-    def cap(self, order: np.ndarray, part: int, most: int) -> np.ndarray:
+    def cap_split(self, order: np.ndarray, part: int, max_images: int) -> np.ndarray:
         """Leave so many images of a split, in that order of units. Return rows that stay of a group that is cut."""
-        own = order[self.places[order] == part]
-        upto = np.cumsum(self.sizes[own])
-        over = own[upto > most]
-        self.places[over] = LEFT_OVER
-        if not len(over):
+        split_units = order[self.places[order] == part]
+        cumulative_images = np.cumsum(self.sizes[split_units])
+        excess_units = split_units[cumulative_images > max_images]
+        self.places[excess_units] = LEFT_OVER
+        if not len(excess_units):
             return np.empty(0, np.int64)
-        left = most - int(upto[upto > most][0] - self.sizes[over[0]])
-        return self._own[self._unit == over[0]][:left]
+        left = max_images - int(cumulative_images[cumulative_images > max_images][0] - self.sizes[excess_units[0]])
+        return self._own[self._unit == excess_units[0]][:left]
 
-    def write(self, places: np.ndarray) -> None:
+    def write_places(self, places: np.ndarray) -> None:
         """Write down where each row is, int8 [N]."""
         places[self._own] = self.places[self._unit]
 
 
-def _settled(rows: Rows) -> np.ndarray:
+def _locate_settled_groups(rows: SplitRows) -> np.ndarray:
     """Where the groups are that an earlier data set knows, by their first row: int8 [N]."""
-    settled = np.full(len(rows.places), NOWHERE, np.int8)
-    alone = rows.first == np.arange(len(rows.first))
-    alone[rows.first[~alone]] = False
-    known = np.flatnonzero(~alone & (rows.places != NOWHERE) & (rows.places != LEFT_OVER))
-    settled[rows.first[known]] = rows.places[known]
-    torn = known[settled[rows.first[known]] != rows.places[known]]
-    settled[rows.first[torn]] = LEFT_OVER
+    settled = np.full(len(rows.places), UNASSIGNED, np.int8)
+    is_alone = rows.group_leaders == np.arange(len(rows.group_leaders))
+    is_alone[rows.group_leaders[~is_alone]] = False
+    known = np.flatnonzero(~is_alone & (rows.places != UNASSIGNED) & (rows.places != LEFT_OVER))
+    settled[rows.group_leaders[known]] = rows.places[known]
+    torn_rows = known[settled[rows.group_leaders[known]] != rows.places[known]]
+    settled[rows.group_leaders[torn_rows]] = LEFT_OVER
     return settled
 
 
-def _turned(order: np.ndarray, sizes: np.ndarray, config: SplitConfig) -> tuple[np.ndarray, int]:
+def _rotate_to_fold(order: np.ndarray, sizes: np.ndarray, config: SplitConfig) -> tuple[np.ndarray, int]:
     """Turn ranked units to where a fold begins. Return them, and how many of the first of them it may test."""
     ends = np.concatenate([[0], np.cumsum(sizes[order])])
     begin, end = (
@@ -176,15 +185,15 @@ def _turned(order: np.ndarray, sizes: np.ndarray, config: SplitConfig) -> tuple[
     return np.concatenate([order[begin:], order[:begin]]), end - begin
 
 
-def _place(
-    sizes: np.ndarray, testable: int, there: np.ndarray, rows: int, config: SplitConfig, name: str
+def _place_units(
+    sizes: np.ndarray, testable: int, placed_counts: np.ndarray, rows: int, config: SplitConfig, name: str
 ) -> np.ndarray:
     """Deal ranked units, each of so many images, to test, val and train; a unit is never cut.
 
     Args:
         sizes: of the units, in order of rank, int64 [F].
         testable: so many of the first may go to test.
-        there: images that are dealt already, a place.
+        placed_counts: images that are dealt already, a place.
         rows: images of the class in all.
         config: the shares.
         name: of the class.
@@ -192,38 +201,41 @@ def _place(
     Returns:
         Where each is, an index into PLACES, int8 [F].
     """
-    room = rows - MIN_ROWS
-    wanted = {TEST: min(max(MIN_ROWS, round(rows * config.test)), room - MIN_ROWS)}
-    wanted[VAL] = min(max(MIN_ROWS, round(rows * config.val)), room - wanted[TEST])
-    left = {part: max(0, n - int(there[part])) for part, n in wanted.items()}
+    room = rows - MIN_ROWS_PER_CLASS
+    target_counts = {TEST: min(max(MIN_ROWS_PER_CLASS, round(rows * config.test)), room - MIN_ROWS_PER_CLASS)}
+    target_counts[VAL] = min(max(MIN_ROWS_PER_CLASS, round(rows * config.val)), room - target_counts[TEST])
+    missing_counts = {part: max(0, n - int(placed_counts[part])) for part, n in target_counts.items()}
     placed = np.full(len(sizes), TRAIN, np.int8)
     for unit, size in enumerate(sizes.tolist()):
-        if not left[VAL] and (unit >= testable or not left[TEST]):
+        if not missing_counts[VAL] and (unit >= testable or not missing_counts[TEST]):
             break  # all that follow are for train
         for part in (TEST, VAL) if unit < testable else (VAL,):
-            if size <= left[part]:
+            if size <= missing_counts[part]:
                 placed[unit] = part
-                left[part] -= size
+                missing_counts[part] -= size
                 break
     # Of groups larger than its share, a split may have got nothing: it takes the smallest, as long as train keeps some.
-    in_train = int(there[TRAIN]) + int(sizes[placed == TRAIN].sum())
+    in_train = int(placed_counts[TRAIN]) + int(sizes[placed == TRAIN].sum())
     for part in (TEST, VAL):
-        if wanted[part] - left[part] < MIN_ROWS:
+        if target_counts[part] - missing_counts[part] < MIN_ROWS_PER_CLASS:
             spare = np.flatnonzero(placed[: testable if part == TEST else None] == TRAIN)
             for unit in spare[np.argsort(sizes[spare], kind="stable")].tolist():
-                if wanted[part] - left[part] >= MIN_ROWS or in_train - sizes[unit] < MIN_ROWS:
+                if (
+                    target_counts[part] - missing_counts[part] >= MIN_ROWS_PER_CLASS
+                    or in_train - sizes[unit] < MIN_ROWS_PER_CLASS
+                ):
                     break
                 placed[unit] = part
-                left[part] -= int(sizes[unit])
+                missing_counts[part] -= int(sizes[unit])
                 in_train -= int(sizes[unit])
-        if not there[part] and not (placed == part).any():
+        if not placed_counts[part] and not (placed == part).any():
             raise UserError(
                 f"class {name!r}: so many of its images are near-duplicates that none are left for {PLACES[part]}"
             )
     return placed
 
 
-def keep(rows: Rows, config: SplitConfig, train_cap: Cap, val_cap: Cap) -> np.ndarray:
+def keep_given_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val_cap: ClassCap) -> np.ndarray:
     """Leave every image in the split it came in; the caps hold all the same.
 
     Without a validation split, each class's first ranks of train become one.
@@ -240,34 +252,34 @@ def keep(rows: Rows, config: SplitConfig, train_cap: Cap, val_cap: Cap) -> np.nd
     Raises:
         UserError: there is no train or no test split, or a class is missing in one.
     """
-    there = np.bincount(rows.places, minlength=len(PLACES))
-    if missing := [PLACES[part] for part in (TEST, TRAIN) if not there[part]]:
+    split_counts = np.bincount(rows.places, minlength=len(PLACES))
+    if missing := [PLACES[part] for part in (TEST, TRAIN) if not split_counts[part]]:
         raise UserError(f"split: given needs folders train and test; found no {' and no '.join(missing)}")
     places = rows.places.copy()
-    for name, own in rows.by_class():
-        ranked = own[np.argsort(rows.draws[own], kind="stable")]
+    for name, class_rows in rows.iterate_classes():
+        ranked = class_rows[np.argsort(rows.id_hashes[class_rows], kind="stable")]
         parts = {part: ranked[rows.places[ranked] == part] for part in (TRAIN, VAL, TEST)}
-        if not there[VAL]:
-            n = max(MIN_ROWS, round(len(parts[TRAIN]) * config.val))
+        if not split_counts[VAL]:
+            n = max(MIN_ROWS_PER_CLASS, round(len(parts[TRAIN]) * config.val))
             parts[VAL], parts[TRAIN] = parts[TRAIN][:n], parts[TRAIN][n:]
             places[parts[VAL]] = VAL
         for part, members in parts.items():
-            _refuse_poor({name: len(members)}, MIN_ROWS, f"the {PLACES[part]} split needs some")
-        for part, cap in ((VAL, _of(val_cap, name)), (TRAIN, _of(train_cap, name))):
+            _refuse_small_classes({name: len(members)}, MIN_ROWS_PER_CLASS, f"the {PLACES[part]} split needs some")
+        for part, cap in ((VAL, _resolve_cap(val_cap, name)), (TRAIN, _resolve_cap(train_cap, name))):
             if cap is not None:
                 places[parts[part][cap:]] = LEFT_OVER
     return places
 
 
-def _of(cap: Cap, name: str) -> int | None:
+def _resolve_cap(cap: ClassCap, name: str) -> int | None:
     return cap[name] if isinstance(cap, Mapping) else cap
 
 
-def _refuse_poor(sizes: Mapping[str, int], needed: int, why: str) -> None:
+def _refuse_small_classes(sizes: Mapping[str, int], needed: int, why: str) -> None:
     poor = {name: n for name, n in sizes.items() if n < needed}
     if poor:
         name, n = min(poor.items(), key=lambda item: item[1])
-        others = f" (and {len(poor) - 1} more classes)" if len(poor) > 1 else ""
+        more_classes = f" (and {len(poor) - 1} more classes)" if len(poor) > 1 else ""
         raise UserError(
-            f"class {name!r} has {n} usable image{'s' * (n != 1)}{others}; {why}, so at least {needed} a class"
+            f"class {name!r} has {n} usable image{'s' * (n != 1)}{more_classes}; {why}, so at least {needed} a class"
         )

@@ -11,11 +11,11 @@ import numpy as np
 
 from ganaug_ray.core.storage import Folder
 
-GAP = 128 * 1024  # bytes that are sooner read than skipped
+MAX_GAP_BYTES = 128 * 1024  # bytes that are sooner read than skipped
 BATCH_BYTES = 32 * 1024**2  # of a staged file, about
 
 
-def write(folder: Folder, name: str, images: Sequence[np.ndarray]) -> np.ndarray:
+def write_staged(folder: Folder, name: str, images: Sequence[np.ndarray]) -> np.ndarray:
     """Write images, uint8, one behind the other; return where each begins, int64."""
     sizes = [image.nbytes for image in images]
     with folder.fs.open_output_stream(f"{folder.path}/{name}", compression=None) as stream:
@@ -24,24 +24,24 @@ def write(folder: Folder, name: str, images: Sequence[np.ndarray]) -> np.ndarray
     return np.cumsum([0, *sizes[:-1]], dtype=np.int64)
 
 
-def read(folder: Folder, name: str, spans: Iterable[tuple[int, int]]) -> list[bytes]:
+def read_spans(folder: Folder, name: str, spans: Iterable[tuple[int, int]]) -> list[bytes]:
     """Return the bytes at each (start, length) of a staged file; the starts ascend."""
-    wanted = list(spans)
-    found: list[bytes] = []
+    span_list = list(spans)
+    contents: list[bytes] = []
     with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:
-        for first, last in _stretches(wanted):
-            base = wanted[first][0]
-            end = wanted[last][0] + wanted[last][1]
+        for first, last in _merge_spans(span_list):
+            base = span_list[first][0]
+            end = span_list[last][0] + span_list[last][1]
             piece = memoryview(stream.read_at(end - base, base))
-            found += [bytes(piece[start - base : start - base + n]) for start, n in wanted[first : last + 1]]
-    return found
+            contents += [bytes(piece[start - base : start - base + n]) for start, n in span_list[first : last + 1]]
+    return contents
 
 
-def _stretches(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+def _merge_spans(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """Group spans that lie close together: (first, last) of each group."""
     groups: list[tuple[int, int]] = []
     for number, (start, _) in enumerate(spans):
-        if groups and start - sum(spans[number - 1]) <= GAP:
+        if groups and start - sum(spans[number - 1]) <= MAX_GAP_BYTES:
             groups[-1] = (groups[-1][0], number)
         else:
             groups.append((number, number))

@@ -28,20 +28,20 @@ class Batch:
     soft_BK: torch.Tensor | None = None
     real: int | None = None
 
-    def real_of_part(self, part: int, parts: int) -> int | None:
+    def count_real_rows(self, part: int, parts: int) -> int | None:
         """How many of the rows ``part::parts`` are real, where that is told."""
         return None if self.real is None else len(range(part, self.real, parts))
 
 
-class Feed(Protocol):
+class BatchFeed(Protocol):
     """An endless order of rows, cut into steps."""
 
-    def size(self, step: int) -> int:
+    def count_rows(self, step: int) -> int:
         """Rows of the global batch of a step."""
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
 
-    def tally(self) -> dict[str, int]:
+    def collect_counts(self) -> dict[str, int]:
         """Return what this rank has counted on the way, for the model's record; the same keys on every rank."""
         return {}

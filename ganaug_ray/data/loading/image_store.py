@@ -24,10 +24,12 @@ from PIL import Image
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 
-MOST_ROWS_PER_SHARD = 4096
-SHARD_BYTES = 16 * 1024**2  # of pixels: enough shards for parallel reads, each large enough to be read at full speed
+MAX_ROWS_PER_SHARD = 4096
+MAX_SHARD_BYTES = (
+    16 * 1024**2
+)  # of pixels: enough shards for parallel reads, each large enough to be read at full speed
 NO_LABEL = -1
-OPEN = 16  # shards that are looked at side by side
+MAX_OPEN_SHARDS = 16  # shards that are looked at side by side
 SHAPE_KEY = b"image_shape"
 
 Encoding = Literal["raw", "encoded"]
@@ -35,7 +37,7 @@ Encoding = Literal["raw", "encoded"]
 
 
 @dataclass(frozen=True)
-class Images:
+class LabelledImages:
     """Rows in memory: images uint8 [N, H, W, C], labels int64 [N], and a string a row for the rest."""
 
     images: np.ndarray
@@ -48,19 +50,19 @@ class Images:
         return len(self.labels)
 
 
-def pixel_id(image: np.ndarray) -> str:
+def hash_pixels(image: np.ndarray) -> str:
     """Hash of an image's size and pixels, 32 hex digits: equal content has equal ids."""
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 
 
-def rows_per_shard(row_bytes: int) -> int:
+def count_shard_rows(row_bytes: int) -> int:
     """How many rows of so many bytes make a shard."""
-    return max(1, min(MOST_ROWS_PER_SHARD, SHARD_BYTES // row_bytes))
+    return max(1, min(MAX_ROWS_PER_SHARD, MAX_SHARD_BYTES // row_bytes))
 
 
-def to_table(rows: Images, source: str, encoding: Encoding = "raw") -> pa.Table:
+def to_table(rows: LabelledImages, source: str, encoding: Encoding = "raw") -> pa.Table:
     """Return the rows as a table of the layout above."""
     shape = rows.images.shape[1:]
     if encoding == "raw":
@@ -81,10 +83,10 @@ def to_table(rows: Images, source: str, encoding: Encoding = "raw") -> pa.Table:
     return pa.Table.from_arrays([column, *columns.values()], schema=schema)
 
 
-def from_table(table: pa.Table) -> Images:
+def from_table(table: pa.Table) -> LabelledImages:
     """Return a table's rows; raw images are views of its memory where it is in one piece."""
-    return Images(
-        images=pixels_of(table),
+    return LabelledImages(
+        images=decode_images(table),
         labels=table.column("label").to_numpy(),
         ids=table.column("id").to_pylist(),
         paths=table.column("path").to_pylist(),
@@ -92,9 +94,9 @@ def from_table(table: pa.Table) -> Images:
     )
 
 
-def pixels_of(table: pa.Table) -> np.ndarray:
+def decode_images(table: pa.Table) -> np.ndarray:
     """Return the images of a table: uint8 [N, H, W, C]."""
-    shape = _shape(table.schema)
+    shape = _read_shape(table.schema)
     if is_encoded(table.schema):
         decoded = (np.asarray(Image.open(io.BytesIO(png.as_py()), formats=["PNG"])) for png in table.column("image"))
         return np.stack([image.reshape(shape) for image in decoded]) if len(table) else np.zeros((0, *shape), np.uint8)
@@ -110,58 +112,60 @@ def is_encoded(schema: pa.Schema) -> bool:
     return schema.field("image").type == pa.binary()
 
 
-def _shape(schema: pa.Schema) -> tuple[int, ...]:
+def _read_shape(schema: pa.Schema) -> tuple[int, ...]:
     return tuple(int(side) for side in schema.field("image").metadata[SHAPE_KEY].split(b","))
 
 
-def write(folder: Folder, rows: Images, source: str) -> None:
+def write_images(folder: Folder, rows: LabelledImages, source: str) -> None:
     """Write rows as shards part-00000.parquet, part-00001.parquet, ..., in order."""
-    most = rows_per_shard(int(np.prod(rows.images.shape[1:])))
-    for number, start in enumerate(range(0, len(rows), most)):
-        part = slice(start, start + most)
-        own = Images(rows.images[part], rows.labels[part], rows.ids[part], rows.paths[part], rows.provenance[part])
-        write_shard(folder, number, own, source)
+    max_rows = count_shard_rows(int(np.prod(rows.images.shape[1:])))
+    for number, start in enumerate(range(0, len(rows), max_rows)):
+        part = slice(start, start + max_rows)
+        shard_images = LabelledImages(
+            rows.images[part], rows.labels[part], rows.ids[part], rows.paths[part], rows.provenance[part]
+        )
+        write_shard(folder, number, shard_images, source)
 
 
-def write_shard(folder: Folder, number: int, rows: Images, source: str, encoding: Encoding = "raw") -> None:
+def write_shard(folder: Folder, number: int, rows: LabelledImages, source: str, encoding: Encoding = "raw") -> None:
     """Write one shard, its number in its name."""
     folder.write_table(f"part-{number:05d}.parquet", to_table(rows, source, encoding), bulky="image")
 
 
 @dataclass(frozen=True)
-class Shards:
+class ShardList:
     """A store on disk: the names of its shards, their rows, and the pixels of all in bytes."""
 
     folder: Folder
     names: list[str]
-    rows: np.ndarray
-    bytes: int
+    row_counts: np.ndarray
+    pixel_bytes: int
 
     def __len__(self) -> int:
-        return int(self.rows.sum())
+        return int(self.row_counts.sum())
 
 
-def survey(folder: Folder) -> Shards:
+def list_shards(folder: Folder) -> ShardList:
     """Look at a store without reading its images. Raises FileNotFoundError where there is none."""
-    names = [name for name in folder.files(".parquet") if name.startswith("part-")]
+    names = [name for name in folder.list_files(".parquet") if name.startswith("part-")]
     if not names:
         raise FileNotFoundError(f"{folder}: no image shards")
 
-    def look(name: str) -> tuple[int, int]:
+    def read_shard_size(name: str) -> tuple[int, int]:
         with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:
             file = pq.ParquetFile(stream)
-            return file.metadata.num_rows, int(np.prod(_shape(file.schema_arrow)))
+            return file.metadata.num_rows, int(np.prod(_read_shape(file.schema_arrow)))
 
-    with ThreadPoolExecutor(OPEN) as several:  # on an object store each look waits for an answer or two
-        rows, widths = zip(*several.map(look, names), strict=True)
-    return Shards(folder, names, np.array(rows), sum(rows) * widths[-1])
+    with ThreadPoolExecutor(MAX_OPEN_SHARDS) as threads:  # on an object store each look waits for an answer or two
+        rows, widths = zip(*threads.map(read_shard_size, names), strict=True)
+    return ShardList(folder, names, np.array(rows), sum(rows) * widths[-1])
 
 
-def read(folder: Folder, most: int | None = None) -> Images:
+def read_images(folder: Folder, max_rows: int | None = None) -> LabelledImages:
     """Read the rows of a folder's shards, in order, or the first of them. Raises FileNotFoundError without shards."""
     tables: list[pa.Table] = []
-    for name in survey(folder).names:
+    for name in list_shards(folder).names:
         tables.append(folder.read_table(name))
-        if most is not None and sum(map(len, tables)) >= most:
+        if max_rows is not None and sum(map(len, tables)) >= max_rows:
             break
-    return from_table(pa.concat_tables(tables).slice(0, most))
+    return from_table(pa.concat_tables(tables).slice(0, max_rows))

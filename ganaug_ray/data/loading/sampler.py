@@ -19,7 +19,7 @@ class Sampling:
     balanced: bool = False
     classes: tuple[int, ...] | None = None
 
-    def epoch(self, labels_N: np.ndarray, number: int, key: tuple[rng.Key, ...]) -> np.ndarray:
+    def order_epoch(self, labels_N: np.ndarray, number: int, key: tuple[rng.Key, ...]) -> np.ndarray:
         """Return the rows of a pass in order, int64; as many in each pass.
 
         Balanced, a class of n rows, where the largest has m, gives each of them floor(m / n) times, and as many of
@@ -31,20 +31,22 @@ class Sampling:
             key: of the order.
 
         >>> labels_N = np.array([0, 0, 0, 0, 0, 1, 1])
-        >>> np.bincount(labels_N[Sampling(balanced=True).epoch(labels_N, 0, (0,))]).tolist()
+        >>> np.bincount(labels_N[Sampling(balanced=True).order_epoch(labels_N, 0, (0,))]).tolist()
         [5, 5]
         """
         rows = np.arange(len(labels_N)) if self.classes is None else np.flatnonzero(np.isin(labels_N, self.classes))
         assert len(rows), f"no row is of the classes {self.classes}"
         if self.balanced:
             names, counts = np.unique(labels_N[rows], return_counts=True)
-            evened = []
+            class_orders = []
             for name in names.tolist():
-                own = rows[labels_N[rows] == name]
-                order = rng.permutation(len(own), *key, "epoch", number, "class", name)
-                evened.append(np.resize(own[order], counts.max()))  # again from its beginning, as often as it takes
-            rows = np.concatenate(evened)
-        return rows[rng.permutation(len(rows), *key, "epoch", number)]
+                class_rows = rows[labels_N[rows] == name]
+                order = rng.draw_permutation(len(class_rows), *key, "epoch", number, "class", name)
+                class_orders.append(
+                    np.resize(class_rows[order], counts.max())
+                )  # again from its beginning, as often as it takes
+            rows = np.concatenate(class_orders)
+        return rows[rng.draw_permutation(len(rows), *key, "epoch", number)]
 
 
-NATURAL = Sampling()
+NATURAL_SAMPLING = Sampling()

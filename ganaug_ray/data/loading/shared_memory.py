@@ -10,27 +10,31 @@ from contextlib import contextmanager
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 
-_lent: dict[str, image_store.Images] = {}
+_lent_images: dict[str, image_store.LabelledImages] = {}
 
 
 @contextmanager
-def lent(stores: Mapping[str, image_store.Images]) -> Iterator[None]:
+def lend_images(stores: Mapping[str, image_store.LabelledImages]) -> Iterator[None]:
     """Let this process read these stores, by the ``str`` of their folders, from memory until the context ends."""
-    _lent.update(stores)
+    _lent_images.update(stores)
     try:
         yield
     finally:
         for name in stores:
-            del _lent[name]
+            del _lent_images[name]
 
 
-def read(folder: Folder, most: int | None = None) -> image_store.Images:
+def read_images(folder: Folder, max_rows: int | None = None) -> image_store.LabelledImages:
     """As ``store.read``, from memory where the store is lent."""
-    rows = _lent.get(str(folder))
+    rows = _lent_images.get(str(folder))
     if rows is None:
-        return image_store.read(folder, most)
-    if most is None or most >= len(rows):
+        return image_store.read_images(folder, max_rows)
+    if max_rows is None or max_rows >= len(rows):
         return rows
-    return image_store.Images(
-        rows.images[:most], rows.labels[:most], rows.ids[:most], rows.paths[:most], rows.provenance[:most]
+    return image_store.LabelledImages(
+        rows.images[:max_rows],
+        rows.labels[:max_rows],
+        rows.ids[:max_rows],
+        rows.paths[:max_rows],
+        rows.provenance[:max_rows],
     )

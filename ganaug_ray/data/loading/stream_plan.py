@@ -14,22 +14,24 @@ from ganaug_ray.core import rng
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 
-WINDOW = 4  # shards whose rows are shuffled together
+WINDOW_SHARDS = 4  # shards whose rows are shuffled together
 
 
-Rows = dict[str, np.ndarray]
+ImageColumns = dict[str, np.ndarray]
 """The columns image, uint8 [N, H, W, C], and label, int64 [N]."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class ShardPiece:
     """Rows to read: of these shards, one behind the other, the rows with these numbers, in this order."""
 
     shards: tuple[int, ...]
     rows: np.ndarray
 
 
-def epoch(rows: np.ndarray, number: int, key: tuple[rng.Key, ...], multiple: int, rank: int, world: int) -> list[Piece]:
+def plan_epoch(
+    rows: np.ndarray, number: int, key: tuple[rng.Key, ...], multiple: int, rank: int, world: int
+) -> list[ShardPiece]:
     """Return what a rank reads in an epoch, in order.
 
     Args:
@@ -40,10 +42,13 @@ def epoch(rows: np.ndarray, number: int, key: tuple[rng.Key, ...], multiple: int
         rank: who reads.
         world: the number of ranks.
     """
-    order = rng.permutation(len(rows), *key, "epoch", number)
-    windows = [tuple(int(shard) for shard in order[first : first + WINDOW]) for first in range(0, len(rows), WINDOW)]
-    whole = int(rows.sum())
-    length = -(-whole // multiple) * multiple
+    order = rng.draw_permutation(len(rows), *key, "epoch", number)
+    windows = [
+        tuple(int(shard) for shard in order[first : first + WINDOW_SHARDS])
+        for first in range(0, len(rows), WINDOW_SHARDS)
+    ]
+    row_count = int(rows.sum())
+    length = -(-row_count // multiple) * multiple
     share = slice(length * rank // world, length * (rank + 1) // world)
     pieces, start = [], 0
     while start < length:  # more than once around where the data are fewer than a batch
@@ -51,26 +56,26 @@ def epoch(rows: np.ndarray, number: int, key: tuple[rng.Key, ...], multiple: int
             n = int(rows[list(window)].sum())
             low, high = max(share.start - start, 0), min(share.stop, length) - start
             if low < n and high > low:  # of the other ranks' windows nothing is shuffled: all have many rows
-                shuffled = rng.permutation(n, *key, "epoch", number, "window", first)
-                pieces.append(Piece(window, shuffled[low:high]))
+                shuffled = rng.draw_permutation(n, *key, "epoch", number, "window", first)
+                pieces.append(ShardPiece(window, shuffled[low:high]))
             start += n
     return pieces
 
 
-def read(folder: str, names: list[str], piece: Piece) -> Rows:
+def read_piece(folder: str, names: list[str], piece: ShardPiece) -> ImageColumns:
     """Read a piece: images uint8 [N, H, W, C] and labels int64 [N]."""
-    tables = [Folder.at(folder).read_table(names[shard], ["image", "label"]) for shard in piece.shards]
+    tables = [Folder.from_uri(folder).read_table(names[shard], ["image", "label"]) for shard in piece.shards]
     ends = np.cumsum([len(table) for table in tables])
     which = np.searchsorted(ends, piece.rows, side="right")
     images, labels = None, np.empty(len(piece.rows), np.int64)
     for number, table in enumerate(tables):
-        mine = np.flatnonzero(which == number)
-        local = piece.rows[mine] - (ends[number] - len(table))
+        piece_rows = np.flatnonzero(which == number)
+        shard_rows = piece.rows[piece_rows] - (ends[number] - len(table))
         if image_store.is_encoded(table.schema):  # only the wanted rows are decoded
-            table, local = table.take(local), np.arange(len(local))
-        pixels = image_store.pixels_of(table)
+            table, shard_rows = table.take(shard_rows), np.arange(len(shard_rows))
+        pixels = image_store.decode_images(table)
         images = np.empty((len(piece.rows), *pixels.shape[1:]), np.uint8) if images is None else images
-        images[mine] = pixels[local]
-        labels[mine] = table["label"].to_numpy()[local]
+        images[piece_rows] = pixels[shard_rows]
+        labels[piece_rows] = table["label"].to_numpy()[shard_rows]
     assert images is not None, "a piece has a shard"
     return {"image": images, "label": labels}

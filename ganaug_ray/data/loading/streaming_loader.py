@@ -13,67 +13,69 @@ import torch
 from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.data.loading import image_store, tensors
-from ganaug_ray.data.loading.batch import Batch, Feed
-from ganaug_ray.data.loading.stream_plan import Piece, Rows, epoch, read
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
+from ganaug_ray.data.loading.stream_plan import ImageColumns, ShardPiece, plan_epoch, read_piece
 
-PIECES = 64  # windows that one execution of Ray Data reads at least: to start one costs as much as several windows
+MIN_PIECES_PER_READ = (
+    64  # windows that one execution of Ray Data reads at least: to start one costs as much as several windows
+)
 
-Reader = Callable[[Callable[[Piece], Rows], list[Piece]], Iterator[Rows]]
+PieceReader = Callable[[Callable[[ShardPiece], ImageColumns], list[ShardPiece]], Iterator[ImageColumns]]
 
 
-def with_ray_data(function: Callable[[Piece], Rows], pieces: list[Piece]) -> Iterator[Rows]:
+def read_ahead(function: Callable[[ShardPiece], ImageColumns], pieces: list[ShardPiece]) -> Iterator[ImageColumns]:
     """Read pieces ahead, in order, as tasks of Ray Data."""
 
-    def one(row: Any) -> Any:
+    def read_row(row: Any) -> Any:
         return function(pieces[int(row["item"][0])])
 
     numbers = ray.data.from_items(list(range(len(pieces))), override_num_blocks=len(pieces))
     numbers.context.execution_options.preserve_order = True
     numbers.context.enable_progress_bars = False
     # Training may hold every CPU of the cluster: reading must not wait for one of them.
-    rows: Any = numbers.map_batches(one, batch_size=1, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=2))
+    rows: Any = numbers.map_batches(read_row, batch_size=1, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=2))
     return iter(rows.iter_batches(batch_size=None, prefetch_batches=1))
 
 
-def _endless(
-    shards: image_store.Shards,
+def _read_endlessly(
+    shards: image_store.ShardList,
     multiple: int,
     place: Place,
     key: tuple[rng.Key, ...],
-    reader: Reader,
+    reader: PieceReader,
     number: int,
     skip: int,
-) -> Generator[Rows]:
+) -> Generator[ImageColumns]:
     """Yield what a rank reads from an epoch on, without so many rows at its beginning."""
-    function = functools.partial(read, str(shards.folder), shards.names)
+    function = functools.partial(read_piece, str(shards.folder), shards.names)
     while True:
-        pieces: list[Piece] = []
-        while len(pieces) < PIECES:
-            pieces += epoch(shards.rows, number, key, multiple, place.rank, place.world)
+        pieces: list[ShardPiece] = []
+        while len(pieces) < MIN_PIECES_PER_READ:
+            pieces += plan_epoch(shards.row_counts, number, key, multiple, place.rank, place.world_size)
             number += 1
         while skip:
             first = pieces.pop(0)
             rest, skip = first.rows[skip:], max(0, skip - len(first.rows))
-            pieces = [Piece(first.shards, rest), *pieces] if len(rest) else pieces
+            pieces = [ShardPiece(first.shards, rest), *pieces] if len(rest) else pieces
         yield from reader(function, pieces)
 
 
-def _closing(rows: Generator[Rows]) -> Callable[[], None]:
+def _close_at_exit(rows: Generator[ImageColumns]) -> Callable[[], None]:
     """Return what ends the reading. At exit it comes before Ray's own end, after which threads wait for each other."""
 
-    def end() -> None:
-        atexit.unregister(end)
+    def end_reading() -> None:
+        atexit.unregister(end_reading)
         rows.close()
 
-    return atexit.register(end)
+    return atexit.register(end_reading)
 
 
-class Stream(Feed):
+class StreamFeed(BatchFeed):
     """Batches of a store on disk, step after step; another step than the next one starts the reading anew there.
 
     Args:
         shards: the store.
-        upto: how many rows have been used after so many steps.
+        count_rows_used: how many rows have been used after so many steps.
         multiple: of rows to which an epoch is filled up.
         place: this rank.
         key: of the order.
@@ -82,62 +84,62 @@ class Stream(Feed):
 
     def __init__(
         self,
-        shards: image_store.Shards,
-        upto: Callable[[int], int],
+        shards: image_store.ShardList,
+        count_rows_used: Callable[[int], int],
         multiple: int,
         place: Place,
         key: tuple[rng.Key, ...],
-        reader: Reader = with_ray_data,
+        reader: PieceReader = read_ahead,
     ) -> None:
-        assert multiple % place.world == 0, "each rank takes an equal part of an epoch"
-        self._shards, self._upto, self._multiple, self._place, self._key = shards, upto, multiple, place, key
+        assert multiple % place.world_size == 0, "each rank takes an equal part of an epoch"
+        self._shards, self._upto, self._multiple, self._place, self._key = shards, count_rows_used, multiple, place, key
         self._reader = reader
         self._next = -1
-        self._rows: Generator[Rows] = (none for none in list[Rows]())
+        self._rows: Generator[ImageColumns] = (none for none in list[ImageColumns]())
         self._end_reading: Callable[[], object] = self._rows.close
-        self._held: list[Rows] = []
+        self._held: list[ImageColumns] = []
 
-    def size(self, step: int) -> int:
+    def count_rows(self, step: int) -> int:
         """Rows of the global batch of a step."""
         return self._upto(step + 1) - self._upto(step)
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
         if step != self._next:
-            self._start(step)
+            self._start_reading(step)
         self._next = step + 1
-        total = self.size(step)
-        mine = self._place.share(total)
-        images, labels = self._take(mine.stop - mine.start)
+        total = self.count_rows(step)
+        rank_rows = self._place.slice_rows(total)
+        images, labels = self._take_rows(rank_rows.stop - rank_rows.start)
         device = self._place.device
         return Batch(
             tensors.to_network(torch.from_numpy(images).to(device)),
             torch.from_numpy(labels).to(device),
-            torch.arange(total)[mine],
+            torch.arange(total)[rank_rows],
             total,
         )
 
-    def _start(self, step: int) -> None:
-        used = sum(self._part(self.size(before)) for before in range(step))
-        an_epoch = -(-len(self._shards) // self._multiple) * self._multiple // self._place.world
+    def _start_reading(self, step: int) -> None:
+        used = sum(self._count_rank_rows(self.count_rows(before)) for before in range(step))
+        epoch_rows = -(-len(self._shards) // self._multiple) * self._multiple // self._place.world_size
         self._end_reading()
-        self._rows = _endless(
-            self._shards, self._multiple, self._place, self._key, self._reader, used // an_epoch, used % an_epoch
+        self._rows = _read_endlessly(
+            self._shards, self._multiple, self._place, self._key, self._reader, used // epoch_rows, used % epoch_rows
         )
-        self._end_reading = weakref.finalize(self, _closing(self._rows))
+        self._end_reading = weakref.finalize(self, _close_at_exit(self._rows))
         self._held = []
 
-    def _part(self, total: int) -> int:
-        mine = self._place.share(total)
-        return mine.stop - mine.start
+    def _count_rank_rows(self, total: int) -> int:
+        rank_rows = self._place.slice_rows(total)
+        return rank_rows.stop - rank_rows.start
 
-    def _take(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        while sum(len(held["label"]) for held in self._held) < n or not self._held:
+    def _take_rows(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        while sum(len(columns["label"]) for columns in self._held) < n or not self._held:
             self._held.append(next(self._rows))
         images = np.concatenate([held["image"][:n] for held in self._held])[:n]
         labels = np.concatenate([held["label"][:n] for held in self._held])[:n]
         last = self._held[-1]
-        left = sum(len(held["label"]) for held in self._held) - n
-        cut = len(last["label"]) - left
+        leftover_rows = sum(len(held["label"]) for held in self._held) - n
+        cut = len(last["label"]) - leftover_rows
         self._held = [{name: values[cut:] for name, values in last.items()}]
         return images, labels

@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 
-class Pixels(Protocol):
+class PixelRows(Protocol):
     """Images, uint8 [N, H, W, C]: an array, or what reads those that are asked for."""
 
     def __len__(self) -> int: ...
@@ -25,7 +25,7 @@ def from_network(x_BCHW: torch.Tensor) -> torch.Tensor:
     return x_BCHW.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
-def scaled(x_BCHW: torch.Tensor, size: int, mode: str = "bilinear") -> torch.Tensor:
+def scale_images(x_BCHW: torch.Tensor, size: int, mode: str = "bilinear") -> torch.Tensor:
     """Scale square network images to another size on their device, antialiased; unchanged if they fit.
 
     Bicubic scaling overshoots [-1, 1] a little at edges.

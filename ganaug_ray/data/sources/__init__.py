@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ganaug_ray.config import LabelFrom
-from ganaug_ray.data.sources.raw import Part, Raw
+from ganaug_ray.data.sources.raw import RawImage, SourcePart
 
-Reader = Callable[[str, LabelFrom], Iterator[Part]]
+SourceReader = Callable[[str, LabelFrom], Iterator[SourcePart]]
 
 
-def parts(sources: list[str], label_from: LabelFrom) -> Iterator[Part]:
+def list_parts(sources: list[str], label_from: LabelFrom) -> Iterator[SourcePart]:
     """Return the parts of all sources, in an order that depends on nothing but the sources.
 
     Labels are NFC-normalised: the two ways of writing an accented letter are one class. So is the third, that old zip
@@ -35,20 +35,20 @@ def parts(sources: list[str], label_from: LabelFrom) -> Iterator[Part]:
         UserError: there is no such source, or it cannot be read as what it is; also while a part is read.
     """
     for source in sources:
-        for part in _reader(source)(source, label_from):
-            yield functools.partial(_read, source, part)
+        for part in _choose_reader(source)(source, label_from):
+            yield functools.partial(_read_part, source, part)
 
 
-def _read(source: str, part: Part) -> Iterator[Raw]:
+def _read_part(source: str, part: SourcePart) -> Iterator[RawImage]:
     for raw in part():
-        label = None if raw.label is None else unicodedata.normalize("NFC", _mended(raw.label))
+        label = None if raw.label is None else unicodedata.normalize("NFC", _repair_encoding(raw.label))
         yield replace(raw, label=label, provenance=source)
 
 
-def _mended(label: str) -> str:
+def _repair_encoding(label: str) -> str:
     """Undo UTF-8 taken for code page 437, as often as it was done; other text does not decode, and stays.
 
-    >>> [_mended(label) for label in ("caf├⌐", "café", "cat")]
+    >>> [_repair_encoding(label) for label in ("caf├⌐", "café", "cat")]
     ['café', 'café', 'cat']
     """
     while not label.isascii():
@@ -59,24 +59,24 @@ def _mended(label: str) -> str:
     return label
 
 
-def _reader(source: str) -> Reader:
+def _choose_reader(source: str) -> SourceReader:
     from ganaug_ray.data.sources import archives, folders, idx, packaged, tables
 
-    schemes: dict[str, Reader] = {
-        "idx": idx.parts,
-        "sklearn": packaged.sklearn_parts,
-        "torchvision": packaged.torchvision_parts,
+    schemes: dict[str, SourceReader] = {
+        "idx": idx.list_parts,
+        "sklearn": packaged.list_sklearn_parts,
+        "torchvision": packaged.list_torchvision_parts,
     }
     scheme = source.split(":", 1)[0]
     if scheme in schemes:
         return schemes[scheme]
     name = source.split("?")[0].split("#")[0].lower()
     if name.endswith(".zip"):
-        return archives.zip_parts
+        return archives.list_zip_parts
     if name.endswith((".tar", ".tar.gz", ".tgz")):
-        return archives.tar_parts
+        return archives.list_tar_parts
     if name.endswith(".csv"):
-        return tables.csv_parts
+        return tables.list_csv_parts
     if name.endswith(".parquet"):
-        return tables.parquet_parts
-    return folders.parts
+        return tables.list_parquet_parts
+    return folders.list_parts

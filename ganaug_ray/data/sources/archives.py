@@ -14,54 +14,62 @@ from collections.abc import Iterator, Sequence
 from pyarrow import NativeFile
 
 from ganaug_ray.config import LabelFrom
-from ganaug_ray.data.images import Unreadable
-from ganaug_ray.data.sources.raw import MOST_BYTES, Part, Raw, cut, is_hidden, labeller, open_file
+from ganaug_ray.data.images import UnreadableError
+from ganaug_ray.data.sources.raw import (
+    MAX_IMAGE_BYTES,
+    RawImage,
+    SourcePart,
+    cut_parts,
+    is_hidden,
+    make_labeller,
+    open_file,
+)
 from ganaug_ray.errors import UserError
 
-MOST_ENTRIES = 500_000
-READ_AHEAD = 1024**2  # bytes: on an object store each read is a request
+MAX_ENTRIES = 500_000
+READ_AHEAD_BYTES = 1024**2  # bytes: on an object store each read is a request
 ZIP_END = b"PK\x05\x06"  # of the record that tells the number of entries
 ZIP64_END = b"PK\x06\x06"  # the same, where they are more than 65,535
-ZIP_END_SIZE = 56 + 20 + 22 + 65_535  # of both, what stands between them, and the longest comment
+ZIP_END_BYTES = 56 + 20 + 22 + 65_535  # of both, what stands between them, and the longest comment
 
 
-def zip_parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+def list_zip_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
     """List the files of a zip archive, by path."""
-    label = labeller(label_from, source)
-    entries = _opened_zip(source).infolist()
+    find_label = make_labeller(label_from, source)
+    entries = _open_zip(source).infolist()
     files = [
-        (number, label(entry.filename))
+        (number, find_label(entry.filename))
         for number, entry in enumerate(entries)
         if not entry.is_dir() and not is_hidden(entry.filename)
     ]
-    for some in cut(sorted(files, key=lambda file: entries[file[0]].filename)):
-        yield functools.partial(_read_zip, source, some)
+    for part_files in cut_parts(sorted(files, key=lambda file: entries[file[0]].filename)):
+        yield functools.partial(_read_zip, source, part_files)
 
 
-def _read_zip(source: str, files: Sequence[tuple[int, str | None]]) -> Iterator[Raw]:
-    archive = _opened_zip(source)
+def _read_zip(source: str, files: Sequence[tuple[int, str | None]]) -> Iterator[RawImage]:
+    archive = _open_zip(source)
     entries = archive.infolist()
     for number, label in files:
-        yield Raw(entries[number].filename, label, _zip_content(archive, entries[number]))
+        yield RawImage(entries[number].filename, label, _read_zip_entry(archive, entries[number]))
 
 
-def _opened_zip(source: str) -> zipfile.ZipFile:
+def _open_zip(source: str) -> zipfile.ZipFile:
     folder, name = open_file(source)
     info = folder.fs.get_file_info(f"{folder.path}/{name}")
-    return _zip_as_of(source, info.mtime_ns, info.size)
+    return _open_zip_version(source, info.mtime_ns, info.size)
 
 
 @functools.lru_cache(maxsize=2)  # a process reads many parts of an archive, and its list may be long
-def _zip_as_of(source: str, changed: int, size: int) -> zipfile.ZipFile:
+def _open_zip_version(source: str, mtime_ns: int, size: int) -> zipfile.ZipFile:
     folder, name = open_file(source)
     file = folder.fs.open_input_file(f"{folder.path}/{name}")
     _refuse_many_zip_entries(source, file)
-    stream = io.BufferedReader(file, READ_AHEAD)
+    stream = io.BufferedReader(file, READ_AHEAD_BYTES)
     try:
         archive = zipfile.ZipFile(stream)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise UserError(f"data.source {source}: is no readable zip archive ({error})") from None
-    _refuse_many(source, len(archive.infolist()))
+    _refuse_many_entries(source, len(archive.infolist()))
     return archive
 
 
@@ -70,78 +78,82 @@ def _refuse_many_zip_entries(source: str, stream: NativeFile) -> None:
 
     The list of a million, as objects, would itself fill the memory.
     """
-    start = max(0, stream.size() - ZIP_END_SIZE)
-    tail = stream.read_at(ZIP_END_SIZE, start)
+    start = max(0, stream.size() - ZIP_END_BYTES)
+    tail = stream.read_at(ZIP_END_BYTES, start)
     for mark, number, width in ((ZIP64_END, 32, 8), (ZIP_END, 10, 2)):
         at = tail.rfind(mark)
         if at >= 0:
-            told, size = (
-                int.from_bytes(tail[at + where : at + where + n], "little")
-                for where, n in ((number, width), (number + width, max(4, width)))
+            entry_count, size = (
+                int.from_bytes(tail[at + offset : at + offset + n], "little")
+                for offset, n in ((number, width), (number + width, max(4, width)))
             )
-            _refuse_many(source, told)
+            _refuse_many_entries(source, entry_count)
             if size <= start + at:
-                _refuse_many(source, stream.read_at(size, start + at - size).count(b"PK\1\2"))
+                _refuse_many_entries(source, stream.read_at(size, start + at - size).count(b"PK\1\2"))
     stream.seek(0)
 
 
-def _refuse_many(source: str, entries: int) -> None:
-    if entries > MOST_ENTRIES:
-        raise UserError(f"data.source {source}: has {entries} entries or more; at most {MOST_ENTRIES} are read")
+def _refuse_many_entries(source: str, entries: int) -> None:
+    if entries > MAX_ENTRIES:
+        raise UserError(f"data.source {source}: has {entries} entries or more; at most {MAX_ENTRIES} are read")
 
 
-def _zip_content(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes | Unreadable:
-    if problem := _path_problem(entry.filename):
+def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes | UnreadableError:
+    if problem := _check_path(entry.filename):
         return problem
     if entry.external_attr >> 28 == 0xA:
-        return Unreadable("link", "an archive's links are not followed")
+        return UnreadableError("link", "an archive's links are not followed")
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others zipfile can only inflate whole
-        return Unreadable("damaged in the archive", "is compressed in a way that is not read")
+        return UnreadableError("damaged in the archive", "is compressed in a way that is not read")
     try:
         with archive.open(entry) as stream:
-            content = stream.read(MOST_BYTES + 1)  # the size an entry declares may be a lie
+            content = stream.read(MAX_IMAGE_BYTES + 1)  # the size an entry declares may be a lie
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, ValueError, EOFError, zlib.error) as error:
-        return Unreadable("damaged in the archive", str(error))
-    return content if len(content) <= MOST_BYTES else Unreadable("too large", f"more than {MOST_BYTES} bytes")
+        return UnreadableError("damaged in the archive", str(error))
+    return (
+        content
+        if len(content) <= MAX_IMAGE_BYTES
+        else UnreadableError("too large", f"more than {MAX_IMAGE_BYTES} bytes")
+    )
 
 
-def tar_parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+def list_tar_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
     """Return one part: a tar archive is a stream, to be read in its own order."""
     open_file(source)
     yield functools.partial(_read_tar, source, label_from)
 
 
-def _read_tar(source: str, label_from: LabelFrom) -> Iterator[Raw]:
+def _read_tar(source: str, label_from: LabelFrom) -> Iterator[RawImage]:
     folder, name = open_file(source)
-    label = labeller(label_from, source)
+    find_label = make_labeller(label_from, source)
     with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as file:
         # tarfile's own way inflates ten kilobytes of a compressed stream at once, to however much they are.
-        stream = io.BufferedReader(file, READ_AHEAD)
+        stream = io.BufferedReader(file, READ_AHEAD_BYTES)
         plain = gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream
         try:
             archive = tarfile.open(fileobj=plain, mode="r|")  # noqa: SIM115  # closed with its stream
             for number, entry in enumerate(archive):
-                _refuse_many(source, number + 1)
+                _refuse_many_entries(source, number + 1)
                 path = entry.name.encode(errors="surrogateescape").decode(errors="replace")
                 if not entry.isdir() and not is_hidden(path):
-                    yield Raw(path.removeprefix("./"), label(path), _tar_content(archive, entry))
+                    yield RawImage(path.removeprefix("./"), find_label(path), _read_tar_entry(archive, entry))
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
 
 
-def _tar_content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | Unreadable:
-    if problem := _path_problem(entry.name):
+def _read_tar_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | UnreadableError:
+    if problem := _check_path(entry.name):
         return problem
     if not entry.isfile():
-        return Unreadable("link" if entry.issym() or entry.islnk() else "not a file", "links are not followed")
-    if entry.size > MOST_BYTES:
-        return Unreadable("too large", f"{entry.size} bytes")
+        return UnreadableError("link" if entry.issym() or entry.islnk() else "not a file", "links are not followed")
+    if entry.size > MAX_IMAGE_BYTES:
+        return UnreadableError("too large", f"{entry.size} bytes")
     stream = archive.extractfile(entry)
     assert stream is not None, "a regular file"
     return stream.read()
 
 
-def _path_problem(path: str) -> Unreadable | None:
+def _check_path(path: str) -> UnreadableError | None:
     if path.startswith(("/", "\\")) or ".." in path.replace("\\", "/").split("/"):
-        return Unreadable("unsafe path", "leads out of the archive")
+        return UnreadableError("unsafe path", "leads out of the archive")
     return None

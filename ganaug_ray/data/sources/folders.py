@@ -7,25 +7,25 @@ from pyarrow import fs as pafs
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.images import Unreadable
-from ganaug_ray.data.sources.raw import MOST_BYTES, Part, Raw, cut, is_hidden, labeller
+from ganaug_ray.data.images import UnreadableError
+from ganaug_ray.data.sources.raw import MAX_IMAGE_BYTES, RawImage, SourcePart, cut_parts, is_hidden, make_labeller
 from ganaug_ray.errors import UserError
 
 
-def parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+def list_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
     """List all files below a folder, by path; hidden ones are passed over."""
-    folder = Folder.at(source)
+    folder = Folder.from_uri(source)
     try:
         kind = folder.fs.get_file_info(folder.path).type
         infos = folder.fs.get_file_info(pafs.FileSelector(folder.path, recursive=True, allow_not_found=True))
     except OSError as error:
         if isinstance(error, NotADirectoryError):
-            raise _unknown_kind(source) from None
+            raise _make_unknown_kind(source) from None
         raise UserError(f"data.source {source}: cannot be read ({error.strerror or error})") from None
     if kind == pafs.FileType.NotFound:
         raise UserError(f"data.source {source}: there is no such folder")
     if kind == pafs.FileType.File:
-        raise _unknown_kind(source)
+        raise _make_unknown_kind(source)
     try:
         sizes = {
             info.path[len(folder.path) :].lstrip("/"): info.size for info in infos if info.type == pafs.FileType.File
@@ -36,25 +36,25 @@ def parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
     names = sorted(name for name in sizes if not is_hidden(name))
     if not names:
         raise UserError(f"data.source {source}: is empty; expected one folder of images a class")
-    label = labeller(label_from, source)
-    for some in cut([(name, label(name), sizes[name]) for name in names]):
-        yield functools.partial(_read, source, some)
+    find_label = make_labeller(label_from, source)
+    for part_files in cut_parts([(name, find_label(name), sizes[name]) for name in names]):
+        yield functools.partial(_read_files, source, part_files)
 
 
-def _unknown_kind(source: str) -> UserError:
+def _make_unknown_kind(source: str) -> UserError:
     return UserError(f"data.source {source}: is a file of a kind that is not known; see the README for sources")
 
 
-def _read(source: str, files: Sequence[tuple[str, str | None, int]]) -> Iterator[Raw]:
-    folder = Folder.at(source)
+def _read_files(source: str, files: Sequence[tuple[str, str | None, int]]) -> Iterator[RawImage]:
+    folder = Folder.from_uri(source)
     for name, label, size in files:
-        yield Raw(name, label, _content(folder, name, size))
+        yield RawImage(name, label, _read_content(folder, name, size))
 
 
-def _content(folder: Folder, name: str, size: int) -> bytes | Unreadable:
-    if size > MOST_BYTES:
-        return Unreadable("too large", f"{size} bytes")
+def _read_content(folder: Folder, name: str, size: int) -> bytes | UnreadableError:
+    if size > MAX_IMAGE_BYTES:
+        return UnreadableError("too large", f"{size} bytes")
     try:
-        return folder.read(name)
+        return folder.read_bytes(name)
     except OSError as error:
-        return Unreadable("cannot be read", error.strerror or str(error))
+        return UnreadableError("cannot be read", error.strerror or str(error))

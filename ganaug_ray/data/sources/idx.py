@@ -10,58 +10,58 @@ import numpy as np
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.sources.raw import Part, Raw, cut
+from ganaug_ray.data.sources.raw import RawImage, SourcePart, cut_parts
 from ganaug_ray.errors import UserError
 
-MOST_BYTES = 2 * 1024**3  # of one file, inflated
+MAX_FILE_BYTES = 2 * 1024**3  # of one file, inflated
 
 
-def parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+def list_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
     """List every pair NAME-images-idx3-ubyte[.gz] and NAME-labels-idx1-ubyte[.gz] of a folder; labels are numbers."""
-    files = _folder(source).files()
+    files = _open_folder(source).list_files()
     stems = [name for name in files if "-images-idx3" in name or "-images.idx3" in name]
     if not stems:
         raise UserError(f"data.source {source}: no file like train-images-idx3-ubyte[.gz] there")
     for name in stems:
-        if _partner(name) not in files:
-            raise UserError(f"data.source {source}: {name} is there and {_partner(name)} is not")
-        images, labels = _array(source, name), _array(source, _partner(name))
+        if _name_label_file(name) not in files:
+            raise UserError(f"data.source {source}: {name} is there and {_name_label_file(name)} is not")
+        images, labels = _read_array(source, name), _read_array(source, _name_label_file(name))
         if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
             raise UserError(
-                f"data.source {source}: {name} holds {list(images.shape)} and {_partner(name)} {list(labels.shape)}; "
-                "expected [N, H, W] and [N]"
+                f"data.source {source}: {name} holds {list(images.shape)} and {_name_label_file(name)} "
+                f"{list(labels.shape)}; expected [N, H, W] and [N]"
             )
-        for rows in cut(range(len(labels))):
-            yield functools.partial(_read, source, name, rows)
+        for rows in cut_parts(range(len(labels))):
+            yield functools.partial(_read_rows, source, name, rows)
 
 
-def _read(source: str, name: str, rows: Sequence[int]) -> Iterator[Raw]:
-    images, labels = _array(source, name), _array(source, _partner(name))
+def _read_rows(source: str, name: str, rows: Sequence[int]) -> Iterator[RawImage]:
+    images, labels = _read_array(source, name), _read_array(source, _name_label_file(name))
     stem = name.split("-images")[0]
     for row in rows:
-        yield Raw(f"{stem}/{row:06d}", str(labels[row]), images[row])
+        yield RawImage(f"{stem}/{row:06d}", str(labels[row]), images[row])
 
 
-def _folder(source: str) -> Folder:
-    return Folder.at(source.split(":", 1)[1])
+def _open_folder(source: str) -> Folder:
+    return Folder.from_uri(source.split(":", 1)[1])
 
 
-def _partner(name: str) -> str:
+def _name_label_file(name: str) -> str:
     return name.replace("images", "labels").replace("idx3", "idx1")
 
 
-def _array(source: str, name: str) -> np.ndarray:
-    folder = _folder(source)
-    return _array_as_of(source, name, folder.fs.get_file_info(f"{folder.path}/{name}").mtime_ns)
+def _read_array(source: str, name: str) -> np.ndarray:
+    folder = _open_folder(source)
+    return _read_array_version(source, name, folder.fs.get_file_info(f"{folder.path}/{name}").mtime_ns)
 
 
 @functools.lru_cache(maxsize=4)  # a process reads many parts of the same two files
-def _array_as_of(source: str, name: str, changed: int) -> np.ndarray:
-    content = _folder(source).read(name)
+def _read_array_version(source: str, name: str, mtime_ns: int) -> np.ndarray:
+    content = _open_folder(source).read_bytes(name)
     if name.endswith(".gz"):
         try:
             with gzip.open(io.BytesIO(content)) as stream:
-                content = stream.read(MOST_BYTES)
+                content = stream.read(MAX_FILE_BYTES)
         except (OSError, EOFError, zlib.error) as error:
             raise UserError(f"data.source {source}: {name} cannot be unzipped ({error})") from None
     if len(content) < 4 or content[:3] != b"\x00\x00\x08":

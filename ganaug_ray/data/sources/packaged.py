@@ -8,47 +8,49 @@ from typing import Any
 import numpy as np
 
 from ganaug_ray.config import LabelFrom
-from ganaug_ray.data.images import pixels, to_grey_or_rgb
-from ganaug_ray.data.sources.raw import Part, Raw, cut
+from ganaug_ray.data.images import to_grey_or_rgb, to_pixels
+from ganaug_ray.data.sources.raw import RawImage, SourcePart, cut_parts
 from ganaug_ray.errors import UserError
 
 
-def sklearn_parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+def list_sklearn_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
     """1,797 handwritten digits, 8 × 8 grey in 17 levels (Alpaydin & Kaynak 1998), shipped with scikit-learn."""
     if source != "sklearn:digits":
         raise UserError(f"data.source {source}: of scikit-learn's data sets, sklearn:digits is known")
     yield _read_digits
 
 
-def _read_digits() -> Iterator[Raw]:
+def _read_digits() -> Iterator[RawImage]:
     from sklearn.datasets import load_digits
 
     digits = load_digits()
     for index, (image, label) in enumerate(zip(digits.images, digits.target, strict=True)):
-        yield Raw(f"digits/{index:04d}", str(label), np.round(image * (255 / 16)).astype(np.uint8))
+        yield RawImage(f"digits/{index:04d}", str(label), np.round(image * (255 / 16)).astype(np.uint8))
 
 
-def torchvision_parts(source: str, label_from: LabelFrom) -> Iterator[Part]:
+def list_torchvision_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
     """A classification data set of torchvision, such as CIFAR10, train and test; downloaded to a cache if need be."""
     name = source.split(":", 1)[1]
-    known = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST")
-    if name not in known:
-        raise UserError(f"data.source {source}: known are {', '.join(f'torchvision:{one}' for one in known)}")
+    known_names = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST")
+    if name not in known_names:
+        raise UserError(
+            f"data.source {source}: known are {', '.join(f'torchvision:{known_name}' for known_name in known_names)}"
+        )
     for train in (True, False):
-        for rows in cut(range(len(_torchvision(name, train)))):
+        for rows in cut_parts(range(len(_load_torchvision(name, train)))):
             yield functools.partial(_read_torchvision, name, train, rows)
 
 
-def _read_torchvision(name: str, train: bool, rows: Sequence[int]) -> Iterator[Raw]:
-    dataset = _torchvision(name, train)
+def _read_torchvision(name: str, train: bool, rows: Sequence[int]) -> Iterator[RawImage]:
+    dataset = _load_torchvision(name, train)
     for row in rows:
         image, label = dataset[row]
-        content = pixels(to_grey_or_rgb(image), 1 if image.mode == "L" else 3)
-        yield Raw(f"{'train' if train else 'test'}/{row:06d}", dataset.classes[label], content)
+        content = to_pixels(to_grey_or_rgb(image), 1 if image.mode == "L" else 3)
+        yield RawImage(f"{'train' if train else 'test'}/{row:06d}", dataset.classes[label], content)
 
 
 @functools.lru_cache(maxsize=2)  # a process reads many parts of it
-def _torchvision(name: str, train: bool) -> Any:
+def _load_torchvision(name: str, train: bool) -> Any:
     from torchvision import datasets
 
     cache = Path.home() / ".cache" / "ganaug"

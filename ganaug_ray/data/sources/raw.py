@@ -14,20 +14,20 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
-from ganaug_ray.core.storage import Folder, parent_and_name
+from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.data.sources import web
 from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:
     from ganaug_ray.config import LabelFrom
-    from ganaug_ray.data.images import Unreadable
+    from ganaug_ray.data.images import UnreadableError
 
-PART = 256  # images
-MOST_BYTES = 256 * 1024**2  # of one image file; a larger one is not read
+PART_IMAGES = 256  # images
+MAX_IMAGE_BYTES = 256 * 1024**2  # of one image file; a larger one is not read
 
 
 @dataclass(frozen=True)
-class Raw:
+class RawImage:
     """One image as found: encoded bytes, pixels uint8 [H, W] or [H, W, C], or why there is nothing to decode.
 
     Attributes:
@@ -39,23 +39,23 @@ class Raw:
 
     path: str
     label: str | None
-    content: bytes | np.ndarray | Unreadable
+    content: bytes | np.ndarray | UnreadableError
     provenance: str = ""
 
 
-Part = Callable[[], Iterator[Raw]]
+SourcePart = Callable[[], Iterator[RawImage]]
 """Reads one part of a source. It travels to other processes: a module's function with its arguments bound."""
 
 T = TypeVar("T")
 
 
-def cut(items: Sequence[T]) -> Iterator[Sequence[T]]:
+def cut_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
     """Cut a list into parts of at most PART items: sources are read in parts, each by whoever is free.
 
-    >>> [len(part) for part in cut(range(600))]
+    >>> [len(part) for part in cut_parts(range(600))]
     [256, 256, 88]
     """
-    return (items[start : start + PART] for start in range(0, len(items), PART))
+    return (items[start : start + PART_IMAGES] for start in range(0, len(items), PART_IMAGES))
 
 
 def is_hidden(path: str) -> bool:
@@ -75,7 +75,7 @@ def open_file(source: str) -> tuple[Folder, str]:
     Raises:
         UserError: there is no such file, or it cannot be had.
     """
-    folder, name = parent_and_name(str(web.fetch(source)) if web.is_url(source) else source)
+    folder, name = split_address(str(web.fetch_file(source)) if web.is_url(source) else source)
     try:
         info = folder.fs.get_file_info(f"{folder.path}/{name}")
     except (OSError, pa.ArrowException) as error:
@@ -85,7 +85,7 @@ def open_file(source: str) -> tuple[Folder, str]:
     return folder, name
 
 
-def labeller(label_from: LabelFrom, source: str) -> Callable[[str], str | None]:
+def make_labeller(label_from: LabelFrom, source: str) -> Callable[[str], str | None]:
     """Return the function from a file's path to its label.
 
     Raises:
@@ -94,20 +94,20 @@ def labeller(label_from: LabelFrom, source: str) -> Callable[[str], str | None]:
     if label_from.regex is not None:
         pattern = re.compile(label_from.regex)
 
-        def by_name(path: str) -> str | None:
+        def label_by_name(path: str) -> str | None:
             match = pattern.search(path.rsplit("/", 1)[-1])
             return match["label"] if match else None
 
-        return by_name
+        return label_by_name
     if label_from.csv is not None:
         table = dict(read_labels(label_from.csv))
         return lambda path: table.get(path) or table.get(path.rsplit("/", 1)[-1])
 
-    def by_parent(path: str) -> str | None:
+    def label_by_parent(path: str) -> str | None:
         parts = path.split("/")
         return parts[-2] if len(parts) > 1 else None
 
-    return by_parent
+    return label_by_parent
 
 
 def read_labels(path: str) -> list[tuple[str, str]]:
@@ -118,7 +118,7 @@ def read_labels(path: str) -> list[tuple[str, str]]:
     """
     folder, name = open_file(path)
     try:
-        rows = csv.reader(io.StringIO(folder.read(name).decode("utf-8-sig")))
+        rows = csv.reader(io.StringIO(folder.read_bytes(name).decode("utf-8-sig")))
     except UnicodeDecodeError:
         raise UserError(f"{path}: is no UTF-8 text; expected a CSV file with the columns image and label") from None
     try:
@@ -126,7 +126,9 @@ def read_labels(path: str) -> list[tuple[str, str]]:
         if not {"image", "label"} <= {*names}:
             raise UserError(f"{path}: found the columns {', '.join(names) or 'nothing'}; expected image and label")
         image, label = names.index("image"), names.index("label")
-        whole = (row for row in rows if len(row) > max(image, label) and row[image] and row[label])
-        return [(row[image].strip(), sys.intern(row[label].strip())) for row in whole]  # millions of rows, few labels
+        complete_rows = (row for row in rows if len(row) > max(image, label) and row[image] and row[label])
+        return [
+            (row[image].strip(), sys.intern(row[label].strip())) for row in complete_rows
+        ]  # millions of rows, few labels
     except csv.Error as error:
         raise UserError(f"{path}: line {rows.line_num} is no CSV ({error})") from None

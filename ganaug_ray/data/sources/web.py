@@ -15,18 +15,18 @@ from urllib.parse import unquote, urlsplit
 from ganaug_ray.config.addresses import refuse_credentials
 from ganaug_ray.errors import UserError
 
-MOST_BYTES = 50 * 1000**3
-TIMEOUT = 60.0  # seconds without a byte
-PIECE = 1024**2  # bytes
-NAME_LENGTH = 100  # of the file's own name in the cache; its end says what it is
+MAX_DOWNLOAD_BYTES = 50 * 1000**3
+READ_TIMEOUT_S = 60.0  # seconds without a byte
+PIECE_BYTES = 1024**2  # bytes
+MAX_NAME_CHARS = 100  # of the file's own name in the cache; its end says what it is
 
 
 def is_url(source: str) -> bool:
-    """Whether a source is for ``fetch``, be it to be refused."""
+    """Whether a source is for ``fetch_file``, be it to be refused."""
     return source.lower().startswith(("https://", "http://"))
 
 
-def fetch(source: str) -> Path:
+def fetch_file(source: str) -> Path:
     """Return the local copy of ``https://HOST/PATH#sha256=HEX``; fetch it unless it is in the cache.
 
     Raises:
@@ -43,50 +43,50 @@ def fetch(source: str) -> Path:
             "which its publisher states and sha256sum prints"
         )
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ganaug"
-    kept = cache / f"{digest[1].lower()}-{_name(url)}"
-    if not kept.exists():
+    cached_file = cache / f"{digest[1].lower()}-{_make_cache_name(url)}"
+    if not cached_file.exists():
         try:
-            _download(url, digest[1].lower(), kept)
+            _download_file(url, digest[1].lower(), cached_file)
         except (OSError, HTTPException, ValueError) as error:
             reason = error.reason if isinstance(error, URLError) and not isinstance(error, HTTPError) else error
             raise UserError(
                 f"data.source {source}: cannot be fetched ({reason}); mend the address or the connection, or download "
                 "the file yourself and give its path"
             ) from None
-    return kept
+    return cached_file
 
 
-def _name(url: str) -> str:
+def _make_cache_name(url: str) -> str:
     last = unquote(urlsplit(url).path).rsplit("/", 1)[-1]
-    return re.sub(r"[^\w.-]", "_", last)[-NAME_LENGTH:]
+    return re.sub(r"[^\w.-]", "_", last)[-MAX_NAME_CHARS:]
 
 
-def _download(url: str, digest: str, kept: Path) -> None:
+def _download_file(url: str, digest: str, cached_file: Path) -> None:
     """Write a file aside, and under its name once its hash agrees: whoever is killed or fetches too does no harm."""
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    handle, aside = tempfile.mkstemp(dir=kept.parent, prefix=".")
+    cached_file.parent.mkdir(parents=True, exist_ok=True)
+    handle, aside = tempfile.mkstemp(dir=cached_file.parent, prefix=".")
     try:
-        with os.fdopen(handle, "wb") as target, _opener().open(url, timeout=TIMEOUT) as answer:
-            found, size = hashlib.sha256(), 0
-            while piece := answer.read(PIECE):
+        with os.fdopen(handle, "wb") as target, _build_opener().open(url, timeout=READ_TIMEOUT_S) as answer:
+            content_hash, size = hashlib.sha256(), 0
+            while piece := answer.read(PIECE_BYTES):
                 size += len(piece)
-                if size + (answer.length or 0) > MOST_BYTES:  # what is still to come, where the server says it
-                    raise URLError(f"it has more than {MOST_BYTES / 1000**3:g} GB")
-                found.update(piece)
+                if size + (answer.length or 0) > MAX_DOWNLOAD_BYTES:  # what is still to come, where the server says it
+                    raise URLError(f"it has more than {MAX_DOWNLOAD_BYTES / 1000**3:g} GB")
+                content_hash.update(piece)
                 target.write(piece)
             if answer.length:
                 raise URLError("the connection broke off")
-        if found.hexdigest() != digest:
+        if content_hash.hexdigest() != digest:
             raise UserError(
-                f"data.source {url}: its sha256 is {found.hexdigest()}, and {digest} is asked for; "
+                f"data.source {url}: its sha256 is {content_hash.hexdigest()}, and {digest} is asked for; "
                 "the file was changed, or the sum is another file's: ask its publisher"
             )
-        Path(aside).replace(kept)
+        Path(aside).replace(cached_file)
     finally:
         Path(aside).unlink(missing_ok=True)
 
 
-def _opener() -> request.OpenerDirector:
+def _build_opener() -> request.OpenerDirector:
     """What opens https, by way of the proxy that the environment names if any, and nothing else."""
     opener = request.OpenerDirector()
     for handler in (

@@ -7,8 +7,8 @@ from ganaug_ray.classify import networks, training_loop
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
-from ganaug_ray.data.loading.image_store import Images
-from ganaug_ray.data.loading.resident_loader import Resident, ResidentFeed
+from ganaug_ray.data.loading.image_store import LabelledImages
+from ganaug_ray.data.loading.resident_loader import ResidentFeed, ResidentImages
 
 CLASSIFIER_ARCH = "cnn"
 
@@ -52,15 +52,17 @@ def compute_cas(
     overrides = {"arch": CLASSIFIER_ARCH, "weights": None, "freeze_steps": 0, "patience": None, "ema_half_life": 0}
     cas_config = config.model_copy(update={**overrides, "evaluate_every": steps, "log_every": steps})
     train, val = (
-        Resident(Images(x, y, [""] * len(y), [""] * len(y), [""] * len(y)), place.device)
+        ResidentImages(LabelledImages(x, y, [""] * len(y), [""] * len(y), [""] * len(y)), place.device)
         for x, y in ((fake_NHWC, fake_y), (val_NHWC, val_y))
     )
     feed = ResidentFeed(train, lambda step: step * cas_config.batch_size, place, (seed, "cas"))
     with torch.random.fork_rng():
-        torch.manual_seed(rng.number(seed, "cas weights"))
-        network = networks.build(
-            CLASSIFIER_ARCH, fake_NHWC.shape[-1], classes, cas_config.dropout, networks.Input(fake_NHWC.shape[1])
+        torch.manual_seed(rng.draw_number(seed, "cas weights"))
+        network = networks.build_network(
+            CLASSIFIER_ARCH, fake_NHWC.shape[-1], classes, cas_config.dropout, networks.NetworkInput(fake_NHWC.shape[1])
         )
         network.to(place.device).to(memory_format=torch.channels_last)
-        last_evaluation = training_loop.train(network, feed, val, cas_config, steps, seed, place, lambda row: None)
+        last_evaluation = training_loop.train_classifier(
+            network, feed, val, cas_config, steps, seed, place, lambda row: None
+        )
     return {f"cas_{CLASSIFIER_ARCH}_s{steps}_n{len(fake_y)}": last_evaluation.accuracy}

@@ -12,7 +12,7 @@ from ganaug_ray.config import ClassifierConfig, GanConfig
 from ganaug_ray.core import rng
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
-from ganaug_ray.data.loading.resident_loader import Resident
+from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan.metrics import classification_accuracy_score, features, kid_fid_prdc
 from ganaug_ray.gan.networks import Generator
 
@@ -32,8 +32,8 @@ class GanEvaluator:
     """What a generator is measured with. The latents and the real images are the same at every look.
 
     Args:
-        train: real training images; the first of them are used.
-        val: real validation images.
+        train_rows: real training images; the first of them are used.
+        val_images: real validation images.
         teacher: folder of the classifier whose settings the accuracy score uses, and whose features where there is no
             better extractor.
         inception: file with the weights of InceptionV3; absent: the teacher's features.
@@ -44,9 +44,11 @@ class GanEvaluator:
         UserError: the weights of InceptionV3 cannot be read.
     """
 
-    def __init__(self, train: Resident, val: Resident, teacher: Folder, config: GanConfig, seed: int) -> None:
+    def __init__(
+        self, train: ResidentImages, val: ResidentImages, teacher: Folder, config: GanConfig, seed: int
+    ) -> None:
         device = train.labels_N.device
-        (train_x, train_y), (val_x, val_y) = (rows.take(slice(0, MAX_IMAGES_PER_SPLIT)) for rows in (train, val))
+        (train_x, train_y), (val_x, val_y) = (rows.take_rows(slice(0, MAX_IMAGES_PER_SPLIT)) for rows in (train, val))
         self._teacher = Classifier.load(teacher, device).network
         self.extractor = (
             features.load_inception_v3(Path(config.inception), device)
@@ -83,10 +85,10 @@ class GanEvaluator:
         """
         x_NCHW, _ = self.train_rows
         y_N = self._repeat_labels(split)
-        draw = rng.generator(self._seed, purpose)
+        draw = rng.make_generator(self._seed, purpose)
         z_NZ = torch.randn(len(y_N), self._config.latent, generator=draw).to(y_N.device)
         fakes = [generator(z, y) for z, y in zip(z_NZ.split(256), y_N.split(256), strict=True)]
-        return tensors.scaled(torch.cat(fakes), x_NCHW.shape[-1])
+        return tensors.scale_images(torch.cat(fakes), x_NCHW.shape[-1])
 
     def _repeat_labels(self, split: str) -> torch.Tensor:
         """Labels for as many images as there are training images, in the shares of a split, int64 [N]."""

@@ -45,9 +45,9 @@ def build_teacher_extractor(network: Network, real_BCHW: torch.Tensor) -> Featur
     decide.
     """
     network.eval()
-    bare = FeatureExtractor("teacher", network.features, network.batch)
+    bare = FeatureExtractor("teacher", network.compute_features, network.batch_size)
     scale = bare(real_BCHW).square().mean().sqrt()
-    return FeatureExtractor("teacher", lambda x_BCHW: network.features(x_BCHW) / scale, network.batch)
+    return FeatureExtractor("teacher", lambda x_BCHW: network.compute_features(x_BCHW) / scale, network.batch_size)
 
 
 def load_inception_v3(path: Path, device: torch.device | str = "cpu") -> FeatureExtractor:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from ganaug_ray.data.loading.tensors import scaled
+from ganaug_ray.data.loading.tensors import scale_images
 from ganaug_ray.gan.metrics.features import FeatureExtractor
 from ganaug_ray.gan.metrics.nearest_neighbors import NeighborSpacing
 
@@ -30,7 +30,7 @@ Verdict = Literal["copies", "does not copy", "too few images to tell"]
 
 def _extract_pixels(x_BCHW: torch.Tensor) -> torch.Tensor:
     """Images at 16 × 16, each less its mean and scaled to unit length: a copy in another contrast is one, too."""
-    small_BF = scaled(x_BCHW, 16).flatten(1)
+    small_BF = scale_images(x_BCHW, 16).flatten(1)
     return F.normalize(small_BF - small_BF.mean(1, keepdim=True), eps=1e-6)
 
 

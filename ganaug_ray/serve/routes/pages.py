@@ -7,8 +7,8 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.responses import Response
 
-PAGE = Path(__file__).parents[1] / "page"
-FILES = {
+PAGE_FOLDER = Path(__file__).parents[1] / "page"
+PAGE_FILES = {
     "/": ("index.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
@@ -18,11 +18,11 @@ FILES = {
 }
 
 
-def router() -> APIRouter:
+def build_router() -> APIRouter:
     """Return the routes. Files are read once."""
     routes = APIRouter()
-    for path, (name, kind) in FILES.items():
-        routes.add_api_route(path, _file((PAGE / name).read_bytes(), kind), include_in_schema=False)
+    for path, (name, kind) in PAGE_FILES.items():
+        routes.add_api_route(path, _build_file_route((PAGE_FOLDER / name).read_bytes(), kind), include_in_schema=False)
 
     @routes.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
@@ -32,7 +32,7 @@ def router() -> APIRouter:
     return routes
 
 
-def _file(content: bytes, kind: str):  # type: ignore[no-untyped-def]  # FastAPI reads the inner function's annotations
+def _build_file_route(content: bytes, kind: str):  # type: ignore[no-untyped-def]  # FastAPI reads the inner function's annotations
     async def file() -> Response:
         return Response(content, media_type=kind, headers={"Cache-Control": "no-cache"})
 

@@ -93,7 +93,7 @@ class Refusal2(Refusal):
     error: str
 
 
-_WHY = {
+_REASONS = {
     400: "The request is malformed.",
     401: "No API key, or a wrong one.",
     404: "There is no such thing.",
@@ -110,35 +110,44 @@ _WHY = {
 }
 
 
-def refusals(*statuses: int, shape: type[BaseModel] = Refusal) -> dict[int | str, dict[str, Any]]:
+def describe_refusals(*statuses: int, shape: type[BaseModel] = Refusal) -> dict[int | str, dict[str, Any]]:
     """Describe the refusals of a route, those that any route may give among them."""
     schema = {"$ref": f"#/components/schemas/{shape.__name__}"}
-    every = sorted({401, 405, 421, *statuses})
-    return {status: {"description": _WHY[status], "content": {MEDIA_TYPE: {"schema": schema}}} for status in every}
+    all_statuses = sorted({401, 405, 421, *statuses})
+    return {
+        status: {"description": _REASONS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+        for status in all_statuses
+    }
 
 
-BINARY = {"type": "string", "format": "binary"}
+BINARY_SCHEMA = {"type": "string", "format": "binary"}
 IMAGE_BODY = {
     "requestBody": {
         "required": True,
         "description": "One image, whatever its Content-Type says; or a form with an image in each part.",
         "content": {
-            "application/octet-stream": {"schema": BINARY},
+            "application/octet-stream": {"schema": BINARY_SCHEMA},
             "multipart/form-data": {
-                "schema": {"type": "object", "properties": {"images": {"type": "array", "items": BINARY}}}
+                "schema": {"type": "object", "properties": {"images": {"type": "array", "items": BINARY_SCHEMA}}}
             },
         },
     }
 }
-_SAID = {"id": {"type": "string", "description": "Of an answer."}, "label": {"type": "string"}}
+_FEEDBACK_PROPERTIES = {"id": {"type": "string", "description": "Of an answer."}, "label": {"type": "string"}}
 FEEDBACK_BODY = {
     "requestBody": {
         "required": True,
         "description": "What an image was; in a form, with the image itself.",
         "content": {
-            "application/json": {"schema": {"type": "object", "required": ["id", "label"], "properties": _SAID}},
+            "application/json": {
+                "schema": {"type": "object", "required": ["id", "label"], "properties": _FEEDBACK_PROPERTIES}
+            },
             "multipart/form-data": {
-                "schema": {"type": "object", "required": ["id", "label"], "properties": {**_SAID, "image": BINARY}}
+                "schema": {
+                    "type": "object",
+                    "required": ["id", "label"],
+                    "properties": {**_FEEDBACK_PROPERTIES, "image": BINARY_SCHEMA},
+                }
             },
         },
     }

@@ -13,26 +13,26 @@ from starlette.responses import Response
 
 from ganaug_ray.serve import request_body
 from ganaug_ray.serve.inference_queue import Answer
-from ganaug_ray.serve.live_model import Model
-from ganaug_ray.serve.problem_details import Problem
-from ganaug_ray.serve.routes.schemas import IMAGE_BODY, ModelCard, Predictions, refusals
+from ganaug_ray.serve.live_model import ModelVersion
+from ganaug_ray.serve.problem_details import ProblemError
+from ganaug_ray.serve.routes.schemas import IMAGE_BODY, ModelCard, Predictions, describe_refusals
 from ganaug_ray.serve.service import Service
 
 # Of what was promoted, the parts that are no paths and no settings.
-TOLD = ("arm", "seed", "reason", "inputs", "change")
+LINEAGE_KEYS = ("arm", "seed", "reason", "inputs", "change")
 
 
-def router(service: Service) -> APIRouter:
+def build_router(service: Service) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v1", tags=["images"])
-    inference = refusals(400, 408, 413, 415, 422, 429)
+    inference = describe_refusals(400, 408, 413, 415, 422, 429)
 
     @routes.post("/predict", response_model=Predictions, responses=inference, openapi_extra=IMAGE_BODY)
     async def predict(request: Request) -> Response:
         """Classify an image, or several; all of a request by the same version of the model."""
         started = time.perf_counter()
-        answer = await service.classify(await request_body.pictures(request, service.limits))
-        return Response(json.dumps(_said(answer, started)), media_type="application/json")
+        answer = await service.classify_images(await request_body.read_images(request, service.limits))
+        return Response(json.dumps(_describe_answer(answer, started)), media_type="application/json")
 
     drawn = {"description": "The heat map over the image.", "content": {"image/png": {}}}
     asked = {"name": "class", "in": "query", "schema": {"type": "string"}, "description": "Default: the likeliest."}
@@ -45,22 +45,22 @@ def router(service: Service) -> APIRouter:
     )
     async def explain(request: Request) -> Response:
         """Show as a heat map (Grad-CAM) what in an image speaks for a class."""
-        found = await request_body.pictures(request, service.limits)
-        if len(found) > 1:
-            raise Problem(400, "expected one image")
-        model, label, content = await service.explain(found[0], request.query_params.get("class") or None)
+        images = await request_body.read_images(request, service.limits)
+        if len(images) > 1:
+            raise ProblemError(400, "expected one image")
+        model, label, content = await service.explain_image(images[0], request.query_params.get("class") or None)
         headers = {"X-Model-Version": model.version, "X-Class": json.dumps(label)}
         return Response(content, media_type="image/png", headers=headers)
 
-    @routes.get("/model", response_model=ModelCard, responses=refusals())
+    @routes.get("/model", response_model=ModelCard, responses=describe_refusals())
     async def model() -> Response:
         """Tell which model answers, and where it comes from."""
-        return Response(json.dumps(card(service.champion.current)), media_type="application/json")
+        return Response(json.dumps(describe_model(service.champion.current)), media_type="application/json")
 
     return routes
 
 
-def _said(answer: Answer, started: float) -> dict[str, Any]:
+def _describe_answer(answer: Answer, started: float) -> dict[str, Any]:
     classes = answer.model.classifier.classes
     rows = answer.probabilities_NK.tolist()
     predictions = [
@@ -80,7 +80,7 @@ def _said(answer: Answer, started: float) -> dict[str, Any]:
     }
 
 
-def card(model: Model) -> dict[str, Any]:
+def describe_model(model: ModelVersion) -> dict[str, Any]:
     """Describe a model: what it takes and gives, how good it was found, and the hashes of what it was made from."""
     spec, lineage = model.classifier.spec, model.lineage
     validation = {name: spec[name] for name in ("val_accuracy", "val_loss") if name in spec}
@@ -95,9 +95,9 @@ def card(model: Model) -> dict[str, Any]:
         "metrics": lineage.get("figures") or validation,
         "verdict": lineage.get("verdict"),
         "sentence": lineage.get("sentence"),
-        "lineage": _parts(lineage) or _parts(spec),
+        "lineage": _select_lineage(lineage) or _select_lineage(spec),
     }
 
 
-def _parts(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: record[name] for name in TOLD if name in record}
+def _select_lineage(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: record[name] for name in LINEAGE_KEYS if name in record}

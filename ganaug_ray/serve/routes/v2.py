@@ -15,10 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ganaug_ray.serve import request_body
-from ganaug_ray.serve.live_model import Champion, Model
-from ganaug_ray.serve.problem_details import Problem
-from ganaug_ray.serve.routes.schemas import BINARY, Refusal2, refusals
-from ganaug_ray.serve.routes.v2_tensors import HEADER_LENGTH, Asked, parse, reply
+from ganaug_ray.serve.live_model import LiveModel, ModelVersion
+from ganaug_ray.serve.problem_details import ProblemError
+from ganaug_ray.serve.routes.schemas import BINARY_SCHEMA, Refusal2, describe_refusals
+from ganaug_ray.serve.routes.v2_tensors import LENGTH_HEADER, TensorRequest, build_reply, parse_request
 from ganaug_ray.serve.service import Service
 from ganaug_ray.version import __version__
 
@@ -33,13 +33,13 @@ INFER_BODY = {
                     "properties": {"id": {"type": "string"}, "inputs": {"type": "array", "items": {"type": "object"}}},
                 }
             },
-            "application/octet-stream": {"schema": BINARY},
+            "application/octet-stream": {"schema": BINARY_SCHEMA},
         },
     }
 }
 
 
-def router(service: Service) -> APIRouter:
+def build_router(service: Service) -> APIRouter:
     """Return the routes."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
     _add_health(routes)
@@ -48,17 +48,17 @@ def router(service: Service) -> APIRouter:
     return routes
 
 
-def _current(champion: Champion, name: str, wanted: str | None = None) -> Model:
+def _get_version(champion: LiveModel, name: str, version: str | None = None) -> ModelVersion:
     model = champion.current
     if name != model.name:
-        raise Problem(404, f"there is no model {name[:100]!r}; it is called {model.name!r}")
-    if wanted not in (None, model.version):
-        raise Problem(404, f"there is no version {str(wanted)[:100]!r}; version {model.version!r} answers now")
+        raise ProblemError(404, f"there is no model {name[:100]!r}; it is called {model.name!r}")
+    if version not in (None, model.version):
+        raise ProblemError(404, f"there is no version {str(version)[:100]!r}; version {model.version!r} answers now")
     return model
 
 
 def _add_health(routes: APIRouter) -> None:
-    @routes.get("", responses=refusals(shape=Refusal2))
+    @routes.get("", responses=describe_refusals(shape=Refusal2))
     async def server() -> dict[str, Any]:
         """Name the server and what it understands."""
         return {"name": "ganaug", "version": __version__, "extensions": ["binary_tensor_data"]}
@@ -74,32 +74,32 @@ def _add_health(routes: APIRouter) -> None:
         return {"ready": True}
 
 
-def _add_metadata(routes: APIRouter, champion: Champion) -> None:
-    unknown = refusals(404, shape=Refusal2)
+def _add_metadata(routes: APIRouter, champion: LiveModel) -> None:
+    unknown = describe_refusals(404, shape=Refusal2)
 
     @routes.get("/models/{name}", responses=unknown)
     async def metadata(name: str) -> dict[str, Any]:
         """Describe the model's input and outputs."""
-        return _described(_current(champion, name))
+        return _describe_model(_get_version(champion, name))
 
     @routes.get("/models/{name}/versions/{version}", responses=unknown)
     async def metadata_of_version(name: str, version: str) -> dict[str, Any]:
         """Describe the model's input and outputs, if it is of that version."""
-        return _described(_current(champion, name, version))
+        return _describe_model(_get_version(champion, name, version))
 
     @routes.get("/models/{name}/ready", responses=unknown)
     async def model_ready(name: str) -> dict[str, Any]:
         """Answer if there is such a model."""
-        return {"name": _current(champion, name).name, "ready": True}
+        return {"name": _get_version(champion, name).name, "ready": True}
 
     @routes.get("/models/{name}/versions/{version}/ready", responses=unknown)
     async def version_ready(name: str, version: str) -> dict[str, Any]:
         """Answer if there is such a model, of that version."""
-        return {"name": _current(champion, name, version).name, "ready": True}
+        return {"name": _get_version(champion, name, version).name, "ready": True}
 
 
 def _add_inference(routes: APIRouter, service: Service) -> None:
-    inference = refusals(400, 404, 408, 413, 415, 429, shape=Refusal2)
+    inference = describe_refusals(400, 404, 408, 413, 415, 429, shape=Refusal2)
 
     @routes.post("/models/{name}/infer", responses=inference, openapi_extra=INFER_BODY)
     async def infer(name: str, request: Request) -> Response:
@@ -112,18 +112,20 @@ def _add_inference(routes: APIRouter, service: Service) -> None:
         return await _infer(request, name, version)
 
     async def _infer(request: Request, name: str, wanted: str | None) -> Response:
-        model = _current(service.champion, name, wanted)
-        content = await request_body.body(request, service.limits)
-        header = request.headers.get(HEADER_LENGTH)
+        model = _get_version(service.champion, name, wanted)
+        content = await request_body.read_body(request, service.limits)
+        header = request.headers.get(LENGTH_HEADER)
         # In a thread: megabytes of JSON take their time.
-        asked: Asked = await asyncio.to_thread(parse, content, header, model.shape, service.limits.images)
+        asked: TensorRequest = await asyncio.to_thread(
+            parse_request, content, header, model.shape, service.limits.images
+        )
         answer = await service.classify_pixels(asked.pixels, by_champion=wanted is not None)
         if wanted not in (None, answer.model.version):  # it changed in between
-            _current(service.champion, name, wanted)
-        return reply(asked, answer)
+            _get_version(service.champion, name, wanted)
+        return build_reply(asked, answer)
 
 
-def _described(model: Model) -> dict[str, Any]:
+def _describe_model(model: ModelVersion) -> dict[str, Any]:
     classes = model.classifier.classes
     return {
         "name": model.name,

@@ -10,135 +10,142 @@ from typing import Any
 import numpy as np
 from starlette.responses import Response
 
-from ganaug_ray.serve.image_input import Pixels
+from ganaug_ray.serve.image_input import RequestPixels
 from ganaug_ray.serve.inference_queue import Answer
-from ganaug_ray.serve.problem_details import Problem
+from ganaug_ray.serve.problem_details import ProblemError
 
-HEADER_LENGTH = "Inference-Header-Content-Length"
-OUTPUTS = ("probabilities", "label")
+LENGTH_HEADER = "Inference-Header-Content-Length"
+OUTPUT_NAMES = ("probabilities", "label")
 
 
 @dataclass(frozen=True)
-class Asked:
+class TensorRequest:
     """A request: its pixels, and for each output that is wanted whether as bytes."""
 
     id: str | None
-    pixels: Pixels
+    pixels: RequestPixels
     outputs: dict[str, bool]
 
 
-def parse(content: bytes, header_length: str | None, shape: tuple[int, int, int], most: int) -> Asked:
+def parse_request(
+    content: bytes, header_length: str | None, shape: tuple[int, int, int], max_images: int
+) -> TensorRequest:
     """Read a request.
 
     Args:
         content: its body.
         header_length: the header of that name: how many bytes of the body are JSON; absent: all.
         shape: H, W, C that an image must have.
-        most: images.
+        max_images: images.
 
     Raises:
         Problem: it is not as the protocol and the model want it.
     """
-    text, binary = _split(content, header_length)
+    text, binary = _split_body(content, header_length)
     try:
         request = json.loads(text)
     except (ValueError, RecursionError):
-        raise Problem(400, "the body is not JSON") from None
+        raise ProblemError(400, "the body is not JSON") from None
     if not isinstance(request, dict):
-        raise Problem(400, "expected a JSON object")
+        raise ProblemError(400, "expected a JSON object")
     inputs = request.get("inputs")
     if not isinstance(inputs, list) or len(inputs) != 1 or not isinstance(inputs[0], dict):
-        raise Problem(400, "inputs: expected one, named image")
+        raise ProblemError(400, "inputs: expected one, named image")
     number = request.get("id")
     if number is not None and not isinstance(number, str):
-        raise Problem(400, "id: expected a string")
-    images_NHWC = _image(inputs[0], binary, shape, most)
-    return Asked(number, Pixels(images_NHWC), _outputs(request))
+        raise ProblemError(400, "id: expected a string")
+    images_NHWC = _parse_image(inputs[0], binary, shape, max_images)
+    return TensorRequest(number, RequestPixels(images_NHWC), _parse_outputs(request))
 
 
-def _split(content: bytes, header_length: str | None) -> tuple[bytes, bytes]:
+def _split_body(content: bytes, header_length: str | None) -> tuple[bytes, bytes]:
     if header_length is None:
         return content, b""
     if not (header_length.isascii() and header_length.isdigit()) or len(header_length) > 12:
-        raise Problem(400, f"{HEADER_LENGTH}: expected a number")
+        raise ProblemError(400, f"{LENGTH_HEADER}: expected a number")
     length = int(header_length)
     if length > len(content):
-        raise Problem(400, f"{HEADER_LENGTH}: {length} is more than the body's {len(content)} bytes")
+        raise ProblemError(400, f"{LENGTH_HEADER}: {length} is more than the body's {len(content)} bytes")
     return content[:length], content[length:]
 
 
-def _image(tensor: dict[str, Any], binary: bytes, shape: tuple[int, int, int], most: int) -> np.ndarray:
+def _parse_image(tensor: dict[str, Any], binary: bytes, shape: tuple[int, int, int], max_images: int) -> np.ndarray:
     if tensor.get("name") != "image":
-        raise Problem(400, "inputs: expected one, named image")
+        raise ProblemError(400, "inputs: expected one, named image")
     if tensor.get("datatype") != "UINT8":
-        raise Problem(400, "image: expected datatype UINT8")
+        raise ProblemError(400, "image: expected datatype UINT8")
     size = tensor.get("shape")
     if not isinstance(size, list) or not all(type(side) is int for side in size) or tuple(size[1:]) != shape:
-        raise Problem(400, f"image: expected shape [-1, {', '.join(map(str, shape))}]")
-    if not 1 <= size[0] <= most:
-        raise Problem(413 if size[0] > most else 400, f"image: expected 1 to {most} images, found {size[0]}"[:200])
+        raise ProblemError(400, f"image: expected shape [-1, {', '.join(map(str, shape))}]")
+    if not 1 <= size[0] <= max_images:
+        raise ProblemError(
+            413 if size[0] > max_images else 400, f"image: expected 1 to {max_images} images, found {size[0]}"[:200]
+        )
     count = size[0] * shape[0] * shape[1] * shape[2]
     parameters = tensor.get("parameters") or {}
     length = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
     if length is not None or "data" not in tensor:
         if length != len(binary) or len(binary) != count:
-            raise Problem(400, f"image: expected binary_data_size {count} and as many bytes behind the JSON")
+            raise ProblemError(400, f"image: expected binary_data_size {count} and as many bytes behind the JSON")
         return np.frombuffer(binary, np.uint8).reshape(size)
     try:
         values = np.asarray(tensor["data"])
     except (ValueError, OverflowError, RecursionError):
         values = np.zeros(0)
     if values.dtype.kind != "i" or values.size != count or values.min() < 0 or values.max() > 255:
-        raise Problem(400, f"image: expected data of {count} whole numbers from 0 to 255, flat or nested")
+        raise ProblemError(400, f"image: expected data of {count} whole numbers from 0 to 255, flat or nested")
     return values.astype(np.uint8).reshape(size)
 
 
-def _outputs(request: dict[str, Any]) -> dict[str, bool]:
-    every = _flag(request, "binary_data_output")
+def _parse_outputs(request: dict[str, Any]) -> dict[str, bool]:
+    default_flag = _read_flag(request, "binary_data_output")
     outputs = request.get("outputs")
     if not outputs:
-        return dict.fromkeys(OUTPUTS, every)
-    if not isinstance(outputs, list) or not all(isinstance(one, dict) for one in outputs):
-        raise Problem(400, "outputs: expected a list of objects")
-    found = {}
+        return dict.fromkeys(OUTPUT_NAMES, default_flag)
+    if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
+        raise ProblemError(400, "outputs: expected a list of objects")
+    flags = {}
     for one in outputs:
-        if one.get("name") not in OUTPUTS:
-            raise Problem(400, f"outputs: there are {' and '.join(OUTPUTS)}")
+        if one.get("name") not in OUTPUT_NAMES:
+            raise ProblemError(400, f"outputs: there are {' and '.join(OUTPUT_NAMES)}")
         if isinstance(one.get("parameters"), dict) and "classification" in one["parameters"]:
-            raise Problem(400, "outputs: the classification extension is not supported; ask for label")
-        found[one["name"]] = _flag(one, "binary_data", every)
-    return found
+            raise ProblemError(400, "outputs: the classification extension is not supported; ask for label")
+        flags[one["name"]] = _read_flag(one, "binary_data", default_flag)
+    return flags
 
 
-def _flag(holder: dict[str, Any], name: str, default: bool = False) -> bool:
+def _read_flag(holder: dict[str, Any], name: str, default: bool = False) -> bool:
     parameters = holder.get("parameters")
     value = parameters.get(name, default) if isinstance(parameters, dict) else default
     if not isinstance(value, bool):
-        raise Problem(400, f"{name}: expected true or false")
+        raise ProblemError(400, f"{name}: expected true or false")
     return value
 
 
-def reply(asked: Asked, answer: Answer) -> Response:
+def build_reply(request: TensorRequest, answer: Answer) -> Response:
     """Write an answer as it was asked for."""
     tensors: list[dict[str, Any]] = []
-    behind: list[bytes] = []
-    for name, as_bytes in asked.outputs.items():
+    binary_parts: list[bytes] = []
+    for name, as_bytes in request.outputs.items():
         if name == "probabilities":
             kind, size = "FP32", list(answer.probabilities_NK.shape)
             raw, data = answer.probabilities_NK.astype("<f4").tobytes(), answer.probabilities_NK.ravel().tolist()
         else:
             labels = [label.encode() for label in answer.labels]
             kind, size = "BYTES", [len(labels)]
-            raw, data = b"".join(struct.pack("<I", len(one)) + one for one in labels), answer.labels
+            raw, data = (
+                b"".join(struct.pack("<I", len(label_bytes)) + label_bytes for label_bytes in labels),
+                answer.labels,
+            )
         tensor = {"name": name, "datatype": kind, "shape": size}
         if as_bytes:
-            behind.append(raw)
+            binary_parts.append(raw)
             tensors.append(tensor | {"parameters": {"binary_data_size": len(raw)}})
         else:
             tensors.append(tensor | {"data": data})
     head = {"model_name": answer.model.name, "model_version": answer.model.version, "outputs": tensors}
-    text = json.dumps(head | ({} if asked.id is None else {"id": asked.id})).encode()
-    if not behind:
+    text = json.dumps(head | ({} if request.id is None else {"id": request.id})).encode()
+    if not binary_parts:
         return Response(text, media_type="application/json")
-    headers = {HEADER_LENGTH: str(len(text))}
-    return Response(text + b"".join(behind), headers=headers, media_type="application/octet-stream")
+    headers = {LENGTH_HEADER: str(len(text))}
+    return Response(text + b"".join(binary_parts), headers=headers, media_type="application/octet-stream")

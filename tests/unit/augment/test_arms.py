@@ -12,7 +12,7 @@ import torch
 from ganaug_ray.augment import arm_batches, arms, pseudo_labels, synthetic_pools
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import ArmConfig, Job
-from ganaug_ray.config.augment import TRAITS, Kind
+from ganaug_ray.config.augment import KIND_TRAITS, Kind
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
@@ -44,7 +44,7 @@ def test_extra_rows_of_an_arm_stand_behind_the_baseline_s(experiment: Run, tiny_
 
 def test_oversampling_draws_real_rows_and_noise_has_nothing_of_them(experiment: Run, tiny_job: Job) -> None:
     job = with_arms(tiny_job, oversample={}, noise={})
-    train = image_store.read(experiment.dataset / "train")
+    train = image_store.read_images(experiment.dataset / "train")
     known = {image.tobytes() for image in train.images}
     for name, real in (("oversample", True), ("noise", False)):
         x_BCHW = feed(job, experiment, name)(0).x_BCHW[SIZE:]
@@ -55,7 +55,7 @@ def test_oversampling_draws_real_rows_and_noise_has_nothing_of_them(experiment: 
 def test_the_arm_without_real_rows_and_the_arm_without_classic_augmentation(experiment: Run, tiny_job: Job) -> None:
     job = with_arms(tiny_job, synthetic_only={}, real={})
     alone = feed(job, experiment, "synthetic-only")
-    synthetic = {image.tobytes() for image in image_store.read(experiment.synthetic).images}
+    synthetic = {image.tobytes() for image in image_store.read_images(experiment.synthetic).images}
     for step in range(3):
         batch = alone(step)
         assert batch.total == len(batch.y_B) == SIZE
@@ -101,7 +101,7 @@ def test_an_arm_has_images_of_its_classes_alone(experiment: Run, tiny_job: Job) 
 
 def test_every_kind_of_the_schema_has_an_object_and_traits() -> None:
     """A name that the schema accepts is a kind that a training knows."""
-    assert tuple(KINDS) == tuple(TRAITS) == get_args(Kind)
+    assert tuple(KINDS) == tuple(KIND_TRAITS) == get_args(Kind)
 
 
 def test_kinds_say_what_their_batches_hold() -> None:
@@ -147,21 +147,23 @@ def test_pseudo_labels_are_what_the_teacher_is_sure_of(experiment: Run, tiny_job
     for name in ("train", "val", "test", "dataset.json"):
         (tmp_path / "dataset" / name).symlink_to(f"{experiment.dataset}/{name}")
     (tmp_path / "models").symlink_to(str(experiment.models))
-    run = Run(Folder.at(tmp_path))
-    hidden = image_store.read(experiment.dataset / "test", 200)
-    blind = image_store.Images(hidden.images, hidden.labels * 0 - 1, hidden.ids, hidden.paths, hidden.provenance)
-    image_store.write((run.dataset / "unlabelled").make(), blind, "real")
-    teacher = run.model(arms.REAL, 0)
+    run = Run(Folder.from_uri(tmp_path))
+    hidden = image_store.read_images(experiment.dataset / "test", 200)
+    blind = image_store.LabelledImages(
+        hidden.images, hidden.labels * 0 - 1, hidden.ids, hidden.paths, hidden.provenance
+    )
+    image_store.write_images((run.dataset / "unlabelled").create(), blind, "real")
+    teacher = run.locate_model(arms.REAL, 0)
     record = pseudo_labels._label_images(str(run.dataset), str(teacher), str(run.pseudo), 0.15)
     alone, both = (
-        image_store.read(run.pseudo / pseudo_labels.PSEUDO_ONLY_FOLDER),
-        image_store.read(run.pseudo / "train"),
+        image_store.read_images(run.pseudo / pseudo_labels.PSEUDO_ONLY_FOLDER),
+        image_store.read_images(run.pseudo / "train"),
     )
     assert 0 < len(alone) < 200
     assert len(both) == len(alone) + 80 == sum(record["counts"]["train"].values())
     from ganaug_ray.classify.predict import Classifier
 
-    probabilities = Classifier.load(teacher).probabilities(hidden.images)
+    probabilities = Classifier.load(teacher).predict_probabilities(hidden.images)
     sure = probabilities.max(1) >= 0.15
     assert alone.ids == [id_ for id_, own in zip(hidden.ids, sure, strict=True) if own]
     assert (alone.labels == probabilities[sure].argmax(1)).all()

@@ -12,8 +12,8 @@ import torch
 from ganaug_ray.augment import arms, mixed_batches, negative_controls, soft_labels, strategies
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.data.loading.batch import Batch, Feed
-from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
+from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.data.loading.sampler import Sampling
 
 SIZE, STEPS = 16, 5
@@ -22,10 +22,10 @@ SHARES = (5, 0, 1, 1, 1, 1, 1, 0, 0, 0)
 
 
 @pytest.fixture
-def feeds(experiment: Run) -> dict[str, Callable[[Place], Feed]]:
+def feeds(experiment: Run) -> dict[str, Callable[[Place], BatchFeed]]:
     """How each kind of rows is opened on a rank; what they replace is ``pool``."""
     pool = functools.partial(mixed_batches.open_pool_feed, str(experiment.synthetic), UPTO, 1.0, 3)
-    soft = functools.partial(soft_labels.open_soft_label_feed, pool, str(experiment.model(arms.REAL, 0)))
+    soft = functools.partial(soft_labels.open_soft_label_feed, pool, str(experiment.locate_model(arms.REAL, 0)))
     return {
         "pool": pool,
         "noise": functools.partial(negative_controls.open_noise_feed, soft, 3),
@@ -36,7 +36,7 @@ def feeds(experiment: Run) -> dict[str, Callable[[Place], Feed]]:
     }
 
 
-def whole(opened: Callable[[Place], Feed], world: int) -> list[Batch]:
+def whole(opened: Callable[[Place], BatchFeed], world: int) -> list[Batch]:
     """The global batches of the first steps, put together from those of the ranks."""
     ranks = [pickle.loads(pickle.dumps(opened))(Place(rank, world)) for rank in range(world)]  # noqa: S301  # as to workers
     batches = []
@@ -87,8 +87,8 @@ def test_shuffled_labels_have_the_shares_of_the_classes_and_tell_nothing_of_the_
 
 
 def test_oversampling_brings_real_rows_of_which_the_real_feed_knows_nothing(feeds: dict, experiment: Run) -> None:
-    real = real_batches(str(experiment.dataset), SIZE, 1.0, 3, Place())
-    mixed = mixed_batches.open_mixed_feed(lambda place: real_batches(str(experiment.dataset), SIZE, 1.0, 3, place),
+    real = open_real_feed(str(experiment.dataset), SIZE, 1.0, 3, Place())
+    mixed = mixed_batches.open_mixed_feed(lambda place: open_real_feed(str(experiment.dataset), SIZE, 1.0, 3, place),
                               feeds["again"], Place())  # fmt: skip
     images = {image.numpy().tobytes() for step in range(5) for image in real(step).x_BCHW}
     assert len(images) == 80, "all there are"

@@ -71,9 +71,11 @@ def test_the_examiner_knows_a_training_image_and_a_class(experiment: Run) -> Non
     from ganaug_ray.augment.screening import Examiner, Screening
     from ganaug_ray.data.loading import image_store
 
-    folders = (str(folder) for folder in (experiment.model("real+classic", 0), experiment.dataset, experiment.gan))
+    folders = (
+        str(folder) for folder in (experiment.locate_model("real+classic", 0), experiment.dataset, experiment.gan)
+    )
     examine = Examiner(Screening(ScreenConfig(), *folders), "cpu")
-    train, test = (image_store.read(experiment.dataset / part) for part in ("train", "test"))
+    train, test = (image_store.read_images(experiment.dataset / part) for part in ("train", "test"))
     copies, fresh = examine(train.images, train.labels), examine(test.images[:200], test.labels[:200])
     assert copies.near_N.max() < 0.01
     assert fresh.near_N.median() > 0.5
@@ -84,7 +86,9 @@ def test_the_examiner_knows_a_training_image_and_a_class(experiment: Run) -> Non
 def test_the_examiner_asks_the_discriminator_that_the_generator_was_trained_against(experiment: Run) -> None:
     from ganaug_ray.augment.screening import Examiner, Screening
 
-    folders = (str(folder) for folder in (experiment.model("real+classic", 0), experiment.dataset, experiment.gan))
+    folders = (
+        str(folder) for folder in (experiment.locate_model("real+classic", 0), experiment.dataset, experiment.gan)
+    )
     examine = Examiner(Screening(ScreenConfig(), *folders), "cpu")
     images = Generator.load(experiment.gan).generate("3", BLOCK_SIZE, seed=7)
     asked, other = (examine(images, np.full(BLOCK_SIZE, label)).score_N for label in (3, 4))
@@ -101,22 +105,22 @@ def test_limits_and_what_passes_them_are_the_same_where_nothing_of_the_test_imag
 ) -> None:
     from ganaug_ray.augment.screening import Screening
 
-    teacher, data, gan = experiment.model("real+classic", 0), experiment.dataset, experiment.gan
-    alone, bare = Folder.at(tmp_path / "teacher").make(), Folder.at(tmp_path / "dataset").make()
+    teacher, data, gan = experiment.locate_model("real+classic", 0), experiment.dataset, experiment.gan
+    alone, bare = Folder.from_uri(tmp_path / "teacher").create(), Folder.from_uri(tmp_path / "dataset").create()
     for name in ("model.json", "model.safetensors"):
-        alone.write(name, teacher.read(name))
-    (bare / "train").make()
-    for name in (data / "train").files():
-        (bare / "train").write(name, (data / "train").read(name))
+        alone.write_bytes(name, teacher.read_bytes(name))
+    (bare / "train").create()
+    for name in (data / "train").list_files():
+        (bare / "train").write_bytes(name, (data / "train").read_bytes(name))
     mild = ScreenConfig(confidence=0.0, copy_distance=0.0, class_agreement=0.05)
     found = []
     for out, folders in (("all", (teacher, data, gan)), ("bare", (alone, bare, gan))):
-        folder = Folder.at(tmp_path / out)
+        folder = Folder.from_uri(tmp_path / out)
         screening = Screening(mild, *map(str, folders))
         counts = dict.fromkeys("0123456789", 4)  # of some of them images pass, of others none
         generate.generate_locally(counts, 5, gan, folder, screening)
         limits = generate.generate_locally(counts, 5, gan, folder / "live", screening, stored=False)["limits"]
-        found.append(({name: folder.read(name) for name in folder.files(".parquet")}, limits))
+        found.append(({name: folder.read_bytes(name) for name in folder.list_files(".parquet")}, limits))
     (images, limits), (images_bare, limits_bare) = found
     assert limits == limits_bare
     assert len(images) > 0

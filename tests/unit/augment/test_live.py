@@ -22,7 +22,7 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.batch import Batch
-from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.pipeline.pipeline import Pipeline
@@ -92,12 +92,12 @@ def test_the_number_of_ranks_changes_no_row(generator: Generator, workers: int) 
     for step in range(4):
         whole, parts = alone(step), [rank(step) for rank in ranks]
         assert torch.cat([part.rows for part in parts]).tolist() == list(range(whole.total))
-        assert {part.total for part in parts} == {whole.total} == {alone.size(step)}
+        assert {part.total for part in parts} == {whole.total} == {alone.count_rows(step)}
         assert torch.equal(torch.cat([part.y_B for part in parts]), whole.y_B)
         # Sums over smaller batches round otherwise: by one grey level at most.
         x_BCHW = torch.cat([part.x_BCHW for part in parts])
         torch.testing.assert_close(x_BCHW, whole.x_BCHW, rtol=0, atol=ONE_GREY_LEVEL)
-    assert sum((Counter(rank.tally()) for rank in ranks), Counter()) == +Counter(alone.tally())
+    assert sum((Counter(rank.collect_counts()) for rank in ranks), Counter()) == +Counter(alone.collect_counts())
 
 
 def test_what_is_rejected_is_replaced_and_counted(generator: Generator) -> None:
@@ -112,11 +112,11 @@ def test_what_is_rejected_is_replaced_and_counted(generator: Generator) -> None:
         passed = examine(tensors.from_network(before.x_BCHW).numpy(), before.y_B.numpy()).agrees_N
         torch.testing.assert_close(after.x_BCHW[passed], before.x_BCHW[passed], rtol=0, atol=ONE_GREY_LEVEL)
         replaced += int((~passed).sum())
-    tally = live.tally()
+    tally = live.collect_counts()
     assert tally["rejected"] >= replaced > 5
     assert tally["generated"] == 100 + tally["rejected"]
     assert tally["let_through"] == 0
-    assert unscreened.tally() == {"generated": 100, "rejected": 0, "let_through": 0}
+    assert unscreened.collect_counts() == {"generated": 100, "rejected": 0, "let_through": 0}
 
 
 @pytest.mark.parametrize(("no_copy_in", "taken"), [({2, 5}, 5), ({0}, 0), (set(), 0)])
@@ -134,7 +134,7 @@ def test_where_all_fail_the_last_that_is_no_copy_is_taken(
     images = tensors.from_network(live(0).x_BCHW).numpy()
     assert len(seen) == MAX_ROUNDS
     assert [(images == one).all() for one in seen].index(True) == taken
-    assert live.tally() == {"generated": 20 * MAX_ROUNDS, "rejected": 20 * MAX_ROUNDS, "let_through": 20}
+    assert live.collect_counts() == {"generated": 20 * MAX_ROUNDS, "rejected": 20 * MAX_ROUNDS, "let_through": 20}
 
 
 def test_a_recognised_near_copy_is_rejected_too(generator: Generator) -> None:
@@ -170,7 +170,7 @@ def run(experiment: Run, tmp_path) -> Run:
     """A run whose GAN is trained and whose generate stage has set limits only; class 4 cannot be drawn."""
     (tmp_path / "dataset").symlink_to(str(experiment.dataset))
     (tmp_path / "gan").symlink_to(str(experiment.gan))
-    run = Run(Folder.at(tmp_path))
+    run = Run(Folder.from_uri(tmp_path))
     classes = Generator.load(run.gan).classes
     spec = {
         "hash": "limits",
@@ -182,7 +182,7 @@ def run(experiment: Run, tmp_path) -> Run:
         "limits": None,
         "images": 0,
     }
-    experiment_dir.commit(run.synthetic.make(), "synthetic.json", "generate", 0.0, spec)
+    experiment_dir.write_marker(run.synthetic.create(), "synthetic.json", "generate", 0.0, spec)
     return run
 
 
@@ -191,7 +191,7 @@ def test_the_live_arm_trains_on_the_real_arm_s_rows_and_counts_what_it_generated
     fit = pickle.loads(pickle.dumps(arm_batches.describe_fit(job, run, arms.LIVE, 0)))  # noqa: S301  # it travels to other processes
     assert fit.inputs["synthetic"] == "limits"
     size, ratio = job.classifier.batch_size, job.augment.ratio
-    real, mixed = real_batches(str(run.dataset), size, 1.0, 0, Place()), fit.batches(Place())
+    real, mixed = open_real_feed(str(run.dataset), size, 1.0, 0, Place()), fit.batches(Place())
     labels: set[int] = set()
     for step in range(8):
         batch = mixed(step)
@@ -201,8 +201,8 @@ def test_the_live_arm_trains_on_the_real_arm_s_rows_and_counts_what_it_generated
         )
         labels |= set(batch.y_B[size:].tolist())
     assert labels == set(range(10)) - {4}
-    train_worker.work(fit, Place())
-    record = run.model(arms.LIVE, 0).read_json("model.json")
+    train_worker.train_and_finish(fit, Place())
+    record = run.locate_model(arms.LIVE, 0).read_json("model.json")
     assert record["tally"] == {
         "generated": strategies.count_synthetic_rows(8, size, ratio),
         "rejected": 0,
@@ -211,21 +211,21 @@ def test_the_live_arm_trains_on_the_real_arm_s_rows_and_counts_what_it_generated
 
 
 def test_an_odd_ratio_is_exact_over_steps(generator: Generator, experiment: Run) -> None:
-    open_real = functools.partial(real_batches, str(experiment.dataset), 40, 1.0, 3)
+    open_real = functools.partial(open_real_feed, str(experiment.dataset), 40, 1.0, 3)
     mixed = mixed_batches.open_mixed_feed(open_real, lambda place: feed(generator, ratio=0.33), Place())
     sizes = [mixed(step).total - 40 for step in range(5)]
     assert sizes == [13, 13, 13, 13, 14]
-    assert mixed.tally()["generated"] == 66
+    assert mixed.collect_counts()["generated"] == 66
     none = feed(generator, ratio=0.01)
-    assert len(none(0).y_B) == 0 == none.tally()["generated"]
+    assert len(none(0).y_B) == 0 == none.collect_counts()["generated"]
 
 
 def test_images_are_screened_with_the_teacher_by_the_stored_limits(experiment: Run, run: Run, tiny_job: Job) -> None:
     """Everything is a copy where even a training image's neighbours are: no image passes, and it shows."""
-    (run.root / "models").make()
-    teacher = run.model(arms.REAL, 0).make()
+    (run.root / "models").create()
+    teacher = run.locate_model(arms.REAL, 0).create()
     for name in ("model.json", "model.safetensors"):
-        teacher.write(name, experiment.model(arms.REAL, 0).read(name))
+        teacher.write_bytes(name, experiment.locate_model(arms.REAL, 0).read_bytes(name))
     record = run.synthetic.read_json("synthetic.json")
     strict = {"confidence": 0.0, "copy_distance": 1e9, "realism": None, "agreement": [1.0] * 10, "drawn": [True] * 10}
     run.synthetic.write_json("synthetic.json", record | {"limits": strict})
@@ -245,5 +245,7 @@ def test_pool_and_live_are_an_arm_each_and_a_pool_that_was_not_made_is_asked_for
     assert arms.list_names(both) == [arms.REAL, arms.SYNTHETIC, arms.LIVE]
     assert len(arms.list_pairs(both)) == 6
     with pytest.raises(UserError, match="ganaug generate"):
-        Pipeline(both, run, Terminal()).train()
-    Pipeline(with_arms(tiny_job, arms.LIVE), run, Terminal()).generate()  # kept: without Ray it could not be done
+        Pipeline(both, run, Terminal()).train_classifiers()
+    Pipeline(
+        with_arms(tiny_job, arms.LIVE), run, Terminal()
+    ).generate_images()  # kept: without Ray it could not be done

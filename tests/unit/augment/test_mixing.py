@@ -18,7 +18,7 @@ from ganaug_ray.augment.live_generation import LiveFeed
 from ganaug_ray.augment.screening_rules import Evidence, ScreeningLimits
 from ganaug_ray.classify import batch_augmentation, networks, training_loop
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.classify.split_batch_norm import Apart
+from ganaug_ray.classify.split_batch_norm import SplitBatchNorm
 from ganaug_ray.config import AugmentConfig, ClassifierConfig, Job, ScreenConfig
 from ganaug_ray.config.augment import StrategyName
 from ganaug_ray.config.loader import load_job
@@ -26,8 +26,8 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.batch import Batch, Feed
-from ganaug_ray.data.loading.resident_loader import Resident, ResidentFeed, real_batches
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
+from ganaug_ray.data.loading.resident_loader import ResidentFeed, ResidentImages, open_real_feed
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.pipeline import dry_run
@@ -41,7 +41,7 @@ RANKS = pytest.mark.parametrize("world", [1, 2, 3])
 
 def mixed(run: Run, mixture: strategies.Mixture, place: Place = Place(), **settings: Any) -> mixed_batches.MixedFeed:  # noqa: B008  # frozen
     real = functools.partial(
-        real_batches, str(run.dataset), mixture.batch_size, 1.0, 3, wait=mixture.synthetic_only_steps
+        open_real_feed, str(run.dataset), mixture.batch_size, 1.0, 3, wait=mixture.synthetic_only_steps
     )
     fake = functools.partial(mixed_batches.open_pool_feed, str(run.synthetic), mixture.count_synthetic_rows, 1.0, 3)
     return mixed_batches.open_mixed_feed(real, fake, place, **settings)
@@ -49,14 +49,14 @@ def mixed(run: Run, mixture: strategies.Mixture, place: Place = Place(), **setti
 
 def rows(run: Run, mixture: strategies.Mixture, world: int) -> list[tuple[int, int]]:
     """(real, synthetic) rows of each step, summed over the ranks, which must agree and tile the batch."""
-    real = real_batches(str(run.dataset), mixture.batch_size, 1.0, 3, Place(), wait=mixture.synthetic_only_steps)
+    real = open_real_feed(str(run.dataset), mixture.batch_size, 1.0, 3, Place(), wait=mixture.synthetic_only_steps)
     feeds = [mixed(run, mixture, Place(rank, world), apart=True) for rank in range(world)]
     found = []
     for step in range(mixture.steps):
         parts = [feed(step) for feed in feeds]
         assert sorted(row for part in parts for row in part.rows.tolist()) == list(range(parts[0].total))
         n_real = [part.real or 0 for part in parts]
-        assert {part.total for part in parts} == {feeds[0].size(step)} == {sum(len(part.y_B) for part in parts)}
+        assert {part.total for part in parts} == {feeds[0].count_rows(step)} == {sum(len(part.y_B) for part in parts)}
         ours = torch.cat([part.x_BCHW[:n] for part, n in zip(parts, n_real, strict=True)])
         assert torch.equal(ours, real(step).x_BCHW)
         found.append((sum(n_real), parts[0].total - sum(n_real)))
@@ -108,7 +108,7 @@ def test_pretrain_has_one_kind_first_and_then_the_other(experiment: Run, world: 
 @RANKS
 def test_pretrain_then_sees_the_real_arm_s_batches_from_their_beginning(experiment: Run, world: int) -> None:
     place = Place(world - 1, world)
-    real = real_batches(str(experiment.dataset), SIZE, 1.0, 3, place)
+    real = open_real_feed(str(experiment.dataset), SIZE, 1.0, 3, place)
     feed = mixed(experiment, strategies.Mixture(SIZE, 1.0, STEPS, "pretrain"), place)
     for step in range(6):
         assert torch.equal(feed(step + 5).x_BCHW, real(step).x_BCHW)
@@ -118,12 +118,12 @@ def test_pretrain_then_sees_the_real_arm_s_batches_from_their_beginning(experime
 def test_a_streamed_pretraining_leaves_the_real_rows_in_order(experiment: Run) -> None:
     """A loader that reads ahead is asked for no row in the first steps, and then for those of the beginning."""
     from ganaug_ray.data.loading import image_store
-    from ganaug_ray.data.loading.streaming_loader import Stream
+    from ganaug_ray.data.loading.streaming_loader import StreamFeed
 
-    shards = image_store.survey(experiment.dataset / "train")
+    shards = image_store.list_shards(experiment.dataset / "train")
     # map reads here, where Ray would read ahead
-    plain = Stream(shards, lambda step: step * SIZE, SIZE, Place(), (3, "real"), map)
-    late = Stream(shards, lambda step: max(0, step - 2) * SIZE, SIZE, Place(), (3, "real"), map)
+    plain = StreamFeed(shards, lambda step: step * SIZE, SIZE, Place(), (3, "real"), map)
+    late = StreamFeed(shards, lambda step: max(0, step - 2) * SIZE, SIZE, Place(), (3, "real"), map)
     assert [len(late(step).y_B) for step in range(2)] == [0, 0]
     for step in range(8):
         assert torch.equal(late(step + 2).x_BCHW, plain(step).x_BCHW)
@@ -138,7 +138,7 @@ def test_balance_gives_classes_what_they_lack(ratio: float) -> None:
     mixture = strategies.Mixture.from_config(config, COUNTS, size, 10_000)
     steps = round(times / ratio * sum(COUNTS.values()) / size)  # each pool image once
     labels_N = torch.from_numpy(np.repeat([0, 2], list(pool.values())))
-    store = object.__new__(Resident)
+    store = object.__new__(ResidentImages)
     store.ids, store.labels_N = [""] * len(labels_N), labels_N
     store.images_NHWC = torch.zeros(len(labels_N), 1, 1, 1, dtype=torch.uint8)
     feed = ResidentFeed(store, mixture.count_synthetic_rows, Place(), (0,))
@@ -183,7 +183,7 @@ def test_limits_of_a_class_that_lacks_none_say_that_it_gets_no_images() -> None:
 def test_balance_of_even_classes_is_a_user_error_before_a_gan_is_trained(experiment: Run, tiny_job: Job) -> None:
     job = with_augment(tiny_job, strategy="balance")
     with pytest.raises(UserError, match=r"augment\.strategy balance: .*nothing to fill up"):
-        Pipeline(job, experiment, Terminal()).prepare()
+        Pipeline(job, experiment, Terminal()).prepare_data()
 
 
 def with_augment(job: Job, **settings: Any) -> Job:
@@ -210,15 +210,15 @@ def test_the_arm_is_trained_as_the_settings_say_and_the_real_arm_is_not(experime
     assert isinstance(feed, mixed_batches.MixedFeed)
     assert isinstance(feed.fake, soft_labels.SoftLabelFeed)
     assert (feed.weight, feed.apart) == (0.25, True)
-    assert [feed.fake.size(step) for step in range(8)] == per_step(strategies.Mixture(16, 0.5, 8, "anneal"))
-    assert fit.inputs["teacher"] == experiment.model(arms.REAL, 0).read_json("model.json")["hash"]
+    assert [feed.fake.count_rows(step) for step in range(8)] == per_step(strategies.Mixture(16, 0.5, 8, "anneal"))
+    assert fit.inputs["teacher"] == experiment.locate_model(arms.REAL, 0).read_json("model.json")["hash"]
     plain = real.batches(Place())(0)
     assert (plain.weight_B, plain.soft_BK, plain.real) == (None, None, None)
     assert real.inputs.keys() == {"dataset"}
     late = arm_batches.describe_fit(with_augment(tiny_job, strategy="pretrain"), experiment, arms.SYNTHETIC, 0).batches(
         Place()
     )
-    assert [late.size(step) for step in range(8)] == [16] * 8
+    assert [late.count_rows(step) for step in range(8)] == [16] * 8
 
 
 @pytest.mark.parametrize(
@@ -229,13 +229,13 @@ def test_an_experiment_is_not_taken_for_one_with_another_strategy(
 ) -> None:
     augment = AugmentConfig.model_validate(tiny_job.augment.model_dump() | setting)
     with pytest.raises(UserError, match=rf"augment\.{next(iter(setting))} is"):
-        experiment.claim(tiny_job.model_copy(update={"augment": augment}))
+        experiment.claim_folder(tiny_job.model_copy(update={"augment": augment}))
 
 
 def test_a_dry_run_tells_of_the_strategy(tmp_path: Any) -> None:
     def told(*settings: str) -> str:
         job = load_job(DIGITS, [*TINY, "augment.per_class=null", *settings])
-        return dry_run.describe(job, Run(Folder.at(tmp_path)))
+        return dry_run.describe_job(job, Run(Folder.from_uri(tmp_path)))
 
     assert "mix: 8 a batch, 64 in all\n" in told()
     anneal = told("augment.strategy=anneal", "augment.weight=0.5", "augment.batch_norm=separate")
@@ -260,12 +260,12 @@ def cnn(dropout: float = 0.0) -> networks.CNN:
     return networks.CNN(1, 10, dropout)
 
 
-def gradients(feed: Feed, digits: Folder, accumulate: int, dropout: float) -> dict[str, torch.Tensor]:
+def gradients(feed: BatchFeed, digits: Folder, accumulate: int, dropout: float) -> dict[str, torch.Tensor]:
     """Of the first step of training."""
     config = ClassifierConfig(steps=1, batch_size=SIZE, accumulate=accumulate)
     network = cnn(dropout)
-    val = Resident.load(digits / "val", torch.device("cpu"))
-    training_loop.train(network, feed, val, config, 1, 0, Place(), lambda row: None)
+    val = ResidentImages.load(digits / "val", torch.device("cpu"))
+    training_loop.train_classifier(network, feed, val, config, 1, 0, Place(), lambda row: None)
     return {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
 
 
@@ -274,7 +274,7 @@ def test_with_weight_zero_and_norms_apart_the_gradients_are_the_real_arm_s(
     experiment: Run, digits: Folder, accumulate: int, dropout: float
 ) -> None:
     """Dropout included, of a batch that is whole: the real rows are given the masks that they have alone."""
-    alone = gradients(real_batches(str(digits), SIZE, 1.0, 3, Place()), digits, accumulate, dropout)
+    alone = gradients(open_real_feed(str(digits), SIZE, 1.0, 3, Place()), digits, accumulate, dropout)
     mixture = strategies.Mixture(SIZE, 0.7, STEPS)
     apart, counted, together = (
         gradients(mixed(experiment, mixture, weight=weight, apart=apart), digits, accumulate, dropout)
@@ -306,8 +306,8 @@ def test_weights_are_in_the_loss(experiment: Run, digits: Folder) -> None:
     loss_B = F.cross_entropy(cnn().train()(batch.x_BCHW), batch.y_B, reduction="none")
     expected = (loss_B[:SIZE].sum() + 0.25 * loss_B[SIZE:].sum()) / (SIZE + 0.25 * (batch.total - SIZE))
     told: list[dict[str, Any]] = []
-    val = Resident.load(digits / "val", torch.device("cpu"))
-    training_loop.train(cnn(), lambda step: batch, val, config, 1, 0, Place(), told.append)
+    val = ResidentImages.load(digits / "val", torch.device("cpu"))
+    training_loop.train_classifier(cnn(), lambda step: batch, val, config, 1, 0, Place(), told.append)
     assert told[0]["loss"] == pytest.approx(expected.item(), rel=1e-4)
 
 
@@ -318,9 +318,9 @@ def test_the_logged_accuracy_is_that_of_the_rows_that_count(experiment: Run, dig
         network.head[1].weight.zero_()
         network.head[1].bias.copy_(F.one_hot(batch.y_B[0], 10))  # whatever it is shown, it says this class
     told: list[dict[str, Any]] = []
-    val = Resident.load(digits / "val", torch.device("cpu"))
+    val = ResidentImages.load(digits / "val", torch.device("cpu"))
     config = ClassifierConfig(steps=1, batch_size=SIZE)
-    training_loop.train(network, lambda step: batch, val, config, 1, 0, Place(), told.append)
+    training_loop.train_classifier(network, lambda step: batch, val, config, 1, 0, Place(), told.append)
     right_B = batch.y_B == batch.y_B[0]
     assert right_B[:SIZE].float().mean() != right_B.float().mean()
     assert told[0]["accuracy"] == pytest.approx(right_B[:SIZE].float().mean().item())
@@ -332,7 +332,7 @@ def test_weights_and_soft_targets_are_blended_as_images_are() -> None:
     soft_BK = torch.rand(n, 5).softmax(1)
     batch = Batch(x_BCHW, torch.zeros(n, dtype=torch.long), torch.arange(n), n, torch.arange(n).float(), soft_BK)
     config = ClassifierConfig(steps=1, mixup=1.0)
-    blended, targets_BK, weight_B = batch_augmentation.blend(x_BCHW, batch, config, 5, Place(), (0, 1))
+    blended, targets_BK, weight_B = batch_augmentation.blend_rows(x_BCHW, batch, config, 5, Place(), (0, 1))
     # Row k is all k and counts k, so both say what a blended row is made of.
     torch.testing.assert_close(weight_B, blended[:, 0, 0, 0])
     own = blended[1, 0, 0, 0].item()
@@ -349,15 +349,15 @@ def statistics(network: nn.Module) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("arch", ["cnn", "torchvision:resnet18", "timm:resnetv2_50"])
 def test_synthetic_rows_are_normalised_apart_and_move_no_running_statistics(arch: str) -> None:
     torch.manual_seed(0)
-    wanted = networks.input_of(arch, 32, None, pretrained=False)
-    network = networks.build(arch, 1, 10, 0.0, wanted).train()
+    wanted = networks.choose_input(arch, 32, None, pretrained=False)
+    network = networks.build_network(arch, 1, 10, 0.0, wanted).train()
     real, fake = torch.rand(4, 1, 32, 32), torch.rand(6, 1, 32, 32) * 3
     start = {name: value.clone() for name, value in network.state_dict().items()}
     expected = [network(real)]
     alone = statistics(network)
     expected.append(network(fake))
     network.load_state_dict(start)
-    model = Apart(network)
+    model = SplitBatchNorm(network)
     both = model(torch.cat([real, fake]), 4)
     assert all(torch.equal(value, alone[name]) for name, value in statistics(network).items())
     assert alone
@@ -375,10 +375,10 @@ def test_synthetic_rows_are_normalised_apart_and_move_no_running_statistics(arch
 
 
 def test_soft_labels_are_the_teacher_s_probabilities_and_real_rows_stay_certain(experiment: Run) -> None:
-    folder = experiment.model(arms.REAL, 0)
+    folder = experiment.locate_model(arms.REAL, 0)
     teacher = Classifier.load(folder)
     mixture = strategies.Mixture(SIZE, 0.7, STEPS)
-    real = functools.partial(real_batches, str(experiment.dataset), SIZE, 1.0, 3)
+    real = functools.partial(open_real_feed, str(experiment.dataset), SIZE, 1.0, 3)
     pool = functools.partial(
         mixed_batches.open_pool_feed, str(experiment.synthetic), mixture.count_synthetic_rows, 1.0, 3
     )
@@ -391,11 +391,11 @@ def test_soft_labels_are_the_teacher_s_probabilities_and_real_rows_stay_certain(
         batch = mixed_batches.open_mixed_feed(
             real, functools.partial(soft_labels.open_soft_label_feed, fake, str(folder)), Place()
         )(2)
-        targets_BK = batch_augmentation.blend(batch.x_BCHW, batch, ClassifierConfig(steps=1), 10, Place(), (0,))[1]
+        targets_BK = batch_augmentation.blend_rows(batch.x_BCHW, batch, ClassifierConfig(steps=1), 10, Place(), (0,))[1]
         assert torch.equal(targets_BK[:SIZE], F.one_hot(batch.y_B[:SIZE], 10).float())
         images = ((batch.x_BCHW[SIZE:] + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-        torch.testing.assert_close(targets_BK[SIZE:], torch.from_numpy(teacher.probabilities(images)))
+        torch.testing.assert_close(targets_BK[SIZE:], torch.from_numpy(teacher.predict_probabilities(images)))
         assert not targets_BK.requires_grad
     assert mixed_batches.open_mixed_feed(
         real, functools.partial(soft_labels.open_soft_label_feed, live, str(folder)), Place()
-    ).tally()
+    ).collect_counts()

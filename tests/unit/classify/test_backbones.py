@@ -22,16 +22,16 @@ SMALL = [
 
 def small(arch: str, size: int = 64, channels: int = 3, pretrained: bool = False) -> networks.Network:
     torch.manual_seed(0)
-    wanted = networks.input_of(arch, size, None, pretrained)
-    return networks.build(arch, channels, 3, 0.1, wanted).eval()
+    wanted = networks.choose_input(arch, size, None, pretrained)
+    return networks.build_network(arch, channels, 3, 0.1, wanted).eval()
 
 
 @pytest.mark.parametrize("arch", ["cnn", *SMALL])
 def test_logits_come_from_the_features_and_depend_on_the_maps(arch: str) -> None:
     network, x_BCHW = small(arch), torch.rand(2, 3, 64, 64) * 2 - 1
-    features_BF = network.features(x_BCHW)
+    features_BF = network.compute_features(x_BCHW)
     assert torch.allclose(network.head(features_BF), network(x_BCHW))
-    logits_BK, maps_BFhw = network.feature_maps(x_BCHW)
+    logits_BK, maps_BFhw = network.compute_feature_maps(x_BCHW)
     assert torch.equal(logits_BK, network(x_BCHW))
     assert maps_BFhw.dim() == 4
     assert min(maps_BFhw.shape[2:]) > 1
@@ -66,7 +66,7 @@ def test_grey_images_are_repeated_and_each_channel_is_normalised_as_published() 
 def test_the_input_size_follows_from_the_network_the_data_and_the_weights(
     arch: str, image_size: int, wish: int | None, pretrained: bool, given: int
 ) -> None:
-    assert networks.input_of(arch, image_size, wish, pretrained).size == given
+    assert networks.choose_input(arch, image_size, wish, pretrained).size == given
 
 
 def test_images_of_any_size_are_brought_to_the_networks() -> None:
@@ -103,10 +103,15 @@ def test_a_wrong_setting_says_what_to_do(override: str, words: list[str]) -> Non
 
 def test_a_size_below_the_networks_least_is_refused() -> None:
     with pytest.raises(ValueError, match=r"input_size 64.*inception_v3 needs at least 75"):
-        networks.input_of("torchvision:inception_v3", 64, 64, False)
+        networks.choose_input("torchvision:inception_v3", 64, 64, False)
 
 
 def test_rates_and_decay_follow_the_optimizer() -> None:
     adamw, sgd = ClassifierConfig(steps=1), ClassifierConfig(steps=1, optimizer="sgd")
-    assert (adamw.peak_lr, adamw.decay, sgd.peak_lr, sgd.decay) == (2e-3, 0.01, 0.05, 5e-4)
-    assert ClassifierConfig(steps=1, lr=1e-4, weight_decay=0.0).decay == 0.0
+    assert (adamw.peak_lr, adamw.effective_weight_decay, sgd.peak_lr, sgd.effective_weight_decay) == (
+        2e-3,
+        0.01,
+        0.05,
+        5e-4,
+    )
+    assert ClassifierConfig(steps=1, lr=1e-4, weight_decay=0.0).effective_weight_decay == 0.0

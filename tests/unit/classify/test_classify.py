@@ -19,7 +19,7 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.loading.batch import Batch
-from ganaug_ray.data.loading.resident_loader import Resident, real_batches
+from ganaug_ray.data.loading.resident_loader import ResidentImages, open_real_feed
 
 CONFIG = ClassifierConfig(steps=60, batch_size=32, flip=False, log_every=20, evaluate_every=20)
 
@@ -30,45 +30,50 @@ def whole(x_BCHW: torch.Tensor) -> Batch:
 
 
 def fit(digits: Folder, config: ClassifierConfig, out: Folder, seed: int = 0) -> Classifier:
-    batches = functools.partial(real_batches, str(digits), config.batch_size, 1.0, seed)
-    train_worker.work(
-        train_worker.Fit("real+classic", seed, config, str(digits), str(out.make()), batches, {}), Place()
+    batches = functools.partial(open_real_feed, str(digits), config.batch_size, 1.0, seed)
+    train_worker.train_and_finish(
+        train_worker.ClassifierTraining("real+classic", seed, config, str(digits), str(out.create()), batches, {}),
+        Place(),
     )
     return Classifier.load(out)
 
 
 def test_it_learns_digits_and_the_saved_model_is_the_best_look_at_validation(digits: Folder, tmp_path) -> None:
-    out = Folder.at(tmp_path / "model")
+    out = Folder.from_uri(tmp_path / "model")
     classifier = fit(digits, CONFIG, out)
     looks = [row for row in metrics_log.read_metrics(out) if "val_accuracy" in row]
     record = out.read_json("model.json")
     assert record["val_accuracy"] == max(row["val_accuracy"] for row in looks) > 0.6
-    val = image_store.read(digits / "val")
-    accuracy = (classifier.probabilities(val.images).argmax(1) == val.labels).mean()
+    val = image_store.read_images(digits / "val")
+    accuracy = (classifier.predict_probabilities(val.images).argmax(1) == val.labels).mean()
     assert accuracy == pytest.approx(record["val_accuracy"])
 
 
 def test_the_same_seed_trains_to_the_same_bytes_and_another_does_not(digits: Folder, tmp_path) -> None:
     config = CONFIG.model_copy(update={"steps": 3})
-    one, two, other = (Folder.at(tmp_path / name) for name in ("one", "two", "other"))
+    one, two, other = (Folder.from_uri(tmp_path / name) for name in ("one", "two", "other"))
     for folder, seed in ((one, 1), (two, 1), (other, 2)):
         fit(digits, config, folder, seed)
-    assert one.read("model.safetensors") == two.read("model.safetensors") != other.read("model.safetensors")
+    assert (
+        one.read_bytes("model.safetensors")
+        == two.read_bytes("model.safetensors")
+        != other.read_bytes("model.safetensors")
+    )
 
 
 def test_the_best_look_is_the_most_accurate_then_the_surest() -> None:
-    first = training_loop.Best(10, 0.9, 0.5, {})
-    assert training_loop.Best(20, 0.95, 0.9, {}).beats(first)
-    assert training_loop.Best(20, 0.9, 0.4, {}).beats(first)
-    assert not training_loop.Best(20, 0.9, 0.5, {}).beats(first)
-    assert not training_loop.Best(20, 0.8, 0.1, {}).beats(first)
+    first = training_loop.BestEvaluation(10, 0.9, 0.5, {})
+    assert training_loop.BestEvaluation(20, 0.95, 0.9, {}).is_better_than(first)
+    assert training_loop.BestEvaluation(20, 0.9, 0.4, {}).is_better_than(first)
+    assert not training_loop.BestEvaluation(20, 0.9, 0.5, {}).is_better_than(first)
+    assert not training_loop.BestEvaluation(20, 0.8, 0.1, {}).is_better_than(first)
 
 
 def test_a_loss_that_is_not_finite_ends_training_before_it_reaches_the_weights(digits: Folder) -> None:
-    from ganaug_ray.core.finite_guard import Diverged
+    from ganaug_ray.core.finite_guard import DivergenceError
 
     network = networks.CNN(1, 10, 0.0)
-    feed = real_batches(str(digits), 16, 1.0, 0, Place())
+    feed = open_real_feed(str(digits), 16, 1.0, 0, Place())
     weights: list[torch.Tensor] = []
 
     def poisoned(step: int) -> Batch:
@@ -76,10 +81,10 @@ def test_a_loss_that_is_not_finite_ends_training_before_it_reaches_the_weights(d
         batch = feed(step)
         return replace(batch, x_BCHW=batch.x_BCHW * float("nan")) if step == 3 else batch
 
-    val = Resident.load(digits / "val", torch.device("cpu"))
+    val = ResidentImages.load(digits / "val", torch.device("cpu"))
     config = CONFIG.model_copy(update={"log_every": 5, "evaluate_every": 5})
-    with pytest.raises(Diverged) as caught:
-        training_loop.train(network, poisoned, val, config, 20, 0, Place(), lambda row: None)
+    with pytest.raises(DivergenceError) as caught:
+        training_loop.train_classifier(network, poisoned, val, config, 20, 0, Place(), lambda row: None)
     assert caught.value.step == 3
     assert torch.equal(weights[4], weights[3]), "the bad step is not taken"
     assert torch.equal(network.head[1].weight, weights[3]), "nor is any after it"
@@ -89,45 +94,47 @@ def test_a_loss_that_is_not_finite_ends_training_before_it_reaches_the_weights(d
 def test_augmentation_moves_each_image_by_its_own_draw_and_alike_for_any_number_of_ranks() -> None:
     config = ClassifierConfig(steps=1)
     x_BCHW = torch.rand(6, 1, 32, 32) * 2 - 1
-    together = batch_augmentation.augment(whole(x_BCHW), config, (0, 7))
+    together = batch_augmentation.apply_classic(whole(x_BCHW), config, (0, 7))
     parts = []
     for rank in range(3):
-        share = Place(rank, 3).share(6)
-        parts.append(batch_augmentation.augment(Batch(x_BCHW[share], None, torch.arange(6)[share], 6), config, (0, 7)))
+        share = Place(rank, 3).slice_rows(6)
+        parts.append(
+            batch_augmentation.apply_classic(Batch(x_BCHW[share], None, torch.arange(6)[share], 6), config, (0, 7))
+        )
     assert torch.allclose(torch.cat(parts), together)
-    same = batch_augmentation.augment(whole(x_BCHW[:1].expand(6, 1, 32, 32)), config, (0, 7))
+    same = batch_augmentation.apply_classic(whole(x_BCHW[:1].expand(6, 1, 32, 32)), config, (0, 7))
     assert len({tuple(image.flatten()[:64].tolist()) for image in same}) == 6
 
 
 def test_synthetic_rows_behind_the_real_ones_do_not_change_how_the_real_ones_are_moved() -> None:
     config = ClassifierConfig(steps=1)
     x_BCHW = torch.rand(64, 1, 32, 32)
-    alone = batch_augmentation.augment(whole(x_BCHW), config, (0, 7))
-    mixed = batch_augmentation.augment(whole(torch.cat([x_BCHW, torch.rand(21, 1, 32, 32)])), config, (0, 7))
+    alone = batch_augmentation.apply_classic(whole(x_BCHW), config, (0, 7))
+    mixed = batch_augmentation.apply_classic(whole(torch.cat([x_BCHW, torch.rand(21, 1, 32, 32)])), config, (0, 7))
     assert torch.equal(mixed[:64], alone)
 
 
 def test_no_augmentation_leaves_images_as_they_are() -> None:
     still = ClassifierConfig(steps=1, flip=False, rotate=0.0, zoom=0.0, shift=0.0)
     x_BCHW = torch.rand(4, 3, 32, 32)
-    assert torch.allclose(batch_augmentation.augment(whole(x_BCHW), still, (0,)), x_BCHW, atol=1e-5)
+    assert torch.allclose(batch_augmentation.apply_classic(whole(x_BCHW), still, (0,)), x_BCHW, atol=1e-5)
 
 
 def test_flip_mirrors_and_shift_moves_by_its_share() -> None:
     flip = ClassifierConfig(steps=1, rotate=0.0, zoom=0.0, shift=0.0)
     x_BCHW = torch.rand(1, 1, 8, 8).expand(64, 1, 8, 8)
-    moved = batch_augmentation.augment(whole(x_BCHW), flip, (0,))
+    moved = batch_augmentation.apply_classic(whole(x_BCHW), flip, (0,))
     mirrored = [torch.allclose(image, x_BCHW[0].flip(-1), atol=1e-5) for image in moved]
     still = [torch.allclose(image, x_BCHW[0], atol=1e-5) for image in moved]
     assert 16 < sum(mirrored) < 48
     assert sum(mirrored) + sum(still) == 64
     shift = ClassifierConfig(steps=1, rotate=0.0, zoom=0.0, shift=0.5, flip=False)
-    theta = batch_augmentation.affine(torch.tensor([[0.9, 0.5, 0.5, 1.0, 0.5]]), shift)
+    theta = batch_augmentation.build_affine_maps(torch.tensor([[0.9, 0.5, 0.5, 1.0, 0.5]]), shift)
     assert torch.allclose(theta[0], torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), atol=1e-6)
 
 
 def test_a_mixed_batch_holds_the_real_arms_rows_and_the_exact_number_of_synthetic_ones(experiment: Run) -> None:
-    open_real = functools.partial(real_batches, str(experiment.dataset), 16, 1.0, 3)
+    open_real = functools.partial(open_real_feed, str(experiment.dataset), 16, 1.0, 3)
     upto = functools.partial(strategies.count_synthetic_rows, batch_size=16, ratio=0.3)
     open_pool = functools.partial(mixed_batches.open_pool_feed, str(experiment.synthetic), upto, 1.0, 3)
     for workers in (1, 2):
@@ -156,7 +163,7 @@ def test_small_synthetic_images_are_scaled_up_to_the_real_ones_and_none_is_no_pr
 
 
 def test_a_model_takes_paths_bytes_pictures_and_arrays_of_any_size(experiment: Run, tmp_path) -> None:
-    classifier = Classifier.load(experiment.model("real+classic", 0))
+    classifier = Classifier.load(experiment.locate_model("real+classic", 0))
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8))
     picture.save(tmp_path / "one.png")
     sink = io.BytesIO()
@@ -168,8 +175,8 @@ def test_a_model_takes_paths_bytes_pictures_and_arrays_of_any_size(experiment: R
 
 
 def test_predictions_hold_every_validation_and_test_row_once(experiment: Run, tiny_job: Job) -> None:
-    table = experiment.model("real+classic", 1).read_table("predictions.parquet")
-    ids = {split: set(image_store.read(experiment.dataset / split).ids) for split in ("val", "test")}
+    table = experiment.locate_model("real+classic", 1).read_table("predictions.parquet")
+    ids = {split: set(image_store.read_images(experiment.dataset / split).ids) for split in ("val", "test")}
     for split, own in ids.items():
         rows = [row for row in table.to_pylist() if row["split"] == split]
         assert {row["id"] for row in rows} == own
@@ -179,6 +186,6 @@ def test_predictions_hold_every_validation_and_test_row_once(experiment: Run, ti
 
 def test_draws_depend_on_the_key_alone() -> None:
     torch.manual_seed(1)
-    one = torch.rand(3, generator=rng.generator(0, "x", 5))
+    one = torch.rand(3, generator=rng.make_generator(0, "x", 5))
     torch.manual_seed(2)
-    assert torch.equal(one, torch.rand(3, generator=rng.generator(0, "x", 5)))
+    assert torch.equal(one, torch.rand(3, generator=rng.make_generator(0, "x", 5)))

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from ganaug_ray.classify import drift
 from ganaug_ray.config import LabelFrom
-from ganaug_ray.data.sources.idx import parts
+from ganaug_ray.data.sources.idx import list_parts
 from tests.conftest import ROOT
 
 FASHION = ROOT.parent / "shared" / "data" / "fashion-mnist"
@@ -40,8 +40,8 @@ class Feed:
         self.means = np.stack([flat[own == k].mean(0) for k in range(10)])
         self.images, self.rng, self.seed = images_NHWC[half:], np.random.default_rng(seed), seed
         train, val = self.draw(rows), self.draw(rows // 2)
-        table = drift.reference(train, val, self.probabilities(val))
-        self.detector = drift.Detector(table, [str(k) for k in range(10)], seed)
+        table = drift.build_reference(train, val, self.probabilities(val))
+        self.detector = drift.DriftDetector(table, [str(k) for k in range(10)], seed)
 
     def draw(self, n: int) -> np.ndarray:
         return self.images[self.rng.integers(0, len(self.images), n)]
@@ -56,10 +56,10 @@ class Feed:
         """The number of images after which there is alarm, of n at most."""
         images = change(self.draw(n))
         probabilities = self.probabilities(images)
-        for start in range(0, n, drift.MOST):
-            some = slice(start, start + drift.MOST)
-            if self.detector.look(images[some], probabilities[some]):
-                return start + drift.MOST
+        for start in range(0, n, drift.MAX_IMAGES_PER_BATCH):
+            some = slice(start, start + drift.MAX_IMAGES_PER_BATCH)
+            if self.detector.observe_batch(images[some], probabilities[some]):
+                return start + drift.MAX_IMAGES_PER_BATCH
         return None
 
 
@@ -76,7 +76,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 def fashion() -> tuple[np.ndarray, np.ndarray]:
     if not FASHION.exists():
         pytest.skip("Fashion-MNIST is not on this machine")
-    raws = [raw for part in parts(f"idx:{FASHION}", LabelFrom()) for raw in part()][:6000]
+    raws = [raw for part in list_parts(f"idx:{FASHION}", LabelFrom()) for raw in part()][:6000]
     order = np.random.default_rng(0).permutation(len(raws))
     return np.stack([raws[i].content for i in order])[..., None], np.array([int(raws[i].label) for i in order])
 
@@ -90,7 +90,7 @@ def test_changed_images_give_alarm_within_200_and_2000_unchanged_ones_none(data:
         assert feed.first_alarm(2000) is None
         found = feed.first_alarm(200, change)
         assert found is not None
-        assert feed.detector.status()["statistics"]
+        assert feed.detector.describe_status()["statistics"]
         fresh = Feed(images, labels, rows, seed)
         assert fresh.first_alarm(200, change) is not None, "also where the first image is changed already"
 
@@ -99,10 +99,10 @@ def test_the_alarm_ends_when_images_are_again_as_they_were() -> None:
     feed = Feed(*digits(), 400, 0)
     assert feed.first_alarm(200, inverted) is not None
     feed.first_alarm(1)
-    images = feed.draw(drift.WINDOW + 200)
-    for start in range(0, len(images), drift.MOST):
-        some = images[start : start + drift.MOST]
-        feed.detector.look(some, feed.probabilities(some))
+    images = feed.draw(drift.ALARM_WINDOW_IMAGES + 200)
+    for start in range(0, len(images), drift.MAX_IMAGES_PER_BATCH):
+        some = images[start : start + drift.MAX_IMAGES_PER_BATCH]
+        feed.detector.observe_batch(some, feed.probabilities(some))
     assert not feed.detector.has_alarm
 
 
@@ -122,11 +122,14 @@ def test_of_many_unchanged_streams_with_a_small_reference_hardly_any_gives_alarm
     alarms = 0
     for seed in range(40):
         draws = np.random.default_rng(seed).permutation(3000)
-        table = drift.reference(images[draws[:20]], images[draws[20:40]], probabilities[draws[20:40]])
-        detector = drift.Detector(table, ["a", "b", "c"], seed)
+        table = drift.build_reference(images[draws[:20]], images[draws[20:40]], probabilities[draws[20:40]])
+        detector = drift.DriftDetector(table, ["a", "b", "c"], seed)
         rest = draws[40:2040]
         alarms += any(
-            detector.look(images[rest[i : i + drift.MOST]], probabilities[rest[i : i + drift.MOST]])
-            for i in range(0, len(rest), drift.MOST)
+            detector.observe_batch(
+                images[rest[i : i + drift.MAX_IMAGES_PER_BATCH]],
+                probabilities[rest[i : i + drift.MAX_IMAGES_PER_BATCH]],
+            )
+            for i in range(0, len(rest), drift.MAX_IMAGES_PER_BATCH)
         )
     assert alarms == 0

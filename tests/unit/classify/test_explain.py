@@ -14,16 +14,18 @@ from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.data.loading.resident_loader import open_real_feed
 
 CONFIG = ClassifierConfig(steps=80, batch_size=32, flip=False, log_every=40, evaluate_every=40)
 
 
 @pytest.fixture(scope="module")
 def trained(digits: Folder, tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    out = Folder.at(tmp_path_factory.mktemp("model") / "model").make()
-    batches = functools.partial(real_batches, str(digits), 32, 1.0, 0)
-    train_worker.work(train_worker.Fit("real+classic", 0, CONFIG, str(digits), str(out), batches, {}), Place())
+    out = Folder.from_uri(tmp_path_factory.mktemp("model") / "model").create()
+    batches = functools.partial(open_real_feed, str(digits), 32, 1.0, 0)
+    train_worker.train_and_finish(
+        train_worker.ClassifierTraining("real+classic", 0, CONFIG, str(digits), str(out), batches, {}), Place()
+    )
     return Classifier.load(out)
 
 
@@ -40,25 +42,25 @@ def hide(images_NHWC: np.ndarray, scores_NHW: np.ndarray, share: float) -> np.nd
 def test_hiding_what_the_map_shows_lowers_the_probability_more_than_hiding_as_much_anywhere(
     trained: Classifier, digits: Folder
 ) -> None:
-    images = image_store.read(digits / "test", 200).images
-    probabilities = trained.probabilities(images)
+    images = image_store.read_images(digits / "test", 200).images
+    probabilities = trained.predict_probabilities(images)
     classes = probabilities.argmax(1)
-    maps = explain.heat_maps(trained.network, images, classes)
+    maps = explain.compute_heat_maps(trained.network, images, classes)
     assert maps.shape == images.shape[:3]
     assert maps.min() >= 0
     assert maps.max(axis=(1, 2)) == pytest.approx(1.0)
 
     def drop(scores: np.ndarray) -> float:
         rows = np.arange(len(images))
-        return float((probabilities - trained.probabilities(hide(images, scores, 0.2)))[rows, classes].mean())
+        return float((probabilities - trained.predict_probabilities(hide(images, scores, 0.2)))[rows, classes].mean())
 
     random = np.random.default_rng(0).random(maps.shape)
     assert drop(maps) > 1.2 * drop(random) > 0
 
 
 def test_a_map_is_of_the_class_that_is_asked_about(trained: Classifier, digits: Folder) -> None:
-    images = image_store.read(digits / "test", 20).images
-    one, other = (explain.heat_maps(trained.network, images, np.full(20, label)) for label in (3, 7))
+    images = image_store.read_images(digits / "test", 20).images
+    one, other = (explain.compute_heat_maps(trained.network, images, np.full(20, label)) for label in (3, 7))
     assert np.abs(one - other).mean() > 0.05
 
 
@@ -69,15 +71,15 @@ def test_any_backbone_with_maps_can_be_explained_frozen_or_not(
     arch: str, channels: int, filters: tuple[int, ...]
 ) -> None:
     torch.manual_seed(0)
-    network = networks.build(arch, channels, 4, 0.0, networks.input_of(arch, 64, None, pretrained=False))
+    network = networks.build_network(arch, channels, 4, 0.0, networks.choose_input(arch, 64, None, pretrained=False))
     network.eval().requires_grad_(False)
     images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, channels), np.uint8)
-    assert explain.heat_maps(network, images, np.array([0, 1, 2])).shape == (3, 64, 64)
-    found = explain.first_filters(network)
+    assert explain.compute_heat_maps(network, images, np.array([0, 1, 2])).shape == (3, 64, 64)
+    found = explain.extract_first_filters(network)
     assert found is not None
     assert found.shape == filters
-    first, last = explain.feature_maps(network, images[0])
+    first, last = explain.extract_feature_maps(network, images[0])
     assert first.shape[0] == filters[0]
     assert last.shape[1] > 1
-    assert len(explain.penultimate(network, images)) == 3
+    assert len(explain.extract_features(network, images)) == 3
     assert not [module for module in network.modules() if module._forward_hooks], "hooks are taken off again"

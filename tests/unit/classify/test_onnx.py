@@ -19,7 +19,7 @@ from ganaug_ray.classify import networks, onnx_export
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import Job
 from ganaug_ray.core import model_registry
-from ganaug_ray.core.checkpoint import pack
+from ganaug_ray.core.checkpoint import pack_states
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
@@ -31,13 +31,13 @@ from ganaug_ray.pipeline.pipeline import Pipeline
 def model_in(folder: Path, arch: str, image_size: int, input_size: int, channels: int) -> Folder:
     """An untrained model whose batch norms have seen something."""
     torch.manual_seed(0)
-    wanted = networks.input_of(arch, image_size, input_size, pretrained=False)
-    network = networks.build(arch, channels, 3, 0.0, wanted).train()
+    wanted = networks.choose_input(arch, image_size, input_size, pretrained=False)
+    network = networks.build_network(arch, channels, 3, 0.0, wanted).train()
     network(torch.rand(8, channels, image_size, image_size) * 2 - 1)
     facts = {"channels": channels, "image_size": image_size, "resize": "crop", "hash": "f00d"}
     spec = {"arch": arch, "classes": ["ant", "bee", "Käfer"], **facts, **wanted.spec}
-    out = Folder.at(folder / "model").make()
-    out.write("model.safetensors", save(pack({"network": network})))
+    out = Folder.from_uri(folder / "model").create()
+    out.write_bytes("model.safetensors", save(pack_states({"network": network})))
     out.write_json("model.json", spec)
     return out
 
@@ -56,7 +56,7 @@ def test_the_file_gives_the_models_logits_for_any_number_of_images(
 ) -> None:
     folder = model_in(tmp_path, arch, image_size, input_size, channels)
     path = tmp_path / "out" / "model.onnx"
-    assert onnx_export.export(folder, str(path)) <= 1e-4
+    assert onnx_export.export_onnx(folder, str(path)) <= 1e-4
     session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     classifier = Classifier.load(folder)
     for rows in (1, 5):
@@ -72,7 +72,7 @@ def test_the_file_gives_the_models_logits_for_any_number_of_images(
 
 def test_a_file_that_gives_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = model_in(tmp_path, "cnn", 32, 32, 1)
-    traced = onnx_export._traced
+    traced = onnx_export._trace_network
 
     def spoilt(network: networks.Network, *rest: Any) -> bytes:
         with torch.no_grad():
@@ -81,9 +81,9 @@ def test_a_file_that_gives_something_else_is_not_written(tmp_path: Path, monkeyp
             network.head[1].bias -= 0.01
         return content
 
-    monkeypatch.setattr(onnx_export, "_traced", spoilt)
+    monkeypatch.setattr(onnx_export, "_trace_network", spoilt)
     with pytest.raises(StageFailed, match=r"differ from the model's by 0\.01"):
-        onnx_export.export(folder, str(tmp_path / "model.onnx"))
+        onnx_export.export_onnx(folder, str(tmp_path / "model.onnx"))
     assert not (tmp_path / "model.onnx").exists()
 
 
@@ -96,7 +96,7 @@ def test_the_command_writes_beside_the_weights_and_says_what_to_install(
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 0
-    assert folder.has("model.onnx")
+    assert folder.has_file("model.onnx")
     assert "model.onnx" in capfd.readouterr().out
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(SystemExit) as caught:
@@ -106,8 +106,8 @@ def test_the_command_writes_beside_the_weights_and_says_what_to_install(
 
 
 def test_a_promoted_version_has_its_onnx_file_beside_the_weights(experiment: Run) -> None:
-    version = model_registry.champion_model(experiment.registry)
-    session = onnxruntime.InferenceSession(version.read("model.onnx"), providers=["CPUExecutionProvider"])
+    version = model_registry.find_champion_model(experiment.registry)
+    session = onnxruntime.InferenceSession(version.read_bytes("model.onnx"), providers=["CPUExecutionProvider"])
     classifier = Classifier.load(version)
     x_NCHW = torch.rand(4, 1, 32, 32) * 2 - 1
     (logits,) = session.run(None, {"images": x_NCHW.numpy()})
@@ -120,7 +120,7 @@ def test_a_model_without_an_onnx_file_is_promoted_all_the_same_and_it_says_why(
     why: str, experiment: Run, tiny_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
     shutil.copytree(str(experiment.root), tmp_path / "copied", symlinks=True)
-    run = Run(Folder.at(tmp_path / "copied"))
+    run = Run(Folder.from_uri(tmp_path / "copied"))
     shutil.rmtree(str(run.registry))
 
     def fail(*arguments: Any) -> bytes:
@@ -129,13 +129,13 @@ def test_a_model_without_an_onnx_file_is_promoted_all_the_same_and_it_says_why(
     if "pip" in why:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
     else:
-        monkeypatch.setattr(onnx_export, "_traced", fail)
-    Pipeline(tiny_job, run, Terminal()).promote()
+        monkeypatch.setattr(onnx_export, "_trace_network", fail)
+    Pipeline(tiny_job, run, Terminal()).promote_champion()
     printed = capfd.readouterr().out.splitlines()
     (note,) = [line for line in printed if "note" in line]
     assert "model.onnx is left out" in note
     assert why in note
-    version = model_registry.champion_model(run.registry)
-    assert {"model.json", "model.safetensors", "version.json"} <= set(version.files())
-    assert "model.onnx" not in version.files()
+    version = model_registry.find_champion_model(run.registry)
+    assert {"model.json", "model.safetensors", "version.json"} <= set(version.list_files())
+    assert "model.onnx" not in version.list_files()
     assert Classifier.load(version).classes

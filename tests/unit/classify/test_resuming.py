@@ -14,29 +14,29 @@ import pytest
 
 from ganaug_ray.augment import arm_batches
 from ganaug_ray.classify import checkpointing, train_worker
-from ganaug_ray.classify.train_worker import Fit
+from ganaug_ray.classify.train_worker import ClassifierTraining
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core import checkpoint
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.batch import Batch, Feed
-from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
+from ganaug_ray.data.loading.resident_loader import open_real_feed
 from tests.conftest import DIGITS, TINY
 
 STEPS, DIES_AT = 24, 14
 SETTINGS: dict[str, Any] = {"steps": STEPS, "batch_size": 16, "log_every": 2, "evaluate_every": 4}
 
 
-class Mortal(Feed):
+class Mortal(BatchFeed):
     """Real batches that are counted; where no scar is, the process is killed at a step."""
 
-    def __init__(self, feed: Feed, scar: Path) -> None:
+    def __init__(self, feed: BatchFeed, scar: Path) -> None:
         self._feed, self._scar, self._count = feed, scar, 0
 
-    def size(self, step: int) -> int:
-        return self._feed.size(step)
+    def count_rows(self, step: int) -> int:
+        return self._feed.count_rows(step)
 
     def __call__(self, step: int) -> Batch:
         if step == DIES_AT and not self._scar.exists():
@@ -50,22 +50,22 @@ class Mortal(Feed):
 
 
 def mortal(dataset: str, scar: str, place: Place) -> Mortal:
-    return Mortal(real_batches(dataset, 16, 1.0, 0, place), Path(scar))
+    return Mortal(open_real_feed(dataset, 16, 1.0, 0, place), Path(scar))
 
 
-def fit(digits: Folder, out: Path, **settings: Any) -> Fit:
+def fit(digits: Folder, out: Path, **settings: Any) -> ClassifierTraining:
     batches = functools.partial(mortal, str(digits), str(out.parent / "scar"))
     config = ClassifierConfig(**(SETTINGS | settings))
-    return Fit("real+classic", 0, config, str(digits), str(out), batches, {"dataset": "d"})
+    return ClassifierTraining("real+classic", 0, config, str(digits), str(out), batches, {"dataset": "d"})
 
 
-def train(one: Fit) -> None:
+def train(one: ClassifierTraining) -> None:
     """With a checkpoint at each look."""
-    checkpointing.EVERY, checkpointing.SHARE = 0.0, 0
-    train_worker.work(one, Place())
+    checkpointing.MIN_INTERVAL_S, checkpointing.INTERVAL_PER_SAVE_SECOND = 0.0, 0
+    train_worker.train_and_finish(one, Place())
 
 
-def killed(one: Fit) -> None:
+def killed(one: ClassifierTraining) -> None:
     process = multiprocessing.get_context("spawn").Process(target=train, args=(one,))
     process.start()
     process.join()
@@ -93,19 +93,19 @@ def test_a_killed_training_goes_on_to_the_same_bits(
 ) -> None:
     one = fit(digits, tmp_path / "killed", **settings)
     killed(one)
-    out = Folder.at(one.out)
-    assert not out.has("model.json")
-    assert checkpoint.steps_kept(out / "checkpoints") == 12, "of the last look before"
+    out = Folder.from_uri(one.out)
+    assert not out.has_file("model.json")
+    assert checkpoint.read_newest_step(out / "checkpoints") == 12, "of the last look before"
     capsys.readouterr()
     train(one)
     assert "going on from step 12" in capsys.readouterr().out
     undisturbed = fit(digits, tmp_path / "undisturbed", **settings)
     train(undisturbed)
-    there = Folder.at(undisturbed.out)
+    there = Folder.from_uri(undisturbed.out)
     for name in ("model.safetensors", "metrics.jsonl", "predictions.parquet"):
-        assert out.read(name) == there.read(name), name
+        assert out.read_bytes(name) == there.read_bytes(name), name
     assert out.read_json("model.json")["tally"] == there.read_json("model.json")["tally"] == {"served": STEPS}
-    assert out.folders() == there.folders() == [], "what is finished needs no checkpoints"
+    assert out.list_folders() == there.list_folders() == [], "what is finished needs no checkpoints"
 
 
 def test_a_checkpoint_of_other_settings_or_rows_is_not_gone_on_from(
@@ -118,7 +118,7 @@ def test_a_checkpoint_of_other_settings_or_rows_is_not_gone_on_from(
     assert "made from other data or settings: not used" in said
     assert "going on" not in said
     made, others = (replace(fit(digits, tmp_path / "out"), settings={"ratio": ratio}) for ratio in (0.5, 0.25))
-    assert made.fingerprint(None) != others.fingerprint(None)
+    assert made.compute_fingerprint(None) != others.compute_fingerprint(None)
 
 
 def test_moved_code_leaves_a_fingerprint_as_it_is(experiment: Run) -> None:
@@ -126,7 +126,7 @@ def test_moved_code_leaves_a_fingerprint_as_it_is(experiment: Run) -> None:
     job = load_job(DIGITS, [*TINY, "arms={one: {kind: synthetic}}"])
     before = arm_batches.describe_fit(job, experiment, "one", 0)
     renamed = replace(before, batches=mortal)
-    assert renamed.fingerprint(None) == before.fingerprint(None)
+    assert renamed.compute_fingerprint(None) == before.compute_fingerprint(None)
 
 
 def test_whatever_decides_an_arm_s_rows_is_told_apart(experiment: Run) -> None:
@@ -146,7 +146,7 @@ def test_whatever_decides_an_arm_s_rows_is_told_apart(experiment: Run) -> None:
         job = load_job(DIGITS, [*TINY, f"arms={{one: {arm}}}"])
         told = arm_batches.describe_fit(job, experiment, "one", 0)
         assert "0x" not in str(told.settings), "an address is another one in each process"
-        found.append(told.fingerprint(None))
+        found.append(told.compute_fingerprint(None))
     assert len(set(found)) == len(arms)
 
 
@@ -156,11 +156,11 @@ def test_a_machine_that_is_about_to_go_is_left_with_a_checkpoint_at_once(
     (tmp_path / "scar").touch()
     steps: list[int] = []
     monkeypatch.setattr(checkpoint, "save", lambda folder, checkpoint, inputs: steps.append(checkpoint.step))
-    train_worker.work(fit(digits, tmp_path / "out"), Place(leaving=lambda: True))
+    train_worker.train_and_finish(fit(digits, tmp_path / "out"), Place(is_leaving=lambda: True))
     assert steps == [4, 8, 12, 16, 20], "at each look but the last, long before a minute is over"
 
 
 def test_short_trainings_write_no_checkpoint(digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "scar").touch()
     monkeypatch.setattr(checkpoint, "save", lambda *given: pytest.fail("a checkpoint"))
-    train_worker.work(fit(digits, tmp_path / "out"), Place())
+    train_worker.train_and_finish(fit(digits, tmp_path / "out"), Place())

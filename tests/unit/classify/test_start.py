@@ -18,7 +18,7 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.errors import UserError
 from tests.conftest import DIGITS, TINY
 
@@ -38,7 +38,7 @@ def published(tmp_path: Path) -> tuple[Path, dict[str, torch.Tensor]]:
 
 
 def run_of(digits: Folder, tmp_path: Path) -> Run:
-    run = Run(Folder.at(tmp_path / "run").make())
+    run = Run(Folder.from_uri(tmp_path / "run").create())
     (tmp_path / "run" / "dataset").symlink_to(str(digits))
     return run
 
@@ -48,11 +48,14 @@ def job_with(*overrides: str) -> Job:
 
 
 def train(job: Job, run: Run) -> dict[str, Any]:
-    out = run.model(arms.REAL, 0)
-    out.make()
-    batches = functools.partial(real_batches, str(run.dataset), 16, 1.0, 0)
-    train_worker.work(
-        train_worker.Fit("real", 0, job.classifier, str(run.dataset), str(out), batches, {}, str(run.models)), Place()
+    out = run.locate_model(arms.REAL, 0)
+    out.create()
+    batches = functools.partial(open_real_feed, str(run.dataset), 16, 1.0, 0)
+    train_worker.train_and_finish(
+        train_worker.ClassifierTraining(
+            "real", 0, job.classifier, str(run.dataset), str(out), batches, {}, str(run.models)
+        ),
+        Place(),
     )
     return out.read_json("model.json")
 
@@ -72,14 +75,14 @@ def test_a_backbone_has_the_weights_of_the_file_and_a_head_of_its_own(
     run = run_of(digits, tmp_path)
     # All but the head is frozen to the end: what is saved is what was read, batch norm included.
     job = job_with(f"classifier.weights={path}", "classifier.freeze_steps=4")
-    report = initial_weights.prepare(job, run)
+    report = initial_weights.prepare_weights(job, run)
     assert report
     assert report["new"] == ["head.2.weight", "head.2.bias"]
     assert sorted(report["left_out"]) == ["backbone.fc.bias", "backbone.fc.weight"]
     record = train(job, run)
     assert record["start"]["matched"] == report["matched"]
     assert record["start"]["hash"] == report["hash"]
-    saved = load(run.model(arms.REAL, 0).read("model.safetensors"))
+    saved = load(run.locate_model(arms.REAL, 0).read_bytes("model.safetensors"))
     for key, value in weights.items():
         if not key.startswith("fc.") and not key.endswith("num_batches_tracked"):
             assert torch.equal(saved[f"network.backbone.{key}"], value), key
@@ -88,10 +91,11 @@ def test_a_backbone_has_the_weights_of_the_file_and_a_head_of_its_own(
 
 def test_workers_never_start_afresh_where_weights_were_asked_for(digits: Folder, tmp_path: Path) -> None:
     job, run = job_with("classifier.weights=somewhere.pth"), run_of(digits, tmp_path)
-    batches = functools.partial(real_batches, str(run.dataset), 16, 1.0, 0)
+    batches = functools.partial(open_real_feed, str(run.dataset), 16, 1.0, 0)
     with pytest.raises(AssertionError, match="never a silent fresh start"):
-        train_worker.work(
-            train_worker.Fit("real", 0, job.classifier, str(run.dataset), str(tmp_path), batches, {}), Place()
+        train_worker.train_and_finish(
+            train_worker.ClassifierTraining("real", 0, job.classifier, str(run.dataset), str(tmp_path), batches, {}),
+            Place(),
         )
 
 
@@ -105,7 +109,7 @@ def test_a_file_that_does_not_fit_is_told_by_what_is_missing_unexpected_or_of_an
     spoilt["extra.weight"] = torch.zeros(1)
     torch.save(spoilt, path)
     with pytest.raises(UserError) as caught:
-        initial_weights.prepare(job_with(f"classifier.weights={path}"), run_of(digits, tmp_path))
+        initial_weights.prepare_weights(job_with(f"classifier.weights={path}"), run_of(digits, tmp_path))
     message = str(caught.value)
     words = [str(path), "1 missing (backbone.layer1.0.bn1.weight)", "1 unexpected (backbone.extra.weight)", "[3, 3]"]
     assert all(word in message for word in words), message
@@ -133,7 +137,7 @@ def test_what_is_no_weights_file_is_refused_and_nothing_in_it_is_run(
     elif content is not None:
         torch.save(content, path)
     with pytest.raises(UserError, match=words) as caught:
-        initial_weights.prepare(job_with(f"classifier.weights={path}"), run_of(digits, tmp_path))
+        initial_weights.prepare_weights(job_with(f"classifier.weights={path}"), run_of(digits, tmp_path))
     assert "classifier.weights" in str(caught.value)
 
 
@@ -143,17 +147,17 @@ def test_without_a_network_pretrained_weights_are_an_error_that_names_the_way_ou
     def offline(arch: str) -> None:
         raise OSError("Name or service not known")
 
-    monkeypatch.setattr(backbones, "pretrained", offline)
+    monkeypatch.setattr(backbones, "fetch_weights", offline)
     with pytest.raises(UserError, match=r"pretrained.*cannot be fetched.*give the path of a file"):
-        initial_weights.prepare(job_with("classifier.weights=pretrained"), run_of(digits, tmp_path))
+        initial_weights.prepare_weights(job_with("classifier.weights=pretrained"), run_of(digits, tmp_path))
 
 
 def test_the_weights_that_a_library_fetches_fit_too(
     digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fetched = backbones.trunk(ARCH).network.state_dict()
-    monkeypatch.setattr(backbones, "pretrained", lambda arch: fetched)
-    report = initial_weights.prepare(job_with("classifier.weights=pretrained"), run_of(digits, tmp_path))
+    fetched = backbones.build_trunk(ARCH).network.state_dict()
+    monkeypatch.setattr(backbones, "fetch_weights", lambda arch: fetched)
+    report = initial_weights.prepare_weights(job_with("classifier.weights=pretrained"), run_of(digits, tmp_path))
     assert report
     assert report["source"] == "pretrained"
     assert not report["left_out"]
@@ -164,16 +168,16 @@ def test_a_warm_start_goes_on_from_a_model_with_its_head(
     wish: str, experiment: Run, tiny_job: Job, tmp_path: Path, digits: Folder
 ) -> None:
     champion = experiment.root.read_json("verdict.json")["champion"]
-    model = experiment.model(champion["arm"], champion["seed"])
+    model = experiment.locate_model(champion["arm"], champion["seed"])
     where = {"experiment": experiment.root, "registry": experiment.registry, "model": model, "champion": "champion"}
     run = run_of(digits, tmp_path)
     extends = [f"data.extends={experiment.dataset}"] if wish == "champion" else []
     job = load_job(DIGITS, [*TINY, f"classifier.init_from={where[wish]}", *extends])
-    report = initial_weights.prepare(job, run)
+    report = initial_weights.prepare_weights(job, run)
     assert report
     assert report["new"] == report["notes"] == []
-    network = networks.build("cnn", 1, 10, 0.0, networks.Input(32))
-    initial_weights.load(network, run.models)
+    network = networks.build_network("cnn", 1, 10, 0.0, networks.NetworkInput(32))
+    initial_weights.load_weights(network, run.models)
     theirs = Classifier.load(model).network.state_dict()
     ours = network.state_dict()
     assert all(torch.equal(ours[key], value) for key, value in theirs.items() if "num_batches" not in key)
@@ -181,17 +185,17 @@ def test_a_warm_start_goes_on_from_a_model_with_its_head(
 
 def test_a_warm_start_wants_the_same_classes_and_architecture(experiment: Run, digits: Folder, tmp_path: Path) -> None:
     champion = experiment.root.read_json("verdict.json")["champion"]
-    model = experiment.model(champion["arm"], champion["seed"])
-    changed = Folder.at(tmp_path / "changed").make()
+    model = experiment.locate_model(champion["arm"], champion["seed"])
+    changed = Folder.from_uri(tmp_path / "changed").create()
     record = model.read_json("model.json")
     changed.write_json("model.json", {**record, "classes": [*record["classes"][:-1], "ten"]})
     run = run_of(digits, tmp_path)
     with pytest.raises(UserError, match=r"init_from.*classes are 10: .*here are 10: "):
-        initial_weights.prepare(load_job(DIGITS, [*TINY, f"classifier.init_from={changed}"]), run)
+        initial_weights.prepare_weights(load_job(DIGITS, [*TINY, f"classifier.init_from={changed}"]), run)
     with pytest.raises(UserError, match=r"init_from.*arch is cnn, here is timm:test_resnet"):
-        initial_weights.prepare(job_with(f"classifier.init_from={model}"), run)
+        initial_weights.prepare_weights(job_with(f"classifier.init_from={model}"), run)
     with pytest.raises(UserError, match=r"init_from champion: no experiment"):
-        initial_weights.prepare(load_job(DIGITS, [*TINY, "classifier.init_from=champion"]), run)
+        initial_weights.prepare_weights(load_job(DIGITS, [*TINY, "classifier.init_from=champion"]), run)
 
 
 def test_a_relative_weights_file_is_relative_to_the_job_file(tmp_path: Path) -> None:
@@ -201,9 +205,9 @@ def test_a_relative_weights_file_is_relative_to_the_job_file(tmp_path: Path) -> 
 
 
 def test_a_damaged_model_is_an_error_that_names_the_folder(experiment: Run, tmp_path: Path) -> None:
-    model = experiment.model("real+classic", 0)
-    changed = Folder.at(tmp_path / "changed").make()
-    changed.write("model.safetensors", model.read("model.safetensors"))
+    model = experiment.locate_model("real+classic", 0)
+    changed = Folder.from_uri(tmp_path / "changed").create()
+    changed.write_bytes("model.safetensors", model.read_bytes("model.safetensors"))
     changed.write_json("model.json", {**model.read_json("model.json"), "classes": ["a", "b"]})
     with pytest.raises(UserError, match=r"changed: not a model.*size mismatch"):
         Classifier.load(changed)

@@ -16,14 +16,14 @@ from torch.nn import functional as F
 
 from ganaug_ray.classify import batch_augmentation, networks, train_worker, training_loop
 from ganaug_ray.classify import launch as train_stage
-from ganaug_ray.classify.optimization import Tuning
+from ganaug_ray.classify.optimization import OptimizerSchedule
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.core.distributed import Place
-from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.data.loading.batch import Batch, Feed
-from ganaug_ray.data.loading.resident_loader import Resident, real_batches
+from ganaug_ray.data.loading.batch import Batch, BatchFeed
+from ganaug_ray.data.loading.resident_loader import ResidentImages, open_real_feed
 
 PLAIN: dict[str, Any] = {"batch_size": 16, "dropout": 0.0, "flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0}
 
@@ -35,22 +35,22 @@ def cnn(classes: int = 10) -> networks.CNN:
 
 def train(
     digits: Folder, network: networks.Network, **settings: Any
-) -> tuple[training_loop.Best, list[dict[str, Any]]]:
+) -> tuple[training_loop.BestEvaluation, list[dict[str, Any]]]:
     config = ClassifierConfig(**(PLAIN | {"steps": 4, "log_every": 1, "evaluate_every": 2} | settings))
     assert config.steps
-    val, rows = Resident.load(digits / "val", torch.device("cpu")), []
-    feed = real_batches(str(digits), config.batch_size, 1.0, 0, Place())
-    return training_loop.train(network, feed, val, config, config.steps, 0, Place(), rows.append), rows
+    val, rows = ResidentImages.load(digits / "val", torch.device("cpu")), []
+    feed = open_real_feed(str(digits), config.batch_size, 1.0, 0, Place())
+    return training_loop.train_classifier(network, feed, val, config, config.steps, 0, Place(), rows.append), rows
 
 
-def rates(tuning: Tuning) -> list[float]:
+def rates(tuning: OptimizerSchedule) -> list[float]:
     """Of the head and of the rest."""
     return [group["lr"].item() for group in tuning.optimizer.param_groups]
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
 def test_the_optimizer_is_the_one_asked_for_and_learns(digits: Folder, optimizer: str, kind: type) -> None:
-    tuning = Tuning(cnn(), ClassifierConfig(steps=4, optimizer=optimizer), 4, Place())
+    tuning = OptimizerSchedule(cnn(), ClassifierConfig(steps=4, optimizer=optimizer), 4, Place())
     assert type(tuning.optimizer) is kind
     best, rows = train(digits, cnn(), optimizer=optimizer, steps=30, evaluate_every=30)
     assert best.accuracy > 0.5
@@ -62,7 +62,7 @@ def test_a_loss_that_is_not_finite_changes_no_weight_and_what_was_good_is_handed
     digits: Folder, optimizer: str
 ) -> None:
     network, good = cnn(), []
-    feed = real_batches(str(digits), 16, 1.0, 0, Place())
+    feed = open_real_feed(str(digits), 16, 1.0, 0, Place())
 
     def poisoned(step: int) -> Batch:
         batch = feed(step)
@@ -71,9 +71,9 @@ def test_a_loss_that_is_not_finite_changes_no_weight_and_what_was_good_is_handed
         return batch
 
     config = ClassifierConfig(steps=8, optimizer=optimizer, evaluate_every=2, log_every=8, batch_size=16)
-    val = Resident.load(digits / "val", torch.device("cpu"))
-    with pytest.raises(Diverged):
-        training_loop.train(network, poisoned, val, config, 8, 0, Place(), lambda row: None, good.append)
+    val = ResidentImages.load(digits / "val", torch.device("cpu"))
+    with pytest.raises(DivergenceError):
+        training_loop.train_classifier(network, poisoned, val, config, 8, 0, Place(), lambda row: None, good.append)
     assert good[-1].step == 2
     assert all(weight.isfinite().all() for weight in network.parameters())
     assert all(tensor.isfinite().all() for tensor in good[-1].weights.values())
@@ -82,9 +82,9 @@ def test_a_loss_that_is_not_finite_changes_no_weight_and_what_was_good_is_handed
 def test_the_head_is_trained_first_and_the_rest_then_slowly() -> None:
     network = cnn()
     config = ClassifierConfig(steps=20, weights="file", freeze_steps=5, lr=0.01)
-    tuning = Tuning(network, config, 20, Place())
+    tuning = OptimizerSchedule(network, config, 20, Place())
     for step in range(20):
-        tuning.begin(step)
+        tuning.begin_step(step)
         body, head = network.blocks[0].weight, network.head[1].weight
         assert body.requires_grad == (step >= 5)
         assert head.requires_grad
@@ -107,22 +107,22 @@ def test_frozen_layers_learn_nothing_and_neither_do_their_statistics(digits: Fol
 
 def test_what_starts_afresh_is_trained_at_one_rate_and_whole_from_the_first_step() -> None:
     config = ClassifierConfig(steps=20)
-    assert config.frozen_steps(20) == 0
-    assert ClassifierConfig(steps=20, weights="file").frozen_steps(20) == 2
-    tuning = Tuning(cnn(), config, 20, Place())
-    tuning.begin(7)
+    assert config.count_frozen_steps(20) == 0
+    assert ClassifierConfig(steps=20, weights="file").count_frozen_steps(20) == 2
+    tuning = OptimizerSchedule(cnn(), config, 20, Place())
+    tuning.begin_step(7)
     assert rates(tuning)[0] == rates(tuning)[1]
 
 
 def test_plateau_lowers_the_rate_when_validation_gets_no_better() -> None:
     config = ClassifierConfig(steps=100, schedule="plateau", plateau_looks=2, lr=0.01)
-    tuning = Tuning(cnn(), config, 100, Place())
+    tuning = OptimizerSchedule(cnn(), config, 100, Place())
     seen = []
     for step, val_loss in enumerate([1.0] * 5 + [0.9, 0.8, 0.8, 0.8, 0.8, 0.8]):
-        tuning.begin(step)
+        tuning.begin_step(step)
         seen.append(rates(tuning)[0])
         if step >= 5:
-            tuning.look(val_loss)
+            tuning.update_plateau(val_loss)
     assert seen[:5] == pytest.approx([0.002, 0.004, 0.006, 0.008, 0.01])
     assert seen[8] == pytest.approx(0.01)
     assert seen[9] == pytest.approx(0.001), "two looks without a lower loss"
@@ -138,16 +138,18 @@ def test_training_ends_early_when_it_gets_no_better_and_else_never(digits: Folde
 def test_the_labels_of_test_images_have_no_say_in_a_training(digits: Folder, tmp_path: Path) -> None:
     """Shuffled, they give the same weights, of the same step, and the same answers."""
     shutil.copytree(digits.path, tmp_path / "dataset")
-    other = Folder.at(tmp_path / "dataset")
-    rows = image_store.read(other / "test")
+    other = Folder.from_uri(tmp_path / "dataset")
+    rows = image_store.read_images(other / "test")
     shutil.rmtree((other / "test").path)
     shuffled = np.random.default_rng(0).permutation(rows.labels)
-    image_store.write((other / "test").make(), replace(rows, labels=shuffled), "real")
+    image_store.write_images((other / "test").create(), replace(rows, labels=shuffled), "real")
     config, models = ClassifierConfig(**PLAIN, steps=6, evaluate_every=1, log_every=6), []
     for dataset, out in ((digits, tmp_path / "one"), (other, tmp_path / "other")):
-        batches = functools.partial(real_batches, str(dataset), 16, 1.0, 0)
-        train_worker.work(train_worker.Fit("real", 0, config, str(dataset), str(out), batches, {}), Place())
-        models.append(Folder.at(out))
+        batches = functools.partial(open_real_feed, str(dataset), 16, 1.0, 0)
+        train_worker.train_and_finish(
+            train_worker.ClassifierTraining("real", 0, config, str(dataset), str(out), batches, {}), Place()
+        )
+        models.append(Folder.from_uri(out))
     one, two = (model.read_json("model.json") for model in models)
     for what in ("hash", "best_step", "val_accuracy", "val_loss"):
         assert one[what] == two[what], what
@@ -158,7 +160,7 @@ def test_the_labels_of_test_images_have_no_say_in_a_training(digits: Folder, tmp
 
 def test_label_smoothing_and_class_weights_are_in_the_loss(digits: Folder) -> None:
     network = cnn()
-    batch = real_batches(str(digits), 16, 1.0, 0, Place())(0)
+    batch = open_real_feed(str(digits), 16, 1.0, 0, Place())(0)
     weights_K = torch.linspace(0.1, 2, 10)
     expected = F.cross_entropy(
         network.train()(batch.x_BCHW), batch.y_B, reduction="none", label_smoothing=0.2
@@ -169,14 +171,14 @@ def test_label_smoothing_and_class_weights_are_in_the_loss(digits: Folder) -> No
     expected = (F.cross_entropy(logits, batch.y_B, reduction="none") * weights_K[batch.y_B]).mean().item()
     config = ClassifierConfig(**PLAIN, steps=1)
     rows = []
-    val, feed = Resident.load(digits / "val", torch.device("cpu")), lambda step: batch
-    training_loop.train(cnn(), feed, val, config, 1, 0, Place(), rows.append, weights_K=weights_K)
+    val, feed = ResidentImages.load(digits / "val", torch.device("cpu")), lambda step: batch
+    training_loop.train_classifier(cnn(), feed, val, config, 1, 0, Place(), rows.append, weights_K=weights_K)
     assert rows[0]["loss"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_balanced_weights_make_classes_count_alike() -> None:
     counts = [90, 10, 50]
-    weights = train_worker.balanced(counts)
+    weights = train_worker.balance_class_weights(counts)
     totals = weights * torch.tensor(counts)
     assert totals.tolist() == pytest.approx([50.0] * 3)
 
@@ -189,7 +191,7 @@ def test_blending_mixes_images_and_targets_alike(kind: str) -> None:
     config = ClassifierConfig(steps=1, **{kind: 1.0})
     shares = []
     for step in range(20):
-        mixed, targets_BK, _ = batch_augmentation.blend(x_BCHW, batch, config, n, Place(), (0, step))
+        mixed, targets_BK, _ = batch_augmentation.blend_rows(x_BCHW, batch, config, n, Place(), (0, step))
         assert targets_BK.sum(1).tolist() == pytest.approx([1.0] * n)
         # Row k is all k, so the mean of a blended image is the mean of its targets.
         assert mixed.mean((1, 2, 3)).tolist() == pytest.approx(
@@ -199,7 +201,7 @@ def test_blending_mixes_images_and_targets_alike(kind: str) -> None:
         assert single == (kind == "mixup") or targets_BK.max() == 1
         shares.append(targets_BK[3, 3].item())
     assert len({round(share, 3) for share in shares}) > 10
-    plain, targets_BK, _ = batch_augmentation.blend(x_BCHW, batch, ClassifierConfig(steps=1), n, Place(), (0, 0))
+    plain, targets_BK, _ = batch_augmentation.blend_rows(x_BCHW, batch, ClassifierConfig(steps=1), n, Place(), (0, 0))
     assert torch.equal(plain, x_BCHW)
     assert torch.equal(targets_BK, torch.eye(n))
 
@@ -208,10 +210,10 @@ def test_with_both_each_step_draws_one_of_them() -> None:
     x_BCHW = torch.rand(4, 1, 16, 16)
     batch = Batch(x_BCHW, torch.arange(4), torch.arange(4), 4)
     config = ClassifierConfig(steps=1, mixup=1.0, cutmix=1.0)
-    blends = [batch_augmentation.blend(x_BCHW, batch, config, 4, Place(), (0, step))[0] for step in range(20)]
+    blends = [batch_augmentation.blend_rows(x_BCHW, batch, config, 4, Place(), (0, step))[0] for step in range(20)]
     cut = [torch.isin(mixed, x_BCHW).all().item() for mixed in blends]
     assert 3 < sum(cut) < 17
-    again = batch_augmentation.blend(x_BCHW, batch, config, 4, Place(), (0, 7))[0]
+    again = batch_augmentation.blend_rows(x_BCHW, batch, config, 4, Place(), (0, 7))[0]
     assert torch.equal(again, blends[7])
 
 
@@ -254,19 +256,19 @@ def test_mixed_precision_trains_in_bfloat16_and_keeps_the_weights_whole(digits: 
 
 
 def test_a_classifier_that_diverges_leaves_its_last_good_weights_and_says_so(digits: Folder, tmp_path: Path) -> None:
-    class Poisoned(Feed):
+    class Poisoned(BatchFeed):
         def __init__(self, place: Place) -> None:
-            self._feed = real_batches(str(digits), 16, 1.0, 0, place)
+            self._feed = open_real_feed(str(digits), 16, 1.0, 0, place)
 
         def __call__(self, step: int) -> Batch:
             batch = self._feed(step)
             return replace(batch, x_BCHW=batch.x_BCHW * (float("nan") if step == 3 else 1.0))
 
     config = ClassifierConfig(**PLAIN, steps=8, evaluate_every=2, log_every=8)
-    fit = train_worker.Fit("real", 0, config, str(digits), str(tmp_path), Poisoned, {})
-    with pytest.raises(Diverged) as diverged:
-        train_worker.work(fit, Place())
-    assert train_stage._told(fit, diverged.value) == (
+    fit = train_worker.ClassifierTraining("real", 0, config, str(digits), str(tmp_path), Poisoned, {})
+    with pytest.raises(DivergenceError) as diverged:
+        train_worker.train_and_finish(fit, Place())
+    assert train_stage._describe_failure(fit, diverged.value) == (
         f"real, seed 0: the loss is not finite at step 3; the last good weights are kept in {tmp_path}/"
         "last_good.safetensors. Try a lower classifier.lr than 0.002"
     )

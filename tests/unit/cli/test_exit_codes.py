@@ -16,7 +16,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.launch import train_gans
@@ -40,7 +40,7 @@ def test_a_failed_stage_and_an_interrupt(
 
         self.context.run_stage("prepare", None, work, lambda record: "")
 
-    monkeypatch.setattr(Pipeline, "all", fail)
+    monkeypatch.setattr(Pipeline, "run_all", fail)
     monkeypatch.setattr(sys, "argv", ["ganaug", "run", str(DIGITS), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as caught:
         cli.main()
@@ -68,11 +68,11 @@ def test_a_network_that_does_not_suit_ends_the_run_before_any_training(
     settings: list[str], words: list[str], digits: Folder, experiment: Run, tmp_path: Path, monkeypatch, capfd
 ) -> None:
     save_file({"features.0.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
-    model = experiment.model(arms.REAL, 0)
-    nine = Folder.at(tmp_path / "nine").make()
+    model = experiment.locate_model(arms.REAL, 0)
+    nine = Folder.from_uri(tmp_path / "nine").create()
     nine.write_json("model.json", {**model.read_json("model.json"), "classes": NINE})
     out = tmp_path / "out"
-    Run(Folder.at(out)).claim(load_job(DIGITS, [*TINY, "augment.ratio=0"]))
+    Run(Folder.from_uri(out)).claim_folder(load_job(DIGITS, [*TINY, "augment.ratio=0"]))
     (out / "dataset").symlink_to(str(digits))
     overrides = [one.format(other=tmp_path / "other.safetensors", nine=nine) for one in settings]
     command = ["ganaug", "train", str(DIGITS), "--out", str(out)]
@@ -90,9 +90,9 @@ def test_a_diverged_gan_says_what_is_kept_and_what_to_try(
     tiny_job: Job, digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def diverge(*arguments: object, **more: object) -> None:
-        raise Diverged(41)
+        raise DivergenceError(41)
 
-    monkeypatch.setattr(worker_group, "run", diverge)
+    monkeypatch.setattr(worker_group, "run_on_ranks", diverge)
     training = GanTraining(tiny_job.gan, 32, 0, str(digits), "teacher", str(tmp_path / "gan"), 1.0, {})
     with pytest.raises(StageFailed, match=r"not finite at step 41.*checkpoint is kept.*lower gan.lr"):
         train_gans([training])

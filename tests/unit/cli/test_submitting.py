@@ -92,7 +92,7 @@ def test_data_runs_and_environments_stay_here(folder: Path, sent: dict[str, Any]
     large(folder / "ignored" / "film.mp4")
     (folder / ".gitignore").write_text("ignored/\n")
     submit.submit(Path("jobs/mine.yaml"), ADDRESS, "/shared/x", None)
-    assert sent["runtime_env"]["excludes"] == [*submit.EXCLUDES, "/of my own"]
+    assert sent["runtime_env"]["excludes"] == [*submit.EXCLUDED_PATTERNS, "/of my own"]
 
 
 def test_more_than_ray_uploads_is_refused_with_what_is_large(folder: Path, sent: dict[str, Any]) -> None:
@@ -105,7 +105,7 @@ def test_more_than_ray_uploads_is_refused_with_what_is_large(folder: Path, sent:
 
 def test_the_file_for_ray_job_submit_leaves_out_the_same() -> None:
     content = yaml.safe_load((ROOT / "cluster" / "runtime_env.yaml").read_text())
-    assert content == {"excludes": submit.EXCLUDES}
+    assert content == {"excludes": submit.EXCLUDED_PATTERNS}
 
 
 @pytest.mark.parametrize(
@@ -127,19 +127,19 @@ def test_what_cannot_work_is_not_sent(
 
 
 def of_ray(working_dir: str | None) -> dict[str, str]:
-    return {output_dir.RAY_JOB: json.dumps({"runtime_env": {"working_dir": working_dir} if working_dir else {}})}
+    return {output_dir.RAY_JOB_ENV: json.dumps({"runtime_env": {"working_dir": working_dir} if working_dir else {}})}
 
 
 def test_a_ray_job_says_where_its_results_go_and_that_they_outlive_it(folder: Path) -> None:
     path, uploaded = Path("jobs/mine.yaml"), of_ray("gcs://_ray_pkg_1.zip")
     with pytest.raises(UserError, match="--out: a Ray job needs it, or GANAUG_HOME"):
-        output_dir.experiment(path, None, uploaded)
+        output_dir.open_experiment(path, None, uploaded)
     for environment, out in ((uploaded, "runs/x"), ({**uploaded, "GANAUG_HOME": "."}, None)):
         with pytest.raises(UserError, match="where results would be lost"):
-            output_dir.experiment(path, out, environment)
-    assert output_dir.experiment(path, "/shared/x", uploaded).path == "/shared/x"
-    assert output_dir.experiment(path, "runs/x", of_ray(None)).path == str(folder / "runs" / "x")
-    assert output_dir.experiment(path, None, {}).path == str(folder / "runs" / "mine")
+            output_dir.open_experiment(path, out, environment)
+    assert output_dir.open_experiment(path, "/shared/x", uploaded).path == "/shared/x"
+    assert output_dir.open_experiment(path, "runs/x", of_ray(None)).path == str(folder / "runs" / "x")
+    assert output_dir.open_experiment(path, None, {}).path == str(folder / "runs" / "mine")
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_following_ends_as_the_job_ends(status: str, code: int | None, ends: int
     found = ray.job_submission.JobDetails(
         type="SUBMISSION", status=status, entrypoint="", driver_exit_code=code, message="the node was lost"
     )
-    assert submit._outcome("raysubmit_1", found) == ends
+    assert submit._print_outcome("raysubmit_1", found) == ends
     assert words in capsys.readouterr().err
 
 
@@ -187,7 +187,7 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_end_it(
     async def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(submit, "_follow", interrupt)
+    monkeypatch.setattr(submit, "_follow_log", interrupt)
     with pytest.raises(typer.Exit) as caught:
         submit.submit(Path("jobs/mine.yaml"), ADDRESS, "/shared/x", None, follow=True)
     assert caught.value.exit_code == 130

@@ -7,7 +7,7 @@ import yaml
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.gan_presets import PRESETS
-from ganaug_ray.config.loader import dump, load_job
+from ganaug_ray.config.loader import dump_job, load_job
 from ganaug_ray.errors import UserError
 from tests.conftest import DIGITS
 
@@ -39,7 +39,7 @@ def test_setting_epochs_clears_steps_and_the_reverse() -> None:
 
 def test_epochs_become_steps_by_the_number_of_rows() -> None:
     job = load_job(DIGITS, ["gan.epochs=200"])
-    assert job.gan.total_steps(rows=200) == 625
+    assert job.gan.count_steps(rows=200) == 625
 
 
 def test_what_a_job_does_not_say_is_the_presets() -> None:
@@ -55,7 +55,7 @@ def test_what_a_job_does_not_say_is_the_presets() -> None:
 
 def test_a_dumped_job_loads_to_the_same_job(tmp_path: Path) -> None:
     job = load_job(DIGITS, ["gan.lr=1e-5", "data.channels=1"])
-    assert load_job(write(tmp_path, dump(job))) == job
+    assert load_job(write(tmp_path, dump_job(job))) == job
 
 
 def test_environment_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,8 +87,8 @@ def test_labels_come_from_the_parent_a_regex_or_a_csv(tmp_path: Path) -> None:
 
 
 def test_validation_is_scarce_where_training_is() -> None:
-    assert load_job(DIGITS, ["data.train_per_class=100", "data.val_per_class=null"]).data.val_cap == 25
-    assert load_job(DIGITS, ["data.train_per_class=null", "data.val_per_class=null"]).data.val_cap is None
+    assert load_job(DIGITS, ["data.train_per_class=100", "data.val_per_class=null"]).data.max_val_per_class == 25
+    assert load_job(DIGITS, ["data.train_per_class=null", "data.val_per_class=null"]).data.max_val_per_class is None
 
 
 @pytest.mark.parametrize("path", sorted(DIGITS.parent.glob("*.yaml")), ids=lambda path: path.name)
@@ -101,7 +101,7 @@ def test_every_job_that_is_shipped_loads_and_says_what_it_is_for(path: Path, mon
 @pytest.mark.parametrize(("name", "epochs", "rate"), [("artworks", 200, 2e-4), ("artworks_slow", 100, 1e-4)])
 def test_the_published_experiment_is_the_published_one(name: str, epochs: int, rate: float) -> None:
     job = load_job(DIGITS.with_name(f"{name}.yaml"), ["data.source=/anywhere/cats_dogs.zip"])
-    assert (job.gan_size, job.gan.epochs, job.gan.recipe.lr_g, job.gan.recipe.lr_d) == (64, epochs, rate, rate)
+    assert (job.gan_image_size, job.gan.epochs, job.gan.recipe.lr_g, job.gan.recipe.lr_d) == (64, epochs, rate, rate)
     assert (job.gan.conditional, job.gan.recipe.norm, job.gan.recipe.loss) == (False, "batch", "non_saturating")
     assert job.published is not None
     figures = job.published.model_dump(exclude={"source"})
@@ -173,22 +173,22 @@ def test_many_mistakes_still_fit_on_six_lines(tmp_path: Path) -> None:
 def test_given_splits_are_one_word(tmp_path: Path) -> None:
     job = load_job(DIGITS, ["data.split=given"])
     assert job.data.split.given
-    assert load_job(write(tmp_path, dump(job))) == job
+    assert load_job(write(tmp_path, dump_job(job))) == job
     with pytest.raises(UserError, match="'taken'"):
         load_job(DIGITS, ["data.split=taken"])
 
 
 def test_arms_take_from_the_augment_section_what_they_do_not_set(tmp_path: Path) -> None:
-    assert list(load_job(DIGITS).compared) == ["real+classic+synthetic"]
-    assert not load_job(DIGITS, ["augment.ratio=0"]).compared
+    assert list(load_job(DIGITS).compared_arms) == ["real+classic+synthetic"]
+    assert not load_job(DIGITS, ["augment.ratio=0"]).compared_arms
     job = load_job(
         DIGITS, ["augment.weight=0.5", "arms={noise: {}, few: {kind: synthetic, ratio: 0.1}, real+classic+live: null}"]
     )
-    assert [(name, arm.kind, arm.weight) for name, arm in job.compared.items()] == [
+    assert [(name, arm.kind, arm.weight) for name, arm in job.compared_arms.items()] == [
         ("noise", "noise", 0.5), ("few", "synthetic", 0.5), ("real+classic+live", "live", 0.5)
     ]  # fmt: skip
     assert job.arms["few"].ratio == 0.1
-    assert load_job(write(tmp_path, dump(job))) == job
+    assert load_job(write(tmp_path, dump_job(job))) == job
 
 
 def test_images_that_stay_where_they_are_have_one_split() -> None:

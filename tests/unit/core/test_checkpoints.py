@@ -42,11 +42,11 @@ def test_networks_and_optimizers_come_back_bit_for_bit(tmp_path: Path) -> None:
     one, two = make(), make()
     step(*one)
     step(*one)
-    folder = Folder.at(tmp_path)
-    checkpoint.save(folder, Checkpoint(1, checkpoint.pack({"net": one[0], "opt": one[1]})), "same")
-    found = checkpoint.latest(folder, "same", print)
+    folder = Folder.from_uri(tmp_path)
+    checkpoint.save(folder, Checkpoint(1, checkpoint.pack_states({"net": one[0], "opt": one[1]})), "same")
+    found = checkpoint.load_newest(folder, "same", print)
     assert found is not None
-    checkpoint.unpack(found.tensors, {"net": two[0], "opt": two[1]})
+    checkpoint.unpack_states(found.tensors, {"net": two[0], "opt": two[1]})
     step(*one)
     step(*two)
     for a, b in zip(one[0].state_dict().values(), two[0].state_dict().values(), strict=True):
@@ -54,14 +54,14 @@ def test_networks_and_optimizers_come_back_bit_for_bit(tmp_path: Path) -> None:
 
 
 def test_the_last_two_are_kept(tmp_path: Path) -> None:
-    folder = Folder.at(tmp_path)
+    folder = Folder.from_uri(tmp_path)
     saved(folder, [10, 20, 30])
-    assert folder.files() == [f"step-{step:08d}.{kind}" for step in (20, 30) for kind in ("json", "safetensors")]
+    assert folder.list_files() == [f"step-{step:08d}.{kind}" for step in (20, 30) for kind in ("json", "safetensors")]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "garbage", "delete", "json", "uncommitted"])
 def test_a_damaged_newest_one_falls_back_to_the_one_before_and_says_so(tmp_path: Path, damage: str) -> None:
-    folder = Folder.at(tmp_path)
+    folder = Folder.from_uri(tmp_path)
     saved(folder, [10, 20])
     tensors, record = tmp_path / "step-00000020.safetensors", tmp_path / "step-00000020.json"
     if damage == "truncate":
@@ -75,7 +75,7 @@ def test_a_damaged_newest_one_falls_back_to_the_one_before_and_says_so(tmp_path:
     else:
         record.unlink()
     notices: list[str] = []
-    found = checkpoint.latest(folder, "same", notices.append)
+    found = checkpoint.load_newest(folder, "same", notices.append)
     assert found is not None
     assert found.step == 10
     assert [("step-00000020" in notice) for notice in notices] == ([] if damage == "uncommitted" else [True])
@@ -87,12 +87,12 @@ from ganaug_ray.core import checkpoint
 from ganaug_ray.core.storage import Folder
 tensors = {"weight": torch.arange(4e6)}
 for step in itertools.count(1):
-    checkpoint.save(Folder.at(sys.argv[1]), checkpoint.Checkpoint(step, tensors), "same")
+    checkpoint.save(Folder.from_uri(sys.argv[1]), checkpoint.Checkpoint(step, tensors), "same")
 """
 
 
 def test_kill_9_in_the_middle_of_a_checkpoint_costs_no_earlier_one_and_leaves_nothing(tmp_path: Path) -> None:
-    folder = Folder.at(tmp_path)
+    folder = Folder.from_uri(tmp_path)
     child = subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, str(tmp_path)])
     while True:  # stopped now and then, until that is while a checkpoint is being written and there is one before it
         time.sleep(0.01)
@@ -100,71 +100,71 @@ def test_kill_9_in_the_middle_of_a_checkpoint_costs_no_earlier_one_and_leaves_no
         child.send_signal(signal.SIGSTOP)
         while psutil.Process(child.pid).status() != psutil.STATUS_STOPPED:
             pass
-        if folder.has("step-00000002.json") and (half := list(tmp_path.glob(".*.safetensors.*"))):
+        if folder.has_file("step-00000002.json") and (half := list(tmp_path.glob(".*.safetensors.*"))):
             break
         child.send_signal(signal.SIGCONT)
     child.kill()
     child.wait()
-    kept = [name for name in folder.files(".json") if (tmp_path / name).with_suffix(".safetensors").exists()]
-    found = checkpoint.latest(folder, "same", pytest.fail)
+    kept = [name for name in folder.list_files(".json") if (tmp_path / name).with_suffix(".safetensors").exists()]
+    found = checkpoint.load_newest(folder, "same", pytest.fail)
     assert found is not None
     assert f"step-{found.step:08d}.json" == kept[-1]
     assert torch.equal(found.tensors["weight"], torch.arange(4e6))
     assert half[0].exists()
     saved(folder, [found.step + 1])
-    experiment_dir.commit(folder, "gan.json", "train-gan", 0.0, {})
+    experiment_dir.write_marker(folder, "gan.json", "train-gan", 0.0, {})
     assert not list(tmp_path.glob(".*")), "what was half-written is gone once the stage is done"
 
 
 def test_a_checkpoint_of_other_inputs_is_not_used(tmp_path: Path) -> None:
-    folder = Folder.at(tmp_path)
+    folder = Folder.from_uri(tmp_path)
     saved(folder, [10])
     notices: list[str] = []
-    assert checkpoint.latest(folder, "other", notices.append) is None
+    assert checkpoint.load_newest(folder, "other", notices.append) is None
     assert "other data or settings" in notices[0]
-    assert checkpoint.latest(Folder.at(tmp_path / "none"), "same", notices.append) is None
+    assert checkpoint.load_newest(Folder.from_uri(tmp_path / "none"), "same", notices.append) is None
 
 
 def test_a_resumed_log_holds_every_step_once_and_in_order(tmp_path: Path) -> None:
-    folder = Folder.at(tmp_path)
+    folder = Folder.from_uri(tmp_path)
     log = MetricsLog(folder, 0)
     for step in (1, 2, 3, 4):
-        log.add({"step": step, "loss": 1 / step})
+        log.append_line({"step": step, "loss": 1 / step})
     with (tmp_path / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 5, "lo')  # cut off by a kill
     again = MetricsLog(folder, 2)
     for step in (3, 4, 5):
-        again.add({"step": step})
+        again.append_line({"step": step})
     assert [row["step"] for row in metrics_log.read_metrics(folder)] == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("uri", ["", "s3://"])
 def test_the_newest_lines_are_had_without_reading_the_others(uri: str, tmp_path: Path) -> None:
-    folder = Folder(Folder.at(tmp_path).fs, str(tmp_path), uri)
-    assert metrics_log.read_newest(folder) == []
+    folder = Folder(Folder.from_uri(tmp_path).fs, str(tmp_path), uri)
+    assert metrics_log.read_newest_lines(folder) == []
     log = MetricsLog(folder, 0)
     for step in range(1, 3001):
-        log.add({"step": step, "words": "é" * 20})
+        log.append_line({"step": step, "words": "é" * 20})
     log.flush()
-    newest = [row["step"] for row in metrics_log.read_newest(folder)]
+    newest = [row["step"] for row in metrics_log.read_newest_lines(folder)]
     assert 1 < len(newest) < 1000
     assert newest == list(range(3001 - len(newest), 3001))
 
 
 def test_on_an_object_store_the_log_is_written_in_parts(tmp_path: Path) -> None:
-    folder = Folder(Folder.at(tmp_path).fs, str(tmp_path), "s3://")  # as one without append
+    folder = Folder(Folder.from_uri(tmp_path).fs, str(tmp_path), "s3://")  # as one without append
     log = MetricsLog(folder, 0)
     for step in (1, 2):
-        log.add({"step": step})
+        log.append_line({"step": step})
     log.flush()
-    log.add({"step": 3})
+    log.append_line({"step": 3})
     assert [row["step"] for row in metrics_log.read_metrics(folder)] == [1, 2]
     log.flush()
-    log.add({"step": 4})
+    log.append_line({"step": 4})
     log.flush()
     again = MetricsLog(folder, 2)
     assert [row["step"] for row in metrics_log.read_metrics(folder)] == [1, 2]
-    again.add({"step": 3})
+    again.append_line({"step": 3})
     again.flush()
     assert [row["step"] for row in metrics_log.read_metrics(folder)] == [1, 2, 3]
     MetricsLog(folder, 1)
@@ -172,7 +172,7 @@ def test_on_an_object_store_the_log_is_written_in_parts(tmp_path: Path) -> None:
 
 
 def test_a_write_that_dies_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Folder.at(tmp_path)
+    folder = Folder.from_uri(tmp_path)
     folder.write_json("marker.json", {"old": True})
 
     def fail(self: Path, target: Path) -> None:
@@ -182,11 +182,11 @@ def test_a_write_that_dies_leaves_the_old_file(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(OSError, match="no space"):
         folder.write_json("marker.json", {"old": False})
     assert folder.read_json("marker.json") == {"old": True}
-    assert folder.files() == ["marker.json"]
+    assert folder.list_files() == ["marker.json"]
 
 
 def test_json_never_holds_nan(tmp_path: Path) -> None:
-    folder = Folder.at(tmp_path)
+    folder = Folder.from_uri(tmp_path)
     folder.write_json("figures.json", {"kid": float("nan"), "rows": [1.5, float("inf")]})
     assert json.loads((tmp_path / "figures.json").read_text()) == {"kid": None, "rows": [1.5, None]}
 
@@ -194,40 +194,44 @@ def test_json_never_holds_nan(tmp_path: Path) -> None:
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.doc").write_text("precious")
     with pytest.raises(UserError, match=r"not empty.*thesis\.doc"):
-        Run(Folder.at(tmp_path)).claim(load_job(DIGITS))
+        Run(Folder.from_uri(tmp_path)).claim_folder(load_job(DIGITS))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.doc"]
 
 
 def test_only_settings_that_shaped_what_is_made_are_held_fast(tmp_path: Path) -> None:
-    run = Run(Folder.at(tmp_path))
-    run.claim(load_job(DIGITS))
+    run = Run(Folder.from_uri(tmp_path))
+    run.claim_folder(load_job(DIGITS))
     run.dataset.write_json("dataset.json", {})
-    run.claim(load_job(DIGITS, ["gan.lr=1e-5", "compare.seeds=9", "about=other words"]))
+    run.claim_folder(load_job(DIGITS, ["gan.lr=1e-5", "compare.seeds=9", "about=other words"]))
     with pytest.raises(UserError, match=r"data\.image_size is 32 there and 64 in this job") as caught:
-        run.claim(load_job(DIGITS, ["data.image_size=64", "gan.image_size=32"]))
+        run.claim_folder(load_job(DIGITS, ["data.image_size=64", "gan.image_size=32"]))
     assert "--out" in str(caught.value)
     run.gan.write_json("gan.json", {})
-    run.claim(load_job(DIGITS, ["gan.lr=1e-5", "gan.workers=1"]))
+    run.claim_folder(load_job(DIGITS, ["gan.lr=1e-5", "gan.workers=1"]))
     with pytest.raises(UserError, match=r"gan\.lr is 1e-05 there and 0\.001"):
-        run.claim(load_job(DIGITS, ["gan.lr=1e-3"]))
+        run.claim_folder(load_job(DIGITS, ["gan.lr=1e-3"]))
     run.synthetic.write_json("synthetic.json", {})
-    run.claim(load_job(DIGITS, ["gan.lr=1e-5", "arms={real+classic+live: {}}"]))
+    run.claim_folder(load_job(DIGITS, ["gan.lr=1e-5", "arms={real+classic+live: {}}"]))
     with pytest.raises(UserError, match=r"augment\.ratio is 0\.5 there and 1\.0"):
-        run.claim(load_job(DIGITS, ["gan.lr=1e-5", "augment.ratio=1.0"]))
+        run.claim_folder(load_job(DIGITS, ["gan.lr=1e-5", "augment.ratio=1.0"]))
 
 
 def test_a_folder_made_before_a_setting_existed_is_still_the_jobs_own(tmp_path: Path) -> None:
-    run = Run(Folder.at(tmp_path))
-    run.claim(load_job(DIGITS))
+    run = Run(Folder.from_uri(tmp_path))
+    run.claim_folder(load_job(DIGITS))
     run.dataset.write_json("dataset.json", {})
     text = (tmp_path / "job.yaml").read_text()
     (tmp_path / "job.yaml").write_text(text.replace("  smallest: 8\n", ""))
-    run.claim(load_job(DIGITS))
+    run.claim_folder(load_job(DIGITS))
     with pytest.raises(UserError, match=r"data\.smallest is 8 there and 9"):
-        run.claim(load_job(DIGITS, ["data.smallest=9"]))
+        run.claim_folder(load_job(DIGITS, ["data.smallest=9"]))
 
 
 def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
-    run = Run(Folder.at(tmp_path))
-    with run.lock(), pytest.raises(UserError, match="another ganaug process"), Run(Folder.at(tmp_path)).lock():
+    run = Run(Folder.from_uri(tmp_path))
+    with (
+        run.hold_lock(),
+        pytest.raises(UserError, match="another ganaug process"),
+        Run(Folder.from_uri(tmp_path)).hold_lock(),
+    ):
         pass

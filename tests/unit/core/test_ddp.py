@@ -24,10 +24,10 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig, GanConfig
 from ganaug_ray.core import checkpoint
 from ganaug_ray.core.distributed import Place
-from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.loading.batch import Feed
-from ganaug_ray.data.loading.resident_loader import Resident, real_batches
+from ganaug_ray.data.loading.batch import BatchFeed
+from ganaug_ray.data.loading.resident_loader import ResidentImages, open_real_feed
 from ganaug_ray.gan import training_loop
 
 GAN = GanConfig(steps=6, batch_size=16, filters=8, latent=16, log_every=2, checkpoint_every=3, snapshot_every=100)
@@ -74,19 +74,19 @@ def _cnn() -> networks.CNN:
 
 
 def _train(
-    network: networks.CNN, feed: Feed, config: ClassifierConfig, place: Place, digits: str
-) -> tuple[classify_loop.Best, list[dict[str, Any]]]:
+    network: networks.CNN, feed: BatchFeed, config: ClassifierConfig, place: Place, digits: str
+) -> tuple[classify_loop.BestEvaluation, list[dict[str, Any]]]:
     """What was kept, and the rows that were reported."""
     assert config.steps
     rows: list[dict[str, Any]] = []
-    val = Resident.load(Folder.at(digits) / "val", place.device)
-    return classify_loop.train(network, feed, val, config, config.steps, 0, place, rows.append), rows
+    val = ResidentImages.load(Folder.from_uri(digits) / "val", place.device)
+    return classify_loop.train_classifier(network, feed, val, config, config.steps, 0, place, rows.append), rows
 
 
 def _classify(place: Place, digits: str, out: str) -> None:
     config = ClassifierConfig(steps=4, batch_size=16, dropout=0.0, log_every=2, evaluate_every=2)
-    best, rows = _train(_cnn(), real_batches(digits, 16, 1.0, 0, place), config, place, digits)
-    torch.save({"rows": rows, "best": (best.step, best.accuracy, best.loss)}, f"{out}/{place.world}-{place.rank}")
+    best, rows = _train(_cnn(), open_real_feed(digits, 16, 1.0, 0, place), config, place, digits)
+    torch.save({"rows": rows, "best": (best.step, best.accuracy, best.loss)}, f"{out}/{place.world_size}-{place.rank}")
 
 
 def test_all_ranks_report_the_same_figures_and_choose_the_same_step(digits: Folder, tmp_path: Path) -> None:
@@ -103,18 +103,20 @@ def test_all_ranks_report_the_same_figures_and_choose_the_same_step(digits: Fold
 def _goes_on(place: Place, digits: str, out: str) -> None:
     """Train to the end, then again from the checkpoint in the middle; with an average, whose statistics count too."""
     config = ClassifierConfig(steps=8, batch_size=16, log_every=4, evaluate_every=4, ema_half_life=16)
-    val = Resident.load(Folder.at(digits) / "val", place.device)
+    val = ResidentImages.load(Folder.from_uri(digits) / "val", place.device)
 
     def save(step: int, parts: dict[str, checkpoint.Stateful], stand: checkpoint.Tensors) -> None:
         if place.is_first:
-            checkpoint.save(Folder.at(out), checkpoint.Checkpoint(step, {**checkpoint.pack(parts), **stand}), "")
+            checkpoint.save(
+                Folder.from_uri(out), checkpoint.Checkpoint(step, {**checkpoint.pack_states(parts), **stand}), ""
+            )
         dist.barrier()
 
     for start in (None, 4):
-        feed = real_batches(digits, 16, 1.0, 0, place)
-        kept = checkpoint.latest(Folder.at(out), "", print) if start else None
+        feed = open_real_feed(digits, 16, 1.0, 0, place)
+        kept = checkpoint.load_newest(Folder.from_uri(out), "", print) if start else None
         network = _cnn()
-        classify_loop.train(network, feed, val, config, 8, 0, place, lambda row: None, start=kept, save=save)
+        classify_loop.train_classifier(network, feed, val, config, 8, 0, place, lambda row: None, start=kept, save=save)
         torch.save((start if kept is None else kept.step, network.state_dict()), f"{out}/{start}-{place.rank}")
 
 
@@ -126,11 +128,13 @@ def test_two_ranks_that_go_on_have_the_same_bits_their_batch_norms_too(digits: F
         assert all(torch.equal(value, other[name]) for _, other in runs[1:]), name
 
 
-def _soft(digits: str, upto: Callable[[int], int], place: Place) -> Feed:
+def _soft(digits: str, upto: Callable[[int], int], place: Place) -> BatchFeed:
     """Rows of another order as the synthetic ones, and a network that has learned nothing as their teacher."""
     torch.manual_seed(1)
     spec = {"arch": "cnn", "classes": [str(k) for k in range(10)], "channels": 1, "image_size": 32, "resize": "stretch"}
-    teacher = Classifier(spec | networks.Input(32).spec, checkpoint.pack({"network": networks.CNN(1, 10, 0.0)}))
+    teacher = Classifier(
+        spec | networks.NetworkInput(32).spec, checkpoint.pack_states({"network": networks.CNN(1, 10, 0.0)})
+    )
     return SoftLabelFeed(mixed_batches.open_pool_feed(f"{digits}/train", upto, 1.0, 1, place), teacher)
 
 
@@ -158,11 +162,13 @@ def _all_settings(place: Place, digits: str, out: str) -> None:
     for index, layer in enumerate(network.blocks):
         if isinstance(layer, torch.nn.BatchNorm2d):
             network.blocks[index] = torch.nn.Identity()
-    real = functools.partial(real_batches, digits, 16, 1.0, 0)
+    real = functools.partial(open_real_feed, digits, 16, 1.0, 0)
     fake = functools.partial(_soft, digits, strategies.Mixture(16, 0.33, 5, "anneal").count_synthetic_rows)
     feed = mixed_batches.open_mixed_feed(real, fake, place, weight=0.25, apart=True)
     best, rows = _train(network, feed, config, place, digits)
-    torch.save({"rows": rows, "best": best.weights, "last": network.state_dict()}, f"{out}/{place.world}-{place.rank}")
+    torch.save(
+        {"rows": rows, "best": best.weights, "last": network.state_dict()}, f"{out}/{place.world_size}-{place.rank}"
+    )
 
 
 def test_two_ranks_train_a_classifier_as_one_does_with_every_setting(digits: Folder, tmp_path: Path) -> None:
@@ -187,7 +193,7 @@ def _hooks(
 
 
 def _diverge(place: Place, digits: str, out: str) -> None:
-    feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
+    feed = open_real_feed(digits, GAN.batch_size, 1.0, 0, place)
     saved: list[checkpoint.Checkpoint] = []
 
     def poisoned(step: int) -> Any:
@@ -198,7 +204,7 @@ def _diverge(place: Place, digits: str, out: str) -> None:
 
     try:
         training_loop.train_gan(poisoned, GAN, training_loop.ImageShape(10, 1, 32), 6, 0, place, None, _hooks(saved))
-    except Diverged as error:
+    except DivergenceError as error:
         Path(out, f"diverged-{place.rank}").write_text(f"{error.step} {[c.step for c in saved]}")
 
 
@@ -209,10 +215,10 @@ def test_a_bad_loss_on_one_rank_stops_all_of_them_at_that_step(digits: Folder, t
 
 def _is_told_that_it_will_be_taken_away(place: Place, digits: str, out: str) -> None:
     config = GAN.model_copy(update={"log_every": 1, "checkpoint_every": 5})
-    place = replace(place, leaving=lambda: place.rank == 1 and len(rows) >= 2)
+    place = replace(place, is_leaving=lambda: place.rank == 1 and len(rows) >= 2)
     rows: list[dict[str, Any]] = []
     saved: list[checkpoint.Checkpoint] = []
-    feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
+    feed = open_real_feed(digits, GAN.batch_size, 1.0, 0, place)
     training_loop.train_gan(
         feed, config, training_loop.ImageShape(10, 1, 32), 6, 0, place, None, _hooks(saved, rows.append)
     )
@@ -225,7 +231,7 @@ def test_where_one_rank_s_machine_will_be_taken_away_all_save_once_at_that_step(
 
 
 def _train_and_resume(place: Place, digits: str, out: str) -> None:
-    feed = real_batches(digits, GAN.batch_size, 1.0, 0, place)
+    feed = open_real_feed(digits, GAN.batch_size, 1.0, 0, place)
 
     def train(start: checkpoint.Checkpoint | None) -> list[checkpoint.Checkpoint]:
         saved: list[checkpoint.Checkpoint] = []
@@ -233,11 +239,11 @@ def _train_and_resume(place: Place, digits: str, out: str) -> None:
         return saved
 
     middle, last = train(None)
-    folder = Folder.at(out) / "checkpoints"
+    folder = Folder.from_uri(out) / "checkpoints"
     if place.is_first:
         checkpoint.save(folder, middle, "same")
     dist.barrier()
-    (again,) = train(checkpoint.latest(folder, "same", print))
+    (again,) = train(checkpoint.load_newest(folder, "same", print))
     if place.is_first:
         assert last.tensors.keys() == again.tensors.keys()
         assert all(torch.equal(last.tensors[key], again.tensors[key]) for key in last.tensors)
@@ -270,10 +276,10 @@ def _two_steps(place: Place, digits: str, out: str, batch: int) -> None:
     config = GAN.model_copy(update={"lr": 1.0, "log_every": 1, "checkpoint_every": 1, "batch_size": batch})
     rows: list[dict[str, Any]] = []
     saved: list[checkpoint.Checkpoint] = []
-    feed, hooks = real_batches(digits, batch, 1.0, 0, place), _hooks(saved, rows.append)
+    feed, hooks = open_real_feed(digits, batch, 1.0, 0, place), _hooks(saved, rows.append)
     training_loop.train_gan(feed, config, training_loop.ImageShape(10, 1, 32), 2, 0, place, None, hooks)
     torch.optim.Adam = adam
-    torch.save({"rows": rows, "tensors": [c.tensors for c in saved]}, f"{out}/steps-{place.world}-{place.rank}")
+    torch.save({"rows": rows, "tensors": [c.tensors for c in saved]}, f"{out}/steps-{place.world_size}-{place.rank}")
 
 
 @pytest.mark.parametrize("batch", [16, 15])

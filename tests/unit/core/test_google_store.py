@@ -34,7 +34,9 @@ def bucket() -> Iterator[Folder]:
                 break
             except OSError:
                 time.sleep(0.05)
-        yield Folder.at(f"gs://anonymous@bucket?endpoint_override=127.0.0.1:{port}&scheme=http&retry_limit_seconds=20")
+        yield Folder.from_uri(
+            f"gs://anonymous@bucket?endpoint_override=127.0.0.1:{port}&scheme=http&retry_limit_seconds=20"
+        )
     finally:
         server.kill()
         server.wait()
@@ -42,19 +44,19 @@ def bucket() -> Iterator[Folder]:
 
 def test_files_and_folders_are_found_again(bucket: Folder) -> None:
     root, table = bucket / "run", pa.table({"n": range(1000)})
-    assert (root.files(), root.folders(), root.has("a.json")) == ([], [], False)
+    assert (root.list_files(), root.list_folders(), root.has_file("a.json")) == ([], [], False)
     root.write_json("a.json", {"one": 1})
     (root / "models" / "real+classic").write_table("rows.parquet", table)
-    (root / "empty").make()
-    assert Folder.at(str(root)).read_json("a.json") == {"one": 1}
+    (root / "empty").create()
+    assert Folder.from_uri(str(root)).read_json("a.json") == {"one": 1}
     assert (root / "models" / "real+classic").read_table("rows.parquet") == table
-    assert root.files() == ["a.json"]
-    assert root.folders() == ["empty", "models"], "also one that nobody made, and that only its files make"
-    root.delete("a.json")
-    assert not root.has("a.json")
+    assert root.list_files() == ["a.json"]
+    assert root.list_folders() == ["empty", "models"], "also one that nobody made, and that only its files make"
+    root.delete_file("a.json")
+    assert not root.has_file("a.json")
 
 
 def test_a_registry_counts_its_versions_there(bucket: Folder) -> None:
     versions = [promote(bucket / "pets", seed)["version"] for seed in range(3)]
     assert versions == [1, 2, 3]
-    assert model_registry.model_folder(str(bucket / "pets")).name == "3"
+    assert model_registry.resolve_model(str(bucket / "pets")).name == "3"

@@ -21,7 +21,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core import metrics_log
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.prepare import prepare_dataset
 from tests.conftest import finish
 
 SPELLS = [None, None, None, "500 Internal Server Error", "503 Slow Down", None, None, "dropped"]
@@ -71,7 +71,7 @@ def flaky() -> Iterator[tuple[Flaky, Folder]]:
     thread.start()
     where = f"endpoint_override=http://127.0.0.1:{server.server_port}&scheme=http&allow_bucket_creation=true"
     try:
-        yield app, Folder.at(f"s3://flaky?{where}").make() / "run"
+        yield app, Folder.from_uri(f"s3://flaky?{where}").create() / "run"
     finally:
         server.shutdown()
         thread.join()
@@ -87,7 +87,7 @@ def contents(root: Folder) -> dict[str, bytes]:
     for name in names:
         if not re.search(r"claims/|\.lock$|^log\.txt$", name):
             whole = re.sub(r"metrics-\d+\.jsonl$", "metrics.jsonl", name)
-            found[whole] = found.get(whole, b"") + root.read(name)
+            found[whole] = found.get(whole, b"") + root.read_bytes(name)
     return found
 
 
@@ -109,8 +109,8 @@ def test_an_experiment_on_an_object_store_equals_the_one_on_disk(
     flaky: tuple[Flaky, Folder], tiny_job: Job, experiment: Run
 ) -> None:
     run = Run(flaky[1] / experiment.root.name)
-    run.claim(tiny_job)
-    prepare(tiny_job.data, run.dataset)
+    run.claim_folder(tiny_job)
+    prepare_dataset(tiny_job.data, run.dataset)
     finish(tiny_job, run)
     there, here = contents(run.root), contents(experiment.root)
     here |= {f"dataset/{name}": content for name, content in contents(experiment.dataset).items()}
@@ -130,13 +130,13 @@ def test_errors_and_lost_connections_are_tried_again(flaky: tuple[Flaky, Folder]
     folder.write_table("rows.parquet", table)
     log = metrics_log.MetricsLog(folder / "model", 0)
     for step in range(1, 5):
-        log.add({"step": step})
+        log.append_line({"step": step})
         log.flush()
-    assert folder.files(".json") == sorted(names)
+    assert folder.list_files(".json") == sorted(names)
     assert [folder.read_json(name)["number"] for name in names] == list(range(5))
     assert folder.read_table("rows.parquet") == table
     assert [row["step"] for row in metrics_log.read_metrics(folder / "model")] == [1, 2, 3, 4]
-    assert metrics_log.read_newest(folder / "model")[-1] == {"step": 4}
-    folder.delete("0.json")
-    assert not folder.has("0.json")
+    assert metrics_log.read_newest_lines(folder / "model")[-1] == {"step": 4}
+    folder.delete_file("0.json")
+    assert not folder.has_file("0.json")
     assert set(server.failed) == set(SPELLS) - {None}

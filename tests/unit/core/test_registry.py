@@ -20,7 +20,7 @@ from ganaug_ray.classify import networks
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core import model_registry
-from ganaug_ray.core.checkpoint import pack
+from ganaug_ray.core.checkpoint import pack_states
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
@@ -35,15 +35,17 @@ from tests.helpers.serving import promote
 def copied(experiment: Run, tmp_path: Path) -> Run:
     """The finished experiment, to be changed."""
     shutil.copytree(str(experiment.root), tmp_path / "copied", symlinks=True)
-    return Run(Folder.at(tmp_path / "copied"))
+    return Run(Folder.from_uri(tmp_path / "copied"))
 
 
 def worse(folder: Folder, out: Folder) -> Folder:
     """A model like another, that learned nothing."""
     spec = folder.read_json("model.json")
-    network = networks.build("cnn", spec["channels"], len(spec["classes"]), 0.0, networks.Input.of(spec))
+    network = networks.build_network(
+        "cnn", spec["channels"], len(spec["classes"]), 0.0, networks.NetworkInput.from_spec(spec)
+    )
     torch.nn.init.zeros_(list(network.parameters())[-2])  # it says one class, whatever it sees
-    out.make().write("model.safetensors", save(pack({"network": network})))
+    out.create().write_bytes("model.safetensors", save(pack_states({"network": network})))
     out.write_json("model.json", {**spec, "hash": "learned nothing"})
     return out
 
@@ -51,8 +53,8 @@ def worse(folder: Folder, out: Folder) -> Folder:
 def with_champion(run: Run, change: Callable[[Folder], None] = lambda version: None) -> Folder:
     """A registry whose champion learned nothing and says to have seen no image; ``change`` alters its version."""
     place = run.root / "shared"
-    model = worse(model_registry.champion_model(run.registry), run.root / "worse")
-    record = model_registry.promote(place, model, {"arm": "another's"})
+    model = worse(model_registry.find_champion_model(run.registry), run.root / "worse")
+    record = model_registry.promote_model(place, model, {"arm": "another's"})
     change(place / "versions" / str(record["version"]))
     return place
 
@@ -63,7 +65,7 @@ def pipeline(run: Run, place: Folder) -> Pipeline:
 
 def test_a_better_model_replaces_the_champion_of_a_shared_registry_and_it_is_told_why(copied: Run) -> None:
     place = with_champion(copied)
-    pipeline(copied, place).promote()
+    pipeline(copied, place).promote_champion()
     record = place.read_json("champion.json")
     assert record["version"] == 2
     change = record["changes"][-1]
@@ -77,9 +79,9 @@ def test_a_worse_model_is_refused_unless_forced_and_claims_no_version(
     copied: Run, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
     place = copied.root / "shared"
-    model_registry.promote(place, model_registry.champion_model(copied.registry), {"arm": "another's"})
+    model_registry.promote_model(place, model_registry.find_champion_model(copied.registry), {"arm": "another's"})
     champion = copied.root.read_json("verdict.json")["champion"]
-    worse(model_registry.champion_model(copied.registry), copied.model(champion["arm"], champion["seed"]))
+    worse(model_registry.find_champion_model(copied.registry), copied.locate_model(champion["arm"], champion["seed"]))
     command = ["ganaug", "promote", str(DIGITS), "--out", str(copied.root), "--set", f"registry={place}"]
     command += [part for setting in TINY for part in ("--set", setting)]
 
@@ -95,7 +97,7 @@ def test_a_worse_model_is_refused_unless_forced_and_claims_no_version(
     said = capfd.readouterr().err
     assert "version 1 stays champion" in said
     assert "--force" in said
-    assert (place / "versions").folders() == ["1"]
+    assert (place / "versions").list_folders() == ["1"]
     assert code("--force") == 0
     record = place.read_json("champion.json")
     assert (record["version"], record["changes"][-1]["why"]) == (2, "forced")
@@ -109,16 +111,16 @@ def test_rows_that_the_champion_was_trained_on_do_not_count(copied: Run, tiny_jo
         return lambda version: version.write_table(promotion_gate.SEEN_FILE, pa.table({"id": some}))
 
     place = with_champion(copied, seen(ids[:800]))
-    pipeline(copied, place).promote()
+    pipeline(copied, place).promote_champion()
     against = place.read_json("champion.json")["changes"][-1]["against"]
     assert (against["rows"], against["left_out"]) == (98, 800)
     own = {row["id"] for row in test if row["split"] in ("train", "val")}
-    version = model_registry.champion_model(place)
+    version = model_registry.find_champion_model(place)
     assert set(version.read_table(promotion_gate.SEEN_FILE)["id"].to_pylist()) == own
 
     shutil.rmtree(str(place))
     with pytest.raises(UserError, match=r"all test images.*--force"):
-        pipeline(copied, with_champion(copied, seen(ids))).promote()
+        pipeline(copied, with_champion(copied, seen(ids))).promote_champion()
 
 
 def test_models_of_other_classes_or_larger_images_cannot_be_compared(copied: Run) -> None:
@@ -129,8 +131,8 @@ def test_models_of_other_classes_or_larger_images_cannot_be_compared(copied: Run
     for change, says in ((altered(classes=classes), "other classes"), (altered(image_size=64), "64 pixels")):
         place = with_champion(copied, change)
         with pytest.raises(UserError, match=rf"{says}.*--force"):
-            pipeline(copied, place).promote()
-        pipeline(copied, place).promote(force=True)
+            pipeline(copied, place).promote_champion()
+        pipeline(copied, place).promote_champion(force=True)
         assert place.read_json("champion.json")["changes"][-1]["why"] == "forced"
         shutil.rmtree(str(place))
 
@@ -146,7 +148,7 @@ def test_an_equal_model_passes_and_a_worse_metric_decides() -> None:
 
 
 def test_rolling_back_goes_one_champion_back_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    experiment = Folder.at(tmp_path / "pets")
+    experiment = Folder.from_uri(tmp_path / "pets")
     for seed in range(3):
         promote(experiment, seed)
     place = experiment / "registry"
@@ -161,56 +163,56 @@ def test_rolling_back_goes_one_champion_back_at_a_time(tmp_path: Path, monkeypat
     assert record["changes"][-1] | {"at": ""} == {
         "version": 2, "model": record["model"], "instead_of": 3, "why": "rolled back", "at": "",
     }  # fmt: skip
-    assert model_registry.withdrawn(record["changes"]) == {third}
-    assert model_registry.rollback(place)["version"] == 1, "not to the one that was rolled back"
+    assert model_registry.find_withdrawn_models(record["changes"]) == {third}
+    assert model_registry.roll_back(place)["version"] == 1, "not to the one that was rolled back"
     with pytest.raises(UserError, match=r"none before it; name one by --to \(it has the versions 1, 2, 3\)"):
-        model_registry.rollback(place)
+        model_registry.roll_back(place)
     with pytest.raises(UserError, match="there is no version 7"):
-        model_registry.rollback(place, 7)
-    assert model_registry.rollback(place, 3)["version"] == 3
+        model_registry.roll_back(place, 7)
+    assert model_registry.roll_back(place, 3)["version"] == 3
     assert promote(experiment, 4)["version"] == 4
-    assert model_registry.rollback(place)["version"] == 3
+    assert model_registry.roll_back(place)["version"] == 3
 
 
 def test_a_model_that_was_rolled_back_does_not_come_back_unasked(copied: Run) -> None:
     place = with_champion(copied)
-    pipeline(copied, place).promote()
-    model_registry.rollback(place)
+    pipeline(copied, place).promote_champion()
+    model_registry.roll_back(place)
     with pytest.raises(StageFailed, match=r"has been rolled back.*--force"):
-        pipeline(copied, place).promote()
-    pipeline(copied, place).promote(force=True)
+        pipeline(copied, place).promote_champion()
+    pipeline(copied, place).promote_champion(force=True)
     assert place.read_json("champion.json")["version"] == 3
 
 
 def test_an_experiment_leads_to_the_registry_that_its_job_names(copied: Run, tmp_path: Path) -> None:
     place = with_champion(copied)
-    copied.root.write("job.yaml", f"registry: {place}\n".encode())
-    assert str(model_registry.model_folder(str(copied.root))) == f"{place}/versions/1"
+    copied.root.write_bytes("job.yaml", f"registry: {place}\n".encode())
+    assert str(model_registry.resolve_model(str(copied.root))) == f"{place}/versions/1"
     text = "data: {source: sklearn:digits}\ngan: {steps: 1}\nclassifier: {steps: 1}\nregistry: ours\n"
     (tmp_path / "job.yaml").write_text(text)
     assert load_job(tmp_path / "job.yaml").registry == f"{tmp_path}/ours", "relative to the job file"
 
 
 def test_who_promotes_at_a_time_gets_a_version_of_its_own_and_is_judged_by_the_one_it_replaces(tmp_path: Path) -> None:
-    place, judged = Folder.at(tmp_path / "registry"), list[tuple[int, int | None]]()
+    place, judged = Folder.from_uri(tmp_path / "registry"), list[tuple[int, int | None]]()
 
     def one(seed: int) -> int:
-        model = (Folder.at(tmp_path) / str(seed)).make()
-        model.write("model.safetensors", str(seed).encode())
+        model = (Folder.from_uri(tmp_path) / str(seed)).create()
+        model.write_bytes("model.safetensors", str(seed).encode())
         model.write_json("model.json", {"hash": str(seed)})
 
         def judge(champion: dict | None) -> dict:
             judged.append((seed, None if champion is None else champion["version"]))
             return {"judged_by": judged[-1][1]}
 
-        return model_registry.promote(place, model, {"seed": seed}, judge=judge)["changes"][-1]["version"]
+        return model_registry.promote_model(place, model, {"seed": seed}, judge=judge)["changes"][-1]["version"]
 
     with ThreadPoolExecutor(8) as threads:
         versions = list(threads.map(one, range(24)))
     assert sorted(versions) == list(range(1, 25))
     for number in versions:
         folder = place / "versions" / str(number)
-        assert folder.read("model.safetensors").decode() == folder.read_json("version.json")["model"]
+        assert folder.read_bytes("model.safetensors").decode() == folder.read_json("version.json")["model"]
     for change in place.read_json("champion.json")["changes"]:
         assert change["judged_by"] == change["instead_of"]
 
@@ -220,9 +222,9 @@ def test_on_an_object_store_no_two_get_the_same_number(tmp_path: Path, monkeypat
     place = Folder(pafs.LocalFileSystem(), str(tmp_path / "registry"), uri="s3://bucket/registry")
 
     def write(self: Folder, name: str, content: bytes) -> None:
-        Path(self.make().path, name).write_bytes(content)
+        Path(self.create().path, name).write_bytes(content)
 
-    monkeypatch.setattr(Folder, "write", write)
+    monkeypatch.setattr(Folder, "write_bytes", write)
     with ThreadPoolExecutor(8) as threads:
-        numbers = list(threads.map(lambda _: model_registry.claim(place), range(40)))
+        numbers = list(threads.map(lambda _: model_registry.claim_version(place), range(40)))
     assert len(set(numbers)) == 40

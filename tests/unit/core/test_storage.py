@@ -9,8 +9,8 @@ import pytest
 from pyarrow import fs as pafs
 
 from ganaug_ray.config.loader import load_job
-from ganaug_ray.core.output_dir import default_out
-from ganaug_ray.core.storage import Folder, parent_and_name
+from ganaug_ray.core.output_dir import open_default_folder
+from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.errors import UserError
 from tests.conftest import DIGITS
 
@@ -21,25 +21,25 @@ PLACES = ["/pictures", f"s3://bucket{QUERY}", f"s3://bucket/a%20b/c+d{QUERY}", "
 @pytest.mark.parametrize("address", PLACES)
 @pytest.mark.parametrize("below", ["", "models/real+classic", "a b?c#d%20é"])
 def test_the_text_of_a_folder_leads_back_to_it(address: str, below: str) -> None:
-    folder = Folder.at(address) / below if below else Folder.at(address)
-    again = Folder.at(str(folder))
+    folder = Folder.from_uri(address) / below if below else Folder.from_uri(address)
+    again = Folder.from_uri(str(folder))
     assert (again.fs, again.path, str(again)) == (folder.fs, folder.path, str(folder))
     assert again.path.endswith(below)
-    assert (again.local is None) == ("://" in address)
+    assert (again.local_path is None) == ("://" in address)
 
 
 @pytest.mark.parametrize("address", PLACES)
 def test_a_file_s_address_is_split_into_folder_and_name(address: str) -> None:
     base, mark, query = address.partition("?")
-    folder, name = parent_and_name(f"{base}/cats%20and+dogs.zip{mark}{query}")
+    folder, name = split_address(f"{base}/cats%20and+dogs.zip{mark}{query}")
     assert name == "cats and+dogs.zip" if "://" in address else "cats%20and+dogs.zip"
     assert str(folder) == address
-    assert folder.path == Folder.at(address).path
+    assert folder.path == Folder.from_uri(address).path
 
 
 def test_a_relative_file_lies_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    folder, name = parent_and_name("cats.zip")
+    folder, name = split_address("cats.zip")
     assert (str(folder), name) == (str(tmp_path), "cats.zip")
 
 
@@ -54,7 +54,7 @@ def test_a_relative_file_lies_in_the_working_directory(tmp_path: Path, monkeypat
     ],
 )
 def test_credentials_in_an_address_are_refused_and_not_repeated(address: str) -> None:
-    for use in (Folder.at, lambda text: load_job(DIGITS, [f"data.source={text}"])):
+    for use in (Folder.from_uri, lambda text: load_job(DIGITS, [f"data.source={text}"])):
         with pytest.raises(UserError, match=r"pictures: found credentials.*environment") as caught:
             use(address)
         assert "hu" not in str(caught.value)
@@ -63,19 +63,19 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(address: str) ->
 @pytest.mark.parametrize("address", ["nowhere://bucket", "s3://bucket?nonsense=1", "s3://"])
 def test_what_is_no_address_is_the_user_s_mistake(address: str) -> None:
     with pytest.raises(UserError, match="not a folder this machine can open"):
-        Folder.at(address)
+        Folder.from_uri(address)
 
 
 def test_experiments_go_home_also_to_an_object_store() -> None:
-    assert str(default_out(Path("jobs/mine.yaml"), None)) == str(Path.cwd() / "runs" / "mine")
-    assert str(default_out(Path("mine.yaml"), f"s3://bucket/runs{QUERY}")) == f"s3://bucket/runs/mine{QUERY}"
+    assert str(open_default_folder(Path("jobs/mine.yaml"), None)) == str(Path.cwd() / "runs" / "mine")
+    assert str(open_default_folder(Path("mine.yaml"), f"s3://bucket/runs{QUERY}")) == f"s3://bucket/runs/mine{QUERY}"
 
 
 def test_a_file_whose_writing_fails_does_not_show_on_an_object_store(tmp_path: Path) -> None:
-    store = Folder(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "bucket", "s3://bucket").make()
+    store = Folder(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "bucket", "s3://bucket").create()
     with pytest.raises(pa.ArrowException):
         store.write_table("half.parquet", pa.table({"n": pa.array([1], pa.month_day_nano_interval())}))
-    assert store.files() == []
+    assert store.list_files() == []
     store.write_table("whole.parquet", pa.table({"n": [1]}))
     assert store.read_table("whole.parquet").to_pydict() == {"n": [1]}
 
@@ -89,5 +89,5 @@ def test_a_file_whose_writing_is_interrupted_leaves_the_old_one_and_nothing_besi
     (tmp_path / "picture.png").write_bytes(b"old")
     monkeypatch.setattr("os.fsync", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        Folder.at(tmp_path).write("picture.png", b"new")
+        Folder.from_uri(tmp_path).write_bytes("picture.png", b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("picture.png", b"old")]

@@ -12,7 +12,7 @@ import pytest
 
 from ganaug_ray.config import DataConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.prepare import prepare_dataset
 from tests.helpers.dirty import PUBLIC, encoded, noise
 
 ARTWORKS = PUBLIC / "artworks"
@@ -55,8 +55,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Folder:
         assert hashlib.sha256(painting).hexdigest() == names[name], "the data set's own bytes"
         (root / "resized" / name).write_bytes(painting)
     by_name = LabelFrom(regex=r"^(?P<label>.+)_\d+\.jpg$")
-    prepare(DataConfig(source=[str(root / "resized")], label_from=by_name), Folder.at(root / "dataset"))
-    return Folder.at(root / "dataset")
+    prepare_dataset(DataConfig(source=[str(root / "resized")], label_from=by_name), Folder.from_uri(root / "dataset"))
+    return Folder.from_uri(root / "dataset")
 
 
 def test_fifty_painters_are_fifty_classes_of_the_sizes_they_have(dataset: Folder) -> None:

@@ -9,48 +9,48 @@ import torch
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.data.loading.resident_loader import Resident, ResidentFeed, endless_order, real_batches
+from ganaug_ray.data.loading.resident_loader import ResidentFeed, ResidentImages, open_real_feed, slice_permutations
 
 
 def ids_of(feed: ResidentFeed, steps: int) -> list[list[str]]:
-    return [[feed.rows.ids[row] for row in feed.indices(step)] for step in range(steps)]
+    return [[feed.rows.ids[row] for row in feed.list_indices(step)] for step in range(steps)]
 
 
 @pytest.mark.parametrize("workers", [2, 3, 4])
 def test_any_number_of_workers_sees_the_same_global_batches_in_the_same_order(digits: Folder, workers: int) -> None:
-    alone = ids_of(real_batches(str(digits), 24, 1.0, 5, Place()), 9)
-    parts = [ids_of(real_batches(str(digits), 24, 1.0, 5, Place(rank, workers)), 9) for rank in range(workers)]
+    alone = ids_of(open_real_feed(str(digits), 24, 1.0, 5, Place()), 9)
+    parts = [ids_of(open_real_feed(str(digits), 24, 1.0, 5, Place(rank, workers)), 9) for rank in range(workers)]
     together = [[id_ for part in parts for id_ in part[step]] for step in range(9)]
     assert together == alone
 
 
 def test_no_row_is_dropped_over_two_epochs_worth_of_steps(digits: Folder) -> None:
     rows, batch = 80, 32
-    parts = [ids_of(real_batches(str(digits), batch, 1.0, 0, Place(rank, 2)), 2 * rows // batch) for rank in range(2)]
+    parts = [ids_of(open_real_feed(str(digits), batch, 1.0, 0, Place(rank, 2)), 2 * rows // batch) for rank in range(2)]
     seen = Counter(id_ for part in parts for step in part for id_ in step)
     assert len(seen) == rows
     assert set(seen.values()) == {2}
 
 
 def test_each_epoch_has_an_order_of_its_own_and_each_seed_too() -> None:
-    first, second = endless_order(50, 0, 50, (0,)), endless_order(50, 50, 100, (0,))
+    first, second = slice_permutations(50, 0, 50, (0,)), slice_permutations(50, 50, 100, (0,))
     assert sorted(first) == sorted(second) == list(range(50))
     assert first.tolist() != second.tolist()
-    assert first.tolist() != endless_order(50, 0, 50, (1,)).tolist()
+    assert first.tolist() != slice_permutations(50, 0, 50, (1,)).tolist()
 
 
 def test_a_batch_larger_than_the_data_repeats_whole_epochs() -> None:
-    assert Counter(endless_order(5, 0, 20, (0,)).tolist()) == dict.fromkeys(range(5), 4)
+    assert Counter(slice_permutations(5, 0, 20, (0,)).tolist()) == dict.fromkeys(range(5), 4)
 
 
 def test_pixels_arrive_in_the_networks_range_and_channels_last(digits: Folder) -> None:
-    batch = real_batches(str(digits), 16, 1.0, 0, Place())(0)
+    batch = open_real_feed(str(digits), 16, 1.0, 0, Place())(0)
     assert batch.x_BCHW.shape == (16, 1, 32, 32)
     assert batch.x_BCHW.min() >= -1
     assert batch.x_BCHW.max() <= 1
     assert batch.total == 16
-    colour = Resident(
-        image_store.Images(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64), ["a", "b"], [], []),
+    colour = ResidentImages(
+        image_store.LabelledImages(np.zeros((2, 4, 4, 3), np.uint8), np.zeros(2, np.int64), ["a", "b"], [], []),
         torch.device("cpu"),
     )
-    assert colour.take(slice(0, 2))[0].is_contiguous(memory_format=torch.channels_last)
+    assert colour.take_rows(slice(0, 2))[0].is_contiguous(memory_format=torch.channels_last)

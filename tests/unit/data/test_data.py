@@ -10,9 +10,9 @@ from PIL import Image
 from ganaug_ray.config import DataConfig, SplitConfig
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
-from ganaug_ray.data.ingest.scan import survey_only as survey
+from ganaug_ray.data.ingest.scan import survey_without_storing as survey
 from ganaug_ray.data.loading import image_store, tensors
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
 from tests.helpers.dealing import assign
 
@@ -34,29 +34,29 @@ def cats_and_dogs(tmp_path: Path) -> Path:
 
 
 def test_class_folders_become_a_store_with_every_image_in_one_split(cats_and_dogs: Path, tmp_path: Path) -> None:
-    out = Folder.at(tmp_path / "dataset")
-    record = prepare(DataConfig(source=[str(cats_and_dogs)], split=SplitConfig(val=0.2, test=0.3)), out)
+    out = Folder.from_uri(tmp_path / "dataset")
+    record = prepare_dataset(DataConfig(source=[str(cats_and_dogs)], split=SplitConfig(val=0.2, test=0.3)), out)
     assert record["classes"] == ["cat", "dog"]
     assert {name: sum(own.values()) for name, own in record["counts"].items()} == {
         "train": 10, "val": 4, "test": 6, "unused": 0,
     }  # fmt: skip
-    ids = [id_ for name in ("train", "val", "test") for id_ in image_store.read(out / name).ids]
+    ids = [id_ for name in ("train", "val", "test") for id_ in image_store.read_images(out / name).ids]
     assert len(ids) == len(set(ids)) == 20
     table = out.read_table("split.parquet")
     assert set(table.column("id").to_pylist()) == set(ids)
-    assert image_store.read(out / "train").images.shape == (10, 32, 32, 3)
+    assert image_store.read_images(out / "train").images.shape == (10, 32, 32, 3)
 
 
 def test_the_same_input_gives_the_same_bytes(cats_and_dogs: Path, tmp_path: Path) -> None:
     config = DataConfig(source=[str(cats_and_dogs)])
-    one, two = Folder.at(tmp_path / "one"), Folder.at(tmp_path / "two")
-    assert prepare(config, one)["hash"] == prepare(config, two)["hash"]
+    one, two = Folder.from_uri(tmp_path / "one"), Folder.from_uri(tmp_path / "two")
+    assert prepare_dataset(config, one)["hash"] == prepare_dataset(config, two)["hash"]
     for part in ("train", "val", "test"):
-        assert (one / part).read("part-00000.parquet") == (two / part).read("part-00000.parquet")
+        assert (one / part).read_bytes("part-00000.parquet") == (two / part).read_bytes("part-00000.parquet")
 
 
 def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs: Path, tmp_path: Path) -> None:
-    clean = set(survey(DataConfig(source=[str(cats_and_dogs)])).kept["id"].to_pylist())
+    clean = set(survey(DataConfig(source=[str(cats_and_dogs)])).usable["id"].to_pylist())
     whole = io.BytesIO()
     picture(999).save(whole, "JPEG")
     (cats_and_dogs / "cat" / "empty.jpg").write_bytes(b"")
@@ -65,8 +65,8 @@ def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs:
     (cats_and_dogs / "cat" / "copy.png").write_bytes((cats_and_dogs / "cat" / "0.png").read_bytes())
     (cats_and_dogs / "stray.png").write_bytes((cats_and_dogs / "cat" / "1.png").read_bytes())
     (cats_and_dogs / "cat" / ".DS_Store").write_bytes(b"junk")
-    out = Folder.at(tmp_path / "dataset")
-    prepare(DataConfig(source=[str(cats_and_dogs)]), out)
+    out = Folder.from_uri(tmp_path / "dataset")
+    prepare_dataset(DataConfig(source=[str(cats_and_dogs)]), out)
     rejected = out.read_table("rejected.parquet").to_pylist()
     assert {row["path"]: row["reason"] for row in rejected} == {
         "cat/empty.jpg": "empty",
@@ -75,15 +75,15 @@ def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs:
         "cat/copy.png": "duplicate",
         "stray.png": "no class",
     }
-    assert set(survey(DataConfig(source=[str(cats_and_dogs)])).kept["id"].to_pylist()) == clean
+    assert set(survey(DataConfig(source=[str(cats_and_dogs)])).usable["id"].to_pylist()) == clean
 
 
 def test_one_picture_under_two_labels_is_used_under_neither(cats_and_dogs: Path) -> None:
     (cats_and_dogs / "dog" / "really-a-cat.png").write_bytes((cats_and_dogs / "cat" / "3.png").read_bytes())
     found = survey(DataConfig(source=[str(cats_and_dogs)]))
-    assert found.reasons() == {"label conflict": 2}
-    assert sum(found.counts()["train"].values()) + sum(found.counts()["val"].values()) <= 19
-    assert not {"cat/3.png", "dog/really-a-cat.png"} & set(found.kept["path"].to_pylist())
+    assert found.count_rejects() == {"label conflict": 2}
+    assert sum(found.count_images()["train"].values()) + sum(found.count_images()["val"].values()) <= 19
+    assert not {"cat/3.png", "dog/really-a-cat.png"} & set(found.usable["path"].to_pylist())
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "CMYK", "1", "LA"])
@@ -95,7 +95,7 @@ def test_every_mode_turns_into_grey_or_colour(mode: str) -> None:
 
 def test_a_format_that_would_start_another_program_is_no_image() -> None:
     script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
-    with pytest.raises(images.Unreadable, match="not an image"):
+    with pytest.raises(images.UnreadableError, match="not an image"):
         images.decode(script)
 
 
@@ -125,18 +125,18 @@ def test_transparent_pixels_are_white_and_exif_rotation_is_applied() -> None:
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
     sink = io.BytesIO()
     Image.new("L", (500, 500)).save(sink, "PNG")
-    monkeypatch.setattr(images, "MOST_PIXELS", 100_000)
-    with pytest.raises(images.Unreadable, match="too large"):
+    monkeypatch.setattr(images, "MAX_PIXELS", 100_000)
+    with pytest.raises(images.UnreadableError, match="too large"):
         images.decode(sink.getvalue())
 
 
 def test_crop_pad_and_stretch() -> None:
     wide = Image.new("RGB", (200, 100), "white")
-    assert np.asarray(images.square(wide, 50, "crop")).min() > 250
-    padded = np.asarray(images.square(wide, 50, "pad"))
+    assert np.asarray(images.resize_to_square(wide, 50, "crop")).min() > 250
+    padded = np.asarray(images.resize_to_square(wide, 50, "pad"))
     assert padded[0].max() < 5
     assert padded[25].min() > 250
-    assert images.square(wide, 50, "stretch").size == (50, 50)
+    assert images.resize_to_square(wide, 50, "stretch").size == (50, 50)
 
 
 def test_pixels_survive_the_way_into_the_network_and_back() -> None:
@@ -188,7 +188,7 @@ def test_a_source_that_cannot_serve_says_why(tmp_path: Path, files: dict[str, in
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(seed).save(path) if seed else path.write_text("<html>")
     with pytest.raises(UserError, match=words):
-        prepare(DataConfig(source=[str(tmp_path / "source")]), Folder.at(tmp_path / "out"))
+        prepare_dataset(DataConfig(source=[str(tmp_path / "source")]), Folder.from_uri(tmp_path / "out"))
     assert not (tmp_path / "out").exists(), "nothing is half-written"
 
 
@@ -201,14 +201,14 @@ def test_extending_a_data_set_by_a_thousand_images_moves_no_old_row_and_fills_up
         return tmp_path / "grows"
 
     def split_of(out: str) -> dict[str, str]:
-        table = Folder.at(tmp_path / out).read_table("split.parquet").to_pylist()
+        table = Folder.from_uri(tmp_path / out).read_table("split.parquet").to_pylist()
         return {row["id"]: row["split"] for row in table}
 
     config = DataConfig(source=[str(fill(30))], split=SplitConfig(val=0.2, test=0.3), train_per_class=12)
-    prepare(config, Folder.at(tmp_path / "old"))
+    prepare_dataset(config, Folder.from_uri(tmp_path / "old"))
     fill(530)
     longer = config.model_copy(update={"extends": str(tmp_path / "old"), "train_per_class": 40})
-    record = prepare(longer, Folder.at(tmp_path / "new"))
+    record = prepare_dataset(longer, Folder.from_uri(tmp_path / "new"))
     old, new = split_of("old"), split_of("new")
     assert len(old) == 60
     assert len(new) == 1060
@@ -216,11 +216,13 @@ def test_extending_a_data_set_by_a_thousand_images_moves_no_old_row_and_fills_up
     assert record["counts"]["test"] == {"cat": 159, "dog": 159}
     assert record["counts"]["train"] == {"cat": 40, "dog": 40}
     again = config.model_copy(update={"train_per_class": 40})
-    prepare(again, Folder.at(tmp_path / "anew"))
+    prepare_dataset(again, Folder.from_uri(tmp_path / "anew"))
     anew = split_of("anew")
     assert any(anew[id_] != old[id_] for id_ in old), "without extends they would have moved"
     with pytest.raises(UserError, match="no finished dataset"):
-        prepare(config.model_copy(update={"extends": str(tmp_path / "nowhere")}), Folder.at(tmp_path / "x"))
+        prepare_dataset(
+            config.model_copy(update={"extends": str(tmp_path / "nowhere")}), Folder.from_uri(tmp_path / "x")
+        )
 
 
 def given_folders(root: Path, counts: dict[str, int]) -> Path:
@@ -247,16 +249,16 @@ def test_given_splits_are_taken_as_they_are_and_leaks_into_training_are_rejected
         "val/dog/too.png": "leak",
         "train/dog/twice.png": "duplicate",
     }
-    assert {part: sum(own.values()) for part, own in found.counts().items()} == {
+    assert {part: sum(own.values()) for part, own in found.count_images().items()} == {
         "train": 20, "val": 6, "test": 8, "unused": 0,
     }  # fmt: skip
-    assert all(row["split"] == row["path"].split("/")[0] for row in found.kept.to_pylist())
+    assert all(row["split"] == row["path"].split("/")[0] for row in found.usable.to_pylist())
 
 
 def test_without_a_validation_folder_its_share_is_taken_from_train_and_test_is_left_alone(tmp_path: Path) -> None:
     root = given_folders(tmp_path / "given", {"train": 20, "test": 4})
     found = survey(DataConfig(source=[str(root)], split=SplitConfig(given=True, val=0.25), train_per_class=10))
-    counts = {part: sum(own.values()) for part, own in found.counts().items()}
+    counts = {part: sum(own.values()) for part, own in found.count_images().items()}
     assert counts == {"train": 20, "val": 10, "test": 8, "unused": 10}
     only = given_folders(tmp_path / "only", {"train": 9})
     with pytest.raises(UserError, match="no test"):
@@ -264,15 +266,15 @@ def test_without_a_validation_folder_its_share_is_taken_from_train_and_test_is_l
 
 
 def test_a_store_keeps_shape_pixels_and_every_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_store, "MOST_ROWS_PER_SHARD", 3)
+    monkeypatch.setattr(image_store, "MAX_ROWS_PER_SHARD", 3)
     rng = np.random.default_rng(0)
-    rows = image_store.Images(
+    rows = image_store.LabelledImages(
         rng.integers(0, 256, (7, 5, 4, 3), np.uint8), np.arange(7), names(7), names(7, "p"), names(7, "v")
     )
-    folder = Folder.at(tmp_path)
-    image_store.write(folder, rows, "real")
-    assert folder.files(".parquet") == [f"part-0000{i}.parquet" for i in range(3)]
-    back = image_store.read(folder)
+    folder = Folder.from_uri(tmp_path)
+    image_store.write_images(folder, rows, "real")
+    assert folder.list_files(".parquet") == [f"part-0000{i}.parquet" for i in range(3)]
+    back = image_store.read_images(folder)
     assert np.array_equal(back.images, rows.images)
     assert back.labels.tolist() == list(range(7))
     assert (back.ids, back.paths, back.provenance) == (rows.ids, rows.paths, rows.provenance)
@@ -281,16 +283,16 @@ def test_a_store_keeps_shape_pixels_and_every_column(tmp_path: Path, monkeypatch
 def test_a_wrong_extension_is_kept_and_noted(cats_and_dogs: Path, tmp_path: Path) -> None:
     (cats_and_dogs / "cat" / "0.png").rename(cats_and_dogs / "cat" / "0.JPG")
     (cats_and_dogs / "cat" / "1.png").rename(cats_and_dogs / "cat" / "no-extension")
-    out = Folder.at(tmp_path / "out")
-    assert prepare(DataConfig(source=[str(cats_and_dogs)]), out)["rejected"] == {}
+    out = Folder.from_uri(tmp_path / "out")
+    assert prepare_dataset(DataConfig(source=[str(cats_and_dogs)]), out)["rejected"] == {}
     notes = {row["path"]: row["note"] for row in out.read_table("split.parquet").to_pylist()}
     assert {path: note for path, note in notes.items() if note} == {"cat/0.JPG": "named .jpg, is PNG"}
 
 
 def test_mean_and_spread_are_those_of_the_training_pixels(cats_and_dogs: Path, tmp_path: Path) -> None:
-    out = Folder.at(tmp_path / "out")
-    record = prepare(DataConfig(source=[str(cats_and_dogs)]), out)
-    pixels = image_store.read(out / "train").images / 255
+    out = Folder.from_uri(tmp_path / "out")
+    record = prepare_dataset(DataConfig(source=[str(cats_and_dogs)]), out)
+    pixels = image_store.read_images(out / "train").images / 255
     assert np.allclose(record["mean"], pixels.mean((0, 1, 2)), atol=1e-5)
     assert np.allclose(record["std"], pixels.std((0, 1, 2)), atol=1e-5)
 
@@ -302,12 +304,15 @@ def test_an_encoded_store_holds_the_same_pixels_in_less_space(tmp_path: Path) ->
         folder.mkdir(parents=True, exist_ok=True)
         smooth.rotate(7 * index).save(folder / f"{index}.png")
     config = DataConfig(source=[str(tmp_path / "source")], image_size=64)
-    raw, encoded = Folder.at(tmp_path / "raw"), Folder.at(tmp_path / "encoded")
-    assert prepare(config, raw)["hash"] == prepare(config.model_copy(update={"store": "encoded"}), encoded)["hash"]
-    one, other = image_store.read(raw / "train"), image_store.read(encoded / "train")
+    raw, encoded = Folder.from_uri(tmp_path / "raw"), Folder.from_uri(tmp_path / "encoded")
+    assert (
+        prepare_dataset(config, raw)["hash"]
+        == prepare_dataset(config.model_copy(update={"store": "encoded"}), encoded)["hash"]
+    )
+    one, other = image_store.read_images(raw / "train"), image_store.read_images(encoded / "train")
     assert one.ids == other.ids
     assert (one.images == other.images).all()
-    sizes = [len((folder / "train").read("part-00000.parquet")) for folder in (raw, encoded)]
+    sizes = [len((folder / "train").read_bytes("part-00000.parquet")) for folder in (raw, encoded)]
     assert sizes[1] < sizes[0]
 
 
@@ -320,7 +325,7 @@ def test_a_large_jpeg_has_the_same_id_in_every_size_and_is_known_whatever_size_i
         folder.mkdir(parents=True, exist_ok=True)
         wide.rotate(11 * index).save(folder / f"{index}.jpg", quality=90)
     config = DataConfig(source=[str(tmp_path / "source")])
-    ids = [survey(config.model_copy(update={"image_size": size})).kept["id"].to_pylist() for size in (32, 128, 400)]
+    ids = [survey(config.model_copy(update={"image_size": size})).usable["id"].to_pylist() for size in (32, 128, 400)]
     assert ids[0] == ids[1] == ids[2]
     assert len(set(ids[0])) == 16
 
@@ -336,9 +341,9 @@ def test_prediction_sees_a_jpeg_as_training_did(tmp_path: Path) -> None:
         for index in range(6):
             picture(index + 50 * ord(name)).save(folder / name / f"{index}.png")
     (folder / "a" / "wide.jpg").write_bytes(sink.getvalue())
-    out = Folder.at(tmp_path / "out")
-    prepare(DataConfig(source=[str(folder)], image_size=64), out)
-    rows = [image_store.read(out / part) for part in ("train", "val", "test")]
+    out = Folder.from_uri(tmp_path / "out")
+    prepare_dataset(DataConfig(source=[str(folder)], image_size=64), out)
+    rows = [image_store.read_images(out / part) for part in ("train", "val", "test")]
     stored = next(r.images[r.paths.index("a/wide.jpg")] for r in rows if "a/wide.jpg" in r.paths)
     spec = {"arch": "cnn", "channels": 3, "image_size": 64, "resize": "crop"}
     classifier = Classifier.__new__(Classifier)

@@ -8,7 +8,7 @@ import pytest
 
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.prepare import prepare_dataset
 from tests.helpers import dirty
 
 pytestmark = pytest.mark.skipif(
@@ -26,13 +26,13 @@ def rows_of(dataset: Path) -> dict[str, bytes]:
 def test_exactly_the_bad_files_are_rejected_each_for_its_reason_and_no_other_row_changes(tmp_path: Path) -> None:
     root = dirty.photographs(tmp_path / "pictures", 1000)
     config = DataConfig(source=[str(root)], image_size=64)
-    clean = prepare(config, Folder.at(tmp_path / "clean"))
+    clean = prepare_dataset(config, Folder.from_uri(tmp_path / "clean"))
     assert clean["rejected"] == {}
     assert sum(sum(own.values()) for own in clean["counts"].values()) == 2000
     bad = dirty.spoil(root)
     assert len(bad) == 60
-    out = Folder.at(tmp_path / "mixed")
-    prepare(config, out)
+    out = Folder.from_uri(tmp_path / "mixed")
+    prepare_dataset(config, out)
     rejected = out.read_table("rejected.parquet").to_pylist()
     assert len(rejected) == 60, "none is listed twice"
     assert {row["path"]: row["reason"] for row in rejected} == bad

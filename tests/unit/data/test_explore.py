@@ -81,7 +81,7 @@ def test_a_warning_tells_of_pictures_under_two_labels_and_in_two_splits(pets: Da
 def test_a_long_table_ends_after_a_stated_number_of_rows(
     pets: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dataset_card, "LISTED", 1)
+    monkeypatch.setattr(dataset_card, "MAX_LISTED_CLASSES", 1)
     facts = tmp_path / "facts.csv"
     facts.write_text("name,sound\ncat,meow\ndog,woof\n", encoding="utf-8")
     page = pets.card(str(facts))
@@ -176,7 +176,7 @@ def test_notes_on_files_are_listed_up_to_a_number(pets: Dataset) -> None:
     text = pets.card().text("sizes")
     assert "Notes on 23 files" in text
     assert "cat/train0.jpg named .jpg, is PNG" in text
-    assert text.count("named .jpg, is PNG") == tables.LISTED == 20
+    assert text.count("named .jpg, is PNG") == tables.MAX_LISTED_ROWS == 20
     assert "And 3 more" in text
 
 

@@ -18,7 +18,7 @@ def test_every_figure_is_a_file_whatever_the_classes_are_called(tmp_path: Path) 
     names = ["猫", "Dürer", "$x$", "a\nb", "x" * 300, "ﷺ", "_hidden", "D\u0075\u0308rer"]
     dataset = Dataset(tmp_path / "dataset", dict.fromkeys(names, (9, 2, 2, 0)), channels=1)
     dataset.card()
-    assert (dataset.folder / "figures").files() == [
+    assert (dataset.folder / "figures").list_files() == [
         "aspects.png", "classes.png", "means.png", "samples.png", "sizes.png",
     ]  # fmt: skip
     for path in (dataset.path / "figures").iterdir():
@@ -31,8 +31,12 @@ def test_every_figure_is_a_file_whatever_the_classes_are_called(tmp_path: Path) 
 def test_a_figure_for_dark_pages_has_light_ink() -> None:
     sides = np.arange(20, 90)
     light, dark = (
-        np.asarray(Image.open(io.BytesIO(figures.png(lambda: figures.aspects(sides, sides[::-1]), theme))).convert("L"))
-        for theme in (figures.LIGHT, figures.DARK)
+        np.asarray(
+            Image.open(
+                io.BytesIO(figures.encode_figure(lambda: figures.draw_aspect_ratios(sides, sides[::-1]), theme))
+            ).convert("L")
+        )
+        for theme in (figures.LIGHT_THEME, figures.DARK_THEME)
     )
     assert light[0, 0] == 255
     assert dark[0, 0] < 40

@@ -8,8 +8,8 @@ from PIL import Image
 
 from ganaug_ray.config import DataConfig, ImbalanceConfig, SplitConfig
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.ingest.scan import survey_only
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.ingest.scan import survey_without_storing
+from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
 
 CLASSES = ("cat", "dog", "owl")
@@ -34,13 +34,13 @@ def config_of(source: str, **settings: object) -> DataConfig:
 
 
 def parts(config: DataConfig) -> dict[str, str]:
-    kept = survey_only(config).kept
+    kept = survey_without_storing(config).usable
     return dict(zip(kept["id"].to_pylist(), kept["split"].to_pylist(), strict=True))
 
 
 def test_named_classes_are_thinned_in_training_and_nowhere_else(pictures: str, tmp_path: Path) -> None:
     config = config_of(pictures, imbalance=ImbalanceConfig(factor=10, rare=["owl", "cat"]))
-    record = prepare(config, Folder.at(tmp_path / "dataset"))
+    record = prepare_dataset(config, Folder.from_uri(tmp_path / "dataset"))
     assert record["counts"]["train"] == {"cat": 4, "dog": 40, "owl": 4}
     assert record["counts"]["unused"] == {"cat": 38, "dog": 2, "owl": 38}
     for part in ("val", "test"):
@@ -51,13 +51,15 @@ def test_named_classes_are_thinned_in_training_and_nowhere_else(pictures: str, t
 
 
 def test_without_names_the_tail_is_exponential_in_the_order_of_the_classes(pictures: str, tmp_path: Path) -> None:
-    record = prepare(config_of(pictures, imbalance=ImbalanceConfig(factor=16)), Folder.at(tmp_path / "dataset"))
+    record = prepare_dataset(
+        config_of(pictures, imbalance=ImbalanceConfig(factor=16)), Folder.from_uri(tmp_path / "dataset")
+    )
     assert record["counts"]["train"] == {"cat": 40, "dog": 10, "owl": 2}
     assert record["rare"] == ["owl"], "fewer than half of the mean of 17.3; dog has more"
 
 
 def test_nothing_is_rare_in_equal_classes(pictures: str, tmp_path: Path) -> None:
-    assert prepare(config_of(pictures), Folder.at(tmp_path / "dataset"))["rare"] == []
+    assert prepare_dataset(config_of(pictures), Folder.from_uri(tmp_path / "dataset"))["rare"] == []
 
 
 def test_what_is_left_is_nested_in_what_a_smaller_factor_leaves(pictures: str) -> None:
@@ -78,7 +80,7 @@ def test_what_is_left_is_nested_in_what_a_smaller_factor_leaves(pictures: str) -
 )
 def test_a_name_or_a_factor_that_cannot_be_says_why(pictures: str, imbalance: dict, words: str) -> None:
     with pytest.raises(UserError, match=r"data\.imbalance") as error:
-        survey_only(config_of(pictures, imbalance=ImbalanceConfig.model_validate(imbalance)))
+        survey_without_storing(config_of(pictures, imbalance=ImbalanceConfig.model_validate(imbalance)))
     assert words in str(error.value)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ganaug_ray.data.card.class_metadata import join
+from ganaug_ray.data.card.class_metadata import join_classes
 from ganaug_ray.errors import UserError
 
 ARTWORKS = Path(os.environ.get("GANAUG_DATA") or Path(__file__).parents[4] / "shared" / "data") / "artworks"
@@ -26,7 +26,7 @@ def table(tmp_path: Path, *names: str, column: str = "name") -> str:
 
 
 def met(tmp_path: Path, classes: list[str], *names: str) -> dict[str, str]:
-    rows, missing = join(classes, table(tmp_path, *names))
+    rows, missing = join_classes(classes, table(tmp_path, *names))
     assert [name for name in classes if name not in rows] == missing
     return {name: row["genre"].removeprefix("of ") for name, row in rows.items()}
 
@@ -70,12 +70,12 @@ def test_other_scripts_and_other_latin_letters_meet(tmp_path: Path) -> None:
 
 def test_a_class_that_could_be_two_rows_is_an_error_that_names_both(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"facts.csv: class 'Muller' could be 'Mùller' or 'Müller'"):
-        join(["Muller"], table(tmp_path, "Mùller", "Müller"))
+        join_classes(["Muller"], table(tmp_path, "Mùller", "Müller"))
 
 
 def test_a_row_that_could_be_of_two_classes_is_an_error_that_names_both(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"facts.csv: the row 'Müller' could be of class 'Mueller' or 'Muller'"):
-        join(["Mueller", "Muller"], table(tmp_path, "Müller"))
+        join_classes(["Mueller", "Muller"], table(tmp_path, "Müller"))
 
 
 def test_a_row_keeps_its_columns(tmp_path: Path) -> None:
@@ -83,14 +83,14 @@ def test_a_row_keeps_its_columns(tmp_path: Path) -> None:
     path.write_text(
         '\ufeffname,years,bio\n"Klee, Paul", 1879 - 1940 ,"two\nlines",one too many\nMiro\n\n', encoding="utf-8"
     )
-    rows, missing = join(["Klee,_Paul", "Miró", "Goya"], str(path))
+    rows, missing = join_classes(["Klee,_Paul", "Miró", "Goya"], str(path))
     assert rows == {"Klee,_Paul": {"years": "1879 - 1940", "bio": "two\nlines"}, "Miró": {"years": "", "bio": ""}}
     assert missing == ["Goya"]
 
 
 @pytest.mark.parametrize("column", ["name", "class", "label", " Name "])
 def test_the_column_of_names_has_several_names(tmp_path: Path, column: str) -> None:
-    assert join(["cat"], table(tmp_path, "Cat", column=column))[0] == {"cat": {"id": "0", "genre": "of Cat"}}
+    assert join_classes(["cat"], table(tmp_path, "Cat", column=column))[0] == {"cat": {"id": "0", "genre": "of Cat"}}
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, content: bytes | None
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError) as error:
-        join(["Klee"], str(path))
+        join_classes(["Klee"], str(path))
     assert str(path) in str(error.value)
     assert words in str(error.value)
     assert "\n" not in str(error.value)
@@ -122,7 +122,7 @@ def test_all_fifty_painters_find_their_row(dürer: str) -> None:
         classes = sorted(
             {row["file"].rsplit("_", 1)[0].replace("Albrecht_Duerer", dürer) for row in csv.DictReader(stream)}
         )
-    rows, missing = join(classes, str(ARTWORKS / "artists.csv"))
+    rows, missing = join_classes(classes, str(ARTWORKS / "artists.csv"))
     assert missing == []
     assert len(rows) == 50
     assert rows[dürer]["nationality"] == "German"

@@ -15,8 +15,8 @@ from sklearn.datasets import load_sample_images
 from ganaug_ray.config import DataConfig, SplitConfig
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import near_duplicates, split
-from ganaug_ray.data.ingest.scan import survey_only
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.ingest.scan import survey_without_storing
+from ganaug_ray.data.prepare import prepare_dataset
 from tests.helpers.dealing import assign
 
 PUBLIC = os.environ.get("GANAUG_DATA") or str(Path(__file__).parents[4] / "shared" / "data")
@@ -48,9 +48,9 @@ def test_close_hashes_are_found_like_by_comparing_all_pairs(monkeypatch: pytest.
         bits = rng.choice(64, row % 9, replace=False)
         hashes[row + 1] = hashes[row] ^ np.bitwise_or.reduce(np.uint64(1) << bits.astype(np.uint64), initial=0)
     hashes[2000:2100] = hashes[2000]
-    i, j = near_duplicates.candidates(hashes)
+    i, j = near_duplicates.find_candidates(hashes)
     apart = np.bitwise_count(hashes[:, None] ^ hashes[None])
-    every = np.argwhere(np.triu(apart <= near_duplicates.MOST_BITS, 1))
+    every = np.argwhere(np.triu(apart <= near_duplicates.MAX_HASH_BITS, 1))
     assert np.stack([i, j], 1).tolist() == every.tolist()
     shared: list[object] = []
 
@@ -58,13 +58,13 @@ def test_close_hashes_are_found_like_by_comparing_all_pairs(monkeypatch: pytest.
         shared.extend(things)
         return map(function, things)
 
-    monkeypatch.setattr(near_duplicates, "MANY", 1000)
+    monkeypatch.setattr(near_duplicates, "MIN_PARALLEL_HASHES", 1000)
     for crowd in (8, 1):  # with one, as many would be cut that are many more
-        monkeypatch.setattr(near_duplicates, "CROWD", crowd)
-        assert np.stack(near_duplicates.candidates(hashes, each), 1).tolist() == every.tolist()
+        monkeypatch.setattr(near_duplicates, "MAX_CHANCE_MATCHES", crowd)
+        assert np.stack(near_duplicates.find_candidates(hashes, each), 1).tolist() == every.tolist()
     assert len(shared) == 7 + 28, "the search is shared out"
-    assert all(len(side) == 0 for side in near_duplicates.candidates(hashes[:1]))
-    assert all(len(side) == 0 for side in near_duplicates.candidates(hashes[:0]))
+    assert all(len(side) == 0 for side in near_duplicates.find_candidates(hashes[:1]))
+    assert all(len(side) == 0 for side in near_duplicates.find_candidates(hashes[:0]))
 
 
 def test_images_saved_again_are_grouped_and_go_to_one_split_and_none_is_rejected(tmp_path: Path) -> None:
@@ -76,9 +76,9 @@ def test_images_saved_again_are_grouped_and_go_to_one_split_and_none_is_rejected
         if index < 20:
             (folder / f"{index}-again.jpg").write_bytes(saved(view, "JPEG", quality=70))
             (folder / f"{index}-small.png").write_bytes(saved(view.resize((90, 90), Image.Resampling.LANCZOS), "PNG"))
-    out = Folder.at(tmp_path / "out")
+    out = Folder.from_uri(tmp_path / "out")
     config = DataConfig(source=[str(tmp_path / "source")], image_size=64, split=SplitConfig(val=0.2, test=0.3))
-    record = prepare(config, out)
+    record = prepare_dataset(config, out)
     assert record["rejected"] == {}
     assert record["near_duplicates"] == {"groups": 20, "images": 60}
     rows = out.read_table("near_duplicates.parquet").to_pylist()
@@ -91,7 +91,7 @@ def test_images_saved_again_are_grouped_and_go_to_one_split_and_none_is_rejected
         assert len(stems) == 1, "only views of the same picture are near-duplicates"
         assert len({row["split"] for row in group}) == 1
         assert group[0]["distance"] == 0
-        assert max(row["distance"] for row in group) <= near_duplicates.MOST_DIFFERENCE
+        assert max(row["distance"] for row in group) <= near_duplicates.MAX_GREY_DIFFERENCE
         assert all(Image.open(io.BytesIO(row["thumbnail"])).size == (64, 64) for row in group)
     sides = {row["id"]: row["split"] for row in out.read_table("split.parquet").to_pylist()}
     assert all(sides[row["id"]] == row["split"] for row in rows)
@@ -138,16 +138,16 @@ def test_a_class_of_near_duplicates_alone_cannot_be_split() -> None:
 
 
 def test_small_simple_images_lose_no_row_and_form_no_large_group() -> None:
-    found = survey_only(DataConfig(source=["sklearn:digits"]))
-    assert len(found.kept) == 1797
-    assert found.twins == []
+    found = survey_without_storing(DataConfig(source=["sklearn:digits"]))
+    assert len(found.usable) == 1797
+    assert found.duplicate_groups == []
 
 
 @pytest.mark.skipif(not Path(PUBLIC, "fashion-mnist").exists(), reason="Fashion-MNIST is not on this machine")
 def test_fashion_mnist_loses_no_row_and_forms_no_group_over_a_hundredth_of_a_class() -> None:
-    from ganaug_ray.runtime.executors import processes
+    from ganaug_ray.runtime.executors import open_process_pool
 
-    with processes() as each:
-        found = survey_only(DataConfig(source=[f"idx:{PUBLIC}/fashion-mnist"]), each)
-    assert len(found.kept) + found.reasons().get("duplicate", 0) == 70_000
-    assert max(map(len, found.twins)) <= 70
+    with open_process_pool() as each:
+        found = survey_without_storing(DataConfig(source=[f"idx:{PUBLIC}/fashion-mnist"]), each)
+    assert len(found.usable) + found.count_rejects().get("duplicate", 0) == 70_000
+    assert max(map(len, found.duplicate_groups)) <= 70

@@ -16,8 +16,8 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.data.loading.batch import Feed
-from ganaug_ray.data.loading.resident_loader import endless_order, real_batches
+from ganaug_ray.data.loading.batch import BatchFeed
+from ganaug_ray.data.loading.resident_loader import open_real_feed, slice_permutations
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import train_worker, training_loop
@@ -35,13 +35,15 @@ def uneven(tmp_path: Path) -> Folder:
     """A data set of 23, 5 and 2 training images; the level of an image is its row."""
     pixels = np.arange(30, dtype=np.uint8).reshape(30, 1, 1, 1).repeat(8, 1).repeat(8, 2)
     names = [str(row) for row in range(30)]
-    folder = Folder.at(tmp_path / "dataset")
-    image_store.write(folder / "train", image_store.Images(pixels, LABELS_N, names, names, names), "real")
+    folder = Folder.from_uri(tmp_path / "dataset")
+    image_store.write_images(
+        folder / "train", image_store.LabelledImages(pixels, LABELS_N, names, names, names), "real"
+    )
     return folder
 
 
 def test_a_balanced_pass_draws_each_class_as_often_as_the_largest_has_rows_and_its_rows_equally_often() -> None:
-    rows = BALANCED.epoch(LABELS_N, 0, (0,))
+    rows = BALANCED.order_epoch(LABELS_N, 0, (0,))
     assert Counter(LABELS_N[rows].tolist()) == {0: 23, 1: 23, 2: 23}
     for label, n in enumerate(COUNTS):
         times = Counter(rows[LABELS_N[rows] == label].tolist())
@@ -50,23 +52,23 @@ def test_a_balanced_pass_draws_each_class_as_often_as_the_largest_has_rows_and_i
 
 
 def test_over_many_passes_no_row_of_a_class_is_preferred() -> None:
-    drawn = Counter(row for number in range(200) for row in BALANCED.epoch(LABELS_N, number, (0,)).tolist())
+    drawn = Counter(row for number in range(200) for row in BALANCED.order_epoch(LABELS_N, number, (0,)).tolist())
     of_five = [drawn[row] for row in np.flatnonzero(LABELS_N == 1)]
     assert sum(of_five) == 200 * 23
     assert max(of_five) - min(of_five) < 0.1 * 200, "else it were always the same three rows that come once more"
 
 
 def test_natural_sampling_keeps_the_order_there_has_always_been(uneven: Folder) -> None:
-    feed = real_batches(str(uneven), 7, 1.0, 5, Place())
+    feed = open_real_feed(str(uneven), 7, 1.0, 5, Place())
     drawn = [row for step in range(9) for row in feed.indices(step)]
-    assert drawn == endless_order(30, 0, 63, (5, "real")).tolist()
+    assert drawn == slice_permutations(30, 0, 63, (5, "real")).tolist()
 
 
 @pytest.mark.parametrize("sampling", [BALANCED, Sampling(classes=(1, 2)), Sampling(True, (1, 2))])
 @pytest.mark.parametrize("workers", [2, 3])
 def test_any_number_of_ranks_draws_the_same_global_batches(uneven: Folder, sampling: Sampling, workers: int) -> None:
     def drawn(place: Place) -> list[list[int]]:
-        feed = real_batches(str(uneven), 24, 1.0, 5, place, sampling=pickle.loads(pickle.dumps(sampling)))  # noqa: S301  # as to a worker
+        feed = open_real_feed(str(uneven), 24, 1.0, 5, place, sampling=pickle.loads(pickle.dumps(sampling)))  # noqa: S301  # as to a worker
         return [feed.indices(step).tolist() for step in range(8)]
 
     parts = [drawn(Place(rank, workers)) for rank in range(workers)]
@@ -91,7 +93,7 @@ def test_a_job_draws_its_real_rows_as_it_says(uneven: Folder, monkeypatch: pytes
                                        "classes": ["a", "b", "c"], "channels": 1})  # fmt: skip
     settings = ["gan.sampling=balanced", "classifier.sampling=balanced", "gan.workers=1", "models={one: {}, two: {}}"]
     job, run = load_job(DIGITS, settings), Run(uneven / "..")
-    feeds: list[Feed] = []
+    feeds: list[BatchFeed] = []
     if of == "GAN":
         monkeypatch.setattr(training_loop, "train_gan", lambda batches, *rest: feeds.append(batches))
         strings = (str(uneven), "teacher", str(run.gan))
@@ -100,7 +102,9 @@ def test_a_job_draws_its_real_rows_as_it_says(uneven: Folder, monkeypatch: pytes
         )  # a rank that writes nothing
     else:
         fit = (
-            arm_batches.describe_fit(job, run, arms.REAL, 0) if of == "arm" else compared_models.fit(job, run, "two", 0)
+            arm_batches.describe_fit(job, run, arms.REAL, 0)
+            if of == "arm"
+            else compared_models.describe_training(job, run, "two", 0)
         )
         feeds.append(pickle.loads(pickle.dumps(fit.batches))(Place()))  # noqa: S301  # it travels to other processes
     labels = Counter(int(label) for step in range(30) for label in feeds[0](step).y_B)
@@ -110,13 +114,13 @@ def test_a_job_draws_its_real_rows_as_it_says(uneven: Folder, monkeypatch: pytes
 
 def test_other_than_natural_sampling_is_refused_where_images_are_streamed(uneven: Folder) -> None:
     with pytest.raises(UserError, match=r"raise data\.resident_limit.*data\.loader: resident"):
-        real_batches(str(uneven), 8, 1e-9, 0, Place(), sampling=BALANCED)
+        open_real_feed(str(uneven), 8, 1e-9, 0, Place(), sampling=BALANCED)
 
 
 def test_a_gan_that_would_need_it_is_refused_before_workers_start(
     uneven: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_group, "run", lambda *arguments: pytest.fail("workers were started"))
+    monkeypatch.setattr(worker_group, "run_on_ranks", lambda *arguments: pytest.fail("workers were started"))
     config = load_job(DIGITS, ["gan.sampling=balanced"]).gan
     with pytest.raises(UserError, match="images in memory"):
         train_gans([train_worker.GanTraining(config, 32, 0, str(uneven), "teacher", str(tmp_path / "gan"), 1e-9, {})])

@@ -18,8 +18,8 @@ from PIL import Image
 
 from ganaug_ray.config import DataConfig, LabelFrom
 from ganaug_ray.data import sources
-from ganaug_ray.data.images import Unreadable
-from ganaug_ray.data.ingest.scan import survey_only as survey
+from ganaug_ray.data.images import UnreadableError
+from ganaug_ray.data.ingest.scan import survey_without_storing as survey
 from ganaug_ray.data.sources import archives, raw
 from ganaug_ray.errors import UserError
 
@@ -35,8 +35,8 @@ def png(seed: int) -> bytes:
 FILES = {f"{name}/{i}.png": png(10 * n + i) for n, name in enumerate(("cat", "dog")) for i in range(4)}
 
 
-def read(source: Path | str, label_from: LabelFrom | None = None) -> list[raw.Raw]:
-    parts = sources.parts([str(source)], label_from or LabelFrom())
+def read(source: Path | str, label_from: LabelFrom | None = None) -> list[raw.RawImage]:
+    parts = sources.list_parts([str(source)], label_from or LabelFrom())
     return [row for part in parts for row in part()]
 
 
@@ -98,8 +98,8 @@ def test_a_list_of_sources_is_one_data_set_with_the_provenance_kept(tmp_path: Pa
     two = lay_out(tmp_path / "two", FILES)
     found = survey(DataConfig(source=[str(one), str(two)]))
     assert found.classes == ["cat", "dog"]
-    assert set(found.kept["provenance"].to_pylist()) == {str(one), str(two)}
-    assert len(found.kept) == 16
+    assert set(found.usable["provenance"].to_pylist()) == {str(one), str(two)}
+    assert len(found.usable) == 16
 
 
 def test_labels_from_file_names_and_from_a_csv(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_entries_that_lead_out_of_an_archive_are_named_and_write_nothing(maker, 
         tmp_path / "inside" / f"evil.{suffix}", {**FILES, "../escaped.png": png(1), "/etc/escaped.png": png(2)}
     )
     rows = {row.path: row.content for row in read(evil)}
-    problems = {path: content.reason for path, content in rows.items() if isinstance(content, Unreadable)}
+    problems = {path: content.reason for path, content in rows.items() if isinstance(content, UnreadableError)}
     assert set(problems.values()) == {"unsafe path"}
     assert len(problems) == 2
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [f"evil.{suffix}"]
@@ -186,7 +186,7 @@ def test_an_entry_that_inflates_is_cut_off_whatever_size_it_declares(
 
 @pytest.mark.parametrize("maker", [zipped, tarred])
 def test_too_many_entries_are_refused(maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archives, "MOST_ENTRIES", 100)
+    monkeypatch.setattr(archives, "MAX_ENTRIES", 100)
     suffix = "zip" if maker is zipped else "tar"
     many = maker(tmp_path / f"many.{suffix}", {f"cat/{i}": b"" for i in range(200)})
     with pytest.raises(UserError, match=rf"many\.{suffix}.*entries.*at most 100"):
@@ -197,7 +197,7 @@ def test_a_zip_of_very_many_entries_is_refused_before_its_list_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     many = zipped(tmp_path / "many.zip", {f"cat/{i}": b"" for i in range(70_000)})
-    monkeypatch.setattr(archives, "MOST_ENTRIES", 66_000)
+    monkeypatch.setattr(archives, "MAX_ENTRIES", 66_000)
     monkeypatch.setattr(zipfile, "ZipFile", None)
     with pytest.raises(UserError, match=r"many\.zip.*70000 entries"):
         read(many)
@@ -250,7 +250,7 @@ def test_the_zip_of_real_photographs_is_read_in_place_and_every_image_kept() -> 
     found = survey(DataConfig(source=[CATS_DOGS], image_size=64))
     assert len(found.rejected) == 0
     assert found.classes == ["cat", "dog"]
-    assert len(found.kept) == 1700
+    assert len(found.usable) == 1700
     assert found.channels == 3
 
 

@@ -33,7 +33,7 @@ def test_five_splits_test_no_image_twice_and_a_fifth_each(n: int) -> None:
     assert set(tested.values()) == {1}
     assert len(tested) >= 2 * (n - 1), "all but what rounding leaves"
     for own in splits:
-        assert min(Counter((id_[0], part) for id_, part in own.items()).values()) >= split.MIN_ROWS
+        assert min(Counter((id_[0], part) for id_, part in own.items()).values()) >= split.MIN_ROWS_PER_CLASS
 
 
 def test_scarce_training_images_are_shared_by_no_two_splits() -> None:
@@ -86,8 +86,8 @@ def test_splits_that_cannot_be_apart_are_refused(settings: list[str], words: str
 
 def test_data_are_dealt_anew_for_a_split_and_nothing_else_changes() -> None:
     data = load_job(JOB).data
-    anew = data.dealt(1, 2)
+    anew = data.derive_fold(1, 2)
     assert (anew.split.fold, anew.split.folds) == (1, 2)
     assert anew.model_copy(update={"split": data.split}) == data
     with pytest.raises(ValueError, match="would overlap"):
-        DataConfig(source=["x"], split=SplitConfig(test=0.3)).dealt(0, 4)
+        DataConfig(source=["x"], split=SplitConfig(test=0.3)).derive_fold(0, 4)

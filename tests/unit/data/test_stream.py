@@ -12,30 +12,30 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store, stream_plan
 from ganaug_ray.data.loading.resident_loader import ResidentFeed, open_feed
-from ganaug_ray.data.loading.stream_plan import Piece, Rows
-from ganaug_ray.data.loading.streaming_loader import Stream
+from ganaug_ray.data.loading.stream_plan import ImageColumns, ShardPiece
+from ganaug_ray.data.loading.streaming_loader import StreamFeed
 
 
-def here(function: Callable[[Piece], Rows], pieces: list[Piece]) -> Iterator[Rows]:
+def here(function: Callable[[ShardPiece], ImageColumns], pieces: list[ShardPiece]) -> Iterator[ImageColumns]:
     return map(function, pieces)
 
 
 def numbered(
     folder: Folder, n: int, monkeypatch: pytest.MonkeyPatch, encoding: image_store.Encoding = "raw"
-) -> image_store.Shards:
+) -> image_store.ShardList:
     """Row i has label i and pixels that say i, in shards of seven rows."""
     pixels = np.zeros((n, 4, 4, 3), np.uint8)
     pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = np.arange(n) % 256, np.arange(n) // 256
     for number, start in enumerate(range(0, n, 7)):
         part = slice(start, min(start + 7, n))
         names = [str(i) for i in range(part.start, part.stop)]
-        rows = image_store.Images(pixels[part], np.arange(n)[part], names, names, names)
+        rows = image_store.LabelledImages(pixels[part], np.arange(n)[part], names, names, names)
         image_store.write_shard(folder, number, rows, "real", encoding)
-    return image_store.survey(folder)
+    return image_store.list_shards(folder)
 
 
-def labels(shards: image_store.Shards, batch: int, place: Place, steps: range, key: int = 0) -> list[list[int]]:
-    stream = Stream(shards, lambda step: step * batch, batch, place, (key,), here)
+def labels(shards: image_store.ShardList, batch: int, place: Place, steps: range, key: int = 0) -> list[list[int]]:
+    stream = StreamFeed(shards, lambda step: step * batch, batch, place, (key,), here)
     return [stream(step).y_B.tolist() for step in steps]
 
 
@@ -44,7 +44,7 @@ def labels(shards: image_store.Shards, batch: int, place: Place, steps: range, k
 def test_each_epoch_holds_every_row_and_its_own_first_ones_again_for_any_number_of_ranks(
     world: int, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shards, batch = numbered(Folder.at(tmp_path), rows, monkeypatch), 12
+    shards, batch = numbered(Folder.from_uri(tmp_path), rows, monkeypatch), 12
     steps = -(-rows // batch)
     orders = []
     for epoch in range(3):
@@ -68,15 +68,17 @@ def test_a_rank_shuffles_its_own_windows_and_nobody_else_s(monkeypatch: pytest.M
         shuffled.append(n)
         return np.arange(n)
 
-    monkeypatch.setattr(rng, "permutation", counted)
-    stream_plan.epoch(np.full(1024, 100), 0, (0,), 256, 100, 256)
-    assert sum(shuffled) <= 1024 + 2 * stream_plan.WINDOW * 100, "the order of the shards, and the rank's 400 rows"
+    monkeypatch.setattr(rng, "draw_permutation", counted)
+    stream_plan.plan_epoch(np.full(1024, 100), 0, (0,), 256, 100, 256)
+    assert sum(shuffled) <= 1024 + 2 * stream_plan.WINDOW_SHARDS * 100, (
+        "the order of the shards, and the rank's 400 rows"
+    )
 
 
 def test_a_resumed_stream_goes_on_where_an_undisturbed_one_would_be(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shards = numbered(Folder.at(tmp_path), 103, monkeypatch)
+    shards = numbered(Folder.from_uri(tmp_path), 103, monkeypatch)
     for place in (Place(), Place(1, 2)):
         whole = labels(shards, 8, place, range(40))
         for start in (1, 12, 13, 29):
@@ -87,8 +89,8 @@ def test_a_resumed_stream_goes_on_where_an_undisturbed_one_would_be(
 def test_batches_that_differ_in_size_go_around_the_ranks_own_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shards = numbered(Folder.at(tmp_path), 50, monkeypatch)
-    streams = [Stream(shards, lambda step: step * 10 // 3, 2, Place(rank, 2), (0,), here) for rank in range(2)]
+    shards = numbered(Folder.from_uri(tmp_path), 50, monkeypatch)
+    streams = [StreamFeed(shards, lambda step: step * 10 // 3, 2, Place(rank, 2), (0,), here) for rank in range(2)]
     batches = [[stream(step) for stream in streams] for step in range(15)]
     assert [sum(len(batch.y_B) for batch in pair) for pair in batches[:3]] == [3, 3, 4]
     assert all([*pair[0].rows, *pair[1].rows] == list(range(pair[0].total)) for pair in batches)
@@ -102,8 +104,8 @@ def test_batches_that_differ_in_size_go_around_the_ranks_own_rows(
 def test_pixels_stay_with_their_labels_however_they_are_stored(
     encoding: image_store.Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shards = numbered(Folder.at(tmp_path), 300, monkeypatch, encoding)
-    stream = Stream(shards, lambda step: step * 32, 32, Place(), (0,), here)
+    shards = numbered(Folder.from_uri(tmp_path), 300, monkeypatch, encoding)
+    stream = StreamFeed(shards, lambda step: step * 32, 32, Place(), (0,), here)
     for step in range(12):
         batch = stream(step)
         levels = (batch.x_BCHW[:, :2, 0, 0] + 1) * 127.5
@@ -111,12 +113,12 @@ def test_pixels_stay_with_their_labels_however_they_are_stored(
 
 
 def test_a_store_larger_than_the_budget_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = Folder.at(tmp_path)
-    size = numbered(folder, 100, monkeypatch).bytes
+    folder = Folder.from_uri(tmp_path)
+    size = numbered(folder, 100, monkeypatch).pixel_bytes
     assert size == 100 * 48
 
     def opened(gb: float) -> object:
         return open_feed(folder, lambda step: step * 4, 4, Place(), (0,), gb)
 
     assert isinstance(opened(size / 1e9), ResidentFeed)
-    assert isinstance(opened((size - 1) / 1e9), Stream)
+    assert isinstance(opened((size - 1) / 1e9), StreamFeed)

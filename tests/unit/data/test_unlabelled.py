@@ -11,7 +11,7 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
 from tests.conftest import DIGITS
 
@@ -36,7 +36,7 @@ def prepared(out: Path, labelled: Path, **settings: object) -> tuple[Record, Fol
     config = DataConfig.model_validate(
         {"source": str(labelled), "image_size": 64, "split": SplitConfig(val=0.2, test=0.3)} | settings
     )
-    return prepare(config, Folder.at(out)), Folder.at(out)
+    return prepare_dataset(config, Folder.from_uri(out)), Folder.from_uri(out)
 
 
 def reasons(dataset: Folder) -> dict[str, str | None]:
@@ -47,7 +47,7 @@ def test_what_is_or_resembles_a_labelled_image_is_left_out_and_the_rest_is_store
     labelled: Path, tmp_path: Path
 ) -> None:
     _, without = prepared(tmp_path / "without", labelled)
-    paths = {part: image_store.read(without / part).paths[0] for part in ("train", "val", "test")}
+    paths = {part: image_store.read_images(without / part).paths[0] for part in ("train", "val", "test")}
     source = tmp_path / "more"
     (source / "whatever").mkdir(parents=True)
     (source / "other").mkdir()
@@ -69,13 +69,13 @@ def test_what_is_or_resembles_a_labelled_image_is_left_out_and_the_rest_is_store
         expected |= {f"is {part}.png": f"in {part}", f"near {part}.jpg": f"near {part}"}
     assert expected.items() <= found.items()
     assert [found["other/again.png"], found["whatever/new0.png"]].count("duplicate") == 1, "whatever its folder is"
-    rows = image_store.read(dataset / "unlabelled")
+    rows = image_store.read_images(dataset / "unlabelled")
     assert set(rows.labels.tolist()) == {-1}
     assert set(rows.paths) == {path for path, reason in found.items() if reason is None}
     assert len(rows) == record["unlabelled"] == 11
     assert record["unlabelled_rejected"]["in test"] == record["unlabelled_rejected"]["near test"] == 1
     assert record["rejected"] == {}, "that is told of the labelled"
-    assert image_store.read(dataset / "train").ids == image_store.read(without / "train").ids
+    assert image_store.read_images(dataset / "train").ids == image_store.read_images(without / "train").ids
     assert "11 images without a label" in (tmp_path / "with" / "card.html").read_text(encoding="utf-8")
 
 
@@ -83,10 +83,10 @@ def test_what_is_or_resembles_a_labelled_image_is_left_out_and_the_rest_is_store
 def test_what_scarcity_leaves_over_serves_with_its_labels_hidden(labelled: Path, tmp_path: Path, scarce: dict) -> None:
     plain, _ = prepared(tmp_path / "plain", labelled, **scarce)
     record, dataset = prepared(tmp_path / "dataset", labelled, unlabelled="unused", **scarce)
-    rows = image_store.read(dataset / "unlabelled")
+    rows = image_store.read_images(dataset / "unlabelled")
     assert len(rows) == record["unlabelled"] == sum(record["counts"]["unused"].values()) > 0
     assert set(rows.labels.tolist()) == {-1}
-    used = {id_ for part in ("train", "val", "test") for id_ in image_store.read(dataset / part).ids}
+    used = {id_ for part in ("train", "val", "test") for id_ in image_store.read_images(dataset / part).ids}
     assert not used & set(rows.ids)
     assert record["counts"] == plain["counts"]
     assert record["hash"] != plain["hash"]
@@ -95,7 +95,7 @@ def test_what_scarcity_leaves_over_serves_with_its_labels_hidden(labelled: Path,
 def test_nothing_changes_without_them(labelled: Path, tmp_path: Path) -> None:
     record, dataset = prepared(tmp_path / "dataset", labelled)
     assert record["unlabelled"] == 0
-    assert "unlabelled" not in dataset.folders()
+    assert "unlabelled" not in dataset.list_folders()
     assert "without a label" not in (tmp_path / "dataset" / "card.html").read_text(encoding="utf-8")
 
 

@@ -93,7 +93,7 @@ def site(server: tuple[ThreadingHTTPServer, Path], tmp_path: Path, monkeypatch: 
 
 def refused(source: str, *words: str) -> None:
     with pytest.raises(UserError) as caught:
-        web.fetch(source)
+        web.fetch_file(source)
     message = str(caught.value)
     assert len(message.splitlines()) == 1
     assert all(word in message for word in (source.partition("#")[0], *words)), message
@@ -105,7 +105,7 @@ def cached(tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("name", ["cats.zip", "moved.zip", "endless.zip"])
 def test_what_has_the_right_sha256_is_kept_under_it(site: str, tmp_path: Path, name: str) -> None:
-    path = web.fetch(f"{site}/{name}#sha256={SHA256.upper()}")
+    path = web.fetch_file(f"{site}/{name}#sha256={SHA256.upper()}")
     assert path.read_bytes() == CONTENT
     assert path.parent == tmp_path / "ganaug"
     assert cached(tmp_path) == [f"{SHA256}-{name}"]
@@ -114,19 +114,19 @@ def test_what_has_the_right_sha256_is_kept_under_it(site: str, tmp_path: Path, n
 def test_a_source_is_read_from_the_fetched_copy(site: str) -> None:
     folder, name = raw.open_file(f"{site}/cats.zip#sha256={SHA256}")
     assert name.endswith("cats.zip")
-    assert folder.read(name) == CONTENT
+    assert folder.read_bytes(name) == CONTENT
 
 
 def test_what_is_kept_needs_no_network(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     source = f"{site}/cats.zip#sha256={SHA256}"
-    path = web.fetch(source)
-    monkeypatch.setattr(web, "_download", lambda *arguments: pytest.fail("it asked the server again"))
-    assert web.fetch(source) == path
+    path = web.fetch_file(source)
+    monkeypatch.setattr(web, "_download_file", lambda *arguments: pytest.fail("it asked the server again"))
+    assert web.fetch_file(source) == path
 
 
 def test_several_who_fetch_at_once_get_the_same_file(site: str, tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
-        paths = set(pool.map(web.fetch, [f"{site}/cats.zip#sha256={SHA256}"] * 4))
+        paths = set(pool.map(web.fetch_file, [f"{site}/cats.zip#sha256={SHA256}"] * 4))
     assert [path.read_bytes() for path in paths] == [CONTENT]
     assert len(cached(tmp_path)) == 1
 
@@ -155,7 +155,7 @@ def test_a_redirect_to_anything_but_https_is_refused(site: str, tmp_path: Path, 
 def test_what_is_too_large_is_not_fetched_to_its_end(
     site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(web, "MOST_BYTES", len(CONTENT) - 1)
+    monkeypatch.setattr(web, "MAX_DOWNLOAD_BYTES", len(CONTENT) - 1)
     refused(f"{site}/{name}#sha256={SHA256}", "more than", "GB")
     assert cached(tmp_path) == []
 
@@ -173,11 +173,11 @@ def test_a_server_that_nobody_vouches_for_is_refused(site: str, monkeypatch: pyt
 
 
 def test_a_name_cannot_lead_out_of_the_cache(site: str, tmp_path: Path) -> None:
-    assert web._name(f"{site}/a/..%2F..%2Fcats%00.zip?x=1") == "cats_.zip"
-    assert web._name(f"{site}/{'a' * 300}.zip").endswith("a.zip")
+    assert web._make_cache_name(f"{site}/a/..%2F..%2Fcats%00.zip?x=1") == "cats_.zip"
+    assert web._make_cache_name(f"{site}/{'a' * 300}.zip").endswith("a.zip")
 
 
 def test_a_signed_link_is_refused_without_repeating_its_signature(site: str) -> None:
     with pytest.raises(UserError, match="credentials") as caught:
-        web.fetch(f"{site}/cats.zip?X-Amz-Signature=hush#sha256={SHA256}")
+        web.fetch_file(f"{site}/cats.zip?X-Amz-Signature=hush#sha256={SHA256}")
     assert "hush" not in str(caught.value)

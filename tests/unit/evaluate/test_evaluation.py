@@ -24,7 +24,7 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import evaluate_model, metrics, targets
 from ganaug_ray.pipeline.pipeline import Pipeline
-from ganaug_ray.runtime.executors import one_by_one
+from ganaug_ray.runtime.executors import map_serially
 from tests.conftest import DIGITS, TINY
 from tests.unit.report.test_report import Page
 
@@ -33,7 +33,7 @@ from tests.unit.report.test_report import Page
 def copied(experiment: Run, tmp_path: Path) -> Run:
     """The finished experiment, to be changed."""
     shutil.copytree(str(experiment.root), tmp_path / experiment.root.name, symlinks=True)
-    return Run(Folder.at(tmp_path / experiment.root.name))
+    return Run(Folder.from_uri(tmp_path / experiment.root.name))
 
 
 def champion_target(run: Run, job: Job) -> targets.EvaluationTarget:
@@ -48,7 +48,7 @@ def test_a_finished_run_holds_its_champions_evaluation(experiment: Run, tiny_job
     assert (record["n"], record["accuracy"]) == (898, pytest.approx((probabilities.argmax(1) == labels).mean()))
     assert record["inputs"]["model"] == place.record["hash"]
     promised = "confusion confusion_shares reliability learning_loss learning_accuracy embedding mistakes right filters"
-    assert {f"{name}.png" for name in promised.split()} <= set((place.out / "figures").files())
+    assert {f"{name}.png" for name in promised.split()} <= set((place.out / "figures").list_files())
     answers = place.out.read_table("predictions.parquet").to_pylist()
     assert sum(row["label"] != row["predicted"] for row in answers) == record["mistakes"]
     suspects = place.out.read_table("suspects.parquet")
@@ -60,11 +60,11 @@ def test_a_finished_run_holds_its_champions_evaluation(experiment: Run, tiny_job
 
 def test_it_is_kept_until_the_model_is_another(copied: Run, tiny_job: Job, capfd) -> None:
     pipeline, place = Pipeline(tiny_job, copied, Terminal()), champion_target(copied, tiny_job)
-    pipeline.evaluate()
+    pipeline.evaluate_models()
     assert "evaluate   kept" in capfd.readouterr().out
     marker = place.model.read_json("model.json")
     place.model.write_json("model.json", {**marker, "hash": "another"})
-    pipeline.evaluate()
+    pipeline.evaluate_models()
     assert "evaluate   done" in capfd.readouterr().out
 
 
@@ -79,23 +79,23 @@ def test_killed_in_between_it_leaves_no_marker_and_is_done_again(
     with monkeypatch.context() as patched:
         patched.setattr(evaluate_model, "_draw_figures", die)
         with pytest.raises(KeyboardInterrupt):
-            evaluate_model.evaluate_model(tiny_job.data, place, 0, one_by_one)
+            evaluate_model.evaluate_model(tiny_job.data, place, 0, map_serially)
     assert targets.read_finished(place) is None
-    evaluate_model.evaluate_model(tiny_job.data, place, 0, one_by_one)
+    evaluate_model.evaluate_model(tiny_job.data, place, 0, map_serially)
     assert targets.read_finished(place)
 
 
 def test_the_champion_is_evaluated_or_else_every_trained_model(copied: Run, tiny_job: Job) -> None:
     champion = copied.root.read_json("verdict.json")["champion"]
-    assert targets.list_models(copied, tiny_job) == [copied.model(champion["arm"], champion["seed"])]
-    copied.root.delete("verdict.json")
+    assert targets.list_models(copied, tiny_job) == [copied.locate_model(champion["arm"], champion["seed"])]
+    copied.root.delete_file("verdict.json")
     every = targets.list_models(copied, tiny_job)
     assert len(every) == 4
     places = {str(targets.describe_target(copied, model, None).out) for model in every}
     assert len(places) == 4, "one folder a model"
     shutil.rmtree(str(copied.models))
     with pytest.raises(UserError, match=r"`ganaug train` has not been done"):
-        Pipeline(tiny_job, copied, Terminal()).evaluate()
+        Pipeline(tiny_job, copied, Terminal()).evaluate_models()
 
 
 def test_a_registered_version_is_the_same_model_wherever_it_lies(experiment: Run, tiny_job: Job) -> None:
@@ -109,29 +109,29 @@ def test_rows_of_another_data_set_that_were_trained_on_are_left_out_and_counted(
     copied: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All digits, of which 80 were trained on; they are read in pieces."""
-    read, together = shard_writer.read, []
+    read, together = shard_writer.read_pixels, []
 
     def counted(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.ndarray:
         together.append(len(rows))
         return read(staged, rows, size, channels)
 
-    monkeypatch.setattr(shard_writer, "read", counted)
-    monkeypatch.setattr(image_store, "SHARD_BYTES", 600 * 32 * 32)
+    monkeypatch.setattr(shard_writer, "read_pixels", counted)
+    monkeypatch.setattr(image_store, "MAX_SHARD_BYTES", 600 * 32 * 32)
     place = targets.describe_target(copied, champion_target(copied, tiny_job).model, "sklearn:digits")
-    record = evaluate_model.evaluate_model(tiny_job.data, place, 0, one_by_one)
+    record = evaluate_model.evaluate_model(tiny_job.data, place, 0, map_serially)
     assert max(together) == 600
     assert record["excluded_train_rows"] == 80
     assert record["n"] == 1797 - 80 - record["rejected"].get("duplicate", 0)
     ids = set(place.out.read_table("predictions.parquet")["id"].to_pylist())
-    assert not ids & set(image_store.read(copied.dataset / "train").ids)
-    test = image_store.read(copied.dataset / "test")
+    assert not ids & set(image_store.read_images(copied.dataset / "train").ids)
+    test = image_store.read_images(copied.dataset / "test")
     assert ids >= set(test.ids)
     # the pixels are those that the test images have in the data set
-    own = dict(zip(test.ids, Classifier.load(place.model).probabilities(test.images).max(1), strict=True))
+    own = dict(zip(test.ids, Classifier.load(place.model).predict_probabilities(test.images).max(1), strict=True))
     answers = place.out.read_table("predictions.parquet").to_pylist()
     assert all(row["probability"] == pytest.approx(own[row["id"]], abs=1e-4) for row in answers if row["id"] in own)
     assert place.out != champion_target(copied, tiny_job).out
-    assert not (place.out / ".staged").files()
+    assert not (place.out / ".staged").list_files()
 
 
 def pictures(folder: Path, classes: list[str], n: int = 12) -> Path:
@@ -174,7 +174,7 @@ def test_a_data_set_of_one_known_class_will_do_and_an_unknown_one_is_a_clear_err
 
 
 def test_the_report_shows_what_the_champion_gets_wrong_and_what_it_learned(experiment: Run, tiny_job: Job) -> None:
-    html = experiment.root.read("report.html").decode()
+    html = experiment.root.read_bytes("report.html").decode()
     page, record = Page(html), champion_target(experiment, tiny_job).out.read_json("evaluation.json")
     assert f"{record['mistakes']} of 898 test images are classified wrongly" in page.text
     for heading in ("Overfitting", "The champion in figures", "What it gets wrong", "What it learned"):
@@ -191,12 +191,12 @@ def test_the_report_shows_what_the_champion_gets_wrong_and_what_it_learned(exper
 
 
 def test_equal_experiments_give_equal_pages(copied: Run, tiny_job: Job) -> None:
-    before = copied.root.read("report.html")
+    before = copied.root.read_bytes("report.html")
     shutil.rmtree(str(copied.root / "evaluation"))
-    copied.root.delete("report.json")
-    Pipeline(tiny_job, copied, Terminal()).report()
-    assert copied.root.read("report.html") == before
-    assert experiment_dir.done(copied.root, "report.json")
+    copied.root.delete_file("report.json")
+    Pipeline(tiny_job, copied, Terminal()).build_report()
+    assert copied.root.read_bytes("report.html") == before
+    assert experiment_dir.read_marker(copied.root, "report.json")
 
 
 @pytest.mark.parametrize("kept", ["layers", "right"])

@@ -135,5 +135,5 @@ def test_the_gap_between_training_and_test_figures_and_what_an_arm_changes_of_it
 
 
 def test_models_keep_predictions_of_training_rows_for_that(experiment: Run) -> None:
-    stored = experiment.model("real+classic", 0).read_table("predictions.parquet")
+    stored = experiment.locate_model("real+classic", 0).read_table("predictions.parquet")
     assert [len(metrics.read_split(stored, split)[0]) for split in ("train", "val", "test")] == [80, 50, 898]

@@ -14,8 +14,8 @@ from ganaug_ray.config import ClassifierConfig, Job
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.data.loading.resident_loader import real_batches
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.loading.resident_loader import open_real_feed
+from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.evaluate import insights, mistakes
 from ganaug_ray.evaluate.test_images import LabelledImages
 
@@ -27,16 +27,16 @@ def flipped(tiny_job: Job, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fo
     """A data set of 600 training digits in which 2 % of all labels are wrong, and the ids of these."""
     base = tmp_path_factory.mktemp("flipped")
     config = tiny_job.data.model_copy(update={"train_per_class": 60, "val_per_class": 10})
-    whole, out, wrong = Folder.at(base / "whole"), Folder.at(base / "dataset"), set()
-    prepare(config, whole)
+    whole, out, wrong = Folder.from_uri(base / "whole"), Folder.from_uri(base / "dataset"), set()
+    prepare_dataset(config, whole)
     rng = np.random.default_rng(0)
     for split in ("train", "val", "test"):
-        rows = image_store.read(whole / split)
+        rows = image_store.read_images(whole / split)
         labels = rows.labels.copy()
         planted = rng.permutation(len(labels))[: round(0.02 * len(labels))]
         labels[planted] = (labels[planted] + rng.integers(1, 10, len(planted))) % 10
         wrong |= {rows.ids[row] for row in planted}
-        image_store.write((out / split).make(), replace(rows, labels=labels), "real")
+        image_store.write_images((out / split).create(), replace(rows, labels=labels), "real")
     out.write_json("dataset.json", whole.read_json("dataset.json"))
     return out, wrong
 
@@ -44,11 +44,13 @@ def flipped(tiny_job: Job, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fo
 def test_of_planted_label_flips_most_are_among_the_first_suspects(flipped: tuple[Folder, set[str]], tmp_path) -> None:
     """The flips are in the labels that the network is trained on, too."""
     dataset, wrong = flipped
-    out = Folder.at(tmp_path).make()
+    out = Folder.from_uri(tmp_path).create()
     config = ClassifierConfig(steps=STEPS, batch_size=32, flip=False, evaluate_every=50)
-    batches = functools.partial(real_batches, str(dataset), 32, 1.0, 0)
-    train_worker.work(train_worker.Fit("real+classic", 0, config, str(dataset), str(out), batches, {}), Place())
-    splits = {split: image_store.read(dataset / split) for split in ("train", "val", "test")}
+    batches = functools.partial(open_real_feed, str(dataset), 32, 1.0, 0)
+    train_worker.train_and_finish(
+        train_worker.ClassifierTraining("real+classic", 0, config, str(dataset), str(out), batches, {}), Place()
+    )
+    splits = {split: image_store.read_images(dataset / split) for split in ("train", "val", "test")}
     found = insights.find_suspects(
         Classifier.load(out),
         {name: LabelledImages(own.images, own.labels, own.ids, own.paths) for name, own in splits.items()},

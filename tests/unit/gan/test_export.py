@@ -126,7 +126,7 @@ def test_of_a_copier_it_warns(experiment: Run, tmp_path: Path, ganaug) -> None:
     spec = experiment.gan.read_json("gan.json")
     spec["memorization"] |= {"verdict": "copies", "reason": "90% are near copies"}
     (tmp_path / "gan.json").write_text(json.dumps(spec))
-    (tmp_path / "gan.safetensors").write_bytes(experiment.gan.read("gan.safetensors"))
+    (tmp_path / "gan.safetensors").write_bytes(experiment.gan.read_bytes("gan.safetensors"))
     code, said, _ = ganaug("generate", tmp_path, "--count", "3=1", "--png", tmp_path / "out")
     assert code == 0
     assert "copies training images: 90% are near copies" in said
@@ -139,7 +139,7 @@ def test_names_of_classes_cannot_lead_out_of_the_folder_or_into_one_another(expe
     generator = Generator.load(experiment.gan)
     generator.classes = names
     out = tmp_path / "deep" / "out"
-    png_export.export_images(generator, dict.fromkeys(names, 2), 0, Folder.at(out), lambda written: None)
+    png_export.export_images(generator, dict.fromkeys(names, 2), 0, Folder.from_uri(out), lambda written: None)
     assert [path.name for path in tmp_path.iterdir()] == ["deep"]
     assert [path.name for path in out.parent.iterdir()] == ["out"]
     assert len(list(out.iterdir())) == len(names)
@@ -155,7 +155,7 @@ def test_a_class_with_an_equals_sign_can_be_asked_for() -> None:
 
 def test_more_images_than_a_block_are_all_there(experiment: Run, tmp_path: Path) -> None:
     generator, seen = Generator.load(experiment.gan), []
-    png_export.export_images(generator, {"3": 260}, 0, Folder.at(tmp_path), seen.append)
+    png_export.export_images(generator, {"3": 260}, 0, Folder.from_uri(tmp_path), seen.append)
     assert seen == list(range(1, 261))
     last = np.asarray(Image.open(tmp_path / "3" / "3-0-00259.png"))
     assert (last == generator.generate("3", 260)[-1, ..., 0]).all()

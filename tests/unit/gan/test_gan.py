@@ -16,10 +16,10 @@ from ganaug_ray.config.gan_presets import PRESETS, LossName
 from ganaug_ray.core import checkpoint, metrics_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.finite_guard import Diverged, FiniteGuard
+from ganaug_ray.core.finite_guard import DivergenceError, FiniteGuard
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.batch import Batch
-from ganaug_ray.data.loading.resident_loader import real_batches
+from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import ema, image_grid, losses, networks, train_worker, training_loop
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
@@ -36,9 +36,9 @@ def train(digits: Folder, start: checkpoint.Checkpoint | None = None, config: Ga
     hooks = training_loop.Hooks(
         seen["rows"].append, seen["checkpoints"].append, lambda step, average, discriminator: None
     )
-    batches = real_batches(str(digits), config.batch_size, 1.0, 0, Place())
+    batches = open_real_feed(str(digits), config.batch_size, 1.0, 0, Place())
     seen["average"] = training_loop.train_gan(
-        batches, config, SHAPE, 8, 0, Place(), start, hooks, factors=config.factors(0)
+        batches, config, SHAPE, 8, 0, Place(), start, hooks, factors=config.compute_lr_factors(0)
     )
     return seen
 
@@ -114,7 +114,7 @@ def test_the_network_that_is_not_stepped_gets_no_gradient(
     """Looked at where both backward passes have just been done and nothing has been stepped yet."""
     made: list[tuple[torch.nn.Module, torch.nn.Module]] = []
     grads: list[tuple[list[torch.Tensor | None], list[torch.Tensor | None]]] = []
-    make, check = training_loop.build_networks, FiniteGuard.check
+    make, check = training_loop.build_networks, FiniteGuard.check_loss
 
     def networks_noted(*args: Any) -> Any:
         made.append(make(*args))
@@ -129,7 +129,7 @@ def test_the_network_that_is_not_stepped_gets_no_gradient(
         check(self, loss)
 
     monkeypatch.setattr(training_loop, "build_networks", networks_noted)
-    monkeypatch.setattr(FiniteGuard, "check", check_noted)
+    monkeypatch.setattr(FiniteGuard, "check_loss", check_noted)
     train(digits, config=CONFIG.model_copy(update={"preset": preset}))
     (generator_d, discriminator_d), (generator_g, discriminator_g) = grads[:2]
     assert all(grad is None for grad in generator_d)
@@ -184,7 +184,7 @@ def test_a_later_rate_is_that_of_a_training_that_goes_on_with_it(digits: Folder)
 
 def test_later_rates_in_epochs_begin_at_the_steps_of_those() -> None:
     config = GanConfig(epochs=300, batch_size=128, lr=2e-4, then=[LaterRate(after=200, lr=1e-4)])
-    assert config.factors(8000) == {12_500: 0.5}
+    assert config.compute_lr_factors(8000) == {12_500: 0.5}
 
 
 def test_in_bf16_the_weights_stay_whole_and_the_figures_near(digits: Folder) -> None:
@@ -211,7 +211,7 @@ def test_compiled_networks_train_to_the_same_weights(
 
 
 def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) -> None:
-    feed = real_batches(str(digits), CONFIG.batch_size, 1.0, 0, Place())
+    feed = open_real_feed(str(digits), CONFIG.batch_size, 1.0, 0, Place())
     seen: dict[str, Any] = {"checkpoints": []}
 
     def poisoned(step: int) -> Any:
@@ -221,7 +221,7 @@ def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) 
         return batch
 
     hooks = training_loop.Hooks(lambda row: None, seen["checkpoints"].append, lambda step, average, discriminator: None)
-    with pytest.raises(Diverged) as caught:
+    with pytest.raises(DivergenceError) as caught:
         training_loop.train_gan(poisoned, CONFIG, SHAPE, 8, 0, Place(), None, hooks)
     assert caught.value.step == 5
     assert [checkpoint.step for checkpoint in seen["checkpoints"]] == [4]
@@ -230,7 +230,7 @@ def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) 
 
 def test_the_loop_ends_after_a_look_that_says_so_and_after_a_resume_at_once(digits: Folder) -> None:
     config = CONFIG.model_copy(update={"snapshot_every": 3})
-    feed = real_batches(str(digits), CONFIG.batch_size, 1.0, 0, Place())
+    feed = open_real_feed(str(digits), CONFIG.batch_size, 1.0, 0, Place())
     looked: list[int] = []
     rows: list[dict[str, Any]] = []
     hooks = training_loop.Hooks(
@@ -261,8 +261,8 @@ def test_work_leaves_a_generator_pictures_figures_and_two_checkpoints(experiment
     gan = experiment.gan
     record = gan.read_json("gan.json")
     assert record["steps"] == 6
-    assert (gan / "samples").files(".png") == ["step-00000004.png", "step-00000006.png"]
-    assert (gan / "checkpoints").files(".json") == ["step-00000004.json", "step-00000006.json"]
+    assert (gan / "samples").list_files(".png") == ["step-00000004.png", "step-00000006.png"]
+    assert (gan / "checkpoints").list_files(".json") == ["step-00000004.json", "step-00000006.json"]
     rows = metrics_log.read_metrics(gan)
     assert [row["step"] for row in rows if "loss_d" in row] == [2, 4, 6]
     assert [row["step"] for row in rows if "kid_teacher_n80" in row] == [4, 6]
@@ -279,7 +279,7 @@ def test_work_leaves_a_generator_pictures_figures_and_two_checkpoints(experiment
     assert record["ended_early"] is None
     assert 0 <= record["quality"]["cas_cnn_s4_n80"] <= 1
     assert 0 <= record["quality"]["agreement_teacher_n80"] <= 1
-    assert {"discriminator.safetensors", "closest_pairs.png", "film.gif", "gan.json"} < set(gan.files())
+    assert {"discriminator.safetensors", "closest_pairs.png", "film.gif", "gan.json"} < set(gan.list_files())
 
 
 def test_of_generators_within_the_standard_error_of_the_best_the_last_is_kept(
@@ -298,24 +298,24 @@ def test_of_generators_within_the_standard_error_of_the_best_the_last_is_kept(
             "coverage_x": 1.0,
         },
     )
-    dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
+    dataset, teacher = str(experiment.dataset), str(experiment.locate_model("real+classic", 0))
     config = GanConfig(**experiment.gan.read_json("gan.json")["config"]).model_copy(update={"snapshot_every": 1})
     train_worker.train_and_finish(
         train_worker.GanTraining(config, 32, 0, dataset, teacher, str(tmp_path), 1.0, {}), Place()
     )
-    chosen = Folder.at(tmp_path).read_json("gan.json")["chosen"]
+    chosen = Folder.from_uri(tmp_path).read_json("gan.json")["chosen"]
     assert chosen == {"step": 5, "chosen_by": "val_kid_x_n9", "value": 0.103, "lowest": 0.10}
 
 
 def test_a_generator_is_measured_anew_for_each_class_once_there_are_enough_images(experiment: Run) -> None:
     """The tiny run has 8 training images a class; here are all test images."""
-    from ganaug_ray.data.loading.resident_loader import Resident
+    from ganaug_ray.data.loading.resident_loader import ResidentImages
     from ganaug_ray.gan.metrics.evaluator import GanEvaluator
 
-    test = Resident.load(experiment.dataset / "test", torch.device("cpu"))
+    test = ResidentImages.load(experiment.dataset / "test", torch.device("cpu"))
     record = experiment.gan.read_json("gan.json")
     config = GanConfig(**record["config"])
-    teacher = experiment.model("real+classic", 0)
+    teacher = experiment.locate_model("real+classic", 0)
     generator = Generator.load(experiment.gan).network
     figures = GanEvaluator(test, test, teacher, config, 0).measure_quality(generator, by_class=True)
     assert len([name for name in figures if name.startswith("kid_teacher_class_7_n")]) == 2
@@ -331,10 +331,10 @@ def test_samples_are_held_against_validation_images_in_their_classes_shares(expe
     import dataclasses
 
     from ganaug_ray.data.loading import image_store
-    from ganaug_ray.data.loading.resident_loader import Resident
+    from ganaug_ray.data.loading.resident_loader import ResidentImages
     from ganaug_ray.gan.metrics.evaluator import GanEvaluator
 
-    rows = image_store.read(experiment.dataset / "test")
+    rows = image_store.read_images(experiment.dataset / "test")
     kept = ((rows.labels < 5) | (np.arange(len(rows)) % 20 == 1)).nonzero()[0]  # five classes are rare
     ids = [rows.ids[row] for row in kept]
     tail = dataclasses.replace(rows, images=rows.images[kept], labels=rows.labels[kept], ids=ids)
@@ -346,8 +346,8 @@ def test_samples_are_held_against_validation_images_in_their_classes_shares(expe
             return torch.zeros(len(y_B), 1, 32, 32)
 
     config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
-    train, val = Resident(tail, torch.device("cpu")), Resident(rows, torch.device("cpu"))
-    gauge = GanEvaluator(train, val, experiment.model("real+classic", 0), config, 0)
+    train, val = ResidentImages(tail, torch.device("cpu")), ResidentImages(rows, torch.device("cpu"))
+    gauge = GanEvaluator(train, val, experiment.locate_model("real+classic", 0), config, 0)
     gauge.measure_quality(Spy())
     n = len(tail)
     of_train, of_val = torch.cat(asked).split(n)
@@ -364,11 +364,11 @@ def test_a_collapse_ends_the_training_with_its_reason_on_record(
     monkeypatch.setattr(
         early_stopping, "find_stop_reason", lambda seen: "collapsed: so it is said" if len(seen) == 1 else None
     )
-    dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
+    dataset, teacher = str(experiment.dataset), str(experiment.locate_model("real+classic", 0))
     config = GanConfig(**experiment.gan.read_json("gan.json")["config"])
 
     def ended(**update: Any) -> tuple[int, str | None]:
-        out = Folder.at(tmp_path / str(len(update)))
+        out = Folder.from_uri(tmp_path / str(len(update)))
         training = train_worker.GanTraining(
             config.model_copy(update=update), 32, 0, dataset, teacher, str(out), 1.0, {}
         )
@@ -386,7 +386,7 @@ def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
     experiment: Run, tmp_path: Path, step: int
 ) -> None:
     """As after a crash between the checkpoint of that step and the marker at the end."""
-    out, done = Folder.at(tmp_path), experiment.gan.local
+    out, done = Folder.from_uri(tmp_path), experiment.gan.local_path
     assert done is not None
     checkpoint = f"checkpoints/step-{step:08d}"
     for name in (
@@ -397,14 +397,14 @@ def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
         f"{checkpoint}.json",
         f"{checkpoint}.safetensors",
     ):
-        out.write(name, (done / name).read_bytes())
+        out.write_bytes(name, (done / name).read_bytes())
     record = experiment.gan.read_json("gan.json")
-    dataset, teacher = str(experiment.dataset), str(experiment.model("real+classic", 0))
+    dataset, teacher = str(experiment.dataset), str(experiment.locate_model("real+classic", 0))
     train_worker.train_and_finish(
         train_worker.GanTraining(GanConfig(**record["config"]), 32, 0, dataset, teacher, str(out), 1.0, {}), Place()
     )
-    assert out.read("gan.safetensors") == experiment.gan.read("gan.safetensors")
-    assert out.read("metrics.jsonl") == experiment.gan.read("metrics.jsonl")
+    assert out.read_bytes("gan.safetensors") == experiment.gan.read_bytes("gan.safetensors")
+    assert out.read_bytes("metrics.jsonl") == experiment.gan.read_bytes("metrics.jsonl")
     assert out.read_json("gan.json")["quality"] == record["quality"]
     assert out.read_json("attempts.json") == {"from_step": [0, step]}
 
@@ -422,7 +422,7 @@ def test_an_image_is_a_function_of_generator_class_seed_and_index(experiment: Ru
 
 def test_a_generator_without_classes_draws_any(digits: Folder) -> None:
     config = CONFIG.model_copy(update={"conditional": False})
-    weights = checkpoint.pack(
+    weights = checkpoint.pack_states(
         {"generator": ema.refresh_batch_norm(train(digits, config=config)["average"], 10, 16, seed=0)}
     )
     spec = {"classes": list("0123456789"), "conditional": False, "channels": 1, "size": 32, "latent": 16, "filters": 8}

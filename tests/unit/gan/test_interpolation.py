@@ -61,4 +61,4 @@ def test_the_picture_has_a_row_a_class_and_changes_along_it(classes: int, condit
 
 
 def test_a_finished_gan_has_one(experiment: Run) -> None:
-    assert Image.open(io.BytesIO(experiment.gan.read("interpolation.png"))).size == (342, 342)
+    assert Image.open(io.BytesIO(experiment.gan.read_bytes("interpolation.png"))).size == (342, 342)

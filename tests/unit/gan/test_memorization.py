@@ -19,8 +19,8 @@ from ganaug_ray.classify.networks import CNN
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.data.loading import tensors
-from ganaug_ray.data.loading.image_store import Images as Rows
-from ganaug_ray.data.loading.resident_loader import Resident, ResidentFeed
+from ganaug_ray.data.loading.image_store import LabelledImages as Rows
+from ganaug_ray.data.loading.resident_loader import ResidentFeed, ResidentImages
 from ganaug_ray.gan.metrics import features, memorization
 from ganaug_ray.gan.metrics.features import FeatureExtractor
 from ganaug_ray.gan.metrics.memorization import PIXEL_EXTRACTOR, Memorization, detect_memorization
@@ -43,7 +43,7 @@ class Images:
 def dealt(x_NHW: np.ndarray, y_N: np.ndarray, *sizes: int) -> list[Images]:
     """Disjoint sets with so many images a class, in random order."""
     x_NCHW = torch.tensor(x_NHW, dtype=torch.float32)[:, None]
-    x_NCHW = tensors.scaled(x_NCHW / x_NCHW.max() * 2 - 1, SIZE)
+    x_NCHW = tensors.scale_images(x_NCHW / x_NCHW.max() * 2 - 1, SIZE)
     order = np.random.default_rng(0).permutation(len(y_N))
     sets, start = [], 0
     for size in sizes:
@@ -57,12 +57,12 @@ def dealt(x_NHW: np.ndarray, y_N: np.ndarray, *sizes: int) -> list[Images]:
 def teacher(train: Images, steps: int) -> FeatureExtractor:
     """The features of a classifier trained on the same images."""
     rows = Rows(tensors.from_network(train.x_NCHW).numpy(), train.y_N.numpy(), *([[""] * len(train.y_N)] * 3))
-    resident = Resident(rows, torch.device("cpu"))
+    resident = ResidentImages(rows, torch.device("cpu"))
     torch.manual_seed(0)
     network = CNN(1, CLASSES, dropout=0.3)
     config = ClassifierConfig(steps=steps, flip=False)
     feed = ResidentFeed(resident, lambda step: step * 64, Place(), (0,))
-    training_loop.train(network, feed, resident, config, steps, 0, Place(), lambda row: None)
+    training_loop.train_classifier(network, feed, resident, config, steps, 0, Place(), lambda row: None)
     return features.build_teacher_extractor(network, train.x_NCHW)
 
 

@@ -38,13 +38,13 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_run_trains_a_gan_that_is_of_use(
     called: list[str], tmp_path: Path, settings: list[str], gan: list[str]
 ) -> None:
-    Pipeline(load_job(DIGITS, settings), Run(Folder.at(tmp_path)), Terminal()).all()
+    Pipeline(load_job(DIGITS, settings), Run(Folder.from_uri(tmp_path)), Terminal()).run_all()
     assert called == ["prepare", *gan, "train", "compare", "report", "promote"]
 
 
 def test_a_dry_run_tells_of_what_a_run_would_do(tmp_path: Path) -> None:
     def lines(settings: list[str]) -> str:
-        text = dry_run.describe(load_job(DIGITS, [*TINY, *settings]), Run(Folder.at(tmp_path)))
+        text = dry_run.describe_job(load_job(DIGITS, [*TINY, *settings]), Run(Folder.from_uri(tmp_path)))
         return "\n".join(
             line for line in text.splitlines() if line.startswith(("GAN", "real+classic+synthetic", "classifiers"))
         )
@@ -61,24 +61,24 @@ def test_a_dry_run_tells_of_what_a_run_would_do(tmp_path: Path) -> None:
 
 
 def test_generate_of_a_job_without_classes_says_what_to_type_instead(tmp_path: Path) -> None:
-    pipeline = Pipeline(load_job(DIGITS, UNCONDITIONAL), Run(Folder.at(tmp_path)), Terminal())
+    pipeline = Pipeline(load_job(DIGITS, UNCONDITIONAL), Run(Folder.from_uri(tmp_path)), Terminal())
     with pytest.raises(UserError, match=r"no class.*ganaug generate .* --count any=100 --png DIR"):
-        pipeline.generate()
+        pipeline.generate_images()
 
 
 @pytest.fixture
 def reported(experiment: Run, tiny_job: Job) -> Iterator[Any]:
     """Ask a finished experiment for its report; True if it was drawn again. It is put back at the end."""
-    before = {name: experiment.root.read(name) for name in ("report.json", "report.html")}
+    before = {name: experiment.root.read_bytes(name) for name in ("report.json", "report.html")}
 
     def ask(job: Job = tiny_job) -> bool:
-        experiment.root.write("report.html", b"untouched")
-        Pipeline(job, experiment, Terminal()).report()
-        return experiment.root.read("report.html") != b"untouched"
+        experiment.root.write_bytes("report.html", b"untouched")
+        Pipeline(job, experiment, Terminal()).build_report()
+        return experiment.root.read_bytes("report.html") != b"untouched"
 
     yield ask
     for name, content in before.items():
-        experiment.root.write(name, content)
+        experiment.root.write_bytes(name, content)
 
 
 def test_a_report_is_drawn_again_when_what_it_shows_is_another(experiment: Run, tiny_job: Job, reported: Any) -> None:
@@ -88,5 +88,5 @@ def test_a_report_is_drawn_again_when_what_it_shows_is_another(experiment: Run, 
     assert reported(other)
     assert not reported(other)
     assert reported()
-    experiment.claim(other)  # it shapes nothing: the folder takes it
-    experiment.claim(tiny_job)
+    experiment.claim_folder(other)  # it shapes nothing: the folder takes it
+    experiment.claim_folder(tiny_job)

@@ -6,13 +6,13 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.pipeline.stage import Context, Progress
+from ganaug_ray.pipeline.stage import Progress, StageContext
 from tests.conftest import DIGITS
 
 
 @pytest.fixture
 def context(tmp_path):
-    return Context(load_job(DIGITS), Run(Folder.at(tmp_path)), Terminal())
+    return StageContext(load_job(DIGITS), Run(Folder.from_uri(tmp_path)), Terminal())
 
 
 def test_kept_stage_does_no_work(context, capsys):
@@ -46,5 +46,5 @@ def test_progress_is_read_as_set():
     """The terminal reads what the stage noted last."""
     progress = Progress("listing the sources")
     assert progress.read() == (0.0, "listing the sources")
-    progress.set(0.5, "5 of 10 images")
+    progress.update(0.5, "5 of 10 images")
     assert progress.read() == (0.5, "5 of 10 images")

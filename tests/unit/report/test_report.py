@@ -34,7 +34,7 @@ class Experiment:
     ) -> None:
         self.path = path
         self.classes = classes
-        self.run = experiment_dir.Run(Folder.at(path))
+        self.run = experiment_dir.Run(Folder.from_uri(path))
         self.job = Job.model_validate(
             {
                 "about": "a small one",
@@ -67,24 +67,24 @@ class Experiment:
     def verdict(self, arms: list[str], seeds: int) -> None:
         outcomes = {}
         for arm in arms:
-            tables = [self.run.model(arm, seed).read_table("predictions.parquet") for seed in range(seeds)]
+            tables = [self.run.locate_model(arm, seed).read_table("predictions.parquet") for seed in range(seeds)]
             outcomes[arm] = [Outcome.from_table(table, 0, seed) for seed, table in enumerate(tables)]
         candidates = [arm for arm in arms if arm not in (REAL, NOISE)]
         found = verdict.build_verdict(outcomes, REAL, candidates, "accuracy", self.classes)
         record = {"hash": "f00d", "inputs": {}, **found}
-        experiment_dir.commit(self.run.root, "verdict.json", "compare", time.monotonic(), record)
+        experiment_dir.write_marker(self.run.root, "verdict.json", "compare", time.monotonic(), record)
 
     def _marker(self, folder: Folder, name: str, stage: str, seconds: float, record: dict[str, Any]) -> None:
         started = time.monotonic() - seconds
-        experiment_dir.commit(folder, name, stage, started, {"hash": f"hash of {stage}", **record})
+        experiment_dir.write_marker(folder, name, stage, started, {"hash": f"hash of {stage}", **record})
 
     def _dataset(self) -> None:
         n = len(self.classes) * SPLITS["train"]
         images = np.random.default_rng(0).integers(0, 256, (n, 32, 32, 1), np.uint8)
         labels = np.repeat(np.arange(len(self.classes)), SPLITS["train"])
-        ids = [image_store.pixel_id(image) for image in images]
-        image_store.write(
-            self.run.dataset / "train", image_store.Images(images, labels, ids, [""] * n, ["test"] * n), "real"
+        ids = [image_store.hash_pixels(image) for image in images]
+        image_store.write_images(
+            self.run.dataset / "train", image_store.LabelledImages(images, labels, ids, [""] * n, ["test"] * n), "real"
         )
         counts = {split: dict.fromkeys(self.classes, rows) for split, rows in SPLITS.items()}
         record = {
@@ -131,7 +131,7 @@ class Experiment:
         Image.new("RGB", (40, height)).save(self.path / "gan" / name)
 
     def _model(self, arm: str, seed: int, right: int) -> None:
-        folder, size = self.run.model(arm, seed), len(self.classes)
+        folder, size = self.run.locate_model(arm, seed), len(self.classes)
         tables = []
         for split in ("val", "test"):
             rows = SPLITS[split]
@@ -157,9 +157,9 @@ class Experiment:
         self._marker(folder, "model.json", "train", 30, record)
 
     def _log(self, folder: Folder, rows: list[dict[str, Any]]) -> None:
-        log = metrics_log.MetricsLog(folder.make(), 0)
+        log = metrics_log.MetricsLog(folder.create(), 0)
         for row in rows:
-            log.add(row)
+            log.append_line(row)
         log.flush()
 
 
@@ -220,7 +220,7 @@ def test_marker_holds_the_page_s_figures(experiment: Experiment) -> None:
     figures = experiment.figures()
     assert figures["stage"] == "report"
     assert figures["inputs"] == {"verdict": "f00d"}
-    assert figures["hash"] == experiment_dir.content_hash((experiment.path / "report.html").read_bytes())
+    assert figures["hash"] == experiment_dir.hash_content((experiment.path / "report.html").read_bytes())
     assert figures["data"]["rejected"] == {"duplicate": 4, "not an image": 1}
     assert "4 × duplicate, 1 × not an image" in page
     assert figures["gan"]["images_seen"] == 2560

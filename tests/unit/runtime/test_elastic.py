@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from ganaug_ray.augment import arm_batches, arms
-from ganaug_ray.classify.launch import train
+from ganaug_ray.classify.launch import train_classifiers
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.data.loading import image_store
@@ -26,7 +26,9 @@ def gan(job: Job, run: Run, gb: float) -> None:
 
 def classifier(job: Job, run: Run, gb: float) -> None:
     own = job.model_copy(update={"classifier": job.classifier.model_copy(update=ELASTIC)})
-    train([arm_batches.describe_fit(own, run, name, 0) for name in (arms.REAL, "real+classic+synthetic")], gb)
+    train_classifiers(
+        [arm_batches.describe_fit(own, run, name, 0) for name in (arms.REAL, "real+classic+synthetic")], gb
+    )
 
 
 @pytest.mark.parametrize("section", [gan, classifier])
@@ -34,7 +36,7 @@ def test_ray_train_is_given_the_least_and_the_most(
     section: Any, tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[Any] = []
-    monkeypatch.setattr(worker_group, "run", lambda work, task, workers, *more, **named: asked.append(workers))
+    monkeypatch.setattr(worker_group, "run_on_ranks", lambda work, task, workers, *more, **named: asked.append(workers))
     section(tiny_job, experiment, 1.0)
     assert set(asked) == {(2, 4)}
 
@@ -43,7 +45,7 @@ def test_ray_train_is_given_the_least_and_the_most(
 def test_images_that_are_streamed_need_a_fixed_number(
     section: Any, tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker_group, "run", lambda *given, **named: pytest.fail("workers were started"))
+    monkeypatch.setattr(worker_group, "run_on_ranks", lambda *given, **named: pytest.fail("workers were started"))
     with pytest.raises(
         UserError, match=rf"{section.__name__}\.min_workers 2: images that are streamed .* leave it out"
     ):
@@ -52,13 +54,13 @@ def test_images_that_are_streamed_need_a_fixed_number(
 
 def test_a_pool_that_is_streamed_does_too(tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     pool = str(experiment.synthetic)
-    survey = image_store.survey
+    survey = image_store.list_shards
 
     def large(folder: Any) -> Any:
         found = survey(folder)
         return found if str(folder) != pool else type("Large", (), {"bytes": 2e9})()
 
-    monkeypatch.setattr(image_store, "survey", large)
-    monkeypatch.setattr(worker_group, "run", lambda *given, **named: pytest.fail("workers were started"))
+    monkeypatch.setattr(image_store, "list_shards", large)
+    monkeypatch.setattr(worker_group, "run_on_ranks", lambda *given, **named: pytest.fail("workers were started"))
     with pytest.raises(UserError, match=r"classifier\.min_workers 2.*above 2GB"):
         classifier(tiny_job, experiment, 1.0)

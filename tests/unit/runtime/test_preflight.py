@@ -12,29 +12,32 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import cluster, preflight
-from ganaug_ray.runtime.preflight import Node, Report
+from ganaug_ray.runtime.preflight import Node, NodeReport
 from tests.conftest import DIGITS, TINY
 
 HERE = {"ray": "2.60.0", "torch": "2.14.1"}
-FINE = Node("10.0.0.1", Report(HERE), {"CPU": 4.0})
+FINE = Node("10.0.0.1", NodeReport(HERE), {"CPU": 4.0})
 
 
 def test_a_node_that_is_as_it_should_be_is_not_mentioned() -> None:
-    assert preflight.ill_nodes([FINE], HERE) == []
+    assert preflight.find_node_faults([FINE], HERE) == []
 
 
 @pytest.mark.parametrize(
     ("report", "words"),
     [
-        (Report({**HERE, "torch": "2.13.0"}), ["torch 2.13.0", "this process torch 2.14.1", "install the same"]),
-        (Report(HERE, memory=0.97), ["97% of its memory", "end what else runs there"]),
-        (Report(HERE, disk=0.99), ["99% full", "free some space"]),
-        (Report(HERE, output="does not see what this process wrote to /runs/x"), ["/runs/x", "--out", "all nodes see"]),
+        (NodeReport({**HERE, "torch": "2.13.0"}), ["torch 2.13.0", "this process torch 2.14.1", "install the same"]),
+        (NodeReport(HERE, memory=0.97), ["97% of its memory", "end what else runs there"]),
+        (NodeReport(HERE, disk=0.99), ["99% full", "free some space"]),
+        (
+            NodeReport(HERE, output="does not see what this process wrote to /runs/x"),
+            ["/runs/x", "--out", "all nodes see"],
+        ),
         ("did not answer within 180 seconds", ["did not answer"]),
     ],
 )
-def test_what_is_wrong_with_a_node_is_one_sentence_that_names_it(report: Report | str, words: list[str]) -> None:
-    (sentence,) = preflight.ill_nodes([FINE, Node("10.0.0.2", report, {"CPU": 4.0})], HERE)
+def test_what_is_wrong_with_a_node_is_one_sentence_that_names_it(report: NodeReport | str, words: list[str]) -> None:
+    (sentence,) = preflight.find_node_faults([FINE, Node("10.0.0.2", report, {"CPU": 4.0})], HERE)
     assert sentence.startswith("node 10.0.0.2: ")
     assert all(word in sentence for word in words), sentence
     assert "\n" not in sentence
@@ -57,74 +60,74 @@ def test_what_the_cluster_cannot_give_is_refused_and_not_waited_for(
     settings: list[str], resources: dict, most: dict, gpus: str | None, words: list[str]
 ) -> None:
     job = load_job(DIGITS, [*TINY, *settings])
-    found = preflight.shortages(job, [Node("10.0.0.1", Report(HERE), resources)], {"CPU": 0, **most}, gpus)
+    found = preflight.find_shortages(job, [Node("10.0.0.1", NodeReport(HERE), resources)], {"CPU": 0, **most}, gpus)
     assert any(all(word in sentence for word in words) for sentence in found), found
 
 
 def test_all_cpus_may_be_asked_for_and_those_that_an_autoscaler_would_add() -> None:
     job = load_job(DIGITS, [*TINY, "gan.workers=4"])
-    assert preflight.shortages(job, [FINE], {"CPU": 4}, None) == []
+    assert preflight.find_shortages(job, [FINE], {"CPU": 4}, None) == []
     fewer = load_job(DIGITS, [*TINY, "gan.workers=8", "gan.min_workers=2"])
-    assert preflight.shortages(fewer, [FINE], {"CPU": 4}, None) == []
-    head = Node("10.0.0.1", Report(HERE), {})
-    assert preflight.shortages(job, [head], {"CPU": 64, "GPU": 8}, "8") == []
+    assert preflight.find_shortages(fewer, [FINE], {"CPU": 4}, None) == []
+    head = Node("10.0.0.1", NodeReport(HERE), {})
+    assert preflight.find_shortages(job, [head], {"CPU": 64, "GPU": 8}, "8") == []
 
 
 def test_a_folder_of_another_machine_is_seen_to_be_one(tmp_path: Path) -> None:
-    shared, other = Folder.at(tmp_path / "shared").make(), Folder.at(tmp_path / "other").make()
-    shared.write("mark", b"mark")
-    assert preflight.unusable(shared, "mark") == ""
-    assert "does not see" in preflight.unusable(other, "mark")
-    assert "does not see" in preflight.unusable(Folder.at(tmp_path / "none"), "mark")
+    shared, other = Folder.from_uri(tmp_path / "shared").create(), Folder.from_uri(tmp_path / "other").create()
+    shared.write_bytes("mark", b"mark")
+    assert preflight.find_folder_fault(shared, "mark") == ""
+    assert "does not see" in preflight.find_folder_fault(other, "mark")
+    assert "does not see" in preflight.find_folder_fault(Folder.from_uri(tmp_path / "none"), "mark")
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mark"]
 
 
 def test_a_node_looks_at_itself_and_at_the_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = SimpleNamespace(get_temp_dir=lambda: str(tmp_path))
     monkeypatch.setattr(preflight.ray, "get_runtime_context", lambda: context)
-    shared = Folder.at(tmp_path / "shared").make()
-    shared.write("mark", b"mark")
-    fine = preflight.look(str(shared), "mark")
-    assert (fine.versions, fine.output) == (preflight.versions(), "")
+    shared = Folder.from_uri(tmp_path / "shared").create()
+    shared.write_bytes("mark", b"mark")
+    fine = preflight.inspect_node(str(shared), "mark")
+    assert (fine.versions, fine.output) == (preflight.collect_versions(), "")
     assert 0 < fine.memory < 1
     assert 0 < fine.disk < 1
-    assert "does not see" in preflight.look(str(tmp_path / "other"), "mark").output
+    assert "does not see" in preflight.inspect_node(str(tmp_path / "other"), "mark").output
 
 
 def test_an_output_folder_on_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    out = Folder.at(tmp_path)
-    assert preflight.no_room(out) == []
+    out = Folder.from_uri(tmp_path)
+    assert preflight.find_disk_shortage(out) == []
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=3e8))
-    (sentence,) = preflight.no_room(out)
+    (sentence,) = preflight.find_disk_shortage(out)
     assert sentence.startswith(f"{tmp_path}: 300 MB are free there")
-    monkeypatch.setattr(preflight, "ask", lambda out: [FINE])
-    monkeypatch.setattr(preflight, "versions", lambda: HERE)
+    monkeypatch.setattr(preflight, "collect_reports", lambda out: [FINE])
+    monkeypatch.setattr(preflight, "collect_versions", lambda: HERE)
     with pytest.raises(UserError, match="300 MB are free"):
-        preflight.check(None, out, {}, None)
+        preflight.check_cluster(None, out, {}, None)
 
 
 def test_all_that_is_wrong_is_said_at_once_and_one_thing_suffices(monkeypatch: pytest.MonkeyPatch) -> None:
     job, most = load_job(DIGITS, [*TINY, "gan.workers=8"]), {"CPU": 4.0}
-    ill = [Node(f"10.0.0.{n}", Report(preflight.versions(), disk=0.99), {"CPU": 4.0}) for n in range(4)]
-    well = Node("10.0.0.9", Report(preflight.versions()), {"CPU": 4.0})
+    ill = [Node(f"10.0.0.{n}", NodeReport(preflight.collect_versions(), disk=0.99), {"CPU": 4.0}) for n in range(4)]
+    well = Node("10.0.0.9", NodeReport(preflight.collect_versions()), {"CPU": 4.0})
     for nodes, words in (
         (ill, r"(node .*\n){3}\.\.\. and 2 more"),
         ([well], "^gan.workers 8"),
         ([well, *ill[:1]], "full"),
     ):
-        monkeypatch.setattr(preflight, "ask", lambda out, nodes=nodes: nodes)
+        monkeypatch.setattr(preflight, "collect_reports", lambda out, nodes=nodes: nodes)
         with pytest.raises(UserError, match=words):
-            preflight.check(job, None, most, None)
-    monkeypatch.setattr(preflight, "ask", lambda out: [well])
-    preflight.check(load_job(DIGITS, TINY), None, most, None)
+            preflight.check_cluster(job, None, most, None)
+    monkeypatch.setattr(preflight, "collect_reports", lambda out: [well])
+    preflight.check_cluster(load_job(DIGITS, TINY), None, most, None)
 
 
 def test_versions_tell_one_clone_from_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cli.py").write_text("one")
     monkeypatch.setattr(preflight, "__file__", str(tmp_path / "runtime" / "preflight.py"))
-    before = preflight.versions()
+    before = preflight.collect_versions()
     (tmp_path / "cli.py").write_text("two")
-    after = preflight.versions()
+    after = preflight.collect_versions()
     assert [name for name in before if before[name] != after[name]] == ["ganaug-ray"]
 
 
@@ -137,8 +140,8 @@ def test_auto_takes_what_there_is_as_far_as_it_divides_the_batch(
 ) -> None:
     config = GanConfig(steps=1, batch_size=batch, workers="auto")
     for resources in ({"CPU": slots}, {"CPU": 100, "GPU": slots}):
-        monkeypatch.setattr(cluster, "most", lambda resources=resources: resources)
-        assert cluster.workers(config, many) == expected
+        monkeypatch.setattr(cluster, "read_max_resources", lambda resources=resources: resources)
+        assert cluster.choose_worker_count(config, many) == expected
 
 
 def test_workers_are_a_number_or_auto() -> None:
@@ -155,10 +158,10 @@ def test_trials_with_workers_of_their_own_are_refused_on_a_cluster_without_its_d
     """There they leave their placement groups behind, and the next trials wait for ever."""
     url = "127.0.0.1:8265" if has else None
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    monkeypatch.setattr(cluster, "_probe", lambda address: None)
+    monkeypatch.setattr(cluster, "_probe_address", lambda address: None)
     monkeypatch.setattr(cluster.ray, "init", lambda **given: SimpleNamespace(dashboard_url=url))
-    monkeypatch.setattr(cluster, "most", lambda: {"CPU": 8.0})
-    monkeypatch.setattr(preflight, "check", lambda *given: None)
+    monkeypatch.setattr(cluster, "read_max_resources", lambda: {"CPU": 8.0})
+    monkeypatch.setattr(preflight, "check_cluster", lambda *given: None)
     cluster.connect()
     if has:
         cluster.connect(dashboard=True)

@@ -10,7 +10,7 @@ import pytest
 import ray
 from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 
-from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.runtime import worker_group
@@ -31,9 +31,9 @@ def run(
         if error:
             raise error
 
-    (tmp_path / f"{worker_group.STATE}of-a-call-that-was-killed").mkdir(exist_ok=True)
-    monkeypatch.setattr(worker_group, "_fit", fit)
-    worker_group.run(print, None, 2, Folder.at(tmp_path), kept=lambda: steps[-1])
+    (tmp_path / f"{worker_group.STATE_PREFIX}of-a-call-that-was-killed").mkdir(exist_ok=True)
+    monkeypatch.setattr(worker_group, "_run_trainer", fit)
+    worker_group.run_on_ranks(print, None, 2, Folder.from_uri(tmp_path), read_step=lambda: steps[-1])
     assert not list(tmp_path.iterdir()), "Ray Train's own state is not kept"
     return len(attempts)
 
@@ -57,10 +57,11 @@ def test_errors_that_ray_train_takes_for_its_own_are_tried_again_here(
 ) -> None:
     own = ControllerError(RuntimeError("the actor died"))
     assert (
-        run(monkeypatch, tmp_path, iter([(0, own)] * worker_group.RESTARTS + [(1, None)])) == worker_group.RESTARTS + 1
+        run(monkeypatch, tmp_path, iter([(0, own)] * worker_group.MAX_RESTARTS + [(1, None)]))
+        == worker_group.MAX_RESTARTS + 1
     )
     with pytest.raises(StageFailed, match="the actor died"):
-        run(monkeypatch, tmp_path, iter([(0, own)] * (worker_group.RESTARTS + 1)))
+        run(monkeypatch, tmp_path, iter([(0, own)] * (worker_group.MAX_RESTARTS + 1)))
 
 
 def test_of_tasks_side_by_side_one_that_gets_on_is_started_again_and_the_others_are_told_of(
@@ -85,9 +86,9 @@ def test_of_tasks_side_by_side_one_that_gets_on_is_started_again_and_the_others_
 
     monkeypatch.setattr(ray, "wait", wait)
     monkeypatch.setattr(ray, "get", get)
-    told = dict(worker_group.side_by_side(start, list(ends), lambda task: steps[task]))
+    told = dict(worker_group.run_side_by_side(start, list(ends), lambda task: steps[task]))
     assert told["lost often"] is None
     assert isinstance(told["lost at once"], StageFailed)
-    assert isinstance(told["diverged"], Diverged)
+    assert isinstance(told["diverged"], DivergenceError)
     assert told["diverged"].step == 7
     assert not any(ends.values()), "each was started as often as it was to be"

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from ganaug_ray.errors import StageFailed, UserError
-from ganaug_ray.runtime.executors import one_by_one, processes
+from ganaug_ray.runtime.executors import map_serially, open_process_pool
 from tests.conftest import environment
 
 
@@ -29,22 +29,22 @@ def die(n: int) -> int:
 
 
 def test_results_come_in_order_from_several_processes() -> None:
-    with processes() as each:
+    with open_process_pool() as each:
         found = list(each(square, range(200)))
-        assert [n for n, _ in found] == [n for n, _ in one_by_one(square, range(200))]
+        assert [n for n, _ in found] == [n for n, _ in map_serially(square, range(200))]
         if len(os.sched_getaffinity(0)) > 1:
             assert {pid for _, pid in found}.isdisjoint({os.getpid()})
 
 
 def test_a_few_things_are_done_here() -> None:
-    with processes() as each:
+    with open_process_pool() as each:
         assert {pid for _, pid in each(square, range(3))} == {os.getpid()}
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one core: no other process is started")
 @pytest.mark.parametrize(("function", "error"), [(complain, UserError), (die, StageFailed)])
 def test_an_error_there_is_an_error_here(function: Callable[[int], int], error: type[Exception]) -> None:
-    with pytest.raises(error), processes() as each:
+    with pytest.raises(error), open_process_pool() as each:
         list(each(function, range(40)))
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
@@ -55,8 +55,8 @@ def wait(n):
     pathlib.Path(sys.argv[1], str(os.getpid())).touch()
     time.sleep(600)
 if __name__ == "__main__":
-    from ganaug_ray.runtime.executors import processes
-    with processes() as each:
+    from ganaug_ray.runtime.executors import open_process_pool
+    with open_process_pool() as each:
         list(each(wait, range(100)))
 """
 

@@ -6,22 +6,22 @@ from typing import get_args
 import pytest
 
 from ganaug_ray.config import Job
-from ganaug_ray.config.search import TRIALS, AlgorithmName
+from ganaug_ray.config.search import DEFAULT_TRIALS, AlgorithmName
 from ganaug_ray.errors import UserError
 from ganaug_ray.search.algorithms import ALGORITHMS, Algorithm
-from ganaug_ray.search.search_space import Dimension, Settings, Space
-from ganaug_ray.search.trial_log import Look, Trial
+from ganaug_ray.search.search_space import Dimension, SearchSpace, Settings
+from ganaug_ray.search.trial_log import IntermediateResult, Trial
 
 RATES = Dimension("gan.lr", "choice", (1e-4, 2e-4, 4e-4), {})
 PRESETS = Dimension("gan.preset", "choice", ("dcgan", "scarce"), {})
-CHOICES = Space("gan", (RATES, PRESETS), "gan.steps", (2, 4))
-RANGE = Space("gan", (Dimension("gan.lr", "uniform", (1e-4, 1e-3), {}),), "gan.steps", (2, 4))
+CHOICES = SearchSpace("gan", (RATES, PRESETS), "gan.steps", (2, 4))
+RANGE = SearchSpace("gan", (Dimension("gan.lr", "uniform", (1e-4, 1e-3), {}),), "gan.steps", (2, 4))
 FILE = Path("space.yaml")
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=ALGORITHMS.keys())
 
 
-def propose_in_turn(algorithm: Algorithm, space: Space, most: int) -> list[Settings]:
+def propose_in_turn(algorithm: Algorithm, space: SearchSpace, most: int) -> list[Settings]:
     """Settings of trials one after another, each with a value before the next."""
     proposer = algorithm.create_proposer(space, "min", 0, 0)
     tried: list[Settings] = []
@@ -30,7 +30,9 @@ def propose_in_turn(algorithm: Algorithm, space: Space, most: int) -> list[Setti
         if settings is None:
             break
         tried.append(settings)
-        proposer.record_outcome(Trial(f"{turn:04d}", settings, "finished", looks=(Look(2, settings["gan.lr"]),)))
+        proposer.record_outcome(
+            Trial(f"{turn:04d}", settings, "finished", looks=(IntermediateResult(2, settings["gan.lr"]),))
+        )
     return tried
 
 
@@ -71,7 +73,7 @@ def test_outcome_of_an_earlier_process_is_accepted(algorithm: Algorithm) -> None
     proposer = algorithm.create_proposer(CHOICES, "max", 0, 3)
     settings = {"gan.lr": 2e-4, "gan.preset": "dcgan"}
     for status in ("finished", "stopped", "failed"):
-        proposer.record_outcome(Trial("0001", settings, status, looks=(Look(2, 0.5),)))  # type: ignore[arg-type]
+        proposer.record_outcome(Trial("0001", settings, status, looks=(IntermediateResult(2, 0.5),)))  # type: ignore[arg-type]
     assert proposer.propose("0004", [settings]) is not None
 
 
@@ -86,7 +88,7 @@ def test_number_of_trials_is_bounded_by_the_combinations_of_a_grid() -> None:
     """Others make as many as they are asked for."""
     grid, random = ALGORITHMS["grid"], ALGORITHMS["random"]
     assert [grid.count_trials(trials, CHOICES) for trials in (None, 4, 9)] == [6, 4, 6]
-    assert [random.count_trials(trials, CHOICES) for trials in (None, 4, 9)] == [TRIALS, 4, 9]
+    assert [random.count_trials(trials, CHOICES) for trials in (None, 4, 9)] == [DEFAULT_TRIALS, 4, 9]
 
 
 def test_only_population_trials_pause_and_are_never_stopped() -> None:
@@ -98,13 +100,13 @@ def test_only_population_trials_pause_and_are_never_stopped() -> None:
 @pytest.mark.parametrize(
     ("space", "problem"),
     [
-        (Space("mix", (Dimension("augment.ratio", "choice", (0.5,), {}),)), "found search mix"),
+        (SearchSpace("mix", (Dimension("augment.ratio", "choice", (0.5,), {}),)), "found search mix"),
         (CHOICES, "found gan.preset"),
-        (Space("gan", (), "gan.steps", (2, 4)), "found no gan.lr"),
+        (SearchSpace("gan", (), "gan.steps", (2, 4)), "found no gan.lr"),
     ],
     ids=["another kind", "another key", "no rate"],
 )
-def test_population_refuses_all_but_the_rate_of_a_gan(tiny_job: Job, space: Space, problem: str) -> None:
+def test_population_refuses_all_but_the_rate_of_a_gan(tiny_job: Job, space: SearchSpace, problem: str) -> None:
     """The message names what is too much, or missing."""
     with pytest.raises(UserError, match=f"pbt changes gan.lr while GANs train, and nothing else; {problem}"):
         ALGORITHMS["pbt"].check_space(FILE, space, tiny_job)

@@ -11,22 +11,22 @@ import pytest
 import torch
 
 from ganaug_ray.config import Job
-from ganaug_ray.config.loader import load_job, with_settings
+from ganaug_ray.config.loader import apply_settings, load_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.finite_guard import Diverged
+from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.search import driver, result, trainable
-from ganaug_ray.search.pbt import explored
-from ganaug_ray.search.search_plan import BASELINE, Plan, cautious
-from ganaug_ray.search.search_space import Dimension, Kind, Space
-from ganaug_ray.search.searcher import Chooser, outcome
-from ganaug_ray.search.trial_log import Ledger, Look, Trial
-from ganaug_ray.search.tune_runner import Need
+from ganaug_ray.search.pbt import explore_lr
+from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan, compute_cautious_mean
+from ganaug_ray.search.search_space import Dimension, SearchKind, SearchSpace
+from ganaug_ray.search.searcher import OptunaSearcher, determine_outcome
+from ganaug_ray.search.trial_log import IntermediateResult, Ledger, Trial
+from ganaug_ray.search.tune_runner import TrialResources
 
 LR = Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {})
 RATIO = Dimension("augment.ratio", "choice", (0.25, 0.5), {})
@@ -38,19 +38,19 @@ def copy(experiment: Run, tmp_path: Path) -> Run:
     root = tmp_path / "run"
     shutil.copytree(experiment.root.path, root)
     shutil.rmtree(root / "dataset" / "test")
-    return Run(Folder.at(root))
+    return Run(Folder.from_uri(root))
 
 
-def plan_of(job: Job, run: Run, kind: Kind, *dimensions: Dimension, **search: object) -> Plan:
+def plan_of(job: Job, run: Run, kind: SearchKind, *dimensions: Dimension, **search: object) -> SearchPlan:
     job = job.model_copy(update={"search": job.search.model_copy(update=search)})
-    space = Space(kind, dimensions, "gan.steps", (2, 4, 6)) if kind == "gan" else Space(kind, dimensions)
-    return Plan(job, space, str(run.root))
+    space = SearchSpace(kind, dimensions, "gan.steps", (2, 4, 6)) if kind == "gan" else SearchSpace(kind, dimensions)
+    return SearchPlan(job, space, str(run.root))
 
 
-def try_out(plan: Plan, trial: str, settings: dict) -> tuple[Trial, list[Look]]:
-    told: list[Look] = []
-    trainable.work(plan, trial, settings, trainable.How.here(Place(), told.append))
-    return outcome(plan, Trial(trial, settings), 1.0, False, 0.0), told
+def try_out(plan: SearchPlan, trial: str, settings: dict) -> tuple[Trial, list[IntermediateResult]]:
+    told: list[IntermediateResult] = []
+    trainable.run_trial(plan, trial, settings, trainable.TrialRunner.build_local(Place(), told.append))
+    return determine_outcome(plan, Trial(trial, settings), 1.0, False, 0.0), told
 
 
 def test_a_gan_is_looked_at_where_lengths_are_read_off_and_goes_on_after_a_kill(copy: Run, tiny_job: Job) -> None:
@@ -60,11 +60,11 @@ def test_a_gan_is_looked_at_where_lengths_are_read_off_and_goes_on_after_a_kill(
     assert [look.at for look in told] == [2, 4, 6]
     assert list(trial.looks) == told
     assert trial.steps == 6
-    folder = plan.trial_folder("0001")
-    folder.delete(trainable.MARKER)
+    folder = plan.locate_trial("0001")
+    folder.delete_file(trainable.TRIAL_MARKER)
     checkpoints = folder / "checkpoints"
     for name in ("step-00000006.json", "step-00000006.safetensors"):
-        checkpoints.delete(name)  # as if it had been killed at step 5
+        checkpoints.delete_file(name)  # as if it had been killed at step 5
     again, told_again = try_out(plan, "0001", {"gan.lr": 3e-4})
     assert again.looks == trial.looks, "the same weights, so the same figures"
     assert {look.at for look in told_again} == {2, 4, 6}
@@ -72,15 +72,15 @@ def test_a_gan_is_looked_at_where_lengths_are_read_off_and_goes_on_after_a_kill(
     assert other.looks != trial.looks, "the setting is used"
 
 
-def beaten(plan: Plan) -> Plan:
+def beaten(plan: SearchPlan) -> SearchPlan:
     """A population in which every new member is the worst of four at the first look: three have copied the first."""
     first, _ = try_out(plan, "0001", {"gan.lr": 3e-4})
     assert first.status == "finished", first.reason
     for name in ("0101", "0102", "0103"):
-        shutil.copytree(plan.trial_folder("0001").path, plan.trial_folder(name).path)
-        told = plan.trial_folder(name) / "handed" / "2"
+        shutil.copytree(plan.locate_trial("0001").path, plan.locate_trial(name).path)
+        told = plan.locate_trial(name) / "handed" / "2"
         told.write_json("told.json", told.read_json("told.json") | {"value": -1.0})
-        shutil.rmtree((plan.trial_folder(name) / "handed" / "4").path)
+        shutil.rmtree((plan.locate_trial(name) / "handed" / "4").path)
     return plan
 
 
@@ -88,7 +88,7 @@ def test_the_worst_of_a_population_goes_on_from_the_best_and_its_course_makes_it
     copy: Run, tiny_job: Job
 ) -> None:
     plan = beaten(plan_of(tiny_job, copy, "gan", LR, algorithm="pbt"))
-    leader = outcome(plan, Trial("0001", {"gan.lr": 3e-4}), 1.0, False, 0.0)
+    leader = determine_outcome(plan, Trial("0001", {"gan.lr": 3e-4}), 1.0, False, 0.0)
     assert leader.settings == {"gan.lr": 3e-4}, "nobody was there to follow"
     trial, _ = try_out(plan, "0002", {"gan.lr": 9e-4})
     assert trial.status == "finished", trial.reason
@@ -104,22 +104,22 @@ def test_the_worst_of_a_population_goes_on_from_the_best_and_its_course_makes_it
 
 
 def test_other_rates_stay_within_the_space_and_differ() -> None:
-    rates = [explored(9e-4, LR, 0, f"{number:04d}", 2) for number in range(40)]
+    rates = [explore_lr(9e-4, LR, 0, f"{number:04d}", 2) for number in range(40)]
     assert all(1e-4 <= rate <= 1e-3 for rate in rates)
     assert len(set(rates)) > 30
     few = Dimension("gan.lr", "choice", (1e-4, 2e-4, 4e-4), {})
-    assert {explored(2e-4, few, 0, f"{number:04d}", 2) for number in range(40)} == {1e-4, 4e-4}
-    assert explored(1e-4, few, 0) == 2e-4
+    assert {explore_lr(2e-4, few, 0, f"{number:04d}", 2) for number in range(40)} == {1e-4, 4e-4}
+    assert explore_lr(1e-4, few, 0) == 2e-4
 
 
 def test_a_member_that_was_killed_while_it_took_over_takes_over_again(copy: Run, tiny_job: Job) -> None:
     plan = beaten(plan_of(tiny_job, copy, "gan", LR, algorithm="pbt"))
     whole, _ = try_out(plan, "0002", {"gan.lr": 9e-4})
-    folder = plan.trial_folder("0002")
+    folder = plan.locate_trial("0002")
     course = folder.read_json("course.json")
     folder.write_json("course.json", course | {"leader": "0101", "decided": [2]})
-    for name in (trainable.MARKER, "metrics.jsonl", "best.json"):
-        folder.delete(name)
+    for name in (trainable.TRIAL_MARKER, "metrics.jsonl", "best.json"):
+        folder.delete_file(name)
     shutil.rmtree((folder / "checkpoints").path)
     again, _ = try_out(plan, "0002", {"gan.lr": 9e-4})
     assert again.looks == whole.looks
@@ -129,11 +129,11 @@ def test_a_member_that_was_killed_while_it_took_over_takes_over_again(copy: Run,
 def test_the_best_of_a_population_is_written_without_what_came_after_it(copy: Run, tiny_job: Job) -> None:
     plan = plan_of(tiny_job, copy, "gan", LR, algorithm="pbt")
     then = [{"after": 2, "lr": 4e-4}, {"after": 4, "lr": 5e-4}]
-    looks = (Look(2, 0.3), Look(4, 0.1), Look(6, 0.2))
+    looks = (IntermediateResult(2, 0.3), IntermediateResult(4, 0.1), IntermediateResult(6, 0.2))
     trial = Trial("0001", {"gan.lr": 3e-4, "gan.then": then}, "finished", looks=looks)
-    record = result.record(plan, [trial], 100, 1.0, 1)
+    record = result.build_record(plan, [trial], 100, 1.0, 1)
     assert record["best"]["settings"] == {"gan.lr": 3e-4, "gan.then": then[:1], "gan.steps": 4}
-    job = with_settings(plan.job, record["best"]["settings"], "new.yaml")
+    job = apply_settings(plan.job, record["best"]["settings"], "new.yaml")
     assert [later.lr for later in job.gan.then] == [4e-4]
     assert "0.0003" in record["sentence"]
 
@@ -149,18 +149,18 @@ def test_a_gan_can_be_judged_by_a_classifier_that_is_trained_on_its_images(copy:
 def test_mixes_share_a_gan_and_a_pool_and_see_no_test_image(copy: Run, tiny_job: Job) -> None:
     plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=2)
     gan, pool = copy.gan.read_json("gan.json"), copy.synthetic.read_json("synthetic.json")
-    baseline, _ = try_out(plan, BASELINE, {"augment.ratio": 0.0})
+    baseline, _ = try_out(plan, BASELINE_TRIAL, {"augment.ratio": 0.0})
     trial, told = try_out(plan, "0001", {"augment.ratio": 0.5})
     for each in (baseline, trial):
         assert each.status == "finished", each.reason
         assert [look.at for look in each.looks] == [1, 2]
     scores = [look.score for look in told]
-    assert told[-1].value == cautious([score for score in scores if score is not None])
+    assert told[-1].value == compute_cautious_mean([score for score in scores if score is not None])
     assert copy.gan.read_json("gan.json") == gan
     assert copy.synthetic.read_json("synthetic.json") == pool
-    folder = plan.trial_folder("0001") / "split-0-seed-0"
+    folder = plan.locate_trial("0001") / "split-0-seed-0"
     assert folder.read_json("model.json")["inputs"]["synthetic"] == pool["hash"]
-    first = plan.trial_folder(BASELINE) / "split-0-seed-0"
+    first = plan.locate_trial(BASELINE_TRIAL) / "split-0-seed-0"
     for each in (folder, first):
         assert set(each.read_table("predictions.parquet")["split"].to_pylist()) == {"val"}
     assert "synthetic" not in first.read_json("model.json")["inputs"]
@@ -171,7 +171,7 @@ def test_a_mix_makes_the_pool_that_it_needs_once(copy: Run, tiny_job: Job) -> No
     plan = plan_of(tiny_job, copy, "mix", seeds=1)
     other, _ = try_out(plan, "0001", {"augment.ratio": 0.5, "augment.per_class": 4})
     assert other.status == "finished", other.reason
-    (made,) = (name for name in copy.root.folders() if name.startswith("synthetic-"))
+    (made,) = (name for name in copy.root.list_folders() if name.startswith("synthetic-"))
     first = (copy.root / made).read_json("synthetic.json")
     assert first["images"] == 40
     try_out(plan, "0002", {"augment.ratio": 1.0, "augment.per_class": 4})
@@ -182,7 +182,7 @@ def test_the_classifier_s_settings_are_used(copy: Run, tiny_job: Job) -> None:
     plan = plan_of(tiny_job, copy, "classifier", seeds=1)
     trial, _ = try_out(plan, "0001", {"classifier.lr": 1e-2, "classifier.dropout": 0.0})
     assert trial.status == "finished", trial.reason
-    config = (plan.trial_folder("0001") / "split-0-seed-0").read_json("model.json")["config"]
+    config = (plan.locate_trial("0001") / "split-0-seed-0").read_json("model.json")["config"]
     assert (config["lr"], config["dropout"]) == (1e-2, 0.0)
 
 
@@ -203,7 +203,7 @@ def test_a_trial_that_fails_is_recorded_with_its_reason_and_raises_nothing(copy:
     [
         (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), "out of memory: CUDA out of memory"),
         (MemoryError(), "out of memory: MemoryError"),
-        (Diverged(7), "step 7"),
+        (DivergenceError(7), "step 7"),
     ],
 )
 def test_a_trial_that_runs_out_of_memory_or_diverges_says_so_and_the_next_one_is_tried(
@@ -215,11 +215,13 @@ def test_a_trial_that_runs_out_of_memory_or_diverges_says_so_and_the_next_one_is
         raise error
 
     monkeypatch.setattr(trainable, "train_gan", fails)
-    chooser = Chooser(plan, Ledger.open(plan.folder.make()), 2, lambda trial: None)
+    chooser = OptunaSearcher(plan, Ledger.from_folder(plan.folder.create()), 2, lambda trial: None)
     first = chooser.suggest("a")
-    trainable.work(plan, first["trial"], first["settings"], trainable.How.here(Place(), lambda look: None))
+    trainable.run_trial(
+        plan, first["trial"], first["settings"], trainable.TrialRunner.build_local(Place(), lambda look: None)
+    )
     chooser.on_trial_complete("a")
-    (failed,) = Ledger.open(plan.folder).ended
+    (failed,) = Ledger.from_folder(plan.folder).ended_trials
     assert failed.status == "failed"
     assert reason in (failed.reason or "")
     assert chooser.suggest("b")["trial"] == "0002"
@@ -229,20 +231,22 @@ def test_what_follows_a_search_is_told_of_every_trial(copy: Run, tiny_job: Job) 
     told: list[tuple] = []
 
     class Listener:
-        def started(self, trial: str, settings: Mapping[str, object]) -> None:
+        def start_trial(self, trial: str, settings: Mapping[str, object]) -> None:
             told.append(("started", trial, dict(settings)))
 
-        def look(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
+        def log_result(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
             told.append(("look", trial, at, value))
 
-        def ended(self, trial: str, status: str, reason: str | None) -> None:
+        def end_trial(self, trial: str, status: str, reason: str | None) -> None:
             told.append(("ended", trial, status, reason))
 
     plan = plan_of(tiny_job, copy, "classifier", Dimension("classifier.lr", "choice", (1e-3,), {}), seeds=1)
-    chooser = Chooser(plan, Ledger.open(plan.folder.make()), 1, lambda trial: None, [Listener()])
+    chooser = OptunaSearcher(plan, Ledger.from_folder(plan.folder.create()), 1, lambda trial: None, [Listener()])
     asked = chooser.suggest("a")
     chooser.on_trial_result("a", {"at": 1, "value": 0.5})
-    plan.trial_folder("0001").make().write_json(trainable.MARKER, {"status": "failed", "reason": "NaN", "seconds": 1.0})
+    plan.locate_trial("0001").create().write_json(
+        trainable.TRIAL_MARKER, {"status": "failed", "reason": "NaN", "seconds": 1.0}
+    )
     chooser.on_trial_complete("a")
     assert told == [
         ("started", "0001", asked["settings"]), ("look", "0001", 1, 0.5), ("ended", "0001", "failed", "NaN"),
@@ -253,47 +257,58 @@ def test_a_search_that_goes_on_draws_where_the_finished_trials_were_good(copy: R
     """TPE has nothing but the ledger to go by; without it rates are drawn from the whole range."""
 
     def drawn(folder: str, ledger_of: Callable[[Ledger], object]) -> list[float]:
-        ledger = Ledger.open((plan.folder / folder).make())
+        ledger = Ledger.from_folder((plan.folder / folder).create())
         ledger_of(ledger)
-        chooser = Chooser(plan, ledger, None, lambda trial: None)
+        chooser = OptunaSearcher(plan, ledger, None, lambda trial: None)
         return sorted(chooser.suggest(str(number))["settings"]["gan.lr"] for number in range(15))
 
     def with_trials(ledger: Ledger) -> None:
         for number in range(1, 31):
             lr = 1e-4 * 10 ** (number / 30)
-            looks = tuple(Look(at, abs(math.log10(lr / 9e-4))) for at in (2, 4, 6))
-            ledger.add(Trial(f"{number:04d}", {"gan.lr": lr}, "finished", None, looks))
+            looks = tuple(IntermediateResult(at, abs(math.log10(lr / 9e-4))) for at in (2, 4, 6))
+            ledger.write_trial(Trial(f"{number:04d}", {"gan.lr": lr}, "finished", None, looks))
 
     plan = plan_of(tiny_job, copy, "gan", LR, algorithm="tpe")
     assert drawn("without", lambda ledger: None)[7] < 6e-4 < drawn("with", with_trials)[7], "the medians"
 
 
 def test_the_ledger_says_all_that_a_search_needs_to_go_on(tmp_path: Path) -> None:
-    folder = Folder.at(tmp_path)
-    ledger = Ledger.open(folder)
-    ledger.add(Trial("0001", {"gan.lr": 1e-4}))
-    ledger.add(Trial("0002", {"gan.lr": 2e-4}))
-    done = Trial("0001", {"gan.lr": 1e-4}, "finished", None, (Look(2, 0.5), Look(4, 0.25)), 3.0, 30.0, 4)
-    ledger.add(done)
-    again = Ledger.open(folder)
-    assert again.ended == [done]
-    assert [trial.trial for trial in again.unfinished] == ["0002"]
-    assert again.next_number() == "0003"
+    folder = Folder.from_uri(tmp_path)
+    ledger = Ledger.from_folder(folder)
+    ledger.write_trial(Trial("0001", {"gan.lr": 1e-4}))
+    ledger.write_trial(Trial("0002", {"gan.lr": 2e-4}))
+    done = Trial(
+        "0001",
+        {"gan.lr": 1e-4},
+        "finished",
+        None,
+        (IntermediateResult(2, 0.5), IntermediateResult(4, 0.25)),
+        3.0,
+        30.0,
+        4,
+    )
+    ledger.write_trial(done)
+    again = Ledger.from_folder(folder)
+    assert again.ended_trials == [done]
+    assert [trial.trial for trial in again.unfinished_trials] == ["0002"]
+    assert again.allocate_number() == "0003"
     assert again.seconds >= 30.0
-    assert done.best("min") == Look(4, 0.25)
+    assert done.find_best("min") == IntermediateResult(4, 0.25)
 
 
 def test_a_search_goes_on_with_what_was_under_way_and_tries_nothing_twice(copy: Run, tiny_job: Job) -> None:
     plan = plan_of(tiny_job, copy, "mix", RATIO, algorithm="grid", seeds=1)
-    ledger = Ledger.open(plan.folder.make())
-    first = Chooser(plan, ledger, 2, lambda trial: None)
+    ledger = Ledger.from_folder(plan.folder.create())
+    first = OptunaSearcher(plan, ledger, 2, lambda trial: None)
     asked = [first.suggest(name) for name in ("a", "b")]
-    assert [each["trial"] for each in asked] == [BASELINE, "0001"]
-    trainable.work(plan, "0001", asked[1]["settings"], trainable.How.here(Place(), lambda look: None))
+    assert [each["trial"] for each in asked] == [BASELINE_TRIAL, "0001"]
+    trainable.run_trial(
+        plan, "0001", asked[1]["settings"], trainable.TrialRunner.build_local(Place(), lambda look: None)
+    )
     first.on_trial_complete("b", {"time_total_s": 1.0})
     # The process is killed here: the baseline was under way.
-    second = Chooser(plan, Ledger.open(plan.folder), 2, lambda trial: None)
-    assert second.suggest("c")["trial"] == BASELINE
+    second = OptunaSearcher(plan, Ledger.from_folder(plan.folder), 2, lambda trial: None)
+    assert second.suggest("c")["trial"] == BASELINE_TRIAL
     last = second.suggest("d")
     assert last["settings"] != asked[1]["settings"]
     assert second.suggest("e") == "FINISHED"
@@ -308,12 +323,12 @@ def test_samplers_draw_within_the_space_and_other_settings_after_a_resume(
     plan = plan_of(tiny_job, copy, "gan", LR, preset, when, algorithm=algorithm)
     drawn = []
     for turn in range(2):
-        chooser = Chooser(plan, Ledger.open(plan.folder.make()), 20 * (turn + 1), lambda trial: None)
+        chooser = OptunaSearcher(plan, Ledger.from_folder(plan.folder.create()), 20 * (turn + 1), lambda trial: None)
         for number in range(20):
             found = chooser.suggest(f"{turn}-{number}")
             drawn.append(found["settings"])
-            plan.trial_folder(found["trial"]).make().write_json(
-                trainable.MARKER, {"status": "failed", "reason": "", "seconds": 0}
+            plan.locate_trial(found["trial"]).create().write_json(
+                trainable.TRIAL_MARKER, {"status": "failed", "reason": "", "seconds": 0}
             )
             chooser.on_trial_complete(f"{turn}-{number}")
         assert chooser.suggest("more") == "FINISHED"
@@ -331,34 +346,43 @@ def test_no_setting_is_tried_twice_and_a_search_ends_when_there_is_none_left(
     plan = plan_of(tiny_job, copy, "gan", rates, preset, algorithm=algorithm)
     drawn = []
     for turn in range(2):
-        chooser = Chooser(plan, Ledger.open(plan.folder.make()), 4 * (turn + 1), lambda trial: None)
+        chooser = OptunaSearcher(plan, Ledger.from_folder(plan.folder.create()), 4 * (turn + 1), lambda trial: None)
         for number in range(4 if turn == 0 else 2):
             found = chooser.suggest(f"{turn}-{number}")
             drawn.append(json.dumps(found["settings"]))
             marker = {"status": "failed", "reason": "", "seconds": 0}
-            plan.trial_folder(found["trial"]).make().write_json(trainable.MARKER, marker)
+            plan.locate_trial(found["trial"]).create().write_json(trainable.TRIAL_MARKER, marker)
             chooser.on_trial_complete(f"{turn}-{number}")
     assert len(set(drawn)) == 6
     assert chooser.suggest("more") == "FINISHED"
 
 
 def test_the_best_gan_is_written_with_the_length_at_which_it_was_best(copy: Run, tiny_job: Job, tmp_path: Path) -> None:
-    space = Space("gan", (LR,), "gan.epochs", (1, 2, 4))
-    plan = Plan(tiny_job, space, str(copy.root))  # 80 images in batches of 16: five steps an epoch
-    assert plan.budgets(plan.rows()) == (5, 10, 20)
+    space = SearchSpace("gan", (LR,), "gan.epochs", (1, 2, 4))
+    plan = SearchPlan(tiny_job, space, str(copy.root))  # 80 images in batches of 16: five steps an epoch
+    assert plan.list_budgets(plan.count_rows()) == (5, 10, 20)
     found = [
-        Trial("0001", {"gan.lr": 2e-4}, "finished", None, (Look(5, 0.4), Look(10, 0.1), Look(20, 0.2)), 1, 1, 20),
-        Trial("0002", {"gan.lr": 4e-4}, "stopped", "fell behind", (Look(5, 0.3),), 1, 2, 5),
-        Trial("0003", {"gan.lr": 9e-4}, "failed", "NaN", (Look(5, 0.01),), 1, 3, 5),
+        Trial(
+            "0001",
+            {"gan.lr": 2e-4},
+            "finished",
+            None,
+            (IntermediateResult(5, 0.4), IntermediateResult(10, 0.1), IntermediateResult(20, 0.2)),
+            1,
+            1,
+            20,
+        ),
+        Trial("0002", {"gan.lr": 4e-4}, "stopped", "fell behind", (IntermediateResult(5, 0.3),), 1, 2, 5),
+        Trial("0003", {"gan.lr": 9e-4}, "failed", "NaN", (IntermediateResult(5, 0.01),), 1, 3, 5),
     ]
-    record = result.record(plan, found, plan.rows(), 3.0, 2)
+    record = result.build_record(plan, found, plan.count_rows(), 3.0, 2)
     assert record["best"] == {"trial": "0001", "settings": {"gan.lr": 2e-4, "gan.epochs": 2}, "value": 0.1, "at": 10}
     assert (record["steps"], record["full_steps"]) == (30, 60)
     written = tmp_path / "best.yaml"
-    written.write_text(driver.loader.dump(with_settings(tiny_job, record["best"]["settings"], "best")))
+    written.write_text(driver.loader.dump_job(apply_settings(tiny_job, record["best"]["settings"], "best")))
     best = load_job(written)
     assert (best.gan.lr, best.gan.epochs, best.gan.steps) == (2e-4, 2, None)
-    table = result.table(found)
+    table = result.build_table(found)
     assert table.num_rows == 5
     assert set(table["status"].to_pylist()) == {"finished", "stopped", "failed"}
 
@@ -366,56 +390,60 @@ def test_the_best_gan_is_written_with_the_length_at_which_it_was_best(copy: Run,
 def test_a_mix_that_is_no_better_than_none_is_told_as_such(copy: Run, tiny_job: Job) -> None:
     plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=1)
     found = [
-        Trial(BASELINE, {"augment.ratio": 0.0}, "finished", None, (Look(1, 0.9, 0.9),)),
-        Trial("0001", {"augment.ratio": 0.5}, "finished", None, (Look(1, 0.8, 0.8),)),
+        Trial(BASELINE_TRIAL, {"augment.ratio": 0.0}, "finished", None, (IntermediateResult(1, 0.9, 0.9),)),
+        Trial("0001", {"augment.ratio": 0.5}, "finished", None, (IntermediateResult(1, 0.8, 0.8),)),
         Trial("0002", {"augment.ratio": 0.25}, "stopped", "fell behind", ()),
     ]
-    record = result.record(plan, found, plan.rows(), 3.0, 2)
+    record = result.build_record(plan, found, plan.count_rows(), 3.0, 2)
     assert record["best"]["settings"] == {"augment.ratio": 0.0}
     assert "no mix of 2" in record["sentence"]
-    nothing = result.record(plan, [found[2]], plan.rows(), 3.0, 2)
+    nothing = result.build_record(plan, [found[2]], plan.count_rows(), 3.0, 2)
     assert nothing["best"] is None
 
 
 def test_a_search_that_could_never_start_is_refused_with_the_arithmetic() -> None:
     with pytest.raises(UserError, match=r"5 CPUs \(1 for its driver, 4 for search.workers\), the cluster has 4"):
-        Need(5, 0, 4).at_once(4, 0)
-    assert Need(1, 0.25, 0).at_once(16, 2) == 8
-    assert Need(3, 2, 2).at_once(16, 4) == 2
+        TrialResources(5, 0, 4).count_concurrent(4, 0)
+    assert TrialResources(1, 0.25, 0).count_concurrent(16, 2) == 8
+    assert TrialResources(3, 2, 2).count_concurrent(16, 4) == 2
 
 
 def test_a_trial_of_one_process_takes_a_share_of_a_gpu_and_one_of_several_a_gpu_each(copy: Run, tiny_job: Job) -> None:
-    def need(gpus: bool, workers: int = 1) -> Need:
+    def need(gpus: bool, workers: int = 1) -> TrialResources:
         gan = tiny_job.gan.model_copy(update={"gpu_share": 0.25, "workers": 8})  # of the job's own GAN
         search = tiny_job.search.model_copy(update={"workers": workers})
-        return Need.of(plan_of(tiny_job.model_copy(update={"gan": gan, "search": search}), copy, "gan", LR), gpus)
+        return TrialResources.from_plan(
+            plan_of(tiny_job.model_copy(update={"gan": gan, "search": search}), copy, "gan", LR), gpus
+        )
 
-    assert need(True) == Need(1, 0.25, 0)
-    assert need(False) == Need(1, 0, 0)
-    assert need(True, workers=2) == Need(3, 2, 2)
+    assert need(True) == TrialResources(1, 0.25, 0)
+    assert need(False) == TrialResources(1, 0, 0)
+    assert need(True, workers=2) == TrialResources(3, 2, 2)
 
 
 def test_another_search_s_folder_is_left_alone(copy: Run, tiny_job: Job) -> None:
     pipeline = functools.partial(Pipeline, run=copy, terminal=Terminal())
-    driver._claim(plan_of(tiny_job, copy, "gan", LR))
-    driver._claim(plan_of(tiny_job, copy, "gan", LR, trials=99))
+    driver._claim_folder(plan_of(tiny_job, copy, "gan", LR))
+    driver._claim_folder(plan_of(tiny_job, copy, "gan", LR, trials=99))
     with pytest.raises(UserError, match="another space"):
-        driver.search(pipeline(tiny_job), Space("gan", (RATIO,)), None)
+        driver.run_search(pipeline(tiny_job), SearchSpace("gan", (RATIO,)), None)
     with pytest.raises(UserError, match="another job"):
-        driver._claim(plan_of(tiny_job.model_copy(update={"seed": 7}), copy, "gan", LR))
+        driver._claim_folder(plan_of(tiny_job.model_copy(update={"seed": 7}), copy, "gan", LR))
 
 
 def test_hours_that_are_spent_are_not_searched_again_and_more_of_them_are(
     copy: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = plan_of(tiny_job, copy, "gan", LR)
-    Ledger.open(plan.folder.make()).add(Trial("0001", {"gan.lr": 2e-4}, ended=3600.0))  # under way when time was up
+    Ledger.from_folder(plan.folder.create()).write_trial(
+        Trial("0001", {"gan.lr": 2e-4}, ended=3600.0)
+    )  # under way when time was up
     plan.folder.write_json("search.json", {"sentence": "", "seconds": 3600.0, "best": None})
     searched: list[float | None] = []
-    monkeypatch.setattr(driver, "_search", lambda pipeline, plan, *rest: searched.append(plan.job.search.hours))
+    monkeypatch.setattr(driver, "_run_trials", lambda pipeline, plan, *rest: searched.append(plan.job.search.hours))
     for hours in (1.0, 1.5):
         job = plan_of(tiny_job, copy, "gan", LR, hours=hours).job
-        driver.search(Pipeline(job, copy, Terminal()), plan.space, None)
+        driver.run_search(Pipeline(job, copy, Terminal()), plan.space, None)
     assert searched == [1.5]
 
 
@@ -423,26 +451,26 @@ def test_mistakes_on_the_command_line_come_first(tmp_path: Path, tiny_job: Job) 
     path = tmp_path / "space.yaml"
     path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}}")
     with pytest.raises(UserError, match="known are gan, mix, classifier"):
-        driver.check("gann", path, tiny_job, None)
+        driver.check_space("gann", path, tiny_job, None)
     with pytest.raises(UserError, match="is there already"):
-        driver.check("gan", path, tiny_job, path)
+        driver.check_space("gan", path, tiny_job, path)
     grid = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "grid"})})
     with pytest.raises(UserError, match="grid needs a choice"):
-        driver.check("gan", path, grid, None)
+        driver.check_space("gan", path, grid, None)
     pbt = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "pbt"})})
-    driver.check("gan", path, pbt, None)
+    driver.check_space("gan", path, pbt, None)
     path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}, gan.beta1: {choice: [0.0, 0.5]}}")
     with pytest.raises(UserError, match=r"pbt changes gan\.lr .* found gan\.beta1"):
-        driver.check("gan", path, pbt, None)
+        driver.check_space("gan", path, pbt, None)
 
 
 def test_the_model_s_record_is_complete_only_when_all_trainings_are(copy: Run, tiny_job: Job) -> None:
     plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=2)
     trial, _ = try_out(plan, "0001", {"augment.ratio": 0.5})
-    (plan.trial_folder("0001") / "split-0-seed-1").delete("model.json")
-    plan.trial_folder("0001").delete(trainable.MARKER)
-    cut = outcome(plan, Trial("0001", {}), 1.0, False, 2.0)
+    (plan.locate_trial("0001") / "split-0-seed-1").delete_file("model.json")
+    plan.locate_trial("0001").delete_file(trainable.TRIAL_MARKER)
+    cut = determine_outcome(plan, Trial("0001", {}), 1.0, False, 2.0)
     assert (cut.status, len(cut.looks)) == ("stopped", 1)
-    assert result.choose(plan, [cut]) is None
-    assert experiment_dir.done(plan.trial_folder("0001") / "split-0-seed-0", "model.json")
+    assert result.choose_trial(plan, [cut]) is None
+    assert experiment_dir.read_marker(plan.locate_trial("0001") / "split-0-seed-0", "model.json")
     assert trial.status == "finished"

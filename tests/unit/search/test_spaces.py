@@ -12,21 +12,21 @@ from ganaug_ray.search import search_space
 ROOT = Path(__file__).parents[3]
 
 
-def space(tmp_path: Path, text: str, job: Job, kind: search_space.Kind = "gan") -> search_space.Space:
+def space(tmp_path: Path, text: str, job: Job, kind: search_space.SearchKind = "gan") -> search_space.SearchSpace:
     path = tmp_path / "space.yaml"
     path.write_text(text)
-    return search_space.load(path, kind, job)
+    return search_space.load_space(path, kind, job)
 
 
-@pytest.mark.parametrize("kind", list(search_space.KINDS))
-def test_the_spaces_that_are_shipped_suit_the_quickstart_s_job(kind: search_space.Kind) -> None:
+@pytest.mark.parametrize("kind", list(search_space.SECTION_BY_KIND))
+def test_the_spaces_that_are_shipped_suit_the_quickstart_s_job(kind: search_space.SearchKind) -> None:
     job = load_job(ROOT / "jobs" / "digits.yaml")
-    assert search_space.load(ROOT / "tune_spaces" / f"{kind}.yaml", kind, job).dimensions
+    assert search_space.load_space(ROOT / "tune_spaces" / f"{kind}.yaml", kind, job).dimensions
 
 
 def test_the_published_settings_are_in_the_gan_s_space() -> None:
     job = load_job(ROOT / "jobs" / "digits.yaml")
-    found = search_space.load(ROOT / "tune_spaces" / "gan.yaml", "gan", job)
+    found = search_space.load_space(ROOT / "tune_spaces" / "gan.yaml", "gan", job)
     (rate,) = found.dimensions
     assert {2e-4, 1e-4} <= set(rate.values)
     assert found.length == "gan.epochs"
@@ -56,7 +56,7 @@ def test_the_published_settings_are_in_the_gan_s_space() -> None:
     ],
 )
 def test_a_mistake_is_named_with_its_key(
-    tmp_path: Path, tiny_job: Job, kind: search_space.Kind, line: str, words: list[str]
+    tmp_path: Path, tiny_job: Job, kind: search_space.SearchKind, line: str, words: list[str]
 ) -> None:
     with pytest.raises(UserError) as mistake:
         space(tmp_path, f"space:\n  {line}\n", tiny_job, kind)
@@ -73,7 +73,7 @@ def test_settings_that_do_not_go_together_are_refused_unless_a_condition_keeps_t
     with pytest.raises(UserError, match=r"strategy pretrain.*\n.*do not go together"):
         space(tmp_path, text % "", job, "mix")
     found = space(tmp_path, text % ", when: {augment.strategy: mix}", job, "mix")
-    assert list(found.combinations()) == [
+    assert list(found.iterate_combinations()) == [
         {"augment.strategy": "mix", "augment.weight": 0.2},
         {"augment.strategy": "mix", "augment.weight": 0.8},
         {"augment.strategy": "pretrain"},
@@ -86,4 +86,4 @@ def test_a_length_takes_the_place_of_the_job_s_and_is_no_dimension(tmp_path: Pat
     assert [each.key for each in found.dimensions] == ["gan.lr"]
     assert found.budgets[0] == 2
     assert found.budgets[-1] == 30
-    assert len(found.budgets) == search_space.LOOKS
+    assert len(found.budgets) == search_space.MAX_BUDGETS

@@ -47,15 +47,15 @@ def scalars(file: bytes) -> list[tuple[str, int, float]]:
 
 
 def test_a_trial_s_looks_can_be_seen_while_it_runs(tmp_path: Path) -> None:
-    board = tracking.TensorBoard(Folder.at(tmp_path))
-    board.started("0001", SETTINGS)
-    board.started("0002", SETTINGS)
-    board.look("0001", 100, 0.5, {"kid_std": 0.1})
+    board = tracking.TensorBoardTracker(Folder.from_uri(tmp_path))
+    board.start_trial("0001", SETTINGS)
+    board.start_trial("0002", SETTINGS)
+    board.log_result("0001", 100, 0.5, {"kid_std": 0.1})
     (file,) = (tmp_path / "0001").iterdir()
     assert sorted(scalars(file.read_bytes())) == [("kid_std", 100, 0.1), ("value", 100, 0.5)]
-    board.look("0002", 100, 0.7, {})
-    board.look("0001", 200, 0.25, {})
-    board.ended("0001", "failed", "out of memory")
+    board.log_result("0002", 100, 0.7, {})
+    board.log_result("0001", 200, 0.25, {})
+    board.end_trial("0001", "failed", "out of memory")
     content = file.read_bytes()
     assert ("value", 200, 0.25) in scalars(content)
     assert b"gan.lr" in content
@@ -67,33 +67,35 @@ def test_a_trial_s_looks_can_be_seen_while_it_runs(tmp_path: Path) -> None:
 
 def test_on_an_object_store_files_appear_when_a_trial_ends(tmp_path: Path) -> None:
     folder = Folder(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "bucket", "s3://bucket")
-    (folder / "0001").make()  # which a real one does not need
-    board = tracking.TensorBoard(folder)
-    board.started("0001", SETTINGS)
-    board.look("0001", 100, 0.5, {})
-    assert (folder / "0001").files() == []
-    board.ended("0001", "finished", None)
-    (name,) = (folder / "0001").files()
-    assert scalars((folder / "0001").read(name)) == [("value", 100, 0.5)]
+    (folder / "0001").create()  # which a real one does not need
+    board = tracking.TensorBoardTracker(folder)
+    board.start_trial("0001", SETTINGS)
+    board.log_result("0001", 100, 0.5, {})
+    assert (folder / "0001").list_files() == []
+    board.end_trial("0001", "finished", None)
+    (name,) = (folder / "0001").list_files()
+    assert scalars((folder / "0001").read_bytes(name)) == [("value", 100, 0.5)]
 
 
 @pytest.mark.parametrize("uri", ["wandb:mine", "http://localhost:5000", "mlflow:", "mlflow"])
 def test_a_uri_that_is_not_mlflow_s_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(UserError, match=r"search\.tracking.*mlflow:URI"):
-        tracking.trackers(uri, Folder.at(tmp_path), "digits gan")
+        tracking.build_trackers(uri, Folder.from_uri(tmp_path), "digits gan")
 
 
 def test_credentials_are_refused_and_not_repeated(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        tracking.trackers("mlflow:http://me:hidden@host:5000", Folder.at(tmp_path), "digits gan")
+        tracking.build_trackers("mlflow:http://me:hidden@host:5000", Folder.from_uri(tmp_path), "digits gan")
     assert "hidden" not in str(caught.value)
 
 
 def test_without_mlflow_the_key_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"search\.tracking.*not installed"):
-        tracking.trackers("mlflow:http://localhost:5000", Folder.at(tmp_path), "digits gan")
-    assert [type(one) for one in tracking.trackers(None, Folder.at(tmp_path), "digits gan")] == [tracking.TensorBoard]
+        tracking.build_trackers("mlflow:http://localhost:5000", Folder.from_uri(tmp_path), "digits gan")
+    assert [type(one) for one in tracking.build_trackers(None, Folder.from_uri(tmp_path), "digits gan")] == [
+        tracking.TensorBoardTracker
+    ]
 
 
 def free_port() -> int:
@@ -145,13 +147,13 @@ def ask(address: str, method: str, **body: Any) -> dict[str, Any]:
 @needs_mlflow
 def test_a_run_a_trial_with_settings_looks_and_end(server: str, tmp_path: Path) -> None:
     said: list[str] = []
-    _, follow = tracking.trackers(f"mlflow:{server}", Folder.at(tmp_path), "digits gan", said.append)
-    follow.started("0001", SETTINGS)
-    follow.look("0001", 100, 0.5, {"kid_std": 0.1})
-    follow.look("0001", 200, 0.25, {"kid_std": 0.05})
-    follow.ended("0001", "stopped", "worse than half of the trials")
-    follow.started("0002", {"gan.lr": 1e-4})
-    follow.ended("0002", "finished", None)
+    _, follow = tracking.build_trackers(f"mlflow:{server}", Folder.from_uri(tmp_path), "digits gan", said.append)
+    follow.start_trial("0001", SETTINGS)
+    follow.log_result("0001", 100, 0.5, {"kid_std": 0.1})
+    follow.log_result("0001", 200, 0.25, {"kid_std": 0.05})
+    follow.end_trial("0001", "stopped", "worse than half of the trials")
+    follow.start_trial("0002", {"gan.lr": 1e-4})
+    follow.end_trial("0002", "finished", None)
     assert said == []
     experiments = ask(server, "experiments/search", max_results=10)["experiments"]
     (number,) = [own["experiment_id"] for own in experiments if own["name"] == "digits gan"]
@@ -174,11 +176,11 @@ def test_a_run_a_trial_with_settings_looks_and_end(server: str, tmp_path: Path) 
 @needs_mlflow
 def test_a_server_that_is_away_stops_nothing_and_is_told_of_once(capfd: pytest.CaptureFixture[str]) -> None:
     said: list[str] = []
-    follow = tracking.MLflow(f"http://127.0.0.1:{free_port()}", "digits gan", said.append)
+    follow = tracking.MLflowTracker(f"http://127.0.0.1:{free_port()}", "digits gan", said.append)
     for trial in ("0001", "0002"):
-        follow.started(trial, SETTINGS)
-        follow.look(trial, 100, 0.5, {})
-        follow.ended(trial, "finished", None)
+        follow.start_trial(trial, SETTINGS)
+        follow.log_result(trial, 100, 0.5, {})
+        follow.end_trial(trial, "finished", None)
     (note,) = said
     assert "search.tracking" in note
     assert "goes on without it" in note

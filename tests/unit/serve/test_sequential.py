@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ganaug_ray.serve import sequential_test
-from ganaug_ray.serve.sequential_test import evidence, judge
+from ganaug_ray.serve.sequential_test import compute_evidence, judge_candidate
 
 MOST = 1500  # images that one model alone had right
 
@@ -18,7 +18,7 @@ def limits() -> np.ndarray:
     found, wins = [1], 1
     for n in range(1, MOST + 1):
         wins = max(wins, (n + 1) // 2)
-        while wins <= n and judge(wins, n - wins) == "undecided":
+        while wins <= n and judge_candidate(wins, n - wins) == "undecided":
             wins += 1
         found.append(wins)
     return np.array(found)
@@ -29,7 +29,7 @@ def test_of_equal_models_looked_at_after_every_label_no_more_than_5_percent_get_
     wins = np.cumsum(np.random.default_rng(0).random((runs, MOST)) < 0.5, 1)
     n = np.arange(1, MOST + 1)
     alarms = ((wins >= needed[1:]) | (n - wins >= needed[1:])).any(1).mean()
-    assert alarms <= sequential_test.LEVEL
+    assert alarms <= sequential_test.ERROR_LEVEL
     assert alarms > 0.01, "a test that never says anything would be no test"
 
 
@@ -43,7 +43,11 @@ def test_a_model_3_points_better_is_found() -> None:
 
 def test_the_bet_is_fair_and_sides_with_neither() -> None:
     for n in (1, 7, 40):
-        assert sum(comb(n, wins) / 2**n * evidence(wins, n - wins) for wins in range(n + 1)) == pytest.approx(1)
-    assert evidence(30, 10) == pytest.approx(evidence(10, 30))
-    assert (judge(40, 10), judge(10, 40), judge(25, 25)) == ("better", "worse", "undecided")
-    assert evidence(10**6, 0) > 1e300, "and no overflow"
+        assert sum(comb(n, wins) / 2**n * compute_evidence(wins, n - wins) for wins in range(n + 1)) == pytest.approx(1)
+    assert compute_evidence(30, 10) == pytest.approx(compute_evidence(10, 30))
+    assert (judge_candidate(40, 10), judge_candidate(10, 40), judge_candidate(25, 25)) == (
+        "better",
+        "worse",
+        "undecided",
+    )
+    assert compute_evidence(10**6, 0) > 1e300, "and no overflow"

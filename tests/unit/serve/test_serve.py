@@ -13,11 +13,11 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app, middleware
-from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.live_model import Champion
+from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.live_model import LiveModel
 from ganaug_ray.serve.service import Service
 from tests.helpers import fuzz
 from tests.helpers.serving import CLASSES, LINEAGE, encoded, promote
@@ -28,21 +28,21 @@ KEY = "correct-horse"
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     """An experiment with a promoted model."""
-    folder = Folder.at(tmp_path_factory.mktemp("serve") / "tiny")
+    folder = Folder.from_uri(tmp_path_factory.mktemp("serve") / "tiny")
     promote(folder, 0)
     return folder
 
 
 @pytest.fixture(scope="module")
 def service(tiny: Folder) -> Iterator[Service]:
-    service = Service(Champion(str(tiny)), Limits(bytes=300_000, pixels=1_000_000, images=4))
+    service = Service(LiveModel(str(tiny)), RequestLimits(bytes=300_000, pixels=1_000_000, images=4))
     yield service
-    service.close()
+    service.shut_down()
 
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> Iterator[TestClient]:
-    with TestClient(app.build(service, []), "http://localhost", raise_server_exceptions=False) as client:
+    with TestClient(app.build_application(service, []), "http://localhost", raise_server_exceptions=False) as client:
         yield client
 
 
@@ -50,7 +50,7 @@ def client(service: Service) -> Iterator[TestClient]:
 def test_an_image_gets_the_answer_that_predict_gives(client: TestClient, tiny: Folder, kind: str) -> None:
     content = encoded(3, kind=kind)
     said = client.post("/v1/predict", content=content, headers={"Content-Type": "text/plain"}).json()
-    (expected,) = Classifier.load(model_folder(str(tiny))).predict([content])
+    (expected,) = Classifier.load(resolve_model(str(tiny))).predict([content])
     (found,) = said["predictions"]
     assert found["label"] == expected.label
     assert found["probability"] == max(found["probabilities"].values())
@@ -64,7 +64,7 @@ def test_several_images_of_a_form_are_answered_in_order(client: TestClient, tiny
     assert len(contents[3]) > 65_536, "one that is decoded in a thread of its own"
     files = [("images", (f"{i}.png", content, "image/png")) for i, content in enumerate(contents)]
     said = client.post("/v1/predict", files=files).json()
-    expected = Classifier.load(model_folder(str(tiny))).predict(contents)
+    expected = Classifier.load(resolve_model(str(tiny))).predict(contents)
     for found, one in zip(said["predictions"], expected, strict=True):
         assert found["probabilities"] == pytest.approx(one.probabilities, abs=1e-5)
 
@@ -118,8 +118,8 @@ def test_the_model_card_goes_down_to_the_data(client: TestClient) -> None:
 
 
 def test_with_a_key_all_but_the_page_and_health_is_closed(service: Service) -> None:
-    client = TestClient(app.build(service, ["another-key", KEY]), "http://example.org")
-    for path in middleware.OPEN:
+    client = TestClient(app.build_application(service, ["another-key", KEY]), "http://example.org")
+    for path in middleware.OPEN_PATHS:
         assert client.get(path).status_code == 200, path
     for path in ("/v1/model", "/v2", "/v2/models/tiny", "/nothing"):
         assert client.get(path).status_code == 401, path
@@ -131,7 +131,7 @@ def test_with_a_key_all_but_the_page_and_health_is_closed(service: Service) -> N
 
 
 def test_without_a_key_only_callers_that_name_this_machine_are_answered(service: Service) -> None:
-    built = app.build(service, [])
+    built = app.build_application(service, [])
     for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
         assert TestClient(built).get("/v1/model", headers={"Host": host}).status_code == 200
     for host in ("rebound.example:8000", "127.0.0.1.example", "[::1].example"):
@@ -148,10 +148,16 @@ def test_other_sites_get_no_leave_to_read(client: TestClient) -> None:
 def test_more_than_may_wait_are_told_to_come_back(service: Service) -> None:
     for tight in ({"waiting": 0}, {"memory": 10}):
         service_of = Service(service.champion, replace(service.limits, **tight))
-        answer = TestClient(app.build(service_of, []), "http://localhost").post("/v1/predict", content=encoded())
+        answer = TestClient(app.build_application(service_of, []), "http://localhost").post(
+            "/v1/predict", content=encoded()
+        )
         assert answer.status_code == 429
         assert int(answer.headers["retry-after"]) >= 1
-    assert TestClient(app.build(service, []), "http://localhost").post("/v1/predict", content=encoded()).is_success
+    assert (
+        TestClient(app.build_application(service, []), "http://localhost")
+        .post("/v1/predict", content=encoded())
+        .is_success
+    )
 
 
 def test_the_page_asks_no_other_host_for_anything(client: TestClient) -> None:

@@ -13,17 +13,17 @@ import torch
 from torch import nn
 
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import fuse_batch_norm
-from ganaug_ray.serve.fuse_batch_norm import folded
+from ganaug_ray.serve.fuse_batch_norm import fuse_classifier
 from tests.helpers.serving import promote
 
 
 def classifier(place: Path, arch: str, size: int) -> Classifier:
-    experiment = Folder.at(place / "pets")
+    experiment = Folder.from_uri(place / "pets")
     promote(experiment, 0, size, arch)
-    found = Classifier.load(model_folder(experiment))
+    found = Classifier.load(resolve_model(experiment))
     generator = torch.Generator().manual_seed(1)
     for layer in norms(found):  # as after training: not the identity
         for value, low, high in ((layer.running_mean, -0.3, 0.3), (layer.running_var, 0.5, 2.0)):
@@ -39,13 +39,13 @@ def norms(found: Classifier) -> list[nn.BatchNorm2d]:
 def test_a_folded_model_answers_alike_and_leaves_the_original_as_it_was(tmp_path: Path, arch: str, size: int) -> None:
     original = classifier(tmp_path, arch, size)
     images = np.random.default_rng(2).integers(0, 256, (5, size, size, 3), np.uint8)
-    before, layers = original.probabilities(images), len(norms(original))
-    found = folded(original)
+    before, layers = original.predict_probabilities(images), len(norms(original))
+    found = fuse_classifier(original)
     assert layers > 0
     assert norms(found) == []
-    assert np.abs(found.probabilities(images) - before).max() < 1e-5
+    assert np.abs(found.predict_probabilities(images) - before).max() < 1e-5
     assert len(norms(original)) == layers, "heat maps need them"
-    assert np.array_equal(original.probabilities(images), before)
+    assert np.array_equal(original.predict_probabilities(images), before)
 
 
 def test_what_cannot_be_folded_or_would_answer_otherwise_is_served_as_it_is(
@@ -53,8 +53,8 @@ def test_what_cannot_be_folded_or_would_answer_otherwise_is_served_as_it_is(
 ) -> None:
     original = classifier(tmp_path, "cnn", 32)
     with monkeypatch.context() as patch:
-        patch.setattr(fuse_batch_norm, "TOLERANCE", -1.0)
-        assert folded(original) is original
+        patch.setattr(fuse_batch_norm, "MAX_PROBABILITY_ERROR", -1.0)
+        assert fuse_classifier(original) is original
 
     class Twice(nn.Sequential):
         def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -63,7 +63,7 @@ def test_what_cannot_be_folded_or_would_answer_otherwise_is_served_as_it_is(
 
     conv, norm, *others = original.network.blocks
     original.network.blocks = nn.Sequential(Twice(conv, norm), *others)
-    assert folded(original) is original
+    assert fuse_classifier(original) is original
 
 
 def test_a_layer_that_runs_twice_is_left_as_it_is(tmp_path: Path) -> None:
@@ -77,21 +77,21 @@ def test_a_layer_that_runs_twice_is_left_as_it_is(tmp_path: Path) -> None:
     again = Again(nn.Conv2d(conv.out_channels, conv.out_channels, 3, padding=1), nn.BatchNorm2d(conv.out_channels))
     original.network.blocks = nn.Sequential(conv, norm, again.eval(), *others)
     images = np.random.default_rng(2).integers(0, 256, (5, 32, 32, 3), np.uint8)
-    found = folded(original)
+    found = fuse_classifier(original)
     assert len(norms(found)) == 1
-    assert np.abs(found.probabilities(images) - original.probabilities(images)).max() < 1e-5
+    assert np.abs(found.predict_probabilities(images) - original.predict_probabilities(images)).max() < 1e-5
 
 
 def test_a_model_is_folded_while_another_answers(tmp_path: Path) -> None:
     """As at a promotion: loading the next version must not get in the way of this one."""
     answering = classifier(tmp_path, "cnn", 32)
     images = np.random.default_rng(2).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    expected, over = answering.probabilities(images), threading.Event()
+    expected, over = answering.predict_probabilities(images), threading.Event()
 
     def ask() -> int:
         asked = 0
         while not over.is_set():
-            assert np.array_equal(answering.probabilities(images), expected)
+            assert np.array_equal(answering.predict_probabilities(images), expected)
             asked += 1
         return asked
 
@@ -101,7 +101,7 @@ def test_a_model_is_folded_while_another_answers(tmp_path: Path) -> None:
         sys.setswitchinterval(1e-5)
         try:
             for _ in range(5):
-                assert folded(other) is not other
+                assert fuse_classifier(other) is not other
         finally:
             sys.setswitchinterval(often)
             over.set()

@@ -17,15 +17,15 @@ import ray
 import yaml
 from ray import cloudpickle
 
-from ganaug_ray.core.model_registry import model_folder
+from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import cluster
 from ganaug_ray.serve import auth, batching, haproxy, ray_deployment, serve_config
 from ganaug_ray.serve.batching import Batcher
-from ganaug_ray.serve.image_input import Picture
-from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.live_model import Champion, Model
+from ganaug_ray.serve.image_input import RequestImage
+from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.live_model import LiveModel, ModelVersion
 from ganaug_ray.serve.service import Service
 from tests.helpers.serving import encoded, promote
 
@@ -40,7 +40,7 @@ def test_what_waits_while_the_model_works_is_the_next_batch() -> None:
         return [ValueError(str(job)) if job == 5 else 10 * job for job in batch]
 
     async def drive() -> list[int | BaseException]:
-        batcher = Batcher(work, most=4)
+        batcher = Batcher(work, max_size=4)
         first = batcher(0)
         while not batches:
             await asyncio.sleep(0)
@@ -49,7 +49,7 @@ def test_what_waits_while_the_model_works_is_the_next_batch() -> None:
         await asyncio.sleep(0)
         go.release(3)
         found = await asyncio.gather(first, *rest, return_exceptions=True)
-        batcher.close()
+        batcher.shut_down()
         return found
 
     answers = asyncio.run(drive())
@@ -60,7 +60,7 @@ def test_what_waits_while_the_model_works_is_the_next_batch() -> None:
 
 
 def test_after_a_batch_of_several_the_next_is_held_back_until_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "HELD_BACK", 1e9)
+    monkeypatch.setattr(batching, "HOLD_BACK_SHARE", 1e9)
     batches: list[list[int]] = []
 
     def work(batch: Sequence[int]) -> list[int | Exception]:
@@ -69,7 +69,7 @@ def test_after_a_batch_of_several_the_next_is_held_back_until_it_is_full(monkeyp
         return list(batch)
 
     async def drive() -> None:
-        batcher = Batcher(work, most=3)
+        batcher = Batcher(work, max_size=3)
         await batcher(0)
         await batcher(1)  # after a lone one nothing is held back
         await asyncio.gather(batcher(2), batcher(3))
@@ -80,24 +80,24 @@ def test_after_a_batch_of_several_the_next_is_held_back_until_it_is_full(monkeyp
                 await asyncio.sleep(0)
         assert batches == [[0], [1], [2, 3]]
         await asyncio.gather(*held, batcher(6))
-        batcher.close()
+        batcher.shut_down()
 
     asyncio.run(drive())
     assert batches == [[0], [1], [2, 3], [4, 5, 6]]
 
 
 def test_what_is_held_back_is_worked_on_when_its_moment_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "HELD_BACK", 2.0)
+    monkeypatch.setattr(batching, "HOLD_BACK_SHARE", 2.0)
 
     def work(batch: Sequence[int]) -> list[int | Exception]:
         time.sleep(0.005)
         return list(batch)
 
     async def drive() -> list[int]:
-        batcher = Batcher(work, most=8)
+        batcher = Batcher(work, max_size=8)
         found = await asyncio.gather(batcher(0), batcher(1))
         found.append(await batcher(2))
-        batcher.close()
+        batcher.shut_down()
         return found
 
     assert asyncio.run(drive()) == [0, 1, 2]
@@ -108,59 +108,59 @@ def test_a_batch_that_fails_fails_its_own_requests_only() -> None:
         return [1 // job for job in batch]
 
     async def drive() -> None:
-        batcher = Batcher(work, most=1)
+        batcher = Batcher(work, max_size=1)
         with pytest.raises(ZeroDivisionError):
             await batcher(0)
         assert await batcher(1) == 1
-        batcher.close()
+        batcher.shut_down()
 
     asyncio.run(drive())
 
 
 def test_a_promoted_model_takes_over_and_a_broken_one_does_not(tmp_path: Path) -> None:
-    experiment = Folder.at(tmp_path / "pets")
+    experiment = Folder.from_uri(tmp_path / "pets")
     promote(experiment, 0)
-    champion = Champion(str(experiment))
-    assert not champion.look()
+    champion = LiveModel(str(experiment))
+    assert not champion.reload_if_changed()
     old = champion.current
     promote(experiment, 1)
     assert champion.current is old, "nothing changes before it is looked at"
-    assert champion.look()
+    assert champion.reload_if_changed()
     assert (old.version, champion.current.version) == ("1", "2")
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    assert np.abs(old.probabilities(pixels) - champion.current.probabilities(pixels)).max() > 0.1
+    assert np.abs(old.predict_probabilities(pixels) - champion.current.predict_probabilities(pixels)).max() > 0.1
 
     promote(experiment, 2)
     weights = experiment / "registry" / "versions" / "3"
-    whole = weights.read("model.safetensors")
-    weights.write("model.safetensors", whole[:100])
-    assert not champion.look()
+    whole = weights.read_bytes("model.safetensors")
+    weights.write_bytes("model.safetensors", whole[:100])
+    assert not champion.reload_if_changed()
     assert champion.current.version == "2"
-    weights.write("model.safetensors", whole)
-    assert champion.look(), "once it is whole it is taken"
+    weights.write_bytes("model.safetensors", whole)
+    assert champion.reload_if_changed(), "once it is whole it is taken"
     assert champion.current.version == "3"
 
 
 def test_no_batch_is_answered_by_two_versions_and_every_answer_names_its_own(tmp_path: Path) -> None:
-    experiment = Folder.at(tmp_path / "pets")
+    experiment = Folder.from_uri(tmp_path / "pets")
     promote(experiment, 0)
-    champion = Champion(str(experiment))
+    champion = LiveModel(str(experiment))
     told: list[tuple[str, int]] = []
 
-    def on_batch(model: Model, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
+    def on_batch(model: ModelVersion, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
         told.append((model.version, len(images_NHWC)))
         if len(told) == 2:
             promote(experiment, 1, size=48)  # another version, which wants other pixels
-            champion.look()
+            champion.reload_if_changed()
 
-    service = Service(champion, Limits(), [on_batch])
+    service = Service(champion, RequestLimits(), [on_batch])
     contents = [encoded(seed) for seed in range(40)]
 
     async def one(i: int) -> tuple[str, np.ndarray]:
-        pictures = [Picture(content, "image", 10**6) for content in (contents[i], contents[(i + 1) % 40])]
+        pictures = [RequestImage(content, "image", 10**6) for content in (contents[i], contents[(i + 1) % 40])]
         for picture in pictures:
-            picture.pixels(champion.current)  # as large ones are, before their batch
-        answer = await service.classify(pictures)
+            picture.decode_pixels(champion.current)  # as large ones are, before their batch
+        answer = await service.classify_images(pictures)
         return answer.model.version, answer.probabilities_NK
 
     async def drive() -> list[tuple[str, np.ndarray]]:
@@ -168,7 +168,7 @@ def test_no_batch_is_answered_by_two_versions_and_every_answer_names_its_own(tmp
         return await asyncio.gather(*(one(i) for i in range(40)))
 
     answers = asyncio.run(drive())
-    service.close()
+    service.shut_down()
     assert {version for version, _ in answers} == {"1", "2"}
     from ganaug_ray.classify.predict import Classifier
 
@@ -177,56 +177,58 @@ def test_no_batch_is_answered_by_two_versions_and_every_answer_names_its_own(tmp
         for i, (own, probabilities_NK) in enumerate(answers):
             if own == version:
                 rows = np.stack([classifier.preprocess(contents[j]) for j in (i, (i + 1) % 40)])
-                np.testing.assert_allclose(probabilities_NK, classifier.probabilities(rows), atol=1e-5)
+                np.testing.assert_allclose(probabilities_NK, classifier.predict_probabilities(rows), atol=1e-5)
 
 
 def test_who_only_watches_cannot_fail_an_answer(tmp_path: Path) -> None:
-    promote(Folder.at(tmp_path / "pets"), 0)
+    promote(Folder.from_uri(tmp_path / "pets"), 0)
 
-    def broken(model: Model, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
+    def broken(model: ModelVersion, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
         raise UnicodeEncodeError("ascii", "Übung", 0, 1, "not one of Ray's letters")
 
-    service = Service(Champion(str(tmp_path / "pets")), Limits(), [broken])
+    service = Service(LiveModel(str(tmp_path / "pets")), RequestLimits(), [broken])
 
     async def ask() -> int:
-        return len((await service.classify([Picture(encoded(), "image", 10**6)])).labels)
+        return len((await service.classify_images([RequestImage(encoded(), "image", 10**6)])).labels)
 
     assert asyncio.run(ask()) == 1
-    service.close()
+    service.shut_down()
 
 
 def test_a_version_and_a_model_folder_are_served_as_they_are(tmp_path: Path) -> None:
-    experiment = Folder.at(tmp_path / "pets & co")
+    experiment = Folder.from_uri(tmp_path / "pets & co")
     promote(experiment, 0)
     promote(experiment, 1)
     for where, version in (("registry/versions/1", "1"), ("registry", "2"), ("models/0", None)):
-        champion = Champion(f"{experiment}/{where}")
+        champion = LiveModel(f"{experiment}/{where}")
         assert champion.current.name == "pets-co"
         assert champion.current.version == (
-            version or model_folder(f"{experiment}/{where}").read_json("model.json")["hash"]
+            version or resolve_model(f"{experiment}/{where}").read_json("model.json")["hash"]
         )
 
 
 def test_limits_are_read_or_refused() -> None:
-    assert Limits.of(["bytes=1e6", "seconds=0.5", "waiting=3"]) == Limits(bytes=10**6, seconds=0.5, waiting=3)
+    assert RequestLimits.from_settings(["bytes=1e6", "seconds=0.5", "waiting=3"]) == RequestLimits(
+        bytes=10**6, seconds=0.5, waiting=3
+    )
     for wrong, says in (("byte=3", "no limit 'byte'"), ("bytes", "positive number"), ("images=-1", "positive number")):
         with pytest.raises(UserError, match=says):
-            Limits.of([wrong])
+            RequestLimits.from_settings([wrong])
 
 
 def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(auth.VARIABLE, raising=False)
-    assert auth.read(None) == []
-    monkeypatch.setenv(auth.VARIABLE, "first-of-two second-of-two")
+    monkeypatch.delenv(auth.KEY_VARIABLE, raising=False)
+    assert auth.read_keys(None) == []
+    monkeypatch.setenv(auth.KEY_VARIABLE, "first-of-two second-of-two")
     file = tmp_path / "keys"
     file.write_text("from-a-file\n\n")
-    assert auth.read(str(file)) == ["first-of-two", "second-of-two", "from-a-file"]
+    assert auth.read_keys(str(file)) == ["first-of-two", "second-of-two", "from-a-file"]
     file.write_text("\n")
     with pytest.raises(UserError, match="holds no key"):
-        auth.read(str(file))
-    monkeypatch.setenv(auth.VARIABLE, "short")
+        auth.read_keys(str(file))
+    monkeypatch.setenv(auth.KEY_VARIABLE, "short")
     with pytest.raises(UserError, match="fewer than 8") as caught:
-        auth.read(None)
+        auth.read_keys(None)
     assert "short " not in str(caught.value), "a key is never printed"
 
 
@@ -240,33 +242,33 @@ def test_every_key_is_compared_and_in_constant_time(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(auth.hmac, "compare_digest", watched)
     keyring = auth.Keyring(["first-of-two", "second-of-two"])
     for given in (b"first-of-two", b"second-of-two"):
-        keyring.check({b"x-api-key": given})
+        keyring.check_headers({b"x-api-key": given})
         assert compared == [(given, b"first-of-two"), (given, b"second-of-two")]
         compared.clear()
 
 
 def test_a_key_travels_with_neither_the_deployment_nor_a_runtime_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(auth.VARIABLE, "not-to-be-sent")
+    monkeypatch.setenv(auth.KEY_VARIABLE, "not-to-be-sent")
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(ray, "init", lambda **options: told.append(options))
-    cluster.connect_alone(1)
+    cluster.start_private(1)
     assert "not-to-be-sent" not in str(told)
     for feedback in (None, "/feedback"):
         sent = cloudpickle.dumps(
-            ray_deployment.application(asdict(ray_deployment.Settings("/pets", feedback=feedback)))
+            ray_deployment.application(asdict(ray_deployment.DeploymentSettings("/pets", feedback=feedback)))
         )
         assert b"/pets" in sent
         assert b"not-to-be-sent" not in sent
 
 
 def test_no_replica_starts_that_could_be_asked_without_its_key_or_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(auth.VARIABLE, raising=False)
+    monkeypatch.delenv(auth.KEY_VARIABLE, raising=False)
     with pytest.raises(UserError, match="no API key"):
-        ray_deployment.admitted(ray_deployment.Settings("/pets"))
-    monkeypatch.setenv(auth.VARIABLE, "long-enough")
+        ray_deployment.read_required_keys(ray_deployment.DeploymentSettings("/pets"))
+    monkeypatch.setenv(auth.KEY_VARIABLE, "long-enough")
     monkeypatch.setattr(ray_deployment, "RAY_SERVE_ENABLE_HA_PROXY", True)
     with pytest.raises(UserError, match="without TLS"):
-        ray_deployment.admitted(ray_deployment.Settings("/pets", tls=True))
+        ray_deployment.read_required_keys(ray_deployment.DeploymentSettings("/pets", tls=True))
 
 
 CONFIG = """global
@@ -288,19 +290,21 @@ listen stats
 
 
 def test_haproxy_keeps_to_itself_and_says_busy() -> None:
-    found = haproxy.amended(CONFIG, "/etc/x/503.http")
+    found = haproxy.amend_config(CONFIG, "/etc/x/503.http")
     assert "bind 127.0.0.1:9101" in found
     assert "bind 127.0.0.1:8404" in found
     assert "bind :" not in found
     assert "bind *" not in found
-    assert "bind *:80\n" in haproxy.amended(CONFIG.replace("127.0.0.1:8000", "*:80"), "x"), "the service's own stays"
+    assert "bind *:80\n" in haproxy.amend_config(CONFIG.replace("127.0.0.1:8000", "*:80"), "x"), (
+        "the service's own stays"
+    )
     assert "500.http" not in found
     assert found.count("errorfile 50") == found.count(" /etc/x/503.http") == 2
     front = found[found.index("frontend http_frontend") :]
     assert "bind 127.0.0.1:8000\n    http-request del-header x-request-timeout-seconds" in front
     assert "http-response return status 503 default-errorfiles if { status 500 }" in front
     assert found.index("timeout http-request") > found.index("defaults")
-    head, _, body = haproxy.BUSY.partition(b"\r\n\r\n")
+    head, _, body = haproxy.BUSY_RESPONSE.partition(b"\r\n\r\n")
     assert b"Retry-After: 1" in head
     assert yaml.safe_load(body)["status"] == 503
 
@@ -312,17 +316,17 @@ def test_serve_yaml_is_what_ray_takes_and_holds_no_key(
 
     from ganaug_ray.serve import launch
 
-    monkeypatch.setenv(auth.VARIABLE, "not-to-be-written")
+    monkeypatch.setenv(auth.KEY_VARIABLE, "not-to-be-written")
     monkeypatch.setattr("os.environ", os.environ.copy())  # the environment for Ray that is chosen is not wanted here
-    promote(Folder.at(tmp_path / "pets"), 0)
-    where, out = serve_config.Listening("127.0.0.1", 8000, "/c.pem", "/k.pem"), tmp_path / "serve.yaml"
-    launch.serve(str(tmp_path / "pets"), where, limits=["images=8"], replicas="0:4", config=str(out))
+    promote(Folder.from_uri(tmp_path / "pets"), 0)
+    where, out = serve_config.ListenAddress("127.0.0.1", 8000, "/c.pem", "/k.pem"), tmp_path / "serve.yaml"
+    launch.serve_model(str(tmp_path / "pets"), where, limits=["images=8"], replicas="0:4", config=str(out))
     text = out.read_text()
     assert "not-to-be-written" not in text
     found = ServeDeploySchema.model_validate(yaml.safe_load(text))
     (application,), http = found.applications, found.http_options
     assert (http.host, http.port, http.ssl_certfile, http.ssl_keyfile) == ("127.0.0.1", 8000, "/c.pem", "/k.pem")
-    assert application.import_path == serve_config.APPLICATION
+    assert application.import_path == serve_config.APPLICATION_PATH
     told = application.args
     assert (told["least"], told["most"], told["needs_key"], told["limits"]["images"]) == (0, 4, True, 8)
     assert told["tls"]
@@ -331,10 +335,10 @@ def test_serve_yaml_is_what_ray_takes_and_holds_no_key(
 
 
 def test_replicas_are_read_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert serve_config.replicas("0:3") == (0, 3)
+    assert serve_config.parse_replicas("0:3") == (0, 3)
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    assert serve_config.replicas("") == (1, 5)
-    assert serve_config.replicas("", 2) == (1, 2)
+    assert serve_config.parse_replicas("") == (1, 5)
+    assert serve_config.parse_replicas("", 2) == (1, 2)
     for wrong in ("x", "3:1", "0", "-1:2", "1:2:3"):
         with pytest.raises(UserError, match="--replicas"):
-            serve_config.replicas(wrong)
+            serve_config.parse_replicas(wrong)

@@ -18,28 +18,28 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.prepare import prepare
+from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
 from ganaug_ray.serve import app, sequential_test
-from ganaug_ray.serve.feedback_client import here
-from ganaug_ray.serve.feedback_ledger import Ledger, Note
-from ganaug_ray.serve.feedback_store import Shelf, used
-from ganaug_ray.serve.inference_queue import OnBatch
-from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.live_model import Champion, Model
+from ganaug_ray.serve.feedback_client import call_locally
+from ganaug_ray.serve.feedback_ledger import FeedbackLedger, ModelNote
+from ganaug_ray.serve.feedback_store import FeedbackStore, measure_usage
+from ganaug_ray.serve.inference_queue import BatchCallback
+from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.live_model import LiveModel, ModelVersion
 from ganaug_ray.serve.rollout_config import Rollout
 from ganaug_ray.serve.service import Service
-from ganaug_ray.serve.traffic import Candidate, Trial
+from ganaug_ray.serve.traffic import Candidate, RolloutTrial
 from tests.helpers.serving import CLASSES, encoded, promote
 
 
 @pytest.fixture
 def pets(tmp_path: Path) -> Folder:
     """An experiment with two versions, of which the first is champion."""
-    folder = Folder.at(tmp_path / "pets")
+    folder = Folder.from_uri(tmp_path / "pets")
     promote(folder, 0)
     promote(folder, 1, size=48)
-    model_registry.rollback(folder / "registry")
+    model_registry.roll_back(folder / "registry")
     return folder
 
 
@@ -47,22 +47,22 @@ def pets(tmp_path: Path) -> Folder:
 def served(
     pets: Folder,
     shelf: Folder | None = None,
-    ledger: Ledger | None = None,
-    limits: Limits | None = None,
-    on_batch: Sequence[OnBatch] = (),
+    ledger: FeedbackLedger | None = None,
+    limits: RequestLimits | None = None,
+    on_batch: Sequence[BatchCallback] = (),
     **modes: str | None,
 ) -> Iterator[TestClient]:
-    champion = Champion(str(pets))
-    rollout = Rollout.of(modes.get("shadow"), modes.get("canary"))
+    champion = LiveModel(str(pets))
+    rollout = Rollout.from_options(modes.get("shadow"), modes.get("canary"))
     beside = None
     if rollout:
-        beside = Candidate(rollout, Champion(rollout.address, "pets", beside=champion))
-    stored = None if shelf is None else Shelf(shelf, CLASSES)
-    trial = Trial(here(ledger or Ledger(10, 10**6)), beside, champion, stored, on_batch)
-    service = Service(champion, limits or Limits(), on_batch, trial=trial)
-    with TestClient(app.build(service, []), "http://localhost", raise_server_exceptions=False) as client:
+        beside = Candidate(rollout, LiveModel(rollout.address, "pets", beside=champion))
+    stored = None if shelf is None else FeedbackStore(shelf, CLASSES)
+    trial = RolloutTrial(call_locally(ledger or FeedbackLedger(10, 10**6)), beside, champion, stored, on_batch)
+    service = Service(champion, limits or RequestLimits(), on_batch, trial=trial)
+    with TestClient(app.build_application(service, []), "http://localhost", raise_server_exceptions=False) as client:
         yield client
-    service.close()
+    service.shut_down()
 
 
 def ask(client: TestClient, seed: int) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def test_a_shadow_answers_too_and_is_not_heard(pets: Folder) -> None:
     assert found["agreement"] == pytest.approx(np.mean(agree))
     assert (found["labels"], found["accuracy"]) == (12, {"champion": pytest.approx(np.mean(agree)), "candidate": 1.0})
     assert (found["candidate_alone_right"], found["champion_alone_right"]) == (12 - sum(agree), 0)
-    assert found["evidence"] == pytest.approx(sequential_test.evidence(12 - sum(agree), 0))
+    assert found["evidence"] == pytest.approx(sequential_test.compute_evidence(12 - sum(agree), 0))
     assert min(found["milliseconds"].values()) > 0
 
 
@@ -127,13 +127,15 @@ def test_each_answer_that_is_heard_is_counted_and_looked_at_once_by_its_own_mode
         folder = pets / "registry" / "versions" / version
         model = Classifier.load(folder)
         images = np.stack([model.preprocess(encoded(seed)) for seed in range(20)])
-        folder.write_table(drift.FILE, drift.reference(images, images, model.probabilities(images)))
+        folder.write_table(
+            drift.REFERENCE_FILE, drift.build_reference(images, images, model.predict_probabilities(images))
+        )
     counted: Counter[str] = Counter()
 
-    def on_batch(model: Model, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
+    def on_batch(model: ModelVersion, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
         counted[model.version] += len(images_NHWC)
         assert model.drift is not None
-        model.drift.look(images_NHWC, probabilities_NK)
+        model.drift.observe_batch(images_NHWC, probabilities_NK)
 
     with served(pets, on_batch=[on_batch], canary=f"{pets}/registry/versions/2:0.5") as client:
         heard = Counter(ask(client, seed)["version"] for seed in range(30))
@@ -144,16 +146,16 @@ def test_each_answer_that_is_heard_is_counted_and_looked_at_once_by_its_own_mode
 
 
 def test_a_candidate_that_fails_costs_nobody_an_answer(pets: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    works = Model.probabilities
+    works = ModelVersion.predict_probabilities
 
-    def fails(self: Model, images_NHWC: np.ndarray) -> np.ndarray:
+    def fails(self: ModelVersion, images_NHWC: np.ndarray) -> np.ndarray:
         if self.version == "2":
             raise RuntimeError("out of memory")
         return works(self, images_NHWC)
 
     for mode in ({"canary": f"{pets}/registry/versions/2:1"}, {"shadow": f"{pets}/registry/versions/2"}):
         with monkeypatch.context() as patch, served(pets, **mode) as client:
-            patch.setattr(Model, "probabilities", fails)
+            patch.setattr(ModelVersion, "predict_probabilities", fails)
             assert [ask(client, seed)["version"] for seed in range(5)] == ["1"] * 5
             if "shadow" in mode:
                 assert until(client, lambda told: told["dropped"] == 5)["feedback"]["comparison"] is None
@@ -166,35 +168,35 @@ def test_a_candidate_that_became_champion_is_tried_no_more(pets: Folder) -> None
 
 
 def test_a_candidate_of_another_registry_is_called_by_its_hash(pets: Folder, tmp_path: Path) -> None:
-    other = Folder.at(tmp_path / "other")
+    other = Folder.from_uri(tmp_path / "other")
     record = promote(other, 7)
     with served(pets, canary=f"{other}:1") as client:
         assert ask(client, 0)["version"] == record["model"]
 
 
 def test_a_rollout_is_read_or_refused() -> None:
-    assert Rollout.of("runs/a", None) == Rollout("shadow", "runs/a", 1.0)
-    assert Rollout.of(None, "gs://b/registry:0.25") == Rollout("canary", "gs://b/registry", 0.25)
-    assert Rollout.of("s3://b/x", None) == Rollout("shadow", "s3://b/x", 1.0)
-    assert Rollout.of(None, None) is None
+    assert Rollout.from_options("runs/a", None) == Rollout("shadow", "runs/a", 1.0)
+    assert Rollout.from_options(None, "gs://b/registry:0.25") == Rollout("canary", "gs://b/registry", 0.25)
+    assert Rollout.from_options("s3://b/x", None) == Rollout("shadow", "s3://b/x", 1.0)
+    assert Rollout.from_options(None, None) is None
     for shadow, canary, says in (("a", "b:1", "one of them"), (None, "a", "MODEL:SHARE"), ("a:2", None, "share 2")):
         with pytest.raises(UserError, match=says):
-            Rollout.of(shadow, canary)
-    taken = [Rollout("canary", "a", 0.1).takes(str(n)) for n in range(2000)]
+            Rollout.from_options(shadow, canary)
+    taken = [Rollout("canary", "a", 0.1).is_sampled(str(n)) for n in range(2000)]
     assert 130 < sum(taken) < 270
 
 
 def test_the_ledger_puts_notes_and_labels_together_in_any_order_and_forgets_the_oldest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ganaug_ray.serve.feedback_ledger.REMEMBERED", 3)
-    ledger = Ledger()
+    monkeypatch.setattr("ganaug_ray.serve.feedback_ledger.MAX_ANSWERS", 3)
+    ledger = FeedbackLedger()
 
     def both(id_: str, ours: str, theirs: str, truth: str, is_early: bool) -> None:
-        ledger.note([Note(id_, "champion", "1", ours, 1.0)])
+        ledger.note([ModelNote(id_, "champion", "1", ours, 1.0)])
         if is_early:
             ledger.label(id_, truth, None)
-        ledger.note([Note(id_, "candidate", "2", theirs, 2.0, ("1", "2"))])
+        ledger.note([ModelNote(id_, "candidate", "2", theirs, 2.0, ("1", "2"))])
         if not is_early:
             ledger.label(id_, truth, None)
 
@@ -209,8 +211,8 @@ def test_the_ledger_puts_notes_and_labels_together_in_any_order_and_forgets_the_
 
 
 def test_feedback_becomes_a_source_of_the_next_prepare(pets: Folder, tmp_path: Path) -> None:
-    shelf, sent = Folder.at(tmp_path / "feedback"), {}
-    with served(pets, shelf, Ledger(100, 10**7)) as client:
+    shelf, sent = Folder.from_uri(tmp_path / "feedback"), {}
+    with served(pets, shelf, FeedbackLedger(100, 10**7)) as client:
         for seed in range(24):
             kind = ("PNG", "JPEG", "WEBP")[seed % 3]
             content, label = encoded(seed, kind=kind), CLASSES[seed % 4]
@@ -222,24 +224,24 @@ def test_feedback_becomes_a_source_of_the_next_prepare(pets: Folder, tmp_path: P
         assert (status["stores_images"], status["feedback"]["stored"]) == (True, 24)
     stored = {path.stem: path for path in Path(str(shelf)).glob("*/*") if path.parent.name in CLASSES}
     assert {id_: (path.read_bytes(), path.parent.name) for id_, path in stored.items()} == sent
-    assert used(shelf) == (24, sum(len(content) for content, _ in sent.values()))
+    assert measure_usage(shelf) == (24, sum(len(content) for content, _ in sent.values()))
 
-    out = Folder.at(tmp_path / "dataset")
-    record = prepare(DataConfig(source=[str(shelf)], image_size=32), out)
+    out = Folder.from_uri(tmp_path / "dataset")
+    record = prepare_dataset(DataConfig(source=[str(shelf)], image_size=32), out)
     assert record["classes"] == sorted(CLASSES)
     rows = out.read_table("split.parquet").to_pylist()
     assert len(rows) == 24
     for row in rows:
         id_ = Path(row["path"]).stem
         assert (row["class"], row["provenance"]) == (sent[id_][1], str(shelf))
-        told = json.loads(shelf.read(f".provenance/{id_}.json"))
+        told = json.loads(shelf.read_bytes(f".provenance/{id_}.json"))
         assert (told["label"], told["version"]) == (sent[id_][1], "1")
         assert told["predicted"] in CLASSES
 
 
 def test_feedback_that_is_refused_says_why_and_stores_nothing(pets: Folder, tmp_path: Path) -> None:
-    shelf = Folder.at(tmp_path / "feedback")
-    with served(pets, shelf, Ledger(1, 10**6), Limits(pixels=10_000)) as client:
+    shelf = Folder.from_uri(tmp_path / "feedback")
+    with served(pets, shelf, FeedbackLedger(1, 10**6), RequestLimits(pixels=10_000)) as client:
         ids = [ask(client, seed)["predictions"][0]["id"] for seed in range(4)]
 
         def send(id_: str, label: str = "cat", image: bytes | None = None) -> tuple[int, str]:
@@ -251,11 +253,11 @@ def test_feedback_that_is_refused_says_why_and_stores_nothing(pets: Folder, tmp_
         assert send("../../x")[0] == 404
         assert send(ids[0], image=b"<html>")[0] == 415
         assert send(ids[0], image=encoded(0, (200, 200)))[0] == 413
-        assert shelf.folders() == []
+        assert shelf.list_folders() == []
         assert send(ids[0], image=encoded(0))[0] == 200
         assert send(ids[0], image=encoded(0))[0] == 409
         assert "is full" in send(ids[1], image=encoded(1))[1]
-        assert used(shelf)[0] == 1
+        assert measure_usage(shelf)[0] == 1
         assert client.post("/v1/feedback", json={"id": ids[2], "label": "cat"}).json()["stored"] is False
         for wrong in ([], {"id": 3, "label": "cat"}, {"id": ids[3]}, {"id": "x" * 1001, "label": "cat"}):
             assert client.post("/v1/feedback", json=wrong).status_code == 400, wrong
@@ -263,16 +265,16 @@ def test_feedback_that_is_refused_says_why_and_stores_nothing(pets: Folder, tmp_
 
 
 def test_without_being_told_nothing_is_remembered_or_stored(pets: Folder) -> None:
-    service = Service(Champion(str(pets)), Limits())
-    with TestClient(app.build(service, []), "http://localhost") as client:
+    service = Service(LiveModel(str(pets)), RequestLimits())
+    with TestClient(app.build_application(service, []), "http://localhost") as client:
         id_ = ask(client, 0)["predictions"][0]["id"]
         answer = client.post("/v1/feedback", json={"id": id_, "label": "cat"})
         assert (answer.status_code, "takes no feedback" in answer.text) == (404, True)
         status = client.get("/v1/rollout").json()
         assert (status["candidate"], status["feedback"], status["stores_images"]) == (None, None, False)
-    service.close()
+    service.shut_down()
 
 
 def test_a_class_that_cannot_be_a_folder_is_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'a/b' cannot be one"):
-        Shelf(Folder.at(tmp_path), ["cat", "a/b"])
+        FeedbackStore(Folder.from_uri(tmp_path), ["cat", "a/b"])

@@ -8,8 +8,8 @@ import pytest
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app
-from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.live_model import Champion
+from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.live_model import LiveModel
 from ganaug_ray.serve.service import Service
 from tests.helpers.serving import promote
 
@@ -28,15 +28,17 @@ CHECKS = (
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = Folder.at(tmp_path_factory.mktemp("serve") / "pets")
+    folder = Folder.from_uri(tmp_path_factory.mktemp("serve") / "pets")
     promote(folder, 0)
-    service = Service(Champion(str(folder)), Limits(bytes=300_000))
+    service = Service(LiveModel(str(folder)), RequestLimits(bytes=300_000))
     yield service
-    service.close()
+    service.shut_down()
 
 
 def test_every_route_answers_as_it_is_described(service: Service) -> None:
-    schema = schemathesis.openapi.from_asgi("/openapi.json", app.build(service, []), headers={"Host": "localhost"})
+    schema = schemathesis.openapi.from_asgi(
+        "/openapi.json", app.build_application(service, []), headers={"Host": "localhost"}
+    )
     tried = 0
     for operation in schema.get_all_operations():
         strategy = operation.ok().as_strategy()

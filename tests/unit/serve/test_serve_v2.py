@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app
-from ganaug_ray.serve.limits import Limits
-from ganaug_ray.serve.live_model import Champion
+from ganaug_ray.serve.limits import RequestLimits
+from ganaug_ray.serve.live_model import LiveModel
 from ganaug_ray.serve.service import Service
 from tests.conftest import ROOT
 from tests.helpers.serving import CLASSES, promote
@@ -25,16 +25,16 @@ PIXELS = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = Folder.at(tmp_path_factory.mktemp("serve") / "pets")
+    folder = Folder.from_uri(tmp_path_factory.mktemp("serve") / "pets")
     promote(folder, 0)
-    service = Service(Champion(str(folder)), Limits(images=4))
+    service = Service(LiveModel(str(folder)), RequestLimits(images=4))
     yield service
-    service.close()
+    service.shut_down()
 
 
 @pytest.fixture(scope="module")
 def client(service: Service) -> TestClient:
-    return TestClient(app.build(service, []), "http://localhost", raise_server_exceptions=False)
+    return TestClient(app.build_application(service, []), "http://localhost", raise_server_exceptions=False)
 
 
 def asked(**changes: object) -> dict:
@@ -43,7 +43,7 @@ def asked(**changes: object) -> dict:
 
 
 def test_json_in_and_out(client: TestClient, service: Service) -> None:
-    expected = service.champion.current.probabilities(PIXELS)
+    expected = service.champion.current.predict_probabilities(PIXELS)
     for data in (PIXELS.ravel().tolist(), PIXELS.tolist()):
         said = client.post("/v2/models/pets/infer", json=asked(data=data)).json()
         probabilities, label = said["outputs"]
@@ -66,7 +66,7 @@ def test_tensors_as_bytes(client: TestClient, service: Service) -> None:
     length = int(answer.headers["Inference-Header-Content-Length"])
     said, behind = json.loads(answer.content[:length]), answer.content[length:]
     assert [output["name"] for output in said["outputs"]] == ["label", "probabilities"]
-    expected = service.champion.current.probabilities(PIXELS)
+    expected = service.champion.current.predict_probabilities(PIXELS)
     np.testing.assert_allclose(np.reshape(said["outputs"][1]["data"], (2, 4)), expected, atol=1e-5)
     labels = [CLASSES[k].encode() for k in expected.argmax(1)]
     assert behind == b"".join(len(label).to_bytes(4, "little") + label for label in labels)

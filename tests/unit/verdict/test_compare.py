@@ -254,7 +254,7 @@ def test_a_finished_runs_verdict_can_be_recomputed_from_its_predictions(experime
     stored = experiment.root.read_json("verdict.json")
 
     def hits(name: str, seed: int) -> np.ndarray:
-        table: pa.Table = experiment.model(name, seed).read_table("predictions.parquet")
+        table: pa.Table = experiment.locate_model(name, seed).read_table("predictions.parquet")
         rows = [row for row in table.to_pylist() if row["split"] == "test"]
         return np.array([np.argmax(row["probabilities"]) == row["label"] for row in rows], float)
 

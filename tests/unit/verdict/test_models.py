@@ -12,9 +12,9 @@ import pytest
 from ganaug_ray import cli
 from ganaug_ray.classify import compared_models, train_worker
 from ganaug_ray.classify import launch as training
-from ganaug_ray.classify.train_worker import Fit
+from ganaug_ray.classify.train_worker import ClassifierTraining
 from ganaug_ray.config import Job
-from ganaug_ray.config.loader import dump, load_job
+from ganaug_ray.config.loader import dump_job, load_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.distributed import Place
@@ -23,7 +23,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import metrics
 from ganaug_ray.pipeline.pipeline import Pipeline
-from ganaug_ray.pipeline.stage import Context
+from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.verdict import model_comparison
 from ganaug_ray.verdict.verdict import compare_arms
 from tests.conftest import DIGITS, ROOT, TINY
@@ -34,26 +34,26 @@ SMALL = "models={cnn: {}, small: {arch: 'timm:test_resnet', input_size: 32, lr: 
 
 
 @pytest.fixture
-def in_process(monkeypatch: pytest.MonkeyPatch) -> list[Fit]:
+def in_process(monkeypatch: pytest.MonkeyPatch) -> list[ClassifierTraining]:
     """Train in this process rather than on Ray; what was trained."""
-    trained: list[Fit] = []
+    trained: list[ClassifierTraining] = []
 
-    def train(fits: list[Fit], resident_gb: float) -> None:
+    def train(fits: list[ClassifierTraining], resident_gb: float) -> None:
         for fit in fits:
-            train_worker.work(fit, Place())
+            train_worker.train_and_finish(fit, Place())
             trained.append(fit)
 
-    monkeypatch.setattr(training, "train", train)
-    monkeypatch.setattr(Context, "connect", lambda self: None)
+    monkeypatch.setattr(training, "train_classifiers", train)
+    monkeypatch.setattr(StageContext, "connect_cluster", lambda self: None)
     return trained
 
 
 def test_models_are_trained_alike_measured_and_told_of_in_the_report(
-    experiment: Run, tmp_path: Path, in_process: list[Fit], capfd
+    experiment: Run, tmp_path: Path, in_process: list[ClassifierTraining], capfd
 ) -> None:
     shutil.copytree(str(experiment.root), tmp_path / "run", symlinks=True)
-    run, job = Run(Folder.at(tmp_path / "run")), load_job(DIGITS, [*TINY, SMALL])
-    Pipeline(job, run, Terminal()).models()
+    run, job = Run(Folder.from_uri(tmp_path / "run")), load_job(DIGITS, [*TINY, SMALL])
+    Pipeline(job, run, Terminal()).reach_model_comparison()
     assert [(fit.arm, fit.seed) for fit in in_process] == [("cnn", 0), ("cnn", 1), ("small", 0), ("small", 1)]
     record = run.root.read_json("board.json")
     assert record["baseline"] == "cnn"
@@ -66,18 +66,18 @@ def test_models_are_trained_alike_measured_and_told_of_in_the_report(
         assert row["train_images_per_second"] > 0
         assert row["predict_images_per_second"] > 0
     # The base CNN is the real arm's classifier: same batches, steps and seeds give the same weights.
-    assert record["inputs"]["cnn/seed-1"] == experiment.model("real+classic", 1).read_json("model.json")["hash"]
+    assert record["inputs"]["cnn/seed-1"] == experiment.locate_model("real+classic", 1).read_json("model.json")["hash"]
     assert record["models"][0]["reached"]["seeds"] == 2
-    page = Page(run.root.read("report.html").decode())
+    page = Page(run.root.read_bytes("report.html").decode())
     assert record["sentence"] in page.text
     assert "timm:test_resnet" in page.text
     assert any("Test accuracy over seconds" in (attributes.get("aria-label") or "") for _, attributes in page.tags)
 
     capfd.readouterr()
-    Pipeline(job, run, Terminal()).models()
+    Pipeline(job, run, Terminal()).reach_model_comparison()
     assert "compare-models kept" in capfd.readouterr().out
     other = load_job(DIGITS, [*TINY, SMALL, "models.small.lr=2e-3"])
-    Pipeline(other, run, Terminal()).models()
+    Pipeline(other, run, Terminal()).reach_model_comparison()
     assert [(fit.arm, fit.seed) for fit in in_process[4:]] == [("small", 0), ("small", 1)], "only what has changed"
 
 
@@ -93,7 +93,7 @@ models: {cnn: {}, b: {arch: "timm:test_resnet", weights: w/b.pth, steps: 7}}
     cnn, other = job.models["cnn"], job.models["b"]
     assert (cnn.arch, cnn.weights, cnn.epochs, cnn.batch_size, cnn.flip) == ("cnn", None, 3, 32, False)
     assert (other.weights, other.steps, other.epochs, other.batch_size) == (f"{tmp_path}/w/b.pth", 7, None, 32)
-    (tmp_path / "again.yaml").write_text(dump(job))
+    (tmp_path / "again.yaml").write_text(dump_job(job))
     assert load_job(tmp_path / "again.yaml") == job
 
 
@@ -125,11 +125,11 @@ def test_wrong_models_end_with_exit_code_2_and_name_the_key(
 
 
 def test_weights_that_are_not_there_name_the_model(digits: Folder, tmp_path: Path) -> None:
-    run = Run(Folder.at(tmp_path / "run").make())
+    run = Run(Folder.from_uri(tmp_path / "run").create())
     (tmp_path / "run" / "dataset").symlink_to(str(digits))
     job = load_job(DIGITS, [*TINY, SMALL, "models.small.weights=/nowhere/x.pth"])
     with pytest.raises(UserError, match=r"^models.small.weights /nowhere/x.pth: there is no such file"):
-        compared_models.prepare(job, run, "small")
+        compared_models.prepare_weights(job, run, "small")
 
 
 def test_catching_up_is_the_first_look_as_good_as_the_baselines_best_with_the_same_seed() -> None:
@@ -172,6 +172,6 @@ def test_the_best_of_many_models_needs_a_clearer_gain_than_the_only_other_one() 
 def test_the_shipped_job_names_the_three_networks() -> None:
     job: Job = load_job(ROOT / "jobs" / "compare_models.yaml")
     assert [model.arch for model in job.models.values()] == ["cnn", "timm:resnetv2_50", "timm:inception_v3"]
-    assert experiment_dir.fingerprint(job.models["cnn"].model_dump()) == experiment_dir.fingerprint(
+    assert experiment_dir.compute_fingerprint(job.models["cnn"].model_dump()) == experiment_dir.compute_fingerprint(
         job.classifier.model_dump()
     )

@@ -67,13 +67,13 @@ def test_each_number_is_an_experiment_of_its_own_and_none_is_done_twice(
 
     monkeypatch.setattr(Pipeline, "reach_verdict", reach_verdict)
     job = load_job(DIGITS, [*TINY, "compare.sizes=[4, 12]"])
-    run = Run(Folder.at(tmp_path))
-    run.claim(job)
-    Pipeline(job, run, Terminal()).sizes()
+    run = Run(Folder.from_uri(tmp_path))
+    run.claim_folder(job)
+    Pipeline(job, run, Terminal()).compare_sizes()
     assert made == [("", 8), ("/sizes/4", 4), ("/sizes/12", 12)]
     first = (tmp_path / "sizes.json").read_bytes()
     assert [point["per_class"] for point in run.root.read_json("sizes.json")["points"]] == [4, 8, 12]
-    Pipeline(job, run, Terminal()).sizes()
+    Pipeline(job, run, Terminal()).compare_sizes()
     assert (tmp_path / "sizes.json").read_bytes() == first
 
 
