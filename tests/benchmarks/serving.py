@@ -46,7 +46,7 @@ app = FastAPI()
 async def predict(request: Request):
     content = await request.body()
     row = await asyncio.to_thread(model.preprocess, content)
-    (found,) = model.probabilities(row[None])
+    (found,) = model.predict_probabilities(row[None])
     return dict(zip(model.classes, found.tolist()))
 
 print("ready", flush=True)
