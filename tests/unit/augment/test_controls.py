@@ -42,7 +42,7 @@ def whole(opened: Callable[[Place], BatchFeed], world: int) -> list[Batch]:
     batches = []
     for step in range(STEPS):
         parts = [feed(step) for feed in ranks]
-        assert torch.equal(torch.cat([part.rows for part in parts]), torch.arange(ranks[0].size(step)))
+        assert torch.equal(torch.cat([part.rows for part in parts]), torch.arange(ranks[0].count_rows(step)))
         assert all(part.soft_BK is None for part in parts)
         images, labels = (torch.cat([getattr(part, name) for part in parts]) for name in ("x_BCHW", "y_B"))
         batches.append(Batch(images, labels, torch.arange(len(labels)), parts[0].total))

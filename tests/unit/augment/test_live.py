@@ -196,9 +196,8 @@ def test_the_live_arm_trains_on_the_real_arm_s_rows_and_counts_what_it_generated
     for step in range(8):
         batch = mixed(step)
         assert torch.equal(batch.x_BCHW[:size], real(step).x_BCHW)
-        assert (
-            mixed.size(step) == batch.total == len(batch.y_B) == size + strategies.count_synthetic_rows(1, size, ratio)
-        )
+        expected = size + strategies.count_synthetic_rows(1, size, ratio)
+        assert mixed.count_rows(step) == batch.total == len(batch.y_B) == expected
         labels |= set(batch.y_B[size:].tolist())
     assert labels == set(range(10)) - {4}
     train_worker.train_and_finish(fit, Place())
@@ -235,7 +234,7 @@ def test_images_are_screened_with_the_teacher_by_the_stored_limits(experiment: R
     assert open_live.func is open_live_feed
     live = open_live(Place())
     live(0)
-    assert live.tally() == {"generated": 8 * MAX_ROUNDS, "rejected": 8 * MAX_ROUNDS, "let_through": 8}
+    assert live.collect_counts() == {"generated": 8 * MAX_ROUNDS, "rejected": 8 * MAX_ROUNDS, "let_through": 8}
 
 
 def test_pool_and_live_are_an_arm_each_and_a_pool_that_was_not_made_is_asked_for(run: Run, tiny_job: Job) -> None:

@@ -45,7 +45,7 @@ class Mortal(BatchFeed):
         self._count += 1
         return self._feed(step)
 
-    def tally(self) -> dict[str, int]:
+    def collect_counts(self) -> dict[str, int]:
         return {"served": self._count}
 
 
@@ -74,7 +74,7 @@ def killed(one: ClassifierTraining) -> None:
 
 @pytest.fixture(autouse=True)
 def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("EVERY", "SHARE"):
+    for name in ("MIN_INTERVAL_S", "INTERVAL_PER_SAVE_SECOND"):
         monkeypatch.setattr(checkpointing, name, getattr(checkpointing, name))
 
 

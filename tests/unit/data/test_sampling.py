@@ -60,7 +60,7 @@ def test_over_many_passes_no_row_of_a_class_is_preferred() -> None:
 
 def test_natural_sampling_keeps_the_order_there_has_always_been(uneven: Folder) -> None:
     feed = open_real_feed(str(uneven), 7, 1.0, 5, Place())
-    drawn = [row for step in range(9) for row in feed.indices(step)]
+    drawn = [row for step in range(9) for row in feed.list_indices(step)]
     assert drawn == slice_permutations(30, 0, 63, (5, "real")).tolist()
 
 
@@ -69,7 +69,7 @@ def test_natural_sampling_keeps_the_order_there_has_always_been(uneven: Folder) 
 def test_any_number_of_ranks_draws_the_same_global_batches(uneven: Folder, sampling: Sampling, workers: int) -> None:
     def drawn(place: Place) -> list[list[int]]:
         feed = open_real_feed(str(uneven), 24, 1.0, 5, place, sampling=pickle.loads(pickle.dumps(sampling)))  # noqa: S301  # as to a worker
-        return [feed.indices(step).tolist() for step in range(8)]
+        return [feed.list_indices(step).tolist() for step in range(8)]
 
     parts = [drawn(Place(rank, workers)) for rank in range(workers)]
     assert [list(itertools.chain(*step)) for step in zip(*parts, strict=True)] == drawn(Place())
@@ -82,7 +82,7 @@ def test_rows_are_drawn_of_the_chosen_classes_alone(uneven: Folder) -> None:
 
     feed = mixed_batches.open_pool_feed(str(uneven / "train"), upto, 1.0, 0, Place(), Sampling(classes=(0, 2)))
     assert {int(label) for step in range(5) for label in feed(step).y_B} == {0, 2}
-    drawn = Counter(row for step in range(100) for row in feed.indices(step).tolist())
+    drawn = Counter(row for step in range(100) for row in feed.list_indices(step).tolist())
     assert len(drawn) == 25
     assert max(drawn.values()) - min(drawn.values()) == 0, "700 rows are 28 whole passes"
 

@@ -25,21 +25,22 @@ UNCONDITIONAL = ["gan.conditional=false", "augment.ratio=0"]
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the stages that were called."""
     names: list[str] = []
-    for name in ("prepare", "train_gan", "generate", "train", "compare", "report", "promote"):
+    stages = ["prepare_data", "train_gan", "generate_images", "train_classifiers", "compare_arms", "build_report"]
+    for name in (*stages, "promote_champion"):
         monkeypatch.setattr(Pipeline, name, lambda self, name=name: names.append(name))
     return names
 
 
 @pytest.mark.parametrize(
     ("settings", "gan"),
-    [([], ["train_gan", "generate"]), (["augment.ratio=0"], []), (UNCONDITIONAL, ["train_gan"])],
+    [([], ["train_gan", "generate_images"]), (["augment.ratio=0"], []), (UNCONDITIONAL, ["train_gan"])],
     ids=["an arm needs it", "nobody needs it", "for its own sake"],
 )
 def test_run_trains_a_gan_that_is_of_use(
     called: list[str], tmp_path: Path, settings: list[str], gan: list[str]
 ) -> None:
     Pipeline(load_job(DIGITS, settings), Run(Folder.from_uri(tmp_path)), Terminal()).run_all()
-    assert called == ["prepare", *gan, "train", "compare", "report", "promote"]
+    assert called == ["prepare_data", *gan, "train_classifiers", "compare_arms", "build_report", "promote_champion"]
 
 
 def test_a_dry_run_tells_of_what_a_run_would_do(tmp_path: Path) -> None:

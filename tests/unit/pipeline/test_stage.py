@@ -27,7 +27,7 @@ def test_done_stage_updates_summary(context, capsys):
     printed = capsys.readouterr().out
     assert "done" in printed
     assert "3 images" in printed
-    assert context.run.root.has("run.json")
+    assert context.run.root.has_file("run.json")
 
 
 def test_failed_stage_passes_error_on(context, capsys):
@@ -39,7 +39,7 @@ def test_failed_stage_passes_error_on(context, capsys):
     with pytest.raises(OSError, match="no space left"):
         context.run_stage("prepare", None, fail, str)
     assert "failed" in capsys.readouterr().out
-    assert not context.run.root.has("run.json")
+    assert not context.run.root.has_file("run.json")
 
 
 def test_progress_is_read_as_set():

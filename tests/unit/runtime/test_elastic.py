@@ -58,7 +58,7 @@ def test_a_pool_that_is_streamed_does_too(tiny_job: Job, experiment: Run, monkey
 
     def large(folder: Any) -> Any:
         found = survey(folder)
-        return found if str(folder) != pool else type("Large", (), {"bytes": 2e9})()
+        return found if str(folder) != pool else type("Large", (), {"pixel_bytes": 2e9})()
 
     monkeypatch.setattr(image_store, "list_shards", large)
     monkeypatch.setattr(worker_group, "run_on_ranks", lambda *given, **named: pytest.fail("workers were started"))
