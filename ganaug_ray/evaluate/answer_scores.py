@@ -8,8 +8,8 @@ for ratios such as F1 it is the delta method.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -23,15 +23,22 @@ class PredictedClasses:
         labels_N: int64, true classes.
         predicted_N: int64, the most probable ones.
         classes: K, of which labels are numbers.
+        row_scores: by the key of each metric that is a mean over rows, the rows' values, float64 [N].
     """
 
     labels_N: np.ndarray
     predicted_N: np.ndarray
     classes: int
+    row_scores: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Estimator(Protocol):
-    """How a metric of predicted classes is computed."""
+    """How a metric is computed from a model's answers."""
+
+    @property
+    def row_step(self) -> float:
+        """The most that another answer to one row changes the figure times N; 0 where rows never leave it equal."""
+        ...
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the figures: float64 [M] in [0, 1]; ``rare`` holds the numbers of the rare classes."""
@@ -44,6 +51,8 @@ class Estimator(Protocol):
 
 class Accuracy:
     """The share of rows whose predicted class is the true one: M = 1."""
+
+    row_step = 1.0
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return hits / N.
@@ -72,6 +81,7 @@ class ClassRatio:
 
     hit_weight: int
     counts_predicted: bool
+    row_step = 1.0
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the ratio of each class.
@@ -114,6 +124,7 @@ class ClassMean:
 
     class_ratio: ClassRatio
     only_rare: bool = False
+    row_step = 1.0
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the mean over all classes, or over ``rare``."""
@@ -127,3 +138,24 @@ class ClassMean:
 
     def _choose_classes(self, answers: PredictedClasses, rare: Sequence[int]) -> list[int]:
         return list(rare) if self.only_rare else list(range(answers.classes))
+
+
+@dataclass(frozen=True)
+class RowMean:
+    """The mean over rows of a score of their probabilities: M = 1.
+
+    Attributes:
+        key: of the metric, in ``row_scores``.
+    """
+
+    key: str
+    row_step = 0.0
+
+    def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
+        """Return the mean of the rows' scores."""
+        return answers.row_scores[self.key].mean(keepdims=True)
+
+    def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
+        """Return a row's score less the mean."""
+        scores_N = answers.row_scores[self.key]
+        return (scores_N - scores_N.mean())[:, None]

@@ -4,6 +4,8 @@ A new metric is one more object in ``METRICS``. What it brings decides where it 
 
 - ``rows``: it is a mean over rows, of probabilities. It stands in verdict.json, in the tables of models, and in that of
   overfitting.
+- ``calibrated``: its rows are those of probabilities after temperature scaling on validation images, so that a model is
+  not judged by how sure it is of itself in general.
 - ``estimator``: arms can be compared by it, with an interval. It stands in verdict.json, in the tables of models and of
   arms, and may be chosen as ``compare.metric``; its key is then also listed in ``config/compare.py``.
 - neither: it is a figure of ``metrics.compute_figures``, and stands in the table of the champion alone.
@@ -18,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from ganaug_ray.evaluate import metrics
-from ganaug_ray.evaluate.answer_scores import Accuracy, ClassMean, ClassRatio, Estimator
+from ganaug_ray.evaluate.answer_scores import Accuracy, ClassMean, ClassRatio, Estimator, RowMean
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Metric:
         rows: labels int64 [N], probabilities float [N, K] -> the values of the rows whose mean it is, float64 [N].
         estimator: how it is computed from predicted classes, and how much each row moves it.
         needs_rare: whether it is defined only where classes are rare.
+        calibrated: whether the probabilities are scaled on validation images first.
     """
 
     key: str
@@ -42,6 +45,7 @@ class Metric:
     rows: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     estimator: Estimator | None = None
     needs_rare: bool = False
+    calibrated: bool = False
 
     @property
     def title(self) -> str:
@@ -66,6 +70,29 @@ class Metric:
         """Whether it is shown times 100."""
         return self.unit in ("%", "points")
 
+    @property
+    def scale(self) -> int:
+        """By what values are multiplied where they are shown."""
+        return 100 if self.is_share else 1
+
+    @property
+    def change_unit(self) -> str:
+        """The unit of differences.
+
+        >>> [get_metric(key).change_unit for key in ("accuracy", "cross_entropy", "calibrated_brier")]
+        ['points', 'nats', '']
+        """
+        return "points" if self.is_share else self.unit
+
+    def format_change(self, value: float) -> str:
+        """Write a difference with its sign and without its unit; there is no minus zero.
+
+        >>> get_metric("accuracy").format_change(-0.0125), get_metric("cross_entropy").format_change(0.0125)
+        ('-1.2', '+0.013')
+        """
+        digits = 1 if self.is_share else 3
+        return f"{round(self.scale * value, digits) + 0.0:+.{digits}f}"
+
     def format_value(self, value: float) -> str:
         """Write a value without its unit.
 
@@ -80,6 +107,24 @@ _RECALL = ClassRatio(hit_weight=1, counts_predicted=False)
 
 ACCURACY = Metric("accuracy", "accuracy", "%", rows=metrics.compute_hits, estimator=Accuracy())
 CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats", higher_is_better=False, rows=metrics.compute_losses)
+CALIBRATED_CROSS_ENTROPY = Metric(
+    "calibrated_cross_entropy",
+    "cross-entropy after calibration",
+    "nats",
+    higher_is_better=False,
+    rows=metrics.compute_losses,
+    estimator=RowMean("calibrated_cross_entropy"),
+    calibrated=True,
+)
+CALIBRATED_BRIER = Metric(
+    "calibrated_brier",
+    "Brier score after calibration",
+    "",
+    higher_is_better=False,
+    rows=metrics.compute_brier,
+    estimator=RowMean("calibrated_brier"),
+    calibrated=True,
+)
 
 # In the order of tables.
 METRICS = (
@@ -97,11 +142,14 @@ METRICS = (
     Metric("average_precision", "average precision", "%"),
     Metric("calibration_error", "calibration error", "points", higher_is_better=False),
     CROSS_ENTROPY,
+    CALIBRATED_CROSS_ENTROPY,
+    CALIBRATED_BRIER,
 )
 COMPARED = tuple(metric for metric in METRICS if metric.estimator)  # arms can be compared by them
 ROW_MEANS = tuple(metric for metric in METRICS if metric.rows)
+UNCALIBRATED_ROW_MEANS = tuple(metric for metric in ROW_MEANS if not metric.calibrated)
 SUMMARIZED = tuple(metric for metric in METRICS if metric in COMPARED or metric in ROW_MEANS)  # in verdict.json
-TABULATED = tuple(metric for metric in SUMMARIZED if not metric.needs_rare)  # what the tables of models show
+TABULATED = tuple(metric for metric in SUMMARIZED if not (metric.needs_rare or metric.calibrated))  # tables of models
 
 # Figures of each class, by which an arm is compared class by class.
 CLASS_METRICS = (
@@ -132,6 +180,6 @@ def list_compared(has_rare: bool) -> list[Metric]:
     """The metrics that arms are compared by; those of the rare classes only where there are any.
 
     >>> [metric.key for metric in list_compared(has_rare=False)]
-    ['accuracy', 'macro_f1']
+    ['accuracy', 'macro_f1', 'calibrated_cross_entropy', 'calibrated_brier']
     """
     return [metric for metric in COMPARED if has_rare or not metric.needs_rare]

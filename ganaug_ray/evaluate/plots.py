@@ -18,7 +18,13 @@ from PIL import Image
 
 # Mid-tones with enough contrast on white and on near-black; blue and orange first, which colour-blind eyes tell apart.
 COLOURS = ("#4a86d8", "#e07b26", "#8d6cc9", "#2f9e8f", "#c75b8e", "#8a8f3c")
-VERDICT_COLOURS = {"helped": "#2f9e63", "unclear": "#c08a1a", "hurt": "#d9534f"}
+VERDICT_COLOURS = {
+    "helped": "#2f9e63",
+    "no worthwhile gain": "#6b7785",
+    "unclear": "#c08a1a",
+    "hurt": "#d9534f",
+    "not enough repeats": "#c08a1a",
+}
 INK_COLOUR = "#012345"  # stands for the page's text colour: replaced by currentColor
 GRID_COLOUR = "#8a919c"
 CELL_COLOUR = "#3a6fc4"  # white can be read on it

@@ -17,7 +17,7 @@ ROLE_ORDER = ("chosen", "candidate", "control")
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
-    """Draw each comparison's mean difference and 95 % interval, and under it one ring a repeat; in points.
+    """Draw each comparison's mean difference and 95 % interval, and under it one ring a repeat; shares in points.
 
     The chosen arm stands first, its name bold; controls stand last, hollow. A ring is a split, or a seed where there is
     a single split.
@@ -31,10 +31,11 @@ def plot_forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
     for row, comparison in enumerate(reversed(ordered)):
         colour, control = VERDICT_COLOURS[comparison["verdict"]], comparison["role"] == "control"
         several = len(comparison["by_split"]) > 1
-        points = [100 * value for value in comparison["by_split" if several else "differences"]]
-        mean = 100 * comparison["mean"]
+        scale = get_metric(comparison["metric"]).scale
+        points = [scale * value for value in comparison["by_split" if several else "differences"]]
+        mean = scale * comparison["mean"]
         if comparison["ci95"]:
-            low, high = (100 * end for end in comparison["ci95"])
+            low, high = (scale * end for end in comparison["ci95"])
             axes.plot([low, high], [row, row], color=colour, linewidth=1.2 if control else 3, solid_capstyle="round")
         hollow: dict[str, Any] = {"mfc": "none", "mew": 1.2} if control else {}
         axes.plot(mean, row, marker="D", markersize=6, color=colour, linestyle="none", **hollow)
@@ -88,8 +89,10 @@ def plot_ratios(kinds: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
 
     Args:
         kinds: kind -> its comparisons, as in verdict.json, each with its ``ratio``.
-        metric: what the title calls it.
+        metric: key of the metric.
     """
+    compared = get_metric(metric)
+    scale = compared.scale
     figure = Figure(figsize=(5.6, 2.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color=INK_COLOUR, linewidth=0.8, linestyle=(0, (3, 2)))
@@ -100,11 +103,13 @@ def plot_ratios(kinds: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
         x = [comparison["ratio"] + 0.008 * number * (ratio_values[-1] - ratio_values[0]) for comparison in ordered]
         for at, comparison in zip(x, ordered, strict=True):
             if comparison["ci95"]:
-                ends = [100 * end for end in comparison["ci95"]]
+                ends = [scale * end for end in comparison["ci95"]]
                 axes.plot([at, at], ends, color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="round")
-        y = [100 * comparison["mean"] for comparison in ordered]
+        y = [scale * comparison["mean"] for comparison in ordered]
         axes.plot(x, y, color=colour, linewidth=1.2, marker="D", markersize=5, label=kind)
-    axes.set_title(f"change in test {metric}, points", loc="left", pad=18)
+    axes.set_title(
+        ", ".join(filter(None, (f"change in test {compared.name}", compared.change_unit))), loc="left", pad=18
+    )
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, borderpad=0.2)
     axes.set_xlabel("synthetic images per real one")
     axes.set_xticks(ratio_values, [f"{ratio:g}" for ratio in ratio_values])

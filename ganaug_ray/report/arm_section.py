@@ -63,13 +63,17 @@ def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experime
         alt = "; ".join(f"{row['class']}: {100 * row['f1']['mean']:+.1f}" for row in rows[: arm_plots.MAX_BARS])
         drawn["classes"] = plots.encode_svg(arm_plots.plot_classes(rows), f"Change in F1 by class, in points. {alt}")
     if ratios:
-        name = get_metric(verdict["metric"]).name
+        metric = get_metric(verdict["metric"])
         alt = _describe_changes([own for several in ratios.values() for own in several], "ratio")
         drawn["ratios"] = plots.encode_svg(
-            arm_plots.plot_ratios(dict(ratios), name), f"Change in test {name} by ratio. {alt}"
+            arm_plots.plot_ratios(dict(ratios), metric.key), f"Change in test {metric.name} by ratio. {alt}"
         )
     return drawn
 
 
 def _describe_changes(comparisons: list[experiment_dir.Record], key: str) -> str:
-    return "; ".join(f"{c[key]}: {100 * c['mean']:+.1f} points" for c in comparisons)
+    changes = []
+    for comparison in comparisons:
+        metric = get_metric(comparison["metric"])
+        changes.append(f"{comparison[key]}: {metric.format_change(comparison['mean'])} {metric.change_unit}".rstrip())
+    return "; ".join(changes)

@@ -14,7 +14,6 @@ from ganaug_ray.data.card.dataset_card import encode_picture
 from ganaug_ray.evaluate import model_plots, plots
 from ganaug_ray.evaluate.targets import MARKER, EvaluationTarget, describe_target, find_champion, find_model
 from ganaug_ray.verdict import overfitting
-from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 MARKER_KEYS = ("stage", "status", "seconds", "versions", "model")  # of a marker; the rest are figures
 
@@ -30,8 +29,7 @@ def collect_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) ->
         return list(by_split.values())
 
     predictions = {arm: read(arm, own["repeats"]) for arm, own in arms.items()}
-    shared = SplitOverlap(**verdict["overlap"]).correction if verdict["overlap"] else 0.0
-    rows = overfitting.compute_gaps(predictions, verdict["baseline"], shared)
+    rows = overfitting.compute_gaps(predictions, verdict["baseline"])
     described_arm = verdict["chosen"]["arm"] if verdict["chosen"] else verdict["baseline"]
     champion_target = _find_target(run, verdict)
     record = experiment_dir.read_marker(champion_target.out, MARKER)

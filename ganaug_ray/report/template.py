@@ -20,6 +20,7 @@ def render_template(name: str, **values: Any) -> str:
     environment.filters.update(
         percent=lambda share: f"{100 * share:.1f}",
         points=format_points,
+        minus=lambda text: text.replace("-", "−"),
         duration=format_duration,
         setting=search_scales.format_setting,
         breakable=lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),

@@ -17,8 +17,10 @@ class Comparison:
     Attributes:
         differences: of each model, in order of splits and, within them, seeds.
         by_split: their means over seeds.
+        worthwhile: the least gain that is worth having, above zero.
         p_adjusted: for being one of a family, or the best of one; what the verdict goes by. The rest is described in
             ``Estimate``.
+        p_worthwhile_adjusted: likewise.
     """
 
     arm: str
@@ -29,11 +31,14 @@ class Comparison:
     mean: float
     ci95: tuple[float, float] | None
     p: float | None
+    p_worthwhile: float | None
     se: float | None
     df: int | None
     effect_size: float | None
     smallest_visible_gain: float | None
+    worthwhile: float
     p_adjusted: float | None
+    p_worthwhile_adjusted: float | None
     verdict: Verdict
     role: Role = "chosen"
 

@@ -31,6 +31,7 @@ def build_verdict(job: Job, run: Run) -> Record:
         facts["classes"],
         facts["rare"],
         measure_overlap(deals) if len(deals) > 1 else None,
+        job.compare.worthwhile,
     )
 
 

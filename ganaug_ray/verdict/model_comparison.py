@@ -22,6 +22,7 @@ from ganaug_ray.verdict.comparison import Comparison
 from ganaug_ray.verdict.outcomes import Outcome
 
 TIMED_IMAGES, TIMED_PASSES = 256, 3
+VERDICT_ORDER = ("hurt", "not enough repeats", "no worthwhile gain", "unclear", "helped")  # the best last
 
 
 def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experiment_dir.Record:
@@ -74,7 +75,7 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
             }
         )
     metric = job.compare.metric
-    comparisons = compare_with_first(outcomes, metric)
+    comparisons = compare_with_first(outcomes, metric, job.compare.worthwhile)
     record = {
         "hash": compared_models.compute_fingerprint(job, run),
         "inputs": compared_models.collect_inputs(job, run),
@@ -88,19 +89,24 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
     return experiment_dir.write_marker(run.root, compared_models.BOARD_MARKER, "compare-models", started, record)
 
 
-def compare_with_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -> list[Comparison]:
+def compare_with_first(
+    outcomes: Mapping[str, Sequence[Outcome]], metric: str, worthwhile: float = verdict.WORTHWHILE
+) -> list[Comparison]:
     """Compare every model with the first. The conclusion names the best, so intervals are as of a best one.
 
     Args:
         outcomes: of each model, the baseline first: its trainings, one a seed.
         metric: key of the metric that they are compared by.
+        worthwhile: the least gain in it that is worth having.
 
     Returns:
         A comparison a model but the first.
     """
     baseline, *other_models = outcomes
     return [
-        verdict.compare_arms(name, baseline, outcomes[name], outcomes[baseline], metric, best_of=len(other_models))
+        verdict.compare_arms(
+            name, baseline, outcomes[name], outcomes[baseline], metric, best_of=len(other_models), worthwhile=worthwhile
+        )
         for name in other_models
     ]
 
@@ -157,16 +163,20 @@ def _time_inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record
 
 def describe_comparison(comparisons: list[Comparison], rows: Sequence[Mapping[str, Any]]) -> str:
     """Conclude in words that need no statistics."""
-    best = max(comparisons, key=lambda c: (("hurt", "unclear", "helped").index(c.verdict), c.mean))
+    sign = 1 if get_metric(comparisons[0].metric).higher_is_better else -1
+    best = max(comparisons, key=lambda c: (VERDICT_ORDER.index(c.verdict), sign * c.mean))
     seconds = {row["model"]: row["train_seconds"] for row in rows}
     cost = f"{seconds[best.arm] / max(seconds[best.baseline], 1e-9):.1f} times the training time"
-    name, seeds = get_metric(best.metric).name, wording.describe_repeats(best)
-    change = f"{round(100 * best.mean, 1) + 0.0:+.1f} points in test {name}"  # no minus zero
+    metric, seeds = get_metric(best.metric), wording.describe_repeats(best)
+    change = f"{metric.format_change(best.mean)} {metric.change_unit} in test {metric.name}"
     if best.ci95 is None:
-        return f"Unclear: {best.arm} against {best.baseline} is {change} at {cost}, but {seeds} can give no interval."
-    change += f" (95 % interval {100 * best.ci95[0]:+.1f} to {100 * best.ci95[1]:+.1f}, {seeds}) at {cost}"
+        return f"Not enough repeats: {best.arm} against {best.baseline} is {change} at {cost}, over {seeds}."
+    low, high = (metric.format_change(end) for end in best.ci95)
+    change += f" (95 % interval {low} to {high}, {seeds}) at {cost}"
     if best.verdict == "helped":
         return f"{best.arm} is better than {best.baseline}: {change}."
     if best.verdict == "hurt":
         return f"{best.baseline} is better than every other model; the nearest, {best.arm}: {change}."
+    if best.verdict == "no worthwhile gain":
+        return f"No model is better than {best.baseline} by a worthwhile gain; {best.arm}: {change}."
     return f"No model is clearly better than {best.baseline}; {best.arm}: {change}, and the interval holds zero."

@@ -6,7 +6,7 @@ How a metric is computed, and how much each row moves it, is in ``evaluate.answe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,20 +16,13 @@ import pyarrow as pa
 from ganaug_ray.evaluate import metrics
 from ganaug_ray.evaluate.answer_scores import PredictedClasses
 from ganaug_ray.evaluate.metric_register import ROW_MEANS, SUMMARIZED, get_estimator
+from ganaug_ray.verdict.paired_statistics import Differences
 
 Part = Literal["val", "test"]
 
 
-@dataclass(frozen=True)
 class Predictions(PredictedClasses):
-    """What a model said of the rows of a split.
-
-    Attributes:
-        row_means: by the key of each metric that is a mean over rows, that mean. The rest is described in
-            ``Predicted``.
-    """
-
-    row_means: Mapping[str, float]
+    """What a model said of the rows of a split."""
 
     def summarize(self, rare: Sequence[int] = ()) -> dict[str, float]:
         """Return the figures of verdict.json by key, in the order of the register.
@@ -37,17 +30,18 @@ class Predictions(PredictedClasses):
         Args:
             rare: numbers of the rare classes; without any there is no figure of them.
 
-        >>> Predictions(np.array([0, 1]), np.array([0, 1]), 2, {"cross_entropy": 0.25}).summarize()
-        {'accuracy': 1.0, 'macro_f1': 1.0, 'cross_entropy': 0.25}
+        >>> read_predictions(pa.table({"split": ["val"], "label": [0], "probabilities": pa.array(
+        ...     [[0.5, 0.5]], pa.list_(pa.float32(), 2))}), "val").summarize()["cross_entropy"].__round__(3)
+        0.693
         """
         values = {}
         for metric in SUMMARIZED:
             if metric.needs_rare and not rare:
                 continue
-            if metric.estimator:
+            if metric.key in self.row_scores:
+                values[metric.key] = float(self.row_scores[metric.key].mean())
+            elif metric.estimator:
                 values[metric.key] = float(metric.estimator.compute(self, rare)[0])
-            elif metric.key in self.row_means:
-                values[metric.key] = self.row_means[metric.key]
         return values
 
 
@@ -63,29 +57,33 @@ class Outcome:
     @staticmethod
     def from_table(predictions: pa.Table, split: int, seed: int) -> Outcome:
         """From a model's predictions.parquet."""
-        return Outcome(split, seed, read_predictions(predictions, "val"), read_predictions(predictions, "test"))
+        temperature = metrics.fit_temperature(*metrics.read_split(predictions, "val"))
+        val, test = (read_predictions(predictions, part, temperature) for part in ("val", "test"))
+        return Outcome(split, seed, val, test)
 
     def select_part(self, part: Part) -> Predictions:
         """On validation or on test."""
         return self.val if part == "val" else self.test
 
 
-def read_predictions(predictions: pa.Table, part: Part) -> Predictions:
+def read_predictions(predictions: pa.Table, part: Part, temperature: float = 1.0) -> Predictions:
     """Read what a model answered on one part of the images.
 
     Args:
         predictions: a model's predictions.parquet.
         part: ``val`` or ``test``.
+        temperature: by which probabilities are scaled for calibrated metrics; fitted on validation.
 
     Returns:
-        Its answers, with the mean over rows of each metric that is one.
+        Its answers, with the rows' scores for each metric that is a mean over rows.
     """
     labels_N, probabilities_NK = metrics.read_split(predictions, part)
-    row_means = {}
+    calibrated_NK = metrics.scale_probabilities(probabilities_NK, temperature)
+    row_scores = {}
     for metric in ROW_MEANS:
         assert metric.rows is not None
-        row_means[metric.key] = float(metric.rows(labels_N, probabilities_NK).mean())
-    return Predictions(labels_N, probabilities_NK.argmax(1), probabilities_NK.shape[1], row_means)
+        row_scores[metric.key] = metric.rows(labels_N, calibrated_NK if metric.calibrated else probabilities_NK)
+    return Predictions(labels_N, probabilities_NK.argmax(1), probabilities_NK.shape[1], row_scores)
 
 
 def compute_figures(answers: PredictedClasses, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
@@ -118,7 +116,7 @@ def compute_influence(answers: PredictedClasses, metric: str, rare: Sequence[int
 
 def compute_differences(
     ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part = "test", rare: Sequence[int] = ()
-) -> tuple[np.ndarray, np.ndarray | None]:
+) -> Differences:
     """Take two arms' figures apart, model by model, on the same rows.
 
     Args:
@@ -129,7 +127,7 @@ def compute_differences(
         rare: as for ``compute_figures``.
 
     Returns:
-        ours - theirs, float64 [J, S, M]; and where there is a single split, the influence on it, float64 [S, N, M].
+        ours - theirs, of M figures.
     """
     ours, theirs = _sort_outcomes(ours), _sort_outcomes(theirs)
     assert [(o.split, o.seed) for o in ours] == [(o.split, o.seed) for o in theirs], "arms are paired by split and seed"
@@ -138,12 +136,10 @@ def compute_differences(
     pairs = [(mine.select_part(part), other.select_part(part)) for mine, other in zip(ours, theirs, strict=True)]
     assert all(np.array_equal(a.labels_N, b.labels_N) for a, b in pairs), "arms answer the same rows in the same order"
     values = np.array([compute_figures(a, metric, rare) - compute_figures(b, metric, rare) for a, b in pairs])
-    values_JSM = values.reshape(len(seeds), -1, values.shape[1])
-    if len(seeds) > 1:
-        return values_JSM, None
-    return values_JSM, np.array(
-        [compute_influence(a, metric, rare) - compute_influence(b, metric, rare) for a, b in pairs]
-    )
+    moved = [compute_influence(a, metric, rare) - compute_influence(b, metric, rare) for a, b in pairs]
+    per_split = len(pairs) // len(seeds)
+    influence = [np.array(moved[first : first + per_split]) for first in range(0, len(moved), per_split)]
+    return Differences(values.reshape(len(seeds), per_split, -1), influence, get_estimator(metric).row_step)
 
 
 def _sort_outcomes(outcomes: Sequence[Outcome]) -> list[Outcome]:

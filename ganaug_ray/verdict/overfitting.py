@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ganaug_ray.evaluate import bootstrap, metrics
-from ganaug_ray.evaluate.metric_register import ACCURACY, ROW_MEANS
+from ganaug_ray.evaluate.metric_register import ACCURACY, UNCALIBRATED_ROW_MEANS
 from ganaug_ray.verdict import paired_statistics
 
 Figures = dict[str, np.ndarray]
@@ -16,7 +16,7 @@ Models = list[dict[str, Figures]]  # of one split, seed by seed: on training and
 
 
 def compute_gaps(
-    predictions: Mapping[str, list[list[pa.Table]]], baseline: str, shared: float = 0.0, seed: int = 0
+    predictions: Mapping[str, list[list[pa.Table]]], baseline: str, seed: int = 0
 ) -> list[dict[str, Any]] | None:
     """Return a row an arm and metric; None where a model has no predictions of training images.
 
@@ -26,7 +26,6 @@ def compute_gaps(
     Args:
         predictions: arm -> its models' tables of predictions, by split and seed, in the same order for all.
         baseline: the arm that others are held against.
-        shared: how much the splits have in common, see ``paired_statistics.estimate_mean``.
         seed: of the resamples.
 
     Returns:
@@ -41,7 +40,7 @@ def compute_gaps(
         if any(not len(model["train"][ACCURACY.key]) for models in by_arm[arm] for model in models):
             return None
     rows = []
-    for metric in ROW_MEANS:
+    for metric in UNCALIBRATED_ROW_MEANS:
         train_JS = {arm: _average_rows(models, metric.key, "train") for arm, models in by_arm.items()}
         test_JS = {arm: _average_rows(models, metric.key, "test") for arm, models in by_arm.items()}
         gap_JS = {arm: train_JS[arm] - test_JS[arm] for arm in by_arm}
@@ -51,7 +50,7 @@ def compute_gaps(
             test = float(test_JS[arm].mean())
             change = None
             if arm != baseline:
-                estimate = paired_statistics.estimate_mean(gap_JS[arm] - gap_JS[baseline], shared=shared)
+                estimate = paired_statistics.estimate_mean(gap_JS[arm] - gap_JS[baseline])
                 change = {"mean": estimate.mean, "ci95": estimate.ci95, "p": estimate.p}
             row = {"arm": arm, "metric": metric.key, "train": train, "test": test, "gap": train - test}
             rows.append({**row, "ci95": intervals[arm], "change": change})
@@ -87,7 +86,7 @@ def _format_points(share: float) -> str:
 
 def _score_rows(table: pa.Table, split: str) -> Figures:
     labels, probabilities = metrics.read_split(table, split)
-    return {metric.key: metric.rows(labels, probabilities) for metric in ROW_MEANS if metric.rows}
+    return {metric.key: metric.rows(labels, probabilities) for metric in UNCALIBRATED_ROW_MEANS if metric.rows}
 
 
 def _average_rows(splits: list[Models], metric: str, part: str) -> np.ndarray:

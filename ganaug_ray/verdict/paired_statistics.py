@@ -1,26 +1,23 @@
-"""From paired differences to a mean, an interval and a p value.
+"""From paired differences to a mean, an interval and p values.
 
 A difference d_js is a metric of an arm minus that of the baseline, on the test rows of split j, both trained with seed
 s. What it would be with other seeds and other images is uncertain; the interval has to cover what chance there was:
 
-- **Several splits** (J > 1). D_j is the mean of d_js over the seeds of a split: they share its images and are no
-  independent evidence. The mean of the D_j has the variance ``s² (1/J + o * n_test / n_train)``, s² the sample variance
-  of the D_j, with J - 1 degrees of freedom. ``o`` is the share of a split's training rows that another split trains on
-  too. With o = 0 splits share nothing and this is the plain paired t interval; with o = 1 it is the corrected resampled
-  t of Nadeau & Bengio 2003 ("Inference for the Generalization Error", Machine Learning 52), which Bouckaert & Frank
-  2004 recommend for repeated cross-validation. In between, the correlation that they ascribe to shared training rows is
-  taken in proportion to how many are shared: a rule of thumb, as theirs is.
-- **One split** (J = 1). Two variances add up, each with its own degrees of freedom: ``s²/S`` of the S seeds (S - 1),
-  and that of the test rows (n - 1), by the influence of each row (see ``outcomes``), averaged over seeds. What of the
-  latter is the chance of training on a row, and hence in s² already, is taken off: the components of a two-way layout
-  of rows and seeds (Searle, Casella & McCulloch 1992, "Variance Components"). Half the width of the interval is the
-  root of the sum of the squared half widths of both (Howe 1974, "Approximate Confidence Limits on the Mean of X + Y",
-  JASA 69). Welch-Satterthwaite's degrees of freedom would make it too narrow: simulated with two seeds of large spread,
-  6.3 % of effects of zero were taken for help rather than 2.5 %. Another draw of training images is not covered.
+- **Several splits** (J > 1). The repeats are the D_j, the means of d_js over the seeds of a split: seeds share its
+  images and are no independent evidence. Each D_j has the chance of its own test rows, of its trainings (GAN and
+  classifiers) and of which images are trained on. Splits that share training rows have part of the last in common, and
+  the differences between them do not show that part: the interval speaks of trainings on these images.
+- **One split** (J = 1). The repeats are the seeds' d_s. Their test rows are the same, so what the rows add is shared
+  by all: the component of rows in a two-way layout of rows and seeds (Searle, Casella & McCulloch 1992, "Variance
+  Components"). Another draw of training images is not covered.
 
-A single difference, or differences that are all equal, have no interval worth the name.
+How the chance of rows and that of repeats are put together is in ``mean_error``. The rows' part is estimated by each
+row's influence (see ``outcomes``), and never less than that of two rows in all which one of the two models alone has
+right: where all answers agree, that is what the test images still leave possible (Agresti & Min 2005, "Simple improved
+confidence intervals for comparing matched proportions", Statistics in Medicine 24, add as many).
 
-The best of several candidates, see ``correct_for_best``, has a wider one.
+Fewer than ``MIN_REPEATS`` trainings of each arm have no interval worth the name. The best of several candidates, see
+``correct_for_best``, has a wider one.
 """
 
 from __future__ import annotations
@@ -30,12 +27,34 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import stats
 
-Verdict = Literal["helped", "unclear", "hurt"]
+from ganaug_ray.verdict.mean_error import MeanError, combine_rows_and_repeats, use_repeats_alone
+
+Verdict = Literal["helped", "no worthwhile gain", "unclear", "hurt", "not enough repeats"]
 SIGNIFICANCE_LEVEL = 0.05
 POWER = 0.8
-MIN_P = 1e-30  # where the search for p ends
+MIN_REPEATS = 3
+MIN_P = 1e-30
+AGREEING_ROWS = 2.0  # rows that one model alone is supposed to have right, at least
+_ONE_SIGMA = 2 * float(stats.norm.sf(1))
+
+
+@dataclass(frozen=True)
+class Differences:
+    """Two arms' figures taken apart, model by model, on the same rows.
+
+    Attributes:
+        values_JSM: ours - theirs by split, seed and figure, float64.
+        influence: of each split, how much each row moves each seed's figures, float64 [S, N, M]; None where nothing
+            is known of rows.
+        row_step: the most that one row's other answer changes the sum over rows: 1 for figures of predicted classes, 0
+            for means of probabilities, which rows never leave equal.
+    """
+
+    values_JSM: np.ndarray
+    influence: Sequence[np.ndarray] | None = None
+    row_step: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,115 +65,130 @@ class Estimate:
         mean: over splits and seeds.
         ci95: of the mean; at the level that was asked for, wider for the best of several.
         p: two-sided; below that level exactly where the interval leaves out zero.
-        se: standard error of the mean.
+        p_worthwhile: the same of a gain that is worthwhile, where the mean is below it; else one. Below the level
+            exactly where the whole interval lies below that gain.
+        se: standard error of the mean: half the width of its 68 % interval.
         df: degrees of freedom of its most uncertain part: splits - 1, or seeds - 1 of a single split.
         effect_size: Cohen's d of paired differences: the mean in standard deviations over splits, or over the seeds of
-            a single split.
+            a single split; None where these are equal.
         smallest_visible_gain: the gain that as much data would have found with 80 % power, at that level.
     """
 
     mean: float
     ci95: tuple[float, float] | None = None
     p: float | None = None
+    p_worthwhile: float | None = None
     se: float | None = None
     df: int | None = None
     effect_size: float | None = None
     smallest_visible_gain: float | None = None
 
 
-def estimate_mean(
-    values_JS: np.ndarray,
-    influence_SN: np.ndarray | None = None,
-    shared: float = 0.0,
-    level: float = SIGNIFICANCE_LEVEL,
-) -> Estimate:
-    """Estimate the mean of paired differences.
-
-    Args:
-        values_JS: float64, by split and seed.
-        influence_SN: of each test row on each seed's difference, where there is a single split; None leaves the chance
-            of the test rows out of the interval.
-        shared: o * n_test / n_train, where there are several splits.
-        level: how often the interval may miss; below 0.05 for the best of several, see ``correct_for_best``.
-    """
-    mean = float(values_JS.mean())
-    splits = len(values_JS)
-    repeats = values_JS.mean(1) if splits > 1 else values_JS[0]
-    if len(repeats) < 2 or np.ptp(repeats) < 1e-12:
-        return Estimate(mean)
-    spread, df = float(repeats.var(ddof=1)), len(repeats) - 1
-    parts = [(spread * (1 / len(repeats) + (shared if splits > 1 else 0)), df)]
-    if splits == 1 and influence_SN is not None:
-        parts.append((compute_row_variance(influence_SN), influence_SN.shape[1] - 1))
-    half = _compute_half_width(parts, level)
-    return Estimate(
-        mean,
-        ci95=(mean - half, mean + half),
-        p=_solve_p_value(parts, abs(mean)),
-        se=float(np.sqrt(sum(variance for variance, _ in parts))),
-        df=df,
-        effect_size=float(mean / np.sqrt(spread)),
-        smallest_visible_gain=half + _compute_half_width(parts, 2 * (1 - POWER)),
-    )
-
-
-def estimate_columns(
-    values_JSM: np.ndarray, influence_SNM: np.ndarray | None, shared: float = 0.0, level: float = SIGNIFICANCE_LEVEL
+def estimate_means(
+    differences: Differences, level: float = SIGNIFICANCE_LEVEL, worthwhile: float = 0.0
 ) -> list[Estimate]:
-    """Estimate several figures' differences, each by itself.
+    """Estimate the mean of paired differences, each figure by itself.
 
     Args:
-        values_JSM: float64, by split, seed and figure.
-        influence_SNM: as for ``estimate_mean``, by figure.
-        shared: as for ``estimate_mean``.
-        level: as for ``estimate_mean``.
+        differences: by split, seed and figure.
+        level: how often the interval may miss; below 0.05 for the best of several, see ``correct_for_best``.
+        worthwhile: the least gain that is worth having, in the figures' unit; below zero where less is better.
 
     Returns:
         An estimate a figure.
     """
-    column_estimates = []
-    for m in range(values_JSM.shape[2]):
-        influence_SN = None if influence_SNM is None else influence_SNM[:, :, m]
-        column_estimates.append(estimate_mean(values_JSM[:, :, m], influence_SN, shared, level))
-    return column_estimates
+    values_JSM = differences.values_JSM
+    splits, seeds, figures = values_JSM.shape
+    mean_M = values_JSM.mean((0, 1))
+    repeats_RM = values_JSM.mean(1) if splits > 1 else values_JSM[0]
+    repeats = len(repeats_RM)
+    if splits * seeds < MIN_REPEATS or repeats < 2:
+        return [Estimate(float(mean)) for mean in mean_M]
+    between_M = repeats_RM.var(0, ddof=1)
+    if differences.influence is None and (between_M < 1e-24).all():
+        return [Estimate(float(mean)) for mean in mean_M]
+    error = _describe_error(differences, between_M, repeats)
+    half_M = error.compute_half_width(level)
+    power_M = error.compute_half_width(2 * (1 - POWER))
+    se_M = error.compute_half_width(_ONE_SIGMA)
+    p_M = np.maximum(error.compute_tail(mean_M), MIN_P)
+    p_worthwhile_M = np.maximum(error.compute_tail(mean_M - worthwhile), MIN_P)
+    falls_short_M = mean_M < worthwhile if worthwhile >= 0 else mean_M > worthwhile
+    return [
+        Estimate(
+            mean=float(mean_M[m]),
+            ci95=(float(mean_M[m] - half_M[m]), float(mean_M[m] + half_M[m])),
+            p=float(p_M[m]),
+            p_worthwhile=float(p_worthwhile_M[m]) if falls_short_M[m] else 1.0,
+            se=float(se_M[m]),
+            df=repeats - 1,
+            effect_size=float(mean_M[m] / np.sqrt(between_M[m])) if between_M[m] > 1e-24 else None,
+            smallest_visible_gain=float(half_M[m] + power_M[m]),
+        )
+        for m in range(figures)
+    ]
 
 
-def compute_row_variance(influence_SN: np.ndarray) -> float:
+def estimate_mean(values_JS: np.ndarray) -> Estimate:
+    """Estimate the mean of differences of whose rows nothing is known, by Student's t.
+
+    Args:
+        values_JS: float64, by split and seed.
+    """
+    (estimate,) = estimate_means(Differences(values_JS[:, :, None]))
+    return estimate
+
+
+def _describe_error(differences: Differences, between_M: np.ndarray, repeats: int) -> MeanError:
+    if differences.influence is None:
+        return use_repeats_alone(between_M, repeats)
+    rows = sum(influence_SNM.shape[1] for influence_SNM in differences.influence)
+    if len(differences.influence) > 1:
+        within_M = np.mean([_compute_rows_of_mean(influence_SNM) for influence_SNM in differences.influence], 0)
+        own_rows_M = within_M + _compute_least(differences.row_step, rows) * repeats
+        return combine_rows_and_repeats(
+            between_M, np.maximum(own_rows_M, 1e-18), np.zeros_like(own_rows_M), repeats, rows - repeats
+        )
+    (influence_SNM,) = differences.influence
+    shared_M = compute_row_variance(influence_SNM) + _compute_least(differences.row_step, rows)
+    own_M = np.maximum(_compute_interaction(influence_SNM) / rows, 1e-18)
+    return combine_rows_and_repeats(between_M, own_M, shared_M, repeats, rows - 1)
+
+
+def _compute_least(row_step: float, rows: int) -> float:
+    """The variance of a mean over rows of which AGREEING_ROWS were answered differently."""
+    return AGREEING_ROWS * (row_step / rows) ** 2
+
+
+def _compute_rows_of_mean(influence_SNM: np.ndarray) -> np.ndarray:
+    """The variance of the seeds' mean by its rows and their interplay with trainings: float64 [M]."""
+    return influence_SNM.mean(0).var(0, ddof=1) / influence_SNM.shape[1]
+
+
+def _compute_interaction(influence_SNM: np.ndarray) -> np.ndarray:
+    """The variance of a row's effect from seed to seed: float64 [M]."""
+    seeds, rows = influence_SNM.shape[:2]
+    by_row_NM = influence_SNM.mean(0)
+    by_seed_S1M = influence_SNM.mean(1, keepdims=True)
+    rest_SNM = influence_SNM - by_row_NM - by_seed_S1M + influence_SNM.mean((0, 1))
+    return (rest_SNM**2).sum((0, 1)) / ((seeds - 1) * (rows - 1))
+
+
+def compute_row_variance(influence_SNM: np.ndarray) -> np.ndarray:
     """Compute the variance of a mean over seeds and rows that is due to which rows they are.
 
     It is the component of rows in a two-way layout (Searle, Casella & McCulloch 1992): the variance of the rows' means
     over seeds, less what of it is the chance of training.
 
     Args:
-        influence_SN: float64, two seeds and two rows at least.
+        influence_SNM: float64, two seeds and two rows at least.
 
     Returns:
-        The variance, at least zero.
+        The variances, at least zero, float64 [M].
     """
-    seeds, n = influence_SN.shape
-    by_row_N = influence_SN.mean(0)
-    rest_SN = influence_SN - by_row_N - influence_SN.mean(1, keepdims=True) + influence_SN.mean()
-    of_training = float((rest_SN**2).sum()) / ((seeds - 1) * (n - 1)) / (seeds * n)
-    return max(0.0, float(by_row_N.var(ddof=1)) / n - of_training)
-
-
-Parts = Sequence[tuple[float, int]]  # (variance, its degrees of freedom)
-
-
-def _compute_half_width(parts: Parts, level: float) -> float:
-    """Half the width of the interval at 1 - level."""
-    return float(np.sqrt(sum(variance * special.stdtrit(df, level / 2) ** 2 for variance, df in parts)))
-
-
-def _solve_p_value(parts: Parts, distance: float) -> float:
-    """The level at which the interval just reaches zero."""
-    if distance < _compute_half_width(parts, 1 - 1e-9):
-        return 1.0
-    if distance > _compute_half_width(parts, MIN_P):
-        return MIN_P
-    return float(
-        np.exp(optimize.brentq(lambda u: _compute_half_width(parts, np.exp(u)) - distance, np.log(MIN_P), 0.0))
-    )
+    seeds, rows = influence_SNM.shape[:2]
+    of_training_M = _compute_interaction(influence_SNM) / (seeds * rows)
+    return np.maximum(0.0, _compute_rows_of_mean(influence_SNM) - of_training_M)
 
 
 def correct_for_best(candidates: int) -> float:
@@ -169,22 +203,33 @@ def correct_for_best(candidates: int) -> float:
     return max(1.0, candidates / 2)
 
 
-def judge_effect(mean: float, p: float | None) -> Verdict:
-    """Judge a mean difference by its p value.
+def judge_effect(mean: float, p: float | None, p_worthwhile: float | None, higher_is_better: bool = True) -> Verdict:
+    """Judge a mean difference by its p values.
 
     Args:
-        mean: above zero where the arm is better.
-        p: two-sided, adjusted where several questions are asked at once; None where there is none.
+        mean: of the arm minus that of the baseline.
+        p: two-sided, of no difference; adjusted where several questions are asked at once; None where there is none.
+        p_worthwhile: of a worthwhile gain, likewise.
+        higher_is_better: whether a mean above zero is a gain.
 
     Returns:
-        Helped or hurt where p is below 0.05; else unclear.
+        Hurt where the arm is worse for sure; no worthwhile gain where the gain, if any, is too small for sure; helped
+        where it is better for sure; else unclear. Without a p there were not enough repeats.
 
-    >>> [judge_effect(0.02, 0.01), judge_effect(-0.02, 0.01), judge_effect(0.02, 0.05), judge_effect(0.02, None)]
-    ['helped', 'hurt', 'unclear', 'unclear']
+    >>> [judge_effect(0.02, 0.01, 1.0), judge_effect(-0.02, 0.01, 0.001), judge_effect(0.02, 0.05, 1.0)]
+    ['helped', 'hurt', 'unclear']
+    >>> judge_effect(0.001, 0.6, 0.01), judge_effect(0.02, None, None)
+    ('no worthwhile gain', 'not enough repeats')
     """
-    if p is None or p >= SIGNIFICANCE_LEVEL:
-        return "unclear"
-    return "helped" if mean > 0 else "hurt"
+    if p is None or p_worthwhile is None:
+        return "not enough repeats"
+    gain = mean if higher_is_better else -mean
+    differs = p < SIGNIFICANCE_LEVEL
+    if differs and gain < 0:
+        return "hurt"
+    if p_worthwhile < SIGNIFICANCE_LEVEL:
+        return "no worthwhile gain"
+    return "helped" if differs else "unclear"
 
 
 def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:

@@ -10,7 +10,6 @@ from ganaug_ray.evaluate.metric_register import CLASS_METRICS
 from ganaug_ray.verdict import paired_statistics
 from ganaug_ray.verdict.outcomes import Outcome, Part, compute_differences
 from ganaug_ray.verdict.paired_statistics import Estimate
-from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 
 def compare_classes(
@@ -18,7 +17,7 @@ def compare_classes(
     theirs: Sequence[Outcome],
     classes: Sequence[str],
     rare: Sequence[str] = (),
-    overlap: SplitOverlap | None = None,
+    worthwhile: float = 0.01,
 ) -> list[dict[str, Any]]:
     """Compare an arm with the baseline on the test rows, class by class.
 
@@ -30,7 +29,7 @@ def compare_classes(
         theirs: the baseline's, of the same splits and seeds.
         classes: K names.
         rare: names of the rare ones.
-        overlap: what the splits share; needed where there are several.
+        worthwhile: the least gain in a figure that is worth having.
 
     Returns:
         A row a class: ``class``, ``rare``, ``f1`` and ``recall`` (as in ``Estimate``, and ``p_adjusted``), and the
@@ -38,18 +37,20 @@ def compare_classes(
     """
     rows: list[dict[str, Any]] = [{"class": name, "rare": name in rare} for name in classes]
     for metric in CLASS_METRICS:
-        estimates = _estimate_by_class(ours, theirs, metric.key, "test", overlap)
-        adjusted = paired_statistics.adjust_holm([estimate.p for estimate in estimates])
-        for row, estimate, p in zip(rows, estimates, adjusted, strict=True):
-            row[metric.key] = {**asdict(estimate), "p_adjusted": p}
+        estimates = _estimate_by_class(ours, theirs, metric.key, "test", worthwhile)
+        ps = paired_statistics.adjust_holm([estimate.p for estimate in estimates])
+        ps_worthwhile = paired_statistics.adjust_holm([estimate.p_worthwhile for estimate in estimates])
+        for row, estimate, p, p_worthwhile in zip(rows, estimates, ps, ps_worthwhile, strict=True):
+            row[metric.key] = {**asdict(estimate), "p_adjusted": p, "p_worthwhile_adjusted": p_worthwhile}
     for row in rows:
-        row["verdict"] = paired_statistics.judge_effect(row["f1"]["mean"], row["f1"]["p_adjusted"])
+        figures = row["f1"]
+        row["verdict"] = paired_statistics.judge_effect(
+            figures["mean"], figures["p_adjusted"], figures["p_worthwhile_adjusted"]
+        )
     return rows
 
 
-def find_gaining_classes(
-    ours: Sequence[Outcome], theirs: Sequence[Outcome], classes: Sequence[str], overlap: SplitOverlap | None = None
-) -> list[str]:
+def find_gaining_classes(ours: Sequence[Outcome], theirs: Sequence[Outcome], classes: Sequence[str]) -> list[str]:
     """The classes that gain on validation: those whose mean F1 rises by more than its standard error.
 
     That is a guess to train an arm on, not a finding: the arm has to be confirmed on test like any other. Where there
@@ -59,20 +60,18 @@ def find_gaining_classes(
         ours: as for ``compare_classes``.
         theirs: as for ``compare_classes``.
         classes: as for ``compare_classes``.
-        overlap: as for ``compare_classes``.
 
     Returns:
         Their names, in order of their numbers.
     """
     gaining = []
-    for name, estimate in zip(classes, _estimate_by_class(ours, theirs, "f1", "val", overlap), strict=True):
+    for name, estimate in zip(classes, _estimate_by_class(ours, theirs, "f1", "val", 0.0), strict=True):
         if estimate.se is not None and estimate.mean > estimate.se:
             gaining.append(name)
     return gaining
 
 
 def _estimate_by_class(
-    ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part, overlap: SplitOverlap | None
+    ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part, worthwhile: float
 ) -> list[Estimate]:
-    values_JSK, influence_SNK = compute_differences(ours, theirs, metric, part)
-    return paired_statistics.estimate_columns(values_JSK, influence_SNK, overlap.correction if overlap else 0.0)
+    return paired_statistics.estimate_means(compute_differences(ours, theirs, metric, part), worthwhile=worthwhile)

@@ -1,4 +1,4 @@
-"""How much the splits of a comparison have in common: what makes their differences depend on each other."""
+"""How much the splits of a comparison have in common: what an interval over them can speak of."""
 
 from __future__ import annotations
 
@@ -16,19 +16,12 @@ class SplitOverlap:
     Attributes:
         train: the share of a split's training rows that another split trains on too, the mean over pairs.
         chosen_on: the share of all test rows that are validation rows in another split, and so had a say in the choice.
-        n_train: training rows a split, the mean.
-        n_test: test rows a split, the mean.
+        tested: test rows in all splits together.
     """
 
     train: float
     chosen_on: float
-    n_train: float
-    n_test: float
-
-    @property
-    def correction(self) -> float:
-        """What is added to 1/J in the variance of the mean over splits, see ``statistics``."""
-        return self.train * self.n_test / self.n_train
+    tested: int
 
 
 def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
@@ -46,6 +39,5 @@ def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
     return SplitOverlap(
         train=float(np.mean([len(a & b) / len(a) for a, b in pairs])) if pairs else 0.0,
         chosen_on=len(tests & set().union(*parts["val"])) / len(tests),
-        n_train=float(np.mean([len(own) for own in parts["train"]])),
-        n_test=float(np.mean([len(own) for own in parts["test"]])),
+        tested=len(tests),
     )

@@ -3,16 +3,17 @@
 Choices on validation, the last word on test:
 
 1. Of the candidates (arms that may ship; controls may not), the one with the best mean validation metric is chosen.
-2. Its difference from the baseline on test alone gives the verdict: helped if its 95 % interval (see ``statistics``)
-   lies above zero, hurt if below, else unclear.
+2. Its difference from the baseline on test alone gives the verdict by its 95 % interval (see ``paired_statistics``):
+   hurt if that lies below zero; no worthwhile gain if it lies below ``compare.worthwhile``; helped if above zero; else
+   unclear. Of a metric that falls where models get better, above and below change places.
 3. The champion is the chosen arm if it helped, else the baseline; of its models the best on validation.
 
 Everything else is reported and decides nothing: each control by its own interval; the other candidates together, with
 p values adjusted for being a family (Holm), since the largest of several differences is likelier to be luck.
 
 The models that an arm is chosen by are those that are tested, so the luck of their training goes along. The interval of
-the best of three candidates or more is therefore wider (``statistics.of_best``). Simulated over five splits, the best
-of 2, 4 and 8 candidates without any effect came out as help in 4.5, 3.3 and 2.6 % where validation has no noise at all
+the best of three candidates or more is therefore wider (``paired_statistics.correct_for_best``). Simulated over five
+splits, the best of 2, 4 and 8 candidates without any effect came out as help in 4.5, 3.3 and 2.6 % where validation has no noise at all
 (judged as any single arm: 4.5, 6.6 and 9.8 %), and in 3.3, 1.9 and 1.2 % where it is three times as noisy as training
 (3.3, 3.6 and 4.3 %). The price: a gain that was found in 92 % of cases was found in 79 % beside three more candidates,
 and in 62 % beside seven. So candidates should be few.
@@ -26,11 +27,13 @@ from typing import Any
 
 import numpy as np
 
-from ganaug_ray.evaluate.metric_register import CROSS_ENTROPY, list_compared
+from ganaug_ray.evaluate.metric_register import CROSS_ENTROPY, get_metric, list_compared
 from ganaug_ray.verdict import paired_statistics, per_class, wording
 from ganaug_ray.verdict.comparison import Comparison, Role
 from ganaug_ray.verdict.outcomes import Outcome, compute_differences
 from ganaug_ray.verdict.split_overlap import SplitOverlap
+
+WORTHWHILE = 0.01  # one point
 
 
 def compare_arms(
@@ -40,8 +43,8 @@ def compare_arms(
     theirs: Sequence[Outcome],
     metric: str,
     rare: Sequence[int] = (),
-    overlap: SplitOverlap | None = None,
     best_of: int = 1,
+    worthwhile: float = WORTHWHILE,
 ) -> Comparison:
     """Compare two arms trained on the same splits with the same seeds, as the only question that is asked.
 
@@ -52,30 +55,45 @@ def compare_arms(
         theirs: the baseline's.
         metric: as for ``build_verdict``.
         rare: numbers of classes.
-        overlap: as for ``build_verdict``.
         best_of: how many candidates it is the best of, by the validation figures of these same models.
+        worthwhile: as for ``build_verdict``.
 
     Returns:
         The comparison, its role that of a chosen arm.
     """
-    values_JSM, influence_SNM = compute_differences(ours, theirs, metric, rare=rare)
-    shared = overlap.correction if overlap else 0.0
+    higher_is_better = get_metric(metric).higher_is_better
+    differences = compute_differences(ours, theirs, metric, rare=rare)
     times = paired_statistics.correct_for_best(best_of)
-    (estimate,) = paired_statistics.estimate_columns(
-        values_JSM, influence_SNM, shared, paired_statistics.SIGNIFICANCE_LEVEL / times
+    (estimate,) = paired_statistics.estimate_means(
+        differences,
+        paired_statistics.SIGNIFICANCE_LEVEL / times,
+        worthwhile if higher_is_better else -worthwhile,
     )
-    p = None if estimate.p is None else min(1.0, times * estimate.p)
-    values_JS = values_JSM[:, :, 0]
-    return Comparison(
+    values_JS = differences.values_JSM[:, :, 0]
+    comparison = Comparison(
         arm,
         baseline,
         metric,
         values_JS.ravel().tolist(),
         values_JS.mean(1).tolist(),
         **asdict(estimate),
-        p_adjusted=p,
-        verdict=paired_statistics.judge_effect(estimate.mean, p),
+        worthwhile=worthwhile,
+        p_adjusted=None,
+        p_worthwhile_adjusted=None,
+        verdict="not enough repeats",
     )
+    return _judge(comparison, _multiply(estimate.p, times), _multiply(estimate.p_worthwhile, times))
+
+
+def _multiply(p: float | None, times: float) -> float | None:
+    return None if p is None else min(1.0, times * p)
+
+
+def _judge(comparison: Comparison, p: float | None, p_worthwhile: float | None) -> Comparison:
+    """Return the comparison with p values that are adjusted, and the verdict by them."""
+    higher_is_better = get_metric(comparison.metric).higher_is_better
+    word = paired_statistics.judge_effect(comparison.mean, p, p_worthwhile, higher_is_better)
+    return replace(comparison, p_adjusted=p, p_worthwhile_adjusted=p_worthwhile, verdict=word)
 
 
 def build_verdict(
@@ -86,6 +104,7 @@ def build_verdict(
     classes: Sequence[str],
     rare: Sequence[str] = (),
     overlap: SplitOverlap | None = None,
+    worthwhile: float = WORTHWHILE,
 ) -> dict[str, Any]:
     """Return the content of verdict.json. Without a candidate the verdict is None.
 
@@ -97,9 +116,10 @@ def build_verdict(
         classes: names, in order of their numbers.
         rare: names of those whose mean F1 is a metric of its own.
         overlap: what the splits share; needed where there are several.
+        worthwhile: the least gain in the metric that is worth having, above zero: 0.01 is one point.
     """
     splits = {outcome.split for outcome in outcomes[baseline]}
-    assert len(splits) == 1 or overlap is not None, "how much splits share decides how wide the interval is"
+    assert len(splits) == 1 or overlap is not None, "how much splits share decides what the interval speaks of"
     numbers = [classes.index(name) for name in rare]
     chosen = choose_arm({arm: outcomes[arm] for arm in candidates}, metric, numbers)
     best = chosen["arm"] if chosen else None
@@ -108,7 +128,7 @@ def build_verdict(
     def against_baseline(by: str) -> list[Comparison]:
         best_of = {best: len(candidates)}
         found = [
-            compare_arms(arm, baseline, outcomes[arm], outcomes[baseline], by, numbers, overlap, best_of.get(arm, 1))
+            compare_arms(arm, baseline, outcomes[arm], outcomes[baseline], by, numbers, best_of.get(arm, 1), worthwhile)
             for arm in compared_arms
         ]
         roles = [_assign_role(arm, candidates, best) for arm in compared_arms]
@@ -124,13 +144,14 @@ def build_verdict(
         if deciding
         else "There is no arm with synthetic images to compare.",
         "covers": wording.describe_coverage(outcomes[baseline], overlap, len(candidates)),
+        "worthwhile": worthwhile,
         "smallest_visible_gain": deciding and deciding.smallest_visible_gain,
         "chosen": chosen,
         "champion": choose_champion(outcomes, baseline, deciding, metric, numbers),
         "comparisons": [asdict(comparison) for comparison in comparisons],
         "other_metrics": [asdict(own) for by in other_metric_keys for own in against_baseline(by)],
         "classes": {
-            arm: per_class.compare_classes(outcomes[arm], outcomes[baseline], classes, rare, overlap)
+            arm: per_class.compare_classes(outcomes[arm], outcomes[baseline], classes, rare, worthwhile)
             for arm in compared_arms
         },
         "rare": list(rare),
@@ -153,18 +174,14 @@ def _assign_role(arm: str, candidates: Sequence[str], chosen: str | None) -> Rol
 
 def _adjust_candidates(comparisons: list[Comparison]) -> list[Comparison]:
     """Adjust the p values of the candidates that were not chosen for being several."""
-    exploratory = [comparison for comparison in comparisons if comparison.role == "candidate"]
-    adjusted = paired_statistics.adjust_holm([comparison.p for comparison in exploratory])
-    p_by_arm = dict(zip((comparison.arm for comparison in exploratory), adjusted, strict=True))
-    family = []
-    for comparison in comparisons:
-        if comparison.arm not in p_by_arm:
-            family.append(comparison)
-            continue
-        p = p_by_arm[comparison.arm]
-        judged = paired_statistics.judge_effect(comparison.mean, p)
-        family.append(replace(comparison, p_adjusted=p, verdict=judged))
-    return family
+    family = [comparison for comparison in comparisons if comparison.role == "candidate"]
+    ps = paired_statistics.adjust_holm([comparison.p for comparison in family])
+    ps_worthwhile = paired_statistics.adjust_holm([comparison.p_worthwhile for comparison in family])
+    judged = {
+        comparison.arm: _judge(comparison, p, p_worthwhile)
+        for comparison, p, p_worthwhile in zip(family, ps, ps_worthwhile, strict=True)
+    }
+    return [judged.get(comparison.arm, comparison) for comparison in comparisons]
 
 
 def choose_arm(
@@ -186,7 +203,8 @@ def choose_arm(
     for arm, outcomes in candidates.items():
         on_val = [outcome.val.summarize(rare) for outcome in outcomes]
         means[arm] = {key: float(np.mean([row[key] for row in on_val])) for key in (metric, CROSS_ENTROPY.key)}
-    best = max(means, key=lambda arm: (means[arm][metric], -means[arm][CROSS_ENTROPY.key]))
+    sign = 1 if get_metric(metric).higher_is_better else -1
+    best = max(means, key=lambda arm: (sign * means[arm][metric], -means[arm][CROSS_ENTROPY.key]))
     return {
         "arm": best,
         "by": "validation",
@@ -221,12 +239,16 @@ def choose_champion(
         reason = f"{arm} helped: {wording.describe_change(deciding)}"
     elif deciding.verdict == "hurt":
         reason = f"{deciding.arm} hurt"
+    elif deciding.verdict == "no worthwhile gain":
+        reason = f"{deciding.arm} brought no worthwhile gain"
     else:
         reason = f"{deciding.arm} was not seen to help"
 
+    sign = 1 if get_metric(metric).higher_is_better else -1
+
     def on_val(outcome: Outcome) -> tuple[float, float]:
-        found = outcome.val.summarize(rare)
-        return found[metric], -found[CROSS_ENTROPY.key]
+        figures = outcome.val.summarize(rare)
+        return sign * figures[metric], -figures[CROSS_ENTROPY.key]
 
     best = max(outcomes[arm], key=on_val)
     several = len({outcome.split for outcome in outcomes[arm]}) > 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ganaug_ray.evaluate.metric_register import get_metric
+from ganaug_ray.evaluate.metric_register import Metric, get_metric
 from ganaug_ray.verdict.outcomes import Outcome
+from ganaug_ray.verdict.paired_statistics import MIN_REPEATS
 from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 if TYPE_CHECKING:
@@ -15,22 +16,30 @@ if TYPE_CHECKING:
 
 def describe_verdict(comparison: Comparison) -> str:
     """Say the verdict in words that need no statistics: of which arm, by how much, over how many repeats."""
+    metric = get_metric(comparison.metric)
     if comparison.ci95 is None:
         return (
-            f"Unclear: in {comparison.arm} the added images changed test {get_metric(comparison.metric).name} by "
-            f"{_format_points(comparison.mean)} over {describe_repeats(comparison)}, but no interval can be drawn."
+            f"Not enough repeats: {describe_repeats(comparison)} of {comparison.arm}; "
+            f"{MIN_REPEATS} trainings of each arm are the least (compare.seeds, compare.splits). "
+            f"Test {metric.name} changed by {_format_change(metric, comparison.mean)}."
         )
     change_words = f"{describe_change(comparison)}, over {describe_repeats(comparison)}"
     if comparison.verdict == "helped":
         return f"The added images helped in {comparison.arm}: {change_words}."
     if comparison.verdict == "hurt":
         return f"The added images hurt in {comparison.arm}: {change_words}. Do not use them."
+    if comparison.verdict == "no worthwhile gain":
+        least = _format_amount(metric, comparison.worthwhile)
+        return (
+            f"No worthwhile gain from the added images in {comparison.arm}: {change_words}. "
+            f"A gain of {least} is ruled out: do not use them."
+        )
     assert comparison.smallest_visible_gain is not None
-    if comparison.smallest_visible_gain >= 1:
+    if metric.is_share and comparison.smallest_visible_gain >= 1:
         visible_gain_words = "So few repeats can show no gain at all."
     else:
         visible_gain_words = (
-            f"So many repeats can show a gain of {100 * comparison.smallest_visible_gain:.1f} points or more."
+            f"So many repeats can show a gain of {_format_amount(metric, comparison.smallest_visible_gain)} or more."
         )
     return f"Unclear whether the added images help in {comparison.arm}: {change_words}. {visible_gain_words}"
 
@@ -44,41 +53,47 @@ def describe_repeats(comparison: Comparison) -> str:
 def describe_change(comparison: Comparison) -> str:
     """Say a difference with its interval; there is one."""
     assert comparison.ci95 is not None
-    low, high = comparison.ci95
+    metric = get_metric(comparison.metric)
+    low, high = (metric.format_change(end) for end in comparison.ci95)
     return (
-        f"test {get_metric(comparison.metric).name} changed by {_format_points(comparison.mean)} "
-        f"(95 % interval {100 * low:+.1f} to {100 * high:+.1f}) against {comparison.baseline}"
+        f"test {metric.name} changed by {_format_change(metric, comparison.mean)} "
+        f"(95 % interval {low} to {high}) against {comparison.baseline}"
     )
 
 
-def _format_points(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:+.1f} points"  # no minus zero
+def _format_change(metric: Metric, value: float) -> str:
+    return f"{metric.format_change(value)} {metric.change_unit}".rstrip()
+
+
+def _format_amount(metric: Metric, value: float) -> str:
+    return _format_change(metric, value).removeprefix("+")
 
 
 def describe_coverage(outcomes: Sequence[Outcome], overlap: SplitOverlap | None, candidates: int = 1) -> str:
     """Say which chance an interval over these repeats covers, and which it does not."""
     splits, seeds = len({o.split for o in outcomes}), len({o.seed for o in outcomes})
-    if splits == 1 and seeds == 1:
+    if splits * seeds < MIN_REPEATS:
         return (
-            "One training of each arm tells nothing of the chance of training, so there is no interval. "
-            "McNemar's test speaks of these models alone, on other test images."
+            f"Fewer than {MIN_REPEATS} trainings of each arm tell too little of the chance of training, so there is "
+            "no interval. McNemar's test speaks of these models alone, on other test images."
         )
     if splits == 1:
         coverage_words = (
-            f"The interval covers the chance of training ({seeds} seeds) and of which images are in the test set "
-            f"({len(outcomes[0].test.labels_N):,}). All models share one split of the data, so it does not cover "
-            "another draw of training images: that could shift the result further."
+            f"The interval covers the chance of training classifiers ({seeds} seeds) and of which images are in the "
+            f"test set ({len(outcomes[0].test.labels_N):,}). All models share one split of the data and one GAN: with "
+            "other training images or another training of the GAN the result may differ by more."
         )
     else:
         assert overlap is not None
         coverage_words = (
-            f"The interval covers the chance of which images are drawn for training and for test ({splits} splits, no "
-            f"test image in two of them) and of training ({seeds} seed{'s' * (seeds != 1)} in each)."
+            f"The interval covers the chance of training, of GAN and classifiers ({splits} splits with a GAN each, "
+            f"{seeds} seed{'s' * (seeds != 1)} in each), of which images are trained on, and of which are tested "
+            f"({overlap.tested:,}, each once)."
         )
         if overlap.train > 0:
             coverage_words += (
-                f" Two splits share {100 * overlap.train:.0f} % of their training images on average, and the interval "
-                "is the wider for it."
+                f" Two splits share {100 * overlap.train:.0f} % of their training images on average: it speaks of "
+                "training on these images, and with a collection of others the result may differ by more."
             )
         if candidates > 1 and overlap.chosen_on >= 0.005:
             coverage_words += (
