@@ -13,10 +13,10 @@ p values adjusted for being a family (Holm), since the largest of several differ
 
 The models that an arm is chosen by are those that are tested, so the luck of their training goes along. The interval of
 the best of three candidates or more is therefore wider (``paired_statistics.correct_for_best``). Simulated over five
-splits, the best of 2, 4 and 8 candidates without any effect came out as help in 4.5, 3.3 and 2.6 % where validation has no noise at all
-(judged as any single arm: 4.5, 6.6 and 9.8 %), and in 3.3, 1.9 and 1.2 % where it is three times as noisy as training
-(3.3, 3.6 and 4.3 %). The price: a gain that was found in 92 % of cases was found in 79 % beside three more candidates,
-and in 62 % beside seven. So candidates should be few.
+splits, the best of 2, 4 and 8 candidates without any effect came out as help in 4.5, 3.3 and 2.6 % where validation has
+no noise at all (judged as any single arm: 4.5, 6.6 and 9.8 %), and in 3.3, 1.9 and 1.2 % where it is three times as
+noisy as training (3.3, 3.6 and 4.3 %). The price: a gain that was found in 92 % of cases was found in 79 % beside three
+more candidates, and in 62 % beside seven. So candidates should be few.
 """
 
 from __future__ import annotations

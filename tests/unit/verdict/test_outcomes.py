@@ -16,7 +16,8 @@ def answers(n: int = 300, classes: int = 4, seed: int = 0) -> Predictions:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, n)
     predicted = np.where(rng.random(n) < 0.7, labels, rng.integers(0, classes, n))
-    return Predictions(labels, predicted, classes, {"cross_entropy": 1.0})
+    keys = ("cross_entropy", "calibrated_cross_entropy", "calibrated_brier")
+    return Predictions(labels, predicted, classes, dict.fromkeys(keys, np.ones(n)))
 
 
 def test_outcome_figures_equal_scikit_learn() -> None:
@@ -32,8 +33,9 @@ def test_outcome_figures_equal_scikit_learn() -> None:
         ("recall", recall_score(labels, predicted, average=None)),
     ):
         assert compute_figures(given, metric, [1, 3]) == pytest.approx(expected, abs=1e-12), metric
-    assert list(given.summarize()) == ["accuracy", "macro_f1", "cross_entropy"]
-    assert list(given.summarize([1])) == ["accuracy", "macro_f1", "rare_f1", "cross_entropy"]
+    scores = ["cross_entropy", "calibrated_cross_entropy", "calibrated_brier"]
+    assert list(given.summarize()) == ["accuracy", "macro_f1", *scores]
+    assert list(given.summarize([1])) == ["accuracy", "macro_f1", "rare_f1", *scores]
 
 
 def test_outcome_reads_prediction_table() -> None:
@@ -47,7 +49,30 @@ def test_outcome_reads_prediction_table() -> None:
     for first, own in ((1, found.val), (2, found.test)):
         true, said = labels[first::3], probabilities[first::3]
         assert own.summarize()["accuracy"] == accuracy_score(true, said.argmax(1))
-        assert own.row_means["cross_entropy"] == pytest.approx(log_loss(true, said, labels=range(4)), abs=1e-6)
+        assert own.summarize()["cross_entropy"] == pytest.approx(log_loss(true, said, labels=range(4)), abs=1e-6)
+
+
+def test_calibration_is_fitted_on_validation() -> None:
+    """Calibrated scores are those of probabilities scaled on validation rows; being too sure costs nothing."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 4000)
+    logits = 2 * np.eye(4)[labels] + rng.normal(size=(4000, 4))
+    right = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+    def read(times: float) -> Predictions:
+        sharp = right**times / (right**times).sum(1, keepdims=True)
+        flat = pa.FixedSizeListArray.from_arrays(pa.array(sharp.astype(np.float32).ravel()), 4)
+        columns = {"split": ["val", "test"] * 2000, "label": labels, "probabilities": flat}
+        return Outcome.from_table(pa.table(columns), 0, 0).test
+
+    plain, sharp = read(1).summarize(), read(12).summarize()
+    assert sharp["cross_entropy"] > plain["cross_entropy"] + 0.3
+    for key in ("calibrated_cross_entropy", "calibrated_brier"):
+        assert sharp[key] == pytest.approx(plain[key], abs=5e-3), key
+    said = read(1)
+    assert compute_influence(said, "calibrated_cross_entropy").mean() == pytest.approx(0, abs=1e-12)
+    truth = np.eye(4)[labels[1::2]]
+    assert plain["calibrated_brier"] == pytest.approx(((right[1::2] - truth) ** 2).sum(1).mean(), abs=5e-3)
 
 
 def test_absent_class_scores_zero() -> None:
@@ -79,12 +104,13 @@ def test_influence_variance_equals_jackknife(metric: str) -> None:
 def test_differences_pair_split_and_seed() -> None:
     """Differences are paired by split and seed in whatever order the outcomes come."""
     ours, theirs = arm([[0.9, 0.8], [0.7, 0.6]]), arm([[0.5, 0.5], [0.5, 0.5]])
-    values, by_row = compute_differences(ours[::-1], theirs, "accuracy")
-    assert values[:, :, 0] == pytest.approx(np.array([[0.4, 0.3], [0.2, 0.1]]))
-    assert by_row is None
-    one_split = compute_differences(ours[:2], theirs[:2], "f1")[1]
+    found = compute_differences(ours[::-1], theirs, "accuracy")
+    assert found.values_JSM[:, :, 0] == pytest.approx(np.array([[0.4, 0.3], [0.2, 0.1]]))
+    assert found.influence is not None
+    assert [own.shape for own in found.influence] == [(2, 1000, 1)] * 2
+    one_split = compute_differences(ours[:2], theirs[:2], "f1").influence
     assert one_split is not None
-    assert one_split.shape == (2, 1000, 2)
+    assert [own.shape for own in one_split] == [(2, 1000, 2)]
     with pytest.raises(AssertionError, match="paired"):
         compute_differences(ours[:3], theirs, "accuracy")
     with pytest.raises(AssertionError, match="same seeds"):
@@ -98,9 +124,8 @@ def test_overlap_measures_shared_split_rows() -> None:
         return {id_: part for part, ids in parts.items() for id_ in ids}
 
     found = measure_overlap([deal(train="abcd", val="ef", test="gh"), deal(train="cdgh", val="ai", test="be")])
-    assert (found.train, found.n_train, found.n_test) == (0.5, 4, 2)
+    assert (found.train, found.tested) == (0.5, 4)
     assert found.chosen_on == 0.25, "of g, h, b, e the last is a validation image of the first split"
-    assert found.correction == pytest.approx(0.5 * 2 / 4)
-    assert measure_overlap([deal(train="ab", val="c", test="d")]).correction == 0
+    assert measure_overlap([deal(train="ab", val="c", test="d")]).train == 0
     with pytest.raises(AssertionError, match="test rows"):
         measure_overlap([deal(train="a", val="b", test="cd"), deal(train="a", val="b", test="de")])
