@@ -79,7 +79,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     """Train one rank of a fit; returns when model.json is written.
 
     Raises:
-        Diverged: a loss was not finite; the best weights before that are in last_good.safetensors.
+        DivergenceError: a loss was not finite; the best weights before that are in last_good.safetensors.
     """
     started = time.monotonic()
     dataset, out = Folder.from_uri(fit.dataset), Folder.from_uri(fit.out)

@@ -76,7 +76,7 @@ def train_classifier(
         save: see Save.
 
     Raises:
-        Diverged: a loss was not finite on some rank.
+        DivergenceError: a loss was not finite on some rank.
     """
     schedule = OptimizerSchedule(network, config, steps, place)
     guard = FiniteGuard(place, schedule.optimizer)

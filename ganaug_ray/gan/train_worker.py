@@ -24,7 +24,7 @@ def train_and_finish(training: GanTraining, place: Place) -> None:
     """Train one rank, from the newest checkpoint if there is one; returns when gan.json is written.
 
     Raises:
-        Diverged: a loss was not finite.
+        DivergenceError: a loss was not finite.
     """
     started = time.monotonic()
     recorder = train_rank(training, place)
@@ -41,7 +41,7 @@ def train_rank(
         On rank 0 what has seen all of it, and can finish the folder.
 
     Raises:
-        Diverged: a loss was not finite.
+        DivergenceError: a loss was not finite.
     """
     config, out = training.config, Folder.from_uri(training.out)
     facts = Folder.from_uri(training.dataset).read_json("dataset.json")

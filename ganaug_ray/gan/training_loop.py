@@ -86,7 +86,7 @@ def train_gan(
         factors: steps done -> what both learning rates are multiplied with from then on.
 
     Raises:
-        Diverged: a loss was not finite on some rank; no rank has taken that step.
+        DivergenceError: a loss was not finite on some rank; no rank has taken that step.
     """
     recipe = config.recipe
     loss = losses.LOSSES[recipe.loss]

@@ -48,7 +48,7 @@ class Keyring:
         self._keys = [key.encode() for key in keys]
 
     def check_headers(self, headers: Mapping[bytes, bytes]) -> None:
-        """Raise Problem unless the request may pass; headers as ASGI gives them, names in lower case."""
+        """Raise ProblemError unless the request may pass; headers as ASGI gives them, names in lower case."""
         if not self._keys:
             host = headers.get(b"host", b"localhost").decode("latin-1")
             if _parse_host(host) not in LOOPBACK_HOSTS:

@@ -37,7 +37,7 @@ class RequestImage:
         """Return uint8 [H, W, C] as the model takes it, decoded at the first call for its kind of input.
 
         Raises:
-            Problem: no image, a damaged one, or a larger one than allowed.
+            ProblemError: no image, a damaged one, or a larger one than allowed.
         """
         if self._made is None or self._made[0] != model.input:
             decoded_image = decode_image(self.content, self.name, self._most, model.shape[0])
@@ -58,14 +58,14 @@ class RequestPixels:
         self.images_NHWC = images_NHWC
 
     def check_pixels(self, model: ModelVersion) -> np.ndarray:
-        """Return uint8 [N, H, W, C]. Raises Problem if the model takes another shape."""
+        """Return uint8 [N, H, W, C]. Raises ProblemError if the model takes another shape."""
         if self.images_NHWC.shape[1:] != model.shape:
             raise ProblemError(400, f"image: expected shape [-1, {', '.join(map(str, model.shape))}]")
         return self.images_NHWC
 
 
 def decode_image(content: bytes, name: str, most_pixels: int, at_least: int = images.ID_SIDE_PX) -> images.DecodedImage:
-    """Decode an image. Raises Problem, which calls it by that name, where it is none or too large."""
+    """Decode an image. Raises ProblemError, which calls it by that name, where it is none or too large."""
     try:
         return images.decode(content, at_least, most_pixels)
     except images.UnreadableError as error:

@@ -77,7 +77,7 @@ class AccessGate:
             self._memory -= size
 
     def _check_size(self, headers: dict[bytes, bytes]) -> int:
-        """Return what a body may take. Raises Problem where it is too long, or too much is being done already."""
+        """Return what a body may take. Raises ProblemError where it is too long, or too much is being done already."""
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise ProblemError(415, "send the body as it is, without Content-Encoding", {"Connection": "close"})
         try:

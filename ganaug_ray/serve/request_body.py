@@ -22,7 +22,7 @@ MAX_NAME_CHARS = 120  # characters of a file's name that are said back
 
 
 async def read_body(request: Request, limits: RequestLimits) -> bytes:
-    """Return a request's whole body. Raises Problem where it is too long, comes too slowly, or breaks off."""
+    """Return a request's whole body. Raises ProblemError where it is too long, comes too slowly, or breaks off."""
     parts, length = [], 0
     try:
         async with asyncio.timeout(limits.seconds):
@@ -42,7 +42,7 @@ async def read_images(request: Request, limits: RequestLimits) -> list[RequestIm
     """Return the images of a request: its body, or the parts of a form that hold something.
 
     Raises:
-        Problem: there is none, there are too many, or the form is damaged.
+        ProblemError: there is none, there are too many, or the form is damaged.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     content = await read_body(request, limits)
@@ -72,7 +72,7 @@ def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -
         max_parts: parts.
 
     Raises:
-        Problem: it is damaged, or has more parts.
+        ProblemError: it is damaged, or has more parts.
     """
     boundary = options.get(b"boundary", b"")
     if not boundary:

@@ -52,14 +52,14 @@ class Service:
         self._explainer = ThreadPoolExecutor(1, "explain")
 
     async def classify_images(self, pictures: Sequence[RequestImage]) -> Answer:
-        """Classify the images of one request. Raises Problem where one of them cannot be used."""
+        """Classify the images of one request. Raises ProblemError where one of them cannot be used."""
         large = [picture for picture in pictures if not picture.is_small]
         if large:
             await self._decode_images(large)
         return await self._answer_request(pictures)
 
     async def classify_pixels(self, pixels: RequestPixels, by_champion: bool = False) -> Answer:
-        """Classify images that came as pixels. Raises Problem where they are not as the model takes them.
+        """Classify images that came as pixels. Raises ProblemError where they are not as the model takes them.
 
         Args:
             pixels: the images.
@@ -83,7 +83,7 @@ class Service:
             label: the class that is asked about; absent: the likeliest one.
 
         Raises:
-            Problem: the image cannot be used, or there is no such class.
+            ProblemError: the image cannot be used, or there is no such class.
         """
         return await asyncio.get_running_loop().run_in_executor(self._explainer, self._explain_image, picture, label)
 

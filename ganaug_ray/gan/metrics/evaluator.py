@@ -140,7 +140,7 @@ class GanEvaluator:
             The accuracy score by its name; empty for an unconditional generator, whose images have no classes.
 
         Raises:
-            Diverged: a training loss of that classifier was not finite.
+            DivergenceError: a training loss of that classifier was not finite.
         """
         if not self._config.conditional:
             return {}

@@ -39,7 +39,7 @@ def parse_request(
         max_images: images.
 
     Raises:
-        Problem: it is not as the protocol and the model want it.
+        ProblemError: it is not as the protocol and the model want it.
     """
     text, binary = _split_body(content, header_length)
     try:
