@@ -56,7 +56,7 @@ class ImbalanceConfig(Config):
 
 
 class LabelFrom(Config):
-    """Where the label of an image file comes from: its folder (``parent``), its name (``regex``) or a file (``csv``)."""
+    """Where an image file's label comes from: its folder (``parent``), its name (``regex``) or a file (``csv``)."""
 
     regex: str | None = None
     """Searched in the file's name; its group ``label`` is the label."""

@@ -142,7 +142,7 @@ class Folder:
             self.fs.delete_file(f"{self.path}/{name}")
 
     def delete_partial_files(self, below: bool) -> None:
-        """Delete half-written files of killed processes here, with ``below`` also in folders below; nobody may be writing."""
+        """Delete half-written files of killed processes here or, with ``below``, in all folders below too."""
         if self.local_path is not None:
             pattern = f".*{PARTIAL_SUFFIX}"
             for partial in self.local_path.rglob(pattern) if below else self.local_path.glob(pattern):

@@ -77,7 +77,7 @@ def check_cluster(job: Job | None, out: Folder | None, resources: Mapping[str, f
 
 
 def find_node_faults(nodes: list[Node], local_versions: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each fault of a node: versions other than the local ones, full memory or disk, no answer."""
+    """Return a sentence for each fault of a node: other versions than these, full memory or disk, no answer."""
     faults = []
     for node in nodes:
         report = node.report
