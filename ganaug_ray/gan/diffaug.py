@@ -1,4 +1,4 @@
-"""DiffAugment (Zhao et al. 2020, arXiv 2006.10738): all the discriminator sees is augmented, so it cannot memorise.
+"""DiffAugment (Zhao et al. 2020, arXiv 2006.10738): all the discriminator sees is augmented, so that it memorises less.
 
 Real and generated images get the same kinds of changes, and gradients flow through them to the generator. Each
 change is a function of images and of uniform numbers that are drawn beforehand, two for each image and change.
@@ -20,12 +20,12 @@ CUTOUT_SHARE = 1 / 2
 
 
 def draw_uniforms(shape: tuple[int, ...], key: tuple[rng.Key, ...]) -> torch.Tensor:
-    """Draw for a global batch, whole: uniform [0, 1), float [*shape, DRAWS]. The last axis of shape is the changes."""
+    """Draw a step's random numbers for the whole global batch: uniform in [0, 1), float [*shape, DRAWS_PER_CHANGE]."""
     return torch.rand(*shape, DRAWS_PER_CHANGE, generator=rng.make_generator(*key))
 
 
 def apply_augmentations(x_BCHW: torch.Tensor, names: Sequence[str], u_BND: torch.Tensor) -> torch.Tensor:
-    """Apply the named changes in their order, each with its own draws; no names: the images as they are."""
+    """Apply the named changes in their order, each with its own random numbers; no names leave the images unchanged."""
     for name, u_BD in zip(names, u_BND.unbind(1), strict=True):
         x_BCHW = AUGMENTATIONS[name](x_BCHW, u_BD)
     return x_BCHW

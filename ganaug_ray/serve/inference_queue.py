@@ -72,7 +72,7 @@ class InferenceQueue:
         self._batcher: Batcher[RequestImages, Answer] = Batcher(self._answer_batch, MAX_BATCH_IMAGES, threads)
 
     def __call__(self, images: RequestImages) -> Awaitable[Answer]:
-        """Return the answer to one request's images; on the event loop. ProblemError is raised where one is of no use."""
+        """Return the answer to one request's images, on the event loop; raises ProblemError if one cannot be used."""
         return self._batcher(images, count_images(images))
 
     def shut_down(self) -> None:
