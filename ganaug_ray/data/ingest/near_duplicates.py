@@ -60,9 +60,10 @@ THUMB_BYTES = THUMB_SIDE_PX * THUMB_SIDE_PX * 3
 def find_candidates(hashes: np.ndarray, executor: Executor = map_serially) -> tuple[np.ndarray, np.ndarray]:
     """Return the pairs i < j of hashes, uint64 [N], that differ in at most MAX_HASH_BITS bits; both int64 [M].
 
-    If the bits are cut into more bands than may differ, two such hashes agree in all bands but at most MAX_HASH_BITS. For
-    each choice of the other bands, the hashes are sorted by these alone, and those that agree in them are compared. The
-    more hashes there are, the more bits a choice has and the more choices there are, so that few agree by chance.
+    If the bits are cut into more bands than may differ, two such hashes agree in all but at most MAX_HASH_BITS bands.
+    For each choice of the other bands, the hashes are sorted by these alone, and those that agree in them are
+    compared. The more hashes there are, the more bits a choice has and the more choices there are, so that few agree
+    by chance.
     """
     n = len(hashes)
     bands = next(
