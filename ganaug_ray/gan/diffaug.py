@@ -46,7 +46,7 @@ def _change_contrast(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
 
 
 def _shift_images(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
-    """Shift by whole pixels, up to SHIFT of the side each way; what comes in is mid-grey."""
+    """Shift by whole pixels, up to MAX_SHIFT_SHARE of the side each way; what comes in is mid-grey."""
     side = x_BCHW.shape[-1]
     max_shift = round(side * MAX_SHIFT_SHARE)
     pixels_B2 = (u_BD * (2 * max_shift + 1)).floor() - max_shift
@@ -57,7 +57,7 @@ def _shift_images(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
 
 
 def _cut_square(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
-    """Make a square of CUT of the side mid-grey; its centre is anywhere, so it may hang over the edge."""
+    """Make a square of CUTOUT_SHARE of the side mid-grey; its centre is anywhere, so it may hang over the edge."""
     side = x_BCHW.shape[-1]
     centre_BD1 = (u_BD * side).floor()[:, :, None]
     inside_BDS = (torch.arange(side, device=x_BCHW.device) - centre_BD1 + 0.5).abs() < side * CUTOUT_SHARE / 2
