@@ -31,7 +31,7 @@ class GanSource:
 
 
 def find_gan(run: Run, pseudo: bool = False) -> GanSource:
-    """Return the GAN that is trained on the labelled images, or with ``pseudo`` on these and pseudo-labelled ones."""
+    """Return the folders of the GAN that is trained on labelled images or, with ``pseudo``, on pseudo-labelled too."""
     return GanSource(run.root / "gan-pseudo", run.pseudo) if pseudo else GanSource(run.gan, run.dataset)
 
 
@@ -98,7 +98,7 @@ def list_pools(job: Job, run: Run) -> list[SyntheticPool]:
 
 
 def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
-    """Return the pool of an arm's synthetic images; the folder ``synthetic`` is that of the augment section."""
+    """Return the pool of an arm's synthetic images; its folder is ``synthetic`` if the augment section has it too."""
     from ganaug_ray.augment import strategies
 
     counts = run.dataset.read_json("dataset.json")["counts"]["train"]

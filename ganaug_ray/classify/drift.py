@@ -1,4 +1,4 @@
-"""Whether images still look, and answers still fall out, as they did on the training and validation images.
+"""Detects drift: whether images, and the answers to them, still look like those of training and validation.
 
 Of every image a few numbers are taken. If it comes from where the reference came from, its rank among the reference and
 all images since is uniform, whatever the numbers' distribution: a conformal p value (Vovk, Gammerman and Shafer 2005,

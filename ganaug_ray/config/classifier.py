@@ -126,7 +126,10 @@ NETWORK_KEYS = ("arch", "input_size", "weights", "init_from", "patience")
 
 
 def merge_model_settings(classifier: Mapping[str, Any], overrides: Any) -> Any:
-    """Merge a compared model's settings over those of the classifier section; steps replace epochs and the reverse."""
+    """Merge a compared model's settings over the classifier section, whose NETWORK_KEYS are not taken over.
+
+    Steps replace epochs, and the reverse.
+    """
     if not isinstance(overrides, Mapping):
         return overrides
     lengths = {"steps", "epochs"} if {"steps", "epochs"} & overrides.keys() else set()

@@ -98,7 +98,7 @@ def compute_interval(values: np.ndarray) -> list[float]:
 
 
 def scatter_columns(which: np.ndarray, columns: int, values: np.ndarray | None = None) -> sparse.csr_array:
-    """Put each row's value into a column of its own choice, so that weights @ result adds the values up by column.
+    """Put each row's value into the column that ``which`` names, so that weights @ result sums the values by column.
 
     Args:
         which: the column of each row, int64 [N] in [0, columns).

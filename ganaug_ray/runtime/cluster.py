@@ -99,7 +99,7 @@ def read_max_resources() -> dict[str, float]:
 
 
 def has_gpus() -> bool:
-    """Whether training and generation run on GPUs here."""
+    """Whether the cluster has GPUs, or can grow to have some; training and generation then run on them."""
     return read_max_resources().get("GPU", 0) >= 1
 
 

@@ -195,7 +195,7 @@ def judge_effect(mean: float, p: float | None) -> Verdict:
 
 
 def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjust p values for being several (Holm 1979, "A simple sequentially rejective multiple test procedure").
+    """Adjust p values for several tests at once (Holm 1979, "A simple sequentially rejective multiple test procedure").
 
     Args:
         ps: p values in [0, 1]; one that is None stays None, but counts as one of them.
