@@ -1,1 +1,1 @@
-"""What all other rooms use, without Ray and without images: storage, checkpoints, randomness, registry, console."""
+"""What the rooms above use, without Ray and without images: storage, checkpoints, randomness, registry, console."""
