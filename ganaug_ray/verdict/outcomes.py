@@ -1,4 +1,4 @@
-"""What the models of an arm answered, and the differences of two arms' figures.
+"""The predictions of an arm's models, and the differences of two arms' metrics.
 
 How a metric is computed, and how much each row moves it, is in ``evaluate.answer_scores``.
 """
@@ -25,10 +25,10 @@ class Predictions(PredictedClasses):
     """What a model said of the rows of a split."""
 
     def summarize(self, rare: Sequence[int] = ()) -> dict[str, float]:
-        """Return the figures of verdict.json by key, in the order of the register.
+        """Return the metrics that verdict.json has, by key, in the order of the register.
 
         Args:
-            rare: numbers of the rare classes; without any there is no figure of them.
+            rare: numbers of the rare classes; without any, metrics of these are left out.
 
         >>> read_predictions(pa.table({"split": ["val"], "label": [0], "probabilities": pa.array(
         ...     [[0.5, 0.5]], pa.list_(pa.float32(), 2))}), "val").summarize()["cross_entropy"].__round__(3)
@@ -47,7 +47,14 @@ class Predictions(PredictedClasses):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One model: what it answered on validation and on test, of one split of the images and one seed."""
+    """The predictions of one model.
+
+    Attributes:
+        split: number of the split of the images that it was trained on.
+        seed: that it was trained with.
+        val: its predictions of validation rows.
+        test: its predictions of test rows.
+    """
 
     split: int
     seed: int
@@ -62,7 +69,7 @@ class Outcome:
         return Outcome(split, seed, val, test)
 
     def select_part(self, part: Part) -> Predictions:
-        """On validation or on test."""
+        """Return the predictions of validation or of test rows."""
         return self.val if part == "val" else self.test
 
 
@@ -70,7 +77,7 @@ def read_predictions(predictions: pa.Table, part: Part, temperature: float = 1.0
     """Read what a model answered on one part of the images.
 
     Args:
-        predictions: a model's predictions.parquet.
+        predictions: a model's predictions.parquet; see ``metrics.read_split``.
         part: ``val`` or ``test``.
         temperature: by which probabilities are scaled for calibrated metrics; fitted on validation.
 
@@ -87,24 +94,27 @@ def read_predictions(predictions: pa.Table, part: Part, temperature: float = 1.0
 
 
 def compute_figures(answers: PredictedClasses, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
-    """Compute a metric of some answers.
+    """Compute a metric of predicted classes.
 
     Args:
-        answers: of N rows.
-        metric: key of one of ``COMPARED`` (M = 1 figure) or of ``CLASS_METRICS`` (M = K figures, one a class).
-        rare: numbers of the rare classes.
+        answers: of N rows; one at least.
+        metric: key of one of ``COMPARED`` (M = 1 value) or of ``CLASS_METRICS`` (M = K values, one a class).
+        rare: numbers of the rare classes; used by metrics of these alone.
 
     Returns:
         float64 [M] in [0, 1].
+
+    >>> compute_figures(PredictedClasses(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2), "recall").round(3).tolist()
+    [1.0, 0.667]
     """
     return get_estimator(metric).compute(answers, rare)
 
 
 def compute_influence(answers: PredictedClasses, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
-    """Compute how much each row moves each figure of a metric.
+    """Compute how much each row moves each value of a metric.
 
     Args:
-        answers: of N rows.
+        answers: of N rows; one at least.
         metric: as for ``compute_figures``.
         rare: as for ``compute_figures``.
 
@@ -120,10 +130,10 @@ def compute_differences(
     """Take two arms' figures apart, model by model, on the same rows.
 
     Args:
-        ours: an arm's models: every seed in every split.
-        theirs: the baseline's, of the same splits and seeds.
+        ours: an arm's models: every seed in every split, in any order.
+        theirs: the baseline's models of the same splits and seeds; both predict the same rows in the same order.
         metric: as for ``compute_figures``.
-        part: on which rows.
+        part: ``val`` or ``test``.
         rare: as for ``compute_figures``.
 
     Returns:

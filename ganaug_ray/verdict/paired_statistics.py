@@ -1,7 +1,7 @@
 """From paired differences to a mean, an interval and p values.
 
 A difference d_js is a metric of an arm minus that of the baseline, on the test rows of split j, both trained with seed
-s. What it would be with other seeds and other images is uncertain; the interval has to cover what chance there was:
+s. With other seeds and other images it would be different; the interval has to cover that chance:
 
 - **Several splits** (J > 1). The repeats are the D_j, the means of d_js over the seeds of a split: seeds share its
   images and are no independent evidence. Each D_j has the chance of its own test rows, of its trainings (GAN and
@@ -59,7 +59,7 @@ class Differences:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean difference and how sure it is; all but the mean are None where there is no interval worth the name.
+    """A mean difference with its uncertainty; all but the mean are None for a single difference or equal ones.
 
     Attributes:
         mean: over splits and seeds.
@@ -95,7 +95,7 @@ def estimate_means(
         worthwhile: the least gain that is worth having, in the figures' unit; below zero where less is better.
 
     Returns:
-        An estimate a figure.
+        M estimates.
     """
     values_JSM = differences.values_JSM
     splits, seeds, figures = values_JSM.shape
@@ -178,7 +178,7 @@ def compute_row_variance(influence_SNM: np.ndarray) -> np.ndarray:
     """Compute the variance of a mean over seeds and rows that is due to which rows they are.
 
     It is the component of rows in a two-way layout (Searle, Casella & McCulloch 1992): the variance of the rows' means
-    over seeds, less what of it is the chance of training.
+    over seeds, divided by N, minus the part of it that is the chance of training.
 
     Args:
         influence_SNM: float64, two seeds and two rows at least.
@@ -192,10 +192,13 @@ def compute_row_variance(influence_SNM: np.ndarray) -> np.ndarray:
 
 
 def correct_for_best(candidates: int) -> float:
-    """How many times smaller the p of the best of so many candidates must be, where they are no independent choice.
+    """Return how many times smaller the p value of the best of several candidates must be to count as significant.
 
     If none has an effect, the chance that any has a one-sided p below 5 % / candidates is at most 5 % (Bonferroni),
-    whatever the choice went by. One or two are as sure without it, as the interval leaves 2.5 % to each side.
+    whatever the choice went by. One or two candidates need no correction, as the interval leaves 2.5 % to each side.
+
+    Args:
+        candidates: number of arms that the best was chosen from; one at least.
 
     >>> [correct_for_best(1), correct_for_best(2), correct_for_best(4)]
     [1.0, 1.0, 2.0]
@@ -233,13 +236,13 @@ def judge_effect(mean: float, p: float | None, p_worthwhile: float | None, highe
 
 
 def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjust p values for being a family (Holm 1979): what each would be if it were the only one, and as safe.
+    """Adjust p values for several tests at once (Holm 1979, "A simple sequentially rejective multiple test procedure").
 
     Args:
-        ps: p values in [0, 1]; one that is None stays so, and counts as a question that was asked.
+        ps: p values in [0, 1]; one that is None stays None, but counts as one of them.
 
     Returns:
-        The adjusted ones, in the same order.
+        The adjusted ones, at least as large, in the same order.
 
     >>> adjust_holm([0.01, 0.04, None, 0.02])
     [0.04, 0.08, None, 0.06]
@@ -253,17 +256,18 @@ def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def compute_mcnemar(labels_N: np.ndarray, ours_N: np.ndarray, theirs_N: np.ndarray) -> dict[str, float | int]:
-    """Test two models on the same rows, exactly (McNemar 1947).
+    """Test whether two models are right equally often on the same rows, by the exact test of McNemar 1947.
 
-    It tells of these two trained models and other rows; not of other trainings.
+    It holds for these two trained models on other rows; it does not cover other trainings.
 
     Args:
-        labels_N: int64, true classes.
-        ours_N: int64, predicted by the first model.
-        theirs_N: int64, predicted by the second.
+        labels_N: true classes, int64 [N].
+        ours_N: classes predicted by the first model, int64 [N].
+        theirs_N: classes predicted by the second model, int64 [N].
 
     Returns:
-        ``ours_alone`` and ``theirs_alone``, the rows that one model alone has right, and the two-sided ``p``.
+        ``ours_alone`` and ``theirs_alone``, the numbers of rows that only one model has right, and the two-sided ``p``
+        of a binomial test that these are equally likely.
 
     >>> compute_mcnemar(np.array([0, 1, 1]), np.array([0, 1, 1]), np.array([0, 0, 0]))
     {'ours_alone': 2, 'theirs_alone': 0, 'p': 0.5}

@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SplitOverlap:
-    """What splits share.
+    """What the splits of a comparison share.
 
     Attributes:
         train: the share of a split's training rows that another split trains on too, the mean over pairs.
@@ -25,10 +25,14 @@ class SplitOverlap:
 
 
 def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
-    """Compare how the images were dealt.
+    """Measure how many images the splits share.
 
     Args:
-        deals: for each split, content id -> train, val, test or unused, as in split.parquet. Test sets are disjoint.
+        deals: for each split, id of an image -> ``train``, ``val``, ``test`` or ``unused``, as in split.parquet. No
+            image is a test image of two splits.
+
+    >>> measure_overlap([{"a": "train", "b": "test"}, {"a": "train", "c": "test"}]).train
+    1.0
     """
     parts = {
         part: [{id_ for id_, own in deal.items() if own == part} for deal in deals] for part in ("train", "val", "test")

@@ -1,4 +1,4 @@
-"""The verdict in plain words, and what its interval covers."""
+"""Says the verdict in plain words, and what its interval covers."""
 
 from __future__ import annotations
 
@@ -45,13 +45,17 @@ def describe_verdict(comparison: Comparison) -> str:
 
 
 def describe_repeats(comparison: Comparison) -> str:
-    """Say over how many splits and seeds."""
+    """Say over how many splits and seeds a comparison is, such as ``3 splits with 2 seeds each``."""
     seeds = f"{comparison.seeds} seed{'s' * (comparison.seeds != 1)}"
     return seeds if comparison.splits == 1 else f"{comparison.splits} splits with {seeds} each"
 
 
 def describe_change(comparison: Comparison) -> str:
-    """Say a difference with its interval; there is one."""
+    """Say by how many points the metric changed, with the interval of the change.
+
+    Args:
+        comparison: one that has an interval.
+    """
     assert comparison.ci95 is not None
     metric = get_metric(comparison.metric)
     low, high = (metric.format_change(end) for end in comparison.ci95)
@@ -70,7 +74,13 @@ def _format_amount(metric: Metric, value: float) -> str:
 
 
 def describe_coverage(outcomes: Sequence[Outcome], overlap: SplitOverlap | None, candidates: int = 1) -> str:
-    """Say which chance an interval over these repeats covers, and which it does not."""
+    """Say which sources of chance an interval over these repeats covers, and which it does not.
+
+    Args:
+        outcomes: the models of one arm.
+        overlap: what the splits share; needed where there are several.
+        candidates: number of arms that the chosen one was chosen from.
+    """
     splits, seeds = len({o.split for o in outcomes}), len({o.seed for o in outcomes})
     if splits * seeds < MIN_REPEATS:
         return (
