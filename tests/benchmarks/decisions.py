@@ -2,7 +2,7 @@
 
 Each repetition deals the digits out anew into several splits and trains the baseline, arms that cannot help (noise,
 shuffled-labels, oversample) and one that must: held-out real images passed off as synthetic ones. The table says how
-often each ended in helped, unclear and hurt.
+often each ended in each answer, and how wide the intervals were.
 
     python -m tests.benchmarks.decisions --repetitions 100 --processes 2
 """
@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,7 @@ from ganaug_ray.data import images as images_
 from ganaug_ray.data.ingest.split import SPLITS, UNUSED
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.verdict import from_experiment
+from ganaug_ray.verdict.paired_statistics import Verdict
 from tests.helpers.dealing import assign
 
 NULL = {"noise": 0.25, "shuffled-labels": 0.25, "oversample": 0.25}
@@ -101,7 +102,10 @@ def repeat(number: int, splits: int, steps: int) -> dict[str, dict[str, Any]]:
             for name, seed in arms.list_pairs(own):
                 train_and_finish(arm_batches.describe_fit(own, here, name, seed), Place())
         verdict = from_experiment.build_verdict(wanted, run)
-        return {one["arm"]: {"verdict": one["verdict"], "mean": one["mean"]} for one in verdict["comparisons"]}
+        return {
+            one["arm"]: {"verdict": one["verdict"], "mean": one["mean"], "half": one["ci95"][1] - one["mean"]}
+            for one in verdict["comparisons"]
+        }
 
 
 def _deal(wanted: Job, run: Run) -> None:
@@ -160,11 +164,14 @@ def main() -> None:
             found.append(result.get())
             print(json.dumps({"repetition": number, **found[-1]}), flush=True)
     print(f"{len(found)} repetitions of {given.splits} splits in {time.monotonic() - started:.0f} s")
-    print(f"{'arm':<24} {'helped':>7} {'unclear':>8} {'hurt':>5}  mean difference, points")
+    words = get_args(Verdict)
+    print(f"{'arm':<24} {'  '.join(words)}  mean difference, points  mean half width")
     for arm in ARMS:
         tally = Counter(str(one[arm]["verdict"]) for one in found)
-        mean = sum(float(str(one[arm]["mean"])) for one in found) / len(found)
-        print(f"{arm:<24} {tally['helped']:>7} {tally['unclear']:>8} {tally['hurt']:>5}  {100 * mean:+.2f}")
+        mean = float(np.mean([one[arm]["mean"] for one in found]))
+        half = float(np.mean([one[arm]["half"] for one in found]))
+        columns = "  ".join(f"{tally[word]:>{len(word)}}" for word in words)
+        print(f"{arm:<24} {columns}  {100 * mean:+.2f}  {100 * half:.2f}")
 
 
 if __name__ == "__main__":

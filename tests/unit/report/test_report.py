@@ -205,9 +205,9 @@ def test_page_opens_with_the_verdict(experiment: Experiment) -> None:
     heading = next(i for i, (tag, _) in enumerate(page.tags) if tag == "h1")
     assert not any(tag in ("h2", "table", "img", "svg") for tag, _ in page.tags[:heading])
     assert page.text.index(verdict["sentence"]) < page.text.index("Champion")
-    # Both seeds gained the same: no interval, so the verdict is unclear, in words and not in colour alone.
-    assert "Unclear" in page.text
-    assert "share one split" in page.text
+    # Two seeds are too few for an interval: that is said in words and not in colour alone.
+    assert "? Not enough repeats" in page.text
+    assert "Fewer than 3 trainings of each arm" in page.text
 
 
 def test_page_describes_synthetic_image_mix(experiment: Experiment, tmp_path: Path) -> None:
@@ -247,7 +247,7 @@ def test_three_arms_appear_together(tmp_path: Path) -> None:
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, LIVE])
     html = experiment.report()
     page, figures = Page(html), experiment.figures()
-    assert f"in {SYNTHETIC}" in figures["verdict"]["sentence"], "the better of the two is named"
+    assert f"of {SYNTHETIC};" in figures["verdict"]["sentence"], "the better of the two is named"
     assert list(figures["recall_change"]) == [SYNTHETIC, LIVE]
     assert figures["recall_change"][LIVE] == pytest.approx([0.0] * 2)
     assert [row["models"] for row in figures["time"] if row["stage"] == f"train, {LIVE}"] == [2]
@@ -461,7 +461,7 @@ def test_single_seed_and_sparse_logs_render(tmp_path: Path) -> None:
     for log in tmp_path.glob("models/*/*/metrics.jsonl"):
         log.write_text('{"step": 1, "loss": 1.0}\n')
     page = Page(experiment.report())
-    assert "no interval can be drawn" in page.text
+    assert "Not enough repeats: 1 seed of" in page.text
     assert "validation accuracy" not in page.text
 
 
