@@ -193,9 +193,11 @@ def _run_action(
     from ganaug_ray.config.loader import load_job
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.core.output_dir import open_experiment
+    from ganaug_ray.pipeline.comparison_plan import plan_comparison
 
     job = load_job(path, overrides, check_network)
     run = Run(open_experiment(path, out, os.environ))
+    job = plan_comparison(job, run)
     if dry_run:
         from ganaug_ray.pipeline.dry_run import describe_job
 

@@ -12,9 +12,10 @@ class CompareConfig(Config):
 
     splits: Annotated[int, Field(ge=1, le=20)] = 1
     """Times that the images are dealt out anew, with a data set, a teacher and a GAN for each; no two share a test
-    image."""
+    image. Where the job gives neither splits nor seeds, they are planned: of up to 5,000 images five splits with two
+    seeds, so that every image is tested; of more, one split with five seeds."""
     seeds: Annotated[int, Field(ge=1, le=100)] = 3
-    """Trainings of each arm on each split."""
+    """Trainings of each arm on each split; three trainings of each arm are the least for an answer."""
     sizes: Annotated[list[Annotated[int, Field(ge=2)]], Field(max_length=10)] = Field(default_factory=list)
     """Other numbers of training images a class at which all is done again, to see how many real images the synthetic
     ones are worth."""

@@ -133,6 +133,12 @@ class DataConfig(Config):
         self.refuse_split_count(self.split.folds)
         return self
 
+    def count_possible_splits(self) -> int:
+        """Count the splits that can be made of these images without a common test image."""
+        if self.split.given or self.extends:
+            return 1
+        return max(1, math.floor(1 / self.split.test + 1e-9))
+
     def refuse_split_count(self, n: int) -> None:
         """Raise ValueError if these images cannot be split in n ways whose test sets share no image."""
         if n == 1:

@@ -7,7 +7,9 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.gan import training_budget
+from ganaug_ray.pipeline import comparison_plan
 from ganaug_ray.runtime.executors import open_process_pool
+from ganaug_ray.verdict.visible_gain import describe_visible_gain, predict_visible_gain
 
 
 def describe_job(job: Job, run: Run) -> str:
@@ -49,6 +51,11 @@ def describe_job(job: Job, run: Run) -> str:
     facts.append(
         ("classifiers", f"{n * fits} of {fit_steps} steps, batches of {size} real" + (f"; {n} splits" if n > 1 else ""))
     )
+    if job.compared_arms:
+        tested = rows["test"] * n
+        gain = predict_visible_gain(tested, n, job.compare.seeds)
+        facts.append(("plan", comparison_plan.describe_plan(job)))
+        facts.append(("visible", describe_visible_gain(tested, gain)))
     if job.models:
         facts.append(("models", f"{', '.join(job.models)}: {job.compare.seeds} of each"))
     return loader.dump_job(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)

@@ -1,0 +1,47 @@
+"""The gain in accuracy that a plan can see before anything is trained."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
+from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL
+
+DISAGREEING = 0.05  # of the test images, on which exactly one of two trained models is right; measured: 0.02 to 0.15
+
+
+def predict_visible_gain(tested: int, splits: int, seeds: int, disagreeing: float = DISAGREEING) -> float | None:
+    """Predict the gain that would be found with 80 % power, as a share; None of a plan without an interval.
+
+    Trainings are supposed to add nothing to the chance of the test rows: with what they do add it is larger.
+
+    Args:
+        tested: test images in all splits together.
+        splits: of the plan.
+        seeds: of each split.
+        disagreeing: share of the test images on which exactly one of two models is right.
+
+    >>> round(predict_visible_gain(240, 5, 2), 3), round(predict_visible_gain(48, 1, 3), 3)
+    (0.046, 0.095)
+    """
+    if splits * seeds < MIN_REPEATS:
+        return None
+    # Half of it is the rows' own and shared by all seeds of a split, half their interplay with each training.
+    own_1 = interplay_1 = np.full(1, disagreeing / tested / 2)
+    none_1 = np.zeros(1)
+    if splits > 1:
+        of_one_split_1 = splits * (own_1 + interplay_1 / seeds)
+        error = combine_rows_and_repeats(of_one_split_1, of_one_split_1, none_1, splits, tested - splits)
+    else:
+        error = combine_rows_and_repeats(interplay_1, interplay_1, own_1, seeds, tested - 1)
+    return float((error.compute_half_width(SIGNIFICANCE_LEVEL) + error.compute_half_width(2 * (1 - POWER)))[0])
+
+
+def describe_visible_gain(tested: int, gain: float | None) -> str:
+    """Say what a plan can see, and on what supposition."""
+    if gain is None:
+        return f"no gain: {MIN_REPEATS} trainings of each arm are the least (compare.seeds, compare.splits)"
+    return (
+        f"a gain of about {100 * gain:.1f} points of accuracy on {tested:,} test images, "
+        f"if two models differ on {100 * DISAGREEING:.0f} % of them"
+    )
