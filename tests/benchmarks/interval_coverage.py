@@ -133,7 +133,8 @@ def run_grid(repetitions: int) -> None:
         print(
             f"{splits:>6} {seeds:>5} {arms:>4} | {100 * max(own.helped for own in outcomes):>10.1f} "
             f"| {100 * max(own.short for own in outcomes):>9.1f} "
-            f"| {100 * min(own.covered for own in outcomes):>6.1f}, {100 * min(o.covered_before for o in outcomes):.1f} "
+            f"| {100 * min(own.covered for own in outcomes):>6.1f}, "
+            f"{100 * min(own.covered_before for own in outcomes):.1f} "
             f"| {np.mean(fair):.2f} ({min(fair):.2f} to {max(fair):.2f})",
             flush=True,
         )
