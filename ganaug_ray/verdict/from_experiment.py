@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
+from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
-from ganaug_ray.verdict import per_class
+from ganaug_ray.verdict import compared_candidates, per_class
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome
 from ganaug_ray.verdict.split_overlap import measure_overlap
@@ -43,7 +44,17 @@ def build_verdict(job: Job, run: Run) -> Record:
         facts["rare"],
         measure_overlap(deals) if len(deals) > 1 else None,
         job.compare.worthwhile,
+        compared_candidates.record_candidates(run, facts["hash"], _hash_candidates(job)),
     )
+
+
+def _hash_candidates(job: Job) -> list[str]:
+    """Hash all settings that a candidate's models are trained with, but how many they are."""
+    settings = job.model_dump(include={"data", "gan", "augment", "classifier"})
+    return [
+        experiment_dir.compute_fingerprint(settings, job.compared_arms[arm].model_dump())
+        for arm in arms.list_candidates(job)
+    ]
 
 
 def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:

@@ -12,11 +12,8 @@ Everything else is reported and decides nothing: each control by its own interva
 p values adjusted for being a family (Holm), since the largest of several differences is likelier to be luck.
 
 The models that an arm is chosen by are those that are tested, so the luck of their training goes along. The interval of
-the best of three candidates or more is therefore wider (``paired_statistics.correct_for_best``). Simulated over five
-splits, the best of 2, 4 and 8 candidates without any effect came out as help in 4.5, 3.3 and 2.6 % where validation has
-no noise at all (judged as any single arm: 4.5, 6.6 and 9.8 %), and in 3.3, 1.9 and 1.2 % where it is three times as
-noisy as training (3.3, 3.6 and 4.3 %). The price: a gain that was found in 92 % of cases was found in 79 % beside three
-more candidates, and in 62 % beside seven. So candidates should be few.
+the best of several candidates is therefore wider (``paired_statistics.correct_for_best``), and candidates that were
+compared on the same test images before and are no longer there count too. So candidates should be few.
 """
 
 from __future__ import annotations
@@ -56,7 +53,7 @@ def compare_arms(
         metric: as for ``build_verdict``.
         rare: numbers of the rare classes.
         best_of: number of candidates that the arm was chosen from, by the validation metric of these same models. With
-            three or more the interval is wider, see ``correct_for_best``.
+            several the interval is wider, see ``correct_for_best``.
         worthwhile: as for ``build_verdict``.
 
     Returns:
@@ -106,6 +103,7 @@ def build_verdict(
     rare: Sequence[str] = (),
     overlap: SplitOverlap | None = None,
     worthwhile: float = WORTHWHILE,
+    ever_compared: int = 0,
 ) -> dict[str, Any]:
     """Return the content of verdict.json. Without a candidate its verdict is None.
 
@@ -118,6 +116,7 @@ def build_verdict(
         rare: names of the rare classes, whose mean F1 is a metric of its own.
         overlap: what the splits share; needed where there are several.
         worthwhile: the least gain in the metric that is worth having, above zero: 0.01 is one point.
+        ever_compared: candidates that were ever compared on these test images, with those that are no longer there.
 
     Returns:
         JSON-like values: ``verdict``, ``sentence``, ``chosen``, ``champion``, ``comparisons`` by the deciding metric
@@ -130,9 +129,10 @@ def build_verdict(
     chosen = choose_arm({arm: outcomes[arm] for arm in candidates}, metric, numbers)
     best = chosen["arm"] if chosen else None
     compared_arms = [arm for arm in outcomes if arm != baseline]
+    rivals = max(len(candidates), ever_compared)
 
     def against_baseline(by: str) -> list[Comparison]:
-        best_of = {best: len(candidates)}
+        best_of = {best: rivals}
         found = [
             compare_arms(arm, baseline, outcomes[arm], outcomes[baseline], by, numbers, best_of.get(arm, 1), worthwhile)
             for arm in compared_arms
@@ -149,10 +149,11 @@ def build_verdict(
         "sentence": wording.describe_verdict(deciding)
         if deciding
         else "There is no arm with synthetic images to compare.",
-        "covers": wording.describe_coverage(outcomes[baseline], overlap, len(candidates)),
+        "covers": wording.describe_coverage(outcomes[baseline], overlap, rivals),
         "worthwhile": worthwhile,
         "smallest_visible_gain": deciding and deciding.smallest_visible_gain,
         "chosen": chosen,
+        "ever_compared": rivals,
         "champion": choose_champion(outcomes, baseline, deciding, metric, numbers),
         "comparisons": [asdict(comparison) for comparison in comparisons],
         "other_metrics": [asdict(own) for by in other_metric_keys for own in against_baseline(by)],

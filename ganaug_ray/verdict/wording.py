@@ -110,9 +110,9 @@ def describe_coverage(outcomes: Sequence[Outcome], overlap: SplitOverlap | None,
                 f" Of the test images {100 * overlap.chosen_on:.0f} % are validation images of another split, on which "
                 "the arm was chosen among others: that may flatter it."
             )
-    if candidates > 2:
+    if candidates > 1:
         coverage_words += (
-            f" The arm is the best of {candidates} on validation, with the same models, so its interval is wider than "
-            "that of a single arm would be."
+            f" The arm is the best of {candidates} that were compared on these images, now or before, so its interval "
+            "is wider than that of a single arm would be."
         )
     return coverage_words

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ import pyarrow as pa
 import pytest
 from scipy import integrate, stats
 
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.verdict import compared_candidates
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome, Predictions
 from ganaug_ray.verdict.per_class import find_gaining_classes
@@ -150,12 +154,26 @@ def test_many_candidates_need_larger_gain() -> None:
     many = verdict(arm(REAL), best=arm(nearly, vals), **{f"other{i}": arm(MIXED) for i in range(5)})
     assert (few["verdict"], many["verdict"]) == ("helped", "unclear")
     (one, *_), (other, *_) = few["comparisons"], many["comparisons"]
-    assert other["p_adjusted"] == pytest.approx(3 * one["p_adjusted"]), "six candidates"
+    assert other["p_adjusted"] == pytest.approx(3.5 / 1.5 * one["p_adjusted"]), "six candidates, and two"
     assert other["ci95"][0] < 0 < one["ci95"][0]
     assert many["smallest_visible_gain"] > few["smallest_visible_gain"]
     assert many["champion"]["arm"] == "real"
     assert "best of 6" in many["covers"]
-    assert "best of" not in few["covers"]
+    assert "best of 2" in few["covers"]
+
+
+def test_removed_candidates_still_count(tmp_path: Path) -> None:
+    """A candidate that was compared on the same test images and then taken out of the job counts as a rival."""
+    run = Run(Folder.from_uri(tmp_path).create())
+    assert compared_candidates.record_candidates(run, "images", ["a", "b", "c"]) == 3
+    assert compared_candidates.record_candidates(run, "images", ["a"]) == 3
+    assert compared_candidates.record_candidates(run, "images", ["d"]) == 4
+    assert compared_candidates.record_candidates(run, "other images", ["a"]) == 1
+    outcomes = {"real": arm(REAL), "syn": arm(GOOD)}
+    alone, after = (rule.build_verdict(outcomes, "real", ["syn"], "accuracy", CLASSES, ever_compared=n) for n in (1, 4))
+    assert after["comparisons"][0]["p_adjusted"] == pytest.approx(2.5 * alone["comparisons"][0]["p_adjusted"])
+    assert after["comparisons"][0]["ci95"][0] < alone["comparisons"][0]["ci95"][0]
+    assert "best of 4" in after["covers"]
 
 
 @pytest.mark.parametrize(("tests", "name"), [(GOOD, "syn"), (MIXED, "real"), (BAD, "real")])
