@@ -14,6 +14,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.config import ArmConfig, Job, MixConfig, ScreenConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 
@@ -55,7 +56,7 @@ def describe_training(job: Job, run: Run, source: GanSource) -> GanTraining:
         out=str(source.folder),
         resident_gb=job.data.resident_gb,
         inputs={
-            "dataset": source.dataset.read_json("dataset.json")["hash"],
+            "dataset": DatasetRecord.read(source.dataset).hash,
             "teacher": teacher.read_json("model.json")["hash"],
         },
     )
@@ -101,7 +102,7 @@ def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
     """The store of an arm's synthetic images; ``synthetic`` is that of the augment section."""
     from ganaug_ray.augment import strategies
 
-    counts = run.dataset.read_json("dataset.json")["counts"]["train"]
+    counts = DatasetRecord.read(run.dataset).counts["train"]
 
     def key(wanted: dict[str, int], settings: MixConfig, whose: GanSource) -> str:
         return experiment_dir.compute_fingerprint(wanted, settings.screen.model_dump(), whose.folder.name)

@@ -9,6 +9,7 @@ from ganaug_ray.config import ClassifierConfig, Job
 from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
@@ -36,7 +37,7 @@ def locate_folder(run: Run, name: str, seed: int) -> Folder:
 def read_marker(job: Job, run: Run, name: str, seed: int) -> Record | None:
     """The marker of a finished model, if it was trained with these settings on this data set."""
     record = experiment_dir.read_marker(locate_folder(run, name, seed), "model.json")
-    dataset = run.dataset.read_json("dataset.json")["hash"]
+    dataset = DatasetRecord.read(run.dataset).hash
     if record is None or record["inputs"]["dataset"] != dataset:
         return None
     return record if _dump_settings(ClassifierConfig(**record["config"])) == _dump_settings(job.models[name]) else None
@@ -77,7 +78,7 @@ def describe_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTra
     from ganaug_ray.data.loading.sampler import Sampling
 
     config, dataset = job.models[name], str(run.dataset)
-    input_hashes = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
+    input_hashes = {"dataset": DatasetRecord.read(run.dataset).hash}
     start = experiment_dir.read_marker(run.board / name, "start.json")
     if start is not None:
         input_hashes |= {"weights": start["hash"]}

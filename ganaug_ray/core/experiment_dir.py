@@ -68,18 +68,28 @@ def read_marker(folder: Folder, marker: str) -> Record | None:
 
 def write_marker(folder: Folder, marker: str, stage: str, started: float, record: Mapping[str, Any]) -> Record:
     """Write the marker that says a stage is done; ``started`` is the time.monotonic() at its beginning."""
-    whole = {
+    whole = stamp_marker(stage, started, record)
+    store_marker(folder, marker, whole)
+    return whole
+
+
+def stamp_marker(stage: str, started: float, record: Mapping[str, Any]) -> Record:
+    """Add to a marker's content what every marker has."""
+    return {
         "stage": stage,
         "status": "done",
         "seconds": round(time.monotonic() - started, 2),
         **record,
         "versions": collect_versions(),
     }
+
+
+def store_marker(folder: Folder, marker: str, whole: Record) -> None:
+    """Write a stamped marker, and delete what killed processes left half-written beside it."""
     folder.delete_partial_files(
         below=not folder.has_file("job.yaml")
     )  # below an experiment's own folder others may be at work
     folder.write_json(marker, whole)
-    return whole
 
 
 def collect_versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, model_registry
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 
 MARKER = "evaluation.json"
@@ -54,15 +55,15 @@ def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) ->
 
 def _find_home(run: experiment_dir.Run, record: experiment_dir.Record) -> tuple[int, experiment_dir.Run]:
     for number in range(1 + len((run.root / "splits").list_folders())):
-        dataset = experiment_dir.read_marker(run.locate_split(number).dataset, "dataset.json")
-        if dataset and dataset["hash"] == record["inputs"].get("dataset"):
+        dataset = DatasetRecord.find(run.locate_split(number).dataset)
+        if dataset and dataset.hash == record["inputs"].get("dataset"):
             return number, run.locate_split(number)
     return 0, run
 
 
 def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
     """Hashes of what an evaluation on the experiment's own test images is made from."""
-    hashes = {"model": target.record["hash"], "dataset": target.home.dataset.read_json("dataset.json")["hash"]}
+    hashes = {"model": target.record["hash"], "dataset": DatasetRecord.read(target.home.dataset).hash}
     synthetic = experiment_dir.read_marker(target.home.locate_any_synthetic(), "synthetic.json")
     return hashes | ({"synthetic": synthetic["hash"]} if synthetic else {})
 

@@ -9,6 +9,7 @@ import numpy as np
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import external
 from ganaug_ray.data.loading import image_store
@@ -85,7 +86,7 @@ def _read_images(
     run: experiment_dir.Run, folder: Folder, classifier: Classifier, most: int | None = None
 ) -> LabelledImages:
     rows = image_store.read_images(folder, most)
-    classes = run.dataset.read_json("dataset.json")["classes"]
+    classes = DatasetRecord.read(run.dataset).classes
     labels = _number_labels(rows.labels, classes, classifier, str(run.dataset))
     return LabelledImages(_fit_to_model(rows.images, classifier), labels, rows.ids, rows.paths)
 

@@ -9,6 +9,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.classify import compared_models
 from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import targets
@@ -45,7 +46,7 @@ def compare_arms(context: StageContext) -> None:
 
 def compare_models(context: StageContext) -> None:
     """dataset/ -> board/<model>/seed-<k>/ for every compared model and seed, and board.json."""
-    context.require_record("prepare", experiment_dir.read_marker(context.run.dataset, "dataset.json"))
+    context.require_record("prepare", DatasetRecord.find(context.run.dataset))
     pairs = compared_models.list_pairs(context.job)
     missing = [pair for pair in pairs if compared_models.read_marker(context.job, context.run, *pair) is None]
 
@@ -70,12 +71,12 @@ def evaluate_models(context: StageContext, model: str | None = None, data: str |
     Without ``model`` it is the champion, or every trained model where there is no verdict yet; without ``data``
     it is the experiment's own test images.
     """
-    dataset = context.require_record("prepare", experiment_dir.read_marker(context.run.dataset, "dataset.json"))
+    dataset = context.require_record("prepare", DatasetRecord.find(context.run.dataset))
     models = targets.list_models(context.run, context.job, model)
     context.require_record("train", dataset if models else None)
     for folder in models:
         target = targets.describe_target(context.run, folder, data)
-        if target.record["inputs"].get("dataset") != target.home.dataset.read_json("dataset.json")["hash"]:
+        if target.record["inputs"].get("dataset") != DatasetRecord.read(target.home.dataset).hash:
             note = f"{folder} was trained on another data set: images it was trained on may be among these"
             context.terminal.print_stage_line("evaluate", "note", note)
 
@@ -209,7 +210,7 @@ def _train_models(context: StageContext, pairs: list[tuple[str, int]]) -> None:
             )
     context.connect_cluster()
     fits = [compared_models.describe_training(context.job, context.run, name, seed) for name, seed in pairs]
-    rows = sum(context.run.dataset.read_json("dataset.json")["counts"]["train"].values())
+    rows = DatasetRecord.read(context.run.dataset).count_train_images()
     fit_steps = [
         (compared_models.locate_folder(context.run, *pair), context.job.models[pair[0]].count_steps(rows))
         for pair in pairs

@@ -16,6 +16,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import metrics, model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
@@ -26,6 +27,7 @@ from ganaug_ray.verdict import learning_curve
 MAX_SAMPLE_CLASSES = 20  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
 _MARKER_KEYS = ("hash", "inputs", "stage", "status", "seconds", "versions")  # the rest are figures
+_DATA_KEYS = ("source", "classes", "image_size", "channels", "counts", "rejected")
 _GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
 
 
@@ -51,15 +53,15 @@ def write_report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -
 def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     """Return every figure of the page as plain values; ``gan`` is None where no GAN was trained."""
     verdict = run.root.read_json("verdict.json")
-    facts = run.dataset.read_json("dataset.json")
+    facts = DatasetRecord.read(run.dataset)
     markers = _read_markers(run, verdict)
     return {
         "experiment": run.root.name,
         "about": job.about,
         "verdict": {key: value for key, value in verdict.items() if key not in _MARKER_KEYS},
-        "data": {key: facts[key] for key in ("source", "classes", "image_size", "channels", "counts", "rejected")},
+        "data": {key: getattr(facts, key) for key in _DATA_KEYS},
         "gan": _collect_gan(run, job, markers),
-        **_collect_classes(run, verdict, facts["classes"]),
+        **_collect_classes(run, verdict, facts.classes),
         **arm_section.collect_arms(verdict, markers, job.compared_arms),
         **champion_section.collect_champion(run, verdict),
         "board": markers.get("board"),

@@ -22,6 +22,7 @@ from ganaug_ray.config import ArmConfig, Job, MixConfig
 from ganaug_ray.core import experiment_dir, metrics_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.gan import early_stopping
 from ganaug_ray.gan.metrics import kid_fid_prdc
@@ -242,7 +243,7 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
     """See to it that the arm's synthetic images are there; trials that ask for the same ones share them."""
     from ganaug_ray.augment.generate import generate_locally
 
-    arms.check_classes(SEARCHED_ARM, arm, run.dataset.read_json("dataset.json"))
+    arms.check_classes(SEARCHED_ARM, arm, DatasetRecord.read(run.dataset))
     pool = synthetic_pools.describe_pool(job, run, arm)
     if synthetic_pools.read_finished_pool(pool) is None:
         screening = synthetic_pools.describe_screening(run, pool)
@@ -250,9 +251,9 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
 
 
 def _score_model(plan: SearchPlan, model: Folder) -> float:
-    facts = plan.run.dataset.read_json("dataset.json")
+    facts = DatasetRecord.read(plan.run.dataset)
     answers = read_predictions(model.read_table("predictions.parquet"), "val")
-    rare = [facts["classes"].index(name) for name in facts["rare"]]
+    rare = [facts.classes.index(name) for name in facts.rare]
     return float(compute_figures(answers, plan.objective, rare)[0])
 
 

@@ -36,8 +36,8 @@ def cats_and_dogs(tmp_path: Path) -> Path:
 def test_class_folders_become_a_store_with_every_image_in_one_split(cats_and_dogs: Path, tmp_path: Path) -> None:
     out = Folder.from_uri(tmp_path / "dataset")
     record = prepare_dataset(DataConfig(source=[str(cats_and_dogs)], split=SplitConfig(val=0.2, test=0.3)), out)
-    assert record["classes"] == ["cat", "dog"]
-    assert {name: sum(own.values()) for name, own in record["counts"].items()} == {
+    assert record.classes == ["cat", "dog"]
+    assert {name: sum(own.values()) for name, own in record.counts.items()} == {
         "train": 10, "val": 4, "test": 6, "unused": 0,
     }  # fmt: skip
     ids = [id_ for name in ("train", "val", "test") for id_ in image_store.read_images(out / name).ids]
@@ -50,7 +50,7 @@ def test_class_folders_become_a_store_with_every_image_in_one_split(cats_and_dog
 def test_the_same_input_gives_the_same_bytes(cats_and_dogs: Path, tmp_path: Path) -> None:
     config = DataConfig(source=[str(cats_and_dogs)])
     one, two = Folder.from_uri(tmp_path / "one"), Folder.from_uri(tmp_path / "two")
-    assert prepare_dataset(config, one)["hash"] == prepare_dataset(config, two)["hash"]
+    assert prepare_dataset(config, one).hash == prepare_dataset(config, two).hash
     for part in ("train", "val", "test"):
         assert (one / part).read_bytes("part-00000.parquet") == (two / part).read_bytes("part-00000.parquet")
 
@@ -213,8 +213,8 @@ def test_extending_a_data_set_by_a_thousand_images_moves_no_old_row_and_fills_up
     assert len(old) == 60
     assert len(new) == 1060
     assert {id_: new[id_] for id_ in old} == old
-    assert record["counts"]["test"] == {"cat": 159, "dog": 159}
-    assert record["counts"]["train"] == {"cat": 40, "dog": 40}
+    assert record.counts["test"] == {"cat": 159, "dog": 159}
+    assert record.counts["train"] == {"cat": 40, "dog": 40}
     again = config.model_copy(update={"train_per_class": 40})
     prepare_dataset(again, Folder.from_uri(tmp_path / "anew"))
     anew = split_of("anew")
@@ -284,7 +284,7 @@ def test_a_wrong_extension_is_kept_and_noted(cats_and_dogs: Path, tmp_path: Path
     (cats_and_dogs / "cat" / "0.png").rename(cats_and_dogs / "cat" / "0.JPG")
     (cats_and_dogs / "cat" / "1.png").rename(cats_and_dogs / "cat" / "no-extension")
     out = Folder.from_uri(tmp_path / "out")
-    assert prepare_dataset(DataConfig(source=[str(cats_and_dogs)]), out)["rejected"] == {}
+    assert prepare_dataset(DataConfig(source=[str(cats_and_dogs)]), out).rejected == {}
     notes = {row["path"]: row["note"] for row in out.read_table("split.parquet").to_pylist()}
     assert {path: note for path, note in notes.items() if note} == {"cat/0.JPG": "named .jpg, is PNG"}
 
@@ -293,8 +293,8 @@ def test_mean_and_spread_are_those_of_the_training_pixels(cats_and_dogs: Path, t
     out = Folder.from_uri(tmp_path / "out")
     record = prepare_dataset(DataConfig(source=[str(cats_and_dogs)]), out)
     pixels = image_store.read_images(out / "train").images / 255
-    assert np.allclose(record["mean"], pixels.mean((0, 1, 2)), atol=1e-5)
-    assert np.allclose(record["std"], pixels.std((0, 1, 2)), atol=1e-5)
+    assert np.allclose(record.mean, pixels.mean((0, 1, 2)), atol=1e-5)
+    assert np.allclose(record.std, pixels.std((0, 1, 2)), atol=1e-5)
 
 
 def test_an_encoded_store_holds_the_same_pixels_in_less_space(tmp_path: Path) -> None:
@@ -306,8 +306,8 @@ def test_an_encoded_store_holds_the_same_pixels_in_less_space(tmp_path: Path) ->
     config = DataConfig(source=[str(tmp_path / "source")], image_size=64)
     raw, encoded = Folder.from_uri(tmp_path / "raw"), Folder.from_uri(tmp_path / "encoded")
     assert (
-        prepare_dataset(config, raw)["hash"]
-        == prepare_dataset(config.model_copy(update={"store": "encoded"}), encoded)["hash"]
+        prepare_dataset(config, raw).hash
+        == prepare_dataset(config.model_copy(update={"store": "encoded"}), encoded).hash
     )
     one, other = image_store.read_images(raw / "train"), image_store.read_images(encoded / "train")
     assert one.ids == other.ids

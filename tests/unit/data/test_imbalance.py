@@ -41,11 +41,11 @@ def parts(config: DataConfig) -> dict[str, str]:
 def test_named_classes_are_thinned_in_training_and_nowhere_else(pictures: str, tmp_path: Path) -> None:
     config = config_of(pictures, imbalance=ImbalanceConfig(factor=10, rare=["owl", "cat"]))
     record = prepare_dataset(config, Folder.from_uri(tmp_path / "dataset"))
-    assert record["counts"]["train"] == {"cat": 4, "dog": 40, "owl": 4}
-    assert record["counts"]["unused"] == {"cat": 38, "dog": 2, "owl": 38}
+    assert record.counts["train"] == {"cat": 4, "dog": 40, "owl": 4}
+    assert record.counts["unused"] == {"cat": 38, "dog": 2, "owl": 38}
     for part in ("val", "test"):
-        assert record["counts"][part] == dict.fromkeys(CLASSES, {"val": 6, "test": 12}[part])
-    assert record["rare"] == ["cat", "owl"]
+        assert record.counts[part] == dict.fromkeys(CLASSES, {"val": 6, "test": 12}[part])
+    assert record.rare == ["cat", "owl"]
     card = (tmp_path / "dataset" / "card.html").read_text(encoding="utf-8")
     assert "in training, the largest class, dog (40), has 10 times the images of the smallest, cat (4)" in card
 
@@ -54,12 +54,12 @@ def test_without_names_the_tail_is_exponential_in_the_order_of_the_classes(pictu
     record = prepare_dataset(
         config_of(pictures, imbalance=ImbalanceConfig(factor=16)), Folder.from_uri(tmp_path / "dataset")
     )
-    assert record["counts"]["train"] == {"cat": 40, "dog": 10, "owl": 2}
-    assert record["rare"] == ["owl"], "fewer than half of the mean of 17.3; dog has more"
+    assert record.counts["train"] == {"cat": 40, "dog": 10, "owl": 2}
+    assert record.rare == ["owl"], "fewer than half of the mean of 17.3; dog has more"
 
 
 def test_nothing_is_rare_in_equal_classes(pictures: str, tmp_path: Path) -> None:
-    assert prepare_dataset(config_of(pictures), Folder.from_uri(tmp_path / "dataset"))["rare"] == []
+    assert prepare_dataset(config_of(pictures), Folder.from_uri(tmp_path / "dataset")).rare == []
 
 
 def test_what_is_left_is_nested_in_what_a_smaller_factor_leaves(pictures: str) -> None:

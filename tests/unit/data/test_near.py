@@ -79,8 +79,8 @@ def test_images_saved_again_are_grouped_and_go_to_one_split_and_none_is_rejected
     out = Folder.from_uri(tmp_path / "out")
     config = DataConfig(source=[str(tmp_path / "source")], image_size=64, split=SplitConfig(val=0.2, test=0.3))
     record = prepare_dataset(config, out)
-    assert record["rejected"] == {}
-    assert record["near_duplicates"] == {"groups": 20, "images": 60}
+    assert record.rejected == {}
+    assert record.near_duplicates == {"groups": 20, "images": 60}
     rows = out.read_table("near_duplicates.parquet").to_pylist()
     groups: dict[int, list[dict]] = {}
     for row in rows:

@@ -24,6 +24,7 @@ from ganaug_ray.gan import train_worker, training_loop
 from ganaug_ray.gan.launch import train_gans
 from ganaug_ray.runtime import worker_group
 from tests.conftest import DIGITS
+from tests.helpers import records
 
 COUNTS = (23, 5, 2)
 LABELS_N = np.random.default_rng(0).permutation(np.repeat(np.arange(3), COUNTS))
@@ -89,8 +90,8 @@ def test_rows_are_drawn_of_the_chosen_classes_alone(uneven: Folder) -> None:
 
 @pytest.mark.parametrize("of", ["arm", "compared model", "GAN"])
 def test_a_job_draws_its_real_rows_as_it_says(uneven: Folder, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
-    uneven.write_json("dataset.json", {"hash": "x", "counts": {"train": dict(zip("abc", COUNTS, strict=True))},
-                                       "classes": ["a", "b", "c"], "channels": 1})  # fmt: skip
+    counts = {"train": dict(zip("abc", COUNTS, strict=True))}
+    records.write_dataset(uneven, counts=counts, classes=["a", "b", "c"])
     settings = ["gan.sampling=balanced", "classifier.sampling=balanced", "gan.workers=1", "models={one: {}, two: {}}"]
     job, run = load_job(DIGITS, settings), Run(uneven / "..")
     feeds: list[BatchFeed] = []

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ganaug_ray.config import DataConfig, ImbalanceConfig, SplitConfig
 from ganaug_ray.config.loader import load_job
-from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.prepare import prepare_dataset
@@ -32,7 +32,7 @@ def labelled(tmp_path: Path) -> Path:
     return tmp_path / "labelled"
 
 
-def prepared(out: Path, labelled: Path, **settings: object) -> tuple[Record, Folder]:
+def prepared(out: Path, labelled: Path, **settings: object) -> tuple[DatasetRecord, Folder]:
     config = DataConfig.model_validate(
         {"source": str(labelled), "image_size": 64, "split": SplitConfig(val=0.2, test=0.3)} | settings
     )
@@ -72,9 +72,9 @@ def test_what_is_or_resembles_a_labelled_image_is_left_out_and_the_rest_is_store
     rows = image_store.read_images(dataset / "unlabelled")
     assert set(rows.labels.tolist()) == {-1}
     assert set(rows.paths) == {path for path, reason in found.items() if reason is None}
-    assert len(rows) == record["unlabelled"] == 11
-    assert record["unlabelled_rejected"]["in test"] == record["unlabelled_rejected"]["near test"] == 1
-    assert record["rejected"] == {}, "that is told of the labelled"
+    assert len(rows) == record.unlabelled == 11
+    assert record.unlabelled_rejected["in test"] == record.unlabelled_rejected["near test"] == 1
+    assert record.rejected == {}, "that is told of the labelled"
     assert image_store.read_images(dataset / "train").ids == image_store.read_images(without / "train").ids
     assert "11 images without a label" in (tmp_path / "with" / "card.html").read_text(encoding="utf-8")
 
@@ -84,17 +84,17 @@ def test_what_scarcity_leaves_over_serves_with_its_labels_hidden(labelled: Path,
     plain, _ = prepared(tmp_path / "plain", labelled, **scarce)
     record, dataset = prepared(tmp_path / "dataset", labelled, unlabelled="unused", **scarce)
     rows = image_store.read_images(dataset / "unlabelled")
-    assert len(rows) == record["unlabelled"] == sum(record["counts"]["unused"].values()) > 0
+    assert len(rows) == record.unlabelled == sum(record.counts["unused"].values()) > 0
     assert set(rows.labels.tolist()) == {-1}
     used = {id_ for part in ("train", "val", "test") for id_ in image_store.read_images(dataset / part).ids}
     assert not used & set(rows.ids)
-    assert record["counts"] == plain["counts"]
-    assert record["hash"] != plain["hash"]
+    assert record.counts == plain.counts
+    assert record.hash != plain.hash
 
 
 def test_nothing_changes_without_them(labelled: Path, tmp_path: Path) -> None:
     record, dataset = prepared(tmp_path / "dataset", labelled)
-    assert record["unlabelled"] == 0
+    assert record.unlabelled == 0
     assert "unlabelled" not in dataset.list_folders()
     assert "without a label" not in (tmp_path / "dataset" / "card.html").read_text(encoding="utf-8")
 

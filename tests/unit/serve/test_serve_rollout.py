@@ -228,7 +228,7 @@ def test_feedback_becomes_a_source_of_the_next_prepare(pets: Folder, tmp_path: P
 
     out = Folder.from_uri(tmp_path / "dataset")
     record = prepare_dataset(DataConfig(source=[str(shelf)], image_size=32), out)
-    assert record["classes"] == sorted(CLASSES)
+    assert record.classes == sorted(CLASSES)
     rows = out.read_table("split.parquet").to_pylist()
     assert len(rows) == 24
     for row in rows:
