@@ -18,7 +18,7 @@ def package_logger() -> Iterator[logging.Logger]:
     logger.handlers[:], logger.level, logger.propagate = before
 
 
-def test_messages_are_printed_once_and_as_they_are(
+def test_log_messages_print_once(
     package_logger: logging.Logger, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """No prefix, no second line by a handler of the root logger, nothing below INFO."""

@@ -7,9 +7,8 @@ import pytest
 from ganaug_ray.gan import train_callbacks
 
 
-def test_a_pause_between_steps_is_told_of_but_a_slow_look_and_slow_steps_are_not(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stall_between_steps_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """An unusual pause between two steps is reported; a slow measurement and steadily slow steps are not."""
     now = [0.0]
     monkeypatch.setattr(train_callbacks.time, "monotonic", lambda: now[0])
     told = train_callbacks.StallWatch()
