@@ -15,7 +15,7 @@ from ganaug_ray.augment.arm_rows import ArmRows, BatchOpener, is_balanced
 from ganaug_ray.config import ArmConfig, Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 
 if TYPE_CHECKING:  # torch is imported when an arm is trained
     from ganaug_ray.classify.train_worker import ClassifierTraining
@@ -105,7 +105,7 @@ def _build_batches(
     if not classes:
         return real, inputs
     if arm.soft_labels and kind.softens:
-        inputs |= {"teacher": run.locate_model(arms.REAL, 0).read_json("model.json")["hash"]}
+        inputs |= {"teacher": ModelRecord.read(run.locate_model(arms.REAL, 0)).hash}
     return kind.open_batches(ArmRows(job, run, arm, seed, classes), real), inputs
 
 

@@ -12,7 +12,7 @@ import ray
 
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import experiment_dir
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
@@ -40,7 +40,7 @@ def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidenc
 def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> DatasetRecord:
     started = time.monotonic()
     dataset, teacher, out = (Folder.from_uri(where) for where in (dataset_at, teacher_at, out_at))
-    facts, model = DatasetRecord.read(dataset), teacher.read_json("model.json")
+    facts, model = DatasetRecord.read(dataset), ModelRecord.read(teacher)
     classifier = Classifier.load(teacher)
     number = _copy_shards(dataset / "train", (out / "train").create())
     _copy_shards(dataset / "val", (out / "val").create())
@@ -61,7 +61,7 @@ def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: flo
             labels,
             [rows.ids[row] for row in confident_rows],
             [rows.paths[row] for row in confident_rows],
-            [f"{rows.provenance[row]} labelled by {model['hash']}" for row in confident_rows],
+            [f"{rows.provenance[row]} labelled by {model.hash}" for row in confident_rows],
         )
         image_store.write_shard(out / PSEUDO_ONLY_FOLDER, part, labelled, "real")
         image_store.write_shard(out / "train", number + part, labelled, "real")
@@ -72,8 +72,8 @@ def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: flo
         )
     counts = facts.counts | {"train": {name: n + kept[name] for name, n in facts.counts["train"].items()}}
     record = facts.to_json() | {
-        "hash": experiment_dir.compute_fingerprint(facts.hash, model["hash"], confidence),
-        "inputs": {"dataset": facts.hash, "teacher": model["hash"]},
+        "hash": experiment_dir.compute_fingerprint(facts.hash, model.hash, confidence),
+        "inputs": {"dataset": facts.hash, "teacher": model.hash},
         "counts": counts,
         "pseudo": {"unlabelled": len(unlabelled), "labelled": dict(sorted(kept.items()))},
     }

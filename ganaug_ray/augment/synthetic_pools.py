@@ -14,7 +14,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.config import ArmConfig, Job, MixConfig, ScreenConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 
@@ -57,7 +57,7 @@ def describe_training(job: Job, run: Run, source: GanSource) -> GanTraining:
         resident_gb=job.data.resident_gb,
         inputs={
             "dataset": DatasetRecord.read(source.dataset).hash,
-            "teacher": teacher.read_json("model.json")["hash"],
+            "teacher": ModelRecord.read(teacher).hash,
         },
     )
 

@@ -21,7 +21,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.checkpoint import Tensors
 from ganaug_ray.core.experiment_dir import Record, Run
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
@@ -222,18 +222,18 @@ def _read_model_weights(job: Job, run: Run, facts: DatasetRecord, notes: list[st
         raise UserError(
             f"classifier.init_from {requested_source}: no experiment with a promoted model, registry or model{where}"
         )
-    record = folder.read_json("model.json")
+    record = ModelRecord.read(folder)
     for key, expected in (
         ("arch", job.classifier.arch),
         ("classes", facts.classes),
         ("channels", facts.channels),
     ):
-        if record[key] != expected:
+        if getattr(record, key) != expected:
             raise UserError(
-                f"classifier.init_from {requested_source}: its {key} {_describe_value(record[key])}, "
+                f"classifier.init_from {requested_source}: its {key} {_describe_value(getattr(record, key))}, "
                 f"here {_describe_value(expected)}"
             )
-    if not job.data.extends and record["inputs"].get("dataset") != facts.hash:
+    if not job.data.extends and record.inputs.get("dataset") != facts.hash:
         notes.append("which was trained on another data set: the test images here may be among its training images")
     return str(folder), tensors_from_bytes(folder.read_bytes("model.safetensors"))
 

@@ -18,7 +18,7 @@ from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord, ModelSpec
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import shared_memory
 from ganaug_ray.data.loading.batch import BatchFeed
@@ -130,22 +130,23 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     if log is None:
         return
     log.flush()
-    spec = {
-        "arch": config.arch,
-        "classes": facts.classes,
-        "channels": facts.channels,
-        "image_size": facts.image_size,
-        "resize": facts.resize,
-        **network_input.spec,
-    }
     weights = tensors_to_bytes(best.weights)
+    spec = ModelSpec(
+        hash=experiment_dir.hash_content(weights),
+        arch=config.arch,
+        classes=facts.classes,
+        channels=facts.channels,
+        image_size=facts.image_size,
+        resize=facts.resize,
+        **network_input.spec,
+    )
     out.write_bytes("model.safetensors", weights)
     classifier = Classifier(spec, best.weights, place.device)
     out.write_table("predictions.parquet", tabulate_predictions(classifier, dataset, fit.parts))
     record = {
-        "hash": experiment_dir.hash_content(weights),
+        "hash": spec.hash,
         "inputs": fit.inputs,
-        **spec,
+        **spec.model_dump(),
         "arm": fit.arm,
         "seed": fit.seed,
         "steps": steps,
@@ -158,7 +159,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
         "config": config.model_dump(),
         **({"tally": tally} if tally else {}),
     }
-    experiment_dir.write_marker(out, "model.json", "train", started, record)
+    ModelRecord.write(out, "train", started, record)
     checkpoint.delete_all(out / CHECKPOINT_FOLDER)
 
 

@@ -62,8 +62,8 @@ def evaluate_model(
         "hash": experiment_dir.compute_fingerprint(made_from),
         "inputs": made_from,
         "model": str(target.model),
-        "arm": target.record["arm"],
-        "seed": target.record["seed"],
+        "arm": target.record.arm,
+        "seed": target.record.seed,
         "classes": classifier.classes,
         **facts,
         **model_figures,
@@ -107,7 +107,7 @@ def _read_probabilities(
     run: experiment_dir.Run, target: EvaluationTarget, classifier: Classifier, rows: LabelledImages
 ) -> np.ndarray:
     """As training left them where these are the model's own test images; else predicted now."""
-    is_own_dataset = target.record["inputs"].get("dataset") == DatasetRecord.read(run.dataset).hash
+    is_own_dataset = target.record.inputs.get("dataset") == DatasetRecord.read(run.dataset).hash
     if target.data is None and is_own_dataset and target.model.has_file("predictions.parquet"):
         table = target.model.read_table("predictions.parquet")
         _, probabilities = metrics.read_split(table, TEST_SPLIT)

@@ -7,7 +7,7 @@ from typing import Any
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, model_registry
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 
 MARKER = "evaluation.json"
@@ -28,42 +28,42 @@ class EvaluationTarget:
 
     home: experiment_dir.Run
     model: Folder
-    record: experiment_dir.Record
+    record: ModelRecord
     data: str | None
     out: Folder
 
     @property
     def name(self) -> str:
         """How the model is called in messages."""
-        return f"{self.record['arm']}, seed {self.record['seed']}"
+        return f"{self.record.arm}, seed {self.record.seed}"
 
 
 def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) -> EvaluationTarget:
     """Name the evaluation of a model; the same model is the same wherever it lies."""
-    record = model.read_json("model.json")
-    arm, seed = record["arm"], record["seed"]
+    record = ModelRecord.read(model)
+    arm, seed = record.arm, record.seed
     number, home = _find_home(run, record)
-    home_record = experiment_dir.read_marker(home.locate_model(arm, seed), "model.json")
+    home_record = ModelRecord.find(home.locate_model(arm, seed))
     name = f"{arm}-split-{number}-seed-{seed}" if number else f"{arm}-seed-{seed}"
-    if home_record is None or home_record["hash"] != record["hash"]:
-        name += f"-{record['hash'][:8]}"
+    if home_record is None or home_record.hash != record.hash:
+        name += f"-{record.hash[:8]}"
     images = TEST_SPLIT
     if data is not None:
         images = f"{data.rstrip('/').split('?')[0].rsplit('/', 1)[-1]}-{experiment_dir.compute_fingerprint(data)[:8]}"
     return EvaluationTarget(home, model, record, data, run.root / "evaluation" / name / images)
 
 
-def _find_home(run: experiment_dir.Run, record: experiment_dir.Record) -> tuple[int, experiment_dir.Run]:
+def _find_home(run: experiment_dir.Run, record: ModelRecord) -> tuple[int, experiment_dir.Run]:
     for number in range(1 + len((run.root / "splits").list_folders())):
         dataset = DatasetRecord.find(run.locate_split(number).dataset)
-        if dataset and dataset.hash == record["inputs"].get("dataset"):
+        if dataset and dataset.hash == record.inputs.get("dataset"):
             return number, run.locate_split(number)
     return 0, run
 
 
 def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
     """Hashes of what an evaluation on the experiment's own test images is made from."""
-    hashes = {"model": target.record["hash"], "dataset": DatasetRecord.read(target.home.dataset).hash}
+    hashes = {"model": target.record.hash, "dataset": DatasetRecord.read(target.home.dataset).hash}
     synthetic = experiment_dir.read_marker(target.home.locate_any_synthetic(), "synthetic.json")
     return hashes | ({"synthetic": synthetic["hash"]} if synthetic else {})
 
@@ -95,7 +95,7 @@ def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> 
     if verdict := experiment_dir.read_marker(run.root, "verdict.json"):
         return [find_champion(run, verdict)]
     fits = [(arm, seed, split) for arm, seed in arms.list_pairs(job) for split in range(job.compare.splits)]
-    return [folder for fit in fits if experiment_dir.read_marker(folder := run.locate_model(*fit), "model.json")]
+    return [folder for fit in fits if ModelRecord.find(folder := run.locate_model(*fit))]
 
 
 def describe_outcome(record: experiment_dir.Record) -> str:

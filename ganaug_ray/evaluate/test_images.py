@@ -93,7 +93,7 @@ def _read_images(
 
 def _fit_to_model(images_NHWC: np.ndarray, classifier: Classifier) -> np.ndarray:
     """Images of another size or kind than the model's are brought to it by the model's own preprocessing."""
-    size, channels = classifier.spec["image_size"], classifier.spec["channels"]
+    size, channels = classifier.spec.image_size, classifier.spec.channels
     if not len(images_NHWC) or images_NHWC.shape[1:] == (size, size, channels):
         return images_NHWC
     return np.stack([classifier.preprocess(image) for image in images_NHWC])

@@ -9,7 +9,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.classify import compared_models
 from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.experiment_dir import Record, Run
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import targets
@@ -25,8 +25,8 @@ def compare_arms(context: StageContext) -> None:
     """models/ -> verdict.json."""
     inputs = {
         f"{split.number}/{arm}/seed-{seed}": context.require_record(
-            "train", experiment_dir.read_marker(split.run.locate_model(arm, seed), "model.json")
-        )["hash"]
+            "train", ModelRecord.find(split.run.locate_model(arm, seed))
+        ).hash
         for split in context.splits
         for arm, seed in arms.list_pairs(context.job)
     }
@@ -76,7 +76,7 @@ def evaluate_models(context: StageContext, model: str | None = None, data: str |
     context.require_record("train", dataset if models else None)
     for folder in models:
         target = targets.describe_target(context.run, folder, data)
-        if target.record["inputs"].get("dataset") != DatasetRecord.read(target.home.dataset).hash:
+        if target.record.inputs.get("dataset") != DatasetRecord.read(target.home.dataset).hash:
             note = f"{folder} was trained on another data set: images it was trained on may be among these"
             context.terminal.print_stage_line("evaluate", "note", note)
 
@@ -139,7 +139,7 @@ def promote_champion(context: StageContext, force: bool = False) -> None:
         "verdict": verdict["verdict"],
         "sentence": verdict["sentence"],
         "figures": champion["figures"],
-        "inputs": model.read_json("model.json")["inputs"],
+        "inputs": ModelRecord.read(model).inputs,
     }
     registry = model_registry.open_job_registry(context.job, context.run)
     marker = experiment_dir.read_marker(registry, "champion.json")
@@ -171,7 +171,7 @@ def _judge_by_champion(
     from ganaug_ray.verdict import promotion_gate
 
     hint = "`ganaug promote JOB.yaml --force` promotes it all the same"
-    if not force and model.read_json("model.json")["hash"] in model_registry.find_withdrawn_models(
+    if not force and ModelRecord.read(model).hash in model_registry.find_withdrawn_models(
         model_registry.list_changes(current)
     ):
         raise StageFailed(f"{registry}: this model was champion and has been rolled back; {hint}")

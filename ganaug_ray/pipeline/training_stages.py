@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
 from ganaug_ray.pipeline.stage import Progress, Split, StageContext
@@ -199,7 +199,7 @@ def train_classifiers(context: StageContext) -> None:
     def outcome(record: Record) -> str:
         by_arm: dict[str, list[float]] = {}
         for split, arm, seed in requests:
-            accuracy = split.run.locate_model(arm, seed).read_json("model.json")["val_accuracy"]
+            accuracy = ModelRecord.read(split.run.locate_model(arm, seed)).val_accuracy
             by_arm.setdefault(arm, []).append(accuracy)
         means = ", ".join(f"{arm} {sum(accuracies) / len(accuracies):.3f}" for arm, accuracies in by_arm.items())
         return f"{len(requests)} models; mean validation accuracy: {means}"
@@ -213,7 +213,7 @@ def _require_data(context: StageContext) -> None:
 
 
 def _find_missing_models(requests: list[ModelRequest]) -> list[ModelRequest]:
-    return [fit for fit in requests if not experiment_dir.read_marker(fit[0].run.locate_model(*fit[1:]), "model.json")]
+    return [fit for fit in requests if ModelRecord.find(fit[0].run.locate_model(*fit[1:])) is None]
 
 
 def _train_models(context: StageContext, requests: list[ModelRequest], stage: str) -> None:
@@ -252,8 +252,8 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
 
 
 def _describe_teacher(split: Split) -> str:
-    record = split.run.locate_model(arms.REAL, 0).read_json("model.json")
-    return f"validation accuracy {record['val_accuracy']:.3f} at step {record['best_step']}"
+    record = ModelRecord.read(split.run.locate_model(arms.REAL, 0))
+    return f"validation accuracy {record.val_accuracy:.3f} at step {record.best_step}"
 
 
 def _describe_gan(gan: synthetic_pools.GanSource) -> str:

@@ -6,24 +6,21 @@ from typing import Any
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import ArmConfig, MixConfig
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import ModelRecord, StageRecord
 from ganaug_ray.evaluate import plots
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.report import arm_plots
 
 
 def collect_arms(
-    verdict: experiment_dir.Record, markers: Mapping[str, experiment_dir.Record], arms: Mapping[str, ArmConfig]
+    verdict: experiment_dir.Record, markers: Mapping[str, StageRecord], arms: Mapping[str, ArmConfig]
 ) -> experiment_dir.Record:
     """Return ``arm_rows`` (an arm each: role, mean, comparisons, cost) and ``ratios`` (kind -> comparisons)."""
     comparisons_by_arm = {comparison["arm"]: comparison for comparison in verdict["comparisons"]}
     ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm]["role"]))
     rows = []
     for arm in (verdict["baseline"], *ordered):
-        trained: list[experiment_dir.Record] = [
-            arm_config
-            for arm_config in markers.values()
-            if (arm_config["stage"], arm_config.get("arm")) == ("train", arm)
-        ]
+        trained = [record for record in markers.values() if isinstance(record, ModelRecord) and record.arm == arm]
         rows.append(
             {
                 "arm": arm,
@@ -33,7 +30,7 @@ def collect_arms(
                 "comparison": comparisons_by_arm.get(arm),
                 "others": [own for own in verdict["other_metrics"] if own["arm"] == arm],
                 "models": len(trained),
-                "train_seconds": sum(own["train_seconds"] for own in trained),
+                "train_seconds": sum(record.train_seconds for record in trained),
             }
         )
     kinds: dict[str, list[experiment_dir.Record]] = {}

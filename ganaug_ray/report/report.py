@@ -16,7 +16,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord, StageRecord, find_stage_record
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import metrics, model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
@@ -60,23 +60,20 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         "about": job.about,
         "verdict": {key: value for key, value in verdict.items() if key not in _MARKER_KEYS},
         "data": {key: getattr(facts, key) for key in _DATA_KEYS},
-        "gan": _collect_gan(run, job, markers),
+        "gan": _collect_gan(run, job, facts, markers),
         **_collect_classes(run, verdict, facts.classes),
         **arm_section.collect_arms(verdict, markers, job.compared_arms),
         **champion_section.collect_champion(run, verdict),
-        "board": markers.get("board"),
-        "sizes": markers.get("sizes"),
+        "board": markers["board"].to_json() if "board" in markers else None,
+        "sizes": markers["sizes"].to_json() if "sizes" in markers else None,
         "searches": search_section.read_searches(run.root),
         "time": _sum_stage_seconds(markers),
-        "lineage": [
-            {"stage": name, "hash": record["hash"], "inputs": record.get("inputs", {})}
-            for name, record in markers.items()
-        ],
-        "made_with": sorted({f"{k} {v}" for record in markers.values() for k, v in record["versions"].items()}),
+        "lineage": [{"stage": name, "hash": record.hash, "inputs": record.inputs} for name, record in markers.items()],
+        "made_with": sorted({f"{k} {v}" for record in markers.values() for k, v in record.versions.items()}),
     }
 
 
-def _read_markers(run: experiment_dir.Run, verdict: experiment_dir.Record) -> dict[str, experiment_dir.Record]:
+def _read_markers(run: experiment_dir.Run, verdict: experiment_dir.Record) -> dict[str, StageRecord]:
     """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
     compared = {
         f"{experiment_dir.format_split_prefix(one['split'])}models/{arm}/seed-{one['seed']}"
@@ -87,23 +84,24 @@ def _read_markers(run: experiment_dir.Run, verdict: experiment_dir.Record) -> di
     for name, folder, marker in run.list_markers():
         if name == "report" or ("models/" in name and name not in compared):
             continue
-        if record := experiment_dir.read_marker(folder, marker):
+        if record := find_stage_record(folder, marker):
             finished_markers[name] = record
     return finished_markers
 
 
 def _collect_gan(
-    run: experiment_dir.Run, job: Job, markers: Mapping[str, experiment_dir.Record]
+    run: experiment_dir.Run, job: Job, facts: DatasetRecord, markers: Mapping[str, StageRecord]
 ) -> experiment_dir.Record | None:
-    record = markers.get("gan")
-    if record is None:
+    if "gan" not in markers:
         return None
+    record = markers["gan"].to_json()
     gan_figures = {key: record[key] for key in _GAN_KEYS}
-    rows, images = read_metrics(run.gan), sum(markers["dataset"]["counts"]["train"].values())
-    synthetic = markers.get("synthetic", {})
+    rows, images = read_metrics(run.gan), facts.count_train_images()
+    synthetic = markers["synthetic"].to_json() if "synthetic" in markers else {}
     live: Counter[str] = Counter()
     for marker in markers.values():
-        live.update(marker.get("tally", {}))
+        if isinstance(marker, ModelRecord) and marker.tally:
+            live.update(marker.tally)
     synthetic_marker: experiment_dir.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []} | synthetic
     return {
         **gan_figures,
@@ -131,14 +129,14 @@ def _collect_classes(
     }
 
 
-def _sum_stage_seconds(markers: Mapping[str, experiment_dir.Record]) -> list[experiment_dir.Record]:
+def _sum_stage_seconds(markers: Mapping[str, StageRecord]) -> list[experiment_dir.Record]:
     """Seconds of each stage, those of an arm's models added up."""
     rows: dict[str, experiment_dir.Record] = {}
     for record in markers.values():
-        stage_name = f"train, {record['arm']}" if record["stage"] == "train" else record["stage"]
+        stage_name = f"train, {record.arm}" if isinstance(record, ModelRecord) else record.stage
         row = rows.setdefault(stage_name, {"stage": stage_name, "seconds": 0.0, "models": 0})
-        row["seconds"] = round(row["seconds"] + record["seconds"], 2)
-        row["models"] += record["stage"] == "train"
+        row["seconds"] = round(row["seconds"] + record.seconds, 2)
+        row["models"] += isinstance(record, ModelRecord)
     return list(rows.values())
 
 

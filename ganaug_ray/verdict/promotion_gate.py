@@ -110,10 +110,10 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
     if set(ours.classes) != set(theirs.classes):
         unshared_classes = sorted(set(ours.classes) ^ set(theirs.classes))
         raise UserError(f"{champion}: the champion has other classes (of one alone: {', '.join(unshared_classes[:5])})")
-    if theirs.spec["image_size"] > ours.spec["image_size"]:
+    if theirs.spec.image_size > ours.spec.image_size:
         raise UserError(
-            f"{champion}: the champion takes images of {theirs.spec['image_size']} pixels, and here they are stored "
-            f"at {ours.spec['image_size']}; prepare with data.image_size {theirs.spec['image_size']}"
+            f"{champion}: the champion takes images of {theirs.spec.image_size} pixels, and here they are stored "
+            f"at {ours.spec.image_size}; prepare with data.image_size {theirs.spec.image_size}"
         )
     facts = DatasetRecord.read(run.dataset)
     our_images, champion_images = (

@@ -51,6 +51,7 @@ from ganaug_ray.pipeline import progress
 from ganaug_ray.runtime import preflight
 from ganaug_ray.runtime.preflight import Node, NodeReport
 from tests.conftest import DIGITS
+from tests.helpers import records
 
 Seconds = Counter[str]
 SYSTEM = " (system)"
@@ -187,7 +188,7 @@ def workers_of(n: int, rows: int, room: Path) -> Seconds:
     with _taking(spent, "how far all models are, a look"):
         progress.read_fit_progress([(folder, LINES) for folder in folders])
     for folder in folders:
-        experiment_dir.write_marker(folder, "model.json", "train", time.monotonic(), {"hash": "0" * 16, "inputs": {}})
+        records.write_model(folder)
     with _taking(spent, "run.json"):
         run.write_summary()
     return spent

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord, ModelSpec
 from ganaug_ray.core.storage import Folder
 
 DATASET = {
@@ -18,7 +18,42 @@ DATASET = {
     "rejected": {},
 }
 
+SPEC = {
+    "hash": "e" * 16,
+    "arch": "cnn",
+    "classes": ["a", "b"],
+    "channels": 1,
+    "image_size": 32,
+    "resize": "crop",
+    "input_size": 32,
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "interpolation": "bilinear",
+}
+MODEL = SPEC | {
+    "inputs": {"dataset": "d" * 16},
+    "arm": "real+classic",
+    "seed": 0,
+    "steps": 20,
+    "train_seconds": 4.0,
+    "best_step": 10,
+    "val_accuracy": 0.5,
+    "val_loss": 1.0,
+    "parameters": 1000,
+    "config": {},
+}
+
 
 def write_dataset(folder: Folder, **facts: Any) -> DatasetRecord:
     """Write a dataset.json, with these facts instead of the usual ones."""
     return DatasetRecord.write(folder, "prepare", 0.0, DATASET | facts)
+
+
+def make_spec(**facts: Any) -> ModelSpec:
+    """Return what a classifier is built from, with these facts instead of the usual ones."""
+    return ModelSpec(**SPEC | facts)
+
+
+def write_model(folder: Folder, **facts: Any) -> ModelRecord:
+    """Write a model.json, with these facts instead of the usual ones."""
+    return ModelRecord.write(folder, "train", 0.0, MODEL | facts)

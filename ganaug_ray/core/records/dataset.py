@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -29,8 +29,8 @@ class DatasetRecord(StageRecord):
     """Names, in order of their numbers."""
     image_size: int
     """Side of the stored images, in pixels."""
-    resize: str
-    """How images were made square: crop, pad or stretch."""
+    resize: Literal["crop", "pad", "stretch"]
+    """How images were made square."""
     channels: int
     """1: grey, 3: RGB."""
     store: str = "raw"

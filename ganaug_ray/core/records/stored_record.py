@@ -50,7 +50,7 @@ class StoredRecord(Part):
             content = folder.read_json(cls.FILE)
         except ValueError as error:
             raise UserError(f"{folder / cls.FILE}: is no JSON ({error}); {REMEDY}") from None
-        return cls.check_content(content, folder)
+        return cls.check_content(content, str(folder / cls.FILE))
 
     @classmethod
     def find(cls, folder: Folder) -> Self | None:
@@ -61,9 +61,8 @@ class StoredRecord(Part):
             return None
 
     @classmethod
-    def check_content(cls, content: Mapping[str, Any], folder: Folder) -> Self:
-        """Make a record of a file's content. Raises UserError as ``read``, naming the file in this folder."""
-        path = folder / cls.FILE
+    def check_content(cls, content: Mapping[str, Any], path: str) -> Self:
+        """Make a record of the content of the file at a path. Raises UserError as ``read``."""
         version = content.get("version", 1) if isinstance(content, Mapping) else 1
         if isinstance(version, int) and version > cls.VERSION:
             raise UserError(f"{path} is version {version}; this ganaug reads up to {cls.VERSION}: install a newer one")
@@ -105,7 +104,7 @@ class StageRecord(StoredRecord):
         """
         stamped = experiment_dir.stamp_marker(stage, started, {**content, "version": cls.VERSION})
         # Checked before it is written: what cannot be read again is never left behind as done.
-        record = cls.check_content(json.loads(encode_json(stamped)), folder)
+        record = cls.check_content(json.loads(encode_json(stamped)), str(folder / cls.FILE))
         experiment_dir.store_marker(folder, cls.FILE, stamped)
         return record
 

@@ -14,6 +14,7 @@ from ganaug_ray.data.ingest.scan import survey_without_storing as survey
 from ganaug_ray.data.loading import image_store, tensors
 from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
+from tests.helpers import records
 from tests.helpers.dealing import assign
 
 
@@ -369,7 +370,6 @@ def test_prediction_decodes_jpeg_like_training(tmp_path: Path) -> None:
     prepare_dataset(DataConfig(source=[str(folder)], image_size=64), out)
     rows = [image_store.read_images(out / part) for part in ("train", "val", "test")]
     stored = next(r.images[r.paths.index("a/wide.jpg")] for r in rows if "a/wide.jpg" in r.paths)
-    spec = {"arch": "cnn", "channels": 3, "image_size": 64, "resize": "crop"}
     classifier = Classifier.__new__(Classifier)
-    classifier.spec = spec
+    classifier.spec = records.make_spec(channels=3, image_size=64)
     assert (classifier.preprocess(sink.getvalue()) == stored).all()

@@ -19,6 +19,7 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.report.report import write_report
 from ganaug_ray.verdict import verdict
 from ganaug_ray.verdict.outcomes import Outcome
+from tests.helpers import records
 
 REAL, SYNTHETIC, LIVE = "real+classic", "real+classic+synthetic", "real+classic+live"
 NOISE = "real+classic+noise"
@@ -154,7 +155,7 @@ class Experiment:
         record = {"arm": arm, "seed": seed, "inputs": {"dataset": "d"}, "train_seconds": 25.0}
         if arm == LIVE:
             record["tally"] = {"generated": 1000, "rejected": 125, "let_through": seed}
-        self._marker(folder, "model.json", "train", 30, record)
+        self._marker(folder, "model.json", "train", 30, {**records.MODEL, **record})
 
     def _log(self, folder: Folder, rows: list[dict[str, Any]]) -> None:
         log = metrics_log.MetricsLog(folder.create(), 0)
