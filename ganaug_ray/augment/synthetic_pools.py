@@ -14,7 +14,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.config import ArmConfig, Job, MixConfig, ScreenConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
-from ganaug_ray.core.records import DatasetRecord, ModelRecord
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 
@@ -62,11 +62,11 @@ def describe_training(job: Job, run: Run, source: GanSource) -> GanTraining:
     )
 
 
-def refuse_copies(job: Job, record: Record) -> None:
+def refuse_copies(job: Job, record: GanRecord) -> None:
     """Raise StageFailed if a finished GAN was found to copy training images, unless the job allows that."""
-    if record["memorization"]["verdict"] == "copies" and not job.augment.allow_copies:
+    if record.memorization.verdict == "copies" and not job.augment.allow_copies:
         raise StageFailed(
-            f"the generator copies: {record['memorization']['reason']} (see gan/closest_pairs.png); more images "
+            f"the generator copies: {record.memorization.reason} (see gan/closest_pairs.png); more images "
             "or fewer gan.steps help, and augment.allow_copies=true goes on all the same"
         )
 

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
 from ganaug_ray.core.distributed import Place
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.records import DatasetRecord, GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import ResidentImages
@@ -172,7 +172,7 @@ class TrainingRecorder:
             "seed": training.seed,
             "config": training.config.model_dump(),
         }
-        experiment_dir.write_marker(self._out, "gan.json", "train-gan", started, record)
+        GanRecord.write(self._out, "train-gan", started, record)
 
     def _restore_generator(self, best_tensors: checkpoint.Tensors) -> Generator:
         generator, _ = training_loop.build_networks(self._training.config, self._shape, self._training.seed, Place())

@@ -9,7 +9,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.classify import compared_models
 from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.experiment_dir import Record, Run
-from ganaug_ray.core.records import DatasetRecord, ModelRecord
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import targets
@@ -104,8 +104,8 @@ def build_report(context: StageContext) -> None:
     evaluated = targets.describe_target(context.run, champion, None).out.read_json(targets.MARKER)
     # The verdict stands for the models and what they were made from: not for a GAN that no arm needs.
     inputs = {"verdict": verdict["hash"], "evaluation": evaluated["hash"]}
-    if gan := experiment_dir.read_marker(context.run.gan, "gan.json"):
-        inputs["gan"] = gan["hash"]
+    if gan := GanRecord.find(context.run.gan):
+        inputs["gan"] = gan.hash
     if compared := experiment_dir.read_marker(context.run.root, compared_models.BOARD_MARKER):
         inputs["board"] = compared["hash"]
     if grown := size_experiments.read_curve(context.job, context.run) if context.job.compare.sizes else None:

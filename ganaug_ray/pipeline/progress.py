@@ -1,7 +1,7 @@
 """How far trainings are that run elsewhere, read from the figures they log."""
 
 from ganaug_ray.core import metrics_log
-from ganaug_ray.core.records import ModelRecord
+from ganaug_ray.core.records import GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 
 
@@ -21,7 +21,7 @@ def read_gan_progress(folders: list[Folder], steps: int) -> tuple[float, str]:
     reached, words = 0, "starting workers"
     for folder in folders:
         lines = [line for line in metrics_log.read_newest_lines(folder) if "loss_g" in line]
-        done = folder.has_file("gan.json")
+        done = folder.has_file(GanRecord.FILE)
         reached += steps if done else lines[-1]["step"] if lines else 0
         if lines and not done:
             last = lines[-1]

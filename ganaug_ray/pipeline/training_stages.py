@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
-from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
-from ganaug_ray.core.records import DatasetRecord, ModelRecord
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
 from ganaug_ray.pipeline.stage import Progress, Split, StageContext
@@ -76,7 +75,7 @@ def train_gan(context: StageContext) -> None:
     train_teachers(context)
     _label_images(context)
     gans = [(split, gan) for split in context.splits for gan in synthetic_pools.list_gans(split.job, split.run)]
-    missing = [(split, gan) for split, gan in gans if not experiment_dir.read_marker(gan.folder, "gan.json")]
+    missing = [(split, gan) for split, gan in gans if GanRecord.find(gan.folder) is None]
 
     def work() -> Record:
         from ganaug_ray.gan import training_budget
@@ -145,7 +144,7 @@ def generate_images(context: StageContext) -> None:
 
 
 def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.SyntheticPool) -> None:
-    gan = context.require_record("train-gan", experiment_dir.read_marker(pool.gan.folder, "gan.json"))
+    gan = context.require_record("train-gan", GanRecord.find(pool.gan.folder))
 
     def work() -> Record:
         synthetic_pools.refuse_copies(context.job, gan)
@@ -257,11 +256,11 @@ def _describe_teacher(split: Split) -> str:
 
 
 def _describe_gan(gan: synthetic_pools.GanSource) -> str:
-    record = gan.folder.read_json("gan.json")
-    chosen, parts = record["chosen"], [f"{record['steps']} steps, {record['images_seen']} images seen"]
-    parts += [record["ended_early"]] if record["ended_early"] else []
+    record = GanRecord.read(gan.folder)
+    chosen, parts = record.chosen, [f"{record.steps} steps, {record.images_seen} images seen"]
+    parts += [record.ended_early] if record.ended_early else []
     again = len(gan.folder.read_json("attempts.json")["from_step"]) - 1
     parts += [f"started again {again} time" + "s" * (again > 1)] if again else []
-    if chosen["value"] is not None:
-        parts.append(f"kept: {chosen['chosen_by']} {chosen['value']:.4f} at step {chosen['step']}")
-    return ", ".join([*parts, f"memorisation: {record['memorization']['verdict']}"])
+    if chosen.value is not None:
+        parts.append(f"kept: {chosen.chosen_by} {chosen.value:.4f} at step {chosen.step}")
+    return ", ".join([*parts, f"memorisation: {record.memorization.verdict}"])

@@ -16,7 +16,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
-from ganaug_ray.core.records import DatasetRecord, ModelRecord, StageRecord, find_stage_record
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord, find_stage_record
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import metrics, model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
@@ -92,10 +92,11 @@ def _read_markers(run: experiment_dir.Run, verdict: experiment_dir.Record) -> di
 def _collect_gan(
     run: experiment_dir.Run, job: Job, facts: DatasetRecord, markers: Mapping[str, StageRecord]
 ) -> experiment_dir.Record | None:
-    if "gan" not in markers:
+    record = markers.get("gan")
+    if not isinstance(record, GanRecord):
         return None
-    record = markers["gan"].to_json()
-    gan_figures = {key: record[key] for key in _GAN_KEYS}
+    content = record.to_json()
+    gan_figures = {key: content[key] for key in _GAN_KEYS}
     rows, images = read_metrics(run.gan), facts.count_train_images()
     synthetic = markers["synthetic"].to_json() if "synthetic" in markers else {}
     live: Counter[str] = Counter()
@@ -105,7 +106,7 @@ def _collect_gan(
     synthetic_marker: experiment_dir.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []} | synthetic
     return {
         **gan_figures,
-        "ended_early": record.get("ended_early"),
+        "ended_early": record.ended_early,
         "published": job.published and published.compare_published(job.published, rows, job.gan, images),
         "synthetic_images": synthetic_marker["images"],
         "kept": synthetic_marker["counts"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ganaug_ray.core.records import DatasetRecord, ModelRecord, ModelSpec
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, ModelSpec
 from ganaug_ray.core.storage import Folder
 
 DATASET = {
@@ -18,6 +18,24 @@ DATASET = {
     "rejected": {},
 }
 
+GAN = {
+    "hash": "f" * 16,
+    "inputs": {},
+    "classes": ["a", "b"],
+    "channels": 1,
+    "size": 32,
+    "latent": 16,
+    "filters": 8,
+    "conditional": True,
+    "recipe": {"norm": "spectral"},
+    "steps": 40,
+    "images_seen": 2560,
+    "chosen": {"step": 40, "chosen_by": None, "value": None},
+    "quality": {},
+    "memorization": {"verdict": "does not copy", "reason": "0.0% of 30 are near copies"},
+    "seed": 0,
+    "config": {},
+}
 SPEC = {
     "hash": "e" * 16,
     "arch": "cnn",
@@ -57,3 +75,8 @@ def make_spec(**facts: Any) -> ModelSpec:
 def write_model(folder: Folder, **facts: Any) -> ModelRecord:
     """Write a model.json, with these facts instead of the usual ones."""
     return ModelRecord.write(folder, "train", 0.0, MODEL | facts)
+
+
+def write_gan(folder: Folder, **facts: Any) -> GanRecord:
+    """Write a gan.json, with these facts instead of the usual ones."""
+    return GanRecord.write(folder, "train-gan", 0.0, GAN | facts)

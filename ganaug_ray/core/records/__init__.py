@@ -1,8 +1,17 @@
 """What the stages leave behind, one frozen record a file; every file says of which version it is."""
 
 from ganaug_ray.core.records.dataset import DatasetRecord
+from ganaug_ray.core.records.gan import GanRecord, GeneratorSpec
 from ganaug_ray.core.records.model import ModelRecord, ModelSpec
 from ganaug_ray.core.records.stages import find_stage_record
 from ganaug_ray.core.records.stored_record import StageRecord
 
-__all__ = ["DatasetRecord", "ModelRecord", "ModelSpec", "StageRecord", "find_stage_record"]
+__all__ = [
+    "DatasetRecord",
+    "GanRecord",
+    "GeneratorSpec",
+    "ModelRecord",
+    "ModelSpec",
+    "StageRecord",
+    "find_stage_record",
+]

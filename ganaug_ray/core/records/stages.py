@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records.dataset import DatasetRecord
+from ganaug_ray.core.records.gan import GanRecord
 from ganaug_ray.core.records.model import ModelRecord
 from ganaug_ray.core.records.stored_record import StageRecord
 from ganaug_ray.core.storage import Folder
 
-RECORDS: dict[str, type[StageRecord]] = {record.FILE: record for record in (DatasetRecord, ModelRecord)}
+RECORDS: dict[str, type[StageRecord]] = {record.FILE: record for record in (DatasetRecord, GanRecord, ModelRecord)}
 
 
 def find_stage_record(folder: Folder, marker: str) -> StageRecord | None:

@@ -122,7 +122,7 @@ class Experiment:
         record["conditional"] = self.job.gan.conditional
         record["chosen"] = {"step": 40, "chosen_by": "kid_teacher_n30", "value": 0.25}
         record["memorization"] = {"verdict": "does not copy", "reason": "0.0% of 30 are near copies"}
-        self._marker(self.run.gan, "gan.json", "train-gan", 100, record)
+        self._marker(self.run.gan, "gan.json", "train-gan", 100, {**records.GAN, **record})
         if self.job.augment.ratio:
             self._marker(self.run.synthetic, "synthetic.json", "generate", 5, {"images": 400})
 
