@@ -1,13 +1,11 @@
 """Which models are evaluated on which images, where that is written, and whether it is done; light to import."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, model_registry
-from ganaug_ray.core.records import DatasetRecord, ModelRecord
+from ganaug_ray.core.records import DatasetRecord, ModelRecord, Repeat, VerdictRecord
 from ganaug_ray.core.storage import Folder
 
 MARKER = "evaluation.json"
@@ -74,14 +72,14 @@ def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
     return record if record and target.data is None and record["inputs"] == hash_inputs(target) else None
 
 
-def find_model(run: experiment_dir.Run, arm: str, repeat: Mapping[str, Any]) -> Folder:
+def find_model(run: experiment_dir.Run, arm: str, repeat: Repeat) -> Folder:
     """The folder of an arm's model, by the ``split`` and ``seed`` that verdict.json gives it."""
-    return run.locate_model(arm, repeat["seed"], repeat["split"])
+    return run.locate_model(arm, repeat.seed, repeat.split)
 
 
-def find_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> Folder:
+def find_champion(run: experiment_dir.Run, verdict: VerdictRecord) -> Folder:
     """The folder of the model that the verdict names."""
-    return find_model(run, verdict["champion"]["arm"], verdict["champion"])
+    return find_model(run, verdict.champion.arm, verdict.champion)
 
 
 def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> list[Folder]:
@@ -92,7 +90,7 @@ def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> 
     """
     if model is not None:
         return [model_registry.resolve_model(model)]
-    if verdict := experiment_dir.read_marker(run.root, "verdict.json"):
+    if verdict := VerdictRecord.find(run.root):
         return [find_champion(run, verdict)]
     fits = [(arm, seed, split) for arm, seed in arms.list_pairs(job) for split in range(job.compare.splits)]
     return [folder for fit in fits if ModelRecord.find(folder := run.locate_model(*fit))]

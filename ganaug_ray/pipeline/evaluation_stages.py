@@ -9,7 +9,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.classify import compared_models
 from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.experiment_dir import Record, Run
-from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, VerdictRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import targets
@@ -32,16 +32,16 @@ def compare_arms(context: StageContext) -> None:
     }
     current = experiment_dir.compute_fingerprint(inputs, context.job.compare.model_dump())
 
-    def work() -> Record:
+    def work() -> VerdictRecord:
         from ganaug_ray.verdict import from_experiment
 
         started = time.monotonic()
         record = {"hash": current, "inputs": inputs, **from_experiment.build_verdict(context.job, context.run)}
-        return experiment_dir.write_marker(context.run.root, "verdict.json", "compare", started, record)
+        return VerdictRecord.write(context.run.root, "compare", started, record)
 
-    marker = experiment_dir.read_marker(context.run.root, "verdict.json")
-    current_marker = marker if marker and marker["hash"] == current else None
-    context.run_stage("compare", current_marker, work, lambda record: record["sentence"])
+    marker = VerdictRecord.find(context.run.root)
+    current_marker = marker if marker and marker.hash == current else None
+    context.run_stage("compare", current_marker, work, lambda record: record.sentence)
 
 
 def compare_models(context: StageContext) -> None:
@@ -92,7 +92,7 @@ def evaluate_models(context: StageContext, model: str | None = None, data: str |
 
 def build_report(context: StageContext) -> None:
     """Everything so far -> report.html and report.json; evaluates the champion first."""
-    verdict = context.require_record("compare", experiment_dir.read_marker(context.run.root, "verdict.json"))
+    verdict = context.require_record("compare", VerdictRecord.find(context.run.root))
     evaluate_models(context)
 
     def work() -> Record:
@@ -103,7 +103,7 @@ def build_report(context: StageContext) -> None:
     (champion,) = targets.list_models(context.run, context.job)
     evaluated = targets.describe_target(context.run, champion, None).out.read_json(targets.MARKER)
     # The verdict stands for the models and what they were made from: not for a GAN that no arm needs.
-    inputs = {"verdict": verdict["hash"], "evaluation": evaluated["hash"]}
+    inputs = {"verdict": verdict.hash, "evaluation": evaluated["hash"]}
     if gan := GanRecord.find(context.run.gan):
         inputs["gan"] = gan.hash
     if compared := experiment_dir.read_marker(context.run.root, compared_models.BOARD_MARKER):
@@ -127,24 +127,24 @@ def promote_champion(context: StageContext, force: bool = False) -> None:
         context: the job, the experiment's folder and the terminal.
         force: whatever is champion there.
     """
-    verdict = context.require_record("compare", experiment_dir.read_marker(context.run.root, "verdict.json"))
-    champion = verdict["champion"]
+    verdict = context.require_record("compare", VerdictRecord.find(context.run.root))
+    champion = verdict.champion
     model = targets.find_champion(context.run, verdict)
     lineage = {
         "job": context.job.model_dump(exclude_none=True),
-        "arm": champion["arm"],
-        "split": champion["split"],
-        "seed": champion["seed"],
-        "reason": champion["reason"],
-        "verdict": verdict["verdict"],
-        "sentence": verdict["sentence"],
-        "figures": champion["figures"],
+        "arm": champion.arm,
+        "split": champion.split,
+        "seed": champion.seed,
+        "reason": champion.reason,
+        "verdict": verdict.verdict,
+        "sentence": verdict.sentence,
+        "figures": champion.figures,
         "inputs": ModelRecord.read(model).inputs,
     }
     registry = model_registry.open_job_registry(context.job, context.run)
     marker = experiment_dir.read_marker(registry, "champion.json")
     current_marker = marker if marker and marker["lineage"] == lineage else None
-    home = context.run.locate_split(champion["split"])
+    home = context.run.locate_split(champion.split)
 
     def judge(current: Record | None) -> Record:
         return {} if current is None else _judge_by_champion(context, home, model, registry, current, force)

@@ -6,29 +6,30 @@ from typing import Any
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import ArmConfig, MixConfig
 from ganaug_ray.core import experiment_dir
-from ganaug_ray.core.records import ModelRecord, StageRecord
+from ganaug_ray.core.records import ModelRecord, StageRecord, VerdictRecord
 from ganaug_ray.evaluate import plots
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.report import arm_plots
 
 
 def collect_arms(
-    verdict: experiment_dir.Record, markers: Mapping[str, StageRecord], arms: Mapping[str, ArmConfig]
+    verdict: VerdictRecord, markers: Mapping[str, StageRecord], arms: Mapping[str, ArmConfig]
 ) -> experiment_dir.Record:
     """Return ``arm_rows`` (an arm each: role, mean, comparisons, cost) and ``ratios`` (kind -> comparisons)."""
-    comparisons_by_arm = {comparison["arm"]: comparison for comparison in verdict["comparisons"]}
-    ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm]["role"]))
+    comparisons_by_arm = {comparison.arm: comparison for comparison in verdict.comparisons}
+    ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm].role))
     rows = []
-    for arm in (verdict["baseline"], *ordered):
+    for arm in (verdict.baseline, *ordered):
         trained = [record for record in markers.values() if isinstance(record, ModelRecord) and record.arm == arm]
+        comparison = comparisons_by_arm.get(arm)
         rows.append(
             {
                 "arm": arm,
                 "settings": KINDS[arms[arm].kind].describe_settings(arms[arm]) if arm in arms else "",
-                "role": comparisons_by_arm[arm]["role"] if arm in comparisons_by_arm else "baseline",
-                "mean": verdict["arms"][arm]["mean"][verdict["metric"]],
-                "comparison": comparisons_by_arm.get(arm),
-                "others": [own for own in verdict["other_metrics"] if own["arm"] == arm],
+                "role": comparison.role if comparison else "baseline",
+                "mean": verdict.arms[arm].mean[verdict.metric],
+                "comparison": comparison and comparison.to_json(),
+                "others": [other.to_json() for other in verdict.other_metrics if other.arm == arm],
                 "models": len(trained),
                 "train_seconds": sum(record.train_seconds for record in trained),
             }
@@ -37,7 +38,7 @@ def collect_arms(
     for arm in ordered:
         own = arms[arm]
         if KINDS[own.kind].has_extra_rows:
-            kinds.setdefault(_describe_kind(own), []).append({**comparisons_by_arm[arm], "ratio": own.ratio})
+            kinds.setdefault(_describe_kind(own), []).append({**comparisons_by_arm[arm].to_json(), "ratio": own.ratio})
     several = {kind: own for kind, own in kinds.items() if len({one["ratio"] for one in own}) > 1}
     return {"arm_rows": rows, "ratios": several}
 
@@ -50,7 +51,12 @@ def _describe_kind(arm: ArmConfig) -> str:
 
 
 def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experiment_dir.Record]]) -> dict[str, Any]:
-    """Return the section's pictures by name: forest, classes and ratios, each where there is something to show."""
+    """Return the section's pictures by name: forest, classes and ratios, each where there is something to show.
+
+    Args:
+        verdict: as in report.json.
+        ratios: as in report.json.
+    """
     drawn: dict[str, Any] = {}
     if verdict["comparisons"]:
         alt = _describe_changes(verdict["comparisons"], "arm")

@@ -16,7 +16,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
-from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord, find_stage_record
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord, VerdictRecord, find_stage_record
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import metrics, model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
@@ -26,7 +26,7 @@ from ganaug_ray.verdict import learning_curve
 
 MAX_SAMPLE_CLASSES = 20  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
-_MARKER_KEYS = ("hash", "inputs", "stage", "status", "seconds", "versions")  # the rest are figures
+_MARKER_KEYS = ("hash", "inputs", "stage", "status", "seconds", "version", "versions")  # the rest are figures
 _DATA_KEYS = ("source", "classes", "image_size", "channels", "counts", "rejected")
 _GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
 
@@ -52,13 +52,13 @@ def write_report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -
 
 def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     """Return every figure of the page as plain values; ``gan`` is None where no GAN was trained."""
-    verdict = run.root.read_json("verdict.json")
+    verdict = VerdictRecord.read(run.root)
     facts = DatasetRecord.read(run.dataset)
     markers = _read_markers(run, verdict)
     return {
         "experiment": run.root.name,
         "about": job.about,
-        "verdict": {key: value for key, value in verdict.items() if key not in _MARKER_KEYS},
+        "verdict": {key: value for key, value in verdict.to_json().items() if key not in _MARKER_KEYS},
         "data": {key: getattr(facts, key) for key in _DATA_KEYS},
         "gan": _collect_gan(run, job, facts, markers),
         **_collect_classes(run, verdict, facts.classes),
@@ -73,12 +73,12 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     }
 
 
-def _read_markers(run: experiment_dir.Run, verdict: experiment_dir.Record) -> dict[str, StageRecord]:
+def _read_markers(run: experiment_dir.Run, verdict: VerdictRecord) -> dict[str, StageRecord]:
     """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
     compared = {
-        f"{experiment_dir.format_split_prefix(one['split'])}models/{arm}/seed-{one['seed']}"
-        for arm, own in verdict["arms"].items()
-        for one in own["repeats"]
+        f"{experiment_dir.format_split_prefix(repeat.split)}models/{arm}/seed-{repeat.seed}"
+        for arm, figures in verdict.arms.items()
+        for repeat in figures.repeats
     }
     finished_markers = {}
     for name, folder, marker in run.list_markers():
@@ -117,16 +117,14 @@ def _collect_gan(
     }
 
 
-def _collect_classes(
-    run: experiment_dir.Run, verdict: experiment_dir.Record, classes: list[str]
-) -> experiment_dir.Record:
+def _collect_classes(run: experiment_dir.Run, verdict: VerdictRecord, classes: list[str]) -> experiment_dir.Record:
     """Confusion and per-class figures of the champion on test, and what each arm changed in recall but the controls."""
     answers = metrics.read_split(find_champion(run, verdict).read_table("predictions.parquet"), "test")
-    shippable_arms = [own["arm"] for own in verdict["comparisons"] if own["role"] != "control"]
+    shippable_arms = [comparison.arm for comparison in verdict.comparisons if comparison.role != "control"]
     return {
         "confusion": metrics.count_confusion(*answers).tolist(),
         "per_class": metrics.score_per_class(*answers, classes),
-        "recall_change": {arm: [row["recall"]["mean"] for row in verdict["classes"][arm]] for arm in shippable_arms},
+        "recall_change": {arm: [row.recall.mean for row in verdict.classes[arm]] for arm in shippable_arms},
     }
 
 
@@ -143,15 +141,15 @@ def _sum_stage_seconds(markers: Mapping[str, StageRecord]) -> list[experiment_di
 
 def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> dict[str, Any]:
     """Return the page's pictures: SVG elements and data URIs, by name."""
-    verdict, classes = figures["verdict"], figures["data"]["classes"]
+    verdict, classes = VerdictRecord.read(run.root), figures["data"]["classes"]
     counts = np.array(figures["confusion"])
     right, total = int(counts.trace()), int(counts.sum())
     pictures: dict[str, Any] = {
-        **arm_section.draw_arms(verdict, figures["ratios"]),
+        **arm_section.draw_arms(figures["verdict"], figures["ratios"]),
         **champion_section.draw_champion(run, verdict, figures["evaluation"]),
         "samples": _draw_samples(run, classes),
         "learning": _draw_learning_curves(run, verdict),
-        "arm_looks": dict(zip(verdict["arms"], _choose_line_styles(len(verdict["arms"])), strict=True)),
+        "arm_looks": dict(zip(verdict.arms, _choose_line_styles(len(verdict.arms)), strict=True)),
         "confusion": plots.encode_svg(
             plots.plot_confusion(counts, classes),
             f"Confusion matrix of the champion on test, {len(classes)} classes: {right} of {total} on the diagonal",
@@ -182,9 +180,10 @@ def _draw_samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str
     ]
 
 
-def _draw_learning_curves(run: experiment_dir.Run, verdict: experiment_dir.Record) -> list[Markup]:
+def _draw_learning_curves(run: experiment_dir.Run, verdict: VerdictRecord) -> list[Markup]:
     logs = {
-        arm: [read_metrics(find_model(run, arm, one)) for one in own["repeats"]] for arm, own in verdict["arms"].items()
+        arm: [read_metrics(find_model(run, arm, repeat)) for repeat in figures.repeats]
+        for arm, figures in verdict.arms.items()
     }
     svg_plots = []
     for key, title in (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, ModelSpec
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, ModelSpec, VerdictRecord
 from ganaug_ray.core.storage import Folder
 
 DATASET = {
@@ -61,6 +61,27 @@ MODEL = SPEC | {
     "config": {},
 }
 
+VERDICT = {
+    "hash": "c" * 16,
+    "verdict": None,
+    "metric": "accuracy",
+    "sentence": "There is no arm with synthetic images to compare.",
+    "covers": "Nothing.",
+    "smallest_visible_gain": None,
+    "chosen": None,
+    "champion": {"arm": "real", "split": 0, "seed": 0, "reason": "real is the only arm", "figures": {}},
+    "comparisons": [],
+    "other_metrics": [],
+    "classes": {},
+    "rare": [],
+    "pairs": [],
+    "arms": {},
+    "baseline": "real",
+    "splits": 1,
+    "seeds": 1,
+    "overlap": None,
+}
+
 
 def write_dataset(folder: Folder, **facts: Any) -> DatasetRecord:
     """Write a dataset.json, with these facts instead of the usual ones."""
@@ -80,3 +101,8 @@ def write_model(folder: Folder, **facts: Any) -> ModelRecord:
 def write_gan(folder: Folder, **facts: Any) -> GanRecord:
     """Write a gan.json, with these facts instead of the usual ones."""
     return GanRecord.write(folder, "train-gan", 0.0, GAN | facts)
+
+
+def write_verdict(folder: Folder, **facts: Any) -> VerdictRecord:
+    """Write a verdict.json, with these facts instead of the usual ones."""
+    return VerdictRecord.write(folder, "compare", 0.0, VERDICT | facts)

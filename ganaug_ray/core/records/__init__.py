@@ -5,6 +5,7 @@ from ganaug_ray.core.records.gan import GanRecord, GeneratorSpec
 from ganaug_ray.core.records.model import ModelRecord, ModelSpec
 from ganaug_ray.core.records.stages import find_stage_record
 from ganaug_ray.core.records.stored_record import StageRecord
+from ganaug_ray.core.records.verdict import Repeat, VerdictRecord
 
 __all__ = [
     "DatasetRecord",
@@ -12,6 +13,8 @@ __all__ = [
     "GeneratorSpec",
     "ModelRecord",
     "ModelSpec",
+    "Repeat",
     "StageRecord",
+    "VerdictRecord",
     "find_stage_record",
 ]

@@ -7,9 +7,12 @@ from ganaug_ray.core.records.dataset import DatasetRecord
 from ganaug_ray.core.records.gan import GanRecord
 from ganaug_ray.core.records.model import ModelRecord
 from ganaug_ray.core.records.stored_record import StageRecord
+from ganaug_ray.core.records.verdict import VerdictRecord
 from ganaug_ray.core.storage import Folder
 
-RECORDS: dict[str, type[StageRecord]] = {record.FILE: record for record in (DatasetRecord, GanRecord, ModelRecord)}
+RECORDS: dict[str, type[StageRecord]] = {
+    record.FILE: record for record in (DatasetRecord, GanRecord, ModelRecord, VerdictRecord)
+}
 
 
 def find_stage_record(folder: Folder, marker: str) -> StageRecord | None:

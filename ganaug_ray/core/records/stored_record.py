@@ -24,6 +24,10 @@ class Part(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the object as it is in the file."""
+        return self.model_dump(exclude_unset=True)
+
 
 class StoredRecord(Part):
     """The content of one JSON file."""
@@ -70,10 +74,6 @@ class StoredRecord(Part):
             return cls.model_validate(content)
         except ValidationError as error:
             raise UserError(f"{path}: {_describe_mistake(error)}; {REMEDY}") from None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object as it is in the file."""
-        return self.model_dump(exclude_unset=True)
 
 
 class StageRecord(StoredRecord):

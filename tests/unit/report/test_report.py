@@ -14,6 +14,7 @@ from PIL import Image
 
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, metrics_log
+from ganaug_ray.core.records import VerdictRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.report.report import write_report
@@ -73,7 +74,7 @@ class Experiment:
         candidates = [arm for arm in arms if arm not in (REAL, NOISE)]
         found = verdict.build_verdict(outcomes, REAL, candidates, "accuracy", self.classes)
         record = {"hash": "f00d", "inputs": {}, **found}
-        experiment_dir.write_marker(self.run.root, "verdict.json", "compare", time.monotonic(), record)
+        VerdictRecord.write(self.run.root, "compare", time.monotonic(), record)
 
     def _marker(self, folder: Folder, name: str, stage: str, seconds: float, record: dict[str, Any]) -> None:
         started = time.monotonic() - seconds
