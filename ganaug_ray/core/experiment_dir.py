@@ -212,15 +212,6 @@ class Run:
                     before = self.root.read_bytes("log.txt") if self.root.has_file("log.txt") else b""
                     self.root.write_bytes("log.txt", before + log.read_bytes())
 
-    def write_summary(self) -> None:
-        """Derive run.json from the markers: status, seconds and hashes of each stage."""
-        stages = {}
-        for name, folder, marker in self.list_markers():
-            if record := read_marker(folder, marker):
-                summary_keys = ("status", "seconds", "hash", "inputs", "versions")
-                stages[name] = {key: record[key] for key in summary_keys if key in record}
-        self.root.write_json("run.json", {"stages": stages, "versions": collect_versions()})
-
     def list_markers(self) -> list[tuple[str, Folder, str]]:
         """(name, folder, marker file) of every stage there may be, in order."""
         models = [

@@ -12,6 +12,7 @@ from typing import TypeVar
 from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import RunRecord
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import executors
 from ganaug_ray.runtime.executors import Executor
@@ -82,7 +83,7 @@ class StageContext:
         except BaseException:
             self.terminal.print_stage_line(name, "failed", "", time.monotonic() - started)
             raise
-        self.run.write_summary()
+        RunRecord.write(self.run)
         self.terminal.print_stage_line(name, "done", outcome(record), time.monotonic() - started)
 
     def require_record(self, verb: str, record: Result | None) -> Result:

@@ -43,6 +43,7 @@ import pyarrow as pa
 from ganaug_ray.config import DataConfig, Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import RunRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import prepare, sources
 from ganaug_ray.data.ingest import audit, exact_duplicates, near_duplicates, scan, shard_writer
@@ -190,7 +191,7 @@ def workers_of(n: int, rows: int, room: Path) -> Seconds:
     for folder in folders:
         records.write_model(folder)
     with _taking(spent, "run.json"):
-        run.write_summary()
+        RunRecord.write(run)
     return spent
 
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import ValidationError
 
-from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import (
+    DatasetRecord,
+    GanRecord,
+    ModelRecord,
+    RunRecord,
+    StageRecord,
+    VerdictRecord,
+    find_stage_record,
+)
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from tests.helpers import records
@@ -108,3 +119,46 @@ def test_record_that_could_not_be_read_is_not_written(folder: Folder) -> None:
     with pytest.raises(UserError, match="channels"):
         records.write_dataset(folder, channels=None)
     assert not folder.has_file("dataset.json")
+
+
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    [
+        (records.write_dataset, DatasetRecord),
+        (records.write_gan, GanRecord),
+        (records.write_model, ModelRecord),
+        (records.write_verdict, VerdictRecord),
+    ],
+)
+def test_every_stage_file_has_a_record(
+    folder: Folder, write: Callable[[Folder], StageRecord], kind: type[StageRecord]
+) -> None:
+    """A stage's file is read as the record that it was written as, and its name tells which that is."""
+    written = write(folder)
+    assert type(written) is kind
+    assert kind.read(folder) == find_stage_record(folder, kind.FILE) == written
+    assert folder.read_json(kind.FILE)["version"] == kind.VERSION
+
+
+def test_other_markers_are_plain_records(folder: Folder) -> None:
+    """A marker without a record of its own has what all have, and keeps the rest."""
+    assert find_stage_record(folder, "board.json") is None
+    content = experiment_dir.write_marker(folder, "board.json", "compare-models", 0.0, {"hash": "b", "models": [1]})
+    record = find_stage_record(folder, "board.json")
+    assert record is not None
+    assert (record.stage, record.hash, record.inputs) == ("compare-models", "b", {})
+    assert record.to_json() == content
+
+
+def test_run_sums_up_finished_stages(folder: Folder) -> None:
+    """run.json has the hashes and inputs of what is done, and nothing of the rest."""
+    run = Run(folder)
+    dataset = records.write_dataset(run.dataset.create())
+    model = records.write_model(run.locate_model("real", 1).create())
+    written = RunRecord.write(run)
+    assert RunRecord.read(folder) == written
+    assert list(written.stages) == ["dataset", "models/real/seed-1"]
+    assert written.stages["dataset"].hash == dataset.hash
+    assert written.stages["models/real/seed-1"].inputs == model.inputs
+    assert set(folder.read_json("run.json")) == {"version", "stages", "versions"}
+    assert "classes" not in folder.read_json("run.json")["stages"]["dataset"]
