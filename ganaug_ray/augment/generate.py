@@ -1,4 +1,4 @@
-"""The generate stage: a generator, counts a class and a seed in; a screened synthetic image store out.
+"""The generate stage: from a generator, numbers of images a class and a seed to a screened store of synthetic images.
 
 Each class is made by one actor, in blocks whose latents depend on their number alone, until enough images have passed
 the screening. Whoever made a block writes it, under a name that says which it is. So no image passes through the
@@ -34,12 +34,12 @@ MAX_LOCAL_BLOCKS = 10  # blocks that one process makes on a CPU sooner than a po
 
 @dataclass(frozen=True)
 class GeneratedBlock:
-    """Some images of a class, and what the screening made of the whole block.
+    """The images of a block that passed the screening, and what became of the others.
 
     Attributes:
-        number: of the block; its images have the indices ``number * BLOCK`` and on.
+        number: of the block; its images have the indices ``number * BLOCK_SIZE`` and on.
         rows: those that are kept.
-        rejects: as screen.rejects gives them; None where nothing is screened.
+        rejects: as ``build_rejects_table`` gives them; None where nothing is screened.
         tally: reason, or "kept" -> number of images.
         limits: by which it was screened, those of its own class; None where nothing is screened.
     """
@@ -54,12 +54,13 @@ class GeneratedBlock:
 def generate_blocks(
     generator: Generator, name: str, missing: int, seed: int, examiner: Examiner | None
 ) -> Iterator[GeneratedBlock]:
-    """Make images of a class until so many are kept, or MOST_TRIES times as many are made.
+    """Generate images of a class, block by block, until enough have passed the screening or too many were made.
 
-    The first block sets the limits of the screening; a class that the teacher does not recognise in it gets none.
+    At most MAX_TRIES_PER_IMAGE images are made for each that is missing, but at least one block. The first block sets
+    the limits of the screening; a class that the teacher does not recognise in it gets none.
 
     Raises:
-        KeyError: the generator has no such class.
+        AssertionError: the generator has no such class.
     """
     assert name in generator.classes, f"no such class: {name}"
     label, limits, number = generator.classes.index(name), None, 0
@@ -85,7 +86,7 @@ def generate_blocks(
 
 
 def generate_block(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.LabelledImages:
-    """Generate the first n rows of a block. Each names generator, seed and index: it can be made again from them."""
+    """Generate the first n images of a block of a class, each with generator, class, seed and index as provenance."""
     images = generator.generate_block(label, number, n, seed)
     name, model = generator.classes[label], generator.spec.hash
     return image_store.LabelledImages(
@@ -152,7 +153,7 @@ def generate_pool(
     actors: int | None = None,
     stored: bool = True,
 ) -> experiment_dir.Record:
-    """Make ``counts`` images a class with Ray Data and a pool of actors, and set the limits of the screening.
+    """Generate and screen a store of ``counts`` images a class, with Ray Data and a pool of actors.
 
     Args:
         counts: class name -> number of images.
@@ -188,7 +189,7 @@ def generate_pool(
 
 
 def is_local_job(counts: Mapping[str, int]) -> bool:
-    """Whether so many images a class are made sooner in this process than by actors."""
+    """Whether so few images are made sooner in this process than by actors."""
     return sum(-(-n // BLOCK_SIZE) for n in counts.values()) <= MAX_LOCAL_BLOCKS and not torch.cuda.is_available()
 
 
@@ -201,7 +202,7 @@ def generate_locally(
     progress: Callable[[int], None] = lambda images: None,
     stored: bool = True,
 ) -> experiment_dir.Record:
-    """As ``generate_pool``, in this process alone and without Ray; it gives the same files.
+    """Generate the same files as ``generate_pool``, in this process and without Ray.
 
     Two processes that make the same store at once write the same bytes, each file whole.
     """

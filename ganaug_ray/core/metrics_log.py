@@ -1,4 +1,4 @@
-"""The running log of figures, ``metrics.jsonl``, on a local disk or an object store."""
+"""The training log ``metrics.jsonl``, on a local disk or an object store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TAIL_BYTES = 16_384  # bytes, which hold several lines
 
 
 class MetricsLog:
-    """``metrics.jsonl``: one line a logged step, in order, each once, whatever was killed in between.
+    """Writes ``metrics.jsonl``: one line a logged step, in order, none twice, even if processes are killed in between.
 
     On a local disk each line is flushed as it comes. An object store has no append, so there the lines are written
     in numbered parts, one at each ``flush``.
@@ -45,19 +45,19 @@ class MetricsLog:
             stream.write(text)
 
     def flush(self) -> None:
-        """Make everything added so far safe; called with each checkpoint and at the end."""
+        """Make sure that all lines so far outlive this process; called with each checkpoint and at the end."""
         if self._waiting:
             self._folder.write_bytes(f"metrics-{self._part:05d}.jsonl", "".join(self._waiting).encode())
             self._waiting, self._part = [], self._part + 1
 
 
 def read_metrics(folder: Folder) -> list[Record]:
-    """Return the logged lines, in order; a last line cut off by a crash is passed over."""
+    """Return all logged lines, in order; a last line that a crash cut off is left out."""
     return [line for part in _list_parts(folder) for line in _read_lines(folder, part)]
 
 
 def read_newest_lines(folder: Folder) -> list[Record]:
-    """Return the last few logged lines, in order: to read them takes as long after a million steps as after ten."""
+    """Return the last few logged lines, in order, without reading the whole log."""
     for part in _list_parts(folder)[-1:]:
         with folder.fs.open_input_file(f"{folder.path}/{part}") as stream:
             text = stream.read_at(TAIL_BYTES, max(0, stream.size() - TAIL_BYTES))

@@ -1,4 +1,4 @@
-"""What the package logs in a worker process, printed as it is: the worker's output goes to the log of the job."""
+"""Prints what the package logs in a worker process, so that it gets into the log of the job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report stage: what the finished stages left in their folders -> report.html, one page that needs nothing else.
+"""The report stage: writes report.html, one page that needs no other file, from what the finished stages wrote.
 
 First the figures are collected, as plain values: they are report.json. Then the pictures are drawn, and the template
 lays both out.
@@ -51,7 +51,7 @@ def write_report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -
 
 
 def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
-    """Return every figure of the page as plain values; ``gan`` is None where no GAN was trained."""
+    """Collect every figure of the report as plain values; ``gan`` is None where no GAN was trained."""
     verdict = VerdictRecord.read(run.root)
     facts = DatasetRecord.read(run.dataset)
     markers = _read_markers(run, verdict)
@@ -140,7 +140,7 @@ def _sum_stage_seconds(markers: Mapping[str, StageRecord]) -> list[experiment_di
 
 
 def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> dict[str, Any]:
-    """Return the page's pictures: SVG elements and data URIs, by name."""
+    """Draw the report's pictures: SVG elements and data URIs, by name."""
     verdict, classes = VerdictRecord.read(run.root), figures["data"]["classes"]
     counts = np.array(figures["confusion"])
     right, total = int(counts.trace()), int(counts.sum())
@@ -210,7 +210,7 @@ def _choose_line_styles(n: int) -> list[tuple[str, bool]]:
 
 
 def render_page(figures: experiment_dir.Record, pictures: Mapping[str, Any], job: str) -> str:
-    """Return the page."""
+    """Return the HTML of the report."""
     return template.render_template(
         "report.html",
         **figures,

@@ -1,4 +1,4 @@
-"""The verdict of an experiment: what its models answered is read from its folders, and handed to the rule."""
+"""Reads an experiment's predictions from its folders and applies the rule of the verdict to them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,25 @@ from ganaug_ray.verdict.split_overlap import measure_overlap
 
 
 def read_outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
-    """What an arm's models answered, split by split and seed by seed; job and run are whole."""
+    """Read the predictions of an arm's models, split by split and, within a split, seed by seed.
+
+    Args:
+        job: of the whole experiment.
+        run: the whole experiment; the arm's models are finished.
+        arm: its name.
+    """
     pairs = [(split, seed) for split in range(job.compare.splits) for seed in range(job.compare.seeds)]
     tables = {pair: run.locate_model(arm, pair[1], pair[0]).read_table("predictions.parquet") for pair in pairs}
     return [Outcome.from_table(tables[pair], *pair) for pair in pairs]
 
 
 def build_verdict(job: Job, run: Run) -> Record:
-    """The content of verdict.json, from the predictions of all models; job and run are whole."""
+    """Return the content of verdict.json, from the predictions of all models.
+
+    Args:
+        job: of the whole experiment.
+        run: the whole experiment; the models of all arms are finished.
+    """
     facts = DatasetRecord.read(run.dataset)
     tables = [run.locate_split(k).dataset.read_table("split.parquet") for k in range(job.compare.splits)]
     deals = [dict(zip(own["id"].to_pylist(), own["split"].to_pylist(), strict=True)) for own in tables]
@@ -36,7 +47,16 @@ def build_verdict(job: Job, run: Run) -> Record:
 
 
 def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
-    """The classes that gained on validation in the best arm of its kind with all classes; job and run are whole."""
+    """Return the names of the classes that gain on validation, for an arm that gets extra images of these alone.
+
+    They are taken from the best arm on validation, among the arms of the same kind that have extra images of all
+    classes.
+
+    Args:
+        job: of the whole experiment.
+        run: the whole experiment; the models of those arms and of the baseline are finished.
+        arm: the arm that gets extra images of these classes.
+    """
     guided = job.compared_arms[arm]
     candidate_outcomes = {
         name: read_outcomes(job, run, name) for name, other in job.compared_arms.items() if guided.is_guided_by(other)

@@ -34,7 +34,7 @@ class RunRecord(StoredRecord):
 
     @classmethod
     def write(cls, run: Run) -> Self:
-        """Sum up an experiment's folder; returns the record, as ``read`` gives it."""
+        """Write status, seconds and hashes of each finished stage, from the markers; return the record."""
         stages = {}
         for name, folder, marker in run.list_markers():
             if content := experiment_dir.read_marker(folder, marker):

@@ -1,4 +1,4 @@
-"""The dataset card's figures, drawn in the inks of a light or a dark page and encoded as PNG."""
+"""Draws the dataset card's figures in the colours of a light or a dark page, as PNG."""
 
 import io
 import warnings
@@ -23,7 +23,7 @@ FIGURE_DPI = 200
 
 @dataclass(frozen=True)
 class Theme:
-    """The page that a figure stands on."""
+    """The text colour and the background colour of the page that a figure is shown on."""
 
     ink: str
     page: str
@@ -38,7 +38,7 @@ _FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Sour
 
 
 def encode_figure(draw: Callable[[], Figure], theme: Theme = LIGHT_THEME) -> bytes:
-    """Draw a figure in a page's colours and encode it; equal figures give equal bytes."""
+    """Draw a figure in a page's colours and encode it as PNG; equal figures give equal bytes."""
     installed = set(font_manager.get_font_names())
     style: Any = {
         "font.family": ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)],
@@ -69,7 +69,7 @@ def encode_figure(draw: Callable[[], Figure], theme: Theme = LIGHT_THEME) -> byt
 
 
 def draw_class_bars(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Figure:
-    """Draw a bar a class, its splits one behind the other.
+    """Draw a bar for each class, in which its splits are stacked.
 
     Args:
         rows: (class, split -> images), from the top down; None in place of the images is a row of words.
@@ -98,7 +98,7 @@ def draw_class_bars(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Fig
 
 
 def draw_sizes(widths: np.ndarray, heights: np.ndarray, stored_size: int) -> Figure:
-    """Draw how often each native width and height comes, a shade each, and the size that is stored."""
+    """Draw a heat map of the images' native widths and heights, with the size that is stored."""
     figure, axes = _create_small_figure("width and height, pixels", pad=17)
     ends = min(widths.min(), heights.min(), stored_size) / 1.15, max(widths.max(), heights.max(), stored_size) * 1.15
     edges = np.geomspace(*ends, 49)
@@ -125,7 +125,7 @@ def draw_sizes(widths: np.ndarray, heights: np.ndarray, stored_size: int) -> Fig
 
 
 def draw_aspect_ratios(widths: np.ndarray, heights: np.ndarray) -> Figure:
-    """Draw how many images have which aspect ratio; what is beyond 4 to 1 is counted with that."""
+    """Draw a histogram of the images' aspect ratios; those beyond 4 to 1 are counted as 4 to 1."""
     figure, axes = _create_small_figure("width : height")
     axes.hist(
         np.clip(np.log2(widths / heights), -2, 2),
@@ -153,7 +153,7 @@ def _create_shades() -> ListedColormap:
 
 
 def draw_samples(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Figure:
-    """Draw a row of tiles a class, its name in front."""
+    """Draw a row of tiles for each class, behind its name."""
     columns = max([len(tiles) for _, tiles in rows] + [1])
     figure, axes, step = _draw_mosaic([tiles for _, tiles in rows], columns, TILE_GAP_PX, inches=0.6)
     axes.set_yticks([(row + 0.5) * step for row in range(len(rows))], [shorten_name(name) for name, _ in rows])
@@ -161,7 +161,7 @@ def draw_samples(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Figure:
 
 
 def draw_class_means(tiles: Sequence[tuple[str, Image.Image]], columns: int = 6, longest: int = 16) -> Figure:
-    """Draw a tile a class, its name under it, cut to so many characters."""
+    """Draw a tile for each class, with its name below, cut to ``longest`` characters."""
     rows = [[tile for _, tile in tiles[start : start + columns]] for start in range(0, len(tiles), columns)]
     below = max([tile.height for _, tile in tiles] + [1]) // 4
     figure, axes, step = _draw_mosaic(rows, columns, below, inches=0.95)
@@ -195,6 +195,6 @@ def _draw_mosaic(
 
 
 def shorten_name(name: str, max_chars: int = 26) -> str:
-    """Cut a name that is too long for a figure, and keep it on one line."""
+    """Cut a name to ``max_chars`` characters, and put it on one line."""
     name = " ".join(name.split())
     return name if len(name) <= max_chars else name[: max_chars - 1] + "…"
