@@ -21,6 +21,7 @@ import torch
 from ganaug_ray.augment import screening_rules
 from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
@@ -87,7 +88,7 @@ def generate_blocks(
 def generate_block(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.LabelledImages:
     """Generate the first n images of a block of a class, each with generator, class, seed and index as provenance."""
     images = generator.generate_block(label, number, n, seed)
-    name, model = generator.classes[label], generator.spec["hash"]
+    name, model = generator.classes[label], generator.spec.hash
     return image_store.LabelledImages(
         images=images,
         labels=np.full(n, label, np.int64),
@@ -235,7 +236,7 @@ def _commit_pool(
     started: float,
 ) -> experiment_dir.Record:
     """Write the marker of a store whose images are written."""
-    spec = gan.read_json("gan.json")
+    gan_record = GanRecord.read(gan)
     kept: dict[str, int] = {name: own["kept"] for name, own in tally.items()}
     not_drawn = [name for name, n in kept.items() if not n] if screening is not None else []
     if counts and len(not_drawn) == len(counts):
@@ -246,14 +247,14 @@ def _commit_pool(
     settings = screening.config.model_dump() if screening else None
     record = {
         "hash": experiment_dir.compute_fingerprint(
-            spec["hash"], seed, dict(sorted(counts.items())), BLOCK_SIZE, settings
+            gan_record.hash, seed, dict(sorted(counts.items())), BLOCK_SIZE, settings
         ),
-        "inputs": {"gan": spec["hash"]},
+        "inputs": {"gan": gan_record.hash},
         "asked": dict(counts),
         "counts": kept,
         "screened": {name: {why: n for why, n in sorted(own.items()) if why != "kept"} for name, own in tally.items()},
         "not_drawn": not_drawn,
-        "limits": asdict(_join_limits(limits, spec["classes"])) if limits else None,
+        "limits": asdict(_join_limits(limits, gan_record.classes)) if limits else None,
         "seed": seed,
         "images": sum(kept.values()) if stored else 0,
     }

@@ -9,6 +9,7 @@ from ganaug_ray.config import ClassifierConfig, Job
 from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
@@ -33,13 +34,13 @@ def locate_folder(run: Run, name: str, seed: int) -> Folder:
     return run.board / name / f"seed-{seed}"
 
 
-def read_marker(job: Job, run: Run, name: str, seed: int) -> Record | None:
+def read_marker(job: Job, run: Run, name: str, seed: int) -> ModelRecord | None:
     """Return the marker of a finished model, or None if it has other settings or another data set."""
-    record = experiment_dir.read_marker(locate_folder(run, name, seed), "model.json")
-    dataset = run.dataset.read_json("dataset.json")["hash"]
-    if record is None or record["inputs"]["dataset"] != dataset:
+    record = ModelRecord.find(locate_folder(run, name, seed))
+    dataset = DatasetRecord.read(run.dataset).hash
+    if record is None or record.inputs["dataset"] != dataset:
         return None
-    return record if _dump_settings(ClassifierConfig(**record["config"])) == _dump_settings(job.models[name]) else None
+    return record if _dump_settings(ClassifierConfig(**record.config)) == _dump_settings(job.models[name]) else None
 
 
 def _dump_settings(config: ClassifierConfig) -> Record:
@@ -48,7 +49,7 @@ def _dump_settings(config: ClassifierConfig) -> Record:
 
 def collect_inputs(job: Job, run: Run) -> dict[str, str]:
     """Return the hashes of the finished models, by model and seed."""
-    return {f"{n}/seed-{k}": locate_folder(run, n, k).read_json("model.json")["hash"] for n, k in list_pairs(job)}
+    return {f"{n}/seed-{k}": ModelRecord.read(locate_folder(run, n, k)).hash for n, k in list_pairs(job)}
 
 
 def compute_fingerprint(job: Job, run: Run) -> str:
@@ -80,7 +81,7 @@ def describe_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTra
     from ganaug_ray.data.loading.sampler import Sampling
 
     config, dataset = job.models[name], str(run.dataset)
-    input_hashes = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
+    input_hashes = {"dataset": DatasetRecord.read(run.dataset).hash}
     start = experiment_dir.read_marker(run.board / name, "start.json")
     if start is not None:
         input_hashes |= {"weights": start["hash"]}
@@ -89,7 +90,7 @@ def describe_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTra
         open_real_feed, dataset, config.batch_size, job.data.resident_gb, seed, sampling=sampling
     )
     model_folder, weights_folder = locate_folder(run, name, seed), str(run.board / name)
-    model_folder.delete_file("model.json")  # of other settings: a training that is killed leaves no marker
+    model_folder.delete_file(ModelRecord.FILE)  # of other settings: a training that is killed leaves no marker
     settings = {"resident_gb": job.data.resident_gb}
     folder_of_start = weights_folder if start is not None else None
     return ClassifierTraining(

@@ -1,12 +1,11 @@
 """Says which models are evaluated on which images, where to, and whether that is done; light to import."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, model_registry
+from ganaug_ray.core.records import DatasetRecord, ModelRecord, Repeat, VerdictRecord
 from ganaug_ray.core.storage import Folder
 
 MARKER = "evaluation.json"
@@ -27,14 +26,14 @@ class EvaluationTarget:
 
     home: experiment_dir.Run
     model: Folder
-    record: experiment_dir.Record
+    record: ModelRecord
     data: str | None
     out: Folder
 
     @property
     def name(self) -> str:
         """The model's name in messages: arm and seed."""
-        return f"{self.record['arm']}, seed {self.record['seed']}"
+        return f"{self.record.arm}, seed {self.record.seed}"
 
 
 def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) -> EvaluationTarget:
@@ -48,30 +47,30 @@ def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) ->
         model: a finished model's folder, of the experiment or from elsewhere.
         data: source of another data set; None: the experiment's test images.
     """
-    record = model.read_json("model.json")
-    arm, seed = record["arm"], record["seed"]
+    record = ModelRecord.read(model)
+    arm, seed = record.arm, record.seed
     number, home = _find_home(run, record)
-    home_record = experiment_dir.read_marker(home.locate_model(arm, seed), "model.json")
+    home_record = ModelRecord.find(home.locate_model(arm, seed))
     name = f"{arm}-split-{number}-seed-{seed}" if number else f"{arm}-seed-{seed}"
-    if home_record is None or home_record["hash"] != record["hash"]:
-        name += f"-{record['hash'][:8]}"
+    if home_record is None or home_record.hash != record.hash:
+        name += f"-{record.hash[:8]}"
     images = TEST_SPLIT
     if data is not None:
         images = f"{data.rstrip('/').split('?')[0].rsplit('/', 1)[-1]}-{experiment_dir.compute_fingerprint(data)[:8]}"
     return EvaluationTarget(home, model, record, data, run.root / "evaluation" / name / images)
 
 
-def _find_home(run: experiment_dir.Run, record: experiment_dir.Record) -> tuple[int, experiment_dir.Run]:
+def _find_home(run: experiment_dir.Run, record: ModelRecord) -> tuple[int, experiment_dir.Run]:
     for number in range(1 + len((run.root / "splits").list_folders())):
-        dataset = experiment_dir.read_marker(run.locate_split(number).dataset, "dataset.json")
-        if dataset and dataset["hash"] == record["inputs"].get("dataset"):
+        dataset = DatasetRecord.find(run.locate_split(number).dataset)
+        if dataset and dataset.hash == record.inputs.get("dataset"):
             return number, run.locate_split(number)
     return 0, run
 
 
 def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
     """Return the hashes of what an evaluation on the experiment's test images is made from, by name."""
-    hashes = {"model": target.record["hash"], "dataset": target.home.dataset.read_json("dataset.json")["hash"]}
+    hashes = {"model": target.record.hash, "dataset": DatasetRecord.read(target.home.dataset).hash}
     synthetic = experiment_dir.read_marker(target.home.locate_any_synthetic(), "synthetic.json")
     return hashes | ({"synthetic": synthetic["hash"]} if synthetic else {})
 
@@ -85,7 +84,7 @@ def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
     return record if record and target.data is None and record["inputs"] == hash_inputs(target) else None
 
 
-def find_model(run: experiment_dir.Run, arm: str, repeat: Mapping[str, Any]) -> Folder:
+def find_model(run: experiment_dir.Run, arm: str, repeat: Repeat) -> Folder:
     """Return the folder of an arm's model of one split and seed.
 
     Args:
@@ -93,17 +92,17 @@ def find_model(run: experiment_dir.Run, arm: str, repeat: Mapping[str, Any]) -> 
         arm: its name.
         repeat: has ``split`` and ``seed``, such as a row of ``repeats`` in verdict.json.
     """
-    return run.locate_model(arm, repeat["seed"], repeat["split"])
+    return run.locate_model(arm, repeat.seed, repeat.split)
 
 
-def find_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> Folder:
+def find_champion(run: experiment_dir.Run, verdict: VerdictRecord) -> Folder:
     """Return the folder of the model that verdict.json names as champion.
 
     Args:
         run: the whole experiment.
         verdict: the content of its verdict.json.
     """
-    return find_model(run, verdict["champion"]["arm"], verdict["champion"])
+    return find_model(run, verdict.champion.arm, verdict.champion)
 
 
 def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> list[Folder]:
@@ -120,10 +119,10 @@ def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> 
     """
     if model is not None:
         return [model_registry.resolve_model(model)]
-    if verdict := experiment_dir.read_marker(run.root, "verdict.json"):
+    if verdict := VerdictRecord.find(run.root):
         return [find_champion(run, verdict)]
     fits = [(arm, seed, split) for arm, seed in arms.list_pairs(job) for split in range(job.compare.splits)]
-    return [folder for fit in fits if experiment_dir.read_marker(folder := run.locate_model(*fit), "model.json")]
+    return [folder for fit in fits if ModelRecord.find(folder := run.locate_model(*fit))]
 
 
 def describe_outcome(record: experiment_dir.Record) -> str:

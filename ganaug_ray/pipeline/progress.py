@@ -1,6 +1,7 @@
 """Reads how far trainings in other processes are, from the figures that they log."""
 
 from ganaug_ray.core import metrics_log
+from ganaug_ray.core.records import GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 
 
@@ -9,7 +10,7 @@ def read_fit_progress(fit_steps: list[tuple[Folder, int]]) -> tuple[float, str]:
     reached, ready = 0, 0
     for folder, steps in fit_steps:
         lines = metrics_log.read_newest_lines(folder)
-        trained = folder.has_file("model.json")  # it may have ended early
+        trained = folder.has_file(ModelRecord.FILE)  # it may have ended early
         reached += steps if trained else lines[-1]["step"] if lines else 0
         ready += trained
     return reached / sum(steps for _, steps in fit_steps), f"{ready} of {len(fit_steps)} models trained"
@@ -20,7 +21,7 @@ def read_gan_progress(folders: list[Folder], steps: int) -> tuple[float, str]:
     reached, words = 0, "starting workers"
     for folder in folders:
         lines = [line for line in metrics_log.read_newest_lines(folder) if "loss_g" in line]
-        done = folder.has_file("gan.json")
+        done = folder.has_file(GanRecord.FILE)
         reached += steps if done else lines[-1]["step"] if lines else 0
         if lines and not done:
             last = lines[-1]

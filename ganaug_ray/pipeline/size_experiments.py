@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import VerdictRecord
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.stage import StageContext
 
@@ -28,11 +29,8 @@ def list_experiments(job: Job, run: Run) -> dict[int, tuple[Job, Run]]:
 
 def collect_inputs(job: Job, run: Run) -> dict[str, str]:
     """Return the hashes of the finished verdicts, by number of training images a class."""
-    verdicts = {
-        n: experiment_dir.read_marker(place.root, "verdict.json")
-        for n, (_, place) in list_experiments(job, run).items()
-    }
-    return {str(n): record["hash"] for n, record in verdicts.items() if record}
+    verdicts = {n: VerdictRecord.find(place.root) for n, (_, place) in list_experiments(job, run).items()}
+    return {str(n): record.hash for n, record in verdicts.items() if record}
 
 
 def read_curve(job: Job, run: Run) -> Record | None:
@@ -64,7 +62,7 @@ def draw_curve(context: StageContext) -> None:
 
         started = time.monotonic()
         verdicts = {
-            n: run.root.read_json("verdict.json") for n, (_, run) in list_experiments(context.job, context.run).items()
+            n: VerdictRecord.read(run.root) for n, (_, run) in list_experiments(context.job, context.run).items()
         }
         made_from = collect_inputs(context.job, context.run)
         record = {"hash": experiment_dir.compute_fingerprint(made_from), "inputs": made_from, **build_curve(verdicts)}

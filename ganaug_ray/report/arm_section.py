@@ -6,41 +6,39 @@ from typing import Any
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import ArmConfig, MixConfig
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import ModelRecord, StageRecord, VerdictRecord
 from ganaug_ray.evaluate import plots
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.report import arm_plots
 
 
 def collect_arms(
-    verdict: experiment_dir.Record, markers: Mapping[str, experiment_dir.Record], arms: Mapping[str, ArmConfig]
+    verdict: VerdictRecord, markers: Mapping[str, StageRecord], arms: Mapping[str, ArmConfig]
 ) -> experiment_dir.Record:
     """Return ``arm_rows`` (for each arm its role, mean, comparisons and cost) and ``ratios`` (kind -> comparisons)."""
-    comparisons_by_arm = {comparison["arm"]: comparison for comparison in verdict["comparisons"]}
-    ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm]["role"]))
+    comparisons_by_arm = {comparison.arm: comparison for comparison in verdict.comparisons}
+    ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm].role))
     rows = []
-    for arm in (verdict["baseline"], *ordered):
-        trained: list[experiment_dir.Record] = [
-            arm_config
-            for arm_config in markers.values()
-            if (arm_config["stage"], arm_config.get("arm")) == ("train", arm)
-        ]
+    for arm in (verdict.baseline, *ordered):
+        trained = [record for record in markers.values() if isinstance(record, ModelRecord) and record.arm == arm]
+        comparison = comparisons_by_arm.get(arm)
         rows.append(
             {
                 "arm": arm,
                 "settings": KINDS[arms[arm].kind].describe_settings(arms[arm]) if arm in arms else "",
-                "role": comparisons_by_arm[arm]["role"] if arm in comparisons_by_arm else "baseline",
-                "mean": verdict["arms"][arm]["mean"][verdict["metric"]],
-                "comparison": comparisons_by_arm.get(arm),
-                "others": [own for own in verdict["other_metrics"] if own["arm"] == arm],
+                "role": comparison.role if comparison else "baseline",
+                "mean": verdict.arms[arm].mean[verdict.metric],
+                "comparison": comparison and comparison.to_json(),
+                "others": [other.to_json() for other in verdict.other_metrics if other.arm == arm],
                 "models": len(trained),
-                "train_seconds": sum(own["train_seconds"] for own in trained),
+                "train_seconds": sum(record.train_seconds for record in trained),
             }
         )
     kinds: dict[str, list[experiment_dir.Record]] = {}
     for arm in ordered:
         own = arms[arm]
         if KINDS[own.kind].has_extra_rows:
-            kinds.setdefault(_describe_kind(own), []).append({**comparisons_by_arm[arm], "ratio": own.ratio})
+            kinds.setdefault(_describe_kind(own), []).append({**comparisons_by_arm[arm].to_json(), "ratio": own.ratio})
     several = {kind: own for kind, own in kinds.items() if len({one["ratio"] for one in own}) > 1}
     return {"arm_rows": rows, "ratios": several}
 

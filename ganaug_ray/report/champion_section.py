@@ -3,13 +3,14 @@
 All but the last are laid out from its evaluation on the test images; without one these sections are left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import Repeat, VerdictRecord
 from ganaug_ray.data.card.dataset_card import encode_picture
 from ganaug_ray.evaluate import model_plots, plots
 from ganaug_ray.evaluate.targets import MARKER, EvaluationTarget, describe_target, find_champion, find_model
@@ -18,19 +19,19 @@ from ganaug_ray.verdict import overfitting
 MARKER_KEYS = ("stage", "status", "seconds", "versions", "model")  # of a marker; the rest are figures
 
 
-def collect_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> experiment_dir.Record:
+def collect_champion(run: experiment_dir.Run, verdict: VerdictRecord) -> experiment_dir.Record:
     """Return ``evaluation`` (the champion's, or None) and ``overfitting`` (rows and a sentence, or None)."""
-    arms = verdict["arms"]
 
-    def read(arm: str, repeats: list[experiment_dir.Record]) -> list[list[pa.Table]]:
+    def read(arm: str, repeats: Sequence[Repeat]) -> list[list[pa.Table]]:
         by_split: dict[int, list[pa.Table]] = {}
-        for own in repeats:
-            by_split.setdefault(own["split"], []).append(find_model(run, arm, own).read_table("predictions.parquet"))
+        for repeat in repeats:
+            table = find_model(run, arm, repeat).read_table("predictions.parquet")
+            by_split.setdefault(repeat.split, []).append(table)
         return list(by_split.values())
 
-    predictions = {arm: read(arm, own["repeats"]) for arm, own in arms.items()}
-    rows = overfitting.compute_gaps(predictions, verdict["baseline"])
-    described_arm = verdict["chosen"]["arm"] if verdict["chosen"] else verdict["baseline"]
+    predictions = {arm: read(arm, figures.repeats) for arm, figures in verdict.arms.items()}
+    rows = overfitting.compute_gaps(predictions, verdict.baseline)
+    described_arm = verdict.chosen.arm if verdict.chosen else verdict.baseline
     champion_target = _find_target(run, verdict)
     record = experiment_dir.read_marker(champion_target.out, MARKER)
     return {
@@ -40,12 +41,12 @@ def collect_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) ->
     }
 
 
-def _find_target(run: experiment_dir.Run, verdict: experiment_dir.Record) -> EvaluationTarget:
+def _find_target(run: experiment_dir.Run, verdict: VerdictRecord) -> EvaluationTarget:
     return describe_target(run, find_champion(run, verdict), None)
 
 
 def draw_champion(
-    run: experiment_dir.Run, verdict: experiment_dir.Record, evaluation: Mapping[str, Any] | None
+    run: experiment_dir.Run, verdict: VerdictRecord, evaluation: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return the pictures of the champion's evaluation by name; none if there is no evaluation."""
     if evaluation is None:

@@ -30,7 +30,7 @@ def fuse_classifier(classifier: Classifier) -> Classifier:
     """
     fused = copy.copy(classifier)
     fused.network = copy.deepcopy(classifier.network)
-    size, channels = classifier.spec["image_size"], classifier.spec["channels"]
+    size, channels = classifier.spec.image_size, classifier.spec.channels
     noise_NHWC = np.random.default_rng(0).integers(0, 256, (TEST_IMAGES, size, size, channels), np.uint8)
     _fuse_pairs(fused.network, _find_pairs(fused, noise_NHWC))
     fused.network.to(memory_format=torch.channels_last)

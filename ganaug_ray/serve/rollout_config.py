@@ -64,5 +64,5 @@ class Rollout:
 
 def is_comparable(champion: ModelVersion, candidate: ModelVersion) -> bool:
     """Return whether two models have the same classes and are not the same model."""
-    ours, theirs = champion.classifier, candidate.classifier
-    return ours.spec["hash"] != theirs.spec["hash"] and ours.classes == theirs.classes
+    ours, theirs = champion.record, candidate.record
+    return ours.hash != theirs.hash and ours.classes == theirs.classes

@@ -6,6 +6,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.verdict import compared_candidates, per_class
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome
@@ -32,7 +33,7 @@ def build_verdict(job: Job, run: Run) -> Record:
         job: of the whole experiment.
         run: the whole experiment; the models of all arms are finished.
     """
-    facts = run.dataset.read_json("dataset.json")
+    facts = DatasetRecord.read(run.dataset)
     tables = [run.locate_split(k).dataset.read_table("split.parquet") for k in range(job.compare.splits)]
     deals = [dict(zip(own["id"].to_pylist(), own["split"].to_pylist(), strict=True)) for own in tables]
     return rule.build_verdict(
@@ -40,11 +41,11 @@ def build_verdict(job: Job, run: Run) -> Record:
         arms.REAL,
         arms.list_candidates(job),
         job.compare.metric,
-        facts["classes"],
-        facts["rare"],
+        facts.classes,
+        facts.rare,
         measure_overlap(deals) if len(deals) > 1 else None,
         job.compare.worthwhile,
-        compared_candidates.record_candidates(run, facts["hash"], _hash_candidates(job)),
+        compared_candidates.record_candidates(run, facts.hash, _hash_candidates(job)),
     )
 
 
@@ -74,5 +75,5 @@ def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
     }
     best = rule.choose_arm(candidate_outcomes, job.compare.metric)
     assert best is not None, "the job was refused without such an arm"
-    classes = run.dataset.read_json("dataset.json")["classes"]
+    classes = DatasetRecord.read(run.dataset).classes
     return per_class.find_gaining_classes(candidate_outcomes[best["arm"]], read_outcomes(job, run, arms.REAL), classes)

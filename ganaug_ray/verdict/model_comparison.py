@@ -15,6 +15,7 @@ from ganaug_ray.classify import compared_models
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
+from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.verdict import paired_statistics, verdict, wording
@@ -40,7 +41,7 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
         the first model, ``sentence``, and what they were made from.
     """
     records = {
-        key: compared_models.locate_folder(run, *key).read_json("model.json") for key in compared_models.list_pairs(job)
+        key: ModelRecord.read(compared_models.locate_folder(run, *key)) for key in compared_models.list_pairs(job)
     }
     logs = {key: read_metrics(compared_models.locate_folder(run, *key)) for key in records}
     baseline = next(iter(job.models))
@@ -56,23 +57,23 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
     on_test = {
         name: [outcome.test.summarize() for outcome in model_records] for name, model_records in outcomes.items()
     }
-    targets = [records[baseline, seed]["val_accuracy"] for seed in range(job.compare.seeds)]
+    targets = [records[baseline, seed].val_accuracy for seed in range(job.compare.seeds)]
     rows = []
     for name, config in job.models.items():
         own = [records[name, seed] for seed in range(job.compare.seeds)]
-        seconds = [record["train_seconds"] for record in own]
+        seconds = [record.train_seconds for record in own]
         rows.append(
             {
                 "model": name,
                 "arch": config.arch,
                 "start": config.weights or config.init_from or "scratch",
-                "input_size": own[0]["input_size"],
-                "parameters": own[0]["parameters"],
-                "steps": own[0]["steps"],
+                "input_size": own[0].input_size,
+                "parameters": own[0].parameters,
+                "steps": own[0].steps,
                 **{metric: _estimate_over_seeds([row[metric] for row in on_test[name]]) for metric in on_test[name][0]},
                 "train_seconds": float(np.mean(seconds)),
                 "train_images_per_second": float(
-                    np.mean([r["steps"] * config.batch_size / took for r, took in zip(own, seconds, strict=True)])
+                    np.mean([r.steps * config.batch_size / took for r, took in zip(own, seconds, strict=True)])
                 ),
                 **_time_inference(run, name),
                 "reached": measure_catch_up([logs[name, seed] for seed in range(job.compare.seeds)], targets, own),
@@ -124,7 +125,7 @@ def _estimate_over_seeds(values: list[float]) -> experiment_dir.Record:
 
 
 def measure_catch_up(
-    logs: Sequence[Sequence[Mapping[str, Any]]], targets: Sequence[float], records: Sequence[Mapping[str, Any]]
+    logs: Sequence[Sequence[Mapping[str, Any]]], targets: Sequence[float], records: Sequence[ModelRecord]
 ) -> experiment_dir.Record:
     """Measure when a model first was as good on validation as the baseline's best evaluation with the same seed.
 
@@ -146,7 +147,7 @@ def measure_catch_up(
         # The log rounds to six places.
         steps = [row["step"] for row in rows if row.get("val_accuracy", -1.0) >= target - 1e-6]
         if steps:
-            reached.append((steps[0], record["train_seconds"] * steps[0] / record["steps"]))
+            reached.append((steps[0], record.train_seconds * steps[0] / record.steps))
     steps_seconds = [float(np.mean(column)) for column in zip(*reached, strict=True)] if reached else [None, None]
     return {"seeds": len(reached), "steps": steps_seconds[0], "seconds": steps_seconds[1]}
 
