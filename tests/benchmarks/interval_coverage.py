@@ -125,7 +125,7 @@ def run_grid(repetitions: int) -> None:
             continue
         cells = [
             Cell(splits, seeds, rows, shares, arms)
-            for rows, shares in itertools.product((48, 500, 10_000), SHARES)
+            for rows, shares in itertools.product((48, 10_000), SHARES)
             if splits > 1 or not shares[2]
         ]
         outcomes = [simulate(cell, repetitions, rng) for cell in cells]
