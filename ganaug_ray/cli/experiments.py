@@ -86,6 +86,28 @@ def _generate(
         _run_action(VERBS["generate"][1], Path(what), out, set_ or [], dry_run, verbose)
 
 
+def _run(
+    job: JobPath,
+    out: Out = None,
+    set_: Set = None,
+    dry_run: DryRun = False,
+    verbose: Verbose = False,
+    until_clear: Annotated[
+        bool, typer.Option("--until-clear", help="Add seeds until the verdict is helped, no worthwhile gain or hurt.")
+    ] = False,
+    hours: Annotated[
+        float | None, typer.Option("--hours", help="With --until-clear: add no seeds that would end later than this.")
+    ] = None,
+) -> None:
+    if not until_clear:
+        _refuse_options({"--hours": hours}, "goes with --until-clear")
+        _run_action(VERBS["run"][1], job, out, set_ or [], dry_run, verbose)
+        return
+    if hours is not None and not hours > 0:
+        raise UserError(f"--hours: found {hours:g}, expected more than 0")
+    _run_action(lambda p: p.run_until_clear(hours), job, out, set_ or [], dry_run, verbose, until_clear=True)
+
+
 def _promote(
     job: JobPath,
     out: Out = None,
@@ -143,7 +165,7 @@ def search(
     _run_action(lambda p: driver.run_search(p, checked_space, write), job, out, set_ or [], False, verbose)
 
 
-_COMMANDS_WITH_OPTIONS: dict[str, Callable[..., None]] = {"generate": _generate, "promote": _promote}
+_COMMANDS_WITH_OPTIONS: dict[str, Callable[..., None]] = {"run": _run, "generate": _generate, "promote": _promote}
 
 
 def _refuse_options(options: Mapping[str, object], why: str) -> None:
@@ -188,22 +210,26 @@ def _run_action(
     overrides: list[str],
     dry_run: bool,
     verbose: bool,
+    until_clear: bool = False,
 ) -> None:
     from ganaug_ray.classify.network_check import check_network
     from ganaug_ray.config.loader import load_job
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.core.output_dir import open_experiment
     from ganaug_ray.pipeline.comparison_plan import plan_comparison
+    from ganaug_ray.pipeline.sequential_plan import allow_looks, resume_seeds
 
     job = load_job(path, overrides, check_network)
     run = Run(open_experiment(path, out, os.environ))
     job = plan_comparison(job, run)
+    if until_clear:
+        job = allow_looks(job)
     if dry_run:
         from ganaug_ray.pipeline.dry_run import describe_job
 
         print(describe_job(job, run))
         return
-    run.claim_folder(job)
+    run.claim_folder(resume_seeds(job, run) if until_clear else job)
     try:
         with run.hold_lock():
             _act_on_run(action, job, run, verbose)

@@ -6,6 +6,8 @@ from pydantic import Field
 
 from ganaug_ray.config.base import Config
 
+MAX_SEEDS = 100
+
 
 class CompareConfig(Config):
     """The section compare: how many trainings there are, and by which metric arms are compared."""
@@ -14,11 +16,13 @@ class CompareConfig(Config):
     """Times that the images are dealt out anew, with a data set, a teacher and a GAN for each; no two share a test
     image. Where the job gives neither splits nor seeds, they are planned: of up to 5,000 images five splits with two
     seeds, so that every image is tested; of more, one split with five seeds."""
-    seeds: Annotated[int, Field(ge=1, le=100)] = 3
+    seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)] = 3
     """Trainings of each arm on each split; three trainings of each arm are the least for an answer."""
     sizes: Annotated[list[Annotated[int, Field(ge=2)]], Field(max_length=10)] = Field(default_factory=list)
     """Other numbers of training images a class at which all is done again, to see how many real images the synthetic
     ones are worth."""
+    looks: Annotated[int, Field(ge=1, le=5)] = 1
+    """Times that the verdict may be looked at while seeds are added; each look's interval is the wider for it."""
     metric: Literal["accuracy", "macro_f1", "rare_f1", "calibrated_cross_entropy", "calibrated_brier"] = "accuracy"
     """What decides. The calibrated ones are proper scores: they see changes in the probabilities of answers that stay
     the same, and are reported beside any metric."""

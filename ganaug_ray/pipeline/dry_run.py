@@ -53,7 +53,7 @@ def describe_job(job: Job, run: Run) -> str:
     )
     if job.compared_arms:
         tested = rows["test"] * n
-        gain = predict_visible_gain(tested, n, job.compare.seeds)
+        gain = predict_visible_gain(tested, n, job.compare.seeds, looks=job.compare.looks)
         facts.append(("plan", comparison_plan.describe_plan(job)))
         facts.append(("visible", describe_visible_gain(tested, gain)))
     if job.models:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 
 from ganaug_ray.augment import arms
 from ganaug_ray.classify import compared_models
@@ -10,7 +11,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import VerdictRecord
-from ganaug_ray.pipeline import evaluation_stages, size_experiments, training_stages
+from ganaug_ray.pipeline import evaluation_stages, sequential_plan, size_experiments, training_stages
 from ganaug_ray.pipeline.stage import Split, StageContext
 
 
@@ -35,6 +36,32 @@ class Pipeline:
     def run_all(self) -> None:
         """Run every stage from raw images to a promoted model."""
         self.reach_verdict()
+        record = VerdictRecord.find(self.run.root)
+        if record and (advice := sequential_plan.advise_more_seeds(self.job, record.verdict)):
+            self.terminal.print_stage_line("compare", "note", advice)
+        self._conclude()
+
+    def run_until_clear(self, hours: float | None = None) -> None:
+        """Run every stage as ``run_all``, and add seeds until the verdict is firm.
+
+        Args:
+            hours: for all verdicts of this call together; none is begun that is expected to take longer. None: no
+                limit.
+        """
+        plan = sequential_plan.SequentialPlan(self.job, hours)
+        job: Job | None = sequential_plan.resume_seeds(self.job, self.run)
+        while job is not None:
+            pipeline = replace(self, job=job)
+            self.run.claim_folder(job)  # job.yaml has these seeds before any of them is trained
+            started = time.monotonic()
+            pipeline.reach_verdict()
+            verdict = VerdictRecord.read(self.run.root).verdict
+            job, words = plan.choose_next(job, verdict, time.monotonic() - started)
+            self.terminal.print_stage_line(plan.name_stage(pipeline.job), "note" if job else "done", words)
+        pipeline._conclude()
+
+    def _conclude(self) -> None:
+        """Run the stages that come after the verdict."""
         if self.job.compare.sizes:
             self.compare_sizes()
         if self.job.models:

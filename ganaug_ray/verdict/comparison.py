@@ -29,7 +29,8 @@ class Comparison:
         effect_size: see ``Estimate``.
         smallest_visible_gain: see ``Estimate``.
         worthwhile: the least gain that is worth having, above zero.
-        p_adjusted: the p value for being one question of several, or the best arm of several; the verdict goes by it.
+        p_adjusted: the p value for being one question of several, the best arm of several, or looked at several times;
+            the verdict goes by it.
         p_worthwhile_adjusted: likewise, of a worthwhile gain.
         verdict: the answer in a word; see ``judge_effect``.
         role: ``chosen`` (the best candidate on validation), ``candidate`` (another arm that may ship) or ``control``.

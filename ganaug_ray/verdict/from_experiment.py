@@ -46,6 +46,7 @@ def build_verdict(job: Job, run: Run) -> Record:
         measure_overlap(deals) if len(deals) > 1 else None,
         job.compare.worthwhile,
         compared_candidates.record_candidates(run, facts.hash, _hash_candidates(job)),
+        job.compare.looks,
     )
 
 

@@ -36,6 +36,7 @@ SIGNIFICANCE_LEVEL = 0.05
 POWER = 0.8
 MIN_REPEATS = 3
 MIN_P = 1e-30
+POCOCK_LEVELS = (0.05, 0.0294, 0.0221, 0.0182, 0.0158)  # two-sided, of 1 to 5 looks
 AGREEING_ROWS = 2.0  # rows that one model alone is supposed to have right, at least
 _ONE_SIGMA = 2 * float(stats.norm.sf(1))
 
@@ -91,7 +92,8 @@ def estimate_means(
 
     Args:
         differences: by split, seed and figure.
-        level: how often the interval may miss; below 0.05 for the best of several, see ``correct_for_best``.
+        level: how often the interval may miss; below 0.05 for the best of several, see ``correct_for_best``, and for
+            several looks, see ``correct_for_looks``.
         worthwhile: the least gain that is worth having, in the figures' unit; below zero where less is better.
 
     Returns:
@@ -203,6 +205,24 @@ def correct_for_best(candidates: int) -> float:
     [1.0, 1.5, 2.5]
     """
     return (max(1, candidates) + 1) / 2
+
+
+def correct_for_looks(looks: int) -> float:
+    """How many times smaller p must be where the verdict may be looked at so many times while seeds are added.
+
+    At every look the level is the same, so that all together are wrong in 5 % of cases (Pocock 1977, "Group sequential
+    methods in the design and analysis of clinical trials", Biometrika 64). Looks share their test images, and so are
+    more alike than his: that errs on the safe side.
+
+    >>> [round(correct_for_looks(looks), 2) for looks in (1, 2, 4)]
+    [1.0, 1.7, 2.75]
+    """
+    return SIGNIFICANCE_LEVEL / POCOCK_LEVELS[looks - 1]
+
+
+def multiply_p(p: float | None, times: float) -> float | None:
+    """Return so many times a p value, at most one; None stays None."""
+    return None if p is None else min(1.0, times * p)
 
 
 def judge_effect(mean: float, p: float | None, p_worthwhile: float | None, higher_is_better: bool = True) -> Verdict:

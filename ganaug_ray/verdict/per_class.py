@@ -18,11 +18,12 @@ def compare_classes(
     classes: Sequence[str],
     rare: Sequence[str] = (),
     worthwhile: float = 0.01,
+    looks: int = 1,
 ) -> list[dict[str, Any]]:
     """Compare an arm with the baseline on the test rows, class by class, in F1 and recall.
 
-    For each of the two metrics the p values are adjusted for there being several classes (Holm). The intervals are not
-    adjusted.
+    For each of the two metrics the p values are adjusted for there being several classes (Holm) and several looks. The
+    intervals are not adjusted.
 
     Args:
         ours: the arm's models.
@@ -30,18 +31,24 @@ def compare_classes(
         classes: K names.
         rare: names of the rare ones.
         worthwhile: the least gain in a figure that is worth having.
+        looks: times that the verdict may be looked at while seeds are added.
 
     Returns:
         A row a class: ``class``, ``rare``, ``f1`` and ``recall`` (the attributes of ``Estimate``, and ``p_adjusted``),
         and the ``verdict`` by the adjusted p of F1.
     """
+    times = paired_statistics.correct_for_looks(looks)
     rows: list[dict[str, Any]] = [{"class": name, "rare": name in rare} for name in classes]
     for metric in CLASS_METRICS:
         estimates = _estimate_by_class(ours, theirs, metric.key, "test", worthwhile)
         ps = paired_statistics.adjust_holm([estimate.p for estimate in estimates])
         ps_worthwhile = paired_statistics.adjust_holm([estimate.p_worthwhile for estimate in estimates])
         for row, estimate, p, p_worthwhile in zip(rows, estimates, ps, ps_worthwhile, strict=True):
-            row[metric.key] = {**asdict(estimate), "p_adjusted": p, "p_worthwhile_adjusted": p_worthwhile}
+            row[metric.key] = {
+                **asdict(estimate),
+                "p_adjusted": paired_statistics.multiply_p(p, times),
+                "p_worthwhile_adjusted": paired_statistics.multiply_p(p_worthwhile, times),
+            }
     for row in rows:
         figures = row["f1"]
         row["verdict"] = paired_statistics.judge_effect(

@@ -31,6 +31,7 @@ from ganaug_ray.verdict.outcomes import Outcome, compute_differences
 from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 WORTHWHILE = 0.01  # one point
+NOTHING_COMPARED = "There is no arm with synthetic images to compare."
 
 
 def compare_arms(
@@ -42,6 +43,7 @@ def compare_arms(
     rare: Sequence[int] = (),
     best_of: int = 1,
     worthwhile: float = WORTHWHILE,
+    looks: int = 1,
 ) -> Comparison:
     """Compare an arm with the baseline on test rows, without adjustment for other arms that are compared.
 
@@ -55,13 +57,14 @@ def compare_arms(
         best_of: number of candidates that the arm was chosen from, by the validation metric of these same models. With
             several the interval is wider, see ``correct_for_best``.
         worthwhile: as for ``build_verdict``.
+        looks: as for ``build_verdict``.
 
     Returns:
         The comparison, with the role ``chosen``.
     """
     higher_is_better = get_metric(metric).higher_is_better
     differences = compute_differences(ours, theirs, metric, rare=rare)
-    times = paired_statistics.correct_for_best(best_of)
+    times = paired_statistics.correct_for_best(best_of) * paired_statistics.correct_for_looks(looks)
     (estimate,) = paired_statistics.estimate_means(
         differences,
         paired_statistics.SIGNIFICANCE_LEVEL / times,
@@ -80,15 +83,12 @@ def compare_arms(
         p_worthwhile_adjusted=None,
         verdict="not enough repeats",
     )
-    return _judge(comparison, _multiply(estimate.p, times), _multiply(estimate.p_worthwhile, times))
+    return _judge(comparison, estimate.p, estimate.p_worthwhile, times)
 
 
-def _multiply(p: float | None, times: float) -> float | None:
-    return None if p is None else min(1.0, times * p)
-
-
-def _judge(comparison: Comparison, p: float | None, p_worthwhile: float | None) -> Comparison:
-    """Return the comparison with p values that are adjusted, and the verdict by them."""
+def _judge(comparison: Comparison, p: float | None, p_worthwhile: float | None, times: float) -> Comparison:
+    """Return the comparison with p values that are so many times as large, and the verdict by them."""
+    p, p_worthwhile = paired_statistics.multiply_p(p, times), paired_statistics.multiply_p(p_worthwhile, times)
     higher_is_better = get_metric(comparison.metric).higher_is_better
     word = paired_statistics.judge_effect(comparison.mean, p, p_worthwhile, higher_is_better)
     return replace(comparison, p_adjusted=p, p_worthwhile_adjusted=p_worthwhile, verdict=word)
@@ -104,6 +104,7 @@ def build_verdict(
     overlap: SplitOverlap | None = None,
     worthwhile: float = WORTHWHILE,
     ever_compared: int = 0,
+    looks: int = 1,
 ) -> dict[str, Any]:
     """Return the content of verdict.json. Without a candidate its verdict is None.
 
@@ -117,6 +118,7 @@ def build_verdict(
         overlap: what the splits share; needed where there are several.
         worthwhile: the least gain in the metric that is worth having, above zero: 0.01 is one point.
         ever_compared: candidates that were ever compared on these test images, with those that are no longer there.
+        looks: times that the verdict may be looked at while seeds are added; see ``correct_for_looks``.
 
     Returns:
         JSON-like values: ``verdict``, ``sentence``, ``chosen``, ``champion``, ``comparisons`` by the deciding metric
@@ -125,7 +127,7 @@ def build_verdict(
     """
     splits = {outcome.split for outcome in outcomes[baseline]}
     assert len(splits) == 1 or overlap is not None, "how much splits share decides what the interval speaks of"
-    numbers = [classes.index(name) for name in rare]
+    numbers, theirs = [classes.index(name) for name in rare], outcomes[baseline]
     chosen = choose_arm({arm: outcomes[arm] for arm in candidates}, metric, numbers)
     best = chosen["arm"] if chosen else None
     compared_arms = [arm for arm in outcomes if arm != baseline]
@@ -134,11 +136,11 @@ def build_verdict(
     def against_baseline(by: str) -> list[Comparison]:
         best_of = {best: rivals}
         found = [
-            compare_arms(arm, baseline, outcomes[arm], outcomes[baseline], by, numbers, best_of.get(arm, 1), worthwhile)
+            compare_arms(arm, baseline, outcomes[arm], theirs, by, numbers, best_of.get(arm, 1), worthwhile, looks)
             for arm in compared_arms
         ]
         roles = [_assign_role(arm, candidates, best) for arm in compared_arms]
-        return _adjust_candidates([replace(own, role=role) for own, role in zip(found, roles, strict=True)])
+        return _adjust_candidates([replace(own, role=role) for own, role in zip(found, roles, strict=True)], looks)
 
     comparisons = against_baseline(metric)
     deciding = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
@@ -146,10 +148,8 @@ def build_verdict(
     return {
         "verdict": deciding and deciding.verdict,
         "metric": metric,
-        "sentence": wording.describe_verdict(deciding)
-        if deciding
-        else "There is no arm with synthetic images to compare.",
-        "covers": wording.describe_coverage(outcomes[baseline], overlap, rivals),
+        "sentence": wording.describe_verdict(deciding) if deciding else NOTHING_COMPARED,
+        "covers": wording.describe_coverage(outcomes[baseline], overlap, rivals, looks),
         "worthwhile": worthwhile,
         "smallest_visible_gain": deciding and deciding.smallest_visible_gain,
         "chosen": chosen,
@@ -158,7 +158,7 @@ def build_verdict(
         "comparisons": [asdict(comparison) for comparison in comparisons],
         "other_metrics": [asdict(own) for by in other_metric_keys for own in against_baseline(by)],
         "classes": {
-            arm: per_class.compare_classes(outcomes[arm], outcomes[baseline], classes, rare, worthwhile)
+            arm: per_class.compare_classes(outcomes[arm], outcomes[baseline], classes, rare, worthwhile, looks)
             for arm in compared_arms
         },
         "rare": list(rare),
@@ -179,13 +179,14 @@ def _assign_role(arm: str, candidates: Sequence[str], chosen: str | None) -> Rol
     return "candidate" if arm in candidates else "control"
 
 
-def _adjust_candidates(comparisons: list[Comparison]) -> list[Comparison]:
-    """Adjust the p values of the candidates that were not chosen for being several."""
+def _adjust_candidates(comparisons: list[Comparison], looks: int) -> list[Comparison]:
+    """Adjust the p values of the candidates that were not chosen for being several, and for several looks."""
+    times = paired_statistics.correct_for_looks(looks)
     family = [comparison for comparison in comparisons if comparison.role == "candidate"]
     ps = paired_statistics.adjust_holm([comparison.p for comparison in family])
     ps_worthwhile = paired_statistics.adjust_holm([comparison.p_worthwhile for comparison in family])
     judged = {
-        comparison.arm: _judge(comparison, p, p_worthwhile)
+        comparison.arm: _judge(comparison, p, p_worthwhile, times)
         for comparison, p, p_worthwhile in zip(family, ps, ps_worthwhile, strict=True)
     }
     return [judged.get(comparison.arm, comparison) for comparison in comparisons]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
-from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL
+from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL, correct_for_looks
 
 DISAGREEING = 0.05  # of the test images, on which exactly one of two trained models is right; measured: 0.02 to 0.15
 
 
-def predict_visible_gain(tested: int, splits: int, seeds: int, disagreeing: float = DISAGREEING) -> float | None:
+def predict_visible_gain(
+    tested: int, splits: int, seeds: int, disagreeing: float = DISAGREEING, looks: int = 1
+) -> float | None:
     """Predict the gain that would be found with 80 % power, as a share; None of a plan without an interval.
 
     Trainings are supposed to add nothing to the chance of the test rows: with what they do add it is larger.
@@ -20,6 +22,7 @@ def predict_visible_gain(tested: int, splits: int, seeds: int, disagreeing: floa
         splits: of the plan.
         seeds: of each split.
         disagreeing: share of the test images on which exactly one of two models is right.
+        looks: times that the verdict may be looked at; the gain is that of the first look.
 
     >>> round(predict_visible_gain(240, 5, 2), 3), round(predict_visible_gain(48, 1, 3), 3)
     (0.046, 0.095)
@@ -34,7 +37,8 @@ def predict_visible_gain(tested: int, splits: int, seeds: int, disagreeing: floa
         error = combine_rows_and_repeats(of_one_split_1, of_one_split_1, none_1, splits, tested - splits)
     else:
         error = combine_rows_and_repeats(interplay_1, interplay_1, own_1, seeds, tested - 1)
-    return float((error.compute_half_width(SIGNIFICANCE_LEVEL) + error.compute_half_width(2 * (1 - POWER)))[0])
+    half_width_1 = error.compute_half_width(SIGNIFICANCE_LEVEL / correct_for_looks(looks))
+    return float((half_width_1 + error.compute_half_width(2 * (1 - POWER)))[0])
 
 
 def describe_visible_gain(tested: int, gain: float | None) -> str:

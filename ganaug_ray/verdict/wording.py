@@ -73,13 +73,16 @@ def _format_amount(metric: Metric, value: float) -> str:
     return _format_change(metric, value).removeprefix("+")
 
 
-def describe_coverage(outcomes: Sequence[Outcome], overlap: SplitOverlap | None, candidates: int = 1) -> str:
+def describe_coverage(
+    outcomes: Sequence[Outcome], overlap: SplitOverlap | None, candidates: int = 1, looks: int = 1
+) -> str:
     """Say which sources of chance an interval over these repeats covers, and which it does not.
 
     Args:
         outcomes: the models of one arm.
         overlap: what the splits share; needed where there are several.
         candidates: number of arms that the chosen one was chosen from.
+        looks: times that the verdict may be looked at while seeds are added.
     """
     splits, seeds = len({o.split for o in outcomes}), len({o.seed for o in outcomes})
     if splits * seeds < MIN_REPEATS:
@@ -114,5 +117,10 @@ def describe_coverage(outcomes: Sequence[Outcome], overlap: SplitOverlap | None,
         coverage_words += (
             f" The arm is the best of {candidates} that were compared on these images, now or before, so its interval "
             "is wider than that of a single arm would be."
+        )
+    if looks > 1:
+        coverage_words += (
+            f" The verdict may be looked at {looks} times while seeds are added, so the interval is wider than that of "
+            "a single look would be."
         )
     return coverage_words
