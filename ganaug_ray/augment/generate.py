@@ -180,7 +180,7 @@ def generate_pool(
         tally[row["name"]].update(json.loads(row["tally"]))
         if limits_record := json.loads(row["limits"]):
             limits[row["name"]] = screening_rules.ScreeningLimits.from_record(limits_record)
-        progress(sum(own["kept"] for own in tally.values()))
+        progress(sum(class_tally["kept"] for class_tally in tally.values()))
     if screening is not None:
         _merge_rejects(out)
     return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
@@ -216,7 +216,7 @@ def generate_locally(
             if block.limits is not None:
                 limits[name] = block.limits
             rejects += [block.rejects] if block.rejects is not None else []
-            progress(sum(own["kept"] for own in tally.values()))
+            progress(sum(class_tally["kept"] for class_tally in tally.values()))
     if rejects:
         out.write_table("screened.parquet", pa.concat_tables(rejects))
     return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
@@ -235,8 +235,8 @@ def _commit_pool(
 ) -> experiment_dir.Record:
     """Write the marker of a store whose images are written."""
     spec = gan.read_json("gan.json")
-    kept: dict[str, int] = {name: own["kept"] for name, own in tally.items()}
-    not_drawn = [name for name, n in kept.items() if not n] if screening is not None else []
+    drawn_counts: dict[str, int] = {name: class_tally["kept"] for name, class_tally in tally.items()}
+    not_drawn = [name for name, n in drawn_counts.items() if not n] if screening is not None else []
     if counts and len(not_drawn) == len(counts):
         raise StageFailed(
             "no generated image passed the screening (see synthetic/screened.parquet): train the GAN longer, or loosen "
@@ -249,12 +249,15 @@ def _commit_pool(
         ),
         "inputs": {"gan": spec["hash"]},
         "asked": dict(counts),
-        "counts": kept,
-        "screened": {name: {why: n for why, n in sorted(own.items()) if why != "kept"} for name, own in tally.items()},
+        "counts": drawn_counts,
+        "screened": {
+            name: {why: n for why, n in sorted(class_tally.items()) if why != "kept"}
+            for name, class_tally in tally.items()
+        },
         "not_drawn": not_drawn,
         "limits": asdict(_join_limits(limits, spec["classes"])) if limits else None,
         "seed": seed,
-        "images": sum(kept.values()) if stored else 0,
+        "images": sum(drawn_counts.values()) if stored else 0,
     }
     return experiment_dir.write_marker(out, "synthetic.json", "generate", started, record)
 

@@ -95,9 +95,9 @@ class ScreeningLimits:
             copy_distance=first.copy_distance,
             realism=None
             if first.realism is None
-            else tuple((one.realism or ())[i] for i, one in enumerate(class_limits)),
-            agreement=tuple(one.agreement[i] for i, one in enumerate(class_limits)),
-            drawn=tuple(one.drawn[i] for i, one in enumerate(class_limits)),
+            else tuple((limits.realism or ())[i] for i, limits in enumerate(class_limits)),
+            agreement=tuple(limits.agreement[i] for i, limits in enumerate(class_limits)),
+            drawn=tuple(limits.drawn[i] for i, limits in enumerate(class_limits)),
         )
 
     @classmethod

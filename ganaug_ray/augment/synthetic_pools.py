@@ -103,8 +103,8 @@ def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
 
     counts = run.dataset.read_json("dataset.json")["counts"]["train"]
 
-    def key(wanted: dict[str, int], settings: MixConfig, whose: GanSource) -> str:
-        return experiment_dir.compute_fingerprint(wanted, settings.screen.model_dump(), whose.folder.name)
+    def key(counts: dict[str, int], settings: MixConfig, source: GanSource) -> str:
+        return experiment_dir.compute_fingerprint(counts, settings.screen.model_dump(), source.folder.name)
 
     pool_counts, source, default = strategies.plan_pool_counts(counts, arm), find_gan(run, arm.traits.pseudo), ""
     with suppress(UserError):  # balance is for data with rare classes; the arms may have other strategies

@@ -156,8 +156,8 @@ class _Predictor:
         opened = list(self._threads.map(self._preprocess, batch["content"].to_pylist(), batch["error"].to_pylist()))
         pixels = [result for result in opened if isinstance(result, np.ndarray)]
         predicted_rows = iter(self._classifier.predict_probabilities(np.stack(pixels)) if pixels else ())
-        probabilities = [next(predicted_rows) if isinstance(one, np.ndarray) else None for one in opened]
-        errors = [None if isinstance(one, np.ndarray) else one for one in opened]
+        probabilities = [next(predicted_rows) if isinstance(result, np.ndarray) else None for result in opened]
+        errors = [None if isinstance(result, np.ndarray) else result for result in opened]
         numbers, paths = batch["part"].to_pylist(), batch["path"].to_pylist()
         return _build_answers(self._classifier.classes, numbers, paths, probabilities, errors)
 

@@ -118,10 +118,10 @@ class _ExportableAdaptor(nn.Module):
         self.scale = _SeparableMap(
             lambda x: tensors.scale_images(x, adaptor.input.size, adaptor.input.interpolation), size
         )
-        self.own = adaptor
+        self.adaptor = adaptor
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.own(self.scale(x_BCHW))
+        return self.adaptor(self.scale(x_BCHW))
 
 
 @torch.no_grad()

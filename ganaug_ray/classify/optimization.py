@@ -84,9 +84,9 @@ class OptimizerSchedule:
         return torch.tensor([*seen, *rates], dtype=torch.float64)
 
     @state.setter
-    def state(self, found: torch.Tensor) -> None:
+    def state(self, values: torch.Tensor) -> None:
         if self._plateau is not None:
-            best, bad, last, *rates = found.tolist()
+            best, bad, last, *rates = values.tolist()
             self._plateau.best, self._plateau.num_bad_epochs, self._plateau.last_epoch = best, int(bad), int(last)
             for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
                 group["lr"].fill_(rate)

@@ -59,5 +59,5 @@ def average_statistics(network: nn.Module, place: Place) -> None:
     if place.world_size == 1 or not statistics:
         return
     means = place.sum_over_ranks(torch.cat(statistics)) / place.world_size
-    for own, mean in zip(statistics, means.split([len(own) for own in statistics]), strict=True):
-        own.copy_(mean)
+    for statistic, mean in zip(statistics, means.split([len(statistic) for statistic in statistics]), strict=True):
+        statistic.copy_(mean)

@@ -103,10 +103,10 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     report = log.append_line if log else _ignore_row
     best_evaluations: list[training_loop.BestEvaluation] = []
 
-    def save(step: int, parts: dict[str, checkpoint.Stateful], stand: checkpoint.Tensors) -> None:
+    def save(step: int, parts: dict[str, checkpoint.Stateful], history: checkpoint.Tensors) -> None:
         if checkpoints.is_due() and log is not None:
             log.flush()
-            checkpoints.save(step, {**checkpoint.pack_states(parts), **stand})
+            checkpoints.save(step, {**checkpoint.pack_states(parts), **history})
 
     try:
         best = training_loop.train_classifier(

@@ -89,10 +89,10 @@ def show_layers(classifier: Classifier, image_HWC: np.ndarray) -> list[Picture]:
     if filters is not None:
         shown = np.moveaxis(filters[:MAX_MAPS], 1, -1)  # [filters, h, w, C]
         shown = shown if shown.shape[-1] == 3 else shown.mean(-1, keepdims=True)
-        pictures += [Picture("filters", "", _enlarge_map(one)) for one in shown]
+        pictures += [Picture("filters", "", _enlarge_map(filter_map)) for filter_map in shown]
     for name, maps in zip(("first", "last"), explain.extract_feature_maps(classifier.network, image_HWC), strict=False):
         busiest = np.argsort(-maps.var((1, 2)), kind="stable")[:MAX_MAPS]
-        pictures += [Picture(f"{name} maps", "", _enlarge_map(maps[one][..., None])) for one in np.sort(busiest)]
+        pictures += [Picture(f"{name} maps", "", _enlarge_map(maps[number][..., None])) for number in np.sort(busiest)]
     return [Picture("layers", "", make_tile(image_HWC)), *pictures]
 
 
@@ -118,10 +118,17 @@ def find_suspects(classifier: Classifier, splits: dict[str, LabelledImages], see
         (a table with split, id, path, label, suggested, self_confidence; small pictures of the first that the probe
         would call something else), or None where there are too few rows.
     """
-    rows = [(split, own, n) for split, own in splits.items() for n in range(min(len(own), MAX_SEARCHED_ROWS))]
-    labels = np.concatenate([own.labels[:MAX_SEARCHED_ROWS] for own in splits.values()])
+    rows = [
+        (split, split_rows, n)
+        for split, split_rows in splits.items()
+        for n in range(min(len(split_rows), MAX_SEARCHED_ROWS))
+    ]
+    labels = np.concatenate([split_rows.labels[:MAX_SEARCHED_ROWS] for split_rows in splits.values()])
     features = np.concatenate(
-        [explain.extract_features(classifier.network, own.images, MAX_SEARCHED_ROWS) for own in splits.values()]
+        [
+            explain.extract_features(classifier.network, split_rows.images, MAX_SEARCHED_ROWS)
+            for split_rows in splits.values()
+        ]
     )
     probabilities = mistakes.predict_out_of_sample(features, labels, len(classifier.classes), seed)
     if probabilities is None:
@@ -140,9 +147,9 @@ def find_suspects(classifier: Classifier, splits: dict[str, LabelledImages], see
     )
     pictures = []
     for row in order[suggested[order] != labels[order]][:MAX_SUSPECTS]:
-        split, own, n = rows[row]
+        split, split_rows, n = rows[row]
         caption = f"{classifier.classes[labels[row]]} ({split}), rather {classifier.classes[suggested[row]]}?"
-        pictures.append(Picture("suspects", caption, make_tile(own.images[n : n + 1][0])))
+        pictures.append(Picture("suspects", caption, make_tile(split_rows.images[n : n + 1][0])))
     return table, pictures
 
 

@@ -72,8 +72,8 @@ def compute_figures(labels: np.ndarray, probabilities: np.ndarray, classes: list
         **metric_values,
         "intervals": {name: intervals[name] for name in metric_values},
         "per_class": [
-            {**row, "intervals": own}
-            for row, own in zip(score_per_class(labels, probabilities, classes), by_class, strict=True)
+            {**row, "intervals": class_intervals}
+            for row, class_intervals in zip(score_per_class(labels, probabilities, classes), by_class, strict=True)
         ],
         "confusion": {
             "counts": counts.tolist(),
@@ -191,8 +191,8 @@ def compute_curves(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
 
 
 def _thin_points(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_CURVE_POINTS)).round().astype(int))
-    return [[float(a), float(b)] for a, b in zip(x[kept], y[kept], strict=True)]
+    chosen_points = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_CURVE_POINTS)).round().astype(int))
+    return [[float(a), float(b)] for a, b in zip(x[chosen_points], y[chosen_points], strict=True)]
 
 
 def score_per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
@@ -256,10 +256,10 @@ def _bootstrap_intervals(
 
     def statistics(weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         sums = {name: weights_RN @ block for name, block in blocks.items()}
-        found = _compute_from_sums(sums, len(labels), k)
+        values = _compute_from_sums(sums, len(labels), k)
         if scores is not None:
-            found |= bootstrap.compute_areas(weights_RN, labels, scores)
-        return found
+            values |= bootstrap.compute_areas(weights_RN, labels, scores)
+        return values
 
     ends = bootstrap.compute_intervals(statistics, len(labels), seed)
     by_class = [{name: ends.pop(f"{name} {label}") for name in _SCORES} for label in range(classes)]

@@ -51,15 +51,17 @@ def find_stop_reason(measurements: list[Measurement]) -> str | None:
     before, last = measurements[:-CONSECUTIVE_MEASUREMENTS], measurements[-CONSECUTIVE_MEASUREMENTS:]
     if not before:
         return None
-    best = min(before, key=lambda look: look.kid)
-    if not all(look.kid > best.kid + MIN_KID_SPREADS * max(best.spread, look.spread) for look in last):
+    best = min(before, key=lambda measurement: measurement.kid)
+    if not all(
+        measurement.kid > best.kid + MIN_KID_SPREADS * max(best.spread, measurement.spread) for measurement in last
+    ):
         return None
     since = (
         f"since step {last[0].step}; the best KID was {best.kid:.4f} at step {best.step}, now it is {last[-1].kid:.4f}"
     )
-    if all(look.coverage < MIN_COVERAGE_SHARE * best.coverage for look in last):
+    if all(measurement.coverage < MIN_COVERAGE_SHARE * best.coverage for measurement in last):
         return f"collapsed: samples cover {last[-1].coverage:.2f} of the images, {best.coverage:.2f} before, {since}"
-    if all(look.real_score > WON_REAL_SCORE and look.fake_score < WON_FAKE_SCORE for look in last):
+    if all(measurement.real_score > WON_REAL_SCORE and measurement.fake_score < WON_FAKE_SCORE for measurement in last):
         return (
             f"the discriminator has won: real images score {last[-1].real_score:.2f}, generated ones "
             f"{last[-1].fake_score:.2f}, {since}"

@@ -186,7 +186,7 @@ class TrainingRecorder:
             real_NCHW, y_N, gauge.val_images, fake_NCHW, [gauge.extractor, memorization.PIXEL_EXTRACTOR]
         )
         if result.looks:
-            pairs = max(result.looks, key=lambda look: look.excess).closest
+            pairs = max(result.looks, key=lambda test: test.excess).closest
             sides = fake_NCHW[[pair.generated for pair in pairs]], real_NCHW[[pair.train for pair in pairs]]
             rows = [tensors.from_network(side).cpu().numpy() for side in sides]
             self._out.write_bytes("closest_pairs.png", image_grid.encode_png(image_grid.arrange_grid(rows)))

@@ -69,7 +69,7 @@ def train_rank(
         place,
         start,
         hooks,
-        training.looks,
+        training.snapshot_steps,
         config.compute_lr_factors(rows),
     )
     return recorder

@@ -94,8 +94,8 @@ def plot_ratios(kinds: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
     axes = figure.subplots()
     axes.axhline(0, color=INK_COLOUR, linewidth=0.8, linestyle=(0, (3, 2)))
     ratio_values = sorted({comparison["ratio"] for comparisons in kinds.values() for comparison in comparisons})
-    for number, (kind, own) in enumerate(kinds.items()):
-        colour, ordered = COLOURS[number % len(COLOURS)], sorted(own, key=lambda c: c["ratio"])
+    for number, (kind, comparisons) in enumerate(kinds.items()):
+        colour, ordered = COLOURS[number % len(COLOURS)], sorted(comparisons, key=lambda c: c["ratio"])
         # Side by side, so that intervals of kinds at one ratio do not hide each other.
         x = [comparison["ratio"] + 0.008 * number * (ratio_values[-1] - ratio_values[0]) for comparison in ordered]
         for at, comparison in zip(x, ordered, strict=True):

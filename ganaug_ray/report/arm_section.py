@@ -31,17 +31,23 @@ def collect_arms(
                 "role": comparisons_by_arm[arm]["role"] if arm in comparisons_by_arm else "baseline",
                 "mean": verdict["arms"][arm]["mean"][verdict["metric"]],
                 "comparison": comparisons_by_arm.get(arm),
-                "others": [own for own in verdict["other_metrics"] if own["arm"] == arm],
+                "others": [comparison for comparison in verdict["other_metrics"] if comparison["arm"] == arm],
                 "models": len(trained),
-                "train_seconds": sum(own["train_seconds"] for own in trained),
+                "train_seconds": sum(model["train_seconds"] for model in trained),
             }
         )
     kinds: dict[str, list[experiment_dir.Record]] = {}
     for arm in ordered:
-        own = arms[arm]
-        if KINDS[own.kind].has_extra_rows:
-            kinds.setdefault(_describe_kind(own), []).append({**comparisons_by_arm[arm], "ratio": own.ratio})
-    several = {kind: own for kind, own in kinds.items() if len({one["ratio"] for one in own}) > 1}
+        arm_config = arms[arm]
+        if KINDS[arm_config.kind].has_extra_rows:
+            kinds.setdefault(_describe_kind(arm_config), []).append(
+                {**comparisons_by_arm[arm], "ratio": arm_config.ratio}
+            )
+    several = {
+        kind: comparisons
+        for kind, comparisons in kinds.items()
+        if len({comparison["ratio"] for comparison in comparisons}) > 1
+    }
     return {"arm_rows": rows, "ratios": several}
 
 
@@ -64,7 +70,7 @@ def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experime
         drawn["classes"] = plots.encode_svg(arm_plots.plot_classes(rows), f"Change in F1 by class, in points. {alt}")
     if ratios:
         name = get_metric(verdict["metric"]).name
-        alt = _describe_changes([own for several in ratios.values() for own in several], "ratio")
+        alt = _describe_changes([comparison for comparisons in ratios.values() for comparison in comparisons], "ratio")
         drawn["ratios"] = plots.encode_svg(
             arm_plots.plot_ratios(dict(ratios), name), f"Change in test {name} by ratio. {alt}"
         )

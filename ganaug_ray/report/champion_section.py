@@ -25,11 +25,13 @@ def collect_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) ->
 
     def read(arm: str, repeats: list[experiment_dir.Record]) -> list[list[pa.Table]]:
         by_split: dict[int, list[pa.Table]] = {}
-        for own in repeats:
-            by_split.setdefault(own["split"], []).append(find_model(run, arm, own).read_table("predictions.parquet"))
+        for repeat in repeats:
+            by_split.setdefault(repeat["split"], []).append(
+                find_model(run, arm, repeat).read_table("predictions.parquet")
+            )
         return list(by_split.values())
 
-    predictions = {arm: read(arm, own["repeats"]) for arm, own in arms.items()}
+    predictions = {arm: read(arm, summary["repeats"]) for arm, summary in arms.items()}
     shared = SplitOverlap(**verdict["overlap"]).correction if verdict["overlap"] else 0.0
     rows = overfitting.compute_gaps(predictions, verdict["baseline"], shared)
     described_arm = verdict["chosen"]["arm"] if verdict["chosen"] else verdict["baseline"]

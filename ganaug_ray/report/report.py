@@ -77,9 +77,9 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
 def _read_markers(run: experiment_dir.Run, verdict: experiment_dir.Record) -> dict[str, experiment_dir.Record]:
     """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
     compared = {
-        f"{experiment_dir.format_split_prefix(one['split'])}models/{arm}/seed-{one['seed']}"
-        for arm, own in verdict["arms"].items()
-        for one in own["repeats"]
+        f"{experiment_dir.format_split_prefix(repeat['split'])}models/{arm}/seed-{repeat['seed']}"
+        for arm, summary in verdict["arms"].items()
+        for repeat in summary["repeats"]
     }
     finished_markers = {}
     for name, folder, marker in run.list_markers():
@@ -110,7 +110,9 @@ def _collect_gan(
         "synthetic_images": synthetic_marker["images"],
         "kept": synthetic_marker["counts"],
         "screened": synthetic_marker["screened"],
-        "reasons": sorted({reason for own in synthetic_marker["screened"].values() for reason in own}),
+        "reasons": sorted(
+            {reason for class_counts in synthetic_marker["screened"].values() for reason in class_counts}
+        ),
         "not_drawn": synthetic_marker["not_drawn"],
         "live": dict(live),
     }
@@ -121,7 +123,7 @@ def _collect_classes(
 ) -> experiment_dir.Record:
     """Confusion and per-class figures of the champion on test, and what each arm changed in recall but the controls."""
     answers = metrics.read_split(find_champion(run, verdict).read_table("predictions.parquet"), "test")
-    shippable_arms = [own["arm"] for own in verdict["comparisons"] if own["role"] != "control"]
+    shippable_arms = [comparison["arm"] for comparison in verdict["comparisons"] if comparison["role"] != "control"]
     return {
         "confusion": metrics.count_confusion(*answers).tolist(),
         "per_class": metrics.score_per_class(*answers, classes),
@@ -183,7 +185,8 @@ def _draw_samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str
 
 def _draw_learning_curves(run: experiment_dir.Run, verdict: experiment_dir.Record) -> list[Markup]:
     logs = {
-        arm: [read_metrics(find_model(run, arm, one)) for one in own["repeats"]] for arm, own in verdict["arms"].items()
+        arm: [read_metrics(find_model(run, arm, repeat)) for repeat in summary["repeats"]]
+        for arm, summary in verdict["arms"].items()
     }
     svg_plots = []
     for key, title in (
@@ -193,9 +196,9 @@ def _draw_learning_curves(run: experiment_dir.Run, verdict: experiment_dir.Recor
         ("val_accuracy", "validation accuracy"),
     ):
         groups = [
-            plots.CurveGroup(arm, curves, *look)
-            for (arm, own), look in zip(logs.items(), _choose_line_styles(len(logs)), strict=True)
-            if (curves := [curve for rows in own if (curve := plots.extract_curve(rows, key))])
+            plots.CurveGroup(arm, curves, *line_style)
+            for (arm, repeat_rows), line_style in zip(logs.items(), _choose_line_styles(len(logs)), strict=True)
+            if (curves := [curve for rows in repeat_rows if (curve := plots.extract_curve(rows, key))])
         ]
         if groups:
             ends = ", ".join(f"{group.name} ends at {group.compute_mean()[-1][1]:.3f}" for group in groups)

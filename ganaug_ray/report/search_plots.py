@@ -45,41 +45,45 @@ def list_candidates(record: Record) -> list[Record]:
     """
     best = record["best"]["trial"] if record["best"] else None
     candidate_trials = [
-        one
-        for one in record["trials"]
-        if one["value"] is not None and (one["status"] == "finished" or one["trial"] == best)
+        trial
+        for trial in record["trials"]
+        if trial["value"] is not None and (trial["status"] == "finished" or trial["trial"] == best)
     ]
-    return sorted(candidate_trials, key=lambda one: one["ended"])
+    return sorted(candidate_trials, key=lambda trial: trial["ended"])
 
 
 def list_ratio_trials(record: Record) -> list[Record]:
     """Trials of a search for the mix that have a ratio above zero and a score at least."""
-    return [one for one in record["trials"] if one["settings"].get(RATIO_KEY) and _list_scores(one)]
+    return [trial for trial in record["trials"] if trial["settings"].get(RATIO_KEY) and _list_scores(trial)]
 
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_best_so_far(record: Record) -> Figure:
     """Draw each trial's value at its end, and the best so far as a line; failed ones stand at the bottom."""
-    unit, seconds = _choose_time_unit(max(one["ended"] for one in record["trials"]))
+    unit, seconds = _choose_time_unit(max(trial["ended"] for trial in record["trials"]))
     figure, axes = _make_wide_axes(f"best so far: {describe_objective(record)}", f"{unit} since the search began")
     for status, colour in STATUS_COLOURS.items():
-        status_trials = [one for one in record["trials"] if one["status"] == status and one["value"] is not None]
+        status_trials = [
+            trial for trial in record["trials"] if trial["status"] == status and trial["value"] is not None
+        ]
         x, y = (
-            [one["ended"] / seconds for one in status_trials],
-            [scale_value(record, one["value"]) for one in status_trials],
+            [trial["ended"] / seconds for trial in status_trials],
+            [scale_value(record, trial["value"]) for trial in status_trials],
         )
         hollow: dict[str, Any] = {} if status == "finished" else {"mfc": "none", "alpha": 0.7}
         if status_trials:
             axes.plot(x, y, "o", color=colour, markersize=4, label=status, **hollow)
-    _mark_failed(axes, [one["ended"] / seconds for one in record["trials"] if one["status"] == "failed"])
+    _mark_failed(axes, [trial["ended"] / seconds for trial in record["trials"] if trial["status"] == "failed"])
     ordered = list_candidates(record)
-    values = np.array([scale_value(record, one["value"]) for one in ordered])
+    values = np.array([scale_value(record, trial["value"]) for trial in ordered])
     if ordered:
         running = (np.minimum if record["direction"] == "min" else np.maximum).accumulate(values)
         until = max(record["seconds"], ordered[-1]["ended"]) / seconds
-        steps = [*(one["ended"] / seconds for one in ordered), until]
+        steps = [*(trial["ended"] / seconds for trial in ordered), until]
         axes.step(steps, [*running, running[-1]], where="post", color=INK_COLOUR, linewidth=1.4)
-    _set_value_scale(axes, [scale_value(record, one["value"]) for one in record["trials"] if one["value"] is not None])
+    _set_value_scale(
+        axes, [scale_value(record, trial["value"]) for trial in record["trials"] if trial["value"] is not None]
+    )
     _add_legend(axes)
     return figure
 
@@ -96,7 +100,7 @@ def plot_objective(record: Record) -> Figure:
         axes.axvline(step, color=GRID_COLOUR, linewidth=0.5, linestyle=(0, (1, 2)))
     values: list[float] = []
     for trial in record["trials"]:
-        points = [(look["at"], scale_value(record, look["value"])) for look in trial["looks"]]
+        points = [(result["at"], scale_value(record, result["value"])) for result in trial["looks"]]
         if not points:
             continue
         chosen, pale = best is not None and trial["trial"] == best["trial"], trial["status"] != "finished"
@@ -119,20 +123,20 @@ def plot_ratio(record: Record) -> Figure:
     ratio_values = sorted({trial["settings"][RATIO_KEY] for trial in ratio_trials})
     apart = 0.004 * ((ratio_values[-1] - ratio_values[0]) or 1)
     trials_at_ratio: dict[float, int] = {}
-    for one in ratio_trials:
-        at = one["settings"][RATIO_KEY]
+    for trial in ratio_trials:
+        at = trial["settings"][RATIO_KEY]
         x = at + apart * trials_at_ratio.get(
             at, 0
         )  # side by side, so that intervals at one ratio do not hide each other
         trials_at_ratio[at] = trials_at_ratio.get(at, 0) + 1
-        score_estimate, colour = _estimate_score(record, one), STATUS_COLOURS[one["status"]]
+        score_estimate, colour = _estimate_score(record, trial), STATUS_COLOURS[trial["status"]]
         if score_estimate.ci95:
             axes.plot([x, x], score_estimate.ci95, color=colour, linewidth=2.2, alpha=0.4, solid_capstyle="round")
-        best = record["best"] is not None and one["trial"] == record["best"]["trial"]
+        best = record["best"] is not None and trial["trial"] == record["best"]["trial"]
         axes.plot(x, score_estimate.mean, "D" if best else "o", color=colour, markersize=6 if best else 4)
-    baseline = [one for one in record["trials"] if one["trial"] == record["baseline"] and _list_scores(one)]
-    for one in baseline:
-        score_estimate = _estimate_score(record, one)
+    baseline = [trial for trial in record["trials"] if trial["trial"] == record["baseline"] and _list_scores(trial)]
+    for trial in baseline:
+        score_estimate = _estimate_score(record, trial)
         axes.axhline(score_estimate.mean, color=INK_COLOUR, linewidth=0.9, linestyle=DASHED_LINE)
         if score_estimate.ci95:
             axes.axhspan(*score_estimate.ci95, color=GRID_COLOUR, alpha=0.16, linewidth=0)
@@ -150,11 +154,13 @@ def plot_cost(record: Record, cost_key: str) -> Figure:
         record: of the search.
         cost_key: ``seconds`` or ``steps``.
     """
-    values = [one[cost_key] for one in record["trials"]]
+    values = [trial[cost_key] for trial in record["trials"]]
     unit, size = _choose_time_unit(max(values)) if cost_key == "seconds" else ("optimizer steps", 1)
     figure, axes = _make_wide_axes(unit, "trial", size=(3.6, 2.2))
     for status, colour in STATUS_COLOURS.items():
-        status_bars = [(i, one[cost_key] / size) for i, one in enumerate(record["trials"]) if one["status"] == status]
+        status_bars = [
+            (i, trial[cost_key] / size) for i, trial in enumerate(record["trials"]) if trial["status"] == status
+        ]
         if status_bars:
             places, heights = zip(*status_bars, strict=True)
             axes.bar(places, heights, width=0.8, color=colour, linewidth=0, label=status)
@@ -166,7 +172,7 @@ def plot_cost(record: Record, cost_key: str) -> Figure:
 
 
 def _list_scores(trial: Record) -> list[float]:
-    return [look["score"] for look in trial["looks"] if look["score"] is not None]
+    return [result["score"] for result in trial["looks"] if result["score"] is not None]
 
 
 def _estimate_score(record: Record, trial: Record) -> paired_statistics.Estimate:

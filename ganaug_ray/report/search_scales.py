@@ -34,8 +34,8 @@ class NumberScale:
         """Return where a value lies, from 0 to 1; None for what has no place, such as zero by its logarithm."""
         if not isinstance(value, int | float) or (self.log and value <= 0):
             return None
-        low, high, own = (math.log(x) if self.log else x for x in (self.low, self.high, value))
-        return (own - low) / (high - low)
+        low, high, place = (math.log(x) if self.log else x for x in (self.low, self.high, value))
+        return (place - low) / (high - low)
 
     def list_ticks(self) -> list[tuple[float, str]]:
         """Return places and labels of a few round numbers."""
@@ -64,7 +64,7 @@ class ChoiceScale:
 
     def locate_value(self, value: Any) -> float | None:
         """Return where a value lies, from 0 to 1; None for one that is not among the choices."""
-        keys = [_make_key(own) for own in self.values]
+        keys = [_make_key(choice) for choice in self.values]
         return (keys.index(_make_key(value)) + 0.5) / len(keys) if _make_key(value) in keys else None
 
     def list_ticks(self) -> list[tuple[float, str]]:
@@ -118,7 +118,7 @@ def format_setting(value: Any) -> str:
         return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
     if isinstance(value, dict):  # a later learning rate
         return f"{format_setting(value['lr'])} after {format_setting(value['after'])}"
-    return ", ".join(format_setting(own) for own in value) if isinstance(value, list) else str(value)
+    return ", ".join(format_setting(part) for part in value) if isinstance(value, list) else str(value)
 
 
 def shorten_label(text: str) -> str:

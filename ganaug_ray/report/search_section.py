@@ -42,9 +42,9 @@ def build_section(record: Mapping[str, Any]) -> dict[str, Any]:
     best = record["best"]["trial"] if record["best"] else None
     is_minimized = record["direction"] == "min"
 
-    def rank(one: Mapping[str, Any]) -> tuple[bool, bool, float]:
-        value = one["value"]
-        return one["trial"] != best, value is None, 0.0 if value is None else value if is_minimized else -value
+    def rank(trial: Mapping[str, Any]) -> tuple[bool, bool, float]:
+        value = trial["value"]
+        return trial["trial"] != best, value is None, 0.0 if value is None else value if is_minimized else -value
 
     reasons: dict[str, list[str]] = defaultdict(list)
     for trial in trials:
@@ -54,8 +54,8 @@ def build_section(record: Mapping[str, Any]) -> dict[str, Any]:
         **record,
         "title": SEARCH_TITLES[record["kind"]],
         "value_name": search_plots.describe_objective(record),
-        "rows": [_format_row(record, one) for one in sorted(trials, key=rank)[:MAX_LISTED_TRIALS]],
-        "counts": {s: n for s in search_plots.STATUS_COLOURS if (n := sum(one["status"] == s for one in trials))},
+        "rows": [_format_row(record, trial) for trial in sorted(trials, key=rank)[:MAX_LISTED_TRIALS]],
+        "counts": {s: n for s in search_plots.STATUS_COLOURS if (n := sum(trial["status"] == s for trial in trials))},
         "colours": search_plots.STATUS_COLOURS,
         "reasons": dict(reasons),
         "saved": _count_saved_steps(record),
@@ -65,7 +65,7 @@ def build_section(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _count_saved_steps(record: Mapping[str, Any]) -> int:
     """Steps that the stopped trials did not take; what failed ones did not is no saving."""
-    stopped = [one["steps"] for one in record["trials"] if one["status"] == "stopped"]
+    stopped = [trial["steps"] for trial in record["trials"] if trial["status"] == "stopped"]
     return round(record["full_steps"] / len(record["trials"]) * len(stopped) - sum(stopped)) if stopped else 0
 
 
@@ -79,7 +79,7 @@ def _format_row(record: Mapping[str, Any], trial: Mapping[str, Any]) -> dict[str
 def _format_settings(settings: Mapping[str, Any], key: str) -> str:
     """A setting, the learning rate with those that followed it."""
     keys = (key, "gan.then") if key == "gan.lr" else (key,)
-    return ", ".join(search_scales.format_setting(settings[own]) for own in keys if own in settings) or "–"
+    return ", ".join(search_scales.format_setting(settings[name]) for name in keys if name in settings) or "–"
 
 
 def _draw_search(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,7 +94,8 @@ def _draw_search(record: Mapping[str, Any]) -> dict[str, Any]:
     drawn: dict[str, Any] = {
         "cost": [
             plots.encode_svg(
-                search_plots.plot_cost(record, what), f"{what} of {n}: {sum(one[what] for one in trials):,.0f} in all"
+                search_plots.plot_cost(record, what),
+                f"{what} of {n}: {sum(trial[what] for trial in trials):,.0f} in all",
             )
             for what in ("seconds", "steps")
         ],
@@ -102,7 +103,7 @@ def _draw_search(record: Mapping[str, Any]) -> dict[str, Any]:
     if record["space"]:
         about = f"Settings of {n} and their {name}; {ends}"
         drawn["parallel"] = plots.encode_svg(search_space_plots.plot_parallel(record), about)
-    if all(one["value"] is None for one in trials):
+    if all(trial["value"] is None for trial in trials):
         return drawn
     drawn["best_so_far"] = plots.encode_svg(
         search_plots.plot_best_so_far(record), f"Best {name} so far over time; {ends}"
@@ -111,7 +112,7 @@ def _draw_search(record: Mapping[str, Any]) -> dict[str, Any]:
         plots.encode_svg(search_space_plots.plot_slice(record, key), f"{name} over {key}, {n}")
         for key in record["space"]
     ]
-    if record["kind"] == "gan" and any(one["looks"] for one in trials):
+    if record["kind"] == "gan" and any(trial["looks"] for trial in trials):
         drawn["looks"] = plots.encode_svg(
             search_plots.plot_objective(record), f"{name} over optimizer steps, {n}; {ends}"
         )

@@ -27,7 +27,7 @@ def build_scales(record: Record) -> dict[str, Scale]:
     """Return the scale of each setting in the space."""
     return {
         key: search_scales.build_setting_scale(
-            rule, [one["settings"][key] for one in record["trials"] if one["settings"].get(key) is not None]
+            rule, [trial["settings"][key] for trial in record["trials"] if trial["settings"].get(key) is not None]
         )
         for key, rule in record["space"].items()
     }
@@ -70,7 +70,7 @@ def plot_parallel(record: Record) -> Figure:
             axes.text(x + 0.04, y, search_scales.shorten_label(label), va="center", fontsize=7)
         # Long names of neighbours would meet: every other one stands a line higher.
         axes.text(x, 1.06 + 0.09 * (x % 2), title, ha="center", fontweight="bold", fontsize=7.5)
-    if any(key not in one["settings"] for one in record["trials"] for key in axes_of):
+    if any(key not in trial["settings"] for trial in record["trials"] for key in axes_of):
         axes.text(-0.06, _UNSET_PLACE, "not set", va="center", ha="right", fontsize=7)
     axes.set_xlim(-0.45, len(axes_of) + 0.5)
     axes.set_ylim(_UNSET_PLACE - 0.06, 1.24)
@@ -116,9 +116,9 @@ def plot_slice(record: Record, key: str) -> Figure:
 def _collect_values(record: Record) -> dict[str, float]:
     """Trial -> its value as it is drawn, of those that have one and did not fail."""
     return {
-        one["trial"]: scale_value(record, one["value"])
-        for one in record["trials"]
-        if one["value"] is not None and one["status"] != "failed"
+        trial["trial"]: scale_value(record, trial["value"])
+        for trial in record["trials"]
+        if trial["value"] is not None and trial["status"] != "failed"
     }
 
 

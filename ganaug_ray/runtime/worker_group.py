@@ -173,14 +173,14 @@ class _LossLogger(UserCallback):
     """Says in the log which ranks were lost, in a line a loss."""
 
     def __init__(self) -> None:
-        self._told = ""
+        self._last_text = ""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called where Ray Train's controller runs, again and again until it acts."""
         text = describe_lost_ranks(worker_exceptions)
-        if text != self._told:
+        if text != self._last_text:
             print(text)
-        self._told = text
+        self._last_text = text
 
 
 def describe_lost_ranks(failures: Mapping[int, Exception]) -> str:

@@ -115,7 +115,7 @@ def build_table(trials: Sequence[Trial]) -> pa.Table:
             **{key: _convert_cell(trials, key, trial.settings.get(key)) for key in keys},
         }
         results = [asdict(result) for result in trial.looks] or [{"at": None, "value": None, "score": None}]
-        rows += [facts | look for look in results]
+        rows += [facts | result for result in results]
     return pa.Table.from_pylist(rows)
 
 

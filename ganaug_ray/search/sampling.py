@@ -61,8 +61,8 @@ class SamplingProposer:
         if drawn is None:  # of an earlier process, or not drawn by the sampler
             self._study.add_trial(self._describe_to_optuna(trial))
             return
-        for look in trial.looks:
-            drawn.report(look.value, look.at)
+        for result in trial.looks:
+            drawn.report(result.value, result.at)
         self._study.tell(drawn, self._find_final_value(trial), _STATES[trial.status])
 
     def _draw_settings(self, drawn: optuna.Trial) -> Settings:
@@ -86,7 +86,7 @@ class SamplingProposer:
             value=self._find_final_value(trial),
             params={dimension.key: _encode(dimension, trial.settings[dimension.key]) for dimension in searched},
             distributions={dimension.key: distribution(dimension) for dimension in searched},
-            intermediate_values={look.at: look.value for look in trial.looks},
+            intermediate_values={result.at: result.value for result in trial.looks},
         )
 
     def _find_final_value(self, trial: Trial) -> float | None:

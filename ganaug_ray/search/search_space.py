@@ -197,7 +197,7 @@ def _extract_length(path: Path, kind: SearchKind, job: Job, dimensions: list[Dim
     lengths = [
         dimension for dimension in dimensions if kind == "gan" and dimension.key.partition(".")[2] in LENGTH_FIELDS
     ]
-    other_dimensions = tuple(each for each in dimensions if each not in lengths)
+    other_dimensions = tuple(dimension for dimension in dimensions if dimension not in lengths)
     if not lengths:
         return SearchSpace(kind, other_dimensions)
     if len(lengths) > 1:
@@ -205,7 +205,7 @@ def _extract_length(path: Path, kind: SearchKind, job: Job, dimensions: list[Dim
     (length,) = lengths
     if length.when or length.distribution not in ("choice", "integers"):
         raise UserError(f"{path}: {length.key}: is read off every trial's curve; give a choice or integers, no when")
-    if any(length.key in each.when for each in other_dimensions):
+    if any(length.key in dimension.when for dimension in other_dimensions):
         raise UserError(f"{path}: {length.key}: is read off every trial's curve; nothing can depend on it")
     budgets = sorted(length.values) if length.distribution == "choice" else _spread_evenly(*length.values)
     return SearchSpace(kind, other_dimensions, length.key, tuple(budgets))

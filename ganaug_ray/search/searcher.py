@@ -120,20 +120,20 @@ def determine_outcome(plan: SearchPlan, trial: Trial, now: float, lost: bool, se
         seconds: that it took, where it did not get as far as to say so itself.
     """
     folder = plan.locate_trial(trial.trial)
-    looks = tuple(trainable.read_results(plan, folder))
+    results = tuple(trainable.read_results(plan, folder))
     status: Status
     reason: str | None
     if folder.has_file(trainable.TRIAL_MARKER):
         ending = folder.read_json(trainable.TRIAL_MARKER)
         status, reason, seconds = ending["status"], ending["reason"], ending["seconds"]
-        if status == "finished" and not looks:
+        if status == "finished" and not results:
             status, reason = "failed", "there was no look at it"
     elif lost:
         status, reason = "failed", "its process was lost time and again: killed, or out of memory"
-    elif looks and looks[-1].at >= plan.list_marks(plan.count_rows())[-1]:
+    elif results and results[-1].at >= plan.list_marks(plan.count_rows())[-1]:
         status, reason = "finished", None  # it was stopped where it would have ended
     else:
-        last = f" after {looks[-1].at}" if looks else ""
+        last = f" after {results[-1].at}" if results else ""
         status, reason = "stopped", f"fell behind the others{last}"
     schedule = LrSchedule.from_folder(folder)
     return replace(
@@ -141,7 +141,7 @@ def determine_outcome(plan: SearchPlan, trial: Trial, now: float, lost: bool, se
         settings=schedule.build_settings() if schedule else trial.settings,
         status=status,
         reason=reason,
-        looks=looks,
+        looks=results,
         seconds=round(seconds, 3),
         ended=round(now, 3),
         steps=trainable.count_steps(plan, folder),

@@ -125,7 +125,7 @@ class MLflowTracker:
         self._client = MlflowClient(uri)
         self._runs: dict[str, str] = {}  # trial -> id of its run
         self._away = False
-        self._told = False
+        self._is_failure_said = False
 
     def start_trial(self, trial: str, settings: Mapping[str, Any]) -> None:
         """Begin a run, in the search's experiment, with the settings as its parameters."""
@@ -177,10 +177,10 @@ class MLflowTracker:
             self._away = False
         except Exception as error:  # of any kind: no figure on a server is worth a search
             self._away = True
-            if not self._told:
+            if not self._is_failure_said:
                 reason = str(error).partition("\n")[0]
                 self._say(f"search.tracking: {self._uri} did not answer; the search goes on without it ({reason})")
-            self._told = True
+            self._is_failure_said = True
 
 
 def _convert_value(value: Any) -> Any:

@@ -60,9 +60,9 @@ class TrialRunner:
     def build_local(cls, place: Place, report: ReportResult) -> TrialRunner:
         """Run and tell everything in this process."""
 
-        def report_if_first(look: IntermediateResult | None) -> None:
-            if look is not None:
-                report(look)
+        def report_if_first(result: IntermediateResult | None) -> None:
+            if result is not None:
+                report(result)
 
         return cls(lambda function, task, out: function(task, place), report, report_if_first)
 
@@ -173,7 +173,7 @@ def _describe_training(plan: SearchPlan, folder: Folder, settings: Settings) -> 
         update={"steps": last, "epochs": None, "snapshot_every": last + 1, "cas_every": cas_every}
     )
     training = synthetic_pools.describe_training(job, run, synthetic_pools.find_gan(run))
-    return replace(training, config=config, out=str(folder), looks=budgets)
+    return replace(training, config=config, out=str(folder), snapshot_steps=budgets)
 
 
 def _find_collapse(plan: SearchPlan, folder: Folder) -> str | None:

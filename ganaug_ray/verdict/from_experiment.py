@@ -22,7 +22,7 @@ def build_verdict(job: Job, run: Run) -> Record:
     """The content of verdict.json, from the predictions of all models; job and run are whole."""
     facts = run.dataset.read_json("dataset.json")
     tables = [run.locate_split(k).dataset.read_table("split.parquet") for k in range(job.compare.splits)]
-    deals = [dict(zip(own["id"].to_pylist(), own["split"].to_pylist(), strict=True)) for own in tables]
+    deals = [dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True)) for table in tables]
     return rule.build_verdict(
         {arm: read_outcomes(job, run, arm) for arm in arms.list_names(job)},
         arms.REAL,

@@ -107,7 +107,7 @@ def _collect_repeats(verdict: Mapping[str, Any], arm: str) -> list[float]:
     for repeat in verdict["arms"][arm]["repeats"]:
         by_split.setdefault(repeat["split"], []).append(repeat["test"][verdict["metric"]])
     if len(by_split) > 1:
-        return [float(np.mean(own)) for own in by_split.values()]
+        return [float(np.mean(values)) for values in by_split.values()]
     return next(iter(by_split.values()))
 
 

@@ -54,23 +54,27 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
     targets = [records[baseline, seed]["val_accuracy"] for seed in range(job.compare.seeds)]
     rows = []
     for name, config in job.models.items():
-        own = [records[name, seed] for seed in range(job.compare.seeds)]
-        seconds = [record["train_seconds"] for record in own]
+        model_records = [records[name, seed] for seed in range(job.compare.seeds)]
+        seconds = [record["train_seconds"] for record in model_records]
         rows.append(
             {
                 "model": name,
                 "arch": config.arch,
                 "start": config.weights or config.init_from or "scratch",
-                "input_size": own[0]["input_size"],
-                "parameters": own[0]["parameters"],
-                "steps": own[0]["steps"],
+                "input_size": model_records[0]["input_size"],
+                "parameters": model_records[0]["parameters"],
+                "steps": model_records[0]["steps"],
                 **{metric: _estimate_over_seeds([row[metric] for row in on_test[name]]) for metric in on_test[name][0]},
                 "train_seconds": float(np.mean(seconds)),
                 "train_images_per_second": float(
-                    np.mean([r["steps"] * config.batch_size / took for r, took in zip(own, seconds, strict=True)])
+                    np.mean(
+                        [r["steps"] * config.batch_size / took for r, took in zip(model_records, seconds, strict=True)]
+                    )
                 ),
                 **_time_inference(run, name),
-                "reached": measure_catch_up([logs[name, seed] for seed in range(job.compare.seeds)], targets, own),
+                "reached": measure_catch_up(
+                    [logs[name, seed] for seed in range(job.compare.seeds)], targets, model_records
+                ),
             }
         )
     metric = job.compare.metric

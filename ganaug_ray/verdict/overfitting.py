@@ -100,7 +100,9 @@ def _bootstrap_intervals(by_arm: dict[str, list[Models]], metric: str, seed: int
     drawn = {arm: np.zeros(bootstrap.RESAMPLES) for arm in by_arm}
     splits = len(next(iter(by_arm.values())))
     for split, (part, sign) in itertools.product(range(splits), (("train", 1), ("test", -1))):
-        rows_NA = np.stack([np.mean([m[part][metric] for m in own[split]], 0) for own in by_arm.values()], 1)
+        rows_NA = np.stack(
+            [np.mean([m[part][metric] for m in splits_of_arm[split]], 0) for splits_of_arm in by_arm.values()], 1
+        )
         for arm, values in zip(by_arm, bootstrap.resample_means(rows_NA, seed, f"{part} {split}").T, strict=True):
             drawn[arm] += sign * values / splits
     return {arm: bootstrap.compute_interval(values) for arm, values in drawn.items()}

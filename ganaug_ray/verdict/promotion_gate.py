@@ -87,7 +87,7 @@ def compare_answers(
         left_out: as of ``ChampionMatch``.
     """
     answers = (PredictedClasses(labels_N, said_N, classes) for said_N in (ours_N, theirs_N))
-    ours, theirs = (float(outcomes.compute_figures(one, metric, rare)[0]) for one in answers)
+    ours, theirs = (float(outcomes.compute_figures(answer, metric, rare)[0]) for answer in answers)
     pairs = paired_statistics.compute_mcnemar(labels_N, ours_N, theirs_N)
     alone = int(pairs["ours_alone"]), int(pairs["theirs_alone"])
     return ChampionMatch(metric, len(labels_N), left_out, ours, theirs, *alone, float(pairs["p"]))

@@ -38,14 +38,15 @@ def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
         deals: for each split, content id -> train, val, test or unused, as in split.parquet. Test sets are disjoint.
     """
     parts = {
-        part: [{id_ for id_, own in deal.items() if own == part} for deal in deals] for part in ("train", "val", "test")
+        part: [{id_ for id_, name in deal.items() if name == part} for deal in deals]
+        for part in ("train", "val", "test")
     }
     tests = set().union(*parts["test"])
-    assert len(tests) == sum(len(own) for own in parts["test"]), "the test rows of one split are in no other's"
+    assert len(tests) == sum(len(ids) for ids in parts["test"]), "the test rows of one split are in no other's"
     pairs = list(itertools.permutations(parts["train"], 2))
     return SplitOverlap(
         train=float(np.mean([len(a & b) / len(a) for a, b in pairs])) if pairs else 0.0,
         chosen_on=len(tests & set().union(*parts["val"])) / len(tests),
-        n_train=float(np.mean([len(own) for own in parts["train"]])),
-        n_test=float(np.mean([len(own) for own in parts["test"]])),
+        n_train=float(np.mean([len(ids) for ids in parts["train"]])),
+        n_test=float(np.mean([len(ids) for ids in parts["test"]])),
     )

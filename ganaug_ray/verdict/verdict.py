@@ -107,16 +107,18 @@ def build_verdict(
 
     def against_baseline(by: str) -> list[Comparison]:
         best_of = {best: len(candidates)}
-        found = [
+        unadjusted = [
             compare_arms(arm, baseline, outcomes[arm], outcomes[baseline], by, numbers, overlap, best_of.get(arm, 1))
             for arm in compared_arms
         ]
         roles = [_assign_role(arm, candidates, best) for arm in compared_arms]
-        return _adjust_candidates([replace(own, role=role) for own, role in zip(found, roles, strict=True)])
+        return _adjust_candidates(
+            [replace(comparison, role=role) for comparison, role in zip(unadjusted, roles, strict=True)]
+        )
 
     comparisons = against_baseline(metric)
     deciding = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
-    other_metric_keys = [own.key for own in list_compared(bool(rare)) if own.key != metric]
+    other_metric_keys = [compared.key for compared in list_compared(bool(rare)) if compared.key != metric]
     return {
         "verdict": deciding and deciding.verdict,
         "metric": metric,
@@ -128,7 +130,7 @@ def build_verdict(
         "chosen": chosen,
         "champion": choose_champion(outcomes, baseline, deciding, metric, numbers),
         "comparisons": [asdict(comparison) for comparison in comparisons],
-        "other_metrics": [asdict(own) for by in other_metric_keys for own in against_baseline(by)],
+        "other_metrics": [asdict(comparison) for by in other_metric_keys for comparison in against_baseline(by)],
         "classes": {
             arm: per_class.compare_classes(outcomes[arm], outcomes[baseline], classes, rare, overlap)
             for arm in compared_arms
@@ -137,7 +139,7 @@ def build_verdict(
         "pairs": [
             pair for arm in compared_arms for pair in _test_pairs(arm, baseline, outcomes[arm], outcomes[baseline])
         ],
-        "arms": {arm: _summarize_arm(own, numbers) for arm, own in outcomes.items()},
+        "arms": {arm: _summarize_arm(models, numbers) for arm, models in outcomes.items()},
         "baseline": baseline,
         "splits": len(splits),
         "seeds": len(outcomes[baseline]) // len(splits),
@@ -191,7 +193,7 @@ def choose_arm(
         "arm": best,
         "by": "validation",
         "metric": metric,
-        "values": {arm: own[metric] for arm, own in means.items()},
+        "values": {arm: figures[metric] for arm, figures in means.items()},
     }
 
 
@@ -225,8 +227,8 @@ def choose_champion(
         reason = f"{deciding.arm} was not seen to help"
 
     def on_val(outcome: Outcome) -> tuple[float, float]:
-        found = outcome.val.summarize(rare)
-        return found[metric], -found[CROSS_ENTROPY.key]
+        figures = outcome.val.summarize(rare)
+        return figures[metric], -figures[CROSS_ENTROPY.key]
 
     best = max(outcomes[arm], key=on_val)
     several = len({outcome.split for outcome in outcomes[arm]}) > 1
@@ -247,11 +249,13 @@ def _test_pairs(arm: str, baseline: str, ours: Sequence[Outcome], theirs: Sequen
         {
             "arm": arm,
             "baseline": baseline,
-            "split": own.split,
-            "seed": own.seed,
-            **paired_statistics.compute_mcnemar(own.test.labels_N, own.test.predicted_N, other[own.split, own.seed]),
+            "split": model.split,
+            "seed": model.seed,
+            **paired_statistics.compute_mcnemar(
+                model.test.labels_N, model.test.predicted_N, other[model.split, model.seed]
+            ),
         }
-        for own in ours
+        for model in ours
     ]
 
 

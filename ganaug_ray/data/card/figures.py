@@ -83,10 +83,10 @@ def draw_class_bars(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Fig
         if widths.any():
             axes.barh(heights, widths, 0.72, left, color=colour, label=split)
         left += widths
-    for height, total, (_, own) in zip(heights, left, rows, strict=True):
-        if own:
+    for height, total, (_, split_counts) in zip(heights, left, rows, strict=True):
+        if split_counts:
             axes.annotate(f"{int(total):,}", (total, height), (3, 0), textcoords="offset points", va="center")
-    axes.set_yticks(heights, [shorten_name(name) if own else name for name, own in rows])
+    axes.set_yticks(heights, [shorten_name(name) if split_counts else name for name, split_counts in rows])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.margins(x=0.09)

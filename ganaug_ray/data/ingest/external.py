@@ -72,7 +72,7 @@ def read_images(
     reasons = records.filter(pc.is_valid(records["reason"]))["reason"].value_counts().to_pylist()
     rejected = {
         reason_count["values"]: reason_count["counts"]
-        for reason_count in sorted(reasons, key=lambda one: one["values"])
+        for reason_count in sorted(reasons, key=lambda count: count["values"])
     }
     if not len(usable):
         why = ", ".join(f"{n} × {reason}" for reason, n in rejected.items())

@@ -96,14 +96,14 @@ def assign_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val
         f"the test sets of {config.folds} splits need {MIN_ROWS_PER_CLASS} each",
     )
     places, settled = rows.places.copy(), _locate_settled_groups(rows)
-    for name, own in rows.iterate_classes():
-        placed_counts = np.bincount(places[own][places[own] != UNASSIGNED], minlength=len(PLACES))
-        units = _SplitUnits(own[places[own] == UNASSIGNED], rows, settled)
+    for name, class_rows in rows.iterate_classes():
+        placed_counts = np.bincount(places[class_rows][places[class_rows] != UNASSIGNED], minlength=len(PLACES))
+        units = _SplitUnits(class_rows[places[class_rows] == UNASSIGNED], rows, settled)
         order, testable = _rotate_to_fold(units.rank_units(), units.sizes, config)
         free = order[units.places[order] == UNASSIGNED]
         testable = int((units.places[order[:testable]] == UNASSIGNED).sum())
         units.places[free] = _place_units(
-            units.sizes[free], testable, placed_counts + units.count_placed(), len(own), config, name
+            units.sizes[free], testable, placed_counts + units.count_placed(), len(class_rows), config, name
         )
         settled[units.firsts] = units.places
         cut_groups = []
@@ -131,7 +131,7 @@ class _SplitUnits:
     """
 
     def __init__(self, class_rows: np.ndarray, rows: SplitRows, settled: np.ndarray) -> None:
-        self._own = class_rows
+        self._class_rows = class_rows
         self.firsts, self._unit, self.sizes = np.unique(
             rows.group_leaders[class_rows], return_inverse=True, return_counts=True
         )
@@ -156,11 +156,11 @@ class _SplitUnits:
         if not len(excess_units):
             return np.empty(0, np.int64)
         left = max_images - int(cumulative_images[cumulative_images > max_images][0] - self.sizes[excess_units[0]])
-        return self._own[self._unit == excess_units[0]][:left]
+        return self._class_rows[self._unit == excess_units[0]][:left]
 
     def write_places(self, places: np.ndarray) -> None:
         """Write down where each row is, int8 [N]."""
-        places[self._own] = self.places[self._unit]
+        places[self._class_rows] = self.places[self._unit]
 
 
 def _locate_settled_groups(rows: SplitRows) -> np.ndarray:

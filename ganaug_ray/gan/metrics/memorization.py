@@ -162,7 +162,7 @@ def _compare_frequencies(hits: int, n: int, other_hits: int, m: int) -> float:
 
 
 def _decide_verdict(copy_tests: Sequence[CopyTest], n: int, m: int) -> tuple[Verdict, str]:
-    worst = max(copy_tests, key=lambda look: (look.near_p_value < SIGNIFICANCE_LEVEL, look.excess))
+    worst = max(copy_tests, key=lambda test: (test.near_p_value < SIGNIFICANCE_LEVEL, test.excess))
     shares = (
         f"{worst.near:.1%} of {n} generated and {worst.near_held_out:.1%} of {m} held-out images are near copies of "
         f"training images ({worst.extractor})"

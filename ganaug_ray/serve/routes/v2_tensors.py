@@ -105,12 +105,12 @@ def _parse_outputs(request: dict[str, Any]) -> dict[str, bool]:
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         raise ProblemError(400, "outputs: expected a list of objects")
     flags = {}
-    for one in outputs:
-        if one.get("name") not in OUTPUT_NAMES:
+    for output in outputs:
+        if output.get("name") not in OUTPUT_NAMES:
             raise ProblemError(400, f"outputs: there are {' and '.join(OUTPUT_NAMES)}")
-        if isinstance(one.get("parameters"), dict) and "classification" in one["parameters"]:
+        if isinstance(output.get("parameters"), dict) and "classification" in output["parameters"]:
             raise ProblemError(400, "outputs: the classification extension is not supported; ask for label")
-        flags[one["name"]] = _read_flag(one, "binary_data", default_flag)
+        flags[output["name"]] = _read_flag(output, "binary_data", default_flag)
     return flags
 
 
