@@ -94,8 +94,11 @@ def disconnect() -> None:
 
 def read_max_resources() -> dict[str, float]:
     """Return of each resource what the cluster has, or can grow to where an autoscaler looks after it."""
-    has, limit = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
-    return {name: max(has.get(name, 0), limit.get(name, 0)) for name in {*has, *limit}}
+    resources: dict[str, float] = ray.cluster_resources()
+    limits = state.get_max_resources_from_cluster_config() or {}
+    for name, limit in limits.items():
+        resources[name] = max(resources.get(name, 0), limit)
+    return resources
 
 
 def has_gpus() -> bool:
@@ -110,7 +113,8 @@ def choose_worker_count(config: TrainingConfig, trainings: int) -> int:
     """
     if config.workers != "auto":
         return config.workers
-    slots = int(read_max_resources()["GPU" if has_gpus() else "CPU"])
+    resources = read_max_resources()
+    slots = int(resources["GPU"] if has_gpus() else resources["CPU"])
     return 1 if trainings >= slots else config.fit_workers(slots)
 
 

@@ -94,12 +94,12 @@ def run_on_ranks(
     _delete_state(out)  # what an earlier call left, if it was killed
     failures = 0
     while True:
-        before, reserved_groups = read_step(), _list_placement_groups()
+        before = read_step()
+        reserved_groups = _list_placement_groups()
         state_folder = out / f"{STATE_PREFIX}{uuid.uuid4().hex[:8]}"
         try:
-            raise_divergence(
-                _run_trainer(function, task, workers, state_folder, placement, [_LossLogger(), *callbacks])
-            )
+            all_callbacks = [_LossLogger(), *callbacks]
+            raise_divergence(_run_trainer(function, task, workers, state_folder, placement, all_callbacks))
             return
         except ray.train.TrainingFailedError as error:
             if ray.get_runtime_context().get_actor_id() is None:
@@ -192,8 +192,8 @@ def describe_lost_ranks(failures: Mapping[int, Exception]) -> str:
     reasons = []
     for rank, error in sorted(failures.items()):
         cause = getattr(error, "health_check_failure", error)  # Ray Train wraps what a look at a worker gave
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-        reasons.append(f"rank {rank} was lost ({type(cause).__name__}: {lines[0] if lines else ''})")
+        lines = str(cause).strip().splitlines() or [""]
+        reasons.append(f"rank {rank} was lost ({type(cause).__name__}: {lines[0].strip()})")
     return f"{', '.join(reasons)}: all ranks start again from the newest checkpoint"
 
 
@@ -246,5 +246,5 @@ def raise_divergence(step: int | None) -> None:
 
 
 def _get_last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip()

@@ -19,7 +19,8 @@ from ganaug_ray.data import images
 from ganaug_ray.data.card import figures, tables
 from ganaug_ray.data.ingest.split import SPLITS, UNUSED
 
-MAX_SAMPLED_CLASSES, SAMPLES_PER_CLASS = 12, 8
+MAX_SAMPLED_CLASSES = 12
+SAMPLES_PER_CLASS = 8
 MAX_AVERAGED_CLASSES = 48
 MAX_LISTED_CLASSES = 200  # classes in a table
 TILE_SIDE_PX = 64  # pixels
@@ -58,7 +59,10 @@ def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None,
         UserError: the metadata cannot be read, or not be joined to the classes.
     """
     counts = {split: record["counts"][split] for split in (*SPLITS, UNUSED)}
-    totals = {name: sum(split_counts[name] for split_counts in counts.values()) for name in record["classes"]}
+    totals = dict.fromkeys(record["classes"], 0)
+    for split_counts in counts.values():
+        for name in totals:
+            totals[name] += split_counts[name]
     duplicates = tables.summarize_near_duplicates(dataset)
     facts = {
         **record,

@@ -145,7 +145,8 @@ def _read_tar_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes |
     if problem := _check_path(entry.name):
         return problem
     if not entry.isfile():
-        return UnreadableError("link" if entry.issym() or entry.islnk() else "not a file", "links are not followed")
+        is_link = entry.issym() or entry.islnk()
+        return UnreadableError("link" if is_link else "not a file", "links are not followed")
     if entry.size > MAX_IMAGE_BYTES:
         return UnreadableError("too large", f"{entry.size} bytes")
     stream = archive.extractfile(entry)
