@@ -1,6 +1,8 @@
 """The report's section on the arms: every arm beside the baseline, what it cost, its classes, and its ratio."""
 
-from collections.abc import Mapping
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganaug_ray.augment.arm_kinds import KINDS
@@ -19,42 +21,46 @@ def collect_arms(
     ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm]["role"]))
     rows = []
     for arm in (verdict["baseline"], *ordered):
-        trained: list[experiment_dir.Record] = [
-            arm_config
-            for arm_config in markers.values()
-            if (arm_config["stage"], arm_config.get("arm")) == ("train", arm)
-        ]
+        comparison = comparisons_by_arm.get(arm)
+        trained = [record for record in markers.values() if record["stage"] == "train" and record["arm"] == arm]
         rows.append(
             {
                 "arm": arm,
                 "settings": KINDS[arms[arm].kind].describe_settings(arms[arm]) if arm in arms else "",
-                "role": comparisons_by_arm[arm]["role"] if arm in comparisons_by_arm else "baseline",
+                "role": comparison["role"] if comparison else "baseline",
                 "mean": verdict["arms"][arm]["mean"][verdict["metric"]],
-                "comparison": comparisons_by_arm.get(arm),
-                "others": [comparison for comparison in verdict["other_metrics"] if comparison["arm"] == arm],
+                "comparison": comparison,
+                "others": [other for other in verdict["other_metrics"] if other["arm"] == arm],
                 "models": len(trained),
                 "train_seconds": sum(model["train_seconds"] for model in trained),
             }
         )
-    kinds: dict[str, list[experiment_dir.Record]] = {}
-    for arm in ordered:
-        arm_config = arms[arm]
-        if KINDS[arm_config.kind].has_extra_rows:
-            kinds.setdefault(_describe_kind(arm_config), []).append(
-                {**comparisons_by_arm[arm], "ratio": arm_config.ratio}
-            )
-    several = {
-        kind: comparisons
-        for kind, comparisons in kinds.items()
-        if len({comparison["ratio"] for comparison in comparisons}) > 1
-    }
-    return {"arm_rows": rows, "ratios": several}
+    comparisons = [comparisons_by_arm[arm] for arm in ordered]
+    return {"arm_rows": rows, "ratios": _group_by_kind(comparisons, arms)}
+
+
+def _group_by_kind(
+    comparisons: Sequence[experiment_dir.Record], arms: Mapping[str, ArmConfig]
+) -> dict[str, list[experiment_dir.Record]]:
+    """Kind -> its comparisons, each with its ratio; of kinds that were compared at several ratios."""
+    comparisons_by_kind: dict[str, list[experiment_dir.Record]] = defaultdict(list)
+    ratios_by_kind: dict[str, set[float]] = defaultdict(set)
+    for comparison in comparisons:
+        arm = arms[comparison["arm"]]
+        if KINDS[arm.kind].has_extra_rows:
+            kind = _describe_kind(arm)
+            comparisons_by_kind[kind].append({**comparison, "ratio": arm.ratio})
+            ratios_by_kind[kind].add(arm.ratio)
+    return {kind: comparisons_by_kind[kind] for kind, ratios in ratios_by_kind.items() if len(ratios) > 1}
 
 
 def _describe_kind(arm: ArmConfig) -> str:
     """What arms of one line in the picture of ratios have in common."""
-    parts = [arm.kind, *([] if arm.classes == "all" else [f"{arm.classes} classes"])]
-    parts += [] if arm.strategy == MixConfig().strategy else [arm.strategy]
+    parts: list[str] = [arm.kind]
+    if arm.classes != "all":
+        parts.append(f"{arm.classes} classes")
+    if arm.strategy != MixConfig().strategy:
+        parts.append(arm.strategy)
     return ", ".join(parts)
 
 
@@ -70,7 +76,7 @@ def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experime
         drawn["classes"] = plots.encode_svg(arm_plots.plot_classes(rows), f"Change in F1 by class, in points. {alt}")
     if ratios:
         name = get_metric(verdict["metric"]).name
-        alt = _describe_changes([comparison for comparisons in ratios.values() for comparison in comparisons], "ratio")
+        alt = _describe_changes(list(itertools.chain.from_iterable(ratios.values())), "ratio")
         drawn["ratios"] = plots.encode_svg(
             arm_plots.plot_ratios(dict(ratios), name), f"Change in test {name} by ratio. {alt}"
         )

@@ -16,32 +16,33 @@ from ganaug_ray.evaluate.targets import MARKER, EvaluationTarget, describe_targe
 from ganaug_ray.verdict import overfitting
 from ganaug_ray.verdict.split_overlap import SplitOverlap
 
-MARKER_KEYS = ("stage", "status", "seconds", "versions", "model")  # of a marker; the rest are figures
+_STAGE_KEYS = ("stage", "status", "seconds", "versions")  # of a marker; the rest are figures
 
 
 def collect_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> experiment_dir.Record:
     """Return ``evaluation`` (the champion's, or None) and ``overfitting`` (rows and a sentence, or None)."""
-    arms = verdict["arms"]
-
-    def read(arm: str, repeats: list[experiment_dir.Record]) -> list[list[pa.Table]]:
-        by_split: dict[int, list[pa.Table]] = {}
-        for repeat in repeats:
-            by_split.setdefault(repeat["split"], []).append(
-                find_model(run, arm, repeat).read_table("predictions.parquet")
-            )
-        return list(by_split.values())
-
-    predictions = {arm: read(arm, summary["repeats"]) for arm, summary in arms.items()}
+    predictions = {arm: _read_predictions(run, arm, summary["repeats"]) for arm, summary in verdict["arms"].items()}
     shared = SplitOverlap(**verdict["overlap"]).correction if verdict["overlap"] else 0.0
     rows = overfitting.compute_gaps(predictions, verdict["baseline"], shared)
     described_arm = verdict["chosen"]["arm"] if verdict["chosen"] else verdict["baseline"]
     champion_target = _find_target(run, verdict)
-    record = experiment_dir.read_marker(champion_target.out, MARKER)
+    evaluation = experiment_dir.read_marker(champion_target.out, MARKER)
+    if evaluation is not None:
+        for key in _STAGE_KEYS:
+            evaluation.pop(key, None)
     return {
-        "evaluation": record
-        and {k: v for k, v in record.items() if k not in ("seconds", "versions", "stage", "status")},
+        "evaluation": evaluation,
         "overfitting": rows and {"rows": rows, "sentence": overfitting.describe_gap(rows, described_arm)},
     }
+
+
+def _read_predictions(run: experiment_dir.Run, arm: str, repeats: list[experiment_dir.Record]) -> list[list[pa.Table]]:
+    """The predictions of an arm's models, split by split."""
+    tables_by_split: dict[int, list[pa.Table]] = {}
+    for repeat in repeats:
+        table = find_model(run, arm, repeat).read_table("predictions.parquet")
+        tables_by_split.setdefault(repeat["split"], []).append(table)
+    return list(tables_by_split.values())
 
 
 def _find_target(run: experiment_dir.Run, verdict: experiment_dir.Record) -> EvaluationTarget:
@@ -54,7 +55,8 @@ def draw_champion(
     """Return the pictures of the champion's evaluation by name; none where there is no evaluation."""
     if evaluation is None:
         return {}
-    folder, classes = _find_target(run, verdict).out, evaluation["classes"]
+    folder = _find_target(run, verdict).out
+    classes = evaluation["classes"]
     error = evaluation["calibration_error"]
     drawn: dict[str, Any] = {
         "reliability": plots.encode_svg(
