@@ -68,20 +68,23 @@ def compute_worth(numbers: Sequence[int], baseline: np.ndarray, value: float) ->
 def _estimate_worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, row: int) -> dict[str, Any]:
     """What a number is worth, and its interval; ``beyond``: off the curve. Figures are [numbers, repeats]."""
     mean = float(ours[row].mean())
-    curve_ = baseline.mean(1)
-    ends = None
-    if mean > curve_.max():
-        ends = "more"
-    elif mean < curve_[0]:
-        ends = "less"
+    curve = baseline.mean(1)
+    beyond = None
+    if mean > curve.max():
+        beyond = "more"
+    elif mean < curve[0]:
+        beyond = "less"
     repeats = baseline.shape[1]
     interval = None
     if repeats > 1:
         draw_from = np.random.Generator(np.random.Philox(rng.draw_number(0, "sizes", row)))
         draws = draw_from.integers(repeats, size=(RESAMPLES, repeats))
-        resampled = [compute_worth(numbers, baseline[:, draw].mean(1), float(ours[row, draw].mean())) for draw in draws]
+        resampled = []
+        for draw in draws:
+            value = float(ours[row, draw].mean())
+            resampled.append(compute_worth(numbers, baseline[:, draw].mean(1), value))
         interval = tuple(float(end) for end in np.percentile(resampled, [2.5, 97.5]))
-    return {"images": compute_worth(numbers, curve_, mean), "ci95": interval, "beyond": ends}
+    return {"images": compute_worth(numbers, curve, mean), "ci95": interval, "beyond": beyond}
 
 
 def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
@@ -92,12 +95,13 @@ def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
     """
     parts = []
     for point in points:
-        point_worth = point["worth"]
-        beyond = {"more": "more than ", "less": "less than ", None: ""}[point_worth["beyond"]]
-        between = f" ({point_worth['ci95'][0]:.0f} to {point_worth['ci95'][1]:.0f})" if point_worth["ci95"] else ""
-        parts.append(
-            f"{point['per_class']} a class with {point['arm']} are worth {beyond}{point_worth['images']:.0f}{between}"
-        )
+        worth = point["worth"]
+        beyond = {"more": "more than ", "less": "less than ", None: ""}[worth["beyond"]]
+        text = f"{point['per_class']} a class with {point['arm']} are worth {beyond}{worth['images']:.0f}"
+        if worth["ci95"]:
+            low, high = worth["ci95"]
+            text += f" ({low:.0f} to {high:.0f})"
+        parts.append(text)
     return f"Of real training images, {'; '.join(parts)}."
 
 

@@ -15,13 +15,16 @@ from ganaug_ray.classify import compared_models
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.verdict import paired_statistics, verdict, wording
 from ganaug_ray.verdict.comparison import Comparison
 from ganaug_ray.verdict.outcomes import Outcome
 
-TIMED_IMAGES, TIMED_PASSES = 256, 3
+TIMED_IMAGES = 256
+TIMED_PASSES = 3
+_VERDICT_ORDER = ("hurt", "unclear", "helped")  # the worst first
 
 
 def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experiment_dir.Record:
@@ -34,47 +37,26 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
         job: which models, and by which metric.
         started: the time.monotonic() at which their training began.
     """
-    records = {
-        key: compared_models.locate_folder(run, *key).read_json("model.json") for key in compared_models.list_pairs(job)
-    }
-    logs = {key: read_metrics(compared_models.locate_folder(run, *key)) for key in records}
     baseline = next(iter(job.models))
-    outcomes = {
-        name: [
-            Outcome.from_table(
-                compared_models.locate_folder(run, name, seed).read_table("predictions.parquet"), 0, seed
-            )
-            for seed in range(job.compare.seeds)
-        ]
-        for name in job.models
-    }
-    on_test = {
-        name: [outcome.test.summarize() for outcome in model_records] for name, model_records in outcomes.items()
-    }
-    targets = [records[baseline, seed]["val_accuracy"] for seed in range(job.compare.seeds)]
+    seeds = range(job.compare.seeds)
+    outcomes: dict[str, list[Outcome]] = {}
+    for name in job.models:
+        outcomes[name] = [_read_outcome(compared_models.locate_folder(run, name, seed), seed) for seed in seeds]
+    baseline_folders = [compared_models.locate_folder(run, baseline, seed) for seed in seeds]
+    targets = [folder.read_json("model.json")["val_accuracy"] for folder in baseline_folders]
     rows = []
     for name, config in job.models.items():
-        model_records = [records[name, seed] for seed in range(job.compare.seeds)]
-        seconds = [record["train_seconds"] for record in model_records]
+        folders = [compared_models.locate_folder(run, name, seed) for seed in seeds]
+        records = [folder.read_json("model.json") for folder in folders]
+        logs = [read_metrics(folder) for folder in folders]
         rows.append(
             {
                 "model": name,
                 "arch": config.arch,
                 "start": config.weights or config.init_from or "scratch",
-                "input_size": model_records[0]["input_size"],
-                "parameters": model_records[0]["parameters"],
-                "steps": model_records[0]["steps"],
-                **{metric: _estimate_over_seeds([row[metric] for row in on_test[name]]) for metric in on_test[name][0]},
-                "train_seconds": float(np.mean(seconds)),
-                "train_images_per_second": float(
-                    np.mean(
-                        [r["steps"] * config.batch_size / took for r, took in zip(model_records, seconds, strict=True)]
-                    )
-                ),
+                **_summarize_trainings(records, config.batch_size, outcomes[name]),
                 **_time_inference(run, name),
-                "reached": measure_catch_up(
-                    [logs[name, seed] for seed in range(job.compare.seeds)], targets, model_records
-                ),
+                "reached": measure_catch_up(logs, targets, records),
             }
         )
     metric = job.compare.metric
@@ -90,6 +72,27 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
         "comparisons": [vars(comparison) for comparison in comparisons],
     }
     return experiment_dir.write_marker(run.root, compared_models.BOARD_MARKER, "compare-models", started, record)
+
+
+def _read_outcome(folder: Folder, seed: int) -> Outcome:
+    return Outcome.from_table(folder.read_table("predictions.parquet"), 0, seed)
+
+
+def _summarize_trainings(
+    records: Sequence[experiment_dir.Record], batch_size: int, outcomes: Sequence[Outcome]
+) -> experiment_dir.Record:
+    """What the trainings of a model, one a seed, took and came to on test."""
+    speeds = [record["steps"] * batch_size / record["train_seconds"] for record in records]
+    figures = [outcome.test.summarize() for outcome in outcomes]
+    estimates = {metric: _estimate_over_seeds([row[metric] for row in figures]) for metric in figures[0]}
+    return {
+        "input_size": records[0]["input_size"],
+        "parameters": records[0]["parameters"],
+        "steps": records[0]["steps"],
+        **estimates,
+        "train_seconds": float(np.mean([record["train_seconds"] for record in records])),
+        "train_images_per_second": float(np.mean(speeds)),
+    }
 
 
 def compare_with_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -> list[Comparison]:
@@ -111,9 +114,9 @@ def compare_with_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -
 
 def _estimate_over_seeds(values: list[float]) -> experiment_dir.Record:
     seed_estimate = paired_statistics.estimate_mean(np.array([values]))
-    ends = seed_estimate.ci95 and tuple(
-        min(1.0, max(0.0, end)) for end in seed_estimate.ci95
-    )  # two seeds can say anything
+    ends = None
+    if seed_estimate.ci95 is not None:
+        ends = np.clip(seed_estimate.ci95, 0.0, 1.0).tolist()  # two seeds can say anything
     return {"mean": seed_estimate.mean, "ci95": ends, "seeds": values}
 
 
@@ -131,14 +134,17 @@ def measure_catch_up(
         ``seeds``, in how many that was so, and the means over those: ``steps`` and ``seconds``, which are the
         training's in proportion to the steps; both None where it never was.
     """
-    reached = []
+    steps = []
+    seconds = []
     for rows, target, record in zip(logs, targets, records, strict=True):
         # The log rounds to six places.
-        steps = [row["step"] for row in rows if row.get("val_accuracy", -1.0) >= target - 1e-6]
-        if steps:
-            reached.append((steps[0], record["train_seconds"] * steps[0] / record["steps"]))
-    steps_seconds = [float(np.mean(column)) for column in zip(*reached, strict=True)] if reached else [None, None]
-    return {"seeds": len(reached), "steps": steps_seconds[0], "seconds": steps_seconds[1]}
+        as_good = [row["step"] for row in rows if row.get("val_accuracy", -1.0) >= target - 1e-6]
+        if as_good:
+            steps.append(as_good[0])
+            seconds.append(record["train_seconds"] * as_good[0] / record["steps"])
+    if not steps:
+        return {"seeds": 0, "steps": None, "seconds": None}
+    return {"seeds": len(steps), "steps": float(np.mean(steps)), "seconds": float(np.mean(seconds))}
 
 
 def _time_inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record:
@@ -161,10 +167,11 @@ def _time_inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record
 
 def describe_comparison(comparisons: list[Comparison], rows: Sequence[Mapping[str, Any]]) -> str:
     """Conclude in words that need no statistics."""
-    best = max(comparisons, key=lambda c: (("hurt", "unclear", "helped").index(c.verdict), c.mean))
+    best = max(comparisons, key=lambda comparison: (_VERDICT_ORDER.index(comparison.verdict), comparison.mean))
     seconds = {row["model"]: row["train_seconds"] for row in rows}
     cost = f"{seconds[best.arm] / max(seconds[best.baseline], 1e-9):.1f} times the training time"
-    name, seeds = get_metric(best.metric).name, wording.describe_repeats(best)
+    name = get_metric(best.metric).name
+    seeds = wording.describe_repeats(best)
     change = f"{round(100 * best.mean, 1) + 0.0:+.1f} points in test {name}"  # no minus zero
     if best.ci95 is None:
         return f"Unclear: {best.arm} against {best.baseline} is {change} at {cost}, but {seeds} can give no interval."

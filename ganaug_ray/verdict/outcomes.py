@@ -131,7 +131,8 @@ def compute_differences(
     Returns:
         ours - theirs, float64 [J, S, M]; and where there is a single split, the influence on it, float64 [S, N, M].
     """
-    ours, theirs = _sort_outcomes(ours), _sort_outcomes(theirs)
+    ours = _sort_outcomes(ours)
+    theirs = _sort_outcomes(theirs)
     assert [(o.split, o.seed) for o in ours] == [(o.split, o.seed) for o in theirs], "arms are paired by split and seed"
     seeds = Counter(outcome.split for outcome in ours)
     assert len(set(seeds.values())) == 1, "every split has the same seeds"
@@ -141,9 +142,8 @@ def compute_differences(
     values_JSM = values.reshape(len(seeds), -1, values.shape[1])
     if len(seeds) > 1:
         return values_JSM, None
-    return values_JSM, np.array(
-        [compute_influence(a, metric, rare) - compute_influence(b, metric, rare) for a, b in pairs]
-    )
+    influences = [compute_influence(a, metric, rare) - compute_influence(b, metric, rare) for a, b in pairs]
+    return values_JSM, np.array(influences)
 
 
 def _sort_outcomes(outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -82,8 +82,10 @@ def estimate_mean(
     repeats = values_JS.mean(1) if splits > 1 else values_JS[0]
     if len(repeats) < 2 or np.ptp(repeats) < 1e-12:
         return Estimate(mean)
-    spread, df = float(repeats.var(ddof=1)), len(repeats) - 1
-    parts = [(spread * (1 / len(repeats) + (shared if splits > 1 else 0)), df)]
+    spread = float(repeats.var(ddof=1))
+    df = len(repeats) - 1
+    correction = shared if splits > 1 else 0
+    parts = [(spread * (1 / len(repeats) + correction), df)]
     if splits == 1 and influence_SN is not None:
         parts.append((compute_row_variance(influence_SN), influence_SN.shape[1] - 1))
     half = _compute_half_width(parts, level)
@@ -152,9 +154,11 @@ def _solve_p_value(parts: Parts, distance: float) -> float:
         return 1.0
     if distance > _compute_half_width(parts, MIN_P):
         return MIN_P
-    return float(
-        np.exp(optimize.brentq(lambda u: _compute_half_width(parts, np.exp(u)) - distance, np.log(MIN_P), 0.0))
-    )
+
+    def measure_excess(log_level: float) -> float:
+        return _compute_half_width(parts, np.exp(log_level)) - distance
+
+    return float(np.exp(optimize.brentq(measure_excess, np.log(MIN_P), 0.0)))
 
 
 def correct_for_best(candidates: int) -> float:
@@ -200,8 +204,9 @@ def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
     [0.04, 0.08, None, 0.06]
     """
     adjusted: list[float | None] = [None] * len(ps)
+    known = sorted((p, place) for place, p in enumerate(ps) if p is not None)
     least = 0.0
-    for rank, (p, place) in enumerate(sorted((p, place) for place, p in enumerate(ps) if p is not None)):
+    for rank, (p, place) in enumerate(known):
         least = min(1.0, max(least, (len(ps) - rank) * p))
         adjusted[place] = least
     return adjusted

@@ -75,4 +75,5 @@ def _estimate_by_class(
     ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part, overlap: SplitOverlap | None
 ) -> list[Estimate]:
     values_JSK, influence_SNK = compute_differences(ours, theirs, metric, part)
-    return paired_statistics.estimate_columns(values_JSK, influence_SNK, overlap.correction if overlap else 0.0)
+    shared = overlap.correction if overlap else 0.0
+    return paired_statistics.estimate_columns(values_JSK, influence_SNK, shared)

@@ -57,7 +57,8 @@ def _format_points(share: float) -> str:
 
 def describe_coverage(outcomes: Sequence[Outcome], overlap: SplitOverlap | None, candidates: int = 1) -> str:
     """Say which chance an interval over these repeats covers, and which it does not."""
-    splits, seeds = len({o.split for o in outcomes}), len({o.seed for o in outcomes})
+    splits = len({outcome.split for outcome in outcomes})
+    seeds = len({outcome.seed for outcome in outcomes})
     if splits == 1 and seeds == 1:
         return (
             "One training of each arm tells nothing of the chance of training, so there is no interval. "
