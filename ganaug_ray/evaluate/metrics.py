@@ -67,14 +67,14 @@ def compute_figures(labels: np.ndarray, probabilities: np.ndarray, classes: list
         drawn = compute_curves(labels, probabilities[:, 1])
     counts = count_confusion(labels, probabilities)
     intervals, by_class = _bootstrap_intervals(labels, probabilities, seed)
+    per_class = score_per_class(labels, probabilities, classes)
+    for row, class_intervals in zip(per_class, by_class, strict=True):
+        row["intervals"] = class_intervals
     return {
         "n": len(labels),
         **metric_values,
         "intervals": {name: intervals[name] for name in metric_values},
-        "per_class": [
-            {**row, "intervals": class_intervals}
-            for row, class_intervals in zip(score_per_class(labels, probabilities, classes), by_class, strict=True)
-        ],
+        "per_class": per_class,
         "confusion": {
             "counts": counts.tolist(),
             "shares": (counts / np.maximum(counts.sum(1, keepdims=True), 1)).tolist(),
@@ -262,13 +262,17 @@ def _bootstrap_intervals(
         return values
 
     ends = bootstrap.compute_intervals(statistics, len(labels), seed)
-    by_class = [{name: ends.pop(f"{name} {label}") for name in _SCORES} for label in range(classes)]
+    by_class = []
+    for label in range(classes):
+        by_class.append({name: ends.pop(f"{name} {label}") for name in _SCORES})
     return ends, by_class
 
 
 def _compute_from_sums(sums: dict[str, np.ndarray], n: int, k: int | None) -> dict[str, np.ndarray]:
     """The same figures as scikit-learn's, of many resamples at once: sums over rows [R, ...] -> values [R]."""
-    true, predicted, hit = sums["true"], sums["predicted"], sums["hit"]
+    true = sums["true"]
+    predicted = sums["predicted"]
+    hit = sums["hit"]
     by_class = {
         "precision": hit / np.maximum(predicted, 1),
         "recall": hit / np.maximum(true, 1),

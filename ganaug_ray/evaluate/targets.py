@@ -40,7 +40,8 @@ class EvaluationTarget:
 def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) -> EvaluationTarget:
     """Name the evaluation of a model; the same model is the same wherever it lies."""
     record = model.read_json("model.json")
-    arm, seed = record["arm"], record["seed"]
+    arm = record["arm"]
+    seed = record["seed"]
     number, home = _find_home(run, record)
     home_record = experiment_dir.read_marker(home.locate_model(arm, seed), "model.json")
     name = f"{arm}-split-{number}-seed-{seed}" if number else f"{arm}-seed-{seed}"
@@ -48,7 +49,8 @@ def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) ->
         name += f"-{record['hash'][:8]}"
     images = TEST_SPLIT
     if data is not None:
-        images = f"{data.rstrip('/').split('?')[0].rsplit('/', 1)[-1]}-{experiment_dir.compute_fingerprint(data)[:8]}"
+        source_name = data.rstrip("/").split("?")[0].rsplit("/", 1)[-1]
+        images = f"{source_name}-{experiment_dir.compute_fingerprint(data)[:8]}"
     return EvaluationTarget(home, model, record, data, run.root / "evaluation" / name / images)
 
 
@@ -64,13 +66,17 @@ def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
     """Hashes of what an evaluation on the experiment's own test images is made from."""
     hashes = {"model": target.record["hash"], "dataset": target.home.dataset.read_json("dataset.json")["hash"]}
     synthetic = experiment_dir.read_marker(target.home.locate_any_synthetic(), "synthetic.json")
-    return hashes | ({"synthetic": synthetic["hash"]} if synthetic else {})
+    if synthetic is not None:
+        hashes["synthetic"] = synthetic["hash"]
+    return hashes
 
 
 def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
     """The marker of an evaluation that still holds; one on another data set is always made anew, as that may change."""
     record = experiment_dir.read_marker(target.out, MARKER)
-    return record if record and target.data is None and record["inputs"] == hash_inputs(target) else None
+    if record is None or target.data is not None or record["inputs"] != hash_inputs(target):
+        return None
+    return record
 
 
 def find_model(run: experiment_dir.Run, arm: str, repeat: Mapping[str, Any]) -> Folder:
@@ -93,8 +99,10 @@ def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> 
         return [model_registry.resolve_model(model)]
     if verdict := experiment_dir.read_marker(run.root, "verdict.json"):
         return [find_champion(run, verdict)]
-    fits = [(arm, seed, split) for arm, seed in arms.list_pairs(job) for split in range(job.compare.splits)]
-    return [folder for fit in fits if experiment_dir.read_marker(folder := run.locate_model(*fit), "model.json")]
+    folders = []
+    for arm, seed in arms.list_pairs(job):
+        folders += [run.locate_model(arm, seed, split) for split in range(job.compare.splits)]
+    return [folder for folder in folders if experiment_dir.read_marker(folder, "model.json")]
 
 
 def describe_outcome(record: experiment_dir.Record) -> str:
@@ -105,6 +113,8 @@ def describe_outcome(record: experiment_dir.Record) -> str:
         f"{record['arm']}, seed {record['seed']} on {record['n']} {where}: "
         f"accuracy {record['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f})"
     ]
-    parts += [f"{record['excluded_train_rows']} left out as trained on"] if record["excluded_train_rows"] else []
-    parts += [f"{sum(record['rejected'].values())} rejected"] if record["rejected"] else []
+    if record["excluded_train_rows"]:
+        parts.append(f"{record['excluded_train_rows']} left out as trained on")
+    if record["rejected"]:
+        parts.append(f"{sum(record['rejected'].values())} rejected")
     return ", ".join(parts)

@@ -43,7 +43,8 @@ def train_rank(
     Raises:
         Diverged: a loss was not finite.
     """
-    config, out = training.config, Folder.from_uri(training.out)
+    config = training.config
+    out = Folder.from_uri(training.out)
     facts = Folder.from_uri(training.dataset).read_json("dataset.json")
     rows = sum(facts["counts"]["train"].values())
     steps = training.until or config.count_steps(rows)
