@@ -51,7 +51,8 @@ class ArmRows:
     @functools.cached_property
     def mixture(self) -> strategies.Mixture:
         """How many rows each batch gets beside the real ones."""
-        counts, config = self.data["counts"]["train"], self.job.classifier
+        counts = self.data["counts"]["train"]
+        config = self.job.classifier
         unused_classes = [name for name in self.data["classes"] if name not in self.classes]
         steps = config.count_steps(sum(counts.values()))
         return strategies.Mixture.from_config(self.arm, counts, config.batch_size, steps, unused_classes)
@@ -62,8 +63,9 @@ class ArmRows:
         from ganaug_ray.data.loading.sampler import Sampling
 
         classes = self.data["classes"]
-        labels = tuple(classes.index(name) for name in self.classes)
-        return Sampling(classes=None if self.classes == classes else labels)
+        if self.classes == classes:
+            return Sampling()
+        return Sampling(classes=tuple(classes.index(name) for name in self.classes))
 
     @property
     def real_sampling(self) -> Sampling:
@@ -74,29 +76,35 @@ class ArmRows:
         """Return what opens the stored images of the GAN."""
         from ganaug_ray.augment.mixed_batches import open_pool_feed
 
-        folder, memory = str(self.pool.folder), self.job.data.resident_gb
-        return functools.partial(open_pool_feed, folder, upto, memory, self.seed, sampling=self.sampling)
+        folder = str(self.pool.folder)
+        return functools.partial(
+            open_pool_feed, folder, upto, self.job.data.resident_gb, self.seed, sampling=self.sampling
+        )
 
     def open_oversampled(self, upto: RowCounter) -> BatchOpener:
         """Return what opens other real rows."""
         from ganaug_ray.augment.mixed_batches import open_oversampled_feed
 
-        dataset, memory = str(self.run.dataset), self.job.data.resident_gb
-        return functools.partial(open_oversampled_feed, dataset, upto, memory, self.seed, self.real_sampling)
+        dataset = str(self.run.dataset)
+        return functools.partial(
+            open_oversampled_feed, dataset, upto, self.job.data.resident_gb, self.seed, self.real_sampling
+        )
 
     def open_pseudo(self, upto: RowCounter, sampling: Sampling) -> BatchOpener:
         """Return what opens the pseudo-labelled images."""
         from ganaug_ray.augment.mixed_batches import open_pool_feed
 
-        folder, memory = find_pseudo_store(self.run), self.job.data.resident_gb
-        return functools.partial(open_pool_feed, folder, upto, memory, self.seed, sampling=sampling)
+        folder = find_pseudo_store(self.run)
+        return functools.partial(open_pool_feed, folder, upto, self.job.data.resident_gb, self.seed, sampling=sampling)
 
     def soften(self, extra: BatchOpener) -> BatchOpener:
         """Return the same rows, with the teacher's probabilities where the arm has soft labels."""
         from ganaug_ray.augment.soft_labels import open_soft_label_feed
 
+        if not self.arm.soft_labels:
+            return extra
         teacher = self.run.locate_model(arms.REAL, 0)
-        return functools.partial(open_soft_label_feed, extra, str(teacher)) if self.arm.soft_labels else extra
+        return functools.partial(open_soft_label_feed, extra, str(teacher))
 
 
 def is_balanced(job: Job) -> bool:

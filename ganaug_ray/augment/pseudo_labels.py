@@ -38,8 +38,11 @@ def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidenc
 
 def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> experiment_dir.Record:
     started = time.monotonic()
-    dataset, teacher, out = (Folder.from_uri(where) for where in (dataset_at, teacher_at, out_at))
-    facts, model = dataset.read_json("dataset.json"), teacher.read_json("model.json")
+    dataset = Folder.from_uri(dataset_at)
+    teacher = Folder.from_uri(teacher_at)
+    out = Folder.from_uri(out_at)
+    facts = dataset.read_json("dataset.json")
+    model = teacher.read_json("model.json")
     classifier = Classifier.load(teacher)
     number = _copy_shards(dataset / "train", (out / "train").create())
     _copy_shards(dataset / "val", (out / "val").create())
@@ -69,9 +72,8 @@ def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: flo
             f"the teacher gives none of {len(unlabelled)} unlabelled images a class with a probability of "
             f"{confidence:g}; lower augment.pseudo_confidence"
         )
-    counts = facts["counts"] | {
-        "train": {name: n + labelled_counts[name] for name, n in facts["counts"]["train"].items()}
-    }
+    train_counts = facts["counts"]["train"]
+    counts = facts["counts"] | {"train": {name: n + labelled_counts[name] for name, n in train_counts.items()}}
     record = facts | {
         "hash": experiment_dir.compute_fingerprint(facts["hash"], model["hash"], confidence),
         "inputs": {"dataset": facts["hash"], "teacher": model["hash"]},

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganaug_ray.augment import generate
+from ganaug_ray.augment import generate, generated_blocks
 from ganaug_ray.augment.screening_rules import Evidence
 from ganaug_ray.config import ScreenConfig
 from ganaug_ray.core.experiment_dir import Run
@@ -31,8 +31,8 @@ class Says:
         return Evidence(y, probabilities, torch.ones(n))
 
 
-def made(run: Run, wanted: int, examiner: Any) -> list[generate.GeneratedBlock]:
-    return list(generate.generate_blocks(Generator.load(run.gan), "3", wanted, 7, examiner))
+def made(run: Run, wanted: int, examiner: Any) -> list[generated_blocks.GeneratedBlock]:
+    return list(generated_blocks.generate_blocks(Generator.load(run.gan), "3", wanted, 7, examiner))
 
 
 def test_without_a_screening_each_image_made_is_kept(experiment: Run) -> None:
@@ -63,7 +63,7 @@ def test_a_class_that_is_not_recognised_gets_none_after_one_block(experiment: Ru
 
 def test_trying_ends(experiment: Run) -> None:
     found = made(experiment, 2000, Says(0.1, ScreenConfig(class_agreement=0.05)))
-    assert len(found) == generate.MAX_TRIES_PER_IMAGE * 2000 // BLOCK_SIZE + 1
+    assert len(found) == generated_blocks.MAX_TRIES_PER_IMAGE * 2000 // BLOCK_SIZE + 1
     assert 0 < sum(len(block.rows) for block in found) < 2000
 
 
