@@ -16,7 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
-from ganaug_ray.core import rng, worker_log
+from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
@@ -168,13 +168,13 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def printed_log() -> Iterator[None]:
-    """Let the package's log messages be printed as in a worker process; its logger is left as it was."""
+def package_logger() -> Iterator[logging.Logger]:
+    """The package's logger as in a fresh process; it is left as it was."""
     logger = logging.getLogger("ganaug_ray")
     handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
     logger.handlers.clear()
-    worker_log.print_log_messages()
-    yield
+    logger.propagate = True
+    yield logger
     logger.handlers[:] = handlers
     logger.setLevel(level)
     logger.propagate = propagate

@@ -5,7 +5,7 @@ import functools
 import ray
 import torch
 
-from ganaug_ray.core import checkpoint
+from ganaug_ray.core import checkpoint, worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
@@ -54,6 +54,7 @@ def _train_side_by_side(trainings: list[GanTraining]) -> list[str]:
 
 @ray.remote(max_retries=worker_group.MAX_RESTARTS)
 def _train_task(training: GanTraining) -> int | None:
+    worker_log.print_log_messages()
     device_name = "cuda" if torch.cuda.is_available() else "cpu"
     place = Place(device=torch.device(device_name), is_leaving=worker_group.DrainWatch())
     Folder.from_uri(training.out).create()

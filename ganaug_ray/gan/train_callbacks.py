@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ from ganaug_ray.gan.networks import Discriminator, Generator
 
 if TYPE_CHECKING:
     from ganaug_ray.gan.training_spec import GanTraining
+
+logger = logging.getLogger(__name__)
 
 GRID_ROWS = 10  # classes
 GRID_COLUMNS = 8
@@ -215,9 +218,12 @@ class StallWatch:
         if self._last is not None:
             seconds = now - self._last
             if self._usual is not None and seconds > max(MIN_STALL_S, STALL_FACTOR * self._usual):
-                print(
-                    f"{seconds:.0f} s until step {number}, where {self._usual:.2g} s are usual: a rank or the network "
-                    "stood still; the training goes on"
+                logger.warning(
+                    "%.0f s until step %d, where %.2g s are usual: a rank or the network stood still; the training "
+                    "goes on",
+                    seconds,
+                    number,
+                    self._usual,
                 )
             else:
                 self._usual = seconds

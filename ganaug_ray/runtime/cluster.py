@@ -13,6 +13,7 @@ from ray.exceptions import AuthenticationError
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.base import TrainingConfig
+from ganaug_ray.core import worker_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import preflight
@@ -34,6 +35,7 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
     Raises:
         UserError: no cluster answers at RAY_ADDRESS, or it cannot do the job.
     """
+    worker_log.print_log_messages()
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ from ganaug_ray.classify import checkpointing, train_worker
 from ganaug_ray.classify.train_worker import ClassifierTraining
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.config.loader import load_job
-from ganaug_ray.core import checkpoint
+from ganaug_ray.core import checkpoint, worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
@@ -89,8 +90,13 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["adamw", "plateau", "average", "patience"],
 )
 def test_a_killed_training_goes_on_to_the_same_bits(
-    digits: Folder, tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    digits: Folder,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    package_logger: logging.Logger,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    worker_log.print_log_messages()
     one = fit(digits, tmp_path / "killed", **settings)
     killed(one)
     out = Folder.from_uri(one.out)
@@ -109,8 +115,9 @@ def test_a_killed_training_goes_on_to_the_same_bits(
 
 
 def test_a_checkpoint_of_other_settings_or_rows_is_not_gone_on_from(
-    digits: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    digits: Folder, tmp_path: Path, package_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    worker_log.print_log_messages()
     killed(fit(digits, tmp_path / "out"))
     capsys.readouterr()
     train(fit(digits, tmp_path / "out", lr=5e-4))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
+from ganaug_ray.core import worker_log
 from ganaug_ray.gan import train_callbacks
 
 
 def test_a_pause_between_steps_is_told_of_but_a_slow_look_and_slow_steps_are_not(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, package_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    worker_log.print_log_messages()
     now = [0.0]
     monkeypatch.setattr(train_callbacks.time, "monotonic", lambda: now[0])
     told = train_callbacks.StallWatch()
