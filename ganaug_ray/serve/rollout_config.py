@@ -64,5 +64,6 @@ class Rollout:
 
 def is_comparable(champion: ModelVersion, candidate: ModelVersion) -> bool:
     """Whether there are two models that say the same words; not where the candidate has become champion."""
-    ours, theirs = champion.classifier, candidate.classifier
+    ours = champion.classifier
+    theirs = candidate.classifier
     return ours.spec["hash"] != theirs.spec["hash"] and ours.classes == theirs.classes
