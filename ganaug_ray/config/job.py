@@ -47,11 +47,10 @@ class Job(Config):
         augment = value.get("augment") or {}
         if not isinstance(augment, Mapping):
             return value
-        return value | {
-            "arms": {
-                name: merge_arm_settings(augment, str(name), overrides) for name, overrides in value["arms"].items()
-            }
-        }
+        arms = {}
+        for name, overrides in value["arms"].items():
+            arms[name] = merge_arm_settings(augment, str(name), overrides)
+        return value | {"arms": arms}
 
     @model_validator(mode="before")
     @classmethod

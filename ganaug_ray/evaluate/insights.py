@@ -69,10 +69,10 @@ def show_mistakes(classifier: Classifier, rows: LabelledImages, probabilities: n
     which = mistakes.find_confident_mistakes(rows.labels, probabilities, MAX_MISTAKES)
     predicted = probabilities[which].argmax(1)
     sure = probabilities[which].max(1)
-    captions = [
-        f"{classifier.classes[rows.labels[row]]}, taken for {classifier.classes[wrong]} at {100 * p:.0f} %"
-        for row, wrong, p in zip(which, predicted, sure, strict=True)
-    ]
+    captions = []
+    for row, wrong, p in zip(which, predicted, sure, strict=True):
+        label = classifier.classes[rows.labels[row]]
+        captions.append(f"{label}, taken for {classifier.classes[wrong]} at {100 * p:.0f} %")
     return draw_heat_maps(classifier, rows, which, predicted, "mistakes", captions)
 
 

@@ -158,16 +158,18 @@ def bin_reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[
     rows = np.bincount(which, minlength=CONFIDENCE_BINS)
     mean_confidence = np.bincount(which, confidence, CONFIDENCE_BINS) / np.maximum(rows, 1)
     accuracy = np.bincount(which, compute_hits(labels, probabilities), CONFIDENCE_BINS) / np.maximum(rows, 1)
-    return [
-        {
-            "low": b / CONFIDENCE_BINS,
-            "high": (b + 1) / CONFIDENCE_BINS,
-            "rows": int(n),
-            "confidence": float(c),
-            "accuracy": float(a),
-        }
-        for b, (n, c, a) in enumerate(zip(rows, mean_confidence, accuracy, strict=True))
-    ]
+    bins = []
+    for number in range(CONFIDENCE_BINS):
+        bins.append(
+            {
+                "low": number / CONFIDENCE_BINS,
+                "high": (number + 1) / CONFIDENCE_BINS,
+                "rows": int(rows[number]),
+                "confidence": float(mean_confidence[number]),
+                "accuracy": float(accuracy[number]),
+            }
+        )
+    return bins
 
 
 def compute_curves(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:

@@ -28,18 +28,22 @@ def list_experiments(job: Job, run: Run) -> dict[int, tuple[Job, Run]]:
 
 def collect_inputs(job: Job, run: Run) -> dict[str, str]:
     """Hashes of the verdicts that are there."""
-    verdicts = {
-        n: experiment_dir.read_marker(place.root, "verdict.json")
-        for n, (_, place) in list_experiments(job, run).items()
-    }
-    return {str(n): record["hash"] for n, record in verdicts.items() if record}
+    hashes = {}
+    for n, (_, experiment) in list_experiments(job, run).items():
+        verdict = experiment_dir.read_marker(experiment.root, "verdict.json")
+        if verdict is not None:
+            hashes[str(n)] = verdict["hash"]
+    return hashes
 
 
 def read_curve(job: Job, run: Run) -> Record | None:
     """The marker of a curve through verdicts that still stand."""
     record = experiment_dir.read_marker(run.root, CURVE_MARKER)
-    complete = len(collect_inputs(job, run)) == len(list_experiments(job, run))
-    return record if record and complete and record["inputs"] == collect_inputs(job, run) else None
+    inputs = collect_inputs(job, run)
+    is_complete = len(inputs) == len(list_experiments(job, run))
+    if record is None or not is_complete or record["inputs"] != inputs:
+        return None
+    return record
 
 
 def open_experiments(context: StageContext) -> Iterator[tuple[Job, Run]]:
@@ -63,9 +67,9 @@ def draw_curve(context: StageContext) -> None:
         from ganaug_ray.verdict.learning_curve import build_curve
 
         started = time.monotonic()
-        verdicts = {
-            n: run.root.read_json("verdict.json") for n, (_, run) in list_experiments(context.job, context.run).items()
-        }
+        verdicts = {}
+        for n, (_, run) in list_experiments(context.job, context.run).items():
+            verdicts[n] = run.root.read_json("verdict.json")
         made_from = collect_inputs(context.job, context.run)
         record = {"hash": experiment_dir.compute_fingerprint(made_from), "inputs": made_from, **build_curve(verdicts)}
         return experiment_dir.write_marker(context.run.root, CURVE_MARKER, "sizes", started, record)

@@ -52,11 +52,11 @@ class StageContext:
     @property
     def splits(self) -> list[Split]:
         """All of the job's splits; the first one's folders are the experiment's own."""
-        n = self.job.compare.splits
-        return [
-            Split(k, f"split {k}: " if n > 1 else "", self.job.derive_split(k), self.run.locate_split(k))
-            for k in range(n)
-        ]
+        splits = []
+        for number in range(self.job.compare.splits):
+            name = f"split {number}: " if self.job.compare.splits > 1 else ""
+            splits.append(Split(number, name, self.job.derive_split(number), self.run.locate_split(number)))
+        return splits
 
     def run_stage(
         self, name: str, marker: Record | None, work: Callable[[], Record], outcome: Callable[[Record], str]

@@ -112,13 +112,12 @@ def _draw_search(record: Mapping[str, Any]) -> dict[str, Any]:
         drawn["parallel"] = plots.encode_svg(search_space_plots.plot_parallel(record), about)
     if not search_plots.list_valued_trials(record):
         return drawn
-    drawn["best_so_far"] = plots.encode_svg(
-        search_plots.plot_best_so_far(record), f"Best {name} so far over time; {ends}"
-    )
-    drawn["slices"] = [
-        plots.encode_svg(search_space_plots.plot_slice(record, key), f"{name} over {key}, {n}")
-        for key in record["space"]
-    ]
+    figure = search_plots.plot_best_so_far(record)
+    drawn["best_so_far"] = plots.encode_svg(figure, f"Best {name} so far over time; {ends}")
+    drawn["slices"] = []
+    for key in record["space"]:
+        figure = search_space_plots.plot_slice(record, key)
+        drawn["slices"].append(plots.encode_svg(figure, f"{name} over {key}, {n}"))
     if record["kind"] == "gan" and any(trial["looks"] for trial in trials):
         drawn["looks"] = plots.encode_svg(
             search_plots.plot_objective(record), f"{name} over optimizer steps, {n}; {ends}"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from ganaug_ray.core import rng
@@ -34,7 +35,8 @@ class SamplingProposer:
         self, sampler: BaseSampler, space: SearchSpace, direction: Literal["min", "max"], seed: int, repeats: bool
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study = optuna.create_study(direction="minimize" if direction == "min" else "maximize", sampler=sampler)
+        study_direction = StudyDirection.MINIMIZE if direction == "min" else StudyDirection.MAXIMIZE
+        self._study = optuna.create_study(direction=study_direction, sampler=sampler)
         self._space = space
         self._direction = direction
         self._seed = seed

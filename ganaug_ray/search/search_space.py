@@ -60,8 +60,10 @@ class Dimension:
 
     def build_record(self) -> dict[str, Any]:
         """Return it as the file has it."""
-        when = {"when": {key: list(values) for key, values in self.when.items()}} if self.when else {}
-        return {self.distribution: list(self.values), **when}
+        record: dict[str, Any] = {self.distribution: list(self.values)}
+        if self.when:
+            record["when"] = {key: list(values) for key, values in self.when.items()}
+        return record
 
 
 @dataclass(frozen=True)
@@ -222,10 +224,11 @@ def _spread_evenly(low: int, high: int) -> list[int]:
 
 
 def _check_combinations(path: Path, space: SearchSpace, job: Job) -> None:
-    ends = [{space.length: n} for n in (space.budgets[0], space.budgets[-1])] if space.length else [{}]
-    for settings, length in itertools.islice(
-        itertools.product(space.iterate_combinations(), ends), MAX_COMBINATIONS_CHECKED
-    ):
+    ends: list[Settings] = [{}]
+    if space.length:
+        ends = [{space.length: n} for n in (space.budgets[0], space.budgets[-1])]
+    combinations = itertools.product(space.iterate_combinations(), ends)
+    for settings, length in itertools.islice(combinations, MAX_COMBINATIONS_CHECKED):
         try:
             apply_settings(job, settings | length, str(path), check_network)
         except UserError as error:

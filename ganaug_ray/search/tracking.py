@@ -74,8 +74,12 @@ class TensorBoardTracker:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._aside = None if folder.local_path else tempfile.TemporaryDirectory(prefix="ganaug-events-")
-        self._local = folder.local_path or Path(self._aside.name if self._aside else "")
+        self._aside: tempfile.TemporaryDirectory[str] | None = None
+        if folder.local_path is not None:
+            self._local = folder.local_path
+        else:
+            self._aside = tempfile.TemporaryDirectory(prefix="ganaug-events-")
+            self._local = Path(self._aside.name)
         self._writers: dict[str, EventsWriter] = {}
 
     def start_trial(self, trial: str, settings: Mapping[str, Any]) -> None:
@@ -93,7 +97,8 @@ class TensorBoardTracker:
 
     def end_trial(self, trial: str, status: str, reason: str | None) -> None:
         """Write how the trial ended and close its file."""
-        self._write_summaries(trial, 0, [text("status", f"{status}: {reason}" if reason else status)])
+        outcome = f"{status}: {reason}" if reason else status
+        self._write_summaries(trial, 0, [text("status", outcome)])
         self._writers.pop(trial).close()
         if self._aside:
             for file in (self._local / trial).iterdir():

@@ -31,17 +31,18 @@ def build_curve(verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     first = verdicts[numbers[0]]
     baseline = np.array([_collect_repeats(verdicts[n], first["baseline"]) for n in numbers])
     ours = np.array([_collect_repeats(verdicts[n], verdicts[n]["chosen"]["arm"]) for n in numbers])
-    points = [
-        {
-            "per_class": n,
-            "arm": verdicts[n]["chosen"]["arm"],
-            "baseline": _estimate_mean(baseline[row]),
-            "ours": _estimate_mean(ours[row]),
-            "verdict": verdicts[n]["verdict"],
-            "worth": _estimate_worth(numbers, baseline, ours, row),
-        }
-        for row, n in enumerate(numbers)
-    ]
+    points = []
+    for row, n in enumerate(numbers):
+        points.append(
+            {
+                "per_class": n,
+                "arm": verdicts[n]["chosen"]["arm"],
+                "baseline": _estimate_mean(baseline[row]),
+                "ours": _estimate_mean(ours[row]),
+                "verdict": verdicts[n]["verdict"],
+                "worth": _estimate_worth(numbers, baseline, ours, row),
+            }
+        )
     return {
         "metric": first["metric"],
         "baseline": first["baseline"],
@@ -122,9 +123,10 @@ def _estimate_mean(values: np.ndarray) -> dict[str, Any]:
 
 def describe_plot(learning_curve: Mapping[str, Any]) -> str:
     """Describe the plot."""
-    rows = [
-        f"{point['per_class']}: {100 * point['baseline']['mean']:.1f} and {100 * point['ours']['mean']:.1f}"
-        for point in learning_curve["points"]
-    ]
+    rows = []
+    for point in learning_curve["points"]:
+        without = 100 * point["baseline"]["mean"]
+        beside = 100 * point["ours"]["mean"]
+        rows.append(f"{point['per_class']}: {without:.1f} and {beside:.1f}")
     name = get_metric(learning_curve["metric"]).name
     return f"Test {name} in percent without and with synthetic images by real ones. {'; '.join(rows)}"

@@ -106,10 +106,13 @@ def compare_with_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -
         A comparison a model but the first.
     """
     baseline, *other_models = outcomes
-    return [
-        verdict.compare_arms(name, baseline, outcomes[name], outcomes[baseline], metric, best_of=len(other_models))
-        for name in other_models
-    ]
+    best_of = len(other_models)
+    comparisons = []
+    for name in other_models:
+        comparisons.append(
+            verdict.compare_arms(name, baseline, outcomes[name], outcomes[baseline], metric, best_of=best_of)
+        )
+    return comparisons
 
 
 def _estimate_over_seeds(values: list[float]) -> experiment_dir.Record:

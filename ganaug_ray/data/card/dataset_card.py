@@ -41,9 +41,11 @@ class ImageSamples:
 
     def means(self) -> dict[str, Image.Image]:
         """The mean image of each class of which any was seen."""
-        return {
-            name: make_tile((total / self.counts[name] + 0.5).astype(np.uint8)) for name, total in self.sums.items()
-        }
+        tiles = {}
+        for name, total in self.sums.items():
+            mean = total / self.counts[name]
+            tiles[name] = make_tile((mean + 0.5).astype(np.uint8))
+        return tiles
 
 
 def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None, sample: LabelledPixels) -> None:

@@ -133,6 +133,9 @@ def summarize_files(dataset: Folder, size: int) -> dict[str, Any]:
     accepted_by_source = _count_values(table["provenance"])
     rejected_by_source = _count_values(dataset.read_table("rejected.parquet")["provenance"])
     sources = sorted(accepted_by_source | rejected_by_source, key=lambda name: (-accepted_by_source.get(name, 0), name))
+    largest_sources = []
+    for name in sources[:MAX_LISTED_ROWS]:
+        largest_sources.append((name, accepted_by_source.get(name, 0), rejected_by_source.get(name, 0)))
     return {
         "width": width,
         "height": height,
@@ -146,10 +149,7 @@ def summarize_files(dataset: Folder, size: int) -> dict[str, Any]:
         "notes": len(noted),
         "noted": noted.slice(0, MAX_LISTED_ROWS).select(["path", "note"]).to_pylist(),
         "sources": len(sources),
-        "largest_sources": [
-            (name, accepted_by_source.get(name, 0), rejected_by_source.get(name, 0))
-            for name in sources[:MAX_LISTED_ROWS]
-        ],
+        "largest_sources": largest_sources,
     }
 
 

@@ -114,14 +114,18 @@ def _group_batches(audited: Iterator[_AuditedImage]) -> Iterator[list[_AuditedIm
 
 
 def _stage_batch(batch: list[_AuditedImage], staged: Folder, name: str) -> list[dict]:
-    decoded = sorted(((row, image) for row, image in batch if image), key=lambda pair: pair[0]["id"])
-    if decoded:
-        offsets = staging.write_staged(staged, f"{name}.pixels", [image.pixels for _, image in decoded])
-        staging.write_staged(
-            staged, f"{name}.thumbs", [near_duplicates.make_thumbnail(image.small) for _, image in decoded]
-        )
-        hashes = near_duplicates.hash_images([image.small for _, image in decoded])
-        for rank, (row, _) in enumerate(decoded):
+    rows = []
+    images = []
+    for row, image in sorted(batch, key=lambda pair: pair[0]["id"]):
+        if image is not None:
+            rows.append(row)
+            images.append(image)
+    if images:
+        offsets = staging.write_staged(staged, f"{name}.pixels", [image.pixels for image in images])
+        thumbnails = [near_duplicates.make_thumbnail(image.small) for image in images]
+        staging.write_staged(staged, f"{name}.thumbs", thumbnails)
+        hashes = near_duplicates.hash_images([image.small for image in images])
+        for rank, row in enumerate(rows):
             row |= {"file": name, "rank": rank, "offset": int(offsets[rank]), "hash": int(hashes[rank])}
     return [row for row, _ in batch]
 

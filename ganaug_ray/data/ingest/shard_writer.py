@@ -137,10 +137,11 @@ def group_by_file(files: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[str,
 
 def encode_thumbnails(rows: pa.Table, staged: Folder, size: int) -> list[bytes]:
     """Return small PNG pictures of rows of audit.Found."""
-    return [
-        _encode_thumbnail(read_pixels(staged, rows.slice(row, 1), size, rows["channels"][row].as_py())[0])
-        for row in range(len(rows))
-    ]
+    thumbnails = []
+    for row, channels in enumerate(rows["channels"].to_pylist()):
+        pixels = read_pixels(staged, rows.slice(row, 1), size, channels)[0]
+        thumbnails.append(_encode_thumbnail(pixels))
+    return thumbnails
 
 
 def _encode_thumbnail(pixels: np.ndarray) -> bytes:

@@ -32,11 +32,11 @@ def slice_permutations(n: int, start: int, stop: int, key: tuple[rng.Key, ...]) 
 
 def slice_passes(order_pass: Callable[[int], np.ndarray], n: int, start: int, stop: int) -> np.ndarray:
     """Rows at positions start..stop of passes one behind the other, each of n rows, int64."""
-    pieces = [
-        order_pass(number)[max(start - number * n, 0) : stop - number * n]
-        for number in range(start // n, -(-stop // n))
-    ]
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+    pieces = [np.zeros(0, np.int64)]
+    for number in range(start // n, -(-stop // n)):
+        first = number * n
+        pieces.append(order_pass(number)[max(start - first, 0) : stop - first])
+    return np.concatenate(pieces)
 
 
 @lru_cache(maxsize=8)
