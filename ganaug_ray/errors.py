@@ -1,13 +1,13 @@
-"""The two ways in which a run ends badly, each with its exit code."""
+"""The two errors that end a run, each with its exit code."""
 
 
 class UserError(Exception):
-    """The input is wrong: at most a few lines that name the file or key, what was found, what to do."""
+    """The input is wrong; the message names the file or key, what was found, and what to do, in a few lines."""
 
     exit_code = 2
 
 
 class StageFailed(Exception):
-    """The input is right and a stage still could not finish; the message says what to try."""
+    """A stage could not finish although the input is right; the message says what to try."""
 
     exit_code = 1

@@ -1,1 +1,1 @@
-"""From a trained generator to synthetic images, and to batches in which they stand beside real ones."""
+"""From a trained generator to synthetic images, and to batches in which they are mixed with real ones."""

@@ -1,4 +1,4 @@
-"""What the models of each arm are trained on: the batches of the baseline, and what stands behind their rows.
+"""Describes the trainings of each arm's models: the baseline's batches of real rows, and the extra rows of the arm.
 
 Every function takes a job and a run as one split of the images has them, see ``Job.derive_split`` and
 ``Run.locate_split``.
@@ -23,7 +23,7 @@ SPLIT_SEED_STRIDE = 1000  # between the draws of two splits
 
 
 def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = None) -> ClassifierTraining:
-    """Describe the training of one arm's model of one seed; what it needs is finished.
+    """Describe the training of an arm's model of one seed, once the data, teacher and images it needs are finished.
 
     Args:
         job: as this split has it.
@@ -81,7 +81,7 @@ def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | 
 
 
 def refuse_streamed(job: Job, run: Run) -> None:
-    """Raise UserError if the real rows are to be drawn in a way that needs them in memory, and are too many."""
+    """Raise UserError if balanced sampling of real rows needs them in memory, and they are too many for it."""
     from ganaug_ray.data.loading import image_store, resident_loader
     from ganaug_ray.data.loading.sampler import Sampling
 

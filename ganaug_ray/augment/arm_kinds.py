@@ -1,4 +1,4 @@
-"""The kinds of arm: what is behind the real rows of each, where it is stored, and how it is put in words.
+"""The kinds of arm: which extra rows each has beside the real ones, from which store, and in which words.
 
 A new kind is a class here, a line in KINDS, and its name and traits in ``config.augment``. Batches are opened by
 partials of module functions: they travel to other processes.
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ArmKind(ABC):
-    """What makes the arms of a kind differ from the baseline.
+    """What distinguishes the arms of one kind from the baseline: settings, extra rows, batches and words.
 
     Attributes:
         has_extra_rows: whether rows are put beside the real ones, or in their place.
@@ -36,17 +36,17 @@ class ArmKind(ABC):
         return config
 
     def find_store(self, job: Job, run: Run, arm: ArmConfig) -> str | None:
-        """Return the folder of the images beside the real ones, where they are read from a store."""
+        """Return the folder of the store that the extra rows are read from; None if they come from none."""
         if not arm.traits.stored:
             return None
         return str(synthetic_pools.describe_pool(job, run, arm).folder)
 
     @abstractmethod
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
-        """Return what opens the rows beside the real ones."""
+        """Return a function that opens the feed of the extra rows on a rank."""
 
     def open_batches(self, rows: ArmRows, real: BatchOpener) -> BatchOpener:
-        """Return what opens the arm's batches; ``real`` opens those of the baseline."""
+        """Return a function that opens the feed of the arm's batches on a rank; ``real`` opens the baseline's."""
         from ganaug_ray.augment.mixed_batches import open_mixed_feed
 
         extra = self.open_extra_rows(rows, rows.mixture.count_synthetic_rows)
@@ -55,11 +55,11 @@ class ArmKind(ABC):
         return functools.partial(open_mixed_feed, real, extra, weight=rows.arm.weight, apart=apart)
 
     def describe_settings(self, arm: ArmConfig) -> str:
-        """Say how its rows meet the real ones, for the report."""
+        """Say for the report how the extra rows are mixed with the real ones."""
         return strategies.describe_mix(arm)
 
     def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
-        """Say what its batches hold, for the dry run.
+        """Say for the dry run what the arm's batches hold.
 
         Args:
             arm: of this kind.
@@ -83,63 +83,63 @@ class ArmKind(ABC):
 
 
 class WithoutClassic(ArmKind):
-    """The real rows without classic augmentation."""
+    """The kind ``real``: the baseline's rows without classic augmentation, and no extra rows."""
 
     has_extra_rows = False
 
     def adapt_classifier(self, config: ClassifierConfig) -> ClassifierConfig:
-        """Return the same classifier without classic augmentation."""
+        """Return the settings without classic augmentation, MixUp and CutMix."""
         without = {"flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0, "mixup": 0.0, "cutmix": 0.0}
         return config.model_copy(update=without)
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
-        """Raise AssertionError: there are none."""
+        """Raise AssertionError, as this kind has no extra rows."""
         raise AssertionError("an arm of real rows alone has no others")
 
     def describe_settings(self, arm: ArmConfig) -> str:
-        """Return nothing: no rows meet the real ones."""
+        """Return an empty text, as there are no extra rows to describe."""
         return ""
 
     def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
-        """Say that the real rows are alone."""
+        """Say that the batches hold real rows without classic augmentation."""
         return "real rows without classic augmentation"
 
 
 class Oversample(ArmKind):
-    """Other real rows in place of synthetic ones."""
+    """The kind ``oversample``, a control: extra real rows instead of synthetic ones."""
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
-        """Return what opens real rows in an order of their own."""
+        """Return a function that opens a feed of real rows in another order."""
         return rows.open_oversampled(upto)
 
 
 class Noise(ArmKind):
-    """A control: the labels of real rows, and noise for images."""
+    """The kind ``noise``, a control: extra rows with the labels of real ones, and noise as images."""
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
-        """Return what opens noise."""
+        """Return a function that opens a feed of noise with real labels."""
         from ganaug_ray.augment.negative_controls import open_noise_feed
 
         return functools.partial(open_noise_feed, rows.open_oversampled(upto), rows.seed)
 
 
 class Synthetic(ArmKind):
-    """Stored images of the GAN."""
+    """The kind ``synthetic``: extra rows are stored images of the GAN."""
 
     softens = True
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
-        """Return what opens the store."""
+        """Return a function that opens a feed of the stored images."""
         return rows.soften(rows.open_pool(upto))
 
 
 class Live(ArmKind):
-    """Images that the GAN makes in every step."""
+    """The kind ``live``: extra rows are new images that the GAN makes in every step."""
 
     softens = True
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
-        """Return what opens a generator, with the limits that its store has."""
+        """Return a function that opens a feed of newly generated images, with the screening limits of the store."""
         from ganaug_ray.augment import live_generation
         from ganaug_ray.augment.screening_rules import ScreeningLimits
 
@@ -152,10 +152,10 @@ class Live(ArmKind):
 
 
 class SyntheticOnly(Synthetic):
-    """A control: stored images of the GAN, and no real rows."""
+    """The kind ``synthetic-only``, a control: batches of stored images of the GAN alone."""
 
     def open_batches(self, rows: ArmRows, real: BatchOpener) -> BatchOpener:
-        """Return what opens whole batches of them; the real rows wait for the end."""
+        """Return a function that opens a feed of batches without real rows."""
         from ganaug_ray.augment.mixed_batches import open_mixed_feed
 
         extra = self.open_extra_rows(rows, functools.partial(_count_rows, rows.job.classifier.batch_size))
@@ -163,15 +163,15 @@ class SyntheticOnly(Synthetic):
         return functools.partial(open_mixed_feed, real, extra, weight=1.0, apart=False)
 
     def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
-        """Say how large a batch is: no strategy has a say in it."""
+        """Say for the dry run what the batches hold; the mixing strategy is not used."""
         return ", ".join([*self._describe_source(arm, counts), f"batches of {batch_size}"])
 
 
 class ShuffledLabels(ArmKind):
-    """A control: stored images of the GAN, with labels that say nothing of them."""
+    """The kind ``shuffled-labels``, a control: stored images of the GAN with random labels."""
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
-        """Return what opens the store with other labels."""
+        """Return a function that opens a feed of the stored images with random labels."""
         from ganaug_ray.augment.negative_controls import open_shuffled_feed
 
         shares = [float(name in rows.classes) for name in rows.data["classes"]]
@@ -179,22 +179,22 @@ class ShuffledLabels(ArmKind):
 
 
 class Pseudo(ArmKind):
-    """Unlabelled images with the labels that the teacher is sure of."""
+    """The kind ``pseudo``: extra rows are unlabelled images with the labels that the teacher is sure of."""
 
     def find_store(self, job: Job, run: Run, arm: ArmConfig) -> str | None:
         """Return the folder of the pseudo-labelled images."""
         return find_pseudo_store(run)
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
-        """Return what opens that store."""
+        """Return a function that opens a feed of the pseudo-labelled images."""
         return rows.open_pseudo(upto, rows.real_sampling)
 
 
 class PseudoAndSynthetic(Synthetic):
-    """As many pseudo-labelled images, and stored images of a GAN that was trained on both."""
+    """The kind ``pseudo+synthetic``: pseudo-labelled images, and as many of a GAN that was trained on them too."""
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
-        """Return what opens both stores."""
+        """Return a function that opens a feed of both kinds of images."""
         from ganaug_ray.augment.mixed_batches import open_mixed_feed
         from ganaug_ray.data.loading.sampler import Sampling
 

@@ -1,4 +1,4 @@
-"""The sources that the rows beside the real ones come from, for the kinds of arm to choose from."""
+"""Opens the sources of extra rows, for the kinds of arm to choose from."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RowCounter = Callable[[int], int]
 
 @dataclass(frozen=True)
 class ArmRows:
-    """What the rows beside the real ones are opened from.
+    """All that the extra rows of an arm are opened from, and the ways to open them.
 
     Attributes:
         job: as the split has it.
@@ -40,17 +40,17 @@ class ArmRows:
 
     @functools.cached_property
     def data(self) -> Record:
-        """The facts of the data set."""
+        """The content of dataset.json."""
         return self.run.dataset.read_json("dataset.json")
 
     @functools.cached_property
     def pool(self) -> synthetic_pools.SyntheticPool:
-        """The store of the arm's synthetic images."""
+        """The pool of the arm's synthetic images."""
         return synthetic_pools.describe_pool(self.job, self.run, self.arm)
 
     @functools.cached_property
     def mixture(self) -> strategies.Mixture:
-        """How many rows each batch gets beside the real ones."""
+        """How many extra rows each batch gets beside the real ones."""
         counts = self.data["counts"]["train"]
         config = self.job.classifier
         unused_classes = [name for name in self.data["classes"] if name not in self.classes]
@@ -59,7 +59,7 @@ class ArmRows:
 
     @property
     def sampling(self) -> Sampling:
-        """The arm's classes, as often as the store has them: a pool has the shares that were asked for."""
+        """A sampling of the arm's classes in which each stored row is drawn once a pass."""
         from ganaug_ray.data.loading.sampler import Sampling
 
         classes = self.data["classes"]
@@ -69,11 +69,11 @@ class ArmRows:
 
     @property
     def real_sampling(self) -> Sampling:
-        """The arm's classes, drawn as real images are."""
+        """A sampling of the arm's classes, balanced if that of the real rows is."""
         return replace(self.sampling, balanced=is_balanced(self.job))
 
     def open_pool(self, upto: RowCounter) -> BatchOpener:
-        """Return what opens the stored images of the GAN."""
+        """Return a function that opens a feed of the GAN's stored images."""
         from ganaug_ray.augment.mixed_batches import open_pool_feed
 
         folder = str(self.pool.folder)
@@ -82,7 +82,7 @@ class ArmRows:
         )
 
     def open_oversampled(self, upto: RowCounter) -> BatchOpener:
-        """Return what opens other real rows."""
+        """Return a function that opens a feed of real rows in another order."""
         from ganaug_ray.augment.mixed_batches import open_oversampled_feed
 
         dataset = str(self.run.dataset)
@@ -91,14 +91,14 @@ class ArmRows:
         )
 
     def open_pseudo(self, upto: RowCounter, sampling: Sampling) -> BatchOpener:
-        """Return what opens the pseudo-labelled images."""
+        """Return a function that opens a feed of the pseudo-labelled images."""
         from ganaug_ray.augment.mixed_batches import open_pool_feed
 
         folder = find_pseudo_store(self.run)
         return functools.partial(open_pool_feed, folder, upto, self.job.data.resident_gb, self.seed, sampling=sampling)
 
     def soften(self, extra: BatchOpener) -> BatchOpener:
-        """Return the same rows, with the teacher's probabilities where the arm has soft labels."""
+        """Return a function that opens the same feed with the teacher's soft labels, if the arm has these."""
         from ganaug_ray.augment.soft_labels import open_soft_label_feed
 
         if not self.arm.soft_labels:
@@ -108,12 +108,12 @@ class ArmRows:
 
 
 def is_balanced(job: Job) -> bool:
-    """Whether images that were photographed, not drawn, come from all classes alike, pseudo-labelled ones too."""
+    """Whether real and pseudo-labelled images are drawn from all classes equally often."""
     return job.classifier.sampling == "balanced"
 
 
 def find_pseudo_store(run: Run) -> str:
-    """Return the folder of the pseudo-labelled images alone."""
+    """Return the folder of the store that holds the pseudo-labelled images alone."""
     from ganaug_ray.augment.pseudo_labels import PSEUDO_ONLY_FOLDER
 
     return str(run.pseudo / PSEUDO_ONLY_FOLDER)

@@ -1,4 +1,4 @@
-"""The arms of a comparison: which there are, what each has images of, and what came out of it.
+"""The arms of a comparison: their names and order, and the classes that each has synthetic images of.
 
 Arms differ in their batches alone: the same steps, real rows, classic augmentation and seeds in each.
 """
@@ -18,33 +18,33 @@ LIVE = augment.LIVE_ARM
 
 
 def has_gan(job: Job) -> bool:
-    """Whether a run trains a GAN: for an arm, or for its own sake. One without classes is for nothing else."""
+    """Whether the experiment trains a GAN: for an arm, or an unconditional one for its images alone."""
     return job.needs_gan or not job.gan.conditional
 
 
 def list_names(job: Job) -> list[str]:
-    """The job's arms, the baseline first."""
+    """List the names of the job's arms, the baseline first."""
     return [REAL, *job.compared_arms]
 
 
 def list_candidates(job: Job) -> list[str]:
-    """The arms that may take the baseline's place."""
+    """List the names of the arms that may take the baseline's place: those that are no controls."""
     return [name for name, arm in job.compared_arms.items() if not arm.traits.control]
 
 
 def list_pairs(job: Job) -> list[tuple[str, int]]:
-    """Every (arm, seed) there is a model of in each split; last the arms that go by what others gained."""
+    """List (arm, seed) of every model of a split, in the order in which they can be trained."""
     by_turn = sorted(list_names(job), key=lambda name: is_deferred(job, name))
     return list(itertools.product(by_turn, range(job.compare.seeds)))
 
 
 def is_deferred(job: Job, name: str) -> bool:
-    """Whether an arm can only be trained when the others are."""
+    """Whether an arm can only be trained after the others, because its classes are those that gained in them."""
     return name != REAL and job.compared_arms[name].classes == "gaining"
 
 
 def check_classes(name: str, arm: MixConfig, data: Record) -> None:
-    """Raises UserError: an arm names a class that there is none of, or asks for rare ones where none are."""
+    """Raise UserError if an arm names an unknown class, or asks for rare classes where none are rare."""
     if arm.classes == "rare" and not data["rare"]:
         raise UserError(f"arms.{name}.classes rare: no class was thinned, see data.imbalance; give names, or all")
     if isinstance(arm.classes, list):
@@ -56,7 +56,7 @@ def check_classes(name: str, arm: MixConfig, data: Record) -> None:
 
 
 def choose_classes(arm: MixConfig, data: Record, gaining: list[str] | None = None) -> list[str]:
-    """The classes that an arm has synthetic images of."""
+    """Return the names of the classes that an arm has extra images of."""
     if arm.classes == "all":
         return list(data["classes"])
     if arm.classes == "rare":

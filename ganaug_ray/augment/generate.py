@@ -1,4 +1,4 @@
-"""The generate stage: a generator, counts a class and a seed in; a screened synthetic image store out.
+"""The generate stage: from a generator, numbers of images a class and a seed to a screened store of synthetic images.
 
 Each class is made by one actor, in blocks whose latents depend on their number alone, until enough images have passed
 the screening. Whoever made a block writes it, under a name that says which it is. So no image passes through the
@@ -78,7 +78,7 @@ def generate_pool(
     actors: int | None = None,
     stored: bool = True,
 ) -> experiment_dir.Record:
-    """Make ``counts`` images a class with Ray Data and a pool of actors, and set the limits of the screening.
+    """Generate and screen a store of ``counts`` images a class, with Ray Data and a pool of actors.
 
     Args:
         counts: class name -> number of images.
@@ -114,7 +114,7 @@ def generate_pool(
 
 
 def is_local_job(counts: Mapping[str, int]) -> bool:
-    """Whether so many images a class are made sooner in this process than by actors."""
+    """Whether so few images are made sooner in this process than by actors."""
     return sum(-(-n // BLOCK_SIZE) for n in counts.values()) <= MAX_LOCAL_BLOCKS and not torch.cuda.is_available()
 
 
@@ -127,7 +127,7 @@ def generate_locally(
     progress: Callable[[int], None] = lambda images: None,
     stored: bool = True,
 ) -> experiment_dir.Record:
-    """As ``generate_pool``, in this process alone and without Ray; it gives the same files.
+    """Generate the same files as ``generate_pool``, in this process and without Ray.
 
     Two processes that make the same store at once write the same bytes, each file whole.
     """

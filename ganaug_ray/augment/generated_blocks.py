@@ -17,12 +17,12 @@ MAX_TRIES_PER_IMAGE = 4  # images made for each that is wanted, at most
 
 @dataclass(frozen=True)
 class GeneratedBlock:
-    """Some images of a class, and what the screening made of the whole block.
+    """The images of a block that passed the screening, and what became of the others.
 
     Attributes:
-        number: of the block; its images have the indices ``number * BLOCK`` and on.
+        number: of the block; its images have the indices ``number * BLOCK_SIZE`` and on.
         rows: those that are kept.
-        rejects: as screen.rejects gives them; None where nothing is screened.
+        rejects: as ``build_rejects_table`` gives them; None where nothing is screened.
         tally: reason, or "kept" -> number of images.
         limits: by which it was screened, those of its own class; None where nothing is screened.
     """
@@ -37,12 +37,13 @@ class GeneratedBlock:
 def generate_blocks(
     generator: Generator, name: str, missing: int, seed: int, examiner: Examiner | None
 ) -> Iterator[GeneratedBlock]:
-    """Make images of a class until so many are kept, or MOST_TRIES times as many are made.
+    """Generate images of a class, block by block, until enough have passed the screening or too many were made.
 
-    The first block sets the limits of the screening; a class that the teacher does not recognise in it gets none.
+    At most MAX_TRIES_PER_IMAGE images are made for each that is missing, but at least one block. The first block sets
+    the limits of the screening; a class that the teacher does not recognise in it gets none.
 
     Raises:
-        KeyError: the generator has no such class.
+        AssertionError: the generator has no such class.
     """
     assert name in generator.classes, f"no such class: {name}"
     label = generator.classes.index(name)
@@ -71,7 +72,7 @@ def generate_blocks(
 
 
 def generate_block(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.LabelledImages:
-    """Generate the first n rows of a block. Each names generator, seed and index: it can be made again from them."""
+    """Generate the first n images of a block of a class, each with generator, class, seed and index as provenance."""
     images = generator.generate_block(label, number, n, seed)
     origin = f"gan:{generator.spec['hash']}/class:{generator.classes[label]}/seed:{seed}"
     first = number * BLOCK_SIZE

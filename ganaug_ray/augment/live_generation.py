@@ -30,13 +30,16 @@ Examine = Callable[[np.ndarray, np.ndarray], screening_rules.Evidence]
 
 @dataclass(frozen=True)
 class LiveScreener:
-    """Who looks at images, and what they must pass."""
+    """Screens images as they are generated: an examiner and the limits that images must pass."""
 
     examine: Examine
     limits: screening_rules.ScreeningLimits
 
     def __call__(self, images_BHWC: torch.Tensor, y_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Images uint8 and asked classes int64 -> (which fail, which are near copies), bool [B], on the CPU."""
+        """Return (which images fail, which are near copies), bool [B] on the CPU.
+
+        Images are uint8 [B, H, W, C], the classes asked for int64 [B].
+        """
         evidence = self.examine(images_BHWC.cpu().numpy(), y_B.numpy())
         fails_B = screening_rules.screen_images(evidence, self.limits) != screening_rules.KEPT
         return fails_B.cpu(), (evidence.near_N < self.limits.copy_distance).cpu()
@@ -44,7 +47,7 @@ class LiveScreener:
 
 @dataclass(frozen=True)
 class LiveSpec:
-    """What images are made with: plain data, so that it travels to any process.
+    """What live images are generated and screened with, as plain data that can be sent to any process.
 
     Attributes:
         gan: folder of a finished generator.
@@ -60,7 +63,7 @@ class LiveSpec:
 
 
 class LiveFeed(BatchFeed):
-    """Batches that are generated when they are asked for.
+    """Batches whose images are generated and screened when the batch is asked for.
 
     Args:
         generator: on the place's device.
@@ -89,11 +92,11 @@ class LiveFeed(BatchFeed):
         self._tally = {"generated": 0, "rejected": 0, "let_through": 0}
 
     def count_rows(self, step: int) -> int:
-        """Rows of the global batch of a step."""
+        """Return the number of rows of a step's global batch."""
         return self._upto(step + 1) - self._upto(step)
 
     def collect_counts(self) -> dict[str, int]:
-        """Return images made so far, those of them that were rejected, and rows that were given one of these."""
+        """Return how many images were generated and rejected, and how many rows got a rejected one after all."""
         return dict(self._tally)
 
     def __call__(self, step: int) -> Batch:
@@ -134,7 +137,7 @@ class LiveFeed(BatchFeed):
 
 
 def open_live_feed(live: LiveSpec, upto: Callable[[int], int], seed: int, place: Place) -> LiveFeed:
-    """Batches of new synthetic rows, of which ``upto`` says how many have been used after so many steps."""
+    """Open a feed of newly generated rows on a rank; ``upto`` maps a number of steps to the rows that these use."""
     judge = None
     if live.screening is not None:
         assert live.limits is not None, "a screening has limits"

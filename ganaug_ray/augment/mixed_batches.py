@@ -1,4 +1,4 @@
-"""How real and synthetic images meet in one batch: the real rows of the real arm, and synthetic rows behind them."""
+"""Mixes real and synthetic rows in one batch: the baseline's real rows first, and synthetic rows behind them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ def open_pool_feed(
     place: Place,
     sampling: Sampling = NATURAL_SAMPLING,
 ) -> BatchFeed:
-    """Batches of stored synthetic rows, of which ``upto`` says how many have been used after so many steps."""
+    """Open a feed of stored synthetic rows; ``upto`` maps a number of steps to the rows that these use."""
     return open_feed(
         Folder.from_uri(synthetic), upto, place.world_size, place, (seed, "synthetic"), resident_gb, sampling
     )
@@ -36,7 +36,7 @@ def open_oversampled_feed(
     sampling: Sampling,
     place: Place,
 ) -> BatchFeed:
-    """Batches of real training rows in place of synthetic ones, as many as ``upto`` says and in an order of their own.
+    """Open a feed of real training rows in another order; ``upto`` maps a number of steps to the rows that these use.
 
     What more rows of the same images do by themselves: oversampling.
     """
@@ -47,7 +47,7 @@ def open_oversampled_feed(
 
 @dataclass(frozen=True)
 class MixedFeed(BatchFeed):
-    """Batches of real rows, the same ones as without synthetic data, and synthetic rows behind them.
+    """Batches of the baseline's real rows with synthetic rows behind them.
 
     Attributes:
         real: the real rows.
@@ -62,7 +62,7 @@ class MixedFeed(BatchFeed):
     apart: bool = False
 
     def count_rows(self, step: int) -> int:
-        """Rows of the global batch of a step."""
+        """Return the number of rows of a step's global batch."""
         return self.real.count_rows(step) + self.fake.count_rows(step)
 
     def __call__(self, step: int) -> Batch:
@@ -79,7 +79,7 @@ class MixedFeed(BatchFeed):
         return both
 
     def collect_counts(self) -> dict[str, int]:
-        """Return what was counted of the synthetic rows."""
+        """Return the counts of the synthetic rows' feed."""
         return self.fake.collect_counts()
 
 
@@ -90,12 +90,12 @@ def open_mixed_feed(
     weight: float = 1.0,
     apart: bool = False,
 ) -> MixedFeed:
-    """Open both feeds on a rank, wherever the synthetic rows come from; see Mixed."""
+    """Open both feeds on a rank, and mix them; see MixedFeed."""
     return MixedFeed(real(place), fake(place), weight, apart)
 
 
 def append_synthetic_rows(real: Batch, fake: Batch) -> Batch:
-    """Put synthetic rows behind the real ones, scaled to the real images' size; with soft targets, if they have some.
+    """Append synthetic rows to a batch of real ones, scaled to the real images' size; soft labels are kept.
 
     Either may be without rows: a small ratio, a rank without a share, or steps on one kind alone.
     """

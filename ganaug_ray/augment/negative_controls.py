@@ -1,4 +1,4 @@
-"""Controls: synthetic rows from which nothing true can be learned. An arm that gains by them gains by something else.
+"""Negative controls: synthetic rows that teach nothing true. If an arm gains by them, it gains for another reason.
 
 What takes the place of images or labels is drawn for the global batch of a step, so it is the same for any number of
 ranks. Soft targets, which would tell of the image that was there, are dropped: the label is all there is.
@@ -17,13 +17,13 @@ from ganaug_ray.data.loading.batch import Batch, BatchFeed
 
 @dataclass(frozen=True)
 class ControlFeed(BatchFeed):
-    """A feed's batches, each changed on the way by a function of it and its step."""
+    """A feed whose batches are each changed by a function of the batch and its step."""
 
     feed: BatchFeed
     change: Callable[[Batch, int], Batch]
 
     def count_rows(self, step: int) -> int:
-        """Rows of the global batch of a step."""
+        """Return the number of rows of a step's global batch."""
         return self.feed.count_rows(step)
 
     def __call__(self, step: int) -> Batch:
@@ -32,19 +32,19 @@ class ControlFeed(BatchFeed):
         return self.change(batch, step) if len(batch.y_B) else batch
 
     def collect_counts(self) -> dict[str, int]:
-        """Return what the feed has counted."""
+        """Return the counts of the feed that is changed."""
         return self.feed.collect_counts()
 
 
 def open_noise_feed(fake: Callable[[Place], BatchFeed], seed: int, place: Place) -> ControlFeed:
-    """Open a feed on a rank with uniform noise in [-1, 1] for its images; their number and labels stay."""
+    """Open a feed on a rank, with uniform noise in [-1, 1] in place of its images; number and labels stay."""
     return ControlFeed(fake(place), functools.partial(_replace_images, seed))
 
 
 def open_shuffled_feed(
     fake: Callable[[Place], BatchFeed], classes: Sequence[float], seed: int, place: Place
 ) -> ControlFeed:
-    """Open a feed on a rank with labels that are drawn, whatever the images show.
+    """Open a feed on a rank, with random labels in place of its own.
 
     Args:
         fake: opens the feed.

@@ -1,4 +1,4 @@
-"""Unlabelled images with the labels that the teacher is sure of (Lee 2013, "Pseudo-Label").
+"""Pseudo-labels: unlabelled images with the labels that the teacher is sure of (Lee 2013, "Pseudo-Label").
 
 They make a store of their own, for an arm that trains beside them, and a whole data set together with the labelled
 training images, for a GAN that is trained on both.
@@ -21,7 +21,7 @@ PSEUDO_ONLY_FOLDER = "alone"  # the folder of the pseudo-labelled images without
 
 
 def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidence: float) -> experiment_dir.Record:
-    """Write ``out``: the data set of labelled and pseudo-labelled images, and the latter alone.
+    """Write two stores: the pseudo-labelled images alone, and a data set of them and the labelled ones.
 
     Args:
         dataset: with a store ``unlabelled``.

@@ -1,4 +1,4 @@
-"""What is known of a synthetic image: what teacher and discriminator make of it, and how near it is to a real one."""
+"""Gathers the evidence about synthetic images: the teacher's and the discriminator's opinion, and near copies."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ MAX_TRAIN_IMAGES = 20_000  # training images that copies are looked for among
 
 @dataclass(frozen=True)
 class Screening:
-    """What images are screened with: plain data, so that it travels to any process."""
+    """What synthetic images are screened with, as plain data that can be sent to any process."""
 
     config: ScreenConfig
     teacher: str
@@ -30,7 +30,7 @@ class Screening:
 
 
 class Examiner:
-    """The teacher, the training images and the discriminator, ready to be asked."""
+    """Gathers evidence about synthetic images from the teacher, the training images and the discriminator."""
 
     def __init__(self, screening: Screening, device: torch.device | str) -> None:
         self.config = screening.config
@@ -46,7 +46,7 @@ class Examiner:
 
     @torch.no_grad()
     def __call__(self, images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
-        """Look at generated images, uint8 [N, H, W, C], and the classes that were asked for, int64 [N]."""
+        """Examine generated images, uint8 [N, H, W, C], and the classes that were asked for, int64 [N]."""
         device = self._teacher.device
         labels_N = torch.tensor(y_N, device=device)
         drawn_NCHW = tensors.to_network(torch.tensor(images_NHWC, device=device))

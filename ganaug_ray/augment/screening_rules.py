@@ -1,4 +1,4 @@
-"""Which synthetic images a classifier may see: pure decisions from figures that others compute.
+"""Decides which synthetic images a classifier may be trained on, from evidence that others gathered.
 
 The limits are set once, from a pool of unscreened images; each image is then judged by itself. So a stored pool and
 images made on the fly are screened alike.
@@ -21,12 +21,12 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of each synthetic image.
+    """The figures by which each synthetic image is screened.
 
     Attributes:
         y_N: the asked class, int64.
         probabilities_NK: of the teacher, float.
-        near_N: distance to the nearest training image in units of what those lie apart (``neighbours.Yardstick``);
+        near_N: distance to the nearest training image in units of what those lie apart (``NeighborSpacing``);
             of several feature spaces, the smallest; float.
         score_N: of the discriminator for image and asked class, float; absent: realism is not looked at.
     """
@@ -38,18 +38,18 @@ class Evidence:
 
     @property
     def confidence_N(self) -> torch.Tensor:
-        """The teacher's probability of the asked class."""
+        """The teacher's probability of the class that was asked for, float [N]."""
         return self.probabilities_NK.gather(1, self.y_N[:, None])[:, 0]
 
     @property
     def agrees_N(self) -> torch.Tensor:
-        """Whether the teacher finds the asked class the likeliest, bool."""
+        """Whether the teacher's likeliest class is the one that was asked for, bool [N]."""
         return self.probabilities_NK.argmax(1) == self.y_N
 
 
 @dataclass(frozen=True)
 class ScreeningLimits:
-    """What an image must pass: plain numbers, so that they can be stored beside a generator.
+    """The limits that a synthetic image must pass, as plain numbers that can be stored beside a generator.
 
     Attributes:
         confidence: least probability of the asked class.
@@ -67,7 +67,7 @@ class ScreeningLimits:
 
     @classmethod
     def from_evidence(cls, pool: Evidence, config: ScreenConfig) -> "ScreeningLimits":
-        """Set the limits from unscreened images, as settings say.
+        """Set the limits from the evidence on images that were not screened, and from the settings.
 
         The scores of a discriminator mean something beside others of the same class only: it knows the training
         images by heart and scores even unseen real ones far below. Hence a share of each class, not a score.
@@ -93,7 +93,7 @@ class ScreeningLimits:
 
     @classmethod
     def join_classes(cls, class_limits: Sequence["ScreeningLimits"]) -> "ScreeningLimits":
-        """Join limits of which the i-th were set on images of class i alone: those that all images would have set."""
+        """Join the limits of all classes into one, where the i-th were set on images of class i alone."""
         first = class_limits[0]
         realism = None
         if first.realism is not None:
@@ -108,7 +108,7 @@ class ScreeningLimits:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "ScreeningLimits":
-        """Limits that went through JSON, which has no tuples."""
+        """Restore limits from JSON, whose lists become tuples."""
         values = dict(record)
         for name, value in record.items():
             if isinstance(value, list):
@@ -122,7 +122,7 @@ def _pick_diagonal(rows: Sequence[tuple[_T, ...]]) -> tuple[_T, ...]:
 
 
 def screen_images(evidence: Evidence, limits: ScreeningLimits) -> torch.Tensor:
-    """Judge each image: the index into REASONS of the first thing that speaks against it, uint8 [N]; KEPT is 0."""
+    """Return for each image the index into REASONS of the first reason to reject it, uint8 [N]; 0 is KEPT."""
     y_N = evidence.y_N
     verdict_N = torch.full_like(y_N, KEPT, dtype=torch.uint8)
     # From the last reason to the first, each over the ones before.
@@ -136,7 +136,7 @@ def screen_images(evidence: Evidence, limits: ScreeningLimits) -> torch.Tensor:
 
 
 def count_reasons(verdict_N: torch.Tensor, y_N: torch.Tensor, classes: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Class -> reason -> number of images rejected for it, and under "kept" the others.
+    """Count the images of each class by the reason for which they were rejected, or as ``kept``.
 
     >>> count_reasons(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0]), ["cat"])
     {'cat': {'kept': 2, 'off class': 1}}
@@ -151,7 +151,7 @@ def count_reasons(verdict_N: torch.Tensor, y_N: torch.Tensor, classes: Sequence[
 def build_rejects_table(
     evidence: Evidence, verdict_N: torch.Tensor, provenance: Sequence[str], classes: Sequence[str]
 ) -> pa.Table:
-    """Return the rows of screened.parquet: the rejected images, why, and the figures that decided.
+    """Return the table of screened.parquet: the rejected images, the reasons, and the figures behind them.
 
     | column     | type   | meaning                                                  |
     |------------|--------|----------------------------------------------------------|

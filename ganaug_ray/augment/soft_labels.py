@@ -1,4 +1,4 @@
-"""Soft labels: what the teacher makes of a synthetic image, instead of the class that was asked for."""
+"""Soft labels: the teacher's class probabilities as the target of a synthetic image, instead of one class."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,7 +14,7 @@ from ganaug_ray.data.loading.tensors import scale_images
 
 @dataclass(frozen=True)
 class SoftLabelFeed(BatchFeed):
-    """A feed's batches with the teacher's probabilities as targets.
+    """A feed whose batches have the teacher's class probabilities as targets.
 
     That is distillation at temperature one (Hinton et al. 2015, arXiv 1503.02531). The teacher sees each image as it
     was generated, before classic augmentation.
@@ -24,7 +24,7 @@ class SoftLabelFeed(BatchFeed):
     teacher: Classifier
 
     def count_rows(self, step: int) -> int:
-        """Rows of the global batch of a step."""
+        """Return the number of rows of a step's global batch."""
         return self.feed.count_rows(step)
 
     @torch.no_grad()
@@ -37,10 +37,10 @@ class SoftLabelFeed(BatchFeed):
         return replace(batch, soft_BK=self.teacher.network(x_BCHW).softmax(1))
 
     def collect_counts(self) -> dict[str, int]:
-        """Return what the feed has counted."""
+        """Return the counts of the feed that is softened."""
         return self.feed.collect_counts()
 
 
 def open_soft_label_feed(fake: Callable[[Place], BatchFeed], teacher: str, place: Place) -> SoftLabelFeed:
-    """Open a feed on a rank, and load the finished model in the folder ``teacher`` onto its device."""
+    """Open a feed on a rank, with soft labels by the finished model in the folder ``teacher``."""
     return SoftLabelFeed(fake(place), Classifier.load(Folder.from_uri(teacher), place.device))

@@ -1,4 +1,4 @@
-"""The strategies: how many synthetic images there are, and how many rows of each kind are in a batch.
+"""The mixing strategies: how many synthetic images to make, and how many rows of each kind each batch has.
 
 A new strategy is a class here, a line in STRATEGIES, and its name in ``config.augment``.
 """
@@ -20,7 +20,7 @@ MIN_POOL_PER_CLASS = 200  # a class; generated images cost next to nothing, repe
 
 
 class Strategy:
-    """As many synthetic rows in every batch; the other strategies say what they do otherwise."""
+    """The strategy ``mix``: equally many synthetic rows in every batch; base class of the others."""
 
     def size_pool(self, train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
         """Return how many synthetic images to make of each class that gets some."""
@@ -29,19 +29,19 @@ class Strategy:
         return {name: max(MIN_POOL_PER_CLASS, math.ceil(n * config.ratio)) for name, n in train_counts.items()}
 
     def scale_ratio(self, ratio: float, train_counts: Mapping[str, int], not_drawn: Collection[str]) -> float:
-        """Return the synthetic rows per real one, for so many training images a class."""
+        """Return the number of synthetic rows per real one, given the number of training images of each class."""
         return ratio
 
     def count_waiting_steps(self, mixture: Mixture) -> int:
-        """Return how many first steps are without real rows."""
+        """Return the number of first steps that are without real rows."""
         return 0
 
     def count_synthetic_rows(self, mixture: Mixture, step: int) -> int:
-        """Return how many synthetic rows are in the first ``step`` batches, rounded down as a whole."""
+        """Return the number of synthetic rows in the first ``step`` batches, their sum rounded down."""
         return count_synthetic_rows(step, mixture.batch_size, mixture.ratio)
 
     def describe_ratio(self, config: MixConfig) -> list[str]:
-        """Return what the report says of the ratio, if it has a meaning."""
+        """Return the ratio in words for the report; empty if the strategy does not use it."""
         return [f"ratio {config.ratio:g}"]
 
     def describe_rows(self, mixture: Mixture) -> str:
@@ -50,45 +50,45 @@ class Strategy:
 
 
 class Pretrain(Strategy):
-    """Half of the steps on synthetic rows alone, then on real ones alone."""
+    """The strategy ``pretrain``: synthetic rows alone in the first half of the steps, then real ones alone."""
 
     def count_waiting_steps(self, mixture: Mixture) -> int:
         """Return half of the steps."""
         return mixture.steps // 2
 
     def count_synthetic_rows(self, mixture: Mixture, step: int) -> int:
-        """Return whole batches of them, up to half of the steps."""
+        """Return the rows of whole batches of synthetic rows, in the first half of the steps."""
         return min(step, mixture.synthetic_only_steps) * mixture.batch_size
 
     def describe_ratio(self, config: MixConfig) -> list[str]:
-        """Return nothing: the ratio has no meaning here."""
+        """Return an empty list, as the ratio is not used."""
         return []
 
     def describe_rows(self, mixture: Mixture) -> str:
-        """Say in which steps there are synthetic rows."""
+        """Say for the dry run which steps have synthetic rows."""
         return f"{mixture.batch_size} alone in each of the first {mixture.synthetic_only_steps} steps"
 
 
 class Anneal(Strategy):
-    """Ever fewer synthetic rows, none at the end."""
+    """The strategy ``anneal``: the number of synthetic rows falls steadily, to none in the last step."""
 
     def count_synthetic_rows(self, mixture: Mixture, step: int) -> int:
-        """Return the integral of a share that falls in a straight line from the ratio to zero."""
+        """Return the number in the first ``step`` batches, if it falls in a straight line from the ratio to zero."""
         fallen = step * step / (2 * mixture.steps)
         return math.floor((step - fallen) * mixture.batch_size * mixture.ratio + 1e-9)
 
     def describe_rows(self, mixture: Mixture) -> str:
-        """Say how many synthetic rows the first batch holds, and that they become fewer."""
+        """Say for the dry run how many synthetic rows the first batch holds, and that they become fewer."""
         return f"{super().describe_rows(mixture)}, falling to none"
 
 
 class Balance(Strategy):
-    """Synthetic rows fill rare classes up to the largest."""
+    """The strategy ``balance``: synthetic rows fill rare classes up to the size of the largest."""
 
     def size_pool(self, train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
-        """Return a whole multiple of what the classes lack, so that they are drawn in these shares.
+        """Return a whole multiple of the number of images that each class has fewer than the largest.
 
-        It is the least multiple that makes SMALLEST_POOL images a class on average. More, for the class that lacks
+        It is the least multiple that makes MIN_POOL_PER_CLASS images a class on average. More, for the class that lacks
         least, would be millions where one class lacks a single image and another thousands.
 
         Raises:
@@ -104,7 +104,7 @@ class Balance(Strategy):
         return {name: times * n for name, n in missing.items()}
 
     def scale_ratio(self, ratio: float, train_counts: Mapping[str, int], not_drawn: Collection[str]) -> float:
-        """Return what makes a pass over the real rows bring as many synthetic ones as the classes lack, times ratio.
+        """Return the ratio at which a pass over the real rows brings ``ratio`` times the missing images.
 
         Without those of classes that cannot be drawn, so that the others get no more for it.
         """
@@ -121,7 +121,7 @@ STRATEGIES: dict[StrategyName, Strategy] = {
 
 
 def plan_pool_counts(train_counts: Mapping[str, int], config: MixConfig) -> dict[str, int]:
-    """Return how many synthetic images to make of each class that gets some.
+    """Return how many synthetic images to make of each class that gets some, by the job's strategy.
 
     Raises:
         UserError: the strategy does not suit these classes.
@@ -135,7 +135,7 @@ def plan_pool_counts(train_counts: Mapping[str, int], config: MixConfig) -> dict
 
 
 def count_missing(train_counts: Mapping[str, int]) -> dict[str, int]:
-    """Return how many images each class has fewer than the largest, without those that lack none.
+    """Return how many images each class has fewer than the largest; classes that lack none are left out.
 
     >>> count_missing({"cat": 20, "dog": 300, "owl": 280})
     {'cat': 280, 'owl': 20}
@@ -145,7 +145,7 @@ def count_missing(train_counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def describe_mix(config: MixConfig) -> str:
-    """Say how synthetic rows meet the real ones, and what they count for.
+    """Describe the mixing settings in one line.
 
     >>> describe_mix(MixConfig(ratio=0.5, weight=0.25))
     'mix, ratio 0.5, loss weight 0.25'
@@ -173,7 +173,7 @@ def describe_options(config: MixConfig) -> list[str]:
 
 
 def count_synthetic_rows(step: int, batch_size: int, ratio: float) -> int:
-    """Return how many synthetic rows stand in the first ``step`` batches of ``batch_size`` real rows.
+    """Return the number of synthetic rows in the first ``step`` batches of ``batch_size`` real rows.
 
     Rounded down as a whole, so that a ratio that gives no whole number a batch is right on average.
 
@@ -185,7 +185,7 @@ def count_synthetic_rows(step: int, batch_size: int, ratio: float) -> int:
 
 @dataclass(frozen=True)
 class Mixture:
-    """How many synthetic rows stand in each batch of a training, and from when on there are real ones.
+    """How many synthetic rows each batch of a training has, and when real rows begin.
 
     Attributes:
         batch_size: real rows of a batch, where it has any.
@@ -208,17 +208,17 @@ class Mixture:
         steps: int,
         not_drawn: Collection[str] = (),
     ) -> Self:
-        """Return the mixture of a job, for so many training images a class."""
+        """Build the mixture of a job, given the number of training images of each class."""
         ratio = STRATEGIES[config.strategy].scale_ratio(config.ratio, train_counts, not_drawn)
         return cls(batch_size, ratio, steps, config.strategy)
 
     @property
     def synthetic_only_steps(self) -> int:
-        """First steps, in which there are no real rows."""
+        """The number of first steps that are without real rows."""
         return STRATEGIES[self.strategy].count_waiting_steps(self)
 
     def count_synthetic_rows(self, step: int) -> int:
-        """Return how many synthetic rows stand in the first ``step`` batches, rounded down as a whole.
+        """Return the number of synthetic rows in the first ``step`` batches, their sum rounded down.
 
         >>> anneal = Mixture(10, 0.5, 5, "anneal")
         >>> [anneal.count_synthetic_rows(step + 1) - anneal.count_synthetic_rows(step) for step in range(5)]
@@ -227,7 +227,7 @@ class Mixture:
         return STRATEGIES[self.strategy].count_synthetic_rows(self, step)
 
     def describe(self) -> str:
-        """Say which rows there are up to the end, for the dry run.
+        """Describe the synthetic rows of a whole training, for the dry run.
 
         >>> Mixture(10, 0.5, 5, "anneal").describe()
         'anneal: 5 a batch, falling to none, 12 in all'

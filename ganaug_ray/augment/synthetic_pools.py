@@ -1,4 +1,4 @@
-"""What arms need beside the real images: GANs, stores of synthetic images, pseudo-labelled images.
+"""What arms need beside the real images: GANs, pools of synthetic images, pseudo-labelled images.
 
 Every function takes a job and a run as one split of the images has them, see ``Job.derive_split`` and
 ``Run.locate_split``.
@@ -24,25 +24,25 @@ if TYPE_CHECKING:  # it imports torch
 
 @dataclass(frozen=True)
 class GanSource:
-    """A GAN that is trained: its folder, and the data set that it sees."""
+    """The folder of a GAN, and of the data set that it is trained on."""
 
     folder: Folder
     dataset: Folder
 
 
 def find_gan(run: Run, pseudo: bool = False) -> GanSource:
-    """Return the GAN that is trained on the labelled images, or on them and the pseudo-labelled ones."""
+    """Return the folders of the GAN that is trained on labelled images or, with ``pseudo``, on pseudo-labelled too."""
     return GanSource(run.root / "gan-pseudo", run.pseudo) if pseudo else GanSource(run.gan, run.dataset)
 
 
 def list_gans(job: Job, run: Run) -> list[GanSource]:
-    """The GANs that the arms need, or the one that is trained for its own sake."""
+    """List the GANs that the arms need; if none does, the GAN of the labelled images."""
     trained_on_pseudo = [arm.traits.pseudo for arm in job.compared_arms.values() if arm.traits.uses_gan] or [False]
     return [find_gan(run, pseudo) for pseudo in dict.fromkeys(trained_on_pseudo)]
 
 
 def describe_training(job: Job, run: Run, source: GanSource) -> GanTraining:
-    """Describe the training of a GAN; its data and the teacher are there."""
+    """Describe the training of a GAN, once its data set and the teacher are finished."""
     from ganaug_ray.gan.training_spec import GanTraining
 
     teacher = run.locate_model(arms.REAL, 0)
@@ -62,7 +62,7 @@ def describe_training(job: Job, run: Run, source: GanSource) -> GanTraining:
 
 
 def refuse_copies(job: Job, record: Record) -> None:
-    """Raise StageFailed if a finished GAN was found to copy training images, unless the job allows that."""
+    """Raise StageFailed if a finished GAN was found to copy training images, unless the job allows copies."""
     if record["memorization"]["verdict"] == "copies" and not job.augment.allow_copies:
         raise StageFailed(
             f"the generator copies: {record['memorization']['reason']} (see gan/closest_pairs.png); more images "
@@ -77,7 +77,7 @@ def needs_pseudo(job: Job) -> bool:
 
 @dataclass(frozen=True)
 class SyntheticPool:
-    """A store of synthetic images: where it is, whose they are, how many of each class, and how they are screened."""
+    """A pool of synthetic images: its folder, its GAN, images a class, screening, and whether images are stored."""
 
     folder: Folder
     gan: GanSource
@@ -87,7 +87,7 @@ class SyntheticPool:
 
 
 def list_pools(job: Job, run: Run) -> list[SyntheticPool]:
-    """The synthetic stores that the arms need; arms that ask for the same images share one."""
+    """List the pools of synthetic images that the arms need; arms that ask for the same images share one."""
     pools_by_folder: dict[str, SyntheticPool] = {}
     for arm in job.compared_arms.values():
         if arm.traits.uses_gan:
@@ -98,7 +98,7 @@ def list_pools(job: Job, run: Run) -> list[SyntheticPool]:
 
 
 def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
-    """The store of an arm's synthetic images; ``synthetic`` is that of the augment section."""
+    """Return the pool of an arm's synthetic images; its folder is ``synthetic`` if the augment section has it too."""
     from ganaug_ray.augment import strategies
 
     counts = run.dataset.read_json("dataset.json")["counts"]["train"]
@@ -117,7 +117,7 @@ def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
 
 
 def describe_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None:
-    """What synthetic images are screened with, stored or live; the first model of the real arm is the teacher."""
+    """Return what a pool's images are screened with, or None; the teacher is the first model of the real arm."""
     from ganaug_ray.augment.screening import Screening
 
     if not synthetic_pool.screen.enabled:
@@ -131,7 +131,7 @@ def describe_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | N
 
 
 def read_finished_pool(synthetic_pool: SyntheticPool) -> Record | None:
-    """The marker of a store, if it has what is needed: images for stored ones, limits for live ones."""
+    """Return the marker of a finished pool, or None if it lacks images (stored ones) or limits (live ones)."""
     record = experiment_dir.read_marker(synthetic_pool.folder, "synthetic.json")
     if record is None or (synthetic_pool.stored and not record["images"]):
         return None

@@ -1,4 +1,4 @@
-"""Published networks by name, from torchvision and timm. Either is imported when one of its networks is asked for."""
+"""Published networks by name, from torchvision and timm, each imported only when one of its networks is asked for."""
 
 import difflib
 from collections.abc import Callable
@@ -15,7 +15,7 @@ MIN_SIZE_PX = 32
 
 @dataclass(frozen=True)
 class BackboneFacts:
-    """What a backbone was made for.
+    """The input that a backbone was made for.
 
     Attributes:
         size: side of its input, in pixels.
@@ -34,7 +34,7 @@ class BackboneFacts:
 
 @dataclass(frozen=True)
 class Trunk:
-    """A backbone without its head.
+    """A backbone without its classification head.
 
     Attributes:
         network: normalised float [B, 3, H, W] -> features, float [B, width].
@@ -138,19 +138,22 @@ _LIBRARIES: dict[str, Callable[[], _Library]] = {"torchvision": _Torchvision, "t
 
 
 def read_facts(arch: str) -> BackboneFacts:
-    """Look a backbone up, such as ``torchvision:resnet18`` or ``timm:resnetv2_50``. Raises ValueError: no such one."""
+    """Return the input that a backbone was made for, such as ``torchvision:resnet18`` or ``timm:resnetv2_50``.
+
+    Raises ValueError if there is no such backbone.
+    """
     library, name = _resolve_arch(arch)
     return library.read_facts(name)
 
 
 def build_trunk(arch: str) -> Trunk:
-    """Make a backbone with fresh weights, without head."""
+    """Build a backbone with fresh weights and without its head."""
     library, name = _resolve_arch(arch)
     return library.build_trunk(name)
 
 
 def fetch_weights(arch: str) -> dict[str, Tensor]:
-    """Fetch the weights that the library publishes for a backbone; its own cache is asked first.
+    """Return the published weights of a backbone, from the library's cache or the network.
 
     Raises:
         OSError: they are not in the cache, and there is no network to fetch them by.

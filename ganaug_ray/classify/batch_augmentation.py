@@ -1,4 +1,4 @@
-"""Augmentation of a whole batch on its device.
+"""Augments a whole batch on its device.
 
 Classic: one affine resampling does flip, rotation, zoom and shift. And, where asked for, images of two rows in one.
 """
@@ -17,7 +17,7 @@ DRAWS_PER_ROW = 5  # a row: flip, rotation, zoom, shift across, shift down
 
 
 def apply_classic(batch: Batch, config: ClassifierConfig, key: tuple[rng.Key, ...]) -> torch.Tensor:
-    """Return the batch's images, each moved by its own draws; float [-1, 1] [B, C, H, W].
+    """Return the batch's images, each flipped, rotated, zoomed and shifted at random; float [B, C, H, W] in [-1, 1].
 
     The draws are made for the whole global batch from the key, and each row takes its own: the same image of the same
     step is moved alike however many ranks there are. What comes in from outside repeats the border.
@@ -29,7 +29,7 @@ def apply_classic(batch: Batch, config: ClassifierConfig, key: tuple[rng.Key, ..
 
 
 def build_affine_maps(draws: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:
-    """Turn uniform draws [B, DRAWS] in [0, 1) into affine maps [B, 2, 3] from output to input coordinates."""
+    """Turn uniform draws [B, DRAWS_PER_ROW] in [0, 1) into affine maps [B, 2, 3] from output to input coordinates."""
     flip, rotation, zoom, across, down = draws.unbind(1)
     sign = torch.where((flip < 0.5) & config.flip, -1.0, 1.0)
     angle = (rotation * 2 - 1) * math.radians(config.rotate)
@@ -51,7 +51,7 @@ def blend_rows(
     place: Place,
     key: tuple[rng.Key, ...],
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Turn labels into targets and weights, and with MixUp or CutMix each row into one of two rows' images and classes.
+    """Return images, targets and loss weights of a batch, after MixUp or CutMix if the config asks for one.
 
     MixUp: Zhang et al. 2018 (arXiv 1710.09412). CutMix: Yun et al. 2019 (arXiv 1905.04899). A row's partner may be
     on another rank: so the global batch is put together, mixed alike everywhere, and each rank takes its rows.

@@ -1,4 +1,4 @@
-"""Offline prediction: any number of images through Ray Data, and a row for each, also for those that cannot be read.
+"""Offline prediction: any number of images through Ray Data, with a row for each, even if it cannot be read.
 
 Tasks read files, folders and archives; a pool of actors, each with the model, decodes and classifies what they read.
 """
@@ -28,7 +28,7 @@ READ_SCHEMA = pa.schema({"part": pa.int64(), "path": pa.string(), "content": pa.
 
 
 def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[float, str], None]) -> pa.Table:
-    """Classify images on the cluster that this process is connected to.
+    """Classify images on the cluster that this process is connected to; return a table with a row an image.
 
     Args:
         model: a model folder.
@@ -73,7 +73,7 @@ def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[
 
 
 def list_parts(addresses: Sequence[str]) -> list[SourcePart]:
-    """Say in parts what is to be read; the path of an image in a folder or archive begins with that.
+    """List the parts of files, folders and archives that are read; image paths begin with the address of theirs.
 
     Raises:
         UserError: one of them is not there or holds no files.

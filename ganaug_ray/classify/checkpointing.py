@@ -1,4 +1,4 @@
-"""Checkpoints of a classifier in training: how often, and beside the weights what else a resume must know."""
+"""Checkpoints of a classifier in training: when they are written, and what a resume needs beside the weights."""
 
 import logging
 import time
@@ -18,7 +18,7 @@ SPENT_KEY = "spent"  # seconds, then what the batches have counted, by name
 
 
 class TrainingCheckpoints:
-    """Keeps what a training has come to, every so often.
+    """Writes checkpoints of a classifier's training at suitable intervals, and loads the newest one.
 
     Args:
         folder: of the checkpoints.
@@ -46,13 +46,13 @@ class TrainingCheckpoints:
         self._counted: dict[str, int] = {}
 
     def is_due(self) -> bool:
-        """Whether it is time, or this or another rank's machine is about to go; asked on all ranks at once."""
+        """Return whether to write a checkpoint now: enough time has passed, or a rank's machine is leaving."""
         is_leaving = self._place.any_over_ranks(self._place.is_leaving())
         self._counted = self._count_rows()
         return is_leaving or time.monotonic() - self._last >= self._rest
 
     def save(self, step: int, tensors: checkpoint.Tensors) -> None:
-        """Write a checkpoint, on the first rank, when it is due."""
+        """Write a checkpoint; called on the first rank only, when ``is_due``."""
         save_started = time.monotonic()
         spent = torch.tensor([self._count_seconds(), *self._counted.values()], dtype=torch.float64)
         checkpoint.save(self._folder, checkpoint.Checkpoint(step, {**tensors, SPENT_KEY: spent}), self._inputs)
@@ -60,7 +60,7 @@ class TrainingCheckpoints:
         self._rest = max(MIN_INTERVAL_S, INTERVAL_PER_SAVE_SECOND * (self._last - save_started))
 
     def sum_spent(self) -> tuple[float, dict[str, int]]:
-        """Seconds of all attempts, and what the batches of all ranks have counted; asked on all ranks at once."""
+        """Return the seconds of all attempts, and the counts of all ranks' batches; called on all ranks at once."""
         return self._count_seconds(), self._count_rows()
 
     def _count_seconds(self) -> float:

@@ -1,4 +1,4 @@
-"""Comparing models: the job's networks side by side, each trained on the real arm's batches with the same seeds."""
+"""The job's models section: networks trained on the same real images with the same seeds, to be compared."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BOARD_MARKER = "board.json"
 
 
 def list_pairs(job: Job) -> list[tuple[str, int]]:
-    """Every (model, seed) there is a fit of, the baseline's first. Raises UserError: the job names no models."""
+    """List (model, seed) of every training, the baseline's first. Raises UserError if the job names no models."""
     if not job.models:
         raise UserError(
             "models: the job has no such section; name two or more, "
@@ -30,12 +30,12 @@ def list_pairs(job: Job) -> list[tuple[str, int]]:
 
 
 def locate_folder(run: Run, name: str, seed: int) -> Folder:
-    """The folder of one model of one seed."""
+    """Return the folder of one model of one seed."""
     return run.board / name / f"seed-{seed}"
 
 
 def read_marker(job: Job, run: Run, name: str, seed: int) -> Record | None:
-    """The marker of a finished model, if it was trained with these settings on this data set."""
+    """Return the marker of a finished model, or None if it has other settings or another data set."""
     record = experiment_dir.read_marker(locate_folder(run, name, seed), "model.json")
     dataset = run.dataset.read_json("dataset.json")["hash"]
     if record is None or record["inputs"]["dataset"] != dataset:
@@ -50,7 +50,7 @@ def _dump_settings(config: ClassifierConfig) -> Record:
 
 
 def collect_inputs(job: Job, run: Run) -> dict[str, str]:
-    """Hashes of the finished models."""
+    """Return the hashes of the finished models, by model and seed."""
     hashes = {}
     for name, seed in list_pairs(job):
         record = locate_folder(run, name, seed).read_json("model.json")
@@ -59,12 +59,15 @@ def collect_inputs(job: Job, run: Run) -> dict[str, str]:
 
 
 def compute_fingerprint(job: Job, run: Run) -> str:
-    """What a board is made from."""
+    """Return a hash of all that board.json is made from."""
     return experiment_dir.compute_fingerprint(collect_inputs(job, run), list(job.models), job.compare.model_dump())
 
 
 def prepare_weights(job: Job, run: Run, name: str) -> Record | None:
-    """Find the weights that a model starts from, see ``classify.start.prepare``; None where it starts afresh."""
+    """Find the weights that a model starts from, and keep them in its folder; None where it starts afresh.
+
+    See ``initial_weights.prepare_weights``.
+    """
     from ganaug_ray.classify import initial_weights
 
     weights_folder = run.board / name
@@ -78,7 +81,7 @@ def prepare_weights(job: Job, run: Run, name: str) -> Record | None:
 
 
 def describe_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTraining:
-    """Describe the training of one model of one seed; dataset/ and the weights it starts from are there."""
+    """Describe the training of a model of one seed, once the data set and its initial weights are there."""
     from ganaug_ray.classify.train_worker import ClassifierTraining
     from ganaug_ray.data.loading.resident_loader import open_real_feed
     from ganaug_ray.data.loading.sampler import Sampling

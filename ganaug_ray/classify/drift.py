@@ -1,4 +1,4 @@
-"""Whether images still look, and answers still fall out, as they did on the training and validation images.
+"""Detects drift: whether images, and the answers to them, still look like those of training and validation.
 
 Of every image a few numbers are taken. If it comes from where the reference came from, its rank among the reference and
 all images since is uniform, whatever the numbers' distribution: a conformal p value (Vovk, Gammerman and Shafer 2005,
@@ -6,8 +6,8 @@ all images since is uniform, whatever the numbers' distribution: a conformal p v
 martingale, and a detector sums the bets that begin at each image (Shiryaev-Roberts; Vovk, Petej, Nouretdinov, Ahlberg,
 Carlsson and Gammerman 2021, "Retrain or not retrain: conformal test martingales for change-point detection", PMLR 152).
 As for every such sum of e-processes (Shin, Ramdas and Rinaldo 2024, "E-detectors", New England Journal of Statistics in
-Data Science 2), looking at it after every image, the mean number of images to a false alarm is at least PATIENCE, and a
-false alarm among the first n has a probability of at most n / PATIENCE.
+Data Science 2), looking at it after every image, the mean number of images to a false alarm is at least
+FALSE_ALARM_IMAGES, and a false alarm among the first n has a probability of at most n / FALSE_ALARM_IMAGES.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ PREDICTED_COLUMN = "predicted"
 
 
 def name_statistics(channels: int) -> list[str]:
-    """Name the numbers of ``measure_images``."""
+    """Return the names of the numbers that ``measure_images`` computes."""
     statistics = itertools.product(("mean", "contrast", "sharpness"), range(channels))
     return [f"{name}_{channel}" for name, channel in statistics]
 
 
 def measure_images(images_NHWC: np.ndarray) -> np.ndarray:
-    """Take numbers of images, uint8 [N, H, W, C] -> float32 [N, 3 C] in [0, 1].
+    """Compute three numbers a channel of each image, uint8 [N, H, W, C] -> float32 [N, 3 C] in [0, 1].
 
     For each channel the mean, twice the standard deviation, and the root of the mean step from pixel to pixel.
     """
@@ -51,7 +51,7 @@ def measure_images(images_NHWC: np.ndarray) -> np.ndarray:
 
 
 def build_reference(train_NHWC: np.ndarray, val_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> pa.Table:
-    """Return what later images are compared with, a row an image.
+    """Return the table of numbers that later images are compared with, a row an image.
 
     Args:
         train_NHWC: uint8 [M, H, W, C], as the model takes them.
@@ -67,7 +67,7 @@ def build_reference(train_NHWC: np.ndarray, val_NHWC: np.ndarray, probabilities_
 
 
 class DriftDetector:
-    """Looks at images one after the other, and says when they are no longer as the reference was.
+    """Raises an alarm when images, or the answers to them, no longer look like those of the reference.
 
     Args:
         table: of ``build_reference``.
@@ -98,7 +98,7 @@ class DriftDetector:
         self._sums_JB = np.zeros((len(self._names), len(BET_SIZES)))
 
     def observe_batch(self, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> bool:
-        """Look at a batch's first images, uint8 [N, H, W, C], and their float32 [N, K]; says whether there is alarm."""
+        """Observe a batch's first images uint8 [N, H, W, C] and probabilities float32 [N, K]; return ``has_alarm``."""
         statistics = measure_images(images_NHWC[:MAX_IMAGES_PER_BATCH])
         probabilities_NK = probabilities_NK[:MAX_IMAGES_PER_BATCH]
         numbers = np.concatenate([statistics, probabilities_NK.max(1, keepdims=True)], 1)
@@ -109,11 +109,11 @@ class DriftDetector:
 
     @property
     def has_alarm(self) -> bool:
-        """Whether images have lately parted from the reference."""
+        """Whether drift was found within the last 1,000 images."""
         return self._seen - self._alarm < ALARM_WINDOW_IMAGES
 
     def describe_status(self) -> dict[str, Any]:
-        """Tell how many images were looked at, whether there is alarm, and which numbers it is for."""
+        """Return the number of images observed, whether there is an alarm, and the numbers that caused it."""
         statistics = self._reasons if self.has_alarm else []
         return {"images": self._seen, "alarm": self.has_alarm, "statistics": statistics}
 

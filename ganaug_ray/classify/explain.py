@@ -1,4 +1,4 @@
-"""What a trained network looks at: class-activation heat maps, first filters, feature maps, penultimate features.
+"""Explains a trained network: class-activation heat maps, first filters, feature maps, penultimate features.
 
 Nothing here knows an architecture: a network says which maps it decides by.
 """
@@ -18,7 +18,7 @@ BATCH_SIZE = 64
 
 
 def compute_heat_maps(network: Network, images_NHWC: np.ndarray, classes_N: np.ndarray) -> np.ndarray:
-    """Where in each image the evidence for a class lies: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391).
+    """Compute where in each image the evidence for a class lies: Grad-CAM (Selvaraju et al. 2017, arXiv 1610.02391).
 
     The maps of the last convolution are added up, each weighted by the mean gradient of the class's logit, and only
     what speaks for the class is kept.
@@ -49,7 +49,7 @@ def compute_heat_maps(network: Network, images_NHWC: np.ndarray, classes_N: np.n
 
 
 def overlay_heat_map(pixels: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
-    """Lay a heat map over an image in grey: dark violet is cold, yellow is hot.
+    """Lay a heat map over a grey version of an image: dark violet is cold, yellow is hot.
 
     Args:
         pixels: uint8 [H, W, 1 or 3].
@@ -66,14 +66,17 @@ def overlay_heat_map(pixels: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
 
 
 def extract_first_filters(network: Network) -> np.ndarray | None:
-    """The weights of the first convolution, float32 [filters, channels, h, w]; None where there is none."""
+    """Return the weights of the first convolution, float32 [filters, channels, h, w]; None where there is none."""
     first_layer = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
     return None if first_layer is None else first_layer.weight.detach().cpu().numpy()
 
 
 @torch.no_grad()
 def extract_feature_maps(network: Network, image_HWC: np.ndarray) -> list[np.ndarray]:
-    """Return the first convolution's maps of an image, uint8 [H, W, C], and the last ones: float32 [C, h, w] each."""
+    """Return an image's maps of the first convolution and the last maps before the head, float32 [C, h, w] each.
+
+    The image is uint8 [H, W, C].
+    """
     first: list[torch.Tensor] = []
     layer = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
 
@@ -93,7 +96,7 @@ def extract_feature_maps(network: Network, image_HWC: np.ndarray) -> list[np.nda
 
 @torch.inference_mode()
 def extract_features(network: Network, images_NHWC: tensors.PixelRows, max_images: int | None = None) -> np.ndarray:
-    """uint8 [N, H, W, C] -> what the network's head sees of each image, or of the first ones: float32 [N, F]."""
+    """Return the penultimate features of images, uint8 [N, H, W, C], or of the first ones: float32 [N, F]."""
     n = len(images_NHWC) if max_images is None else min(len(images_NHWC), max_images)
     if n == 0:
         return np.zeros((0, 1), np.float32)

@@ -1,4 +1,4 @@
-"""Weights to start from: pretrained ones by name or file, or a model's own. All of them fit, or it is an error.
+"""Finds the weights that classifiers start from: pretrained ones by name or file, or a model's own. All must fit.
 
 They are read and checked once, before any training, and kept in the experiment as ``start.safetensors`` with a report
 of which tensors matched in ``start.json``; workers read those, so that they need neither the file nor a network.
@@ -32,7 +32,7 @@ WRAPPER_KEYS = ("state_dict", "model_state_dict", "model")  # keys under which t
 
 @dataclass(frozen=True)
 class WeightMatch:
-    """How the tensors of a weights file meet those of a network.
+    """How the tensors of a weights file match those of a network.
 
     Attributes:
         matched: names of tensors that are in both, with the same shape.
@@ -52,12 +52,12 @@ class WeightMatch:
 
     @property
     def fits(self) -> bool:
-        """Whether nothing but heads differs."""
+        """Whether all tensors match, except those of heads."""
         return bool(self.matched) and not (self.missing or self.unexpected or self.wrong_shape)
 
     @property
     def mismatches(self) -> str:
-        """What does not fit, in words."""
+        """The tensors that do not match, in words."""
         shapes = [f"{name} is {theirs}, not {ours}" for name, (theirs, ours) in self.wrong_shape.items()]
         lists = {"missing": self.missing, "unexpected": self.unexpected, "of another shape": shapes}
         descriptions = [f"{len(names)} {what} ({_join_names(names)})" for what, names in lists.items() if names]
@@ -65,7 +65,7 @@ class WeightMatch:
 
 
 def match_weights(network: networks.Network, weights: Tensors, keep_head: bool = False) -> WeightMatch:
-    """Compare weights with a network, by name and shape.
+    """Compare the tensors of a weights file with those of a network, by name and shape.
 
     Args:
         network: what they are for.
@@ -107,7 +107,7 @@ def _drop_batch_counts(weights: Tensors) -> Tensors:
 
 
 def prepare_weights(job: Job, run: Run, folder: Folder | None = None) -> Record | None:
-    """Find the weights that the job's classifiers start from, check them, and keep them in ``folder``.
+    """Find the weights that the job's classifiers start from, check that they fit, and store them in ``folder``.
 
     Args:
         job: its classifier section names them.
@@ -153,14 +153,14 @@ def prepare_weights(job: Job, run: Run, folder: Folder | None = None) -> Record 
 
 
 def describe_match(record: Record) -> str:
-    """What was found, for the terminal."""
+    """Describe the weights that were found in one line, for the terminal."""
     parts = [f"{record['source']}: all {len(record['matched'])} tensors match"]
     parts += ["the head is new"] if record["new"] else []
     return ", ".join([*parts, *record["notes"]])
 
 
 def load_weights(network: networks.Network, models: Folder) -> Record:
-    """Give a network the weights that ``prepare_weights`` kept; return its report."""
+    """Load the weights that ``prepare_weights`` stored into a network; return their record."""
     record = models.read_json("start.json")
     weights = tensors_from_bytes(models.read_bytes("start.safetensors"))
     missed_keys = network.load_state_dict(weights, strict=False)
@@ -171,7 +171,7 @@ def load_weights(network: networks.Network, models: Folder) -> Record:
 
 
 def read_weights(path: str) -> Tensors:
-    """Read a weights file: safetensors, or a state_dict saved by torch, of which nothing else is unpickled.
+    """Read a weights file: safetensors, or a state_dict saved by torch, from which no other object is unpickled.
 
     Args:
         path: local or a URI.

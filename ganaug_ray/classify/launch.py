@@ -1,4 +1,4 @@
-"""The train stage: many fits, as many at a time as the cluster has room for."""
+"""The train stage: trains many classifiers, as many at a time as the cluster has room for."""
 
 import functools
 import itertools
@@ -18,7 +18,7 @@ from ganaug_ray.runtime import cluster, worker_group
 
 
 def train_classifiers(fits: list[ClassifierTraining], resident_gb: float) -> None:
-    """Train every fit; those with one worker as plain Ray tasks side by side, the others one after another under DDP.
+    """Train classifiers: those with one worker as Ray tasks in parallel, the others one after another under DDP.
 
     Args:
         fits: each writes a model folder of its own, so what is finished stays when another fails.

@@ -1,8 +1,8 @@
-"""The check of a job's networks, for whoever reads a job: torch is imported only where a name is looked up."""
+"""Checks the networks that a job names; torch is imported only when a name has to be looked up."""
 
 
 def check_network(arch: str, input_size: int | None = None) -> None:
-    """Refuse a network that cannot be built.
+    """Raise ValueError if a network cannot be built.
 
     Args:
         arch: torchvision:NAME or timm:NAME.

@@ -1,4 +1,4 @@
-"""Classifier networks behind one door: images in [-1, 1] of the data's size in, logits, features or maps out.
+"""Classifier networks with one interface: images in [-1, 1] of the data's size in; logits, features or maps out.
 
 What a backbone wants to be given (its size, RGB, its mean and deviation) is part of the network, and of model.json: so
 training, the teacher's features, screening, serving and other software all hand it the same tensors.
@@ -29,7 +29,7 @@ MAX_THREAD_PIXELS = 2**16
 
 @dataclass(frozen=True)
 class NetworkInput:
-    """What a network's first layer is given.
+    """The input of a network's first layer: size, normalisation, and how images are scaled to it.
 
     Attributes:
         size: side in pixels.
@@ -45,18 +45,18 @@ class NetworkInput:
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> NetworkInput:
-        """Read it from model.json."""
+        """Restore the input from the content of model.json."""
         return cls(spec["input_size"], tuple(spec["mean"]), tuple(spec["std"]), spec["interpolation"])
 
     @property
     def spec(self) -> dict[str, Any]:
-        """As it is written to model.json."""
+        """The input as entries of model.json."""
         input_spec = asdict(self)
         return {"input_size": input_spec.pop("size"), **input_spec}
 
 
 def choose_input(arch: str, image_size: int, input_size: int | None, pretrained: bool) -> NetworkInput:
-    """Decide what a network is given.
+    """Choose the input size and normalisation of a network.
 
     Args:
         arch: cnn, torchvision:NAME or timm:NAME.
@@ -79,7 +79,7 @@ def choose_input(arch: str, image_size: int, input_size: int | None, pretrained:
 
 
 class Adaptor(nn.Module):
-    """Brings images to what a network's first layer wants, on their device. Nothing of it is learned."""
+    """Scales and normalises images to a network's input on their device; it has no weights to learn."""
 
     gain_C11: torch.Tensor
     bias_C11: torch.Tensor
@@ -95,14 +95,14 @@ class Adaptor(nn.Module):
         self.register_buffer("bias_C11", (0.5 - mean_C11) / std_C11, persistent=False)
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """float [-1, 1] [B, 1 or 3, H, W] -> normalised float [B, channels, size, size]; grey is repeated."""
+        """Convert float [B, 1 or 3, H, W] in [-1, 1] to normalised float [B, channels, size, size]."""
         x_BCHW = tensors.scale_images(x_BCHW, self.input.size, self.input.interpolation)
         x_BCHW = x_BCHW.expand(-1, self.channels, -1, -1)
         return x_BCHW if self.plain else x_BCHW * self.gain_C11 + self.bias_C11
 
 
 class Network(nn.Module, ABC):
-    """A classifier: adaptor, trunk and head.
+    """A classifier network: adaptor, trunk and head.
 
     Attributes:
         adaptor: images to what the trunk wants.
@@ -117,18 +117,18 @@ class Network(nn.Module, ABC):
 
     @abstractmethod
     def compute_trunk(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Normalised float [B, C, size, size] -> penultimate activations, float [B, F]."""
+        """Compute penultimate features float [B, F] from normalised images float [B, C, size, size]."""
 
     def compute_features(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """float [-1, 1] [B, C, H, W] -> penultimate activations, float [B, F]."""
+        """Compute penultimate features float [B, F] from images float [B, C, H, W] in [-1, 1]."""
         return self.compute_trunk(self.adaptor(x_BCHW))
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """float [-1, 1] [B, C, H, W] -> logits, float [B, K]."""
+        """Compute logits float [B, K] from images float [B, C, H, W] in [-1, 1]."""
         return self.head(self.compute_features(x_BCHW))
 
     def compute_feature_maps(self, x_BCHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return logits [B, K] and the last feature maps [B, F, h, w] that they were computed from.
+        """Compute logits [B, K] and the last feature maps [B, F, h, w] that they come from.
 
         Both are of one graph: ``torch.autograd.grad(logits_BK[:, k].sum(), maps_BFhw)`` is what Grad-CAM (Selvaraju et
         al. 2017, arXiv 1610.02391) wants. Of a transformer, which has no such maps, they mean little.
@@ -153,14 +153,14 @@ class Network(nn.Module, ABC):
 
     @property
     def class_count(self) -> int:
-        """Number of classes, K."""
+        """The number of classes, K."""
         last = self.head[-1]
         assert isinstance(last, nn.Linear)
         return last.out_features
 
     @property
     def batch_size(self) -> int:
-        """Rows at a time that suit the device, where no gradients are wanted."""
+        """A suitable number of images at a time for inference on the network's device."""
         pixels = MAX_BATCH_PIXELS
         if next(self.parameters()).device.type == "cpu":
             pixels = min(pixels, MAX_THREAD_PIXELS * max(2, torch.get_num_threads()))
@@ -204,7 +204,7 @@ class CNN(Network):
         )
 
     def compute_trunk(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Normalised float [B, C, size, size] -> penultimate activations, float [B, FEATURES]."""
+        """Compute penultimate features float [B, BASE_FEATURES] from normalised images float [B, C, size, size]."""
         return self.dense(self.blocks(x_BCHW))
 
     def _list_map_layers(self) -> list[nn.Module]:
@@ -213,7 +213,7 @@ class CNN(Network):
 
 
 class Backbone(Network):
-    """A published network with a head of our own.
+    """A published network with a new classification head.
 
     Args:
         arch: torchvision:NAME or timm:NAME.
@@ -234,7 +234,7 @@ class Backbone(Network):
         )
 
     def compute_trunk(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """Normalised float [B, 3, size, size] -> penultimate activations, float [B, F]."""
+        """Compute penultimate features float [B, F] from normalised images float [B, 3, size, size]."""
         return self.backbone(x_BCHW)
 
     def _list_map_layers(self) -> list[nn.Module]:
@@ -247,7 +247,7 @@ def _build_head(features: int, classes: int, dropout: float) -> nn.Sequential:
 
 
 def build_network(arch: str, channels: int, classes: int, dropout: float, network_input: NetworkInput) -> Network:
-    """Make the network of that name, with fresh weights from torch's global generator.
+    """Build a network by name, with fresh weights from torch's global random generator.
 
     Args:
         arch: cnn, torchvision:NAME or timm:NAME.

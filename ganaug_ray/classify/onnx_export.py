@@ -1,4 +1,4 @@
-"""A trained classifier as an ONNX file, checked to give the same logits, for software without torch.
+"""Exports a trained classifier as an ONNX file for software without torch, checked to give the same logits.
 
 The input is what the network takes: float32 [N, C, H, W] in [-1, 1] at the size of the stored images; what a backbone
 wants beyond that is inside the file. How an image becomes that is in the file's metadata.
@@ -29,7 +29,7 @@ PREPROCESSING = "crop, pad or stretch (resize) to image_size, channels first, pi
 
 
 def export_onnx(model: Folder, out: str) -> float:
-    """Write a model's ONNX file; returns the largest difference of a logit from torch's, on random images.
+    """Write a model's ONNX file; return the largest difference between its logits and torch's, on random images.
 
     Args:
         model: a model folder.

@@ -1,4 +1,4 @@
-"""Which weights are trained, and how fast, step by step."""
+"""Decides which weights are trained at which learning rate, step by step."""
 
 import math
 from typing import Any
@@ -17,7 +17,7 @@ MOMENTUM = 0.9
 
 
 class OptimizerSchedule:
-    """The optimizer, its learning rates, and what is frozen.
+    """The optimizer, its learning rates, and the weights that are frozen at first.
 
     The head and the rest are trained at rates of their own (discriminative fine-tuning, Howard & Ruder 2018, arXiv
     1801.06146), and the rest not at all in the first steps, if so asked: a new head's first gradients are noise that
@@ -51,7 +51,7 @@ class OptimizerSchedule:
             self._plateau = ReduceLROnPlateau(self.optimizer, patience=config.plateau_looks - 1)
 
     def begin_step(self, step: int) -> nn.Module:
-        """Set learning rates and modes for a step; return the network, wrapped for both kinds of rows and the ranks.
+        """Set learning rates and train modes for a step; return the network, wrapped for DDP and split batch norm.
 
         Wrapped anew when the rest thaws: gradients are exchanged of what was trainable at the wrapping.
         """
@@ -69,7 +69,7 @@ class OptimizerSchedule:
 
     @property
     def state(self) -> torch.Tensor:
-        """The rates, and what the schedule remembers of the looks: float64, empty where steps alone decide."""
+        """The state of schedule ``plateau`` for a checkpoint, float64; empty for schedule ``cosine``."""
         if self._plateau is None:
             return torch.zeros(0, dtype=torch.float64)
         seen = [self._plateau.best, self._plateau.num_bad_epochs, self._plateau.last_epoch]
@@ -87,7 +87,7 @@ class OptimizerSchedule:
                 group["lr"].fill_(rate)
 
     def update_plateau(self, val_loss: float) -> None:
-        """Take note of the validation loss, which is the same on every rank."""
+        """Report a validation loss to schedule ``plateau``; it must be the same on every rank."""
         if self._plateau is not None:
             self._plateau.step(val_loss)
 
@@ -104,12 +104,12 @@ def _build_optimizer(groups: list[dict[str, Any]], config: ClassifierConfig) -> 
 
 
 def count_warm_up_steps(steps: int) -> int:
-    """Steps in which the learning rate rises, of so many."""
+    """Return the number of first steps in which the learning rate rises, given the number of all steps."""
     return max(1, round(steps * WARM_UP_SHARE))
 
 
 def compute_rate_factor(step: int, steps: int, cosine: bool = True) -> float:
-    """Factor on the learning rate: a short linear warm-up, then half a cosine to zero, or all of it.
+    """Return the factor on the learning rate at a step: a linear warm-up, then half a cosine to zero, or 1.
 
     >>> [round(compute_rate_factor(step, 100), 2) for step in (0, 4, 5, 52, 99)]
     [0.2, 1.0, 1.0, 0.51, 0.0]

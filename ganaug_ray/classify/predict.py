@@ -1,4 +1,4 @@
-"""The one inference path: what the report, the registry, serving and other software see is what is computed here."""
+"""The one inference path: the report, the registry, serving and other software all get the answers computed here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ ImageInput = np.ndarray | Image.Image | bytes | str | Path
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answer for one image: the likeliest class and every class's probability."""
+    """A classifier's answer for one image: the likeliest class, and every class's probability."""
 
     label: str
     probabilities: dict[str, float]
@@ -59,7 +59,7 @@ class Classifier:
 
     @classmethod
     def load(cls, folder: Folder, device: torch.device | str = "cpu") -> "Classifier":
-        """Load from a model folder. Raises UserError where there is no finished model, or its two files disagree."""
+        """Load a classifier from a model folder. Raises UserError if there is no finished, undamaged model."""
         try:
             weights = tensors_from_bytes(folder.read_bytes("model.safetensors"))
             return cls(folder.read_json("model.json"), weights, device)
@@ -69,7 +69,7 @@ class Classifier:
             raise UserError(f"{folder}: not a model of this version of ganaug_ray ({error})") from None
 
     def predict(self, pictures: Sequence[ImageInput]) -> list[Prediction]:
-        """Classify pictures of any size.
+        """Classify images of any size and kind.
 
         Args:
             pictures: each a path, the bytes of an image file, a PIL image, or uint8 pixels [H, W], [H, W, 1] or
@@ -88,7 +88,7 @@ class Classifier:
         return predictions
 
     def preprocess(self, picture: ImageInput) -> np.ndarray:
-        """Decode and resize one picture as training did: uint8 [size, size, C]."""
+        """Decode and resize one image as training did: uint8 [size, size, C]."""
         if isinstance(picture, str | Path):
             picture = Path(picture).read_bytes()
         if isinstance(picture, bytes):
@@ -102,7 +102,7 @@ class Classifier:
 
     @torch.inference_mode()
     def predict_probabilities(self, images_NHWC: tensors.PixelRows) -> np.ndarray:
-        """Preprocessed uint8 [N, size, size, C] -> probabilities float32 [N, K], each row summing to one."""
+        """Predict float32 [N, K], each row summing to one, from preprocessed images uint8 [N, size, size, C]."""
         parts = [torch.zeros(0, len(self.classes))]
         for start in range(0, len(images_NHWC), self.network.batch_size):
             rows = torch.tensor(images_NHWC[start : start + self.network.batch_size], device=self.device)

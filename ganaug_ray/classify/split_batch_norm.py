@@ -1,4 +1,4 @@
-"""Batch norm where real and synthetic rows are in one batch, and where a batch is spread over ranks."""
+"""Batch norm for batches of real and synthetic rows, and for batches that are spread over ranks."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ from ganaug_ray.core.distributed import Place
 
 
 class SplitBatchNorm(nn.Module):
-    """A network that can normalise synthetic rows apart from the real ones, in one forward for DDP.
+    """A wrapper that can normalise synthetic rows separately from real ones, in one forward pass for DDP.
 
     As Xie et al. 2020 (arXiv 1911.09665) do with adversarial images, which come of another distribution than clean
     ones. Unlike theirs, the layers keep one scale and shift for both kinds of rows: the statistics alone are separate,
@@ -23,7 +23,7 @@ class SplitBatchNorm(nn.Module):
         self.network = network
 
     def forward(self, x_BCHW: torch.Tensor, real: int | None = None) -> torch.Tensor:
-        """float [-1, 1] [B, C, H, W] -> logits, float [B, K].
+        """Compute logits float [B, K] from images float [B, C, H, W] in [-1, 1].
 
         Args:
             x_BCHW: images, the real ones in front.
@@ -51,7 +51,7 @@ def _freeze_running_statistics(network: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def average_statistics(network: nn.Module, place: Place) -> None:
-    """Average the running statistics over the ranks, each of which has seen its own rows; all go on with the same."""
+    """Average batch norm's running statistics over the ranks, in place."""
     statistics: list[torch.Tensor] = []
     for module in network.modules():
         if isinstance(module, _BatchNorm):

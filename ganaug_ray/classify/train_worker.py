@@ -1,4 +1,4 @@
-"""One rank of one fit: loads its rows, runs the loop from the newest checkpoint, and on rank 0 writes the folder."""
+"""One rank of a classifier's training: loads images, runs the training loop, and on rank 0 writes the model folder."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ BatchMaker = Callable[[Place], BatchFeed]
 
 @dataclass(frozen=True)
 class ClassifierTraining:
-    """One model to train: plain data, so that it travels to any process."""
+    """One classifier to train, as plain data that can be sent to any process."""
 
     arm: str
     seed: int
@@ -44,7 +44,7 @@ class ClassifierTraining:
     inputs: dict[str, str]
     """Hashes of what it is trained on."""
     start: str | None = None
-    """Folder with the weights it starts from, see ``start``; absent: fresh ones."""
+    """Folder with the weights it starts from, see ``initial_weights``; absent: fresh ones."""
     draw_seed: int | None = None
     """What the random draws depend on; absent: the seed."""
     parts: tuple[str, ...] = ("train", "val", "test")
@@ -56,7 +56,7 @@ class ClassifierTraining:
 
     @property
     def stores(self) -> list[str]:
-        """The folders whose rows it needs."""
+        """The folders of the image stores that the training reads."""
         dataset = Folder.from_uri(self.dataset)
         folders = [str(dataset / part) for part in dict.fromkeys(("train", "val", *self.parts))]
         if self.pool_folder:
@@ -65,11 +65,11 @@ class ClassifierTraining:
 
     @property
     def name(self) -> str:
-        """How it is called in messages."""
+        """The training's name in messages: arm and seed."""
         return f"{self.arm}, seed {self.seed}"
 
     def compute_fingerprint(self, started_from: Any) -> str:
-        """Of all that decides the weights: a checkpoint serves only the training that made it."""
+        """Return a hash of all that decides the weights; a checkpoint with another hash is not used."""
         config = self.config.model_dump(exclude=SCALING_KEYS)
         return experiment_dir.compute_fingerprint(
             config, self.seed, self.draw_seed, self.inputs, started_from, self.settings
@@ -77,10 +77,10 @@ class ClassifierTraining:
 
 
 def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
-    """Train one rank of a fit; returns when model.json is written.
+    """Train one rank to the end, from the newest checkpoint if there is one, and on rank 0 write model.json.
 
     Raises:
-        Diverged: a loss was not finite; the best weights before that are in last_good.safetensors.
+        DivergenceError: a loss was not finite; the best weights before that are in last_good.safetensors.
     """
     started = time.monotonic()
     dataset = Folder.from_uri(fit.dataset)
@@ -173,7 +173,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
 
 
 def balance_class_weights(counts: list[int]) -> torch.Tensor:
-    """What a row of each class counts, so that classes count alike and the mean row counts one: float [K].
+    """Return loss weights by which all classes count equally and the mean row counts one: float [K].
 
     >>> balance_class_weights([10, 30])
     tensor([2.0000, 0.6667])
@@ -182,7 +182,7 @@ def balance_class_weights(counts: list[int]) -> torch.Tensor:
 
 
 def tabulate_predictions(classifier: Classifier, dataset: Folder, parts: tuple[str, ...]) -> pa.Table:
-    """Return the table (split, id, label, probabilities) of these parts' rows; of training rows only some."""
+    """Return a table (split, id, label, probabilities) of these parts' rows; of train at most 10,000."""
     tables = []
     for split in parts:
         max_rows = MAX_TRAIN_ROWS if split == "train" else None

@@ -1,4 +1,4 @@
-"""Training a classifier: torch only. Where the batches come from and where the figures go is the caller's business."""
+"""The training loop of a classifier: torch only. The caller decides where batches come from and figures go."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ BEST_PREFIX = "best/"
 
 @dataclass(frozen=True)
 class BestEvaluation:
-    """The look at validation that counts: highest accuracy, then lowest loss."""
+    """The best evaluation on validation so far: highest accuracy, then lowest loss."""
 
     step: int
     accuracy: float
@@ -34,7 +34,7 @@ class BestEvaluation:
     weights: checkpoint.Tensors
 
     def is_better_than(self, best: "BestEvaluation | None") -> bool:
-        """Whether this one is to be kept rather than the other."""
+        """Return whether this evaluation is better than ``best``, or ``best`` is None."""
         return best is None or (self.accuracy, -self.loss) > (best.accuracy, -best.loss)
 
 
@@ -60,7 +60,7 @@ def train_classifier(
     start: checkpoint.Checkpoint | None = None,
     save: SaveCheckpoint = _skip_checkpoint,
 ) -> BestEvaluation:
-    """Train, from a checkpoint if there is one, and return the weights of the best look at validation.
+    """Train a classifier, from a checkpoint if there is one, and return its best evaluation with the weights.
 
     The same on every rank, and after a resume.
 
@@ -75,11 +75,11 @@ def train_classifier(
         report: called with a row of figures at log steps and looks at validation, on every rank.
         keep: called with each look that is the best so far, on every rank.
         weights_K: what a row of each class counts in the loss; absent: one.
-        start: of what ``save`` was given.
-        save: see Save.
+        start: a checkpoint with what ``save`` was given.
+        save: see ``SaveCheckpoint``.
 
     Raises:
-        Diverged: a loss was not finite on some rank.
+        DivergenceError: a loss was not finite on some rank.
     """
     schedule = OptimizerSchedule(network, config, steps, place)
     guard = FiniteGuard(place, schedule.optimizer)
@@ -173,7 +173,7 @@ def _compute_gradients(
 
 
 class EvaluationHistory:
-    """What the looks at validation have come to.
+    """Keeps the best evaluation on validation, and counts those since.
 
     Args:
         keep: called with each that is the best so far.
@@ -185,7 +185,7 @@ class EvaluationHistory:
         self.since_best = 0
 
     def add_evaluation(self, step: int, accuracy: float, loss: float, network: Network) -> None:
-        """Take note of one."""
+        """Add an evaluation, and keep its weights if it is the best."""
         self.since_best += 1
         if BestEvaluation(step, accuracy, loss, {}).is_better_than(self.best):
             self.best = BestEvaluation(step, accuracy, loss, checkpoint.pack_states({"network": network}))
@@ -193,14 +193,14 @@ class EvaluationHistory:
             self._keep(self.best)
 
     def pack_tensors(self) -> checkpoint.Tensors:
-        """For a checkpoint, after the first one."""
+        """Return the history as tensors for a checkpoint; there must be an evaluation."""
         assert self.best is not None
         figures = [self.best.step, self.best.accuracy, self.best.loss, self.since_best]
         weights = {f"{BEST_PREFIX}{name}": value for name, value in self.best.weights.items()}
         return {EVALUATIONS_KEY: torch.tensor(figures, dtype=torch.float64), **weights}
 
     def restore_tensors(self, tensors: checkpoint.Tensors) -> None:
-        """Take back what ``pack_tensors`` gave."""
+        """Restore the history from what ``pack_tensors`` returned."""
         step, accuracy, loss, since_best = tensors[EVALUATIONS_KEY].tolist()
         weights = {}
         for name, value in tensors.items():
@@ -212,7 +212,7 @@ class EvaluationHistory:
 
 
 def build_average(network: Network, config: ClassifierConfig) -> AveragedModel | None:
-    """Return a moving average of the network, with its batch-norm statistics, or None where none is wanted."""
+    """Return a moving average of the network and its batch-norm statistics; None if the config asks for none."""
     if not config.ema_half_life:
         return None
     decay = 0.5 ** (config.batch_size / config.ema_half_life)
@@ -221,7 +221,7 @@ def build_average(network: Network, config: ClassifierConfig) -> AveragedModel |
 
 @torch.no_grad()
 def evaluate_network(network: Network, rows: ResidentImages, place: Place) -> tuple[float, float]:
-    """Return (accuracy, mean cross-entropy) over all rows; each rank does its share and all learn the result."""
+    """Return (accuracy, mean cross-entropy) over all rows, on every rank; each rank computes its part."""
     network.eval()
     share = place.slice_rows(len(rows))
     sums = torch.zeros(2, dtype=torch.float64, device=place.device)

@@ -1,4 +1,4 @@
-"""The verbs. Nothing heavy is imported before one of them runs."""
+"""The command line. Nothing heavy is imported before a command runs."""
 
 import signal
 import sys

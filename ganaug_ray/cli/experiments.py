@@ -1,4 +1,4 @@
-"""The verbs that take a job file: the stages, and what else is done with an experiment."""
+"""The commands that take a job file: the stages, and other work on an experiment."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
 
 
 def build_command(name: str) -> Callable[..., None]:
-    """Return the verb of one stage, or of all of them."""
+    """Return the function of one command: a stage, or all of them."""
     if name in _COMMANDS_WITH_OPTIONS:
         return _COMMANDS_WITH_OPTIONS[name]
 

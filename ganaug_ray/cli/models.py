@@ -1,4 +1,4 @@
-"""The verbs that take a trained model."""
+"""The commands that take a trained model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ganaug predict``: images in, a Parquet file of answers out, and one line on the terminal."""
+"""``ganaug predict``: classifies images, writes the answers to a Parquet file, and prints one line."""
 
 import os
 import tempfile
@@ -19,7 +19,7 @@ MAX_CLASSES_NAMED = 5  # classes that the line counts
 
 
 def write_predictions(model: str, images: list[str], out: str, verbose: bool) -> None:
-    """Classify images and write the answers.
+    """Classify images, write the answers to a Parquet file, and print one line on the terminal.
 
     Args:
         model: as in ``ganaug_ray.load``.
@@ -63,7 +63,7 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool) ->
 
 
 def summarize_predictions(table: pa.Table) -> str:
-    """Say in a line what came out.
+    """Summarise a table of answers in one line.
 
     >>> summarize_predictions(pa.table({"label": ["cat", "dog", "cat", None], "error": [None, None, None, "empty"]}))
     '4 images: 2 × cat, 1 × dog; 1 could not be read (see error)'

@@ -100,12 +100,12 @@ def stop(
 
 
 def list_excludes(folder: Path) -> list[str]:
-    """Return what is not uploaded of a folder, as patterns: EXCLUDES, and virtual environments of any name."""
+    """List the patterns of what is not uploaded: EXCLUDED_PATTERNS, and virtual environments of any name."""
     return [*EXCLUDED_PATTERNS, *sorted(f"/{marker.parent.name}" for marker in folder.glob("*/pyvenv.cfg"))]
 
 
 def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
-    """Refuse a folder that is larger than what Ray uploads.
+    """Raise an error if a folder is larger than what Ray uploads.
 
     Raises:
         UserError: it is; the message names what is large in it.

@@ -1,4 +1,4 @@
-"""One typed, frozen model a section of a job. The same field names serve YAML, --set and search spaces."""
+"""The schema of a job: one typed, frozen model a section. The same field names serve YAML, --set and search spaces."""
 
 from ganaug_ray.config.augment import ArmConfig, AugmentConfig, MixConfig, ScreenConfig
 from ganaug_ray.config.base import TrainingConfig

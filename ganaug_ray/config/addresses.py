@@ -13,7 +13,7 @@ _CREDENTIALS = re.compile(
 
 
 def refuse_credentials(address: str) -> None:
-    """Refuse an address with credentials in it: addresses are printed, logged and kept in job.yaml.
+    """Raise an error if an address has credentials in it: addresses are printed, logged and kept in job.yaml.
 
     Raises:
         UserError: it holds some. The message repeats neither them nor the query.

@@ -1,4 +1,4 @@
-"""The section augment: how many synthetic images there are, which, and how they meet the real ones."""
+"""The section augment: how many synthetic images there are, of which classes, and how they meet the real ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ pseudo+synthetic: beside those, and beside stored images of a GAN that was train
 
 @dataclass(frozen=True)
 class KindTraits:
-    """What a job must know of a kind of arm.
+    """The properties of a kind of arm that decide which stages a job needs.
 
     Attributes:
         control: compared to learn from it, and never promoted.
@@ -47,7 +47,7 @@ class KindTraits:
 
     @property
     def uses_gan(self) -> bool:
-        """Whether it has images of a GAN."""
+        """Whether arms of this kind have images of a GAN."""
         return self.stored or self.live
 
 
@@ -78,7 +78,7 @@ IDLE_SETTINGS: dict[StrategyName, tuple[tuple[str, ...], str]] = {
 
 
 class ScreenConfig(Config):
-    """Which synthetic images are rejected before a classifier sees them."""
+    """Which synthetic images are rejected before a classifier is trained on them."""
 
     enabled: bool = True
     confidence: Annotated[float, Field(ge=0, lt=1)] = 0.5
@@ -92,7 +92,7 @@ class ScreenConfig(Config):
 
 
 class MixConfig(Config):
-    """How synthetic images are screened, and how they meet the real ones in an arm's batches."""
+    """How synthetic images are screened, and how they are mixed with the real ones in an arm's batches."""
 
     ratio: Annotated[float, Field(ge=0, le=10)] = 1.0
     """Synthetic images per real one in each batch; 0 leaves the real arm alone. With strategy balance: per image that a
@@ -125,7 +125,7 @@ class MixConfig(Config):
 
 
 class AugmentConfig(MixConfig):
-    """What arms have in common; each may differ, see ArmConfig."""
+    """The section augment: the settings that arms have in common, which each may override, see ArmConfig."""
 
     allow_copies: bool = False
     """Go on with a generator that was found to copy training images."""
@@ -134,22 +134,22 @@ class AugmentConfig(MixConfig):
 
 
 class ArmConfig(MixConfig):
-    """One arm beside real+classic: its kind, and what differs from the section augment."""
+    """An arm beside real+classic: its kind, and the settings in which it differs from the section augment."""
 
     kind: Kind
 
     @property
     def traits(self) -> KindTraits:
-        """What a job must know of its kind."""
+        """The properties of the arm's kind."""
         return KIND_TRAITS[self.kind]
 
     def is_guided_by(self, other: "ArmConfig") -> bool:
-        """Whether the gains of another arm, of the same kind and with all classes, can tell its classes."""
+        """Whether ``other`` can tell the gaining classes: an arm of the same kind, with images of all classes."""
         return other.kind == self.kind and other.classes == "all"
 
 
 def merge_arm_settings(augment: Mapping[str, Any], name: str, overrides: Any) -> Any:
-    """Put an arm's settings over those of the augment section; an arm that is called as a kind is of that kind."""
+    """Merge an arm's settings over those of the augment section; an arm named after a kind is of that kind."""
     if overrides is not None and not isinstance(overrides, Mapping):
         return overrides
     named = {"kind": _KIND_BY_ARM_NAME[name]} if name in _KIND_BY_ARM_NAME else {}

@@ -1,4 +1,4 @@
-"""What all sections have in common."""
+"""The base classes of all sections."""
 
 import math
 from typing import Annotated, Any, Literal, Self
@@ -22,13 +22,13 @@ def _check_workers(value: Any) -> Any:
 
 
 class Config(BaseModel):
-    """What all stages' settings have in common: no unknown keys, no silent conversion, no change after loading."""
+    """Base class of every section: no unknown keys, no silent conversion, no change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
 class TrainingConfig(Config):
-    """What the training of a GAN and of a classifier have in common: exactly one of steps and epochs is set."""
+    """The settings that the trainings of a GAN and of a classifier share; exactly one of steps and epochs is set."""
 
     steps: Count | None = None
     epochs: Count | None = None
@@ -59,18 +59,18 @@ class TrainingConfig(Config):
         return self
 
     def fit_workers(self, slots: int) -> int:
-        """How many workers auto means where there is room for so many: each has two rows of a batch at least."""
+        """Return how many workers ``auto`` means where ``slots`` fit; each gets at least two rows of a batch."""
         rows = self.batch_size // self.microbatch_count
         fitting = [n for n in range(1, slots + 1) if self.batch_size % n == 0 and rows >= 2 * n]
         return max(fitting, default=1)
 
     @property
     def microbatch_count(self) -> int:
-        """In which a worker's rows go through the network."""
+        """Number of parts in which a worker's rows of a batch go through the network one after another."""
         return 1
 
     def count_steps(self, rows: int) -> int:
-        """Optimizer steps in all, for so many training rows."""
+        """Return the number of optimizer steps, given the number of training images."""
         if self.steps is not None:
             return self.steps
         assert self.epochs is not None
@@ -78,5 +78,5 @@ class TrainingConfig(Config):
 
 
 def wrap_single_text(value: Any) -> Any:
-    """Take a single text for a list of one."""
+    """Wrap a single text into a list; any other value is returned as it is."""
     return [value] if isinstance(value, str) else value

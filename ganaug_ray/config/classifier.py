@@ -1,4 +1,4 @@
-"""The section classifier, and the models that are compared with it."""
+"""The section classifier, and the section models, whose models are compared with it."""
 
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, Self
@@ -16,7 +16,7 @@ is handed in as ``check_network`` of the validation's context, since looking a n
 
 
 class ClassifierConfig(TrainingConfig):
-    """The classifier and its classic augmentation, the same in every arm."""
+    """The section classifier: the network, its training and its classic augmentation, the same in every arm."""
 
     arch: str = "cnn"
     """cnn, torchvision:NAME or timm:NAME, such as torchvision:resnet18 or timm:resnetv2_50."""
@@ -95,27 +95,27 @@ class ClassifierConfig(TrainingConfig):
 
     @property
     def microbatch_count(self) -> int:
-        """In which a worker's rows go through the network."""
+        """Number of parts in which a worker's rows of a batch go through the network one after another."""
         return self.accumulate
 
     @property
     def is_pretrained(self) -> bool:
-        """Whether it starts from weights that were trained for something else, so that the head is new."""
+        """Whether the training starts from weights that were trained for another task, so that the head is new."""
         return self.weights is not None
 
     @property
     def peak_lr(self) -> float:
-        """The head's learning rate after the warm-up."""
+        """The learning rate of the head after the warm-up."""
         return self.lr or {"adamw": 2e-3, "sgd": 0.05}[self.optimizer]
 
     @property
     def effective_weight_decay(self) -> float:
-        """Weight decay."""
+        """The weight decay: the configured one, or the optimizer's default."""
         default = {"adamw": 0.01, "sgd": 5e-4}[self.optimizer]
         return default if self.weight_decay is None else self.weight_decay
 
     def count_frozen_steps(self, steps: int) -> int:
-        """First steps, of so many, in which the head alone is trained."""
+        """Return the number of first steps in which only the head is trained, given the number of all steps."""
         if self.freeze_steps is None:
             return steps // 10 if self.is_pretrained else 0
         return self.freeze_steps
@@ -126,7 +126,10 @@ NETWORK_KEYS = ("arch", "input_size", "weights", "init_from", "patience")
 
 
 def merge_model_settings(classifier: Mapping[str, Any], overrides: Any) -> Any:
-    """Put a compared model's settings over those of the classifier section; steps replace epochs and the reverse."""
+    """Merge a compared model's settings over the classifier section, whose NETWORK_KEYS are not taken over.
+
+    Steps replace epochs, and the reverse.
+    """
     if not isinstance(overrides, Mapping):
         return overrides
     lengths = {"steps", "epochs"} if {"steps", "epochs"} & overrides.keys() else set()

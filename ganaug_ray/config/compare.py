@@ -8,7 +8,7 @@ from ganaug_ray.config.base import Config
 
 
 class CompareConfig(Config):
-    """How the verdict is reached."""
+    """The section compare: how many trainings there are, and by which metric arms are compared."""
 
     splits: Annotated[int, Field(ge=1, le=20)] = 1
     """Times that the images are dealt out anew, with a data set, a teacher and a GAN for each; no two share a test

@@ -1,4 +1,4 @@
-"""The section data: where the images come from, and what is kept of them."""
+"""The section data: where the images come from, how labels are found, and how the images are split."""
 
 import math
 import re
@@ -10,7 +10,7 @@ from ganaug_ray.config.base import Config, Count, Share, wrap_single_text
 
 
 class SplitConfig(Config):
-    """Shares of each class that go to validation and test; the rest is for training. In a job also ``given``."""
+    """How the images are split: shares of each class for validation and test, or ``given`` for folders as they are."""
 
     given: bool = False
     """Take the folders train, val and test as they are; without a val folder, its share is taken from train."""
@@ -46,7 +46,7 @@ class SplitConfig(Config):
 
 
 class ImbalanceConfig(Config):
-    """Classes made rare on purpose: training images are left out, and those of validation and test stay."""
+    """Classes made rare on purpose, by leaving out training images; validation and test stay as they are."""
 
     factor: Annotated[float, Field(gt=1)]
     """Times by which the rarest classes are thinned."""
@@ -56,7 +56,7 @@ class ImbalanceConfig(Config):
 
 
 class LabelFrom(Config):
-    """Where the label of an image file comes from; in a job ``parent``, ``{regex: ...}`` or ``{csv: ...}``."""
+    """Where an image file's label comes from: its folder (``parent``), its name (``regex``) or a file (``csv``)."""
 
     regex: str | None = None
     """Searched in the file's name; its group ``label`` is the label."""
@@ -87,7 +87,7 @@ class LabelFrom(Config):
 
 
 class DataConfig(Config):
-    """Where the images come from and what is kept of them."""
+    """The section data: where the images come from, how labels are found, and how the images are stored and split."""
 
     source: Annotated[list[str], Field(min_length=1), BeforeValidator(wrap_single_text)]
     """One or a list: folder, archive, CSV manifest, Parquet, idx:FOLDER, sklearn:digits, torchvision:NAME."""
@@ -134,7 +134,7 @@ class DataConfig(Config):
         return self
 
     def refuse_split_count(self, n: int) -> None:
-        """Raise ValueError if these data cannot be dealt out in n ways whose test sets share no image."""
+        """Raise ValueError if these images cannot be split in n ways whose test sets share no image."""
         if n == 1:
             return
         if self.split.given or self.extends:
@@ -147,18 +147,18 @@ class DataConfig(Config):
             )
 
     def derive_fold(self, fold: int, folds: int) -> Self:
-        """Return the same data as the given one of several splits. Raises ValueError as refuse_splits does."""
+        """Return the same settings for one of several splits. Raises ValueError as ``refuse_split_count`` does."""
         split = self.split.model_copy(update={"fold": fold, "folds": folds})
         return self.model_validate(self.model_dump() | {"split": split.model_dump()})
 
     @property
     def resident_gb(self) -> float:
-        """GB of a store that a worker keeps in memory; a larger one is streamed."""
+        """GB of decoded images up to which a store is kept in a worker's memory; a larger one is streamed."""
         return {"resident": math.inf, "stream": 0.0, "auto": self.resident_limit}[self.loader]
 
     @property
     def max_val_per_class(self) -> int | None:
-        """Validation images a class at most: who has 100 labels does not validate on 6,000."""
+        """Validation images a class at most: ``val_per_class``, or a quarter of ``train_per_class`` but at least 5."""
         if self.val_per_class is None and self.train_per_class is not None:
             return max(5, self.train_per_class // 4)
         return self.val_per_class

@@ -12,7 +12,7 @@ from ganaug_ray.config.gan_presets import PRESETS, Preset, PresetName
 
 
 class LaterRate(Config):
-    """A learning rate for the rest of the training, or until the next one."""
+    """A learning rate that begins at some step, and lasts until the next one begins."""
 
     after: Annotated[float, Field(gt=0)]
     """Steps; or epochs, where the training's length is given in epochs."""
@@ -21,7 +21,7 @@ class LaterRate(Config):
 
 
 class GanConfig(TrainingConfig):
-    """The GAN: a preset, its size, and how long it is trained. What is absent is the preset's."""
+    """The section gan: a preset, its size, and how long it is trained. A setting that is absent is the preset's."""
 
     preset: PresetName = "scarce"
     """dcgan: as published. scarce: for few images."""
@@ -70,7 +70,7 @@ class GanConfig(TrainingConfig):
         return self
 
     def compute_lr_factors(self, rows: int) -> dict[int, float]:
-        """What both learning rates are multiplied with, by the number of steps after which that begins.
+        """Return number of steps -> factor on both learning rates from then on.
 
         Args:
             rows: training images, for times in epochs.
@@ -83,7 +83,7 @@ class GanConfig(TrainingConfig):
 
     @property
     def recipe(self) -> Preset:
-        """The preset with what this job sets itself."""
+        """The preset, with the settings that this job overrides."""
         preset = PRESETS[self.preset]
         lr_g = self.lr or preset.lr_g
         recipe = replace(preset, lr_g=lr_g, lr_d=self.lr_d or lr_g * (preset.lr_d / preset.lr_g))
@@ -95,7 +95,7 @@ class GanConfig(TrainingConfig):
 
 
 class PublishedConfig(Config):
-    """What a publication reports for such a GAN: the report shows it beside this run's own figures."""
+    """The section published: a publication's results of such a GAN, which the report shows beside this run's."""
 
     source: str
     """Who reports it, in words."""

@@ -1,6 +1,6 @@
-"""The named presets: what a GAN is trained with, as data. Jobs choose one and may override its rates.
+"""The named GAN presets: loss, normalisation, augmentation and optimizer, as data. A job chooses one.
 
-Frozen: a preset that changes under its name would make old and new runs incomparable without a word.
+Never change a preset under its name: old and new experiments would no longer be comparable, and nothing would say so.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ LossName = Literal["non_saturating", "hinge"]
 
 @dataclass(frozen=True)
 class Preset:
-    """One way to train; the networks' widths, the sizes and the number of steps are the job's.
+    """One way to train a GAN; the networks' widths, the image size and the number of steps are the job's.
 
     Attributes:
         loss: what both networks minimise.

@@ -1,4 +1,4 @@
-"""A whole job: its sections, and what they must agree on."""
+"""A whole job: its sections, and the checks that concern several of them."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
@@ -154,7 +154,7 @@ class Job(Config):
 
     @property
     def compared_arms(self) -> dict[str, ArmConfig]:
-        """The arms beside the baseline, by name."""
+        """The arms that are compared with the baseline, by name."""
         if self.arms or not self.augment.ratio:
             return self.arms
         return {
@@ -167,7 +167,7 @@ class Job(Config):
         return any(arm.traits.uses_gan for arm in self.compared_arms.values())
 
     def derive_split(self, number: int) -> "Job":
-        """The job as one of its splits has it: other images in each part, and other draws."""
+        """Return the job for one of its splits: with other images in each part, and another seed."""
         if self.compare.splits == 1:
             return self
         data = self.data.derive_fold(number, self.compare.splits)
@@ -175,5 +175,5 @@ class Job(Config):
 
     @property
     def gan_image_size(self) -> int:
-        """Side of the images that the GAN draws, in pixels."""
+        """Side of the images that the GAN generates, in pixels."""
         return self.gan.image_size or (64 if self.data.image_size >= 64 else 32)

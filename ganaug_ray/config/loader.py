@@ -1,4 +1,4 @@
-"""Reading a job: YAML and --set overrides in, a checked Job out, mistakes named by file and key."""
+"""Reads a job: YAML and --set overrides in, a checked Job out; mistakes are named by file and key."""
 
 import difflib
 import os
@@ -64,7 +64,7 @@ def load_job(path: Path, overrides: list[str] | None = None, check_network: Chec
 
 
 def apply_settings(job: Job, settings: Mapping[str, Any], name: str, check_network: CheckNetwork | None = None) -> Job:
-    """The job with other values of some keys, such as ``{"gan.lr": 1e-4}``.
+    """Return the job with other values of some keys, such as ``{"gan.lr": 1e-4}``.
 
     Args:
         job: as it was.
@@ -89,7 +89,7 @@ def _build_context(check_network: CheckNetwork | None) -> dict[str, Any] | None:
 
 
 def read_mapping(path: Path, what: str) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping, as it stands.
+    """Read a YAML file whose content must be a mapping; variables and paths in it are not resolved.
 
     Raises:
         UserError: it is missing or malformed; ``what`` says what it should have been, such as a job file.
@@ -124,7 +124,7 @@ def find_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
 
 
 def dump_job(job: Job) -> str:
-    """The resolved job as YAML that load_job takes back."""
+    """Return the resolved job as YAML that ``load_job`` reads back."""
     return yaml.safe_dump(job.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True)
 
 
@@ -217,7 +217,7 @@ def _resolve_path(value: Any, base: Path, word: str) -> Any:
 
 
 def resolve_source(source: str) -> str:
-    """Make a source that was given on the command line absolute: it is relative to where that is run."""
+    """Make a source from the command line absolute, relative to the working directory."""
     return _make_absolute(source, Path.cwd())
 
 

@@ -1,4 +1,4 @@
-"""The section search: how settings are looked for. Which ones, and between what bounds, a file of its own says."""
+"""The section search: how settings are searched for. A search space file says which ones and their bounds."""
 
 from typing import Annotated, Literal, Self
 
@@ -11,7 +11,7 @@ DEFAULT_TRIALS = 16  # where neither trials nor hours are given
 
 
 class SearchConfig(Config):
-    """How `ganaug search` spends its budget."""
+    """The section search: how `ganaug search` spends its budget."""
 
     algorithm: AlgorithmName = "tpe"
     """tpe: go by what earlier trials gave (Bergstra et al. 2011). random. grid: every combination of the choices. pbt,

@@ -1,1 +1,1 @@
-"""What everything stands on, without Ray and without images: storage, checkpoints, randomness, registry, console."""
+"""What the rooms above use, without Ray and without images: storage, checkpoints, randomness, registry, console."""

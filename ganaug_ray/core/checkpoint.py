@@ -1,4 +1,4 @@
-"""The one checkpoint format: safetensors for what was learned, JSON for where it stood. The JSON commits it.
+"""The one checkpoint format: safetensors for weights and optimizer state, JSON for the step. The JSON commits it.
 
     checkpoints/
       step-00000200.safetensors   networks, averaged copies, optimizers, as name.key -> tensor
@@ -30,7 +30,7 @@ Tensors = dict[str, torch.Tensor]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was learned, and the number of steps done when it was saved."""
+    """The state of a training after a number of steps: networks and optimizers as named tensors."""
 
     step: int
     tensors: Tensors
@@ -75,7 +75,7 @@ def _match_layout(weight: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
 
 
 def save(folder: Folder, checkpoint: Checkpoint, inputs: str) -> None:
-    """Write a checkpoint and drop all but the last two. ``inputs`` is the hash of what the training was given."""
+    """Write a checkpoint, and delete all but the last two. ``inputs`` is the hash of what the training was given."""
     name = f"step-{checkpoint.step:08d}"
     content = tensors_to_bytes(checkpoint.tensors)
     folder.write_bytes(f"{name}.safetensors", content)
@@ -90,19 +90,19 @@ def save(folder: Folder, checkpoint: Checkpoint, inputs: str) -> None:
 
 
 def delete_all(folder: Folder) -> None:
-    """Drop all of them, as when the training has ended; there may be none."""
+    """Delete all checkpoints in a folder, if there are any."""
     if folder.list_files():
         folder.fs.delete_dir(folder.path)
 
 
 def read_newest_step(folder: Folder) -> int:
-    """The number of steps done when the newest checkpoint was saved; none where there is none."""
+    """Return the number of steps done when the newest checkpoint was saved; 0 if there is none."""
     names = folder.list_files(".json")
     return int(names[-1].removeprefix("step-").removesuffix(".json")) if names else 0
 
 
 def load_newest(folder: Folder, inputs: str, warn: Callable[[str], None]) -> Checkpoint | None:
-    """Return the newest whole checkpoint made from the same inputs, or None.
+    """Return the newest undamaged checkpoint that was made from the same inputs, or None.
 
     Every one passed over is told to ``warn`` in a sentence.
     """

@@ -1,4 +1,4 @@
-"""The terminal: one line a stage, a progress bar for long work, and everybody else's chatter in a log file."""
+"""The terminal: one line a stage and a progress bar for long work; the output of libraries goes to a log file."""
 
 import os
 import sys
@@ -21,14 +21,14 @@ ReadProgress = Callable[[], tuple[float, str]]
 
 
 class Terminal:
-    """What the user sees. Everything else that this process and its children print goes to ``log``, if one is set."""
+    """Prints to the user's terminal, while all other output of this process and its children can go to a log file."""
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
 
     @contextmanager
     def redirect_output(self, log: Path | None) -> Iterator[None]:
-        """Send what libraries print, also from C++ and from child processes, to a file while the block runs."""
+        """Send what libraries print, also from C++ and from child processes, to a file until the context ends."""
         if log is None:
             yield
             return
@@ -56,7 +56,7 @@ class Terminal:
             self._console = Console(highlight=False)
 
     def print_stage_line(self, stage: str, status: str, text: str, seconds: float | None = None) -> None:
-        """Print a stage's one line: name, done | kept | failed, outcome, seconds."""
+        """Print the line of a stage: its name, its status (done, kept or failed), what came out, and seconds."""
         colour = {"done": "green", "kept": "cyan", "failed": "red"}.get(status, "yellow")
         tail = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
         self._console.print(
@@ -64,12 +64,12 @@ class Terminal:
         )
 
     def print_text(self, text: str) -> None:
-        """Print text as it is."""
+        """Print text without interpreting markup in it."""
         self._console.print(text, markup=False, soft_wrap=True)
 
     @contextmanager
     def show_progress(self, stage: str, read_progress: ReadProgress) -> Iterator[None]:
-        """Show how far a stage is while the block runs: a bar on a terminal, now and then a line elsewhere."""
+        """Show how far a stage is until the context ends: a bar on a terminal, else a line every 15 seconds."""
         stop = threading.Event()
         show = self._draw_bar if self._console.is_terminal else self._print_progress
         thread = threading.Thread(target=show, args=(stage, read_progress, stop), daemon=True)

@@ -1,4 +1,4 @@
-"""Where a training loop runs: one process or one rank of several. Torch only, so that loops need no Ray."""
+"""The rank and device that a training loop runs on. Torch only, so that loops need no Ray."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -30,7 +30,7 @@ class Place:
 
     @property
     def is_first(self) -> bool:
-        """Rank 0 writes files; the others do not."""
+        """Whether this is rank 0, the only one that writes files."""
         return self.rank == 0
 
     def slice_rows(self, n: int) -> slice:
@@ -42,7 +42,7 @@ class Place:
         return slice(n * self.rank // self.world_size, n * (self.rank + 1) // self.world_size)
 
     def wrap_module(self, module: nn.Module) -> nn.Module:
-        """Wrap for gradient averaging, where there is more than one rank.
+        """Wrap a network so that its gradients are averaged over the ranks, if there is more than one.
 
         Buffers are not broadcast: between two forward passes of one step that would change tensors that the backward
         pass needs.
@@ -53,7 +53,7 @@ class Place:
         return DistributedDataParallel(module, device_ids=devices, forward_sync_buffers=False)
 
     def sync_gradients(self, model: nn.Module, now: bool) -> AbstractContextManager[None]:
-        """Average a wrapped network's gradients over the ranks in this backward pass, or leave that to a later one."""
+        """Return a context for a backward pass: ``now`` averages gradients over the ranks, else they stay local."""
         return nullcontext() if now or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
     def move_to_device(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -66,7 +66,7 @@ class Place:
         return tensor.to(self.device, non_blocking=True)
 
     def autocast(self, precision: Literal["auto", "fp32", "bf16"]) -> torch.autocast:
-        """Run layers in bfloat16 where asked to, and on GPUs unless asked not to; a context and a decorator."""
+        """Return a context in which layers run in bfloat16 if asked to, or with ``auto`` on GPUs; also a decorator."""
         enabled = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
@@ -83,13 +83,13 @@ class Place:
         return tensor
 
     def any_over_ranks(self, flag: bool) -> bool:
-        """Whether the flag is set on some rank: all learn it, so that all take the same turn."""
+        """Return on every rank whether the flag is set on any rank."""
         return bool(self.max_over_ranks(torch.tensor([int(flag)], device=self.device)).item())
 
 
 @contextmanager
 def freeze_weights(module: nn.Module) -> Iterator[None]:
-    """Let gradients flow through a network without giving it any: for the network that is not being stepped."""
+    """Keep a network's weights from getting gradients until the context ends; gradients still flow through it."""
     module.requires_grad_(False)
     try:
         yield

@@ -1,4 +1,4 @@
-"""The experiment folder: what is done, from what it was made, and its running log of figures.
+"""The experiment folder: which stages are done, what each was made from, and where each keeps its files.
 
 A stage writes its data first and its marker ``<stage>.json`` last, in one atomic write. What has no marker is not
 done; what has one is never done twice.
@@ -68,7 +68,7 @@ def read_marker(folder: Folder, marker: str) -> Record | None:
 
 
 def write_marker(folder: Folder, marker: str, stage: str, started: float, record: Mapping[str, Any]) -> Record:
-    """Write the marker that says a stage is done; ``started`` is the time.monotonic() at its beginning."""
+    """Write the marker that says a stage is done, with its seconds since ``started`` (a time.monotonic())."""
     whole = {
         "stage": stage,
         "status": "done",
@@ -84,12 +84,12 @@ def write_marker(folder: Folder, marker: str, stage: str, started: float, record
 
 
 def collect_versions() -> dict[str, str]:
-    """Versions of what decides the figures; of this package the code's own, which on a cluster is not installed."""
+    """Return the versions of this package, Ray and torch; this package's is that of the code that runs."""
     return {"ganaug-ray": __version__, **{name: version(name) for name in ("ray", "torch")}}
 
 
 class Run:
-    """One experiment's folder and where each stage keeps its own."""
+    """The folder of an experiment, or of one of its splits, and the folders of its stages."""
 
     def __init__(self, root: Folder) -> None:
         self.root = root
@@ -102,15 +102,15 @@ class Run:
         self.registry = root / "registry"
 
     def locate_split(self, number: int) -> "Run":
-        """The folder of another way to deal out the images: data set, GAN, synthetic images and models of its own."""
+        """Return the run of one split of the images, which has its own data set, GAN, synthetic images and models."""
         return self if number == 0 else Run(self.root / "splits" / str(number))
 
     def locate_model(self, arm: str, seed: int, split: int = 0) -> Folder:
-        """The folder of one arm's model of one seed, of one split."""
+        """Return the folder of an arm's model of one seed and split."""
         return self.locate_split(split).models / arm / f"seed-{seed}"
 
     def locate_any_synthetic(self) -> Folder:
-        """A store of synthetic images to look at: that of the augment section, or another where no arm asks for it."""
+        """Return the folder of some synthetic images: those of the augment section, or else those of an arm."""
         other_names = [name for name in self.root.list_folders() if name.startswith("synthetic-")]
         return (
             self.synthetic
@@ -119,7 +119,7 @@ class Run:
         )
 
     def claim_folder(self, job: Job) -> None:
-        """Make this folder the job's own: write job.yaml, or check that what is here was made by the same job.
+        """Write job.yaml into this folder, or check that what is there was made by the same job.
 
         Raises:
             UserError: the folder cannot be written, holds something else, or holds stages of a job whose settings
@@ -170,7 +170,7 @@ class Run:
 
     @contextmanager
     def hold_lock(self) -> Iterator[None]:
-        """Keep other processes of this machine out of a local experiment folder while the block runs.
+        """Keep other processes of this machine out of a local experiment folder until the context ends.
 
         Raises:
             UserError: another process works in it.
@@ -187,7 +187,7 @@ class Run:
 
     @contextmanager
     def open_log_file(self) -> Iterator[Path]:
-        """Where the chatter of Ray and torch goes while the block runs: log.txt, added to.
+        """Yield the path of log.txt, to which the output of Ray and torch is appended until the context ends.
 
         An object store has no append: there it is written to a temporary file and added at the end.
         """
@@ -204,7 +204,7 @@ class Run:
                     self.root.write_bytes("log.txt", before + log.read_bytes())
 
     def write_summary(self) -> None:
-        """Derive run.json from the markers: status, seconds and hashes of each stage."""
+        """Write run.json: status, seconds and hashes of each finished stage, taken from the stages' markers."""
         stages = {}
         for name, folder, marker in self.list_markers():
             if record := read_marker(folder, marker):
@@ -213,7 +213,7 @@ class Run:
         self.root.write_json("run.json", {"stages": stages, "versions": collect_versions()})
 
     def list_markers(self) -> list[tuple[str, Folder, str]]:
-        """(name, folder, marker file) of every stage there may be, in order."""
+        """List (name, folder, marker file) of every stage that may have been run, in order."""
         markers = [
             ("dataset", self.dataset, "dataset.json"),
             ("pseudo", self.pseudo, "dataset.json"),
@@ -234,7 +234,7 @@ class Run:
 
 
 def format_split_prefix(number: int) -> str:
-    """What stands before the names of a split's folders."""
+    """Return the prefix of a split's folders in messages, such as ``splits/1/``; empty for the first split."""
     return f"splits/{number}/" if number else ""
 
 

@@ -1,4 +1,4 @@
-"""Stop at the first loss that is not finite, before it reaches the weights, without asking the device every step."""
+"""Stops a training at the first loss that is not finite, before it reaches the weights, at almost no cost."""
 
 import torch
 from torch.optim import Optimizer
@@ -18,7 +18,7 @@ class DivergenceError(Exception):
 
 
 class FiniteGuard:
-    """Turns the optimizers off, on the device and on every rank, from the first non-finite loss on.
+    """Makes optimizers skip their steps, on every rank, from the first loss on that is not finite.
 
     Fused optimizers skip their step where ``found_inf`` is one (the door that gradient scalers use). So the hot loop
     never waits for the device; ``raise_if_tripped`` does, and is called at log and checkpoint steps only.
@@ -39,11 +39,11 @@ class FiniteGuard:
         self._place.max_over_ranks(self._flag)
 
     def end_step(self) -> None:
-        """Count the steps since the guard tripped."""
+        """Count a step, if the guard has tripped; call it after every optimizer step."""
         self._tripped_for += self._flag
 
     def raise_if_tripped(self, step: int) -> None:
-        """Raise Diverged, alike on every rank, naming the first bad step; ``step`` is the one just finished."""
+        """Raise DivergenceError with the first bad step, alike on every rank; ``step`` is the one just finished."""
         bad = int(self._tripped_for.item())
         if bad:
             raise DivergenceError(step - bad + 1)

@@ -1,4 +1,4 @@
-"""The running log of figures, ``metrics.jsonl``, on a local disk or an object store."""
+"""The training log ``metrics.jsonl``, on a local disk or an object store."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TAIL_BYTES = 16_384  # bytes, which hold several lines
 
 
 class MetricsLog:
-    """``metrics.jsonl``: one line a logged step, in order, each once, whatever was killed in between.
+    """Writes ``metrics.jsonl``: one line a logged step, in order, none twice, even if processes are killed in between.
 
     On a local disk each line is flushed as it comes. An object store has no append, so there the lines are written
     in numbered parts, one at each ``flush``.
@@ -45,7 +45,7 @@ class MetricsLog:
             stream.write(text)
 
     def flush(self) -> None:
-        """Make everything added so far safe; called with each checkpoint and at the end."""
+        """Make sure that all lines so far outlive this process; called with each checkpoint and at the end."""
         if self._waiting:
             self._folder.write_bytes(f"metrics-{self._part:05d}.jsonl", "".join(self._waiting).encode())
             self._waiting = []
@@ -53,7 +53,7 @@ class MetricsLog:
 
 
 def read_metrics(folder: Folder) -> list[Record]:
-    """Return the logged lines, in order; a last line cut off by a crash is passed over."""
+    """Return all logged lines, in order; a last line that a crash cut off is left out."""
     lines: list[Record] = []
     for part in _list_parts(folder):
         lines += _read_lines(folder, part)
@@ -61,7 +61,7 @@ def read_metrics(folder: Folder) -> list[Record]:
 
 
 def read_newest_lines(folder: Folder) -> list[Record]:
-    """Return the last few logged lines, in order: to read them takes as long after a million steps as after ten."""
+    """Return the last few logged lines, in order, without reading the whole log."""
     parts = _list_parts(folder)
     if not parts:
         return []

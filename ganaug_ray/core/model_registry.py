@@ -1,4 +1,4 @@
-"""Immutable model versions and the one champion among them; one experiment's own, or shared by many.
+"""The registry: model versions that never change, and the one champion among them; of one experiment or of many.
 
 registry/
   versions/1/  model.json  model.safetensors  model.onnx  ...  version.json (lineage; written last)
@@ -33,7 +33,7 @@ def promote_model(
     complete: Callable[[Folder], None] = lambda version: None,
     judge: Judge = lambda champion: {},
 ) -> Record:
-    """Copy a finished model to a new version and make it the champion. The same model is not copied twice.
+    """Copy a finished model to a new version and make it the champion; a model that is champion is not copied again.
 
     Several may do so at a time: each gets a version of its own, and is judged by the champion that it replaces, which
     may have become that while its files were written. On an object store, which has no lock, two that end within the
@@ -105,13 +105,13 @@ def roll_back(registry: Folder, to: int | None = None) -> Record:
 
 
 def list_changes(champion: Record) -> list[Record]:
-    """Every promotion and rollback up to a champion, oldest first, each with version, model, instead_of, why and at."""
+    """List every promotion and rollback up to a champion, oldest first: version, model, instead_of, why and at."""
     first = {"version": champion["version"], "model": champion["model"], "instead_of": None, "why": "promoted"}
     return champion.get("changes") or [first]
 
 
 def list_champions(changes: Sequence[Record]) -> list[int]:
-    """Return the versions that were champion one after the other, without those that were rolled back.
+    """List the versions that were champion one after another, without those that were rolled back.
 
     >>> promoted = [{"version": n, "why": "promoted"} for n in (1, 2, 3)]
     >>> list_champions(promoted), list_champions([*promoted, {"version": 2, "why": "rolled back"}])
@@ -164,7 +164,7 @@ def _lock_registry(registry: Folder) -> Iterator[None]:
 
 
 def claim_version(registry: Folder) -> int:
-    """Take the next version's number; of several who ask at a time each gets another one.
+    """Reserve the next version number; of several processes that ask at a time each gets another one.
 
     A disk makes a folder for one alone. An object store has no such thing, but shows every object to all as soon as it
     is written: who leaves a note and then finds it the only one was first, and whoever comes later finds both. Where
@@ -191,7 +191,7 @@ def _list_version_numbers(registry: Folder) -> list[int]:
 
 
 def open_job_registry(job: Job, run: experiment_dir.Run) -> Folder:
-    """The registry that a job's champion goes to."""
+    """Return the folder of the registry that a job's champion goes to."""
     return run.registry if job.registry is None else Folder.from_uri(job.registry)
 
 
@@ -204,7 +204,7 @@ def find_champion_model(registry: Folder) -> Folder:
 
 
 def resolve_model(path: str | Path) -> Folder:
-    """Return the folder of a finished model: one of a run, a registry's version, or the champion of what is given.
+    """Return the folder of a finished model, given a model folder, a version, a registry or an experiment.
 
     Args:
         path: a model folder, a registry or one of its versions, or an experiment; local or a URI.
@@ -219,7 +219,7 @@ def resolve_model(path: str | Path) -> Folder:
 
 
 def find_model(folder: Folder) -> Folder | None:
-    """Return the model meant by a model folder, a registry or an experiment: of the latter two the champion's."""
+    """Return the model that a folder is, or the champion of a registry or experiment; None if there is none."""
     if folder.has_file("model.json"):
         return folder
     registry = find_registry(folder)
@@ -227,7 +227,7 @@ def find_model(folder: Folder) -> Folder | None:
 
 
 def find_registry(folder: Folder) -> Folder | None:
-    """Return the registry that a folder is or, being an experiment, has; None before anything was promoted to it."""
+    """Return the registry that a folder is, or that an experiment uses; None before anything was promoted to it."""
     return next(
         (registry for registry in (folder, _find_experiment_registry(folder)) if registry.has_file("champion.json")),
         None,

@@ -1,4 +1,4 @@
-"""Where an experiment goes: --out, or a folder of the job's name. What a Ray job writes must outlive the job."""
+"""Chooses the folder of an experiment: --out, or one named after the job. Files of a Ray job must outlive the job."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def open_experiment(job_path: Path, out: str | None, environment: Mapping[str, s
 
 
 def open_default_folder(job_path: Path, home: str | None) -> Folder:
-    """Where a job's experiment goes when --out is not given."""
+    """Return the folder of a job's experiment without --out: named after the job file, in $GANAUG_HOME or ``runs``."""
     return Folder.from_uri(home or "runs") / job_path.stem
 
 

@@ -1,4 +1,4 @@
-"""Counted randomness: every draw is a pure function of a key, so no generator state is ever carried.
+"""Counted randomness: every draw is a pure function of a key, so no generator state is ever saved.
 
 A key is a tuple such as ``(seed, "gan", step)``. Draws for a step are made whole, for the global batch, on every
 rank, and each rank takes its slice: the number of workers, a resume, and a regeneration change nothing.
@@ -35,7 +35,7 @@ def make_generator(*key: Key) -> torch.Generator:
 
 
 def seed_layers(device: torch.device, *key: Key) -> None:
-    """Seed what layers such as dropout draw from on a device, by the key.
+    """Seed the generator that layers such as dropout draw from on a device, by the key.
 
     ``torch.manual_seed`` seeds every kind of device, and for each that this machine lacks writes down the caller's
     stack: a third of a millisecond, which is much of a small network's step.
@@ -49,5 +49,5 @@ def seed_layers(device: torch.device, *key: Key) -> None:
 
 
 def draw_permutation(n: int, *key: Key) -> np.ndarray:
-    """Return a permutation of ``range(n)``, int64 [n]."""
+    """Return a permutation of ``range(n)`` that depends on the key alone, int64 [n]."""
     return np.random.Generator(np.random.Philox(draw_number(*key))).permutation(n)

@@ -1,4 +1,4 @@
-"""Folders on any filesystem that pyarrow knows: local paths, s3://, gs://. Every file appears whole or not at all."""
+"""Folders on any filesystem that pyarrow knows: local paths, s3://, gs://. A file is never half-written."""
 
 import io
 import json
@@ -25,7 +25,7 @@ PARTIAL_SUFFIX = ".part"  # of a file on a local disk that is not whole yet
 
 @dataclass(frozen=True)
 class Folder:
-    """One folder. ``folder / "name"`` is a folder below it; files are named relative to it.
+    """A folder on a local disk or an object store. ``folder / "name"`` is a folder in it; file names are relative.
 
     Its ``str`` is a path or URI that ``Folder.from_uri`` takes back: stages in other processes are handed that.
 
@@ -81,19 +81,19 @@ class Folder:
         return None if self.uri else Path(self.path)
 
     def create(self) -> "Folder":
-        """Create the folder where filesystems have such a thing."""
+        """Create the folder, on filesystems that have folders, and return it."""
         self.fs.create_dir(self.path, recursive=True)
         return self
 
     def list_files(self, suffix: str = "") -> list[str]:
-        """Names of the files right in this folder that end in suffix, sorted; empty if there is no such folder."""
+        """List the names of the files in this folder that end in suffix, sorted; empty if there is no such folder."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
         infos = self.fs.get_file_info(selector)
         names = (info.base_name for info in infos if info.type == pafs.FileType.File)
         return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
 
     def list_folders(self) -> list[str]:
-        """Names of the folders right in this folder, sorted."""
+        """List the names of the folders in this folder, sorted."""
         # Google's store tells of the folders that were made, not of those that are there since files are in them.
         deep = self.fs.type_name == "gcs"
         infos = self.fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True, recursive=deep))
@@ -109,12 +109,12 @@ class Folder:
         return self.fs.get_file_info(f"{self.path}/{name}").type == pafs.FileType.File
 
     def read_bytes(self, name: str) -> bytes:
-        """Return the bytes of a file as they are: a .gz stays one. Raises FileNotFoundError."""
+        """Return the content of a file; a .gz is not unpacked. Raises FileNotFoundError."""
         with self.fs.open_input_stream(f"{self.path}/{name}", compression=None) as stream:
             return stream.read()
 
     def write_bytes(self, name: str, content: bytes) -> None:
-        """Write a file in one piece: a reader, or a crash at any moment, sees the old file, the new one, or none."""
+        """Write a file at once: a reader, or a crash at any moment, sees the old file, the new one, or none."""
         with self._open_atomically(name) as stream:
             stream.write(content)
 
@@ -140,31 +140,31 @@ class Folder:
             raise
 
     def delete_file(self, name: str) -> None:
-        """Delete a file; one that is not there is no error."""
+        """Delete a file, if it is there."""
         if self.has_file(name):
             self.fs.delete_file(f"{self.path}/{name}")
 
     def delete_partial_files(self, below: bool) -> None:
-        """Delete what killed processes left half-written, here and in the folders below; nobody must be writing."""
+        """Delete half-written files of killed processes here or, with ``below``, in all folders below too."""
         if self.local_path is not None:
             pattern = f".*{PARTIAL_SUFFIX}"
             for partial in self.local_path.rglob(pattern) if below else self.local_path.glob(pattern):
                 partial.unlink(missing_ok=True)
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return a JSON file's object."""
+        """Return the object in a JSON file."""
         return json.loads(self.read_bytes(name))
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write an object as indented JSON, in one piece; NaN and infinity become null, as JSON has none."""
+        """Write an object as an indented JSON file, at once; NaN and infinity become null, as JSON has none."""
         self.write_bytes(name, (json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False) + "\n").encode())
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """Return a Parquet file's table."""
+        """Return the table in a Parquet file, or some of its columns."""
         return pq.read_table(pa.BufferReader(self.read_bytes(name)), columns=columns)
 
     def write_table(self, name: str, table: pa.Table, bulky: str | None = None) -> None:
-        """Write a table as a Parquet file, in one piece; for a bulky column neither dictionary nor statistics pay."""
+        """Write a table as a Parquet file, at once; the column ``bulky`` gets neither dictionary nor statistics."""
         plain_columns = [column for column in table.column_names if column != bulky]
         with self._open_atomically(name) as stream:
             pq.write_table(

@@ -1,4 +1,4 @@
-"""Numbers in sentences."""
+"""Formats numbers for sentences."""
 
 
 def format_count(n: int | float | str, noun: str, plural: str | None = None) -> str:

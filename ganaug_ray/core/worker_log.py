@@ -1,4 +1,4 @@
-"""What the package logs in a process of a run, printed as it is: its output goes to the log of the job."""
+"""Prints what the package logs in a process of a run, so that it gets into the log of the job."""
 
 from __future__ import annotations
 

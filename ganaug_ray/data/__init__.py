@@ -1,1 +1,1 @@
-"""From raw images to batches: sources, judgement, split, store, order."""
+"""From raw images to batches: sources, checks of every image, splits, image stores and loaders."""

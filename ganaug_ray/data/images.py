@@ -1,4 +1,4 @@
-"""From bytes to pixels: decoding, and bringing images to size. Pixels at rest are uint8 [0, 255], [H, W, C]."""
+"""Decodes image files and brings images to size. Pixels at rest are uint8 [0, 255], [H, W, C]."""
 
 import io
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 
 
 class UnreadableError(Exception):
-    """An image that cannot be used, with the reason in few words."""
+    """Raised for an image that cannot be used, with the reason in a few words."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(reason)
@@ -29,7 +29,7 @@ class UnreadableError(Exception):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An image read whole: upright, mode L (grey) or RGB.
+    """A decoded image: upright, in mode L (grey) or RGB.
 
     Attributes:
         image: its pixels; of a JPEG perhaps scaled down while it was decoded.
@@ -45,23 +45,23 @@ class DecodedImage:
 
     @property
     def is_scaled(self) -> bool:
-        """Whether the pixels are fewer than the file's."""
+        """Whether the image was scaled down while it was decoded."""
         return self.image.size != (self.width, self.height)
 
 
 def decode(content: bytes, min_side: int = ID_SIDE_PX, max_pixels: int | None = None) -> DecodedImage:
-    """Decode one image, to its end.
+    """Decode an image file completely, so that a truncated one is noticed.
 
     Transparent pixels are laid on white. 16-bit grey is scaled to 8.
 
     Args:
         content: the bytes of an image file.
         min_side: pixels a side that are enough. A larger JPEG is scaled by 1/2, 1/4 or 1/8 in its frequency domain
-            as far as that leaves as many, and ID_SIDE: much cheaper than to decode it and to scale it afterwards.
-        max_pixels: pixels; an image with more is refused before it is decoded. Absent: MOST_PIXELS.
+            as far as that leaves as many, and ID_SIDE_PX: much cheaper than to decode it and to scale it afterwards.
+        max_pixels: pixels; an image with more is refused before it is decoded. Absent: MAX_PIXELS.
 
     Raises:
-        Unreadable: empty, not an image, too large, or broken off.
+        UnreadableError: empty, not an image, too large, or broken off.
     """
     if not content:
         raise UnreadableError("empty")
@@ -89,7 +89,7 @@ def decode(content: bytes, min_side: int = ID_SIDE_PX, max_pixels: int | None = 
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:
-    """Wrap uint8 pixels [H, W], [H, W, 1] or [H, W, 3] as an image of mode L or RGB."""
+    """Convert uint8 pixels [H, W], [H, W, 1] or [H, W, 3] to an image of mode L or RGB."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)):
         raise ValueError(f"expected uint8 [H, W], [H, W, 1] or [H, W, 3], found {pixels.dtype} {list(pixels.shape)}")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -98,7 +98,7 @@ def from_array(pixels: np.ndarray) -> Image.Image:
 
 
 def to_grey_or_rgb(image: Image.Image) -> Image.Image:
-    """Bring an image of any mode to L or RGB; transparent pixels on white, 16-bit grey scaled to 8."""
+    """Convert an image of any mode to L or RGB; transparent pixels become white, 16-bit grey is scaled to 8."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image, dtype=np.float64)
         scale = 65535.0 if values.max(initial=0) > 255 else 255.0
@@ -117,7 +117,7 @@ def _convert_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def resize_to_square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
-    """Bring an image to size × size: crop its middle, pad it with black, or stretch it; antialiased."""
+    """Resize an image to size × size: crop its middle, pad it with black, or stretch it; antialiased."""
     if image.size == (size, size):
         return image
     width, height = image.size
@@ -143,13 +143,13 @@ def _choose_filter(image: Image.Image, size: int) -> Image.Resampling:
 
 
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
-    """Return uint8 [H, W, channels]; colour turns grey and grey is repeated, as asked."""
+    """Convert an image to pixels, uint8 [H, W, channels]; colour turns grey, and grey is repeated, where asked."""
     array = np.asarray(_convert_mode(image, "L" if channels == 1 else "RGB"))
     return array.reshape(*array.shape[:2], channels)
 
 
 def to_png(pixels: np.ndarray) -> bytes:
-    """Encode uint8 pixels [H, W], [H, W, 1] or [H, W, 3] as a PNG, soon rather than small."""
+    """Encode uint8 pixels [H, W], [H, W, 1] or [H, W, 3] as a PNG, quickly rather than small."""
     sink = io.BytesIO()
     from_array(pixels).save(sink, "PNG", compress_level=1)
     return sink.getvalue()

@@ -1,4 +1,4 @@
-"""The prepare stage: raw images in; a judged, split and resized image store out.
+"""The prepare stage: turns raw images into an audited, split and resized image store.
 
 Each part of the sources is read once, by whichever process is free; what it found comes back as a table, and the
 pixels are staged. When all is known the images are dealt out, and each shard of the store is gathered from what is
@@ -31,7 +31,7 @@ MAX_CARD_IMAGES = 4096  # training images that the card looks at, at most
 def prepare_dataset(
     config: DataConfig, out: Folder, executor: Executor = map_serially, progress: Progress = lambda share, words: None
 ) -> experiment_dir.Record:
-    """Write the dataset: train/, val/ and test/ stores, the tables of what was found, and the card.
+    """Write a data set: the stores train/, val/ and test/, tables of what was found, and the card.
 
     With data.unlabelled there is a store unlabelled/ too, with labels of -1, and a table of what became of each image.
 

@@ -1,1 +1,1 @@
-"""One model: its metrics, its mistakes, what it learned."""
+"""The evaluation of one model: its metrics, its mistakes, and what it learned."""

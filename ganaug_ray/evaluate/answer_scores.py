@@ -1,9 +1,9 @@
-"""How the metrics of predicted classes are computed, and what each row moves them by.
+"""Computes metrics of predicted classes, and how much each row moves them.
 
-With each figure comes its influence: how much each row moves it, the derivative by the row's weight. Its variance over
-rows, divided by their number, is the figure's variance over other rows drawn alike (the infinitesimal jackknife:
-Efron 1982, "The Jackknife, the Bootstrap and Other Resampling Plans", chapter 6). For accuracy that is the closed form;
-for ratios such as F1 it is the delta method.
+With each metric comes the influence of each row: the derivative of the metric by the row's weight. The variance of the
+influence over rows, divided by their number, is the variance of the metric over other rows drawn alike (the
+infinitesimal jackknife: Efron 1982, "The Jackknife, the Bootstrap and Other Resampling Plans", chapter 6). For accuracy
+that is the closed form; for ratios such as F1 it is the delta method.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy as np
 
 @dataclass(frozen=True)
 class PredictedClasses:
-    """The classes that a model predicted of some rows.
+    """The true and the predicted classes of some rows.
 
     Attributes:
-        labels_N: int64, true classes.
-        predicted_N: int64, the most probable ones.
-        classes: K, of which labels are numbers.
+        labels_N: true classes, int64 [N] in [0, K).
+        predicted_N: most probable classes, int64 [N] in [0, K).
+        classes: number of classes, K.
     """
 
     labels_N: np.ndarray
@@ -31,22 +31,45 @@ class PredictedClasses:
 
 
 class Estimator(Protocol):
-    """How a metric of predicted classes is computed."""
+    """An object that computes a metric from predicted classes: M values, one or as many as there are classes."""
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return the figures: float64 [M] in [0, 1]; ``rare`` holds the numbers of the rare classes."""
+        """Return the values of the metric.
+
+        Args:
+            answers: of N rows; one at least.
+            rare: numbers of the rare classes; only metrics of these use them.
+
+        Returns:
+            float64 [M] in [0, 1].
+        """
         ...
 
     def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return how much each row moves each figure: float64 [N, M], each column of mean zero."""
+        """Return how much each row moves each value of the metric.
+
+        Args:
+            answers: as for ``compute``.
+            rare: as for ``compute``.
+
+        Returns:
+            float64 [N, M]; each column has the mean zero.
+        """
         ...
 
 
 class Accuracy:
-    """The share of rows whose predicted class is the true one: M = 1."""
+    """The share of rows whose predicted class is the true one: one value."""
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return hits / N.
+        """Return the number of hits / N.
+
+        Args:
+            answers: of N rows; one at least.
+            rare: not used.
+
+        Returns:
+            float64 [1] in [0, 1].
 
         >>> Accuracy().compute(PredictedClasses(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2)).tolist()
         [0.75]
@@ -54,20 +77,33 @@ class Accuracy:
         return (answers.predicted_N == answers.labels_N).mean(keepdims=True)
 
     def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return a row's hit, one or zero, less the share of hits."""
+        """Return for each row 1 where it is a hit, else 0, minus the accuracy.
+
+        Args:
+            answers: as for ``compute``.
+            rare: not used.
+
+        Returns:
+            float64 [N, 1], of mean zero.
+
+        >>> three_of_four = PredictedClasses(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2)
+        >>> Accuracy().compute_influence(three_of_four)[:, 0].tolist()
+        [0.25, 0.25, 0.25, -0.75]
+        """
         hits_N = answers.predicted_N == answers.labels_N
         return (hits_N - hits_N.mean())[:, None]
 
 
 @dataclass(frozen=True)
 class ClassRatio:
-    """A figure of each class that is a ratio of sums over rows: M = K; zero where a class does not occur.
+    """A metric of each class that is a ratio of counts, such as recall or F1: K values.
 
-    Recall is hits / true, F1 is 2 hits / (true + predicted).
+    Recall is hits / true rows; F1 is 2 hits / (true rows + predicted rows). Where both counts are zero, so is the
+    value.
 
     Attributes:
-        hit_weight: how often a hit counts above.
-        counts_predicted: whether the rows predicted as the class count below, beside the true ones.
+        hit_weight: what a hit counts in the numerator.
+        counts_predicted: whether the denominator counts the rows predicted as the class, beside its true rows.
     """
 
     hit_weight: int
@@ -75,6 +111,13 @@ class ClassRatio:
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the ratio of each class.
+
+        Args:
+            answers: of N rows; one at least.
+            rare: not used.
+
+        Returns:
+            float64 [K] in [0, 1].
 
         >>> three_of_four = PredictedClasses(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2)
         >>> ClassRatio(hit_weight=2, counts_predicted=True).compute(three_of_four).round(3).tolist()
@@ -85,7 +128,17 @@ class ClassRatio:
         return self.hit_weight * hits_K / self._count_below(answers)
 
     def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return N (a - ratio b) / B, of a row's own share a above and b below, and of the lower sum B."""
+        """Return how much each row moves the ratio of each class, by the delta method.
+
+        It is N (a - ratio b) / B, where a row adds a to the numerator and b to the denominator B.
+
+        Args:
+            answers: as for ``compute``.
+            rare: not used.
+
+        Returns:
+            float64 [N, K]; each column has the mean zero.
+        """
         every_class = np.arange(answers.classes)
         true_NK = answers.labels_N[:, None] == every_class
         predicted_NK = answers.predicted_N[:, None] == every_class
@@ -105,22 +158,42 @@ class ClassRatio:
 
 @dataclass(frozen=True)
 class ClassMean:
-    """The mean of a figure over classes: M = 1.
+    """The mean of a metric over classes, such as macro-F1: one value.
 
     Attributes:
-        class_ratio: the figure of each class.
-        only_rare: whether it is over the rare classes alone, rather than over all.
+        class_ratio: the metric of each class.
+        only_rare: whether the mean is over the rare classes alone, rather than over all.
     """
 
     class_ratio: ClassRatio
     only_rare: bool = False
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return the mean over all classes, or over ``rare``."""
+        """Return the mean over all classes, or over the rare ones.
+
+        Args:
+            answers: of N rows; one at least.
+            rare: numbers of the rare classes; one at least if the mean is over these.
+
+        Returns:
+            float64 [1] in [0, 1].
+
+        >>> three_of_four = PredictedClasses(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2)
+        >>> ClassMean(ClassRatio(hit_weight=2, counts_predicted=True)).compute(three_of_four).round(3).tolist()
+        [0.733]
+        """
         return self.class_ratio.compute(answers)[self._choose_classes(answers, rare)].mean(keepdims=True)
 
     def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return the mean of the influences on the same classes."""
+        """Return the mean of the influences on the same classes.
+
+        Args:
+            answers: as for ``compute``.
+            rare: as for ``compute``.
+
+        Returns:
+            float64 [N, 1], of mean zero.
+        """
         influence_NK = self.class_ratio.compute_influence(answers)
         return influence_NK[:, self._choose_classes(answers, rare)].mean(1, keepdims=True)
 

@@ -1,7 +1,7 @@
-"""Intervals by the bootstrap (Efron 1979): what a figure would be on other images drawn like these.
+"""Confidence intervals by the bootstrap (Efron 1979): what a metric could be on other images drawn like these.
 
 A resample of N rows is N weights, how often each row was drawn. Sums over the rows of many resamples are then one
-matrix product, and so ten thousand rows a thousand times take a second or so.
+matrix product, so that ten thousand rows a thousand times take a second or so.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ def draw_weights(n: int, resamples: int, generator: np.random.Generator) -> np.n
     """Count how often each of n rows is drawn in n draws with replacement.
 
     Args:
-        n: rows, at least one.
+        n: number of rows; one at least.
         resamples: R, how often n rows are drawn.
         generator: of the draws.
 
@@ -40,15 +40,16 @@ def draw_weights(n: int, resamples: int, generator: np.random.Generator) -> np.n
 
 
 def compute_intervals(statistics: Statistics, n: int, seed: int) -> dict[str, list[float]]:
-    """Compute percentile intervals of figures of n rows (Efron & Tibshirani 1993, chapter 13).
+    """Compute 95 % percentile intervals of metrics of n rows (Efron & Tibshirani 1993, chapter 13).
 
     Args:
-        statistics: takes some resamples at a time; NaN where a resample has no such figure.
-        n: rows.
+        statistics: computes the metrics of some resamples, from their weights float64 [R, n]; NaN where a resample has
+            no such metric.
+        n: number of rows; one at least.
         seed: of the draws.
 
     Returns:
-        By name [low, high].
+        Name -> [low, high], from ``RESAMPLES`` resamples.
     """
     resampled: dict[str, list[np.ndarray]] = {}
     for weights_RN in _iterate_resamples(n, seed, "rows"):
@@ -58,15 +59,18 @@ def compute_intervals(statistics: Statistics, n: int, seed: int) -> dict[str, li
 
 
 def resample_means(values_NA: np.ndarray, seed: int, key: str) -> np.ndarray:
-    """Compute the means of each column over resampled rows.
+    """Compute the mean of each column over the rows of each of ``RESAMPLES`` resamples.
 
     Args:
         values_NA: float64 [N, A], a row an image.
         seed: of the draws.
-        key: of the draws; equal seeds and keys resample alike.
+        key: of the draws; with an equal seed and key the same rows are drawn.
 
     Returns:
         float64 [RESAMPLES, A].
+
+    >>> resample_means(np.array([[1.0, 2.0], [1.0, 2.0]]), seed=0, key="rows")[0].tolist()
+    [1.0, 2.0]
     """
     n = len(values_NA)
     return np.concatenate([weights_RN @ values_NA / n for weights_RN in _iterate_resamples(n, seed, key)])
@@ -83,7 +87,7 @@ def compute_interval(values: np.ndarray) -> list[float]:
     """Return the ends of the middle 95 % of resampled values.
 
     Args:
-        values: float64 [R]; NaN counts as no resample.
+        values: float64 [R]; NaN values are left out.
 
     Returns:
         [low, high].
@@ -97,12 +101,12 @@ def compute_interval(values: np.ndarray) -> list[float]:
 
 
 def scatter_columns(which: np.ndarray, columns: int, values: np.ndarray | None = None) -> sparse.csr_array:
-    """Put each row's value into the column of its number, so that a product with weights adds up each column.
+    """Put each row's value into the column that ``which`` names, so that weights @ result sums the values by column.
 
     Args:
-        which: int64 [N], the column of each row, from 0 to columns - 1.
-        columns: how many there are.
-        values: float64 [N]; a one each where it is None.
+        which: the column of each row, int64 [N] in [0, columns).
+        columns: number of columns.
+        values: float64 [N]; None: 1 for each row, which makes the sums counts.
 
     Returns:
         Sparse float64 [N, columns].
@@ -119,12 +123,12 @@ def compute_areas(weights_RN: np.ndarray, labels: np.ndarray, scores: np.ndarray
     """Compute the area under the ROC curve and the average precision of weighted rows, as scikit-learn defines them.
 
     Args:
-        weights_RN: float64 [R, N], how often each row counts, a line a resample.
+        weights_RN: how often each row counts, float64 [R, N], a row a resample.
         labels: int64 [N], 0 or 1.
-        scores: float [N], the probability of class 1.
+        scores: probability of class 1, float [N].
 
     Returns:
-        ``roc_auc`` and ``average_precision``, float64 [R] in [0, 1]; NaN where a resample lacks one of the classes.
+        ``roc_auc`` and ``average_precision``, float64 [R] in [0, 1]; NaN where a resample lacks a class they need.
 
     >>> compute_areas(np.ones((1, 4)), np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8]))["roc_auc"].tolist()
     [0.75]

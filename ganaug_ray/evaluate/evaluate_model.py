@@ -1,10 +1,10 @@
-"""The evaluate stage: a model and labelled images -> evaluation/<model>/<images>/ with every figure and picture.
+"""The evaluate stage: takes a model and labelled images, writes metrics and pictures to evaluation/<model>/<images>/.
 
-evaluation.json       all figures; the marker, written last
+evaluation.json       all metrics; the marker, written last
 predictions.parquet   a row an image: id, path, label, predicted, probability
-suspects.parquet      every image looked at, the one whose label is least believed first
-embedding.parquet     where each image lies in two dimensions
-pictures.parquet      small pictures with captions, which the report lays out
+suspects.parquet      the images searched for wrong labels, the least credible label first
+embedding.parquet     each image as a point in two dimensions
+pictures.parquet      small pictures with captions, for the report
 figures/*.png
 """
 
@@ -33,16 +33,21 @@ MAX_PAIRS = 8
 def evaluate_model(
     config: DataConfig, target: EvaluationTarget, seed: int, executor: Executor
 ) -> experiment_dir.Record:
-    """Evaluate a model; returns the marker.
+    """Evaluate a model on labelled images, write everything to its evaluation folder, and return the marker.
 
     Args:
-        config: the job's data section: how another data set is read.
-        target: what is evaluated; what it was trained on is left out of another data set.
-        seed: of resamples, folds and draws.
-        executor: who reads another data set.
+        config: data section of the job; it says how the images of another data set are read.
+        target: the model, the images and the folder. Images of another data set that the model was trained on are left
+            out.
+        seed: of bootstrap resamples, cross-validation folds and the images that are embedded.
+        executor: reads the images of another data set in parallel.
+
+    Returns:
+        The content of evaluation.json: the metrics of ``metrics.compute_figures``, ``mistakes`` (their number),
+        ``confused_pairs`` and what was evaluated on what.
 
     Raises:
-        UserError: the images are of classes that the model does not know, or none is left.
+        UserError: there is no finished model, the images are of classes that it does not know, or none is left.
     """
     started = time.monotonic()
     run = target.home

@@ -1,4 +1,4 @@
-"""What a model gets wrong and what it learned, as small pictures with captions and as tables."""
+"""Shows a model's mistakes and what it learned, as small pictures with captions and as tables."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -30,7 +30,13 @@ PCA_DIMENSIONS = 50  # dimensions that t-SNE starts from
 
 @dataclass(frozen=True)
 class Picture:
-    """A small picture with its caption, for one section of the page."""
+    """A small picture with its caption.
+
+    Attributes:
+        section: of the report, such as ``mistakes``.
+        caption: may be empty.
+        image: the picture.
+    """
 
     section: str
     caption: str
@@ -38,7 +44,14 @@ class Picture:
 
 
 def make_tile(pixels: np.ndarray) -> Image.Image:
-    """uint8 [H, W, 1 or 3] -> a picture of TILE pixels a side at most."""
+    """Shrink an image to at most 96 pixels a side (``TILE_SIZE_PX``); a smaller one keeps its size.
+
+    Args:
+        pixels: uint8 [H, W, 1 or 3].
+
+    Returns:
+        An RGB picture.
+    """
     image = images.from_array(pixels).convert("RGB")
     image.thumbnail((TILE_SIZE_PX, TILE_SIZE_PX), Image.Resampling.HAMMING)
     return image
@@ -52,7 +65,19 @@ def draw_heat_maps(
     section: str,
     captions: list[str],
 ) -> list[Picture]:
-    """Each of these rows beside its heat map for a class."""
+    """Draw images, each followed by its Grad-CAM heat map for a class.
+
+    Args:
+        classifier: the model that is explained.
+        rows: the images.
+        which: numbers of the rows to draw, int64 [M].
+        classes_N: the class that each heat map explains, int64 [M].
+        section: of all pictures.
+        captions: one for each image.
+
+    Returns:
+        2 M pictures, image and heat map in turn; heat maps have no caption.
+    """
     pixels = rows.images[which]
     maps = explain.compute_heat_maps(classifier.network, pixels, classes_N)
     pictures = []
@@ -65,7 +90,13 @@ def draw_heat_maps(
 
 
 def show_mistakes(classifier: Classifier, rows: LabelledImages, probabilities: np.ndarray) -> list[Picture]:
-    """The most confident mistakes, with where the evidence for the wrong class was seen."""
+    """Draw the ten most confident mistakes, each with a heat map of the evidence for the wrong class.
+
+    Args:
+        classifier: the model that is explained.
+        rows: the images.
+        probabilities: the model's, float [N, K].
+    """
     which = mistakes.find_confident_mistakes(rows.labels, probabilities, MAX_MISTAKES)
     predicted = probabilities[which].argmax(1)
     sure = probabilities[which].max(1)
@@ -77,7 +108,13 @@ def show_mistakes(classifier: Classifier, rows: LabelledImages, probabilities: n
 
 
 def show_right_images(classifier: Classifier, rows: LabelledImages, probabilities: np.ndarray) -> list[Picture]:
-    """The first image of each class that was classified rightly, with where the evidence for it was seen."""
+    """Draw the first correctly classified image of each class, each with a heat map; of ten classes at most.
+
+    Args:
+        classifier: the model that is explained.
+        rows: the images.
+        probabilities: the model's, float [N, K].
+    """
     right = np.flatnonzero(probabilities.argmax(1) == rows.labels)
     _, first = np.unique(rows.labels[right], return_index=True)
     which = right[first][:MAX_RIGHT]
@@ -88,7 +125,14 @@ def show_right_images(classifier: Classifier, rows: LabelledImages, probabilitie
 
 
 def show_layers(classifier: Classifier, image_HWC: np.ndarray) -> list[Picture]:
-    """The first filters, and what one image becomes in the first and in the last layer that gives maps."""
+    """Draw the network's first filters, an image, and its feature maps in the first and the last convolutional layer.
+
+    At most 16 filters are drawn (``MAX_MAPS``), and of each layer at most 16 maps, those that vary most.
+
+    Args:
+        classifier: the model.
+        image_HWC: uint8 [size, size, C], as the model takes it.
+    """
     pictures = []
     filters = explain.extract_first_filters(classifier.network)
     if filters is not None:
@@ -114,16 +158,16 @@ def _enlarge_map(values_HWC: np.ndarray) -> Image.Image:
 
 
 def find_suspects(classifier: Classifier, splits: dict[str, LabelledImages], seed: int) -> Any:
-    """Every image looked at, the one whose label is least believed first.
+    """Rank images by how credible their labels are, the least credible first, to find wrong labels.
 
     Args:
-        classifier: whose features are used.
-        splits: by name; the first LOOKED_AT rows of each are looked at.
-        seed: of the folds.
+        classifier: the model whose features a linear probe is fitted on.
+        splits: name -> its images; the first 10,000 of each are searched (``MAX_SEARCHED_ROWS``).
+        seed: of the cross-validation folds.
 
     Returns:
-        (a table with split, id, path, label, suggested, self_confidence; small pictures of the first that the probe
-        would call something else), or None where there are too few rows.
+        (table with split, id, path, label, suggested and self_confidence, pictures of the first ten images whose label
+        the probe disagrees with), or None where there are too few rows or classes for two folds.
     """
     locations: list[tuple[str, int]] = []
     features = []
@@ -162,17 +206,18 @@ def find_suspects(classifier: Classifier, splits: dict[str, LabelledImages], see
 def embed_images(
     classifier: Classifier, rows: LabelledImages, probabilities: np.ndarray, synthetic: LabelledImages | None, seed: int
 ) -> pa.Table | None:
-    """Penultimate features in two dimensions: PCA, then t-SNE (van der Maaten and Hinton 2008).
+    """Project penultimate features of some images to two dimensions: PCA, then t-SNE (van der Maaten & Hinton 2008).
 
     Args:
-        classifier: whose features.
-        rows: real images, of which some are drawn; all mistakes among these are marked.
-        probabilities: of these, float [N, K].
-        synthetic: images, of which some are drawn too, or None.
-        seed: of the draw and of t-SNE.
+        classifier: the model whose features are projected.
+        rows: real images, of which 500 are drawn at random, or all of fewer.
+        probabilities: the model's for the real images, float [N, K]; they tell which ones are mistakes.
+        synthetic: synthetic images, of which 300 are drawn at random, or all of fewer; None: none.
+        seed: of the draw of images; PCA and t-SNE have a fixed one.
 
     Returns:
-        Columns x, y, label, kind (real, mistake, synthetic); None of fewer than ten images.
+        A table with the columns x, y, label (class number) and kind (``real``, ``mistake`` or ``synthetic``); None for
+        fewer than ten images.
     """
     drawn = np.sort(rng.draw_permutation(len(rows), seed, "embedding", "real")[: MAX_EMBEDDED["real"]])
     pixels = [rows.images[drawn]]

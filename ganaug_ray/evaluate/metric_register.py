@@ -1,12 +1,12 @@
-"""The register of classifier metrics: one object a metric, which tables, templates, sentences and settings read.
+"""The register of classifier metrics: one object for each, which tables, templates, sentences and settings read.
 
-A new metric is one more object in ``METRICS``. What it brings decides where it appears:
+A new metric is one more object in ``METRICS``. Its attributes decide where it appears:
 
 - ``rows``: it is a mean over rows, of probabilities. It stands in verdict.json, in the tables of models, and in that of
   overfitting.
 - ``estimator``: arms can be compared by it, with an interval. It stands in verdict.json, in the tables of models and of
   arms, and may be chosen as ``compare.metric``; its key is then also listed in ``config/compare.py``.
-- neither: it is a figure of ``metrics.compute_figures``, and stands in the table of the champion alone.
+- neither: it is only one of ``metrics.compute_figures``, and stands in the table of the champion alone.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from ganaug_ray.evaluate.answer_scores import Accuracy, ClassMean, ClassRatio, E
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of a classifier.
+    """A metric of a classifier.
 
     Attributes:
         key: its name in files and settings.
         name: its name in sentences.
-        unit: shares are shown in percent (%), distances of shares in points; the rest as they are.
+        unit: ``%`` for a share and ``points`` for a distance of shares, which are shown times 100; others as they are.
         higher_is_better: which way is better.
-        rows: labels int64 [N], probabilities float [N, K] -> the values of the rows whose mean it is, float64 [N].
-        estimator: how it is computed from predicted classes, and how much each row moves it.
-        needs_rare: whether it is defined only where classes are rare.
+        rows: computes the values whose mean over rows is the metric: labels int64 [N] and probabilities float [N, K] ->
+            float64 [N].
+        estimator: computes it from predicted classes, with the influence of each row.
+        needs_rare: whether it is defined only where some classes are rare.
     """
 
     key: str
@@ -45,7 +46,7 @@ class Metric:
 
     @property
     def title(self) -> str:
-        """The name with its unit.
+        """The name with its unit, for a heading.
 
         >>> get_metric("macro_f1").title
         'macro-F1, %'
@@ -54,7 +55,7 @@ class Metric:
 
     @property
     def column(self) -> str:
-        """The head of a column beside others: with the unit only where values are scaled to it.
+        """The heading of a table's column; it has the unit only where values are shown times 100.
 
         >>> [get_metric(key).column for key in ("accuracy", "cross_entropy")]
         ['accuracy, %', 'cross-entropy']
@@ -63,11 +64,11 @@ class Metric:
 
     @property
     def is_share(self) -> bool:
-        """Whether it is shown times 100."""
+        """Whether values are shown times 100."""
         return self.unit in ("%", "points")
 
     def format_value(self, value: float) -> str:
-        """Write a value without its unit.
+        """Format a value for a table, without its unit.
 
         >>> get_metric("accuracy").format_value(0.8125), get_metric("cross_entropy").format_value(0.8125)
         ('81.2', '0.812')
@@ -113,23 +114,33 @@ _BY_KEY = {metric.key: metric for metric in (*METRICS, *CLASS_METRICS)}
 
 
 def get_metric(key: str) -> Metric:
-    """Return the metric of a key.
+    """Return the metric with this key.
 
     Raises:
-        KeyError: no metric has that key.
+        KeyError: no metric has this key.
+
+    >>> get_metric("macro_f1").name
+    'macro-F1'
     """
     return _BY_KEY[key]
 
 
 def get_estimator(key: str) -> Estimator:
-    """Return how the metric of a key is computed from predicted classes; it must be one that arms are compared by."""
+    """Return the estimator of the metric with this key, which must be one that arms can be compared by.
+
+    Raises:
+        KeyError: no metric has this key.
+    """
     estimator = get_metric(key).estimator
     assert estimator is not None, f"{key} cannot be computed from predicted classes"
     return estimator
 
 
 def list_compared(has_rare: bool) -> list[Metric]:
-    """The metrics that arms are compared by; those of the rare classes only where there are any.
+    """List the metrics that arms are compared by.
+
+    Args:
+        has_rare: whether some classes are rare; if not, the metrics of rare classes are left out.
 
     >>> [metric.key for metric in list_compared(has_rare=False)]
     ['accuracy', 'macro_f1']

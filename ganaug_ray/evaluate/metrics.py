@@ -1,4 +1,4 @@
-"""Figures of one model from its predictions; scikit-learn does the sums."""
+"""Computes the metrics of one model from its predictions, with scikit-learn."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ MAX_CURVE_POINTS = 200  # of a ROC or precision-recall curve that are kept
 
 
 def read_split(predictions: pa.Table, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Read one split's rows of a table of predictions.
+    """Read the labels and probabilities of one split from a model's table of predictions.
 
     Args:
         predictions: a model's predictions.parquet: ``split``, ``label`` and, as lists of K, ``probabilities``.
@@ -30,22 +30,23 @@ def read_split(predictions: pa.Table, split: str) -> tuple[np.ndarray, np.ndarra
 
 
 def compute_figures(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], seed: int = 0) -> dict[str, Any]:
-    """Compute every figure of a model on some images, each with its 95 % bootstrap interval over these images.
+    """Compute all metrics of a model on some images, each with a 95 % bootstrap interval over these images.
 
-    Macro averages are over the classes that occur, as true or as predicted ones; weighted ones by true rows. With two
-    classes there are the areas under the ROC and the precision-recall curve, of which the second class is the
-    positive one.
+    Macro averages are over the classes that occur, as true or as predicted ones; weighted averages weigh each class by
+    its true rows. ``top3_accuracy`` or ``top5_accuracy`` is there as ``choose_top_k`` says. ``calibration_error`` is
+    the sum over bins of confidence of rows / N · |accuracy - confidence| (Guo et al. 2017, arXiv 1706.04599). Where
+    there are two classes and both occur, there are also ``roc_auc`` and ``average_precision`` of the second one.
 
     Args:
-        labels: int64 [N], true classes; one row at least.
+        labels: true classes, int64 [N] in [0, K); one row at least.
         probabilities: float [N, K], each row summing to one.
         classes: K names.
         seed: of the resamples.
 
     Returns:
-        Plain values: ``n``, one float a metric, ``intervals`` (metric -> [low, high]), ``per_class``, ``confusion``
-        (counts and shares of the true class), ``reliability`` (a row a bin of confidence), ``curves`` (of two
-        classes, else empty) and ``bootstrap`` (how the intervals were made).
+        JSON-like values: ``n``, one float a metric, ``intervals`` (metric -> [low, high]), ``per_class``, ``confusion``
+        (counts and shares of the true class), ``reliability`` (a row a bin of confidence), ``curves`` (of two classes,
+        else empty) and ``bootstrap`` (how the intervals were made).
     """
     predicted = probabilities.argmax(1)
     metric_values: dict[str, float] = {"accuracy": float(sk.accuracy_score(labels, predicted))}
@@ -89,14 +90,14 @@ _SCORES = ("precision", "recall", "f1")
 
 
 def compute_hits(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Tell of each row whether its most probable class is the true one.
+    """Return for each row 1 where its most probable class is the true one, else 0.
 
     Args:
-        labels: int64 [N], true classes.
+        labels: true classes, int64 [N] in [0, K).
         probabilities: float [N, K].
 
     Returns:
-        float64 [N], one or zero.
+        float64 [N].
 
     >>> compute_hits(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
     [1.0, 0.0]
@@ -108,11 +109,11 @@ def compute_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Compute the cross-entropy of each row, -log p of its true class, in nats.
 
     Args:
-        labels: int64 [N], true classes.
+        labels: true classes, int64 [N] in [0, K).
         probabilities: float [N, K].
 
     Returns:
-        float64 [N]; a probability below the spacing of float64 at one counts as that spacing.
+        float64 [N], at least zero; p counts as 2.2e-16 where it is below, so that no loss is infinite.
 
     >>> compute_losses(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])).round(3).tolist()
     [0.693, 1.386]
@@ -122,7 +123,7 @@ def compute_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def choose_top_k(classes: int) -> int | None:
-    """The k of the top-k accuracy: 5 or 3, where that is fewer than all classes.
+    """Return the k of top-k accuracy for a number of classes: 5 or 3, or None where neither is less than that number.
 
     >>> [choose_top_k(classes) for classes in (2, 4, 10)]
     [None, 3, 5]
@@ -143,15 +144,15 @@ def _assign_bins(confidence: np.ndarray) -> np.ndarray:
 
 
 def bin_reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[str, Any]]:
-    """Compute confidence and accuracy in each of 15 bins of confidence (Guo et al. 2017, arXiv 1706.04599).
+    """Compute mean confidence and accuracy in each of 15 bins of confidence (Guo et al. 2017, arXiv 1706.04599).
 
     Args:
-        labels: int64 [N], true classes.
-        probabilities: float [N, K].
+        labels: true classes, int64 [N] in [0, K).
+        probabilities: float [N, K]; a row's confidence is its largest.
 
     Returns:
-        A row a bin, in order: its ends ``low`` and ``high``, its number of ``rows``, and their mean ``confidence`` and
-        ``accuracy``, both 0 where there are none.
+        A row a bin, in order: its ends ``low`` (exclusive) and ``high`` (inclusive), its number of ``rows``, and their
+        mean ``confidence`` and ``accuracy``, both 0 where there are none.
     """
     confidence = probabilities.max(1).astype(np.float64)
     which = _assign_bins(confidence)
@@ -173,11 +174,11 @@ def bin_reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[
 
 
 def compute_curves(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
-    """Compute the ROC and the precision-recall curve of two classes.
+    """Compute the ROC curve and the precision-recall curve of two classes.
 
     Args:
         labels: int64 [N], 0 or 1; both occur.
-        scores: float [N], the probability of class 1.
+        scores: probability of class 1, float [N].
 
     Returns:
         ``roc`` (false and true positive rate) and ``precision_recall`` (recall and precision) as lists of points
@@ -198,10 +199,10 @@ def _thin_points(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
 
 
 def score_per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
-    """Compute precision, recall, F1 and number of rows of each class; a ratio by zero counts as zero.
+    """Compute precision, recall, F1 and the number of rows of each class; a ratio with denominator zero counts as zero.
 
     Args:
-        labels: int64 [N], true classes.
+        labels: true classes, int64 [N] in [0, K).
         probabilities: float [N, K].
         classes: K names.
 
@@ -221,10 +222,10 @@ def score_per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list
 
 
 def count_confusion(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Count the rows of each pair of true and predicted class.
+    """Return the confusion matrix: how many rows there are of each pair of true and predicted class.
 
     Args:
-        labels: int64 [N], true classes.
+        labels: true classes, int64 [N] in [0, K).
         probabilities: float [N, K].
 
     Returns:

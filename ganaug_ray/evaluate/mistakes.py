@@ -1,4 +1,4 @@
-"""What a model gets wrong: its most confident mistakes, the classes it confuses, and labels that look wrong."""
+"""Finds a model's most confident mistakes, the classes it confuses, and labels that look wrong."""
 
 import warnings
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ PROBE_C = 0.1  # inverse of the probe's L2 penalty: weak enough to fit classes, 
 
 
 def find_confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, most: int) -> np.ndarray:
-    """Find the rows that are classified wrongly, the most confident first.
+    """Return the numbers of the rows that are classified wrongly, the most confident first.
 
     Args:
-        labels: int64 [N], true classes.
+        labels: true classes, int64 [N] in [0, K).
         probabilities: float [N, K].
-        most: rows that are returned at most.
+        most: number of rows that are returned at most.
 
     Returns:
-        int64 [most or fewer], numbers of rows.
+        int64 [at most ``most``].
 
     >>> find_confident_mistakes(np.array([0, 1, 1]), np.array([[0.4, 0.6], [0.9, 0.1], [0.2, 0.8]]), 9).tolist()
     [1, 0]
@@ -34,15 +34,16 @@ def find_confident_mistakes(labels: np.ndarray, probabilities: np.ndarray, most:
 
 
 def find_confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -> list[dict[str, Any]]:
-    """Find the pairs of classes with the most mistakes.
+    """Return the pairs of true and predicted class with the most mistakes, the most frequent first.
 
     Args:
-        counts: confusion matrix int64 [K, K], true class down.
+        counts: confusion matrix, int64 [K, K], true class down.
         classes: K names.
-        most: pairs that are returned at most.
+        most: number of pairs that are returned at most.
 
     Returns:
-        A row a pair: ``true``, ``predicted``, ``count``, and ``share`` of the true class; none without a mistake.
+        A row a pair: ``true``, ``predicted``, ``count``, and ``share`` of the true class's rows; pairs without a
+        mistake are left out.
 
     >>> find_confused_pairs(np.array([[5, 0], [3, 1]]), ["cat", "dog"], 9)
     [{'true': 'dog', 'predicted': 'cat', 'count': 3, 'share': 0.75}]
@@ -59,20 +60,20 @@ def find_confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -
 
 
 def predict_out_of_sample(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> np.ndarray | None:
-    """Each row's class probabilities from a linear probe that was fit without it.
+    """Predict each row's class probabilities with a linear probe that was fitted without this row.
 
     A network may have learned the wrong labels of its training rows by heart. Its penultimate features still place
-    such a row among the class that it shows, and a logistic regression that has not seen the row's label says so:
-    the self-confidence of confident learning (Northcutt et al. 2021, arXiv 1911.00068), by k-fold cross-validation.
+    such a row among the class that it shows, and a logistic regression that has not seen the row's label says so. Its
+    probability of the label is the self-confidence of confident learning (Northcutt et al. 2021, arXiv 1911.00068).
 
     Args:
-        features: float [N, F], penultimate.
-        labels: int64 [N], as given.
+        features: penultimate features, float [N, F].
+        labels: as given, int64 [N] in [0, K).
         classes: K.
-        seed: of the folds.
+        seed: of the cross-validation folds, five at most.
 
     Returns:
-        float64 [N, K]; None where there are too few rows or classes for two folds.
+        float64 [N, K]; None where fewer than two classes occur, or one occurs in a single row.
     """
     present = np.bincount(labels, minlength=classes)
     folds = min(FOLDS, int(present[present > 0].min(initial=FOLDS)))
@@ -92,11 +93,11 @@ def rank_suspects(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Sort all rows by self-confidence, the probability of the label that they have, the least first.
 
     Args:
-        labels: int64 [N], as given.
-        probabilities: float64 [N, K] of ``predict_out_of_sample``.
+        labels: as given, int64 [N] in [0, K).
+        probabilities: of ``predict_out_of_sample``, float64 [N, K].
 
     Returns:
-        int64 [N], numbers of rows.
+        Numbers of rows, int64 [N].
 
     >>> rank_suspects(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
     [1, 0]

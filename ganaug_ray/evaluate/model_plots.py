@@ -1,4 +1,4 @@
-"""The plots of one model: how far its confidence can be trusted, its curves, and where its features put images."""
+"""The plots of one model: reliability, ROC and precision-recall curves, and its features in two dimensions."""
 
 import itertools
 from collections.abc import Sequence
@@ -33,7 +33,11 @@ MAX_NAMED_CLASSES = 20
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_reliability(bins: Sequence[dict[str, Any]]) -> Figure:
-    """Draw accuracy over confidence, a point a bin as large as its share of the images; the diagonal is perfect."""
+    """Draw accuracy over confidence, one point a bin; perfect calibration is the diagonal.
+
+    Args:
+        bins: of ``metrics.bin_reliability``; one with rows at least. A point's size grows with the bin's share of rows.
+    """
     figure, axes = _make_square_axes("reliability", "confidence", "accuracy")
     axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
     filled_bins = [confidence_bin for confidence_bin in bins if confidence_bin["rows"]]
@@ -51,7 +55,11 @@ def plot_reliability(bins: Sequence[dict[str, Any]]) -> Figure:
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_roc(curves: dict[str, Any]) -> Figure:
-    """Draw the ROC curve of two classes; the diagonal is chance."""
+    """Draw the ROC curve of two classes; the dashed diagonal is chance.
+
+    Args:
+        curves: of ``metrics.compute_curves``.
+    """
     figure, axes = _make_square_axes("ROC curve", "false positive rate", "true positive rate")
     axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.plot(*zip(*curves["roc"], strict=True), color=COLOURS[0], linewidth=1.6)
@@ -60,7 +68,11 @@ def plot_roc(curves: dict[str, Any]) -> Figure:
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_precision_recall(curves: dict[str, Any]) -> Figure:
-    """Draw the precision-recall curve of two classes; the dashed line is chance."""
+    """Draw the precision-recall curve of two classes; the dashed line is chance.
+
+    Args:
+        curves: of ``metrics.compute_curves``.
+    """
     figure, axes = _make_square_axes("precision-recall curve", "recall", "precision")
     axes.axhline(curves["positive_share"], color=GRID_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.plot(*zip(*curves["precision_recall"], strict=True), color=COLOURS[0], linewidth=1.6)
@@ -83,7 +95,7 @@ def plot_models(rows: Sequence[dict[str, Any]]) -> Figure:
     """Draw compared models as test accuracy over seconds of training: mean, 95 % interval, and one ring a seed.
 
     Args:
-        rows: as in board.json.
+        rows: ``models`` of board.json.
     """
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -114,10 +126,10 @@ def plot_embedding(points_N2: np.ndarray, labels: np.ndarray, kinds: np.ndarray,
     """Draw images as points: dots for real ones, crosses for synthetic ones, a ring round each mistake.
 
     Args:
-        points_N2: where each lies.
-        labels: int64 [N], the colour.
-        kinds: "real", "synthetic" or "mistake".
-        classes: names, written where the real images of a class lie.
+        points_N2: coordinates, float [N, 2].
+        labels: class numbers, int64 [N], which give the colours.
+        kinds: ``real``, ``synthetic`` or ``mistake``, str [N].
+        classes: K names. Up to 20, each is written at the median of its real images.
     """
     figure = Figure(figsize=(7.0, 5.2), layout="constrained")
     axes = figure.subplots()
@@ -141,6 +153,11 @@ def plot_embedding(points_N2: np.ndarray, labels: np.ndarray, kinds: np.ndarray,
 
 
 def plot_embedding_table(points: pa.Table, classes: Sequence[str]) -> Figure:
-    """Draw a table with the columns x, y, label and kind."""
+    """Draw the table of ``insights.embed_images`` with ``plot_embedding``.
+
+    Args:
+        points: table with the columns x, y, label and kind.
+        classes: K names.
+    """
     xy = np.stack([points["x"].to_numpy(), points["y"].to_numpy()], 1)
     return plot_embedding(xy, points["label"].to_numpy(), np.array(points["kind"].to_pylist()), classes)

@@ -1,4 +1,4 @@
-"""The report's plots: inline SVG that takes its ink from the page, so that it is legible in light and in dark."""
+"""Plots for the report: inline SVG that takes its text colour from the page, so that light and dark pages both work."""
 
 import base64
 import io
@@ -57,7 +57,14 @@ Curve = list[tuple[int, float]]  # (step, value), in order of steps
 
 @dataclass(frozen=True)
 class CurveGroup:
-    """Curves of one look: one a seed."""
+    """Curves that are drawn in one colour and line style, with their mean: one curve a seed.
+
+    Attributes:
+        name: in the legend.
+        curves: points (step, value) of each, in order of steps.
+        colour: hex, such as ``#4a86d8``.
+        dashed: whether the mean is drawn as a dashed line.
+    """
 
     name: str
     curves: list[Curve]
@@ -65,7 +72,11 @@ class CurveGroup:
     dashed: bool = False
 
     def compute_mean(self) -> Curve:
-        """Mean at each step over the curves that have it."""
+        """Return the mean curve: at each step the mean over those curves that have a value there.
+
+        >>> CurveGroup("two seeds", [[(0, 1.0), (5, 2.0)], [(0, 3.0)]], "#4a86d8").compute_mean()
+        [(0, 2.0), (5, 2.0)]
+        """
         values: dict[int, list[float]] = {}
         for step, value in itertools.chain.from_iterable(self.curves):
             values.setdefault(step, []).append(value)
@@ -79,7 +90,15 @@ def describe_ends(groups: Sequence[CurveGroup], title: str) -> str:
 
 
 def extract_curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
-    """Return the curve of one figure of a log: of the rows that have it."""
+    """Return one value of a log as a curve; rows without it are left out.
+
+    Args:
+        rows: of metrics.jsonl; each has ``step``.
+        key: of the value.
+
+    >>> extract_curve([{"step": 0, "loss": 1.5}, {"step": 1}, {"step": 2, "loss": 0.5}], "loss")
+    [(0, 1.5), (2, 0.5)]
+    """
     return [(row["step"], row[key]) for row in rows if row.get(key) is not None]
 
 
@@ -88,7 +107,15 @@ def encode_uri(picture: bytes, kind: str = "png") -> str: ...
 @overload
 def encode_uri(picture: None, kind: str = "png") -> None: ...
 def encode_uri(picture: bytes | None, kind: str = "png") -> str | None:
-    """Encode a picture as a data URI, a large PNG as JPEG; None stays None."""
+    """Encode a picture as a data URI for the ``src`` of an HTML image; None stays None.
+
+    Args:
+        picture: content of an image file. A PNG above 500,000 bytes (``MAX_PNG_BYTES``) is sent as JPEG.
+        kind: format, as in ``image/<kind>``.
+
+    >>> encode_uri(b"abc")
+    'data:image/png;base64,YWJj'
+    """
     if picture is None:
         return None
     if kind == "png" and len(picture) > MAX_PNG_BYTES:
@@ -100,7 +127,12 @@ def encode_uri(picture: bytes | None, kind: str = "png") -> str | None:
 
 
 def encode_svg(figure: Figure, alt: str) -> Markup:
-    """Encode a figure as an SVG element to stand inside a page, with ``alt`` for those who cannot see it."""
+    """Encode a figure as an SVG element for an HTML page.
+
+    Args:
+        figure: drawn with ``PLOT_STYLE``; ``INK_COLOUR`` becomes the page's text colour.
+        alt: description for those who cannot see it.
+    """
     sink = io.StringIO()
     nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with mpl.rc_context(PLOT_STYLE):
@@ -116,7 +148,7 @@ def encode_svg(figure: Figure, alt: str) -> Markup:
 
 
 def encode_png(figure: Figure) -> bytes:
-    """Encode a figure as a PNG on white, to stand alone; equal figures give equal bytes."""
+    """Encode a figure as a PNG file on white at 160 dpi; equal figures give equal bytes."""
     sink = io.BytesIO()
     with mpl.rc_context({**PLOT_STYLE, "savefig.facecolor": "white"}):
         figure.savefig(sink, format="png", dpi=160, metadata={"Software": None})
@@ -128,7 +160,7 @@ def plot_curves(groups: Sequence[CurveGroup], title: str, legend: bool = False) 
     """Draw values over steps: a thin line for each curve and a thick one for each group's mean.
 
     Args:
-        groups: one look each.
+        groups: each in its colour and line style.
         title: what the values are.
         legend: whether to name the groups; False where the page does so for several plots at once.
     """
@@ -146,7 +178,13 @@ def plot_curves(groups: Sequence[CurveGroup], title: str, legend: bool = False) 
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_curve_with_spread(curve: Curve, spreads: Sequence[float], title: str) -> Figure:
-    """Draw one curve with a band of one spread either side."""
+    """Draw one curve with a band of one spread above and below.
+
+    Args:
+        curve: points (step, value), in order of steps.
+        spreads: half the height of the band at each point, such as a standard deviation.
+        title: what the values are.
+    """
     figure, axes = _make_small_axes(title)
     steps, values = np.array(curve).T
     axes.fill_between(steps, values - spreads, values + np.array(spreads), color=COLOURS[0], alpha=0.2, linewidth=0)
@@ -181,9 +219,12 @@ def _draw_line(axes: Axes, curve: Curve, **style: Any) -> None:
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_confusion(counts: np.ndarray, classes: Sequence[str], in_percent: bool = False) -> Figure:
-    """Draw counts [K, K], true class down and predicted across, shaded by their share of the true class.
+    """Draw a confusion matrix, true class down and predicted class across, shaded by the share of the true class.
 
-    ``in_percent`` writes that share into the cells rather than the count.
+    Args:
+        counts: int64 [K, K]. Above 20 classes (``MAX_COUNTED_CLASSES``) the cells are shaded only.
+        classes: K names.
+        in_percent: whether to write the share of the true class into the cells rather than the count.
     """
     size = len(classes)
     counted = size <= MAX_COUNTED_CLASSES
@@ -232,8 +273,11 @@ def make_strip(images: Sequence[np.ndarray] | np.ndarray, columns: int, max_side
 
     Args:
         images: square, of equal size, uint8 [H, W, 1 or 3]; one at least.
-        columns: how many there is room for.
+        columns: number of images there is room for.
         max_side_px: side in pixels to which larger images are shrunk.
+
+    Returns:
+        The content of the PNG file.
     """
     tiles = [from_array(image) for image in images[:columns]]
     for tile in tiles:

@@ -1,4 +1,4 @@
-"""Which models are evaluated on which images, where that is written, and whether it is done; light to import."""
+"""Says which models are evaluated on which images, where to, and whether that is done; light to import."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ TEST_SPLIT = "test"  # the name of the experiment's own test images
 
 @dataclass(frozen=True)
 class EvaluationTarget:
-    """What is evaluated on what, and where that is written.
+    """A model, the images to evaluate it on, and the folder for the results.
 
     Attributes:
-        home: the split whose data set the model was trained on; of a model from elsewhere, the first one.
-        model: a model folder.
+        home: the split whose data set the model was trained on; for a model from elsewhere, the first one.
+        model: its folder.
         record: its model.json.
-        data: another data set's source; None: the experiment's own test images.
-        out: the folder of this evaluation.
+        data: source of another data set; None: the experiment's test images.
+        out: folder of this evaluation.
     """
 
     home: experiment_dir.Run
@@ -33,12 +33,21 @@ class EvaluationTarget:
 
     @property
     def name(self) -> str:
-        """How the model is called in messages."""
+        """The model's name in messages: arm and seed."""
         return f"{self.record['arm']}, seed {self.record['seed']}"
 
 
 def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) -> EvaluationTarget:
-    """Name the evaluation of a model; the same model is the same wherever it lies."""
+    """Describe the evaluation of a model, and choose the folder for it.
+
+    The folder's name comes from the model's arm, seed and split, or for a model from elsewhere also from its hash; so a
+    model has the same one wherever it lies.
+
+    Args:
+        run: the whole experiment.
+        model: a finished model's folder, of the experiment or from elsewhere.
+        data: source of another data set; None: the experiment's test images.
+    """
     record = model.read_json("model.json")
     arm = record["arm"]
     seed = record["seed"]
@@ -63,7 +72,7 @@ def _find_home(run: experiment_dir.Run, record: experiment_dir.Record) -> tuple[
 
 
 def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
-    """Hashes of what an evaluation on the experiment's own test images is made from."""
+    """Return the hashes of what an evaluation on the experiment's test images is made from, by name."""
     hashes = {"model": target.record["hash"], "dataset": target.home.dataset.read_json("dataset.json")["hash"]}
     synthetic = experiment_dir.read_marker(target.home.locate_any_synthetic(), "synthetic.json")
     if synthetic is not None:
@@ -72,7 +81,10 @@ def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
 
 
 def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
-    """The marker of an evaluation that still holds; one on another data set is always made anew, as that may change."""
+    """Return the marker of a finished evaluation, or None if there is none or its inputs have changed.
+
+    An evaluation on another data set is never taken as finished, as that data set may have changed.
+    """
     record = experiment_dir.read_marker(target.out, MARKER)
     if record is None or target.data is not None or record["inputs"] != hash_inputs(target):
         return None
@@ -80,20 +92,37 @@ def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
 
 
 def find_model(run: experiment_dir.Run, arm: str, repeat: Mapping[str, Any]) -> Folder:
-    """The folder of an arm's model, by the ``split`` and ``seed`` that verdict.json gives it."""
+    """Return the folder of an arm's model of one split and seed.
+
+    Args:
+        run: the whole experiment.
+        arm: its name.
+        repeat: has ``split`` and ``seed``, such as a row of ``repeats`` in verdict.json.
+    """
     return run.locate_model(arm, repeat["seed"], repeat["split"])
 
 
 def find_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> Folder:
-    """The folder of the model that the verdict names."""
+    """Return the folder of the model that verdict.json names as champion.
+
+    Args:
+        run: the whole experiment.
+        verdict: the content of its verdict.json.
+    """
     return find_model(run, verdict["champion"]["arm"], verdict["champion"])
 
 
 def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> list[Folder]:
-    """The folders of the models to evaluate: the one asked for, else the champion, else all that are trained.
+    """List the folders of the models to evaluate.
+
+    Args:
+        run: the whole experiment.
+        job: its job.
+        model: path of the one model that was asked for; None: the champion, or before there is a verdict all trained
+            models.
 
     Raises:
-        UserError: there is no finished model where one was asked for.
+        UserError: there is no finished model at the path.
     """
     if model is not None:
         return [model_registry.resolve_model(model)]
@@ -106,7 +135,11 @@ def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> 
 
 
 def describe_outcome(record: experiment_dir.Record) -> str:
-    """Say an evaluation in one line."""
+    """Summarise an evaluation in one line, with accuracy and its 95 % interval.
+
+    Args:
+        record: the content of evaluation.json.
+    """
     low, high = record["intervals"]["accuracy"]
     where = "test images" if record["data"] == TEST_SPLIT else f"images of {record['data']}"
     parts = [

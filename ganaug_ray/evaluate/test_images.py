@@ -1,4 +1,4 @@
-"""The images that a model is evaluated on, with their labels as the model numbers classes."""
+"""Reads the images that a model is evaluated on, with labels in the model's numbering of classes."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,13 +20,13 @@ from ganaug_ray.runtime.executors import Executor
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Labelled images in the size and kind that a model wants.
+    """Labelled images in the size and with the channels that a model takes.
 
     Attributes:
-        images: uint8 [N, size, size, C], in memory or read when they are looked at.
-        labels: int64 [N], as the model numbers classes.
-        ids: of the pixels.
-        paths: where each was found.
+        images: uint8 [N, size, size, C], in memory or read when indexed.
+        labels: int64 [N] in [0, K), in the model's numbering of classes.
+        ids: hash of the pixels of each.
+        paths: where each was found; empty for synthetic images.
     """
 
     images: PixelRows
@@ -42,12 +42,23 @@ class LabelledImages:
 def open_images(
     run: experiment_dir.Run, config: DataConfig, target: EvaluationTarget, classifier: Classifier, executor: Executor
 ) -> Iterator[tuple[LabelledImages, experiment_dir.Record]]:
-    """Give the images of an evaluation, and what was left out of them, while the block runs.
+    """Open the images of an evaluation for as long as the context lasts.
 
-    The experiment's own test images are read into memory; of another data set only those being looked at are.
+    The experiment's test images are read into memory. Those of another data set are staged in the evaluation's folder,
+    from which they are deleted at the end, and read from there when indexed.
+
+    Args:
+        run: the split whose test images are used.
+        config: data section of the job; it says how the images of another data set are read.
+        target: which images; those of another data set that ``run`` was trained on are left out.
+        classifier: the model that will be evaluated.
+        executor: reads the images of another data set in parallel.
+
+    Yields:
+        (the images, ``data``, ``excluded_train_rows`` and ``rejected`` for the marker).
 
     Raises:
-        UserError: as in ``evaluation.evaluate``.
+        UserError: the images are of classes that the model does not know, or none is left.
     """
     if target.data is None:
         yield read_split(run, TEST_SPLIT, classifier), {"data": TEST_SPLIT, "excluded_train_rows": 0, "rejected": {}}
@@ -67,12 +78,31 @@ def open_images(
 
 
 def read_split(run: experiment_dir.Run, name: str, classifier: Classifier, most: int | None = None) -> LabelledImages:
-    """Read a split of the experiment's own data set, or its first rows."""
+    """Read the images of a split of the experiment's data set into memory.
+
+    Args:
+        run: the split of the experiment (one of ``compare.splits``).
+        name: ``train``, ``val`` or ``test``.
+        classifier: the model whose size, channels and numbering of classes they get.
+        most: number of images that are read, from the first on; None: all.
+
+    Raises:
+        UserError: there are classes that the model does not know.
+        FileNotFoundError: there are no such images.
+    """
     return _read_images(run, run.dataset / name, classifier, most)
 
 
 def read_synthetic(run: experiment_dir.Run, classifier: Classifier) -> LabelledImages | None:
-    """Read the stored synthetic images; None where there are none."""
+    """Read an experiment's stored synthetic images into memory; None if there are none.
+
+    Args:
+        run: the split of the experiment (one of ``compare.splits``).
+        classifier: the model whose size, channels and numbering of classes they get.
+
+    Raises:
+        UserError: there are classes that the model does not know.
+    """
     if not experiment_dir.read_marker(run.locate_any_synthetic(), "synthetic.json"):
         return None
     try:

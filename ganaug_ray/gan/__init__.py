@@ -1,1 +1,1 @@
-"""The generative network: training, quality, sampling."""
+"""The GAN: its networks, training, quality metrics and sampling."""

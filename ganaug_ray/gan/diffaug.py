@@ -1,4 +1,4 @@
-"""DiffAugment (Zhao et al. 2020, arXiv 2006.10738): all the discriminator sees is augmented, so it cannot memorise.
+"""DiffAugment (Zhao et al. 2020, arXiv 2006.10738): all the discriminator sees is augmented, so that it memorises less.
 
 Real and generated images get the same kinds of changes, and gradients flow through them to the generator. Each
 change is a function of images and of uniform numbers that are drawn beforehand, two for each image and change.
@@ -20,12 +20,12 @@ CUTOUT_SHARE = 1 / 2
 
 
 def draw_uniforms(shape: tuple[int, ...], key: tuple[rng.Key, ...]) -> torch.Tensor:
-    """Draw for a global batch, whole: uniform [0, 1), float [*shape, DRAWS]. The last axis of shape is the changes."""
+    """Draw a step's random numbers for the whole global batch: uniform in [0, 1), float [*shape, DRAWS_PER_CHANGE]."""
     return torch.rand(*shape, DRAWS_PER_CHANGE, generator=rng.make_generator(*key))
 
 
 def apply_augmentations(x_BCHW: torch.Tensor, names: Sequence[str], u_BND: torch.Tensor) -> torch.Tensor:
-    """Apply the named changes in their order, each with its own draws; no names: the images as they are."""
+    """Apply the named changes in their order, each with its own random numbers; no names leave the images unchanged."""
     for name, u_BD in zip(names, u_BND.unbind(1), strict=True):
         x_BCHW = AUGMENTATIONS[name](x_BCHW, u_BD)
     return x_BCHW
@@ -46,7 +46,7 @@ def _change_contrast(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
 
 
 def _shift_images(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
-    """Shift by whole pixels, up to SHIFT of the side each way; what comes in is mid-grey."""
+    """Shift by whole pixels, up to MAX_SHIFT_SHARE of the side each way; what comes in is mid-grey."""
     side = x_BCHW.shape[-1]
     max_shift = round(side * MAX_SHIFT_SHARE)
     pixels_B2 = (u_BD * (2 * max_shift + 1)).floor() - max_shift
@@ -57,7 +57,7 @@ def _shift_images(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
 
 
 def _cut_square(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
-    """Make a square of CUT of the side mid-grey; its centre is anywhere, so it may hang over the edge."""
+    """Make a square of CUTOUT_SHARE of the side mid-grey; its centre is anywhere, so it may hang over the edge."""
     side = x_BCHW.shape[-1]
     centre_BD1 = (u_BD * side).floor()[:, :, None]
     inside_BDS = (torch.arange(side, device=x_BCHW.device) - centre_BD1 + 0.5).abs() < side * CUTOUT_SHARE / 2

@@ -1,4 +1,4 @@
-"""When more training makes no sense: what the figures of a run say of collapse, and of a discriminator that has won."""
+"""Decides when a GAN's training should end early: its images have collapsed, or its discriminator has won."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WON_FAKE_SCORE = 0.05
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was known at one step: figures of the averaged generator, and mean scores since the look before."""
+    """The metrics of the averaged generator at a step, and the mean scores since the measurement before."""
 
     step: int
     kid: float
@@ -39,7 +39,7 @@ class Measurement:
 
 
 def collect_measurements(rows: Iterable[Mapping[str, Any]]) -> list[Measurement]:
-    """Gather the looks from a run's log, in order; those without a KID and a coverage tell nothing."""
+    """Collect the measurements from a training log, in order; rows without KID or coverage are left out."""
     measurements: list[Measurement] = []
     scores: list[tuple[float, float]] = []
     for row in rows:
@@ -64,7 +64,9 @@ def collect_measurements(rows: Iterable[Mapping[str, Any]]) -> list[Measurement]
 
 
 def find_stop_reason(measurements: list[Measurement]) -> str | None:
-    """Say why the training should end, or None: three looks in a row must say so, against the best one before them.
+    """Return why the training should end, or None if it should go on.
+
+    The last three measurements must all say so, compared with the best one before them.
 
     A collapse: the KID is worse and the coverage less than half. A discriminator that has won: the KID is worse, real
     images score nearly 1 and generated ones nearly 0, so that there is little left to learn from it.

@@ -1,4 +1,4 @@
-"""The averaged generator, which is the one that is sampled and saved."""
+"""The moving average of the generator's weights, which is the generator that is sampled and saved."""
 
 import torch
 from torch import nn
@@ -22,7 +22,7 @@ def build_average(generator: Generator, batch_size: int, half_life: int) -> Aver
 
 @torch.no_grad()
 def refresh_batch_norm(average: AveragedModel, classes: int, latent: int, seed: int) -> Generator:
-    """Give the averaged weights batch-norm statistics of their own, and return the generator in evaluation mode.
+    """Recompute the averaged generator's batch-norm statistics, and return it in evaluation mode.
 
     The running statistics copied from training belong to other weights (and, under DDP, to rank 0's rows alone).
     The new ones are plain means over a fixed set of latents: "standing statistics" (Brock et al. 2019).

@@ -1,4 +1,4 @@
-"""Pictures of generated images to look at."""
+"""Arranges generated images in grids and films."""
 
 import io
 
@@ -13,7 +13,7 @@ MAX_CLASS_ROWS = 10  # of the pictures with a row a class
 
 
 def arrange_grid(rows: list[np.ndarray]) -> np.ndarray:
-    """Lay images out, one row for each item: list of uint8 [N, H, W, C] -> one uint8 picture [H', W', 3]."""
+    """Arrange images in a grid, one row for each item: list of uint8 [N, H, W, C] -> uint8 [H', W', 3]."""
     from torchvision.utils import make_grid  # slow to import, and few processes draw
 
     tiles = torch.from_numpy(np.concatenate(rows)).permute(0, 3, 1, 2)
@@ -21,7 +21,7 @@ def arrange_grid(rows: list[np.ndarray]) -> np.ndarray:
 
 
 def count_grid_rows(picture: bytes, size: int) -> int:
-    """How many rows of images of this size a grid has, as PNG."""
+    """Return how many rows of images a grid has, given its PNG and the side of an image in pixels."""
     return (Image.open(io.BytesIO(picture), formats=["PNG"]).height - GAP_PX) // (size + GAP_PX)
 
 
@@ -39,7 +39,7 @@ def join_side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def build_film_strip(frames: list[bytes], size: int) -> bytes:
-    """Put the first columns of grids side by side: how the first image of each row came about.
+    """Put the first columns of grids side by side: how the first image of each row changed in training.
 
     Args:
         frames: grids as PNG, in order; any of another height than the last one's is passed over.
@@ -56,7 +56,7 @@ def build_film_strip(frames: list[bytes], size: int) -> bytes:
 
 
 def encode_film_gif(frames: list[bytes]) -> bytes:
-    """Join PNG pictures of one size to a GIF that shows each for a fifth of a second and stays at the last."""
+    """Join PNG pictures of one size to a GIF, 0.2 seconds each and 2 seconds for the last."""
     opened_frames = [Image.open(io.BytesIO(frame), formats=["PNG"]).convert("RGB") for frame in frames]
     sink = io.BytesIO()
     durations = [200] * (len(opened_frames) - 1) + [2000]

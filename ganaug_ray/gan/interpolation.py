@@ -1,4 +1,4 @@
-"""Latent interpolation: what lies between two latents. A generator that learnt single images by heart jumps there."""
+"""Latent interpolation: images between two latents. A generator that has memorised single images jumps between them."""
 
 import torch
 from torch.nn import functional as F
@@ -14,7 +14,7 @@ GRID_COLUMNS = 10
 
 
 def slerp(a_BZ: torch.Tensor, b_BZ: torch.Tensor, steps: int) -> torch.Tensor:
-    """Go from latents to latents along great circles: float [B, Z] twice -> [B, steps, Z], both ends included.
+    """Interpolate between latents along great circles: float [B, Z] twice -> [B, steps, Z], both ends included.
 
     On the straight line between two normal latents lie vectors shorter than any that the generator was trained on;
     on the circle the length stays what it is at the ends (White 2016, arXiv 1609.04468).
@@ -32,7 +32,7 @@ def slerp(a_BZ: torch.Tensor, b_BZ: torch.Tensor, steps: int) -> torch.Tensor:
 
 @torch.no_grad()
 def draw_interpolation(generator: Generator, config: GanConfig, shape: ImageShape, seed: int) -> bytes:
-    """Draw rows of images that go from one latent to another, each row with two of its own.
+    """Draw rows of images, each of which goes from one random latent to another.
 
     Args:
         generator: in evaluation mode, on any device.

@@ -19,7 +19,7 @@ from ganaug_ray.runtime import cluster, worker_group
 
 
 def train_gans(trainings: list[GanTraining]) -> None:
-    """Train each to the end, from its newest checkpoint if there is one; those of one process side by side.
+    """Train GANs to the end, each from its newest checkpoint if there is one; those of one process side by side.
 
     Raises:
         UserError: balanced sampling, or workers that come and go, with more images than are kept in memory.

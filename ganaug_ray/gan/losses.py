@@ -1,4 +1,4 @@
-"""The adversarial losses: what the discriminator and the generator minimise. Maths only.
+"""The adversarial losses that the discriminator and the generator minimise; formulas only.
 
 A loss is given the discriminator and images, not only logits: so it may compare real with fake images in pairs, or
 penalise the discriminator's gradients at the images. To add one: a subclass here, its name in LOSSES, and the same
@@ -78,7 +78,9 @@ class DiscriminatorLoss(NamedTuple):
 
 
 class GanLoss(ABC):
-    """What both networks minimise. Both methods get the same labels for real and fake images, already augmented.
+    """Base class of adversarial losses: one for the discriminator and one for the generator.
+
+    Both methods get the same labels for real and fake images, which are already augmented.
 
     Gradients with respect to images are at hand, as R1 and R2 need them (Mescheder et al. 2018, arXiv 1801.04406), on
     a copy: ``real_BCHW.detach().requires_grad_()``. They need ``create_graph=True``, which torch's compiler does not
@@ -124,7 +126,7 @@ class NonSaturatingLoss(GanLoss):
     def discriminator(
         self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> DiscriminatorLoss:
-        """Mean of -log D(real) plus mean of -log(1 - D(fake))."""
+        """Calculate the mean of -log D(real) plus the mean of -log(1 - D(fake))."""
         real_B, fake_B = judge.compare(real_BCHW, fake_BCHW, y_B)
         loss = F.softplus(-real_B).mean() + F.softplus(fake_B).mean()
         return DiscriminatorLoss(loss, real_B, fake_B)
@@ -132,7 +134,7 @@ class NonSaturatingLoss(GanLoss):
     def generator(
         self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> torch.Tensor:
-        """Mean of -log D(fake): unlike log(1 - D(fake)) it does not go flat where the discriminator is sure."""
+        """Calculate the mean of -log D(fake), whose gradient does not vanish where the discriminator is sure."""
         return F.softplus(-judge(fake_BCHW, y_B)).mean()
 
 
@@ -142,7 +144,7 @@ class HingeLoss(GanLoss):
     def discriminator(
         self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> DiscriminatorLoss:
-        """Mean of max(0, 1 - real) plus mean of max(0, 1 + fake): logits right by the margin count no more."""
+        """Calculate the mean of max(0, 1 - real) plus the mean of max(0, 1 + fake), of logits."""
         real_B, fake_B = judge.compare(real_BCHW, fake_BCHW, y_B)
         loss = F.relu(1 - real_B).mean() + F.relu(1 + fake_B).mean()
         return DiscriminatorLoss(loss, real_B, fake_B)
@@ -150,7 +152,7 @@ class HingeLoss(GanLoss):
     def generator(
         self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> torch.Tensor:
-        """Minus the mean logit."""
+        """Calculate minus the mean of the fake images' logits."""
         return -judge(fake_BCHW, y_B).mean()
 
 
@@ -162,7 +164,7 @@ LOSSES: dict[str, GanLoss] = {
 
 
 class DiscriminatorStep(nn.Module):
-    """The discriminator's whole loss in one forward, which is what DDP needs, however often a loss calls it.
+    """A module whose forward pass is the discriminator's whole loss, so that DDP averages its gradients once.
 
     Args:
         discriminator: whose gradients DDP averages.
@@ -177,12 +179,12 @@ class DiscriminatorStep(nn.Module):
         self._loss = loss
 
     def forward(self, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor) -> DiscriminatorLoss:
-        """Real and fake images float [B, C, H, W] and labels int64 [B] -> the loss and the logits."""
+        """Calculate the loss and the logits of real and fake images float [B, C, H, W] with labels int64 [B]."""
         return self._loss.discriminator(self._judge, real_BCHW, fake_BCHW, y_B)
 
 
 def compute_realness(logits_B: torch.Tensor) -> torch.Tensor:
-    """Calculate how real the discriminator takes images to be: the mean of the logits' sigmoid, under any loss.
+    """Calculate how real the discriminator takes images to be: the mean sigmoid of the logits, for any loss.
 
     Args:
         logits_B: float [B], high for real.

@@ -14,7 +14,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 
 class Generator(nn.Module):
-    """Latents and labels to images.
+    """The generator network: turns latents and class labels into images.
 
     With F filters and 64 pixels, [channels, height, width] after each layer:
     [Z, 1, 1] -> [8F, 4, 4] -> [4F, 8, 8] -> [2F, 16, 16] -> [F, 32, 32] -> [C, 64, 64].
@@ -37,7 +37,7 @@ class Generator(nn.Module):
         self.apply(_init_weights)
 
     def forward(self, z_BZ: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
-        """Latents float [B, Z] and labels int64 [B] -> images float [-1, 1] [B, C, H, W]."""
+        """Generate images float [B, C, H, W] in [-1, 1] from latents float [B, Z] and labels int64 [B]."""
         x_BCHW = z_BZ[:, :, None, None]
         for layer, norm in zip([self.first, *self.larger], self.norms, strict=True):
             x_BCHW = norm(layer(x_BCHW), y_B).relu()
@@ -49,15 +49,15 @@ def _build_norm(width: int, classes: int) -> nn.Module:
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """Batch norm that is handed labels and ignores them."""
+    """Batch norm that takes labels, as ``ConditionalBatchNorm`` does, and ignores them."""
 
     def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:  # type: ignore[override]  # takes labels too
-        """Features and labels -> normalised features."""
+        """Normalise features; the labels are ignored."""
         return super().forward(x_BCHW)
 
 
 class ConditionalBatchNorm(nn.Module):
-    """Batch norm whose scale and shift belong to the class (Dumoulin et al. 2017, arXiv 1610.07629).
+    """Batch norm with a scale and shift for each class (Dumoulin et al. 2017, arXiv 1610.07629).
 
     The label enters here alone, so that the latents have the network's input to themselves. Entered beside them as
     an embedding, it was measured on 200 digits to be ignored (embeddings of size 0.02) or to push the latents out:
@@ -75,14 +75,14 @@ class ConditionalBatchNorm(nn.Module):
         nn.init.normal_(self.shift.weight, 0.0, self.INIT_STD)
 
     def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
-        """Features and labels int64 [B] -> features, normalised and moved as the class says."""
+        """Normalise features, then scale and shift each row by the weights of its label, int64 [B]."""
         scale = self.scale(y_B)[:, :, None, None]
         shift = self.shift(y_B)[:, :, None, None]
         return self.norm(x_BCHW) * scale + shift
 
 
 class Discriminator(nn.Module):
-    """Images and labels to logits, high for real.
+    """The discriminator network: turns images and class labels into logits, high for real.
 
     The mirror of the generator: [C, 64, 64] -> [F, 32, 32] -> [2F, 16, 16] -> [4F, 8, 8] -> [8F, 4, 4] -> 1.
 
@@ -119,7 +119,7 @@ class Discriminator(nn.Module):
                     spectral_norm(layer)
 
     def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
-        """Images float [-1, 1] [B, C, H, W] and labels int64 [B] -> logits float32 [B]."""
+        """Calculate logits float32 [B] from images float [B, C, H, W] in [-1, 1] and labels int64 [B]."""
         phi = self.layers(x_BCHW)
         logits_B = self.score(phi).flatten()
         if self.embed is not None:

@@ -1,4 +1,4 @@
-"""Images of a finished generator as PNG files, for people who want the images. No Ray, no screening."""
+"""Exports images of a finished generator as PNG files. No Ray, no screening."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ MAX_IMAGES = 100_000  # images at a time; indices have five digits, so that name
 
 
 def find_gan_folder(address: str) -> Folder:
-    """Open a gan folder, or that of an experiment.
+    """Return the gan folder at an address, which is a gan folder or an experiment.
 
     Raises:
         UserError: neither holds a finished generator, or the address cannot be read.
@@ -28,7 +28,7 @@ def find_gan_folder(address: str) -> Folder:
 
 
 def parse_counts(counts: list[str], classes: list[str]) -> dict[str, int]:
-    """Read what ``--count`` was given: texts such as ``cat=100`` -> class -> number of images.
+    """Parse the values of ``--count``, such as ``cat=100``, to class -> number of images.
 
     Raises:
         UserError: there is none, one is malformed, names no class or one for the second time, or they are too many.
@@ -56,7 +56,7 @@ def parse_counts(counts: list[str], classes: list[str]) -> dict[str, int]:
 def export_images(
     generator: Generator, counts: Mapping[str, int], seed: int, out: Folder, progress: Callable[[int], None]
 ) -> None:
-    """Write images 0 .. n-1 of each class as ``<class>/<class>-<seed>-<index>.png``, the same bytes every time.
+    """Write images 0 to n - 1 of each class as ``<class>/<class>-<seed>-<index>.png``, the same bytes every time.
 
     Args:
         generator: on a CPU, or devices would make a difference.
@@ -93,12 +93,12 @@ def _refuse_to_overwrite(folder: Folder, names: set[str]) -> None:
 
 
 def format_file_name(name: str, seed: int, index: int) -> str:
-    """Name the file of one image."""
+    """Return the file name of one image: class, seed and index."""
     return f"{encode_file_name(name)}-{seed}-{index:05d}.png"
 
 
 def encode_file_name(name: str) -> str:
-    """Make a class's name one that a file can have, and no other class's: what is not safe is percent-encoded.
+    """Make a class's name safe as a file name, and different from any other class's, by percent-encoding.
 
     >>> [encode_file_name(name) for name in ("Albrecht_Dürer", "../../etc", "50 %", "..")]
     ['Albrecht_Dürer', '%2E.%2F..%2Fetc', '50 %25', '%2E%2E']

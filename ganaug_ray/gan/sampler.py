@@ -1,4 +1,4 @@
-"""A trained generator and its images: each a pure function of (weights, class, seed, index)."""
+"""A trained generator, whose images are each a pure function of (weights, class, seed, index)."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ BLOCK_SIZE = 256  # latents are drawn, and images made, in blocks of so many ind
 
 
 class Generator:
-    """A trained generator, without the data it was trained on.
+    """A trained generator, which makes images without the data it was trained on.
 
     Args:
         spec: of gan.json: classes, conditional, channels, size, latent, filters, hash.
@@ -36,14 +36,14 @@ class Generator:
 
     @classmethod
     def load(cls, folder: Folder, device: torch.device | str = "cpu") -> "Generator":
-        """Load from a gan folder. Raises UserError where there is no finished generator."""
+        """Load a generator from a gan folder. Raises UserError where there is no finished one."""
         try:
             return cls(folder.read_json("gan.json"), tensors_from_bytes(folder.read_bytes("gan.safetensors")), device)
         except FileNotFoundError:
             raise UserError(f"{folder}: no finished generator here (gan.json and gan.safetensors)") from None
 
     def generate(self, label: str, n: int, seed: int = 0) -> np.ndarray:
-        """Draw images 0 .. n-1 of a class: uint8 [n, size, size, C]. More images start with the same ones.
+        """Generate images 0 to n - 1 of a class, uint8 [n, size, size, C]; a larger n begins with the same images.
 
         Raises:
             UserError: the generator has no such class.
@@ -59,7 +59,7 @@ class Generator:
 
     @torch.inference_mode()
     def generate_block(self, label: int, block: int, n: int, seed: int) -> np.ndarray:
-        """Draw the first n images of one block of a class: uint8 [n, size, size, C].
+        """Generate the first n of a class's images in a block of 256, uint8 [n, size, size, C].
 
         The network always runs the whole block, so the result does not depend on n.
         """

@@ -1,4 +1,4 @@
-"""What rank 0 writes while a GAN trains: figures, checkpoints, pictures; and at the end the generator that did best."""
+"""Writes what a GAN's training gives, on rank 0: log, checkpoints and pictures, and at the end the best generator."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ STALL_FACTOR = 10  # times what is usual
 
 
 class TrainingRecorder:
-    """The hooks of rank 0."""
+    """Writes a GAN training's log, checkpoints, pictures and best generator, on rank 0."""
 
     def __init__(self, training: GanTraining, shape: training_loop.ImageShape, steps_done: int, place: Place) -> None:
         self._training = training
@@ -55,7 +55,7 @@ class TrainingRecorder:
         self._out.write_json("attempts.json", {"from_step": [*attempts["from_step"], steps_done]})
 
     def build_hooks(self) -> training_loop.Hooks:
-        """Return what the loop calls."""
+        """Return the callbacks for ``train_gan``."""
         return training_loop.Hooks(
             self._record_step, self._save_checkpoint, self._take_snapshot, lambda: self.find_stop_reason() is not None
         )
@@ -69,7 +69,7 @@ class TrainingRecorder:
         self._rows.append(row)
 
     def find_stop_reason(self) -> str | None:
-        """Why more training makes no sense, if so."""
+        """Return why the training should end early, or None if it should go on."""
         if not self._training.config.early_end:
             return None
         return early_stopping.find_stop_reason(early_stopping.collect_measurements(self._rows))
@@ -132,7 +132,7 @@ class TrainingRecorder:
         return image_grid.join_side_by_side(image_grid.arrange_grid(fake_rows), image_grid.arrange_grid(real_rows))
 
     def write_generator(self, facts: dict[str, Any], started: float) -> None:
-        """Write the generator that did best, what there is to say of it and, last, the marker."""
+        """Write the best generator, its quality and pictures, and at last the marker gan.json."""
         self._log.flush()
         best = self._out.read_json("best.json")  # there was a look at the last step
         best_tensors = tensors_from_bytes(self._out.read_bytes("best.safetensors"))
@@ -206,14 +206,14 @@ def _select_network(best_tensors: checkpoint.Tensors, name: str) -> checkpoint.T
 
 
 class StallWatch:
-    """Knows what a logged step takes, and says when the steps stood still, as where the network was cut for a while."""
+    """Prints a line when a logged step took ten times as long as usual, as when the network was down."""
 
     def __init__(self) -> None:
         self._last: float | None = None
         self._usual: float | None = None
 
     def mark_step(self, number: int) -> None:
-        """Called at each logged step."""
+        """Compare the time since the last logged step with what is usual; call it at each logged step."""
         now = time.monotonic()
         if self._last is not None:
             seconds = now - self._last
@@ -230,5 +230,5 @@ class StallWatch:
         self._last = now
 
     def restart_clock(self) -> None:
-        """Called after other work."""
+        """Leave out the time of other work, such as a checkpoint; call it when that is done."""
         self._last = time.monotonic()

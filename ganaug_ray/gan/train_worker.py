@@ -1,4 +1,4 @@
-"""One rank of a GAN's training: opens the folders, runs the loop, and on rank 0 writes what it gives."""
+"""One rank of a GAN's training: opens the folders, runs the training loop, and on rank 0 writes the results."""
 
 import logging
 import time
@@ -24,10 +24,10 @@ SnapshotCallback = Callable[[int, dict[str, float]], None]
 
 
 def train_and_finish(training: GanTraining, place: Place) -> None:
-    """Train one rank, from the newest checkpoint if there is one; returns when gan.json is written.
+    """Train one rank to the end, from the newest checkpoint if there is one, and on rank 0 write gan.json.
 
     Raises:
-        Diverged: a loss was not finite.
+        DivergenceError: a loss was not finite.
     """
     started = time.monotonic()
     recorder = train_rank(training, place)
@@ -44,7 +44,7 @@ def train_rank(
         On rank 0 what has seen all of it, and can finish the folder.
 
     Raises:
-        Diverged: a loss was not finite.
+        DivergenceError: a loss was not finite.
     """
     config = training.config
     out = Folder.from_uri(training.out)

@@ -1,4 +1,4 @@
-"""Whether a GAN is trained for long enough, said before it is: an epoch of few images is few steps."""
+"""Warns before a training if it is too short for a GAN: with few images an epoch is only a few steps."""
 
 import math
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NEEDED_IMAGES: dict[tuple[str, int], int] = {
 
 @dataclass(frozen=True)
 class TrainingBudget:
-    """What a training will do, and what was measured to be needed.
+    """How long a training is, in several units, and how long good samples were measured to take.
 
     Attributes:
         steps: of the generator.
@@ -35,21 +35,21 @@ class TrainingBudget:
 
     @property
     def summary(self) -> str:
-        """Say what will be done."""
+        """The length of the training in one line."""
         steps = format_count(self.steps, "generator step")
         images = format_count(self.images_seen, "image")
         return f"{steps}, {images} seen ({format_count(self.epochs, 'epoch')})"
 
     @property
     def warning(self) -> str | None:
-        """Say why that may be too little, and what would do; None where it is enough, or nobody has measured."""
+        """Why the training may be too short and what would suffice; None if it is long enough or untested."""
         if self.needed_images is None or self.images_seen >= self.needed_images:
             return None
         return f"too few for good samples: {self.needed_images} images seen were measured to be needed; {self.advice}"
 
 
 def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:
-    """Work out the budget of a job with so many training images, drawn at this side in pixels.
+    """Compute the budget of a training, given the side of the generated images and the number of training images.
 
     >>> compute_budget(GanConfig(epochs=40, batch_size=100), 32, 1000).summary
     '400 generator steps, 40000 images seen (40 epochs)'

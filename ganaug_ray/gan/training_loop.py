@@ -1,6 +1,7 @@
-"""Training the GAN: torch only. It knows the schedule; what is scheduled, the preset says.
+"""The training loop of the GAN: torch only.
 
-The maths is in losses and diffaug, the pictures are the caller's.
+It knows when things happen; what happens is the preset's. The formulas are in losses and diffaug, and the hooks do what
+is to be written.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -24,7 +25,7 @@ from ganaug_ray.gan.networks import Discriminator, Generator
 
 @dataclass(frozen=True)
 class ImageShape:
-    """What the data say about the networks."""
+    """The number of classes, and the channels and size of the images to generate."""
 
     classes: int
     channels: int
@@ -33,12 +34,14 @@ class ImageShape:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls on every rank: a row of figures, a checkpoint, a look at the averaged generator.
+    """The callbacks of the training loop, called on every rank.
 
-    A look returns its figures, on rank 0.
-
-    ``should_stop`` is asked where a look has been taken, also before the first step after a resume: whether, by what
-    was seen so far, more training makes no sense. One rank that says so ends it for all.
+    Attributes:
+        report: gets a row of the log: the step, losses and scores.
+        save: gets a checkpoint to write.
+        snapshot: gets the step, the averaged generator and the discriminator; returns metrics, on rank 0.
+        should_stop: asked after each snapshot, and before the first step after a resume, whether more training makes no
+            sense. If one rank says so, the training ends for all.
     """
 
     report: Callable[[dict[str, Any]], None]
@@ -48,7 +51,7 @@ class Hooks:
 
 
 def build_networks(config: GanConfig, shape: ImageShape, seed: int, place: Place) -> tuple[Generator, Discriminator]:
-    """Make both networks with weights that depend on the seed alone, on the place's device."""
+    """Build generator and discriminator on this rank's device, with weights that depend on the seed alone."""
     torch.manual_seed(rng.draw_number(seed, "gan", "weights"))
     classes = shape.classes if config.conditional else 0
     generator = Generator(config.latent, classes, shape.channels, shape.size, config.filters)
@@ -70,7 +73,7 @@ def train_gan(
     snapshot_steps: Collection[int] = (),
     factors: Mapping[int, float] = MappingProxyType({}),
 ) -> AveragedModel:
-    """Train to ``steps`` optimizer steps, from a checkpoint if there is one; return both networks.
+    """Train a GAN to ``steps`` optimizer steps, from a checkpoint if there is one; return the averaged generator.
 
     Args:
         batches: step -> this rank's part of the global batch of real images.
@@ -86,7 +89,7 @@ def train_gan(
         factors: steps done -> what both learning rates are multiplied with from then on.
 
     Raises:
-        Diverged: a loss was not finite on some rank; no rank has taken that step.
+        DivergenceError: a loss was not finite on some rank; no rank has taken that step.
     """
     recipe = config.recipe
     loss = losses.LOSSES[recipe.loss]
@@ -178,7 +181,7 @@ def train_gan(
 
 
 def find_rate_factor(factors: Mapping[int, float], step: int) -> float:
-    """Return what the learning rates are multiplied with at a step: the last factor that has begun.
+    """Return the factor on the learning rates at a step: the last one that has begun, or 1.
 
     >>> [find_rate_factor({20: 0.5, 40: 0.1}, step) for step in (0, 20, 39, 40)]
     [1.0, 0.5, 0.5, 0.1]
@@ -191,20 +194,20 @@ def find_rate_factor(factors: Mapping[int, float], step: int) -> float:
 
 
 def mean_over_ranks(figures: Mapping[str, torch.Tensor], place: Place) -> dict[str, float]:
-    """Average scalars over the ranks, all in one exchange; every rank calls it, with the same names."""
+    """Average scalars over the ranks in one exchange; every rank must call it with the same names."""
     row = torch.stack(list(figures.values())).detach()
     means = (place.sum_over_ranks(row) / place.world_size).tolist()
     return dict(zip(figures, means, strict=True))
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give all weights of an optimizer this learning rate."""
+    """Set the learning rate of all weights of an optimizer."""
     for group in optimizer.param_groups:
         group["lr"] = rate
 
 
 class StepDraws(NamedTuple):
-    """One rank's random numbers for one step: latents float [B, Z], uniforms for DiffAugment [B, N, D]."""
+    """One rank's random numbers for one step: latents float [B, Z] and uniforms for DiffAugment float [B, N, D]."""
 
     z_d: torch.Tensor
     z_g: torch.Tensor
@@ -214,7 +217,7 @@ class StepDraws(NamedTuple):
 
 
 def draw_step(latent: int, changes: int, batch: Batch, key: tuple[rng.Key, ...], place: Place) -> StepDraws:
-    """Make a step's draws whole, for the global batch, and return this rank's rows of them, on its device."""
+    """Draw the random numbers of a step for the global batch, and return this rank's rows of them on its device."""
     z_SBZ = torch.randn(2, batch.total, latent, generator=rng.make_generator(*key))
     u_SBND = diffaug.draw_uniforms((3, batch.total, changes), (*key, "diffaug"))
     return StepDraws(*place.move_to_device(z_SBZ[:, batch.rows]), *place.move_to_device(u_SBND[:, batch.rows]))

@@ -1,4 +1,4 @@
-"""One GAN to train, as plain data."""
+"""The description of one GAN to train, as plain data."""
 
 from dataclasses import asdict, dataclass
 
@@ -9,7 +9,7 @@ from ganaug_ray.core import experiment_dir
 
 @dataclass(frozen=True)
 class GanTraining:
-    """One GAN to train: plain data, so that it travels to any process."""
+    """One GAN to train, as plain data that can be sent to any process."""
 
     config: GanConfig
     size: int
@@ -27,6 +27,6 @@ class GanTraining:
     """Steps after which it pauses, at a look; absent: the whole training."""
 
     def fingerprint(self) -> str:
-        """Of all that decides the weights: a checkpoint serves only the training that made it."""
+        """Return a hash of all that decides the weights; a checkpoint with another hash is not used."""
         config = self.config.model_dump(exclude=SCALING_KEYS) | asdict(self.config.recipe)
         return experiment_dir.compute_fingerprint(config, self.size, self.seed, self.inputs)

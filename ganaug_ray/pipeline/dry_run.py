@@ -1,4 +1,4 @@
-"""What a job would do: the resolved settings, the facts of its data, and the values derived from both."""
+"""The dry run: the resolved settings of a job, the facts of its data, and values derived from both."""
 
 from ganaug_ray.augment import arms
 from ganaug_ray.augment.arm_kinds import KINDS
@@ -13,7 +13,7 @@ MAX_NAMED_CLASSES = 12
 
 
 def describe_job(job: Job, run: Run) -> str:
-    """Return the text of --dry-run. Reads the source, writes nothing, starts no Ray.
+    """Return the text of --dry-run. It reads the source, writes nothing and starts no Ray.
 
     Raises:
         UserError: the source cannot be prepared as the job asks.

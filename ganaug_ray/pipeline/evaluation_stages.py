@@ -1,4 +1,4 @@
-"""The stages that judge what was made: the verdict, the compared models, evaluations, the report, the promotion."""
+"""The stages that judge: the verdict, the compared models, evaluations, the report, the promotion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ganaug_ray.runtime import executors
 
 
 def compare_arms(context: StageContext) -> None:
-    """models/ -> verdict.json."""
+    """Compare the arms' models and write verdict.json."""
     inputs = {}
     for split in context.splits:
         for arm, seed in arms.list_pairs(context.job):
@@ -43,7 +43,7 @@ def compare_arms(context: StageContext) -> None:
 
 
 def compare_models(context: StageContext) -> None:
-    """dataset/ -> board/<model>/seed-<k>/ for every compared model and seed, and board.json."""
+    """Train the models of the job's models section that are missing, compare them and write board.json."""
     context.require_record("prepare", experiment_dir.read_marker(context.run.dataset, "dataset.json"))
     pairs = compared_models.list_pairs(context.job)
     missing = [pair for pair in pairs if compared_models.read_marker(context.job, context.run, *pair) is None]
@@ -63,7 +63,7 @@ def compare_models(context: StageContext) -> None:
 
 
 def evaluate_models(context: StageContext, model: str | None = None, data: str | None = None) -> None:
-    """A model -> evaluation/<model>/<images>/: every figure, what it gets wrong, what it learned.
+    """Evaluate models on labelled images, and write each evaluation to evaluation/<model>/<images>/.
 
     Without ``model`` it is the champion, or every trained model where there is no verdict yet; without ``data``
     it is the experiment's own test images.
@@ -88,7 +88,7 @@ def evaluate_models(context: StageContext, model: str | None = None, data: str |
 
 
 def build_report(context: StageContext) -> None:
-    """Everything so far -> report.html and report.json; evaluates the champion first."""
+    """Write report.html and report.json from all that is finished; the champion is evaluated first."""
     verdict = context.require_record("compare", experiment_dir.read_marker(context.run.root, "verdict.json"))
     evaluate_models(context)
 
@@ -118,7 +118,7 @@ def build_report(context: StageContext) -> None:
 
 
 def promote_champion(context: StageContext, force: bool = False) -> None:
-    """The champion's model -> a version in the registry and its champion.json.
+    """Copy the champion's model to the registry as a new version, and make it the registry's champion.
 
     Args:
         context: the job, the experiment's folder and the terminal.

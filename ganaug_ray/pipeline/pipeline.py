@@ -1,4 +1,4 @@
-"""All stages, top to bottom: the table of contents. Each takes folders and gives a folder."""
+"""All stages of a job, in order. Each takes folders and writes a folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ganaug_ray.pipeline.stage import Split, StageContext
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One job in one experiment folder, shown on one terminal. Every stage keeps what is done."""
+    """One job in one experiment folder, shown on one terminal. A finished stage is not run again."""
 
     job: Job
     run: Run
@@ -24,12 +24,12 @@ class Pipeline:
 
     @property
     def context(self) -> StageContext:
-        """What the stages are given."""
+        """The context that stages get."""
         return StageContext(self.job, self.run, self.terminal)
 
     @property
     def splits(self) -> list[Split]:
-        """All of the job's splits; the first one's folders are the experiment's own."""
+        """All splits of the job; the folders of the first are the experiment's."""
         return self.context.splits
 
     def run_all(self) -> None:
@@ -43,7 +43,7 @@ class Pipeline:
         self.promote_champion()
 
     def reach_verdict(self) -> None:
-        """Raw images -> verdict.json."""
+        """Run all stages from raw images to verdict.json."""
         self.prepare_data()
         if arms.has_gan(self.job):
             self.train_gan()
@@ -53,7 +53,7 @@ class Pipeline:
         self.compare_arms()
 
     def reach_model_comparison(self) -> None:
-        """Raw images -> board.json; the report too, where there is one to tell it in."""
+        """Run all stages from raw images to board.json, and write the report if there is a verdict."""
         compared_models.list_pairs(self.job)  # before any work: there are models to compare
         self.prepare_data()
         self.compare_models()
@@ -63,47 +63,47 @@ class Pipeline:
             self.terminal.print_stage_line("report", "note", "`ganaug run` adds the table and the plot to report.html")
 
     def prepare_data(self) -> None:
-        """Raw images -> dataset/."""
+        """Prepare the data set of each split from raw images: dataset/."""
         training_stages.prepare_data(self.context)
 
     def train_teachers(self) -> None:
-        """dataset/ -> the first model of the real arm, whose features judge the generator."""
+        """Train the first model of the real arm in each split; its features measure the GAN's quality."""
         training_stages.train_teachers(self.context)
 
     def train_gan(self) -> None:
-        """dataset/train -> gan/; teaches first."""
+        """Train the GANs on the training images: gan/; the teachers come first."""
         training_stages.train_gan(self.context)
 
     def generate_images(self) -> None:
-        """gan/ -> synthetic/."""
+        """Generate and screen synthetic images: synthetic/."""
         training_stages.generate_images(self.context)
 
     def train_classifiers(self) -> None:
-        """dataset/ and synthetic/ -> models/."""
+        """Train the models of all arms: models/."""
         training_stages.train_classifiers(self.context)
 
     def compare_arms(self) -> None:
-        """models/ -> verdict.json."""
+        """Compare the arms' models and write verdict.json."""
         evaluation_stages.compare_arms(self.context)
 
     def compare_sizes(self) -> None:
-        """The comparison at other numbers of training images a class -> sizes/<n>/ and sizes.json."""
+        """Repeat the comparison at other numbers of training images a class: sizes/<n>/ and sizes.json."""
         for job, run in size_experiments.open_experiments(self.context):
             Pipeline(job, run, self.terminal).reach_verdict()
         size_experiments.draw_curve(self.context)
 
     def compare_models(self) -> None:
-        """dataset/ -> board/ and board.json."""
+        """Train and compare the models of the job's models section: board/ and board.json."""
         evaluation_stages.compare_models(self.context)
 
     def evaluate_models(self, model: str | None = None, data: str | None = None) -> None:
-        """A model -> evaluation/<model>/<images>/."""
+        """Evaluate models on labelled images: evaluation/<model>/<images>/."""
         evaluation_stages.evaluate_models(self.context, model, data)
 
     def build_report(self) -> None:
-        """Everything so far -> report.html and report.json; evaluates the champion first."""
+        """Write report.html and report.json from all that is finished; the champion is evaluated first."""
         evaluation_stages.build_report(self.context)
 
     def promote_champion(self, force: bool = False) -> None:
-        """The champion's model -> a version in the registry and its champion.json."""
+        """Copy the champion's model to the registry as a new version, and make it the registry's champion."""
         evaluation_stages.promote_champion(self.context, force)

@@ -1,11 +1,11 @@
-"""How far trainings are that run elsewhere, read from the figures they log."""
+"""Reads how far trainings in other processes are, from the figures that they log."""
 
 from ganaug_ray.core import metrics_log
 from ganaug_ray.core.storage import Folder
 
 
 def read_fit_progress(fit_steps: list[tuple[Folder, int]]) -> tuple[float, str]:
-    """How far models are, from 0 to 1, and a few words on it; each is a folder and its steps."""
+    """Return how far trainings of classifiers are, from 0 to 1, and words for it; each is a folder and its steps."""
     reached = 0
     ready = 0
     for folder, steps in fit_steps:
@@ -19,7 +19,7 @@ def read_fit_progress(fit_steps: list[tuple[Folder, int]]) -> tuple[float, str]:
 
 
 def read_gan_progress(folders: list[Folder], steps: int) -> tuple[float, str]:
-    """How far GANs of so many steps each are, and a few words on the one that is furthest of those at work."""
+    """Return how far trainings of GANs are, from 0 to 1, and words for one that is running; each takes ``steps``."""
     reached = 0
     words = "starting workers"
     for folder in folders:

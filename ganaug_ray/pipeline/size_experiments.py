@@ -1,4 +1,4 @@
-"""The comparison at other numbers of training images a class: each an experiment of its own below this one."""
+"""The comparison at other numbers of training images a class: each is an experiment in a folder below this one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CURVE_MARKER = "sizes.json"
 
 
 def list_experiments(job: Job, run: Run) -> dict[int, tuple[Job, Run]]:
-    """Training images a class -> the job and the folder of that comparison; the job's own is among them."""
+    """Return number of training images a class -> (job, folder) of its experiment, the job's own included."""
     assert job.data.train_per_class is not None, "a job with sizes has one of its own"
     experiments = {job.data.train_per_class: (job, run)}
     for n in job.compare.sizes:
@@ -27,7 +27,7 @@ def list_experiments(job: Job, run: Run) -> dict[int, tuple[Job, Run]]:
 
 
 def collect_inputs(job: Job, run: Run) -> dict[str, str]:
-    """Hashes of the verdicts that are there."""
+    """Return the hashes of the finished verdicts, by number of training images a class."""
     hashes = {}
     for n, (_, experiment) in list_experiments(job, run).items():
         verdict = experiment_dir.read_marker(experiment.root, "verdict.json")
@@ -37,7 +37,7 @@ def collect_inputs(job: Job, run: Run) -> dict[str, str]:
 
 
 def read_curve(job: Job, run: Run) -> Record | None:
-    """The marker of a curve through verdicts that still stand."""
+    """Return the content of sizes.json if it was made from the current verdicts of all sizes, else None."""
     record = experiment_dir.read_marker(run.root, CURVE_MARKER)
     inputs = collect_inputs(job, run)
     is_complete = len(inputs) == len(list_experiments(job, run))
@@ -47,7 +47,7 @@ def read_curve(job: Job, run: Run) -> Record | None:
 
 
 def open_experiments(context: StageContext) -> Iterator[tuple[Job, Run]]:
-    """Name and claim the folder of each comparison, and yield its job and that folder; the job's own is among them.
+    """Claim the folder of each experiment, and yield its job and folder; the job's own is among them.
 
     Raises:
         UserError: the job has no sizes.
@@ -61,7 +61,7 @@ def open_experiments(context: StageContext) -> Iterator[tuple[Job, Run]]:
 
 
 def draw_curve(context: StageContext) -> None:
-    """The verdicts of all sizes -> sizes.json."""
+    """Build the learning curve from the verdicts of all sizes, and write sizes.json."""
 
     def work() -> Record:
         from ganaug_ray.verdict.learning_curve import build_curve

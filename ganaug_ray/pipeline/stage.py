@@ -1,4 +1,4 @@
-"""What every stage is given: the job, the experiment's folder and the terminal. A stage that is done is kept."""
+"""The context of every stage: the job, the experiment's folder and the terminal. A finished stage is not run again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ganaug_ray.runtime.executors import Executor
 
 @dataclass(frozen=True)
 class Split:
-    """One way to deal out the images: the job and the folder as it has them, and how it is called."""
+    """One split of the images: its number, its prefix on the terminal, its job and its folder."""
 
     number: int
     name: str
@@ -27,13 +27,13 @@ class Split:
 
 
 class Progress:
-    """How far a stage of this process is: the stage sets it, and the terminal reads it from another thread."""
+    """How far a stage in this process is; the stage sets it, and the terminal reads it from another thread."""
 
     def __init__(self, words: str) -> None:
         self.update(0.0, words)
 
     def update(self, share: float, words: str) -> None:
-        """Note how far the stage is, from 0 to 1, and a few words on it."""
+        """Set how far the stage is, from 0 to 1, and words for it."""
         self._state = share, words  # a single assignment: the reading thread never sees half of it
 
     def read(self) -> tuple[float, str]:
@@ -43,7 +43,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage works with: one job, the folder of its experiment, and the terminal that shows what happens."""
+    """What a stage works with: a job, the folder of its experiment, and the terminal."""
 
     job: Job
     run: Run
@@ -51,7 +51,7 @@ class StageContext:
 
     @property
     def splits(self) -> list[Split]:
-        """All of the job's splits; the first one's folders are the experiment's own."""
+        """All splits of the job; the folders of the first are the experiment's."""
         splits = []
         for number in range(self.job.compare.splits):
             name = f"split {number}: " if self.job.compare.splits > 1 else ""
@@ -61,7 +61,7 @@ class StageContext:
     def run_stage(
         self, name: str, marker: Record | None, work: Callable[[], Record], outcome: Callable[[Record], str]
     ) -> None:
-        """Do a stage unless it is done, and print its one line: kept, done or failed.
+        """Run a stage unless it is finished, and print its line: kept, done or failed.
 
         Args:
             name: the stage's name on the terminal.
@@ -82,19 +82,19 @@ class StageContext:
         self.terminal.print_stage_line(name, "done", outcome(record), time.monotonic() - started)
 
     def require_record(self, verb: str, record: Record | None) -> Record:
-        """Return what another stage left. Raises UserError: it has not been done."""
+        """Return the record of an earlier stage; raise UserError if it is None, naming the verb to run first."""
         if record is None:
             raise UserError(f"{self.run.root}: `ganaug {verb}` has not been done there yet; run it first")
         return record
 
     def connect_cluster(self) -> None:
-        """Connect to the cluster, or start one inside this machine."""
+        """Connect to the cluster, or start Ray on this machine."""
         from ganaug_ray.runtime import cluster
 
         cluster.connect(self.job, self.run.root)
 
     def open_executor(self) -> AbstractContextManager[Executor]:
-        """Open an executor for light work: the cluster where there is one, else processes, which start sooner."""
+        """Open an executor for light work: the cluster if there is one, else processes of this machine."""
         if "RAY_ADDRESS" not in os.environ:
             return executors.open_process_pool()
         self.connect_cluster()

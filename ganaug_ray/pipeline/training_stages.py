@@ -1,4 +1,4 @@
-"""The stages that make things: from raw images to the trained models of every arm, in each of the job's splits."""
+"""The stages that train: from raw images to the models of every arm, in each of the job's splits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ModelRequest = tuple[Split, str, int]
 
 
 def prepare_data(context: StageContext) -> None:
-    """Raw images -> dataset/."""
+    """Prepare the data set of each split from raw images: dataset/."""
     from ganaug_ray.augment import strategies
 
     for split in context.splits:
@@ -59,7 +59,7 @@ def _prepare_split(context: StageContext, split: Split) -> None:
 
 
 def train_teachers(context: StageContext) -> None:
-    """dataset/ -> the first model of the real arm, whose features judge the generator."""
+    """Train the first model of the real arm in each split; its features measure the GAN's quality."""
     _require_data(context)
     teachers = [(split, arms.REAL, 0) for split in context.splits]
 
@@ -74,7 +74,7 @@ def train_teachers(context: StageContext) -> None:
 
 
 def train_gan(context: StageContext) -> None:
-    """dataset/train -> gan/, with the teacher's features as the yardstick; teaches first."""
+    """Train the GANs that are missing: gan/; the teachers come first, and pseudo-labels if an arm needs them."""
     train_teachers(context)
     _label_images(context)
     gans: list[tuple[Split, synthetic_pools.GanSource]] = []
@@ -140,7 +140,7 @@ def _label_split(context: StageContext, split: Split) -> None:
 
 
 def generate_images(context: StageContext) -> None:
-    """gan/ -> synthetic/, and more stores where arms ask for other images."""
+    """Generate and screen the synthetic images that the arms need: synthetic/ and others."""
     if not context.job.gan.conditional:
         raise UserError(
             "gan.conditional false: images of no class cannot be mixed with real ones; to look at some, "
@@ -189,7 +189,7 @@ def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.Synthe
 
 
 def train_classifiers(context: StageContext) -> None:
-    """dataset/ and synthetic/ -> models/<arm>/seed-<k>/ for every arm and seed, in every split."""
+    """Train the models that are missing, of every arm and seed in every split: models/<arm>/seed-<k>/."""
     _require_data(context)
     if synthetic_pools.needs_pseudo(context.job):
         train_teachers(context)

@@ -1,1 +1,1 @@
-"""The page of an experiment."""
+"""The report: the HTML page of an experiment, and of its searches."""

@@ -1,4 +1,4 @@
-"""The plots of the arms: each against the baseline, the chosen one class by class, and how much a ratio matters."""
+"""The plots of the arms: each against the baseline, the chosen one class by class, and how a ratio matters."""
 
 import itertools
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ ROLE_ORDER = ("chosen", "candidate", "control")
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
-    """Draw each comparison's mean difference and 95 % interval, and under it one ring a repeat; in points.
+    """Draw each comparison's mean difference in points, with its 95 % interval and one ring a repeat below.
 
     The chosen arm stands first, its name bold; controls stand last, hollow. A ring is a split, or a seed where there is
     a single split.
@@ -106,7 +106,7 @@ def _label_class(row: dict[str, Any]) -> str:
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_ratios(kinds: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
-    """Draw the change of a metric over the ratio of synthetic to real images: a line a kind of arm, with intervals.
+    """Draw the change of a metric over the ratio of synthetic to real images: a line with intervals a kind of arm.
 
     Args:
         kinds: kind -> its comparisons, as in verdict.json, each with its ``ratio``.

@@ -1,4 +1,4 @@
-"""The report's section on the arms: every arm beside the baseline, what it cost, its classes, and its ratio."""
+"""The report's section on the arms: every arm beside the baseline, its cost, its classes, and its ratio."""
 
 import itertools
 from collections import defaultdict
@@ -16,7 +16,7 @@ from ganaug_ray.report import arm_plots
 def collect_arms(
     verdict: experiment_dir.Record, markers: Mapping[str, experiment_dir.Record], arms: Mapping[str, ArmConfig]
 ) -> experiment_dir.Record:
-    """Return ``arm_rows`` (an arm each: role, mean, comparisons, cost) and ``ratios`` (kind -> comparisons)."""
+    """Return ``arm_rows`` (for each arm its role, mean, comparisons and cost) and ``ratios`` (kind -> comparisons)."""
     comparisons_by_arm = {comparison["arm"]: comparison for comparison in verdict["comparisons"]}
     ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm]["role"]))
     rows = []
@@ -65,7 +65,7 @@ def _describe_kind(arm: ArmConfig) -> str:
 
 
 def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experiment_dir.Record]]) -> dict[str, Any]:
-    """Return the section's pictures by name: forest, classes and ratios, each where there is something to show."""
+    """Return the section's pictures by name: forest, classes and ratios, those that have anything to show."""
     drawn: dict[str, Any] = {}
     if verdict["comparisons"]:
         alt = _describe_changes(verdict["comparisons"], "arm")

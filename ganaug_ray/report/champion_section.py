@@ -1,4 +1,4 @@
-"""The report's sections on the champion: its figures, what it gets wrong, what it learned, and overfitting by arm.
+"""The report's sections on the champion: its metrics, its mistakes, what it learned, and overfitting by arm.
 
 All but the last are laid out from its evaluation on the test images; without one these sections are left out.
 """
@@ -52,7 +52,7 @@ def _find_target(run: experiment_dir.Run, verdict: experiment_dir.Record) -> Eva
 def draw_champion(
     run: experiment_dir.Run, verdict: experiment_dir.Record, evaluation: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """Return the pictures of the champion's evaluation by name; none where there is no evaluation."""
+    """Return the pictures of the champion's evaluation by name; none if there is no evaluation."""
     if evaluation is None:
         return {}
     folder = _find_target(run, verdict).out

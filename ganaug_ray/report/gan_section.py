@@ -1,4 +1,4 @@
-"""The report's plots and pictures of a GAN: what its training logged and left in its folder."""
+"""The report's section on the GAN: plots of its training log, and the pictures in its folder."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ STRIP_FRAMES = 10
 
 
 def draw_curves(rows: Sequence[experiment_dir.Record]) -> list[Markup]:
-    """Draw losses, scores and every KID over steps."""
+    """Draw losses, scores and every KID of a GAN's training log over steps."""
     svg_plots = []
     for title, keys in (
         ("loss", {"loss_g": "generator", "loss_d": "discriminator"}),
@@ -40,7 +40,7 @@ def draw_curves(rows: Sequence[experiment_dir.Record]) -> list[Markup]:
 
 
 def collect_images(gan: Folder, record: experiment_dir.Record, classes: Sequence[str]) -> dict[str, Any]:
-    """Return data URIs of the pictures in a GAN's folder, None for each that is not there.
+    """Return data URIs of the pictures in a GAN's folder, None for each that is missing.
 
     Args:
         gan: the folder, perhaps of an older version.

@@ -1,4 +1,4 @@
-"""This run's losses and scores beside those that a publication reports."""
+"""Compares this experiment's GAN losses and scores with those that a publication reports."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from ganaug_ray.core.experiment_dir import Record
 
 
 def compare_published(published: PublishedConfig, rows: Sequence[Record], gan: GanConfig, images: int) -> Record:
-    """Put each published figure beside the mean of what this run logged in its last epoch.
+    """Compare each published figure with the mean of what this experiment logged in its last epoch.
 
     A single step's losses jump about, so it is the mean; the last step is always logged, so there is one.
 

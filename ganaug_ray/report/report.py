@@ -1,4 +1,4 @@
-"""The report stage: what the finished stages left in their folders -> report.html, one page that needs nothing else.
+"""The report stage: writes report.html, one page that needs no other file, from what the finished stages wrote.
 
 First the figures are collected, as plain values: they are report.json. Then the pictures are drawn, and the template
 lays both out.
@@ -49,7 +49,7 @@ def write_report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -
 
 
 def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
-    """Return every figure of the page as plain values; ``gan`` is None where no GAN was trained."""
+    """Collect every figure of the report as plain values; ``gan`` is None where no GAN was trained."""
     verdict = run.root.read_json("verdict.json")
     facts = run.dataset.read_json("dataset.json")
     markers = _read_markers(run, verdict)
@@ -154,7 +154,7 @@ def _sum_stage_seconds(markers: Mapping[str, experiment_dir.Record]) -> list[exp
 
 
 def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> dict[str, Any]:
-    """Return the page's pictures: SVG elements and data URIs, by name."""
+    """Draw the report's pictures: SVG elements and data URIs, by name."""
     verdict = figures["verdict"]
     classes = figures["data"]["classes"]
     counts = np.array(figures["confusion"])
@@ -231,7 +231,7 @@ def _choose_line_styles(n: int) -> list[tuple[str, bool]]:
 
 
 def render_page(figures: experiment_dir.Record, pictures: Mapping[str, Any], job: str) -> str:
-    """Return the page."""
+    """Return the HTML of the report."""
     return template.render_template(
         "report.html",
         **figures,

@@ -29,18 +29,18 @@ DASHED_LINE = (0, (3, 2))
 
 
 def scale_value(record: Record, value: float) -> float:
-    """Return a value of the objective as it is drawn: shares in percent."""
+    """Return a value of the objective as it is drawn: times 100 if it is a share."""
     return 100 * value if record["objective"] in SHARE_NAMES else value
 
 
 def describe_objective(record: Record) -> str:
-    """Say what the values are, with their unit."""
+    """Return the name of the objective with its unit, for an axis."""
     share = SHARE_NAMES.get(record["objective"])
     return f"validation {share}, %" if share else record["objective"].upper()
 
 
 def list_candidates(record: Record) -> list[Record]:
-    """Trials that could become the best one: those that were not stopped on the way, in the order of their end.
+    """List the trials that may be the best: those that were not stopped, in the order in which they ended.
 
     Where the search ended with none of them, the best is a stopped one.
     """
@@ -62,13 +62,13 @@ def is_best(record: Record, trial: Record) -> bool:
 
 
 def list_ratio_trials(record: Record) -> list[Record]:
-    """Trials of a search for the mix that have a ratio above zero and a score at least."""
+    """List the trials of a search for the mix that have a ratio above zero and at least one score."""
     return [trial for trial in record["trials"] if trial["settings"].get(RATIO_KEY) and _list_scores(trial)]
 
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_best_so_far(record: Record) -> Figure:
-    """Draw each trial's value at its end, and the best so far as a line; failed ones stand at the bottom."""
+    """Draw each trial's value at its end, and the best so far as a line; failed trials are at the bottom."""
     unit, seconds = _choose_time_unit(max(trial["ended"] for trial in record["trials"]))
     figure, axes = _make_wide_axes(f"best so far: {describe_objective(record)}", f"{unit} since the search began")
     valued_trials = list_valued_trials(record)
@@ -101,7 +101,7 @@ def _style_status(status: str) -> dict[str, Any]:
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_objective(record: Record) -> Figure:
-    """Draw the objective over optimizer steps: a line a trial, stopped ones pale, the best one thick.
+    """Draw the objective over optimizer steps: a line a trial, pale if it was stopped, thick if it is the best.
 
     The diamond is the step at which the best trial was best; dotted lines are the steps at which trials are looked at.
     """
@@ -168,7 +168,7 @@ def _draw_baseline(axes: Axes, record: Record) -> None:
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_cost(record: Record, cost_key: str) -> Figure:
-    """Draw what each trial took as a bar, in the order of the trials, coloured by status.
+    """Draw the cost of each trial as a bar, in the order of the trials, coloured by status.
 
     Args:
         record: of the search.

@@ -1,4 +1,4 @@
-"""Where the settings of a search lie on an axis: numbers evenly or by their logarithm, choices one beside another."""
+"""The axes of a search's plots: numbers on a linear or logarithmic scale, choices side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOG_SCALE_FACTOR = 30  # values that differ by this factor are drawn by their l
 
 @dataclass(frozen=True)
 class NumberScale:
-    """A range of numbers.
+    """An axis for numbers, linear or logarithmic.
 
     Attributes:
         low: the left or lower end.
@@ -31,7 +31,7 @@ class NumberScale:
     whole: bool = False
 
     def locate_value(self, value: Any) -> float | None:
-        """Return where a value lies, from 0 to 1; None for what has no place, such as zero by its logarithm."""
+        """Return the position of a value on the axis, from 0 to 1; None if it has none, such as the log of zero."""
         if not isinstance(value, int | float) or (self.log and value <= 0):
             return None
         transform = math.log if self.log else float
@@ -39,7 +39,7 @@ class NumberScale:
         return (transform(value) - low) / (transform(self.high) - low)
 
     def list_ticks(self) -> list[tuple[float, str]]:
-        """Return places and labels of a few round numbers."""
+        """Return (position, label) of a few round numbers."""
         if self.log:
             tick_values = self._list_log_ticks()
         else:
@@ -64,12 +64,12 @@ class NumberScale:
 
 @dataclass(frozen=True)
 class ChoiceScale:
-    """Values of any type, evenly spaced: numbers as they rise, others in the order of the space."""
+    """An axis for values of any type, evenly spaced: numbers in rising order, others in the order of the space."""
 
     values: Sequence[Any]
 
     def locate_value(self, value: Any) -> float | None:
-        """Return where a value lies, from 0 to 1; None for one that is not among the choices."""
+        """Return the position of a value on the axis, from 0 to 1; None if it is not among the choices."""
         keys = [_make_key(choice) for choice in self.values]
         key = _make_key(value)
         if key not in keys:
@@ -77,7 +77,7 @@ class ChoiceScale:
         return (keys.index(key) + 0.5) / len(keys)
 
     def list_ticks(self) -> list[tuple[float, str]]:
-        """Return places and labels: of many choices some."""
+        """Return (position, label) of the choices, or of some if there are many."""
         choice_ticks = [((i + 0.5) / len(self.values), format_setting(value)) for i, value in enumerate(self.values)]
         return choice_ticks[:: len(choice_ticks) // 12 + 1]
 
@@ -86,7 +86,7 @@ Scale = NumberScale | ChoiceScale
 
 
 def build_setting_scale(rule: Mapping[str, Any], values: Sequence[Any]) -> Scale:
-    """Return a setting's scale.
+    """Build the axis of a setting, by its rule in the search space and the values that were tried.
 
     Args:
         rule: its entry in the space: one of choice, uniform, log_uniform and integers, with its values.
@@ -103,7 +103,7 @@ def build_setting_scale(rule: Mapping[str, Any], values: Sequence[Any]) -> Scale
 
 
 def build_value_scale(values: Sequence[float]) -> NumberScale:
-    """Return the scale of an objective: by its logarithm where its values differ widely."""
+    """Build the axis of an objective: logarithmic if its values differ widely."""
     differ_widely = min(values) > 0 and max(values) > _LOG_SCALE_FACTOR * min(values)
     return _build_number_scale(values, log=differ_widely, whole=False)
 
@@ -123,7 +123,7 @@ def _build_number_scale(values: Sequence[Any], log: bool, whole: bool) -> Number
 
 
 def format_setting(value: Any) -> str:
-    """Say a setting shortly.
+    """Format the value of a setting in short.
 
     >>> [format_setting(value) for value in (2e-4, 80, 80.0, True, None, ["a", 1])]
     ['0.0002', '80', '80', 'yes', 'none', 'a, 1']
@@ -142,7 +142,7 @@ def format_setting(value: Any) -> str:
 
 
 def shorten_label(text: str) -> str:
-    """Cut a label that would run into the next."""
+    """Cut a label that would overlap the next one."""
     return text if len(text) <= _MAX_LABEL_LETTERS else f"{text[: _MAX_LABEL_LETTERS - 1]}…"
 
 

@@ -1,4 +1,4 @@
-"""A search's page, and its section in the report: what was tried, what came of it, and what it cost."""
+"""The page of a search, and its section in the report: what was tried, the results, and the cost."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LENGTH_SETTINGS = ("gan.steps", "gan.epochs")
 
 
 def read_searches(root: Folder) -> dict[str, dict[str, Any]]:
-    """Return the records of the finished searches of a run, by kind."""
+    """Return the records of an experiment's finished searches, by kind."""
     records = {}
     for kind in SEARCH_TITLES:
         folder = root / f"search/{kind}"
@@ -27,7 +27,7 @@ def read_searches(root: Folder) -> dict[str, dict[str, Any]]:
 
 
 def render_search_page(record: Mapping[str, Any]) -> str:
-    """Return search.html: one page that needs nothing else.
+    """Return search.html: one page that needs no other file.
 
     Args:
         record: search.json.
@@ -36,7 +36,7 @@ def render_search_page(record: Mapping[str, Any]) -> str:
 
 
 def build_section(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the template lays out: the record, its trials in order, reasons of failures, and the pictures."""
+    """Return the values of the template: the record, its trials in order, reasons of failures, and the pictures."""
     if record["kind"] == "gan":
         # A GAN's length is read off each trial's curve, which has a plot of its own: no trial has one length.
         varied = {key: rule for key, rule in record["space"].items() if key not in LENGTH_SETTINGS}

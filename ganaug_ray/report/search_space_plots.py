@@ -1,4 +1,4 @@
-"""The plots of a search over its settings: parallel coordinates of all, and a slice for each."""
+"""The plots of a search over its settings: parallel coordinates of all, and a scatter plot for each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CHOICE_SPREAD = 0.05  # of a choice's place, over which its trials are spread s
 
 
 def build_scales(record: Record) -> dict[str, Scale]:
-    """Return the scale of each setting in the space."""
+    """Build the axis of each setting in the space, by key."""
     scales = {}
     for key, rule in record["space"].items():
         values = [trial["settings"].get(key) for trial in record["trials"]]
@@ -34,7 +34,7 @@ def build_scales(record: Record) -> dict[str, Scale]:
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_parallel(record: Record) -> Figure:
-    """Draw a line a trial through an axis a setting and, at the right, one of the objective.
+    """Draw each trial as a line through one axis a setting and, at the right, the axis of the objective.
 
     The best colour is blue and the worst orange. Stopped trials are pale, failed ones red and dashed; a line passes
     below the axis of a setting that its trial does not have.
@@ -81,7 +81,7 @@ def _style_line(record: Record, trial: Record, value_place: float | None) -> dic
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_slice(record: Record, key: str) -> Figure:
-    """Draw the value of each trial over one setting: a slice.
+    """Draw the value of each trial over one setting, as a scatter plot.
 
     Finished trials are full, stopped ones hollow; failed ones are marked at the bottom and the best with a diamond.
     """

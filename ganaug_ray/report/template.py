@@ -1,4 +1,4 @@
-"""The pages' templates, over the skeleton and the style that they share with the dataset card."""
+"""The templates of the pages; skeleton and style are shared with the dataset card."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from ganaug_ray.report import search_scales
 
 
 def render_template(name: str, **values: Any) -> str:
-    """Return the page of a template."""
+    """Render a template to the HTML of a page."""
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("ganaug_ray", f"{folder}/page") for folder in ("report", "data/card")]),
         autoescape=True,
@@ -28,7 +28,7 @@ def render_template(name: str, **values: Any) -> str:
 
 
 def format_points(share: float) -> str:
-    """Say a change of a share in percentage points.
+    """Format a difference of shares in percentage points.
 
     >>> [format_points(share) for share in (0.0123, -0.0123, -0.0001)]
     ['+1.2', '−1.2', '0.0']
@@ -38,7 +38,7 @@ def format_points(share: float) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Say a time in its two largest units.
+    """Format seconds in the two largest units.
 
     >>> [format_duration(s) for s in (0.123, 59.9, 61, 7320)]
     ['0.1 s', '59.9 s', '1 min 1 s', '2 h 2 min']

@@ -1,1 +1,1 @@
-"""Ray: the cluster, its preflight checks, groups of workers, and the same work on many things."""
+"""Ray: the cluster, its preflight checks, groups of workers, and calling a function on many items in parallel."""

@@ -1,4 +1,4 @@
-"""The Ray cluster: connecting to it, and what it has to give. The only place that calls ray.init."""
+"""Connects to the Ray cluster and says what resources it has. The only place that calls ray.init."""
 
 import os
 import signal
@@ -20,7 +20,7 @@ from ganaug_ray.runtime import preflight
 
 
 def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, dashboard: bool = False) -> None:
-    """Connect once to the cluster that RAY_ADDRESS names, or start Ray inside this process's machine.
+    """Connect once to the cluster that RAY_ADDRESS names, or start Ray on this machine.
 
     An embedded Ray declares at least as many CPUs as the job has workers, so that a laptop can run a job with more
     workers than cores, only slower.
@@ -63,7 +63,7 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
 
 
 def start_private(cpus: int) -> None:
-    """Start a Ray of this process's own that other machines cannot reach: its daemons listen on 127.0.0.1."""
+    """Start Ray for this process alone: its daemons listen on 127.0.0.1, where other machines cannot reach them."""
     ray_constants.ENABLE_RAY_CLUSTER = False  # Ray's only switch for it; an address of 127.0.0.1 it resolves away
     _init_ray(address="local", num_cpus=cpus, include_dashboard=False)
 
@@ -90,12 +90,12 @@ def _probe_address(address: str) -> None:
 
 
 def disconnect() -> None:
-    """Let go of the cluster; an embedded one ends."""
+    """Disconnect from the cluster; a Ray that ``connect`` started ends."""
     ray.shutdown()
 
 
 def read_max_resources() -> dict[str, float]:
-    """Return of each resource what the cluster has, or can grow to where an autoscaler looks after it."""
+    """Return how much of each resource the cluster has, or can grow to if it has an autoscaler."""
     resources: dict[str, float] = ray.cluster_resources()
     limits = state.get_max_resources_from_cluster_config() or {}
     for name, limit in limits.items():
@@ -104,12 +104,12 @@ def read_max_resources() -> dict[str, float]:
 
 
 def has_gpus() -> bool:
-    """Whether training and generation run on GPUs here."""
+    """Whether the cluster has GPUs, or can grow to have some; training and generation then run on them."""
     return read_max_resources().get("GPU", 0) >= 1
 
 
 def choose_worker_count(config: TrainingConfig, trainings: int) -> int:
-    """Return how many workers each of so many trainings has: the configured number, or a fair one where that is auto.
+    """Choose how many workers each of several trainings gets: the configured number, or for ``auto`` what fits.
 
     Many trainings go side by side, one worker each; few go one after another, each with what the cluster has.
     """
@@ -121,10 +121,10 @@ def choose_worker_count(config: TrainingConfig, trainings: int) -> int:
 
 
 def choose_worker_range(config: TrainingConfig, workers: int) -> int | tuple[int, int]:
-    """Return how many workers a training has: so many; or the least and the most, where they may come and go."""
+    """Return the number of workers of a training, or (least, most) if its workers may come and go."""
     return workers if config.min_workers is None else (min(config.min_workers, workers), workers)
 
 
 def describe_worker_resources(gpu_share: float = 1.0) -> dict[str, Any]:
-    """What one single-process task or actor asks for; of a GPU, this share."""
+    """Return the resources that a task or actor of one process asks Ray for: one CPU, and on GPUs this share of one."""
     return {"num_cpus": 1, "num_gpus": gpu_share if has_gpus() else 0}

@@ -1,4 +1,4 @@
-"""Doing the same to many things side by side: in processes of this machine, or on all machines of a cluster.
+"""Calls a function on many items in parallel: in processes of this machine, or on all machines of a cluster.
 
 Both ways give the results in the order of the things, hold few of them at a time, and pass errors on as they are.
 """
@@ -25,20 +25,20 @@ R = TypeVar("R")
 
 
 class Executor(Protocol):
-    """Calls a function on each thing; function, things and results must be picklable."""
+    """A function that calls another one on each item of a sequence; both, items and results must be picklable."""
 
     def __call__(self, function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
-        """Yield the results, in order."""
+        """Yield the results, in the order of the items."""
 
 
 def map_serially(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
-    """In this process."""
+    """Call a function on each item in this process, one after another."""
     return map(function, things)
 
 
 @contextmanager
 def open_process_pool() -> Iterator[Executor]:
-    """In as many processes as this machine has cores, started when first needed; a few things in this one.
+    """Yield an executor with one process a core, started when first needed; up to four items run in this process.
 
     Raises:
         StageFailed: a process was killed, by the system for want of memory for instance.
@@ -99,7 +99,7 @@ def _end_with_parent() -> None:
 
 
 def map_on_cluster(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
-    """As Ray tasks of the cluster that this process is connected to."""
+    """Call a function on each item, as Ray tasks on the cluster that this process is connected to."""
     import ray
 
     call: Any = ray.remote(_call_function)

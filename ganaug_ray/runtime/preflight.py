@@ -1,4 +1,4 @@
-"""Preflight: can this cluster do what the job asks for? Every node is asked, and each refusal says what to change.
+"""Preflight: checks before a job starts that every node of the cluster can run it; each refusal says what to change.
 
 Reading ahead with Ray Data asks for no CPU (see data/loading/streaming_loader.py), so training may take all there are.
 """
@@ -29,7 +29,7 @@ MIN_FREE_BYTES = 1e9  # bytes that the output folder's disk has free at the leas
 
 @dataclass(frozen=True)
 class NodeReport:
-    """What a node says of itself.
+    """What a node reports of itself.
 
     Attributes:
         versions: of what decides the figures.
@@ -46,7 +46,7 @@ class NodeReport:
 
 @dataclass(frozen=True)
 class Node:
-    """A node: its address, what it declares, and its report, or why there is none."""
+    """A node of the cluster: its address, the resources that it declares, and its report, or why there is none."""
 
     name: str
     report: NodeReport | str
@@ -54,7 +54,7 @@ class Node:
 
 
 def check_cluster(job: Job | None, out: Folder | None, resources: Mapping[str, float], gpus: str | None) -> None:
-    """Ask all nodes of the connected cluster, and refuse one that cannot do the job.
+    """Check all nodes of the connected cluster, and raise an error if they cannot run the job.
 
     Args:
         job: absent: work that takes what there is.
@@ -80,7 +80,7 @@ def check_cluster(job: Job | None, out: Folder | None, resources: Mapping[str, f
 
 
 def find_node_faults(nodes: list[Node], local_versions: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each thing that is wrong with a node, given this process's versions."""
+    """Return a sentence for each fault of a node: other versions than these, full memory or disk, no answer."""
     faults = []
     for node in nodes:
         report = node.report
@@ -103,7 +103,7 @@ def find_node_faults(nodes: list[Node], local_versions: Mapping[str, str]) -> li
 
 
 def find_disk_shortage(out: Folder) -> list[str]:
-    """Return a sentence if the disk that the output folder is on is nearly full; an object store never is."""
+    """Return a sentence if the disk of the output folder is nearly full; never for an object store."""
     if out.local_path is None:
         return []
     free = shutil.disk_usage(out.local_path).free
@@ -113,7 +113,7 @@ def find_disk_shortage(out: Folder) -> list[str]:
 
 
 def find_shortages(job: Job, nodes: list[Node], resources: Mapping[str, float], gpus: str | None) -> list[str]:
-    """Return a sentence for each thing that the job asks for and the cluster cannot give."""
+    """Return a sentence for each resource that the job asks for and the cluster does not have."""
     faults = []
     gpu_count = int(resources.get("GPU", 0))
     if gpus is not None and not (gpus.isdecimal() and int(gpus) <= gpu_count):
@@ -157,7 +157,7 @@ def _can_hold_task(resources: Mapping[str, float], kind: str) -> bool:
 
 
 def collect_reports(out: Folder | None) -> list[Node]:
-    """Have every living node look at itself and at the output folder."""
+    """Run ``inspect_node`` on every living node, and return what each reports."""
     mark = f".seen-by-{uuid.uuid4().hex}"
     address = None
     if out is not None:
@@ -179,7 +179,7 @@ def collect_reports(out: Folder | None) -> list[Node]:
 
 
 def inspect_node(out: str | None, mark: str) -> NodeReport:
-    """Report on the node that this runs on: it reads what another one wrote to the output folder, and writes there."""
+    """Report on the node that this runs on: versions, memory, disk, and whether it can use the output folder."""
     disk = shutil.disk_usage(ray.get_runtime_context().get_temp_dir())
     folder_fault = ""
     if out is not None:
@@ -193,7 +193,7 @@ def inspect_node(out: str | None, mark: str) -> NodeReport:
 
 
 def find_folder_fault(out: Folder, mark: str) -> str:
-    """Say why a folder into which another node wrote a file cannot be used from here; empty where it can."""
+    """Return why this node cannot use a folder into which another node wrote the file ``mark``; empty if it can."""
     probe_name = f"{mark}-{uuid.uuid4().hex}"
     try:
         if not out.has_file(mark) or out.read_bytes(mark) != mark.encode():
@@ -206,7 +206,7 @@ def find_folder_fault(out: Folder, mark: str) -> str:
 
 
 def collect_versions() -> dict[str, str]:
-    """Versions of what decides the figures; of this package also a hash of its code, as clones share a version."""
+    """Return the versions of this package, Ray and torch; this package's has a hash of its code."""
     digest = hashlib.blake2b(digest_size=4)
     package = Path(__file__).parents[1]
     for path in sorted(package.rglob("*.py")):

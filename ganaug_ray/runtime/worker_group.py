@@ -1,4 +1,4 @@
-"""Running a function on several ranks under Ray Train: the adaptor between Ray and the torch-only loops."""
+"""Runs a function on several ranks with Ray Train: the adaptor between Ray and the torch-only training loops."""
 
 import logging
 import math
@@ -43,7 +43,7 @@ DRAIN_CHECK_INTERVAL_S = 5.0  # seconds, whether a node will be taken away; clou
 
 
 class DrainWatch:
-    """Whether the node that this process runs on is about to be taken away: whoever does it tells Ray to drain it."""
+    """Tells whether the node of this process is about to be taken away, because Ray was told to drain it."""
 
     def __init__(self) -> None:
         self._node = ray.get_runtime_context().get_node_id()
@@ -51,7 +51,7 @@ class DrainWatch:
         self._leaving = False
 
     def __call__(self) -> bool:
-        """Ask the cluster, but not too often, and say in the log that it is so."""
+        """Return whether that is so; the cluster is asked every five seconds at most, and the log gets a line."""
         if not self._leaving and time.monotonic() - self._asked >= DRAIN_CHECK_INTERVAL_S:
             self._asked = time.monotonic()
             self._leaving = self._node in state.get_draining_nodes()
@@ -61,7 +61,7 @@ class DrainWatch:
 
 
 def get_place() -> Place:
-    """Where this Ray Train worker stands."""
+    """Return the rank, number of ranks and device of this Ray Train worker."""
     context = ray.train.get_context()
     return Place(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device(), DrainWatch())
 
@@ -75,7 +75,7 @@ def run_on_ranks(
     callbacks: Sequence[UserCallback] = (),
     read_step: Callable[[], int] = lambda: 0,
 ) -> None:
-    """Call ``function(task, place)`` on every rank and wait until all are through.
+    """Call ``function(task, place)`` on every rank, and wait until all have returned.
 
     Lost ranks are started again, all of them, and the log says so. Ray Train's own state is kept under a fresh name in
     ``out`` while they run, and removed at the end: it only serves restarts within this call. The callbacks are told
@@ -92,7 +92,7 @@ def run_on_ranks(
         read_step: how far the newest checkpoint is.
 
     Raises:
-        Diverged: as the function did, alike on every rank.
+        DivergenceError: as the function did, alike on every rank.
         StageFailed: a rank failed otherwise, and restarts did not help.
     """
     _delete_state(out)  # what an earlier call left, if it was killed
@@ -122,7 +122,7 @@ def run_on_ranks(
 def run_side_by_side(
     start: Callable[[T], "ray.ObjectRef[int | None]"], tasks: Sequence[T], read_step: Callable[[T], int]
 ) -> Iterator[tuple[T, DivergenceError | StageFailed | None]]:
-    """Do tasks of one process each, as many at a time as there is room for; yield each as it ends, with its failure.
+    """Run one-process tasks in parallel, and yield each when it ends, with its error or None.
 
     One that was lost is started again, as often as it takes, if there is a new checkpoint since the last time.
 
@@ -189,7 +189,7 @@ class _LossLogger(UserCallback):
 
 
 def describe_lost_ranks(failures: Mapping[int, Exception]) -> str:
-    """Say which ranks were lost and why: a process or a machine that is gone, or an error of the code.
+    """Say in one line which ranks were lost and why: a process or machine that is gone, or an error in the code.
 
     >>> describe_lost_ranks({1: ValueError("no such file")})
     'rank 1 was lost (ValueError: no such file): all ranks start again from the newest checkpoint'
@@ -237,7 +237,7 @@ def _run_rank(config: dict[str, Any]) -> int | None:
 
 
 def catch_divergence(function: Callable[[Any, Place], None], task: Any, where: Place) -> int | None:
-    """Call the function; return the step at which it diverged, or None. As an error, Ray would try it again."""
+    """Call the function, and return the step at which it diverged, or None. As an error, Ray would try it again."""
     try:
         function(task, where)
     except DivergenceError as error:
@@ -246,7 +246,7 @@ def catch_divergence(function: Callable[[Any, Place], None], task: Any, where: P
 
 
 def raise_divergence(step: int | None) -> None:
-    """Turn what ``catch_divergence`` returned back into an error."""
+    """Raise the DivergenceError that ``catch_divergence`` returned as a step; None raises nothing."""
     if step is not None:
         raise DivergenceError(step)
 

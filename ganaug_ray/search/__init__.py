@@ -1,1 +1,1 @@
-"""Searches for settings on Ray Tune: a space, trials, a ledger that survives anything, a result."""
+"""Searches for settings on Ray Tune: a space, trials, a log of trials that survives crashes, a result."""

@@ -1,4 +1,4 @@
-"""The algorithms of a search: what each refuses, how many trials it makes, and how it proposes their settings.
+"""The search algorithms: which spaces each accepts, how many trials it makes, and how it proposes settings.
 
 A new algorithm is a class here, a line in ALGORITHMS, and its name in ``config.search``.
 """
@@ -23,7 +23,7 @@ Direction = Literal["min", "max"]
 
 
 class Proposer(Protocol):
-    """Proposes the settings of the next trial, and learns from what came of earlier ones."""
+    """The interface of an object that proposes the settings of the next trial, and learns from ended ones."""
 
     def propose(self, number: str, tried: list[Settings]) -> Settings | None:
         """Return settings for the trial of this number, or None when there are no more to try.
@@ -34,11 +34,11 @@ class Proposer(Protocol):
         """
 
     def record_outcome(self, trial: Trial) -> None:
-        """Learn from a trial that has ended, whoever proposed it."""
+        """Learn from a trial that has ended, even if another process proposed it."""
 
 
 class Algorithm:
-    """A way to propose settings; the methods here say what most of them do.
+    """Base class of the search algorithms; its methods do what most algorithms do.
 
     Attributes:
         name: in the job.
@@ -55,7 +55,7 @@ class Algorithm:
     is_population: ClassVar[bool] = False
 
     def check_space(self, path: Path, space: SearchSpace, job: Job) -> None:
-        """Accept any space.
+        """Raise UserError if the algorithm cannot search this space; the base class accepts any.
 
         Args:
             path: of the space file, for the message.
@@ -67,7 +67,7 @@ class Algorithm:
         """
 
     def count_trials(self, trials: int | None, space: SearchSpace) -> int:
-        """Return how many trials are made at most.
+        """Return the number of trials that are made at most.
 
         Args:
             trials: that the job asks for; None: it leaves it open.
@@ -76,7 +76,7 @@ class Algorithm:
         return trials or DEFAULT_TRIALS
 
     def create_proposer(self, space: SearchSpace, direction: Direction, seed: int, n_tried: int) -> Proposer:
-        """Create what proposes settings in one process.
+        """Create the object that proposes settings, for one process of the search.
 
         Args:
             space: what is searched.
@@ -92,21 +92,21 @@ class Algorithm:
         return SamplingProposer(sampler, space, direction, seed, repeats=self.is_population)
 
     def create_sampler(self, seed: int) -> BaseSampler:
-        """Create the sampler that draws settings by chance."""
+        """Create the Optuna sampler that draws settings; here at random."""
         from optuna.samplers import RandomSampler
 
         return RandomSampler(seed)
 
 
 class Random(Algorithm):
-    """Every setting is drawn by chance."""
+    """Random search: every setting is drawn at random."""
 
     name = "random"
     proposed_by = "chance"
 
 
 class TPE(Algorithm):
-    """Settings are drawn near those that did well (Bergstra et al. 2011)."""
+    """Tree-structured Parzen estimator: settings are drawn near those that did well (Bergstra et al. 2011)."""
 
     name = "tpe"
     proposed_by = "TPE"
@@ -119,13 +119,13 @@ class TPE(Algorithm):
 
 
 class Grid(Algorithm):
-    """Every combination of the choices is tried, in the order of the file."""
+    """Grid search: every combination of the choices is tried, in the order of the space file."""
 
     name = "grid"
     proposed_by = "grid"
 
     def check_space(self, path: Path, space: SearchSpace, job: Job) -> None:
-        """Refuse a space with a range, which has no combinations to count."""
+        """Raise UserError if the space has a range, which has no combinations to count."""
         for dimension in space.dimensions:
             if dimension.distribution != "choice":
                 raise UserError(
@@ -133,17 +133,17 @@ class Grid(Algorithm):
                 )
 
     def count_trials(self, trials: int | None, space: SearchSpace) -> int:
-        """Return the number of combinations, or fewer where the job asks for fewer."""
+        """Return the number of combinations, or the number that the job asks for if that is smaller."""
         size = sum(1 for _ in space.iterate_combinations())
         return min(trials or size, size)
 
     def create_proposer(self, space: SearchSpace, direction: Direction, seed: int, n_tried: int) -> Proposer:
-        """Create what goes through the combinations."""
+        """Create the object that proposes one combination after another."""
         return GridProposer(space)
 
 
 class PopulationBasedTraining(Algorithm):
-    """First rates are drawn by chance; the worst go on from the best at another rate (Jaderberg et al. 2017)."""
+    """Population based training: the worst trials copy the best, at another learning rate (Jaderberg et al. 2017)."""
 
     name = "pbt"
     proposed_by = "chance, then a population"
@@ -155,7 +155,7 @@ class PopulationBasedTraining(Algorithm):
     is_population = True
 
     def check_space(self, path: Path, space: SearchSpace, job: Job) -> None:
-        """Refuse all but a GAN's learning rate, and a job that already says how that changes."""
+        """Raise UserError unless the space has the GAN's learning rate alone, and the job no schedule for it."""
         other_keys = [dimension.key for dimension in space.dimensions if dimension.key != LR_KEY]
         if space.kind != "gan" or other_keys or not space.dimensions:
             problem = f"search {space.kind}" if space.kind != "gan" else ", ".join(other_keys) or "no gan.lr"
@@ -167,7 +167,7 @@ class PopulationBasedTraining(Algorithm):
 
 
 class GridProposer:
-    """Proposes the first combination that was not tried yet.
+    """Proposes the first combination of a grid that was not tried yet.
 
     Args:
         space: of choices alone.
@@ -182,7 +182,7 @@ class GridProposer:
         return next(untried, None)
 
     def record_outcome(self, trial: Trial) -> None:
-        """Do nothing: a grid goes its way whatever comes of its trials."""
+        """Do nothing, as a grid does not depend on outcomes."""
 
 
 ALGORITHMS: dict[AlgorithmName, Algorithm] = {

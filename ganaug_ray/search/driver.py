@@ -1,4 +1,4 @@
-"""``ganaug search``: settings of the GAN, of the mix or of the classifier, looked for on validation images."""
+"""``ganaug search``: searches for settings of the GAN, the mix or the classifier, on validation images."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IDENTITY_FILE = "space.json"
 
 
 def check_space(kind: str, space: Path, job: Job, write: Path | None) -> SearchSpace:
-    """Read the space, and refuse what could not be searched or written.
+    """Read the search space, and raise an error if it cannot be searched or the result not be written.
 
     Raises:
         UserError: there is no such kind of search, the space does not suit the job, or the file to write is there.
@@ -38,7 +38,7 @@ def check_space(kind: str, space: Path, job: Job, write: Path | None) -> SearchS
 
 
 def run_search(pipeline: Pipeline, space: SearchSpace, write: Path | None) -> None:
-    """Prepare what the trials need, search, and write search.json, the table and the page; then the best job.
+    """Prepare what the trials need, run them, and write search.json, a table, a page and the best job.
 
     Raises:
         UserError: the folder holds another search, or the cluster has no room for a trial.

@@ -1,4 +1,4 @@
-"""Population based training of GANs (Jaderberg et al. 2017, arXiv 1711.09846), each member deciding for itself.
+"""Population based training of GANs (Jaderberg et al. 2017, arXiv 1711.09846); each member decides for itself.
 
 At a look a member that is among the worst of those that have come as far goes on from the networks of one of the best,
 with another learning rate. All members start from the same weights and see the same batches, so a member is what its
@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class LrSchedule:
-    """How a member came to be what it is.
+    """The learning rates that a member of the population has been trained with so far.
 
     Attributes:
         lr: that it all began with.
@@ -51,22 +51,22 @@ class LrSchedule:
 
     @classmethod
     def from_folder(cls, folder: Folder) -> LrSchedule | None:
-        """Read that of a member's folder, if it has begun."""
+        """Read the schedule in a member's folder; None if there is none yet."""
         return cls.from_record(folder.read_json(SCHEDULE_FILE)) if folder.has_file(SCHEDULE_FILE) else None
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> LrSchedule:
-        """Return what ``asdict`` made a record of."""
+        """Restore a schedule from the dict that ``asdict`` made of it."""
         then = tuple((at, lr) for at, lr in record["then"])
         return cls(record["lr"], then, tuple(record["decided"]), record["leader"])
 
     @property
     def rate(self) -> float:
-        """The learning rate at its end."""
+        """The learning rate at the end of the schedule."""
         return self.then[-1][1] if self.then else self.lr
 
     def build_settings(self) -> Settings:
-        """Return it as keys of a job."""
+        """Return the schedule as settings of a job, ``gan.lr`` and ``gan.then``."""
         settings: Settings = {LR_KEY: self.lr}
         if self.then:
             settings[LATER_LR_KEY] = [{"after": at, "lr": lr} for at, lr in self.then]
@@ -75,7 +75,7 @@ class LrSchedule:
 
 @dataclass(frozen=True)
 class Handover:
-    """What a member leaves to those who follow it, beside a checkpoint: never changed once it is written.
+    """What a member leaves for members that copy it, beside a checkpoint; it is never changed once it is written.
 
     Attributes:
         value: of the objective.
@@ -91,18 +91,18 @@ class Handover:
 
     @classmethod
     def read(cls, folder: Folder) -> Handover:
-        """Read what a member left in this folder."""
+        """Read the handover in a folder."""
         record = folder.read_json(HANDOVER_FILE)
         return cls(record["value"], LrSchedule.from_record(record["course"]), record["rows"], record["fingerprint"])
 
     def write(self, folder: Folder) -> None:
-        """Write it last: whoever finds it may rely on the checkpoint beside it."""
+        """Write the handover to a folder, after the checkpoint beside it, so that whoever finds it can rely on that."""
         folder.write_json(HANDOVER_FILE, asdict(self))
 
 
 @dataclass
 class Member:
-    """A trial of a population, which decides for itself whom it follows.
+    """A trial of a population, which decides for itself whether to copy a better one.
 
     Attributes:
         root: where all of them have a folder.
@@ -124,11 +124,11 @@ class Member:
 
     @property
     def folder(self) -> Folder:
-        """Where it keeps what it has."""
+        """The member's folder."""
         return self.root / self.name
 
     def exploit_and_explore(self, at: int, value: float) -> None:
-        """Hand over what it is after so many steps, and follow another if it is among the worst."""
+        """Write a handover after ``at`` steps and, if among the worst, copy a better member at another rate."""
         self._hand_over(at, value)
         leader = self._choose_leader(at)
         decided = (*self.schedule.decided, at)
@@ -141,7 +141,7 @@ class Member:
         self.catch_up()
 
     def catch_up(self) -> None:
-        """Take over the networks that it has decided to go on from, if it has not yet."""
+        """Finish copying the networks of the member that it decided to copy, if it has not yet."""
         if self.schedule.leader is not None:
             self._take_over_leader(self.schedule.leader, self.schedule.decided[-1])
             self._write_schedule(replace(self.schedule, leader=None))
@@ -196,14 +196,14 @@ class Member:
 
 
 def delete_handovers(root: Folder) -> None:
-    """Delete what members handed over: when all have ended, nobody follows any more."""
+    """Delete all handovers of a population, when all members have ended."""
     for name in root.list_folders():
         if (root / name / HANDOVER_FOLDER).list_folders():
             root.fs.delete_dir((root / name / HANDOVER_FOLDER).path)
 
 
 def explore_lr(rate: float, dimension: Dimension, *key: rng.Key) -> float:
-    """Draw another rate near this one: so many times more or less, within the bounds; of a choice, a neighbour.
+    """Draw another learning rate near this one, within the bounds; of a choice, the next value up or down.
 
     How many times is drawn, so that two that follow the same one part ways.
 

@@ -1,4 +1,4 @@
-"""What came of a search: its record, a table of all trials, and one sentence."""
+"""The result of a search: its record, a table of all trials, and one sentence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RESULT_FILE = "search.json"
 
 
 def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: float, at_once: int) -> Record:
-    """Put the trials together, with the best of them.
+    """Build the content of search.json from all trials, with the best of them.
 
     Args:
         plan: of the search.
@@ -64,7 +64,10 @@ def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: 
 
 
 def choose_trial(plan: SearchPlan, trials: Sequence[Trial]) -> tuple[Trial, IntermediateResult] | None:
-    """Return the best trial and where it was best: any look at a GAN, the last one at classifiers that are complete."""
+    """Return (best trial, its best measurement), or None.
+
+    Any measurement of a GAN counts; of classifiers the last, if all are trained.
+    """
     candidates = []
     for trial in trials:
         if plan.space.kind == "gan":
@@ -78,7 +81,7 @@ def choose_trial(plan: SearchPlan, trials: Sequence[Trial]) -> tuple[Trial, Inte
 
 
 def derive_settings(plan: SearchPlan, trial: Trial, result: IntermediateResult, rows: int) -> Settings:
-    """Return the job's keys that give this trial's best again, with the length that was read off."""
+    """Return the settings of the job that reproduce a trial at its best, with the length of training at that point."""
     if plan.space.kind != "gan":
         return trial.settings
     if LATER_LR_KEY in trial.settings:  # its times are steps
@@ -112,7 +115,7 @@ def _describe_trial(plan: SearchPlan, trial: Trial) -> Record:
 
 
 def build_table(trials: Sequence[Trial]) -> pa.Table:
-    """Return a table with a row for each look of each trial; a trial without looks has one row."""
+    """Return a table with a row for each measurement of each trial; a trial without one has one row."""
     keys = sorted(set().union(*[trial.settings for trial in trials]))
     rows: list[dict[str, Any]] = []
     for trial in trials:
@@ -139,7 +142,7 @@ def _convert_cell(trials: Sequence[Trial], key: str, value: Any) -> Any:
 
 
 def compose_sentence(plan: SearchPlan, trials: Sequence[Trial], best: tuple[Trial, IntermediateResult] | None) -> str:
-    """Say what was found, in plain words."""
+    """Say in one sentence which settings were best."""
     tally = Counter(trial.status for trial in trials)
     statuses: tuple[Status, ...] = ("finished", "stopped", "failed")
     counts = ", ".join(f"{tally[status]} {status}" for status in statuses if tally[status])

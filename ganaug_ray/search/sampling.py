@@ -1,4 +1,4 @@
-"""Settings that Optuna's samplers draw, none of them twice as long as there are others."""
+"""Proposes settings that Optuna's samplers draw, none twice as long as there are untried ones."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STATES = {"finished": TrialState.COMPLETE, "stopped": TrialState.PRUNED, "faile
 
 
 class SamplingProposer:
-    """Proposes what a sampler draws.
+    """Proposes the settings that an Optuna sampler draws.
 
     Args:
         sampler: of Optuna.
@@ -44,7 +44,7 @@ class SamplingProposer:
         self._under_way: dict[str, optuna.Trial] = {}  # those that the sampler drew, by number
 
     def propose(self, number: str, tried: list[Settings]) -> Settings | None:
-        """Return what the sampler draws; where it draws nothing new, any of the untried; else None."""
+        """Return settings that the sampler draws or, if it draws nothing new, any untried ones; else None."""
         for _ in range(MAX_DRAWS):
             drawn = self._study.ask()
             settings = self._draw_settings(drawn)
@@ -58,7 +58,7 @@ class SamplingProposer:
         return untried[rng.draw_number(self._seed, "untried", len(tried)) % len(untried)]
 
     def record_outcome(self, trial: Trial) -> None:
-        """Let a trial that has ended count for what is drawn next."""
+        """Report a trial that has ended to the sampler."""
         drawn = self._under_way.pop(trial.trial, None)
         if drawn is None:  # of an earlier process, or not drawn by the sampler
             self._study.add_trial(self._describe_to_optuna(trial))
@@ -100,7 +100,7 @@ class SamplingProposer:
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
-    """Return Optuna's distribution of a dimension. A choice is drawn by its index, since values may be of any type."""
+    """Return Optuna's distribution for a dimension. A choice is drawn by its index, since values may be of any type."""
     if dimension.distribution == "choice":
         return CategoricalDistribution(range(len(dimension.values)))
     low, high = dimension.values

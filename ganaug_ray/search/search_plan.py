@@ -1,4 +1,4 @@
-"""What a search is: plain data that travels to any process, and decides what its trials are worth."""
+"""The plan of a search, as plain data that can be sent to any process: objective, budgets, and folders of trials."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BASELINE_TRIAL = "0000"
 
 @dataclass(frozen=True)
 class SearchPlan:
-    """A search.
+    """The plan of a search: its job, its space and the experiment that it belongs to.
 
     Attributes:
         job: as it is without what is searched.
@@ -37,42 +37,42 @@ class SearchPlan:
 
     @property
     def run(self) -> Run:
-        """The experiment."""
+        """The experiment that the search belongs to."""
         return Run(Folder.from_uri(self.out))
 
     @property
     def folder(self) -> Folder:
-        """Where the search keeps what it has."""
+        """The folder of the search."""
         return self.run.root / "search" / self.space.kind
 
     def locate_trial(self, trial: str) -> Folder:
-        """Return where a trial keeps what it has."""
+        """Return the folder of a trial."""
         return self.folder / "trials" / trial
 
     @property
     def objective(self) -> str:
-        """What decides: a figure of the GAN, or the metric of the comparison, on validation images."""
+        """The name of the metric that is optimised: of the GAN, or of classifiers on validation images."""
         return self.job.search.objective if self.space.kind == "gan" else self.job.compare.metric
 
     @property
     def direction(self) -> Literal["min", "max"]:
-        """Which way is better."""
+        """Whether lower (``min``) or higher (``max``) values of the objective are better."""
         if self.space.kind == "gan":
             return "min" if self.objective == "kid" else "max"
         return "max" if get_metric(self.objective).higher_is_better else "min"
 
     @property
     def algorithm(self) -> Algorithm:
-        """What proposes the settings."""
+        """The algorithm that proposes settings."""
         return ALGORITHMS[self.job.search.algorithm]
 
     @property
     def training_config(self) -> TrainingConfig:
-        """The settings of what a trial trains."""
+        """The settings of the trainings in a trial: the section gan or classifier."""
         return self.job.gan if self.space.kind == "gan" else self.job.classifier
 
     def list_budgets(self, rows: int) -> tuple[int, ...]:
-        """Return the optimizer steps at which a GAN is measured, rising; the last one ends it.
+        """Return the numbers of optimizer steps at which a GAN is measured, rising; the last one ends it.
 
         Args:
             rows: training images.
@@ -89,19 +89,19 @@ class SearchPlan:
         return tuple(sorted(steps_of_lengths))
 
     def build_job(self, settings: Settings) -> Job:
-        """Return the job with a trial's settings. Raises UserError: they do not go together."""
+        """Return the job with a trial's settings. Raises UserError if they do not fit together."""
         return apply_settings(self.job, settings, "this trial")
 
     @property
     def fits(self) -> list[tuple[int, int]]:
-        """The (split, seed) of a trial's trainings, for classifiers: a split's seeds one after another."""
+        """The (split, seed) of each classifier that a trial trains, in order: all splits with the first seed first."""
         fits = []
         for seed in range(self.job.search.seeds):
             fits += [(split, seed) for split in range(self.job.compare.splits)]
         return fits
 
     def list_marks(self, rows: int) -> tuple[int, ...]:
-        """Return where a trial is measured: after which steps of a GAN, or after how many classifiers.
+        """Return the points at which a trial is measured: steps of a GAN, or numbers of trained classifiers.
 
         Args:
             rows: training images.
@@ -115,13 +115,13 @@ class SearchPlan:
         return sum(self.run.dataset.read_json("dataset.json")["counts"]["train"].values())
 
     def count_full_steps(self, rows: int) -> int:
-        """Return the optimizer steps of a trial that is not stopped."""
+        """Return the number of optimizer steps of a trial that is not stopped."""
         if self.space.kind == "gan":
             return self.list_budgets(rows)[-1]
         return len(self.fits) * self.job.classifier.count_steps(rows)
 
     def compute_fingerprint(self) -> str:
-        """Return the fingerprint of all that decides what a trial gives; how many there are is free."""
+        """Return a hash of all that decides a trial's result; how many trials there are does not."""
         job = self.job.model_dump(exclude={"search", "arms", "models", "published", "about"})
         how = self.job.search.model_dump(exclude={"trials", "hours", "tracking", "algorithm", "stop_early", "workers"})
         population = ["population"] if self.algorithm.is_population else []
@@ -129,7 +129,7 @@ class SearchPlan:
 
 
 def compute_cautious_mean(scores: Sequence[float]) -> float:
-    """Return the mean minus its standard error: a setting that did well by luck in one training does not win.
+    """Return the mean of scores minus its standard error, so that luck in one training does not win a search.
 
     >>> compute_cautious_mean([0.8, 0.9])
     0.8

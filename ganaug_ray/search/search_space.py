@@ -1,4 +1,4 @@
-"""What is searched: a space file in, checked dimensions out, mistakes named before any work starts.
+"""Reads and checks search spaces; mistakes are named before any work starts.
 
 A space names fields of the job by their dotted keys, each with one distribution:
 
@@ -40,7 +40,7 @@ Settings = dict[str, Any]
 
 @dataclass(frozen=True)
 class Dimension:
-    """One setting, and what it may be.
+    """One setting of a search space, and the values that it may have.
 
     Attributes:
         key: of the job, dotted.
@@ -55,11 +55,11 @@ class Dimension:
     when: Mapping[str, tuple[Any, ...]]
 
     def is_applicable(self, settings: Settings) -> bool:
-        """Return whether it has a meaning beside these settings, which must hold the keys that it depends on."""
+        """Return whether the setting has a meaning together with these, which must hold the keys of ``when``."""
         return all(settings.get(key) in values for key, values in self.when.items())
 
     def build_record(self) -> dict[str, Any]:
-        """Return it as the file has it."""
+        """Return the dimension as it is written in a space file."""
         record: dict[str, Any] = {self.distribution: list(self.values)}
         if self.when:
             record["when"] = {key: list(values) for key, values in self.when.items()}
@@ -68,7 +68,7 @@ class Dimension:
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What a search tries.
+    """The settings that a search tries, and the values that each may have.
 
     Attributes:
         kind: of the search.
@@ -83,7 +83,7 @@ class SearchSpace:
     budgets: tuple[int, ...] = ()
 
     def build_record(self) -> dict[str, Any]:
-        """Return it as the file has it, with the lengths that are read off."""
+        """Return the space as it is written in a space file, with the lengths that are measured on the way."""
         record = {dimension.key: dimension.build_record() for dimension in self.dimensions}
         if self.length:
             record[self.length] = {"choice": list(self.budgets)}
@@ -107,7 +107,7 @@ def _iterate_combinations(dimensions: tuple[Dimension, ...], settings: Settings)
 
 
 def load_space(path: Path, kind: SearchKind, job: Job) -> SearchSpace:
-    """Read a space and check it against the job that it is for.
+    """Read a search space file, and check it against the job that it is for.
 
     Raises:
         UserError: the file is malformed; a key is not one that such a search may set; a distribution is unknown or

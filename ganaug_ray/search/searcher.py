@@ -1,4 +1,4 @@
-"""Which trial comes next, behind Tune's interface: the ledger is the only memory of a search."""
+"""Chooses the next trial, behind Ray Tune's interface; the log of trials is the only memory of a search."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ganaug_ray.search.trial_log import IntermediateResult, Ledger, Status, Tria
 
 
 class OptunaSearcher(Searcher):
-    """Suggests settings, and writes down what came of them.
+    """Proposes settings to Ray Tune, and logs the trials.
 
     First come trials that an earlier process left unfinished, then for a mix the baseline, then new ones.
 
@@ -50,7 +50,7 @@ class OptunaSearcher(Searcher):
             self._record_outcome(trial)
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next trial's number and settings, or that there are no more."""
+        """Return the number and settings of the next trial, or FINISHED if there are no more."""
         trial = self._choose_next()
         if trial is None:
             return Searcher.FINISHED
@@ -82,7 +82,7 @@ class OptunaSearcher(Searcher):
             self._proposer.record_outcome(trial)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Tell the trackers of a look; ranks that only wait for it report nothing."""
+        """Pass a measurement on to the trackers; a result without a value, of a waiting rank, is left out."""
         if "value" not in result:
             return
         number = self._running[trial_id].trial
@@ -90,7 +90,7 @@ class OptunaSearcher(Searcher):
             tracker.log_result(number, result["at"], result["value"], {})
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Write down how a trial ended, and let it count for what is proposed next."""
+        """Log how a trial ended, and learn from it for the next proposals."""
         started = self._running.pop(trial_id)
         seconds = (result or {}).get("time_total_s", 0.0)
         trial = determine_outcome(self._plan, started, self._ledger.seconds, error, seconds)
@@ -105,11 +105,11 @@ class OptunaSearcher(Searcher):
         return {}
 
     def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
-        """Write nothing, see above."""
+        """Write nothing, as a search goes on from its log of trials."""
 
 
 def determine_outcome(plan: SearchPlan, trial: Trial, now: float, lost: bool, seconds: float) -> Trial:
-    """Return how a trial ended that nobody works on any more, by what its folder holds.
+    """Return the trial with its status and measurements, after it has ended, from the content of its folder.
 
     Args:
         plan: of the search.

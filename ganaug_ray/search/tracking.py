@@ -1,4 +1,4 @@
-"""What follows a search live: TensorBoard's event files always, and an MLflow server where the job names one.
+"""Live tracking of a search: TensorBoard event files always, and an MLflow server if the job names one.
 
 Nothing here decides anything, and nothing that goes wrong with a server may stop a search.
 """
@@ -26,22 +26,22 @@ _MLFLOW_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED
 
 
 class Tracker(Protocol):
-    """Told of every trial of a search, as it happens."""
+    """The interface of a tracker, which is called with every event of a search."""
 
     def start_trial(self, trial: str, settings: Mapping[str, Any]) -> None:
-        """A trial begins, with these settings; one that goes on after a crash begins again."""
+        """Called when a trial begins with these settings; again if it goes on after a crash."""
 
     def log_result(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
-        """A trial was looked at: its objective ``value`` at a step, or number of trainings, and further figures."""
+        """Called with the objective ``value`` of a trial and other figures, at a step or number of trainings."""
 
     def end_trial(self, trial: str, status: str, reason: str | None) -> None:
-        """A trial is over: finished, stopped or failed, and why."""
+        """Called when a trial has ended: finished, stopped or failed, and why."""
 
 
 def build_trackers(
     tracking: str | None, folder: Folder, experiment: str, say: Callable[[str], None] = print
 ) -> list[Tracker]:
-    """Create what follows a search.
+    """Build the trackers of a search.
 
     Args:
         tracking: of the job, ``mlflow:URI``; None for TensorBoard's files alone.
@@ -67,7 +67,7 @@ def build_trackers(
 
 
 class TensorBoardTracker:
-    """An event file a trial: its settings, and its value and figures over steps.
+    """Writes a TensorBoard event file for each trial: its settings, and its value and figures over steps.
 
     On an object store it is written to a local disk, and copied when the trial ends.
     """
@@ -83,7 +83,7 @@ class TensorBoardTracker:
         self._writers: dict[str, EventsWriter] = {}
 
     def start_trial(self, trial: str, settings: Mapping[str, Any]) -> None:
-        """Open the trial's event file with its settings, as TensorBoard's page of hyperparameters shows them."""
+        """Open the trial's event file, and write its settings for TensorBoard's page of hyperparameters."""
         (self._local / trial).mkdir(parents=True, exist_ok=True)
         # Not SummaryWriter: its thread writes when it gets round to it, also after a flush.
         self._writers[trial] = EventsWriter(str(self._local / trial / "events"))
@@ -91,12 +91,12 @@ class TensorBoardTracker:
         self._write_summaries(trial, 0, [experiment, begin])
 
     def log_result(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
-        """Write the value and the figures; they can be seen at once."""
+        """Write the value and the figures, and flush them."""
         metrics = {**figures, "value": value}
         self._write_summaries(trial, at, [scalar(name, number) for name, number in metrics.items()])
 
     def end_trial(self, trial: str, status: str, reason: str | None) -> None:
-        """Write how the trial ended and close its file."""
+        """Write how the trial ended, and close its file."""
         outcome = f"{status}: {reason}" if reason else status
         self._write_summaries(trial, 0, [text("status", outcome)])
         self._writers.pop(trial).close()
@@ -112,7 +112,7 @@ class TensorBoardTracker:
 
 
 class MLflowTracker:
-    """A run a trial on an MLflow server: settings as parameters, looks as metrics, status and reason as tags.
+    """Logs a run for each trial to an MLflow server: settings as parameters, measurements as metrics, status as tag.
 
     While the server is away the search goes on: it is tried again when a trial starts or ends, not at each look.
     """

@@ -1,4 +1,4 @@
-"""What a trial does, in whatever process it is called: no Ray in here. A trial that is called again goes on.
+"""Runs a trial, in whatever process it is called: no Ray in here. A trial that is called again goes on.
 
 Its folder has ``trial.json`` when there is nothing more to do: it came to its end, or failed for a reason of its own.
 """
@@ -44,7 +44,7 @@ ReportResult = Callable[[IntermediateResult], None]
 
 @dataclass(frozen=True)
 class TrialRunner:
-    """How a trial's trainings are run, and whom it tells.
+    """How a trial runs its trainings, and where it reports its measurements.
 
     Attributes:
         run: calls function(task, place) on every rank of a training that writes to a folder.
@@ -58,7 +58,7 @@ class TrialRunner:
 
     @classmethod
     def build_local(cls, place: Place, report: ReportResult) -> TrialRunner:
-        """Run and tell everything in this process."""
+        """Build a runner that trains in this process."""
 
         def report_if_first(result: IntermediateResult | None) -> None:
             if result is not None:
@@ -68,7 +68,9 @@ class TrialRunner:
 
 
 def run_trial(plan: SearchPlan, trial: str, settings: Settings, runner: TrialRunner) -> None:
-    """Do a trial, or what is left of it; tell what it reaches, and write down what ends it instead of raising it.
+    """Run a trial, or what is left of it; report its measurements, and write its errors to its folder.
+
+    No error is raised, so that the search goes on.
 
     Args:
         plan: of the search; data, teacher and, for a mix, the GAN are there.
@@ -94,7 +96,7 @@ def run_trial(plan: SearchPlan, trial: str, settings: Settings, runner: TrialRun
 
 
 def read_results(plan: SearchPlan, folder: Folder) -> list[IntermediateResult]:
-    """Return what a trial has reached, by what its folder holds."""
+    """Return the measurements of a trial so far, from the content of its folder."""
     reached: list[IntermediateResult] = []
     if plan.space.kind == "gan":
         for row in metrics_log.read_metrics(folder):
@@ -113,7 +115,7 @@ def read_results(plan: SearchPlan, folder: Folder) -> list[IntermediateResult]:
 
 
 def count_steps(plan: SearchPlan, folder: Folder) -> int:
-    """Return how many optimizer steps a trial has taken."""
+    """Return the number of optimizer steps that a trial has taken."""
     models = [folder]
     if plan.space.kind != "gan":
         models = [folder / name for name in folder.list_folders()]

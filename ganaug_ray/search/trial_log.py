@@ -1,4 +1,4 @@
-"""The ledger of a search, ``trials.jsonl``: what was tried and what came of it. The search goes on from nothing else.
+"""The log of a search's trials, ``trials.jsonl``, from which alone a search goes on.
 
 A line says that a trial was started, another how it ended; the last line of a trial counts. The file is written anew,
 whole, with every line: there are hundreds of them at most, and so it is the same on a disk and on an object store.
@@ -20,7 +20,7 @@ Status = Literal["started", "finished", "stopped", "failed"]
 
 @dataclass(frozen=True)
 class IntermediateResult:
-    """What a trial had reached.
+    """One measurement of a trial.
 
     Attributes:
         at: optimizer steps of a GAN; trainings that were finished of a classifier.
@@ -35,7 +35,7 @@ class IntermediateResult:
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting that was tried.
+    """One trial: settings that were tried, and what came of them.
 
     Attributes:
         trial: its number, as text of four digits.
@@ -58,14 +58,14 @@ class Trial:
     steps: int = 0
 
     def find_best(self, direction: str) -> IntermediateResult | None:
-        """Return the look with the best value; the first of equal ones."""
+        """Return the measurement with the best value, the first of equal ones; None if there is none."""
         ordered = sorted(self.looks, key=lambda result: result.value, reverse=direction == "max")
         return ordered[0] if ordered else None
 
 
 @dataclass
 class Ledger:
-    """The trials of one search, in the order in which they were started."""
+    """The log of the trials of one search, in the order in which they were started."""
 
     folder: Folder
     trials: dict[str, Trial] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Ledger:
 
     @classmethod
     def from_folder(cls, folder: Folder) -> Ledger:
-        """Read the ledger of a search, empty where it has just begun."""
+        """Read the log of a search; it is empty if the search has just begun."""
         ledger = cls(folder)
         if folder.has_file(TRIAL_LOG_FILE):
             for line in folder.read_bytes(TRIAL_LOG_FILE).decode().splitlines():
@@ -88,26 +88,26 @@ class Ledger:
 
     @property
     def seconds(self) -> float:
-        """Seconds of searching, in this and in earlier processes; time in between does not count."""
+        """Seconds that the search has run, in this and in earlier processes, without the time between."""
         return self._earlier_seconds + time.monotonic() - self._started_at
 
     @property
     def unfinished_trials(self) -> list[Trial]:
-        """Trials that were under way when an earlier process ended."""
+        """The trials that have not ended, such as those that an earlier process left."""
         return [trial for trial in self.trials.values() if trial.status == "started"]
 
     @property
     def ended_trials(self) -> list[Trial]:
-        """Trials that are over."""
+        """The trials that have ended."""
         return [trial for trial in self.trials.values() if trial.status != "started"]
 
     def write_trial(self, trial: Trial) -> None:
-        """Write down how a trial stands; the last word on it counts."""
+        """Write the state of a trial; a later line on the same trial replaces it."""
         self.trials[trial.trial] = trial
         self._lines.append(json.dumps(asdict(trial)))
         self.folder.write_bytes(TRIAL_LOG_FILE, "".join(line + "\n" for line in self._lines).encode())
 
     def allocate_number(self) -> str:
-        """Return the number of a new trial."""
+        """Return the number of the next new trial."""
         last = max((int(number) for number in self.trials), default=0)
         return f"{last + 1:04d}"

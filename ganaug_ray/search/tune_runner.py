@@ -1,4 +1,4 @@
-"""Trials on Ray Tune: how many at once, what each is given, who is stopped, and what happens to lost ones."""
+"""Runs trials on Ray Tune: how many at once, with which resources, which are stopped, and restarts of lost ones."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 
 @dataclass(frozen=True)
 class TrialResources:
-    """What one trial takes.
+    """The CPUs and GPUs that one trial takes.
 
     Attributes:
         cpus: with those of its driver, where it has workers of its own.
@@ -53,7 +53,7 @@ class TrialResources:
 
     @classmethod
     def from_plan(cls, plan: SearchPlan, has_gpus: bool) -> TrialResources:
-        """Return what a trial takes, by the search's workers and the job's share of a GPU."""
+        """Return the resources of a trial, by the number of its workers and the job's share of a GPU."""
         workers = plan.job.search.workers
         cpus = 1
         gpus = plan.training_config.gpu_share
@@ -65,7 +65,7 @@ class TrialResources:
         return cls(cpus, gpus if has_gpus else 0, workers)
 
     def count_concurrent(self, cpus: float, gpus: float) -> int:
-        """Return how many trials the cluster has room for.
+        """Return how many trials fit on the cluster at a time.
 
         Raises:
             UserError: there is room for none.
@@ -92,7 +92,7 @@ def run_trials(
     ended: Callable[[Trial], None],
     trackers: Sequence[Tracker] = (),
 ) -> None:
-    """Try settings until the budget is spent, and write everything to the ledger.
+    """Run trials until the budget is spent, and log each of them.
 
     Args:
         plan: of the search.

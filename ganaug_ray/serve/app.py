@@ -1,4 +1,4 @@
-"""The ASGI application, put together from its parts; it knows nothing of Ray."""
+"""Builds the ASGI application from its parts; it knows nothing of Ray."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ API_DESCRIPTION = (
 
 
 def build_application(service: Service, keys: Sequence[str]) -> AccessGate:
-    """Return the application that answers for a service; without keys, only under the name localhost."""
+    """Build the ASGI application of a service; without API keys it answers only under the name localhost."""
     app = FastAPI(
         title=service.champion.current.name,
         version=service.champion.current.version,

@@ -1,4 +1,4 @@
-"""API keys: who may ask. They come from the environment or a file of the machine, never with the deployment."""
+"""API keys, which decide who may send requests. They come from the environment or a file, never with the deployment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 
 
 def read_keys(file: str | None) -> list[str]:
-    """Return the keys of the environment and of a file with one a line; none at all is an empty list.
+    """Read the API keys of the environment and of a file with one a line; without any the list is empty.
 
     Raises:
         UserError: the file cannot be read or holds none, or a key is too short to be one.
@@ -38,7 +38,7 @@ def read_keys(file: str | None) -> list[str]:
 
 
 class Keyring:
-    """The keys that open the service. Without any, only callers that name this machine itself are let in.
+    """Checks the API keys of requests; without keys, only requests to localhost pass.
 
     A page in somebody's browser can send requests to localhost under a name of its own (DNS rebinding); the Host header
     gives it away.
@@ -48,7 +48,7 @@ class Keyring:
         self._keys = [key.encode() for key in keys]
 
     def check_headers(self, headers: Mapping[bytes, bytes]) -> None:
-        """Raise Problem unless the request may pass; headers as ASGI gives them, names in lower case."""
+        """Raise ProblemError unless a request's headers pass; ASGI's, with names in lower case."""
         if not self._keys:
             host = headers.get(b"host", b"localhost").decode("latin-1")
             if _parse_host(host) not in LOOPBACK_HOSTS:

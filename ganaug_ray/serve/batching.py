@@ -1,4 +1,4 @@
-"""Dynamic batching: what waits while the model works is its next batch.
+"""Dynamic batching: the requests that arrive while the model works become its next batch.
 
 ``serve.batch`` fixes a batch when its time is up, before the one ahead of it is done; with work in a thread and no time
 to wait, that gives batches of one under load. Here a batch is fixed when a thread is free to take it: the busier it
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class Batcher(Generic[Job, Result]):
-    """Jobs of many requests, done together off the event loop.
+    """Collects jobs of many requests into batches, which are done in threads off the event loop.
 
     Args:
         work: what is done with a batch, in a thread; returns each job's result or exception, in order.
@@ -48,7 +48,7 @@ class Batcher(Generic[Job, Result]):
         self._held = 0.0  # seconds, the next batch
 
     def __call__(self, job: Job, size: int = 1) -> Awaitable[Result]:
-        """Return what becomes of a job; on the event loop. An exception that ``work`` returned for it is raised."""
+        """Add a job and return its result to be awaited; an exception that ``work`` returned is raised."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((job, size, future))
@@ -110,5 +110,5 @@ class Batcher(Generic[Job, Result]):
         self._plan_start(loop)
 
     def shut_down(self) -> None:
-        """Let the threads end."""
+        """Stop the threads without waiting for jobs."""
         self._threads.shutdown(wait=False, cancel_futures=True)

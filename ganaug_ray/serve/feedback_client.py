@@ -1,4 +1,4 @@
-"""Notes on their way to the ledger: sent together while the event loop is at it, one delivery at a time."""
+"""Sends notes on answers to the ledger in the background, several together, one delivery at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LedgerCall = Callable[..., Awaitable[Any]]
 
 
 def call_locally(ledger: FeedbackLedger) -> LedgerCall:
-    """Call a ledger of this process."""
+    """Return a function that calls a ledger in this process."""
 
     async def call(method: str, *arguments: Any) -> Any:
         return getattr(ledger, method)(*arguments)
@@ -27,7 +27,7 @@ def call_locally(ledger: FeedbackLedger) -> LedgerCall:
 
 
 class LedgerClient:
-    """Delivers notes without anybody waiting; on the event loop.
+    """Sends notes to a ledger in the background, on the event loop.
 
     Args:
         call: the ledger.
@@ -40,7 +40,7 @@ class LedgerClient:
         self._delivery: asyncio.Task[None] | None = None
 
     def send_notes(self, notes: Sequence[ModelNote], dropped: int = 0) -> None:
-        """Send notes, and how many images were dropped. Where too many wait, notes are dropped too."""
+        """Queue notes and a number of dropped images; notes beyond 10,000 waiting ones are dropped, too."""
         room = MAX_WAITING_NOTES - len(self._notes)
         self._notes += notes[: max(room, 0)]
         self._dropped += dropped + max(len(notes) - room, 0)
@@ -48,7 +48,7 @@ class LedgerClient:
             self._delivery = asyncio.get_running_loop().create_task(self._deliver_notes())
 
     async def call_ledger(self, method: str, *arguments: Any) -> Any:
-        """Call the ledger, when it has what was sent before."""
+        """Call a method of the ledger, after all notes so far are delivered."""
         if self._delivery is not None:
             await asyncio.shield(self._delivery)
         return await self._call(method, *arguments)

@@ -1,4 +1,4 @@
-"""What both models said of an image and what it was, put together as it comes: one ledger for all replicas.
+"""The ledger of answers and true labels, from which champion and candidate are compared; one for all replicas.
 
 It holds a bounded number of answers and the counts of a few pairs of versions, and no image.
 """
@@ -23,7 +23,7 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class ModelNote:
-    """What one model said of one image.
+    """A note on what one model answered about one image.
 
     Attributes:
         id: of the answer about that image.
@@ -44,7 +44,7 @@ class ModelNote:
 
 @dataclass
 class AnswerRecord:
-    """What is known of one image: what was said of it, first what was heard; and its true label."""
+    """The notes on one image, first that of the model whose answer was given, and the image's true label."""
 
     notes: list[ModelNote] = field(default_factory=list)
     truth: str | None = None
@@ -52,7 +52,7 @@ class AnswerRecord:
 
 @dataclass
 class VersionComparison:
-    """Two versions on the images that both answered."""
+    """The comparison of two versions on the images that both answered."""
 
     images: int = 0
     agreed: int = 0
@@ -65,14 +65,14 @@ class VersionComparison:
     decided_after: int | None = None
 
     def add_answers(self, notes: Sequence[ModelNote]) -> None:
-        """Count an image that both have answered."""
+        """Count an image that both versions have answered."""
         self.images += 1
         self.agreed += notes[0].label == notes[1].label
         for note in notes:
             self.milliseconds[note.role] += note.milliseconds
 
     def add_label(self, notes: Sequence[ModelNote], truth: str) -> None:
-        """Count what such an image was. A verdict, once reached, stays: see ``sequential``."""
+        """Count the true label of such an image; a verdict, once reached, stays."""
         is_correct = {note.role: note.label == truth for note in notes}
         self.labels += 1
         for role in ROLES:
@@ -85,7 +85,7 @@ class VersionComparison:
                 self.decided_after = self.labels
 
     def describe_status(self, pair: tuple[str, str]) -> dict[str, Any]:
-        """As it is told."""
+        """Return the comparison as it is sent to clients."""
         agreement = None
         milliseconds = dict.fromkeys(ROLES, 0.0)
         if self.images:
@@ -111,7 +111,7 @@ class VersionComparison:
 
 
 class FeedbackLedger:
-    """Takes notes and labels in any order.
+    """Collects notes and true labels, which may come in any order.
 
     Args:
         files: images that may still be stored.
@@ -126,7 +126,7 @@ class FeedbackLedger:
         self._dropped = self._labels = self._stored = 0
 
     def note(self, notes: Sequence[ModelNote], dropped: int = 0) -> None:
-        """Take down what models said; and how many images could not be asked about."""
+        """Add notes, and the number of images that could not be compared."""
         self._dropped += dropped
         for note in notes:
             record = _get_or_add(self._answers, note.id, AnswerRecord(), MAX_ANSWERS)
@@ -138,7 +138,7 @@ class FeedbackLedger:
                     comparison.add_label(record.notes, record.truth)
 
     def label(self, id: str, label: str, size: int | None) -> dict[str, Any]:
-        """Take down what an image was.
+        """Add the true label of an image.
 
         Args:
             id: of the answer.
@@ -174,7 +174,7 @@ class FeedbackLedger:
         return True
 
     def status(self) -> dict[str, Any]:
-        """Tell what is known: the pair of versions that was last seen, labels, and what was dropped and stored."""
+        """Return the newest comparison, and how many images were labelled, dropped and stored."""
         comparison = None
         if self._pairs:
             pair = next(reversed(self._pairs))

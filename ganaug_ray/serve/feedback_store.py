@@ -1,4 +1,4 @@
-"""Images that came back with their label, stored as the next prepare takes them: a folder a class.
+"""Stores images that came back with their true label, in the form that a later prepare reads: a folder a class.
 
 FOLDER/<label>/<id>.jpg        as it was sent
 FOLDER/.provenance/<id>.json   which version answered what, and when; sources pass hidden folders over
@@ -25,7 +25,7 @@ FORMAT_SUFFIXES = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "TIF
 
 
 class FeedbackStore:
-    """A folder of images with labels, on any filesystem.
+    """A folder of images with their true labels, on any filesystem.
 
     Args:
         folder: made where there is none.
@@ -48,7 +48,7 @@ class FeedbackStore:
             raise UserError(f"--feedback {folder}: cannot be written ({error.strerror or error})") from None
 
     def store_image(self, id_: str, label: str, content: bytes, kind: str, facts: dict[str, Any]) -> None:
-        """Store an image as it was sent; the image last, so that none is without its provenance.
+        """Store an image as it was sent, after its provenance, so that no image is without that.
 
         Args:
             id_: of the answer; also of the file.
@@ -66,7 +66,7 @@ class FeedbackStore:
 
 
 def measure_usage(folder: Folder) -> tuple[int, int]:
-    """Return how many images lie in a folder, and their bytes."""
+    """Return (number of images, their bytes) in a folder."""
     selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
     images = 0
     size = 0
@@ -79,7 +79,7 @@ def measure_usage(folder: Folder) -> tuple[int, int]:
 
 
 def is_folder_name(label: str) -> bool:
-    r"""Whether a folder of that name is read back as that label.
+    """Return whether a folder of this name is read back as this label.
 
     >>> [is_folder_name(label) for label in ("cat", "Übung 2", "a/b", "..", ".cat", "", "a\\b", "x" * 300)]
     [True, True, False, False, False, False, False, False]

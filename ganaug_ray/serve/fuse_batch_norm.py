@@ -1,4 +1,4 @@
-"""Batch norm folded into the convolutions before it: the same answers with fewer passes over memory.
+"""Folds batch norm into the convolutions before it: the same answers, computed faster.
 
 Measured with ResNet-18 at 224 pixels and two threads: 31 images a second in batches of eight, 27.5 without.
 
@@ -24,7 +24,7 @@ TEST_IMAGES = 8  # images of noise
 
 
 def fuse_classifier(classifier: Classifier) -> Classifier:
-    """Return one that answers alike, or the same one where its network cannot be folded.
+    """Return a copy of a classifier with folded batch norms, or the same one if that changes answers too much.
 
     The original stays as it is: heat maps need its layers.
     """

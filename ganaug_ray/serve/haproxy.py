@@ -1,4 +1,4 @@
-"""HAProxy as Serve starts it, with a configuration that keeps to itself.
+"""Runs HAProxy for Ray Serve, with a configuration that listens to this machine only.
 
 Serve writes HAProxy's configuration, and of three things it leaves no choice. The ports of its metrics and statistics
 listen on all interfaces, where the service itself may be on localhost only. Its own refusals become 500, where 503 with
@@ -32,7 +32,7 @@ PR_SET_PDEATHSIG = 1  # prctl's PR_SET_PDEATHSIG
 
 
 def amend_config(config: str, busy: str) -> str:
-    """Return a configuration that listens to this machine but for the service itself, and says 503 for itself.
+    """Return HAProxy's configuration with private ports for all but the service, and 503 for a busy service.
 
     Args:
         config: as Serve wrote it.

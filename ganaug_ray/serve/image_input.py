@@ -1,4 +1,4 @@
-"""From the bytes of a request to pixels, off the event loop, by content and within the limits."""
+"""Decodes the images of a request to pixels, off the event loop, by content and within the limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_SMALL_BYTES = 65_536
 
 
 class RequestImage:
-    """One image of a request.
+    """One encoded image of a request.
 
     Args:
         content: the bytes of an image file.
@@ -30,14 +30,14 @@ class RequestImage:
 
     @property
     def is_small(self) -> bool:
-        """Whether it is decoded where the batch is."""
+        """Whether the image is decoded together with the batch, rather than before."""
         return len(self.content) <= MAX_SMALL_BYTES
 
     def decode_pixels(self, model: ModelVersion) -> np.ndarray:
-        """Return uint8 [H, W, C] as the model takes it, decoded at the first call for its kind of input.
+        """Return the pixels as a model takes them, uint8 [H, W, C]; they are decoded once for each kind of input.
 
         Raises:
-            Problem: no image, a damaged one, or a larger one than allowed.
+            ProblemError: no image, a damaged one, or a larger one than allowed.
         """
         if self._made is None or self._made[0] != model.input:
             decoded_image = decode_image(self.content, self.name, self._most, model.shape[0])
@@ -46,7 +46,7 @@ class RequestImage:
 
 
 class RequestPixels:
-    """Images that came as pixels, all of one array.
+    """Images of a request that came as pixels, in one array.
 
     Args:
         images_NHWC: uint8.
@@ -58,14 +58,14 @@ class RequestPixels:
         self.images_NHWC = images_NHWC
 
     def check_pixels(self, model: ModelVersion) -> np.ndarray:
-        """Return uint8 [N, H, W, C]. Raises Problem if the model takes another shape."""
+        """Return the pixels, uint8 [N, H, W, C]. Raises ProblemError if the model takes another shape."""
         if self.images_NHWC.shape[1:] != model.shape:
             raise ProblemError(400, f"image: expected shape [-1, {', '.join(map(str, model.shape))}]")
         return self.images_NHWC
 
 
 def decode_image(content: bytes, name: str, most_pixels: int, at_least: int = images.ID_SIDE_PX) -> images.DecodedImage:
-    """Decode an image. Raises Problem, which calls it by that name, where it is none or too large."""
+    """Decode an image. Raises ProblemError, which begins with ``name``, if it is none or too large."""
     try:
         return images.decode(content, at_least, most_pixels)
     except images.UnreadableError as error:

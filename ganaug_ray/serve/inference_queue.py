@@ -1,4 +1,4 @@
-"""One model's way from requests to answers: batched, and each batch by one version."""
+"""One model's queue of requests: they are batched, and each batch is answered by one version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RequestImages = Sequence[RequestImage] | RequestPixels
 
 @dataclass(frozen=True)
 class Answer:
-    """What one model says of one request's images.
+    """One model's answer about the images of one request.
 
     Attributes:
         model: the one that answered.
@@ -50,7 +50,7 @@ BatchCallback = Callable[[ModelVersion, np.ndarray, np.ndarray], None]
 
 
 class InferenceQueue:
-    """Answers from the current model of a champion or candidate.
+    """Batches requests, and answers each batch by the current version of a model.
 
     Args:
         champion: whose current model is taken once a batch.
@@ -72,11 +72,11 @@ class InferenceQueue:
         self._batcher: Batcher[RequestImages, Answer] = Batcher(self._answer_batch, MAX_BATCH_IMAGES, threads)
 
     def __call__(self, images: RequestImages) -> Awaitable[Answer]:
-        """Return the answer to one request's images; on the event loop. Problem is raised where one is of no use."""
+        """Return the answer to one request's images, on the event loop; raises ProblemError if one cannot be used."""
         return self._batcher(images, count_images(images))
 
     def shut_down(self) -> None:
-        """Let the threads end."""
+        """Stop the threads, and stop watching for new versions."""
         self.champion.stop_watching()
         self._batcher.shut_down()
 
@@ -121,14 +121,14 @@ def _prepare_pixels(images: RequestImages, model: ModelVersion) -> np.ndarray:
 
 
 def count_images(images: RequestImages) -> int:
-    """How many images there are."""
+    """Return the number of images of a request."""
     if isinstance(images, RequestPixels):
         return len(images.images_NHWC)
     return len(images)
 
 
 def count_bytes(images: RequestImages) -> int:
-    """How many bytes they take."""
+    """Return the number of bytes of a request's images."""
     if isinstance(images, RequestPixels):
         return images.images_NHWC.nbytes
     return sum(len(image.content) for image in images)

@@ -1,4 +1,4 @@
-"""``ganaug serve``: the champion behind HTTP on this machine, until Ctrl-C; or the file that ``serve deploy`` takes."""
+"""``ganaug serve``: serves the champion on this machine until Ctrl-C, or writes the file for ``serve deploy``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def serve_model(
     feedback: str | None = None,
     verbose: bool = False,
 ) -> None:
-    """Serve until interrupted, or write the configuration of a deployment and stop.
+    """Serve a model until interrupted, or write the configuration of a deployment and return.
 
     Args:
         model: an experiment, a registry or a model folder.

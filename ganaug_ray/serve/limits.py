@@ -1,4 +1,4 @@
-"""What one caller may ask for, and how many may wait."""
+"""The limits of one request, and of requests at a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ganaug_ray.errors import UserError
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """Bounds of one replica; each is refused before the work it bounds is done.
+    """The limits of one replica; what exceeds one is refused before the work that it limits.
 
     Attributes:
         bytes: of a request's body.
@@ -35,7 +35,7 @@ class RequestLimits:
 
     @classmethod
     def from_settings(cls, settings: Sequence[str]) -> RequestLimits:
-        """Read NAME=VALUE settings.
+        """Parse NAME=VALUE settings.
 
         >>> RequestLimits.from_settings(["images=8", "bytes=1e6"]).bytes
         1000000

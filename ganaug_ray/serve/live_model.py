@@ -1,4 +1,4 @@
-"""The model that answers: loaded and warmed aside, then swapped in by one assignment.
+"""The model that answers: a new version is loaded and warmed up in the background, then swapped in by one assignment.
 
 A registry's champion.json is looked at again and again; so ``ganaug promote`` reaches every replica within seconds,
 without a restart and without a request that waits.
@@ -32,7 +32,7 @@ WARM_UP_BATCH_SIZES = (1, 2, 4, 8, 16, 32)  # batch sizes
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version, ready to answer. What holds a reference to it is answered by it alone.
+    """One version of a model, loaded and warmed up.
 
     Attributes:
         name: of what is served; the same for all its versions.
@@ -52,17 +52,17 @@ class ModelVersion:
 
     @property
     def input(self) -> tuple[object, ...]:
-        """What an image is brought to: equal for two models that take the same pixels."""
+        """The size, channels and resizing of the model's input; equal for two models that take the same pixels."""
         return *self.shape, self.classifier.spec["resize"]
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of an image that is ready for the network: H, W, C."""
+        """The shape of an image that is ready for the network: (H, W, C)."""
         size = self.classifier.spec["image_size"]
         return size, size, self.classifier.spec["channels"]
 
     def predict_probabilities(self, images_NHWC: np.ndarray) -> np.ndarray:
-        """uint8 [N, H, W, C] -> float32 [N, K], as ``ganaug predict``; on a GPU computed in bfloat16."""
+        """Predict float32 [N, K] from uint8 [N, H, W, C], as ``ganaug predict`` does; on a GPU in bfloat16."""
         with self._use_precision():
             return self.fast.predict_probabilities(images_NHWC)
 
@@ -73,7 +73,7 @@ class ModelVersion:
 
 
 def load_version(folder: Folder, name: str, device: str) -> ModelVersion:
-    """Load a model folder or a registry's version, and run it once at the usual batch sizes.
+    """Load a model folder or a registry's version, and warm it up at the usual batch sizes.
 
     Raises:
         UserError: there is no finished model.
@@ -92,7 +92,7 @@ def load_version(folder: Folder, name: str, device: str) -> ModelVersion:
 
 
 class LiveModel:
-    """The current model of an experiment, a registry or a model folder.
+    """The current model of an experiment, a registry or a model folder, which follows the champion.
 
     Args:
         address: of the folder.
@@ -131,11 +131,11 @@ class LiveModel:
         return replace(model, lineage={**model.lineage, "change": change})
 
     def has_version(self, version: Folder) -> bool:
-        """Whether a model folder is a version of this registry."""
+        """Return whether a model folder is a version of this model's registry."""
         return self._registry is not None and version.path.startswith(f"{self._registry.path}/versions/")
 
     def reload_if_changed(self) -> bool:
-        """Take over the champion if it has changed; says whether it has. One that cannot be loaded changes nothing."""
+        """Load the champion if it has changed, and return whether; one that cannot be loaded changes nothing."""
         assert self._registry is not None, "a model folder has no other version"
         try:
             content = self._read_champion()
@@ -156,7 +156,7 @@ class LiveModel:
         return True
 
     def start_watching(self) -> None:
-        """Look again and again, in a thread, until ``stop_watching``. A model folder has nothing to look at."""
+        """Watch for a new champion in a thread, until ``stop_watching``; nothing to do for a model folder."""
         if self._registry is not None:
             threading.Thread(target=self._watch_champion, daemon=True, name="champion").start()
 
@@ -168,12 +168,12 @@ class LiveModel:
                 logger.exception("looking at the champion failed")
 
     def stop_watching(self) -> None:
-        """Stop looking."""
+        """Stop watching for a new champion."""
         self._stop.set()
 
 
 def choose_name(address: str) -> str:
-    """Say what to call the model at an address, in letters that a URL takes.
+    """Return a name for the model at an address, in letters that a URL takes.
 
     >>> choose_name("/data/runs/cats & dogs"), choose_name("/data/runs/digits/registry/")
     ('cats-dogs', 'digits')

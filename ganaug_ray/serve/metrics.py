@@ -1,4 +1,4 @@
-"""What the model is asked and what it says, as Prometheus metrics; Serve itself counts requests and their latency."""
+"""Prometheus metrics of batches, predictions and drift; Ray Serve itself counts requests and their latency."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONFIDENCE_BOUNDS = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99]
 
 
 class ServeMetrics:
-    """Counts batches, for ``Service``'s on_batch; inside a replica, whose tags Serve adds."""
+    """Counts the batches of a replica as Prometheus metrics; a callback for ``Service``'s on_batch."""
 
     def __init__(self) -> None:
         self._sizes = metrics.Histogram("ganaug_batch_size", "Images that were classified together.", BATCH_SIZE_BOUNDS)
@@ -28,7 +28,7 @@ class ServeMetrics:
         self._labels = metrics.Counter("ganaug_predictions", "Images, by predicted class.", PREDICTION_TAGS)
 
     def __call__(self, model: ModelVersion, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
-        """Count a batch, and look for drift: its images uint8 [N, H, W, C], its probabilities float32 [N, K]."""
+        """Count a batch, and check it for drift: images uint8 [N, H, W, C], probabilities float32 [N, K]."""
         if not len(images_NHWC):
             return
         self._sizes.observe(len(images_NHWC))

@@ -1,4 +1,4 @@
-"""Before any route: who may pass, and how many at a time."""
+"""Checks API keys and limits before any route is called."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ SECURITY_HEADERS = [
 
 
 class AccessGate:
-    """An ASGI application in front of another. It adds no CORS header: other sites' pages cannot read answers.
+    """An ASGI application that checks each request before another one answers it.
+
+    It adds no CORS header: other sites' pages cannot read answers.
 
     Args:
         app: what answers.
@@ -47,7 +49,7 @@ class AccessGate:
         self._memory = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Answer one request, or refuse it."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -78,7 +80,7 @@ class AccessGate:
             self._memory -= size
 
     def _check_size(self, headers: dict[bytes, bytes]) -> int:
-        """Return what a body may take. Raises Problem where it is too long, or too much is being done already."""
+        """Return what a body may take. Raises ProblemError where it is too long, or too much is being done already."""
         if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise ProblemError(415, "send the body as it is, without Content-Encoding", {"Connection": "close"})
         try:

@@ -1,4 +1,4 @@
-"""Refusals as problem JSON (RFC 9457): what a caller may know, and nothing of what is inside."""
+"""Refusals as problem JSON (RFC 9457), which say what a caller may know and nothing of what is inside."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RETRY_AFTER_S = "1"  # seconds, from a server that is busy
 
 
 class ProblemError(Exception):
-    """A refusal: an HTTP status of 400 and more, a sentence for the caller, and headers."""
+    """A refusal of a request: an HTTP status from 400, a sentence for the caller, and headers."""
 
     def __init__(self, status: int, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -30,7 +30,7 @@ class ProblemError(Exception):
             self.headers.setdefault("Retry-After", RETRY_AFTER_S)
 
     def to_response(self, path: str) -> Response:
-        """As an answer on that path; those of the Open Inference Protocol also say it in its own word, ``error``."""
+        """Return the refusal as a response; on a path of the Open Inference Protocol also with its key ``error``."""
         body: dict[str, Any] = {
             "type": "about:blank",
             "title": HTTPStatus(self.status).phrase,
@@ -43,7 +43,7 @@ class ProblemError(Exception):
 
 
 def install_handlers(app: FastAPI) -> None:
-    """Answer every error of the application as a problem."""
+    """Make an application answer every error as problem JSON."""
 
     async def answer_problem(request: Request, problem: Exception) -> Response:
         assert isinstance(problem, ProblemError)

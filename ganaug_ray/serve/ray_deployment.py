@@ -36,7 +36,7 @@ RETRY_AFTER_S = 1.0
 
 @dataclass(frozen=True)
 class DeploymentSettings:
-    """What a deployment is told; none of it is secret, since a dashboard shows it.
+    """The settings of a deployment; none of them is secret, since a dashboard shows them.
 
     Attributes:
         address: of an experiment, a registry or a model folder that every replica can read.
@@ -72,7 +72,7 @@ class DeploymentSettings:
 
 
 class LedgerDeployment:
-    """The ledger of all replicas, as a deployment of its own; what it knows ends with it."""
+    """The ledger of all replicas, in a deployment of its own; its content ends with it."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
         deployment_settings = DeploymentSettings(**settings)
@@ -85,13 +85,13 @@ class LedgerDeployment:
         self._ledger = FeedbackLedger(limits.stored - files, limits.stored_bytes - size)
 
     async def __call__(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the ledger; one call after the other."""
+        """Call a method of the ledger; calls are answered one after another."""
         return getattr(self._ledger, method)(*arguments)
 
 
 @serve.ingress()
 class ClassifierReplica:
-    """One replica."""
+    """One replica of the service."""
 
     def __init__(self, settings: dict[str, Any], books: DeploymentHandle | None = None) -> None:
         worker_log.print_log_messages()
@@ -120,7 +120,7 @@ class ClassifierReplica:
 
 
 def read_required_keys(settings: DeploymentSettings) -> list[str]:
-    """Return the keys of this machine. Raises UserError where who has none could ask, or others could listen."""
+    """Return the API keys of this machine. Raises UserError if none is there but needed, or HAProxy bars TLS."""
     keys = auth.read_keys(settings.key_file)
     if settings.needs_key and not keys:
         raise UserError(f"no API key on this machine: set {auth.KEY_VARIABLE} or give --key-file")
@@ -165,7 +165,7 @@ def _bind_to_loopback() -> None:
 
 
 def application(settings: dict[str, Any]) -> serve.Application:
-    """Build the application; serve.yaml names this function and gives it its ``args``."""
+    """Build the Ray Serve application from its settings; serve.yaml names this function."""
     deployment_settings = DeploymentSettings(**settings)
     waiting = int(deployment_settings.limits["waiting"])
     deployment = serve.deployment(

@@ -1,4 +1,4 @@
-"""The body of a request, read within the limits: one image as raw bytes, or several as a form."""
+"""Reads the body of a request within the limits: one image as raw bytes, or several as a form."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MAX_NAME_CHARS = 120  # characters of a file's name that are said back
 
 
 async def read_body(request: Request, limits: RequestLimits) -> bytes:
-    """Return a request's whole body. Raises Problem where it is too long, comes too slowly, or breaks off."""
+    """Read a request's whole body. Raises ProblemError if it is too long, comes too slowly, or breaks off."""
     parts = []
     length = 0
     try:
@@ -40,10 +40,10 @@ async def read_body(request: Request, limits: RequestLimits) -> bytes:
 
 
 async def read_images(request: Request, limits: RequestLimits) -> list[RequestImage]:
-    """Return the images of a request: its body, or the parts of a form that hold something.
+    """Read the images of a request: its body, or the parts of a form.
 
     Raises:
-        Problem: there is none, there are too many, or the form is damaged.
+        ProblemError: there is none, there are too many, or the form is damaged.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     content = await read_body(request, limits)
@@ -57,7 +57,7 @@ async def read_images(request: Request, limits: RequestLimits) -> list[RequestIm
 
 @dataclass(frozen=True)
 class FormPart:
-    """A part of a form: its field, what it is called in messages, and what it holds."""
+    """One part of a form: its field, its name in messages, and its content."""
 
     field: str
     name: str
@@ -65,7 +65,7 @@ class FormPart:
 
 
 def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -> list[FormPart]:
-    """Take a form apart.
+    """Parse a form into its parts.
 
     Args:
         content: the body.
@@ -73,7 +73,7 @@ def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -
         max_parts: parts.
 
     Raises:
-        Problem: it is damaged, or has more parts.
+        ProblemError: it is damaged, or has more parts.
     """
     boundary = options.get(b"boundary", b"")
     if not boundary:

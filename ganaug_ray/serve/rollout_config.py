@@ -1,4 +1,4 @@
-"""A candidate beside the champion: for a share of the requests both models answer, and one of them is heard.
+"""The rollout of a candidate: for a share of the requests, both the champion and the candidate answer.
 
 As a *shadow* the candidate answers after the champion, and nobody hears it. As a *canary* it is heard, and the champion
 answers after it. So both ways every image of the share is a pair, and the models are compared on the same images.
@@ -19,7 +19,7 @@ RolloutMode = Literal["shadow", "canary"]
 
 @dataclass(frozen=True)
 class Rollout:
-    """What is tried.
+    """The candidate of a rollout: its address, its share of the requests, and whether its answers are given.
 
     Attributes:
         mode: shadow or canary.
@@ -33,7 +33,7 @@ class Rollout:
 
     @classmethod
     def from_options(cls, shadow: str | None, canary: str | None) -> Rollout | None:
-        """Read MODEL:SHARE; a shadow's share may be left out, and is all.
+        """Parse MODEL:SHARE of --shadow or --canary; a shadow's share may be left out, and is then 1.
 
         >>> Rollout.from_options("s3://bucket/registry/versions/3:0.2", None)
         Rollout(mode='shadow', address='s3://bucket/registry/versions/3', share=0.2)
@@ -58,12 +58,12 @@ class Rollout:
         return cls(mode, option, 1.0)
 
     def is_sampled(self, request: str) -> bool:
-        """Whether both models answer a request: drawn by its id, so that it is the same wherever it is asked."""
+        """Return whether both models answer a request: drawn by its id, so every replica decides alike."""
         return draw_number("rollout", request) < self.share * 2**63
 
 
 def is_comparable(champion: ModelVersion, candidate: ModelVersion) -> bool:
-    """Whether there are two models that say the same words; not where the candidate has become champion."""
+    """Return whether two models have the same classes and are not the same model."""
     ours = champion.classifier
     theirs = candidate.classifier
     return ours.spec["hash"] != theirs.spec["hash"] and ours.classes == theirs.classes

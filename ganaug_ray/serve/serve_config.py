@@ -1,4 +1,4 @@
-"""Putting the service on a Ray cluster: started in it, or as the file that ``serve deploy`` and KubeRay take."""
+"""Puts the service on a Ray cluster: starts it there, or writes the file for ``serve deploy`` and KubeRay."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ APPLICATION_PATH = "ganaug_ray.serve.ray_deployment:application"
 
 @dataclass(frozen=True)
 class ListenAddress:
-    """Where it answers.
+    """The address at which the service listens.
 
     Attributes:
         host: an address of this machine; 0.0.0.0 for all of them.
@@ -36,7 +36,7 @@ class ListenAddress:
 
     @property
     def url(self) -> str:
-        """What to open in a browser."""
+        """The URL to open in a browser."""
         scheme = "https" if self.certificate else "http"
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
         if ":" in host:
@@ -45,13 +45,13 @@ class ListenAddress:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What Serve wants to know of it."""
+        """The HTTP options of Ray Serve for this address."""
         tls = {} if self.certificate is None else {"ssl_keyfile": self.private_key, "ssl_certfile": self.certificate}
         return {"host": self.host, "port": self.port, **tls}
 
 
 def build_proxy_environment(folder: Path, program: Path, ports: tuple[int, int, int]) -> dict[str, str]:
-    """Return the environment in which Ray has to be started for HAProxy to stand before the replicas.
+    """Return the environment variables with which Ray must be started to put HAProxy before the replicas.
 
     Args:
         folder: where HAProxy's files go.
@@ -88,7 +88,7 @@ RAY_ENVIRONMENT = {"RAY_worker_niceness": "0", "RAY_SERVE_PROXY_READY_CHECK_TIME
 
 
 def parse_replicas(text: str, cpus: int = 1) -> tuple[int, int]:
-    """Read how many replicas of so many CPUs there may be.
+    """Parse the least and most number of replicas; ``cpus`` is the CPUs of each.
 
     >>> parse_replicas("2"), parse_replicas("0:8")
     ((2, 2), (0, 8))
@@ -107,12 +107,12 @@ def parse_replicas(text: str, cpus: int = 1) -> tuple[int, int]:
 
 
 def count_cpus(settings: DeploymentSettings) -> int:
-    """Return how many CPUs a Ray of its own has to declare for all replicas to fit."""
+    """Return how many CPUs a local Ray must declare for all replicas to fit."""
     return max(os.cpu_count() or 1, int(settings.most * settings.cpus + 0.999))
 
 
 def start_serve(settings: DeploymentSettings, where: ListenAddress) -> str:
-    """Start Serve on the cluster that is connected, wait until it answers, and return the address of its metrics."""
+    """Start Ray Serve on the connected cluster, wait until it answers, and return the address of its metrics."""
     import ray
     from ray import serve
 
@@ -125,7 +125,7 @@ def start_serve(settings: DeploymentSettings, where: ListenAddress) -> str:
 
 
 def stop_serve() -> None:
-    """End the replicas and the proxy, if they run."""
+    """Stop the replicas and the proxy, if they run."""
     import ray
 
     if ray.is_initialized():
@@ -135,7 +135,7 @@ def stop_serve() -> None:
 
 
 def render_config(settings: DeploymentSettings, where: ListenAddress) -> str:
-    """Return serve.yaml: what ``serve deploy`` takes, and as serveConfigV2 a KubeRay RayService."""
+    """Return the content of serve.yaml, for ``serve deploy`` and for serveConfigV2 of a KubeRay RayService."""
     args: dict[str, Any] = asdict(settings)
     content = {
         "proxy_location": "EveryNode",

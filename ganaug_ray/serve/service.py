@@ -1,4 +1,4 @@
-"""What the routes ask for: answers of one version, batched with those of other requests."""
+"""The service behind the routes: answers of one version, batched with those of other requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MIN_HEAT_MAP_SIDE_PX = 256  # pixels of a heat map at least
 
 
 class Service:
-    """Answers from the current champion; in a trial, for a share of the requests from a candidate.
+    """Answers requests by the current champion or, in a rollout, a share of them by a candidate.
 
     Args:
         champion: whose current model is taken once a batch.
@@ -52,14 +52,14 @@ class Service:
         self._explainer = ThreadPoolExecutor(1, "explain")
 
     async def classify_images(self, pictures: Sequence[RequestImage]) -> Answer:
-        """Classify the images of one request. Raises Problem where one of them cannot be used."""
+        """Classify the images of one request. Raises ProblemError where one of them cannot be used."""
         large = [picture for picture in pictures if not picture.is_small]
         if large:
             await self._decode_images(large)
         return await self._answer_request(pictures)
 
     async def classify_pixels(self, pixels: RequestPixels, by_champion: bool = False) -> Answer:
-        """Classify images that came as pixels. Raises Problem where they are not as the model takes them.
+        """Classify images that came as pixels. Raises ProblemError where they are not as the model takes them.
 
         Args:
             pixels: the images.
@@ -78,19 +78,19 @@ class Service:
         return replace(answer, id=id_)
 
     async def explain_image(self, picture: RequestImage, label: str | None) -> tuple[ModelVersion, str, bytes]:
-        """Return the model, the class that is explained, and a PNG: what speaks for that class, over the image.
+        """Return (model, class, PNG): the heat map of what speaks for that class, over the image.
 
         Args:
             picture: the image.
             label: the class that is asked about; absent: the likeliest one.
 
         Raises:
-            Problem: the image cannot be used, or there is no such class.
+            ProblemError: the image cannot be used, or there is no such class.
         """
         return await asyncio.get_running_loop().run_in_executor(self._explainer, self._explain_image, picture, label)
 
     def shut_down(self) -> None:
-        """Let the threads end."""
+        """Stop all threads."""
         self._lane.shut_down()
         if self.trial is not None:
             self.trial.shut_down()

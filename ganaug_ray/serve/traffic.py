@@ -1,4 +1,4 @@
-"""What becomes of answers beside being given: a candidate's own, notes for the ledger, feedback."""
+"""What happens to answers besides sending them: a candidate's answers, notes for the ledger, feedback."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ MAX_WAITING_BYTES = 50_000_000  # of their images
 
 @dataclass(frozen=True)
 class Candidate:
-    """The candidate and how it is tried; ``model`` stands beside the champion, and is watched as that is."""
+    """The candidate of a rollout and its settings; ``model`` is loaded beside the champion and watched alike."""
 
     rollout: Rollout
     model: LiveModel
 
 
 class RolloutTrial:
-    """Lets a candidate answer beside the champion, and takes down what both said.
+    """Lets a candidate answer beside the champion, and notes the answers of both.
 
     Args:
         ledger: where that is taken down.
@@ -85,7 +85,7 @@ class RolloutTrial:
             )
 
     async def answer_request(self, id_: str, images: RequestImages, champion: InferenceQueue) -> Answer:
-        """Answer one request: by the champion, or as a canary by the candidate; the other one answers afterwards."""
+        """Answer one request by the champion, or as a canary by the candidate; the other model answers later."""
         candidate = self.candidate
         if (
             candidate is None
@@ -147,11 +147,11 @@ class RolloutTrial:
         self.courier.send_notes(_make_notes(id_, second, other_role, pair))
 
     async def call_ledger(self, method: str, *arguments: Any) -> Any:
-        """Ask the ledger."""
+        """Call a method of the ledger."""
         return await self.courier.call_ledger(method, *arguments)
 
     def shut_down(self) -> None:
-        """Let the threads end."""
+        """Stop the threads of both queues."""
         if self.candidate is not None:
             self._first_lane.shut_down()
             self._second_lane.shut_down()

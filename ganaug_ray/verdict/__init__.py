@@ -1,1 +1,1 @@
-"""From the predictions of models to an answer: paired statistics, the verdict, the promotion gate."""
+"""From the predictions of models to an answer: paired statistics, the verdict, and who may become champion."""

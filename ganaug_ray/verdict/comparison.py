@@ -1,4 +1,4 @@
-"""An arm against the baseline, as figures."""
+"""The comparison of an arm with the baseline, in numbers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,24 @@ Role = Literal["chosen", "candidate", "control"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """An arm against the baseline on test rows, paired by split and seed.
+    """An arm compared with the baseline on test rows, paired by split and seed.
 
     Attributes:
-        differences: of each model, in order of splits and, within them, seeds.
-        by_split: their means over seeds.
-        p_adjusted: for being one of a family, or the best of one; what the verdict goes by. The rest is described in
-            ``Estimate``.
+        arm: its name.
+        baseline: name of the arm that it is compared with.
+        metric: key of the metric.
+        differences: the metric of the arm minus that of the baseline, by split and, within a split, by seed.
+        by_split: the mean difference of each split.
+        mean: the mean difference, in [-1, 1].
+        ci95: interval of the mean; see ``Estimate``, as for the attributes up to ``smallest_visible_gain``.
+        p: see ``Estimate``.
+        se: see ``Estimate``.
+        df: see ``Estimate``.
+        effect_size: see ``Estimate``.
+        smallest_visible_gain: see ``Estimate``.
+        p_adjusted: the p value for being one question of several, or the best arm of several; the verdict goes by it.
+        verdict: ``helped``, ``hurt`` or ``unclear``.
+        role: ``chosen`` (the best candidate on validation), ``candidate`` (another arm that may ship) or ``control``.
     """
 
     arm: str
@@ -39,10 +50,10 @@ class Comparison:
 
     @property
     def splits(self) -> int:
-        """Over how many splits."""
+        """The number of splits."""
         return len(self.by_split)
 
     @property
     def seeds(self) -> int:
-        """Over how many seeds in each."""
+        """The number of seeds in each split."""
         return len(self.differences) // len(self.by_split)

@@ -1,4 +1,4 @@
-"""The verdict of an experiment: what its models answered is read from its folders, and handed to the rule."""
+"""Reads an experiment's predictions from its folders and applies the rule of the verdict to them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from ganaug_ray.verdict.split_overlap import measure_overlap
 
 
 def read_outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
-    """What an arm's models answered, split by split and seed by seed; job and run are whole."""
+    """Read the predictions of an arm's models, split by split and, within a split, seed by seed.
+
+    Args:
+        job: of the whole experiment.
+        run: the whole experiment; the arm's models are finished.
+        arm: its name.
+    """
     outcomes = []
     for split, seed in itertools.product(range(job.compare.splits), range(job.compare.seeds)):
         table = run.locate_model(arm, seed, split).read_table("predictions.parquet")
@@ -23,7 +29,12 @@ def read_outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
 
 
 def build_verdict(job: Job, run: Run) -> Record:
-    """The content of verdict.json, from the predictions of all models; job and run are whole."""
+    """Return the content of verdict.json, from the predictions of all models.
+
+    Args:
+        job: of the whole experiment.
+        run: the whole experiment; the models of all arms are finished.
+    """
     facts = run.dataset.read_json("dataset.json")
     overlap = None
     if job.compare.splits > 1:
@@ -46,7 +57,16 @@ def _read_deal(run: Run, number: int) -> dict[str, str]:
 
 
 def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
-    """The classes that gained on validation in the best arm of its kind with all classes; job and run are whole."""
+    """Return the names of the classes that gain on validation, for an arm that gets extra images of these alone.
+
+    They are taken from the best arm on validation, among the arms of the same kind that have extra images of all
+    classes.
+
+    Args:
+        job: of the whole experiment.
+        run: the whole experiment; the models of those arms and of the baseline are finished.
+        arm: the arm that gets extra images of these classes.
+    """
     guided = job.compared_arms[arm]
     guiding_arms = [name for name, other in job.compared_arms.items() if guided.is_guided_by(other)]
     candidate_outcomes = {name: read_outcomes(job, run, name) for name in guiding_arms}

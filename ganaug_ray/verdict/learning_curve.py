@@ -1,9 +1,10 @@
-"""The comparison at several numbers of training images: how many real images are the synthetic ones worth.
+"""The comparison at several numbers of training images: how many real images the synthetic ones are worth.
 
-The baseline's figure over the number of real training images a class is a curve, drawn through its means with the
-logarithm of the number, and never falling. An arm that reaches at n images what the baseline reaches at N is said to
-make n images worth N. The interval is a percentile bootstrap: the repeats, splits or, of a single one, seeds, are drawn
-anew, the same ones at every number (Efron & Tibshirani 1993, chapter 13).
+The learning curve of the baseline is its metric over the number of real training images a class: drawn through its
+means, straight between them over the logarithm of the number, and never falling. If an arm with n real images reaches
+what the baseline reaches with N, its n images are said to be worth N. The interval is a percentile bootstrap: the
+repeats (splits or, of a single one, seeds) are drawn anew, the same ones at every number (Efron & Tibshirani 1993,
+chapter 13).
 """
 
 from __future__ import annotations
@@ -21,11 +22,17 @@ RESAMPLES = 2000
 
 
 def build_curve(verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the points of the curve, what each number is worth, and a sentence.
+    """Build the learning curves with and without synthetic images, from the verdicts at several numbers of images.
 
     Args:
-        verdicts: training images a class -> verdict.json; all of the same baseline, metric, splits and seeds. Each
-            has a chosen arm, which may be another at each number.
+        verdicts: number of real training images a class -> verdict.json. All have the same baseline, metric, splits and
+            seeds, and each has a chosen arm, which may differ between numbers.
+
+    Returns:
+        ``metric``, ``baseline``, ``sentence``, and ``points``, one a number in rising order: ``per_class`` (the
+        number), ``arm`` (the chosen one), ``baseline`` and ``ours`` (each ``mean`` and ``ci95``), ``verdict``, and
+        ``worth`` (``images``, their interval ``ci95``, and ``beyond``: ``more`` or ``less`` where the arm's mean is
+        outside the baseline's curve, else None).
     """
     numbers = sorted(verdicts)
     first = verdicts[numbers[0]]
@@ -52,12 +59,15 @@ def build_curve(verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def compute_worth(numbers: Sequence[int], baseline: np.ndarray, value: float) -> float:
-    """Return the number of images at which the baseline's curve reaches a value; the first or last where it does not.
+    """Return the number of images a class at which the baseline's learning curve reaches a value.
 
     Args:
         numbers: of real training images a class, rising.
-        baseline: float64, the baseline's mean at each number.
+        baseline: the baseline's mean at each number, float64 [len(numbers)]; where it falls it counts as level.
         value: of the same metric.
+
+    Returns:
+        The number of images; the first or last of ``numbers`` where the value is outside the curve.
 
     >>> compute_worth([10, 20, 40], np.array([0.5, 0.6, 0.7]), 0.65).__round__(1)
     28.3
@@ -89,7 +99,7 @@ def _estimate_worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, 
 
 
 def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
-    """Say in words what each number of real images is worth.
+    """Say in one sentence how many real images each number of images with synthetic ones is worth.
 
     Args:
         points: of ``build_curve``.
@@ -122,7 +132,11 @@ def _estimate_mean(values: np.ndarray) -> dict[str, Any]:
 
 
 def describe_plot(learning_curve: Mapping[str, Any]) -> str:
-    """Describe the plot."""
+    """Describe the plot of the learning curves in words, for those who cannot see it.
+
+    Args:
+        learning_curve: of ``build_curve``.
+    """
     rows = []
     for point in learning_curve["points"]:
         without = 100 * point["baseline"]["mean"]

@@ -1,8 +1,8 @@
-"""The figures of compared models: how good each is, how large, how fast, and when it had caught up with the baseline.
+"""The comparison of models: how good each is, how large, how fast, and when it had caught up with the baseline.
 
-The rule of the conclusion is the verdict's: the difference of the metric on test images from the baseline, paired by
-seed, with an interval at 95 % for the chance of training and of the test images. The model named is the one with the
-best verdict, then the largest mean.
+The rule is that of the verdict: the difference of the metric on test images from the baseline, paired by seed, with a
+95 % interval for the chance of training and of the test images. The sentence names the model with the best verdict and,
+of these, the largest mean.
 """
 
 import time
@@ -28,14 +28,18 @@ _VERDICT_ORDER = ("hurt", "unclear", "helped")  # the worst first
 
 
 def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experiment_dir.Record:
-    """Measure all trained models and write board.json; returns it.
+    """Measure all trained models, write board.json and return its content.
 
-    The speed of inference is measured here, one model after another, through the one inference path.
+    The speed of inference is measured here, one model after another, on a GPU if there is one.
 
     Args:
-        run: with the trained models.
+        run: with the trained models of all seeds.
         job: which models, and by which metric.
-        started: the time.monotonic() at which their training began.
+        started: time.monotonic() at which their training began, in seconds.
+
+    Returns:
+        ``models`` (a row a model: its size, speed, and metrics on test with intervals over seeds), ``comparisons`` with
+        the first model, ``sentence``, and what they were made from.
     """
     baseline = next(iter(job.models))
     seeds = range(job.compare.seeds)
@@ -96,14 +100,16 @@ def _summarize_trainings(
 
 
 def compare_with_first(outcomes: Mapping[str, Sequence[Outcome]], metric: str) -> list[Comparison]:
-    """Compare every model with the first. The conclusion names the best, so intervals are as of a best one.
+    """Compare every model with the first one on test rows, paired by seed.
+
+    The sentence names the best of them, so intervals are as wide as those for the best of several.
 
     Args:
-        outcomes: of each model, the baseline first: its trainings, one a seed.
+        outcomes: name of a model -> its predictions, one outcome a seed; the baseline first.
         metric: key of the metric that they are compared by.
 
     Returns:
-        A comparison a model but the first.
+        One comparison for each model but the first.
     """
     baseline, *other_models = outcomes
     best_of = len(other_models)
@@ -126,16 +132,20 @@ def _estimate_over_seeds(values: list[float]) -> experiment_dir.Record:
 def measure_catch_up(
     logs: Sequence[Sequence[Mapping[str, Any]]], targets: Sequence[float], records: Sequence[Mapping[str, Any]]
 ) -> experiment_dir.Record:
-    """Say when a model was first as good on validation as the baseline's best look with the same seed.
+    """Measure when a model first was as good on validation as the baseline's best evaluation with the same seed.
 
     Args:
-        logs: rows of metrics.jsonl, seed by seed.
-        targets: the baseline's best validation accuracy, seed by seed.
-        records: model.json, seed by seed.
+        logs: rows of the model's metrics.jsonl, seed by seed.
+        targets: the baseline's best validation accuracy, in [0, 1], seed by seed.
+        records: the model's model.json, seed by seed.
 
     Returns:
-        ``seeds``, in how many that was so, and the means over those: ``steps`` and ``seconds``, which are the
-        training's in proportion to the steps; both None where it never was.
+        ``seeds``, the number of seeds with which it got there, and the means over these: ``steps``, and ``seconds`` of
+        training in proportion to them; both None where it never did.
+
+    >>> rows = [{"step": 100, "val_accuracy": 0.6}, {"step": 200, "val_accuracy": 0.8}]
+    >>> measure_catch_up([rows], [0.7], [{"steps": 400, "train_seconds": 60.0}])
+    {'seeds': 1, 'steps': 200.0, 'seconds': 30.0}
     """
     steps = []
     seconds = []
@@ -169,7 +179,12 @@ def _time_inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record
 
 
 def describe_comparison(comparisons: list[Comparison], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Conclude in words that need no statistics."""
+    """Say in one sentence which model is best, by how much, and what it costs in training time.
+
+    Args:
+        comparisons: of ``compare_with_first``; one at least.
+        rows: ``models`` of board.json.
+    """
     best = max(comparisons, key=lambda comparison: (_VERDICT_ORDER.index(comparison.verdict), comparison.mean))
     seconds = {row["model"]: row["train_seconds"] for row in rows}
     cost = f"{seconds[best.arm] / max(seconds[best.baseline], 1e-9):.1f} times the training time"

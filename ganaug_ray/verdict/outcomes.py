@@ -1,4 +1,4 @@
-"""What the models of an arm answered, and the differences of two arms' figures.
+"""The predictions of an arm's models, and the differences of two arms' metrics.
 
 How a metric is computed, and how much each row moves it, is in ``evaluate.answer_scores``.
 """
@@ -22,20 +22,20 @@ Part = Literal["val", "test"]
 
 @dataclass(frozen=True)
 class Predictions(PredictedClasses):
-    """What a model said of the rows of a split.
+    """A model's predictions of the rows of a split.
 
     Attributes:
-        row_means: by the key of each metric that is a mean over rows, that mean. The rest is described in
-            ``Predicted``.
+        row_means: key of each metric that is a mean over rows -> that mean. The other attributes are described in
+            ``PredictedClasses``.
     """
 
     row_means: Mapping[str, float]
 
     def summarize(self, rare: Sequence[int] = ()) -> dict[str, float]:
-        """Return the figures of verdict.json by key, in the order of the register.
+        """Return the metrics that verdict.json has, by key, in the order of the register.
 
         Args:
-            rare: numbers of the rare classes; without any there is no figure of them.
+            rare: numbers of the rare classes; without any, metrics of these are left out.
 
         >>> Predictions(np.array([0, 1]), np.array([0, 1]), 2, {"cross_entropy": 0.25}).summarize()
         {'accuracy': 1.0, 'macro_f1': 1.0, 'cross_entropy': 0.25}
@@ -53,7 +53,14 @@ class Predictions(PredictedClasses):
 
 @dataclass(frozen=True)
 class Outcome:
-    """One model: what it answered on validation and on test, of one split of the images and one seed."""
+    """The predictions of one model.
+
+    Attributes:
+        split: number of the split of the images that it was trained on.
+        seed: that it was trained with.
+        val: its predictions of validation rows.
+        test: its predictions of test rows.
+    """
 
     split: int
     seed: int
@@ -62,23 +69,29 @@ class Outcome:
 
     @staticmethod
     def from_table(predictions: pa.Table, split: int, seed: int) -> Outcome:
-        """From a model's predictions.parquet."""
+        """Read the outcome of a model from its predictions.parquet.
+
+        Args:
+            predictions: the table; see ``metrics.read_split``.
+            split: number of the model's split.
+            seed: of the model's training.
+        """
         return Outcome(split, seed, read_predictions(predictions, "val"), read_predictions(predictions, "test"))
 
     def select_part(self, part: Part) -> Predictions:
-        """On validation or on test."""
+        """Return the predictions of validation or of test rows."""
         return self.val if part == "val" else self.test
 
 
 def read_predictions(predictions: pa.Table, part: Part) -> Predictions:
-    """Read what a model answered on one part of the images.
+    """Read a model's predictions of validation or of test rows.
 
     Args:
-        predictions: a model's predictions.parquet.
+        predictions: a model's predictions.parquet; see ``metrics.read_split``.
         part: ``val`` or ``test``.
 
     Returns:
-        Its answers, with the mean over rows of each metric that is one.
+        The predicted classes, with the mean over rows of each metric that is such a mean.
     """
     labels_N, probabilities_NK = metrics.read_split(predictions, part)
     row_means = {}
@@ -89,24 +102,27 @@ def read_predictions(predictions: pa.Table, part: Part) -> Predictions:
 
 
 def compute_figures(answers: PredictedClasses, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
-    """Compute a metric of some answers.
+    """Compute a metric of predicted classes.
 
     Args:
-        answers: of N rows.
-        metric: key of one of ``COMPARED`` (M = 1 figure) or of ``CLASS_METRICS`` (M = K figures, one a class).
-        rare: numbers of the rare classes.
+        answers: of N rows; one at least.
+        metric: key of one of ``COMPARED`` (M = 1 value) or of ``CLASS_METRICS`` (M = K values, one a class).
+        rare: numbers of the rare classes; used by metrics of these alone.
 
     Returns:
         float64 [M] in [0, 1].
+
+    >>> compute_figures(PredictedClasses(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2), "recall").round(3).tolist()
+    [1.0, 0.667]
     """
     return get_estimator(metric).compute(answers, rare)
 
 
 def compute_influence(answers: PredictedClasses, metric: str, rare: Sequence[int] = ()) -> np.ndarray:
-    """Compute how much each row moves each figure of a metric.
+    """Compute how much each row moves each value of a metric.
 
     Args:
-        answers: of N rows.
+        answers: of N rows; one at least.
         metric: as for ``compute_figures``.
         rare: as for ``compute_figures``.
 
@@ -119,17 +135,18 @@ def compute_influence(answers: PredictedClasses, metric: str, rare: Sequence[int
 def compute_differences(
     ours: Sequence[Outcome], theirs: Sequence[Outcome], metric: str, part: Part = "test", rare: Sequence[int] = ()
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Take two arms' figures apart, model by model, on the same rows.
+    """Subtract the metrics of the baseline's models from those of an arm's, paired by split and seed.
 
     Args:
-        ours: an arm's models: every seed in every split.
-        theirs: the baseline's, of the same splits and seeds.
+        ours: an arm's models: every seed in every split, in any order.
+        theirs: the baseline's models of the same splits and seeds; both predict the same rows in the same order.
         metric: as for ``compute_figures``.
-        part: on which rows.
+        part: ``val`` or ``test``.
         rare: as for ``compute_figures``.
 
     Returns:
-        ours - theirs, float64 [J, S, M]; and where there is a single split, the influence on it, float64 [S, N, M].
+        (ours - theirs, float64 [J splits, S seeds, M]; how much each row moves it, float64 [S, N, M], or None where
+        there is more than one split).
     """
     ours = _sort_outcomes(ours)
     theirs = _sort_outcomes(theirs)

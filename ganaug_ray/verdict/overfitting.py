@@ -1,4 +1,4 @@
-"""Does augmentation reduce overfitting? The figures on training images minus those on test images, an arm at a time."""
+"""Whether augmentation reduces overfitting: the gap between metrics on training and on test images, arm by arm."""
 
 import itertools
 from collections.abc import Mapping
@@ -18,20 +18,23 @@ Models = list[dict[str, Figures]]  # of one split, seed by seed: on training and
 def compute_gaps(
     predictions: Mapping[str, list[list[pa.Table]]], baseline: str, shared: float = 0.0, seed: int = 0
 ) -> list[dict[str, Any]] | None:
-    """Return a row an arm and metric; None where a model has no predictions of training images.
+    """Compute each arm's gap between training and test images, and its change against the baseline.
 
-    The interval of a gap is a bootstrap over images, the same resamples for all arms and seeds. The change against
+    The interval of a gap is a bootstrap over images, with the same resamples for all arms and seeds. The change against
     the baseline is paired by split and seed, with a t interval over splits, or over the seeds of a single split.
 
     Args:
-        predictions: arm -> its models' tables of predictions, by split and seed, in the same order for all.
-        baseline: the arm that others are held against.
+        predictions: arm -> tables of predictions of its models, by split and, within a split, by seed; in the same
+            order for all arms.
+        baseline: the arm that others are compared with.
         shared: how much the splits have in common, see ``paired_statistics.estimate_mean``.
         seed: of the resamples.
 
     Returns:
-        ``arm``, ``metric``, the means ``train`` and ``test``, their difference ``gap`` with its ``ci95``, and
-        ``change``, the difference from the baseline's gap (``mean``, ``ci95``, ``p``), None of the baseline itself.
+        A row for each arm and each metric that is a mean over rows: ``arm``, ``metric``, the means ``train`` and
+        ``test``, their difference ``gap`` = train - test with its ``ci95``, and ``change``, the difference from the
+        baseline's gap (``mean``, ``ci95``, ``p``), None for the baseline itself. None instead of rows where a model has
+        no predictions of training images.
     """
     by_arm: dict[str, list[Models]] = {}
     for arm, splits in predictions.items():
@@ -58,11 +61,11 @@ def compute_gaps(
 
 
 def describe_gap(rows: list[dict[str, Any]], arm: str) -> str:
-    """Say what became of overfitting, by an arm's gap in accuracy.
+    """Say in one sentence whether an arm reduces overfitting, by its gap in accuracy.
 
     Args:
         rows: of ``compute_gaps``.
-        arm: the one that is told of.
+        arm: name of the arm; for the baseline the sentence gives its gap.
     """
     (row,) = (row for row in rows if (row["metric"], row["arm"]) == (ACCURACY.key, arm))
     change = row["change"]

@@ -1,7 +1,7 @@
 """From paired differences to a mean, an interval and a p value.
 
 A difference d_js is a metric of an arm minus that of the baseline, on the test rows of split j, both trained with seed
-s. What it would be with other seeds and other images is uncertain; the interval has to cover what chance there was:
+s. With other seeds and other images it would be different; the interval has to cover that chance:
 
 - **Several splits** (J > 1). D_j is the mean of d_js over the seeds of a split: they share its images and are no
   independent evidence. The mean of the D_j has the variance ``s² (1/J + o * n_test / n_train)``, s² the sample variance
@@ -18,9 +18,9 @@ s. What it would be with other seeds and other images is uncertain; the interval
   JASA 69). Welch-Satterthwaite's degrees of freedom would make it too narrow: simulated with two seeds of large spread,
   6.3 % of effects of zero were taken for help rather than 2.5 %. Another draw of training images is not covered.
 
-A single difference, or differences that are all equal, have no interval worth the name.
+A single difference, or differences that are all equal, have no interval that could be trusted.
 
-The best of several candidates, see ``correct_for_best``, has a wider one.
+The best of several candidates has a wider interval, see ``correct_for_best``.
 """
 
 from __future__ import annotations
@@ -40,17 +40,17 @@ MIN_P = 1e-30  # where the search for p ends
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean difference and how sure it is; all but the mean are None where there is no interval worth the name.
+    """A mean difference with its uncertainty; all but the mean are None for a single difference or equal ones.
 
     Attributes:
         mean: over splits and seeds.
-        ci95: of the mean; at the level that was asked for, wider for the best of several.
-        p: two-sided; below that level exactly where the interval leaves out zero.
+        ci95: (low, high) of the mean, at the level that was asked for: 95 %, or more for the best of several.
+        p: two-sided, in [1e-30, 1]; below that level exactly where the interval leaves out zero.
         se: standard error of the mean.
         df: degrees of freedom of its most uncertain part: splits - 1, or seeds - 1 of a single split.
         effect_size: Cohen's d of paired differences: the mean in standard deviations over splits, or over the seeds of
             a single split.
-        smallest_visible_gain: the gain that as much data would have found with 80 % power, at that level.
+        smallest_visible_gain: the true gain that would be found with 80 % power at that level, with as much data.
     """
 
     mean: float
@@ -68,14 +68,18 @@ def estimate_mean(
     shared: float = 0.0,
     level: float = SIGNIFICANCE_LEVEL,
 ) -> Estimate:
-    """Estimate the mean of paired differences.
+    """Estimate the mean of paired differences, by the rules at the head of this module.
 
     Args:
-        values_JS: float64, by split and seed.
-        influence_SN: of each test row on each seed's difference, where there is a single split; None leaves the chance
-            of the test rows out of the interval.
-        shared: o * n_test / n_train, where there are several splits.
-        level: how often the interval may miss; below 0.05 for the best of several, see ``correct_for_best``.
+        values_JS: the differences, float64 [J splits, S seeds].
+        influence_SN: how much each test row moves each seed's difference, float64 [S, N], where there is a single
+            split; None leaves the chance of the test rows out of the interval.
+        shared: o * n_test / n_train, where there are several splits; at least zero.
+        level: how often the interval may miss, in (0, 1); below 0.05 for the best of several, see ``correct_for_best``.
+
+    >>> estimate = estimate_mean(np.array([[0.01], [0.02], [0.03]]))
+    >>> round(estimate.mean, 3), [round(end, 4) for end in estimate.ci95], round(estimate.p, 3)
+    (0.02, [-0.0048, 0.0448], 0.074)
     """
     mean = float(values_JS.mean())
     splits = len(values_JS)
@@ -103,16 +107,16 @@ def estimate_mean(
 def estimate_columns(
     values_JSM: np.ndarray, influence_SNM: np.ndarray | None, shared: float = 0.0, level: float = SIGNIFICANCE_LEVEL
 ) -> list[Estimate]:
-    """Estimate several figures' differences, each by itself.
+    """Estimate the means of several metrics' differences, each by itself.
 
     Args:
-        values_JSM: float64, by split, seed and figure.
-        influence_SNM: as for ``estimate_mean``, by figure.
+        values_JSM: the differences, float64 [J splits, S seeds, M].
+        influence_SNM: as for ``estimate_mean``, float64 [S, N, M], or None.
         shared: as for ``estimate_mean``.
         level: as for ``estimate_mean``.
 
     Returns:
-        An estimate a figure.
+        M estimates.
     """
     column_estimates = []
     for m in range(values_JSM.shape[2]):
@@ -122,16 +126,19 @@ def estimate_columns(
 
 
 def compute_row_variance(influence_SN: np.ndarray) -> float:
-    """Compute the variance of a mean over seeds and rows that is due to which rows they are.
+    """Compute how much of the variance of a mean over seeds and rows is due to which rows they are.
 
     It is the component of rows in a two-way layout (Searle, Casella & McCulloch 1992): the variance of the rows' means
-    over seeds, less what of it is the chance of training.
+    over seeds, divided by N, minus the part of it that is the chance of training.
 
     Args:
-        influence_SN: float64, two seeds and two rows at least.
+        influence_SN: float64 [S, N], two seeds and two rows at least.
 
     Returns:
-        The variance, at least zero.
+        The variance; zero where the estimate is negative.
+
+    >>> compute_row_variance(np.array([[-1.0, 1.0], [-1.0, 1.0]]))
+    1.0
     """
     seeds, n = influence_SN.shape
     by_row_N = influence_SN.mean(0)
@@ -162,10 +169,13 @@ def _solve_p_value(parts: Parts, distance: float) -> float:
 
 
 def correct_for_best(candidates: int) -> float:
-    """How many times smaller the p of the best of so many candidates must be, where they are no independent choice.
+    """Return how many times smaller the p value of the best of several candidates must be to count as significant.
 
     If none has an effect, the chance that any has a one-sided p below 5 % / candidates is at most 5 % (Bonferroni),
-    whatever the choice went by. One or two are as sure without it, as the interval leaves 2.5 % to each side.
+    whatever the choice went by. One or two candidates need no correction, as the interval leaves 2.5 % to each side.
+
+    Args:
+        candidates: number of arms that the best was chosen from; one at least.
 
     >>> [correct_for_best(1), correct_for_best(2), correct_for_best(4)]
     [1.0, 1.0, 2.0]
@@ -174,14 +184,11 @@ def correct_for_best(candidates: int) -> float:
 
 
 def judge_effect(mean: float, p: float | None) -> Verdict:
-    """Judge a mean difference by its p value.
+    """Judge a mean difference by its p value: helped or hurt where p is below 0.05, else unclear.
 
     Args:
         mean: above zero where the arm is better.
         p: two-sided, adjusted where several questions are asked at once; None where there is none.
-
-    Returns:
-        Helped or hurt where p is below 0.05; else unclear.
 
     >>> [judge_effect(0.02, 0.01), judge_effect(-0.02, 0.01), judge_effect(0.02, 0.05), judge_effect(0.02, None)]
     ['helped', 'hurt', 'unclear', 'unclear']
@@ -192,13 +199,13 @@ def judge_effect(mean: float, p: float | None) -> Verdict:
 
 
 def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjust p values for being a family (Holm 1979): what each would be if it were the only one, and as safe.
+    """Adjust p values for several tests at once (Holm 1979, "A simple sequentially rejective multiple test procedure").
 
     Args:
-        ps: p values in [0, 1]; one that is None stays so, and counts as a question that was asked.
+        ps: p values in [0, 1]; one that is None stays None, but counts as one of them.
 
     Returns:
-        The adjusted ones, in the same order.
+        The adjusted ones, at least as large, in the same order.
 
     >>> adjust_holm([0.01, 0.04, None, 0.02])
     [0.04, 0.08, None, 0.06]
@@ -213,17 +220,18 @@ def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def compute_mcnemar(labels_N: np.ndarray, ours_N: np.ndarray, theirs_N: np.ndarray) -> dict[str, float | int]:
-    """Test two models on the same rows, exactly (McNemar 1947).
+    """Test whether two models are right equally often on the same rows, by the exact test of McNemar 1947.
 
-    It tells of these two trained models and other rows; not of other trainings.
+    It holds for these two trained models on other rows; it does not cover other trainings.
 
     Args:
-        labels_N: int64, true classes.
-        ours_N: int64, predicted by the first model.
-        theirs_N: int64, predicted by the second.
+        labels_N: true classes, int64 [N].
+        ours_N: classes predicted by the first model, int64 [N].
+        theirs_N: classes predicted by the second model, int64 [N].
 
     Returns:
-        ``ours_alone`` and ``theirs_alone``, the rows that one model alone has right, and the two-sided ``p``.
+        ``ours_alone`` and ``theirs_alone``, the numbers of rows that only one model has right, and the two-sided ``p``
+        of a binomial test that these are equally likely.
 
     >>> compute_mcnemar(np.array([0, 1, 1]), np.array([0, 1, 1]), np.array([0, 0, 0]))
     {'ours_alone': 2, 'theirs_alone': 0, 'p': 0.5}

@@ -1,4 +1,4 @@
-"""Which classes gain: the comparison of an arm with the baseline, class by class."""
+"""Which classes gain: compares an arm with the baseline class by class."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ def compare_classes(
     rare: Sequence[str] = (),
     overlap: SplitOverlap | None = None,
 ) -> list[dict[str, Any]]:
-    """Compare an arm with the baseline on the test rows, class by class.
+    """Compare an arm with the baseline on the test rows, class by class, in F1 and recall.
 
-    The classes of one arm are a family for each of the two figures: their p values are adjusted for being several
-    (Holm). The intervals are those of each class by itself.
+    For each of the two metrics the p values are adjusted for there being several classes (Holm). The intervals are not
+    adjusted.
 
     Args:
         ours: the arm's models.
-        theirs: the baseline's, of the same splits and seeds.
+        theirs: the baseline's models, of the same splits and seeds.
         classes: K names.
         rare: names of the rare ones.
         overlap: what the splits share; needed where there are several.
 
     Returns:
-        A row a class: ``class``, ``rare``, ``f1`` and ``recall`` (as in ``Estimate``, and ``p_adjusted``), and the
-        ``verdict`` by the adjusted p of F1.
+        A row a class: ``class``, ``rare``, ``f1`` and ``recall`` (the attributes of ``Estimate``, and ``p_adjusted``),
+        and the ``verdict`` by the adjusted p of F1.
     """
     rows: list[dict[str, Any]] = [{"class": name, "rare": name in rare} for name in classes]
     for metric in CLASS_METRICS:
@@ -50,10 +50,10 @@ def compare_classes(
 def find_gaining_classes(
     ours: Sequence[Outcome], theirs: Sequence[Outcome], classes: Sequence[str], overlap: SplitOverlap | None = None
 ) -> list[str]:
-    """The classes that gain on validation: those whose mean F1 rises by more than its standard error.
+    """Return the names of the classes that gain on validation: whose mean F1 rises by more than its standard error.
 
-    That is a guess to train an arm on, not a finding: the arm has to be confirmed on test like any other. Where there
-    is no standard error, of a single model or of equal differences, no class is said to gain.
+    That is a guess by which to train an arm, not a result: the arm has to be confirmed on test like any other. Where
+    there is no standard error, for a single model or equal differences, no class is said to gain.
 
     Args:
         ours: as for ``compare_classes``.
@@ -62,7 +62,7 @@ def find_gaining_classes(
         overlap: as for ``compare_classes``.
 
     Returns:
-        Their names, in order of their numbers.
+        Names, in the order of ``classes``.
     """
     gaining = []
     for name, estimate in zip(classes, _estimate_by_class(ours, theirs, "f1", "val", overlap), strict=True):

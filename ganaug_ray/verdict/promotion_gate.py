@@ -1,4 +1,4 @@
-"""May a model become champion? It and the champion answer the same test images, which neither was trained on."""
+"""Compares a model with the champion, on test images that neither has seen, before it may take the champion's place."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ SEEN_FILE = "seen.parquet"  # of a version: the ids of the images that it was tr
 
 @dataclass(frozen=True)
 class ChampionMatch:
-    """A candidate against the champion on the same rows.
+    """A candidate compared with the champion on the same test rows.
 
     Attributes:
         metric: key of the metric that they are compared by.
-        rows: how many.
-        left_out: further test rows, which the champion was trained on or chosen by.
-        candidate: its metric, in [0, 1].
-        champion: likewise.
-        candidate_alone: rows that only the candidate has right.
-        champion_alone: rows that only the champion has right.
-        p: of McNemar's exact test that the two are equally often right.
+        rows: number of rows.
+        left_out: number of further test rows, which the champion was trained on or chosen by.
+        candidate: the candidate's metric, in [0, 1].
+        champion: the champion's metric, in [0, 1].
+        candidate_alone: number of rows that only the candidate has right.
+        champion_alone: number of rows that only the champion has right.
+        p: of McNemar's exact test that the two are right equally often.
     """
 
     metric: str
@@ -49,17 +49,17 @@ class ChampionMatch:
 
     @property
     def is_worse(self) -> bool:
-        """Whether the candidate's metric is the lower one. How sure that is, ``p`` says; a doubt is the champion's."""
+        """Whether the candidate's metric is below the champion's, however small the difference."""
         return self.candidate < self.champion
 
     @property
     def record(self) -> dict[str, Any]:
-        """As it is kept with the change of champions."""
+        """The attributes as a dict, as champion.json keeps them."""
         return asdict(self)
 
     @property
     def sentence(self) -> str:
-        """The match in words."""
+        """The result in one sentence."""
         return (
             f"{self.metric} {self.candidate:.3f}, the champion's {self.champion:.3f} on the same {self.rows} test "
             f"images; right alone on {self.candidate_alone} and {self.champion_alone}, p {self.p:.2g}"
@@ -75,16 +75,20 @@ def compare_answers(
     rare: Sequence[int] = (),
     left_out: int = 0,
 ) -> ChampionMatch:
-    """Compare two models' answers.
+    """Compare the predicted classes of a candidate and of the champion.
 
     Args:
-        labels_N: int64, true classes; one row at least.
-        ours_N: int64, the classes that the candidate said.
-        theirs_N: int64, those that the champion said.
-        classes: K.
-        metric: as of ``outcomes.compute_figures``.
-        rare: as of ``outcomes.compute_figures``.
-        left_out: as of ``ChampionMatch``.
+        labels_N: true classes, int64 [N] in [0, K); one row at least.
+        ours_N: classes predicted by the candidate, int64 [N].
+        theirs_N: classes predicted by the champion, int64 [N].
+        classes: number of classes, K.
+        metric: key of one of ``COMPARED``.
+        rare: numbers of the rare classes; used by metrics of these alone.
+        left_out: number of further rows that were not compared.
+
+    >>> match = compare_answers(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0]), 2)
+    >>> match.candidate, match.champion, match.is_worse
+    (0.75, 0.5, False)
     """
     ours = float(outcomes.compute_figures(PredictedClasses(labels_N, ours_N, classes), metric, rare)[0])
     theirs = float(outcomes.compute_figures(PredictedClasses(labels_N, theirs_N, classes), metric, rare)[0])
@@ -94,16 +98,17 @@ def compare_answers(
 
 
 def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str) -> ChampionMatch:
-    """Let a model and a registry's champion answer the test images of the model's experiment.
+    """Predict the test images of a model's experiment with it and with a registry's champion, and compare the two.
 
     Args:
         run: the split whose images the model was trained on.
         model: the candidate's folder.
-        champion: the version's folder. Rows that it says to have seen are left out.
-        metric: that of the job.
+        champion: folder of the champion's version. Images that it was trained on or chosen by are left out.
+        metric: key of the metric, ``compare.metric`` of the job.
 
     Raises:
-        UserError: the two cannot be compared: other classes, larger images than are stored, or no row is left.
+        UserError: the two cannot be compared: they know other classes, the champion takes larger images than are
+            stored, or no image is left; or one is not finished.
     """
     ours = Classifier.load(model)
     theirs = Classifier.load(champion)
@@ -134,7 +139,12 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
 
 
 def write_seen_images(run: Run, version: Folder) -> None:
-    """Write beside a version which images it was trained on or chosen by, and what they look like to it."""
+    """Write beside a model's version the ids of the images it was trained on or chosen by, and a reference for drift.
+
+    Args:
+        run: the split whose images the model was trained on.
+        version: folder of the version, where seen.parquet and ``drift.REFERENCE_FILE`` are written.
+    """
     table = run.dataset.read_table("split.parquet", ["id", "split"])
     seen = table.filter(pc.is_in(table["split"], pa.array(["train", "val"])))
     version.write_table(SEEN_FILE, seen.select(["id"]))

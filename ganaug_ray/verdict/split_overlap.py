@@ -1,4 +1,4 @@
-"""How much the splits of a comparison have in common: what makes their differences depend on each other."""
+"""How many images the splits of a comparison share, which makes their differences depend on each other."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class SplitOverlap:
-    """What splits share.
+    """What the splits of a comparison share.
 
     Attributes:
-        train: the share of a split's training rows that another split trains on too, the mean over pairs.
-        chosen_on: the share of all test rows that are validation rows in another split, and so had a say in the choice.
-        n_train: training rows a split, the mean.
-        n_test: test rows a split, the mean.
+        train: share of a split's training rows that another split trains on too, in [0, 1]; the mean over pairs.
+        chosen_on: share of all test rows that are validation rows in another split, in [0, 1]; arms were chosen on
+            them.
+        n_train: training rows a split, on average.
+        n_test: test rows a split, on average.
     """
 
     train: float
@@ -27,15 +28,25 @@ class SplitOverlap:
 
     @property
     def correction(self) -> float:
-        """What is added to 1/J in the variance of the mean over splits, see ``statistics``."""
+        """The term o * n_test / n_train that is added to 1/J in the variance of a mean over splits.
+
+        See ``paired_statistics``. It is what ``estimate_mean`` takes as ``shared``.
+
+        >>> SplitOverlap(train=0.5, chosen_on=0.0, n_train=80, n_test=20).correction
+        0.125
+        """
         return self.train * self.n_test / self.n_train
 
 
 def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
-    """Compare how the images were dealt.
+    """Measure how many images the splits share.
 
     Args:
-        deals: for each split, content id -> train, val, test or unused, as in split.parquet. Test sets are disjoint.
+        deals: for each split, id of an image -> ``train``, ``val``, ``test`` or ``unused``, as in split.parquet. No
+            image is a test image of two splits.
+
+    >>> measure_overlap([{"a": "train", "b": "test"}, {"a": "train", "c": "test"}]).train
+    1.0
     """
     train_sets = [_select_ids(deal, "train") for deal in deals]
     test_sets = [_select_ids(deal, "test") for deal in deals]

@@ -1,18 +1,18 @@
-"""Outcomes in, verdict out: pure arithmetic on nothing but the predictions of the arms' models.
+"""The rule of the verdict: from the predictions of the arms' models to helped, hurt or unclear; pure arithmetic.
 
 Choices on validation, the last word on test:
 
 1. Of the candidates (arms that may ship; controls may not), the one with the best mean validation metric is chosen.
-2. Its difference from the baseline on test alone gives the verdict: helped if its 95 % interval (see ``statistics``)
-   lies above zero, hurt if below, else unclear.
+2. Its difference from the baseline on test alone gives the verdict: helped if its 95 % interval (see
+   ``paired_statistics``) lies above zero, hurt if below, else unclear.
 3. The champion is the chosen arm if it helped, else the baseline; of its models the best on validation.
 
 Everything else is reported and decides nothing: each control by its own interval; the other candidates together, with
 p values adjusted for being a family (Holm), since the largest of several differences is likelier to be luck.
 
 The models that an arm is chosen by are those that are tested, so the luck of their training goes along. The interval of
-the best of three candidates or more is therefore wider (``statistics.of_best``). Simulated over five splits, the best
-of 2, 4 and 8 candidates without any effect came out as help in 4.5, 3.3 and 2.6 % where validation has no noise at all
+the best of three candidates or more is therefore wider (``correct_for_best``). Simulated over five splits, the best of
+2, 4 and 8 candidates without any effect came out as helped in 4.5, 3.3 and 2.6 % where validation has no noise at all
 (judged as any single arm: 4.5, 6.6 and 9.8 %), and in 3.3, 1.9 and 1.2 % where it is three times as noisy as training
 (3.3, 3.6 and 4.3 %). The price: a gain that was found in 92 % of cases was found in 79 % beside three more candidates,
 and in 62 % beside seven. So candidates should be few.
@@ -43,20 +43,21 @@ def compare_arms(
     overlap: SplitOverlap | None = None,
     best_of: int = 1,
 ) -> Comparison:
-    """Compare two arms trained on the same splits with the same seeds, as the only question that is asked.
+    """Compare an arm with the baseline on test rows, without adjustment for other arms that are compared.
 
     Args:
         arm: its name.
-        baseline: name of the other.
+        baseline: name of the baseline.
         ours: the arm's models.
-        theirs: the baseline's.
+        theirs: the baseline's models, of the same splits and seeds.
         metric: as for ``build_verdict``.
-        rare: numbers of classes.
+        rare: numbers of the rare classes.
         overlap: as for ``build_verdict``.
-        best_of: how many candidates it is the best of, by the validation figures of these same models.
+        best_of: number of candidates that the arm was chosen from, by the validation metric of these same models. With
+            three or more the interval is wider, see ``correct_for_best``.
 
     Returns:
-        The comparison, its role that of a chosen arm.
+        The comparison, with the role ``chosen``.
     """
     values_JSM, influence_SNM = compute_differences(ours, theirs, metric, rare=rare)
     shared = overlap.correction if overlap else 0.0
@@ -87,16 +88,21 @@ def build_verdict(
     rare: Sequence[str] = (),
     overlap: SplitOverlap | None = None,
 ) -> dict[str, Any]:
-    """Return the content of verdict.json. Without a candidate the verdict is None.
+    """Return the content of verdict.json. Without a candidate its verdict is None.
 
     Args:
-        outcomes: of each arm, its models: every seed in every split, the same for all arms.
-        baseline: the arm that others are held against.
+        outcomes: arm -> its models: every seed in every split, the same for all arms.
+        baseline: the arm that the others are compared with.
         candidates: arms that may be chosen; all others but the baseline are controls.
-        metric: key of that of ``COMPARED`` which decides.
-        classes: names, in order of their numbers.
-        rare: names of those whose mean F1 is a metric of its own.
+        metric: key of the one of ``COMPARED`` that decides.
+        classes: K names, in order of their numbers.
+        rare: names of the rare classes, whose mean F1 is a metric of its own.
         overlap: what the splits share; needed where there are several.
+
+    Returns:
+        JSON-like values: ``verdict``, ``sentence``, ``chosen``, ``champion``, ``comparisons`` by the deciding metric
+        and ``other_metrics``, ``classes`` (arm -> rows of ``compare_classes``), ``pairs`` (McNemar's test for each pair
+        of models), ``arms`` (arm -> metrics of each model and their means), and what they were made from.
     """
     splits = {outcome.split for outcome in outcomes[baseline]}
     assert len(splits) == 1 or overlap is not None, "how much splits share decides how wide the interval is"
@@ -173,15 +179,16 @@ def _adjust_candidates(comparisons: list[Comparison]) -> list[Comparison]:
 def choose_arm(
     candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Sequence[int] = ()
 ) -> dict[str, Any] | None:
-    """Choose the candidate that is best on validation, of equal ones that of lower cross-entropy.
+    """Choose the candidate with the best mean metric on validation; of equal ones the one with the lower cross-entropy.
 
     Args:
         candidates: arm -> its models.
         metric: as for ``build_verdict``.
-        rare: numbers of classes.
+        rare: numbers of the rare classes.
 
     Returns:
-        ``arm``, ``by``, ``metric`` and ``values`` (arm -> the mean over its models); None without a candidate.
+        ``arm``, ``by`` (``validation``), ``metric`` and ``values`` (arm -> the mean over its models); None without a
+        candidate.
     """
     if not candidates:
         return None
@@ -204,17 +211,18 @@ def choose_champion(
     metric: str,
     rare: Sequence[int] = (),
 ) -> dict[str, Any]:
-    """Name the model to ship: of the chosen arm if it helped, else of the baseline; the one best on validation.
+    """Choose the model to ship: the best on validation, of the chosen arm if that helped, else of the baseline.
 
     Args:
         outcomes: as for ``build_verdict``.
         baseline: as for ``build_verdict``.
         deciding: the comparison of the chosen arm; None without a candidate.
         metric: as for ``build_verdict``.
-        rare: numbers of classes.
+        rare: numbers of the rare classes.
 
     Returns:
-        ``arm``, ``split``, ``seed``, ``repeat`` (these two in words), ``reason``, and ``figures`` on val and test.
+        ``arm``, ``split``, ``seed``, ``repeat`` (these two in words), ``reason``, and ``figures`` (its metrics on
+        ``val`` and ``test``).
     """
     arm = deciding.arm if deciding and deciding.verdict == "helped" else baseline
     if deciding is None:

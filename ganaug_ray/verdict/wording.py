@@ -1,4 +1,4 @@
-"""The verdict in plain words, and what its interval covers."""
+"""Says the verdict in plain words, and what its interval covers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ if TYPE_CHECKING:
 
 
 def describe_verdict(comparison: Comparison) -> str:
-    """Say the verdict in words that need no statistics: of which arm, by how much, over how many repeats."""
+    """Say the verdict in words that need no statistics: which arm, by how much, over how many repeats.
+
+    Args:
+        comparison: of the chosen arm with the baseline.
+    """
     if comparison.ci95 is None:
         return (
             f"Unclear: in {comparison.arm} the added images changed test {get_metric(comparison.metric).name} by "
@@ -36,13 +40,17 @@ def describe_verdict(comparison: Comparison) -> str:
 
 
 def describe_repeats(comparison: Comparison) -> str:
-    """Say over how many splits and seeds."""
+    """Say over how many splits and seeds a comparison is, such as ``3 splits with 2 seeds each``."""
     seeds = f"{comparison.seeds} seed{'s' * (comparison.seeds != 1)}"
     return seeds if comparison.splits == 1 else f"{comparison.splits} splits with {seeds} each"
 
 
 def describe_change(comparison: Comparison) -> str:
-    """Say a difference with its interval; there is one."""
+    """Say by how many points the metric changed, with the interval of the change.
+
+    Args:
+        comparison: one that has an interval.
+    """
     assert comparison.ci95 is not None
     low, high = comparison.ci95
     return (
@@ -56,7 +64,13 @@ def _format_points(share: float) -> str:
 
 
 def describe_coverage(outcomes: Sequence[Outcome], overlap: SplitOverlap | None, candidates: int = 1) -> str:
-    """Say which chance an interval over these repeats covers, and which it does not."""
+    """Say which sources of chance an interval over these repeats covers, and which it does not.
+
+    Args:
+        outcomes: the models of one arm.
+        overlap: what the splits share; needed where there are several.
+        candidates: number of arms that the chosen one was chosen from.
+    """
     splits = len({outcome.split for outcome in outcomes})
     seeds = len({outcome.seed for outcome in outcomes})
     if splits == 1 and seeds == 1:

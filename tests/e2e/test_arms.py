@@ -54,7 +54,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_every_arm_has_a_model_in_each_split_and_a_place_in_the_verdict(finished: Path) -> None:
+def test_every_arm_has_models_and_verdict(finished: Path) -> None:
+    """Every arm has a model in each split and a place in verdict and report."""
     verdict = json.loads((finished / "verdict.json").read_text())
     assert set(verdict["arms"]) == {"real+classic", *ARMS}
     assert {one["arm"] for one in verdict["comparisons"]} == set(ARMS)
@@ -77,7 +78,7 @@ def test_splits_share_no_test_image(finished: Path) -> None:
     assert not tests[0] & tests[1]
 
 
-def test_the_verdict_can_be_recomputed_from_the_predictions_with_scipy_alone(finished: Path) -> None:
+def test_verdict_is_reproducible_with_scipy(finished: Path) -> None:
     """Over two splits with one seed, the chosen arm being the best of five candidates."""
     folders = [finished, finished / "splits" / "1"]
     verdict = json.loads((finished / "verdict.json").read_text())
@@ -113,7 +114,8 @@ def test_the_verdict_can_be_recomputed_from_the_predictions_with_scipy_alone(fin
     assert checked > 5
 
 
-def test_shuffled_test_labels_change_no_choice_of_a_finished_run(finished: Path, tmp_path: Path) -> None:
+def test_shuffled_test_labels_change_no_choice(finished: Path, tmp_path: Path) -> None:
+    """Shuffled test labels change the verdict of a finished run, but no choice of an arm or model."""
     copy, draw = tmp_path / "digits", np.random.default_rng(0)
     shutil.copytree(finished, copy, ignore=shutil.ignore_patterns("checkpoints", "registry", "evaluation"))
     for split in (copy, copy / "splits" / "1"):
@@ -142,7 +144,8 @@ def test_shuffled_test_labels_change_no_choice_of_a_finished_run(finished: Path,
         assert best[0]["repeat"] == best[1]["repeat"]
 
 
-def test_what_is_done_is_kept_and_another_arm_trains_alone(finished: Path) -> None:
+def test_added_arm_trains_alone(finished: Path) -> None:
+    """What is done is kept, and only an arm that is added later is trained."""
     again = run(finished, RAY_ADDRESS="127.0.0.1:1")  # any attempt to reach Ray would fail
     assert again.returncode == 0, again.stdout + again.stderr
     assert "done" not in again.stdout
@@ -154,7 +157,8 @@ def test_what_is_done_is_kept_and_another_arm_trains_alone(finished: Path) -> No
     assert "much" in json.loads((finished / "verdict.json").read_text())["arms"]
 
 
-def test_an_arm_cannot_change_once_it_is_trained(finished: Path) -> None:
+def test_trained_arm_cannot_change(finished: Path) -> None:
+    """An arm that is trained cannot change; the error names the setting with both values."""
     changed = run(finished, declare=ARMS | {"noise": "{ratio: 0.25}"})
     assert changed.returncode == 2
     assert "arms.noise.ratio is 0.5 there and 0.25 in this job" in changed.stderr

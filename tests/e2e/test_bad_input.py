@@ -41,17 +41,20 @@ def images(root: Path, counts: dict[str, int]) -> Path:
     return root
 
 
-def test_a_missing_job_file(tmp_path: Path) -> None:
+def test_missing_job_file_is_refused(tmp_path: Path) -> None:
+    """A missing job file is refused by its name."""
     refused(ganaug("run", str(tmp_path / "none.yaml")), "none.yaml", "no such job file")
 
 
-def test_malformed_yaml(tmp_path: Path) -> None:
+def test_malformed_yaml_is_refused(tmp_path: Path) -> None:
+    """A job file that is not valid YAML is refused with the line of the mistake."""
     job = tmp_path / "job.yaml"
     job.write_text("data:\n  source: [unclosed\n")
     refused(ganaug("run", str(job)), "job.yaml", "not valid YAML", "line 3")
 
 
-def test_unknown_keys_and_wrong_types(tmp_path: Path) -> None:
+def test_unknown_keys_and_types_are_refused(tmp_path: Path) -> None:
+    """Unknown keys and values of a wrong type are refused with the nearest key or the value."""
     text = DIGITS.read_text().replace("seed: 0", "sead: 0")
     text = re.sub(r"arch: cnn, steps: \d+", "arch: cnn, steps: many", text)
     job = tmp_path / "job.yaml"
@@ -74,7 +77,8 @@ def test_unknown_keys_and_wrong_types(tmp_path: Path) -> None:
         ({"cat": 9, "dog": 4}, ["class 'dog' has 4 usable images", "at least 6"]),
     ],
 )
-def test_a_source_that_cannot_serve(tmp_path: Path, counts: dict[str, int] | None, words: list[str]) -> None:
+def test_unusable_source_is_refused(tmp_path: Path, counts: dict[str, int] | None, words: list[str]) -> None:
+    """A source that is missing, empty, or has too few classes or images is refused."""
     source = tmp_path / "pictures"
     if counts is not None:
         images(source, counts)
@@ -83,7 +87,8 @@ def test_a_source_that_cannot_serve(tmp_path: Path, counts: dict[str, int] | Non
     assert not (out / "dataset").exists()
 
 
-def test_no_readable_image(tmp_path: Path) -> None:
+def test_unreadable_images_are_refused(tmp_path: Path) -> None:
+    """A source without a readable image is refused with the reasons."""
     source = images(tmp_path / "pictures", {"cat": 0, "dog": 0})
     (source / "cat" / "a.jpg").write_text("<html>")
     (source / "dog" / "b.jpg").write_bytes(b"")
@@ -91,7 +96,8 @@ def test_no_readable_image(tmp_path: Path) -> None:
     refused(result, str(source), "no readable image", "not an image", "empty")
 
 
-def test_an_output_folder_that_cannot_be_written_or_is_something_else(tmp_path: Path) -> None:
+def test_unwritable_output_folder_is_refused(tmp_path: Path) -> None:
+    """An output folder that is a file or cannot be written is refused."""
     refused(ganaug("run", str(DIGITS), "--out", "/proc/ganaug/run"), "/proc/ganaug/run", "cannot be written")
     (tmp_path / "file").write_text("x")
     refused(ganaug("run", str(DIGITS), "--out", str(tmp_path / "file")), "is a file")
@@ -101,16 +107,19 @@ def test_an_output_folder_that_cannot_be_written_or_is_something_else(tmp_path: 
 
 
 @pytest.mark.parametrize(("verb", "needed"), [("train", "prepare"), ("generate", "prepare"), ("promote", "compare")])
-def test_a_verb_out_of_turn_names_the_one_that_is_missing(tmp_path: Path, verb: str, needed: str) -> None:
+def test_missing_stage_is_named(tmp_path: Path, verb: str, needed: str) -> None:
+    """A command that comes too early names the one that has to run before."""
     refused(ganaug(verb, str(DIGITS), "--out", str(tmp_path / "out")), f"`ganaug {needed}` has not been done")
 
 
-def test_unknown_verbs_and_options(tmp_path: Path) -> None:
+def test_unknown_commands_and_options_are_refused(tmp_path: Path) -> None:
+    """Unknown commands and options end with exit code 2."""
     assert ganaug("trian", str(DIGITS)).returncode == 2
     assert ganaug("run", str(DIGITS), "--ouch").returncode == 2
 
 
-def test_a_dry_run_prints_everything_and_writes_nothing(tmp_path: Path) -> None:
+def test_dry_run_writes_nothing(tmp_path: Path) -> None:
+    """A dry run prints settings, data and budget, and writes nothing."""
     out = tmp_path / "out"
     result = ganaug(
         "run", str(DIGITS), "--out", str(out), "--dry-run", "--set", "gan.epochs=100", "--set", "gan.lr=3e-4"
@@ -129,7 +138,8 @@ def test_a_dry_run_prints_everything_and_writes_nothing(tmp_path: Path) -> None:
     assert not out.exists()
 
 
-def test_weights_that_do_not_fit_the_network_end_the_run_before_any_training(tmp_path: Path) -> None:
+def test_mismatched_weights_stop_before_training(tmp_path: Path) -> None:
+    """Weights that do not fit the network end the run before any training."""
     weights = tmp_path / "other.safetensors"
     save_file({"features.0.weight": torch.zeros(3)}, weights)
     changes = ["classifier.arch=torchvision:squeezenet1_0", f"classifier.weights={weights}", "augment.ratio=0"]

@@ -14,7 +14,8 @@ from tests.conftest import DIGITS, TINY, environment
 WILD = ["optimizer=sgd", "lr=1.0", "weight_decay=1", "steps=60", "evaluate_every=4"]
 
 
-def test_a_loss_that_is_not_finite_is_exit_code_1_with_the_last_good_weights_and_advice(tmp_path: Path) -> None:
+def test_divergence_keeps_last_good_weights(tmp_path: Path) -> None:
+    """A loss that is not finite ends with exit code 1, advice, and the last good weights on disk."""
     settings = [*TINY, "augment.ratio=0", "compare.seeds=1", *(f"classifier.{one}" for one in WILD)]
     arguments = [str(DIGITS), "--out", str(tmp_path / "out"), *(f"--set={one}" for one in settings)]
     for verb, code in (("prepare", 0), ("train", 1)):

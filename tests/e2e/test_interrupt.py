@@ -14,7 +14,7 @@ from tests.conftest import DIGITS, TINY, environment
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_with_130_and_a_word_and_no_traceback(tmp_path: Path, number: signal.Signals) -> None:
+def test_interrupt_ends_without_traceback(tmp_path: Path, number: signal.Signals) -> None:
     """As does SIGTERM, which machines send that are shut down."""
     out = tmp_path / "out"
     settings = [f"--set={one}" for one in [*TINY, "classifier.steps=100000"]]

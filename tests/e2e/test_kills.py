@@ -21,13 +21,15 @@ def taught(undisturbed: Path, tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("seed", [3, 9])
-def test_killed_workers_and_nodes_change_nothing(killable: Cluster, undisturbed: Path, taught: Path, seed: int) -> None:
+def test_killed_nodes_leave_weights_identical(killable: Cluster, undisturbed: Path, taught: Path, seed: int) -> None:
+    """A GAN whose workers and nodes are killed while it trains ends with the same weights, to the bit."""
     kills = killing.run_and_kill(killable, taught, seed)
     print("\n".join([killing.HEADER, *(kill.row(seed, number) for number, kill in enumerate(kills, 1))]))
     killing.assert_undisturbed(taught, undisturbed, kills)
 
 
-def test_a_killed_command_goes_on_from_its_checkpoint(killable: Cluster, undisturbed: Path, taught: Path) -> None:
+def test_killed_command_resumes_from_checkpoint(killable: Cluster, undisturbed: Path, taught: Path) -> None:
+    """A killed command ends its ranks, and the same command goes on from the checkpoint to the same weights."""
     child = killing.start(killable.nodes, "train-gan", taught)
     killing.until(lambda: killing.reached(taught, "gan") >= KILL_AFTER, child)
     ranks = [process for _, process in killing.trainers(killable.workers, "gan")]

@@ -27,9 +27,8 @@ def chromium(profile: Path, *arguments: str) -> str:
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (390, "dark")])
-def test_the_page_fits_its_window_and_every_picture_is_drawn(
-    experiment: Run, tmp_path: Path, width: int, scheme: str
-) -> None:
+def test_report_fits_window_with_all_pictures(experiment: Run, tmp_path: Path, width: int, scheme: str) -> None:
+    """The report fits a wide and a narrow window, and every picture is drawn."""
     report = experiment.root.read_bytes("report.html").decode()
     # A frame of the wanted width holds the page; a script beside it, not in it, measures.
     (tmp_path / "report.html").write_text(report)

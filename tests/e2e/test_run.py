@@ -49,7 +49,8 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
 
 
-def test_a_terminal_shows_a_bar_for_long_work_and_one_line_a_stage(finished: tuple[Path, str]) -> None:
+def test_terminal_shows_progress_and_stages(finished: tuple[Path, str]) -> None:
+    """A terminal shows a progress bar for long work and one line for each stage."""
     _, drawn = finished
     text = plain(drawn)
     done = re.findall(r"^\s*(\S+)\s+done\s+\S.*\d\.\d s", text.replace("\r", "\n"), re.MULTILINE)
@@ -58,7 +59,8 @@ def test_a_terminal_shows_a_bar_for_long_work_and_one_line_a_stage(finished: tup
     assert re.search(r"step \d+ of 300, loss_g \d+\.\d+", text)
 
 
-def test_the_chatter_is_in_the_log_file_and_not_on_the_terminal(finished: tuple[Path, str]) -> None:
+def test_library_messages_go_to_log_file(finished: tuple[Path, str]) -> None:
+    """Messages of Ray and other libraries go to the log file and not to the terminal."""
     out, drawn = finished
     log = (out / "log.txt").read_text()
     assert "Started a local Ray instance" in log
@@ -66,7 +68,8 @@ def test_the_chatter_is_in_the_log_file_and_not_on_the_terminal(finished: tuple[
     assert "Warning" not in drawn
 
 
-def test_the_folder_holds_what_every_stage_promises(finished: tuple[Path, str]) -> None:
+def test_run_folder_holds_all_results(finished: tuple[Path, str]) -> None:
+    """The folder of a run holds the files of every stage, and all stages are done."""
     out, _ = finished
     promised = """
         job.yaml run.json verdict.json report.html report.json registry/champion.json registry/versions/1/model.onnx
@@ -84,7 +87,8 @@ def test_the_folder_holds_what_every_stage_promises(finished: tuple[Path, str]) 
     assert {"dataset", "gan", "synthetic", "verdict", "report", "models/real+classic/seed-0"} <= stages.keys()
 
 
-def test_lineage_leads_from_the_champion_back_to_the_data(finished: tuple[Path, str]) -> None:
+def test_lineage_links_champion_to_data(finished: tuple[Path, str]) -> None:
+    """The lineage of hashes leads from the champion back to the data."""
     out, _ = finished
 
     def read(name: str) -> dict:
@@ -107,14 +111,15 @@ def test_lineage_leads_from_the_champion_back_to_the_data(finished: tuple[Path, 
     assert [c["arm"] for c in read("verdict.json")["comparisons"]] == ["real+classic+synthetic", "real+classic+live"]
 
 
-def test_the_gan_was_trained_on_two_ranks_that_logged_each_step_once(finished: tuple[Path, str]) -> None:
+def test_two_ranks_log_each_step_once(finished: tuple[Path, str]) -> None:
+    """A GAN that is trained on two ranks logs every step once."""
     out, _ = finished
     rows = [json.loads(line) for line in (out / "gan" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows if "loss_g" in row] == list(range(2, 301, 2))
     assert any(name.startswith("kid_teacher_n80") for name in rows[-1])
 
 
-def test_run_again_keeps_everything_and_starts_no_ray(finished: tuple[Path, str]) -> None:
+def test_finished_run_starts_no_ray(finished: tuple[Path, str]) -> None:
     """With a cluster address where nobody answers, so that any attempt to start Ray would fail."""
     out, _ = finished
     before = {path: path.stat().st_mtime_ns for path in (out / "models").rglob("*")}
@@ -127,7 +132,7 @@ def test_run_again_keeps_everything_and_starts_no_ray(finished: tuple[Path, str]
     assert {path: path.stat().st_mtime_ns for path in (out / "models").rglob("*")} == before
 
 
-def test_another_seed_trains_only_what_is_missing(finished: tuple[Path, str]) -> None:
+def test_added_seed_trains_only_missing_models(finished: tuple[Path, str]) -> None:
     """More evidence for the same experiment; here without Ray to be had, so the need for it shows."""
     out, _ = finished
     more = subprocess.run(
@@ -140,7 +145,8 @@ def test_another_seed_trains_only_what_is_missing(finished: tuple[Path, str]) ->
     assert more.stderr.startswith("RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there")
 
 
-def test_another_job_does_not_get_into_the_folder(finished: tuple[Path, str]) -> None:
+def test_folder_refuses_other_job(finished: tuple[Path, str]) -> None:
+    """The folder of a run refuses a job with other settings and names the difference."""
     out, _ = finished
     job = (out / "job.yaml").read_bytes()
     other = subprocess.run(

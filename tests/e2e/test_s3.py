@@ -112,7 +112,8 @@ def finished(store: Store) -> tuple[str, str]:
     return out, done.stdout
 
 
-def test_a_run_from_s3_to_s3_leaves_everything_there_and_nothing_else(finished: tuple[str, str]) -> None:
+def test_s3_run_stores_all_results(finished: tuple[str, str]) -> None:
+    """A run from S3 to S3 stores all its results there, and no temporary files."""
     out, printed = finished
     assert re.findall(r"^(\S+)\s+done", printed, re.MULTILINE) == STAGES
     root = Folder.from_uri(out)
@@ -130,27 +131,30 @@ def test_a_run_from_s3_to_s3_leaves_everything_there_and_nothing_else(finished: 
     assert [row["step"] for row in metrics_log.read_metrics(root / "gan") if "loss_g" in row] == [2, 4, 6]
 
 
-def test_run_again_keeps_everything_and_starts_no_ray(store: Store, finished: tuple[str, str]) -> None:
+def test_finished_s3_run_starts_no_ray(store: Store, finished: tuple[str, str]) -> None:
+    """A finished run on S3 keeps all its stages when it is run again, and starts no Ray."""
     out, _ = finished
     again = ganaug("run", out, f"data.source={store.uri('pictures')}", RAY_ADDRESS="127.0.0.1:1")
     assert re.findall(r"^(\S+)\s+kept", again.stdout, re.MULTILINE) == STAGES
     assert again.stderr == ""
 
 
-def test_the_champion_is_loaded_from_there(finished: tuple[str, str]) -> None:
+def test_champion_loads_from_s3(finished: tuple[str, str]) -> None:
+    """The champion is loaded from S3 and predicts."""
     out, _ = finished
     model = ganaug_ray.load(out)
     assert model.predict([next(iter(pngs().values()))])[0].label in model.classes
 
 
-def test_another_job_does_not_get_into_the_folder(finished: tuple[str, str]) -> None:
+def test_s3_folder_refuses_other_job(finished: tuple[str, str]) -> None:
+    """The folder of a run on S3 refuses another job."""
     out, _ = finished
     other = ganaug("run", out)
     assert other.returncode == 2
     assert "belongs to another job" in other.stderr
 
 
-def test_a_zip_on_s3_gives_the_same_data_set(store: Store, finished: tuple[str, str]) -> None:
+def test_zip_on_s3_gives_same_dataset(store: Store, finished: tuple[str, str]) -> None:
     """Read in place; here the environment says where the server is."""
     out = "s3://bucket/runs/zipped"
     done = ganaug("prepare", out, "data.source=s3://bucket/pictures.zip", AWS_ENDPOINT_URL=store.endpoint)
@@ -162,7 +166,8 @@ def test_a_zip_on_s3_gives_the_same_data_set(store: Store, finished: tuple[str, 
     assert first == second
 
 
-def test_a_bucket_or_source_that_is_not_there_is_the_user_s_mistake(store: Store) -> None:
+def test_missing_bucket_is_user_error(store: Store) -> None:
+    """A missing bucket or source on S3 ends with exit code 2 and names it."""
     wrong_out = ganaug("run", store.uri("").replace("bucket", "nowhere"))
     assert (wrong_out.returncode, "cannot be written" in wrong_out.stderr) == (2, True), wrong_out.stderr
     for source in (store.uri("gone"), store.uri("gone.zip")):

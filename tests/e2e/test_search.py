@@ -20,7 +20,8 @@ space:
 """
 
 
-def test_a_search_that_is_killed_goes_on_and_writes_a_job_that_runs(tmp_path: Path) -> None:
+def test_killed_search_resumes_and_writes_job(tmp_path: Path) -> None:
+    """A search that is killed goes on with the same command and writes a job that runs."""
     space, best, out = tmp_path / "space.yaml", tmp_path / "best.yaml", tmp_path / "run"
     space.write_text(SPACE)
     settings = [f"--set={one}" for one in [*TINY, "gan.log_every=1", "search.trials=4"]]

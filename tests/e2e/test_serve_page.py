@@ -83,9 +83,10 @@ def shot(tab: Tab, name: str, tmp_path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1100, False), (1100, True), (390, False), (390, True)])
-def test_images_are_shown_with_bars_and_heat_map(
+def test_page_shows_predictions_and_heat_map(
     service: Service, tab: Tab, files: list[Path], tmp_path: Path, width: int, dark: bool
 ) -> None:
+    """The page shows every image with its probabilities and a heat map, on any screen."""
     with served(service) as url:
         tab.asked.clear()
         tab.show(url, width, 1200, dark)
@@ -114,7 +115,8 @@ def test_images_are_shown_with_bars_and_heat_map(
         assert hosts == {url.removeprefix("http://")}, "nothing comes from elsewhere"
 
 
-def test_what_cannot_be_used_says_why(service: Service, tab: Tab, files: list[Path], tmp_path: Path) -> None:
+def test_page_explains_refused_images(service: Service, tab: Tab, files: list[Path], tmp_path: Path) -> None:
+    """The page says why an image is refused."""
     bad, large = tmp_path / "bad.jpg", tmp_path / "large.bmp"
     bad.write_bytes(b"<html>not an image</html>")
     large.write_bytes(bytes(300_001))
@@ -131,7 +133,8 @@ def test_what_cannot_be_used_says_why(service: Service, tab: Tab, files: list[Pa
         assert tab.run("document.querySelectorAll('article').length") == 0
 
 
-def test_a_key_is_asked_for_and_used(service: Service, tab: Tab, files: list[Path], tmp_path: Path) -> None:
+def test_page_requests_and_uses_key(service: Service, tab: Tab, files: list[Path], tmp_path: Path) -> None:
+    """The page asks for an API key where one is needed, and uses it."""
     with served(service, KEY) as url:
         tab.show(url, 1100, 900)
         tab.choose("#files", files[1])
@@ -145,7 +148,8 @@ def test_a_key_is_asked_for_and_used(service: Service, tab: Tab, files: list[Pat
         assert tab.run("document.querySelector('h1').textContent") == "pets"
 
 
-def test_pasting_dropping_and_the_camera_work_too(service: Service, tab: Tab, files: list[Path]) -> None:
+def test_page_accepts_paste_drop_and_camera(service: Service, tab: Tab, files: list[Path]) -> None:
+    """The page accepts images that are pasted, dropped or taken with the camera."""
     give = """(async () => {{ const held = new DataTransfer();
         const bytes = await (await fetch('icon.svg')).blob();
         held.items.add(new File([bytes], '{kind}.svg'));
@@ -164,7 +168,8 @@ def test_pasting_dropping_and_the_camera_work_too(service: Service, tab: Tab, fi
         tab.until("document.querySelectorAll('.why:not([hidden])').length === 1")
 
 
-def test_the_description_of_the_api_is_readable(service: Service, tab: Tab, tmp_path: Path) -> None:
+def test_api_description_page_is_readable(service: Service, tab: Tab, tmp_path: Path) -> None:
+    """The description of the API lists all routes and fits a narrow screen."""
     with served(service) as url:
         tab.show(f"{url}/docs", 390, 900)
         tab.until("document.querySelectorAll('#routes details').length > 8")

@@ -38,7 +38,7 @@ def submit(nodes: Nodes, out: Path, *more: str) -> list[str]:
     return [*GANAUG, "submit", JOB, "--address", nodes.dashboard, "--out", str(out), *settings(*more)]
 
 
-def test_a_job_runs_to_its_end_on_both_nodes_and_its_log_streams(nodes: Nodes, tmp_path: Path) -> None:
+def test_submitted_job_runs_and_streams_log(nodes: Nodes, tmp_path: Path) -> None:
     """Two ranks on two nodes of one CPU each."""
     out = tmp_path / "digits"
     command = [*submit(nodes, out, "gan.workers=auto", "gan.placement=spread"), "--follow"]
@@ -58,7 +58,8 @@ def test_a_job_runs_to_its_end_on_both_nodes_and_its_log_streams(nodes: Nodes, t
     assert "world_size=2" in (out / "log.txt").read_text(), "auto is a rank on each of the two"
 
 
-def test_a_failing_job_s_exit_code_and_reason_arrive(nodes: Nodes, tmp_path: Path) -> None:
+def test_failed_job_returns_exit_code(nodes: Nodes, tmp_path: Path) -> None:
+    """The exit code and the reason of a job that fails reach the user."""
     done = nodes.run(*submit(nodes, tmp_path / "out", "gan.workers=8"), "--gpus=8", "--follow")
     assert done.returncode == 2, done.stdout + done.stderr
     assert "--gpus (GANAUG_GPUS) 8: the cluster has 0" in done.stdout
@@ -66,7 +67,8 @@ def test_a_failing_job_s_exit_code_and_reason_arrive(nodes: Nodes, tmp_path: Pat
     assert done.stderr.splitlines() == [f"{done.stdout.split(':')[0]}: failed with exit code 2"], "no chatter of Ray's"
 
 
-def test_ray_s_own_command_works_from_a_clone_and_results_are_not_lost(nodes: Nodes, tmp_path: Path) -> None:
+def test_ray_job_submit_works_from_clone(nodes: Nodes, tmp_path: Path) -> None:
+    """Ray's own command can submit a job from a clone, and refuses a folder where results would be lost."""
     ray = [str(BIN / "ray"), "job", "submit", "--address", nodes.dashboard]
     ray += ["--runtime-env", "cluster/runtime_env.yaml", "--working-dir", ".", "--"]
     prepare = ["python", "-m", "ganaug_ray", "prepare", JOB, *settings()]
@@ -78,7 +80,8 @@ def test_ray_s_own_command_works_from_a_clone_and_results_are_not_lost(nodes: No
     assert "where results would be lost" in lost.stdout + lost.stderr
 
 
-def test_a_job_is_listed_and_stopped(nodes: Nodes, tmp_path: Path) -> None:
+def test_job_can_be_listed_and_stopped(nodes: Nodes, tmp_path: Path) -> None:
+    """A submitted job can be listed and stopped, and an unknown one is a clear error."""
     started = nodes.run(*submit(nodes, tmp_path / "long", "classifier.steps=1000000"))
     number = started.stdout.partition(":")[0]
     address = ["--address", nodes.dashboard]
@@ -90,14 +93,16 @@ def test_a_job_is_listed_and_stopped(nodes: Nodes, tmp_path: Path) -> None:
     assert (unknown.returncode, "has no such job" in unknown.stderr) == (2, True)
 
 
-def test_without_the_token_nothing_is_to_be_had(nodes: Nodes, tmp_path: Path) -> None:
+def test_wrong_token_is_refused(nodes: Nodes, tmp_path: Path) -> None:
+    """Without the right token the cluster answers nothing, and the error says how to give one."""
     for extra in ({"RAY_AUTH_TOKEN": "f" * 64}, {"RAY_AUTH_MODE": "disabled"}):
         refused = nodes.run(*GANAUG, "jobs", "--address", nodes.dashboard, **extra)
         assert refused.returncode == 2, refused.stdout + refused.stderr
         assert "RAY_AUTH_TOKEN_PATH" in refused.stderr
 
 
-def test_a_cluster_without_token_authentication_serves_as_well(tmp_path: Path) -> None:
+def test_cluster_without_token_authentication_works(tmp_path: Path) -> None:
+    """Jobs run and can be listed on a cluster without token authentication."""
     trusting = Nodes({"RAY_AUTH_MODE": "disabled"})
     try:
         trusting.start(cpus=1)

@@ -25,7 +25,8 @@ def png(seed: int) -> bytes:
     return sink.getvalue()
 
 
-def test_files_folders_and_archives_give_a_row_an_image_and_bad_ones_say_why(experiment: Run, tmp_path: Path) -> None:
+def test_predict_accepts_files_folders_and_archives(experiment: Run, tmp_path: Path) -> None:
+    """Files, folders and archives give one row for each image, and bad images say why they are bad."""
     (tmp_path / "folder" / "deep").mkdir(parents=True)
     for i in range(300):  # more than a part and more than a batch
         (tmp_path / "folder" / "deep" / f"{i:03d}.png").write_bytes(png(i))
@@ -66,7 +67,8 @@ def test_files_folders_and_archives_give_a_row_an_image_and_bad_ones_say_why(exp
     assert shares[-1] == 1.0
 
 
-def test_what_is_not_there_is_named(experiment: Run, tmp_path: Path) -> None:
+def test_missing_inputs_are_named(experiment: Run, tmp_path: Path) -> None:
+    """A missing image or model is an error that names it."""
     model = model_registry.resolve_model(str(experiment.root))
     with pytest.raises(UserError, match=r"nowhere\.png: there is no such file or folder"):
         batch_inference.predict_images(model, [str(tmp_path / "nowhere.png")], lambda share, words: None)

@@ -107,7 +107,8 @@ def workers() -> list[psutil.Process]:
     return found
 
 
-def test_a_mix_search_stops_what_falls_behind_and_makes_a_table(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+def test_mix_search_stops_early_on_cluster(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+    """A mix search on a cluster stops trials that fall behind and writes a complete table of trials."""
     job = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"seeds": 3})})
     ratio = Dimension("augment.ratio", "choice", (0.125, 0.25, 0.5, 1.0), {})
     weight = Dimension("augment.weight", "uniform", (0.2, 1.0), {})
@@ -123,7 +124,8 @@ def test_a_mix_search_stops_what_falls_behind_and_makes_a_table(nodes: Cluster, 
     assert result.build_table(trials)["augment.weight"].null_count == 3 if trials[0].status == "finished" else True
 
 
-def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+def test_killed_trial_resumes_from_checkpoint(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+    """A trial whose process is killed goes on from its checkpoint."""
     plan = gan_plan(tiny_job, copy, 400)
 
     def kill() -> None:
@@ -136,9 +138,8 @@ def test_a_trial_whose_process_is_killed_goes_on_from_its_checkpoint(nodes: Clus
     assert max(attempts, key=len)[1] >= 20, "it did not start anew"
 
 
-def test_a_search_ends_with_its_hours_and_goes_on_when_it_is_given_more(
-    nodes: Cluster, copy: Run, tiny_job: Job
-) -> None:
+def test_search_stops_after_hours_and_resumes(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+    """A search ends when its hours are spent and goes on when it is given more."""
     plan = gan_plan(tiny_job, copy, 60)
     seconds = 4.0
     in_time = plan.job.search.model_copy(update={"hours": seconds / 3600})
@@ -158,13 +159,15 @@ def test_a_search_ends_with_its_hours_and_goes_on_when_it_is_given_more(
     all_accounted_for(plan, list(whole.trials.values()), len(cut.trials))
 
 
-def test_trials_with_workers_of_their_own(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+def test_trials_run_with_several_workers(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+    """A search runs trials that have several workers each."""
     plan = gan_plan(tiny_job, copy, 6, workers=2)
     ledger = run_search(plan, 2, at_once=1)
     all_accounted_for(plan, list(ledger.trials.values()), 2)
 
 
-def test_a_node_that_is_lost_takes_no_trial_with_it(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+def test_lost_node_loses_no_trial(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+    """A node that is lost in the middle of a search loses no trial."""
     plan = gan_plan(tiny_job, copy, 400)
     other = next(node for node in nodes.list_all_nodes() if node != nodes.head_node)
     ledger = while_searching(plan, 4, 30, lambda: nodes.remove_node(other, allow_graceful=False))

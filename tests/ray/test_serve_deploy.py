@@ -67,7 +67,8 @@ def addresses(node: Nodes, name: str) -> set[str]:
     return {ip for ip, names in listening(node.head).items() if any(one.startswith(f"{name}:") for one in names)}
 
 
-def test_replicas_start_with_a_key_only_and_answer_who_has_it(node: Nodes, tmp_path: Path) -> None:
+def test_deployed_replicas_require_api_key(node: Nodes, tmp_path: Path) -> None:
+    """Deployed replicas start only with an API key and answer only requests that carry it."""
     promote(Folder.from_uri(tmp_path / "pets"), 0)
     port = free_port()
     refused = deployed(node, tmp_path, port, "DEPLOY_FAILED")

@@ -45,7 +45,8 @@ def status(server: Server, pairs: int) -> dict[str, Any]:
     raise AssertionError(told)
 
 
-def test_a_shadow_answers_unheard_and_labels_say_who_is_right(server: Server, room: Path) -> None:
+def test_shadow_is_compared_by_labels(server: Server, room: Path) -> None:
+    """A shadow model answers without being returned, and labels say which model is right."""
     contents = [encoded(seed) for seed in range(10)]
     ours, theirs = (Classifier.load(resolve_model(str(room / name))).predict(contents) for name in ("pets", "rival"))
     ids = []
@@ -68,7 +69,8 @@ def test_a_shadow_answers_unheard_and_labels_say_who_is_right(server: Server, ro
     assert found["candidate_alone_right"] == 10 - agreed
 
 
-def test_an_image_with_its_label_is_stored_in_its_class_once(server: Server, room: Path) -> None:
+def test_labelled_image_is_stored_once(server: Server, room: Path) -> None:
+    """An image that comes back with its label is stored once, in the folder of its class."""
     content = encoded(77)
     (said,) = loads(server.post("/v1/predict", content)[1])["predictions"]
     parts = [f'name="id"\r\n\r\n{said["id"]}'.encode(), b'name="label"\r\n\r\ncat']
@@ -86,7 +88,8 @@ def test_an_image_with_its_label_is_stored_in_its_class_once(server: Server, roo
     assert server.post("/v1/feedback", dumps({"id": said["id"], "label": "cow"}).encode(), JSON)[0] == 400
 
 
-def test_a_canary_answers_its_share_and_is_counted(room: Path) -> None:
+def test_canary_answers_share_and_is_counted(room: Path) -> None:
+    """A canary answers its share of the requests, and its answers are counted by version."""
     promote(Folder.from_uri(room / "owls"), 0)
     rival = promote(Folder.from_uri(room / "hawks"), 1)["model"]
     with running(room / "owls", "--canary", f"{room / 'hawks'}:0.3") as server:

@@ -41,7 +41,8 @@ from ganaug_ray.runtime import worker_group
 pytestmark = pytest.mark.usefixtures("cluster")
 
 
-def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experiment: Run, tmp_path: Path) -> None:
+def test_pool_is_independent_of_actor_count(experiment: Run, tmp_path: Path) -> None:
+    """A pool is the same for any number of actors and needs nothing but the generator."""
     gan = Folder.from_uri(tmp_path / "gan")
     for name in ("gan.json", "gan.safetensors"):
         gan.write_bytes(name, experiment.gan.read_bytes(name))
@@ -72,7 +73,8 @@ def test_the_number_of_actors_changes_nothing_and_no_dataset_is_needed(experimen
     assert set(one.read_table("part-0000-00000.parquet").column("source").to_pylist()) == {"synthetic"}
 
 
-def test_live_images_are_screened_by_the_limits_of_a_pool_and_none_is_stored(experiment: Run, tmp_path: Path) -> None:
+def test_live_screening_uses_pool_limits(experiment: Run, tmp_path: Path) -> None:
+    """Live images are screened by the limits that a pool would have, and no image is stored."""
     mild = ScreenConfig(confidence=0.0, copy_distance=0.0, class_agreement=0.05)
     folders = (
         str(folder) for folder in (experiment.locate_model("real+classic", 0), experiment.dataset, experiment.gan)
@@ -91,7 +93,8 @@ def test_live_images_are_screened_by_the_limits_of_a_pool_and_none_is_stored(exp
     assert out.list_files(".parquet") == ["screened.parquet"]
 
 
-def test_a_cluster_prepares_the_same_data_set_as_one_process(tmp_path: Path) -> None:
+def test_cluster_prepares_identical_dataset(tmp_path: Path) -> None:
+    """A cluster prepares the same dataset, byte for byte, as a single process."""
     from ganaug_ray.config import DataConfig
     from ganaug_ray.data.prepare import prepare_dataset
     from ganaug_ray.errors import UserError
@@ -124,9 +127,8 @@ def fit(job: Job, dataset: Folder, out: Path, batches: Any = None, **changes: An
     return ClassifierTraining("real+classic", 0, config, str(dataset), str(out), batches, {})
 
 
-def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
-    tiny_job: Job, digits: Folder, experiment: Run, tmp_path: Path
-) -> None:
+def test_classifiers_train_in_parallel(tiny_job: Job, digits: Folder, experiment: Run, tmp_path: Path) -> None:
+    """Classifiers with one worker and with two are trained side by side."""
     real = functools.partial(open_real_feed, str(digits), 16, 1.0, 0)
     upto = functools.partial(strategies.count_synthetic_rows, batch_size=16, ratio=0.3)
     live = functools.partial(open_live_feed, LiveSpec(str(experiment.gan), {"3": 5, "7": 5}, None, None), upto, 0)
@@ -142,7 +144,8 @@ def test_fits_with_one_and_with_two_workers_are_trained_side_by_side(
         assert folder.read_json("model.json")["tally"] == {"generated": 38, "rejected": 0, "let_through": 0}
 
 
-def test_a_store_that_many_read_is_read_once_and_mapped_by_all(digits: Folder, tmp_path: Path) -> None:
+def test_shared_store_is_read_once(digits: Folder, tmp_path: Path) -> None:
+    """Images that several trainings need are read once and shared in memory."""
     shutil.copytree((digits / "train").path, tmp_path / "train")
     folder = Folder.from_uri(tmp_path / "train")
     name = str(folder)
@@ -163,9 +166,8 @@ def test_a_store_that_many_read_is_read_once_and_mapped_by_all(digits: Folder, t
     assert seen == [(len(rows), False, int(rows.images.sum()))] * 2
 
 
-def test_a_diverged_fit_is_named_with_what_to_try_and_the_others_are_finished(
-    tiny_job: Job, digits: Folder, tmp_path: Path
-) -> None:
+def test_diverged_training_leaves_others_finished(tiny_job: Job, digits: Folder, tmp_path: Path) -> None:
+    """A training that diverges is named with advice, and the other trainings finish."""
     fits = [fit(tiny_job, digits, tmp_path / "bad", lr=1e30), fit(tiny_job, digits, tmp_path / "good")]
     with pytest.raises(StageFailed, match=r"real\+classic, seed 0.*not finite.*lower classifier.lr"):
         train_classifiers(fits, 1.0)
@@ -173,7 +175,9 @@ def test_a_diverged_fit_is_named_with_what_to_try_and_the_others_are_finished(
     assert not experiment_dir.read_marker(Folder.from_uri(tmp_path / "bad"), "model.json")
 
 
-def test_divergence_on_ranks_is_told_once_and_not_tried_again(tmp_path: Path) -> None:
+def test_divergence_on_ranks_is_not_retried(tmp_path: Path) -> None:
+    """Divergence on several ranks is raised once and not tried again."""
+
     def diverge(task: str, place: Place) -> None:
         with Path(task).open("a") as stream:
             stream.write(f"{place.rank}/{place.world_size}\n")
@@ -185,7 +189,9 @@ def test_divergence_on_ranks_is_told_once_and_not_tried_again(tmp_path: Path) ->
     assert sorted((tmp_path / "calls").read_text().split()) == ["0/2", "1/2"]
 
 
-def test_a_rank_that_is_killed_is_started_again(tmp_path: Path) -> None:
+def test_killed_rank_is_restarted(tmp_path: Path) -> None:
+    """A rank that is killed is started again, and the training finishes."""
+
     def die_once(task: str, place: Place) -> None:
         scar = Path(task)
         if place.rank == 1 and not scar.exists():
@@ -204,7 +210,7 @@ class Failing(UserCallback):
         raise RuntimeError("no room for a report")
 
 
-def test_a_controller_that_fails_leaves_nothing_reserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_controller_frees_resources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Or the next attempt would wait for ever, where the ranks take more than half of the CPUs."""
     monkeypatch.setattr(worker_group, "MAX_RESTARTS", 0)
 

@@ -32,7 +32,8 @@ def drain(task: tuple[str, str, int, int], place: Place) -> None:
 
 
 @pytest.mark.parametrize("world", [1, 2, 4])
-def test_ranks_read_every_row_and_step_equally_also_where_they_hold_every_cpu(world: int, tmp_path: Path) -> None:
+def test_streaming_ranks_read_every_row(world: int, tmp_path: Path) -> None:
+    """Ranks that stream read every row in equal steps and the same order, even where they hold every CPU."""
     rows, batch = 103, 12
     steps = -(-rows // batch)
     folder = stored(Folder.from_uri(tmp_path / "store"), rows)

@@ -21,9 +21,7 @@ def taught(undisturbed: Path, tmp_path: Path) -> Path:
     return killing.taught(undisturbed, tmp_path / "taught")
 
 
-def test_two_workers_on_one_node_give_the_curve_of_two_on_two_nodes(
-    killable: Cluster, undisturbed: Path, taught: Path
-) -> None:
+def test_worker_placement_keeps_weights_identical(killable: Cluster, undisturbed: Path, taught: Path) -> None:
     """To the last digit that is logged, six behind the point; the weights to the bit."""
     child = killing.start(killable.nodes, "train-gan", taught, "gan.placement=pack")
     places: set[tuple[int, ...]] = set()
@@ -37,7 +35,7 @@ def test_two_workers_on_one_node_give_the_curve_of_two_on_two_nodes(
         assert (taught / "gan" / name).read_bytes() == (undisturbed / "gan" / name).read_bytes()
 
 
-def test_a_node_that_will_be_taken_away_is_left_with_a_checkpoint(killable: Cluster, taught: Path) -> None:
+def test_drained_node_writes_checkpoint(killable: Cluster, taught: Path) -> None:
     """No other checkpoint is ever due: where the second attempt begins, the notice had one written."""
     child = killing.start(killable.nodes, "train-gan", taught, "gan.steps=1000000", "gan.checkpoint_every=1000000")
     killing.until(lambda: killing.reached(taught, "gan") >= 20, child)

@@ -19,9 +19,8 @@ from tests.helpers.killing import Cluster
 
 
 @pytest.mark.parametrize("seed", range(10, 20))
-def test_killed_workers_and_nodes_change_nothing(
-    killable: Cluster, undisturbed: Path, tmp_path: Path, seed: int
-) -> None:
+def test_killed_nodes_leave_weights_identical(killable: Cluster, undisturbed: Path, tmp_path: Path, seed: int) -> None:
+    """Ten runs whose workers and nodes are killed end with the same weights, to the bit."""
     out = killing.taught(undisturbed, tmp_path / "killed")
     kills = killing.run_and_kill(killable, out, seed)
     print("\n".join([killing.HEADER, *(kill.row(seed, number) for number, kill in enumerate(kills, 1))]))
@@ -30,7 +29,7 @@ def test_killed_workers_and_nodes_change_nothing(
     killing.assert_undisturbed(out, undisturbed, kills)
 
 
-def test_on_a_new_cluster_the_same_command_goes_on_where_a_lost_one_was(undisturbed: Path, tmp_path: Path) -> None:
+def test_new_cluster_resumes_lost_run(undisturbed: Path, tmp_path: Path) -> None:
     """All at once: the head, the other nodes, and the command that ran on the head."""
     out = killing.taught(undisturbed, tmp_path / "lost")
     with killing.cluster(cpus=1) as first:
@@ -46,7 +45,7 @@ def test_on_a_new_cluster_the_same_command_goes_on_where_a_lost_one_was(undistur
 
 
 @pytest.mark.parametrize("stage", ["gan", "train"])
-def test_workers_come_and_go_with_their_nodes(undisturbed: Path, tmp_path: Path, stage: str) -> None:
+def test_worker_count_follows_node_count(undisturbed: Path, tmp_path: Path, stage: str) -> None:
     """One rank of two goes on when its peer's node has gone, and there are two again when another node has come."""
     out = killing.taught(undisturbed, tmp_path / "elastic")
     folder, section = out / "gan", "gan"

@@ -14,7 +14,8 @@ from tests.helpers.dirty import png
 MEMORY = 2048  # MiB of addresses for each process
 
 
-def test_two_hundred_thousand_images_in_a_zip_are_read_in_place(tmp_path: Path) -> None:
+def test_huge_zip_is_read_in_place(tmp_path: Path) -> None:
+    """A ZIP archive of two hundred thousand images is read in place within the memory limit."""
     per_class = 100_000
     rows = np.random.default_rng(0).integers(0, 256, (2 * per_class, 8, 9), np.uint8)
     rows[:, :, 0] = 0  # no filter
@@ -29,7 +30,8 @@ def test_two_hundred_thousand_images_in_a_zip_are_read_in_place(tmp_path: Path) 
     assert len(set(table.column("path").to_pylist())) == table.num_rows == 2 * per_class
 
 
-def test_a_tar_of_a_million_entries_is_refused(tmp_path: Path) -> None:
+def test_tar_with_million_entries_is_refused(tmp_path: Path) -> None:
+    """A TAR archive with a million entries is refused within the memory limit."""
     entry = info("cat/1.png").tobuf(tarfile.GNU_FORMAT)
     archive = tmp_path / "many.tgz"
     archive.write_bytes(gzipped((entry * 2000, 500)))

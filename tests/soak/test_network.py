@@ -49,7 +49,7 @@ def namespace() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("patient", [True, False], ids=["ray-s-own-patience", "an-impatient-cluster"])
-def test_a_network_that_is_cut_for_half_a_minute(namespace: None, tmp_path: Path, patient: bool) -> None:
+def test_training_survives_network_cut(namespace: None, tmp_path: Path, patient: bool) -> None:
     """The run goes on where it was if Ray waits long enough, else it resumes; and the weights are the undisturbed ones.
 
     A node that Ray has given up ends itself when it learns of it. Who runs a cluster starts another one.

@@ -33,7 +33,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield found
 
 
-def test_two_thousand_requests_leave_the_server_as_it_was(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+def test_malformed_requests_leave_server_intact(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two thousand damaged or malformed requests neither fail the server nor let its memory grow."""
     (before,) = replicas(server)
     host, port = server.url.removeprefix("http://").split(":")
     statuses: Counter[int] = Counter()
@@ -98,7 +99,8 @@ def _status(connection: socket.socket) -> int:
     return int(start.split()[1]) if start.startswith(b"HTTP/") else 0
 
 
-def test_schemathesis_finds_nothing(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_schemathesis_finds_no_violation(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Schemathesis finds no request for which the server violates its description."""
     command = [Path(sys.executable).with_name("schemathesis"), "run", f"{server.url}/openapi.json", "--checks=all"]
     # That one is left out: of bytes that are said to be an image, a description cannot say which are.
     options = ["--exclude-checks=positive_data_acceptance", "--max-examples=50", "--generation-deterministic"]

@@ -22,9 +22,8 @@ EVERY = 5.0  # seconds from kill to kill
 MOST_A_SECOND = 150  # requests: on a fast machine, too, there is time for kills
 
 
-def test_ten_thousand_requests_are_answered_while_replicas_are_killed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_killed_replicas_lose_no_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten thousand requests are all answered while replicas are killed and versions promoted."""
     folder = Folder.from_uri(tmp_path / "pets")
     promote(folder, 0)
     draw, kills = random.Random(0), 0

@@ -20,7 +20,8 @@ WITHIN = 60.0  # seconds for the set maximum, from the first of the 64 connectio
 BACK = 240.0  # seconds for the minimum, likewise
 
 
-def test_replicas_follow_the_load_and_no_request_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_replica_count_follows_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The number of replicas follows the load, and no request fails."""
     promote(Folder.from_uri(tmp_path / "pets"), 0)
     with running(tmp_path / "pets", "--replicas", f"1:{MOST}") as server:
         assert len(replicas(server)) == 1

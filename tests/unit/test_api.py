@@ -20,12 +20,14 @@ MODULES = [name for _, name, _ in pkgutil.walk_packages(ganaug_ray.__path__, "ga
 
 
 @pytest.mark.parametrize("name", ["ganaug_ray", *MODULES])
-def test_doctests(name: str, experiment: Run) -> None:
+def test_doctests_of_every_module(name: str, experiment: Run) -> None:
+    """Every example in the docstrings of the package gives what it shows."""
     given = {"EXPERIMENT": str(experiment.root), "some_image": np.zeros((20, 30, 3), np.uint8)}
     assert doctest.testmod(importlib.import_module(name), extraglobs=given).failed == 0
 
 
-def test_loading_needs_no_ray_and_the_command_line_nothing_heavy(experiment: Run) -> None:
+def test_loading_imports_no_ray(experiment: Run) -> None:
+    """Loading a model imports no Ray, and the command line imports no heavy library."""
     code = f"import sys, ganaug_ray; ganaug_ray.load({str(experiment.root)!r}); assert 'ray' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, env=environment())
     code = """
@@ -51,7 +53,8 @@ def test_every_kind_of_folder_loads(experiment: Run) -> None:
         ganaug_ray.load(str(experiment.gan)).generate("cat", 1)
 
 
-def test_promoting_keeps_versions_and_never_changes_one(experiment: Run, tmp_path) -> None:
+def test_promotion_preserves_earlier_versions(experiment: Run, tmp_path) -> None:
+    """Promotion keeps all versions and never changes an earlier one."""
     from ganaug_ray.core import model_registry
     from ganaug_ray.core.storage import Folder
 

@@ -33,14 +33,16 @@ def content(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_ray_up_takes_the_launcher_file(name: str) -> None:
+def test_ray_up_accepts_launcher_file(name: str) -> None:
+    """The command ray up accepts every launcher file."""
     schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
     jsonschema.validate(content(name), schema)
     validate_config(prepare_config(content(name)))
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
-def test_every_node_of_a_launched_cluster_asks_for_the_token_and_hides_the_dashboard(name: str) -> None:
+def test_launched_nodes_require_the_token(name: str) -> None:
+    """Every node of a launched cluster requires the token, and the dashboard is hidden."""
     config = content(name)
     head, worker = config["head_start_ray_commands"][-1], config["worker_start_ray_commands"][-1]
     assert "RAY_AUTH_MODE=token" in head
@@ -80,7 +82,8 @@ def crd(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_kubernetes_takes_the_manifest_and_drops_nothing_of_it(name: str) -> None:
+def test_kubernetes_accepts_every_manifest(name: str) -> None:
+    """Kubernetes accepts every manifest and drops no field of it."""
     definition = crd(name)
     definition.validate(content(name))
     for place in (["spec"], ["spec", "headGroupSpec"] if name == "raycluster" else ["spec"]):
@@ -111,7 +114,8 @@ def clusters(value: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_pods_are_bounded_probed_and_not_root_and_the_token_is_asked_for(name: str) -> None:
+def test_pods_are_limited_and_unprivileged(name: str) -> None:
+    """Pods have limits and probes and do not run as root, and the cluster requires the token."""
     manifest = content(name)
     cluster = clusters(manifest)
     assert cluster["authOptions"] == {"mode": "token"}
@@ -132,7 +136,8 @@ def test_pods_are_bounded_probed_and_not_root_and_the_token_is_asked_for(name: s
     assert found[1]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "1"
 
 
-def test_the_service_is_the_one_that_ganaug_serve_would_write() -> None:
+def test_service_manifest_matches_ganaug_serve() -> None:
+    """The service in the manifest is the one that ganaug serve would write."""
     embedded = yaml.safe_load(content("rayservice")["spec"]["serveConfigV2"])
     ServeDeploySchema.model_validate(embedded)
     settings = DeploymentSettings("/shared/runs/digits", least=1, most=8, gpus=1)
@@ -140,14 +145,16 @@ def test_the_service_is_the_one_that_ganaug_serve_would_write() -> None:
     assert asdict(settings)["needs_key"], "no replica without a key"
 
 
-def test_what_the_image_is_made_of_is_in_a_clone() -> None:
+def test_image_files_are_in_clone() -> None:
+    """All files that the image copies are in a clone of the repository."""
     lines = re.findall(r"^COPY (?:--\S+ )?(.+) \S+$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
     named = [name for line in lines for name in line.split()]
     assert {"pyproject.toml", "ganaug_ray", "jobs"} <= set(named)
     assert all((ROOT / name).exists() for name in named)
 
 
-def test_the_image_runs_as_a_user_with_a_home_and_asks_nobody_for_weights() -> None:
+def test_image_runs_unprivileged_and_offline() -> None:
+    """The image runs as a user with a home folder and fetches no weights."""
     lines = (CLUSTER / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
     (user,) = [line.removeprefix("USER ") for line in lines if line.startswith("USER ")]
     settings = dict(re.findall(r"(\w+)=(\S+)", next(line for line in lines if line.startswith("ENV "))))

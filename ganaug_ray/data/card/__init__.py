@@ -1,1 +1,1 @@
-"""The page of a data set."""
+"""The dataset card: an HTML page that describes a data set."""

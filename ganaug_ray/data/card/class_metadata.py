@@ -1,4 +1,4 @@
-"""Facts on the classes from a table such as artists.csv, joined by name however the name is written.
+"""Joins facts on the classes from a table such as artists.csv, by name, however the name is spelled.
 
 Folders are called Albrecht_Dürer, Albrecht_Duerer or albrecht-durer, and the same letters come in one piece or as u
 and two dots. Names are brought together in three rounds, each looser than the one before, and who has met is out of
@@ -25,7 +25,7 @@ Row = dict[str, str]
 
 
 def join_classes(classes: Sequence[str], path: str) -> tuple[dict[str, Row], list[str]]:
-    """Find each class's row.
+    """Find each class's row in a CSV file of facts.
 
     Args:
         classes: their names.
@@ -49,10 +49,10 @@ def join_classes(classes: Sequence[str], path: str) -> tuple[dict[str, Row], lis
 
 
 def read_rows(path: str) -> dict[str, Row]:
-    """Return the table's rows by name.
+    """Read a CSV file of facts on the classes: name -> column -> text.
 
     Raises:
-        UserError: as in join.
+        UserError: as in ``join_classes``, but for matches.
     """
     folder, name = split_address(path)
     try:

@@ -1,4 +1,4 @@
-"""The dataset card: what the prepare stage found -> card.html, one page that needs nothing else, and figures/*.png."""
+"""The dataset card: card.html, a page about a prepared data set that needs no other file, and figures/*.png."""
 
 import base64
 import functools
@@ -32,7 +32,7 @@ LabelledPixels = tuple[np.ndarray, np.ndarray]  # images uint8 [N, H, W, C], lab
 
 @dataclass
 class ImageSamples:
-    """What was seen of the training images: how many, and of each class a few tiles and the sum of its pixels."""
+    """Training images for the card: how many were read, and of each class some tiles and the sum of its pixels."""
 
     images: int = 0
     samples: dict[str, list[Image.Image]] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class ImageSamples:
     counts: Counter = field(default_factory=Counter)
 
     def means(self) -> dict[str, Image.Image]:
-        """The mean image of each class of which any was seen."""
+        """Return the mean image of each class that was sampled."""
         tiles = {}
         for name, total in self.sums.items():
             mean = total / self.counts[name]
@@ -83,7 +83,7 @@ def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None,
 
 
 def collect_samples(sample: LabelledPixels, classes: list[str], counts: tables.Counts) -> ImageSamples:
-    """Look at training images."""
+    """Collect tiles and sums of pixels from some training images, for the largest and the smallest classes."""
     sampled, averaged = (_choose_classes(counts, limit) for limit in (MAX_SAMPLED_CLASSES, MAX_AVERAGED_CLASSES))
     pixels, labels = sample
     samples = ImageSamples(images=len(labels))
@@ -104,14 +104,14 @@ def _choose_classes(counts: tables.Counts, max_classes: int) -> list[str]:
 
 
 def make_tile(pixels: np.ndarray) -> Image.Image:
-    """Return an image, uint8 [H, W, 1 or 3], at the size in which it is shown at most."""
+    """Shrink an image, uint8 [H, W, 1 or 3], to at most 64 pixels a side."""
     image = images.from_array(pixels)
     image.thumbnail((TILE_SIDE_PX, TILE_SIDE_PX), Image.Resampling.HAMMING)
     return image
 
 
 def write_figures(folder: Folder, facts: Mapping[str, Any], samples: ImageSamples) -> dict[str, tuple[str, str]]:
-    """Write the figures; return those that the page shows as they are: (for light pages, for dark ones)."""
+    """Write all figures as PNG, and return those that the page shows: name -> (for light pages, for dark ones)."""
     file_facts = facts["files"]
     figure_makers: dict[str, Callable] = {
         "classes": functools.partial(figures.draw_class_bars, facts["bars"]),
@@ -138,12 +138,12 @@ def write_figures(folder: Folder, facts: Mapping[str, Any], samples: ImageSample
 
 
 def encode_data_uri(content: bytes, kind: str) -> str:
-    """Put an encoded picture into a URI."""
+    """Encode the content of an image file as a data URI."""
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def encode_picture(image: Image.Image | bytes | None) -> str | None:
-    """Return the URI of an image or of PNG bytes; as JPEG where that is a lot smaller; None of None."""
+    """Encode an image or PNG bytes as a data URI, as JPEG if the PNG is large; None stays None."""
     if image is None:
         return None
     if isinstance(image, bytes):
@@ -157,7 +157,7 @@ def encode_picture(image: Image.Image | bytes | None) -> str | None:
 
 
 def render_card(facts: Mapping[str, Any], samples: ImageSamples, pictures: Mapping[str, tuple[str, str]]) -> str:
-    """Return the page."""
+    """Return the HTML of the card."""
     environment = Environment(
         loader=PackageLoader("ganaug_ray", "data/card/page"),
         autoescape=True,

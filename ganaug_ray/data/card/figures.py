@@ -1,4 +1,4 @@
-"""The dataset card's figures, drawn in the inks of a light or a dark page and encoded as PNG."""
+"""Draws the dataset card's figures in the colours of a light or a dark page, as PNG."""
 
 import io
 import itertools
@@ -24,7 +24,7 @@ FIGURE_DPI = 200
 
 @dataclass(frozen=True)
 class Theme:
-    """The page that a figure stands on."""
+    """The text colour and the background colour of the page that a figure is shown on."""
 
     ink: str
     page: str
@@ -39,7 +39,7 @@ _FALLBACK_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "Sour
 
 
 def encode_figure(draw: Callable[[], Figure], theme: Theme = LIGHT_THEME) -> bytes:
-    """Draw a figure in a page's colours and encode it; equal figures give equal bytes."""
+    """Draw a figure in a page's colours and encode it as PNG; equal figures give equal bytes."""
     installed = set(font_manager.get_font_names())
     style: Any = {
         "font.family": ["DejaVu Sans", *(name for name in _FALLBACK_FONTS if name in installed)],
@@ -70,7 +70,7 @@ def encode_figure(draw: Callable[[], Figure], theme: Theme = LIGHT_THEME) -> byt
 
 
 def draw_class_bars(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Figure:
-    """Draw a bar a class, its splits one behind the other.
+    """Draw a bar for each class, in which its splits are stacked.
 
     Args:
         rows: (class, split -> images), from the top down; None in place of the images is a row of words.
@@ -103,7 +103,7 @@ def draw_class_bars(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Fig
 
 
 def draw_sizes(widths: np.ndarray, heights: np.ndarray, stored_size: int) -> Figure:
-    """Draw how often each native width and height comes, a shade each, and the size that is stored."""
+    """Draw a heat map of the images' native widths and heights, with the size that is stored."""
     figure, axes = _create_small_figure("width and height, pixels", pad=17)
     ends = min(widths.min(), heights.min(), stored_size) / 1.15, max(widths.max(), heights.max(), stored_size) * 1.15
     edges = np.geomspace(*ends, 49)
@@ -130,7 +130,7 @@ def draw_sizes(widths: np.ndarray, heights: np.ndarray, stored_size: int) -> Fig
 
 
 def draw_aspect_ratios(widths: np.ndarray, heights: np.ndarray) -> Figure:
-    """Draw how many images have which aspect ratio; what is beyond 4 to 1 is counted with that."""
+    """Draw a histogram of the images' aspect ratios; those beyond 4 to 1 are counted as 4 to 1."""
     figure, axes = _create_small_figure("width : height")
     axes.hist(
         np.clip(np.log2(widths / heights), -2, 2),
@@ -158,7 +158,7 @@ def _create_shades() -> ListedColormap:
 
 
 def draw_samples(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Figure:
-    """Draw a row of tiles a class, its name in front."""
+    """Draw a row of tiles for each class, behind its name."""
     tiles = [class_tiles for _, class_tiles in rows]
     columns = max([len(class_tiles) for class_tiles in tiles] + [1])
     figure, axes, step = _draw_mosaic(tiles, columns, TILE_GAP_PX, inches=0.6)
@@ -168,7 +168,7 @@ def draw_samples(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Figure:
 
 
 def draw_class_means(tiles: Sequence[tuple[str, Image.Image]], columns: int = 6, longest: int = 16) -> Figure:
-    """Draw a tile a class, its name under it, cut to so many characters."""
+    """Draw a tile for each class, with its name below, cut to ``longest`` characters."""
     images = [tile for _, tile in tiles]
     rows = [images[start : start + columns] for start in range(0, len(images), columns)]
     below = max([image.height for image in images], default=1) // 4
@@ -204,6 +204,6 @@ def _draw_mosaic(
 
 
 def shorten_name(name: str, max_chars: int = 26) -> str:
-    """Cut a name that is too long for a figure, and keep it on one line."""
+    """Cut a name to ``max_chars`` characters, and put it on one line."""
     name = " ".join(name.split())
     return name if len(name) <= max_chars else name[: max_chars - 1] + "…"

@@ -1,4 +1,4 @@
-"""What the tables of a dataset folder say, as the plain values of its card.
+"""Summarises the tables of a dataset folder as plain values for its card.
 
 A table may have a million rows: columns are counted by Arrow, and only the rows that are shown become Python's.
 """
@@ -28,12 +28,12 @@ Bar = tuple[str, dict[str, int] | None]  # class and split -> images; words and 
 
 
 def compose_remark(record: Mapping[str, Any], totals: Counts, duplicates: Mapping[str, Any]) -> tuple[bool, str]:
-    """Return whether there is something to know before training, and one sentence that says what.
+    """Return whether there is something to know before training, and a sentence that says what.
 
     Args:
         record: the marker of the dataset.
         totals: kept images of each class.
-        duplicates: as near_duplicates returns them.
+        duplicates: as ``summarize_near_duplicates`` returns them.
     """
     train = record["counts"]["train"]
     warnings = []
@@ -80,7 +80,7 @@ def _describe_imbalance(counts: Counts) -> str:
 
 
 def format_count(n: int, singular: str, plural: str = "") -> str:
-    """Say how many.
+    """Format a number with its noun, in the singular for one.
 
     >>> format_count(1, "image"), format_count(1234, "image"), format_count(2, "class", "classes")
     ('1 image', '1,234 images', '2 classes')
@@ -98,7 +98,7 @@ def _join_names(names: Sequence[str], max_names: int = 3) -> str:
 
 
 def select_extremes(counts: Counts, max_classes: int) -> tuple[list[str], list[str]]:
-    """Return as many classes as asked for: the largest, and where that leaves some out, the smallest."""
+    """Return ``max_classes`` classes: (the largest, the smallest), the latter only if some are left out."""
     order = sorted(counts, key=lambda name: (-counts[name], name))
     if len(order) <= max_classes:
         return order, []
@@ -107,7 +107,7 @@ def select_extremes(counts: Counts, max_classes: int) -> tuple[list[str], list[s
 
 
 def build_bars(counts: Mapping[str, Counts], totals: Counts) -> list[Bar]:
-    """Return a bar a class, from the largest to the smallest; where there are many, words for those between."""
+    """Return the rows of a bar chart from the largest class to the smallest; classes left out are one row of words."""
     top, bottom = select_extremes(totals, MAX_BARS)
 
     def build_bar(name: str) -> Bar:
@@ -160,7 +160,7 @@ def _count_values(column: pa.ChunkedArray) -> dict[str, int]:
 
 
 def list_rejects(dataset: Folder) -> list[dict[str, Any]]:
-    """Return the reasons, the most frequent first, each with some rows: those that have a picture before others."""
+    """List the reasons for rejecting images, the most frequent first, each with some of its rows."""
     table = dataset.read_table("rejected.parquet")
     reasons = []
     for reason, n in _count_values(table["reason"]).items():
@@ -177,7 +177,7 @@ def list_rejects(dataset: Folder) -> list[dict[str, Any]]:
 
 
 def summarize_near_duplicates(dataset: Folder) -> dict[str, Any]:
-    """Count the groups that span classes or splits, and return some groups: first those, then the largest."""
+    """Count the groups of near-duplicates that span classes or splits, and return some groups, these first."""
     table = dataset.read_table("near_duplicates.parquet")
     counted = table.group_by("group").aggregate(
         [("class", "count_distinct"), ("split", "count_distinct"), ("group", "count")]
@@ -204,7 +204,7 @@ def summarize_near_duplicates(dataset: Folder) -> dict[str, Any]:
 
 
 def describe_classes(classes: Sequence[str], path: str | None) -> dict[str, Any] | None:
-    """Return the metadata joined to the classes, without its long columns; None where there is no metadata."""
+    """Return the facts on the classes without very long columns; None if there is no such table."""
     if path is None:
         return None
     rows, missing = join_classes(classes, path)

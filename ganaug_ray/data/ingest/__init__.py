@@ -1,1 +1,1 @@
-"""From raw images to a split image store: scan, audit, duplicates, split."""
+"""From raw images to a split image store: reading, checks, duplicates, splits."""

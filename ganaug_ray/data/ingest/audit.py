@@ -1,4 +1,4 @@
-"""Judging images one by one: each is opened, decoded to its end, and kept or rejected with a reason.
+"""Audits images one by one: each is opened, decoded completely, and accepted or rejected with a reason.
 
 A part of a source goes in; a table with a row an image comes out, and the pixels of the decoded ones are staged.
 """
@@ -22,7 +22,7 @@ from ganaug_ray.data.sources.raw import PART_IMAGES, SourcePart
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One image of a source: what it is, and where its pixels are staged.
+    """What is known of one image of a source, and where its pixels are staged.
 
     Attributes:
         path: relative to the source.
@@ -73,7 +73,7 @@ RECORD_SCHEMA = pa.schema([(name, _COLUMN_TYPES.get(name, pa.string())) for name
 
 
 def audit_part(config: DataConfig, staged: Folder, named_part: tuple[str, SourcePart]) -> pa.Table:
-    """Read one part of a source.
+    """Audit all images of one part of a source, and stage the pixels of those that can be decoded.
 
     Args:
         config: how the images are judged and resized.
@@ -81,7 +81,7 @@ def audit_part(config: DataConfig, staged: Folder, named_part: tuple[str, Source
         named_part: the part, and the name of what it stages.
 
     Returns:
-        A table of the fields of Found, a row an image, in the part's order.
+        A table of the fields of ImageRecord, a row an image, in the part's order.
     """
     name, part = named_part
     audited = (_audit_image(raw, config) for raw in part())
@@ -97,7 +97,7 @@ class _StagedImage(NamedTuple):
     small: Image.Image  # what near-duplicates are found by
 
 
-_AuditedImage = tuple[dict, _StagedImage | None]  # the fields of Found, and what is staged of a decoded image
+_AuditedImage = tuple[dict, _StagedImage | None]  # the fields of ImageRecord, and what is staged of a decoded image
 
 
 def _group_batches(audited: Iterator[_AuditedImage]) -> Iterator[list[_AuditedImage]]:

@@ -1,4 +1,4 @@
-"""Copies: of the same pixels found several times, one image is kept."""
+"""Exact duplicates: of several images with the same pixels, one is kept."""
 
 import binascii
 import itertools
@@ -14,13 +14,13 @@ MISSING_ID = "0" * 32  # stands in for that of an image that could not be decode
 
 
 def reject_copies(records: pa.Table) -> pa.Table:
-    """Order images by id, and reject all but one of several copies; all of them where they are labelled differently.
+    """Sort images by id, and reject all but one of those with the same pixels; all of them if their labels differ.
 
     Of copies in different given splits, the one for test is kept, else the one for validation: trained on, it would
     make every later figure too good. Of others, the first is.
 
     Args:
-        records: the fields of audit.Found, a row an image.
+        records: the fields of audit.ImageRecord, a row an image.
 
     Returns:
         The same rows, by id, with reasons and details for the copies.

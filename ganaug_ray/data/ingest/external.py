@@ -1,4 +1,4 @@
-"""Images from outside the data set, read and judged as the data set's own were, for a model to be evaluated on."""
+"""Reads images from outside the data set in the same way as its own, so that a model can be evaluated on them."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from ganaug_ray.runtime.executors import Executor
 
 @dataclass(frozen=True)
 class ExternalImages:
-    """Images of another data set.
+    """The usable images of another data set, with their labels.
 
     Attributes:
         images: uint8 [N, size, size, C], by id; read from where they are staged when they are looked at.
@@ -46,7 +46,7 @@ def read_images(
     executor: Executor,
     known_ids: Collection[str],
 ) -> ExternalImages:
-    """Read a source as a job reads its own, in the size that a model wants.
+    """Read a source as a job reads its own, in the size that a model takes.
 
     Args:
         config: of the job: how labels are found and images judged.

@@ -1,4 +1,4 @@
-"""Classes made rare on purpose: how many of its training images each keeps."""
+"""Classes made rare on purpose: decides how many training images each class keeps."""
 
 import difflib
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ def cap_rare_classes(train: Mapping[str, int], config: ImbalanceConfig) -> dict[
             Cui et al. 2019 (arXiv 1901.05555).
 
     Raises:
-        UserError: a name is no class, or a class would keep fewer than MIN_ROWS.
+        UserError: a name is no class, or a class would keep fewer than MIN_ROWS_PER_CLASS.
 
     >>> cap_rare_classes({"cat": 100, "dog": 100, "owl": 80}, ImbalanceConfig(factor=10, rare=["dog"]))
     {'cat': 100, 'dog': 10, 'owl': 80}
@@ -42,7 +42,7 @@ def cap_rare_classes(train: Mapping[str, int], config: ImbalanceConfig) -> dict[
 
 
 def list_rare_classes(train: Mapping[str, int], config: ImbalanceConfig | None) -> list[str]:
-    """Return the classes that were made rare: those that were named; of a long tail, those below half of the mean.
+    """List the classes that were made rare: those that were named or, in a long tail, those below half of the mean.
 
     Args:
         train: class -> training images that it has kept.

@@ -1,4 +1,4 @@
-"""Near-duplicates: candidates by perceptual hash, confirmed on pixels, joined into groups.
+"""Finds near-duplicates: candidates by perceptual hash, confirmed on pixels, joined into groups.
 
 A hash alone decides nothing: among small simple images, unrelated ones share theirs. So every candidate pair is
 confirmed on thumbnails of both. What is found is an image saved again: rescaled, in another format or quality. Not
@@ -40,7 +40,10 @@ _DCT = _build_dct(HASH_SIDE_PX, 8)
 
 
 def hash_images(small: Sequence[Image.Image]) -> np.ndarray:
-    """pHash of 32 × 32 images, uint64 [N]: which of the 8 × 8 lowest frequencies of the grey are above their median."""
+    """Compute the perceptual hash (pHash) of 32 × 32 images, uint64 [N].
+
+    Each bit says whether one of the 8 × 8 lowest frequencies of the grey image is above their median.
+    """
     grey = np.stack([np.asarray(image.convert("L")) for image in small]).astype(np.float32)
     low = (_DCT @ grey @ _DCT.T).reshape(len(small), 64)
     median = np.partition(low, 31, axis=1)[:, 31:32]
@@ -48,7 +51,7 @@ def hash_images(small: Sequence[Image.Image]) -> np.ndarray:
 
 
 def make_thumbnail(small: Image.Image) -> np.ndarray:
-    """What candidates are confirmed on: a 32 × 32 image at half its size, uint8 [16, 16, 3]."""
+    """Shrink a 32 × 32 image to the thumbnail on which candidates are confirmed, uint8 [16, 16, 3]."""
     return np.asarray(small.convert("RGB").reduce(HASH_SIDE_PX // THUMB_SIDE_PX))
 
 
@@ -56,11 +59,12 @@ THUMB_BYTES = THUMB_SIDE_PX * THUMB_SIDE_PX * 3
 
 
 def find_candidates(hashes: np.ndarray, executor: Executor = map_serially) -> tuple[np.ndarray, np.ndarray]:
-    """Return the pairs i < j of hashes, uint64 [N], that differ in at most MOST_BITS bits; both int64 [M].
+    """Return the pairs i < j of hashes, uint64 [N], that differ in at most MAX_HASH_BITS bits; both int64 [M].
 
-    Cut into more bands than bits may differ, two such hashes agree in all bands but MOST_BITS. For each choice of the
-    others the hashes are sorted by these bands alone, and those that agree in them are compared. The more hashes, the
-    more and smaller choices of more bits, so that few agree by chance: all pairs would be too many.
+    If the bits are cut into more bands than may differ, two such hashes agree in all but at most MAX_HASH_BITS bands.
+    For each choice of the other bands, the hashes are sorted by these alone, and those that agree in them are
+    compared. The more hashes there are, the more bits a choice has and the more choices there are, so that few agree
+    by chance.
     """
     bands = _count_bands(len(hashes))
     choices = list(itertools.combinations(range(bands), bands - MAX_HASH_BITS))
@@ -113,7 +117,7 @@ def _match_bands(hashes: np.ndarray, bands: int, chosen: tuple[int, ...]) -> np.
 def find_groups(
     hashes: np.ndarray, read_thumbnails: Callable[[np.ndarray], np.ndarray], executor: Executor = map_serially
 ) -> list[list[int]]:
-    """Return groups of near-duplicates, each two rows or more, ascending.
+    """Return groups of near-duplicate rows; each has at least two, in ascending order.
 
     Args:
         hashes: uint64 [N].
@@ -156,7 +160,7 @@ def _join_pairs(n: int, a: np.ndarray, b: np.ndarray) -> list[list[int]]:
 
 
 def measure_difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Root mean square of the difference of uint8 rows [M, D], in grey levels: float32 [M]."""
+    """Return the root mean square of the differences between uint8 rows [M, D], in grey levels: float32 [M]."""
     squares = [np.zeros(0, np.float32)]
     for chunk in _iterate_chunks(len(a)):
         squares.append(np.square(a[chunk].astype(np.float32) - b[chunk]).mean(1))

@@ -1,4 +1,4 @@
-"""The survey of a source: every image is read once and judged, copies are found, and the rest is dealt out."""
+"""Scans a source: every image is read and audited once, duplicates are found, and the rest is split."""
 
 import functools
 import tempfile
@@ -23,15 +23,15 @@ Progress = Callable[[float, str], None]
 
 @dataclass(frozen=True)
 class Survey:
-    """What a source holds: the usable images, the rejected ones, and who goes where.
+    """The result of a scan: the usable images with their splits, and the rejected ones.
 
     Attributes:
         classes: sorted.
         channels: of the store, 1 or 3.
-        usable: the fields of audit.Found and ``split``, a row an image, by id.
-        rejected: the fields of audit.Found, by path.
+        usable: the fields of audit.ImageRecord and ``split``, a row an image, by id.
+        rejected: the fields of audit.ImageRecord, by path.
         duplicate_groups: groups of near-duplicates: their rows in ``usable``.
-        unlabelled: images without labels, the fields of audit.Found, by id; those with a reason are not kept.
+        unlabelled: images without labels, the fields of audit.ImageRecord, by id; those with a reason are not kept.
     """
 
     classes: list[str]
@@ -42,14 +42,14 @@ class Survey:
     unlabelled: pa.Table
 
     def count_images(self) -> dict[str, dict[str, int]]:
-        """Split -> class -> number of images."""
+        """Count the usable images: split -> class -> number."""
         image_counts = {part: dict.fromkeys(self.classes, 0) for part in split.PLACES}
         for row in self.usable.group_by(["split", "label"]).aggregate([([], "count_all")]).to_pylist():
             image_counts[row["split"]][row["label"]] = row["count_all"]
         return image_counts
 
     def count_rejects(self) -> dict[str, int]:
-        """Reason -> number of images rejected for it."""
+        """Count the rejected images: reason -> number."""
         return dict(Counter(_list_column(self.rejected, "reason")))
 
 
@@ -59,16 +59,16 @@ def survey_source(
     executor: Executor = map_serially,
     progress: Progress = lambda share, words: None,
 ) -> Survey:
-    """Read, decode and judge every image of the source and deal them out.
+    """Read, decode and audit every image of a source, and assign each usable one to a split.
 
     Args:
         config: the data section of a job.
         staged: an empty folder, where the pixels go.
         executor: who reads.
-        progress: as in prepare.
+        progress: as in ``prepare_dataset``.
 
     Raises:
-        UserError: as in prepare.
+        UserError: as in ``prepare_dataset``.
     """
     records = audit_source(config, staged, executor, progress)
     rejected = records.filter(pc.is_valid(records["reason"])).sort_by("path")
@@ -96,7 +96,7 @@ def survey_source(
 
 
 def survey_without_storing(config: DataConfig, executor: Executor = map_serially) -> Survey:
-    """Survey without keeping anything."""
+    """Survey a source without keeping its pixels, for a dry run."""
     with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
         return survey_source(config, Folder.from_uri(folder), executor)
 
@@ -108,7 +108,7 @@ def audit_source(
     progress: Progress = lambda share, words: None,
     with_labels: bool = True,
 ) -> pa.Table:
-    """Return the fields of audit.Found, a row an image of the source, by id; of copies of the same pixels one is kept.
+    """Audit every image of a source, sort by id, and reject exact duplicates; return the table of ImageRecord.
 
     Without ``with_labels``, all labels are the empty text.
     """
@@ -226,7 +226,7 @@ def _find_indices(texts: pa.ChunkedArray, known_texts: Sequence[str]) -> np.ndar
 
 
 def _read_old_places(dataset: str, ids: pa.ChunkedArray) -> np.ndarray:
-    """Where an earlier data set has each image, see split.Rows."""
+    """Where an earlier data set has each image, see split.SplitRows."""
     try:
         table = Folder.from_uri(dataset).read_table("split.parquet", ["id", "split"])
     except (OSError, pa.ArrowException):

@@ -1,4 +1,4 @@
-"""Gathering staged pixels: into the shards of the store, and into thumbnails for a reader's eye."""
+"""Gathers staged pixels into the shards of the store, and into thumbnails for tables."""
 
 import io
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ THUMBNAIL_SIDE_PX = 96
 
 @dataclass(frozen=True)
 class StagedShard:
-    """One shard to write: the rows of audit.Found that go into it, by id, and how they are stored."""
+    """A shard to write: its images, as rows of ImageRecord in order of id, and how they are stored."""
 
     split: str
     number: int
@@ -33,7 +33,7 @@ class StagedShard:
 
 
 def plan_shards(usable: pa.Table, classes: list[str], channels: int, config: DataConfig) -> Iterator[StagedShard]:
-    """Cut the kept images, by id, into the shards of each split; those without labels, of the split UNLABELLED, too."""
+    """Divide the usable images, in order of id, into the shards of each split; unlabelled ones are a split, too."""
     index = {name: number for number, name in enumerate(classes)}
     max_rows = image_store.count_shard_rows(config.image_size**2 * channels)
     for name in (*split.SPLITS, split.UNLABELLED):
@@ -48,7 +48,7 @@ def plan_shards(usable: pa.Table, classes: list[str], channels: int, config: Dat
 
 
 def write_shard(staged: Folder, out: Folder, shard: StagedShard) -> np.ndarray:
-    """Write a shard. Return (pixels, their sum, the sum of their squares) a channel; zeros unless it is of train."""
+    """Write a shard; return (number, sum, sum of squares) of its pixels by channel, zeros unless it is of train."""
     pixels = read_pixels(staged, shard.rows, shard.size, shard.channels)
     rows = image_store.LabelledImages(
         images=pixels,
@@ -69,7 +69,7 @@ def _sum_pixels(pixels: np.ndarray) -> np.ndarray:
 
 
 def read_pixels(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.ndarray:
-    """Read the pixels of rows of audit.Found: uint8 [N, size, size, channels], grey and colour brought together."""
+    """Read the staged pixels of rows of ImageRecord, all with these channels: uint8 [N, size, size, channels]."""
     files, offsets, native = (rows[name].to_numpy() for name in ("file", "offset", "channels"))
     pixels = np.empty((len(rows), size, size, channels), np.uint8)
     for file, file_rows in group_by_file(files, offsets):
@@ -82,13 +82,13 @@ def read_pixels(staged: Folder, rows: pa.Table, size: int, channels: int) -> np.
 
 
 class StagedImages:
-    """Images that stay where they are staged until they are looked at: uint8 [N, size, size, channels].
+    """Staged images that are read when they are indexed: uint8 [N, size, size, channels].
 
     One after another they are read a shard's worth at a time, of which one is held.
 
     Args:
         staged: where the pixels are.
-        rows: of audit.Found, by id.
+        rows: of audit.ImageRecord, by id.
         size: side, in pixels.
         channels: 1 or 3.
     """
@@ -117,7 +117,7 @@ class StagedImages:
 
 
 def read_thumbnails(staged: Folder, rows: pa.Table) -> np.ndarray:
-    """Read the thumbnails of rows of audit.Found, on which near-duplicates are confirmed: uint8 [N, bytes]."""
+    """Read the staged thumbnails of rows of ImageRecord: uint8 [N, bytes]."""
     files, ranks = (rows[name].to_numpy() for name in ("file", "rank"))
     thumbnails_NB = np.empty((len(rows), near_duplicates.THUMB_BYTES), np.uint8)
     for file, file_rows in group_by_file(files, ranks):
@@ -128,7 +128,7 @@ def read_thumbnails(staged: Folder, rows: pa.Table) -> np.ndarray:
 
 
 def group_by_file(files: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-    """Group rows by staged file, in the order in which they lie there."""
+    """Group rows by staged file; yield (file, its rows in order of offset)."""
     order = np.lexsort((offsets, files))
     for file_rows in np.split(order, np.flatnonzero(files[order][1:] != files[order][:-1]) + 1):
         if len(file_rows):
@@ -136,7 +136,7 @@ def group_by_file(files: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[str,
 
 
 def encode_thumbnails(rows: pa.Table, staged: Folder, size: int) -> list[bytes]:
-    """Return small PNG pictures of rows of audit.Found."""
+    """Return a small PNG picture of each row of ImageRecord."""
     thumbnails = []
     for row, channels in enumerate(rows["channels"].to_pylist()):
         pixels = read_pixels(staged, rows.slice(row, 1), size, channels)[0]

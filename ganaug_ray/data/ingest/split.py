@@ -1,4 +1,4 @@
-"""Which image goes to train, validation or test: decided by content, so equal content is never on two sides."""
+"""Assigns images to train, validation and test by their content, so that equal content is never in two splits."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -30,7 +30,7 @@ ClassCap = int | Mapping[str, int] | None
 
 @dataclass(frozen=True)
 class SplitRows:
-    """The images to deal out, a row each, ascending by content id.
+    """The images to split, one a row, in ascending order of content id.
 
     Attributes:
         classes: their names, sorted.
@@ -38,7 +38,7 @@ class SplitRows:
         id_hashes: what ``hash_ids`` says of their ids, int64 [N].
         group_leaders: of each, the first row of its group of near-duplicates; itself, where it resembles none. int64
             [N].
-        places: where they are already, indices into PLACES or NOWHERE, int8 [N].
+        places: where they are already, indices into PLACES or UNASSIGNED, int8 [N].
     """
 
     classes: list[str]
@@ -48,25 +48,25 @@ class SplitRows:
     places: np.ndarray
 
     def iterate_classes(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Yield each class's name and its rows, ascending, int64 [M]."""
+        """Yield each class's name and its rows, in ascending order, int64 [M]."""
         small = self.labels.astype(np.min_scalar_type(len(self.classes)))  # numpy sorts such in linear time
         ends = np.cumsum(np.bincount(small, minlength=len(self.classes)))
         yield from zip(self.classes, np.split(np.argsort(small, kind="stable"), ends[:-1]), strict=True)
 
 
 def hash_ids(ids: pa.ChunkedArray, config: SplitConfig) -> np.ndarray:
-    """Hash content ids to the numbers by which images are ranked, int64 [N]: as good as drawn at random."""
+    """Hash content ids to numbers by which images are ranked, int64 [N]; they are as good as random."""
     id_texts = itertools.chain.from_iterable(iterate_texts(ids))
     return np.fromiter((rng.draw_number(config.seed, "split", id_) for id_ in id_texts), np.int64, len(ids))
 
 
 def iterate_texts(texts: pa.ChunkedArray, chunk_size: int = 2**16) -> Iterator[list[str]]:
-    """Yield the texts of a column, so many at a time: as objects, all of them would take much memory."""
+    """Yield the texts of a column in lists of ``chunk_size``, as all at once would take much memory."""
     return (texts.slice(start, chunk_size).to_pylist() for start in range(0, len(texts), chunk_size))
 
 
 def assign_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val_cap: ClassCap) -> np.ndarray:
-    """Deal out every class's images to train, val, test and unused.
+    """Assign the images of every class to train, val, test or unused.
 
     Within a class the images are ranked by a hash of their content: the first ranks are for test, the next for
     validation, the rest for training, of which ``train_cap`` are taken. The caps never shrink the test split, and a
@@ -127,12 +127,12 @@ class _SplitUnits:
     Args:
         own: the rows that are to be dealt out, ascending, int64 [M].
         rows: of all classes.
-        settled: where the group is that begins in a row, or NOWHERE, int8 [N].
+        settled: where the group is that begins in a row, or UNASSIGNED, int8 [N].
 
     Attributes:
         firsts: the first row of each unit's group, which may be of another class; ascending, int64 [U].
         sizes: images of each unit, int64 [U].
-        places: where it is, an index into PLACES or NOWHERE, int8 [U].
+        places: where it is, an index into PLACES or UNASSIGNED, int8 [U].
     """
 
     def __init__(self, class_rows: np.ndarray, rows: SplitRows, settled: np.ndarray) -> None:
@@ -246,7 +246,7 @@ def _place_units(
 
 
 def keep_given_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val_cap: ClassCap) -> np.ndarray:
-    """Leave every image in the split it came in; the caps hold all the same.
+    """Leave every image in the split it came in, except those above the caps, which become unused.
 
     Without a validation split, each class's first ranks of train become one.
 

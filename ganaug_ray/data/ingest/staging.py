@@ -1,4 +1,4 @@
-"""Pixels on their way from the sources to the store: written when an image is read, gathered when all are dealt out.
+"""Stages pixels between sources and store: written when an image is read, gathered when all are assigned to splits.
 
 A staged file holds the images of one batch, sorted by id and otherwise bare. A shard of the store is a range of ids,
 so that it takes one stretch, or a few, from each staged file: no image ever passes through the driver, and nobody
@@ -16,7 +16,7 @@ BATCH_BYTES = 32 * 1024**2  # of a staged file, about
 
 
 def write_staged(folder: Folder, name: str, images: Sequence[np.ndarray]) -> np.ndarray:
-    """Write images, uint8, one behind the other; return where each begins, int64."""
+    """Write images, uint8, one after another into a file; return the offset of each, int64."""
     sizes = [image.nbytes for image in images]
     with folder.fs.open_output_stream(f"{folder.path}/{name}", compression=None) as stream:
         for image in images:
@@ -25,7 +25,7 @@ def write_staged(folder: Folder, name: str, images: Sequence[np.ndarray]) -> np.
 
 
 def read_spans(folder: Folder, name: str, spans: Iterable[tuple[int, int]]) -> list[bytes]:
-    """Return the bytes at each (start, length) of a staged file; the starts ascend."""
+    """Return the bytes of each (start, length) of a staged file; the starts must ascend."""
     span_list = list(spans)
     contents: list[bytes] = []
     with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:

@@ -1,4 +1,4 @@
-"""Images without labels: whatever is said of their class is forgotten, and none of them is one of the labelled."""
+"""Prepares images without labels: labels they may have are dropped, and none may be one of the labelled images."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,22 +15,22 @@ _SPLIT_ORDER = ("train", "val", "test")
 
 
 def read_without_labels(part: SourcePart) -> Iterator[RawImage]:
-    """Read a part of a source and forget the labels."""
+    """Yield the images of a part of a source without their labels."""
     return (replace(raw, label="") for raw in part())
 
 
 def drop_labels(usable: pa.Table) -> pa.Table:
-    """Return labelled images, rows of Survey.kept, as rows of audit.Found without their labels."""
+    """Turn rows of ``Survey.usable`` into rows of ImageRecord without labels."""
     column = usable.schema.get_field_index("label")
     return usable.set_column(column, "label", pa.array([""] * len(usable), pa.string())).drop_columns("split")
 
 
 def reject_labelled(records: pa.Table, labelled: pa.Table, staged: Folder, executor: Executor) -> pa.Table:
-    """Reject what is, or resembles, an image of train, val or test: it would be trained on twice, or give them away.
+    """Reject images that are, or resemble, one of train, val or test.
 
     Args:
-        records: fields of audit.Found, a row an image without a label.
-        labelled: rows of Survey.kept, those that are used.
+        records: fields of audit.ImageRecord, a row an image without a label.
+        labelled: rows of Survey.usable, those that are used.
         staged: where the thumbnails of both are.
         executor: who looks for them.
 

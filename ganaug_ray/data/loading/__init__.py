@@ -1,1 +1,1 @@
-"""From an image store to batches: resident or streamed, the same ones for any number of workers."""
+"""From stored images to batches, in memory or streamed; any number of workers trains on the same global batches."""

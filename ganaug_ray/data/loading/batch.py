@@ -1,4 +1,4 @@
-"""What a loader gives: a rank's part of a global batch, and the protocol of an endless feed of them."""
+"""The interface of a loader: a rank's part of a global batch, and an endless feed of such parts."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -8,16 +8,18 @@ import torch
 
 @dataclass(frozen=True)
 class Batch:
-    """This rank's part of a step's global batch.
+    """One rank's part of the global batch of a step: B of ``total`` rows.
 
     Attributes:
-        x_BCHW: float32 [-1, 1].
-        y_B: class indices, int64.
-        rows: where these rows stand in the global batch, for draws that are made whole.
-        total: rows of the global batch.
-        weight_B: what each row counts in the loss, float32; one in the mean over the global batch. Absent: one each.
-        soft_BK: probabilities of the classes to train towards, float32; absent: y_B is certain.
-        real: how many rows, in front, are real; the others are normalised apart from them. Absent: all together.
+        x_BCHW: images, float32 in [-1, 1].
+        y_B: classes, int64.
+        rows: positions of these rows in the global batch, int64 [B] on the CPU, so that random draws for the whole
+            global batch can be cut to them.
+        total: number of rows of the global batch.
+        weight_B: weight of each row in the loss, float32, with mean one over the global batch; None: all one.
+        soft_BK: class probabilities to train towards, float32; None: ``y_B`` is certain.
+        real: number of rows, the first ones, that are real; the others are normalised apart from them. None: all rows
+            are normalised together.
     """
 
     x_BCHW: torch.Tensor
@@ -29,19 +31,24 @@ class Batch:
     real: int | None = None
 
     def count_real_rows(self, part: int, parts: int) -> int | None:
-        """How many of the rows ``part::parts`` are real, where that is told."""
+        """Count the real rows among the rows ``part``, ``part + parts``, ...; None where all are normalised together.
+
+        >>> batch = Batch(torch.zeros(5, 1, 8, 8), torch.zeros(5).long(), torch.arange(5), total=5, real=3)
+        >>> batch.count_real_rows(part=0, parts=2), batch.count_real_rows(part=1, parts=2)
+        (2, 1)
+        """
         return None if self.real is None else len(range(part, self.real, parts))
 
 
 class BatchFeed(Protocol):
-    """An endless order of rows, cut into steps."""
+    """A source of the batches of any step, without end."""
 
     def count_rows(self, step: int) -> int:
-        """Rows of the global batch of a step."""
+        """Return the number of rows of a step's global batch; steps count from zero."""
 
     def __call__(self, step: int) -> Batch:
-        """Return this rank's part of a step's global batch."""
+        """Return this rank's part of a step's global batch; steps count from zero."""
 
     def collect_counts(self) -> dict[str, int]:
-        """Return what this rank has counted on the way, for the model's record; the same keys on every rank."""
+        """Return what this rank has counted so far, for the model's record; the keys are the same on every rank."""
         return {}

@@ -1,4 +1,4 @@
-"""Image rows at rest: Parquet shards, the same for real and synthetic images.
+"""Reads and writes image stores: folders of Parquet shards, of one layout for real and synthetic images.
 
 | column     | type                 | meaning                                                        |
 |------------|----------------------|----------------------------------------------------------------|
@@ -38,7 +38,15 @@ Encoding = Literal["raw", "encoded"]
 
 @dataclass(frozen=True)
 class LabelledImages:
-    """Rows in memory: images uint8 [N, H, W, C], labels int64 [N], and a string a row for the rest."""
+    """Images in memory with their labels; the attributes are columns of a store.
+
+    Attributes:
+        images: uint8 [N, H, W, C].
+        labels: int64 [N]; -1: not known.
+        ids: hash of the pixels of each.
+        paths: where each was found; empty for synthetic images.
+        provenance: the source of each, or the generator's hash, seed and index.
+    """
 
     images: np.ndarray
     labels: np.ndarray
@@ -51,19 +59,39 @@ class LabelledImages:
 
 
 def hash_pixels(image: np.ndarray) -> str:
-    """Hash of an image's size and pixels, 32 hex digits: equal content has equal ids."""
+    """Hash an image's shape and pixels to 32 hex digits, the image's id.
+
+    Args:
+        image: uint8 [H, W, C].
+
+    >>> hash_pixels(np.zeros((2, 2, 1), np.uint8)) == hash_pixels(np.zeros((1, 4, 1), np.uint8))
+    False
+    """
     digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 
 
 def count_shard_rows(row_bytes: int) -> int:
-    """How many rows of so many bytes make a shard."""
+    """Return how many rows to put into a shard: 16 MiB of pixels, but at most 4,096 rows and at least one.
+
+    Args:
+        row_bytes: pixel bytes of a row, H * W * C.
+
+    >>> count_shard_rows(32 * 32 * 3), count_shard_rows(1024 * 1024 * 3)
+    (4096, 5)
+    """
     return max(1, min(MAX_ROWS_PER_SHARD, MAX_SHARD_BYTES // row_bytes))
 
 
 def to_table(rows: LabelledImages, source: str, encoding: Encoding = "raw") -> pa.Table:
-    """Return the rows as a table of the layout above."""
+    """Convert images in memory to a table of the layout above.
+
+    Args:
+        rows: the images.
+        source: ``real`` or ``synthetic``, for all of them.
+        encoding: ``raw`` pixels, or ``encoded`` as PNG.
+    """
     shape = rows.images.shape[1:]
     if encoding == "raw":
         flat = np.ascontiguousarray(rows.images).reshape(len(rows), -1)
@@ -84,7 +112,10 @@ def to_table(rows: LabelledImages, source: str, encoding: Encoding = "raw") -> p
 
 
 def from_table(table: pa.Table) -> LabelledImages:
-    """Return a table's rows; raw images are views of its memory where it is in one piece."""
+    """Convert a table of the layout above to images in memory.
+
+    Raw pixels are not copied where the table's memory is in one piece, and cannot be written to then.
+    """
     return LabelledImages(
         images=decode_images(table),
         labels=table.column("label").to_numpy(),
@@ -95,7 +126,7 @@ def from_table(table: pa.Table) -> LabelledImages:
 
 
 def decode_images(table: pa.Table) -> np.ndarray:
-    """Return the images of a table: uint8 [N, H, W, C]."""
+    """Return the images of a table of the layout above, uint8 [N, H, W, C]."""
     shape = _read_shape(table.schema)
     if is_encoded(table.schema):
         images = np.empty((len(table), *shape), np.uint8)
@@ -112,7 +143,7 @@ def decode_images(table: pa.Table) -> np.ndarray:
 
 
 def is_encoded(schema: pa.Schema) -> bool:
-    """Whether a table's images are PNGs rather than bare pixels."""
+    """Return whether a table's images are stored as PNG, rather than as raw pixels."""
     return schema.field("image").type == pa.binary()
 
 
@@ -121,7 +152,13 @@ def _read_shape(schema: pa.Schema) -> tuple[int, ...]:
 
 
 def write_images(folder: Folder, rows: LabelledImages, source: str) -> None:
-    """Write rows as shards part-00000.parquet, part-00001.parquet, ..., in order."""
+    """Write images as the shards part-00000.parquet, part-00001.parquet, ..., in order, with raw pixels.
+
+    Args:
+        folder: of the store.
+        rows: the images.
+        source: ``real`` or ``synthetic``, for all of them.
+    """
     max_rows = count_shard_rows(int(np.prod(rows.images.shape[1:])))
     for number, start in enumerate(range(0, len(rows), max_rows)):
         part = slice(start, start + max_rows)
@@ -132,13 +169,28 @@ def write_images(folder: Folder, rows: LabelledImages, source: str) -> None:
 
 
 def write_shard(folder: Folder, number: int, rows: LabelledImages, source: str, encoding: Encoding = "raw") -> None:
-    """Write one shard, its number in its name."""
+    """Write images as one shard of a store.
+
+    Args:
+        folder: of the store.
+        number: of the shard; it is in the file's name.
+        rows: the images.
+        source: ``real`` or ``synthetic``, for all of them.
+        encoding: ``raw`` pixels, or ``encoded`` as PNG.
+    """
     folder.write_table(f"part-{number:05d}.parquet", to_table(rows, source, encoding), bulky="image")
 
 
 @dataclass(frozen=True)
 class ShardList:
-    """A store on disk: the names of its shards, their rows, and the pixels of all in bytes."""
+    """The shards of a store on disk; its length is the number of images.
+
+    Attributes:
+        folder: of the store.
+        names: of the shards' files, in order.
+        row_counts: rows of each shard, int64.
+        pixel_bytes: bytes that the decoded pixels of all rows take in memory.
+    """
 
     folder: Folder
     names: list[str]
@@ -150,7 +202,11 @@ class ShardList:
 
 
 def list_shards(folder: Folder) -> ShardList:
-    """Look at a store without reading its images. Raises FileNotFoundError where there is none."""
+    """List the shards of a store and their sizes, without reading its images.
+
+    Raises:
+        FileNotFoundError: the folder has no shards.
+    """
     names = [name for name in folder.list_files(".parquet") if name.startswith("part-")]
     if not names:
         raise FileNotFoundError(f"{folder}: no image shards")
@@ -166,7 +222,15 @@ def list_shards(folder: Folder) -> ShardList:
 
 
 def read_images(folder: Folder, max_rows: int | None = None) -> LabelledImages:
-    """Read the rows of a folder's shards, in order, or the first of them. Raises FileNotFoundError without shards."""
+    """Read the images of a store into memory, in order.
+
+    Args:
+        folder: of the store.
+        max_rows: number of images that are read, from the first on; None: all.
+
+    Raises:
+        FileNotFoundError: the folder has no shards.
+    """
     tables: list[pa.Table] = []
     for name in list_shards(folder).names:
         tables.append(folder.read_table(name))

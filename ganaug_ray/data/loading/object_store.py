@@ -1,4 +1,4 @@
-"""Image stores in Ray's object store: each is read once, and the processes of a machine map the same memory."""
+"""Keeps image stores in Ray's object store: each is read once, and all processes of a machine map the same memory."""
 
 from __future__ import annotations
 
@@ -16,11 +16,16 @@ StoreLoans = Mapping[str, "ray.ObjectRef[image_store.LabelledImages]"]
 
 
 def lend_stores(store_names: Iterable[str], max_gb: float) -> StoreLoans:
-    """Read the stores that are wanted more than once, on whatever machine has a CPU free.
+    """Read image stores that are used more than once into Ray's object store.
+
+    Each is read by a Ray task on any machine that has a CPU free; this returns at once.
 
     Args:
-        store_names: folders of stores, each as often as it will be read.
-        max_gb: GB (10**9 bytes) of pixels; a larger store is left on disk, as those who train stream it.
+        store_names: folders of stores, each as often as it will be used.
+        max_gb: GB (10**9 bytes) of decoded pixels. A larger store is left on disk, from where training streams it.
+
+    Returns:
+        Folder of a store -> reference to its images; those used once and those too large are left out.
     """
     shared_names = [name for name, times in Counter(store_names).items() if times > 1]
     lent_names = [
@@ -36,7 +41,12 @@ def _read_store(name: str) -> image_store.LabelledImages:
 
 @contextmanager
 def borrow_stores(loans: StoreLoans, names: Iterable[str]) -> Iterator[None]:
-    """Read those of these stores that are lent from memory, in this process, until the context ends."""
+    """Make this process read stores from the object store rather than from disk, until the context ends.
+
+    Args:
+        loans: of ``lend_stores``.
+        names: folders of the stores that will be read; those that are not lent are read from disk as ever.
+    """
     lent_names = [name for name in names if name in loans]
     with shared_memory.lend_images(dict(zip(lent_names, ray.get([loans[name] for name in lent_names]), strict=True))):
         yield

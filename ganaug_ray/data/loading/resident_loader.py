@@ -1,4 +1,4 @@
-"""Which rows make up the batch of a step, and the resident loader that serves them; stream.py has the other one.
+"""Decides which rows make up the batch of a step, and serves them from memory; ``streaming_loader`` reads from disk.
 
 Batches are cut from an endless concatenation of seeded permutations: no ragged last batch, no row dropped, equal
 steps on all ranks. The order is a pure function of (key, step), so neither the number of ranks nor a resume changes it.
@@ -22,7 +22,16 @@ from ganaug_ray.errors import UserError
 
 
 def slice_permutations(n: int, start: int, stop: int, key: tuple[rng.Key, ...]) -> np.ndarray:
-    """Rows at positions start..stop of the endless concatenation of permutations of range(n), int64.
+    """Return the rows at positions start .. stop - 1 of an endless concatenation of permutations of ``range(n)``.
+
+    Args:
+        n: number of rows; one at least.
+        start: first position.
+        stop: position behind the last one.
+        key: of the permutations; equal keys give equal ones.
+
+    Returns:
+        int64 [stop - start].
 
     >>> sorted(slice_permutations(5, 5, 10, (0,)).tolist())
     [0, 1, 2, 3, 4]
@@ -31,7 +40,20 @@ def slice_permutations(n: int, start: int, stop: int, key: tuple[rng.Key, ...]) 
 
 
 def slice_passes(order_pass: Callable[[int], np.ndarray], n: int, start: int, stop: int) -> np.ndarray:
-    """Rows at positions start..stop of passes one behind the other, each of n rows, int64."""
+    """Return the rows at positions start .. stop - 1 of passes that follow one another.
+
+    Args:
+        order_pass: number of a pass -> its rows in order, int64 [n].
+        n: rows of each pass; one at least.
+        start: first position.
+        stop: position behind the last one.
+
+    Returns:
+        int64 [stop - start].
+
+    >>> slice_passes(lambda number: np.array([10, 11, 12]) + 10 * number, n=3, start=2, stop=5).tolist()
+    [12, 20, 21]
+    """
     pieces = [np.zeros(0, np.int64)]
     for number in range(start // n, -(-stop // n)):
         first = number * n
@@ -45,7 +67,12 @@ def _permute_epoch(n: int, key: tuple[rng.Key, ...], number: int) -> np.ndarray:
 
 
 class ResidentImages:
-    """A whole image store as uint8 on the device: the loader for data that fit, which scarce data do."""
+    """A whole image store as uint8 pixels on a device, for data that fit there.
+
+    Args:
+        rows: the images.
+        device: where pixels and labels are kept.
+    """
 
     def __init__(self, rows: image_store.LabelledImages, device: torch.device) -> None:
         self.ids = rows.ids
@@ -56,27 +83,49 @@ class ResidentImages:
 
     @classmethod
     def load(cls, folder: Folder, device: torch.device, max_rows: int | None = None) -> "ResidentImages":
-        """Load a store, or its first rows: a random sample of it, as stores are ordered by a hash of the content."""
+        """Load a store, or its first rows, which are a random sample: a store is in the order of a hash of its images.
+
+        Args:
+            folder: of the store; it is not read from disk where it is lent, see ``shared_memory``.
+            device: where pixels and labels are kept.
+            max_rows: number of images that are loaded, from the first on; None: all.
+
+        Raises:
+            FileNotFoundError: the folder has no shards.
+        """
         return cls(shared_memory.read_images(folder, max_rows), device)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take_rows(self, index: np.ndarray | slice) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (x_BCHW float32 [-1, 1], y_B) of the rows with these indices."""
+        """Return some images as a network takes them, and their labels.
+
+        Args:
+            index: numbers of the rows, int64 [B], or a slice.
+
+        Returns:
+            (images float32 [B, C, H, W] in [-1, 1], labels int64 [B]), on the device.
+        """
         where = index if isinstance(index, slice) else torch.from_numpy(index).to(self.labels_N.device)
         return tensors.to_network(self.images_NHWC[where]), self.labels_N[where]
 
 
 class ResidentFeed(BatchFeed):
-    """Batches of a store in memory: any step at once, and the same global batches for any number of ranks.
+    """Batches of a store in memory, any step in any order; the global batches are the same for any number of ranks.
 
     Args:
         rows: the store.
-        count_rows_used: how many rows have been used after so many steps; its differences are the sizes of the batches.
+        count_rows_used: number of steps -> rows that these use; its differences are the sizes of the batches.
         place: this rank.
-        key: of the order.
+        key: of the order; equal keys give equal ones.
         sampling: which rows make up a pass over the store.
+
+    >>> texts = [""] * 5
+    >>> rows = image_store.LabelledImages(np.zeros((5, 8, 8, 1), np.uint8), np.arange(5), texts, texts, texts)
+    >>> feed = ResidentFeed(ResidentImages(rows, torch.device("cpu")), lambda step: 2 * step, Place(), (0,))
+    >>> feed(0).x_BCHW.shape, sorted(np.concatenate([feed(step).y_B for step in range(5)]).tolist())
+    (torch.Size([2, 1, 8, 8]), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4])
     """
 
     def __init__(
@@ -94,11 +143,11 @@ class ResidentFeed(BatchFeed):
         self._pass = len(self._epoch(0))
 
     def count_rows(self, step: int) -> int:
-        """Rows of the global batch of a step."""
+        """Return the number of rows of a step's global batch."""
         return self._upto(step + 1) - self._upto(step)
 
     def list_indices(self, step: int) -> np.ndarray:
-        """Row numbers of this rank's part of a step's global batch, int64."""
+        """Return the numbers of the store's rows that are in this rank's part of a step's global batch, int64 [B]."""
         global_rows = slice_passes(self._epoch, self._pass, self._upto(step), self._upto(step + 1))
         return global_rows[self._place.slice_rows(len(global_rows))]
 
@@ -118,19 +167,21 @@ def open_feed(
     resident_gb: float,
     sampling: Sampling = NATURAL_SAMPLING,
 ) -> BatchFeed:
-    """Open the endless batches of a store, in memory if it is small enough and else streamed.
+    """Open a feed of batches of a store: from memory if the store is small enough, else streamed from disk.
 
     Args:
-        folder: the store.
-        count_rows_used: how many rows have been used after so many steps.
-        multiple: of rows to which a streamed epoch is filled up, with its own first rows.
+        folder: of the store.
+        count_rows_used: number of steps -> rows that these use.
+        multiple: a streamed epoch is filled up with its own first rows to a multiple of this; itself a multiple of the
+            number of ranks.
         place: this rank.
-        key: of the order.
-        resident_gb: GB (10**9 bytes) of uint8 pixels that may be kept in memory.
-        sampling: which rows make up a pass over the store.
+        key: of the order; equal keys give equal ones.
+        resident_gb: GB (10**9 bytes) of decoded pixels that may be kept in memory.
+        sampling: which rows make up a pass over the store; a streamed store takes the natural one alone.
 
     Raises:
-        UserError: as refuse_streamed does.
+        UserError: the store is too large for memory, and the sampling is not the natural one.
+        FileNotFoundError: the folder has no shards.
     """
     shards = image_store.list_shards(folder)
     if shards.pixel_bytes <= resident_gb * 1e9:
@@ -142,7 +193,16 @@ def open_feed(
 
 
 def refuse_streamed(shards: image_store.ShardList, resident_gb: float, sampling: Sampling) -> None:
-    """Raise UserError if a store that is too large for memory is to be drawn from in any but the natural way."""
+    """Raise an error if a store is too large for memory and its sampling needs it there.
+
+    Args:
+        shards: the store.
+        resident_gb: GB (10**9 bytes) of decoded pixels that may be kept in memory.
+        sampling: which rows make up a pass over the store.
+
+    Raises:
+        UserError: the store is larger than that, and the sampling is not the natural one.
+    """
     if sampling != NATURAL_SAMPLING and shards.pixel_bytes > resident_gb * 1e9:
         raise UserError(
             "sampling balanced, or of some classes alone, needs the images in memory; these are "
@@ -153,13 +213,16 @@ def refuse_streamed(shards: image_store.ShardList, resident_gb: float, sampling:
 def refuse_elastic_streaming(
     name: str, config: TrainingConfig, shards: image_store.ShardList, resident_gb: float
 ) -> None:
-    """Raise UserError if workers that come and go are to train on more images than are kept in memory.
+    """Raise an error if a store has to be streamed but the number of workers may change.
 
     Args:
-        name: of the section of the job.
-        config: that section.
-        shards: what they are to draw from.
-        resident_gb: GB of images that may be kept in memory.
+        name: of the section of the job, ``gan`` or ``classifier``.
+        config: that section; the number of workers may change if ``min_workers`` is set.
+        shards: the store.
+        resident_gb: GB (10**9 bytes) of decoded pixels that may be kept in memory.
+
+    Raises:
+        UserError: that is so.
     """
     if config.min_workers and shards.pixel_bytes > resident_gb * 1e9:
         raise UserError(
@@ -177,7 +240,20 @@ def open_real_feed(
     wait: int = 0,
     sampling: Sampling = NATURAL_SAMPLING,
 ) -> BatchFeed:
-    """Batches of the real training rows alone; none in the first ``wait`` steps, then from the beginning."""
+    """Open a feed of real training images.
+
+    Args:
+        dataset: path or URI of the data set's folder.
+        batch_size: rows of each global batch.
+        resident_gb: as for ``open_feed``.
+        seed: of the order.
+        place: this rank.
+        wait: number of first steps that are without rows; the order begins after them.
+        sampling: as for ``open_feed``.
+
+    Raises:
+        UserError: as ``open_feed``.
+    """
     folder = Folder.from_uri(dataset) / "train"
 
     def count_rows_used(step: int) -> int:

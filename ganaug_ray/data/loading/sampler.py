@@ -1,4 +1,4 @@
-"""How often each row is drawn: the rows of a pass over a store, in order, as a pure function of a key."""
+"""Chooses the rows of a pass over a store and their order, as a pure function of a key."""
 
 from dataclasses import dataclass
 
@@ -9,26 +9,29 @@ from ganaug_ray.core import rng
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which rows of a store make up a pass over it ("epoch"): each once, or all classes equally often.
+    """Which rows of a store make up one pass over it (an epoch): each once, or all classes equally often.
 
     Attributes:
-        balanced: draw every class as often as the largest has rows.
-        classes: draw rows of these classes alone; absent: of all.
+        balanced: whether every class is drawn as often as the largest has rows.
+        classes: numbers of the classes whose rows are drawn; None: all.
     """
 
     balanced: bool = False
     classes: tuple[int, ...] | None = None
 
     def order_epoch(self, labels_N: np.ndarray, number: int, key: tuple[rng.Key, ...]) -> np.ndarray:
-        """Return the rows of a pass in order, int64; as many in each pass.
+        """Return the rows of a pass in random order; every pass has as many.
 
-        Balanced, a class of n rows, where the largest has m, gives each of them floor(m / n) times, and as many of
-        them as are missing to m once more, which are others in each pass.
+        Balanced, a class of n rows, where the largest has m, gives each of them floor(m / n) times, and so many of them
+        once more that it comes to m; which these are differs from pass to pass.
 
         Args:
-            labels_N: the class of each row of the store, int64.
-            number: of the pass.
-            key: of the order.
+            labels_N: class of each row of the store, int64 [N].
+            number: of the pass, from zero.
+            key: of the order; equal keys give equal ones.
+
+        Returns:
+            Numbers of rows, int64.
 
         >>> labels_N = np.array([0, 0, 0, 0, 0, 1, 1])
         >>> np.bincount(labels_N[Sampling(balanced=True).order_epoch(labels_N, 0, (0,))]).tolist()

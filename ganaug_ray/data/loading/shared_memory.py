@@ -1,7 +1,7 @@
-"""Image stores that the processes of a machine have in common: read once, and mapped into each that trains on them.
+"""Lets the trainings in a process share image stores: a store that was lent is read from memory, any other from disk.
 
-Whoever runs many trainings lends their stores (``spread.lend`` has them in Ray's object store); what reads a store asks
-here first, and finds it on disk otherwise. Lent pixels cannot be written to.
+``object_store.borrow_stores`` lends stores that lie in Ray's object store, which all processes of a machine map. Lent
+pixels cannot be written to.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,11 @@ _lent_images: dict[str, image_store.LabelledImages] = {}
 
 @contextmanager
 def lend_images(stores: Mapping[str, image_store.LabelledImages]) -> Iterator[None]:
-    """Let this process read these stores, by the ``str`` of their folders, from memory until the context ends."""
+    """Make ``read_images`` of this process return these images, rather than read their folders, until the context ends.
+
+    Args:
+        stores: ``str`` of a store's folder -> its images.
+    """
     _lent_images.update(stores)
     try:
         yield
@@ -25,7 +29,15 @@ def lend_images(stores: Mapping[str, image_store.LabelledImages]) -> Iterator[No
 
 
 def read_images(folder: Folder, max_rows: int | None = None) -> image_store.LabelledImages:
-    """As ``store.read``, from memory where the store is lent."""
+    """Read the images of a store, from memory where it is lent and else from disk.
+
+    Args:
+        folder: of the store.
+        max_rows: number of images that are read, from the first on; None: all.
+
+    Raises:
+        FileNotFoundError: the store is not lent, and the folder has no shards.
+    """
     rows = _lent_images.get(str(folder))
     if rows is None:
         return image_store.read_images(folder, max_rows)

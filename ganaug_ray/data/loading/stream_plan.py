@@ -1,8 +1,8 @@
-"""What a rank reads of an epoch, and the reading of it; without torch, so that whoever reads starts soon.
+"""Plans what a rank reads of a streamed epoch, and reads it; imports no torch, so that reading processes start quickly.
 
-An epoch is one sequence of rows: the shards in an order of its own, a few of them at a time as a window whose rows are
+An epoch is one sequence of rows: the shards in random order, a few of them at a time as a window whose rows are
 shuffled, and at the end as many of its first rows again as fill it up to whole global batches. Each rank takes a
-contiguous part of it. So no row is dropped, all ranks step equally, and what a rank sees is a function of (key, epoch)
+contiguous part of it. So no row is dropped, all ranks step equally, and what a rank reads is a function of (key, epoch)
 and the number of ranks. As rows are stored in the order of a hash of their content, every shard is a random sample.
 """
 
@@ -24,7 +24,12 @@ ImageColumns = dict[str, np.ndarray]
 
 @dataclass(frozen=True)
 class ShardPiece:
-    """Rows to read: of these shards, one behind the other, the rows with these numbers, in this order."""
+    """Rows that are read at once, from one window of shards.
+
+    Attributes:
+        shards: numbers of the window's shards.
+        rows: numbers of rows within these shards put one behind the other, int64, in the order in which they are used.
+    """
 
     shards: tuple[int, ...]
     rows: np.ndarray
@@ -33,15 +38,21 @@ class ShardPiece:
 def plan_epoch(
     rows: np.ndarray, number: int, key: tuple[rng.Key, ...], multiple: int, rank: int, world: int
 ) -> list[ShardPiece]:
-    """Return what a rank reads in an epoch, in order.
+    """Plan what a rank reads in an epoch.
 
     Args:
-        rows: of each shard.
-        number: of the epoch.
-        key: of the order.
-        multiple: of rows to which the epoch is filled up; a multiple of the number of ranks.
-        rank: who reads.
-        world: the number of ranks.
+        rows: number of rows of each shard, int64.
+        number: of the epoch, from zero.
+        key: of the order; equal keys give equal ones.
+        multiple: the epoch is filled up to a multiple of this many rows; itself a multiple of the number of ranks.
+        rank: number of the rank that reads.
+        world: number of ranks.
+
+    Returns:
+        What to read, in order; equally many rows for every rank.
+
+    >>> [sum(len(piece.rows) for piece in plan_epoch(np.array([3, 2]), 0, (0,), 4, rank, 2)) for rank in range(2)]
+    [4, 4]
     """
     order = rng.draw_permutation(len(rows), *key, "epoch", number)
     windows = [order[first : first + WINDOW_SHARDS] for first in range(0, len(rows), WINDOW_SHARDS)]
@@ -63,7 +74,16 @@ def plan_epoch(
 
 
 def read_piece(folder: str, names: list[str], piece: ShardPiece) -> ImageColumns:
-    """Read a piece: images uint8 [N, H, W, C] and labels int64 [N]."""
+    """Read the images and labels of a piece.
+
+    Args:
+        folder: path or URI of the store.
+        names: of all its shards' files, in order.
+        piece: the rows.
+
+    Returns:
+        ``image``, uint8 [N, H, W, C], and ``label``, int64 [N].
+    """
     tables = [Folder.from_uri(folder).read_table(names[shard], ["image", "label"]) for shard in piece.shards]
     ends = np.cumsum([len(table) for table in tables])
     which = np.searchsorted(ends, piece.rows, side="right")

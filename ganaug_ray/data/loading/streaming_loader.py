@@ -1,4 +1,4 @@
-"""The stream loader: for data that do not fit in a worker's memory, Ray Data reads the shards ahead of the training."""
+"""The streaming loader, for data that do not fit in memory: Ray Data reads the shards ahead of the training."""
 
 import atexit
 import functools
@@ -24,7 +24,15 @@ PieceReader = Callable[[Callable[[ShardPiece], ImageColumns], list[ShardPiece]],
 
 
 def read_ahead(function: Callable[[ShardPiece], ImageColumns], pieces: list[ShardPiece]) -> Iterator[ImageColumns]:
-    """Read pieces ahead, in order, as tasks of Ray Data."""
+    """Call a function on pieces ahead of their use, as tasks of Ray Data.
+
+    Args:
+        function: reads a piece.
+        pieces: in the order in which they are used.
+
+    Returns:
+        An iterator over what the function returned, in this order.
+    """
 
     def read_row(row: Any) -> Any:
         return function(pieces[int(row["item"][0])])
@@ -73,15 +81,15 @@ def _close_at_exit(rows: Generator[ImageColumns]) -> Callable[[], None]:
 
 
 class StreamFeed(BatchFeed):
-    """Batches of a store on disk, step after step; another step than the next one starts the reading anew there.
+    """Batches of a store on disk, in order of steps; a step other than the next one starts the reading anew there.
 
     Args:
         shards: the store.
-        count_rows_used: how many rows have been used after so many steps.
-        multiple: of rows to which an epoch is filled up.
+        count_rows_used: number of steps -> rows that these use; its differences are the sizes of the batches.
+        multiple: an epoch is filled up to a multiple of this many rows; itself a multiple of the number of ranks.
         place: this rank.
-        key: of the order.
-        reader: calls a function on pieces and gives the results in order.
+        key: of the order; equal keys give equal ones.
+        reader: calls a function on pieces and yields the results in order.
     """
 
     def __init__(
@@ -106,7 +114,7 @@ class StreamFeed(BatchFeed):
         self._held: list[ImageColumns] = []
 
     def count_rows(self, step: int) -> int:
-        """Rows of the global batch of a step."""
+        """Return the number of rows of a step's global batch."""
         return self._count_rows_used(step + 1) - self._count_rows_used(step)
 
     def __call__(self, step: int) -> Batch:

@@ -1,4 +1,4 @@
-"""From pixels to network values and back: uint8 [0, 255], channels last <-> float32 [-1, 1], channels first."""
+"""Converts pixels to what networks take and back: uint8 [0, 255], channels last <-> float32 [-1, 1], channels first."""
 
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 
 class PixelRows(Protocol):
-    """Images, uint8 [N, H, W, C]: an array, or what reads those that are asked for."""
+    """Images, uint8 [N, H, W, C]: an array, or an object that reads them when it is indexed."""
 
     def __len__(self) -> int: ...
 
@@ -16,19 +16,45 @@ class PixelRows(Protocol):
 
 
 def to_network(images_BHWC: torch.Tensor) -> torch.Tensor:
-    """uint8 [B, H, W, C] in [0, 255] -> float32 [B, C, H, W] in [-1, 1], channels last in memory."""
+    """Convert pixels to a network's input: x = pixel / 127.5 - 1.
+
+    Args:
+        images_BHWC: uint8 [B, H, W, C] in [0, 255].
+
+    Returns:
+        float32 [B, C, H, W] in [-1, 1], stored with channels last.
+
+    >>> to_network(torch.tensor([[[[0], [255]]]], dtype=torch.uint8)).tolist()
+    [[[[-1.0, 1.0]]]]
+    """
     return images_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0)
 
 
 def from_network(x_BCHW: torch.Tensor) -> torch.Tensor:
-    """float [B, C, H, W] in [-1, 1] -> uint8 [B, H, W, C] in [0, 255], rounded to the nearest."""
+    """Convert a network's images to pixels, rounded to the nearest; the inverse of ``to_network``.
+
+    Args:
+        x_BCHW: float [B, C, H, W] in [-1, 1]; values outside are clipped.
+
+    Returns:
+        uint8 [B, H, W, C] in [0, 255].
+
+    >>> from_network(torch.tensor([[[[-1.0, 0.5, 1.2]]]])).flatten().tolist()
+    [0, 191, 255]
+    """
     return x_BCHW.float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def scale_images(x_BCHW: torch.Tensor, size: int, mode: str = "bilinear") -> torch.Tensor:
-    """Scale square network images to another size on their device, antialiased; unchanged if they fit.
+    """Scale square images to another size on their device, antialiased; they are unchanged if they have it.
 
-    Bicubic scaling overshoots [-1, 1] a little at edges.
+    Args:
+        x_BCHW: float [B, C, H, W] with H = W.
+        size: new side in pixels.
+        mode: ``bilinear`` or ``bicubic``, which overshoots [-1, 1] a little at edges.
+
+    Returns:
+        float [B, C, size, size].
     """
     if x_BCHW.shape[-1] == size:
         return x_BCHW

@@ -1,4 +1,4 @@
-"""Where images come from: one small reader each, all giving the same Raw.
+"""Readers of image sources: one for each kind of source, all giving the same RawImage.
 
 | source                        | reader       | label                                                  |
 |-------------------------------|--------------|--------------------------------------------------------|
@@ -26,7 +26,7 @@ SourceReader = Callable[[str, LabelFrom], Iterator[SourcePart]]
 
 
 def list_parts(sources: list[str], label_from: LabelFrom) -> Iterator[SourcePart]:
-    """Return the parts of all sources, in an order that depends on nothing but the sources.
+    """Yield the parts of all sources, in an order that depends on nothing but the sources.
 
     Labels are NFC-normalised: the two ways of writing an accented letter are one class. So is the third, that old zip
     programs make of it: the published Best Artworks have Albrecht_Dürer's folder twice, as DuΓòá├¬rer and as Du╠êrer.

@@ -1,4 +1,4 @@
-"""Archives of image files, read in place: nothing is ever unpacked to disk, so no entry can write anywhere.
+"""Reads archives of image files in place: nothing is ever unpacked to disk, so no entry can write anywhere.
 
 Hostile archives are met with limits: on the number of entries, and on what one entry may inflate to.
 """
@@ -34,7 +34,7 @@ ZIP_END_BYTES = 56 + 20 + 22 + 65_535  # of both, what stands between them, and 
 
 
 def list_zip_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
-    """List the files of a zip archive, by path."""
+    """Yield the parts of a zip archive, its files sorted by path."""
     find_label = make_labeller(label_from, source)
     entries = _open_zip(source).infolist()
     files = []
@@ -119,7 +119,7 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
 
 
 def list_tar_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
-    """Return one part: a tar archive is a stream, to be read in its own order."""
+    """Yield a tar archive as one part, as it can only be read in its own order."""
     open_file(source)
     yield functools.partial(_read_tar, source, label_from)
 

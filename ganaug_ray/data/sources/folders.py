@@ -1,4 +1,4 @@
-"""Folders of image files, any depth."""
+"""Reads folders of image files, at any depth."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from ganaug_ray.errors import UserError
 
 
 def list_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
-    """List all files below a folder, by path; hidden ones are passed over."""
+    """Yield the parts of a folder: all files below it sorted by path, without hidden ones."""
     folder = Folder.from_uri(source)
     try:
         kind = folder.fs.get_file_info(folder.path).type

@@ -1,4 +1,4 @@
-"""The idx files of MNIST and its kin: arrays of uint8, gzipped or not, images and labels side by side."""
+"""Reads the idx files of MNIST and similar data sets: arrays of uint8, gzipped or not, for images and labels."""
 
 import functools
 import gzip
@@ -17,7 +17,7 @@ MAX_FILE_BYTES = 2 * 1024**3  # of one file, inflated
 
 
 def list_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
-    """List every pair NAME-images-idx3-ubyte[.gz] and NAME-labels-idx1-ubyte[.gz] of a folder; labels are numbers."""
+    """Yield the parts of a folder's pairs NAME-images-idx3-ubyte[.gz] and NAME-labels-idx1-ubyte[.gz]."""
     files = _open_folder(source).list_files()
     stems = [name for name in files if "-images-idx3" in name or "-images.idx3" in name]
     if not stems:

@@ -1,4 +1,4 @@
-"""Data sets that come with a package, or that a package knows how to download."""
+"""Reads data sets that come with a package, or that a package can download."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ from ganaug_ray.errors import UserError
 
 
 def list_sklearn_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
-    """1,797 handwritten digits, 8 × 8 grey in 17 levels (Alpaydin & Kaynak 1998), shipped with scikit-learn."""
+    """Yield scikit-learn's 1,797 digits, 8 × 8 grey in 17 levels (Alpaydin & Kaynak 1998), as one part."""
     if source != "sklearn:digits":
         raise UserError(f"data.source {source}: of scikit-learn's data sets, sklearn:digits is known")
     yield _read_digits
@@ -29,7 +29,7 @@ def _read_digits() -> Iterator[RawImage]:
 
 
 def list_torchvision_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
-    """A classification data set of torchvision, such as CIFAR10, train and test; downloaded to a cache if need be."""
+    """Yield the parts of a torchvision data set such as CIFAR10, train and test; it is downloaded if needed."""
     name = source.split(":", 1)[1]
     known_names = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST")
     if name not in known_names:

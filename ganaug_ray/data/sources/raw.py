@@ -1,4 +1,4 @@
-"""What every reader gives, and what readers of files share."""
+"""The image as every reader gives it, and helpers that readers of files share."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 
 def cut_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Cut a list into parts of at most PART items: sources are read in parts, each by whoever is free.
+    """Cut a sequence into parts of at most PART_IMAGES items, which can be read in parallel.
 
     >>> [len(part) for part in cut_parts(range(600))]
     [256, 256, 88]
@@ -59,7 +59,7 @@ def cut_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def is_hidden(path: str) -> bool:
-    """Whether a file is one that systems leave behind: hidden files, thumbnails, resource forks.
+    """Whether a file is hidden or left behind by a system, such as thumbnails and resource forks.
 
     >>> [is_hidden(path) for path in ("cat/1.jpg", "cat/.DS_Store", "__MACOSX/cat/1.jpg", "cat/Thumbs.db")]
     [False, True, True, True]
@@ -70,7 +70,7 @@ def is_hidden(path: str) -> bool:
 
 
 def open_file(source: str) -> tuple[Folder, str]:
-    """Split a source that is one file into its folder and its name; one behind https is fetched first.
+    """Return the folder and the name of a source that is one file; a file behind https is downloaded first.
 
     Raises:
         UserError: there is no such file, or it cannot be had.
@@ -87,7 +87,7 @@ def open_file(source: str) -> tuple[Folder, str]:
 
 
 def make_labeller(label_from: LabelFrom, source: str) -> Callable[[str], str | None]:
-    """Return the function from a file's path to its label.
+    """Return the function that finds a file's label by its path, or None if it has none.
 
     Raises:
         UserError: the CSV file of labels is missing or lacks its columns.
@@ -112,7 +112,7 @@ def make_labeller(label_from: LabelFrom, source: str) -> Callable[[str], str | N
 
 
 def read_labels(path: str) -> list[tuple[str, str]]:
-    """Return (image, label) of every row of a CSV file.
+    """Read (image, label) of every row of a CSV file.
 
     Raises:
         UserError: it is missing, no UTF-8 text, no CSV, or lacks the columns image and label.

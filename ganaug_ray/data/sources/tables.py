@@ -1,4 +1,4 @@
-"""Tables that list images: a CSV manifest beside the files, or Parquet with the encoded images inside."""
+"""Reads tables of images: a CSV manifest beside the files, or Parquet with the encoded images inside."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ BATCH_ROWS = 256  # of a Parquet file in memory at a time
 
 
 def list_csv_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
-    """List the images that a CSV file names in its column image, relative to the file, with the label beside it."""
+    """Yield the parts of a CSV file, whose column image has paths relative to it, and whose column label the labels."""
     if web.is_url(source):
         raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
     for part_rows in cut_parts(read_labels(source)):
@@ -43,7 +43,7 @@ def _read_listed_file(folder: Folder, path: str) -> bytes | UnreadableError:
 
 
 def list_parquet_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
-    """List the row groups of a Parquet file with the columns image (its bytes, or a struct with bytes) and label."""
+    """Yield the row groups of a Parquet file with the columns image (bytes, or a struct with them) and label."""
     with _open_parquet(source) as table:
         names = table.schema_arrow.names
         if not {"image", "label"} <= set(names):

@@ -1,4 +1,4 @@
-"""Files behind an https address: fetched once, judged by their sha256, and kept in a cache."""
+"""Downloads files behind an https address once, checks their sha256, and keeps them in a cache."""
 
 import hashlib
 import os
@@ -22,12 +22,12 @@ MAX_NAME_CHARS = 100  # of the file's own name in the cache; its end says what i
 
 
 def is_url(source: str) -> bool:
-    """Whether a source is for ``fetch_file``, be it to be refused."""
+    """Whether a source is an http or https address; ``fetch_file`` refuses the former."""
     return source.lower().startswith(("https://", "http://"))
 
 
 def fetch_file(source: str) -> Path:
-    """Return the local copy of ``https://HOST/PATH#sha256=HEX``; fetch it unless it is in the cache.
+    """Return the local copy of ``https://HOST/PATH#sha256=HEX``; it is downloaded unless it is in the cache.
 
     Raises:
         UserError: the address is not https or lacks the sha256, it cannot be fetched, or its content is another.

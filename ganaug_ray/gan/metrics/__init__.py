@@ -1,1 +1,1 @@
-"""How good a generator's samples are: distances, precision, recall, copies, what they teach."""
+"""How good a generator's samples are: KID, FID, precision and recall, copies of training images, accuracy score."""

@@ -24,28 +24,31 @@ def compute_cas(
     steps: int,
     device: torch.device | None = None,
 ) -> dict[str, float]:
-    """Train the base CNN on generated images, test it on real validation images.
+    """Return the accuracy on real validation images of a classifier that was trained on generated images alone.
 
-    Ravuri & Vinyals 2019 (arXiv 1905.10887). The weights of the last step count: to choose among steps by the very
-    accuracy that is reported would flatter it. Seeds, steps and augmentation are the same for any generator, so that
-    two scores differ by the images alone.
+    This is the classification accuracy score of Ravuri & Vinyals 2019 (arXiv 1905.10887), with the base CNN. The
+    weights of the last step are tested: to choose among steps by the very accuracy that is reported would flatter it.
+    Seeds, steps and augmentation are the same for any generator, so that two scores differ by the images alone.
 
     Args:
-        fake_NHWC: uint8 [0, 255], of the size of the real ones; screened or not is the caller's business.
-        fake_y: int64.
-        val_NHWC: real validation images, uint8 [0, 255].
-        val_y: int64.
-        classes: K.
-        config: optimizer and augmentation.
-        seed: of weights, order, augmentation and dropout.
-        steps: of the optimizer; other numbers are another protocol, hence part of the name.
-        device: where it runs; absent: the CPU.
+        fake_NHWC: generated images, uint8 [N, H, W, C] in [0, 255], of the size of the real ones. The caller decides
+            whether they are screened.
+        fake_y: their classes, int64 [N] in [0, classes).
+        val_NHWC: real validation images, uint8 [M, H, W, C] in [0, 255].
+        val_y: their classes, int64 [M] in [0, classes).
+        classes: number of classes, K.
+        config: optimizer and augmentation. Its architecture, initial weights, early stopping and weight averaging are
+            not used.
+        seed: of the weights, the order of images, augmentation and dropout.
+        steps: optimizer steps. Scores after different numbers of steps cannot be compared, so it is in the score's
+            name.
+        device: where the classifier is trained; None: the CPU.
 
     Returns:
-        {"cas_cnn_s<steps>_n<generated images>": accuracy in [0, 1]}.
+        One item: {"cas_cnn_s<steps>_n<N>": accuracy in [0, 1]}.
 
     Raises:
-        Diverged: a loss was not finite.
+        DivergenceError: a training loss was not finite.
     """
     # A place of its own: whoever measures does it alone, while the other ranks train.
     place = Place(device=device or torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Measuring a generator against the run's real images: the figures of a look, and of the generator that is kept."""
+"""Measures a generator against the experiment's real images, while it trains and when it is finished."""
 
 from __future__ import annotations
 
@@ -29,19 +29,18 @@ class _RealSplit:
 
 
 class GanEvaluator:
-    """What a generator is measured with. The latents and the real images are the same at every look.
+    """Measures generators against the same real images, with the same latents at every evaluation.
 
     Args:
-        train_rows: real training images; the first of them are used.
-        val_images: real validation images.
-        teacher: folder of the classifier whose settings the accuracy score uses, and whose features where there is no
-            better extractor.
-        inception: file with the weights of InceptionV3; absent: the teacher's features.
+        train: real training images. Only the first 1,000 are used (``MAX_IMAGES_PER_SPLIT``).
+        val: real validation images; likewise.
+        teacher: folder of a classifier that was trained on real images. The accuracy score takes its settings, and its
+            features are compared unless ``config.inception`` names a weights file of InceptionV3.
         config: of the GAN.
-        seed: of latents and subsets.
+        seed: of the latents, of KID's subsets, and of the classifier that the accuracy score trains.
 
     Raises:
-        UserError: the weights of InceptionV3 cannot be read.
+        UserError: there is no finished teacher, or the weights of InceptionV3 cannot be read.
     """
 
     def __init__(
@@ -67,21 +66,25 @@ class GanEvaluator:
 
     @property
     def train_rows(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Training images float [-1, 1] [N, C, H, W], and labels [N]."""
+        """The training images, float32 [N, C, H, W] in [-1, 1], and their labels, int64 [N]."""
         return self._real["train"].x_NCHW, self._real["train"].y_N
 
     @property
     def val_images(self) -> torch.Tensor:
-        """Validation images float [-1, 1] [M, C, H, W]."""
+        """The validation images, float32 [M, C, H, W] in [-1, 1]."""
         return self._real["val"].x_NCHW
 
     def generate_samples(self, generator: Generator, purpose: str, split: str = "train") -> torch.Tensor:
-        """Generate as many images as there are training images, float [-1, 1] [N, C, H, W], of their size.
+        """Generate as many images as there are training images here, scaled to their size.
 
         Args:
             generator: in evaluation mode.
-            purpose: what the latents depend on.
-            split: whose classes they are, in its shares.
+            purpose: key of the latents: an equal seed and purpose give equal latents.
+            split: ``train`` or ``val``: the classes asked for are the labels of this split, repeated as often as
+                needed.
+
+        Returns:
+            float [N, C, H, W], in [-1, 1] as far as the generator's are.
         """
         x_NCHW, _ = self.train_rows
         y_N = self._repeat_labels(split)
@@ -97,14 +100,19 @@ class GanEvaluator:
         return labels.repeat(-(-n // len(labels)))[:n]
 
     def measure_quality(self, generator: Generator, by_class: bool = False) -> dict[str, float]:
-        """Measure samples against training and against validation images.
+        """Measure generated images against training and against validation images, by KID, FID and PRDC.
 
-        Of a conditional generator also ``agreement_teacher_n...``: the share of samples that the teacher takes for
-        what they were asked to be.
+        For a conditional generator there is also ``agreement_teacher_n<N>``: the share of generated images, in [0, 1],
+        that the teacher assigns to the class that was asked for.
 
         Args:
             generator: in evaluation mode.
-            by_class: also the KID of every class that has enough images; among many classes it would fill the log.
+            by_class: whether to add the KID of every class that has enough images, for a conditional generator. With
+                many classes these would fill the log.
+
+        Returns:
+            Name -> value. Names that begin with ``val_`` compare with validation images, those without with training
+            images. A metric for which there are too few images is left out.
         """
         names = self._classes if by_class and self._config.conditional else None
         quality_figures: dict[str, float] = {}
@@ -124,10 +132,16 @@ class GanEvaluator:
         return quality_figures
 
     def measure_cas(self, generator: Generator) -> dict[str, float]:
-        """Train a classifier on samples alone and test it on validation images; see ``cas``.
+        """Measure what a classifier learns from generated images alone, with ``compute_cas``.
+
+        Args:
+            generator: in evaluation mode.
 
         Returns:
-            Nothing of a generator that knows no classes.
+            The accuracy score by its name; empty for an unconditional generator, whose images have no classes.
+
+        Raises:
+            DivergenceError: a training loss of that classifier was not finite.
         """
         if not self._config.conditional:
             return {}

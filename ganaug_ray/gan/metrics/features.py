@@ -1,4 +1,4 @@
-"""What images are compared in: the features of a named extractor."""
+"""The feature extractors in which images are compared; each has a name, which is part of every metric's name."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +20,14 @@ OUTPUTS_2015 = 1008  # of the weights file of 2015; torchvision's has 1000
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """Turns images into features; values in the features of one extractor cannot be compared with another's.
+    """A named function from images to feature vectors.
+
+    Values in the features of one extractor cannot be compared with values in another's.
 
     Attributes:
         name: part of every metric's name.
-        extract: float [-1, 1] [B, C, H, W] -> float [B, F], without gradients wanted.
-        batch_size: images at a time.
+        extract: float [B, C, H, W] in [-1, 1] -> float [B, F]; called without gradients.
+        batch_size: B at most.
     """
 
     name: str
@@ -34,15 +36,32 @@ class FeatureExtractor:
 
     @torch.no_grad()
     def __call__(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        """float [-1, 1] [N, C, H, W] -> float32 [N, F], on the images' device."""
+        """Return the features of any number of images, computed batch by batch.
+
+        Args:
+            x_BCHW: images, float [N, C, H, W] in [-1, 1]; one at least.
+
+        Returns:
+            float32 [N, F], on the images' device.
+
+        >>> FeatureExtractor("channel means", lambda x_BCHW: x_BCHW.mean((2, 3)))(torch.ones(2, 3, 8, 8)).tolist()
+        [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+        """
         return torch.cat([self.extract(part).float() for part in x_BCHW.split(self.batch_size)])
 
 
 def build_teacher_extractor(network: Network, real_BCHW: torch.Tensor) -> FeatureExtractor:
-    """The penultimate features of a classifier trained on the same training images.
+    """Return an extractor of the penultimate features of a classifier that was trained on real images.
 
-    They are scaled to a root mean square of one on the given real images, or the size of an untrained layer would
-    decide.
+    The features are divided by their root mean square over the given real images. Without that the values of metrics
+    would depend on the scale of a layer that no loss fixes.
+
+    Args:
+        network: the classifier; it is put into evaluation mode.
+        real_BCHW: real images, float [B, C, H, W] in [-1, 1]; one at least.
+
+    Returns:
+        The extractor ``teacher``.
     """
     network.eval()
     bare = FeatureExtractor("teacher", network.compute_features, network.batch_size)
@@ -51,12 +70,19 @@ def build_teacher_extractor(network: Network, real_BCHW: torch.Tensor) -> Featur
 
 
 def load_inception_v3(path: Path, device: torch.device | str = "cpu") -> FeatureExtractor:
-    """The 2,048 pooled features of InceptionV3 (Szegedy et al. 2015, arXiv 1512.00567), from a weights file.
+    """Load InceptionV3 as an extractor of its 2,048 pooled features (Szegedy et al. 2015, arXiv 1512.00567).
 
-    Two files are known. That of 2015 (``weights-inception-2015-12-05-6726825d.pth`` of torch-fidelity, or
+    Two weights files are known. That of 2015 (``weights-inception-2015-12-05-6726825d.pth`` of torch-fidelity, or
     pytorch-fid's) is the network of published FID and KID, and is called ``inception2015``: its average pools leave
     the padding out, its last block pools by maximum, and images are resized as TensorFlow 1 did. torchvision's own
-    (``inception_v3_google-0cc3c7bd.pth``) is called ``inceptiontv``. Grey images are repeated to three channels.
+    (``inception_v3_google-0cc3c7bd.pth``) is called ``inceptiontv``.
+
+    Args:
+        path: one of these two files, a state_dict that torch saved.
+        device: where the network runs.
+
+    Returns:
+        An extractor for square images of any size, [B, 1 or 3, H, W]; grey ones are repeated to three channels.
 
     Raises:
         UserError: the file is not there, or does not hold these weights.

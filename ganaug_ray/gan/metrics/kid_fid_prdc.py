@@ -1,8 +1,8 @@
-"""How good generated images are: distances between two sets of features, and how far each covers the other.
+"""Distances between real and generated images in a feature space (KID, FID), and how well each set covers the other.
 
-Every figure's name says the metric, the features and the number of images, since figures of different protocols
-cannot be compared: ``kid_teacher_n1000``, ``coverage_teacher_k5_n1000``, ``val_fid_inception2015_n5000``. Nothing
-here waits for other ranks: one computes it while the others train, and a collective would hang them all.
+Every metric's name says the features and the number of images, since values of different protocols cannot be
+compared: ``kid_teacher_n1000``, ``coverage_teacher_k5_n1000``, ``val_fid_inception2015_n5000``. Nothing here waits for
+other ranks: one rank measures while the others train, and a collective operation would hang them all.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,16 +21,16 @@ NEIGHBOURS = {"precision": 3, "recall": 3, "density": 5, "coverage": 5}  # as in
 
 
 class TooFewImages(ValueError):
-    """A metric needs more images than there are; the message says how many."""
+    """Raised where a metric needs more images than there are; the message says how many."""
 
 
 @dataclass(frozen=True)
 class Quality:
-    """What could be measured.
+    """The metrics of a set of generated images, and those that could not be measured.
 
     Attributes:
         figures: name -> value.
-        left_out: name -> why there is no such figure.
+        left_out: name -> why there is no value.
     """
 
     figures: dict[str, float]
@@ -49,15 +49,23 @@ def measure_quality(
 ) -> Quality:
     """Measure generated against real images by all metrics for which there are enough of them.
 
+    These are KID and its standard deviation over subsets (``..._std``), FID, precision, recall, density and coverage.
+    The name of each ends in ``_n<N>``, or ``_n<N>v<M>`` where there are other numbers of real and generated images.
+
     Args:
-        real_NF: features of real images, float.
-        fake_MF: features of generated images, float; of the same classes in the same shares, best as many.
-        real_y: their labels, int64 [N].
-        fake_y: their labels, int64 [M].
+        real_NF: features of real images, float [N, F].
+        fake_MF: features of generated images, float [M, F]; of the same classes in the same shares, and M = N if
+            possible.
+        real_y: classes of the real images, int64 [N].
+        fake_y: classes of the generated images, int64 [M].
         extractor: name of the features.
-        seed: of the subsets that a KID is the mean over.
-        split: which real images they are; other than train it begins the names.
-        classes: their names; with them also ``kid_<extractor>_class_<name>_n...`` of each.
+        seed: of the subsets that KID is averaged over.
+        split: of the real images. Other than ``train``, every name begins with it and an underscore.
+        classes: names of all classes; given, there is also ``kid_<extractor>_class_<name>_n...`` of each that has
+            enough images.
+
+    Returns:
+        The values, and for each metric left out the reason.
     """
     figures: dict[str, float] = {}
     left_out: dict[str, str] = {}
@@ -93,9 +101,17 @@ def measure_quality(
 
 
 def choose_kid_name(figures: Iterable[str]) -> str | None:
-    """Name the figure by which a generator is chosen: its KID against validation images, or train where those are few.
+    """Return the name of the KID by which generators are compared, or None if there is none.
 
-    KID is unbiased at any number of images; FID is not, and predicts no classifier's accuracy (Ravuri & Vinyals 2019).
+    It is the KID against validation images, or against training images where the former are too few to measure. KID is
+    unbiased at any number of images. FID is not, and does not predict a classifier's accuracy (Ravuri & Vinyals 2019,
+    arXiv 1905.10887).
+
+    Args:
+        figures: names of metrics, as ``measure_quality`` gives them.
+
+    >>> choose_kid_name(["kid_teacher_n100", "kid_teacher_n100_std", "val_kid_teacher_n50", "val_kid_teacher_n50_std"])
+    'val_kid_teacher_n50'
     """
     kids = [name for name in figures if "kid_" in name and "_class_" not in name and not name.endswith("_std")]
     kids.sort(key=lambda name: not name.startswith("val_"))
@@ -103,14 +119,24 @@ def choose_kid_name(figures: Iterable[str]) -> str | None:
 
 
 def compute_kid_error(figures: Mapping[str, float], kid: str) -> float:
-    """How far a KID may be off because it is a mean over so many subsets; more images would tell more."""
+    """Return the standard error of a KID: its standard deviation over subsets / sqrt(number of subsets).
+
+    Args:
+        figures: name -> value, as ``measure_quality`` gives them.
+        kid: name of the KID.
+
+    >>> compute_kid_error({"kid_teacher_n100": 0.2, "kid_teacher_n100_std": 0.05}, "kid_teacher_n100").__round__(4)
+    0.0071
+    """
     return figures[f"{kid}_std"] / KID_SUBSETS**0.5
 
 
 def compute_kid(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> tuple[float, float]:
-    """KID: the squared maximum mean discrepancy of a cubic kernel (Binkowski et al. 2018, arXiv 1801.01401).
+    """Compute the kernel inception distance, a squared maximum mean discrepancy, and its spread over subsets.
 
-    It is unbiased at small sample sizes, where FID is not; so it can be a little below zero.
+    KID = E k(r, r') + E k(f, f') - 2 E k(r, f) over real features r and generated features f, with the kernel
+    k(x, y) = (x·y / F + 1)³. The estimate is unbiased at any number of images, hence it can be a little below zero
+    (Bińkowski et al. 2018, arXiv 1801.01401).
 
     Args:
         real_NF: features of real images, float [N, F].
@@ -118,10 +144,15 @@ def compute_kid(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> tupl
         seed: of the subsets.
 
     Returns:
-        (mean, standard deviation) over 50 random subsets of at most 100 images, and at most half of them, a side.
+        (mean, standard deviation) over 50 random subsets, each of min(100, half of the smaller side) images a side.
+        Lower is better.
 
     Raises:
-        TooFewImages: less than 20 on a side.
+        TooFewImages: N or M is below 20.
+
+    >>> apart_NF = torch.ones(40, 2)
+    >>> compute_kid(apart_NF, -apart_NF, seed=0)  # k is 8 within a side and 0 across
+    (16.0, 0.0)
     """
     from torchmetrics.image.kid import KernelInceptionDistance  # slow to import, and few processes measure
 
@@ -138,19 +169,24 @@ def compute_kid(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> tupl
 
 
 def compute_fid(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> float:
-    """FID: the Fréchet distance of two Gaussians fitted to the features (Heusel et al. 2017, arXiv 1706.08500).
+    """Compute the Fréchet distance between two Gaussians fitted to the features (Heusel et al. 2017, arXiv 1706.08500).
 
-    It falls with the number of images, which is why that is part of its name.
+    FID = |μr - μf|² + Tr(Σr + Σf - 2 (Σr Σf)^½). Of the same generator it falls as the number of images rises, so
+    values of different numbers cannot be compared.
 
     Args:
         real_NF: features of real images, float [N, F].
         fake_MF: features of generated images, float [M, F].
 
     Returns:
-        The distance, zero or more; lower is better.
+        The distance, about zero for equal sets; lower is better.
 
     Raises:
-        TooFewImages: no more images on a side than features: their covariance would be singular.
+        TooFewImages: N or M is below F + 1, where a covariance matrix is singular.
+
+    >>> real_NF = torch.tensor([[-1.0], [0.0], [1.0]])
+    >>> round(compute_fid(real_NF, real_NF + 3), 6)
+    9.0
     """
     from torchmetrics.image.fid import FrechetInceptionDistance  # here, as above
 
@@ -175,15 +211,18 @@ class _PrecomputedFeatures(nn.Identity):
 
 @dataclass(frozen=True)
 class Prdc:
-    """What share of one set of images lies in the neighbourhoods of the other.
+    """Precision, recall, density and coverage of generated images; higher is better.
+
+    The neighbourhood of an image is a ball around it that reaches to its k-th nearest image of the same set.
 
     Attributes:
-        precision: of the generated ones within reach of a real one's k = 3 nearest real ones, and
-        recall: the other way around (Kynkäänniemi et al. 2019, arXiv 1904.06991).
-        density: by how many real ones' k = 5 neighbourhoods a generated one is held on average, over k; it can be
+        precision: share of the generated images in the neighbourhood (k = 3) of some real image, in [0, 1].
+        recall: share of the real images in the neighbourhood (k = 3) of some generated image, in [0, 1] (both
+            Kynkäänniemi et al. 2019, arXiv 1904.06991).
+        density: number of real neighbourhoods (k = 5) that hold a generated image, on average, divided by k; it can be
             above one.
-        coverage: of the real ones' k = 5 neighbourhoods that hold a generated one (Naeem et al. 2020,
-            arXiv 2002.09797).
+        coverage: share of the real images whose neighbourhood (k = 5) holds a generated image, in [0, 1] (both Naeem et
+            al. 2020, arXiv 2002.09797).
     """
 
     precision: float
@@ -193,14 +232,18 @@ class Prdc:
 
 
 def compute_prdc(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> Prdc:
-    """Measure precision, recall, density and coverage; distances are taken some rows at a time.
+    """Compute precision, recall, density and coverage by Euclidean distances, some rows at a time to save memory.
 
     Args:
         real_NF: features of real images, float [N, F].
         fake_MF: features of generated images, float [M, F].
 
     Raises:
-        TooFewImages: less than 20 on a side.
+        TooFewImages: N or M is below 20.
+
+    >>> real_NF = torch.arange(32.0)[:, None]
+    >>> compute_prdc(real_NF, torch.full((20, 1), 9.0))  # a generator that always gives the same realistic image
+    Prdc(precision=1.0, recall=0.03125, density=1.4, coverage=0.21875)
     """
     _require_images(MIN_IMAGES, "precision, recall, density and coverage", real_NF, fake_MF)
     narrow = NEIGHBOURS["precision"]

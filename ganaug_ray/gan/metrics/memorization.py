@@ -1,4 +1,4 @@
-"""Whether a generator copies its training images: a test against real images that it has not seen."""
+"""Tests whether a generator copies its training images, by comparison with real images that it has not seen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,12 +35,18 @@ def _extract_pixels(x_BCHW: torch.Tensor) -> torch.Tensor:
 
 
 PIXEL_EXTRACTOR = FeatureExtractor("pixels16", _extract_pixels)
-"""The second look: what a classifier's features have learnt to overlook, noise above all, moves little in pixels."""
+"""A second feature space, beside a classifier's: noise moves an image little in it."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A generated image, the training image nearest to it, and how far that is in units of the spacing there."""
+    """A generated image and the training image nearest to it.
+
+    Attributes:
+        generated: row of the generated image.
+        train: row of the training image.
+        distance: between them, in units of ``NeighborSpacing``: 0 for a copy, about 1 for other real images.
+    """
 
     generated: int
     train: int
@@ -49,14 +55,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class CopyTest:
-    """The test in one feature space.
+    """The result of the test in one feature space.
 
     Attributes:
         extractor: name of the features.
-        p_value: of the one-sided rank test that generated images lie nearer to training images than held-out ones.
+        p_value: of the one-sided Mann-Whitney test that generated images lie nearer to training images than held-out
+            ones do.
         effect: probability that a generated image lies nearer than a held-out one; 0.5 if they lie alike.
-        near: share of the generated images that are near copies.
-        near_held_out: the same of the held-out ones.
+        near: share of the generated images that are near copies: less than 0.5 units from a training image.
+        near_held_out: the same share of the held-out images.
         near_p_value: of Fisher's one-sided exact test that the former share is the larger one.
         closest: the ten nearest pairs, nearest first.
     """
@@ -71,13 +78,21 @@ class CopyTest:
 
     @property
     def excess(self) -> float:
-        """By how much the generated images' share of near copies is above the held-out ones'."""
+        """The generated images' share of near copies minus the held-out images', in [-1, 1]."""
         return self.near - self.near_held_out
 
 
 @dataclass(frozen=True)
 class Memorization:
-    """The verdict, why, the looks it rests on, and the numbers of images."""
+    """The result of ``detect_memorization``.
+
+    Attributes:
+        verdict: ``copies``, ``does not copy`` or ``too few images to tell``.
+        reason: the numbers behind it, in words.
+        looks: the test in each feature space; none where there are too few images of one kind.
+        generated: number of generated images.
+        held_out: number of held-out images.
+    """
 
     verdict: Verdict
     reason: str
@@ -93,29 +108,33 @@ def detect_memorization(
     generated_LCHW: torch.Tensor,
     spaces: Sequence[FeatureExtractor],
 ) -> Memorization:
-    """Compare distances from generated and from held-out real images to the nearest training image.
+    """Test whether generated images lie much nearer to training images than held-out real images do.
 
-    After Meehan et al. 2020 (arXiv 2004.05675), with distances in units of what the training images there lie apart
-    (``neighbours.Yardstick``): in these units real images of dense and of sparse classes lie alike, so that the two
-    sides need not have the classes in the same shares. More than one feature space is looked at, since each is blind
-    to something: the teacher's to noise that it has learnt to mistrust, pixels to images that were moved.
+    After Meehan et al. 2020 (arXiv 2004.05675), with distances in units of the spacing of the training images around
+    (``nearest_neighbors.NeighborSpacing``): in these units real images of dense and of sparse classes lie alike, so
+    that the two sides need not have the classes in the same shares. Use more than one feature space, since each
+    misses some copies: the teacher's features those with noise, pixels those that were moved.
 
-    The rank test is reported. Alone it does not condemn: with many images it finds that a generator draws typical
-    images, which lie a little nearer than held-out ones without being copies of any. The verdict is on near copies,
-    those within half of the spacing, where almost no held-out image and none of a normal generator's lies:
+    The rank test is reported only. With many images it finds that a generator draws typical images, which lie a little
+    nearer than held-out ones without being copies of any. The verdict is on near copies, those within half of the
+    spacing, where at most 2 % of held-out images and 0.5 % of a normal generator's were measured to lie:
 
-    - ``copies``: in some space the share of near copies is higher by a tenth of all than the held-out images', and
-      Fisher's exact test finds that at 1 %;
-    - ``too few images to tell``: it is higher by a tenth, but the images are too few for the test to find it; or there
-      are less than 20 of one kind;
+    - ``copies``: in some space the share of near copies is higher by 0.1 or more than the held-out images', and
+      Fisher's exact test finds that with p < 0.01;
+    - ``too few images to tell``: it is higher by 0.1 or more, but p is not below 0.01; or there are fewer than 20
+      training, held-out or generated images;
     - ``does not copy``: otherwise.
 
     Args:
-        train_NCHW: training images in random order, float [-1, 1]; all sets of one size.
-        train_y: their labels, int64.
-        held_out_MCHW: real images that the generator was not trained on.
-        generated_LCHW: unscreened ones; a few hundred are enough.
-        spaces: such as the teacher's features and PIXELS.
+        train_NCHW: training images in random order, float [N, C, H, W] in [-1, 1]; all three sets have one size.
+        train_y: their labels, int64 [N].
+        held_out_MCHW: real images that the generator was not trained on, float [M, C, H, W] in [-1, 1].
+        generated_LCHW: generated images, not screened, float [L, C, H, W] in [-1, 1]; a few hundred are enough.
+        spaces: feature spaces, such as the teacher's and ``PIXEL_EXTRACTOR``; one at least.
+
+    >>> train, held_out = torch.rand(2, 20, 1, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    >>> detect_memorization(train, torch.zeros(20).long(), held_out, train, [PIXEL_EXTRACTOR]).verdict
+    'copies'
     """
     n = len(generated_LCHW)
     m = len(held_out_MCHW)

@@ -1,4 +1,4 @@
-"""Distances to nearest neighbours in a feature space: what coverage, screening and the memorisation test rest on."""
+"""Distances to nearest neighbours in a feature space, for precision and recall, screening and the memorisation test."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ CROWD_NEIGHBORS = 5  # as near to so many is near to none in particular
 def iterate_distances(
     x_NF: torch.Tensor, reference_MF: torch.Tensor | None = None
 ) -> Iterator[tuple[slice, torch.Tensor]]:
-    """Euclidean distances from each row to each reference row, some rows at a time.
+    """Yield the Euclidean distances from each row to each reference row, some rows at a time to save memory.
 
-    They are summed from differences, not taken from products: those of equal rows are exactly zero.
+    They are summed from differences, not taken from products, so that those of equal rows are exactly zero.
 
     Args:
-        x_NF: float.
-        reference_MF: float; absent: x_NF itself, and a row's distance to itself is infinite.
+        x_NF: features, float [N, F].
+        reference_MF: features, float [M, F]; None: x_NF itself, and a row's distance to itself is infinite.
 
     Yields:
-        (which rows, float [rows, M]).
+        (slice of the rows of x_NF, their distances float [R, M]), in order.
     """
     references_MF = x_NF if reference_MF is None else reference_MF
     step = max(1, MAX_DISTANCES_AT_ONCE // max(1, len(references_MF)))
@@ -41,12 +41,12 @@ def find_nearest(
     """Find each row's k nearest reference rows, by Euclidean distance.
 
     Args:
-        x_NF: features, float [N, F].
-        reference_MF: features, float [M, F]; absent: the other rows of x_NF.
-        k: how many, at most M.
+        x_NF: features, float [N, F]; one row at least.
+        reference_MF: features, float [M, F]; None: the other rows of x_NF.
+        k: how many, at most M; without reference_MF at most N - 1.
 
     Returns:
-        (distances float [N, k] in rising order, indices int64 [N, k]).
+        (distances float [N, k] in rising order, row numbers int64 [N, k]).
 
     >>> find_nearest(torch.tensor([[0.0], [1.0], [5.0]]))[1].flatten().tolist()
     [1, 0, 1]
@@ -57,11 +57,16 @@ def find_nearest(
 
 @dataclass(frozen=True)
 class NeighborSpacing:
-    """Training images in a feature space, and how far apart they lie there: in it a distance tells "near" from "far".
+    """Measures how near images are to training images, in units of the spacing of the training images there.
 
     Args:
-        train_NF: features, float, in random order.
-        y_N: labels, int64.
+        train_NF: features of the training images, float [N, F], in random order; two at least.
+        y_N: their labels, int64 [N].
+
+    >>> spacing = NeighborSpacing(torch.tensor([[0.0], [1.0], [2.0], [4.0]]), torch.tensor([0, 0, 0, 0]))
+    >>> distances, nearest = spacing(torch.tensor([[0.25], [4.5]]))
+    >>> distances.tolist(), nearest.tolist()
+    ([0.25, 0.5], [0, 3])
     """
 
     train_NF: torch.Tensor
@@ -69,9 +74,10 @@ class NeighborSpacing:
 
     @cached_property
     def spacing_N(self) -> torch.Tensor:
-        """For each row the spacing of its class: the median distance of the class's rows to the nearest other row.
+        """The spacing of each training image's class, float [N], above zero.
 
-        Alike for dense and for sparse classes, it is what real images lie apart; float [N], above zero.
+        It is the median over the class's images of the distance to the nearest other training image, of any class: how
+        far real images of the class lie apart.
         """
         some = self.train_NF[:MEDIAN_ROWS]
         # A row's nearest among all rows is itself, its second nearest the nearest other one.
@@ -82,15 +88,18 @@ class NeighborSpacing:
         return spacing_N.clamp_min(torch.finfo(spacing_N.dtype).tiny)
 
     def __call__(self, x_MF: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """How near each row is to one training image in particular, and to which.
+        """Return how near each row is to one training image in particular, and to which.
 
-        It is the distance to the nearest training image in units of the spacing there, or of the distance to the
-        fifth nearest if that is less: what is about as near to many, such as a grey square or a class's mean, is no
-        one's copy, and what is near to an image and its few near-duplicates still is. Real images that are not among
-        the training images are about 1 away, copies close to 0.
+        It is the distance to the nearest training image, divided by the spacing there or, if that is less, by the
+        distance to the fifth nearest. So what is about as near to many images, such as a grey square or a class's mean,
+        is no copy of one of them, and what is near to an image and its few near-duplicates still is. Real images that
+        are not among the training images are about 1 away, copies close to 0.
+
+        Args:
+            x_MF: features, float [M, F].
 
         Returns:
-            (float [M], int64 [M]).
+            (distances float [M], row numbers of the nearest training images int64 [M]).
         """
         d_MK, index_MK = find_nearest(x_MF, self.train_NF, k=min(CROWD_NEIGHBORS, len(self.train_NF)))
         unit_M = torch.minimum(self.spacing_N[index_MK[:, 0]], d_MK[:, -1])

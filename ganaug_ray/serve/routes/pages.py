@@ -1,4 +1,4 @@
-"""The web page, the description of the API, and what load balancers ask: everything comes from here, no other host."""
+"""The web page, the description of the API, and health checks; nothing is loaded from other hosts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE_FILES = {
 
 
 def build_router() -> APIRouter:
-    """Return the routes. Files are read once."""
+    """Build the router of the pages and health checks; files are read once."""
     routes = APIRouter()
     for path, (name, kind) in PAGE_FILES.items():
         routes.add_api_route(path, _build_file_route((PAGE_FOLDER / name).read_bytes(), kind), include_in_schema=False)

@@ -1,4 +1,4 @@
-"""The routes by which the service learns: feedback on its answers, and how a candidate and the inputs do."""
+"""The routes for feedback on answers, and for the state of a candidate and of drift."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_TEXT_CHARS = 1000  # bytes of an id or a label
 
 @dataclass(frozen=True)
 class FeedbackRequest:
-    """What a request says: which answer is meant, what the image was, and perhaps the image."""
+    """The content of a feedback request: the answer that is meant, the true label, and perhaps the image."""
 
     id: str
     label: str
@@ -37,7 +37,7 @@ class FeedbackRequest:
 
 
 def build_router(service: Service) -> APIRouter:
-    """Return the routes."""
+    """Build the router of feedback and rollout."""
     routes = APIRouter(prefix="/v1", tags=["rollout"])
     refused = describe_refusals(400, 404, 408, 409, 413, 415, 422, 429, 507)
 

@@ -111,7 +111,7 @@ _REASONS = {
 
 
 def describe_refusals(*statuses: int, shape: type[BaseModel] = Refusal) -> dict[int | str, dict[str, Any]]:
-    """Describe the refusals of a route, those that any route may give among them."""
+    """Return the OpenAPI responses for the refusals of a route, including those that any route may give."""
     schema = {"$ref": f"#/components/schemas/{shape.__name__}"}
     refusals: dict[int | str, dict[str, Any]] = {}
     for status in sorted({401, 405, 421, *statuses}):

@@ -1,4 +1,4 @@
-"""The service's own routes: predict, explain, model."""
+"""The routes of the service's own API: predict, explain, model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LINEAGE_KEYS = ("arm", "seed", "reason", "inputs", "change")
 
 
 def build_router(service: Service) -> APIRouter:
-    """Return the routes."""
+    """Build the router of the service's own API."""
     routes = APIRouter(prefix="/v1", tags=["images"])
     inference = describe_refusals(400, 408, 413, 415, 422, 429)
 
@@ -82,7 +82,7 @@ def _describe_answer(answer: Answer, started: float) -> dict[str, Any]:
 
 
 def describe_model(model: ModelVersion) -> dict[str, Any]:
-    """Describe a model: what it takes and gives, how good it was found, and the hashes of what it was made from."""
+    """Describe a model: its input and classes, its metrics, and the hashes of what it was made from."""
     spec = model.classifier.spec
     lineage = model.lineage
     validation = {name: spec[name] for name in ("val_accuracy", "val_loss") if name in spec}

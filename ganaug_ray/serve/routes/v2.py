@@ -40,7 +40,7 @@ INFER_BODY = {
 
 
 def build_router(service: Service) -> APIRouter:
-    """Return the routes."""
+    """Build the router of the Open Inference Protocol."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
     _add_health(routes)
     _add_metadata(routes, service.champion)

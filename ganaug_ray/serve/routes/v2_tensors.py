@@ -1,4 +1,4 @@
-"""Requests and answers of the Open Inference Protocol: tensors as JSON, or as bytes behind it."""
+"""Parses requests and builds replies of the Open Inference Protocol: tensors as JSON, or as bytes after it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OUTPUT_NAMES = ("probabilities", "label")
 
 @dataclass(frozen=True)
 class TensorRequest:
-    """A request: its pixels, and for each output that is wanted whether as bytes."""
+    """A parsed request: its pixels, and for each output that is asked for whether it is sent as bytes."""
 
     id: str | None
     pixels: RequestPixels
@@ -30,7 +30,7 @@ class TensorRequest:
 def parse_request(
     content: bytes, header_length: str | None, shape: tuple[int, int, int], max_images: int
 ) -> TensorRequest:
-    """Read a request.
+    """Parse a request's body.
 
     Args:
         content: its body.
@@ -39,7 +39,7 @@ def parse_request(
         max_images: images.
 
     Raises:
-        Problem: it is not as the protocol and the model want it.
+        ProblemError: it is not as the protocol and the model want it.
     """
     text, binary = _split_body(content, header_length)
     try:
@@ -122,7 +122,7 @@ def _read_flag(holder: dict[str, Any], name: str, default: bool = False) -> bool
 
 
 def build_reply(request: TensorRequest, answer: Answer) -> Response:
-    """Write an answer as it was asked for."""
+    """Build the reply to a request, each output in the form that was asked for."""
     tensors: list[dict[str, Any]] = []
     binary_parts: list[bytes] = []
     for name, as_bytes in request.outputs.items():

@@ -32,7 +32,8 @@ def feed(job: Job, run: Run, name: str, **more: Any) -> Any:
     return fit.batches(Place())
 
 
-def test_extra_rows_of_an_arm_stand_behind_the_baseline_s(experiment: Run, tiny_job: Job) -> None:
+def test_arm_rows_follow_baseline_rows(experiment: Run, tiny_job: Job) -> None:
+    """The extra rows of an arm follow the baseline's rows, which stay the same in every batch."""
     job = with_arms(tiny_job, oversample={}, noise={"ratio": 1.0}, few={"kind": "synthetic", "ratio": 0.25})
     real = feed(job, experiment, arms.REAL)(1)
     for name, more in (("oversample", 8), ("noise", 16), ("few", 4)):
@@ -42,7 +43,8 @@ def test_extra_rows_of_an_arm_stand_behind_the_baseline_s(experiment: Run, tiny_
         assert len(batch.y_B) == batch.total == SIZE + more
 
 
-def test_oversampling_draws_real_rows_and_noise_has_nothing_of_them(experiment: Run, tiny_job: Job) -> None:
+def test_oversampling_adds_real_images_only(experiment: Run, tiny_job: Job) -> None:
+    """Oversampling adds only real training images, and noise adds none of them."""
     job = with_arms(tiny_job, oversample={}, noise={})
     train = image_store.read_images(experiment.dataset / "train")
     known = {image.tobytes() for image in train.images}
@@ -52,7 +54,8 @@ def test_oversampling_draws_real_rows_and_noise_has_nothing_of_them(experiment: 
         assert all((row.tobytes() in known) is real for row in rows)
 
 
-def test_the_arm_without_real_rows_and_the_arm_without_classic_augmentation(experiment: Run, tiny_job: Job) -> None:
+def test_synthetic_only_and_unaugmented_arms(experiment: Run, tiny_job: Job) -> None:
+    """Arm synthetic-only trains on synthetic rows alone, and arm real trains without classic augmentation."""
     job = with_arms(tiny_job, synthetic_only={}, real={})
     alone = feed(job, experiment, "synthetic-only")
     synthetic = {image.tobytes() for image in image_store.read_images(experiment.synthetic).images}
@@ -67,7 +70,8 @@ def test_the_arm_without_real_rows_and_the_arm_without_classic_augmentation(expe
     assert torch.equal(plain.batches(Place())(2).x_BCHW, feed(job, experiment, arms.REAL)(2).x_BCHW)
 
 
-def test_shuffled_labels_have_the_images_and_not_their_classes(experiment: Run, tiny_job: Job) -> None:
+def test_shuffled_arm_keeps_synthetic_images(experiment: Run, tiny_job: Job) -> None:
+    """Arm shuffled-labels shows the same synthetic images with labels that are not theirs."""
     job = with_arms(tiny_job, shuffled_labels={"ratio": 2.0}, same={"kind": "synthetic", "ratio": 2.0})
     shuffled, true = (feed(job, experiment, name) for name in ("shuffled-labels", "same"))
     assert torch.equal(shuffled(0).x_BCHW, true(0).x_BCHW)
@@ -75,7 +79,8 @@ def test_shuffled_labels_have_the_images_and_not_their_classes(experiment: Run, 
     assert agree.float().mean() < 0.3
 
 
-def test_an_arm_has_images_of_its_classes_alone(experiment: Run, tiny_job: Job) -> None:
+def test_arm_is_limited_to_its_classes(experiment: Run, tiny_job: Job) -> None:
+    """An arm adds synthetic images of the classes that its settings name, and of no others."""
     job = with_arms(
         tiny_job,
         some={"kind": "synthetic", "classes": ["3", "7"], "ratio": 0.5},
@@ -99,12 +104,12 @@ def test_an_arm_has_images_of_its_classes_alone(experiment: Run, tiny_job: Job) 
         )
 
 
-def test_every_kind_of_the_schema_has_an_object_and_traits() -> None:
+def test_every_schema_kind_is_implemented() -> None:
     """A name that the schema accepts is a kind that a training knows."""
     assert tuple(KINDS) == tuple(KIND_TRAITS) == get_args(Kind)
 
 
-def test_kinds_say_what_their_batches_hold() -> None:
+def test_kinds_describe_their_batches() -> None:
     """The words of the dry run and of the report."""
     counts, steps = {"cat": 20, "dog": 300}, 40
 
@@ -127,7 +132,8 @@ def facts(run: Run) -> experiment_dir.Record:
     return run.dataset.read_json("dataset.json")
 
 
-def test_arms_that_ask_for_the_same_images_share_a_store(experiment: Run, tiny_job: Job) -> None:
+def test_arms_share_equal_synthetic_pools(experiment: Run, tiny_job: Job) -> None:
+    """Arms that need the same synthetic images share a pool, and an arm with stricter screening gets another."""
     job = with_arms(
         tiny_job,
         **{"real+classic+synthetic": {}},
@@ -142,7 +148,8 @@ def test_arms_that_ask_for_the_same_images_share_a_store(experiment: Run, tiny_j
     assert [gan.folder.name for gan in synthetic_pools.list_gans(job, experiment)] == ["gan"]
 
 
-def test_pseudo_labels_are_what_the_teacher_is_sure_of(experiment: Run, tiny_job: Job, tmp_path: Any) -> None:
+def test_pseudo_labels_need_confident_teacher(experiment: Run, tiny_job: Job, tmp_path: Any) -> None:
+    """Only unlabelled images that the teacher is confident about get a pseudo-label, which is its prediction."""
     (tmp_path / "dataset").mkdir()
     for name in ("train", "val", "test", "dataset.json"):
         (tmp_path / "dataset" / name).symlink_to(f"{experiment.dataset}/{name}")

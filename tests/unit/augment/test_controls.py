@@ -50,7 +50,8 @@ def whole(opened: Callable[[Place], BatchFeed], world: int) -> list[Batch]:
 
 
 @pytest.mark.parametrize("kind", ["noise", "shuffled", "again"])
-def test_any_number_of_ranks_is_given_the_same_global_batches(feeds: dict, kind: str) -> None:
+def test_rank_count_keeps_global_batches(feeds: dict, kind: str) -> None:
+    """Controls and oversampling give the same global batches for any number of ranks."""
     alone = whole(feeds[kind], 1)
     for world in (2, 3):
         for one, other in zip(alone, whole(feeds[kind], world), strict=True):
@@ -58,7 +59,8 @@ def test_any_number_of_ranks_is_given_the_same_global_batches(feeds: dict, kind:
             assert torch.equal(one.y_B, other.y_B)
 
 
-def test_noise_takes_the_place_of_images_alone(feeds: dict) -> None:
+def test_noise_replaces_images_not_labels(feeds: dict) -> None:
+    """Noise replaces the synthetic images, new in every step, and keeps their labels."""
     noise, pool = whole(feeds["noise"], 1), whole(feeds["pool"], 1)
     for one, other in zip(noise, pool, strict=True):
         assert torch.equal(one.y_B, other.y_B)
@@ -72,7 +74,8 @@ def test_noise_takes_the_place_of_images_alone(feeds: dict) -> None:
     assert not torch.equal(noise[0].x_BCHW[0], noise[0].x_BCHW[1]), "and in every row"
 
 
-def test_shuffled_labels_have_the_shares_of_the_classes_and_tell_nothing_of_the_images(feeds: dict) -> None:
+def test_shuffled_labels_match_class_shares(feeds: dict) -> None:
+    """Shuffled labels have the shares of the classes and are independent of the images."""
     feed, pool = feeds["shuffled"](Place()), feeds["pool"](Place())
     drawn, shown = [], []
     for step in range(200):
@@ -86,7 +89,8 @@ def test_shuffled_labels_have_the_shares_of_the_classes_and_tell_nothing_of_the_
     assert of_zeros[0] == pytest.approx(0.5, abs=0.15), "as of all"
 
 
-def test_oversampling_brings_real_rows_of_which_the_real_feed_knows_nothing(feeds: dict, experiment: Run) -> None:
+def test_oversampling_leaves_real_rows_unchanged(feeds: dict, experiment: Run) -> None:
+    """Oversampled rows are real images in an order of their own, and the real rows of a batch stay the same."""
     real = open_real_feed(str(experiment.dataset), SIZE, 1.0, 3, Place())
     mixed = mixed_batches.open_mixed_feed(lambda place: open_real_feed(str(experiment.dataset), SIZE, 1.0, 3, place),
                               feeds["again"], Place())  # fmt: skip

@@ -35,13 +35,15 @@ def made(run: Run, wanted: int, examiner: Any) -> list[generated_blocks.Generate
     return list(generated_blocks.generate_blocks(Generator.load(run.gan), "3", wanted, 7, examiner))
 
 
-def test_without_a_screening_each_image_made_is_kept(experiment: Run) -> None:
+def test_unscreened_images_are_all_kept(experiment: Run) -> None:
+    """Without screening every generated image is kept."""
     found = made(experiment, BLOCK_SIZE + 10, None)
     assert [len(block.rows) for block in found] == [BLOCK_SIZE, 10]
     assert all(block.rejects is None for block in found)
 
 
-def test_images_are_made_until_enough_have_passed_and_rejects_say_why(experiment: Run) -> None:
+def test_generation_continues_until_enough_pass(experiment: Run) -> None:
+    """Images are generated until enough have passed screening, and every reject has its reason."""
     found = made(experiment, 300, Says(0.6, ScreenConfig()))
     assert sum(len(block.rows) for block in found) == 300
     assert len(found) == 2
@@ -55,19 +57,22 @@ def test_images_are_made_until_enough_have_passed_and_rejects_say_why(experiment
     assert (generator.generate("3", BLOCK_SIZE, seed=7)[index] == first.rows.images).all(), "each can be made again"
 
 
-def test_a_class_that_is_not_recognised_gets_none_after_one_block(experiment: Run) -> None:
+def test_unrecognised_class_stops_after_first_block(experiment: Run) -> None:
+    """A class that the teacher does not recognise gets no images, and its generation stops after one block."""
     found = made(experiment, 1000, Says(0.3, ScreenConfig(class_agreement=0.5)))
     assert [len(block.rows) for block in found] == [0]
     assert found[0].tally["class cannot be drawn"] + found[0].tally["off class"] == BLOCK_SIZE
 
 
-def test_trying_ends(experiment: Run) -> None:
+def test_generation_attempts_are_limited(experiment: Run) -> None:
+    """Generation for a class of which few images pass ends after a limited number of attempts."""
     found = made(experiment, 2000, Says(0.1, ScreenConfig(class_agreement=0.05)))
     assert len(found) == generated_blocks.MAX_TRIES_PER_IMAGE * 2000 // BLOCK_SIZE + 1
     assert 0 < sum(len(block.rows) for block in found) < 2000
 
 
-def test_the_examiner_knows_a_training_image_and_a_class(experiment: Run) -> None:
+def test_examiner_detects_training_copies(experiment: Run) -> None:
+    """The examiner measures training images as copies, other images as new, and predicts their classes."""
     from ganaug_ray.augment.screening import Examiner, Screening
     from ganaug_ray.data.loading import image_store
 
@@ -83,7 +88,8 @@ def test_the_examiner_knows_a_training_image_and_a_class(experiment: Run) -> Non
     assert fresh.score_N is not None
 
 
-def test_the_examiner_asks_the_discriminator_that_the_generator_was_trained_against(experiment: Run) -> None:
+def test_examiner_scores_with_matching_discriminator(experiment: Run) -> None:
+    """Realism scores come from the discriminator that the generator was trained against, for the requested class."""
     from ganaug_ray.augment.screening import Examiner, Screening
 
     folders = (
@@ -100,9 +106,8 @@ def test_the_examiner_asks_the_discriminator_that_the_generator_was_trained_agai
     assert set(block.rejects["score"].to_pylist()) <= set(asked.tolist())
 
 
-def test_limits_and_what_passes_them_are_the_same_where_nothing_of_the_test_images_is_there(
-    experiment: Run, tmp_path: Path
-) -> None:
+def test_screening_needs_no_test_images(experiment: Run, tmp_path: Path) -> None:
+    """Screening limits and the images that pass are the same on a machine that has no test images."""
     from ganaug_ray.augment.screening import Screening
 
     teacher, data, gan = experiment.locate_model("real+classic", 0), experiment.dataset, experiment.gan

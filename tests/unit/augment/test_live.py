@@ -69,7 +69,8 @@ def pixels(batch: Batch) -> set[bytes]:
     return {image.numpy().tobytes() for image in batch.x_BCHW}
 
 
-def test_a_step_gives_the_same_rows_whenever_it_is_asked_for(generator: Generator) -> None:
+def test_live_step_is_reproducible(generator: Generator) -> None:
+    """A live step gives the same images whenever it is requested."""
     examine = bright(generator, 0.3)
     live = feed(generator, examine)
     first, again, fresh = live(4), [live(0), live(4)][1], feed(generator, examine)(4)
@@ -78,14 +79,16 @@ def test_a_step_gives_the_same_rows_whenever_it_is_asked_for(generator: Generato
         assert torch.equal(first.y_B, other.y_B)
 
 
-def test_every_step_and_every_seed_has_images_of_its_own(generator: Generator) -> None:
+def test_live_images_never_repeat(generator: Generator) -> None:
+    """Every training step and every seed has live images of its own."""
     live, other = feed(generator), feed(generator, seed=4)
     batches = [live(0), live(1), live(50), other(0)]
     assert sum(len(batch.y_B) for batch in batches) == 80 == len(set.union(*map(pixels, batches)))
 
 
 @pytest.mark.parametrize("workers", [2, 3])
-def test_the_number_of_ranks_changes_no_row(generator: Generator, workers: int) -> None:
+def test_rank_count_keeps_live_rows(generator: Generator, workers: int) -> None:
+    """The number of ranks changes neither the live rows nor the counts of generated images."""
     examine = bright(generator, 0.3)
     alone = feed(generator, examine, ratio=0.3)
     ranks = [feed(generator, examine, Place(rank, workers), ratio=0.3) for rank in range(workers)]
@@ -100,7 +103,8 @@ def test_the_number_of_ranks_changes_no_row(generator: Generator, workers: int) 
     assert sum((Counter(rank.collect_counts()) for rank in ranks), Counter()) == +Counter(alone.collect_counts())
 
 
-def test_what_is_rejected_is_replaced_and_counted(generator: Generator) -> None:
+def test_rejected_live_images_are_replaced(generator: Generator) -> None:
+    """A rejected live image is replaced by another of the same class, and both are counted."""
     examine = bright(generator, 0.2)
     unscreened, live = feed(generator), feed(generator, examine)
     replaced = 0
@@ -120,9 +124,8 @@ def test_what_is_rejected_is_replaced_and_counted(generator: Generator) -> None:
 
 
 @pytest.mark.parametrize(("no_copy_in", "taken"), [({2, 5}, 5), ({0}, 0), (set(), 0)])
-def test_where_all_fail_the_last_that_is_no_copy_is_taken(
-    generator: Generator, no_copy_in: set[int], taken: int
-) -> None:
+def test_last_non_copy_is_the_fallback(generator: Generator, no_copy_in: set[int], taken: int) -> None:
+    """Where all attempts fail, the last image that is no copy is used and counted as let through."""
     seen: list[np.ndarray] = []
 
     def examine(images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
@@ -137,7 +140,8 @@ def test_where_all_fail_the_last_that_is_no_copy_is_taken(
     assert live.collect_counts() == {"generated": 20 * MAX_ROUNDS, "rejected": 20 * MAX_ROUNDS, "let_through": 20}
 
 
-def test_a_recognised_near_copy_is_rejected_too(generator: Generator) -> None:
+def test_recognised_near_copy_is_rejected(generator: Generator) -> None:
+    """A near copy of a training image is rejected even when the teacher recognises its class."""
     calls: list[int] = []
 
     def examine(images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
@@ -150,7 +154,8 @@ def test_a_recognised_near_copy_is_rejected_too(generator: Generator) -> None:
     assert pixels(before) & pixels(after) == pixels(before) - {image.numpy().tobytes() for image in before.x_BCHW[:5]}
 
 
-def test_classes_come_in_the_shares_of_a_pool_and_those_not_drawn_never(generator: Generator) -> None:
+def test_live_classes_match_pool_shares(generator: Generator) -> None:
+    """Live images have the class shares of a stored pool, and classes outside that pool are never drawn."""
     live = feed(generator, pool={"3": 30, "7": 10})
     assert Counter(torch.cat([live(step).y_B for step in range(2)]).tolist()) == {3: 30, 7: 10}
     assert Counter(torch.cat([live(step).y_B for step in range(2, 4)]).tolist()) == {3: 30, 7: 10}
@@ -186,7 +191,8 @@ def run(experiment: Run, tmp_path) -> Run:
     return run
 
 
-def test_the_live_arm_trains_on_the_real_arm_s_rows_and_counts_what_it_generated(run: Run, job: Job) -> None:
+def test_live_arm_keeps_real_rows(run: Run, job: Job) -> None:
+    """The live arm trains on the baseline's real rows and records how many images it generated."""
     assert arms.list_names(job) == [arms.REAL, arms.LIVE]
     fit = pickle.loads(pickle.dumps(arm_batches.describe_fit(job, run, arms.LIVE, 0)))  # noqa: S301  # it travels to other processes
     assert fit.inputs["synthetic"] == "limits"
@@ -209,7 +215,8 @@ def test_the_live_arm_trains_on_the_real_arm_s_rows_and_counts_what_it_generated
     }
 
 
-def test_an_odd_ratio_is_exact_over_steps(generator: Generator, experiment: Run) -> None:
+def test_odd_ratio_is_exact_over_steps(generator: Generator, experiment: Run) -> None:
+    """A ratio that is no whole number of rows per batch is exact over several steps."""
     open_real = functools.partial(open_real_feed, str(experiment.dataset), 40, 1.0, 3)
     mixed = mixed_batches.open_mixed_feed(open_real, lambda place: feed(generator, ratio=0.33), Place())
     sizes = [mixed(step).total - 40 for step in range(5)]
@@ -219,7 +226,7 @@ def test_an_odd_ratio_is_exact_over_steps(generator: Generator, experiment: Run)
     assert len(none(0).y_B) == 0 == none.collect_counts()["generated"]
 
 
-def test_images_are_screened_with_the_teacher_by_the_stored_limits(experiment: Run, run: Run, tiny_job: Job) -> None:
+def test_live_screening_uses_stored_limits(experiment: Run, run: Run, tiny_job: Job) -> None:
     """Everything is a copy where even a training image's neighbours are: no image passes, and it shows."""
     (run.root / "models").create()
     teacher = run.locate_model(arms.REAL, 0).create()
@@ -237,7 +244,8 @@ def test_images_are_screened_with_the_teacher_by_the_stored_limits(experiment: R
     assert live.collect_counts() == {"generated": 8 * MAX_ROUNDS, "rejected": 8 * MAX_ROUNDS, "let_through": 8}
 
 
-def test_pool_and_live_are_an_arm_each_and_a_pool_that_was_not_made_is_asked_for(run: Run, tiny_job: Job) -> None:
+def test_pool_and_live_are_separate_arms(run: Run, tiny_job: Job) -> None:
+    """A pool and live generation are separate arms, and a missing pool is an error that says how to make it."""
     from ganaug_ray.core.console import Terminal
 
     both = with_arms(tiny_job, arms.SYNTHETIC, arms.LIVE)

@@ -71,7 +71,8 @@ def per_step(mixture: strategies.Mixture) -> list[int]:
 
 @RANKS
 @pytest.mark.parametrize("ratio", [0.03, 0.37, 1.7])
-def test_mix_has_the_same_share_in_all_batches(experiment: Run, ratio: float, world: int) -> None:
+def test_mix_spreads_synthetic_rows_evenly(experiment: Run, ratio: float, world: int) -> None:
+    """Strategy mix has the same share of synthetic rows in all batches."""
     found = rows(experiment, strategies.Mixture(SIZE, ratio, STEPS), world)
     assert [real for real, _ in found] == [SIZE] * STEPS
     synthetic = [n for _, n in found]
@@ -81,7 +82,8 @@ def test_mix_has_the_same_share_in_all_batches(experiment: Run, ratio: float, wo
 
 @RANKS
 @pytest.mark.parametrize("ratio", [0.37, 1.7])
-def test_anneal_falls_to_none_and_has_half_as_many_as_mix(experiment: Run, ratio: float, world: int) -> None:
+def test_anneal_halves_synthetic_rows(experiment: Run, ratio: float, world: int) -> None:
+    """Strategy anneal falls to no synthetic rows and uses half as many as mix in all."""
     found = rows(experiment, strategies.Mixture(SIZE, ratio, STEPS, "anneal"), world)
     assert [real for real, _ in found] == [SIZE] * STEPS
     synthetic = [n for _, n in found]
@@ -91,7 +93,8 @@ def test_anneal_falls_to_none_and_has_half_as_many_as_mix(experiment: Run, ratio
     assert all(later <= earlier + 1 for earlier, later in itertools.pairwise(synthetic))
 
 
-def test_anneal_falls_in_a_straight_line() -> None:
+def test_anneal_decreases_linearly_to_zero() -> None:
+    """Strategy anneal lowers the number of synthetic rows linearly until none is left."""
     synthetic = per_step(strategies.Mixture(64, 1.0, 1000, "anneal"))
     for step in range(0, 1000, 50):
         assert synthetic[step] == pytest.approx(64 * (1 - step / 1000), abs=1)
@@ -100,13 +103,15 @@ def test_anneal_falls_in_a_straight_line() -> None:
 
 
 @RANKS
-def test_pretrain_has_one_kind_first_and_then_the_other(experiment: Run, world: int) -> None:
+def test_pretrain_uses_synthetic_rows_first(experiment: Run, world: int) -> None:
+    """Strategy pretrain trains on synthetic rows alone first, and on real rows alone after that."""
     mixture = strategies.Mixture(SIZE, 0.37, STEPS, "pretrain")
     assert rows(experiment, mixture, world) == [(0, SIZE)] * 5 + [(SIZE, 0)] * 6
 
 
 @RANKS
-def test_pretrain_then_sees_the_real_arm_s_batches_from_their_beginning(experiment: Run, world: int) -> None:
+def test_pretrain_keeps_real_row_order(experiment: Run, world: int) -> None:
+    """After pretraining the real rows come in the baseline's order, from its beginning."""
     place = Place(world - 1, world)
     real = open_real_feed(str(experiment.dataset), SIZE, 1.0, 3, place)
     feed = mixed(experiment, strategies.Mixture(SIZE, 1.0, STEPS, "pretrain"), place)
@@ -115,7 +120,7 @@ def test_pretrain_then_sees_the_real_arm_s_batches_from_their_beginning(experime
         assert torch.equal(feed(step + 5).y_B, real(step).y_B)
 
 
-def test_a_streamed_pretraining_leaves_the_real_rows_in_order(experiment: Run) -> None:
+def test_streamed_pretraining_keeps_real_order(experiment: Run) -> None:
     """A loader that reads ahead is asked for no row in the first steps, and then for those of the beginning."""
     from ganaug_ray.data.loading import image_store
     from ganaug_ray.data.loading.streaming_loader import StreamFeed
@@ -130,7 +135,8 @@ def test_a_streamed_pretraining_leaves_the_real_rows_in_order(experiment: Run) -
 
 
 @pytest.mark.parametrize("ratio", [1.0, 0.5])
-def test_balance_gives_classes_what_they_lack(ratio: float) -> None:
+def test_balance_fills_smaller_classes(ratio: float) -> None:
+    """Strategy balance gives every class the synthetic images that it lacks, or the requested share of them."""
     config = AugmentConfig(strategy="balance", ratio=ratio)
     pool = strategies.plan_pool_counts(COUNTS, config)
     assert pool == {"cat": 560, "owl": 40}, "shares of what is lacking; 200 a class on average"
@@ -149,19 +155,22 @@ def test_balance_gives_classes_what_they_lack(ratio: float) -> None:
     }
 
 
-def test_a_class_that_cannot_be_drawn_is_no_reason_to_overfill_the_others() -> None:
+def test_unavailable_class_overfills_no_others() -> None:
+    """A class that cannot be generated does not make strategy balance overfill the other classes."""
     config = AugmentConfig(strategy="balance")
     whole = strategies.Mixture.from_config(config, COUNTS, 60, 100)
     without = strategies.Mixture.from_config(config, COUNTS, 60, 100, ["cat"])
     assert (whole.count_synthetic_rows(100), without.count_synthetic_rows(100)) == (3000, 200)
 
 
-def test_balance_makes_no_millions_for_a_class_that_lacks_one() -> None:
+def test_balance_pool_stays_proportional() -> None:
+    """Strategy balance stores a few images, not millions, for a class that lacks a single one."""
     config = AugmentConfig(strategy="balance", ratio=3.0)
     assert strategies.plan_pool_counts({"a": 5000, "b": 4999, "c": 100}, config) == {"b": 3, "c": 14_700}
 
 
-def test_a_live_feed_balances_by_the_same_shares(experiment: Run) -> None:
+def test_live_generation_balances_alike(experiment: Run) -> None:
+    """Live generation follows the class shares of strategy balance exactly as a stored pool does."""
     generator = Generator.load(experiment.gan)
     live = LiveFeed(
         generator, {"3": 30, "7": 10}, None, lambda step: strategies.count_synthetic_rows(step, 20, 0.5), Place(), 3
@@ -170,7 +179,9 @@ def test_a_live_feed_balances_by_the_same_shares(experiment: Run) -> None:
     assert seen == {3: 30, 7: 10}
 
 
-def test_limits_of_a_class_that_lacks_none_say_that_it_gets_no_images() -> None:
+def test_complete_class_gets_no_images() -> None:
+    """The screening limits say of a class that lacks no images that it gets none."""
+
     def limits(label: int) -> ScreeningLimits:
         evidence = Evidence(torch.full((5,), label), torch.eye(3)[[label] * 5], torch.ones(5), torch.arange(5.0))
         return ScreeningLimits.from_evidence(evidence, ScreenConfig())
@@ -180,7 +191,8 @@ def test_limits_of_a_class_that_lacks_none_say_that_it_gets_no_images() -> None:
     assert joined.agreement == (1.0, 0.0, 1.0)
 
 
-def test_balance_of_even_classes_is_a_user_error_before_a_gan_is_trained(experiment: Run, tiny_job: Job) -> None:
+def test_balance_refuses_even_classes(experiment: Run, tiny_job: Job) -> None:
+    """Strategy balance for classes of equal size is a user error before a GAN is trained."""
     job = with_augment(tiny_job, strategy="balance")
     with pytest.raises(UserError, match=r"augment\.strategy balance: .*nothing to fill up"):
         Pipeline(job, experiment, Terminal()).prepare_data()
@@ -198,12 +210,14 @@ def with_augment(job: Job, **settings: Any) -> Job:
         ({"strategy": "balance", "per_class": 10}, "per_class 10: strategy balance"),
     ],
 )
-def test_settings_that_would_say_nothing_are_refused(setting: dict[str, Any], words: str) -> None:
+def test_ineffective_settings_are_refused(setting: dict[str, Any], words: str) -> None:
+    """Settings that have no effect under the chosen strategy are refused."""
     with pytest.raises(ValueError, match=words):
         AugmentConfig.model_validate({"strategy": "pretrain"} | setting)
 
 
-def test_the_arm_is_trained_as_the_settings_say_and_the_real_arm_is_not(experiment: Run, tiny_job: Job) -> None:
+def test_settings_apply_to_synthetic_arm(experiment: Run, tiny_job: Job) -> None:
+    """Strategy, weight, batch norm and soft labels apply to the synthetic arm and leave the baseline as it is."""
     job = with_augment(tiny_job, strategy="anneal", weight=0.25, batch_norm="separate", soft_labels=True)
     fit, real = (arm_batches.describe_fit(job, experiment, arm, 0) for arm in (arms.SYNTHETIC, arms.REAL))
     feed = fit.batches(Place())
@@ -224,15 +238,16 @@ def test_the_arm_is_trained_as_the_settings_say_and_the_real_arm_is_not(experime
 @pytest.mark.parametrize(
     "setting", [{"strategy": "anneal"}, {"weight": 0.5}, {"batch_norm": "separate"}, {"soft_labels": True}]
 )
-def test_an_experiment_is_not_taken_for_one_with_another_strategy(
-    experiment: Run, tiny_job: Job, setting: dict[str, Any]
-) -> None:
+def test_changed_strategy_refuses_old_experiment(experiment: Run, tiny_job: Job, setting: dict[str, Any]) -> None:
+    """A folder made with another strategy, weight, batch norm or soft labels is refused for this job."""
     augment = AugmentConfig.model_validate(tiny_job.augment.model_dump() | setting)
     with pytest.raises(UserError, match=rf"augment\.{next(iter(setting))} is"):
         experiment.claim_folder(tiny_job.model_copy(update={"augment": augment}))
 
 
-def test_a_dry_run_tells_of_the_strategy(tmp_path: Any) -> None:
+def test_dry_run_describes_the_strategy(tmp_path: Any) -> None:
+    """A dry run describes what the strategy puts into the batches."""
+
     def told(*settings: str) -> str:
         job = load_job(DIGITS, [*TINY, "augment.per_class=null", *settings])
         return dry_run.describe_job(job, Run(Folder.from_uri(tmp_path)))
@@ -247,7 +262,7 @@ def test_a_dry_run_tells_of_the_strategy(tmp_path: Any) -> None:
     assert ", balance: " in balance
 
 
-def test_every_strategy_of_the_schema_has_an_object() -> None:
+def test_every_schema_strategy_is_implemented() -> None:
     """A name that the schema accepts is a strategy that a training knows."""
     assert tuple(strategies.STRATEGIES) == get_args(StrategyName)
 
@@ -270,7 +285,7 @@ def gradients(feed: BatchFeed, digits: Folder, accumulate: int, dropout: float) 
 
 
 @pytest.mark.parametrize(("accumulate", "dropout"), [(1, 0.3), (3, 0.0)], ids=["whole", "in parts"])
-def test_with_weight_zero_and_norms_apart_the_gradients_are_the_real_arm_s(
+def test_zero_weight_equals_baseline_gradients(
     experiment: Run, digits: Folder, accumulate: int, dropout: float
 ) -> None:
     """Dropout included, of a batch that is whole: the real rows are given the masks that they have alone."""
@@ -287,7 +302,8 @@ def test_with_weight_zero_and_norms_apart_the_gradients_are_the_real_arm_s(
 
 
 @RANKS
-def test_a_synthetic_row_counts_its_weight_times_a_real_one_and_the_mean_row_one(experiment: Run, world: int) -> None:
+def test_weight_scales_synthetic_rows(experiment: Run, world: int) -> None:
+    """A synthetic row counts its weight times a real row, and the weights of a batch average one."""
     mixture = strategies.Mixture(SIZE, 0.37, STEPS)
     for step in range(3):
         parts = [mixed(experiment, mixture, Place(rank, world), weight=0.25, apart=True)(step) for rank in range(world)]
@@ -300,7 +316,8 @@ def test_a_synthetic_row_counts_its_weight_times_a_real_one_and_the_mean_row_one
             assert (weight_B[part.real :] / whole.max()).tolist() == pytest.approx([0.25] * (len(part.y_B) - part.real))
 
 
-def test_weights_are_in_the_loss(experiment: Run, digits: Folder) -> None:
+def test_row_weights_enter_the_loss(experiment: Run, digits: Folder) -> None:
+    """The training loss is the weighted mean over real and synthetic rows."""
     batch = mixed(experiment, strategies.Mixture(SIZE, 0.7, STEPS), weight=0.25)(0)
     config = ClassifierConfig(steps=1, batch_size=SIZE, dropout=0.0, flip=False, rotate=0.0, zoom=0.0, shift=0.0)
     loss_B = F.cross_entropy(cnn().train()(batch.x_BCHW), batch.y_B, reduction="none")
@@ -311,7 +328,8 @@ def test_weights_are_in_the_loss(experiment: Run, digits: Folder) -> None:
     assert told[0]["loss"] == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_the_logged_accuracy_is_that_of_the_rows_that_count(experiment: Run, digits: Folder) -> None:
+def test_logged_accuracy_ignores_weightless_rows(experiment: Run, digits: Folder) -> None:
+    """The logged training accuracy leaves out rows whose weight is zero."""
     batch = mixed(experiment, strategies.Mixture(SIZE, 0.7, STEPS), weight=0.0, apart=True)(0)
     network = cnn()
     with torch.no_grad():
@@ -326,7 +344,8 @@ def test_the_logged_accuracy_is_that_of_the_rows_that_count(experiment: Run, dig
     assert told[0]["accuracy"] == pytest.approx(right_B[:SIZE].float().mean().item())
 
 
-def test_weights_and_soft_targets_are_blended_as_images_are() -> None:
+def test_blending_mixes_weights_and_targets() -> None:
+    """Blending mixes the weights and soft targets of rows in the same shares as their images."""
     n = 8
     x_BCHW = torch.arange(n).float().view(n, 1, 1, 1).expand(n, 1, 16, 16).contiguous()
     soft_BK = torch.rand(n, 5).softmax(1)
@@ -347,7 +366,8 @@ def statistics(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("arch", ["cnn", "torchvision:resnet18", "timm:resnetv2_50"])
-def test_synthetic_rows_are_normalised_apart_and_move_no_running_statistics(arch: str) -> None:
+def test_separate_norms_keep_running_statistics(arch: str) -> None:
+    """Synthetic rows are normalised apart and do not change the running statistics of batch norm."""
     torch.manual_seed(0)
     wanted = networks.choose_input(arch, 32, None, pretrained=False)
     network = networks.build_network(arch, 1, 10, 0.0, wanted).train()
@@ -374,7 +394,8 @@ def test_synthetic_rows_are_normalised_apart_and_move_no_running_statistics(arch
 # Soft labels
 
 
-def test_soft_labels_are_the_teacher_s_probabilities_and_real_rows_stay_certain(experiment: Run) -> None:
+def test_soft_labels_come_from_teacher(experiment: Run) -> None:
+    """Synthetic rows get the teacher's probabilities as labels, and real rows keep their certain labels."""
     folder = experiment.locate_model(arms.REAL, 0)
     teacher = Classifier.load(folder)
     mixture = strategies.Mixture(SIZE, 0.7, STEPS)

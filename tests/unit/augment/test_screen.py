@@ -40,20 +40,23 @@ def test_good_images_are_kept() -> None:
     assert reasons(GOOD, ScreeningLimits.from_evidence(GOOD, CONFIG)) == [""] * 4
 
 
-def test_images_of_another_class_or_of_little_confidence_are_off_class() -> None:
+def test_unsure_images_are_off_class() -> None:
+    """Images of another class, or with too little confidence, are rejected as off class."""
     limits = ScreeningLimits.from_evidence(GOOD, CONFIG)
     found = evidence((0, 0.9, 1.0, 0.0), (0, 0.45, 1.0, 0.0), (0, 0.4, 1.0, 0.0), (1, 0.1, 1.0, 0.0))
     assert reasons(found, limits) == ["off class", "off class", "", "off class"]
     assert reasons(found, replace(limits, confidence=0.0)) == ["off class", "", "", "off class"]
 
 
-def test_images_near_to_a_training_image_are_copies() -> None:
+def test_near_training_images_are_copies() -> None:
+    """Images that are too near to a training image are rejected as copies."""
     found = evidence((0, 0.1, 0.0, 0.0), (0, 0.1, 0.49, 0.0), (1, 0.9, 0.5, 0.0))
     assert reasons(found, ScreeningLimits.from_evidence(GOOD, CONFIG)) == ["near copy", "near copy", ""]
     assert reasons(found, replace(ScreeningLimits.from_evidence(GOOD, CONFIG), copy_distance=0.0)) == [""] * 3
 
 
-def test_a_share_of_each_class_is_the_least_real_whatever_the_scores_of_the_others() -> None:
+def test_realism_is_judged_per_class() -> None:
+    """The least real share of each class is rejected, whatever the scores of the other classes."""
     rows = [(label, float(label), 1.0, float(i + 1000 * label)) for label in (0, 1) for i in range(100)]
     pool = evidence(*rows)
     limits = ScreeningLimits.from_evidence(pool, CONFIG.model_copy(update={"realism": 0.1}))
@@ -63,7 +66,8 @@ def test_a_share_of_each_class_is_the_least_real_whatever_the_scores_of_the_othe
         assert own == ["low realism"] * 10 + [""] * 90
 
 
-def test_without_scores_realism_is_not_looked_at() -> None:
+def test_missing_scores_disable_realism() -> None:
+    """Without discriminator scores realism is not judged, and limits that need scores refuse such images."""
     pool = replace(GOOD, score_N=None)
     limits = ScreeningLimits.from_evidence(pool, ScreenConfig(realism=0.5))
     assert limits.realism is None
@@ -72,7 +76,8 @@ def test_without_scores_realism_is_not_looked_at() -> None:
         screen_images(pool, ScreeningLimits.from_evidence(GOOD, ScreenConfig(realism=0.5)))
 
 
-def test_a_class_that_the_teacher_does_not_recognise_gets_no_images() -> None:
+def test_unrecognised_class_gets_no_images() -> None:
+    """A class that the teacher does not recognise gets no synthetic images."""
     pool = evidence(*[(0, 0.9, 1.0, 0.0)] * 6, *[(0, 0.1, 1.0, 0.0)] * 4, *[(1, 0.9, 1.0, 0.0)] * 5)
     limits = ScreeningLimits.from_evidence(pool, CONFIG)
     assert limits.agreement == pytest.approx((0.4, 1.0))
@@ -82,7 +87,8 @@ def test_a_class_that_the_teacher_does_not_recognise_gets_no_images() -> None:
     assert ScreeningLimits.from_evidence(pool, CONFIG.model_copy(update={"class_agreement": 0.4})).drawn == (True, True)
 
 
-def test_a_class_without_images_is_not_drawn_and_breaks_nothing() -> None:
+def test_class_without_images_is_skipped() -> None:
+    """A class without any images is not drawn and causes no error."""
     pool = evidence((1, 0.9, 1.0, 0.0), (1, 0.8, 1.0, 0.5))
     limits = ScreeningLimits.from_evidence(pool, CONFIG.model_copy(update={"realism": 0.1}))
     assert limits.drawn == (False, True)
@@ -92,13 +98,15 @@ def test_a_class_without_images_is_not_drawn_and_breaks_nothing() -> None:
     }
 
 
-def test_the_first_reason_counts() -> None:
+def test_first_reject_reason_counts() -> None:
+    """An image that fails several rules is rejected for the first of them."""
     limits = ScreeningLimits(0.6, 0.5, (0.0, 0.0), (1.0, 0.0), (True, False))
     worst = evidence((1, 0.1, 0.1, -1.0), (1, 0.9, 0.1, -1.0), (1, 0.9, 1.0, -1.0), (1, 0.9, 1.0, 1.0))
     assert reasons(worst, limits) == ["off class", "near copy", "low realism", "class cannot be drawn"]
 
 
-def test_limits_judge_images_one_by_one_and_travel_as_json() -> None:
+def test_limits_survive_json_storage() -> None:
+    """Screening limits read back from JSON judge images singly as the original ones judge the whole pool."""
     pool = evidence(*[(i % 2, i % 2 * 0.8 + 0.1, 0.3 + i / 50, float(i)) for i in range(50)])
     limits = ScreeningLimits.from_evidence(pool, CONFIG.model_copy(update={"realism": 0.2}))
     stored = json.loads(json.dumps(asdict(limits)))
@@ -110,7 +118,8 @@ def test_limits_judge_images_one_by_one_and_travel_as_json() -> None:
         assert screen_images(alone, again) == whole[row]
 
 
-def test_limits_set_class_by_class_are_those_of_the_whole_pool() -> None:
+def test_joined_limits_equal_pool_limits() -> None:
+    """Limits that are set class by class and joined equal those set on the whole pool."""
     pool = evidence(*[(i % 2, i % 3 * 0.4 + 0.1, 1.0, float(i)) for i in range(50)])
     for realism in (0.2, 0.0):
         config = CONFIG.model_copy(update={"realism": realism})
@@ -129,7 +138,8 @@ def test_counts_are_by_class_and_reason() -> None:
     }
 
 
-def test_rejects_are_a_table_with_the_figures_that_decided() -> None:
+def test_rejects_table_lists_deciding_values() -> None:
+    """Rejected images are listed in a table with their class, their reason and the values that decided."""
     found = evidence((0, 0.1, 1.0, 0.5), (0, 0.9, 1.0, 0.5), (1, 0.9, 0.25, -2.0))
     verdict_N = screen_images(found, ScreeningLimits.from_evidence(GOOD, CONFIG))
     table = build_rejects_table(found, verdict_N, ["index:0", "index:1", "index:2"], CLASSES)
@@ -148,7 +158,8 @@ def test_rejects_are_a_table_with_the_figures_that_decided() -> None:
     assert none.schema == table.schema
 
 
-def test_settings_are_checked() -> None:
+def test_screening_settings_are_validated() -> None:
+    """Unknown screening settings and values out of range are refused."""
     assert AugmentConfig().screen.enabled
     for wrong in ({"confidence": 1.0}, {"realism": -0.1}, {"copy_distance": 2.0}, {"class_agreement": 1.5}, {"x": 1}):
         with pytest.raises(ValidationError):

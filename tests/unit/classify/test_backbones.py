@@ -27,7 +27,8 @@ def small(arch: str, size: int = 64, channels: int = 3, pretrained: bool = False
 
 
 @pytest.mark.parametrize("arch", ["cnn", *SMALL])
-def test_logits_come_from_the_features_and_depend_on_the_maps(arch: str) -> None:
+def test_logits_depend_on_feature_maps(arch: str) -> None:
+    """The logits come from the features through the head, and depend on the feature maps."""
     network, x_BCHW = small(arch), torch.rand(2, 3, 64, 64) * 2 - 1
     features_BF = network.compute_features(x_BCHW)
     assert torch.allclose(network.head(features_BF), network(x_BCHW))
@@ -39,7 +40,8 @@ def test_logits_come_from_the_features_and_depend_on_the_maps(arch: str) -> None
     assert slope.abs().sum() > 0
 
 
-def test_grey_images_are_repeated_and_each_channel_is_normalised_as_published() -> None:
+def test_grey_images_fit_pretrained_networks() -> None:
+    """Grey images are repeated to three channels, and each channel is normalised as published."""
     network = small("torchvision:squeezenet1_1", channels=1)
     given = network.adaptor(torch.zeros(1, 1, 64, 64))  # mid-grey: pixels of one half
     published = [(0.5 - mean) / std for mean, std in ((0.485, 0.229), (0.456, 0.224), (0.406, 0.225))]
@@ -63,13 +65,15 @@ def test_grey_images_are_repeated_and_each_channel_is_normalised_as_published() 
         ("timm:vit_base_patch16_224", 64, None, False, 224),
     ],
 )
-def test_the_input_size_follows_from_the_network_the_data_and_the_weights(
+def test_input_size_follows_network_and_data(
     arch: str, image_size: int, wish: int | None, pretrained: bool, given: int
 ) -> None:
+    """The input size follows from the network, the images, the pretrained weights and the setting."""
     assert networks.choose_input(arch, image_size, wish, pretrained).size == given
 
 
-def test_images_of_any_size_are_brought_to_the_networks() -> None:
+def test_images_are_resized_for_the_network() -> None:
+    """Images of any size are resized to the input size of the network."""
     network = small("timm:test_resnet", size=32, pretrained=True)
     assert network.adaptor(torch.zeros(2, 3, 32, 32)).shape == (2, 3, 160, 160)
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 3)
@@ -77,7 +81,8 @@ def test_images_of_any_size_are_brought_to_the_networks() -> None:
 
 
 @pytest.mark.parametrize(("size", "blocks"), [(32, 3), (48, 3), (64, 4), (128, 5)])
-def test_the_base_cnn_is_deeper_for_larger_images(size: int, blocks: int) -> None:
+def test_larger_images_deepen_base_cnn(size: int, blocks: int) -> None:
+    """The base CNN has more blocks for larger images."""
     network = networks.CNN(3, 2, 0.0, size)
     assert sum(isinstance(layer, torch.nn.Conv2d) for layer in network.blocks) == blocks
     assert network(torch.zeros(2, 3, size, size)).shape == (2, 2)
@@ -95,18 +100,21 @@ def test_the_base_cnn_is_deeper_for_larger_images(size: int, blocks: int) -> Non
         ("classifier.accumulate=40", ["classifier", "accumulate 40", "batch_size 64"]),
     ],
 )
-def test_a_wrong_setting_says_what_to_do(override: str, words: list[str]) -> None:
+def test_wrong_setting_suggests_a_fix(override: str, words: list[str]) -> None:
+    """A wrong classifier setting is an error that names the setting and says what to do."""
     with pytest.raises(UserError) as caught:
         load_job(DIGITS, [override], check_network)
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-def test_a_size_below_the_networks_least_is_refused() -> None:
+def test_too_small_input_size_is_refused() -> None:
+    """An input size below the network's minimum is refused."""
     with pytest.raises(ValueError, match=r"input_size 64.*inception_v3 needs at least 75"):
         networks.choose_input("torchvision:inception_v3", 64, 64, False)
 
 
-def test_rates_and_decay_follow_the_optimizer() -> None:
+def test_optimizer_sets_rate_and_decay() -> None:
+    """The default learning rate and weight decay follow the chosen optimizer."""
     adamw, sgd = ClassifierConfig(steps=1), ClassifierConfig(steps=1, optimizer="sgd")
     assert (adamw.peak_lr, adamw.effective_weight_decay, sgd.peak_lr, sgd.effective_weight_decay) == (
         2e-3,

@@ -38,7 +38,8 @@ def fit(digits: Folder, config: ClassifierConfig, out: Folder, seed: int = 0) ->
     return Classifier.load(out)
 
 
-def test_it_learns_digits_and_the_saved_model_is_the_best_look_at_validation(digits: Folder, tmp_path) -> None:
+def test_best_evaluation_is_saved(digits: Folder, tmp_path) -> None:
+    """A classifier learns digits, and the saved model is the one with the best validation accuracy."""
     out = Folder.from_uri(tmp_path / "model")
     classifier = fit(digits, CONFIG, out)
     looks = [row for row in metrics_log.read_metrics(out) if "val_accuracy" in row]
@@ -49,7 +50,8 @@ def test_it_learns_digits_and_the_saved_model_is_the_best_look_at_validation(dig
     assert accuracy == pytest.approx(record["val_accuracy"])
 
 
-def test_the_same_seed_trains_to_the_same_bytes_and_another_does_not(digits: Folder, tmp_path) -> None:
+def test_same_seed_trains_identical_weights(digits: Folder, tmp_path) -> None:
+    """The same seed trains the same weights, to the byte, and another seed trains other ones."""
     config = CONFIG.model_copy(update={"steps": 3})
     one, two, other = (Folder.from_uri(tmp_path / name) for name in ("one", "two", "other"))
     for folder, seed in ((one, 1), (two, 1), (other, 2)):
@@ -61,7 +63,8 @@ def test_the_same_seed_trains_to_the_same_bytes_and_another_does_not(digits: Fol
     )
 
 
-def test_the_best_look_is_the_most_accurate_then_the_surest() -> None:
+def test_best_evaluation_prefers_accuracy() -> None:
+    """The best evaluation is the most accurate one and, among equals, the one with the lower loss."""
     first = training_loop.BestEvaluation(10, 0.9, 0.5, {})
     assert training_loop.BestEvaluation(20, 0.95, 0.9, {}).is_better_than(first)
     assert training_loop.BestEvaluation(20, 0.9, 0.4, {}).is_better_than(first)
@@ -69,7 +72,8 @@ def test_the_best_look_is_the_most_accurate_then_the_surest() -> None:
     assert not training_loop.BestEvaluation(20, 0.8, 0.1, {}).is_better_than(first)
 
 
-def test_a_loss_that_is_not_finite_ends_training_before_it_reaches_the_weights(digits: Folder) -> None:
+def test_non_finite_loss_stops_training(digits: Folder) -> None:
+    """A loss that is not finite ends the training before it changes the weights."""
     from ganaug_ray.core.finite_guard import DivergenceError
 
     network = networks.CNN(1, 10, 0.0)
@@ -91,7 +95,8 @@ def test_a_loss_that_is_not_finite_ends_training_before_it_reaches_the_weights(d
     assert not torch.equal(weights[3], weights[2])
 
 
-def test_augmentation_moves_each_image_by_its_own_draw_and_alike_for_any_number_of_ranks() -> None:
+def test_rank_count_keeps_augmentation_draws() -> None:
+    """Every image is augmented by its own random draw, which is the same for any number of ranks."""
     config = ClassifierConfig(steps=1)
     x_BCHW = torch.rand(6, 1, 32, 32) * 2 - 1
     together = batch_augmentation.apply_classic(whole(x_BCHW), config, (0, 7))
@@ -106,7 +111,8 @@ def test_augmentation_moves_each_image_by_its_own_draw_and_alike_for_any_number_
     assert len({tuple(image.flatten()[:64].tolist()) for image in same}) == 6
 
 
-def test_synthetic_rows_behind_the_real_ones_do_not_change_how_the_real_ones_are_moved() -> None:
+def test_synthetic_rows_keep_real_augmentation() -> None:
+    """Synthetic rows in a batch do not change how its real rows are augmented."""
     config = ClassifierConfig(steps=1)
     x_BCHW = torch.rand(64, 1, 32, 32)
     alone = batch_augmentation.apply_classic(whole(x_BCHW), config, (0, 7))
@@ -114,13 +120,15 @@ def test_synthetic_rows_behind_the_real_ones_do_not_change_how_the_real_ones_are
     assert torch.equal(mixed[:64], alone)
 
 
-def test_no_augmentation_leaves_images_as_they_are() -> None:
+def test_disabled_augmentation_changes_nothing() -> None:
+    """With all augmentation switched off the images stay as they are."""
     still = ClassifierConfig(steps=1, flip=False, rotate=0.0, zoom=0.0, shift=0.0)
     x_BCHW = torch.rand(4, 3, 32, 32)
     assert torch.allclose(batch_augmentation.apply_classic(whole(x_BCHW), still, (0,)), x_BCHW, atol=1e-5)
 
 
-def test_flip_mirrors_and_shift_moves_by_its_share() -> None:
+def test_flip_mirrors_and_shift_moves() -> None:
+    """Flip mirrors about half of the images, and shift moves an image by its share of the side."""
     flip = ClassifierConfig(steps=1, rotate=0.0, zoom=0.0, shift=0.0)
     x_BCHW = torch.rand(1, 1, 8, 8).expand(64, 1, 8, 8)
     moved = batch_augmentation.apply_classic(whole(x_BCHW), flip, (0,))
@@ -133,7 +141,8 @@ def test_flip_mirrors_and_shift_moves_by_its_share() -> None:
     assert torch.allclose(theta[0], torch.tensor([[1.0, 0.0, 1.0], [0.0, 1.0, 0.0]]), atol=1e-6)
 
 
-def test_a_mixed_batch_holds_the_real_arms_rows_and_the_exact_number_of_synthetic_ones(experiment: Run) -> None:
+def test_mixed_batch_holds_exact_rows(experiment: Run) -> None:
+    """A mixed batch holds the baseline's real rows and the exact number of synthetic ones."""
     open_real = functools.partial(open_real_feed, str(experiment.dataset), 16, 1.0, 3)
     upto = functools.partial(strategies.count_synthetic_rows, batch_size=16, ratio=0.3)
     open_pool = functools.partial(mixed_batches.open_pool_feed, str(experiment.synthetic), upto, 1.0, 3)
@@ -151,7 +160,8 @@ def test_a_mixed_batch_holds_the_real_arms_rows_and_the_exact_number_of_syntheti
         assert synthetic_rows == strategies.count_synthetic_rows(10, 16, 0.3) == 48
 
 
-def test_small_synthetic_images_are_scaled_up_to_the_real_ones_and_none_is_no_problem() -> None:
+def test_small_synthetic_images_are_enlarged() -> None:
+    """Smaller synthetic images are enlarged to the size of the real ones, and a batch may have none."""
     real = Batch(torch.zeros(2, 1, 64, 64), torch.zeros(2, dtype=torch.long), torch.arange(2), 2)
     fake = Batch(torch.ones(3, 1, 32, 32), torch.ones(3, dtype=torch.long), torch.arange(3), 3)
     both = mixed_batches.append_synthetic_rows(real, fake)
@@ -162,7 +172,8 @@ def test_small_synthetic_images_are_scaled_up_to_the_real_ones_and_none_is_no_pr
     assert mixed_batches.append_synthetic_rows(real, none).total == 3
 
 
-def test_a_model_takes_paths_bytes_pictures_and_arrays_of_any_size(experiment: Run, tmp_path) -> None:
+def test_model_accepts_every_image_form(experiment: Run, tmp_path) -> None:
+    """A model takes paths, bytes, pictures and arrays of any size, and answers alike for the same image."""
     classifier = Classifier.load(experiment.locate_model("real+classic", 0))
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8))
     picture.save(tmp_path / "one.png")
@@ -174,7 +185,8 @@ def test_a_model_takes_paths_bytes_pictures_and_arrays_of_any_size(experiment: R
     assert classifier.predict([]) == []
 
 
-def test_predictions_hold_every_validation_and_test_row_once(experiment: Run, tiny_job: Job) -> None:
+def test_predictions_cover_validation_and_test(experiment: Run, tiny_job: Job) -> None:
+    """The stored predictions hold every validation and test row exactly once."""
     table = experiment.locate_model("real+classic", 1).read_table("predictions.parquet")
     ids = {split: set(image_store.read_images(experiment.dataset / split).ids) for split in ("val", "test")}
     for split, own in ids.items():
@@ -184,7 +196,8 @@ def test_predictions_hold_every_validation_and_test_row_once(experiment: Run, ti
         assert all(abs(sum(row["probabilities"]) - 1) < 1e-5 for row in rows)
 
 
-def test_draws_depend_on_the_key_alone() -> None:
+def test_random_draws_depend_on_key() -> None:
+    """Random draws depend on their key alone, not on the global random state."""
     torch.manual_seed(1)
     one = torch.rand(3, generator=rng.make_generator(0, "x", 5))
     torch.manual_seed(2)

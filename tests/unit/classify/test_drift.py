@@ -83,7 +83,8 @@ def fashion() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("data", [digits, fashion])
 @pytest.mark.parametrize("rows", [100, 400])
-def test_changed_images_give_alarm_within_200_and_2000_unchanged_ones_none(data: Callable, rows: int) -> None:
+def test_changed_images_raise_drift_alarm(data: Callable, rows: int) -> None:
+    """Changed images raise an alarm within 200, and 2,000 unchanged ones raise none."""
     images, labels = data()
     for seed, change in enumerate((blurred, inverted)):
         feed = Feed(images, labels, rows, seed)
@@ -95,7 +96,8 @@ def test_changed_images_give_alarm_within_200_and_2000_unchanged_ones_none(data:
         assert fresh.first_alarm(200, change) is not None, "also where the first image is changed already"
 
 
-def test_the_alarm_ends_when_images_are_again_as_they_were() -> None:
+def test_alarm_ends_with_normal_images() -> None:
+    """The drift alarm ends once the images are as they were before."""
     feed = Feed(*digits(), 400, 0)
     assert feed.first_alarm(200, inverted) is not None
     feed.first_alarm(1)
@@ -106,14 +108,15 @@ def test_the_alarm_ends_when_images_are_again_as_they_were() -> None:
     assert not feed.detector.has_alarm
 
 
-def test_other_shares_of_classes_give_alarm() -> None:
+def test_shifted_class_shares_raise_alarm() -> None:
+    """Images with other shares of the classes raise an alarm."""
     images, labels = digits()
     feed = Feed(images, labels, 400, 0)
     feed.images = feed.images[labels[len(labels) // 3 :] == 3]
     assert feed.first_alarm(400) is not None
 
 
-def test_of_many_unchanged_streams_with_a_small_reference_hardly_any_gives_alarm() -> None:
+def test_unchanged_streams_raise_no_alarms() -> None:
     """The bound for 2,000 images is 0.2 %: of 40 streams, one with an alarm has a probability below 8 %."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3000, 4, 4, 1), np.uint8)

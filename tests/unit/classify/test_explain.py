@@ -39,9 +39,8 @@ def hide(images_NHWC: np.ndarray, scores_NHW: np.ndarray, share: float) -> np.nd
     return np.where(hidden.reshape(*scores_NHW.shape, 1), mean, images_NHWC)
 
 
-def test_hiding_what_the_map_shows_lowers_the_probability_more_than_hiding_as_much_anywhere(
-    trained: Classifier, digits: Folder
-) -> None:
+def test_heat_maps_mark_decisive_pixels(trained: Classifier, digits: Folder) -> None:
+    """Hiding what a heat map marks lowers the probability more than hiding as many random pixels."""
     images = image_store.read_images(digits / "test", 200).images
     probabilities = trained.predict_probabilities(images)
     classes = probabilities.argmax(1)
@@ -58,7 +57,8 @@ def test_hiding_what_the_map_shows_lowers_the_probability_more_than_hiding_as_mu
     assert drop(maps) > 1.2 * drop(random) > 0
 
 
-def test_a_map_is_of_the_class_that_is_asked_about(trained: Classifier, digits: Folder) -> None:
+def test_heat_maps_differ_by_class(trained: Classifier, digits: Folder) -> None:
+    """A heat map explains the class that was requested."""
     images = image_store.read_images(digits / "test", 20).images
     one, other = (explain.compute_heat_maps(trained.network, images, np.full(20, label)) for label in (3, 7))
     assert np.abs(one - other).mean() > 0.05
@@ -67,9 +67,8 @@ def test_a_map_is_of_the_class_that_is_asked_about(trained: Classifier, digits: 
 @pytest.mark.parametrize(
     ("arch", "channels", "filters"), [("torchvision:resnet18", 3, (64, 3, 7, 7)), ("cnn", 1, (32, 1, 3, 3))]
 )
-def test_any_backbone_with_maps_can_be_explained_frozen_or_not(
-    arch: str, channels: int, filters: tuple[int, ...]
-) -> None:
+def test_backbones_with_maps_are_explainable(arch: str, channels: int, filters: tuple[int, ...]) -> None:
+    """Any backbone with feature maps can be explained, also while it is frozen."""
     torch.manual_seed(0)
     network = networks.build_network(arch, channels, 4, 0.0, networks.choose_input(arch, 64, None, pretrained=False))
     network.eval().requires_grad_(False)

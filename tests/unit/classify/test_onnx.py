@@ -51,9 +51,10 @@ def model_in(folder: Path, arch: str, image_size: int, input_size: int, channels
         ("torchvision:squeezenet1_0", 32, 64, 3),  # larger
     ],
 )
-def test_the_file_gives_the_models_logits_for_any_number_of_images(
+def test_onnx_logits_equal_the_model(
     arch: str, image_size: int, input_size: int, channels: int, tmp_path: Path
 ) -> None:
+    """The ONNX file gives the model's logits for any number of images."""
     folder = model_in(tmp_path, arch, image_size, input_size, channels)
     path = tmp_path / "out" / "model.onnx"
     assert onnx_export.export_onnx(folder, str(path)) <= 1e-4
@@ -70,7 +71,8 @@ def test_the_file_gives_the_models_logits_for_any_number_of_images(
     assert (described["resize"], described["image_size"]) == ("crop", str(image_size))
 
 
-def test_a_file_that_gives_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deviating_onnx_file_is_discarded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ONNX file whose logits differ from the model's is not written."""
     folder = model_in(tmp_path, "cnn", 32, 32, 1)
     traced = onnx_export._trace_network
 
@@ -87,9 +89,8 @@ def test_a_file_that_gives_something_else_is_not_written(tmp_path: Path, monkeyp
     assert not (tmp_path / "model.onnx").exists()
 
 
-def test_the_command_writes_beside_the_weights_and_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
-) -> None:
+def test_export_command_writes_beside_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    """The command writes model.onnx next to the weights, and says what to install where a package is missing."""
     folder = model_in(tmp_path, "cnn", 32, 32, 1)
     assert model_registry.find_model(folder) is not None
     monkeypatch.setattr(sys, "argv", ["ganaug", "export", str(folder)])
@@ -105,7 +106,8 @@ def test_the_command_writes_beside_the_weights_and_says_what_to_install(
     assert "pip install 'ganaug_ray[export]'" in capfd.readouterr().err
 
 
-def test_a_promoted_version_has_its_onnx_file_beside_the_weights(experiment: Run) -> None:
+def test_promoted_version_has_onnx_file(experiment: Run) -> None:
+    """A promoted version has its ONNX file next to the weights."""
     version = model_registry.find_champion_model(experiment.registry)
     session = onnxruntime.InferenceSession(version.read_bytes("model.onnx"), providers=["CPUExecutionProvider"])
     classifier = Classifier.load(version)
@@ -116,9 +118,10 @@ def test_a_promoted_version_has_its_onnx_file_beside_the_weights(experiment: Run
 
 
 @pytest.mark.parametrize("why", ["pip install 'ganaug_ray[export]'", "cannot be exported"])
-def test_a_model_without_an_onnx_file_is_promoted_all_the_same_and_it_says_why(
+def test_promotion_works_without_onnx_file(
     why: str, experiment: Run, tiny_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
+    """A model that cannot be exported to ONNX is still promoted, with a note that says why."""
     shutil.copytree(str(experiment.root), tmp_path / "copied", symlinks=True)
     run = Run(Folder.from_uri(tmp_path / "copied"))
     shutil.rmtree(str(run.registry))

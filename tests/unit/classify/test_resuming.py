@@ -89,13 +89,14 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
     ids=["adamw", "plateau", "average", "patience"],
 )
-def test_a_killed_training_goes_on_to_the_same_bits(
+def test_killed_training_resumes_bit_identically(
     digits: Folder,
     tmp_path: Path,
     settings: dict[str, Any],
     package_logger: logging.Logger,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    """A training that was killed resumes from its checkpoint and ends with the same bits."""
     worker_log.print_log_messages()
     one = fit(digits, tmp_path / "killed", **settings)
     killed(one)
@@ -114,9 +115,10 @@ def test_a_killed_training_goes_on_to_the_same_bits(
     assert out.list_folders() == there.list_folders() == [], "what is finished needs no checkpoints"
 
 
-def test_a_checkpoint_of_other_settings_or_rows_is_not_gone_on_from(
+def test_foreign_checkpoint_is_not_used(
     digits: Folder, tmp_path: Path, package_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A checkpoint made with other settings or rows is not used, and a message says so."""
     worker_log.print_log_messages()
     killed(fit(digits, tmp_path / "out"))
     capsys.readouterr()
@@ -128,7 +130,7 @@ def test_a_checkpoint_of_other_settings_or_rows_is_not_gone_on_from(
     assert made.compute_fingerprint(None) != others.compute_fingerprint(None)
 
 
-def test_moved_code_leaves_a_fingerprint_as_it_is(experiment: Run) -> None:
+def test_moved_code_keeps_fingerprint(experiment: Run) -> None:
     """A checkpoint outlives new names and places of the functions that open the batches."""
     job = load_job(DIGITS, [*TINY, "arms={one: {kind: synthetic}}"])
     before = arm_batches.describe_fit(job, experiment, "one", 0)
@@ -136,7 +138,7 @@ def test_moved_code_leaves_a_fingerprint_as_it_is(experiment: Run) -> None:
     assert renamed.compute_fingerprint(None) == before.compute_fingerprint(None)
 
 
-def test_whatever_decides_an_arm_s_rows_is_told_apart(experiment: Run) -> None:
+def test_fingerprint_covers_all_arm_settings(experiment: Run) -> None:
     """Also what shaped nothing yet, and so may change in the same folder, while a checkpoint of it is there."""
     settings = [
         "{}",
@@ -157,9 +159,10 @@ def test_whatever_decides_an_arm_s_rows_is_told_apart(experiment: Run) -> None:
     assert len(set(found)) == len(arms)
 
 
-def test_a_machine_that_is_about_to_go_is_left_with_a_checkpoint_at_once(
+def test_leaving_machine_saves_every_evaluation(
     digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A machine that is about to be taken away saves a checkpoint at every evaluation but the last."""
     (tmp_path / "scar").touch()
     steps: list[int] = []
     monkeypatch.setattr(checkpoint, "save", lambda folder, checkpoint, inputs: steps.append(checkpoint.step))

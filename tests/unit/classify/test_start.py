@@ -61,9 +61,10 @@ def train(job: Job, run: Run) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", ["plain", "safetensors", "wrapped", "of several devices"])
-def test_a_backbone_has_the_weights_of_the_file_and_a_head_of_its_own(
+def test_weights_file_fills_the_backbone(
     kind: str, published: tuple[Path, dict[str, torch.Tensor]], digits: Folder, tmp_path: Path
 ) -> None:
+    """A backbone has the weights of the file, in every usual format, and a head of its own."""
     path, weights = published
     if kind == "safetensors":
         path = tmp_path / "published.safetensors"
@@ -89,7 +90,8 @@ def test_a_backbone_has_the_weights_of_the_file_and_a_head_of_its_own(
     assert saved["network.head.2.weight"].shape[0] == 10
 
 
-def test_workers_never_start_afresh_where_weights_were_asked_for(digits: Folder, tmp_path: Path) -> None:
+def test_workers_refuse_silent_fresh_start(digits: Folder, tmp_path: Path) -> None:
+    """Workers refuse to start from random weights where a weights file was requested."""
     job, run = job_with("classifier.weights=somewhere.pth"), run_of(digits, tmp_path)
     batches = functools.partial(open_real_feed, str(run.dataset), 16, 1.0, 0)
     with pytest.raises(AssertionError, match="never a silent fresh start"):
@@ -99,9 +101,10 @@ def test_workers_never_start_afresh_where_weights_were_asked_for(digits: Folder,
         )
 
 
-def test_a_file_that_does_not_fit_is_told_by_what_is_missing_unexpected_or_of_another_shape(
+def test_misfit_weights_name_the_differences(
     published: tuple[Path, dict[str, torch.Tensor]], digits: Folder, tmp_path: Path
 ) -> None:
+    """Weights that do not fit are an error that names what is missing, unexpected or of another shape."""
     path, weights = published
     spoilt = dict(weights)
     spoilt["conv1.0.weight" if "conv1.0.weight" in weights else "conv1.weight"] = torch.zeros(3, 3)
@@ -126,9 +129,8 @@ def test_a_file_that_does_not_fit_is_told_by_what_is_missing_unexpected_or_of_an
         ("unsafe", "not a file of weights"),
     ],
 )
-def test_what_is_no_weights_file_is_refused_and_nothing_in_it_is_run(
-    content: Any, words: str, digits: Folder, tmp_path: Path
-) -> None:
+def test_invalid_weights_file_is_refused(content: Any, words: str, digits: Folder, tmp_path: Path) -> None:
+    """A file that holds no weights is refused, and no code in it is run."""
     path = tmp_path / "file.pth"
     if isinstance(content, bytes):
         path.write_bytes(content)
@@ -141,9 +143,11 @@ def test_what_is_no_weights_file_is_refused_and_nothing_in_it_is_run(
     assert "classifier.weights" in str(caught.value)
 
 
-def test_without_a_network_pretrained_weights_are_an_error_that_names_the_way_out(
+def test_offline_pretrained_weights_name_alternative(
     digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without a network connection, pretrained weights are an error that names the alternative."""
+
     def offline(arch: str) -> None:
         raise OSError("Name or service not known")
 
@@ -152,9 +156,8 @@ def test_without_a_network_pretrained_weights_are_an_error_that_names_the_way_ou
         initial_weights.prepare_weights(job_with("classifier.weights=pretrained"), run_of(digits, tmp_path))
 
 
-def test_the_weights_that_a_library_fetches_fit_too(
-    digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fetched_weights_fit_the_network(digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pretrained weights that a library fetches fit the network."""
     fetched = backbones.build_trunk(ARCH).network.state_dict()
     monkeypatch.setattr(backbones, "fetch_weights", lambda arch: fetched)
     report = initial_weights.prepare_weights(job_with("classifier.weights=pretrained"), run_of(digits, tmp_path))
@@ -164,9 +167,10 @@ def test_the_weights_that_a_library_fetches_fit_too(
 
 
 @pytest.mark.parametrize("wish", ["experiment", "registry", "model", "champion"])
-def test_a_warm_start_goes_on_from_a_model_with_its_head(
+def test_warm_start_includes_the_head(
     wish: str, experiment: Run, tiny_job: Job, tmp_path: Path, digits: Folder
 ) -> None:
+    """A warm start continues from another model with all of its weights, the head included."""
     champion = experiment.root.read_json("verdict.json")["champion"]
     model = experiment.locate_model(champion["arm"], champion["seed"])
     where = {"experiment": experiment.root, "registry": experiment.registry, "model": model, "champion": "champion"}
@@ -183,7 +187,8 @@ def test_a_warm_start_goes_on_from_a_model_with_its_head(
     assert all(torch.equal(ours[key], value) for key, value in theirs.items() if "num_batches" not in key)
 
 
-def test_a_warm_start_wants_the_same_classes_and_architecture(experiment: Run, digits: Folder, tmp_path: Path) -> None:
+def test_warm_start_needs_matching_model(experiment: Run, digits: Folder, tmp_path: Path) -> None:
+    """A warm start needs a model with the same classes and architecture."""
     champion = experiment.root.read_json("verdict.json")["champion"]
     model = experiment.locate_model(champion["arm"], champion["seed"])
     changed = Folder.from_uri(tmp_path / "changed").create()
@@ -198,13 +203,15 @@ def test_a_warm_start_wants_the_same_classes_and_architecture(experiment: Run, d
         initial_weights.prepare_weights(load_job(DIGITS, [*TINY, "classifier.init_from=champion"]), run)
 
 
-def test_a_relative_weights_file_is_relative_to_the_job_file(tmp_path: Path) -> None:
+def test_weights_path_follows_job_file(tmp_path: Path) -> None:
+    """A relative path of a weights file is relative to the job file."""
     text = "data: {source: sklearn:digits}\ngan: {steps: 1}\nclassifier: {steps: 1, weights: w/x.pth}\n"
     (tmp_path / "job.yaml").write_text(text)
     assert load_job(tmp_path / "job.yaml").classifier.weights == f"{tmp_path}/w/x.pth"
 
 
-def test_a_damaged_model_is_an_error_that_names_the_folder(experiment: Run, tmp_path: Path) -> None:
+def test_damaged_model_names_its_folder(experiment: Run, tmp_path: Path) -> None:
+    """A damaged model is an error that names its folder."""
     model = experiment.locate_model("real+classic", 0)
     changed = Folder.from_uri(tmp_path / "changed").create()
     changed.write_bytes("model.safetensors", model.read_bytes("model.safetensors"))

@@ -49,7 +49,8 @@ def rates(tuning: OptimizerSchedule) -> list[float]:
 
 
 @pytest.mark.parametrize(("optimizer", "kind"), [("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
-def test_the_optimizer_is_the_one_asked_for_and_learns(digits: Folder, optimizer: str, kind: type) -> None:
+def test_chosen_optimizer_lowers_the_loss(digits: Folder, optimizer: str, kind: type) -> None:
+    """The training uses the optimizer that the job names, and the network learns."""
     tuning = OptimizerSchedule(cnn(), ClassifierConfig(steps=4, optimizer=optimizer), 4, Place())
     assert type(tuning.optimizer) is kind
     best, rows = train(digits, cnn(), optimizer=optimizer, steps=30, evaluate_every=30)
@@ -58,9 +59,8 @@ def test_the_optimizer_is_the_one_asked_for_and_learns(digits: Folder, optimizer
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_a_loss_that_is_not_finite_changes_no_weight_and_what_was_good_is_handed_out(
-    digits: Folder, optimizer: str
-) -> None:
+def test_divergence_preserves_last_good_weights(digits: Folder, optimizer: str) -> None:
+    """A loss that is not finite changes no weight, and the last good weights are handed out."""
     network, good = cnn(), []
     feed = open_real_feed(str(digits), 16, 1.0, 0, Place())
 
@@ -79,7 +79,8 @@ def test_a_loss_that_is_not_finite_changes_no_weight_and_what_was_good_is_handed
     assert all(tensor.isfinite().all() for tensor in good[-1].weights.values())
 
 
-def test_the_head_is_trained_first_and_the_rest_then_slowly() -> None:
+def test_head_trains_before_the_backbone() -> None:
+    """The head is trained first, and the rest follows at a lower learning rate."""
     network = cnn()
     config = ClassifierConfig(steps=20, weights="file", freeze_steps=5, lr=0.01)
     tuning = OptimizerSchedule(network, config, 20, Place())
@@ -94,7 +95,8 @@ def test_the_head_is_trained_first_and_the_rest_then_slowly() -> None:
         assert rest_rate == pytest.approx(head_rate * 0.1)
 
 
-def test_frozen_layers_learn_nothing_and_neither_do_their_statistics(digits: Folder) -> None:
+def test_frozen_layers_stay_unchanged(digits: Folder) -> None:
+    """Frozen layers change neither their weights nor their batch norm statistics."""
     network = cnn()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     train(digits, network, weights="file", freeze_steps=4)
@@ -105,7 +107,8 @@ def test_frozen_layers_learn_nothing_and_neither_do_their_statistics(digits: Fol
     assert {"blocks.0.weight", "blocks.1.running_mean"} <= changed
 
 
-def test_what_starts_afresh_is_trained_at_one_rate_and_whole_from_the_first_step() -> None:
+def test_fresh_network_trains_without_freezing() -> None:
+    """A network from random weights is trained whole from the first step, at a single learning rate."""
     config = ClassifierConfig(steps=20)
     assert config.count_frozen_steps(20) == 0
     assert ClassifierConfig(steps=20, weights="file").count_frozen_steps(20) == 2
@@ -114,7 +117,8 @@ def test_what_starts_afresh_is_trained_at_one_rate_and_whole_from_the_first_step
     assert rates(tuning)[0] == rates(tuning)[1]
 
 
-def test_plateau_lowers_the_rate_when_validation_gets_no_better() -> None:
+def test_plateau_lowers_learning_rate() -> None:
+    """Schedule plateau lowers the learning rate when the validation loss does not improve."""
     config = ClassifierConfig(steps=100, schedule="plateau", plateau_looks=2, lr=0.01)
     tuning = OptimizerSchedule(cnn(), config, 100, Place())
     seen = []
@@ -128,14 +132,15 @@ def test_plateau_lowers_the_rate_when_validation_gets_no_better() -> None:
     assert seen[9] == pytest.approx(0.001), "two looks without a lower loss"
 
 
-def test_training_ends_early_when_it_gets_no_better_and_else_never(digits: Folder) -> None:
+def test_patience_ends_stalled_training(digits: Folder) -> None:
+    """With patience a training that no longer improves ends early, and without it all steps are trained."""
     best, rows = train(digits, cnn(), steps=20, lr=1e-9, patience=3)
     assert rows[-1]["step"] == best.step + 3 * 2 < 20
     _, rows = train(digits, cnn(), steps=20, lr=1e-9)
     assert rows[-1]["step"] == 20
 
 
-def test_the_labels_of_test_images_have_no_say_in_a_training(digits: Folder, tmp_path: Path) -> None:
+def test_training_ignores_test_labels(digits: Folder, tmp_path: Path) -> None:
     """Shuffled, they give the same weights, of the same step, and the same answers."""
     shutil.copytree(digits.path, tmp_path / "dataset")
     other = Folder.from_uri(tmp_path / "dataset")
@@ -158,7 +163,8 @@ def test_the_labels_of_test_images_have_no_say_in_a_training(digits: Folder, tmp
     assert first["label"] != second["label"]
 
 
-def test_label_smoothing_and_class_weights_are_in_the_loss(digits: Folder) -> None:
+def test_smoothing_and_weights_enter_loss(digits: Folder) -> None:
+    """Label smoothing and class weights are part of the loss."""
     network = cnn()
     batch = open_real_feed(str(digits), 16, 1.0, 0, Place())(0)
     weights_K = torch.linspace(0.1, 2, 10)
@@ -176,7 +182,8 @@ def test_label_smoothing_and_class_weights_are_in_the_loss(digits: Folder) -> No
     assert rows[0]["loss"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_balanced_weights_make_classes_count_alike() -> None:
+def test_balanced_weights_equalise_classes() -> None:
+    """Balanced class weights give every class the same total weight."""
     counts = [90, 10, 50]
     weights = train_worker.balance_class_weights(counts)
     totals = weights * torch.tensor(counts)
@@ -206,7 +213,8 @@ def test_blending_mixes_images_and_targets_alike(kind: str) -> None:
     assert torch.equal(targets_BK, torch.eye(n))
 
 
-def test_with_both_each_step_draws_one_of_them() -> None:
+def test_mixup_and_cutmix_alternate_randomly() -> None:
+    """With mixup and cutmix both on, every step draws one of them."""
     x_BCHW = torch.rand(4, 1, 16, 16)
     batch = Batch(x_BCHW, torch.arange(4), torch.arange(4), 4)
     config = ClassifierConfig(steps=1, mixup=1.0, cutmix=1.0)
@@ -217,7 +225,8 @@ def test_with_both_each_step_draws_one_of_them() -> None:
     assert torch.equal(again, blends[7])
 
 
-def test_the_averaged_network_is_looked_at_and_saved(digits: Folder) -> None:
+def test_averaged_network_is_saved(digits: Folder) -> None:
+    """The averaged network is evaluated and saved, and the average leaves the training itself unchanged."""
     network = cnn()
     best, _ = train(digits, network, steps=2, ema_half_life=16, evaluate_every=2)
     plain = network.state_dict()
@@ -232,7 +241,9 @@ def test_the_averaged_network_is_looked_at_and_saved(digits: Folder) -> None:
     assert torch.allclose(last.weights["network.head.1.weight"], plain["head.1.weight"], atol=1e-4)
 
 
-def test_a_batch_in_parts_gives_the_step_of_the_whole(digits: Folder) -> None:
+def test_accumulation_equals_whole_batch(digits: Folder) -> None:
+    """A batch that is processed in parts gives the training step of the whole batch."""
+
     def after_a_step(accumulate: int) -> dict[str, torch.Tensor]:
         network = cnn()
         for module in network.modules():
@@ -246,7 +257,8 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole(digits: Folder) -> None:
         assert torch.allclose(value, parts[key], atol=1e-5), key
 
 
-def test_mixed_precision_trains_in_bfloat16_and_keeps_the_weights_whole(digits: Folder) -> None:
+def test_bfloat16_keeps_full_precision_weights(digits: Folder) -> None:
+    """Mixed precision trains in bfloat16 and keeps the weights in full precision."""
     network = cnn()
     kinds = set()
     network.head.register_forward_hook(lambda module, inputs, output: kinds.add((module.training, output.dtype)))
@@ -255,7 +267,9 @@ def test_mixed_precision_trains_in_bfloat16_and_keeps_the_weights_whole(digits: 
     assert all(weight.dtype == torch.float32 for weight in network.parameters())
 
 
-def test_a_classifier_that_diverges_leaves_its_last_good_weights_and_says_so(digits: Folder, tmp_path: Path) -> None:
+def test_diverged_classifier_reports_good_weights(digits: Folder, tmp_path: Path) -> None:
+    """A classifier that diverges leaves its last good weights in a file, and the message names that file."""
+
     class Poisoned(BatchFeed):
         def __init__(self, place: Place) -> None:
             self._feed = open_real_feed(str(digits), 16, 1.0, 0, place)

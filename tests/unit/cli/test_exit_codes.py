@@ -30,9 +30,11 @@ from tests.conftest import DIGITS, TINY
     ("error", "code", "words"),
     [(StageFailed("the loss is not finite"), 1, "not finite"), (KeyboardInterrupt(), 130, "the same command goes on")],
 )
-def test_a_failed_stage_and_an_interrupt(
+def test_failures_and_interrupts_set_exit_codes(
     error: BaseException, code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
+    """A failed stage ends with exit code 1, an interrupt with 130, and both print a clear message."""
+
     def fail(self: Pipeline) -> None:
         def work() -> dict:
             os.write(1, b"chatter")  # as libraries do that are not written in Python
@@ -64,9 +66,10 @@ NINE = [str(label) for label in range(9)]
     ],
     ids=["unknown architecture", "weights of another network", "another number of classes"],
 )
-def test_a_network_that_does_not_suit_ends_the_run_before_any_training(
+def test_unsuitable_network_stops_before_training(
     settings: list[str], words: list[str], digits: Folder, experiment: Run, tmp_path: Path, monkeypatch, capfd
 ) -> None:
+    """A network or weights that do not suit the job end the run before any training."""
     save_file({"features.0.weight": torch.zeros(3)}, tmp_path / "other.safetensors")
     model = experiment.locate_model(arms.REAL, 0)
     nine = Folder.from_uri(tmp_path / "nine").create()
@@ -86,9 +89,11 @@ def test_a_network_that_does_not_suit_ends_the_run_before_any_training(
     assert not (out / "models").exists()
 
 
-def test_a_diverged_gan_says_what_is_kept_and_what_to_try(
+def test_diverged_gan_suggests_next_steps(
     tiny_job: Job, digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A GAN that diverges is an error that says what is kept and what to try."""
+
     def diverge(*arguments: object, **more: object) -> None:
         raise DivergenceError(41)
 
@@ -98,7 +103,8 @@ def test_a_diverged_gan_says_what_is_kept_and_what_to_try(
         train_gans([training])
 
 
-def test_the_version_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_option_prints_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The option --version prints the installed version."""
     monkeypatch.setattr(sys, "argv", ["ganaug", "--version"])
     with pytest.raises(SystemExit) as ended:
         cli.main()

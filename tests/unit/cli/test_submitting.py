@@ -57,7 +57,8 @@ def large(path: Path) -> None:
         file.truncate(LARGE)
 
 
-def test_the_command_is_the_one_that_a_user_would_type_on_the_cluster(folder: Path, sent: dict[str, Any]) -> None:
+def test_submitted_command_equals_typed_command(folder: Path, sent: dict[str, Any]) -> None:
+    """The submitted command is the one that a user would type on the cluster."""
     submit.submit(Path("jobs/mine.yaml"), ADDRESS, "s3://bucket/runs/a b", ["gan.lr=1e-4", "data.source=a b"], 8)
     assert shlex.split(sent["entrypoint"]) == [
         *["python", "-m", "ganaug_ray", "run", "jobs/mine.yaml", "--out", "s3://bucket/runs/a b"],
@@ -66,7 +67,8 @@ def test_the_command_is_the_one_that_a_user_would_type_on_the_cluster(folder: Pa
     assert sent["runtime_env"]["env_vars"] == {"GANAUG_GPUS": "8"}
 
 
-def test_nothing_of_the_environment_is_sent(folder: Path, sent: dict[str, Any], monkeypatch) -> None:
+def test_environment_secrets_are_not_sent(folder: Path, sent: dict[str, Any], monkeypatch) -> None:
+    """No secret of the environment is sent to the cluster, and credentials in an address are refused."""
     secrets = {"AWS_SECRET_ACCESS_KEY": "hush1", "RAY_AUTH_TOKEN": "hush2", "GANAUG_API_KEY": "hush3"}
     for name, value in secrets.items():
         monkeypatch.setenv(name, value)
@@ -78,7 +80,8 @@ def test_nothing_of_the_environment_is_sent(folder: Path, sent: dict[str, Any], 
         submit.submit(Path("jobs/mine.yaml"), ADDRESS, "/shared/x", ["data.source=s3://key:hush@bucket/x"])
 
 
-def test_data_runs_and_environments_stay_here(folder: Path, sent: dict[str, Any]) -> None:
+def test_uploads_exclude_data_and_runs(folder: Path, sent: dict[str, Any]) -> None:
+    """Data, runs, virtual environments and files that git ignores are not uploaded."""
     for name in (
         "data/cats.zip",
         "runs/x/gan.safetensors",
@@ -95,7 +98,8 @@ def test_data_runs_and_environments_stay_here(folder: Path, sent: dict[str, Any]
     assert sent["runtime_env"]["excludes"] == [*submit.EXCLUDED_PATTERNS, "/of my own"]
 
 
-def test_more_than_ray_uploads_is_refused_with_what_is_large(folder: Path, sent: dict[str, Any]) -> None:
+def test_oversized_upload_names_large_files(folder: Path, sent: dict[str, Any]) -> None:
+    """An upload larger than Ray takes is refused with the names of what is large."""
     large(folder / "pictures" / "cats.zip")
     (folder / "notes.txt").write_bytes(b"x" * 2**21)
     with pytest.raises(UserError, match=r"602 MiB to upload.*less than 512 \(pictures 600 MiB, notes.txt 2 MiB"):
@@ -103,7 +107,8 @@ def test_more_than_ray_uploads_is_refused_with_what_is_large(folder: Path, sent:
     assert not sent
 
 
-def test_the_file_for_ray_job_submit_leaves_out_the_same() -> None:
+def test_runtime_file_has_same_exclusions() -> None:
+    """The file for ray job submit leaves out the same files as ganaug submit."""
     content = yaml.safe_load((ROOT / "cluster" / "runtime_env.yaml").read_text())
     assert content == {"excludes": submit.EXCLUDED_PATTERNS}
 
@@ -117,9 +122,10 @@ def test_the_file_for_ray_job_submit_leaves_out_the_same() -> None:
         ("../other.yaml", "/shared/x", "is not in"),
     ],
 )
-def test_what_cannot_work_is_not_sent(
+def test_impossible_submissions_are_refused(
     job: str, out: str | None, words: str, folder: Path, sent: dict[str, Any], tmp_path: Path
 ) -> None:
+    """A submission that cannot work is refused before anything is sent."""
     (tmp_path / "other.yaml").touch()
     with pytest.raises(UserError, match=words):
         submit.submit(Path(job), ADDRESS, out, None)
@@ -130,7 +136,8 @@ def of_ray(working_dir: str | None) -> dict[str, str]:
     return {output_dir.RAY_JOB_ENV: json.dumps({"runtime_env": {"working_dir": working_dir} if working_dir else {}})}
 
 
-def test_a_ray_job_says_where_its_results_go_and_that_they_outlive_it(folder: Path) -> None:
+def test_ray_job_needs_lasting_output(folder: Path) -> None:
+    """A Ray job needs a folder for its results that outlives it, and the error says how to name one."""
     path, uploaded = Path("jobs/mine.yaml"), of_ray("gcs://_ray_pkg_1.zip")
     with pytest.raises(UserError, match="--out: a Ray job needs it, or GANAUG_HOME"):
         output_dir.open_experiment(path, None, uploaded)
@@ -151,9 +158,11 @@ def test_a_ray_job_says_where_its_results_go_and_that_they_outlive_it(folder: Pa
         (ADDRESS, RuntimeError("Request failed with status code 500: full"), StageFailed, "status code 500: full"),
     ],
 )
-def test_a_cluster_that_does_not_answer_as_it_should(
+def test_cluster_failures_are_explained(
     address: str, error: Exception | None, kind: type[Exception], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A wrong address, no answer, a missing token and a server error each have a clear message."""
+
     def fail(address: str) -> None:
         raise error
 
@@ -173,7 +182,8 @@ def test_a_cluster_that_does_not_answer_as_it_should(
         ("STOPPED", None, 130, "was stopped"),
     ],
 )
-def test_following_ends_as_the_job_ends(status: str, code: int | None, ends: int, words: str, capsys) -> None:
+def test_follow_returns_job_exit_code(status: str, code: int | None, ends: int, words: str, capsys) -> None:
+    """Following a job ends with the exit code of that job."""
     found = ray.job_submission.JobDetails(
         type="SUBMISSION", status=status, entrypoint="", driver_exit_code=code, message="the node was lost"
     )
@@ -181,9 +191,9 @@ def test_following_ends_as_the_job_ends(status: str, code: int | None, ends: int
     assert words in capsys.readouterr().err
 
 
-def test_ctrl_c_leaves_the_job_running_and_says_how_to_end_it(
-    folder: Path, sent: dict[str, Any], monkeypatch, capsys
-) -> None:
+def test_interrupt_leaves_job_running(folder: Path, sent: dict[str, Any], monkeypatch, capsys) -> None:
+    """Ctrl-C while following leaves the job running and says how to stop it."""
+
     async def interrupt(*arguments: object) -> None:
         raise KeyboardInterrupt
 

@@ -25,24 +25,28 @@ classifier: {epochs: 3}
 """
 
 
-def test_scientific_notation_is_a_number_in_yaml_and_on_the_command_line(tmp_path: Path) -> None:
+def test_scientific_notation_is_a_number(tmp_path: Path) -> None:
+    """Scientific notation is a number in YAML and on the command line."""
     assert load_job(write(tmp_path, MINIMAL)).gan.lr == 1e-4
     assert load_job(DIGITS, ["gan.lr=3e-4"]).gan.lr == 3e-4
 
 
-def test_setting_epochs_clears_steps_and_the_reverse() -> None:
+def test_setting_epochs_clears_steps() -> None:
+    """Setting epochs on the command line clears the steps of the job, and the reverse."""
     job = load_job(DIGITS, ["gan.epochs=200"])
     assert (job.gan.epochs, job.gan.steps) == (200, None)
     job = load_job(DIGITS, ["gan.epochs=200", "gan.steps=7"])
     assert (job.gan.epochs, job.gan.steps) == (None, 7)
 
 
-def test_epochs_become_steps_by_the_number_of_rows() -> None:
+def test_epochs_convert_to_steps() -> None:
+    """Epochs become steps by the number of training rows."""
     job = load_job(DIGITS, ["gan.epochs=200"])
     assert job.gan.count_steps(rows=200) == 625
 
 
-def test_what_a_job_does_not_say_is_the_presets() -> None:
+def test_presets_fill_missing_settings() -> None:
+    """Settings that a job leaves out come from its preset."""
     scarce, dcgan = PRESETS["scarce"], PRESETS["dcgan"]
     plain = ["gan.lr=null"]
     assert load_job(DIGITS, plain).gan.recipe == scarce
@@ -53,7 +57,8 @@ def test_what_a_job_does_not_say_is_the_presets() -> None:
     assert load_job(DIGITS, ["gan.lr=1e-4", "gan.lr_d=3e-4"]).gan.recipe.lr_d == 3e-4
 
 
-def test_a_dumped_job_loads_to_the_same_job(tmp_path: Path) -> None:
+def test_dumped_job_loads_unchanged(tmp_path: Path) -> None:
+    """A job that is written to YAML loads as the same job."""
     job = load_job(DIGITS, ["gan.lr=1e-5", "data.channels=1"])
     assert load_job(write(tmp_path, dump_job(job))) == job
 
@@ -67,14 +72,17 @@ def test_environment_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.
         load_job(write(tmp_path, text))
 
 
-def test_a_relative_source_is_relative_to_the_job_file(tmp_path: Path) -> None:
+def test_relative_source_follows_job_file(tmp_path: Path) -> None:
+    """A relative data source is relative to the job file."""
     text = MINIMAL.replace("sklearn:digits", "[../pictures, more.zip, idx:mnist, sklearn:digits, s3://bucket/x]")
     assert load_job(write(tmp_path, text)).data.source == [
         f"{tmp_path}/../pictures", f"{tmp_path}/more.zip", f"idx:{tmp_path}/mnist", "sklearn:digits", "s3://bucket/x",
     ]  # fmt: skip
 
 
-def test_labels_come_from_the_parent_a_regex_or_a_csv(tmp_path: Path) -> None:
+def test_label_source_is_validated(tmp_path: Path) -> None:
+    """Labels come from the parent folder, a regular expression or a CSV file, and anything else is refused."""
+
     def with_labels(text: str) -> Job:
         return load_job(write(tmp_path, MINIMAL.replace("sklearn:digits", f"sklearn:digits, label_from: {text}")))
 
@@ -86,20 +94,23 @@ def test_labels_come_from_the_parent_a_regex_or_a_csv(tmp_path: Path) -> None:
             with_labels(wrong)
 
 
-def test_validation_is_scarce_where_training_is() -> None:
+def test_scarce_training_limits_validation() -> None:
+    """Validation images are limited where training images are."""
     assert load_job(DIGITS, ["data.train_per_class=100", "data.val_per_class=null"]).data.max_val_per_class == 25
     assert load_job(DIGITS, ["data.train_per_class=null", "data.val_per_class=null"]).data.max_val_per_class is None
 
 
 @pytest.mark.parametrize("path", sorted(DIGITS.parent.glob("*.yaml")), ids=lambda path: path.name)
-def test_every_job_that_is_shipped_loads_and_says_what_it_is_for(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shipped_job_loads(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every job file in the repository loads and says what it is for."""
     monkeypatch.setenv("GANAUG_DATA", "/data")
     load_job(path)
     assert len(yaml.safe_load(path.read_text())["about"].split()) > 5
 
 
 @pytest.mark.parametrize(("name", "epochs", "rate"), [("artworks", 200, 2e-4), ("artworks_slow", 100, 1e-4)])
-def test_the_published_experiment_is_the_published_one(name: str, epochs: int, rate: float) -> None:
+def test_published_experiment_is_unchanged(name: str, epochs: int, rate: float) -> None:
+    """The job files of the published experiment have its settings and its figures."""
     job = load_job(DIGITS.with_name(f"{name}.yaml"), ["data.source=/anywhere/cats_dogs.zip"])
     assert (job.gan_image_size, job.gan.epochs, job.gan.recipe.lr_g, job.gan.recipe.lr_d) == (64, epochs, rate, rate)
     assert (job.gan.conditional, job.gan.recipe.norm, job.gan.recipe.loss) == (False, "batch", "non_saturating")
@@ -138,7 +149,8 @@ def test_the_published_experiment_is_the_published_one(name: str, epochs: int, r
         ("gan.lr=[", ["gan.lr", "YAML"]),
     ],
 )
-def test_a_wrong_setting_names_the_key_what_was_found_and_what_is_expected(override: str, words: list[str]) -> None:
+def test_wrong_setting_names_expected_value(override: str, words: list[str]) -> None:
+    """A wrong setting is an error that names the key, the value and what is expected."""
     with pytest.raises(UserError) as caught:
         load_job(DIGITS, [override])
     message = str(caught.value)
@@ -157,20 +169,23 @@ def test_a_wrong_setting_names_the_key_what_was_found_and_what_is_expected(overr
         ("data: {source: sklearn:digits}\n", ["gan", "classifier", "missing"]),
     ],
 )
-def test_a_wrong_file_names_the_file(tmp_path: Path, text: str, words: list[str]) -> None:
+def test_wrong_job_file_is_named(tmp_path: Path, text: str, words: list[str]) -> None:
+    """A mistake in a job file is an error that names the file and the mistake."""
     with pytest.raises(UserError) as caught:
         load_job(write(tmp_path, text))
     assert all(word in str(caught.value) for word in ["job.yaml", *words]), str(caught.value)
 
 
-def test_many_mistakes_still_fit_on_six_lines(tmp_path: Path) -> None:
+def test_many_mistakes_fit_six_lines(tmp_path: Path) -> None:
+    """The message about a job file with many mistakes fits on six lines."""
     text = MINIMAL + "".join(f"wrong{i}: 1\n" for i in range(20))
     with pytest.raises(UserError) as caught:
         load_job(write(tmp_path, text))
     assert len(str(caught.value).splitlines()) == 6
 
 
-def test_given_splits_are_one_word(tmp_path: Path) -> None:
+def test_given_splits_need_single_word(tmp_path: Path) -> None:
+    """The single word given as data.split keeps the splits of the source, and other words are refused."""
     job = load_job(DIGITS, ["data.split=given"])
     assert job.data.split.given
     assert load_job(write(tmp_path, dump_job(job))) == job
@@ -178,7 +193,8 @@ def test_given_splits_are_one_word(tmp_path: Path) -> None:
         load_job(DIGITS, ["data.split=taken"])
 
 
-def test_arms_take_from_the_augment_section_what_they_do_not_set(tmp_path: Path) -> None:
+def test_arms_inherit_augment_settings(tmp_path: Path) -> None:
+    """Arms take from the augment section what they do not set themselves."""
     assert list(load_job(DIGITS).compared_arms) == ["real+classic+synthetic"]
     assert not load_job(DIGITS, ["augment.ratio=0"]).compared_arms
     job = load_job(
@@ -191,12 +207,14 @@ def test_arms_take_from_the_augment_section_what_they_do_not_set(tmp_path: Path)
     assert load_job(write(tmp_path, dump_job(job))) == job
 
 
-def test_images_that_stay_where_they_are_have_one_split() -> None:
+def test_given_splits_refuse_several_splits() -> None:
+    """A comparison over several splits is refused where the splits are given."""
     with pytest.raises(UserError, match=r"compare.splits 3: data.split is given"):
         load_job(DIGITS, ["compare.splits=3", "data.split=given"])
 
 
-def test_a_job_cannot_change_after_loading() -> None:
+def test_loaded_job_is_immutable() -> None:
+    """A job cannot be changed after loading."""
     job: Job = load_job(DIGITS)
     with pytest.raises(ValueError, match="frozen"):
         job.gan.lr = 1.0

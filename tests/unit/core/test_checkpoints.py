@@ -28,7 +28,9 @@ def saved(folder: Folder, steps: list[int], inputs: str = "same") -> None:
         checkpoint.save(folder, Checkpoint(step, {"weight": torch.full((3,), float(step))}), inputs)
 
 
-def test_networks_and_optimizers_come_back_bit_for_bit(tmp_path: Path) -> None:
+def test_states_restore_bit_identically(tmp_path: Path) -> None:
+    """Networks and optimizers continue from a checkpoint to the same bits."""
+
     def make() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         network = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
         network.to(memory_format=torch.channels_last)
@@ -53,14 +55,16 @@ def test_networks_and_optimizers_come_back_bit_for_bit(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
-def test_the_last_two_are_kept(tmp_path: Path) -> None:
+def test_last_two_checkpoints_remain(tmp_path: Path) -> None:
+    """Only the last two checkpoints are kept."""
     folder = Folder.from_uri(tmp_path)
     saved(folder, [10, 20, 30])
     assert folder.list_files() == [f"step-{step:08d}.{kind}" for step in (20, 30) for kind in ("json", "safetensors")]
 
 
 @pytest.mark.parametrize("damage", ["truncate", "garbage", "delete", "json", "uncommitted"])
-def test_a_damaged_newest_one_falls_back_to_the_one_before_and_says_so(tmp_path: Path, damage: str) -> None:
+def test_damaged_checkpoint_falls_back(tmp_path: Path, damage: str) -> None:
+    """Instead of a damaged newest checkpoint the previous one is loaded, and a notice says so."""
     folder = Folder.from_uri(tmp_path)
     saved(folder, [10, 20])
     tensors, record = tmp_path / "step-00000020.safetensors", tmp_path / "step-00000020.json"
@@ -91,7 +95,8 @@ for step in itertools.count(1):
 """
 
 
-def test_kill_9_in_the_middle_of_a_checkpoint_costs_no_earlier_one_and_leaves_nothing(tmp_path: Path) -> None:
+def test_kill_preserves_earlier_checkpoints(tmp_path: Path) -> None:
+    """A kill while a checkpoint is written loses no earlier one, and its half-written file is removed later."""
     folder = Folder.from_uri(tmp_path)
     child = subprocess.Popen([sys.executable, "-c", SAVE_FOR_EVER, str(tmp_path)])
     while True:  # stopped now and then, until that is while a checkpoint is being written and there is one before it
@@ -116,7 +121,8 @@ def test_kill_9_in_the_middle_of_a_checkpoint_costs_no_earlier_one_and_leaves_no
     assert not list(tmp_path.glob(".*")), "what was half-written is gone once the stage is done"
 
 
-def test_a_checkpoint_of_other_inputs_is_not_used(tmp_path: Path) -> None:
+def test_foreign_checkpoint_is_not_used(tmp_path: Path) -> None:
+    """A checkpoint made from other data or settings is not used, and a notice says so."""
     folder = Folder.from_uri(tmp_path)
     saved(folder, [10])
     notices: list[str] = []
@@ -125,7 +131,8 @@ def test_a_checkpoint_of_other_inputs_is_not_used(tmp_path: Path) -> None:
     assert checkpoint.load_newest(Folder.from_uri(tmp_path / "none"), "same", notices.append) is None
 
 
-def test_a_resumed_log_holds_every_step_once_and_in_order(tmp_path: Path) -> None:
+def test_resumed_log_has_every_step_once(tmp_path: Path) -> None:
+    """A resumed log holds every step once and in order."""
     folder = Folder.from_uri(tmp_path)
     log = MetricsLog(folder, 0)
     for step in (1, 2, 3, 4):
@@ -139,7 +146,8 @@ def test_a_resumed_log_holds_every_step_once_and_in_order(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("uri", ["", "s3://"])
-def test_the_newest_lines_are_had_without_reading_the_others(uri: str, tmp_path: Path) -> None:
+def test_newest_lines_load_alone(uri: str, tmp_path: Path) -> None:
+    """The newest lines of a log are read without reading the older ones."""
     folder = Folder(Folder.from_uri(tmp_path).fs, str(tmp_path), uri)
     assert metrics_log.read_newest_lines(folder) == []
     log = MetricsLog(folder, 0)
@@ -151,7 +159,8 @@ def test_the_newest_lines_are_had_without_reading_the_others(uri: str, tmp_path:
     assert newest == list(range(3001 - len(newest), 3001))
 
 
-def test_on_an_object_store_the_log_is_written_in_parts(tmp_path: Path) -> None:
+def test_object_store_log_has_parts(tmp_path: Path) -> None:
+    """On an object store the log is written in parts, and a resume drops the steps that come later."""
     folder = Folder(Folder.from_uri(tmp_path).fs, str(tmp_path), "s3://")  # as one without append
     log = MetricsLog(folder, 0)
     for step in (1, 2):
@@ -171,7 +180,8 @@ def test_on_an_object_store_the_log_is_written_in_parts(tmp_path: Path) -> None:
     assert [row["step"] for row in metrics_log.read_metrics(folder)] == [1]
 
 
-def test_a_write_that_dies_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_preserves_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write that fails leaves the old file in place."""
     folder = Folder.from_uri(tmp_path)
     folder.write_json("marker.json", {"old": True})
 
@@ -191,14 +201,16 @@ def test_json_never_holds_nan(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "figures.json").read_text()) == {"kid": None, "rows": [1.5, None]}
 
 
-def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path: Path) -> None:
+def test_foreign_folder_is_left_alone(tmp_path: Path) -> None:
+    """A folder with other files in it is refused and left alone."""
     (tmp_path / "thesis.doc").write_text("precious")
     with pytest.raises(UserError, match=r"not empty.*thesis\.doc"):
         Run(Folder.from_uri(tmp_path)).claim_folder(load_job(DIGITS))
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.doc"]
 
 
-def test_only_settings_that_shaped_what_is_made_are_held_fast(tmp_path: Path) -> None:
+def test_only_used_settings_are_fixed(tmp_path: Path) -> None:
+    """Only settings that shaped what is already made are fixed, and the others may still change."""
     run = Run(Folder.from_uri(tmp_path))
     run.claim_folder(load_job(DIGITS))
     run.dataset.write_json("dataset.json", {})
@@ -216,7 +228,8 @@ def test_only_settings_that_shaped_what_is_made_are_held_fast(tmp_path: Path) ->
         run.claim_folder(load_job(DIGITS, ["gan.lr=1e-5", "augment.ratio=1.0"]))
 
 
-def test_a_folder_made_before_a_setting_existed_is_still_the_jobs_own(tmp_path: Path) -> None:
+def test_folder_predating_setting_is_accepted(tmp_path: Path) -> None:
+    """A folder made before a setting existed still belongs to the same job."""
     run = Run(Folder.from_uri(tmp_path))
     run.claim_folder(load_job(DIGITS))
     run.dataset.write_json("dataset.json", {})
@@ -227,7 +240,8 @@ def test_a_folder_made_before_a_setting_existed_is_still_the_jobs_own(tmp_path: 
         run.claim_folder(load_job(DIGITS, ["data.smallest=9"]))
 
 
-def test_two_processes_do_not_work_in_one_folder(tmp_path: Path) -> None:
+def test_folder_refuses_second_process(tmp_path: Path) -> None:
+    """A second process that would work in the same folder is refused."""
     run = Run(Folder.from_uri(tmp_path))
     with (
         run.hold_lock(),

@@ -89,7 +89,8 @@ def _classify(place: Place, digits: str, out: str) -> None:
     torch.save({"rows": rows, "best": (best.step, best.accuracy, best.loss)}, f"{out}/{place.world_size}-{place.rank}")
 
 
-def test_all_ranks_report_the_same_figures_and_choose_the_same_step(digits: Folder, tmp_path: Path) -> None:
+def test_ranks_agree_on_metrics(digits: Folder, tmp_path: Path) -> None:
+    """All ranks report the same metrics and choose the same best step."""
     on_two_ranks(_classify, tmp_path, str(digits), str(tmp_path))
     one, two = (torch.load(tmp_path / f"2-{rank}", weights_only=True) for rank in range(2))
     assert one == two
@@ -120,7 +121,8 @@ def _goes_on(place: Place, digits: str, out: str) -> None:
         torch.save((start if kept is None else kept.step, network.state_dict()), f"{out}/{start}-{place.rank}")
 
 
-def test_two_ranks_that_go_on_have_the_same_bits_their_batch_norms_too(digits: Folder, tmp_path: Path) -> None:
+def test_classifier_ranks_resume_bit_identically(digits: Folder, tmp_path: Path) -> None:
+    """Two ranks that resume a classifier have the same bits as undisturbed ones, batch norm included."""
     on_two_ranks(_goes_on, tmp_path, str(digits), str(tmp_path))
     runs = [torch.load(tmp_path / f"{start}-{rank}", weights_only=True) for start in (None, 4) for rank in range(2)]
     assert [step for step, _ in runs] == [None, None, 4, 4]
@@ -171,7 +173,7 @@ def _all_settings(place: Place, digits: str, out: str) -> None:
     )
 
 
-def test_two_ranks_train_a_classifier_as_one_does_with_every_setting(digits: Folder, tmp_path: Path) -> None:
+def test_classifier_ranks_match_single_rank(digits: Folder, tmp_path: Path) -> None:
     """Frozen and thawed, rows blended across ranks, parts, averages, rates that follow looks, weights, soft labels."""
     on_two_ranks(_all_settings, tmp_path, str(digits), str(tmp_path))
     _all_settings(Place(), str(digits), str(tmp_path))
@@ -208,7 +210,8 @@ def _diverge(place: Place, digits: str, out: str) -> None:
         Path(out, f"diverged-{place.rank}").write_text(f"{error.step} {[c.step for c in saved]}")
 
 
-def test_a_bad_loss_on_one_rank_stops_all_of_them_at_that_step(digits: Folder, tmp_path: Path) -> None:
+def test_bad_loss_stops_all_ranks(digits: Folder, tmp_path: Path) -> None:
+    """A loss that is not finite on one rank stops all ranks at that step."""
     on_two_ranks(_diverge, tmp_path, str(digits), str(tmp_path))
     assert [(tmp_path / f"diverged-{rank}").read_text() for rank in range(2)] == ["4 [3]", "4 [3]"]
 
@@ -225,7 +228,8 @@ def _is_told_that_it_will_be_taken_away(place: Place, digits: str, out: str) -> 
     Path(out, f"saved-{place.rank}").write_text(f"{[c.step for c in saved]}")
 
 
-def test_where_one_rank_s_machine_will_be_taken_away_all_save_once_at_that_step(digits: Folder, tmp_path: Path) -> None:
+def test_leaving_rank_makes_all_save(digits: Folder, tmp_path: Path) -> None:
+    """When the machine of one rank will be taken away, all ranks save once at that step."""
     on_two_ranks(_is_told_that_it_will_be_taken_away, tmp_path, str(digits), str(tmp_path))
     assert [(tmp_path / f"saved-{rank}").read_text() for rank in range(2)] == ["[3, 5, 6]", "[3, 5, 6]"]
 
@@ -250,7 +254,8 @@ def _train_and_resume(place: Place, digits: str, out: str) -> None:
         Path(out, "equal").touch()
 
 
-def test_two_ranks_resume_to_the_same_bits(digits: Folder, tmp_path: Path) -> None:
+def test_gan_ranks_resume_bit_identically(digits: Folder, tmp_path: Path) -> None:
+    """Two ranks that resume a GAN training end with the same bits as undisturbed ones."""
     on_two_ranks(_train_and_resume, tmp_path, str(digits), str(tmp_path))
     assert (tmp_path / "equal").exists()
 
@@ -283,7 +288,7 @@ def _two_steps(place: Place, digits: str, out: str, batch: int) -> None:
 
 
 @pytest.mark.parametrize("batch", [16, 15])
-def test_two_ranks_take_the_steps_of_one_at_the_whole_batch(digits: Folder, tmp_path: Path, batch: int) -> None:
+def test_gan_ranks_match_single_rank(digits: Folder, tmp_path: Path, batch: int) -> None:
     """Also where their parts differ in size, as with workers that come and go.
 
     Latents, DiffAugment's draws, gradients, power iteration and averages included.

@@ -42,7 +42,8 @@ def bucket() -> Iterator[Folder]:
         server.wait()
 
 
-def test_files_and_folders_are_found_again(bucket: Folder) -> None:
+def test_google_store_lists_its_files(bucket: Folder) -> None:
+    """Files, tables and folders written to Google's store are listed and read again."""
     root, table = bucket / "run", pa.table({"n": range(1000)})
     assert (root.list_files(), root.list_folders(), root.has_file("a.json")) == ([], [], False)
     root.write_json("a.json", {"one": 1})
@@ -56,7 +57,8 @@ def test_files_and_folders_are_found_again(bucket: Folder) -> None:
     assert not root.has_file("a.json")
 
 
-def test_a_registry_counts_its_versions_there(bucket: Folder) -> None:
+def test_registry_counts_google_store_versions(bucket: Folder) -> None:
+    """A registry in Google's store counts its versions."""
     versions = [promote(bucket / "pets", seed)["version"] for seed in range(3)]
     assert versions == [1, 2, 3]
     assert model_registry.resolve_model(str(bucket / "pets")).name == "3"

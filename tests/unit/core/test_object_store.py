@@ -105,9 +105,8 @@ def timeless(files: dict[str, bytes]) -> dict[str, bytes]:
     return found
 
 
-def test_an_experiment_on_an_object_store_equals_the_one_on_disk(
-    flaky: tuple[Flaky, Folder], tiny_job: Job, experiment: Run
-) -> None:
+def test_object_store_experiment_equals_disk(flaky: tuple[Flaky, Folder], tiny_job: Job, experiment: Run) -> None:
+    """An experiment on an object store has the same files as one on disk."""
     run = Run(flaky[1] / experiment.root.name)
     run.claim_folder(tiny_job)
     prepare_dataset(tiny_job.data, run.dataset)
@@ -120,7 +119,8 @@ def test_an_experiment_on_an_object_store_equals_the_one_on_disk(
     assert [name for name in here if there[name] != here[name]] == []
 
 
-def test_errors_and_lost_connections_are_tried_again(flaky: tuple[Flaky, Folder]) -> None:
+def test_failed_requests_are_retried(flaky: tuple[Flaky, Folder]) -> None:
+    """Requests that end in a server error or a lost connection are retried."""
     server, folder = flaky
     server.failing = True
     names = [f"{number}.json" for number in range(5)]

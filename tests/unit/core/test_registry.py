@@ -63,7 +63,8 @@ def pipeline(run: Run, place: Folder) -> Pipeline:
     return Pipeline(load_job(DIGITS, [*TINY, f"registry={place}"]), run, Terminal())
 
 
-def test_a_better_model_replaces_the_champion_of_a_shared_registry_and_it_is_told_why(copied: Run) -> None:
+def test_better_model_becomes_champion(copied: Run) -> None:
+    """A better model replaces the champion of a shared registry, and the record says why."""
     place = with_champion(copied)
     pipeline(copied, place).promote_champion()
     record = place.read_json("champion.json")
@@ -75,9 +76,8 @@ def test_a_better_model_replaces_the_champion_of_a_shared_registry_and_it_is_tol
     assert against["candidate"] > against["champion"]
 
 
-def test_a_worse_model_is_refused_unless_forced_and_claims_no_version(
-    copied: Run, monkeypatch: pytest.MonkeyPatch, capfd
-) -> None:
+def test_worse_model_needs_force(copied: Run, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    """A worse model is refused unless forced, and claims no version."""
     place = copied.root / "shared"
     model_registry.promote_model(place, model_registry.find_champion_model(copied.registry), {"arm": "another's"})
     champion = copied.root.read_json("verdict.json")["champion"]
@@ -103,7 +103,8 @@ def test_a_worse_model_is_refused_unless_forced_and_claims_no_version(
     assert (record["version"], record["changes"][-1]["why"]) == (2, "forced")
 
 
-def test_rows_that_the_champion_was_trained_on_do_not_count(copied: Run, tiny_job: Job) -> None:
+def test_champion_training_rows_are_excluded(copied: Run, tiny_job: Job) -> None:
+    """Test images that the champion was trained on do not count in the comparison."""
     test = copied.dataset.read_table("split.parquet", ["id", "split"]).to_pylist()
     ids = [row["id"] for row in test if row["split"] == "test"]
 
@@ -123,7 +124,9 @@ def test_rows_that_the_champion_was_trained_on_do_not_count(copied: Run, tiny_jo
         pipeline(copied, with_champion(copied, seen(ids))).promote_champion()
 
 
-def test_models_of_other_classes_or_larger_images_cannot_be_compared(copied: Run) -> None:
+def test_incomparable_models_need_force(copied: Run) -> None:
+    """Models of other classes or larger images cannot be compared, and replace each other only with --force."""
+
     def altered(**changes: object) -> Callable[[Folder], None]:
         return lambda version: version.write_json("model.json", {**version.read_json("model.json"), **changes})
 
@@ -137,7 +140,8 @@ def test_models_of_other_classes_or_larger_images_cannot_be_compared(copied: Run
         shutil.rmtree(str(place))
 
 
-def test_an_equal_model_passes_and_a_worse_metric_decides() -> None:
+def test_equal_model_passes_comparison() -> None:
+    """A model that is as good as the champion passes, and one with a lower metric does not."""
     labels = np.array([0, 0, 1, 1])
     same = promotion_gate.compare_answers(labels, labels, labels, 2)
     assert not same.is_worse
@@ -147,7 +151,8 @@ def test_an_equal_model_passes_and_a_worse_metric_decides() -> None:
     assert "accuracy 0.750, the champion's 1.000" in one_wrong.sentence
 
 
-def test_rolling_back_goes_one_champion_back_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+def test_rollback_restores_previous_champion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+    """A rollback goes back by one champion at a time, or to a version that is named."""
     experiment = Folder.from_uri(tmp_path / "pets")
     for seed in range(3):
         promote(experiment, seed)
@@ -174,7 +179,8 @@ def test_rolling_back_goes_one_champion_back_at_a_time(tmp_path: Path, monkeypat
     assert model_registry.roll_back(place)["version"] == 3
 
 
-def test_a_model_that_was_rolled_back_does_not_come_back_unasked(copied: Run) -> None:
+def test_rolled_back_model_needs_force(copied: Run) -> None:
+    """A model that was rolled back is promoted again only with --force."""
     place = with_champion(copied)
     pipeline(copied, place).promote_champion()
     model_registry.roll_back(place)
@@ -184,7 +190,8 @@ def test_a_model_that_was_rolled_back_does_not_come_back_unasked(copied: Run) ->
     assert place.read_json("champion.json")["version"] == 3
 
 
-def test_an_experiment_leads_to_the_registry_that_its_job_names(copied: Run, tmp_path: Path) -> None:
+def test_job_names_the_registry(copied: Run, tmp_path: Path) -> None:
+    """An experiment uses the registry that its job names, relative to the job file."""
     place = with_champion(copied)
     copied.root.write_bytes("job.yaml", f"registry: {place}\n".encode())
     assert str(model_registry.resolve_model(str(copied.root))) == f"{place}/versions/1"
@@ -193,7 +200,8 @@ def test_an_experiment_leads_to_the_registry_that_its_job_names(copied: Run, tmp
     assert load_job(tmp_path / "job.yaml").registry == f"{tmp_path}/ours", "relative to the job file"
 
 
-def test_who_promotes_at_a_time_gets_a_version_of_its_own_and_is_judged_by_the_one_it_replaces(tmp_path: Path) -> None:
+def test_parallel_promotions_get_separate_versions(tmp_path: Path) -> None:
+    """Parallel promotions get a version each, and each is judged against the champion that it replaces."""
     place, judged = Folder.from_uri(tmp_path / "registry"), list[tuple[int, int | None]]()
 
     def one(seed: int) -> int:
@@ -217,7 +225,7 @@ def test_who_promotes_at_a_time_gets_a_version_of_its_own_and_is_judged_by_the_o
         assert change["judged_by"] == change["instead_of"]
 
 
-def test_on_an_object_store_no_two_get_the_same_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_object_store_versions_are_unique(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A disk that is not known to be one: numbers are claimed as where there is no lock, by objects that all see."""
     place = Folder(pafs.LocalFileSystem(), str(tmp_path / "registry"), uri="s3://bucket/registry")
 

@@ -20,7 +20,8 @@ PLACES = ["/pictures", f"s3://bucket{QUERY}", f"s3://bucket/a%20b/c+d{QUERY}", "
 
 @pytest.mark.parametrize("address", PLACES)
 @pytest.mark.parametrize("below", ["", "models/real+classic", "a b?c#d%20é"])
-def test_the_text_of_a_folder_leads_back_to_it(address: str, below: str) -> None:
+def test_folder_address_round_trip(address: str, below: str) -> None:
+    """The text of a folder's address leads back to the same folder."""
     folder = Folder.from_uri(address) / below if below else Folder.from_uri(address)
     again = Folder.from_uri(str(folder))
     assert (again.fs, again.path, str(again)) == (folder.fs, folder.path, str(folder))
@@ -29,7 +30,8 @@ def test_the_text_of_a_folder_leads_back_to_it(address: str, below: str) -> None
 
 
 @pytest.mark.parametrize("address", PLACES)
-def test_a_file_s_address_is_split_into_folder_and_name(address: str) -> None:
+def test_file_address_splits_into_parts(address: str) -> None:
+    """The address of a file is split into its folder and its name."""
     base, mark, query = address.partition("?")
     folder, name = split_address(f"{base}/cats%20and+dogs.zip{mark}{query}")
     assert name == "cats and+dogs.zip" if "://" in address else "cats%20and+dogs.zip"
@@ -37,7 +39,8 @@ def test_a_file_s_address_is_split_into_folder_and_name(address: str) -> None:
     assert folder.path == Folder.from_uri(address).path
 
 
-def test_a_relative_file_lies_in_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_file_uses_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A relative file lies in the working directory."""
     monkeypatch.chdir(tmp_path)
     folder, name = split_address("cats.zip")
     assert (str(folder), name) == (str(tmp_path), "cats.zip")
@@ -53,7 +56,8 @@ def test_a_relative_file_lies_in_the_working_directory(tmp_path: Path, monkeypat
         "abfs://account.blob.core.windows.net/pictures?sv=2026&sig=hush",
     ],
 )
-def test_credentials_in_an_address_are_refused_and_not_repeated(address: str) -> None:
+def test_credentials_in_addresses_are_refused(address: str) -> None:
+    """Credentials in an address are refused, and the message does not repeat them."""
     for use in (Folder.from_uri, lambda text: load_job(DIGITS, [f"data.source={text}"])):
         with pytest.raises(UserError, match=r"pictures: found credentials.*environment") as caught:
             use(address)
@@ -61,17 +65,20 @@ def test_credentials_in_an_address_are_refused_and_not_repeated(address: str) ->
 
 
 @pytest.mark.parametrize("address", ["nowhere://bucket", "s3://bucket?nonsense=1", "s3://"])
-def test_what_is_no_address_is_the_user_s_mistake(address: str) -> None:
+def test_invalid_address_is_user_error(address: str) -> None:
+    """An address that cannot be opened is a user error."""
     with pytest.raises(UserError, match="not a folder this machine can open"):
         Folder.from_uri(address)
 
 
-def test_experiments_go_home_also_to_an_object_store() -> None:
+def test_default_folder_may_be_remote() -> None:
+    """The default folder of experiments may be on an object store."""
     assert str(open_default_folder(Path("jobs/mine.yaml"), None)) == str(Path.cwd() / "runs" / "mine")
     assert str(open_default_folder(Path("mine.yaml"), f"s3://bucket/runs{QUERY}")) == f"s3://bucket/runs/mine{QUERY}"
 
 
-def test_a_file_whose_writing_fails_does_not_show_on_an_object_store(tmp_path: Path) -> None:
+def test_failed_write_leaves_no_object(tmp_path: Path) -> None:
+    """A file whose writing fails does not appear on an object store."""
     store = Folder(pafs.SubTreeFileSystem(str(tmp_path), pafs.LocalFileSystem()), "bucket", "s3://bucket").create()
     with pytest.raises(pa.ArrowException):
         store.write_table("half.parquet", pa.table({"n": pa.array([1], pa.month_day_nano_interval())}))
@@ -80,9 +87,9 @@ def test_a_file_whose_writing_fails_does_not_show_on_an_object_store(tmp_path: P
     assert store.read_table("whole.parquet").to_pydict() == {"n": [1]}
 
 
-def test_a_file_whose_writing_is_interrupted_leaves_the_old_one_and_nothing_beside_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_interrupted_write_preserves_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An interrupted write leaves the old file and nothing next to it."""
+
     def interrupt(descriptor: int) -> None:
         raise KeyboardInterrupt
 

@@ -9,7 +9,7 @@ import pytest
 from ganaug_ray.core import worker_log
 
 
-def test_messages_are_printed_once_and_as_they_are(
+def test_log_messages_print_once(
     package_logger: logging.Logger, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """No prefix, no second line by a handler of the root logger, nothing below INFO."""
@@ -23,7 +23,7 @@ def test_messages_are_printed_once_and_as_they_are(
     assert caplog.records == []
 
 
-def test_messages_go_where_the_standard_output_goes_now(package_logger: logging.Logger) -> None:
+def test_log_messages_follow_standard_output(package_logger: logging.Logger) -> None:
     """As with print: a stream that was put in its place since then gets them."""
     worker_log.print_log_messages()
     with contextlib.redirect_stdout(io.StringIO()) as replaced:

@@ -59,7 +59,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Folder:
     return Folder.from_uri(root / "dataset")
 
 
-def test_fifty_painters_are_fifty_classes_of_the_sizes_they_have(dataset: Folder) -> None:
+def test_fifty_painters_become_classes(dataset: Folder) -> None:
+    """The fifty painters become fifty classes of the right sizes, and no image is rejected."""
     record = dataset.read_json("dataset.json")
     painters = Counter(unicodedata.normalize("NFC", name).rsplit("_", 1)[0] for name in index())
     assert len(record["classes"]) == len(painters) == 50
@@ -68,13 +69,15 @@ def test_fifty_painters_are_fifty_classes_of_the_sizes_they_have(dataset: Folder
     assert record["rejected"] == {}
 
 
-def test_every_painter_of_the_table_is_a_class(dataset: Folder) -> None:
+def test_artist_table_matches_classes(dataset: Folder) -> None:
+    """Every painter of the table is a class."""
     with (ARTWORKS / "artists.csv").open(encoding="utf-8") as stream:
         artists = {row["name"].replace(" ", "_") for row in csv.DictReader(stream)}
     assert artists == set(dataset.read_json("dataset.json")["classes"])
 
 
-def test_the_real_paintings_are_kept_with_their_own_sizes(dataset: Folder) -> None:
+def test_real_paintings_keep_their_sizes(dataset: Folder) -> None:
+    """The real paintings are recorded with their original sizes and format."""
     rows = {row["path"]: row for row in dataset.read_table("split.parquet").to_pylist()}
     assert {name: (rows[name]["width"], rows[name]["height"]) for name in PAINTINGS} == PAINTINGS
     assert {rows[name]["format"] for name in PAINTINGS} == {"JPEG"}

@@ -17,14 +17,16 @@ def ids_of(feed: ResidentFeed, steps: int) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("workers", [2, 3, 4])
-def test_any_number_of_workers_sees_the_same_global_batches_in_the_same_order(digits: Folder, workers: int) -> None:
+def test_worker_count_keeps_global_batches(digits: Folder, workers: int) -> None:
+    """Any number of workers sees the same global batches in the same order."""
     alone = ids_of(open_real_feed(str(digits), 24, 1.0, 5, Place()), 9)
     parts = [ids_of(open_real_feed(str(digits), 24, 1.0, 5, Place(rank, workers)), 9) for rank in range(workers)]
     together = [[id_ for part in parts for id_ in part[step]] for step in range(9)]
     assert together == alone
 
 
-def test_no_row_is_dropped_over_two_epochs_worth_of_steps(digits: Folder) -> None:
+def test_every_row_appears_every_epoch(digits: Folder) -> None:
+    """No row is dropped: over the steps of two epochs every row appears twice."""
     rows, batch = 80, 32
     parts = [ids_of(open_real_feed(str(digits), batch, 1.0, 0, Place(rank, 2)), 2 * rows // batch) for rank in range(2)]
     seen = Counter(id_ for part in parts for step in part for id_ in step)
@@ -32,18 +34,21 @@ def test_no_row_is_dropped_over_two_epochs_worth_of_steps(digits: Folder) -> Non
     assert set(seen.values()) == {2}
 
 
-def test_each_epoch_has_an_order_of_its_own_and_each_seed_too() -> None:
+def test_epochs_and_seeds_reorder_rows() -> None:
+    """Every epoch and every seed has an order of its own."""
     first, second = slice_permutations(50, 0, 50, (0,)), slice_permutations(50, 50, 100, (0,))
     assert sorted(first) == sorted(second) == list(range(50))
     assert first.tolist() != second.tolist()
     assert first.tolist() != slice_permutations(50, 0, 50, (1,)).tolist()
 
 
-def test_a_batch_larger_than_the_data_repeats_whole_epochs() -> None:
+def test_large_batch_repeats_whole_epochs() -> None:
+    """A batch larger than the data repeats whole epochs."""
     assert Counter(slice_permutations(5, 0, 20, (0,)).tolist()) == dict.fromkeys(range(5), 4)
 
 
-def test_pixels_arrive_in_the_networks_range_and_channels_last(digits: Folder) -> None:
+def test_pixels_arrive_in_network_range(digits: Folder) -> None:
+    """Pixels arrive between -1 and 1, with the channels last in memory."""
     batch = open_real_feed(str(digits), 16, 1.0, 0, Place())(0)
     assert batch.x_BCHW.shape == (16, 1, 32, 32)
     assert batch.x_BCHW.min() >= -1

@@ -24,7 +24,8 @@ def ids(n: int, start: str = "") -> list[str]:
 
 
 @pytest.mark.parametrize("start", ["", "0123456789abcdef"], ids=["any ids", "ids that begin alike"])
-def test_rows_come_back_by_id_and_different_images_are_kept(start: str) -> None:
+def test_distinct_images_are_all_kept(start: str) -> None:
+    """Images with different pixels are all kept, and come back in the order of their ids."""
     own = ids(50, start)
     judged = exact_duplicates.reject_copies(
         found(*({"id": id_} for id_ in own), {"id": "", "reason": "cannot be read"})
@@ -33,7 +34,8 @@ def test_rows_come_back_by_id_and_different_images_are_kept(start: str) -> None:
     assert judged["reason"].to_pylist() == ["cannot be read"] + [None] * 50
 
 
-def test_the_first_of_copies_is_kept_and_the_others_name_it() -> None:
+def test_first_of_copies_is_kept() -> None:
+    """The first of several copies is kept, and the others are rejected with a detail that names it."""
     one, other, third = ids(3)
     judged = exact_duplicates.reject_copies(
         found(
@@ -54,7 +56,8 @@ def test_the_first_of_copies_is_kept_and_the_others_name_it() -> None:
     }  # fmt: skip
 
 
-def test_of_copies_in_several_splits_the_one_for_test_is_kept() -> None:
+def test_copy_in_test_split_wins() -> None:
+    """Of copies in several splits the one in the test split is kept."""
     (one,) = ids(1)
     rows = [{"id": one, "path": given, "given": given} for given in ("train", "val", "test", "train")]
     said = [
@@ -64,5 +67,6 @@ def test_of_copies_in_several_splits_the_one_for_test_is_kept() -> None:
     assert said == [("train", *leak), ("val", *leak), ("test", None, ""), ("train", *leak)]
 
 
-def test_nothing_found_is_nothing() -> None:
+def test_empty_table_stays_empty() -> None:
+    """A table without any rows stays empty."""
     assert exact_duplicates.reject_copies(found()).num_rows == 0

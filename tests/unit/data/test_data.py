@@ -33,7 +33,8 @@ def cats_and_dogs(tmp_path: Path) -> Path:
     return root
 
 
-def test_class_folders_become_a_store_with_every_image_in_one_split(cats_and_dogs: Path, tmp_path: Path) -> None:
+def test_class_folders_become_a_store(cats_and_dogs: Path, tmp_path: Path) -> None:
+    """Class folders become a dataset with every image in exactly one split."""
     out = Folder.from_uri(tmp_path / "dataset")
     record = prepare_dataset(DataConfig(source=[str(cats_and_dogs)], split=SplitConfig(val=0.2, test=0.3)), out)
     assert record["classes"] == ["cat", "dog"]
@@ -47,7 +48,8 @@ def test_class_folders_become_a_store_with_every_image_in_one_split(cats_and_dog
     assert image_store.read_images(out / "train").images.shape == (10, 32, 32, 3)
 
 
-def test_the_same_input_gives_the_same_bytes(cats_and_dogs: Path, tmp_path: Path) -> None:
+def test_same_input_gives_same_bytes(cats_and_dogs: Path, tmp_path: Path) -> None:
+    """The same input gives the same stored bytes and the same hash."""
     config = DataConfig(source=[str(cats_and_dogs)])
     one, two = Folder.from_uri(tmp_path / "one"), Folder.from_uri(tmp_path / "two")
     assert prepare_dataset(config, one)["hash"] == prepare_dataset(config, two)["hash"]
@@ -55,7 +57,8 @@ def test_the_same_input_gives_the_same_bytes(cats_and_dogs: Path, tmp_path: Path
         assert (one / part).read_bytes("part-00000.parquet") == (two / part).read_bytes("part-00000.parquet")
 
 
-def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs: Path, tmp_path: Path) -> None:
+def test_bad_files_have_reject_reasons(cats_and_dogs: Path, tmp_path: Path) -> None:
+    """Bad files are rejected with their reasons, and no good image is lost."""
     clean = set(survey(DataConfig(source=[str(cats_and_dogs)])).usable["id"].to_pylist())
     whole = io.BytesIO()
     picture(999).save(whole, "JPEG")
@@ -78,7 +81,8 @@ def test_bad_files_are_rejected_with_reasons_and_cost_no_good_one(cats_and_dogs:
     assert set(survey(DataConfig(source=[str(cats_and_dogs)])).usable["id"].to_pylist()) == clean
 
 
-def test_one_picture_under_two_labels_is_used_under_neither(cats_and_dogs: Path) -> None:
+def test_conflicting_labels_reject_the_picture(cats_and_dogs: Path) -> None:
+    """A picture that lies under two labels is used under neither."""
     (cats_and_dogs / "dog" / "really-a-cat.png").write_bytes((cats_and_dogs / "cat" / "3.png").read_bytes())
     found = survey(DataConfig(source=[str(cats_and_dogs)]))
     assert found.count_rejects() == {"label conflict": 2}
@@ -87,32 +91,37 @@ def test_one_picture_under_two_labels_is_used_under_neither(cats_and_dogs: Path)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "P", "RGBA", "CMYK", "1", "LA"])
-def test_every_mode_turns_into_grey_or_colour(mode: str) -> None:
+def test_every_mode_becomes_grey_or_colour(mode: str) -> None:
+    """An image of any mode is read as grey or as colour."""
     sink = io.BytesIO()
     picture(1, mode=mode if mode != "LA" else "L").convert(mode).save(sink, "TIFF")
     assert images.decode(sink.getvalue()).image.mode == ("L" if mode in ("L", "1", "LA") else "RGB")
 
 
-def test_a_format_that_would_start_another_program_is_no_image() -> None:
+def test_postscript_is_not_an_image() -> None:
+    """A format that would start another program, such as PostScript, is not read as an image."""
     script = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
     with pytest.raises(images.UnreadableError, match="not an image"):
         images.decode(script)
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"])
-def test_the_usual_formats_are_read(name: str) -> None:
+def test_common_image_formats_are_read(name: str) -> None:
+    """All common image formats are read."""
     sink = io.BytesIO()
     picture(1).save(sink, name)
     assert images.decode(sink.getvalue()).image.size == (48, 40)
 
 
-def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
+def test_sixteen_bit_grey_is_scaled() -> None:
+    """Sixteen-bit grey is scaled to eight bits, not clipped."""
     sink = io.BytesIO()
     Image.fromarray(np.array([[0, 32896], [65535, 257]], np.uint16)).save(sink, "PNG")
     assert np.asarray(images.decode(sink.getvalue()).image).tolist() == [[0, 128], [255, 1]]
 
 
-def test_transparent_pixels_are_white_and_exif_rotation_is_applied() -> None:
+def test_transparency_and_rotation_are_applied() -> None:
+    """Transparent pixels become white, and the EXIF rotation is applied."""
     sink = io.BytesIO()
     Image.new("RGBA", (2, 2), (255, 0, 0, 0)).save(sink, "PNG")
     assert np.asarray(images.decode(sink.getvalue()).image).min() == 255
@@ -122,7 +131,8 @@ def test_transparent_pixels_are_white_and_exif_rotation_is_applied() -> None:
     assert images.decode(turned.getvalue()).image.size == (10, 20)
 
 
-def test_a_decompression_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decompression bomb is refused before it is decoded."""
     sink = io.BytesIO()
     Image.new("L", (500, 500)).save(sink, "PNG")
     monkeypatch.setattr(images, "MAX_PIXELS", 100_000)
@@ -139,7 +149,8 @@ def test_crop_pad_and_stretch() -> None:
     assert images.resize_to_square(wide, 50, "stretch").size == (50, 50)
 
 
-def test_pixels_survive_the_way_into_the_network_and_back() -> None:
+def test_pixels_survive_network_conversion() -> None:
+    """Pixels that are converted for the network and back are unchanged."""
     import torch
 
     pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16, 1)
@@ -150,7 +161,8 @@ def names(n: int, prefix: str = "") -> list[str]:
     return [f"{prefix}{i:04d}" for i in range(n)]
 
 
-def test_quotas_are_exact_and_no_class_misses_a_split() -> None:
+def test_split_quotas_are_exact() -> None:
+    """The quotas of the splits are exact, and no class misses a split."""
     ids = {"many": names(1000, "m"), "few": names(6, "f")}
     dealt = assign(ids, SplitConfig(val=0.1, test=0.2), None, None)
     counts = {part: sum(dealt[id_] == part for id_ in ids["many"]) for part in ("train", "val", "test")}
@@ -160,7 +172,8 @@ def test_quotas_are_exact_and_no_class_misses_a_split() -> None:
     }  # fmt: skip
 
 
-def test_scarcity_leaves_the_test_split_alone_and_is_nested() -> None:
+def test_scarcity_preserves_test_split() -> None:
+    """Fewer training images leave the test split as it is, and smaller training sets are part of larger ones."""
     ids = {"a": names(500, "a"), "b": names(500, "b")}
     config = SplitConfig(val=0.1, test=0.2)
     full, scarce, scarcer = (assign(ids, config, cap, cap and 5) for cap in (None, 100, 20))
@@ -182,7 +195,8 @@ def test_scarcity_leaves_the_test_split_alone_and_is_nested() -> None:
         ({f"{c}/{i}.png": 50 * n + i + 1 for n, c in enumerate("ab") for i in range(9 - 6 * n)}, "'b' has 3"),
     ],
 )
-def test_a_source_that_cannot_serve_says_why(tmp_path: Path, files: dict[str, int], words: str) -> None:
+def test_unusable_source_says_why(tmp_path: Path, files: dict[str, int], words: str) -> None:
+    """A source that cannot be used is an error that says why, and nothing is half-written."""
     for name, seed in files.items():
         path = tmp_path / "source" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -192,7 +206,9 @@ def test_a_source_that_cannot_serve_says_why(tmp_path: Path, files: dict[str, in
     assert not (tmp_path / "out").exists(), "nothing is half-written"
 
 
-def test_extending_a_data_set_by_a_thousand_images_moves_no_old_row_and_fills_up_with_new_ones(tmp_path: Path) -> None:
+def test_extension_moves_no_old_row(tmp_path: Path) -> None:
+    """Extending a dataset by a thousand images moves no old row and fills the splits with new ones."""
+
     def fill(n: int) -> Path:
         for number, name in enumerate(("cat", "dog")):
             (tmp_path / "grows" / name).mkdir(parents=True, exist_ok=True)
@@ -236,7 +252,8 @@ def given_folders(root: Path, counts: dict[str, int]) -> Path:
     return root
 
 
-def test_given_splits_are_taken_as_they_are_and_leaks_into_training_are_rejected(tmp_path: Path) -> None:
+def test_given_splits_reject_leaks(tmp_path: Path) -> None:
+    """Given splits are used as they are, and copies that leak into training are rejected."""
     root = given_folders(tmp_path / "given", {"train": 10, "val": 3, "test": 4})
     (root / "train" / "cat" / "from_test.png").write_bytes((root / "test" / "cat" / "0.png").read_bytes())
     (root / "train" / "dog" / "from_val.png").write_bytes((root / "val" / "dog" / "1.png").read_bytes())
@@ -255,7 +272,8 @@ def test_given_splits_are_taken_as_they_are_and_leaks_into_training_are_rejected
     assert all(row["split"] == row["path"].split("/")[0] for row in found.usable.to_pylist())
 
 
-def test_without_a_validation_folder_its_share_is_taken_from_train_and_test_is_left_alone(tmp_path: Path) -> None:
+def test_missing_validation_comes_from_training(tmp_path: Path) -> None:
+    """Without a validation folder its share is taken from training, and the test split is left alone."""
     root = given_folders(tmp_path / "given", {"train": 20, "test": 4})
     found = survey(DataConfig(source=[str(root)], split=SplitConfig(given=True, val=0.25), train_per_class=10))
     counts = {part: sum(own.values()) for part, own in found.count_images().items()}
@@ -265,7 +283,8 @@ def test_without_a_validation_folder_its_share_is_taken_from_train_and_test_is_l
         survey(DataConfig(source=[str(only)], split=SplitConfig(given=True)))
 
 
-def test_a_store_keeps_shape_pixels_and_every_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_store_round_trip_is_lossless(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store keeps the shape, the pixels and every column of its images."""
     monkeypatch.setattr(image_store, "MAX_ROWS_PER_SHARD", 3)
     rng = np.random.default_rng(0)
     rows = image_store.LabelledImages(
@@ -280,7 +299,8 @@ def test_a_store_keeps_shape_pixels_and_every_column(tmp_path: Path, monkeypatch
     assert (back.ids, back.paths, back.provenance) == (rows.ids, rows.paths, rows.provenance)
 
 
-def test_a_wrong_extension_is_kept_and_noted(cats_and_dogs: Path, tmp_path: Path) -> None:
+def test_wrong_extension_is_noted(cats_and_dogs: Path, tmp_path: Path) -> None:
+    """A file with a wrong extension is kept, and a note says so."""
     (cats_and_dogs / "cat" / "0.png").rename(cats_and_dogs / "cat" / "0.JPG")
     (cats_and_dogs / "cat" / "1.png").rename(cats_and_dogs / "cat" / "no-extension")
     out = Folder.from_uri(tmp_path / "out")
@@ -289,7 +309,8 @@ def test_a_wrong_extension_is_kept_and_noted(cats_and_dogs: Path, tmp_path: Path
     assert {path: note for path, note in notes.items() if note} == {"cat/0.JPG": "named .jpg, is PNG"}
 
 
-def test_mean_and_spread_are_those_of_the_training_pixels(cats_and_dogs: Path, tmp_path: Path) -> None:
+def test_statistics_describe_training_pixels(cats_and_dogs: Path, tmp_path: Path) -> None:
+    """The recorded mean and standard deviation are those of the training pixels."""
     out = Folder.from_uri(tmp_path / "out")
     record = prepare_dataset(DataConfig(source=[str(cats_and_dogs)]), out)
     pixels = image_store.read_images(out / "train").images / 255
@@ -297,7 +318,8 @@ def test_mean_and_spread_are_those_of_the_training_pixels(cats_and_dogs: Path, t
     assert np.allclose(record["std"], pixels.std((0, 1, 2)), atol=1e-5)
 
 
-def test_an_encoded_store_holds_the_same_pixels_in_less_space(tmp_path: Path) -> None:
+def test_encoded_store_is_lossless(tmp_path: Path) -> None:
+    """An encoded store holds the same pixels in less space."""
     smooth = Image.linear_gradient("L").convert("RGB")
     for index in range(24):
         folder = tmp_path / "source" / "ab"[index % 2]
@@ -316,9 +338,10 @@ def test_an_encoded_store_holds_the_same_pixels_in_less_space(tmp_path: Path) ->
     assert sizes[1] < sizes[0]
 
 
-def test_a_large_jpeg_has_the_same_id_in_every_size_and_is_known_whatever_size_it_is_extended_in(
+def test_jpeg_ids_ignore_image_size(
     tmp_path: Path,
 ) -> None:
+    """A large JPEG has the same id at every image size, so that an extension recognises it."""
     wide = Image.linear_gradient("L").resize((900, 700)).convert("RGB")
     for index in range(16):
         folder = tmp_path / "source" / "ab"[index % 2]
@@ -330,7 +353,8 @@ def test_a_large_jpeg_has_the_same_id_in_every_size_and_is_known_whatever_size_i
     assert len(set(ids[0])) == 16
 
 
-def test_prediction_sees_a_jpeg_as_training_did(tmp_path: Path) -> None:
+def test_prediction_decodes_jpeg_like_training(tmp_path: Path) -> None:
+    """Prediction decodes a JPEG to the same pixels as training."""
     from ganaug_ray.classify.predict import Classifier
 
     sink = io.BytesIO()

@@ -23,7 +23,8 @@ def rows_of(dataset: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_exactly_the_bad_files_are_rejected_each_for_its_reason_and_no_other_row_changes(tmp_path: Path) -> None:
+def test_only_bad_files_are_rejected(tmp_path: Path) -> None:
+    """Exactly the bad files are rejected, each for its reason, and no other row changes."""
     root = dirty.photographs(tmp_path / "pictures", 1000)
     config = DataConfig(source=[str(root)], image_size=64)
     clean = prepare_dataset(config, Folder.from_uri(tmp_path / "clean"))

@@ -19,7 +19,8 @@ def pets(tmp_path: Path) -> Dataset:
     return Dataset(tmp_path / "dataset", {"cat": (30, 4, 6, 1000), "dog": (25, 3, 7, 990)})
 
 
-def test_the_headline_counts_images_and_the_labels_that_are_used(pets: Dataset) -> None:
+def test_headline_counts_images_and_labels(pets: Dataset) -> None:
+    """The headline counts the images and the labels that are used."""
     for number in range(35):
         pets.reject("empty", f"cat/{number}.jpg")
     text = pets.card().text("top")
@@ -29,7 +30,8 @@ def test_the_headline_counts_images_and_the_labels_that_are_used(pets: Dataset) 
     assert "32 × 32, colour" in text
 
 
-def test_every_split_and_every_class_is_counted(pets: Dataset) -> None:
+def test_every_split_and_class_is_counted(pets: Dataset) -> None:
+    """The card counts the images of every split and of every class."""
     page = pets.card()
     for row in ("train 55 2.66 %", "val 7 0.339 %", "test 13 0.63 %", "unused 1,990 96.4 %", "kept 2,065"):
         assert row in page.text("splits")
@@ -40,7 +42,8 @@ def test_every_split_and_every_class_is_counted(pets: Dataset) -> None:
 NOTHING = "Nothing stands out: no class has 3 times the images of another or fewer than 20 to train on"
 
 
-def test_a_sentence_says_that_nothing_stands_out(pets: Dataset) -> None:
+def test_balanced_data_causes_no_warning(pets: Dataset) -> None:
+    """Where nothing in the data stands out, a sentence says so."""
     pets.twin(("a.jpg", "cat", "train"), ("b.jpg", "cat", "train"))
     assert NOTHING in pets.card().text("top")
 
@@ -60,14 +63,16 @@ def test_a_sentence_says_that_nothing_stands_out(pets: Dataset) -> None:
         ),
     ],
 )  # fmt: skip
-def test_a_warning_names_uneven_and_tiny_classes(tmp_path: Path, per_class: dict[str, Any], words: str) -> None:
+def test_uneven_classes_cause_a_warning(tmp_path: Path, per_class: dict[str, Any], words: str) -> None:
+    """A warning names classes that are uneven or very small."""
     text = Dataset(tmp_path / "dataset", per_class).card().text("top")
     assert "Worth a look: " in text
     assert words in text
     assert NOTHING not in text
 
 
-def test_a_warning_tells_of_pictures_under_two_labels_and_in_two_splits(pets: Dataset) -> None:
+def test_conflicting_labels_cause_a_warning(pets: Dataset) -> None:
+    """A warning counts pictures under two labels and near-duplicates in two splits."""
     pets.reject("label conflict", "cat/tom.jpg")
     pets.reject("label conflict", "dog/rex.jpg")
     pets.twin(("a.jpg", "cat", "train"), ("b.jpg", "dog", "train"))
@@ -78,9 +83,8 @@ def test_a_warning_tells_of_pictures_under_two_labels_and_in_two_splits(pets: Da
     ) in pets.card().text("top")
 
 
-def test_a_long_table_ends_after_a_stated_number_of_rows(
-    pets: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_tables_are_shortened(pets: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long table ends after a stated number of rows."""
     monkeypatch.setattr(dataset_card, "MAX_LISTED_CLASSES", 1)
     facts = tmp_path / "facts.csv"
     facts.write_text("name,sound\ncat,meow\ndog,woof\n", encoding="utf-8")
@@ -95,7 +99,8 @@ def test_a_long_table_ends_after_a_stated_number_of_rows(
     assert "No metadata for: cat and 1 more." in pets.card(str(facts)).text("metadata")
 
 
-def test_of_many_classes_the_largest_and_the_smallest_are_drawn_and_the_rest_is_summed_up(tmp_path: Path) -> None:
+def test_many_classes_are_summarised(tmp_path: Path) -> None:
+    """Of many classes the largest and the smallest are drawn, and the rest is summed up."""
     sizes = {f"class {k:03d}": (2 + k, 1, 1, 0) for k in range(200)}
     page = Dataset(tmp_path / "dataset", sizes, channels=1).card()
     drawn = page.text("classes").partition("Every class by split")[0]
@@ -118,7 +123,8 @@ def test_two_classes_are_both_drawn(pets: Dataset) -> None:
     assert "between" not in drawn
 
 
-def test_samples_and_means_are_of_the_training_images_of_their_class(pets: Dataset) -> None:
+def test_samples_match_their_class(pets: Dataset) -> None:
+    """Samples and mean images are of the training images of their class."""
     page = pets.card()
     assert [alt for alt, _ in page.pictures["samples"]] == ["cat"] * 8 + ["dog"] * 8
     assert [image.getpixel((3, 3)) for _, image in page.pictures["samples"]] == [
@@ -131,14 +137,16 @@ def test_samples_and_means_are_of_the_training_images_of_their_class(pets: Datas
     assert "The mean of all 55 training images" in text
 
 
-def test_the_page_says_of_how_many_images_it_shows_a_sample(pets: Dataset) -> None:
+def test_sample_size_is_stated(pets: Dataset) -> None:
+    """The card says how many of the images its samples and means are taken from."""
     pets.record["counts"]["train"] = {"cat": 30_000, "dog": 25_000}
     page = pets.card()
     assert "one row a class. From the first 55 of 55,000 training images" in page.text("samples")
     assert "The mean of the first 55 of 55,000 training images" in page.text("means")
 
 
-def test_a_class_that_was_not_met_has_an_empty_row(pets: Dataset) -> None:
+def test_class_without_samples_stays_empty(pets: Dataset) -> None:
+    """A class without any sample image has an empty row."""
     pets.record["classes"] = [*pets.classes, "emu"]
     for own in pets.record["counts"].values():
         own["emu"] = 30
@@ -162,7 +170,8 @@ def test_native_sizes_are_drawn_and_described(pets: Dataset) -> None:
     assert page.tags["source"] == 2, "the same in light ink on dark paper"
 
 
-def test_one_size_of_all_images_needs_no_plot(pets: Dataset) -> None:
+def test_uniform_size_needs_no_plot(pets: Dataset) -> None:
+    """Images that all have the same size need no plot of sizes."""
     for row in pets.rows:
         row |= {"width": 8, "height": 8}
     page = pets.card()
@@ -170,7 +179,8 @@ def test_one_size_of_all_images_needs_no_plot(pets: Dataset) -> None:
     assert "sizes" not in page.pictures
 
 
-def test_notes_on_files_are_listed_up_to_a_number(pets: Dataset) -> None:
+def test_file_notes_are_limited(pets: Dataset) -> None:
+    """Notes on files are listed up to a limit, and the rest is counted."""
     for row in pets.rows[:23]:
         row["note"] = "named .jpg, is PNG"
     text = pets.card().text("sizes")
@@ -193,13 +203,15 @@ def test_rejected_files_are_shown_by_reason(pets: Dataset) -> None:
     assert [image.getpixel((5, 5)) for _, image in page.pictures["rejected"]] == [200] * 6
 
 
-def test_no_rejected_file_and_no_near_duplicate_is_said_so(pets: Dataset) -> None:
+def test_absence_of_problems_is_stated(pets: Dataset) -> None:
+    """Where no image was rejected and no two look alike, the card says so."""
     page = pets.card()
     assert "No image was rejected." in page.text("rejected")
     assert "No two kept images look alike." in page.text("near-duplicates")
 
 
-def test_near_duplicates_stand_side_by_side(pets: Dataset) -> None:
+def test_near_duplicates_are_shown_together(pets: Dataset) -> None:
+    """Near-duplicates are shown side by side, first those across classes or splits."""
     pets.twin(*((f"many/{k}.jpg", "cat", "train") for k in range(8)))
     for number in range(13):
         pets.twin((f"pair/{number}.jpg", "dog", "val"), (f"pair/{number}b.jpg", "dog", "val"))
@@ -220,7 +232,8 @@ def test_near_duplicates_stand_side_by_side(pets: Dataset) -> None:
     assert len(page.pictures["near-duplicates"]) == 2 + 2 + 6 + 9 * 2
 
 
-def test_sources_are_counted(pets: Dataset) -> None:
+def test_images_per_source_are_counted(pets: Dataset) -> None:
+    """The card counts the kept and the rejected images of every source."""
     for number, row in enumerate(pets.rows[:50]):
         row["provenance"] = f"s3://bucket/{number // 2:02d}.tar"
     pets.reject("empty", "x.jpg")
@@ -230,7 +243,8 @@ def test_sources_are_counted(pets: Dataset) -> None:
     assert "And 6 more sources" in text
 
 
-def test_metadata_stands_beside_the_classes(pets: Dataset, tmp_path: Path) -> None:
+def test_metadata_is_shown_per_class(pets: Dataset, tmp_path: Path) -> None:
+    """Metadata is shown next to the classes, and classes without any are named."""
     facts = tmp_path / "facts.csv"
     facts.write_text(f'id,name,genre,bio\n77,Cat,"Purring,Sleeping",{"long " * 20}\n78,Cow,Mooing,\n', encoding="utf-8")
     text = pets.card(str(facts)).text("metadata")
@@ -241,7 +255,8 @@ def test_metadata_stands_beside_the_classes(pets: Dataset, tmp_path: Path) -> No
     assert pets.card().text("metadata") == ""
 
 
-def test_names_are_never_more_than_text(tmp_path: Path) -> None:
+def test_hostile_names_are_escaped(tmp_path: Path) -> None:
+    """Names with markup in them are shown as text and never run as a script."""
     hostile = Dataset(tmp_path / "dataset", {HOSTILE: (4, 2, 2, 0), '" onerror="x': (3, 2, 2, 0)})
     hostile.record["source"] = [HOSTILE]
     for row in hostile.rows:
@@ -259,7 +274,8 @@ def test_names_are_never_more_than_text(tmp_path: Path) -> None:
         assert "<script>alert(" in page.text(section)
 
 
-def test_the_page_needs_nothing_else(pets: Dataset) -> None:
+def test_card_is_self_contained(pets: Dataset) -> None:
+    """The card needs no other file, no script and no network."""
     pets.reject("duplicate", "a.jpg", png(1))
     pets.twin(("one.jpg", "dog", "train"), ("two.jpg", "dog", "test"))
     page = pets.card()

@@ -14,7 +14,8 @@ from tests.helpers.card import Dataset
 
 
 @pytest.mark.filterwarnings("error")
-def test_every_figure_is_a_file_whatever_the_classes_are_called(tmp_path: Path) -> None:
+def test_figures_accept_any_class_name(tmp_path: Path) -> None:
+    """Every figure is drawn whatever the classes are called."""
     names = ["猫", "Dürer", "$x$", "a\nb", "x" * 300, "ﷺ", "_hidden", "D\u0075\u0308rer"]
     dataset = Dataset(tmp_path / "dataset", dict.fromkeys(names, (9, 2, 2, 0)), channels=1)
     dataset.card()
@@ -28,7 +29,8 @@ def test_every_figure_is_a_file_whatever_the_classes_are_called(tmp_path: Path) 
             assert np.asarray(image.convert("L")).std() > 5, "not a blank sheet"
 
 
-def test_a_figure_for_dark_pages_has_light_ink() -> None:
+def test_dark_figure_has_light_ink() -> None:
+    """A figure for dark pages has light ink on a dark background."""
     sides = np.arange(20, 90)
     light, dark = (
         np.asarray(

@@ -52,7 +52,8 @@ def written(path: Path, content: bytes) -> Path:
     return path
 
 
-def test_every_hostile_entry_of_a_zip_is_named_and_the_honest_ones_are_kept(room: Path, tmp_path: Path) -> None:
+def test_hostile_zip_entries_are_named(room: Path, tmp_path: Path) -> None:
+    """Every hostile entry of a zip file is named, and the honest ones are kept."""
     broken = bytearray(zlib.compress(ONE)[2:-4])
     broken[len(broken) // 2 :] = b"\xff" * 99
     hostile = {
@@ -78,7 +79,8 @@ def test_every_hostile_entry_of_a_zip_is_named_and_the_honest_ones_are_kept(room
     assert not list(tmp_path.rglob("escaped*"))
 
 
-def test_every_hostile_entry_of_a_tar_is_named_and_the_honest_ones_are_kept(room: Path, tmp_path: Path) -> None:
+def test_hostile_tar_entries_are_named(room: Path, tmp_path: Path) -> None:
+    """Every hostile entry of a tar file is named, and the honest ones are kept."""
     hostile = {
         info("../../escaped.png"): "unsafe path",
         info("/escaped.png"): "unsafe path",
@@ -97,7 +99,8 @@ def test_every_hostile_entry_of_a_tar_is_named_and_the_honest_ones_are_kept(room
     assert not list(tmp_path.rglob("escaped*"))
 
 
-def test_a_name_that_is_no_unicode_is_named_all_the_same(room: Path) -> None:
+def test_non_unicode_entry_is_named(room: Path) -> None:
+    """A rejected entry whose name is not valid Unicode is named all the same."""
     latin = info("cat/D\udcfcrer.png")  # ü in Latin-1, as old archives have it
     found = prepare(written(room / "old.tar", tar_of([(latin, b"<html>"), *in_tar()])))
     assert found.code == 0, found.said
@@ -108,7 +111,8 @@ def test_a_name_that_is_no_unicode_is_named_all_the_same(room: Path) -> None:
     assert found.kept == set(PICTURES)
 
 
-def test_of_two_entries_with_one_name_neither_hides_the_other(room: Path) -> None:
+def test_duplicate_entry_names_are_read(room: Path) -> None:
+    """Of two entries with the same name neither hides the other."""
     first = [Entry("cat/1.png", b"<html>"), Entry("dog/1.png", PICTURES["dog/1.png"])]
     found = prepare(written(room / "twice.zip", zip_of([*first, *IN_ZIP])))
     assert found.code == 0, found.said
@@ -118,7 +122,8 @@ def test_of_two_entries_with_one_name_neither_hides_the_other(room: Path) -> Non
 
 @pytest.mark.parametrize("size", [0xFFFFFFFE, 5000], ids=["told", "kept secret"])
 @pytest.mark.parametrize("method", [DEFLATED, BZIP2], ids=["deflate", "bzip2"])
-def test_a_zip_entry_that_inflates_to_gigabytes_is_cut_off(method: int, size: int, room: Path) -> None:
+def test_inflating_zip_entry_is_stopped(method: int, size: int, room: Path) -> None:
+    """A zip entry that inflates to gigabytes is cut off, whatever size it declares."""
     packed = deflated((bytes(MIB), BOMB)) if method == DEFLATED else bzipped_zeros(BOMB)
     bomb = Entry("cat/bomb.png", packed, method, size)
     found = prepare(written(room / "bomb.zip", zip_of([bomb, *IN_ZIP])), MEMORY)
@@ -127,7 +132,8 @@ def test_a_zip_entry_that_inflates_to_gigabytes_is_cut_off(method: int, size: in
     assert found.kept == set(PICTURES)
 
 
-def test_entries_each_just_small_enough_do_not_add_up_in_memory(room: Path) -> None:
+def test_large_entries_never_accumulate(room: Path) -> None:
+    """Entries that are each just small enough do not add up in memory."""
     packed = deflated((bytes(MIB), 250))
     large = [Entry(f"cat/{i}.bmp", packed, DEFLATED, 250 * MIB) for i in range(MEMORY // 250 + 1)]
     found = prepare(written(room / "large.zip", zip_of([*large, *IN_ZIP])), MEMORY)
@@ -136,7 +142,8 @@ def test_entries_each_just_small_enough_do_not_add_up_in_memory(room: Path) -> N
     assert found.kept == set(PICTURES)
 
 
-def test_a_tar_entry_that_inflates_to_a_gigabyte_is_passed_over(room: Path) -> None:
+def test_inflating_tar_entry_is_skipped(room: Path) -> None:
+    """A tar entry that inflates to a gigabyte is skipped as too large."""
     bomb = info("cat/bomb.png")
     bomb.size = 1024 * MIB
     content = gzipped((bomb.tobuf(tarfile.GNU_FORMAT), 1), (bytes(MIB), 1024), (tar_of(in_tar()), 1))
@@ -146,7 +153,7 @@ def test_a_tar_entry_that_inflates_to_a_gigabyte_is_passed_over(room: Path) -> N
     assert found.kept == set(PICTURES)
 
 
-def test_a_tar_packed_with_bzip2_does_not_inflate_to_gigabytes(room: Path) -> None:
+def test_bzip2_tar_bomb_is_refused(room: Path) -> None:
     """The ten kilobytes that tarfile reads at a time would."""
     found = prepare(written(room / "bomb.tar", bzipped_zeros(BOMB)), MEMORY)
     assert found.code == 2
@@ -154,7 +161,8 @@ def test_a_tar_packed_with_bzip2_does_not_inflate_to_gigabytes(room: Path) -> No
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])
-def test_a_tar_gz_that_is_broken_in_the_middle_is_named(damage: str, room: Path) -> None:
+def test_broken_tar_gz_is_named(damage: str, room: Path) -> None:
+    """A tar.gz file that is broken in the middle is an error that names it."""
     whole = gzip.compress(tar_of(in_tar()))
     middle = len(whole) // 2
     content = whole[:middle] if damage == "cut" else whole[:middle] + b"\xff" * 500 + whole[middle + 500 :]
@@ -164,7 +172,8 @@ def test_a_tar_gz_that_is_broken_in_the_middle_is_named(damage: str, room: Path)
 
 
 @pytest.mark.parametrize("told", [1_000_000, 20], ids=["told", "kept secret"])
-def test_a_zip_of_a_million_entries_is_refused(told: int, room: Path) -> None:
+def test_million_entry_zip_is_refused(told: int, room: Path) -> None:
+    """A zip file of a million entries is refused, whatever number it declares."""
     entry = Entry("cat/1.png")  # all are the same empty file
     body, directory = entry.local(), entry.central(0) * 1_000_000
     end = (zip_end if told <= 0xFFFF else zip64_end)(told, len(directory), len(body))
@@ -174,7 +183,8 @@ def test_a_zip_of_a_million_entries_is_refused(told: int, room: Path) -> None:
     assert "entries" in found.said
 
 
-def test_an_honest_zip64_is_read(room: Path) -> None:
+def test_honest_zip64_is_read(room: Path) -> None:
+    """An honest ZIP64 archive is read."""
     sink = io.BytesIO()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in PICTURES.items():
@@ -194,7 +204,8 @@ def test_an_honest_zip64_is_read(room: Path) -> None:
     [(2**64 - 1, 99, 0), (20, 2**63, 0), (20, 99, 2**63), (20, 99, 2**62)],
     ids=["entries", "size", "offset", "smaller offset"],
 )
-def test_a_zip64_that_lies_about_itself_is_refused(entries: int, size: int, offset: int, room: Path) -> None:
+def test_false_zip64_is_refused(entries: int, size: int, offset: int, room: Path) -> None:
+    """A ZIP64 archive with false numbers in its directory is refused."""
     body = b"".join(entry.local() for entry in IN_ZIP)
     content = body + zip64_end(entries, size, offset, at=len(body))
     found = prepare(written(room / "liar.zip", content), MEMORY)

@@ -38,7 +38,8 @@ def parts(config: DataConfig) -> dict[str, str]:
     return dict(zip(kept["id"].to_pylist(), kept["split"].to_pylist(), strict=True))
 
 
-def test_named_classes_are_thinned_in_training_and_nowhere_else(pictures: str, tmp_path: Path) -> None:
+def test_named_classes_become_rare(pictures: str, tmp_path: Path) -> None:
+    """Named classes are thinned in training and in no other split."""
     config = config_of(pictures, imbalance=ImbalanceConfig(factor=10, rare=["owl", "cat"]))
     record = prepare_dataset(config, Folder.from_uri(tmp_path / "dataset"))
     assert record["counts"]["train"] == {"cat": 4, "dog": 40, "owl": 4}
@@ -50,7 +51,8 @@ def test_named_classes_are_thinned_in_training_and_nowhere_else(pictures: str, t
     assert "in training, the largest class, dog (40), has 10 times the images of the smallest, cat (4)" in card
 
 
-def test_without_names_the_tail_is_exponential_in_the_order_of_the_classes(pictures: str, tmp_path: Path) -> None:
+def test_unnamed_tail_is_exponential(pictures: str, tmp_path: Path) -> None:
+    """Without named classes the sizes fall exponentially in the order of the classes."""
     record = prepare_dataset(
         config_of(pictures, imbalance=ImbalanceConfig(factor=16)), Folder.from_uri(tmp_path / "dataset")
     )
@@ -58,11 +60,13 @@ def test_without_names_the_tail_is_exponential_in_the_order_of_the_classes(pictu
     assert record["rare"] == ["owl"], "fewer than half of the mean of 17.3; dog has more"
 
 
-def test_nothing_is_rare_in_equal_classes(pictures: str, tmp_path: Path) -> None:
+def test_equal_classes_are_not_rare(pictures: str, tmp_path: Path) -> None:
+    """No class is rare where all are equally large."""
     assert prepare_dataset(config_of(pictures), Folder.from_uri(tmp_path / "dataset"))["rare"] == []
 
 
-def test_what_is_left_is_nested_in_what_a_smaller_factor_leaves(pictures: str) -> None:
+def test_larger_factor_leaves_nested_rows(pictures: str) -> None:
+    """The images that a larger factor leaves are part of those that a smaller one leaves."""
     dealt = [parts(config_of(pictures))]
     dealt += [parts(config_of(pictures, imbalance=ImbalanceConfig(factor=factor, rare=["dog"]))) for factor in (4, 10)]
     trained = [{id_ for id_, part in own.items() if part == "train"} for own in dealt]
@@ -78,12 +82,14 @@ def test_what_is_left_is_nested_in_what_a_smaller_factor_leaves(pictures: str) -
         ({"factor": 40}, "class 'owl' would keep 1 of 40"),
     ],
 )
-def test_a_name_or_a_factor_that_cannot_be_says_why(pictures: str, imbalance: dict, words: str) -> None:
+def test_impossible_imbalance_says_why(pictures: str, imbalance: dict, words: str) -> None:
+    """A class name or a factor that is impossible is an error that says why."""
     with pytest.raises(UserError, match=r"data\.imbalance") as error:
         survey_without_storing(config_of(pictures, imbalance=ImbalanceConfig.model_validate(imbalance)))
     assert words in str(error.value)
 
 
-def test_what_an_earlier_data_set_has_is_not_thinned_again(pictures: str) -> None:
+def test_imbalance_cannot_extend_dataset(pictures: str) -> None:
+    """An imbalance together with an earlier dataset to extend is refused."""
     with pytest.raises(ValueError, match="one of imbalance and extends"):
         config_of(pictures, imbalance=ImbalanceConfig(factor=2), extends="old/dataset")

@@ -34,7 +34,8 @@ def met(tmp_path: Path, classes: list[str], *names: str) -> dict[str, str]:
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 @pytest.mark.parametrize("written", DÜRER)
 @pytest.mark.parametrize("listed", DÜRER)
-def test_all_ways_to_write_a_name_meet(tmp_path: Path, written: str, listed: str, form: str) -> None:
+def test_all_name_spellings_match(tmp_path: Path, written: str, listed: str, form: str) -> None:
+    """All ways to write a name with an umlaut match."""
     written = unicodedata.normalize(form, written)
     assert met(tmp_path, ["Degas", written], "Dorer", listed, "Duerr") == {written: listed}
 
@@ -50,17 +51,20 @@ def test_all_ways_to_write_a_name_meet(tmp_path: Path, written: str, listed: str
         ("Noah", "Noh"),
     ],
 )
-def test_names_with_an_e_of_their_own_are_what_they_seem_to_be(tmp_path: Path, written: str, listed: str) -> None:
+def test_natural_e_is_no_umlaut(tmp_path: Path, written: str, listed: str) -> None:
+    """An e that belongs to a name is not taken for part of an umlaut."""
     assert met(tmp_path, [written], listed) == {}
 
 
-def test_the_spelling_that_fits_best_wins(tmp_path: Path) -> None:
+def test_closest_spelling_wins_the_row(tmp_path: Path) -> None:
+    """Of several matching spellings the closest one wins."""
     names = ["Müller", "Mueller", "Muller"]
     assert met(tmp_path, names, *names) == {name: name for name in names}
     assert met(tmp_path, names, "MUELLER") == {"Mueller": "MUELLER"}, "a row is one class's alone"
 
 
-def test_other_scripts_and_other_latin_letters_meet(tmp_path: Path) -> None:
+def test_other_scripts_and_letters_match(tmp_path: Path) -> None:
+    """Names in other scripts and with other Latin letters match."""
     assert met(tmp_path, ["猫", "Łódź", "Gron_Soren"], "猫", "lodz", "Grøn Søren") == {
         "猫": "猫",
         "Łódź": "lodz",
@@ -68,17 +72,20 @@ def test_other_scripts_and_other_latin_letters_meet(tmp_path: Path) -> None:
     }
 
 
-def test_a_class_that_could_be_two_rows_is_an_error_that_names_both(tmp_path: Path) -> None:
+def test_ambiguous_class_names_both_rows(tmp_path: Path) -> None:
+    """A class that could be two rows is an error that names both."""
     with pytest.raises(UserError, match=r"facts.csv: class 'Muller' could be 'Mùller' or 'Müller'"):
         join_classes(["Muller"], table(tmp_path, "Mùller", "Müller"))
 
 
-def test_a_row_that_could_be_of_two_classes_is_an_error_that_names_both(tmp_path: Path) -> None:
+def test_ambiguous_row_names_both_classes(tmp_path: Path) -> None:
+    """A row that could belong to two classes is an error that names both."""
     with pytest.raises(UserError, match=r"facts.csv: the row 'Müller' could be of class 'Mueller' or 'Muller'"):
         join_classes(["Mueller", "Muller"], table(tmp_path, "Müller"))
 
 
-def test_a_row_keeps_its_columns(tmp_path: Path) -> None:
+def test_row_keeps_its_columns(tmp_path: Path) -> None:
+    """A row keeps its columns, also with quotes, line breaks and missing values."""
     path = tmp_path / "facts.csv"
     path.write_text(
         '\ufeffname,years,bio\n"Klee, Paul", 1879 - 1940 ,"two\nlines",one too many\nMiro\n\n', encoding="utf-8"
@@ -89,7 +96,8 @@ def test_a_row_keeps_its_columns(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("column", ["name", "class", "label", " Name "])
-def test_the_column_of_names_has_several_names(tmp_path: Path, column: str) -> None:
+def test_name_column_has_aliases(tmp_path: Path, column: str) -> None:
+    """The column of names may be called name, class or label."""
     assert join_classes(["cat"], table(tmp_path, "Cat", column=column))[0] == {"cat": {"id": "0", "genre": "of Cat"}}
 
 
@@ -104,7 +112,8 @@ def test_the_column_of_names_has_several_names(tmp_path: Path, column: str) -> N
         (None, "there is no such file"),
     ],
 )
-def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_wrong_metadata_file_is_named(tmp_path: Path, content: bytes | None, words: str) -> None:
+    """A wrong metadata file is an error of one line that names the file."""
     path = tmp_path / "facts.csv"
     if content is not None:
         path.write_bytes(content)
@@ -117,7 +126,8 @@ def test_a_wrong_file_is_named_in_one_line(tmp_path: Path, content: bytes | None
 
 @pytest.mark.skipif(not ARTWORKS.exists(), reason="the table of the artists is not on this machine")
 @pytest.mark.parametrize("dürer", ["Albrecht_Duerer", "Albrecht_Dürer", unicodedata.normalize("NFD", "Albrecht_Dürer")])
-def test_all_fifty_painters_find_their_row(dürer: str) -> None:
+def test_all_fifty_painters_match(dürer: str) -> None:
+    """All fifty painters find their row in the table of artists."""
     with (ARTWORKS / "resized-index.csv").open(encoding="utf-8") as stream:
         classes = sorted(
             {row["file"].rsplit("_", 1)[0].replace("Albrecht_Duerer", dürer) for row in csv.DictReader(stream)}

@@ -41,7 +41,8 @@ def saved(image: Image.Image, kind: str, **options: int) -> bytes:
     return sink.getvalue()
 
 
-def test_close_hashes_are_found_like_by_comparing_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_hashes_match_brute_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for close hashes finds the same pairs as a comparison of all of them."""
     rng = np.random.default_rng(0)
     hashes = rng.integers(0, 2**63, 3000, np.uint64)
     for row in range(0, 900, 3):  # copies with up to eight bits changed
@@ -67,7 +68,8 @@ def test_close_hashes_are_found_like_by_comparing_all_pairs(monkeypatch: pytest.
     assert all(len(side) == 0 for side in near_duplicates.find_candidates(hashes[:0]))
 
 
-def test_images_saved_again_are_grouped_and_go_to_one_split_and_none_is_rejected(tmp_path: Path) -> None:
+def test_resaved_images_form_groups(tmp_path: Path) -> None:
+    """Images that were saved again form a group, go to one split together, and none is rejected."""
     views = photographs(40)
     for index, view in enumerate(views):
         folder = tmp_path / "source" / ("flower" if index % 2 else "temple")
@@ -105,7 +107,8 @@ def parts(dealt: dict[str, str], ids: list[str]) -> dict[str, int]:
     return {part: sum(dealt[id_] == part for id_ in ids) for part in split.SPLITS}
 
 
-def test_groups_stay_whole_and_the_quotas_exact() -> None:
+def test_groups_and_quotas_stay_exact() -> None:
+    """Groups of near-duplicates stay whole, and the quotas of the splits stay exact."""
     ids = {"a": names(100, "a"), "b": names(100, "b")}
     together = {id_: f"group {int(id_[1:]) // 5} of {id_[0]}" for own in ids.values() for id_ in own[:60]}
     together |= {"a0070": "across", "b0070": "across", "b0071": "across"}
@@ -116,7 +119,8 @@ def test_groups_stay_whole_and_the_quotas_exact() -> None:
         assert len({dealt[id_] for id_, name in together.items() if name == group}) == 1
 
 
-def test_a_new_image_that_resembles_an_old_one_goes_where_that_is() -> None:
+def test_new_duplicate_follows_old_image() -> None:
+    """A new image that resembles an old one goes to the same split."""
     ids = {"a": names(40, "a"), "b": names(40, "b")}
     old = assign(ids, SplitConfig(), None, None)
     where = {part: [id_ for id_ in ids["a"] if old[id_] == part] for part in split.SPLITS}
@@ -129,7 +133,8 @@ def test_a_new_image_that_resembles_an_old_one_goes_where_that_is() -> None:
     assert parts(dealt, more["a"])["test"] == 20
 
 
-def test_a_class_of_near_duplicates_alone_cannot_be_split() -> None:
+def test_class_of_duplicates_is_refused() -> None:
+    """A class of nothing but near-duplicates cannot be split and is refused."""
     ids = {"a": names(30, "a"), "b": names(30, "b")}
     from ganaug_ray.errors import UserError
 
@@ -137,14 +142,16 @@ def test_a_class_of_near_duplicates_alone_cannot_be_split() -> None:
         assign(ids, SplitConfig(), None, None, together=dict.fromkeys(ids["a"], "all of a"))
 
 
-def test_small_simple_images_lose_no_row_and_form_no_large_group() -> None:
+def test_digits_form_no_groups() -> None:
+    """Small and simple images such as digits lose no row and form no groups."""
     found = survey_without_storing(DataConfig(source=["sklearn:digits"]))
     assert len(found.usable) == 1797
     assert found.duplicate_groups == []
 
 
 @pytest.mark.skipif(not Path(PUBLIC, "fashion-mnist").exists(), reason="Fashion-MNIST is not on this machine")
-def test_fashion_mnist_loses_no_row_and_forms_no_group_over_a_hundredth_of_a_class() -> None:
+def test_fashion_mnist_forms_small_groups() -> None:
+    """Fashion-MNIST loses no row and forms no group larger than a hundredth of a class."""
     from ganaug_ray.runtime.executors import open_process_pool
 
     with open_process_pool() as each:

@@ -42,7 +42,8 @@ def uneven(tmp_path: Path) -> Folder:
     return folder
 
 
-def test_a_balanced_pass_draws_each_class_as_often_as_the_largest_has_rows_and_its_rows_equally_often() -> None:
+def test_balanced_epoch_equalises_classes() -> None:
+    """A balanced epoch draws every class as often as the largest has rows, and its rows equally often."""
     rows = BALANCED.order_epoch(LABELS_N, 0, (0,))
     assert Counter(LABELS_N[rows].tolist()) == {0: 23, 1: 23, 2: 23}
     for label, n in enumerate(COUNTS):
@@ -51,14 +52,16 @@ def test_a_balanced_pass_draws_each_class_as_often_as_the_largest_has_rows_and_i
         assert set(times.values()) <= {23 // n, 23 // n + 1}
 
 
-def test_over_many_passes_no_row_of_a_class_is_preferred() -> None:
+def test_balanced_epochs_prefer_no_row() -> None:
+    """Over many balanced epochs no row of a class is preferred."""
     drawn = Counter(row for number in range(200) for row in BALANCED.order_epoch(LABELS_N, number, (0,)).tolist())
     of_five = [drawn[row] for row in np.flatnonzero(LABELS_N == 1)]
     assert sum(of_five) == 200 * 23
     assert max(of_five) - min(of_five) < 0.1 * 200, "else it were always the same three rows that come once more"
 
 
-def test_natural_sampling_keeps_the_order_there_has_always_been(uneven: Folder) -> None:
+def test_natural_sampling_keeps_usual_order(uneven: Folder) -> None:
+    """Natural sampling keeps the order of the plain permutations."""
     feed = open_real_feed(str(uneven), 7, 1.0, 5, Place())
     drawn = [row for step in range(9) for row in feed.list_indices(step)]
     assert drawn == slice_permutations(30, 0, 63, (5, "real")).tolist()
@@ -66,7 +69,9 @@ def test_natural_sampling_keeps_the_order_there_has_always_been(uneven: Folder) 
 
 @pytest.mark.parametrize("sampling", [BALANCED, Sampling(classes=(1, 2)), Sampling(True, (1, 2))])
 @pytest.mark.parametrize("workers", [2, 3])
-def test_any_number_of_ranks_draws_the_same_global_batches(uneven: Folder, sampling: Sampling, workers: int) -> None:
+def test_rank_count_keeps_sampled_batches(uneven: Folder, sampling: Sampling, workers: int) -> None:
+    """Any number of ranks draws the same global batches."""
+
     def drawn(place: Place) -> list[list[int]]:
         feed = open_real_feed(str(uneven), 24, 1.0, 5, place, sampling=pickle.loads(pickle.dumps(sampling)))  # noqa: S301  # as to a worker
         return [feed.list_indices(step).tolist() for step in range(8)]
@@ -75,7 +80,8 @@ def test_any_number_of_ranks_draws_the_same_global_batches(uneven: Folder, sampl
     assert [list(itertools.chain(*step)) for step in zip(*parts, strict=True)] == drawn(Place())
 
 
-def test_rows_are_drawn_of_the_chosen_classes_alone(uneven: Folder) -> None:
+def test_only_chosen_classes_are_drawn(uneven: Folder) -> None:
+    """Rows are drawn from the chosen classes alone, and equally often."""
 
     def upto(step: int) -> int:
         return step * 7
@@ -88,7 +94,8 @@ def test_rows_are_drawn_of_the_chosen_classes_alone(uneven: Folder) -> None:
 
 
 @pytest.mark.parametrize("of", ["arm", "compared model", "GAN"])
-def test_a_job_draws_its_real_rows_as_it_says(uneven: Folder, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
+def test_jobs_apply_their_sampling(uneven: Folder, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
+    """Arms, compared models and the GAN draw their real rows as the job says."""
     uneven.write_json("dataset.json", {"hash": "x", "counts": {"train": dict(zip("abc", COUNTS, strict=True))},
                                        "classes": ["a", "b", "c"], "channels": 1})  # fmt: skip
     settings = ["gan.sampling=balanced", "classifier.sampling=balanced", "gan.workers=1", "models={one: {}, two: {}}"]
@@ -112,21 +119,22 @@ def test_a_job_draws_its_real_rows_as_it_says(uneven: Folder, monkeypatch: pytes
     assert max(labels.values()) < 1.2 * min(labels.values()), "in the store it is 23 to 2"
 
 
-def test_other_than_natural_sampling_is_refused_where_images_are_streamed(uneven: Folder) -> None:
+def test_streamed_images_need_natural_sampling(uneven: Folder) -> None:
+    """Other than natural sampling is refused where images are streamed."""
     with pytest.raises(UserError, match=r"raise data\.resident_limit.*data\.loader: resident"):
         open_real_feed(str(uneven), 8, 1e-9, 0, Place(), sampling=BALANCED)
 
 
-def test_a_gan_that_would_need_it_is_refused_before_workers_start(
-    uneven: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_streamed_gan_is_refused_early(uneven: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GAN with balanced sampling of streamed images is refused before workers start."""
     monkeypatch.setattr(worker_group, "run_on_ranks", lambda *arguments: pytest.fail("workers were started"))
     config = load_job(DIGITS, ["gan.sampling=balanced"]).gan
     with pytest.raises(UserError, match="images in memory"):
         train_gans([train_worker.GanTraining(config, 32, 0, str(uneven), "teacher", str(tmp_path / "gan"), 1e-9, {})])
 
 
-def test_a_classifier_that_would_need_it_is_refused_before_workers_start(experiment: Run, tiny_job: Job) -> None:
+def test_streamed_classifier_is_refused_early(experiment: Run, tiny_job: Job) -> None:
+    """A classifier with balanced sampling of streamed images is refused before workers start."""
     job = tiny_job.model_copy(update={"data": tiny_job.data.model_copy(update={"resident_limit": 1e-9})})
     arm_batches.refuse_streamed(job, experiment)
     even = job.model_copy(update={"classifier": job.classifier.model_copy(update={"sampling": "balanced"})})
@@ -135,11 +143,13 @@ def test_a_classifier_that_would_need_it_is_refused_before_workers_start(experim
 
 
 @pytest.mark.parametrize("section", ["gan", "classifier"])
-def test_a_job_that_streams_cannot_ask_for_it(section: str) -> None:
+def test_streaming_job_refuses_balanced_sampling(section: str) -> None:
+    """A job that streams its images cannot ask for balanced sampling."""
     with pytest.raises(UserError, match=rf"{section}\.sampling balanced needs the images in memory"):
         load_job(DIGITS, [f"{section}.sampling=balanced", "data.loader=stream"])
 
 
-def test_rare_classes_count_twice_in_no_job() -> None:
+def test_double_balancing_is_refused() -> None:
+    """Balanced sampling together with balanced class weights is refused."""
     with pytest.raises(UserError, match="give one"):
         load_job(DIGITS, ["classifier.sampling=balanced", "classifier.class_weights=balanced"])

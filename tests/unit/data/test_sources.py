@@ -85,7 +85,8 @@ MAKERS = {
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_every_kind_gives_the_same_images_and_labels(kind: str, tmp_path: Path) -> None:
+def test_every_source_kind_reads_alike(kind: str, tmp_path: Path) -> None:
+    """Every kind of source gives the same images and labels."""
     rows = read(MAKERS[kind](tmp_path))
     assert sorted((row.label, row.content) for row in rows) == sorted(
         (name.split("/")[0], content) for name, content in FILES.items()
@@ -93,7 +94,8 @@ def test_every_kind_gives_the_same_images_and_labels(kind: str, tmp_path: Path) 
     assert len({row.path for row in rows}) == 8
 
 
-def test_a_list_of_sources_is_one_data_set_with_the_provenance_kept(tmp_path: Path) -> None:
+def test_several_sources_form_single_dataset(tmp_path: Path) -> None:
+    """A list of sources is one dataset, and every image keeps its provenance."""
     one = zipped(tmp_path / "one.zip", {name: png(i + 100) for i, name in enumerate(FILES)})
     two = lay_out(tmp_path / "two", FILES)
     found = survey(DataConfig(source=[str(one), str(two)]))
@@ -102,7 +104,8 @@ def test_a_list_of_sources_is_one_data_set_with_the_provenance_kept(tmp_path: Pa
     assert len(found.usable) == 16
 
 
-def test_labels_from_file_names_and_from_a_csv(tmp_path: Path) -> None:
+def test_labels_from_names_and_csv(tmp_path: Path) -> None:
+    """Labels are read from file names and from a CSV file."""
     flat = lay_out(tmp_path / "flat", {"cat.0.jpg": b"x", "dog.1.jpg": b"x", "readme.jpg": b"x"})
     rows = read(flat, LabelFrom(regex=r"^(?P<label>cat|dog)\."))
     assert [row.label for row in rows] == ["cat", "dog", None]
@@ -113,7 +116,8 @@ def test_labels_from_file_names_and_from_a_csv(tmp_path: Path) -> None:
     assert [row.label for row in read(flat, LabelFrom(csv=str(tmp_path / "labels.csv")))] == ["Katze", "Hund", None]
 
 
-def test_all_ways_of_writing_an_umlaut_are_one_class_also_what_old_zip_programs_made_of_it(tmp_path: Path) -> None:
+def test_umlaut_spellings_share_a_class(tmp_path: Path) -> None:
+    """All ways of writing an umlaut are one class, also what old zip programs made of it."""
     names = [unicodedata.normalize(form, "Dürer") for form in ("NFC", "NFD")]
     names += [names[1].encode().decode("cp437"), names[1].encode().decode("cp437").encode().decode("cp437")]
     assert len(set(names)) == 4
@@ -127,7 +131,8 @@ def idx(folder: Path, stem: str, images: np.ndarray, labels: np.ndarray) -> None
         (folder / f"{name}.gz").write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
 
 
-def test_idx_files_and_what_can_be_wrong_with_them(tmp_path: Path) -> None:
+def test_idx_files_are_validated(tmp_path: Path) -> None:
+    """IDX files are read, and what is wrong with them is an error that says so."""
     images = np.arange(3 * 4 * 5).reshape(3, 4, 5)
     idx(tmp_path, "train", images, np.array([7, 8, 9]))
     rows = read(f"idx:{tmp_path}")
@@ -145,7 +150,8 @@ def test_idx_files_and_what_can_be_wrong_with_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("maker", [zipped, tarred])
-def test_entries_that_lead_out_of_an_archive_are_named_and_write_nothing(maker, tmp_path: Path) -> None:
+def test_escaping_entries_write_nothing(maker, tmp_path: Path) -> None:
+    """Entries that lead out of an archive are named, and nothing is written."""
     suffix = "zip" if maker is zipped else "tar"
     (tmp_path / "inside").mkdir()
     evil = maker(
@@ -158,7 +164,8 @@ def test_entries_that_lead_out_of_an_archive_are_named_and_write_nothing(maker, 
     assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == [f"evil.{suffix}"]
 
 
-def test_links_in_archives_are_not_followed(tmp_path: Path) -> None:
+def test_archive_links_are_not_followed(tmp_path: Path) -> None:
+    """Links in archives are not followed."""
     (tmp_path / "secret.png").write_bytes(png(5))
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE):
@@ -173,9 +180,8 @@ def test_links_in_archives_are_not_followed(tmp_path: Path) -> None:
         assert {row.content.reason for row in read(tmp_path / name)} == {"link"}
 
 
-def test_an_entry_that_inflates_is_cut_off_whatever_size_it_declares(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_inflating_entry_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry that inflates is cut off, whatever size it declares."""
     monkeypatch.setattr(archives, "MAX_IMAGE_BYTES", 10_000)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("cat/bomb.png", b"\0" * 10_000_000)
@@ -193,9 +199,8 @@ def test_too_many_entries_are_refused(maker, tmp_path: Path, monkeypatch: pytest
         read(many)
 
 
-def test_a_zip_of_very_many_entries_is_refused_before_its_list_is_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_oversized_zip_is_refused_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A zip file of very many entries is refused before its list is read."""
     many = zipped(tmp_path / "many.zip", {f"cat/{i}": b"" for i in range(70_000)})
     monkeypatch.setattr(archives, "MAX_ENTRIES", 66_000)
     monkeypatch.setattr(zipfile, "ZipFile", None)
@@ -204,7 +209,8 @@ def test_a_zip_of_very_many_entries_is_refused_before_its_list_is_read(
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tgz", "a.parquet", "a.csv", "a.xyz"])
-def test_a_file_that_is_not_what_its_name_says(name: str, tmp_path: Path) -> None:
+def test_misnamed_file_is_refused(name: str, tmp_path: Path) -> None:
+    """A file that is not what its name says, or that is missing, is an error that names it."""
     (tmp_path / name).write_bytes(b"\xff\xfenonsense" * 10)
     with pytest.raises(UserError, match=name):
         read(tmp_path / name)
@@ -212,20 +218,23 @@ def test_a_file_that_is_not_what_its_name_says(name: str, tmp_path: Path) -> Non
         read(tmp_path / f"gone-{name}")
 
 
-def test_a_manifest_names_missing_files_as_rejects_and_fetches_nothing(tmp_path: Path) -> None:
+def test_manifest_rejects_missing_files(tmp_path: Path) -> None:
+    """A manifest gives missing files as rejects and fetches nothing."""
     lay_out(tmp_path, {"1.png": png(1)})
     (tmp_path / "list.csv").write_text("image,label\n1.png,cat\n2.png,cat\nhttps://example.com/3.png,dog\n")
     rows = read(tmp_path / "list.csv")
     assert [getattr(row.content, "reason", "fine") for row in rows] == ["fine", "cannot be read", "unsafe path"]
 
 
-def test_unknown_packaged_sources() -> None:
+def test_unknown_packaged_sources_are_refused() -> None:
+    """A packaged source that does not exist is an error that names it."""
     for source in ("sklearn:faces", "torchvision:ImageNet"):
         with pytest.raises(UserError, match=source):
             read(source)
 
 
-def test_small_and_empty_pictures_are_rejected_and_a_source_full_of_bad_ones_stops(tmp_path: Path) -> None:
+def test_too_many_rejects_stop_preparation(tmp_path: Path) -> None:
+    """Small and empty pictures are rejected, and a source with too many bad ones is refused."""
     tiny, flat = io.BytesIO(), io.BytesIO()
     Image.new("RGB", (4, 40)).save(tiny, "PNG")
     Image.new("RGB", (40, 40), (9, 9, 9)).save(flat, "PNG")
@@ -246,7 +255,8 @@ CATS_DOGS = f"{PUBLIC}/cats_dogs/cats_dogs-train.zip"
 
 
 @pytest.mark.skipif(not Path(CATS_DOGS).exists(), reason="the cat and dog photographs are not on this machine")
-def test_the_zip_of_real_photographs_is_read_in_place_and_every_image_kept() -> None:
+def test_photograph_zip_is_read_entirely() -> None:
+    """The zip file of real photographs is read in place, and every image is kept."""
     found = survey(DataConfig(source=[CATS_DOGS], image_size=64))
     assert len(found.rejected) == 0
     assert found.classes == ["cat", "dog"]
@@ -255,21 +265,23 @@ def test_the_zip_of_real_photographs_is_read_in_place_and_every_image_kept() -> 
 
 
 @pytest.mark.skipif(not Path(PUBLIC, "fashion-mnist").exists(), reason="Fashion-MNIST is not on this machine")
-def test_fashion_mnist_is_read_from_its_idx_files() -> None:
+def test_fashion_mnist_idx_is_read() -> None:
+    """Fashion-MNIST is read from its IDX files."""
     rows = read(f"idx:{PUBLIC}/fashion-mnist")
     assert len(rows) == 70_000
     assert {row.label for row in rows} == {str(i) for i in range(10)}
     assert np.stack([row.content for row in rows[10_000:]]).mean() / 255 == pytest.approx(0.2860, abs=1e-4)
 
 
-def test_a_file_name_that_is_no_utf8_is_named(tmp_path: Path) -> None:
+def test_non_utf8_file_name_is_named(tmp_path: Path) -> None:
+    """A file name that is not UTF-8 is an error that names the file."""
     (tmp_path / "cat").mkdir()
     Path(os.fsdecode(os.fsencode(tmp_path / "cat") + b"/D\xfcrer.png")).write_bytes(png(1))
     with pytest.raises(UserError, match=r"D\\xfcrer.png is no UTF-8 name"):
         read(tmp_path)
 
 
-def test_rows_of_a_csv_of_any_shape_give_what_they_have(tmp_path: Path) -> None:
+def test_irregular_csv_rows_are_read(tmp_path: Path) -> None:
     """Quotes, spaces, columns in another order, more or fewer of them, empty lines, an editor's mark at the start."""
     lines = ["", "label,note,image", 'cat,"a, b",1.png', " dog ,, 2.png ", "", "cat", ",,3.png", "dog,x,4.png,more"]
     (tmp_path / "list.csv").write_text("\ufeff" + "\n".join(lines))
@@ -285,7 +297,8 @@ def test_rows_of_a_csv_of_any_shape_give_what_they_have(tmp_path: Path) -> None:
         (b"image,label\n1.png,cat\n2.png," + b"x" * 200_000, "line 3 is no CSV"),
     ],
 )
-def test_what_is_no_list_of_images_is_named(tmp_path: Path, content: bytes, words: str) -> None:
+def test_invalid_image_list_is_refused(tmp_path: Path, content: bytes, words: str) -> None:
+    """A file that is no list of images is an error that says what is wrong."""
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(UserError, match=words):
         raw.read_labels(str(tmp_path / "list.csv"))

@@ -27,7 +27,8 @@ def members(dealt: dict[str, str], part: str) -> set[str]:
 
 
 @pytest.mark.parametrize("n", [180, 13, 101])
-def test_five_splits_test_no_image_twice_and_a_fifth_each(n: int) -> None:
+def test_five_splits_test_disjoint_images(n: int) -> None:
+    """Five splits test a fifth of the images each, and no image twice."""
     splits = deal(n, 5)
     tested = Counter(id_ for own in splits for id_ in members(own, "test"))
     assert set(tested.values()) == {1}
@@ -36,18 +37,21 @@ def test_five_splits_test_no_image_twice_and_a_fifth_each(n: int) -> None:
         assert min(Counter((id_[0], part) for id_, part in own.items()).values()) >= split.MIN_ROWS_PER_CLASS
 
 
-def test_scarce_training_images_are_shared_by_no_two_splits() -> None:
+def test_scarce_training_sets_are_disjoint() -> None:
+    """Scarce training images are shared by no two splits."""
     splits = deal(180, 5, cap=20)
     assert all(len(members(own, "train")) == 40 for own in splits)
     assert measure_overlap(splits).train == 0
     assert measure_overlap(deal(180, 5)).train > 0.5
 
 
-def test_the_first_of_several_splits_is_the_only_one_of_others() -> None:
+def test_first_split_equals_single_split() -> None:
+    """The first of several splits is the split of a job that has only one."""
     assert deal(180, 5, cap=20)[0] == deal(180, 1, cap=20)[0]
 
 
-def test_groups_of_near_duplicates_stay_whole_in_every_split_and_are_tested_once() -> None:
+def test_groups_stay_whole_across_splits() -> None:
+    """Groups of near-duplicates stay whole in every split and are tested once."""
     together = {f"{name}{i:04d}": f"{name}{i // 7}" for name in "ab" for i in range(100)}
     together |= {"a0150": "across", "b0150": "across", "b0151": "across"}
     splits = deal(180, 5, together=together)
@@ -64,7 +68,8 @@ def parts_of_groups(dealt: dict[str, str], together: dict[str, str]) -> dict[str
     return {group: {dealt[id_] for id_, name in together.items() if name == group} for group in together.values()}
 
 
-def test_a_class_too_small_for_so_many_test_sets_is_named() -> None:
+def test_class_too_small_is_named() -> None:
+    """A class that is too small for so many test sets is an error that names it."""
     with pytest.raises(UserError, match=r"class 'a' has 7 usable images.* the test sets of 5 splits need 2 each"):
         deal(7, 5)
 
@@ -78,13 +83,15 @@ def test_a_class_too_small_for_so_many_test_sets_is_named() -> None:
         (["data.split.folds=3", "data.split.fold=3"], "fold 3 of 3"),
     ],
 )
-def test_splits_that_cannot_be_apart_are_refused(settings: list[str], words: str) -> None:
+def test_overlapping_splits_are_refused(settings: list[str], words: str) -> None:
+    """Splits whose test images would overlap are refused."""
     with pytest.raises(UserError) as error:
         load_job(JOB, settings)
     assert words in str(error.value)
 
 
-def test_data_are_dealt_anew_for_a_split_and_nothing_else_changes() -> None:
+def test_derived_fold_changes_split_only() -> None:
+    """The data settings of another split differ in the split and in nothing else."""
     data = load_job(JOB).data
     anew = data.derive_fold(1, 2)
     assert (anew.split.fold, anew.split.folds) == (1, 2)

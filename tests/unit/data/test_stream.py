@@ -41,9 +41,8 @@ def labels(shards: image_store.ShardList, batch: int, place: Place, steps: range
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("rows", [1, 5, 24, 25, 103])
-def test_each_epoch_holds_every_row_and_its_own_first_ones_again_for_any_number_of_ranks(
-    world: int, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_streamed_epoch_holds_every_row(world: int, rows: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every streamed epoch holds all rows and repeats only its first ones, for any number of ranks."""
     shards, batch = numbered(Folder.from_uri(tmp_path), rows, monkeypatch), 12
     steps = -(-rows // batch)
     orders = []
@@ -61,7 +60,8 @@ def test_each_epoch_holds_every_row_and_its_own_first_ones_again_for_any_number_
         assert orders[0] != orders[1] != orders[2], "each epoch has an order of its own"
 
 
-def test_a_rank_shuffles_its_own_windows_and_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_shuffles_only_its_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rank shuffles the windows of its own rows and of no other rank."""
     shuffled: list[int] = []
 
     def counted(n: int, *key: rng.Key) -> np.ndarray:
@@ -75,9 +75,8 @@ def test_a_rank_shuffles_its_own_windows_and_nobody_else_s(monkeypatch: pytest.M
     )
 
 
-def test_a_resumed_stream_goes_on_where_an_undisturbed_one_would_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_stream_continues_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A resumed stream continues where an undisturbed one would be."""
     shards = numbered(Folder.from_uri(tmp_path), 103, monkeypatch)
     for place in (Place(), Place(1, 2)):
         whole = labels(shards, 8, place, range(40))
@@ -86,9 +85,8 @@ def test_a_resumed_stream_goes_on_where_an_undisturbed_one_would_be(
     assert labels(shards, 8, Place(), range(3), key=1) != labels(shards, 8, Place(), range(3))
 
 
-def test_batches_that_differ_in_size_go_around_the_ranks_own_rows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_varying_batches_cover_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With batches of different sizes a rank sees all its rows before it repeats any."""
     shards = numbered(Folder.from_uri(tmp_path), 50, monkeypatch)
     streams = [StreamFeed(shards, lambda step: step * 10 // 3, 2, Place(rank, 2), (0,), here) for rank in range(2)]
     batches = [[stream(step) for stream in streams] for step in range(15)]
@@ -101,9 +99,10 @@ def test_batches_that_differ_in_size_go_around_the_ranks_own_rows(
 
 
 @pytest.mark.parametrize("encoding", ["raw", "encoded"])
-def test_pixels_stay_with_their_labels_however_they_are_stored(
+def test_streamed_pixels_match_their_labels(
     encoding: image_store.Encoding, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Pixels stay with their labels, however they are stored."""
     shards = numbered(Folder.from_uri(tmp_path), 300, monkeypatch, encoding)
     stream = StreamFeed(shards, lambda step: step * 32, 32, Place(), (0,), here)
     for step in range(12):
@@ -112,7 +111,8 @@ def test_pixels_stay_with_their_labels_however_they_are_stored(
         assert (levels[:, 0] + 256 * levels[:, 1]).round().int().tolist() == batch.y_B.tolist()
 
 
-def test_a_store_larger_than_the_budget_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_store_is_streamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store that is larger than the memory limit is streamed."""
     folder = Folder.from_uri(tmp_path)
     size = numbered(folder, 100, monkeypatch).pixel_bytes
     assert size == 100 * 48

@@ -43,9 +43,8 @@ def reasons(dataset: Folder) -> dict[str, str | None]:
     return {row["path"]: row["reason"] for row in dataset.read_table("unlabelled.parquet").to_pylist()}
 
 
-def test_what_is_or_resembles_a_labelled_image_is_left_out_and_the_rest_is_stored(
-    labelled: Path, tmp_path: Path
-) -> None:
+def test_unlabelled_duplicates_are_left_out(labelled: Path, tmp_path: Path) -> None:
+    """Unlabelled images that equal or resemble a labelled one are left out, and the rest is stored."""
     _, without = prepared(tmp_path / "without", labelled)
     paths = {part: image_store.read_images(without / part).paths[0] for part in ("train", "val", "test")}
     source = tmp_path / "more"
@@ -80,7 +79,8 @@ def test_what_is_or_resembles_a_labelled_image_is_left_out_and_the_rest_is_store
 
 
 @pytest.mark.parametrize("scarce", [{"train_per_class": 4}, {"imbalance": ImbalanceConfig(factor=4, rare=["dog"])}])
-def test_what_scarcity_leaves_over_serves_with_its_labels_hidden(labelled: Path, tmp_path: Path, scarce: dict) -> None:
+def test_unused_images_hide_their_labels(labelled: Path, tmp_path: Path, scarce: dict) -> None:
+    """Images that scarcity leaves over serve as unlabelled ones, with their labels hidden."""
     plain, _ = prepared(tmp_path / "plain", labelled, **scarce)
     record, dataset = prepared(tmp_path / "dataset", labelled, unlabelled="unused", **scarce)
     rows = image_store.read_images(dataset / "unlabelled")
@@ -92,14 +92,16 @@ def test_what_scarcity_leaves_over_serves_with_its_labels_hidden(labelled: Path,
     assert record["hash"] != plain["hash"]
 
 
-def test_nothing_changes_without_them(labelled: Path, tmp_path: Path) -> None:
+def test_datasets_work_without_unlabelled_images(labelled: Path, tmp_path: Path) -> None:
+    """A dataset without unlabelled images has no folder for them and does not mention them."""
     record, dataset = prepared(tmp_path / "dataset", labelled)
     assert record["unlabelled"] == 0
     assert "unlabelled" not in dataset.list_folders()
     assert "without a label" not in (tmp_path / "dataset" / "card.html").read_text(encoding="utf-8")
 
 
-def test_sources_that_cannot_serve_are_named_by_their_own_key(labelled: Path, tmp_path: Path) -> None:
+def test_unusable_unlabelled_source_is_named(labelled: Path, tmp_path: Path) -> None:
+    """An unlabelled source that cannot be used is an error that names its own key."""
     (tmp_path / "pages").mkdir()
     (tmp_path / "pages" / "a.jpg").write_text("<html>")
     for source, words in (
@@ -113,7 +115,8 @@ def test_sources_that_cannot_serve_are_named_by_their_own_key(labelled: Path, tm
     assert not (tmp_path / "out").exists()
 
 
-def test_its_paths_are_relative_to_the_job_file_and_the_word_is_none() -> None:
+def test_unlabelled_paths_follow_job_file() -> None:
+    """Paths of unlabelled images are relative to the job file, and the word unused is not taken for a path."""
     here = DIGITS.parent
     assert load_job(DIGITS, ["data.unlabelled=unused"]).data.unlabelled == ["unused"]
     assert load_job(DIGITS, ["data.unlabelled=[unused, ../more]"]).data.unlabelled == ["unused", f"{here}/../more"]

@@ -104,80 +104,91 @@ def cached(tmp_path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["cats.zip", "moved.zip", "endless.zip"])
-def test_what_has_the_right_sha256_is_kept_under_it(site: str, tmp_path: Path, name: str) -> None:
+def test_verified_download_is_cached(site: str, tmp_path: Path, name: str) -> None:
+    """A file with the right SHA-256 is kept in the cache under that hash."""
     path = web.fetch_file(f"{site}/{name}#sha256={SHA256.upper()}")
     assert path.read_bytes() == CONTENT
     assert path.parent == tmp_path / "ganaug"
     assert cached(tmp_path) == [f"{SHA256}-{name}"]
 
 
-def test_a_source_is_read_from_the_fetched_copy(site: str) -> None:
+def test_source_reads_cached_copy(site: str) -> None:
+    """A source on the web is read from the copy that was fetched."""
     folder, name = raw.open_file(f"{site}/cats.zip#sha256={SHA256}")
     assert name.endswith("cats.zip")
     assert folder.read_bytes(name) == CONTENT
 
 
-def test_what_is_kept_needs_no_network(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_file_needs_no_network(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file in the cache needs no network."""
     source = f"{site}/cats.zip#sha256={SHA256}"
     path = web.fetch_file(source)
     monkeypatch.setattr(web, "_download_file", lambda *arguments: pytest.fail("it asked the server again"))
     assert web.fetch_file(source) == path
 
 
-def test_several_who_fetch_at_once_get_the_same_file(site: str, tmp_path: Path) -> None:
+def test_parallel_downloads_share_a_file(site: str, tmp_path: Path) -> None:
+    """Several parallel downloads of an address get the same single file."""
     with ThreadPoolExecutor(4) as pool:
         paths = set(pool.map(web.fetch_file, [f"{site}/cats.zip#sha256={SHA256}"] * 4))
     assert [path.read_bytes() for path in paths] == [CONTENT]
     assert len(cached(tmp_path)) == 1
 
 
-def test_what_has_another_sha256_is_refused_with_both_and_not_kept(site: str, tmp_path: Path) -> None:
+def test_wrong_sha256_is_refused(site: str, tmp_path: Path) -> None:
+    """A file with another SHA-256 is refused with both hashes and not kept."""
     refused(f"{site}/cats.zip#sha256={'0' * 64}", SHA256, "0" * 64)
     assert cached(tmp_path) == []
 
 
 @pytest.mark.parametrize("end", ["", "#", "#sha256=abc", f"#md5={SHA256}"])
-def test_without_a_sha256_the_error_says_what_to_write(site: str, end: str) -> None:
+def test_missing_sha256_says_what_to_write(site: str, end: str) -> None:
+    """Without a SHA-256 the error says what to write."""
     refused(f"{site}/cats.zip{end}", f"write {site}/cats.zip#sha256=<")
 
 
-def test_http_is_refused(site: str) -> None:
+def test_plain_http_is_refused(site: str) -> None:
+    """An address with plain HTTP is refused."""
     refused(f"{site.replace('https', 'http')}/cats.zip#sha256={SHA256}", "give an https:// address")
 
 
 @pytest.mark.parametrize("name", ["away.zip", "file.zip"])
-def test_a_redirect_to_anything_but_https_is_refused(site: str, tmp_path: Path, name: str) -> None:
+def test_redirect_must_stay_https(site: str, tmp_path: Path, name: str) -> None:
+    """A redirect to anything but HTTPS is refused."""
     refused(f"{site}/{name}#sha256={SHA256}", REDIRECTS[f"/{name}"], "not")
     assert cached(tmp_path) == []
 
 
 @pytest.mark.parametrize("name", ["cats.zip", "endless.zip"])
-def test_what_is_too_large_is_not_fetched_to_its_end(
-    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_oversized_download_is_stopped(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """A file that is too large is not fetched to its end."""
     monkeypatch.setattr(web, "MAX_DOWNLOAD_BYTES", len(CONTENT) - 1)
     refused(f"{site}/{name}#sha256={SHA256}", "more than", "GB")
     assert cached(tmp_path) == []
 
 
-def test_a_missing_file_a_broken_connection_and_no_server_at_all(site: str, tmp_path: Path) -> None:
+def test_download_failures_are_explained(site: str, tmp_path: Path) -> None:
+    """A missing file, a broken connection and an unreachable server each have a clear message."""
     refused(f"{site}/gone.zip#sha256={SHA256}", "404", "download the file yourself")
     refused(f"{site}/broken.zip#sha256={SHA256}", "broke off")
     refused(f"https://127.0.0.1:1/cats.zip#sha256={SHA256}", "Connection refused")
     assert cached(tmp_path) == []
 
 
-def test_a_server_that_nobody_vouches_for_is_refused(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_untrusted_server_is_refused(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server without a trusted certificate is refused."""
     monkeypatch.delenv("SSL_CERT_FILE")
     refused(f"{site}/cats.zip#sha256={SHA256}", "CERTIFICATE_VERIFY_FAILED")
 
 
-def test_a_name_cannot_lead_out_of_the_cache(site: str, tmp_path: Path) -> None:
+def test_cache_name_stays_inside_cache(site: str, tmp_path: Path) -> None:
+    """The name in an address cannot lead out of the cache."""
     assert web._make_cache_name(f"{site}/a/..%2F..%2Fcats%00.zip?x=1") == "cats_.zip"
     assert web._make_cache_name(f"{site}/{'a' * 300}.zip").endswith("a.zip")
 
 
-def test_a_signed_link_is_refused_without_repeating_its_signature(site: str) -> None:
+def test_signed_link_hides_its_signature(site: str) -> None:
+    """A signed link is refused, and the message does not repeat its signature."""
     with pytest.raises(UserError, match="credentials") as caught:
         web.fetch_file(f"{site}/cats.zip?X-Amz-Signature=hush#sha256={SHA256}")
     assert "hush" not in str(caught.value)

@@ -41,7 +41,8 @@ def champion_target(run: Run, job: Job) -> targets.EvaluationTarget:
     return targets.describe_target(run, model, None)
 
 
-def test_a_finished_run_holds_its_champions_evaluation(experiment: Run, tiny_job: Job) -> None:
+def test_finished_run_has_champion_evaluation(experiment: Run, tiny_job: Job) -> None:
+    """A finished run has the evaluation of its champion: figures, pictures, suspects and an embedding."""
     place = champion_target(experiment, tiny_job)
     record = place.out.read_json("evaluation.json")
     labels, probabilities = metrics.read_split(place.model.read_table("predictions.parquet"), "test")
@@ -58,7 +59,8 @@ def test_a_finished_run_holds_its_champions_evaluation(experiment: Run, tiny_job
     assert {"real", "mistake", "synthetic"} == set(kinds)
 
 
-def test_it_is_kept_until_the_model_is_another(copied: Run, tiny_job: Job, capfd) -> None:
+def test_evaluation_repeats_only_for_changed_model(copied: Run, tiny_job: Job, capfd) -> None:
+    """An evaluation is kept as long as the model is the same, and repeated once the model has changed."""
     pipeline, place = Pipeline(tiny_job, copied, Terminal()), champion_target(copied, tiny_job)
     pipeline.evaluate_models()
     assert "evaluate   kept" in capfd.readouterr().out
@@ -68,9 +70,8 @@ def test_it_is_kept_until_the_model_is_another(copied: Run, tiny_job: Job, capfd
     assert "evaluate   done" in capfd.readouterr().out
 
 
-def test_killed_in_between_it_leaves_no_marker_and_is_done_again(
-    copied: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_evaluation_is_repeated(copied: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An evaluation that is killed midway leaves no marker, and the next run repeats it."""
     place = champion_target(copied, tiny_job)
 
     def die(*arguments: object) -> None:
@@ -85,7 +86,8 @@ def test_killed_in_between_it_leaves_no_marker_and_is_done_again(
     assert targets.read_finished(place)
 
 
-def test_the_champion_is_evaluated_or_else_every_trained_model(copied: Run, tiny_job: Job) -> None:
+def test_without_champion_all_models_are_evaluated(copied: Run, tiny_job: Job) -> None:
+    """The champion is evaluated; where there is no verdict yet, every trained model is."""
     champion = copied.root.read_json("verdict.json")["champion"]
     assert targets.list_models(copied, tiny_job) == [copied.locate_model(champion["arm"], champion["seed"])]
     copied.root.delete_file("verdict.json")
@@ -98,16 +100,15 @@ def test_the_champion_is_evaluated_or_else_every_trained_model(copied: Run, tiny
         Pipeline(tiny_job, copied, Terminal()).evaluate_models()
 
 
-def test_a_registered_version_is_the_same_model_wherever_it_lies(experiment: Run, tiny_job: Job) -> None:
+def test_registered_version_shares_evaluation_folder(experiment: Run, tiny_job: Job) -> None:
+    """A registered version is the same model as the champion, so that both have one evaluation folder."""
     (version,) = targets.list_models(experiment, tiny_job, str(experiment.registry))
     assert targets.describe_target(experiment, version, None).out == champion_target(experiment, tiny_job).out
     with pytest.raises(UserError, match="no experiment"):
         targets.list_models(experiment, tiny_job, str(experiment.dataset))
 
 
-def test_rows_of_another_data_set_that_were_trained_on_are_left_out_and_counted(
-    copied: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_dataset_excludes_trained_rows(copied: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """All digits, of which 80 were trained on; they are read in pieces."""
     read, together = shard_writer.read_pixels, []
 
@@ -143,9 +144,11 @@ def pictures(folder: Path, classes: list[str], n: int = 12) -> Path:
     return folder
 
 
-def test_a_data_set_of_one_known_class_will_do_and_an_unknown_one_is_a_clear_error(
+def test_evaluation_refuses_unknown_classes(
     experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
+    """A data set with a single known class can be evaluated; one with an unknown class is a clear error."""
+
     def run(*arguments: str) -> int:
         monkeypatch.chdir(tmp_path)
         settings = [f"--set={one}" for one in TINY]
@@ -173,7 +176,8 @@ def test_a_data_set_of_one_known_class_will_do_and_an_unknown_one_is_a_clear_err
     assert "no such folder" in capfd.readouterr().err
 
 
-def test_the_report_shows_what_the_champion_gets_wrong_and_what_it_learned(experiment: Run, tiny_job: Job) -> None:
+def test_report_shows_mistakes_and_learned_features(experiment: Run, tiny_job: Job) -> None:
+    """The report shows what the champion classifies wrongly and which features it has learned."""
     html = experiment.root.read_bytes("report.html").decode()
     page, record = Page(html), champion_target(experiment, tiny_job).out.read_json("evaluation.json")
     assert f"{record['mistakes']} of 898 test images are classified wrongly" in page.text
@@ -190,7 +194,8 @@ def test_the_report_shows_what_the_champion_gets_wrong_and_what_it_learned(exper
     )
 
 
-def test_equal_experiments_give_equal_pages(copied: Run, tiny_job: Job) -> None:
+def test_repeated_evaluation_gives_same_page(copied: Run, tiny_job: Job) -> None:
+    """An evaluation and report made again from the same experiment give the same page, byte for byte."""
     before = copied.root.read_bytes("report.html")
     shutil.rmtree(str(copied.root / "evaluation"))
     copied.root.delete_file("report.json")
@@ -200,9 +205,10 @@ def test_equal_experiments_give_equal_pages(copied: Run, tiny_job: Job) -> None:
 
 
 @pytest.mark.parametrize("kept", ["layers", "right"])
-def test_a_model_without_mistakes_or_suspects_has_its_page(
+def test_page_renders_without_mistakes_or_suspects(
     experiment: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch, kept: str
 ) -> None:
+    """The report of a model without mistakes or suspected labels has a page without those sections."""
     from ganaug_ray.report import champion_section, report
 
     whole = champion_section._group_tiles

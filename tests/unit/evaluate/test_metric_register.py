@@ -39,7 +39,7 @@ def test_every_computed_figure_is_registered() -> None:
         assert set(figures["intervals"]) <= registered
 
 
-def test_keys_differ_and_tables_suit_every_data_set() -> None:
+def test_metric_keys_are_unique() -> None:
     """A key names one metric, and columns that every data set has are those without rare classes."""
     every_key = keys((*METRICS, *CLASS_METRICS))
     assert len(set(every_key)) == len(every_key)

@@ -23,7 +23,8 @@ def predictions(n: int, classes: int, seed: int = 0) -> tuple[np.ndarray, np.nda
 
 
 @pytest.mark.parametrize("classes", [2, 4, 10])
-def test_every_figure_equals_scikit_learns(classes: int) -> None:
+def test_metrics_equal_scikit_learn(classes: int) -> None:
+    """Every metric has the value that scikit-learn computes from the same predictions."""
     labels, probabilities = predictions(300, classes)
     predicted, names = probabilities.argmax(1), [str(k) for k in range(classes)]
     ours = metrics.compute_figures(labels, probabilities, names)
@@ -52,9 +53,8 @@ def test_every_figure_equals_scikit_learns(classes: int) -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 4])
-def test_intervals_are_the_percentiles_of_scikit_learns_figures_on_resampled_rows(
-    classes: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_intervals_equal_scikit_learn_bootstrap(classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals are the percentiles of scikit-learn's metrics over the same resampled rows."""
     monkeypatch.setattr(bootstrap, "RESAMPLES", 60)
     labels, probabilities = predictions(40, classes)  # few: some resamples lack a class
     probabilities = probabilities.round(1) + 1e-3  # equal scores
@@ -79,7 +79,8 @@ def test_intervals_are_the_percentiles_of_scikit_learns_figures_on_resampled_row
         assert ours[name] == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=1e-9), name
 
 
-def test_an_interval_holds_its_figure_narrows_with_rows_and_depends_on_the_seed_alone() -> None:
+def test_interval_narrows_with_more_rows() -> None:
+    """An interval contains its metric, narrows as theory says with more rows, and depends on the seed alone."""
     names = list("abcd")
     few, many = (metrics.compute_figures(*predictions(n, 4), names) for n in (100, 10_000))
     for found in (few, many):
@@ -92,7 +93,8 @@ def test_an_interval_holds_its_figure_narrows_with_rows_and_depends_on_the_seed_
     assert few["intervals"] != metrics.compute_figures(*predictions(100, 4), names, seed=1)["intervals"]
 
 
-def test_classes_that_do_not_occur_do_not_lower_a_macro_average() -> None:
+def test_absent_classes_keep_macro_average() -> None:
+    """Classes without any row do not lower a macro average."""
     labels, probabilities = predictions(50, 2)
     wide = np.pad(probabilities, ((0, 0), (0, 2)))
     found = metrics.compute_figures(labels, wide, list("abcd"))
@@ -116,7 +118,8 @@ def answers(right: int, n: int = 100) -> tuple[np.ndarray, np.ndarray]:
     return labels, np.where(np.eye(2)[predicted] > 0, 0.9, 0.1)
 
 
-def test_the_gap_between_training_and_test_figures_and_what_an_arm_changes_of_it() -> None:
+def test_overfitting_gap_per_arm() -> None:
+    """The report says how far training and test accuracy lie apart, and how an arm changes that gap."""
     predicted = {
         "real": [[table(train=answers(100), test=answers(n)) for n in (70, 71, 72)]],
         "syn": [[table(train=answers(95), test=answers(n)) for n in (80, 80, 81)]],
@@ -134,6 +137,7 @@ def test_the_gap_between_training_and_test_figures_and_what_an_arm_changes_of_it
     assert overfitting.compute_gaps({"real": [[table(train=answers(0, 0), test=answers(70))]]}, "real") is None
 
 
-def test_models_keep_predictions_of_training_rows_for_that(experiment: Run) -> None:
+def test_models_store_training_row_predictions(experiment: Run) -> None:
+    """Models store predictions of their training rows, from which the overfitting gap is computed."""
     stored = experiment.locate_model("real+classic", 0).read_table("predictions.parquet")
     assert [len(metrics.read_split(stored, split)[0]) for split in ("train", "val", "test")] == [80, 50, 898]

@@ -41,7 +41,7 @@ def flipped(tiny_job: Job, tmp_path_factory: pytest.TempPathFactory) -> tuple[Fo
     return out, wrong
 
 
-def test_of_planted_label_flips_most_are_among_the_first_suspects(flipped: tuple[Folder, set[str]], tmp_path) -> None:
+def test_planted_label_errors_are_first_suspects(flipped: tuple[Folder, set[str]], tmp_path) -> None:
     """The flips are in the labels that the network is trained on, too."""
     dataset, wrong = flipped
     out = Folder.from_uri(tmp_path).create()
@@ -68,7 +68,8 @@ def test_of_planted_label_flips_most_are_among_the_first_suspects(flipped: tuple
     assert all(str(right[row["id"]]) == row["label"] != row["suggested"] for row in table.slice(0, 5).to_pylist())
 
 
-def test_too_few_rows_for_folds_give_no_suspects_and_no_error() -> None:
+def test_too_few_rows_give_no_suspects() -> None:
+    """Too few rows for cross-validation give no suspects and no error."""
     features = np.random.default_rng(0).normal(size=(4, 3))
     assert mistakes.predict_out_of_sample(features, np.array([0, 0, 1, 2]), 3, 0) is None
     assert mistakes.predict_out_of_sample(features, np.zeros(4, int), 3, 0) is None

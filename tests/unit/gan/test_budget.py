@@ -8,7 +8,8 @@ from ganaug_ray.gan import training_budget
 NEEDED = training_budget.NEEDED_IMAGES["scarce", 32]
 
 
-def test_few_epochs_of_few_images_are_too_little_and_the_advice_suffices() -> None:
+def test_short_training_warns_with_sufficient_epochs() -> None:
+    """A training that is too short is warned of, and as many epochs as the warning advises are enough."""
     found = training_budget.compute_budget(GanConfig(epochs=40, batch_size=64), 32, 1000)
     assert found.summary == "625 generator steps, 40000 images seen (40 epochs)"
     assert found.warning is not None
@@ -19,14 +20,16 @@ def test_few_epochs_of_few_images_are_too_little_and_the_advice_suffices() -> No
     assert training_budget.compute_budget(GanConfig(epochs=enough - 1, batch_size=64), 32, 1000).warning is not None
 
 
-def test_with_steps_the_advice_is_in_steps() -> None:
+def test_budget_advice_uses_steps() -> None:
+    """A job that counts its training in steps is advised in steps."""
     found = training_budget.compute_budget(GanConfig(steps=100, batch_size=64), 32, 1000)
     assert found.warning is not None
     assert f"gan.steps={-(-NEEDED // 64)} or more" in found.warning
     assert training_budget.compute_budget(GanConfig(steps=-(-NEEDED // 64), batch_size=64), 32, 1000).warning is None
 
 
-def test_larger_images_need_no_less_and_may_be_drawn_smaller() -> None:
+def test_larger_images_need_larger_budget() -> None:
+    """Larger images need at least the same budget, and the warning also offers a smaller image size."""
     found = training_budget.compute_budget(GanConfig(steps=100, batch_size=64), 128, 1000)
     assert found.needed_images is not None
     assert found.needed_images >= NEEDED

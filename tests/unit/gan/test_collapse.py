@@ -15,13 +15,15 @@ def look(step: int, kid: float, coverage: float = 0.8, real: float = 0.7, fake: 
 GOOD = [look(100, 0.5), look(200, 0.3), look(300, 0.2)]
 
 
-def test_a_run_that_gets_better_or_wavers_goes_on() -> None:
+def test_improving_or_wavering_training_continues() -> None:
+    """A training that improves, or gets worse only for a moment, is not ended."""
     assert early_stopping.find_stop_reason([]) is None
     assert early_stopping.find_stop_reason(GOOD) is None
     assert early_stopping.find_stop_reason([*GOOD, look(400, 0.25, 0.1), look(500, 0.19), look(600, 0.5, 0.1)]) is None
 
 
-def test_worse_images_that_cover_less_are_a_collapse_after_three_looks() -> None:
+def test_collapse_needs_three_bad_measurements() -> None:
+    """Worse images with lower coverage end the training as collapsed after three measurements, not after two."""
     worse = [look(step, 0.6, 0.3) for step in (400, 500, 600)]
     assert early_stopping.find_stop_reason(GOOD + worse[:2]) is None
     said = early_stopping.find_stop_reason(GOOD + worse)
@@ -30,14 +32,16 @@ def test_worse_images_that_cover_less_are_a_collapse_after_three_looks() -> None
     assert "the best KID was 0.2000 at step 300, now it is 0.6000" in said
 
 
-def test_worse_images_under_a_sure_discriminator_have_lost() -> None:
+def test_winning_discriminator_stops_training() -> None:
+    """Worse images and a discriminator that is always right end the training, and the reason says so."""
     won = [look(step, 0.6, real=0.97, fake=0.02) for step in (400, 500, 600)]
     said = early_stopping.find_stop_reason(GOOD + won)
     assert said is not None
     assert said.startswith("the discriminator has won: real images score 0.97, generated ones 0.02")
 
 
-def test_a_sure_discriminator_or_a_worse_kid_alone_ends_nothing() -> None:
+def test_single_warning_sign_continues_training() -> None:
+    """A discriminator that is always right, or a worse KID, does not end a training by itself."""
     assert (
         early_stopping.find_stop_reason(GOOD + [look(step, 0.2, real=0.99, fake=0.01) for step in (400, 500, 600)])
         is None
@@ -45,12 +49,15 @@ def test_a_sure_discriminator_or_a_worse_kid_alone_ends_nothing() -> None:
     assert early_stopping.find_stop_reason(GOOD + [look(step, 0.6) for step in (400, 500, 600)]) is None
 
 
-def test_a_worse_kid_is_one_beyond_its_spread() -> None:
+def test_kid_within_spread_is_not_worse() -> None:
+    """A KID that is higher by less than its spread does not count as worse."""
     within = [look(step, 0.22, 0.1) for step in (400, 500, 600)]
     assert early_stopping.find_stop_reason(GOOD + within) is None
 
 
-def test_looks_are_gathered_from_the_log_with_the_scores_since_the_one_before() -> None:
+def test_measurements_average_scores_since_previous() -> None:
+    """Measurements come from the log, each with the mean scores since the measurement before."""
+
     def scores(step: int, real: float) -> dict[str, Any]:
         return {"step": step, "loss_g": 1.0, "loss_d": 1.0, "real_score": real, "fake_score": 0.1}
 

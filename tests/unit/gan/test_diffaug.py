@@ -22,18 +22,21 @@ def images(channels: int = 3, size: int = 32, n: int = 64) -> torch.Tensor:
     return torch.rand(n, channels, size, size, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_the_presets_name_changes_that_there_are() -> None:
+def test_presets_use_known_augmentations() -> None:
+    """Every preset names only augmentations that exist."""
     assert all(set(preset.augment) <= set(ALL) for preset in PRESETS.values())
 
 
-def test_no_changes_leave_the_very_same_images() -> None:
+def test_no_augmentations_return_same_images() -> None:
+    """Without augmentations the images come back untouched."""
     x_BCHW = images()
     assert apply_augmentations(x_BCHW, (), draw_uniforms((64, 0), (0,))) is x_BCHW
 
 
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [32, 64, 128])
-def test_shape_type_and_range_stay_sensible(channels: int, size: int) -> None:
+def test_augmentation_keeps_shape_and_range(channels: int, size: int) -> None:
+    """Augmented images keep their shape and type, and their values stay in a sensible range."""
     x_BCHW = images(channels, size, 16)
     changed = apply_augmentations(x_BCHW, ALL, draw_uniforms((16, len(ALL)), (0,)))
     assert changed.shape == x_BCHW.shape
@@ -44,13 +47,15 @@ def test_shape_type_and_range_stay_sensible(channels: int, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_gradients_are_those_of_the_images_that_went_in(name: str) -> None:
+def test_gradients_pass_through_augmentations(name: str) -> None:
+    """Gradients pass through every augmentation back to the images that went in."""
     x_BCHW = images(size=8, n=3).double().requires_grad_()
     u_BND = draw_uniforms((3, 1), (0,)).double()
     assert torch.autograd.gradcheck(lambda x: apply_augmentations(x, (name,), u_BND), x_BCHW)
 
 
-def test_a_translation_moves_whole_pixels_an_eighth_at_most_and_fills_with_grey() -> None:
+def test_translation_shifts_at_most_an_eighth() -> None:
+    """A translation moves by whole pixels, an eighth of the side at most, and fills the border with grey."""
     x_BCHW = torch.zeros(500, 1, 32, 32)
     x_BCHW[:, :, 16, 16] = 1.0
     moved = apply_augmentations(x_BCHW, ("translation",), draw_uniforms((500, 1), (0,)))
@@ -62,7 +67,8 @@ def test_a_translation_moves_whole_pixels_an_eighth_at_most_and_fills_with_grey(
     assert set(edge.unique().tolist()) == {0.0, 1.0}
 
 
-def test_a_cutout_is_a_square_of_half_the_side_that_may_hang_over_the_edge() -> None:
+def test_cutout_removes_half_side_square() -> None:
+    """A cutout removes a square of half the side, which may hang over the edge of the image."""
     cut = apply_augmentations(torch.ones(500, 3, 32, 32), ("cutout",), draw_uniforms((500, 1), (0,)))
     holes = (cut == 0).sum((2, 3))
     assert torch.equal(holes[:, 0], holes[:, 2])
@@ -70,7 +76,8 @@ def test_a_cutout_is_a_square_of_half_the_side_that_may_hang_over_the_edge() -> 
     assert holes.min() < (32 * CUTOUT_SHARE) ** 2 / 2
 
 
-def test_colours_change_about_their_means() -> None:
+def test_colour_augmentations_preserve_means() -> None:
+    """Brightness shifts the mean of an image by its draw; contrast and saturation leave the mean as it is."""
     x_BCHW = images()
     u_BND = draw_uniforms((64, 1), (0,))
     u_B = u_BND[:, 0, 0]
@@ -85,7 +92,8 @@ def test_colours_change_about_their_means() -> None:
     assert torch.equal(apply_augmentations(grey, ("saturation",), u_BND), grey)
 
 
-def test_each_image_and_each_change_has_draws_of_its_own_and_ranks_take_rows_of_them() -> None:
+def test_augmentation_draws_split_over_ranks() -> None:
+    """Every image and augmentation has its own random draws, and ranks with parts of a batch use the same ones."""
     whole = draw_uniforms((64, len(ALL)), (0, "gan", 7))
     assert whole.shape == (64, len(ALL), DRAWS_PER_CHANGE)
     assert len(whole.unique()) == whole.numel()

@@ -34,7 +34,8 @@ def ganaug(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     return typed
 
 
-def test_images_of_the_asked_classes_lie_in_a_folder_each(experiment: Run, tmp_path: Path, ganaug) -> None:
+def test_export_writes_folder_per_class(experiment: Run, tmp_path: Path, ganaug) -> None:
+    """Images of the requested classes are written to one folder for each class."""
     code, said, _ = ganaug("generate", experiment.root, "--count", "3=5", "--count", "7=2", "--png", tmp_path / "out")
     assert code == 0
     assert "unscreened" in said
@@ -45,7 +46,8 @@ def test_images_of_the_asked_classes_lie_in_a_folder_each(experiment: Run, tmp_p
     assert (np.stack(pixels) == expected[..., 0]).all()
 
 
-def test_the_same_command_gives_the_same_bytes_and_another_seed_others(experiment: Run, tmp_path: Path, ganaug) -> None:
+def test_same_command_exports_same_bytes(experiment: Run, tmp_path: Path, ganaug) -> None:
+    """The same command exports the same bytes, and another seed exports other images."""
     for out, more in (("one", ()), ("two", ()), ("other", ("--seed", 1))):
         assert ganaug("generate", experiment.gan, "--count", "3=2", "--png", tmp_path / out, *more)[0] == 0
     one, two = ((tmp_path / out / "3" / "3-0-00001.png").read_bytes() for out in ("one", "two"))
@@ -53,7 +55,8 @@ def test_the_same_command_gives_the_same_bytes_and_another_seed_others(experimen
     assert one != (tmp_path / "other" / "3" / "3-1-00001.png").read_bytes()
 
 
-def test_no_file_is_overwritten_and_another_seed_goes_beside(experiment: Run, tmp_path: Path, ganaug) -> None:
+def test_export_overwrites_no_file(experiment: Run, tmp_path: Path, ganaug) -> None:
+    """An export overwrites no file and then writes nothing; images of another seed are added next to the old."""
     (tmp_path / "3").mkdir()
     (tmp_path / "3" / "3-0-00001.png").write_bytes(b"mine")
     code, _, said = ganaug("generate", experiment.gan, "--count", "2=1", "--count", "3=2", "--png", tmp_path)
@@ -65,7 +68,8 @@ def test_no_file_is_overwritten_and_another_seed_goes_beside(experiment: Run, tm
     assert len(list((tmp_path / "3").iterdir())) == 3
 
 
-def test_it_starts_no_ray(experiment: Run, tmp_path: Path) -> None:
+def test_export_starts_no_ray(experiment: Run, tmp_path: Path) -> None:
+    """Images are exported without importing or starting Ray."""
     code = """
 import sys
 from ganaug_ray import cli
@@ -94,9 +98,10 @@ finally:
         (["--count", "3=1", "--png", "OUT", "--dry-run"], ["--dry-run", "job file"]),
     ],
 )
-def test_a_mistake_is_named_and_nothing_is_written(
+def test_mistaken_options_write_nothing(
     experiment: Run, tmp_path: Path, ganaug, options: list[str], words: list[str]
 ) -> None:
+    """A mistake in the options ends with exit code 2, names the option and writes nothing."""
     options = [str(tmp_path / "out") if option == "OUT" else option for option in options]
     code, _, said = ganaug("generate", experiment.gan, *options)
     assert code == 2
@@ -106,7 +111,8 @@ def test_a_mistake_is_named_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("option", [["--count", "3=1"], ["--png", "out"], ["--seed", "0"]])
-def test_a_job_file_takes_none_of_the_options_of_a_folder(tmp_path: Path, ganaug, option: list[str]) -> None:
+def test_job_file_refuses_folder_options(tmp_path: Path, ganaug, option: list[str]) -> None:
+    """Options that belong to a generator folder are refused with a job file."""
     code, _, said = ganaug("generate", DIGITS, *option, "--out", tmp_path / "out")
     assert code == 2
     assert said.startswith(option[0])
@@ -114,7 +120,8 @@ def test_a_job_file_takes_none_of_the_options_of_a_folder(tmp_path: Path, ganaug
     assert not list(tmp_path.iterdir())
 
 
-def test_a_folder_without_a_generator_and_one_that_cannot_be_written(experiment: Run, tmp_path: Path, ganaug) -> None:
+def test_unusable_folders_are_refused(experiment: Run, tmp_path: Path, ganaug) -> None:
+    """A folder without a generator and an output folder that cannot be written are clear errors."""
     code, _, said = ganaug("generate", experiment.dataset, "--count", "3=1", "--png", tmp_path / "out")
     assert (code, "no finished generator" in said) == (2, True)
     (tmp_path / "file").touch()
@@ -122,7 +129,8 @@ def test_a_folder_without_a_generator_and_one_that_cannot_be_written(experiment:
     assert (code, "--png" in said, "Traceback" in said) == (2, True, False)
 
 
-def test_of_a_copier_it_warns(experiment: Run, tmp_path: Path, ganaug) -> None:
+def test_export_warns_about_copying_generator(experiment: Run, tmp_path: Path, ganaug) -> None:
+    """An export from a generator that copies training images warns, and no other export does."""
     spec = experiment.gan.read_json("gan.json")
     spec["memorization"] |= {"verdict": "copies", "reason": "90% are near copies"}
     (tmp_path / "gan.json").write_text(json.dumps(spec))
@@ -134,7 +142,8 @@ def test_of_a_copier_it_warns(experiment: Run, tmp_path: Path, ganaug) -> None:
     assert "copies" not in said
 
 
-def test_names_of_classes_cannot_lead_out_of_the_folder_or_into_one_another(experiment: Run, tmp_path: Path) -> None:
+def test_class_names_stay_inside_export_folder(experiment: Run, tmp_path: Path) -> None:
+    """Class names such as .. or a/b can neither lead out of the export folder nor share a folder."""
     names = ["..", "../../up", "/etc", "a/b", "a_b", "a%2Fb", "Albrecht_Dürer", ".hidden", "tab\t", "10"]
     generator = Generator.load(experiment.gan)
     generator.classes = names
@@ -147,13 +156,15 @@ def test_names_of_classes_cannot_lead_out_of_the_folder_or_into_one_another(expe
     assert (out / "Albrecht_Dürer" / "Albrecht_Dürer-0-00001.png").is_file()
 
 
-def test_a_class_with_an_equals_sign_can_be_asked_for() -> None:
+def test_class_with_equals_sign_is_parsed() -> None:
+    """A class with an equals sign in its name can be requested."""
     assert png_export.parse_counts(["a=b=3", "any=1"], ["a=b", "any"]) == {"a=b": 3, "any": 1}
     with pytest.raises(UserError, match="no class 'a'"):
         png_export.parse_counts(["a=3"], ["a=b"])
 
 
-def test_more_images_than_a_block_are_all_there(experiment: Run, tmp_path: Path) -> None:
+def test_export_spans_several_blocks(experiment: Run, tmp_path: Path) -> None:
+    """More images than are drawn at once are all written, and they are the generator's."""
     generator, seen = Generator.load(experiment.gan), []
     png_export.export_images(generator, {"3": 260}, 0, Folder.from_uri(tmp_path), seen.append)
     assert seen == list(range(1, 261))

@@ -47,7 +47,8 @@ def train(digits: Folder, start: checkpoint.Checkpoint | None = None, config: Ga
 @pytest.mark.parametrize(
     ("size", "channels", "conditional"), list(itertools.product((32, 64, 128), (1, 3), (True, False)))
 )
-def test_every_preset_trains_at_every_size(preset: Any, size: Any, channels: int, conditional: bool) -> None:
+def test_every_preset_trains_every_size(preset: Any, size: Any, channels: int, conditional: bool) -> None:
+    """Every preset trains at every image size, in grey and in colour, with labels and without."""
     config = GanConfig(
         steps=2, batch_size=4, filters=4, latent=8, preset=preset, conditional=conditional, snapshot_every=2
     )
@@ -64,7 +65,8 @@ def test_every_preset_trains_at_every_size(preset: Any, size: Any, channels: int
     assert all(torch.isfinite(tensor).all() for tensor in seen[-1].tensors.values())
 
 
-def test_the_label_matters_to_both_networks() -> None:
+def test_labels_condition_both_networks() -> None:
+    """Generator and discriminator depend on the label if and only if they are conditional."""
     z_BZ = torch.randn(1, 16)
     for classes, matters in ((3, True), (0, False)):
         generator = networks.Generator(16, classes, 1, 32, 8).eval()
@@ -82,13 +84,14 @@ class PixelDiscriminator(networks.Discriminator):
         return x_BCHW.flatten()
 
 
-def test_every_loss_has_its_name_in_the_schema() -> None:
+def test_schema_lists_every_loss() -> None:
     """The schema of a job cannot import the losses, which need torch."""
     assert get_args(LossName) == tuple(losses.LOSSES)
 
 
 @pytest.mark.parametrize("norm", ["batch", "spectral"])
-def test_losses_are_what_a_hand_calculates(norm: str) -> None:
+def test_losses_equal_hand_calculation(norm: str) -> None:
+    """Both losses have the values that a calculation by hand gives."""
     real_B, fake_B = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
     judge = losses.Judge(PixelDiscriminator(0, 1, 32, 4, norm), Place().autocast("fp32"))
     images = real_B.reshape(2, 1, 1, 1), fake_B.reshape(2, 1, 1, 1), torch.tensor([0, 1])
@@ -108,9 +111,7 @@ def test_losses_are_what_a_hand_calculates(norm: str) -> None:
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_network_that_is_not_stepped_gets_no_gradient(
-    digits: Folder, monkeypatch: pytest.MonkeyPatch, preset: Any
-) -> None:
+def test_unstepped_network_gets_no_gradient(digits: Folder, monkeypatch: pytest.MonkeyPatch, preset: Any) -> None:
     """Looked at where both backward passes have just been done and nothing has been stepped yet."""
     made: list[tuple[torch.nn.Module, torch.nn.Module]] = []
     grads: list[tuple[list[torch.Tensor | None], list[torch.Tensor | None]]] = []
@@ -139,7 +140,8 @@ def test_the_network_that_is_not_stepped_gets_no_gradient(
     assert all(weight.requires_grad for network in made[0] for weight in network.parameters())
 
 
-def test_every_log_step_is_reported_once_with_the_four_figures(digits: Folder) -> None:
+def test_every_log_step_is_reported_once(digits: Folder) -> None:
+    """Every log step is reported once, with both losses and both scores."""
     rows = train(digits)["rows"]
     assert [row["step"] for row in rows] == [2, 4, 6, 8]
     assert [row["images_seen"] for row in rows] == [32, 64, 96, 128]
@@ -148,7 +150,8 @@ def test_every_log_step_is_reported_once_with_the_four_figures(digits: Folder) -
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_resumed_run_ends_with_the_same_bits_as_an_undisturbed_one(digits: Folder, preset: Any) -> None:
+def test_resumed_training_is_bit_identical(digits: Folder, preset: Any) -> None:
+    """A training resumed from a checkpoint ends with the same weights, to the bit, as an undisturbed one."""
     config = CONFIG.model_copy(update={"preset": preset})
     undisturbed = train(digits, config=config)
     middle = undisturbed["checkpoints"][0]
@@ -160,7 +163,8 @@ def test_a_resumed_run_ends_with_the_same_bits_as_an_undisturbed_one(digits: Fol
     assert resumed["rows"] == undisturbed["rows"][2:]
 
 
-def test_both_networks_and_the_average_move(digits: Folder) -> None:
+def test_training_updates_networks_and_average(digits: Folder) -> None:
+    """Training changes the generator, the discriminator and the averaged generator."""
     first, last = (checkpoint.tensors for checkpoint in train(digits)["checkpoints"])
     score = "discriminator.score.parametrizations.weight.original"
     for name in ("generator.first.weight", score, "average.module.first.weight"):
@@ -168,12 +172,14 @@ def test_both_networks_and_the_average_move(digits: Folder) -> None:
     assert not torch.equal(last["average.module.first.weight"], last["generator.first.weight"])
 
 
-def test_without_a_half_life_the_average_is_the_generator(digits: Folder) -> None:
+def test_zero_half_life_disables_averaging(digits: Folder) -> None:
+    """With a half-life of zero the averaged generator is the generator itself."""
     last = train(digits, config=CONFIG.model_copy(update={"ema_half_life": 0}))["checkpoints"][-1].tensors
     assert torch.equal(last["average.module.first.weight"], last["generator.first.weight"])
 
 
-def test_a_later_rate_is_that_of_a_training_that_goes_on_with_it(digits: Folder) -> None:
+def test_scheduled_rate_equals_resumed_rate(digits: Folder) -> None:
+    """A learning rate scheduled for later gives the weights of a training that is resumed with that rate."""
     both = train(digits, config=CONFIG.model_copy(update={"then": [LaterRate(after=4, lr=5e-4)]}))
     first = train(digits)
     other = train(digits, first["checkpoints"][0], CONFIG.model_copy(update={"lr": 5e-4}))
@@ -182,12 +188,14 @@ def test_a_later_rate_is_that_of_a_training_that_goes_on_with_it(digits: Folder)
     assert not all(torch.equal(tensor, weights[2][key]) for key, tensor in weights[0].items())
 
 
-def test_later_rates_in_epochs_begin_at_the_steps_of_those() -> None:
+def test_scheduled_epochs_convert_to_steps() -> None:
+    """Later learning rates given in epochs begin at the steps where those epochs begin."""
     config = GanConfig(epochs=300, batch_size=128, lr=2e-4, then=[LaterRate(after=200, lr=1e-4)])
     assert config.compute_lr_factors(8000) == {12_500: 0.5}
 
 
-def test_in_bf16_the_weights_stay_whole_and_the_figures_near(digits: Folder) -> None:
+def test_bf16_keeps_full_precision_weights(digits: Folder) -> None:
+    """In bf16 the weights stay in full precision, and losses and scores stay close to those of fp32."""
     whole, half = (train(digits, config=CONFIG.model_copy(update={"precision": name})) for name in ("fp32", "bf16"))
     assert {t.dtype for t in half["checkpoints"][-1].tensors.values()} <= {torch.float32, torch.int64}
     for name in ("loss_g", "loss_d", "real_score", "fake_score"):
@@ -196,9 +204,7 @@ def test_in_bf16_the_weights_stay_whole_and_the_figures_near(digits: Folder) -> 
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_compiled_networks_train_to_the_same_weights(
-    digits: Folder, monkeypatch: pytest.MonkeyPatch, preset: Any
-) -> None:
+def test_compiled_networks_train_alike(digits: Folder, monkeypatch: pytest.MonkeyPatch, preset: Any) -> None:
     """The tracing half of torch.compile, without the minute of code generation."""
     compile_in_place = torch.nn.Module.compile
     monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_in_place(module, backend="eager"))
@@ -210,7 +216,8 @@ def test_compiled_networks_train_to_the_same_weights(
     assert one["checkpoints"][-1].tensors.keys() == two["checkpoints"][-1].tensors.keys()
 
 
-def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) -> None:
+def test_divergence_stops_before_update(digits: Folder) -> None:
+    """A training that diverges stops before that step changes the weights, and the error names the step."""
     feed = open_real_feed(str(digits), CONFIG.batch_size, 1.0, 0, Place())
     seen: dict[str, Any] = {"checkpoints": []}
 
@@ -228,7 +235,8 @@ def test_divergence_stops_before_the_step_is_taken_and_names_it(digits: Folder) 
     assert all(torch.isfinite(t).all() for t in seen["checkpoints"][0].tensors.values() if t.is_floating_point())
 
 
-def test_the_loop_ends_after_a_look_that_says_so_and_after_a_resume_at_once(digits: Folder) -> None:
+def test_early_stop_holds_after_resume(digits: Folder) -> None:
+    """The training ends after the measurement that asks for it, and ends at once when it is resumed."""
     config = CONFIG.model_copy(update={"snapshot_every": 3})
     feed = open_real_feed(str(digits), CONFIG.batch_size, 1.0, 0, Place())
     looked: list[int] = []
@@ -247,7 +255,8 @@ def test_the_loop_ends_after_a_look_that_says_so_and_after_a_resume_at_once(digi
     assert looked == [3, 6]
 
 
-def test_the_average_samples_with_statistics_of_its_own(digits: Folder) -> None:
+def test_average_refreshes_batch_norm_statistics(digits: Folder) -> None:
+    """The averaged generator samples with batch norm statistics of its own."""
     average = train(digits)["average"]
     settled = ema.refresh_batch_norm(average, 10, CONFIG.latent, seed=0)
     z_BZ = torch.randn(512, CONFIG.latent)
@@ -257,7 +266,8 @@ def test_the_average_samples_with_statistics_of_its_own(digits: Folder) -> None:
     assert not settled.training
 
 
-def test_work_leaves_a_generator_pictures_figures_and_two_checkpoints(experiment: Run) -> None:
+def test_training_writes_all_outputs(experiment: Run) -> None:
+    """A training writes the generator, its pictures, its metrics and the two newest checkpoints."""
     gan = experiment.gan
     record = gan.read_json("gan.json")
     assert record["steps"] == 6
@@ -282,9 +292,7 @@ def test_work_leaves_a_generator_pictures_figures_and_two_checkpoints(experiment
     assert {"discriminator.safetensors", "closest_pairs.png", "film.gif", "gan.json"} < set(gan.list_files())
 
 
-def test_of_generators_within_the_standard_error_of_the_best_the_last_is_kept(
-    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_latest_generator_within_error_wins(experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """KIDs and spreads of six looks; the error is the spread over the root of 50 subsets."""
     from ganaug_ray.gan.metrics.evaluator import GanEvaluator
 
@@ -307,7 +315,7 @@ def test_of_generators_within_the_standard_error_of_the_best_the_last_is_kept(
     assert chosen == {"step": 5, "chosen_by": "val_kid_x_n9", "value": 0.103, "lowest": 0.10}
 
 
-def test_a_generator_is_measured_anew_for_each_class_once_there_are_enough_images(experiment: Run) -> None:
+def test_quality_per_class_with_enough_images(experiment: Run) -> None:
     """The tiny run has 8 training images a class; here are all test images."""
     from ganaug_ray.data.loading.resident_loader import ResidentImages
     from ganaug_ray.gan.metrics.evaluator import GanEvaluator
@@ -326,7 +334,7 @@ def test_a_generator_is_measured_anew_for_each_class_once_there_are_enough_image
     assert gauge.measure_cas(generator) == {}
 
 
-def test_samples_are_held_against_validation_images_in_their_classes_shares(experiment: Run) -> None:
+def test_samples_match_validation_class_shares(experiment: Run) -> None:
     """Trained on a long tail, a generator must not look bad because validation images are none."""
     import dataclasses
 
@@ -356,9 +364,8 @@ def test_samples_are_held_against_validation_images_in_their_classes_shares(expe
     assert abs((of_val < 5).float().mean() - (val.labels_N < 5).float().mean()) < 0.05
 
 
-def test_a_collapse_ends_the_training_with_its_reason_on_record(
-    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_collapse_ends_training_with_reason(experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collapse ends the training and its reason is recorded, unless the job turns early ends off."""
     from ganaug_ray.gan import early_stopping
 
     monkeypatch.setattr(
@@ -382,9 +389,7 @@ def test_a_collapse_ends_the_training_with_its_reason_on_record(
 
 
 @pytest.mark.parametrize("step", [4, 6])
-def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
-    experiment: Run, tmp_path: Path, step: int
-) -> None:
+def test_training_resumes_from_newest_checkpoint(experiment: Run, tmp_path: Path, step: int) -> None:
     """As after a crash between the checkpoint of that step and the marker at the end."""
     out, done = Folder.from_uri(tmp_path), experiment.gan.local_path
     assert done is not None
@@ -409,7 +414,8 @@ def test_work_continues_from_its_newest_checkpoint_and_logs_each_step_once(
     assert out.read_json("attempts.json") == {"from_step": [0, step]}
 
 
-def test_an_image_is_a_function_of_generator_class_seed_and_index(experiment: Run) -> None:
+def test_generated_images_are_deterministic(experiment: Run) -> None:
+    """An image depends on generator, class, seed and index alone, not on how many are drawn at once."""
     generator = Generator.load(experiment.gan)
     few, many = generator.generate("3", 5, seed=1), generator.generate("3", BLOCK_SIZE + 5, seed=1)
     assert few.dtype == np.uint8
@@ -420,7 +426,8 @@ def test_an_image_is_a_function_of_generator_class_seed_and_index(experiment: Ru
     assert generator.generate("3", 0).shape == (0, 32, 32, 1)
 
 
-def test_a_generator_without_classes_draws_any(digits: Folder) -> None:
+def test_unconditional_generator_offers_any_class(digits: Folder) -> None:
+    """A generator trained without classes offers the single class any and refuses every other."""
     config = CONFIG.model_copy(update={"conditional": False})
     weights = checkpoint.pack_states(
         {"generator": ema.refresh_batch_norm(train(digits, config=config)["average"], 10, 16, seed=0)}
@@ -433,7 +440,8 @@ def test_a_generator_without_classes_draws_any(digits: Folder) -> None:
         generator.generate("3", 1)
 
 
-def test_pictures_are_one_row_a_class() -> None:
+def test_sample_grid_has_class_rows() -> None:
+    """The grid of samples has one row for each class."""
     rows = [np.full((8, 32, 32, 1), value, np.uint8) for value in (0, 100, 200)]
     grid = image_grid.arrange_grid(rows)
     assert grid.shape == (3 * 34 + 2, 8 * 34 + 2, 3)

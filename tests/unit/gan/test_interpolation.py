@@ -16,14 +16,16 @@ from ganaug_ray.gan.image_grid import GAP_PX
 from ganaug_ray.gan.training_loop import ImageShape
 
 
-def test_slerp_goes_along_the_circle_in_equal_angles() -> None:
+def test_slerp_divides_angle_equally() -> None:
+    """Spherical interpolation goes along the circle in equal angles."""
     a_BZ, b_BZ = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
     z_SZ = interpolation.slerp(a_BZ, b_BZ, 4)[0]
     by_hand = [[1.0, 0.0], [0.866025, 0.5], [0.5, 0.866025], [0.0, 1.0]]
     torch.testing.assert_close(z_SZ, torch.tensor(by_hand), atol=1e-6, rtol=0)
 
 
-def test_between_normal_latents_all_are_as_long_as_latents_are() -> None:
+def test_interpolated_latents_keep_normal_length() -> None:
+    """Latents between two normal ones are about as long as those two are."""
     a_BZ, b_BZ = torch.randn(2, 8, 100, generator=torch.Generator().manual_seed(0))
     z_BSZ = interpolation.slerp(a_BZ, b_BZ, 9)
     torch.testing.assert_close(z_BSZ[:, 0], a_BZ)
@@ -34,7 +36,8 @@ def test_between_normal_latents_all_are_as_long_as_latents_are() -> None:
     assert (between <= ends.max(0).values[:, None] * 1.05).all()
 
 
-def test_parallel_latents_give_numbers() -> None:
+def test_parallel_latents_interpolate_without_nan() -> None:
+    """Interpolation between parallel or opposite latents gives finite numbers."""
     a_BZ = torch.tensor([[2.0], [2.0], [2.0]])
     z_BSZ = interpolation.slerp(a_BZ, torch.tensor([[2.0], [4.0], [-2.0]]), 3)
     torch.testing.assert_close(z_BSZ[:, :, 0], torch.tensor([[2.0, 2.0, 2.0], [2.0, 3.0, 4.0], [2.0, 0.0, -2.0]]))
@@ -43,7 +46,8 @@ def test_parallel_latents_give_numbers() -> None:
 @pytest.mark.parametrize(
     ("classes", "conditional", "rows"), [(3, True, 3), (12, True, 10), (3, False, 10)], ids=["few", "many", "none"]
 )
-def test_the_picture_has_a_row_a_class_and_changes_along_it(classes: int, conditional: bool, rows: int) -> None:
+def test_interpolation_picture_has_class_rows(classes: int, conditional: bool, rows: int) -> None:
+    """The interpolation picture has one row for each class, and every image along a row is another."""
     torch.manual_seed(0)
     config = GanConfig(steps=1, latent=8, conditional=conditional)
     generator = networks.Generator(8, classes if conditional else 0, 1, 32, 4).eval()
@@ -60,5 +64,6 @@ def test_the_picture_has_a_row_a_class_and_changes_along_it(classes: int, condit
     )
 
 
-def test_a_finished_gan_has_one(experiment: Run) -> None:
+def test_finished_gan_has_interpolation_picture(experiment: Run) -> None:
+    """A finished GAN has an interpolation picture in its folder."""
     assert Image.open(io.BytesIO(experiment.gan.read_bytes("interpolation.png"))).size == (342, 342)

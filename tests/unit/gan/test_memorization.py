@@ -110,7 +110,8 @@ def first(images: Images, n: int) -> Images:
 
 
 @pytest.mark.parametrize("noise", [0, 2, 5, 10])
-def test_training_images_with_slight_noise_are_copies(noise: float) -> None:
+def test_noisy_training_images_are_copies(noise: float) -> None:
+    """Training images with a little noise on them are found to be copies."""
     found = digits().examine(digits().copies(400, noise))
     assert found.verdict == "copies"
     assert max(look.near for look in found.looks) > 0.9
@@ -120,7 +121,8 @@ def test_training_images_with_slight_noise_are_copies(noise: float) -> None:
 
 
 @pytest.mark.parametrize("disguise", ["moved", "blurred", "faded", "brighter"])
-def test_training_images_in_a_thin_disguise_are_copies(disguise: str) -> None:
+def test_disguised_training_images_are_copies(disguise: str) -> None:
+    """Training images that were moved, blurred, faded or brightened are found to be copies."""
     x_NCHW, y_N = digits().train.x_NCHW, digits().train.y_N
     made = {
         "moved": x_NCHW.roll(1, 3),
@@ -131,7 +133,8 @@ def test_training_images_in_a_thin_disguise_are_copies(disguise: str) -> None:
     assert digits().examine(Images(made[disguise], y_N)).verdict == "copies"
 
 
-def test_a_fifth_of_copies_is_enough_and_a_few_are_not() -> None:
+def test_one_fifth_copies_is_detected() -> None:
+    """A generator of which a fifth are copies is accused; one with very few copies is not."""
     unseen = digits().unseen
     assert digits().examine(joined(first(unseen, 320), digits().copies(80, 5))).verdict == "copies"
     few = digits().examine(joined(first(unseen, 390), digits().copies(10, 5)))
@@ -139,7 +142,8 @@ def test_a_fifth_of_copies_is_enough_and_a_few_are_not() -> None:
     assert few.looks[1].near == pytest.approx(10 / 400, abs=0.015)
 
 
-def test_images_of_its_own_are_no_copies() -> None:
+def test_original_images_are_no_copies() -> None:
+    """A generator that draws unseen images, blurs or noise is not accused of copying."""
     unseen = digits().unseen
     blurred = Images(F.avg_pool2d(unseen.x_NCHW, 5, 1, 2), unseen.y_N)
     noise = Images(torch.rand(unseen.x_NCHW.shape) * 2 - 1, unseen.y_N)
@@ -150,13 +154,15 @@ def test_images_of_its_own_are_no_copies() -> None:
 
 
 @pytest.mark.parametrize("of", [3, 20])
-def test_typical_images_lie_nearer_than_held_out_ones_and_are_no_copies(of: int) -> None:
+def test_typical_images_are_no_copies(of: int) -> None:
+    """Typical images lie nearer to training images than held-out ones do, and yet count as no copies."""
     found = digits().examine(digits().means(400, of))
     assert found.verdict == "does not copy"
     assert min(look.p_value for look in found.looks) < 0.01, "the rank test alone would condemn it"
 
 
-def test_a_small_validation_set_is_enough_to_find_a_copier_and_not_to_accuse_an_honest_one() -> None:
+def test_small_validation_set_suffices() -> None:
+    """A small validation set is enough to find a copying generator and to acquit an honest one."""
     val = first(digits().val, 25)
     assert digits().examine(digits().copies(300, 5), val).verdict == "copies"
     assert digits().examine(digits().unseen, val).verdict == "does not copy"
@@ -164,7 +170,8 @@ def test_a_small_validation_set_is_enough_to_find_a_copier_and_not_to_accuse_an_
     assert digits().examine(torn, val).verdict == "too few images to tell"
 
 
-def test_below_twenty_images_nothing_is_said() -> None:
+def test_below_twenty_images_no_verdict() -> None:
+    """With fewer than 20 images on either side there is no verdict, and the reason says what is needed."""
     for generated, val in ((digits().copies(300, 5), first(digits().val, 19)), (digits().copies(15, 5), digits().val)):
         found = digits().examine(generated, val)
         assert found.verdict == "too few images to tell"
@@ -172,7 +179,8 @@ def test_below_twenty_images_nothing_is_said() -> None:
         assert found.looks == []
 
 
-def test_the_closest_pairs_are_the_copies_and_their_originals() -> None:
+def test_closest_pairs_show_copies_and_originals() -> None:
+    """The closest pairs are the copies and the training images that they were made from."""
     found = digits().examine(joined(first(digits().unseen, 380), digits().copies(20, 3)))
     pixels = found.looks[1]
     assert len(pixels.closest) == memorization.MAX_PAIRS
@@ -185,7 +193,8 @@ def test_the_closest_pairs_are_the_copies_and_their_originals() -> None:
         assert (copies.x_NCHW[pair.generated - 380] - original).abs().mean() < 0.05
 
 
-def test_the_yardstick_is_the_spacing_of_the_class_where_an_image_lies() -> None:
+def test_distance_is_relative_to_class_spacing() -> None:
+    """A distance is measured relative to the spacing of training images in the same class."""
     line = torch.tensor([[0.0], [1], [2], [3], [4], [5], [1000], [1100], [1200], [1300], [1400], [1500]])
     yardstick = NeighborSpacing(line, torch.tensor([0] * 6 + [1] * 6))
     assert yardstick.spacing_N.tolist() == [1] * 6 + [100] * 6
@@ -194,7 +203,8 @@ def test_the_yardstick_is_the_spacing_of_the_class_where_an_image_lies() -> None
     assert index[:3].tolist() == [3, 3, 7]
 
 
-def test_what_is_as_near_to_many_is_near_to_none() -> None:
+def test_equally_near_image_is_no_copy() -> None:
+    """An image that is as near to many training images counts as near to none of them."""
     corners = torch.eye(40) * 10
     yardstick = NeighborSpacing(corners, torch.zeros(40, dtype=torch.int64))
     middle, copy = corners.mean(0), corners[3] * 0.99
@@ -203,7 +213,8 @@ def test_what_is_as_near_to_many_is_near_to_none() -> None:
     assert near[1] < 0.05
 
 
-def test_the_nearest_other_row_is_not_the_row_itself_even_among_twins() -> None:
+def test_nearest_neighbour_excludes_row_itself() -> None:
+    """The nearest neighbour of a row is never the row itself, even where two rows are equal."""
     x_NF = torch.tensor([[0.0], [0.0], [3.0]])
     distances, index = find_nearest(x_NF)
     assert distances.flatten().tolist() == [0, 0, 3]
@@ -211,7 +222,9 @@ def test_the_nearest_other_row_is_not_the_row_itself_even_among_twins() -> None:
 
 
 @pytest.mark.skipif(not FASHION.exists(), reason="Fashion-MNIST is not on this machine")
-def test_on_fashion_mnist_too_a_copier_is_found_and_an_honest_generator_passes() -> None:
+def test_fashion_mnist_copies_are_detected() -> None:
+    """On Fashion-MNIST, too, a copying generator is found and an honest one passes."""
+
     def idx(name: str, header: int) -> np.ndarray:
         return np.frombuffer(gzip.decompress((FASHION / name).read_bytes()), np.uint8, offset=header)
 

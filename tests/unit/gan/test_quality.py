@@ -53,7 +53,8 @@ def brute_force(real: np.ndarray, fake: np.ndarray, k: int) -> dict[str, float]:
     }
 
 
-def test_a_set_beside_itself_is_perfect() -> None:
+def test_identical_sets_score_perfectly() -> None:
+    """A set of images compared with itself has perfect quality."""
     real = blobs()
     mean, _ = kid_fid_prdc.compute_kid(real, real, seed=0)
     assert abs(mean) < 0.05
@@ -62,7 +63,8 @@ def test_a_set_beside_itself_is_perfect() -> None:
     assert (found.precision, found.recall, found.coverage) == (1, 1, 1)
 
 
-def test_another_draw_of_the_same_is_good_and_a_far_one_is_nothing() -> None:
+def test_quality_follows_distance_of_distributions() -> None:
+    """A second draw from the same distribution scores well, and a distant distribution scores zero."""
     same, far = (
         kid_fid_prdc.compute_prdc(blobs(), blobs(seed=1)),
         kid_fid_prdc.compute_prdc(blobs(), blobs(seed=1, at=50)),
@@ -77,7 +79,8 @@ def test_another_draw_of_the_same_is_good_and_a_far_one_is_nothing() -> None:
     )
 
 
-def test_mode_collapse_costs_recall_and_coverage_but_not_precision() -> None:
+def test_mode_collapse_lowers_recall_and_coverage() -> None:
+    """Mode collapse lowers recall and coverage but not precision."""
     modes = torch.cat([blobs(100, seed=mode, at=10 * mode) for mode in range(3)])
     collapsed = torch.cat([blobs(300, seed=9)])
     found = kid_fid_prdc.compute_prdc(modes, collapsed)
@@ -87,21 +90,24 @@ def test_mode_collapse_costs_recall_and_coverage_but_not_precision() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_shares_agree_with_their_definitions(seed: int) -> None:
+def test_precision_and_recall_equal_definitions(seed: int) -> None:
+    """Precision, recall, density and coverage equal a direct computation of their definitions."""
     real, fake = blobs(40, seed), blobs(50, seed + 10, spread=0.8, at=0.2)
     found = vars(kid_fid_prdc.compute_prdc(real, fake))
     for metric, k in kid_fid_prdc.NEIGHBOURS.items():
         assert found[metric] == pytest.approx(brute_force(real.numpy(), fake.numpy(), k)[metric], abs=1e-6)
 
 
-def test_distances_do_not_depend_on_how_many_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_distances_are_independent_of_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Distances are the same however many of them are in memory at once."""
     whole = kid_fid_prdc.compute_prdc(blobs(), blobs(seed=1))
     monkeypatch.setattr(nearest_neighbors, "MAX_DISTANCES_AT_ONCE", 1000)
     assert kid_fid_prdc.compute_prdc(blobs(), blobs(seed=1)) == whole
     assert max(len(d) for _, d in nearest_neighbors.iterate_distances(blobs(), blobs())) == 3
 
 
-def test_a_distance_agrees_with_torchmetrics_on_the_same_features() -> None:
+def test_fid_equals_torchmetrics_and_formula() -> None:
+    """FID has the value that torchmetrics and the formula give for the same features."""
     real, fake = blobs(), blobs(seed=1, at=0.3)
     ours = kid_fid_prdc.compute_fid(real, fake)
     identity = nn.Identity()
@@ -116,7 +122,8 @@ def test_a_distance_agrees_with_torchmetrics_on_the_same_features() -> None:
     assert ours == pytest.approx(moved + spread - 2 * root.trace(), abs=1e-4)
 
 
-def test_kid_agrees_with_torchmetrics_and_with_its_definition() -> None:
+def test_kid_equals_torchmetrics_and_definition() -> None:
+    """KID has the value that torchmetrics and its definition give for the same features."""
     real, fake = blobs(200), blobs(200, seed=1, at=0.3)
     theirs = KernelInceptionDistance(feature=nn.Identity(), subsets=400, subset_size=100)
     theirs.update(real, real=True)
@@ -133,7 +140,8 @@ def test_kid_agrees_with_torchmetrics_and_with_its_definition() -> None:
     assert mean == pytest.approx(unbiased.item(), abs=3 * spread / kid_fid_prdc.KID_SUBSETS**0.5)
 
 
-def test_kid_is_the_same_again_by_its_seed_and_leaves_the_global_one_alone() -> None:
+def test_kid_depends_on_its_seed_alone() -> None:
+    """KID depends on its own seed alone and does not touch torch's global random state."""
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
@@ -143,7 +151,8 @@ def test_kid_is_the_same_again_by_its_seed_and_leaves_the_global_one_alone() -> 
     assert kid_fid_prdc.compute_kid(blobs(), blobs(seed=1), seed=4) != first
 
 
-def test_too_few_images_are_an_error_that_names_what_is_needed() -> None:
+def test_too_few_images_raise_clear_error() -> None:
+    """Too few images are an error that names how many are needed."""
     with pytest.raises(
         kid_fid_prdc.TooFewImages, match=r"KID needs at least 20 images a side; there are 300 real and 19"
     ):
@@ -155,7 +164,8 @@ def test_too_few_images_are_an_error_that_names_what_is_needed() -> None:
     assert issubclass(kid_fid_prdc.TooFewImages, ValueError)
 
 
-def test_names_say_metric_features_sizes_and_split() -> None:
+def test_metric_names_describe_measurement() -> None:
+    """The name of a quality figure says its metric, features, number of images and split."""
     found = kid_fid_prdc.measure_quality(
         blobs(), blobs(seed=1), labels(), labels(), "teacher", 0, classes=["a", "b", "c d"]
     )
@@ -177,7 +187,8 @@ def test_names_say_metric_features_sizes_and_split() -> None:
     assert "val_kid_x_class_a_n20v100" in val.figures
 
 
-def test_what_cannot_be_measured_is_left_out_by_name_and_reason() -> None:
+def test_unmeasurable_metrics_are_listed() -> None:
+    """Metrics that cannot be measured are left out and listed by their names."""
     real_y, fake_y = labels(40, 3), labels(40, 3)
     found = kid_fid_prdc.measure_quality(blobs(40), blobs(40, 1), real_y, fake_y, "teacher", 0, classes=["a", "b", "c"])
     assert "kid_teacher_n40" in found.figures
@@ -187,14 +198,16 @@ def test_what_cannot_be_measured_is_left_out_by_name_and_reason() -> None:
     assert {"fid_teacher_n12", "recall_teacher_k3_n12"} < set(nothing.left_out)
 
 
-def test_a_class_drawn_badly_shows_in_its_own_kid() -> None:
+def test_class_kid_shows_bad_class() -> None:
+    """A class that is drawn badly shows in the KID of that class and of no other."""
     real, fake, y = blobs(), blobs(seed=1), labels()
     fake[y == 1] += 2
     figures = kid_fid_prdc.measure_quality(real, fake, y, y, "x", 0, classes=["0", "1", "2"]).figures
     assert figures["kid_x_class_1_n100"] > 10 * max(figures["kid_x_class_0_n100"], figures["kid_x_class_2_n100"])
 
 
-def test_teacher_features_are_of_size_one_on_real_images_and_not_of_the_training_mode() -> None:
+def test_teacher_features_are_normalized() -> None:
+    """The teacher's features have size one on real images and are computed in evaluation mode."""
     network = CNN(1, 3, dropout=0.5).train()
     x_BCHW = torch.rand(300, 1, 32, 32) * 2 - 1
     extract = features.build_teacher_extractor(network, x_BCHW)
@@ -206,7 +219,8 @@ def test_teacher_features_are_of_size_one_on_real_images_and_not_of_the_training
 
 
 @pytest.mark.parametrize(("outputs", "name"), [(1008, "inception2015"), (1000, "inceptiontv")])
-def test_inception_is_loaded_from_either_weights_file(outputs: int, name: str, tmp_path: Path) -> None:
+def test_inception_loads_both_weight_formats(outputs: int, name: str, tmp_path: Path) -> None:
+    """Inception is loaded from the weights of 2015 and from those of torchvision."""
     torch.manual_seed(0)
     weights = Inception3(outputs, aux_logits=outputs == 1000, init_weights=False).state_dict()
     torch.save(weights, tmp_path / "weights.pth")
@@ -218,7 +232,8 @@ def test_inception_is_loaded_from_either_weights_file(outputs: int, name: str, t
     assert torch.allclose(found, extract(grey.repeat(1, 3, 1, 1)), atol=1e-5)
 
 
-def test_the_network_of_2015_pools_without_the_padding() -> None:
+def test_inception_2015_pools_without_padding() -> None:
+    """The Inception network of 2015 leaves the padding out of its average pooling."""
     block = Inception3(1008, aux_logits=False, init_weights=False).Mixed_5b.eval()
     seen = []
     holder = nn.Module()
@@ -229,7 +244,8 @@ def test_the_network_of_2015_pools_without_the_padding() -> None:
     assert torch.allclose(seen[0], torch.ones(()))
 
 
-def test_a_file_that_is_no_inception_is_a_user_error(tmp_path: Path) -> None:
+def test_invalid_inception_file_is_user_error(tmp_path: Path) -> None:
+    """A missing file or one without Inception's weights is a clear error for the user."""
     missing, wrong, text = tmp_path / "missing.pth", tmp_path / "wrong.pth", tmp_path / "text.pth"
     torch.save({"fc.bias": torch.zeros(1000)}, wrong)
     text.write_text("no weights")
@@ -247,7 +263,8 @@ def stripes(n: int, seed: int, shuffled: bool = False) -> tuple[np.ndarray, np.n
     return x.clip(0, 255).astype(np.uint8), rng.permutation(y) if shuffled else y
 
 
-def test_the_accuracy_score_tells_useful_images_from_mislabelled_ones_and_is_the_same_again() -> None:
+def test_accuracy_score_detects_wrong_labels() -> None:
+    """The classification accuracy score is high for useful images, lower for wrong labels, and reproducible."""
     config = ClassifierConfig(steps=999, batch_size=16, evaluate_every=1)
     val = stripes(60, seed=1)
 

@@ -36,14 +36,15 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     [([], ["train_gan", "generate_images"]), (["augment.ratio=0"], []), (UNCONDITIONAL, ["train_gan"])],
     ids=["an arm needs it", "nobody needs it", "for its own sake"],
 )
-def test_run_trains_a_gan_that_is_of_use(
-    called: list[str], tmp_path: Path, settings: list[str], gan: list[str]
-) -> None:
+def test_run_trains_gan_only_if_needed(called: list[str], tmp_path: Path, settings: list[str], gan: list[str]) -> None:
+    """A run trains a GAN where an arm needs one or the GAN is unconditional, and else leaves it out."""
     Pipeline(load_job(DIGITS, settings), Run(Folder.from_uri(tmp_path)), Terminal()).run_all()
     assert called == ["prepare_data", *gan, "train_classifiers", "compare_arms", "build_report", "promote_champion"]
 
 
-def test_a_dry_run_tells_of_what_a_run_would_do(tmp_path: Path) -> None:
+def test_dry_run_describes_planned_work(tmp_path: Path) -> None:
+    """A dry run describes the GAN, the arms and the workers of the run that it stands for."""
+
     def lines(settings: list[str]) -> str:
         text = dry_run.describe_job(load_job(DIGITS, [*TINY, *settings]), Run(Folder.from_uri(tmp_path)))
         return "\n".join(
@@ -61,7 +62,8 @@ def test_a_dry_run_tells_of_what_a_run_would_do(tmp_path: Path) -> None:
     assert "GAN" not in lines(["augment.ratio=0"])
 
 
-def test_generate_of_a_job_without_classes_says_what_to_type_instead(tmp_path: Path) -> None:
+def test_generate_without_classes_suggests_command(tmp_path: Path) -> None:
+    """Generating for a job without classes is refused with the command that draws images without classes."""
     pipeline = Pipeline(load_job(DIGITS, UNCONDITIONAL), Run(Folder.from_uri(tmp_path)), Terminal())
     with pytest.raises(UserError, match=r"no class.*ganaug generate .* --count any=100 --png DIR"):
         pipeline.generate_images()
@@ -82,7 +84,8 @@ def reported(experiment: Run, tiny_job: Job) -> Iterator[Any]:
         experiment.root.write_bytes(name, content)
 
 
-def test_a_report_is_drawn_again_when_what_it_shows_is_another(experiment: Run, tiny_job: Job, reported: Any) -> None:
+def test_report_rebuilds_when_content_changes(experiment: Run, tiny_job: Job, reported: Any) -> None:
+    """A report is built again only when something that it shows has changed."""
     assert not reported()
     published = {"source": "elsewhere", "loss_g": 4.0}
     other = Job.model_validate(tiny_job.model_dump() | {"published": published})

@@ -210,12 +210,14 @@ def test_page_opens_with_the_verdict(experiment: Experiment) -> None:
     assert "share one split" in page.text
 
 
-def test_page_says_how_synthetic_images_join_the_real_ones(experiment: Experiment, tmp_path: Path) -> None:
+def test_page_describes_synthetic_image_mix(experiment: Experiment, tmp_path: Path) -> None:
+    """The page says how synthetic images are mixed with real ones, and nothing of it without such an arm."""
     assert "mix, ratio 1" in Page(experiment.report()).text
     assert "mix, ratio" not in Page(Experiment(tmp_path / "alone", ["a", "b"], [REAL]).report()).text
 
 
-def test_marker_holds_the_page_s_figures(experiment: Experiment) -> None:
+def test_marker_stores_page_figures(experiment: Experiment) -> None:
+    """The marker of the report holds the figures that the page shows."""
     page = Page(experiment.report()).text
     figures = experiment.figures()
     assert figures["stage"] == "report"
@@ -230,7 +232,8 @@ def test_marker_holds_the_page_s_figures(experiment: Experiment) -> None:
     assert "mean 75.0" in page
 
 
-def test_class_figures_are_the_champion_s_and_change_is_the_mean_over_seeds(experiment: Experiment) -> None:
+def test_class_figures_belong_to_champion(experiment: Experiment) -> None:
+    """Figures by class are the champion's, and the change in recall is a mean over seeds."""
     experiment.report()
     figures = experiment.figures()
     right = 6 + figures["verdict"]["champion"]["seed"]
@@ -239,7 +242,8 @@ def test_class_figures_are_the_champion_s_and_change_is_the_mean_over_seeds(expe
     assert figures["recall_change"] == {SYNTHETIC: pytest.approx([0.1] * 3)}
 
 
-def test_three_arms_stand_side_by_side(tmp_path: Path) -> None:
+def test_three_arms_appear_together(tmp_path: Path) -> None:
+    """Three arms appear side by side in tables, legends and curves."""
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, LIVE])
     html = experiment.report()
     page, figures = Page(html), experiment.figures()
@@ -256,7 +260,8 @@ def test_three_arms_stand_side_by_side(tmp_path: Path) -> None:
     assert not re.search(r"[a-z]\.[A-Z]", page.text), "sentences are apart"
 
 
-def test_controls_stand_beside_candidates_with_what_each_arm_cost(tmp_path: Path) -> None:
+def test_controls_appear_with_training_time(tmp_path: Path) -> None:
+    """Negative controls are listed with the candidates, and every arm with its training time."""
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, NOISE, SYNTHETIC])
     page, figures = Page(experiment.report()).text, experiment.figures()
     rows = [(row["arm"], row["role"], row["models"], row["train_seconds"]) for row in figures["arm_rows"]]
@@ -267,14 +272,16 @@ def test_controls_stand_beside_candidates_with_what_each_arm_cost(tmp_path: Path
     assert "and only, candidate on validation" in page
 
 
-def test_the_curves_of_many_arms_can_be_told_apart(tmp_path: Path) -> None:
+def test_many_arms_have_distinct_curves(tmp_path: Path) -> None:
+    """The learning curves of nine arms all differ in colour or dashes."""
     html = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, *(f"arm-{n}" for n in range(7))]).report()
     legend = html[html.index("Learning curves") :].split("</div>")[0]
     assert len(set(re.findall(r"<i.*?>", legend))) == 9
     assert 'class="dashed"' in legend
 
 
-def test_arms_of_one_kind_are_drawn_over_their_ratio(tmp_path: Path) -> None:
+def test_same_kind_arms_plot_by_ratio(tmp_path: Path) -> None:
+    """Arms of the same kind are drawn over their ratio where they have several ratios."""
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, LIVE])
 
     def drawn(settings: dict[str, Any]) -> list[str]:
@@ -290,7 +297,8 @@ def test_arms_of_one_kind_are_drawn_over_their_ratio(tmp_path: Path) -> None:
     assert drawn({}) == []
 
 
-def test_what_was_rejected_while_training_is_told(tmp_path: Path, experiment: Experiment) -> None:
+def test_live_rejection_count_is_reported(tmp_path: Path, experiment: Experiment) -> None:
+    """The page says how many live images were generated, rejected and replaced during training."""
     live = Experiment(tmp_path / "live", ["cat", "dog"], [REAL, LIVE])
     marker = json.loads((tmp_path / "live/synthetic/synthetic.json").read_text())
     (tmp_path / "live/synthetic/synthetic.json").write_text(json.dumps(marker | {"images": 0}))
@@ -302,7 +310,8 @@ def test_what_was_rejected_while_training_is_told(tmp_path: Path, experiment: Ex
     assert "on the fly" not in Page(experiment.report()).text
 
 
-def test_time_adds_up_the_models_of_an_arm(experiment: Experiment) -> None:
+def test_time_sums_models_per_arm(experiment: Experiment) -> None:
+    """The table of times adds up the models of an arm."""
     experiment.report()
     rows = {row["stage"]: row for row in experiment.figures()["time"]}
     assert list(rows) == [
@@ -317,18 +326,21 @@ def test_time_adds_up_the_models_of_an_arm(experiment: Experiment) -> None:
     assert rows[f"train, {REAL}"]["models"] == 2
 
 
-def test_models_that_no_arm_counts_are_left_out(experiment: Experiment) -> None:
+def test_surplus_models_are_left_out(experiment: Experiment) -> None:
+    """Models of an earlier run with more seeds do not appear in the lineage."""
     experiment._model(REAL, 7, right=1)  # from an earlier run with more seeds
     experiment.report()
     assert "models/real+classic/seed-7" not in [row["stage"] for row in experiment.figures()["lineage"]]
 
 
-def test_last_gan_picture_is_shown_with_its_step(experiment: Experiment) -> None:
+def test_last_samples_appear_with_step(experiment: Experiment) -> None:
+    """The last samples of the GAN are shown with the step at which they were drawn."""
     page = Page(experiment.report())
     assert "At step 40: generated images on the left" in page.text
 
 
-def test_a_gan_s_figures_have_their_spread_and_an_early_end_its_reason(experiment: Experiment) -> None:
+def test_gan_figures_include_spread_and_reason(experiment: Experiment) -> None:
+    """Figures of a GAN are shown with their spread, and an early end of its training with the reason."""
     page = Page(experiment.report()).text
     assert "kid_teacher_n30 0.25 ± 0.1" in " ".join(page.split())
     assert "ended early" not in page
@@ -337,13 +349,15 @@ def test_a_gan_s_figures_have_their_spread_and_an_early_end_its_reason(experimen
     assert "The training was ended early: collapsed: since step 20." in Page(experiment.report()).text
 
 
-def test_large_gan_picture_does_not_make_a_large_page(experiment: Experiment) -> None:
+def test_large_samples_keep_page_small(experiment: Experiment) -> None:
+    """A large picture of samples is reduced, so that the page stays small."""
     noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)  # 3 MB as PNG
     Image.fromarray(noise).save(experiment.path / "gan/samples/step-00000040.png")
     assert len(experiment.report()) < 2_000_000
 
 
-def test_rows_of_the_gan_s_pictures_have_the_names_of_their_classes(experiment: Experiment) -> None:
+def test_gan_picture_rows_have_class_names(experiment: Experiment) -> None:
+    """Rows of the GAN's pictures carry class names where there is a row for every class."""
     experiment._grid("interpolation.png")
     named = '<div class="rows"><span>cat</span><span>dog</span><span>owl</span></div>'
     page = experiment.report()
@@ -354,12 +368,13 @@ def test_rows_of_the_gan_s_pictures_have_the_names_of_their_classes(experiment: 
     assert experiment.report().count(named) == 1
 
 
-def test_without_an_interpolation_there_is_none(experiment: Experiment) -> None:
+def test_page_renders_without_interpolation(experiment: Experiment) -> None:
     """As in the folder of an older version."""
     assert "interpolation" not in Page(experiment.report()).text
 
 
-def test_a_small_film_is_shown_and_of_a_large_one_a_strip(experiment: Experiment) -> None:
+def test_large_film_becomes_film_strip(experiment: Experiment) -> None:
+    """A small film is embedded as it is, and of a large one a strip of its frames is shown."""
     film = experiment.path / "gan/film.gif"
     film.write_bytes(b"GIF89a" + bytes(1000))
     sources = [attributes.get("src") or "" for tag, attributes in Page(experiment.report()).tags if tag == "img"]
@@ -375,7 +390,7 @@ def test_a_small_film_is_shown_and_of_a_large_one_a_strip(experiment: Experiment
 PUBLISHED = {"source": "A. Painter 2021", "loss_g": 4.3852, "real_score": 0.9508}
 
 
-def test_published_figures_stand_beside_those_of_the_last_epoch(experiment: Experiment) -> None:
+def test_published_figures_appear_for_comparison(experiment: Experiment) -> None:
     """An epoch of nine images in batches of 64 is one step; with batches of two, 20 to 40 are the last five."""
     before = experiment.report()
     assert "published" not in Page(before).text.split("Lineage")[0]
@@ -395,21 +410,24 @@ def test_published_figures_stand_beside_those_of_the_last_epoch(experiment: Expe
     }
 
 
-def test_a_gan_that_no_arm_needs_has_its_section(tmp_path: Path) -> None:
+def test_unused_gan_has_report_section(tmp_path: Path) -> None:
+    """A GAN that no arm uses has a section in the report all the same."""
     page = Experiment(tmp_path, ["cat", "dog"], [REAL], gan={"conditional": False}).report()
     assert "trained without classes" in page
     assert "<dt>images generated" not in page
     assert "no arm with synthetic images to compare" in page
 
 
-def test_every_picture_says_what_it_shows(experiment: Experiment) -> None:
+def test_every_picture_has_text_alternative(experiment: Experiment) -> None:
+    """Every picture has a text that says what it shows."""
     pictures = [(tag, a) for tag, a in Page(experiment.report()).tags if tag in ("img", "svg")]
     # classes, samples, film strip, forest, change by class, GAN curves, learning curves, confusion
     assert len(pictures) == 3 + 1 + 1 + 1 + 1 + 3 + 4 + 1
     assert all(attributes.get("alt") or attributes.get("aria-label") for _, attributes in pictures)
 
 
-def test_without_synthetic_images_there_is_no_gan_and_no_comparison(tmp_path: Path) -> None:
+def test_page_renders_without_synthetic_images(tmp_path: Path) -> None:
+    """Without synthetic images the page has no GAN and no comparison, and says so."""
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL])
     page = Page(experiment.report())
     assert "no arm with synthetic images to compare" in page.text
@@ -418,21 +436,24 @@ def test_without_synthetic_images_there_is_no_gan_and_no_comparison(tmp_path: Pa
     assert experiment.figures()["recall_change"] == {}
 
 
-def test_names_from_the_data_cannot_run_or_break_anything(tmp_path: Path) -> None:
+def test_class_names_are_escaped(tmp_path: Path) -> None:
+    """Class names with HTML or formulas in them can neither run scripts nor break the page."""
     names = ["$x_{", "<script>alert(1)</script>", 'a" onload="alert(1)']
     page = Page(Experiment(tmp_path, names, [REAL, SYNTHETIC]).report())
     assert not any(tag == "script" or "onload" in attributes for tag, attributes in page.tags)
     assert all(name in page.text for name in names)
 
 
-def test_many_classes_are_cut_short_and_it_says_so(tmp_path: Path) -> None:
+def test_many_classes_are_truncated_visibly(tmp_path: Path) -> None:
+    """Of very many classes the first twenty are shown, and the page says so."""
     page = Page(Experiment(tmp_path, [f"kind {i:02d}" for i in range(25)], [REAL]).report())
     strips = [a for tag, a in page.tags if tag == "img" and "Training images" in (a.get("alt") or "")]
     assert len(strips) == 20
     assert "The first 20 of 25 classes are shown" in page.text
 
 
-def test_a_single_seed_and_sparse_logs_make_a_page(tmp_path: Path) -> None:
+def test_single_seed_and_sparse_logs_render(tmp_path: Path) -> None:
+    """An experiment with a single seed and incomplete logs has a page."""
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC], seeds=1)
     (tmp_path / "gan/metrics.jsonl").write_text('{"step": 1, "loss_g": 1.0, "loss_d": NaN}\n{"step": 2, "lo')
     for picture in (tmp_path / "gan/samples").iterdir():

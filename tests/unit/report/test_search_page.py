@@ -17,7 +17,8 @@ def pictures(html: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", ["gan", "mix", "classifier"])
-def test_a_page_needs_nothing_else_and_opens_with_the_sentence(kind: str) -> None:
+def test_search_page_is_self_contained(kind: str) -> None:
+    """The page of a search needs no other file, opens with the result and lists every outcome."""
     found = record(kind, 8, failed=(3,), stopped=(4, 5))
     html = search_section.render_search_page(found)
     page = Page(html)
@@ -32,7 +33,8 @@ def test_a_page_needs_nothing_else_and_opens_with_the_sentence(kind: str) -> Non
     assert "0003 out of memory <on> the GPU" in page.text
 
 
-def test_each_kind_has_its_own_pictures() -> None:
+def test_every_search_kind_has_pictures() -> None:
+    """Searches of GAN, mix and classifier each have the pictures that fit them."""
     drawn = {
         kind: pictures(search_section.render_search_page(record(kind, 6))) for kind in ("gan", "mix", "classifier")
     }
@@ -47,11 +49,13 @@ def test_each_kind_has_its_own_pictures() -> None:
 
 
 @pytest.mark.parametrize("kind", ["gan", "mix", "classifier"])
-def test_a_single_trial_makes_a_page(kind: str) -> None:
+def test_search_page_with_single_trial(kind: str) -> None:
+    """A search with a single trial has a page."""
     assert "trials 1" in Page(search_section.render_search_page(record(kind, 1))).text
 
 
-def test_where_every_trial_failed_the_page_says_why() -> None:
+def test_search_page_lists_failure_reasons() -> None:
+    """Where every trial failed, the page says so and gives the reasons."""
     found = record("gan", 3, failed=(0, 1, 2))
     found["trials"][1]["reason"] = "the loss was not finite"
     page = search_section.render_search_page(found)
@@ -63,7 +67,8 @@ def test_where_every_trial_failed_the_page_says_why() -> None:
     assert not any("so far" in label for label in pictures(page)), "there is no value to draw"
 
 
-def test_of_many_trials_the_best_fifty_are_listed() -> None:
+def test_search_page_lists_best_fifty() -> None:
+    """Of very many trials the page lists the best fifty, and failed ones with their reason."""
     found = record("mix", 200, failed=tuple(range(7, 200, 10)), stopped=tuple(range(3, 200, 3)))
     rows = search_section.build_section(found)["rows"]
     assert [row["trial"] for row in rows][:1] == [found["best"]["trial"]]
@@ -74,7 +79,8 @@ def test_of_many_trials_the_best_fifty_are_listed() -> None:
     assert text.count("0007") == 1, "a failed trial is not among the best, but named with its reason"
 
 
-def test_a_setting_that_a_trial_does_not_have_is_a_dash_and_off_its_axis() -> None:
+def test_missing_setting_appears_as_dash() -> None:
+    """A setting that a trial lacks is a dash in the table and marked as not set in the plot."""
     found = record("mix", 4)
     rows = {row["trial"]: row for row in search_section.build_section(found)["rows"]}
     assert rows["0001"]["settings"][1:] == ["pretrain", "–"]
@@ -87,7 +93,8 @@ def test_a_setting_that_a_trial_does_not_have_is_a_dash_and_off_its_axis() -> No
     assert len(drawn) == sum("augment.weight" in one["settings"] for one in found["trials"]) == 1
 
 
-def test_the_best_line_ends_at_the_best_and_never_gets_worse() -> None:
+def test_best_so_far_never_gets_worse() -> None:
+    """The line of the best value so far never gets worse and ends at the best trial."""
     found = record("gan", 12, stopped=(2, 5))
     found["trials"][2]["value"] = 0.001  # a lucky early look: stopped trials cannot be chosen
     axes = search_plots.plot_best_so_far(found).axes[0]
@@ -97,7 +104,8 @@ def test_the_best_line_ends_at_the_best_and_never_gets_worse() -> None:
     assert values[-1] == found["best"]["value"]
 
 
-def test_the_ratio_s_intervals_are_over_seeds_and_the_baseline_is_a_line() -> None:
+def test_ratio_plot_shows_seed_intervals() -> None:
+    """The plot over the ratio has intervals over seeds, and the baseline as a level line."""
     found = record("mix", 3)
     axes = search_plots.plot_ratio(found).axes[0]
     (level,) = [own for own in axes.lines if own.get_linestyle() == "--" or len(set(own.get_xdata())) == 2]
@@ -107,7 +115,8 @@ def test_the_ratio_s_intervals_are_over_seeds_and_the_baseline_is_a_line() -> No
     assert any(span == pytest.approx([90 - 2.484, 90 + 2.484], abs=0.001) for span in spans)
 
 
-def test_what_stopping_early_saved_is_said_and_a_failure_is_no_saving() -> None:
+def test_early_stopping_savings_exclude_failures() -> None:
+    """The page says how many steps early stopping saved, and failed trials do not count as saving."""
     text = Page(search_section.render_search_page(record("gan", 5, failed=(4,), stopped=(2, 3)))).text
     assert "In all 1,100 optimizer steps, 55.0 % of the 2,000 that every trial in full would have taken." in text
     assert "Stopping early saved 600." in text
@@ -125,7 +134,8 @@ def test_what_stopping_early_saved_is_said_and_a_failure_is_no_saving() -> None:
         ({"log_uniform": [1, 10]}, [0], [None]),
     ],
 )
-def test_settings_lie_where_their_rule_says(rule: dict[str, Any], values: list[Any], places: list[Any]) -> None:
+def test_setting_scales_follow_their_rule(rule: dict[str, Any], values: list[Any], places: list[Any]) -> None:
+    """Settings are placed on an axis by their rule: uniform, logarithmic, integers or a choice."""
     scale = search_scales.build_setting_scale(rule, values)
     assert [scale.locate_value(value) for value in values] == [
         place if place is None else pytest.approx(place) for place in places
@@ -133,7 +143,8 @@ def test_settings_lie_where_their_rule_says(rule: dict[str, Any], values: list[A
     assert all(-1e-9 <= place <= 1 + 1e-9 for place, _ in scale.list_ticks())
 
 
-def test_the_report_has_a_section_for_each_search(tmp_path: Any) -> None:
+def test_report_has_section_per_search(tmp_path: Any) -> None:
+    """The report of an experiment has a section for each of its searches."""
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL])
     before = experiment.report()
     assert "Search: " not in before

@@ -32,9 +32,10 @@ def classifier(job: Job, run: Run, gb: float) -> None:
 
 
 @pytest.mark.parametrize("section", [gan, classifier])
-def test_ray_train_is_given_the_least_and_the_most(
+def test_ray_train_receives_worker_range(
     section: Any, tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Ray Train is given the minimum and the maximum number of workers."""
     asked: list[Any] = []
     monkeypatch.setattr(worker_group, "run_on_ranks", lambda work, task, workers, *more, **named: asked.append(workers))
     section(tiny_job, experiment, 1.0)
@@ -42,9 +43,10 @@ def test_ray_train_is_given_the_least_and_the_most(
 
 
 @pytest.mark.parametrize("section", [gan, classifier])
-def test_images_that_are_streamed_need_a_fixed_number(
+def test_streamed_images_need_fixed_workers(
     section: Any, tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Images that are streamed need a fixed number of workers, and a range is refused."""
     monkeypatch.setattr(worker_group, "run_on_ranks", lambda *given, **named: pytest.fail("workers were started"))
     with pytest.raises(
         UserError, match=rf"{section.__name__}\.min_workers 2: images that are streamed .* leave it out"
@@ -52,7 +54,8 @@ def test_images_that_are_streamed_need_a_fixed_number(
         section(tiny_job, experiment, 1e-9)
 
 
-def test_a_pool_that_is_streamed_does_too(tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streamed_pool_needs_fixed_workers(tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A synthetic pool that is streamed needs a fixed number of workers, too."""
     pool = str(experiment.synthetic)
     survey = image_store.list_shards
 

@@ -19,7 +19,8 @@ HERE = {"ray": "2.60.0", "torch": "2.14.1"}
 FINE = Node("10.0.0.1", NodeReport(HERE), {"CPU": 4.0})
 
 
-def test_a_node_that_is_as_it_should_be_is_not_mentioned() -> None:
+def test_healthy_node_is_not_mentioned() -> None:
+    """A node without faults is not mentioned."""
     assert preflight.find_node_faults([FINE], HERE) == []
 
 
@@ -36,7 +37,8 @@ def test_a_node_that_is_as_it_should_be_is_not_mentioned() -> None:
         ("did not answer within 180 seconds", ["did not answer"]),
     ],
 )
-def test_what_is_wrong_with_a_node_is_one_sentence_that_names_it(report: NodeReport | str, words: list[str]) -> None:
+def test_node_fault_is_one_clear_sentence(report: NodeReport | str, words: list[str]) -> None:
+    """Every fault of a node is one sentence that names the node and says what to do."""
     (sentence,) = preflight.find_node_faults([FINE, Node("10.0.0.2", report, {"CPU": 4.0})], HERE)
     assert sentence.startswith("node 10.0.0.2: ")
     assert all(word in sentence for word in words), sentence
@@ -56,15 +58,17 @@ def test_what_is_wrong_with_a_node_is_one_sentence_that_names_it(report: NodeRep
         ([], {"GPU": 1}, {"GPU": 1}, None, ["a CPU beside its GPU"]),
     ],
 )  # fmt: skip
-def test_what_the_cluster_cannot_give_is_refused_and_not_waited_for(
+def test_insufficient_cluster_is_refused(
     settings: list[str], resources: dict, most: dict, gpus: str | None, words: list[str]
 ) -> None:
+    """A job that needs more than the cluster has is refused at once instead of waiting for ever."""
     job = load_job(DIGITS, [*TINY, *settings])
     found = preflight.find_shortages(job, [Node("10.0.0.1", NodeReport(HERE), resources)], {"CPU": 0, **most}, gpus)
     assert any(all(word in sentence for word in words) for sentence in found), found
 
 
-def test_all_cpus_may_be_asked_for_and_those_that_an_autoscaler_would_add() -> None:
+def test_autoscaler_resources_count_as_available() -> None:
+    """A job may ask for all CPUs of the cluster, including those that an autoscaler would add."""
     job = load_job(DIGITS, [*TINY, "gan.workers=4"])
     assert preflight.find_shortages(job, [FINE], {"CPU": 4}, None) == []
     fewer = load_job(DIGITS, [*TINY, "gan.workers=8", "gan.min_workers=2"])
@@ -73,7 +77,8 @@ def test_all_cpus_may_be_asked_for_and_those_that_an_autoscaler_would_add() -> N
     assert preflight.find_shortages(job, [head], {"CPU": 64, "GPU": 8}, "8") == []
 
 
-def test_a_folder_of_another_machine_is_seen_to_be_one(tmp_path: Path) -> None:
+def test_unshared_output_folder_is_detected(tmp_path: Path) -> None:
+    """An output folder that a node does not share is recognised as another folder."""
     shared, other = Folder.from_uri(tmp_path / "shared").create(), Folder.from_uri(tmp_path / "other").create()
     shared.write_bytes("mark", b"mark")
     assert preflight.find_folder_fault(shared, "mark") == ""
@@ -82,7 +87,8 @@ def test_a_folder_of_another_machine_is_seen_to_be_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["mark"]
 
 
-def test_a_node_looks_at_itself_and_at_the_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_node_inspects_itself_and_output_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node reports its versions, its memory, its disk and whether it sees the output folder."""
     context = SimpleNamespace(get_temp_dir=lambda: str(tmp_path))
     monkeypatch.setattr(preflight.ray, "get_runtime_context", lambda: context)
     shared = Folder.from_uri(tmp_path / "shared").create()
@@ -94,7 +100,8 @@ def test_a_node_looks_at_itself_and_at_the_output_folder(tmp_path: Path, monkeyp
     assert "does not see" in preflight.inspect_node(str(tmp_path / "other"), "mark").output
 
 
-def test_an_output_folder_on_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_output_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An output folder on a full disk is refused before any work."""
     out = Folder.from_uri(tmp_path)
     assert preflight.find_disk_shortage(out) == []
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=3e8))
@@ -106,7 +113,8 @@ def test_an_output_folder_on_a_full_disk_is_refused(tmp_path: Path, monkeypatch:
         preflight.check_cluster(None, out, {}, None)
 
 
-def test_all_that_is_wrong_is_said_at_once_and_one_thing_suffices(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_faults_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All faults are reported at once, and a single one is enough to refuse the cluster."""
     job, most = load_job(DIGITS, [*TINY, "gan.workers=8"]), {"CPU": 4.0}
     ill = [Node(f"10.0.0.{n}", NodeReport(preflight.collect_versions(), disk=0.99), {"CPU": 4.0}) for n in range(4)]
     well = Node("10.0.0.9", NodeReport(preflight.collect_versions()), {"CPU": 4.0})
@@ -122,7 +130,8 @@ def test_all_that_is_wrong_is_said_at_once_and_one_thing_suffices(monkeypatch: p
     preflight.check_cluster(load_job(DIGITS, TINY), None, most, None)
 
 
-def test_versions_tell_one_clone_from_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_versions_distinguish_modified_clones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two clones of the package with different code have different versions."""
     (tmp_path / "cli.py").write_text("one")
     monkeypatch.setattr(preflight, "__file__", str(tmp_path / "runtime" / "preflight.py"))
     before = preflight.collect_versions()
@@ -135,16 +144,18 @@ def test_versions_tell_one_clone_from_another(tmp_path: Path, monkeypatch: pytes
     ("slots", "many", "batch", "expected"),
     [(8, 1, 64, 8), (48, 1, 64, 32), (8, 8, 64, 1), (8, 3, 64, 8), (1, 1, 64, 1), (3, 1, 10, 2)],
 )
-def test_auto_takes_what_there_is_as_far_as_it_divides_the_batch(
+def test_auto_workers_divide_batch_size(
     slots: int, many: int, batch: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With auto the number of workers is the largest that the cluster has and that divides the batch."""
     config = GanConfig(steps=1, batch_size=batch, workers="auto")
     for resources in ({"CPU": slots}, {"CPU": 100, "GPU": slots}):
         monkeypatch.setattr(cluster, "read_max_resources", lambda resources=resources: resources)
         assert cluster.choose_worker_count(config, many) == expected
 
 
-def test_workers_are_a_number_or_auto() -> None:
+def test_workers_accept_number_or_auto() -> None:
+    """The setting workers accepts a whole number from 1 or auto, and nothing else."""
     assert load_job(DIGITS, ["gan.workers=auto", "classifier.workers=auto"]).gan.workers == "auto"
     for wrong in ("0", "many", "2.0", "true"):
         with pytest.raises(UserError, match=r"--set gan.workers: found .*a whole number of at least 1, or auto"):
@@ -152,9 +163,7 @@ def test_workers_are_a_number_or_auto() -> None:
 
 
 @pytest.mark.parametrize("has", [False, True])
-def test_trials_with_workers_of_their_own_are_refused_on_a_cluster_without_its_dashboard(
-    has: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_multi_worker_trials_need_dashboard(has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """There they leave their placement groups behind, and the next trials wait for ever."""
     url = "127.0.0.1:8265" if has else None
     monkeypatch.setenv("RAY_ADDRESS", "auto")

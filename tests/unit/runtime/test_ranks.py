@@ -38,23 +38,22 @@ def run(
     return len(attempts)
 
 
-def test_a_training_that_gets_on_between_losses_is_started_as_often_as_it_takes(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_progressing_training_restarts_without_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A training that makes progress between lost workers is restarted as often as needed."""
     course = [(step, LOST) for step in range(1, 20)]
     assert run(monkeypatch, tmp_path, iter([*course, (20, None)])) == 20
 
 
-def test_one_that_gets_nowhere_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_training_without_progress_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A training that loses workers without any progress fails."""
     course = iter([(1, LOST), (1, LOST), (2, None)])
     with pytest.raises(StageFailed, match="the node was lost"):
         run(monkeypatch, tmp_path, course)
     assert next(course) == (2, None)
 
 
-def test_errors_that_ray_train_takes_for_its_own_are_tried_again_here(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_ray_controller_errors_are_retried(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Errors of Ray Train's controller are retried a limited number of times, then the stage fails."""
     own = ControllerError(RuntimeError("the actor died"))
     assert (
         run(monkeypatch, tmp_path, iter([(0, own)] * worker_group.MAX_RESTARTS + [(1, None)]))
@@ -64,9 +63,10 @@ def test_errors_that_ray_train_takes_for_its_own_are_tried_again_here(
         run(monkeypatch, tmp_path, iter([(0, own)] * (worker_group.MAX_RESTARTS + 1)))
 
 
-def test_of_tasks_side_by_side_one_that_gets_on_is_started_again_and_the_others_are_told_of(
+def test_only_progressing_parallel_tasks_restart(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Of parallel tasks, one that makes progress is restarted, and the failures of others are reported."""
     lost = ray.exceptions.WorkerCrashedError()
     ends: dict[str, list[Any]] = {"lost often": [lost] * 9 + [None], "lost at once": [lost], "diverged": [7]}
     steps = dict.fromkeys(ends, 0)

@@ -28,7 +28,8 @@ def die(n: int) -> int:
     return n
 
 
-def test_results_come_in_order_from_several_processes() -> None:
+def test_parallel_results_keep_order() -> None:
+    """Results come in order although several processes compute them."""
     with open_process_pool() as each:
         found = list(each(square, range(200)))
         assert [n for n, _ in found] == [n for n, _ in map_serially(square, range(200))]
@@ -36,14 +37,16 @@ def test_results_come_in_order_from_several_processes() -> None:
             assert {pid for _, pid in found}.isdisjoint({os.getpid()})
 
 
-def test_a_few_things_are_done_here() -> None:
+def test_few_items_run_in_process() -> None:
+    """A few items are computed in this process, without starting others."""
     with open_process_pool() as each:
         assert {pid for _, pid in each(square, range(3))} == {os.getpid()}
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one core: no other process is started")
 @pytest.mark.parametrize(("function", "error"), [(complain, UserError), (die, StageFailed)])
-def test_an_error_there_is_an_error_here(function: Callable[[int], int], error: type[Exception]) -> None:
+def test_worker_process_error_is_raised(function: Callable[[int], int], error: type[Exception]) -> None:
+    """An error in a worker process is raised here, and no worker process is left behind."""
     with pytest.raises(error), open_process_pool() as each:
         list(each(function, range(40)))
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
@@ -62,7 +65,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one core: no other process is started")
-def test_workers_end_with_the_process_that_started_them_when_it_is_killed(tmp_path: Path) -> None:
+def test_worker_processes_end_with_parent(tmp_path: Path) -> None:
+    """Worker processes end when the process that started them is killed."""
     script, seen = tmp_path / "slow.py", tmp_path / "seen"
     script.write_text(SLOW)
     seen.mkdir()

@@ -68,7 +68,7 @@ def test_same_seed_proposes_the_same(algorithm: Algorithm) -> None:
 
 
 @every_algorithm
-def test_outcome_of_an_earlier_process_is_accepted(algorithm: Algorithm) -> None:
+def test_outcome_of_earlier_process_is_accepted(algorithm: Algorithm) -> None:
     """Trials of the ledger were proposed by an object that is gone."""
     proposer = algorithm.create_proposer(CHOICES, "max", 0, 3)
     settings = {"gan.lr": 2e-4, "gan.preset": "dcgan"}
@@ -78,20 +78,20 @@ def test_outcome_of_an_earlier_process_is_accepted(algorithm: Algorithm) -> None
 
 
 @every_algorithm
-def test_page_has_words_for_it(algorithm: Algorithm) -> None:
+def test_every_algorithm_has_page_text(algorithm: Algorithm) -> None:
     """A name for the page, and a whole sentence or none below the curves."""
     assert algorithm.proposed_by
     assert not algorithm.curve_note or algorithm.curve_note.endswith(".")
 
 
-def test_number_of_trials_is_bounded_by_the_combinations_of_a_grid() -> None:
+def test_grid_combinations_limit_trials() -> None:
     """Others make as many as they are asked for."""
     grid, random = ALGORITHMS["grid"], ALGORITHMS["random"]
     assert [grid.count_trials(trials, CHOICES) for trials in (None, 4, 9)] == [6, 4, 6]
     assert [random.count_trials(trials, CHOICES) for trials in (None, 4, 9)] == [DEFAULT_TRIALS, 4, 9]
 
 
-def test_only_population_trials_pause_and_are_never_stopped() -> None:
+def test_population_trials_never_stop_early() -> None:
     """A member that falls behind follows another instead."""
     assert [name for name, algorithm in ALGORITHMS.items() if algorithm.is_population] == ["pbt"]
     assert [name for name, algorithm in ALGORITHMS.items() if not algorithm.may_stop_early] == ["pbt"]
@@ -106,13 +106,13 @@ def test_only_population_trials_pause_and_are_never_stopped() -> None:
     ],
     ids=["another kind", "another key", "no rate"],
 )
-def test_population_refuses_all_but_the_rate_of_a_gan(tiny_job: Job, space: SearchSpace, problem: str) -> None:
+def test_population_searches_only_learning_rate(tiny_job: Job, space: SearchSpace, problem: str) -> None:
     """The message names what is too much, or missing."""
     with pytest.raises(UserError, match=f"pbt changes gan.lr while GANs train, and nothing else; {problem}"):
         ALGORITHMS["pbt"].check_space(FILE, space, tiny_job)
 
 
-def test_population_refuses_a_job_with_a_schedule(tiny_job: Job) -> None:
+def test_population_refuses_job_with_schedule(tiny_job: Job) -> None:
     """The schedule is what it finds."""
     then = [{"after": 2, "lr": 1e-4}]
     gan = type(tiny_job.gan).model_validate(tiny_job.gan.model_dump() | {"then": then})

@@ -53,7 +53,8 @@ def try_out(plan: SearchPlan, trial: str, settings: dict) -> tuple[Trial, list[I
     return determine_outcome(plan, Trial(trial, settings), 1.0, False, 0.0), told
 
 
-def test_a_gan_is_looked_at_where_lengths_are_read_off_and_goes_on_after_a_kill(copy: Run, tiny_job: Job) -> None:
+def test_killed_gan_trial_repeats_results(copy: Run, tiny_job: Job) -> None:
+    """A GAN trial is measured at every length of the space, and after a kill it gives the same figures."""
     plan = plan_of(tiny_job, copy, "gan", LR)
     trial, told = try_out(plan, "0001", {"gan.lr": 3e-4})
     assert trial.status == "finished", trial.reason
@@ -84,9 +85,8 @@ def beaten(plan: SearchPlan) -> SearchPlan:
     return plan
 
 
-def test_the_worst_of_a_population_goes_on_from_the_best_and_its_course_makes_it_again(
-    copy: Run, tiny_job: Job
-) -> None:
+def test_worst_population_member_copies_best(copy: Run, tiny_job: Job) -> None:
+    """The worst member of a population goes on from the best, and its schedule reproduces it from scratch."""
     plan = beaten(plan_of(tiny_job, copy, "gan", LR, algorithm="pbt"))
     leader = determine_outcome(plan, Trial("0001", {"gan.lr": 3e-4}), 1.0, False, 0.0)
     assert leader.settings == {"gan.lr": 3e-4}, "nobody was there to follow"
@@ -103,7 +103,8 @@ def test_the_worst_of_a_population_goes_on_from_the_best_and_its_course_makes_it
     assert again.looks == trial.looks, "trained from scratch along its course it is the same generator"
 
 
-def test_other_rates_stay_within_the_space_and_differ() -> None:
+def test_explored_rates_stay_within_space() -> None:
+    """Learning rates that a population explores differ and stay within the space."""
     rates = [explore_lr(9e-4, LR, 0, f"{number:04d}", 2) for number in range(40)]
     assert all(1e-4 <= rate <= 1e-3 for rate in rates)
     assert len(set(rates)) > 30
@@ -112,7 +113,8 @@ def test_other_rates_stay_within_the_space_and_differ() -> None:
     assert explore_lr(1e-4, few, 0) == 2e-4
 
 
-def test_a_member_that_was_killed_while_it_took_over_takes_over_again(copy: Run, tiny_job: Job) -> None:
+def test_killed_population_member_copies_again(copy: Run, tiny_job: Job) -> None:
+    """A member killed while it copies the best copies it again and gives the same figures."""
     plan = beaten(plan_of(tiny_job, copy, "gan", LR, algorithm="pbt"))
     whole, _ = try_out(plan, "0002", {"gan.lr": 9e-4})
     folder = plan.locate_trial("0002")
@@ -126,7 +128,8 @@ def test_a_member_that_was_killed_while_it_took_over_takes_over_again(copy: Run,
     assert again.settings == whole.settings
 
 
-def test_the_best_of_a_population_is_written_without_what_came_after_it(copy: Run, tiny_job: Job) -> None:
+def test_best_population_schedule_ends_at_best(copy: Run, tiny_job: Job) -> None:
+    """The schedule of the best member is written up to its best length, without later learning rates."""
     plan = plan_of(tiny_job, copy, "gan", LR, algorithm="pbt")
     then = [{"after": 2, "lr": 4e-4}, {"after": 4, "lr": 5e-4}]
     looks = (IntermediateResult(2, 0.3), IntermediateResult(4, 0.1), IntermediateResult(6, 0.2))
@@ -138,7 +141,8 @@ def test_the_best_of_a_population_is_written_without_what_came_after_it(copy: Ru
     assert "0.0003" in record["sentence"]
 
 
-def test_a_gan_can_be_judged_by_a_classifier_that_is_trained_on_its_images(copy: Run, tiny_job: Job) -> None:
+def test_search_by_classification_accuracy_score(copy: Run, tiny_job: Job) -> None:
+    """A GAN search can maximise the accuracy of a classifier that is trained on generated images."""
     plan = plan_of(tiny_job, copy, "gan", LR, objective="cas")
     trial, _ = try_out(plan, "0001", {"gan.lr": 3e-4})
     assert trial.status == "finished", trial.reason
@@ -146,7 +150,8 @@ def test_a_gan_can_be_judged_by_a_classifier_that_is_trained_on_its_images(copy:
     assert plan.direction == "max"
 
 
-def test_mixes_share_a_gan_and_a_pool_and_see_no_test_image(copy: Run, tiny_job: Job) -> None:
+def test_mix_trials_share_gan_and_pool(copy: Run, tiny_job: Job) -> None:
+    """Trials of a mix search share a GAN and a pool, and no trial sees a test image."""
     plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=2)
     gan, pool = copy.gan.read_json("gan.json"), copy.synthetic.read_json("synthetic.json")
     baseline, _ = try_out(plan, BASELINE_TRIAL, {"augment.ratio": 0.0})
@@ -167,7 +172,8 @@ def test_mixes_share_a_gan_and_a_pool_and_see_no_test_image(copy: Run, tiny_job:
     assert baseline.steps == tiny_job.classifier.steps, "the teacher is not trained again"
 
 
-def test_a_mix_makes_the_pool_that_it_needs_once(copy: Run, tiny_job: Job) -> None:
+def test_mix_search_generates_pool_once(copy: Run, tiny_job: Job) -> None:
+    """A mix search generates the pool that its trials need once and reuses it."""
     plan = plan_of(tiny_job, copy, "mix", seeds=1)
     other, _ = try_out(plan, "0001", {"augment.ratio": 0.5, "augment.per_class": 4})
     assert other.status == "finished", other.reason
@@ -178,7 +184,8 @@ def test_a_mix_makes_the_pool_that_it_needs_once(copy: Run, tiny_job: Job) -> No
     assert (copy.root / made).read_json("synthetic.json") == first
 
 
-def test_the_classifier_s_settings_are_used(copy: Run, tiny_job: Job) -> None:
+def test_classifier_trial_applies_settings(copy: Run, tiny_job: Job) -> None:
+    """A classifier trial trains with the settings that were proposed."""
     plan = plan_of(tiny_job, copy, "classifier", seeds=1)
     trial, _ = try_out(plan, "0001", {"classifier.lr": 1e-2, "classifier.dropout": 0.0})
     assert trial.status == "finished", trial.reason
@@ -186,7 +193,8 @@ def test_the_classifier_s_settings_are_used(copy: Run, tiny_job: Job) -> None:
     assert (config["lr"], config["dropout"]) == (1e-2, 0.0)
 
 
-def test_a_trial_that_fails_is_recorded_with_its_reason_and_raises_nothing(copy: Run, tiny_job: Job) -> None:
+def test_failed_trial_is_recorded_with_reason(copy: Run, tiny_job: Job) -> None:
+    """A trial that fails is recorded with its reason and raises no error."""
     plan = plan_of(tiny_job, copy, "gan", LR)
     trial, _ = try_out(plan, "0001", {"gan.lr": 1.0, "gan.lr_d": 1.0, "gan.preset": "dcgan"})
     wrong, _ = try_out(plan, "0002", {"gan.lr": 7})
@@ -206,9 +214,10 @@ def test_a_trial_that_fails_is_recorded_with_its_reason_and_raises_nothing(copy:
         (DivergenceError(7), "step 7"),
     ],
 )
-def test_a_trial_that_runs_out_of_memory_or_diverges_says_so_and_the_next_one_is_tried(
+def test_search_continues_after_failed_trial(
     copy: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
 ) -> None:
+    """A trial that runs out of memory or diverges says so, and the search goes on with the next."""
     plan = plan_of(tiny_job, copy, "gan", LR)
 
     def fails(*given: object) -> None:
@@ -227,7 +236,8 @@ def test_a_trial_that_runs_out_of_memory_or_diverges_says_so_and_the_next_one_is
     assert chooser.suggest("b")["trial"] == "0002"
 
 
-def test_what_follows_a_search_is_told_of_every_trial(copy: Run, tiny_job: Job) -> None:
+def test_trackers_receive_every_trial(copy: Run, tiny_job: Job) -> None:
+    """Trackers of a search receive the start, the results and the end of every trial."""
     told: list[tuple] = []
 
     class Listener:
@@ -253,7 +263,7 @@ def test_what_follows_a_search_is_told_of_every_trial(copy: Run, tiny_job: Job) 
     ]  # fmt: skip
 
 
-def test_a_search_that_goes_on_draws_where_the_finished_trials_were_good(copy: Run, tiny_job: Job) -> None:
+def test_resumed_search_uses_finished_trials(copy: Run, tiny_job: Job) -> None:
     """TPE has nothing but the ledger to go by; without it rates are drawn from the whole range."""
 
     def drawn(folder: str, ledger_of: Callable[[Ledger], object]) -> list[float]:
@@ -272,7 +282,8 @@ def test_a_search_that_goes_on_draws_where_the_finished_trials_were_good(copy: R
     assert drawn("without", lambda ledger: None)[7] < 6e-4 < drawn("with", with_trials)[7], "the medians"
 
 
-def test_the_ledger_says_all_that_a_search_needs_to_go_on(tmp_path: Path) -> None:
+def test_ledger_restores_search_state(tmp_path: Path) -> None:
+    """The ledger restores all that a search needs to go on: ended and unfinished trials, numbers and time."""
     folder = Folder.from_uri(tmp_path)
     ledger = Ledger.from_folder(folder)
     ledger.write_trial(Trial("0001", {"gan.lr": 1e-4}))
@@ -296,7 +307,8 @@ def test_the_ledger_says_all_that_a_search_needs_to_go_on(tmp_path: Path) -> Non
     assert done.find_best("min") == IntermediateResult(4, 0.25)
 
 
-def test_a_search_goes_on_with_what_was_under_way_and_tries_nothing_twice(copy: Run, tiny_job: Job) -> None:
+def test_resumed_search_repeats_no_trial(copy: Run, tiny_job: Job) -> None:
+    """A resumed search continues its unfinished trials and tries no setting twice."""
     plan = plan_of(tiny_job, copy, "mix", RATIO, algorithm="grid", seeds=1)
     ledger = Ledger.from_folder(plan.folder.create())
     first = OptunaSearcher(plan, ledger, 2, lambda trial: None)
@@ -315,9 +327,8 @@ def test_a_search_goes_on_with_what_was_under_way_and_tries_nothing_twice(copy: 
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "random"])
-def test_samplers_draw_within_the_space_and_other_settings_after_a_resume(
-    copy: Run, tiny_job: Job, algorithm: str
-) -> None:
+def test_resumed_samplers_draw_new_settings(copy: Run, tiny_job: Job, algorithm: str) -> None:
+    """Samplers stay within the space and its conditions, and draw new settings after a resume."""
     when = Dimension("gan.beta1", "uniform", (0.1, 0.5), {"gan.preset": ("dcgan",)})
     preset = Dimension("gan.preset", "choice", ("dcgan", "scarce"), {})
     plan = plan_of(tiny_job, copy, "gan", LR, preset, when, algorithm=algorithm)
@@ -338,9 +349,8 @@ def test_samplers_draw_within_the_space_and_other_settings_after_a_resume(
 
 
 @pytest.mark.parametrize("algorithm", ["tpe", "random"])
-def test_no_setting_is_tried_twice_and_a_search_ends_when_there_is_none_left(
-    copy: Run, tiny_job: Job, algorithm: str
-) -> None:
+def test_search_ends_when_space_is_exhausted(copy: Run, tiny_job: Job, algorithm: str) -> None:
+    """No setting is tried twice, and a search ends when there is none left."""
     rates = Dimension("gan.lr", "choice", (1e-4, 2e-4, 4e-4), {})
     preset = Dimension("gan.preset", "choice", ("dcgan", "scarce"), {})
     plan = plan_of(tiny_job, copy, "gan", rates, preset, algorithm=algorithm)
@@ -357,7 +367,8 @@ def test_no_setting_is_tried_twice_and_a_search_ends_when_there_is_none_left(
     assert chooser.suggest("more") == "FINISHED"
 
 
-def test_the_best_gan_is_written_with_the_length_at_which_it_was_best(copy: Run, tiny_job: Job, tmp_path: Path) -> None:
+def test_best_gan_includes_best_length(copy: Run, tiny_job: Job, tmp_path: Path) -> None:
+    """The best GAN is written as a job with the length at which it was best."""
     space = SearchSpace("gan", (LR,), "gan.epochs", (1, 2, 4))
     plan = SearchPlan(tiny_job, space, str(copy.root))  # 80 images in batches of 16: five steps an epoch
     assert plan.list_budgets(plan.count_rows()) == (5, 10, 20)
@@ -387,7 +398,8 @@ def test_the_best_gan_is_written_with_the_length_at_which_it_was_best(copy: Run,
     assert set(table["status"].to_pylist()) == {"finished", "stopped", "failed"}
 
 
-def test_a_mix_that_is_no_better_than_none_is_told_as_such(copy: Run, tiny_job: Job) -> None:
+def test_useless_mix_recommends_baseline(copy: Run, tiny_job: Job) -> None:
+    """Where no mix is better than the baseline, the result says so and recommends the baseline."""
     plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=1)
     found = [
         Trial(BASELINE_TRIAL, {"augment.ratio": 0.0}, "finished", None, (IntermediateResult(1, 0.9, 0.9),)),
@@ -401,14 +413,17 @@ def test_a_mix_that_is_no_better_than_none_is_told_as_such(copy: Run, tiny_job: 
     assert nothing["best"] is None
 
 
-def test_a_search_that_could_never_start_is_refused_with_the_arithmetic() -> None:
+def test_impossible_trial_resources_are_refused() -> None:
+    """A search whose trials can never start is refused with the number of CPUs that a trial needs."""
     with pytest.raises(UserError, match=r"5 CPUs \(1 for its driver, 4 for search.workers\), the cluster has 4"):
         TrialResources(5, 0, 4).count_concurrent(4, 0)
     assert TrialResources(1, 0.25, 0).count_concurrent(16, 2) == 8
     assert TrialResources(3, 2, 2).count_concurrent(16, 4) == 2
 
 
-def test_a_trial_of_one_process_takes_a_share_of_a_gpu_and_one_of_several_a_gpu_each(copy: Run, tiny_job: Job) -> None:
+def test_trial_resources_follow_worker_count(copy: Run, tiny_job: Job) -> None:
+    """A trial of one process takes a share of a GPU; one with several workers takes a GPU for each."""
+
     def need(gpus: bool, workers: int = 1) -> TrialResources:
         gan = tiny_job.gan.model_copy(update={"gpu_share": 0.25, "workers": 8})  # of the job's own GAN
         search = tiny_job.search.model_copy(update={"workers": workers})
@@ -421,7 +436,8 @@ def test_a_trial_of_one_process_takes_a_share_of_a_gpu_and_one_of_several_a_gpu_
     assert need(True, workers=2) == TrialResources(3, 2, 2)
 
 
-def test_another_search_s_folder_is_left_alone(copy: Run, tiny_job: Job) -> None:
+def test_folder_of_other_search_is_refused(copy: Run, tiny_job: Job) -> None:
+    """The folder of a search with another space or job is refused and stays as it is."""
     pipeline = functools.partial(Pipeline, run=copy, terminal=Terminal())
     driver._claim_folder(plan_of(tiny_job, copy, "gan", LR))
     driver._claim_folder(plan_of(tiny_job, copy, "gan", LR, trials=99))
@@ -431,9 +447,8 @@ def test_another_search_s_folder_is_left_alone(copy: Run, tiny_job: Job) -> None
         driver._claim_folder(plan_of(tiny_job.model_copy(update={"seed": 7}), copy, "gan", LR))
 
 
-def test_hours_that_are_spent_are_not_searched_again_and_more_of_them_are(
-    copy: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_search_hours_are_counted_across_runs(copy: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search whose hours are spent does not start again, and goes on when it is given more hours."""
     plan = plan_of(tiny_job, copy, "gan", LR)
     Ledger.from_folder(plan.folder.create()).write_trial(
         Trial("0001", {"gan.lr": 2e-4}, ended=3600.0)
@@ -447,7 +462,8 @@ def test_hours_that_are_spent_are_not_searched_again_and_more_of_them_are(
     assert searched == [1.5]
 
 
-def test_mistakes_on_the_command_line_come_first(tmp_path: Path, tiny_job: Job) -> None:
+def test_command_line_mistakes_are_reported_early(tmp_path: Path, tiny_job: Job) -> None:
+    """Mistakes on the command line are reported before any work."""
     path = tmp_path / "space.yaml"
     path.write_text("space: {gan.lr: {uniform: [0.1, 0.2]}}")
     with pytest.raises(UserError, match="known are gan, mix, classifier"):
@@ -464,7 +480,8 @@ def test_mistakes_on_the_command_line_come_first(tmp_path: Path, tiny_job: Job) 
         driver.check_space("gan", path, pbt, None)
 
 
-def test_the_model_s_record_is_complete_only_when_all_trainings_are(copy: Run, tiny_job: Job) -> None:
+def test_interrupted_mix_trial_is_not_chosen(copy: Run, tiny_job: Job) -> None:
+    """A trial with an unfinished training counts as stopped and is not chosen as the best."""
     plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=2)
     trial, _ = try_out(plan, "0001", {"augment.ratio": 0.5})
     (plan.locate_trial("0001") / "split-0-seed-1").delete_file("model.json")

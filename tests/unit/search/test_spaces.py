@@ -19,12 +19,14 @@ def space(tmp_path: Path, text: str, job: Job, kind: search_space.SearchKind = "
 
 
 @pytest.mark.parametrize("kind", list(search_space.SECTION_BY_KIND))
-def test_the_spaces_that_are_shipped_suit_the_quickstart_s_job(kind: search_space.SearchKind) -> None:
+def test_shipped_spaces_fit_quickstart_job(kind: search_space.SearchKind) -> None:
+    """The search spaces that are shipped fit the job of the quickstart."""
     job = load_job(ROOT / "jobs" / "digits.yaml")
     assert search_space.load_space(ROOT / "tune_spaces" / f"{kind}.yaml", kind, job).dimensions
 
 
-def test_the_published_settings_are_in_the_gan_s_space() -> None:
+def test_gan_space_contains_published_settings() -> None:
+    """The shipped space of the GAN contains the published learning rates and lengths."""
     job = load_job(ROOT / "jobs" / "digits.yaml")
     found = search_space.load_space(ROOT / "tune_spaces" / "gan.yaml", "gan", job)
     (rate,) = found.dimensions
@@ -55,9 +57,10 @@ def test_the_published_settings_are_in_the_gan_s_space() -> None:
         ("mix", "augment.weight: {choice: [0.5], when: {augment.ratio: [1]}}", ["when", "augment.ratio", "above it"]),
     ],
 )
-def test_a_mistake_is_named_with_its_key(
+def test_space_mistake_names_its_key(
     tmp_path: Path, tiny_job: Job, kind: search_space.SearchKind, line: str, words: list[str]
 ) -> None:
+    """A mistake in a search space is an error of at most two lines that names file and key."""
     with pytest.raises(UserError) as mistake:
         space(tmp_path, f"space:\n  {line}\n", tiny_job, kind)
     for word in ["space.yaml", *words]:
@@ -65,9 +68,8 @@ def test_a_mistake_is_named_with_its_key(
     assert len(str(mistake.value).splitlines()) <= 2
 
 
-def test_settings_that_do_not_go_together_are_refused_unless_a_condition_keeps_them_apart(
-    tmp_path: Path, tiny_job: Job
-) -> None:
+def test_incompatible_settings_need_condition(tmp_path: Path, tiny_job: Job) -> None:
+    """Settings that exclude each other are refused unless a condition keeps them apart."""
     text = "space:\n  augment.strategy: {choice: [mix, pretrain]}\n  augment.weight: {uniform: [0.2, 0.8]%s}\n"
     job = tiny_job.model_copy(update={"augment": tiny_job.augment.model_copy(update={"per_class": None})})
     with pytest.raises(UserError, match=r"strategy pretrain.*\n.*do not go together"):
@@ -80,7 +82,8 @@ def test_settings_that_do_not_go_together_are_refused_unless_a_condition_keeps_t
     ]
 
 
-def test_a_length_takes_the_place_of_the_job_s_and_is_no_dimension(tmp_path: Path, tiny_job: Job) -> None:
+def test_length_replaces_length_of_job(tmp_path: Path, tiny_job: Job) -> None:
+    """A length in the space replaces that of the job and is no dimension of the search."""
     assert tiny_job.gan.steps
     found = space(tmp_path, "space:\n  gan.lr: {choice: [1e-4]}\n  gan.epochs: {integers: [2, 30]}\n", tiny_job)
     assert [each.key for each in found.dimensions] == ["gan.lr"]

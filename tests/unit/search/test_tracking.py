@@ -46,7 +46,8 @@ def scalars(file: bytes) -> list[tuple[str, int, float]]:
     return [(tag, step, round(number, 6)) for tag, step, number in own if tag in ("value", "kid_std")]
 
 
-def test_a_trial_s_looks_can_be_seen_while_it_runs(tmp_path: Path) -> None:
+def test_running_trial_writes_event_file(tmp_path: Path) -> None:
+    """The results of a trial can be read from its event file while it still runs."""
     board = tracking.TensorBoardTracker(Folder.from_uri(tmp_path))
     board.start_trial("0001", SETTINGS)
     board.start_trial("0002", SETTINGS)
@@ -65,7 +66,8 @@ def test_a_trial_s_looks_can_be_seen_while_it_runs(tmp_path: Path) -> None:
     assert scalars(other.read_bytes()) == [("value", 100, 0.7)]
 
 
-def test_on_an_object_store_files_appear_when_a_trial_ends(tmp_path: Path) -> None:
+def test_object_store_receives_finished_event_files(tmp_path: Path) -> None:
+    """On an object store, the event file of a trial appears when the trial ends."""
     folder = Folder(fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), "bucket", "s3://bucket")
     (folder / "0001").create()  # which a real one does not need
     board = tracking.TensorBoardTracker(folder)
@@ -78,18 +80,21 @@ def test_on_an_object_store_files_appear_when_a_trial_ends(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("uri", ["wandb:mine", "http://localhost:5000", "mlflow:", "mlflow"])
-def test_a_uri_that_is_not_mlflow_s_is_refused(tmp_path: Path, uri: str) -> None:
+def test_invalid_tracking_uri_is_refused(tmp_path: Path, uri: str) -> None:
+    """A tracking address that is not MLflow's is refused with the form that it should have."""
     with pytest.raises(UserError, match=r"search\.tracking.*mlflow:URI"):
         tracking.build_trackers(uri, Folder.from_uri(tmp_path), "digits gan")
 
 
-def test_credentials_are_refused_and_not_repeated(tmp_path: Path) -> None:
+def test_credentials_in_uri_are_refused(tmp_path: Path) -> None:
+    """Credentials in a tracking address are refused, and the error does not repeat them."""
     with pytest.raises(UserError) as caught:
         tracking.build_trackers("mlflow:http://me:hidden@host:5000", Folder.from_uri(tmp_path), "digits gan")
     assert "hidden" not in str(caught.value)
 
 
-def test_without_mlflow_the_key_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_mlflow_names_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where MLflow is not installed, the error names the setting that needs it."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"search\.tracking.*not installed"):
         tracking.build_trackers("mlflow:http://localhost:5000", Folder.from_uri(tmp_path), "digits gan")
@@ -145,7 +150,8 @@ def ask(address: str, method: str, **body: Any) -> dict[str, Any]:
 
 
 @needs_mlflow
-def test_a_run_a_trial_with_settings_looks_and_end(server: str, tmp_path: Path) -> None:
+def test_mlflow_receives_run_per_trial(server: str, tmp_path: Path) -> None:
+    """MLflow receives one run for each trial, with its settings, results and end."""
     said: list[str] = []
     _, follow = tracking.build_trackers(f"mlflow:{server}", Folder.from_uri(tmp_path), "digits gan", said.append)
     follow.start_trial("0001", SETTINGS)
@@ -174,7 +180,8 @@ def test_a_run_a_trial_with_settings_looks_and_end(server: str, tmp_path: Path) 
 
 
 @needs_mlflow
-def test_a_server_that_is_away_stops_nothing_and_is_told_of_once(capfd: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_mlflow_warns_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """A tracking server that cannot be reached stops no search and is reported once."""
     said: list[str] = []
     follow = tracking.MLflowTracker(f"http://127.0.0.1:{free_port()}", "digits gan", said.append)
     for trial in ("0001", "0002"):

@@ -24,7 +24,8 @@ def limits() -> np.ndarray:
     return np.array(found)
 
 
-def test_of_equal_models_looked_at_after_every_label_no_more_than_5_percent_get_a_verdict() -> None:
+def test_equal_models_rarely_get_verdict() -> None:
+    """Of equal models judged after every label, no more than 5 percent get a verdict."""
     needed, runs = limits(), 4000
     wins = np.cumsum(np.random.default_rng(0).random((runs, MOST)) < 0.5, 1)
     n = np.arange(1, MOST + 1)
@@ -33,7 +34,7 @@ def test_of_equal_models_looked_at_after_every_label_no_more_than_5_percent_get_
     assert alarms > 0.01, "a test that never says anything would be no test"
 
 
-def test_a_model_3_points_better_is_found() -> None:
+def test_better_candidate_is_detected() -> None:
     """They differ on one image in ten: 6.5 % the candidate alone has right, 3.5 % the champion."""
     needed, runs = limits(), 500
     wins = np.cumsum(np.random.default_rng(1).random((runs, MOST)) < 0.65, 1)
@@ -41,7 +42,8 @@ def test_a_model_3_points_better_is_found() -> None:
     assert better[:, : 500 - 1].any(1).mean() > 0.95, "with 500 such images, about 5,000 labels"
 
 
-def test_the_bet_is_fair_and_sides_with_neither() -> None:
+def test_evidence_is_fair_and_symmetric() -> None:
+    """The evidence has an expected value of one between equal models and treats both sides alike."""
     for n in (1, 7, 40):
         assert sum(comb(n, wins) / 2**n * compute_evidence(wins, n - wins) for wins in range(n + 1)) == pytest.approx(1)
     assert compute_evidence(30, 10) == pytest.approx(compute_evidence(10, 30))

@@ -47,7 +47,8 @@ def client(service: Service) -> Iterator[TestClient]:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
-def test_an_image_gets_the_answer_that_predict_gives(client: TestClient, tiny: Folder, kind: str) -> None:
+def test_served_prediction_equals_predict(client: TestClient, tiny: Folder, kind: str) -> None:
+    """A served image gets the same answer as from predict, in every image format."""
     content = encoded(3, kind=kind)
     said = client.post("/v1/predict", content=content, headers={"Content-Type": "text/plain"}).json()
     (expected,) = Classifier.load(resolve_model(str(tiny))).predict([content])
@@ -59,7 +60,8 @@ def test_an_image_gets_the_answer_that_predict_gives(client: TestClient, tiny: F
     assert said["milliseconds"] > 0
 
 
-def test_several_images_of_a_form_are_answered_in_order(client: TestClient, tiny: Folder) -> None:
+def test_form_images_are_answered_in_order(client: TestClient, tiny: Folder) -> None:
+    """Several images in one form are answered in order, large ones included."""
     contents = [encoded(seed) for seed in range(3)] + [encoded(9, (200, 300))]
     assert len(contents[3]) > 65_536, "one that is decoded in a thread of its own"
     files = [("images", (f"{i}.png", content, "image/png")) for i, content in enumerate(contents)]
@@ -86,9 +88,10 @@ def test_several_images_of_a_form_are_answered_in_order(client: TestClient, tiny
         ("/v1/model", {"content": b""}, 405, "method"),
     ],
 )
-def test_what_is_refused_is_a_problem_that_says_why(
+def test_refused_requests_return_problem_details(
     client: TestClient, path: str, send: dict, status: int, says: str
 ) -> None:
+    """A refused request gets the right status and a problem document that says why."""
     answer = client.post(path, **send)
     problem = answer.json()
     assert answer.headers["content-type"] == "application/problem+json"
@@ -97,7 +100,8 @@ def test_what_is_refused_is_a_problem_that_says_why(
     assert "Traceback" not in answer.text
 
 
-def test_explaining_gives_a_picture(client: TestClient) -> None:
+def test_explain_returns_heat_map(client: TestClient) -> None:
+    """Explaining an image returns a heat map for the predicted or the requested class."""
     for query, label in (("", None), ("?class=%C3%9Cbung", "Übung")):
         answer = client.post(f"/v1/explain{query}", content=encoded())
         assert answer.headers["content-type"] == "image/png"
@@ -108,7 +112,8 @@ def test_explaining_gives_a_picture(client: TestClient) -> None:
     assert answer.headers["x-model-version"] == "1"
 
 
-def test_the_model_card_goes_down_to_the_data(client: TestClient) -> None:
+def test_model_card_includes_data_lineage(client: TestClient) -> None:
+    """The model card has classes, input, figures and the lineage down to the data, but no secrets."""
     card = client.get("/v1/model").json()
     assert card["classes"] == CLASSES
     assert card["input"] == {"size": 32, "channels": 3, "resize": "crop"}
@@ -117,7 +122,8 @@ def test_the_model_card_goes_down_to_the_data(client: TestClient) -> None:
     assert "secret" not in json.dumps(card), "settings and paths stay inside"
 
 
-def test_with_a_key_all_but_the_page_and_health_is_closed(service: Service) -> None:
+def test_api_key_protects_private_paths(service: Service) -> None:
+    """With an API key, everything but the page and the health checks is closed to callers without the key."""
     client = TestClient(app.build_application(service, ["another-key", KEY]), "http://example.org")
     for path in middleware.OPEN_PATHS:
         assert client.get(path).status_code == 200, path
@@ -130,7 +136,8 @@ def test_with_a_key_all_but_the_page_and_health_is_closed(service: Service) -> N
         assert client.post("/v1/predict", content=encoded(), headers=wrong).status_code == 401, wrong
 
 
-def test_without_a_key_only_callers_that_name_this_machine_are_answered(service: Service) -> None:
+def test_without_key_only_localhost_is_answered(service: Service) -> None:
+    """Without an API key only requests to the local host are answered, so that DNS rebinding fails."""
     built = app.build_application(service, [])
     for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
         assert TestClient(built).get("/v1/model", headers={"Host": host}).status_code == 200
@@ -138,14 +145,16 @@ def test_without_a_key_only_callers_that_name_this_machine_are_answered(service:
         assert TestClient(built).get("/v1/model", headers={"Host": host}).status_code == 421
 
 
-def test_other_sites_get_no_leave_to_read(client: TestClient) -> None:
+def test_cross_origin_access_is_denied(client: TestClient) -> None:
+    """Pages of other sites get no permission to read an answer."""
     asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST"}
     for answer in (client.options("/v1/predict", headers=asked), client.get("/", headers=asked)):
         assert not [name for name in answer.headers if name.startswith("access-control")]
     assert "default-src 'self'" in client.get("/").headers["content-security-policy"]
 
 
-def test_more_than_may_wait_are_told_to_come_back(service: Service) -> None:
+def test_overload_returns_retry_after(service: Service) -> None:
+    """Requests beyond the limits get status 429 and the time after which to try again."""
     for tight in ({"waiting": 0}, {"memory": 10}):
         service_of = Service(service.champion, replace(service.limits, **tight))
         answer = TestClient(app.build_application(service_of, []), "http://localhost").post(
@@ -160,7 +169,8 @@ def test_more_than_may_wait_are_told_to_come_back(service: Service) -> None:
     )
 
 
-def test_the_page_asks_no_other_host_for_anything(client: TestClient) -> None:
+def test_page_loads_nothing_from_other_hosts(client: TestClient) -> None:
+    """The page and the description of the API load nothing from other hosts."""
     for path in ("/", "/docs", "/page.js", "/page.css", "/docs.js"):
         answer = client.get(path)
         assert answer.is_success
@@ -169,7 +179,8 @@ def test_the_page_asks_no_other_host_for_anything(client: TestClient) -> None:
     assert {"/v1/predict", "/v2/models/{name}/infer", "/healthz"} <= set(client.get("/openapi.json").json()["paths"])
 
 
-def test_no_request_makes_the_server_fail(client: TestClient) -> None:
+def test_random_requests_cause_no_server_error(client: TestClient) -> None:
+    """Damaged images and malformed requests never cause a server error."""
     seen = set()
     for request in fuzz.requests(0, 200, "tiny"):
         headers = {name: value.encode() for name, value in request.headers.items()}

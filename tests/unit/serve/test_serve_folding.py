@@ -36,7 +36,8 @@ def norms(found: Classifier) -> list[nn.BatchNorm2d]:
 
 
 @pytest.mark.parametrize(("arch", "size"), [("cnn", 32), ("torchvision:resnet18", 64)])
-def test_a_folded_model_answers_alike_and_leaves_the_original_as_it_was(tmp_path: Path, arch: str, size: int) -> None:
+def test_fused_model_answers_like_original(tmp_path: Path, arch: str, size: int) -> None:
+    """A model with folded batch norm answers like the original, which itself stays as it was."""
     original = classifier(tmp_path, arch, size)
     images = np.random.default_rng(2).integers(0, 256, (5, size, size, 3), np.uint8)
     before, layers = original.predict_probabilities(images), len(norms(original))
@@ -48,9 +49,8 @@ def test_a_folded_model_answers_alike_and_leaves_the_original_as_it_was(tmp_path
     assert np.array_equal(original.predict_probabilities(images), before)
 
 
-def test_what_cannot_be_folded_or_would_answer_otherwise_is_served_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unfusable_model_is_served_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that cannot be folded, or would answer otherwise, is served as it is."""
     original = classifier(tmp_path, "cnn", 32)
     with monkeypatch.context() as patch:
         patch.setattr(fuse_batch_norm, "MAX_PROBABILITY_ERROR", -1.0)
@@ -66,7 +66,8 @@ def test_what_cannot_be_folded_or_would_answer_otherwise_is_served_as_it_is(
     assert fuse_classifier(original) is original
 
 
-def test_a_layer_that_runs_twice_is_left_as_it_is(tmp_path: Path) -> None:
+def test_repeated_layer_is_not_fused(tmp_path: Path) -> None:
+    """A layer that runs twice keeps its batch norm, and the others are folded."""
     original = classifier(tmp_path, "cnn", 32)
 
     class Again(nn.Sequential):
@@ -82,7 +83,7 @@ def test_a_layer_that_runs_twice_is_left_as_it_is(tmp_path: Path) -> None:
     assert np.abs(found.predict_probabilities(images) - original.predict_probabilities(images)).max() < 1e-5
 
 
-def test_a_model_is_folded_while_another_answers(tmp_path: Path) -> None:
+def test_fusing_does_not_disturb_other_model(tmp_path: Path) -> None:
     """As at a promotion: loading the next version must not get in the way of this one."""
     answering = classifier(tmp_path, "cnn", 32)
     images = np.random.default_rng(2).integers(0, 256, (2, 32, 32, 3), np.uint8)

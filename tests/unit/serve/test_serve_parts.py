@@ -30,7 +30,8 @@ from ganaug_ray.serve.service import Service
 from tests.helpers.serving import encoded, promote
 
 
-def test_what_waits_while_the_model_works_is_the_next_batch() -> None:
+def test_waiting_requests_form_next_batch() -> None:
+    """Requests that wait while the model works form the next batch, in order and without cancelled ones."""
     batches: list[list[int]] = []
     go = threading.Semaphore(0)
 
@@ -59,7 +60,8 @@ def test_what_waits_while_the_model_works_is_the_next_batch() -> None:
     assert [answers[i] for i in (0, 1, 3, 4, 6, 7)] == [0, 10, 30, 40, 60, 70]
 
 
-def test_after_a_batch_of_several_the_next_is_held_back_until_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_waits_until_full_under_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a batch of several requests the next one waits until it is full."""
     monkeypatch.setattr(batching, "HOLD_BACK_SHARE", 1e9)
     batches: list[list[int]] = []
 
@@ -86,7 +88,8 @@ def test_after_a_batch_of_several_the_next_is_held_back_until_it_is_full(monkeyp
     assert batches == [[0], [1], [2, 3], [4, 5, 6]]
 
 
-def test_what_is_held_back_is_worked_on_when_its_moment_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_batch_runs_after_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch that waits to become full is computed once its time is over."""
     monkeypatch.setattr(batching, "HOLD_BACK_SHARE", 2.0)
 
     def work(batch: Sequence[int]) -> list[int | Exception]:
@@ -103,7 +106,9 @@ def test_what_is_held_back_is_worked_on_when_its_moment_is_over(monkeypatch: pyt
     assert asyncio.run(drive()) == [0, 1, 2]
 
 
-def test_a_batch_that_fails_fails_its_own_requests_only() -> None:
+def test_failed_batch_affects_only_its_requests() -> None:
+    """A batch that fails gives an error to its own requests only."""
+
     def work(batch: Sequence[int]) -> list[int | Exception]:
         return [1 // job for job in batch]
 
@@ -117,7 +122,8 @@ def test_a_batch_that_fails_fails_its_own_requests_only() -> None:
     asyncio.run(drive())
 
 
-def test_a_promoted_model_takes_over_and_a_broken_one_does_not(tmp_path: Path) -> None:
+def test_promoted_model_replaces_champion(tmp_path: Path) -> None:
+    """A promoted model replaces the champion while serving, and a damaged one does not."""
     experiment = Folder.from_uri(tmp_path / "pets")
     promote(experiment, 0)
     champion = LiveModel(str(experiment))
@@ -141,7 +147,8 @@ def test_a_promoted_model_takes_over_and_a_broken_one_does_not(tmp_path: Path) -
     assert champion.current.version == "3"
 
 
-def test_no_batch_is_answered_by_two_versions_and_every_answer_names_its_own(tmp_path: Path) -> None:
+def test_every_batch_has_single_version(tmp_path: Path) -> None:
+    """A promotion never splits a batch between two versions, and every answer names its version."""
     experiment = Folder.from_uri(tmp_path / "pets")
     promote(experiment, 0)
     champion = LiveModel(str(experiment))
@@ -180,7 +187,8 @@ def test_no_batch_is_answered_by_two_versions_and_every_answer_names_its_own(tmp
                 np.testing.assert_allclose(probabilities_NK, classifier.predict_probabilities(rows), atol=1e-5)
 
 
-def test_who_only_watches_cannot_fail_an_answer(tmp_path: Path) -> None:
+def test_failing_observer_keeps_answer(tmp_path: Path) -> None:
+    """An observer that fails, such as a counter, does not make an answer fail."""
     promote(Folder.from_uri(tmp_path / "pets"), 0)
 
     def broken(model: ModelVersion, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> None:
@@ -195,7 +203,8 @@ def test_who_only_watches_cannot_fail_an_answer(tmp_path: Path) -> None:
     service.shut_down()
 
 
-def test_a_version_and_a_model_folder_are_served_as_they_are(tmp_path: Path) -> None:
+def test_version_and_model_folder_are_served(tmp_path: Path) -> None:
+    """A registered version, a registry and a model folder can all be served."""
     experiment = Folder.from_uri(tmp_path / "pets & co")
     promote(experiment, 0)
     promote(experiment, 1)
@@ -207,7 +216,8 @@ def test_a_version_and_a_model_folder_are_served_as_they_are(tmp_path: Path) -> 
         )
 
 
-def test_limits_are_read_or_refused() -> None:
+def test_request_limits_are_parsed_or_refused() -> None:
+    """Limits of requests are read from their settings, and wrong ones are refused."""
     assert RequestLimits.from_settings(["bytes=1e6", "seconds=0.5", "waiting=3"]) == RequestLimits(
         bytes=10**6, seconds=0.5, waiting=3
     )
@@ -216,7 +226,8 @@ def test_limits_are_read_or_refused() -> None:
             RequestLimits.from_settings([wrong])
 
 
-def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_come_from_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """API keys come from the environment and a file; a short one is refused and never printed."""
     monkeypatch.delenv(auth.KEY_VARIABLE, raising=False)
     assert auth.read_keys(None) == []
     monkeypatch.setenv(auth.KEY_VARIABLE, "first-of-two second-of-two")
@@ -232,7 +243,8 @@ def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: 
     assert "short " not in str(caught.value), "a key is never printed"
 
 
-def test_every_key_is_compared_and_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A given key is compared with every API key, and in constant time."""
     compared, compare = [], auth.hmac.compare_digest
 
     def watched(given: bytes, key: bytes) -> bool:
@@ -247,7 +259,8 @@ def test_every_key_is_compared_and_in_constant_time(monkeypatch: pytest.MonkeyPa
         compared.clear()
 
 
-def test_a_key_travels_with_neither_the_deployment_nor_a_runtime_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_key_stays_out_of_ray_deployment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API key is sent neither with the deployment nor with Ray's runtime environment."""
     monkeypatch.setenv(auth.KEY_VARIABLE, "not-to-be-sent")
     told: list[dict[str, Any]] = []
     monkeypatch.setattr(ray, "init", lambda **options: told.append(options))
@@ -261,7 +274,8 @@ def test_a_key_travels_with_neither_the_deployment_nor_a_runtime_environment(mon
         assert b"not-to-be-sent" not in sent
 
 
-def test_no_replica_starts_that_could_be_asked_without_its_key_or_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replica_requires_key_and_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No replica starts that could be reached without the required API key or certificate."""
     monkeypatch.delenv(auth.KEY_VARIABLE, raising=False)
     with pytest.raises(UserError, match="no API key"):
         ray_deployment.read_required_keys(ray_deployment.DeploymentSettings("/pets"))
@@ -289,7 +303,8 @@ listen stats
 """
 
 
-def test_haproxy_keeps_to_itself_and_says_busy() -> None:
+def test_haproxy_listens_locally_and_reports_busy() -> None:
+    """HAProxy keeps its own pages on this machine and answers an overload with status 503."""
     found = haproxy.amend_config(CONFIG, "/etc/x/503.http")
     assert "bind 127.0.0.1:9101" in found
     assert "bind 127.0.0.1:8404" in found
@@ -309,9 +324,10 @@ def test_haproxy_keeps_to_itself_and_says_busy() -> None:
     assert yaml.safe_load(body)["status"] == 503
 
 
-def test_serve_yaml_is_what_ray_takes_and_holds_no_key(
+def test_serve_config_is_valid_without_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The written file for serve deploy is valid for Ray and contains no API key."""
     from ray.serve.schema import ServeDeploySchema
 
     from ganaug_ray.serve import launch
@@ -334,7 +350,8 @@ def test_serve_yaml_is_what_ray_takes_and_holds_no_key(
     assert f"serve deploy {out}" in capsys.readouterr().out.replace("\n", "")
 
 
-def test_replicas_are_read_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replica_range_is_parsed_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of replicas is read as a range or a single number, and a wrong one is refused."""
     assert serve_config.parse_replicas("0:3") == (0, 3)
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
     assert serve_config.parse_replicas("") == (1, 5)

@@ -83,7 +83,8 @@ def answers_of(pets: Folder, version: str, seed: int) -> str:
     return found.label
 
 
-def test_a_shadow_answers_too_and_is_not_heard(pets: Folder) -> None:
+def test_shadow_is_compared_but_never_returned(pets: Folder) -> None:
+    """A shadow model answers every request for the comparison, but callers only get the champion's answers."""
     with served(pets, shadow=f"{pets}/registry/versions/2") as client:
         said = [ask(client, seed) for seed in range(12)]
         assert {one["version"] for one in said} == {"1"}
@@ -105,7 +106,8 @@ def test_a_shadow_answers_too_and_is_not_heard(pets: Folder) -> None:
     assert min(found["milliseconds"].values()) > 0
 
 
-def test_a_canary_answers_its_share_and_every_answer_names_its_version(pets: Folder) -> None:
+def test_canary_answers_its_share(pets: Folder) -> None:
+    """A canary answers its share of the requests, and every answer names its version."""
     with served(pets, canary=f"{pets}/registry/versions/2:0.5") as client:
         said = [ask(client, seed) for seed in range(40)]
         for seed, one in enumerate(said):
@@ -122,7 +124,8 @@ def test_a_canary_answers_its_share_and_every_answer_names_its_version(pets: Fol
                 assert answer.json()["model_version"] == "1"
 
 
-def test_each_answer_that_is_heard_is_counted_and_looked_at_once_by_its_own_model(pets: Folder) -> None:
+def test_returned_answers_are_counted_once(pets: Folder) -> None:
+    """Every returned answer is counted once and checked for drift by the model that gave it."""
     for version in ("1", "2"):
         folder = pets / "registry" / "versions" / version
         model = Classifier.load(folder)
@@ -145,7 +148,8 @@ def test_each_answer_that_is_heard_is_counted_and_looked_at_once_by_its_own_mode
     assert (status["drift"]["images"], status["candidate_drift"]["images"]) == (heard["1"], heard["2"])
 
 
-def test_a_candidate_that_fails_costs_nobody_an_answer(pets: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failing_candidate_loses_no_answer(pets: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a candidate fails, the champion answers, and no request is lost."""
     works = ModelVersion.predict_probabilities
 
     def fails(self: ModelVersion, images_NHWC: np.ndarray) -> np.ndarray:
@@ -161,20 +165,23 @@ def test_a_candidate_that_fails_costs_nobody_an_answer(pets: Folder, monkeypatch
                 assert until(client, lambda told: told["dropped"] == 5)["feedback"]["comparison"] is None
 
 
-def test_a_candidate_that_became_champion_is_tried_no_more(pets: Folder) -> None:
+def test_promoted_candidate_ends_rollout(pets: Folder) -> None:
+    """A candidate that has become champion is no longer compared with it."""
     with served(pets, canary=f"{pets}/registry/versions/1:1") as client:
         assert ask(client, 0)["version"] == "1"
         assert client.get("/v1/rollout").json()["feedback"]["comparison"] is None
 
 
-def test_a_candidate_of_another_registry_is_called_by_its_hash(pets: Folder, tmp_path: Path) -> None:
+def test_foreign_candidate_is_named_by_hash(pets: Folder, tmp_path: Path) -> None:
+    """A candidate from another registry is named by its hash instead of a version number."""
     other = Folder.from_uri(tmp_path / "other")
     record = promote(other, 7)
     with served(pets, canary=f"{other}:1") as client:
         assert ask(client, 0)["version"] == record["model"]
 
 
-def test_a_rollout_is_read_or_refused() -> None:
+def test_rollout_options_are_parsed_or_refused() -> None:
+    """The options of a rollout are read as shadow or canary with a share, and wrong ones are refused."""
     assert Rollout.from_options("runs/a", None) == Rollout("shadow", "runs/a", 1.0)
     assert Rollout.from_options(None, "gs://b/registry:0.25") == Rollout("canary", "gs://b/registry", 0.25)
     assert Rollout.from_options("s3://b/x", None) == Rollout("shadow", "s3://b/x", 1.0)
@@ -186,9 +193,10 @@ def test_a_rollout_is_read_or_refused() -> None:
     assert 130 < sum(taken) < 270
 
 
-def test_the_ledger_puts_notes_and_labels_together_in_any_order_and_forgets_the_oldest(
+def test_ledger_joins_answers_and_labels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The ledger joins answers and labels in any order and forgets the oldest answers."""
     monkeypatch.setattr("ganaug_ray.serve.feedback_ledger.MAX_ANSWERS", 3)
     ledger = FeedbackLedger()
 
@@ -210,7 +218,8 @@ def test_the_ledger_puts_notes_and_labels_together_in_any_order_and_forgets_the_
     assert ledger.label("0", "cat", None) == {"known": False}
 
 
-def test_feedback_becomes_a_source_of_the_next_prepare(pets: Folder, tmp_path: Path) -> None:
+def test_feedback_becomes_dataset_source(pets: Folder, tmp_path: Path) -> None:
+    """Images that come back with a label can be the source of the next dataset, with their provenance."""
     shelf, sent = Folder.from_uri(tmp_path / "feedback"), {}
     with served(pets, shelf, FeedbackLedger(100, 10**7)) as client:
         for seed in range(24):
@@ -239,7 +248,8 @@ def test_feedback_becomes_a_source_of_the_next_prepare(pets: Folder, tmp_path: P
         assert told["predicted"] in CLASSES
 
 
-def test_feedback_that_is_refused_says_why_and_stores_nothing(pets: Folder, tmp_path: Path) -> None:
+def test_refused_feedback_stores_nothing(pets: Folder, tmp_path: Path) -> None:
+    """Feedback that is refused gets a reason, and nothing of it is stored."""
     shelf = Folder.from_uri(tmp_path / "feedback")
     with served(pets, shelf, FeedbackLedger(1, 10**6), RequestLimits(pixels=10_000)) as client:
         ids = [ask(client, seed)["predictions"][0]["id"] for seed in range(4)]
@@ -264,7 +274,8 @@ def test_feedback_that_is_refused_says_why_and_stores_nothing(pets: Folder, tmp_
         assert client.post("/v1/feedback", content=b"\xff").status_code == 400
 
 
-def test_without_being_told_nothing_is_remembered_or_stored(pets: Folder) -> None:
+def test_feedback_is_disabled_by_default(pets: Folder) -> None:
+    """Unless the user asks for it, no answer is remembered and no image is stored."""
     service = Service(LiveModel(str(pets)), RequestLimits())
     with TestClient(app.build_application(service, []), "http://localhost") as client:
         id_ = ask(client, 0)["predictions"][0]["id"]
@@ -275,6 +286,7 @@ def test_without_being_told_nothing_is_remembered_or_stored(pets: Folder) -> Non
     service.shut_down()
 
 
-def test_a_class_that_cannot_be_a_folder_is_refused_at_once(tmp_path: Path) -> None:
+def test_invalid_class_folder_is_refused(tmp_path: Path) -> None:
+    """A feedback store with a class that cannot be a folder name is refused at once."""
     with pytest.raises(UserError, match="'a/b' cannot be one"):
         FeedbackStore(Folder.from_uri(tmp_path), ["cat", "a/b"])

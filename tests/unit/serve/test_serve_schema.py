@@ -35,7 +35,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service.shut_down()
 
 
-def test_every_route_answers_as_it_is_described(service: Service) -> None:
+def test_every_route_matches_openapi_description(service: Service) -> None:
+    """Every route answers generated requests as the OpenAPI description says."""
     schema = schemathesis.openapi.from_asgi(
         "/openapi.json", app.build_application(service, []), headers={"Host": "localhost"}
     )

@@ -42,7 +42,8 @@ def asked(**changes: object) -> dict:
     return {"id": "42", "inputs": [tensor | changes]}
 
 
-def test_json_in_and_out(client: TestClient, service: Service) -> None:
+def test_json_inference_request_and_response(client: TestClient, service: Service) -> None:
+    """Pixels sent as JSON are answered in JSON with probabilities and labels."""
     expected = service.champion.current.predict_probabilities(PIXELS)
     for data in (PIXELS.ravel().tolist(), PIXELS.tolist()):
         said = client.post("/v2/models/pets/infer", json=asked(data=data)).json()
@@ -53,7 +54,8 @@ def test_json_in_and_out(client: TestClient, service: Service) -> None:
         assert label["data"] == [CLASSES[k] for k in expected.argmax(1)]
 
 
-def test_tensors_as_bytes(client: TestClient, service: Service) -> None:
+def test_binary_tensor_request_and_response(client: TestClient, service: Service) -> None:
+    """Pixels sent as bytes are answered with the outputs in bytes or JSON, as requested."""
     tensor = {"name": "image", "datatype": "UINT8", "shape": [2, 32, 32, 3]}
     head = {
         "inputs": [tensor | {"parameters": {"binary_data_size": PIXELS.size}}],
@@ -93,13 +95,15 @@ def test_tensors_as_bytes(client: TestClient, service: Service) -> None:
         ([], 400, "JSON object"),
     ],
 )
-def test_requests_that_lie_are_refused(client: TestClient, request_: object, status: int, says: str) -> None:
+def test_inconsistent_tensors_are_refused(client: TestClient, request_: object, status: int, says: str) -> None:
+    """Requests whose tensors contradict their description are refused with the reason."""
     answer = client.post("/v2/models/pets/infer", json=request_)
     assert answer.status_code == status
     assert says in answer.json()["error"]
 
 
-def test_other_models_and_versions_are_not_there(client: TestClient) -> None:
+def test_unknown_models_and_versions_return_404(client: TestClient) -> None:
+    """Models and versions that are not served get status 404."""
     for path in ("models/dogs", "models/pets/versions/2", "models/dogs/ready", "models/pets/versions/2/ready"):
         assert client.get(f"/v2/{path}").status_code == 404
     for path in ("models/dogs/infer", "models/pets/versions/2/infer"):
@@ -108,7 +112,8 @@ def test_other_models_and_versions_are_not_there(client: TestClient) -> None:
 
 
 @pytest.mark.skipif(not PROTOCOL.exists(), reason="the protocol's description is not on this machine")
-def test_every_answer_is_as_the_protocol_describes_it(client: TestClient) -> None:
+def test_answers_match_open_inference_protocol(client: TestClient) -> None:
+    """Every route and answer matches the schema of the Open Inference Protocol."""
     described = yaml.safe_load(PROTOCOL.read_text())
 
     def check(name: str, answer: dict) -> None:

@@ -62,14 +62,16 @@ GOOD, BAD, MIXED = [0.85, 0.86, 0.88], [0.75, 0.76, 0.78], [0.85, 0.78, 0.82]
         (REAL[:1], "unclear", "1 seed, but no interval"),
     ],
 )
-def test_the_verdict_and_its_words_follow_the_interval(tests: list[float], expected: str, words: str) -> None:
+def test_verdict_follows_confidence_interval(tests: list[float], expected: str, words: str) -> None:
+    """The verdict and its sentence follow from where the confidence interval lies."""
     found = verdict(arm(REAL[: len(tests)]), syn=arm(tests))
     assert found["verdict"] == found["comparisons"][0]["verdict"] == expected
     assert words in found["sentence"]
     assert (found["splits"], found["seeds"]) == (1, len(tests))
 
 
-def test_over_splits_seeds_of_a_split_are_no_evidence_of_their_own() -> None:
+def test_seeds_within_split_are_averaged() -> None:
+    """Over several splits, seeds of one split are averaged and count as no independent evidence."""
     real = np.array([[0.80, 0.82], [0.75, 0.77], [0.78, 0.80]])
     gains = np.array([[0.03, 0.05], [0.01, 0.02], [0.03, 0.02]])
     found = verdict(arm(real), syn=arm(real + gains))
@@ -86,7 +88,9 @@ def test_over_splits_seeds_of_a_split_are_no_evidence_of_their_own() -> None:
     assert found["smallest_visible_gain"] == own["smallest_visible_gain"]
 
 
-def test_what_the_interval_covers_is_said() -> None:
+def test_verdict_describes_interval_coverage() -> None:
+    """The verdict says which kinds of chance its interval covers."""
+
     def covers(real: list[Outcome], overlap: SplitOverlap | None, *arms: str) -> str:
         outcomes = {"real": real, **dict.fromkeys(arms, real)}
         return rule.build_verdict(outcomes, "real", list(arms), "accuracy", CLASSES, (), overlap)["covers"]
@@ -101,7 +105,7 @@ def test_what_the_interval_covers_is_said() -> None:
     assert "20 %" not in covers(two, seen, "a"), "a single candidate is not chosen on anything"
 
 
-def test_the_arm_is_chosen_on_validation_and_its_test_figures_alone_decide() -> None:
+def test_arm_is_chosen_on_validation_alone() -> None:
     """The one that is better on test is not chosen, and reported all the same."""
     vals = [0.7, 0.9, 0.8]
     found = verdict(
@@ -118,12 +122,13 @@ def test_the_arm_is_chosen_on_validation_and_its_test_figures_alone_decide() -> 
     assert (found["champion"]["arm"], found["champion"]["seed"]) == ("real", 1)
 
 
-def test_of_equally_accurate_candidates_the_one_with_the_lower_cross_entropy_is_chosen() -> None:
+def test_cross_entropy_breaks_accuracy_ties() -> None:
+    """Of equally accurate candidates the one with the lower cross-entropy is chosen."""
     sure = [replace(outcome, val=answers(0.5, loss=0.5)) for outcome in arm(BAD)]
     assert verdict(arm(REAL), doubtful=arm(GOOD), sure=sure)["chosen"]["arm"] == "sure"
 
 
-def test_candidates_that_were_not_chosen_are_judged_as_a_family() -> None:
+def test_other_candidates_are_corrected_together() -> None:
     """Each alone would have helped; of five that look alike one is likelier to do so by luck."""
     nearly, vals = [0.83, 0.86, 0.86], [0.9, 0.9, 0.9]
     assert verdict(arm(REAL), one=arm(nearly))["verdict"] == "helped"
@@ -135,7 +140,7 @@ def test_candidates_that_were_not_chosen_are_judged_as_a_family() -> None:
     assert (alone["p"], alone["verdict"]) == (alone["p_adjusted"], "helped"), "a control stands by itself"
 
 
-def test_the_best_of_many_candidates_needs_a_clearer_gain_than_one_that_stood_alone() -> None:
+def test_many_candidates_need_larger_gain() -> None:
     """They are chosen by the models that are tested, and controls are none of them."""
     nearly, vals = [0.83, 0.86, 0.86], [0.9, 0.9, 0.9]
     few = verdict(arm(REAL), controls=["noise"], best=arm(nearly, vals), other=arm(MIXED), noise=arm(MIXED))
@@ -151,7 +156,8 @@ def test_the_best_of_many_candidates_needs_a_clearer_gain_than_one_that_stood_al
 
 
 @pytest.mark.parametrize(("tests", "name"), [(GOOD, "syn"), (MIXED, "real"), (BAD, "real")])
-def test_the_champion_uses_added_images_only_where_they_helped(tests: list[float], name: str) -> None:
+def test_champion_uses_synthetic_images_if_helpful(tests: list[float], name: str) -> None:
+    """The champion is trained with added images only where the verdict says that they helped."""
     vals = [0.7, 0.9, 0.8]
     found = verdict(arm(REAL, vals), syn=arm(tests, vals))["champion"]
     assert (found["arm"], found["split"], found["seed"]) == (name, 0, 1)
@@ -159,7 +165,8 @@ def test_the_champion_uses_added_images_only_where_they_helped(tests: list[float
     assert found["figures"]["val"]["accuracy"] == 0.9
 
 
-def test_the_champion_is_the_model_that_did_best_on_validation_of_all_splits() -> None:
+def test_champion_is_best_on_validation() -> None:
+    """The champion is the best model on validation over all splits and seeds."""
     found = verdict(arm([REAL, REAL], [[0.7, 0.8, 0.7], [0.7, 0.7, 0.9]]))["champion"]
     assert (found["split"], found["seed"], found["repeat"]) == (1, 2, "split 1, seed 2")
 
@@ -193,7 +200,8 @@ def test_shuffled_test_labels_change_no_choice() -> None:
     assert len(seen) > 10, "they were shuffled"
 
 
-def test_other_metrics_are_reported_and_decide_only_where_they_are_asked_to() -> None:
+def test_only_chosen_metric_decides() -> None:
+    """Other metrics are reported, and one decides only where the job chooses it."""
     real, syn = arm(REAL), arm(GOOD)
     by_accuracy = verdict(real, syn=syn, rare=["dog"])
     assert [c["metric"] for c in by_accuracy["other_metrics"]] == ["macro_f1", "rare_f1"]
@@ -203,7 +211,8 @@ def test_other_metrics_are_reported_and_decide_only_where_they_are_asked_to() ->
     assert by_accuracy["arms"]["syn"]["mean"]["rare_f1"] == pytest.approx(np.mean(GOOD), abs=0.01)
 
 
-def test_every_pair_of_models_has_its_mcnemar_test() -> None:
+def test_every_model_pair_has_mcnemar_test() -> None:
+    """Every pair of models with the same split and seed has its McNemar test."""
     pairs = verdict(arm([[0.8, 0.8], [0.8, 0.8]]), syn=arm([[0.9, 0.7], [0.8, 0.81]]))["pairs"]
     assert [(p["split"], p["seed"], p["ours_alone"], p["theirs_alone"]) for p in pairs] == [
         (0, 0, 100, 0), (0, 1, 0, 100), (1, 0, 0, 0), (1, 1, 10, 0),
@@ -211,7 +220,8 @@ def test_every_pair_of_models_has_its_mcnemar_test() -> None:
     assert [p["p"] for p in pairs] == pytest.approx([2 * 0.5**100, 2 * 0.5**100, 1, 2 * 0.5**10])
 
 
-def test_without_a_candidate_there_is_a_champion_and_no_verdict() -> None:
+def test_without_candidate_there_is_no_verdict() -> None:
+    """Without a candidate there is a champion but no verdict."""
     alone = verdict(arm(REAL))
     assert (alone["verdict"], alone["chosen"], alone["champion"]["arm"]) == (None, None, "real")
     assert "only arm" in alone["champion"]["reason"]
@@ -230,7 +240,8 @@ def four_classes(seed: int, better: float) -> Outcome:
     return Outcome(seed % 100, 0, own, own)
 
 
-def test_the_class_that_gains_is_found_and_no_other() -> None:
+def test_only_gaining_class_is_found() -> None:
+    """The class that gains from added images is found, and no other."""
     names = ["a", "b", "c", "d"]
     ours, theirs = ([four_classes(k + base, f) for k in range(6)] for base, f in ((0, 0.9), (100, 0.6)))
     found = rule.build_verdict({"real": theirs, "syn": ours}, "real", ["syn"], "accuracy", names, ["d"], APART)
@@ -249,7 +260,7 @@ def test_the_class_that_gains_is_found_and_no_other() -> None:
     assert find_gaining_classes(ours[:1], theirs[:1], names) == [], "of a single model nothing can be said"
 
 
-def test_a_finished_runs_verdict_can_be_recomputed_from_its_predictions(experiment: Run) -> None:
+def test_verdict_is_reproducible_from_predictions(experiment: Run) -> None:
     """With scipy alone: of two arms, one split and two seeds."""
     stored = experiment.root.read_json("verdict.json")
 

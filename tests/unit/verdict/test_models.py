@@ -48,9 +48,10 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[ClassifierTraining]:
     return trained
 
 
-def test_models_are_trained_alike_measured_and_told_of_in_the_report(
+def test_compared_models_are_trained_and_reported(
     experiment: Run, tmp_path: Path, in_process: list[ClassifierTraining], capfd
 ) -> None:
+    """Compared models are trained with the same data and seeds, measured, and shown in the report."""
     shutil.copytree(str(experiment.root), tmp_path / "run", symlinks=True)
     run, job = Run(Folder.from_uri(tmp_path / "run")), load_job(DIGITS, [*TINY, SMALL])
     Pipeline(job, run, Terminal()).reach_model_comparison()
@@ -81,7 +82,8 @@ def test_models_are_trained_alike_measured_and_told_of_in_the_report(
     assert [(fit.arm, fit.seed) for fit in in_process[4:]] == [("small", 0), ("small", 1)], "only what has changed"
 
 
-def test_a_model_takes_over_all_but_what_makes_it_a_network_of_its_own(tmp_path: Path) -> None:
+def test_compared_model_inherits_classifier_settings(tmp_path: Path) -> None:
+    """A compared model inherits the classifier's settings except network, weights and its own values."""
     text = """
 data: {source: sklearn:digits}
 gan: {steps: 1}
@@ -108,9 +110,10 @@ models: {cnn: {}, b: {arch: "timm:test_resnet", weights: w/b.pth, steps: 7}}
         (None, "models: the job has no such section"),
     ],
 )
-def test_wrong_models_end_with_exit_code_2_and_name_the_key(
+def test_invalid_models_name_setting(
     setting: str | None, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
+    """A mistake in the section models ends with exit code 2 and names the setting."""
     out = tmp_path / "out"
     both = ["--set", "models={a: {}, b: {}}"] if setting and setting.startswith("models.") else []
     asked = [*both, "--set", setting] if setting else []
@@ -124,7 +127,8 @@ def test_wrong_models_end_with_exit_code_2_and_name_the_key(
     assert not (out / "dataset").exists()
 
 
-def test_weights_that_are_not_there_name_the_model(digits: Folder, tmp_path: Path) -> None:
+def test_missing_weights_name_the_model(digits: Folder, tmp_path: Path) -> None:
+    """A missing file of weights is an error that names the model."""
     run = Run(Folder.from_uri(tmp_path / "run").create())
     (tmp_path / "run" / "dataset").symlink_to(str(digits))
     job = load_job(DIGITS, [*TINY, SMALL, "models.small.weights=/nowhere/x.pth"])
@@ -132,7 +136,8 @@ def test_weights_that_are_not_there_name_the_model(digits: Folder, tmp_path: Pat
         compared_models.prepare_weights(job, run, "small")
 
 
-def test_catching_up_is_the_first_look_as_good_as_the_baselines_best_with_the_same_seed() -> None:
+def test_catch_up_time_follows_baseline_best() -> None:
+    """The catch-up time is the first evaluation that is as good as the baseline's best of the same seed."""
     logs = [
         [{"step": 5, "loss": 1.0}, {"step": 10, "val_accuracy": 0.5}, {"step": 20, "val_accuracy": 0.8}],
         [{"step": 10, "val_accuracy": 0.6}, {"step": 20, "val_accuracy": 0.666667}],
@@ -153,7 +158,8 @@ def test_catching_up_is_the_first_look_as_good_as_the_baselines_best_with_the_sa
         ([0.9], "but 1 seed can give no interval"),
     ],
 )
-def test_the_conclusion_follows_the_interval(ours: list[float], words: str) -> None:
+def test_comparison_sentence_follows_interval(ours: list[float], words: str) -> None:
+    """The conclusion about the models follows from where the confidence interval lies."""
     base = [0.8, 0.795, 0.805][: len(ours)]
     found = compare_arms("deep", "cnn", arm(ours), arm(base), "accuracy")
     rows: list[dict[str, Any]] = [{"model": "cnn", "train_seconds": 2.0}, {"model": "deep", "train_seconds": 5.0}]
@@ -162,14 +168,16 @@ def test_the_conclusion_follows_the_interval(ours: list[float], words: str) -> N
     assert "2.5 times the training time" in said
 
 
-def test_the_best_of_many_models_needs_a_clearer_gain_than_the_only_other_one() -> None:
+def test_many_models_need_larger_gain() -> None:
+    """The best of many models needs a clearer gain than a single one that is compared."""
     base, nearly = arm([0.8, 0.795, 0.805]), arm([0.83, 0.86, 0.86])
     (one,) = model_comparison.compare_with_first({"cnn": base, "deep": nearly}, "accuracy")
     many = model_comparison.compare_with_first({"cnn": base, **{f"deep{i}": nearly for i in range(6)}}, "accuracy")
     assert (one.verdict, {each.verdict for each in many}) == ("helped", {"unclear"})
 
 
-def test_the_shipped_job_names_the_three_networks() -> None:
+def test_shipped_job_compares_three_networks() -> None:
+    """The job that is shipped compares the base network, a ResNet and an Inception network."""
     job: Job = load_job(ROOT / "jobs" / "compare_models.yaml")
     assert [model.arch for model in job.models.values()] == ["cnn", "timm:resnetv2_50", "timm:inception_v3"]
     assert experiment_dir.compute_fingerprint(job.models["cnn"].model_dump()) == experiment_dir.compute_fingerprint(

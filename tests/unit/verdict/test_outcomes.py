@@ -19,7 +19,8 @@ def answers(n: int = 300, classes: int = 4, seed: int = 0) -> Predictions:
     return Predictions(labels, predicted, classes, {"cross_entropy": 1.0})
 
 
-def test_figures_equal_scikit_learns() -> None:
+def test_outcome_figures_equal_scikit_learn() -> None:
+    """Figures of an outcome have the values that scikit-learn computes."""
     given = answers()
     labels, predicted = given.labels_N, given.predicted_N
     f1 = f1_score(labels, predicted, average=None)
@@ -35,7 +36,8 @@ def test_figures_equal_scikit_learns() -> None:
     assert list(given.summarize([1])) == ["accuracy", "macro_f1", "rare_f1", "cross_entropy"]
 
 
-def test_an_outcome_is_read_from_a_table_of_predictions() -> None:
+def test_outcome_reads_prediction_table() -> None:
+    """An outcome is read from a table of predictions, validation and test rows apart."""
     rng = np.random.default_rng(0)
     labels, probabilities = rng.integers(0, 4, 60), rng.dirichlet(np.ones(4), 60).astype(np.float32)
     columns = {"split": ["train", "val", "test"] * 20, "label": labels}
@@ -48,7 +50,8 @@ def test_an_outcome_is_read_from_a_table_of_predictions() -> None:
         assert own.row_means["cross_entropy"] == pytest.approx(log_loss(true, said, labels=range(4)), abs=1e-6)
 
 
-def test_a_class_that_does_not_occur_counts_as_zero() -> None:
+def test_absent_class_scores_zero() -> None:
+    """A class without any row counts as zero and causes no division by zero."""
     given = Predictions(np.array([0, 1]), np.array([0, 1]), 3, {})
     assert compute_figures(given, "f1").tolist() == [1, 1, 0]
     assert np.isfinite(compute_influence(given, "f1")).all()
@@ -56,7 +59,8 @@ def test_a_class_that_does_not_occur_counts_as_zero() -> None:
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "rare_f1", "f1", "recall"])
-def test_influence_gives_the_variance_that_leaving_out_each_row_gives(metric: str) -> None:
+def test_influence_variance_equals_jackknife(metric: str) -> None:
+    """The influence of rows gives the variance that leaving out every row in turn gives."""
     given, n = answers(), 300
     by_row = compute_influence(given, metric, [1])
     assert by_row.mean(0) == pytest.approx(0, abs=1e-12)
@@ -72,7 +76,8 @@ def test_influence_gives_the_variance_that_leaving_out_each_row_gives(metric: st
     assert by_row.var(0, ddof=1) / n == pytest.approx(jackknife, rel=0.05)
 
 
-def test_differences_are_paired_by_split_and_seed_in_whatever_order_they_come() -> None:
+def test_differences_pair_split_and_seed() -> None:
+    """Differences are paired by split and seed in whatever order the outcomes come."""
     ours, theirs = arm([[0.9, 0.8], [0.7, 0.6]]), arm([[0.5, 0.5], [0.5, 0.5]])
     values, by_row = compute_differences(ours[::-1], theirs, "accuracy")
     assert values[:, :, 0] == pytest.approx(np.array([[0.4, 0.3], [0.2, 0.1]]))
@@ -86,7 +91,9 @@ def test_differences_are_paired_by_split_and_seed_in_whatever_order_they_come() 
         compute_differences(ours[:3], theirs[:3], "accuracy")
 
 
-def test_overlap_tells_what_splits_share() -> None:
+def test_overlap_measures_shared_split_rows() -> None:
+    """The overlap measures how many training and test rows the splits share."""
+
     def deal(**parts: str) -> dict[str, str]:
         return {id_: part for part, ids in parts.items() for id_ in ids}
 

@@ -28,7 +28,8 @@ def verdict(baseline: list[float], ours: list[float]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_gain_is_worth_the_real_images_that_would_give_it() -> None:
+def test_gain_converts_to_real_images() -> None:
+    """A gain is worth the number of real images that would give it by the baseline's curve."""
     found = build_curve(
         {
             50: verdict([0.50, 0.52, 0.54], [0.60, 0.62, 0.64]),  # as the baseline does with 100
@@ -48,16 +49,16 @@ def test_a_gain_is_worth_the_real_images_that_would_give_it() -> None:
     assert [round(y) for y in drawn.lines[-1].get_ydata()] == [62, 67, 77, 72]
 
 
-def test_what_lies_beyond_the_curve_is_said_to() -> None:
+def test_gain_beyond_curve_is_bounded() -> None:
+    """A gain beyond the baseline's curve is said to be worth more or less than its end."""
     found = build_curve({10: verdict([0.5, 0.5], [0.4, 0.4]), 20: verdict([0.6, 0.6], [0.7, 0.7])})
     assert [point["worth"]["beyond"] for point in found["points"]] == ["less", "more"]
     assert "10 a class with fake are worth less than 10" in found["sentence"]
     assert "20 a class with fake are worth more than 20" in found["sentence"]
 
 
-def test_each_number_is_an_experiment_of_its_own_and_none_is_done_twice(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_size_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every number of training images is an experiment of its own, and none runs twice."""
     made: list[tuple[str, int | None]] = []
 
     def reach_verdict(self: Pipeline) -> None:
@@ -86,6 +87,7 @@ def test_each_number_is_an_experiment_of_its_own_and_none_is_done_twice(
         (["compare.sizes=[4]", "augment.ratio=0"], "no arm whose images"),
     ],
 )
-def test_numbers_that_make_no_curve_are_refused(settings: list[str], words: str) -> None:
+def test_invalid_comparison_sizes_are_refused(settings: list[str], words: str) -> None:
+    """Numbers of training images that make no curve are refused with the reason."""
     with pytest.raises(UserError, match=words):
         load_job(DIGITS, [*TINY, *settings])

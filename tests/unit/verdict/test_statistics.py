@@ -19,7 +19,8 @@ from ganaug_ray.verdict.paired_statistics import (
 TRIALS = 2000
 
 
-def test_over_splits_it_is_the_paired_t_interval_of_the_means_over_seeds() -> None:
+def test_splits_give_paired_t_interval() -> None:
+    """Over several splits the interval is the paired t interval of the means over seeds."""
     values_JS = np.random.default_rng(0).normal(0.01, 0.02, (5, 3))
     found, expected = estimate_mean(values_JS), stats.ttest_1samp(values_JS.mean(1), 0)
     assert found.ci95 == pytest.approx(tuple(expected.confidence_interval(0.95)))
@@ -29,7 +30,8 @@ def test_over_splits_it_is_the_paired_t_interval_of_the_means_over_seeds() -> No
     assert found.smallest_visible_gain == pytest.approx((stats.t.ppf(0.975, 4) + stats.t.ppf(0.8, 4)) * found.se)
 
 
-def test_splits_that_share_training_rows_widen_it_as_nadeau_and_bengio_say() -> None:
+def test_shared_rows_widen_interval() -> None:
+    """Splits that share training rows widen the interval by the correction of Nadeau and Bengio."""
     values_JS = np.random.default_rng(1).normal(0.01, 0.02, (5, 1))
     found = estimate_mean(values_JS, shared=0.25)
     se = np.sqrt(values_JS.var(ddof=1) * (1 / 5 + 0.25))
@@ -45,7 +47,8 @@ def one_split(rng: np.random.Generator, seeds: int, gain: float, by_row: float, 
     return rows_SN.mean(1)[None], rows_SN - rows_SN.mean(1, keepdims=True)
 
 
-def test_over_one_split_the_chance_of_the_test_rows_is_added_to_that_of_the_seeds() -> None:
+def test_one_split_adds_test_row_variance() -> None:
+    """Over one split the variance of the test rows is added to that of the seeds."""
     values_JS, influence_SN = one_split(np.random.default_rng(0), 3, 0.1, 2.0, 0.1)
     n = influence_SN.shape[1]
     by_row = influence_SN.mean(0)
@@ -61,7 +64,8 @@ def test_over_one_split_the_chance_of_the_test_rows_is_added_to_that_of_the_seed
     assert only_seeds.ci95 == pytest.approx(tuple(stats.ttest_1samp(values_JS[0], 0).confidence_interval(0.95)))
 
 
-def test_p_is_below_five_percent_exactly_where_the_interval_leaves_out_zero() -> None:
+def test_p_value_agrees_with_interval() -> None:
+    """The p-value is below 5 percent exactly where the interval does not contain zero."""
     rng = np.random.default_rng(3)
     apart = []
     for _ in range(200):
@@ -75,7 +79,8 @@ def test_p_is_below_five_percent_exactly_where_the_interval_leaves_out_zero() ->
 
 
 @pytest.mark.parametrize("values", [[[0.1]], [[0.1, 0.1, 0.1]], [[0.1, 0.2], [0.2, 0.1]]])
-def test_a_single_difference_and_equal_ones_have_no_interval(values: list[list[float]]) -> None:
+def test_equal_differences_have_no_interval(values: list[list[float]]) -> None:
+    """A single difference, or several equal ones, have no interval and no p-value."""
     found = estimate_mean(np.array(values), np.random.default_rng(0).normal(size=(len(values[0]), 50)))
     assert found.mean == pytest.approx(np.mean(values))
     assert (found.ci95, found.p, found.se, found.smallest_visible_gain) == (None, None, None, None)
@@ -87,19 +92,22 @@ def share_helped(found: list) -> float:
 
 
 @pytest.mark.parametrize(("seeds", "by_row", "by_seed"), [(2, 1.0, 0.3), (3, 2.0, 0.05), (5, 1.0, 0.0), (3, 0.0, 0.3)])
-def test_over_one_split_nothing_is_found_where_there_is_nothing(seeds: int, by_row: float, by_seed: float) -> None:
+def test_one_split_false_positive_rate(seeds: int, by_row: float, by_seed: float) -> None:
+    """Over one split no more than 5 percent of comparisons without an effect are said to have helped."""
     rng = np.random.default_rng(seeds)
     assert share_helped([estimate_mean(*one_split(rng, seeds, 0, by_row, by_seed)) for _ in range(TRIALS)]) <= 0.05
 
 
-def test_without_the_chance_of_the_test_rows_too_much_would_be_found() -> None:
+def test_ignoring_test_rows_finds_too_much() -> None:
+    """Without the variance of the test rows, more than 5 percent would be false discoveries."""
     rng = np.random.default_rng(4)
     drawn = [one_split(rng, 5, 0, 2.0, 0.05) for _ in range(TRIALS)]
     assert share_helped([estimate_mean(values_JS) for values_JS, _ in drawn]) > 0.15
     assert share_helped([estimate_mean(*one) for one in drawn]) <= 0.05
 
 
-def test_over_one_split_a_gain_is_found() -> None:
+def test_one_split_detects_real_gain() -> None:
+    """Over one split a real gain is found in at least 80 percent of comparisons."""
     rng = np.random.default_rng(5)
     assert share_helped([estimate_mean(*one_split(rng, 5, 0.6, 1.0, 0.1)) for _ in range(200)]) >= 0.8
 
@@ -110,7 +118,8 @@ def splits(rng: np.random.Generator, gain: float, common: float = 0.0) -> np.nda
     return gain + np.sqrt(common) * shared + np.sqrt(1 - common) * own + 0.5 * rng.normal(size=(5, 3))
 
 
-def test_over_splits_nothing_is_found_where_there_is_nothing_and_a_gain_is() -> None:
+def test_several_splits_detect_only_real_gain() -> None:
+    """Over several splits a real gain is found, and at most 5 percent false ones are."""
     rng = np.random.default_rng(6)
     assert share_helped([estimate_mean(splits(rng, 0.0)) for _ in range(TRIALS)]) <= 0.05
     assert share_helped([estimate_mean(splits(rng, 2.5)) for _ in range(200)]) >= 0.8
@@ -119,7 +128,7 @@ def test_over_splits_nothing_is_found_where_there_is_nothing_and_a_gain_is() -> 
     assert share_helped(as_splits) > 0.08
 
 
-def test_over_splits_that_share_rows_the_correction_is_needed_and_enough() -> None:
+def test_shared_rows_need_correction() -> None:
     """With a correlation of n_test / (n_train + n_test) between splits, as Nadeau and Bengio suppose."""
     rng = np.random.default_rng(7)
     drawn = [splits(rng, 0.0, common=0.3) for _ in range(TRIALS)]
@@ -127,14 +136,15 @@ def test_over_splits_that_share_rows_the_correction_is_needed_and_enough() -> No
     assert share_helped([estimate_mean(values_JS, shared=0.3 / 0.7) for values_JS in drawn]) <= 0.05
 
 
-def test_the_smallest_visible_gain_is_found_four_times_in_five() -> None:
+def test_smallest_visible_gain_has_enough_power() -> None:
+    """A gain as large as the smallest visible one is found in 80 percent of comparisons."""
     rng = np.random.default_rng(8)
     visible = (stats.t.ppf(0.975, 7) + stats.t.ppf(0.8, 7)) / np.sqrt(8)  # of a true standard deviation of one
     found = share_helped([estimate_mean(visible + rng.normal(size=(8, 1))) for _ in range(TRIALS)])
     assert found == pytest.approx(0.8, abs=0.04)
 
 
-def test_the_best_of_several_by_the_luck_that_is_tested_too_needs_the_wider_interval() -> None:
+def test_best_of_several_needs_wider_interval() -> None:
     """Eight candidates without effect over five splits, chosen by the very figures that are tested."""
     rng = np.random.default_rng(9)
     drawn = rng.normal(size=(TRIALS, 8, 5, 1)) - rng.normal(size=(TRIALS, 1, 5, 1))
@@ -148,7 +158,7 @@ def test_the_best_of_several_by_the_luck_that_is_tested_too_needs_the_wider_inte
     assert wider[0].ci95 == pytest.approx(tuple(alone))
 
 
-def test_holm_is_the_step_down_procedure() -> None:
+def test_holm_correction_equals_hand_calculation() -> None:
     """Figures by hand: 0.005 × 4, then 0.01 × 3, then 0.03 × 2, and 0.04 no smaller than the one before."""
     assert adjust_holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert adjust_holm([0.6, 0.7]) == [1.0, 1.0]
@@ -156,7 +166,8 @@ def test_holm_is_the_step_down_procedure() -> None:
     assert adjust_holm([]) == []
 
 
-def test_mcnemar_is_the_binomial_test_of_rows_that_one_alone_has_right() -> None:
+def test_mcnemar_equals_binomial_test() -> None:
+    """McNemar's test is the binomial test of the rows that only one of two models has right."""
     labels = np.zeros(100, int)
     ours, theirs = np.zeros(100, int), np.zeros(100, int)
     theirs[:12] = 1
