@@ -61,6 +61,7 @@ def train_classifiers(fits: list[ClassifierTraining], resident_gb: float) -> Non
 
 
 def _refuse_streaming(fit: ClassifierTraining, resident_gb: float) -> None:
+    """Raise UserError if images are to be streamed to workers that come and go."""
     folders = [Folder.from_uri(fit.dataset) / "train"]
     if fit.pool_folder:
         folders.append(Folder.from_uri(fit.pool_folder))

@@ -29,7 +29,7 @@ class Measurement:
     fake_score: float
 
     def is_worse_than(self, best: Measurement) -> bool:
-        """Whether its KID is above the best one by more than chance."""
+        """Return whether its KID is above the best one by more than chance."""
         return self.kid > best.kid + MIN_KID_SPREADS * max(best.spread, self.spread)
 
     @property

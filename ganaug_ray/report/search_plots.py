@@ -52,7 +52,7 @@ def list_candidates(record: Record) -> list[Record]:
 
 
 def list_valued_trials(record: Record) -> list[Record]:
-    """Trials that have a value."""
+    """Return the trials that have a value."""
     return [trial for trial in record["trials"] if trial["value"] is not None]
 
 

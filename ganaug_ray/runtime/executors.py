@@ -80,7 +80,7 @@ class _LazyProcessPool:
         return self._pool
 
     def close(self) -> None:
-        """End the processes; what has not begun is not done."""
+        """End the processes, without what they have not begun."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 

@@ -114,7 +114,7 @@ class InferenceQueue:
 
 
 def _prepare_pixels(images: RequestImages, model: ModelVersion) -> np.ndarray:
-    """One request's images as the model takes them, uint8 [N, H, W, C]. Raises Problem where one is of no use."""
+    """One request's images as the model takes them, uint8 [N, H, W, C]. Raises ProblemError where one is of no use."""
     if isinstance(images, RequestPixels):
         return images.check_pixels(model)
     return np.stack([image.decode_pixels(model) for image in images])
