@@ -35,10 +35,11 @@ def load(path: str | Path, device: str = "cpu") -> Classifier | Generator:
     """
     from ganaug_ray.classify.predict import Classifier
     from ganaug_ray.core import model_registry
+    from ganaug_ray.core.records import GanRecord
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.gan.sampler import Generator
 
     folder = Folder.from_uri(path)
-    if folder.has_file("gan.json"):
+    if folder.has_file(GanRecord.FILE):
         return Generator.load(folder, device)
     return Classifier.load(model_registry.resolve_model(path), device)

@@ -138,7 +138,7 @@ def finish(job: Job, run: Run) -> None:
         image_store.write_shard(run.synthetic, label, rows, "synthetic")
     spec = {
         "hash": "made-in-process",
-        "inputs": {"gan": generator.spec["hash"]},
+        "inputs": {"gan": generator.spec.hash},
         "counts": dict.fromkeys(generator.classes, 10),
         "screened": {},
         "not_drawn": [],

@@ -15,6 +15,7 @@ from ganaug_ray.augment.arm_rows import ArmRows, BatchOpener, is_balanced
 from ganaug_ray.config import ArmConfig, Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 
 if TYPE_CHECKING:  # torch is imported when an arm is trained
     from ganaug_ray.classify.train_worker import ClassifierTraining
@@ -36,10 +37,10 @@ def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | 
     from ganaug_ray.data.loading.resident_loader import open_real_feed
     from ganaug_ray.data.loading.sampler import Sampling
 
-    data = run.dataset.read_json("dataset.json")
+    data = DatasetRecord.read(run.dataset)
     config = job.classifier
     draws = seed + SPLIT_SEED_STRIDE * job.data.split.fold
-    inputs: dict[str, Any] = {"dataset": data["hash"]}
+    inputs: dict[str, Any] = {"dataset": data.hash}
     batches: BatchOpener = functools.partial(
         open_real_feed,
         str(run.dataset),
@@ -93,7 +94,7 @@ def _build_batches(
     job: Job, run: Run, arm: ArmConfig, seed: int, real: BatchOpener, classes: list[str]
 ) -> tuple[BatchOpener, dict[str, Any]]:
     """The batches of real rows and others behind them, and hashes of what the others are made from."""
-    data = run.dataset.read_json("dataset.json")
+    data = DatasetRecord.read(run.dataset)
     kind = KINDS[arm.kind]
     inputs: dict[str, Any] = {}
     if arm.traits.uses_gan:
@@ -101,13 +102,13 @@ def _build_batches(
         classes = [name for name in classes if name not in synthetic["not_drawn"]]
         inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
     if arm.traits.pseudo:
-        inputs |= {"pseudo": run.pseudo.read_json("dataset.json")["hash"]}
-    if classes != data["classes"]:
+        inputs |= {"pseudo": DatasetRecord.read(run.pseudo).hash}
+    if classes != data.classes:
         inputs |= {"classes": ", ".join(classes)}
     if not classes:
         return real, inputs
     if arm.soft_labels and kind.softens:
-        inputs |= {"teacher": run.locate_model(arms.REAL, 0).read_json("model.json")["hash"]}
+        inputs |= {"teacher": ModelRecord.read(run.locate_model(arms.REAL, 0)).hash}
     return kind.open_batches(ArmRows(job, run, arm, seed, classes), real), inputs
 
 

@@ -174,7 +174,7 @@ class ShuffledLabels(ArmKind):
         """Return a function that opens a feed of the stored images with random labels."""
         from ganaug_ray.augment.negative_controls import open_shuffled_feed
 
-        shares = [float(name in rows.classes) for name in rows.data["classes"]]
+        shares = [float(name in rows.classes) for name in rows.data.classes]
         return functools.partial(open_shuffled_feed, rows.open_pool(upto), shares, rows.seed)
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ganaug_ray.augment import arms, strategies, synthetic_pools
 from ganaug_ray.config import ArmConfig, Job
-from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord
 
 if TYPE_CHECKING:  # torch is imported when an arm is trained
     from ganaug_ray.data.loading.sampler import Sampling
@@ -39,9 +40,9 @@ class ArmRows:
     classes: list[str]
 
     @functools.cached_property
-    def data(self) -> Record:
+    def data(self) -> DatasetRecord:
         """The content of dataset.json."""
-        return self.run.dataset.read_json("dataset.json")
+        return DatasetRecord.read(self.run.dataset)
 
     @functools.cached_property
     def pool(self) -> synthetic_pools.SyntheticPool:
@@ -51,9 +52,9 @@ class ArmRows:
     @functools.cached_property
     def mixture(self) -> strategies.Mixture:
         """How many extra rows each batch gets beside the real ones."""
-        counts = self.data["counts"]["train"]
+        counts = self.data.counts["train"]
         config = self.job.classifier
-        unused_classes = [name for name in self.data["classes"] if name not in self.classes]
+        unused_classes = [name for name in self.data.classes if name not in self.classes]
         steps = config.count_steps(sum(counts.values()))
         return strategies.Mixture.from_config(self.arm, counts, config.batch_size, steps, unused_classes)
 
@@ -62,7 +63,7 @@ class ArmRows:
         """A sampling of the arm's classes in which each stored row is drawn once a pass."""
         from ganaug_ray.data.loading.sampler import Sampling
 
-        classes = self.data["classes"]
+        classes = self.data.classes
         if self.classes == classes:
             return Sampling()
         return Sampling(classes=tuple(classes.index(name) for name in self.classes))

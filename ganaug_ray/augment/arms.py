@@ -9,7 +9,7 @@ import itertools
 
 from ganaug_ray.config import Job, MixConfig, augment
 from ganaug_ray.config.job import BASELINE_ARM
-from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.errors import UserError
 
 REAL = BASELINE_ARM
@@ -43,24 +43,22 @@ def is_deferred(job: Job, name: str) -> bool:
     return name != REAL and job.compared_arms[name].classes == "gaining"
 
 
-def check_classes(name: str, arm: MixConfig, data: Record) -> None:
+def check_classes(name: str, arm: MixConfig, data: DatasetRecord) -> None:
     """Raise UserError if an arm names an unknown class, or asks for rare classes where none are rare."""
-    if arm.classes == "rare" and not data["rare"]:
+    if arm.classes == "rare" and not data.rare:
         raise UserError(f"arms.{name}.classes rare: no class was thinned, see data.imbalance; give names, or all")
     if isinstance(arm.classes, list):
         for class_name in arm.classes:
-            if class_name not in data["classes"]:
-                raise UserError(
-                    f"arms.{name}.classes: found {class_name!r}, known are {', '.join(data['classes'][:12])}"
-                )
+            if class_name not in data.classes:
+                raise UserError(f"arms.{name}.classes: found {class_name!r}, known are {', '.join(data.classes[:12])}")
 
 
-def choose_classes(arm: MixConfig, data: Record, gaining: list[str] | None = None) -> list[str]:
+def choose_classes(arm: MixConfig, data: DatasetRecord, gaining: list[str] | None = None) -> list[str]:
     """Return the names of the classes that an arm has extra images of."""
     if arm.classes == "all":
-        return list(data["classes"])
+        return list(data.classes)
     if arm.classes == "rare":
-        return list(data["rare"])
+        return list(data.rare)
     if arm.classes == "gaining":
         assert gaining is not None, "the other arms come first"
         return gaining

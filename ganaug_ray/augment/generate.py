@@ -22,6 +22,7 @@ from ganaug_ray.augment import screening_rules
 from ganaug_ray.augment.generated_blocks import GeneratedBlock, generate_blocks
 from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
@@ -171,7 +172,7 @@ def _commit_pool(
     started: float,
 ) -> experiment_dir.Record:
     """Write the marker of a store whose images are written."""
-    spec = gan.read_json("gan.json")
+    gan_record = GanRecord.read(gan)
     drawn_counts: dict[str, int] = {name: class_tally["kept"] for name, class_tally in tally.items()}
     not_drawn = []
     if screening is not None:
@@ -187,13 +188,13 @@ def _commit_pool(
     settings = screening.config.model_dump() if screening else None
     ordered_counts = dict(sorted(counts.items()))
     record = {
-        "hash": experiment_dir.compute_fingerprint(spec["hash"], seed, ordered_counts, BLOCK_SIZE, settings),
-        "inputs": {"gan": spec["hash"]},
+        "hash": experiment_dir.compute_fingerprint(gan_record.hash, seed, ordered_counts, BLOCK_SIZE, settings),
+        "inputs": {"gan": gan_record.hash},
         "asked": dict(counts),
         "counts": drawn_counts,
         "screened": rejected_counts,
         "not_drawn": not_drawn,
-        "limits": asdict(_join_limits(limits, spec["classes"])) if limits else None,
+        "limits": asdict(_join_limits(limits, gan_record.classes)) if limits else None,
         "seed": seed,
         "images": sum(drawn_counts.values()) if stored else 0,
     }

@@ -74,7 +74,7 @@ def generate_blocks(
 def generate_block(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.LabelledImages:
     """Generate the first n images of a block of a class, each with generator, class, seed and index as provenance."""
     images = generator.generate_block(label, number, n, seed)
-    origin = f"gan:{generator.spec['hash']}/class:{generator.classes[label]}/seed:{seed}"
+    origin = f"gan:{generator.spec.hash}/class:{generator.classes[label]}/seed:{seed}"
     first = number * BLOCK_SIZE
     return image_store.LabelledImages(
         images=images,

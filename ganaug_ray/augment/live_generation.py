@@ -113,15 +113,13 @@ class LiveFeed(BatchFeed):
         """Images uint8 [B, H, W, C] of these rows of the global batch, in whole grey levels as a store has them."""
         spec = self._generator.spec
         device = self._place.device
-        images_BHWC = torch.empty(
-            len(rows), spec["size"], spec["size"], spec["channels"], dtype=torch.uint8, device=device
-        )
+        images_BHWC = torch.empty(len(rows), spec.size, spec.size, spec.channels, dtype=torch.uint8, device=device)
         waiting = torch.arange(len(rows))
         for round_number in range(MAX_ROUNDS):
             if not len(waiting):
                 break
             draw = rng.make_generator(self._seed, "live", step, round_number)
-            z_BZ = torch.randn(total, spec["latent"], generator=draw)[rows[waiting]].to(device)
+            z_BZ = torch.randn(total, spec.latent, generator=draw)[rows[waiting]].to(device)
             fresh_BHWC = tensors.from_network(self._generator.network(z_BZ, y_B[waiting].to(device)))
             fails_B = copies_B = torch.zeros(len(waiting), dtype=torch.bool)
             if self._judge is not None:

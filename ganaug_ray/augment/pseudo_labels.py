@@ -12,6 +12,7 @@ import ray
 
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
@@ -20,7 +21,7 @@ from ganaug_ray.runtime.cluster import describe_worker_resources
 PSEUDO_ONLY_FOLDER = "alone"  # the folder of the pseudo-labelled images without the others
 
 
-def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidence: float) -> experiment_dir.Record:
+def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidence: float) -> DatasetRecord:
     """Write two stores: the pseudo-labelled images alone, and a data set of them and the labelled ones.
 
     Args:
@@ -36,13 +37,13 @@ def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidenc
     return ray.get(task.remote(str(dataset), str(teacher), str(out), confidence))
 
 
-def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> experiment_dir.Record:
+def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> DatasetRecord:
     started = time.monotonic()
     dataset = Folder.from_uri(dataset_at)
     teacher = Folder.from_uri(teacher_at)
     out = Folder.from_uri(out_at)
-    facts = dataset.read_json("dataset.json")
-    model = teacher.read_json("model.json")
+    facts = DatasetRecord.read(dataset)
+    model = ModelRecord.read(teacher)
     classifier = Classifier.load(teacher)
     number = _copy_shards(dataset / "train", (out / "train").create())
     _copy_shards(dataset / "val", (out / "val").create())
@@ -57,13 +58,13 @@ def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: flo
         if not len(confident_rows):
             continue
         labels = probabilities_NK[confident_rows].argmax(1).astype(np.int64)
-        labelled_counts.update(facts["classes"][label] for label in labels.tolist())
+        labelled_counts.update(facts.classes[label] for label in labels.tolist())
         labelled = image_store.LabelledImages(
             rows.images[confident_rows],
             labels,
             [rows.ids[row] for row in confident_rows],
             [rows.paths[row] for row in confident_rows],
-            [f"{rows.provenance[row]} labelled by {model['hash']}" for row in confident_rows],
+            [f"{rows.provenance[row]} labelled by {model.hash}" for row in confident_rows],
         )
         image_store.write_shard(out / PSEUDO_ONLY_FOLDER, part, labelled, "real")
         image_store.write_shard(out / "train", number + part, labelled, "real")
@@ -72,15 +73,15 @@ def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: flo
             f"the teacher gives none of {len(unlabelled)} unlabelled images a class with a probability of "
             f"{confidence:g}; lower augment.pseudo_confidence"
         )
-    train_counts = facts["counts"]["train"]
-    counts = facts["counts"] | {"train": {name: n + labelled_counts[name] for name, n in train_counts.items()}}
-    record = facts | {
-        "hash": experiment_dir.compute_fingerprint(facts["hash"], model["hash"], confidence),
-        "inputs": {"dataset": facts["hash"], "teacher": model["hash"]},
+    train_counts = facts.counts["train"]
+    counts = facts.counts | {"train": {name: n + labelled_counts[name] for name, n in train_counts.items()}}
+    record = facts.to_json() | {
+        "hash": experiment_dir.compute_fingerprint(facts.hash, model.hash, confidence),
+        "inputs": {"dataset": facts.hash, "teacher": model.hash},
         "counts": counts,
         "pseudo": {"unlabelled": len(unlabelled), "labelled": dict(sorted(labelled_counts.items()))},
     }
-    return experiment_dir.write_marker(out, "dataset.json", "pseudo-label", started, record)
+    return DatasetRecord.write(out, "pseudo-label", started, record)
 
 
 def _copy_shards(source: Folder, target: Folder) -> int:

@@ -33,7 +33,7 @@ class SoftLabelFeed(BatchFeed):
         batch = self.feed(step)
         if not len(batch.y_B):
             return batch
-        x_BCHW = scale_images(batch.x_BCHW, self.teacher.spec["image_size"])
+        x_BCHW = scale_images(batch.x_BCHW, self.teacher.spec.image_size)
         return replace(batch, soft_BK=self.teacher.network(x_BCHW).softmax(1))
 
     def collect_counts(self) -> dict[str, int]:

@@ -14,6 +14,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.config import ArmConfig, Job, MixConfig, ScreenConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 
@@ -55,17 +56,17 @@ def describe_training(job: Job, run: Run, source: GanSource) -> GanTraining:
         out=str(source.folder),
         resident_gb=job.data.resident_gb,
         inputs={
-            "dataset": source.dataset.read_json("dataset.json")["hash"],
-            "teacher": teacher.read_json("model.json")["hash"],
+            "dataset": DatasetRecord.read(source.dataset).hash,
+            "teacher": ModelRecord.read(teacher).hash,
         },
     )
 
 
-def refuse_copies(job: Job, record: Record) -> None:
+def refuse_copies(job: Job, record: GanRecord) -> None:
     """Raise StageFailed if a finished GAN was found to copy training images, unless the job allows copies."""
-    if record["memorization"]["verdict"] == "copies" and not job.augment.allow_copies:
+    if record.memorization.verdict == "copies" and not job.augment.allow_copies:
         raise StageFailed(
-            f"the generator copies: {record['memorization']['reason']} (see gan/closest_pairs.png); more images "
+            f"the generator copies: {record.memorization.reason} (see gan/closest_pairs.png); more images "
             "or fewer gan.steps help, and augment.allow_copies=true goes on all the same"
         )
 
@@ -101,7 +102,7 @@ def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
     """Return the pool of an arm's synthetic images; its folder is ``synthetic`` if the augment section has it too."""
     from ganaug_ray.augment import strategies
 
-    counts = run.dataset.read_json("dataset.json")["counts"]["train"]
+    counts = DatasetRecord.read(run.dataset).counts["train"]
 
     def key(counts: dict[str, int], settings: MixConfig, source: GanSource) -> str:
         return experiment_dir.compute_fingerprint(counts, settings.screen.model_dump(), source.folder.name)

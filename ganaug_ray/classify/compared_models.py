@@ -10,6 +10,7 @@ from ganaug_ray.config import ClassifierConfig, Job
 from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
@@ -34,13 +35,13 @@ def locate_folder(run: Run, name: str, seed: int) -> Folder:
     return run.board / name / f"seed-{seed}"
 
 
-def read_marker(job: Job, run: Run, name: str, seed: int) -> Record | None:
+def read_marker(job: Job, run: Run, name: str, seed: int) -> ModelRecord | None:
     """Return the marker of a finished model, or None if it has other settings or another data set."""
-    record = experiment_dir.read_marker(locate_folder(run, name, seed), "model.json")
-    dataset = run.dataset.read_json("dataset.json")["hash"]
-    if record is None or record["inputs"]["dataset"] != dataset:
+    record = ModelRecord.find(locate_folder(run, name, seed))
+    dataset = DatasetRecord.read(run.dataset).hash
+    if record is None or record.inputs["dataset"] != dataset:
         return None
-    if _dump_settings(ClassifierConfig(**record["config"])) != _dump_settings(job.models[name]):
+    if _dump_settings(ClassifierConfig(**record.config)) != _dump_settings(job.models[name]):
         return None
     return record
 
@@ -53,8 +54,8 @@ def collect_inputs(job: Job, run: Run) -> dict[str, str]:
     """Return the hashes of the finished models, by model and seed."""
     hashes = {}
     for name, seed in list_pairs(job):
-        record = locate_folder(run, name, seed).read_json("model.json")
-        hashes[f"{name}/seed-{seed}"] = record["hash"]
+        record = ModelRecord.read(locate_folder(run, name, seed))
+        hashes[f"{name}/seed-{seed}"] = record.hash
     return hashes
 
 
@@ -88,7 +89,7 @@ def describe_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTra
 
     config = job.models[name]
     dataset = str(run.dataset)
-    input_hashes = {"dataset": run.dataset.read_json("dataset.json")["hash"]}
+    input_hashes = {"dataset": DatasetRecord.read(run.dataset).hash}
     folder_of_start = None
     start = experiment_dir.read_marker(run.board / name, "start.json")
     if start is not None:
@@ -99,7 +100,7 @@ def describe_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTra
         open_real_feed, dataset, config.batch_size, job.data.resident_gb, seed, sampling=sampling
     )
     model_folder = locate_folder(run, name, seed)
-    model_folder.delete_file("model.json")  # of other settings: a training that is killed leaves no marker
+    model_folder.delete_file(ModelRecord.FILE)  # of other settings: a training that is killed leaves no marker
     settings = {"resident_gb": job.data.resident_gb}
 
     return ClassifierTraining(

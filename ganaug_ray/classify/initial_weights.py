@@ -21,6 +21,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.checkpoint import Tensors
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
@@ -126,13 +127,9 @@ def prepare_weights(job: Job, run: Run, folder: Folder | None = None) -> Record 
     folder = folder or run.models
     if existing_record := experiment_dir.read_marker(folder, "start.json"):
         return existing_record
-    facts = run.dataset.read_json("dataset.json")
-    network_input = networks.choose_input(
-        config.arch, facts["image_size"], config.input_size, config.weights is not None
-    )
-    network = networks.build_network(
-        config.arch, facts["channels"], len(facts["classes"]), config.dropout, network_input
-    )
+    facts = DatasetRecord.read(run.dataset)
+    network_input = networks.choose_input(config.arch, facts.image_size, config.input_size, config.weights is not None)
+    network = networks.build_network(config.arch, facts.channels, len(facts.classes), config.dropout, network_input)
     notes: list[str] = []
     if config.init_from is not None:
         source, weights = _read_model_weights(job, run, facts, notes)
@@ -221,7 +218,7 @@ def _fetch_published(arch: str) -> Tensors:
         raise UserError(f"classifier.weights pretrained: {arch} has none ({_first_line(error)})") from None
 
 
-def _read_model_weights(job: Job, run: Run, facts: Record, notes: list[str]) -> tuple[str, Tensors]:
+def _read_model_weights(job: Job, run: Run, facts: DatasetRecord, notes: list[str]) -> tuple[str, Tensors]:
     """Find the model that init_from means; its classes are to be the data's, in the same order."""
     requested_source = str(job.classifier.init_from)
     address = requested_source
@@ -234,18 +231,18 @@ def _read_model_weights(job: Job, run: Run, facts: Record, notes: list[str]) -> 
         raise UserError(
             f"classifier.init_from {requested_source}: no experiment with a promoted model, registry or model{where}"
         )
-    record = folder.read_json("model.json")
+    record = ModelRecord.read(folder)
     for key, expected in (
         ("arch", job.classifier.arch),
-        ("classes", facts["classes"]),
-        ("channels", facts["channels"]),
+        ("classes", facts.classes),
+        ("channels", facts.channels),
     ):
-        if record[key] != expected:
+        if getattr(record, key) != expected:
             raise UserError(
-                f"classifier.init_from {requested_source}: its {key} {_describe_value(record[key])}, "
+                f"classifier.init_from {requested_source}: its {key} {_describe_value(getattr(record, key))}, "
                 f"here {_describe_value(expected)}"
             )
-    if not job.data.extends and record["inputs"].get("dataset") != facts["hash"]:
+    if not job.data.extends and record.inputs.get("dataset") != facts.hash:
         notes.append("which was trained on another data set: the test images here may be among its training images")
     return str(folder), tensors_from_bytes(folder.read_bytes("model.safetensors"))
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from ganaug_ray.classify import backbones
+from ganaug_ray.core.records import ModelSpec
 from ganaug_ray.data.loading import tensors
 
 BASE_ARCH = "cnn"
@@ -44,15 +45,19 @@ class NetworkInput:
     interpolation: str = "bilinear"
 
     @classmethod
-    def from_spec(cls, spec: dict[str, Any]) -> NetworkInput:
+    def from_spec(cls, spec: ModelSpec) -> NetworkInput:
         """Restore the input from the content of model.json."""
-        return cls(spec["input_size"], tuple(spec["mean"]), tuple(spec["std"]), spec["interpolation"])
+        return cls(spec.input_size, tuple(spec.mean), tuple(spec.std), spec.interpolation)
 
     @property
     def spec(self) -> dict[str, Any]:
         """The input as entries of model.json."""
-        input_spec = asdict(self)
-        return {"input_size": input_spec.pop("size"), **input_spec}
+        return {
+            "input_size": self.size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "interpolation": self.interpolation,
+        }
 
 
 def choose_input(arch: str, image_size: int, input_size: int | None, pretrained: bool) -> NetworkInput:

@@ -46,11 +46,11 @@ def export_onnx(model: Folder, out: str) -> float:
         raise UserError(f"export needs {error.name}: pip install 'ganaug_ray[export]'") from None
     classifier = Classifier.load(model)
     spec = classifier.spec
-    shape = (CHECKED_IMAGES, spec["image_size"], spec["image_size"], spec["channels"])
+    shape = (CHECKED_IMAGES, spec.image_size, spec.image_size, spec.channels)
     images_NHWC = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     x_NCHW = tensors.to_network(torch.from_numpy(images_NHWC)).contiguous()
-    onnx_model = onnx.load_from_string(_trace_network(classifier.network, x_NCHW[:2], spec["arch"]))
-    copied_spec = {key: spec[key] for key in ("arch", "classes", "channels", "image_size", "resize", "hash")}
+    onnx_model = onnx.load_from_string(_trace_network(classifier.network, x_NCHW[:2], spec.arch))
+    copied_spec = {key: getattr(spec, key) for key in ("arch", "classes", "channels", "image_size", "resize", "hash")}
     properties = {**copied_spec, "input_range": [-1, 1], "preprocessing": PREPROCESSING}
     onnx.helper.set_model_props(onnx_model, {key: _format_property(value) for key, value in properties.items()})
     content = onnx_model.SerializeToString()

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from safetensors.torch import load as tensors_from_bytes
 
 from ganaug_ray.classify import networks
 from ganaug_ray.core import checkpoint
+from ganaug_ray.core.records import ModelRecord, ModelSpec
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.loading import tensors
@@ -32,7 +32,7 @@ class Classifier:
     """A trained classifier with its own preprocessing.
 
     Args:
-        spec: of model.json: arch, classes, channels, image_size, resize, input_size, mean, std, interpolation.
+        spec: of its network and its images; of a trained one its model.json.
         weights: of the network.
         device: where it runs.
 
@@ -40,13 +40,13 @@ class Classifier:
         ValueError: the weights do not fit the spec.
     """
 
-    def __init__(self, spec: dict[str, Any], weights: checkpoint.Tensors, device: torch.device | str = "cpu") -> None:
+    def __init__(self, spec: ModelSpec, weights: checkpoint.Tensors, device: torch.device | str = "cpu") -> None:
         self.spec = spec
-        self.classes: list[str] = spec["classes"]
+        self.classes = spec.classes
         self.device = torch.device(device)
         self.network = networks.build_network(
-            spec["arch"],
-            spec["channels"],
+            spec.arch,
+            spec.channels,
             len(self.classes),
             dropout=0.0,
             network_input=networks.NetworkInput.from_spec(spec),
@@ -54,7 +54,7 @@ class Classifier:
         try:
             checkpoint.unpack_states(weights, {"network": self.network})
         except RuntimeError as error:
-            raise ValueError(f"the weights do not fit {spec['arch']}: {str(error).splitlines()[1].strip()}") from None
+            raise ValueError(f"the weights do not fit {spec.arch}: {str(error).splitlines()[1].strip()}") from None
         self.network.to(self.device).to(memory_format=torch.channels_last).eval()
 
     @classmethod
@@ -62,7 +62,7 @@ class Classifier:
         """Load a classifier from a model folder. Raises UserError if there is no finished, undamaged model."""
         try:
             weights = tensors_from_bytes(folder.read_bytes("model.safetensors"))
-            return cls(folder.read_json("model.json"), weights, device)
+            return cls(ModelRecord.read(folder), weights, device)
         except FileNotFoundError:
             raise UserError(f"{folder}: no finished model here (model.json and model.safetensors)") from None
         except (ValueError, KeyError) as error:
@@ -92,13 +92,13 @@ class Classifier:
         if isinstance(picture, str | Path):
             picture = Path(picture).read_bytes()
         if isinstance(picture, bytes):
-            image = images.decode(picture, self.spec["image_size"]).image
+            image = images.decode(picture, self.spec.image_size).image
         elif isinstance(picture, Image.Image):
             image = images.to_grey_or_rgb(picture)
         else:
             image = images.from_array(picture)
-        square = images.resize_to_square(image, self.spec["image_size"], self.spec["resize"])
-        return images.to_pixels(square, self.spec["channels"])
+        square = images.resize_to_square(image, self.spec.image_size, self.spec.resize)
+        return images.to_pixels(square, self.spec.channels)
 
     @torch.inference_mode()
     def predict_probabilities(self, images_NHWC: tensors.PixelRows) -> np.ndarray:

@@ -18,6 +18,7 @@ from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
+from ganaug_ray.core.records import DatasetRecord, ModelRecord, ModelSpec
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import shared_memory
 from ganaug_ray.data.loading.batch import BatchFeed
@@ -85,16 +86,14 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     started = time.monotonic()
     dataset = Folder.from_uri(fit.dataset)
     out = Folder.from_uri(fit.out)
-    facts = dataset.read_json("dataset.json")
+    facts = DatasetRecord.read(dataset)
     config = fit.config
-    counts = list(facts["counts"]["train"].values())
+    counts = list(facts.counts["train"].values())
     steps = config.count_steps(sum(counts))
-    network_input = networks.choose_input(config.arch, facts["image_size"], config.input_size, config.is_pretrained)
+    network_input = networks.choose_input(config.arch, facts.image_size, config.input_size, config.is_pretrained)
     draws = fit.seed if fit.draw_seed is None else fit.draw_seed
     torch.manual_seed(rng.draw_number(draws, "weights"))
-    network = networks.build_network(
-        config.arch, facts["channels"], len(facts["classes"]), config.dropout, network_input
-    )
+    network = networks.build_network(config.arch, facts.channels, len(facts.classes), config.dropout, network_input)
     assert fit.start or not (config.weights or config.init_from), "never a silent fresh start"
     started_from = initial_weights.load_weights(network, Folder.from_uri(fit.start)) if fit.start else None
     network.to(place.device).to(memory_format=torch.channels_last)
@@ -139,22 +138,23 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     if log is None:
         return
     log.flush()
-    spec = {
-        "arch": config.arch,
-        "classes": facts["classes"],
-        "channels": facts["channels"],
-        "image_size": facts["image_size"],
-        "resize": facts["resize"],
-        **network_input.spec,
-    }
     weights = tensors_to_bytes(best.weights)
+    spec = ModelSpec(
+        hash=experiment_dir.hash_content(weights),
+        arch=config.arch,
+        classes=facts.classes,
+        channels=facts.channels,
+        image_size=facts.image_size,
+        resize=facts.resize,
+        **network_input.spec,
+    )
     out.write_bytes("model.safetensors", weights)
     classifier = Classifier(spec, best.weights, place.device)
     out.write_table("predictions.parquet", tabulate_predictions(classifier, dataset, fit.parts))
     record = {
-        "hash": experiment_dir.hash_content(weights),
+        "hash": spec.hash,
         "inputs": fit.inputs,
-        **spec,
+        **spec.model_dump(),
         "arm": fit.arm,
         "seed": fit.seed,
         "steps": steps,
@@ -168,7 +168,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     }
     if tally:
         record["tally"] = tally
-    experiment_dir.write_marker(out, "model.json", "train", started, record)
+    ModelRecord.write(out, "train", started, record)
     checkpoint.delete_all(out / CHECKPOINT_FOLDER)
 
 

@@ -155,12 +155,14 @@ def _refuse_options(options: Mapping[str, object], why: str) -> None:
 def _export_images(address: str, counts: list[str], png: str | None, seed: int) -> None:
     """Write images of a finished generator to a folder, without Ray."""
     from ganaug_ray.core.console import Terminal
+    from ganaug_ray.core.records import GanRecord
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.gan import png_export
     from ganaug_ray.gan.sampler import Generator
     from ganaug_ray.pipeline.stage import Progress
 
-    generator = Generator.load(png_export.find_gan_folder(address))
+    folder = png_export.find_gan_folder(address)
+    generator = Generator.load(folder)
     counts_by_class = png_export.parse_counts(counts, generator.classes)
     if png is None:
         raise UserError("--png: name the folder that the images are to go to")
@@ -176,11 +178,9 @@ def _export_images(address: str, counts: list[str], png: str | None, seed: int) 
         written = images
         progress.update(images / total, f"{images} of {total} images")
 
-    memorization = generator.spec["memorization"]
-    if memorization["verdict"] == "copies":
-        terminal.print_stage_line(
-            "generate", "note", f"this generator copies training images: {memorization['reason']}"
-        )
+    memorization = GanRecord.read(folder).memorization
+    if memorization.verdict == "copies":
+        terminal.print_stage_line("generate", "note", f"this generator copies training images: {memorization.reason}")
     try:
         with terminal.show_progress("generate", progress.read):
             png_export.export_images(generator, counts_by_class, seed, out, count)

@@ -69,18 +69,28 @@ def read_marker(folder: Folder, marker: str) -> Record | None:
 
 def write_marker(folder: Folder, marker: str, stage: str, started: float, record: Mapping[str, Any]) -> Record:
     """Write the marker that says a stage is done, with its seconds since ``started`` (a time.monotonic())."""
-    whole = {
+    whole = stamp_marker(stage, started, record)
+    store_marker(folder, marker, whole)
+    return whole
+
+
+def stamp_marker(stage: str, started: float, record: Mapping[str, Any]) -> Record:
+    """Add to a marker's content what every marker has."""
+    return {
         "stage": stage,
         "status": "done",
         "seconds": round(time.monotonic() - started, 2),
         **record,
         "versions": collect_versions(),
     }
+
+
+def store_marker(folder: Folder, marker: str, whole: Record) -> None:
+    """Write a stamped marker, and delete what killed processes left half-written beside it."""
     folder.delete_partial_files(
         below=not folder.has_file("job.yaml")
     )  # below an experiment's own folder others may be at work
     folder.write_json(marker, whole)
-    return whole
 
 
 def collect_versions() -> dict[str, str]:
@@ -202,15 +212,6 @@ class Run:
                 with suppress(OSError):  # whatever ended the block is what matters
                     before = self.root.read_bytes("log.txt") if self.root.has_file("log.txt") else b""
                     self.root.write_bytes("log.txt", before + log.read_bytes())
-
-    def write_summary(self) -> None:
-        """Write run.json: status, seconds and hashes of each finished stage, taken from the stages' markers."""
-        stages = {}
-        for name, folder, marker in self.list_markers():
-            if record := read_marker(folder, marker):
-                summary_keys = ("status", "seconds", "hash", "inputs", "versions")
-                stages[name] = {key: record[key] for key in summary_keys if key in record}
-        self.root.write_json("run.json", {"stages": stages, "versions": collect_versions()})
 
     def list_markers(self) -> list[tuple[str, Folder, str]]:
         """List (name, folder, marker file) of every stage that may have been run, in order."""

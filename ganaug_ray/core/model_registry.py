@@ -18,10 +18,11 @@ import yaml
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
-MODEL_FILES = ("model.safetensors", "model.json")
+MODEL_FILES = ("model.safetensors", ModelRecord.FILE)
 Judge = Callable[[Record | None], Record]
 """Takes the champion that is to be replaced, if there is one; returns what belongs to the change, or raises."""
 
@@ -49,9 +50,9 @@ def promote_model(
     Returns:
         The content of champion.json.
     """
-    record = model.read_json("model.json")
+    record = ModelRecord.read(model)
     champion = experiment_dir.read_marker(registry, "champion.json")
-    if champion and champion["model"] == record["hash"] and champion["lineage"] == lineage:
+    if champion and champion["model"] == record.hash and champion["lineage"] == lineage:
         return champion
     facts = judge(champion)
     number = claim_version(registry)
@@ -59,7 +60,7 @@ def promote_model(
     for name in MODEL_FILES:
         version.write_bytes(name, model.read_bytes(name))
     complete(version)
-    version.write_json("version.json", {"version": number, "model": record["hash"], "lineage": lineage})
+    version.write_json("version.json", {"version": number, "model": record.hash, "lineage": lineage})
     with _lock_registry(registry):
         while (current := experiment_dir.read_marker(registry, "champion.json")) != champion:
             champion = current
@@ -220,7 +221,7 @@ def resolve_model(path: str | Path) -> Folder:
 
 def find_model(folder: Folder) -> Folder | None:
     """Return the model that a folder is, or the champion of a registry or experiment; None if there is none."""
-    if folder.has_file("model.json"):
+    if folder.has_file(ModelRecord.FILE):
         return folder
     registry = find_registry(folder)
     return None if registry is None else find_champion_model(registry)

@@ -157,7 +157,7 @@ class Folder:
 
     def write_json(self, name: str, content: dict[str, Any]) -> None:
         """Write an object as an indented JSON file, at once; NaN and infinity become null, as JSON has none."""
-        self.write_bytes(name, (json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False) + "\n").encode())
+        self.write_bytes(name, encode_json(content))
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """Return the table in a Parquet file, or some of its columns."""
@@ -170,6 +170,11 @@ class Folder:
             pq.write_table(
                 table, stream, compression="lz4", use_dictionary=plain_columns, write_statistics=plain_columns
             )
+
+
+def encode_json(content: dict[str, Any]) -> bytes:
+    """Encode an object as indented JSON; NaN and infinity become null, as JSON has none."""
+    return (json.dumps(_replace_nonfinite(content), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def split_address(address: str) -> tuple[Folder, str]:

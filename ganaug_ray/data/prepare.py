@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card import class_metadata
 from ganaug_ray.data.ingest import imbalance, near_duplicates, shard_writer, split
@@ -30,7 +31,7 @@ MAX_CARD_IMAGES = 4096  # training images that the card looks at, at most
 
 def prepare_dataset(
     config: DataConfig, out: Folder, executor: Executor = map_serially, progress: Progress = lambda share, words: None
-) -> experiment_dir.Record:
+) -> DatasetRecord:
     """Write a data set: the stores train/, val/ and test/, tables of what was found, and the card.
 
     With data.unlabelled there is a store unlabelled/ too, with labels of -1, and a table of what became of each image.
@@ -84,7 +85,7 @@ def prepare_dataset(
     n, total, squares = (sums / (1, 255, 255**2)).T
     record["mean"] = [round(float(value), 6) for value in total / n]
     record["std"] = [round(float(value), 6) for value in np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))]
-    return experiment_dir.write_marker(out, "dataset.json", "prepare", started, record)
+    return DatasetRecord.write(out, "prepare", started, record)
 
 
 def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.Record:

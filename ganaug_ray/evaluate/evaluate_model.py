@@ -19,6 +19,7 @@ import pyarrow as pa
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core import experiment_dir, metrics_log
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card import figures as card_figures
 from ganaug_ray.evaluate import insights, metrics, mistakes, model_plots, plots, test_images
@@ -69,8 +70,8 @@ def evaluate_model(
         "hash": experiment_dir.compute_fingerprint(made_from),
         "inputs": made_from,
         "model": str(target.model),
-        "arm": target.record["arm"],
-        "seed": target.record["seed"],
+        "arm": target.record.arm,
+        "seed": target.record.seed,
         "classes": classifier.classes,
         **facts,
         **model_figures,
@@ -120,7 +121,7 @@ def _read_probabilities(
     run: experiment_dir.Run, target: EvaluationTarget, classifier: Classifier, rows: LabelledImages
 ) -> np.ndarray:
     """As training left them where these are the model's own test images; else predicted now."""
-    is_own_dataset = target.record["inputs"].get("dataset") == run.dataset.read_json("dataset.json")["hash"]
+    is_own_dataset = target.record.inputs.get("dataset") == DatasetRecord.read(run.dataset).hash
     if target.data is None and is_own_dataset and target.model.has_file("predictions.parquet"):
         table = target.model.read_table("predictions.parquet")
         _, probabilities = metrics.read_split(table, TEST_SPLIT)

@@ -1,12 +1,11 @@
 """Says which models are evaluated on which images, where to, and whether that is done; light to import."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, model_registry
+from ganaug_ray.core.records import DatasetRecord, ModelRecord, Repeat, VerdictRecord
 from ganaug_ray.core.storage import Folder
 
 MARKER = "evaluation.json"
@@ -27,14 +26,14 @@ class EvaluationTarget:
 
     home: experiment_dir.Run
     model: Folder
-    record: experiment_dir.Record
+    record: ModelRecord
     data: str | None
     out: Folder
 
     @property
     def name(self) -> str:
         """The model's name in messages: arm and seed."""
-        return f"{self.record['arm']}, seed {self.record['seed']}"
+        return f"{self.record.arm}, seed {self.record.seed}"
 
 
 def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) -> EvaluationTarget:
@@ -48,14 +47,14 @@ def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) ->
         model: a finished model's folder, of the experiment or from elsewhere.
         data: source of another data set; None: the experiment's test images.
     """
-    record = model.read_json("model.json")
-    arm = record["arm"]
-    seed = record["seed"]
+    record = ModelRecord.read(model)
+    arm = record.arm
+    seed = record.seed
     number, home = _find_home(run, record)
-    home_record = experiment_dir.read_marker(home.locate_model(arm, seed), "model.json")
+    home_record = ModelRecord.find(home.locate_model(arm, seed))
     name = f"{arm}-split-{number}-seed-{seed}" if number else f"{arm}-seed-{seed}"
-    if home_record is None or home_record["hash"] != record["hash"]:
-        name += f"-{record['hash'][:8]}"
+    if home_record is None or home_record.hash != record.hash:
+        name += f"-{record.hash[:8]}"
     images = TEST_SPLIT
     if data is not None:
         source_name = data.rstrip("/").split("?")[0].rsplit("/", 1)[-1]
@@ -63,17 +62,17 @@ def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) ->
     return EvaluationTarget(home, model, record, data, run.root / "evaluation" / name / images)
 
 
-def _find_home(run: experiment_dir.Run, record: experiment_dir.Record) -> tuple[int, experiment_dir.Run]:
+def _find_home(run: experiment_dir.Run, record: ModelRecord) -> tuple[int, experiment_dir.Run]:
     for number in range(1 + len((run.root / "splits").list_folders())):
-        dataset = experiment_dir.read_marker(run.locate_split(number).dataset, "dataset.json")
-        if dataset and dataset["hash"] == record["inputs"].get("dataset"):
+        dataset = DatasetRecord.find(run.locate_split(number).dataset)
+        if dataset and dataset.hash == record.inputs.get("dataset"):
             return number, run.locate_split(number)
     return 0, run
 
 
 def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
     """Return the hashes of what an evaluation on the experiment's test images is made from, by name."""
-    hashes = {"model": target.record["hash"], "dataset": target.home.dataset.read_json("dataset.json")["hash"]}
+    hashes = {"model": target.record.hash, "dataset": DatasetRecord.read(target.home.dataset).hash}
     synthetic = experiment_dir.read_marker(target.home.locate_any_synthetic(), "synthetic.json")
     if synthetic is not None:
         hashes["synthetic"] = synthetic["hash"]
@@ -91,7 +90,7 @@ def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
     return record
 
 
-def find_model(run: experiment_dir.Run, arm: str, repeat: Mapping[str, Any]) -> Folder:
+def find_model(run: experiment_dir.Run, arm: str, repeat: Repeat) -> Folder:
     """Return the folder of an arm's model of one split and seed.
 
     Args:
@@ -99,17 +98,17 @@ def find_model(run: experiment_dir.Run, arm: str, repeat: Mapping[str, Any]) -> 
         arm: its name.
         repeat: has ``split`` and ``seed``, such as a row of ``repeats`` in verdict.json.
     """
-    return run.locate_model(arm, repeat["seed"], repeat["split"])
+    return run.locate_model(arm, repeat.seed, repeat.split)
 
 
-def find_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> Folder:
+def find_champion(run: experiment_dir.Run, verdict: VerdictRecord) -> Folder:
     """Return the folder of the model that verdict.json names as champion.
 
     Args:
         run: the whole experiment.
         verdict: the content of its verdict.json.
     """
-    return find_model(run, verdict["champion"]["arm"], verdict["champion"])
+    return find_model(run, verdict.champion.arm, verdict.champion)
 
 
 def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> list[Folder]:
@@ -126,12 +125,12 @@ def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> 
     """
     if model is not None:
         return [model_registry.resolve_model(model)]
-    if verdict := experiment_dir.read_marker(run.root, "verdict.json"):
+    if verdict := VerdictRecord.find(run.root):
         return [find_champion(run, verdict)]
     folders = []
     for arm, seed in arms.list_pairs(job):
         folders += [run.locate_model(arm, seed, split) for split in range(job.compare.splits)]
-    return [folder for folder in folders if experiment_dir.read_marker(folder, "model.json")]
+    return [folder for folder in folders if ModelRecord.find(folder)]
 
 
 def describe_outcome(record: experiment_dir.Record) -> str:

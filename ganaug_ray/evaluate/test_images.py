@@ -9,6 +9,7 @@ import numpy as np
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import external
 from ganaug_ray.data.loading import image_store
@@ -115,15 +116,15 @@ def _read_images(
     run: experiment_dir.Run, folder: Folder, classifier: Classifier, most: int | None = None
 ) -> LabelledImages:
     rows = image_store.read_images(folder, most)
-    classes = run.dataset.read_json("dataset.json")["classes"]
+    classes = DatasetRecord.read(run.dataset).classes
     labels = _number_labels(rows.labels, classes, classifier, str(run.dataset))
     return LabelledImages(_fit_to_model(rows.images, classifier), labels, rows.ids, rows.paths)
 
 
 def _fit_to_model(images_NHWC: np.ndarray, classifier: Classifier) -> np.ndarray:
     """Images of another size or kind than the model's are brought to it by the model's own preprocessing."""
-    size = classifier.spec["image_size"]
-    if not len(images_NHWC) or images_NHWC.shape[1:] == (size, size, classifier.spec["channels"]):
+    size = classifier.spec.image_size
+    if not len(images_NHWC) or images_NHWC.shape[1:] == (size, size, classifier.spec.channels):
         return images_NHWC
     return np.stack([classifier.preprocess(image) for image in images_NHWC])
 

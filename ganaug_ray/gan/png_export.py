@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 
+from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import image_grid
@@ -20,7 +21,7 @@ def find_gan_folder(address: str) -> Folder:
     folder = Folder.from_uri(address)
     try:
         for place in (folder, folder / "gan"):
-            if place.has_file("gan.json"):
+            if place.has_file(GanRecord.FILE):
                 return place
     except OSError as error:
         raise UserError(f"{address}: cannot be read ({error})") from None

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
 from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.records import DatasetRecord, GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import ResidentImages
@@ -131,7 +132,7 @@ class TrainingRecorder:
             real_rows.append(tensors.from_network(x_BCHW).cpu().numpy())
         return image_grid.join_side_by_side(image_grid.arrange_grid(fake_rows), image_grid.arrange_grid(real_rows))
 
-    def write_generator(self, facts: dict[str, Any], started: float) -> None:
+    def write_generator(self, facts: DatasetRecord, started: float) -> None:
         """Write the best generator, its quality and pictures, and at last the marker gan.json."""
         self._log.flush()
         best = self._out.read_json("best.json")  # there was a look at the last step
@@ -154,7 +155,7 @@ class TrainingRecorder:
         record = {
             "hash": experiment_dir.hash_content(weights),
             "inputs": training.inputs,
-            "classes": facts["classes"],
+            "classes": facts.classes,
             "channels": self._shape.channels,
             "size": self._shape.size,
             "latent": training.config.latent,
@@ -170,7 +171,7 @@ class TrainingRecorder:
             "seed": training.seed,
             "config": training.config.model_dump(),
         }
-        experiment_dir.write_marker(self._out, "gan.json", "train-gan", started, record)
+        GanRecord.write(self._out, "train-gan", started, record)
 
     def _restore_generator(self, best_tensors: checkpoint.Tensors) -> Generator:
         generator, _ = training_loop.build_networks(self._training.config, self._shape, self._training.seed, Place())

@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray.core import checkpoint
 from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.data.loading.sampler import Sampling
@@ -32,7 +33,7 @@ def train_and_finish(training: GanTraining, place: Place) -> None:
     started = time.monotonic()
     recorder = train_rank(training, place)
     if recorder:
-        recorder.write_generator(Folder.from_uri(training.dataset).read_json("dataset.json"), started)
+        recorder.write_generator(DatasetRecord.read(Folder.from_uri(training.dataset)), started)
 
 
 def train_rank(
@@ -48,10 +49,10 @@ def train_rank(
     """
     config = training.config
     out = Folder.from_uri(training.out)
-    facts = Folder.from_uri(training.dataset).read_json("dataset.json")
-    rows = sum(facts["counts"]["train"].values())
+    facts = DatasetRecord.read(Folder.from_uri(training.dataset))
+    rows = facts.count_train_images()
     steps = training.until or config.count_steps(rows)
-    shape = training_loop.ImageShape(len(facts["classes"]), facts["channels"], training.size)
+    shape = training_loop.ImageShape(len(facts.classes), facts.channels, training.size)
     sampling = Sampling(config.sampling == "balanced")
     batches = open_real_feed(
         training.dataset, config.batch_size, training.resident_gb, training.seed, place, sampling=sampling

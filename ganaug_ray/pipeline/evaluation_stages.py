@@ -9,6 +9,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.classify import compared_models
 from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, VerdictRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import targets
@@ -25,26 +26,26 @@ def compare_arms(context: StageContext) -> None:
     inputs = {}
     for split in context.splits:
         for arm, seed in arms.list_pairs(context.job):
-            marker = experiment_dir.read_marker(split.run.locate_model(arm, seed), "model.json")
-            inputs[f"{split.number}/{arm}/seed-{seed}"] = context.require_record("train", marker)["hash"]
+            record = ModelRecord.find(split.run.locate_model(arm, seed))
+            inputs[f"{split.number}/{arm}/seed-{seed}"] = context.require_record("train", record).hash
     current = experiment_dir.compute_fingerprint(inputs, context.job.compare.model_dump())
 
-    def work() -> Record:
+    def work() -> VerdictRecord:
         from ganaug_ray.verdict import from_experiment
 
         started = time.monotonic()
         record = {"hash": current, "inputs": inputs, **from_experiment.build_verdict(context.job, context.run)}
-        return experiment_dir.write_marker(context.run.root, "verdict.json", "compare", started, record)
+        return VerdictRecord.write(context.run.root, "compare", started, record)
 
-    verdict = experiment_dir.read_marker(context.run.root, "verdict.json")
-    if verdict is not None and verdict["hash"] != current:
+    verdict = VerdictRecord.find(context.run.root)
+    if verdict is not None and verdict.hash != current:
         verdict = None
-    context.run_stage("compare", verdict, work, lambda record: record["sentence"])
+    context.run_stage("compare", verdict, work, lambda record: record.sentence)
 
 
 def compare_models(context: StageContext) -> None:
     """Train the models of the job's models section that are missing, compare them and write board.json."""
-    context.require_record("prepare", experiment_dir.read_marker(context.run.dataset, "dataset.json"))
+    context.require_record("prepare", DatasetRecord.find(context.run.dataset))
     pairs = compared_models.list_pairs(context.job)
     missing = [pair for pair in pairs if compared_models.read_marker(context.job, context.run, *pair) is None]
 
@@ -68,12 +69,12 @@ def evaluate_models(context: StageContext, model: str | None = None, data: str |
     Without ``model`` it is the champion, or every trained model where there is no verdict yet; without ``data``
     it is the experiment's own test images.
     """
-    dataset = context.require_record("prepare", experiment_dir.read_marker(context.run.dataset, "dataset.json"))
+    dataset = context.require_record("prepare", DatasetRecord.find(context.run.dataset))
     models = targets.list_models(context.run, context.job, model)
     context.require_record("train", dataset if models else None)
     for folder in models:
         target = targets.describe_target(context.run, folder, data)
-        if target.record["inputs"].get("dataset") != target.home.dataset.read_json("dataset.json")["hash"]:
+        if target.record.inputs.get("dataset") != DatasetRecord.read(target.home.dataset).hash:
             note = f"{folder} was trained on another data set: images it was trained on may be among these"
             context.terminal.print_stage_line("evaluate", "note", note)
 
@@ -89,7 +90,7 @@ def evaluate_models(context: StageContext, model: str | None = None, data: str |
 
 def build_report(context: StageContext) -> None:
     """Write report.html and report.json from all that is finished; the champion is evaluated first."""
-    verdict = context.require_record("compare", experiment_dir.read_marker(context.run.root, "verdict.json"))
+    verdict = context.require_record("compare", VerdictRecord.find(context.run.root))
     evaluate_models(context)
 
     def work() -> Record:
@@ -100,9 +101,9 @@ def build_report(context: StageContext) -> None:
     (champion,) = targets.list_models(context.run, context.job)
     evaluated = targets.describe_target(context.run, champion, None).out.read_json(targets.MARKER)
     # The verdict stands for the models and what they were made from: not for a GAN that no arm needs.
-    inputs = {"verdict": verdict["hash"], "evaluation": evaluated["hash"]}
-    if gan := experiment_dir.read_marker(context.run.gan, "gan.json"):
-        inputs["gan"] = gan["hash"]
+    inputs = {"verdict": verdict.hash, "evaluation": evaluated["hash"]}
+    if gan := GanRecord.find(context.run.gan):
+        inputs["gan"] = gan.hash
     if compared := experiment_dir.read_marker(context.run.root, compared_models.BOARD_MARKER):
         inputs["board"] = compared["hash"]
     if grown := size_experiments.read_curve(context.job, context.run) if context.job.compare.sizes else None:
@@ -124,24 +125,24 @@ def promote_champion(context: StageContext, force: bool = False) -> None:
         context: the job, the experiment's folder and the terminal.
         force: whatever is champion there.
     """
-    verdict = context.require_record("compare", experiment_dir.read_marker(context.run.root, "verdict.json"))
-    champion = verdict["champion"]
+    verdict = context.require_record("compare", VerdictRecord.find(context.run.root))
+    champion = verdict.champion
     model = targets.find_champion(context.run, verdict)
     lineage = {
         "job": context.job.model_dump(exclude_none=True),
-        "arm": champion["arm"],
-        "split": champion["split"],
-        "seed": champion["seed"],
-        "reason": champion["reason"],
-        "verdict": verdict["verdict"],
-        "sentence": verdict["sentence"],
-        "figures": champion["figures"],
-        "inputs": model.read_json("model.json")["inputs"],
+        "arm": champion.arm,
+        "split": champion.split,
+        "seed": champion.seed,
+        "reason": champion.reason,
+        "verdict": verdict.verdict,
+        "sentence": verdict.sentence,
+        "figures": champion.figures,
+        "inputs": ModelRecord.read(model).inputs,
     }
     registry = model_registry.open_job_registry(context.job, context.run)
     marker = experiment_dir.read_marker(registry, "champion.json")
     current_marker = marker if marker and marker["lineage"] == lineage else None
-    home = context.run.locate_split(champion["split"])
+    home = context.run.locate_split(champion.split)
 
     def judge(current: Record | None) -> Record:
         return {} if current is None else _judge_by_champion(context, home, model, registry, current, force)
@@ -169,7 +170,7 @@ def _judge_by_champion(
 
     hint = "`ganaug promote JOB.yaml --force` promotes it all the same"
     withdrawn = model_registry.find_withdrawn_models(model_registry.list_changes(current))
-    if not force and model.read_json("model.json")["hash"] in withdrawn:
+    if not force and ModelRecord.read(model).hash in withdrawn:
         raise StageFailed(f"{registry}: this model was champion and has been rolled back; {hint}")
     champion = registry / "versions" / str(current["version"])
     try:
@@ -206,7 +207,7 @@ def _train_models(context: StageContext, pairs: list[tuple[str, int]]) -> None:
             )
     context.connect_cluster()
     fits = [compared_models.describe_training(context.job, context.run, name, seed) for name, seed in pairs]
-    rows = sum(context.run.dataset.read_json("dataset.json")["counts"]["train"].values())
+    rows = DatasetRecord.read(context.run.dataset).count_train_images()
     fit_steps = []
     for name, seed in pairs:
         steps = context.job.models[name].count_steps(rows)

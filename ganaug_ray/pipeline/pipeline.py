@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from ganaug_ray.augment import arms
 from ganaug_ray.classify import compared_models
 from ganaug_ray.config import Job
-from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import VerdictRecord
 from ganaug_ray.pipeline import evaluation_stages, size_experiments, training_stages
 from ganaug_ray.pipeline.stage import Split, StageContext
 
@@ -57,7 +57,7 @@ class Pipeline:
         compared_models.list_pairs(self.job)  # before any work: there are models to compare
         self.prepare_data()
         self.compare_models()
-        if experiment_dir.read_marker(self.run.root, "verdict.json"):
+        if VerdictRecord.find(self.run.root):
             self.build_report()
         else:
             self.terminal.print_stage_line("report", "note", "`ganaug run` adds the table and the plot to report.html")

@@ -1,6 +1,7 @@
 """Reads how far trainings in other processes are, from the figures that they log."""
 
 from ganaug_ray.core import metrics_log
+from ganaug_ray.core.records import GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 
 
@@ -10,7 +11,7 @@ def read_fit_progress(fit_steps: list[tuple[Folder, int]]) -> tuple[float, str]:
     ready = 0
     for folder, steps in fit_steps:
         lines = metrics_log.read_newest_lines(folder)
-        if folder.has_file("model.json"):  # it may have ended early
+        if folder.has_file(ModelRecord.FILE):  # it may have ended early
             ready += 1
             reached += steps
         elif lines:
@@ -24,7 +25,7 @@ def read_gan_progress(folders: list[Folder], steps: int) -> tuple[float, str]:
     words = "starting workers"
     for folder in folders:
         lines = [line for line in metrics_log.read_newest_lines(folder) if "loss_g" in line]
-        if folder.has_file("gan.json"):
+        if folder.has_file(GanRecord.FILE):
             reached += steps
         elif lines:
             last = lines[-1]

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import VerdictRecord
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.stage import StageContext
 
@@ -30,9 +31,9 @@ def collect_inputs(job: Job, run: Run) -> dict[str, str]:
     """Return the hashes of the finished verdicts, by number of training images a class."""
     hashes = {}
     for n, (_, experiment) in list_experiments(job, run).items():
-        verdict = experiment_dir.read_marker(experiment.root, "verdict.json")
+        verdict = VerdictRecord.find(experiment.root)
         if verdict is not None:
-            hashes[str(n)] = verdict["hash"]
+            hashes[str(n)] = verdict.hash
     return hashes
 
 
@@ -69,7 +70,7 @@ def draw_curve(context: StageContext) -> None:
         started = time.monotonic()
         verdicts = {}
         for n, (_, run) in list_experiments(context.job, context.run).items():
-            verdicts[n] = run.root.read_json("verdict.json")
+            verdicts[n] = VerdictRecord.read(run.root)
         made_from = collect_inputs(context.job, context.run)
         record = {"hash": experiment_dir.compute_fingerprint(made_from), "inputs": made_from, **build_curve(verdicts)}
         return experiment_dir.write_marker(context.run.root, CURVE_MARKER, "sizes", started, record)

@@ -7,13 +7,18 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
-from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import RunRecord
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import executors
 from ganaug_ray.runtime.executors import Executor
+
+Result = TypeVar("Result")
+"""What a stage leaves, as its marker."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class StageContext:
         return splits
 
     def run_stage(
-        self, name: str, marker: Record | None, work: Callable[[], Record], outcome: Callable[[Record], str]
+        self, name: str, marker: Result | None, work: Callable[[], Result], outcome: Callable[[Result], str]
     ) -> None:
         """Run a stage unless it is finished, and print its line: kept, done or failed.
 
@@ -78,10 +83,10 @@ class StageContext:
         except BaseException:
             self.terminal.print_stage_line(name, "failed", "", time.monotonic() - started)
             raise
-        self.run.write_summary()
+        RunRecord.write(self.run)
         self.terminal.print_stage_line(name, "done", outcome(record), time.monotonic() - started)
 
-    def require_record(self, verb: str, record: Record | None) -> Record:
+    def require_record(self, verb: str, record: Result | None) -> Result:
         """Return the record of an earlier stage; raise UserError if it is None, naming the verb to run first."""
         if record is None:
             raise UserError(f"{self.run.root}: `ganaug {verb}` has not been done there yet; run it first")

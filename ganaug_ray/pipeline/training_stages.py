@@ -8,8 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
-from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
@@ -32,30 +32,30 @@ def prepare_data(context: StageContext) -> None:
         _prepare_split(context, split)
     for name, arm in context.job.compared_arms.items():
         # A strategy that the data do not suit is an error now, not when a GAN has been trained.
-        data = context.run.dataset.read_json("dataset.json")
-        strategies.plan_pool_counts(data["counts"]["train"], arm)
+        data = DatasetRecord.read(context.run.dataset)
+        strategies.plan_pool_counts(data.counts["train"], arm)
         arms.check_classes(name, arm, data)
 
 
 def _prepare_split(context: StageContext, split: Split) -> None:
-    def work() -> Record:
+    def work() -> DatasetRecord:
         from ganaug_ray.data.prepare import prepare_dataset
 
         progress = Progress(words="listing the sources")
         with context.terminal.show_progress("prepare", progress.read), context.open_executor() as executor:
             return prepare_dataset(split.job.data, split.run.dataset, executor, progress.update)
 
-    def outcome(record: Record) -> str:
-        rows = {part: sum(counts.values()) for part, counts in record["counts"].items()}
-        left_out = sum(record["rejected"].values())
-        parts = [f"{len(record['classes'])} classes: {rows['train']} train, {rows['val']} val, {rows['test']} test"]
+    def outcome(record: DatasetRecord) -> str:
+        rows = {part: sum(counts.values()) for part, counts in record.counts.items()}
+        left_out = sum(record.rejected.values())
+        parts = [f"{len(record.classes)} classes: {rows['train']} train, {rows['val']} val, {rows['test']} test"]
         if rows["unused"]:
             parts.append(f"{rows['unused']} unused")
         if left_out:
             parts.append(f"{left_out} rejected (see dataset/rejected.parquet)")
         return split.name + ", ".join(parts)
 
-    context.run_stage("prepare", experiment_dir.read_marker(split.run.dataset, "dataset.json"), work, outcome)
+    context.run_stage("prepare", DatasetRecord.find(split.run.dataset), work, outcome)
 
 
 def train_teachers(context: StageContext) -> None:
@@ -70,7 +70,7 @@ def train_teachers(context: StageContext) -> None:
     def outcome(record: Record) -> str:
         return "; ".join(split.name + _describe_teacher(split) for split in context.splits)
 
-    context.run_stage("teach", None if _find_missing_models(teachers) else {}, work, outcome)
+    context.run_stage("teach", None if _find_missing_models(teachers) else Record(), work, outcome)
 
 
 def train_gan(context: StageContext) -> None:
@@ -80,15 +80,15 @@ def train_gan(context: StageContext) -> None:
     gans: list[tuple[Split, synthetic_pools.GanSource]] = []
     for split in context.splits:
         gans += [(split, gan) for gan in synthetic_pools.list_gans(split.job, split.run)]
-    missing = [(split, gan) for split, gan in gans if not experiment_dir.read_marker(gan.folder, "gan.json")]
+    missing = [(split, gan) for split, gan in gans if GanRecord.find(gan.folder) is None]
 
     def work() -> Record:
         from ganaug_ray.gan import training_budget
         from ganaug_ray.gan.launch import train_gans
 
         trainings = [_describe_training(context, split, gan) for split, gan in missing]
-        counts = missing[0][1].dataset.read_json("dataset.json")["counts"]["train"]
-        planned = training_budget.compute_budget(context.job.gan, context.job.gan_image_size, sum(counts.values()))
+        rows = DatasetRecord.read(missing[0][1].dataset).count_train_images()
+        planned = training_budget.compute_budget(context.job.gan, context.job.gan_image_size, rows)
         context.terminal.print_stage_line("train-gan", "note", planned.summary)
         if planned.warning:
             context.terminal.print_stage_line("train-gan", "note", planned.warning)
@@ -101,7 +101,7 @@ def train_gan(context: StageContext) -> None:
     def outcome(record: Record) -> str:
         return "; ".join(split.name + _describe_gan(gan) for split, gan in gans)
 
-    context.run_stage("train-gan", None if missing else {}, work, outcome)
+    context.run_stage("train-gan", None if missing else Record(), work, outcome)
 
 
 def _describe_training(context: StageContext, split: Split, gan: synthetic_pools.GanSource) -> GanTraining:
@@ -123,7 +123,7 @@ def _label_images(context: StageContext) -> None:
 
 
 def _label_split(context: StageContext, split: Split) -> None:
-    def work() -> Record:
+    def work() -> DatasetRecord:
         from ganaug_ray.augment import pseudo_labels
 
         context.connect_cluster()
@@ -131,12 +131,12 @@ def _label_split(context: StageContext, split: Split) -> None:
         confidence = context.job.augment.pseudo_confidence
         return pseudo_labels.write_pseudo_labels(split.run.dataset, teacher, split.run.pseudo, confidence)
 
-    def outcome(record: Record) -> str:
-        pseudo = record["pseudo"]
-        sure = sum(pseudo["labelled"].values())
-        return f"{split.name}the teacher is sure of {sure} of {pseudo['unlabelled']} images"
+    def outcome(record: DatasetRecord) -> str:
+        assert record.pseudo is not None, "it is the data set with pseudo-labelled images"
+        sure = sum(record.pseudo.labelled.values())
+        return f"{split.name}the teacher is sure of {sure} of {record.pseudo.unlabelled} images"
 
-    context.run_stage("label", experiment_dir.read_marker(split.run.pseudo, "dataset.json"), work, outcome)
+    context.run_stage("label", DatasetRecord.find(split.run.pseudo), work, outcome)
 
 
 def generate_images(context: StageContext) -> None:
@@ -153,7 +153,7 @@ def generate_images(context: StageContext) -> None:
 
 
 def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.SyntheticPool) -> None:
-    gan = context.require_record("train-gan", experiment_dir.read_marker(pool.gan.folder, "gan.json"))
+    gan = context.require_record("train-gan", GanRecord.find(pool.gan.folder))
 
     def work() -> Record:
         synthetic_pools.refuse_copies(context.job, gan)
@@ -216,23 +216,23 @@ def train_classifiers(context: StageContext) -> None:
     def outcome(record: Record) -> str:
         by_arm: dict[str, list[float]] = {}
         for split, arm, seed in requests:
-            accuracy = split.run.locate_model(arm, seed).read_json("model.json")["val_accuracy"]
+            accuracy = ModelRecord.read(split.run.locate_model(arm, seed)).val_accuracy
             by_arm.setdefault(arm, []).append(accuracy)
         means = ", ".join(f"{arm} {sum(accuracies) / len(accuracies):.3f}" for arm, accuracies in by_arm.items())
         return f"{len(requests)} models; mean validation accuracy: {means}"
 
-    context.run_stage("train", None if missing else {}, work, outcome)
+    context.run_stage("train", None if missing else Record(), work, outcome)
 
 
 def _require_data(context: StageContext) -> None:
     for split in context.splits:
-        context.require_record("prepare", experiment_dir.read_marker(split.run.dataset, "dataset.json"))
+        context.require_record("prepare", DatasetRecord.find(split.run.dataset))
 
 
 def _find_missing_models(requests: list[ModelRequest]) -> list[ModelRequest]:
     missing = []
     for split, arm, seed in requests:
-        if experiment_dir.read_marker(split.run.locate_model(arm, seed), "model.json") is None:
+        if ModelRecord.find(split.run.locate_model(arm, seed)) is None:
             missing.append((split, arm, seed))
     return missing
 
@@ -256,8 +256,8 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
                 stage, "note", f"{split.name}starts from {initial_weights.describe_match(weights)}"
             )
         arm_batches.refuse_streamed(split.job, split.run)
-        counts = split.run.dataset.read_json("dataset.json")["counts"]["train"]
-        steps[split.number] = split.job.classifier.count_steps(sum(counts.values()))
+        rows = DatasetRecord.read(split.run.dataset).count_train_images()
+        steps[split.number] = split.job.classifier.count_steps(rows)
     context.connect_cluster()
     fits = []
     fit_steps = []
@@ -269,19 +269,19 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
 
 
 def _describe_teacher(split: Split) -> str:
-    record = split.run.locate_model(arms.REAL, 0).read_json("model.json")
-    return f"validation accuracy {record['val_accuracy']:.3f} at step {record['best_step']}"
+    record = ModelRecord.read(split.run.locate_model(arms.REAL, 0))
+    return f"validation accuracy {record.val_accuracy:.3f} at step {record.best_step}"
 
 
 def _describe_gan(gan: synthetic_pools.GanSource) -> str:
-    record = gan.folder.read_json("gan.json")
-    chosen = record["chosen"]
-    parts = [f"{record['steps']} steps, {record['images_seen']} images seen"]
-    if record["ended_early"]:
-        parts.append(record["ended_early"])
+    record = GanRecord.read(gan.folder)
+    chosen = record.chosen
+    parts = [f"{record.steps} steps, {record.images_seen} images seen"]
+    if record.ended_early:
+        parts.append(record.ended_early)
     again = len(gan.folder.read_json("attempts.json")["from_step"]) - 1
     if again:
         parts.append(f"started again {format_count(again, 'time')}")
-    if chosen["value"] is not None:
-        parts.append(f"kept: {chosen['chosen_by']} {chosen['value']:.4f} at step {chosen['step']}")
-    return ", ".join([*parts, f"memorisation: {record['memorization']['verdict']}"])
+    if chosen.value is not None:
+        parts.append(f"kept: {chosen.chosen_by} {chosen.value:.4f} at step {chosen.step}")
+    return ", ".join([*parts, f"memorisation: {record.memorization.verdict}"])

@@ -8,31 +8,33 @@ from typing import Any
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import ArmConfig, MixConfig
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import ModelRecord, StageRecord, VerdictRecord
+from ganaug_ray.core.records.verdict import ArmComparison
 from ganaug_ray.evaluate import plots
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.report import arm_plots
 
 
 def collect_arms(
-    verdict: experiment_dir.Record, markers: Mapping[str, experiment_dir.Record], arms: Mapping[str, ArmConfig]
+    verdict: VerdictRecord, markers: Mapping[str, StageRecord], arms: Mapping[str, ArmConfig]
 ) -> experiment_dir.Record:
     """Return ``arm_rows`` (for each arm its role, mean, comparisons and cost) and ``ratios`` (kind -> comparisons)."""
-    comparisons_by_arm = {comparison["arm"]: comparison for comparison in verdict["comparisons"]}
-    ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm]["role"]))
+    comparisons_by_arm = {comparison.arm: comparison for comparison in verdict.comparisons}
+    ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm].role))
     rows = []
-    for arm in (verdict["baseline"], *ordered):
+    for arm in (verdict.baseline, *ordered):
         comparison = comparisons_by_arm.get(arm)
-        trained = [record for record in markers.values() if record["stage"] == "train" and record["arm"] == arm]
+        trained = [record for record in markers.values() if isinstance(record, ModelRecord) and record.arm == arm]
         rows.append(
             {
                 "arm": arm,
                 "settings": KINDS[arms[arm].kind].describe_settings(arms[arm]) if arm in arms else "",
-                "role": comparison["role"] if comparison else "baseline",
-                "mean": verdict["arms"][arm]["mean"][verdict["metric"]],
-                "comparison": comparison,
-                "others": [other for other in verdict["other_metrics"] if other["arm"] == arm],
+                "role": comparison.role if comparison else "baseline",
+                "mean": verdict.arms[arm].mean[verdict.metric],
+                "comparison": comparison and comparison.to_json(),
+                "others": [other.to_json() for other in verdict.other_metrics if other.arm == arm],
                 "models": len(trained),
-                "train_seconds": sum(model["train_seconds"] for model in trained),
+                "train_seconds": sum(model.train_seconds for model in trained),
             }
         )
     comparisons = [comparisons_by_arm[arm] for arm in ordered]
@@ -40,16 +42,16 @@ def collect_arms(
 
 
 def _group_by_kind(
-    comparisons: Sequence[experiment_dir.Record], arms: Mapping[str, ArmConfig]
+    comparisons: Sequence[ArmComparison], arms: Mapping[str, ArmConfig]
 ) -> dict[str, list[experiment_dir.Record]]:
     """Kind -> its comparisons, each with its ratio; of kinds that were compared at several ratios."""
     comparisons_by_kind: dict[str, list[experiment_dir.Record]] = defaultdict(list)
     ratios_by_kind: dict[str, set[float]] = defaultdict(set)
     for comparison in comparisons:
-        arm = arms[comparison["arm"]]
+        arm = arms[comparison.arm]
         if KINDS[arm.kind].has_extra_rows:
             kind = _describe_kind(arm)
-            comparisons_by_kind[kind].append({**comparison, "ratio": arm.ratio})
+            comparisons_by_kind[kind].append({**comparison.to_json(), "ratio": arm.ratio})
             ratios_by_kind[kind].add(arm.ratio)
     return {kind: comparisons_by_kind[kind] for kind, ratios in ratios_by_kind.items() if len(ratios) > 1}
 

@@ -3,13 +3,14 @@
 All but the last are laid out from its evaluation on the test images; without one these sections are left out.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import Repeat, VerdictRecord
 from ganaug_ray.data.card.dataset_card import encode_picture
 from ganaug_ray.evaluate import model_plots, plots
 from ganaug_ray.evaluate.targets import MARKER, EvaluationTarget, describe_target, find_champion, find_model
@@ -19,12 +20,12 @@ from ganaug_ray.verdict.split_overlap import SplitOverlap
 _STAGE_KEYS = ("stage", "status", "seconds", "versions")  # of a marker; the rest are figures
 
 
-def collect_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) -> experiment_dir.Record:
+def collect_champion(run: experiment_dir.Run, verdict: VerdictRecord) -> experiment_dir.Record:
     """Return ``evaluation`` (the champion's, or None) and ``overfitting`` (rows and a sentence, or None)."""
-    predictions = {arm: _read_predictions(run, arm, summary["repeats"]) for arm, summary in verdict["arms"].items()}
-    shared = SplitOverlap(**verdict["overlap"]).correction if verdict["overlap"] else 0.0
-    rows = overfitting.compute_gaps(predictions, verdict["baseline"], shared)
-    described_arm = verdict["chosen"]["arm"] if verdict["chosen"] else verdict["baseline"]
+    predictions = {arm: _read_predictions(run, arm, figures.repeats) for arm, figures in verdict.arms.items()}
+    shared = SplitOverlap(**verdict.overlap).correction if verdict.overlap else 0.0
+    rows = overfitting.compute_gaps(predictions, verdict.baseline, shared)
+    described_arm = verdict.chosen.arm if verdict.chosen else verdict.baseline
     champion_target = _find_target(run, verdict)
     evaluation = experiment_dir.read_marker(champion_target.out, MARKER)
     if evaluation is not None:
@@ -36,21 +37,21 @@ def collect_champion(run: experiment_dir.Run, verdict: experiment_dir.Record) ->
     }
 
 
-def _read_predictions(run: experiment_dir.Run, arm: str, repeats: list[experiment_dir.Record]) -> list[list[pa.Table]]:
+def _read_predictions(run: experiment_dir.Run, arm: str, repeats: Sequence[Repeat]) -> list[list[pa.Table]]:
     """The predictions of an arm's models, split by split."""
     tables_by_split: dict[int, list[pa.Table]] = {}
     for repeat in repeats:
         table = find_model(run, arm, repeat).read_table("predictions.parquet")
-        tables_by_split.setdefault(repeat["split"], []).append(table)
+        tables_by_split.setdefault(repeat.split, []).append(table)
     return list(tables_by_split.values())
 
 
-def _find_target(run: experiment_dir.Run, verdict: experiment_dir.Record) -> EvaluationTarget:
+def _find_target(run: experiment_dir.Run, verdict: VerdictRecord) -> EvaluationTarget:
     return describe_target(run, find_champion(run, verdict), None)
 
 
 def draw_champion(
-    run: experiment_dir.Run, verdict: experiment_dir.Record, evaluation: Mapping[str, Any] | None
+    run: experiment_dir.Run, verdict: VerdictRecord, evaluation: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Return the pictures of the champion's evaluation by name; none if there is no evaluation."""
     if evaluation is None:

@@ -16,6 +16,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord, VerdictRecord, find_stage_record
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import metrics, model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
@@ -25,7 +26,8 @@ from ganaug_ray.verdict import learning_curve
 
 MAX_SAMPLE_CLASSES = 20  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
-_MARKER_KEYS = ("hash", "inputs", "stage", "status", "seconds", "versions")  # the rest are figures
+_MARKER_KEYS = ("hash", "inputs", "stage", "status", "seconds", "version", "versions")  # the rest are figures
+_DATA_KEYS = ("source", "classes", "image_size", "channels", "counts", "rejected")
 _GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
 
 
@@ -50,72 +52,72 @@ def write_report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -
 
 def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     """Collect every figure of the report as plain values; ``gan`` is None where no GAN was trained."""
-    verdict = run.root.read_json("verdict.json")
-    facts = run.dataset.read_json("dataset.json")
+    verdict = VerdictRecord.read(run.root)
+    facts = DatasetRecord.read(run.dataset)
     markers = _read_markers(run, verdict)
     return {
         "experiment": run.root.name,
         "about": job.about,
-        "verdict": {key: value for key, value in verdict.items() if key not in _MARKER_KEYS},
-        "data": {key: facts[key] for key in ("source", "classes", "image_size", "channels", "counts", "rejected")},
-        "gan": _collect_gan(run, job, markers),
-        **_collect_classes(run, verdict, facts["classes"]),
+        "verdict": {key: value for key, value in verdict.to_json().items() if key not in _MARKER_KEYS},
+        "data": {key: getattr(facts, key) for key in _DATA_KEYS},
+        "gan": _collect_gan(run, job, facts, markers),
+        **_collect_classes(run, verdict, facts.classes),
         **arm_section.collect_arms(verdict, markers, job.compared_arms),
         **champion_section.collect_champion(run, verdict),
-        "board": markers.get("board"),
-        "sizes": markers.get("sizes"),
+        "board": markers["board"].to_json() if "board" in markers else None,
+        "sizes": markers["sizes"].to_json() if "sizes" in markers else None,
         "searches": search_section.read_searches(run.root),
         "time": _sum_stage_seconds(markers),
-        "lineage": [
-            {"stage": name, "hash": record["hash"], "inputs": record.get("inputs", {})}
-            for name, record in markers.items()
-        ],
+        "lineage": [{"stage": name, "hash": record.hash, "inputs": record.inputs} for name, record in markers.items()],
         "made_with": _list_versions(markers),
     }
 
 
-def _list_versions(markers: Mapping[str, experiment_dir.Record]) -> list[str]:
+def _list_versions(markers: Mapping[str, StageRecord]) -> list[str]:
     """Name and version of everything that any of the stages was made with."""
     versions: set[str] = set()
     for record in markers.values():
-        versions.update(f"{name} {version}" for name, version in record["versions"].items())
+        versions.update(f"{name} {version}" for name, version in record.versions.items())
     return sorted(versions)
 
 
-def _read_markers(run: experiment_dir.Run, verdict: experiment_dir.Record) -> dict[str, experiment_dir.Record]:
+def _read_markers(run: experiment_dir.Run, verdict: VerdictRecord) -> dict[str, StageRecord]:
     """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
     compared = set()
-    for arm, summary in verdict["arms"].items():
-        for repeat in summary["repeats"]:
-            prefix = experiment_dir.format_split_prefix(repeat["split"])
-            compared.add(f"{prefix}models/{arm}/seed-{repeat['seed']}")
+    for arm, figures in verdict.arms.items():
+        for repeat in figures.repeats:
+            prefix = experiment_dir.format_split_prefix(repeat.split)
+            compared.add(f"{prefix}models/{arm}/seed-{repeat.seed}")
     finished_markers = {}
     for name, folder, marker in run.list_markers():
         if name == "report" or ("models/" in name and name not in compared):
             continue
-        if record := experiment_dir.read_marker(folder, marker):
+        if record := find_stage_record(folder, marker):
             finished_markers[name] = record
     return finished_markers
 
 
 def _collect_gan(
-    run: experiment_dir.Run, job: Job, markers: Mapping[str, experiment_dir.Record]
+    run: experiment_dir.Run, job: Job, facts: DatasetRecord, markers: Mapping[str, StageRecord]
 ) -> experiment_dir.Record | None:
     record = markers.get("gan")
-    if record is None:
+    if not isinstance(record, GanRecord):
         return None
-    gan_figures = {key: record[key] for key in _GAN_KEYS}
+    content = record.to_json()
+    gan_figures = {key: content[key] for key in _GAN_KEYS}
     rows = read_metrics(run.gan)
-    images = sum(markers["dataset"]["counts"]["train"].values())
+    images = facts.count_train_images()
     live: Counter[str] = Counter()
     for marker in markers.values():
-        live.update(marker.get("tally", {}))
+        if isinstance(marker, ModelRecord) and marker.tally:
+            live.update(marker.tally)
     synthetic_marker: experiment_dir.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []}
-    synthetic_marker |= markers.get("synthetic", {})
+    if "synthetic" in markers:
+        synthetic_marker |= markers["synthetic"].to_json()
     reasons = set().union(*synthetic_marker["screened"].values())
     return {
         **gan_figures,
-        "ended_early": record.get("ended_early"),
+        "ended_early": record.ended_early,
         "published": job.published and published.compare_published(job.published, rows, job.gan, images),
         "synthetic_images": synthetic_marker["images"],
         "kept": synthetic_marker["counts"],
@@ -126,15 +128,13 @@ def _collect_gan(
     }
 
 
-def _collect_classes(
-    run: experiment_dir.Run, verdict: experiment_dir.Record, classes: list[str]
-) -> experiment_dir.Record:
+def _collect_classes(run: experiment_dir.Run, verdict: VerdictRecord, classes: list[str]) -> experiment_dir.Record:
     """Confusion and per-class figures of the champion on test, and what each arm changed in recall but the controls."""
     answers = metrics.read_split(find_champion(run, verdict).read_table("predictions.parquet"), "test")
-    shippable_arms = [comparison["arm"] for comparison in verdict["comparisons"] if comparison["role"] != "control"]
+    shippable_arms = [comparison.arm for comparison in verdict.comparisons if comparison.role != "control"]
     recall_changes = {}
     for arm in shippable_arms:
-        recall_changes[arm] = [row["recall"]["mean"] for row in verdict["classes"][arm]]
+        recall_changes[arm] = [row.recall.mean for row in verdict.classes[arm]]
     return {
         "confusion": metrics.count_confusion(*answers).tolist(),
         "per_class": metrics.score_per_class(*answers, classes),
@@ -142,28 +142,28 @@ def _collect_classes(
     }
 
 
-def _sum_stage_seconds(markers: Mapping[str, experiment_dir.Record]) -> list[experiment_dir.Record]:
+def _sum_stage_seconds(markers: Mapping[str, StageRecord]) -> list[experiment_dir.Record]:
     """Seconds of each stage, those of an arm's models added up."""
     rows: dict[str, experiment_dir.Record] = {}
     for record in markers.values():
-        stage_name = f"train, {record['arm']}" if record["stage"] == "train" else record["stage"]
+        stage_name = f"train, {record.arm}" if isinstance(record, ModelRecord) else record.stage
         row = rows.setdefault(stage_name, {"stage": stage_name, "seconds": 0.0, "models": 0})
-        row["seconds"] = round(row["seconds"] + record["seconds"], 2)
-        row["models"] += record["stage"] == "train"
+        row["seconds"] = round(row["seconds"] + record.seconds, 2)
+        row["models"] += isinstance(record, ModelRecord)
     return list(rows.values())
 
 
 def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> dict[str, Any]:
     """Draw the report's pictures: SVG elements and data URIs, by name."""
-    verdict = figures["verdict"]
+    verdict = VerdictRecord.read(run.root)
     classes = figures["data"]["classes"]
     counts = np.array(figures["confusion"])
     pictures: dict[str, Any] = {
-        **arm_section.draw_arms(verdict, figures["ratios"]),
+        **arm_section.draw_arms(figures["verdict"], figures["ratios"]),
         **champion_section.draw_champion(run, verdict, figures["evaluation"]),
         "samples": _draw_samples(run, classes),
         "learning": _draw_learning_curves(run, verdict),
-        "arm_looks": dict(zip(verdict["arms"], _choose_line_styles(len(verdict["arms"])), strict=True)),
+        "arm_looks": dict(zip(verdict.arms, _choose_line_styles(len(verdict.arms)), strict=True)),
         "confusion": plots.encode_svg(
             plots.plot_confusion(counts, classes),
             f"Confusion matrix of the champion on test, {len(classes)} classes: {counts.trace()} of {counts.sum()} on "
@@ -196,10 +196,10 @@ def _draw_samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str
     return samples
 
 
-def _draw_learning_curves(run: experiment_dir.Run, verdict: experiment_dir.Record) -> list[Markup]:
+def _draw_learning_curves(run: experiment_dir.Run, verdict: VerdictRecord) -> list[Markup]:
     logs = {}
-    for arm, summary in verdict["arms"].items():
-        logs[arm] = [read_metrics(find_model(run, arm, repeat)) for repeat in summary["repeats"]]
+    for arm, figures in verdict.arms.items():
+        logs[arm] = [read_metrics(find_model(run, arm, repeat)) for repeat in figures.repeats]
     svg_plots = []
     for key, title in (
         ("loss", "training loss"),

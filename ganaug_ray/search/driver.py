@@ -7,6 +7,7 @@ from pathlib import Path
 from ganaug_ray.config import Job, loader
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.core.records import GanRecord
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.search import pbt
@@ -124,7 +125,7 @@ def _prepare_inputs(pipeline: Pipeline, kind: SearchKind) -> None:
 
         pipeline.train_gan()
         for split in pipeline.splits:
-            synthetic_pools.refuse_copies(split.job, synthetic_pools.find_gan(split.run).folder.read_json("gan.json"))
+            synthetic_pools.refuse_copies(split.job, GanRecord.read(synthetic_pools.find_gan(split.run).folder))
     if kind == "classifier":
         for split in pipeline.splits:
             initial_weights.prepare_weights(split.job, split.run)

@@ -12,6 +12,7 @@ from ganaug_ray.config import Job, TrainingConfig
 from ganaug_ray.config.loader import apply_settings
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.search.algorithms import ALGORITHMS, Algorithm
@@ -112,7 +113,7 @@ class SearchPlan:
 
     def count_rows(self) -> int:
         """Return the number of training images of the first split."""
-        return sum(self.run.dataset.read_json("dataset.json")["counts"]["train"].values())
+        return DatasetRecord.read(self.run.dataset).count_train_images()
 
     def count_full_steps(self, rows: int) -> int:
         """Return the number of optimizer steps of a trial that is not stopped."""

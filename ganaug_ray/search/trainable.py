@@ -19,9 +19,10 @@ import torch
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
 from ganaug_ray.classify import train_worker as classify
 from ganaug_ray.config import ArmConfig, Job, MixConfig
-from ganaug_ray.core import experiment_dir, metrics_log
+from ganaug_ray.core import metrics_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.gan import early_stopping
 from ganaug_ray.gan.metrics import kid_fid_prdc
@@ -107,7 +108,7 @@ def read_results(plan: SearchPlan, folder: Folder) -> list[IntermediateResult]:
     scores: list[float] = []
     for split, seed in plan.fits:
         model = folder / f"split-{split}-seed-{seed}"
-        if experiment_dir.read_marker(model, "model.json") is None:
+        if ModelRecord.find(model) is None:
             break
         scores.append(_score_model(plan, model))
         reached.append(IntermediateResult(len(scores), compute_cautious_mean(scores), scores[-1]))
@@ -214,7 +215,7 @@ def _train_classifiers(plan: SearchPlan, folder: Folder, settings: Settings, run
     scores: list[float] = []
     for split, seed in plan.fits:
         model = folder / f"split-{split}-seed-{seed}"
-        if experiment_dir.read_marker(model, "model.json") is None:
+        if ModelRecord.find(model) is None:
             _train_classifier(plan, job.derive_split(split), arm, (split, seed), model, runner)
         scores.append(_score_model(plan, model))
         runner.report(IntermediateResult(len(scores), compute_cautious_mean(scores), scores[-1]))
@@ -241,14 +242,14 @@ def _copy_teacher(teacher: Folder, model: Folder) -> None:
     """The teacher is what the first training without synthetic images would give: take over what it answered."""
     answers = teacher.read_table("predictions.parquet")
     model.create().write_table("predictions.parquet", answers.filter(pc.field("split") == "val"))
-    model.write_json("model.json", teacher.read_json("model.json"))
+    model.write_bytes(ModelRecord.FILE, teacher.read_bytes(ModelRecord.FILE))
 
 
 def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
     """See to it that the arm's synthetic images are there; trials that ask for the same ones share them."""
     from ganaug_ray.augment.generate import generate_locally
 
-    arms.check_classes(SEARCHED_ARM, arm, run.dataset.read_json("dataset.json"))
+    arms.check_classes(SEARCHED_ARM, arm, DatasetRecord.read(run.dataset))
     pool = synthetic_pools.describe_pool(job, run, arm)
     if synthetic_pools.read_finished_pool(pool) is None:
         screening = synthetic_pools.describe_screening(run, pool)
@@ -256,9 +257,9 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
 
 
 def _score_model(plan: SearchPlan, model: Folder) -> float:
-    facts = plan.run.dataset.read_json("dataset.json")
+    facts = DatasetRecord.read(plan.run.dataset)
     answers = read_predictions(model.read_table("predictions.parquet"), "val")
-    rare = [facts["classes"].index(name) for name in facts["rare"]]
+    rare = [facts.classes.index(name) for name in facts.rare]
     return float(compute_figures(answers, plan.objective, rare)[0])
 
 

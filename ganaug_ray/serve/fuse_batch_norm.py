@@ -31,7 +31,7 @@ def fuse_classifier(classifier: Classifier) -> Classifier:
     fused = copy.copy(classifier)
     fused.network = copy.deepcopy(classifier.network)
     spec = classifier.spec
-    shape = (TEST_IMAGES, spec["image_size"], spec["image_size"], spec["channels"])
+    shape = (TEST_IMAGES, spec.image_size, spec.image_size, spec.channels)
     noise_NHWC = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     _fuse_pairs(fused.network, _find_pairs(fused, noise_NHWC))
     fused.network.to(memory_format=torch.channels_last)

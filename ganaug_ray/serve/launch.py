@@ -63,6 +63,7 @@ def serve_model(
     from ganaug_ray.serve import auth, serve_config
 
     _prepare_environment(where)  # before Ray is imported, which reads it once
+    from ganaug_ray.core.records import ModelRecord
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.serve.feedback_store import FeedbackStore
     from ganaug_ray.serve.limits import RequestLimits
@@ -70,13 +71,13 @@ def serve_model(
     from ganaug_ray.serve.rollout_config import Rollout
 
     address = resolve_source(model)
-    facts = model_registry.resolve_model(address).read_json("model.json")
+    record = ModelRecord.read(model_registry.resolve_model(address))
     rollout = Rollout.from_options(shadow and resolve_source(shadow), canary and resolve_source(canary))
     if rollout is not None:
         model_registry.resolve_model(rollout.address)
     store = None if feedback is None else resolve_source(feedback)
     if store is not None:
-        FeedbackStore(Folder.from_uri(store), facts["classes"])
+        FeedbackStore(Folder.from_uri(store), record.classes)
     secret = auth.read_keys(key_file)
     if (where.certificate is None) != (where.private_key is None):
         raise UserError("--tls-cert and --tls-key: give both or neither")

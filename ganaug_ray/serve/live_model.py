@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from ganaug_ray.classify import drift
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import experiment_dir, model_registry
+from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.serve.fuse_batch_norm import fuse_classifier
@@ -37,6 +38,7 @@ class ModelVersion:
     Attributes:
         name: of what is served; the same for all its versions.
         version: the registry's number, or of a model outside one its hash.
+        record: its model.json.
         classifier: as it was trained.
         lineage: as it was promoted; empty outside a registry.
         fast: the same, made to answer sooner, and warmed.
@@ -45,6 +47,7 @@ class ModelVersion:
 
     name: str
     version: str
+    record: ModelRecord
     classifier: Classifier
     lineage: dict[str, Any]
     fast: Classifier
@@ -53,13 +56,13 @@ class ModelVersion:
     @property
     def input(self) -> tuple[object, ...]:
         """The size, channels and resizing of the model's input; equal for two models that take the same pixels."""
-        return *self.shape, self.classifier.spec["resize"]
+        return *self.shape, self.record.resize
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """The shape of an image that is ready for the network: (H, W, C)."""
-        size = self.classifier.spec["image_size"]
-        return size, size, self.classifier.spec["channels"]
+        size = self.record.image_size
+        return size, size, self.record.channels
 
     def predict_probabilities(self, images_NHWC: np.ndarray) -> np.ndarray:
         """Predict float32 [N, K] from uint8 [N, H, W, C], as ``ganaug predict`` does; on a GPU in bfloat16."""
@@ -79,13 +82,14 @@ def load_version(folder: Folder, name: str, device: str) -> ModelVersion:
         UserError: there is no finished model.
     """
     classifier = Classifier.load(folder, device)
+    record = ModelRecord.read(folder)
     version_record = experiment_dir.read_marker(folder, "version.json") or {}
-    version = str(version_record.get("version") or classifier.spec["hash"])
+    version = str(version_record.get("version") or record.hash)
     detector = None
     if folder.has_file(drift.REFERENCE_FILE):
         detector = drift.DriftDetector(folder.read_table(drift.REFERENCE_FILE), classifier.classes)
     lineage = version_record.get("lineage") or {}
-    model = ModelVersion(name, version, classifier, lineage, fuse_classifier(classifier), detector)
+    model = ModelVersion(name, version, record, classifier, lineage, fuse_classifier(classifier), detector)
     for size in WARM_UP_BATCH_SIZES:
         model.predict_probabilities(np.zeros((size, *model.shape), np.uint8))
     return model
@@ -124,7 +128,7 @@ class LiveModel:
     def _load_version(self, folder: Folder) -> ModelVersion:
         model = load_version(folder, self._name, self._device)
         if self._beside is not None and not self._beside.has_version(folder):
-            return replace(model, version=model.classifier.spec["hash"])
+            return replace(model, version=model.record.hash)
         if self._registry is None:
             return model
         change = model_registry.list_changes(self._registry.read_json("champion.json"))[-1]

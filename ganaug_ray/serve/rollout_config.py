@@ -64,6 +64,6 @@ class Rollout:
 
 def is_comparable(champion: ModelVersion, candidate: ModelVersion) -> bool:
     """Return whether two models have the same classes and are not the same model."""
-    ours = champion.classifier
-    theirs = candidate.classifier
-    return ours.spec["hash"] != theirs.spec["hash"] and ours.classes == theirs.classes
+    ours = champion.record
+    theirs = candidate.record
+    return ours.hash != theirs.hash and ours.classes == theirs.classes

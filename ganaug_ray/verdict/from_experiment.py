@@ -7,6 +7,7 @@ import itertools
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Record, Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.verdict import per_class
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome
@@ -35,7 +36,7 @@ def build_verdict(job: Job, run: Run) -> Record:
         job: of the whole experiment.
         run: the whole experiment; the models of all arms are finished.
     """
-    facts = run.dataset.read_json("dataset.json")
+    facts = DatasetRecord.read(run.dataset)
     overlap = None
     if job.compare.splits > 1:
         overlap = measure_overlap([_read_deal(run, number) for number in range(job.compare.splits)])
@@ -44,8 +45,8 @@ def build_verdict(job: Job, run: Run) -> Record:
         arms.REAL,
         arms.list_candidates(job),
         job.compare.metric,
-        facts["classes"],
-        facts["rare"],
+        facts.classes,
+        facts.rare,
         overlap,
     )
 
@@ -72,5 +73,5 @@ def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
     candidate_outcomes = {name: read_outcomes(job, run, name) for name in guiding_arms}
     best = rule.choose_arm(candidate_outcomes, job.compare.metric)
     assert best is not None, "the job was refused without such an arm"
-    classes = run.dataset.read_json("dataset.json")["classes"]
+    classes = DatasetRecord.read(run.dataset).classes
     return per_class.find_gaining_classes(candidate_outcomes[best["arm"]], read_outcomes(job, run, arms.REAL), classes)

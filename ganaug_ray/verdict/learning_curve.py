@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from ganaug_ray.core import rng
+from ganaug_ray.core.records import VerdictRecord
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.verdict import paired_statistics
 
 RESAMPLES = 2000
 
 
-def build_curve(verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+def build_curve(verdicts: Mapping[int, VerdictRecord]) -> dict[str, Any]:
     """Build the learning curves with and without synthetic images, from the verdicts at several numbers of images.
 
     Args:
@@ -36,23 +37,24 @@ def build_curve(verdicts: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """
     numbers = sorted(verdicts)
     first = verdicts[numbers[0]]
-    baseline = np.array([_collect_repeats(verdicts[n], first["baseline"]) for n in numbers])
-    ours = np.array([_collect_repeats(verdicts[n], verdicts[n]["chosen"]["arm"]) for n in numbers])
+    chosen_arms = [_get_chosen_arm(verdicts[n]) for n in numbers]
+    baseline = np.array([_collect_repeats(verdicts[n], first.baseline) for n in numbers])
+    ours = np.array([_collect_repeats(verdicts[n], arm) for n, arm in zip(numbers, chosen_arms, strict=True)])
     points = []
     for row, n in enumerate(numbers):
         points.append(
             {
                 "per_class": n,
-                "arm": verdicts[n]["chosen"]["arm"],
+                "arm": chosen_arms[row],
                 "baseline": _estimate_mean(baseline[row]),
                 "ours": _estimate_mean(ours[row]),
-                "verdict": verdicts[n]["verdict"],
+                "verdict": verdicts[n].verdict,
                 "worth": _estimate_worth(numbers, baseline, ours, row),
             }
         )
     return {
-        "metric": first["metric"],
-        "baseline": first["baseline"],
+        "metric": first.metric,
+        "baseline": first.baseline,
         "points": points,
         "sentence": describe_curve(points),
     }
@@ -116,11 +118,16 @@ def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
     return f"Of real training images, {'; '.join(parts)}."
 
 
-def _collect_repeats(verdict: Mapping[str, Any], arm: str) -> list[float]:
+def _get_chosen_arm(verdict: VerdictRecord) -> str:
+    assert verdict.chosen is not None, "a job with sizes has an arm to choose"
+    return verdict.chosen.arm
+
+
+def _collect_repeats(verdict: VerdictRecord, arm: str) -> list[float]:
     """An arm's figures on test: the means of the splits, or of one split each seed's."""
     by_split: dict[int, list[float]] = {}
-    for repeat in verdict["arms"][arm]["repeats"]:
-        by_split.setdefault(repeat["split"], []).append(repeat["test"][verdict["metric"]])
+    for repeat in verdict.arms[arm].repeats:
+        by_split.setdefault(repeat.split, []).append(repeat.test[verdict.metric])
     if len(by_split) > 1:
         return [float(np.mean(values)) for values in by_split.values()]
     return next(iter(by_split.values()))

@@ -15,6 +15,7 @@ from ganaug_ray.classify import compared_models
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
+from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate.metric_register import get_metric
@@ -47,11 +48,11 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
     for name in job.models:
         outcomes[name] = [_read_outcome(compared_models.locate_folder(run, name, seed), seed) for seed in seeds]
     baseline_folders = [compared_models.locate_folder(run, baseline, seed) for seed in seeds]
-    targets = [folder.read_json("model.json")["val_accuracy"] for folder in baseline_folders]
+    targets = [ModelRecord.read(folder).val_accuracy for folder in baseline_folders]
     rows = []
     for name, config in job.models.items():
         folders = [compared_models.locate_folder(run, name, seed) for seed in seeds]
-        records = [folder.read_json("model.json") for folder in folders]
+        records = [ModelRecord.read(folder) for folder in folders]
         logs = [read_metrics(folder) for folder in folders]
         rows.append(
             {
@@ -83,18 +84,18 @@ def _read_outcome(folder: Folder, seed: int) -> Outcome:
 
 
 def _summarize_trainings(
-    records: Sequence[experiment_dir.Record], batch_size: int, outcomes: Sequence[Outcome]
+    records: Sequence[ModelRecord], batch_size: int, outcomes: Sequence[Outcome]
 ) -> experiment_dir.Record:
     """What the trainings of a model, one a seed, took and came to on test."""
-    speeds = [record["steps"] * batch_size / record["train_seconds"] for record in records]
+    speeds = [record.steps * batch_size / record.train_seconds for record in records]
     figures = [outcome.test.summarize() for outcome in outcomes]
     estimates = {metric: _estimate_over_seeds([row[metric] for row in figures]) for metric in figures[0]}
     return {
-        "input_size": records[0]["input_size"],
-        "parameters": records[0]["parameters"],
-        "steps": records[0]["steps"],
+        "input_size": records[0].input_size,
+        "parameters": records[0].parameters,
+        "steps": records[0].steps,
         **estimates,
-        "train_seconds": float(np.mean([record["train_seconds"] for record in records])),
+        "train_seconds": float(np.mean([record.train_seconds for record in records])),
         "train_images_per_second": float(np.mean(speeds)),
     }
 
@@ -130,7 +131,7 @@ def _estimate_over_seeds(values: list[float]) -> experiment_dir.Record:
 
 
 def measure_catch_up(
-    logs: Sequence[Sequence[Mapping[str, Any]]], targets: Sequence[float], records: Sequence[Mapping[str, Any]]
+    logs: Sequence[Sequence[Mapping[str, Any]]], targets: Sequence[float], records: Sequence[ModelRecord]
 ) -> experiment_dir.Record:
     """Measure when a model first was as good on validation as the baseline's best evaluation with the same seed.
 
@@ -144,7 +145,8 @@ def measure_catch_up(
         training in proportion to them; both None where it never did.
 
     >>> rows = [{"step": 100, "val_accuracy": 0.6}, {"step": 200, "val_accuracy": 0.8}]
-    >>> measure_catch_up([rows], [0.7], [{"steps": 400, "train_seconds": 60.0}])
+    >>> model = ModelRecord.model_construct(steps=400, train_seconds=60.0)
+    >>> measure_catch_up([rows], [0.7], [model])
     {'seeds': 1, 'steps': 200.0, 'seconds': 30.0}
     """
     steps = []
@@ -154,7 +156,7 @@ def measure_catch_up(
         as_good = [row["step"] for row in rows if row.get("val_accuracy", -1.0) >= target - 1e-6]
         if as_good:
             steps.append(as_good[0])
-            seconds.append(record["train_seconds"] * as_good[0] / record["steps"])
+            seconds.append(record.train_seconds * as_good[0] / record.steps)
     if not steps:
         return {"seeds": 0, "steps": None, "seconds": None}
     return {"seeds": len(steps), "steps": float(np.mean(steps)), "seconds": float(np.mean(seconds))}

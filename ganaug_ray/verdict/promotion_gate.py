@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from ganaug_ray.classify import drift
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import test_images
@@ -115,12 +116,12 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
     if set(ours.classes) != set(theirs.classes):
         unshared_classes = sorted(set(ours.classes) ^ set(theirs.classes))
         raise UserError(f"{champion}: the champion has other classes (of one alone: {', '.join(unshared_classes[:5])})")
-    if theirs.spec["image_size"] > ours.spec["image_size"]:
+    if theirs.spec.image_size > ours.spec.image_size:
         raise UserError(
-            f"{champion}: the champion takes images of {theirs.spec['image_size']} pixels, and here they are stored "
-            f"at {ours.spec['image_size']}; prepare with data.image_size {theirs.spec['image_size']}"
+            f"{champion}: the champion takes images of {theirs.spec.image_size} pixels, and here they are stored "
+            f"at {ours.spec.image_size}; prepare with data.image_size {theirs.spec.image_size}"
         )
-    facts = run.dataset.read_json("dataset.json")
+    facts = DatasetRecord.read(run.dataset)
     our_images = test_images.read_split(run, TEST_SPLIT, ours)
     champion_images = test_images.read_split(run, TEST_SPLIT, theirs)
     seen_ids: set[str] = set()
@@ -132,7 +133,7 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
     champion_to_ours = np.array([ours.classes.index(name) for name in theirs.classes])
     ours_N = ours.predict_probabilities(our_images.images).argmax(1)[fresh]
     theirs_N = champion_to_ours[theirs.predict_probabilities(champion_images.images).argmax(1)][fresh]
-    rare = [ours.classes.index(name) for name in facts.get("rare", [])]
+    rare = [ours.classes.index(name) for name in facts.rare]
     return compare_answers(
         our_images.labels[fresh], ours_N, theirs_N, len(ours.classes), metric, rare, int((~fresh).sum())
     )

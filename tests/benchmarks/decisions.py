@@ -30,6 +30,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images as images_
 from ganaug_ray.data.ingest.split import SPLITS, UNUSED
@@ -123,9 +124,10 @@ def _deal(wanted: Job, run: Run) -> None:
         "image_size": 32,
         "channels": 1,
         "resize": "stretch",
-        "rare": [],
+        "source": wanted.data.source,
+        "rejected": {},
     }
-    experiment_dir.write_marker(run.dataset, "dataset.json", "prepare", 0.0, facts)
+    DatasetRecord.write(run.dataset, "prepare", 0.0, facts)
     run.dataset.write_table("split.parquet", pa.table({"id": list(where), "split": list(where.values())}))
     labels = rows.labels[parts[UNUSED]]
     held_out = [parts[UNUSED][row] for k in range(10) for row in np.flatnonzero(labels == k)[:HELD_OUT]]

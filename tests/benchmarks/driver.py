@@ -43,6 +43,7 @@ import pyarrow as pa
 from ganaug_ray.config import DataConfig, Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records import RunRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import prepare, sources
 from ganaug_ray.data.ingest import audit, exact_duplicates, near_duplicates, scan, shard_writer
@@ -51,6 +52,7 @@ from ganaug_ray.pipeline import progress
 from ganaug_ray.runtime import preflight
 from ganaug_ray.runtime.preflight import Node, NodeReport
 from tests.conftest import DIGITS
+from tests.helpers import records
 
 Seconds = Counter[str]
 SYSTEM = " (system)"
@@ -187,9 +189,9 @@ def workers_of(n: int, rows: int, room: Path) -> Seconds:
     with _taking(spent, "how far all models are, a look"):
         progress.read_fit_progress([(folder, LINES) for folder in folders])
     for folder in folders:
-        experiment_dir.write_marker(folder, "model.json", "train", time.monotonic(), {"hash": "0" * 16, "inputs": {}})
+        records.write_model(folder)
     with _taking(spent, "run.json"):
-        run.write_summary()
+        RunRecord.write(run)
     return spent
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable
 import torch
 
 from ganaug_ray.core import checkpoint
+from ganaug_ray.core.records import GeneratorSpec
 from ganaug_ray.gan import networks
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 
@@ -31,14 +32,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    spec = {
-        "classes": [str(label) for label in range(CLASSES)],
-        "conditional": True,
-        "channels": 3,
-        "size": given.size,
-        "latent": LATENT,
-        "filters": given.filters,
-    }
+    spec = GeneratorSpec(
+        hash="",
+        classes=[str(label) for label in range(CLASSES)],
+        channels=3,
+        size=given.size,
+        latent=LATENT,
+        filters=given.filters,
+        conditional=True,
+    )
     fresh = networks.Generator(LATENT, CLASSES, 3, given.size, given.filters)
     generator = Generator(spec, checkpoint.pack_states({"generator": fresh}), device)
     z_BZ = torch.randn(BLOCK_SIZE, LATENT, device=device)

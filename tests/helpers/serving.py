@@ -30,6 +30,7 @@ from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.checkpoint import pack_states
 from ganaug_ray.core.storage import Folder
 from tests.conftest import environment
+from tests.helpers import records
 from tests.helpers.callers import Course, Question, form
 
 CLASSES = ["bird", "cat", "dog", "Übung"]
@@ -59,7 +60,7 @@ def promote(experiment: Folder, seed: int, size: int = 32, arch: str = "cnn", ch
     folder = (experiment / "models" / str(seed)).create()
     folder.write_bytes("model.safetensors", weights)
     spec = {"hash": experiment_dir.hash_content(weights), "arch": arch, "classes": CLASSES, "channels": channels}
-    folder.write_json("model.json", {**spec, "image_size": size, "resize": "crop", **wanted.spec})
+    records.write_model(folder, **spec, image_size=size, seed=seed, **wanted.spec)
     return model_registry.promote_model(experiment / "registry", folder, {**LINEAGE, "seed": seed})
 
 

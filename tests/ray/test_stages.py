@@ -67,7 +67,7 @@ def test_pool_is_independent_of_actor_count(experiment: Run, tmp_path: Path) -> 
     rows = image_store.read_images(one)
     assert [rows.labels.tolist().count(label) for label in (0, 7, 9)] == [300, 20, 256]
     spec = Generator.load(gan)
-    assert rows.provenance[300] == f"gan:{spec.spec['hash']}/class:7/seed:5/index:0"
+    assert rows.provenance[300] == f"gan:{spec.spec.hash}/class:7/seed:5/index:0"
     again = spec.generate("0", 300, seed=5)
     assert (rows.images[:300] == again).all(), "a row can be made again from what it names"
     assert set(one.read_table("part-0000-00000.parquet").column("source").to_pylist()) == {"synthetic"}

@@ -2,13 +2,13 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ganaug_ray.config import DataConfig, SplitConfig
+from ganaug_ray.core.records import ModelSpec
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import scan, shard_writer
 from ganaug_ray.errors import UserError
@@ -41,7 +41,7 @@ class ExternalImages:
 def read_images(
     config: DataConfig,
     source: str,
-    model: dict[str, Any],
+    model: ModelSpec,
     staged: Folder,
     executor: Executor,
     known_ids: Collection[str],
@@ -62,8 +62,8 @@ def read_images(
     model_config = config.model_copy(
         update={
             "source": [source],
-            "image_size": model["image_size"],
-            "resize": model["resize"],
+            "image_size": model.image_size,
+            "resize": model.resize,
             "split": SplitConfig(),  # nothing is split, whatever the folders are called
         }
     )
@@ -80,7 +80,7 @@ def read_images(
     classes = sorted(set(names))
     index = {name: number for number, name in enumerate(classes)}
     return ExternalImages(
-        images=shard_writer.StagedImages(staged, unknown_images, model["image_size"], model["channels"]),
+        images=shard_writer.StagedImages(staged, unknown_images, model.image_size, model.channels),
         labels=np.array([index[name] for name in names], np.int64),
         ids=unknown_images["id"].to_pylist(),
         paths=unknown_images["path"].to_pylist(),

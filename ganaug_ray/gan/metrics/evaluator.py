@@ -10,6 +10,7 @@ import torch
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig, GanConfig
 from ganaug_ray.core import rng
+from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import ResidentImages
@@ -58,9 +59,9 @@ class GanEvaluator:
             "train": _RealSplit(train_x, train_y, self.extractor(train_x)),
             "val": _RealSplit(val_x, val_y, self.extractor(val_x)),
         }
-        record = teacher.read_json("model.json")
-        self._classes: list[str] = record["classes"]
-        self._classifier = ClassifierConfig(**record["config"])
+        record = ModelRecord.read(teacher)
+        self._classes = record.classes
+        self._classifier = ClassifierConfig(**record.config)
         self._config = config
         self._seed = seed
 

@@ -83,21 +83,21 @@ def _describe_answer(answer: Answer, started: float) -> dict[str, Any]:
 
 def describe_model(model: ModelVersion) -> dict[str, Any]:
     """Describe a model: its input and classes, its metrics, and the hashes of what it was made from."""
-    spec = model.classifier.spec
+    record = model.record
     lineage = model.lineage
-    validation = {name: spec[name] for name in ("val_accuracy", "val_loss") if name in spec}
+    validation = {"val_accuracy": record.val_accuracy, "val_loss": record.val_loss}
     return {
         "name": model.name,
         "version": model.version,
-        "hash": spec["hash"],
-        "arch": spec["arch"],
-        "parameters": spec.get("parameters"),
-        "classes": model.classifier.classes,
-        "input": {"size": spec["image_size"], "channels": spec["channels"], "resize": spec["resize"]},
+        "hash": record.hash,
+        "arch": record.arch,
+        "parameters": record.parameters,
+        "classes": record.classes,
+        "input": {"size": record.image_size, "channels": record.channels, "resize": record.resize},
         "metrics": lineage.get("figures") or validation,
         "verdict": lineage.get("verdict"),
         "sentence": lineage.get("sentence"),
-        "lineage": _select_lineage(lineage) or _select_lineage(spec),
+        "lineage": _select_lineage(lineage) or _select_lineage(record.to_json()),
     }
 
 

@@ -13,9 +13,9 @@ from ganaug_ray.augment import arm_batches, arms, pseudo_labels, synthetic_pools
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import ArmConfig, Job
 from ganaug_ray.config.augment import KIND_TRAITS, Kind
-from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import UserError
@@ -128,8 +128,8 @@ def test_kinds_describe_their_batches() -> None:
     assert KINDS["live"].describe_settings(ArmConfig(kind="live")) == "mix, ratio 1"
 
 
-def facts(run: Run) -> experiment_dir.Record:
-    return run.dataset.read_json("dataset.json")
+def facts(run: Run) -> DatasetRecord:
+    return DatasetRecord.read(run.dataset)
 
 
 def test_arms_share_equal_synthetic_pools(experiment: Run, tiny_job: Job) -> None:
@@ -167,7 +167,7 @@ def test_pseudo_labels_need_confident_teacher(experiment: Run, tiny_job: Job, tm
         image_store.read_images(run.pseudo / "train"),
     )
     assert 0 < len(alone) < 200
-    assert len(both) == len(alone) + 80 == sum(record["counts"]["train"].values())
+    assert len(both) == len(alone) + 80 == record.count_train_images()
     from ganaug_ray.classify.predict import Classifier
 
     probabilities = Classifier.load(teacher).predict_probabilities(hidden.images)

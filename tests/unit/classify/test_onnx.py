@@ -26,6 +26,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.pipeline.pipeline import Pipeline
+from tests.helpers import records
 
 
 def model_in(folder: Path, arch: str, image_size: int, input_size: int, channels: int) -> Folder:
@@ -34,11 +35,10 @@ def model_in(folder: Path, arch: str, image_size: int, input_size: int, channels
     wanted = networks.choose_input(arch, image_size, input_size, pretrained=False)
     network = networks.build_network(arch, channels, 3, 0.0, wanted).train()
     network(torch.rand(8, channels, image_size, image_size) * 2 - 1)
-    facts = {"channels": channels, "image_size": image_size, "resize": "crop", "hash": "f00d"}
-    spec = {"arch": arch, "classes": ["ant", "bee", "Käfer"], **facts, **wanted.spec}
+    facts = {"channels": channels, "image_size": image_size, "hash": "f00d"}
     out = Folder.from_uri(folder / "model").create()
     out.write_bytes("model.safetensors", save(pack_states({"network": network})))
-    out.write_json("model.json", spec)
+    records.write_model(out, arch=arch, classes=["ant", "bee", "Käfer"], **facts, **wanted.spec)
     return out
 
 
@@ -114,7 +114,7 @@ def test_promoted_version_has_onnx_file(experiment: Run) -> None:
     x_NCHW = torch.rand(4, 1, 32, 32) * 2 - 1
     (logits,) = session.run(None, {"images": x_NCHW.numpy()})
     assert np.abs(logits - classifier.network(x_NCHW).detach().numpy()).max() <= 1e-4
-    assert session.get_modelmeta().custom_metadata_map["hash"] == classifier.spec["hash"]
+    assert session.get_modelmeta().custom_metadata_map["hash"] == classifier.spec.hash
 
 
 @pytest.mark.parametrize("why", ["pip install 'ganaug_ray[export]'", "cannot be exported"])

@@ -29,6 +29,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.batch import BatchFeed
 from ganaug_ray.data.loading.resident_loader import ResidentImages, open_real_feed
 from ganaug_ray.gan import training_loop
+from tests.helpers import records
 
 GAN = GanConfig(steps=6, batch_size=16, filters=8, latent=16, log_every=2, checkpoint_every=3, snapshot_every=100)
 PROCESSES: list[ProcessPoolExecutor] = []
@@ -133,10 +134,8 @@ def test_classifier_ranks_resume_bit_identically(digits: Folder, tmp_path: Path)
 def _soft(digits: str, upto: Callable[[int], int], place: Place) -> BatchFeed:
     """Rows of another order as the synthetic ones, and a network that has learned nothing as their teacher."""
     torch.manual_seed(1)
-    spec = {"arch": "cnn", "classes": [str(k) for k in range(10)], "channels": 1, "image_size": 32, "resize": "stretch"}
-    teacher = Classifier(
-        spec | networks.NetworkInput(32).spec, checkpoint.pack_states({"network": networks.CNN(1, 10, 0.0)})
-    )
+    spec = records.make_spec(classes=[str(k) for k in range(10)], resize="stretch")
+    teacher = Classifier(spec, checkpoint.pack_states({"network": networks.CNN(1, 10, 0.0)}))
     return SoftLabelFeed(mixed_batches.open_pool_feed(f"{digits}/train", upto, 1.0, 1, place), teacher)
 
 

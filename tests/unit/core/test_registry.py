@@ -23,11 +23,13 @@ from ganaug_ray.core import model_registry
 from ganaug_ray.core.checkpoint import pack_states
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.verdict import promotion_gate
 from tests.conftest import DIGITS, TINY
+from tests.helpers import records
 from tests.helpers.serving import promote
 
 
@@ -40,13 +42,13 @@ def copied(experiment: Run, tmp_path: Path) -> Run:
 
 def worse(folder: Folder, out: Folder) -> Folder:
     """A model like another, that learned nothing."""
-    spec = folder.read_json("model.json")
+    record = ModelRecord.read(folder)
     network = networks.build_network(
-        "cnn", spec["channels"], len(spec["classes"]), 0.0, networks.NetworkInput.from_spec(spec)
+        "cnn", record.channels, len(record.classes), 0.0, networks.NetworkInput.from_spec(record)
     )
     torch.nn.init.zeros_(list(network.parameters())[-2])  # it says one class, whatever it sees
     out.create().write_bytes("model.safetensors", save(pack_states({"network": network})))
-    out.write_json("model.json", {**spec, "hash": "learned nothing"})
+    out.write_json("model.json", {**record.to_json(), "hash": "learned nothing"})
     return out
 
 
@@ -207,7 +209,7 @@ def test_parallel_promotions_get_separate_versions(tmp_path: Path) -> None:
     def one(seed: int) -> int:
         model = (Folder.from_uri(tmp_path) / str(seed)).create()
         model.write_bytes("model.safetensors", str(seed).encode())
-        model.write_json("model.json", {"hash": str(seed)})
+        records.write_model(model, hash=str(seed))
 
         def judge(champion: dict | None) -> dict:
             judged.append((seed, None if champion is None else champion["version"]))

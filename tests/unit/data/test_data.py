@@ -14,6 +14,7 @@ from ganaug_ray.data.ingest.scan import survey_without_storing as survey
 from ganaug_ray.data.loading import image_store, tensors
 from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
+from tests.helpers import records
 from tests.helpers.dealing import assign
 
 
@@ -37,8 +38,8 @@ def test_class_folders_become_a_store(cats_and_dogs: Path, tmp_path: Path) -> No
     """Class folders become a dataset with every image in exactly one split."""
     out = Folder.from_uri(tmp_path / "dataset")
     record = prepare_dataset(DataConfig(source=[str(cats_and_dogs)], split=SplitConfig(val=0.2, test=0.3)), out)
-    assert record["classes"] == ["cat", "dog"]
-    assert {name: sum(own.values()) for name, own in record["counts"].items()} == {
+    assert record.classes == ["cat", "dog"]
+    assert {name: sum(own.values()) for name, own in record.counts.items()} == {
         "train": 10, "val": 4, "test": 6, "unused": 0,
     }  # fmt: skip
     ids = [id_ for name in ("train", "val", "test") for id_ in image_store.read_images(out / name).ids]
@@ -52,7 +53,7 @@ def test_same_input_gives_same_bytes(cats_and_dogs: Path, tmp_path: Path) -> Non
     """The same input gives the same stored bytes and the same hash."""
     config = DataConfig(source=[str(cats_and_dogs)])
     one, two = Folder.from_uri(tmp_path / "one"), Folder.from_uri(tmp_path / "two")
-    assert prepare_dataset(config, one)["hash"] == prepare_dataset(config, two)["hash"]
+    assert prepare_dataset(config, one).hash == prepare_dataset(config, two).hash
     for part in ("train", "val", "test"):
         assert (one / part).read_bytes("part-00000.parquet") == (two / part).read_bytes("part-00000.parquet")
 
@@ -229,8 +230,8 @@ def test_extension_moves_no_old_row(tmp_path: Path) -> None:
     assert len(old) == 60
     assert len(new) == 1060
     assert {id_: new[id_] for id_ in old} == old
-    assert record["counts"]["test"] == {"cat": 159, "dog": 159}
-    assert record["counts"]["train"] == {"cat": 40, "dog": 40}
+    assert record.counts["test"] == {"cat": 159, "dog": 159}
+    assert record.counts["train"] == {"cat": 40, "dog": 40}
     again = config.model_copy(update={"train_per_class": 40})
     prepare_dataset(again, Folder.from_uri(tmp_path / "anew"))
     anew = split_of("anew")
@@ -304,7 +305,7 @@ def test_wrong_extension_is_noted(cats_and_dogs: Path, tmp_path: Path) -> None:
     (cats_and_dogs / "cat" / "0.png").rename(cats_and_dogs / "cat" / "0.JPG")
     (cats_and_dogs / "cat" / "1.png").rename(cats_and_dogs / "cat" / "no-extension")
     out = Folder.from_uri(tmp_path / "out")
-    assert prepare_dataset(DataConfig(source=[str(cats_and_dogs)]), out)["rejected"] == {}
+    assert prepare_dataset(DataConfig(source=[str(cats_and_dogs)]), out).rejected == {}
     notes = {row["path"]: row["note"] for row in out.read_table("split.parquet").to_pylist()}
     assert {path: note for path, note in notes.items() if note} == {"cat/0.JPG": "named .jpg, is PNG"}
 
@@ -314,8 +315,8 @@ def test_statistics_describe_training_pixels(cats_and_dogs: Path, tmp_path: Path
     out = Folder.from_uri(tmp_path / "out")
     record = prepare_dataset(DataConfig(source=[str(cats_and_dogs)]), out)
     pixels = image_store.read_images(out / "train").images / 255
-    assert np.allclose(record["mean"], pixels.mean((0, 1, 2)), atol=1e-5)
-    assert np.allclose(record["std"], pixels.std((0, 1, 2)), atol=1e-5)
+    assert np.allclose(record.mean, pixels.mean((0, 1, 2)), atol=1e-5)
+    assert np.allclose(record.std, pixels.std((0, 1, 2)), atol=1e-5)
 
 
 def test_encoded_store_is_lossless(tmp_path: Path) -> None:
@@ -328,8 +329,8 @@ def test_encoded_store_is_lossless(tmp_path: Path) -> None:
     config = DataConfig(source=[str(tmp_path / "source")], image_size=64)
     raw, encoded = Folder.from_uri(tmp_path / "raw"), Folder.from_uri(tmp_path / "encoded")
     assert (
-        prepare_dataset(config, raw)["hash"]
-        == prepare_dataset(config.model_copy(update={"store": "encoded"}), encoded)["hash"]
+        prepare_dataset(config, raw).hash
+        == prepare_dataset(config.model_copy(update={"store": "encoded"}), encoded).hash
     )
     one, other = image_store.read_images(raw / "train"), image_store.read_images(encoded / "train")
     assert one.ids == other.ids
@@ -369,7 +370,6 @@ def test_prediction_decodes_jpeg_like_training(tmp_path: Path) -> None:
     prepare_dataset(DataConfig(source=[str(folder)], image_size=64), out)
     rows = [image_store.read_images(out / part) for part in ("train", "val", "test")]
     stored = next(r.images[r.paths.index("a/wide.jpg")] for r in rows if "a/wide.jpg" in r.paths)
-    spec = {"arch": "cnn", "channels": 3, "image_size": 64, "resize": "crop"}
     classifier = Classifier.__new__(Classifier)
-    classifier.spec = spec
+    classifier.spec = records.make_spec(channels=3, image_size=64)
     assert (classifier.preprocess(sink.getvalue()) == stored).all()

@@ -28,8 +28,8 @@ def test_only_bad_files_are_rejected(tmp_path: Path) -> None:
     root = dirty.photographs(tmp_path / "pictures", 1000)
     config = DataConfig(source=[str(root)], image_size=64)
     clean = prepare_dataset(config, Folder.from_uri(tmp_path / "clean"))
-    assert clean["rejected"] == {}
-    assert sum(sum(own.values()) for own in clean["counts"].values()) == 2000
+    assert clean.rejected == {}
+    assert sum(sum(own.values()) for own in clean.counts.values()) == 2000
     bad = dirty.spoil(root)
     assert len(bad) == 60
     out = Folder.from_uri(tmp_path / "mixed")

@@ -42,11 +42,11 @@ def test_named_classes_become_rare(pictures: str, tmp_path: Path) -> None:
     """Named classes are thinned in training and in no other split."""
     config = config_of(pictures, imbalance=ImbalanceConfig(factor=10, rare=["owl", "cat"]))
     record = prepare_dataset(config, Folder.from_uri(tmp_path / "dataset"))
-    assert record["counts"]["train"] == {"cat": 4, "dog": 40, "owl": 4}
-    assert record["counts"]["unused"] == {"cat": 38, "dog": 2, "owl": 38}
+    assert record.counts["train"] == {"cat": 4, "dog": 40, "owl": 4}
+    assert record.counts["unused"] == {"cat": 38, "dog": 2, "owl": 38}
     for part in ("val", "test"):
-        assert record["counts"][part] == dict.fromkeys(CLASSES, {"val": 6, "test": 12}[part])
-    assert record["rare"] == ["cat", "owl"]
+        assert record.counts[part] == dict.fromkeys(CLASSES, {"val": 6, "test": 12}[part])
+    assert record.rare == ["cat", "owl"]
     card = (tmp_path / "dataset" / "card.html").read_text(encoding="utf-8")
     assert "in training, the largest class, dog (40), has 10 times the images of the smallest, cat (4)" in card
 
@@ -56,13 +56,13 @@ def test_unnamed_tail_is_exponential(pictures: str, tmp_path: Path) -> None:
     record = prepare_dataset(
         config_of(pictures, imbalance=ImbalanceConfig(factor=16)), Folder.from_uri(tmp_path / "dataset")
     )
-    assert record["counts"]["train"] == {"cat": 40, "dog": 10, "owl": 2}
-    assert record["rare"] == ["owl"], "fewer than half of the mean of 17.3; dog has more"
+    assert record.counts["train"] == {"cat": 40, "dog": 10, "owl": 2}
+    assert record.rare == ["owl"], "fewer than half of the mean of 17.3; dog has more"
 
 
 def test_equal_classes_are_not_rare(pictures: str, tmp_path: Path) -> None:
     """No class is rare where all are equally large."""
-    assert prepare_dataset(config_of(pictures), Folder.from_uri(tmp_path / "dataset"))["rare"] == []
+    assert prepare_dataset(config_of(pictures), Folder.from_uri(tmp_path / "dataset")).rare == []
 
 
 def test_larger_factor_leaves_nested_rows(pictures: str) -> None:

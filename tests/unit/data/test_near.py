@@ -81,8 +81,8 @@ def test_resaved_images_form_groups(tmp_path: Path) -> None:
     out = Folder.from_uri(tmp_path / "out")
     config = DataConfig(source=[str(tmp_path / "source")], image_size=64, split=SplitConfig(val=0.2, test=0.3))
     record = prepare_dataset(config, out)
-    assert record["rejected"] == {}
-    assert record["near_duplicates"] == {"groups": 20, "images": 60}
+    assert record.rejected == {}
+    assert record.near_duplicates == {"groups": 20, "images": 60}
     rows = out.read_table("near_duplicates.parquet").to_pylist()
     groups: dict[int, list[dict]] = {}
     for row in rows:

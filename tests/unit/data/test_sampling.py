@@ -24,6 +24,7 @@ from ganaug_ray.gan import train_worker, training_loop
 from ganaug_ray.gan.launch import train_gans
 from ganaug_ray.runtime import worker_group
 from tests.conftest import DIGITS
+from tests.helpers import records
 
 COUNTS = (23, 5, 2)
 LABELS_N = np.random.default_rng(0).permutation(np.repeat(np.arange(3), COUNTS))
@@ -96,8 +97,8 @@ def test_only_chosen_classes_are_drawn(uneven: Folder) -> None:
 @pytest.mark.parametrize("of", ["arm", "compared model", "GAN"])
 def test_jobs_apply_their_sampling(uneven: Folder, monkeypatch: pytest.MonkeyPatch, of: str) -> None:
     """Arms, compared models and the GAN draw their real rows as the job says."""
-    uneven.write_json("dataset.json", {"hash": "x", "counts": {"train": dict(zip("abc", COUNTS, strict=True))},
-                                       "classes": ["a", "b", "c"], "channels": 1})  # fmt: skip
+    counts = {"train": dict(zip("abc", COUNTS, strict=True))}
+    records.write_dataset(uneven, counts=counts, classes=["a", "b", "c"])
     settings = ["gan.sampling=balanced", "classifier.sampling=balanced", "gan.workers=1", "models={one: {}, two: {}}"]
     job, run = load_job(DIGITS, settings), Run(uneven / "..")
     feeds: list[BatchFeed] = []

@@ -8,7 +8,7 @@ from PIL import Image
 
 from ganaug_ray.config import DataConfig, ImbalanceConfig, SplitConfig
 from ganaug_ray.config.loader import load_job
-from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.prepare import prepare_dataset
@@ -32,7 +32,7 @@ def labelled(tmp_path: Path) -> Path:
     return tmp_path / "labelled"
 
 
-def prepared(out: Path, labelled: Path, **settings: object) -> tuple[Record, Folder]:
+def prepared(out: Path, labelled: Path, **settings: object) -> tuple[DatasetRecord, Folder]:
     config = DataConfig.model_validate(
         {"source": str(labelled), "image_size": 64, "split": SplitConfig(val=0.2, test=0.3)} | settings
     )
@@ -71,9 +71,9 @@ def test_unlabelled_duplicates_are_left_out(labelled: Path, tmp_path: Path) -> N
     rows = image_store.read_images(dataset / "unlabelled")
     assert set(rows.labels.tolist()) == {-1}
     assert set(rows.paths) == {path for path, reason in found.items() if reason is None}
-    assert len(rows) == record["unlabelled"] == 11
-    assert record["unlabelled_rejected"]["in test"] == record["unlabelled_rejected"]["near test"] == 1
-    assert record["rejected"] == {}, "that is told of the labelled"
+    assert len(rows) == record.unlabelled == 11
+    assert record.unlabelled_rejected["in test"] == record.unlabelled_rejected["near test"] == 1
+    assert record.rejected == {}, "that is told of the labelled"
     assert image_store.read_images(dataset / "train").ids == image_store.read_images(without / "train").ids
     assert "11 images without a label" in (tmp_path / "with" / "card.html").read_text(encoding="utf-8")
 
@@ -84,18 +84,18 @@ def test_unused_images_hide_their_labels(labelled: Path, tmp_path: Path, scarce:
     plain, _ = prepared(tmp_path / "plain", labelled, **scarce)
     record, dataset = prepared(tmp_path / "dataset", labelled, unlabelled="unused", **scarce)
     rows = image_store.read_images(dataset / "unlabelled")
-    assert len(rows) == record["unlabelled"] == sum(record["counts"]["unused"].values()) > 0
+    assert len(rows) == record.unlabelled == sum(record.counts["unused"].values()) > 0
     assert set(rows.labels.tolist()) == {-1}
     used = {id_ for part in ("train", "val", "test") for id_ in image_store.read_images(dataset / part).ids}
     assert not used & set(rows.ids)
-    assert record["counts"] == plain["counts"]
-    assert record["hash"] != plain["hash"]
+    assert record.counts == plain.counts
+    assert record.hash != plain.hash
 
 
 def test_datasets_work_without_unlabelled_images(labelled: Path, tmp_path: Path) -> None:
     """A dataset without unlabelled images has no folder for them and does not mention them."""
     record, dataset = prepared(tmp_path / "dataset", labelled)
-    assert record["unlabelled"] == 0
+    assert record.unlabelled == 0
     assert "unlabelled" not in dataset.list_folders()
     assert "without a label" not in (tmp_path / "dataset" / "card.html").read_text(encoding="utf-8")
 

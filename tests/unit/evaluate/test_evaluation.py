@@ -47,7 +47,7 @@ def test_finished_run_has_champion_evaluation(experiment: Run, tiny_job: Job) ->
     record = place.out.read_json("evaluation.json")
     labels, probabilities = metrics.read_split(place.model.read_table("predictions.parquet"), "test")
     assert (record["n"], record["accuracy"]) == (898, pytest.approx((probabilities.argmax(1) == labels).mean()))
-    assert record["inputs"]["model"] == place.record["hash"]
+    assert record["inputs"]["model"] == place.record.hash
     promised = "confusion confusion_shares reliability learning_loss learning_accuracy embedding mistakes right filters"
     assert {f"{name}.png" for name in promised.split()} <= set((place.out / "figures").list_files())
     answers = place.out.read_table("predictions.parquet").to_pylist()

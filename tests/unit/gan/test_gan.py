@@ -17,6 +17,7 @@ from ganaug_ray.core import checkpoint, metrics_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.finite_guard import DivergenceError, FiniteGuard
+from ganaug_ray.core.records import GeneratorSpec
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.resident_loader import open_real_feed
@@ -432,7 +433,9 @@ def test_unconditional_generator_offers_any_class(digits: Folder) -> None:
     weights = checkpoint.pack_states(
         {"generator": ema.refresh_batch_norm(train(digits, config=config)["average"], 10, 16, seed=0)}
     )
-    spec = {"classes": list("0123456789"), "conditional": False, "channels": 1, "size": 32, "latent": 16, "filters": 8}
+    spec = GeneratorSpec(
+        hash="", classes=list("0123456789"), channels=1, size=32, latent=16, filters=8, conditional=False
+    )
     generator = Generator(spec, weights)
     assert generator.classes == ["any"]
     assert generator.generate("any", 3).shape == (3, 32, 32, 1)

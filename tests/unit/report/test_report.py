@@ -14,11 +14,13 @@ from PIL import Image
 
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, metrics_log
+from ganaug_ray.core.records import VerdictRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.report.report import write_report
 from ganaug_ray.verdict import verdict
 from ganaug_ray.verdict.outcomes import Outcome
+from tests.helpers import records
 
 REAL, SYNTHETIC, LIVE = "real+classic", "real+classic+synthetic", "real+classic+live"
 NOISE = "real+classic+noise"
@@ -72,7 +74,7 @@ class Experiment:
         candidates = [arm for arm in arms if arm not in (REAL, NOISE)]
         found = verdict.build_verdict(outcomes, REAL, candidates, "accuracy", self.classes)
         record = {"hash": "f00d", "inputs": {}, **found}
-        experiment_dir.write_marker(self.run.root, "verdict.json", "compare", time.monotonic(), record)
+        VerdictRecord.write(self.run.root, "compare", time.monotonic(), record)
 
     def _marker(self, folder: Folder, name: str, stage: str, seconds: float, record: dict[str, Any]) -> None:
         started = time.monotonic() - seconds
@@ -121,7 +123,7 @@ class Experiment:
         record["conditional"] = self.job.gan.conditional
         record["chosen"] = {"step": 40, "chosen_by": "kid_teacher_n30", "value": 0.25}
         record["memorization"] = {"verdict": "does not copy", "reason": "0.0% of 30 are near copies"}
-        self._marker(self.run.gan, "gan.json", "train-gan", 100, record)
+        self._marker(self.run.gan, "gan.json", "train-gan", 100, {**records.GAN, **record})
         if self.job.augment.ratio:
             self._marker(self.run.synthetic, "synthetic.json", "generate", 5, {"images": 400})
 
@@ -154,7 +156,7 @@ class Experiment:
         record = {"arm": arm, "seed": seed, "inputs": {"dataset": "d"}, "train_seconds": 25.0}
         if arm == LIVE:
             record["tally"] = {"generated": 1000, "rejected": 125, "let_through": seed}
-        self._marker(folder, "model.json", "train", 30, record)
+        self._marker(folder, "model.json", "train", 30, {**records.MODEL, **record})
 
     def _log(self, folder: Folder, rows: list[dict[str, Any]]) -> None:
         log = metrics_log.MetricsLog(folder.create(), 0)

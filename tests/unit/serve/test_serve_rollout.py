@@ -237,7 +237,7 @@ def test_feedback_becomes_dataset_source(pets: Folder, tmp_path: Path) -> None:
 
     out = Folder.from_uri(tmp_path / "dataset")
     record = prepare_dataset(DataConfig(source=[str(shelf)], image_size=32), out)
-    assert record["classes"] == sorted(CLASSES)
+    assert record.classes == sorted(CLASSES)
     rows = out.read_table("split.parquet").to_pylist()
     assert len(rows) == 24
     for row in rows:

@@ -27,6 +27,7 @@ from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.verdict import model_comparison
 from ganaug_ray.verdict.verdict import compare_arms
 from tests.conftest import DIGITS, ROOT, TINY
+from tests.helpers import records
 from tests.unit.report.test_report import Page
 from tests.unit.verdict.test_compare import arm
 
@@ -136,17 +137,20 @@ def test_missing_weights_name_the_model(digits: Folder, tmp_path: Path) -> None:
         compared_models.prepare_weights(job, run, "small")
 
 
-def test_catch_up_time_follows_baseline_best() -> None:
+def test_catch_up_time_follows_baseline_best(tmp_path: Path) -> None:
     """The catch-up time is the first evaluation that is as good as the baseline's best of the same seed."""
     logs = [
         [{"step": 5, "loss": 1.0}, {"step": 10, "val_accuracy": 0.5}, {"step": 20, "val_accuracy": 0.8}],
         [{"step": 10, "val_accuracy": 0.6}, {"step": 20, "val_accuracy": 0.666667}],
     ]
-    records = [{"train_seconds": 4.0, "steps": 20}, {"train_seconds": 8.0, "steps": 20}]
-    both = model_comparison.measure_catch_up(logs, [0.5, 2 / 3], records)
+    models = [
+        records.write_model((Folder.from_uri(tmp_path) / str(seconds)).create(), train_seconds=seconds, steps=20)
+        for seconds in (4.0, 8.0)
+    ]
+    both = model_comparison.measure_catch_up(logs, [0.5, 2 / 3], models)
     assert both == {"seeds": 2, "steps": 15.0, "seconds": pytest.approx((2.0 + 8.0) / 2)}
-    assert model_comparison.measure_catch_up(logs, [0.5, 0.9], records) == {"seeds": 1, "steps": 10.0, "seconds": 2.0}
-    assert model_comparison.measure_catch_up(logs, [0.9, 0.9], records) == {"seeds": 0, "steps": None, "seconds": None}
+    assert model_comparison.measure_catch_up(logs, [0.5, 0.9], models) == {"seeds": 1, "steps": 10.0, "seconds": 2.0}
+    assert model_comparison.measure_catch_up(logs, [0.9, 0.9], models) == {"seeds": 0, "steps": None, "seconds": None}
 
 
 @pytest.mark.parametrize(

@@ -10,32 +10,38 @@ import pytest
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import VerdictRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.report import arm_plots
 from ganaug_ray.verdict.learning_curve import build_curve
 from tests.conftest import DIGITS, TINY
+from tests.helpers import records
 
 
-def verdict(baseline: list[float], ours: list[float]) -> dict[str, Any]:
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder.from_uri(tmp_path)
+
+
+def verdict(folder: Folder, baseline: list[float], ours: list[float]) -> VerdictRecord:
     def arm(values: list[float]) -> dict[str, Any]:
-        return {"repeats": [{"split": k, "seed": 0, "test": {"accuracy": value}} for k, value in enumerate(values)]}
+        repeats = [{"split": k, "seed": 0, "val": {}, "test": {"accuracy": value}} for k, value in enumerate(values)]
+        return {"repeats": repeats, "mean": {}}
 
-    return {
-        "hash": "v", "metric": "accuracy", "baseline": "real", "verdict": "helped", "chosen": {"arm": "fake"},
-        "arms": {"real": arm(baseline), "fake": arm(ours)},
-    }  # fmt: skip
+    arms = {"real": arm(baseline), "fake": arm(ours)}
+    return records.write_verdict(folder, verdict="helped", chosen={"arm": "fake"}, arms=arms)
 
 
-def test_gain_converts_to_real_images() -> None:
+def test_gain_converts_to_real_images(folder: Folder) -> None:
     """A gain is worth the number of real images that would give it by the baseline's curve."""
     found = build_curve(
         {
-            50: verdict([0.50, 0.52, 0.54], [0.60, 0.62, 0.64]),  # as the baseline does with 100
-            100: verdict([0.60, 0.62, 0.64], [0.65, 0.67, 0.69]),  # half of the way to 200, in doublings
-            200: verdict([0.70, 0.72, 0.74], [0.75, 0.77, 0.79]),
-            400: verdict([0.80, 0.82, 0.84], [0.70, 0.72, 0.74]),
+            50: verdict(folder, [0.50, 0.52, 0.54], [0.60, 0.62, 0.64]),  # as the baseline does with 100
+            100: verdict(folder, [0.60, 0.62, 0.64], [0.65, 0.67, 0.69]),  # half of the way to 200, in doublings
+            200: verdict(folder, [0.70, 0.72, 0.74], [0.75, 0.77, 0.79]),
+            400: verdict(folder, [0.80, 0.82, 0.84], [0.70, 0.72, 0.74]),
         }
     )
     worth = [point["worth"] for point in found["points"]]
@@ -49,9 +55,9 @@ def test_gain_converts_to_real_images() -> None:
     assert [round(y) for y in drawn.lines[-1].get_ydata()] == [62, 67, 77, 72]
 
 
-def test_gain_beyond_curve_is_bounded() -> None:
+def test_gain_beyond_curve_is_bounded(folder: Folder) -> None:
     """A gain beyond the baseline's curve is said to be worth more or less than its end."""
-    found = build_curve({10: verdict([0.5, 0.5], [0.4, 0.4]), 20: verdict([0.6, 0.6], [0.7, 0.7])})
+    found = build_curve({10: verdict(folder, [0.5, 0.5], [0.4, 0.4]), 20: verdict(folder, [0.6, 0.6], [0.7, 0.7])})
     assert [point["worth"]["beyond"] for point in found["points"]] == ["less", "more"]
     assert "10 a class with fake are worth less than 10" in found["sentence"]
     assert "20 a class with fake are worth more than 20" in found["sentence"]
@@ -64,7 +70,7 @@ def test_each_size_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     def reach_verdict(self: Pipeline) -> None:
         made.append((str(self.run.root).removeprefix(str(tmp_path)), self.job.data.train_per_class))
         n = self.job.data.train_per_class or 0
-        self.run.root.write_json("verdict.json", verdict([n / 100, n / 99], [n / 90, n / 91]))
+        verdict(self.run.root, [n / 100, n / 99], [n / 90, n / 91])
 
     monkeypatch.setattr(Pipeline, "reach_verdict", reach_verdict)
     job = load_job(DIGITS, [*TINY, "compare.sizes=[4, 12]"])

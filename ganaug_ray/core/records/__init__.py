@@ -1,0 +1,22 @@
+"""What the stages leave behind, one frozen record a file; every file says of which version it is."""
+
+from ganaug_ray.core.records.dataset import DatasetRecord
+from ganaug_ray.core.records.gan import GanRecord, GeneratorSpec
+from ganaug_ray.core.records.model import ModelRecord, ModelSpec
+from ganaug_ray.core.records.run import RunRecord
+from ganaug_ray.core.records.stages import find_stage_record
+from ganaug_ray.core.records.stored_record import StageRecord
+from ganaug_ray.core.records.verdict import Repeat, VerdictRecord
+
+__all__ = [
+    "DatasetRecord",
+    "GanRecord",
+    "GeneratorSpec",
+    "ModelRecord",
+    "ModelSpec",
+    "Repeat",
+    "RunRecord",
+    "StageRecord",
+    "VerdictRecord",
+    "find_stage_record",
+]

@@ -1,0 +1,78 @@
+"""gan.json: a trained generator, how it was trained, and how good its images are."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+from ganaug_ray.core.records.stored_record import Part, StageRecord
+
+
+class GeneratorSpec(Part):
+    """What is needed to build a generator's network and to say whose images it draws."""
+
+    hash: str
+    """Of the weights: 16 hex digits."""
+    classes: list[str]
+    """Names, in order of their numbers."""
+    channels: int
+    """1: grey, 3: RGB."""
+    size: int
+    """Side of the images, in pixels."""
+    latent: int
+    """Numbers in a latent."""
+    filters: int
+    """Width of the networks."""
+    conditional: bool
+    """Whether it is told the class; else it draws images of no class."""
+
+
+class GanRecipe(Part):
+    """The recipe that the GAN was trained by; its other settings are extra keys."""
+
+    norm: str
+    """Of the discriminator's layers: batch or spectral."""
+
+
+class ChosenStep(Part):
+    """The step whose generator is kept."""
+
+    step: int
+    """Optimizer steps until then."""
+    chosen_by: str | None
+    """Key of the figure that it was chosen by, lower is better; None: there was none, and it is the last."""
+    value: float | None
+    """That figure."""
+
+
+class Memorization(Part):
+    """Whether the generator copies training images."""
+
+    verdict: Literal["copies", "does not copy", "too few images to tell"]
+    """The answer."""
+    reason: str
+    """What it rests on, in words."""
+
+
+class GanRecord(GeneratorSpec, StageRecord):
+    """A gan folder."""
+
+    FILE: ClassVar[str] = "gan.json"
+
+    recipe: GanRecipe
+    """How it was trained."""
+    steps: int
+    """Optimizer steps in all."""
+    ended_early: str | None = None
+    """Why it was trained no longer, if so."""
+    images_seen: int
+    """Real images, each as often as it was seen."""
+    chosen: ChosenStep
+    """Which of its checkpoints is kept."""
+    quality: dict[str, Any]
+    """Figures of the generated images by key."""
+    memorization: Memorization
+    """Whether it copies."""
+    seed: int
+    """Of the job."""
+    config: dict[str, Any]
+    """The GAN's settings."""

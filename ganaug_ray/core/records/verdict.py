@@ -1,0 +1,116 @@
+"""verdict.json: whether the added images helped, which model is the champion, and every comparison behind it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ganaug_ray.core.records.stored_record import Part, StageRecord
+
+
+class Repeat(Part):
+    """Which of an arm's models."""
+
+    split: int
+    """Of the images."""
+    seed: int
+    """Of the training."""
+
+
+class ScoredRepeat(Repeat):
+    """A model and its figures."""
+
+    val: dict[str, float]
+    """Metric -> figure on validation images."""
+    test: dict[str, float]
+    """Metric -> figure on test images."""
+
+
+class ArmFigures(Part):
+    """An arm's figures."""
+
+    repeats: list[ScoredRepeat]
+    """Of each model: every seed in every split."""
+    mean: dict[str, float]
+    """Metric -> mean figure on test images."""
+
+
+class ChosenArm(Part):
+    """The candidate that is best on validation images."""
+
+    arm: str
+    """Its name."""
+
+
+class Champion(Repeat):
+    """The model to ship."""
+
+    arm: str
+    """Of which arm."""
+    reason: str
+    """Why this one, in words."""
+    figures: dict[str, dict[str, float]]
+    """val and test -> metric -> figure."""
+
+
+class ArmComparison(Part):
+    """An arm against the baseline; its estimates are extra keys, those of ``verdict.comparison.Comparison``."""
+
+    arm: str
+    """Which is compared."""
+    role: str
+    """chosen, candidate or control."""
+
+
+class ClassEstimate(Part):
+    """A change of a figure of one class; what else is known of it are extra keys."""
+
+    mean: float
+    """Over splits and seeds, in [-1, 1]."""
+
+
+class ClassComparison(Part):
+    """What an arm changed in one class; its name, F1 and verdict are extra keys."""
+
+    recall: ClassEstimate
+    """On test images."""
+
+
+class VerdictRecord(StageRecord):
+    """The verdict of an experiment."""
+
+    FILE: ClassVar[str] = "verdict.json"
+
+    verdict: str | None
+    """helped, hurt or unclear; None: no arm was a candidate."""
+    metric: str
+    """Key of the metric that decides."""
+    sentence: str
+    """The verdict in words."""
+    covers: str
+    """Which chance the interval covers, in words."""
+    smallest_visible_gain: float | None
+    """Gain that so many repeats would show, in [0, 1]."""
+    chosen: ChosenArm | None
+    """None: no arm was a candidate."""
+    champion: Champion
+    """The model to ship."""
+    comparisons: list[ArmComparison]
+    """Every arm but the baseline, by the deciding metric."""
+    other_metrics: list[ArmComparison]
+    """The same by every other metric."""
+    classes: dict[str, list[ClassComparison]]
+    """Arm -> each class, in order of their numbers."""
+    rare: list[str]
+    """Classes that are rare in training."""
+    pairs: list[dict[str, Any]]
+    """McNemar's test of each pair of models."""
+    arms: dict[str, ArmFigures]
+    """Arm -> its figures, the baseline first."""
+    baseline: str
+    """The arm that others are held against."""
+    splits: int
+    """Ways to deal out the images."""
+    seeds: int
+    """Trainings of an arm in each split."""
+    overlap: dict[str, float] | None
+    """What the splits share, see ``verdict.split_overlap.SplitOverlap``; None: there is one."""

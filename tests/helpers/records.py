@@ -1,0 +1,108 @@
+"""Records as a stage would leave them, of stages that a test does not run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, ModelSpec, VerdictRecord
+from ganaug_ray.core.storage import Folder
+
+DATASET = {
+    "hash": "d" * 16,
+    "source": ["somewhere"],
+    "classes": ["a", "b"],
+    "image_size": 32,
+    "resize": "crop",
+    "channels": 1,
+    "counts": {part: {"a": 4, "b": 2} for part in ("train", "val", "test", "unused")},
+    "rejected": {},
+}
+
+GAN = {
+    "hash": "f" * 16,
+    "inputs": {},
+    "classes": ["a", "b"],
+    "channels": 1,
+    "size": 32,
+    "latent": 16,
+    "filters": 8,
+    "conditional": True,
+    "recipe": {"norm": "spectral"},
+    "steps": 40,
+    "images_seen": 2560,
+    "chosen": {"step": 40, "chosen_by": None, "value": None},
+    "quality": {},
+    "memorization": {"verdict": "does not copy", "reason": "0.0% of 30 are near copies"},
+    "seed": 0,
+    "config": {},
+}
+SPEC = {
+    "hash": "e" * 16,
+    "arch": "cnn",
+    "classes": ["a", "b"],
+    "channels": 1,
+    "image_size": 32,
+    "resize": "crop",
+    "input_size": 32,
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+    "interpolation": "bilinear",
+}
+MODEL = SPEC | {
+    "inputs": {"dataset": "d" * 16},
+    "arm": "real+classic",
+    "seed": 0,
+    "steps": 20,
+    "train_seconds": 4.0,
+    "best_step": 10,
+    "val_accuracy": 0.5,
+    "val_loss": 1.0,
+    "parameters": 1000,
+    "config": {},
+}
+
+VERDICT = {
+    "hash": "c" * 16,
+    "verdict": None,
+    "metric": "accuracy",
+    "sentence": "There is no arm with synthetic images to compare.",
+    "covers": "Nothing.",
+    "smallest_visible_gain": None,
+    "chosen": None,
+    "champion": {"arm": "real", "split": 0, "seed": 0, "reason": "real is the only arm", "figures": {}},
+    "comparisons": [],
+    "other_metrics": [],
+    "classes": {},
+    "rare": [],
+    "pairs": [],
+    "arms": {},
+    "baseline": "real",
+    "splits": 1,
+    "seeds": 1,
+    "overlap": None,
+}
+
+
+def write_dataset(folder: Folder, **facts: Any) -> DatasetRecord:
+    """Write a dataset.json, with these facts instead of the usual ones."""
+    return DatasetRecord.write(folder, "prepare", 0.0, DATASET | facts)
+
+
+def make_spec(**facts: Any) -> ModelSpec:
+    """Return what a classifier is built from, with these facts instead of the usual ones."""
+    return ModelSpec(**SPEC | facts)
+
+
+def write_model(folder: Folder, **facts: Any) -> ModelRecord:
+    """Write a model.json, with these facts instead of the usual ones."""
+    return ModelRecord.write(folder, "train", 0.0, MODEL | facts)
+
+
+def write_gan(folder: Folder, **facts: Any) -> GanRecord:
+    """Write a gan.json, with these facts instead of the usual ones."""
+    return GanRecord.write(folder, "train-gan", 0.0, GAN | facts)
+
+
+def write_verdict(folder: Folder, **facts: Any) -> VerdictRecord:
+    """Write a verdict.json, with these facts instead of the usual ones."""
+    return VerdictRecord.write(folder, "compare", 0.0, VERDICT | facts)
