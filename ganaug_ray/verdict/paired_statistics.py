@@ -247,8 +247,9 @@ def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
     [0.04, 0.08, None, 0.06]
     """
     adjusted: list[float | None] = [None] * len(ps)
+    known = sorted((p, place) for place, p in enumerate(ps) if p is not None)
     least = 0.0
-    for rank, (p, place) in enumerate(sorted((p, place) for place, p in enumerate(ps) if p is not None)):
+    for rank, (p, place) in enumerate(known):
         least = min(1.0, max(least, (len(ps) - rank) * p))
         adjusted[place] = least
     return adjusted

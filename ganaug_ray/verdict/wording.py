@@ -81,7 +81,8 @@ def describe_coverage(outcomes: Sequence[Outcome], overlap: SplitOverlap | None,
         overlap: what the splits share; needed where there are several.
         candidates: number of arms that the chosen one was chosen from.
     """
-    splits, seeds = len({o.split for o in outcomes}), len({o.seed for o in outcomes})
+    splits = len({outcome.split for outcome in outcomes})
+    seeds = len({outcome.seed for outcome in outcomes})
     if splits * seeds < MIN_REPEATS:
         return (
             f"Fewer than {MIN_REPEATS} trainings of each arm tell too little of the chance of training, so there is "
