@@ -24,6 +24,7 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.evaluate.metrics import fit_temperature, read_split
 from ganaug_ray.gan import early_stopping
 from ganaug_ray.gan.metrics import kid_fid_prdc
 from ganaug_ray.gan.train_worker import train_rank as train_gan
@@ -258,7 +259,8 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
 
 def _score_model(plan: SearchPlan, model: Folder) -> float:
     facts = DatasetRecord.read(plan.run.dataset)
-    answers = read_predictions(model.read_table("predictions.parquet"), "val")
+    predictions = model.read_table("predictions.parquet")
+    answers = read_predictions(predictions, "val", fit_temperature(*read_split(predictions, "val")))
     rare = [facts.classes.index(name) for name in facts.rare]
     return float(compute_figures(answers, plan.objective, rare)[0])
 

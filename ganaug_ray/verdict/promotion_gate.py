@@ -18,6 +18,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import test_images
 from ganaug_ray.evaluate.answer_scores import PredictedClasses
+from ganaug_ray.evaluate.metric_register import ACCURACY, get_metric
 from ganaug_ray.evaluate.targets import TEST_SPLIT
 from ganaug_ray.verdict import outcomes, paired_statistics
 
@@ -105,7 +106,7 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
         run: the split whose images the model was trained on.
         model: the candidate's folder.
         champion: folder of the champion's version. Images that it was trained on or chosen by are left out.
-        metric: key of the metric, ``compare.metric`` of the job.
+        metric: key of the metric, ``compare.metric`` of the job; accuracy in the place of one of probabilities.
 
     Raises:
         UserError: the two cannot be compared: they know other classes, the champion takes larger images than are
@@ -134,6 +135,8 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
     ours_N = ours.predict_probabilities(our_images.images).argmax(1)[fresh]
     theirs_N = champion_to_ours[theirs.predict_probabilities(champion_images.images).argmax(1)][fresh]
     rare = [ours.classes.index(name) for name in facts.rare]
+    if get_metric(metric).calibrated:
+        metric = ACCURACY.key
     return compare_answers(
         our_images.labels[fresh], ours_N, theirs_N, len(ours.classes), metric, rare, int((~fresh).sum())
     )
