@@ -29,7 +29,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from ganaug_ray.verdict.mean_error import MeanError, combine_rows_and_repeats, use_repeats_alone
+from ganaug_ray.verdict.mean_error import SEED_PRIOR_SCALE, MeanError, combine_rows_and_repeats, use_repeats_alone
 
 Verdict = Literal["helped", "no worthwhile gain", "unclear", "hurt", "not enough repeats"]
 SIGNIFICANCE_LEVEL = 0.05
@@ -152,7 +152,7 @@ def _describe_error(differences: Differences, between_M: np.ndarray, repeats: in
     (influence_SNM,) = differences.influence
     shared_M = compute_row_variance(influence_SNM) + _compute_least(differences.row_step, rows)
     own_M = np.maximum(_compute_interaction(influence_SNM) / rows, 1e-18)
-    return combine_rows_and_repeats(between_M, own_M, shared_M, repeats, rows - 1)
+    return combine_rows_and_repeats(between_M, own_M, shared_M, repeats, rows - 1, SEED_PRIOR_SCALE)
 
 
 def _compute_least(row_step: float, rows: int) -> float:
