@@ -22,7 +22,7 @@ def predict_visible_gain(tested: int, splits: int, seeds: int, disagreeing: floa
         disagreeing: share of the test images on which exactly one of two models is right.
 
     >>> round(predict_visible_gain(240, 5, 2), 3), round(predict_visible_gain(48, 1, 3), 3)
-    (0.049, 0.095)
+    (0.048, 0.095)
     """
     if splits * seeds < MIN_REPEATS:
         return None
