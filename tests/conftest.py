@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -107,7 +108,7 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
 
 def finish(job: Job, run: Run) -> None:
     """Do all stages after the first one, in this process."""
-    from ganaug_ray.augment import generate, mixed_batches, strategies
+    from ganaug_ray.augment import generated_blocks, mixed_batches, strategies
     from ganaug_ray.augment.arms import REAL, SYNTHETIC
     from ganaug_ray.classify import train_worker as classify
     from ganaug_ray.core import experiment_dir
@@ -133,7 +134,7 @@ def finish(job: Job, run: Run) -> None:
     generator = Generator.load(run.gan)
     run.synthetic.create()
     for label in range(10):
-        rows = generate.generate_block(generator, label, 0, 10, seed=0)
+        rows = generated_blocks.generate_block(generator, label, 0, 10, seed=0)
         image_store.write_shard(run.synthetic, label, rows, "synthetic")
     spec = {
         "hash": "made-in-process",
@@ -164,3 +165,16 @@ def environment(**extra: str) -> dict[str, str]:
     """The environment for a child process: no cluster of the caller's, fixed threads, no patience with other work."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "GANAUG_"))}
     return {**kept, "OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", **extra}
+
+
+@pytest.fixture
+def package_logger() -> Iterator[logging.Logger]:
+    """The package's logger as in a fresh process; it is left as it was."""
+    logger = logging.getLogger("ganaug_ray")
+    handlers, level, propagate = logger.handlers[:], logger.level, logger.propagate
+    logger.handlers.clear()
+    logger.propagate = True
+    yield logger
+    logger.handlers[:] = handlers
+    logger.setLevel(level)
+    logger.propagate = propagate

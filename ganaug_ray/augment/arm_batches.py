@@ -37,7 +37,8 @@ def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | 
     from ganaug_ray.data.loading.resident_loader import open_real_feed
     from ganaug_ray.data.loading.sampler import Sampling
 
-    data, config = DatasetRecord.read(run.dataset), job.classifier
+    data = DatasetRecord.read(run.dataset)
+    config = job.classifier
     draws = seed + SPLIT_SEED_STRIDE * job.data.split.fold
     inputs: dict[str, Any] = {"dataset": data.hash}
     batches: BatchOpener = functools.partial(
@@ -56,13 +57,15 @@ def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | 
         settings |= _describe_rows(job, run, arm)
         config = kind.adapt_classifier(config)
         if kind.has_extra_rows:
-            batches, made_from = _build_batches(job, run, arm, draws, batches, arms.choose_classes(arm, data, gaining))
+            classes = arms.choose_classes(arm, data, gaining)
+            batches, made_from = _build_batches(job, run, arm, draws, batches, classes)
             inputs |= made_from
             pool = kind.find_store(job, run, arm)
+    folder = None
     start = experiment_dir.read_marker(run.models, "start.json")
     if start is not None:
-        inputs |= {"weights": start["hash"]}
-    folder = str(run.models) if start is not None else None
+        inputs["weights"] = start["hash"]
+        folder = str(run.models)
     return ClassifierTraining(
         name,
         seed,
@@ -92,13 +95,13 @@ def _build_batches(
 ) -> tuple[BatchOpener, dict[str, Any]]:
     """The batches of real rows and others behind them, and hashes of what the others are made from."""
     data = DatasetRecord.read(run.dataset)
-    kind, traits = KINDS[arm.kind], arm.traits
+    kind = KINDS[arm.kind]
     inputs: dict[str, Any] = {}
-    if traits.uses_gan:
+    if arm.traits.uses_gan:
         synthetic = _read_pool(job, run, arm)
         classes = [name for name in classes if name not in synthetic["not_drawn"]]
         inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
-    if traits.pseudo:
+    if arm.traits.pseudo:
         inputs |= {"pseudo": DatasetRecord.read(run.pseudo).hash}
     if classes != data.classes:
         inputs |= {"classes": ", ".join(classes)}
@@ -111,8 +114,10 @@ def _build_batches(
 
 def _describe_rows(job: Job, run: Run, arm: ArmConfig) -> dict[str, Any]:
     """What decides an arm's rows besides the classifier's settings and the hashes of its inputs."""
-    limits = {"limits": _read_pool(job, run, arm)["limits"]} if arm.traits.live else {}
-    return {"arm": arm.model_dump(), **limits}
+    settings = {"arm": arm.model_dump()}
+    if arm.traits.live:
+        settings["limits"] = _read_pool(job, run, arm)["limits"]
+    return settings
 
 
 def _read_pool(job: Job, run: Run, arm: ArmConfig) -> Record:

@@ -37,7 +37,9 @@ class ArmKind(ABC):
 
     def find_store(self, job: Job, run: Run, arm: ArmConfig) -> str | None:
         """Return the folder of the store that the extra rows are read from; None if they come from none."""
-        return str(synthetic_pools.describe_pool(job, run, arm).folder) if arm.traits.stored else None
+        if not arm.traits.stored:
+            return None
+        return str(synthetic_pools.describe_pool(job, run, arm).folder)
 
     @abstractmethod
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
@@ -47,11 +49,10 @@ class ArmKind(ABC):
         """Return a function that opens the feed of the arm's batches on a rank; ``real`` opens the baseline's."""
         from ganaug_ray.augment.mixed_batches import open_mixed_feed
 
-        arm, mixture = rows.arm, rows.mixture
-        extra = self.open_extra_rows(rows, mixture.count_synthetic_rows)
-        real = functools.partial(real, wait=mixture.synthetic_only_steps)
-        apart = arm.batch_norm == "separate"
-        return functools.partial(open_mixed_feed, real, extra, weight=arm.weight, apart=apart)
+        extra = self.open_extra_rows(rows, rows.mixture.count_synthetic_rows)
+        real = functools.partial(real, wait=rows.mixture.synthetic_only_steps)
+        apart = rows.arm.batch_norm == "separate"
+        return functools.partial(open_mixed_feed, real, extra, weight=rows.arm.weight, apart=apart)
 
     def describe_settings(self, arm: ArmConfig) -> str:
         """Say for the report how the extra rows are mixed with the real ones."""
@@ -68,9 +69,7 @@ class ArmKind(ABC):
         """
         parts = self._describe_source(arm, counts)
         parts.append(strategies.Mixture.from_config(arm, counts, batch_size, steps).describe())
-        parts += [f"loss weight {arm.weight:g}"] if arm.weight != 1 else []
-        parts += ["batch norm apart"] if arm.batch_norm == "separate" else []
-        parts += ["soft labels"] if arm.soft_labels else []
+        parts += strategies.describe_options(arm)
         return ", ".join(parts)
 
     def _describe_source(self, arm: ArmConfig, counts: Mapping[str, int]) -> list[str]:

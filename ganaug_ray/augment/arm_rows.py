@@ -52,7 +52,8 @@ class ArmRows:
     @functools.cached_property
     def mixture(self) -> strategies.Mixture:
         """How many extra rows each batch gets beside the real ones."""
-        counts, config = self.data.counts["train"], self.job.classifier
+        counts = self.data.counts["train"]
+        config = self.job.classifier
         unused_classes = [name for name in self.data.classes if name not in self.classes]
         steps = config.count_steps(sum(counts.values()))
         return strategies.Mixture.from_config(self.arm, counts, config.batch_size, steps, unused_classes)
@@ -63,8 +64,9 @@ class ArmRows:
         from ganaug_ray.data.loading.sampler import Sampling
 
         classes = self.data.classes
-        labels = tuple(classes.index(name) for name in self.classes)
-        return Sampling(classes=None if self.classes == classes else labels)
+        if self.classes == classes:
+            return Sampling()
+        return Sampling(classes=tuple(classes.index(name) for name in self.classes))
 
     @property
     def real_sampling(self) -> Sampling:
@@ -75,29 +77,35 @@ class ArmRows:
         """Return a function that opens a feed of the GAN's stored images."""
         from ganaug_ray.augment.mixed_batches import open_pool_feed
 
-        folder, memory = str(self.pool.folder), self.job.data.resident_gb
-        return functools.partial(open_pool_feed, folder, upto, memory, self.seed, sampling=self.sampling)
+        folder = str(self.pool.folder)
+        return functools.partial(
+            open_pool_feed, folder, upto, self.job.data.resident_gb, self.seed, sampling=self.sampling
+        )
 
     def open_oversampled(self, upto: RowCounter) -> BatchOpener:
         """Return a function that opens a feed of real rows in another order."""
         from ganaug_ray.augment.mixed_batches import open_oversampled_feed
 
-        dataset, memory = str(self.run.dataset), self.job.data.resident_gb
-        return functools.partial(open_oversampled_feed, dataset, upto, memory, self.seed, self.real_sampling)
+        dataset = str(self.run.dataset)
+        return functools.partial(
+            open_oversampled_feed, dataset, upto, self.job.data.resident_gb, self.seed, self.real_sampling
+        )
 
     def open_pseudo(self, upto: RowCounter, sampling: Sampling) -> BatchOpener:
         """Return a function that opens a feed of the pseudo-labelled images."""
         from ganaug_ray.augment.mixed_batches import open_pool_feed
 
-        folder, memory = find_pseudo_store(self.run), self.job.data.resident_gb
-        return functools.partial(open_pool_feed, folder, upto, memory, self.seed, sampling=sampling)
+        folder = find_pseudo_store(self.run)
+        return functools.partial(open_pool_feed, folder, upto, self.job.data.resident_gb, self.seed, sampling=sampling)
 
     def soften(self, extra: BatchOpener) -> BatchOpener:
         """Return a function that opens the same feed with the teacher's soft labels, if the arm has these."""
         from ganaug_ray.augment.soft_labels import open_soft_label_feed
 
+        if not self.arm.soft_labels:
+            return extra
         teacher = self.run.locate_model(arms.REAL, 0)
-        return functools.partial(open_soft_label_feed, extra, str(teacher)) if self.arm.soft_labels else extra
+        return functools.partial(open_soft_label_feed, extra, str(teacher))
 
 
 def is_balanced(job: Job) -> bool:

@@ -5,12 +5,16 @@ Arms differ in their batches alone: the same steps, real rows, classic augmentat
 
 from __future__ import annotations
 
+import itertools
+
 from ganaug_ray.config import Job, MixConfig, augment
 from ganaug_ray.config.job import BASELINE_ARM
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.errors import UserError
 
-REAL, SYNTHETIC, LIVE = BASELINE_ARM, augment.SYNTHETIC_ARM, augment.LIVE_ARM
+REAL = BASELINE_ARM
+SYNTHETIC = augment.SYNTHETIC_ARM
+LIVE = augment.LIVE_ARM
 
 
 def has_gan(job: Job) -> bool:
@@ -31,7 +35,7 @@ def list_candidates(job: Job) -> list[str]:
 def list_pairs(job: Job) -> list[tuple[str, int]]:
     """List (arm, seed) of every model of a split, in the order in which they can be trained."""
     by_turn = sorted(list_names(job), key=lambda name: is_deferred(job, name))
-    return [(arm, seed) for arm in by_turn for seed in range(job.compare.seeds)]
+    return list(itertools.product(by_turn, range(job.compare.seeds)))
 
 
 def is_deferred(job: Job, name: str) -> bool:

@@ -10,7 +10,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import ray
 import torch
 
 from ganaug_ray.augment import screening_rules
+from ganaug_ray.augment.generated_blocks import GeneratedBlock, generate_blocks
 from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records import GanRecord
@@ -28,85 +29,7 @@ from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 from ganaug_ray.runtime.cluster import describe_worker_resources
 
-MAX_TRIES_PER_IMAGE = 4  # images made for each that is wanted, at most
 MAX_LOCAL_BLOCKS = 10  # blocks that one process makes on a CPU sooner than a pool of actors starts
-
-
-@dataclass(frozen=True)
-class GeneratedBlock:
-    """The images of a block that passed the screening, and what became of the others.
-
-    Attributes:
-        number: of the block; its images have the indices ``number * BLOCK_SIZE`` and on.
-        rows: those that are kept.
-        rejects: as ``build_rejects_table`` gives them; None where nothing is screened.
-        tally: reason, or "kept" -> number of images.
-        limits: by which it was screened, those of its own class; None where nothing is screened.
-    """
-
-    number: int
-    rows: image_store.LabelledImages
-    rejects: pa.Table | None
-    tally: dict[str, int]
-    limits: screening_rules.ScreeningLimits | None
-
-
-def generate_blocks(
-    generator: Generator, name: str, missing: int, seed: int, examiner: Examiner | None
-) -> Iterator[GeneratedBlock]:
-    """Generate images of a class, block by block, until enough have passed the screening or too many were made.
-
-    At most MAX_TRIES_PER_IMAGE images are made for each that is missing, but at least one block. The first block sets
-    the limits of the screening; a class that the teacher does not recognise in it gets none.
-
-    Raises:
-        AssertionError: the generator has no such class.
-    """
-    assert name in generator.classes, f"no such class: {name}"
-    label, limits, number = generator.classes.index(name), None, 0
-    max_images = missing if examiner is None else max(BLOCK_SIZE, MAX_TRIES_PER_IMAGE * missing)
-    while missing > 0 and number * BLOCK_SIZE < max_images:
-        rows = generate_block(
-            generator, label, number, min(BLOCK_SIZE, missing) if examiner is None else BLOCK_SIZE, seed
-        )
-        rejects, tally = None, {"kept": len(rows)}
-        if examiner is not None:
-            evidence = examiner(rows.images, rows.labels)
-            limits = limits or screening_rules.ScreeningLimits.from_evidence(evidence, examiner.config)
-            verdict_N = screening_rules.screen_images(evidence, limits)
-            rejects = screening_rules.build_rejects_table(evidence, verdict_N, rows.provenance, generator.classes)
-            tally = dict(Counter(rejects["reason"].to_pylist()))
-            rows = _select_rows(rows, (verdict_N == screening_rules.KEPT).nonzero().flatten().tolist()[:missing])
-            tally["kept"] = len(rows)
-        yield GeneratedBlock(number, rows, rejects, tally, limits)
-        if limits is not None and not limits.drawn[label]:
-            return
-        missing -= len(rows)
-        number += 1
-
-
-def generate_block(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.LabelledImages:
-    """Generate the first n images of a block of a class, each with generator, class, seed and index as provenance."""
-    images = generator.generate_block(label, number, n, seed)
-    name, model = generator.classes[label], generator.spec.hash
-    return image_store.LabelledImages(
-        images=images,
-        labels=np.full(n, label, np.int64),
-        ids=[image_store.hash_pixels(image) for image in images],
-        paths=[""] * n,
-        provenance=[f"gan:{model}/class:{name}/seed:{seed}/index:{number * BLOCK_SIZE + i}" for i in range(n)],
-    )
-
-
-def _select_rows(rows: image_store.LabelledImages, which: list[int]) -> image_store.LabelledImages:
-    return replace(
-        rows,
-        images=rows.images[which],
-        labels=rows.labels[which],
-        ids=[rows.ids[row] for row in which],
-        paths=[rows.paths[row] for row in which],
-        provenance=[rows.provenance[row] for row in which],
-    )
 
 
 class _GeneratorActor:
@@ -121,7 +44,7 @@ class _GeneratorActor:
         self._stored = stored
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        for name, target in zip(batch["name"], batch["wanted"], strict=True):
+        for name, target in zip(batch["name"], batch["images"], strict=True):
             for block in self.generate_class(str(name), int(target)):
                 if block.rejects is not None:
                     label = self._generator.classes.index(name)
@@ -129,15 +52,18 @@ class _GeneratorActor:
                 yield {
                     "name": np.array([name]),
                     "tally": np.array([json.dumps(block.tally)]),
-                    "limits": np.array([json.dumps(asdict(block.limits) if block.limits else None)]),
+                    "limits": np.array([json.dumps(block.limits and asdict(block.limits))]),
                 }
 
     def generate_class(self, name: str, target: int) -> Iterator[GeneratedBlock]:
         """Make images of a class and write down those that are kept."""
         label = self._generator.classes.index(name)
         class_blocks = generate_blocks(self._generator, name, target, self._seed, self._examiner)
-        for block in class_blocks if self._stored else itertools.islice(class_blocks, 1):
-            if self._stored and len(block.rows):
+        if not self._stored:
+            yield from itertools.islice(class_blocks, 1)
+            return
+        for block in class_blocks:
+            if len(block.rows):
                 table = image_store.to_table(block.rows, "synthetic")
                 self._out.write_table(f"part-{label:04d}-{block.number:05d}.parquet", table, bulky="image")
             yield block
@@ -174,15 +100,15 @@ def generate_pool(
     """
     started = time.monotonic()
     out.create()
-    targets = counts if stored else dict.fromkeys(counts, BLOCK_SIZE)
+    targets = _plan_targets(counts, screening, stored)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
     limits: dict[str, screening_rules.ScreeningLimits] = {}
     actor_args = {"gan": str(gan), "out": str(out), "seed": seed, "screening": screening, "stored": stored}
-    for row in _generate_on_actors(targets, actor_args, actors) if stored or screening else ():
+    for row in _generate_on_actors(targets, actor_args, actors):
         tally[row["name"]].update(json.loads(row["tally"]))
         if limits_record := json.loads(row["limits"]):
             limits[row["name"]] = screening_rules.ScreeningLimits.from_record(limits_record)
-        progress(sum(own["kept"] for own in tally.values()))
+        progress(sum(class_tally["kept"] for class_tally in tally.values()))
     if screening is not None:
         _merge_rejects(out)
     return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
@@ -212,16 +138,26 @@ def generate_locally(
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
     limits: dict[str, screening_rules.ScreeningLimits] = {}
     rejects: list[pa.Table] = []
-    for name, n in sorted(counts.items()) if stored or screening else ():
-        for block in maker.generate_class(name, n if stored else BLOCK_SIZE):
+    for name, n in sorted(_plan_targets(counts, screening, stored).items()):
+        for block in maker.generate_class(name, n):
             tally[name].update(block.tally)
             if block.limits is not None:
                 limits[name] = block.limits
-            rejects += [block.rejects] if block.rejects is not None else []
-            progress(sum(own["kept"] for own in tally.values()))
+            if block.rejects is not None:
+                rejects.append(block.rejects)
+            progress(sum(class_tally["kept"] for class_tally in tally.values()))
     if rejects:
         out.write_table("screened.parquet", pa.concat_tables(rejects))
     return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
+
+
+def _plan_targets(counts: Mapping[str, int], screening: Screening | None, stored: bool) -> dict[str, int]:
+    """Images of each class to make: what is stored; else a block each to set the limits on, where there are any."""
+    if stored:
+        return dict(counts)
+    if screening is None:
+        return {}
+    return dict.fromkeys(counts, BLOCK_SIZE)
 
 
 def _commit_pool(
@@ -237,26 +173,30 @@ def _commit_pool(
 ) -> experiment_dir.Record:
     """Write the marker of a store whose images are written."""
     gan_record = GanRecord.read(gan)
-    kept: dict[str, int] = {name: own["kept"] for name, own in tally.items()}
-    not_drawn = [name for name, n in kept.items() if not n] if screening is not None else []
+    drawn_counts: dict[str, int] = {name: class_tally["kept"] for name, class_tally in tally.items()}
+    not_drawn = []
+    if screening is not None:
+        not_drawn = [name for name, n in drawn_counts.items() if not n]
     if counts and len(not_drawn) == len(counts):
         raise StageFailed(
             "no generated image passed the screening (see synthetic/screened.parquet): train the GAN longer, or loosen "
             "augment.screen; augment.ratio=0 trains without synthetic images"
         )
+    rejected_counts = {}
+    for name, class_tally in tally.items():
+        rejected_counts[name] = {reason: n for reason, n in sorted(class_tally.items()) if reason != "kept"}
     settings = screening.config.model_dump() if screening else None
+    ordered_counts = dict(sorted(counts.items()))
     record = {
-        "hash": experiment_dir.compute_fingerprint(
-            gan_record.hash, seed, dict(sorted(counts.items())), BLOCK_SIZE, settings
-        ),
+        "hash": experiment_dir.compute_fingerprint(gan_record.hash, seed, ordered_counts, BLOCK_SIZE, settings),
         "inputs": {"gan": gan_record.hash},
         "asked": dict(counts),
-        "counts": kept,
-        "screened": {name: {why: n for why, n in sorted(own.items()) if why != "kept"} for name, own in tally.items()},
+        "counts": drawn_counts,
+        "screened": rejected_counts,
         "not_drawn": not_drawn,
         "limits": asdict(_join_limits(limits, gan_record.classes)) if limits else None,
         "seed": seed,
-        "images": sum(kept.values()) if stored else 0,
+        "images": sum(drawn_counts.values()) if stored else 0,
     }
     return experiment_dir.write_marker(out, "synthetic.json", "generate", started, record)
 
@@ -265,10 +205,15 @@ def _generate_on_actors(
     targets: Mapping[str, int], actor_args: dict[str, Any], actors: int | None
 ) -> Iterable[dict[str, Any]]:
     """Yield a row for each block: name of the class, tally and limits, these two as JSON."""
-    room = max(1, min(len(targets), int(ray.cluster_resources()["CPU"])))
-    pool = ray.data.ActorPoolStrategy(size=actors) if actors else ray.data.ActorPoolStrategy(min_size=1, max_size=room)
-    class_rows = [{"name": name, "wanted": n} for name, n in targets.items()]
-    results = ray.data.from_items(class_rows, override_num_blocks=max(1, len(class_rows))).map_batches(
+    if not targets:
+        return ()
+    if actors:
+        pool = ray.data.ActorPoolStrategy(size=actors)
+    else:
+        room = max(1, min(len(targets), int(ray.cluster_resources()["CPU"])))
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=room)
+    class_rows = [{"name": name, "images": n} for name, n in targets.items()]
+    results = ray.data.from_items(class_rows, override_num_blocks=len(class_rows)).map_batches(
         _GeneratorActor, fn_constructor_kwargs=actor_args, compute=pool, batch_size=1, **describe_worker_resources()
     )
     return results.iter_rows()

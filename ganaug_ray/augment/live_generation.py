@@ -121,9 +121,11 @@ class LiveFeed(BatchFeed):
             draw = rng.make_generator(self._seed, "live", step, round_number)
             z_BZ = torch.randn(total, spec.latent, generator=draw)[rows[waiting]].to(device)
             fresh_BHWC = tensors.from_network(self._generator.network(z_BZ, y_B[waiting].to(device)))
-            none_B = torch.zeros(len(waiting), dtype=torch.bool)
-            fails_B, copies_B = self._judge(fresh_BHWC, y_B[waiting]) if self._judge else (none_B, none_B)
-            taken_B = ~copies_B if round_number else ~none_B
+            fails_B = copies_B = torch.zeros(len(waiting), dtype=torch.bool)
+            if self._judge is not None:
+                fails_B, copies_B = self._judge(fresh_BHWC, y_B[waiting])
+            is_first_round = round_number == 0
+            taken_B = torch.ones_like(copies_B) if is_first_round else ~copies_B
             images_BHWC[waiting[taken_B]] = fresh_BHWC[taken_B]
             self._tally["generated"] += len(waiting)
             waiting = waiting[fails_B]

@@ -67,13 +67,16 @@ class MixedFeed(BatchFeed):
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
-        real, fake = self.real(step), self.fake(step)
+        real = self.real(step)
+        fake = self.fake(step)
         both = append_synthetic_rows(real, fake)
         if self.weight != 1.0:
             counts_B = torch.ones(len(both.y_B), device=both.y_B.device)
             counts_B[len(real.y_B) :] = self.weight
             both = replace(both, weight_B=counts_B * (both.total / (real.total + self.weight * fake.total)))
-        return replace(both, real=len(real.y_B)) if self.apart else both
+        if self.apart:
+            both = replace(both, real=len(real.y_B))
+        return both
 
     def collect_counts(self) -> dict[str, int]:
         """Return the counts of the synthetic rows' feed."""

@@ -39,13 +39,16 @@ def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidenc
 
 def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> DatasetRecord:
     started = time.monotonic()
-    dataset, teacher, out = (Folder.from_uri(where) for where in (dataset_at, teacher_at, out_at))
-    facts, model = DatasetRecord.read(dataset), ModelRecord.read(teacher)
+    dataset = Folder.from_uri(dataset_at)
+    teacher = Folder.from_uri(teacher_at)
+    out = Folder.from_uri(out_at)
+    facts = DatasetRecord.read(dataset)
+    model = ModelRecord.read(teacher)
     classifier = Classifier.load(teacher)
     number = _copy_shards(dataset / "train", (out / "train").create())
     _copy_shards(dataset / "val", (out / "val").create())
     (out / PSEUDO_ONLY_FOLDER).create()
-    kept: Counter[str] = Counter()
+    labelled_counts: Counter[str] = Counter()
     unlabelled = image_store.list_shards(dataset / "unlabelled")
     for part, name in enumerate(unlabelled.names):
         table = unlabelled.folder.read_table(name)
@@ -55,7 +58,7 @@ def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: flo
         if not len(confident_rows):
             continue
         labels = probabilities_NK[confident_rows].argmax(1).astype(np.int64)
-        kept.update(facts.classes[found] for found in labels.tolist())
+        labelled_counts.update(facts.classes[label] for label in labels.tolist())
         labelled = image_store.LabelledImages(
             rows.images[confident_rows],
             labels,
@@ -65,17 +68,18 @@ def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: flo
         )
         image_store.write_shard(out / PSEUDO_ONLY_FOLDER, part, labelled, "real")
         image_store.write_shard(out / "train", number + part, labelled, "real")
-    if not kept:
+    if not labelled_counts:
         raise StageFailed(
             f"the teacher gives none of {len(unlabelled)} unlabelled images a class with a probability of "
             f"{confidence:g}; lower augment.pseudo_confidence"
         )
-    counts = facts.counts | {"train": {name: n + kept[name] for name, n in facts.counts["train"].items()}}
+    train_counts = facts.counts["train"]
+    counts = facts.counts | {"train": {name: n + labelled_counts[name] for name, n in train_counts.items()}}
     record = facts.to_json() | {
         "hash": experiment_dir.compute_fingerprint(facts.hash, model.hash, confidence),
         "inputs": {"dataset": facts.hash, "teacher": model.hash},
         "counts": counts,
-        "pseudo": {"unlabelled": len(unlabelled), "labelled": dict(sorted(kept.items()))},
+        "pseudo": {"unlabelled": len(unlabelled), "labelled": dict(sorted(labelled_counts.items()))},
     }
     return DatasetRecord.write(out, "pseudo-label", started, record)
 

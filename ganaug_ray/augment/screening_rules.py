@@ -4,10 +4,9 @@ The limits are set once, from a pool of unscreened images; each image is then ju
 images made on the fly are screened alike.
 """
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import torch
@@ -16,6 +15,8 @@ from ganaug_ray.config import ScreenConfig
 
 KEPT, OFF_CLASS, NEAR_COPY, LOW_REALISM, NOT_DRAWN = range(5)
 REASONS = ("", "off class", "near copy", "low realism", "class cannot be drawn")
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -72,17 +73,21 @@ class ScreeningLimits:
         images by heart and scores even unseen real ones far below. Hence a share of each class, not a score.
         """
         classes = pool.probabilities_NK.shape[1]
-        class_masks = [pool.y_N == label for label in range(classes)]
-        agreement = tuple(pool.agrees_N[rows].float().mean().item() if rows.any() else 0.0 for rows in class_masks)
+        agreement = [0.0] * classes
         realism = None
         if pool.score_N is not None and config.realism:
-            scores = pool.score_N.float()
-            realism = tuple(scores[rows].quantile(config.realism).item() if rows.any() else 0.0 for rows in class_masks)
+            realism = [0.0] * classes
+        for label in pool.y_N.unique().tolist():
+            rows = pool.y_N == label
+            agreement[label] = pool.agrees_N[rows].float().mean().item()
+            if realism is not None:
+                assert pool.score_N is not None
+                realism[label] = pool.score_N.float()[rows].quantile(config.realism).item()
         return cls(
             confidence=config.confidence,
             copy_distance=config.copy_distance,
-            realism=realism,
-            agreement=agreement,
+            realism=None if realism is None else tuple(realism),
+            agreement=tuple(agreement),
             drawn=tuple(share >= config.class_agreement for share in agreement),
         )
 
@@ -90,23 +95,30 @@ class ScreeningLimits:
     def join_classes(cls, class_limits: Sequence["ScreeningLimits"]) -> "ScreeningLimits":
         """Join the limits of all classes into one, where the i-th were set on images of class i alone."""
         first = class_limits[0]
+        realism = None
+        if first.realism is not None:
+            realism = _pick_diagonal([limits.realism or () for limits in class_limits])
         return cls(
             confidence=first.confidence,
             copy_distance=first.copy_distance,
-            realism=None
-            if first.realism is None
-            else tuple((one.realism or ())[i] for i, one in enumerate(class_limits)),
-            agreement=tuple(one.agreement[i] for i, one in enumerate(class_limits)),
-            drawn=tuple(one.drawn[i] for i, one in enumerate(class_limits)),
+            realism=realism,
+            agreement=_pick_diagonal([limits.agreement for limits in class_limits]),
+            drawn=_pick_diagonal([limits.drawn for limits in class_limits]),
         )
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "ScreeningLimits":
         """Restore limits from JSON, whose lists become tuples."""
-        whole: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
-        }
-        return cls(**whole)
+        values = dict(record)
+        for name, value in record.items():
+            if isinstance(value, list):
+                values[name] = tuple(value)
+        return cls(**values)
+
+
+def _pick_diagonal(rows: Sequence[tuple[_T, ...]]) -> tuple[_T, ...]:
+    """The i-th value of the i-th row."""
+    return tuple(row[number] for number, row in enumerate(rows))
 
 
 def screen_images(evidence: Evidence, limits: ScreeningLimits) -> torch.Tensor:
@@ -129,12 +141,11 @@ def count_reasons(verdict_N: torch.Tensor, y_N: torch.Tensor, classes: Sequence[
     >>> count_reasons(torch.tensor([0, 1, 0]), torch.tensor([0, 0, 0]), ["cat"])
     {'cat': {'kept': 2, 'off class': 1}}
     """
-    reason_counts = Counter(zip(y_N.tolist(), verdict_N.tolist(), strict=True))
-    names = {KEPT: "kept", **{code: REASONS[code] for code in range(1, len(REASONS))}}
-    return {
-        name: {reason: reason_counts[label, code] for code, reason in names.items() if reason_counts[label, code]}
-        for label, name in enumerate(classes)
-    }
+    reason_counts: dict[str, dict[str, int]] = {name: {} for name in classes}
+    codes, numbers = torch.stack([y_N.cpu(), verdict_N.cpu().long()], 1).unique(dim=0, return_counts=True)
+    for (label, code), n in zip(codes.tolist(), numbers.tolist(), strict=True):
+        reason_counts[classes[label]][REASONS[code] or "kept"] = n
+    return reason_counts
 
 
 def build_rejects_table(
@@ -153,21 +164,27 @@ def build_rejects_table(
     | score      | float  | of the discriminator, or null                            |
     """
     rows = verdict_N.nonzero().flatten().cpu()
-    rejected_rows = rows.tolist()
 
-    def column(figures_N: torch.Tensor) -> pa.Array:
-        return pa.array(figures_N.float().cpu()[rows].numpy(), pa.float32())
+    def select_rejected(values_N: torch.Tensor) -> torch.Tensor:
+        return values_N.cpu()[rows]
 
-    y_N, predicted_N = evidence.y_N.tolist(), evidence.probabilities_NK.argmax(1).tolist()
-    score_N = evidence.score_N
+    def select_figures(figures_N: torch.Tensor) -> pa.Array:
+        return pa.array(select_rejected(figures_N.float()).numpy(), pa.float32())
+
+    def select_names(numbers_N: torch.Tensor, names: Sequence[str]) -> pa.Array:
+        return pa.array([names[number] for number in select_rejected(numbers_N).tolist()], pa.string())
+
+    scores = pa.nulls(len(rows), pa.float32())
+    if evidence.score_N is not None:
+        scores = select_figures(evidence.score_N)
     return pa.table(
         {
-            "class": pa.array([classes[y_N[row]] for row in rejected_rows], pa.string()),
-            "provenance": pa.array([provenance[row] for row in rejected_rows], pa.string()),
-            "reason": pa.array([REASONS[code] for code in verdict_N.cpu()[rows].tolist()], pa.string()),
-            "predicted": pa.array([classes[predicted_N[row]] for row in rejected_rows], pa.string()),
-            "confidence": column(evidence.confidence_N),
-            "near": column(evidence.near_N),
-            "score": pa.nulls(len(rejected_rows), pa.float32()) if score_N is None else column(score_N),
+            "class": select_names(evidence.y_N, classes),
+            "provenance": pa.array([provenance[row] for row in rows.tolist()], pa.string()),
+            "reason": select_names(verdict_N, REASONS),
+            "predicted": select_names(evidence.probabilities_NK.argmax(1), classes),
+            "confidence": select_figures(evidence.confidence_N),
+            "near": select_figures(evidence.near_N),
+            "score": scores,
         }
     )

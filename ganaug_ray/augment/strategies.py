@@ -152,16 +152,24 @@ def describe_mix(config: MixConfig) -> str:
     """
     parts: list[str] = [config.strategy]
     parts += STRATEGIES[config.strategy].describe_ratio(config)
-    parts += [f"loss weight {config.weight:g}"] if config.weight != 1 else []
-    parts += ["batch norm apart"] if config.batch_norm == "separate" else []
-    parts += ["soft labels"] if config.soft_labels else []
-    parts += [] if config.classes == "all" else [_describe_classes(config)]
+    parts += describe_options(config)
+    if isinstance(config.classes, list):
+        parts.append(f"of {', '.join(config.classes)}")
+    elif config.classes != "all":
+        parts.append(f"of {config.classes} classes")
     return ", ".join(parts)
 
 
-def _describe_classes(config: MixConfig) -> str:
-    named = isinstance(config.classes, list)
-    return f"of {', '.join(config.classes)}" if named else f"of {config.classes} classes"
+def describe_options(config: MixConfig) -> list[str]:
+    """Say what is asked of synthetic rows beyond their number; nothing of what is as usual."""
+    parts = []
+    if config.weight != 1:
+        parts.append(f"loss weight {config.weight:g}")
+    if config.batch_norm == "separate":
+        parts.append("batch norm apart")
+    if config.soft_labels:
+        parts.append("soft labels")
+    return parts
 
 
 def count_synthetic_rows(step: int, batch_size: int, ratio: float) -> int:

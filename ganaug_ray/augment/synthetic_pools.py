@@ -104,10 +104,12 @@ def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
 
     counts = DatasetRecord.read(run.dataset).counts["train"]
 
-    def key(wanted: dict[str, int], settings: MixConfig, whose: GanSource) -> str:
-        return experiment_dir.compute_fingerprint(wanted, settings.screen.model_dump(), whose.folder.name)
+    def key(counts: dict[str, int], settings: MixConfig, source: GanSource) -> str:
+        return experiment_dir.compute_fingerprint(counts, settings.screen.model_dump(), source.folder.name)
 
-    pool_counts, source, default = strategies.plan_pool_counts(counts, arm), find_gan(run, arm.traits.pseudo), ""
+    pool_counts = strategies.plan_pool_counts(counts, arm)
+    source = find_gan(run, arm.traits.pseudo)
+    default = ""
     with suppress(UserError):  # balance is for data with rare classes; the arms may have other strategies
         default = key(strategies.plan_pool_counts(counts, job.augment), job.augment, find_gan(run))
     fingerprint = key(pool_counts, arm, source)
@@ -119,8 +121,14 @@ def describe_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | N
     """Return what a pool's images are screened with, or None; the teacher is the first model of the real arm."""
     from ganaug_ray.augment.screening import Screening
 
-    folders = (run.locate_model(arms.REAL, 0), synthetic_pool.gan.dataset, synthetic_pool.gan.folder)
-    return Screening(synthetic_pool.screen, *map(str, folders)) if synthetic_pool.screen.enabled else None
+    if not synthetic_pool.screen.enabled:
+        return None
+    return Screening(
+        config=synthetic_pool.screen,
+        teacher=str(run.locate_model(arms.REAL, 0)),
+        dataset=str(synthetic_pool.gan.dataset),
+        gan=str(synthetic_pool.gan.folder),
+    )
 
 
 def read_finished_pool(synthetic_pool: SyntheticPool) -> Record | None:

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 WITH_AUXILIARY_HEADS = ("googlenet", "inception_v3")  # of torchvision
 DEEP_STEM_NAMES = ("inception", "xception")  # of timm's networks those that shrink small images away
-MIN_DEEP_STEM_SIZE_PX, MIN_SIZE_PX = 75, 32  # pixels
+MIN_DEEP_STEM_SIZE_PX = 75
+MIN_SIZE_PX = 32
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,16 @@ class _Torchvision:
 
     def build_trunk(self, name: str) -> Trunk:
         # The two with auxiliary heads also turn ImageNet's normalisation into their own, as their weights expect.
-        extra: dict[str, Any] = {"aux_logits": False, "transform_input": True, "init_weights": True}
-        extra = extra if name in WITH_AUXILIARY_HEADS else {}
+        extra: dict[str, Any] = {}
+        if name in WITH_AUXILIARY_HEADS:
+            extra = {"aux_logits": False, "transform_input": True, "init_weights": True}
         network = self._models.get_model(name, weights=None, **extra)
         # The last layer with weights is the head, whatever it is called. Without it the network gives what the head
         # was given; of SqueezeNet, whose head is a convolution before the mean over space, the mean features.
         head, layer = [item for item in network.named_modules() if isinstance(item[1], nn.Linear | nn.Conv2d)][-1]
         network.set_submodule(head, nn.Identity())
-        return Trunk(network, layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels, head)
+        features = layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+        return Trunk(network, features, head)
 
     def fetch_weights(self, name: str) -> dict[str, Tensor]:
         return self._models.get_model_weights(name).DEFAULT.get_state_dict(progress=False, check_hash=True)
@@ -116,10 +119,12 @@ class _Timm:
     def read_facts(self, name: str) -> BackboneFacts:
         config = self._read_config(name)
         size = config.input_size[-1]
-        min_size = MIN_DEEP_STEM_SIZE_PX if any(stem in name for stem in DEEP_STEM_NAMES) else MIN_SIZE_PX
-        return BackboneFacts(
-            size, size if config.fixed_input_size else min_size, config.mean, config.std, config.interpolation
-        )
+        min_size = MIN_SIZE_PX
+        if config.fixed_input_size:
+            min_size = size
+        elif any(stem in name for stem in DEEP_STEM_NAMES):
+            min_size = MIN_DEEP_STEM_SIZE_PX
+        return BackboneFacts(size, min_size, config.mean, config.std, config.interpolation)
 
     def build_trunk(self, name: str) -> Trunk:
         network: Any = self._timm.create_model(name, num_classes=0)

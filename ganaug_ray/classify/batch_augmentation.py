@@ -34,9 +34,11 @@ def build_affine_maps(draws: torch.Tensor, config: ClassifierConfig) -> torch.Te
     sign = torch.where((flip < 0.5) & config.flip, -1.0, 1.0)
     angle = (rotation * 2 - 1) * math.radians(config.rotate)
     scale = 1 / (1 + (zoom * 2 - 1) * config.zoom)
-    cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
+    cos = torch.cos(angle) * scale
+    sin = torch.sin(angle) * scale
     # A shift by the whole size is 2 in grid_sample's coordinates, which run from -1 to 1.
-    move_x, move_y = (across * 2 - 1) * 2 * config.shift, (down * 2 - 1) * 2 * config.shift
+    move_x = (across * 2 - 1) * 2 * config.shift
+    move_y = (down * 2 - 1) * 2 * config.shift
     rows = [torch.stack([sign * cos, -sin, move_x], 1), torch.stack([sign * sin, cos, move_y], 1)]
     return torch.stack(rows, 1)
 
@@ -73,13 +75,20 @@ def blend_rows(
     from torchvision.transforms import v2  # slow to import, and rarely wanted
 
     targets_and_weights_BL = torch.cat([targets_BK, weight_B[:, None]], 1)  # the weight goes along as one more column
-    whole_x, whole_y = (rows.new_zeros(batch.total, *rows.shape[1:]) for rows in (x_BCHW, targets_and_weights_BL))
     rows_B = batch.rows.to(x_BCHW.device)
-    whole_x[rows_B], whole_y[rows_B] = x_BCHW, targets_and_weights_BL
-    place.sum_over_ranks(whole_x), place.sum_over_ranks(whole_y)
+    whole_x = _gather_rows(x_BCHW, rows_B, batch.total, place)
+    whole_y = _gather_rows(targets_and_weights_BL, rows_B, batch.total, place)
     kinds = {v2.MixUp: config.mixup, v2.CutMix: config.cutmix}
     mixers = [kind(alpha=alpha) for kind, alpha in kinds.items() if alpha]
     torch.manual_seed(rng.draw_number(*key))
     mix = mixers[rng.draw_number(*key, "which") % len(mixers)]
     mixed_x, mixed_y = mix(whole_x, whole_y)
     return mixed_x[rows_B], mixed_y[rows_B, :-1], mixed_y[rows_B, -1]
+
+
+def _gather_rows(values_B: torch.Tensor, rows_B: torch.Tensor, total: int, place: Place) -> torch.Tensor:
+    """The rows of the global batch, of which each rank has some."""
+    whole = values_B.new_zeros(total, *values_B.shape[1:])
+    whole[rows_B] = values_B
+    place.sum_over_ranks(whole)
+    return whole

@@ -60,7 +60,8 @@ def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[
         _Predictor, fn_constructor_args=(str(model),), batch_size=BATCH_IMAGES, batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max_actors), **describe_worker_resources(),
     )  # fmt: skip
-    tables, rows = [_build_answers(classes, [], [], [], [])], 0
+    tables = [_build_answers(classes, [], [], [], [])]
+    rows = 0
     try:
         for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
             rows += len(table)
@@ -77,20 +78,20 @@ def list_parts(addresses: Sequence[str]) -> list[SourcePart]:
     Raises:
         UserError: one of them is not there or holds no files.
     """
-    files, container_parts = [], []
+    files = []
+    container_parts = []
     for address in addresses:
         if _is_image_file(address):
             files.append(address)
             continue
         try:
-            container_parts += [
-                functools.partial(_read_named_part, address, part)
-                for part in sources.list_parts([address], LabelFrom())
-            ]
+            for part in sources.list_parts([address], LabelFrom()):
+                container_parts.append(functools.partial(_read_named_part, address, part))
         except UserError as error:
             message = str(error).removeprefix("data.source ")
             raise UserError(message.replace("no such folder", "no such file or folder")) from None
-    return [*(functools.partial(_read_files, part_files) for part_files in cut_parts(files)), *container_parts]
+    file_parts = [functools.partial(_read_files, part_files) for part_files in cut_parts(files)]
+    return [*file_parts, *container_parts]
 
 
 def _is_image_file(address: str) -> bool:
@@ -149,16 +150,25 @@ class _Predictor:
     """The model, loaded once by each actor."""
 
     def __init__(self, model: str) -> None:
-        self._classifier = Classifier.load(Folder.from_uri(model), "cuda" if ray.get_gpu_ids() else "cpu")
-        self._threads = ThreadPoolExecutor(os.cpu_count() if ray.get_gpu_ids() else 1)
+        device = "cpu"
+        threads = 1
+        if ray.get_gpu_ids():
+            device = "cuda"
+            threads = os.cpu_count() or 1
+        self._classifier = Classifier.load(Folder.from_uri(model), device)
+        self._threads = ThreadPoolExecutor(threads)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         opened = list(self._threads.map(self._preprocess, batch["content"].to_pylist(), batch["error"].to_pylist()))
-        pixels = [result for result in opened if isinstance(result, np.ndarray)]
-        predicted_rows = iter(self._classifier.predict_probabilities(np.stack(pixels)) if pixels else ())
-        probabilities = [next(predicted_rows) if isinstance(one, np.ndarray) else None for one in opened]
-        errors = [None if isinstance(one, np.ndarray) else one for one in opened]
-        numbers, paths = batch["part"].to_pylist(), batch["path"].to_pylist()
+        errors = [result if isinstance(result, str) else None for result in opened]
+        readable_rows = [row for row, error in enumerate(errors) if error is None]
+        probabilities: list[np.ndarray | None] = [None] * len(opened)
+        if readable_rows:
+            predicted = self._classifier.predict_probabilities(np.stack([opened[row] for row in readable_rows]))
+            for row, class_probabilities in zip(readable_rows, predicted, strict=True):
+                probabilities[row] = class_probabilities
+        numbers = batch["part"].to_pylist()
+        paths = batch["path"].to_pylist()
         return _build_answers(self._classifier.classes, numbers, paths, probabilities, errors)
 
     def _preprocess(self, content: bytes | None, error: str | None) -> np.ndarray | str:
@@ -170,6 +180,17 @@ class _Predictor:
             return _describe_error(unreadable)
 
 
+def _describe_answer(classes: list[str], probabilities_K: np.ndarray | None) -> dict[str, Any]:
+    """The class, its probability and those of all classes; nothing of an image that cannot be read."""
+    if probabilities_K is None:
+        return dict.fromkeys(("label", "probability", "probabilities"))
+    return {
+        "label": classes[probabilities_K.argmax()],
+        "probability": probabilities_K.max(),
+        "probabilities": dict(zip(classes, probabilities_K.tolist(), strict=True)),
+    }
+
+
 def _build_answers(
     classes: list[str],
     numbers: list[int],
@@ -178,16 +199,14 @@ def _build_answers(
     errors: list[str | None],
 ) -> pa.Table:
     by_class = pa.struct([(name, pa.float32()) for name in classes])
-    probability_structs = [
-        None if row is None else dict(zip(classes, row.tolist(), strict=True)) for row in probabilities
-    ]
+    answers = [_describe_answer(classes, row) for row in probabilities]
     return pa.table(
         {
             "part": pa.array(numbers, pa.int64()),
             "path": pa.array(paths, pa.string()),
-            "label": pa.array([None if row is None else classes[row.argmax()] for row in probabilities], pa.string()),
-            "probability": pa.array([None if row is None else row.max() for row in probabilities], pa.float32()),
-            "probabilities": pa.array(probability_structs, by_class),
+            "label": pa.array([answer["label"] for answer in answers], pa.string()),
+            "probability": pa.array([answer["probability"] for answer in answers], pa.float32()),
+            "probabilities": pa.array([answer["probabilities"] for answer in answers], by_class),
             "error": pa.array(errors, pa.string()),
         }
     )

@@ -1,5 +1,6 @@
 """Checkpoints of a classifier in training: when they are written, and what a resume needs beside the weights."""
 
+import logging
 import time
 
 import torch
@@ -8,6 +9,8 @@ from ganaug_ray.core import checkpoint
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.batch import BatchFeed
+
+logger = logging.getLogger(__name__)
 
 MIN_INTERVAL_S = 60.0  # seconds: most trainings are shorter, and start again
 INTERVAL_PER_SAVE_SECOND = 20  # a checkpoint that takes a second is followed by so many seconds without one, at least
@@ -28,11 +31,16 @@ class TrainingCheckpoints:
     """
 
     def __init__(self, folder: Folder, inputs: str, batches: BatchFeed, place: Place) -> None:
-        self.start = checkpoint.load_newest(folder, inputs, warn=print)
+        self.start = checkpoint.load_newest(folder, inputs, warn=logger.warning)
         if self.start and place.is_first:
-            print(f"going on from step {self.start.step}")
-        self._folder, self._inputs, self._batches, self._place = folder, inputs, batches, place
-        self._before = self.start.tensors[SPENT_KEY] if self.start else torch.zeros(1, dtype=torch.float64)
+            logger.info("going on from step %d", self.start.step)
+        self._folder = folder
+        self._inputs = inputs
+        self._batches = batches
+        self._place = place
+        self._before = torch.zeros(1, dtype=torch.float64)
+        if self.start is not None:
+            self._before = self.start.tensors[SPENT_KEY]
         self._began = self._last = time.monotonic()
         self._rest = MIN_INTERVAL_S
         self._counted: dict[str, int] = {}
@@ -61,8 +69,8 @@ class TrainingCheckpoints:
     def _count_rows(self) -> dict[str, int]:
         rank_counts = self._batches.collect_counts()
         before = self._before[1:].tolist() or [0] * len(rank_counts)
-        device = self._place.device
-        return {
-            what: int(counted) + int(self._place.sum_over_ranks(torch.tensor(n, device=device)))
-            for counted, (what, n) in zip(before, rank_counts.items(), strict=True)
-        }
+        counts = {}
+        for counted, (name, n) in zip(before, rank_counts.items(), strict=True):
+            total = self._place.sum_over_ranks(torch.tensor(n, device=self._place.device))
+            counts[name] = int(counted) + int(total)
+        return counts

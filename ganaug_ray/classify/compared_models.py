@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 from typing import TYPE_CHECKING
 
 from ganaug_ray.config import ClassifierConfig, Job
@@ -26,7 +27,7 @@ def list_pairs(job: Job) -> list[tuple[str, int]]:
             "models: the job has no such section; name two or more, "
             "such as {cnn: {}, resnet: {arch: torchvision:resnet18}}"
         )
-    return [(name, seed) for name in job.models for seed in range(job.compare.seeds)]
+    return list(itertools.product(job.models, range(job.compare.seeds)))
 
 
 def locate_folder(run: Run, name: str, seed: int) -> Folder:
@@ -40,7 +41,9 @@ def read_marker(job: Job, run: Run, name: str, seed: int) -> ModelRecord | None:
     dataset = DatasetRecord.read(run.dataset).hash
     if record is None or record.inputs["dataset"] != dataset:
         return None
-    return record if _dump_settings(ClassifierConfig(**record.config)) == _dump_settings(job.models[name]) else None
+    if _dump_settings(ClassifierConfig(**record.config)) != _dump_settings(job.models[name]):
+        return None
+    return record
 
 
 def _dump_settings(config: ClassifierConfig) -> Record:
@@ -49,7 +52,11 @@ def _dump_settings(config: ClassifierConfig) -> Record:
 
 def collect_inputs(job: Job, run: Run) -> dict[str, str]:
     """Return the hashes of the finished models, by model and seed."""
-    return {f"{n}/seed-{k}": ModelRecord.read(locate_folder(run, n, k)).hash for n, k in list_pairs(job)}
+    hashes = {}
+    for name, seed in list_pairs(job):
+        record = ModelRecord.read(locate_folder(run, name, seed))
+        hashes[f"{name}/seed-{seed}"] = record.hash
+    return hashes
 
 
 def compute_fingerprint(job: Job, run: Run) -> str:
@@ -80,19 +87,22 @@ def describe_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTra
     from ganaug_ray.data.loading.resident_loader import open_real_feed
     from ganaug_ray.data.loading.sampler import Sampling
 
-    config, dataset = job.models[name], str(run.dataset)
+    config = job.models[name]
+    dataset = str(run.dataset)
     input_hashes = {"dataset": DatasetRecord.read(run.dataset).hash}
+    folder_of_start = None
     start = experiment_dir.read_marker(run.board / name, "start.json")
     if start is not None:
-        input_hashes |= {"weights": start["hash"]}
+        input_hashes["weights"] = start["hash"]
+        folder_of_start = str(run.board / name)
     sampling = Sampling(config.sampling == "balanced")
     batches = functools.partial(
         open_real_feed, dataset, config.batch_size, job.data.resident_gb, seed, sampling=sampling
     )
-    model_folder, weights_folder = locate_folder(run, name, seed), str(run.board / name)
+    model_folder = locate_folder(run, name, seed)
     model_folder.delete_file(ModelRecord.FILE)  # of other settings: a training that is killed leaves no marker
     settings = {"resident_gb": job.data.resident_gb}
-    folder_of_start = weights_folder if start is not None else None
+
     return ClassifierTraining(
         name, seed, config, dataset, str(model_folder), batches, input_hashes, folder_of_start, settings=settings
     )

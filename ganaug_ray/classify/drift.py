@@ -12,6 +12,7 @@ FALSE_ALARM_IMAGES, and a false alarm among the first n has a probability of at 
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -28,12 +29,14 @@ MAX_IMAGES_PER_BATCH = (
 )
 REFERENCE_FILE = "reference.parquet"  # of a version
 MAX_REFERENCE_ROWS = 4096  # of each kind that a reference is made of, at most
-CONFIDENCE_COLUMN, PREDICTED_COLUMN = "confidence", "predicted"
+CONFIDENCE_COLUMN = "confidence"
+PREDICTED_COLUMN = "predicted"
 
 
 def name_statistics(channels: int) -> list[str]:
     """Return the names of the numbers that ``measure_images`` computes."""
-    return [f"{what}_{channel}" for what in ("mean", "contrast", "sharpness") for channel in range(channels)]
+    statistics = itertools.product(("mean", "contrast", "sharpness"), range(channels))
+    return [f"{name}_{channel}" for name, channel in statistics]
 
 
 def measure_images(images_NHWC: np.ndarray) -> np.ndarray:
@@ -78,29 +81,29 @@ class DriftDetector:
         columns = [table[name].drop_null().to_numpy() for name in inputs]
         counts = [np.bincount(_bin_numbers(column), minlength=BIN_COUNT) for column in columns]
         predicted = np.bincount(table[PREDICTED_COLUMN].drop_null().to_numpy(), minlength=len(classes))
-        self._reference = np.cumsum(counts, 1), predicted.astype(np.int64)
+        self._reference_upto_SB = np.cumsum(counts, 1)
+        self._reference_said_K = predicted.astype(np.int64)
         weights = [np.full(len(part), 0.5 / len(part)) for part in (inputs, classes)]
         self._weights = np.concatenate(weights)[:, None] / len(BET_SIZES)
         self._draws = np.random.default_rng(seed)
         self._lock = threading.Lock()
-        self._seen, self._alarm, self._reasons = 0, -ALARM_WINDOW_IMAGES, list[str]()
+        self._seen = 0
+        self._alarm = -ALARM_WINDOW_IMAGES
+        self._reasons: list[str] = []
         self._reset_sums()
 
     def _reset_sums(self) -> None:
-        self._upto_SB, self._said_K = (part.copy() for part in self._reference)
+        self._upto_SB = self._reference_upto_SB.copy()
+        self._said_K = self._reference_said_K.copy()
         self._sums_JB = np.zeros((len(self._names), len(BET_SIZES)))
 
     def observe_batch(self, images_NHWC: np.ndarray, probabilities_NK: np.ndarray) -> bool:
         """Observe a batch's first images uint8 [N, H, W, C] and probabilities float32 [N, K]; return ``has_alarm``."""
-        numbers = np.concatenate(
-            [
-                measure_images(images_NHWC[:MAX_IMAGES_PER_BATCH]),
-                probabilities_NK[:MAX_IMAGES_PER_BATCH].max(1, keepdims=True),
-            ],
-            1,
-        )
+        statistics = measure_images(images_NHWC[:MAX_IMAGES_PER_BATCH])
+        probabilities_NK = probabilities_NK[:MAX_IMAGES_PER_BATCH]
+        numbers = np.concatenate([statistics, probabilities_NK.max(1, keepdims=True)], 1)
         with self._lock:
-            for bins, k in zip(_bin_numbers(numbers), probabilities_NK[:MAX_IMAGES_PER_BATCH].argmax(1), strict=True):
+            for bins, k in zip(_bin_numbers(numbers), probabilities_NK.argmax(1), strict=True):
                 self._observe_image(bins, int(k))
         return self.has_alarm
 
@@ -111,13 +114,16 @@ class DriftDetector:
 
     def describe_status(self) -> dict[str, Any]:
         """Return the number of images observed, whether there is an alarm, and the numbers that caused it."""
-        return {"images": self._seen, "alarm": self.has_alarm, "statistics": self._reasons if self.has_alarm else []}
+        statistics = self._reasons if self.has_alarm else []
+        return {"images": self._seen, "alarm": self.has_alarm, "statistics": statistics}
 
     def _observe_image(self, bins: np.ndarray, k: int) -> None:
-        statistic_rows, classes = np.arange(len(bins)), np.arange(len(self._said_K))
+        statistic_rows = np.arange(len(bins))
+        classes = np.arange(len(self._said_K))
         upto = self._upto_SB[statistic_rows, bins]
         below = np.where(bins > 0, self._upto_SB[statistic_rows, bins - 1], 0)
-        predicted_K, total = self._said_K, self._said_K.sum()
+        predicted_K = self._said_K
+        total = predicted_K.sum()
         lower = np.concatenate([below, np.where(classes == k, total - predicted_K, 0)])
         equal = np.concatenate([upto - below, np.where(classes == k, predicted_K, total - predicted_K)])
         n = np.concatenate([self._upto_SB[:, -1], np.full(len(predicted_K), total)])

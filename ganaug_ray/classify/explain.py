@@ -31,7 +31,8 @@ def compute_heat_maps(network: Network, images_NHWC: np.ndarray, classes_N: np.n
     Returns:
         float32 [N, H, W] in [0, 1], one at each map's hottest point; all zero where nothing speaks for the class.
     """
-    device, parts = _get_device(network), []
+    device = _get_device(network)
+    parts = [np.zeros((0, *images_NHWC.shape[1:3]), np.float32)]
     for start in range(0, len(images_NHWC), BATCH_SIZE):
         x_BCHW = tensors.to_network(
             torch.tensor(images_NHWC[start : start + BATCH_SIZE], device=device)
@@ -44,7 +45,7 @@ def compute_heat_maps(network: Network, images_NHWC: np.ndarray, classes_N: np.n
         heat_B1hw = F.relu((weights * maps_BFhw).sum(1, keepdim=True)).detach()
         heat_BHW = F.interpolate(heat_B1hw, x_BCHW.shape[2:], mode="bilinear")[:, 0]
         parts.append((heat_BHW / heat_BHW.amax((1, 2), keepdim=True).clamp_min(1e-12)).cpu().numpy())
-    return np.concatenate(parts) if parts else np.zeros(images_NHWC.shape[:3], np.float32)
+    return np.concatenate(parts)
 
 
 def overlay_heat_map(pixels: np.ndarray, heat_HW: np.ndarray) -> np.ndarray:
@@ -97,15 +98,14 @@ def extract_feature_maps(network: Network, image_HWC: np.ndarray) -> list[np.nda
 def extract_features(network: Network, images_NHWC: tensors.PixelRows, max_images: int | None = None) -> np.ndarray:
     """Return the penultimate features of images, uint8 [N, H, W, C], or of the first ones: float32 [N, F]."""
     n = len(images_NHWC) if max_images is None else min(len(images_NHWC), max_images)
-    parts = [
-        network.compute_features(
-            tensors.to_network(
-                torch.tensor(images_NHWC[start : min(start + BATCH_SIZE, n)], device=_get_device(network))
-            )
-        )
-        for start in range(0, n, BATCH_SIZE)
-    ]
-    return torch.cat(parts).float().cpu().numpy() if parts else np.zeros((0, 1), np.float32)
+    if n == 0:
+        return np.zeros((0, 1), np.float32)
+    device = _get_device(network)
+    parts = []
+    for start in range(0, n, BATCH_SIZE):
+        pixels = torch.tensor(images_NHWC[start : min(start + BATCH_SIZE, n)], device=device)
+        parts.append(network.compute_features(tensors.to_network(pixels)))
+    return torch.cat(parts).float().cpu().numpy()
 
 
 def _get_device(network: nn.Module) -> torch.device:

@@ -25,7 +25,8 @@ from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
-PRETRAINED_SOURCE, CHAMPION_SOURCE = "pretrained", "champion"
+PRETRAINED_SOURCE = "pretrained"
+CHAMPION_SOURCE = "champion"
 MAX_NAMED_TENSORS = 3  # tensors, at most, in a message
 WRAPPER_KEYS = ("state_dict", "model_state_dict", "model")  # keys under which training scripts keep the weights
 
@@ -72,31 +73,38 @@ def match_weights(network: networks.Network, weights: Tensors, keep_head: bool =
         weights: named as in the network, as in its backbone alone, or as in a model.safetensors.
         keep_head: the head is to match too.
     """
-    # Batch norm's count of batches is not in older files, and nothing here reads it.
-    network_tensors = {
-        key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")
-    }
-    file_tensors = {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
-    new = [] if keep_head else [key for key in network_tensors if key.startswith("head.")]
-    left_out = (
-        [] if keep_head else [key for key in file_tensors if key.startswith(("head.", *network.replaced_prefixes))]
-    )
-    network_tensors = {key: value for key, value in network_tensors.items() if key not in new}
-    file_tensors = {key: value for key, value in file_tensors.items() if key not in left_out}
-    common_names = [key for key in network_tensors if key in file_tensors]
-    matched_names = [key for key in common_names if network_tensors[key].shape == file_tensors[key].shape]
+    network_tensors = _drop_batch_counts(network.state_dict())
+    file_tensors = _drop_batch_counts(weights)
+    new: list[str] = []
+    left_out: list[str] = []
+    if not keep_head:
+        new = [key for key in network_tensors if key.startswith("head.")]
+        left_out = [key for key in file_tensors if key.startswith(("head.", *network.replaced_prefixes))]
+    network_shapes = {key: list(value.shape) for key, value in network_tensors.items() if key not in new}
+    file_shapes = {key: list(value.shape) for key, value in file_tensors.items() if key not in left_out}
+    matched = []
+    missing = []
+    wrong_shape = {}
+    for key, shape in network_shapes.items():
+        if key not in file_shapes:
+            missing.append(key)
+        elif file_shapes[key] == shape:
+            matched.append(key)
+        else:
+            wrong_shape[key] = (file_shapes[key], shape)
     return WeightMatch(
-        matched=matched_names,
+        matched=matched,
         new=new,
         left_out=left_out,
-        missing=[key for key in network_tensors if key not in file_tensors],
-        unexpected=[key for key in file_tensors if key not in network_tensors],
-        wrong_shape={
-            key: (list(file_tensors[key].shape), list(network_tensors[key].shape))
-            for key in common_names
-            if network_tensors[key].shape != file_tensors[key].shape
-        },
+        missing=missing,
+        unexpected=[key for key in file_shapes if key not in network_shapes],
+        wrong_shape=wrong_shape,
     )
+
+
+def _drop_batch_counts(weights: Tensors) -> Tensors:
+    """Leave out batch norm's counts of batches: they are not in older files, and nothing here reads them."""
+    return {key: value for key, value in weights.items() if not key.endswith("num_batches_tracked")}
 
 
 def prepare_weights(job: Job, run: Run, folder: Folder | None = None) -> Record | None:
@@ -213,12 +221,13 @@ def _fetch_published(arch: str) -> Tensors:
 def _read_model_weights(job: Job, run: Run, facts: DatasetRecord, notes: list[str]) -> tuple[str, Tensors]:
     """Find the model that init_from means; its classes are to be the data's, in the same order."""
     requested_source = str(job.classifier.init_from)
-    earlier_root = job.data.extends.rstrip("/").rpartition("/")[0] if job.data.extends else str(run.root)
-    folder = model_registry.find_model(
-        Folder.from_uri(earlier_root if requested_source == CHAMPION_SOURCE else requested_source)
-    )
+    address = requested_source
+    where = ""
+    if requested_source == CHAMPION_SOURCE:
+        address = job.data.extends.rstrip("/").rpartition("/")[0] if job.data.extends else str(run.root)
+        where = f" in {address}"
+    folder = model_registry.find_model(Folder.from_uri(address))
     if folder is None:
-        where = f" in {earlier_root}" if requested_source == CHAMPION_SOURCE else ""
         raise UserError(
             f"classifier.init_from {requested_source}: no experiment with a promoted model, registry or model{where}"
         )
@@ -239,11 +248,16 @@ def _read_model_weights(job: Job, run: Run, facts: DatasetRecord, notes: list[st
 
 
 def _describe_value(value: Any) -> str:
-    return f"are {len(value)}: {_join_names(value)}" if isinstance(value, list) else f"is {value}"
+    if isinstance(value, list):
+        return f"are {len(value)}: {_join_names(value)}"
+    return f"is {value}"
 
 
 def _join_names(names: list[str]) -> str:
-    return ", ".join(names[:MAX_NAMED_TENSORS]) + (", ..." if len(names) > MAX_NAMED_TENSORS else "")
+    text = ", ".join(names[:MAX_NAMED_TENSORS])
+    if len(names) > MAX_NAMED_TENSORS:
+        text += ", ..."
+    return text
 
 
 def _first_line(error: Exception) -> str:

@@ -190,11 +190,10 @@ class CNN(Network):
         self.adaptor = Adaptor(NetworkInput(size), channels)
         depth = max(1, (size // MIN_MAP_SIDE_PX).bit_length() - 1)
         filters = [channels, *(min(32 * 2**block, MAX_FILTERS) for block in range(depth))]
-        self.blocks = nn.Sequential(
-            *(layer for before, after in itertools.pairwise(filters) for layer in self._build_block(before, after)),
-            nn.AdaptiveAvgPool2d(MIN_MAP_SIDE_PX),
-            nn.Flatten(),
-        )
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(filters):
+            layers += self._build_block(before, after)
+        self.blocks = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(MIN_MAP_SIDE_PX), nn.Flatten())
         self.dense = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(filters[-1] * MIN_MAP_SIDE_PX**2, BASE_FEATURES), nn.ReLU()
         )

@@ -46,8 +46,8 @@ def export_onnx(model: Folder, out: str) -> float:
         raise UserError(f"export needs {error.name}: pip install 'ganaug_ray[export]'") from None
     classifier = Classifier.load(model)
     spec = classifier.spec
-    size, channels = spec.image_size, spec.channels
-    images_NHWC = np.random.default_rng(0).integers(0, 256, (CHECKED_IMAGES, size, size, channels), np.uint8)
+    shape = (CHECKED_IMAGES, spec.image_size, spec.image_size, spec.channels)
+    images_NHWC = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     x_NCHW = tensors.to_network(torch.from_numpy(images_NHWC)).contiguous()
     onnx_model = onnx.load_from_string(_trace_network(classifier.network, x_NCHW[:2], spec.arch))
     copied_spec = {key: getattr(spec, key) for key in ("arch", "classes", "channels", "image_size", "resize", "hash")}
@@ -118,10 +118,10 @@ class _ExportableAdaptor(nn.Module):
         self.scale = _SeparableMap(
             lambda x: tensors.scale_images(x, adaptor.input.size, adaptor.input.interpolation), size
         )
-        self.own = adaptor
+        self.adaptor = adaptor
 
     def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
-        return self.own(self.scale(x_BCHW))
+        return self.adaptor(self.scale(x_BCHW))
 
 
 @torch.no_grad()
@@ -130,10 +130,13 @@ def _make_exportable(network: networks.Network, x_NCHW: torch.Tensor) -> nn.Modu
     exportable = copy.deepcopy(network).eval()
     pools = {name: module for name, module in exportable.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d)}
     sizes: dict[str, int] = {}
-    hooks = [
-        module.register_forward_pre_hook(lambda _, inputs, name=name: sizes.update({name: inputs[0].shape[-1]}))
-        for name, module in pools.items()
-    ]
+    hooks = []
+    for name, module in pools.items():
+
+        def note_size(_: nn.Module, inputs: tuple[torch.Tensor, ...], name: str = name) -> None:
+            sizes[name] = inputs[0].shape[-1]
+
+        hooks.append(module.register_forward_pre_hook(note_size))
     exportable(x_NCHW)
     for hook in hooks:
         hook.remove()

@@ -1,6 +1,7 @@
 """Decides which weights are trained at which learning rate, step by step."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,23 +40,15 @@ class OptimizerSchedule:
         self._head = list(network.head.parameters())
         head_ids = {id(weight) for weight in self._head}
         self._rest = [weight for weight in network.parameters() if id(weight) not in head_ids]
-        rates = (config.peak_lr, config.peak_lr * (config.backbone_lr if config.is_pretrained else 1.0))
+        rest_factor = config.backbone_lr if config.is_pretrained else 1.0
         groups = [
-            {"params": weights, "lr": torch.tensor(rate), "peak": rate}
-            for weights, rate in zip((self._head, self._rest), rates, strict=True)
+            _build_group(self._head, config.peak_lr),
+            _build_group(self._rest, config.peak_lr * rest_factor),
         ]
-        self.optimizer: torch.optim.Optimizer = (
-            torch.optim.AdamW(groups, weight_decay=config.effective_weight_decay, fused=True)
-            if config.optimizer == "adamw"
-            else torch.optim.SGD(
-                groups, weight_decay=config.effective_weight_decay, momentum=MOMENTUM, nesterov=True, fused=True
-            )
-        )
-        self._plateau = (
-            ReduceLROnPlateau(self.optimizer, patience=config.plateau_looks - 1)
-            if config.schedule == "plateau"
-            else None
-        )
+        self.optimizer = _build_optimizer(groups, config)
+        self._plateau = None
+        if config.schedule == "plateau":
+            self._plateau = ReduceLROnPlateau(self.optimizer, patience=config.plateau_looks - 1)
 
     def begin_step(self, step: int) -> nn.Module:
         """Set learning rates and train modes for a step; return the network, wrapped for DDP and split batch norm.
@@ -84,10 +77,12 @@ class OptimizerSchedule:
         return torch.tensor([*seen, *rates], dtype=torch.float64)
 
     @state.setter
-    def state(self, found: torch.Tensor) -> None:
+    def state(self, values: torch.Tensor) -> None:
         if self._plateau is not None:
-            best, bad, last, *rates = found.tolist()
-            self._plateau.best, self._plateau.num_bad_epochs, self._plateau.last_epoch = best, int(bad), int(last)
+            best, bad, last, *rates = values.tolist()
+            self._plateau.best = best
+            self._plateau.num_bad_epochs = int(bad)
+            self._plateau.last_epoch = int(last)
             for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
                 group["lr"].fill_(rate)
 
@@ -95,6 +90,17 @@ class OptimizerSchedule:
         """Report a validation loss to schedule ``plateau``; it must be the same on every rank."""
         if self._plateau is not None:
             self._plateau.step(val_loss)
+
+
+def _build_group(weights: list[nn.Parameter], rate: float) -> dict[str, Any]:
+    return {"params": weights, "lr": torch.tensor(rate), "peak": rate}
+
+
+def _build_optimizer(groups: list[dict[str, Any]], config: ClassifierConfig) -> torch.optim.Optimizer:
+    decay = config.effective_weight_decay
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, weight_decay=decay, fused=True)
+    return torch.optim.SGD(groups, weight_decay=decay, momentum=MOMENTUM, nesterov=True, fused=True)
 
 
 def count_warm_up_steps(steps: int) -> int:
@@ -111,4 +117,6 @@ def compute_rate_factor(step: int, steps: int, cosine: bool = True) -> float:
     warm_up_steps = count_warm_up_steps(steps)
     if step < warm_up_steps:
         return (step + 1) / warm_up_steps
-    return 0.5 * (1 + math.cos(math.pi * (step - warm_up_steps) / max(1, steps - warm_up_steps))) if cosine else 1.0
+    if not cosine:
+        return 1.0
+    return 0.5 * (1 + math.cos(math.pi * (step - warm_up_steps) / max(1, steps - warm_up_steps)))

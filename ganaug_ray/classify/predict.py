@@ -61,7 +61,8 @@ class Classifier:
     def load(cls, folder: Folder, device: torch.device | str = "cpu") -> "Classifier":
         """Load a classifier from a model folder. Raises UserError if there is no finished, undamaged model."""
         try:
-            return cls(ModelRecord.read(folder), tensors_from_bytes(folder.read_bytes("model.safetensors")), device)
+            weights = tensors_from_bytes(folder.read_bytes("model.safetensors"))
+            return cls(ModelRecord.read(folder), weights, device)
         except FileNotFoundError:
             raise UserError(f"{folder}: no finished model here (model.json and model.safetensors)") from None
         except (ValueError, KeyError) as error:
@@ -77,13 +78,14 @@ class Classifier:
         Raises:
             ganaug_ray.data.images.Unreadable: one of them is no image.
         """
-        rows = np.stack([self.preprocess(picture) for picture in pictures]) if len(pictures) else None
-        if rows is None:
+        if not len(pictures):
             return []
-        return [
-            Prediction(self.classes[int(row.argmax())], dict(zip(self.classes, map(float, row), strict=True)))
-            for row in self.predict_probabilities(rows)
-        ]
+        rows = np.stack([self.preprocess(picture) for picture in pictures])
+        predictions = []
+        for row in self.predict_probabilities(rows):
+            by_class = dict(zip(self.classes, row.tolist(), strict=True))
+            predictions.append(Prediction(self.classes[int(row.argmax())], by_class))
+        return predictions
 
     def preprocess(self, picture: ImageInput) -> np.ndarray:
         """Decode and resize one image as training did: uint8 [size, size, C]."""
@@ -95,16 +97,15 @@ class Classifier:
             image = images.to_grey_or_rgb(picture)
         else:
             image = images.from_array(picture)
-        return images.to_pixels(
-            images.resize_to_square(image, self.spec.image_size, self.spec.resize), self.spec.channels
-        )
+        square = images.resize_to_square(image, self.spec.image_size, self.spec.resize)
+        return images.to_pixels(square, self.spec.channels)
 
     @torch.inference_mode()
     def predict_probabilities(self, images_NHWC: tensors.PixelRows) -> np.ndarray:
         """Predict float32 [N, K], each row summing to one, from preprocessed images uint8 [N, size, size, C]."""
-        parts = []
+        parts = [torch.zeros(0, len(self.classes))]
         for start in range(0, len(images_NHWC), self.network.batch_size):
             rows = torch.tensor(images_NHWC[start : start + self.network.batch_size], device=self.device)
             x_BCHW = tensors.to_network(rows)
             parts.append(self.network(x_BCHW).softmax(1).cpu())
-        return torch.cat(parts).numpy() if parts else np.zeros((0, len(self.classes)), np.float32)
+        return torch.cat(parts).numpy()

@@ -52,12 +52,15 @@ def _freeze_running_statistics(network: nn.Module) -> Iterator[None]:
 @torch.no_grad()
 def average_statistics(network: nn.Module, place: Place) -> None:
     """Average batch norm's running statistics over the ranks, in place."""
-    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
-    statistics = [
-        statistic for norm in norms for statistic in (norm.running_mean, norm.running_var) if statistic is not None
-    ]
+    statistics: list[torch.Tensor] = []
+    for module in network.modules():
+        if isinstance(module, _BatchNorm):
+            for statistic in (module.running_mean, module.running_var):
+                if statistic is not None:
+                    statistics.append(statistic)
     if place.world_size == 1 or not statistics:
         return
     means = place.sum_over_ranks(torch.cat(statistics)) / place.world_size
-    for own, mean in zip(statistics, means.split([len(own) for own in statistics]), strict=True):
-        own.copy_(mean)
+    sizes = [len(statistic) for statistic in statistics]
+    for statistic, mean in zip(statistics, means.split(sizes), strict=True):
+        statistic.copy_(mean)

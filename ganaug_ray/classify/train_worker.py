@@ -58,10 +58,11 @@ class ClassifierTraining:
     @property
     def stores(self) -> list[str]:
         """The folders of the image stores that the training reads."""
-        split_folders = [
-            str(Folder.from_uri(self.dataset) / part) for part in dict.fromkeys(("train", "val", *self.parts))
-        ]
-        return split_folders + ([self.pool_folder] if self.pool_folder else [])
+        dataset = Folder.from_uri(self.dataset)
+        folders = [str(dataset / part) for part in dict.fromkeys(("train", "val", *self.parts))]
+        if self.pool_folder:
+            folders.append(self.pool_folder)
+        return folders
 
     @property
     def name(self) -> str:
@@ -83,9 +84,11 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
         DivergenceError: a loss was not finite; the best weights before that are in last_good.safetensors.
     """
     started = time.monotonic()
-    dataset, out = Folder.from_uri(fit.dataset), Folder.from_uri(fit.out)
+    dataset = Folder.from_uri(fit.dataset)
+    out = Folder.from_uri(fit.out)
     facts = DatasetRecord.read(dataset)
-    config, counts = fit.config, list(facts.counts["train"].values())
+    config = fit.config
+    counts = list(facts.counts["train"].values())
     steps = config.count_steps(sum(counts))
     network_input = networks.choose_input(config.arch, facts.image_size, config.input_size, config.is_pretrained)
     draws = fit.seed if fit.draw_seed is None else fit.draw_seed
@@ -95,17 +98,22 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     started_from = initial_weights.load_weights(network, Folder.from_uri(fit.start)) if fit.start else None
     network.to(place.device).to(memory_format=torch.channels_last)
     val = ResidentImages.load(dataset / "val", place.device)
-    weights_K = balance_class_weights(counts).to(place.device) if config.class_weights == "balanced" else None
+    weights_K = None
+    if config.class_weights == "balanced":
+        weights_K = balance_class_weights(counts).to(place.device)
     batches = fit.batches(place)
     checkpoints = TrainingCheckpoints(out / CHECKPOINT_FOLDER, fit.compute_fingerprint(started_from), batches, place)
-    log = metrics_log.MetricsLog(out, checkpoints.start.step if checkpoints.start else 0) if place.is_first else None
-    report = log.append_line if log else _ignore_row
+    log = None
+    report: Callable[[dict[str, Any]], None] = _ignore_row
+    if place.is_first:
+        log = metrics_log.MetricsLog(out, checkpoints.start.step if checkpoints.start else 0)
+        report = log.append_line
     best_evaluations: list[training_loop.BestEvaluation] = []
 
-    def save(step: int, parts: dict[str, checkpoint.Stateful], stand: checkpoint.Tensors) -> None:
+    def save(step: int, parts: dict[str, checkpoint.Stateful], history: checkpoint.Tensors) -> None:
         if checkpoints.is_due() and log is not None:
             log.flush()
-            checkpoints.save(step, {**checkpoint.pack_states(parts), **stand})
+            checkpoints.save(step, {**checkpoint.pack_states(parts), **history})
 
     try:
         best = training_loop.train_classifier(
@@ -157,8 +165,9 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "start": started_from,
         "config": config.model_dump(),
-        **({"tally": tally} if tally else {}),
     }
+    if tally:
+        record["tally"] = tally
     ModelRecord.write(out, "train", started, record)
     checkpoint.delete_all(out / CHECKPOINT_FOLDER)
 
@@ -176,7 +185,8 @@ def tabulate_predictions(classifier: Classifier, dataset: Folder, parts: tuple[s
     """Return a table (split, id, label, probabilities) of these parts' rows; of train at most 10,000."""
     tables = []
     for split in parts:
-        rows = shared_memory.read_images(dataset / split, MAX_TRAIN_ROWS if split == "train" else None)
+        max_rows = MAX_TRAIN_ROWS if split == "train" else None
+        rows = shared_memory.read_images(dataset / split, max_rows)
         probabilities = classifier.predict_probabilities(rows.images)
         columns: dict[str, Any] = {
             "split": pa.array([split] * len(rows)),

@@ -18,7 +18,10 @@ from ganaug_ray.core.finite_guard import FiniteGuard
 from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 
-OPTIMIZER_KEY, EVALUATIONS_KEY, BEST_PREFIX = "tuning", "looks", "best/"  # of a checkpoint, beside what learns
+# Of a checkpoint, beside what learns.
+OPTIMIZER_KEY = "tuning"
+EVALUATIONS_KEY = "looks"
+BEST_PREFIX = "best/"
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,11 @@ def train_classifier(
     """
     schedule = OptimizerSchedule(network, config, steps, place)
     guard = FiniteGuard(place, schedule.optimizer)
-    average, history = build_average(network, config), EvaluationHistory(keep)
+    average = build_average(network, config)
+    history = EvaluationHistory(keep)
     parts: dict[str, checkpoint.Stateful] = {"network": network, "optimizer": schedule.optimizer}
-    parts |= {} if average is None else {"average": average}
+    if average is not None:
+        parts["average"] = average
     first = 0
     if start is not None:
         checkpoint.unpack_states(start.tensors, parts)
@@ -97,30 +102,39 @@ def train_classifier(
         if average is not None:
             average.update_parameters(network)
 
-        now, last = step + 1, step + 1 == steps
-        row: dict[str, Any] = {}
-        if now % config.log_every == 0 or last:
+        now = step + 1
+        last = now == steps
+        is_logged = now % config.log_every == 0 or last
+        is_evaluation = now % config.evaluate_every == 0 or last
+        row: dict[str, Any] = {"step": now}
+        if is_logged:
             guard.raise_if_tripped(step)
             loss, hits, counted = place.sum_over_ranks(sums).tolist()
             row |= {"loss": loss / total, "accuracy": hits / counted}
-        is_evaluation = now % config.evaluate_every == 0 or last
         if is_evaluation:
             guard.raise_if_tripped(step)
-            for trained in filter(None, (network, average)):
-                split_batch_norm.average_statistics(trained, place)
-            candidate = network if average is None else cast(Network, average.module)
+            candidate = _prepare_candidate(network, average, place)
             accuracy, val_loss = evaluate_network(candidate, val, place)
             schedule.update_plateau(val_loss)
             history.add_evaluation(now, accuracy, val_loss, candidate)
             row |= {"val_accuracy": accuracy, "val_loss": val_loss}
-        if row:
-            report({"step": now, **row})
+        if is_logged or is_evaluation:
+            report(row)
         if last or history.since_best == config.patience:
             break
         if is_evaluation:
             save(now, parts, {OPTIMIZER_KEY: schedule.state, **history.pack_tensors()})
     assert history.best is not None, "the last step looks at validation"
     return history.best
+
+
+def _prepare_candidate(network: Network, average: AveragedModel | None, place: Place) -> Network:
+    """Average the ranks' batch-norm statistics; return the network that is looked at: its average, if there is one."""
+    split_batch_norm.average_statistics(network, place)
+    if average is None:
+        return network
+    split_batch_norm.average_statistics(average, place)
+    return cast(Network, average.module)
 
 
 def _compute_gradients(
@@ -152,7 +166,8 @@ def _compute_gradients(
             loss = (loss_B * weight_B).sum()
             # A sum over the global batch, exact also where the ranks' parts differ in size: DDP takes the mean.
             (loss * (place.world_size / batch.total)).backward()
-        hits_B, counts_B = logits_BK.argmax(1) == targets_BK.argmax(1), weight_B > 0
+        hits_B = logits_BK.argmax(1) == targets_BK.argmax(1)
+        counts_B = weight_B > 0
         sums += torch.stack([loss.detach(), (hits_B & counts_B).sum(), counts_B.sum()])
     return sums, batch.total
 
@@ -187,10 +202,12 @@ class EvaluationHistory:
     def restore_tensors(self, tensors: checkpoint.Tensors) -> None:
         """Restore the history from what ``pack_tensors`` returned."""
         step, accuracy, loss, since_best = tensors[EVALUATIONS_KEY].tolist()
-        weights = {
-            name.removeprefix(BEST_PREFIX): value for name, value in tensors.items() if name.startswith(BEST_PREFIX)
-        }
-        self.best, self.since_best = BestEvaluation(int(step), accuracy, loss, weights), int(since_best)
+        weights = {}
+        for name, value in tensors.items():
+            if name.startswith(BEST_PREFIX):
+                weights[name.removeprefix(BEST_PREFIX)] = value
+        self.best = BestEvaluation(int(step), accuracy, loss, weights)
+        self.since_best = int(since_best)
         self._keep(self.best)
 
 

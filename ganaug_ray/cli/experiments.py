@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sys
 import time
@@ -182,22 +181,33 @@ def _export_images(address: str, counts: list[str], png: str | None, seed: int) 
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.gan import png_export
     from ganaug_ray.gan.sampler import Generator
+    from ganaug_ray.pipeline.stage import Progress
 
     folder = png_export.find_gan_folder(address)
     generator = Generator.load(folder)
     counts_by_class = png_export.parse_counts(counts, generator.classes)
     if png is None:
         raise UserError("--png: name the folder that the images are to go to")
-    out, terminal, started = Folder.from_uri(png), Terminal(), time.monotonic()
-    total, written = sum(counts_by_class.values()), [0]
+    out = Folder.from_uri(png)
+    terminal = Terminal()
+    started = time.monotonic()
+    total = sum(counts_by_class.values())
+    progress = Progress(words=f"0 of {total} images")
+    written = 0
+
+    def count(images: int) -> None:
+        nonlocal written
+        written = images
+        progress.update(images / total, f"{images} of {total} images")
+
     memorization = GanRecord.read(folder).memorization
     if memorization.verdict == "copies":
         terminal.print_stage_line("generate", "note", f"this generator copies training images: {memorization.reason}")
     try:
-        with terminal.show_progress("generate", lambda: (written[0] / total, f"{written[0]} of {total} images")):
-            png_export.export_images(generator, counts_by_class, seed, out, functools.partial(written.__setitem__, 0))
+        with terminal.show_progress("generate", progress.read):
+            png_export.export_images(generator, counts_by_class, seed, out, count)
     except KeyboardInterrupt:
-        print(f"interrupted; {written[0]} of {total} images are in {out}", file=sys.stderr)
+        print(f"interrupted; {written} of {total} images are in {out}", file=sys.stderr)
         raise typer.Exit(130) from None
     text = f"{total} PNG in {out}; the images are unscreened, as the generator draws them"
     terminal.print_stage_line("generate", "done", text, time.monotonic() - started)

@@ -120,7 +120,8 @@ def export(
     from ganaug_ray.core import model_registry
     from ganaug_ray.core.console import Terminal
 
-    started, folder = time.monotonic(), model_registry.resolve_model(resolve_source(model))
+    started = time.monotonic()
+    folder = model_registry.resolve_model(resolve_source(model))
     path = str(folder / "model.onnx") if out is None else resolve_source(out)
     difference = export_onnx(folder, path)
     text = f"{path}; its logits are the model's to within {difference:.1g}"

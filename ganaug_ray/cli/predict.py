@@ -13,6 +13,7 @@ from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.pipeline.stage import Progress
 
 MAX_CLASSES_NAMED = 5  # classes that the line counts
 
@@ -35,7 +36,9 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool) ->
     folder = model_registry.resolve_model(resolve_source(model))
     target, name = _open_output(out)
     sources = [resolve_source(image) for image in images]
-    terminal, started, progress = Terminal(), time.monotonic(), [(0.0, "starting")]
+    terminal = Terminal()
+    started = time.monotonic()
+    progress = Progress(words="starting")
     number, path = tempfile.mkstemp(prefix="ganaug-predict-", suffix=".log")
     os.close(number)
     log = Path(path)
@@ -44,8 +47,8 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool) ->
 
         try:
             cluster.connect()
-            with terminal.show_progress("predict", lambda: progress[0]):
-                table = batch_inference.predict_images(folder, sources, lambda *now: progress.__setitem__(0, now))
+            with terminal.show_progress("predict", progress.read):
+                table = batch_inference.predict_images(folder, sources, progress.update)
         except StageFailed as error:
             raise StageFailed(f"{error}; see {log}") from None
         except UserError:
@@ -54,9 +57,8 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool) ->
         finally:
             cluster.disconnect()
         target.write_table(name, table)
-        terminal.print_stage_line(
-            "predict", "done", f"{summarize_predictions(table)} -> {out}", time.monotonic() - started
-        )
+        text = f"{summarize_predictions(table)} -> {out}"
+        terminal.print_stage_line("predict", "done", text, time.monotonic() - started)
     log.unlink()
 
 
@@ -66,13 +68,17 @@ def summarize_predictions(table: pa.Table) -> str:
     >>> summarize_predictions(pa.table({"label": ["cat", "dog", "cat", None], "error": [None, None, None, "empty"]}))
     '4 images: 2 × cat, 1 × dog; 1 could not be read (see error)'
     """
-    labels = Counter(label for label in table["label"].to_pylist() if label is not None)
+    labels = Counter(table["label"].drop_null().to_pylist())
     named = labels.most_common(MAX_CLASSES_NAMED)
     parts = [f"{n} × {name}" for name, n in named] or ["no answer"]
-    unnamed = sum(labels.values()) - sum(n for _, n in named)
-    parts += [f"{unnamed} of other classes"] if unnamed else []
-    bad = len(table) - sum(labels.values())
-    return f"{len(table)} images: {', '.join(parts)}" + (f"; {bad} could not be read (see error)" if bad else "")
+    unnamed = labels.total() - sum(n for _, n in named)
+    if unnamed:
+        parts.append(f"{unnamed} of other classes")
+    summary = f"{len(table)} images: {', '.join(parts)}"
+    bad = table["label"].null_count
+    if bad:
+        summary += f"; {bad} could not be read (see error)"
+    return summary
 
 
 def _open_output(out: str) -> tuple[Folder, str]:

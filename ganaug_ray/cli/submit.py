@@ -56,7 +56,9 @@ def submit(
         overrides = [f"gan.workers={gpus}", *overrides]
         runtime_env["env_vars"] = {"GANAUG_GPUS": str(gpus)}
     refuse_large_folder(here, runtime_env["excludes"])
-    words = [part for override in overrides for part in ("--set", override)]
+    words: list[str] = []
+    for override in overrides:
+        words += ["--set", override]
     path = job.resolve().relative_to(here.resolve()).as_posix()
     command = shlex.join(["python", "-m", "ganaug_ray", "run", path, "--out", out, *words])
     with _open_client(address) as client:
@@ -93,7 +95,8 @@ def stop(
         if number not in {details.submission_id for details in client.list_jobs()}:
             raise UserError(f"{number}: --address {address} has no such job; `ganaug jobs` lists those it has")
         stopped = client.stop_job(number)
-    print(f"{number}: {'is being stopped' if stopped else 'had ended already'}")
+    outcome = "is being stopped" if stopped else "had ended already"
+    print(f"{number}: {outcome}")
 
 
 def list_excludes(folder: Path) -> list[str]:

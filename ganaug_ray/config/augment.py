@@ -64,7 +64,8 @@ KIND_TRAITS: dict[Kind, KindTraits] = {
 }
 """What a job must know of each kind; all else is in ``augment.arm_kinds``."""
 
-SYNTHETIC_ARM, LIVE_ARM = "real+classic+synthetic", "real+classic+live"
+SYNTHETIC_ARM = "real+classic+synthetic"
+LIVE_ARM = "real+classic+live"
 _KIND_BY_ARM_NAME = {kind: kind for kind in get_args(Kind)} | {SYNTHETIC_ARM: "synthetic", LIVE_ARM: "live"}
 
 

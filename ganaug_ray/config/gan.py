@@ -86,13 +86,12 @@ class GanConfig(TrainingConfig):
         """The preset, with the settings that this job overrides."""
         preset = PRESETS[self.preset]
         lr_g = self.lr or preset.lr_g
-        return replace(
-            preset,
-            lr_g=lr_g,
-            lr_d=self.lr_d or lr_g * (preset.lr_d / preset.lr_g),
-            beta1=preset.beta1 if self.beta1 is None else self.beta1,
-            ema_half_life=preset.ema_half_life if self.ema_half_life is None else self.ema_half_life,
-        )
+        recipe = replace(preset, lr_g=lr_g, lr_d=self.lr_d or lr_g * (preset.lr_d / preset.lr_g))
+        if self.beta1 is not None:
+            recipe = replace(recipe, beta1=self.beta1)
+        if self.ema_half_life is not None:
+            recipe = replace(recipe, ema_half_life=self.ema_half_life)
+        return recipe
 
 
 class PublishedConfig(Config):

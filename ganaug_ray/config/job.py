@@ -47,11 +47,10 @@ class Job(Config):
         augment = value.get("augment") or {}
         if not isinstance(augment, Mapping):
             return value
-        return value | {
-            "arms": {
-                name: merge_arm_settings(augment, str(name), overrides) for name, overrides in value["arms"].items()
-            }
-        }
+        arms = {}
+        for name, overrides in value["arms"].items():
+            arms[name] = merge_arm_settings(augment, str(name), overrides)
+        return value | {"arms": arms}
 
     @model_validator(mode="before")
     @classmethod
@@ -134,14 +133,21 @@ class Job(Config):
 
     @model_validator(mode="after")
     def _check_compare_sizes(self) -> Self:
-        sizes, base_size = self.compare.sizes, self.data.train_per_class
-        if sizes and base_size is None:
+        sizes = self.compare.sizes
+        if not sizes:
+            return self
+        base_size = self.data.train_per_class
+        if self.compare.metric.startswith("calibrated"):
+            raise ValueError(
+                f"compare.sizes: needs a metric that rises where models get better, not {self.compare.metric}"
+            )
+        if base_size is None:
             raise ValueError("compare.sizes: give data.train_per_class too, the number of the comparison itself")
-        if sizes and (len(set(sizes)) < len(sizes) or base_size in sizes):
+        if len(set(sizes)) < len(sizes) or base_size in sizes:
             raise ValueError(
                 f"compare.sizes {sizes}: each number once, and other than data.train_per_class {base_size}"
             )
-        if sizes and all(arm.traits.control for arm in self.compared_arms.values()):
+        if all(arm.traits.control for arm in self.compared_arms.values()):
             raise ValueError("compare.sizes: there is no arm whose images could be worth something")
         return self
 

@@ -114,7 +114,8 @@ def find_differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "")
     """
     changed: dict[str, tuple[Any, Any]] = {}
     for key in sorted(old.keys() | new.keys()):
-        before, after = old.get(key), new.get(key)
+        before = old.get(key)
+        after = new.get(key)
         if isinstance(before, dict) and isinstance(after, dict):
             changed |= find_differences(before, after, f"{prefix}{key}.")
         elif before != after:
@@ -179,38 +180,40 @@ def _expand_variables(value: Any, name: str) -> Any:
 
 def _resolve_paths(content: dict[str, Any], base: Path) -> None:
     """Make paths of the job file's own absolute: they are relative to it, not to where the command is run."""
-    if isinstance(content.get("registry"), str):
-        content["registry"] = _make_absolute(content["registry"], base)
+    _resolve_key(content, "registry", base)
     data = content.get("data")
     if not isinstance(data, dict):
         return
-    for key, word in (("source", ""), ("unlabelled", "unused")):
-        sources = data.get(key)
-        resolved = [
-            _make_absolute(source, base) if isinstance(source, str) and source != word else source
-            for source in (sources if isinstance(sources, list) else [sources])
-        ]
-        if key in data:
-            data[key] = resolved if isinstance(sources, list) else resolved[0]
-    if isinstance(data.get("extends"), str):
-        data["extends"] = _make_absolute(data["extends"], base)
-    if isinstance(data.get("metadata"), str):
-        data["metadata"] = _make_absolute(data["metadata"], base)
-    gan = content.get("gan")
-    if isinstance(gan, dict) and isinstance(gan.get("inception"), str):
-        gan["inception"] = _make_absolute(gan["inception"], base)
+    _resolve_key(data, "source", base)
+    _resolve_key(data, "unlabelled", base, word="unused")
+    _resolve_key(data, "extends", base)
+    _resolve_key(data, "metadata", base)
+    _resolve_key(content.get("gan"), "inception", base)
+    classifiers = [content.get("classifier")]
     models = content.get("models")
-    for classifier in (content.get("classifier"), *(models.values() if isinstance(models, dict) else ())):
-        _resolve_weights(classifier, base)
-    labels = data.get("label_from")
-    if isinstance(labels, dict) and isinstance(labels.get("csv"), str):
-        labels["csv"] = _make_absolute(labels["csv"], base)
+    if isinstance(models, dict):
+        classifiers += models.values()
+    for classifier in classifiers:
+        _resolve_key(classifier, "weights", base, word="pretrained")
+        _resolve_key(classifier, "init_from", base, word="champion")
+    _resolve_key(data.get("label_from"), "csv", base)
 
 
-def _resolve_weights(classifier: Any, base: Path) -> None:
-    for key, word in (("weights", "pretrained"), ("init_from", "champion")):
-        if isinstance(classifier, dict) and isinstance(classifier.get(key), str) and classifier[key] != word:
-            classifier[key] = _make_absolute(classifier[key], base)
+def _resolve_key(section: Any, key: str, base: Path, word: str = "") -> None:
+    """Make a path, or a list of them, absolute, but the value ``word``; what is no path, the schema refuses later."""
+    if not isinstance(section, dict) or key not in section:
+        return
+    value = section[key]
+    if isinstance(value, list):
+        section[key] = [_resolve_path(path, base, word) for path in value]
+    else:
+        section[key] = _resolve_path(value, base, word)
+
+
+def _resolve_path(value: Any, base: Path, word: str) -> Any:
+    if not isinstance(value, str) or value == word:
+        return value
+    return _make_absolute(value, base)
 
 
 def resolve_source(source: str) -> str:
@@ -246,7 +249,11 @@ def _explain_mistakes(error: ValidationError, name: str, overrides: list[str]) -
     mistakes = error.errors()
     for mistake in mistakes[:MAX_MISTAKES_SHOWN]:
         key = ".".join(str(part) for part in mistake["loc"])
-        where = f"--set {key}" if key in by_hand else f"{name}: {key}" if key else name
+        where = name
+        if key in by_hand:
+            where = f"--set {key}"
+        elif key:
+            where = f"{name}: {key}"
         lines.append(f"{where}: {_describe_mistake(mistake)}")
     if len(mistakes) > MAX_MISTAKES_SHOWN:
         lines.append(f"... and {len(mistakes) - MAX_MISTAKES_SHOWN} more")
@@ -254,17 +261,19 @@ def _explain_mistakes(error: ValidationError, name: str, overrides: list[str]) -
 
 
 def _describe_mistake(mistake: ErrorDetails) -> str:
-    kind, value = mistake["type"], mistake["input"]
+    kind = mistake["type"]
     if kind == "extra_forbidden":
         known = _list_known_keys(mistake["loc"][:-1])
         close = difflib.get_close_matches(str(mistake["loc"][-1]), known, n=1)
-        return "unknown key; " + (f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}")
+        if close:
+            return f"unknown key; did you mean {close[0]}?"
+        return f"unknown key; known are {', '.join(known)}"
     if kind == "missing":
         return _EXPECTED_BY_TYPE[kind]
     if kind == "value_error":
         return mistake["msg"].removeprefix("Value error, ")
     expected = _EXPECTED_BY_TYPE.get(kind) or mistake["msg"].replace("Input should be", "expected")
-    return f"found {_describe_value(value)}, {expected}"
+    return f"found {_describe_value(mistake['input'])}, {expected}"
 
 
 def _list_known_keys(section: tuple[int | str, ...]) -> list[str]:

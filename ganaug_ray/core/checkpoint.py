@@ -9,6 +9,7 @@ falls back to the one before.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -53,11 +54,12 @@ def pack_states(parts: Mapping[str, Stateful]) -> Tensors:
 def unpack_states(tensors: Tensors, parts: Mapping[str, Stateful]) -> None:
     """Load what ``pack_states`` gave back into networks and optimizers of the same shapes."""
     for name, part in parts.items():
-        part_tensors = {
-            key.removeprefix(f"{name}."): value for key, value in tensors.items() if key.startswith(f"{name}.")
-        }
+        part_tensors = {}
+        for key, value in tensors.items():
+            if key.startswith(f"{name}."):
+                part_tensors[key.removeprefix(f"{name}.")] = value
         if isinstance(part, Optimizer):
-            weights = [weight for group in part.param_groups for weight in group["params"]]
+            weights = list(itertools.chain.from_iterable(group["params"] for group in part.param_groups))
             state: dict[int, Tensors] = {}
             for key, value in part_tensors.items():
                 index, field = key.split(".", 1)

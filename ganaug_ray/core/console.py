@@ -34,7 +34,8 @@ class Terminal:
             return
         sys.stdout.flush()
         sys.stderr.flush()
-        saved_out, saved_err = os.dup(1), os.dup(2)
+        saved_out = os.dup(1)
+        saved_err = os.dup(2)
         terminal_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
         self._console = Console(file=terminal_stream, highlight=False)
         with log.open("a") as stream:

@@ -37,7 +37,8 @@ FOLDERS_SHAPED_BY = {
 }
 # These say how the work is spread, and change nothing of what is there.
 FREE_KEYS = {
-    *(f"{section}.{name}" for section in ("gan", "classifier") for name in SCALING_KEYS),
+    *(f"gan.{name}" for name in SCALING_KEYS),
+    *(f"classifier.{name}" for name in SCALING_KEYS),
     "data.loader",
     "data.resident_limit",
 }
@@ -214,32 +215,23 @@ class Run:
 
     def list_markers(self) -> list[tuple[str, Folder, str]]:
         """List (name, folder, marker file) of every stage that may have been run, in order."""
-        models = [
-            (f"models/{arm}/{seed}", self.models / arm / seed, "model.json")
-            for arm in self.models.list_folders()
-            for seed in (self.models / arm).list_folders()
-        ]
-        split_markers = [
-            (f"{format_split_prefix(int(number))}{name}", folder, marker)
-            for number in (self.root / "splits").list_folders()
-            for name, folder, marker in self.locate_split(int(number)).list_markers()
-        ]
-        return [
+        markers = [
             ("dataset", self.dataset, "dataset.json"),
             ("pseudo", self.pseudo, "dataset.json"),
-            *((name, self.root / name, "gan.json") for name in ("gan", "gan-pseudo")),
-            *(
-                (name, self.root / name, "synthetic.json")
-                for name in self.root.list_folders()
-                if name.startswith("synthetic")
-            ),
-            *models,
-            *split_markers,
-            ("verdict", self.root, "verdict.json"),
-            ("sizes", self.root, "sizes.json"),
-            ("board", self.root, "board.json"),
-            ("report", self.root, "report.json"),
+            ("gan", self.root / "gan", "gan.json"),
+            ("gan-pseudo", self.root / "gan-pseudo", "gan.json"),
         ]
+        for name in self.root.list_folders():
+            if name.startswith("synthetic"):
+                markers.append((name, self.root / name, "synthetic.json"))
+        for arm in self.models.list_folders():
+            for seed in (self.models / arm).list_folders():
+                markers.append((f"models/{arm}/{seed}", self.models / arm / seed, "model.json"))
+        for number in map(int, (self.root / "splits").list_folders()):
+            for name, folder, marker in self.locate_split(number).list_markers():
+                markers.append((f"{format_split_prefix(number)}{name}", folder, marker))
+        markers += [(name, self.root, f"{name}.json") for name in ("verdict", "sizes", "board", "report")]
+        return markers
 
 
 def format_split_prefix(number: int) -> str:

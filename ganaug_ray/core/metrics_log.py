@@ -48,21 +48,26 @@ class MetricsLog:
         """Make sure that all lines so far outlive this process; called with each checkpoint and at the end."""
         if self._waiting:
             self._folder.write_bytes(f"metrics-{self._part:05d}.jsonl", "".join(self._waiting).encode())
-            self._waiting, self._part = [], self._part + 1
+            self._waiting = []
+            self._part += 1
 
 
 def read_metrics(folder: Folder) -> list[Record]:
     """Return all logged lines, in order; a last line that a crash cut off is left out."""
-    return [line for part in _list_parts(folder) for line in _read_lines(folder, part)]
+    lines: list[Record] = []
+    for part in _list_parts(folder):
+        lines += _read_lines(folder, part)
+    return lines
 
 
 def read_newest_lines(folder: Folder) -> list[Record]:
     """Return the last few logged lines, in order, without reading the whole log."""
-    for part in _list_parts(folder)[-1:]:
-        with folder.fs.open_input_file(f"{folder.path}/{part}") as stream:
-            text = stream.read_at(TAIL_BYTES, max(0, stream.size() - TAIL_BYTES))
-        return _parse_lines(text.decode(errors="replace"))  # of the first line the beginning may be missing
-    return []
+    parts = _list_parts(folder)
+    if not parts:
+        return []
+    with folder.fs.open_input_file(f"{folder.path}/{parts[-1]}") as stream:
+        text = stream.read_at(TAIL_BYTES, max(0, stream.size() - TAIL_BYTES))
+    return _parse_lines(text.decode(errors="replace"))  # of the first line the beginning may be missing
 
 
 def _list_parts(folder: Folder) -> list[str]:
@@ -82,7 +87,11 @@ def _parse_lines(text: str) -> list[Record]:
 
 
 def _encode_lines_until(steps_done: int, lines: list[Record]) -> bytes:
-    return "".join(json.dumps(line) + "\n" for line in lines if line["step"] <= steps_done).encode()
+    text = ""
+    for line in lines:
+        if line["step"] <= steps_done:
+            text += json.dumps(line) + "\n"
+    return text.encode()
 
 
 def _round_float(value: Any) -> Any:

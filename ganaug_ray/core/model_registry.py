@@ -130,21 +130,23 @@ def find_withdrawn_models(changes: Sequence[Record]) -> set[str]:
     """Return the hashes of the models that were champion and were rolled back."""
     past_champions = list_champions(changes)
     models = {change["version"]: change["model"] for change in changes}
-    return {model for version, model in models.items() if version not in past_champions} - {
-        models[n] for n in past_champions
-    }
+    return set(models.values()) - {models[version] for version in past_champions}
 
 
 def _write_change(registry: Folder, champion: Record | None, number: int, facts: Record) -> Record:
     version = (registry / "versions" / str(number)).read_json("version.json")
+    earlier_version = None
+    history = []
+    if champion is not None:
+        earlier_version = champion["version"]
+        history = list_changes(champion)
     change = {
         "version": number,
         "model": version["model"],
-        "instead_of": None if champion is None else champion["version"],
+        "instead_of": earlier_version,
         **facts,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    history = [] if champion is None else list_changes(champion)
     record = {**version, "changes": [*history, change]}
     registry.write_json("champion.json", record)
     return record

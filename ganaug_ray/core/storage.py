@@ -97,8 +97,11 @@ class Folder:
         # Google's store tells of the folders that were made, not of those that are there since files are in them.
         deep = self.fs.type_name == "gcs"
         infos = self.fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True, recursive=deep))
-        below = ((info.path.removeprefix(f"{self.path}/").split("/"), info.type) for info in infos)
-        names = {parts[0] for parts, kind in below if len(parts) > 1 or kind == pafs.FileType.Directory}
+        names = set()
+        for info in infos:
+            name, _, below = info.path.removeprefix(f"{self.path}/").partition("/")
+            if below or info.type == pafs.FileType.Directory:
+                names.add(name)
         return sorted(name for name in names if not name.startswith("."))
 
     def has_file(self, name: str) -> bool:

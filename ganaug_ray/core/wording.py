@@ -15,4 +15,6 @@ def format_count(n: int | float | str, noun: str, plural: str | None = None) -> 
     '2 classes'
     """
     text = n if isinstance(n, str) else f"{n:.0f}"
-    return f"{text} {noun if text == '1' else plural or noun + 's'}"
+    if text == "1":
+        return f"{text} {noun}"
+    return f"{text} {plural or noun + 's'}"

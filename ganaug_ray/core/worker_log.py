@@ -1,9 +1,19 @@
-"""Prints what the package logs in a worker process, so that it gets into the log of the job."""
+"""Prints what the package logs in a process of a run, so that it gets into the log of the job."""
 
 from __future__ import annotations
 
 import logging
 import sys
+from typing import TextIO
+
+
+class _PrintHandler(logging.StreamHandler[TextIO]):
+    """Writes to what the standard output is when a message comes, as print does."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print one message."""
+        self.stream = sys.stdout
+        super().emit(record)
 
 
 def print_log_messages() -> None:
@@ -15,8 +25,8 @@ def print_log_messages() -> None:
     logger = logging.getLogger("ganaug_ray")
     if logger.handlers:
         return
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler = _PrintHandler()
+
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -72,7 +72,8 @@ def decode(content: bytes, min_side: int = ID_SIDE_PX, max_pixels: int | None = 
         raise UnreadableError("too large", f"more than {MAX_PIXELS} pixels") from None
     except Exception:  # Pillow's plugins raise many kinds on hostile bytes
         raise UnreadableError("not an image", f"begins with {content[:16]!r}") from None
-    (width, height), kind = image.size, image.format or ""
+    width, height = image.size
+    kind = image.format or ""
     if width * height > max_pixels:
         raise UnreadableError("too large", f"more than {max_pixels} pixels")
     try:
@@ -91,7 +92,9 @@ def from_array(pixels: np.ndarray) -> Image.Image:
     """Convert uint8 pixels [H, W], [H, W, 1] or [H, W, 3] to an image of mode L or RGB."""
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3)):
         raise ValueError(f"expected uint8 [H, W], [H, W, 1] or [H, W, 3], found {pixels.dtype} {list(pixels.shape)}")
-    return Image.fromarray(pixels[:, :, 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    return Image.fromarray(pixels)
 
 
 def to_grey_or_rgb(image: Image.Image) -> Image.Image:
@@ -104,8 +107,13 @@ def to_grey_or_rgb(image: Image.Image) -> Image.Image:
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    mode = "L" if is_grey else "RGB"
-    return image if image.mode == mode else image.convert(mode)
+    return _convert_mode(image, "L" if is_grey else "RGB")
+
+
+def _convert_mode(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode == mode:
+        return image  # convert would copy it
+    return image.convert(mode)
 
 
 def resize_to_square(image: Image.Image, size: int, resize: Resize) -> Image.Image:
@@ -115,14 +123,16 @@ def resize_to_square(image: Image.Image, size: int, resize: Resize) -> Image.Ima
     width, height = image.size
     if resize == "pad":
         scale = size / max(width, height)
-        inner = image.resize((max(1, round(width * scale)), max(1, round(height * scale))), _choose_filter(image, size))
+        inner_size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        inner = image.resize(inner_size, _choose_filter(image, size))
         padded = Image.new(image.mode, (size, size))
         padded.paste(inner, ((size - inner.width) // 2, (size - inner.height) // 2))
         return padded
     box = None
     if resize == "crop":
         side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
+        left = (width - side) / 2
+        top = (height - side) / 2
         box = (left, top, left + side, top + side)
     return image.resize((size, size), _choose_filter(image, size), box=box)
 
@@ -134,8 +144,7 @@ def _choose_filter(image: Image.Image, size: int) -> Image.Resampling:
 
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     """Convert an image to pixels, uint8 [H, W, channels]; colour turns grey, and grey is repeated, where asked."""
-    mode = "L" if channels == 1 else "RGB"
-    array = np.asarray(image if image.mode == mode else image.convert(mode))
+    array = np.asarray(_convert_mode(image, "L" if channels == 1 else "RGB"))
     return array.reshape(*array.shape[:2], channels)
 
 

@@ -97,7 +97,8 @@ def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.R
         _hash_texts(source_survey.usable["label"]),
         _hash_texts(source_survey.usable["split"]),
     ]
-    content += [_hash_texts(unlabelled_rows["id"])] if len(unlabelled_rows) else []
+    if len(unlabelled_rows):
+        content.append(_hash_texts(unlabelled_rows["id"]))
     return {
         "hash": experiment_dir.compute_fingerprint(config.image_size, config.resize, source_survey.channels, content),
         "source": config.source,
@@ -137,18 +138,15 @@ def _write_description(
     _write_tables(source_survey, config.image_size, staged, out)
     # Rows are ordered by a hash of their content: the first are as good as drawn at random.
     train = source_survey.usable.filter(pc.equal(source_survey.usable["split"], "train"))
-    sampled_rows = train.slice(
-        0, max(1, min(MAX_CARD_IMAGES, image_store.MAX_SHARD_BYTES // (config.image_size**2 * source_survey.channels)))
-    )
+    image_bytes = config.image_size**2 * source_survey.channels
+    sampled_rows = train.slice(0, max(1, min(MAX_CARD_IMAGES, image_store.MAX_SHARD_BYTES // image_bytes)))
     pixels = shard_writer.read_pixels(staged, sampled_rows, config.image_size, source_survey.channels)
     labels = np.array([source_survey.classes.index(name) for name in sampled_rows["label"].to_pylist()], np.int64)
     dataset_card.write_card(out, record, config.metadata, (pixels, labels))
 
 
 def _write_tables(source_survey: Survey, size: int, staged: Folder, out: Folder) -> None:
-    usable = source_survey.usable.rename_columns(
-        ["class" if name == "label" else name for name in source_survey.usable.column_names]
-    )
+    usable = source_survey.usable.rename_columns({"label": "class"})
     out.write_table(
         "split.parquet",
         usable.select(["id", "split", "class", "path", "provenance", "width", "height", "format", "note"]),
@@ -166,32 +164,43 @@ def _write_tables(source_survey: Survey, size: int, staged: Folder, out: Folder)
     if len(source_survey.unlabelled):
         columns = ["id", "path", "provenance", "reason", "detail"]
         out.write_table("unlabelled.parquet", source_survey.unlabelled.select(columns))
-    rows = [row for group in source_survey.duplicate_groups for row in group]
-    duplicates = usable.take(pa.array(rows, pa.int64()))
-    numbers = [number for number, group in enumerate(source_survey.duplicate_groups) for _ in group]
-    first = [group[0] for group in source_survey.duplicate_groups for _ in group]
-    where = usable.select(["file", "rank"])
-    distances = [
-        near_duplicates.measure_difference(
-            *(
-                shard_writer.read_thumbnails(staged, where.take(side[at : at + THUMBNAIL_CHUNK]))
-                for side in (rows, first)
-            )
-        )
-        for at in range(0, len(rows), THUMBNAIL_CHUNK)
-    ]
-    thumbnails = shard_writer.encode_thumbnails(duplicates.slice(0, shard_writer.MAX_THUMBNAILS), staged, size)
     out.write_table(
-        "near_duplicates.parquet",
-        pa.table(
-            {
-                "group": pa.array(numbers, pa.int32()),
-                **{name: duplicates[name] for name in ("id", "path", "class", "split")},
-                "distance": pa.array(np.concatenate([np.zeros(0), *distances]), pa.float32()),
-                "thumbnail": pa.array([*thumbnails, *[None] * (len(rows) - len(thumbnails))], pa.binary()),
-            }
-        ),
+        "near_duplicates.parquet", _tabulate_duplicates(usable, source_survey.duplicate_groups, size, staged)
     )
+
+
+def _tabulate_duplicates(usable: pa.Table, groups: list[list[int]], size: int, staged: Folder) -> pa.Table:
+    """A row an image of each group: how far it is from the first of its group, and a picture of some."""
+    rows: list[int] = []
+    numbers: list[int] = []
+    first: list[int] = []
+    for number, group in enumerate(groups):
+        rows += group
+        numbers += [number] * len(group)
+        first += [group[0]] * len(group)
+    duplicates = usable.take(pa.array(rows, pa.int64()))
+    thumbnails = shard_writer.encode_thumbnails(duplicates.slice(0, shard_writer.MAX_THUMBNAILS), staged, size)
+    no_thumbnails = [None] * (len(rows) - len(thumbnails))
+    return pa.table(
+        {
+            "group": pa.array(numbers, pa.int32()),
+            **{name: duplicates[name] for name in ("id", "path", "class", "split")},
+            "distance": pa.array(_measure_distances(usable, rows, first, staged), pa.float32()),
+            "thumbnail": pa.array([*thumbnails, *no_thumbnails], pa.binary()),
+        }
+    )
+
+
+def _measure_distances(usable: pa.Table, rows: list[int], other_rows: list[int], staged: Folder) -> np.ndarray:
+    """Difference of the thumbnails of each row and its other row, float [N]."""
+    where = usable.select(["file", "rank"])
+    distances = [np.zeros(0)]
+    for start in range(0, len(rows), THUMBNAIL_CHUNK):
+        chunk = slice(start, start + THUMBNAIL_CHUNK)
+        thumbnails = shard_writer.read_thumbnails(staged, where.take(rows[chunk]))
+        other_thumbnails = shard_writer.read_thumbnails(staged, where.take(other_rows[chunk]))
+        distances.append(near_duplicates.measure_difference(thumbnails, other_thumbnails))
+    return np.concatenate(distances)
 
 
 def _remove_folder(folder: Folder) -> None:

@@ -133,8 +133,8 @@ class ClassRatio:
         >>> ClassRatio(hit_weight=2, counts_predicted=True).compute(three_of_four).round(3).tolist()
         [0.667, 0.8]
         """
-        labels_N, predicted_N = answers.labels_N, answers.predicted_N
-        hits_K = np.bincount(labels_N[labels_N == predicted_N], minlength=answers.classes)
+        right_labels = answers.labels_N[answers.labels_N == answers.predicted_N]
+        hits_K = np.bincount(right_labels, minlength=answers.classes)
         return self.hit_weight * hits_K / self._count_below(answers)
 
     def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
@@ -205,9 +205,8 @@ class ClassMean:
         Returns:
             float64 [N, 1], of mean zero.
         """
-        return self.class_ratio.compute_influence(answers)[:, self._choose_classes(answers, rare)].mean(
-            1, keepdims=True
-        )
+        influence_NK = self.class_ratio.compute_influence(answers)
+        return influence_NK[:, self._choose_classes(answers, rare)].mean(1, keepdims=True)
 
     def _choose_classes(self, answers: PredictedClasses, rare: Sequence[int]) -> list[int]:
         return list(rare) if self.only_rare else list(range(answers.classes))

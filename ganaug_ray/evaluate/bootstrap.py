@@ -51,8 +51,11 @@ def compute_intervals(statistics: Statistics, n: int, seed: int) -> dict[str, li
     Returns:
         Name -> [low, high], from ``RESAMPLES`` resamples.
     """
-    parts = [statistics(weights_RN) for weights_RN in _iterate_resamples(n, seed, "rows")]
-    return {name: compute_interval(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+    resampled: dict[str, list[np.ndarray]] = {}
+    for weights_RN in _iterate_resamples(n, seed, "rows"):
+        for name, values in statistics(weights_RN).items():
+            resampled.setdefault(name, []).append(values)
+    return {name: compute_interval(np.concatenate(parts)) for name, parts in resampled.items()}
 
 
 def resample_means(values_NA: np.ndarray, seed: int, key: str) -> np.ndarray:

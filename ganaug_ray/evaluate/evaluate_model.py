@@ -50,7 +50,8 @@ def evaluate_model(
     Raises:
         UserError: there is no finished model, the images are of classes that it does not know, or none is left.
     """
-    started, run = time.monotonic(), target.home
+    started = time.monotonic()
+    run = target.home
     classifier = Classifier.load(target.model)
     out = target.out.create()
     out.delete_file(MARKER)  # what was here is about to be written over
@@ -62,7 +63,9 @@ def evaluate_model(
     out.write_table("predictions.parquet", _build_predictions_table(rows, probabilities, classifier.classes))
     log = metrics_log.read_metrics(target.model)
     _draw_figures(out / "figures", model_figures, classifier.classes, pictures, points, log)
-    made_from = hash_inputs(target) | ({"images": experiment_dir.compute_fingerprint(rows.ids)} if target.data else {})
+    made_from = hash_inputs(target)
+    if target.data:
+        made_from["images"] = experiment_dir.compute_fingerprint(rows.ids)
     record = {
         "hash": experiment_dir.compute_fingerprint(made_from),
         "inputs": made_from,
@@ -91,21 +94,27 @@ def _write_insights(
     pictures = insights.show_mistakes(classifier, rows, probabilities)
     pictures += insights.show_right_images(classifier, rows, probabilities)
     pictures += insights.show_layers(classifier, rows.images[:1][0])
-    splits, synthetic = {"data": rows}, None
+    splits = {}
+    synthetic = None
     if target.data is None:
-        learned_from = {
-            name: test_images.read_split(run, name, classifier, insights.MAX_SEARCHED_ROWS) for name in ("train", "val")
-        }
-        splits, synthetic = {**learned_from, TEST_SPLIT: rows}, test_images.read_synthetic(run, classifier)
+        for name in ("train", "val"):
+            splits[name] = test_images.read_split(run, name, classifier, insights.MAX_SEARCHED_ROWS)
+        splits[TEST_SPLIT] = rows
+        synthetic = test_images.read_synthetic(run, classifier)
+    else:
+        splits["data"] = rows
+    searched = 0
     suspected = insights.find_suspects(classifier, splits, seed)
     if suspected is not None:
-        target.out.write_table("suspects.parquet", suspected[0])
-        pictures += suspected[1]
+        suspects, suspect_pictures = suspected
+        target.out.write_table("suspects.parquet", suspects)
+        pictures += suspect_pictures
+        searched = len(suspects)
     points = insights.embed_images(classifier, rows, probabilities, synthetic, seed)
     if points is not None:
         target.out.write_table("embedding.parquet", points)
     target.out.write_table("pictures.parquet", _build_pictures_table(pictures))
-    return pictures, points, len(suspected[0]) if suspected else 0
+    return pictures, points, searched
 
 
 def _read_probabilities(
@@ -139,8 +148,13 @@ def _build_pictures_table(pictures: list[Picture]) -> pa.Table:
         sink = io.BytesIO()
         picture.image.save(sink, "PNG", optimize=True)
         contents.append(sink.getvalue())
-    columns = {"section": [p.section for p in pictures], "caption": [p.caption for p in pictures]}
-    return pa.table({**columns, "png": pa.array(contents, pa.binary())})
+    return pa.table(
+        {
+            "section": [picture.section for picture in pictures],
+            "caption": [picture.caption for picture in pictures],
+            "png": pa.array(contents, pa.binary()),
+        }
+    )
 
 
 def _draw_figures(
@@ -163,20 +177,16 @@ def _draw_figures(
     if points is not None:
         drawn["embedding"] = model_plots.plot_embedding_table(points, classes)
     for key in ("loss", "accuracy"):
-        groups = [
-            plots.CurveGroup(name, [curve], colour)
-            for (prefix, name), colour in zip({"": "train", "val_": "validation"}.items(), plots.COLOURS, strict=False)
-            if (curve := [(row["step"], row[prefix + key]) for row in log if row.get(prefix + key) is not None])
-        ]
+        curves = {"train": plots.extract_curve(log, key), "validation": plots.extract_curve(log, f"val_{key}")}
+        groups = []
+        for (name, curve), colour in zip(curves.items(), plots.COLOURS, strict=False):
+            if curve:
+                groups.append(plots.CurveGroup(name, [curve], colour))
         if groups:
             drawn[f"learning_{key}"] = plots.plot_curves(groups, key, legend=True)
     for name, figure in drawn.items():
         out.write_bytes(f"{name}.png", plots.encode_png(figure))
     for section in dict.fromkeys(picture.section for picture in pictures):
         tiles = [(picture.caption, picture.image) for picture in pictures if picture.section == section]
-        out.write_bytes(
-            f"{section.replace(' ', '_')}.png",
-            card_figures.encode_figure(
-                functools.partial(card_figures.draw_class_means, tiles, columns=min(8, len(tiles)), longest=28)
-            ),
-        )
+        draw = functools.partial(card_figures.draw_class_means, tiles, columns=min(8, len(tiles)), longest=28)
+        out.write_bytes(f"{section.replace(' ', '_')}.png", card_figures.encode_figure(draw))

@@ -17,7 +17,10 @@ from ganaug_ray.data import images
 from ganaug_ray.evaluate import mistakes
 from ganaug_ray.evaluate.test_images import LabelledImages
 
-MAX_MISTAKES, MAX_SUSPECTS, MAX_RIGHT = 10, 10, 10  # shown
+# Shown of each kind.
+MAX_MISTAKES = 10
+MAX_SUSPECTS = 10
+MAX_RIGHT = 10
 MAX_MAPS = 16  # filters, and maps of a layer, that are shown
 TILE_SIZE_PX = 96  # pixels a side at most
 MAX_SEARCHED_ROWS = 10_000  # images of a split that are searched for wrong labels
@@ -97,10 +100,10 @@ def show_mistakes(classifier: Classifier, rows: LabelledImages, probabilities: n
     which = mistakes.find_confident_mistakes(rows.labels, probabilities, MAX_MISTAKES)
     predicted = probabilities[which].argmax(1)
     sure = probabilities[which].max(1)
-    captions = [
-        f"{classifier.classes[rows.labels[row]]}, taken for {classifier.classes[wrong]} at {100 * p:.0f} %"
-        for row, wrong, p in zip(which, predicted, sure, strict=True)
-    ]
+    captions = []
+    for row, wrong, p in zip(which, predicted, sure, strict=True):
+        label = classifier.classes[rows.labels[row]]
+        captions.append(f"{label}, taken for {classifier.classes[wrong]} at {100 * p:.0f} %")
     return draw_heat_maps(classifier, rows, which, predicted, "mistakes", captions)
 
 
@@ -115,8 +118,10 @@ def show_right_images(classifier: Classifier, rows: LabelledImages, probabilitie
     right = np.flatnonzero(probabilities.argmax(1) == rows.labels)
     _, first = np.unique(rows.labels[right], return_index=True)
     which = right[first][:MAX_RIGHT]
+    if not len(which):
+        return []
     captions = [classifier.classes[label] for label in rows.labels[which]]
-    return draw_heat_maps(classifier, rows, which, rows.labels[which], "right", captions) if len(which) else []
+    return draw_heat_maps(classifier, rows, which, rows.labels[which], "right", captions)
 
 
 def show_layers(classifier: Classifier, image_HWC: np.ndarray) -> list[Picture]:
@@ -132,17 +137,19 @@ def show_layers(classifier: Classifier, image_HWC: np.ndarray) -> list[Picture]:
     filters = explain.extract_first_filters(classifier.network)
     if filters is not None:
         shown = np.moveaxis(filters[:MAX_MAPS], 1, -1)  # [filters, h, w, C]
-        shown = shown if shown.shape[-1] == 3 else shown.mean(-1, keepdims=True)
-        pictures += [Picture("filters", "", _enlarge_map(one)) for one in shown]
+        if shown.shape[-1] != 3:
+            shown = shown.mean(-1, keepdims=True)
+        pictures += [Picture("filters", "", _enlarge_map(filter_map)) for filter_map in shown]
     for name, maps in zip(("first", "last"), explain.extract_feature_maps(classifier.network, image_HWC), strict=False):
         busiest = np.argsort(-maps.var((1, 2)), kind="stable")[:MAX_MAPS]
-        pictures += [Picture(f"{name} maps", "", _enlarge_map(maps[one][..., None])) for one in np.sort(busiest)]
+        pictures += [Picture(f"{name} maps", "", _enlarge_map(maps[number][..., None])) for number in np.sort(busiest)]
     return [Picture("layers", "", make_tile(image_HWC)), *pictures]
 
 
 def _enlarge_map(values_HWC: np.ndarray) -> Image.Image:
     """Stretch values to the whole range of grey, or of colour, and a few pixels to a picture."""
-    low, high = values_HWC.min(), values_HWC.max()
+    low = values_HWC.min()
+    high = values_HWC.max()
     pixels = (255 * (values_HWC - low) / max(high - low, 1e-12) + 0.5).astype(np.uint8)
     image = images.from_array(pixels).convert("RGB")
     image.thumbnail((48, 48), Image.Resampling.HAMMING)
@@ -162,31 +169,37 @@ def find_suspects(classifier: Classifier, splits: dict[str, LabelledImages], see
         (table with split, id, path, label, suggested and self_confidence, pictures of the first ten images whose label
         the probe disagrees with), or None where there are too few rows or classes for two folds.
     """
-    rows = [(split, own, n) for split, own in splits.items() for n in range(min(len(own), MAX_SEARCHED_ROWS))]
-    labels = np.concatenate([own.labels[:MAX_SEARCHED_ROWS] for own in splits.values()])
-    features = np.concatenate(
-        [explain.extract_features(classifier.network, own.images, MAX_SEARCHED_ROWS) for own in splits.values()]
-    )
-    probabilities = mistakes.predict_out_of_sample(features, labels, len(classifier.classes), seed)
+    locations: list[tuple[str, int]] = []
+    features = []
+    labels = []
+    for name, split_rows in splits.items():
+        features.append(explain.extract_features(classifier.network, split_rows.images, MAX_SEARCHED_ROWS))
+        labels.append(split_rows.labels[:MAX_SEARCHED_ROWS])
+        locations += [(name, row) for row in range(len(labels[-1]))]
+    labels_N = np.concatenate(labels)
+    probabilities = mistakes.predict_out_of_sample(np.concatenate(features), labels_N, len(classifier.classes), seed)
     if probabilities is None:
         return None
-    order, suggested = mistakes.rank_suspects(labels, probabilities), probabilities.argmax(1)
-    self_confidence = probabilities[np.arange(len(labels)), labels]
+    order = mistakes.rank_suspects(labels_N, probabilities)
+    suggested = probabilities.argmax(1)
+    self_confidence = probabilities[np.arange(len(labels_N)), labels_N]
+    ranked = [locations[number] for number in order]
     table = pa.table(
         {
-            "split": [rows[row][0] for row in order],
-            "id": [rows[row][1].ids[rows[row][2]] for row in order],
-            "path": [rows[row][1].paths[rows[row][2]] for row in order],
-            "label": [classifier.classes[labels[row]] for row in order],
-            "suggested": [classifier.classes[suggested[row]] for row in order],
+            "split": [name for name, _ in ranked],
+            "id": [splits[name].ids[row] for name, row in ranked],
+            "path": [splits[name].paths[row] for name, row in ranked],
+            "label": [classifier.classes[label] for label in labels_N[order]],
+            "suggested": [classifier.classes[label] for label in suggested[order]],
             "self_confidence": self_confidence[order],
         }
     )
     pictures = []
-    for row in order[suggested[order] != labels[order]][:MAX_SUSPECTS]:
-        split, own, n = rows[row]
-        caption = f"{classifier.classes[labels[row]]} ({split}), rather {classifier.classes[suggested[row]]}?"
-        pictures.append(Picture("suspects", caption, make_tile(own.images[n : n + 1][0])))
+    for number in order[suggested[order] != labels_N[order]][:MAX_SUSPECTS]:
+        name, row = locations[number]
+        label = classifier.classes[labels_N[number]]
+        caption = f"{label} ({name}), rather {classifier.classes[suggested[number]]}?"
+        pictures.append(Picture("suspects", caption, make_tile(splits[name].images[row : row + 1][0])))
     return table, pictures
 
 
@@ -207,15 +220,15 @@ def embed_images(
         fewer than ten images.
     """
     drawn = np.sort(rng.draw_permutation(len(rows), seed, "embedding", "real")[: MAX_EMBEDDED["real"]])
-    pixels, classes = [rows.images[drawn]], [rows.labels[drawn]]
+    pixels = [rows.images[drawn]]
+    labels = [rows.labels[drawn]]
     kinds = list(np.where(probabilities[drawn].argmax(1) == rows.labels[drawn], "real", "mistake"))
     if synthetic is not None:
-        some = np.sort(
-            rng.draw_permutation(len(synthetic), seed, "embedding", "synthetic")[: MAX_EMBEDDED["synthetic"]]
-        )
-        pixels.append(synthetic.images[some])
-        classes.append(synthetic.labels[some])
-        kinds += ["synthetic"] * len(some)
+        order = rng.draw_permutation(len(synthetic), seed, "embedding", "synthetic")
+        drawn = np.sort(order[: MAX_EMBEDDED["synthetic"]])
+        pixels.append(synthetic.images[drawn])
+        labels.append(synthetic.labels[drawn])
+        kinds += ["synthetic"] * len(drawn)
     if len(kinds) < 10:
         return None
     features = np.concatenate([explain.extract_features(classifier.network, part) for part in pixels])
@@ -223,5 +236,5 @@ def embed_images(
         features = PCA(min(PCA_DIMENSIONS, *features.shape), random_state=0).fit_transform(features)
         t_sne = TSNE(perplexity=min(30, (len(features) - 1) / 3), init="pca", random_state=0)
         points = t_sne.fit_transform(features)
-    labels_all = pa.array(np.concatenate(classes), pa.int64())
-    return pa.table({"x": points[:, 0], "y": points[:, 1], "label": labels_all, "kind": kinds})
+    label_column = pa.array(np.concatenate(labels), pa.int64())
+    return pa.table({"x": points[:, 0], "y": points[:, 1], "label": label_column, "kind": kinds})

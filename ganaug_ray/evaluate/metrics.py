@@ -69,14 +69,14 @@ def compute_figures(labels: np.ndarray, probabilities: np.ndarray, classes: list
         drawn = compute_curves(labels, probabilities[:, 1])
     counts = count_confusion(labels, probabilities)
     intervals, by_class = _bootstrap_intervals(labels, probabilities, seed)
+    per_class = score_per_class(labels, probabilities, classes)
+    for row, class_intervals in zip(per_class, by_class, strict=True):
+        row["intervals"] = class_intervals
     return {
         "n": len(labels),
         **metric_values,
         "intervals": {name: intervals[name] for name in metric_values},
-        "per_class": [
-            {**row, "intervals": own}
-            for row, own in zip(score_per_class(labels, probabilities, classes), by_class, strict=True)
-        ],
+        "per_class": per_class,
         "confusion": {
             "counts": counts.tolist(),
             "shares": (counts / np.maximum(counts.sum(1, keepdims=True), 1)).tolist(),
@@ -215,16 +215,18 @@ def bin_reliability(labels: np.ndarray, probabilities: np.ndarray) -> list[dict[
     rows = np.bincount(which, minlength=CONFIDENCE_BINS)
     mean_confidence = np.bincount(which, confidence, CONFIDENCE_BINS) / np.maximum(rows, 1)
     accuracy = np.bincount(which, compute_hits(labels, probabilities), CONFIDENCE_BINS) / np.maximum(rows, 1)
-    return [
-        {
-            "low": b / CONFIDENCE_BINS,
-            "high": (b + 1) / CONFIDENCE_BINS,
-            "rows": int(n),
-            "confidence": float(c),
-            "accuracy": float(a),
-        }
-        for b, (n, c, a) in enumerate(zip(rows, mean_confidence, accuracy, strict=True))
-    ]
+    bins = []
+    for number in range(CONFIDENCE_BINS):
+        bins.append(
+            {
+                "low": number / CONFIDENCE_BINS,
+                "high": (number + 1) / CONFIDENCE_BINS,
+                "rows": int(rows[number]),
+                "confidence": float(mean_confidence[number]),
+                "accuracy": float(accuracy[number]),
+            }
+        )
+    return bins
 
 
 def compute_curves(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
@@ -248,8 +250,8 @@ def compute_curves(labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
 
 
 def _thin_points(x: np.ndarray, y: np.ndarray) -> list[list[float]]:
-    kept = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_CURVE_POINTS)).round().astype(int))
-    return [[float(a), float(b)] for a, b in zip(x[kept], y[kept], strict=True)]
+    chosen_points = np.unique(np.linspace(0, len(x) - 1, min(len(x), MAX_CURVE_POINTS)).round().astype(int))
+    return [[float(a), float(b)] for a, b in zip(x[chosen_points], y[chosen_points], strict=True)]
 
 
 def score_per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
@@ -313,19 +315,23 @@ def _bootstrap_intervals(
 
     def statistics(weights_RN: np.ndarray) -> dict[str, np.ndarray]:
         sums = {name: weights_RN @ block for name, block in blocks.items()}
-        found = _compute_from_sums(sums, len(labels), k)
+        values = _compute_from_sums(sums, len(labels), k)
         if scores is not None:
-            found |= bootstrap.compute_areas(weights_RN, labels, scores)
-        return found
+            values |= bootstrap.compute_areas(weights_RN, labels, scores)
+        return values
 
     ends = bootstrap.compute_intervals(statistics, len(labels), seed)
-    by_class = [{name: ends.pop(f"{name} {label}") for name in _SCORES} for label in range(classes)]
+    by_class = []
+    for label in range(classes):
+        by_class.append({name: ends.pop(f"{name} {label}") for name in _SCORES})
     return ends, by_class
 
 
 def _compute_from_sums(sums: dict[str, np.ndarray], n: int, k: int | None) -> dict[str, np.ndarray]:
     """The same figures as scikit-learn's, of many resamples at once: sums over rows [R, ...] -> values [R]."""
-    true, predicted, hit = sums["true"], sums["predicted"], sums["hit"]
+    true = sums["true"]
+    predicted = sums["predicted"]
+    hit = sums["hit"]
     by_class = {
         "precision": hit / np.maximum(predicted, 1),
         "recall": hit / np.maximum(true, 1),

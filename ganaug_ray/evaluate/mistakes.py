@@ -50,16 +50,13 @@ def find_confused_pairs(counts: np.ndarray, classes: Sequence[str], most: int) -
     """
     off = counts - np.diag(counts.diagonal())
     order = np.argsort(-off, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(cell), len(classes)) for cell in order if off.flat[cell]]
-    return [
-        {
-            "true": classes[true],
-            "predicted": classes[predicted],
-            "count": int(off[true, predicted]),
-            "share": float(off[true, predicted] / counts[true].sum()),
-        }
-        for true, predicted in pairs
-    ]
+    pairs = []
+    for true, predicted in zip(*np.unravel_index(order, off.shape), strict=True):
+        count = off[true, predicted]
+        if count:
+            share = float(count / counts[true].sum())
+            pairs.append({"true": classes[true], "predicted": classes[predicted], "count": int(count), "share": share})
+    return pairs
 
 
 def predict_out_of_sample(features: np.ndarray, labels: np.ndarray, classes: int, seed: int) -> np.ndarray | None:

@@ -40,8 +40,14 @@ def plot_reliability(bins: Sequence[dict[str, Any]]) -> Figure:
     """
     figure, axes = _make_square_axes("reliability", "confidence", "accuracy")
     axes.plot([0, 1], [0, 1], color=GRID_COLOUR, linewidth=0.8, linestyle=(0, (4, 3)))
-    filled = [b for b in bins if b["rows"]]
-    x, y, rows = (np.array([b[key] for b in filled]) for key in ("confidence", "accuracy", "rows"))
+    filled_bins = [confidence_bin for confidence_bin in bins if confidence_bin["rows"]]
+
+    def collect(key: str) -> np.ndarray:
+        return np.array([confidence_bin[key] for confidence_bin in filled_bins])
+
+    x = collect("confidence")
+    y = collect("accuracy")
+    rows = collect("rows")
     axes.plot(x, y, color=COLOURS[0], linewidth=1.2)
     axes.scatter(x, y, s=8 + 150 * rows / rows.sum(), color=COLOURS[0], alpha=0.75, linewidths=0)
     return figure
@@ -94,14 +100,17 @@ def plot_models(rows: Sequence[dict[str, Any]]) -> Figure:
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     axes = figure.subplots()
     for row, colour in zip(rows, itertools.cycle(CLASS_COLOURS)):
-        x, y = row["train_seconds"], row[ACCURACY.key]
-        if y["ci95"]:
-            axes.plot([x, x], [100 * end for end in y["ci95"]], color=colour, linewidth=2.5, solid_capstyle="round")
-        points = [100 * value for value in y["seeds"]]
+        x = row["train_seconds"]
+        accuracy = row[ACCURACY.key]
+        if accuracy["ci95"]:
+            ends = [100 * end for end in accuracy["ci95"]]
+            axes.plot([x, x], ends, color=colour, linewidth=2.5, solid_capstyle="round")
+        points = [100 * value for value in accuracy["seeds"]]
         axes.plot(
             [x] * len(points), points, marker="o", markersize=4, mfc="none", mec=INK_COLOUR, mew=0.8, linestyle="none"
         )
-        axes.plot(x, 100 * y["mean"], marker="D", markersize=6, color=colour, linestyle="none", label=row["model"])
+        mean = 100 * accuracy["mean"]
+        axes.plot(x, mean, marker="D", markersize=6, color=colour, linestyle="none", label=row["model"])
     axes.set_title(f"test {ACCURACY.title}", loc="left", pad=18)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(rows), borderaxespad=0, borderpad=0.2)
     axes.set_xscale("log")
@@ -125,19 +134,18 @@ def plot_embedding(points_N2: np.ndarray, labels: np.ndarray, kinds: np.ndarray,
     figure = Figure(figsize=(7.0, 5.2), layout="constrained")
     axes = figure.subplots()
     colours = np.array(CLASS_COLOURS)[labels % len(CLASS_COLOURS)]
-    fake, wrong = kinds == "synthetic", kinds == "mistake"
+    fake = kinds == "synthetic"
+    wrong = kinds == "mistake"
     x, y = points_N2.T
     dots: Any = {"s": 14, "alpha": 0.75, "rasterized": True}
     axes.scatter(x[fake], y[fake], c=colours[fake], marker="x", linewidths=0.8, **dots)
     axes.scatter(x[~fake], y[~fake], c=colours[~fake], linewidths=0, **dots)
     axes.scatter(x[wrong], y[wrong], s=60, facecolors="none", edgecolors=INK_COLOUR, linewidths=0.9)
-    for label in np.unique(labels) if len(classes) <= MAX_NAMED_CLASSES else ():
-        label_mask = (labels == label) & (kinds != "synthetic")
-        if label_mask.any():
-            middle = np.median(points_N2[label_mask], 0)
-            axes.text(
-                middle[0], middle[1], classes[label][:14], fontweight="bold", fontsize=9, ha="center", va="center"
-            )
+    if len(classes) <= MAX_NAMED_CLASSES:
+        for label in np.unique(labels[~fake]):
+            middle_x, middle_y = np.median(points_N2[~fake & (labels == label)], 0)
+            name = classes[label][:14]
+            axes.text(middle_x, middle_y, name, fontweight="bold", fontsize=9, ha="center", va="center")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)

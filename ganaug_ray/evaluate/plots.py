@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from PIL import Image
+
+from ganaug_ray.data.images import from_array
 
 # Mid-tones with enough contrast on white and on near-black; blue and orange first, which colour-blind eyes tell apart.
 COLOURS = ("#4a86d8", "#e07b26", "#8d6cc9", "#2f9e8f", "#c75b8e", "#8a8f3c")
@@ -81,9 +84,15 @@ class CurveGroup:
         [(0, 2.0), (5, 2.0)]
         """
         values: dict[int, list[float]] = {}
-        for step, value in (point for curve in self.curves for point in curve):
+        for step, value in itertools.chain.from_iterable(self.curves):
             values.setdefault(step, []).append(value)
         return [(step, float(np.mean(values[step]))) for step in sorted(values)]
+
+
+def describe_ends(groups: Sequence[CurveGroup], title: str) -> str:
+    """Say where each group's mean ends, for those who cannot see the plot."""
+    ends = [f"{group.name} ends at {group.compute_mean()[-1][1]:.3f}" for group in groups]
+    return f"{title} over steps: {', '.join(ends)}"
 
 
 def extract_curve(rows: Sequence[Mapping[str, Any]], key: str) -> Curve:
@@ -116,7 +125,8 @@ def encode_uri(picture: bytes | None, kind: str = "png") -> str | None:
     if picture is None:
         return None
     if kind == "png" and len(picture) > MAX_PNG_BYTES:
-        kind, sink = "jpeg", io.BytesIO()
+        kind = "jpeg"
+        sink = io.BytesIO()
         Image.open(io.BytesIO(picture)).convert("RGB").save(sink, "JPEG", quality=88)
         picture = sink.getvalue()
     return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
@@ -208,8 +218,9 @@ def _make_small_axes(title: str) -> tuple[Figure, Axes]:
 
 
 def _draw_line(axes: Axes, curve: Curve, **style: Any) -> None:
-    # A short training may have one point, which a line does not show.
-    axes.plot(*zip(*curve, strict=True), marker="o" if len(curve) == 1 else None, markersize=3, **style)
+    steps, values = zip(*curve, strict=True)
+    marker = "o" if len(curve) == 1 else None  # a line does not show the one point of a short training
+    axes.plot(steps, values, marker=marker, markersize=3, **style)
 
 
 @mpl.rc_context(PLOT_STYLE)
@@ -245,13 +256,18 @@ def plot_confusion(counts: np.ndarray, classes: Sequence[str], in_percent: bool 
     if counted:
         axes.hlines(edges, -0.5, size - 0.5, color=GRID_COLOUR, linewidth=0.3, alpha=0.6)
         axes.vlines(edges, -0.5, size - 0.5, color=GRID_COLOUR, linewidth=0.3, alpha=0.6)
-    for true, predicted in np.argwhere(counts) if counted else ():
-        ink = "white" if shares[true, predicted] > 0.75 else INK_COLOUR
-        share = 100 * shares[true, predicted]
-        text = (f"{share:.0f}" if share >= 0.5 else "<1") if in_percent else f"{counts[true, predicted]}"
-        label = axes.text(predicted, true, text, ha="center", va="center", color=ink)
-        label.set_fontsize(min(font, 7.5))
+        for true, predicted in np.argwhere(counts):
+            share = shares[true, predicted]
+            text = _format_percent(share) if in_percent else str(counts[true, predicted])
+            ink = "white" if share > 0.75 else INK_COLOUR
+            label = axes.text(predicted, true, text, ha="center", va="center", color=ink)
+            label.set_fontsize(min(font, 7.5))
     return figure
+
+
+def _format_percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.0f}" if percent >= 0.5 else "<1"
 
 
 def _shorten_name(name: str) -> str:
@@ -269,7 +285,7 @@ def make_strip(images: Sequence[np.ndarray] | np.ndarray, columns: int, max_side
     Returns:
         The content of the PNG file.
     """
-    tiles = [Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image) for image in images[:columns]]
+    tiles = [from_array(image) for image in images[:columns]]
     for tile in tiles:
         tile.thumbnail((max_side_px, max_side_px))
     step = tiles[0].width + 2

@@ -48,7 +48,8 @@ def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) ->
         data: source of another data set; None: the experiment's test images.
     """
     record = ModelRecord.read(model)
-    arm, seed = record.arm, record.seed
+    arm = record.arm
+    seed = record.seed
     number, home = _find_home(run, record)
     home_record = ModelRecord.find(home.locate_model(arm, seed))
     name = f"{arm}-split-{number}-seed-{seed}" if number else f"{arm}-seed-{seed}"
@@ -56,7 +57,8 @@ def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) ->
         name += f"-{record.hash[:8]}"
     images = TEST_SPLIT
     if data is not None:
-        images = f"{data.rstrip('/').split('?')[0].rsplit('/', 1)[-1]}-{experiment_dir.compute_fingerprint(data)[:8]}"
+        source_name = data.rstrip("/").split("?")[0].rsplit("/", 1)[-1]
+        images = f"{source_name}-{experiment_dir.compute_fingerprint(data)[:8]}"
     return EvaluationTarget(home, model, record, data, run.root / "evaluation" / name / images)
 
 
@@ -72,7 +74,9 @@ def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
     """Return the hashes of what an evaluation on the experiment's test images is made from, by name."""
     hashes = {"model": target.record.hash, "dataset": DatasetRecord.read(target.home.dataset).hash}
     synthetic = experiment_dir.read_marker(target.home.locate_any_synthetic(), "synthetic.json")
-    return hashes | ({"synthetic": synthetic["hash"]} if synthetic else {})
+    if synthetic is not None:
+        hashes["synthetic"] = synthetic["hash"]
+    return hashes
 
 
 def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
@@ -81,7 +85,9 @@ def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
     An evaluation on another data set is never taken as finished, as that data set may have changed.
     """
     record = experiment_dir.read_marker(target.out, MARKER)
-    return record if record and target.data is None and record["inputs"] == hash_inputs(target) else None
+    if record is None or target.data is not None or record["inputs"] != hash_inputs(target):
+        return None
+    return record
 
 
 def find_model(run: experiment_dir.Run, arm: str, repeat: Repeat) -> Folder:
@@ -121,8 +127,10 @@ def list_models(run: experiment_dir.Run, job: Job, model: str | None = None) -> 
         return [model_registry.resolve_model(model)]
     if verdict := VerdictRecord.find(run.root):
         return [find_champion(run, verdict)]
-    fits = [(arm, seed, split) for arm, seed in arms.list_pairs(job) for split in range(job.compare.splits)]
-    return [folder for fit in fits if ModelRecord.find(folder := run.locate_model(*fit))]
+    folders = []
+    for arm, seed in arms.list_pairs(job):
+        folders += [run.locate_model(arm, seed, split) for split in range(job.compare.splits)]
+    return [folder for folder in folders if ModelRecord.find(folder)]
 
 
 def describe_outcome(record: experiment_dir.Record) -> str:
@@ -137,6 +145,8 @@ def describe_outcome(record: experiment_dir.Record) -> str:
         f"{record['arm']}, seed {record['seed']} on {record['n']} {where}: "
         f"accuracy {record['accuracy']:.3f} (95 % interval {low:.3f} to {high:.3f})"
     ]
-    parts += [f"{record['excluded_train_rows']} left out as trained on"] if record["excluded_train_rows"] else []
-    parts += [f"{sum(record['rejected'].values())} rejected"] if record["rejected"] else []
+    if record["excluded_train_rows"]:
+        parts.append(f"{record['excluded_train_rows']} left out as trained on")
+    if record["rejected"]:
+        parts.append(f"{sum(record['rejected'].values())} rejected")
     return ", ".join(parts)

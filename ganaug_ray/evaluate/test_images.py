@@ -123,8 +123,8 @@ def _read_images(
 
 def _fit_to_model(images_NHWC: np.ndarray, classifier: Classifier) -> np.ndarray:
     """Images of another size or kind than the model's are brought to it by the model's own preprocessing."""
-    size, channels = classifier.spec.image_size, classifier.spec.channels
-    if not len(images_NHWC) or images_NHWC.shape[1:] == (size, size, channels):
+    size = classifier.spec.image_size
+    if not len(images_NHWC) or images_NHWC.shape[1:] == (size, size, classifier.spec.channels):
         return images_NHWC
     return np.stack([classifier.preprocess(image) for image in images_NHWC])
 
@@ -132,9 +132,16 @@ def _fit_to_model(images_NHWC: np.ndarray, classifier: Classifier) -> np.ndarray
 def _number_labels(labels: np.ndarray, classes: Sequence[str], classifier: Classifier, where: str) -> np.ndarray:
     unknown = [classes[label] for label in np.unique(labels) if classes[label] not in classifier.classes]
     if unknown:
-        known = ", ".join(classifier.classes[:10]) + (", ..." if len(classifier.classes) > 10 else "")
-        more = ", ..." if len(unknown) > 5 else ""
-        problem = f"found the classes {', '.join(unknown[:5])}{more}, which the model does not know"
-        raise UserError(f"{where}: {problem}; it knows {known}")
+        raise UserError(
+            f"{where}: found the classes {_join_first(unknown, 5)}, which the model does not know; it knows "
+            f"{_join_first(classifier.classes, 10)}"
+        )
     lookup = {name: number for number, name in enumerate(classifier.classes)}
     return np.array([lookup.get(name, -1) for name in classes], np.int64)[labels]
+
+
+def _join_first(names: Sequence[str], most: int) -> str:
+    text = ", ".join(names[:most])
+    if len(names) > most:
+        text += ", ..."
+    return text

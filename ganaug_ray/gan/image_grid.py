@@ -49,9 +49,9 @@ def build_film_strip(frames: list[bytes], size: int) -> bytes:
         A PNG.
     """
     opened_frames = [Image.open(io.BytesIO(frame), formats=["PNG"]).convert("RGB") for frame in frames]
-    columns = [
-        np.asarray(frame)[:, : size + GAP_PX] for frame in opened_frames if frame.height == opened_frames[-1].height
-    ]
+    height = opened_frames[-1].height
+    same_frames = [frame for frame in opened_frames if frame.height == height]
+    columns = [np.asarray(frame)[:, : size + GAP_PX] for frame in same_frames]
     return encode_png(np.concatenate([*columns, np.full_like(columns[0][:, :GAP_PX], 255)], axis=1))
 
 

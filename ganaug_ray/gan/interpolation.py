@@ -23,7 +23,8 @@ def slerp(a_BZ: torch.Tensor, b_BZ: torch.Tensor, steps: int) -> torch.Tensor:
     cosine_B = F.cosine_similarity(a_BZ, b_BZ).clamp(-1, 1)
     angle_B11 = cosine_B.acos()[:, None, None]
     sine_B11 = angle_B11.sin()
-    a_B1Z, b_B1Z = a_BZ[:, None], b_BZ[:, None]
+    a_B1Z = a_BZ[:, None]
+    b_B1Z = b_BZ[:, None]
     circle = (((1 - t_S1) * angle_B11).sin() * a_B1Z + (t_S1 * angle_B11).sin() * b_B1Z) / sine_B11
     line = torch.lerp(a_B1Z, b_B1Z, t_S1)
     return torch.where(sine_B11.abs() < 1e-4, line, circle)  # of parallel latents no circle is the shortest

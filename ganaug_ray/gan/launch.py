@@ -5,7 +5,7 @@ import functools
 import ray
 import torch
 
-from ganaug_ray.core import checkpoint
+from ganaug_ray.core import checkpoint, worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
@@ -43,21 +43,22 @@ def _train_side_by_side(trainings: list[GanTraining]) -> list[str]:
     def start(training: GanTraining) -> "ray.ObjectRef[int | None]":
         return _train_task.options(**cluster.describe_worker_resources(training.config.gpu_share)).remote(training)
 
-    ended = worker_group.run_side_by_side(start, trainings, _count_steps_kept)
-    return [
-        _advise_lower_rate(error, training) if isinstance(error, DivergenceError) else str(error)
-        for training, error in ended
-        if error
-    ]
+    failures = []
+    for training, error in worker_group.run_side_by_side(start, trainings, _count_steps_kept):
+        if isinstance(error, DivergenceError):
+            failures.append(_advise_lower_rate(error, training))
+        elif error is not None:
+            failures.append(str(error))
+    return failures
 
 
 @ray.remote(max_retries=worker_group.MAX_RESTARTS)
 def _train_task(training: GanTraining) -> int | None:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    worker_log.print_log_messages()
+    device_name = "cuda" if torch.cuda.is_available() else "cpu"
+    place = Place(device=torch.device(device_name), is_leaving=worker_group.DrainWatch())
     Folder.from_uri(training.out).create()
-    return worker_group.catch_divergence(
-        train_and_finish, training, Place(device=device, is_leaving=worker_group.DrainWatch())
-    )
+    return worker_group.catch_divergence(train_and_finish, training, place)
 
 
 def _count_steps_kept(training: GanTraining) -> int:
@@ -66,13 +67,14 @@ def _count_steps_kept(training: GanTraining) -> int:
 
 def _train_on_ranks(training: GanTraining, workers: int) -> None:
     out = Folder.from_uri(training.out).create()
-    span, count_kept = (
-        cluster.choose_worker_range(training.config, workers),
-        functools.partial(_count_steps_kept, training),
-    )
     try:
         worker_group.run_on_ranks(
-            train_and_finish, training, span, out, training.config.placement, read_step=count_kept
+            train_and_finish,
+            training,
+            cluster.choose_worker_range(training.config, workers),
+            out,
+            training.config.placement,
+            read_step=functools.partial(_count_steps_kept, training),
         )
     except DivergenceError as error:
         raise StageFailed(_advise_lower_rate(error, training)) from error

@@ -32,9 +32,7 @@ class Generator(nn.Module):
         widths = _compute_widths(size, filters)[::-1]
         self.first = nn.ConvTranspose2d(latent, widths[0], 4, 1, 0, bias=False)
         self.larger = nn.ModuleList(nn.ConvTranspose2d(a, b, 4, 2, 1, bias=False) for a, b in pairwise(widths))
-        self.norms = nn.ModuleList(
-            ConditionalBatchNorm(width, classes) if classes else BatchNorm(width) for width in widths
-        )
+        self.norms = nn.ModuleList(_build_norm(width, classes) for width in widths)
         self.last = nn.ConvTranspose2d(widths[-1], channels, 4, 2, 1)
         self.apply(_init_weights)
 
@@ -44,6 +42,10 @@ class Generator(nn.Module):
         for layer, norm in zip([self.first, *self.larger], self.norms, strict=True):
             x_BCHW = norm(layer(x_BCHW), y_B).relu()
         return self.last(x_BCHW).float().tanh()  # images in full precision also under autocast
+
+
+def _build_norm(width: int, classes: int) -> nn.Module:
+    return ConditionalBatchNorm(width, classes) if classes else BatchNorm(width)
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -74,7 +76,8 @@ class ConditionalBatchNorm(nn.Module):
 
     def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
         """Normalise features, then scale and shift each row by the weights of its label, int64 [B]."""
-        scale, shift = self.scale(y_B)[:, :, None, None], self.shift(y_B)[:, :, None, None]
+        scale = self.scale(y_B)[:, :, None, None]
+        shift = self.shift(y_B)[:, :, None, None]
         return self.norm(x_BCHW) * scale + shift
 
 

@@ -72,11 +72,11 @@ def export_images(
     written = 0
     try:
         for name, n in counts.items():
-            _refuse_to_overwrite(
-                out / encode_file_name(name), {format_file_name(name, seed, index) for index in range(n)}
-            )
+            file_names = {format_file_name(name, seed, index) for index in range(n)}
+            _refuse_to_overwrite(out / encode_file_name(name), file_names)
         for name, n in counts.items():
-            folder, label = (out / encode_file_name(name)).create(), generator.classes.index(name)
+            folder = (out / encode_file_name(name)).create()
+            label = generator.classes.index(name)
             for start in range(0, n, BLOCK_SIZE):
                 block = generator.generate_block(label, start // BLOCK_SIZE, min(BLOCK_SIZE, n - start), seed)
                 for index, image in enumerate(block, start):

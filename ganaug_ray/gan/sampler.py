@@ -49,13 +49,12 @@ class Generator:
         """
         if label not in self.classes:
             raise UserError(f"no class {label!r}; this generator draws {', '.join(self.classes)}")
-        blocks = range(-(-n // BLOCK_SIZE))
-        parts = [
-            self.generate_block(self.classes.index(label), block, min(BLOCK_SIZE, n - block * BLOCK_SIZE), seed)
-            for block in blocks
-        ]
         shape = (0, self.spec.size, self.spec.size, self.spec.channels)
-        return np.concatenate(parts) if parts else np.zeros(shape, np.uint8)
+        parts = [np.zeros(shape, np.uint8)]
+        for block in range(-(-n // BLOCK_SIZE)):
+            images = min(BLOCK_SIZE, n - block * BLOCK_SIZE)
+            parts.append(self.generate_block(self.classes.index(label), block, images, seed))
+        return np.concatenate(parts)
 
     @torch.inference_mode()
     def generate_block(self, label: int, block: int, n: int, seed: int) -> np.ndarray:

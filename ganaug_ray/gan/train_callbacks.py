@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ from ganaug_ray.gan.networks import Discriminator, Generator
 if TYPE_CHECKING:
     from ganaug_ray.gan.training_spec import GanTraining
 
+logger = logging.getLogger(__name__)
+
 GRID_ROWS = 10  # classes
 GRID_COLUMNS = 8
 MAX_SAMPLE_IMAGES = 4096  # real images that pictures and quality are taken from, at most
@@ -40,11 +43,11 @@ class TrainingRecorder:
     def __init__(self, training: GanTraining, shape: training_loop.ImageShape, steps_done: int, place: Place) -> None:
         self._training = training
         self._shape = shape
-        config, dataset = training.config, Folder.from_uri(training.dataset)
+        dataset = Folder.from_uri(training.dataset)
         self._train = ResidentImages.load(dataset / "train", place.device, max_rows=MAX_SAMPLE_IMAGES)
         val = ResidentImages.load(dataset / "val", place.device, max_rows=MAX_SAMPLE_IMAGES)
         teacher = Folder.from_uri(training.teacher)
-        self._evaluator = GanEvaluator(self._train, val, teacher, config, training.seed)
+        self._evaluator = GanEvaluator(self._train, val, teacher, training.config, training.seed)
         self._out = Folder.from_uri(training.out).create()
         self._log = metrics_log.MetricsLog(self._out, steps_done)
         self._rows = metrics_log.read_metrics(self._out)
@@ -68,11 +71,9 @@ class TrainingRecorder:
 
     def find_stop_reason(self) -> str | None:
         """Return why the training should end early, or None if it should go on."""
-        return (
-            early_stopping.find_stop_reason(early_stopping.collect_measurements(self._rows))
-            if self._training.config.early_end
-            else None
-        )
+        if not self._training.config.early_end:
+            return None
+        return early_stopping.find_stop_reason(early_stopping.collect_measurements(self._rows))
 
     def _save_checkpoint(self, state: checkpoint.Checkpoint) -> None:
         self._log.flush()  # before the checkpoint: a resume drops later lines, it cannot bring back lost ones
@@ -83,9 +84,8 @@ class TrainingRecorder:
         config = self._training.config
         generator = ema.refresh_batch_norm(average, self._shape.classes, config.latent, self._training.seed)
         with torch.no_grad():
-            self._out.write_bytes(
-                f"samples/step-{step:08d}.png", image_grid.encode_png(self._draw_sample_grid(generator))
-            )
+            grid = self._draw_sample_grid(generator)
+            self._out.write_bytes(f"samples/step-{step:08d}.png", image_grid.encode_png(grid))
             figures = self._evaluator.measure_quality(generator)
         if step % config.cas_every == 0:
             figures |= self._evaluator.measure_cas(generator)
@@ -101,26 +101,25 @@ class TrainingRecorder:
         Of those within the standard error of the lowest, the last one: it has seen most.
         """
         best = experiment_dir.read_marker(self._out, "best.json")
+        earlier_lowest = best["lowest"] if best else None
         chosen_by = kid_fid_prdc.choose_kid_name(figures)
         value = figures[chosen_by] if chosen_by else None
-        lowest = best["lowest"] if best else None
-        # Without a figure the last one is as good as any. A step met again after a resume gives what it gave before.
-        if (
-            chosen_by is None
-            or value is None
-            or lowest is None
-            or value <= lowest + kid_fid_prdc.compute_kid_error(figures, chosen_by)
-        ):
-            lowest = value if lowest is None or value is None else min(value, lowest)
-            self._out.write_bytes("best.safetensors", tensors_to_bytes(checkpoint.pack_states(networks)))
-            record = {"step": step, "chosen_by": chosen_by, "value": value, "lowest": lowest}
-            self._out.write_json("best.json", record)
+        lowest = value  # without a figure the last one is as good as any
+        if chosen_by is not None and value is not None and earlier_lowest is not None:
+            # A step met again after a resume gives what it gave before.
+            if value > earlier_lowest + kid_fid_prdc.compute_kid_error(figures, chosen_by):
+                return
+            lowest = min(value, earlier_lowest)
+        self._out.write_bytes("best.safetensors", tensors_to_bytes(checkpoint.pack_states(networks)))
+        record = {"step": step, "chosen_by": chosen_by, "value": value, "lowest": lowest}
+        self._out.write_json("best.json", record)
 
     def _draw_sample_grid(self, generator: Generator) -> np.ndarray:
         """A grid of generated images, one row a class, the same latents at every step; real ones beside it."""
         labels = self._train.labels_N
         draw = rng.make_generator(self._training.seed, "grid")
-        fake_rows, real_rows = [], []
+        fake_rows = []
+        real_rows = []
         for label in range(min(self._shape.classes, GRID_ROWS)):
             z_BZ = torch.randn(GRID_COLUMNS, self._training.config.latent, generator=draw).to(labels.device)
             y_B = torch.full((GRID_COLUMNS,), label, device=labels.device)
@@ -129,7 +128,8 @@ class TrainingRecorder:
                 continue
             fake_rows.append(tensors.from_network(generator(z_BZ, y_B)).cpu().numpy())
             x_BCHW, _ = self._train.take_rows(np.resize(label_rows, GRID_COLUMNS))  # repeats where there are fewer
-            real_rows.append(tensors.from_network(tensors.scale_images(x_BCHW, self._shape.size)).cpu().numpy())
+            x_BCHW = tensors.scale_images(x_BCHW, self._shape.size)
+            real_rows.append(tensors.from_network(x_BCHW).cpu().numpy())
         return image_grid.join_side_by_side(image_grid.arrange_grid(fake_rows), image_grid.arrange_grid(real_rows))
 
     def write_generator(self, facts: DatasetRecord, started: float) -> None:
@@ -137,15 +137,14 @@ class TrainingRecorder:
         self._log.flush()
         best = self._out.read_json("best.json")  # there was a look at the last step
         best_tensors = tensors_from_bytes(self._out.read_bytes("best.safetensors"))
-        weights = tensors_to_bytes({name: best_tensors[name] for name in best_tensors if name.startswith("generator.")})
-        discriminator_weights = tensors_to_bytes(
-            {name: best_tensors[name] for name in best_tensors if name.startswith("discriminator.")}
-        )
+        weights = tensors_to_bytes(_select_network(best_tensors, "generator"))
+        discriminator_weights = tensors_to_bytes(_select_network(best_tensors, "discriminator"))
         generator = self._restore_generator(best_tensors)
         self._out.write_bytes("gan.safetensors", weights)
         self._out.write_bytes("discriminator.safetensors", discriminator_weights)
         self._write_film()
-        training, steps = self._training, self._rows[-1]["step"]
+        training = self._training
+        steps = self._rows[-1]["step"]
         self._out.write_bytes(
             "interpolation.png",
             interpolation.draw_interpolation(generator, training.config, self._shape, training.seed),
@@ -181,15 +180,15 @@ class TrainingRecorder:
 
     def _check_memorization(self, generator: Generator) -> dict[str, Any]:
         """Test whether the generator copies; write its images that are nearest to training images, above those."""
-        gauge = self._evaluator
-        (real_NCHW, y_N), fake_NCHW = gauge.train_rows, gauge.generate_samples(generator, "memorization")
-        result = memorization.detect_memorization(
-            real_NCHW, y_N, gauge.val_images, fake_NCHW, [gauge.extractor, memorization.PIXEL_EXTRACTOR]
-        )
+        real_NCHW, y_N = self._evaluator.train_rows
+        fake_NCHW = self._evaluator.generate_samples(generator, "memorization")
+        extractors = [self._evaluator.extractor, memorization.PIXEL_EXTRACTOR]
+        result = memorization.detect_memorization(real_NCHW, y_N, self._evaluator.val_images, fake_NCHW, extractors)
         if result.looks:
-            pairs = max(result.looks, key=lambda look: look.excess).closest
-            sides = fake_NCHW[[pair.generated for pair in pairs]], real_NCHW[[pair.train for pair in pairs]]
-            rows = [tensors.from_network(side).cpu().numpy() for side in sides]
+            pairs = max(result.looks, key=lambda test: test.excess).closest
+            copies_NCHW = fake_NCHW[[pair.generated for pair in pairs]]
+            originals_NCHW = real_NCHW[[pair.train for pair in pairs]]
+            rows = [tensors.from_network(side).cpu().numpy() for side in (copies_NCHW, originals_NCHW)]
             self._out.write_bytes("closest_pairs.png", image_grid.encode_png(image_grid.arrange_grid(rows)))
         return asdict(result)
 
@@ -201,6 +200,10 @@ class TrainingRecorder:
         chosen = sorted({*names[::every], *names[-1:]})
         if chosen:
             self._out.write_bytes("film.gif", image_grid.encode_film_gif([samples.read_bytes(name) for name in chosen]))
+
+
+def _select_network(best_tensors: checkpoint.Tensors, name: str) -> checkpoint.Tensors:
+    return {key: values for key, values in best_tensors.items() if key.startswith(f"{name}.")}
 
 
 class StallWatch:
@@ -216,9 +219,12 @@ class StallWatch:
         if self._last is not None:
             seconds = now - self._last
             if self._usual is not None and seconds > max(MIN_STALL_S, STALL_FACTOR * self._usual):
-                print(
-                    f"{seconds:.0f} s until step {number}, where {self._usual:.2g} s are usual: a rank or the network "
-                    "stood still; the training goes on"
+                logger.warning(
+                    "%.0f s until step %d, where %.2g s are usual: a rank or the network stood still; the training "
+                    "goes on",
+                    seconds,
+                    number,
+                    self._usual,
                 )
             else:
                 self._usual = seconds

@@ -1,5 +1,6 @@
 """One rank of a GAN's training: opens the folders, runs the training loop, and on rank 0 writes the results."""
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,8 @@ from ganaug_ray.gan import training_loop
 from ganaug_ray.gan.networks import Discriminator
 from ganaug_ray.gan.train_callbacks import TrainingRecorder
 from ganaug_ray.gan.training_spec import GanTraining
+
+logger = logging.getLogger(__name__)
 
 SnapshotCallback = Callable[[int, dict[str, float]], None]
 """Called on every rank at each look: the steps done and, on rank 0, the figures."""
@@ -44,7 +47,8 @@ def train_rank(
     Raises:
         DivergenceError: a loss was not finite.
     """
-    config, out = training.config, Folder.from_uri(training.out)
+    config = training.config
+    out = Folder.from_uri(training.out)
     facts = DatasetRecord.read(Folder.from_uri(training.dataset))
     rows = facts.count_train_images()
     steps = training.until or config.count_steps(rows)
@@ -53,10 +57,10 @@ def train_rank(
     batches = open_real_feed(
         training.dataset, config.batch_size, training.resident_gb, training.seed, place, sampling=sampling
     )
-    start = checkpoint.load_newest(out / "checkpoints", training.fingerprint(), warn=print)
+    start = checkpoint.load_newest(out / "checkpoints", training.fingerprint(), warn=logger.warning)
     first = start.step if start else 0
     if start and place.is_first:
-        print(f"going on from step {first}")
+        logger.info("going on from step %d", first)
     recorder = TrainingRecorder(training, shape, first, place) if place.is_first else None
     hooks = recorder.build_hooks() if recorder else _SILENT_HOOKS
     if on_snapshot is not None:
@@ -70,7 +74,7 @@ def train_rank(
         place,
         start,
         hooks,
-        training.looks,
+        training.snapshot_steps,
         config.compute_lr_factors(rows),
     )
     return recorder

@@ -36,7 +36,8 @@ class TrainingBudget:
     @property
     def summary(self) -> str:
         """The length of the training in one line."""
-        steps, images = format_count(self.steps, "generator step"), format_count(self.images_seen, "image")
+        steps = format_count(self.steps, "generator step")
+        images = format_count(self.images_seen, "image")
         return f"{steps}, {images} seen ({format_count(self.epochs, 'epoch')})"
 
     @property
@@ -58,7 +59,11 @@ def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:
     # A size that was not tried needs at least what the next smaller one does.
     tried_sizes = [side for preset, side in NEEDED_IMAGES if preset == config.preset and side <= size]
     needed = NEEDED_IMAGES[config.preset, max(tried_sizes)] if tried_sizes else None
-    key, images_per_unit = ("gan.epochs", rows) if config.epochs else ("gan.steps", config.batch_size)
+    key = "gan.steps"
+    images_per_unit = config.batch_size
+    if config.epochs:
+        key = "gan.epochs"
+        images_per_unit = rows
     smaller = ", or a smaller gan.image_size" if size > 32 else ""
     return TrainingBudget(
         steps,

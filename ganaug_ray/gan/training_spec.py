@@ -21,7 +21,7 @@ class GanTraining:
     """GB of training images that a worker keeps in memory; more are streamed."""
     inputs: dict[str, str]
     """Hashes of the data set and the teacher."""
-    looks: tuple[int, ...] = ()
+    snapshot_steps: tuple[int, ...] = ()
     """Steps at which the generator is looked at, beside every config.snapshot_every."""
     until: int | None = None
     """Steps after which it pauses, at a look; absent: the whole training."""

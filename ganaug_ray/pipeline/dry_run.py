@@ -11,6 +11,8 @@ from ganaug_ray.pipeline import comparison_plan
 from ganaug_ray.runtime.executors import open_process_pool
 from ganaug_ray.verdict.visible_gain import describe_visible_gain, predict_visible_gain
 
+MAX_NAMED_CLASSES = 12
+
 
 def describe_job(job: Job, run: Run) -> str:
     """Return the text of --dry-run. It reads the source, writes nothing and starts no Ray.
@@ -24,36 +26,39 @@ def describe_job(job: Job, run: Run) -> str:
     rows = {split: sum(class_counts.values()) for split, class_counts in counts.items()}
     fits = len(arms.list_pairs(job))
     fit_steps = job.classifier.count_steps(rows["train"])
-    names = ", ".join(survey.classes[:12]) + (", ..." if len(survey.classes) > 12 else "")
-    unlabelled_text = f", {survey.unlabelled['reason'].null_count} without labels" if len(survey.unlabelled) else ""
+    names = survey.classes[:MAX_NAMED_CLASSES]
+    if len(survey.classes) > len(names):
+        names.append("...")
+    images = [f"{n} {split}" for split, n in rows.items()]
+    images.append(f"{len(survey.rejected)} rejected")
+    if len(survey.unlabelled):
+        images.append(f"{survey.unlabelled['reason'].null_count} without labels")
     facts = [
         ("experiment", str(run.root)),
-        ("classes", f"{len(survey.classes)}: {names}"),
-        (
-            "images",
-            ", ".join(f"{split_count} {split}" for split, split_count in rows.items())
-            + f", {len(survey.rejected)} rejected"
-            + unlabelled_text,
-        ),
+        ("classes", f"{len(survey.classes)}: {', '.join(names)}"),
+        ("images", ", ".join(images)),
         ("stored", f"{job.data.image_size} × {job.data.image_size} × {survey.channels}, uint8"),
     ]
     if arms.has_gan(job):
         planned = training_budget.compute_budget(job.gan, job.gan_image_size, rows["train"])
         workers = format_count(job.gan.workers, "worker")
         drawn = f"{job.gan_image_size} × {job.gan_image_size} × {survey.channels}, {planned.summary}, {workers}"
-        facts.append(("GAN", drawn if job.gan.conditional else f"{drawn}, draws of no class"))
+        if not job.gan.conditional:
+            drawn += ", draws of no class"
+        facts.append(("GAN", drawn))
         if planned.warning:
             facts.append(("warning", planned.warning))
     size = job.classifier.batch_size
     for name, arm in job.compared_arms.items():
         facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], size, fit_steps)))
-    n = job.compare.splits
-    facts.append(
-        ("classifiers", f"{n * fits} of {fit_steps} steps, batches of {size} real" + (f"; {n} splits" if n > 1 else ""))
-    )
+    splits = job.compare.splits
+    trainings = f"{splits * fits} of {fit_steps} steps, batches of {size} real"
+    if splits > 1:
+        trainings += f"; {splits} splits"
+    facts.append(("classifiers", trainings))
     if job.compared_arms:
-        tested = rows["test"] * n
-        gain = predict_visible_gain(tested, n, job.compare.seeds, looks=job.compare.looks)
+        tested = rows["test"] * splits
+        gain = predict_visible_gain(tested, splits, job.compare.seeds, looks=job.compare.looks)
         facts.append(("plan", comparison_plan.describe_plan(job)))
         facts.append(("visible", describe_visible_gain(tested, gain)))
     if job.models:

@@ -23,13 +23,11 @@ from ganaug_ray.runtime import executors
 
 def compare_arms(context: StageContext) -> None:
     """Compare the arms' models and write verdict.json."""
-    inputs = {
-        f"{split.number}/{arm}/seed-{seed}": context.require_record(
-            "train", ModelRecord.find(split.run.locate_model(arm, seed))
-        ).hash
-        for split in context.splits
-        for arm, seed in arms.list_pairs(context.job)
-    }
+    inputs = {}
+    for split in context.splits:
+        for arm, seed in arms.list_pairs(context.job):
+            record = ModelRecord.find(split.run.locate_model(arm, seed))
+            inputs[f"{split.number}/{arm}/seed-{seed}"] = context.require_record("train", record).hash
     current = experiment_dir.compute_fingerprint(inputs, context.job.compare.model_dump())
 
     def work() -> VerdictRecord:
@@ -39,9 +37,10 @@ def compare_arms(context: StageContext) -> None:
         record = {"hash": current, "inputs": inputs, **from_experiment.build_verdict(context.job, context.run)}
         return VerdictRecord.write(context.run.root, "compare", started, record)
 
-    marker = VerdictRecord.find(context.run.root)
-    current_marker = marker if marker and marker.hash == current else None
-    context.run_stage("compare", current_marker, work, lambda record: record.sentence)
+    verdict = VerdictRecord.find(context.run.root)
+    if verdict is not None and verdict.hash != current:
+        verdict = None
+    context.run_stage("compare", verdict, work, lambda record: record.sentence)
 
 
 def compare_models(context: StageContext) -> None:
@@ -58,11 +57,10 @@ def compare_models(context: StageContext) -> None:
             _train_models(context, missing)
         return compare_models(context.run, context.job, started)
 
-    marker = None if missing else experiment_dir.read_marker(context.run.root, compared_models.BOARD_MARKER)
-    current_marker = (
-        marker if marker and marker["hash"] == compared_models.compute_fingerprint(context.job, context.run) else None
-    )
-    context.run_stage("compare-models", current_marker, work, lambda record: record["sentence"])
+    board = None if missing else experiment_dir.read_marker(context.run.root, compared_models.BOARD_MARKER)
+    if board is not None and board["hash"] != compared_models.compute_fingerprint(context.job, context.run):
+        board = None
+    context.run_stage("compare-models", board, work, lambda record: record["sentence"])
 
 
 def evaluate_models(context: StageContext, model: str | None = None, data: str | None = None) -> None:
@@ -171,21 +169,20 @@ def _judge_by_champion(
     from ganaug_ray.verdict import promotion_gate
 
     hint = "`ganaug promote JOB.yaml --force` promotes it all the same"
-    if not force and ModelRecord.read(model).hash in model_registry.find_withdrawn_models(
-        model_registry.list_changes(current)
-    ):
+    withdrawn = model_registry.find_withdrawn_models(model_registry.list_changes(current))
+    if not force and ModelRecord.read(model).hash in withdrawn:
         raise StageFailed(f"{registry}: this model was champion and has been rolled back; {hint}")
+    champion = registry / "versions" / str(current["version"])
     try:
-        match = promotion_gate.compare_with_champion(
-            home, model, registry / "versions" / str(current["version"]), context.job.compare.metric
-        )
+        match = promotion_gate.compare_with_champion(home, model, champion, context.job.compare.metric)
     except UserError as error:
         if not force:
             raise UserError(f"{error}; {hint}") from None
         return {"why": "forced"}
     if match.is_worse and not force:
         raise StageFailed(f"{registry}: version {current['version']} stays champion: {match.sentence}; {hint}")
-    return {"why": "forced" if match.is_worse else "promoted", "against": match.record}
+    why = "forced" if match.is_worse else "promoted"
+    return {"why": why, "against": match.record}
 
 
 def _add_onnx(context: StageContext, version: Folder) -> None:
@@ -211,9 +208,9 @@ def _train_models(context: StageContext, pairs: list[tuple[str, int]]) -> None:
     context.connect_cluster()
     fits = [compared_models.describe_training(context.job, context.run, name, seed) for name, seed in pairs]
     rows = DatasetRecord.read(context.run.dataset).count_train_images()
-    fit_steps = [
-        (compared_models.locate_folder(context.run, *pair), context.job.models[pair[0]].count_steps(rows))
-        for pair in pairs
-    ]
+    fit_steps = []
+    for name, seed in pairs:
+        steps = context.job.models[name].count_steps(rows)
+        fit_steps.append((compared_models.locate_folder(context.run, name, seed), steps))
     with context.terminal.show_progress("compare-models", lambda: read_fit_progress(fit_steps)):
         train_classifiers(fits, context.job.data.resident_gb)

@@ -7,23 +7,28 @@ from ganaug_ray.core.storage import Folder
 
 def read_fit_progress(fit_steps: list[tuple[Folder, int]]) -> tuple[float, str]:
     """Return how far trainings of classifiers are, from 0 to 1, and words for it; each is a folder and its steps."""
-    reached, ready = 0, 0
+    reached = 0
+    ready = 0
     for folder, steps in fit_steps:
         lines = metrics_log.read_newest_lines(folder)
-        trained = folder.has_file(ModelRecord.FILE)  # it may have ended early
-        reached += steps if trained else lines[-1]["step"] if lines else 0
-        ready += trained
+        if folder.has_file(ModelRecord.FILE):  # it may have ended early
+            ready += 1
+            reached += steps
+        elif lines:
+            reached += lines[-1]["step"]
     return reached / sum(steps for _, steps in fit_steps), f"{ready} of {len(fit_steps)} models trained"
 
 
 def read_gan_progress(folders: list[Folder], steps: int) -> tuple[float, str]:
     """Return how far trainings of GANs are, from 0 to 1, and words for one that is running; each takes ``steps``."""
-    reached, words = 0, "starting workers"
+    reached = 0
+    words = "starting workers"
     for folder in folders:
         lines = [line for line in metrics_log.read_newest_lines(folder) if "loss_g" in line]
-        done = folder.has_file(GanRecord.FILE)
-        reached += steps if done else lines[-1]["step"] if lines else 0
-        if lines and not done:
+        if folder.has_file(GanRecord.FILE):
+            reached += steps
+        elif lines:
             last = lines[-1]
+            reached += last["step"]
             words = f"step {last['step']} of {steps}, loss_g {last['loss_g']:.2f}, loss_d {last['loss_d']:.2f}"
     return reached / (steps * len(folders)), words

@@ -29,15 +29,22 @@ def list_experiments(job: Job, run: Run) -> dict[int, tuple[Job, Run]]:
 
 def collect_inputs(job: Job, run: Run) -> dict[str, str]:
     """Return the hashes of the finished verdicts, by number of training images a class."""
-    verdicts = {n: VerdictRecord.find(place.root) for n, (_, place) in list_experiments(job, run).items()}
-    return {str(n): record.hash for n, record in verdicts.items() if record}
+    hashes = {}
+    for n, (_, experiment) in list_experiments(job, run).items():
+        verdict = VerdictRecord.find(experiment.root)
+        if verdict is not None:
+            hashes[str(n)] = verdict.hash
+    return hashes
 
 
 def read_curve(job: Job, run: Run) -> Record | None:
     """Return the content of sizes.json if it was made from the current verdicts of all sizes, else None."""
     record = experiment_dir.read_marker(run.root, CURVE_MARKER)
-    complete = len(collect_inputs(job, run)) == len(list_experiments(job, run))
-    return record if record and complete and record["inputs"] == collect_inputs(job, run) else None
+    inputs = collect_inputs(job, run)
+    is_complete = len(inputs) == len(list_experiments(job, run))
+    if record is None or not is_complete or record["inputs"] != inputs:
+        return None
+    return record
 
 
 def open_experiments(context: StageContext) -> Iterator[tuple[Job, Run]]:
@@ -61,9 +68,9 @@ def draw_curve(context: StageContext) -> None:
         from ganaug_ray.verdict.learning_curve import build_curve
 
         started = time.monotonic()
-        verdicts = {
-            n: VerdictRecord.read(run.root) for n, (_, run) in list_experiments(context.job, context.run).items()
-        }
+        verdicts = {}
+        for n, (_, run) in list_experiments(context.job, context.run).items():
+            verdicts[n] = VerdictRecord.read(run.root)
         made_from = collect_inputs(context.job, context.run)
         record = {"hash": experiment_dir.compute_fingerprint(made_from), "inputs": made_from, **build_curve(verdicts)}
         return experiment_dir.write_marker(context.run.root, CURVE_MARKER, "sizes", started, record)

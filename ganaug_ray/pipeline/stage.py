@@ -57,11 +57,11 @@ class StageContext:
     @property
     def splits(self) -> list[Split]:
         """All splits of the job; the folders of the first are the experiment's."""
-        n = self.job.compare.splits
-        return [
-            Split(k, f"split {k}: " if n > 1 else "", self.job.derive_split(k), self.run.locate_split(k))
-            for k in range(n)
-        ]
+        splits = []
+        for number in range(self.job.compare.splits):
+            name = f"split {number}: " if self.job.compare.splits > 1 else ""
+            splits.append(Split(number, name, self.job.derive_split(number), self.run.locate_split(number)))
+        return splits
 
     def run_stage(
         self, name: str, marker: Result | None, work: Callable[[], Result], outcome: Callable[[Result], str]

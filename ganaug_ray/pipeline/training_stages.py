@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
 from ganaug_ray.pipeline.stage import Progress, Split, StageContext
@@ -48,8 +49,10 @@ def _prepare_split(context: StageContext, split: Split) -> None:
         rows = {part: sum(counts.values()) for part, counts in record.counts.items()}
         left_out = sum(record.rejected.values())
         parts = [f"{len(record.classes)} classes: {rows['train']} train, {rows['val']} val, {rows['test']} test"]
-        parts += [f"{rows['unused']} unused"] if rows["unused"] else []
-        parts += [f"{left_out} rejected (see dataset/rejected.parquet)"] if left_out else []
+        if rows["unused"]:
+            parts.append(f"{rows['unused']} unused")
+        if left_out:
+            parts.append(f"{left_out} rejected (see dataset/rejected.parquet)")
         return split.name + ", ".join(parts)
 
     context.run_stage("prepare", DatasetRecord.find(split.run.dataset), work, outcome)
@@ -74,7 +77,9 @@ def train_gan(context: StageContext) -> None:
     """Train the GANs that are missing: gan/; the teachers come first, and pseudo-labels if an arm needs them."""
     train_teachers(context)
     _label_images(context)
-    gans = [(split, gan) for split in context.splits for gan in synthetic_pools.list_gans(split.job, split.run)]
+    gans: list[tuple[Split, synthetic_pools.GanSource]] = []
+    for split in context.splits:
+        gans += [(split, gan) for gan in synthetic_pools.list_gans(split.job, split.run)]
     missing = [(split, gan) for split, gan in gans if GanRecord.find(gan.folder) is None]
 
     def work() -> Record:
@@ -112,22 +117,26 @@ def _describe_training(context: StageContext, split: Split, gan: synthetic_pools
 
 def _label_images(context: StageContext) -> None:
     """dataset/unlabelled -> pseudo/, where an arm needs it."""
-    for split in context.splits if synthetic_pools.needs_pseudo(context.job) else ():
+    if synthetic_pools.needs_pseudo(context.job):
+        for split in context.splits:
+            _label_split(context, split)
 
-        def work(split: Split = split) -> DatasetRecord:
-            from ganaug_ray.augment import pseudo_labels
 
-            context.connect_cluster()
+def _label_split(context: StageContext, split: Split) -> None:
+    def work() -> DatasetRecord:
+        from ganaug_ray.augment import pseudo_labels
 
-            teacher, confidence = split.run.locate_model(arms.REAL, 0), context.job.augment.pseudo_confidence
-            return pseudo_labels.write_pseudo_labels(split.run.dataset, teacher, split.run.pseudo, confidence)
+        context.connect_cluster()
+        teacher = split.run.locate_model(arms.REAL, 0)
+        confidence = context.job.augment.pseudo_confidence
+        return pseudo_labels.write_pseudo_labels(split.run.dataset, teacher, split.run.pseudo, confidence)
 
-        def outcome(record: DatasetRecord, split: Split = split) -> str:
-            assert record.pseudo is not None, "it is the data set with pseudo-labelled images"
-            sure = sum(record.pseudo.labelled.values())
-            return f"{split.name}the teacher is sure of {sure} of {record.pseudo.unlabelled} images"
+    def outcome(record: DatasetRecord) -> str:
+        assert record.pseudo is not None, "it is the data set with pseudo-labelled images"
+        sure = sum(record.pseudo.labelled.values())
+        return f"{split.name}the teacher is sure of {sure} of {record.pseudo.unlabelled} images"
 
-        context.run_stage("label", DatasetRecord.find(split.run.pseudo), work, outcome)
+    context.run_stage("label", DatasetRecord.find(split.run.pseudo), work, outcome)
 
 
 def generate_images(context: StageContext) -> None:
@@ -167,10 +176,13 @@ def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.Synthe
     def outcome(record: Record) -> str:
         drawn = sum(n > 0 for n in record["counts"].values())
         rejected = sum(sum(reasons.values()) for reasons in record["screened"].values())
-        stored = f"{record['images']} images of {drawn} classes"
-        parts = [stored if record["images"] else "none stored: images are made in training"]
-        parts += [f"{rejected} rejected (see {pool.folder.name}/screened.parquet)"] if rejected else []
-        parts += [f"not drawn: {', '.join(record['not_drawn'])}"] if record["not_drawn"] else []
+        parts = ["none stored: images are made in training"]
+        if record["images"]:
+            parts = [f"{record['images']} images of {drawn} classes"]
+        if rejected:
+            parts.append(f"{rejected} rejected (see {pool.folder.name}/screened.parquet)")
+        if record["not_drawn"]:
+            parts.append(f"not drawn: {', '.join(record['not_drawn'])}")
         return split.name + ", ".join(parts)
 
     context.run_stage("generate", synthetic_pools.read_finished_pool(pool), work, outcome)
@@ -186,13 +198,19 @@ def train_classifiers(context: StageContext) -> None:
         for pool in synthetic_pools.list_pools(split.job, split.run):
             context.require_record("generate", synthetic_pools.read_finished_pool(pool))
     splits = context.splits
-    requests = [(split, *pair) for pair in arms.list_pairs(context.job) for split in splits]
+    requests: list[ModelRequest] = []
+    for arm, seed in arms.list_pairs(context.job):
+        requests += [(split, arm, seed) for split in splits]
     missing = _find_missing_models(requests)
 
     def work() -> Record:
-        at_once = [fit for fit in missing if not arms.is_deferred(context.job, fit[1])]
+        at_once: list[ModelRequest] = []
+        deferred: list[ModelRequest] = []
+        for split, arm, seed in missing:
+            group = deferred if arms.is_deferred(context.job, arm) else at_once
+            group.append((split, arm, seed))
         _train_models(context, at_once, "train")
-        _train_models(context, [fit for fit in missing if fit not in at_once], "train")
+        _train_models(context, deferred, "train")
         return {}
 
     def outcome(record: Record) -> str:
@@ -212,7 +230,11 @@ def _require_data(context: StageContext) -> None:
 
 
 def _find_missing_models(requests: list[ModelRequest]) -> list[ModelRequest]:
-    return [fit for fit in requests if ModelRecord.find(fit[0].run.locate_model(*fit[1:])) is None]
+    missing = []
+    for split, arm, seed in requests:
+        if ModelRecord.find(split.run.locate_model(arm, seed)) is None:
+            missing.append((split, arm, seed))
+    return missing
 
 
 def _train_models(context: StageContext, requests: list[ModelRequest], stage: str) -> None:
@@ -223,11 +245,10 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
 
     if not requests:
         return
-    gaining = {
-        arm: from_experiment.find_gaining_classes(context.job, context.run, arm)
-        for _, arm, _ in requests
-        if arms.is_deferred(context.job, arm)
-    }
+    gaining = {}
+    for arm in dict.fromkeys(arm for _, arm, _ in requests):
+        if arms.is_deferred(context.job, arm):
+            gaining[arm] = from_experiment.find_gaining_classes(context.job, context.run, arm)
     steps = {}
     for split in {split.number: split for split, _, _ in requests}.values():
         if weights := initial_weights.prepare_weights(split.job, split.run):
@@ -238,16 +259,13 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
         rows = DatasetRecord.read(split.run.dataset).count_train_images()
         steps[split.number] = split.job.classifier.count_steps(rows)
     context.connect_cluster()
-    fit_steps = [(split.run.locate_model(arm, seed), steps[split.number]) for split, arm, seed in requests]
-    gb = context.job.data.resident_gb
+    fits = []
+    fit_steps = []
+    for split, arm, seed in requests:
+        fits.append(arm_batches.describe_fit(split.job, split.run, arm, seed, gaining.get(arm)))
+        fit_steps.append((split.run.locate_model(arm, seed), steps[split.number]))
     with context.terminal.show_progress(stage, lambda: read_fit_progress(fit_steps)):
-        train_classifiers(
-            [
-                arm_batches.describe_fit(split.job, split.run, arm, seed, gaining.get(arm))
-                for split, arm, seed in requests
-            ],
-            gb,
-        )
+        train_classifiers(fits, context.job.data.resident_gb)
 
 
 def _describe_teacher(split: Split) -> str:
@@ -257,10 +275,13 @@ def _describe_teacher(split: Split) -> str:
 
 def _describe_gan(gan: synthetic_pools.GanSource) -> str:
     record = GanRecord.read(gan.folder)
-    chosen, parts = record.chosen, [f"{record.steps} steps, {record.images_seen} images seen"]
-    parts += [record.ended_early] if record.ended_early else []
+    chosen = record.chosen
+    parts = [f"{record.steps} steps, {record.images_seen} images seen"]
+    if record.ended_early:
+        parts.append(record.ended_early)
     again = len(gan.folder.read_json("attempts.json")["from_step"]) - 1
-    parts += [f"started again {again} time" + "s" * (again > 1)] if again else []
+    if again:
+        parts.append(f"started again {format_count(again, 'time')}")
     if chosen.value is not None:
         parts.append(f"kept: {chosen.chosen_by} {chosen.value:.4f} at step {chosen.step}")
     return ", ".join([*parts, f"memorisation: {record.memorization.verdict}"])

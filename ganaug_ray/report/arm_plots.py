@@ -1,5 +1,6 @@
 """The plots of the arms: each against the baseline, the chosen one class by class, and how a ratio matters."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,33 +26,50 @@ def plot_forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
     Args:
         comparisons: as in verdict.json; differences, mean and ci95 are shares in [-1, 1].
     """
-    ordered = sorted(comparisons, key=lambda c: ROLE_ORDER.index(c["role"]))
+    ordered = sorted(comparisons, key=lambda comparison: ROLE_ORDER.index(comparison["role"]))
     figure = Figure(figsize=(4.2, 0.55 + 0.62 * len(ordered)), layout="constrained")
     axes = figure.subplots()
     for row, comparison in enumerate(reversed(ordered)):
-        colour, control = VERDICT_COLOURS[comparison["verdict"]], comparison["role"] == "control"
-        several = len(comparison["by_split"]) > 1
-        scale = get_metric(comparison["metric"]).scale
-        points = [scale * value for value in comparison["by_split" if several else "differences"]]
-        mean = scale * comparison["mean"]
-        if comparison["ci95"]:
-            low, high = (scale * end for end in comparison["ci95"])
-            axes.plot([low, high], [row, row], color=colour, linewidth=1.2 if control else 3, solid_capstyle="round")
-        hollow: dict[str, Any] = {"mfc": "none", "mew": 1.2} if control else {}
-        axes.plot(mean, row, marker="D", markersize=6, color=colour, linestyle="none", **hollow)
-        rings = [row - 0.28] * len(points)
-        axes.plot(points, rings, marker="o", markersize=4, mfc="none", mec=INK_COLOUR, mew=0.8, linestyle="none")
-        beside = axes.get_yaxis_transform()  # across in shares of the width, up in rows
-        chosen = comparison["role"] == "chosen"
-        name = comparison["arm"] if chosen else f"{comparison['arm']} ({comparison['role']})"
-        axes.text(0, row + 0.22, name, transform=beside, fontweight="bold" if chosen else "normal")
-        axes.vlines(0, row - 0.5, row + 0.16, color=INK_COLOUR, linewidth=0.8, linestyle=(0, (3, 2)))
+        _draw_comparison(axes, row, comparison)
     axes.margins(x=0.08)
     axes.set_ylim(-0.5, len(ordered) - 0.4)
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     _format_in_points(axes, "x")
     return figure
+
+
+def _draw_comparison(axes: Axes, row: int, comparison: dict[str, Any]) -> None:
+    """Draw a row of the forest: the name, the interval with its mean, and the rings below."""
+    colour = VERDICT_COLOURS[comparison["verdict"]]
+    scale = get_metric(comparison["metric"]).scale
+    line_width = 3.0
+    hollow: dict[str, Any] = {}
+    if comparison["role"] == "control":
+        line_width = 1.2
+        hollow = {"mfc": "none", "mew": 1.2}
+    if comparison["ci95"]:
+        axes.plot(
+            _scale(comparison["ci95"], scale), [row, row], color=colour, linewidth=line_width, solid_capstyle="round"
+        )
+    axes.plot(scale * comparison["mean"], row, marker="D", markersize=6, color=colour, linestyle="none", **hollow)
+    repeats = comparison["by_split"] if len(comparison["by_split"]) > 1 else comparison["differences"]
+    rings = [row - 0.28] * len(repeats)
+    axes.plot(
+        _scale(repeats, scale), rings, marker="o", markersize=4, mfc="none", mec=INK_COLOUR, mew=0.8, linestyle="none"
+    )
+    name = f"{comparison['arm']} ({comparison['role']})"
+    font_weight = "normal"
+    if comparison["role"] == "chosen":
+        name = comparison["arm"]
+        font_weight = "bold"
+    beside = axes.get_yaxis_transform()  # across in shares of the width, up in rows
+    axes.text(0, row + 0.22, name, transform=beside, fontweight=font_weight)
+    axes.vlines(0, row - 0.5, row + 0.16, color=INK_COLOUR, linewidth=0.8, linestyle=(0, (3, 2)))
+
+
+def _scale(values: Sequence[float], scale: int) -> list[float]:
+    return [scale * value for value in values]
 
 
 @mpl.rc_context(PLOT_STYLE)
@@ -70,10 +88,9 @@ def plot_classes(rows: Sequence[dict[str, Any]]) -> Figure:
         axes.barh(place, 100 * row["f1"]["mean"], height=0.62, color=colour, alpha=0.55, linewidth=0)
         axes.plot(100 * row["f1"]["mean"], place, "D", color=colour, markersize=4, zorder=3)  # no change has no bar
         if row["f1"]["ci95"]:
-            axes.plot([100 * end for end in row["f1"]["ci95"]], [place, place], color=colour, linewidth=1.6)
+            axes.plot(_scale(row["f1"]["ci95"], 100), [place, place], color=colour, linewidth=1.6)
     axes.axvline(0, color=INK_COLOUR, linewidth=0.8)
-    names = [f"{row['class'][:24]}{' (rare)' if row['rare'] else ''}" for row in reversed(drawn)]
-    axes.set_yticks(range(len(drawn)), names)
+    axes.set_yticks(range(len(drawn)), [_label_class(row) for row in reversed(drawn)])
     axes.set_ylim(-0.6, len(drawn) - 0.4)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -81,6 +98,11 @@ def plot_classes(rows: Sequence[dict[str, Any]]) -> Figure:
     axes.grid(axis="x", color=GRID_COLOUR, linewidth=0.4, alpha=0.4)
     _format_in_points(axes, "x")
     return figure
+
+
+def _label_class(row: dict[str, Any]) -> str:
+    name = row["class"][:24]
+    return f"{name} (rare)" if row["rare"] else name
 
 
 @mpl.rc_context(PLOT_STYLE)
@@ -96,20 +118,16 @@ def plot_ratios(kinds: dict[str, list[dict[str, Any]]], metric: str) -> Figure:
     figure = Figure(figsize=(5.6, 2.6), layout="constrained")
     axes = figure.subplots()
     axes.axhline(0, color=INK_COLOUR, linewidth=0.8, linestyle=(0, (3, 2)))
-    ratio_values = sorted({comparison["ratio"] for comparisons in kinds.values() for comparison in comparisons})
-    for number, (kind, own) in enumerate(kinds.items()):
-        colour, ordered = COLOURS[number % len(COLOURS)], sorted(own, key=lambda c: c["ratio"])
-        # Side by side, so that intervals of kinds at one ratio do not hide each other.
-        x = [comparison["ratio"] + 0.008 * number * (ratio_values[-1] - ratio_values[0]) for comparison in ordered]
-        for at, comparison in zip(x, ordered, strict=True):
-            if comparison["ci95"]:
-                ends = [scale * end for end in comparison["ci95"]]
-                axes.plot([at, at], ends, color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="round")
-        y = [scale * comparison["mean"] for comparison in ordered]
-        axes.plot(x, y, color=colour, linewidth=1.2, marker="D", markersize=5, label=kind)
-    axes.set_title(
-        ", ".join(filter(None, (f"change in test {compared.name}", compared.change_unit))), loc="left", pad=18
-    )
+    all_comparisons = itertools.chain.from_iterable(kinds.values())
+    ratio_values = sorted({comparison["ratio"] for comparison in all_comparisons})
+    # Side by side, so that intervals of kinds at one ratio do not hide each other.
+    step = 0.008 * (ratio_values[-1] - ratio_values[0])
+    for number, (kind, comparisons) in enumerate(kinds.items()):
+        ordered = sorted(comparisons, key=lambda comparison: comparison["ratio"])
+        x = [comparison["ratio"] + number * step for comparison in ordered]
+        _draw_means(axes, x, ordered, COLOURS[number % len(COLOURS)], kind, scale)
+    unit = f", {compared.change_unit}" if compared.change_unit else ""
+    axes.set_title(f"change in test {compared.name}{unit}", loc="left", pad=18)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, borderpad=0.2)
     axes.set_xlabel("synthetic images per real one")
     axes.set_xticks(ratio_values, [f"{ratio:g}" for ratio in ratio_values])
@@ -130,17 +148,9 @@ def plot_sizes(size_record: dict[str, Any]) -> Figure:
     numbers = [point["per_class"] for point in points]
     figure = Figure(figsize=(5.6, 2.8), layout="constrained")
     axes = figure.subplots()
-    for number, (key, label) in enumerate(
-        (("baseline", size_record["baseline"]), ("ours", "with the chosen arm's images"))
-    ):
-        colour = COLOURS[number]
-        x = [n * (1 + 0.015 * number) for n in numbers]  # side by side, so that intervals do not hide each other
-        for at, point in zip(x, points, strict=True):
-            if point[key]["ci95"]:
-                ends = [100 * end for end in point[key]["ci95"]]
-                axes.plot([at, at], ends, color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="round")
-        means = [100 * point[key]["mean"] for point in points]
-        axes.plot(x, means, color=colour, linewidth=1.2, marker="D", markersize=5, label=label)
+    _draw_means(axes, numbers, [point["baseline"] for point in points], COLOURS[0], size_record["baseline"])
+    beside = [1.015 * n for n in numbers]  # so that intervals do not hide each other
+    _draw_means(axes, beside, [point["ours"] for point in points], COLOURS[1], "with the chosen arm's images")
     axes.set_xscale("log")
     axes.set_xticks(numbers, [f"{n:,}" for n in numbers])
     axes.minorticks_off()
@@ -151,7 +161,25 @@ def plot_sizes(size_record: dict[str, Any]) -> Figure:
     return figure
 
 
+def _draw_means(
+    axes: Axes, x: Sequence[float], estimates: Sequence[dict[str, Any]], colour: str, label: str, scale: int = 100
+) -> None:
+    """Draw a line through means, shares in points or percent, each with its interval where it has one."""
+    for at, estimate in zip(x, estimates, strict=True):
+        if estimate["ci95"]:
+            ends = _scale(estimate["ci95"], scale)
+            axes.plot([at, at], ends, color=colour, linewidth=2.5, alpha=0.5, solid_capstyle="round")
+    means = [scale * estimate["mean"] for estimate in estimates]
+    axes.plot(x, means, color=colour, linewidth=1.2, marker="D", markersize=5, label=label)
+
+
 def _format_in_points(axes: Axes, which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_locator(MaxNLocator(6))
-    axis.set_major_formatter(lambda value, _: f"{value:+g}".replace("-", "−") if value else "0")
+    axis.set_major_formatter(_format_tick)
+
+
+def _format_tick(value: float, position: float) -> str:
+    if not value:
+        return "0"
+    return f"{value:+g}".replace("-", "−")

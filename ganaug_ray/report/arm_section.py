@@ -1,12 +1,15 @@
 """The report's section on the arms: every arm beside the baseline, its cost, its classes, and its ratio."""
 
-from collections.abc import Mapping
+import itertools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import ArmConfig, MixConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records import ModelRecord, StageRecord, VerdictRecord
+from ganaug_ray.core.records.verdict import ArmComparison
 from ganaug_ray.evaluate import plots
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.report import arm_plots
@@ -20,8 +23,8 @@ def collect_arms(
     ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm].role))
     rows = []
     for arm in (verdict.baseline, *ordered):
-        trained = [record for record in markers.values() if isinstance(record, ModelRecord) and record.arm == arm]
         comparison = comparisons_by_arm.get(arm)
+        trained = [record for record in markers.values() if isinstance(record, ModelRecord) and record.arm == arm]
         rows.append(
             {
                 "arm": arm,
@@ -31,22 +34,35 @@ def collect_arms(
                 "comparison": comparison and comparison.to_json(),
                 "others": [other.to_json() for other in verdict.other_metrics if other.arm == arm],
                 "models": len(trained),
-                "train_seconds": sum(record.train_seconds for record in trained),
+                "train_seconds": sum(model.train_seconds for model in trained),
             }
         )
-    kinds: dict[str, list[experiment_dir.Record]] = {}
-    for arm in ordered:
-        own = arms[arm]
-        if KINDS[own.kind].has_extra_rows:
-            kinds.setdefault(_describe_kind(own), []).append({**comparisons_by_arm[arm].to_json(), "ratio": own.ratio})
-    several = {kind: own for kind, own in kinds.items() if len({one["ratio"] for one in own}) > 1}
-    return {"arm_rows": rows, "ratios": several}
+    comparisons = [comparisons_by_arm[arm] for arm in ordered]
+    return {"arm_rows": rows, "ratios": _group_by_kind(comparisons, arms)}
+
+
+def _group_by_kind(
+    comparisons: Sequence[ArmComparison], arms: Mapping[str, ArmConfig]
+) -> dict[str, list[experiment_dir.Record]]:
+    """Kind -> its comparisons, each with its ratio; of kinds that were compared at several ratios."""
+    comparisons_by_kind: dict[str, list[experiment_dir.Record]] = defaultdict(list)
+    ratios_by_kind: dict[str, set[float]] = defaultdict(set)
+    for comparison in comparisons:
+        arm = arms[comparison.arm]
+        if KINDS[arm.kind].has_extra_rows:
+            kind = _describe_kind(arm)
+            comparisons_by_kind[kind].append({**comparison.to_json(), "ratio": arm.ratio})
+            ratios_by_kind[kind].add(arm.ratio)
+    return {kind: comparisons_by_kind[kind] for kind, ratios in ratios_by_kind.items() if len(ratios) > 1}
 
 
 def _describe_kind(arm: ArmConfig) -> str:
     """What arms of one line in the picture of ratios have in common."""
-    parts = [arm.kind, *([] if arm.classes == "all" else [f"{arm.classes} classes"])]
-    parts += [] if arm.strategy == MixConfig().strategy else [arm.strategy]
+    parts: list[str] = [arm.kind]
+    if arm.classes != "all":
+        parts.append(f"{arm.classes} classes")
+    if arm.strategy != MixConfig().strategy:
+        parts.append(arm.strategy)
     return ", ".join(parts)
 
 
@@ -62,7 +78,7 @@ def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experime
         drawn["classes"] = plots.encode_svg(arm_plots.plot_classes(rows), f"Change in F1 by class, in points. {alt}")
     if ratios:
         metric = get_metric(verdict["metric"])
-        alt = _describe_changes([own for several in ratios.values() for own in several], "ratio")
+        alt = _describe_changes(list(itertools.chain.from_iterable(ratios.values())), "ratio")
         drawn["ratios"] = plots.encode_svg(
             arm_plots.plot_ratios(dict(ratios), metric.key), f"Change in test {metric.name} by ratio. {alt}"
         )

@@ -16,29 +16,32 @@ from ganaug_ray.evaluate import model_plots, plots
 from ganaug_ray.evaluate.targets import MARKER, EvaluationTarget, describe_target, find_champion, find_model
 from ganaug_ray.verdict import overfitting
 
-MARKER_KEYS = ("stage", "status", "seconds", "versions", "model")  # of a marker; the rest are figures
+_STAGE_KEYS = ("stage", "status", "seconds", "versions")  # of a marker; the rest are figures
 
 
 def collect_champion(run: experiment_dir.Run, verdict: VerdictRecord) -> experiment_dir.Record:
     """Return ``evaluation`` (the champion's, or None) and ``overfitting`` (rows and a sentence, or None)."""
-
-    def read(arm: str, repeats: Sequence[Repeat]) -> list[list[pa.Table]]:
-        by_split: dict[int, list[pa.Table]] = {}
-        for repeat in repeats:
-            table = find_model(run, arm, repeat).read_table("predictions.parquet")
-            by_split.setdefault(repeat.split, []).append(table)
-        return list(by_split.values())
-
-    predictions = {arm: read(arm, figures.repeats) for arm, figures in verdict.arms.items()}
+    predictions = {arm: _read_predictions(run, arm, figures.repeats) for arm, figures in verdict.arms.items()}
     rows = overfitting.compute_gaps(predictions, verdict.baseline)
     described_arm = verdict.chosen.arm if verdict.chosen else verdict.baseline
     champion_target = _find_target(run, verdict)
-    record = experiment_dir.read_marker(champion_target.out, MARKER)
+    evaluation = experiment_dir.read_marker(champion_target.out, MARKER)
+    if evaluation is not None:
+        for key in _STAGE_KEYS:
+            evaluation.pop(key, None)
     return {
-        "evaluation": record
-        and {k: v for k, v in record.items() if k not in ("seconds", "versions", "stage", "status")},
+        "evaluation": evaluation,
         "overfitting": rows and {"rows": rows, "sentence": overfitting.describe_gap(rows, described_arm)},
     }
+
+
+def _read_predictions(run: experiment_dir.Run, arm: str, repeats: Sequence[Repeat]) -> list[list[pa.Table]]:
+    """The predictions of an arm's models, split by split."""
+    tables_by_split: dict[int, list[pa.Table]] = {}
+    for repeat in repeats:
+        table = find_model(run, arm, repeat).read_table("predictions.parquet")
+        tables_by_split.setdefault(repeat.split, []).append(table)
+    return list(tables_by_split.values())
 
 
 def _find_target(run: experiment_dir.Run, verdict: VerdictRecord) -> EvaluationTarget:
@@ -51,7 +54,8 @@ def draw_champion(
     """Return the pictures of the champion's evaluation by name; none if there is no evaluation."""
     if evaluation is None:
         return {}
-    folder, classes = _find_target(run, verdict).out, evaluation["classes"]
+    folder = _find_target(run, verdict).out
+    classes = evaluation["classes"]
     error = evaluation["calibration_error"]
     drawn: dict[str, Any] = {
         "reliability": plots.encode_svg(

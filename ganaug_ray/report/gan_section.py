@@ -22,18 +22,16 @@ def draw_curves(rows: Sequence[experiment_dir.Record]) -> list[Markup]:
         ("loss", {"loss_g": "generator", "loss_d": "discriminator"}),
         ("discriminator's score", {"real_score": "real images", "fake_score": "generated images"}),
     ):
-        groups = [
-            plots.CurveGroup(name, [curve], colour)
-            for (key, name), colour in zip(keys.items(), plots.COLOURS, strict=False)
-            if (curve := plots.extract_curve(rows, key))
-        ]
+        groups = []
+        for (key, name), colour in zip(keys.items(), plots.COLOURS, strict=False):
+            curve = plots.extract_curve(rows, key)
+            if curve:
+                groups.append(plots.CurveGroup(name, [curve], colour))
         if groups:
-            ends = ", ".join(f"{group.name} ends at {group.compute_mean()[-1][1]:.3f}" for group in groups)
-            svg_plots.append(
-                plots.encode_svg(plots.plot_curves(groups, title, legend=True), f"{title} over steps: {ends}")
-            )
-    names = {key for row in rows for key in row if "kid_" in key and not key.endswith("_std")}
-    for name in sorted(names):
+            figure = plots.plot_curves(groups, title, legend=True)
+            svg_plots.append(plots.encode_svg(figure, plots.describe_ends(groups, title)))
+    logged_names = set().union(*rows)
+    for name in sorted(name for name in logged_names if "kid_" in name and not name.endswith("_std")):
         curve = plots.extract_curve(rows, name)
         spreads = [row.get(f"{name}_std") or 0.0 for row in rows if row.get(name) is not None]
         figure = plots.plot_curve_with_spread(curve, spreads, name)
@@ -58,30 +56,42 @@ def collect_images(gan: Folder, record: experiment_dir.Record, classes: Sequence
         closest_pairs: generated images and the training images they are nearest to.
     """
     samples = gan / "samples"
-    names, chosen_name = samples.list_files(".png"), f"step-{record['chosen']['step']:08d}.png"
-    shown_name = chosen_name if chosen_name in names else names[-1] if names else None
-    grid, interpolation_png = (
-        samples.read_bytes(shown_name) if shown_name else None,
-        _read_image(gan, "interpolation.png"),
-    )
-    film = _read_image(gan, "film.gif") if len(names) > 1 else None
-    strip = None
-    if len(names) > 1 and (film is None or len(film) > MAX_FILM_BYTES):
-        chosen = np.linspace(0, len(names) - 1, min(len(names), STRIP_FRAMES)).round().astype(int)
-        film, strip = None, image_grid.build_film_strip([samples.read_bytes(names[i]) for i in chosen], record["size"])
+    names = samples.list_files(".png")
+    grid = None
+    step = 0
+    if names:
+        chosen_name = f"step-{record['chosen']['step']:08d}.png"
+        shown_name = chosen_name if chosen_name in names else names[-1]
+        grid = samples.read_bytes(shown_name)
+        step = int(shown_name.removeprefix("step-").removesuffix(".png"))
+    film, strip = _read_film(gan, samples, names, record["size"])
+    interpolation_png = _read_image(gan, "interpolation.png")
+    interpolation_rows = []
+    if record["conditional"]:
+        interpolation_rows = _name_grid_rows(interpolation_png, record["size"], classes)
     return {
         "gan_samples": plots.encode_uri(grid),
-        "gan_samples_step": int(shown_name.removeprefix("step-").removesuffix(".png")) if shown_name else 0,
+        "gan_samples_step": step,
         "gan_rows": _name_grid_rows(grid, record["size"], classes),
         "film": plots.encode_uri(film, "gif"),
         "film_strip": plots.encode_uri(strip),
         "film_strip_columns": min(len(names), STRIP_FRAMES),
         "interpolation": plots.encode_uri(interpolation_png),
-        "interpolation_rows": _name_grid_rows(interpolation_png, record["size"], classes)
-        if record["conditional"]
-        else [],
+        "interpolation_rows": interpolation_rows,
         "closest_pairs": plots.encode_uri(_read_image(gan, "closest_pairs.png")),
     }
+
+
+def _read_film(gan: Folder, samples: Folder, names: Sequence[str], size: int) -> tuple[bytes | None, bytes | None]:
+    """The film of the grids; where it is absent or too large, a strip of some of them instead."""
+    if len(names) < 2:
+        return None, None
+    film = _read_image(gan, "film.gif")
+    if film is not None and len(film) <= MAX_FILM_BYTES:
+        return film, None
+    chosen = np.linspace(0, len(names) - 1, min(len(names), STRIP_FRAMES)).round().astype(int)
+    grids = [samples.read_bytes(names[number]) for number in chosen]
+    return None, image_grid.build_film_strip(grids, size)
 
 
 def _read_image(gan: Folder, name: str) -> bytes | None:
@@ -91,4 +101,6 @@ def _read_image(gan: Folder, name: str) -> bytes | None:
 def _name_grid_rows(grid: bytes | None, size: int, classes: Sequence[str]) -> list[str]:
     """Names of a grid's rows, which are the first classes; but a class without an image at hand is passed over."""
     first = list(classes[: image_grid.MAX_CLASS_ROWS])
-    return first if grid is not None and image_grid.count_grid_rows(grid, size) == len(first) else []
+    if grid is None or image_grid.count_grid_rows(grid, size) != len(first):
+        return []
+    return first

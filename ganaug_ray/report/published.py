@@ -22,13 +22,14 @@ def compare_published(published: PublishedConfig, rows: Sequence[Record], gan: G
         source; ``logged``, the number of logged steps the means are of; figures: of each name, ``run`` and
         ``published``.
     """
-    figures = published.model_dump(exclude={"source"}, exclude_none=True)
-    logged = [row for row in rows if "loss_g" in row]
     first = gan.count_steps(images) - math.ceil(images / gan.batch_size)
-    last = [row for row in logged if row["step"] > first]
-    means = {name: sum(row[name] for row in last) / len(last) for name in figures}
+    last = [row for row in rows if "loss_g" in row and row["step"] > first]
+    figures = []
+    for name, value in published.model_dump(exclude={"source"}, exclude_none=True).items():
+        mean = sum(row[name] for row in last) / len(last)
+        figures.append({"name": name, "run": mean, "published": value})
     return {
         "source": published.source,
         "logged": len(last),
-        "figures": [{"name": name, "run": means[name], "published": value} for name, value in figures.items()],
+        "figures": figures,
     }

@@ -69,17 +69,25 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         "searches": search_section.read_searches(run.root),
         "time": _sum_stage_seconds(markers),
         "lineage": [{"stage": name, "hash": record.hash, "inputs": record.inputs} for name, record in markers.items()],
-        "made_with": sorted({f"{k} {v}" for record in markers.values() for k, v in record.versions.items()}),
+        "made_with": _list_versions(markers),
     }
+
+
+def _list_versions(markers: Mapping[str, StageRecord]) -> list[str]:
+    """Name and version of everything that any of the stages was made with."""
+    versions: set[str] = set()
+    for record in markers.values():
+        versions.update(f"{name} {version}" for name, version in record.versions.items())
+    return sorted(versions)
 
 
 def _read_markers(run: experiment_dir.Run, verdict: VerdictRecord) -> dict[str, StageRecord]:
     """Markers of the finished stages this report tells of, in order; models no arm counts, and itself, left out."""
-    compared = {
-        f"{experiment_dir.format_split_prefix(repeat.split)}models/{arm}/seed-{repeat.seed}"
-        for arm, figures in verdict.arms.items()
-        for repeat in figures.repeats
-    }
+    compared = set()
+    for arm, figures in verdict.arms.items():
+        for repeat in figures.repeats:
+            prefix = experiment_dir.format_split_prefix(repeat.split)
+            compared.add(f"{prefix}models/{arm}/seed-{repeat.seed}")
     finished_markers = {}
     for name, folder, marker in run.list_markers():
         if name == "report" or ("models/" in name and name not in compared):
@@ -97,13 +105,16 @@ def _collect_gan(
         return None
     content = record.to_json()
     gan_figures = {key: content[key] for key in _GAN_KEYS}
-    rows, images = read_metrics(run.gan), facts.count_train_images()
-    synthetic = markers["synthetic"].to_json() if "synthetic" in markers else {}
+    rows = read_metrics(run.gan)
+    images = facts.count_train_images()
     live: Counter[str] = Counter()
     for marker in markers.values():
         if isinstance(marker, ModelRecord) and marker.tally:
             live.update(marker.tally)
-    synthetic_marker: experiment_dir.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []} | synthetic
+    synthetic_marker: experiment_dir.Record = {"images": 0, "counts": {}, "screened": {}, "not_drawn": []}
+    if "synthetic" in markers:
+        synthetic_marker |= markers["synthetic"].to_json()
+    reasons = set().union(*synthetic_marker["screened"].values())
     return {
         **gan_figures,
         "ended_early": record.ended_early,
@@ -111,7 +122,7 @@ def _collect_gan(
         "synthetic_images": synthetic_marker["images"],
         "kept": synthetic_marker["counts"],
         "screened": synthetic_marker["screened"],
-        "reasons": sorted({reason for own in synthetic_marker["screened"].values() for reason in own}),
+        "reasons": sorted(reasons),
         "not_drawn": synthetic_marker["not_drawn"],
         "live": dict(live),
     }
@@ -121,10 +132,13 @@ def _collect_classes(run: experiment_dir.Run, verdict: VerdictRecord, classes: l
     """Confusion and per-class figures of the champion on test, and what each arm changed in recall but the controls."""
     answers = metrics.read_split(find_champion(run, verdict).read_table("predictions.parquet"), "test")
     shippable_arms = [comparison.arm for comparison in verdict.comparisons if comparison.role != "control"]
+    recall_changes = {}
+    for arm in shippable_arms:
+        recall_changes[arm] = [row.recall.mean for row in verdict.classes[arm]]
     return {
         "confusion": metrics.count_confusion(*answers).tolist(),
         "per_class": metrics.score_per_class(*answers, classes),
-        "recall_change": {arm: [row.recall.mean for row in verdict.classes[arm]] for arm in shippable_arms},
+        "recall_change": recall_changes,
     }
 
 
@@ -141,9 +155,9 @@ def _sum_stage_seconds(markers: Mapping[str, StageRecord]) -> list[experiment_di
 
 def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> dict[str, Any]:
     """Draw the report's pictures: SVG elements and data URIs, by name."""
-    verdict, classes = VerdictRecord.read(run.root), figures["data"]["classes"]
+    verdict = VerdictRecord.read(run.root)
+    classes = figures["data"]["classes"]
     counts = np.array(figures["confusion"])
-    right, total = int(counts.trace()), int(counts.sum())
     pictures: dict[str, Any] = {
         **arm_section.draw_arms(figures["verdict"], figures["ratios"]),
         **champion_section.draw_champion(run, verdict, figures["evaluation"]),
@@ -152,7 +166,8 @@ def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> di
         "arm_looks": dict(zip(verdict.arms, _choose_line_styles(len(verdict.arms)), strict=True)),
         "confusion": plots.encode_svg(
             plots.plot_confusion(counts, classes),
-            f"Confusion matrix of the champion on test, {len(classes)} classes: {right} of {total} on the diagonal",
+            f"Confusion matrix of the champion on test, {len(classes)} classes: {counts.trace()} of {counts.sum()} on "
+            "the diagonal",
         ),
     }
     if figures["board"] is not None:
@@ -174,17 +189,17 @@ def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> di
 def _draw_samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str, str]]:
     """(class, data URI of a strip of its first training images) of the first classes."""
     train = image_store.read_images(run.dataset / "train")
-    return [
-        (name, plots.encode_uri(plots.make_strip(train.images[train.labels == label], SAMPLE_COLUMNS)))
-        for label, name in enumerate(classes[:MAX_SAMPLE_CLASSES])
-    ]
+    samples = []
+    for label, name in enumerate(classes[:MAX_SAMPLE_CLASSES]):
+        strip = plots.make_strip(train.images[train.labels == label], SAMPLE_COLUMNS)
+        samples.append((name, plots.encode_uri(strip)))
+    return samples
 
 
 def _draw_learning_curves(run: experiment_dir.Run, verdict: VerdictRecord) -> list[Markup]:
-    logs = {
-        arm: [read_metrics(find_model(run, arm, repeat)) for repeat in figures.repeats]
-        for arm, figures in verdict.arms.items()
-    }
+    logs = {}
+    for arm, figures in verdict.arms.items():
+        logs[arm] = [read_metrics(find_model(run, arm, repeat)) for repeat in figures.repeats]
     svg_plots = []
     for key, title in (
         ("loss", "training loss"),
@@ -192,15 +207,21 @@ def _draw_learning_curves(run: experiment_dir.Run, verdict: VerdictRecord) -> li
         ("accuracy", "training accuracy"),
         ("val_accuracy", "validation accuracy"),
     ):
-        groups = [
-            plots.CurveGroup(arm, curves, *look)
-            for (arm, own), look in zip(logs.items(), _choose_line_styles(len(logs)), strict=True)
-            if (curves := [curve for rows in own if (curve := plots.extract_curve(rows, key))])
-        ]
+        groups = _collect_curves(logs, key)
         if groups:
-            ends = ", ".join(f"{group.name} ends at {group.compute_mean()[-1][1]:.3f}" for group in groups)
-            svg_plots.append(plots.encode_svg(plots.plot_curves(groups, title), f"{title} over steps: {ends}"))
+            svg_plots.append(plots.encode_svg(plots.plot_curves(groups, title), plots.describe_ends(groups, title)))
     return svg_plots
+
+
+def _collect_curves(logs: Mapping[str, list[list[experiment_dir.Record]]], key: str) -> list[plots.CurveGroup]:
+    """One figure's curves in the logs, a group an arm that has any."""
+    groups = []
+    for (arm, arm_logs), (colour, dashed) in zip(logs.items(), _choose_line_styles(len(logs)), strict=True):
+        curves = [plots.extract_curve(rows, key) for rows in arm_logs]
+        curves = [curve for curve in curves if curve]
+        if curves:
+            groups.append(plots.CurveGroup(arm, curves, colour, dashed))
+    return groups
 
 
 def _choose_line_styles(n: int) -> list[tuple[str, bool]]:

@@ -5,6 +5,7 @@ All of them take a search's record, search.json. Objectives that are shares are 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,45 +44,59 @@ def list_candidates(record: Record) -> list[Record]:
 
     Where the search ended with none of them, the best is a stopped one.
     """
-    best = record["best"]["trial"] if record["best"] else None
-    candidate_trials = [
-        one
-        for one in record["trials"]
-        if one["value"] is not None and (one["status"] == "finished" or one["trial"] == best)
-    ]
-    return sorted(candidate_trials, key=lambda one: one["ended"])
+    candidate_trials = []
+    for trial in list_valued_trials(record):
+        if trial["status"] == "finished" or is_best(record, trial):
+            candidate_trials.append(trial)
+    return sorted(candidate_trials, key=lambda trial: trial["ended"])
+
+
+def list_valued_trials(record: Record) -> list[Record]:
+    """Return the trials that have a value."""
+    return [trial for trial in record["trials"] if trial["value"] is not None]
+
+
+def is_best(record: Record, trial: Record) -> bool:
+    """Whether a trial is the best of its search."""
+    return record["best"] is not None and trial["trial"] == record["best"]["trial"]
 
 
 def list_ratio_trials(record: Record) -> list[Record]:
     """List the trials of a search for the mix that have a ratio above zero and at least one score."""
-    return [one for one in record["trials"] if one["settings"].get(RATIO_KEY) and _list_scores(one)]
+    return [trial for trial in record["trials"] if trial["settings"].get(RATIO_KEY) and _list_scores(trial)]
 
 
 @mpl.rc_context(PLOT_STYLE)
 def plot_best_so_far(record: Record) -> Figure:
     """Draw each trial's value at its end, and the best so far as a line; failed trials are at the bottom."""
-    unit, seconds = _choose_time_unit(max(one["ended"] for one in record["trials"]))
+    unit, seconds = _choose_time_unit(max(trial["ended"] for trial in record["trials"]))
     figure, axes = _make_wide_axes(f"best so far: {describe_objective(record)}", f"{unit} since the search began")
+    valued_trials = list_valued_trials(record)
     for status, colour in STATUS_COLOURS.items():
-        status_trials = [one for one in record["trials"] if one["status"] == status and one["value"] is not None]
-        x, y = (
-            [one["ended"] / seconds for one in status_trials],
-            [scale_value(record, one["value"]) for one in status_trials],
-        )
-        hollow: dict[str, Any] = {} if status == "finished" else {"mfc": "none", "alpha": 0.7}
-        if status_trials:
-            axes.plot(x, y, "o", color=colour, markersize=4, label=status, **hollow)
-    _mark_failed(axes, [one["ended"] / seconds for one in record["trials"] if one["status"] == "failed"])
-    ordered = list_candidates(record)
-    values = np.array([scale_value(record, one["value"]) for one in ordered])
-    if ordered:
-        running = (np.minimum if record["direction"] == "min" else np.maximum).accumulate(values)
-        until = max(record["seconds"], ordered[-1]["ended"]) / seconds
-        steps = [*(one["ended"] / seconds for one in ordered), until]
-        axes.step(steps, [*running, running[-1]], where="post", color=INK_COLOUR, linewidth=1.4)
-    _set_value_scale(axes, [scale_value(record, one["value"]) for one in record["trials"] if one["value"] is not None])
+        x, y = _place_trials(record, [trial for trial in valued_trials if trial["status"] == status], seconds)
+        if x:
+            axes.plot(x, y, "o", color=colour, markersize=4, label=status, **_style_status(status))
+    _mark_failed(axes, [trial["ended"] / seconds for trial in record["trials"] if trial["status"] == "failed"])
+    x, y = _place_trials(record, list_candidates(record), seconds)
+    if x:
+        better = np.minimum if record["direction"] == "min" else np.maximum
+        best_so_far = better.accumulate(y)
+        until = max(record["seconds"] / seconds, x[-1])
+        axes.step([*x, until], [*best_so_far, best_so_far[-1]], where="post", color=INK_COLOUR, linewidth=1.4)
+    _set_value_scale(axes, [scale_value(record, trial["value"]) for trial in valued_trials])
     _add_legend(axes)
     return figure
+
+
+def _place_trials(record: Record, trials: Sequence[Record], seconds: float) -> tuple[list[float], list[float]]:
+    """When trials ended, in units of so many seconds, and their values."""
+    ends = [trial["ended"] / seconds for trial in trials]
+    return ends, [scale_value(record, trial["value"]) for trial in trials]
+
+
+def _style_status(status: str) -> dict[str, Any]:
+    """Finished trials are full, others hollow and paler."""
+    return {} if status == "finished" else {"mfc": "none", "alpha": 0.7}
 
 
 @mpl.rc_context(PLOT_STYLE)
@@ -96,12 +111,15 @@ def plot_objective(record: Record) -> Figure:
         axes.axvline(step, color=GRID_COLOUR, linewidth=0.5, linestyle=(0, (1, 2)))
     values: list[float] = []
     for trial in record["trials"]:
-        points = [(look["at"], scale_value(record, look["value"])) for look in trial["looks"]]
+        points = [(result["at"], scale_value(record, result["value"])) for result in trial["looks"]]
         if not points:
             continue
-        chosen, pale = best is not None and trial["trial"] == best["trial"], trial["status"] != "finished"
         x, y = zip(*points, strict=True)
-        width, alpha = 2.0 if chosen else 0.9, 1.0 if chosen else 0.35 if pale else 0.8
+        width = 0.9
+        alpha = 0.8 if trial["status"] == "finished" else 0.35
+        if is_best(record, trial):
+            width = 2.0
+            alpha = 1.0
         axes.plot(x, y, color=STATUS_COLOURS[trial["status"]], linewidth=width, alpha=alpha, marker="o", markersize=2.5)
         values += y
     if best is not None:
@@ -118,28 +136,34 @@ def plot_ratio(record: Record) -> Figure:
     ratio_trials = list_ratio_trials(record)
     ratio_values = sorted({trial["settings"][RATIO_KEY] for trial in ratio_trials})
     apart = 0.004 * ((ratio_values[-1] - ratio_values[0]) or 1)
-    trials_at_ratio: dict[float, int] = {}
-    for one in ratio_trials:
-        at = one["settings"][RATIO_KEY]
-        x = at + apart * trials_at_ratio.get(
-            at, 0
-        )  # side by side, so that intervals at one ratio do not hide each other
-        trials_at_ratio[at] = trials_at_ratio.get(at, 0) + 1
-        score_estimate, colour = _estimate_score(record, one), STATUS_COLOURS[one["status"]]
-        if score_estimate.ci95:
-            axes.plot([x, x], score_estimate.ci95, color=colour, linewidth=2.2, alpha=0.4, solid_capstyle="round")
-        best = record["best"] is not None and one["trial"] == record["best"]["trial"]
-        axes.plot(x, score_estimate.mean, "D" if best else "o", color=colour, markersize=6 if best else 4)
-    baseline = [one for one in record["trials"] if one["trial"] == record["baseline"] and _list_scores(one)]
-    for one in baseline:
-        score_estimate = _estimate_score(record, one)
-        axes.axhline(score_estimate.mean, color=INK_COLOUR, linewidth=0.9, linestyle=DASHED_LINE)
-        if score_estimate.ci95:
-            axes.axhspan(*score_estimate.ci95, color=GRID_COLOUR, alpha=0.16, linewidth=0)
+    trials_at_ratio: Counter[float] = Counter()
+    for trial in ratio_trials:
+        ratio = trial["settings"][RATIO_KEY]
+        x = ratio + apart * trials_at_ratio[ratio]  # side by side, so that intervals do not hide each other
+        trials_at_ratio[ratio] += 1
+        colour = STATUS_COLOURS[trial["status"]]
+        estimate = _estimate_score(record, trial)
+        if estimate.ci95:
+            axes.plot([x, x], estimate.ci95, color=colour, linewidth=2.2, alpha=0.4, solid_capstyle="round")
+        marker: dict[str, Any] = {"marker": "o", "markersize": 4}
+        if is_best(record, trial):
+            marker = {"marker": "D", "markersize": 6}
+        axes.plot(x, estimate.mean, linestyle="none", color=colour, **marker)
+    _draw_baseline(axes, record)
     axes.margins(0.06)
     if record["direction"] == "max":  # a share: an interval may reach beyond what there is, the axis does not
         axes.set_ylim(top=min(axes.get_ylim()[1], scale_value(record, 1.005)))
     return figure
+
+
+def _draw_baseline(axes: Axes, record: Record) -> None:
+    """Draw the baseline's mean score as a line across, with its interval."""
+    for trial in record["trials"]:
+        if trial["trial"] == record["baseline"] and _list_scores(trial):
+            estimate = _estimate_score(record, trial)
+            axes.axhline(estimate.mean, color=INK_COLOUR, linewidth=0.9, linestyle=DASHED_LINE)
+            if estimate.ci95:
+                axes.axhspan(*estimate.ci95, color=GRID_COLOUR, alpha=0.16, linewidth=0)
 
 
 @mpl.rc_context(PLOT_STYLE)
@@ -150,34 +174,41 @@ def plot_cost(record: Record, cost_key: str) -> Figure:
         record: of the search.
         cost_key: ``seconds`` or ``steps``.
     """
-    values = [one[cost_key] for one in record["trials"]]
-    unit, size = _choose_time_unit(max(values)) if cost_key == "seconds" else ("optimizer steps", 1)
+    trials = record["trials"]
+    unit = "optimizer steps"
+    size = 1
+    if cost_key == "seconds":
+        unit, size = _choose_time_unit(max(trial[cost_key] for trial in trials))
+    heights = np.array([trial[cost_key] / size for trial in trials])
+    statuses = np.array([trial["status"] for trial in trials])
     figure, axes = _make_wide_axes(unit, "trial", size=(3.6, 2.2))
     for status, colour in STATUS_COLOURS.items():
-        status_bars = [(i, one[cost_key] / size) for i, one in enumerate(record["trials"]) if one["status"] == status]
-        if status_bars:
-            places, heights = zip(*status_bars, strict=True)
-            axes.bar(places, heights, width=0.8, color=colour, linewidth=0, label=status)
-    named = range(0, len(values), -(-len(values) // 8))
-    axes.set_xticks(named, [record["trials"][i]["trial"].lstrip("0") or "0" for i in named])
-    axes.set_xlim(-1, len(values))
+        places = np.flatnonzero(statuses == status)
+        if len(places):
+            axes.bar(places, heights[places], width=0.8, color=colour, linewidth=0, label=status)
+    named = range(0, len(trials), -(-len(trials) // 8))
+    axes.set_xticks(named, [trials[place]["trial"].lstrip("0") or "0" for place in named])
+    axes.set_xlim(-1, len(trials))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     return figure
 
 
 def _list_scores(trial: Record) -> list[float]:
-    return [look["score"] for look in trial["looks"] if look["score"] is not None]
+    return [result["score"] for result in trial["looks"] if result["score"] is not None]
 
 
 def _estimate_score(record: Record, trial: Record) -> paired_statistics.Estimate:
-    return paired_statistics.estimate_mean(
-        np.array([scale_value(record, score) for score in _list_scores(trial)])[:, None]
-    )
+    scores = np.array([scale_value(record, score) for score in _list_scores(trial)])
+    return paired_statistics.estimate_mean(scores[:, None])
 
 
 def _choose_time_unit(seconds: float) -> tuple[str, int]:
     """A unit of time in which so many seconds are a handy number, and its seconds."""
-    return ("hours", 3600) if seconds >= 7200 else ("minutes", 60) if seconds >= 120 else ("seconds", 1)
+    if seconds >= 7200:
+        return "hours", 3600
+    if seconds >= 120:
+        return "minutes", 60
+    return "seconds", 1
 
 
 def _make_wide_axes(title: str, x: str, size: tuple[float, float] = (3.9, 2.6)) -> tuple[Figure, Axes]:

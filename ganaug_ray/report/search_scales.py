@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,26 +34,32 @@ class NumberScale:
         """Return the position of a value on the axis, from 0 to 1; None if it has none, such as the log of zero."""
         if not isinstance(value, int | float) or (self.log and value <= 0):
             return None
-        low, high, own = (math.log(x) if self.log else x for x in (self.low, self.high, value))
-        return (own - low) / (high - low)
+        transform = math.log if self.log else float
+        low = transform(self.low)
+        return (transform(value) - low) / (transform(self.high) - low)
 
     def list_ticks(self) -> list[tuple[float, str]]:
         """Return (position, label) of a few round numbers."""
         if self.log:
-            tens = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            tick_values = [m * 10.0**e for e in tens for m in (1, 2, 5) if self._is_within(m * 10.0**e)]
-            if len(tick_values) > 5:
-                tick_values = [10.0**e for e in tens if self._is_within(10.0**e)][:: len(tens) // 6 + 1]
-            if len(tick_values) < 2:
-                tick_values = [self.low, self.high]
+            tick_values = self._list_log_ticks()
         else:
-            tick_values = [
-                x for x in MaxNLocator(4, integer=self.whole).tick_values(self.low, self.high) if self._is_within(x)
-            ]
+            tick_values = self._select_within(MaxNLocator(4, integer=self.whole).tick_values(self.low, self.high))
         return [(self.locate_value(x) or 0.0, format_setting(x)) for x in tick_values]
 
-    def _is_within(self, x: float) -> bool:
-        return self.low * (1 - 1e-9) <= x <= self.high * (1 + 1e-9)
+    def _list_log_ticks(self) -> list[float]:
+        exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        powers = [10.0**exponent for exponent in exponents]
+        tick_values = self._select_within(m * power for power in powers for m in (1, 2, 5))
+        if len(tick_values) > 5:
+            tick_values = self._select_within(powers)[:: len(powers) // 6 + 1]
+        if len(tick_values) < 2:
+            return [self.low, self.high]
+        return tick_values
+
+    def _select_within(self, values: Iterable[float]) -> list[float]:
+        lowest = self.low * (1 - 1e-9)
+        highest = self.high * (1 + 1e-9)
+        return [value for value in values if lowest <= value <= highest]
 
 
 @dataclass(frozen=True)
@@ -64,8 +70,11 @@ class ChoiceScale:
 
     def locate_value(self, value: Any) -> float | None:
         """Return the position of a value on the axis, from 0 to 1; None if it is not among the choices."""
-        keys = [_make_key(own) for own in self.values]
-        return (keys.index(_make_key(value)) + 0.5) / len(keys) if _make_key(value) in keys else None
+        keys = [_make_key(choice) for choice in self.values]
+        key = _make_key(value)
+        if key not in keys:
+            return None
+        return (keys.index(key) + 0.5) / len(keys)
 
     def list_ticks(self) -> list[tuple[float, str]]:
         """Return (position, label) of the choices, or of some if there are many."""
@@ -85,9 +94,9 @@ def build_setting_scale(rule: Mapping[str, Any], values: Sequence[Any]) -> Scale
     """
     if "choice" in rule:
         choice_values = list({_make_key(value): value for value in (*rule["choice"], *values)}.values())
-        return ChoiceScale(
-            sorted(choice_values) if all(_is_number(value) for value in choice_values) else choice_values
-        )
+        if all(_is_number(value) for value in choice_values):
+            choice_values.sort()
+        return ChoiceScale(choice_values)
     log = "log_uniform" in rule
     ends = next(rule[name] for name in ("uniform", "log_uniform", "integers") if name in rule)
     return _build_number_scale([*ends, *values], log, whole="integers" in rule)
@@ -95,14 +104,21 @@ def build_setting_scale(rule: Mapping[str, Any], values: Sequence[Any]) -> Scale
 
 def build_value_scale(values: Sequence[float]) -> NumberScale:
     """Build the axis of an objective: logarithmic if its values differ widely."""
-    return _build_number_scale(values, min(values) > 0 and max(values) > _LOG_SCALE_FACTOR * min(values), whole=False)
+    differ_widely = min(values) > 0 and max(values) > _LOG_SCALE_FACTOR * min(values)
+    return _build_number_scale(values, log=differ_widely, whole=False)
 
 
 def _build_number_scale(values: Sequence[Any], log: bool, whole: bool) -> NumberScale:
     numbers = [x for x in values if isinstance(x, int | float) and (x > 0 or not log)]
-    low, high = min(numbers), max(numbers)
-    if low == high:  # a range all the same, with the value in its middle
-        low, high = (low / 2, high * 2) if log else (low - (abs(low) / 10 or 1), high + (abs(high) / 10 or 1))
+    low = min(numbers)
+    high = max(numbers)
+    if low == high and log:  # a range all the same, with the value in its middle
+        low /= 2
+        high *= 2
+    elif low == high:
+        margin = abs(low) / 10 or 1
+        low -= margin
+        high += margin
     return NumberScale(low, high, log, whole)
 
 
@@ -114,11 +130,15 @@ def format_setting(value: Any) -> str:
     """
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
-    if isinstance(value, int | float):
-        return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:.3g}"
     if isinstance(value, dict):  # a later learning rate
         return f"{format_setting(value['lr'])} after {format_setting(value['after'])}"
-    return ", ".join(format_setting(own) for own in value) if isinstance(value, list) else str(value)
+    if isinstance(value, list):
+        return ", ".join(format_setting(part) for part in value)
+    return str(value)
 
 
 def shorten_label(text: str) -> str:
@@ -127,7 +147,9 @@ def shorten_label(text: str) -> str:
 
 
 def _make_key(value: Any) -> str:
-    return json.dumps(float(value) if _is_number(value) else value, sort_keys=True)
+    if _is_number(value):
+        value = float(value)
+    return json.dumps(value, sort_keys=True)
 
 
 def _is_number(value: Any) -> bool:

@@ -13,6 +13,7 @@ from ray.exceptions import AuthenticationError
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.base import TrainingConfig
+from ganaug_ray.core import worker_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import preflight
@@ -34,6 +35,7 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
     Raises:
         UserError: no cluster answers at RAY_ADDRESS, or it cannot do the job.
     """
+    worker_log.print_log_messages()
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS")
@@ -94,8 +96,11 @@ def disconnect() -> None:
 
 def read_max_resources() -> dict[str, float]:
     """Return how much of each resource the cluster has, or can grow to if it has an autoscaler."""
-    has, limit = ray.cluster_resources(), state.get_max_resources_from_cluster_config() or {}
-    return {name: max(has.get(name, 0), limit.get(name, 0)) for name in {*has, *limit}}
+    resources: dict[str, float] = ray.cluster_resources()
+    limits = state.get_max_resources_from_cluster_config() or {}
+    for name, limit in limits.items():
+        resources[name] = max(resources.get(name, 0), limit)
+    return resources
 
 
 def has_gpus() -> bool:
@@ -110,7 +115,8 @@ def choose_worker_count(config: TrainingConfig, trainings: int) -> int:
     """
     if config.workers != "auto":
         return config.workers
-    slots = int(read_max_resources()["GPU" if has_gpus() else "CPU"])
+    resources = read_max_resources()
+    slots = int(resources["GPU"] if has_gpus() else resources["CPU"])
     return 1 if trainings >= slots else config.fit_workers(slots)
 
 

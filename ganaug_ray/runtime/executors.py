@@ -43,26 +43,46 @@ def open_process_pool() -> Iterator[Executor]:
     Raises:
         StageFailed: a process was killed, by the system for want of memory for instance.
     """
-    cores = len(os.sched_getaffinity(0))
-    pool: list[ProcessPoolExecutor] = []
-
-    def map_things(function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
-        if cores == 1 or len(things) <= (0 if pool else MAX_SERIAL_THINGS):
-            return map_serially(function, things)
-        if not pool:
-            # Spawned, not forked: a fork beside the threads of an object store's client may hang.
-            pool.append(ProcessPoolExecutor(cores, multiprocessing.get_context("spawn"), initializer=_end_with_parent))
-        return _yield_in_order(
-            things, lambda thing: pool[0].submit(function, thing), Future.result, cores * QUEUED_THINGS_PER_WORKER
-        )
-
+    pool = _LazyProcessPool(len(os.sched_getaffinity(0)))
     try:
-        yield map_things
+        yield pool
     except BrokenProcessPool:
         raise StageFailed("a worker process was killed; was there too little memory?") from None
     finally:
-        for executor in pool:
-            executor.shutdown(cancel_futures=True)
+        pool.close()
+
+
+class _LazyProcessPool:
+    """An executor that starts its processes at the first call that is worth it."""
+
+    def __init__(self, cores: int) -> None:
+        self._cores = cores
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __call__(self, function: Callable[[T], R], things: Sequence[T]) -> Iterator[R]:
+        if not self._is_worth_processes(len(things)):
+            return map_serially(function, things)
+        pool = self._get_pool()
+        return _yield_in_order(
+            things, lambda thing: pool.submit(function, thing), Future.result, self._cores * QUEUED_THINGS_PER_WORKER
+        )
+
+    def _is_worth_processes(self, things: int) -> bool:
+        if self._cores == 1 or not things:
+            return False
+        return self._pool is not None or things > MAX_SERIAL_THINGS
+
+    def _get_pool(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            # Spawned, not forked: a fork beside the threads of an object store's client may hang.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._cores, context, initializer=_end_with_parent)
+        return self._pool
+
+    def close(self) -> None:
+        """End the processes, without what they have not begun."""
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
 
 
 def _end_with_parent() -> None:

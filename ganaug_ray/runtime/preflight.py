@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from ray._common.utils import get_system_memory
@@ -71,9 +71,12 @@ def check_cluster(job: Job | None, out: Folder | None, resources: Mapping[str, f
         faults += find_disk_shortage(out)
     if job:
         faults += find_shortages(job, nodes, resources, gpus)
-    if faults:
-        more = [f"... and {len(faults) - MAX_REFUSALS_SHOWN} more"] if len(faults) > MAX_REFUSALS_SHOWN else []
-        raise UserError("\n".join([*faults[:MAX_REFUSALS_SHOWN], *more]))
+    if not faults:
+        return
+    lines = faults[:MAX_REFUSALS_SHOWN]
+    if len(faults) > MAX_REFUSALS_SHOWN:
+        lines.append(f"... and {len(faults) - MAX_REFUSALS_SHOWN} more")
+    raise UserError("\n".join(lines))
 
 
 def find_node_faults(nodes: list[Node], local_versions: Mapping[str, str]) -> list[str]:
@@ -84,12 +87,12 @@ def find_node_faults(nodes: list[Node], local_versions: Mapping[str, str]) -> li
         if isinstance(report, str):
             faults.append(f"node {node.name}: {report}")
             continue
-        faults += [
-            f"node {node.name}: has {name} {report.versions[name]}, and this process {name} {local_version}; "
-            "install the same on all nodes"
-            for name, local_version in local_versions.items()
-            if report.versions[name] != local_version
-        ]
+        for name, local_version in local_versions.items():
+            if report.versions[name] != local_version:
+                faults.append(
+                    f"node {node.name}: has {name} {report.versions[name]}, and this process {name} {local_version}; "
+                    "install the same on all nodes"
+                )
         if report.memory > MAX_USED_SHARE:
             faults.append(f"node {node.name}: {report.memory:.0%} of its memory is in use; end what else runs there")
         if report.disk > MAX_USED_SHARE:
@@ -101,7 +104,10 @@ def find_node_faults(nodes: list[Node], local_versions: Mapping[str, str]) -> li
 
 def find_disk_shortage(out: Folder) -> list[str]:
     """Return a sentence if the disk of the output folder is nearly full; never for an object store."""
-    if out.local_path is None or (free := shutil.disk_usage(out.local_path).free) >= MIN_FREE_BYTES:
+    if out.local_path is None:
+        return []
+    free = shutil.disk_usage(out.local_path).free
+    if free >= MIN_FREE_BYTES:
         return []
     return [f"{out}: {free / 1e6:.0f} MB are free there, too few for an experiment; free some, or give another --out"]
 
@@ -118,21 +124,32 @@ def find_shortages(job: Job, nodes: list[Node], resources: Mapping[str, float], 
     slot_count = int(resources.get(kind, 0))
     trained = {"gan": job.gan, "classifier": job.classifier}
     trained |= {f"models.{name}": model for name, model in job.models.items()}
-    needed = {
-        f"{name}.min_workers" if training.min_workers else f"{name}.workers": training.min_workers or training.workers
-        for name, training in trained.items()
-    }
-    for name, workers in needed.items():
+    for name, training in trained.items():
+        key = f"{name}.min_workers"
+        workers: int | Literal["auto"] | None = training.min_workers
+        alternative = ""
+        if not workers:
+            key = f"{name}.workers"
+            workers = training.workers
+            alternative = ", or auto"
         if workers != "auto" and workers > slot_count:
             faults.append(
-                f"{name} {workers}: the cluster has {slot_count} {kind}s and each worker needs one; "
-                f"give {name} {slot_count} or fewer" + (", or auto" if name.endswith(".workers") else "")
+                f"{key} {workers}: the cluster has {slot_count} {kind}s and each worker needs one; "
+                f"give {key} {slot_count} or fewer{alternative}"
             )
-    grows = any(resources[name] > sum(node.resources.get(name, 0) for node in nodes) for name in resources)
-    if not grows and not any(_can_hold_task(node.resources, kind) for node in nodes):
+    if not _can_grow(nodes, resources) and not any(_can_hold_task(node.resources, kind) for node in nodes):
         whole = "a whole CPU" if kind == "CPU" else "a CPU beside its GPU"
         faults.append(f"no node declares {whole}, so tasks would wait for ever; start nodes with --num-cpus 1 or more")
     return faults
+
+
+def _can_grow(nodes: list[Node], resources: Mapping[str, float]) -> bool:
+    """Whether the cluster may get more of a resource than its nodes have now."""
+    return any(amount > _sum_resource(nodes, name) for name, amount in resources.items())
+
+
+def _sum_resource(nodes: list[Node], name: str) -> float:
+    return sum(node.resources.get(name, 0) for node in nodes)
 
 
 def _can_hold_task(resources: Mapping[str, float], kind: str) -> bool:
@@ -142,15 +159,17 @@ def _can_hold_task(resources: Mapping[str, float], kind: str) -> bool:
 def collect_reports(out: Folder | None) -> list[Node]:
     """Run ``inspect_node`` on every living node, and return what each reports."""
     mark = f".seen-by-{uuid.uuid4().hex}"
+    address = None
     if out is not None:
         out.write_bytes(mark, mark.encode())
+        address = str(out)
     task = ray.remote(inspect_node)
     refs: dict[Any, dict[str, Any]] = {}
     for node in ray.nodes():
         if node["Alive"]:
             strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy}
-            refs[task.options(**options).remote(str(out) if out else None, mark)] = node
+            refs[task.options(**options).remote(address, mark)] = node
     try:
         ray.wait(list(refs), num_returns=len(refs), timeout=NODE_REPLY_TIMEOUT_S)
         return [Node(node["NodeManagerAddress"], _read_reply(ref), node["Resources"]) for ref, node in refs.items()]
@@ -162,11 +181,14 @@ def collect_reports(out: Folder | None) -> list[Node]:
 def inspect_node(out: str | None, mark: str) -> NodeReport:
     """Report on the node that this runs on: versions, memory, disk, and whether it can use the output folder."""
     disk = shutil.disk_usage(ray.get_runtime_context().get_temp_dir())
+    folder_fault = ""
+    if out is not None:
+        folder_fault = find_folder_fault(Folder.from_uri(out), mark)
     return NodeReport(
-        collect_versions(),
-        get_used_memory() / get_system_memory(),
-        1 - disk.free / disk.total,
-        find_folder_fault(Folder.from_uri(out), mark) if out else "",
+        versions=collect_versions(),
+        memory=get_used_memory() / get_system_memory(),
+        disk=1 - disk.free / disk.total,
+        output=folder_fault,
     )
 
 

@@ -1,5 +1,6 @@
 """Runs a function on several ranks with Ray Train: the adaptor between Ray and the torch-only training loops."""
 
+import logging
 import math
 import os
 import time
@@ -17,11 +18,14 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util import placement_group_table
 from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_placement_group
 
+from ganaug_ray.core import worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.runtime.cluster import has_gpus
+
+logger = logging.getLogger(__name__)
 
 # A process that ends is noticed at once, a machine that is lost by Ray; this is for a peer that falls silent. While
 # rank 0 alone looks at samples the others wait too, so it must be longer than a look takes.
@@ -52,7 +56,7 @@ class DrainWatch:
             self._asked = time.monotonic()
             self._leaving = self._node in state.get_draining_nodes()
             if self._leaving:
-                print("this node is about to be taken away: a checkpoint is written")
+                logger.info("this node is about to be taken away: a checkpoint is written")
         return self._leaving
 
 
@@ -94,12 +98,12 @@ def run_on_ranks(
     _delete_state(out)  # what an earlier call left, if it was killed
     failures = 0
     while True:
-        before, reserved_groups = read_step(), _list_placement_groups()
+        before = read_step()
+        reserved_groups = _list_placement_groups()
         state_folder = out / f"{STATE_PREFIX}{uuid.uuid4().hex[:8]}"
         try:
-            raise_divergence(
-                _run_trainer(function, task, workers, state_folder, placement, [_LossLogger(), *callbacks])
-            )
+            all_callbacks = [_LossLogger(), *callbacks]
+            raise_divergence(_run_trainer(function, task, workers, state_folder, placement, all_callbacks))
             return
         except ray.train.TrainingFailedError as error:
             if ray.get_runtime_context().get_actor_id() is None:
@@ -110,7 +114,7 @@ def run_on_ranks(
             max_failures = MAX_RESTARTS if isinstance(error, ray.train.ControllerError) else 0
             if failures > max_failures:
                 raise StageFailed(f"a worker failed: {_get_last_line(error)}") from error
-            print(f"training is started anew: {_get_last_line(error)}")
+            logger.info("training is started anew: %s", _get_last_line(error))
         finally:
             _delete_state(out)
 
@@ -138,7 +142,7 @@ def run_side_by_side(
             failure = error
         except ray.exceptions.RayError as error:
             if read_step(task) > before:
-                print(f"a training is started anew: {_get_last_line(error)}")
+                logger.info("a training is started anew: %s", _get_last_line(error))
                 waiting[start(task)] = task, read_step(task)
                 continue
             failure = StageFailed(f"a worker failed: {_get_last_line(error)}")
@@ -173,14 +177,15 @@ class _LossLogger(UserCallback):
     """Says in the log which ranks were lost, in a line a loss."""
 
     def __init__(self) -> None:
-        self._told = ""
+        self._last_text = ""
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called where Ray Train's controller runs, again and again until it acts."""
+        worker_log.print_log_messages()
         text = describe_lost_ranks(worker_exceptions)
-        if text != self._told:
-            print(text)
-        self._told = text
+        if text != self._last_text:
+            logger.info(text)
+        self._last_text = text
 
 
 def describe_lost_ranks(failures: Mapping[int, Exception]) -> str:
@@ -192,8 +197,8 @@ def describe_lost_ranks(failures: Mapping[int, Exception]) -> str:
     reasons = []
     for rank, error in sorted(failures.items()):
         cause = getattr(error, "health_check_failure", error)  # Ray Train wraps what a look at a worker gave
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
-        reasons.append(f"rank {rank} was lost ({type(cause).__name__}: {lines[0] if lines else ''})")
+        lines = str(cause).strip().splitlines() or [""]
+        reasons.append(f"rank {rank} was lost ({type(cause).__name__}: {lines[0].strip()})")
     return f"{', '.join(reasons)}: all ranks start again from the newest checkpoint"
 
 
@@ -227,6 +232,7 @@ def _run_trainer(
 
 
 def _run_rank(config: dict[str, Any]) -> int | None:
+    worker_log.print_log_messages()
     return catch_divergence(config["function"], config["task"], get_place())
 
 
@@ -246,5 +252,5 @@ def raise_divergence(step: int | None) -> None:
 
 
 def _get_last_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip()

@@ -57,7 +57,8 @@ def run_search(pipeline: Pipeline, space: SearchSpace, write: Path | None) -> No
         _run_trials(pipeline, plan, ledger, max_trials)
     record = experiment_dir.read_marker(plan.folder, "search.json")
     assert record is not None, "it was just written"
-    pipeline.terminal.print_stage_line("search", "kept" if complete else "done", record["sentence"], record["seconds"])
+    status = "kept" if complete else "done"
+    pipeline.terminal.print_stage_line("search", status, record["sentence"], record["seconds"])
     if write is not None and record["best"]:
         best = loader.apply_settings(plan.job, record["best"]["settings"], str(write))
         write.write_text(loader.dump_job(best), encoding="utf-8")

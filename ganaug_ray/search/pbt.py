@@ -22,12 +22,15 @@ from ganaug_ray.core import checkpoint, metrics_log, rng
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.search.search_space import Dimension, Settings
 
-LR_KEY, LATER_LR_KEY = "gan.lr", "gan.then"
-SCHEDULE_FILE, HANDOVER_FILE, HANDOVER_FOLDER = "course.json", "told.json", "handed"
+LR_KEY = "gan.lr"
+LATER_LR_KEY = "gan.then"
+SCHEDULE_FILE = "course.json"
+HANDOVER_FILE = "told.json"
+HANDOVER_FOLDER = "handed"
 MEMBERS_PER_FOLLOWER = 4  # one in so many of those that have come as far follows one of as many best
 LR_FACTOR_RANGE = (1.15, 1.6)  # how much larger or smaller another rate is
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ class Member:
 
     def _hand_over(self, at: int, value: float) -> None:
         fingerprint = self.fingerprint(self.schedule.build_settings())
-        newest = checkpoint.load_newest(self.folder / "checkpoints", fingerprint, warn=log.warning)
+        newest = checkpoint.load_newest(self.folder / "checkpoints", fingerprint, warn=logger.warning)
         assert newest is not None, "there is a checkpoint at every look"
         assert newest.step == at, "and nothing was trained since"
         folder = self._locate_handover(self.name, at).create()
@@ -187,7 +190,7 @@ class Member:
         for row in handover.rows:
             metrics.append_line(row)
         metrics.flush()
-        newest = checkpoint.load_newest(folder / "checkpoints", handover.fingerprint, warn=log.warning)
+        newest = checkpoint.load_newest(folder / "checkpoints", handover.fingerprint, warn=logger.warning)
         assert newest is not None, "it was whole when it was handed over"
         checkpoint.save(checkpoints, newest, self.fingerprint(self.schedule.build_settings()))
 
@@ -211,10 +214,11 @@ def explore_lr(rate: float, dimension: Dimension, *key: rng.Key) -> float:
     if dimension.distribution == "choice":
         return _draw_neighbour(rate, sorted(dimension.values), up)
     low, high = dimension.values
-    factor = (
-        LR_FACTOR_RANGE[0] + (LR_FACTOR_RANGE[1] - LR_FACTOR_RANGE[0]) * (rng.draw_number("times", *key) % 1000) / 1000
-    )
-    candidates = [rate * factor, rate / factor] if up else [rate / factor, rate * factor]
+    smallest, largest = LR_FACTOR_RANGE
+    factor = smallest + (largest - smallest) * (rng.draw_number("times", *key) % 1000) / 1000
+    candidates = [rate / factor, rate * factor]
+    if up:
+        candidates.reverse()
     for candidate in candidates:
         if low <= candidate <= high:
             return float(f"{candidate:.6g}")
@@ -227,4 +231,5 @@ def _draw_neighbour(rate: float, values: list[float], up: bool) -> float:
     neighbours = [i for i in (nearest - 1, nearest + 1) if 0 <= i < len(values)]
     if not neighbours:
         return float(values[nearest])
-    return float(values[neighbours[-1] if up else neighbours[0]])
+    chosen = neighbours[-1] if up else neighbours[0]
+    return float(values[chosen])

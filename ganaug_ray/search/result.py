@@ -29,8 +29,17 @@ def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: 
         seconds: that the search took, in all its processes.
         at_once: trials side by side, at most.
     """
-    is_gan = plan.space.kind == "gan"
+    budgets = None
+    seeds = None
+    if plan.space.kind == "gan":
+        budgets = list(plan.list_budgets(rows))
+    else:
+        seeds = len(plan.fits)
     best = choose_trial(plan, trials)
+    best_record = None
+    if best is not None:
+        best_trial, result = best
+        best_record = _describe_best(plan, best_trial, result, rows)
     return {
         "hash": experiment_dir.compute_fingerprint(plan.compute_fingerprint(), [asdict(trial) for trial in trials]),
         "kind": plan.space.kind,
@@ -40,11 +49,11 @@ def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: 
         "proposed_by": plan.algorithm.proposed_by,
         "curve_note": plan.algorithm.curve_note,
         "stop_early": plan.job.search.stop_early,
-        "budgets": list(plan.list_budgets(rows)) if is_gan else None,
-        "seeds": None if is_gan else len(plan.fits),
+        "budgets": budgets,
+        "seeds": seeds,
         "space": plan.space.build_record(),
         "trials": [_describe_trial(plan, trial) for trial in trials],
-        "best": _describe_best(plan, *best, rows) if best else None,
+        "best": best_record,
         "baseline": BASELINE_TRIAL if plan.space.kind == "mix" else None,
         "concurrency": at_once,
         "steps": sum(trial.steps for trial in trials),
@@ -97,7 +106,9 @@ def _describe_trial(plan: SearchPlan, trial: Trial) -> Record:
     best = trial.looks[-1] if trial.looks else None
     if plan.space.kind == "gan":
         best = trial.find_best(plan.direction)
-    entry = asdict(trial) | {"value": best.value if best else None, "at": best.at if best else None}
+    entry = asdict(trial) | {"value": None, "at": None}
+    if best is not None:
+        entry |= {"value": best.value, "at": best.at}
     if trial.status == "started":
         entry |= {"status": "stopped", "reason": "the time was up; the same command goes on"}
     return entry
@@ -105,7 +116,7 @@ def _describe_trial(plan: SearchPlan, trial: Trial) -> Record:
 
 def build_table(trials: Sequence[Trial]) -> pa.Table:
     """Return a table with a row for each measurement of each trial; a trial without one has one row."""
-    keys = sorted({key for trial in trials for key in trial.settings})
+    keys = sorted(set().union(*[trial.settings for trial in trials]))
     rows: list[dict[str, Any]] = []
     for trial in trials:
         facts = {
@@ -118,7 +129,7 @@ def build_table(trials: Sequence[Trial]) -> pa.Table:
             **{key: _convert_cell(trials, key, trial.settings.get(key)) for key in keys},
         }
         results = [asdict(result) for result in trial.looks] or [{"at": None, "value": None, "score": None}]
-        rows += [facts | look for look in results]
+        rows += [facts | result for result in results]
     return pa.Table.from_pylist(rows)
 
 

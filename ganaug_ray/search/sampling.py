@@ -8,6 +8,7 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from ganaug_ray.core import rng
@@ -34,7 +35,8 @@ class SamplingProposer:
         self, sampler: BaseSampler, space: SearchSpace, direction: Literal["min", "max"], seed: int, repeats: bool
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._study = optuna.create_study(direction="minimize" if direction == "min" else "maximize", sampler=sampler)
+        study_direction = StudyDirection.MINIMIZE if direction == "min" else StudyDirection.MAXIMIZE
+        self._study = optuna.create_study(direction=study_direction, sampler=sampler)
         self._space = space
         self._direction = direction
         self._seed = seed
@@ -61,8 +63,8 @@ class SamplingProposer:
         if drawn is None:  # of an earlier process, or not drawn by the sampler
             self._study.add_trial(self._describe_to_optuna(trial))
             return
-        for look in trial.looks:
-            drawn.report(look.value, look.at)
+        for result in trial.looks:
+            drawn.report(result.value, result.at)
         self._study.tell(drawn, self._find_final_value(trial), _STATES[trial.status])
 
     def _draw_settings(self, drawn: optuna.Trial) -> Settings:
@@ -86,7 +88,7 @@ class SamplingProposer:
             value=self._find_final_value(trial),
             params={dimension.key: _encode(dimension, trial.settings[dimension.key]) for dimension in searched},
             distributions={dimension.key: distribution(dimension) for dimension in searched},
-            intermediate_values={look.at: look.value for look in trial.looks},
+            intermediate_values={result.at: result.value for result in trial.looks},
         )
 
     def _find_final_value(self, trial: Trial) -> float | None:

@@ -96,7 +96,10 @@ class SearchPlan:
     @property
     def fits(self) -> list[tuple[int, int]]:
         """The (split, seed) of each classifier that a trial trains, in order: all splits with the first seed first."""
-        return [(split, seed) for seed in range(self.job.search.seeds) for split in range(self.job.compare.splits)]
+        fits = []
+        for seed in range(self.job.search.seeds):
+            fits += [(split, seed) for split in range(self.job.compare.splits)]
+        return fits
 
     def list_marks(self, rows: int) -> tuple[int, ...]:
         """Return the points at which a trial is measured: steps of a GAN, or numbers of trained classifiers.
@@ -104,7 +107,9 @@ class SearchPlan:
         Args:
             rows: training images.
         """
-        return self.list_budgets(rows) if self.space.kind == "gan" else tuple(range(1, len(self.fits) + 1))
+        if self.space.kind == "gan":
+            return self.list_budgets(rows)
+        return tuple(range(1, len(self.fits) + 1))
 
     def count_rows(self) -> int:
         """Return the number of training images of the first split."""

@@ -60,8 +60,10 @@ class Dimension:
 
     def build_record(self) -> dict[str, Any]:
         """Return the dimension as it is written in a space file."""
-        when = {"when": {key: list(values) for key, values in self.when.items()}} if self.when else {}
-        return {self.distribution: list(self.values), **when}
+        record: dict[str, Any] = {self.distribution: list(self.values)}
+        if self.when:
+            record["when"] = {key: list(values) for key, values in self.when.items()}
+        return record
 
 
 @dataclass(frozen=True)
@@ -197,7 +199,7 @@ def _extract_length(path: Path, kind: SearchKind, job: Job, dimensions: list[Dim
     lengths = [
         dimension for dimension in dimensions if kind == "gan" and dimension.key.partition(".")[2] in LENGTH_FIELDS
     ]
-    other_dimensions = tuple(each for each in dimensions if each not in lengths)
+    other_dimensions = tuple(dimension for dimension in dimensions if dimension not in lengths)
     if not lengths:
         return SearchSpace(kind, other_dimensions)
     if len(lengths) > 1:
@@ -205,7 +207,7 @@ def _extract_length(path: Path, kind: SearchKind, job: Job, dimensions: list[Dim
     (length,) = lengths
     if length.when or length.distribution not in ("choice", "integers"):
         raise UserError(f"{path}: {length.key}: is read off every trial's curve; give a choice or integers, no when")
-    if any(length.key in each.when for each in other_dimensions):
+    if any(length.key in dimension.when for dimension in other_dimensions):
         raise UserError(f"{path}: {length.key}: is read off every trial's curve; nothing can depend on it")
     budgets = sorted(length.values) if length.distribution == "choice" else _spread_evenly(*length.values)
     return SearchSpace(kind, other_dimensions, length.key, tuple(budgets))
@@ -222,10 +224,11 @@ def _spread_evenly(low: int, high: int) -> list[int]:
 
 
 def _check_combinations(path: Path, space: SearchSpace, job: Job) -> None:
-    ends = [{space.length: n} for n in (space.budgets[0], space.budgets[-1])] if space.length else [{}]
-    for settings, length in itertools.islice(
-        itertools.product(space.iterate_combinations(), ends), MAX_COMBINATIONS_CHECKED
-    ):
+    ends: list[Settings] = [{}]
+    if space.length:
+        ends = [{space.length: n} for n in (space.budgets[0], space.budgets[-1])]
+    combinations = itertools.product(space.iterate_combinations(), ends)
+    for settings, length in itertools.islice(combinations, MAX_COMBINATIONS_CHECKED):
         try:
             apply_settings(job, settings | length, str(path), check_network)
         except UserError as error:

@@ -13,7 +13,7 @@ from ganaug_ray.search.pbt import LrSchedule
 from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan
 from ganaug_ray.search.search_space import Settings
 from ganaug_ray.search.tracking import Tracker
-from ganaug_ray.search.trial_log import Ledger, Status, Trial
+from ganaug_ray.search.trial_log import IntermediateResult, Ledger, Status, Trial
 
 
 class OptunaSearcher(Searcher):
@@ -45,8 +45,7 @@ class OptunaSearcher(Searcher):
         self._trackers = trackers
         self._waiting = list(ledger.unfinished_trials)
         self._running: dict[str, Trial] = {}
-        seed, n_tried = plan.job.seed, len(ledger.trials)
-        self._proposer = plan.algorithm.create_proposer(plan.space, plan.direction, seed, n_tried)
+        self._proposer = plan.algorithm.create_proposer(plan.space, plan.direction, plan.job.seed, len(ledger.trials))
         for trial in ledger.ended_trials:
             self._record_outcome(trial)
 
@@ -120,29 +119,39 @@ def determine_outcome(plan: SearchPlan, trial: Trial, now: float, lost: bool, se
         seconds: that it took, where it did not get as far as to say so itself.
     """
     folder = plan.locate_trial(trial.trial)
-    looks = tuple(trainable.read_results(plan, folder))
-    status: Status
-    reason: str | None
+    results = tuple(trainable.read_results(plan, folder))
+    ending = None
     if folder.has_file(trainable.TRIAL_MARKER):
         ending = folder.read_json(trainable.TRIAL_MARKER)
-        status, reason, seconds = ending["status"], ending["reason"], ending["seconds"]
-        if status == "finished" and not looks:
-            status, reason = "failed", "there was no look at it"
-    elif lost:
-        status, reason = "failed", "its process was lost time and again: killed, or out of memory"
-    elif looks and looks[-1].at >= plan.list_marks(plan.count_rows())[-1]:
-        status, reason = "finished", None  # it was stopped where it would have ended
-    else:
-        last = f" after {looks[-1].at}" if looks else ""
-        status, reason = "stopped", f"fell behind the others{last}"
+        seconds = ending["seconds"]
+    status, reason = _judge_ending(plan, results, ending, lost)
+    settings = trial.settings
     schedule = LrSchedule.from_folder(folder)
+    if schedule is not None:
+        settings = schedule.build_settings()
     return replace(
         trial,
-        settings=schedule.build_settings() if schedule else trial.settings,
+        settings=settings,
         status=status,
         reason=reason,
-        looks=looks,
+        looks=results,
         seconds=round(seconds, 3),
         ended=round(now, 3),
         steps=trainable.count_steps(plan, folder),
     )
+
+
+def _judge_ending(
+    plan: SearchPlan, results: Sequence[IntermediateResult], ending: dict[str, Any] | None, lost: bool
+) -> tuple[Status, str | None]:
+    """How a trial ended, and why: by what it has written down itself, if it got as far as that."""
+    if ending is not None and ending["status"] == "finished" and not results:
+        return "failed", "there was no look at it"
+    if ending is not None:
+        return ending["status"], ending["reason"]
+    if lost:
+        return "failed", "its process was lost time and again: killed, or out of memory"
+    if results and results[-1].at >= plan.list_marks(plan.count_rows())[-1]:
+        return "finished", None  # it was stopped where it would have ended
+    last = f" after {results[-1].at}" if results else ""
+    return "stopped", f"fell behind the others{last}"

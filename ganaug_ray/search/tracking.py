@@ -74,8 +74,12 @@ class TensorBoardTracker:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._aside = None if folder.local_path else tempfile.TemporaryDirectory(prefix="ganaug-events-")
-        self._local = folder.local_path or Path(self._aside.name if self._aside else "")
+        self._aside: tempfile.TemporaryDirectory[str] | None = None
+        if folder.local_path is not None:
+            self._local = folder.local_path
+        else:
+            self._aside = tempfile.TemporaryDirectory(prefix="ganaug-events-")
+            self._local = Path(self._aside.name)
         self._writers: dict[str, EventsWriter] = {}
 
     def start_trial(self, trial: str, settings: Mapping[str, Any]) -> None:
@@ -93,7 +97,8 @@ class TensorBoardTracker:
 
     def end_trial(self, trial: str, status: str, reason: str | None) -> None:
         """Write how the trial ended, and close its file."""
-        self._write_summaries(trial, 0, [text("status", f"{status}: {reason}" if reason else status)])
+        outcome = f"{status}: {reason}" if reason else status
+        self._write_summaries(trial, 0, [text("status", outcome)])
         self._writers.pop(trial).close()
         if self._aside:
             for file in (self._local / trial).iterdir():
@@ -125,7 +130,7 @@ class MLflowTracker:
         self._client = MlflowClient(uri)
         self._runs: dict[str, str] = {}  # trial -> id of its run
         self._away = False
-        self._told = False
+        self._is_failure_said = False
 
     def start_trial(self, trial: str, settings: Mapping[str, Any]) -> None:
         """Begin a run, in the search's experiment, with the settings as its parameters."""
@@ -177,10 +182,10 @@ class MLflowTracker:
             self._away = False
         except Exception as error:  # of any kind: no figure on a server is worth a search
             self._away = True
-            if not self._told:
+            if not self._is_failure_said:
                 reason = str(error).partition("\n")[0]
                 self._say(f"search.tracking: {self._uri} did not answer; the search goes on without it ({reason})")
-            self._told = True
+            self._is_failure_said = True
 
 
 def _convert_value(value: Any) -> Any:

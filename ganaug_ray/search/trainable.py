@@ -24,6 +24,7 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.evaluate.metrics import fit_temperature, read_split
 from ganaug_ray.gan import early_stopping
 from ganaug_ray.gan.metrics import kid_fid_prdc
 from ganaug_ray.gan.train_worker import train_rank as train_gan
@@ -38,7 +39,7 @@ from ganaug_ray.verdict.outcomes import compute_figures, read_predictions
 TRIAL_MARKER = "trial.json"
 SEARCHED_ARM = "searched"
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ReportResult = Callable[[IntermediateResult], None]
 
@@ -61,9 +62,9 @@ class TrialRunner:
     def build_local(cls, place: Place, report: ReportResult) -> TrialRunner:
         """Build a runner that trains in this process."""
 
-        def report_if_first(look: IntermediateResult | None) -> None:
-            if look is not None:
-                report(look)
+        def report_if_first(result: IntermediateResult | None) -> None:
+            if result is not None:
+                report(result)
 
         return cls(lambda function, task, out: function(task, place), report, report_if_first)
 
@@ -89,8 +90,9 @@ def run_trial(plan: SearchPlan, trial: str, settings: Settings, runner: TrialRun
         else:
             _train_classifiers(plan, folder, settings, runner)
     except Exception as error:  # whatever it is, the search goes on
-        log.error(traceback.format_exc().rstrip("\n"))
-        status, reason = "failed", _describe_error(error)
+        logger.error(traceback.format_exc().rstrip("\n"))
+        status = "failed"
+        reason = _describe_error(error)
     seconds = round(time.monotonic() - started, 3)
     folder.write_json(TRIAL_MARKER, {"status": status, "reason": reason, "seconds": seconds})
 
@@ -116,7 +118,9 @@ def read_results(plan: SearchPlan, folder: Folder) -> list[IntermediateResult]:
 
 def count_steps(plan: SearchPlan, folder: Folder) -> int:
     """Return the number of optimizer steps that a trial has taken."""
-    models = [folder] if plan.space.kind == "gan" else [folder / name for name in folder.list_folders()]
+    models = [folder]
+    if plan.space.kind != "gan":
+        models = [folder / name for name in folder.list_folders()]
     total = 0
     for model in models:
         rows = metrics_log.read_metrics(model)
@@ -168,15 +172,15 @@ def _load_member(plan: SearchPlan, folder: Folder, settings: Settings) -> Member
 
 
 def _describe_training(plan: SearchPlan, folder: Folder, settings: Settings) -> GanTraining:
-    job, run = plan.build_job(settings).derive_split(0), plan.run
+    job = plan.build_job(settings).derive_split(0)
     budgets = plan.list_budgets(plan.count_rows())
     last = budgets[-1]
     cas_every = 1 if plan.objective == "cas" else last + 1
     config = job.gan.model_copy(
         update={"steps": last, "epochs": None, "snapshot_every": last + 1, "cas_every": cas_every}
     )
-    training = synthetic_pools.describe_training(job, run, synthetic_pools.find_gan(run))
-    return replace(training, config=config, out=str(folder), looks=budgets)
+    training = synthetic_pools.describe_training(job, plan.run, synthetic_pools.find_gan(plan.run))
+    return replace(training, config=config, out=str(folder), snapshot_steps=budgets)
 
 
 def _find_collapse(plan: SearchPlan, folder: Folder) -> str | None:
@@ -203,13 +207,12 @@ def _train_gan_rank(
 def _train_classifiers(plan: SearchPlan, folder: Folder, settings: Settings, runner: TrialRunner) -> None:
     job = plan.build_job(settings)
     mix = ArmConfig(kind="synthetic", **job.augment.model_dump(include=set(MixConfig.model_fields)))
-    arm = mix if plan.space.kind == "mix" and mix.ratio else None
-    job = job.model_copy(
-        update={
-            "arms": {SEARCHED_ARM: arm} if arm else {},
-            "augment": plan.job.augment,
-        }  # its own pool may be the job's
-    )
+    arm = None
+    searched_arms = {}
+    if plan.space.kind == "mix" and mix.ratio:
+        arm = mix
+        searched_arms[SEARCHED_ARM] = mix
+    job = job.model_copy(update={"arms": searched_arms, "augment": plan.job.augment})  # its own pool may be the job's
     scores: list[float] = []
     for split, seed in plan.fits:
         model = folder / f"split-{split}-seed-{seed}"
@@ -228,9 +231,11 @@ def _train_classifier(
     if plan.space.kind == "mix" and arm is None and seed == 0:
         _copy_teacher(run.locate_model(arms.REAL, seed), model)
         return
+    name = arms.REAL
     if arm is not None:
         _ensure_pool(job, run, arm)
-    fit = arm_batches.describe_fit(job, run, SEARCHED_ARM if arm else arms.REAL, seed)
+        name = SEARCHED_ARM
+    fit = arm_batches.describe_fit(job, run, name, seed)
     how.run(classify.train_and_finish, replace(fit, out=str(model), parts=("val",)), model)
 
 
@@ -254,14 +259,16 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
 
 def _score_model(plan: SearchPlan, model: Folder) -> float:
     facts = DatasetRecord.read(plan.run.dataset)
-    answers = read_predictions(model.read_table("predictions.parquet"), "val")
+    predictions = model.read_table("predictions.parquet")
+    answers = read_predictions(predictions, "val", fit_temperature(*read_split(predictions, "val")))
     rare = [facts.classes.index(name) for name in facts.rare]
     return float(compute_figures(answers, plan.objective, rare)[0])
 
 
 def _describe_error(error: Exception) -> str:
     """What went wrong, on one line."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    first_line = lines[0].strip()
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return f"out of memory: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-    lines: list[Any] = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+        return f"out of memory: {first_line}"
+    return first_line

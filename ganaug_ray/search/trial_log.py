@@ -59,7 +59,7 @@ class Trial:
 
     def find_best(self, direction: str) -> IntermediateResult | None:
         """Return the measurement with the best value, the first of equal ones; None if there is none."""
-        ordered = sorted(self.looks, key=lambda look: look.value, reverse=direction == "max")
+        ordered = sorted(self.looks, key=lambda result: result.value, reverse=direction == "max")
         return ordered[0] if ordered else None
 
 

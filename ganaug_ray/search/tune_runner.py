@@ -55,9 +55,14 @@ class TrialResources:
     def from_plan(cls, plan: SearchPlan, has_gpus: bool) -> TrialResources:
         """Return the resources of a trial, by the number of its workers and the job's share of a GPU."""
         workers = plan.job.search.workers
+        cpus = 1
+        gpus = plan.training_config.gpu_share
         if workers > 1:
-            return cls(1 + workers, workers if has_gpus else 0, workers)
-        return cls(1, plan.training_config.gpu_share if has_gpus else 0, 0)
+            cpus = 1 + workers
+            gpus = workers
+        else:
+            workers = 0
+        return cls(cpus, gpus if has_gpus else 0, workers)
 
     def count_concurrent(self, cpus: float, gpus: float) -> int:
         """Return how many trials fit on the cluster at a time.
@@ -108,12 +113,14 @@ def run_trials(
     chooser = OptunaSearcher(plan, ledger, max_trials, ended, trackers)
     # Tune's own state only serves this call; a search goes on from the ledger.
     state = plan.folder / f".ray-tune-{uuid.uuid4().hex[:8]}"
-    splits = [0] if plan.space.kind == "gan" else range(plan.job.compare.splits)
-    stores = [str(plan.run.locate_split(split).dataset / part) for split in splits for part in ("train", "val")]
-    loans = object_store.lend_stores(
-        [*stores, *stores], 0 if need.workers else plan.job.data.resident_gb
-    )  # by many trials
-    resources = tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0 if need.workers else need.gpus}])
+    driver_gpus = need.gpus
+    resident_gb = plan.job.data.resident_gb
+    if need.workers:
+        driver_gpus = 0
+        resident_gb = 0
+    stores = _list_stores(plan)
+    loans = object_store.lend_stores([*stores, *stores], resident_gb)  # by many trials
+    resources = tune.PlacementGroupFactory([{"CPU": 1, "GPU": driver_gpus}])
     try:
         tune.Tuner(
             tune.with_resources(_build_trainable(plan, need, loans), resources),
@@ -145,6 +152,16 @@ def run_trials(
             ledger.write_trial(replace(trial, ended=round(ledger.seconds, 3)))
 
 
+def _list_stores(plan: SearchPlan) -> list[str]:
+    """Folders of the images that trials train on and are measured by."""
+    splits = 1 if plan.space.kind == "gan" else plan.job.compare.splits
+    stores = []
+    for split in range(splits):
+        dataset = plan.run.locate_split(split).dataset
+        stores += [str(dataset / "train"), str(dataset / "val")]
+    return stores
+
+
 def _build_scheduler(plan: SearchPlan) -> TrialScheduler:
     marks = plan.list_marks(plan.count_rows())
     stops_early = plan.job.search.stop_early and plan.algorithm.may_stop_early
@@ -174,8 +191,8 @@ def _build_trainable(
             on_ranks = functools.partial(_run_on_ranks, need.workers, plan.training_config.placement)
             runner = trainable.TrialRunner(on_ranks, _report_result, _report_from_rank)
         else:
-            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            runner = trainable.TrialRunner.build_local(Place(device=device), _report_result)
+            device_name = "cuda" if torch.cuda.is_available() else "cpu"
+            runner = trainable.TrialRunner.build_local(Place(device=torch.device(device_name)), _report_result)
         trainable.run_trial(plan, config["trial"], config["settings"], runner)
 
     return trial
@@ -190,4 +207,7 @@ def _report_result(result: IntermediateResult) -> None:
 
 
 def _report_from_rank(result: IntermediateResult | None) -> None:
-    ray.train.report({"at": result.at, "value": result.value} if result else {})
+    metrics = {}
+    if result is not None:
+        metrics = {"at": result.at, "value": result.value}
+    ray.train.report(metrics)

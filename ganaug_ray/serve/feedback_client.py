@@ -9,7 +9,7 @@ from typing import Any
 
 from ganaug_ray.serve.feedback_ledger import FeedbackLedger, ModelNote
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MAX_WAITING_NOTES = 10_000  # notes that wait
 
@@ -56,9 +56,12 @@ class LedgerClient:
     async def _deliver_notes(self) -> None:
         try:
             while self._notes or self._dropped:
-                (notes, self._notes), (dropped, self._dropped) = (self._notes, []), (self._dropped, 0)
+                notes = self._notes
+                dropped = self._dropped
+                self._notes = []
+                self._dropped = 0
                 await self._call("note", notes, dropped)
         except Exception:  # the ledger may be gone for a while; answers do not depend on it
-            log.exception("notes on answers could not be delivered")
+            logger.exception("notes on answers could not be delivered")
         finally:
             self._delivery = None

@@ -81,19 +81,27 @@ class VersionComparison:
         self.losses += is_correct["champion"] and not is_correct["candidate"]
         if self.verdict == "undecided":
             self.verdict = sequential_test.judge_candidate(self.wins, self.losses)
-            self.decided_after = None if self.verdict == "undecided" else self.labels
+            if self.verdict != "undecided":
+                self.decided_after = self.labels
 
     def describe_status(self, pair: tuple[str, str]) -> dict[str, Any]:
         """Return the comparison as it is sent to clients."""
-        images, labels = max(self.images, 1), max(self.labels, 1)
+        agreement = None
+        milliseconds = dict.fromkeys(ROLES, 0.0)
+        if self.images:
+            agreement = self.agreed / self.images
+            milliseconds = {role: round(self.milliseconds[role] / self.images, 3) for role in ROLES}
+        accuracy: dict[Role, float | None] = dict.fromkeys(ROLES)
+        if self.labels:
+            accuracy = {role: self.correct[role] / self.labels for role in ROLES}
         return {
             "champion": pair[0],
             "candidate": pair[1],
             "images": self.images,
-            "agreement": self.agreed / images if self.images else None,
-            "milliseconds": {role: round(self.milliseconds[role] / images, 3) for role in ROLES},
+            "agreement": agreement,
+            "milliseconds": milliseconds,
             "labels": self.labels,
-            "accuracy": {role: self.correct[role] / labels if self.labels else None for role in ROLES},
+            "accuracy": accuracy,
             "candidate_alone_right": self.wins,
             "champion_alone_right": self.losses,
             "evidence": sequential_test.compute_evidence(self.wins, self.losses),
@@ -113,7 +121,8 @@ class FeedbackLedger:
     def __init__(self, files: int = 0, bytes: int = 0) -> None:
         self._answers: OrderedDict[str, AnswerRecord] = OrderedDict()
         self._pairs: OrderedDict[tuple[str, str], VersionComparison] = OrderedDict()
-        self._files, self._bytes = files, bytes
+        self._files = files
+        self._bytes = bytes
         self._dropped = self._labels = self._stored = 0
 
     def note(self, notes: Sequence[ModelNote], dropped: int = 0) -> None:
@@ -147,20 +156,31 @@ class FeedbackLedger:
             return {"known": True, "labelled": True}
         record.truth = label
         self._labels += 1
-        heard, last = record.notes[0], record.notes[-1]
+        heard = record.notes[0]
+        last = record.notes[-1]
         if last.pair:
             _get_or_add(self._pairs, last.pair, VersionComparison(), MAX_VERSION_PAIRS).add_label(record.notes, label)
-        has_room = size is not None and self._files > 0 and self._bytes >= size
-        if has_room:
-            self._files, self._bytes, self._stored = self._files - 1, self._bytes - (size or 0), self._stored + 1
+        has_room = size is not None and self._reserve_room(size)
         reply = {"version": heard.version, "predicted": heard.label, "has_room": has_room}
         return {"known": True, "labelled": False, **reply}
 
+    def _reserve_room(self, size: int) -> bool:
+        """Count an image of so many bytes as stored, if there is room for it; says whether there is."""
+        if self._files <= 0 or self._bytes < size:
+            return False
+        self._files -= 1
+        self._bytes -= size
+        self._stored += 1
+        return True
+
     def status(self) -> dict[str, Any]:
         """Return the newest comparison, and how many images were labelled, dropped and stored."""
-        pair = next(reversed(self._pairs), None)
+        comparison = None
+        if self._pairs:
+            pair = next(reversed(self._pairs))
+            comparison = self._pairs[pair].describe_status(pair)
         return {
-            "comparison": None if pair is None else self._pairs[pair].describe_status(pair),
+            "comparison": comparison,
             "dropped": self._dropped,
             "labels": self._labels,
             "stored": self._stored,

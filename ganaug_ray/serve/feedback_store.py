@@ -68,9 +68,14 @@ class FeedbackStore:
 def measure_usage(folder: Folder) -> tuple[int, int]:
     """Return (number of images, their bytes) in a folder."""
     selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
-    files = [info for info in folder.fs.get_file_info(selector) if info.type == pafs.FileType.File]
-    sizes = [info.size for info in files if not is_hidden(info.path[len(folder.path) :].lstrip("/"))]
-    return len(sizes), sum(sizes)
+    images = 0
+    size = 0
+    for info in folder.fs.get_file_info(selector):
+        path = info.path[len(folder.path) :].lstrip("/")
+        if info.type == pafs.FileType.File and not is_hidden(path):
+            images += 1
+            size += info.size
+    return images, size
 
 
 def is_folder_name(label: str) -> bool:

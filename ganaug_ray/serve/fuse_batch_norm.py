@@ -30,8 +30,9 @@ def fuse_classifier(classifier: Classifier) -> Classifier:
     """
     fused = copy.copy(classifier)
     fused.network = copy.deepcopy(classifier.network)
-    size, channels = classifier.spec.image_size, classifier.spec.channels
-    noise_NHWC = np.random.default_rng(0).integers(0, 256, (TEST_IMAGES, size, size, channels), np.uint8)
+    spec = classifier.spec
+    shape = (TEST_IMAGES, spec.image_size, spec.image_size, spec.channels)
+    noise_NHWC = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     _fuse_pairs(fused.network, _find_pairs(fused, noise_NHWC))
     fused.network.to(memory_format=torch.channels_last)
     difference = np.abs(fused.predict_probabilities(noise_NHWC) - classifier.predict_probabilities(noise_NHWC)).max()
@@ -70,7 +71,8 @@ def _find_pairs(classifier: Classifier, images_NHWC: np.ndarray) -> list[tuple[s
 
 def _fuse_pairs(network: nn.Module, pairs: list[tuple[str, str]]) -> None:
     for name, following in pairs:
-        conv, norm = network.get_submodule(name), network.get_submodule(following)
+        conv = network.get_submodule(name)
+        norm = network.get_submodule(following)
         assert isinstance(conv, nn.Conv2d)
         assert isinstance(norm, nn.BatchNorm2d)
         _replace_layer(network, name, fuse_conv_bn_eval(conv, norm))

@@ -46,7 +46,7 @@ def amend_config(config: str, busy: str) -> str:
     frontend_rules = "".join(f"    http-request del-header {name}\n" for name in INTERNAL_HEADERS) + LOST_REPLICA_RULE
     return re.sub(
         r"^(frontend http_frontend\n(?:\s*bind .*\n)+)",
-        lambda found: found[1] + frontend_rules,
+        lambda match: match[1] + frontend_rules,
         config,
         flags=re.MULTILINE,
     )

@@ -17,7 +17,7 @@ from ganaug_ray.serve.image_input import RequestImage, RequestPixels
 from ganaug_ray.serve.live_model import LiveModel, ModelVersion
 from ganaug_ray.serve.problem_details import ProblemError
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MAX_BATCH_IMAGES = 64  # images of a batch
 RequestImages = Sequence[RequestImage] | RequestPixels
@@ -84,21 +84,15 @@ class InferenceQueue:
         if self._stands_back:  # of this thread alone: Linux counts niceness by thread
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         model = self.champion.current
-        rows: list[np.ndarray] = []
+        rows = [np.zeros((0, *model.shape), np.uint8)]
         results: list[int | Exception] = []  # of each request: how many rows are its own, or why it has none
-        for job in batch:
+        for images in batch:
             try:
-                request_rows = (
-                    job.check_pixels(model)
-                    if isinstance(job, RequestPixels)
-                    else np.stack([image.decode_pixels(model) for image in job])
-                )
+                rows.append(_prepare_pixels(images, model))
+                results.append(len(rows[-1]))
             except ProblemError as problem:
                 results.append(problem)
-            else:
-                rows.append(request_rows)
-                results.append(len(request_rows))
-        images_NHWC = np.concatenate(rows) if rows else np.zeros((0, *model.shape), np.uint8)
+        images_NHWC = np.concatenate(rows)
         clock = time.thread_time if model.classifier.device.type == "cpu" else time.perf_counter
         started = clock()
         probabilities_NK = model.predict_probabilities(images_NHWC)
@@ -107,8 +101,9 @@ class InferenceQueue:
             try:
                 callback(model, images_NHWC, probabilities_NK)
             except Exception:  # who only watches must not cost the callers their answers
-                log.exception("a batch could not be told of")
-        row, answers = 0, list[Answer | Exception]()
+                logger.exception("a batch could not be told of")
+        row = 0
+        answers: list[Answer | Exception] = []
         for result in results:
             if isinstance(result, Exception):
                 answers.append(result)
@@ -118,13 +113,22 @@ class InferenceQueue:
         return answers
 
 
+def _prepare_pixels(images: RequestImages, model: ModelVersion) -> np.ndarray:
+    """One request's images as the model takes them, uint8 [N, H, W, C]. Raises ProblemError where one is of no use."""
+    if isinstance(images, RequestPixels):
+        return images.check_pixels(model)
+    return np.stack([image.decode_pixels(model) for image in images])
+
+
 def count_images(images: RequestImages) -> int:
     """Return the number of images of a request."""
-    return len(images.images_NHWC) if isinstance(images, RequestPixels) else len(images)
+    if isinstance(images, RequestPixels):
+        return len(images.images_NHWC)
+    return len(images)
 
 
 def count_bytes(images: RequestImages) -> int:
     """Return the number of bytes of a request's images."""
-    return (
-        images.images_NHWC.nbytes if isinstance(images, RequestPixels) else sum(len(image.content) for image in images)
-    )
+    if isinstance(images, RequestPixels):
+        return images.images_NHWC.nbytes
+    return sum(len(image.content) for image in images)

@@ -90,10 +90,12 @@ def serve_model(
             "give --key-file"
         )
     least, most = serve_config.parse_replicas(replicas, cpus)
+    if key_file is not None:
+        key_file = str(Path(key_file).expanduser().absolute())
     settings = DeploymentSettings(
         address,
         name,
-        None if key_file is None else str(Path(key_file).expanduser().absolute()),
+        key_file,
         is_open or config is not None,  # on a cluster replicas listen to other machines, whatever the proxy's host
         where.certificate is not None,
         vars(RequestLimits.from_settings(limits or [])),
@@ -117,17 +119,19 @@ def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress,
     from ganaug_ray.runtime import cluster
     from ganaug_ray.serve import serve_config
 
-    terminal, started = Terminal(), time.monotonic()
+    terminal = Terminal()
+    started = time.monotonic()
     number, path = tempfile.mkstemp(prefix="ganaug-serve-", suffix=".log")
     os.close(number)
-    with terminal.redirect_output(None if verbose else Path(path)):
+    log_file = None if verbose else Path(path)
+    with terminal.redirect_output(log_file):
         try:
             cluster.start_private(serve_config.count_cpus(settings))
             try:
                 metrics = serve_config.start_serve(settings, where)
             except Exception as error:
-                reason = str(error).strip().splitlines()[-1] if str(error).strip() else type(error).__name__
-                raise StageFailed(f"serving could not be started: {reason[:300]}; see {path}") from None
+                lines = str(error).strip().splitlines() or [type(error).__name__]
+                raise StageFailed(f"serving could not be started: {lines[-1][:300]}; see {path}") from None
             words = f"{where.url}  Ctrl-C ends it; metrics: {metrics}; log: {path}"
             terminal.print_stage_line("serve", "ready", words, time.monotonic() - started)
             threading.Event().wait()
@@ -168,7 +172,8 @@ def _refuse_bad_certificate(certificate: str, private_key: str | None) -> None:
 
 
 def _refuse_taken_port(where: ListenAddress) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in where.host else socket.AF_INET) as probe:
+    family = socket.AF_INET6 if ":" in where.host else socket.AF_INET
+    with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((where.host, where.port))

@@ -43,7 +43,8 @@ class RequestLimits:
         Raises:
             UserError: an unknown name, or a value that is no positive number.
         """
-        limits, names = cls(), [field.name for field in fields(cls)]
+        limits = cls()
+        names = [field.name for field in fields(cls)]
         for setting in settings:
             name, _, text = setting.partition("=")
             if name not in names:
@@ -54,6 +55,8 @@ class RequestLimits:
                 value = 0.0
             if not 0 < value < float("inf"):
                 raise UserError(f"--limit {setting}: expected a positive number, found {text!r}")
-            changes: dict[str, Any] = {name: value if name == "seconds" else max(1, int(value))}
+            if name != "seconds":
+                value = max(1, int(value))
+            changes: dict[str, Any] = {name: value}
             limits = replace(limits, **changes)
         return limits

@@ -25,7 +25,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.serve.fuse_batch_norm import fuse_classifier
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 POLL_INTERVAL_S = 1.0  # seconds between looks at champion.json
 WARM_UP_BATCH_SIZES = (1, 2, 4, 8, 16, 32)  # batch sizes
@@ -85,14 +85,11 @@ def load_version(folder: Folder, name: str, device: str) -> ModelVersion:
     record = ModelRecord.read(folder)
     version_record = experiment_dir.read_marker(folder, "version.json") or {}
     version = str(version_record.get("version") or record.hash)
-    detector = (
-        drift.DriftDetector(folder.read_table(drift.REFERENCE_FILE), classifier.classes)
-        if folder.has_file(drift.REFERENCE_FILE)
-        else None
-    )
-    model = ModelVersion(
-        name, version, record, classifier, version_record.get("lineage") or {}, fuse_classifier(classifier), detector
-    )
+    detector = None
+    if folder.has_file(drift.REFERENCE_FILE):
+        detector = drift.DriftDetector(folder.read_table(drift.REFERENCE_FILE), classifier.classes)
+    lineage = version_record.get("lineage") or {}
+    model = ModelVersion(name, version, record, classifier, lineage, fuse_classifier(classifier), detector)
     for size in WARM_UP_BATCH_SIZES:
         model.predict_probabilities(np.zeros((size, *model.shape), np.uint8))
     return model
@@ -151,12 +148,15 @@ class LiveModel:
             version = self._load_version(model_registry.find_champion_model(self._registry))
         except (UserError, SafetensorError, OSError, ValueError, KeyError) as error:
             if str(error) != self._complaint:
-                log.warning("version %s stays, since its successor cannot be loaded: %s", self.current.version, error)
+                logger.warning(
+                    "version %s stays, since its successor cannot be loaded: %s", self.current.version, error
+                )
             self._complaint = str(error)
             return False
-        self._seen, self._complaint = content, ""
+        self._seen = content
+        self._complaint = ""
         self.current = version
-        log.info("version %s answers from now on", version.version)
+        logger.info("version %s answers from now on", version.version)
         return True
 
     def start_watching(self) -> None:
@@ -169,7 +169,7 @@ class LiveModel:
             try:
                 self.reload_if_changed()
             except Exception:  # whatever it is, the next look may go well, and this thread is the only one that looks
-                log.exception("looking at the champion failed")
+                logger.exception("looking at the champion failed")
 
     def stop_watching(self) -> None:
         """Stop watching for a new champion."""
@@ -185,4 +185,6 @@ def choose_name(address: str) -> str:
     parts = [part for part in Folder.from_uri(address).path.split("/") if part]
     while len(parts) > 1 and (parts[-1] in ("registry", "versions", "models") or parts[-1].isdigit()):
         parts.pop()
-    return re.sub(r"[^A-Za-z0-9._]+", "-", parts[-1]).strip("-.") or "model" if parts else "model"
+    if not parts:
+        return "model"
+    return re.sub(r"[^A-Za-z0-9._]+", "-", parts[-1]).strip("-.") or "model"

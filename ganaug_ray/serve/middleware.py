@@ -53,7 +53,8 @@ class AccessGate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers, path = dict(scope["headers"]), scope["path"]
+        headers = dict(scope["headers"])
+        path = scope["path"]
         try:
             if path not in OPEN_PATHS:
                 self._keyring.check_headers(headers)

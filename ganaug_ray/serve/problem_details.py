@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = "1"  # seconds, from a server that is busy
@@ -56,7 +56,7 @@ def install_handlers(app: FastAPI) -> None:
         return ProblemError(error.status_code, detail, dict(error.headers or {})).to_response(request.url.path)
 
     async def answer_failure(request: Request, error: Exception) -> Response:
-        log.exception("a request failed", exc_info=error)
+        logger.exception("a request failed", exc_info=error)
         return ProblemError(500, "the server failed to answer; its log says why").to_response(request.url.path)
 
     app.add_exception_handler(ProblemError, answer_problem)

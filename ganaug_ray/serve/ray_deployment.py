@@ -14,6 +14,7 @@ from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
+from ganaug_ray.core import worker_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.serve import app, auth
@@ -78,11 +79,9 @@ class LedgerDeployment:
         if deployment_settings.alone:
             _bind_to_loopback()
         limits = RequestLimits(**deployment_settings.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
-        files, size = (
-            (0, 0)
-            if deployment_settings.feedback is None
-            else measure_usage(Folder.from_uri(deployment_settings.feedback))
-        )
+        files = size = 0
+        if deployment_settings.feedback is not None:
+            files, size = measure_usage(Folder.from_uri(deployment_settings.feedback))
         self._ledger = FeedbackLedger(limits.stored - files, limits.stored_bytes - size)
 
     async def __call__(self, method: str, *arguments: Any) -> Any:
@@ -95,6 +94,7 @@ class ClassifierReplica:
     """One replica of the service."""
 
     def __init__(self, settings: dict[str, Any], books: DeploymentHandle | None = None) -> None:
+        worker_log.print_log_messages()
         deployment_settings = DeploymentSettings(**settings)
         self._keys = read_required_keys(deployment_settings)
         if deployment_settings.alone:
@@ -104,7 +104,9 @@ class ClassifierReplica:
         champion = LiveModel(deployment_settings.address, deployment_settings.name, device)
         limits = RequestLimits(**deployment_settings.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
         metrics = [ServeMetrics()]
-        trial = None if books is None else _build_trial(deployment_settings, champion, device, books, metrics)
+        trial = None
+        if books is not None:
+            trial = _build_trial(deployment_settings, champion, device, books, metrics)
         self._service = Service(champion, limits, metrics, trial=trial)
         champion.start_watching()
 
@@ -134,7 +136,8 @@ def _build_trial(
     books: DeploymentHandle,
     on_batch: Sequence[BatchCallback],
 ) -> RolloutTrial:
-    candidate, shelf = None, None
+    candidate = None
+    shelf = None
     if rollout := Rollout.from_options(settings.shadow, settings.canary):
         candidate = Candidate(rollout, LiveModel(rollout.address, champion.current.name, device, beside=champion))
         candidate.model.start_watching()

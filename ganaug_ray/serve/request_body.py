@@ -23,7 +23,8 @@ MAX_NAME_CHARS = 120  # characters of a file's name that are said back
 
 async def read_body(request: Request, limits: RequestLimits) -> bytes:
     """Read a request's whole body. Raises ProblemError if it is too long, comes too slowly, or breaks off."""
-    parts, length = [], 0
+    parts = []
+    length = 0
     try:
         async with asyncio.timeout(limits.seconds):
             async for part in request.stream():
@@ -92,7 +93,9 @@ class _FormParser:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._name, self._value = b"", b""  # of the header that is being read
+        # Of the header that is being read.
+        self._name = b""
+        self._value = b""
         self.parts: list[tuple[str, str, bytearray]] = []
         self.is_whole = False
 
@@ -125,7 +128,8 @@ class _FormParser:
             if file := options.get(b"filename"):
                 name = f"{name} ({file.decode(errors='replace')[:MAX_NAME_CHARS]})"
             self.parts[-1] = options.get(b"name", b"").decode(errors="replace"), name, content
-        self._name, self._value = b"", b""
+        self._name = b""
+        self._value = b""
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         self.parts[-1][2].extend(data[start:end])

@@ -64,5 +64,6 @@ class Rollout:
 
 def is_comparable(champion: ModelVersion, candidate: ModelVersion) -> bool:
     """Return whether two models have the same classes and are not the same model."""
-    ours, theirs = champion.record, candidate.record
+    ours = champion.record
+    theirs = candidate.record
     return ours.hash != theirs.hash and ours.classes == theirs.classes

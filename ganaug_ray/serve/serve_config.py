@@ -37,8 +37,11 @@ class ListenAddress:
     @property
     def url(self) -> str:
         """The URL to open in a browser."""
+        scheme = "https" if self.certificate else "http"
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
-        return f"http{'s' if self.certificate else ''}://{f'[{host}]' if ':' in host else host}:{self.port}"
+        if ":" in host:
+            host = f"[{host}]"
+        return f"{scheme}://{host}:{self.port}"
 
     @property
     def options(self) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from ganaug_ray.serve.live_model import LiveModel, ModelVersion
 from ganaug_ray.serve.problem_details import ProblemError
 from ganaug_ray.serve.traffic import RolloutTrial
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MIN_HEAT_MAP_SIDE_PX = 256  # pixels of a heat map at least
 
@@ -65,7 +65,9 @@ class Service:
             pixels: the images.
             by_champion: and by no candidate.
         """
-        return await (self._lane(pixels) if by_champion else self._answer_request(pixels))
+        if by_champion:
+            return await self._lane(pixels)
+        return await self._answer_request(pixels)
 
     async def _answer_request(self, images: RequestImages) -> Answer:
         id_ = secrets.token_hex(16)
@@ -96,10 +98,10 @@ class Service:
         self._explainer.shutdown(wait=False, cancel_futures=True)
 
     async def _decode_images(self, pictures: Sequence[RequestImage]) -> None:
-        loop, model = asyncio.get_running_loop(), self.champion.current
-        await asyncio.gather(
-            *(loop.run_in_executor(self._decoders, picture.decode_pixels, model) for picture in pictures)
-        )
+        loop = asyncio.get_running_loop()
+        model = self.champion.current
+        decodings = [loop.run_in_executor(self._decoders, picture.decode_pixels, model) for picture in pictures]
+        await asyncio.gather(*decodings)
 
     def _explain_image(self, picture: RequestImage, label: str | None) -> tuple[ModelVersion, str, bytes]:
         model = self.champion.current
@@ -107,8 +109,10 @@ class Service:
         if label is not None and label not in classes:
             raise ProblemError(400, f"class: there is no class {label[:100]!r}; GET /v1/model lists them")
         image_NHWC = picture.decode_pixels(model)[None]
-        k = int(model.predict_probabilities(image_NHWC)[0].argmax()) if label is None else classes.index(label)
-        (heat_HW,) = explain.compute_heat_maps(model.classifier.network, image_NHWC, np.array([k]))
+        if label is None:
+            label = classes[model.predict_probabilities(image_NHWC)[0].argmax()]
+        asked_classes = np.array([classes.index(label)])
+        (heat_HW,) = explain.compute_heat_maps(model.classifier.network, image_NHWC, asked_classes)
         side = max(MIN_HEAT_MAP_SIDE_PX, model.shape[0])
         overlaid = images.from_array(explain.overlay_heat_map(image_NHWC[0], heat_HW))
-        return model, classes[k], images.to_png(np.asarray(overlaid.resize((side, side))))
+        return model, label, images.to_png(np.asarray(overlaid.resize((side, side))))

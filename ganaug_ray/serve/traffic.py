@@ -25,7 +25,7 @@ from ganaug_ray.serve.live_model import LiveModel, ModelVersion
 from ganaug_ray.serve.problem_details import ProblemError
 from ganaug_ray.serve.rollout_config import Rollout, is_comparable
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 MAX_WAITING_REQUESTS = 256  # requests that the model behind has still to answer
 MAX_WAITING_BYTES = 50_000_000  # of their images
@@ -73,11 +73,10 @@ class RolloutTrial:
         # Who is heard answers in time; of a canary's share, the champion too answers behind, apart from its other work.
         is_canary = candidate.rollout.mode == "canary"
         self._first_lane = InferenceQueue(candidate.model, on_batch)
-        self._second_lane = InferenceQueue(champion if is_canary else candidate.model, is_low_priority=True)
-        champion_classes, candidate_classes = (
-            champion.current.classifier.classes,
-            candidate.model.current.classifier.classes,
-        )
+        second_model = champion if is_canary else candidate.model
+        self._second_lane = InferenceQueue(second_model, is_low_priority=True)
+        champion_classes = champion.current.classifier.classes
+        candidate_classes = candidate.model.current.classifier.classes
         if champion_classes != candidate_classes:
             differing_classes = ", ".join(sorted(set(champion_classes) ^ set(candidate_classes))[:5])
             raise UserError(
@@ -105,7 +104,7 @@ class RolloutTrial:
         except ProblemError:
             raise
         except Exception:  # whatever ails the candidate, there is the champion
-            log.exception("the candidate failed to answer")
+            logger.exception("the candidate failed to answer")
             answer = await champion(images)
             self.courier.send_notes(_make_notes(id_, answer, "champion", None))
             return answer
@@ -120,10 +119,11 @@ class RolloutTrial:
 
     def _start_second_answer(self, id_: str, images: RequestImages, answer: Answer, role: Role) -> None:
         """Let the other model answer too, when the caller has its answer; unless too much waits for that."""
-        is_full = len(self._behind) >= MAX_WAITING_REQUESTS or self._bytes + count_bytes(images) > MAX_WAITING_BYTES
-        self.courier.send_notes(_make_notes(id_, answer, role, None), dropped=count_images(images) if is_full else 0)
-        if is_full:
+        notes = _make_notes(id_, answer, role, None)
+        if len(self._behind) >= MAX_WAITING_REQUESTS or self._bytes + count_bytes(images) > MAX_WAITING_BYTES:
+            self.courier.send_notes(notes, dropped=count_images(images))
             return
+        self.courier.send_notes(notes)
         self._bytes += count_bytes(images)
         task = asyncio.get_running_loop().create_task(self._answer_second(id_, images, answer, role))
         self._behind.add(task)
@@ -134,14 +134,16 @@ class RolloutTrial:
             second = await self._second_lane(images)
         except Exception as error:
             if not isinstance(error, ProblemError):  # which only says that the images do not suit that model
-                log.exception("the model behind failed to answer")
+                logger.exception("the model behind failed to answer")
             self.courier.send_notes([], dropped=count_images(images))
             return
         finally:
             self._bytes -= count_bytes(images)
-        versions = first.model.version, second.model.version
-        pair = versions if role == "champion" else versions[::-1]
-        other_role: Role = "candidate" if role == "champion" else "champion"
+        other_role: Role = "candidate"
+        pair = (first.model.version, second.model.version)
+        if role == "candidate":
+            other_role = "champion"
+            pair = (second.model.version, first.model.version)
         self.courier.send_notes(_make_notes(id_, second, other_role, pair))
 
     async def call_ledger(self, method: str, *arguments: Any) -> Any:
@@ -156,5 +158,7 @@ class RolloutTrial:
 
 
 def _make_notes(id_: str, answer: Answer, role: Role, pair: tuple[str, str] | None) -> list[ModelNote]:
-    version, took = answer.model.version, answer.milliseconds
-    return [ModelNote(f"{id_}-{i}", role, version, label, took, pair) for i, label in enumerate(answer.labels)]
+    notes = []
+    for number, label in enumerate(answer.labels):
+        notes.append(ModelNote(f"{id_}-{number}", role, answer.model.version, label, answer.milliseconds, pair))
+    return notes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
@@ -21,9 +23,11 @@ def read_outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
         run: the whole experiment; the arm's models are finished.
         arm: its name.
     """
-    pairs = [(split, seed) for split in range(job.compare.splits) for seed in range(job.compare.seeds)]
-    tables = {pair: run.locate_model(arm, pair[1], pair[0]).read_table("predictions.parquet") for pair in pairs}
-    return [Outcome.from_table(tables[pair], *pair) for pair in pairs]
+    outcomes = []
+    for split, seed in itertools.product(range(job.compare.splits), range(job.compare.seeds)):
+        table = run.locate_model(arm, seed, split).read_table("predictions.parquet")
+        outcomes.append(Outcome.from_table(table, split, seed))
+    return outcomes
 
 
 def build_verdict(job: Job, run: Run) -> Record:
@@ -34,8 +38,9 @@ def build_verdict(job: Job, run: Run) -> Record:
         run: the whole experiment; the models of all arms are finished.
     """
     facts = DatasetRecord.read(run.dataset)
-    tables = [run.locate_split(k).dataset.read_table("split.parquet") for k in range(job.compare.splits)]
-    deals = [dict(zip(own["id"].to_pylist(), own["split"].to_pylist(), strict=True)) for own in tables]
+    overlap = None
+    if job.compare.splits > 1:
+        overlap = measure_overlap([_read_deal(run, number) for number in range(job.compare.splits)])
     return rule.build_verdict(
         {arm: read_outcomes(job, run, arm) for arm in arms.list_names(job)},
         arms.REAL,
@@ -43,7 +48,7 @@ def build_verdict(job: Job, run: Run) -> Record:
         job.compare.metric,
         facts.classes,
         facts.rare,
-        measure_overlap(deals) if len(deals) > 1 else None,
+        overlap,
         job.compare.worthwhile,
         compared_candidates.record_candidates(run, facts.hash, _hash_candidates(job)),
         job.compare.looks,
@@ -59,6 +64,12 @@ def _hash_candidates(job: Job) -> list[str]:
     ]
 
 
+def _read_deal(run: Run, number: int) -> dict[str, str]:
+    """Content id -> train, val, test or unused, of one split."""
+    table = run.locate_split(number).dataset.read_table("split.parquet")
+    return dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True))
+
+
 def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
     """Return the names of the classes that gain on validation, for an arm that gets extra images of these alone.
 
@@ -71,9 +82,8 @@ def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
         arm: the arm that gets extra images of these classes.
     """
     guided = job.compared_arms[arm]
-    candidate_outcomes = {
-        name: read_outcomes(job, run, name) for name, other in job.compared_arms.items() if guided.is_guided_by(other)
-    }
+    guiding_arms = [name for name, other in job.compared_arms.items() if guided.is_guided_by(other)]
+    candidate_outcomes = {name: read_outcomes(job, run, name) for name in guiding_arms}
     best = rule.choose_arm(candidate_outcomes, job.compare.metric)
     assert best is not None, "the job was refused without such an arm"
     classes = DatasetRecord.read(run.dataset).classes

@@ -40,17 +40,18 @@ def build_curve(verdicts: Mapping[int, VerdictRecord]) -> dict[str, Any]:
     chosen_arms = [_get_chosen_arm(verdicts[n]) for n in numbers]
     baseline = np.array([_collect_repeats(verdicts[n], first.baseline) for n in numbers])
     ours = np.array([_collect_repeats(verdicts[n], arm) for n, arm in zip(numbers, chosen_arms, strict=True)])
-    points = [
-        {
-            "per_class": n,
-            "arm": chosen_arms[row],
-            "baseline": _estimate_mean(baseline[row]),
-            "ours": _estimate_mean(ours[row]),
-            "verdict": verdicts[n].verdict,
-            "worth": _estimate_worth(numbers, baseline, ours, row),
-        }
-        for row, n in enumerate(numbers)
-    ]
+    points = []
+    for row, n in enumerate(numbers):
+        points.append(
+            {
+                "per_class": n,
+                "arm": chosen_arms[row],
+                "baseline": _estimate_mean(baseline[row]),
+                "ours": _estimate_mean(ours[row]),
+                "verdict": verdicts[n].verdict,
+                "worth": _estimate_worth(numbers, baseline, ours, row),
+            }
+        )
     return {
         "metric": first.metric,
         "baseline": first.baseline,
@@ -80,20 +81,23 @@ def compute_worth(numbers: Sequence[int], baseline: np.ndarray, value: float) ->
 def _estimate_worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, row: int) -> dict[str, Any]:
     """What a number is worth, and its interval; ``beyond``: off the curve. Figures are [numbers, repeats]."""
     mean = float(ours[row].mean())
-    curve_ = baseline.mean(1)
-    ends = None
-    if mean > curve_.max():
-        ends = "more"
-    elif mean < curve_[0]:
-        ends = "less"
+    curve = baseline.mean(1)
+    beyond = None
+    if mean > curve.max():
+        beyond = "more"
+    elif mean < curve[0]:
+        beyond = "less"
     repeats = baseline.shape[1]
     interval = None
     if repeats > 1:
         draw_from = np.random.Generator(np.random.Philox(rng.draw_number(0, "sizes", row)))
         draws = draw_from.integers(repeats, size=(RESAMPLES, repeats))
-        resampled = [compute_worth(numbers, baseline[:, draw].mean(1), float(ours[row, draw].mean())) for draw in draws]
+        resampled = []
+        for draw in draws:
+            value = float(ours[row, draw].mean())
+            resampled.append(compute_worth(numbers, baseline[:, draw].mean(1), value))
         interval = tuple(float(end) for end in np.percentile(resampled, [2.5, 97.5]))
-    return {"images": compute_worth(numbers, curve_, mean), "ci95": interval, "beyond": ends}
+    return {"images": compute_worth(numbers, curve, mean), "ci95": interval, "beyond": beyond}
 
 
 def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
@@ -104,12 +108,13 @@ def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
     """
     parts = []
     for point in points:
-        point_worth = point["worth"]
-        beyond = {"more": "more than ", "less": "less than ", None: ""}[point_worth["beyond"]]
-        between = f" ({point_worth['ci95'][0]:.0f} to {point_worth['ci95'][1]:.0f})" if point_worth["ci95"] else ""
-        parts.append(
-            f"{point['per_class']} a class with {point['arm']} are worth {beyond}{point_worth['images']:.0f}{between}"
-        )
+        worth = point["worth"]
+        beyond = {"more": "more than ", "less": "less than ", None: ""}[worth["beyond"]]
+        text = f"{point['per_class']} a class with {point['arm']} are worth {beyond}{worth['images']:.0f}"
+        if worth["ci95"]:
+            low, high = worth["ci95"]
+            text += f" ({low:.0f} to {high:.0f})"
+        parts.append(text)
     return f"Of real training images, {'; '.join(parts)}."
 
 
@@ -124,7 +129,7 @@ def _collect_repeats(verdict: VerdictRecord, arm: str) -> list[float]:
     for repeat in verdict.arms[arm].repeats:
         by_split.setdefault(repeat.split, []).append(repeat.test[verdict.metric])
     if len(by_split) > 1:
-        return [float(np.mean(own)) for own in by_split.values()]
+        return [float(np.mean(values)) for values in by_split.values()]
     return next(iter(by_split.values()))
 
 
@@ -139,9 +144,10 @@ def describe_plot(learning_curve: Mapping[str, Any]) -> str:
     Args:
         learning_curve: of ``build_curve``.
     """
-    rows = [
-        f"{point['per_class']}: {100 * point['baseline']['mean']:.1f} and {100 * point['ours']['mean']:.1f}"
-        for point in learning_curve["points"]
-    ]
+    rows = []
+    for point in learning_curve["points"]:
+        without = 100 * point["baseline"]["mean"]
+        beside = 100 * point["ours"]["mean"]
+        rows.append(f"{point['per_class']}: {without:.1f} and {beside:.1f}")
     name = get_metric(learning_curve["metric"]).name
     return f"Test {name} in percent without and with synthetic images by real ones. {'; '.join(rows)}"

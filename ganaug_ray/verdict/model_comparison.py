@@ -16,14 +16,16 @@ from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
 from ganaug_ray.core.records import ModelRecord
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.verdict import paired_statistics, verdict, wording
 from ganaug_ray.verdict.comparison import Comparison
 from ganaug_ray.verdict.outcomes import Outcome
 
-TIMED_IMAGES, TIMED_PASSES = 256, 3
-VERDICT_ORDER = ("hurt", "not enough repeats", "no worthwhile gain", "unclear", "helped")  # the best last
+TIMED_IMAGES = 256
+TIMED_PASSES = 3
+_VERDICT_ORDER = ("hurt", "not enough repeats", "no worthwhile gain", "unclear", "helped")  # the worst first
 
 
 def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experiment_dir.Record:
@@ -40,43 +42,26 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
         ``models`` (a row a model: its size, speed, and metrics on test with intervals over seeds), ``comparisons`` with
         the first model, ``sentence``, and what they were made from.
     """
-    records = {
-        key: ModelRecord.read(compared_models.locate_folder(run, *key)) for key in compared_models.list_pairs(job)
-    }
-    logs = {key: read_metrics(compared_models.locate_folder(run, *key)) for key in records}
     baseline = next(iter(job.models))
-    outcomes = {
-        name: [
-            Outcome.from_table(
-                compared_models.locate_folder(run, name, seed).read_table("predictions.parquet"), 0, seed
-            )
-            for seed in range(job.compare.seeds)
-        ]
-        for name in job.models
-    }
-    on_test = {
-        name: [outcome.test.summarize() for outcome in model_records] for name, model_records in outcomes.items()
-    }
-    targets = [records[baseline, seed].val_accuracy for seed in range(job.compare.seeds)]
+    seeds = range(job.compare.seeds)
+    outcomes: dict[str, list[Outcome]] = {}
+    for name in job.models:
+        outcomes[name] = [_read_outcome(compared_models.locate_folder(run, name, seed), seed) for seed in seeds]
+    baseline_folders = [compared_models.locate_folder(run, baseline, seed) for seed in seeds]
+    targets = [ModelRecord.read(folder).val_accuracy for folder in baseline_folders]
     rows = []
     for name, config in job.models.items():
-        own = [records[name, seed] for seed in range(job.compare.seeds)]
-        seconds = [record.train_seconds for record in own]
+        folders = [compared_models.locate_folder(run, name, seed) for seed in seeds]
+        records = [ModelRecord.read(folder) for folder in folders]
+        logs = [read_metrics(folder) for folder in folders]
         rows.append(
             {
                 "model": name,
                 "arch": config.arch,
                 "start": config.weights or config.init_from or "scratch",
-                "input_size": own[0].input_size,
-                "parameters": own[0].parameters,
-                "steps": own[0].steps,
-                **{metric: _estimate_over_seeds([row[metric] for row in on_test[name]]) for metric in on_test[name][0]},
-                "train_seconds": float(np.mean(seconds)),
-                "train_images_per_second": float(
-                    np.mean([r.steps * config.batch_size / took for r, took in zip(own, seconds, strict=True)])
-                ),
+                **_summarize_trainings(records, config.batch_size, outcomes[name]),
                 **_time_inference(run, name),
-                "reached": measure_catch_up([logs[name, seed] for seed in range(job.compare.seeds)], targets, own),
+                "reached": measure_catch_up(logs, targets, records),
             }
         )
     metric = job.compare.metric
@@ -94,10 +79,33 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
     return experiment_dir.write_marker(run.root, compared_models.BOARD_MARKER, "compare-models", started, record)
 
 
+def _read_outcome(folder: Folder, seed: int) -> Outcome:
+    return Outcome.from_table(folder.read_table("predictions.parquet"), 0, seed)
+
+
+def _summarize_trainings(
+    records: Sequence[ModelRecord], batch_size: int, outcomes: Sequence[Outcome]
+) -> experiment_dir.Record:
+    """What the trainings of a model, one a seed, took and came to on test."""
+    speeds = [record.steps * batch_size / record.train_seconds for record in records]
+    figures = [outcome.test.summarize() for outcome in outcomes]
+    estimates = {metric: _estimate_over_seeds([row[metric] for row in figures]) for metric in figures[0]}
+    return {
+        "input_size": records[0].input_size,
+        "parameters": records[0].parameters,
+        "steps": records[0].steps,
+        **estimates,
+        "train_seconds": float(np.mean([record.train_seconds for record in records])),
+        "train_images_per_second": float(np.mean(speeds)),
+    }
+
+
 def compare_with_first(
     outcomes: Mapping[str, Sequence[Outcome]], metric: str, worthwhile: float = verdict.WORTHWHILE
 ) -> list[Comparison]:
-    """Compare every model with the first. The conclusion names the best, so intervals are as of a best one.
+    """Compare every model with the first one on test rows, paired by seed.
+
+    The sentence names the best of them, so intervals are as wide as those for the best of several.
 
     Args:
         outcomes: name of a model -> its predictions, one outcome a seed; the baseline first.
@@ -108,19 +116,20 @@ def compare_with_first(
         One comparison for each model but the first.
     """
     baseline, *other_models = outcomes
-    return [
-        verdict.compare_arms(
+    comparisons = []
+    for name in other_models:
+        comparison = verdict.compare_arms(
             name, baseline, outcomes[name], outcomes[baseline], metric, best_of=len(other_models), worthwhile=worthwhile
         )
-        for name in other_models
-    ]
+        comparisons.append(comparison)
+    return comparisons
 
 
 def _estimate_over_seeds(values: list[float]) -> experiment_dir.Record:
     seed_estimate = paired_statistics.estimate_mean(np.array([values]))
-    ends = seed_estimate.ci95 and tuple(
-        min(1.0, max(0.0, end)) for end in seed_estimate.ci95
-    )  # two seeds can say anything
+    ends = None
+    if seed_estimate.ci95 is not None:
+        ends = np.clip(seed_estimate.ci95, 0.0, 1.0).tolist()  # two seeds can say anything
     return {"mean": seed_estimate.mean, "ci95": ends, "seeds": values}
 
 
@@ -139,17 +148,21 @@ def measure_catch_up(
         training in proportion to them; both None where it never did.
 
     >>> rows = [{"step": 100, "val_accuracy": 0.6}, {"step": 200, "val_accuracy": 0.8}]
-    >>> measure_catch_up([rows], [0.7], [{"steps": 400, "train_seconds": 60.0}])
+    >>> model = ModelRecord.model_construct(steps=400, train_seconds=60.0)
+    >>> measure_catch_up([rows], [0.7], [model])
     {'seeds': 1, 'steps': 200.0, 'seconds': 30.0}
     """
-    reached = []
+    steps = []
+    seconds = []
     for rows, target, record in zip(logs, targets, records, strict=True):
         # The log rounds to six places.
-        steps = [row["step"] for row in rows if row.get("val_accuracy", -1.0) >= target - 1e-6]
-        if steps:
-            reached.append((steps[0], record.train_seconds * steps[0] / record.steps))
-    steps_seconds = [float(np.mean(column)) for column in zip(*reached, strict=True)] if reached else [None, None]
-    return {"seeds": len(reached), "steps": steps_seconds[0], "seconds": steps_seconds[1]}
+        as_good = [row["step"] for row in rows if row.get("val_accuracy", -1.0) >= target - 1e-6]
+        if as_good:
+            steps.append(as_good[0])
+            seconds.append(record.train_seconds * as_good[0] / record.steps)
+    if not steps:
+        return {"seeds": 0, "steps": None, "seconds": None}
+    return {"seeds": len(steps), "steps": float(np.mean(steps)), "seconds": float(np.mean(seconds))}
 
 
 def _time_inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record:
@@ -171,12 +184,18 @@ def _time_inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record
 
 
 def describe_comparison(comparisons: list[Comparison], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Conclude in words that need no statistics."""
-    sign = 1 if get_metric(comparisons[0].metric).higher_is_better else -1
-    best = max(comparisons, key=lambda c: (VERDICT_ORDER.index(c.verdict), sign * c.mean))
+    """Say in one sentence which model is best, by how much, and what it costs in training time.
+
+    Args:
+        comparisons: of ``compare_with_first``; one at least.
+        rows: ``models`` of board.json.
+    """
+    metric = get_metric(comparisons[0].metric)
+    sign = 1 if metric.higher_is_better else -1
+    best = max(comparisons, key=lambda comparison: (_VERDICT_ORDER.index(comparison.verdict), sign * comparison.mean))
     seconds = {row["model"]: row["train_seconds"] for row in rows}
     cost = f"{seconds[best.arm] / max(seconds[best.baseline], 1e-9):.1f} times the training time"
-    metric, seeds = get_metric(best.metric), wording.describe_repeats(best)
+    seeds = wording.describe_repeats(best)
     change = f"{metric.format_change(best.mean)} {metric.change_unit} in test {metric.name}"
     if best.ci95 is None:
         return f"Not enough repeats: {best.arm} against {best.baseline} is {change} at {cost}, over {seeds}."

@@ -139,7 +139,8 @@ def compute_differences(
     Returns:
         ours - theirs, of M figures.
     """
-    ours, theirs = _sort_outcomes(ours), _sort_outcomes(theirs)
+    ours = _sort_outcomes(ours)
+    theirs = _sort_outcomes(theirs)
     assert [(o.split, o.seed) for o in ours] == [(o.split, o.seed) for o in theirs], "arms are paired by split and seed"
     seeds = Counter(outcome.split for outcome in ours)
     assert len(set(seeds.values())) == 1, "every split has the same seeds"

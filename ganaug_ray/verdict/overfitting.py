@@ -37,10 +37,9 @@ def compute_gaps(
     """
     by_arm: dict[str, list[Models]] = {}
     for arm, splits in predictions.items():
-        by_arm[arm] = [
-            [{part: _score_rows(t, part) for part in ("train", "test")} for t in tables] for tables in splits
-        ]
-        if any(not len(model["train"][ACCURACY.key]) for models in by_arm[arm] for model in models):
+        by_arm[arm] = [[_score_model(table) for table in tables] for tables in splits]
+        models = itertools.chain.from_iterable(by_arm[arm])
+        if not all(len(model["train"][ACCURACY.key]) for model in models):
             return None
     rows = []
     for metric in UNCALIBRATED_ROW_MEANS:
@@ -87,6 +86,10 @@ def _format_points(share: float) -> str:
     return f"{round(100 * share, 1) + 0.0:+.1f}"  # the zero turns a minus zero into a plain one
 
 
+def _score_model(table: pa.Table) -> dict[str, Figures]:
+    return {part: _score_rows(table, part) for part in ("train", "test")}
+
+
 def _score_rows(table: pa.Table, split: str) -> Figures:
     labels, probabilities = metrics.read_split(table, split)
     return {metric.key: metric.rows(labels, probabilities) for metric in UNCALIBRATED_ROW_MEANS if metric.rows}
@@ -94,7 +97,10 @@ def _score_rows(table: pa.Table, split: str) -> Figures:
 
 def _average_rows(splits: list[Models], metric: str, part: str) -> np.ndarray:
     """By split and seed, float64 [J, S]."""
-    return np.array([[model[part][metric].mean() for model in models] for models in splits])
+    means = []
+    for models in splits:
+        means.append([model[part][metric].mean() for model in models])
+    return np.array(means)
 
 
 def _bootstrap_intervals(by_arm: dict[str, list[Models]], metric: str, seed: int) -> dict[str, list[float]]:
@@ -102,7 +108,10 @@ def _bootstrap_intervals(by_arm: dict[str, list[Models]], metric: str, seed: int
     drawn = {arm: np.zeros(bootstrap.RESAMPLES) for arm in by_arm}
     splits = len(next(iter(by_arm.values())))
     for split, (part, sign) in itertools.product(range(splits), (("train", 1), ("test", -1))):
-        rows_NA = np.stack([np.mean([m[part][metric] for m in own[split]], 0) for own in by_arm.values()], 1)
+        row_means = []
+        for splits_of_arm in by_arm.values():
+            row_means.append(np.mean([model[part][metric] for model in splits_of_arm[split]], 0))
+        rows_NA = np.stack(row_means, 1)
         for arm, values in zip(by_arm, bootstrap.resample_means(rows_NA, seed, f"{part} {split}").T, strict=True):
             drawn[arm] += sign * values / splits
     return {arm: bootstrap.compute_interval(values) for arm, values in drawn.items()}

@@ -29,7 +29,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from ganaug_ray.verdict.mean_error import MeanError, combine_rows_and_repeats, use_repeats_alone
+from ganaug_ray.verdict.mean_error import SEED_PRIOR_SCALE, MeanError, combine_rows_and_repeats, use_repeats_alone
 
 Verdict = Literal["helped", "no worthwhile gain", "unclear", "hurt", "not enough repeats"]
 SIGNIFICANCE_LEVEL = 0.05
@@ -154,7 +154,7 @@ def _describe_error(differences: Differences, between_M: np.ndarray, repeats: in
     (influence_SNM,) = differences.influence
     shared_M = compute_row_variance(influence_SNM) + _compute_least(differences.row_step, rows)
     own_M = np.maximum(_compute_interaction(influence_SNM) / rows, 1e-18)
-    return combine_rows_and_repeats(between_M, own_M, shared_M, repeats, rows - 1)
+    return combine_rows_and_repeats(between_M, own_M, shared_M, repeats, rows - 1, SEED_PRIOR_SCALE)
 
 
 def _compute_least(row_step: float, rows: int) -> float:
@@ -267,8 +267,9 @@ def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
     [0.04, 0.08, None, 0.06]
     """
     adjusted: list[float | None] = [None] * len(ps)
+    known = sorted((p, place) for place, p in enumerate(ps) if p is not None)
     least = 0.0
-    for rank, (p, place) in enumerate(sorted((p, place) for place, p in enumerate(ps) if p is not None)):
+    for rank, (p, place) in enumerate(known):
         least = min(1.0, max(least, (len(ps) - rank) * p))
         adjusted[place] = least
     return adjusted

@@ -18,6 +18,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import test_images
 from ganaug_ray.evaluate.answer_scores import PredictedClasses
+from ganaug_ray.evaluate.metric_register import ACCURACY, get_metric
 from ganaug_ray.evaluate.targets import TEST_SPLIT
 from ganaug_ray.verdict import outcomes, paired_statistics
 
@@ -91,8 +92,8 @@ def compare_answers(
     >>> match.candidate, match.champion, match.is_worse
     (0.75, 0.5, False)
     """
-    answers = (PredictedClasses(labels_N, said_N, classes) for said_N in (ours_N, theirs_N))
-    ours, theirs = (float(outcomes.compute_figures(one, metric, rare)[0]) for one in answers)
+    ours = float(outcomes.compute_figures(PredictedClasses(labels_N, ours_N, classes), metric, rare)[0])
+    theirs = float(outcomes.compute_figures(PredictedClasses(labels_N, theirs_N, classes), metric, rare)[0])
     pairs = paired_statistics.compute_mcnemar(labels_N, ours_N, theirs_N)
     alone = int(pairs["ours_alone"]), int(pairs["theirs_alone"])
     return ChampionMatch(metric, len(labels_N), left_out, ours, theirs, *alone, float(pairs["p"]))
@@ -105,13 +106,14 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
         run: the split whose images the model was trained on.
         model: the candidate's folder.
         champion: folder of the champion's version. Images that it was trained on or chosen by are left out.
-        metric: key of the metric, ``compare.metric`` of the job.
+        metric: key of the metric, ``compare.metric`` of the job; accuracy in the place of one of probabilities.
 
     Raises:
         UserError: the two cannot be compared: they know other classes, the champion takes larger images than are
             stored, or no image is left; or one is not finished.
     """
-    ours, theirs = Classifier.load(model), Classifier.load(champion)
+    ours = Classifier.load(model)
+    theirs = Classifier.load(champion)
     if set(ours.classes) != set(theirs.classes):
         unshared_classes = sorted(set(ours.classes) ^ set(theirs.classes))
         raise UserError(f"{champion}: the champion has other classes (of one alone: {', '.join(unshared_classes[:5])})")
@@ -121,11 +123,11 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
             f"at {ours.spec.image_size}; prepare with data.image_size {theirs.spec.image_size}"
         )
     facts = DatasetRecord.read(run.dataset)
-    our_images, champion_images = (
-        test_images.read_split(run, TEST_SPLIT, ours),
-        test_images.read_split(run, TEST_SPLIT, theirs),
-    )
-    seen_ids = set(champion.read_table(SEEN_FILE)["id"].to_pylist()) if champion.has_file(SEEN_FILE) else set()
+    our_images = test_images.read_split(run, TEST_SPLIT, ours)
+    champion_images = test_images.read_split(run, TEST_SPLIT, theirs)
+    seen_ids: set[str] = set()
+    if champion.has_file(SEEN_FILE):
+        seen_ids.update(champion.read_table(SEEN_FILE)["id"].to_pylist())
     fresh = np.array([id_ not in seen_ids for id_ in our_images.ids])
     if not fresh.any():
         raise UserError(f"{champion}: the champion was trained on or chosen by all test images of {run.root}")
@@ -133,6 +135,8 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
     ours_N = ours.predict_probabilities(our_images.images).argmax(1)[fresh]
     theirs_N = champion_to_ours[theirs.predict_probabilities(champion_images.images).argmax(1)][fresh]
     rare = [ours.classes.index(name) for name in facts.rare]
+    if get_metric(metric).calibrated:
+        metric = ACCURACY.key
     return compare_answers(
         our_images.labels[fresh], ours_N, theirs_N, len(ours.classes), metric, rare, int((~fresh).sum())
     )
@@ -149,8 +153,7 @@ def write_seen_images(run: Run, version: Folder) -> None:
     seen = table.filter(pc.is_in(table["split"], pa.array(["train", "val"])))
     version.write_table(SEEN_FILE, seen.select(["id"]))
     model = Classifier.load(version)
-    train, val = (
-        test_images.read_split(run, part, model, drift.MAX_REFERENCE_ROWS).images[: drift.MAX_REFERENCE_ROWS]
-        for part in ("train", "val")
-    )
+    n = drift.MAX_REFERENCE_ROWS
+    train = test_images.read_split(run, "train", model, n).images[:n]
+    val = test_images.read_split(run, "val", model, n).images[:n]
     version.write_table(drift.REFERENCE_FILE, drift.build_reference(train, val, model.predict_probabilities(val)))

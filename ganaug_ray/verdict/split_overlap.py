@@ -34,14 +34,20 @@ def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
     >>> measure_overlap([{"a": "train", "b": "test"}, {"a": "train", "c": "test"}]).train
     1.0
     """
-    parts = {
-        part: [{id_ for id_, own in deal.items() if own == part} for deal in deals] for part in ("train", "val", "test")
-    }
-    tests = set().union(*parts["test"])
-    assert len(tests) == sum(len(own) for own in parts["test"]), "the test rows of one split are in no other's"
-    pairs = list(itertools.permutations(parts["train"], 2))
+    train_sets = [_select_ids(deal, "train") for deal in deals]
+    test_sets = [_select_ids(deal, "test") for deal in deals]
+    val_ids = set().union(*[_select_ids(deal, "val") for deal in deals])
+    test_ids = set().union(*test_sets)
+    assert len(test_ids) == sum(map(len, test_sets)), "the test rows of one split are in no other's"
+    shares = [0.0]
+    if len(deals) > 1:
+        shares = [len(ids & other_ids) / len(ids) for ids, other_ids in itertools.permutations(train_sets, 2)]
     return SplitOverlap(
-        train=float(np.mean([len(a & b) / len(a) for a, b in pairs])) if pairs else 0.0,
-        chosen_on=len(tests & set().union(*parts["val"])) / len(tests),
-        tested=len(tests),
+        train=float(np.mean(shares)),
+        chosen_on=len(test_ids & val_ids) / len(test_ids),
+        tested=len(test_ids),
     )
+
+
+def _select_ids(deal: Mapping[str, str], part: str) -> set[str]:
+    return {id_ for id_, name in deal.items() if name == part}

@@ -127,28 +127,41 @@ def build_verdict(
     """
     splits = {outcome.split for outcome in outcomes[baseline]}
     assert len(splits) == 1 or overlap is not None, "how much splits share decides what the interval speaks of"
-    numbers, theirs = [classes.index(name) for name in rare], outcomes[baseline]
+    numbers = [classes.index(name) for name in rare]
+    theirs = outcomes[baseline]
     chosen = choose_arm({arm: outcomes[arm] for arm in candidates}, metric, numbers)
     best = chosen["arm"] if chosen else None
     compared_arms = [arm for arm in outcomes if arm != baseline]
     rivals = max(len(candidates), ever_compared)
 
-    def against_baseline(by: str) -> list[Comparison]:
-        best_of = {best: rivals}
-        found = [
-            compare_arms(arm, baseline, outcomes[arm], theirs, by, numbers, best_of.get(arm, 1), worthwhile, looks)
-            for arm in compared_arms
-        ]
-        roles = [_assign_role(arm, candidates, best) for arm in compared_arms]
-        return _adjust_candidates([replace(own, role=role) for own, role in zip(found, roles, strict=True)], looks)
+    def against_baseline(key: str) -> list[Comparison]:
+        comparisons = []
+        for arm in compared_arms:
+            best_of = rivals if arm == best else 1
+            comparison = compare_arms(arm, baseline, outcomes[arm], theirs, key, numbers, best_of, worthwhile, looks)
+            comparisons.append(replace(comparison, role=_assign_role(arm, candidates, best)))
+        return _adjust_candidates(comparisons, looks)
 
     comparisons = against_baseline(metric)
+    other_comparisons: list[Comparison] = []
+    for other_metric in list_compared(bool(rare)):
+        if other_metric.key != metric:
+            other_comparisons += against_baseline(other_metric.key)
     deciding = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
-    other_metric_keys = [own.key for own in list_compared(bool(rare)) if own.key != metric]
+    sentence = NOTHING_COMPARED
+    if deciding is not None:
+        sentence = wording.describe_verdict(deciding)
+    classes_by_arm = {}
+    pairs = []
+    for arm in compared_arms:
+        classes_by_arm[arm] = per_class.compare_classes(
+            outcomes[arm], outcomes[baseline], classes, rare, worthwhile, looks
+        )
+        pairs += _test_pairs(arm, baseline, outcomes[arm], theirs)
     return {
         "verdict": deciding and deciding.verdict,
         "metric": metric,
-        "sentence": wording.describe_verdict(deciding) if deciding else NOTHING_COMPARED,
+        "sentence": sentence,
         "covers": wording.describe_coverage(outcomes[baseline], overlap, rivals, looks),
         "worthwhile": worthwhile,
         "smallest_visible_gain": deciding and deciding.smallest_visible_gain,
@@ -156,16 +169,11 @@ def build_verdict(
         "ever_compared": rivals,
         "champion": choose_champion(outcomes, baseline, deciding, metric, numbers),
         "comparisons": [asdict(comparison) for comparison in comparisons],
-        "other_metrics": [asdict(own) for by in other_metric_keys for own in against_baseline(by)],
-        "classes": {
-            arm: per_class.compare_classes(outcomes[arm], outcomes[baseline], classes, rare, worthwhile, looks)
-            for arm in compared_arms
-        },
+        "other_metrics": [asdict(comparison) for comparison in other_comparisons],
+        "classes": classes_by_arm,
         "rare": list(rare),
-        "pairs": [
-            pair for arm in compared_arms for pair in _test_pairs(arm, baseline, outcomes[arm], outcomes[baseline])
-        ],
-        "arms": {arm: _summarize_arm(own, numbers) for arm, own in outcomes.items()},
+        "pairs": pairs,
+        "arms": {arm: _summarize_arm(models, numbers) for arm, models in outcomes.items()},
         "baseline": baseline,
         "splits": len(splits),
         "seeds": len(outcomes[baseline]) // len(splits),
@@ -210,15 +218,14 @@ def choose_arm(
         return None
     means: dict[str, dict[str, float]] = {}
     for arm, outcomes in candidates.items():
-        on_val = [outcome.val.summarize(rare) for outcome in outcomes]
-        means[arm] = {key: float(np.mean([row[key] for row in on_val])) for key in (metric, CROSS_ENTROPY.key)}
+        means[arm] = _average_figures([outcome.val.summarize(rare) for outcome in outcomes])
     sign = 1 if get_metric(metric).higher_is_better else -1
     best = max(means, key=lambda arm: (sign * means[arm][metric], -means[arm][CROSS_ENTROPY.key]))
     return {
         "arm": best,
         "by": "validation",
         "metric": metric,
-        "values": {arm: own[metric] for arm, own in means.items()},
+        "values": {arm: figures[metric] for arm, figures in means.items()},
     }
 
 
@@ -274,26 +281,28 @@ def choose_champion(
 
 
 def _test_pairs(arm: str, baseline: str, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> list[dict[str, Any]]:
-    other = {(outcome.split, outcome.seed): outcome.test.predicted_N for outcome in theirs}
-    return [
-        {
-            "arm": arm,
-            "baseline": baseline,
-            "split": own.split,
-            "seed": own.seed,
-            **paired_statistics.compute_mcnemar(own.test.labels_N, own.test.predicted_N, other[own.split, own.seed]),
-        }
-        for own in ours
-    ]
+    theirs_by_repeat = {(outcome.split, outcome.seed): outcome for outcome in theirs}
+    pairs = []
+    for outcome in ours:
+        other = theirs_by_repeat[outcome.split, outcome.seed]
+        test = paired_statistics.compute_mcnemar(
+            outcome.test.labels_N, outcome.test.predicted_N, other.test.predicted_N
+        )
+        pairs.append({"arm": arm, "baseline": baseline, "split": outcome.split, "seed": outcome.seed, **test})
+    return pairs
 
 
 def _summarize_arm(outcomes: Sequence[Outcome], rare: Sequence[int]) -> dict[str, Any]:
     """An arm's figures: ``repeats``, one a model, and ``mean``, over them on test."""
-    repeats: list[dict[str, Any]] = [
-        {"split": o.split, "seed": o.seed, "val": o.val.summarize(rare), "test": o.test.summarize(rare)}
-        for o in outcomes
-    ]
-    return {
-        "repeats": repeats,
-        "mean": {name: float(np.mean([row["test"][name] for row in repeats])) for name in repeats[0]["test"]},
-    }
+    repeats = []
+    test_figures = []
+    for outcome in outcomes:
+        test_figures.append(outcome.test.summarize(rare))
+        val_figures = outcome.val.summarize(rare)
+        repeats.append({"split": outcome.split, "seed": outcome.seed, "val": val_figures, "test": test_figures[-1]})
+    return {"repeats": repeats, "mean": _average_figures(test_figures)}
+
+
+def _average_figures(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each figure over rows that have the same ones."""
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
+from ganaug_ray.verdict.mean_error import SEED_PRIOR_SCALE, combine_rows_and_repeats
 from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL, correct_for_looks
 
 DISAGREEING = 0.05  # of the test images, on which exactly one of two trained models is right; measured: 0.02 to 0.15
@@ -25,7 +25,7 @@ def predict_visible_gain(
         looks: times that the verdict may be looked at; the gain is that of the first look.
 
     >>> round(predict_visible_gain(240, 5, 2), 3), round(predict_visible_gain(48, 1, 3), 3)
-    (0.046, 0.095)
+    (0.048, 0.095)
     """
     if splits * seeds < MIN_REPEATS:
         return None
@@ -36,7 +36,7 @@ def predict_visible_gain(
         of_one_split_1 = splits * (own_1 + interplay_1 / seeds)
         error = combine_rows_and_repeats(of_one_split_1, of_one_split_1, none_1, splits, tested - splits)
     else:
-        error = combine_rows_and_repeats(interplay_1, interplay_1, own_1, seeds, tested - 1)
+        error = combine_rows_and_repeats(interplay_1, interplay_1, own_1, seeds, tested - 1, SEED_PRIOR_SCALE)
     half_width_1 = error.compute_half_width(SIGNIFICANCE_LEVEL / correct_for_looks(looks))
     return float((half_width_1 + error.compute_half_width(2 * (1 - POWER)))[0])
 

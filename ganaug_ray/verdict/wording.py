@@ -84,7 +84,8 @@ def describe_coverage(
         candidates: number of arms that the chosen one was chosen from.
         looks: times that the verdict may be looked at while seeds are added.
     """
-    splits, seeds = len({o.split for o in outcomes}), len({o.seed for o in outcomes})
+    splits = len({outcome.split for outcome in outcomes})
+    seeds = len({outcome.seed for outcome in outcomes})
     if splits * seeds < MIN_REPEATS:
         return (
             f"Fewer than {MIN_REPEATS} trainings of each arm tell too little of the chance of training, so there is "

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy import stats
 
-from ganaug_ray.augment import generate
+from ganaug_ray.augment import generated_blocks
 from ganaug_ray.augment.arms import REAL
 from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.config import ClassifierConfig, ScreenConfig
@@ -31,7 +31,7 @@ def images(generator: Generator, each: int, seed: int, examiner: Examiner | None
     made = [
         block.rows
         for name in generator.classes
-        for block in generate.generate_blocks(generator, name, each, seed, examiner)
+        for block in generated_blocks.generate_blocks(generator, name, each, seed, examiner)
     ]
     return np.concatenate([rows.images for rows in made]), np.concatenate([rows.labels for rows in made])
 

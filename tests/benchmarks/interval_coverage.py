@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
+from ganaug_ray.verdict.mean_error import SEED_PRIOR_SCALE, SPLIT_PRIOR_SCALE, combine_rows_and_repeats
 from ganaug_ray.verdict.paired_statistics import (
     MIN_REPEATS,
     SIGNIFICANCE_LEVEL,
@@ -90,7 +90,8 @@ def simulate(cell: Cell, repetitions: int, rng: np.random.Generator) -> Outcome:
         within_T = estimate(interplay, (repeats - 1) * (rows - 1))
         shared_T = np.maximum(0.0, estimate(own_rows + interplay / repeats, rows - 1) - within_T / repeats)
     level = SIGNIFICANCE_LEVEL / correct_for_best(cell.arms)
-    error = combine_rows_and_repeats(between_T, within_T, shared_T, repeats, cell.rows - cell.splits)
+    scale = SPLIT_PRIOR_SCALE if cell.splits > 1 else SEED_PRIOR_SCALE
+    error = combine_rows_and_repeats(between_T, within_T, shared_T, repeats, cell.rows - cell.splits, scale)
     half_T = error.compute_half_width(level)
     before_T = _compute_old_half(between_T, shared_T, cell, level)
     mean_T = values_TR.mean(1)

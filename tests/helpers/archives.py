@@ -151,6 +151,9 @@ class Outcome:
         return {path: reason for path, (reason, _) in self.rejected.items()}
 
 
+ONE_SPLIT = "gan: {steps: 1}\nclassifier: {steps: 1}\ncompare: {seeds: 3}\n"
+
+
 def prepare(archive: Path, memory: int | None = None) -> Outcome:
     """Run ``ganaug prepare`` on an archive in a folder of its own, as a user would.
 
@@ -162,7 +165,7 @@ def prepare(archive: Path, memory: int | None = None) -> Outcome:
     """
     room = archive.parent
     job, out, temporary, here = room / "job.yaml", room / "out", room / "temporary", room / "here"
-    job.write_text(f"data: {{source: {archive.name}, max_rejected: 1}}\ngan: {{steps: 1}}\nclassifier: {{steps: 1}}\n")
+    job.write_text(f"data: {{source: {archive.name}, max_rejected: 1}}\n" + ONE_SPLIT)
     temporary.mkdir()
     here.mkdir()
     limit = (memory * MIB, memory * MIB) if memory else (resource.RLIM_INFINITY, resource.RLIM_INFINITY)

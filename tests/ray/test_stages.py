@@ -18,7 +18,8 @@ from ray.train import UserCallback
 from ray.util import placement_group_table
 
 from ganaug_ray.augment import strategies
-from ganaug_ray.augment.generate import generate_blocks, generate_pool
+from ganaug_ray.augment.generate import generate_pool
+from ganaug_ray.augment.generated_blocks import generate_blocks
 from ganaug_ray.augment.live_generation import LiveSpec, open_live_feed
 from ganaug_ray.augment.mixed_batches import open_mixed_feed
 from ganaug_ray.augment.screening import Examiner, Screening

@@ -65,16 +65,16 @@ def read_rows(path: str) -> dict[str, Row]:
     table = csv.DictReader(io.StringIO(text, newline=""), restval="", strict=True)
     try:
         columns = list(table.fieldnames or [])
-        name_column = next(
-            (column for name_key in NAME_COLUMNS for column in columns if column.strip().lower() == name_key), None
-        )
+        column_by_key = {column.strip().lower(): column for column in reversed(columns)}
+        name_column = next((column_by_key[key] for key in NAME_COLUMNS if key in column_by_key), None)
         if name_column is None:
             columns_text = f"the columns {', '.join(columns)}" if columns else "nothing"
             raise UserError(f"{path}: found {columns_text}; expected one of {', '.join(NAME_COLUMNS)}")
         rows: dict[str, Row] = {}
         names_by_spelling: dict[str, str] = {}
         for row in table:
-            if not (class_name := row[name_column].strip()):
+            class_name = row[name_column].strip()
+            if not class_name:
                 continue
             (spelling,) = _spelling_key(class_name)
             if spelling in names_by_spelling:
@@ -103,7 +103,10 @@ def _match_names(
     matched_rows: dict[str, str] = {}
     matched_classes: dict[str, str] = {}
     for name in classes:
-        matches = sorted({row for key in make_keys(name) for row in rows_by_key.get(key, ())})
+        matching_rows: set[str] = set()
+        for key in make_keys(name):
+            matching_rows.update(rows_by_key.get(key, ()))
+        matches = sorted(matching_rows)
         if len(matches) > 1:
             raise UserError(
                 f"{path}: class {name!r} could be {' or '.join(map(repr, matches))}; write it as one of them"
@@ -111,7 +114,8 @@ def _match_names(
         for row in matches:
             if row in matched_classes:
                 raise UserError(f"{path}: the row {row!r} could be of class {matched_classes[row]!r} or {name!r}")
-            matched_classes[row], matched_rows[name] = name, row
+            matched_classes[row] = name
+            matched_rows[name] = row
     return matched_rows
 
 

@@ -19,7 +19,8 @@ from ganaug_ray.data import images
 from ganaug_ray.data.card import figures, tables
 from ganaug_ray.data.ingest.split import SPLITS, UNUSED
 
-MAX_SAMPLED_CLASSES, SAMPLES_PER_CLASS = 12, 8
+MAX_SAMPLED_CLASSES = 12
+SAMPLES_PER_CLASS = 8
 MAX_AVERAGED_CLASSES = 48
 MAX_LISTED_CLASSES = 200  # classes in a table
 TILE_SIDE_PX = 64  # pixels
@@ -40,9 +41,11 @@ class ImageSamples:
 
     def means(self) -> dict[str, Image.Image]:
         """Return the mean image of each class that was sampled."""
-        return {
-            name: make_tile((total / self.counts[name] + 0.5).astype(np.uint8)) for name, total in self.sums.items()
-        }
+        tiles = {}
+        for name, total in self.sums.items():
+            mean = total / self.counts[name]
+            tiles[name] = make_tile((mean + 0.5).astype(np.uint8))
+        return tiles
 
 
 def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None, sample: LabelledPixels) -> None:
@@ -58,7 +61,10 @@ def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None,
         UserError: the metadata cannot be read, or not be joined to the classes.
     """
     counts = {split: record["counts"][split] for split in (*SPLITS, UNUSED)}
-    totals = {name: sum(split_counts[name] for split_counts in counts.values()) for name in record["classes"]}
+    totals = dict.fromkeys(record["classes"], 0)
+    for split_counts in counts.values():
+        for name in totals:
+            totals[name] += split_counts[name]
     duplicates = tables.summarize_near_duplicates(dataset)
     facts = {
         **record,

@@ -1,6 +1,7 @@
 """Draws the dataset card's figures in the colours of a light or a dark page, as PNG."""
 
 import io
+import itertools
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -79,14 +80,18 @@ def draw_class_bars(rows: Sequence[tuple[str, Mapping[str, int] | None]]) -> Fig
     heights = np.arange(len(rows))[::-1]
     left = np.zeros(len(rows))
     for split, colour in SPLIT_COLOURS.items():
-        widths = np.array([split_counts[split] if split_counts else 0 for _, split_counts in rows])
+        widths = np.array([(split_counts or {}).get(split, 0) for _, split_counts in rows])
         if widths.any():
             axes.barh(heights, widths, 0.72, left, color=colour, label=split)
         left += widths
-    for height, total, (_, own) in zip(heights, left, rows, strict=True):
-        if own:
-            axes.annotate(f"{int(total):,}", (total, height), (3, 0), textcoords="offset points", va="center")
-    axes.set_yticks(heights, [shorten_name(name) if own else name for name, own in rows])
+    labels = []
+    for height, total, (name, split_counts) in zip(heights, left, rows, strict=True):
+        if split_counts is None:
+            labels.append(name)
+            continue
+        labels.append(shorten_name(name))
+        axes.annotate(f"{int(total):,}", (total, height), (3, 0), textcoords="offset points", va="center")
+    axes.set_yticks(heights, labels)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.6, len(rows) - 0.4)
     axes.margins(x=0.09)
@@ -154,20 +159,24 @@ def _create_shades() -> ListedColormap:
 
 def draw_samples(rows: Sequence[tuple[str, Sequence[Image.Image]]]) -> Figure:
     """Draw a row of tiles for each class, behind its name."""
-    columns = max([len(tiles) for _, tiles in rows] + [1])
-    figure, axes, step = _draw_mosaic([tiles for _, tiles in rows], columns, TILE_GAP_PX, inches=0.6)
-    axes.set_yticks([(row + 0.5) * step for row in range(len(rows))], [shorten_name(name) for name, _ in rows])
+    tiles = [class_tiles for _, class_tiles in rows]
+    columns = max([len(class_tiles) for class_tiles in tiles] + [1])
+    figure, axes, step = _draw_mosaic(tiles, columns, TILE_GAP_PX, inches=0.6)
+    middles = [(row + 0.5) * step for row in range(len(rows))]
+    axes.set_yticks(middles, [shorten_name(name) for name, _ in rows])
     return figure
 
 
 def draw_class_means(tiles: Sequence[tuple[str, Image.Image]], columns: int = 6, longest: int = 16) -> Figure:
     """Draw a tile for each class, with its name below, cut to ``longest`` characters."""
-    rows = [[tile for _, tile in tiles[start : start + columns]] for start in range(0, len(tiles), columns)]
-    below = max([tile.height for _, tile in tiles] + [1]) // 4
+    images = [tile for _, tile in tiles]
+    rows = [images[start : start + columns] for start in range(0, len(images), columns)]
+    below = max([image.height for image in images], default=1) // 4
     figure, axes, step = _draw_mosaic(rows, columns, below, inches=0.95)
     for number, (name, tile) in enumerate(tiles):
         row, column = divmod(number, columns)
-        anchor = column * (tile.width + TILE_GAP_PX) + tile.width / 2, row * step + tile.height
+        middle = column * (tile.width + TILE_GAP_PX) + tile.width / 2
+        anchor = (middle, row * step + tile.height)
         axes.annotate(
             shorten_name(name, longest), anchor, (0, -3), textcoords="offset points", ha="center", va="top", fontsize=6
         )
@@ -178,7 +187,7 @@ def _draw_mosaic(
     rows: Sequence[Sequence[Image.Image]], columns: int, below: int, inches: float
 ) -> tuple[Figure, Axes, int]:
     """Lay out square tiles of one size, transparent between them; also return how far apart the rows are."""
-    side = max([tile.height for row in rows for tile in row] + [1])
+    side = max([tile.height for tile in itertools.chain.from_iterable(rows)], default=1)
     step = side + below
     canvas = Image.new("RGBA", (columns * (side + TILE_GAP_PX), max(1, len(rows)) * step))
     for number, row in enumerate(rows):

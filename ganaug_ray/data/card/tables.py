@@ -19,7 +19,8 @@ MIN_TRAIN_IMAGES = 20  # training images
 MAX_BARS = 40  # classes; of more, the largest and the smallest are drawn
 MAX_LISTED_ROWS = 20  # files or sources
 REJECTS_PER_REASON = 6  # of each reason
-MAX_GROUPS, MAX_MEMBERS = 12, 6  # of near-duplicates
+MAX_GROUPS = 12  # of near-duplicates
+MAX_MEMBERS = 6  # of each group
 MAX_CELL_CHARS = 48  # characters; a column of metadata with longer ones is left out
 
 Counts = Mapping[str, int]  # class -> images
@@ -36,10 +37,14 @@ def compose_remark(record: Mapping[str, Any], totals: Counts, duplicates: Mappin
     """
     train = record["counts"]["train"]
     warnings = []
-    if uneven := _describe_imbalance(totals):
-        warnings.append(uneven + ("" if _describe_imbalance(train) else ", though not in training"))
-    elif uneven := _describe_imbalance(train):
-        warnings.append(f"in training, {uneven}")
+    uneven = _describe_imbalance(totals)
+    uneven_in_training = _describe_imbalance(train)
+    if uneven and uneven_in_training:
+        warnings.append(uneven)
+    elif uneven:
+        warnings.append(f"{uneven}, though not in training")
+    elif uneven_in_training:
+        warnings.append(f"in training, {uneven_in_training}")
     if tiny := sorted((name for name in train if train[name] < MIN_TRAIN_IMAGES), key=train.__getitem__):
         has = "has" if len(tiny) == 1 else "have"
         warnings.append(
@@ -63,7 +68,8 @@ def compose_remark(record: Mapping[str, Any], totals: Counts, duplicates: Mappin
 
 def _describe_imbalance(counts: Counts) -> str:
     """Name the largest and the smallest class where they are far apart."""
-    small, large = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    small = min(counts, key=counts.__getitem__)
+    large = max(counts, key=counts.__getitem__)
     times = counts[large] / max(1, counts[small])
     if times < IMBALANCE_RATIO:
         return ""
@@ -79,49 +85,57 @@ def format_count(n: int, singular: str, plural: str = "") -> str:
     >>> format_count(1, "image"), format_count(1234, "image"), format_count(2, "class", "classes")
     ('1 image', '1,234 images', '2 classes')
     """
-    return f"{n:,} {singular if n == 1 else plural or singular + 's'}"
+    if n == 1:
+        return f"{n:,} {singular}"
+    return f"{n:,} {plural or singular + 's'}"
 
 
 def _join_names(names: Sequence[str], max_names: int = 3) -> str:
-    return ", ".join(names[:max_names]) + (f" and {len(names) - max_names:,} more" if len(names) > max_names else "")
+    text = ", ".join(names[:max_names])
+    if len(names) > max_names:
+        text += f" and {len(names) - max_names:,} more"
+    return text
 
 
 def select_extremes(counts: Counts, max_classes: int) -> tuple[list[str], list[str]]:
     """Return ``max_classes`` classes: (the largest, the smallest), the latter only if some are left out."""
     order = sorted(counts, key=lambda name: (-counts[name], name))
-    return (
-        (order, [])
-        if len(order) <= max_classes
-        else (order[: max_classes - max_classes // 2], order[-(max_classes // 2) :])
-    )
+    if len(order) <= max_classes:
+        return order, []
+    smallest = max_classes // 2
+    return order[: max_classes - smallest], order[-smallest:]
 
 
 def build_bars(counts: Mapping[str, Counts], totals: Counts) -> list[Bar]:
     """Return the rows of a bar chart from the largest class to the smallest; classes left out are one row of words."""
     top, bottom = select_extremes(totals, MAX_BARS)
-    rows: list[Bar] = [
-        (name, {split: split_counts[name] for split, split_counts in counts.items()}) for name in (*top, *bottom)
-    ]
+
+    def build_bar(name: str) -> Bar:
+        return name, {split: split_counts[name] for split, split_counts in counts.items()}
+
+    rows = [build_bar(name) for name in top]
     if bottom:
         between = [totals[name] for name in totals.keys() - {*top, *bottom}]
-        rows.insert(
-            len(top), (f"{format_count(len(between), 'class', 'classes')} between, {sum(between):,} images", None)
-        )
-    return rows
+        words = f"{format_count(len(between), 'class', 'classes')} between, {sum(between):,} images"
+        rows.append((words, None))
+    return rows + [build_bar(name) for name in bottom]
 
 
 def summarize_files(dataset: Folder, size: int) -> dict[str, Any]:
     """Count the kept files by native size, format, note and source; ``size`` is what they are stored at."""
     table = dataset.read_table("split.parquet", ["path", "provenance", "width", "height", "format", "note"])
-    width, height = (table[name].to_numpy().astype(np.int64) for name in ("width", "height"))
-    short_side, long_side = np.minimum(width, height), np.maximum(width, height)
+    width = table["width"].to_numpy().astype(np.int64)
+    height = table["height"].to_numpy().astype(np.int64)
+    short_side = np.minimum(width, height)
+    long_side = np.maximum(width, height)
     area = width * height
     noted = table.filter(pc.not_equal(table["note"], ""))
-    accepted_by_source, rejected_by_source = (
-        _count_values(table["provenance"]),
-        _count_values(dataset.read_table("rejected.parquet")["provenance"]),
-    )
+    accepted_by_source = _count_values(table["provenance"])
+    rejected_by_source = _count_values(dataset.read_table("rejected.parquet")["provenance"])
     sources = sorted(accepted_by_source | rejected_by_source, key=lambda name: (-accepted_by_source.get(name, 0), name))
+    largest_sources = []
+    for name in sources[:MAX_LISTED_ROWS]:
+        largest_sources.append((name, accepted_by_source.get(name, 0), rejected_by_source.get(name, 0)))
     return {
         "width": width,
         "height": height,
@@ -135,10 +149,7 @@ def summarize_files(dataset: Folder, size: int) -> dict[str, Any]:
         "notes": len(noted),
         "noted": noted.slice(0, MAX_LISTED_ROWS).select(["path", "note"]).to_pylist(),
         "sources": len(sources),
-        "largest_sources": [
-            (name, accepted_by_source.get(name, 0), rejected_by_source.get(name, 0))
-            for name in sources[:MAX_LISTED_ROWS]
-        ],
+        "largest_sources": largest_sources,
     }
 
 
@@ -178,7 +189,12 @@ def summarize_near_duplicates(dataset: Folder) -> dict[str, Any]:
         group_rows = table.filter(pc.equal(table["group"], counted["group"][row]))
         members = group_rows.slice(0, MAX_MEMBERS).to_pylist()
         shown_groups.append(
-            {"images": len(group_rows), "members": members} | {key: bool(spans[row]) for key, spans in across.items()}
+            {
+                "images": len(group_rows),
+                "members": members,
+                "class": bool(across["class"][row]),
+                "split": bool(across["split"][row]),
+            }
         )
     return {
         "across_classes": int(across["class"].sum()),
@@ -192,9 +208,9 @@ def describe_classes(classes: Sequence[str], path: str | None) -> dict[str, Any]
     if path is None:
         return None
     rows, missing = join_classes(classes, path)
-    columns = [
-        column
-        for column in next(iter(rows.values()), {})
-        if column != "id" and 0 < max(len(row[column]) for row in rows.values()) <= MAX_CELL_CHARS
-    ]
+    columns = []
+    for column in next(iter(rows.values()), {}):
+        longest_cell = max(len(row[column]) for row in rows.values())
+        if column != "id" and 0 < longest_cell <= MAX_CELL_CHARS:
+            columns.append(column)
     return {"file": path.rpartition("/")[2], "columns": columns, "rows": rows, "missing": missing}

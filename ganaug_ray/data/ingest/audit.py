@@ -84,10 +84,12 @@ def audit_part(config: DataConfig, staged: Folder, named_part: tuple[str, Source
         A table of the fields of ImageRecord, a row an image, in the part's order.
     """
     name, part = named_part
-    tables = []
-    for count, batch in enumerate(_group_batches(_audit_image(raw, config) for raw in part())):
-        tables.append(pa.Table.from_pylist(_stage_batch(batch, staged, f"{name}-{count:05d}"), schema=RECORD_SCHEMA))
-    return pa.concat_tables(tables) if tables else RECORD_SCHEMA.empty_table()
+    audited = (_audit_image(raw, config) for raw in part())
+    tables = [RECORD_SCHEMA.empty_table()]
+    for count, batch in enumerate(_group_batches(audited)):
+        rows = _stage_batch(batch, staged, f"{name}-{count:05d}")
+        tables.append(pa.Table.from_pylist(rows, schema=RECORD_SCHEMA))
+    return pa.concat_tables(tables)
 
 
 class _StagedImage(NamedTuple):
@@ -100,24 +102,30 @@ _AuditedImage = tuple[dict, _StagedImage | None]  # the fields of ImageRecord, a
 
 def _group_batches(audited: Iterator[_AuditedImage]) -> Iterator[list[_AuditedImage]]:
     for first in audited:
-        batch, batch_bytes = [first], 0
-        for image in audited:
-            batch.append(image)
-            batch_bytes += image[1].pixels.nbytes if image[1] else 0
+        batch = [first]
+        batch_bytes = 0
+        for row, image in audited:
+            batch.append((row, image))
+            if image is not None:
+                batch_bytes += image.pixels.nbytes
             if len(batch) >= PART_IMAGES or batch_bytes >= staging.BATCH_BYTES:
                 break
         yield batch
 
 
 def _stage_batch(batch: list[_AuditedImage], staged: Folder, name: str) -> list[dict]:
-    decoded = sorted(((row, image) for row, image in batch if image), key=lambda pair: pair[0]["id"])
-    if decoded:
-        offsets = staging.write_staged(staged, f"{name}.pixels", [image.pixels for _, image in decoded])
-        staging.write_staged(
-            staged, f"{name}.thumbs", [near_duplicates.make_thumbnail(image.small) for _, image in decoded]
-        )
-        hashes = near_duplicates.hash_images([image.small for _, image in decoded])
-        for rank, (row, _) in enumerate(decoded):
+    rows = []
+    images = []
+    for row, image in sorted(batch, key=lambda pair: pair[0]["id"]):
+        if image is not None:
+            rows.append(row)
+            images.append(image)
+    if images:
+        offsets = staging.write_staged(staged, f"{name}.pixels", [image.pixels for image in images])
+        thumbnails = [near_duplicates.make_thumbnail(image.small) for image in images]
+        staging.write_staged(staged, f"{name}.thumbs", thumbnails)
+        hashes = near_duplicates.hash_images([image.small for image in images])
+        for rank, row in enumerate(rows):
             row |= {"file": name, "rank": rank, "offset": int(offsets[rank]), "hash": int(hashes[rank])}
     return [row for row, _ in batch]
 
@@ -138,10 +146,14 @@ def _audit_image(raw: RawImage, config: DataConfig) -> _AuditedImage:
         "height": decoded.height,
         "format": decoded.format,
         "note": _note_wrong_suffix(raw.path, decoded.format),
-        "channels": 1 if image.mode == "L" else 3,
+        "channels": _count_channels(image),
     }
     row["reason"], row["detail"] = _find_objection(row, decoded, small, config)
     return row, _StagedImage(images.to_pixels(image, row["channels"]), small)
+
+
+def _count_channels(image: Image.Image) -> int:
+    return 1 if image.mode == "L" else 3
 
 
 def _decode_raw(raw: RawImage, size: int) -> images.DecodedImage:
@@ -161,7 +173,7 @@ def _hash_pixels(raw: RawImage, decoded: images.DecodedImage, size: int) -> str:
     ):
         assert isinstance(raw.content, bytes), "a JPEG is a file"
         decoded = images.decode(raw.content)
-    shape = (decoded.height, decoded.width, 1 if decoded.image.mode == "L" else 3)
+    shape = (decoded.height, decoded.width, _count_channels(decoded.image))
     digest = hashlib.sha256(repr(shape).encode())
     digest.update(decoded.image.tobytes())
     return digest.hexdigest()[:32]
@@ -182,11 +194,13 @@ def _find_objection(
 
 
 def _is_flat(image: Image.Image) -> bool:
-    extrema = image.getextrema()
-    return all(low == high for low, high in (extrema if isinstance(extrema[0], tuple) else [extrema]))
+    extrema = np.reshape(image.getextrema(), (-1, 2))  # lowest and highest, a row a channel
+    return bool((extrema[:, 0] == extrema[:, 1]).all())
 
 
 def _note_wrong_suffix(path: str, kind: str) -> str:
-    suffix = path[path.rfind(".") :].lower() if "." in path.rsplit("/", 1)[-1] else ""
+    suffix = path[path.rfind(".") :].lower()
     suffix_format = Image.registered_extensions().get(suffix)
-    return f"named {suffix}, is {kind}" if suffix_format and kind not in (suffix_format, "array", "MPO") else ""
+    if suffix_format is None or kind in (suffix_format, "array", "MPO"):
+        return ""
+    return f"named {suffix}, is {kind}"

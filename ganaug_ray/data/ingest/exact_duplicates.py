@@ -34,9 +34,9 @@ def reject_copies(records: pa.Table) -> pa.Table:
     is_copied = np.zeros(len(records), bool)
     is_copied[is_usable] = equals_previous[:-1] | equals_previous[1:]
     rows = records.filter(is_copied).select(["id", "path", "label", "given"]).to_pylist()
-    verdicts = [
-        verdict for _, copies in itertools.groupby(rows, lambda row: row["id"]) for verdict in _judge_copies([*copies])
-    ]
+    verdicts: list[tuple[str | None, str]] = []
+    for _, copies in itertools.groupby(rows, lambda row: row["id"]):
+        verdicts += _judge_copies(list(copies))
     for number, name in enumerate(("reason", "detail")):
         texts = pa.array([verdict[number] for verdict in verdicts], pa.string())
         column = pc.replace_with_mask(records[name].combine_chunks(), pa.array(is_copied), texts)
@@ -48,10 +48,13 @@ def _order_by_id(ids: pa.ChunkedArray) -> np.ndarray:
     """Rows in order of their ids, 32 hex digits or none; of equal ones, the first is first. int64 [N]."""
     digits = pc.if_else(pc.equal(ids, ""), MISSING_ID, ids).cast(pa.binary(len(MISSING_ID))).combine_chunks()
     numbers = np.frombuffer(binascii.unhexlify(digits.buffers()[1] or b""), ">u8").astype(np.uint64)
-    high, low = numbers[0::2], numbers[1::2]
+    high = numbers[0::2]
+    low = numbers[1::2]
     order = np.argsort(high, kind="stable")  # numbers are sorted ten times as fast as texts
     equal = np.flatnonzero(np.diff(high[order]) == 0)
-    if (low[order[equal]] > low[order[equal + 1]]).any():  # rare: the first half of different ids is the same
+    before = low[order[equal]]
+    after = low[order[equal + 1]]
+    if (before > after).any():  # rare: the first half of different ids is the same
         order = np.lexsort((low, high))
     return order
 

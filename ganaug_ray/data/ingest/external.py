@@ -70,10 +70,8 @@ def read_images(
     records = scan.audit_source(model_config, staged, executor)
     usable = records.filter(pc.is_null(records["reason"]))
     reasons = records.filter(pc.is_valid(records["reason"]))["reason"].value_counts().to_pylist()
-    rejected = {
-        reason_count["values"]: reason_count["counts"]
-        for reason_count in sorted(reasons, key=lambda one: one["values"])
-    }
+    reasons.sort(key=lambda count: count["values"])
+    rejected = {count["values"]: count["counts"] for count in reasons}
     if not len(usable):
         why = ", ".join(f"{n} × {reason}" for reason, n in rejected.items())
         raise UserError(f"{source}: no usable image (found {why or 'none'})")

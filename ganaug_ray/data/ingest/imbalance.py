@@ -27,9 +27,10 @@ def cap_rare_classes(train: Mapping[str, int], config: ImbalanceConfig) -> dict[
     if config.rare is None:
         shares = {name: config.factor ** (-i / (len(train) - 1)) for i, name in enumerate(train)}
     else:
+        shares = dict.fromkeys(train, 1.0)
         for name in config.rare:
             _refuse_unknown(name, list(train))
-        shares = {name: 1 / config.factor if name in config.rare else 1.0 for name in train}
+            shares[name] = 1 / config.factor
     reduced_counts = {name: round(n * shares[name]) for name, n in train.items()}
     for name, n in reduced_counts.items():
         if n < MIN_ROWS_PER_CLASS:
@@ -57,6 +58,7 @@ def list_rare_classes(train: Mapping[str, int], config: ImbalanceConfig | None) 
 
 def _refuse_unknown(name: str, classes: list[str]) -> None:
     if name not in classes:
-        close = difflib.get_close_matches(name, classes, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(classes[:12])}"
+        hint = f"there are {', '.join(classes[:12])}"
+        if close := difflib.get_close_matches(name, classes, n=3):
+            hint = f"did you mean {' or '.join(close)}?"
         raise UserError(f"data.imbalance.rare: found {name!r}, which is no class; {hint}")

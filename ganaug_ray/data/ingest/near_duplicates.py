@@ -7,7 +7,7 @@ found is one that was cropped, mirrored, or made lighter by a tenth.
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -29,7 +29,8 @@ ROW_BITS = np.uint64(36)  # of a number that sorts rows by up to 28 bits of thei
 
 def _build_dct(n: int, frequencies: int) -> np.ndarray:
     """The lowest rows of the orthonormal DCT-II matrix, float32 [frequencies, n]."""
-    k, x = np.arange(frequencies)[:, None], np.arange(n)[None]
+    k = np.arange(frequencies)[:, None]
+    x = np.arange(n)[None]
     rows = np.cos(np.pi * (2 * x + 1) * k / (2 * n)) * np.sqrt(2 / n)
     rows[0] /= np.sqrt(2)
     return rows.astype(np.float32)
@@ -65,18 +66,22 @@ def find_candidates(hashes: np.ndarray, executor: Executor = map_serially) -> tu
     compared. The more hashes there are, the more bits a choice has and the more choices there are, so that few agree
     by chance.
     """
-    n = len(hashes)
-    bands = next(
-        bands
-        for bands in itertools.count(MAX_HASH_BITS + 1)
-        if n <= MAX_CHANCE_MATCHES << 64 * (bands - MAX_HASH_BITS) // bands
-    )
+    bands = _count_bands(len(hashes))
     choices = list(itertools.combinations(range(bands), bands - MAX_HASH_BITS))
-    chosen_executor = executor if n > MIN_PARALLEL_HASHES else map_serially
-    pairs = list(chosen_executor(functools.partial(_match_bands, hashes, bands), choices))
+    if len(hashes) <= MIN_PARALLEL_HASHES:
+        executor = map_serially
+    pairs = list(executor(functools.partial(_match_bands, hashes, bands), choices))
     i, j = np.concatenate(pairs, axis=1)
     order = np.lexsort((j, i))
     return i[order], j[order]
+
+
+def _count_bands(n: int) -> int:
+    """Count the bands to cut hashes into, the fewest with which few of n hashes agree by chance in a choice of them."""
+    bands = MAX_HASH_BITS + 1
+    while n > MAX_CHANCE_MATCHES << 64 * (bands - MAX_HASH_BITS) // bands:
+        bands += 1
+    return bands
 
 
 def _match_bands(hashes: np.ndarray, bands: int, chosen: tuple[int, ...]) -> np.ndarray:
@@ -85,21 +90,25 @@ def _match_bands(hashes: np.ndarray, bands: int, chosen: tuple[int, ...]) -> np.
     masks = [np.uint64((1 << high) - (1 << low)) for low, high in itertools.pairwise(edges)]
     key = np.zeros(len(hashes), np.uint64)
     for band in chosen:
-        key = key << np.uint64(edges[band + 1] - edges[band]) | (hashes & masks[band]) >> np.uint64(edges[band])
+        width = np.uint64(edges[band + 1] - edges[band])
+        band_bits = (hashes & masks[band]) >> np.uint64(edges[band])
+        key = key << width | band_bits
     key = key << ROW_BITS | np.arange(len(hashes), dtype=np.uint64)  # numpy sorts numbers far sooner than it argsorts
     key.sort()
     rows = (key & np.uint64((1 << int(ROW_BITS)) - 1)).astype(np.int64)
     key >>= ROW_BITS
     ordered = hashes[rows]
     pairs = [np.zeros((2, 0), np.int64)]
-    first, offset = np.arange(len(rows)), 0
+    skipped_bands = set(range(chosen[-1])) - {*chosen}
+    first = np.arange(len(rows))
+    offset = 0
     while len(first):  # those that agree with the one so many places further on, and so with all between
         offset += 1
         first = first[first + offset < len(rows)]
         first = first[key[first] == key[first + offset]]
         differ = ordered[first] ^ ordered[first + offset]
         close = np.bitwise_count(differ) <= MAX_HASH_BITS
-        for band in set(range(chosen[-1])) - {*chosen}:
+        for band in skipped_bands:
             close &= differ & masks[band] != 0
         pairs.append(np.stack([rows[first[close]], rows[first[close] + offset]]))
     return np.concatenate(pairs, axis=1)
@@ -120,8 +129,20 @@ def find_groups(
         return []
     rows = np.unique(np.concatenate([i, j]))
     pixels = read_thumbnails(rows).reshape(len(rows), -1)
-    at_i, at_j = np.searchsorted(rows, i), np.searchsorted(rows, j)
-    leader = np.arange(len(rows))
+    a, b = _confirm_pairs(pixels, np.searchsorted(rows, i), np.searchsorted(rows, j))
+    return [rows[members].tolist() for members in _join_pairs(len(rows), a, b)]
+
+
+def _confirm_pairs(pixels: np.ndarray, i: np.ndarray, j: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Keep the pairs of rows of pixels that differ little, both int64 [M]."""
+    differences = [measure_difference(pixels[i[chunk]], pixels[j[chunk]]) for chunk in _iterate_chunks(len(i))]
+    close = np.concatenate(differences) <= MAX_GREY_DIFFERENCE
+    return i[close], j[close]
+
+
+def _join_pairs(n: int, a: np.ndarray, b: np.ndarray) -> list[list[int]]:
+    """Join n rows that pairs connect; return the groups of two and more, each ascending, in order of their first."""
+    leader = np.arange(n)
 
     def find_leader(row: int) -> int:
         while leader[row] != row:
@@ -129,20 +150,24 @@ def find_groups(
             row = leader[row]
         return row
 
-    for start in range(0, len(i), CHUNK_ROWS):
-        a, b = at_i[start : start + CHUNK_ROWS], at_j[start : start + CHUNK_ROWS]
-        close = measure_difference(pixels[a], pixels[b]) <= MAX_GREY_DIFFERENCE
-        for first, second in zip(a[close], b[close], strict=True):
-            lower_leader, upper_leader = sorted((find_leader(first), find_leader(second)))
-            leader[upper_leader] = lower_leader
+    for first, second in zip(a, b, strict=True):
+        lower_leader, upper_leader = sorted((find_leader(first), find_leader(second)))
+        leader[upper_leader] = lower_leader
     members: dict[int, list[int]] = {}
-    for position, row in enumerate(rows):
-        members.setdefault(int(find_leader(position)), []).append(int(row))
+    for row in range(n):
+        members.setdefault(int(find_leader(row)), []).append(row)
     return [group for group in members.values() if len(group) > 1]
 
 
 def measure_difference(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Return the root mean square of the differences between uint8 rows [M, D], in grey levels: float32 [M]."""
-    chunks = (slice(start, start + CHUNK_ROWS) for start in range(0, len(a), CHUNK_ROWS))
-    squares = [np.square(a[chunk].astype(np.float32) - b[chunk]).mean(1) for chunk in chunks]
-    return np.sqrt(np.concatenate([np.zeros(0, np.float32), *squares]))
+    squares = [np.zeros(0, np.float32)]
+    for chunk in _iterate_chunks(len(a)):
+        squares.append(np.square(a[chunk].astype(np.float32) - b[chunk]).mean(1))
+    return np.sqrt(np.concatenate(squares))
+
+
+def _iterate_chunks(n: int) -> Iterator[slice]:
+    """Yield slices of n rows, CHUNK_ROWS at a time."""
+    for start in range(0, n, CHUNK_ROWS):
+        yield slice(start, start + CHUNK_ROWS)

@@ -3,7 +3,7 @@
 import functools
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,7 @@ from ganaug_ray.config import DataConfig, LabelFrom, SplitConfig
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import sources
 from ganaug_ray.data.ingest import audit, exact_duplicates, imbalance, near_duplicates, shard_writer, split, unlabelled
+from ganaug_ray.data.sources.raw import SourcePart
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import Executor, map_serially
 
@@ -42,9 +43,10 @@ class Survey:
 
     def count_images(self) -> dict[str, dict[str, int]]:
         """Count the usable images: split -> class -> number."""
-        rows = self.usable.group_by(["split", "label"]).aggregate([([], "count_all")]).to_pylist()
-        image_counts = {(row["split"], row["label"]): row["count_all"] for row in rows}
-        return {part: {name: image_counts.get((part, name), 0) for name in self.classes} for part in split.PLACES}
+        image_counts = {part: dict.fromkeys(self.classes, 0) for part in split.PLACES}
+        for row in self.usable.group_by(["split", "label"]).aggregate([([], "count_all")]).to_pylist():
+            image_counts[row["split"]][row["label"]] = row["count_all"]
+        return image_counts
 
     def count_rejects(self) -> dict[str, int]:
         """Count the rejected images: reason -> number."""
@@ -121,14 +123,12 @@ def _read_parts(
 ) -> list[pa.Table]:
     """Have every part of the source read; return what was found in each."""
     kind = "labelled" if with_labels else "unlabelled"
-    source_parts = sources.list_parts(config.source, config.label_from)
-    label_parts = (
-        source_parts
-        if with_labels
-        else (functools.partial(unlabelled.read_without_labels, part) for part in source_parts)
-    )
-    named_parts = [(f"{kind}-{number:06d}", part) for number, part in enumerate(label_parts)]
-    tables, images = [audit.RECORD_SCHEMA.empty_table()], 0
+    parts: Iterable[SourcePart] = sources.list_parts(config.source, config.label_from)
+    if not with_labels:
+        parts = [functools.partial(unlabelled.read_without_labels, part) for part in parts]
+    named_parts = [(f"{kind}-{number:06d}", part) for number, part in enumerate(parts)]
+    tables = [audit.RECORD_SCHEMA.empty_table()]
+    images = 0
     for number, table in enumerate(executor(functools.partial(audit.audit_part, config, staged), named_parts)):
         tables.append(table)
         images += len(table)
@@ -142,7 +142,8 @@ def _read_unlabelled(
     """Read the images without labels, see Survey."""
     if config.unlabelled is None:
         return audit.RECORD_SCHEMA.empty_table()
-    where, left_over = f"data.unlabelled {', '.join(config.unlabelled)}", pc.equal(usable["split"], split.UNUSED)
+    where = f"data.unlabelled {', '.join(config.unlabelled)}"
+    left_over = pc.equal(usable["split"], split.UNUSED)
     tables = [audit.RECORD_SCHEMA.empty_table()]
     if split.UNUSED in config.unlabelled:
         tables.append(unlabelled.drop_labels(usable.filter(left_over)))
@@ -172,7 +173,8 @@ def _refuse_many_rejects(where: str, max_share: float, usable: pa.Table, rejecte
     if not len(usable):
         raise UserError(f"{where}: no readable image (found {reason_summary}); expected folders or archives of images")
     # A duplicate is a good image once too often: not a sign that the source is not what it should be.
-    bad, total = len(rejected) - reasons["duplicate"], len(usable) + len(rejected)
+    bad = len(rejected) - reasons["duplicate"]
+    total = len(usable) + len(rejected)
     if bad > max_share * total:
         raise UserError(
             f"{where}: {bad} of {total} images cannot be used ({reason_summary}); "
@@ -206,17 +208,15 @@ def _assign_splits(
     rows = split.SplitRows(
         classes, labels, split.hash_ids(usable["id"], config.split), group_leaders, places.astype(np.int8)
     )
-    assign = functools.partial(
-        split.keep_given_splits if config.split.given else split.assign_splits, rows, config.split
-    )
+    assign = split.keep_given_splits if config.split.given else split.assign_splits
     try:
-        places = assign(config.train_per_class, config.max_val_per_class)
+        places = assign(rows, config.split, config.train_per_class, config.max_val_per_class)
     except UserError as error:
         raise UserError(f"data.source {', '.join(config.source)}: {error}") from None
     if config.imbalance:
         train = np.bincount(labels[places == split.TRAIN], minlength=len(classes))
         caps = imbalance.cap_rare_classes(dict(zip(classes, train.tolist(), strict=True)), config.imbalance)
-        places = assign(caps, config.max_val_per_class)
+        places = assign(rows, config.split, caps, config.max_val_per_class)
     return pa.array(split.PLACES).take(pa.array(places))
 
 

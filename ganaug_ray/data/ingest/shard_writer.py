@@ -40,10 +40,10 @@ def plan_shards(usable: pa.Table, classes: list[str], channels: int, config: Dat
         split_rows = usable.filter(pc.equal(usable["split"], name))
         for number, start in enumerate(range(0, len(split_rows), max_rows)):
             rows = split_rows.slice(start, max_rows).combine_chunks()
-            is_labelled = name != split.UNLABELLED
-            labels = np.array(
-                [index[label] if is_labelled else image_store.NO_LABEL for label in rows["label"].to_pylist()]
-            )
+            if name == split.UNLABELLED:
+                labels = np.full(len(rows), image_store.NO_LABEL)
+            else:
+                labels = np.array([index[label] for label in rows["label"].to_pylist()])
             yield StagedShard(name, number, rows, labels, config.image_size, channels, config.store)
 
 
@@ -94,7 +94,10 @@ class StagedImages:
     """
 
     def __init__(self, staged: Folder, rows: pa.Table, size: int, channels: int) -> None:
-        self._staged, self._rows, self._size, self._channels = staged, rows, size, channels
+        self._staged = staged
+        self._rows = rows
+        self._size = size
+        self._channels = channels
         self._window = slice(0, 0)
         self._held = np.empty((0, size, size, channels), np.uint8)
 
@@ -134,10 +137,11 @@ def group_by_file(files: np.ndarray, offsets: np.ndarray) -> Iterator[tuple[str,
 
 def encode_thumbnails(rows: pa.Table, staged: Folder, size: int) -> list[bytes]:
     """Return a small PNG picture of each row of ImageRecord."""
-    return [
-        _encode_thumbnail(read_pixels(staged, rows.slice(row, 1), size, rows["channels"][row].as_py())[0])
-        for row in range(len(rows))
-    ]
+    thumbnails = []
+    for row, channels in enumerate(rows["channels"].to_pylist()):
+        pixels = read_pixels(staged, rows.slice(row, 1), size, channels)[0]
+        thumbnails.append(_encode_thumbnail(pixels))
+    return thumbnails
 
 
 def _encode_thumbnail(pixels: np.ndarray) -> bytes:

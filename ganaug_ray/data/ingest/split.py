@@ -1,5 +1,6 @@
 """Assigns images to train, validation and test by their content, so that equal content is never in two splits."""
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -55,8 +56,8 @@ class SplitRows:
 
 def hash_ids(ids: pa.ChunkedArray, config: SplitConfig) -> np.ndarray:
     """Hash content ids to numbers by which images are ranked, int64 [N]; they are as good as random."""
-    id_hashes = (rng.draw_number(config.seed, "split", id_) for chunk in iterate_texts(ids) for id_ in chunk)
-    return np.fromiter(id_hashes, np.int64, len(ids))
+    id_texts = itertools.chain.from_iterable(iterate_texts(ids))
+    return np.fromiter((rng.draw_number(config.seed, "split", id_) for id_ in id_texts), np.int64, len(ids))
 
 
 def iterate_texts(texts: pa.ChunkedArray, chunk_size: int = 2**16) -> Iterator[list[str]]:
@@ -95,24 +96,28 @@ def assign_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val
         config.folds * MIN_ROWS_PER_CLASS,
         f"the test sets of {config.folds} splits need {MIN_ROWS_PER_CLASS} each",
     )
-    places, settled = rows.places.copy(), _locate_settled_groups(rows)
-    for name, own in rows.iterate_classes():
-        placed_counts = np.bincount(places[own][places[own] != UNASSIGNED], minlength=len(PLACES))
-        units = _SplitUnits(own[places[own] == UNASSIGNED], rows, settled)
+    places = rows.places.copy()
+    settled = _locate_settled_groups(rows)
+    for name, class_rows in rows.iterate_classes():
+        class_places = places[class_rows]
+        is_placed = class_places != UNASSIGNED
+        placed_counts = np.bincount(class_places[is_placed], minlength=len(PLACES))
+        units = _SplitUnits(class_rows[~is_placed], rows, settled)
         order, testable = _rotate_to_fold(units.rank_units(), units.sizes, config)
         free = order[units.places[order] == UNASSIGNED]
         testable = int((units.places[order[:testable]] == UNASSIGNED).sum())
         units.places[free] = _place_units(
-            units.sizes[free], testable, placed_counts + units.count_placed(), len(own), config, name
+            units.sizes[free], testable, placed_counts + units.count_placed(), len(class_rows), config, name
         )
         settled[units.firsts] = units.places
-        cut_groups = []
+        retained_rows = {}
         for part, cap in ((VAL, _resolve_cap(val_cap, name)), (TRAIN, _resolve_cap(train_cap, name))):
             if cap is not None:
-                cut_groups.append((units.cap_split(order, part, max(0, cap - int(placed_counts[part]))), part))
+                room = max(0, cap - int(placed_counts[part]))
+                retained_rows[part] = units.cap_split(order, part, room)
         units.write_places(places)
-        for retained_rows, part in cut_groups:
-            places[retained_rows] = part
+        for part, part_rows in retained_rows.items():
+            places[part_rows] = part
     return places
 
 
@@ -131,7 +136,7 @@ class _SplitUnits:
     """
 
     def __init__(self, class_rows: np.ndarray, rows: SplitRows, settled: np.ndarray) -> None:
-        self._own = class_rows
+        self._class_rows = class_rows
         self.firsts, self._unit, self.sizes = np.unique(
             rows.group_leaders[class_rows], return_inverse=True, return_counts=True
         )
@@ -155,12 +160,13 @@ class _SplitUnits:
         self.places[excess_units] = LEFT_OVER
         if not len(excess_units):
             return np.empty(0, np.int64)
-        left = max_images - int(cumulative_images[cumulative_images > max_images][0] - self.sizes[excess_units[0]])
-        return self._own[self._unit == excess_units[0]][:left]
+        cut_unit = excess_units[0]
+        images_before = int(cumulative_images[cumulative_images > max_images][0] - self.sizes[cut_unit])
+        return self._class_rows[self._unit == cut_unit][: max_images - images_before]
 
     def write_places(self, places: np.ndarray) -> None:
         """Write down where each row is, int8 [N]."""
-        places[self._own] = self.places[self._unit]
+        places[self._class_rows] = self.places[self._unit]
 
 
 def _locate_settled_groups(rows: SplitRows) -> np.ndarray:
@@ -178,11 +184,14 @@ def _locate_settled_groups(rows: SplitRows) -> np.ndarray:
 def _rotate_to_fold(order: np.ndarray, sizes: np.ndarray, config: SplitConfig) -> tuple[np.ndarray, int]:
     """Turn ranked units to where a fold begins. Return them, and how many of the first of them it may test."""
     ends = np.concatenate([[0], np.cumsum(sizes[order])])
-    begin, end = (
-        int(np.searchsorted(ends[:-1], round(fold * int(ends[-1]) / config.folds)))
-        for fold in (config.fold, config.fold + 1)
-    )
-    return np.concatenate([order[begin:], order[:begin]]), end - begin
+    images = int(ends[-1])
+
+    def find_begin(fold: int) -> int:
+        return int(np.searchsorted(ends[:-1], round(fold * images / config.folds)))
+
+    begin = find_begin(config.fold)
+    testable = find_begin(config.fold + 1) - begin
+    return np.concatenate([order[begin:], order[:begin]]), testable
 
 
 def _place_units(
@@ -218,7 +227,8 @@ def _place_units(
     in_train = int(placed_counts[TRAIN]) + int(sizes[placed == TRAIN].sum())
     for part in (TEST, VAL):
         if target_counts[part] - missing_counts[part] < MIN_ROWS_PER_CLASS:
-            spare = np.flatnonzero(placed[: testable if part == TEST else None] == TRAIN)
+            eligible = placed[:testable] if part == TEST else placed
+            spare = np.flatnonzero(eligible == TRAIN)
             for unit in spare[np.argsort(sizes[spare], kind="stable")].tolist():
                 if (
                     target_counts[part] - missing_counts[part] >= MIN_ROWS_PER_CLASS
@@ -261,7 +271,8 @@ def keep_given_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap,
         parts = {part: ranked[rows.places[ranked] == part] for part in (TRAIN, VAL, TEST)}
         if not split_counts[VAL]:
             n = max(MIN_ROWS_PER_CLASS, round(len(parts[TRAIN]) * config.val))
-            parts[VAL], parts[TRAIN] = parts[TRAIN][:n], parts[TRAIN][n:]
+            parts[VAL] = parts[TRAIN][:n]
+            parts[TRAIN] = parts[TRAIN][n:]
             places[parts[VAL]] = VAL
         for part, members in parts.items():
             _refuse_small_classes({name: len(members)}, MIN_ROWS_PER_CLASS, f"the {PLACES[part]} split needs some")

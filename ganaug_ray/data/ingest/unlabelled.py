@@ -38,17 +38,14 @@ def reject_labelled(records: pa.Table, labelled: pa.Table, staged: Folder, execu
         ``records`` with a reason for each such row: "in test" or "near test", and so on.
     """
     split_by_id = dict(zip(labelled["id"].to_pylist(), labelled["split"].to_pylist(), strict=True))
-    reasons = [
-        reason or (f"in {split_by_id[id_]}" if id_ in split_by_id else None)
-        for id_, reason in zip(records["id"].to_pylist(), records["reason"].to_pylist(), strict=True)
-    ]
+    reasons = records["reason"].to_pylist()
+    for row, id_ in enumerate(records["id"].to_pylist()):
+        if not reasons[row] and id_ in split_by_id:
+            reasons[row] = f"in {split_by_id[id_]}"
     usable_rows = [row for row, reason in enumerate(reasons) if reason is None]
-    both = pa.concat_tables(
-        [
-            table.select(["hash", "file", "rank"])
-            for table in (labelled, records.take(pa.array(usable_rows, pa.int64())))
-        ]
-    )
+    usable = records.take(pa.array(usable_rows, pa.int64()))
+    columns = ["hash", "file", "rank"]
+    both = pa.concat_tables([labelled.select(columns), usable.select(columns)])
     splits = labelled["split"].to_pylist()
     for group in near_duplicates.find_groups(
         both["hash"].to_numpy(), lambda rows: shard_writer.read_thumbnails(staged, both.take(rows)), executor

@@ -129,10 +129,14 @@ def decode_images(table: pa.Table) -> np.ndarray:
     """Return the images of a table of the layout above, uint8 [N, H, W, C]."""
     shape = _read_shape(table.schema)
     if is_encoded(table.schema):
-        decoded = (np.asarray(Image.open(io.BytesIO(png.as_py()), formats=["PNG"])) for png in table.column("image"))
-        return np.stack([image.reshape(shape) for image in decoded]) if len(table) else np.zeros((0, *shape), np.uint8)
+        images = np.empty((len(table), *shape), np.uint8)
+        for row, png in enumerate(table.column("image")):
+            image = Image.open(io.BytesIO(png.as_py()), formats=["PNG"])
+            images[row] = np.asarray(image).reshape(shape)
+        return images
     column = table.column("image").combine_chunks()
-    column = column.chunk(0) if isinstance(column, pa.ChunkedArray) else column
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0)
     width = int(np.prod(shape))
     flat = np.frombuffer(column.buffers()[1], np.uint8)[column.offset * width : (column.offset + len(column)) * width]
     return flat.reshape(-1, *shape)

@@ -54,11 +54,11 @@ def slice_passes(order_pass: Callable[[int], np.ndarray], n: int, start: int, st
     >>> slice_passes(lambda number: np.array([10, 11, 12]) + 10 * number, n=3, start=2, stop=5).tolist()
     [12, 20, 21]
     """
-    pieces = [
-        order_pass(number)[max(start - number * n, 0) : stop - number * n]
-        for number in range(start // n, -(-stop // n))
-    ]
-    return np.concatenate(pieces) if pieces else np.zeros(0, np.int64)
+    pieces = [np.zeros(0, np.int64)]
+    for number in range(start // n, -(-stop // n)):
+        first = number * n
+        pieces.append(order_pass(number)[max(start - first, 0) : stop - first])
+    return np.concatenate(pieces)
 
 
 @lru_cache(maxsize=8)

@@ -9,6 +9,7 @@ and the number of ranks. As rows are stored in the order of a hash of their cont
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 
 from ganaug_ray.core import rng
 from ganaug_ray.core.storage import Folder
@@ -54,21 +55,20 @@ def plan_epoch(
     [4, 4]
     """
     order = rng.draw_permutation(len(rows), *key, "epoch", number)
-    windows = [
-        tuple(int(shard) for shard in order[first : first + WINDOW_SHARDS])
-        for first in range(0, len(rows), WINDOW_SHARDS)
-    ]
+    windows = [order[first : first + WINDOW_SHARDS] for first in range(0, len(rows), WINDOW_SHARDS)]
     row_count = int(rows.sum())
     length = -(-row_count // multiple) * multiple
     share = slice(length * rank // world, length * (rank + 1) // world)
-    pieces, start = [], 0
+    pieces = []
+    start = 0
     while start < length:  # more than once around where the data are fewer than a batch
         for first, window in enumerate(windows):
-            n = int(rows[list(window)].sum())
-            low, high = max(share.start - start, 0), min(share.stop, length) - start
+            n = int(rows[window].sum())
+            low = max(share.start - start, 0)
+            high = min(share.stop, length) - start
             if low < n and high > low:  # of the other ranks' windows nothing is shuffled: all have many rows
                 shuffled = rng.draw_permutation(n, *key, "epoch", number, "window", first)
-                pieces.append(ShardPiece(window, shuffled[low:high]))
+                pieces.append(ShardPiece(tuple(window.tolist()), shuffled[low:high]))
             start += n
     return pieces
 
@@ -87,15 +87,22 @@ def read_piece(folder: str, names: list[str], piece: ShardPiece) -> ImageColumns
     tables = [Folder.from_uri(folder).read_table(names[shard], ["image", "label"]) for shard in piece.shards]
     ends = np.cumsum([len(table) for table in tables])
     which = np.searchsorted(ends, piece.rows, side="right")
-    images, labels = None, np.empty(len(piece.rows), np.int64)
+    images = None
+    labels = np.empty(len(piece.rows), np.int64)
     for number, table in enumerate(tables):
         piece_rows = np.flatnonzero(which == number)
         shard_rows = piece.rows[piece_rows] - (ends[number] - len(table))
-        if image_store.is_encoded(table.schema):  # only the wanted rows are decoded
-            table, shard_rows = table.take(shard_rows), np.arange(len(shard_rows))
-        pixels = image_store.decode_images(table)
-        images = np.empty((len(piece.rows), *pixels.shape[1:]), np.uint8) if images is None else images
-        images[piece_rows] = pixels[shard_rows]
+        pixels = _read_images(table, shard_rows)
+        if images is None:
+            images = np.empty((len(piece.rows), *pixels.shape[1:]), np.uint8)
+        images[piece_rows] = pixels
         labels[piece_rows] = table["label"].to_numpy()[shard_rows]
     assert images is not None, "a piece has a shard"
     return {"image": images, "label": labels}
+
+
+def _read_images(table: pa.Table, rows: np.ndarray) -> np.ndarray:
+    """The images of some rows of a shard, of which no others are decoded."""
+    if image_store.is_encoded(table.schema):
+        return image_store.decode_images(table.take(rows))
+    return image_store.decode_images(table)[rows]

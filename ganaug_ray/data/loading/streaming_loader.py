@@ -63,8 +63,10 @@ def _read_endlessly(
             number += 1
         while skip:
             first = pieces.pop(0)
-            rest, skip = first.rows[skip:], max(0, skip - len(first.rows))
-            pieces = [ShardPiece(first.shards, rest), *pieces] if len(rest) else pieces
+            rest = first.rows[skip:]
+            skip = max(0, skip - len(first.rows))
+            if len(rest):
+                pieces.insert(0, ShardPiece(first.shards, rest))
         yield from reader(function, pieces)
 
 
@@ -100,7 +102,11 @@ class StreamFeed(BatchFeed):
         reader: PieceReader = read_ahead,
     ) -> None:
         assert multiple % place.world_size == 0, "each rank takes an equal part of an epoch"
-        self._shards, self._upto, self._multiple, self._place, self._key = shards, count_rows_used, multiple, place, key
+        self._shards = shards
+        self._count_rows_used = count_rows_used
+        self._multiple = multiple
+        self._place = place
+        self._key = key
         self._reader = reader
         self._next = -1
         self._rows: Generator[ImageColumns] = (none for none in list[ImageColumns]())
@@ -109,7 +115,7 @@ class StreamFeed(BatchFeed):
 
     def count_rows(self, step: int) -> int:
         """Return the number of rows of a step's global batch."""
-        return self._upto(step + 1) - self._upto(step)
+        return self._count_rows_used(step + 1) - self._count_rows_used(step)
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
@@ -130,10 +136,9 @@ class StreamFeed(BatchFeed):
     def _start_reading(self, step: int) -> None:
         used = sum(self._count_rank_rows(self.count_rows(before)) for before in range(step))
         epoch_rows = -(-len(self._shards) // self._multiple) * self._multiple // self._place.world_size
+        number, skip = divmod(used, epoch_rows)
         self._end_reading()
-        self._rows = _read_endlessly(
-            self._shards, self._multiple, self._place, self._key, self._reader, used // epoch_rows, used % epoch_rows
-        )
+        self._rows = _read_endlessly(self._shards, self._multiple, self._place, self._key, self._reader, number, skip)
         self._end_reading = weakref.finalize(self, _close_at_exit(self._rows))
         self._held = []
 

@@ -37,11 +37,10 @@ def list_zip_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
     """Yield the parts of a zip archive, its files sorted by path."""
     find_label = make_labeller(label_from, source)
     entries = _open_zip(source).infolist()
-    files = [
-        (number, find_label(entry.filename))
-        for number, entry in enumerate(entries)
-        if not entry.is_dir() and not is_hidden(entry.filename)
-    ]
+    files = []
+    for number, entry in enumerate(entries):
+        if not entry.is_dir() and not is_hidden(entry.filename):
+            files.append((number, find_label(entry.filename)))
     for part_files in cut_parts(sorted(files, key=lambda file: entries[file[0]].filename)):
         yield functools.partial(_read_zip, source, part_files)
 
@@ -83,14 +82,16 @@ def _refuse_many_zip_entries(source: str, stream: NativeFile) -> None:
     for mark, number, width in ((ZIP64_END, 32, 8), (ZIP_END, 10, 2)):
         at = tail.rfind(mark)
         if at >= 0:
-            entry_count, size = (
-                int.from_bytes(tail[at + offset : at + offset + n], "little")
-                for offset, n in ((number, width), (number + width, max(4, width)))
-            )
+            entry_count = _read_number(tail, at + number, width)
+            size = _read_number(tail, at + number + width, max(4, width))
             _refuse_many_entries(source, entry_count)
             if size <= start + at:
                 _refuse_many_entries(source, stream.read_at(size, start + at - size).count(b"PK\1\2"))
     stream.seek(0)
+
+
+def _read_number(content: bytes, at: int, width: int) -> int:
+    return int.from_bytes(content[at : at + width], "little")
 
 
 def _refuse_many_entries(source: str, entries: int) -> None:
@@ -145,7 +146,8 @@ def _read_tar_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes |
     if problem := _check_path(entry.name):
         return problem
     if not entry.isfile():
-        return UnreadableError("link" if entry.issym() or entry.islnk() else "not a file", "links are not followed")
+        is_link = entry.issym() or entry.islnk()
+        return UnreadableError("link" if is_link else "not a file", "links are not followed")
     if entry.size > MAX_IMAGE_BYTES:
         return UnreadableError("too large", f"{entry.size} bytes")
     stream = archive.extractfile(entry)

@@ -26,10 +26,11 @@ def list_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
         raise UserError(f"data.source {source}: there is no such folder")
     if kind == pafs.FileType.File:
         raise _make_unknown_kind(source)
+    sizes = {}
     try:
-        sizes = {
-            info.path[len(folder.path) :].lstrip("/"): info.size for info in infos if info.type == pafs.FileType.File
-        }
+        for info in infos:
+            if info.type == pafs.FileType.File:
+                sizes[info.path[len(folder.path) :].lstrip("/")] = info.size
     except UnicodeDecodeError as error:
         name = error.object.decode("utf-8", "backslashreplace")
         raise UserError(f"data.source {source}: {name} is no UTF-8 name; rename it, for instance with convmv") from None

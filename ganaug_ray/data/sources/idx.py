@@ -25,7 +25,8 @@ def list_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
     for name in stems:
         if _name_label_file(name) not in files:
             raise UserError(f"data.source {source}: {name} is there and {_name_label_file(name)} is not")
-        images, labels = _read_array(source, name), _read_array(source, _name_label_file(name))
+        images = _read_array(source, name)
+        labels = _read_array(source, _name_label_file(name))
         if images.ndim != 3 or labels.ndim != 1 or len(images) != len(labels):
             raise UserError(
                 f"data.source {source}: {name} holds {list(images.shape)} and {_name_label_file(name)} "
@@ -36,7 +37,8 @@ def list_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
 
 
 def _read_rows(source: str, name: str, rows: Sequence[int]) -> Iterator[RawImage]:
-    images, labels = _read_array(source, name), _read_array(source, _name_label_file(name))
+    images = _read_array(source, name)
+    labels = _read_array(source, _name_label_file(name))
     stem = name.split("-images")[0]
     for row in rows:
         yield RawImage(f"{stem}/{row:06d}", str(labels[row]), images[row])

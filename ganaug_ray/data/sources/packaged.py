@@ -33,9 +33,8 @@ def list_torchvision_parts(source: str, label_from: LabelFrom) -> Iterator[Sourc
     name = source.split(":", 1)[1]
     known_names = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST")
     if name not in known_names:
-        raise UserError(
-            f"data.source {source}: known are {', '.join(f'torchvision:{known_name}' for known_name in known_names)}"
-        )
+        known_sources = ", ".join(f"torchvision:{known_name}" for known_name in known_names)
+        raise UserError(f"data.source {source}: known are {known_sources}")
     for train in (True, False):
         for rows in cut_parts(range(len(_load_torchvision(name, train)))):
             yield functools.partial(_read_torchvision, name, train, rows)
@@ -43,10 +42,12 @@ def list_torchvision_parts(source: str, label_from: LabelFrom) -> Iterator[Sourc
 
 def _read_torchvision(name: str, train: bool, rows: Sequence[int]) -> Iterator[RawImage]:
     dataset = _load_torchvision(name, train)
+    split = "train" if train else "test"
     for row in rows:
         image, label = dataset[row]
-        content = to_pixels(to_grey_or_rgb(image), 1 if image.mode == "L" else 3)
-        yield RawImage(f"{'train' if train else 'test'}/{row:06d}", dataset.classes[label], content)
+        channels = 1 if image.mode == "L" else 3
+        content = to_pixels(to_grey_or_rgb(image), channels)
+        yield RawImage(f"{split}/{row:06d}", dataset.classes[label], content)
 
 
 @functools.lru_cache(maxsize=2)  # a process reads many parts of it

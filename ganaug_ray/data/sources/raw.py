@@ -75,7 +75,8 @@ def open_file(source: str) -> tuple[Folder, str]:
     Raises:
         UserError: there is no such file, or it cannot be had.
     """
-    folder, name = split_address(str(web.fetch_file(source)) if web.is_url(source) else source)
+    address = str(web.fetch_file(source)) if web.is_url(source) else source
+    folder, name = split_address(address)
     try:
         info = folder.fs.get_file_info(f"{folder.path}/{name}")
     except (OSError, pa.ArrowException) as error:
@@ -125,10 +126,13 @@ def read_labels(path: str) -> list[tuple[str, str]]:
         names = next((row for row in rows if row), [])
         if not {"image", "label"} <= {*names}:
             raise UserError(f"{path}: found the columns {', '.join(names) or 'nothing'}; expected image and label")
-        image, label = names.index("image"), names.index("label")
-        complete_rows = (row for row in rows if len(row) > max(image, label) and row[image] and row[label])
-        return [
-            (row[image].strip(), sys.intern(row[label].strip())) for row in complete_rows
-        ]  # millions of rows, few labels
+        image = names.index("image")
+        label = names.index("label")
+        labels = []
+        for row in rows:
+            if len(row) > max(image, label) and row[image] and row[label]:
+                # Interned: of millions of rows there are few labels.
+                labels.append((row[image].strip(), sys.intern(row[label].strip())))
+        return labels
     except csv.Error as error:
         raise UserError(f"{path}: line {rows.line_num} is no CSV ({error})") from None

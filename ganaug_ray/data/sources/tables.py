@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -68,10 +69,15 @@ def _read_group(source: str, group: int, first: int) -> Iterator[RawImage]:
         number = first
         for batch in table.iter_batches(BATCH_ROWS, row_groups=[group], columns=["image", "label"]):
             for row in batch.to_pylist():
-                content = row["image"].get("bytes") if isinstance(row["image"], dict) else row["image"]
                 label = None if row["label"] is None else str(row["label"])
-                image_content = (
-                    content if isinstance(content, bytes) else UnreadableError("not an image", "no bytes in the row")
-                )
-                yield RawImage(f"{name}#{number}", label, image_content)
+                yield RawImage(f"{name}#{number}", label, _extract_content(row["image"]))
                 number += 1
+
+
+def _extract_content(cell: Any) -> bytes | UnreadableError:
+    """The bytes of an image cell, which holds them itself or in a struct."""
+    if isinstance(cell, dict):
+        cell = cell.get("bytes")
+    if isinstance(cell, bytes):
+        return cell
+    return UnreadableError("not an image", "no bytes in the row")

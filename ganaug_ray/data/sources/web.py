@@ -67,7 +67,8 @@ def _download_file(url: str, digest: str, cached_file: Path) -> None:
     handle, aside = tempfile.mkstemp(dir=cached_file.parent, prefix=".")
     try:
         with os.fdopen(handle, "wb") as target, _build_opener().open(url, timeout=READ_TIMEOUT_S) as answer:
-            content_hash, size = hashlib.sha256(), 0
+            content_hash = hashlib.sha256()
+            size = 0
             while piece := answer.read(PIECE_BYTES):
                 size += len(piece)
                 if size + (answer.length or 0) > MAX_DOWNLOAD_BYTES:  # what is still to come, where the server says it

@@ -54,10 +54,8 @@ def compute_cas(
     place = Place(device=device or torch.device("cpu"))
     overrides = {"arch": CLASSIFIER_ARCH, "weights": None, "freeze_steps": 0, "patience": None, "ema_half_life": 0}
     cas_config = config.model_copy(update={**overrides, "evaluate_every": steps, "log_every": steps})
-    train, val = (
-        ResidentImages(LabelledImages(x, y, [""] * len(y), [""] * len(y), [""] * len(y)), place.device)
-        for x, y in ((fake_NHWC, fake_y), (val_NHWC, val_y))
-    )
+    train = _hold_images(fake_NHWC, fake_y, place)
+    val = _hold_images(val_NHWC, val_y, place)
     feed = ResidentFeed(train, lambda step: step * cas_config.batch_size, place, (seed, "cas"))
     with torch.random.fork_rng():
         torch.manual_seed(rng.draw_number(seed, "cas weights"))
@@ -69,3 +67,8 @@ def compute_cas(
             network, feed, val, cas_config, steps, seed, place, lambda row: None
         )
     return {f"cas_{CLASSIFIER_ARCH}_s{steps}_n{len(fake_y)}": last_evaluation.accuracy}
+
+
+def _hold_images(images_NHWC: np.ndarray, labels_N: np.ndarray, place: Place) -> ResidentImages:
+    unnamed = [""] * len(labels_N)
+    return ResidentImages(LabelledImages(images_NHWC, labels_N, unnamed, unnamed, unnamed), place.device)

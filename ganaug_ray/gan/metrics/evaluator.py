@@ -48,13 +48,13 @@ class GanEvaluator:
         self, train: ResidentImages, val: ResidentImages, teacher: Folder, config: GanConfig, seed: int
     ) -> None:
         device = train.labels_N.device
-        (train_x, train_y), (val_x, val_y) = (rows.take_rows(slice(0, MAX_IMAGES_PER_SPLIT)) for rows in (train, val))
+        train_x, train_y = train.take_rows(slice(0, MAX_IMAGES_PER_SPLIT))
+        val_x, val_y = val.take_rows(slice(0, MAX_IMAGES_PER_SPLIT))
         self._teacher = Classifier.load(teacher, device).network
-        self.extractor = (
-            features.load_inception_v3(Path(config.inception), device)
-            if config.inception
-            else features.build_teacher_extractor(self._teacher, train_x)
-        )
+        if config.inception:
+            self.extractor = features.load_inception_v3(Path(config.inception), device)
+        else:
+            self.extractor = features.build_teacher_extractor(self._teacher, train_x)
         self._real = {
             "train": _RealSplit(train_x, train_y, self.extractor(train_x)),
             "val": _RealSplit(val_x, val_y, self.extractor(val_x)),
@@ -120,7 +120,8 @@ class GanEvaluator:
         for split, real in self._real.items():
             # Where training images are a long tail and validation images are not, samples of the former's classes
             # would be far from the latter however good they are.
-            fake_NCHW, y_N = self.generate_samples(generator, "quality", split), self._repeat_labels(split)
+            fake_NCHW = self.generate_samples(generator, "quality", split)
+            y_N = self._repeat_labels(split)
             fake_NF = self.extractor(fake_NCHW)
             measured = kid_fid_prdc.measure_quality(
                 real.features_NF, fake_NF, real.y_N, y_N, self.extractor.name, self._seed, split, names
@@ -147,7 +148,8 @@ class GanEvaluator:
             return {}
         pixels = tensors.from_network(self.generate_samples(generator, "quality", "val")).cpu().numpy()
         val_pixels = tensors.from_network(self.val_images).cpu().numpy()
-        fake_y, val_y = self._repeat_labels("val").cpu().numpy(), self._real["val"].y_N.cpu().numpy()
+        fake_y = self._repeat_labels("val").cpu().numpy()
+        val_y = self._real["val"].y_N.cpu().numpy()
         return classification_accuracy_score.compute_cas(
             pixels,
             fake_y,

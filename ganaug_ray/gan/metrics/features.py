@@ -15,7 +15,7 @@ from ganaug_ray.errors import UserError
 BATCH_SIZE = 256
 INCEPTION_BATCH_SIZE = 32
 INCEPTION_SIZE_PX = 299
-OUTPUTS_2015, OUTPUTS_TORCHVISION = 1008, 1000  # outputs by which the two weights files are told apart
+OUTPUTS_2015 = 1008  # of the weights file of 2015; torchvision's has 1000
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,8 @@ def load_inception_v3(path: Path, device: torch.device | str = "cpu") -> Feature
             return network((_resize_as_in_2015(x_BCHW) * 127.5 - 0.5) / 128)  # of bytes: (byte - 128) / 128
         return network(F.interpolate(x_BCHW, (INCEPTION_SIZE_PX, INCEPTION_SIZE_PX), mode="bilinear", antialias=True))
 
-    return FeatureExtractor("inception2015" if published else "inceptiontv", features, INCEPTION_BATCH_SIZE)
+    name = "inception2015" if published else "inceptiontv"
+    return FeatureExtractor(name, features, INCEPTION_BATCH_SIZE)
 
 
 def _pool_as_in_2015(network: nn.Module) -> None:
@@ -129,16 +130,16 @@ def _pool_as_in_2015(network: nn.Module) -> None:
         block.get_submodule("branch_pool").register_forward_pre_hook(lambda module, inputs: pooled.pop())
 
     for name, block in network.named_children():
-        if isinstance(block, inception.InceptionA | inception.InceptionC | inception.InceptionE):
-            rewire(block, maximum if name == "Mixed_7c" else average)
+        if name == "Mixed_7c":
+            rewire(block, maximum)
+        elif isinstance(block, inception.InceptionA | inception.InceptionC | inception.InceptionE):
+            rewire(block, average)
 
 
 def _resize_as_in_2015(x_BCHW: torch.Tensor) -> torch.Tensor:
     """TensorFlow 1's bilinear resizing to 299 pixels: output pixel i looks at input coordinate i · size / 299."""
-    axes = [
-        torch.arange(INCEPTION_SIZE_PX, device=x_BCHW.device) * (2 * size / INCEPTION_SIZE_PX / (size - 1)) - 1
-        for size in x_BCHW.shape[-2:]
-    ]
+    pixels = torch.arange(INCEPTION_SIZE_PX, device=x_BCHW.device)
+    axes = [pixels * (2 * size / INCEPTION_SIZE_PX / (size - 1)) - 1 for size in x_BCHW.shape[-2:]]
     grid_HW2 = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1)
     grid = grid_HW2.expand(len(x_BCHW), -1, -1, -1)
     return F.grid_sample(x_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -72,8 +72,9 @@ def measure_quality(
     prefix = "" if split == "train" else f"{split}_"
 
     def name(metric: str, real: torch.Tensor, fake: torch.Tensor) -> str:
-        n, m = len(real), len(fake)
-        return f"{prefix}{metric}_n{n}" if n == m else f"{prefix}{metric}_n{n}v{m}"
+        if len(real) == len(fake):
+            return f"{prefix}{metric}_n{len(real)}"
+        return f"{prefix}{metric}_n{len(real)}v{len(fake)}"
 
     def add_kid(metric: str, real: torch.Tensor, fake: torch.Tensor) -> None:
         kid_name = name(metric, real, fake)
@@ -113,7 +114,8 @@ def choose_kid_name(figures: Iterable[str]) -> str | None:
     'val_kid_teacher_n50'
     """
     kids = [name for name in figures if "kid_" in name and "_class_" not in name and not name.endswith("_std")]
-    return next((name for name in kids if name.startswith("val_")), kids[0] if kids else None)
+    kids.sort(key=lambda name: not name.startswith("val_"))
+    return kids[0] if kids else None
 
 
 def compute_kid_error(figures: Mapping[str, float], kid: str) -> float:
@@ -244,12 +246,15 @@ def compute_prdc(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> Prdc:
     Prdc(precision=1.0, recall=0.03125, density=1.4, coverage=0.21875)
     """
     _require_images(MIN_IMAGES, "precision, recall, density and coverage", real_NF, fake_MF)
-    narrow, wide = NEIGHBOURS["precision"], NEIGHBOURS["coverage"]
+    narrow = NEIGHBOURS["precision"]
+    wide = NEIGHBOURS["coverage"]
     reach_NK = nearest_neighbors.find_nearest(real_NF, k=wide)[0]
-    narrow_N, wide_N = reach_NK[:, narrow - 1], reach_NK[:, wide - 1]
+    narrow_N = reach_NK[:, narrow - 1]
+    wide_N = reach_NK[:, wide - 1]
     fake_reach_M = nearest_neighbors.find_nearest(fake_MF, k=narrow)[0][:, -1]
     precise = neighbourhood_hits = 0.0
-    recalled_N, covered_N = (torch.zeros(len(real_NF), dtype=torch.bool, device=real_NF.device) for _ in range(2))
+    recalled_N = torch.zeros(len(real_NF), dtype=torch.bool, device=real_NF.device)
+    covered_N = torch.zeros_like(recalled_N)
     for rows, d_RN in nearest_neighbors.iterate_distances(fake_MF, real_NF):
         within_RN = d_RN <= wide_N
         precise += (d_RN <= narrow_N).any(1).sum().item()

@@ -136,17 +136,18 @@ def detect_memorization(
     >>> detect_memorization(train, torch.zeros(20).long(), held_out, train, [PIXEL_EXTRACTOR]).verdict
     'copies'
     """
-    train, m, n = len(train_y), len(held_out_MCHW), len(generated_LCHW)
-    if min(train, m, n) < MIN_IMAGES:
-        image_counts = f"{train} training, {m} held-out and {n} generated images"
-        return Memorization(
-            "too few images to tell", f"{image_counts}; at least {MIN_IMAGES} of each are needed", [], n, m
-        )
+    n = len(generated_LCHW)
+    m = len(held_out_MCHW)
+    if min(len(train_y), m, n) < MIN_IMAGES:
+        image_counts = f"{len(train_y)} training, {m} held-out and {n} generated images"
+        reason = f"{image_counts}; at least {MIN_IMAGES} of each are needed"
+        return Memorization("too few images to tell", reason, [], n, m)
     copy_tests = []
     for space in spaces:
         yardstick = NeighborSpacing(space(train_NCHW), train_y)
         copy_tests.append(_test_space(space.name, yardstick, space(held_out_MCHW), space(generated_LCHW)))
-    return Memorization(*_decide_verdict(copy_tests, n, m), copy_tests, n, m)
+    verdict, reason = _decide_verdict(copy_tests, n, m)
+    return Memorization(verdict, reason, copy_tests, n, m)
 
 
 def _test_space(
@@ -154,10 +155,14 @@ def _test_space(
 ) -> CopyTest:
     from scipy.stats import mannwhitneyu  # slow to import, and wanted once a training
 
-    (near_L, train_L), (near_M, _) = yardstick(generated_LF), yardstick(held_out_MF)
-    generated, held_out = near_L.cpu().numpy(), near_M.cpu().numpy()
+    near_L, train_L = yardstick(generated_LF)
+    near_M, _ = yardstick(held_out_MF)
+    generated = near_L.cpu().numpy()
+    held_out = near_M.cpu().numpy()
     rank = mannwhitneyu(generated, held_out, alternative="less")
-    copies, held_out_copies = int((generated < MAX_COPY_DISTANCE).sum()), int((held_out < MAX_COPY_DISTANCE).sum())
+    copies = int((generated < MAX_COPY_DISTANCE).sum())
+    held_out_copies = int((held_out < MAX_COPY_DISTANCE).sum())
+    closest_rows = np.argsort(generated, kind="stable")[:MAX_PAIRS]
     return CopyTest(
         extractor=extractor,
         p_value=float(rank.pvalue),
@@ -165,10 +170,7 @@ def _test_space(
         near=copies / len(generated),
         near_held_out=held_out_copies / len(held_out),
         near_p_value=_compare_frequencies(copies, len(generated), held_out_copies, len(held_out)),
-        closest=[
-            Pair(int(row), int(train_L[row]), float(generated[row]))
-            for row in np.argsort(generated, kind="stable")[:MAX_PAIRS]
-        ],
+        closest=[Pair(int(row), int(train_L[row]), float(generated[row])) for row in closest_rows],
     )
 
 
@@ -181,7 +183,7 @@ def _compare_frequencies(hits: int, n: int, other_hits: int, m: int) -> float:
 
 
 def _decide_verdict(copy_tests: Sequence[CopyTest], n: int, m: int) -> tuple[Verdict, str]:
-    worst = max(copy_tests, key=lambda look: (look.near_p_value < SIGNIFICANCE_LEVEL, look.excess))
+    worst = max(copy_tests, key=lambda test: (test.near_p_value < SIGNIFICANCE_LEVEL, test.excess))
     shares = (
         f"{worst.near:.1%} of {n} generated and {worst.near_held_out:.1%} of {m} held-out images are near copies of "
         f"training images ({worst.extractor})"

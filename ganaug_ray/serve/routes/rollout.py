@@ -21,7 +21,7 @@ from ganaug_ray.serve.routes.schemas import FEEDBACK_BODY, Feedback, RolloutStat
 from ganaug_ray.serve.service import Service
 from ganaug_ray.serve.traffic import RolloutTrial
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 FORM_TYPE = b"multipart/form-data"
 MAX_TEXT_CHARS = 1000  # bytes of an id or a label
@@ -62,13 +62,16 @@ def build_router(service: Service) -> APIRouter:
 
 
 async def _record_feedback(trial: RolloutTrial, feedback: FeedbackRequest, limits: RequestLimits) -> dict[str, Any]:
-    kind, is_stored = "", trial.shelf is not None and feedback.image is not None
+    is_stored = False
+    size = None
+    kind = ""
     if feedback.image is not None:
         decoded_image = await asyncio.to_thread(image_input.decode_image, feedback.image, "image", limits.pixels)
         kind = decoded_image.format
-    reply = await trial.call_ledger(
-        "label", feedback.id, feedback.label, len(feedback.image or b"") if is_stored else None
-    )
+        if trial.shelf is not None:
+            is_stored = True
+            size = len(feedback.image)
+    reply = await trial.call_ledger("label", feedback.id, feedback.label, size)
     if not reply["known"]:
         raise ProblemError(404, "id: no such answer is remembered; predict's answers carry an id for each image")
     if reply["labelled"]:
@@ -82,7 +85,7 @@ async def _record_feedback(trial: RolloutTrial, feedback: FeedbackRequest, limit
         try:
             await asyncio.to_thread(trial.shelf.store_image, feedback.id, feedback.label, feedback.image, kind, facts)
         except OSError:
-            log.exception("feedback could not be stored")
+            logger.exception("feedback could not be stored")
             raise ProblemError(507, "the label was counted; the image could not be stored") from None
     return {
         "id": feedback.id,
@@ -94,23 +97,32 @@ async def _record_feedback(trial: RolloutTrial, feedback: FeedbackRequest, limit
 
 
 async def _describe_status(service: Service) -> dict[str, Any]:
-    trial = service.trial
-    candidate = None if trial is None else trial.candidate
-    canary = None if candidate is None or candidate.rollout.mode == "shadow" else candidate.model.current
-    return {
+    status: dict[str, Any] = {
         "champion": service.champion.current.version,
-        "candidate": None if candidate is None else candidate.model.current.version,
-        "mode": None if candidate is None else candidate.rollout.mode,
-        "share": None if candidate is None else candidate.rollout.share,
-        "stores_images": trial is not None and trial.shelf is not None,
-        "feedback": None if trial is None else await trial.call_ledger("status"),
+        "candidate": None,
+        "mode": None,
+        "share": None,
+        "stores_images": False,
+        "feedback": None,
         "drift": _describe_drift(service.champion.current),
-        "candidate_drift": _describe_drift(canary),
+        "candidate_drift": None,
     }
+    trial = service.trial
+    if trial is None:
+        return status
+    status["stores_images"] = trial.shelf is not None
+    status["feedback"] = await trial.call_ledger("status")
+    if trial.candidate is not None:
+        rollout = trial.candidate.rollout
+        model = trial.candidate.model.current
+        status |= {"candidate": model.version, "mode": rollout.mode, "share": rollout.share}
+        if rollout.mode == "canary":
+            status["candidate_drift"] = _describe_drift(model)
+    return status
 
 
-def _describe_drift(model: ModelVersion | None) -> dict[str, Any] | None:
-    return None if model is None or model.drift is None else model.drift.describe_status()
+def _describe_drift(model: ModelVersion) -> dict[str, Any] | None:
+    return None if model.drift is None else model.drift.describe_status()
 
 
 async def _read_feedback(request: Request, limits: RequestLimits) -> FeedbackRequest:

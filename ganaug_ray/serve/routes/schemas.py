@@ -113,11 +113,10 @@ _REASONS = {
 def describe_refusals(*statuses: int, shape: type[BaseModel] = Refusal) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI responses for the refusals of a route, including those that any route may give."""
     schema = {"$ref": f"#/components/schemas/{shape.__name__}"}
-    all_statuses = sorted({401, 405, 421, *statuses})
-    return {
-        status: {"description": _REASONS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
-        for status in all_statuses
-    }
+    refusals: dict[int | str, dict[str, Any]] = {}
+    for status in sorted({401, 405, 421, *statuses}):
+        refusals[status] = {"description": _REASONS[status], "content": {MEDIA_TYPE: {"schema": schema}}}
+    return refusals
 
 
 BINARY_SCHEMA = {"type": "string", "format": "binary"}

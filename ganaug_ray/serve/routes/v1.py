@@ -63,15 +63,16 @@ def build_router(service: Service) -> APIRouter:
 def _describe_answer(answer: Answer, started: float) -> dict[str, Any]:
     classes = answer.model.classifier.classes
     rows = answer.probabilities_NK.tolist()
-    predictions = [
-        {
-            "id": f"{answer.id}-{i}",
-            "label": label,
-            "probability": max(row),
-            "probabilities": dict(zip(classes, row, strict=True)),
-        }
-        for i, (label, row) in enumerate(zip(answer.labels, rows, strict=True))
-    ]
+    predictions = []
+    for number, (label, row) in enumerate(zip(answer.labels, rows, strict=True)):
+        predictions.append(
+            {
+                "id": f"{answer.id}-{number}",
+                "label": label,
+                "probability": max(row),
+                "probabilities": dict(zip(classes, row, strict=True)),
+            }
+        )
     return {
         "model": answer.model.name,
         "version": answer.model.version,
@@ -82,7 +83,8 @@ def _describe_answer(answer: Answer, started: float) -> dict[str, Any]:
 
 def describe_model(model: ModelVersion) -> dict[str, Any]:
     """Describe a model: its input and classes, its metrics, and the hashes of what it was made from."""
-    record, lineage = model.record, model.lineage
+    record = model.record
+    lineage = model.lineage
     validation = {"val_accuracy": record.val_accuracy, "val_loss": record.val_loss}
     return {
         "name": model.name,

@@ -111,17 +111,17 @@ def _add_inference(routes: APIRouter, service: Service) -> None:
         """Classify images that are already of the network's size, by that version or not at all."""
         return await _infer(request, name, version)
 
-    async def _infer(request: Request, name: str, wanted: str | None) -> Response:
-        model = _get_version(service.champion, name, wanted)
+    async def _infer(request: Request, name: str, version: str | None) -> Response:
+        model = _get_version(service.champion, name, version)
         content = await request_body.read_body(request, service.limits)
         header = request.headers.get(LENGTH_HEADER)
         # In a thread: megabytes of JSON take their time.
         asked: TensorRequest = await asyncio.to_thread(
             parse_request, content, header, model.shape, service.limits.images
         )
-        answer = await service.classify_pixels(asked.pixels, by_champion=wanted is not None)
-        if wanted not in (None, answer.model.version):  # it changed in between
-            _get_version(service.champion, name, wanted)
+        answer = await service.classify_pixels(asked.pixels, by_champion=version is not None)
+        if version not in (None, answer.model.version):  # it changed in between
+            _get_version(service.champion, name, version)
         return build_reply(asked, answer)
 
 

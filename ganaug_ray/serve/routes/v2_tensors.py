@@ -78,9 +78,8 @@ def _parse_image(tensor: dict[str, Any], binary: bytes, shape: tuple[int, int, i
     if not isinstance(size, list) or not all(type(side) is int for side in size) or tuple(size[1:]) != shape:
         raise ProblemError(400, f"image: expected shape [-1, {', '.join(map(str, shape))}]")
     if not 1 <= size[0] <= max_images:
-        raise ProblemError(
-            413 if size[0] > max_images else 400, f"image: expected 1 to {max_images} images, found {size[0]}"[:200]
-        )
+        status = 413 if size[0] > max_images else 400
+        raise ProblemError(status, f"image: expected 1 to {max_images} images, found {size[0]}"[:200])
     count = size[0] * shape[0] * shape[1] * shape[2]
     parameters = tensor.get("parameters") or {}
     length = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
@@ -105,12 +104,12 @@ def _parse_outputs(request: dict[str, Any]) -> dict[str, bool]:
     if not isinstance(outputs, list) or not all(isinstance(output, dict) for output in outputs):
         raise ProblemError(400, "outputs: expected a list of objects")
     flags = {}
-    for one in outputs:
-        if one.get("name") not in OUTPUT_NAMES:
+    for output in outputs:
+        if output.get("name") not in OUTPUT_NAMES:
             raise ProblemError(400, f"outputs: there are {' and '.join(OUTPUT_NAMES)}")
-        if isinstance(one.get("parameters"), dict) and "classification" in one["parameters"]:
+        if isinstance(output.get("parameters"), dict) and "classification" in output["parameters"]:
             raise ProblemError(400, "outputs: the classification extension is not supported; ask for label")
-        flags[one["name"]] = _read_flag(one, "binary_data", default_flag)
+        flags[output["name"]] = _read_flag(output, "binary_data", default_flag)
     return flags
 
 
@@ -127,25 +126,35 @@ def build_reply(request: TensorRequest, answer: Answer) -> Response:
     tensors: list[dict[str, Any]] = []
     binary_parts: list[bytes] = []
     for name, as_bytes in request.outputs.items():
-        if name == "probabilities":
-            kind, size = "FP32", list(answer.probabilities_NK.shape)
-            raw, data = answer.probabilities_NK.astype("<f4").tobytes(), answer.probabilities_NK.ravel().tolist()
-        else:
-            labels = [label.encode() for label in answer.labels]
-            kind, size = "BYTES", [len(labels)]
-            raw, data = (
-                b"".join(struct.pack("<I", len(label_bytes)) + label_bytes for label_bytes in labels),
-                answer.labels,
-            )
-        tensor = {"name": name, "datatype": kind, "shape": size}
+        tensor = _describe_tensor(name, answer)
         if as_bytes:
-            binary_parts.append(raw)
-            tensors.append(tensor | {"parameters": {"binary_data_size": len(raw)}})
+            binary_parts.append(_encode_output(name, answer))
+            tensor["parameters"] = {"binary_data_size": len(binary_parts[-1])}
         else:
-            tensors.append(tensor | {"data": data})
-    head = {"model_name": answer.model.name, "model_version": answer.model.version, "outputs": tensors}
-    text = json.dumps(head | ({} if request.id is None else {"id": request.id})).encode()
+            tensor["data"] = answer.labels if name == "label" else answer.probabilities_NK.ravel().tolist()
+        tensors.append(tensor)
+    head: dict[str, Any] = {"model_name": answer.model.name, "model_version": answer.model.version, "outputs": tensors}
+    if request.id is not None:
+        head["id"] = request.id
+    text = json.dumps(head).encode()
     if not binary_parts:
         return Response(text, media_type="application/json")
     headers = {LENGTH_HEADER: str(len(text))}
     return Response(text + b"".join(binary_parts), headers=headers, media_type="application/octet-stream")
+
+
+def _describe_tensor(name: str, answer: Answer) -> dict[str, Any]:
+    if name == "label":
+        return {"name": name, "datatype": "BYTES", "shape": [len(answer.labels)]}
+    return {"name": name, "datatype": "FP32", "shape": list(answer.probabilities_NK.shape)}
+
+
+def _encode_output(name: str, answer: Answer) -> bytes:
+    """The values as bytes: little-endian floats, or labels in UTF-8, each behind its length."""
+    if name != "label":
+        return answer.probabilities_NK.astype("<f4").tobytes()
+    encoded = b""
+    for label in answer.labels:
+        label_bytes = label.encode()
+        encoded += struct.pack("<I", len(label_bytes)) + label_bytes
+    return encoded

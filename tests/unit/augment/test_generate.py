@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ganaug_ray.augment import generate
+from ganaug_ray.augment import generate, generated_blocks
 from ganaug_ray.augment.screening_rules import Evidence
 from ganaug_ray.config import ScreenConfig
 from ganaug_ray.core.experiment_dir import Run
@@ -31,8 +31,8 @@ class Says:
         return Evidence(y, probabilities, torch.ones(n))
 
 
-def made(run: Run, wanted: int, examiner: Any) -> list[generate.GeneratedBlock]:
-    return list(generate.generate_blocks(Generator.load(run.gan), "3", wanted, 7, examiner))
+def made(run: Run, wanted: int, examiner: Any) -> list[generated_blocks.GeneratedBlock]:
+    return list(generated_blocks.generate_blocks(Generator.load(run.gan), "3", wanted, 7, examiner))
 
 
 def test_unscreened_images_are_all_kept(experiment: Run) -> None:
@@ -67,7 +67,7 @@ def test_unrecognised_class_stops_after_first_block(experiment: Run) -> None:
 def test_generation_attempts_are_limited(experiment: Run) -> None:
     """Generation for a class of which few images pass ends after a limited number of attempts."""
     found = made(experiment, 2000, Says(0.1, ScreenConfig(class_agreement=0.05)))
-    assert len(found) == generate.MAX_TRIES_PER_IMAGE * 2000 // BLOCK_SIZE + 1
+    assert len(found) == generated_blocks.MAX_TRIES_PER_IMAGE * 2000 // BLOCK_SIZE + 1
     assert 0 < sum(len(block.rows) for block in found) < 2000
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ from ganaug_ray.classify import checkpointing, train_worker
 from ganaug_ray.classify.train_worker import ClassifierTraining
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.config.loader import load_job
-from ganaug_ray.core import checkpoint
+from ganaug_ray.core import checkpoint, worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
@@ -89,9 +90,14 @@ def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     ids=["adamw", "plateau", "average", "patience"],
 )
 def test_killed_training_resumes_bit_identically(
-    digits: Folder, tmp_path: Path, settings: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    digits: Folder,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    package_logger: logging.Logger,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A training that was killed resumes from its checkpoint and ends with the same bits."""
+    worker_log.print_log_messages()
     one = fit(digits, tmp_path / "killed", **settings)
     killed(one)
     out = Folder.from_uri(one.out)
@@ -109,8 +115,11 @@ def test_killed_training_resumes_bit_identically(
     assert out.list_folders() == there.list_folders() == [], "what is finished needs no checkpoints"
 
 
-def test_foreign_checkpoint_is_not_used(digits: Folder, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_foreign_checkpoint_is_not_used(
+    digits: Folder, tmp_path: Path, package_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A checkpoint made with other settings or rows is not used, and a message says so."""
+    worker_log.print_log_messages()
     killed(fit(digits, tmp_path / "out"))
     capsys.readouterr()
     train(fit(digits, tmp_path / "out", lr=5e-4))

@@ -1,21 +1,12 @@
 """What the package logs in a worker process."""
 
+import contextlib
+import io
 import logging
-from collections.abc import Iterator
 
 import pytest
 
 from ganaug_ray.core import worker_log
-
-
-@pytest.fixture
-def package_logger() -> Iterator[logging.Logger]:
-    """The package's logger, left as it was."""
-    logger = logging.getLogger("ganaug_ray")
-    before = logger.handlers[:], logger.level, logger.propagate
-    logger.handlers.clear()
-    yield logger
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 def test_log_messages_print_once(
@@ -30,3 +21,11 @@ def test_log_messages_print_once(
     log.error("100 %")
     assert capsys.readouterr() == ("going on from step 7\n100 %\n", "")
     assert caplog.records == []
+
+
+def test_log_messages_follow_standard_output(package_logger: logging.Logger) -> None:
+    """As with print: a stream that was put in its place since then gets them."""
+    worker_log.print_log_messages()
+    with contextlib.redirect_stdout(io.StringIO()) as replaced:
+        logging.getLogger("ganaug_ray.gan.train_worker").info("going on from step %d", 7)
+    assert replaced.getvalue() == "going on from step 7\n"

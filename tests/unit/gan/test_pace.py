@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 
+from ganaug_ray.core import worker_log
 from ganaug_ray.gan import train_callbacks
 
 
-def test_stall_between_steps_is_reported(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stall_between_steps_is_reported(
+    monkeypatch: pytest.MonkeyPatch, package_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+) -> None:
     """An unusual pause between two steps is reported; a slow measurement and steadily slow steps are not."""
+    worker_log.print_log_messages()
     now = [0.0]
     monkeypatch.setattr(train_callbacks.time, "monotonic", lambda: now[0])
     told = train_callbacks.StallWatch()

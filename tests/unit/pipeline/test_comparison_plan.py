@@ -53,7 +53,7 @@ def test_few_images_are_all_tested(tmp_path: Path, photos: Path) -> None:
 
 def test_many_images_need_one_split(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many images one split's test part is sharp enough, and seeds are added instead."""
-    monkeypatch.setattr(comparison_plan, "MANY_IMAGES", 39)
+    monkeypatch.setattr(comparison_plan, "MANY_PARTS", 0)
     job = comparison_plan.plan_comparison(load_job(write_job(tmp_path, photos)), open_run(tmp_path))
     assert (job.compare.splits, job.compare.seeds) == (1, 5)
 
@@ -77,7 +77,7 @@ def test_plan_stands_when_images_are_added(tmp_path: Path, photos: Path, monkeyp
     """What was planned for an experiment stands, whatever the number of images is later."""
     job, run = load_job(write_job(tmp_path, photos)), open_run(tmp_path)
     run.claim_folder(comparison_plan.plan_comparison(job, run))
-    monkeypatch.setattr(comparison_plan, "MANY_IMAGES", 1)
+    monkeypatch.setattr(comparison_plan, "MANY_PARTS", 0)
     again = comparison_plan.plan_comparison(job, run)
     assert (again.compare.splits, again.compare.seeds) == (5, 2)
     run.claim_folder(again)

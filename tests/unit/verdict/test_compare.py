@@ -228,6 +228,9 @@ def test_only_chosen_metric_decides() -> None:
     others = ["macro_f1", "rare_f1", "calibrated_cross_entropy", "calibrated_brier"]
     assert [c["metric"] for c in by_accuracy["other_metrics"]] == others
     assert {c["verdict"] for c in by_accuracy["other_metrics"][2:]} == {"helped"}, "scores fall where answers improve"
+    by_score = verdict(real, "calibrated_cross_entropy", syn=syn)
+    assert by_score["verdict"] == "helped"
+    assert "cross-entropy after calibration changed by -0.053 nats (95 % interval -" in by_score["sentence"]
     by_f1 = verdict(real, "macro_f1", syn=syn)
     assert by_accuracy["other_metrics"][0] == by_f1["comparisons"][0]
     assert "macro-F1" in by_f1["sentence"]
@@ -315,7 +318,7 @@ def test_verdict_is_reproducible_from_predictions() -> None:
     def density(root: float) -> float:
         times = 1 + root**2
         likely = stats.gamma.pdf(between, (splits - 1) / 2, scale=2 * within * times / (splits - 1))
-        return float(likely / (1 + root / 0.5))
+        return float(likely / (1 + root))
 
     half = comparison["ci95"][1] - comparison["mean"]
 

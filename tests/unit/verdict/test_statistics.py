@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from ganaug_ray.verdict.mean_error import PRIOR_SCALE, combine_rows_and_repeats
+from ganaug_ray.verdict.mean_error import SEED_PRIOR_SCALE, SPLIT_PRIOR_SCALE, combine_rows_and_repeats
 from ganaug_ray.verdict.paired_statistics import (
     SIGNIFICANCE_LEVEL,
     Differences,
@@ -83,11 +83,12 @@ def test_interval_equals_integral_over_posterior(splits: int, seeds: int) -> Non
         shared = by_row.var(ddof=1) / rows - interaction / (seeds * rows)
         assert compute_row_variance(drawn.influence[0])[0] == pytest.approx(shared)
     nu = len(repeats) - 1
+    scale_of_prior = SPLIT_PRIOR_SCALE if splits > 1 else SEED_PRIOR_SCALE
 
     def density(root: float) -> float:
         times = 1 + root**2
         chi2 = stats.chi2.pdf(nu * repeats.var(ddof=1) / (within * times), nu) / times
-        return float(chi2 / (1 + root / PRIOR_SCALE))
+        return float(chi2 / (1 + root / scale_of_prior))
 
     assert found.ci95 is not None
     half = found.ci95[1] - found.mean
