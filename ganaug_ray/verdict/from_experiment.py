@@ -9,7 +9,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.records import DatasetRecord
-from ganaug_ray.verdict import compared_candidates, per_class
+from ganaug_ray.verdict import choices, compared_candidates, per_class
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome
 from ganaug_ray.verdict.split_overlap import measure_overlap
@@ -84,7 +84,7 @@ def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
     guided = job.compared_arms[arm]
     guiding_arms = [name for name, other in job.compared_arms.items() if guided.is_guided_by(other)]
     candidate_outcomes = {name: read_outcomes(job, run, name) for name in guiding_arms}
-    best = rule.choose_arm(candidate_outcomes, job.compare.metric)
+    best = choices.choose_arm(candidate_outcomes, job.compare.metric)
     assert best is not None, "the job was refused without such an arm"
     classes = DatasetRecord.read(run.dataset).classes
     return per_class.find_gaining_classes(candidate_outcomes[best["arm"]], read_outcomes(job, run, arms.REAL), classes)

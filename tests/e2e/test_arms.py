@@ -17,7 +17,7 @@ from scipy import stats
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.verdict import from_experiment, verdict
+from ganaug_ray.verdict import choices, from_experiment
 from tests.conftest import DIGITS, TINY, environment
 
 ARMS = {
@@ -138,7 +138,7 @@ def test_shuffled_test_labels_change_no_choice(finished: Path, tmp_path: Path) -
     assert [own["mean"] for own in new["comparisons"]] != [own["mean"] for own in old["comparisons"]]
     for arm in (old["champion"]["arm"], new["champion"]["arm"]):
         best = [
-            verdict.choose_champion({arm: from_experiment.read_outcomes(job, run, arm)}, arm, None, "accuracy")
+            choices.choose_champion({arm: from_experiment.read_outcomes(job, run, arm)}, arm, None, "accuracy")
             for run in (before, after)
         ]
         assert best[0]["repeat"] == best[1]["repeat"]

@@ -15,7 +15,7 @@ from scipy import integrate, stats
 
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.verdict import compared_candidates
+from ganaug_ray.verdict import choices, compared_candidates
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome, Predictions
 from ganaug_ray.verdict.per_class import find_gaining_classes
@@ -210,9 +210,9 @@ def test_shuffled_test_labels_change_no_choice() -> None:
         after = verdict(own["real"], a=own["a"], b=own["b"], c=own["c"])
         seen.add(after["comparisons"][0]["mean"])
         assert after["chosen"] == before["chosen"]
-        best = {name: rule.choose_champion({name: own[name]}, name, None, "accuracy") for name in own}
+        best = {name: choices.choose_champion({name: own[name]}, name, None, "accuracy") for name in own}
         for name, champion in best.items():
-            expected = rule.choose_champion({name: arms[name]}, name, None, "accuracy")
+            expected = choices.choose_champion({name: arms[name]}, name, None, "accuracy")
             assert (champion["split"], champion["seed"]) == (expected["split"], expected["seed"])
         assert after["champion"]["split"] == best[after["champion"]["arm"]]["split"]
         assert find_gaining_classes(own["a"], own["real"], CLASSES) == find_gaining_classes(

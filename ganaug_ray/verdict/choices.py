@@ -1,0 +1,98 @@
+"""What validation images choose: the candidate that is tested, and the model that is shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ganaug_ray.evaluate.metric_register import CROSS_ENTROPY, get_metric
+from ganaug_ray.verdict import wording
+from ganaug_ray.verdict.comparison import Comparison
+from ganaug_ray.verdict.outcomes import Outcome
+
+
+def choose_arm(
+    candidates: Mapping[str, Sequence[Outcome]], metric: str, rare: Sequence[int] = ()
+) -> dict[str, Any] | None:
+    """Choose the candidate with the best mean metric on validation; of equal ones the one with the lower cross-entropy.
+
+    Args:
+        candidates: arm -> its models.
+        metric: as for ``build_verdict``.
+        rare: numbers of the rare classes.
+
+    Returns:
+        ``arm``, ``by`` (``validation``), ``metric`` and ``values`` (arm -> the mean over its models); None without a
+        candidate.
+    """
+    if not candidates:
+        return None
+    means: dict[str, dict[str, float]] = {}
+    for arm, outcomes in candidates.items():
+        means[arm] = average_figures([outcome.val.summarize(rare) for outcome in outcomes])
+    sign = 1 if get_metric(metric).higher_is_better else -1
+    best = max(means, key=lambda arm: (sign * means[arm][metric], -means[arm][CROSS_ENTROPY.key]))
+    return {
+        "arm": best,
+        "by": "validation",
+        "metric": metric,
+        "values": {arm: figures[metric] for arm, figures in means.items()},
+    }
+
+
+def choose_champion(
+    outcomes: Mapping[str, Sequence[Outcome]],
+    baseline: str,
+    deciding: Comparison | None,
+    metric: str,
+    rare: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Choose the model to ship: the best on validation, of the chosen arm if that helped, else of the baseline.
+
+    Args:
+        outcomes: as for ``build_verdict``.
+        baseline: as for ``build_verdict``.
+        deciding: the comparison of the chosen arm; None without a candidate.
+        metric: as for ``build_verdict``.
+        rare: numbers of the rare classes.
+
+    Returns:
+        ``arm``, ``split``, ``seed``, ``repeat`` (these two in words), ``reason``, and ``figures`` (its metrics on
+        ``val`` and ``test``).
+    """
+    arm = deciding.arm if deciding and deciding.verdict == "helped" else baseline
+    if deciding is None:
+        reason = f"{baseline} is the only arm that may ship" if len(outcomes) > 1 else f"{baseline} is the only arm"
+    elif deciding.verdict == "helped":
+        reason = f"{arm} helped: {wording.describe_change(deciding)}"
+    elif deciding.verdict == "hurt":
+        reason = f"{deciding.arm} hurt"
+    elif deciding.verdict == "no worthwhile gain":
+        reason = f"{deciding.arm} brought no worthwhile gain"
+    else:
+        reason = f"{deciding.arm} was not seen to help"
+
+    sign = 1 if get_metric(metric).higher_is_better else -1
+
+    def on_val(outcome: Outcome) -> tuple[float, float]:
+        figures = outcome.val.summarize(rare)
+        return sign * figures[metric], -figures[CROSS_ENTROPY.key]
+
+    best = max(outcomes[arm], key=on_val)
+    several = len({outcome.split for outcome in outcomes[arm]}) > 1
+    model_words = f"split {best.split}, seed {best.seed}" if several else f"seed {best.seed}"
+    return {
+        "arm": arm,
+        "split": best.split,
+        "seed": best.seed,
+        "repeat": model_words,
+        "reason": f"{reason}; {model_words} did best on validation",
+        "figures": {"val": best.val.summarize(rare), "test": best.test.summarize(rare)},
+    }
+
+
+def average_figures(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each figure over rows that have the same ones."""
+    return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
