@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from scipy import optimize, special
 from sklearn import metrics as sk
 
 from ganaug_ray.evaluate import bootstrap
@@ -139,43 +138,6 @@ def compute_brier(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     distances = probabilities.astype(np.float64)
     distances[np.arange(len(labels)), labels] -= 1
     return (distances**2).sum(1)
-
-
-def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Fit the temperature that makes probabilities as sure as they are right (Guo et al. 2017, arXiv 1706.04599).
-
-    Args:
-        labels: int64 [N], true classes.
-        probabilities: float [N, K].
-
-    Returns:
-        That of least cross-entropy between 1/20 and 20: above one where the model is surer than right; one without
-        rows.
-
-    >>> labels = np.array([0, 0, 0, 1])  # three in four are right
-    >>> round(fit_temperature(labels, np.tile([0.75, 0.25], (4, 1))), 3)
-    1.0
-    >>> round(fit_temperature(labels, np.tile([0.9, 0.1], (4, 1))), 3)
-    2.0
-    """
-    if not len(labels):
-        return 1.0
-
-    def loss(log_temperature: float) -> float:
-        return float(compute_losses(labels, scale_probabilities(probabilities, np.exp(log_temperature))).mean())
-
-    return float(np.exp(optimize.minimize_scalar(loss, bounds=(-np.log(20), np.log(20)), method="bounded").x))
-
-
-def scale_probabilities(probabilities: np.ndarray, temperature: float) -> np.ndarray:
-    """Return the probabilities that logits divided by a temperature have: float64 [N, K].
-
-    Args:
-        probabilities: float [N, K], each row summing to one.
-        temperature: above zero; one changes nothing.
-    """
-    logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-30)) / temperature
-    return np.asarray(special.softmax(logits, axis=1))
 
 
 def choose_top_k(classes: int) -> int | None:

@@ -24,7 +24,8 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.evaluate.metrics import fit_temperature, read_split
+from ganaug_ray.evaluate.calibration import fit_temperature
+from ganaug_ray.evaluate.metrics import read_split
 from ganaug_ray.gan import early_stopping
 from ganaug_ray.gan.metrics import kid_fid_prdc
 from ganaug_ray.gan.train_worker import train_rank as train_gan

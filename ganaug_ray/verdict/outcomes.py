@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
-from ganaug_ray.evaluate import metrics
+from ganaug_ray.evaluate import calibration, metrics
 from ganaug_ray.evaluate.answer_scores import PredictedClasses
 from ganaug_ray.evaluate.metric_register import ROW_MEANS, SUMMARIZED, get_estimator
 from ganaug_ray.verdict.paired_statistics import Differences
@@ -64,7 +64,7 @@ class Outcome:
     @staticmethod
     def from_table(predictions: pa.Table, split: int, seed: int) -> Outcome:
         """From a model's predictions.parquet."""
-        temperature = metrics.fit_temperature(*metrics.read_split(predictions, "val"))
+        temperature = calibration.fit_temperature(*metrics.read_split(predictions, "val"))
         val, test = (read_predictions(predictions, part, temperature) for part in ("val", "test"))
         return Outcome(split, seed, val, test)
 
@@ -85,7 +85,7 @@ def read_predictions(predictions: pa.Table, part: Part, temperature: float = 1.0
         Its answers, with the rows' scores for each metric that is a mean over rows.
     """
     labels_N, probabilities_NK = metrics.read_split(predictions, part)
-    calibrated_NK = metrics.scale_probabilities(probabilities_NK, temperature)
+    calibrated_NK = calibration.scale_probabilities(probabilities_NK, temperature)
     row_scores = {}
     for metric in ROW_MEANS:
         assert metric.rows is not None
