@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from scipy import stats
 
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Run
@@ -78,8 +77,8 @@ def test_splits_share_no_test_image(finished: Path) -> None:
     assert not tests[0] & tests[1]
 
 
-def test_verdict_is_reproducible_with_scipy(finished: Path) -> None:
-    """Over two splits with one seed, the chosen arm being the best of five candidates."""
+def test_two_splits_are_too_few(finished: Path) -> None:
+    """Two splits with one seed give differences that the predictions repeat, and no word on them."""
     folders = [finished, finished / "splits" / "1"]
     verdict = json.loads((finished / "verdict.json").read_text())
 
@@ -88,30 +87,16 @@ def test_verdict_is_reproducible_with_scipy(finished: Path) -> None:
         rows = [[row for row in table.to_pylist() if row["split"] == part] for table in tables]
         return np.array([np.mean([np.argmax(row["probabilities"]) == row["label"] for row in own]) for own in rows])
 
-    deals = [pq.read_table(folder / "dataset" / "split.parquet").to_pylist() for folder in folders]
-    train, test = ([{row["id"] for row in own if row["split"] == part} for own in deals] for part in ("train", "test"))
-    both = len(train[0] & train[1])
-    shared = (both / len(train[0]) + both / len(train[1])) / 2 * sum(map(len, test)) / sum(map(len, train))
     candidates = ARMS.keys() - CONTROLS
     on_val = {arm: accuracy(arm, "val").mean() for arm in candidates}
     assert on_val[verdict["chosen"]["arm"]] == pytest.approx(max(on_val.values()))
-    checked = 0
+    assert len(verdict["comparisons"]) == len(ARMS)
     for own in verdict["comparisons"]:
-        d = accuracy(own["arm"], "test") - accuracy("real+classic", "test")
-        assert own["by_split"] == pytest.approx(d)
-        if own["ci95"] is None:
-            continue
-        chosen = own["role"] == "chosen"
-        se = np.sqrt(d.var(ddof=1) * (1 / 2 + shared))
-        low, high = stats.t.interval(1 - 0.05 / (len(candidates) / 2 if chosen else 1), 1, d.mean(), se)
-        assert own["ci95"] == pytest.approx([low, high])
-        assert own["p"] == pytest.approx(2 * stats.t.sf(abs(d.mean()) / se, 1))
-        if own["role"] != "candidate":  # the others are judged as a family
-            assert own["verdict"] == ("helped" if low > 0 else "hurt" if high < 0 else "unclear")
-        if chosen:
-            assert verdict["verdict"] == own["verdict"]
-        checked += 1
-    assert checked > 5
+        assert own["by_split"] == pytest.approx(accuracy(own["arm"], "test") - accuracy("real+classic", "test"))
+        assert own["mean"] == pytest.approx(np.mean(own["by_split"]))
+        assert (own["ci95"], own["verdict"]) == (None, "not enough repeats"), "two trainings of each arm"
+    assert verdict["verdict"] == "not enough repeats"
+    assert verdict["sentence"].startswith("Not enough repeats: 2 splits with 1 seed each of ")
 
 
 def test_shuffled_test_labels_change_no_choice(finished: Path, tmp_path: Path) -> None:
