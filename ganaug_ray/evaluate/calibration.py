@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import optimize, special
 
-from ganaug_ray.evaluate.metrics import compute_losses
+from ganaug_ray.evaluate.row_scores import compute_losses
 
 TEMPERATURE_PRIOR = 0.5  # standard deviation of the logarithm of a temperature before any image is seen
 

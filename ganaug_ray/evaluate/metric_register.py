@@ -19,7 +19,7 @@ from typing import Literal
 
 import numpy as np
 
-from ganaug_ray.evaluate import metrics
+from ganaug_ray.evaluate import row_scores
 from ganaug_ray.evaluate.answer_scores import Accuracy, ClassMean, ClassRatio, Estimator, RowMean
 
 
@@ -106,14 +106,14 @@ class Metric:
 _F1 = ClassRatio(hit_weight=2, counts_predicted=True)
 _RECALL = ClassRatio(hit_weight=1, counts_predicted=False)
 
-ACCURACY = Metric("accuracy", "accuracy", "%", rows=metrics.compute_hits, estimator=Accuracy())
-CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats", higher_is_better=False, rows=metrics.compute_losses)
+ACCURACY = Metric("accuracy", "accuracy", "%", rows=row_scores.compute_hits, estimator=Accuracy())
+CROSS_ENTROPY = Metric("cross_entropy", "cross-entropy", "nats", higher_is_better=False, rows=row_scores.compute_losses)
 CALIBRATED_CROSS_ENTROPY = Metric(
     "calibrated_cross_entropy",
     "cross-entropy after calibration",
     "nats",
     higher_is_better=False,
-    rows=metrics.compute_losses,
+    rows=row_scores.compute_losses,
     estimator=RowMean("calibrated_cross_entropy"),
     calibrated=True,
 )
@@ -122,7 +122,7 @@ CALIBRATED_BRIER = Metric(
     "Brier score after calibration",
     "",
     higher_is_better=False,
-    rows=metrics.compute_brier,
+    rows=row_scores.compute_brier,
     estimator=RowMean("calibrated_brier"),
     calibrated=True,
 )

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from sklearn import metrics as sk
 
 from ganaug_ray.evaluate import bootstrap
+from ganaug_ray.evaluate.row_scores import compute_hits, compute_losses
 
 CONFIDENCE_BINS = 15  # of confidence, in the calibration error; as in the paper
 MAX_CURVE_POINTS = 200  # of a ROC or precision-recall curve that are kept
@@ -87,57 +88,6 @@ def compute_figures(labels: np.ndarray, probabilities: np.ndarray, classes: list
 
 
 _SCORES = ("precision", "recall", "f1")
-
-
-def compute_hits(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Return for each row 1 where its most probable class is the true one, else 0.
-
-    Args:
-        labels: true classes, int64 [N] in [0, K).
-        probabilities: float [N, K].
-
-    Returns:
-        float64 [N].
-
-    >>> compute_hits(np.array([0, 1]), np.array([[0.9, 0.1], [0.8, 0.2]])).tolist()
-    [1.0, 0.0]
-    """
-    return (probabilities.argmax(1) == labels).astype(np.float64)
-
-
-def compute_losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Compute the cross-entropy of each row, -log p of its true class, in nats.
-
-    Args:
-        labels: true classes, int64 [N] in [0, K).
-        probabilities: float [N, K].
-
-    Returns:
-        float64 [N], at least zero; p counts as 2.2e-16 where it is below, so that no loss is infinite.
-
-    >>> compute_losses(np.array([0, 1]), np.array([[0.5, 0.5], [0.75, 0.25]])).round(3).tolist()
-    [0.693, 1.386]
-    """
-    chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return -np.log(np.maximum(chosen, np.finfo(np.float64).eps))
-
-
-def compute_brier(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Compute the Brier score of each row, the squared distance of its probabilities from the truth (Brier 1950).
-
-    Args:
-        labels: int64 [N], true classes.
-        probabilities: float [N, K].
-
-    Returns:
-        float64 [N] in [0, 2]; 0 where the true class has probability one.
-
-    >>> compute_brier(np.array([0, 1]), np.array([[0.5, 0.5], [0.0, 1.0]])).tolist()
-    [0.5, 0.0]
-    """
-    distances = probabilities.astype(np.float64)
-    distances[np.arange(len(labels)), labels] -= 1
-    return (distances**2).sum(1)
 
 
 def choose_top_k(classes: int) -> int | None:

@@ -42,13 +42,20 @@ def plan_comparison(job: Job, run: Run) -> Job:
 
 
 def _read_plan(run: Run) -> dict[str, int] | None:
+    stored = read_stored_settings(run)
+    if stored is None:
+        return None
+    seeds = stored.seeds
+    if stored.looks > 1:  # seeds were added since: the plan is what it began with
+        seeds = SEEDS if stored.splits == SPLITS else SEEDS_OF_ONE_SPLIT
+    return {"splits": stored.splits, "seeds": seeds}
+
+
+def read_stored_settings(run: Run) -> CompareConfig | None:
+    """Read how an experiment was compared so far, from its job.yaml; None of one that has not begun."""
     if not run.root.has_file("job.yaml"):
         return None
-    previous = yaml.safe_load(run.root.read_bytes("job.yaml"))
-    compare = CompareConfig.model_validate(previous["compare"])
-    if compare.looks > 1:  # seeds were added since: the plan is what it began with
-        return {"splits": compare.splits, "seeds": SEEDS if compare.splits == SPLITS else SEEDS_OF_ONE_SPLIT}
-    return {"splits": compare.splits, "seeds": compare.seeds}
+    return CompareConfig.model_validate(yaml.safe_load(run.root.read_bytes("job.yaml"))["compare"])
 
 
 def _choose_plan(job: Job) -> dict[str, int]:

@@ -11,7 +11,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import VerdictRecord
-from ganaug_ray.pipeline import evaluation_stages, sequential_plan, size_experiments, training_stages
+from ganaug_ray.pipeline import comparison_plan, evaluation_stages, sequential_plan, size_experiments, training_stages
 from ganaug_ray.pipeline.stage import Split, StageContext
 
 
@@ -71,6 +71,8 @@ class Pipeline:
 
     def reach_verdict(self) -> None:
         """Run all stages from raw images to verdict.json."""
+        if self.job.compared_arms:
+            self.terminal.print_stage_line("plan", "note", comparison_plan.describe_plan(self.job))
         self.prepare_data()
         if arms.has_gan(self.job):
             self.train_gan()

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 
-import yaml
-
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
-from ganaug_ray.config.compare import MAX_SEEDS, CompareConfig
+from ganaug_ray.config.compare import MAX_SEEDS
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
+from ganaug_ray.pipeline.comparison_plan import read_stored_settings
 
 LOOKS = 4
 OPEN_VERDICTS = ("unclear", "not enough repeats")
@@ -34,10 +33,8 @@ def allow_looks(job: Job) -> Job:
 
 def resume_seeds(job: Job, run: Run) -> Job:
     """Return the job with the number of seeds that its folder's job.yaml has, where that is larger."""
-    if not run.root.has_file("job.yaml"):
-        return job
-    stored = CompareConfig.model_validate(yaml.safe_load(run.root.read_bytes("job.yaml"))["compare"])
-    return _update_compare(job, seeds=max(job.compare.seeds, stored.seeds))
+    stored = read_stored_settings(run)
+    return _update_compare(job, seeds=max(job.compare.seeds, stored.seeds)) if stored else job
 
 
 def advise_more_seeds(job: Job, verdict: str | None) -> str | None:

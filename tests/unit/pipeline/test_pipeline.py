@@ -42,6 +42,12 @@ def test_run_trains_gan_only_if_needed(called: list[str], tmp_path: Path, settin
     assert called == ["prepare_data", *gan, "train_classifiers", "compare_arms", "build_report", "promote_champion"]
 
 
+def test_run_says_its_plan_first(called: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """How many trainings a comparison takes is said before any of them."""
+    Pipeline(load_job(DIGITS), Run(Folder.from_uri(tmp_path)), Terminal()).run_all()
+    assert "1 split with 3 seeds: 6 classifiers, 1 GAN" in capsys.readouterr().out
+
+
 def test_dry_run_describes_planned_work(tmp_path: Path) -> None:
     """A dry run describes the GAN, the arms and the workers of the run that it stands for."""
 
