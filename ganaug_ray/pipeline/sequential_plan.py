@@ -44,9 +44,9 @@ def advise_more_seeds(job: Job, verdict: str | None) -> str | None:
         return None
     trainings = job.compare.splits * len(arms.list_pairs(job)) * (looks - 1)
     return (
-        "`ganaug run JOB.yaml --until-clear` adds seeds until it is clear, at most "
-        f"{format_count(trainings, 'more training')}; begun only now, it says helped in up to 4.5 % of comparisons "
-        "without an effect, not 2.5 %"
+        "`ganaug run JOB.yaml --until-clear` adds seeds until the answer is clear, with up to "
+        f"{format_count(trainings, 'more training')}; after this first look it wrongly says helped in up to 4.5 % of "
+        "cases, instead of 2.5 %"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.evaluate.metric_register import Metric, get_metric
 from ganaug_ray.verdict.outcomes import Outcome
 from ganaug_ray.verdict.paired_statistics import MIN_REPEATS
@@ -94,20 +95,20 @@ def describe_coverage(
     if splits == 1:
         coverage_words = (
             f"The interval covers the chance of training classifiers ({seeds} seeds) and of which images are in the "
-            f"test set ({len(outcomes[0].test.labels_N):,}). All models share one split of the data and one GAN: with "
-            "other training images or another training of the GAN the result may differ by more."
+            f"test set ({len(outcomes[0].test.labels_N):,}). All models share one split of the data, and one GAN where "
+            "an arm needs it. With other training images or another training of the GAN the result may differ by more."
         )
     else:
         assert overlap is not None
         coverage_words = (
-            f"The interval covers the chance of training, of GAN and classifiers ({splits} splits with a GAN each, "
-            f"{seeds} seed{'s' * (seeds != 1)} in each), of which images are trained on, and of which are tested "
-            f"({overlap.tested:,}, each once)."
+            f"The interval covers the chance of training ({format_count(splits, 'split')} with "
+            f"{format_count(seeds, 'seed')} each; a split has a GAN of its own where an arm needs one), of which "
+            f"images are trained on, and of which are tested ({overlap.tested:,}, each once)."
         )
         if overlap.train > 0:
             coverage_words += (
-                f" Two splits share {100 * overlap.train:.0f} % of their training images on average: it speaks of "
-                "training on these images, and with a collection of others the result may differ by more."
+                f" Two splits share {100 * overlap.train:.0f} % of their training images on average. So the interval "
+                "is about training on these images: with another collection the result may differ by more."
             )
         if candidates > 1 and overlap.chosen_on >= 0.005:
             coverage_words += (

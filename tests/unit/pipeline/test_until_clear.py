@@ -132,7 +132,9 @@ def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsy
     Pipeline(job, experiment.run, Terminal()).run_all()
     assert experiment.reached == [2, 4, 2]
     assert experiment.read_settings().items() >= {"seeds": 2, "looks": 1}.items()
-    assert "--until-clear` adds seeds until it is clear, at most 12 more trainings" in capsys.readouterr().out
+    assert (
+        "--until-clear` adds seeds until the answer is clear, with up to 12 more trainings" in capsys.readouterr().out
+    )
 
 
 def test_planned_seeds_stay_first_step(tmp_path: Path) -> None:
