@@ -85,20 +85,25 @@ class Folder:
         self.fs.create_dir(self.path, recursive=True)
         return self
 
+    def list_entries(self, recursive: bool = False) -> list[pafs.FileInfo]:
+        """List what is in this folder, in no order; empty if there is no such folder."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=recursive)
+        try:
+            return list(self.fs.get_file_info(selector))
+        except FileNotFoundError:  # Arrow found no folder, looked whether there is one, and then it had been made
+            return list(self.fs.get_file_info(selector))
+
     def list_files(self, suffix: str = "") -> list[str]:
         """List the names of the files in this folder that end in suffix, sorted; empty if there is no such folder."""
-        selector = pafs.FileSelector(self.path, allow_not_found=True)
-        infos = self.fs.get_file_info(selector)
-        names = (info.base_name for info in infos if info.type == pafs.FileType.File)
+        names = (info.base_name for info in self.list_entries() if info.type == pafs.FileType.File)
         return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
 
     def list_folders(self) -> list[str]:
         """List the names of the folders in this folder, sorted."""
         # Google's store tells of the folders that were made, not of those that are there since files are in them.
         deep = self.fs.type_name == "gcs"
-        infos = self.fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True, recursive=deep))
         names = set()
-        for info in infos:
+        for info in self.list_entries(recursive=deep):
             name, _, below = info.path.removeprefix(f"{self.path}/").partition("/")
             if below or info.type == pafs.FileType.Directory:
                 names.add(name)

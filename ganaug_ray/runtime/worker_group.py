@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 import ray.train
 import ray.train.torch
-from pyarrow.fs import FileSelector
 from ray._private.state import state
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
@@ -168,7 +167,7 @@ def _free_placement_groups(reserved_groups: set[str]) -> None:
 
 def _delete_state(out: Folder) -> None:
     with suppress(OSError):
-        for info in out.fs.get_file_info(FileSelector(out.path, allow_not_found=True)):
+        for info in out.list_entries():
             if info.base_name.startswith(STATE_PREFIX):
                 out.fs.delete_dir(info.path)
 

@@ -67,10 +67,9 @@ class FeedbackStore:
 
 def measure_usage(folder: Folder) -> tuple[int, int]:
     """Return (number of images, their bytes) in a folder."""
-    selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
     images = 0
     size = 0
-    for info in folder.fs.get_file_info(selector):
+    for info in folder.list_entries(recursive=True):
         path = info.path[len(folder.path) :].lstrip("/")
         if info.type == pafs.FileType.File and not is_hidden(path):
             images += 1

@@ -98,3 +98,23 @@ def test_interrupted_write_preserves_old_file(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         Folder.from_uri(tmp_path).write_bytes("picture.png", b"new")
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("picture.png", b"old")]
+
+
+class _FolderAppears:
+    """A filesystem on which a folder is made while it is listed for the first time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get_file_info(self, selector: pafs.FileSelector) -> list[pafs.FileInfo]:
+        if self.folder.exists():
+            return pafs.LocalFileSystem().get_file_info(selector)
+        self.folder.mkdir()
+        (self.folder / "metrics-00001.jsonl").touch()
+        raise FileNotFoundError(f"Cannot list directory '{self.folder}'")
+
+
+def test_folder_made_while_listed_is_listed(tmp_path: Path) -> None:
+    """A folder that another process makes while it is listed is listed, and no error."""
+    folder = Folder(fs=_FolderAppears(tmp_path / "trial"), path=str(tmp_path / "trial"))  # type: ignore[arg-type]
+    assert folder.list_files() == ["metrics-00001.jsonl"]
