@@ -2,9 +2,11 @@
 
 Each repetition deals the digits out anew into several splits and trains the baseline, arms that cannot help (noise,
 shuffled-labels, oversample) and one that must: held-out real images passed off as synthetic ones. The table says how
-often each ended in each answer, and how wide the intervals were.
+often each ended in each answer, and how wide the intervals were. With several looks an arm gets further seeds until its
+own answer is firm, as ``ganaug run --until-clear`` gives them.
 
     python -m tests.benchmarks.decisions --repetitions 100 --processes 2
+    python -m tests.benchmarks.decisions --repetitions 100 --looks 4
 """
 
 from __future__ import annotations
@@ -20,24 +22,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import pyarrow as pa
 import torch
-from sklearn.datasets import load_digits
 
-from ganaug_ray.augment import arm_batches, arms, synthetic_pools
-from ganaug_ray.classify.train_worker import train_and_finish
 from ganaug_ray.config import Job
-from ganaug_ray.core import experiment_dir
-from ganaug_ray.core.distributed import Place
-from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.records import DatasetRecord
-from ganaug_ray.core.storage import Folder
-from ganaug_ray.data import images as images_
-from ganaug_ray.data.ingest.split import SPLITS, UNUSED
-from ganaug_ray.data.loading import image_store
+from ganaug_ray.pipeline.sequential_plan import OPEN_VERDICTS
 from ganaug_ray.verdict import from_experiment
 from ganaug_ray.verdict.paired_statistics import Verdict
-from tests.helpers.dealing import assign
+from tests.benchmarks import cheap_trainings
 
 NULL = {"noise": 0.25, "shuffled-labels": 0.25, "oversample": 0.25}
 RIGGED = {"real+classic+synthetic": 1.0}
@@ -45,29 +36,10 @@ ARMS = NULL | RIGGED
 """Name of an arm -> extra rows for each real one."""
 HELD_OUT = 60  # of a class: what the rigged arm has
 
-
-@functools.lru_cache(maxsize=1)
-def digits() -> image_store.LabelledImages:
-    """Scikit-learn's digits as a data set has them: 32 x 32, grey."""
-    raw = load_digits()
-    images = np.stack(
-        [
-            images_.to_pixels(images_.resize_to_square(images_.from_array(one), 32, "stretch"), 1)
-            for one in as_uint8(raw)
-        ]
-    )
-    ids = [image_store.hash_pixels(image) for image in images]
-    first = sorted(dict(zip(reversed(ids), reversed(range(len(ids))), strict=True)).values())  # equal ones once
-    every = image_store.LabelledImages(images, raw.target.astype(np.int64), ids, ids, ids)
-    return _take(every, first)
+load_digits = functools.lru_cache(maxsize=1)(cheap_trainings.load_digits)
 
 
-def as_uint8(raw: Any) -> np.ndarray:
-    """Pixels 0 to 16 as grey levels, uint8 [N, 8, 8]."""
-    return (raw.images * (255 / 16)).round().astype(np.uint8)
-
-
-def job(repetition: int, splits: int, steps: int) -> Job:
+def build_job(repetition: int, splits: int, steps: int, arms: list[str], seeds: int = 1, looks: int = 1) -> Job:
     """A comparison on the digits with another dealing out of the images.
 
     Without classic augmentation: beside it, oversampling is no null, as more rows a step are more draws of it.
@@ -80,100 +52,63 @@ def job(repetition: int, splits: int, steps: int) -> Job:
             },
             "gan": {"steps": 1},
             "augment": {"per_class": HELD_OUT, "screen": {"enabled": False}},
-            "arms": {name: {"ratio": ratio} for name, ratio in ARMS.items()},
+            "arms": {name: {"ratio": ARMS[name]} for name in arms},
             "classifier": {
                 "steps": steps, "batch_size": 32, "input_size": 8, "flip": False, "rotate": 0.0, "zoom": 0.0,
                 "shift": 0.0, "evaluate_every": steps // 2, "log_every": steps,
             },
-            "compare": {"splits": splits, "seeds": 1},
+            "compare": {"splits": splits, "seeds": seeds, "looks": looks},
             "seed": repetition,
         }
     )  # fmt: skip
 
 
-def repeat(number: int, splits: int, steps: int) -> dict[str, dict[str, Any]]:
-    """Do one comparison in a folder of its own; return each arm's verdict and mean difference."""
+def repeat(number: int, splits: int, steps: int, looks: int) -> dict[str, dict[str, Any]]:
+    """Do one comparison in a folder of its own; return each arm's verdict, mean difference and number of models."""
     torch.set_num_threads(1)
-    wanted = job(number, splits, steps)
+    answers: dict[str, dict[str, Any]] = {}
+    open_arms = list(ARMS)
     with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
-        run = Run(Folder.from_uri(Path(folder) / "run"))
-        for split in range(splits):
-            own, here = wanted.derive_split(split), run.locate_split(split)
-            _deal(own, here)
-            for name, seed in arms.list_pairs(own):
-                train_and_finish(arm_batches.describe_fit(own, here, name, seed), Place())
-        verdict = from_experiment.build_verdict(wanted, run)
-        return {
-            one["arm"]: {"verdict": one["verdict"], "mean": one["mean"], "half": one["ci95"][1] - one["mean"]}
-            for one in verdict["comparisons"]
-        }
-
-
-def _deal(wanted: Job, run: Run) -> None:
-    """Write the data set of a split, and images that it does not use as if a GAN had drawn them."""
-    rows, classes = digits(), [str(name) for name in range(10)]
-    of_class = {
-        name: [id_ for id_, y in zip(rows.ids, rows.labels, strict=True) if y == k] for k, name in enumerate(classes)
-    }
-    where = assign(of_class, wanted.data.split, wanted.data.train_per_class, wanted.data.max_val_per_class)
-    parts = {part: [row for row, id_ in enumerate(rows.ids) if where[id_] == part] for part in (*SPLITS, UNUSED)}
-    counts = {}
-    for part in SPLITS:
-        image_store.write_images((run.dataset / part).create(), _take(rows, parts[part]), "real")
-        counts[part] = {name: int((rows.labels[parts[part]] == k).sum()) for k, name in enumerate(classes)}
-    facts = {
-        "hash": experiment_dir.compute_fingerprint(where),
-        "classes": classes,
-        "counts": counts,
-        "image_size": 32,
-        "channels": 1,
-        "resize": "stretch",
-        "source": wanted.data.source,
-        "rejected": {},
-    }
-    DatasetRecord.write(run.dataset, "prepare", 0.0, facts)
-    run.dataset.write_table("split.parquet", pa.table({"id": list(where), "split": list(where.values())}))
-    labels = rows.labels[parts[UNUSED]]
-    held_out = [parts[UNUSED][row] for k in range(10) for row in np.flatnonzero(labels == k)[:HELD_OUT]]
-    (pool,) = synthetic_pools.list_pools(wanted, run)
-    image_store.write_images(pool.folder.create(), _take(rows, held_out), "synthetic")
-    record = {
-        "hash": experiment_dir.compute_fingerprint(held_out), "inputs": {"gan": "none"}, "asked": counts["train"],
-        "counts": counts["train"], "screened": {}, "not_drawn": [], "limits": None, "images": len(held_out),
-    }  # fmt: skip
-    experiment_dir.write_marker(pool.folder, "synthetic.json", "generate", 0.0, record)
-
-
-def _take(rows: image_store.LabelledImages, which: list[int]) -> image_store.LabelledImages:
-    texts = ([field[row] for row in which] for field in (rows.ids, rows.paths, rows.provenance))
-    return image_store.LabelledImages(rows.images[which], rows.labels[which], *texts)
+        for look in range(1, looks + 1):
+            job = build_job(number, splits, steps, open_arms, look, looks)
+            # The pool of held-out images is there from the first look on, when the rigged arm is open for sure.
+            run = cheap_trainings.train_arms(load_digits(), job, Path(folder) / "run", HELD_OUT)
+            for one in from_experiment.build_verdict(job, run)["comparisons"]:
+                half = one["ci95"][1] - one["mean"]
+                answers[one["arm"]] = {
+                    "verdict": one["verdict"], "mean": one["mean"], "half": half, "models": splits * look
+                }  # fmt: skip
+            open_arms = [arm for arm in open_arms if answers[arm]["verdict"] in OPEN_VERDICTS]
+            if not open_arms:
+                break
+    return answers
 
 
 def main() -> None:
     """Print a table, and a line of JSON for each repetition as it ends."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=100)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--splits", type=int, default=5)
     parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--looks", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
     given = parser.parse_args()
     numbers = range(given.first, given.first + given.repetitions)
     started, found = time.monotonic(), []
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
-        waiting = [pool.apply_async(repeat, (number, given.splits, given.steps)) for number in numbers]
+        waiting = [pool.apply_async(repeat, (number, given.splits, given.steps, given.looks)) for number in numbers]
         for number, result in zip(numbers, waiting, strict=True):
             found.append(result.get())
             print(json.dumps({"repetition": number, **found[-1]}), flush=True)
     print(f"{len(found)} repetitions of {given.splits} splits in {time.monotonic() - started:.0f} s")
     words = get_args(Verdict)
-    print(f"{'arm':<24} {'  '.join(words)}  mean difference, points  mean half width")
+    print(f"{'arm':<24} {'  '.join(words)}  mean difference, points  mean half width  mean models")
     for arm in ARMS:
         tally = Counter(str(one[arm]["verdict"]) for one in found)
-        mean = float(np.mean([one[arm]["mean"] for one in found]))
-        half = float(np.mean([one[arm]["half"] for one in found]))
+        means = {key: float(np.mean([one[arm][key] for one in found])) for key in ("mean", "half", "models")}
         columns = "  ".join(f"{tally[word]:>{len(word)}}" for word in words)
-        print(f"{arm:<24} {columns}  {100 * mean:+.2f}  {100 * half:.2f}")
+        print(f"{arm:<24} {columns}  {100 * means['mean']:+.2f}  {100 * means['half']:.2f}  {means['models']:.1f}")
 
 
 if __name__ == "__main__":

@@ -93,7 +93,7 @@ def simulate(cell: Cell, repetitions: int, rng: np.random.Generator) -> Outcome:
     scale = SPLIT_PRIOR_SCALE if cell.splits > 1 else SEED_PRIOR_SCALE
     error = combine_rows_and_repeats(between_T, within_T, shared_T, repeats, cell.rows - cell.splits, scale)
     half_T = error.compute_half_width(level)
-    before_T = _compute_old_half(between_T, shared_T, cell, level)
+    before_T = compute_old_half(between_T, shared_T, cell, level)
     mean_T = values_TR.mean(1)
     return Outcome(
         helped=float((mean_T > half_T).mean()),
@@ -104,7 +104,7 @@ def simulate(cell: Cell, repetitions: int, rng: np.random.Generator) -> Outcome:
     )
 
 
-def _compute_old_half(between_T: np.ndarray, shared_T: np.ndarray, cell: Cell, level: float) -> np.ndarray:
+def compute_old_half(between_T: np.ndarray, shared_T: np.ndarray, cell: Cell, level: float) -> np.ndarray:
     """Half the width of the interval before: corrected for shared training rows, or of seeds and rows apart."""
     if cell.splits > 1:
         overlap = (cell.splits - 2) / (cell.splits - 1)
