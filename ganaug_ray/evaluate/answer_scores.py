@@ -31,13 +31,27 @@ class PredictedClasses:
     classes: int
     row_scores: Mapping[str, np.ndarray] = field(default_factory=dict)
 
+    def count_rows(self) -> np.ndarray:
+        """Return the number of true rows of each class, at least one: int64 [K]."""
+        return np.maximum(np.bincount(self.labels_N, minlength=self.classes), 1)
+
 
 class Estimator(Protocol):
     """An object that computes a metric from a model's answers: M values, one or as many as there are classes."""
 
-    @property
-    def row_step(self) -> float:
-        """The most that another answer to one row changes the figure times N; 0 where rows never leave it equal."""
+    def compute_row_steps(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
+        """Return how much one row that is answered wrongly instead of rightly changes each value, times N.
+
+        Only rows that count for a value are meant: those of the class, or of the rare classes. Of a mean over classes
+        it is the root mean square over these rows, since a row of a rare class moves it more.
+
+        Args:
+            answers: as for ``compute``; only the true classes matter.
+            rare: as for ``compute``.
+
+        Returns:
+            float64 [M]; 0 for a mean of probabilities, which other rows never leave as it is.
+        """
         ...
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
@@ -68,7 +82,9 @@ class Estimator(Protocol):
 class Accuracy:
     """The share of rows whose predicted class is the true one: one value."""
 
-    row_step = 1.0
+    def compute_row_steps(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
+        """Return one."""
+        return np.ones(1)
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the number of hits / N.
@@ -117,7 +133,16 @@ class ClassRatio:
 
     hit_weight: int
     counts_predicted: bool
-    row_step = 1.0
+
+    def compute_row_steps(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
+        """Return N / (the class's true rows), or half of it where the rows predicted as the class count too.
+
+        >>> answers = PredictedClasses(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2)
+        >>> ClassRatio(hit_weight=1, counts_predicted=False).compute_row_steps(answers).round(3).tolist()
+        [4.0, 1.333]
+        """
+        steps_K = len(answers.labels_N) / answers.count_rows()
+        return steps_K / 2 if self.counts_predicted else steps_K
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the ratio of each class.
@@ -177,7 +202,17 @@ class ClassMean:
 
     class_ratio: ClassRatio
     only_rare: bool = False
-    row_step = 1.0
+
+    def compute_row_steps(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
+        """Return the root mean square, over these classes' rows, of what another answer changes; 1 of equal classes.
+
+        >>> answers = PredictedClasses(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), 2)
+        >>> ClassMean(ClassRatio(hit_weight=2, counts_predicted=True)).compute_row_steps(answers).tolist()
+        [1.0]
+        """
+        rows_K = answers.count_rows()[self._choose_classes(answers, rare)]
+        mean_square = (1 / rows_K).sum() / rows_K.sum()
+        return np.array([len(answers.labels_N) / len(rows_K) * np.sqrt(mean_square)])
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the mean over all classes, or over the rare ones.
@@ -221,7 +256,10 @@ class RowMean:
     """
 
     key: str
-    row_step = 0.0
+
+    def compute_row_steps(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
+        """Return zero."""
+        return np.zeros(1)
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the mean of the rows' scores."""

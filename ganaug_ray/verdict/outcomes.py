@@ -150,7 +150,8 @@ def compute_differences(
     moved = [compute_influence(a, metric, rare) - compute_influence(b, metric, rare) for a, b in pairs]
     per_split = len(pairs) // len(seeds)
     influence = [np.array(moved[first : first + per_split]) for first in range(0, len(moved), per_split)]
-    return Differences(values.reshape(len(seeds), per_split, -1), influence, get_estimator(metric).row_step)
+    steps_M = np.mean([get_estimator(metric).compute_row_steps(answers, rare) for answers, _ in pairs], 0)
+    return Differences(values.reshape(len(seeds), per_split, -1), influence, steps_M)
 
 
 def _sort_outcomes(outcomes: Sequence[Outcome]) -> list[Outcome]:

@@ -49,13 +49,13 @@ class Differences:
         values_JSM: ours - theirs by split, seed and figure, float64.
         influence: of each split, how much each row moves each seed's figures, float64 [S, N, M]; None where nothing
             is known of rows.
-        row_step: the most that one row's other answer changes the sum over rows: 1 for figures of predicted classes, 0
-            for means of probabilities, which rows never leave equal.
+        row_steps_M: how much another answer to one row changes each figure, times the number of rows; see
+            ``Estimator.compute_row_steps``. Absent: one.
     """
 
     values_JSM: np.ndarray
     influence: Sequence[np.ndarray] | None = None
-    row_step: float = 1.0
+    row_steps_M: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -145,21 +145,18 @@ def _describe_error(differences: Differences, between_M: np.ndarray, repeats: in
     if differences.influence is None:
         return use_repeats_alone(between_M, repeats)
     rows = sum(influence_SNM.shape[1] for influence_SNM in differences.influence)
+    steps_M = np.ones_like(between_M) if differences.row_steps_M is None else differences.row_steps_M
+    least_M = AGREEING_ROWS * (steps_M / rows) ** 2  # the variance by rows of which so many were answered differently
     if len(differences.influence) > 1:
         within_M = np.mean([_compute_rows_of_mean(influence_SNM) for influence_SNM in differences.influence], 0)
-        own_rows_M = within_M + _compute_least(differences.row_step, rows) * repeats
+        own_rows_M = within_M + least_M * repeats
         return combine_rows_and_repeats(
             between_M, np.maximum(own_rows_M, 1e-18), np.zeros_like(own_rows_M), repeats, rows - repeats
         )
     (influence_SNM,) = differences.influence
-    shared_M = compute_row_variance(influence_SNM) + _compute_least(differences.row_step, rows)
+    shared_M = compute_row_variance(influence_SNM) + least_M
     own_M = np.maximum(_compute_interaction(influence_SNM) / rows, 1e-18)
     return combine_rows_and_repeats(between_M, own_M, shared_M, repeats, rows - 1, SEED_PRIOR_SCALE)
-
-
-def _compute_least(row_step: float, rows: int) -> float:
-    """The variance of a mean over rows of which AGREEING_ROWS were answered differently."""
-    return AGREEING_ROWS * (row_step / rows) ** 2
 
 
 def _compute_rows_of_mean(influence_SNM: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ import io
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -119,7 +120,7 @@ def _write_pool(
     held_out = [unused[row] for k in np.unique(rows.labels) for row in np.flatnonzero(labels == k)[:per_class]]
     (pool,) = synthetic_pools.list_pools(job, run)
     image_store.write_images(pool.folder.create(), take_rows(rows, held_out), "synthetic")
-    record = {
+    record: dict[str, Any] = {
         "hash": experiment_dir.compute_fingerprint(held_out), "inputs": {"gan": "none"}, "asked": counts,
         "counts": counts, "screened": {}, "not_drawn": [], "limits": None, "images": len(held_out),
     }  # fmt: skip

@@ -3,7 +3,8 @@
 Each repetition deals the digits out anew into several splits and trains the baseline, arms that cannot help (noise,
 shuffled-labels, oversample) and one that must: held-out real images passed off as synthetic ones. The table says how
 often each ended in each answer, and how wide the intervals were. With several looks an arm gets further seeds until its
-own answer is firm, as ``ganaug run --until-clear`` gives them.
+own answer is firm, as ``ganaug run --until-clear`` gives them. Last comes what validation would choose among all arms,
+by accuracy or by calibrated cross-entropy: how much worse the choice is than the best arm on test, on average.
 
     python -m tests.benchmarks.decisions --repetitions 100 --processes 2
     python -m tests.benchmarks.decisions --repetitions 100 --looks 4
@@ -34,6 +35,8 @@ NULL = {"noise": 0.25, "shuffled-labels": 0.25, "oversample": 0.25}
 RIGGED = {"real+classic+synthetic": 1.0}
 ARMS = NULL | RIGGED
 """Name of an arm -> extra rows for each real one."""
+CHOSEN_BY = {"accuracy": 1, "calibrated_cross_entropy": -1}
+"""Metric -> whether more or less of it is better."""
 HELD_OUT = 60  # of a class: what the rigged arm has
 
 load_digits = functools.lru_cache(maxsize=1)(cheap_trainings.load_digits)
@@ -73,11 +76,16 @@ def repeat(number: int, splits: int, steps: int, looks: int) -> dict[str, dict[s
             job = build_job(number, splits, steps, open_arms, look, looks)
             # The pool of held-out images is there from the first look on, when the rigged arm is open for sure.
             run = cheap_trainings.train_arms(load_digits(), job, Path(folder) / "run", HELD_OUT)
-            for one in from_experiment.build_verdict(job, run)["comparisons"]:
-                half = one["ci95"][1] - one["mean"]
+            verdict = from_experiment.build_verdict(job, run)
+            for one in verdict["comparisons"]:
+                validated = [repeat["val"] for repeat in verdict["arms"][one["arm"]]["repeats"]]
                 answers[one["arm"]] = {
-                    "verdict": one["verdict"], "mean": one["mean"], "half": half, "models": splits * look
-                }  # fmt: skip
+                    "verdict": one["verdict"],
+                    "mean": one["mean"],
+                    "half": one["ci95"][1] - one["mean"],
+                    "models": splits * look,
+                    **{f"val_{key}": float(np.mean([figures[key] for figures in validated])) for key in CHOSEN_BY},
+                }
             open_arms = [arm for arm in open_arms if answers[arm]["verdict"] in OPEN_VERDICTS]
             if not open_arms:
                 break
@@ -109,6 +117,17 @@ def main() -> None:
         means = {key: float(np.mean([one[arm][key] for one in found])) for key in ("mean", "half", "models")}
         columns = "  ".join(f"{tally[word]:>{len(word)}}" for word in words)
         print(f"{arm:<24} {columns}  {100 * means['mean']:+.2f}  {100 * means['half']:.2f}  {means['models']:.1f}")
+    _print_regret(found)
+
+
+def _print_regret(found: list[dict[str, dict[str, Any]]]) -> None:
+    """Print how much is lost by a choice on validation, among all arms and without the rigged one."""
+    for arms in (list(ARMS), list(NULL)):
+        on_test = {arm: np.mean([one[arm]["mean"] for one in found]) for arm in arms}
+        for key, sign in CHOSEN_BY.items():
+            chosen = [max(arms, key=lambda arm: sign * one[arm][f"val_{key}"]) for one in found]
+            regret = np.mean([max(on_test.values()) - on_test[arm] for arm in chosen])
+            print(f"chosen of {', '.join(arms)} by {key}: {100 * regret:.2f} points lost")
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def test_several_looks_keep_error_rate() -> None:
     paid = unpaid = np.zeros(2000, bool)
     for seeds in (3, 6, 9, 12):
         influence = [part[:seeds] for part in draws.influence]
-        estimates = estimate_means(Differences(draws.values_JSM[:, :seeds], influence, draws.row_step))
+        estimates = estimate_means(Differences(draws.values_JSM[:, :seeds], influence, draws.row_steps_M))
         paid = paid | find_help(estimates, correct_for_looks(4))
         unpaid = unpaid | find_help(estimates, 1.0)
     assert paid.mean() <= 0.032

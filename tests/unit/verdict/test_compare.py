@@ -15,7 +15,7 @@ from scipy import integrate, stats
 
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.verdict import choices, compared_candidates
+from ganaug_ray.verdict import choices, compared_candidates, per_class
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome, Predictions
 from ganaug_ray.verdict.per_class import find_gaining_classes
@@ -265,6 +265,19 @@ def four_classes(seed: int, better: float) -> Outcome:
     keys = ("cross_entropy", "calibrated_cross_entropy", "calibrated_brier")
     own = Predictions(labels, predicted, 4, dict.fromkeys(keys, np.ones(400)))
     return Outcome(seed % 100, 0, own, own)
+
+
+def test_class_with_few_rows_has_wide_interval() -> None:
+    """Where all answers of a class agree, four test images leave more possible than a thousand."""
+    labels = np.array([0] * 1000 + [1] * 4)
+    right = Predictions(labels, labels, 2, _score(np.zeros(len(labels)), 1.0))
+    models = [Outcome(0, seed, right, right) for seed in range(3)]
+    rows = per_class.compare_classes(models, models, CLASSES)
+    many, few = (row["recall"]["ci95"] for row in rows)
+    half_of_two = 1.96 * np.sqrt(2) / 4  # two of the four rows answered differently
+    assert few == pytest.approx((-half_of_two, half_of_two), rel=0.02)
+    assert many[1] < 0.01
+    assert [row["verdict"] for row in rows] == ["no worthwhile gain", "unclear"]
 
 
 def test_only_gaining_class_is_found() -> None:

@@ -34,7 +34,7 @@ def draw_splits(
     shift_J11M = training * np.sqrt(2 / rows) * rng.normal(size=(splits, 1, 1, trials))
     moved_JSNM = gain + shift_J11M + rows_JSNM / np.sqrt(2)
     values_JSM = moved_JSNM.mean(2)
-    return Differences(values_JSM, list(moved_JSNM - values_JSM[:, :, None]), 0.0)
+    return Differences(values_JSM, list(moved_JSNM - values_JSM[:, :, None]), np.zeros(1))
 
 
 def draw_seeds(
@@ -45,7 +45,7 @@ def draw_seeds(
     moved_SNM = gain + by_row * rng.normal(size=(1, rows, trials)) + by_seed * rng.normal(size=(seeds, 1, trials))
     moved_SNM = moved_SNM + rng.normal(size=(seeds, rows, trials))
     values_SM = moved_SNM.mean(1)
-    return Differences(values_SM[None], [moved_SNM - values_SM[:, None]], 0.0)
+    return Differences(values_SM[None], [moved_SNM - values_SM[:, None]], np.zeros(1))
 
 
 def share(estimates: list[Estimate], word: str) -> float:
