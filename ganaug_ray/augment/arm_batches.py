@@ -1,4 +1,4 @@
-"""Describes the trainings of each arm's models: the baseline's batches of real rows, and the extra rows of the arm.
+"""Builds the trainings of each arm's models: the baseline's batches of real rows, and the extra rows of the arm.
 
 Every function takes a job and a run as one split of the images has them, see ``Job.derive_split`` and
 ``Run.locate_split``.
@@ -24,7 +24,7 @@ SPLIT_SEED_STRIDE = 1000  # between the draws of two splits
 
 
 def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = None) -> ClassifierTraining:
-    """Describe the training of an arm's model of one seed, once the data, teacher and images it needs are finished.
+    """Build the training of an arm's model of one seed, once the data, teacher and images it needs are finished.
 
     Args:
         job: as this split has it.
@@ -113,7 +113,7 @@ def _build_batches(
 
 
 def _describe_rows(job: Job, run: Run, arm: ArmConfig) -> dict[str, Any]:
-    """What decides an arm's rows besides the classifier's settings and the hashes of its inputs."""
+    """Return what decides an arm's rows besides the classifier's settings and the hashes of its inputs."""
     settings = {"arm": arm.model_dump()}
     if arm.traits.live:
         settings["limits"] = _read_pool(job, run, arm)["limits"]

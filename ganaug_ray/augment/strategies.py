@@ -28,7 +28,9 @@ class Strategy:
             return dict.fromkeys(train_counts, config.per_class)
         return {name: max(MIN_POOL_PER_CLASS, math.ceil(n * config.ratio)) for name, n in train_counts.items()}
 
-    def scale_ratio(self, ratio: float, train_counts: Mapping[str, int], not_drawn: Collection[str]) -> float:
+    def scale_ratio(
+        self, ratio: float, train_counts: Mapping[str, int], classes_without_extra_rows: Collection[str]
+    ) -> float:
         """Return the number of synthetic rows per real one, given the number of training images of each class."""
         return ratio
 
@@ -103,12 +105,14 @@ class Balance(Strategy):
         times = max(math.ceil(config.ratio), math.ceil(MIN_POOL_PER_CLASS * len(missing) / sum(missing.values())))
         return {name: times * n for name, n in missing.items()}
 
-    def scale_ratio(self, ratio: float, train_counts: Mapping[str, int], not_drawn: Collection[str]) -> float:
+    def scale_ratio(
+        self, ratio: float, train_counts: Mapping[str, int], classes_without_extra_rows: Collection[str]
+    ) -> float:
         """Return the ratio at which a pass over the real rows brings ``ratio`` times the missing images.
 
-        Without those of classes that cannot be drawn, so that the others get no more for it.
+        Those of classes without extra rows are left out, so that the others get no more for it.
         """
-        missing = sum(n for name, n in count_missing(train_counts).items() if name not in not_drawn)
+        missing = sum(n for name, n in count_missing(train_counts).items() if name not in classes_without_extra_rows)
         return ratio * (missing / sum(train_counts.values()))
 
 
@@ -206,10 +210,18 @@ class Mixture:
         train_counts: Mapping[str, int],
         batch_size: int,
         steps: int,
-        not_drawn: Collection[str] = (),
+        classes_without_extra_rows: Collection[str] = (),
     ) -> Self:
-        """Build the mixture of a job, given the number of training images of each class."""
-        ratio = STRATEGIES[config.strategy].scale_ratio(config.ratio, train_counts, not_drawn)
+        """Build the mixture of an arm.
+
+        Args:
+            config: the arm's settings.
+            train_counts: class -> number of its training images.
+            batch_size: real rows of a batch.
+            steps: of the training.
+            classes_without_extra_rows: those that get no synthetic rows; the other classes get no more for it.
+        """
+        ratio = STRATEGIES[config.strategy].scale_ratio(config.ratio, train_counts, classes_without_extra_rows)
         return cls(batch_size, ratio, steps, config.strategy)
 
     @property

@@ -43,7 +43,7 @@ def list_gans(job: Job, run: Run) -> list[GanSource]:
 
 
 def describe_training(job: Job, run: Run, source: GanSource) -> GanTraining:
-    """Describe the training of a GAN, once its data set and the teacher are finished."""
+    """Build the training of a GAN, once its data set and the teacher are finished."""
     from ganaug_ray.gan.training_spec import GanTraining
 
     teacher = run.locate_model(arms.REAL, 0)
@@ -99,7 +99,7 @@ def list_pools(job: Job, run: Run) -> list[SyntheticPool]:
 
 
 def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
-    """Return the pool of an arm's synthetic images; its folder is ``synthetic`` if the augment section has it too."""
+    """Plan the pool of an arm's synthetic images; its folder is ``synthetic`` if the augment section has it too."""
     from ganaug_ray.augment import strategies
 
     counts = DatasetRecord.read(run.dataset).counts["train"]
@@ -118,7 +118,7 @@ def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
 
 
 def describe_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None:
-    """Return what a pool's images are screened with, or None; the teacher is the first model of the real arm."""
+    """Build what a pool's images are screened with, or None; the teacher is the first model of the real arm."""
     from ganaug_ray.augment.screening import Screening
 
     if not synthetic_pool.screen.enabled:

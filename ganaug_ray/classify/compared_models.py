@@ -82,7 +82,7 @@ def prepare_weights(job: Job, run: Run, name: str) -> Record | None:
 
 
 def describe_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTraining:
-    """Describe the training of a model of one seed, once the data set and its initial weights are there."""
+    """Build the training of a model of one seed, once the data set and its initial weights are there."""
     from ganaug_ray.classify.train_worker import ClassifierTraining
     from ganaug_ray.data.loading.resident_loader import open_real_feed
     from ganaug_ray.data.loading.sampler import Sampling

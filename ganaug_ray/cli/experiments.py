@@ -75,6 +75,7 @@ def _generate(
     png: Png = None,
     seed: Seed = None,
 ) -> None:
+    """Run the generate stage of a job, or export images of a finished GAN's folder as PNG files."""
     of_job = {"--out": out, "--set": set_, "--dry-run": dry_run or None, "--verbose": verbose or None}
     of_folder = {"--count": count, "--png": png, "--seed": seed}
     if "://" in what or Path(what).expanduser().is_dir():

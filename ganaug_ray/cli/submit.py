@@ -49,7 +49,8 @@ def submit(
 ) -> None:
     """Run a job on a cluster: uploads this folder, without data, runs and environments, and runs `ganaug run` there."""
     here = Path.cwd()
-    out, overrides = _check_arguments(job, out, set_ or [], here)
+    overrides = set_ or []
+    out = _resolve_output(job, out, overrides, here)
     # What the environment holds here stays here: the dashboard shows a runtime environment to everybody.
     runtime_env: dict[str, Any] = {"working_dir": str(here), "excludes": list_excludes(here)}
     if gpus:
@@ -134,8 +135,13 @@ def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
         )
 
 
-def _check_arguments(job: Path, out: str | None, overrides: list[str], here: Path) -> tuple[str, list[str]]:
-    """Return the output folder and the overrides as the job gets them. Raises UserError."""
+def _resolve_output(job: Path, out: str | None, overrides: list[str], here: Path) -> str:
+    """Return the address of the output folder as the job gets it: --out, or else a folder in $GANAUG_HOME.
+
+    Raises:
+        UserError: there is no address, or it is in the uploaded folder; the job file is missing or not in that folder;
+            or there are credentials in the address or the overrides.
+    """
     from ganaug_ray.config.addresses import refuse_credentials
     from ganaug_ray.core.output_dir import FOLDER_EXAMPLES, refuse_inside
 
@@ -156,7 +162,7 @@ def _check_arguments(job: Path, out: str | None, overrides: list[str], here: Pat
     if "://" not in out:  # an address is for the nodes to open: this machine may not reach it
         out = os.path.abspath(Path(out).expanduser())  # noqa: PTH100  # not resolved: links here are not links there
         refuse_inside(Path(out), here)
-    return out, overrides
+    return out
 
 
 @contextmanager

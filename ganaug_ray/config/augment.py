@@ -115,6 +115,7 @@ class MixConfig(Config):
 
     @model_validator(mode="after")
     def _check_strategy(self) -> Self:
+        """Raise ValueError if a setting that the strategy does not use differs from its default."""
         keys, reason = IDLE_SETTINGS.get(self.strategy, ((), ""))
         for key in keys:
             value = getattr(self, key)

@@ -44,13 +44,16 @@ _JobLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 def load_job(path: Path, overrides: list[str] | None = None, check_network: CheckNetwork | None = None) -> Job:
     """Read a job file and apply ``key=value`` overrides.
 
+    Each ``${VARIABLE}`` is replaced by the environment variable, and relative paths are taken from the job file's
+    folder, also those in overrides.
+
     Args:
         path: the job file.
         overrides: of its keys.
         check_network: asked about the classifier's architecture; absent: any name is taken.
 
     Raises:
-        UserError: the file is missing or malformed, or a key or value is wrong.
+        UserError: the file is missing or malformed, a key or value is wrong, or an environment variable is not set.
     """
     content = read_mapping(path, "job file")
     for override in overrides or []:

@@ -120,7 +120,7 @@ class Run:
         return self.locate_split(split).models / arm / f"seed-{seed}"
 
     def locate_any_synthetic(self) -> Folder:
-        """Return the folder of some synthetic images: those of the augment section, or else those of an arm."""
+        """Return the folder of the augment section's synthetic images or, if only arms have some, that of an arm's."""
         other_names = [name for name in self.root.list_folders() if name.startswith("synthetic-")]
         return (
             self.synthetic
@@ -129,7 +129,10 @@ class Run:
         )
 
     def claim_folder(self, job: Job) -> None:
-        """Write job.yaml into this folder, or check that what is there was made by the same job.
+        """Check that the folder is empty or belongs to a compatible job, and then write job.yaml into it.
+
+        A job is compatible if everything in the folder that is made already has the same settings in it. Settings that
+        only say how the work is spread may differ.
 
         Raises:
             UserError: the folder cannot be written, holds something else, or holds stages of a job whose settings

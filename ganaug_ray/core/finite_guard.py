@@ -34,7 +34,7 @@ class FiniteGuard:
             optimizer.found_inf = self._flag  # type: ignore[attr-defined]  # likewise
 
     def check_loss(self, loss: torch.Tensor) -> None:
-        """Note whether this scalar loss is finite on all ranks; every rank calls it the same number of times."""
+        """Record whether this scalar loss is finite on all ranks; collective: every rank must call it alike."""
         self._flag.copy_(torch.maximum(self._flag, (~torch.isfinite(loss.detach())).float()))
         self._place.max_over_ranks(self._flag)
 

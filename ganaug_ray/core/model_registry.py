@@ -34,7 +34,7 @@ def promote_model(
     complete: Callable[[Folder], None] = lambda version: None,
     judge: Judge = lambda champion: {},
 ) -> Record:
-    """Copy a finished model to a new version and make it the champion; a model that is champion is not copied again.
+    """Copy a finished model to a new version and make it champion, unless it is champion with this lineage already.
 
     Several may do so at a time: each gets a version of its own, and is judged by the champion that it replaces, which
     may have become that while its files were written. On an object store, which has no lock, two that end within the
@@ -45,7 +45,9 @@ def promote_model(
         model: a finished model folder.
         lineage: what the model came from and what was measured of it, kept beside it.
         complete: adds to the new version's folder what else belongs there.
-        judge: see above.
+        judge: called with the content of champion.json, or None where there is no champion. What it returns is kept
+            with the change, and an error that it raises ends the promotion. It is called again where another model has
+            become champion in the meantime.
 
     Returns:
         The content of champion.json.

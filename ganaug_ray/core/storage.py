@@ -94,12 +94,18 @@ class Folder:
             return list(self.fs.get_file_info(selector))
 
     def list_files(self, suffix: str = "") -> list[str]:
-        """List the names of the files in this folder that end in suffix, sorted; empty if there is no such folder."""
+        """List the names of the files in this folder that end in suffix, sorted, without hidden ones (``.name``).
+
+        It is empty if there is no such folder.
+        """
         names = (info.base_name for info in self.list_entries() if info.type == pafs.FileType.File)
         return sorted(name for name in names if name.endswith(suffix) and not name.startswith("."))
 
     def list_folders(self) -> list[str]:
-        """List the names of the folders in this folder, sorted."""
+        """List the names of the folders in this folder, sorted, without hidden ones (``.name``).
+
+        It is empty if there is no such folder.
+        """
         # Google's store tells of the folders that were made, not of those that are there since files are in them.
         deep = self.fs.type_name == "gcs"
         names = set()

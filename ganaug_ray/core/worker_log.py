@@ -17,7 +17,7 @@ class _PrintHandler(logging.StreamHandler[TextIO]):
 
 
 def print_log_messages() -> None:
-    """Print every message from INFO on that this package logs in this process, without a prefix.
+    """Install a log handler that prints what this package logs in this process, from INFO on and without a prefix.
 
     The handlers that Ray or a library may have set on the root logger do not get them as well: each line is in the log
     once. A second call changes nothing.

@@ -170,7 +170,12 @@ def _write_tables(source_survey: Survey, size: int, staged: Folder, out: Folder)
 
 
 def _tabulate_duplicates(usable: pa.Table, groups: list[list[int]], size: int, staged: Folder) -> pa.Table:
-    """A row an image of each group: how far it is from the first of its group, and a picture of some."""
+    """Tabulate the near-duplicates: a row for each image of each group.
+
+    The column ``distance`` is the root mean square of the differences between the image's thumbnail and that of the
+    first image of its group, in grey levels. The column ``thumbnail`` is a PNG picture, of the first MAX_THUMBNAILS
+    rows only.
+    """
     rows: list[int] = []
     numbers: list[int] = []
     first: list[int] = []
@@ -192,7 +197,7 @@ def _tabulate_duplicates(usable: pa.Table, groups: list[list[int]], size: int, s
 
 
 def _measure_distances(usable: pa.Table, rows: list[int], other_rows: list[int], staged: Folder) -> np.ndarray:
-    """Difference of the thumbnails of each row and its other row, float [N]."""
+    """Compute the root mean square of the differences between the thumbnails of two rows, for N pairs: float [N]."""
     where = usable.select(["file", "rank"])
     distances = [np.zeros(0)]
     for start in range(0, len(rows), THUMBNAIL_CHUNK):

@@ -11,15 +11,16 @@ TEMPERATURE_PRIOR = 0.5  # standard deviation of the logarithm of a temperature 
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Fit the temperature that makes probabilities as sure as they are right (Guo et al. 2017, arXiv 1706.04599).
 
-    Its logarithm has a normal prior around zero: a model that has a hundred validation images all right would be made
-    as sure as can be, and pay for it on the first mistake.
+    It is the maximum a posteriori estimate, with a normal prior on log T of mean zero and standard deviation
+    TEMPERATURE_PRIOR. Without a prior, a model that has a hundred validation images all right would be made as sure as
+    can be, and pay for it on the first mistake.
 
     Args:
         labels: int64 [N], true classes.
         probabilities: float [N, K].
 
     Returns:
-        The most likely one between 1/20 and 20: above one where the model is surer than right; one without rows.
+        The temperature T, between 1/20 and 20: above one where the model is surer than right; one without rows.
 
     >>> labels = np.array([0, 0, 0, 1] * 1000)  # three in four are right
     >>> round(fit_temperature(labels, np.tile([0.75, 0.25], (4000, 1))), 2)

@@ -37,7 +37,7 @@ class EvaluationTarget:
 
 
 def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) -> EvaluationTarget:
-    """Describe the evaluation of a model, and choose the folder for it.
+    """Build the target of an evaluation: a model, the images, and the folder for the results, which is chosen here.
 
     The folder's name comes from the model's arm, seed and split, or for a model from elsewhere also from its hash; so a
     model has the same one wherever it lies.

@@ -43,7 +43,7 @@ class LabelledImages:
 def open_images(
     run: experiment_dir.Run, config: DataConfig, target: EvaluationTarget, classifier: Classifier, executor: Executor
 ) -> Iterator[tuple[LabelledImages, experiment_dir.Record]]:
-    """Open the images of an evaluation for as long as the context lasts.
+    """Open the images of an evaluation for as long as the context lasts, without those that ``run`` was trained on.
 
     The experiment's test images are read into memory. Those of another data set are staged in the evaluation's folder,
     from which they are deleted at the end, and read from there when indexed.
@@ -56,10 +56,11 @@ def open_images(
         executor: reads the images of another data set in parallel.
 
     Yields:
-        (the images, ``data``, ``excluded_train_rows`` and ``rejected`` for the marker).
+        (the images, facts for the marker): ``data``, what they are; ``excluded_train_rows``, the number of images left
+        out as trained on; ``rejected``, the number of unusable ones by reason.
 
     Raises:
-        UserError: the images are of classes that the model does not know, or none is left.
+        UserError: the images are of classes that the model does not know, or all were trained on.
     """
     if target.data is None:
         yield read_split(run, TEST_SPLIT, classifier), {"data": TEST_SPLIT, "excluded_train_rows": 0, "rejected": {}}

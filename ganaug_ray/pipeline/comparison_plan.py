@@ -52,7 +52,7 @@ def _read_plan(run: Run) -> dict[str, int] | None:
 
 
 def read_stored_settings(run: Run) -> CompareConfig | None:
-    """Read how an experiment was compared so far, from its job.yaml; None of one that has not begun."""
+    """Read the section compare of the job.yaml in an experiment's folder; None of one that has not begun."""
     if not run.root.has_file("job.yaml"):
         return None
     return CompareConfig.model_validate(yaml.safe_load(run.root.read_bytes("job.yaml"))["compare"])

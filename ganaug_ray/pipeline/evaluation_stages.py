@@ -123,7 +123,11 @@ def promote_champion(context: StageContext, force: bool = False) -> None:
 
     Args:
         context: the job, the experiment's folder and the terminal.
-        force: whatever is champion there.
+        force: promote the model even if the registry's champion does better, or the model was rolled back there.
+
+    Raises:
+        StageFailed: without force, the model does worse than the registry's champion, or was rolled back there.
+        UserError: there is no verdict; or without force, the model cannot be compared with the registry's champion.
     """
     verdict = context.require_record("compare", VerdictRecord.find(context.run.root))
     champion = verdict.champion
@@ -206,11 +210,11 @@ def _train_models(context: StageContext, pairs: list[tuple[str, int]]) -> None:
                 "compare-models", "note", f"{name} starts from {initial_weights.describe_match(weights)}"
             )
     context.connect_cluster()
-    fits = [compared_models.describe_training(context.job, context.run, name, seed) for name, seed in pairs]
+    trainings = [compared_models.describe_training(context.job, context.run, name, seed) for name, seed in pairs]
     rows = DatasetRecord.read(context.run.dataset).count_train_images()
     fit_steps = []
     for name, seed in pairs:
         steps = context.job.models[name].count_steps(rows)
         fit_steps.append((compared_models.locate_folder(context.run, name, seed), steps))
     with context.terminal.show_progress("compare-models", lambda: read_fit_progress(fit_steps)):
-        train_classifiers(fits, context.job.data.resident_gb)
+        train_classifiers(trainings, context.job.data.resident_gb)

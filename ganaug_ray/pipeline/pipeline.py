@@ -116,7 +116,13 @@ class Pipeline:
         evaluation_stages.compare_arms(self.context)
 
     def compare_sizes(self) -> None:
-        """Repeat the comparison at other numbers of training images a class: sizes/<n>/ and sizes.json."""
+        """Run the experiment at each of the job's numbers of training images a class, and write the learning curve.
+
+        The folders are sizes/<n>/, and the curve is sizes.json.
+
+        Raises:
+            UserError: the job has no sizes.
+        """
         for job, run in size_experiments.open_experiments(self.context):
             Pipeline(job, run, self.terminal).reach_verdict()
         size_experiments.draw_curve(self.context)
@@ -134,5 +140,13 @@ class Pipeline:
         evaluation_stages.build_report(self.context)
 
     def promote_champion(self, force: bool = False) -> None:
-        """Copy the champion's model to the registry as a new version, and make it the registry's champion."""
+        """Copy the champion's model to the registry as a new version, and make it the registry's champion.
+
+        Args:
+            force: promote the model even if the registry's champion does better, or the model was rolled back there.
+
+        Raises:
+            StageFailed: without force, the model does worse than the registry's champion, or was rolled back there.
+            UserError: there is no verdict; or without force, the model cannot be compared with the registry's champion.
+        """
         evaluation_stages.promote_champion(self.context, force)

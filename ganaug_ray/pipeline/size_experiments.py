@@ -62,7 +62,7 @@ def open_experiments(context: StageContext) -> Iterator[tuple[Job, Run]]:
 
 
 def draw_curve(context: StageContext) -> None:
-    """Build the learning curve from the verdicts of all sizes, and write sizes.json."""
+    """Compute the learning curve from the verdicts of all sizes and write sizes.json, unless that is up to date."""
 
     def work() -> Record:
         from ganaug_ray.verdict.learning_curve import build_curve

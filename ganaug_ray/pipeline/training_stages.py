@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
@@ -86,7 +87,11 @@ def train_gan(context: StageContext) -> None:
         from ganaug_ray.gan import training_budget
         from ganaug_ray.gan.launch import train_gans
 
-        trainings = [_describe_training(context, split, gan) for split, gan in missing]
+        trainings = []
+        for split, gan in missing:
+            training = synthetic_pools.describe_training(split.job, split.run, gan)
+            _announce_resuming(context, split, training)
+            trainings.append(training)
         rows = DatasetRecord.read(missing[0][1].dataset).count_train_images()
         planned = training_budget.compute_budget(context.job.gan, context.job.gan_image_size, rows)
         context.terminal.print_stage_line("train-gan", "note", planned.summary)
@@ -104,15 +109,15 @@ def train_gan(context: StageContext) -> None:
     context.run_stage("train-gan", None if missing else Record(), work, outcome)
 
 
-def _describe_training(context: StageContext, split: Split, gan: synthetic_pools.GanSource) -> GanTraining:
+def _announce_resuming(context: StageContext, split: Split, training: GanTraining) -> None:
+    """Say on the terminal at which step a GAN's training resumes, if it does, and which checkpoints cannot be used."""
     from ganaug_ray.core import checkpoint
 
-    training = synthetic_pools.describe_training(split.job, split.run, gan)
     notice = functools.partial(context.terminal.print_stage_line, "train-gan", "note")
-    start = checkpoint.load_newest(gan.folder / "checkpoints", training.fingerprint(), notice)
+    checkpoints = Folder.from_uri(training.out) / "checkpoints"
+    start = checkpoint.load_newest(checkpoints, training.fingerprint(), notice)
     if start is not None:
         notice(f"{split.name}resuming at step {start.step}")
-    return training
 
 
 def _label_images(context: StageContext) -> None:
@@ -259,13 +264,13 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
         rows = DatasetRecord.read(split.run.dataset).count_train_images()
         steps[split.number] = split.job.classifier.count_steps(rows)
     context.connect_cluster()
-    fits = []
+    trainings = []
     fit_steps = []
     for split, arm, seed in requests:
-        fits.append(arm_batches.describe_fit(split.job, split.run, arm, seed, gaining.get(arm)))
+        trainings.append(arm_batches.describe_fit(split.job, split.run, arm, seed, gaining.get(arm)))
         fit_steps.append((split.run.locate_model(arm, seed), steps[split.number]))
     with context.terminal.show_progress(stage, lambda: read_fit_progress(fit_steps)):
-        train_classifiers(fits, context.job.data.resident_gb)
+        train_classifiers(trainings, context.job.data.resident_gb)
 
 
 def _describe_teacher(split: Split) -> str:

@@ -56,6 +56,9 @@ class Node:
 def check_cluster(job: Job | None, out: Folder | None, resources: Mapping[str, float], gpus: str | None) -> None:
     """Check all nodes of the connected cluster, and raise an error if they cannot run the job.
 
+    A task on every living node reports on it. For that a probe file is written to the experiment's folder, which every
+    node has to see and to write beside; it is deleted again.
+
     Args:
         job: absent: work that takes what there is.
         out: the folder of the experiment.
@@ -63,7 +66,7 @@ def check_cluster(job: Job | None, out: Folder | None, resources: Mapping[str, f
         gpus: how many it must have, as text from the environment.
 
     Raises:
-        UserError: it cannot.
+        UserError: they cannot; the message has a line for each of the first faults, and says what to change.
     """
     nodes = collect_reports(out)
     faults = find_node_faults(nodes, collect_versions())
@@ -80,7 +83,15 @@ def check_cluster(job: Job | None, out: Folder | None, resources: Mapping[str, f
 
 
 def find_node_faults(nodes: list[Node], local_versions: Mapping[str, str]) -> list[str]:
-    """Return a sentence for each fault of a node: other versions than these, full memory or disk, no answer."""
+    """Return a sentence for each fault of a node, which says what to change.
+
+    Faults are: other versions than this process has, memory or disk used beyond MAX_USED_SHARE, an output folder that
+    the node cannot use, and a node without a report.
+
+    Args:
+        nodes: of the cluster, each with its report, or why there is none.
+        local_versions: name -> version, of this process.
+    """
     faults = []
     for node in nodes:
         report = node.report

@@ -98,7 +98,7 @@ def run_on_ranks(
     failures = 0
     while True:
         before = read_step()
-        reserved_groups = _list_placement_groups()
+        groups_before = _list_placement_groups()
         state_folder = out / f"{STATE_PREFIX}{uuid.uuid4().hex[:8]}"
         try:
             all_callbacks = [_LossLogger(), *callbacks]
@@ -106,7 +106,7 @@ def run_on_ranks(
             return
         except ray.train.TrainingFailedError as error:
             if ray.get_runtime_context().get_actor_id() is None:
-                _free_placement_groups(reserved_groups)
+                _free_placement_groups(keep=groups_before)
             failures = 0 if read_step() > before else failures + 1
             # Ray Train has restarted already, except where a rank died just when it was spoken to: it takes that for
             # an error of its own.
@@ -155,13 +155,14 @@ def _list_placement_groups() -> set[str]:
     return {name for name, facts in groups if name.endswith(job) and facts["state"] != "REMOVED"}
 
 
-def _free_placement_groups(reserved_groups: set[str]) -> None:
-    """Free what a controller that failed has left reserved, or the next attempt would wait for it for ever.
+def _free_placement_groups(keep: set[str]) -> None:
+    """Remove this job's placement groups that are not among those to keep.
 
-    Ray Train has somebody for this where there is a dashboard. Not for trainings side by side in one job: those are
-    within actors, and have a dashboard.
+    A controller that failed has left them reserved, and the next attempt would wait for them for ever. Ray Train has
+    somebody for this where there is a dashboard. Not for trainings side by side in one job: those are within actors,
+    and have a dashboard.
     """
-    for name in _list_placement_groups() - reserved_groups:
+    for name in _list_placement_groups() - keep:
         remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
 
 

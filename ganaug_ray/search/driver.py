@@ -114,7 +114,10 @@ def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials
 
 
 def _prepare_inputs(pipeline: Pipeline, kind: SearchKind) -> None:
-    """What all trials have in common: the data, and what it takes to judge or to mix."""
+    """Run the stages that all trials need: the data, then by kind the teachers, the GAN or the initial weights.
+
+    Raises StageFailed if the GAN that is to be mixed in copies training images.
+    """
     from ganaug_ray.classify import initial_weights
 
     pipeline.prepare_data()

@@ -103,12 +103,16 @@ def _describe_best(plan: SearchPlan, trial: Trial, result: IntermediateResult, r
 
 
 def _describe_trial(plan: SearchPlan, trial: Trial) -> Record:
-    best = trial.looks[-1] if trial.looks else None
+    """Build the entry of a trial in search.json, with the measurement that it is judged by.
+
+    That is the best one of a GAN, and the last one of classifiers.
+    """
+    deciding_result = trial.looks[-1] if trial.looks else None
     if plan.space.kind == "gan":
-        best = trial.find_best(plan.direction)
+        deciding_result = trial.find_best(plan.direction)
     entry = asdict(trial) | {"value": None, "at": None}
-    if best is not None:
-        entry |= {"value": best.value, "at": best.at}
+    if deciding_result is not None:
+        entry |= {"value": deciding_result.value, "at": deciding_result.at}
     if trial.status == "started":
         entry |= {"status": "stopped", "reason": "the time was up; the same command goes on"}
     return entry
@@ -161,7 +165,8 @@ def compose_sentence(plan: SearchPlan, trials: Sequence[Trial], best: tuple[Tria
     against = ""
     if baseline and baseline.looks:
         against = f", {100 * baseline.looks[-1].value:.1f} % without synthetic images"
-    what = f"{plan.objective.replace('_', '-')} on validation, less its standard error over {len(plan.fits)} trainings"
+    trainings = len(plan.fits)
+    what = f"{plan.objective.replace('_', '-')} on validation, less its standard error over {trainings} trainings"
     return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({what})"
 
 

@@ -131,7 +131,7 @@ def count_steps(plan: SearchPlan, folder: Folder) -> int:
 
 
 def _find_objective(plan: SearchPlan, names: Iterable[str]) -> str | None:
-    """Return the figure of a look that the search goes by; None of a line that is no look."""
+    """Return the name of the figure that the search goes by, among those of a look; None of a line that is no look."""
     if plan.objective == "kid":
         return kid_fid_prdc.choose_kid_name(names)
     return next((name for name in names if name.startswith("cas_")), None)
@@ -173,6 +173,7 @@ def _load_member(plan: SearchPlan, folder: Folder, settings: Settings) -> Member
 
 
 def _describe_training(plan: SearchPlan, folder: Folder, settings: Settings) -> GanTraining:
+    """Build the training of a trial's GAN, which is measured at each of the search's budgets."""
     job = plan.build_job(settings).derive_split(0)
     budgets = plan.list_budgets(plan.count_rows())
     last = budgets[-1]

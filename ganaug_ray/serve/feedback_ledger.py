@@ -72,7 +72,14 @@ class VersionComparison:
             self.milliseconds[note.role] += note.milliseconds
 
     def add_label(self, notes: Sequence[ModelNote], truth: str) -> None:
-        """Count the true label of such an image; a verdict, once reached, stays."""
+        """Count the true label of an image that both versions have answered, and judge the candidate by all labels.
+
+        Once a verdict is reached it stays, and later labels are only counted.
+
+        Args:
+            notes: one of the champion and one of the candidate, on that image.
+            truth: its true label.
+        """
         is_correct = {note.role: note.label == truth for note in notes}
         self.labels += 1
         for role in ROLES:

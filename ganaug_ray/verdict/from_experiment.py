@@ -71,10 +71,10 @@ def _read_deal(run: Run, number: int) -> dict[str, str]:
 
 
 def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
-    """Return the names of the classes that gain on validation, for an arm that gets extra images of these alone.
+    """Choose the classes of an arm that gets extra images only of those that gain, and return their names.
 
-    They are taken from the best arm on validation, among the arms of the same kind that have extra images of all
-    classes.
+    They are those that gain on validation in the best arm on validation, among the arms of the same kind that have
+    extra images of all classes.
 
     Args:
         job: of the whole experiment.

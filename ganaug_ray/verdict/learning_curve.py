@@ -61,7 +61,9 @@ def build_curve(verdicts: Mapping[int, VerdictRecord]) -> dict[str, Any]:
 
 
 def compute_worth(numbers: Sequence[int], baseline: np.ndarray, value: float) -> float:
-    """Return the number of images a class at which the baseline's learning curve reaches a value.
+    """Interpolate the number of images a class at which the baseline's learning curve reaches a value.
+
+    The curve is straight between its points over log2 of the number, and the result is clamped to its ends.
 
     Args:
         numbers: of real training images a class, rising.
@@ -79,7 +81,7 @@ def compute_worth(numbers: Sequence[int], baseline: np.ndarray, value: float) ->
 
 
 def _estimate_worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, row: int) -> dict[str, Any]:
-    """What a number is worth, and its interval; ``beyond``: off the curve. Figures are [numbers, repeats]."""
+    """Estimate what a number is worth, and its interval; ``beyond``: off the curve. Figures are [numbers, repeats]."""
     mean = float(ours[row].mean())
     curve = baseline.mean(1)
     beyond = None

@@ -92,8 +92,8 @@ def estimate_means(
 
     Args:
         differences: by split, seed and figure.
-        level: how often the interval may miss; below 0.05 for the best of several, see ``correct_for_best``, and for
-            several looks, see ``correct_for_looks``.
+        level: how often the interval may miss; below 0.05 for the best of several, see ``correct_for_best``, and
+            for several looks, see ``correct_for_looks``.
         worthwhile: the least gain that is worth having, in the figures' unit; below zero where less is better.
 
     Returns:
@@ -132,7 +132,7 @@ def estimate_means(
 
 
 def estimate_mean(values_JS: np.ndarray) -> Estimate:
-    """Estimate the mean of differences of whose rows nothing is known, by Student's t.
+    """Estimate the mean of differences of whose rows nothing is known, from their repeats by Student's t.
 
     Args:
         values_JS: float64, by split and seed.
@@ -191,7 +191,7 @@ def compute_row_variance(influence_SNM: np.ndarray) -> np.ndarray:
 
 
 def correct_for_best(candidates: int) -> float:
-    """How many times smaller the p of the best of so many candidates must be, where they are no independent choice.
+    """Return the factor on p values of the best of so many candidates, where the choice is not independent of the test.
 
     If all k have no effect, the chance that any has a one-sided p below 2.5 % / k is at most 2.5 % (Bonferroni),
     whatever the choice went by. With (k + 1) / 2 up to 3.4 % of simulated comparisons ended in help.
@@ -203,7 +203,7 @@ def correct_for_best(candidates: int) -> float:
 
 
 def correct_for_looks(looks: int) -> float:
-    """How many times smaller p must be where the verdict may be looked at so many times while seeds are added.
+    """Return the factor on p values where the verdict may be looked at so many times while seeds are added.
 
     At every look the level is the same, so that all together are wrong in 5 % of cases (Pocock 1977, "Group sequential
     methods in the design and analysis of clinical trials", Biometrika 64). Looks share their test images, and so are

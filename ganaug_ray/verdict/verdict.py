@@ -12,8 +12,8 @@ Everything else is reported and decides nothing: each control by its own interva
 p values adjusted for being a family (Holm), since the largest of several differences is likelier to be luck.
 
 The models that an arm is chosen by are those that are tested, so the luck of their training goes along. The interval of
-the best of several candidates is therefore wider (``paired_statistics.correct_for_best``), and candidates that were
-compared on the same test images before and are no longer there count too. So candidates should be few.
+the best of several candidates is therefore wider (``paired_statistics.correct_for_best``), and candidates that
+were compared on the same test images before and are no longer there count too. So candidates should be few.
 """
 
 from __future__ import annotations

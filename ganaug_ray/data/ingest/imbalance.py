@@ -9,7 +9,7 @@ from ganaug_ray.errors import UserError
 
 
 def cap_rare_classes(train: Mapping[str, int], config: ImbalanceConfig) -> dict[str, int]:
-    """Return how many training images each class keeps, rounded to the nearest.
+    """Count the training images that each class keeps, rounded to the nearest.
 
     Args:
         train: class -> its training images, in the order of the classes.

@@ -85,7 +85,16 @@ def _count_bands(n: int) -> int:
 
 
 def _match_bands(hashes: np.ndarray, bands: int, chosen: tuple[int, ...]) -> np.ndarray:
-    """Return the candidates that agree in the chosen bands, and in no earlier choice: pairs, int64 [2, M]."""
+    """Return the candidates that agree in all chosen bands, and in no earlier choice of as many bands.
+
+    Args:
+        hashes: uint64 [N].
+        bands: number of bands that the 64 bits are cut into.
+        chosen: numbers of the chosen ones, rising.
+
+    Returns:
+        Pairs of rows i < j whose hashes differ in at most MAX_HASH_BITS bits, int64 [2, M].
+    """
     edges = [64 * band // bands for band in range(bands + 1)]
     masks = [np.uint64((1 << high) - (1 << low)) for low, high in itertools.pairwise(edges)]
     key = np.zeros(len(hashes), np.uint64)

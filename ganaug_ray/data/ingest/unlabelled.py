@@ -26,7 +26,7 @@ def drop_labels(usable: pa.Table) -> pa.Table:
 
 
 def reject_labelled(records: pa.Table, labelled: pa.Table, staged: Folder, executor: Executor) -> pa.Table:
-    """Reject images that are, or resemble, one of train, val or test.
+    """Reject images that are copies or near-duplicates of an image of train, val or test.
 
     Args:
         records: fields of audit.ImageRecord, a row an image without a label.

@@ -115,7 +115,10 @@ def load_inception_v3(path: Path, device: torch.device | str = "cpu") -> Feature
 
 
 def _pool_as_in_2015(network: nn.Module) -> None:
-    """Give each block's pooling branch the block's input, pooled as the network of 2015 does it."""
+    """Make each block's pooling branch pool as TensorFlow's network of 2015 does, in place.
+
+    Its average pools leave the padding out, and the last block's is a maximum pool.
+    """
     from torchvision.models import inception
 
     def average(x_BCHW: torch.Tensor) -> torch.Tensor:
@@ -137,7 +140,7 @@ def _pool_as_in_2015(network: nn.Module) -> None:
 
 
 def _resize_as_in_2015(x_BCHW: torch.Tensor) -> torch.Tensor:
-    """TensorFlow 1's bilinear resizing to 299 pixels: output pixel i looks at input coordinate i · size / 299."""
+    """Resize bilinearly to 299 pixels as TensorFlow 1 does: output pixel i looks at input coordinate i · size / 299."""
     pixels = torch.arange(INCEPTION_SIZE_PX, device=x_BCHW.device)
     axes = [pixels * (2 * size / INCEPTION_SIZE_PX / (size - 1)) - 1 for size in x_BCHW.shape[-2:]]
     grid_HW2 = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], dim=-1)
