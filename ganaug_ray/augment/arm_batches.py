@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # torch is imported when an arm is trained
 SPLIT_SEED_STRIDE = 1000  # between the draws of two splits
 
 
-def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = None) -> ClassifierTraining:
+def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = None) -> ClassifierTraining:
     """Build the training of an arm's model of one seed, once the data, teacher and images it needs are finished.
 
     Args:
@@ -54,7 +54,7 @@ def describe_fit(job: Job, run: Run, name: str, seed: int, gaining: list[str] | 
     if name != arms.REAL:
         arm = job.compared_arms[name]
         kind = KINDS[arm.kind]
-        settings |= _describe_rows(job, run, arm)
+        settings |= _collect_row_settings(job, run, arm)
         config = kind.adapt_classifier(config)
         if kind.has_extra_rows:
             classes = arms.choose_classes(arm, data, gaining)
@@ -112,7 +112,7 @@ def _build_batches(
     return kind.open_batches(ArmRows(job, run, arm, seed, classes), real), inputs
 
 
-def _describe_rows(job: Job, run: Run, arm: ArmConfig) -> dict[str, Any]:
+def _collect_row_settings(job: Job, run: Run, arm: ArmConfig) -> dict[str, Any]:
     """Return what decides an arm's rows besides the classifier's settings and the hashes of its inputs."""
     settings = {"arm": arm.model_dump()}
     if arm.traits.live:
@@ -121,4 +121,4 @@ def _describe_rows(job: Job, run: Run, arm: ArmConfig) -> dict[str, Any]:
 
 
 def _read_pool(job: Job, run: Run, arm: ArmConfig) -> Record:
-    return synthetic_pools.describe_pool(job, run, arm).folder.read_json("synthetic.json")
+    return synthetic_pools.plan_pool(job, run, arm).folder.read_json("synthetic.json")

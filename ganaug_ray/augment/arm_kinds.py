@@ -39,7 +39,7 @@ class ArmKind(ABC):
         """Return the folder of the store that the extra rows are read from; None if they come from none."""
         if not arm.traits.stored:
             return None
-        return str(synthetic_pools.describe_pool(job, run, arm).folder)
+        return str(synthetic_pools.plan_pool(job, run, arm).folder)
 
     @abstractmethod
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
@@ -146,7 +146,7 @@ class Live(ArmKind):
         synthetic = rows.pool.folder.read_json("synthetic.json")
         shares = {name: n for name, n in synthetic["asked"].items() if name in rows.classes}
         limits = ScreeningLimits.from_record(synthetic["limits"]) if synthetic["limits"] else None
-        screening = synthetic_pools.describe_screening(rows.run, rows.pool)
+        screening = synthetic_pools.build_screening(rows.run, rows.pool)
         live = live_generation.LiveSpec(str(rows.pool.gan.folder), shares, screening, limits)
         return rows.soften(functools.partial(live_generation.open_live_feed, live, upto, rows.seed))
 

@@ -47,7 +47,7 @@ class ArmRows:
     @functools.cached_property
     def pool(self) -> synthetic_pools.SyntheticPool:
         """The pool of the arm's synthetic images."""
-        return synthetic_pools.describe_pool(self.job, self.run, self.arm)
+        return synthetic_pools.plan_pool(self.job, self.run, self.arm)
 
     @functools.cached_property
     def mixture(self) -> strategies.Mixture:

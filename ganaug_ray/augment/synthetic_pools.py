@@ -31,7 +31,7 @@ class GanSource:
     dataset: Folder
 
 
-def find_gan(run: Run, pseudo: bool = False) -> GanSource:
+def locate_gan(run: Run, pseudo: bool = False) -> GanSource:
     """Return the folders of the GAN that is trained on labelled images or, with ``pseudo``, on pseudo-labelled too."""
     return GanSource(run.root / "gan-pseudo", run.pseudo) if pseudo else GanSource(run.gan, run.dataset)
 
@@ -39,10 +39,10 @@ def find_gan(run: Run, pseudo: bool = False) -> GanSource:
 def list_gans(job: Job, run: Run) -> list[GanSource]:
     """List the GANs that the arms need; if none does, the GAN of the labelled images."""
     trained_on_pseudo = [arm.traits.pseudo for arm in job.compared_arms.values() if arm.traits.uses_gan] or [False]
-    return [find_gan(run, pseudo) for pseudo in dict.fromkeys(trained_on_pseudo)]
+    return [locate_gan(run, pseudo) for pseudo in dict.fromkeys(trained_on_pseudo)]
 
 
-def describe_training(job: Job, run: Run, source: GanSource) -> GanTraining:
+def build_training(job: Job, run: Run, source: GanSource) -> GanTraining:
     """Build the training of a GAN, once its data set and the teacher are finished."""
     from ganaug_ray.gan.training_spec import GanTraining
 
@@ -92,13 +92,13 @@ def list_pools(job: Job, run: Run) -> list[SyntheticPool]:
     pools_by_folder: dict[str, SyntheticPool] = {}
     for arm in job.compared_arms.values():
         if arm.traits.uses_gan:
-            arm_pool = describe_pool(job, run, arm)
+            arm_pool = plan_pool(job, run, arm)
             before = pools_by_folder.get(str(arm_pool.folder), arm_pool)
             pools_by_folder[str(arm_pool.folder)] = replace(arm_pool, stored=arm_pool.stored or before.stored)
     return list(pools_by_folder.values())
 
 
-def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
+def plan_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
     """Plan the pool of an arm's synthetic images; its folder is ``synthetic`` if the augment section has it too."""
     from ganaug_ray.augment import strategies
 
@@ -108,16 +108,16 @@ def describe_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
         return experiment_dir.compute_fingerprint(counts, settings.screen.model_dump(), source.folder.name)
 
     pool_counts = strategies.plan_pool_counts(counts, arm)
-    source = find_gan(run, arm.traits.pseudo)
+    source = locate_gan(run, arm.traits.pseudo)
     default = ""
     with suppress(UserError):  # balance is for data with rare classes; the arms may have other strategies
-        default = key(strategies.plan_pool_counts(counts, job.augment), job.augment, find_gan(run))
+        default = key(strategies.plan_pool_counts(counts, job.augment), job.augment, locate_gan(run))
     fingerprint = key(pool_counts, arm, source)
     name = "synthetic" if fingerprint == default else f"synthetic-{fingerprint[:8]}"
     return SyntheticPool(run.root / name, source, pool_counts, arm.screen, arm.traits.stored)
 
 
-def describe_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None:
+def build_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None:
     """Build what a pool's images are screened with, or None; the teacher is the first model of the real arm."""
     from ganaug_ray.augment.screening import Screening
 

@@ -45,7 +45,7 @@ class TrainingCheckpoints:
         self._rest = MIN_INTERVAL_S
         self._counted: dict[str, int] = {}
 
-    def is_due(self) -> bool:
+    def decide_to_save(self) -> bool:
         """Decide whether to write a checkpoint now: enough time has passed, or a rank's machine is leaving.
 
         Collective: every rank must call it at the same step, and only the first rank's answer counts.
@@ -55,7 +55,7 @@ class TrainingCheckpoints:
         return is_leaving or time.monotonic() - self._last >= self._rest
 
     def save(self, step: int, tensors: checkpoint.Tensors) -> None:
-        """Write a checkpoint; called on the first rank only, after ``is_due``."""
+        """Write a checkpoint; called on the first rank only, after ``decide_to_save``."""
         save_started = time.monotonic()
         spent = torch.tensor([self._count_seconds(), *self._counted.values()], dtype=torch.float64)
         checkpoint.save(self._folder, checkpoint.Checkpoint(step, {**tensors, SPENT_KEY: spent}), self._inputs)

@@ -81,7 +81,7 @@ def prepare_weights(job: Job, run: Run, name: str) -> Record | None:
         raise UserError(str(error).replace("classifier.", f"models.{name}.", 1)) from None
 
 
-def describe_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTraining:
+def build_training(job: Job, run: Run, name: str, seed: int) -> ClassifierTraining:
     """Build the training of a model of one seed, once the data set and its initial weights are there."""
     from ganaug_ray.classify.train_worker import ClassifierTraining
     from ganaug_ray.data.loading.resident_loader import open_real_feed

@@ -52,7 +52,7 @@ class WeightMatch:
     wrong_shape: dict[str, tuple[list[int], list[int]]]
 
     @property
-    def fits(self) -> bool:
+    def is_compatible(self) -> bool:
         """Whether all tensors match, except those of heads."""
         return bool(self.matched) and not (self.missing or self.unexpected or self.wrong_shape)
 
@@ -140,7 +140,7 @@ def prepare_weights(job: Job, run: Run, folder: Folder | None = None) -> Record 
         key = f"classifier.weights {source}"
     weights = _rename_tensors(network, weights)
     weight_match = match_weights(network, weights, keep_head=config.init_from is not None)
-    if not weight_match.fits:
+    if not weight_match.is_compatible:
         raise UserError(f"{key}: not weights of {config.arch}: {weight_match.mismatches}")
     content = tensors_to_bytes({name: weights[name].contiguous() for name in weight_match.matched})
     folder.create().write_bytes("start.safetensors", content)

@@ -111,7 +111,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     best_evaluations: list[training_loop.BestEvaluation] = []
 
     def save(step: int, parts: dict[str, checkpoint.Stateful], history: checkpoint.Tensors) -> None:
-        if checkpoints.is_due() and log is not None:
+        if checkpoints.decide_to_save() and log is not None:
             log.flush()
             checkpoints.save(step, {**checkpoint.pack_states(parts), **history})
 

@@ -96,7 +96,7 @@ def train_classifier(
         first = start.step
     for step in range(first, steps):
         sums, total = _compute_gradients(network, schedule, batches, config, step, seed, place, weights_K)
-        guard.check_loss(sums[0])
+        guard.record_loss(sums[0])
         schedule.optimizer.step()
         guard.end_step()
         if average is not None:

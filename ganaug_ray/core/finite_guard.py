@@ -33,7 +33,7 @@ class FiniteGuard:
             optimizer.grad_scale = None  # type: ignore[attr-defined]  # read by torch's fused step
             optimizer.found_inf = self._flag  # type: ignore[attr-defined]  # likewise
 
-    def check_loss(self, loss: torch.Tensor) -> None:
+    def record_loss(self, loss: torch.Tensor) -> None:
         """Record whether this scalar loss is finite on all ranks; collective: every rank must call it alike."""
         self._flag.copy_(torch.maximum(self._flag, (~torch.isfinite(loss.detach())).float()))
         self._place.max_over_ranks(self._flag)

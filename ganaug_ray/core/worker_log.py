@@ -16,7 +16,7 @@ class _PrintHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-def print_log_messages() -> None:
+def install_print_handler() -> None:
     """Install a log handler that prints what this package logs in this process, from INFO on and without a prefix.
 
     The handlers that Ray or a library may have set on the root logger do not get them as well: each line is in the log

@@ -36,7 +36,7 @@ class EvaluationTarget:
         return f"{self.record.arm}, seed {self.record.seed}"
 
 
-def describe_target(run: experiment_dir.Run, model: Folder, data: str | None) -> EvaluationTarget:
+def build_target(run: experiment_dir.Run, model: Folder, data: str | None) -> EvaluationTarget:
     """Build the target of an evaluation: a model, the images, and the folder for the results, which is chosen here.
 
     The folder's name comes from the model's arm, seed and split, or for a model from elsewhere also from its hash; so a

@@ -54,7 +54,7 @@ def _train_side_by_side(trainings: list[GanTraining]) -> list[str]:
 
 @ray.remote(max_retries=worker_group.MAX_RESTARTS)
 def _train_task(training: GanTraining) -> int | None:
-    worker_log.print_log_messages()
+    worker_log.install_print_handler()
     device_name = "cuda" if torch.cuda.is_available() else "cpu"
     place = Place(device=torch.device(device_name), is_leaving=worker_group.DrainWatch())
     Folder.from_uri(training.out).create()

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from ganaug_ray.gan.networks import Discriminator
 
 
-class Judge:
+class AutocastDiscriminator:
     """The discriminator as a loss calls it: its layers run in the training's precision, the loss in full precision.
 
     Args:
@@ -40,7 +40,7 @@ class Judge:
         with self._autocast:
             return self._discriminator(x_BCHW, y_B)
 
-    def compare(
+    def compute_pair_logits(
         self, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Calculate the logits of real and of fake images with the same labels.
@@ -88,13 +88,13 @@ class GanLoss(ABC):
     """
 
     @abstractmethod
-    def discriminator(
-        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    def compute_discriminator_loss(
+        self, discriminator: AutocastDiscriminator, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> DiscriminatorLoss:
         """Calculate the discriminator's loss.
 
         Args:
-            judge: the discriminator, which may be called more than once.
+            discriminator: may be called more than once.
             real_BCHW: real images, float [B, C, H, W], around [-1, 1].
             fake_BCHW: generated images, likewise; no gradient leads to the generator.
             y_B: the labels of both, int64 [B].
@@ -104,13 +104,13 @@ class GanLoss(ABC):
         """
 
     @abstractmethod
-    def generator(
-        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    def compute_generator_loss(
+        self, discriminator: AutocastDiscriminator, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> torch.Tensor:
         """Calculate the generator's loss.
 
         Args:
-            judge: the discriminator, frozen: gradients flow through it to the images.
+            discriminator: its weights are frozen; gradients flow through it to the images.
             real_BCHW: real images, float [B, C, H, W], around [-1, 1]: those of the discriminator's step.
             fake_BCHW: newly generated images, likewise.
             y_B: the labels of both, int64 [B].
@@ -123,37 +123,37 @@ class GanLoss(ABC):
 class NonSaturatingLoss(GanLoss):
     """The logistic loss of Goodfellow et al. 2014 (arXiv 1406.2661); D is the logits' sigmoid."""
 
-    def discriminator(
-        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    def compute_discriminator_loss(
+        self, discriminator: AutocastDiscriminator, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> DiscriminatorLoss:
         """Calculate the mean of -log D(real) plus the mean of -log(1 - D(fake))."""
-        real_B, fake_B = judge.compare(real_BCHW, fake_BCHW, y_B)
+        real_B, fake_B = discriminator.compute_pair_logits(real_BCHW, fake_BCHW, y_B)
         loss = F.softplus(-real_B).mean() + F.softplus(fake_B).mean()
         return DiscriminatorLoss(loss, real_B, fake_B)
 
-    def generator(
-        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    def compute_generator_loss(
+        self, discriminator: AutocastDiscriminator, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> torch.Tensor:
         """Calculate the mean of -log D(fake), whose gradient does not vanish where the discriminator is sure."""
-        return F.softplus(-judge(fake_BCHW, y_B)).mean()
+        return F.softplus(-discriminator(fake_BCHW, y_B)).mean()
 
 
 class HingeLoss(GanLoss):
     """The hinge loss of Lim & Ye 2017 (arXiv 1705.02894), also in Miyato et al. 2018 (arXiv 1802.05957)."""
 
-    def discriminator(
-        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    def compute_discriminator_loss(
+        self, discriminator: AutocastDiscriminator, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> DiscriminatorLoss:
         """Calculate the mean of max(0, 1 - real) plus the mean of max(0, 1 + fake), of logits."""
-        real_B, fake_B = judge.compare(real_BCHW, fake_BCHW, y_B)
+        real_B, fake_B = discriminator.compute_pair_logits(real_BCHW, fake_BCHW, y_B)
         loss = F.relu(1 - real_B).mean() + F.relu(1 + fake_B).mean()
         return DiscriminatorLoss(loss, real_B, fake_B)
 
-    def generator(
-        self, judge: Judge, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
+    def compute_generator_loss(
+        self, discriminator: AutocastDiscriminator, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor
     ) -> torch.Tensor:
         """Calculate minus the mean of the fake images' logits."""
-        return -judge(fake_BCHW, y_B).mean()
+        return -discriminator(fake_BCHW, y_B).mean()
 
 
 LOSSES: dict[str, GanLoss] = {
@@ -168,19 +168,19 @@ class DiscriminatorStep(nn.Module):
 
     Args:
         discriminator: whose gradients DDP averages.
-        judge: calls it.
+        run_discriminator: calls it in the training's precision.
         loss: what it minimises.
     """
 
-    def __init__(self, discriminator: Discriminator, judge: Judge, loss: GanLoss) -> None:
+    def __init__(self, discriminator: Discriminator, run_discriminator: AutocastDiscriminator, loss: GanLoss) -> None:
         super().__init__()
         self.discriminator = discriminator
-        self._judge = judge
+        self._run_discriminator = run_discriminator
         self._loss = loss
 
     def forward(self, real_BCHW: torch.Tensor, fake_BCHW: torch.Tensor, y_B: torch.Tensor) -> DiscriminatorLoss:
         """Calculate the loss and the logits of real and fake images float [B, C, H, W] with labels int64 [B]."""
-        return self._loss.discriminator(self._judge, real_BCHW, fake_BCHW, y_B)
+        return self._loss.compute_discriminator_loss(self._run_discriminator, real_BCHW, fake_BCHW, y_B)
 
 
 def compute_realness(logits_B: torch.Tensor) -> torch.Tensor:

@@ -112,7 +112,7 @@ def train_gan(
         generator.compile()
         discriminator.compile()
     fast = place.autocast(config.precision)
-    run_discriminator = losses.Judge(discriminator, fast)
+    run_discriminator = losses.AutocastDiscriminator(discriminator, fast)
     run_generator = fast(generator)
     run_ddp_generator = fast(place.wrap_module(generator))
     ddp_discriminator_step = place.wrap_module(losses.DiscriminatorStep(discriminator, run_discriminator, loss))
@@ -137,17 +137,17 @@ def train_gan(
         loss_d = judged.loss * share
         optimizer_d.zero_grad()
         loss_d.backward()
-        guard.check_loss(loss_d)
+        guard.record_loss(loss_d)
         optimizer_d.step()
 
         with freeze_weights(discriminator):
             fake_BCHW = apply_augmentations(
                 run_ddp_generator(step_draws.z_g, batch.y_B), recipe.augment, step_draws.u_g
             )
-            loss_g = loss.generator(run_discriminator, real_BCHW, fake_BCHW, batch.y_B) * share
+            loss_g = loss.compute_generator_loss(run_discriminator, real_BCHW, fake_BCHW, batch.y_B) * share
             optimizer_g.zero_grad()
             loss_g.backward()
-        guard.check_loss(loss_g)
+        guard.record_loss(loss_g)
         optimizer_g.step()
         average.update_parameters(generator)
         guard.end_step()

@@ -73,7 +73,7 @@ def evaluate_models(context: StageContext, model: str | None = None, data: str |
     models = targets.list_models(context.run, context.job, model)
     context.require_record("train", dataset if models else None)
     for folder in models:
-        target = targets.describe_target(context.run, folder, data)
+        target = targets.build_target(context.run, folder, data)
         if target.record.inputs.get("dataset") != DatasetRecord.read(target.home.dataset).hash:
             note = f"{folder} was trained on another data set: images it was trained on may be among these"
             context.terminal.print_stage_line("evaluate", "note", note)
@@ -99,7 +99,7 @@ def build_report(context: StageContext) -> None:
         return write_report(context.run, context.job, inputs)
 
     (champion,) = targets.list_models(context.run, context.job)
-    evaluated = targets.describe_target(context.run, champion, None).out.read_json(targets.MARKER)
+    evaluated = targets.build_target(context.run, champion, None).out.read_json(targets.MARKER)
     # The verdict stands for the models and what they were made from: not for a GAN that no arm needs.
     inputs = {"verdict": verdict.hash, "evaluation": evaluated["hash"]}
     if gan := GanRecord.find(context.run.gan):
@@ -210,7 +210,7 @@ def _train_models(context: StageContext, pairs: list[tuple[str, int]]) -> None:
                 "compare-models", "note", f"{name} starts from {initial_weights.describe_match(weights)}"
             )
     context.connect_cluster()
-    trainings = [compared_models.describe_training(context.job, context.run, name, seed) for name, seed in pairs]
+    trainings = [compared_models.build_training(context.job, context.run, name, seed) for name, seed in pairs]
     rows = DatasetRecord.read(context.run.dataset).count_train_images()
     fit_steps = []
     for name, seed in pairs:

@@ -89,7 +89,7 @@ def train_gan(context: StageContext) -> None:
 
         trainings = []
         for split, gan in missing:
-            training = synthetic_pools.describe_training(split.job, split.run, gan)
+            training = synthetic_pools.build_training(split.job, split.run, gan)
             _announce_resuming(context, split, training)
             trainings.append(training)
         rows = DatasetRecord.read(missing[0][1].dataset).count_train_images()
@@ -168,7 +168,7 @@ def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.Synthe
         if "RAY_ADDRESS" in os.environ or not is_local_job(pool.counts):
             context.connect_cluster()
             make = generate_pool
-        screening = synthetic_pools.describe_screening(split.run, pool)
+        screening = synthetic_pools.build_screening(split.run, pool)
         total = sum(pool.counts.values()) if pool.stored else BLOCK_SIZE * len(pool.counts)
         progress = Progress(words=f"0 of {total} images")
 
@@ -267,7 +267,7 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
     trainings = []
     fit_steps = []
     for split, arm, seed in requests:
-        trainings.append(arm_batches.describe_fit(split.job, split.run, arm, seed, gaining.get(arm)))
+        trainings.append(arm_batches.build_training(split.job, split.run, arm, seed, gaining.get(arm)))
         fit_steps.append((split.run.locate_model(arm, seed), steps[split.number]))
     with context.terminal.show_progress(stage, lambda: read_fit_progress(fit_steps)):
         train_classifiers(trainings, context.job.data.resident_gb)

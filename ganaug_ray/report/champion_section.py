@@ -13,7 +13,7 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records import Repeat, VerdictRecord
 from ganaug_ray.data.card.dataset_card import encode_picture
 from ganaug_ray.evaluate import model_plots, plots
-from ganaug_ray.evaluate.targets import MARKER, EvaluationTarget, describe_target, find_champion, find_model
+from ganaug_ray.evaluate.targets import MARKER, EvaluationTarget, build_target, find_champion, find_model
 from ganaug_ray.verdict import overfitting
 
 _STAGE_KEYS = ("stage", "status", "seconds", "versions")  # of a marker; the rest are figures
@@ -45,7 +45,7 @@ def _read_predictions(run: experiment_dir.Run, arm: str, repeats: Sequence[Repea
 
 
 def _find_target(run: experiment_dir.Run, verdict: VerdictRecord) -> EvaluationTarget:
-    return describe_target(run, find_champion(run, verdict), None)
+    return build_target(run, find_champion(run, verdict), None)
 
 
 def draw_champion(

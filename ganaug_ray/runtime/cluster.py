@@ -35,7 +35,7 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
     Raises:
         UserError: no cluster answers at RAY_ADDRESS, or it cannot do the job.
     """
-    worker_log.print_log_messages()
+    worker_log.install_print_handler()
     if ray.is_initialized():
         return
     address = os.environ.get("RAY_ADDRESS")

@@ -101,12 +101,12 @@ def run_on_ranks(
         groups_before = _list_placement_groups()
         state_folder = out / f"{STATE_PREFIX}{uuid.uuid4().hex[:8]}"
         try:
-            all_callbacks = [_LossLogger(), *callbacks]
+            all_callbacks = [_LostRankLogger(), *callbacks]
             raise_divergence(_run_trainer(function, task, workers, state_folder, placement, all_callbacks))
             return
         except ray.train.TrainingFailedError as error:
             if ray.get_runtime_context().get_actor_id() is None:
-                _free_placement_groups(keep=groups_before)
+                _remove_leaked_placement_groups(keep=groups_before)
             failures = 0 if read_step() > before else failures + 1
             # Ray Train has restarted already, except where a rank died just when it was spoken to: it takes that for
             # an error of its own.
@@ -155,7 +155,7 @@ def _list_placement_groups() -> set[str]:
     return {name for name, facts in groups if name.endswith(job) and facts["state"] != "REMOVED"}
 
 
-def _free_placement_groups(keep: set[str]) -> None:
+def _remove_leaked_placement_groups(keep: set[str]) -> None:
     """Remove this job's placement groups that are not among those to keep.
 
     A controller that failed has left them reserved, and the next attempt would wait for them for ever. Ray Train has
@@ -173,7 +173,7 @@ def _delete_state(out: Folder) -> None:
                 out.fs.delete_dir(info.path)
 
 
-class _LossLogger(UserCallback):
+class _LostRankLogger(UserCallback):
     """Says in the log which ranks were lost, in a line a loss."""
 
     def __init__(self) -> None:
@@ -181,7 +181,7 @@ class _LossLogger(UserCallback):
 
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called where Ray Train's controller runs, again and again until it acts."""
-        worker_log.print_log_messages()
+        worker_log.install_print_handler()
         text = describe_lost_ranks(worker_exceptions)
         if text != self._last_text:
             logger.info(text)
@@ -232,7 +232,7 @@ def _run_trainer(
 
 
 def _run_rank(config: dict[str, Any]) -> int | None:
-    worker_log.print_log_messages()
+    worker_log.install_print_handler()
     return catch_divergence(config["function"], config["task"], get_place())
 
 

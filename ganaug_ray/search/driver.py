@@ -82,7 +82,7 @@ def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials
 
     if nested:
         connect()  # before any stage does, which needs no dashboard
-    _prepare_inputs(pipeline, kind)
+    _run_prerequisite_stages(pipeline, kind)
     connect()
     need = TrialResources.from_plan(plan, cluster.has_gpus())
     resources = ray.cluster_resources()
@@ -113,7 +113,7 @@ def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials
     plan.folder.write_json("search.json", record)
 
 
-def _prepare_inputs(pipeline: Pipeline, kind: SearchKind) -> None:
+def _run_prerequisite_stages(pipeline: Pipeline, kind: SearchKind) -> None:
     """Run the stages that all trials need: the data, then by kind the teachers, the GAN or the initial weights.
 
     Raises StageFailed if the GAN that is to be mixed in copies training images.
@@ -128,7 +128,7 @@ def _prepare_inputs(pipeline: Pipeline, kind: SearchKind) -> None:
 
         pipeline.train_gan()
         for split in pipeline.splits:
-            synthetic_pools.refuse_copies(split.job, GanRecord.read(synthetic_pools.find_gan(split.run).folder))
+            synthetic_pools.refuse_copies(split.job, GanRecord.read(synthetic_pools.locate_gan(split.run).folder))
     if kind == "classifier":
         for split in pipeline.splits:
             initial_weights.prepare_weights(split.job, split.run)

@@ -34,7 +34,7 @@ def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: 
     if plan.space.kind == "gan":
         budgets = list(plan.list_budgets(rows))
     else:
-        seeds = len(plan.fits)
+        seeds = len(plan.split_seed_pairs)
     best = choose_trial(plan, trials)
     best_record = None
     if best is not None:
@@ -52,7 +52,7 @@ def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: 
         "budgets": budgets,
         "seeds": seeds,
         "space": plan.space.build_record(),
-        "trials": [_describe_trial(plan, trial) for trial in trials],
+        "trials": [_build_trial_entry(plan, trial) for trial in trials],
         "best": best_record,
         "baseline": BASELINE_TRIAL if plan.space.kind == "mix" else None,
         "concurrency": at_once,
@@ -73,7 +73,7 @@ def choose_trial(plan: SearchPlan, trials: Sequence[Trial]) -> tuple[Trial, Inte
         if plan.space.kind == "gan":
             result = trial.find_best(plan.direction)
         else:
-            result = trial.looks[-1] if len(trial.looks) == len(plan.fits) else None
+            result = trial.looks[-1] if len(trial.looks) == len(plan.split_seed_pairs) else None
         if result is not None and trial.status != "failed":
             candidates.append((trial, result))
     sign = 1 if plan.direction == "min" else -1
@@ -102,7 +102,7 @@ def _describe_best(plan: SearchPlan, trial: Trial, result: IntermediateResult, r
     return {"trial": trial.trial, "settings": settings, "value": result.value, "at": result.at}
 
 
-def _describe_trial(plan: SearchPlan, trial: Trial) -> Record:
+def _build_trial_entry(plan: SearchPlan, trial: Trial) -> Record:
     """Build the entry of a trial in search.json, with the measurement that it is judged by.
 
     That is the best one of a GAN, and the last one of classifiers.
@@ -165,7 +165,7 @@ def compose_sentence(plan: SearchPlan, trials: Sequence[Trial], best: tuple[Tria
     against = ""
     if baseline and baseline.looks:
         against = f", {100 * baseline.looks[-1].value:.1f} % without synthetic images"
-    trainings = len(plan.fits)
+    trainings = len(plan.split_seed_pairs)
     what = f"{plan.objective.replace('_', '-')} on validation, less its standard error over {trainings} trainings"
     return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({what})"
 

@@ -94,12 +94,12 @@ class SearchPlan:
         return apply_settings(self.job, settings, "this trial")
 
     @property
-    def fits(self) -> list[tuple[int, int]]:
+    def split_seed_pairs(self) -> list[tuple[int, int]]:
         """The (split, seed) of each classifier that a trial trains, in order: all splits with the first seed first."""
-        fits = []
+        pairs = []
         for seed in range(self.job.search.seeds):
-            fits += [(split, seed) for split in range(self.job.compare.splits)]
-        return fits
+            pairs += [(split, seed) for split in range(self.job.compare.splits)]
+        return pairs
 
     def list_marks(self, rows: int) -> tuple[int, ...]:
         """Return the points at which a trial is measured: steps of a GAN, or numbers of trained classifiers.
@@ -109,7 +109,7 @@ class SearchPlan:
         """
         if self.space.kind == "gan":
             return self.list_budgets(rows)
-        return tuple(range(1, len(self.fits) + 1))
+        return tuple(range(1, len(self.split_seed_pairs) + 1))
 
     def count_rows(self) -> int:
         """Return the number of training images of the first split."""
@@ -119,7 +119,7 @@ class SearchPlan:
         """Return the number of optimizer steps of a trial that is not stopped."""
         if self.space.kind == "gan":
             return self.list_budgets(rows)[-1]
-        return len(self.fits) * self.job.classifier.count_steps(rows)
+        return len(self.split_seed_pairs) * self.job.classifier.count_steps(rows)
 
     def compute_fingerprint(self) -> str:
         """Return a hash of all that decides a trial's result; how many trials there are does not."""

@@ -103,12 +103,12 @@ def read_results(plan: SearchPlan, folder: Folder) -> list[IntermediateResult]:
     reached: list[IntermediateResult] = []
     if plan.space.kind == "gan":
         for row in metrics_log.read_metrics(folder):
-            name = _find_objective(plan, row)
+            name = _find_objective_name(plan, row)
             if name is not None:
                 reached.append(IntermediateResult(row["step"], row[name]))
         return reached
     scores: list[float] = []
-    for split, seed in plan.fits:
+    for split, seed in plan.split_seed_pairs:
         model = folder / f"split-{split}-seed-{seed}"
         if ModelRecord.find(model) is None:
             break
@@ -130,7 +130,7 @@ def count_steps(plan: SearchPlan, folder: Folder) -> int:
     return total
 
 
-def _find_objective(plan: SearchPlan, names: Iterable[str]) -> str | None:
+def _find_objective_name(plan: SearchPlan, names: Iterable[str]) -> str | None:
     """Return the name of the figure that the search goes by, among those of a look; None of a line that is no look."""
     if plan.objective == "kid":
         return kid_fid_prdc.choose_kid_name(names)
@@ -147,14 +147,14 @@ def _train_gan_trial(plan: SearchPlan, folder: Folder, settings: Settings, runne
             if at in member.schedule.decided:
                 continue
             runner.run(
-                train, replace(_describe_training(plan, folder, member.schedule.build_settings()), until=at), folder
+                train, replace(_build_training(plan, folder, member.schedule.build_settings()), until=at), folder
             )
             reached = read_results(plan, folder)[-1]
             if reached.at < at:  # its images had collapsed at the look before
                 break
             member.exploit_and_explore(at, reached.value)
         settings = member.schedule.build_settings()
-    runner.run(train, _describe_training(plan, folder, settings), folder)
+    runner.run(train, _build_training(plan, folder, settings), folder)
     return _find_collapse(plan, folder)
 
 
@@ -164,7 +164,7 @@ def _load_member(plan: SearchPlan, folder: Folder, settings: Settings) -> Member
     schedule = LrSchedule.from_folder(folder) or LrSchedule(settings[pbt.LR_KEY])
 
     def fingerprint(settings: Settings) -> str:
-        return _describe_training(plan, folder, settings).fingerprint()
+        return _build_training(plan, folder, settings).fingerprint()
 
     root = plan.folder / "trials"
     member = Member(root, folder.name, dimension, plan.direction, plan.job.seed, fingerprint, schedule)
@@ -172,7 +172,7 @@ def _load_member(plan: SearchPlan, folder: Folder, settings: Settings) -> Member
     return member
 
 
-def _describe_training(plan: SearchPlan, folder: Folder, settings: Settings) -> GanTraining:
+def _build_training(plan: SearchPlan, folder: Folder, settings: Settings) -> GanTraining:
     """Build the training of a trial's GAN, which is measured at each of the search's budgets."""
     job = plan.build_job(settings).derive_split(0)
     budgets = plan.list_budgets(plan.count_rows())
@@ -181,7 +181,7 @@ def _describe_training(plan: SearchPlan, folder: Folder, settings: Settings) -> 
     config = job.gan.model_copy(
         update={"steps": last, "epochs": None, "snapshot_every": last + 1, "cas_every": cas_every}
     )
-    training = synthetic_pools.describe_training(job, plan.run, synthetic_pools.find_gan(plan.run))
+    training = synthetic_pools.build_training(job, plan.run, synthetic_pools.locate_gan(plan.run))
     return replace(training, config=config, out=str(folder), snapshot_steps=budgets)
 
 
@@ -199,7 +199,7 @@ def _train_gan_rank(
         if not metrics:  # of a rank that measures nothing
             report(None)
             return
-        name = _find_objective(plan, metrics)
+        name = _find_objective_name(plan, metrics)
         assert name, f"no {plan.objective} among {list(metrics)}"
         report(IntermediateResult(step, round(metrics[name], 6)))  # as it is logged
 
@@ -216,7 +216,7 @@ def _train_classifiers(plan: SearchPlan, folder: Folder, settings: Settings, run
         searched_arms[SEARCHED_ARM] = mix
     job = job.model_copy(update={"arms": searched_arms, "augment": plan.job.augment})  # its own pool may be the job's
     scores: list[float] = []
-    for split, seed in plan.fits:
+    for split, seed in plan.split_seed_pairs:
         model = folder / f"split-{split}-seed-{seed}"
         if ModelRecord.find(model) is None:
             _train_classifier(plan, job.derive_split(split), arm, (split, seed), model, runner)
@@ -237,7 +237,7 @@ def _train_classifier(
     if arm is not None:
         _ensure_pool(job, run, arm)
         name = SEARCHED_ARM
-    fit = arm_batches.describe_fit(job, run, name, seed)
+    fit = arm_batches.build_training(job, run, name, seed)
     how.run(classify.train_and_finish, replace(fit, out=str(model), parts=("val",)), model)
 
 
@@ -253,9 +253,9 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
     from ganaug_ray.augment.generate import generate_locally
 
     arms.check_classes(SEARCHED_ARM, arm, DatasetRecord.read(run.dataset))
-    pool = synthetic_pools.describe_pool(job, run, arm)
+    pool = synthetic_pools.plan_pool(job, run, arm)
     if synthetic_pools.read_finished_pool(pool) is None:
-        screening = synthetic_pools.describe_screening(run, pool)
+        screening = synthetic_pools.build_screening(run, pool)
         generate_locally(pool.counts, job.seed, pool.gan.folder, pool.folder, screening, stored=pool.stored)
 
 

@@ -186,7 +186,7 @@ def _build_trainable(
             work(config)
 
     def work(config: dict[str, Any]) -> None:
-        worker_log.print_log_messages()
+        worker_log.install_print_handler()
         if need.workers:
             on_ranks = functools.partial(_run_on_ranks, need.workers, plan.training_config.placement)
             runner = trainable.TrialRunner(on_ranks, _report_result, _report_from_rank)

@@ -94,7 +94,7 @@ class ClassifierReplica:
     """One replica of the service."""
 
     def __init__(self, settings: dict[str, Any], books: DeploymentHandle | None = None) -> None:
-        worker_log.print_log_messages()
+        worker_log.install_print_handler()
         deployment_settings = DeploymentSettings(**settings)
         self._keys = read_required_keys(deployment_settings)
         if deployment_settings.alone:

@@ -136,5 +136,5 @@ def train_arms(rows: LabelledImages, job: Job, folder: Path, held_out_per_class:
             deal_images(rows, split_job, split_run, held_out_per_class)
         for name, seed in arms.list_pairs(split_job):
             if not split_run.locate_model(name, seed).has_file("model.json"):
-                train_and_finish(arm_batches.describe_fit(split_job, split_run, name, seed), Place())
+                train_and_finish(arm_batches.build_training(split_job, split_run, name, seed), Place())
     return run

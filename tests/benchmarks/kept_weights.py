@@ -79,7 +79,7 @@ def train(name: str, folder: str, arm: str, seed: int) -> dict[str, tuple[float,
     """Train once; return (accuracy, cross-entropy) on test of each way to keep weights."""
     torch.set_num_threads(1)
     job, run = build_job(name), Run(Folder.from_uri(folder))
-    fit = arm_batches.describe_fit(job, run, arm, seed)
+    fit = arm_batches.build_training(job, run, arm, seed)
     facts = DatasetRecord.read(run.dataset)
     draws = fit.seed if fit.draw_seed is None else fit.draw_seed
     torch.manual_seed(rng.draw_number(draws, "weights"))

@@ -101,20 +101,20 @@ def load_inception_v3(path: Path, device: torch.device | str = "cpu") -> Feature
         raise UserError(f"{path}: not the weights of InceptionV3 ({str(error).splitlines()[0]})") from None
     network.fc = nn.Identity()
     if published:
-        _pool_as_in_2015(network)
+        _use_tensorflow_pooling(network)
     network.eval().requires_grad_(False).to(device)
 
     def features(x_BCHW: torch.Tensor) -> torch.Tensor:
         x_BCHW = x_BCHW.expand(-1, 3, -1, -1)
         if published:
-            return network((_resize_as_in_2015(x_BCHW) * 127.5 - 0.5) / 128)  # of bytes: (byte - 128) / 128
+            return network((_resize_like_tensorflow(x_BCHW) * 127.5 - 0.5) / 128)  # of bytes: (byte - 128) / 128
         return network(F.interpolate(x_BCHW, (INCEPTION_SIZE_PX, INCEPTION_SIZE_PX), mode="bilinear", antialias=True))
 
     name = "inception2015" if published else "inceptiontv"
     return FeatureExtractor(name, features, INCEPTION_BATCH_SIZE)
 
 
-def _pool_as_in_2015(network: nn.Module) -> None:
+def _use_tensorflow_pooling(network: nn.Module) -> None:
     """Make each block's pooling branch pool as TensorFlow's network of 2015 does, in place.
 
     Its average pools leave the padding out, and the last block's is a maximum pool.
@@ -139,7 +139,7 @@ def _pool_as_in_2015(network: nn.Module) -> None:
             rewire(block, average)
 
 
-def _resize_as_in_2015(x_BCHW: torch.Tensor) -> torch.Tensor:
+def _resize_like_tensorflow(x_BCHW: torch.Tensor) -> torch.Tensor:
     """Resize bilinearly to 299 pixels as TensorFlow 1 does: output pixel i looks at input coordinate i · size / 299."""
     pixels = torch.arange(INCEPTION_SIZE_PX, device=x_BCHW.device)
     axes = [pixels * (2 * size / INCEPTION_SIZE_PX / (size - 1)) - 1 for size in x_BCHW.shape[-2:]]

@@ -28,7 +28,7 @@ def with_arms(job: Job, **own: Any) -> Job:
 
 
 def feed(job: Job, run: Run, name: str, **more: Any) -> Any:
-    fit = pickle.loads(pickle.dumps(arm_batches.describe_fit(job, run, name, 0, **more)))  # noqa: S301  # it travels to other processes
+    fit = pickle.loads(pickle.dumps(arm_batches.build_training(job, run, name, 0, **more)))  # noqa: S301  # it travels to other processes
     return fit.batches(Place())
 
 
@@ -64,7 +64,7 @@ def test_synthetic_only_and_unaugmented_arms(experiment: Run, tiny_job: Job) -> 
         assert batch.total == len(batch.y_B) == SIZE
         rows = ((batch.x_BCHW + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         assert {row.tobytes() for row in rows} <= synthetic
-    plain = arm_batches.describe_fit(job, experiment, "real", 0)
+    plain = arm_batches.build_training(job, experiment, "real", 0)
     assert (plain.config.flip, plain.config.rotate, plain.config.zoom, plain.config.shift) == (False, 0, 0, 0)
     assert plain.config.steps == tiny_job.classifier.steps
     assert torch.equal(plain.batches(Place())(2).x_BCHW, feed(job, experiment, arms.REAL)(2).x_BCHW)

@@ -194,7 +194,7 @@ def run(experiment: Run, tmp_path) -> Run:
 def test_live_arm_keeps_real_rows(run: Run, job: Job) -> None:
     """The live arm trains on the baseline's real rows and records how many images it generated."""
     assert arms.list_names(job) == [arms.REAL, arms.LIVE]
-    fit = pickle.loads(pickle.dumps(arm_batches.describe_fit(job, run, arms.LIVE, 0)))  # noqa: S301  # it travels to other processes
+    fit = pickle.loads(pickle.dumps(arm_batches.build_training(job, run, arms.LIVE, 0)))  # noqa: S301  # it travels to other processes
     assert fit.inputs["synthetic"] == "limits"
     size, ratio = job.classifier.batch_size, job.augment.ratio
     real, mixed = open_real_feed(str(run.dataset), size, 1.0, 0, Place()), fit.batches(Place())
@@ -237,7 +237,7 @@ def test_live_screening_uses_stored_limits(experiment: Run, run: Run, tiny_job: 
     run.synthetic.write_json("synthetic.json", record | {"limits": strict})
     augment = {"ratio": 0.5, "screen": {"realism": 0.0}}
     job = Job.model_validate(tiny_job.model_dump() | {"augment": augment, "arms": {arms.LIVE: None}})
-    open_live = arm_batches.describe_fit(job, run, arms.LIVE, 0).batches.args[1]
+    open_live = arm_batches.build_training(job, run, arms.LIVE, 0).batches.args[1]
     assert open_live.func is open_live_feed
     live = open_live(Place())
     live(0)

@@ -219,7 +219,7 @@ def test_ineffective_settings_are_refused(setting: dict[str, Any], words: str) -
 def test_settings_apply_to_synthetic_arm(experiment: Run, tiny_job: Job) -> None:
     """Strategy, weight, batch norm and soft labels apply to the synthetic arm and leave the baseline as it is."""
     job = with_augment(tiny_job, strategy="anneal", weight=0.25, batch_norm="separate", soft_labels=True)
-    fit, real = (arm_batches.describe_fit(job, experiment, arm, 0) for arm in (arms.SYNTHETIC, arms.REAL))
+    fit, real = (arm_batches.build_training(job, experiment, arm, 0) for arm in (arms.SYNTHETIC, arms.REAL))
     feed = fit.batches(Place())
     assert isinstance(feed, mixed_batches.MixedFeed)
     assert isinstance(feed.fake, soft_labels.SoftLabelFeed)
@@ -229,9 +229,9 @@ def test_settings_apply_to_synthetic_arm(experiment: Run, tiny_job: Job) -> None
     plain = real.batches(Place())(0)
     assert (plain.weight_B, plain.soft_BK, plain.real) == (None, None, None)
     assert real.inputs.keys() == {"dataset"}
-    late = arm_batches.describe_fit(with_augment(tiny_job, strategy="pretrain"), experiment, arms.SYNTHETIC, 0).batches(
-        Place()
-    )
+    late = arm_batches.build_training(
+        with_augment(tiny_job, strategy="pretrain"), experiment, arms.SYNTHETIC, 0
+    ).batches(Place())
     assert [late.count_rows(step) for step in range(8)] == [16] * 8
 
 

@@ -97,7 +97,7 @@ def test_killed_training_resumes_bit_identically(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A training that was killed resumes from its checkpoint and ends with the same bits."""
-    worker_log.print_log_messages()
+    worker_log.install_print_handler()
     one = fit(digits, tmp_path / "killed", **settings)
     killed(one)
     out = Folder.from_uri(one.out)
@@ -119,7 +119,7 @@ def test_foreign_checkpoint_is_not_used(
     digits: Folder, tmp_path: Path, package_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A checkpoint made with other settings or rows is not used, and a message says so."""
-    worker_log.print_log_messages()
+    worker_log.install_print_handler()
     killed(fit(digits, tmp_path / "out"))
     capsys.readouterr()
     train(fit(digits, tmp_path / "out", lr=5e-4))
@@ -133,7 +133,7 @@ def test_foreign_checkpoint_is_not_used(
 def test_moved_code_keeps_fingerprint(experiment: Run) -> None:
     """A checkpoint outlives new names and places of the functions that open the batches."""
     job = load_job(DIGITS, [*TINY, "arms={one: {kind: synthetic}}"])
-    before = arm_batches.describe_fit(job, experiment, "one", 0)
+    before = arm_batches.build_training(job, experiment, "one", 0)
     renamed = replace(before, batches=mortal)
     assert renamed.compute_fingerprint(None) == before.compute_fingerprint(None)
 
@@ -153,7 +153,7 @@ def test_fingerprint_covers_all_arm_settings(experiment: Run) -> None:
     found = []
     for arm in arms:
         job = load_job(DIGITS, [*TINY, f"arms={{one: {arm}}}"])
-        told = arm_batches.describe_fit(job, experiment, "one", 0)
+        told = arm_batches.build_training(job, experiment, "one", 0)
         assert "0x" not in str(told.settings), "an address is another one in each process"
         found.append(told.compute_fingerprint(None))
     assert len(set(found)) == len(arms)

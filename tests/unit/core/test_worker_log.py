@@ -13,8 +13,8 @@ def test_log_messages_print_once(
     package_logger: logging.Logger, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """No prefix, no second line by a handler of the root logger, nothing below INFO."""
-    worker_log.print_log_messages()
-    worker_log.print_log_messages()
+    worker_log.install_print_handler()
+    worker_log.install_print_handler()
     log = logging.getLogger("ganaug_ray.search.trainable")
     log.debug("hidden")
     log.info("going on from step %d", 7)
@@ -25,7 +25,7 @@ def test_log_messages_print_once(
 
 def test_log_messages_follow_standard_output(package_logger: logging.Logger) -> None:
     """As with print: a stream that was put in its place since then gets them."""
-    worker_log.print_log_messages()
+    worker_log.install_print_handler()
     with contextlib.redirect_stdout(io.StringIO()) as replaced:
         logging.getLogger("ganaug_ray.gan.train_worker").info("going on from step %d", 7)
     assert replaced.getvalue() == "going on from step 7\n"

@@ -110,9 +110,9 @@ def test_jobs_apply_their_sampling(uneven: Folder, monkeypatch: pytest.MonkeyPat
         )  # a rank that writes nothing
     else:
         fit = (
-            arm_batches.describe_fit(job, run, arms.REAL, 0)
+            arm_batches.build_training(job, run, arms.REAL, 0)
             if of == "arm"
-            else compared_models.describe_training(job, run, "two", 0)
+            else compared_models.build_training(job, run, "two", 0)
         )
         feeds.append(pickle.loads(pickle.dumps(fit.batches))(Place()))  # noqa: S301  # it travels to other processes
     labels = Counter(int(label) for step in range(30) for label in feeds[0](step).y_B)

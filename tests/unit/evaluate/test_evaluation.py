@@ -38,7 +38,7 @@ def copied(experiment: Run, tmp_path: Path) -> Run:
 
 def champion_target(run: Run, job: Job) -> targets.EvaluationTarget:
     (model,) = targets.list_models(run, job)
-    return targets.describe_target(run, model, None)
+    return targets.build_target(run, model, None)
 
 
 def test_finished_run_has_champion_evaluation(experiment: Run, tiny_job: Job) -> None:
@@ -93,7 +93,7 @@ def test_without_champion_all_models_are_evaluated(copied: Run, tiny_job: Job) -
     copied.root.delete_file("verdict.json")
     every = targets.list_models(copied, tiny_job)
     assert len(every) == 4
-    places = {str(targets.describe_target(copied, model, None).out) for model in every}
+    places = {str(targets.build_target(copied, model, None).out) for model in every}
     assert len(places) == 4, "one folder a model"
     shutil.rmtree(str(copied.models))
     with pytest.raises(UserError, match=r"`ganaug train` has not been done"):
@@ -103,7 +103,7 @@ def test_without_champion_all_models_are_evaluated(copied: Run, tiny_job: Job) -
 def test_registered_version_shares_evaluation_folder(experiment: Run, tiny_job: Job) -> None:
     """A registered version is the same model as the champion, so that both have one evaluation folder."""
     (version,) = targets.list_models(experiment, tiny_job, str(experiment.registry))
-    assert targets.describe_target(experiment, version, None).out == champion_target(experiment, tiny_job).out
+    assert targets.build_target(experiment, version, None).out == champion_target(experiment, tiny_job).out
     with pytest.raises(UserError, match="no experiment"):
         targets.list_models(experiment, tiny_job, str(experiment.dataset))
 
@@ -118,7 +118,7 @@ def test_other_dataset_excludes_trained_rows(copied: Run, tiny_job: Job, monkeyp
 
     monkeypatch.setattr(shard_writer, "read_pixels", counted)
     monkeypatch.setattr(image_store, "MAX_SHARD_BYTES", 600 * 32 * 32)
-    place = targets.describe_target(copied, champion_target(copied, tiny_job).model, "sklearn:digits")
+    place = targets.build_target(copied, champion_target(copied, tiny_job).model, "sklearn:digits")
     record = evaluate_model.evaluate_model(tiny_job.data, place, 0, map_serially)
     assert max(together) == 600
     assert record["excluded_train_rows"] == 80

@@ -94,17 +94,17 @@ def test_schema_lists_every_loss() -> None:
 def test_losses_equal_hand_calculation(norm: str) -> None:
     """Both losses have the values that a calculation by hand gives."""
     real_B, fake_B = torch.tensor([2.0, -1.0]), torch.tensor([0.5, -3.0])
-    judge = losses.Judge(PixelDiscriminator(0, 1, 32, 4, norm), Place().autocast("fp32"))
+    discriminator = losses.AutocastDiscriminator(PixelDiscriminator(0, 1, 32, 4, norm), Place().autocast("fp32"))
     images = real_B.reshape(2, 1, 1, 1), fake_B.reshape(2, 1, 1, 1), torch.tensor([0, 1])
     logistic, hinge = losses.LOSSES["non_saturating"], losses.LOSSES["hinge"]
     # sigmoid: 0.880797, 0.268941 for real; 0.622459, 0.047426 for fake
     by_hand = (0.126928 + 1.313262) / 2 + (0.974077 + 0.048587) / 2  # -log of those, and of one minus those
-    assert logistic.discriminator(judge, *images).loss.item() == pytest.approx(by_hand)
-    assert logistic.generator(judge, *images).item() == pytest.approx((0.474077 + 3.048587) / 2)
-    assert hinge.discriminator(judge, *images).loss.item() == (0 + 2) / 2 + (1.5 + 0) / 2
-    assert hinge.generator(judge, *images).item() == 1.25
+    assert logistic.compute_discriminator_loss(discriminator, *images).loss.item() == pytest.approx(by_hand)
+    assert logistic.compute_generator_loss(discriminator, *images).item() == pytest.approx((0.474077 + 3.048587) / 2)
+    assert hinge.compute_discriminator_loss(discriminator, *images).loss.item() == (0 + 2) / 2 + (1.5 + 0) / 2
+    assert hinge.compute_generator_loss(discriminator, *images).item() == 1.25
     for loss in losses.LOSSES.values():
-        judged = loss.discriminator(judge, *images)
+        judged = loss.compute_discriminator_loss(discriminator, *images)
         assert torch.equal(judged.real_B, real_B)
         assert torch.equal(judged.fake_B, fake_B)
     assert losses.compute_realness(torch.tensor([0.0])) == 0.5
@@ -116,7 +116,7 @@ def test_unstepped_network_gets_no_gradient(digits: Folder, monkeypatch: pytest.
     """Looked at where both backward passes have just been done and nothing has been stepped yet."""
     made: list[tuple[torch.nn.Module, torch.nn.Module]] = []
     grads: list[tuple[list[torch.Tensor | None], list[torch.Tensor | None]]] = []
-    make, check = training_loop.build_networks, FiniteGuard.check_loss
+    make, check = training_loop.build_networks, FiniteGuard.record_loss
 
     def networks_noted(*args: Any) -> Any:
         made.append(make(*args))
@@ -131,7 +131,7 @@ def test_unstepped_network_gets_no_gradient(digits: Folder, monkeypatch: pytest.
         check(self, loss)
 
     monkeypatch.setattr(training_loop, "build_networks", networks_noted)
-    monkeypatch.setattr(FiniteGuard, "check_loss", check_noted)
+    monkeypatch.setattr(FiniteGuard, "record_loss", check_noted)
     train(digits, config=CONFIG.model_copy(update={"preset": preset}))
     (generator_d, discriminator_d), (generator_g, discriminator_g) = grads[:2]
     assert all(grad is None for grad in generator_d)

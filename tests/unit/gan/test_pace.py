@@ -14,7 +14,7 @@ def test_stall_between_steps_is_reported(
     monkeypatch: pytest.MonkeyPatch, package_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An unusual pause between two steps is reported; a slow measurement and steadily slow steps are not."""
-    worker_log.print_log_messages()
+    worker_log.install_print_handler()
     now = [0.0]
     monkeypatch.setattr(train_callbacks.time, "monotonic", lambda: now[0])
     told = train_callbacks.StallWatch()

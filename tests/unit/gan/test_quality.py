@@ -238,7 +238,7 @@ def test_inception_2015_pools_without_padding() -> None:
     seen = []
     holder = nn.Module()
     holder.Mixed_5b = block
-    features._pool_as_in_2015(holder)
+    features._use_tensorflow_pooling(holder)
     block.branch_pool.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     block(torch.ones(1, 192, 5, 5))
     assert torch.allclose(seen[0], torch.ones(()))

@@ -27,7 +27,7 @@ def gan(job: Job, run: Run, gb: float) -> None:
 def classifier(job: Job, run: Run, gb: float) -> None:
     own = job.model_copy(update={"classifier": job.classifier.model_copy(update=ELASTIC)})
     train_classifiers(
-        [arm_batches.describe_fit(own, run, name, 0) for name in (arms.REAL, "real+classic+synthetic")], gb
+        [arm_batches.build_training(own, run, name, 0) for name in (arms.REAL, "real+classic+synthetic")], gb
     )
 
 
