@@ -80,8 +80,8 @@ def blend_rows(
     whole_y = _gather_rows(targets_and_weights_BL, rows_B, batch.total, place)
     kinds = {v2.MixUp: config.mixup, v2.CutMix: config.cutmix}
     mixers = [kind(alpha=alpha) for kind, alpha in kinds.items() if alpha]
-    torch.manual_seed(rng.draw_number(*key))
-    mix = mixers[rng.draw_number(*key, "which") % len(mixers)]
+    torch.manual_seed(rng.hash_to_number(*key))
+    mix = mixers[rng.hash_to_number(*key, "which") % len(mixers)]
     mixed_x, mixed_y = mix(whole_x, whole_y)
     return mixed_x[rows_B], mixed_y[rows_B, :-1], mixed_y[rows_B, -1]
 

@@ -92,7 +92,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     steps = config.count_steps(sum(counts))
     network_input = networks.choose_input(config.arch, facts.image_size, config.input_size, config.is_pretrained)
     draws = fit.seed if fit.draw_seed is None else fit.draw_seed
-    torch.manual_seed(rng.draw_number(draws, "weights"))
+    torch.manual_seed(rng.hash_to_number(draws, "weights"))
     network = networks.build_network(config.arch, facts.channels, len(facts.classes), config.dropout, network_input)
     assert fit.start or not (config.weights or config.init_from), "never a silent fresh start"
     started_from = initial_weights.load_weights(network, Folder.from_uri(fit.start)) if fit.start else None

@@ -114,7 +114,7 @@ class MixConfig(Config):
     screen: ScreenConfig = ScreenConfig()
 
     @model_validator(mode="after")
-    def _check_strategy(self) -> Self:
+    def _refuse_unused_settings(self) -> Self:
         """Raise ValueError if a setting that the strategy does not use differs from its default."""
         keys, reason = IDLE_SETTINGS.get(self.strategy, ((), ""))
         for key in keys:

@@ -119,7 +119,7 @@ class Run:
         """Return the folder of an arm's model of one seed and split."""
         return self.locate_split(split).models / arm / f"seed-{seed}"
 
-    def locate_any_synthetic(self) -> Folder:
+    def choose_synthetic_folder(self) -> Folder:
         """Return the folder of the augment section's synthetic images or, if only arms have some, that of an arm's."""
         other_names = [name for name in self.root.list_folders() if name.startswith("synthetic-")]
         return (

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 Key = int | str
 
 
-def draw_number(*key: Key) -> int:
+def hash_to_number(*key: Key) -> int:
     """Hash a key to a non-negative 63-bit integer, the same on every machine and in every process.
 
-    >>> draw_number(0, "gan", 7) == draw_number(0, "gan", 7) != draw_number(0, "gan", 8)
+    >>> hash_to_number(0, "gan", 7) == hash_to_number(0, "gan", 7) != hash_to_number(0, "gan", 8)
     True
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
@@ -31,7 +31,7 @@ def make_generator(*key: Key) -> torch.Generator:
     """Return a CPU generator seeded by the key. Draws are made on the CPU so that devices agree."""
     import torch  # not above: whoever only splits a data set needs none of it
 
-    return torch.Generator().manual_seed(draw_number(*key))
+    return torch.Generator().manual_seed(hash_to_number(*key))
 
 
 def seed_layers(device: torch.device, *key: Key) -> None:
@@ -43,11 +43,11 @@ def seed_layers(device: torch.device, *key: Key) -> None:
     import torch
 
     if device.type == "cpu":
-        torch.default_generator.manual_seed(draw_number(*key))
+        torch.default_generator.manual_seed(hash_to_number(*key))
     else:
-        torch.manual_seed(draw_number(*key))
+        torch.manual_seed(hash_to_number(*key))
 
 
 def draw_permutation(n: int, *key: Key) -> np.ndarray:
     """Return a permutation of ``range(n)`` that depends on the key alone, int64 [n]."""
-    return np.random.Generator(np.random.Philox(draw_number(*key))).permutation(n)
+    return np.random.Generator(np.random.Philox(hash_to_number(*key))).permutation(n)

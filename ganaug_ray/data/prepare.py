@@ -190,13 +190,13 @@ def _tabulate_duplicates(usable: pa.Table, groups: list[list[int]], size: int, s
         {
             "group": pa.array(numbers, pa.int32()),
             **{name: duplicates[name] for name in ("id", "path", "class", "split")},
-            "distance": pa.array(_measure_distances(usable, rows, first, staged), pa.float32()),
+            "distance": pa.array(_compute_thumbnail_rms(usable, rows, first, staged), pa.float32()),
             "thumbnail": pa.array([*thumbnails, *no_thumbnails], pa.binary()),
         }
     )
 
 
-def _measure_distances(usable: pa.Table, rows: list[int], other_rows: list[int], staged: Folder) -> np.ndarray:
+def _compute_thumbnail_rms(usable: pa.Table, rows: list[int], other_rows: list[int], staged: Folder) -> np.ndarray:
     """Compute the root mean square of the differences between the thumbnails of two rows, for N pairs: float [N]."""
     where = usable.select(["file", "rank"])
     distances = [np.zeros(0)]

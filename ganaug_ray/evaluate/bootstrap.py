@@ -77,7 +77,7 @@ def resample_means(values_NA: np.ndarray, seed: int, key: str) -> np.ndarray:
 
 
 def _iterate_resamples(n: int, seed: int, key: str) -> Iterator[np.ndarray]:
-    generator = np.random.default_rng(rng.draw_number(seed, "bootstrap", key))
+    generator = np.random.default_rng(rng.hash_to_number(seed, "bootstrap", key))
     at_once = max(1, min(RESAMPLES, MAX_WEIGHTS_AT_ONCE // n))
     for start in range(0, RESAMPLES, at_once):
         yield draw_weights(n, min(at_once, RESAMPLES - start), generator)

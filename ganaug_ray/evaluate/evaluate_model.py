@@ -55,7 +55,7 @@ def evaluate_model(
     classifier = Classifier.load(target.model)
     out = target.out.create()
     out.delete_file(MARKER)  # what was here is about to be written over
-    with test_images.open_images(run, config, target, classifier, executor) as (rows, facts):
+    with test_images.open_evaluation_images(run, config, target, classifier, executor) as (rows, facts):
         probabilities = _read_probabilities(run, target, classifier, rows)
         pictures, points, searched = _write_insights(run, target, classifier, rows, probabilities, seed)
     model_figures = metrics.compute_figures(rows.labels, probabilities, classifier.classes, seed)

@@ -73,7 +73,7 @@ def _find_home(run: experiment_dir.Run, record: ModelRecord) -> tuple[int, exper
 def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
     """Return the hashes of what an evaluation on the experiment's test images is made from, by name."""
     hashes = {"model": target.record.hash, "dataset": DatasetRecord.read(target.home.dataset).hash}
-    synthetic = experiment_dir.read_marker(target.home.locate_any_synthetic(), "synthetic.json")
+    synthetic = experiment_dir.read_marker(target.home.choose_synthetic_folder(), "synthetic.json")
     if synthetic is not None:
         hashes["synthetic"] = synthetic["hash"]
     return hashes

@@ -40,7 +40,7 @@ class LabelledImages:
 
 
 @contextmanager
-def open_images(
+def open_evaluation_images(
     run: experiment_dir.Run, config: DataConfig, target: EvaluationTarget, classifier: Classifier, executor: Executor
 ) -> Iterator[tuple[LabelledImages, experiment_dir.Record]]:
     """Open the images of an evaluation for as long as the context lasts, without those that ``run`` was trained on.
@@ -105,10 +105,10 @@ def read_synthetic(run: experiment_dir.Run, classifier: Classifier) -> LabelledI
     Raises:
         UserError: there are classes that the model does not know.
     """
-    if not experiment_dir.read_marker(run.locate_any_synthetic(), "synthetic.json"):
+    if not experiment_dir.read_marker(run.choose_synthetic_folder(), "synthetic.json"):
         return None
     try:
-        return _read_images(run, run.locate_any_synthetic(), classifier)
+        return _read_images(run, run.choose_synthetic_folder(), classifier)
     except FileNotFoundError:  # screening left none
         return None
 

@@ -52,7 +52,7 @@ class Hooks:
 
 def build_networks(config: GanConfig, shape: ImageShape, seed: int, place: Place) -> tuple[Generator, Discriminator]:
     """Build generator and discriminator on this rank's device, with weights that depend on the seed alone."""
-    torch.manual_seed(rng.draw_number(seed, "gan", "weights"))
+    torch.manual_seed(rng.hash_to_number(seed, "gan", "weights"))
     classes = shape.classes if config.conditional else 0
     generator = Generator(config.latent, classes, shape.channels, shape.size, config.filters)
     discriminator = Discriminator(classes, shape.channels, shape.size, config.filters, config.recipe.norm)

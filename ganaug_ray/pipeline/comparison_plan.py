@@ -42,7 +42,7 @@ def plan_comparison(job: Job, run: Run) -> Job:
 
 
 def _read_plan(run: Run) -> dict[str, int] | None:
-    stored = read_stored_settings(run)
+    stored = read_stored_compare_config(run)
     if stored is None:
         return None
     seeds = stored.seeds
@@ -51,7 +51,7 @@ def _read_plan(run: Run) -> dict[str, int] | None:
     return {"splits": stored.splits, "seeds": seeds}
 
 
-def read_stored_settings(run: Run) -> CompareConfig | None:
+def read_stored_compare_config(run: Run) -> CompareConfig | None:
     """Read the section compare of the job.yaml in an experiment's folder; None of one that has not begun."""
     if not run.root.has_file("job.yaml"):
         return None

@@ -63,7 +63,7 @@ class Pipeline:
     def _conclude(self) -> None:
         """Run the stages that come after the verdict."""
         if self.job.compare.sizes:
-            self.compare_sizes()
+            self.run_size_experiments()
         if self.job.models:
             self.compare_models()
         self.build_report()
@@ -115,7 +115,7 @@ class Pipeline:
         """Compare the arms' models and write verdict.json."""
         evaluation_stages.compare_arms(self.context)
 
-    def compare_sizes(self) -> None:
+    def run_size_experiments(self) -> None:
         """Run the experiment at each of the job's numbers of training images a class, and write the learning curve.
 
         The folders are sizes/<n>/, and the curve is sizes.json.
@@ -125,7 +125,7 @@ class Pipeline:
         """
         for job, run in size_experiments.open_experiments(self.context):
             Pipeline(job, run, self.terminal).reach_verdict()
-        size_experiments.draw_curve(self.context)
+        size_experiments.write_learning_curve(self.context)
 
     def compare_models(self) -> None:
         """Train and compare the models of the job's models section: board/ and board.json."""

@@ -1,7 +1,7 @@
 """The plan of a comparison whose seeds are added in equal steps until its verdict is firm.
 
 The verdict is looked at after each step. Looks are paid for in advance: ``compare.looks`` of them widen every interval
-(``verdict.paired_statistics.correct_for_looks``), whether all are taken or not.
+(``verdict.paired_statistics.compute_looks_factor``), whether all are taken or not.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ganaug_ray.config.compare import MAX_SEEDS
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
-from ganaug_ray.pipeline.comparison_plan import read_stored_settings
+from ganaug_ray.pipeline.comparison_plan import read_stored_compare_config
 
 LOOKS = 4
 OPEN_VERDICTS = ("unclear", "not enough repeats")
@@ -33,7 +33,7 @@ def allow_looks(job: Job) -> Job:
 
 def resume_seeds(job: Job, run: Run) -> Job:
     """Return the job with the number of seeds that its folder's job.yaml has, where that is larger."""
-    stored = read_stored_settings(run)
+    stored = read_stored_compare_config(run)
     return _update_compare(job, seeds=max(job.compare.seeds, stored.seeds)) if stored else job
 
 

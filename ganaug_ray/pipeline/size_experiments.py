@@ -61,7 +61,7 @@ def open_experiments(context: StageContext) -> Iterator[tuple[Job, Run]]:
         yield job, run
 
 
-def draw_curve(context: StageContext) -> None:
+def write_learning_curve(context: StageContext) -> None:
     """Compute the learning curve from the verdicts of all sizes and write sizes.json, unless that is up to date."""
 
     def work() -> Record:

@@ -253,7 +253,7 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
     gaining = {}
     for arm in dict.fromkeys(arm for _, arm, _ in requests):
         if arms.is_deferred(context.job, arm):
-            gaining[arm] = from_experiment.find_gaining_classes(context.job, context.run, arm)
+            gaining[arm] = from_experiment.choose_classes_for_guided_arm(context.job, context.run, arm)
     steps = {}
     for split in {split.number: split for split, _, _ in requests}.values():
         if weights := initial_weights.prepare_weights(split.job, split.run):

@@ -199,7 +199,7 @@ def _list_scores(trial: Record) -> list[float]:
 
 def _estimate_score(record: Record, trial: Record) -> paired_statistics.Estimate:
     scores = np.array([scale_value(record, score) for score in _list_scores(trial)])
-    return paired_statistics.estimate_mean(scores[:, None])
+    return paired_statistics.estimate_mean_over_repeats(scores[:, None])
 
 
 def _choose_time_unit(seconds: float) -> tuple[str, int]:

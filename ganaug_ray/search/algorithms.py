@@ -88,7 +88,7 @@ class Algorithm:
         # Optuna is slow to import, and a finished search needs none of it.
         from ganaug_ray.search.sampling import SamplingProposer
 
-        sampler = self.create_sampler(rng.draw_number(seed, "search", n_tried) % 2**32)
+        sampler = self.create_sampler(rng.hash_to_number(seed, "search", n_tried) % 2**32)
         return SamplingProposer(sampler, space, direction, seed, repeats=self.is_population)
 
     def create_sampler(self, seed: int) -> BaseSampler:

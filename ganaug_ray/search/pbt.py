@@ -174,7 +174,7 @@ class Member:
         ranked = sorted(values, key=lambda name: (values[name], name), reverse=self.direction == "max")
         if not group_size or self.name not in ranked[-group_size:]:
             return None
-        return ranked[rng.draw_number(self.seed, "leader", self.name, at) % group_size]
+        return ranked[rng.hash_to_number(self.seed, "leader", self.name, at) % group_size]
 
     def _take_over_leader(self, leader: str, at: int) -> None:
         """Put the leader's figures and networks in the place of its own; done twice it gives the same."""
@@ -210,12 +210,12 @@ def explore_lr(rate: float, dimension: Dimension, *key: rng.Key) -> float:
     >>> explore_lr(1e-3, Dimension("gan.lr", "choice", (1e-4, 5e-4, 1e-3), {}), 0)
     0.0005
     """
-    up = rng.draw_number("way", *key) % 2 == 1
+    up = rng.hash_to_number("way", *key) % 2 == 1
     if dimension.distribution == "choice":
         return _draw_neighbour(rate, sorted(dimension.values), up)
     low, high = dimension.values
     smallest, largest = LR_FACTOR_RANGE
-    factor = smallest + (largest - smallest) * (rng.draw_number("times", *key) % 1000) / 1000
+    factor = smallest + (largest - smallest) * (rng.hash_to_number("times", *key) % 1000) / 1000
     candidates = [rate / factor, rate * factor]
     if up:
         candidates.reverse()

@@ -55,7 +55,7 @@ class SamplingProposer:
         untried = self._list_untried(tried)
         if not untried:
             return None
-        return untried[rng.draw_number(self._seed, "untried", len(tried)) % len(untried)]
+        return untried[rng.hash_to_number(self._seed, "untried", len(tried)) % len(untried)]
 
     def record_outcome(self, trial: Trial) -> None:
         """Report a trial that has ended to the sampler."""

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from ganaug_ray.core.rng import draw_number
+from ganaug_ray.core.rng import hash_to_number
 from ganaug_ray.errors import UserError
 from ganaug_ray.serve.live_model import ModelVersion
 
@@ -59,7 +59,7 @@ class Rollout:
 
     def is_sampled(self, request: str) -> bool:
         """Return whether both models answer a request: drawn by its id, so every replica decides alike."""
-        return draw_number("rollout", request) < self.share * 2**63
+        return hash_to_number("rollout", request) < self.share * 2**63
 
 
 def is_comparable(champion: ModelVersion, candidate: ModelVersion) -> bool:

@@ -70,7 +70,7 @@ def _read_deal(run: Run, number: int) -> dict[str, str]:
     return dict(zip(table["id"].to_pylist(), table["split"].to_pylist(), strict=True))
 
 
-def find_gaining_classes(job: Job, run: Run, arm: str) -> list[str]:
+def choose_classes_for_guided_arm(job: Job, run: Run, arm: str) -> list[str]:
     """Choose the classes of an arm that gets extra images only of those that gain, and return their names.
 
     They are those that gain on validation in the best arm on validation, among the arms of the same kind that have

@@ -60,7 +60,7 @@ def build_curve(verdicts: Mapping[int, VerdictRecord]) -> dict[str, Any]:
     }
 
 
-def compute_worth(numbers: Sequence[int], baseline: np.ndarray, value: float) -> float:
+def interpolate_equivalent_images(numbers: Sequence[int], baseline: np.ndarray, value: float) -> float:
     """Interpolate the number of images a class at which the baseline's learning curve reaches a value.
 
     The curve is straight between its points over log2 of the number, and the result is clamped to its ends.
@@ -73,7 +73,7 @@ def compute_worth(numbers: Sequence[int], baseline: np.ndarray, value: float) ->
     Returns:
         The number of images; the first or last of ``numbers`` where the value is outside the curve.
 
-    >>> compute_worth([10, 20, 40], np.array([0.5, 0.6, 0.7]), 0.65).__round__(1)
+    >>> interpolate_equivalent_images([10, 20, 40], np.array([0.5, 0.6, 0.7]), 0.65).__round__(1)
     28.3
     """
     rising = np.maximum.accumulate(baseline)
@@ -92,14 +92,14 @@ def _estimate_worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, 
     repeats = baseline.shape[1]
     interval = None
     if repeats > 1:
-        draw_from = np.random.Generator(np.random.Philox(rng.draw_number(0, "sizes", row)))
+        draw_from = np.random.Generator(np.random.Philox(rng.hash_to_number(0, "sizes", row)))
         draws = draw_from.integers(repeats, size=(RESAMPLES, repeats))
         resampled = []
         for draw in draws:
             value = float(ours[row, draw].mean())
-            resampled.append(compute_worth(numbers, baseline[:, draw].mean(1), value))
+            resampled.append(interpolate_equivalent_images(numbers, baseline[:, draw].mean(1), value))
         interval = tuple(float(end) for end in np.percentile(resampled, [2.5, 97.5]))
-    return {"images": compute_worth(numbers, curve, mean), "ci95": interval, "beyond": beyond}
+    return {"images": interpolate_equivalent_images(numbers, curve, mean), "ci95": interval, "beyond": beyond}
 
 
 def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
@@ -136,7 +136,7 @@ def _collect_repeats(verdict: VerdictRecord, arm: str) -> list[float]:
 
 
 def _estimate_mean(values: np.ndarray) -> dict[str, Any]:
-    mean_estimate = paired_statistics.estimate_mean(values[:, None])
+    mean_estimate = paired_statistics.estimate_mean_over_repeats(values[:, None])
     return {"mean": mean_estimate.mean, "ci95": mean_estimate.ci95}
 
 

@@ -126,7 +126,7 @@ def compare_with_first(
 
 
 def _estimate_over_seeds(values: list[float]) -> experiment_dir.Record:
-    seed_estimate = paired_statistics.estimate_mean(np.array([values]))
+    seed_estimate = paired_statistics.estimate_mean_over_repeats(np.array([values]))
     ends = None
     if seed_estimate.ci95 is not None:
         ends = np.clip(seed_estimate.ci95, 0.0, 1.0).tolist()  # two seeds can say anything

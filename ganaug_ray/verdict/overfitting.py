@@ -52,7 +52,7 @@ def compute_gaps(
             test = float(test_JS[arm].mean())
             change = None
             if arm != baseline:
-                estimate = paired_statistics.estimate_mean(gap_JS[arm] - gap_JS[baseline])
+                estimate = paired_statistics.estimate_mean_over_repeats(gap_JS[arm] - gap_JS[baseline])
                 change = {"mean": estimate.mean, "ci95": estimate.ci95, "p": estimate.p}
             row = {"arm": arm, "metric": metric.key, "train": train, "test": test, "gap": train - test}
             rows.append({**row, "ci95": intervals[arm], "change": change})

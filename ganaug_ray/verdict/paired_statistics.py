@@ -17,7 +17,7 @@ right: where all answers agree, that is what the test images still leave possibl
 confidence intervals for comparing matched proportions", Statistics in Medicine 24, add as many).
 
 Fewer than ``MIN_REPEATS`` trainings of each arm have no interval worth the name. The best of several candidates, see
-``correct_for_best``, has a wider one.
+``compute_best_of_factor``, has a wider one.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def estimate_means(
 
     Args:
         differences: by split, seed and figure.
-        level: how often the interval may miss; below 0.05 for the best of several, see ``correct_for_best``, and
-            for several looks, see ``correct_for_looks``.
+        level: how often the interval may miss; below 0.05 for the best of several, see ``compute_best_of_factor``, and
+            for several looks, see ``compute_looks_factor``.
         worthwhile: the least gain that is worth having, in the figures' unit; below zero where less is better.
 
     Returns:
@@ -131,7 +131,7 @@ def estimate_means(
     ]
 
 
-def estimate_mean(values_JS: np.ndarray) -> Estimate:
+def estimate_mean_over_repeats(values_JS: np.ndarray) -> Estimate:
     """Estimate the mean of differences of whose rows nothing is known, from their repeats by Student's t.
 
     Args:
@@ -190,26 +190,26 @@ def compute_row_variance(influence_SNM: np.ndarray) -> np.ndarray:
     return np.maximum(0.0, _compute_rows_of_mean(influence_SNM) - of_training_M)
 
 
-def correct_for_best(candidates: int) -> float:
+def compute_best_of_factor(candidates: int) -> float:
     """Return the factor on p values of the best of so many candidates, where the choice is not independent of the test.
 
     If all k have no effect, the chance that any has a one-sided p below 2.5 % / k is at most 2.5 % (Bonferroni),
     whatever the choice went by. With (k + 1) / 2 up to 3.4 % of simulated comparisons ended in help.
 
-    >>> [correct_for_best(1), correct_for_best(2), correct_for_best(4)]
+    >>> [compute_best_of_factor(1), compute_best_of_factor(2), compute_best_of_factor(4)]
     [1.0, 2.0, 4.0]
     """
     return float(max(1, candidates))
 
 
-def correct_for_looks(looks: int) -> float:
+def compute_looks_factor(looks: int) -> float:
     """Return the factor on p values where the verdict may be looked at so many times while seeds are added.
 
     At every look the level is the same, so that all together are wrong in 5 % of cases (Pocock 1977, "Group sequential
     methods in the design and analysis of clinical trials", Biometrika 64). Looks share their test images, and so are
     more alike than his: that errs on the safe side.
 
-    >>> [round(correct_for_looks(looks), 2) for looks in (1, 2, 4)]
+    >>> [round(compute_looks_factor(looks), 2) for looks in (1, 2, 4)]
     [1.0, 1.7, 2.75]
     """
     return SIGNIFICANCE_LEVEL / POCOCK_LEVELS[looks - 1]

@@ -37,7 +37,7 @@ def compare_classes(
         A row a class: ``class``, ``rare``, ``f1`` and ``recall`` (the attributes of ``Estimate``, and ``p_adjusted``),
         and the ``verdict`` by the adjusted p of F1.
     """
-    times = paired_statistics.correct_for_looks(looks)
+    times = paired_statistics.compute_looks_factor(looks)
     rows: list[dict[str, Any]] = [{"class": name, "rare": name in rare} for name in classes]
     for metric in CLASS_METRICS:
         estimates = _estimate_by_class(ours, theirs, metric.key, "test", worthwhile)

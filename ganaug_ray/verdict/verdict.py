@@ -12,7 +12,7 @@ Everything else is reported and decides nothing: each control by its own interva
 p values adjusted for being a family (Holm), since the largest of several differences is likelier to be luck.
 
 The models that an arm is chosen by are those that are tested, so the luck of their training goes along. The interval of
-the best of several candidates is therefore wider (``paired_statistics.correct_for_best``), and candidates that
+the best of several candidates is therefore wider (``paired_statistics.compute_best_of_factor``), and candidates that
 were compared on the same test images before and are no longer there count too. So candidates should be few.
 """
 
@@ -53,7 +53,7 @@ def compare_arms(
         metric: as for ``build_verdict``.
         rare: numbers of the rare classes.
         best_of: number of candidates that the arm was chosen from, by the validation metric of these same models. With
-            several the interval is wider, see ``correct_for_best``.
+            several the interval is wider, see ``compute_best_of_factor``.
         worthwhile: as for ``build_verdict``.
         looks: as for ``build_verdict``.
 
@@ -62,7 +62,7 @@ def compare_arms(
     """
     higher_is_better = get_metric(metric).higher_is_better
     differences = compute_differences(ours, theirs, metric, rare=rare)
-    times = paired_statistics.correct_for_best(best_of) * paired_statistics.correct_for_looks(looks)
+    times = paired_statistics.compute_best_of_factor(best_of) * paired_statistics.compute_looks_factor(looks)
     (estimate,) = paired_statistics.estimate_means(
         differences,
         paired_statistics.SIGNIFICANCE_LEVEL / times,
@@ -116,7 +116,7 @@ def build_verdict(
         overlap: what the splits share; needed where there are several.
         worthwhile: the least gain in the metric that is worth having, above zero: 0.01 is one point.
         ever_compared: candidates that were ever compared on these test images, with those that are no longer there.
-        looks: times that the verdict may be looked at while seeds are added; see ``correct_for_looks``.
+        looks: times that the verdict may be looked at while seeds are added; see ``compute_looks_factor``.
 
     Returns:
         JSON-like values: ``verdict``, ``sentence``, ``chosen``, ``champion``, ``comparisons`` by the deciding metric
@@ -187,7 +187,7 @@ def _assign_role(arm: str, candidates: Sequence[str], chosen: str | None) -> Rol
 
 def _adjust_candidates(comparisons: list[Comparison], looks: int) -> list[Comparison]:
     """Adjust the p values of the candidates that were not chosen for being several, and for several looks."""
-    times = paired_statistics.correct_for_looks(looks)
+    times = paired_statistics.compute_looks_factor(looks)
     family = [comparison for comparison in comparisons if comparison.role == "candidate"]
     ps = paired_statistics.adjust_holm([comparison.p for comparison in family])
     ps_worthwhile = paired_statistics.adjust_holm([comparison.p_worthwhile for comparison in family])

@@ -25,7 +25,7 @@ from ganaug_ray.verdict.paired_statistics import (
     MIN_REPEATS,
     SIGNIFICANCE_LEVEL,
     Differences,
-    correct_for_best,
+    compute_best_of_factor,
     estimate_means,
 )
 
@@ -89,7 +89,7 @@ def simulate(cell: Cell, repetitions: int, rng: np.random.Generator) -> Outcome:
     else:
         within_T = estimate(interplay, (repeats - 1) * (rows - 1))
         shared_T = np.maximum(0.0, estimate(own_rows + interplay / repeats, rows - 1) - within_T / repeats)
-    level = SIGNIFICANCE_LEVEL / correct_for_best(cell.arms)
+    level = SIGNIFICANCE_LEVEL / compute_best_of_factor(cell.arms)
     scale = SPLIT_PRIOR_SCALE if cell.splits > 1 else SEED_PRIOR_SCALE
     error = combine_rows_and_repeats(between_T, within_T, shared_T, repeats, cell.rows - cell.splits, scale)
     half_T = error.compute_half_width(level)

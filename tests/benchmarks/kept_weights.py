@@ -82,7 +82,7 @@ def train(name: str, folder: str, arm: str, seed: int) -> dict[str, tuple[float,
     fit = arm_batches.build_training(job, run, arm, seed)
     facts = DatasetRecord.read(run.dataset)
     draws = fit.seed if fit.draw_seed is None else fit.draw_seed
-    torch.manual_seed(rng.draw_number(draws, "weights"))
+    torch.manual_seed(rng.hash_to_number(draws, "weights"))
     network_input = networks.choose_input(fit.config.arch, facts.image_size, fit.config.input_size, False)
     network = networks.build_network(
         fit.config.arch, facts.channels, len(facts.classes), fit.config.dropout, network_input

@@ -117,9 +117,9 @@ def test_shuffled_test_labels_change_no_choice(finished: Path, tmp_path: Path) -
     before, after = (Run(Folder.from_uri(folder)) for folder in (finished, copy))
     old, new = (from_experiment.build_verdict(job, run) for run in (before, after))
     assert new["chosen"] == old["chosen"]
-    assert from_experiment.find_gaining_classes(job, after, "some") == from_experiment.find_gaining_classes(
-        job, before, "some"
-    )
+    assert from_experiment.choose_classes_for_guided_arm(
+        job, after, "some"
+    ) == from_experiment.choose_classes_for_guided_arm(job, before, "some")
     assert [own["mean"] for own in new["comparisons"]] != [own["mean"] for own in old["comparisons"]]
     for arm in (old["champion"]["arm"], new["champion"]["arm"]):
         best = [

@@ -8,7 +8,7 @@ from ganaug_ray.data.ingest.split import MIN_ROWS_PER_CLASS
 from ganaug_ray.errors import UserError
 
 
-def cap_rare_classes(train: Mapping[str, int], config: ImbalanceConfig) -> dict[str, int]:
+def count_kept_images(train: Mapping[str, int], config: ImbalanceConfig) -> dict[str, int]:
     """Count the training images that each class keeps, rounded to the nearest.
 
     Args:
@@ -19,9 +19,9 @@ def cap_rare_classes(train: Mapping[str, int], config: ImbalanceConfig) -> dict[
     Raises:
         UserError: a name is no class, or a class would keep fewer than MIN_ROWS_PER_CLASS.
 
-    >>> cap_rare_classes({"cat": 100, "dog": 100, "owl": 80}, ImbalanceConfig(factor=10, rare=["dog"]))
+    >>> count_kept_images({"cat": 100, "dog": 100, "owl": 80}, ImbalanceConfig(factor=10, rare=["dog"]))
     {'cat': 100, 'dog': 10, 'owl': 80}
-    >>> cap_rare_classes(dict.fromkeys("abc", 400), ImbalanceConfig(factor=100))
+    >>> count_kept_images(dict.fromkeys("abc", 400), ImbalanceConfig(factor=100))
     {'a': 400, 'b': 40, 'c': 4}
     """
     if config.rare is None:

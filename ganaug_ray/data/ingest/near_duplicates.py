@@ -70,7 +70,7 @@ def find_candidates(hashes: np.ndarray, executor: Executor = map_serially) -> tu
     choices = list(itertools.combinations(range(bands), bands - MAX_HASH_BITS))
     if len(hashes) <= MIN_PARALLEL_HASHES:
         executor = map_serially
-    pairs = list(executor(functools.partial(_match_bands, hashes, bands), choices))
+    pairs = list(executor(functools.partial(_find_pairs_in_bands, hashes, bands), choices))
     i, j = np.concatenate(pairs, axis=1)
     order = np.lexsort((j, i))
     return i[order], j[order]
@@ -84,7 +84,7 @@ def _count_bands(n: int) -> int:
     return bands
 
 
-def _match_bands(hashes: np.ndarray, bands: int, chosen: tuple[int, ...]) -> np.ndarray:
+def _find_pairs_in_bands(hashes: np.ndarray, bands: int, chosen: tuple[int, ...]) -> np.ndarray:
     """Return the candidates that agree in all chosen bands, and in no earlier choice of as many bands.
 
     Args:

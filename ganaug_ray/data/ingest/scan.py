@@ -160,7 +160,7 @@ def _read_unlabelled(
     _refuse_many_rejects(
         where, config.max_rejected, records.filter(pc.invert(is_rejected)), records.filter(is_rejected)
     )
-    return unlabelled.reject_labelled(records, usable.filter(pc.invert(left_over)), staged, executor)
+    return unlabelled.reject_copies_of_labelled(records, usable.filter(pc.invert(left_over)), staged, executor)
 
 
 def _list_column(table: pa.Table, name: str) -> list:
@@ -215,7 +215,7 @@ def _assign_splits(
         raise UserError(f"data.source {', '.join(config.source)}: {error}") from None
     if config.imbalance:
         train = np.bincount(labels[places == split.TRAIN], minlength=len(classes))
-        caps = imbalance.cap_rare_classes(dict(zip(classes, train.tolist(), strict=True)), config.imbalance)
+        caps = imbalance.count_kept_images(dict(zip(classes, train.tolist(), strict=True)), config.imbalance)
         places = assign(rows, config.split, caps, config.max_val_per_class)
     return pa.array(split.PLACES).take(pa.array(places))
 

@@ -57,7 +57,7 @@ class SplitRows:
 def hash_ids(ids: pa.ChunkedArray, config: SplitConfig) -> np.ndarray:
     """Hash content ids to numbers by which images are ranked, int64 [N]; they are as good as random."""
     id_texts = itertools.chain.from_iterable(iterate_texts(ids))
-    return np.fromiter((rng.draw_number(config.seed, "split", id_) for id_ in id_texts), np.int64, len(ids))
+    return np.fromiter((rng.hash_to_number(config.seed, "split", id_) for id_ in id_texts), np.int64, len(ids))
 
 
 def iterate_texts(texts: pa.ChunkedArray, chunk_size: int = 2**16) -> Iterator[list[str]]:

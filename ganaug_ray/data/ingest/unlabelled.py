@@ -25,7 +25,7 @@ def drop_labels(usable: pa.Table) -> pa.Table:
     return usable.set_column(column, "label", pa.array([""] * len(usable), pa.string())).drop_columns("split")
 
 
-def reject_labelled(records: pa.Table, labelled: pa.Table, staged: Folder, executor: Executor) -> pa.Table:
+def reject_copies_of_labelled(records: pa.Table, labelled: pa.Table, staged: Folder, executor: Executor) -> pa.Table:
     """Reject images that are copies or near-duplicates of an image of train, val or test.
 
     Args:

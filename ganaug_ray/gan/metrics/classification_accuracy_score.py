@@ -58,7 +58,7 @@ def compute_cas(
     val = _hold_images(val_NHWC, val_y, place)
     feed = ResidentFeed(train, lambda step: step * cas_config.batch_size, place, (seed, "cas"))
     with torch.random.fork_rng():
-        torch.manual_seed(rng.draw_number(seed, "cas weights"))
+        torch.manual_seed(rng.hash_to_number(seed, "cas weights"))
         network = networks.build_network(
             CLASSIFIER_ARCH, fake_NHWC.shape[-1], classes, cas_config.dropout, networks.NetworkInput(fake_NHWC.shape[1])
         )

@@ -163,7 +163,7 @@ def compute_kid(real_NF: torch.Tensor, fake_MF: torch.Tensor, seed: int) -> tupl
     metric.update(real_NF, real=True)
     metric.update(fake_MF, real=False)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(rng.draw_number(seed, "kid"))
+        torch.manual_seed(rng.hash_to_number(seed, "kid"))
         mean, spread = metric.compute()
     return mean.item(), spread.item()
 

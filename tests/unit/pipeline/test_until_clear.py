@@ -24,7 +24,7 @@ from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.verdict.paired_statistics import (
     Differences,
     Estimate,
-    correct_for_looks,
+    compute_looks_factor,
     estimate_means,
     judge_effect,
     multiply_p,
@@ -155,13 +155,13 @@ def test_job_without_candidate_is_refused() -> None:
 
 def test_levels_of_looks_are_pocock() -> None:
     """The level of each look is that of Pocock's table, and the verdict's p values, interval and words follow it."""
-    levels = [0.05 / correct_for_looks(looks) for looks in range(1, 6)]
+    levels = [0.05 / compute_looks_factor(looks) for looks in range(1, 6)]
     assert levels == pytest.approx([0.05, 0.0294, 0.0221, 0.0182, 0.0158])
     outcomes = {"real": arm(REAL), "syn": arm(GOOD), "noise": arm(GOOD)}
     single, several = (build_verdict(outcomes, "real", ["syn"], "accuracy", CLASSES, looks=looks) for looks in (1, 4))
     for before, after in zip(single["comparisons"], several["comparisons"], strict=True):
         for key in ("p_adjusted", "p_worthwhile_adjusted"):
-            assert after[key] == pytest.approx(min(1.0, correct_for_looks(4) * before[key]))
+            assert after[key] == pytest.approx(min(1.0, compute_looks_factor(4) * before[key]))
         assert after["ci95"][0] < before["ci95"][0]
     assert "looked at 4 times" in several["covers"]
     assert "looked at" not in single["covers"]
@@ -180,7 +180,7 @@ def test_several_looks_keep_error_rate() -> None:
     for seeds in (3, 6, 9, 12):
         influence = [part[:seeds] for part in draws.influence]
         estimates = estimate_means(Differences(draws.values_JSM[:, :seeds], influence, draws.row_steps_M))
-        paid = paid | find_help(estimates, correct_for_looks(4))
+        paid = paid | find_help(estimates, compute_looks_factor(4))
         unpaid = unpaid | find_help(estimates, 1.0)
     assert paid.mean() <= 0.032
     assert unpaid.mean() > 0.04

@@ -76,11 +76,11 @@ def test_each_size_runs_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     job = load_job(DIGITS, [*TINY, "compare.sizes=[4, 12]"])
     run = Run(Folder.from_uri(tmp_path))
     run.claim_folder(job)
-    Pipeline(job, run, Terminal()).compare_sizes()
+    Pipeline(job, run, Terminal()).run_size_experiments()
     assert made == [("", 8), ("/sizes/4", 4), ("/sizes/12", 12)]
     first = (tmp_path / "sizes.json").read_bytes()
     assert [point["per_class"] for point in run.root.read_json("sizes.json")["points"]] == [4, 8, 12]
-    Pipeline(job, run, Terminal()).compare_sizes()
+    Pipeline(job, run, Terminal()).run_size_experiments()
     assert (tmp_path / "sizes.json").read_bytes() == first
 
 

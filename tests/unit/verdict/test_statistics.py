@@ -14,10 +14,10 @@ from ganaug_ray.verdict.paired_statistics import (
     Differences,
     Estimate,
     adjust_holm,
+    compute_best_of_factor,
     compute_mcnemar,
     compute_row_variance,
-    correct_for_best,
-    estimate_mean,
+    estimate_mean_over_repeats,
     estimate_means,
     judge_effect,
 )
@@ -55,7 +55,7 @@ def share(estimates: list[Estimate], word: str) -> float:
 def test_repeats_alone_give_paired_t() -> None:
     """Where nothing is known of rows, the interval over splits is scipy's paired t interval."""
     values_JS = np.random.default_rng(0).normal(0.01, 0.02, (5, 3))
-    found, expected = estimate_mean(values_JS), stats.ttest_1samp(values_JS.mean(1), 0)
+    found, expected = estimate_mean_over_repeats(values_JS), stats.ttest_1samp(values_JS.mean(1), 0)
     assert found.ci95 == pytest.approx(tuple(expected.confidence_interval(0.95)))
     assert (found.p, found.df) == (pytest.approx(expected.pvalue), 4)
     assert found.effect_size == pytest.approx(values_JS.mean() / values_JS.mean(1).std(ddof=1))
@@ -125,7 +125,7 @@ def test_p_agrees_with_interval() -> None:
         assert (own.p_worthwhile < 0.05) == (own.ci95[1] < 0.5)
     for word in ("helped", "no worthwhile gain", "unclear"):
         assert share(found, word) > 0.02, "each occurs"
-    assert estimate_mean(np.array([[0.1], [-0.1], [0.1], [-0.1]])).p == pytest.approx(1)
+    assert estimate_mean_over_repeats(np.array([[0.1], [-0.1], [0.1], [-0.1]])).p == pytest.approx(1)
 
 
 def test_verdict_words_follow_interval() -> None:
@@ -223,11 +223,11 @@ def test_best_candidate_needs_wider_interval() -> None:
     drawn = rng.normal(size=(TRIALS, 8, 5, 1)) - rng.normal(size=(TRIALS, 1, 5, 1))
     chosen = np.stack([own[own.mean((1, 2)).argmax()] for own in drawn], axis=-1)
     assert share(estimate_means(Differences(chosen)), "helped") > 0.08
-    level = SIGNIFICANCE_LEVEL / correct_for_best(8)
+    level = SIGNIFICANCE_LEVEL / compute_best_of_factor(8)
     wider = estimate_means(Differences(chosen), level)
     above = [own.ci95 is not None and own.ci95[0] > 0 for own in wider]
     assert np.mean(above) <= 0.05
-    words = [judge_effect(own.mean, own.p and correct_for_best(8) * own.p, 1.0) for own in wider]
+    words = [judge_effect(own.mean, own.p and compute_best_of_factor(8) * own.p, 1.0) for own in wider]
     assert above == [word == "helped" for word in words]
     alone = stats.ttest_1samp(chosen[:, 0, 0], 0).confidence_interval(1 - 0.05 / 8)
     assert wider[0].ci95 == pytest.approx(tuple(alone))
