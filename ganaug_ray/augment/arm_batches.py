@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # torch is imported when an arm is trained
     from ganaug_ray.classify.train_worker import ClassifierTraining
 
 SPLIT_SEED_STRIDE = 1000  # between the draws of two splits
+TEACHER_SEED = 999  # of the draws of a split, beyond those of compared models
 
 
 def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] | None = None) -> ClassifierTraining:
@@ -29,8 +30,8 @@ def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] 
     Args:
         job: as this split has it.
         run: this split's.
-        name: of the arm.
-        seed: of the arm.
+        name: of the arm, or ``arms.TEACHER``.
+        seed: of the arm; 0 of the teacher.
         gaining: the classes that gained in other arms, for an arm that goes by them.
     """
     from ganaug_ray.classify.train_worker import ClassifierTraining
@@ -40,6 +41,8 @@ def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] 
     data = DatasetRecord.read(run.dataset)
     config = job.classifier
     draws = seed + SPLIT_SEED_STRIDE * job.data.split.fold
+    if name == arms.TEACHER:
+        draws += TEACHER_SEED
     inputs: dict[str, Any] = {"dataset": data.hash}
     batches: BatchOpener = functools.partial(
         open_real_feed,
@@ -51,7 +54,7 @@ def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] 
     )
     settings: dict[str, Any] = {"resident_gb": job.data.resident_gb}
     pool = None
-    if name != arms.REAL:
+    if name not in (arms.REAL, arms.TEACHER):
         arm = job.compared_arms[name]
         kind = KINDS[arm.kind]
         settings |= _collect_row_settings(job, run, arm)
@@ -108,7 +111,7 @@ def _build_batches(
     if not classes:
         return real, inputs
     if arm.soft_labels and kind.softens:
-        inputs |= {"teacher": ModelRecord.read(run.locate_model(arms.REAL, 0)).hash}
+        inputs |= {"teacher": ModelRecord.read(arms.locate_teacher(run)).hash}
     return kind.open_batches(ArmRows(job, run, arm, seed, classes), real), inputs
 
 

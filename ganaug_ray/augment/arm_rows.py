@@ -104,7 +104,7 @@ class ArmRows:
 
         if not self.arm.soft_labels:
             return extra
-        teacher = self.run.locate_model(arms.REAL, 0)
+        teacher = arms.locate_teacher(self.run)
         return functools.partial(open_soft_label_feed, extra, str(teacher))
 
 

@@ -8,13 +8,24 @@ from __future__ import annotations
 import itertools
 
 from ganaug_ray.config import Job, MixConfig, augment
-from ganaug_ray.config.job import BASELINE_ARM
+from ganaug_ray.config import job as job_schema
+from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
-REAL = BASELINE_ARM
+REAL = job_schema.BASELINE_ARM
+TEACHER = job_schema.TEACHER
 SYNTHETIC = augment.SYNTHETIC_ARM
 LIVE = augment.LIVE_ARM
+
+
+def locate_teacher(run: Run) -> Folder:
+    """Return the folder of a split's teacher: a model as the real arm has them, of a seed that is not compared.
+
+    It screens the synthetic images, and so its luck is in them; that of a compared model would tie the two arms.
+    """
+    return run.locate_model(TEACHER, 0)
 
 
 def has_gan(job: Job) -> bool:
@@ -40,7 +51,7 @@ def list_pairs(job: Job) -> list[tuple[str, int]]:
 
 def is_deferred(job: Job, name: str) -> bool:
     """Whether an arm can only be trained after the others, because its classes are those that gained in them."""
-    return name != REAL and job.compared_arms[name].classes == "gaining"
+    return name not in (REAL, TEACHER) and job.compared_arms[name].classes == "gaining"
 
 
 def check_classes(name: str, arm: MixConfig, data: DatasetRecord) -> None:

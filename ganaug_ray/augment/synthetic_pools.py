@@ -46,7 +46,7 @@ def build_training(job: Job, run: Run, source: GanSource) -> GanTraining:
     """Build the training of a GAN, once its data set and the teacher are finished."""
     from ganaug_ray.gan.training_spec import GanTraining
 
-    teacher = run.locate_model(arms.REAL, 0)
+    teacher = arms.locate_teacher(run)
     return GanTraining(
         config=job.gan,
         size=job.gan_image_size,
@@ -118,14 +118,14 @@ def plan_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
 
 
 def build_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None:
-    """Build what a pool's images are screened with, or None; the teacher is the first model of the real arm."""
+    """Build what a pool's images are screened with, or None if it is not."""
     from ganaug_ray.augment.screening import Screening
 
     if not synthetic_pool.screen.enabled:
         return None
     return Screening(
         config=synthetic_pool.screen,
-        teacher=str(run.locate_model(arms.REAL, 0)),
+        teacher=str(arms.locate_teacher(run)),
         dataset=str(synthetic_pool.gan.dataset),
         gan=str(synthetic_pool.gan.folder),
     )

@@ -15,6 +15,7 @@ from ganaug_ray.config.search import SearchConfig
 
 ArmName = Annotated[str, Field(pattern=r"^\w[\w+-]*$")]  # also the name of a folder
 BASELINE_ARM = "real+classic"
+TEACHER = "teacher"  # trained like a model of the baseline, but no member of the comparison
 
 
 class Job(Config):
@@ -87,6 +88,10 @@ class Job(Config):
     def _check_arms(cls, arms: dict[str, ArmConfig]) -> dict[str, ArmConfig]:
         if BASELINE_ARM in arms:
             raise ValueError(f"{BASELINE_ARM} is in every comparison; leave it out")
+        if TEACHER in arms:
+            raise ValueError(f"{TEACHER} is the model that screens synthetic images; give the arm another name")
+        if TEACHER in arms:
+            raise ValueError(f"{TEACHER} is the model that screens synthetic images; give the arm another name")
         for name, arm in arms.items():
             if arm.classes == "gaining" and not any(arm.is_guided_by(other) for other in arms.values()):
                 raise ValueError(f"{name}: classes gaining needs an arm of kind {arm.kind} with classes all to go by")

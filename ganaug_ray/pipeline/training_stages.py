@@ -60,9 +60,9 @@ def _prepare_split(context: StageContext, split: Split) -> None:
 
 
 def train_teachers(context: StageContext) -> None:
-    """Train the first model of the real arm in each split; its features measure the GAN's quality."""
+    """Train each split's teacher on real images; its features measure the GAN's quality, and it screens images."""
     _require_data(context)
-    teachers = [(split, arms.REAL, 0) for split in context.splits]
+    teachers = [(split, arms.TEACHER, 0) for split in context.splits]
 
     def work() -> Record:
         _train_models(context, _find_missing_models(teachers), "teach")
@@ -132,7 +132,7 @@ def _label_split(context: StageContext, split: Split) -> None:
         from ganaug_ray.augment import pseudo_labels
 
         context.connect_cluster()
-        teacher = split.run.locate_model(arms.REAL, 0)
+        teacher = arms.locate_teacher(split.run)
         confidence = context.job.augment.pseudo_confidence
         return pseudo_labels.write_pseudo_labels(split.run.dataset, teacher, split.run.pseudo, confidence)
 
@@ -274,7 +274,7 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
 
 
 def _describe_teacher(split: Split) -> str:
-    record = ModelRecord.read(split.run.locate_model(arms.REAL, 0))
+    record = ModelRecord.read(arms.locate_teacher(split.run))
     return f"validation accuracy {record.val_accuracy:.3f} at step {record.best_step}"
 
 

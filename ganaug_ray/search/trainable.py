@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow.compute as pc
 import torch
 
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
@@ -230,22 +229,12 @@ def _train_classifier(
     """Train a classifier on real images, or beside the synthetic ones of an arm."""
     split, seed = split_seed
     run = plan.run.locate_split(split)
-    if plan.space.kind == "mix" and arm is None and seed == 0:
-        _copy_teacher(run.locate_model(arms.REAL, seed), model)
-        return
     name = arms.REAL
     if arm is not None:
         _ensure_pool(job, run, arm)
         name = SEARCHED_ARM
     fit = arm_batches.build_training(job, run, name, seed)
     how.run(classify.train_and_finish, replace(fit, out=str(model), parts=("val",)), model)
-
-
-def _copy_teacher(teacher: Folder, model: Folder) -> None:
-    """The teacher is what the first training without synthetic images would give: take over what it answered."""
-    answers = teacher.read_table("predictions.parquet")
-    model.create().write_table("predictions.parquet", answers.filter(pc.field("split") == "val"))
-    model.write_bytes(ModelRecord.FILE, teacher.read_bytes(ModelRecord.FILE))
 
 
 def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:

@@ -16,7 +16,7 @@ import torch
 from scipy import stats
 
 from ganaug_ray.augment import generated_blocks
-from ganaug_ray.augment.arms import REAL
+from ganaug_ray.augment.arms import locate_teacher
 from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.config import ClassifierConfig, ScreenConfig
 from ganaug_ray.core.experiment_dir import Run
@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--realism", type=float, default=ScreenConfig().realism)
     given = parser.parse_args()
     run = Run(Folder.from_uri(given.experiment))
-    generator, teacher = Generator.load(run.gan), run.locate_model(REAL, 0)
+    generator, teacher = Generator.load(run.gan), locate_teacher(run)
     settings = ScreenConfig(confidence=given.confidence, realism=given.realism)
     examiner = Examiner(Screening(settings, str(teacher), str(run.dataset), str(run.gan)), "cpu")
     test = image_store.read_images(run.dataset / "test")

@@ -12,7 +12,7 @@ import argparse
 
 import torch
 
-from ganaug_ray.augment.arms import REAL
+from ganaug_ray.augment.arms import locate_teacher
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import GanConfig
 from ganaug_ray.core.experiment_dir import Run
@@ -37,7 +37,7 @@ def main() -> None:
             for split in ("train", "val", "test")
         )
         record = run.gan.read_json("gan.json")
-        teacher = run.locate_model(REAL, 0)
+        teacher = locate_teacher(run)
         measuring = evaluator.GanEvaluator(train, val, teacher, GanConfig(**record["config"]), record["seed"])
         with torch.no_grad():
             tables[f"{run.root.name}, step {record['chosen']['step']}"] = measuring.measure_quality(

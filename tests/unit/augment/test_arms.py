@@ -160,7 +160,7 @@ def test_pseudo_labels_need_confident_teacher(experiment: Run, tiny_job: Job, tm
         hidden.images, hidden.labels * 0 - 1, hidden.ids, hidden.paths, hidden.provenance
     )
     image_store.write_images((run.dataset / "unlabelled").create(), blind, "real")
-    teacher = run.locate_model(arms.REAL, 0)
+    teacher = arms.locate_teacher(run)
     record = pseudo_labels._label_images(str(run.dataset), str(teacher), str(run.pseudo), 0.15)
     alone, both = (
         image_store.read_images(run.pseudo / pseudo_labels.PSEUDO_ONLY_FOLDER),

@@ -25,7 +25,7 @@ SHARES = (5, 0, 1, 1, 1, 1, 1, 0, 0, 0)
 def feeds(experiment: Run) -> dict[str, Callable[[Place], BatchFeed]]:
     """How each kind of rows is opened on a rank; what they replace is ``pool``."""
     pool = functools.partial(mixed_batches.open_pool_feed, str(experiment.synthetic), UPTO, 1.0, 3)
-    soft = functools.partial(soft_labels.open_soft_label_feed, pool, str(experiment.locate_model(arms.REAL, 0)))
+    soft = functools.partial(soft_labels.open_soft_label_feed, pool, str(arms.locate_teacher(experiment)))
     return {
         "pool": pool,
         "noise": functools.partial(negative_controls.open_noise_feed, soft, 3),

@@ -229,9 +229,9 @@ def test_odd_ratio_is_exact_over_steps(generator: Generator, experiment: Run) ->
 def test_live_screening_uses_stored_limits(experiment: Run, run: Run, tiny_job: Job) -> None:
     """Everything is a copy where even a training image's neighbours are: no image passes, and it shows."""
     (run.root / "models").create()
-    teacher = run.locate_model(arms.REAL, 0).create()
+    teacher = arms.locate_teacher(run).create()
     for name in ("model.json", "model.safetensors"):
-        teacher.write_bytes(name, experiment.locate_model(arms.REAL, 0).read_bytes(name))
+        teacher.write_bytes(name, arms.locate_teacher(experiment).read_bytes(name))
     record = run.synthetic.read_json("synthetic.json")
     strict = {"confidence": 0.0, "copy_distance": 1e9, "realism": None, "agreement": [1.0] * 10, "drawn": [True] * 10}
     run.synthetic.write_json("synthetic.json", record | {"limits": strict})

@@ -225,7 +225,7 @@ def test_settings_apply_to_synthetic_arm(experiment: Run, tiny_job: Job) -> None
     assert isinstance(feed.fake, soft_labels.SoftLabelFeed)
     assert (feed.weight, feed.apart) == (0.25, True)
     assert [feed.fake.count_rows(step) for step in range(8)] == per_step(strategies.Mixture(16, 0.5, 8, "anneal"))
-    assert fit.inputs["teacher"] == experiment.locate_model(arms.REAL, 0).read_json("model.json")["hash"]
+    assert fit.inputs["teacher"] == arms.locate_teacher(experiment).read_json("model.json")["hash"]
     plain = real.batches(Place())(0)
     assert (plain.weight_B, plain.soft_BK, plain.real) == (None, None, None)
     assert real.inputs.keys() == {"dataset"}
@@ -396,7 +396,7 @@ def test_separate_norms_keep_running_statistics(arch: str) -> None:
 
 def test_soft_labels_come_from_teacher(experiment: Run) -> None:
     """Synthetic rows get the teacher's probabilities as labels, and real rows keep their certain labels."""
-    folder = experiment.locate_model(arms.REAL, 0)
+    folder = arms.locate_teacher(experiment)
     teacher = Classifier.load(folder)
     mixture = strategies.Mixture(SIZE, 0.7, STEPS)
     real = functools.partial(open_real_feed, str(experiment.dataset), SIZE, 1.0, 3)

@@ -169,7 +169,6 @@ def test_mix_trials_share_gan_and_pool(copy: Run, tiny_job: Job) -> None:
     for each in (folder, first):
         assert set(each.read_table("predictions.parquet")["split"].to_pylist()) == {"val"}
     assert "synthetic" not in first.read_json("model.json")["inputs"]
-    assert baseline.steps == tiny_job.classifier.steps, "the teacher is not trained again"
 
 
 def test_mix_search_generates_pool_once(copy: Run, tiny_job: Job) -> None:
