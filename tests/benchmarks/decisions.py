@@ -3,7 +3,8 @@
 Each repetition deals the digits out anew into several splits and trains the baseline, arms that cannot help (noise,
 shuffled-labels, oversample) and one that must: held-out real images passed off as synthetic ones. The table says how
 often each ended in each answer, and how wide the intervals were. With several looks an arm gets further seeds until its
-own answer is firm, as ``ganaug run --until-clear`` gives them. Last comes what validation would choose among all arms,
+own answer is firm, as ``ganaug run --until-clear`` gives them; the first table is of the first look by itself, as a
+fixed plan of as many seeds has it. Last comes what validation would choose among all arms,
 by accuracy or by calibrated cross-entropy: how much worse the choice is than the best arm on test, on average.
 
     python -m tests.benchmarks.decisions --repetitions 100 --processes 2
@@ -26,6 +27,7 @@ import numpy as np
 import torch
 
 from ganaug_ray.config import Job
+from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.pipeline.sequential_plan import OPEN_VERDICTS
 from ganaug_ray.verdict import from_experiment
 from ganaug_ray.verdict.paired_statistics import Verdict
@@ -66,8 +68,8 @@ def build_job(repetition: int, splits: int, steps: int, arms: list[str], seeds: 
     )  # fmt: skip
 
 
-def repeat(number: int, splits: int, steps: int, looks: int) -> dict[str, dict[str, Any]]:
-    """Do one comparison in a folder of its own; return each arm's verdict, mean difference and number of models."""
+def repeat(number: int, splits: int, steps: int, looks: int) -> dict[str, dict[str, dict[str, Any]]]:
+    """Do one comparison in a folder of its own; return, by plan, each arm's verdict and what it is made of."""
     torch.set_num_threads(1)
     answers: dict[str, dict[str, Any]] = {}
     open_arms = list(ARMS)
@@ -76,19 +78,27 @@ def repeat(number: int, splits: int, steps: int, looks: int) -> dict[str, dict[s
             job = build_job(number, splits, steps, open_arms, look, looks)
             # The pool of held-out images is there from the first look on, when the rigged arm is open for sure.
             run = cheap_trainings.train_arms(load_digits(), job, Path(folder) / "run", HELD_OUT)
-            verdict = from_experiment.build_verdict(job, run)
-            for one in verdict["comparisons"]:
-                validated = [repeat["val"] for repeat in verdict["arms"][one["arm"]]["repeats"]]
-                answers[one["arm"]] = {
-                    "verdict": one["verdict"],
-                    "mean": one["mean"],
-                    "half": one["ci95"][1] - one["mean"],
-                    "models": splits * look,
-                    **{f"val_{key}": float(np.mean([figures[key] for figures in validated])) for key in CHOSEN_BY},
-                }
+            if look == 1:
+                fixed = _read_answers(build_job(number, splits, steps, open_arms), run)
+            answers |= _read_answers(job, run)
             open_arms = [arm for arm in open_arms if answers[arm]["verdict"] in OPEN_VERDICTS]
             if not open_arms:
                 break
+    return {"fixed": fixed, "until clear": answers}
+
+
+def _read_answers(job: Job, run: Run) -> dict[str, dict[str, Any]]:
+    verdict = from_experiment.build_verdict(job, run)
+    answers = {}
+    for one in verdict["comparisons"]:
+        validated = [repeat["val"] for repeat in verdict["arms"][one["arm"]]["repeats"]]
+        answers[one["arm"]] = {
+            "verdict": one["verdict"],
+            "mean": one["mean"],
+            "half": one["ci95"][1] - one["mean"],
+            "models": len(validated),
+            **{f"val_{key}": float(np.mean([figures[key] for figures in validated])) for key in CHOSEN_BY},
+        }
     return answers
 
 
@@ -110,14 +120,20 @@ def main() -> None:
             found.append(result.get())
             print(json.dumps({"repetition": number, **found[-1]}), flush=True)
     print(f"{len(found)} repetitions of {given.splits} splits in {time.monotonic() - started:.0f} s")
+    _print_table("fixed plan", [one["fixed"] for one in found])
+    if given.looks > 1:
+        _print_table(f"until clear, {given.looks} looks", [one["until clear"] for one in found])
+    _print_regret([one["fixed"] for one in found])
+
+
+def _print_table(plan: str, found: list[dict[str, dict[str, Any]]]) -> None:
     words = get_args(Verdict)
-    print(f"{'arm':<24} {'  '.join(words)}  mean difference, points  mean half width  mean models")
+    print(f"{plan:<24} {'  '.join(words)}  mean difference, points  mean half width  mean models")
     for arm in ARMS:
         tally = Counter(str(one[arm]["verdict"]) for one in found)
         means = {key: float(np.mean([one[arm][key] for one in found])) for key in ("mean", "half", "models")}
         columns = "  ".join(f"{tally[word]:>{len(word)}}" for word in words)
         print(f"{arm:<24} {columns}  {100 * means['mean']:+.2f}  {100 * means['half']:.2f}  {means['models']:.1f}")
-    _print_regret(found)
 
 
 def _print_regret(found: list[dict[str, dict[str, Any]]]) -> None:
