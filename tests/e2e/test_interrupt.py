@@ -21,7 +21,7 @@ def test_interrupt_ends_without_traceback(tmp_path: Path, number: signal.Signals
     command = [sys.executable, "-m", "ganaug_ray", "run", str(DIGITS), "--out", str(out), *settings]
     child = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not (out / "models" / "real+classic" / "seed-0" / "metrics.jsonl").exists():
+    while not (out / "models" / "teacher" / "seed-0" / "metrics.jsonl").exists():
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -13,6 +13,7 @@ from tests.helpers import killing
 from tests.helpers.killing import Cluster
 
 KILL_AFTER = 100  # steps
+SEED = 9  # its plan has every kind of kill: of a node and of a worker of the GAN, and of a worker of a classifier
 
 
 @pytest.fixture
@@ -20,11 +21,10 @@ def taught(undisturbed: Path, tmp_path: Path) -> Path:
     return killing.taught(undisturbed, tmp_path / "taught")
 
 
-@pytest.mark.parametrize("seed", [3, 9])
-def test_killed_nodes_leave_weights_identical(killable: Cluster, undisturbed: Path, taught: Path, seed: int) -> None:
+def test_killed_nodes_leave_weights_identical(killable: Cluster, undisturbed: Path, taught: Path) -> None:
     """A GAN whose workers and nodes are killed while it trains ends with the same weights, to the bit."""
-    kills = killing.run_and_kill(killable, taught, seed)
-    print("\n".join([killing.HEADER, *(kill.row(seed, number) for number, kill in enumerate(kills, 1))]))
+    kills = killing.run_and_kill(killable, taught, SEED)
+    print("\n".join([killing.HEADER, *(kill.row(SEED, number) for number, kill in enumerate(kills, 1))]))
     killing.assert_undisturbed(taught, undisturbed, kills)
 
 

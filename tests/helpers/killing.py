@@ -244,7 +244,7 @@ def assert_undisturbed(out: Path, undisturbed: Path, kills: list[Kill]) -> None:
 
 def taught(done: Path, out: Path) -> Path:
     """Copy of a finished experiment what its GAN is trained from: that is the next step then."""
-    for part in ("dataset", Path("models", arms.REAL, "seed-0")):
+    for part in ("dataset", Path("models", arms.TEACHER, "seed-0")):
         shutil.copytree(done / part, out / part)
     shutil.copy(done / "job.yaml", out)
     return out

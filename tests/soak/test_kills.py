@@ -50,7 +50,7 @@ def test_worker_count_follows_node_count(undisturbed: Path, tmp_path: Path, stag
     out = killing.taught(undisturbed, tmp_path / "elastic")
     folder, section = out / "gan", "gan"
     if stage == "train":  # the GAN's teacher, which is a classifier as any other
-        folder, section = out / "models" / arms.REAL / "seed-0", "classifier"
+        folder, section = out / "models" / arms.TEACHER / "seed-0", "classifier"
         shutil.rmtree(out / "models")
     endless = [f"{section}.{setting}" for setting in ("steps=1000000", "workers=2", "min_workers=1")]
     with killing.cluster(cpus=1) as cluster:
