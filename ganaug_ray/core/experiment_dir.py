@@ -75,14 +75,9 @@ def write_marker(folder: Folder, marker: str, stage: str, started: float, record
 
 
 def stamp_marker(stage: str, started: float, record: Mapping[str, Any]) -> Record:
-    """Add to a marker's content what every marker has."""
-    return {
-        "stage": stage,
-        "status": "done",
-        "seconds": round(time.monotonic() - started, 2),
-        **record,
-        "versions": collect_versions(),
-    }
+    """Add to a marker's content what every marker has; of a copied record, the stamps of its own stage give way."""
+    stamps = {"stage": stage, "status": "done", "seconds": round(time.monotonic() - started, 2)}
+    return {**stamps, **record, **stamps, "versions": collect_versions()}
 
 
 def store_marker(folder: Folder, marker: str, whole: Record) -> None:

@@ -168,6 +168,7 @@ def test_pseudo_labels_need_confident_teacher(experiment: Run, tiny_job: Job, tm
     )
     assert 0 < len(alone) < 200
     assert len(both) == len(alone) + 80 == record.count_train_images()
+    assert record.stage == "pseudo-label", "its seconds are not those of the original data set once more"
     from ganaug_ray.classify.predict import Classifier
 
     probabilities = Classifier.load(teacher).predict_probabilities(hidden.images)
