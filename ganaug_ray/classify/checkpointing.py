@@ -46,7 +46,9 @@ class TrainingCheckpoints:
         self._counted: dict[str, int] = {}
 
     def decide_to_save(self) -> bool:
-        """Decide whether to write a checkpoint now: enough time has passed, or a rank's machine is leaving.
+        """Decide, on all ranks at once, whether to write a checkpoint now, and sum the counts that it will hold.
+
+        It does when enough time has passed, or a rank's machine is leaving.
 
         Collective: every rank must call it at the same step, and only the first rank's answer counts.
         """

@@ -81,7 +81,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     """Train one rank to the end, from the newest checkpoint if there is one, and on rank 0 write model.json.
 
     Raises:
-        DivergenceError: a loss was not finite; the best weights before that are in last_good.safetensors.
+        DivergenceError: a loss was not finite; the weights kept before that are in last_good.safetensors.
     """
     started = time.monotonic()
     dataset = Folder.from_uri(fit.dataset)
@@ -108,7 +108,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     if place.is_first:
         log = metrics_log.MetricsLog(out, checkpoints.start.step if checkpoints.start else 0)
         report = log.append_line
-    best_evaluations: list[training_loop.BestEvaluation] = []
+    kept_evaluations: list[training_loop.KeptEvaluation] = []
 
     def save(step: int, parts: dict[str, checkpoint.Stateful], history: checkpoint.Tensors) -> None:
         if checkpoints.decide_to_save() and log is not None:
@@ -116,7 +116,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
             checkpoints.save(step, {**checkpoint.pack_states(parts), **history})
 
     try:
-        best = training_loop.train_classifier(
+        kept = training_loop.train_classifier(
             network,
             batches,
             val,
@@ -125,20 +125,20 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
             draws,
             place,
             report,
-            best_evaluations.append,
+            kept_evaluations.append,
             weights_K,
             checkpoints.start,
             save,
         )
     except DivergenceError:
-        if log is not None and best_evaluations:
-            out.write_bytes(LAST_GOOD_FILE, tensors_to_bytes(best_evaluations[-1].weights))
+        if log is not None and kept_evaluations:
+            out.write_bytes(LAST_GOOD_FILE, tensors_to_bytes(kept_evaluations[-1].weights))
         raise
     train_seconds, tally = checkpoints.sum_spent()
     if log is None:
         return
     log.flush()
-    weights = tensors_to_bytes(best.weights)
+    weights = tensors_to_bytes(kept.weights)
     spec = ModelSpec(
         hash=experiment_dir.hash_content(weights),
         arch=config.arch,
@@ -149,7 +149,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
         **network_input.spec,
     )
     out.write_bytes("model.safetensors", weights)
-    classifier = Classifier(spec, best.weights, place.device)
+    classifier = Classifier(spec, kept.weights, place.device)
     out.write_table("predictions.parquet", tabulate_predictions(classifier, dataset, fit.parts))
     record = {
         "hash": spec.hash,
@@ -159,9 +159,9 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
         "seed": fit.seed,
         "steps": steps,
         "train_seconds": round(train_seconds, 3),  # of the loop with its looks at validation
-        "best_step": best.step,
-        "val_accuracy": best.accuracy,
-        "val_loss": best.loss,
+        "best_step": kept.step,
+        "val_accuracy": kept.accuracy,
+        "val_loss": kept.loss,
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "start": started_from,
         "config": config.model_dump(),

@@ -1,7 +1,7 @@
 """The training loop of a classifier: torch only. The caller decides where batches come from and figures go."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -21,21 +21,21 @@ from ganaug_ray.data.loading.resident_loader import ResidentImages
 # Of a checkpoint, beside what learns.
 OPTIMIZER_KEY = "tuning"
 EVALUATIONS_KEY = "looks"
-BEST_PREFIX = "best/"
+KEPT_PREFIX = "best/"
 
 
 @dataclass(frozen=True)
-class BestEvaluation:
-    """The best evaluation on validation so far: highest accuracy, then lowest loss."""
+class KeptEvaluation:
+    """An evaluation on validation, with the weights that it was of."""
 
     step: int
     accuracy: float
     loss: float
     weights: checkpoint.Tensors
 
-    def is_better_than(self, best: "BestEvaluation | None") -> bool:
-        """Return whether this evaluation is better than ``best``, or ``best`` is None."""
-        return best is None or (self.accuracy, -self.loss) > (best.accuracy, -best.loss)
+    def is_better_than(self, other: "KeptEvaluation") -> bool:
+        """Return whether this evaluation has a higher accuracy, or the same and a lower loss."""
+        return (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
 SaveCheckpoint = Callable[[int, dict[str, checkpoint.Stateful], checkpoint.Tensors], None]
@@ -55,12 +55,12 @@ def train_classifier(
     seed: int,
     place: Place,
     report: Callable[[dict[str, Any]], None],
-    keep: Callable[[BestEvaluation], None] = lambda best: None,
+    keep: Callable[[KeptEvaluation], None] = lambda kept: None,
     weights_K: torch.Tensor | None = None,
     start: checkpoint.Checkpoint | None = None,
     save: SaveCheckpoint = _skip_checkpoint,
-) -> BestEvaluation:
-    """Train a classifier, from a checkpoint if there is one, and return its best evaluation with the weights.
+) -> KeptEvaluation:
+    """Train a classifier, from a checkpoint if there is one, and return its last or its best evaluation and weights.
 
     The same on every rank, and after a resume.
 
@@ -73,7 +73,7 @@ def train_classifier(
         seed: of augmentation draws and dropout.
         place: this rank.
         report: called with a row of figures at log steps and looks at validation, on every rank.
-        keep: called with each look that is the best so far, on every rank.
+        keep: called with each evaluation that is kept until another one is, on every rank.
         weights_K: what a row of each class counts in the loss; absent: one.
         start: a checkpoint with what ``save`` was given.
         save: see ``SaveCheckpoint``.
@@ -84,7 +84,7 @@ def train_classifier(
     schedule = OptimizerSchedule(network, config, steps, place)
     guard = FiniteGuard(place, schedule.optimizer)
     average = build_average(network, config)
-    history = EvaluationHistory(keep)
+    history = EvaluationHistory(keep, config.keeps_last)
     parts: dict[str, checkpoint.Stateful] = {"network": network, "optimizer": schedule.optimizer}
     if average is not None:
         parts["average"] = average
@@ -120,12 +120,12 @@ def train_classifier(
             row |= {"val_accuracy": accuracy, "val_loss": val_loss}
         if is_logged or is_evaluation:
             report(row)
-        if last or history.since_best == config.patience:
+        if last or history.since_kept == config.patience:
             break
         if is_evaluation:
             save(now, parts, {OPTIMIZER_KEY: schedule.state, **history.pack_tensors()})
-    assert history.best is not None, "the last step looks at validation"
-    return history.best
+    assert history.kept is not None, "the last step looks at validation"
+    return history.kept
 
 
 def _prepare_candidate(network: Network, average: AveragedModel | None, place: Place) -> Network:
@@ -173,42 +173,45 @@ def _compute_gradients(
 
 
 class EvaluationHistory:
-    """Keeps the best evaluation on validation, and counts those since.
+    """Keeps the last or the best evaluation on validation, and counts those since.
 
     Args:
-        keep: called with each that is the best so far.
+        keep: called with each that is kept.
+        keeps_last: whether any later one takes its place, and not only a better one.
     """
 
-    def __init__(self, keep: Callable[[BestEvaluation], None]) -> None:
+    def __init__(self, keep: Callable[[KeptEvaluation], None], keeps_last: bool) -> None:
         self._keep = keep
-        self.best: BestEvaluation | None = None
-        self.since_best = 0
+        self._keeps_last = keeps_last
+        self.kept: KeptEvaluation | None = None
+        self.since_kept = 0
 
     def add_evaluation(self, step: int, accuracy: float, loss: float, network: Network) -> None:
-        """Add an evaluation, and keep its weights if it is the best."""
-        self.since_best += 1
-        if BestEvaluation(step, accuracy, loss, {}).is_better_than(self.best):
-            self.best = BestEvaluation(step, accuracy, loss, checkpoint.pack_states({"network": network}))
-            self.since_best = 0
-            self._keep(self.best)
+        """Add an evaluation, and keep its weights if it is the one to keep."""
+        self.since_kept += 1
+        evaluation = KeptEvaluation(step, accuracy, loss, {})
+        if self.kept is None or self._keeps_last or evaluation.is_better_than(self.kept):
+            self.kept = replace(evaluation, weights=checkpoint.pack_states({"network": network}))
+            self.since_kept = 0
+            self._keep(self.kept)
 
     def pack_tensors(self) -> checkpoint.Tensors:
         """Return the history as tensors for a checkpoint; there must be an evaluation."""
-        assert self.best is not None
-        figures = [self.best.step, self.best.accuracy, self.best.loss, self.since_best]
-        weights = {f"{BEST_PREFIX}{name}": value for name, value in self.best.weights.items()}
+        assert self.kept is not None
+        figures = [self.kept.step, self.kept.accuracy, self.kept.loss, self.since_kept]
+        weights = {f"{KEPT_PREFIX}{name}": value for name, value in self.kept.weights.items()}
         return {EVALUATIONS_KEY: torch.tensor(figures, dtype=torch.float64), **weights}
 
     def restore_tensors(self, tensors: checkpoint.Tensors) -> None:
         """Restore the history from what ``pack_tensors`` returned."""
-        step, accuracy, loss, since_best = tensors[EVALUATIONS_KEY].tolist()
+        step, accuracy, loss, since_kept = tensors[EVALUATIONS_KEY].tolist()
         weights = {}
         for name, value in tensors.items():
-            if name.startswith(BEST_PREFIX):
-                weights[name.removeprefix(BEST_PREFIX)] = value
-        self.best = BestEvaluation(int(step), accuracy, loss, weights)
-        self.since_best = int(since_best)
-        self._keep(self.best)
+            if name.startswith(KEPT_PREFIX):
+                weights[name.removeprefix(KEPT_PREFIX)] = value
+        self.kept = KeptEvaluation(int(step), accuracy, loss, weights)
+        self.since_kept = int(since_kept)
+        self._keep(self.kept)
 
 
 def build_average(network: Network, config: ClassifierConfig) -> AveragedModel | None:

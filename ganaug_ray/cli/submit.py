@@ -200,11 +200,11 @@ async def _follow_log(client: JobSubmissionClient, number: str) -> int:
     while not (details := client.get_job_info(number)).status.is_terminal():
         await asyncio.sleep(STATUS_POLL_S)
     print(client.get_job_logs(number)[printed:], end="", flush=True)  # Ray's stream ends with the job, and not after it
-    return _print_outcome(number, details)
+    return _report_failure(number, details)
 
 
-def _print_outcome(number: str, details: JobDetails) -> int:
-    """Say how a job ended, and return the exit code that says so too."""
+def _report_failure(number: str, details: JobDetails) -> int:
+    """Say on stderr why a job did not succeed, if it did not, and return its exit code."""
     if details.status.value == "SUCCEEDED":
         return 0
     if details.status.value == "STOPPED":

@@ -67,7 +67,10 @@ class ClassifierConfig(TrainingConfig):
     """Share of the size, at most, in each direction."""
     log_every: Count = 20
     evaluate_every: Count = 50
-    """Steps between looks at validation; the best of them is the model."""
+    """Steps between looks at validation."""
+    keep: Literal["auto", "last", "best"] = "auto"
+    """Whose weights are the model: of the last step, or of the best look at validation. auto: last where the learning
+    rate has fallen to zero by then; best with schedule plateau and with patience."""
 
     @field_validator("arch")
     @classmethod
@@ -80,6 +83,8 @@ class ClassifierConfig(TrainingConfig):
     def _check_combination(self, info: ValidationInfo) -> Self:
         if self.weights and self.init_from:
             raise ValueError("give one of weights and init_from")
+        if self.keep == "last" and self.patience:
+            raise ValueError("keep last and patience: patience ends a training after worse looks; give one of the two")
         if self.sampling == "balanced" and self.class_weights == "balanced":
             raise ValueError("sampling and class_weights are both balanced: rare classes would count twice; give one")
         if self.arch == "cnn" and self.weights == "pretrained":
@@ -97,6 +102,13 @@ class ClassifierConfig(TrainingConfig):
     def microbatch_count(self) -> int:
         """Number of parts in which a worker's rows of a batch go through the network one after another."""
         return self.accumulate
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the weights of the last step are the model, rather than those of the best look at validation."""
+        if self.keep == "auto":
+            return self.schedule == "cosine" and self.patience is None
+        return self.keep == "last"
 
     @property
     def is_pretrained(self) -> bool:

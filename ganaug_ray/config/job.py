@@ -90,8 +90,6 @@ class Job(Config):
             raise ValueError(f"{BASELINE_ARM} is in every comparison; leave it out")
         if TEACHER in arms:
             raise ValueError(f"{TEACHER} is the model that screens synthetic images; give the arm another name")
-        if TEACHER in arms:
-            raise ValueError(f"{TEACHER} is the model that screens synthetic images; give the arm another name")
         for name, arm in arms.items():
             if arm.classes == "gaining" and not any(arm.is_guided_by(other) for other in arms.values()):
                 raise ValueError(f"{name}: classes gaining needs an arm of kind {arm.kind} with classes all to go by")

@@ -161,7 +161,7 @@ class Run:
 
     def _refuse_conflicts(self, previous: Record, job: Job) -> None:
         with suppress(ValidationError):  # settings that are newer than the folder had their defaults
-            previous = _dump_settings(Job.model_validate(previous))
+            previous = _dump_settings(Job.model_validate(_fill_old_defaults(previous)))
         new = _dump_settings(job)
         lines = []
         for key, (before, after) in find_differences(previous, new).items():
@@ -235,6 +235,12 @@ class Run:
 def format_split_prefix(number: int) -> str:
     """Return the prefix of a split's folders in messages, such as ``splits/1/``; empty for the first split."""
     return f"splits/{number}/" if number else ""
+
+
+def _fill_old_defaults(previous: Record) -> Record:
+    """Give a stored job the settings that are newer than it and whose default is not what was done before them."""
+    classifier = previous.get("classifier")
+    return previous | {"classifier": {"keep": "best", **classifier}} if isinstance(classifier, dict) else previous
 
 
 def _dump_settings(job: Job) -> Record:

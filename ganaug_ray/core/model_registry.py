@@ -193,7 +193,7 @@ def _list_version_numbers(registry: Folder) -> list[int]:
     return sorted(int(name) for name in (registry / "versions").list_folders() if name.isdigit())
 
 
-def open_job_registry(job: Job, run: experiment_dir.Run) -> Folder:
+def locate_job_registry(job: Job, run: experiment_dir.Run) -> Folder:
     """Return the folder of the registry that a job's champion goes to."""
     return run.registry if job.registry is None else Folder.from_uri(job.registry)
 

@@ -132,8 +132,8 @@ class TrainingRecorder:
             real_rows.append(tensors.from_network(x_BCHW).cpu().numpy())
         return image_grid.join_side_by_side(image_grid.arrange_grid(fake_rows), image_grid.arrange_grid(real_rows))
 
-    def write_generator(self, facts: DatasetRecord, started: float) -> None:
-        """Write the best generator, its quality and pictures, and at last the marker gan.json."""
+    def measure_and_write_generator(self, facts: DatasetRecord, started: float) -> None:
+        """Measure the best generator, and write it with its quality, discriminator, pictures and at last gan.json."""
         self._log.flush()
         best = self._out.read_json("best.json")  # there was a look at the last step
         best_tensors = tensors_from_bytes(self._out.read_bytes("best.safetensors"))

@@ -33,7 +33,7 @@ def train_and_finish(training: GanTraining, place: Place) -> None:
     started = time.monotonic()
     recorder = train_rank(training, place)
     if recorder:
-        recorder.write_generator(DatasetRecord.read(Folder.from_uri(training.dataset)), started)
+        recorder.measure_and_write_generator(DatasetRecord.read(Folder.from_uri(training.dataset)), started)
 
 
 def train_rank(

@@ -42,6 +42,7 @@ def plan_comparison(job: Job, run: Run) -> Job:
 
 
 def _read_plan(run: Run) -> dict[str, int] | None:
+    """Read the splits and seeds that a begun experiment was first planned with; None of one that has not begun."""
     stored = read_stored_compare_config(run)
     if stored is None:
         return None

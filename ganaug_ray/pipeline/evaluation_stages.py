@@ -143,7 +143,7 @@ def promote_champion(context: StageContext, force: bool = False) -> None:
         "figures": champion.figures,
         "inputs": ModelRecord.read(model).inputs,
     }
-    registry = model_registry.open_job_registry(context.job, context.run)
+    registry = model_registry.locate_job_registry(context.job, context.run)
     marker = experiment_dir.read_marker(registry, "champion.json")
     current_marker = marker if marker and marker["lineage"] == lineage else None
     home = context.run.locate_split(champion.split)

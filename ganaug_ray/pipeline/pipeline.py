@@ -96,7 +96,7 @@ class Pipeline:
         training_stages.prepare_data(self.context)
 
     def train_teachers(self) -> None:
-        """Train the first model of the real arm in each split; its features measure the GAN's quality."""
+        """Train each split's teacher on real images; its features measure the GAN's quality, and it screens images."""
         training_stages.train_teachers(self.context)
 
     def train_gan(self) -> None:

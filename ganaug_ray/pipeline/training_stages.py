@@ -30,7 +30,7 @@ def prepare_data(context: StageContext) -> None:
     from ganaug_ray.augment import strategies
 
     for split in context.splits:
-        _prepare_split(context, split)
+        _prepare_split_data(context, split)
     for name, arm in context.job.compared_arms.items():
         # A strategy that the data do not suit is an error now, not when a GAN has been trained.
         data = DatasetRecord.read(context.run.dataset)
@@ -38,7 +38,9 @@ def prepare_data(context: StageContext) -> None:
         arms.check_classes(name, arm, data)
 
 
-def _prepare_split(context: StageContext, split: Split) -> None:
+def _prepare_split_data(context: StageContext, split: Split) -> None:
+    """Prepare the data set of one split, unless that is done."""
+
     def work() -> DatasetRecord:
         from ganaug_ray.data.prepare import prepare_dataset
 

@@ -38,13 +38,13 @@ def collect_arms(
             }
         )
     comparisons = [comparisons_by_arm[arm] for arm in ordered]
-    return {"arm_rows": rows, "ratios": _group_by_kind(comparisons, arms)}
+    return {"arm_rows": rows, "ratios": _group_by_ratio_line(comparisons, arms)}
 
 
-def _group_by_kind(
+def _group_by_ratio_line(
     comparisons: Sequence[ArmComparison], arms: Mapping[str, ArmConfig]
 ) -> dict[str, list[experiment_dir.Record]]:
-    """Kind -> its comparisons, each with its ratio; of kinds that were compared at several ratios."""
+    """Group comparisons into the lines of the picture of ratios: arms that differ in their ratio alone, by label."""
     comparisons_by_kind: dict[str, list[experiment_dir.Record]] = defaultdict(list)
     ratios_by_kind: dict[str, set[float]] = defaultdict(set)
     for comparison in comparisons:

@@ -62,7 +62,7 @@ def serve_model(
     """
     from ganaug_ray.serve import auth, serve_config
 
-    _prepare_environment(where)  # before Ray is imported, which reads it once
+    _set_ray_environment(where)  # before Ray is imported, which reads it once
     from ganaug_ray.core.records import ModelRecord
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.serve.feedback_store import FeedbackStore
@@ -140,8 +140,11 @@ def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress,
             cluster.disconnect()
 
 
-def _prepare_environment(where: ListenAddress) -> None:
-    """Put HAProxy before the replicas where there is one; with TLS, which it is not set up for, Serve's own proxy."""
+def _set_ray_environment(where: ListenAddress) -> None:
+    """Set the variables that Ray reads when it is imported, those of HAProxy among them where there is one.
+
+    With TLS, which HAProxy is not set up for, Serve's own proxy stands before the replicas.
+    """
     from ganaug_ray.serve import serve_config
 
     for key, value in serve_config.RAY_ENVIRONMENT.items():

@@ -148,7 +148,7 @@ def _describe_error(differences: Differences, between_M: np.ndarray, repeats: in
     steps_M = np.ones_like(between_M) if differences.row_steps_M is None else differences.row_steps_M
     least_M = AGREEING_ROWS * (steps_M / rows) ** 2  # the variance by rows of which so many were answered differently
     if len(differences.influence) > 1:
-        within_M = np.mean([_compute_rows_of_mean(influence_SNM) for influence_SNM in differences.influence], 0)
+        within_M = np.mean([_compute_row_variance_of_mean(influence_SNM) for influence_SNM in differences.influence], 0)
         own_rows_M = within_M + least_M * repeats
         return combine_rows_and_repeats(
             between_M, np.maximum(own_rows_M, 1e-18), np.zeros_like(own_rows_M), repeats, rows - repeats
@@ -159,8 +159,8 @@ def _describe_error(differences: Differences, between_M: np.ndarray, repeats: in
     return combine_rows_and_repeats(between_M, own_M, shared_M, repeats, rows - 1, SEED_PRIOR_SCALE)
 
 
-def _compute_rows_of_mean(influence_SNM: np.ndarray) -> np.ndarray:
-    """The variance of the seeds' mean by its rows and their interplay with trainings: float64 [M]."""
+def _compute_row_variance_of_mean(influence_SNM: np.ndarray) -> np.ndarray:
+    """Compute the variance of the mean over seeds by its rows and their interplay with trainings: float64 [M]."""
     return influence_SNM.mean(0).var(0, ddof=1) / influence_SNM.shape[1]
 
 
@@ -187,7 +187,7 @@ def compute_row_variance(influence_SNM: np.ndarray) -> np.ndarray:
     """
     seeds, rows = influence_SNM.shape[:2]
     of_training_M = _compute_interaction(influence_SNM) / (seeds * rows)
-    return np.maximum(0.0, _compute_rows_of_mean(influence_SNM) - of_training_M)
+    return np.maximum(0.0, _compute_row_variance_of_mean(influence_SNM) - of_training_M)
 
 
 def compute_best_of_factor(candidates: int) -> float:

@@ -46,7 +46,7 @@ class ModelRecord(ModelSpec, StageRecord):
     train_seconds: float
     """What the loop took, with its looks at validation images."""
     best_step: int
-    """After how many steps it had these weights."""
+    """The step whose weights are kept: the last one, or that of the best look at validation."""
     val_accuracy: float
     """Of these weights, in [0, 1]."""
     val_loss: float | None

@@ -43,7 +43,7 @@ def build_router(service: Service) -> APIRouter:
     """Build the router of the Open Inference Protocol."""
     routes = APIRouter(prefix="/v2", tags=["Open Inference Protocol"])
     _add_health(routes)
-    _add_metadata(routes, service.champion)
+    _add_model_routes(routes, service.champion)
     _add_inference(routes, service)
     return routes
 
@@ -74,7 +74,8 @@ def _add_health(routes: APIRouter) -> None:
         return {"ready": True}
 
 
-def _add_metadata(routes: APIRouter, champion: LiveModel) -> None:
+def _add_model_routes(routes: APIRouter, champion: LiveModel) -> None:
+    """Add the routes that describe the model and say whether it is ready."""
     unknown = describe_refusals(404, shape=Refusal2)
 
     @routes.get("/models/{name}", responses=unknown)

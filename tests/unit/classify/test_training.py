@@ -35,7 +35,7 @@ def cnn(classes: int = 10) -> networks.CNN:
 
 def train(
     digits: Folder, network: networks.Network, **settings: Any
-) -> tuple[training_loop.BestEvaluation, list[dict[str, Any]]]:
+) -> tuple[training_loop.KeptEvaluation, list[dict[str, Any]]]:
     config = ClassifierConfig(**(PLAIN | {"steps": 4, "log_every": 1, "evaluate_every": 2} | settings))
     assert config.steps
     val, rows = ResidentImages.load(digits / "val", torch.device("cpu")), []
@@ -138,6 +138,24 @@ def test_patience_ends_stalled_training(digits: Folder) -> None:
     assert rows[-1]["step"] == best.step + 3 * 2 < 20
     _, rows = train(digits, cnn(), steps=20, lr=1e-9)
     assert rows[-1]["step"] == 20
+
+
+def test_last_weights_are_kept_by_default() -> None:
+    """The last weights are kept, and the best ones where asked for or where the learning rate does not fall to zero."""
+
+    def find_kept(**settings: Any) -> int:
+        config = ClassifierConfig(steps=6, **settings)
+        history = training_loop.EvaluationHistory(lambda kept: None, config.keeps_last)
+        for step, accuracy in ((2, 0.5), (4, 0.9), (6, 0.7)):
+            history.add_evaluation(step, accuracy, 1.0, cnn())
+        assert history.kept is not None
+        return history.kept.step
+
+    assert find_kept() == find_kept(schedule="plateau", keep="last") == 6
+    for settings in ({"keep": "best"}, {"patience": 9}, {"schedule": "plateau"}):
+        assert find_kept(**settings) == 4, settings
+    with pytest.raises(ValueError, match="keep last and patience"):
+        ClassifierConfig(steps=6, keep="last", patience=3)
 
 
 def test_training_ignores_test_labels(digits: Folder, tmp_path: Path) -> None:

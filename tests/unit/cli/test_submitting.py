@@ -187,7 +187,7 @@ def test_follow_returns_job_exit_code(status: str, code: int | None, ends: int, 
     found = ray.job_submission.JobDetails(
         type="SUBMISSION", status=status, entrypoint="", driver_exit_code=code, message="the node was lost"
     )
-    assert submit._print_outcome("raysubmit_1", found) == ends
+    assert submit._report_failure("raysubmit_1", found) == ends
     assert words in capsys.readouterr().err
 
 

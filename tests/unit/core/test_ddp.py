@@ -76,7 +76,7 @@ def _cnn() -> networks.CNN:
 
 def _train(
     network: networks.CNN, feed: BatchFeed, config: ClassifierConfig, place: Place, digits: str
-) -> tuple[classify_loop.BestEvaluation, list[dict[str, Any]]]:
+) -> tuple[classify_loop.KeptEvaluation, list[dict[str, Any]]]:
     """What was kept, and the rows that were reported."""
     assert config.steps
     rows: list[dict[str, Any]] = []
