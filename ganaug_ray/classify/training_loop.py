@@ -83,7 +83,7 @@ def train_classifier(
     """
     schedule = OptimizerSchedule(network, config, steps, place)
     guard = FiniteGuard(place, schedule.optimizer)
-    average = build_average(network, config)
+    average = build_average(network, config, steps)
     history = EvaluationHistory(keep, config.keeps_last)
     parts: dict[str, checkpoint.Stateful] = {"network": network, "optimizer": schedule.optimizer}
     if average is not None:
@@ -214,11 +214,12 @@ class EvaluationHistory:
         self._keep(self.kept)
 
 
-def build_average(network: Network, config: ClassifierConfig) -> AveragedModel | None:
+def build_average(network: Network, config: ClassifierConfig, steps: int) -> AveragedModel | None:
     """Return a moving average of the network and its batch-norm statistics; None if the config asks for none."""
-    if not config.ema_half_life:
+    half_life_steps = config.count_ema_steps(steps)
+    if not half_life_steps:
         return None
-    decay = 0.5 ** (config.batch_size / config.ema_half_life)
+    decay = 0.5 ** (1 / half_life_steps)
     return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 

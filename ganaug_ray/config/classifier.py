@@ -7,6 +7,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ganaug_ray.config.base import Count, Rate, TrainingConfig
 
+AVERAGED_SHARE = 0.1  # of a training: half-life of the averaged network (measured: EXPERIMENTS, "Which weights")
 ModelName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]  # also the name of a folder
 
 
@@ -50,8 +51,9 @@ class ClassifierConfig(TrainingConfig):
     """Alpha of CutMix; 0: none."""
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: rows of rare classes count for more in the loss, so that all classes count alike."""
-    ema_half_life: Annotated[int, Field(ge=0)] = 0
-    """Of the averaged network, which then is the one looked at and saved; in images seen. 0: no average."""
+    ema_half_life: Annotated[int, Field(ge=0)] | None = None
+    """Of the averaged network, which then is the one looked at and saved; in images seen. 0: no average. Absent: a
+    tenth of those that the training sees where the last weights are kept, else no average."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of layers in training, not of weights; auto: bf16 on GPUs."""
     accumulate: Count = 1
@@ -109,6 +111,12 @@ class ClassifierConfig(TrainingConfig):
         if self.keep == "auto":
             return self.schedule == "cosine" and self.patience is None
         return self.keep == "last"
+
+    def count_ema_steps(self, steps: int) -> float:
+        """Return the half-life of the averaged network in steps, given the number of all steps; 0: no average."""
+        if self.ema_half_life is None:
+            return AVERAGED_SHARE * steps if self.keeps_last else 0.0
+        return self.ema_half_life / self.batch_size
 
     @property
     def is_pretrained(self) -> bool:
