@@ -69,8 +69,8 @@ class Experiment:
         return yaml.safe_load(self.run.root.read_bytes("job.yaml"))["compare"]
 
     def run_until_clear(self, job: Job | None = None, hours: float | None = None) -> None:
-        plan = comparison_plan.plan_comparison(job or load_job(DIGITS, JOB), self.run)
-        allowed = sequential_plan.allow_looks(plan)
+        allowed = sequential_plan.allow_looks(job or load_job(DIGITS, JOB))
+        allowed = comparison_plan.plan_comparison(allowed, self.run)
         self.run.claim_folder(sequential_plan.resume_seeds(allowed, self.run))
         Pipeline(allowed, self.run, Terminal()).run_until_clear(hours)
 
@@ -153,7 +153,9 @@ def test_planned_seeds_stay_first_step(tmp_path: Path) -> None:
     """Where seeds were planned and then added, the plan is still what the experiment began with."""
     run, job = Run(Folder.from_uri(tmp_path / "run")), load_job(DIGITS, TINY)
     unset = Job.model_validate({**job.model_dump(exclude_none=True), "compare": {}})
-    run.claim_folder(load_job(DIGITS, [*JOB, "compare.seeds=15", "compare.looks=4"]))
+    first = comparison_plan.plan_comparison(sequential_plan.allow_looks(unset), run)
+    added = first.compare.model_copy(update={"seeds": 3 * first.compare.seeds})
+    run.claim_folder(first.model_copy(update={"compare": added}))
     planned = comparison_plan.plan_comparison(unset, run)
     assert planned.compare.seeds == comparison_plan.SEEDS_OF_ONE_SPLIT
     assert sequential_plan.resume_seeds(sequential_plan.allow_looks(planned), run).compare.seeds == 15
