@@ -54,6 +54,11 @@ class ArmKind(ABC):
         apart = rows.arm.batch_norm == "separate"
         return functools.partial(open_mixed_feed, real, extra, weight=rows.arm.weight, apart=apart)
 
+    def count_rows(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> int:
+        """Return the number of rows, real and extra, in all batches of a training; see ``describe_batches``."""
+        mixture = strategies.Mixture.from_config(arm, counts, batch_size, steps)
+        return (steps - mixture.synthetic_only_steps) * batch_size + mixture.count_synthetic_rows(steps)
+
     def describe_settings(self, arm: ArmConfig) -> str:
         """Say for the report how the extra rows are mixed with the real ones."""
         return strategies.describe_mix(arm)
@@ -95,6 +100,10 @@ class WithoutClassic(ArmKind):
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Raise AssertionError, as this kind has no extra rows."""
         raise AssertionError("an arm of real rows alone has no others")
+
+    def count_rows(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> int:
+        """Return the number of real rows in all batches."""
+        return steps * batch_size
 
     def describe_settings(self, arm: ArmConfig) -> str:
         """Return an empty text, as there are no extra rows to describe."""
@@ -161,6 +170,10 @@ class SyntheticOnly(Synthetic):
         extra = self.open_extra_rows(rows, functools.partial(_count_rows, rows.job.classifier.batch_size))
         real = functools.partial(real, wait=rows.mixture.steps)
         return functools.partial(open_mixed_feed, real, extra, weight=1.0, apart=False)
+
+    def count_rows(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> int:
+        """Return the number of rows in all batches, each as large as the baseline's."""
+        return steps * batch_size
 
     def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
         """Say for the dry run what the batches hold; the mixing strategy is not used."""

@@ -33,6 +33,12 @@ def has_gan(job: Job) -> bool:
     return job.needs_gan or not job.gan.conditional
 
 
+def count_gans(job: Job) -> int:
+    """Count the GANs of a split: arms with pseudo-labelled images need another one than arms without."""
+    trained_on_pseudo = {arm.traits.pseudo for arm in job.compared_arms.values() if arm.traits.uses_gan}
+    return len(trained_on_pseudo) or int(has_gan(job))
+
+
 def list_names(job: Job) -> list[str]:
     """List the names of the job's arms, the baseline first."""
     return [REAL, *job.compared_arms]

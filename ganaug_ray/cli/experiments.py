@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
@@ -17,6 +18,7 @@ from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:
     from ganaug_ray.config import Job
+    from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.pipeline.pipeline import Pipeline
 
@@ -225,35 +227,37 @@ def _run_action(
 ) -> None:
     from ganaug_ray.classify.network_check import check_network
     from ganaug_ray.config.loader import load_job
+    from ganaug_ray.core.console import Terminal
     from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.core.output_dir import open_experiment
     from ganaug_ray.pipeline.comparison_plan import plan_comparison
+    from ganaug_ray.pipeline.job_facts import JobFacts
     from ganaug_ray.pipeline.sequential_plan import allow_looks, resume_seeds
 
     job = load_job(path, overrides, check_network)
     run = Run(open_experiment(path, out, os.environ))
-    job = plan_comparison(job, run)
     if until_clear:
-        job = allow_looks(job)
+        job = allow_looks(job)  # before the plan: with several looks it sees less
+    facts = JobFacts(job)
     if dry_run:
         from ganaug_ray.pipeline.dry_run import describe_job
 
-        print(describe_job(job, run))
+        print(describe_job(plan_comparison(job, run, facts), run, facts))
         return
+    terminal = Terminal()
+    job = plan_comparison(job, run, facts, functools.partial(terminal.print_stage_line, "plan", "note"))
     run.claim_folder(resume_seeds(job, run) if until_clear else job)
     try:
         with run.hold_lock():
-            _act_on_run(action, job, run, verbose)
+            _act_on_run(action, job, run, terminal, verbose)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
         print("interrupted; the same command goes on from here", file=sys.stderr)
         raise typer.Exit(130) from None
 
 
-def _act_on_run(action: Callable[[Pipeline], None], job: Job, run: Run, verbose: bool) -> None:
-    from ganaug_ray.core.console import Terminal
+def _act_on_run(action: Callable[[Pipeline], None], job: Job, run: Run, terminal: Terminal, verbose: bool) -> None:
     from ganaug_ray.pipeline.pipeline import Pipeline
 
-    terminal = Terminal()
     with nullcontext() if verbose else run.open_log_file() as log, terminal.redirect_output(log):
         try:
             action(Pipeline(job, run, terminal))

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ganaug_ray.config.base import Config
+from ganaug_ray.config.base import Config, Count, Share
 
 MAX_SEEDS = 100
 
@@ -18,6 +18,13 @@ class CompareConfig(Config):
     seeds, so that every image is tested; of more, one split with five seeds."""
     seeds: Annotated[int, Field(ge=1, le=MAX_SEEDS)] = 3
     """Trainings of each arm on each split; three trainings of each arm are the least for an answer."""
+    visible_gain: Share | None = None
+    """In place of splits and seeds: the cheapest plan that can see such a gain in accuracy; 0.01 is one point."""
+    budget_minutes: Annotated[float, Field(gt=0)] | None = None
+    """In place of splits and seeds: the sharpest plan whose trainings this machine is estimated to do in that time.
+    With visible_gain too: the cheapest one within it that can see the gain."""
+    planned_seeds: Count | None = None
+    """Set by the plan, in job.yaml: the seeds that a planned comparison began with, before any were added."""
     sizes: Annotated[list[Annotated[int, Field(ge=2)]], Field(max_length=10)] = Field(default_factory=list)
     """Other numbers of training images a class at which all is done again, to see how many real images the synthetic
     ones are worth."""

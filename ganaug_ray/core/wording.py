@@ -1,4 +1,4 @@
-"""Formats numbers for sentences."""
+"""Formats numbers and times for sentences."""
 
 
 def format_count(n: int | float | str, noun: str, plural: str | None = None) -> str:
@@ -18,3 +18,16 @@ def format_count(n: int | float | str, noun: str, plural: str | None = None) -> 
     if text == "1":
         return f"{text} {noun}"
     return f"{text} {plural or noun + 's'}"
+
+
+def format_time(seconds: float) -> str:
+    """Return a time in the unit that suits it, as exact as an estimate deserves.
+
+    >>> [format_time(seconds) for seconds in (0.523, 38.2, 845, 20_000)]
+    ['0.52 s', '38 s', '14 minutes', '5.6 hours']
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.2g} s"
+    if seconds < 120 * 60:
+        return f"{seconds / 60:.0f} minutes"
+    return f"{seconds / 3600:.1f} hours"

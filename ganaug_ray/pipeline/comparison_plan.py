@@ -3,11 +3,13 @@
 Where images are few, testing every one of them says more than training once more on the same split: five splits
 without a common test image test five times as many images, and cover the chance of the GAN and of the training images
 too. Where images are many, their number makes the test sharp by itself, and a GAN for each split would be the cost.
+A job that says what the plan is for (AIMS) gets a rung of ``plan_ladder`` instead.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import yaml
 
@@ -18,38 +20,68 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data import sources
 from ganaug_ray.data.sources.raw import PART_IMAGES
+from ganaug_ray.errors import UserError
+from ganaug_ray.pipeline.job_facts import JobFacts
+from ganaug_ray.pipeline.plan_ladder import Plan, choose_rung, describe_shortfall
 
 MANY_IMAGES = 5_000
 MANY_PARTS = MANY_IMAGES // PART_IMAGES
 SPLITS, SEEDS = 5, 2
 SEEDS_OF_ONE_SPLIT = 5
+AIMS = ("visible_gain", "budget_minutes")
 
 
-def plan_comparison(job: Job, run: Run) -> Job:
+def plan_comparison(
+    job: Job, run: Run, facts: JobFacts | None = None, notice: Callable[[str], None] = lambda text: None
+) -> Job:
     """Return the job with its number of splits and seeds: its own, those the experiment has, or planned ones.
 
     Args:
         job: as it was loaded.
-        run: the experiment's folder; what was planned for it before stands.
+        run: the experiment's folder; what was planned for it before stands, as long as the job has the same aims.
+        facts: of the job; absent: found out where the plan needs them.
+        notice: called with sentences on a plan that is made now: what it waits for, how long it takes, and where it
+            fails an aim.
 
     Raises:
-        UserError: there is no such source.
+        UserError: there is no such source, or the job gives splits or seeds and an aim that would choose them.
     """
-    if not job.compared_arms or job.compare.model_fields_set & {"splits", "seeds"}:
+    given = sorted(job.compare.model_fields_set & {"splits", "seeds"})
+    if given:
+        _refuse_aims(job.compare, given)
+    if given or not job.compared_arms:
         return job
-    planned = _read_plan(run) or _choose_plan(job)
-    return job.model_copy(update={"compare": job.compare.model_copy(update=planned)})
+    plan = _read_plan(run, job.compare)
+    if plan is not None:
+        return plan.apply_to(job)
+    facts = facts or JobFacts(job)
+    has_budget = job.compare.budget_minutes is not None
+    if has_budget:
+        notice("reads the images and times some steps of each training, for compare.budget_minutes")
+    planned = _choose_plan(job, facts).apply_to(job)
+    if has_budget:
+        notice(facts.time.describe(planned))
+    if shortfall := describe_shortfall(planned, facts):
+        notice(shortfall)
+    return planned
 
 
-def _read_plan(run: Run) -> dict[str, int] | None:
-    """Read the splits and seeds that a begun experiment was first planned with; None of one that has not begun."""
+def _refuse_aims(compare: CompareConfig, given: list[str]) -> None:
+    """Raise UserError if an aim would change nothing; a job.yaml has both, since its numbers come from the aim."""
+    if compare.planned_seeds is not None:
+        return
+    for aim in AIMS:
+        if getattr(compare, aim) is not None:
+            names = " and ".join(f"compare.{name}" for name in given)
+            raise UserError(f"compare.{aim}: chooses the splits and seeds; leave it out, or {names}")
+
+
+def _read_plan(run: Run, compare: CompareConfig) -> Plan | None:
+    """Read what was planned for the experiment with the same aims, without seeds that were added since."""
     stored = read_stored_compare_config(run)
-    if stored is None:
+    if stored is None or any(getattr(stored, aim) != getattr(compare, aim) for aim in AIMS):
         return None
-    seeds = stored.seeds
-    if stored.looks > 1:  # seeds were added since: the plan is what it began with
-        seeds = SEEDS if stored.splits == SPLITS else SEEDS_OF_ONE_SPLIT
-    return {"splits": stored.splits, "seeds": seeds}
+    return Plan(stored.splits, stored.planned_seeds or stored.seeds)
 
 
 def read_stored_compare_config(run: Run) -> CompareConfig | None:
@@ -59,11 +91,12 @@ def read_stored_compare_config(run: Run) -> CompareConfig | None:
     return CompareConfig.model_validate(yaml.safe_load(run.root.read_bytes("job.yaml"))["compare"])
 
 
-def _choose_plan(job: Job) -> dict[str, int]:
-    splits = min(SPLITS, job.data.count_possible_splits())
-    if splits < SPLITS or has_many_images(job):
-        return {"splits": 1, "seeds": SEEDS_OF_ONE_SPLIT}
-    return {"splits": splits, "seeds": SEEDS}
+def _choose_plan(job: Job, facts: JobFacts) -> Plan:
+    if any(getattr(job.compare, aim) is not None for aim in AIMS):
+        return choose_rung(job, facts)
+    if job.data.count_possible_splits() < SPLITS or has_many_images(job):
+        return Plan(1, SEEDS_OF_ONE_SPLIT)
+    return Plan(SPLITS, SEEDS)
 
 
 def has_many_images(job: Job) -> bool:
@@ -83,7 +116,7 @@ def describe_plan(job: Job) -> str:
         f"{format_count(splits, 'split')} with {format_count(seeds, 'seed')}: {format_count(trainings, 'classifier')}"
     )
     if job.needs_gan:
-        text += f", {format_count(splits, 'GAN')}"
+        text += f", {format_count(splits * arms.count_gans(job), 'GAN')}"
     if splits * job.data.split.test >= 1 - 1e-9:
         text += "; every image is tested once"
     return text

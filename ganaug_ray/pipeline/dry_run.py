@@ -5,23 +5,27 @@ from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import Job, loader
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.gan import training_budget
-from ganaug_ray.pipeline import comparison_plan
-from ganaug_ray.runtime.executors import open_process_pool
+from ganaug_ray.pipeline import comparison_plan, plan_ladder
+from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.verdict.visible_gain import describe_visible_gain, predict_visible_gain
 
 MAX_NAMED_CLASSES = 12
 
 
-def describe_job(job: Job, run: Run) -> str:
-    """Return the text of --dry-run. It reads the source, writes nothing and starts no Ray.
+def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
+    """Return the text of --dry-run. It reads the source, times some steps, writes nothing and starts no Ray.
+
+    Args:
+        job: with its plan.
+        run: the experiment's folder.
+        job_facts: that the plan was made from; absent: found out here.
 
     Raises:
         UserError: the source cannot be prepared as the job asks.
     """
-    with open_process_pool() as executor:
-        survey = survey_without_storing(job.data, executor)
+    job_facts = job_facts or JobFacts(job)
+    survey = job_facts.survey
     counts = survey.count_images()
     rows = {split: sum(class_counts.values()) for split, class_counts in counts.items()}
     fits = len(arms.list_pairs(job))
@@ -57,10 +61,19 @@ def describe_job(job: Job, run: Run) -> str:
         trainings += f"; {splits} splits"
     facts.append(("classifiers", trainings))
     if job.compared_arms:
-        tested = rows["test"] * splits
-        gain = predict_visible_gain(tested, splits, job.compare.seeds, looks=job.compare.looks)
-        facts.append(("plan", comparison_plan.describe_plan(job)))
-        facts.append(("visible", describe_visible_gain(tested, gain)))
+        facts += _describe_plan(job, rows["test"], job_facts)
+    facts.append(("time", job_facts.time.describe(job)))
     if job.models:
         facts.append(("models", f"{', '.join(job.models)}: {job.compare.seeds} of each"))
     return loader.dump_job(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)
+
+
+def _describe_plan(job: Job, tested_per_split: int, job_facts: JobFacts) -> list[tuple[str, str]]:
+    """Say how often is trained, what gain that can show, and which aim of the job it fails."""
+    compare = job.compare
+    tested = tested_per_split * compare.splits
+    gain = predict_visible_gain(tested, compare.splits, compare.seeds, looks=compare.looks)
+    lines = [("plan", comparison_plan.describe_plan(job)), ("visible", describe_visible_gain(tested, gain))]
+    if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts)):
+        lines.append(("warning", shortfall))
+    return lines

@@ -13,7 +13,7 @@ from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, Verdi
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import targets
-from ganaug_ray.pipeline import size_experiments
+from ganaug_ray.pipeline import sequential_plan, size_experiments
 from ganaug_ray.pipeline.progress import read_fit_progress
 from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.runtime import executors
@@ -96,7 +96,8 @@ def build_report(context: StageContext) -> None:
     def work() -> Record:
         from ganaug_ray.report.report import write_report
 
-        return write_report(context.run, context.job, inputs)
+        advice = sequential_plan.advise_more_seeds(context.job, context.run, verdict.verdict)
+        return write_report(context.run, context.job, inputs, advice)
 
     (champion,) = targets.list_models(context.run, context.job)
     evaluated = targets.build_target(context.run, champion, None).out.read_json(targets.MARKER)

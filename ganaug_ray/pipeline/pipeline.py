@@ -37,7 +37,7 @@ class Pipeline:
         """Run every stage from raw images to a promoted model."""
         self.reach_verdict()
         record = VerdictRecord.find(self.run.root)
-        if record and (advice := sequential_plan.advise_more_seeds(self.job, record.verdict)):
+        if record and (advice := sequential_plan.advise_more_seeds(self.job, self.run, record.verdict)):
             self.terminal.print_stage_line("compare", "note", advice)
         self._conclude()
 

@@ -12,7 +12,8 @@ from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.config.compare import MAX_SEEDS
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.wording import format_count
+from ganaug_ray.core.records import ModelRecord
+from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.comparison_plan import read_stored_compare_config
 
@@ -37,17 +38,34 @@ def resume_seeds(job: Job, run: Run) -> Job:
     return _update_compare(job, seeds=max(job.compare.seeds, stored.seeds)) if stored else job
 
 
-def advise_more_seeds(job: Job, verdict: str | None) -> str | None:
-    """Say which command adds seeds to a comparison that is over, and what it costs at most; None where none helps."""
-    looks = SequentialPlan(allow_looks(job)).looks if verdict in OPEN_VERDICTS else 1
-    if looks == 1:
+def advise_more_seeds(job: Job, run: Run, verdict: str | None) -> str | None:
+    """Say which command adds seeds to a comparison that is over, and what it costs at most; None where none helps.
+
+    Args:
+        job: as it was compared, with one look.
+        run: the experiment's folder; its models say what more of them take.
+        verdict: in a word.
+    """
+    if verdict not in OPEN_VERDICTS or job.compare.looks > 1:
         return None
-    trainings = job.compare.splits * len(arms.list_pairs(job)) * (looks - 1)
+    more_looks = SequentialPlan(allow_looks(job)).looks - 1
+    if more_looks == 0:
+        return None
+    seconds = _list_train_seconds(job, run)  # each look trains as many models of each arm again
     return (
         "`ganaug run JOB.yaml --until-clear` adds seeds until the answer is clear, with up to "
-        f"{format_count(trainings, 'more training')}; after this first look it wrongly says helped in up to 4.5 % of "
-        "cases, instead of 2.5 %"
+        f"{format_count(more_looks * len(seconds), 'more training')}, about {format_time(more_looks * sum(seconds))} "
+        "of training in all; after this first look it wrongly says helped in up to 4.5 % of cases, instead of 2.5 %"
     )
+
+
+def _list_train_seconds(job: Job, run: Run) -> list[float]:
+    """List the seconds that each finished model of the comparison was trained for."""
+    seconds = []
+    for split in range(job.compare.splits):
+        for arm, seed in arms.list_pairs(job):
+            seconds.append(ModelRecord.read(run.locate_model(arm, seed, split)).train_seconds)
+    return seconds
 
 
 def _update_compare(job: Job, **settings: int) -> Job:

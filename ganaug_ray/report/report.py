@@ -31,19 +31,22 @@ _DATA_KEYS = ("source", "classes", "image_size", "channels", "counts", "rejected
 _GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
 
 
-def write_report(run: experiment_dir.Run, job: Job, inputs: Mapping[str, str]) -> experiment_dir.Record:
+def write_report(
+    run: experiment_dir.Run, job: Job, inputs: Mapping[str, str], advice: str | None = None
+) -> experiment_dir.Record:
     """Write report.html and, as the stage's marker, report.json with the same figures.
 
     Args:
         run: with the verdict and what it is of.
         job: as run.
         inputs: hashes of what is reported, for the marker.
+        advice: what would decide an open verdict, in a sentence with commands in backticks.
 
     Returns:
         The marker.
     """
     started = time.monotonic()
-    figures = collect_figures(run, job)
+    figures = {**collect_figures(run, job), "advice": advice}
     html = render_page(figures, draw_pictures(run, figures), dump_job(job)).encode()
     run.root.write_bytes("report.html", html)
     record = {"hash": experiment_dir.hash_content(html), "inputs": dict(inputs), **figures}

@@ -1,5 +1,6 @@
 """The templates of the pages; skeleton and style are shared with the dataset card."""
 
+import re
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
@@ -23,9 +24,19 @@ def render_template(name: str, **values: Any) -> str:
         minus=lambda text: text.replace("-", "−"),
         duration=format_duration,
         setting=search_scales.format_setting,
+        code=mark_code,
         breakable=lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),
     )
     return environment.get_template(name).render(**values)
+
+
+def mark_code(text: str) -> Markup:
+    """Turn what is in backticks into code.
+
+    >>> mark_code("`ganaug run` < you")
+    Markup('<code>ganaug run</code> &lt; you')
+    """
+    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
 
 
 def format_points(share: float) -> str:

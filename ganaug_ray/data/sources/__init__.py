@@ -20,12 +20,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from ganaug_ray.config import LabelFrom
-from ganaug_ray.data.sources.raw import RawImage, SourcePart
+from ganaug_ray.data.sources.raw import CountedPart, RawImage, SourcePart
 
-SourceReader = Callable[[str, LabelFrom], Iterator[SourcePart]]
+SourceReader = Callable[[str, LabelFrom], Iterator[CountedPart]]
 
 
-def list_parts(sources: list[str], label_from: LabelFrom) -> Iterator[SourcePart]:
+def list_parts(sources: list[str], label_from: LabelFrom) -> Iterator[CountedPart]:
     """Yield the parts of all sources, in an order that depends on nothing but the sources.
 
     Labels are NFC-normalised: the two ways of writing an accented letter are one class. So is the third, that old zip
@@ -36,7 +36,21 @@ def list_parts(sources: list[str], label_from: LabelFrom) -> Iterator[SourcePart
     """
     for source in sources:
         for part in _choose_reader(source)(source, label_from):
-            yield functools.partial(_read_part, source, part)
+            yield CountedPart(functools.partial(_read_part, source, part), part.images)
+
+
+def count_images(sources: list[str], label_from: LabelFrom) -> int:
+    """Count the images of all sources by their listings; a tar archive, which has none, is read through.
+
+    Copies and what will turn out unreadable are among them. No image is decoded.
+
+    Raises:
+        UserError: as ``list_parts``.
+    """
+    total = 0
+    for part in list_parts(sources, label_from):
+        total += part.images if part.images is not None else sum(1 for _ in part())
+    return total
 
 
 def _read_part(source: str, part: SourcePart) -> Iterator[RawImage]:

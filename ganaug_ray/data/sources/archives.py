@@ -17,8 +17,8 @@ from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.raw import (
     MAX_IMAGE_BYTES,
+    CountedPart,
     RawImage,
-    SourcePart,
     cut_parts,
     is_hidden,
     make_labeller,
@@ -33,7 +33,7 @@ ZIP64_END = b"PK\x06\x06"  # the same, where they are more than 65,535
 ZIP_END_BYTES = 56 + 20 + 22 + 65_535  # of both, what stands between them, and the longest comment
 
 
-def list_zip_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
+def list_zip_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
     """Yield the parts of a zip archive, its files sorted by path."""
     find_label = make_labeller(label_from, source)
     entries = _open_zip(source).infolist()
@@ -42,7 +42,7 @@ def list_zip_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
         if not entry.is_dir() and not is_hidden(entry.filename):
             files.append((number, find_label(entry.filename)))
     for part_files in cut_parts(sorted(files, key=lambda file: entries[file[0]].filename)):
-        yield functools.partial(_read_zip, source, part_files)
+        yield CountedPart(functools.partial(_read_zip, source, part_files), len(part_files))
 
 
 def _read_zip(source: str, files: Sequence[tuple[int, str | None]]) -> Iterator[RawImage]:
@@ -118,10 +118,10 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
     )
 
 
-def list_tar_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
+def list_tar_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
     """Yield a tar archive as one part, as it can only be read in its own order."""
     open_file(source)
-    yield functools.partial(_read_tar, source, label_from)
+    yield CountedPart(functools.partial(_read_tar, source, label_from))
 
 
 def _read_tar(source: str, label_from: LabelFrom) -> Iterator[RawImage]:

@@ -8,11 +8,11 @@ from pyarrow import fs as pafs
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
-from ganaug_ray.data.sources.raw import MAX_IMAGE_BYTES, RawImage, SourcePart, cut_parts, is_hidden, make_labeller
+from ganaug_ray.data.sources.raw import MAX_IMAGE_BYTES, CountedPart, RawImage, cut_parts, is_hidden, make_labeller
 from ganaug_ray.errors import UserError
 
 
-def list_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
+def list_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
     """Yield the parts of a folder: all files below it sorted by path, without hidden ones."""
     folder = Folder.from_uri(source)
     try:
@@ -39,7 +39,7 @@ def list_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
         raise UserError(f"data.source {source}: is empty; expected one folder of images a class")
     find_label = make_labeller(label_from, source)
     for part_files in cut_parts([(name, find_label(name), sizes[name]) for name in names]):
-        yield functools.partial(_read_files, source, part_files)
+        yield CountedPart(functools.partial(_read_files, source, part_files), len(part_files))
 
 
 def _make_unknown_kind(source: str) -> UserError:

@@ -46,6 +46,24 @@ class RawImage:
 SourcePart = Callable[[], Iterator[RawImage]]
 """Reads one part of a source. It travels to other processes: a module's function with its arguments bound."""
 
+
+@dataclass(frozen=True)
+class CountedPart:
+    """A part of a source, and how many images it has.
+
+    Attributes:
+        read: as above.
+        images: those that turn out unreadable included; None where only reading tells.
+    """
+
+    read: SourcePart
+    images: int | None = None
+
+    def __call__(self) -> Iterator[RawImage]:
+        """Read the part."""
+        return self.read()
+
+
 T = TypeVar("T")
 
 

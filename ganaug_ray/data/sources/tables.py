@@ -11,18 +11,18 @@ from ganaug_ray.config import LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
-from ganaug_ray.data.sources.raw import RawImage, SourcePart, cut_parts, open_file, read_labels
+from ganaug_ray.data.sources.raw import CountedPart, RawImage, cut_parts, open_file, read_labels
 from ganaug_ray.errors import UserError
 
 BATCH_ROWS = 256  # of a Parquet file in memory at a time
 
 
-def list_csv_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
+def list_csv_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
     """Yield the parts of a CSV file, whose column image has paths relative to it, and whose column label the labels."""
     if web.is_url(source):
         raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
     for part_rows in cut_parts(read_labels(source)):
-        yield functools.partial(_read_listed, source, part_rows)
+        yield CountedPart(functools.partial(_read_listed, source, part_rows), len(part_rows))
 
 
 def _read_listed(source: str, rows: Sequence[tuple[str, str]]) -> Iterator[RawImage]:
@@ -42,7 +42,7 @@ def _read_listed_file(folder: Folder, path: str) -> bytes | UnreadableError:
         return UnreadableError("cannot be read", error.strerror or str(error))
 
 
-def list_parquet_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePart]:
+def list_parquet_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
     """Yield the row groups of a Parquet file with the columns image (bytes, or a struct with them) and label."""
     with _open_parquet(source) as table:
         names = table.schema_arrow.names
@@ -50,8 +50,9 @@ def list_parquet_parts(source: str, label_from: LabelFrom) -> Iterator[SourcePar
             raise UserError(f"data.source {source}: found the columns {', '.join(names)}; expected image and label")
         first = 0
         for group in range(table.num_row_groups):
-            yield functools.partial(_read_group, source, group, first)
-            first += table.metadata.row_group(group).num_rows
+            images = table.metadata.row_group(group).num_rows
+            yield CountedPart(functools.partial(_read_group, source, group, first), images)
+            first += images
 
 
 def _open_parquet(source: str) -> pq.ParquetFile:

@@ -31,7 +31,9 @@ from ganaug_ray.data.loading.resident_loader import ResidentFeed, ResidentImages
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.pipeline import dry_run
+from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.pipeline.training_time import TrainingTime
 from tests.conftest import DIGITS, TINY
 
 SIZE, STEPS = 16, 11
@@ -245,8 +247,9 @@ def test_changed_strategy_refuses_old_experiment(experiment: Run, tiny_job: Job,
         experiment.claim_folder(tiny_job.model_copy(update={"augment": augment}))
 
 
-def test_dry_run_describes_the_strategy(tmp_path: Any) -> None:
+def test_dry_run_describes_the_strategy(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run describes what the strategy puts into the batches."""
+    monkeypatch.setattr(JobFacts, "time", TrainingTime(1.0, 1.0))
 
     def told(*settings: str) -> str:
         job = load_job(DIGITS, [*TINY, "augment.per_class=null", *settings])

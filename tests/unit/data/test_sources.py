@@ -94,6 +94,15 @@ def test_every_source_kind_reads_alike(kind: str, tmp_path: Path) -> None:
     assert len({row.path for row in rows}) == 8
 
 
+@pytest.mark.parametrize("kind", MAKERS)
+def test_images_are_counted_before_reading(kind: str, tmp_path: Path) -> None:
+    """The images of every kind of source can be counted, of all but tar without reading one."""
+    source = str(MAKERS[kind](tmp_path))
+    assert sources.count_images([source, "sklearn:digits"], LabelFrom()) == 8 + len(read("sklearn:digits"))
+    counts = {part.images for part in sources.list_parts([source], LabelFrom())}
+    assert counts == ({None} if kind in ("tar", "tgz") else {8})
+
+
 def test_several_sources_form_single_dataset(tmp_path: Path) -> None:
     """A list of sources is one dataset, and every image keeps its provenance."""
     one = zipped(tmp_path / "one.zip", {name: png(i + 100) for i, name in enumerate(FILES)})

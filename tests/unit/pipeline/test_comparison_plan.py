@@ -1,17 +1,22 @@
-"""Where a job leaves open how often it compares, the number of its images decides, once for an experiment."""
+"""Where a job leaves open how often it compares, its images and its aims decide, once for an experiment."""
 
 from __future__ import annotations
 
+import itertools
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from ganaug_ray import cli
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.pipeline import comparison_plan, dry_run
+from ganaug_ray.pipeline import comparison_plan, dry_run, plan_ladder, training_time
+from ganaug_ray.pipeline.job_facts import JobFacts
+from ganaug_ray.pipeline.training_time import TrainingTime
 from ganaug_ray.verdict.visible_gain import predict_visible_gain
 
 OPEN_JOB = """
@@ -42,13 +47,22 @@ def open_run(tmp_path: Path) -> Run:
     return Run(Folder.from_uri(tmp_path / "run"))
 
 
-def test_few_images_are_all_tested(tmp_path: Path, photos: Path) -> None:
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source of 2,000 images, classifiers of a minute and GANs of two, one after another."""
+    monkeypatch.setattr(JobFacts, "_images", 2000)
+    monkeypatch.setattr(JobFacts, "time", TrainingTime(60.0, 120.0))
+    monkeypatch.setattr(training_time, "_count_side_by_side", lambda config: 1)
+
+
+def test_few_images_are_all_tested(tmp_path: Path, photos: Path, known: None) -> None:
     """Of few images every one is tested, and the dry run says what gain that can show."""
     job = comparison_plan.plan_comparison(load_job(write_job(tmp_path, photos)), open_run(tmp_path))
     assert (job.compare.splits, job.compare.seeds) == (5, 2)
     text = dry_run.describe_job(job, open_run(tmp_path))
     assert "5 splits with 2 seeds: 20 classifiers, 5 GANs; every image is tested once" in text
     assert "on 40 test images" in text
+    assert "\ntime         about 35 minutes of training on this machine: 20 classifiers of 60 s, one after" in text
 
 
 def test_many_images_need_one_split(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,3 +103,126 @@ def test_visible_gain_falls_with_images_and_repeats() -> None:
     assert gains == sorted(gains, key=lambda gain: -(gain or 0))
     assert len(set(gains)) == len(gains)
     assert predict_visible_gain(48, 1, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "plan", "words"),
+    [
+        (["compare.visible_gain=0.04"], (1, 3), []),
+        (["compare.visible_gain=0.02"], (5, 1), []),
+        (
+            ["compare.visible_gain=0.001"],
+            (5, 8),
+            ["visible_gain 0.001: even the sharpest plan sees no gain below 1.4 p"],
+        ),
+        (["compare.visible_gain=0.02", "data.split.test=0.4"], (1, 5), []),
+        (["compare.visible_gain=0.02", "compare.looks=4"], (5, 4), []),
+        (["compare.budget_minutes=25"], (5, 1), ["about 25 minutes"]),
+        (["compare.budget_minutes=40"], (5, 2), ["about 35 minutes"]),
+        (
+            ["compare.budget_minutes=5"],
+            (1, 3),
+            ["budget_minutes 5: even the smallest plan, three trainings of each arm, takes about 9 minutes"],
+        ),
+        (
+            ["compare.budget_minutes=5", "compare.visible_gain=0.01"],
+            (1, 3),
+            ["even the smallest plan", "; compare.visible_gain 0.01: it sees no gain below 3.2 points of accuracy"],
+        ),
+        (["compare.budget_minutes=40", "compare.visible_gain=0.03"], (1, 5), ["about 13 minutes"]),
+        (
+            ["compare.budget_minutes=25", "compare.visible_gain=0.01"],
+            (5, 1),
+            ["sharpest plan within compare.budget_minutes sees no gain below 1.9 points of accuracy"],
+        ),
+    ],
+)
+def test_aims_choose_the_plan(
+    tmp_path: Path, photos: Path, known: None, settings: list[str], plan: tuple[int, int], words: list[str]
+) -> None:
+    """The cheapest plan that sees the gain, the sharpest within the minutes; a plan that fails an aim says so."""
+    notices: list[str] = []
+    job = load_job(write_job(tmp_path, photos), settings)
+    planned = comparison_plan.plan_comparison(job, open_run(tmp_path), notice=notices.append)
+    assert (planned.compare.splits, planned.compare.seeds) == plan
+    text = "\n".join(notices)
+    assert [word for word in words if word not in text] == []
+    assert ("even the" in text) == any("sees no gain" in word or "even the" in word for word in words)
+
+
+def test_gain_alone_times_nothing(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan for a gain counts the images in their listing: it reads none, and trains no step."""
+    for name in ("survey", "time"):
+        monkeypatch.setattr(JobFacts, name, property(lambda self: pytest.fail("takes too long")))
+    job = load_job(write_job(tmp_path, photos), ["compare.visible_gain=0.2"])
+    planned = comparison_plan.plan_comparison(job, open_run(tmp_path))
+    assert (planned.compare.splits, planned.compare.seeds) == (5, 1)
+
+
+def test_given_test_folder_is_counted(tmp_path: Path, photos: Path) -> None:
+    """Where the images come with their splits, those of the test folder are counted, not a share of all."""
+    for number, pixels in enumerate(np.random.default_rng(1).integers(0, 256, (24, 40, 40, 3), dtype=np.uint8)):
+        part = "test" if number < 6 else "train"
+        folder = tmp_path / "given" / part / ("cat", "dog")[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    job = load_job(write_job(tmp_path, tmp_path / "given"), ["data.split=given"])
+    assert JobFacts(job).count_tested(1) == 6
+    assert JobFacts(load_job(write_job(tmp_path, photos))).count_tested(5) == 40
+
+
+@pytest.mark.parametrize("ladder", [plan_ladder.LADDER, plan_ladder.LADDER_OF_ONE_SPLIT])
+def test_each_rung_sees_and_costs_more(ladder: tuple[plan_ladder.Plan, ...]) -> None:
+    """A later rung trains no fewer classifiers or GANs, and sees a smaller gain: the first that will do is cheapest."""
+    gains = [predict_visible_gain(200 * plan.splits, plan.splits, plan.seeds) or 1.0 for plan in ladder]
+    assert gains == sorted(gains, reverse=True)
+    assert ladder[0].splits * ladder[0].seeds == 3
+    for before, after in itertools.pairwise(ladder):
+        assert before.splits <= after.splits
+        assert before.splits * before.seeds <= after.splits * after.seeds
+
+
+def test_budgeted_plan_stands_on_slower_days(
+    tmp_path: Path, photos: Path, known: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan stands however long a step takes the next time; another aim makes another plan."""
+    path, run = write_job(tmp_path, photos), open_run(tmp_path)
+    run.claim_folder(comparison_plan.plan_comparison(load_job(path, ["compare.budget_minutes=40"]), run))
+    monkeypatch.setattr(JobFacts, "time", TrainingTime(600.0, 1200.0))
+    again = comparison_plan.plan_comparison(load_job(path, ["compare.budget_minutes=40"]), run)
+    assert (again.compare.splits, again.compare.seeds) == (5, 2)
+    assert "warning      compare.budget_minutes 40: this plan takes about 5.8 hours" in dry_run.describe_job(again, run)
+    other = comparison_plan.plan_comparison(load_job(path, ["compare.budget_minutes=41"]), run)
+    assert (other.compare.splits, other.compare.seeds) == (1, 3)
+
+
+def test_stored_job_keeps_its_plan(tmp_path: Path, photos: Path, known: None) -> None:
+    """The job.yaml of a planned experiment is a job with that plan, though it names the aim too."""
+    path, run = write_job(tmp_path, photos), open_run(tmp_path)
+    run.claim_folder(comparison_plan.plan_comparison(load_job(path, ["compare.visible_gain=0.02"]), run))
+    stored = load_job(tmp_path / "run" / "job.yaml")
+    assert comparison_plan.plan_comparison(stored, Run(Folder.from_uri(tmp_path / "other"))) == stored
+    assert (stored.compare.splits, stored.compare.seeds) == (5, 1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["compare.visible_gain=0.01", "compare.seeds=3"], "compare.visible_gain: chooses the splits and seeds; leave"),
+        (["compare.budget_minutes=9", "compare.splits=5"], "compare.budget_minutes: chooses the splits and seeds; le"),
+        (["compare.budget_minutes=0"], "compare.budget_minutes: found 0, expected greater than 0"),
+        (["compare.visible_gain=1.0"], "compare.visible_gain: found 1.0, expected less than 1"),
+    ],
+)
+def test_idle_or_wrong_aims_are_refused(
+    tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch, capsys, settings: list[str], words: str
+) -> None:
+    """An aim beside the numbers that it would choose, or one that makes no sense, ends in a line and exit code 2."""
+    options = [part for setting in settings for part in ("--set", setting)]
+    monkeypatch.setattr(sys, "argv", ["ganaug", "run", str(write_job(tmp_path, photos)), "--dry-run", *options])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.strip().splitlines()) == 1

@@ -15,7 +15,9 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import dry_run
+from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.pipeline.training_time import TrainingTime
 from tests.conftest import DIGITS, TINY
 
 UNCONDITIONAL = ["gan.conditional=false", "augment.ratio=0"]
@@ -48,8 +50,9 @@ def test_run_says_its_plan_first(called: list[str], tmp_path: Path, capsys: pyte
     assert "1 split with 3 seeds: 6 classifiers, 1 GAN" in capsys.readouterr().out
 
 
-def test_dry_run_describes_planned_work(tmp_path: Path) -> None:
+def test_dry_run_describes_planned_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dry run describes the GAN, the arms and the workers of the run that it stands for."""
+    monkeypatch.setattr(JobFacts, "time", TrainingTime(1.0, 1.0))
 
     def lines(settings: list[str]) -> str:
         text = dry_run.describe_job(load_job(DIGITS, [*TINY, *settings]), Run(Folder.from_uri(tmp_path)))

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from ganaug_ray import cli
+from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.console import Terminal
@@ -31,6 +32,7 @@ from ganaug_ray.verdict.paired_statistics import (
 )
 from ganaug_ray.verdict.verdict import build_verdict
 from tests.conftest import DIGITS, TINY
+from tests.helpers import records
 from tests.unit.verdict.test_compare import CLASSES, GOOD, REAL, arm
 from tests.unit.verdict.test_statistics import draw_seeds
 
@@ -57,6 +59,8 @@ class Experiment:
             self.reached.append(seeds)
             content = build_verdict({"real": arm(REAL), "syn": arm(GOOD)}, "real", ["syn"], "accuracy", CLASSES)
             content["verdict"] = self.verdicts[seeds]
+            for arm_name, seed in arms.list_pairs(pipeline.job):
+                records.write_model(self.run.locate_model(arm_name, seed).create(), train_seconds=60.0)
             VerdictRecord.write(self.run.root, "compare", time.monotonic(), {"hash": "0" * 16, **content})
 
         return write_verdict
@@ -65,8 +69,8 @@ class Experiment:
         return yaml.safe_load(self.run.root.read_bytes("job.yaml"))["compare"]
 
     def run_until_clear(self, job: Job | None = None, hours: float | None = None) -> None:
-        plan = comparison_plan.plan_comparison(job or load_job(DIGITS, JOB), self.run)
-        allowed = sequential_plan.allow_looks(plan)
+        allowed = sequential_plan.allow_looks(job or load_job(DIGITS, JOB))
+        allowed = comparison_plan.plan_comparison(allowed, self.run)
         self.run.claim_folder(sequential_plan.resume_seeds(allowed, self.run))
         Pipeline(allowed, self.run, Terminal()).run_until_clear(hours)
 
@@ -124,7 +128,7 @@ def test_killed_run_resumes_stored_seeds(prepare: Callable[..., Experiment], cap
 
 
 def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsys) -> None:
-    """A plain run afterwards takes the job's own seeds, and names the command that adds more."""
+    """A plain run afterwards takes the job's own seeds, and names the command that adds more, and its minutes."""
     experiment = prepare("unclear", "helped")
     experiment.run_until_clear()
     job = load_job(DIGITS, JOB)
@@ -133,15 +137,25 @@ def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsy
     assert experiment.reached == [2, 4, 2]
     assert experiment.read_settings().items() >= {"seeds": 2, "looks": 1}.items()
     assert (
-        "--until-clear` adds seeds until the answer is clear, with up to 12 more trainings" in capsys.readouterr().out
+        "--until-clear` adds seeds until the answer is clear, with up to 12 more trainings, about 12 minutes of "
+        "training in all; after" in capsys.readouterr().out
     )
+
+
+def test_report_names_the_command(experiment: Run) -> None:
+    """The page of a comparison that ended open has the same advice as the terminal."""
+    page = experiment.root.read_bytes("report.html").decode()
+    assert "<code>ganaug run JOB.yaml --until-clear</code> adds seeds" in page
+    assert "with up to 12 more trainings, about " in page
 
 
 def test_planned_seeds_stay_first_step(tmp_path: Path) -> None:
     """Where seeds were planned and then added, the plan is still what the experiment began with."""
     run, job = Run(Folder.from_uri(tmp_path / "run")), load_job(DIGITS, TINY)
     unset = Job.model_validate({**job.model_dump(exclude_none=True), "compare": {}})
-    run.claim_folder(load_job(DIGITS, [*JOB, "compare.seeds=15", "compare.looks=4"]))
+    first = comparison_plan.plan_comparison(sequential_plan.allow_looks(unset), run)
+    added = first.compare.model_copy(update={"seeds": 3 * first.compare.seeds})
+    run.claim_folder(first.model_copy(update={"compare": added}))
     planned = comparison_plan.plan_comparison(unset, run)
     assert planned.compare.seeds == comparison_plan.SEEDS_OF_ONE_SPLIT
     assert sequential_plan.resume_seeds(sequential_plan.allow_looks(planned), run).compare.seeds == 15

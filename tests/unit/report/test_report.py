@@ -212,6 +212,15 @@ def test_page_opens_with_the_verdict(experiment: Experiment) -> None:
     assert "Fewer than 3 trainings of each arm" in page.text
 
 
+def test_advice_appears_with_its_command(experiment: Experiment) -> None:
+    """What would decide an open verdict is on the page, its command as code; no other page has it."""
+    assert "until-clear" not in experiment.report()
+    assert experiment.figures()["advice"] is None
+    write_report(experiment.run, experiment.job, {"verdict": "f00d"}, "`ganaug run` takes < 5 minutes")
+    page = (experiment.path / "report.html").read_text(encoding="utf-8")
+    assert "<p><code>ganaug run</code> takes &lt; 5 minutes.</p>" in page
+
+
 def test_page_describes_synthetic_image_mix(experiment: Experiment, tmp_path: Path) -> None:
     """The page says how synthetic images are mixed with real ones, and nothing of it without such an arm."""
     assert "mix, ratio 1" in Page(experiment.report()).text

@@ -1,0 +1,56 @@
+"""What a plan rests on: a job's images and this machine. Each fact is found out when it is first asked for, once."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from ganaug_ray.config import Job
+from ganaug_ray.data import sources
+from ganaug_ray.runtime.executors import open_process_pool
+
+if TYPE_CHECKING:  # they import torch, or read images
+    from ganaug_ray.data.ingest.scan import Survey
+    from ganaug_ray.pipeline.training_time import TrainingTime
+
+MIN_TESTED_PER_SPLIT = 2
+
+
+class JobFacts:
+    """The facts of a job, whatever its numbers of splits and seeds.
+
+    Args:
+        job: with the data and the networks in question.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    @cached_property
+    def survey(self) -> Survey:
+        """The images of the source, all of them read and judged; nothing is stored."""
+        from ganaug_ray.data.ingest.scan import survey_without_storing
+
+        with open_process_pool() as executor:
+            return survey_without_storing(self._job.data, executor)
+
+    @cached_property
+    def time(self) -> TrainingTime:
+        """The time that trainings take on this machine; the survey comes first."""
+        from ganaug_ray.pipeline.training_time import measure_training_time
+
+        return measure_training_time(self._job, self.survey)
+
+    @cached_property
+    def _images(self) -> int:
+        return sources.count_images(self._job.data.source, self._job.data.label_from)
+
+    def count_tested(self, splits: int) -> int:
+        """Count the test images of so many splits by the listing of the source; images that come with splits are read.
+
+        Nothing that makes training images scarce makes test images fewer. Images that will be rejected still count.
+        """
+        if self._job.data.split.given:
+            return sum(self.survey.count_images()["test"].values())
+        share = min(1.0, splits * self._job.data.split.test)
+        return max(MIN_TESTED_PER_SPLIT * splits, round(share * self._images))

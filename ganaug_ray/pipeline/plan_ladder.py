@@ -1,0 +1,88 @@
+"""Plans from the cheapest to the sharpest, for a job that says what gain it wants to see or how many minutes it has.
+
+Each rung of a ladder trains at least as many classifiers and GANs as the one before, so it costs more whatever a GAN
+costs; and it can see a smaller gain. Where five splits without a common test image are not possible, there is one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ganaug_ray.config import Job
+from ganaug_ray.core.wording import format_time
+from ganaug_ray.pipeline.job_facts import JobFacts
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The numbers of splits and of seeds a split."""
+
+    splits: int
+    seeds: int
+
+    def apply_to(self, job: Job) -> Job:
+        """Return the job with these numbers, marked as planned."""
+        planned = {"splits": self.splits, "seeds": self.seeds, "planned_seeds": self.seeds}
+        return job.model_copy(update={"compare": job.compare.model_copy(update=planned)})
+
+
+LADDER = (Plan(1, 3), Plan(1, 5), Plan(5, 1), Plan(5, 2), Plan(5, 4), Plan(5, 8))
+LADDER_OF_ONE_SPLIT = (Plan(1, 3), Plan(1, 5), Plan(1, 10), Plan(1, 20))
+
+
+def choose_rung(job: Job, facts: JobFacts) -> Plan:
+    """Return the cheapest plan that sees the gain that the job wants to see, or else the sharpest it has time for.
+
+    Args:
+        job: with compare.visible_gain, compare.budget_minutes or both.
+        facts: of the job.
+    """
+    plans = LADDER if job.data.count_possible_splits() >= LADDER[-1].splits else LADDER_OF_ONE_SPLIT
+    affordable = [plan for plan in plans if not _exceeds_budget(plan.apply_to(job), facts)] or [plans[0]]
+    if job.compare.visible_gain is not None:
+        for plan in affordable:
+            if not _misses_gain(plan.apply_to(job), facts):
+                return plan
+    return affordable[-1]
+
+
+def describe_shortfall(job: Job, facts: JobFacts) -> str | None:
+    """Say what a job wanted of its plan and does not get; None where it gets all that it wanted.
+
+    Args:
+        job: with a plan.
+        facts: of the job.
+    """
+    compare = job.compare
+    shortfalls = []
+    if _exceeds_budget(job, facts):
+        is_smallest = Plan(compare.splits, compare.seeds) == LADDER[0]
+        name = "even the smallest plan, three trainings of each arm," if is_smallest else "this plan"
+        duration = format_time(facts.time.sum_seconds(job))
+        shortfalls.append(f"compare.budget_minutes {compare.budget_minutes:g}: {name} takes about {duration}")
+    if _misses_gain(job, facts):
+        name = "even the sharpest plan"
+        if compare.budget_minutes is not None:
+            name = "it" if shortfalls else f"{name} within compare.budget_minutes"
+        points = f"{100 * _predict_gain(job, facts):.1f} points of accuracy"
+        shortfalls.append(f"compare.visible_gain {compare.visible_gain:g}: {name} sees no gain below {points}")
+    return "; ".join(shortfalls) or None
+
+
+def _exceeds_budget(job: Job, facts: JobFacts) -> bool:
+    budget = job.compare.budget_minutes
+    return budget is not None and facts.time.sum_seconds(job) > 60 * budget
+
+
+def _misses_gain(job: Job, facts: JobFacts) -> bool:
+    wanted = job.compare.visible_gain
+    return wanted is not None and _predict_gain(job, facts) > wanted
+
+
+def _predict_gain(job: Job, facts: JobFacts) -> float:
+    from ganaug_ray.verdict.visible_gain import predict_visible_gain  # it imports scipy
+
+    splits, seeds = job.compare.splits, job.compare.seeds
+    gain = predict_visible_gain(facts.count_tested(splits), splits, seeds, looks=job.compare.looks)
+    assert gain is not None, "every plan has three trainings of each arm"
+    return gain
