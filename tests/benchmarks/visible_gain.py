@@ -71,13 +71,13 @@ def _load_few_photographs(order: int) -> LabelledImages:
     return cheap_trainings.load_photographs(120, order, 32)
 
 
-PHOTOGRAPHS = {"steps": 200, "batch_size": 32, "input_size": 32, "lr": 1e-3}
+PHOTOGRAPHS = {"steps": 100, "batch_size": 32, "input_size": 32, "lr": 1e-3}
 SETTINGS = {
-    "digits": Setting(_load_digits, 20, {"steps": 150, "batch_size": 32, "input_size": 16, "flip": False}),
-    "fashion": Setting(_load_fashion, None, {"steps": 200, "batch_size": 32, "input_size": 16}),
+    "digits": Setting(_load_digits, 20, {"steps": 100, "batch_size": 32, "input_size": 16, "flip": False}),
+    "fashion": Setting(_load_fashion, None, {"steps": 100, "batch_size": 32, "input_size": 16}),
     "photographs": Setting(_load_photographs, 100, PHOTOGRAPHS),
     "240-photographs": Setting(
-        _load_few_photographs, None, {"steps": 200, "batch_size": 32, "input_size": 32, "lr": 1e-3}
+        _load_few_photographs, None, {"steps": 100, "batch_size": 32, "input_size": 32, "lr": 1e-3}
     ),
 }
 
