@@ -229,10 +229,11 @@ def _run_action(
     from ganaug_ray.core.output_dir import open_experiment
     from ganaug_ray.pipeline.comparison_plan import plan_comparison
     from ganaug_ray.pipeline.sequential_plan import allow_looks, resume_seeds
+    from ganaug_ray.pipeline.split_plan import plan_given
 
     job = load_job(path, overrides, check_network)
     run = Run(open_experiment(path, out, os.environ))
-    job = plan_comparison(job, run)
+    job = plan_comparison(plan_given(job, run), run)
     if until_clear:
         job = allow_looks(job)
     if dry_run:
