@@ -60,10 +60,7 @@ class FolderLabels:
             if self._is_sidecar(parent, name):
                 return Label(None, (SIDECAR, f"lies in {name}, beside the images that it is about"), split)
         for at in reversed(range(len(parts))):
-            is_innermost = at == len(parts) - 1
-            if at != split_at and (
-                (is_innermost and _is_plain(parts[at])) or self._has_class_beside(parents[at], parts[at])
-            ):
+            if at != split_at and self._is_class(parents[at], parts[at], "".join(parts[at + 1 : at + 2])):
                 return Label(make_class_name(parts[at]), None, split)
         words = (
             f"lies in {folder}, which names a split and no class" if split else f"lies in {folder}, which is no class"
@@ -76,9 +73,21 @@ class FolderLabels:
         beside = {child.lower() for child in self._children[parent]}
         return bool(beside & IMAGE_FOLDERS) or parent in self._folders
 
+    def _is_class(self, parent: str, name: str, below: str) -> bool:
+        """Whether a folder is a class; ``below`` is the folder in it that the image lies in, if any."""
+        if self._has_class_beside(parent, name):
+            return True
+        is_in_split = name_split(parent.rpartition("/")[2]) is not None
+        return _is_plain(name) and (not below or is_in_split or self._has_twin_beside(parent, name, below))
+
     def _has_class_beside(self, parent: str, name: str) -> bool:
         """Whether another folder beside this one is a class: then this one is too, whatever its name."""
         return any(_is_plain(other) for other in self._children[parent] if other != name)
+
+    def _has_twin_beside(self, parent: str, name: str, below: str) -> bool:
+        """Whether another folder beside this one holds a folder of the same name, and is no split."""
+        others = [other for other in self._children[parent] if other != name and name_split(other) is None]
+        return any(below in self._children.get(f"{parent}/{other}".lstrip("/"), ()) for other in others)
 
 
 def _is_plain(name: str) -> bool:

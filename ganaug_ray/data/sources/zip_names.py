@@ -16,10 +16,10 @@ def read_names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]
     names = []
     garbled = []
     for entry in entries:
-        name = _read_name(entry)
+        name, is_sure = _read_name(entry)
         path = name if ".." in name else normalize_path(name)  # one that leads out is named as it is
         names.append(f"{path}/" if entry.is_dir() or name.endswith("\\") else path)
-        if not entry.flag_bits & UTF8_FLAG and not name.isascii() and name == entry.filename:
+        if not is_sure:
             garbled.append(path)
     remarks = []
     if garbled:
@@ -30,10 +30,14 @@ def read_names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]
     return names, remarks
 
 
-def _read_name(entry: zipfile.ZipInfo) -> str:
+def _read_name(entry: zipfile.ZipInfo) -> tuple[str, bool]:
+    """Return the name of an entry, and whether its encoding is known."""
     if entry.flag_bits & UTF8_FLAG or entry.filename.isascii():
-        return entry.filename
-    return _read_unicode_path(entry) or repair_encoding(entry.filename)
+        return entry.filename, True
+    if path := _read_unicode_path(entry):
+        return path, True
+    repaired = repair_encoding(entry.filename)
+    return repaired, repaired != entry.filename
 
 
 def _read_unicode_path(entry: zipfile.ZipInfo) -> str | None:
