@@ -18,12 +18,12 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.data import images, sources
-from ganaug_ray.data.sources.raw import RawImage, SourcePart, cut_parts
+from ganaug_ray.data.sources.raw import REMARK, PartReader, RawImage, cut_parts
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime.cluster import describe_worker_resources, has_gpus
 
 BATCH_IMAGES = 256  # images that travel together
-CONTAINER_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".parquet")  # files that hold or name others
+CONTAINER_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", ".parquet")  # files that hold or name others
 READ_SCHEMA = pa.schema({"part": pa.int64(), "path": pa.string(), "content": pa.binary(), "error": pa.string()})
 
 
@@ -72,7 +72,7 @@ def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[
     return pa.concat_tables(tables).drop_columns(["part"])
 
 
-def list_parts(addresses: Sequence[str]) -> list[SourcePart]:
+def list_parts(addresses: Sequence[str]) -> list[PartReader]:
     """List the parts of files, folders and archives that are read; image paths begin with the address of theirs.
 
     Raises:
@@ -115,15 +115,16 @@ def _read_files(addresses: Sequence[str]) -> Iterator[RawImage]:
         yield RawImage(address, None, content)
 
 
-def _read_named_part(address: str, part: SourcePart) -> Iterator[RawImage]:
+def _read_named_part(address: str, part: PartReader) -> Iterator[RawImage]:
     try:
         for raw in part():
-            yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, raw.content)
+            if not isinstance(raw.content, images.UnreadableError) or raw.content.reason != REMARK:
+                yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, raw.content)
     except UserError as error:  # an archive that breaks off: what came before it is kept
         yield RawImage(address, None, images.UnreadableError(str(error).removeprefix("data.source ")))
 
 
-def _read_parts(named_parts: list[SourcePart], batch: pa.Table) -> Iterator[pa.Table]:
+def _read_parts(named_parts: list[PartReader], batch: pa.Table) -> Iterator[pa.Table]:
     for number in batch["part"].to_pylist():
         rows: list[dict[str, Any]] = []
         for raw in named_parts[number]():

@@ -233,9 +233,11 @@ def _run_action(
     from ganaug_ray.pipeline.comparison_plan import plan_comparison
     from ganaug_ray.pipeline.job_facts import JobFacts
     from ganaug_ray.pipeline.sequential_plan import allow_looks, resume_seeds
+    from ganaug_ray.pipeline.split_plan import plan_given
 
     job = load_job(path, overrides, check_network)
     run = Run(open_experiment(path, out, os.environ))
+    job = plan_given(job, run)  # before any fact or plan: images that stay in their splits have one split
     if until_clear:
         job = allow_looks(job)  # before the plan: with several looks it sees less
     facts = JobFacts(job)

@@ -4,7 +4,7 @@ from ganaug_ray.config.augment import ArmConfig, AugmentConfig, MixConfig, Scree
 from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.config.classifier import ClassifierConfig
 from ganaug_ray.config.compare import CompareConfig
-from ganaug_ray.config.data import DataConfig, ImbalanceConfig, LabelFrom, SplitConfig
+from ganaug_ray.config.data import ColumnsConfig, DataConfig, ImbalanceConfig, LabelFrom, SplitConfig
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.job import Job
 from ganaug_ray.config.search import SearchConfig
@@ -13,6 +13,7 @@ __all__ = [
     "ArmConfig",
     "AugmentConfig",
     "ClassifierConfig",
+    "ColumnsConfig",
     "CompareConfig",
     "DataConfig",
     "GanConfig",

@@ -12,8 +12,9 @@ from ganaug_ray.config.base import Config, Count, Share, wrap_single_text
 class SplitConfig(Config):
     """How the images are split: shares of each class for validation and test, or ``given`` for folders as they are."""
 
-    given: bool = False
-    """Take the folders train, val and test as they are; without a val folder, its share is taken from train."""
+    given: bool | None = None
+    """Take the folders train, val and test as they are; without a val folder, its share is taken from train. Absent:
+    so it is where the folders train and test hold classes and no other key of this section is set."""
     val: Share = 0.1
     test: Share = 0.2
     seed: int = 0
@@ -55,13 +56,24 @@ class ImbalanceConfig(Config):
     in which class i of K, in the order of their names, keeps a share of factor ** (-i / (K - 1))."""
 
 
+class ColumnsConfig(Config):
+    """The columns of a table of images or labels, where they have other names than is usual."""
+
+    image: str | None = None
+    """The column of paths, or of encoded images."""
+    label: Annotated[list[str], Field(min_length=1), BeforeValidator(wrap_single_text)] | None = None
+    """The column of labels; or a list, a column for each class with a one for its images."""
+    separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """Of a text file; absent: the one that is most often in its first line."""
+
+
 class LabelFrom(Config):
     """Where an image file's label comes from: its folder (``parent``), its name (``regex``) or a file (``csv``)."""
 
     regex: str | None = None
     """Searched in the file's name; its group ``label`` is the label."""
     csv: str | None = None
-    """A file with the columns image (path or name) and label."""
+    """A table with a column of images (path or name, with or without suffix) and one of labels, see ColumnsConfig."""
 
     @model_validator(mode="before")
     @classmethod
@@ -95,6 +107,7 @@ class DataConfig(Config):
     """Images without labels: sources as above, whose labels are ignored, or unused: the labelled images that
     train_per_class and imbalance leave over."""
     label_from: LabelFrom = LabelFrom()
+    columns: ColumnsConfig = ColumnsConfig()
     extends: str | None = None
     """An earlier experiment's dataset folder: its images stay in their splits, new ones fill up the shares."""
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.2

@@ -14,31 +14,10 @@ from pydantic_core import ErrorDetails
 from ganaug_ray.config import Job
 from ganaug_ray.config.addresses import refuse_credentials
 from ganaug_ray.config.classifier import CheckNetwork
+from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.errors import UserError
 
 MAX_MISTAKES_SHOWN = 5  # named at a time; an error stays within six lines
-
-
-class _JobLoader(yaml.SafeLoader):
-    """YAML in which 1e-4 is a number and a key given twice is a mistake."""
-
-
-_JobLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
-
-
-def _construct_mapping(loader: _JobLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise yaml.MarkedYAMLError(problem=f"the key {key!r} stands twice", problem_mark=node.start_mark)
-    return loader.construct_mapping(node, deep=True)
-
-
-_JobLoader.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
 
 
 def load_job(path: Path, overrides: list[str] | None = None, check_network: CheckNetwork | None = None) -> Job:
@@ -103,7 +82,7 @@ def read_mapping(path: Path, what: str) -> dict[str, Any]:
         raise UserError(f"{path}: there is no such {what}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as a {what} ({error})") from None
-    content = _parse_yaml(text, str(path))
+    content = parse_yaml(text, str(path))
     if not isinstance(content, dict):
         raise UserError(f"{path}: found {_describe_value(content)}, expected a mapping with keys of its own")
     return content
@@ -131,22 +110,12 @@ def dump_job(job: Job) -> str:
     return yaml.safe_dump(job.model_dump(exclude_none=True), sort_keys=False, allow_unicode=True)
 
 
-def _parse_yaml(text: str, name: str) -> Any:
-    try:
-        return yaml.load(text, _JobLoader)  # noqa: S506  # a SafeLoader
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f" line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "unreadable"
-        raise UserError(f"{name}:{place} is not valid YAML: {problem}") from None
-
-
 def _apply_override(content: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise UserError(f"--set {override}: expected key=value, such as gan.lr=1e-4")
-    _set_key(content, parts, _parse_yaml(text, f"--set {override}"), f"--set {override}")
+    _set_key(content, parts, parse_yaml(text, f"--set {override}", parts[-1]), f"--set {override}")
 
 
 def _set_key(content: dict[str, Any], parts: list[str], value: Any, name: str) -> None:

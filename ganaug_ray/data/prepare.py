@@ -110,6 +110,8 @@ def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.R
         "counts": counts,
         "rare": imbalance.list_rare_classes(counts["train"], config.imbalance),
         "rejected": source_survey.count_rejects(),
+        "passed_over": source_survey.passed_over,
+        "notes": source_survey.notes,
         "unlabelled": reasons.pop(None, 0),
         "unlabelled_rejected": dict(reasons),
         "near_duplicates": {

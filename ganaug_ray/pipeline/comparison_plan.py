@@ -104,7 +104,7 @@ def has_many_images(job: Job) -> bool:
 
     A part of a source has PART_IMAGES of them at most, and a tar archive, which cannot be listed, is a single part.
     """
-    parts = sources.list_parts(job.data.source, job.data.label_from)
+    parts = sources.list_parts(job.data.source, job.data.label_from, job.data.columns)
     return sum(1 for _ in itertools.islice(parts, MANY_PARTS + 1)) > MANY_PARTS
 
 

@@ -5,6 +5,7 @@ from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import Job, loader
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count
+from ganaug_ray.data.ingest.scan import Survey
 from ganaug_ray.gan import training_budget
 from ganaug_ray.pipeline import comparison_plan, plan_ladder
 from ganaug_ray.pipeline.job_facts import JobFacts
@@ -33,15 +34,12 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
     names = survey.classes[:MAX_NAMED_CLASSES]
     if len(survey.classes) > len(names):
         names.append("...")
-    images = [f"{n} {split}" for split, n in rows.items()]
-    images.append(f"{len(survey.rejected)} rejected")
-    if len(survey.unlabelled):
-        images.append(f"{survey.unlabelled['reason'].null_count} without labels")
     facts = [
         ("experiment", str(run.root)),
         ("classes", f"{len(survey.classes)}: {', '.join(names)}"),
-        ("images", ", ".join(images)),
+        ("images", _describe_images(survey)),
         ("stored", f"{job.data.image_size} × {job.data.image_size} × {survey.channels}, uint8"),
+        *(("note", note) for note in survey.notes),
     ]
     if arms.has_gan(job):
         planned = training_budget.compute_budget(job.gan, job.gan_image_size, rows["train"])
@@ -77,3 +75,13 @@ def _describe_plan(job: Job, tested_per_split: int, job_facts: JobFacts) -> list
     if compare.planned_seeds and (shortfall := plan_ladder.describe_shortfall(job, job_facts)):
         lines.append(("warning", shortfall))
     return lines
+
+
+def _describe_images(survey: Survey) -> str:
+    images = [f"{sum(class_counts.values())} {split}" for split, class_counts in survey.count_images().items()]
+    images.append(f"{len(survey.rejected)} rejected")
+    if survey.passed_over:
+        images.append(f"{sum(survey.passed_over.values())} other files passed over")
+    if len(survey.unlabelled):
+        images.append(f"{survey.unlabelled['reason'].null_count} without labels")
+    return ", ".join(images)

@@ -43,7 +43,8 @@ class JobFacts:
 
     @cached_property
     def _images(self) -> int:
-        return sources.count_images(self._job.data.source, self._job.data.label_from)
+        data = self._job.data
+        return sources.count_images(data.source, data.label_from, data.columns)
 
     def count_tested(self, splits: int) -> int:
         """Count the test images of so many splits by the listing of the source; images that come with splits are read.

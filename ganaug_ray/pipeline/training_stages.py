@@ -56,9 +56,15 @@ def _prepare_split_data(context: StageContext, split: Split) -> None:
             parts.append(f"{rows['unused']} unused")
         if left_out:
             parts.append(f"{left_out} rejected (see dataset/rejected.parquet)")
+        if passed_over := sum(record.passed_over.values()):
+            parts.append(f"{format_count(passed_over, 'other file')} passed over")
         return split.name + ", ".join(parts)
 
-    context.run_stage("prepare", DatasetRecord.find(split.run.dataset), work, outcome)
+    marker = DatasetRecord.find(split.run.dataset)
+    context.run_stage("prepare", marker, work, outcome)
+    if marker is None and split.number == 0:
+        for note in DatasetRecord.read(split.run.dataset).notes:
+            context.terminal.print_stage_line("prepare", "note", note)
 
 
 def train_teachers(context: StageContext) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 from pyarrow import fs as pafs
 
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.sources.raw import is_hidden
+from ganaug_ray.data.sources.paths import is_hidden
 from ganaug_ray.errors import UserError
 
 PROVENANCE_FOLDER = ".provenance"

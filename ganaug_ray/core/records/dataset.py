@@ -41,6 +41,10 @@ class DatasetRecord(StageRecord):
     """Classes that are rare in training."""
     rejected: dict[str, int]
     """Reason -> labelled images that are left out."""
+    passed_over: dict[str, int] = Field(default_factory=dict)
+    """Reason -> files that are no images: neither kept nor rejected."""
+    notes: list[str] = Field(default_factory=list)
+    """What was done with the source that a user may not expect, a sentence each."""
     unlabelled: int = 0
     """Images without a label that are stored."""
     unlabelled_rejected: dict[str, int] = Field(default_factory=dict)

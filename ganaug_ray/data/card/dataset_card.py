@@ -68,6 +68,8 @@ def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None,
     duplicates = tables.summarize_near_duplicates(dataset)
     facts = {
         **record,
+        "notes": record.get("notes", []),
+        "passed_over": record.get("passed_over", {}),
         "counts": counts,
         "totals": totals,
         "remark": tables.compose_remark(record, totals, duplicates),

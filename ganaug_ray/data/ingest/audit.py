@@ -15,9 +15,10 @@ from PIL import Image
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
-from ganaug_ray.data.ingest import near_duplicates, split, staging
+from ganaug_ray.data.ingest import near_duplicates, staging
 from ganaug_ray.data.sources import RawImage
-from ganaug_ray.data.sources.raw import PART_IMAGES, SourcePart
+from ganaug_ray.data.sources.paths import is_sidecar
+from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SIDECAR, PartReader
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class ImageRecord:
         reason: why it is rejected; None where it is not.
         detail: more on that.
         id: hash of its pixels, 32 hex digits; empty where it could not be decoded, as are the following.
-        given: the split it came in, where splits are given.
+        came_in: the split it came in, if any.
+        given: likewise, where splits are given.
         width: native pixels, upright.
         height: likewise.
         format: what it really is.
@@ -49,6 +51,7 @@ class ImageRecord:
     reason: str | None = None
     detail: str = ""
     id: str = ""
+    came_in: str | None = None
     given: str | None = None
     width: int = 0
     height: int = 0
@@ -72,7 +75,7 @@ _COLUMN_TYPES = {
 RECORD_SCHEMA = pa.schema([(name, _COLUMN_TYPES.get(name, pa.string())) for name in ImageRecord.__dataclass_fields__])
 
 
-def audit_part(config: DataConfig, staged: Folder, named_part: tuple[str, SourcePart]) -> pa.Table:
+def audit_part(config: DataConfig, staged: Folder, named_part: tuple[str, PartReader]) -> pa.Table:
     """Audit all images of one part of a source, and stage the pixels of those that can be decoded.
 
     Args:
@@ -131,12 +134,14 @@ def _stage_batch(batch: list[_AuditedImage], staged: Folder, name: str) -> list[
 
 
 def _audit_image(raw: RawImage, config: DataConfig) -> _AuditedImage:
-    row = vars(ImageRecord(raw.path, raw.provenance, raw.label)).copy()
+    row = vars(ImageRecord(raw.path, raw.provenance, raw.label, came_in=raw.split)).copy()
     if config.split.given:
-        row["given"] = split.SPLIT_ALIASES.get(raw.path.split("/")[0].lower())
+        row["given"] = raw.split
     try:
         decoded = _decode_raw(raw, config.image_size)
     except images.UnreadableError as error:
+        if is_sidecar(raw.path) and error.reason in ("empty", "not an image", "too large"):
+            return row | {"reason": SIDECAR}, None
         return row | {"reason": error.reason, "detail": error.detail}, None
     image = images.resize_to_square(decoded.image, config.image_size, config.resize)
     small = image.resize((near_duplicates.HASH_SIDE_PX, near_duplicates.HASH_SIDE_PX), Image.Resampling.BOX)
@@ -148,7 +153,7 @@ def _audit_image(raw: RawImage, config: DataConfig) -> _AuditedImage:
         "note": _note_wrong_suffix(raw.path, decoded.format),
         "channels": _count_channels(image),
     }
-    row["reason"], row["detail"] = _find_objection(row, decoded, small, config)
+    row["reason"], row["detail"] = raw.objection or _find_objection(row, decoded, small, config)
     return row, _StagedImage(images.to_pixels(image, row["channels"]), small)
 
 
@@ -183,7 +188,7 @@ def _find_objection(
     row: dict, decoded: images.DecodedImage, small: Image.Image, config: DataConfig
 ) -> tuple[str | None, str]:
     if row["label"] is None:
-        return "no class", "data.label_from finds no label for it"
+        return NO_CLASS, "data.label_from finds no label for it"
     if config.split.given and row["given"] is None:
         return "no split", "lies in none of the folders train, val and test"
     if min(decoded.width, decoded.height) < config.smallest:

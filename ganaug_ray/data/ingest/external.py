@@ -67,7 +67,7 @@ def read_images(
             "split": SplitConfig(),  # nothing is split, whatever the folders are called
         }
     )
-    records = scan.audit_source(model_config, staged, executor)
+    records = scan.audit_source(model_config, staged, executor).images
     usable = records.filter(pc.is_null(records["reason"]))
     reasons = records.filter(pc.is_valid(records["reason"]))["reason"].value_counts().to_pylist()
     reasons.sort(key=lambda count: count["values"])

@@ -4,7 +4,7 @@ import functools
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -13,8 +13,19 @@ import pyarrow.compute as pc
 from ganaug_ray.config import DataConfig, LabelFrom, SplitConfig
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import sources
-from ganaug_ray.data.ingest import audit, exact_duplicates, imbalance, near_duplicates, shard_writer, split, unlabelled
-from ganaug_ray.data.sources.raw import SourcePart
+from ganaug_ray.data.ingest import (
+    audit,
+    exact_duplicates,
+    given_splits,
+    imbalance,
+    near_duplicates,
+    refusals,
+    remarks,
+    shard_writer,
+    split,
+    unlabelled,
+)
+from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, PartReader
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import Executor, map_serially
 
@@ -32,6 +43,8 @@ class Survey:
         rejected: the fields of audit.ImageRecord, by path.
         duplicate_groups: groups of near-duplicates: their rows in ``usable``.
         unlabelled: images without labels, the fields of audit.ImageRecord, by id; those with a reason are not kept.
+        passed_over: reason -> files that are no images, neither kept nor rejected.
+        notes: what was done with the source that a user may not expect, a sentence each.
     """
 
     classes: list[str]
@@ -40,6 +53,8 @@ class Survey:
     rejected: pa.Table
     duplicate_groups: list[list[int]]
     unlabelled: pa.Table
+    passed_over: dict[str, int]
+    notes: list[str]
 
     def count_images(self) -> dict[str, dict[str, int]]:
         """Count the usable images: split -> class -> number."""
@@ -51,6 +66,26 @@ class Survey:
     def count_rejects(self) -> dict[str, int]:
         """Count the rejected images: reason -> number."""
         return dict(Counter(_list_column(self.rejected, "reason")))
+
+
+@dataclass(frozen=True)
+class AuditedSource:
+    """The images of a source, each judged.
+
+    Attributes:
+        images: the fields of audit.ImageRecord, a row an image, by id; those with a reason are rejected.
+        passed_over: as in Survey.
+        remarks: of the reader, a sentence each.
+    """
+
+    images: pa.Table
+    passed_over: dict[str, int] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+    def divide(self) -> tuple[pa.Table, pa.Table]:
+        """Return the usable images, by id, and the rejected ones, by path."""
+        is_usable = pc.is_null(self.images["reason"])
+        return self.images.filter(is_usable), self.images.filter(pc.invert(is_usable)).sort_by("path")
 
 
 def survey_source(
@@ -70,19 +105,22 @@ def survey_source(
     Raises:
         UserError: as in ``prepare_dataset``.
     """
-    records = audit_source(config, staged, executor, progress)
-    rejected = records.filter(pc.is_valid(records["reason"])).sort_by("path")
-    usable = records.filter(pc.is_null(records["reason"]))
-    del records
+    config = given_splits.resolve_given(config)
+    audited = audit_source(config, staged, executor, progress)
+    usable, rejected = audited.divide()
+    passed_over, notes = audited.passed_over, audited.remarks
+    del audited
     name = f"data.source {', '.join(config.source)}"
-    _refuse_many_rejects(name, config.max_rejected, usable, rejected)
-    _refuse_single_class(name, usable)
+    refusals.refuse_many_rejects(name, config.max_rejected, usable, rejected, passed_over)
+    refusals.refuse_single_class(name, usable, rejected)
     staged_rows = usable.select(["file", "rank"])
     duplicate_groups = near_duplicates.find_groups(
         usable["hash"].to_numpy(), lambda rows: shard_writer.read_thumbnails(staged, staged_rows.take(rows)), executor
     )
     duplicate_groups.sort(key=lambda group: (-len(group), group))  # the largest are the ones to look at
     classes = sorted(pc.unique(usable["label"]).to_pylist())
+    notes += [*given_splits.describe_given(config, usable, rejected), *remarks.describe_similar_names(classes)]
+    notes += remarks.describe_links(passed_over)
     usable = usable.append_column("split", _assign_splits(config, usable, classes, duplicate_groups))
     channels = config.channels or pc.max(usable["channels"]).as_py()
     return Survey(
@@ -92,6 +130,8 @@ def survey_source(
         rejected,
         duplicate_groups,
         _read_unlabelled(config, usable, staged, executor, progress),
+        passed_over,
+        notes,
     )
 
 
@@ -107,15 +147,18 @@ def audit_source(
     executor: Executor,
     progress: Progress = lambda share, words: None,
     with_labels: bool = True,
-) -> pa.Table:
-    """Audit every image of a source, sort by id, and reject exact duplicates; return the table of ImageRecord.
+) -> AuditedSource:
+    """Audit every image of a source, sort by id, and reject exact duplicates.
 
     Without ``with_labels``, all labels are the empty text.
     """
-    # In two steps: what millions of images are listed and reported as is let go of as soon as it can be.
-    return exact_duplicates.reject_copies(
-        pa.concat_tables(_read_parts(config, staged, executor, progress, with_labels))
-    )
+    # In steps: what millions of images are listed and reported as is let go of as soon as it can be.
+    records = pa.concat_tables(_read_parts(config, staged, executor, progress, with_labels))
+    is_image = pc.invert(pc.is_in(records["reason"], pa.array([REMARK, *PASSED_OVER])))
+    rest = records.filter(pc.invert(is_image)).select(["reason", "detail"]).to_pylist()
+    passed_over = Counter(row["reason"] for row in rest if row["reason"] != REMARK)
+    sentences = [row["detail"] for row in rest if row["reason"] == REMARK]
+    return AuditedSource(exact_duplicates.reject_copies(records.filter(is_image)), dict(passed_over), sentences)
 
 
 def _read_parts(
@@ -123,7 +166,7 @@ def _read_parts(
 ) -> list[pa.Table]:
     """Have every part of the source read; return what was found in each."""
     kind = "labelled" if with_labels else "unlabelled"
-    parts: Iterable[SourcePart] = sources.list_parts(config.source, config.label_from)
+    parts: Iterable[PartReader] = sources.list_parts(config.source, config.label_from, config.columns)
     if not with_labels:
         parts = [functools.partial(unlabelled.read_without_labels, part) for part in parts]
     named_parts = [(f"{kind}-{number:06d}", part) for number, part in enumerate(parts)]
@@ -152,43 +195,16 @@ def _read_unlabelled(
     if names := [name for name in config.unlabelled if name != split.UNUSED]:
         source_config = config.model_copy(update={"source": names, "label_from": LabelFrom(), "split": SplitConfig()})
         try:
-            tables.append(audit_source(source_config, staged, executor, progress, with_labels=False))
+            tables.append(audit_source(source_config, staged, executor, progress, with_labels=False).images)
         except UserError as error:
             raise UserError(str(error).replace("data.source", "data.unlabelled", 1)) from None
     records = exact_duplicates.reject_copies(pa.concat_tables(tables))
-    is_rejected = pc.is_valid(records["reason"])
-    _refuse_many_rejects(
-        where, config.max_rejected, records.filter(pc.invert(is_rejected)), records.filter(is_rejected)
-    )
+    refusals.refuse_many_rejects(where, config.max_rejected, *AuditedSource(records).divide())
     return unlabelled.reject_copies_of_labelled(records, usable.filter(pc.invert(left_over)), staged, executor)
 
 
 def _list_column(table: pa.Table, name: str) -> list:
     return table.column(name).to_pylist()
-
-
-def _refuse_many_rejects(where: str, max_share: float, usable: pa.Table, rejected: pa.Table) -> None:
-    reasons = Counter(_list_column(rejected, "reason"))
-    reason_summary = ", ".join(f"{n} × {reason}" for reason, n in reasons.most_common(6))
-    if not len(usable):
-        raise UserError(f"{where}: no readable image (found {reason_summary}); expected folders or archives of images")
-    # A duplicate is a good image once too often: not a sign that the source is not what it should be.
-    bad = len(rejected) - reasons["duplicate"]
-    total = len(usable) + len(rejected)
-    if bad > max_share * total:
-        raise UserError(
-            f"{where}: {bad} of {total} images cannot be used ({reason_summary}); "
-            f"mend them, or allow it with data.max_rejected (now {max_share:g})"
-        )
-
-
-def _refuse_single_class(where: str, usable: pa.Table) -> None:
-    classes = pc.unique(usable["label"]).to_pylist()
-    if len(classes) == 1:
-        raise UserError(
-            f"{where}: a single class {classes[0]!r} was found; expected one folder of images "
-            "for each of two or more classes"
-        )
 
 
 def _assign_splits(

@@ -13,10 +13,6 @@ from ganaug_ray.errors import UserError
 
 MIN_ROWS_PER_CLASS = 2  # of each class in each split: fewer cannot be trained on or measured
 SPLITS = ("train", "val", "test")
-SPLIT_ALIASES = {  # the folder, or the name of the idx file, in which a data set keeps each split
-    "train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val",
-    "test": "test", "testing": "test", "t10k": "test",
-}  # fmt: skip
 UNUSED = "unused"  # left over where labels are made scarce; kept in split.parquet, not stored with the labelled
 PLACES = (*SPLITS, UNUSED)  # an image is in one of them
 UNLABELLED = "unlabelled"  # the store of images without labels

@@ -8,15 +8,15 @@ import pyarrow as pa
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.ingest import near_duplicates, shard_writer
 from ganaug_ray.data.sources import RawImage
-from ganaug_ray.data.sources.raw import SourcePart
+from ganaug_ray.data.sources.raw import PartReader
 from ganaug_ray.runtime.executors import Executor
 
 _SPLIT_ORDER = ("train", "val", "test")
 
 
-def read_without_labels(part: SourcePart) -> Iterator[RawImage]:
+def read_without_labels(part: PartReader) -> Iterator[RawImage]:
     """Yield the images of a part of a source without their labels."""
-    return (replace(raw, label="") for raw in part())
+    return (replace(raw, label="", objection=None) for raw in part())
 
 
 def drop_labels(usable: pa.Table) -> pa.Table:

@@ -9,19 +9,26 @@ import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from pyarrow import NativeFile
 
-from ganaug_ray.config import LabelFrom
+from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.images import UnreadableError
+from ganaug_ray.data.sources import zip_names
+from ganaug_ray.data.sources.labels import FileLabels
+from ganaug_ray.data.sources.paths import is_hidden, normalize_path
 from ganaug_ray.data.sources.raw import (
     MAX_IMAGE_BYTES,
-    CountedPart,
+    Label,
     RawImage,
+    SourcePart,
+    collect_splits,
+    count_images,
     cut_parts,
-    is_hidden,
-    make_labeller,
+    make_image,
+    make_remarks,
     open_file,
 )
 from ganaug_ray.errors import UserError
@@ -33,23 +40,25 @@ ZIP64_END = b"PK\x06\x06"  # the same, where they are more than 65,535
 ZIP_END_BYTES = 56 + 20 + 22 + 65_535  # of both, what stands between them, and the longest comment
 
 
-def list_zip_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
+def list_zip_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a zip archive, its files sorted by path."""
-    find_label = make_labeller(label_from, source)
-    entries = _open_zip(source).infolist()
-    files = []
-    for number, entry in enumerate(entries):
-        if not entry.is_dir() and not is_hidden(entry.filename):
-            files.append((number, find_label(entry.filename)))
-    for part_files in cut_parts(sorted(files, key=lambda file: entries[file[0]].filename)):
-        yield CountedPart(functools.partial(_read_zip, source, part_files), len(part_files))
+    names, remarks = zip_names.read_names(_open_zip(source).infolist())
+    files = [(number, name) for number, name in enumerate(names) if not name.endswith("/") and not is_hidden(name)]
+    labels = FileLabels(label_from, columns, [name for _, name in files])
+    if remarks := [*remarks, *labels.remarks]:
+        yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
+    labelled = [(number, name, labels.find_label(name)) for number, name in sorted(files, key=lambda file: file[1])]
+    for part_files in cut_parts(labelled):
+        splits = collect_splits(label for _, _, label in part_files)
+        images = count_images((name, label) for _, name, label in part_files)
+        yield SourcePart(functools.partial(_read_zip, source, part_files), splits, images)
 
 
-def _read_zip(source: str, files: Sequence[tuple[int, str | None]]) -> Iterator[RawImage]:
+def _read_zip(source: str, files: Sequence[tuple[int, str, Label]]) -> Iterator[RawImage]:
     archive = _open_zip(source)
     entries = archive.infolist()
-    for number, label in files:
-        yield RawImage(entries[number].filename, label, _read_zip_entry(archive, entries[number]))
+    for number, name, label in files:
+        yield make_image(name, label, _read_zip_entry(archive, entries[number]))
 
 
 def _open_zip(source: str) -> zipfile.ZipFile:
@@ -118,15 +127,27 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
     )
 
 
-def list_tar_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
-    """Yield a tar archive as one part, as it can only be read in its own order."""
-    open_file(source)
-    yield CountedPart(functools.partial(_read_tar, source, label_from))
+def list_tar_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+    """Yield a tar archive as one part, as it can only be read in its own order; its names are read beforehand."""
+    names: list[str] = []
+    with suppress(UserError):  # of an archive that breaks off: whoever reads it says so
+        names.extend(name for _, entry, name in _list_tar_entries(source) if not entry.isdir())
+    labels = FileLabels(label_from, columns, names)
+    if labels.remarks:
+        yield SourcePart(functools.partial(make_remarks, source, labels.remarks), frozenset(), 0)
+    labels_by_name = {name: labels.find_label(name) for name in names}
+    yield SourcePart(functools.partial(_read_tar, source, labels_by_name), collect_splits(labels_by_name.values()))
 
 
-def _read_tar(source: str, label_from: LabelFrom) -> Iterator[RawImage]:
+def _read_tar(source: str, labels: Mapping[str, Label]) -> Iterator[RawImage]:
+    for archive, entry, name in _list_tar_entries(source):
+        if not entry.isdir() and name in labels:
+            yield make_image(name, labels[name], _read_tar_entry(archive, entry))
+
+
+def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
+    """Yield the entries of a tar archive in its order, without hidden ones, each with its path in one form."""
     folder, name = open_file(source)
-    find_label = make_labeller(label_from, source)
     with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as file:
         # tarfile's own way inflates ten kilobytes of a compressed stream at once, to however much they are.
         stream = io.BufferedReader(file, READ_AHEAD_BYTES)
@@ -136,8 +157,8 @@ def _read_tar(source: str, label_from: LabelFrom) -> Iterator[RawImage]:
             for number, entry in enumerate(archive):
                 _refuse_many_entries(source, number + 1)
                 path = entry.name.encode(errors="surrogateescape").decode(errors="replace")
-                if not entry.isdir() and not is_hidden(path):
-                    yield RawImage(path.removeprefix("./"), find_label(path), _read_tar_entry(archive, entry))
+                if not is_hidden(path):
+                    yield archive, entry, normalize_path(path)
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
 

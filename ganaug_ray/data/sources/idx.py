@@ -8,15 +8,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from ganaug_ray.config import LabelFrom
+from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.sources.raw import CountedPart, RawImage, cut_parts
+from ganaug_ray.data.sources.paths import name_split
+from ganaug_ray.data.sources.raw import RawImage, SourcePart, cut_parts
 from ganaug_ray.errors import UserError
 
 MAX_FILE_BYTES = 2 * 1024**3  # of one file, inflated
 
 
-def list_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
+def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a folder's pairs NAME-images-idx3-ubyte[.gz] and NAME-labels-idx1-ubyte[.gz]."""
     files = _open_folder(source).list_files()
     stems = [name for name in files if "-images-idx3" in name or "-images.idx3" in name]
@@ -33,7 +34,7 @@ def list_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
                 f"{list(labels.shape)}; expected [N, H, W] and [N]"
             )
         for rows in cut_parts(range(len(labels))):
-            yield CountedPart(functools.partial(_read_rows, source, name, rows), len(rows))
+            yield SourcePart(functools.partial(_read_rows, source, name, rows), images=len(rows))
 
 
 def _read_rows(source: str, name: str, rows: Sequence[int]) -> Iterator[RawImage]:
@@ -41,7 +42,7 @@ def _read_rows(source: str, name: str, rows: Sequence[int]) -> Iterator[RawImage
     labels = _read_array(source, _name_label_file(name))
     stem = name.split("-images")[0]
     for row in rows:
-        yield RawImage(f"{stem}/{row:06d}", str(labels[row]), images[row])
+        yield RawImage(f"{stem}/{row:06d}", str(labels[row]), images[row], split=name_split(stem))
 
 
 def _open_folder(source: str) -> Folder:

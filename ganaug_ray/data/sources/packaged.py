@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from ganaug_ray.config import LabelFrom
+from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.images import to_grey_or_rgb, to_pixels
-from ganaug_ray.data.sources.raw import CountedPart, RawImage, cut_parts
+from ganaug_ray.data.sources.raw import RawImage, SourcePart, cut_parts
 from ganaug_ray.errors import UserError
 
 DIGITS = 1_797  # images of scikit-learn's
 
 
-def list_sklearn_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
+def list_sklearn_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield scikit-learn's 1,797 digits, 8 × 8 grey in 17 levels (Alpaydin & Kaynak 1998), as one part."""
     if source != "sklearn:digits":
         raise UserError(f"data.source {source}: of scikit-learn's data sets, sklearn:digits is known")
-    yield CountedPart(_read_digits, DIGITS)
+    yield SourcePart(_read_digits, images=DIGITS)
 
 
 def _read_digits() -> Iterator[RawImage]:
@@ -30,7 +30,7 @@ def _read_digits() -> Iterator[RawImage]:
         yield RawImage(f"digits/{index:04d}", str(label), np.round(image * (255 / 16)).astype(np.uint8))
 
 
-def list_torchvision_parts(source: str, label_from: LabelFrom) -> Iterator[CountedPart]:
+def list_torchvision_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a torchvision data set such as CIFAR10, train and test; it is downloaded if needed."""
     name = source.split(":", 1)[1]
     known_names = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST")
@@ -39,7 +39,7 @@ def list_torchvision_parts(source: str, label_from: LabelFrom) -> Iterator[Count
         raise UserError(f"data.source {source}: known are {known_sources}")
     for train in (True, False):
         for rows in cut_parts(range(len(_load_torchvision(name, train)))):
-            yield CountedPart(functools.partial(_read_torchvision, name, train, rows), len(rows))
+            yield SourcePart(functools.partial(_read_torchvision, name, train, rows), images=len(rows))
 
 
 def _read_torchvision(name: str, train: bool, rows: Sequence[int]) -> Iterator[RawImage]:
@@ -49,7 +49,7 @@ def _read_torchvision(name: str, train: bool, rows: Sequence[int]) -> Iterator[R
         image, label = dataset[row]
         channels = 1 if image.mode == "L" else 3
         content = to_pixels(to_grey_or_rgb(image), channels)
-        yield RawImage(f"{split}/{row:06d}", dataset.classes[label], content)
+        yield RawImage(f"{split}/{row:06d}", dataset.classes[label], content, split=split)
 
 
 @functools.lru_cache(maxsize=2)  # a process reads many parts of it

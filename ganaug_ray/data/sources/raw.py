@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
-import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 from pyarrow import fs as pafs
 
 from ganaug_ray.core.storage import Folder, split_address
+from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
+from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.errors import UserError
-
-if TYPE_CHECKING:
-    from ganaug_ray.config import LabelFrom
-    from ganaug_ray.data.images import UnreadableError
 
 PART_IMAGES = 256  # images
 MAX_IMAGE_BYTES = 256 * 1024**2  # of one image file; a larger one is not read
+
+NO_CLASS = "no class"
+LABEL_CONFLICT = "label conflict"
+SIDECAR = "sidecar file"  # text, annotations or masks that stand beside images
+LINK_BACK = "link that leads back"
+REMARK = "remark"  # no file at all, but something to know of the source; its detail says what
+PASSED_OVER = (SIDECAR, LINK_BACK)  # files that are no images: neither kept nor rejected, but counted
 
 
 @dataclass(frozen=True)
@@ -35,28 +36,49 @@ class RawImage:
         label: its class, or None where it has none.
         content: as above.
         provenance: the source.
+        split: train, val or test, where its place in the source says so.
+        objection: why its label cannot be used: a reason, and more on that.
     """
 
     path: str
     label: str | None
     content: bytes | np.ndarray | UnreadableError
     provenance: str = ""
+    split: str | None = None
+    objection: tuple[str, str] | None = None
 
 
-SourcePart = Callable[[], Iterator[RawImage]]
+@dataclass(frozen=True)
+class Label:
+    """What is known of an image's label.
+
+    Attributes:
+        name: its class, or None.
+        objection: without a class, the reason and more on that.
+        split: train, val or test, where its place in the source says so.
+    """
+
+    name: str | None
+    objection: tuple[str, str] | None = None
+    split: str | None = None
+
+
+PartReader = Callable[[], Iterator[RawImage]]
 """Reads one part of a source. It travels to other processes: a module's function with its arguments bound."""
 
 
 @dataclass(frozen=True)
-class CountedPart:
-    """A part of a source, and how many images it has.
+class SourcePart:
+    """A part of a source, and what is known of it before it is read.
 
     Attributes:
         read: as above.
-        images: those that turn out unreadable included; None where only reading tells.
+        labelled_splits: those in which labelled images of it lie, "" outside any.
+        images: how many it has, those that turn out unreadable included; None where only reading tells.
     """
 
-    read: SourcePart
+    read: PartReader
+    labelled_splits: frozenset[str] = frozenset({""})
     images: int | None = None
 
     def __call__(self) -> Iterator[RawImage]:
@@ -76,15 +98,32 @@ def cut_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
     return (items[start : start + PART_IMAGES] for start in range(0, len(items), PART_IMAGES))
 
 
-def is_hidden(path: str) -> bool:
-    """Whether a file is hidden or left behind by a system, such as thumbnails and resource forks.
+def make_image(path: str, label: Label, content: bytes | UnreadableError) -> RawImage:
+    """Return the image of a file with what is known of its label."""
+    return RawImage(path, label.name, content, split=label.split, objection=label.objection)
 
-    >>> [is_hidden(path) for path in ("cat/1.jpg", "cat/.DS_Store", "__MACOSX/cat/1.jpg", "cat/Thumbs.db")]
-    [False, True, True, True]
+
+def collect_splits(labels: Iterable[Label]) -> frozenset[str]:
+    """Return the splits in which labelled images lie, "" for those outside any."""
+    return frozenset(label.split or "" for label in labels if label.name is not None)
+
+
+def count_images(files: Iterable[tuple[str, Label]]) -> int:
+    """Count the files that are images by their paths and labels, and not what stands beside them.
+
+    >>> count_images([("cat/1.png", Label("cat")), ("cat/1.txt", Label("cat"))])
+    1
     """
-    left_behind = {"Thumbs.db", "desktop.ini", "__MACOSX"}
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in (".", "..")]
-    return any(part.startswith(".") or part in left_behind for part in parts)
+    return sum(
+        not is_sidecar(path) and (label.objection is None or label.objection[0] not in PASSED_OVER)
+        for path, label in files
+    )
+
+
+def make_remarks(source: str, remarks: Sequence[str]) -> Iterator[RawImage]:
+    """Yield what is to be known of a source, in the place of images."""
+    for remark in remarks:
+        yield RawImage(source, None, UnreadableError(REMARK, remark))
 
 
 def open_file(source: str) -> tuple[Folder, str]:
@@ -102,55 +141,3 @@ def open_file(source: str) -> tuple[Folder, str]:
     if info.type != pafs.FileType.File:
         raise UserError(f"data.source {source}: there is no such file")
     return folder, name
-
-
-def make_labeller(label_from: LabelFrom, source: str) -> Callable[[str], str | None]:
-    """Return the function that finds a file's label by its path, or None if it has none.
-
-    Raises:
-        UserError: the CSV file of labels is missing or lacks its columns.
-    """
-    if label_from.regex is not None:
-        pattern = re.compile(label_from.regex)
-
-        def label_by_name(path: str) -> str | None:
-            match = pattern.search(path.rsplit("/", 1)[-1])
-            return match["label"] if match else None
-
-        return label_by_name
-    if label_from.csv is not None:
-        table = dict(read_labels(label_from.csv))
-        return lambda path: table.get(path) or table.get(path.rsplit("/", 1)[-1])
-
-    def label_by_parent(path: str) -> str | None:
-        parts = path.split("/")
-        return parts[-2] if len(parts) > 1 else None
-
-    return label_by_parent
-
-
-def read_labels(path: str) -> list[tuple[str, str]]:
-    """Read (image, label) of every row of a CSV file.
-
-    Raises:
-        UserError: it is missing, no UTF-8 text, no CSV, or lacks the columns image and label.
-    """
-    folder, name = open_file(path)
-    try:
-        rows = csv.reader(io.StringIO(folder.read_bytes(name).decode("utf-8-sig")))
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is no UTF-8 text; expected a CSV file with the columns image and label") from None
-    try:
-        names = next((row for row in rows if row), [])
-        if not {"image", "label"} <= {*names}:
-            raise UserError(f"{path}: found the columns {', '.join(names) or 'nothing'}; expected image and label")
-        image = names.index("image")
-        label = names.index("label")
-        labels = []
-        for row in rows:
-            if len(row) > max(image, label) and row[image] and row[label]:
-                # Interned: of millions of rows there are few labels.
-                labels.append((row[image].strip(), sys.intern(row[label].strip())))
-        return labels
-    except csv.Error as error:
-        raise UserError(f"{path}: line {rows.line_num} is no CSV ({error})") from None

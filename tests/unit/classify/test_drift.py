@@ -11,7 +11,7 @@ from scipy.special import softmax
 from sklearn.datasets import load_digits
 
 from ganaug_ray.classify import drift
-from ganaug_ray.config import LabelFrom
+from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.sources.idx import list_parts
 from tests.conftest import ROOT
 
@@ -76,7 +76,7 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 def fashion() -> tuple[np.ndarray, np.ndarray]:
     if not FASHION.exists():
         pytest.skip("Fashion-MNIST is not on this machine")
-    raws = [raw for part in list_parts(f"idx:{FASHION}", LabelFrom()) for raw in part()][:6000]
+    raws = [raw for part in list_parts(f"idx:{FASHION}", LabelFrom(), ColumnsConfig()) for raw in part()][:6000]
     order = np.random.default_rng(0).permutation(len(raws))
     return np.stack([raws[i].content for i in order])[..., None], np.array([int(raws[i].label) for i in order])
 

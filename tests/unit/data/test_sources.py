@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ganaug_ray.config import DataConfig, LabelFrom
+from ganaug_ray.config import ColumnsConfig, DataConfig, LabelFrom
 from ganaug_ray.data import sources
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.ingest.scan import survey_without_storing as survey
-from ganaug_ray.data.sources import archives, raw
+from ganaug_ray.data.sources import archives, label_tables, raw
 from ganaug_ray.errors import UserError
 
 PUBLIC = os.environ.get("GANAUG_DATA") or str(Path(__file__).parents[4] / "shared" / "data")
@@ -294,7 +294,9 @@ def test_irregular_csv_rows_are_read(tmp_path: Path) -> None:
     """Quotes, spaces, columns in another order, more or fewer of them, empty lines, an editor's mark at the start."""
     lines = ["", "label,note,image", 'cat,"a, b",1.png', " dog ,, 2.png ", "", "cat", ",,3.png", "dog,x,4.png,more"]
     (tmp_path / "list.csv").write_text("\ufeff" + "\n".join(lines))
-    assert raw.read_labels(str(tmp_path / "list.csv")) == [("1.png", "cat"), ("2.png", "dog"), ("4.png", "dog")]
+    rows = label_tables.read_rows(str(tmp_path / "list.csv"), ColumnsConfig())
+    named = [(row.image, row.label.name) for row in rows]
+    assert named == [("1.png", "cat"), ("2.png", "dog"), ("", None), ("3.png", None), ("4.png", "dog")]
 
 
 @pytest.mark.parametrize(
@@ -310,4 +312,4 @@ def test_invalid_image_list_is_refused(tmp_path: Path, content: bytes, words: st
     """A file that is no list of images is an error that says what is wrong."""
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(UserError, match=words):
-        raw.read_labels(str(tmp_path / "list.csv"))
+        label_tables.read_rows(str(tmp_path / "list.csv"), ColumnsConfig())

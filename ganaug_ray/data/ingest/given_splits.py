@@ -1,0 +1,71 @@
+"""Decides whether images stay in the folders train, val and test they came in, and says what was done with these."""
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ganaug_ray.config import DataConfig
+from ganaug_ray.data import sources
+from ganaug_ray.data.ingest.split import SPLITS
+from ganaug_ray.data.sources.raw import NO_CLASS
+
+KEEPS_SPLITS = "data.split: given keeps them there"
+DEALS_ANEW = "data.split: {given: false} deals the images anew"
+
+
+def resolve_given(config: DataConfig) -> DataConfig:
+    """Return the settings with ``split.given`` decided: true where the source has labelled folders train and test.
+
+    Whoever sets another key of the section split, or an earlier data set, wants the images dealt out.
+
+    Raises:
+        UserError: there is no such source.
+    """
+    if config.split.given is not None:
+        return config
+    given = False
+    if not config.extends and not config.split.model_fields_set - {"given"}:
+        given = {"train", "test"} <= find_labelled_splits(config)
+    return config.model_copy(update={"split": config.split.model_copy(update={"given": given})})
+
+
+def find_labelled_splits(config: DataConfig) -> set[str]:
+    """Find the splits in whose folders labelled images lie, without reading any."""
+    found: set[str] = set()
+    for part in sources.list_parts(config.source, config.label_from, config.columns):
+        found |= part.labelled_splits
+    return found - {""}
+
+
+def describe_given(config: DataConfig, usable: pa.Table, rejected: pa.Table) -> list[str]:
+    """Say, a sentence each, what was done with folders train, val and test, and how to have it otherwise.
+
+    Args:
+        config: with ``split.given`` decided.
+        usable: images that are kept, the fields of audit.ImageRecord.
+        rejected: those that are not.
+    """
+    sentences = []
+    labelled = _list_splits(usable)
+    if labelled and config.split.given:
+        sentences.append(f"images stay in the splits they came in, {_join_names(labelled)}; {DEALS_ANEW}")
+    elif len(labelled) > 1 and not config.extends:
+        remedy = KEEPS_SPLITS if {"train", "test"} <= {*labelled} else f"{KEEPS_SPLITS}, if there are train and test"
+        sentences.append(f"images came in the splits {_join_names(labelled)} and were dealt anew; {remedy}")
+    bare = rejected.filter(pc.and_(pc.equal(rejected["reason"], NO_CLASS), pc.is_valid(rejected["came_in"])))
+    if len(bare):
+        sentences.append(
+            f"{len(bare)} × no class in {_join_names(_list_splits(bare))}: these are left out, since such a folder "
+            "is no class; data.unlabelled can use them, and split: given needs a folder a class in each split"
+        )
+    return sentences
+
+
+def _list_splits(rows: pa.Table) -> list[str]:
+    return sorted(pc.unique(rows["came_in"]).drop_null().to_pylist(), key=SPLITS.index)
+
+
+def _join_names(names: Sequence[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,69 @@
+"""Refuses a source from which no data set can be made, and names the likely cause."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS
+from ganaug_ray.errors import UserError
+
+MAX_REASONS = 6  # named
+LABEL_REASONS = (NO_CLASS, LABEL_CONFLICT, "no split")
+
+
+def refuse_many_rejects(
+    where: str, max_share: float, usable: pa.Table, rejected: pa.Table, passed_over: Mapping[str, int] | None = None
+) -> None:
+    """Raise an error if no image is usable, or a larger share than ``max_share`` is not.
+
+    Raises:
+        UserError: so it is.
+    """
+    reasons = Counter(rejected["reason"].to_pylist())
+    summary = ", ".join(f"{n} × {reason}" for reason, n in reasons.most_common(MAX_REASONS))
+    cause = _find_cause(rejected, reasons)
+    if not len(usable):
+        summary = ", ".join(f"{n} × {reason}" for reason, n in [*reasons.most_common(), *(passed_over or {}).items()])
+        if sum(reasons[reason] for reason in LABEL_REASONS):
+            raise UserError(f"{where}: no image has a label that can be used ({summary}); {cause}")
+        raise UserError(f"{where}: no readable image (found {summary}); expected folders or archives of images")
+    # A duplicate is a good image once too often: not a sign that the source is not what it should be. Neither is a
+    # test set that was published without its labels.
+    bad = len(rejected) - reasons["duplicate"] - _count_held_out(rejected)
+    total = len(usable) + len(rejected)
+    if bad > max_share * total:
+        raise UserError(
+            f"{where}: {bad} of {total} images cannot be used ({summary}); {cause}{'; ' if cause else ''}"
+            f"mend them, or allow it with data.max_rejected (now {max_share:g})"
+        )
+
+
+def _count_held_out(rejected: pa.Table) -> int:
+    """Count the images without a class in folders for validation and test."""
+    is_held_out = pc.is_in(rejected["came_in"], pa.array(["val", "test"]))
+    return len(rejected.filter(pc.and_(pc.equal(rejected["reason"], NO_CLASS), is_held_out)))
+
+
+def _find_cause(rejected: pa.Table, reasons: Counter) -> str:
+    """Say of one image why it has no label that can be used, where that is the most frequent trouble."""
+    if not reasons or reasons.most_common(1)[0][0] not in LABEL_REASONS:
+        return ""
+    first = rejected.filter(pc.equal(rejected["reason"], reasons.most_common(1)[0][0])).slice(0, 1).to_pylist()[0]
+    return f"{first['path']}: {first['detail']}"
+
+
+def refuse_single_class(where: str, usable: pa.Table, rejected: pa.Table) -> None:
+    """Raise an error if all images have one class.
+
+    Raises:
+        UserError: so it is.
+    """
+    classes = pc.unique(usable["label"]).to_pylist()
+    if len(classes) == 1:
+        cause = _find_cause(rejected, Counter(rejected["reason"].to_pylist()))
+        raise UserError(
+            f"{where}: a single class {classes[0]!r} was found; expected one folder of images "
+            f"for each of two or more classes{'; ' if cause else ''}{cause}"
+        )

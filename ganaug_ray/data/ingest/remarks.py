@@ -1,0 +1,37 @@
+"""Notes what may be a mistake in a source, and may be meant."""
+
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from ganaug_ray.core.wording import format_count
+from ganaug_ray.data.sources.raw import LINK_BACK
+
+MAX_PAIRS = 3  # named in a sentence
+
+
+def describe_links(passed_over: Mapping[str, int]) -> list[str]:
+    """Say how many links were not followed, if any."""
+    if not (n := passed_over.get(LINK_BACK)):
+        return []
+    return [f"{format_count(n, 'link leads', 'links lead')} back to folders that are read anyway, and not followed"]
+
+
+def describe_similar_names(classes: Sequence[str]) -> list[str]:
+    """Say which classes have almost the same name.
+
+    >>> describe_similar_names(["Cat", "cat", "dog"])
+    ['Cat and cat are two classes whose names are almost the same; give both one name if they are one']
+    """
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in classes:
+        key = unicodedata.normalize("NFKC", name).casefold()
+        alike["".join(letter for letter in key if letter not in " _-.")].append(name)
+    pairs = [" and ".join(names) for names in alike.values() if len(names) > 1]
+    if not pairs:
+        return []
+    more = f" (and {len(pairs) - MAX_PAIRS} more)" if len(pairs) > MAX_PAIRS else ""
+    return [
+        f"{'; '.join(pairs[:MAX_PAIRS])}{more} are two classes whose names are almost the same; "
+        "give both one name if they are one"
+    ]

@@ -1,0 +1,111 @@
+"""Finds the columns of a table that have the images, their labels and their split: by a setting, or by usual names."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ganaug_ray.config import ColumnsConfig
+from ganaug_ray.data.sources.label_text import make_class_name, make_label, read_one_hot
+from ganaug_ray.data.sources.paths import name_split
+from ganaug_ray.data.sources.raw import LABEL_CONFLICT, Label
+from ganaug_ray.errors import UserError
+
+# In order: where a table has several of them, the first is taken.
+IMAGE_NAMES = [
+    "image", "img", "images", "image_path", "img_path", "image_file", "image_name",
+    "img_name", "file_name", "filename", "file", "filepath", "file_path", "path", "image_id", "img_id",
+    "image_bytes", "bytes", "id", "name",
+]  # fmt: skip
+LABEL_NAMES = [
+    "label", "labels", "label_name", "class_name", "classname", "class", "category", "category_name",
+    "fine_label", "target", "species", "breed", "y", "label_id", "class_id", "category_id",
+]  # fmt: skip
+SPLIT_NAMES = ["split", "subset", "partition"]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which columns of a table are which.
+
+    Attributes:
+        image: the column of paths, or of encoded images.
+        labels: the column of labels; of several, each stands for a class and holds a one or a zero.
+        split: the column of splits, if there is one.
+    """
+
+    image: str
+    labels: tuple[str, ...]
+    split: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """All of them."""
+        return [self.image, *self.labels, *([self.split] if self.split else [])]
+
+    def read_label(self, row: dict[str, Any], where: str) -> Label:
+        """Return the label of a row; ``where`` is what to call it.
+
+        Raises:
+            UserError: a cell holds several values, or neither zero nor one where there is a column for each class.
+        """
+        try:
+            names = self._read_names(row)
+        except ValueError as error:
+            raise UserError(f"{where}: {error}; name other columns with data.columns: {{label: ...}}") from None
+        split = name_split(str(row[self.split])) if self.split else None
+        if len(names) > 1:
+            return Label(None, (LABEL_CONFLICT, f"{where}: has {len(names)} classes, {', '.join(names)}"), split)
+        label = make_label(names, where)
+        return Label(label.name, label.objection, split)
+
+    def _read_names(self, row: dict[str, Any]) -> list[str]:
+        cells = [row[name] for name in self.labels]
+        if len(cells) > 1:
+            ones = read_one_hot(self.labels, cells)
+            if ones is None:
+                raise ValueError(f"found {cells!r:.60} in {', '.join(self.labels):.60}, expected a 1 for the class")
+            return ones
+        try:
+            name = make_class_name(cells[0])
+        except ValueError:
+            raise ValueError(f"found {cells[0]!r:.60} in {self.labels[0]}, expected text or a number") from None
+        return [] if name is None else [name]
+
+
+def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str) -> Columns:
+    """Choose the columns of a table: those that the setting names, else those that have a usual name.
+
+    Where no column has a usual name of labels, all others are taken for classes, each with a one in its rows.
+
+    Raises:
+        UserError: there are no such columns.
+    """
+    by_key = {_make_key(name): name for name in reversed(names)}
+    image = _choose_column([setting.image] if setting.image else IMAGE_NAMES, by_key)
+    split = _choose_column(SPLIT_NAMES, by_key)
+    labels = [_choose_column([label], by_key) for label in setting.label or ()]
+    if not labels and (usual := _choose_column([name for name in LABEL_NAMES if by_key.get(name) != image], by_key)):
+        labels = [usual]
+    if not labels:
+        rest = [name for name in names if name not in (image, split) and name.strip()]
+        labels = list(rest) if len(rest) > 1 else [None]
+    chosen = tuple(label for label in labels if label is not None)
+    if image is None or len(chosen) < len(labels):
+        expected = "image and label, or data.columns: {image: ..., label: ...} to name others"
+        if setting.image or setting.label:
+            expected = f"those of data.columns: {', '.join(filter(None, [setting.image, *(setting.label or ())]))}"
+        raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected {expected}")
+    return Columns(image, chosen, None if split in chosen else split)
+
+
+def has_usual_columns(names: Iterable[str]) -> bool:
+    """Whether a table's first row is one of names, by one of them that is usual for images or labels."""
+    return any(_make_key(name) in (*IMAGE_NAMES, *LABEL_NAMES) for name in names)
+
+
+def _choose_column(wanted_names: Sequence[str], by_key: dict[str, str]) -> str | None:
+    return next((by_key[key] for key in map(_make_key, wanted_names) if key in by_key), None)
+
+
+def _make_key(name: str) -> str:
+    return "_".join(name.strip().lower().replace("-", " ").replace("_", " ").split())

@@ -1,0 +1,96 @@
+"""Finds the class of an image in the folders it lies in: which of them names a class, and which does not.
+
+Usually the innermost folder is the class. Above it may stand a split (train/cat), below it too (cat/train), or a
+folder that only says what it holds (cat/images); folders of masks and annotations beside images are no classes.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from ganaug_ray.data.sources.label_text import make_class_name
+from ganaug_ray.data.sources.paths import name_split
+from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, Label
+
+IMAGE_FOLDERS = frozenset((
+    "images", "image", "imgs", "img", "jpg", "jpeg", "jpegs", "jpegimages", "png", "pngs", "pictures", "photos",
+    "frames", "data",
+))  # fmt: skip
+SIDECAR_FOLDERS = frozenset((
+    "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
+    "groundtruth", "ground_truth", "gt",
+))  # fmt: skip
+
+
+class FolderLabels:
+    """The labels of the images of a source by their folders.
+
+    Args:
+        paths: of all its images, normalised.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        # folder -> the folders right below it that hold images, at any depth
+        self._children: dict[str, set[str]] = defaultdict(set)
+        self._labels: dict[str, Label] = {}
+        self._folders = {path.rpartition("/")[0] for path in paths}
+        for folder in self._folders:
+            while folder:
+                parent, _, name = folder.rpartition("/")
+                if name in self._children[parent]:
+                    break
+                self._children[parent].add(name)
+                folder = parent
+
+    def find_label(self, path: str) -> Label:
+        """Return the label of an image."""
+        folder = path.rpartition("/")[0]
+        if folder not in self._labels:
+            self._labels[folder] = self._find_folder_label(folder)
+        return self._labels[folder]
+
+    def _find_folder_label(self, folder: str) -> Label:
+        if not folder:
+            return Label(None, (NO_CLASS, "lies in no folder, where the folder's name would be its class"))
+        parts = folder.split("/")
+        splits = [name_split(part) for part in parts]
+        split_at = next((at for at, split in enumerate(splits) if split), None)
+        split = None if split_at is None else splits[split_at]
+        parents = ["/".join(parts[:at]) for at in range(len(parts))]
+        for parent, name in zip(parents, parts, strict=True):
+            if self._is_sidecar(parent, name):
+                return Label(None, (SIDECAR, f"lies in {name}, beside the images that it is about"), split)
+        for at in reversed(range(len(parts))):
+            if at != split_at and self._is_class(parents[at], parts[at], "".join(parts[at + 1 : at + 2])):
+                return Label(make_class_name(parts[at]), None, split)
+        words = (
+            f"lies in {folder}, which names a split and no class" if split else f"lies in {folder}, which is no class"
+        )
+        return Label(None, (NO_CLASS, words), split)
+
+    def _is_sidecar(self, parent: str, name: str) -> bool:
+        if name.lower() not in SIDECAR_FOLDERS or self._has_class_beside(parent, name):
+            return False
+        beside = {child.lower() for child in self._children[parent]}
+        return bool(beside & IMAGE_FOLDERS) or parent in self._folders
+
+    def _is_class(self, parent: str, name: str, below: str) -> bool:
+        """Whether a folder is a class; ``below`` is the folder in it that the image lies in, if any."""
+        if self._has_class_beside(parent, name):
+            return True
+        is_in_split = name_split(parent.rpartition("/")[2]) is not None
+        return _is_plain(name) and (not below or is_in_split or self._has_twin_beside(parent, name, below))
+
+    def _has_class_beside(self, parent: str, name: str) -> bool:
+        """Whether another folder beside this one is a class: then this one is too, whatever its name."""
+        return any(_is_plain(other) for other in self._children[parent] if other != name)
+
+    def _has_twin_beside(self, parent: str, name: str, below: str) -> bool:
+        """Whether another folder beside this one holds a folder of the same name, and is no split."""
+        others = [other for other in self._children[parent] if other != name and name_split(other) is None]
+        return any(below in self._children.get(f"{parent}/{other}".lstrip("/"), ()) for other in others)
+
+
+def _is_plain(name: str) -> bool:
+    """Whether nothing but a class is meant by a folder's name."""
+    lower = name.lower()
+    return lower not in IMAGE_FOLDERS and lower not in SIDECAR_FOLDERS and name_split(name) is None

@@ -1,0 +1,92 @@
+"""Reads tables of labels: text with a row an image, whatever separates its columns and whatever they are called."""
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ganaug_ray.config import ColumnsConfig
+from ganaug_ray.data.sources.columns import Columns, choose_columns, has_usual_columns
+from ganaug_ray.data.sources.paths import is_image_name, normalize_path
+from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
+from ganaug_ray.errors import UserError
+
+SEPARATORS = ",;\t|"
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """A row of a table of labels.
+
+    Attributes:
+        line: of the file, from 1.
+        image: the path as it stands there, normalised; empty where there is none.
+        label: its label.
+    """
+
+    line: int
+    image: str
+    label: Label
+
+
+def read_rows(path: str, setting: ColumnsConfig) -> list[TableRow]:
+    """Read the rows of a table of labels; a row that lacks something says so in its label.
+
+    Raises:
+        UserError: it is missing, no UTF-8 or UTF-16 text, no CSV, or lacks the columns.
+    """
+    text = _read_text(path)
+    separator = setting.separator or _guess_separator(text)
+    lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+    try:
+        return list(_read_lines(lines, path, setting))
+    except csv.Error as error:
+        raise UserError(f"{path}: line {lines.line_num} is no CSV ({error})") from None
+
+
+def _read_text(path: str) -> str:
+    folder, name = open_file(path)
+    content = folder.read_bytes(name)
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: is no UTF-8 text; expected a CSV file with the columns image and label") from None
+
+
+def _guess_separator(text: str) -> str:
+    """The separator that is most often in the first line; in a file without any, a space."""
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    best = max(SEPARATORS, key=first.count)
+    return best if best in first or " " not in first.strip() else " "
+
+
+def _read_lines(lines: Iterator[list[str]], path: str, setting: ColumnsConfig) -> Iterator[TableRow]:
+    first = next((cells for cells in lines if any(map(str.strip, cells))), [])
+    names = [name.strip() for name in first]
+    columns = _find_unnamed_columns(names, setting)
+    if columns:
+        names = list(columns.names)
+        yield _read_row(columns, names, first, path, lines.line_num)  # type: ignore[attr-defined]
+    else:
+        columns = choose_columns(names, setting, path)
+    for cells in lines:
+        if any(map(str.strip, cells)):
+            yield _read_row(columns, names, cells, path, lines.line_num)  # type: ignore[attr-defined]
+
+
+def _find_unnamed_columns(first: Sequence[str], setting: ColumnsConfig) -> Columns | None:
+    """Return the columns of a table whose first row is an image and its label already, not their names."""
+    if setting.image or setting.label or has_usual_columns(first) or len(first) != 2 or not is_image_name(first[0]):
+        return None
+    return Columns("image", ("label",))
+
+
+def _read_row(columns: Columns, names: Sequence[str], cells: Sequence[str], path: str, line: int) -> TableRow:
+    where = f"{path.rpartition('/')[2]} line {line}"
+    row = dict.fromkeys(names, "") | dict(zip(names, cells, strict=False))
+    image = normalize_path(row[columns.image].strip())
+    label = columns.read_label(row, where)
+    if not image:
+        label = Label(None, (NO_CLASS, f"{where}: names no image"))
+    return TableRow(line, image, label)

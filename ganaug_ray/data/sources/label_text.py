@@ -1,0 +1,72 @@
+"""Understands what a value means as the name of a class: it is text, whatever a table or a program made of it."""
+
+import functools
+import math
+import re
+import sys
+import unicodedata
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any
+
+from ganaug_ray.data.sources.paths import repair_encoding
+from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
+
+
+def make_class_name(value: Any) -> str | None:
+    """Return the name of a class as text, or None where there is none.
+
+    Raises:
+        ValueError: the value is bytes that are no UTF-8, or holds several values.
+
+    >>> [make_class_name(value) for value in (b"cat", " cat ", "b'cat'", 3, 1.0, "0.0", True, None, float("nan"), "")]
+    ['cat', 'cat', 'cat', '3', '1', '0', 'True', None, None, None]
+    """
+    if isinstance(value, bytes):
+        value = value.decode()
+    if isinstance(value, str):
+        return _clean_text(value)
+    if value is None or value != value:
+        return None
+    if isinstance(value, float | Decimal):
+        return str(int(value)) if math.isfinite(value) and value == int(value) else str(value)
+    if isinstance(value, dict | list | tuple):
+        raise ValueError("holds several values")
+    return str(value)
+
+
+@functools.lru_cache(maxsize=4096)  # of millions of labels few differ
+def _clean_text(text: str) -> str | None:
+    text = text.strip()
+    if quoted := re.fullmatch(r"""b(['"])(.*)\1""", text):  # bytes that a program wrote as it shows them
+        text = quoted[2]
+    if whole := re.fullmatch(r"(-?\d+)\.0+", text):  # a whole number that was kept as a float
+        text = whole[1]
+    text = unicodedata.normalize("NFC", repair_encoding(text)).strip()
+    return sys.intern(text) if text and text.lower() != "nan" else None
+
+
+def read_one_hot(names: Sequence[str], cells: Sequence[Any]) -> list[str] | None:
+    """Return the columns that hold a one; None if a cell is neither zero nor one.
+
+    >>> read_one_hot(["cat", "dog"], ["0.0", "1.0"]), read_one_hot(["cat", "dog"], [0, 7])
+    (['dog'], None)
+    """
+    ones = []
+    for name, cell in zip(names, cells, strict=True):
+        value = (make_class_name(cell) or "0").lower()
+        if value not in ("0", "1", "true", "false"):
+            return None
+        if value in ("1", "true"):
+            ones.append(name)
+    return ones
+
+
+def make_label(names: Sequence[str], where: str) -> Label:
+    """Return the label of an image to which a table gives these names of classes; ``where`` says which rows."""
+    distinct = sorted(set(names))
+    if len(distinct) == 1:
+        return Label(distinct[0])
+    if distinct:
+        return Label(None, (LABEL_CONFLICT, f"{where}: labelled {', '.join(distinct)}"))
+    return Label(None, (NO_CLASS, f"{where}: no label"))

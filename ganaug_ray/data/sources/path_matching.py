@@ -1,0 +1,63 @@
+"""Matches the paths that a table names with the files that are there, where the two are not written alike.
+
+A table may have a folder in front that the files lack, or the reverse; it may leave out the suffix, or write letters
+in another case. What fits better wins; a path that fits several files equally well fits none of them for sure.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+
+from ganaug_ray.data.sources.paths import drop_suffix, is_sidecar, normalize_path, repair_encoding
+
+
+class PathIndex:
+    """The files of a source, to be found by paths that a table names.
+
+    Args:
+        paths: as the source has them.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        self._exact: dict[str, list[str]] = defaultdict(list)
+        self._whole: dict[str, list[str]] = defaultdict(list)
+        self._ends: dict[str, list[str]] | None = None
+        for path in paths:
+            if not is_sidecar(path):
+                self._exact[_make_exact_key(path)].append(path)
+        for key, same in self._exact.items():
+            for form in {key.casefold(), drop_suffix(key.casefold())}:
+                self._whole[form] += same
+
+    def find_files(self, path: str) -> Sequence[str]:
+        """Return the files that a path fits best: none, the one, or several that it fits equally well."""
+        exact = _make_exact_key(path)
+        if exact in self._exact:
+            return self._exact[exact]
+        key, *shorter = _list_endings(exact.casefold())
+        if key in self._whole:
+            return self._whole[key]
+        longest = next((self._whole[ending] for ending in shorter if ending in self._whole), [])
+        return list(dict.fromkeys([*longest, *self._find_by_ending(key)]))
+
+    def _find_by_ending(self, key: str) -> Sequence[str]:
+        if self._ends is None:
+            self._ends = defaultdict(list)
+            for whole, paths in self._whole.items():
+                for ending in _list_endings(whole):
+                    self._ends[ending] += paths
+        return self._ends.get(key, ())
+
+
+def _make_exact_key(path: str) -> str:
+    key = repair_encoding(normalize_path(path))
+    while key.startswith("../"):
+        key = key[3:]
+    return normalize_path(key).lstrip("/")
+
+
+def _list_endings(path: str) -> Iterator[str]:
+    """Yield a path and what remains of it without its first folders: a/b/c, b/c, c."""
+    yield path
+    while "/" in path:
+        path = path.partition("/")[2]
+        yield path

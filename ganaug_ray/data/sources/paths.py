@@ -1,0 +1,124 @@
+"""Understands paths: of files in folders and archives, and as tables write them. All other code sees one form."""
+
+import re
+import unicodedata
+
+# Beside images: what they are labelled with, or a text on them. A file of such a name that is an image is one.
+SIDECAR_SUFFIXES = frozenset((
+    ".txt", ".xml", ".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".yaml", ".yml", ".toml", ".ini", ".cfg",
+    ".md", ".rst", ".html", ".htm", ".log", ".xmp", ".aae", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".py",
+    ".ipynb", ".sh", ".mat", ".npy", ".npz", ".pkl", ".pickle", ".pt", ".pth", ".h5", ".hdf5", ".db", ".lock",
+    ".sha256", ".md5", ".names", ".data", ".cache", ".url", ".bib", ".tex",
+))  # fmt: skip
+SIDECAR_NAMES = frozenset({
+    "readme", "license", "licence", "makefile", "checksums", "sha256sums", "md5sums",
+})  # fmt: skip
+IMAGE_SUFFIXES = frozenset((
+    ".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2",
+    ".j2k", ".avif",
+))  # fmt: skip
+AWKWARD = re.compile(r"[^!-\[\]-~]|//|(^|/)\.(/|$)")  # what may have to be changed in a path: a space, an umlaut, a \
+SPLIT_NAMES = re.compile(
+    r"(?P<train>train(ing)?|)(?P<val>val(id(ation)?)?|)(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?"
+)
+SHARD_NUMBER = re.compile(r"([-_.]\d+)+(-of-\d+)?$")
+
+
+def normalize_path(path: str) -> str:
+    r"""Bring a path to one form: / between folders, NFC, no . or empty part, no spaces at the ends of a part.
+
+    >>> normalize_path(" .\\pets\\cat \\1.jpg "), normalize_path("/a//b.jpg"), normalize_path("https://host/b.jpg")
+    ('pets/cat/1.jpg', '/a/b.jpg', 'https://host/b.jpg')
+    """
+    path = path.strip()
+    if "://" in path or not AWKWARD.search(path):
+        return path
+    parts = (part.strip() for part in unicodedata.normalize("NFC", path).replace("\\", "/").split("/"))
+    root = "/" if path.startswith(("/", "\\")) else ""
+    return root + "/".join(part for part in parts if part not in ("", "."))
+
+
+def is_hidden(path: str) -> bool:
+    """Whether a file is hidden or left behind by a system, such as thumbnails and resource forks.
+
+    >>> [is_hidden(path) for path in ("cat/1.jpg", "cat/.DS_Store", "__MACOSX/cat/1.jpg", "cat/Thumbs.db")]
+    [False, True, True, True]
+    """
+    left_behind = {"Thumbs.db", "desktop.ini", "__MACOSX"}
+    parts = [part for part in path.replace("\\", "/").split("/") if part not in (".", "..")]
+    return any(part.startswith(".") or part in left_behind for part in parts)
+
+
+def is_sidecar(path: str) -> bool:
+    """Whether a file's name says that it stands beside images and is none.
+
+    >>> [is_sidecar(path) for path in ("cat/1.txt", "README", "cat/1.jpg", "cat/1")]
+    [True, True, False, False]
+    """
+    name = path.rsplit("/", 1)[-1].lower()
+    _, dot, suffix = name.rpartition(".")
+    return dot + suffix in SIDECAR_SUFFIXES if dot else name in SIDECAR_NAMES
+
+
+def is_image_name(path: str) -> bool:
+    """Whether a text is the path of an image file, by its suffix."""
+    return "." + path.rpartition(".")[2].strip().lower() in IMAGE_SUFFIXES
+
+
+def name_split(folder: str) -> str | None:
+    """Return the split that a folder's name means: train, val or test; None for any other name.
+
+    >>> [name_split(name) for name in ("Train", "valid", "test_set", "t10k", "trainer")]
+    ['train', 'val', 'test', 'test', None]
+    """
+    match = SPLIT_NAMES.fullmatch(folder.strip().lower())
+    splits = [name for name in ("train", "val", "test") if match and match[name]]
+    return splits[0] if len(splits) == 1 else None
+
+
+def find_split(path: str) -> str | None:
+    """Return the split of the outermost folder that names one, or that a table's own name means; else None.
+
+    >>> [find_split(path) for path in ("pets/test/cat/1.jpg", "data/train-00000-of-00002.parquet", "cat/train.jpg")]
+    ['test', 'train', None]
+    """
+    *folders, name = path.split("/")
+    for folder in folders:
+        if split := name_split(folder):
+            return split
+    stem, _, suffix = name.rpartition(".")
+    return name_split(SHARD_NUMBER.sub("", stem)) if suffix.lower() in ("parquet", "csv", "tsv", "zip", "tar") else None
+
+
+def strip_query(source: str) -> str:
+    """Return an address without its query and fragment; in a path, ? and # mean nothing.
+
+    >>> strip_query("https://host/a.zip#sha256=0"), strip_query("photos #2.zip")
+    ('https://host/a.zip', 'photos #2.zip')
+    """
+    return source.split("?")[0].split("#")[0] if "://" in source else source
+
+
+def drop_suffix(path: str) -> str:
+    """Return a path without its last suffix.
+
+    >>> drop_suffix("cat.d/1.2.jpg"), drop_suffix("cat.d/1")
+    ('cat.d/1.2', 'cat.d/1')
+    """
+    folder, slash, name = path.rpartition("/")
+    stem, dot, _ = name.rpartition(".")
+    return folder + slash + (stem if dot and stem else name)
+
+
+def repair_encoding(text: str) -> str:
+    """Undo UTF-8 taken for code page 437, as often as it was done; other text does not decode, and stays.
+
+    >>> [repair_encoding(text) for text in ("caf├⌐", "café", "cat")]
+    ['café', 'café', 'cat']
+    """
+    while not text.isascii():
+        try:
+            text = text.encode("cp437").decode("utf-8")
+        except UnicodeError:
+            break
+    return text

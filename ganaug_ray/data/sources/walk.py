@@ -1,0 +1,168 @@
+"""Walks the files of a folder, links included, and comes to an end whatever the links do."""
+
+import os
+import stat
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyarrow import fs as pafs
+
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.images import UnreadableError
+from ganaug_ray.data.sources.paths import is_hidden
+from ganaug_ray.data.sources.raw import LINK_BACK
+from ganaug_ray.errors import UserError
+
+LISTING_POLL_S = 0.2  # seconds between looks at Arrow's listing, in which an interrupt is heard
+
+
+@dataclass(frozen=True)
+class WalkedFile:
+    """A file below a folder.
+
+    Attributes:
+        name: relative to the folder, as the filesystem calls it.
+        size: in bytes.
+        problem: why it cannot be read, or is passed over.
+    """
+
+    name: str
+    size: int = 0
+    problem: UnreadableError | None = None
+
+
+def walk_folder(source: str, folder: Folder) -> list[WalkedFile]:
+    """List all files below a folder sorted by name, without hidden ones.
+
+    Links are followed, but to no folder that is walked anyway or that this one lies in.
+
+    Raises:
+        UserError: there is no such folder, it cannot be read, or a name in it is no UTF-8.
+    """
+    files = list(_walk_local(source, folder.local_path) if folder.local_path else _list_objects(source, folder))
+    for file in files:
+        if not _is_utf8(file.name):
+            name = os.fsencode(file.name).decode("utf-8", "backslashreplace")
+            raise UserError(f"data.source {source}: {name} is no UTF-8 name; rename it, for instance with convmv")
+    return sorted(files, key=lambda file: file.name)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+_Inode = tuple[int, int]
+
+
+def _walk_local(source: str, root: Path) -> Iterator[WalkedFile]:
+    try:
+        if not root.is_dir():
+            raise _make_no_folder(source) if not root.exists() else _make_unknown_kind(source)
+        real_root = root.resolve()
+        visited = {_read_inode(folder) for folder in (real_root, *real_root.parents)}
+        links: list[str] = []
+        yield from _walk_tree(root, "", visited, links)
+        # What a link leads to outside is walked once for each link: if two labels lead to one picture, that shows.
+        for link in links:
+            yield from _follow_link(root, link, visited)
+    except OSError as error:
+        raise UserError(f"data.source {source}: cannot be read ({error.strerror or error})") from None
+
+
+def _follow_link(root: Path, link: str, visited: set[_Inode]) -> Iterator[WalkedFile]:
+    seen = set(visited)
+    links = [link]
+    while links:
+        name = links.pop()
+        inode = _read_inode(root / name)
+        if inode in seen:
+            yield WalkedFile(name, problem=UnreadableError(LINK_BACK, "leads to a folder that is read anyway"))
+            continue
+        seen.add(inode)
+        yield from _walk_tree(root, f"{name}/", seen, links)
+
+
+def _walk_tree(root: Path, start: str, visited: set[_Inode], links: list[str]) -> Iterator[WalkedFile]:
+    """Yield the files below a folder; add its folders to ``visited``, and to ``links`` the links to folders."""
+    folders = [start]
+    while folders:
+        prefix = folders.pop()
+        with os.scandir(root / prefix) as entries:
+            for entry in entries:
+                name = prefix + entry.name
+                if is_hidden(entry.name):
+                    continue
+                if entry.is_symlink():
+                    yield from _look_at_link(entry, name, links)
+                elif entry.is_dir():
+                    visited.add(_read_inode(entry.path))
+                    folders.append(f"{name}/")
+                else:
+                    yield _look_at_file(name, entry.stat())
+
+
+def _look_at_link(entry: os.DirEntry, name: str, links: list[str]) -> Iterator[WalkedFile]:
+    try:
+        info = entry.stat()
+    except OSError as error:
+        detail = f"leads to {os.readlink(entry.path)} ({error.strerror})"  # noqa: PTH115  # as it is written
+        yield WalkedFile(name, problem=UnreadableError("link to nothing", detail))
+        return
+    if stat.S_ISDIR(info.st_mode):
+        links.append(name)
+    else:
+        yield _look_at_file(name, info)
+
+
+def _look_at_file(name: str, info: os.stat_result) -> WalkedFile:
+    if stat.S_ISREG(info.st_mode):
+        return WalkedFile(name, info.st_size)
+    return WalkedFile(name, problem=UnreadableError("not a file", "is a pipe, a socket or a device"))
+
+
+def _read_inode(folder: Path | str) -> _Inode:
+    info = os.stat(folder)  # noqa: PTH116  # a path or a name
+    return info.st_dev, info.st_ino
+
+
+def _list_objects(source: str, folder: Folder) -> Iterator[WalkedFile]:
+    """List an object store, in one call into Arrow that hears no interrupt: so in a thread that is waited for."""
+    answers: list[list[pafs.FileInfo] | OSError] = []
+
+    def ask() -> None:
+        try:
+            selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
+            answers.append([folder.fs.get_file_info(folder.path), *folder.fs.get_file_info(selector)])
+        except OSError as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(LISTING_POLL_S)
+    answer = answers[0]
+    if isinstance(answer, OSError):
+        raise UserError(f"data.source {source}: cannot be read ({answer.strerror or answer})")
+    root, *infos = answer
+    if root.type == pafs.FileType.NotFound:
+        raise _make_no_folder(source)
+    if root.type == pafs.FileType.File:
+        raise _make_unknown_kind(source)
+    for info in infos:
+        name = info.path[len(folder.path) :].lstrip("/")
+        if info.type == pafs.FileType.File and not is_hidden(name):
+            yield WalkedFile(name, info.size)
+
+
+def _make_no_folder(source: str) -> UserError:
+    return UserError(f"data.source {source}: there is no such folder")
+
+
+def _make_unknown_kind(source: str) -> UserError:
+    return UserError(f"data.source {source}: is a file of a kind that is not known; see the README for sources")

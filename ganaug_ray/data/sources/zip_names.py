@@ -1,0 +1,53 @@
+"""Understands the names in a zip archive, which old programs wrote in the encoding of their own country."""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Sequence
+
+from ganaug_ray.data.sources.paths import normalize_path, repair_encoding
+
+UTF8_FLAG = 0x800  # the name is UTF-8; without it, whoever reads can only guess
+UNICODE_PATH = 0x7075  # an extra field with the name in UTF-8, and a checksum of the other one
+
+
+def read_names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]]:
+    """Return the path of each entry in one form, those of folders with a / at the end, and remarks on them."""
+    names = []
+    garbled = []
+    for entry in entries:
+        name, is_sure = _read_name(entry)
+        path = name if ".." in name else normalize_path(name)  # one that leads out is named as it is
+        names.append(f"{path}/" if entry.is_dir() or name.endswith("\\") else path)
+        if not is_sure:
+            garbled.append(path)
+    remarks = []
+    if garbled:
+        remarks.append(
+            f"{len(garbled)} names, such as {garbled[0]}, do not say their encoding and are no UTF-8, so classes may "
+            "be misnamed; pack the archive again with UTF-8 names"
+        )
+    return names, remarks
+
+
+def _read_name(entry: zipfile.ZipInfo) -> tuple[str, bool]:
+    """Return the name of an entry, and whether its encoding is known."""
+    if entry.flag_bits & UTF8_FLAG or entry.filename.isascii():
+        return entry.filename, True
+    if path := _read_unicode_path(entry):
+        return path, True
+    repaired = repair_encoding(entry.filename)
+    return repaired, repaired != entry.filename
+
+
+def _read_unicode_path(entry: zipfile.ZipInfo) -> str | None:
+    """Return the name in an extra field that Info-ZIP and others write, if it is of this entry's name."""
+    rest = entry.extra
+    while len(rest) >= 4:
+        kind, size = struct.unpack_from("<HH", rest)
+        field, rest = rest[4 : 4 + size], rest[4 + size :]
+        if kind == UNICODE_PATH and len(field) > 5:
+            if struct.unpack_from("<I", field, 1)[0] != zlib.crc32(entry.orig_filename.encode("cp437", "replace")):
+                return None
+            return field[5:].decode(errors="replace")
+    return None

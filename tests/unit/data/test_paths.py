@@ -1,0 +1,158 @@
+"""Paths are understood at one place: links, separators, names of archives, and how tables write them."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+import zlib
+from pathlib import Path
+
+import pytest
+
+from ganaug_ray.config import LabelFrom
+from ganaug_ray.data.ingest.remarks import describe_similar_names
+from ganaug_ray.data.sources.path_matching import PathIndex
+from tests.helpers.labelled import lay_out, png, read, read_labels, zip_names
+
+FOUR = ("cat/1.png", "cat/2.png", "dog/1.png", "dog/2.png")
+
+
+def reasons(root: Path) -> dict[str, str]:
+    """Each path that gives no picture -> the reason."""
+    return {raw.path: raw.content.reason for raw in read(root) if not isinstance(raw.content, bytes)}
+
+
+@pytest.mark.parametrize(
+    "links",
+    [
+        {"cat/all": "..", "dog/all": ".."},
+        {"cat/more": "../dog", "dog/more": "../cat"},
+        {"cat/up": "../..", "dog/up": "../../.."},
+        {"cat/self": ".", "here": "."},
+    ],
+)
+def test_links_back_are_passed_over(links: dict[str, str], tmp_path: Path) -> None:
+    """Links to folders that are read anyway, or that hold the source, add nothing, and each is named."""
+    root = lay_out(tmp_path / "deep" / "pics", *FOUR)
+    for name, target in links.items():
+        (root / name).symlink_to(target)
+    assert reasons(root) == dict.fromkeys(links, "link that leads back")
+    assert {raw.path for raw in read(root) if isinstance(raw.content, bytes)} == set(FOUR)
+
+
+def test_outside_links_are_followed_once(tmp_path: Path) -> None:
+    """A link to a folder elsewhere is followed, and a circle of links out there comes to an end."""
+    lay_out(tmp_path / "store", "a/1.png", "b/2.png")
+    (tmp_path / "store" / "a" / "next").symlink_to("../b")
+    (tmp_path / "store" / "b" / "next").symlink_to("../a")
+    root = lay_out(tmp_path / "pics", "dog/3.png")
+    (root / "cat").symlink_to("../store/a")
+    assert read_labels(root) == {
+        "dog/3.png": "dog",
+        "cat/1.png": "cat",
+        "cat/next/2.png": "next",
+        "cat/next/next": "<link that leads back>",
+    }
+
+
+def test_links_to_nothing_are_rejected(tmp_path: Path) -> None:
+    """A link whose target is missing, or that is its own target, is an image that cannot be read."""
+    root = lay_out(tmp_path, *FOUR)
+    (root / "dog" / "3.png").symlink_to("../gone/3.png")
+    (root / "dog" / "4.png").symlink_to("4.png")
+    assert reasons(root) == {"dog/3.png": "link to nothing", "dog/4.png": "link to nothing"}
+
+
+def test_backslashes_separate_folders(tmp_path: Path) -> None:
+    """Names with backslashes lie in folders, in an archive, in an unpacked folder and in a table."""
+    archive = zip_names(tmp_path / "win.zip", "pets\\cat\\1.png", "pets\\dog\\2.png")
+    assert read_labels(archive) == {"pets/cat/1.png": "cat", "pets/dog/2.png": "dog"}
+    unpacked = tmp_path / "unpacked"
+    unpacked.mkdir()
+    (unpacked / "cat\\1.png").write_bytes(png(1))
+    assert list(read_labels(unpacked).values()) == ["cat"]
+    lay_out(tmp_path / "table", "cat/1.png")
+    (tmp_path / "table" / "list.csv").write_text("image,label\ncat\\1.png,cat\n")
+    assert read_labels(tmp_path / "table" / "list.csv") == {"cat/1.png": "cat"}
+
+
+@pytest.mark.parametrize("name", ["photos #2.zip", "what?.zip", "50% off.zip", "a&b=c.zip"])
+def test_marks_mean_nothing_in_paths(name: str, tmp_path: Path) -> None:
+    """Marks that mean something in an address are letters in a path."""
+    assert read_labels(zip_names(tmp_path / name, "cat/1.png")) == {"cat/1.png": "cat"}
+
+
+def test_spaces_around_folders_are_ignored(tmp_path: Path) -> None:
+    """Spaces at the end of a folder's name make no other class."""
+    archive = zip_names(tmp_path / "a.zip", "cat /1.png", "cat/2.png")
+    assert set(read_labels(archive).values()) == {"cat"}
+
+
+def test_unicode_path_of_zip_is_used(tmp_path: Path) -> None:
+    """Where an old archive has the name in UTF-8 beside, that is the name."""
+    old = "Dürer/1.png".encode("cp437")  # as a program for DOS writes it
+    extra = struct.pack("<BI", 1, zlib.crc32(old)) + "Dürer/1.png".encode()
+    entry = zipfile.ZipInfo("Xxrer/1.png")
+    entry.extra = struct.pack("<HH", 0x7075, len(extra)) + extra
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr(entry, png(1))
+    content = (tmp_path / "a.zip").read_bytes().replace(b"Xxrer", old[:5])
+    (tmp_path / "a.zip").write_bytes(content)
+    assert read_labels(tmp_path / "a.zip") == {"Dürer/1.png": "Dürer"}
+
+
+def test_unknown_zip_encoding_is_noted(tmp_path: Path) -> None:
+    """Names in an encoding that cannot be known are a note, not a silent change."""
+    name = "小狗/1.png".encode("gbk")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("wxyz/1.png", png(1))
+    (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace(b"wxyz/1.png", name))
+    remark, image = read(tmp_path / "a.zip")
+    assert remark.content.reason == "remark"
+    assert "do not say their encoding" in remark.content.detail
+    assert isinstance(image.content, bytes)
+
+
+def test_similar_class_names_are_noted() -> None:
+    """Classes whose names differ in case, spaces or a line alone are named."""
+    (note,) = describe_similar_names(["Cat", "cat", "dog", "ice bear", "ice_bear"])
+    assert note.startswith("Cat and cat; ice bear and ice_bear are two classes")
+    assert describe_similar_names(["cat", "dog"]) == []
+
+
+FILES = ("cat/1.jpg", "dog/1.jpg", "dog/2.jpg", "dog/2.json", "A.JPG", "Dürer.png", "deep/down/7")
+
+
+@pytest.mark.parametrize(
+    ("written", "files"),
+    [
+        ("cat/1.jpg", ["cat/1.jpg"]),
+        ("images/cat/1.jpg", ["cat/1.jpg"]),
+        ("C:\\data\\cat\\1.jpg", ["cat/1.jpg"]),
+        ("/home/me/cat/1.jpg", ["cat/1.jpg"]),
+        ("../cat/1.jpg", ["cat/1.jpg"]),
+        ("./cat/1", ["cat/1.jpg"]),
+        ("1.jpg", ["cat/1.jpg", "dog/1.jpg"]),
+        ("2", ["dog/2.jpg"]),
+        ("CAT/1.JPG", ["cat/1.jpg"]),
+        ("a", ["A.JPG"]),
+        ("Du\u0308rer.png", ["Dürer.png"]),
+        ("down/7", ["deep/down/7"]),
+        ("bird/1.jpg", []),
+        ("3.jpg", []),
+    ],
+)
+def test_table_paths_find_files(written: str, files: list[str]) -> None:
+    """A path in a table finds the file it means; where it fits several, it finds all of them; another finds none."""
+    assert sorted(PathIndex(FILES).find_files(written)) == files
+
+
+def test_bare_names_never_guess(tmp_path: Path) -> None:
+    """A bare name that two files have gives neither a label; a row with the whole path does."""
+    root = lay_out(tmp_path / "pics", "a/1.png", "b/1.png", "b/2.png")
+    (tmp_path / "labels.csv").write_text("image,label\n1.png,cat\n2.png,dog\n")
+    by_table = LabelFrom(csv=str(tmp_path / "labels.csv"))
+    conflict = "<label conflict>"
+    assert read_labels(root, by_table) == {"a/1.png": conflict, "b/1.png": conflict, "b/2.png": "dog"}
+    (tmp_path / "labels.csv").write_text("image,label\n1.png,cat\n2.png,dog\nb/1.png,dog\n")
+    assert read_labels(root, by_table) == {"a/1.png": conflict, "b/1.png": "dog", "b/2.png": "dog"}
