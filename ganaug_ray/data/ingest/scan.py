@@ -228,7 +228,8 @@ def _assign_splits(
     try:
         places = assign(rows, config.split, config.train_per_class, config.max_val_per_class)
     except UserError as error:
-        raise UserError(f"data.source {', '.join(config.source)}: {error}") from None
+        remedy = f"; {given_splits.DEALS_ANEW}" if config.split.given else ""
+        raise UserError(f"data.source {', '.join(config.source)}: {error}{remedy}") from None
     if config.imbalance:
         train = np.bincount(labels[places == split.TRAIN], minlength=len(classes))
         caps = imbalance.count_kept_images(dict(zip(classes, train.tolist(), strict=True)), config.imbalance)

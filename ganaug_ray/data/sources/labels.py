@@ -9,7 +9,7 @@ from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.label_tables import TableRow, read_rows
 from ganaug_ray.data.sources.label_text import make_class_name, make_label
 from ganaug_ray.data.sources.path_matching import PathIndex
-from ganaug_ray.data.sources.paths import find_split, is_hidden, is_sidecar, normalize_path
+from ganaug_ray.data.sources.paths import find_split, is_sidecar, normalize_path
 from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
 
 FindLabel = Callable[[str], Label]
@@ -21,7 +21,7 @@ class FileLabels:
     Args:
         label_from: where they come from.
         columns: of a table of labels.
-        paths: of all files, as the source has them.
+        paths: of all files but hidden ones, as the source has them.
 
     Attributes:
         remarks: what is to be known of them, a sentence each.
@@ -32,7 +32,7 @@ class FileLabels:
 
     def __init__(self, label_from: LabelFrom, columns: ColumnsConfig, paths: Sequence[str]) -> None:
         self.remarks: list[str] = []
-        images = [path for path in map(normalize_path, paths) if not is_hidden(path) and not is_sidecar(path)]
+        images = [path for path in map(normalize_path, paths) if not is_sidecar(path)]
         if label_from.regex is not None:
             self._find = _make_name_labeller(label_from.regex)
         elif label_from.csv is not None:

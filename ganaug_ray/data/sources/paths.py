@@ -18,6 +18,7 @@ IMAGE_SUFFIXES = frozenset((
     ".j2k", ".avif",
 ))  # fmt: skip
 AWKWARD = re.compile(r"[^!-\[\]-~]|//|(^|/)\.(/|$)")  # what may have to be changed in a path: a space, an umlaut, a \
+HIDDEN = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:Thumbs\.db|desktop\.ini|__MACOSX)(?:[/\\]|$))")
 SPLIT_NAMES = re.compile(
     r"(?P<train>train(ing)?|)(?P<val>val(id(ation)?)?|)(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?"
 )
@@ -44,9 +45,7 @@ def is_hidden(path: str) -> bool:
     >>> [is_hidden(path) for path in ("cat/1.jpg", "cat/.DS_Store", "__MACOSX/cat/1.jpg", "cat/Thumbs.db")]
     [False, True, True, True]
     """
-    left_behind = {"Thumbs.db", "desktop.ini", "__MACOSX"}
-    parts = [part for part in path.replace("\\", "/").split("/") if part not in (".", "..")]
-    return any(part.startswith(".") or part in left_behind for part in parts)
+    return HIDDEN.search(path) is not None
 
 
 def is_sidecar(path: str) -> bool:

@@ -43,7 +43,7 @@ def walk_folder(source: str, folder: Folder) -> list[WalkedFile]:
     """
     files = list(_walk_local(source, folder.local_path) if folder.local_path else _list_objects(source, folder))
     for file in files:
-        if not _is_utf8(file.name):
+        if not (file.name.isascii() or _is_utf8(file.name)):
             name = os.fsencode(file.name).decode("utf-8", "backslashreplace")
             raise UserError(f"data.source {source}: {name} is no UTF-8 name; rename it, for instance with convmv")
     return sorted(files, key=lambda file: file.name)

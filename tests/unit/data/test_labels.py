@@ -80,6 +80,14 @@ def test_split_folders_are_kept(tmp_path: Path) -> None:
     assert "were dealt anew; data.split: given keeps them there" in anew.notes[0]
 
 
+def test_unusable_splits_name_the_way_out(tmp_path: Path) -> None:
+    """Where the folders cannot be the splits, the message names the setting that deals anew, and it works."""
+    root = lay_out(tmp_path, *layout_of("train"), "test/cat/1.png", "test/cat/2.png")
+    assert "class 'dog' has 0 usable images" in refuse(root)
+    assert "data.split: {given: false} deals the images anew" in refuse(root)
+    assert len(survey(DataConfig(source=[str(root)], split=SplitConfig(given=False))).usable) == 18
+
+
 def test_splits_of_several_sources_are_kept(tmp_path: Path) -> None:
     """Two sources that are called train and test are the splits."""
     root = lay_out(tmp_path, *layout_of("train", "test"))
