@@ -10,7 +10,7 @@ rule and by the one before; printed is the gain that is found with 80 % power.
 from __future__ import annotations
 
 import argparse
-import itertools
+import functools
 import json
 import multiprocessing
 import tempfile
@@ -157,7 +157,7 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
         for name in given.sets:
             started, found = time.monotonic(), []
-            for row in pool.starmap(measure, itertools.product([name], range(given.orders)), chunksize=1):
+            for row in pool.imap(functools.partial(measure, name), range(given.orders)):
                 found.append(row)
                 print(json.dumps({"set": name, **{key: round(value, 5) for key, value in row.items()}}), flush=True)
             medians = {key: float(np.median([row[key] for row in found])) for key in found[0]}

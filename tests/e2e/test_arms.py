@@ -87,9 +87,10 @@ def test_two_splits_are_too_few(finished: Path) -> None:
         rows = [[row for row in table.to_pylist() if row["split"] == part] for table in tables]
         return np.array([np.mean([np.argmax(row["probabilities"]) == row["label"] for row in own]) for own in rows])
 
-    candidates = ARMS.keys() - CONTROLS
-    on_val = {arm: accuracy(arm, "val").mean() for arm in candidates}
-    assert on_val[verdict["chosen"]["arm"]] == pytest.approx(max(on_val.values()))
+    on_val = verdict["chosen"]["values"]
+    assert on_val.keys() == ARMS.keys() - CONTROLS
+    assert verdict["chosen"]["metric"] == "calibrated_cross_entropy"
+    assert on_val[verdict["chosen"]["arm"]] == min(on_val.values())
     assert len(verdict["comparisons"]) == len(ARMS)
     for own in verdict["comparisons"]:
         assert own["by_split"] == pytest.approx(accuracy(own["arm"], "test") - accuracy("real+classic", "test"))

@@ -22,9 +22,9 @@ def test_divergence_keeps_last_good_weights(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "ganaug_ray", verb, *arguments]
         ended = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
         assert ended.returncode == code, ended.stderr
-    model = tmp_path / "out" / "models" / "teacher" / "seed-0"
+    model = tmp_path / "out" / "models" / "real+classic" / "seed-0"
     (message,) = ended.stderr.strip().splitlines()
-    assert "teacher, seed 0: the loss is not finite at step" in message
+    assert "real+classic, seed 0: the loss is not finite at step" in message
     assert f"the last good weights are kept in {model}/last_good.safetensors" in message
     assert "Try a lower classifier.lr than 1" in message
     kept = load_file(model / "last_good.safetensors")
