@@ -43,7 +43,7 @@ SETTINGS = [
 ]
 # A node that is gone is found out in seconds, not in half a minute.
 PROMPT = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3", "RAY_AUTH_MODE": "disabled"}
-PATIENCE = 240  # seconds, for a training to reach the next step that is waited for
+PATIENCE = 480  # seconds, for a training to reach the next step that is waited for
 
 
 def command(verb: str, out: Path, *more: str) -> list[str]:
