@@ -116,7 +116,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
             checkpoints.save(step, {**checkpoint.pack_states(parts), **history})
 
     try:
-        kept = training_loop.train_classifier(
+        evaluation = training_loop.train_classifier(
             network,
             batches,
             val,
@@ -138,7 +138,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     if log is None:
         return
     log.flush()
-    weights = tensors_to_bytes(kept.weights)
+    weights = tensors_to_bytes(evaluation.weights)
     spec = ModelSpec(
         hash=experiment_dir.hash_content(weights),
         arch=config.arch,
@@ -149,7 +149,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
         **network_input.spec,
     )
     out.write_bytes("model.safetensors", weights)
-    classifier = Classifier(spec, kept.weights, place.device)
+    classifier = Classifier(spec, evaluation.weights, place.device)
     out.write_table("predictions.parquet", tabulate_predictions(classifier, dataset, fit.parts))
     record = {
         "hash": spec.hash,
@@ -159,9 +159,9 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
         "seed": fit.seed,
         "steps": steps,
         "train_seconds": round(train_seconds, 3),  # of the loop with its looks at validation
-        "best_step": kept.step,
-        "val_accuracy": kept.accuracy,
-        "val_loss": kept.loss,
+        "best_step": evaluation.step,
+        "val_accuracy": evaluation.accuracy,
+        "val_loss": evaluation.loss,
         "parameters": sum(weight.numel() for weight in network.parameters()),
         "start": started_from,
         "config": config.model_dump(),

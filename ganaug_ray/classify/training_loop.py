@@ -55,7 +55,7 @@ def train_classifier(
     seed: int,
     place: Place,
     report: Callable[[dict[str, Any]], None],
-    keep: Callable[[KeptEvaluation], None] = lambda kept: None,
+    keep: Callable[[KeptEvaluation], None] = lambda evaluation: None,
     weights_K: torch.Tensor | None = None,
     start: checkpoint.Checkpoint | None = None,
     save: SaveCheckpoint = _skip_checkpoint,

@@ -75,8 +75,8 @@ def _exceeds_budget(job: Job, facts: JobFacts) -> bool:
 
 
 def _misses_gain(job: Job, facts: JobFacts) -> bool:
-    wanted = job.compare.visible_gain
-    return wanted is not None and _predict_gain(job, facts) > wanted
+    target = job.compare.visible_gain
+    return target is not None and _predict_gain(job, facts) > target
 
 
 def _predict_gain(job: Job, facts: JobFacts) -> float:

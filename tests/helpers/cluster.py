@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,9 +120,17 @@ def ray_s_name(node: subprocess.Popen) -> str:
 
 def end(node: subprocess.Popen) -> None:
     """End a node with all its processes, as a machine that is switched off."""
-    family = [psutil.Process(node.pid)] if node.poll() is None else []
-    family += [child for process in family for child in process.children(recursive=True)]
+    family: list[psutil.Process] = []
+    if node.poll() is None:
+        first = psutil.Process(node.pid)
+        family = [first, *first.children(recursive=True)]
     for process in family:
-        process.kill()
+        kill_if_alive(process)
     node.wait()
     psutil.wait_procs(family, timeout=60)
+
+
+def kill_if_alive(process: psutil.Process) -> None:
+    """Kill a process; one that has just ended of itself is as dead."""
+    with suppress(psutil.NoSuchProcess):
+        process.kill()

@@ -24,7 +24,7 @@ from ganaug_ray.augment import arms
 from ganaug_ray.core import experiment_dir, metrics_log
 from ganaug_ray.core.storage import Folder
 from tests.conftest import DIGITS, ROOT, TINY
-from tests.helpers.cluster import Nodes, end
+from tests.helpers.cluster import Nodes, end, kill_if_alive
 
 STEPS, KEPT_EVERY, CLASSIFIER_STEPS = 240, 30, 120
 SETTINGS = [
@@ -43,7 +43,7 @@ SETTINGS = [
 ]
 # A node that is gone is found out in seconds, not in half a minute.
 PROMPT = {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "3", "RAY_AUTH_MODE": "disabled"}
-PATIENCE = 240  # seconds, for a training to reach the next step that is waited for
+PATIENCE = 480  # seconds, for a training to reach the next step that is waited for
 
 
 def command(verb: str, out: Path, *more: str) -> list[str]:
@@ -166,7 +166,7 @@ class Killer:
         ranks = ranks_of(out) if stage == "gan" else {}
         alive = [p for p in victims if lives(p)]
         if what == "worker":
-            process.kill()
+            kill_if_alive(process)
             psutil.wait_procs([process], timeout=60)
         else:
             self._cluster.replace(number)

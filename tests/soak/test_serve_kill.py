@@ -13,6 +13,7 @@ import pytest
 
 from ganaug_ray.core.storage import Folder
 from tests.helpers.callers import Course, Question, ask
+from tests.helpers.cluster import kill_if_alive
 from tests.helpers.serving import Expected, promote, questions, replicas, running
 
 REQUESTS = 10_000
@@ -41,7 +42,7 @@ def test_killed_replicas_lose_no_request(tmp_path: Path, capsys: pytest.CaptureF
         load = thread.submit(ask, server.url, with_promotions(), CONNECTIONS)
         while wait([load], EVERY).not_done:
             if alive := replicas(server):
-                draw.choice(alive).kill()
+                kill_if_alive(draw.choice(alive))
                 kills += 1
         took = time.monotonic() - started
     courses, expected = load.result(), Expected(folder)

@@ -140,6 +140,14 @@ def test_patience_ends_stalled_training(digits: Folder) -> None:
     assert rows[-1]["step"] == 20
 
 
+def test_last_weights_are_averaged_by_default() -> None:
+    """The weights at the end are averaged over a tenth of the steps; those of the best look are as they were."""
+    assert ClassifierConfig(steps=200).count_ema_steps(200) == pytest.approx(20)
+    assert training_loop.build_average(cnn(), ClassifierConfig(steps=200), 200) is not None
+    for settings in ({"keep": "best"}, {"patience": 9}, {"schedule": "plateau"}, {"ema_half_life": 0}):
+        assert training_loop.build_average(cnn(), ClassifierConfig(steps=200, **settings), 200) is None, settings
+
+
 def test_last_weights_are_kept_by_default() -> None:
     """The last weights are kept, and the best ones where asked for or where the learning rate does not fall to zero."""
 

@@ -138,6 +138,7 @@ def test_published_experiment_is_unchanged(name: str, epochs: int, rate: float) 
         ("arms={few: {ratio: 0.1}}", ["arms.few.kind", "missing"]),
         ("arms={few: {kind: fake}}", ["arms.few.kind", "'fake'", "'synthetic'"]),
         ("arms={real+classic: {kind: real}}", ["arms", "real+classic is in every comparison"]),
+        ("arms={teacher: {kind: synthetic}}", ["arms", "give the arm another name"]),
         ("arms={few: {kind: synthetic, classes: gaining}}", ["few", "kind synthetic with classes all"]),
         ("compare={splits: 3, seeds: 1, metric: speed}", ["compare.metric", "'speed'"]),
         ("published={source: x, real_scor: 0.9}", ["published.real_scor", "unknown key", "real_score"]),

@@ -217,7 +217,7 @@ def test_page_renders_without_mistakes_or_suspects(
         "_group_tiles",
         lambda table: whole(table.filter(pa.array([section == kept for section in table["section"].to_pylist()]))),
     )
-    figures = report.collect_figures(experiment, tiny_job)
+    figures = {**report.collect_figures(experiment, tiny_job), "advice": None}
     html = report.render_page(figures, report.draw_pictures(experiment, figures), "")
     assert "What it gets wrong" in html
     assert "Labels worth a second look" not in html

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from ganaug_ray.augment.arms import locate_teacher
 from ganaug_ray.config import GanConfig
 from ganaug_ray.config.gan import LaterRate
 from ganaug_ray.config.gan_presets import PRESETS, LossName
@@ -405,7 +406,7 @@ def test_training_resumes_from_newest_checkpoint(experiment: Run, tmp_path: Path
     ):
         out.write_bytes(name, (done / name).read_bytes())
     record = experiment.gan.read_json("gan.json")
-    dataset, teacher = str(experiment.dataset), str(experiment.locate_model("real+classic", 0))
+    dataset, teacher = str(experiment.dataset), str(locate_teacher(experiment))
     train_worker.train_and_finish(
         train_worker.GanTraining(GanConfig(**record["config"]), 32, 0, dataset, teacher, str(out), 1.0, {}), Place()
     )

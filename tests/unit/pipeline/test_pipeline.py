@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
@@ -103,3 +104,16 @@ def test_report_rebuilds_when_content_changes(experiment: Run, tiny_job: Job, re
     assert reported()
     experiment.claim_folder(other)  # it shapes nothing: the folder takes it
     experiment.claim_folder(tiny_job)
+
+
+def test_folder_without_kept_weights_kept_the_best(tiny_job: Job, experiment: Run, tmp_path: Path) -> None:
+    """A folder from before classifier.keep kept the best look: a job goes on in it only if it says so too."""
+    run = Run(Folder.from_uri(tmp_path))
+    old = yaml.safe_load(experiment.root.read_bytes("job.yaml"))
+    del old["classifier"]["keep"]
+    old["classifier"]["ema_half_life"] = 0
+    run.root.write_bytes("job.yaml", yaml.safe_dump(old).encode())
+    (run.models / "real+classic").create()
+    with pytest.raises(UserError, match=r"classifier\.keep is best there and auto in this job"):
+        run.claim_folder(tiny_job)
+    run.claim_folder(load_job(DIGITS, [*TINY, "classifier.keep=best", "classifier.ema_half_life=0"]))
