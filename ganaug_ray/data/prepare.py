@@ -106,10 +106,12 @@ def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.R
         "image_size": config.image_size,
         "resize": config.resize,
         "channels": source_survey.channels,
+        "value_range": source_survey.value_range.to_json() if source_survey.value_range else None,
         "store": config.store,
         "counts": counts,
         "rare": imbalance.list_rare_classes(counts["train"], config.imbalance),
         "rejected": source_survey.count_rejects(),
+        "notes": source_survey.count_notes(),
         "unlabelled": reasons.pop(None, 0),
         "unlabelled_rejected": dict(reasons),
         "near_duplicates": {

@@ -33,10 +33,12 @@ def describe_job(job: Job, run: Run) -> str:
     images.append(f"{len(survey.rejected)} rejected")
     if len(survey.unlabelled):
         images.append(f"{survey.unlabelled['reason'].null_count} without labels")
+    notes = [f"{n} × {note}" for note, n in survey.count_notes().items()]
     facts = [
         ("experiment", str(run.root)),
         ("classes", f"{len(survey.classes)}: {', '.join(names)}"),
         ("images", ", ".join(images)),
+        *[("note", note) for note in notes],
         ("stored", f"{job.data.image_size} × {job.data.image_size} × {survey.channels}, uint8"),
     ]
     if arms.has_gan(job):

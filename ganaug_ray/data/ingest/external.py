@@ -51,7 +51,7 @@ def read_images(
     Args:
         config: of the job: how labels are found and images judged.
         source: as in data.source.
-        model: its image_size, resize and channels.
+        model: its image_size, resize, value_range and channels.
         staged: an empty folder that whoever reads can write to; the images are there.
         executor: who reads.
         known_ids: ids of images to leave out.
@@ -67,7 +67,7 @@ def read_images(
             "split": SplitConfig(),  # nothing is split, whatever the folders are called
         }
     )
-    records = scan.audit_source(model_config, staged, executor)
+    records = scan.audit_source(model_config, staged, executor, value_range=model.value_range)
     usable = records.filter(pc.is_null(records["reason"]))
     reasons = records.filter(pc.is_valid(records["reason"]))["reason"].value_counts().to_pylist()
     reasons.sort(key=lambda count: count["values"])

@@ -11,9 +11,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ganaug_ray.config import DataConfig, LabelFrom, SplitConfig
+from ganaug_ray.core.records import DatasetRecord, ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import sources
-from ganaug_ray.data.ingest import audit, exact_duplicates, imbalance, near_duplicates, shard_writer, split, unlabelled
+from ganaug_ray.data.ingest import (
+    audit,
+    exact_duplicates,
+    imbalance,
+    near_duplicates,
+    shard_writer,
+    split,
+    unlabelled,
+    value_range,
+)
 from ganaug_ray.data.sources.raw import SourcePart
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import Executor, map_serially
@@ -31,6 +41,7 @@ class Survey:
         usable: the fields of audit.ImageRecord and ``split``, a row an image, by id.
         rejected: the fields of audit.ImageRecord, by path.
         duplicate_groups: groups of near-duplicates: their rows in ``usable``.
+        value_range: of samples that are wider than 8 bits, signed or floats; None where there are none.
         unlabelled: images without labels, the fields of audit.ImageRecord, by id; those with a reason are not kept.
     """
 
@@ -40,6 +51,7 @@ class Survey:
     rejected: pa.Table
     duplicate_groups: list[list[int]]
     unlabelled: pa.Table
+    value_range: ValueRange | None
 
     def count_images(self) -> dict[str, dict[str, int]]:
         """Count the usable images: split -> class -> number."""
@@ -51,6 +63,11 @@ class Survey:
     def count_rejects(self) -> dict[str, int]:
         """Count the rejected images: reason -> number."""
         return dict(Counter(_list_column(self.rejected, "reason")))
+
+    def count_notes(self) -> dict[str, int]:
+        """Count the notes on usable images: note -> number."""
+        notes = self.usable["note"].filter(pc.not_equal(self.usable["note"], ""))
+        return dict(Counter(pc.list_flatten(pc.split_pattern(notes, audit.NOTE_SEPARATOR)).to_pylist()).most_common())
 
 
 def survey_source(
@@ -70,11 +87,11 @@ def survey_source(
     Raises:
         UserError: as in ``prepare_dataset``.
     """
-    records = audit_source(config, staged, executor, progress)
+    records, scale = _audit_in_one_scale(config, staged, executor, progress)
     rejected = records.filter(pc.is_valid(records["reason"])).sort_by("path")
     usable = records.filter(pc.is_null(records["reason"]))
     del records
-    name = f"data.source {', '.join(config.source)}"
+    name = _name_source(config)
     _refuse_many_rejects(name, config.max_rejected, usable, rejected)
     _refuse_single_class(name, usable)
     staged_rows = usable.select(["file", "rank"])
@@ -85,6 +102,8 @@ def survey_source(
     classes = sorted(pc.unique(usable["label"]).to_pylist())
     usable = usable.append_column("split", _assign_splits(config, usable, classes, duplicate_groups))
     channels = config.channels or pc.max(usable["channels"]).as_py()
+    if scale:
+        config = config.model_copy(update={"value_range": (scale.low, scale.high)})
     return Survey(
         classes,
         channels,
@@ -92,6 +111,7 @@ def survey_source(
         rejected,
         duplicate_groups,
         _read_unlabelled(config, usable, staged, executor, progress),
+        scale,
     )
 
 
@@ -106,34 +126,81 @@ def audit_source(
     staged: Folder,
     executor: Executor,
     progress: Progress = lambda share, words: None,
-    with_labels: bool = True,
+    value_range: ValueRange | None = None,
 ) -> pa.Table:
     """Audit every image of a source, sort by id, and reject exact duplicates; return the table of ImageRecord.
 
-    Without ``with_labels``, all labels are the empty text.
+    Samples that are wider than 8 bits, signed or floats are scaled from ``value_range``, or else each file's by its
+    format.
     """
     # In two steps: what millions of images are listed and reported as is let go of as soon as it can be.
-    return exact_duplicates.reject_copies(
-        pa.concat_tables(_read_parts(config, staged, executor, progress, with_labels))
-    )
+    tables = _audit_parts(config, staged, executor, progress, _list_named_parts(config), value_range)
+    return exact_duplicates.reject_copies(pa.concat_tables(tables))
 
 
-def _read_parts(
-    config: DataConfig, staged: Folder, executor: Executor, progress: Progress, with_labels: bool
-) -> list[pa.Table]:
-    """Have every part of the source read; return what was found in each."""
+def _audit_in_one_scale(
+    config: DataConfig, staged: Folder, executor: Executor, progress: Progress, with_labels: bool = True
+) -> tuple[pa.Table, ValueRange | None]:
+    """Audit as ``audit_source``, in the one scale of the data set: known, or found in its samples; and return it.
+
+    Without ``with_labels``, all labels are the empty text.
+    """
+    known = _read_known_range(config)
+    named_parts = _list_named_parts(config, with_labels)
+    tables = _audit_parts(config, staged, executor, progress, named_parts, known)
+    found = known or value_range.infer_range(pa.concat_tables(tables), _name_source(config))
+    if found and not known:
+        stale = [number for number, table in enumerate(tables) if value_range.has_other_scale(table, found)]
+        parts_again = [named_parts[number] for number in stale]
+        progress(1.0, f"{len(stale)} of {len(tables)} parts are read once more, in one scale of values")
+        for number, table in zip(
+            stale, _audit_parts(config, staged, executor, lambda *_: None, parts_again, found), strict=True
+        ):
+            tables[number] = table
+    return exact_duplicates.reject_copies(pa.concat_tables(tables)), found
+
+
+def _read_known_range(config: DataConfig) -> ValueRange | None:
+    """Return the scale that is set, or else that of the data set that is extended."""
+    if config.value_range != "auto":
+        low, high = config.value_range
+        return ValueRange(low=low, high=high)
+    if config.extends:
+        earlier = DatasetRecord.find(Folder.from_uri(config.extends))
+        return earlier.value_range if earlier else None
+    return None
+
+
+def _name_source(config: DataConfig) -> str:
+    return f"data.source {', '.join(config.source)}"
+
+
+def _list_named_parts(config: DataConfig, with_labels: bool = True) -> list[tuple[str, SourcePart]]:
+    """List the parts of the source, each with the name of what it stages."""
     kind = "labelled" if with_labels else "unlabelled"
     parts: Iterable[SourcePart] = sources.list_parts(config.source, config.label_from)
     if not with_labels:
         parts = [functools.partial(unlabelled.read_without_labels, part) for part in parts]
-    named_parts = [(f"{kind}-{number:06d}", part) for number, part in enumerate(parts)]
-    tables = [audit.RECORD_SCHEMA.empty_table()]
+    return [(f"{kind}-{number:06d}", part) for number, part in enumerate(parts)]
+
+
+def _audit_parts(
+    config: DataConfig,
+    staged: Folder,
+    executor: Executor,
+    progress: Progress,
+    named_parts: Sequence[tuple[str, SourcePart]],
+    scale: ValueRange | None,
+) -> list[pa.Table]:
+    """Have parts of the source read; return what was found in each."""
+    tables = []
     images = 0
-    for number, table in enumerate(executor(functools.partial(audit.audit_part, config, staged), named_parts)):
+    for table in executor(functools.partial(audit.audit_part, config, scale, staged), named_parts):
         tables.append(table)
         images += len(table)
-        progress((number + 1) / len(named_parts), f"{images} {kind} images read")
-    return tables
+        kind = named_parts[len(tables) - 1][0].split("-")[0]
+        progress(len(tables) / len(named_parts), f"{images} {kind} images read")
+    return tables or [audit.RECORD_SCHEMA.empty_table()]
 
 
 def _read_unlabelled(
@@ -152,7 +219,7 @@ def _read_unlabelled(
     if names := [name for name in config.unlabelled if name != split.UNUSED]:
         source_config = config.model_copy(update={"source": names, "label_from": LabelFrom(), "split": SplitConfig()})
         try:
-            tables.append(audit_source(source_config, staged, executor, progress, with_labels=False))
+            tables.append(_audit_in_one_scale(source_config, staged, executor, progress, with_labels=False)[0])
         except UserError as error:
             raise UserError(str(error).replace("data.source", "data.unlabelled", 1)) from None
     records = exact_duplicates.reject_copies(pa.concat_tables(tables))
@@ -212,7 +279,7 @@ def _assign_splits(
     try:
         places = assign(rows, config.split, config.train_per_class, config.max_val_per_class)
     except UserError as error:
-        raise UserError(f"data.source {', '.join(config.source)}: {error}") from None
+        raise UserError(f"{_name_source(config)}: {error}") from None
     if config.imbalance:
         train = np.bincount(labels[places == split.TRAIN], minlength=len(classes))
         caps = imbalance.count_kept_images(dict(zip(classes, train.tolist(), strict=True)), config.imbalance)
