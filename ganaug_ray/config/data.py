@@ -104,7 +104,7 @@ class DataConfig(Config):
     image_size: Annotated[int, Field(ge=32, le=512)] = 32
     """Side of the stored square, in pixels: what the classifier sees."""
     resize: Literal["crop", "pad", "stretch"] = "crop"
-    value_range: Literal["auto"] | tuple[float, float] = "auto"
+    value_range: Literal["auto"] | Annotated[list[float], Field(min_length=2, max_length=2)] = "auto"
     """Which values are black and white in files of more than 8 bits, signed or floats; auto: one scale for all of them,
     found by their depth and by what they fill."""
     channels: Literal[1, 3] | None = None

@@ -1,6 +1,7 @@
 """Tells image files by their signatures, and drops what is not pixels from files that are damaged there."""
 
 import io
+import itertools
 import re
 import struct
 import zlib
@@ -32,6 +33,9 @@ _OTHER_SIGNATURES = {
 }
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+# Whoever makes a file of nothing but wrong lengths costs no more than this.
+_MAX_SEARCHES = 4
+_MAX_CANDIDATES = 16  # for a chunk, of each search
 _WEBP_PIXELS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 _WEBP_METADATA_FLAGS = 0x2C  # of VP8X: colour profile, EXIF, XMP
 # All but JFIF's and Adobe's, which say what the colours are.
@@ -77,6 +81,7 @@ def list_repairs(content: bytes) -> Iterator[tuple[bytes, str]]:
 def _strip_png(content: bytes) -> bytes | None:
     """Keep the chunks that pixels are made from; find the next one where a length is wrong."""
     kept = [_PNG_SIGNATURE]
+    searches = 0
     at = len(_PNG_SIGNATURE)
     while at + 12 <= len(content):
         (length,) = struct.unpack_from(">I", content, at)
@@ -90,7 +95,9 @@ def _strip_png(content: bytes) -> bytes | None:
             kept.append(content[at:])
             break
         following = at + 12 + length
-        if not is_whole or not (following == len(content) or content[following + 4 : following + 8].isalpha()):
+        is_lost = not is_whole or not (following == len(content) or content[following + 4 : following + 8].isalpha())
+        if is_lost and searches < _MAX_SEARCHES:
+            searches += 1
             following = _find_png_chunk(content, at + 8)
         at = following
     kept.append(struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND")))
@@ -99,8 +106,8 @@ def _strip_png(content: bytes) -> bytes | None:
 
 def _find_png_chunk(content: bytes, start: int) -> int:
     """Find the next chunk with pixels whose checksum is right."""
-    for match in re.finditer(rb"PLTE|tRNS|IDAT|IEND", content[start:]):
-        name_at = start + match.start()
+    for match in itertools.islice(re.compile(rb"PLTE|tRNS|IDAT|IEND").finditer(content, start), _MAX_CANDIDATES):
+        name_at = match.start()
         (length,) = struct.unpack_from(">I", content, name_at - 4)
         end = name_at + 4 + length
         if struct.pack(">I", zlib.crc32(content[name_at:end])) == content[end : end + 4]:
@@ -166,10 +173,10 @@ def _complete_jpeg(content: bytes) -> bytes | None:
     A decoder invents what is missing from the bits that follow. Where all is there, these bits change nothing.
     """
     body = content[:-1] if content.endswith(b"\xff") else content
-    if not _has_all_coefficients(body):
-        return None
     whole = body + _JPEG_END
     try:
+        if not _has_all_coefficients(body):
+            return None
         pixels = _decode_jpeg(whole)
         for filler in _JPEG_FILLERS:
             if ImageChops.difference(pixels, _decode_jpeg(body + filler + _JPEG_END)).getbbox(alpha_only=False):

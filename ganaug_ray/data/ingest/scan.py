@@ -103,7 +103,7 @@ def survey_source(
     usable = usable.append_column("split", _assign_splits(config, usable, classes, duplicate_groups))
     channels = config.channels or pc.max(usable["channels"]).as_py()
     if scale:
-        config = config.model_copy(update={"value_range": (scale.low, scale.high)})
+        config = config.model_copy(update={"value_range": [scale.low, scale.high]})
     return Survey(
         classes,
         channels,
@@ -135,7 +135,7 @@ def audit_source(
     """
     # In two steps: what millions of images are listed and reported as is let go of as soon as it can be.
     tables = _audit_parts(config, staged, executor, progress, _list_named_parts(config), value_range)
-    return exact_duplicates.reject_copies(pa.concat_tables(tables))
+    return exact_duplicates.reject_copies(_join_tables(tables))
 
 
 def _audit_in_one_scale(
@@ -148,7 +148,7 @@ def _audit_in_one_scale(
     known = _read_known_range(config)
     named_parts = _list_named_parts(config, with_labels)
     tables = _audit_parts(config, staged, executor, progress, named_parts, known)
-    found = known or value_range.infer_range(pa.concat_tables(tables), _name_source(config))
+    found = known or value_range.infer_range(_join_tables(tables), _name_source(config))
     if found and not known:
         stale = [number for number, table in enumerate(tables) if value_range.has_other_scale(table, found)]
         parts_again = [named_parts[number] for number in stale]
@@ -157,7 +157,11 @@ def _audit_in_one_scale(
             stale, _audit_parts(config, staged, executor, lambda *_: None, parts_again, found), strict=True
         ):
             tables[number] = table
-    return exact_duplicates.reject_copies(pa.concat_tables(tables)), found
+    return exact_duplicates.reject_copies(_join_tables(tables)), found
+
+
+def _join_tables(tables: Sequence[pa.Table]) -> pa.Table:
+    return pa.concat_tables([audit.RECORD_SCHEMA.empty_table(), *tables])
 
 
 def _read_known_range(config: DataConfig) -> ValueRange | None:
@@ -193,14 +197,14 @@ def _audit_parts(
     scale: ValueRange | None,
 ) -> list[pa.Table]:
     """Have parts of the source read; return what was found in each."""
-    tables = []
+    tables: list[pa.Table] = []
     images = 0
     for table in executor(functools.partial(audit.audit_part, config, scale, staged), named_parts):
         tables.append(table)
         images += len(table)
         kind = named_parts[len(tables) - 1][0].split("-")[0]
         progress(len(tables) / len(named_parts), f"{images} {kind} images read")
-    return tables or [audit.RECORD_SCHEMA.empty_table()]
+    return tables
 
 
 def _read_unlabelled(
@@ -222,7 +226,7 @@ def _read_unlabelled(
             tables.append(_audit_in_one_scale(source_config, staged, executor, progress, with_labels=False)[0])
         except UserError as error:
             raise UserError(str(error).replace("data.source", "data.unlabelled", 1)) from None
-    records = exact_duplicates.reject_copies(pa.concat_tables(tables))
+    records = exact_duplicates.reject_copies(_join_tables(tables))
     is_rejected = pc.is_valid(records["reason"])
     _refuse_many_rejects(
         where, config.max_rejected, records.filter(pc.invert(is_rejected)), records.filter(is_rejected)
