@@ -170,6 +170,8 @@ def _read_orientation(image: Image.Image) -> int:
 
 def _list_losses(image: Image.Image) -> Iterator[str]:
     """Yield what of a loaded file is left out: frames, bands, transparency."""
+    if image.format == "JPEG":  # has none of them
+        return
     try:
         has_more_frames = getattr(image, "is_animated", False)
     except Exception:  # the next frame is damaged

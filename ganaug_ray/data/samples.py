@@ -128,6 +128,9 @@ def read_samples(image: ImageFile.ImageFile, content: bytes) -> Samples | None:
 
 def _read_wide_samples(image: ImageFile.ImageFile, content: bytes) -> Samples | None:
     mode = image.mode
+    if image.format == "JPEG":
+        image.load()
+        return None
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return _read_tiff(image, content)
     if image.format == "PPM":
