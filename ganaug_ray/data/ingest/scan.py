@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ganaug_ray.config import DataConfig, LabelFrom, SplitConfig
-from ganaug_ray.core.records import DatasetRecord, ValueRange
+from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import sources
 from ganaug_ray.data.ingest import (
@@ -145,7 +145,7 @@ def _audit_in_one_scale(
 
     Without ``with_labels``, all labels are the empty text.
     """
-    known = _read_known_range(config)
+    known = value_range.read_known_range(config)
     named_parts = _list_named_parts(config, with_labels)
     tables = _audit_parts(config, staged, executor, progress, named_parts, known)
     found = known or value_range.infer_range(_join_tables(tables), _name_source(config))
@@ -162,17 +162,6 @@ def _audit_in_one_scale(
 
 def _join_tables(tables: Sequence[pa.Table]) -> pa.Table:
     return pa.concat_tables([audit.RECORD_SCHEMA.empty_table(), *tables])
-
-
-def _read_known_range(config: DataConfig) -> ValueRange | None:
-    """Return the scale that is set, or else that of the data set that is extended."""
-    if config.value_range != "auto":
-        low, high = config.value_range
-        return ValueRange(low=low, high=high)
-    if config.extends:
-        earlier = DatasetRecord.find(Folder.from_uri(config.extends))
-        return earlier.value_range if earlier else None
-    return None
 
 
 def _name_source(config: DataConfig) -> str:

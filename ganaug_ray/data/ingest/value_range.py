@@ -10,13 +10,26 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ganaug_ray.core.records import ValueRange
+from ganaug_ray.config import DataConfig
+from ganaug_ray.core.records import DatasetRecord, ValueRange
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.samples import get_default_range
 from ganaug_ray.errors import UserError
 
 INTEGER_BITS = (8, 10, 12, 14)  # fewer than a file's samples have
 MIN_FILLED_SHARE = 0.25  # of a scale, by half of the images
 REMEDY = "set data.value_range: [low, high]"
+
+
+def read_known_range(config: DataConfig) -> ValueRange | None:
+    """Return the scale that is set, or else that of the data set that is extended."""
+    if config.value_range != "auto":
+        low, high = config.value_range
+        return ValueRange(low=low, high=high)
+    if config.extends:
+        earlier = DatasetRecord.find(Folder.from_uri(config.extends))
+        return earlier.value_range if earlier else None
+    return None
 
 
 def infer_range(records: pa.Table, where: str) -> ValueRange | None:
