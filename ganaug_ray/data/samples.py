@@ -173,6 +173,10 @@ def describe_tiff(content: bytes) -> str:
 
 def _read_tiff(image: TiffImagePlugin.TiffImageFile, content: bytes) -> Samples | None:
     tags = image.tag_v2
+    # Pillow takes a directory that is cut off for a shorter one: without its last tags samples mean something else.
+    entries = int.from_bytes(content[tags.offset : tags.offset + 2], "big" if content[:2] == b"MM" else "little")
+    if tags.offset + 2 + 12 * entries > len(content):
+        raise UnreadableError("truncated or damaged", "its directory is cut off")
     bits = tags.get(TiffImagePlugin.BITSPERSAMPLE, (1,))[0]
     is_signed = tags.get(TiffImagePlugin.SAMPLEFORMAT, (_UNSIGNED,))[0] == _SIGNED
     is_inverted = tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == _WHITE_IS_ZERO

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, features
 
 from ganaug_ray.data import images
-from tests.helpers.image_files import encode, exif, insert_chunk, insert_segment, png_chunk
+from tests.helpers.image_files import encode, exif, insert_chunk, insert_segment, png_chunk, tiff
 
 NATIVE = Image.merge(
     "RGB", [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L").rotate(90)]
@@ -139,6 +139,14 @@ def test_reason_is_the_true_one(content: bytes, reason: str, detail: str) -> Non
         images.decode(content)
     assert raised.value.reason == reason
     assert detail in raised.value.detail
+
+
+def test_cut_directory_is_no_shorter_one() -> None:
+    """A TIFF image whose directory is cut off, and with it the sign of its samples, is rejected."""
+    signed = tiff(np.asarray(PICTURE.convert("L")).view(np.int8))
+    for cut in range(5, 60):
+        with pytest.raises(images.UnreadableError):
+            images.decode(signed[:-cut])
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
