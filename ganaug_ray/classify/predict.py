@@ -92,9 +92,9 @@ class Classifier:
         if isinstance(picture, str | Path):
             picture = Path(picture).read_bytes()
         if isinstance(picture, bytes):
-            image = images.decode(picture, self.spec.image_size).image
+            image = images.decode(picture, self.spec.image_size, value_range=self.spec.value_range).image
         elif isinstance(picture, Image.Image):
-            image = images.to_grey_or_rgb(picture)
+            image = images.to_grey_or_rgb(picture, self.spec.value_range)
         else:
             image = images.from_array(picture)
         square = images.resize_to_square(image, self.spec.image_size, self.spec.resize)

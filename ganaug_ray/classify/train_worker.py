@@ -146,6 +146,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
         channels=facts.channels,
         image_size=facts.image_size,
         resize=facts.resize,
+        value_range=facts.value_range,
         **network_input.spec,
     )
     out.write_bytes("model.safetensors", weights)

@@ -117,6 +117,9 @@ class DataConfig(Config):
     image_size: Annotated[int, Field(ge=32, le=512)] = 32
     """Side of the stored square, in pixels: what the classifier sees."""
     resize: Literal["crop", "pad", "stretch"] = "crop"
+    value_range: Literal["auto"] | Annotated[list[float], Field(min_length=2, max_length=2)] = "auto"
+    """Which values are black and white in files of more than 8 bits, signed or floats; auto: one scale for all of them,
+    found by their depth and by what they fill."""
     channels: Literal[1, 3] | None = None
     """1 grey, 3 colour; absent: colour if any image has some."""
     store: Literal["raw", "encoded"] = "raw"
@@ -134,6 +137,15 @@ class DataConfig(Config):
     imbalance: ImbalanceConfig | None = None
     """Unequal classes made on purpose, of what train_per_class has left; validation is not thinned."""
     split: SplitConfig = SplitConfig()
+
+    @model_validator(mode="after")
+    def _check_value_range(self) -> Self:
+        if self.value_range == "auto":
+            return self
+        low, high = self.value_range
+        if not (math.isfinite(low) and math.isfinite(high) and low < high):
+            raise ValueError(f"value_range: found [{low:g}, {high:g}], expected the lower one first, such as [0, 4095]")
+        return self
 
     @model_validator(mode="after")
     def _check_thinning(self) -> Self:

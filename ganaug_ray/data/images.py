@@ -1,30 +1,42 @@
 """Decodes image files and brings images to size. Pixels at rest are uint8 [0, 255], [H, W, C]."""
 
 import io
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin, features
+
+from ganaug_ray.core.records import ValueRange
+from ganaug_ray.data import file_repair
+from ganaug_ray.data.samples import Samples, describe_tiff, has_unnamed_fourth_band, read_samples
+from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
+
+__all__ = ["UnreadableError"]
 
 Resize = Literal["crop", "pad", "stretch"]
 
 MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
 # By content, not by name. Not among them: formats that Pillow hands to other programs, such as EPS.
-READABLE_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000")
+READABLE_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"]
+if features.check("avif"):
+    READABLE_FORMATS.append("AVIF")
 # An image's id is the hash of its pixels; of a large JPEG's at the smallest of its scales that leaves so many a side,
 # whatever size the data set is made in.
 ID_SIDE_PX = 128
 GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
-
-
-class UnreadableError(Exception):
-    """Raised for an image that cannot be used, with the reason in a few words."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.detail = detail
+_USED_BANDS = {"P": 1, "PA": 1, "CMYK": 4} | dict.fromkeys(GREY_MODES, 1)  # 3 in all other modes
+_ORDINALS = {1: "first", 3: "third", 4: "fourth"}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # orientation, as EXIF numbers it -> what brings the image upright
 
 
 @dataclass(frozen=True)
@@ -36,12 +48,16 @@ class DecodedImage:
         width: of the file's own image, upright.
         height: likewise.
         format: what it really is, whatever its name says; "array" where it came as pixels.
+        notes: what was left out or changed on the way, such as frames, bands and scales.
+        span: of samples that a data set's range of values scales; None where they are plain 8 bits.
     """
 
     image: Image.Image
     width: int
     height: int
     format: str
+    notes: tuple[str, ...] = ()
+    span: SampleSpan | None = None
 
     @property
     def is_scaled(self) -> bool:
@@ -49,43 +65,138 @@ class DecodedImage:
         return self.image.size != (self.width, self.height)
 
 
-def decode(content: bytes, min_side: int = ID_SIDE_PX, max_pixels: int | None = None) -> DecodedImage:
+def decode(
+    content: bytes, min_side: int = ID_SIDE_PX, max_pixels: int | None = None, value_range: ValueRange | None = None
+) -> DecodedImage:
     """Decode an image file completely, so that a truncated one is noticed.
 
-    Transparent pixels are laid on white. 16-bit grey is scaled to 8.
+    Transparent pixels are laid on white. Samples that are wider than 8 bits, signed or floats are scaled to 8 bits.
+    Damage to what is not pixels, such as metadata, is passed over.
 
     Args:
         content: the bytes of an image file.
         min_side: pixels a side that are enough. A larger JPEG is scaled by 1/2, 1/4 or 1/8 in its frequency domain
             as far as that leaves as many, and ID_SIDE_PX: much cheaper than to decode it and to scale it afterwards.
         max_pixels: pixels; an image with more is refused before it is decoded. Absent: MAX_PIXELS.
+        value_range: of the data set's or the model's samples. Absent: each file's is what its format says.
 
     Raises:
-        UnreadableError: empty, not an image, too large, or broken off.
+        UnreadableError: empty, not an image, too large, broken off, or with samples of an unknown scale.
     """
     if not content:
         raise UnreadableError("empty")
     max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
     try:
-        image = Image.open(io.BytesIO(content), formats=READABLE_FORMATS)
-    except Image.DecompressionBombError:
-        raise UnreadableError("too large", f"more than {MAX_PIXELS} pixels") from None
-    except Exception:  # Pillow's plugins raise many kinds on hostile bytes
-        raise UnreadableError("not an image", f"begins with {content[:16]!r}") from None
+        return _decode_file(content, min_side, max_pixels, value_range)
+    except UnreadableError as unreadable:
+        error = unreadable
+        if error.reason not in ("cannot be decoded", "truncated or damaged"):
+            raise
+    for repaired, note in file_repair.list_repairs(content):
+        try:
+            decoded = _decode_file(repaired, min_side, max_pixels, value_range)
+        except UnreadableError:
+            continue
+        return replace(decoded, notes=(note, *decoded.notes))
+    raise error
+
+
+def _decode_file(content: bytes, min_side: int, max_pixels: int, value_range: ValueRange | None) -> DecodedImage:
+    image = _open_image(content)
     width, height = image.size
     kind = image.format or ""
     if width * height > max_pixels:
         raise UnreadableError("too large", f"more than {max_pixels} pixels")
     try:
         image.draft(None, (max(min_side, ID_SIDE_PX),) * 2)  # None keeps the mode
-        image.load()
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
-        if 5 <= orientation <= 8:
-            width, height = height, width
-        upright = image if orientation == 1 else ImageOps.exif_transpose(image)
-        return DecodedImage(to_grey_or_rgb(upright), width, height, kind)
+        samples = read_samples(image, content)
+        orientation = _read_orientation(image)
+        notes = list(_list_losses(image))
+        if samples is None:
+            upright = to_grey_or_rgb(image)
+            span = None
+        else:
+            low, high = samples.choose_range(value_range)
+            upright = samples.to_grey_levels(low, high)
+            span = None if samples.declared_high is not None else samples.span
+            notes += _describe_scale(samples, low, high)
+    except UnreadableError:
+        raise
     except Exception as error:
         raise UnreadableError("truncated or damaged", str(error)) from None
+    if orientation in _TURNS:
+        upright = upright.transpose(_TURNS[orientation])
+    if orientation >= 5:
+        width, height = height, width
+    return DecodedImage(upright, width, height, kind, tuple(notes), span)
+
+
+def _open_image(content: bytes) -> ImageFile.ImageFile:
+    try:
+        return Image.open(io.BytesIO(content), formats=READABLE_FORMATS)
+    except Image.DecompressionBombError:
+        raise UnreadableError("too large", f"more than {MAX_PIXELS} pixels") from None
+    except Exception:  # Pillow's plugins raise many kinds on hostile bytes
+        pass
+    kind = file_repair.find_format(content)
+    if kind in READABLE_FORMATS:
+        reason = f"{kind}: {_ask_decoder(content, kind)}"
+        if kind == "TIFF" and (description := describe_tiff(content)):
+            reason += f" ({description})"
+        raise UnreadableError("cannot be decoded", reason)
+    unsupported = kind or file_repair.find_unsupported_format(content)
+    if unsupported:
+        raise UnreadableError("unsupported format", f"{unsupported}; save it as PNG or JPEG")
+    raise UnreadableError("not an image", f"begins with {content[:16]!r}")
+
+
+def _ask_decoder(content: bytes, kind: str) -> str:
+    """Return why a decoder refuses a file, which Image.open does not say."""
+    try:
+        Image.OPEN[kind][0](io.BytesIO(content), "")
+    except Exception as error:
+        return str(error) or type(error).__name__
+    return "is of a kind that cannot be decoded"
+
+
+def _read_orientation(image: Image.Image) -> int:
+    """Read how a loaded image is to be turned; 1, upright, where its metadata do not say or are damaged."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # Pillow's parsers raise many kinds on damaged metadata
+        return 1
+    return orientation if orientation in _TURNS else 1
+
+
+def _list_losses(image: Image.Image) -> Iterator[str]:
+    """Yield what of a loaded file is left out: frames, bands, transparency."""
+    if image.format == "JPEG":  # has none of them
+        return
+    try:
+        has_more_frames = getattr(image, "is_animated", False)
+    except Exception:  # the next frame is damaged
+        has_more_frames = True
+    if has_more_frames:
+        yield "frames beyond the first left out"
+    is_transparent = image.has_transparency_data and not has_unnamed_fourth_band(image)
+    used_bands = _USED_BANDS.get(image.mode, 3)
+    if _count_bands(image) > used_bands + is_transparent:
+        yield f"bands beyond the {_ORDINALS[used_bands]} left out"
+    if is_transparent and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+        yield "transparent pixels laid on white"
+
+
+def _count_bands(image: Image.Image) -> int:
+    """Count the bands of a TIFF image, of which Pillow may read fewer; 0 of others."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0
+    return int(image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
+
+
+def _describe_scale(samples: Samples, low: float, high: float) -> Iterator[str]:
+    yield f"values {low:.9g} to {high:.9g} scaled to 0 to 255"
+    if samples.span.low < low or samples.span.high > high:
+        yield "values beyond the range cut off"
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:
@@ -97,17 +208,32 @@ def from_array(pixels: np.ndarray) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def to_grey_or_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image of any mode to L or RGB; transparent pixels become white, 16-bit grey is scaled to 8."""
+def to_grey_or_rgb(image: Image.Image, value_range: ValueRange | None = None) -> Image.Image:
+    """Convert an image of any mode to L or RGB; transparent pixels become white.
+
+    Args:
+        image: of any mode.
+        value_range: as in ``decode``, for samples of more than 8 bits.
+    """
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
-        scale = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Image.fromarray(np.clip(values / scale * 255 + 0.5, 0, 255).astype(np.uint8))
+        samples = Samples(np.asarray(image))
+        return samples.to_grey_levels(*samples.choose_range(value_range))
+    if image.mode == "LAB":
+        return _convert_lab(image)
+    if has_unnamed_fourth_band(image):
+        return image.convert("RGBX").convert("RGB")
     is_grey = image.mode in GREY_MODES
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return _convert_mode(image, "L" if is_grey else "RGB")
+
+
+def _convert_lab(image: Image.Image) -> Image.Image:
+    profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.applyTransform(image, ImageCms.buildTransform(*profiles, "LAB", "RGB"))
+    assert converted is not None, "it was not asked to be in place"
+    return converted
 
 
 def _convert_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -21,7 +21,8 @@ from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card import class_metadata
 from ganaug_ray.data.ingest import imbalance, near_duplicates, shard_writer, split
-from ganaug_ray.data.ingest.scan import Progress, Survey, survey_source
+from ganaug_ray.data.ingest.scan import Survey, survey_source
+from ganaug_ray.data.ingest.source_audit import Progress
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.runtime.executors import Executor, map_serially
 
@@ -106,12 +107,14 @@ def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.R
         "image_size": config.image_size,
         "resize": config.resize,
         "channels": source_survey.channels,
+        "value_range": source_survey.value_range.to_json() if source_survey.value_range else None,
         "store": config.store,
         "counts": counts,
         "rare": imbalance.list_rare_classes(counts["train"], config.imbalance),
         "rejected": source_survey.count_rejects(),
         "passed_over": source_survey.passed_over,
-        "notes": source_survey.notes,
+        "remarks": source_survey.remarks,
+        "notes": source_survey.count_notes(),
         "unlabelled": reasons.pop(None, 0),
         "unlabelled_rejected": dict(reasons),
         "near_duplicates": {

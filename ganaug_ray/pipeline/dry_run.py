@@ -39,7 +39,8 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
         ("classes", f"{len(survey.classes)}: {', '.join(names)}"),
         ("images", _describe_images(survey)),
         ("stored", f"{job.data.image_size} × {job.data.image_size} × {survey.channels}, uint8"),
-        *(("note", note) for note in survey.notes),
+        *(("note", remark) for remark in survey.remarks),
+        *(("note", f"{n} × {note}") for note, n in survey.count_notes().items()),
     ]
     if arms.has_gan(job):
         planned = training_budget.compute_budget(job.gan, job.gan_image_size, rows["train"])

@@ -63,8 +63,8 @@ def _prepare_split_data(context: StageContext, split: Split) -> None:
     marker = DatasetRecord.find(split.run.dataset)
     context.run_stage("prepare", marker, work, outcome)
     if marker is None and split.number == 0:
-        for note in DatasetRecord.read(split.run.dataset).notes:
-            context.terminal.print_stage_line("prepare", "note", note)
+        for remark in DatasetRecord.read(split.run.dataset).remarks:
+            context.terminal.print_stage_line("prepare", "note", remark)
 
 
 def train_teachers(context: StageContext) -> None:

@@ -21,7 +21,7 @@ from ganaug_ray.errors import UserError
 
 PROVENANCE_FOLDER = ".provenance"
 FORMAT_SUFFIXES = {"JPEG": "jpg", "PNG": "png", "GIF": "gif", "BMP": "bmp", "TIFF": "tif", "WEBP": "webp", "PPM": "ppm",
-            "JPEG2000": "jp2"}  # fmt: skip
+            "JPEG2000": "jp2", "AVIF": "avif"}  # fmt: skip
 
 
 class FeedbackStore:

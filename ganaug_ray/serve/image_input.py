@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ganaug_ray.core.records import ModelSpec
 from ganaug_ray.data import images
 from ganaug_ray.serve.live_model import ModelVersion
 from ganaug_ray.serve.problem_details import ProblemError
@@ -40,7 +41,7 @@ class RequestImage:
             ProblemError: no image, a damaged one, or a larger one than allowed.
         """
         if self._made is None or self._made[0] != model.input:
-            decoded_image = decode_image(self.content, self.name, self._most, model.shape[0])
+            decoded_image = decode_image(self.content, self.name, self._most, model.record)
             self._made = model.input, model.classifier.preprocess(decoded_image.image)
         return self._made[1]
 
@@ -64,12 +65,17 @@ class RequestPixels:
         return self.images_NHWC
 
 
-def decode_image(content: bytes, name: str, most_pixels: int, at_least: int = images.ID_SIDE_PX) -> images.DecodedImage:
+def decode_image(content: bytes, name: str, most_pixels: int, model: ModelSpec) -> images.DecodedImage:
     """Decode an image. Raises ProblemError, which begins with ``name``, if it is none or too large."""
     try:
-        return images.decode(content, at_least, most_pixels)
+        return images.decode(content, model.image_size, most_pixels, model.value_range)
     except images.UnreadableError as error:
-        raise ProblemError(_STATUS_BY_REASON.get(error.reason, 422), f"{name}: {error.reason}") from None
+        sentence = f"{name}: {error.reason}"
+        if error.reason in _EXPLAINED_REASONS:
+            sentence += f" ({error.detail})"
+        raise ProblemError(_STATUS_BY_REASON.get(error.reason, 422), sentence) from None
 
 
-_STATUS_BY_REASON = {"too large": 413, "empty": 400, "not an image": 415}
+_STATUS_BY_REASON = {"too large": 413, "empty": 400, "not an image": 415, "unsupported format": 415}
+# Their details say what to send instead, and nothing of the decoder's insides.
+_EXPLAINED_REASONS = {"unsupported format", "unknown value range"}

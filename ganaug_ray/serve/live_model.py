@@ -55,8 +55,8 @@ class ModelVersion:
 
     @property
     def input(self) -> tuple[object, ...]:
-        """The size, channels and resizing of the model's input; equal for two models that take the same pixels."""
-        return *self.shape, self.record.resize
+        """What the model's input is made by: equal for two models that take the same pixels."""
+        return *self.shape, self.record.resize, self.record.value_range
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ from ganaug_ray.core.records.model import ModelRecord, ModelSpec
 from ganaug_ray.core.records.run import RunRecord
 from ganaug_ray.core.records.stages import find_stage_record
 from ganaug_ray.core.records.stored_record import StageRecord
+from ganaug_ray.core.records.value_range import ValueRange
 from ganaug_ray.core.records.verdict import Repeat, VerdictRecord
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Repeat",
     "RunRecord",
     "StageRecord",
+    "ValueRange",
     "VerdictRecord",
     "find_stage_record",
 ]

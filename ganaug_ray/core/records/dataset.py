@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from ganaug_ray.core.records.stored_record import Part, StageRecord
+from ganaug_ray.core.records.value_range import ValueRange
 
 
 class PseudoLabels(Part):
@@ -33,6 +34,8 @@ class DatasetRecord(StageRecord):
     """How images were made square."""
     channels: int
     """1: grey, 3: RGB."""
+    value_range: ValueRange | None = None
+    """Of samples of more than 8 bits, signed or floats; None where there were none."""
     store: str = "raw"
     """raw: pixels; encoded: compressed."""
     counts: dict[str, dict[str, int]]
@@ -43,8 +46,10 @@ class DatasetRecord(StageRecord):
     """Reason -> labelled images that are left out."""
     passed_over: dict[str, int] = Field(default_factory=dict)
     """Reason -> files that are no images: neither kept nor rejected."""
-    notes: list[str] = Field(default_factory=list)
+    remarks: list[str] = Field(default_factory=list)
     """What was done with the source that a user may not expect, a sentence each."""
+    notes: dict[str, int] = Field(default_factory=dict)
+    """What was left out, changed or odd -> kept labelled images."""
     unlabelled: int = 0
     """Images without a label that are stored."""
     unlabelled_rejected: dict[str, int] = Field(default_factory=dict)

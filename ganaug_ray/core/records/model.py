@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, Literal
 
 from ganaug_ray.core.records.stored_record import Part, StageRecord
+from ganaug_ray.core.records.value_range import ValueRange
 
 
 class ModelSpec(Part):
@@ -22,6 +23,8 @@ class ModelSpec(Part):
     """Side of the square that an image is brought to, in pixels."""
     resize: Literal["crop", "pad", "stretch"]
     """How images are made square."""
+    value_range: ValueRange | None = None
+    """Of samples of more than 8 bits, signed or floats; None: of each file as its format says."""
     input_size: int
     """Side of what the network's first layer is given, in pixels."""
     mean: list[float]

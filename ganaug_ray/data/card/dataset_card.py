@@ -68,11 +68,11 @@ def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None,
     duplicates = tables.summarize_near_duplicates(dataset)
     facts = {
         **record,
-        "notes": record.get("notes", []),
+        "remarks": record.get("remarks", []),
         "passed_over": record.get("passed_over", {}),
         "counts": counts,
         "totals": totals,
-        "remark": tables.compose_remark(record, totals, duplicates),
+        "headline": tables.compose_headline(record, totals, duplicates),
         "bars": tables.build_bars(counts, totals),
         "files": tables.summarize_files(dataset, record["image_size"]),
         "rejects": tables.list_rejects(dataset),

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card.class_metadata import join_classes
+from ganaug_ray.data.ingest.audit import NOTE_SEPARATOR
 
 IMBALANCE_RATIO = 3.0  # times the smallest class
 MIN_TRAIN_IMAGES = 20  # training images
@@ -27,7 +28,7 @@ Counts = Mapping[str, int]  # class -> images
 Bar = tuple[str, dict[str, int] | None]  # class and split -> images; words and None where classes are left out
 
 
-def compose_remark(record: Mapping[str, Any], totals: Counts, duplicates: Mapping[str, Any]) -> tuple[bool, str]:
+def compose_headline(record: Mapping[str, Any], totals: Counts, duplicates: Mapping[str, Any]) -> tuple[bool, str]:
     """Return whether there is something to know before training, and a sentence that says what.
 
     Args:
@@ -147,6 +148,7 @@ def summarize_files(dataset: Folder, size: int) -> dict[str, Any]:
         "beside_square": float(np.mean(1 - short_side / long_side)),
         "formats": _count_values(table["format"]),
         "notes": len(noted),
+        "note_counts": _count_values(pc.list_flatten(pc.split_pattern(noted["note"], NOTE_SEPARATOR))),
         "noted": noted.slice(0, MAX_LISTED_ROWS).select(["path", "note"]).to_pylist(),
         "sources": len(sources),
         "largest_sources": largest_sources,

@@ -13,12 +13,15 @@ import pyarrow as pa
 from PIL import Image
 
 from ganaug_ray.config import DataConfig
+from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.ingest import near_duplicates, staging
 from ganaug_ray.data.sources import RawImage
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SIDECAR, PartReader
+
+NOTE_SEPARATOR = "; "
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,10 @@ class ImageRecord:
         width: native pixels, upright.
         height: likewise.
         format: what it really is.
-        note: what a user may want to know of a kept one.
+        note: what a user may want to know of a kept one; several are separated by semicolons.
+        dtype: of samples that the data set's range of values scales, as numpy calls it; empty for plain 8 bits.
+        low: the lowest of these samples.
+        high: the highest.
         channels: 1 or 3.
         hash: perceptual, 64 bits.
         file: the staged file.
@@ -57,6 +63,9 @@ class ImageRecord:
     height: int = 0
     format: str = ""
     note: str = ""
+    dtype: str = ""
+    low: float = 0.0
+    high: float = 0.0
     channels: int = 0
     hash: int = 0
     file: str = ""
@@ -66,6 +75,8 @@ class ImageRecord:
 
 _COLUMN_TYPES = {
     "width": pa.int32(),
+    "low": pa.float64(),
+    "high": pa.float64(),
     "height": pa.int32(),
     "channels": pa.int8(),
     "hash": pa.uint64(),
@@ -75,11 +86,14 @@ _COLUMN_TYPES = {
 RECORD_SCHEMA = pa.schema([(name, _COLUMN_TYPES.get(name, pa.string())) for name in ImageRecord.__dataclass_fields__])
 
 
-def audit_part(config: DataConfig, staged: Folder, named_part: tuple[str, PartReader]) -> pa.Table:
+def audit_part(
+    config: DataConfig, value_range: ValueRange | None, staged: Folder, named_part: tuple[str, PartReader]
+) -> pa.Table:
     """Audit all images of one part of a source, and stage the pixels of those that can be decoded.
 
     Args:
         config: how the images are judged and resized.
+        value_range: of samples that are wider than 8 bits, signed or floats; None: each file's by its format.
         staged: the folder of staged pixels.
         named_part: the part, and the name of what it stages.
 
@@ -87,7 +101,7 @@ def audit_part(config: DataConfig, staged: Folder, named_part: tuple[str, PartRe
         A table of the fields of ImageRecord, a row an image, in the part's order.
     """
     name, part = named_part
-    audited = (_audit_image(raw, config) for raw in part())
+    audited = (_audit_image(raw, config, value_range) for raw in part())
     tables = [RECORD_SCHEMA.empty_table()]
     for count, batch in enumerate(_group_batches(audited)):
         rows = _stage_batch(batch, staged, f"{name}-{count:05d}")
@@ -133,15 +147,17 @@ def _stage_batch(batch: list[_AuditedImage], staged: Folder, name: str) -> list[
     return [row for row, _ in batch]
 
 
-def _audit_image(raw: RawImage, config: DataConfig) -> _AuditedImage:
+def _audit_image(raw: RawImage, config: DataConfig, value_range: ValueRange | None) -> _AuditedImage:
     row = vars(ImageRecord(raw.path, raw.provenance, raw.label, came_in=raw.split)).copy()
     if config.split.given:
         row["given"] = raw.split
     try:
-        decoded = _decode_raw(raw, config.image_size)
+        decoded = _decode_raw(raw, config.image_size, value_range)
     except images.UnreadableError as error:
         if is_sidecar(raw.path) and error.reason in ("empty", "not an image", "too large"):
             return row | {"reason": SIDECAR}, None
+        if error.span:
+            row |= error.span._asdict()
         return row | {"reason": error.reason, "detail": error.detail}, None
     image = images.resize_to_square(decoded.image, config.image_size, config.resize)
     small = image.resize((near_duplicates.HASH_SIDE_PX, near_duplicates.HASH_SIDE_PX), Image.Resampling.BOX)
@@ -150,9 +166,11 @@ def _audit_image(raw: RawImage, config: DataConfig) -> _AuditedImage:
         "width": decoded.width,
         "height": decoded.height,
         "format": decoded.format,
-        "note": _note_wrong_suffix(raw.path, decoded.format),
+        "note": NOTE_SEPARATOR.join([*_note_wrong_suffix(raw.path, decoded.format), *decoded.notes]),
         "channels": _count_channels(image),
     }
+    if decoded.span:
+        row |= decoded.span._asdict()
     row["reason"], row["detail"] = raw.objection or _find_objection(row, decoded, small, config)
     return row, _StagedImage(images.to_pixels(image, row["channels"]), small)
 
@@ -161,11 +179,11 @@ def _count_channels(image: Image.Image) -> int:
     return 1 if image.mode == "L" else 3
 
 
-def _decode_raw(raw: RawImage, size: int) -> images.DecodedImage:
+def _decode_raw(raw: RawImage, size: int, value_range: ValueRange | None) -> images.DecodedImage:
     if isinstance(raw.content, images.UnreadableError):
         raise raw.content
     if isinstance(raw.content, bytes):
-        return images.decode(raw.content, size)
+        return images.decode(raw.content, size, value_range=value_range)
     image = images.from_array(raw.content)
     return images.DecodedImage(image, image.width, image.height, "array")
 
@@ -203,9 +221,9 @@ def _is_flat(image: Image.Image) -> bool:
     return bool((extrema[:, 0] == extrema[:, 1]).all())
 
 
-def _note_wrong_suffix(path: str, kind: str) -> str:
+def _note_wrong_suffix(path: str, kind: str) -> list[str]:
     suffix = path[path.rfind(".") :].lower()
     suffix_format = Image.registered_extensions().get(suffix)
     if suffix_format is None or kind in (suffix_format, "array", "MPO"):
-        return ""
-    return f"named {suffix}, is {kind}"
+        return []
+    return [f"named {suffix}, is {kind}"]

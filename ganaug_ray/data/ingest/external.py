@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from ganaug_ray.config import DataConfig, SplitConfig
 from ganaug_ray.core.records import ModelSpec
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.ingest import scan, shard_writer
+from ganaug_ray.data.ingest import shard_writer, source_audit
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import Executor
 
@@ -51,7 +51,7 @@ def read_images(
     Args:
         config: of the job: how labels are found and images judged.
         source: as in data.source.
-        model: its image_size, resize and channels.
+        model: its image_size, resize, value_range and channels.
         staged: an empty folder that whoever reads can write to; the images are there.
         executor: who reads.
         known_ids: ids of images to leave out.
@@ -67,7 +67,7 @@ def read_images(
             "split": SplitConfig(),  # nothing is split, whatever the folders are called
         }
     )
-    records = scan.audit_source(model_config, staged, executor).images
+    records = source_audit.audit_source(model_config, staged, executor, model.value_range).images
     usable = records.filter(pc.is_null(records["reason"]))
     reasons = records.filter(pc.is_valid(records["reason"]))["reason"].value_counts().to_pylist()
     reasons.sort(key=lambda count: count["values"])

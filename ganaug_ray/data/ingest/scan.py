@@ -1,18 +1,17 @@
 """Scans a source: every image is read and audited once, duplicates are found, and the rest is split."""
 
-import functools
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ganaug_ray.config import DataConfig, LabelFrom, SplitConfig
+from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data import sources
 from ganaug_ray.data.ingest import (
     audit,
     exact_duplicates,
@@ -22,14 +21,13 @@ from ganaug_ray.data.ingest import (
     refusals,
     remarks,
     shard_writer,
+    source_audit,
     split,
     unlabelled,
 )
-from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, PartReader
+from ganaug_ray.data.ingest.source_audit import AuditedSource, Progress, ignore_progress
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import Executor, map_serially
-
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class Survey:
         duplicate_groups: groups of near-duplicates: their rows in ``usable``.
         unlabelled: images without labels, the fields of audit.ImageRecord, by id; those with a reason are not kept.
         passed_over: reason -> files that are no images, neither kept nor rejected.
-        notes: what was done with the source that a user may not expect, a sentence each.
+        remarks: what was done with the source that a user may not expect, a sentence each.
+        value_range: of samples that are wider than 8 bits, signed or floats; None where there are none.
     """
 
     classes: list[str]
@@ -54,7 +53,8 @@ class Survey:
     duplicate_groups: list[list[int]]
     unlabelled: pa.Table
     passed_over: dict[str, int]
-    notes: list[str]
+    remarks: list[str]
+    value_range: ValueRange | None
 
     def count_images(self) -> dict[str, dict[str, int]]:
         """Count the usable images: split -> class -> number."""
@@ -67,32 +67,17 @@ class Survey:
         """Count the rejected images: reason -> number."""
         return dict(Counter(_list_column(self.rejected, "reason")))
 
-
-@dataclass(frozen=True)
-class AuditedSource:
-    """The images of a source, each judged.
-
-    Attributes:
-        images: the fields of audit.ImageRecord, a row an image, by id; those with a reason are rejected.
-        passed_over: as in Survey.
-        remarks: of the reader, a sentence each.
-    """
-
-    images: pa.Table
-    passed_over: dict[str, int] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
-
-    def divide(self) -> tuple[pa.Table, pa.Table]:
-        """Return the usable images, by id, and the rejected ones, by path."""
-        is_usable = pc.is_null(self.images["reason"])
-        return self.images.filter(is_usable), self.images.filter(pc.invert(is_usable)).sort_by("path")
+    def count_notes(self) -> dict[str, int]:
+        """Count the notes on usable images: note -> number."""
+        notes = self.usable["note"].filter(pc.not_equal(self.usable["note"], ""))
+        return dict(Counter(pc.list_flatten(pc.split_pattern(notes, audit.NOTE_SEPARATOR)).to_pylist()).most_common())
 
 
 def survey_source(
     config: DataConfig,
     staged: Folder,
     executor: Executor = map_serially,
-    progress: Progress = lambda share, words: None,
+    progress: Progress = ignore_progress,
 ) -> Survey:
     """Read, decode and audit every image of a source, and assign each usable one to a split.
 
@@ -106,12 +91,11 @@ def survey_source(
         UserError: as in ``prepare_dataset``.
     """
     config = given_splits.resolve_given(config)
-    audited = audit_source(config, staged, executor, progress)
+    audited = source_audit.audit_in_one_scale(config, staged, executor, progress)
     usable, rejected = audited.divide()
-    passed_over, notes = audited.passed_over, audited.remarks
-    del audited
-    name = f"data.source {', '.join(config.source)}"
-    refusals.refuse_many_rejects(name, config.max_rejected, usable, rejected, passed_over)
+    audited = replace(audited, images=rejected)  # all rows of millions of images are held once
+    name = source_audit.name_source(config)
+    refusals.refuse_many_rejects(name, config.max_rejected, usable, rejected, audited.passed_over)
     refusals.refuse_single_class(name, usable, rejected)
     staged_rows = usable.select(["file", "rank"])
     duplicate_groups = near_duplicates.find_groups(
@@ -119,10 +103,12 @@ def survey_source(
     )
     duplicate_groups.sort(key=lambda group: (-len(group), group))  # the largest are the ones to look at
     classes = sorted(pc.unique(usable["label"]).to_pylist())
-    notes += [*given_splits.describe_given(config, usable, rejected), *remarks.describe_similar_names(classes)]
-    notes += remarks.describe_links(passed_over)
+    source_remarks = [*audited.remarks, *given_splits.describe_given(config, usable, rejected)]
+    source_remarks += [*remarks.describe_similar_names(classes), *remarks.describe_links(audited.passed_over)]
     usable = usable.append_column("split", _assign_splits(config, usable, classes, duplicate_groups))
     channels = config.channels or pc.max(usable["channels"]).as_py()
+    if scale := audited.value_range:
+        config = config.model_copy(update={"value_range": [scale.low, scale.high]})
     return Survey(
         classes,
         channels,
@@ -130,8 +116,9 @@ def survey_source(
         rejected,
         duplicate_groups,
         _read_unlabelled(config, usable, staged, executor, progress),
-        passed_over,
-        notes,
+        audited.passed_over,
+        source_remarks,
+        scale,
     )
 
 
@@ -139,44 +126,6 @@ def survey_without_storing(config: DataConfig, executor: Executor = map_serially
     """Survey a source without keeping its pixels, for a dry run."""
     with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
         return survey_source(config, Folder.from_uri(folder), executor)
-
-
-def audit_source(
-    config: DataConfig,
-    staged: Folder,
-    executor: Executor,
-    progress: Progress = lambda share, words: None,
-    with_labels: bool = True,
-) -> AuditedSource:
-    """Audit every image of a source, sort by id, and reject exact duplicates.
-
-    Without ``with_labels``, all labels are the empty text.
-    """
-    # In steps: what millions of images are listed and reported as is let go of as soon as it can be.
-    records = pa.concat_tables(_read_parts(config, staged, executor, progress, with_labels))
-    is_image = pc.invert(pc.is_in(records["reason"], pa.array([REMARK, *PASSED_OVER])))
-    rest = records.filter(pc.invert(is_image)).select(["reason", "detail"]).to_pylist()
-    passed_over = Counter(row["reason"] for row in rest if row["reason"] != REMARK)
-    sentences = [row["detail"] for row in rest if row["reason"] == REMARK]
-    return AuditedSource(exact_duplicates.reject_copies(records.filter(is_image)), dict(passed_over), sentences)
-
-
-def _read_parts(
-    config: DataConfig, staged: Folder, executor: Executor, progress: Progress, with_labels: bool
-) -> list[pa.Table]:
-    """Have every part of the source read; return what was found in each."""
-    kind = "labelled" if with_labels else "unlabelled"
-    parts: Iterable[PartReader] = sources.list_parts(config.source, config.label_from, config.columns)
-    if not with_labels:
-        parts = [functools.partial(unlabelled.read_without_labels, part) for part in parts]
-    named_parts = [(f"{kind}-{number:06d}", part) for number, part in enumerate(parts)]
-    tables = [audit.RECORD_SCHEMA.empty_table()]
-    images = 0
-    for number, table in enumerate(executor(functools.partial(audit.audit_part, config, staged), named_parts)):
-        tables.append(table)
-        images += len(table)
-        progress((number + 1) / len(named_parts), f"{images} {kind} images read")
-    return tables
 
 
 def _read_unlabelled(
@@ -195,7 +144,7 @@ def _read_unlabelled(
     if names := [name for name in config.unlabelled if name != split.UNUSED]:
         source_config = config.model_copy(update={"source": names, "label_from": LabelFrom(), "split": SplitConfig()})
         try:
-            tables.append(audit_source(source_config, staged, executor, progress, with_labels=False).images)
+            tables.append(source_audit.audit_in_one_scale(source_config, staged, executor, progress, False).images)
         except UserError as error:
             raise UserError(str(error).replace("data.source", "data.unlabelled", 1)) from None
     records = exact_duplicates.reject_copies(pa.concat_tables(tables))
@@ -229,7 +178,7 @@ def _assign_splits(
         places = assign(rows, config.split, config.train_per_class, config.max_val_per_class)
     except UserError as error:
         remedy = f"; {given_splits.DEALS_ANEW}" if config.split.given else ""
-        raise UserError(f"data.source {', '.join(config.source)}: {error}{remedy}") from None
+        raise UserError(f"{source_audit.name_source(config)}: {error}{remedy}") from None
     if config.imbalance:
         train = np.bincount(labels[places == split.TRAIN], minlength=len(classes))
         caps = imbalance.count_kept_images(dict(zip(classes, train.tolist(), strict=True)), config.imbalance)

@@ -13,6 +13,7 @@ from python_multipart.multipart import parse_options_header
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ganaug_ray.core.records import ModelSpec
 from ganaug_ray.serve import image_input, request_body
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.live_model import ModelVersion
@@ -48,10 +49,12 @@ def build_router(service: Service) -> APIRouter:
         if trial is None:
             raise ProblemError(404, "this server takes no feedback; start it with --feedback, --shadow or --canary")
         given = await _read_feedback(request, service.limits)
-        classes = service.champion.current.classifier.classes
+        model = service.champion.current
+        classes = model.classifier.classes
         if given.label not in classes:
             raise ProblemError(400, f"label: there is no class {given.label[:100]!r}; GET /v1/model lists them")
-        return Response(json.dumps(await _record_feedback(trial, given, service.limits)), media_type="application/json")
+        reply = await _record_feedback(trial, given, service.limits, model.record)
+        return Response(json.dumps(reply), media_type="application/json")
 
     @routes.get("/rollout", response_model=RolloutStatus, responses=describe_refusals())
     async def rollout() -> Response:
@@ -61,12 +64,14 @@ def build_router(service: Service) -> APIRouter:
     return routes
 
 
-async def _record_feedback(trial: RolloutTrial, feedback: FeedbackRequest, limits: RequestLimits) -> dict[str, Any]:
+async def _record_feedback(
+    trial: RolloutTrial, feedback: FeedbackRequest, limits: RequestLimits, model: ModelSpec
+) -> dict[str, Any]:
     is_stored = False
     size = None
     kind = ""
     if feedback.image is not None:
-        decoded_image = await asyncio.to_thread(image_input.decode_image, feedback.image, "image", limits.pixels)
+        decoded_image = await asyncio.to_thread(image_input.decode_image, feedback.image, "image", limits.pixels, model)
         kind = decoded_image.format
         if trial.shelf is not None:
             is_stored = True

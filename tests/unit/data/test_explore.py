@@ -186,7 +186,8 @@ def test_file_notes_are_limited(pets: Dataset) -> None:
     text = pets.card().text("sizes")
     assert "Notes on 23 files" in text
     assert "cat/train0.jpg named .jpg, is PNG" in text
-    assert text.count("named .jpg, is PNG") == tables.MAX_LISTED_ROWS == 20
+    assert "23 × named .jpg, is PNG." in text
+    assert text.count("named .jpg, is PNG") == 1 + tables.MAX_LISTED_ROWS == 21
     assert "And 3 more" in text
 
 

@@ -71,13 +71,13 @@ def test_split_folders_are_kept(tmp_path: Path) -> None:
     record = prepare_dataset(DataConfig(source=[str(root)]), Folder.from_uri(tmp_path / "dataset"))
     assert record.classes == ["cat", "dog"]
     assert record.counts["test"] == {"cat": 8, "dog": 8}
-    (note,) = record.notes
-    assert "stay in the splits they came in, train and test; data.split: {given: false} deals" in note
-    assert note[1:] in (tmp_path / "dataset" / "card.html").read_text()
+    (remark,) = record.remarks
+    assert "stay in the splits they came in, train and test; data.split: {given: false} deals" in remark
+    assert remark[1:] in (tmp_path / "dataset" / "card.html").read_text()
     config = DataConfig(source=[str(root)], split=SplitConfig(val=0.2, test=0.2))
     anew = survey(config)
     assert sum(anew.count_images()["test"].values()) < 16
-    assert "were dealt anew; data.split: given keeps them there" in anew.notes[0]
+    assert "were dealt anew; data.split: given keeps them there" in anew.remarks[0]
 
 
 def test_unusable_splits_name_the_way_out(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_bare_test_folder_is_noted(tmp_path: Path) -> None:
     assert found.classes == ["cat", "dog"]
     assert found.count_rejects() == {"no class": 30}
     assert len(found.usable) + len(found.rejected) == 46
-    assert "split: given needs a folder a class in each split" in found.notes[0]
+    assert "split: given needs a folder a class in each split" in found.remarks[0]
 
 
 def write_csv(root: Path, text: str) -> LabelFrom:

@@ -1,0 +1,208 @@
+"""Tells image files by their signatures, and drops what is not pixels from files that are damaged there."""
+
+import io
+import itertools
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+
+from PIL import Image, ImageChops
+
+_READABLE_SIGNATURES = {
+    "JPEG": rb"\xff\xd8\xff",
+    "PNG": rb"\x89PNG",
+    "GIF": rb"GIF8[79]a",
+    "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    "TIFF": rb"II[*+]\0|MM\0[*+]",
+    "WEBP": rb"RIFF.{4}WEBP",
+    "PPM": rb"P[1-6fF][\s]+(#.*\n\s*)*\d",
+    "JPEG2000": rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ",
+    "AVIF": rb".{4}ftypavi[fs]",
+}
+_OTHER_SIGNATURES = {
+    "HEIC": rb".{4}ftyp(hei[cxms]|hev[cxms]|mif1|msf1)",
+    "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL ",
+    "Photoshop": rb"8BPS\0",
+    "OpenEXR": rb"\x76\x2f\x31\x01",
+    "Radiance HDR": rb"#\?RADIANCE|#\?RGBE",
+    "DDS": rb"DDS \x7c",
+    "ICO": rb"\x00\x00\x01\x00[\x01-\x10]\x00",
+    "FITS": rb"SIMPLE  =",
+    "DICOM": rb".{128}DICM",
+}
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
+# Whoever makes a file of nothing but wrong lengths costs no more than this.
+_MAX_SEARCHES = 4
+_MAX_CANDIDATES = 16  # for a chunk, of each search
+_WEBP_PIXELS = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
+_WEBP_METADATA_FLAGS = 0x2C  # of VP8X: colour profile, EXIF, XMP
+# All but JFIF's and Adobe's, which say what the colours are.
+_JPEG_METADATA = {0xFE, *range(0xE1, 0xF0)} - {0xEE}
+_JPEG_END = b"\xff\xd9"
+_JPEG_FILLERS = (b"\x55" * 4096, b"\xaa" * 4096)
+_JPEG_COEFFICIENTS = 64  # of a block
+
+
+def find_format(content: bytes) -> str | None:
+    """Return the format that a file's first bytes say, as Pillow calls it, or None.
+
+    >>> find_format(b"GIF89a..."), find_format(b"<html>")
+    ('GIF', None)
+    """
+    return _match_signature(content, _READABLE_SIGNATURES)
+
+
+def find_unsupported_format(content: bytes) -> str | None:
+    """Return the name of an image format that is known and not read, or None."""
+    return _match_signature(content, _OTHER_SIGNATURES)
+
+
+def _match_signature(content: bytes, signatures: dict[str, bytes]) -> str | None:
+    for name, signature in signatures.items():
+        if re.match(signature, content[:512], re.DOTALL):
+            return name
+    return None
+
+
+def list_repairs(content: bytes) -> Iterator[tuple[bytes, str]]:
+    """Yield versions of a file that has failed to decode, with the same pixels and less else, and a note on each."""
+    strip = {"PNG": _strip_png, "JPEG": _strip_jpeg, "WEBP": _strip_webp}.get(find_format(content) or "")
+    stripped = strip(content) if strip else None
+    if stripped is not None:
+        yield stripped, "damaged metadata ignored"
+    if find_format(content) == "JPEG":
+        whole = _complete_jpeg(stripped or content)
+        if whole is not None:
+            yield whole, "end mark missing"
+
+
+def _strip_png(content: bytes) -> bytes | None:
+    """Keep the chunks that pixels are made from; find the next one where a length is wrong."""
+    kept = [_PNG_SIGNATURE]
+    searches = 0
+    at = len(_PNG_SIGNATURE)
+    while at + 12 <= len(content):
+        (length,) = struct.unpack_from(">I", content, at)
+        name = content[at + 4 : at + 8]
+        is_whole = name.isalpha() and at + 12 + length <= len(content)
+        if name in _PNG_PIXELS and is_whole:
+            body = content[at + 4 : at + 8 + length]
+            if name != b"tRNS" or struct.pack(">I", zlib.crc32(body)) == content[at + 8 + length : at + 12 + length]:
+                kept.append(content[at : at + 12 + length])
+        elif name in _PNG_PIXELS:
+            kept.append(content[at:])
+            break
+        following = at + 12 + length
+        is_lost = not is_whole or not (following == len(content) or content[following + 4 : following + 8].isalpha())
+        if is_lost and searches < _MAX_SEARCHES:
+            searches += 1
+            following = _find_png_chunk(content, at + 8)
+        at = following
+    kept.append(struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND")))
+    return b"".join(kept)
+
+
+def _find_png_chunk(content: bytes, start: int) -> int:
+    """Find the next chunk with pixels whose checksum is right."""
+    for match in itertools.islice(re.compile(rb"PLTE|tRNS|IDAT|IEND").finditer(content, start), _MAX_CANDIDATES):
+        name_at = match.start()
+        (length,) = struct.unpack_from(">I", content, name_at - 4)
+        end = name_at + 4 + length
+        if struct.pack(">I", zlib.crc32(content[name_at:end])) == content[end : end + 4]:
+            return name_at - 4
+    return len(content)
+
+
+def _strip_webp(content: bytes) -> bytes | None:
+    kept = []
+    at = 12
+    while at + 8 <= len(content):
+        (length,) = struct.unpack_from("<I", content, at + 4)
+        end = at + 8 + length + length % 2
+        chunk = content[at:end]
+        if chunk[:4] == b"VP8X":
+            chunk = chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + chunk[9:]
+        if chunk[:4] in _WEBP_PIXELS:
+            kept.append(chunk)
+        at = end
+    body = b"WEBP" + b"".join(kept)
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _list_jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (marker, bytes) of each segment; a scan's with the compressed pixels that follow it.
+
+    A metadata segment whose length is wrong ends where the next marker of a table or frame is.
+    """
+    at = 2
+    while at + 2 <= len(content):
+        marker = content[at + 1]
+        if content[at] != 0xFF:
+            return
+        if marker == 0xD9:
+            yield marker, _JPEG_END
+            return
+        if marker == 0xFF:  # a filler byte
+            at += 1
+            continue
+        end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+        if marker == 0xDA:
+            found = re.compile(rb"\xff[^\0\xd0-\xd7\xff]").search(content, end)
+            end = found.start() if found else len(content)
+        elif marker in _JPEG_METADATA and content[end : end + 1] != b"\xff":
+            found = re.compile(rb"\xff(\xdb\0[\x43\x84\xc5]|\xc0\0[\x0b\x11]|\xe0\0\x10JFIF)").search(content, at + 4)
+            end = found.start() if found else len(content)
+        yield marker, content[at:end]
+        at = end
+
+
+def _strip_jpeg(content: bytes) -> bytes | None:
+    """Drop comments and application segments."""
+    segments = list(_list_jpeg_segments(content))
+    kept = [segment for marker, segment in segments if marker not in _JPEG_METADATA]
+    if len(kept) == len(segments):
+        return None
+    return content[:2] + b"".join(kept)
+
+
+def _complete_jpeg(content: bytes) -> bytes | None:
+    """Return a JPEG file with the end mark that it lacks, or None where pixels are missing too.
+
+    A decoder invents what is missing from the bits that follow. Where all is there, these bits change nothing.
+    """
+    body = content[:-1] if content.endswith(b"\xff") else content
+    whole = body + _JPEG_END
+    try:
+        if not _has_all_coefficients(body):
+            return None
+        pixels = _decode_jpeg(whole)
+        for filler in _JPEG_FILLERS:
+            if ImageChops.difference(pixels, _decode_jpeg(body + filler + _JPEG_END)).getbbox(alpha_only=False):
+                return None
+    except Exception:  # Pillow raises many kinds on damaged bytes
+        return None
+    return whole
+
+
+def _decode_jpeg(content: bytes) -> Image.Image:
+    image = Image.open(io.BytesIO(content), formats=["JPEG"])
+    image.load()
+    return image
+
+
+def _has_all_coefficients(content: bytes) -> bool:
+    """Whether there is a scan that completes each coefficient of each channel; progressive files have many scans."""
+    channels = 0
+    complete: set[tuple[int, int]] = set()
+    for marker, segment in _list_jpeg_segments(content):
+        if marker in (0xC0, 0xC1, 0xC2):
+            channels = segment[9]
+        if marker == 0xDA:
+            n = segment[4]
+            first, last, bits = segment[5 + 2 * n : 8 + 2 * n]
+            if bits & 15 == 0:
+                for channel in segment[5 : 5 + 2 * n : 2]:
+                    complete |= {(channel, number) for number in range(first, last + 1)}
+    return channels > 0 and len(complete) == _JPEG_COEFFICIENTS * channels

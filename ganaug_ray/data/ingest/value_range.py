@@ -1,0 +1,83 @@
+"""Finds the one scale of a data set's samples that are wider than 8 bits, signed or floats.
+
+A file of 16 bits may hold 10, 12 or 14; of floats not even that is known. So the samples of the whole data set are
+looked at, and taken for what they fill: at least half of the images must reach beyond a quarter of a scale.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ganaug_ray.config import DataConfig
+from ganaug_ray.core.records import DatasetRecord, ValueRange
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.samples import get_default_range
+from ganaug_ray.errors import UserError
+
+INTEGER_BITS = (8, 10, 12, 14)  # fewer than a file's samples have
+MIN_FILLED_SHARE = 0.25  # of a scale, by half of the images
+REMEDY = "set data.value_range: [low, high]"
+
+
+def read_known_range(config: DataConfig) -> ValueRange | None:
+    """Return the scale that is set, or else that of the data set that is extended."""
+    if config.value_range != "auto":
+        low, high = config.value_range
+        return ValueRange(low=low, high=high)
+    if config.extends:
+        earlier = DatasetRecord.find(Folder.from_uri(config.extends))
+        return earlier.value_range if earlier else None
+    return None
+
+
+def infer_range(records: pa.Table, where: str) -> ValueRange | None:
+    """Return the scale of the images whose samples are wider than 8 bits, signed or floats; None without any.
+
+    Args:
+        records: the fields of audit.ImageRecord.
+        where: the setting that names the source.
+
+    Raises:
+        UserError: it cannot be known.
+    """
+    wide = records.filter(pc.not_equal(records["dtype"], ""))
+    if not len(wide):
+        return None
+    kinds = {np.dtype(dtype).kind == "f" for dtype in pc.unique(wide["dtype"]).to_pylist()}
+    if len(kinds) > 1:
+        raise UserError(f"{where}: some images have floats and others integers of more than 8 bits; {REMEDY}")
+    lows = wide["low"].to_numpy()
+    highs = wide["high"].to_numpy()
+    kind = "float" if kinds == {True} else "integer"
+    for low, high in _list_scales(kind, pc.unique(wide["dtype"]).to_pylist(), lows.min() < 0):
+        if low <= lows.min() and highs.max() <= high:
+            reaches_high = np.median(highs) > MIN_FILLED_SHARE * high
+            reaches_low = low == 0 or np.median(lows) < MIN_FILLED_SHARE * low
+            if reaches_high and reaches_low:
+                return ValueRange(low=low, high=high, samples=[kind])
+            break
+    path = wide["path"][int(highs.argmax())].as_py()
+    raise UserError(
+        f"{where}: which values are black and white cannot be known: the {kind} samples of {len(wide)} images reach "
+        f"from {lows.min():.6g} to {highs.max():.6g} (in {path}), of half of them to {np.median(highs):.6g}; {REMEDY}"
+    )
+
+
+def _list_scales(kind: str, dtypes: Sequence[str], is_signed: bool) -> list[tuple[float, float]]:
+    """List the usual scales, the narrowest first."""
+    if kind == "float":
+        return [(-1.0, 1.0)] if is_signed else [(0.0, 1.0)]
+    whole = [get_default_range(dtype) for dtype in dtypes]
+    widest = max(high for _, high in whole)
+    if is_signed:
+        scales = [(-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) for bits in INTEGER_BITS]
+        return [*scales, (-widest - 1, widest)]
+    return [*[(0.0, 2.0**bits - 1) for bits in INTEGER_BITS if 2.0**bits - 1 < widest], (0.0, widest)]
+
+
+def has_other_scale(records: pa.Table, found: ValueRange) -> bool:
+    """Whether some rows of audit.ImageRecord were scaled by their own format, and that is another range than found."""
+    dtypes = pc.unique(records["dtype"]).to_pylist()
+    return any(dtype and get_default_range(dtype) != (found.low, found.high) for dtype in dtypes)

@@ -1,0 +1,161 @@
+"""Metadata never costs pixels, and the reason for a rejection is the true one."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from ganaug_ray.data import images
+from tests.helpers.image_files import encode, exif, insert_chunk, insert_segment, png_chunk, tiff
+
+NATIVE = Image.merge(
+    "RGB", [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L").rotate(90)]
+)
+PICTURE = NATIVE.resize((240, 160))
+PIXELS = np.asarray(PICTURE)
+PNG = encode(PICTURE, "PNG")
+JPEG = encode(PICTURE, "JPEG", quality=95)
+SIDEWAYS = (0x0112, 3, 1, struct.pack("<H", 6))
+
+
+def assert_kept(content: bytes, expected: np.ndarray = PIXELS) -> images.DecodedImage:
+    decoded = images.decode(content)
+    pixels = np.asarray(decoded.image)
+    assert pixels.shape == expected.shape
+    assert np.abs(pixels.astype(int) - expected).mean() < 3
+    return decoded
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+def test_every_orientation_is_turned_upright(kind: str, orientation: int) -> None:
+    """All eight orientations are turned upright, and the size is that of the upright image."""
+    turn = {1: None, 2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}[orientation]  # as Pillow numbers the way back
+    stored = PICTURE if turn is None else PICTURE.transpose(Image.Transpose(turn))
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    decoded = assert_kept(encode(stored, kind, exif=tags))
+    assert (decoded.width, decoded.height) == (240, 160)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        (0x0100, 2, 3, b"96\0"),  # a width that is text
+        (0x010E, 12, 1, b"\1\2\3\4"),  # a double without its bytes
+        (0x8769, 4, 1, struct.pack("<I", 2**31)),  # a table outside the file
+        (0x011A, 5, 1, struct.pack("<I", 4)),  # a fraction over nothing
+        (0xFFFF, 99, 7, b"\xff" * 4),  # a type that is not known
+        (0x9286, 7, 2**31, b"\0" * 4),  # a comment of two gigabytes
+    ],
+)
+def test_odd_exif_still_turns_pixels(odd: tuple[int, int, int, bytes]) -> None:
+    """Where other tags make no sense, the image is kept, and is turned as its orientation says."""
+    stored = encode(PICTURE.transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95, exif=exif(SIDEWAYS, odd))
+    assert_kept(stored)
+
+
+@pytest.mark.parametrize("value", [(3, 1, b"\0\0"), (3, 1, b"\x09\0"), (2, 2, b"6\0"), (5, 1, b"\0\0\0\0")])
+def test_senseless_orientation_is_ignored(value: tuple[int, int, bytes]) -> None:
+    """An orientation that is no number from 1 to 8 leaves the image as it is."""
+    assert_kept(encode(PICTURE, "JPEG", quality=95, exif=exif((0x0112, *value))))
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        insert_chunk(PNG, png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(4_000_000)))),  # a bomb of text
+        insert_chunk(PNG, png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(bytes(4_000_000)))),
+        insert_chunk(PNG, png_chunk(b"zTXt", b"Comment\0\0no deflate")),
+        insert_chunk(PNG, png_chunk(b"iCCP", b"profile\0\0no deflate")),
+        insert_chunk(PNG, png_chunk(b"tEXt", b"Comment\0wrong sum", checksum=1)),
+        insert_chunk(PNG, png_chunk(b"tEXt", b"Comment\0wrong length", length=9)),
+        insert_chunk(PNG, png_chunk(b"tEXt", b"Comment\0wrong length", length=10**6)),
+        insert_chunk(PNG, png_chunk(b"pHYs", b"\0")),
+        insert_chunk(PNG, png_chunk(b"gAMA", b"")),
+        insert_chunk(PNG, png_chunk(b"sRGB", b"")),
+        insert_chunk(PNG, png_chunk(b"cHRM", b"\0\0")),
+        insert_chunk(PNG, png_chunk(b"acTL", b"\0\0")),
+        insert_chunk(PNG, png_chunk(b"tRNS", b"\0", checksum=1)),
+        insert_chunk(PNG, png_chunk(b"eXIf", b"MM\0")),
+        PNG[:-12],
+        PNG[:-5],
+        insert_segment(JPEG, 0xE1, b"Exif\0\0II*\0\xff\xff\xff\xff"),
+        insert_segment(JPEG, 0xE1, b"Exif\0\0"),
+        insert_segment(JPEG, 0xE2, b"ICC_PROFILE\0\1\7cut"),
+        insert_segment(JPEG, 0xE2, b"ICC_PROFILE\0"),
+        insert_segment(JPEG, 0xE2, b"MPF\0II*\0\x08\0\0\0\xff\xff"),
+        insert_segment(JPEG, 0xED, b"Photoshop 3.0\x008BIM\4\4\0\0\xff\xff\xff\xff"),
+        insert_segment(JPEG, 0xFE, b"a comment", length=4),
+        insert_segment(JPEG, 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta <<<"),
+        insert_segment(JPEG, 0xE5, b"one too long", length=300),
+    ],
+)  # fmt: skip
+def test_damaged_metadata_cost_no_pixels(damaged: bytes) -> None:
+    """Text, colour profiles, EXIF and other chunks that are large, broken or wrong do not cost the image."""
+    assert_kept(damaged)
+
+
+def test_damaged_webp_chunks_are_ignored() -> None:
+    """A WebP image is kept where the chunks beside its pixels are broken."""
+    whole = encode(PICTURE, "WEBP", quality=95, exif=exif(SIDEWAYS)[6:], icc_profile=b"no profile")
+    at = whole.index(b"EXIF")
+    assert_kept(whole[: at + 4] + b"\xff\xff\xff\x7f" + whole[at + 8 :])
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_only_the_end_mark_may_lack(progressive: bool, subsampling: int) -> None:
+    """A JPEG whose scan is complete is kept without its end mark; one that lacks pixels as well is not."""
+    whole = encode(PICTURE, "JPEG", quality=95, progressive=progressive, subsampling=subsampling)
+    for cut in (1, 2):
+        assert assert_kept(whole[:-cut]).notes == ("end mark missing",)
+    for cut in (*range(5, 60), len(whole) // 4, len(whole) // 2):
+        with pytest.raises(images.UnreadableError, match="truncated or damaged"):
+            images.decode(whole[:-cut])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "detail"),
+    [
+        (b"<html>not found</html>", "not an image", "begins with"),
+        (b"BMW is a car, and this is a text about cars", "not an image", "begins with"),
+        (b"P5 is the name of a page", "not an image", "begins with"),
+        (JPEG[:20], "cannot be decoded", "JPEG: "),
+        (PNG[:20], "cannot be decoded", "PNG: "),
+        (b"II*\0\x08\0\0\0" + bytes(40), "cannot be decoded", "TIFF: "),
+        (b"\0\0\0\x18ftypheic" + bytes(40), "unsupported format", "HEIC; save it as PNG or JPEG"),
+        (b"8BPS\0\1" + bytes(40), "unsupported format", "Photoshop; save it as PNG or JPEG"),
+        (PNG[: len(PNG) // 2], "truncated or damaged", "truncated"),
+    ],
+)
+def test_reason_is_the_true_one(content: bytes, reason: str, detail: str) -> None:
+    """Only what has no image's signature is not an image; of others the decoder's own reason is given."""
+    with pytest.raises(images.UnreadableError) as raised:
+        images.decode(content)
+    assert raised.value.reason == reason
+    assert detail in raised.value.detail
+
+
+def test_cut_directory_is_no_shorter_one() -> None:
+    """A TIFF image whose directory is cut off, and with it the sign of its samples, is rejected."""
+    signed = tiff(np.asarray(PICTURE.convert("L")).view(np.int8))
+    for cut in range(5, 60):
+        with pytest.raises(images.UnreadableError):
+            images.decode(signed[:-cut])
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+def test_avif_is_read() -> None:
+    """AVIF is read where Pillow has it."""
+    assert assert_kept(encode(PICTURE, "AVIF", quality=95)).format == "AVIF"
+
+
+def test_lab_colours_are_converted() -> None:
+    """A TIFF image in CIELAB is brought to RGB."""
+    lab = Image.merge("LAB", [Image.new("L", (32, 32), value) for value in (136, 208, 195)])
+    assert np.abs(np.asarray(images.decode(encode(lab, "TIFF")).image)[0, 0].astype(int) - (255, 0, 0)).max() < 12
