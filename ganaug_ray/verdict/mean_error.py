@@ -26,8 +26,7 @@ import numpy as np
 from scipy import special
 
 # Simulated: half as much covered 93 % where trainings make up most of the spread, twice as much was 7 to 12 % wider.
-SPLIT_PRIOR_SCALE = 1.0
-SEED_PRIOR_SCALE = 0.5
+PRIOR_SCALE = 1.0  # up to which the prior is flat, in roots of tau
 _TAUS_T = np.concatenate([[0.0], np.geomspace(1e-2, 1e6, 34)])
 _BISECTIONS = 40
 
@@ -69,7 +68,6 @@ def combine_rows_and_repeats(
     shared_M: np.ndarray,
     repeats: int,
     row_df: int,
-    prior_scale: float = SPLIT_PRIOR_SCALE,
 ) -> MeanError:
     """Return the error of the mean of repeats whose rows are known.
 
@@ -79,12 +77,11 @@ def combine_rows_and_repeats(
         shared_M: variance by rows that all repeats share, float64 [M].
         repeats: R, two at least.
         row_df: degrees of freedom of the rows' variance.
-        prior_scale: up to which the prior is flat, in roots of ``tau``.
     """
     roots_T = np.sqrt(_TAUS_T)
     steps_T = np.gradient(roots_T)
     steps_T[0] = roots_T[1] / 2
-    prior_T = steps_T / (1 + roots_T / prior_scale)
+    prior_T = steps_T / (1 + roots_T / PRIOR_SCALE)
     spread_T = 1 + _TAUS_T
     ratios_M1 = (between_M / within_M)[:, None]
     log_likelihood_MT = -(repeats - 1) / 2 * (np.log(spread_T) + ratios_M1 / spread_T)

@@ -14,7 +14,8 @@ s. With other seeds and other images it would be different; the interval has to 
 How the chance of rows and that of repeats are put together is in ``mean_error``. The rows' part is estimated by each
 row's influence (see ``outcomes``), and never less than that of two rows in all which one of the two models alone has
 right: where all answers agree, that is what the test images still leave possible (Agresti & Min 2005, "Simple improved
-confidence intervals for comparing matched proportions", Statistics in Medicine 24, add as many).
+confidence intervals for comparing matched proportions", Statistics in Medicine 24, add as many). These two rows count
+as much as the others do in the mean over seeds: where a row is right in one training and wrong in the next, less.
 
 Fewer than ``MIN_REPEATS`` trainings of each arm have no interval worth the name. The best of several candidates, see
 ``compute_best_of_factor``, has a wider one.
@@ -29,7 +30,7 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
-from ganaug_ray.verdict.mean_error import SEED_PRIOR_SCALE, MeanError, combine_rows_and_repeats, use_repeats_alone
+from ganaug_ray.verdict.mean_error import MeanError, combine_rows_and_repeats, use_repeats_alone
 
 Verdict = Literal["helped", "no worthwhile gain", "unclear", "hurt", "not enough repeats"]
 SIGNIFICANCE_LEVEL = 0.05
@@ -109,7 +110,7 @@ def estimate_means(
     between_M = repeats_RM.var(0, ddof=1)
     if differences.influence is None and (between_M < 1e-24).all():
         return [Estimate(float(mean)) for mean in mean_M]
-    error = _describe_error(differences, between_M, repeats)
+    error = _estimate_error(differences, between_M, repeats)
     half_M = error.compute_half_width(level)
     power_M = error.compute_half_width(2 * (1 - POWER))
     se_M = error.compute_half_width(_ONE_SIGMA)
@@ -141,12 +142,12 @@ def estimate_mean_over_repeats(values_JS: np.ndarray) -> Estimate:
     return estimate
 
 
-def _describe_error(differences: Differences, between_M: np.ndarray, repeats: int) -> MeanError:
+def _estimate_error(differences: Differences, between_M: np.ndarray, repeats: int) -> MeanError:
     if differences.influence is None:
         return use_repeats_alone(between_M, repeats)
     rows = sum(influence_SNM.shape[1] for influence_SNM in differences.influence)
     steps_M = np.ones_like(between_M) if differences.row_steps_M is None else differences.row_steps_M
-    least_M = AGREEING_ROWS * (steps_M / rows) ** 2  # the variance by rows of which so many were answered differently
+    least_M = AGREEING_ROWS * _compute_common_share(differences.influence, steps_M) * (steps_M / rows) ** 2
     if len(differences.influence) > 1:
         within_M = np.mean([_compute_row_variance_of_mean(influence_SNM) for influence_SNM in differences.influence], 0)
         own_rows_M = within_M + least_M * repeats
@@ -156,7 +157,18 @@ def _describe_error(differences: Differences, between_M: np.ndarray, repeats: in
     (influence_SNM,) = differences.influence
     shared_M = compute_row_variance(influence_SNM) + least_M
     own_M = np.maximum(_compute_interaction(influence_SNM) / rows, 1e-18)
-    return combine_rows_and_repeats(between_M, own_M, shared_M, repeats, rows - 1, SEED_PRIOR_SCALE)
+    return combine_rows_and_repeats(between_M, own_M, shared_M, repeats, rows - 1)
+
+
+def _compute_common_share(influence: Sequence[np.ndarray], steps_M: np.ndarray) -> np.ndarray:
+    """Which part of what rows do to single trainings is left in the mean over seeds: float64 [M], 0 to 1.
+
+    One, where nothing is seen of it: a row more is counted that moves every training alike.
+    """
+    one_row_M = np.maximum(steps_M**2, 1e-18)
+    common_M = np.sum([(influence_SNM.mean(0) ** 2).sum(0) for influence_SNM in influence], 0)
+    single_M = np.sum([(influence_SNM**2).mean(0).sum(0) for influence_SNM in influence], 0)
+    return (one_row_M + common_M) / (one_row_M + single_M)
 
 
 def _compute_row_variance_of_mean(influence_SNM: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ganaug_ray.verdict.mean_error import SEED_PRIOR_SCALE, combine_rows_and_repeats
+from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
 from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL, compute_looks_factor
 
 DISAGREEING = 0.05  # of the test images, on which exactly one of two trained models is right; measured: 0.02 to 0.15
@@ -36,7 +36,7 @@ def predict_visible_gain(
         of_one_split_1 = splits * (own_1 + interplay_1 / seeds)
         error = combine_rows_and_repeats(of_one_split_1, of_one_split_1, none_1, splits, tested - splits)
     else:
-        error = combine_rows_and_repeats(interplay_1, interplay_1, own_1, seeds, tested - 1, SEED_PRIOR_SCALE)
+        error = combine_rows_and_repeats(interplay_1, interplay_1, own_1, seeds, tested - 1)
     half_width_1 = error.compute_half_width(SIGNIFICANCE_LEVEL / compute_looks_factor(looks))
     return float((half_width_1 + error.compute_half_width(2 * (1 - POWER)))[0])
 

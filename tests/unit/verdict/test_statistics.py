@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from ganaug_ray.verdict.mean_error import SEED_PRIOR_SCALE, SPLIT_PRIOR_SCALE, combine_rows_and_repeats
+from ganaug_ray.verdict.mean_error import PRIOR_SCALE, combine_rows_and_repeats
 from ganaug_ray.verdict.paired_statistics import (
     SIGNIFICANCE_LEVEL,
     Differences,
@@ -83,12 +83,11 @@ def test_interval_equals_integral_over_posterior(splits: int, seeds: int) -> Non
         shared = by_row.var(ddof=1) / rows - interaction / (seeds * rows)
         assert compute_row_variance(drawn.influence[0])[0] == pytest.approx(shared)
     nu = len(repeats) - 1
-    scale_of_prior = SPLIT_PRIOR_SCALE if splits > 1 else SEED_PRIOR_SCALE
 
     def density(root: float) -> float:
         times = 1 + root**2
         chi2 = stats.chi2.pdf(nu * repeats.var(ddof=1) / (within * times), nu) / times
-        return float(chi2 / (1 + root / scale_of_prior))
+        return float(chi2 / (1 + root / PRIOR_SCALE))
 
     assert found.ci95 is not None
     half = found.ci95[1] - found.mean
@@ -198,6 +197,21 @@ def test_interval_is_never_narrower_than_rows() -> None:
     assert (np.array(alone) < stats.norm.ppf(0.975) * of_rows).mean() > 0.1, (
         "Student's t of the repeats is, now and then"
     )
+
+
+def test_added_rows_count_as_seen_ones() -> None:
+    """Where each training errs on other rows, the rows that are added count less than where all err on the same."""
+    half_widths = []
+    for rows_that_differ in ([[5, 6]] * 8, [[5 + 2 * seed, 6 + 2 * seed] for seed in range(8)]):
+        answers_SN = np.zeros((8, 60))
+        for seed, (better, worse) in enumerate(rows_that_differ):
+            answers_SN[seed, better], answers_SN[seed, worse] = 1, -1
+        (found,) = estimate_means(Differences(np.zeros((1, 8, 1)), [answers_SN[:, :, None]]))
+        assert found.ci95 is not None
+        half_widths.append(found.ci95[1])
+    by_hand = stats.norm.ppf(0.975) * np.sqrt(2 + 2) / 60
+    assert half_widths[0] == pytest.approx(by_hand, rel=0.05)
+    assert half_widths[1] < 0.6 * by_hand
 
 
 def test_no_worthwhile_gain_is_found() -> None:
