@@ -22,16 +22,14 @@ MAX_NAME_CHARS = 120  # characters of a file's name that are said back
 
 
 async def read_body(request: Request, limits: RequestLimits) -> bytes:
-    """Read a request's whole body. Raises ProblemError if it is too long, comes too slowly, or breaks off."""
-    parts = []
-    length = 0
+    """Read a request's whole body, whose bytes ``AccessGate`` counts.
+
+    Raises:
+        ProblemError: it is too long, comes too slowly, or breaks off, or the bodies of all requests are too much.
+    """
     try:
         async with asyncio.timeout(limits.seconds):
-            async for part in request.stream():
-                length += len(part)
-                if length > limits.bytes:
-                    raise ProblemError(413, f"the body is longer than {limits.bytes} bytes", {"Connection": "close"})
-                parts.append(part)
+            parts = [part async for part in request.stream()]
     except TimeoutError:
         raise ProblemError(408, f"the request was not sent within {limits.seconds:g} seconds") from None
     except ClientDisconnect:
