@@ -15,7 +15,8 @@ from ganaug_ray.serve.routes.schemas import Refusal, Refusal2
 from ganaug_ray.serve.service import Service
 
 API_DESCRIPTION = (
-    "Image classification by the champion of a ganaug experiment. Send the API key, where there is one, as X-API-Key."
+    "Image classification by the champion of a ganaug experiment. Send the API key, where there is one, as X-API-Key. "
+    "What answers GET also answers HEAD."
 )
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from ganaug_ray.core.records import ModelSpec
 from ganaug_ray.data import images
+from ganaug_ray.serve import body_kinds
 from ganaug_ray.serve.live_model import ModelVersion
 from ganaug_ray.serve.problem_details import ProblemError
 
@@ -70,12 +71,22 @@ def decode_image(content: bytes, name: str, most_pixels: int, model: ModelSpec) 
     try:
         return images.decode(content, model.image_size, most_pixels, model.value_range)
     except images.UnreadableError as error:
-        sentence = f"{name}: {error.reason}"
-        if error.reason in _EXPLAINED_REASONS:
-            sentence += f" ({error.detail})"
+        explanation = _explain_refusal(error, content)
+        sentence = f"{name}: {error.reason}" + (f" ({explanation})" if explanation else "")
         raise ProblemError(_STATUS_BY_REASON.get(error.reason, 422), sentence) from None
 
 
+def _explain_refusal(error: images.UnreadableError, content: bytes) -> str | None:
+    """Return what to do about an image that cannot be read, if that is known, and nothing of the decoder's insides."""
+    if error.reason in ("unsupported format", "unknown value range"):
+        return error.detail
+    if error.reason == "empty":
+        return body_kinds.HOW_TO_SEND
+    if error.reason == "not an image":
+        return body_kinds.explain_content(content)
+    if error.reason != "too large" and body_kinds.has_lost_line_ends(content):
+        return "its line ends are gone, as by curl -d; send it by curl --data-binary @cat.jpg"
+    return None
+
+
 _STATUS_BY_REASON = {"too large": 413, "empty": 400, "not an image": 415, "unsupported format": 415}
-# Their details say what to send instead, and nothing of the decoder's insides.
-_EXPLAINED_REASONS = {"unsupported format", "unknown value range"}

@@ -7,6 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ganaug_ray.serve.auth import Keyring
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.problem_details import ProblemError
+from ganaug_ray.serve.request_books import RequestBooks
 
 # What is open without a key: the page with its parts, what describes the service, and what watches over it.
 OPEN_PATHS = frozenset(
@@ -23,6 +24,7 @@ OPEN_PATHS = frozenset(
         "/v2/health/ready",
     }
 )
+MAX_LENGTH_DIGITS = 18  # of a Content-Length
 SECURITY_HEADERS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -44,9 +46,7 @@ class AccessGate:
     def __init__(self, app: ASGIApp, keyring: Keyring, limits: RequestLimits) -> None:
         self._app = app
         self._keyring = keyring
-        self._limits = limits
-        self._inside = 0
-        self._memory = 0
+        self._books = RequestBooks(limits)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or refuse it."""
@@ -58,7 +58,7 @@ class AccessGate:
         try:
             if path not in OPEN_PATHS:
                 self._keyring.check_headers(headers)
-            size = self._check_size(headers) if scope["method"] == "POST" else 0
+            booking = self._books.open_booking(_read_size(headers)) if scope["method"] == "POST" else None
         except ProblemError as problem:
             await problem.to_response(path)(scope, receive, send)
             return
@@ -68,27 +68,28 @@ class AccessGate:
                 message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
             await send(message)
 
-        if scope["method"] != "POST":
+        if booking is None:
+            if scope["method"] == "HEAD":  # answered as GET; the server leaves out the body
+                scope = {**scope, "method": "GET"}
             await self._app(scope, receive, send_with_headers)
             return
-        self._inside += 1
-        self._memory += size
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._inside -= 1
-            self._memory -= size
 
-    def _check_size(self, headers: dict[bytes, bytes]) -> int:
-        """Return what a body may take. Raises ProblemError where it is too long, or too much is being done already."""
-        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise ProblemError(415, "send the body as it is, without Content-Encoding", {"Connection": "close"})
+        async def receive_within_limits() -> Message:
+            message = await receive()
+            booking.add_bytes(len(message.get("body", b"")))
+            return message
+
         try:
-            size = int(headers.get(b"content-length", self._limits.bytes))
-        except ValueError:
-            raise ProblemError(400, "Content-Length: expected a number", {"Connection": "close"}) from None
-        if size > self._limits.bytes:
-            raise ProblemError(413, f"the body is longer than {self._limits.bytes} bytes", {"Connection": "close"})
-        if self._inside >= self._limits.waiting or self._memory + size > self._limits.memory:
-            raise ProblemError(429, "too many requests at a time; come back in a moment", {"Connection": "close"})
-        return size
+            await self._app(scope, receive_within_limits, send)
+        finally:
+            booking.close()
+
+
+def _read_size(headers: dict[bytes, bytes]) -> int:
+    """Return the bytes that a body declares; 0 where it comes in chunks. Raises ProblemError where it is encoded."""
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise ProblemError(415, "send the body as it is, without Content-Encoding", {"Connection": "close"})
+    length = headers.get(b"content-length", b"0")
+    if not length.isdigit() or len(length) > MAX_LENGTH_DIGITS:
+        raise ProblemError(400, "Content-Length: expected a number", {"Connection": "close"})
+    return int(length)

@@ -53,7 +53,10 @@ def install_handlers(app: FastAPI) -> None:
         assert isinstance(error, HTTPException)
         details = {404: "there is no such route; /docs lists them", 405: "this route does not take that method"}
         detail = details.get(error.status_code, HTTPStatus(error.status_code).phrase)
-        return ProblemError(error.status_code, detail, dict(error.headers or {})).to_response(request.url.path)
+        headers = dict(error.headers or {})
+        if headers.get("Allow") == "GET":
+            headers["Allow"] = "GET, HEAD"  # AccessGate answers HEAD as GET
+        return ProblemError(error.status_code, detail, headers).to_response(request.url.path)
 
     async def answer_failure(request: Request, error: Exception) -> Response:
         logger.exception("a request failed", exc_info=error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from ganaug_ray.serve.body_kinds import HOW_TO_SEND, is_text
 from ganaug_ray.serve.image_input import RequestImage
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.problem_details import ProblemError
@@ -18,20 +19,21 @@ from ganaug_ray.serve.problem_details import ProblemError
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-MAX_NAME_CHARS = 120  # characters of a file's name that are said back
+IMAGES_FIELD = "images"  # of a form
+MAX_NAME_CHARS = 120  # of a file's or a field's name that are said back
+MAX_LISTED_FIELDS = 5
+MAX_OTHER_FIELDS = 100  # of a form, beside as many images as a request may have
 
 
 async def read_body(request: Request, limits: RequestLimits) -> bytes:
-    """Read a request's whole body. Raises ProblemError if it is too long, comes too slowly, or breaks off."""
-    parts = []
-    length = 0
+    """Read a request's whole body, whose bytes ``AccessGate`` counts.
+
+    Raises:
+        ProblemError: it is too long, comes too slowly, or breaks off, or the bodies of all requests are too much.
+    """
     try:
         async with asyncio.timeout(limits.seconds):
-            async for part in request.stream():
-                length += len(part)
-                if length > limits.bytes:
-                    raise ProblemError(413, f"the body is longer than {limits.bytes} bytes", {"Connection": "close"})
-                parts.append(part)
+            parts = [part async for part in request.stream()]
     except TimeoutError:
         raise ProblemError(408, f"the request was not sent within {limits.seconds:g} seconds") from None
     except ClientDisconnect:
@@ -49,19 +51,49 @@ async def read_images(request: Request, limits: RequestLimits) -> list[RequestIm
     content = await read_body(request, limits)
     if kind != b"multipart/form-data":
         return [RequestImage(content, "image", limits.pixels)]
-    form_parts = parse_form(content, options, limits.images)
+    form_parts = parse_form(content, options, limits.images + MAX_OTHER_FIELDS)
+    image_parts = [part for part in form_parts if part.is_image]
+    if not image_parts:
+        raise ProblemError(400, f"the form holds no image{_list_fields(form_parts)}; {HOW_TO_SEND}")
+    if len(image_parts) > limits.images:
+        raise ProblemError(413, f"more than {limits.images} images in a request")
+    return [
+        RequestImage(part.content, part.describe(number), limits.pixels) for number, part in enumerate(image_parts, 1)
+    ]
+
+
+def _list_fields(form_parts: Sequence[FormPart]) -> str:
     if not form_parts:
-        raise ProblemError(400, "the form holds no image")
-    return [RequestImage(part.content, part.name, limits.pixels) for part in form_parts]
+        return ""
+    names = [repr(part.field[:MAX_NAME_CHARS]) for part in form_parts[:MAX_LISTED_FIELDS]]
+    if len(form_parts) > MAX_LISTED_FIELDS:
+        names.append("…")
+    return f", only {', '.join(names)} without a file"
 
 
 @dataclass(frozen=True)
 class FormPart:
-    """One part of a form: its field, its name in messages, and its content."""
+    """One part of a form: its field, the name of its file if there is one, and its content."""
 
     field: str
-    name: str
+    file: str
     content: bytes
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was filled in: browsers send a file field so where no file was chosen."""
+        return not self.file and not self.content
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is meant as an image: a file, or what is no text, or anything in the field for images."""
+        if self.file:
+            return True
+        return not self.is_empty and (self.field == IMAGES_FIELD or not is_text(self.content))
+
+    def describe(self, number: int) -> str:
+        """Return the name of an image in messages; ``number`` is its place among the images."""
+        return f"image {number} ({self.file[:MAX_NAME_CHARS]})" if self.file else f"image {number}"
 
 
 def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -> list[FormPart]:
@@ -70,7 +102,7 @@ def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -
     Args:
         content: the body.
         options: of its Content-Type.
-        max_parts: parts.
+        max_parts: fields and files.
 
     Raises:
         ProblemError: it is damaged, or has more parts.
@@ -85,7 +117,7 @@ def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -
         raise ProblemError(400, "the form is damaged") from None
     if not parser.is_whole:
         raise ProblemError(400, "the form breaks off")
-    return [FormPart(field, name, bytes(part)) for field, name, part in parser.parts]
+    return [FormPart(field, file, bytes(part)) for field, file, part in parser.parts]
 
 
 class _FormParser:
@@ -112,8 +144,8 @@ class _FormParser:
 
     def _begin_part(self) -> None:
         if len(self.parts) == self._most:
-            raise ProblemError(413, f"more than {self._most} images in a request")
-        self.parts.append(("", f"image {len(self.parts) + 1}", bytearray()))
+            raise ProblemError(413, f"more than {self._most} parts in a form")
+        self.parts.append(("", "", bytearray()))
 
     def _add_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
@@ -124,10 +156,8 @@ class _FormParser:
     def _end_header(self) -> None:
         if self._name.lower() == b"content-disposition":
             options = parse_options_header(self._value)[1]
-            _, name, content = self.parts[-1]
-            if file := options.get(b"filename"):
-                name = f"{name} ({file.decode(errors='replace')[:MAX_NAME_CHARS]})"
-            self.parts[-1] = options.get(b"name", b"").decode(errors="replace"), name, content
+            field, file = (options.get(name, b"").decode(errors="replace") for name in (b"name", b"filename"))
+            self.parts[-1] = field, file, self.parts[-1][2]
         self._name = b""
         self._value = b""
 

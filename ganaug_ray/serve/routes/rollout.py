@@ -25,6 +25,8 @@ from ganaug_ray.serve.traffic import RolloutTrial
 logger = logging.getLogger(__name__)
 
 FORM_TYPE = b"multipart/form-data"
+FEEDBACK_FIELDS = ("id", "label", "image")
+HOW_TO_SEND = "send a form, by curl -F id=ID -F label=cat -F image=@cat.jpg"
 MAX_TEXT_CHARS = 1000  # bytes of an id or a label
 
 
@@ -134,15 +136,24 @@ async def _read_feedback(request: Request, limits: RequestLimits) -> FeedbackReq
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     content = await request_body.read_body(request, limits)
     if kind == FORM_TYPE:
-        parts = {part.field: part.content for part in request_body.parse_form(content, options, limits.images)}
-        image = parts.get("image") or None
-        return FeedbackRequest(_check_text(parts.get("id"), "id"), _check_text(parts.get("label"), "label"), image)
+        parts: dict[str, bytes] = {}
+        for part in request_body.parse_form(content, options, request_body.MAX_OTHER_FIELDS):
+            if part.is_empty:
+                continue
+            if part.field in parts and part.field in FEEDBACK_FIELDS:
+                raise ProblemError(400, f"{part.field}: is there twice; send one answer's feedback at a time")
+            parts[part.field] = part.content
+        return FeedbackRequest(
+            _check_text(parts.get("id"), "id"), _check_text(parts.get("label"), "label"), parts.get("image")
+        )
     try:
         content_json = json.loads(content)
     except (ValueError, RecursionError):
-        raise ProblemError(400, "the body is neither JSON nor a form") from None
+        raise ProblemError(400, f"the body is neither JSON nor a multipart form; {HOW_TO_SEND}") from None
     if not isinstance(content_json, dict):
         raise ProblemError(400, "expected a JSON object with id and label")
+    if "image" in content_json:
+        raise ProblemError(400, f"image: is not taken from JSON; {HOW_TO_SEND}")
     return FeedbackRequest(_check_text(content_json.get("id"), "id"), _check_text(content_json.get("label"), "label"))
 
 

@@ -123,7 +123,7 @@ BINARY_SCHEMA = {"type": "string", "format": "binary"}
 IMAGE_BODY = {
     "requestBody": {
         "required": True,
-        "description": "One image, whatever its Content-Type says; or a form with an image in each part.",
+        "description": "One image, whatever its Content-Type says; or a form with files, and perhaps other fields.",
         "content": {
             "application/octet-stream": {"schema": BINARY_SCHEMA},
             "multipart/form-data": {

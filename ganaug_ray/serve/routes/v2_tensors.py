@@ -45,7 +45,7 @@ def parse_request(
     try:
         request = json.loads(text)
     except (ValueError, RecursionError):
-        raise ProblemError(400, "the body is not JSON") from None
+        raise ProblemError(400, "the body is not JSON; image files go to /v1/predict") from None
     if not isinstance(request, dict):
         raise ProblemError(400, "expected a JSON object")
     inputs = request.get("inputs")
@@ -73,7 +73,7 @@ def _parse_image(tensor: dict[str, Any], binary: bytes, shape: tuple[int, int, i
     if tensor.get("name") != "image":
         raise ProblemError(400, "inputs: expected one, named image")
     if tensor.get("datatype") != "UINT8":
-        raise ProblemError(400, "image: expected datatype UINT8")
+        raise ProblemError(400, "image: expected datatype UINT8; image files go to /v1/predict")
     size = tensor.get("shape")
     if not isinstance(size, list) or not all(type(side) is int for side in size) or tuple(size[1:]) != shape:
         raise ProblemError(400, f"image: expected shape [-1, {', '.join(map(str, shape))}]")
@@ -91,6 +91,11 @@ def _parse_image(tensor: dict[str, Any], binary: bytes, shape: tuple[int, int, i
         values = np.asarray(tensor["data"])
     except (ValueError, OverflowError, RecursionError):
         values = np.zeros(0)
+    if values.ndim > 1 and list(values.shape) != size:
+        raise ProblemError(
+            400,
+            f"image: the data are nested as {list(values.shape)}, and shape is {size}; nest them so, or send them flat",
+        )
     if values.dtype.kind != "i" or values.size != count or values.min() < 0 or values.max() > 255:
         raise ProblemError(400, f"image: expected data of {count} whole numbers from 0 to 255, flat or nested")
     return values.astype(np.uint8).reshape(size)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import json
+import socket
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+import uvicorn
+from PIL import Image, features
 from starlette.testclient import TestClient
 
 from ganaug_ray.classify.predict import Classifier
@@ -18,11 +21,13 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app, middleware
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.live_model import LiveModel
+from ganaug_ray.serve.routes import pages
 from ganaug_ray.serve.service import Service
 from tests.helpers import fuzz
 from tests.helpers.serving import CLASSES, LINEAGE, encoded, promote
 
 KEY = "correct-horse"
+AVIF = pytest.param("AVIF", marks=pytest.mark.skipif(not features.check("avif"), reason="Pillow lacks AVIF"))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +51,7 @@ def client(service: Service) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", AVIF])
 def test_served_prediction_equals_predict(client: TestClient, tiny: Folder, kind: str) -> None:
     """A served image gets the same answer as from predict, in every image format."""
     content = encoded(3, kind=kind)
@@ -86,6 +91,7 @@ def test_form_images_are_answered_in_order(client: TestClient, tiny: Folder) -> 
         ("/v1/explain?class=cow", {"content": encoded()}, 400, "no class 'cow'"),
         ("/v1/nothing", {"content": b""}, 404, "no such route"),
         ("/v1/model", {"content": b""}, 405, "method"),
+        ("/v2/models/tiny/infer", {"content": encoded()}, 400, "image files go to /v1/predict"),
     ],
 )
 def test_refused_requests_return_problem_details(
@@ -98,6 +104,35 @@ def test_refused_requests_return_problem_details(
     assert (answer.status_code, problem["status"]) == (status, status)
     assert says in problem["detail"]
     assert "Traceback" not in answer.text
+
+
+def test_head_is_answered_like_get(client: TestClient) -> None:
+    """What answers GET answers HEAD with the same status and headers; what does not still refuses it."""
+    paths = [*middleware.OPEN_PATHS, "/v1/model", "/v1/rollout", "/v2", "/v2/models/tiny/ready", "/v2/models/cow"]
+    for path in paths:
+        answer, expected = client.head(path), client.get(path)
+        assert (answer.status_code, answer.headers) == (expected.status_code, expected.headers), path
+    assert client.head("/v1/predict").status_code == 405
+    assert client.post("/v1/model").headers["allow"] == "GET, HEAD"
+
+
+def test_server_sends_no_body_for_head(service: Service) -> None:
+    """Over a socket a HEAD request gets the length of the page, and not the page."""
+    server = uvicorn.Server(uvicorn.Config(app.build_application(service, []), log_level="error", lifespan="off"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        with socket.create_connection(listener.getsockname()) as connection:
+            connection.sendall(b"HEAD / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            with connection.makefile("rb") as stream:
+                head, _, body = stream.read().partition(b"\r\n\r\n")
+    finally:
+        server.should_exit = True
+        thread.join()
+    assert head.startswith(b"HTTP/1.1 200")
+    assert b"content-length: %d\r\n" % len((pages.PAGE_FOLDER / "index.html").read_bytes()) in head
+    assert body == b""
 
 
 def test_explain_returns_heat_map(client: TestClient) -> None:

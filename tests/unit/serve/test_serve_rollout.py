@@ -272,6 +272,12 @@ def test_refused_feedback_stores_nothing(pets: Folder, tmp_path: Path) -> None:
         for wrong in ([], {"id": 3, "label": "cat"}, {"id": ids[3]}, {"id": "x" * 1001, "label": "cat"}):
             assert client.post("/v1/feedback", json=wrong).status_code == 400, wrong
         assert client.post("/v1/feedback", content=b"\xff").status_code == 400
+        assert send(ids[3], image=b"")[0] == 400
+        told = {"id": ids[3], "label": "cat"}
+        assert "not taken from JSON" in client.post("/v1/feedback", json=told | {"image": "eA=="}).text
+        assert "curl -F id=ID" in client.post("/v1/feedback", data=told).text
+        twice = [("id", (None, ids[3])), ("label", (None, "cat")), ("label", (None, "dog"))]
+        assert "label: is there twice" in client.post("/v1/feedback", files=twice).text
 
 
 def test_feedback_is_disabled_by_default(pets: Folder) -> None:

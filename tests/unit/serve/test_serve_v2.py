@@ -88,6 +88,12 @@ def test_binary_tensor_request_and_response(client: TestClient, service: Service
         (asked(data=[256] * PIXELS.size), 400, "0 to 255"),
         (asked(data=[0.5] * PIXELS.size), 400, "whole numbers"),
         (asked(data=[[1], 2]), 400, "whole numbers"),
+        (
+            asked(data=PIXELS.transpose(0, 3, 1, 2).tolist()),
+            400,
+            "nested as [2, 3, 32, 32], and shape is [2, 32, 32, 3]",
+        ),
+        (asked(data=PIXELS.reshape(2, -1).tolist()), 400, "nested as [2, 3072], and shape is [2, 32, 32, 3]"),
         (asked(parameters={"binary_data_size": 3}), 400, "binary_data_size"),
         (asked() | {"outputs": [{"name": "logits"}]}, 400, "probabilities and label"),
         (asked() | {"outputs": [{"name": "label", "parameters": {"classification": 1}}]}, 400, "classification"),

@@ -1,0 +1,66 @@
+"""Says what a body is that holds no image, and what to send in its place."""
+
+from __future__ import annotations
+
+import base64
+import re
+
+from ganaug_ray.data import file_repair
+
+HOW_TO_SEND = "send the image file itself, by curl --data-binary @cat.jpg or -F images=@cat.jpg"
+MIN_JUDGED_BYTES = 2000  # of an image file: so many have a byte among them that is a line end
+BASE64_START_CHARS = 1000  # of which a format's signature is found
+
+# Tried in this order; the last ones are those that others may look like.
+_SIGNS = {
+    "a PDF": rb"%PDF-",
+    "a ZIP archive": rb"PK\x03\x04",
+    "a data: URI": rb"data:",
+    "an address, and none is fetched": rb"[a-zA-Z][a-zA-Z0-9+.-]{1,20}://",
+    "an SVG drawing": rb"(<\?xml[^>]*>\s*)?(<!--.*?-->\s*)?(<!DOCTYPE svg[^>]*>\s*)?<svg\b",
+    "HTML or XML": rb"<",
+    "JSON": rb'[\[{"]',
+    "a URL-encoded form": rb"[\w.%+\[\]-]{1,100}=",
+}
+
+
+def explain_content(content: bytes) -> str | None:
+    """Return what a content is that is no image, and what to send; None where it is nothing that is known.
+
+    >>> explain_content(b'{"image": "..."}')
+    'JSON; send the image file itself, by curl --data-binary @cat.jpg or -F images=@cat.jpg'
+    """
+    kind = _find_base64_image(content)
+    if kind is not None:
+        return f"{kind} in base64; {HOW_TO_SEND}"
+    start = content[:4096].lstrip()
+    for kind, sign in _SIGNS.items():
+        if re.match(sign, start, re.DOTALL | re.IGNORECASE):
+            return f"{kind}; {HOW_TO_SEND}"
+    if is_text(content):
+        return f"text; {HOW_TO_SEND}"
+    return None
+
+
+def is_text(content: bytes) -> bool:
+    """Return whether a content is text, in UTF-8."""
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\0" not in content
+
+
+def has_lost_line_ends(content: bytes) -> bool:
+    """Return whether a file's line ends are gone, which curl's -d leaves out, and --data-binary does not."""
+    return len(content) >= MIN_JUDGED_BYTES and b"\n" not in content and b"\r" not in content
+
+
+def _find_base64_image(content: bytes) -> str | None:
+    """Return the format of an image in base64, or None."""
+    letters = re.sub(rb"\s", b"", content[: 2 * BASE64_START_CHARS])[:BASE64_START_CHARS]
+    letters = letters.rstrip(b"=").translate(bytes.maketrans(b"-_", b"+/"))  # from the alphabet for addresses
+    if not re.fullmatch(rb"[A-Za-z0-9+/]{16,}", letters):
+        return None
+    start = base64.b64decode(letters[: len(letters) // 4 * 4])
+    return file_repair.find_format(start) or file_repair.find_unsupported_format(start)
