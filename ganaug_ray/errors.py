@@ -1,4 +1,4 @@
-"""The two errors that end a run, each with its exit code."""
+"""The errors that end a run, each with its exit code."""
 
 
 class UserError(Exception):
@@ -11,3 +11,7 @@ class StageFailed(Exception):
     """A stage could not finish although the input is right; the message says what to try."""
 
     exit_code = 1
+
+
+class NothingPassed(StageFailed):
+    """No synthetic image passed the screening; whoever knows the job adds what to try."""

@@ -247,10 +247,11 @@ def _run_action(
         print(describe_job(plan_comparison(job, run, facts), run, facts))
         return
     terminal = Terminal()
-    job = plan_comparison(job, run, facts, functools.partial(terminal.print_stage_line, "plan", "note"))
-    run.claim_folder(resume_seeds(job, run) if until_clear else job)
+    notify = functools.partial(terminal.print_stage_line, "plan", "note")
+    job = plan_comparison(job, run, facts, notify)
     try:
         with run.hold_lock():
+            run.claim_folder(resume_seeds(job, run) if until_clear else job, notify)
             _act_on_run(action, job, run, terminal, verbose)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
         print("interrupted; the same command goes on from here", file=sys.stderr)
