@@ -158,9 +158,12 @@ def search(
 ) -> None:
     """Look for settings of the GAN, of the mix or of the classifier, on validation images."""
     from ganaug_ray.classify.network_check import check_network
+    from ganaug_ray.cli.file_formats import check_suffix
     from ganaug_ray.config.loader import load_job
     from ganaug_ray.search import driver
 
+    if write is not None:
+        check_suffix("--write", str(write), [".yaml", ".yml"])
     checked_space = driver.check_space(
         kind, space, load_job(job, set_ or [], check_network), write
     )  # before anything is written

@@ -249,7 +249,9 @@ def _fill_old_defaults(previous: Record) -> Record:
 
 def _dump_settings(job: Job) -> Record:
     """What is compared of two jobs: arms that follow from the augment section are arms like others."""
-    return job.model_copy(update={"arms": job.compared_arms}).model_dump(exclude_none=True)
+    settings = job.model_copy(update={"arms": job.compared_arms}).model_dump(exclude_none=True)
+    settings["data"]["split"].setdefault("given", False)  # what was done before a plan decided it
+    return settings
 
 
 def _describe_error(error: OSError) -> str:
