@@ -7,6 +7,10 @@ class UserError(Exception):
     exit_code = 2
 
 
+class DiskFull(UserError):
+    """A file could not be written since the disk or the quota is full. Trying again would not help."""
+
+
 class StageFailed(Exception):
     """A stage could not finish although the input is right; the message says what to try."""
 
