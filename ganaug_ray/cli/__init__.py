@@ -65,6 +65,9 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     except SystemExit as end:
+        if end.code == INTERRUPTED:
+            # A second Ctrl-C, or Python's own end after an interrupt within exec, would end this without an exit code.
+            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         if end.code == INTERRUPTED and _was_terminated:
             sys.exit(TERMINATED)
         raise
