@@ -1,5 +1,6 @@
 """The command line. Nothing heavy is imported before a command runs."""
 
+import atexit
 import signal
 import sys
 from typing import Annotated
@@ -67,7 +68,7 @@ def main() -> None:
     except SystemExit as end:
         if end.code == INTERRUPTED:
             # A second Ctrl-C, or Python's own end after an interrupt within exec, would end this without an exit code.
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+            atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, [signal.SIGINT])
         if end.code == INTERRUPTED and _was_terminated:
             sys.exit(TERMINATED)
         raise

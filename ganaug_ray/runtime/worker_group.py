@@ -240,6 +240,8 @@ def _run_trainer(
             callbacks=list(callbacks),  # type: ignore[arg-type]  # Train v2 takes its own, Ray's hints say Tune's
         ),
     )
+    # Ray's handler of Ctrl-C waits for its controller and ends this process with code 1: ours is to be raised.
+    trainer._register_sigint_handler = lambda controller: None  # type: ignore[attr-defined]
     return trainer.fit().return_value  # type: ignore[attr-defined]  # of rank 0
 
 
