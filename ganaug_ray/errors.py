@@ -1,4 +1,4 @@
-"""The two errors that end a run, each with its exit code."""
+"""The errors that end a run, each with its exit code."""
 
 
 class UserError(Exception):
@@ -7,7 +7,15 @@ class UserError(Exception):
     exit_code = 2
 
 
+class DiskFull(UserError):
+    """A file could not be written since the disk or the quota is full. Trying again would not help."""
+
+
 class StageFailed(Exception):
     """A stage could not finish although the input is right; the message says what to try."""
 
     exit_code = 1
+
+
+class NothingPassed(StageFailed):
+    """No synthetic image passed the screening; whoever knows the job adds what to try."""

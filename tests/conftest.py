@@ -108,7 +108,7 @@ def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathF
 
 def finish(job: Job, run: Run) -> None:
     """Do all stages after the first one, in this process."""
-    from ganaug_ray.augment import generated_blocks, mixed_batches, strategies
+    from ganaug_ray.augment import generated_blocks, mixed_batches, strategies, synthetic_pools
     from ganaug_ray.augment.arms import REAL, SYNTHETIC, TEACHER
     from ganaug_ray.classify import train_worker as classify
     from ganaug_ray.core import experiment_dir
@@ -130,8 +130,7 @@ def finish(job: Job, run: Run) -> None:
     for seed in range(2):
         fit(REAL, seed, functools.partial(open_real_feed, dataset, 16, 1.0, seed))
     fit(TEACHER, 0, functools.partial(open_real_feed, dataset, 16, 1.0, 2))
-    teacher = run.locate_model(TEACHER, 0)
-    gan.train_and_finish(gan.GanTraining(job.gan, 32, 0, dataset, str(teacher), str(run.gan), 1.0, {}), Place())
+    gan.train_and_finish(synthetic_pools.build_training(job, run, synthetic_pools.locate_gan(run)), Place())
     generator = Generator.load(run.gan)
     run.synthetic.create()
     for label in range(10):

@@ -25,7 +25,7 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.errors import StageFailed
+from ganaug_ray.errors import NothingPassed
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 from ganaug_ray.runtime.cluster import describe_worker_resources
 
@@ -96,7 +96,7 @@ def generate_pool(
         The marker synthetic.json.
 
     Raises:
-        StageFailed: no image of any class passed the screening.
+        NothingPassed: no image of any class passed the screening.
     """
     started = time.monotonic()
     out.create()
@@ -178,10 +178,7 @@ def _commit_pool(
     if screening is not None:
         not_drawn = [name for name, n in drawn_counts.items() if not n]
     if counts and len(not_drawn) == len(counts):
-        raise StageFailed(
-            "no generated image passed the screening (see synthetic/screened.parquet): train the GAN longer, or loosen "
-            "augment.screen; augment.ratio=0 trains without synthetic images"
-        )
+        raise NothingPassed(f"no generated image passed the screening (see {out.name}/screened.parquet)")
     rejected_counts = {}
     for name, class_tally in tally.items():
         rejected_counts[name] = {reason: n for reason, n in sorted(class_tally.items()) if reason != "kept"}

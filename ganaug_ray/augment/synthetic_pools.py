@@ -67,7 +67,7 @@ def refuse_copies(job: Job, record: GanRecord) -> None:
     if record.memorization.verdict == "copies" and not job.augment.allow_copies:
         raise StageFailed(
             f"the generator copies: {record.memorization.reason} (see gan/closest_pairs.png); more images "
-            "or fewer gan.steps help, and augment.allow_copies=true goes on all the same"
+            "or fewer gan.steps help, in another --out, and --set augment.allow_copies=true goes on here all the same"
         )
 
 

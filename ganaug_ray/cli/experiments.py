@@ -158,9 +158,12 @@ def search(
 ) -> None:
     """Look for settings of the GAN, of the mix or of the classifier, on validation images."""
     from ganaug_ray.classify.network_check import check_network
+    from ganaug_ray.cli.file_formats import check_suffix
     from ganaug_ray.config.loader import load_job
     from ganaug_ray.search import driver
 
+    if write is not None:
+        check_suffix("--write", str(write), [".yaml", ".yml"])
     checked_space = driver.check_space(
         kind, space, load_job(job, set_ or [], check_network), write
     )  # before anything is written
@@ -247,10 +250,11 @@ def _run_action(
         print(describe_job(plan_comparison(job, run, facts), run, facts))
         return
     terminal = Terminal()
-    job = plan_comparison(job, run, facts, functools.partial(terminal.print_stage_line, "plan", "note"))
-    run.claim_folder(resume_seeds(job, run) if until_clear else job)
+    notify = functools.partial(terminal.print_stage_line, "plan", "note")
+    job = plan_comparison(job, run, facts, notify)
     try:
         with run.hold_lock():
+            run.claim_folder(resume_seeds(job, run) if until_clear else job, notify)
             _act_on_run(action, job, run, terminal, verbose)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
         print("interrupted; the same command goes on from here", file=sys.stderr)

@@ -15,10 +15,12 @@ from ganaug_ray.errors import UserError
 def predict(
     model: Model,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Files, folders and archives of images.")],
-    out: Annotated[str, typer.Option("--out", metavar="FILE", help="Where the answers go.")] = "predictions.parquet",
+    out: Annotated[
+        str, typer.Option("--out", metavar="FILE", help="Where the answers go: .parquet, .csv, .jsonl or .json.")
+    ] = "predictions.parquet",
     verbose: Verbose = False,
 ) -> None:
-    """Classify images with a trained model: one row an image in a Parquet file."""
+    """Classify images with a trained model: one row an image in a Parquet, CSV, JSON or JSONL file."""
     from ganaug_ray.cli.predict import write_predictions
 
     try:
@@ -84,9 +86,12 @@ def serve(
     verbose: Verbose = False,
 ) -> None:
     """Answer over HTTP with the champion: a web page, an API; a promoted model takes over."""
+    from ganaug_ray.cli.file_formats import check_suffix
     from ganaug_ray.serve import launch
     from ganaug_ray.serve.serve_config import ListenAddress
 
+    if config is not None:
+        check_suffix("--config", config, [".yaml", ".yml"])
     where = ListenAddress(host, port, tls_cert, tls_key)
     try:
         launch.serve_model(
@@ -116,10 +121,13 @@ def export(
 ) -> None:
     """Write a trained classifier as an ONNX file, checked to give the same outputs."""
     from ganaug_ray.classify.onnx_export import export_onnx
+    from ganaug_ray.cli.file_formats import check_suffix
     from ganaug_ray.config.loader import resolve_source
     from ganaug_ray.core import model_registry
     from ganaug_ray.core.console import Terminal
 
+    if out is not None:
+        check_suffix("--out", out, [".onnx"])
     started = time.monotonic()
     folder = model_registry.resolve_model(resolve_source(model))
     path = str(folder / "model.onnx") if out is None else resolve_source(out)

@@ -1,4 +1,4 @@
-"""``ganaug predict``: classifies images, writes the answers to a Parquet file, and prints one line."""
+"""``ganaug predict``: classifies images, writes the answers to a file, and prints one line."""
 
 import os
 import tempfile
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from ganaug_ray.cli import file_formats
 from ganaug_ray.config.loader import resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
@@ -19,22 +20,23 @@ MAX_CLASSES_NAMED = 5  # classes that the line counts
 
 
 def write_predictions(model: str, images: list[str], out: str, verbose: bool) -> None:
-    """Classify images, write the answers to a Parquet file, and print one line on the terminal.
+    """Classify images, write the answers to a file, and print one line on the terminal.
 
     Args:
         model: as in ``ganaug_ray.load``.
         images: files, folders and archives of images.
-        out: the Parquet file.
+        out: the file; its suffix decides the format, see ``file_formats``.
         verbose: show what Ray prints.
 
     Raises:
-        UserError: there is no such model or image, or the file cannot be written.
+        UserError: there is no such model or image, or the file cannot be written or has
+            another suffix.
         StageFailed: Ray gave up; the message names its log.
     """
     from ganaug_ray.classify import batch_inference
 
+    target, name, suffix = _open_output(out)
     folder = model_registry.resolve_model(resolve_source(model))
-    target, name = _open_output(out)
     sources = [resolve_source(image) for image in images]
     terminal = Terminal()
     started = time.monotonic()
@@ -56,7 +58,7 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool) ->
             raise
         finally:
             cluster.disconnect()
-        target.write_table(name, table)
+        target.write_bytes(name, file_formats.encode_table(table, suffix))
         text = f"{summarize_predictions(table)} -> {out}"
         terminal.print_stage_line("predict", "done", text, time.monotonic() - started)
     log.unlink()
@@ -81,11 +83,13 @@ def summarize_predictions(table: pa.Table) -> str:
     return summary
 
 
-def _open_output(out: str) -> tuple[Folder, str]:
+def _open_output(out: str) -> tuple[Folder, str, str]:
+    """Create the folder of the file; return it, the file's name and its suffix."""
     target, name = split_address(resolve_source(out))
     if target.local_path is not None and (target.local_path / name).is_dir():
         raise UserError(f"--out {out}: is a folder; name a file, such as {out.rstrip('/')}/predictions.parquet")
+    suffix = file_formats.check_suffix("--out", name, file_formats.TABLE_ENCODERS)
     try:
-        return target.create(), name
+        return target.create(), name, suffix
     except OSError as error:
         raise UserError(f"--out {out}: cannot be written ({error.strerror or error})") from None

@@ -36,9 +36,9 @@ class Terminal:
         sys.stderr.flush()
         saved_out = os.dup(1)
         saved_err = os.dup(2)
-        terminal_stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
+        terminal_stream = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
         self._console = Console(file=terminal_stream, highlight=False)
-        with log.open("a") as stream:
+        with log.open("a", encoding="utf-8", errors="replace") as stream:
             stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n")
             stream.flush()
             os.dup2(stream.fileno(), 1)

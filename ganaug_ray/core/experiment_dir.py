@@ -7,9 +7,10 @@ done; what has one is never done twice.
 import fcntl
 import hashlib
 import json
+import re
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -19,29 +20,13 @@ import yaml
 from pydantic import ValidationError
 
 from ganaug_ray.config import Job
-from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.config.loader import dump_job, find_differences
+from ganaug_ray.core.job_changes import JobChanges, MadeStage
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.version import __version__
 
 Record = dict[str, Any]
-
-# A setting in one of these sections shaped the folders named beside it: once they exist, it cannot change.
-FOLDERS_SHAPED_BY = {
-    "data": ("dataset",),
-    "seed": ("dataset", "gan", "synthetic", "models"),
-    "gan": ("gan", "gan-pseudo"),
-    "augment": ("synthetic", "pseudo"),
-    "classifier": ("models",),
-}
-# These say how the work is spread, and change nothing of what is there.
-FREE_KEYS = {
-    *(f"gan.{name}" for name in SCALING_KEYS),
-    *(f"classifier.{name}" for name in SCALING_KEYS),
-    "data.loader",
-    "data.resident_limit",
-}
 
 
 def compute_fingerprint(*parts: Any) -> str:
@@ -123,20 +108,24 @@ class Run:
             else self.root / other_names[0]
         )
 
-    def claim_folder(self, job: Job) -> None:
+    def claim_folder(self, job: Job, notify: Callable[[str], None] = lambda sentence: None) -> None:
         """Check that the folder is empty or belongs to a compatible job, and then write job.yaml into it.
 
-        A job is compatible if everything in the folder that is made already has the same settings in it. Settings that
-        only say how the work is spread may differ.
+        A job is compatible if every finished stage in the folder has the same settings in it, see ``job_changes``.
+        What unfinished stages left that were begun with other settings is deleted. Hold the lock.
+
+        Args:
+            job: with its plan.
+            notify: told what is made anew, in a sentence each.
 
         Raises:
-            UserError: the folder cannot be written, holds something else, or holds stages of a job whose settings
-                for them differ.
+            UserError: the folder cannot be written, holds something else, or holds finished stages of a job whose
+                settings for them differ.
         """
         previous = self._read_previous_job()
-        if previous is not None:
-            self._refuse_conflicts(previous, job)
         try:
+            if previous is not None:
+                self._collect_changes(previous, job).apply(notify)
             self.root.create()
             self.root.write_bytes("job.yaml", dump_job(job).encode())
         except OSError as error:
@@ -159,36 +148,47 @@ class Run:
             )
         return None
 
-    def _refuse_conflicts(self, previous: Record, job: Job) -> None:
+    def _collect_changes(self, previous: Record, job: Job) -> JobChanges:
+        """Return what follows from the settings that the folder was not made with. Raises UserError."""
         with suppress(ValidationError):  # settings that are newer than the folder had their defaults
             previous = _dump_settings(Job.model_validate(_fill_old_defaults(previous)))
-        new = _dump_settings(job)
-        lines = []
-        for key, (before, after) in find_differences(previous, new).items():
-            section, _, rest = key.partition(".")
-            shaped = (f"models/{rest.split('.')[0]}",) if section == "arms" else FOLDERS_SHAPED_BY.get(section, ())
-            if section == "arms" and after is None:  # an arm that is no longer compared
-                continue
-            made = [name for name in shaped if (self.root / name).list_folders() or (self.root / name).list_files()]
-            if made and key not in FREE_KEYS:
-                lines.append(f"{key} is {before} there and {after} in this job ({made[0]} is made)")
+        changes = JobChanges(self._list_made_stages(), previous.get("arms") or {})
+        for key, (before, after) in find_differences(previous, _dump_settings(job)).items():
+            changes.add_change(key, before, after)
+        lines = changes.refusals
         if lines:
             more = [f"... and {len(lines) - 3} more"] if len(lines) > 3 else []
             raise UserError("\n".join([f"{self.root}: belongs to another job; give another --out", *lines[:3], *more]))
+        return changes
+
+    def _list_made_stages(self) -> list[MadeStage]:
+        """List what stages have left in the folders of all splits, finished or not."""
+        stages = []
+        for path, folder, marker in self._list_stage_markers():
+            if folder.list_entries():
+                name = re.sub(r"^splits/\d+/", "", path)
+                stages.append(MadeStage(name, path, folder, marker, folder.has_file(marker)))
+        return stages
 
     @contextmanager
     def hold_lock(self) -> Iterator[None]:
         """Keep other processes of this machine out of a local experiment folder until the context ends.
 
         Raises:
-            UserError: another process works in it.
+            UserError: another process works in it; or it holds something else, or cannot be written.
         """
+        self._read_previous_job()  # a folder of something else is left as it is
         if self.root.local_path is None:
             yield
             return
-        with (self.root.local_path / ".lock").open("a") as handle:
+        try:
+            self.root.create()
+            lock = (self.root.local_path / ".lock").open("a")
+        except OSError as error:
+            raise UserError(f"{self.root}: the output folder cannot be written ({_describe_error(error)})") from None
+        with lock:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise UserError(f"{self.root}: another ganaug process is working in this folder") from None
             yield
@@ -213,6 +213,11 @@ class Run:
 
     def list_markers(self) -> list[tuple[str, Folder, str]]:
         """List (name, folder, marker file) of every stage that may have been run, in order."""
+        whole = [(name, self.root, f"{name}.json") for name in ("verdict", "sizes", "board", "report")]
+        return self._list_stage_markers() + whole
+
+    def _list_stage_markers(self) -> list[tuple[str, Folder, str]]:
+        """List the same of the stages that have a folder, in all splits."""
         markers = [
             ("dataset", self.dataset, "dataset.json"),
             ("pseudo", self.pseudo, "dataset.json"),
@@ -226,9 +231,8 @@ class Run:
             for seed in (self.models / arm).list_folders():
                 markers.append((f"models/{arm}/{seed}", self.models / arm / seed, "model.json"))
         for number in map(int, (self.root / "splits").list_folders()):
-            for name, folder, marker in self.locate_split(number).list_markers():
+            for name, folder, marker in self.locate_split(number)._list_stage_markers():
                 markers.append((f"{format_split_prefix(number)}{name}", folder, marker))
-        markers += [(name, self.root, f"{name}.json") for name in ("verdict", "sizes", "board", "report")]
         return markers
 
 
@@ -245,7 +249,9 @@ def _fill_old_defaults(previous: Record) -> Record:
 
 def _dump_settings(job: Job) -> Record:
     """What is compared of two jobs: arms that follow from the augment section are arms like others."""
-    return job.model_copy(update={"arms": job.compared_arms}).model_dump(exclude_none=True)
+    settings = job.model_copy(update={"arms": job.compared_arms}).model_dump(exclude_none=True)
+    settings["data"]["split"].setdefault("given", False)  # what was done before a plan decided it
+    return settings
 
 
 def _describe_error(error: OSError) -> str:

@@ -6,6 +6,7 @@ import json
 from contextlib import suppress
 from typing import Any
 
+from ganaug_ray.core.full_disk import explain_full_disk
 from ganaug_ray.core.storage import Folder
 
 Record = dict[str, Any]
@@ -41,7 +42,8 @@ class MetricsLog:
         if self._folder.local_path is None:
             self._waiting.append(text)
             return
-        with (self._folder.local_path / "metrics.jsonl").open("a") as stream:
+        file = self._folder.local_path / "metrics.jsonl"
+        with explain_full_disk(file, len(text)), file.open("a") as stream:
             stream.write(text)
 
     def flush(self) -> None:

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
 from ganaug_ray.config.addresses import refuse_credentials
+from ganaug_ray.core.full_disk import explain_full_disk
 from ganaug_ray.errors import UserError
 
 # Arrow's own allocator keeps what it once had: of 17,000 images prepared, 110 MB more in this process alone.
@@ -126,7 +127,7 @@ class Folder:
 
     def write_bytes(self, name: str, content: bytes) -> None:
         """Write a file at once: a reader, or a crash at any moment, sees the old file, the new one, or none."""
-        with self._open_atomically(name) as stream:
+        with explain_full_disk(self / name, len(content)), self._open_atomically(name) as stream:
             stream.write(content)
 
     @contextmanager
@@ -177,7 +178,7 @@ class Folder:
     def write_table(self, name: str, table: pa.Table, bulky: str | None = None) -> None:
         """Write a table as a Parquet file, at once; the column ``bulky`` gets neither dictionary nor statistics."""
         plain_columns = [column for column in table.column_names if column != bulky]
-        with self._open_atomically(name) as stream:
+        with explain_full_disk(self / name, table.nbytes), self._open_atomically(name) as stream:
             pq.write_table(
                 table, stream, compression="lz4", use_dictionary=plain_columns, write_statistics=plain_columns
             )

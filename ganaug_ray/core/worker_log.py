@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import TextIO
@@ -16,6 +17,13 @@ class _PrintHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
+def replace_unencodable() -> None:
+    """Have what this process prints replaced where the terminal's encoding lacks a character, never an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
 def install_print_handler() -> None:
     """Install a log handler that prints what this package logs in this process, from INFO on and without a prefix.
 
@@ -25,6 +33,7 @@ def install_print_handler() -> None:
     logger = logging.getLogger("ganaug_ray")
     if logger.handlers:
         return
+    replace_unencodable()
     handler = _PrintHandler()
 
     logger.addHandler(handler)

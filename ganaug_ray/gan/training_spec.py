@@ -27,6 +27,11 @@ class GanTraining:
     """Steps after which it pauses, at a look; absent: the whole training."""
 
     def fingerprint(self) -> str:
-        """Return a hash of all that decides the weights; a checkpoint with another hash is not used."""
-        config = self.config.model_dump(exclude=SCALING_KEYS) | asdict(self.config.recipe)
+        """Return a hash of all that decides the weights at a step; a checkpoint with another hash is not used.
+
+        The length of the training is no part of it: a checkpoint serves a longer training too.
+        """
+        config = self.config.model_dump(exclude={*SCALING_KEYS, "steps", "epochs"}) | asdict(self.config.recipe)
+        if self.config.then:
+            config["then_in"] = "steps" if self.config.steps is not None else "epochs"
         return experiment_dir.compute_fingerprint(config, self.size, self.seed, self.inputs)

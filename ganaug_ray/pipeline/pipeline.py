@@ -11,7 +11,14 @@ from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import VerdictRecord
-from ganaug_ray.pipeline import comparison_plan, evaluation_stages, sequential_plan, size_experiments, training_stages
+from ganaug_ray.pipeline import (
+    comparison_plan,
+    evaluation_stages,
+    generation_stage,
+    sequential_plan,
+    size_experiments,
+    training_stages,
+)
 from ganaug_ray.pipeline.stage import Split, StageContext
 
 
@@ -105,7 +112,7 @@ class Pipeline:
 
     def generate_images(self) -> None:
         """Generate and screen synthetic images: synthetic/."""
-        training_stages.generate_images(self.context)
+        generation_stage.generate_images(self.context)
 
     def train_classifiers(self) -> None:
         """Train the models of all arms: models/."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Iterator
 
@@ -57,7 +58,7 @@ def open_experiments(context: StageContext) -> Iterator[tuple[Job, Run]]:
         raise UserError("compare.sizes: the job has none; give numbers of training images a class, as [20, 50, 200]")
     for n, (job, run) in list_experiments(context.job, context.run).items():
         context.terminal.print_stage_line("sizes", "note", f"with {n} training images a class, in {run.root}")
-        run.claim_folder(job)
+        run.claim_folder(job, functools.partial(context.terminal.print_stage_line, "sizes", "note"))
         yield job, run
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
@@ -12,7 +10,6 @@ from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
 from ganaug_ray.pipeline.stage import Progress, Split, StageContext
 
@@ -69,7 +66,7 @@ def _prepare_split_data(context: StageContext, split: Split) -> None:
 
 def train_teachers(context: StageContext) -> None:
     """Train each split's teacher on real images; its features measure the GAN's quality, and it screens images."""
-    _require_data(context)
+    require_data(context)
     teachers = [(split, arms.TEACHER, 0) for split in context.splits]
 
     def work() -> Record:
@@ -152,58 +149,9 @@ def _label_split(context: StageContext, split: Split) -> None:
     context.run_stage("label", DatasetRecord.find(split.run.pseudo), work, outcome)
 
 
-def generate_images(context: StageContext) -> None:
-    """Generate and screen the synthetic images that the arms need: synthetic/ and others."""
-    if not context.job.gan.conditional:
-        raise UserError(
-            "gan.conditional false: images of no class cannot be mixed with real ones; to look at some, "
-            f"`ganaug generate {context.run.root} --count any=100 --png DIR`"
-        )
-    _require_data(context)
-    for split in context.splits:
-        for pool in synthetic_pools.list_pools(split.job, split.run):
-            _fill_pool(context, split, pool)
-
-
-def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.SyntheticPool) -> None:
-    gan = context.require_record("train-gan", GanRecord.find(pool.gan.folder))
-
-    def work() -> Record:
-        synthetic_pools.refuse_copies(context.job, gan)
-        from ganaug_ray.augment.generate import BLOCK_SIZE, generate_locally, generate_pool, is_local_job
-
-        make: Callable[..., Record] = generate_locally
-        if "RAY_ADDRESS" in os.environ or not is_local_job(pool.counts):
-            context.connect_cluster()
-            make = generate_pool
-        screening = synthetic_pools.build_screening(split.run, pool)
-        total = sum(pool.counts.values()) if pool.stored else BLOCK_SIZE * len(pool.counts)
-        progress = Progress(words=f"0 of {total} images")
-
-        def count(made: int) -> None:
-            progress.update(made / total, f"{made} of {total} images")
-
-        with context.terminal.show_progress("generate", progress.read):
-            return make(pool.counts, split.job.seed, pool.gan.folder, pool.folder, screening, count, stored=pool.stored)
-
-    def outcome(record: Record) -> str:
-        drawn = sum(n > 0 for n in record["counts"].values())
-        rejected = sum(sum(reasons.values()) for reasons in record["screened"].values())
-        parts = ["none stored: images are made in training"]
-        if record["images"]:
-            parts = [f"{record['images']} images of {drawn} classes"]
-        if rejected:
-            parts.append(f"{rejected} rejected (see {pool.folder.name}/screened.parquet)")
-        if record["not_drawn"]:
-            parts.append(f"not drawn: {', '.join(record['not_drawn'])}")
-        return split.name + ", ".join(parts)
-
-    context.run_stage("generate", synthetic_pools.read_finished_pool(pool), work, outcome)
-
-
 def train_classifiers(context: StageContext) -> None:
     """Train the models that are missing, of every arm and seed in every split: models/<arm>/seed-<k>/."""
-    _require_data(context)
+    require_data(context)
     if synthetic_pools.needs_pseudo(context.job):
         train_teachers(context)
         _label_images(context)
@@ -237,7 +185,8 @@ def train_classifiers(context: StageContext) -> None:
     context.run_stage("train", None if missing else Record(), work, outcome)
 
 
-def _require_data(context: StageContext) -> None:
+def require_data(context: StageContext) -> None:
+    """Raise UserError if the data of a split are not prepared."""
     for split in context.splits:
         context.require_record("prepare", DatasetRecord.find(split.run.dataset))
 

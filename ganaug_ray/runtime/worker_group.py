@@ -20,6 +20,7 @@ from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_pl
 from ganaug_ray.core import worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
+from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.runtime.cluster import has_gpus
@@ -92,6 +93,7 @@ def run_on_ranks(
 
     Raises:
         DivergenceError: as the function did, alike on every rank.
+        DiskFull: as a rank did; nothing is started again.
         StageFailed: a rank failed otherwise, and restarts did not help.
     """
     _delete_state(out)  # what an earlier call left, if it was killed
@@ -105,6 +107,8 @@ def run_on_ranks(
             raise_divergence(_run_trainer(function, task, workers, state_folder, placement, all_callbacks))
             return
         except ray.train.TrainingFailedError as error:
+            if full := find_disk_full(error):
+                raise full from error
             if ray.get_runtime_context().get_actor_id() is None:
                 _remove_leaked_placement_groups(keep=groups_before)
             failures = 0 if read_step() > before else failures + 1
@@ -129,6 +133,9 @@ def run_side_by_side(
         start: starts a task, which returns what ``catch_divergence`` does.
         tasks: what to start.
         read_step: how far a task's newest checkpoint is.
+
+    Raises:
+        DiskFull: as a task did; the others are not waited for.
     """
     waiting = {start(task): (task, read_step(task)) for task in tasks}
     while waiting:
@@ -140,6 +147,8 @@ def run_side_by_side(
         except DivergenceError as error:
             failure = error
         except ray.exceptions.RayError as error:
+            if full := find_disk_full(error):
+                raise full from error
             if read_step(task) > before:
                 logger.info("a training is started anew: %s", _get_last_line(error))
                 waiting[start(task)] = task, read_step(task)
@@ -182,6 +191,9 @@ class _LostRankLogger(UserCallback):
     def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
         """Called where Ray Train's controller runs, again and again until it acts."""
         worker_log.install_print_handler()
+        for error in worker_exceptions.values():
+            if full := find_disk_full(error):
+                raise full  # an error of a callback is what Ray Train does not try again
         text = describe_lost_ranks(worker_exceptions)
         if text != self._last_text:
             logger.info(text)
@@ -228,6 +240,8 @@ def _run_trainer(
             callbacks=list(callbacks),  # type: ignore[arg-type]  # Train v2 takes its own, Ray's hints say Tune's
         ),
     )
+    # Ray's handler of Ctrl-C waits for its controller and ends this process with code 1: ours is to be raised.
+    trainer._register_sigint_handler = lambda controller: None  # type: ignore[attr-defined]
     return trainer.fit().return_value  # type: ignore[attr-defined]  # of rank 0
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,38 @@ def test_interrupt_ends_without_traceback(tmp_path: Path, number: signal.Signals
         time.sleep(0.05)
     child.send_signal(number)
     printed, complaint = child.communicate(timeout=60)
-    assert child.returncode == 130
+    assert child.returncode == 128 + number
     assert complaint.strip() == "interrupted; the same command goes on from here"
     assert "prepare    done" in printed
     assert "teach      failed" in printed
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_ends_a_listing(tmp_path: Path, number: signal.Signals) -> None:
+    """While the files of a large folder are listed, too; nothing half-written stays."""
+    pictures = tmp_path / "pictures"
+    for folder in range(30):
+        (pictures / ("cat" if folder % 2 else "dog") / str(folder)).mkdir(parents=True)
+        for file in range(1000):
+            (pictures / ("cat" if folder % 2 else "dog") / str(folder) / f"{file}.png").touch()
+    job = tmp_path / "job.yaml"
+    job.write_text(f"data: {{source: {pictures}, image_size: 32}}\ngan: {{steps: 5}}\nclassifier: {{steps: 5}}\n")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "ganaug_ray", "prepare", str(job), "--out", str(out)]
+    child = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not is_reading(child.pid, pictures):
+        assert child.poll() is None, child.communicate()
+    child.send_signal(number)
+    printed, complaint = child.communicate(timeout=60)
+    assert child.returncode == 128 + number
+    assert "Traceback" not in printed + complaint
+    assert not (out / "dataset").exists()
+
+
+def is_reading(process: int, folder: Path) -> bool:
+    """Whether a process has a folder below this one open, as while its files are listed."""
+    for link in Path(f"/proc/{process}/fd").glob("*"):
+        with suppress(OSError):
+            if link.readlink().is_relative_to(folder):
+                return True
+    return False

@@ -52,4 +52,4 @@ def test_drained_node_writes_checkpoint(killable: Cluster, taught: Path) -> None
         hook.kill()
     killing.until(lambda: killing.reached(taught, "gan") > step and killing.attempts(taught) == [0, step], child)
     child.terminate()
-    assert child.wait() == 130, "SIGTERM ends it as Ctrl-C does"
+    assert child.wait() == 143, "SIGTERM ends it as Ctrl-C does"

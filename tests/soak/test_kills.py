@@ -71,7 +71,7 @@ def test_worker_count_follows_node_count(undisturbed: Path, tmp_path: Path, stag
         cluster.workers.append(cluster.nodes.start(cluster.cpus))
         gets_on_with(2)
         child.terminate()
-        assert child.wait() == 130, "as Ctrl-C"
+        assert child.wait() == 143, "as Ctrl-C"
     starts = list(map(int, re.findall(r"going on from step (\d+)", (out / "log.txt").read_text())))
     assert len(starts) == 2
     assert starts == sorted(starts), "each goes on where the one before it was"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from ganaug_ray.core.full_disk import explain_full_disk
 from ganaug_ray.core.storage import Folder
 
 MAX_GAP_BYTES = 128 * 1024  # bytes that are sooner read than skipped
@@ -18,7 +19,10 @@ BATCH_BYTES = 32 * 1024**2  # of a staged file, about
 def write_staged(folder: Folder, name: str, images: Sequence[np.ndarray]) -> np.ndarray:
     """Write images, uint8, one after another into a file; return the offset of each, int64."""
     sizes = [image.nbytes for image in images]
-    with folder.fs.open_output_stream(f"{folder.path}/{name}", compression=None) as stream:
+    with (
+        explain_full_disk(folder / name, sum(sizes)),
+        folder.fs.open_output_stream(f"{folder.path}/{name}", compression=None) as stream,
+    ):
         for image in images:
             stream.write(np.ascontiguousarray(image).data)
     return np.cumsum([0, *sizes[:-1]], dtype=np.int64)

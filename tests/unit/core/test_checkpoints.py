@@ -224,8 +224,47 @@ def test_only_used_settings_are_fixed(tmp_path: Path) -> None:
         run.claim_folder(load_job(DIGITS, ["gan.lr=1e-3"]))
     run.synthetic.write_json("synthetic.json", {})
     run.claim_folder(load_job(DIGITS, ["gan.lr=1e-5", "arms={real+classic+live: {}}"]))
+    run.locate_model("real+classic+live", 0).write_json("model.json", {})
     with pytest.raises(UserError, match=r"augment\.ratio is 0\.5 there and 1\.0"):
         run.claim_folder(load_job(DIGITS, ["gan.lr=1e-5", "augment.ratio=1.0"]))
+
+
+def test_unfinished_stages_fix_no_settings(tmp_path: Path) -> None:
+    """What a failed stage left is deleted when its settings change, in every split, and finished ones stay."""
+    run = Run(Folder.from_uri(tmp_path))
+    run.claim_folder(load_job(DIGITS))
+    run.dataset.write_json("rejected.json", {})
+    run.claim_folder(load_job(DIGITS, ["data.max_rejected=0.9"]))
+    assert not run.dataset.list_files()
+    later = run.locate_split(1)
+    for split in (run, later):
+        split.dataset.write_json("dataset.json", {})
+        split.locate_model("teacher", 0).write_json("model.json", {})
+        split.gan.write_json("best.json", {})
+    notes: list[str] = []
+    lower = ["data.max_rejected=0.9", "gan.lr=1e-5"]
+    run.claim_folder(load_job(DIGITS, lower), notes.append)
+    assert [note.split()[0] for note in notes] == ["gan", "splits/1/gan"]
+    assert not run.gan.list_files()
+    assert not later.gan.list_files()
+    assert later.dataset.has_file("dataset.json")
+    later.gan.write_json("gan.json", {})
+    run.gan.write_json("best.json", {})
+    with pytest.raises(UserError, match=r"gan\.lr is 1e-05 there.*splits/1/gan is made"):
+        run.claim_folder(load_job(DIGITS, ["data.max_rejected=0.9", "gan.lr=1e-6"]))
+    assert run.gan.has_file("best.json")  # a refused job changes nothing
+    assert "lr: 1.0e-05" in run.root.read_bytes("job.yaml").decode()
+
+
+def test_images_without_models_are_made_anew(tmp_path: Path) -> None:
+    """Synthetic images that no model was trained on give way to other settings, and the GAN stays."""
+    run = Run(Folder.from_uri(tmp_path))
+    run.claim_folder(load_job(DIGITS))
+    run.gan.write_json("gan.json", {})
+    run.synthetic.write_json("synthetic.json", {})
+    (run.root / "synthetic-0123abcd").write_json("part.json", {})
+    run.claim_folder(load_job(DIGITS, ["augment.screen.confidence=0.1"]))
+    assert run.root.list_folders() == ["gan"]
 
 
 def test_folder_predating_setting_is_accepted(tmp_path: Path) -> None:

@@ -408,7 +408,10 @@ def test_training_resumes_from_newest_checkpoint(experiment: Run, tmp_path: Path
     record = experiment.gan.read_json("gan.json")
     dataset, teacher = str(experiment.dataset), str(locate_teacher(experiment))
     train_worker.train_and_finish(
-        train_worker.GanTraining(GanConfig(**record["config"]), 32, 0, dataset, teacher, str(out), 1.0, {}), Place()
+        train_worker.GanTraining(
+            GanConfig(**record["config"]), 32, 0, dataset, teacher, str(out), 1.0, record["inputs"]
+        ),
+        Place(),
     )
     assert out.read_bytes("gan.safetensors") == experiment.gan.read_bytes("gan.safetensors")
     assert out.read_bytes("metrics.jsonl") == experiment.gan.read_bytes("metrics.jsonl")

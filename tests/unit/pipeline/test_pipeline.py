@@ -113,7 +113,7 @@ def test_folder_without_kept_weights_kept_the_best(tiny_job: Job, experiment: Ru
     del old["classifier"]["keep"]
     old["classifier"]["ema_half_life"] = 0
     run.root.write_bytes("job.yaml", yaml.safe_dump(old).encode())
-    (run.models / "real+classic").create()
+    run.locate_model("real+classic", 0).write_json("model.json", {})
     with pytest.raises(UserError, match=r"classifier\.keep is best there and auto in this job"):
         run.claim_folder(tiny_job)
     run.claim_folder(load_job(DIGITS, [*TINY, "classifier.keep=best", "classifier.ema_half_life=0"]))

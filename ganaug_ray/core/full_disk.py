@@ -1,0 +1,51 @@
+"""Recognises a full disk, in whatever error it comes, and says so with the path and the size."""
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ganaug_ray.errors import DiskFull
+
+FULL_DISK_ERRNOS = {errno.ENOSPC, errno.EDQUOT}
+# What libraries keep the error in that theirs is about: Ray's tasks, its controller and its workers' wrapper.
+_WRAPPERS = ("__cause__", "__context__", "cause", "controller_failure", "_base_exc")
+
+
+@contextmanager
+def explain_full_disk(path: object, size: int) -> Iterator[None]:
+    """Raise DiskFull where writing so many bytes to a path fails because the disk or the quota is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL_DISK_ERRNOS:
+            raise
+        raise DiskFull(_describe(str(path), size)) from error
+
+
+def find_disk_full(error: BaseException) -> DiskFull | None:
+    """Return the DiskFull that an error is or was caused by, or None."""
+    waiting: list[BaseException] = [error]
+    seen: list[BaseException] = []
+    while waiting:
+        current = waiting.pop()
+        seen.append(current)
+        if isinstance(current, DiskFull):
+            return current
+        causes = [getattr(current, name, None) for name in _WRAPPERS]
+        causes += list(getattr(current, "worker_failures", {}).values())
+        waiting += [cause for cause in causes if isinstance(cause, BaseException) and cause not in seen]
+    for current in seen:
+        if isinstance(current, OSError) and current.errno in FULL_DISK_ERRNOS:
+            return DiskFull(_describe(str(current.filename or "a temporary folder"), None))
+    return None
+
+
+def _describe(path: str, size: int | None) -> str:
+    """Say what could not be written and where, and what to do."""
+    what = "not all could be written" if size is None else f"{size / 1e6:.3g} MB could not be written"
+    with suppress(OSError):
+        folder = next(folder for folder in Path(path).absolute().parents if folder.exists())
+        what += f", {shutil.disk_usage(folder).free / 1e6:.3g} MB are free there"
+    return f"{path}: the disk is full, or the quota ({what}); make room, and the same command goes on"

@@ -1,0 +1,134 @@
+"""What a changed setting means for the stages of an experiment: which changes are refused, and what is made again.
+
+A change is refused where a finished stage was made with the setting. Of a stage that is not finished, what is there
+was made with the old one and is deleted. Two finished things give way as long as no model was trained on the GAN's
+images: pools of images, which are made again, and the end of a GAN's training, which goes on to a later one.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ganaug_ray.config.augment import KIND_TRAITS
+from ganaug_ray.config.base import SCALING_KEYS
+from ganaug_ray.config.job import BASELINE_ARM, TEACHER
+from ganaug_ray.core.storage import Folder
+
+# These say how the work is spread, and change nothing of what is there.
+FREE_KEYS = {
+    *(f"gan.{name}" for name in SCALING_KEYS),
+    *(f"classifier.{name}" for name in SCALING_KEYS),
+    "data.loader",
+    "data.resident_limit",
+}
+LENGTH_KEYS = {"gan.steps", "gan.epochs"}
+# Which stages a setting shaped, by the beginning of its key: the first that fits. Other settings shape none of them.
+_SHAPED_BY = {
+    "data.": r"dataset",
+    "seed": r"dataset|pseudo|gan|gan-pseudo|synthetic.*|models/.*",
+    "gan.": r"gan|gan-pseudo",
+    "augment.pseudo_confidence": r"pseudo",
+    "augment.": r"synthetic",
+    "classifier.": r"models/.*",
+}
+_POOL = re.compile(r"synthetic.*")
+
+
+@dataclass(frozen=True)
+class MadeStage:
+    """What a stage has left in the experiment's folder, finished or not.
+
+    Attributes:
+        name: of the stage, such as gan or models/real+classic/seed-0, alike in all splits.
+        path: in the experiment's folder.
+        folder: of the stage.
+        marker: the file that says that it is finished.
+        is_finished: whether that is there.
+    """
+
+    name: str
+    path: str
+    folder: Folder
+    marker: str
+    is_finished: bool
+
+
+class JobChanges:
+    """The consequences of changed settings.
+
+    Args:
+        stages: all that has been begun in the folder.
+        arms: of the job that the folder was made with: name -> settings.
+
+    Attributes:
+        refusals: a sentence a change that cannot be; with any of them nothing is to be done.
+    """
+
+    def __init__(self, stages: list[MadeStage], arms: Mapping[str, Mapping[str, Any]]) -> None:
+        self._stages = stages
+        self._has_gan_models = any(
+            stage.is_finished and stage.name.startswith("models/") and _uses_gan(stage.name.split("/")[1], arms)
+            for stage in stages
+        )
+        self._deleted: dict[str, tuple[MadeStage, str]] = {}
+        self._reopened: dict[str, tuple[MadeStage, str]] = {}
+        self.refusals: list[str] = []
+
+    def add_change(self, key: str, before: Any, after: Any) -> None:
+        """Take in that a setting is another one than before."""
+        if key in FREE_KEYS:
+            return
+        words = f"{key} is {before} there and {after} in this job"
+        shaped = _compile_shaped(key)
+        if key.startswith(("arms.", "augment.")):
+            self._delete_unfinished_pools(words)
+        if key.startswith("arms.") and after is None:  # an arm that is no longer compared
+            return
+        can_go_on = key in LENGTH_KEYS and bool(before and after and after > before) and not self._has_gan_models
+        for stage in self._stages:
+            if shaped.fullmatch(stage.name):
+                self._judge(stage, words, can_go_on)
+        if can_go_on and self._reopened:
+            for stage in self._stages:
+                if _POOL.fullmatch(stage.name):
+                    self._deleted[stage.path] = stage, words
+
+    def _delete_unfinished_pools(self, words: str) -> None:
+        """Delete pools that were not finished: they are named after settings, and may be asked for no more."""
+        for stage in self._stages:
+            if _POOL.fullmatch(stage.name) and not stage.is_finished:
+                self._deleted[stage.path] = stage, words
+
+    def _judge(self, stage: MadeStage, words: str, can_go_on: bool) -> None:
+        if stage.name.startswith("gan") and can_go_on:
+            self._reopened[stage.path] = stage, words
+        elif not stage.is_finished or (_POOL.fullmatch(stage.name) and not self._has_gan_models):
+            self._deleted[stage.path] = stage, words
+        elif not self.refusals or not self.refusals[-1].startswith(words):
+            self.refusals.append(f"{words} ({stage.path} is made)")
+
+    def apply(self, notify: Callable[[str], None]) -> None:
+        """Delete what was made with other settings, and notify of each in a sentence."""
+        for path, (stage, words) in self._deleted.items():
+            stage.folder.delete_file(stage.marker)  # first: a crash leaves no stage that seems to be finished
+            stage.folder.fs.delete_dir(stage.folder.path)
+            notify(f"{path} was made with other settings and is deleted: {words}")
+        for path, (stage, words) in self._reopened.items():
+            if stage.is_finished:
+                stage.folder.delete_file(stage.marker)
+                notify(f"{path} is trained for longer: {words}")
+
+
+def _compile_shaped(key: str) -> re.Pattern[str]:
+    if key.startswith("arms."):
+        return re.compile(f"models/{re.escape(key.split('.')[1])}/.*")
+    return re.compile(next((stages for begin, stages in _SHAPED_BY.items() if key.startswith(begin)), ""))
+
+
+def _uses_gan(arm: str, arms: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether an arm's models had images of a GAN; of an arm that is no longer in the job that is supposed."""
+    if arm in (BASELINE_ARM, TEACHER):
+        return False
+    kind = (arms.get(arm) or {}).get("kind")
+    return kind not in KIND_TRAITS or KIND_TRAITS[kind].uses_gan

@@ -1,0 +1,48 @@
+"""A terminal that is not UTF-8 gets replaced characters, and never an error."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from ganaug_ray import cli
+from ganaug_ray.cli import experiments
+from ganaug_ray.core.console import Terminal
+
+MODEL_VERBS = ("predict", "serve", "export", "rollback", "evaluate", "search")
+
+
+def run_on_terminal(encoding: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[object, str]:
+    """Run the command line on a terminal of that encoding; return its exit code and all that it printed."""
+    sinks = io.BytesIO(), io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(sinks[0], encoding=encoding))
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(sinks[1], encoding=encoding))
+    monkeypatch.setattr(sys, "argv", ["ganaug", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    return ended.value.code, "".join(sink.getvalue().decode(encoding) for sink in sinks)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_every_verb_has_help_on_any_terminal(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for verb in (*experiments.VERBS, *MODEL_VERBS, "submit", "jobs", "stop"):
+        code, printed = run_on_terminal(encoding, [verb, "--help"], monkeypatch)
+        assert code == 0, verb
+        assert "Usage" in printed
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_messages_and_stage_lines_are_replaced(encoding: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    code, printed = run_on_terminal(encoding, ["run", str(tmp_path / "Kätzchen猫.yaml"), "--dry-run"], monkeypatch)
+    assert code == 2
+    assert "tzchen?.yaml: there is no such job file" in printed
+    sink = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(sink, encoding=encoding, errors="replace"))
+    Terminal().print_stage_line("prepare", "done", "40 × 猫")
+    sys.stdout.flush()
+    assert "?" in sink.getvalue().decode(encoding)
