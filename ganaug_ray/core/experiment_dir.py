@@ -27,6 +27,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.version import __version__
 
 Record = dict[str, Any]
+FAILURE_FILE = "failed.json"
 
 
 def compute_fingerprint(*parts: Any) -> str:
@@ -152,7 +153,7 @@ class Run:
         """Return what follows from the settings that the folder was not made with. Raises UserError."""
         with suppress(ValidationError):  # settings that are newer than the folder had their defaults
             previous = _dump_settings(Job.model_validate(_fill_old_defaults(previous)))
-        changes = JobChanges(self._list_made_stages(), previous.get("arms") or {})
+        changes = JobChanges(self._list_made_stages(), previous.get("arms") or {}, self.root.has_file(FAILURE_FILE))
         for key, (before, after) in find_differences(previous, _dump_settings(job)).items():
             changes.add_change(key, before, after)
         lines = changes.refusals
@@ -169,6 +170,14 @@ class Run:
                 name = re.sub(r"^splits/\d+/", "", path)
                 stages.append(MadeStage(name, path, folder, marker, folder.has_file(marker)))
         return stages
+
+    def note_failure(self, stage: str, message: str) -> None:
+        """Note that a stage failed for good reasons: the settings of what it left may change."""
+        self.root.write_json(FAILURE_FILE, {"stage": stage, "message": message})
+
+    def clear_failure(self) -> None:
+        """Forget what failed last: a stage is at work again."""
+        self.root.delete_file(FAILURE_FILE)
 
     @contextmanager
     def hold_lock(self) -> Iterator[None]:

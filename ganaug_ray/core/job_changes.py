@@ -1,8 +1,9 @@
 """What a changed setting means for the stages of an experiment: which changes are refused, and what is made again.
 
-A change is refused where a finished stage was made with the setting. Of a stage that is not finished, what is there
-was made with the old one and is deleted. Two finished things give way as long as no model was trained on the GAN's
-images: pools of images, which are made again, and the end of a GAN's training, which goes on to a later one.
+A change is refused where a finished stage was made with the setting, or an interrupted training can go on with it. What
+else there is of an unfinished stage was made with the old one and is deleted. Two finished things give way as long as
+no model was trained on the GAN's images: pools of images, which are made again, and the end of a GAN's training, which
+goes on to a later one.
 """
 
 import re
@@ -53,6 +54,12 @@ class MadeStage:
     marker: str
     is_finished: bool
 
+    def count_steps(self) -> int:
+        """Count the steps that a training can go on from."""
+        from ganaug_ray.core import checkpoint  # it imports torch, which a finished experiment does without
+
+        return checkpoint.read_newest_step(self.folder / "checkpoints")
+
 
 class JobChanges:
     """The consequences of changed settings.
@@ -60,13 +67,15 @@ class JobChanges:
     Args:
         stages: all that has been begun in the folder.
         arms: of the job that the folder was made with: name -> settings.
+        has_failed: whether the last stage failed, and was not interrupted.
 
     Attributes:
         refusals: a sentence a change that cannot be; with any of them nothing is to be done.
     """
 
-    def __init__(self, stages: list[MadeStage], arms: Mapping[str, Mapping[str, Any]]) -> None:
+    def __init__(self, stages: list[MadeStage], arms: Mapping[str, Mapping[str, Any]], has_failed: bool) -> None:
         self._stages = stages
+        self._has_failed = has_failed
         self._has_gan_models = any(
             stage.is_finished and stage.name.startswith("models/") and _uses_gan(stage.name.split("/")[1], arms)
             for stage in stages
@@ -103,10 +112,16 @@ class JobChanges:
     def _judge(self, stage: MadeStage, words: str, can_go_on: bool) -> None:
         if stage.name.startswith("gan") and can_go_on:
             self._reopened[stage.path] = stage, words
+        elif not stage.is_finished and not self._has_failed and (steps := stage.count_steps()):
+            self._refuse(words, f"{stage.path} was interrupted after step {steps}; delete {stage.folder} to begin anew")
         elif not stage.is_finished or (_POOL.fullmatch(stage.name) and not self._has_gan_models):
             self._deleted[stage.path] = stage, words
-        elif not self.refusals or not self.refusals[-1].startswith(words):
-            self.refusals.append(f"{words} ({stage.path} is made)")
+        else:
+            self._refuse(words, f"{stage.path} is made")
+
+    def _refuse(self, words: str, reason: str) -> None:
+        if not self.refusals or not self.refusals[-1].startswith(words):
+            self.refusals.append(f"{words} ({reason})")
 
     def apply(self, notify: Callable[[str], None]) -> None:
         """Delete what was made with other settings, and notify of each in a sentence."""

@@ -13,7 +13,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import RunRecord
-from ganaug_ray.errors import UserError
+from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime import executors
 from ganaug_ray.runtime.executors import Executor
 
@@ -78,9 +78,12 @@ class StageContext:
             self.terminal.print_stage_line(name, "kept", outcome(marker))
             return
         started = time.monotonic()
+        self.run.clear_failure()
         try:
             record = work()
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, StageFailed):
+                self.run.note_failure(name, str(error))
             self.terminal.print_stage_line(name, "failed", "", time.monotonic() - started)
             raise
         RunRecord.write(self.run)

@@ -229,6 +229,22 @@ def test_only_used_settings_are_fixed(tmp_path: Path) -> None:
         run.claim_folder(load_job(DIGITS, ["gan.lr=1e-5", "augment.ratio=1.0"]))
 
 
+def test_interrupted_training_keeps_its_settings(tmp_path: Path) -> None:
+    """A training that can go on is not deleted for a forgotten setting, unless it failed; the way out is named."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    run.claim_folder(load_job(DIGITS, ["gan.lr=1e-5"]))
+    half = Checkpoint(30, {"weight": torch.zeros(2)})
+    checkpoint.save(run.gan / "checkpoints", half, "inputs")
+    with pytest.raises(
+        UserError, match=r"gan\.lr is 1e-05 there.*gan was interrupted after step 30; delete (\S+)"
+    ) as caught:
+        run.claim_folder(load_job(DIGITS))
+    assert f"delete {run.gan} to begin anew" in str(caught.value)
+    run.note_failure("train-gan", "the loss is not a number; try a lower gan.lr")
+    run.claim_folder(load_job(DIGITS))
+    assert not run.gan.list_entries()
+
+
 def test_unfinished_stages_fix_no_settings(tmp_path: Path) -> None:
     """What a failed stage left is deleted when its settings change, in every split, and finished ones stay."""
     run = Run(Folder.from_uri(tmp_path))
