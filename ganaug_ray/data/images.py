@@ -9,7 +9,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin, features
 
 from ganaug_ray.core.records import ValueRange
-from ganaug_ray.data import file_repair
+from ganaug_ray.data import file_repair, jpeg2000
 from ganaug_ray.data.samples import Samples, describe_tiff, has_unnamed_fourth_band, read_samples
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
 
@@ -107,6 +107,8 @@ def _decode_file(content: bytes, min_side: int, max_pixels: int, value_range: Va
     kind = image.format or ""
     if width * height > max_pixels:
         raise UnreadableError("too large", f"more than {max_pixels} pixels")
+    if kind == "JPEG2000" and jpeg2000.is_cut_off(content):
+        raise UnreadableError("truncated or damaged", "the codestream breaks off")
     try:
         image.draft(None, (max(min_side, ID_SIDE_PX),) * 2)  # None keeps the mode
         samples = read_samples(image, content)

@@ -25,7 +25,7 @@ def predict_visible_gain(
         looks: times that the verdict may be looked at; the gain is that of the first look.
 
     >>> round(predict_visible_gain(240, 5, 2), 3), round(predict_visible_gain(48, 1, 3), 3)
-    (0.048, 0.095)
+    (0.048, 0.101)
     """
     if splits * seeds < MIN_REPEATS:
         return None

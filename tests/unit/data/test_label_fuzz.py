@@ -15,7 +15,7 @@ from ganaug_ray.errors import UserError
 
 CLASSES = ("cat", "Dürer", "no", "7", "polar bear", "mask", "data", "b_1", "n02085620", "Über-Hund", "true", "train")
 SPLITS = ("train", "val", "test", "Training", "valid", "test_set")
-TRIALS = 60  # of each seed
+TRIALS = 200  # of each seed
 
 
 def draw_files(rng: random.Random, classes: Sequence[str]) -> dict[str, str]:

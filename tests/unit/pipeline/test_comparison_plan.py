@@ -127,7 +127,7 @@ def test_visible_gain_falls_with_images_and_repeats() -> None:
         (
             ["compare.budget_minutes=5", "compare.visible_gain=0.01"],
             (1, 3),
-            ["even the smallest plan", "; compare.visible_gain 0.01: it sees no gain below 3.2 points of accuracy"],
+            ["even the smallest plan", "; compare.visible_gain 0.01: it sees no gain below 3.4 points of accuracy"],
         ),
         (["compare.budget_minutes=40", "compare.visible_gain=0.03"], (1, 5), ["about 13 minutes"]),
         (
