@@ -5,8 +5,6 @@ is what is trained on: a photograph that is a little out of focus may be sharp e
 """
 
 import math
-from bisect import bisect_right
-from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +17,9 @@ MEDIAN_SHARE = 0.5
 # Levels of 255. What rounding to whole levels adds to a Laplacian is 4 at most, and seldom above 3. Where an image
 # is blurred so much that it hardly changes from pixel to pixel, it would be taken for detail.
 MAX_ROUNDING = 3
+SAMPLED_ROWS = 32  # of an image, about, that sharpness looks at: they say as much as all, in a fraction of the time
+
+_LEVELS = np.arange(256)
 
 
 class VisualMeasures(NamedTuple):
@@ -76,16 +77,18 @@ ISSUES = (
 def measure_image(image: Image.Image) -> VisualMeasures:
     """Measure an image of mode L or RGB. Equal pixels give equal measures, on every machine."""
     luma = image if image.mode == "L" else image.convert("L")
-    counts = luma.histogram()
-    pixels_up_to = list(accumulate(counts))
-    n = pixels_up_to[-1]
-    black = bisect_right(pixels_up_to, n // 100)
-    white = bisect_right(pixels_up_to, n - 1 - n // 100)
-    mean = sum(level * count for level, count in enumerate(counts)) / n
-    brightness, black_point, white_point, contrast = (
-        round(level / 255, 4) for level in (mean, black, white, white - black)
+    counts = np.fromiter(luma.histogram(), np.int64, 256)
+    n = luma.width * luma.height
+    ranks = (n // 100, n - 1 - n // 100)
+    black, white = counts.cumsum().searchsorted(ranks, "right").tolist()
+    mean = int(counts.dot(_LEVELS)) / n
+    return VisualMeasures(
+        brightness=round(mean / 255, 4),
+        black_point=round(black / 255, 4),
+        white_point=round(white / 255, 4),
+        contrast=round((white - black) / 255, 4),
+        sharpness=measure_sharpness(np.asarray(luma)),
     )
-    return VisualMeasures(brightness, black_point, white_point, contrast, measure_sharpness(np.asarray(luma)))
 
 
 def measure_sharpness(luma: np.ndarray) -> float | None:
@@ -101,11 +104,11 @@ def measure_sharpness(luma: np.ndarray) -> float | None:
     Returns:
         In [0, 2.83], rounded to 4 digits; None where there is no gradient, or fewer than 3 pixels a side.
     """
-    levels = luma.astype(np.int32)
-    rows = levels[1:-1:2]  # every second row says as much as all of them, in half of the time
+    step = max(2, len(luma) // SAMPLED_ROWS)
+    rows = luma[1:-1:step].astype(np.int32)
     across = rows[:, 1:] - rows[:, :-1]
-    down = levels[2::2] - rows
-    up = rows - levels[:-2:2]
+    down = luma[2::step] - rows
+    up = rows - luma[:-2:step]
     laplacian = across[:, 1:] - across[:, :-1] + (down - up)[:, 1:-1]
     laplacian[np.abs(laplacian) <= MAX_ROUNDING] = 0
     gradient_energy = _sum_squares(across) + _sum_squares(down)
