@@ -250,11 +250,10 @@ def resize_to_square(image: Image.Image, size: int, resize: Resize) -> Image.Ima
         return image
     width, height = image.size
     if resize == "pad":
-        scale = size / max(width, height)
-        inner_size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        inner = image.resize(inner_size, _choose_filter(image, size))
+        inner_box = fit_into_square(width, height, size)
+        inner_size = (inner_box[2] - inner_box[0], inner_box[3] - inner_box[1])
         padded = Image.new(image.mode, (size, size))
-        padded.paste(inner, ((size - inner.width) // 2, (size - inner.height) // 2))
+        padded.paste(image.resize(inner_size, _choose_filter(image, size)), inner_box)
         return padded
     box = None
     if resize == "crop":
@@ -263,6 +262,20 @@ def resize_to_square(image: Image.Image, size: int, resize: Resize) -> Image.Ima
         top = (height - side) / 2
         box = (left, top, left + side, top + side)
     return image.resize((size, size), _choose_filter(image, size), box=box)
+
+
+def fit_into_square(width: int, height: int, size: int) -> tuple[int, int, int, int]:
+    """Return where an image that is padded lies in its square of size × size: left, top, right and bottom, in pixels.
+
+    >>> fit_into_square(200, 100, 64)
+    (0, 16, 64, 48)
+    """
+    scale = size / max(width, height)
+    inner_width = max(1, round(width * scale))
+    inner_height = max(1, round(height * scale))
+    left = (size - inner_width) // 2
+    top = (size - inner_height) // 2
+    return left, top, left + inner_width, top + inner_height
 
 
 def _choose_filter(image: Image.Image, size: int) -> Image.Resampling:

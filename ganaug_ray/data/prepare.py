@@ -10,6 +10,7 @@ import hashlib
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,7 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card import class_metadata
-from ganaug_ray.data.ingest import imbalance, near_duplicates, shard_writer, split
+from ganaug_ray.data.ingest import imbalance, near_duplicates, shard_writer, split, visual_issues
 from ganaug_ray.data.ingest.scan import Survey, survey_source
 from ganaug_ray.data.ingest.source_audit import Progress
 from ganaug_ray.data.loading import image_store
@@ -28,6 +29,7 @@ from ganaug_ray.runtime.executors import Executor, map_serially
 
 THUMBNAIL_CHUNK = 8192  # in memory at a time
 MAX_CARD_IMAGES = 4096  # training images that the card looks at, at most
+EXAMPLES_PER_ISSUE = 6  # images on the card for each visual issue
 
 
 def prepare_dataset(
@@ -115,6 +117,7 @@ def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.R
         "passed_over": source_survey.passed_over,
         "remarks": source_survey.remarks,
         "notes": source_survey.count_notes(),
+        "visual_issues": {name: len(rows) for name, rows in source_survey.visual_issues.items()},
         "unlabelled": reasons.pop(None, 0),
         "unlabelled_rejected": dict(reasons),
         "near_duplicates": {
@@ -147,14 +150,40 @@ def _write_description(
     sampled_rows = train.slice(0, max(1, min(MAX_CARD_IMAGES, image_store.MAX_SHARD_BYTES // image_bytes)))
     pixels = shard_writer.read_pixels(staged, sampled_rows, config.image_size, source_survey.channels)
     labels = np.array([source_survey.classes.index(name) for name in sampled_rows["label"].to_pylist()], np.int64)
-    dataset_card.write_card(out, record, config.metadata, (pixels, labels))
+    examples = _list_issue_examples(source_survey, config.image_size, staged)
+    dataset_card.write_card(out, record, config.metadata, (pixels, labels), examples)
+
+
+def _list_issue_examples(source_survey: Survey, size: int, staged: Folder) -> list[dict[str, Any]]:
+    """List the visual issues that images have, each with the most extreme images, as ``write_card`` shows them."""
+    groups = []
+    for issue in visual_issues.ISSUES:
+        issue_rows = source_survey.visual_issues[issue.name]
+        if not len(issue_rows):
+            continue
+        images = source_survey.usable.take(pa.array(issue_rows[:EXAMPLES_PER_ISSUE]))
+        rows = images.select(["path", "label", issue.measure]).rename_columns(["path", "class", "value"]).to_pylist()
+        for row, thumbnail in zip(rows, shard_writer.encode_thumbnails(images, staged, size), strict=True):
+            row["thumbnail"] = thumbnail
+        groups.append(
+            {
+                "issue": issue.name,
+                "measure": issue.measure,
+                "limit": 1 - issue.limit if issue.is_high else issue.limit,
+                "images": len(issue_rows),
+                "rows": rows,
+            }
+        )
+    return groups
 
 
 def _write_tables(source_survey: Survey, size: int, staged: Folder, out: Folder) -> None:
     usable = source_survey.usable.rename_columns({"label": "class"})
+    columns = ["id", "split", "class", "path", "provenance", "width", "height", "format", "note"]
+    issues = visual_issues.name_issues(source_survey.visual_issues, len(usable))
     out.write_table(
         "split.parquet",
-        usable.select(["id", "split", "class", "path", "provenance", "width", "height", "format", "note"]),
+        usable.select([*columns, *visual_issues.VisualMeasures._fields]).append_column("visual_issues", issues),
     )
     rejected = source_survey.rejected
     shown_rows = np.flatnonzero(pc.not_equal(rejected["file"], "").to_numpy())[: shard_writer.MAX_THUMBNAILS]

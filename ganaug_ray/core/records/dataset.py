@@ -50,6 +50,9 @@ class DatasetRecord(StageRecord):
     """What was done with the source that a user may not expect, a sentence each."""
     notes: dict[str, int] = Field(default_factory=dict)
     """What was left out, changed or odd -> kept labelled images."""
+    visual_issues: dict[str, int] | None = None
+    """dark, bright, low contrast and blurred -> kept labelled images, some in several. None where nothing was
+    measured."""
     unlabelled: int = 0
     """Images without a label that are stored."""
     unlabelled_rejected: dict[str, int] = Field(default_factory=dict)

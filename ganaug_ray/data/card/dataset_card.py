@@ -5,7 +5,7 @@ import functools
 import io
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +48,13 @@ class ImageSamples:
         return tiles
 
 
-def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None, sample: LabelledPixels) -> None:
+def write_card(
+    dataset: Folder,
+    record: Mapping[str, Any],
+    metadata: str | None,
+    sample: LabelledPixels,
+    issue_examples: Sequence[Mapping[str, Any]] = (),
+) -> None:
     """Write card.html and figures/*.png from the tables of a dataset folder.
 
     Args:
@@ -56,6 +62,9 @@ def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None,
         record: what its marker will hold, but for mean and std.
         metadata: path of a CSV file of facts on the classes, or None.
         sample: of the training images.
+        issue_examples: visual issues that images have: ``issue``, the ``measure`` that tells, its ``limit``, the
+            number of ``images``, and ``rows`` of the most extreme, each with ``path``, ``class``, ``value`` of the
+            measure and ``thumbnail``, a PNG picture.
 
     Raises:
         UserError: the metadata cannot be read, or not be joined to the classes.
@@ -77,6 +86,8 @@ def write_card(dataset: Folder, record: Mapping[str, Any], metadata: str | None,
         "files": tables.summarize_files(dataset, record["image_size"]),
         "rejects": tables.list_rejects(dataset),
         "twins": duplicates,
+        "visual_issues": record.get("visual_issues"),
+        "issue_examples": issue_examples,
         "about": tables.describe_classes(record["classes"], metadata),
     }
     samples = collect_samples(sample, record["classes"], counts["train"])

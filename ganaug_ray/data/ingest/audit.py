@@ -16,7 +16,7 @@ from ganaug_ray.config import DataConfig
 from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
-from ganaug_ray.data.ingest import near_duplicates, staging
+from ganaug_ray.data.ingest import near_duplicates, staging, visual_issues
 from ganaug_ray.data.sources import RawImage
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SIDECAR, PartReader
@@ -45,6 +45,11 @@ class ImageRecord:
         low: the lowest of these samples.
         high: the highest.
         channels: 1 or 3.
+        brightness: of the stored image, as are the following: see visual_issues.VisualMeasures.
+        black_point: likewise.
+        white_point: likewise.
+        contrast: likewise.
+        sharpness: likewise.
         hash: perceptual, 64 bits.
         file: the staged file.
         rank: position in it.
@@ -67,6 +72,11 @@ class ImageRecord:
     low: float = 0.0
     high: float = 0.0
     channels: int = 0
+    brightness: float | None = None
+    black_point: float | None = None
+    white_point: float | None = None
+    contrast: float | None = None
+    sharpness: float | None = None
     hash: int = 0
     file: str = ""
     rank: int = 0
@@ -79,6 +89,7 @@ _COLUMN_TYPES = {
     "high": pa.float64(),
     "height": pa.int32(),
     "channels": pa.int8(),
+    **dict.fromkeys(visual_issues.VisualMeasures._fields, pa.float64()),
     "hash": pa.uint64(),
     "rank": pa.int32(),
     "offset": pa.int64(),
@@ -168,11 +179,21 @@ def _audit_image(raw: RawImage, config: DataConfig, value_range: ValueRange | No
         "format": decoded.format,
         "note": NOTE_SEPARATOR.join([*_note_wrong_suffix(raw.path, decoded.format), *decoded.notes]),
         "channels": _count_channels(image),
+        **_measure_stored(decoded.image.size, image, config)._asdict(),
     }
     if decoded.span:
         row |= decoded.span._asdict()
     row["reason"], row["detail"] = raw.objection or _find_objection(row, decoded, small, config)
     return row, _StagedImage(images.to_pixels(image, row["channels"]), small)
+
+
+def _measure_stored(
+    native_size: tuple[int, int], image: Image.Image, config: DataConfig
+) -> visual_issues.VisualMeasures:
+    """Measure an image as it is stored, without what pads it."""
+    if config.resize == "pad":
+        image = image.crop(images.fit_into_square(*native_size, config.image_size))
+    return visual_issues.measure_image(image)
 
 
 def _count_channels(image: Image.Image) -> int:

@@ -24,6 +24,7 @@ from ganaug_ray.data.ingest import (
     source_audit,
     split,
     unlabelled,
+    visual_issues,
 )
 from ganaug_ray.data.ingest.source_audit import AuditedSource, Progress, ignore_progress
 from ganaug_ray.errors import UserError
@@ -40,6 +41,7 @@ class Survey:
         usable: the fields of audit.ImageRecord and ``split``, a row an image, by id.
         rejected: the fields of audit.ImageRecord, by path.
         duplicate_groups: groups of near-duplicates: their rows in ``usable``.
+        visual_issues: dark, bright, low contrast and blurred -> such rows in ``usable``, the most extreme first.
         unlabelled: images without labels, the fields of audit.ImageRecord, by id; those with a reason are not kept.
         passed_over: reason -> files that are no images, neither kept nor rejected.
         remarks: what was done with the source that a user may not expect, a sentence each.
@@ -51,6 +53,7 @@ class Survey:
     usable: pa.Table
     rejected: pa.Table
     duplicate_groups: list[list[int]]
+    visual_issues: dict[str, np.ndarray]
     unlabelled: pa.Table
     passed_over: dict[str, int]
     remarks: list[str]
@@ -115,6 +118,7 @@ def survey_source(
         usable,
         rejected,
         duplicate_groups,
+        visual_issues.find_issues(usable),
         _read_unlabelled(config, usable, staged, executor, progress),
         audited.passed_over,
         source_remarks,
