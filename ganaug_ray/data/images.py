@@ -285,8 +285,8 @@ def _choose_filter(image: Image.Image, size: int) -> Image.Resampling:
 
 def to_pixels(image: Image.Image, channels: int) -> np.ndarray:
     """Convert an image to pixels, uint8 [H, W, channels]; colour turns grey, and grey is repeated, where asked."""
-    array = np.asarray(_convert_mode(image, "L" if channels == 1 else "RGB"))
-    return array.reshape(*array.shape[:2], channels)
+    content = _convert_mode(image, "L" if channels == 1 else "RGB").tobytes()  # asarray takes twice the time
+    return np.frombuffer(content, np.uint8).reshape(image.height, image.width, channels)
 
 
 def to_png(pixels: np.ndarray) -> bytes:

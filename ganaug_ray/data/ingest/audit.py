@@ -123,6 +123,7 @@ def audit_part(
 class _StagedImage(NamedTuple):
     pixels: np.ndarray  # resized, uint8
     small: Image.Image  # what near-duplicates are found by
+    luma: Image.Image  # resized, of mode L, without what pads it
 
 
 _AuditedImage = tuple[dict, _StagedImage | None]  # the fields of ImageRecord, and what is staged of a decoded image
@@ -153,8 +154,10 @@ def _stage_batch(batch: list[_AuditedImage], staged: Folder, name: str) -> list[
         thumbnails = [near_duplicates.make_thumbnail(image.small) for image in images]
         staging.write_staged(staged, f"{name}.thumbs", thumbnails)
         hashes = near_duplicates.hash_images([image.small for image in images])
+        measures = visual_issues.measure_images([image.luma for image in images])
         for rank, row in enumerate(rows):
             row |= {"file": name, "rank": rank, "offset": int(offsets[rank]), "hash": int(hashes[rank])}
+            row |= measures[rank]._asdict()
     return [row for row, _ in batch]
 
 
@@ -179,21 +182,19 @@ def _audit_image(raw: RawImage, config: DataConfig, value_range: ValueRange | No
         "format": decoded.format,
         "note": NOTE_SEPARATOR.join([*_note_wrong_suffix(raw.path, decoded.format), *decoded.notes]),
         "channels": _count_channels(image),
-        **_measure_stored(decoded.image.size, image, config)._asdict(),
     }
     if decoded.span:
         row |= decoded.span._asdict()
     row["reason"], row["detail"] = raw.objection or _find_objection(row, decoded, small, config)
-    return row, _StagedImage(images.to_pixels(image, row["channels"]), small)
+    luma = _crop_padding(image, decoded.image.size, config).convert("L")
+    return row, _StagedImage(images.to_pixels(image, row["channels"]), small, luma)
 
 
-def _measure_stored(
-    native_size: tuple[int, int], image: Image.Image, config: DataConfig
-) -> visual_issues.VisualMeasures:
-    """Measure an image as it is stored, without what pads it."""
-    if config.resize == "pad":
-        image = image.crop(images.fit_into_square(*native_size, config.image_size))
-    return visual_issues.measure_image(image)
+def _crop_padding(stored: Image.Image, native_size: tuple[int, int], config: DataConfig) -> Image.Image:
+    """Return an image as it is stored, without what pads it."""
+    if config.resize != "pad":
+        return stored
+    return stored.crop(images.fit_into_square(*native_size, config.image_size))
 
 
 def _count_channels(image: Image.Image) -> int:
@@ -232,14 +233,9 @@ def _find_objection(
         return "no split", "lies in none of the folders train, val and test"
     if min(decoded.width, decoded.height) < config.smallest:
         return "too small", f"{decoded.width} × {decoded.height} pixels"
-    if _is_flat(small) and _is_flat(decoded.image):  # the first look is cheap, and may see only the middle
+    if small.getcolors(1) and decoded.image.getcolors(1):  # the first look is cheap, and may see only the middle
         return "single colour", f"every pixel is {decoded.image.getpixel((0, 0))}"
     return None, ""
-
-
-def _is_flat(image: Image.Image) -> bool:
-    extrema = np.reshape(image.getextrema(), (-1, 2))  # lowest and highest, a row a channel
-    return bool((extrema[:, 0] == extrema[:, 1]).all())
 
 
 def _note_wrong_suffix(path: str, kind: str) -> list[str]:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 from PIL import Image
 
+from ganaug_ray.data import images
 from ganaug_ray.runtime.executors import Executor, map_serially
 
 HASH_SIDE_PX = 32  # pixels that the hash looks at
@@ -44,7 +45,7 @@ def hash_images(small: Sequence[Image.Image]) -> np.ndarray:
 
     Each bit says whether one of the 8 × 8 lowest frequencies of the grey image is above their median.
     """
-    grey = np.stack([np.asarray(image.convert("L")) for image in small]).astype(np.float32)
+    grey = np.stack([images.to_pixels(image, 1)[:, :, 0] for image in small]).astype(np.float32)
     low = (_DCT @ grey @ _DCT.T).reshape(len(small), 64)
     median = np.partition(low, 31, axis=1)[:, 31:32]
     return np.packbits(low > median, axis=1).view(np.uint64)[:, 0]
@@ -52,7 +53,7 @@ def hash_images(small: Sequence[Image.Image]) -> np.ndarray:
 
 def make_thumbnail(small: Image.Image) -> np.ndarray:
     """Shrink a 32 × 32 image to the thumbnail on which candidates are confirmed, uint8 [16, 16, 3]."""
-    return np.asarray(small.convert("RGB").reduce(HASH_SIDE_PX // THUMB_SIDE_PX))
+    return images.to_pixels(small.reduce(HASH_SIDE_PX // THUMB_SIDE_PX), 3)
 
 
 THUMB_BYTES = THUMB_SIDE_PX * THUMB_SIDE_PX * 3

@@ -4,12 +4,16 @@ The measures are in the manner of the open-source cleanvision. They are made on 
 is what is trained on: a photograph that is a little out of focus may be sharp enough at 64 pixels.
 """
 
+import itertools
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
+
+from ganaug_ray.data import images
 
 # An image stands out if its score is below both a limit and this share of the data set's median score. The second is
 # for data sets that are dark, pale or soft as a whole: drawings, night skies, digits of 8 × 8 pixels that are enlarged.
@@ -19,7 +23,7 @@ MEDIAN_SHARE = 0.5
 MAX_ROUNDING = 3
 SAMPLED_ROWS = 32  # of an image, about, that sharpness looks at: they say as much as all, in a fraction of the time
 
-_LEVELS = np.arange(256)
+STACK_BYTES = 64 * 1024  # of rows that are measured at a time: larger arrays are given new memory each, page by page
 
 
 class VisualMeasures(NamedTuple):
@@ -55,9 +59,9 @@ class VisualIssue(NamedTuple):
     limit: float
     is_high: bool = False
 
-    def score_images(self, images: pa.Table) -> np.ndarray:
+    def score_images(self, rows: pa.Table) -> np.ndarray:
         """Return a score of each image, the lower the more it stands out: float64 [N] in [0, 2.83], NaN if unknown."""
-        values = images[self.measure].to_numpy().astype(np.float64)
+        values = rows[self.measure].to_numpy().astype(np.float64)
         return 1 - values if self.is_high else values
 
 
@@ -74,66 +78,80 @@ ISSUES = (
 )
 
 
-def measure_image(image: Image.Image) -> VisualMeasures:
-    """Measure an image of mode L or RGB. Equal pixels give equal measures, on every machine."""
-    luma = image if image.mode == "L" else image.convert("L")
-    counts = np.fromiter(luma.histogram(), np.int64, 256)
-    n = luma.width * luma.height
-    ranks = (n // 100, n - 1 - n // 100)
-    black, white = counts.cumsum().searchsorted(ranks, "right").tolist()
-    mean = int(counts.dot(_LEVELS)) / n
-    return VisualMeasures(
-        brightness=round(mean / 255, 4),
-        black_point=round(black / 255, 4),
-        white_point=round(white / 255, 4),
-        contrast=round((white - black) / 255, 4),
-        sharpness=measure_sharpness(np.asarray(luma)),
-    )
+def measure_images(lumas: Sequence[Image.Image]) -> list[VisualMeasures]:
+    """Measure images of mode L, of any sizes. Equal pixels give equal measures, on every machine.
+
+    Many at once take a fraction of the time that they take one by one, each between other work.
+    """
+    counts_NL = np.array([luma.histogram() for luma in lumas], np.int64).reshape(-1, 256)
+    pixels_N1 = counts_NL.sum(1, keepdims=True)
+    ranks_NL = counts_NL.cumsum(1)
+    black_N = (ranks_NL <= pixels_N1 // 100).sum(1)
+    white_N = (ranks_NL < pixels_N1 - pixels_N1 // 100).sum(1)
+    mean_N = counts_NL @ np.arange(256) / pixels_N1[:, 0]
+    levels = np.stack([mean_N, black_N, white_N, white_N - black_N], 1) / 255
+    sharpness = measure_sharpness([images.to_pixels(luma, 1)[:, :, 0] for luma in lumas])
+    return [
+        VisualMeasures(brightness, black_point, white_point, contrast, sharp)
+        for (brightness, black_point, white_point, contrast), sharp in zip(
+            levels.round(4).tolist(), sharpness, strict=True
+        )
+    ]
 
 
-def measure_sharpness(luma: np.ndarray) -> float | None:
-    """Measure how narrow the edges of an image are: about 1 / their width in pixels.
+def measure_sharpness(lumas: Sequence[np.ndarray]) -> list[float | None]:
+    """Measure how narrow the edges of images are: about 1 / their width in pixels.
 
     The variance of the Laplacian, which is the usual measure, also falls with contrast, and differs between sorts of
     pictures. So it is divided by the energy of the gradient: sqrt(sum(L²) / sum(G²)), where L is the Laplacian of four
     neighbours, but for what rounding makes of it, and G the differences to the right and down. Noise counts as sharp.
 
     Args:
-        luma: uint8 [H, W], with W up to 2,000.
+        lumas: uint8 [H, W] each, with W up to 2,000.
 
     Returns:
-        In [0, 2.83], rounded to 4 digits; None where there is no gradient, or fewer than 3 pixels a side.
+        For each, in [0, 2.83], rounded to 4 digits; None where there is no gradient, or fewer than 3 pixels a side.
     """
-    step = max(2, len(luma) // SAMPLED_ROWS)
-    rows = luma[1:-1:step].astype(np.int32)
-    across = rows[:, 1:] - rows[:, :-1]
-    down = luma[2::step] - rows
-    up = rows - luma[:-2:step]
-    laplacian = across[:, 1:] - across[:, :-1] + (down - up)[:, 1:-1]
-    laplacian[np.abs(laplacian) <= MAX_ROUNDING] = 0
-    gradient_energy = _sum_squares(across) + _sum_squares(down)
-    if not laplacian.size or not gradient_energy:
-        return None
-    return round(math.sqrt(_sum_squares(laplacian) / gradient_energy), 4)
+    sharpness: list[float | None] = []
+    for (_, width), group in itertools.groupby(lumas, np.shape):
+        same_size = list(group)
+        stacked_images = max(1, STACK_BYTES // (SAMPLED_ROWS * max(1, width) * np.int32().nbytes))
+        for start in range(0, len(same_size), stacked_images):
+            sharpness += _measure_stack(np.stack(same_size[start : start + stacked_images]))
+    return sharpness
 
 
-def _sum_squares(values: np.ndarray) -> int:
-    """Sum squares in whole numbers, which are the same on every machine: those of a row fit into 32 bits."""
-    return int(np.einsum("ij,ij->i", values, values).sum(dtype=np.int64))
+def _measure_stack(lumas_NHW: np.ndarray) -> Iterator[float | None]:
+    """Yield the sharpness of each image."""
+    step = max(2, lumas_NHW.shape[1] // SAMPLED_ROWS)
+    rows = lumas_NHW[:, 1:-1:step].astype(np.int32)
+    across = rows[:, :, 1:] - rows[:, :, :-1]
+    down = lumas_NHW[:, 2::step] - rows
+    up = rows - lumas_NHW[:, :-2:step]
+    laplacian = across[:, :, 1:] - across[:, :, :-1] + (down - up)[:, :, 1:-1]
+    laplacian *= np.abs(laplacian) > MAX_ROUNDING
+    gradient_N = _sum_squares(across) + _sum_squares(down)
+    for bend, slope in zip(_sum_squares(laplacian).tolist(), gradient_N.tolist(), strict=True):
+        yield round(math.sqrt(bend / slope), 4) if slope and laplacian.size else None
 
 
-def find_issues(images: pa.Table) -> dict[str, np.ndarray]:
+def _sum_squares(values_NHW: np.ndarray) -> np.ndarray:
+    """Sum in whole numbers, which are the same on every machine: int64 [N]. Those of a row fit into 32 bits."""
+    return np.einsum("nij,nij->ni", values_NHW, values_NHW).sum(1, dtype=np.int64)
+
+
+def find_issues(rows: pa.Table) -> dict[str, np.ndarray]:
     """Find the images that stand out.
 
     Args:
-        images: the fields of VisualMeasures, a row an image.
+        rows: the fields of VisualMeasures, a row an image.
 
     Returns:
         Name of each issue -> rows, int64, the most extreme first. A row may have several issues.
     """
     rows_by_issue = {}
     for issue in ISSUES:
-        scores = issue.score_images(images)
+        scores = issue.score_images(rows)
         known_scores = scores[~np.isnan(scores)]
         limit = min(issue.limit, MEDIAN_SHARE * float(np.median(known_scores))) if len(known_scores) else 0.0
         order = np.argsort(scores, kind="stable")

@@ -45,7 +45,7 @@ def squeeze(image: Image.Image, low: int, high: int) -> Image.Image:
 
 
 def count_issues(pictures: Iterable[Image.Image]) -> dict[str, int]:
-    rows = [visual_issues.measure_image(picture)._asdict() for picture in pictures]
+    rows = [row._asdict() for row in visual_issues.measure_images([picture.convert("L") for picture in pictures])]
     return {name: len(found) for name, found in visual_issues.find_issues(pa.Table.from_pylist(rows)).items()}
 
 
@@ -172,17 +172,26 @@ def test_sharpness_is_not_contrast() -> None:
     """Sharpness falls with every blur, and hardly with contrast."""
     image = scene(0).convert("L")
     blurred = [image.filter(ImageFilter.GaussianBlur(radius)) for radius in (0, 0.7, 1.5, 3, 6, 12)]
-    sharpness = [visual_issues.measure_sharpness(np.asarray(one)) or 0.0 for one in blurred]
+    sharpness = [value or 0.0 for value in visual_issues.measure_sharpness([np.asarray(one) for one in blurred])]
     assert sharpness == sorted(sharpness, reverse=True)
     assert sharpness[1] > 1.4 * sharpness[2] > 1.4 * sharpness[3]
-    faint = visual_issues.measure_sharpness(np.asarray(squeeze(image, 100, 140)))
+    (faint,) = visual_issues.measure_sharpness([np.asarray(squeeze(image, 100, 140))])
     assert faint == pytest.approx(sharpness[0], rel=0.1)
 
 
 @pytest.mark.parametrize("shape", [(1, 64), (2, 64), (64, 1), (64, 64)])
 def test_flat_images_have_no_sharpness(shape: tuple[int, int]) -> None:
     """Where nothing can be told of edges, sharpness is unknown."""
-    assert visual_issues.measure_sharpness(np.full(shape, 9, np.uint8)) is None
+    assert visual_issues.measure_sharpness([np.full(shape, 9, np.uint8)]) == [None]
+
+
+def test_measures_do_not_depend_on_company() -> None:
+    """Images of several sizes are measured together as each alone."""
+    lumas = [scene(seed, 40 + 8 * (seed // 20), 64).convert("L") for seed in range(60)]
+    together = visual_issues.measure_images(lumas)
+    assert together == [visual_issues.measure_images([luma])[0] for luma in lumas]
+    assert together[0].brightness == pytest.approx(np.asarray(lumas[0]).mean() / 255, abs=1e-4)
+    assert together[0].white_point == pytest.approx(np.percentile(lumas[0], 99) / 255, abs=0.01)
 
 
 def test_padding_is_not_measured(pictures: Path, tmp_path: Path) -> None:
