@@ -29,6 +29,9 @@ def _construct_mapping(loader: _JobLoader, node: yaml.MappingNode) -> dict[Any, 
     for key, (_, value) in zip(keys, node.value, strict=True):
         if key in CLASS_KEYS:
             _keep_text(value)
+        if key == "columns" and isinstance(value, yaml.MappingNode):
+            for _, names in value.value:
+                _keep_text(names)
     return loader.construct_mapping(node, deep=True)
 
 

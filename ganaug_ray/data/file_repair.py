@@ -78,6 +78,16 @@ def list_repairs(content: bytes) -> Iterator[tuple[bytes, str]]:
             yield whole, "end mark missing"
 
 
+def find_exif(content: bytes) -> bytes | None:
+    """Find the EXIF data of a file, undamaged or not."""
+    kind = find_format(content)
+    if kind == "JPEG":
+        segments = (segment for marker, segment in _list_jpeg_segments(content) if marker == 0xE1)
+        return next((segment[4:] for segment in segments if segment[4:10] == b"Exif\0\0"), None)
+    start = content.find({"PNG": b"eXIf", "WEBP": b"EXIF"}.get(kind or "", b"-"))
+    return None if start < 0 else content[start + (4 if kind == "PNG" else 8) :]
+
+
 def _strip_png(content: bytes) -> bytes | None:
     """Keep the chunks that pixels are made from; find the next one where a length is wrong."""
     kept = [_PNG_SIGNATURE]

@@ -94,14 +94,16 @@ def decode(
             raise
     for repaired, note in file_repair.list_repairs(content):
         try:
-            decoded = _decode_file(repaired, min_side, max_pixels, value_range)
+            decoded = _decode_file(repaired, min_side, max_pixels, value_range, file_repair.find_exif(content))
         except UnreadableError:
             continue
         return replace(decoded, notes=(note, *decoded.notes))
     raise error
 
 
-def _decode_file(content: bytes, min_side: int, max_pixels: int, value_range: ValueRange | None) -> DecodedImage:
+def _decode_file(
+    content: bytes, min_side: int, max_pixels: int, value_range: ValueRange | None, exif: bytes | None = None
+) -> DecodedImage:
     image = _open_image(content)
     width, height = image.size
     kind = image.format or ""
@@ -112,7 +114,7 @@ def _decode_file(content: bytes, min_side: int, max_pixels: int, value_range: Va
     try:
         image.draft(None, (max(min_side, ID_SIDE_PX),) * 2)  # None keeps the mode
         samples = read_samples(image, content)
-        orientation = _read_orientation(image)
+        orientation = _read_orientation(image, exif)
         notes = list(_list_losses(image))
         if samples is None:
             upright = to_grey_or_rgb(image)
@@ -161,10 +163,19 @@ def _ask_decoder(content: bytes, kind: str) -> str:
     return "is of a kind that cannot be decoded"
 
 
-def _read_orientation(image: Image.Image) -> int:
-    """Read how a loaded image is to be turned; 1, upright, where its metadata do not say or are damaged."""
+def _read_orientation(image: Image.Image, exif: bytes | None) -> int:
+    """Read how a loaded image is to be turned; 1, upright, where its metadata do not say or are damaged.
+
+    Args:
+        image: loaded.
+        exif: metadata that were taken out of the file, since it could not be decoded with all that it had.
+    """
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        metadata = image.getexif()
+        if exif:
+            metadata = Image.Exif()
+            metadata.load(exif)
+        orientation = metadata.get(ExifTags.Base.Orientation, 1)
     except Exception:  # Pillow's parsers raise many kinds on damaged metadata
         return 1
     return orientation if orientation in _TURNS else 1

@@ -20,6 +20,7 @@ _SWAPPED_BYTES = {
 }
 # Of compressed TIFF files, which come in this machine's order of bytes, whatever Pillow says of their samples.
 _NATIVE_RAW_MODES = {"I;16S": "I;16NS", "I;16BS": "I;16NS", "I;32S": "I;32NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+UNKNOWN_RANGE = "unknown value range"
 _OPAQUE = 65_535  # of a channel of transparency of 16 bits
 _UNSIGNED = 1  # values of TIFF's SampleFormat, which says nothing where all are that
 _SIGNED = 2
@@ -61,22 +62,22 @@ class Samples:
         """Return the values of black and of white.
 
         Args:
-            known: of the data set; where there is none, the format decides.
+            known: of the data set. It gives way to a file that says itself what is white, unless a job sets it.
 
         Raises:
             UnreadableError: these samples are of another kind, or nothing says what they are scaled by.
         """
+        if self.declared_high is not None and not (known and known.is_set):
+            return 0.0, float(self.declared_high)
         if known is not None and self.kind in known.samples:
             return known.low, known.high
-        if self.declared_high is not None:
-            return 0.0, float(self.declared_high)
         dtype, low, high = self.span
         found = f"{self.kind} samples from {low:g} to {high:g}"
         if known is not None:
-            raise UnreadableError("unknown value range", f"{found}; the model knows that of {known.samples[0]} samples")
+            raise UnreadableError(UNKNOWN_RANGE, f"{found}; the known range is one of {known.samples[0]} samples")
         default = get_default_range(dtype)
         if not default[0] <= low <= high <= default[1]:
-            raise UnreadableError("unknown value range", f"{found}; set data.value_range: [low, high]", self.span)
+            raise UnreadableError(UNKNOWN_RANGE, f"{found}; set data.value_range: [low, high]", self.span)
         return default
 
     def to_grey_levels(self, low: float, high: float) -> Image.Image:
@@ -141,8 +142,18 @@ def _read_wide_samples(image: ImageFile.ImageFile, content: bytes) -> Samples | 
         return _read_colours(image, content)
     image.load()
     if mode.startswith("I;16") or mode in ("I", "F"):
-        return Samples(_to_native_order(np.asarray(image)), _find_declared_high(image, content))
+        values = _to_native_order(np.asarray(image))
+        return Samples(values, _find_declared_high(image, content), _find_transparent_value(image, values))
     return None
+
+
+def _find_transparent_value(image: Image.Image, values: np.ndarray) -> np.ndarray | None:
+    """Return what is transparent where a PNG file says so of a value, or of a colour; as Samples.alpha."""
+    transparent = image.info.get("transparency") if image.format == "PNG" else None
+    if transparent is None:
+        return None
+    is_opaque = values != transparent if values.ndim == 2 else (values != np.asarray(transparent)).any(2)
+    return None if is_opaque.all() else is_opaque.astype(np.float32)
 
 
 def _to_native_order(values: np.ndarray) -> np.ndarray:
@@ -252,7 +263,10 @@ def _read_colours(image: ImageFile.ImageFile, content: bytes) -> Samples:
         other.load()
         values = np.asarray(image).astype(np.uint16) << 8
         values |= np.asarray(other)
-    alpha = None if is_opaque or values.shape[2] == 3 else _scale_alpha(values[..., 3])
+    if is_opaque or values.shape[2] == 3:
+        alpha = _find_transparent_value(image, values[..., :3])
+    else:
+        alpha = _scale_alpha(values[..., 3])
     return Samples(values[..., :3], alpha=alpha, is_premultiplied=is_premultiplied)
 
 

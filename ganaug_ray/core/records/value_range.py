@@ -16,3 +16,5 @@ class ValueRange(Part):
     """Becomes 255."""
     samples: list[str] = Field(default_factory=lambda: ["float", "integer"])
     """Of which kinds they are; others have another scale."""
+    is_set: bool = False
+    """Whether a job sets it: then it holds for files, too, that say themselves which value is white."""

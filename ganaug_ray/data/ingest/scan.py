@@ -110,8 +110,6 @@ def survey_source(
     source_remarks += [*remarks.describe_similar_names(classes), *remarks.describe_links(audited.passed_over)]
     usable = usable.append_column("split", _assign_splits(config, usable, classes, duplicate_groups))
     channels = config.channels or pc.max(usable["channels"]).as_py()
-    if scale := audited.value_range:
-        config = config.model_copy(update={"value_range": [scale.low, scale.high]})
     return Survey(
         classes,
         channels,
@@ -119,10 +117,10 @@ def survey_source(
         rejected,
         duplicate_groups,
         visual_issues.find_issues(usable),
-        _read_unlabelled(config, usable, staged, executor, progress),
+        _read_unlabelled(config, audited.value_range, usable, staged, executor, progress),
         audited.passed_over,
         source_remarks,
-        scale,
+        audited.value_range,
     )
 
 
@@ -133,7 +131,12 @@ def survey_without_storing(config: DataConfig, executor: Executor = map_serially
 
 
 def _read_unlabelled(
-    config: DataConfig, usable: pa.Table, staged: Folder, executor: Executor, progress: Progress
+    config: DataConfig,
+    value_range: ValueRange | None,
+    usable: pa.Table,
+    staged: Folder,
+    executor: Executor,
+    progress: Progress,
 ) -> pa.Table:
     """Read the images without labels, see Survey."""
     if config.unlabelled is None:
@@ -148,7 +151,8 @@ def _read_unlabelled(
     if names := [name for name in config.unlabelled if name != split.UNUSED]:
         source_config = config.model_copy(update={"source": names, "label_from": LabelFrom(), "split": SplitConfig()})
         try:
-            tables.append(source_audit.audit_in_one_scale(source_config, staged, executor, progress, False).images)
+            audited = source_audit.audit_in_one_scale(source_config, staged, executor, progress, False, value_range)
+            tables.append(audited.images)
         except UserError as error:
             raise UserError(str(error).replace("data.source", "data.unlabelled", 1)) from None
     records = exact_duplicates.reject_copies(pa.concat_tables(tables))

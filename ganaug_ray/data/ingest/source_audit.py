@@ -65,6 +65,7 @@ def audit_in_one_scale(
     executor: Executor,
     progress: Progress = ignore_progress,
     with_labels: bool = True,
+    known_range: ValueRange | None = None,
 ) -> AuditedSource:
     """Audit as ``audit_source``, in the one scale of the data set: known, or found in its samples.
 
@@ -73,7 +74,7 @@ def audit_in_one_scale(
     Raises:
         UserError: the scale cannot be known.
     """
-    known = scales.read_known_range(config)
+    known = known_range or scales.read_known_range(config)
     named_parts = _list_named_parts(config, with_labels)
     tables = _audit_parts(config, staged, executor, progress, named_parts, known)
     found = known or scales.infer_range(pa.concat_tables(tables), name_source(config))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core.records import DatasetRecord, ValueRange
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data.samples import get_default_range
+from ganaug_ray.data.samples import UNKNOWN_RANGE, get_default_range
 from ganaug_ray.errors import UserError
 
 INTEGER_BITS = (8, 10, 12, 14)  # fewer than a file's samples have
@@ -25,7 +25,7 @@ def read_known_range(config: DataConfig) -> ValueRange | None:
     """Return the scale that is set, or else that of the data set that is extended."""
     if config.value_range != "auto":
         low, high = config.value_range
-        return ValueRange(low=low, high=high)
+        return ValueRange(low=low, high=high, is_set=True)
     if config.extends:
         earlier = DatasetRecord.find(Folder.from_uri(config.extends))
         return earlier.value_range if earlier else None
@@ -36,13 +36,14 @@ def infer_range(records: pa.Table, where: str) -> ValueRange | None:
     """Return the scale of the images whose samples are wider than 8 bits, signed or floats; None without any.
 
     Args:
-        records: the fields of audit.ImageRecord.
+        records: the fields of audit.ImageRecord; masks, and images that are rejected for what else, tell nothing.
         where: the setting that names the source.
 
     Raises:
         UserError: it cannot be known.
     """
-    wide = records.filter(pc.not_equal(records["dtype"], ""))
+    counts = pc.or_(pc.is_null(records["reason"]), pc.fill_null(pc.equal(records["reason"], UNKNOWN_RANGE), False))
+    wide = records.filter(pc.and_(counts, pc.not_equal(records["dtype"], "")))
     if not len(wide):
         return None
     kinds = {np.dtype(dtype).kind == "f" for dtype in pc.unique(wide["dtype"]).to_pylist()}

@@ -156,11 +156,19 @@ def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.Ta
             archive = tarfile.open(fileobj=plain, mode="r|")  # noqa: SIM115  # closed with its stream
             for number, entry in enumerate(archive):
                 _refuse_many_entries(source, number + 1)
-                path = entry.name.encode(errors="surrogateescape").decode(errors="replace")
+                path = _decode_name(entry.name.encode(errors="surrogateescape"))
                 if not is_hidden(path):
                     yield archive, entry, normalize_path(path)
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
+
+
+def _decode_name(name: bytes) -> str:
+    """Decode the name of an entry; one that is no UTF-8 stays different from all others."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        return name.decode("latin-1")
 
 
 def _read_tar_entry(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes | UnreadableError:

@@ -18,7 +18,7 @@ IMAGE_NAMES = [
 ]  # fmt: skip
 LABEL_NAMES = [
     "label", "labels", "label_name", "class_name", "classname", "class", "category", "category_name",
-    "fine_label", "target", "species", "breed", "y", "label_id", "class_id", "category_id",
+    "fine_label", "target", "species", "breed", "label_id", "class_id", "category_id",
 ]  # fmt: skip
 SPLIT_NAMES = ["split", "subset", "partition"]
 

@@ -87,6 +87,8 @@ def _read_row(columns: Columns, names: Sequence[str], cells: Sequence[str], path
     row = dict.fromkeys(names, "") | dict(zip(names, cells, strict=False))
     image = normalize_path(row[columns.image].strip())
     label = columns.read_label(row, where)
+    if any(map(str.strip, cells[len(names) :])):
+        label = Label(None, (NO_CLASS, f"{where}: more cells than columns; one with a separator in it needs quotes"))
     if not image:
         label = Label(None, (NO_CLASS, f"{where}: names no image"))
     return TableRow(line, image, label)

@@ -15,7 +15,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.columns import Columns, choose_columns
 from ganaug_ray.data.sources.manifests import read_listed_file
-from ganaug_ray.data.sources.paths import find_split
+from ganaug_ray.data.sources.paths import find_split, normalize_path
 from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, open_file
 from ganaug_ray.errors import UserError
 
@@ -99,8 +99,9 @@ def _read_group(source: str, shard: str, group: int, first: int, columns: Column
 def _name_classes(row: dict[str, Any], class_names: dict[str, list[str] | None]) -> None:
     """Put the names of classes in the place of their numbers; a number without a name is no class."""
     for column, names in class_names.items():
-        if names and isinstance(row[column], int):
-            row[column] = names[row[column]] if 0 <= row[column] < len(names) else None
+        cell = row[column]
+        if names and isinstance(cell, int | float):  # pandas makes floats of them where one is missing
+            row[column] = names[int(cell)] if cell == cell and 0 <= cell < len(names) and cell == int(cell) else None
 
 
 def _extract_content(folder: Folder, cell: Any) -> bytes | UnreadableError:
@@ -108,7 +109,7 @@ def _extract_content(folder: Folder, cell: Any) -> bytes | UnreadableError:
     if isinstance(cell, dict):
         cell = cell.get("bytes") or cell.get("path")
     if isinstance(cell, str):
-        return read_listed_file(folder, cell)
+        return read_listed_file(folder, normalize_path(cell))
     if isinstance(cell, bytes):
         return cell
     return UnreadableError("not an image", "no bytes in the row")

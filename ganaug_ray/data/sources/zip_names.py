@@ -1,5 +1,6 @@
 """Understands the names in a zip archive, which old programs wrote in the encoding of their own country."""
 
+import re
 import struct
 import zipfile
 import zlib
@@ -10,13 +11,19 @@ from ganaug_ray.data.sources.paths import normalize_path, repair_encoding
 UTF8_FLAG = 0x800  # the name is UTF-8; without it, whoever reads can only guess
 UNICODE_PATH = 0x7075  # an extra field with the name in UTF-8, and a checksum of the other one
 
+# In Shift-JIS, Big5 and GBK the second byte of a character may be that of a backslash.
+_SECOND_BYTE = re.compile(r"(?<=[^\x00-\x7f])\\")
+
 
 def read_names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]]:
     """Return the path of each entry in one form, those of folders with a / at the end, and remarks on them."""
     names = []
     garbled = []
+    has_slashes = any("/" in entry.filename for entry in entries)
     for entry in entries:
         name, is_sure = _read_name(entry)
+        if not is_sure and has_slashes:
+            name = _SECOND_BYTE.sub("\N{FULLWIDTH REVERSE SOLIDUS}", name)
         path = name if ".." in name else normalize_path(name)  # one that leads out is named as it is
         names.append(f"{path}/" if entry.is_dir() or name.endswith("\\") else path)
         if not is_sure:

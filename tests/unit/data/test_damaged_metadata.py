@@ -102,7 +102,8 @@ def test_damaged_metadata_cost_no_pixels(damaged: bytes) -> None:
 
 def test_damaged_webp_chunks_are_ignored() -> None:
     """A WebP image is kept where the chunks beside its pixels are broken."""
-    whole = encode(PICTURE, "WEBP", quality=95, exif=exif(SIDEWAYS)[6:], icc_profile=b"no profile")
+    stored = PICTURE.transpose(Image.Transpose.ROTATE_90)
+    whole = encode(stored, "WEBP", quality=95, exif=exif(SIDEWAYS)[6:], icc_profile=b"no profile")
     at = whole.index(b"EXIF")
     assert_kept(whole[: at + 4] + b"\xff\xff\xff\x7f" + whole[at + 8 :])
 

@@ -219,7 +219,7 @@ def test_unknowable_scale_names_the_setting(tmp_path: Path, write: object, words
         scan.survey_without_storing(DataConfig(source=[source]))
     config = DataConfig(source=[source], value_range=fitting)
     found, pixels = survey_pixels(config, Folder.from_uri(tmp_path / "staged"))
-    assert found.value_range == ValueRange(low=fitting[0], high=fitting[1])
+    assert found.value_range == ValueRange(low=fitting[0], high=fitting[1], is_set=True)
     assert found.count_notes()["values {:g} to {:g} scaled to 0 to 255".format(*fitting)] == 16
     assert 100 < np.mean(list(pixels.values())) < 155
 

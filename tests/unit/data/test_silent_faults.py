@@ -1,0 +1,153 @@
+"""Inputs that once fed wrong pixels or wrong labels to the training without a word."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image, PngImagePlugin
+
+from ganaug_ray.config import ColumnsConfig, DataConfig
+from ganaug_ray.config.yaml_text import parse_yaml
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data import images
+from ganaug_ray.data.ingest.scan import Survey, survey_source
+from ganaug_ray.data.sources import label_tables
+
+RNG = np.random.default_rng(0)
+ON_ITS_SIDE = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+
+
+def survey(source: Path, staged: Path, **settings: object) -> Survey:
+    staged.mkdir()
+    return survey_source(DataConfig(source=[str(source)], **settings), Folder.from_uri(staged))
+
+
+def encode(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def photograph(high: int = 255, dtype: type = np.uint8) -> np.ndarray:
+    return RNG.integers(0, high + 1, (40, 40)).astype(dtype)
+
+
+def test_masks_do_not_choose_the_scale(tmp_path: Path) -> None:
+    """The scale of a data set is that of its images, whatever values the masks beside them have."""
+    for name in ("cat", "dog"):
+        for number in range(6):
+            image = tmp_path / "pics" / name / "images" / f"{number}.png"
+            mask = tmp_path / "pics" / name / "masks" / f"{number}.png"
+            for path, pixels in ((image, photograph(1023, np.uint16)), (mask, photograph(1, np.uint16) * 65_535)):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encode(pixels.astype(np.uint16)))
+    found = survey(tmp_path / "pics", tmp_path / "staged")
+    assert found.value_range is not None
+    assert found.value_range.high == 1023
+    assert found.passed_over == {"sidecar file": 12}
+
+
+def test_completed_jpeg_is_upright() -> None:
+    """What makes a damaged file readable leaves the orientation that it has."""
+    content = encode(RNG.integers(0, 256, (40, 64, 3), np.uint8), "JPEG", exif=ON_ITS_SIDE)[:-2]
+    assert images.decode(content).image.size == (40, 64)
+
+
+def test_png_with_broken_chunk_is_upright() -> None:
+    chunks = PngImagePlugin.PngInfo()
+    chunks.add(b"gAMA", b"\0\0\xb1\x8f")
+    content = encode(RNG.integers(0, 256, (40, 64, 3), np.uint8), exif=ON_ITS_SIDE[6:], pnginfo=chunks)
+    at = content.index(b"gAMA")
+    broken = content[: at + 8] + b"\0\0\0\0" + content[at + 12 :]
+    assert images.decode(broken).image.size == (40, 64)
+
+
+def test_declared_white_stays_with_its_files(tmp_path: Path) -> None:
+    """Files that say what is white in them keep that beside others, whose scale is found."""
+    for name in ("cat", "dog"):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for number in range(6):
+            pixels = photograph(1023, np.uint16)
+            header = b"P5 40 40 1023\n"
+            (tmp_path / "pics" / name / f"{number}.pgm").write_bytes(header + pixels.astype(">u2").tobytes())
+            (tmp_path / "pics" / name / f"{number}.png").write_bytes(encode(photograph(65_535, np.uint16)))
+    found = survey(tmp_path / "pics", tmp_path / "staged")
+    assert found.value_range is not None
+    assert found.value_range.high == 65_535
+    content = (tmp_path / "pics" / "cat" / "0.pgm").read_bytes()
+    trained_on = images.decode(content)
+    served = images.decode(content, value_range=found.value_range)
+    assert np.array_equal(np.asarray(trained_on.image), np.asarray(served.image))
+    assert np.asarray(served.image).mean() > 100
+
+
+def test_surplus_cells_are_no_label(tmp_path: Path) -> None:
+    """A label that is cut at a separator is not taken for another one."""
+    (tmp_path / "list.csv").write_text("image,label\na.png,Melanoma, in situ\nb.png,Nevus\nc.png,Nevus,\n")
+    rows = label_tables.read_rows(str(tmp_path / "list.csv"), ColumnsConfig())
+    assert [row.label.name for row in rows] == [None, "Nevus", "Nevus"]
+    assert rows[0].label.objection is not None
+    assert rows[0].label.objection[1] == (
+        "list.csv line 2: more cells than columns; one with a separator in it needs quotes"
+    )
+
+
+def test_foreign_names_stay_apart_in_tar(tmp_path: Path) -> None:
+    """Names that are no UTF-8 are different classes where their bytes are."""
+    with tarfile.open(tmp_path / "pics.tar", "w", encoding="latin-1", format=tarfile.GNU_FORMAT) as archive:
+        for name in ("Kätze", "Kötze"):
+            for number in range(6):
+                content = encode(photograph())
+                entry = tarfile.TarInfo(f"{name}/{number}.png")
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content))
+    found = survey(tmp_path / "pics.tar", tmp_path / "staged")
+    assert len(found.classes) == 2
+
+
+def test_second_byte_is_no_backslash_in_zip(tmp_path: Path) -> None:
+    """In Shift-JIS a character's second byte may be that of a backslash."""
+    packed = io.BytesIO()
+    names = {"ソース".encode("shift-jis"): b"FIRST-", "表ース".encode("shift-jis"): b"SECOND"}
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in names.values():
+            for number in range(6):
+                archive.writestr(f"{name.decode()}/{number}.png", encode(photograph()))
+    content = packed.getvalue()
+    for foreign, name in names.items():
+        content = content.replace(name, foreign)
+    (tmp_path / "pics.zip").write_bytes(content)
+    found = survey(tmp_path / "pics.zip", tmp_path / "staged")
+    assert len(found.classes) == 2
+
+
+def test_transparent_value_of_16_bits_is_white() -> None:
+    pixels = photograph(60_000, np.uint16)
+    pixels[:20] = 7
+    decoded = images.decode(encode(pixels, transparency=7))
+    assert np.asarray(decoded.image)[:20].min() == 255
+    assert "transparent pixels laid on white" in decoded.notes
+
+
+def test_class_names_of_float_columns(tmp_path: Path) -> None:
+    """The names in a schema hold for numbers that became floats, since one is missing."""
+    schema = pa.schema(
+        [("image", pa.binary()), ("label", pa.float64())],
+        metadata={"huggingface": '{"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}'},
+    )
+    labels = [0.0, 1.0] * 6 + [None]
+    table = pa.table({"image": [encode(photograph()) for _ in labels], "label": labels}, schema=schema)
+    pq.write_table(table, tmp_path / "pics.parquet")
+    found = survey(tmp_path / "pics.parquet", tmp_path / "staged")
+    assert found.classes == ["cat", "dog"]
+    assert found.count_rejects() == {"no class": 1}
+
+
+def test_columns_may_be_called_no_and_yes() -> None:
+    assert parse_yaml("columns: {label: [no, yes]}", "job.yaml") == {"columns": {"label": ["no", "yes"]}}
