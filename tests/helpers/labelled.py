@@ -12,7 +12,7 @@ from PIL import Image
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data import sources
-from ganaug_ray.data.sources.raw import RawImage
+from ganaug_ray.data.sources.raw import REMARK, RawImage
 
 
 def png(seed: int) -> bytes:
@@ -51,5 +51,7 @@ def read_labels(source: Path | str, label_from: LabelFrom | None = None, **colum
     labels = {}
     for raw in read(source, label_from, **columns):
         reason = raw.objection[0] if raw.objection else getattr(raw.content, "reason", None)
+        if reason == REMARK:  # of the source, and no image
+            continue
         labels[raw.path] = raw.label if raw.objection is None and reason is None else f"<{reason}>"
     return labels

@@ -129,6 +129,6 @@ def _gather(tables: list[pa.Table], value_range: ValueRange | None) -> AuditedSo
     is_image = pc.invert(pc.is_in(records["reason"], pa.array([REMARK, *PASSED_OVER])))
     rest = records.filter(pc.invert(is_image)).select(["reason", "detail"]).to_pylist()
     passed_over = Counter(row["reason"] for row in rest if row["reason"] != REMARK)
-    remarks = [row["detail"] for row in rest if row["reason"] == REMARK]
+    remarks = list(dict.fromkeys(row["detail"] for row in rest if row["reason"] == REMARK))  # once for all its shards
     images = exact_duplicates.reject_copies(records.filter(is_image))
     return AuditedSource(images, dict(passed_over), remarks, value_range)

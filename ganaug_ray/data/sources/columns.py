@@ -20,6 +20,7 @@ LABEL_NAMES = [
     "label", "labels", "label_name", "class_name", "classname", "class", "category", "category_name",
     "fine_label", "target", "species", "breed", "label_id", "class_id", "category_id",
 ]  # fmt: skip
+MAX_NAMED = 4  # columns
 SPLIT_NAMES = ["split", "subset", "partition"]
 
 
@@ -31,16 +32,33 @@ class Columns:
         image: the column of paths, or of encoded images.
         labels: the column of labels; of several, each stands for a class and holds a one or a zero.
         split: the column of splits, if there is one.
+        other_labels: columns that are as usual for labels, where the choice is not the user's.
+        is_one_hot_guess: whether columns of no usual name are taken for classes.
     """
 
     image: str
     labels: tuple[str, ...]
     split: str | None = None
+    other_labels: tuple[str, ...] = ()
+    is_one_hot_guess: bool = False
 
     @property
     def names(self) -> list[str]:
         """All of them."""
         return [self.image, *self.labels, *([self.split] if self.split else [])]
+
+    def describe_choice(self, table: str) -> list[str]:
+        """Say which columns the labels are taken from, where that is a guess."""
+        if self.is_one_hot_guess:
+            named = ", ".join(self.labels[:MAX_NAMED])
+            more = f" and {len(self.labels) - MAX_NAMED} more" if len(self.labels) > MAX_NAMED else ""
+            return [f"{table}: columns {named}{more} are taken for classes, with a one for each of their images"]
+        if self.other_labels:
+            other = self.other_labels[0]
+            return [
+                f"{table}: labels are those of column {self.labels[0]}; data.columns: {{label: {other}}} takes others"
+            ]
+        return []
 
     def read_label(self, row: dict[str, Any], where: str) -> Label:
         """Return the label of a row; ``where`` is what to call it.
@@ -86,6 +104,7 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str) -> 
     labels = [_choose_column([label], by_key) for label in setting.label or ()]
     if not labels and (usual := _choose_column([name for name in LABEL_NAMES if by_key.get(name) != image], by_key)):
         labels = [usual]
+    is_one_hot_guess = not labels
     if not labels:
         rest = [name for name in names if name not in (image, split) and name.strip()]
         labels = list(rest) if len(rest) > 1 else [None]
@@ -95,7 +114,10 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str) -> 
         if setting.image or setting.label:
             expected = f"those of data.columns: {', '.join(filter(None, [setting.image, *(setting.label or ())]))}"
         raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected {expected}")
-    return Columns(image, chosen, None if split in chosen else split)
+    others = [by_key[key] for key in LABEL_NAMES if key in by_key and by_key[key] not in (image, *chosen)]
+    return Columns(
+        image, chosen, None if split in chosen else split, () if setting.label else tuple(others), is_one_hot_guess
+    )
 
 
 def has_usual_columns(names: Iterable[str]) -> bool:

@@ -29,8 +29,16 @@ class TableRow:
     label: Label
 
 
-def read_rows(path: str, setting: ColumnsConfig) -> list[TableRow]:
-    """Read the rows of a table of labels; a row that lacks something says so in its label.
+@dataclass(frozen=True)
+class LabelTable:
+    """A table of labels: its rows, and what is to be known of it, a sentence each."""
+
+    rows: list[TableRow]
+    remarks: list[str]
+
+
+def read_table(path: str, setting: ColumnsConfig) -> LabelTable:
+    """Read a table of labels; a row that lacks something says so in its label.
 
     Raises:
         UserError: it is missing, no UTF-8 or UTF-16 text, no CSV, or lacks the columns.
@@ -39,7 +47,7 @@ def read_rows(path: str, setting: ColumnsConfig) -> list[TableRow]:
     separator = setting.separator or _guess_separator(text)
     lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     try:
-        return list(_read_lines(lines, path, setting))
+        return _read_lines(lines, path, setting)
     except csv.Error as error:
         raise UserError(f"{path}: line {lines.line_num} is no CSV ({error})") from None
 
@@ -61,18 +69,20 @@ def _guess_separator(text: str) -> str:
     return best if best in first or " " not in first.strip() else " "
 
 
-def _read_lines(lines: Iterator[list[str]], path: str, setting: ColumnsConfig) -> Iterator[TableRow]:
+def _read_lines(lines: Iterator[list[str]], path: str, setting: ColumnsConfig) -> LabelTable:
     first = next((cells for cells in lines if any(map(str.strip, cells))), [])
     names = [name.strip() for name in first]
+    rows = []
     columns = _find_unnamed_columns(names, setting)
     if columns:
         names = list(columns.names)
-        yield _read_row(columns, names, first, path, lines.line_num)  # type: ignore[attr-defined]
+        rows.append(_read_row(columns, names, first, path, lines.line_num))  # type: ignore[attr-defined]
     else:
         columns = choose_columns(names, setting, path)
     for cells in lines:
         if any(map(str.strip, cells)):
-            yield _read_row(columns, names, cells, path, lines.line_num)  # type: ignore[attr-defined]
+            rows.append(_read_row(columns, names, cells, path, lines.line_num))  # type: ignore[attr-defined]
+    return LabelTable(rows, columns.describe_choice(path.rpartition("/")[2]))
 
 
 def _find_unnamed_columns(first: Sequence[str], setting: ColumnsConfig) -> Columns | None:

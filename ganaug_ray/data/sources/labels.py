@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.sources.folder_labels import FolderLabels
-from ganaug_ray.data.sources.label_tables import TableRow, read_rows
+from ganaug_ray.data.sources.label_tables import TableRow, read_table
 from ganaug_ray.data.sources.label_text import make_class_name, make_label
 from ganaug_ray.data.sources.path_matching import PathIndex
 from ganaug_ray.data.sources.paths import find_split, is_sidecar, normalize_path
@@ -46,7 +46,9 @@ class FileLabels:
 
     def _make_table_labeller(self, table: str, columns: ColumnsConfig, images: Sequence[str]) -> FindLabel:
         name = table.rpartition("/")[2]
-        rows = [row for row in read_rows(table, columns) if row.image]
+        content = read_table(table, columns)
+        self.remarks += content.remarks
+        rows = [row for row in content.rows if row.image]
         index = PathIndex(images)
         sure_rows: dict[str, list[TableRow]] = defaultdict(list)
         unsure_rows: dict[str, str] = {}

@@ -8,7 +8,7 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
-from ganaug_ray.data.sources.label_tables import TableRow, read_rows
+from ganaug_ray.data.sources.label_tables import TableRow, read_table
 from ganaug_ray.data.sources.path_matching import PathIndex
 from ganaug_ray.data.sources.paths import find_split
 from ganaug_ray.data.sources.raw import (
@@ -19,6 +19,7 @@ from ganaug_ray.data.sources.raw import (
     collect_splits,
     cut_parts,
     make_image,
+    make_remarks,
     open_file,
 )
 from ganaug_ray.data.sources.walk import walk_folder
@@ -31,7 +32,10 @@ def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> It
     """Yield the parts of a CSV file, which has a column of paths relative to it, and one of labels."""
     if web.is_url(source):
         raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
-    rows = _locate_images(source, read_rows(source, columns))
+    table = read_table(source, columns)
+    if table.remarks:
+        yield SourcePart(functools.partial(make_remarks, source, table.remarks), frozenset(), 0)
+    rows = _locate_images(source, table.rows)
     for part_rows in cut_parts(rows):
         labels = [_add_split(row) for row in part_rows]
         yield SourcePart(functools.partial(_read_listed, source, part_rows), collect_splits(labels), len(part_rows))

@@ -16,7 +16,7 @@ from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.columns import Columns, choose_columns
 from ganaug_ray.data.sources.manifests import read_listed_file
 from ganaug_ray.data.sources.paths import find_split, normalize_path
-from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, open_file
+from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, make_remarks, open_file
 from ganaug_ray.errors import UserError
 
 BATCH_ROWS = 256  # of a Parquet file in memory at a time
@@ -31,6 +31,8 @@ def list_shard_parts(source: str, shard: str, columns: ColumnsConfig) -> Iterato
     """Yield the row groups of one Parquet file of a folder; the source itself is the file where ``shard`` is empty."""
     with _open_table(source, shard) as table:
         chosen = _choose_columns(table.schema_arrow, columns, _name_table(source, shard))
+        if remarks := chosen.describe_choice(source.rpartition("/")[2]):
+            yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
         splits = frozenset({find_split(shard or source.rpartition("/")[2]) or ""})
         first = 0
         for group in range(table.num_row_groups):

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from PIL import Image, PngImagePlugin
 
 from ganaug_ray.config import ColumnsConfig, DataConfig
@@ -90,12 +91,26 @@ def test_declared_white_stays_with_its_files(tmp_path: Path) -> None:
 def test_surplus_cells_are_no_label(tmp_path: Path) -> None:
     """A label that is cut at a separator is not taken for another one."""
     (tmp_path / "list.csv").write_text("image,label\na.png,Melanoma, in situ\nb.png,Nevus\nc.png,Nevus,\n")
-    rows = label_tables.read_rows(str(tmp_path / "list.csv"), ColumnsConfig())
+    rows = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig()).rows
     assert [row.label.name for row in rows] == [None, "Nevus", "Nevus"]
     assert rows[0].label.objection is not None
     assert rows[0].label.objection[1] == (
         "list.csv line 2: more cells than columns; one with a separator in it needs quotes"
     )
+
+
+@pytest.mark.parametrize(
+    ("header", "remark"),
+    [
+        ("image,class,label", "list.csv: labels are those of column label; data.columns: {label: class} takes others"),
+        ("image,wet,dry", "list.csv: columns wet, dry are taken for classes, with a one for each of their images"),
+    ],
+)
+def test_guessed_columns_are_named(tmp_path: Path, header: str, remark: str) -> None:
+    (tmp_path / "list.csv").write_text(f"{header}\na.png,0,1\n")
+    assert label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig()).remarks == [remark]
+    setting = ColumnsConfig(label=header.split(",")[1:])
+    assert label_tables.read_table(str(tmp_path / "list.csv"), setting).remarks == []
 
 
 def test_foreign_names_stay_apart_in_tar(tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ def test_irregular_csv_rows_are_read(tmp_path: Path) -> None:
     """Quotes, spaces, columns in another order, more or fewer of them, empty lines, an editor's mark at the start."""
     lines = ["", "label,note,image", 'cat,"a, b",1.png,', " dog ,, 2.png ", "", "cat", ",,3.png", "dog,x,4.png,more"]
     (tmp_path / "list.csv").write_text("\ufeff" + "\n".join(lines))
-    rows = label_tables.read_rows(str(tmp_path / "list.csv"), ColumnsConfig())
+    rows = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig()).rows
     named = [(row.image, row.label.name) for row in rows]
     assert named == [("1.png", "cat"), ("2.png", "dog"), ("", None), ("3.png", None), ("4.png", None)]
 
@@ -312,4 +312,4 @@ def test_invalid_image_list_is_refused(tmp_path: Path, content: bytes, words: st
     """A file that is no list of images is an error that says what is wrong."""
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(UserError, match=words):
-        label_tables.read_rows(str(tmp_path / "list.csv"), ColumnsConfig())
+        label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
