@@ -179,6 +179,18 @@ def test_sharpness_is_not_contrast() -> None:
     assert faint == pytest.approx(sharpness[0], rel=0.1)
 
 
+@pytest.mark.parametrize("top", [6, 7])
+def test_small_images_are_measured_row_by_row(top: int) -> None:
+    """A bright box in a small image is as sharp wherever its edges lie, and as sharp on its side."""
+    luma = np.zeros((32, 32), np.uint8)
+    luma[top : top + 19, 2:-2] = 240
+    luma[[top, top + 18]] //= 2  # a soft edge, as of a picture that was enlarged
+    upright, on_its_side = visual_issues.measure_sharpness([luma, np.ascontiguousarray(luma.T)])
+    assert upright == on_its_side
+    assert upright is not None
+    assert upright > 0.9
+
+
 @pytest.mark.parametrize("shape", [(1, 64), (2, 64), (64, 1), (64, 64)])
 def test_flat_images_have_no_sharpness(shape: tuple[int, int]) -> None:
     """Where nothing can be told of edges, sharpness is unknown."""
