@@ -75,7 +75,7 @@ ISSUES = (
     # Half of the palest of 1,700 photographs of cats and dogs, of which none looks washed out.
     VisualIssue("low contrast", "contrast", 0.15),
     # As of edges blurred by a pixel (Gaussian, standard deviation). Of these photographs, stored at 128, 64 or 32
-    # pixels a side, the median is 1.4 to 1.5 and two are below 0.7, both soft to look at; blurred by 1.5 pixels, all are.
+    # pixels a side, the median is 1.4 to 1.5 and two are below 0.7, which look soft; blurred by 1.5 pixels, all are.
     VisualIssue("blurred", "sharpness", 0.7),
 )
 
