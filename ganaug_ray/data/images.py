@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from PIL import ExifTags, Image, ImageCms, ImageFile, TiffImagePlugin, features
+from PIL import ExifTags, Image, ImageCms, ImageFile, features
 
 from ganaug_ray.core.records import ValueRange
 from ganaug_ray.data import file_repair, jpeg2000
+from ganaug_ray.data.losses import GREY_MODES, list_losses
 from ganaug_ray.data.samples import Samples, describe_tiff, has_unnamed_fourth_band, read_samples
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
 
@@ -25,9 +26,6 @@ if features.check("avif"):
 # An image's id is the hash of its pixels; of a large JPEG's at the smallest of its scales that leaves so many a side,
 # whatever size the data set is made in.
 ID_SIDE_PX = 128
-GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
-_USED_BANDS = {"P": 1, "PA": 1, "CMYK": 4} | dict.fromkeys(GREY_MODES, 1)  # 3 in all other modes
-_ORDINALS = {1: "first", 3: "third", 4: "fourth"}
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -115,7 +113,7 @@ def _decode_file(
         image.draft(None, (max(min_side, ID_SIDE_PX),) * 2)  # None keeps the mode
         samples = read_samples(image, content)
         orientation = _read_orientation(image, exif)
-        notes = list(_list_losses(image))
+        notes = list(list_losses(image))
         if samples is None:
             upright = to_grey_or_rgb(image)
             span = None
@@ -179,31 +177,6 @@ def _read_orientation(image: Image.Image, exif: bytes | None) -> int:
     except Exception:  # Pillow's parsers raise many kinds on damaged metadata
         return 1
     return orientation if orientation in _TURNS else 1
-
-
-def _list_losses(image: Image.Image) -> Iterator[str]:
-    """Yield what of a loaded file is left out: frames, bands, transparency."""
-    if image.format == "JPEG":  # has none of them
-        return
-    try:
-        has_more_frames = getattr(image, "is_animated", False)
-    except Exception:  # the next frame is damaged
-        has_more_frames = True
-    if has_more_frames:
-        yield "frames beyond the first left out"
-    is_transparent = image.has_transparency_data and not has_unnamed_fourth_band(image)
-    used_bands = _USED_BANDS.get(image.mode, 3)
-    if _count_bands(image) > used_bands + is_transparent:
-        yield f"bands beyond the {_ORDINALS[used_bands]} left out"
-    if is_transparent and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-        yield "transparent pixels laid on white"
-
-
-def _count_bands(image: Image.Image) -> int:
-    """Count the bands of a TIFF image, of which Pillow may read fewer; 0 of others."""
-    if not isinstance(image, TiffImagePlugin.TiffImageFile):
-        return 0
-    return int(image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
 
 
 def _describe_scale(samples: Samples, low: float, high: float) -> Iterator[str]:

@@ -20,7 +20,7 @@ from ganaug_ray.evaluate import test_images
 from ganaug_ray.evaluate.answer_scores import PredictedClasses
 from ganaug_ray.evaluate.metric_register import ACCURACY, get_metric
 from ganaug_ray.evaluate.targets import TEST_SPLIT
-from ganaug_ray.verdict import outcomes, paired_statistics
+from ganaug_ray.verdict import mcnemar, outcomes
 
 SEEN_FILE = "seen.parquet"  # of a version: the ids of the images that it was trained on or chosen by
 
@@ -94,7 +94,7 @@ def compare_answers(
     """
     ours = float(outcomes.compute_figures(PredictedClasses(labels_N, ours_N, classes), metric, rare)[0])
     theirs = float(outcomes.compute_figures(PredictedClasses(labels_N, theirs_N, classes), metric, rare)[0])
-    pairs = paired_statistics.compute_mcnemar(labels_N, ours_N, theirs_N)
+    pairs = mcnemar.compute_mcnemar(labels_N, ours_N, theirs_N)
     alone = int(pairs["ours_alone"]), int(pairs["theirs_alone"])
     return ChampionMatch(metric, len(labels_N), left_out, ours, theirs, *alone, float(pairs["p"]))
 

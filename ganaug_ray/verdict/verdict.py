@@ -24,7 +24,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ganaug_ray.evaluate.metric_register import get_metric, list_compared
-from ganaug_ray.verdict import choices, paired_statistics, per_class, wording
+from ganaug_ray.verdict import choices, mcnemar, paired_statistics, per_class, wording
 from ganaug_ray.verdict.comparison import Comparison, Role
 from ganaug_ray.verdict.outcomes import Outcome, compute_differences
 from ganaug_ray.verdict.split_overlap import SplitOverlap
@@ -204,9 +204,7 @@ def _test_pairs(arm: str, baseline: str, ours: Sequence[Outcome], theirs: Sequen
     pairs = []
     for outcome in ours:
         other = theirs_by_repeat[outcome.split, outcome.seed]
-        test = paired_statistics.compute_mcnemar(
-            outcome.test.labels_N, outcome.test.predicted_N, other.test.predicted_N
-        )
+        test = mcnemar.compute_mcnemar(outcome.test.labels_N, outcome.test.predicted_N, other.test.predicted_N)
         pairs.append({"arm": arm, "baseline": baseline, "split": outcome.split, "seed": outcome.seed, **test})
     return pairs
 

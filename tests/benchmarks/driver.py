@@ -127,14 +127,14 @@ class Workers:
             yield pickle.loads(result)  # noqa: S301  # its own, four lines above
 
     def _findings(self, name: str, part: Any) -> pa.Table:
-        listed = part.args[1].args[1]  # of sources._read: of tables._read_listed
+        listed = part.read.args[1]  # of manifests._read_listed
         numbers = list(itertools.islice(self._images, len(listed)))
         alike = [number - 1 if number % 100 == 50 else number for number in numbers]
-        columns: dict[str, Any] = {
-            "path": [path for path, _ in listed],
+        columns: dict[str, Any] = {column: [None] * len(listed) for column in audit.RECORD_SCHEMA.names} | {
+            "path": [row.image for row in listed],
             "provenance": ["list.csv"] * len(listed),
-            "label": [label if number % 100 != 50 else f"class {(number - 1) % CLASSES}"
-                      for number, (_, label) in zip(numbers, listed, strict=True)],
+            "label": [row.label.name if number % 100 != 50 else f"class {(number - 1) % CLASSES}"
+                      for number, row in zip(numbers, listed, strict=True)],
             "reason": [None] * len(listed),
             "detail": [""] * len(listed),
             "id": [f"{(number + 1) * 0x9E3779B97F4A7C15F39CC0605CEDC835 % 2**128:032x}" for number in alike],
@@ -143,6 +143,7 @@ class Workers:
             "height": [SIDE] * len(listed),
             "format": ["JPEG"] * len(listed),
             "note": [""] * len(listed),
+            "dtype": [""] * len(listed),
             "channels": [1] * len(listed),
             "hash": self._hashes[numbers],
             "file": [name] * len(listed),

@@ -77,15 +77,15 @@ def audit_in_one_scale(
     known = known_range or scales.read_known_range(config)
     named_parts = _list_named_parts(config, with_labels)
     tables = _audit_parts(config, staged, executor, progress, named_parts, known)
-    found = known or scales.infer_range(pa.concat_tables(tables), name_source(config))
-    if found and not known:
-        stale = [number for number, table in enumerate(tables) if scales.has_other_scale(table, found)]
+    chosen = known or scales.infer_range(pa.concat_tables(tables), name_source(config))
+    if chosen and not known:
+        stale = [number for number, table in enumerate(tables) if scales.has_other_scale(table, chosen)]
         parts_again = [named_parts[number - 1] for number in stale]
         progress(1.0, f"{len(stale)} of {len(named_parts)} parts are read once more, in one scale of values")
-        tables_again = _audit_parts(config, staged, executor, ignore_progress, parts_again, found)[1:]
+        tables_again = _audit_parts(config, staged, executor, ignore_progress, parts_again, chosen)[1:]
         for number, table in zip(stale, tables_again, strict=True):
             tables[number] = table
-    return _gather(tables, found)
+    return _gather(tables, chosen)
 
 
 def name_source(config: DataConfig) -> str:

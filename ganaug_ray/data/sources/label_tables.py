@@ -2,7 +2,8 @@
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from _csv import Reader
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ganaug_ray.config import ColumnsConfig
@@ -69,19 +70,19 @@ def _guess_separator(text: str) -> str:
     return best if best in first or " " not in first.strip() else " "
 
 
-def _read_lines(lines: Iterator[list[str]], path: str, setting: ColumnsConfig) -> LabelTable:
+def _read_lines(lines: Reader, path: str, setting: ColumnsConfig) -> LabelTable:
     first = next((cells for cells in lines if any(map(str.strip, cells))), [])
     names = [name.strip() for name in first]
     rows = []
     columns = _find_unnamed_columns(names, setting)
     if columns:
         names = list(columns.names)
-        rows.append(_read_row(columns, names, first, path, lines.line_num))  # type: ignore[attr-defined]
+        rows.append(_read_row(columns, names, first, path, lines.line_num))
     else:
         columns = choose_columns(names, setting, path)
     for cells in lines:
         if any(map(str.strip, cells)):
-            rows.append(_read_row(columns, names, cells, path, lines.line_num))  # type: ignore[attr-defined]
+            rows.append(_read_row(columns, names, cells, path, lines.line_num))
     return LabelTable(rows, columns.describe_choice(path.rpartition("/")[2]))
 
 

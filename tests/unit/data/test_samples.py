@@ -183,7 +183,7 @@ def test_scale_is_recorded_and_shown(tmp_path: Path) -> None:
     assert "16&nbsp;× values 0 to 4095 scaled to 0 to 255" in out.read_bytes("card.html").decode()
 
 
-def odd_one(grey: np.ndarray, hot: list[int] = []) -> bytes:  # noqa: B006
+def odd_one(grey: np.ndarray, hot: list[int] = []) -> bytes:  # noqa: B006  # it counts its calls
     """Twelve bits, but for one image with a hot pixel."""
     pixels = wide(grey, 12)
     hot.append(0)
@@ -192,7 +192,7 @@ def odd_one(grey: np.ndarray, hot: list[int] = []) -> bytes:  # noqa: B006
     return tiff(pixels)
 
 
-def alternate(grey: np.ndarray, turns: list[int] = []) -> bytes:  # noqa: B006
+def alternate(grey: np.ndarray, turns: list[int] = []) -> bytes:  # noqa: B006  # it counts its calls
     """Floats and integers in turn."""
     turns.append(0)
     return tiff(wide(grey) if len(turns) % 2 else grey.astype(np.float32) * 257)

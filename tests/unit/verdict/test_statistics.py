@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from ganaug_ray.verdict.mcnemar import compute_mcnemar
 from ganaug_ray.verdict.mean_error import PRIOR_SCALE, combine_rows_and_repeats
 from ganaug_ray.verdict.paired_statistics import (
     SIGNIFICANCE_LEVEL,
@@ -15,7 +16,6 @@ from ganaug_ray.verdict.paired_statistics import (
     Estimate,
     adjust_holm,
     compute_best_of_factor,
-    compute_mcnemar,
     compute_row_variance,
     estimate_mean_over_repeats,
     estimate_means,

@@ -1,0 +1,37 @@
+"""Tells what of an image file is left out when it becomes grey levels or colours: frames, bands, transparency."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from ganaug_ray.data.samples import has_unnamed_fourth_band
+
+GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
+_USED_BANDS = {"P": 1, "PA": 1, "CMYK": 4} | dict.fromkeys(GREY_MODES, 1)  # 3 in all other modes
+_ORDINALS = {1: "first", 3: "third", 4: "fourth"}
+
+
+def list_losses(image: Image.Image) -> Iterator[str]:
+    """Yield what of a loaded file is left out: frames, bands, transparency."""
+    if image.format == "JPEG":  # has none of them
+        return
+    try:
+        has_more_frames = getattr(image, "is_animated", False)
+    except Exception:  # the next frame is damaged
+        has_more_frames = True
+    if has_more_frames:
+        yield "frames beyond the first left out"
+    is_transparent = image.has_transparency_data and not has_unnamed_fourth_band(image)
+    used_bands = _USED_BANDS.get(image.mode, 3)
+    if _count_bands(image) > used_bands + is_transparent:
+        yield f"bands beyond the {_ORDINALS[used_bands]} left out"
+    if is_transparent and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+        yield "transparent pixels laid on white"
+
+
+def _count_bands(image: Image.Image) -> int:
+    """Count the bands of a TIFF image, of which Pillow may read fewer; 0 of others."""
+    if not isinstance(image, TiffImagePlugin.TiffImageFile):
+        return 0
+    return int(image.tag_v2.get(TiffImagePlugin.SAMPLESPERPIXEL, 1))
