@@ -190,7 +190,7 @@ def test_scarcity_preserves_test_split() -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "no such folder"),
+        ({}, "there is no such folder"),
         ({"cat/page.jpg": 0}, "no readable image"),
         ({f"cat/{i}.png": i + 1 for i in range(9)}, "single class 'cat'"),
         ({f"{c}/{i}.png": 50 * n + i + 1 for n, c in enumerate("ab") for i in range(9 - 6 * n)}, "'b' has 3"),

@@ -1,5 +1,6 @@
 """Classes made rare on purpose: in training alone, and as the job says."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,7 @@ def test_named_classes_become_rare(pictures: str, tmp_path: Path) -> None:
         assert record.counts[part] == dict.fromkeys(CLASSES, {"val": 6, "test": 12}[part])
     assert record.rare == ["cat", "owl"]
     card = (tmp_path / "dataset" / "card.html").read_text(encoding="utf-8")
-    assert "in training, the largest class, dog (40), has 10 times the images of the smallest, cat (4)" in card
+    assert re.search(r"in training, .*dog \(40\), .*\b10 times .*cat \(4\)", card)
 
 
 def test_unnamed_tail_is_exponential(pictures: str, tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_fourth_band_is_no_transparency(extra: list[int] | None, bits: int) -> N
     assert np.abs(np.asarray(decoded.image).astype(int) - RGB).max() <= 1
     half = tiff(np.concatenate([pixels[..., :3], pixels[..., :1] * 0], -1), extra=[2])
     assert np.asarray(images.decode(half).image).min() == 255, "said to be alpha"
-    assert "transparent pixels laid on white" in images.decode(half).notes
+    assert any("on white" in note for note in images.decode(half).notes)
 
 
 @pytest.mark.parametrize(
@@ -179,8 +179,11 @@ def test_scale_is_recorded_and_shown(tmp_path: Path) -> None:
     prepare_dataset(DataConfig(source=[pictures(tmp_path / "wide", SCALES["12 bits"][0])]), out)
     record = DatasetRecord.read(out)
     assert record.value_range == ValueRange(low=0, high=4095, samples=["integer"])
-    assert record.notes == {"named .tif, is PNG": 16, "values 0 to 4095 scaled to 0 to 255": 16}
-    assert "16&nbsp;× values 0 to 4095 scaled to 0 to 255" in out.read_bytes("card.html").decode()
+    assert set(record.notes.values()) == {16}
+    named, scaled = sorted(record.notes)
+    assert "is PNG" in named
+    assert "0 to 4095" in scaled
+    assert f"16&nbsp;× {scaled}" in out.read_bytes("card.html").decode()
 
 
 def odd_one(grey: np.ndarray, hot: list[int] = []) -> bytes:  # noqa: B006  # it counts its calls
@@ -220,7 +223,8 @@ def test_unknowable_scale_names_the_setting(tmp_path: Path, write: object, words
     config = DataConfig(source=[source], value_range=fitting)
     found, pixels = survey_pixels(config, Folder.from_uri(tmp_path / "staged"))
     assert found.value_range == ValueRange(low=fitting[0], high=fitting[1], is_set=True)
-    assert found.count_notes()["values {:g} to {:g} scaled to 0 to 255".format(*fitting)] == 16
+    low, high = fitting
+    assert [n for note, n in found.count_notes().items() if f"{low:g} to {high:g} scaled" in note] == [16]
     assert 100 < np.mean(list(pixels.values())) < 155
 
 
