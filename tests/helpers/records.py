@@ -65,7 +65,7 @@ VERDICT = {
     "hash": "c" * 16,
     "verdict": None,
     "metric": "accuracy",
-    "sentence": "There is no arm with synthetic images to compare.",
+    "sentence": "Nothing is compared.",
     "covers": "Nothing.",
     "smallest_visible_gain": None,
     "chosen": None,

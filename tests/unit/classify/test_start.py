@@ -123,7 +123,7 @@ def test_misfit_weights_name_the_differences(
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, "no such file"),
+        (None, "there is no such file"),
         (b"not weights", "not a file of weights"),
         ({"state_dict": {"a": 1}}, "holds no state_dict"),
         ("unsafe", "not a file of weights"),

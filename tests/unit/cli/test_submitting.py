@@ -117,7 +117,7 @@ def test_runtime_file_has_same_exclusions() -> None:
     ("job", "out", "words"),
     [
         ("jobs/mine.yaml", None, "--out: name a folder that all nodes of the cluster see"),
-        ("jobs/mine.yaml", "runs/x", "lies in the working directory that is uploaded"),
+        ("jobs/mine.yaml", "runs/x", "--out .*/runs/x: .*would be lost"),
         ("jobs/none.yaml", "/shared/x", "no such job file"),
         ("../other.yaml", "/shared/x", "is not in"),
     ],

@@ -40,7 +40,8 @@ def test_every_verb_has_help_on_any_terminal(encoding: str, monkeypatch: pytest.
 def test_messages_and_stage_lines_are_replaced(encoding: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code, printed = run_on_terminal(encoding, ["run", str(tmp_path / "Kätzchen猫.yaml"), "--dry-run"], monkeypatch)
     assert code == 2
-    assert "tzchen?.yaml: there is no such job file" in printed
+    assert "tzchen?.yaml: " in printed
+    assert "no such" in printed
     sink = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(sink, encoding=encoding, errors="replace"))
     Terminal().print_stage_line("prepare", "done", "40 × 猫")

@@ -17,9 +17,9 @@ def test_log_messages_print_once(
     worker_log.install_print_handler()
     log = logging.getLogger("ganaug_ray.search.trainable")
     log.debug("hidden")
-    log.info("going on from step %d", 7)
+    log.info("trial %d begins", 7)
     log.error("100 %")
-    assert capsys.readouterr() == ("going on from step 7\n100 %\n", "")
+    assert capsys.readouterr() == ("trial 7 begins\n100 %\n", "")
     assert caplog.records == []
 
 
@@ -27,5 +27,5 @@ def test_log_messages_follow_standard_output(package_logger: logging.Logger) -> 
     """As with print: a stream that was put in its place since then gets them."""
     worker_log.install_print_handler()
     with contextlib.redirect_stdout(io.StringIO()) as replaced:
-        logging.getLogger("ganaug_ray.gan.train_worker").info("going on from step %d", 7)
-    assert replaced.getvalue() == "going on from step 7\n"
+        logging.getLogger("ganaug_ray.gan.train_worker").info("trial %d begins", 7)
+    assert replaced.getvalue() == "trial 7 begins\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,9 +64,7 @@ def test_dry_run_describes_planned_work(tmp_path: Path, monkeypatch: pytest.Monk
 
     both = lines([])
     assert "6 generator steps, 96 images seen (1 epoch), 1 worker" in both
-    assert (
-        "real+classic+synthetic synthetic, 100 images of 10 classes, 10 to 10 each, mix: 8 a batch, 64 in all" in both
-    )
+    assert re.search(r"\breal\+classic\+synthetic synthetic, 100 images .*\b10 classes\b.*: 8 .*\b64 ", both)
     alone = lines(UNCONDITIONAL)
     assert "6 generator steps, 96 images seen (1 epoch), 1 worker, draws of no class" in alone
     assert "synthetic" not in alone
@@ -114,6 +113,6 @@ def test_folder_without_kept_weights_kept_the_best(tiny_job: Job, experiment: Ru
     old["classifier"]["ema_half_life"] = 0
     run.root.write_bytes("job.yaml", yaml.safe_dump(old).encode())
     run.locate_model("real+classic", 0).write_json("model.json", {})
-    with pytest.raises(UserError, match=r"classifier\.keep is best there and auto in this job"):
+    with pytest.raises(UserError, match=r"classifier\.keep\b.*\bbest\b.*\bauto\b"):
         run.claim_folder(tiny_job)
     run.claim_folder(load_job(DIGITS, [*TINY, "classifier.keep=best", "classifier.ema_half_life=0"]))

