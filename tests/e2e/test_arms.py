@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -97,7 +98,7 @@ def test_two_splits_are_too_few(finished: Path) -> None:
         assert own["mean"] == pytest.approx(np.mean(own["by_split"]))
         assert (own["ci95"], own["verdict"]) == (None, "not enough repeats"), "two trainings of each arm"
     assert verdict["verdict"] == "not enough repeats"
-    assert verdict["sentence"].startswith("Not enough repeats: 2 splits with 1 seed each of ")
+    assert "2 splits with 1 seed each" in verdict["sentence"]
 
 
 def test_shuffled_test_labels_change_no_choice(finished: Path, tmp_path: Path) -> None:
@@ -147,4 +148,4 @@ def test_trained_arm_cannot_change(finished: Path) -> None:
     """An arm that is trained cannot change; the error names the setting with both values."""
     changed = run(finished, declare=ARMS | {"noise": "{ratio: 0.25}"})
     assert changed.returncode == 2
-    assert "arms.noise.ratio is 0.5 there and 0.25 in this job" in changed.stderr
+    assert re.search(r"arms\.noise\.ratio\b.*\b0\.5\b.*\b0\.25\b", changed.stderr)

@@ -71,7 +71,7 @@ def test_unknown_keys_and_types_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("counts", "words"),
     [
-        (None, ["there is no such folder"]),
+        (None, ["no such folder"]),
         ({}, ["is empty"]),
         ({"cat": 9}, ["single class 'cat'"]),
         ({"cat": 9, "dog": 4}, ["class 'dog' has 4 usable images", "at least 6"]),
@@ -109,7 +109,7 @@ def test_unwritable_output_folder_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("verb", "needed"), [("train", "prepare"), ("generate", "prepare"), ("promote", "compare")])
 def test_missing_stage_is_named(tmp_path: Path, verb: str, needed: str) -> None:
     """A command that comes too early names the one that has to run before."""
-    refused(ganaug(verb, str(DIGITS), "--out", str(tmp_path / "out")), f"`ganaug {needed}` has not been done")
+    refused(ganaug(verb, str(DIGITS), "--out", str(tmp_path / "out")), f"`ganaug {needed}`", "not been done")
 
 
 def test_unknown_commands_and_options_are_refused(tmp_path: Path) -> None:

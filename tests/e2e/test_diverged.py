@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -24,9 +25,9 @@ def test_divergence_keeps_last_good_weights(tmp_path: Path) -> None:
         assert ended.returncode == code, ended.stderr
     model = tmp_path / "out" / "models" / "real+classic" / "seed-0"
     (message,) = ended.stderr.strip().splitlines()
-    assert "real+classic, seed 0: the loss is not finite at step" in message
-    assert f"the last good weights are kept in {model}/last_good.safetensors" in message
-    assert "Try a lower classifier.lr than 1" in message
+    assert "real+classic, seed 0: " in message
+    assert f"{model}/last_good.safetensors" in message
+    assert re.search(r"not finite.* lower classifier\.lr than 1$", message)
     kept = load_file(model / "last_good.safetensors")
     assert all(bool(torch.isfinite(tensor).all()) for tensor in kept.values())
     assert not (model / "model.json").exists()

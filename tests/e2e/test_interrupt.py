@@ -29,7 +29,8 @@ def test_interrupt_ends_without_traceback(tmp_path: Path, number: signal.Signals
     child.send_signal(number)
     printed, complaint = child.communicate(timeout=60)
     assert child.returncode == 128 + number
-    assert complaint.strip() == "interrupted; the same command goes on from here"
+    (line,) = complaint.strip().splitlines()
+    assert line.startswith("interrupted; ")
     assert "prepare    done" in printed
     assert "teach      failed" in printed
 

@@ -142,7 +142,7 @@ def test_added_seed_trains_only_missing_models(finished: tuple[Path, str]) -> No
     assert re.findall(r"^(\S+)\s+kept", more.stdout, re.MULTILINE) == STAGES[:4]
     assert "train      failed" in more.stdout
     assert more.returncode == 2
-    assert more.stderr.startswith("RAY_ADDRESS=127.0.0.1:1: no Ray cluster answers there")
+    assert more.stderr.startswith("RAY_ADDRESS=127.0.0.1:1: no Ray cluster")
 
 
 def test_folder_refuses_other_job(finished: tuple[Path, str]) -> None:
@@ -154,5 +154,5 @@ def test_folder_refuses_other_job(finished: tuple[Path, str]) -> None:
         check=False,
     )  # fmt: skip
     assert other.returncode == 2
-    assert "gan.lr is 0.0002 there and 1e-05 in this job" in other.stderr
+    assert re.search(r"gan\.lr\b.*\b0\.0002\b.*\b1e-05\b", other.stderr)
     assert (out / "job.yaml").read_bytes() == job

@@ -72,7 +72,7 @@ def test_worker_count_follows_node_count(undisturbed: Path, tmp_path: Path, stag
         gets_on_with(2)
         child.terminate()
         assert child.wait() == 143, "as Ctrl-C"
-    starts = list(map(int, re.findall(r"going on from step (\d+)", (out / "log.txt").read_text())))
+    starts = list(map(int, re.findall(r"from step (\d+)", (out / "log.txt").read_text())))
     assert len(starts) == 2
     assert starts == sorted(starts), "each goes on where the one before it was"
     assert starts[0] > 0
