@@ -70,6 +70,7 @@ def test_every_arm_has_models_and_verdict(finished: Path) -> None:
 
 
 def test_splits_share_no_test_image(finished: Path) -> None:
+    """No image is in the test part of two splits."""
     tests = [
         {row["id"] for row in pq.read_table(folder / "dataset" / "split.parquet").to_pylist() if row["split"] == "test"}
         for folder in (finished, finished / "splits" / "1")

@@ -40,6 +40,7 @@ assert not heavy, heavy
 
 
 def test_every_kind_of_folder_loads(experiment: Run) -> None:
+    """An experiment, a registry, a model and a GAN load by their folder; a data set is refused."""
     champion = experiment.root.read_json("verdict.json")["champion"]
     model = experiment.locate_model(champion["arm"], champion["seed"])
     pixels = np.random.default_rng(0).integers(0, 256, (3, 40, 40, 3), np.uint8)

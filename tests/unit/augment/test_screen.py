@@ -37,6 +37,7 @@ def reasons(found: Evidence, limits: ScreeningLimits) -> list[str]:
 
 
 def test_good_images_are_kept() -> None:
+    """Images that fail no rule are kept."""
     assert reasons(GOOD, ScreeningLimits.from_evidence(GOOD, CONFIG)) == [""] * 4
 
 
@@ -131,6 +132,7 @@ def test_joined_limits_equal_pool_limits() -> None:
 
 
 def test_counts_are_by_class_and_reason() -> None:
+    """Kept and rejected images are counted by class and by reason."""
     verdict_N, y_N = torch.tensor([0, 1, 2, 0, 1, 1]), torch.tensor([0, 0, 0, 1, 1, 1])
     assert count_reasons(verdict_N, y_N, CLASSES) == {
         "cat": {"kept": 1, "off class": 1, "near copy": 1},

@@ -171,6 +171,7 @@ def test_leaving_machine_saves_every_evaluation(
 
 
 def test_short_trainings_write_no_checkpoint(digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A training that is over before a checkpoint is due writes none."""
     (tmp_path / "scar").touch()
     monkeypatch.setattr(checkpoint, "save", lambda *given: pytest.fail("a checkpoint"))
     train_worker.train_and_finish(fit(digits, tmp_path / "out"), Place())

@@ -218,6 +218,7 @@ def test_balanced_weights_equalise_classes() -> None:
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_blending_mixes_images_and_targets_alike(kind: str) -> None:
+    """Mixup and cutmix give an image and its target the same shares of two rows."""
     n = 8
     x_BCHW = torch.arange(n).float().view(n, 1, 1, 1).expand(n, 1, 16, 16).contiguous()
     batch = Batch(x_BCHW, torch.arange(n), torch.arange(n), n)

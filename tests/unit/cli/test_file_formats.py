@@ -22,6 +22,7 @@ ROWS = [
 
 
 def test_each_suffix_holds_the_same_rows() -> None:
+    """Parquet, JSON, JSON Lines and CSV hold the same rows; CSV has a column for each probability."""
     table = pa.Table.from_pylist(ROWS)
     content = {suffix: file_formats.encode_table(table, suffix) for suffix in file_formats.TABLE_ENCODERS}
     assert pq.read_table(pa.BufferReader(content[".parquet"])).to_pylist() == ROWS
@@ -47,6 +48,7 @@ def test_each_suffix_holds_the_same_rows() -> None:
 def test_other_suffixes_are_refused_first(
     command: list[str], words: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd
 ) -> None:
+    """A suffix that names no known format is refused before any work, and nothing is written."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ganaug", *command])
     with pytest.raises(SystemExit) as ended:

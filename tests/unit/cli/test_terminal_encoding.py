@@ -29,7 +29,8 @@ def run_on_terminal(encoding: str, arguments: list[str], monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_every_verb_has_help_on_any_terminal(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_prints_on_any_terminal(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verb prints its help on a terminal that lacks some of its characters."""
     for verb in (*experiments.VERBS, *MODEL_VERBS, "submit", "jobs", "stop"):
         code, printed = run_on_terminal(encoding, [verb, "--help"], monkeypatch)
         assert code == 0, verb
@@ -38,6 +39,7 @@ def test_every_verb_has_help_on_any_terminal(encoding: str, monkeypatch: pytest.
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_messages_and_stage_lines_are_replaced(encoding: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Characters that a terminal lacks become question marks, in messages and in the lines of stages."""
     code, printed = run_on_terminal(encoding, ["run", str(tmp_path / "Kätzchen猫.yaml"), "--dry-run"], monkeypatch)
     assert code == 2
     assert "tzchen?.yaml: " in printed

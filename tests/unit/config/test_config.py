@@ -64,6 +64,7 @@ def test_dumped_job_loads_unchanged(tmp_path: Path) -> None:
 
 
 def test_environment_variables_are_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables of the environment are expanded, and one that is not set is an error that names it."""
     monkeypatch.setenv("PICTURES", "/somewhere")
     text = MINIMAL.replace("sklearn:digits", "'${PICTURES}/cats'")
     assert load_job(write(tmp_path, text)).data.source == ["/somewhere/cats"]

@@ -196,6 +196,7 @@ def test_failed_write_preserves_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_json_never_holds_nan(tmp_path: Path) -> None:
+    """Figures that are no number or infinite are null in JSON."""
     folder = Folder.from_uri(tmp_path)
     folder.write_json("figures.json", {"kid": float("nan"), "rows": [1.5, float("inf")]})
     assert json.loads((tmp_path / "figures.json").read_text()) == {"kid": None, "rows": [1.5, None]}

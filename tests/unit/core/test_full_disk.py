@@ -30,6 +30,7 @@ def small_files() -> Iterator[None]:
 
 
 def test_full_disk_names_path_and_size(tmp_path: Path, small_files: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A write to a full disk is an error with path and size, and leaves what was there before."""
     monkeypatch.setattr(full_disk, "FULL_DISK_ERRNOS", {errno.EFBIG})
     folder = Folder.from_uri(tmp_path)
     folder.write_bytes("a.bin", b"old")
@@ -42,7 +43,8 @@ def test_full_disk_names_path_and_size(tmp_path: Path, small_files: None, monkey
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_full_disk_is_recognised_within_other_errors(number: int) -> None:
+def test_full_disk_is_found_in_causes(number: int) -> None:
+    """A full disk is recognised in the causes of another error, as Ray wraps them."""
     error = RuntimeError("a task failed")
     error.cause = OSError(number, "no room", "/data/x.bin")  # type: ignore[attr-defined]  # as Ray's errors have it
     found = full_disk.find_disk_full(error)
@@ -54,7 +56,7 @@ def test_full_disk_is_recognised_within_other_errors(number: int) -> None:
     assert full_disk.find_disk_full(OSError(errno.EACCES, "no")) is None
 
 
-def test_rank_with_full_disk_is_not_restarted() -> None:
+def test_full_disk_restarts_no_rank() -> None:
     """An error of the callback ends Ray Train's controller; other losses are logged and tried again."""
     logger = worker_group._LostRankLogger()
     logger.after_exception(None, {0: ValueError("lost")})

@@ -47,7 +47,7 @@ def test_written_record_is_read_back_equal(folder: Folder) -> None:
     assert written.count_train_images() == 6
 
 
-def test_missing_file_is_none_or_an_error(folder: Folder) -> None:
+def test_missing_record_is_sought_or_refused(folder: Folder) -> None:
     """Where a stage may not be done, its record is sought; where it must be, its absence is an error."""
     assert DatasetRecord.find(folder) is None
     with pytest.raises(FileNotFoundError):
@@ -114,7 +114,7 @@ def test_broken_file_is_refused(folder: Folder, text: str, problem: str) -> None
         DatasetRecord.read(folder)
 
 
-def test_record_that_could_not_be_read_is_not_written(folder: Folder) -> None:
+def test_unreadable_record_is_not_written(folder: Folder) -> None:
     """No stage is marked as done by a file that nobody could read."""
     with pytest.raises(UserError, match="channels"):
         records.write_dataset(folder, channels=None)

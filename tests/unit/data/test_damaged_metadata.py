@@ -151,7 +151,7 @@ def test_cut_directory_is_no_shorter_one() -> None:
 
 
 @pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
-def test_avif_is_read() -> None:
+def test_avif_images_are_read() -> None:
     """AVIF is read where Pillow has it."""
     assert assert_kept(encode(PICTURE, "AVIF", quality=95)).format == "AVIF"
 

@@ -142,6 +142,7 @@ def test_decompression_bomb_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_crop_pad_and_stretch() -> None:
+    """A wide image is cropped to its middle, padded in black, or stretched to a square."""
     wide = Image.new("RGB", (200, 100), "white")
     assert np.asarray(images.resize_to_square(wide, 50, "crop")).min() > 250
     padded = np.asarray(images.resize_to_square(wide, 50, "pad"))

@@ -118,6 +118,7 @@ def test_many_classes_are_summarised(tmp_path: Path) -> None:
 
 
 def test_two_classes_are_both_drawn(pets: Dataset) -> None:
+    """Of two classes the chart has both, and leaves none out in between."""
     drawn = pets.card().text("classes").partition("Every class by split")[0]
     assert "cat 1,040 dog 1,025" in drawn
     assert "between" not in drawn
@@ -156,6 +157,7 @@ def test_class_without_samples_stays_empty(pets: Dataset) -> None:
 
 
 def test_native_sizes_are_drawn_and_described(pets: Dataset) -> None:
+    """The card draws the native sizes and ratios, and counts small images and formats."""
     for row in pets.rows[:2]:
         row |= {"width": 2000, "height": 500, "format": "PNG"}
     page = pets.card()
@@ -192,6 +194,7 @@ def test_file_notes_are_limited(pets: Dataset) -> None:
 
 
 def test_rejected_files_are_shown_by_reason(pets: Dataset) -> None:
+    """Rejected files are counted and listed by reason, those with a picture first."""
     for number in range(9):
         pets.reject("duplicate", f"cat/copy{number}.jpg", png(200) if number > 2 else None, "same pixels as cat/1.jpg")
     pets.reject("empty", "dog/nothing.jpg")

@@ -45,7 +45,7 @@ ASIDE = "<sidecar file>"
         {"images/1.png": NONE},
     ],
 )
-def test_folders_name_classes(layout: dict[str, str], tmp_path: Path) -> None:
+def test_folders_name_the_classes(layout: dict[str, str], tmp_path: Path) -> None:
     """The class is the folder that names one: no split, no folder that says images or masks."""
     assert read_labels(lay_out(tmp_path, *layout)) == layout
 

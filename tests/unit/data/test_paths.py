@@ -63,7 +63,7 @@ def test_links_to_nothing_are_rejected(tmp_path: Path) -> None:
     assert reasons(root) == {"dog/3.png": "link to nothing", "dog/4.png": "link to nothing"}
 
 
-def test_backslashes_separate_folders(tmp_path: Path) -> None:
+def test_backslashes_separate_folder_names(tmp_path: Path) -> None:
     """Names with backslashes lie in folders, in an archive, in an unpacked folder and in a table."""
     archive = zip_names(tmp_path / "win.zip", "pets\\cat\\1.png", "pets\\dog\\2.png")
     assert read_labels(archive) == {"pets/cat/1.png": "cat", "pets/dog/2.png": "dog"}

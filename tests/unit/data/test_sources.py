@@ -201,6 +201,7 @@ def test_inflating_entry_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("maker", [zipped, tarred])
 def test_too_many_entries_are_refused(maker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An archive with too many entries is refused with the limit."""
     monkeypatch.setattr(archives, "MAX_ENTRIES", 100)
     suffix = "zip" if maker is zipped else "tar"
     many = maker(tmp_path / f"many.{suffix}", {f"cat/{i}": b"" for i in range(200)})

@@ -78,7 +78,7 @@ def prepare(root: Path, out: Path, **settings: object) -> tuple[DatasetRecord, d
     return record, {row["path"].rpartition("/")[2]: row for row in folder.read_table("split.parquet").to_pylist()}
 
 
-def test_images_that_stand_out_are_kept_and_marked(pictures: Path, tmp_path: Path) -> None:
+def test_outstanding_images_are_kept_and_marked(pictures: Path, tmp_path: Path) -> None:
     """They are marked and counted, the others are not, and none is rejected."""
     record, rows = prepare(pictures, tmp_path / "out")
     assert {name: row["visual_issues"] for name, row in rows.items() if row["visual_issues"]} == {
@@ -137,7 +137,7 @@ def strokes(seed: int, paper: int, ink: int) -> Image.Image:
     ],
     ids=["ink", "chalk", "pencil", "night", "snow", "enlarged"],
 )
-def test_what_all_images_have_is_no_issue(collection: list[Image.Image]) -> None:
+def test_traits_of_all_are_no_issue(collection: list[Image.Image]) -> None:
     """Images of a data set that is dark, pale or soft as a whole do not stand out."""
     assert count_issues(collection) == NO_ISSUES
 
@@ -158,7 +158,7 @@ def test_few_clothes_on_black_stand_out() -> None:
 
 
 @pytest.mark.skipif(not PHOTOGRAPHS.exists(), reason="the cat and dog photographs are not on this machine")
-def test_blurred_photographs_are_told_from_sharp_ones() -> None:
+def test_only_blurred_photographs_stand_out() -> None:
     """Of photographs, those that are blurred by two pixels stand out, and at most one in a hundred others."""
     with zipfile.ZipFile(PHOTOGRAPHS) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))[::8]
@@ -180,7 +180,7 @@ def test_sharpness_is_not_contrast() -> None:
 
 
 @pytest.mark.parametrize("top", [6, 7])
-def test_small_images_are_measured_row_by_row(top: int) -> None:
+def test_small_images_are_measured_by_row(top: int) -> None:
     """A bright box in a small image is as sharp wherever its edges lie, and as sharp on its side."""
     luma = np.zeros((32, 32), np.uint8)
     luma[top : top + 19, 2:-2] = 240
@@ -213,7 +213,7 @@ def test_padding_is_not_measured(pictures: Path, tmp_path: Path) -> None:
     assert rows["wide.png"]["visual_issues"] == "bright"
 
 
-def test_16_bits_are_measured_as_8_bits(tmp_path: Path) -> None:
+def test_wide_samples_are_measured_as_bytes(tmp_path: Path) -> None:
     """An image of 16 bits has the measures that it has in 8 bits, and none stands out for its depth."""
     for folder, factor in (("narrow", 1), ("wide", 257)):
         for index in range(24):

@@ -98,7 +98,7 @@ def test_plan_stands_when_images_are_added(tmp_path: Path, photos: Path, monkeyp
     run.claim_folder(again)
 
 
-def test_visible_gain_falls_with_images_and_repeats() -> None:
+def test_more_repeats_show_smaller_gains() -> None:
     """More test images, splits and seeds can each show a smaller gain; two trainings can show none."""
     gains = [predict_visible_gain(*plan) for plan in ((48, 1, 3), (48, 1, 5), (240, 5, 1), (240, 5, 2), (2400, 5, 2))]
     assert gains == sorted(gains, key=lambda gain: -(gain or 0))

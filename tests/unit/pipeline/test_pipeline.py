@@ -105,7 +105,7 @@ def test_report_rebuilds_when_content_changes(experiment: Run, tiny_job: Job, re
     experiment.claim_folder(tiny_job)
 
 
-def test_folder_without_kept_weights_kept_the_best(tiny_job: Job, experiment: Run, tmp_path: Path) -> None:
+def test_old_folders_kept_the_best(tiny_job: Job, experiment: Run, tmp_path: Path) -> None:
     """A folder from before classifier.keep kept the best look: a job goes on in it only if it says so too."""
     run = Run(Folder.from_uri(tmp_path))
     old = yaml.safe_load(experiment.root.read_bytes("job.yaml"))

@@ -192,6 +192,7 @@ def experiment(tmp_path: Path) -> Experiment:
 
 
 def test_page_is_self_contained(experiment: Experiment) -> None:
+    """The page loads nothing: no script, no address, every picture inside."""
     html = experiment.report()
     for tag, attributes in Page(html).tags:
         assert tag not in ("script", "link", "iframe", "object", "base")
@@ -202,6 +203,7 @@ def test_page_is_self_contained(experiment: Experiment) -> None:
 
 
 def test_page_opens_with_the_verdict(experiment: Experiment) -> None:
+    """The verdict and what it covers stand before any table or picture."""
     page = Page(experiment.report())
     verdict = json.loads((experiment.path / "verdict.json").read_text())
     heading = next(i for i, (tag, _) in enumerate(page.tags) if tag == "h1")
@@ -477,4 +479,5 @@ def test_single_seed_and_sparse_logs_render(tmp_path: Path) -> None:
 
 
 def test_equal_experiments_give_equal_pages(experiment: Experiment) -> None:
+    """The same experiment gives the same page, byte for byte."""
     assert experiment.report() == experiment.report()

@@ -270,7 +270,7 @@ def four_classes(seed: int, better: float) -> Outcome:
     return Outcome(seed % 100, 0, own, own)
 
 
-def test_class_with_few_rows_has_wide_interval() -> None:
+def test_small_class_has_wide_interval() -> None:
     """Where all answers of a class agree, four test images leave more possible than a thousand."""
     labels = np.array([0] * 1000 + [1] * 4)
     right = Predictions(labels, labels, 2, _score(np.zeros(len(labels)), 1.0))

@@ -140,7 +140,7 @@ def test_verdict_words_follow_interval() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1)])
-def test_fewer_than_three_repeats_have_no_interval(shape: tuple[int, int]) -> None:
+def test_two_repeats_have_no_interval(shape: tuple[int, int]) -> None:
     """One or two trainings of each arm give a mean, and neither an interval nor a verdict."""
     rng = np.random.default_rng(0)
     (found,) = estimate_means(draw_splits(rng, *shape, gain=0.1))
