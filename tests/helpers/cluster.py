@@ -35,11 +35,13 @@ class Nodes:
 
     Attributes:
         extra: environment of nodes and of what is run against them.
+        has_dashboard: whether jobs can be submitted to it; half of a head's start is its dashboard.
         dashboard: the address that jobs are submitted to.
         address: the cluster's, for RAY_ADDRESS.
     """
 
     extra: dict[str, str]
+    has_dashboard: bool = True
     dashboard: str = ""
     address: str = ""
     _files: str = field(default_factory=lambda: tempfile.mkdtemp(prefix="ray-"))  # sockets: the path must be short
@@ -90,7 +92,7 @@ class Nodes:
         else:
             self.address, self.dashboard = f"{ip}:{first}", f"http://127.0.0.1:{second}"
             where = ["--head", f"--port={first}", f"--dashboard-port={second}", f"--ray-client-server-port={third}"]
-            where += ["--disable-usage-stats"]
+            where += ["--disable-usage-stats", f"--include-dashboard={str(self.has_dashboard).lower()}"]
         # Each its own, as machines have: where a job's code is unpacked on one node, the other's is deleted.
         where += [f"--temp-dir={self._files}/{number}"]
         if ip != "127.0.0.1":

@@ -113,7 +113,7 @@ class Cluster:
 @contextmanager
 def cluster(cpus: int) -> Iterator[Cluster]:
     """Start one whose nodes declare so many CPUs, and where a node that is gone is found out in seconds."""
-    found = Cluster(Nodes(PROMPT), cpus)
+    found = Cluster(Nodes(PROMPT, has_dashboard=False), cpus)
     try:
         found.nodes.start(cpus=0)
         with ThreadPoolExecutor() as both:
