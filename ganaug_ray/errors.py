@@ -19,3 +19,7 @@ class StageFailed(Exception):
 
 class NothingPassed(StageFailed):
     """No synthetic image passed the screening; whoever knows the job adds what to try."""
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM ended a command; the message says what is done, and how it goes on."""

@@ -1,21 +1,18 @@
 """The command line. Nothing heavy is imported before a command runs."""
 
-import atexit
-import signal
 import sys
 from typing import Annotated
 
 import typer
 
 from ganaug_ray.cli import experiments, models, submit
+from ganaug_ray.core import interrupts
 from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.worker_log import replace_unencodable
-from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.errors import Interrupted, StageFailed, UserError
 from ganaug_ray.version import __version__
 
-INTERRUPTED = 130  # exit codes: 128 and the number of the signal
-TERMINATED = 143
-_was_terminated = False
+TYPER_INTERRUPTED = 130  # its exit code after a KeyboardInterrupt that no command has caught
 
 app = typer.Typer(
     help="Find out whether GAN images make your image classifier better, with evidence, on Ray.",
@@ -59,28 +56,20 @@ for _verb in (
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a stage failed, 2 the input or the disk, 130 and 143 interrupted."""
     replace_unencodable()
-    signal.signal(signal.SIGTERM, _interrupt)  # ends like Ctrl-C: what is done is kept
+    interrupts.raise_interrupts()
     try:
         app()
-    except (UserError, StageFailed) as error:
-        print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+    except (Interrupted, KeyboardInterrupt) as error:
+        interrupts.exit_interrupted(str(error) or "interrupted")
     except SystemExit as end:
-        if end.code == INTERRUPTED:
-            # A second Ctrl-C, or Python's own end after an interrupt within exec, would end this without an exit code.
-            atexit.register(signal.pthread_sigmask, signal.SIG_BLOCK, [signal.SIGINT])
-        if end.code == INTERRUPTED and _was_terminated:
-            sys.exit(TERMINATED)
+        if end.code == TYPER_INTERRUPTED:
+            interrupts.exit_interrupted("interrupted")
         raise
     except Exception as error:
-        full = find_disk_full(error)
-        if full is None:
+        if interrupts.is_interrupted():
+            interrupts.exit_interrupted("interrupted")
+        explained = error if isinstance(error, (UserError, StageFailed)) else find_disk_full(error)
+        if explained is None:
             raise
-        print(full, file=sys.stderr)
-        sys.exit(full.exit_code)
-
-
-def _interrupt(number: int, frame: object) -> None:
-    global _was_terminated
-    _was_terminated = True
-    raise KeyboardInterrupt
+        print(explained, file=sys.stderr)
+        sys.exit(explained.exit_code)

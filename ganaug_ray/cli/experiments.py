@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganaug_ray.cli.options import DryRun, JobPath, Out, Set, Verbose
-from ganaug_ray.errors import UserError
+from ganaug_ray.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from ganaug_ray.config import Job
@@ -213,8 +213,7 @@ def _export_images(address: str, counts: list[str], png: str | None, seed: int) 
         with terminal.show_progress("generate", progress.read):
             png_export.export_images(generator, counts_by_class, seed, out, count)
     except KeyboardInterrupt:
-        print(f"interrupted; {written} of {total} images are in {out}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise Interrupted(f"interrupted; {written} of {total} images are in {out}") from None
     text = f"{total} PNG in {out}; the images are unscreened, as the generator draws them"
     terminal.print_stage_line("generate", "done", text, time.monotonic() - started)
 
@@ -257,8 +256,7 @@ def _run_action(
             run.claim_folder(resume_seeds(job, run) if until_clear else job, notify)
             _act_on_run(action, job, run, terminal, verbose)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise Interrupted("interrupted; the same command goes on from here") from None
 
 
 def _act_on_run(action: Callable[[Pipeline], None], job: Job, run: Run, terminal: Terminal, verbose: bool) -> None:

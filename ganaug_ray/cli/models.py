@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Annotated
 
 import typer
 
 from ganaug_ray.cli.options import Model, Verbose
-from ganaug_ray.errors import UserError
+from ganaug_ray.errors import Interrupted, UserError
 
 
 def predict(
@@ -26,8 +25,7 @@ def predict(
     try:
         write_predictions(model, images, out, verbose)
     except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise Interrupted("interrupted; nothing was written") from None
 
 
 def rollback(
@@ -109,8 +107,7 @@ def serve(
             verbose=verbose,
         )
     except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise Interrupted("stopped") from None
 
 
 def export(

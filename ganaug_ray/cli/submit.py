@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.errors import Interrupted, StageFailed, UserError
 
 if TYPE_CHECKING:
     from ray.job_submission import JobDetails, JobSubmissionClient
@@ -71,8 +71,7 @@ def submit(
         try:
             code = asyncio.run(_follow_log(client, number))
         except KeyboardInterrupt:
-            print(f"{number} goes on; to end it: ganaug stop {number} --address {address}", file=sys.stderr)
-            code = 130
+            raise Interrupted(f"{number} goes on; to end it: ganaug stop {number} --address {address}") from None
     raise typer.Exit(code)
 
 

@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 import ray
-from ray._private import ray_constants
+from ray._private import ray_constants, worker
 from ray._private.state import state
 from ray.exceptions import AuthenticationError
 
@@ -17,6 +17,8 @@ from ganaug_ray.core import worker_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import preflight
+
+SIGNAL_CHECK_INTERVAL_MS = 100  # milliseconds between looks at signals while results are waited for, of Ray's 1,000
 
 
 def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, dashboard: bool = False) -> None:
@@ -70,6 +72,7 @@ def start_private(cpus: int) -> None:
 
 def _init_ray(**options: Any) -> Any:
     """Call ray.init. Ray has SIGTERM abort the process, with a stack: it goes on to mean what it did before."""
+    os.environ.setdefault("RAY_get_check_signal_interval_milliseconds", str(SIGNAL_CHECK_INTERVAL_MS))
     before = signal.getsignal(signal.SIGTERM)
     context = ray.init(**options)
     if threading.current_thread() is threading.main_thread():
@@ -91,7 +94,15 @@ def _probe_address(address: str) -> None:
 
 def disconnect() -> None:
     """Disconnect from the cluster; a Ray that ``connect`` started ends."""
+    _end_monitor()
     ray.shutdown()
+
+
+def _end_monitor() -> None:
+    """End the autoscaler of a Ray that this process started; asked to end, it does not, and Ray waits a second."""
+    node = worker._global_node
+    if node is not None and ray_constants.PROCESS_TYPE_MONITOR in node.all_processes:
+        node._kill_process_type(ray_constants.PROCESS_TYPE_MONITOR, check_alive=False, allow_graceful=False)
 
 
 def read_max_resources() -> dict[str, float]:

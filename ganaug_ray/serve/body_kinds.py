@@ -8,8 +8,18 @@ import re
 from ganaug_ray.data import file_repair
 
 HOW_TO_SEND = "send the image file itself, by curl --data-binary @cat.jpg or -F images=@cat.jpg"
+HOW_TO_SEND_FORM = (
+    "send a form with Content-Type: multipart/form-data and its boundary, as curl -F images=@cat.jpg and other clients "
+    "do where none is set by hand"
+)
 MIN_JUDGED_BYTES = 2000  # of an image file: so many have a byte among them that is a line end
 BASE64_START_CHARS = 1000  # of which a format's signature is found
+
+# Bytes that no text has, in whatever encoding but those of two bytes a character: control characters without white
+# space and the escape that Japanese encodings switch by.
+_CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\f\r\x1b"))
+_FORM_START = rb"--[^\r\n]{1,200}\r?\n(content-[a-z-]+:[^\r\n]*\r?\n)*content-disposition:"
+_PLAIN_PPM = rb"P[1-3]\s+((#[^\n]*\n\s*)*\d+\s+){2}(#[^\n]*\n\s*)*\d"
 
 # Tried in this order; the last ones are those that others may look like.
 _SIGNS = {
@@ -34,6 +44,8 @@ def explain_content(content: bytes) -> str | None:
     if kind is not None:
         return f"{kind} in base64; {HOW_TO_SEND}"
     start = content[:4096].lstrip()
+    if re.match(_FORM_START, start, re.IGNORECASE):
+        return f"a form; {HOW_TO_SEND_FORM}"
     for kind, sign in _SIGNS.items():
         if re.match(sign, start, re.DOTALL | re.IGNORECASE):
             return f"{kind}; {HOW_TO_SEND}"
@@ -43,12 +55,14 @@ def explain_content(content: bytes) -> str | None:
 
 
 def is_text(content: bytes) -> bool:
-    """Return whether a content is text, in UTF-8."""
-    try:
-        content.decode()
-    except UnicodeDecodeError:
+    """Return whether a content is text, in UTF-8 or an encoding such as Latin-1, and no image that is written as text.
+
+    >>> is_text("größer".encode("latin-1")), is_text(b"\\x89PNG\\r\\n\\x1a\\n"), is_text(b"P2 2 1 9 0 9")
+    (True, False, False)
+    """
+    if re.match(_PLAIN_PPM, content):
         return False
-    return b"\0" not in content
+    return len(content.translate(None, _CONTROL_BYTES)) == len(content)
 
 
 def has_lost_line_ends(content: bytes) -> bool:

@@ -11,7 +11,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from ganaug_ray.serve.body_kinds import HOW_TO_SEND, is_text
+from ganaug_ray.serve.body_kinds import HOW_TO_SEND, HOW_TO_SEND_FORM, is_text
 from ganaug_ray.serve.image_input import RequestImage
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.problem_details import ProblemError
@@ -111,7 +111,11 @@ def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -
     """
     boundary = options.get(b"boundary", b"")
     if not boundary:
-        raise ProblemError(400, "the form names no boundary in its Content-Type")
+        raise ProblemError(400, f"the form names no boundary in its Content-Type; {HOW_TO_SEND_FORM}")
+    if not _begins_with_boundary(content, boundary):
+        raise ProblemError(
+            400, f"the form does not begin with the boundary that its Content-Type names; {HOW_TO_SEND_FORM}"
+        )
     parser = _FormParser(max_parts)
     try:
         MultipartParser(boundary, parser.list_callbacks()).write(content)
@@ -120,6 +124,11 @@ def parse_form(content: bytes, options: Mapping[bytes, bytes], max_parts: int) -
     if not parser.is_whole:
         raise ProblemError(400, "the form breaks off")
     return [FormPart(field, file, bytes(part)) for field, file, part in parser.parts]
+
+
+def _begins_with_boundary(content: bytes, boundary: bytes) -> bool:
+    """Whether a form begins as its Content-Type says; of an empty one the parser says that it breaks off."""
+    return not content or content.lstrip(b"\r\n").startswith(b"--" + boundary)
 
 
 class _FormParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -9,30 +10,46 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import DIGITS, TINY, environment
 
+MAX_END_S = 4.0  # seconds; it takes one where no other test runs beside this one
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupt_ends_without_traceback(tmp_path: Path, number: signal.Signals) -> None:
-    """As does SIGTERM, which machines send that are shut down."""
+
+@pytest.mark.parametrize(
+    ("number", "begun", "stage"),
+    [
+        (signal.SIGINT, "models/teacher/seed-0", "teach"),
+        (signal.SIGTERM, "models/teacher/seed-0", "teach"),
+        (signal.SIGINT, "gan", "train-gan"),  # on ranks of Ray Train
+    ],
+)
+def test_interrupt_ends_without_traceback(tmp_path: Path, number: signal.Signals, begun: str, stage: str) -> None:
+    """As does SIGTERM, which machines send that are shut down; soon, and with every process that was started."""
     out = tmp_path / "out"
-    settings = [f"--set={one}" for one in [*TINY, "classifier.steps=100000"]]
+    length = "classifier.steps=100000" if stage == "teach" else "gan.steps=100000"
+    settings = [f"--set={one}" for one in [*TINY, length]]
     command = [sys.executable, "-m", "ganaug_ray", "run", str(DIGITS), "--out", str(out), *settings]
     child = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while not (out / "models" / "teacher" / "seed-0" / "metrics.jsonl").exists():
+    while not (out / begun / "metrics.jsonl").exists():
         assert child.poll() is None, child.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    processes = psutil.Process(child.pid).children(recursive=True)
+    sent = time.monotonic()
     child.send_signal(number)
     printed, complaint = child.communicate(timeout=60)
+    assert time.monotonic() - sent < MAX_END_S
     assert child.returncode == 128 + number
     (line,) = complaint.strip().splitlines()
     assert line.startswith("interrupted; ")
     assert "prepare    done" in printed
-    assert "teach      failed" in printed
+    assert re.search(rf"{stage} +failed", printed)
+    assert len(processes) > 3
+    assert not psutil.wait_procs(processes, timeout=2)[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

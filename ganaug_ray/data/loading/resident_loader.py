@@ -4,6 +4,7 @@ Batches are cut from an endless concatenation of seeded permutations: no ragged 
 steps on all ranks. The order is a pure function of (key, step), so neither the number of ranks nor a resume changes it.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from functools import lru_cache, partial
@@ -205,8 +206,8 @@ def refuse_streamed(shards: image_store.ShardList, resident_gb: float, sampling:
     """
     if sampling != NATURAL_SAMPLING and shards.pixel_bytes > resident_gb * 1e9:
         raise UserError(
-            "sampling balanced, or of some classes alone, needs the images in memory; these are "
-            f"{shards.pixel_bytes / 1e9:.2g} GB, so raise data.resident_limit above that, or take data.loader: resident"
+            "sampling balanced, or of some classes alone, needs the images in memory; raise data.resident_limit to "
+            f"{_round_up_gb(shards.pixel_bytes)} (GB), or take data.loader: resident"
         )
 
 
@@ -227,8 +228,19 @@ def refuse_elastic_streaming(
     if config.min_workers and shards.pixel_bytes > resident_gb * 1e9:
         raise UserError(
             f"{name}.min_workers {config.min_workers}: images that are streamed are dealt out to a fixed number of "
-            f"workers; leave it out, or raise data.resident_limit above {shards.pixel_bytes / 1e9:.2g}GB"
+            f"workers; leave it out, or raise data.resident_limit to {_round_up_gb(shards.pixel_bytes)} (GB)"
         )
+
+
+def _round_up_gb(size_bytes: int) -> str:
+    """Return a size in GB with two digits, rounded up: as a limit it suffices.
+
+    >>> _round_up_gb(1_240_000_000), _round_up_gb(123_000_000_000)
+    ('1.3', '130')
+    """
+    gigabytes = size_bytes / 1e9
+    unit = 10.0 ** (math.floor(math.log10(gigabytes)) - 1)
+    return f"{math.ceil(gigabytes / unit) * unit:.6g}"
 
 
 def open_real_feed(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
+import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -17,9 +21,16 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.data.loading import image_store
+from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming, refuse_streamed
+from ganaug_ray.data.loading.sampler import Sampling
+from ganaug_ray.errors import DiskFull, StageFailed, UserError
 from ganaug_ray.gan.train_worker import train_and_finish
 from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.runtime import preflight
+from ganaug_ray.runtime.preflight import Node, NodeReport
+from ganaug_ray.serve import launch
+from ganaug_ray.serve.serve_config import ListenAddress
 from tests.conftest import DIGITS, TINY
 
 STRICT = [*TINY, "augment.screen.enabled=true", "augment.screen.confidence=0.999"]
@@ -120,3 +131,123 @@ def test_models_of_the_gan_hold_its_length(experiment: Run) -> None:
     """Once a model was trained on a GAN's images, the GAN is not trained for longer beneath it."""
     with pytest.raises(UserError, match=r"gan\.steps is 6 there and 12 in this job \(gan is made\)"):
         experiment.claim_folder(load_job(DIGITS, [*TINY, "gan.steps=12"]))
+
+
+def test_arm_takes_all_images_in_the_folder(failed: tuple[Run, str]) -> None:
+    """An arm's own screening is named as the arm's, and is loosened there."""
+    run, _ = failed
+    arms = ["arms.synthetic.kind=synthetic", "arms.synthetic.screen.enabled=true"]
+    strict = [*TINY, *arms, "arms.synthetic.screen.confidence=0.999"]
+    run.claim_folder(load_job(DIGITS, strict))
+    with pytest.raises(StageFailed, match="no generated image passed the screening") as caught:
+        Pipeline(load_job(DIGITS, strict), run, Terminal()).generate_images()
+    job = load_job(DIGITS, [*strict, find_setting(str(caught.value), "arms.synthetic.screen.enabled")])
+    run.claim_folder(job)
+    Pipeline(job, run, Terminal()).generate_images()
+    (pool,) = [folder for folder in run.root.list_folders() if folder.startswith("synthetic")]
+    assert (run.root / pool).read_json("synthetic.json")["images"] == 100
+
+
+def test_shorter_gan_begins_in_another_folder(experiment: Run, tmp_path: Path) -> None:
+    """A finished GAN is not shortened: the advice is another folder."""
+    job = load_job(DIGITS, [*TINY, "gan.steps=4"])
+    with pytest.raises(UserError, match=r"give another --out\ngan\.steps is 6 there and 4 in this job \(gan is made\)"):
+        experiment.claim_folder(job)
+    other = Run(Folder.from_uri(tmp_path / "other"))
+    other.claim_folder(job)
+    assert other.root.has_file("job.yaml")
+
+
+def test_interrupted_gan_is_begun_anew_if_deleted(experiment: Run, tmp_path: Path) -> None:
+    """An interrupted GAN that could go on holds its settings until its folder is deleted."""
+    shutil.copytree(str(experiment.root), tmp_path / "run", symlinks=True)
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    run.gan.delete_file("gan.json")
+    for folder in (run.models / SYNTHETIC, run.synthetic):
+        shutil.rmtree(str(folder))
+    job = load_job(DIGITS, [*TINY, "gan.steps=4"])
+    with pytest.raises(UserError, match="gan was interrupted after step 6") as caught:
+        run.claim_folder(job)
+    match = re.search(r"delete (\S+) to begin anew", str(caught.value))
+    assert match
+    shutil.rmtree(match[1])
+    run.claim_folder(job)
+    assert "steps: 4" in run.root.read_bytes("job.yaml").decode()
+
+
+@pytest.mark.parametrize("refusal", ["balanced", "elastic"])
+def test_raised_resident_limit_suffices(digits: Folder, refusal: str) -> None:
+    """The limit that a message names is one that the job file takes, and that holds the images."""
+    shards = image_store.list_shards(digits / "train")
+
+    def check(limit: str) -> None:
+        settings = ["gan.workers=2", "gan.min_workers=1", f"data.resident_limit={limit}"]
+        job = load_job(DIGITS, [*TINY, *settings])
+        if refusal == "balanced":
+            refuse_streamed(shards, job.data.resident_gb, Sampling(balanced=True))
+        else:
+            refuse_elastic_streaming("gan", job.gan, shards, job.data.resident_gb)
+
+    with pytest.raises(UserError, match=r"raise data\.resident_limit") as caught:
+        check("1e-9")
+    match = re.search(r"raise data\.resident_limit to (\S+) \(GB\)", str(caught.value))
+    assert match, caught.value
+    check(match[1])
+
+
+@pytest.mark.parametrize("key", ["gan.workers", "classifier.workers"])
+def test_fewer_workers_fit_the_cluster(key: str) -> None:
+    """A cluster with too few CPUs takes the number that the message names, and auto."""
+
+    def find_shortages(workers: str) -> list[str]:
+        node = Node("10.0.0.1", NodeReport({}), {"CPU": 4.0})
+        return preflight.find_shortages(load_job(DIGITS, [*TINY, f"{key}={workers}"]), [node], {"CPU": 4}, None)
+
+    (message,) = find_shortages("8")
+    match = re.search(rf"give {re.escape(key)} (\d+) or fewer, or (auto)", message)
+    assert match, message
+    assert find_shortages(match[1]) == find_shortages(match[2]) == []
+
+
+def test_another_port_is_free() -> None:
+    """Where the port is taken, another one is listened to."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as freed:
+        free_port = freed.getsockname()[1]
+        with pytest.raises(UserError, match="give another --port"):
+            launch._refuse_taken_port(ListenAddress("127.0.0.1", taken.getsockname()[1], None, None))
+        freed.close()
+        launch._refuse_taken_port(ListenAddress("127.0.0.1", free_port, None, None))
+
+
+@pytest.mark.parametrize("file", ["dataset.json", "split.parquet"])
+def test_same_command_goes_on_with_room(tmp_path: Path, file: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full while a file is written ends the stage; with room the same command finishes it."""
+    job = load_job(DIGITS, TINY)
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    stage: Callable[[Pipeline], None] = Pipeline.prepare_data
+
+    def work() -> None:
+        with run.hold_lock():
+            run.claim_folder(job)
+            stage(Pipeline(job, run, Terminal()))
+
+    with monkeypatch.context() as patch:
+        fill_disk(patch, file)
+        with pytest.raises(DiskFull, match=f"{file}: the disk is full.*make room, and the same command goes on"):
+            work()
+    assert not run.dataset.has_file("dataset.json")
+    work()
+    assert run.dataset.has_file("dataset.json")
+    assert not list(tmp_path.rglob(".*.partial"))
+
+
+def fill_disk(patch: pytest.MonkeyPatch, file: str) -> None:
+    """Have writing a file of that name fail as on a full disk."""
+    real_open = Path.open
+
+    def open_unless_full(path: Path, mode: str = "r", *arguments: object, **options: object) -> IO:
+        if "w" in mode and path.name.startswith(f".{file}."):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        return real_open(path, mode, *arguments, **options)  # type: ignore[call-overload]  # as it was called
+
+    patch.setattr(Path, "open", open_unless_full)

@@ -65,5 +65,5 @@ def test_streamed_pool_needs_fixed_workers(tiny_job: Job, experiment: Run, monke
 
     monkeypatch.setattr(image_store, "list_shards", large)
     monkeypatch.setattr(worker_group, "run_on_ranks", lambda *given, **named: pytest.fail("workers were started"))
-    with pytest.raises(UserError, match=r"classifier\.min_workers 2.*above 2GB"):
+    with pytest.raises(UserError, match=r"classifier\.min_workers 2.*resident_limit to 2 \(GB\)"):
         classifier(tiny_job, experiment, 1.0)

@@ -54,6 +54,42 @@ def test_other_fields_beside_images_are_passed_over(client: TestClient) -> None:
     assert len(said["predictions"]) == 2, "images without a file's name are images, whatever their field"
 
 
+@pytest.mark.parametrize("note", ["größer".encode("latin-1"), "猫".encode("shift_jis"), "猫".encode("iso2022_jp")])
+def test_text_fields_need_no_utf8(client: TestClient, note: bytes) -> None:
+    """A field of text in another encoding is passed over like one in UTF-8."""
+    status, said = send_form(client, ("note", None, note), ("images", "a.png", IMAGE))
+    assert (status, len(said["predictions"])) == (200, 1)
+    status, said = send_form(client, ("note", None, note))
+    assert (status, said["detail"].split("; ")[0]) == (400, "the form holds no image, only 'note' without a file")
+
+
+def test_images_written_as_text_count(client: TestClient) -> None:
+    """A plain PPM file is an image without a file's name, too, and a text that begins like one is not."""
+    plain = b"P2\n# by hand\n32 32\n255\n" + b"7 " * 1024
+    status, said = send_form(client, ("scan", None, plain), ("note", None, b"P2 is 2 doors on"))
+    assert (status, len(said["predictions"])) == (200, 1)
+    expected = client.post("/v1/predict", content=plain).json()
+    assert said["predictions"][0]["probabilities"] == pytest.approx(expected["predictions"][0]["probabilities"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "says"),
+    [
+        ("application/octet-stream", 415, "image: not an image (a form; send a form with Content-Type: multipart/"),
+        ("image/png", 415, "image: not an image (a form; send a form with Content-Type: multipart/form-data and its"),
+        ("multipart/form-data", 400, "the form names no boundary in its Content-Type; send a form with Content-Type"),
+        ("multipart/form-data; boundary=x", 400, "the form does not begin with the boundary that its Content-Type na"),
+    ],
+)
+def test_forms_need_their_content_type(client: TestClient, kind: str, status: int, says: str) -> None:
+    """A form under another Content-Type is called a form, and the answer says how one is sent."""
+    for header in ("Content-Disposition: form-data", "content-type: image/png\r\nContent-Disposition: form-data"):
+        body = f'--edge\r\n{header}; name="images"; filename="a.png"\r\n\r\n'.encode() + IMAGE + b"\r\n--edge--\r\n"
+        answer = client.post("/v1/predict", content=body, headers={"Content-Type": kind})
+        assert (answer.status_code, answer.json()["detail"][: len(says)]) == (status, says)
+        assert "as curl -F images=@cat.jpg" in answer.json()["detail"]
+
+
 @pytest.mark.parametrize(
     ("parts", "status", "says"),
     [
