@@ -107,7 +107,7 @@ def survey_source(
     duplicate_groups.sort(key=lambda group: (-len(group), group))  # the largest are the ones to look at
     classes = sorted(pc.unique(usable["label"]).to_pylist())
     source_remarks = [*audited.remarks, *given_splits.describe_given(config, usable, rejected)]
-    source_remarks += [*remarks.describe_similar_names(classes), *remarks.describe_links(audited.passed_over)]
+    source_remarks += [*remarks.describe_similar_names(classes), *remarks.describe_passed_over(audited.passed_over)]
     usable = usable.append_column("split", _assign_splits(config, usable, classes, duplicate_groups))
     channels = config.channels or pc.max(usable["channels"]).as_py()
     return Survey(

@@ -19,6 +19,11 @@ IMAGE_SUFFIXES = frozenset((
 ))  # fmt: skip
 AWKWARD = re.compile(r"[^!-\[\]-~]|//|(^|/)\.(/|$)")  # what may have to be changed in a path: a space, an umlaut, a \
 HIDDEN = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:Thumbs\.db|desktop\.ini|__MACOSX)(?:[/\\]|$))")
+# Hidden folders of programs that never hold images that are meant.
+PROGRAM_FOLDERS = frozenset((
+    "__MACOSX", ".git", ".svn", ".hg", ".dvc", ".idea", ".vscode", ".Trashes", ".Spotlight-V100", ".fseventsd",
+    ".TemporaryItems", ".DocumentRevisions-V100",
+))  # fmt: skip
 SPLIT_NAMES = re.compile(
     r"(?P<train>train(ing)?|)(?P<val>val(id(ation)?)?|)(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?"
 )
@@ -46,6 +51,23 @@ def is_hidden(path: str) -> bool:
     [False, True, True, True]
     """
     return HIDDEN.search(path) is not None
+
+
+def find_hidden_image(path: str) -> str | None:
+    """Return the path of what hides an image: the outermost folder whose name begins with a dot, or the file itself.
+
+    Of what programs and systems leave behind, and of other files, None.
+
+    >>> [find_hidden_image(path) for path in ("cat/.1.jpg", "cat/.new/1.jpg", "cat/._1.jpg", "cat/.DS_Store")]
+    ['cat/.1.jpg', 'cat/.new/', None, None]
+    """
+    *folders, name = path.split("/")
+    if not is_image_name(name) or name.startswith("._") or not PROGRAM_FOLDERS.isdisjoint(folders):
+        return None
+    for depth, folder in enumerate(folders):
+        if is_hidden(folder):
+            return "/".join(folders[: depth + 1]) + "/"
+    return path if is_hidden(name) else None
 
 
 def is_sidecar(path: str) -> bool:

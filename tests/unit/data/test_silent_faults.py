@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.ingest.scan import Survey, survey_source
 from ganaug_ray.data.sources import label_tables
+from tests.helpers.labelled import lay_out
 
 RNG = np.random.default_rng(0)
 ON_ITS_SIDE = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
@@ -166,3 +168,41 @@ def test_class_names_of_float_columns(tmp_path: Path) -> None:
 
 def test_columns_may_be_called_no_and_yes() -> None:
     assert parse_yaml("columns: {label: [no, yes]}", "job.yaml") == {"columns": {"label": ["no", "yes"]}}
+
+
+HIDDEN_REMARK = (
+    "3 hidden files or folders whose names begin with a dot were passed over; rename those that are images to be used"
+)
+
+
+def write_hidden(root: Path) -> Path:
+    """Lay out two classes, two hidden images, a hidden folder of them, and what systems leave behind."""
+    lay_out(root, *(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(6)))
+    lay_out(root, "cat/.7.png", ".dog.png", "dog/.new/8.png", "dog/.new/9.png", ".git/1.png", "__MACOSX/cat/7.png")
+    for name in ("cat/.DS_Store", "cat/._1.png", "dog/Thumbs.db", ".provenance/1.json"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"\0\5\x16\7")
+    return root
+
+
+def pack_zip(root: Path) -> Path:
+    with zipfile.ZipFile(root.with_suffix(".zip"), "w") as archive:
+        for file in sorted(root.rglob("*")):
+            archive.write(file, file.relative_to(root))
+    return root.with_suffix(".zip")
+
+
+def pack_tar(root: Path) -> Path:
+    with tarfile.open(root.with_suffix(".tar"), "w") as archive:
+        archive.add(root, ".")
+    return root.with_suffix(".tar")
+
+
+@pytest.mark.parametrize("pack", [Path, pack_zip, pack_tar])
+def test_hidden_images_are_counted(pack: Callable[[Path], Path], tmp_path: Path) -> None:
+    """Hidden images are counted in folders and archives; resource forks and what systems leave behind are not."""
+    found = survey(pack(write_hidden(tmp_path / "pics")), tmp_path / "staged")
+    assert len(found.usable) == 12
+    assert found.count_rejects() == {}
+    assert found.passed_over == {"hidden file or folder": 3}
+    assert found.remarks == [HIDDEN_REMARK]
