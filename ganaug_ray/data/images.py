@@ -149,6 +149,10 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
     unsupported = kind or file_repair.find_unsupported_format(content)
     if unsupported:
         raise UnreadableError("unsupported format", f"{unsupported}; save it as PNG or JPEG")
+    if pointer := file_repair.find_pointer(content):
+        raise UnreadableError(
+            f"{pointer} pointer", "stands for a file that was not fetched; fetch it in its repository"
+        )
     raise UnreadableError("not an image", f"begins with {content[:16]!r}")
 
 

@@ -108,6 +108,7 @@ def survey_source(
     classes = sorted(pc.unique(usable["label"]).to_pylist())
     source_remarks = [*audited.remarks, *given_splits.describe_given(config, usable, rejected)]
     source_remarks += [*remarks.describe_similar_names(classes), *remarks.describe_passed_over(audited.passed_over)]
+    source_remarks += visual_issues.describe_median(usable)
     usable = usable.append_column("split", _assign_splits(config, usable, classes, duplicate_groups))
     channels = config.channels or pc.max(usable["channels"]).as_py()
     return Survey(

@@ -144,13 +144,18 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
 def list_tar_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield a tar archive as one part, as it can only be read in its own order; its names are read beforehand."""
     names: list[str] = []
+    foreign_names: list[str] = []
     with suppress(UserError):  # of an archive that breaks off: whoever reads it says so
-        names.extend(name for _, entry, name in _list_tar_entries(source) if not entry.isdir())
+        for _, entry, name in _list_tar_entries(source):
+            if not entry.isdir():
+                names.append(name)
+                if not entry.name.isascii() and _has_foreign_bytes(entry.name):
+                    foreign_names.append(name)
     yield from _list_hidden_parts(source, names)
     names = [name for name in names if not is_hidden(name)]
     labels = FileLabels(label_from, columns, names)
-    if labels.remarks:
-        yield SourcePart(functools.partial(make_remarks, source, labels.remarks), frozenset(), 0)
+    if remarks := [*_describe_foreign_names(foreign_names), *labels.remarks]:
+        yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labels_by_name = {name: labels.find_label(name) for name in names}
     yield SourcePart(functools.partial(_read_tar, source, labels_by_name), collect_splits(labels_by_name.values()))
 
@@ -176,6 +181,20 @@ def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.Ta
                 yield archive, entry, normalize_path(path)
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
+
+
+def _has_foreign_bytes(name: str) -> bool:
+    """Whether tarfile found bytes in a name that are no UTF-8, and put surrogates in their place."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _describe_foreign_names(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"{len(names)} names, such as {names[0]}, are no UTF-8 and were read as Latin-1, so classes may be misnamed; "
+        "pack the archive again with UTF-8 names"
+    ]
 
 
 def _decode_name(name: bytes) -> str:

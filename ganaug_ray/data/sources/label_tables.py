@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from _csv import Reader
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +46,8 @@ def read_table(path: str, setting: ColumnsConfig) -> LabelTable:
         UserError: it is missing, no UTF-8 or UTF-16 text, no CSV, or lacks the columns.
     """
     text = _read_text(path)
-    separator = setting.separator or _guess_separator(text)
+    declared, text = _split_declaration(text)
+    separator = setting.separator or declared or _guess_separator(text)
     lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     try:
         return _read_lines(lines, path, setting)
@@ -61,6 +63,12 @@ def _read_text(path: str) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError:
         raise UserError(f"{path}: is no UTF-8 text; expected a CSV file with the columns image and label") from None
+
+
+def _split_declaration(text: str) -> tuple[str | None, str]:
+    """Return the separator that Excel declares in a first line of its own, and the text with that line blank."""
+    declaration = re.match(r"sep=(.)(?=\r?\n)", text, re.IGNORECASE)
+    return (declaration[1], text[declaration.end() :]) if declaration else (None, text)
 
 
 def _guess_separator(text: str) -> str:

@@ -11,7 +11,8 @@ SIDECAR_SUFFIXES = frozenset((
     ".sha256", ".md5", ".names", ".data", ".cache", ".url", ".bib", ".tex",
 ))  # fmt: skip
 SIDECAR_NAMES = frozenset({
-    "readme", "license", "licence", "makefile", "checksums", "sha256sums", "md5sums",
+    "readme", "license", "licence", "makefile", "checksums", "sha256sums", "md5sums", "_success", "_metadata",
+    "_common_metadata",
 })  # fmt: skip
 IMAGE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2",
@@ -25,7 +26,8 @@ PROGRAM_FOLDERS = frozenset((
     ".TemporaryItems", ".DocumentRevisions-V100",
 ))  # fmt: skip
 SPLIT_NAMES = re.compile(
-    r"(?P<train>train(ing)?|)(?P<val>val(id(ation)?)?|)(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?"
+    r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation)?)?|dev|eval(uation)?|)"
+    r"(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?([ _-]?\d+)?"
 )
 SHARD_NUMBER = re.compile(r"([-_.]\d+)+(-of-\d+)?$")
 
@@ -91,8 +93,10 @@ def name_split(folder: str) -> str | None:
 
     >>> [name_split(name) for name in ("Train", "valid", "test_set", "t10k", "trainer")]
     ['train', 'val', 'test', 'test', None]
+    >>> [name_split(name) for name in ("trainval", "dev", "test1", "val2017", "seg_test", "tester")]
+    ['train', 'val', 'test', 'val', 'test', None]
     """
-    match = SPLIT_NAMES.fullmatch(folder.strip().lower())
+    match = SPLIT_NAMES.fullmatch(folder.strip().lower().removeprefix("seg_"))
     splits = [name for name in ("train", "val", "test") if match and match[name]]
     return splits[0] if len(splits) == 1 else None
 

@@ -20,7 +20,8 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.ingest.scan import Survey, survey_source
 from ganaug_ray.data.sources import label_tables
-from tests.helpers.labelled import lay_out
+from ganaug_ray.errors import UserError
+from tests.helpers.labelled import lay_out, read
 
 RNG = np.random.default_rng(0)
 ON_ITS_SIDE = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
@@ -206,3 +207,76 @@ def test_hidden_images_are_counted(pack: Callable[[Path], Path], tmp_path: Path)
     assert found.count_rejects() == {}
     assert found.passed_over == {"hidden file or folder": 3}
     assert found.remarks == [HIDDEN_REMARK]
+
+
+def test_foreign_names_in_tar_are_told(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "pics.tar", "w", encoding="latin-1", format=tarfile.GNU_FORMAT) as archive:
+        for name in ("Kätze/1.png", "dog/1.png"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    details = [getattr(raw.content, "detail", "") for raw in read(tmp_path / "pics.tar")]
+    assert details[0].startswith("1 names, such as Kätze/1.png, are no UTF-8 and were read as Latin-1")
+
+
+def test_declared_separator_is_understood(tmp_path: Path) -> None:
+    """Excel's first line says which separator follows, and is no header."""
+    (tmp_path / "list.csv").write_text("sep=;\r\nimage;label\r\na.png;one, two\r\n")
+    (row,) = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig()).rows
+    assert (row.image, row.label.name) == ("a.png", "one, two")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("cat/1.png", b"version https://git-lfs.github.com/spec/v1\noid", "found 2 × Git LFS pointer"),
+        ("cat/1.heic", b"\0\0\0\x18ftypheic", "cat/1.heic: HEIC; save it as PNG or JPEG"),
+        ("cat/1.zip", b"PK\3\4", "cat/1.zip is an archive: name each archive in data.source, in a list"),
+    ],
+)
+def test_refusals_name_the_cause(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    for path in (name, name.replace("cat", "dog")):
+        (tmp_path / "pics" / path).parent.mkdir(parents=True)
+        (tmp_path / "pics" / path).write_bytes(content)
+    with pytest.raises(UserError) as error:
+        survey(tmp_path / "pics", tmp_path / "staged")
+    assert words in str(error.value)
+
+
+def test_table_without_rows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("image,label\n")
+    with pytest.raises(UserError, match="names no image: it has no row; expected"):
+        survey(tmp_path / "list.csv", tmp_path / "staged")
+
+
+def test_dark_data_set_is_told(tmp_path: Path) -> None:
+    """Where all images are dark none stands out, so one remark says it of all."""
+    for name in ("cat", "dog"):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for number in range(6):
+            (tmp_path / "pics" / name / f"{number}.png").write_bytes(encode(photograph(40)))
+    (remark,) = survey(tmp_path / "pics", tmp_path / "staged").remarks
+    assert remark.startswith("more than half of the images are dark: their median brightness is 0.08 of 1")
+
+
+@pytest.mark.parametrize("names", [("train", "test1"), ("trainval", "test"), ("seg_train/seg_train", "seg_test")])
+def test_usual_names_of_splits_are_kept(names: tuple[str, str], tmp_path: Path) -> None:
+    classes = ("cat", "dog")
+    root = lay_out(tmp_path / "pics", *(f"{s}/{c}/{n}.png" for s in names for c in classes for n in range(6)))
+    found = survey(root, tmp_path / "staged")
+    assert found.classes == ["cat", "dog"]
+    assert sum(found.count_images()["test"].values()) == 12
+
+
+def test_split_of_some_images_is_told(tmp_path: Path) -> None:
+    """Images that lie in a class's folder test are dealt anew, which is said, if the others are in no split."""
+    root = lay_out(tmp_path / "pics", *(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(6)), "cat/test/9.png")
+    (remark,) = survey(root, tmp_path / "staged").remarks
+    assert remark.startswith("images came in the split test and were dealt anew")
+
+
+def test_plain_text_maps_need_no_suffix(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for number in range(6):
+            text = " ".join(map(str, photograph().ravel()))
+            (tmp_path / "pics" / name / f"{number}").write_text(f"P2\n40 40\n255\n{text}\n")
+    assert len(survey(tmp_path / "pics", tmp_path / "staged").usable) == 12
