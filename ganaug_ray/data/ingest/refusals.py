@@ -73,6 +73,12 @@ def _find_cause(rejected: pa.Table, reasons: Counter) -> str:
     return f"{first['path']}: {first['detail']}"
 
 
+def describe_leaks(rejected: pa.Table) -> str:
+    """Say how many images are left out since val or test has the same ones: part of a sentence, or nothing."""
+    leaks = len(rejected.filter(pc.equal(rejected["reason"], "leak")))
+    return f" ({leaks} were left out as copies of images in another split)" if leaks else ""
+
+
 def refuse_single_class(where: str, usable: pa.Table, rejected: pa.Table) -> None:
     """Raise an error if all images have one class.
 

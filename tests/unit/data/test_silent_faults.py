@@ -21,7 +21,7 @@ from ganaug_ray.data import images
 from ganaug_ray.data.ingest.scan import Survey, survey_source
 from ganaug_ray.data.sources import label_tables
 from ganaug_ray.errors import UserError
-from tests.helpers.labelled import lay_out, read
+from tests.helpers.labelled import lay_out, read, read_labels
 
 RNG = np.random.default_rng(0)
 ON_ITS_SIDE = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
@@ -280,3 +280,45 @@ def test_plain_text_maps_need_no_suffix(tmp_path: Path) -> None:
             text = " ".join(map(str, photograph().ravel()))
             (tmp_path / "pics" / name / f"{number}").write_text(f"P2\n40 40\n255\n{text}\n")
     assert len(survey(tmp_path / "pics", tmp_path / "staged").usable) == 12
+
+
+def test_missing_values_are_no_labels(tmp_path: Path) -> None:
+    """What pandas reads as missing is no label of a table, and labels that are read otherwise than written are told."""
+    labels = ("NA", "NA", "1", "1.0", "-")
+    lines = [f"{number}.png,{label}" for number, label in enumerate(labels)]
+    (tmp_path / "list.csv").write_text("\n".join(["image,label", *lines]))
+    table = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
+    assert [row.label.name for row in table.rows] == [None, None, "1", "1", "-"]
+    assert table.remarks == [
+        "list.csv: 2 rows are labelled 'NA', which stands for a missing label, as in pandas; "
+        "give the class another name if it is one",
+        "list.csv: 1 row is labelled '-', which is taken for a class; leave the cell empty if it is none",
+        "list.csv: labels 1 and 1.0 are one class, 1",
+    ]
+
+
+def test_folders_of_any_name_are_classes(tmp_path: Path) -> None:
+    root = lay_out(tmp_path / "pics", "nan/1.png", "NA/1.png")
+    assert read_labels(root) == {"NA/1.png": "NA", "nan/1.png": "nan"}
+
+
+def test_parquet_folders_of_spark_are_read(tmp_path: Path) -> None:
+    """A folder with the suffix of a file is read as a folder, whatever Spark leaves beside the shards."""
+    root = tmp_path / "rows.parquet"
+    root.mkdir()
+    table = pa.table({"image": [encode(photograph()) for _ in range(12)], "label": ["cat", "dog"] * 6})
+    pq.write_table(table, root / "part-00000.snappy.parquet")
+    for name in ("_SUCCESS", "._SUCCESS.crc"):
+        (root / name).touch()
+    found = survey(root, tmp_path / "staged")
+    assert len(found.usable) == 12
+    assert found.passed_over == {"sidecar file": 1}
+
+
+def test_equal_train_and_test_are_told(tmp_path: Path) -> None:
+    """If all training images are copies of test images, the refusal says so."""
+    root = tmp_path / "pics"
+    for split in ("train", "test"):
+        lay_out(root / split, *(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(6)))
+    with pytest.raises(UserError, match="12 were left out as copies of images in another split"):
+        survey(root, tmp_path / "staged", max_rejected=0.9)
