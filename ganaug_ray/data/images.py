@@ -156,6 +156,11 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
     raise UnreadableError("not an image", f"begins with {content[:16]!r}")
 
 
+def is_image(content: bytes) -> bool:
+    """Whether the first bytes of a file are those of an image, of a format that is read or not."""
+    return bool(file_repair.find_format(content) or file_repair.find_unsupported_format(content))
+
+
 def _ask_decoder(content: bytes, kind: str) -> str:
     """Return why a decoder refuses a file, which Image.open does not say."""
     try:
