@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from pyarrow import fs as pafs
 
@@ -18,7 +19,8 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.data import images, sources
-from ganaug_ray.data.sources.raw import REMARK, PartReader, RawImage, cut_parts
+from ganaug_ray.data.sources.paths import is_sidecar
+from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, SIDECAR, PartReader, RawImage, cut_parts
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime.cluster import describe_worker_resources, has_gpus
 
@@ -69,7 +71,7 @@ def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[
             tables.append(table)
     except ray.exceptions.RayError as error:
         raise StageFailed(str(error).strip().splitlines()[-1]) from None
-    return pa.concat_tables(tables).drop_columns(["part"])
+    return set_aside(pa.concat_tables(tables).drop_columns(["part"]))
 
 
 def list_parts(addresses: Sequence[str]) -> list[PartReader]:
@@ -92,6 +94,24 @@ def list_parts(addresses: Sequence[str]) -> list[PartReader]:
             raise UserError(message.replace("no such folder", "no such file or folder")) from None
     file_parts = [functools.partial(_read_files, part_files) for part_files in cut_parts(files)]
     return [*file_parts, *container_parts]
+
+
+def set_aside(answers: pa.Table) -> pa.Table:
+    """Drop the rows of remarks and of files that are no images; the schema's metadata keep these.
+
+    Returns:
+        The rest, with the metadata ``passed_over``, a number, and ``remarks``, a line each.
+    """
+    is_remark = pc.fill_null(pc.starts_with(answers["error"], f"{REMARK} ("), False)
+    is_passed_over = pc.is_in(answers["error"], pa.array([SIDECAR]))
+    for reason in PASSED_OVER:
+        has_reason = pc.fill_null(pc.starts_with(answers["error"], f"{reason} ("), False)
+        is_passed_over = pc.or_(is_passed_over, has_reason)
+    texts = dict.fromkeys(answers["error"].filter(is_remark).to_pylist())
+    remarks = "\n".join(text.removeprefix(f"{REMARK} (").removesuffix(")") for text in texts)
+    rest = answers.filter(pc.invert(pc.or_(is_remark, is_passed_over)))
+    passed_over = len(answers.filter(is_passed_over))
+    return rest.replace_schema_metadata({"passed_over": str(passed_over), "remarks": remarks})
 
 
 def _is_image_file(address: str) -> bool:
@@ -118,10 +138,17 @@ def _read_files(addresses: Sequence[str]) -> Iterator[RawImage]:
 def _read_named_part(address: str, part: PartReader) -> Iterator[RawImage]:
     try:
         for raw in part():
-            if not isinstance(raw.content, images.UnreadableError) or raw.content.reason != REMARK:
-                yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, raw.content)
+            content = raw.content
+            if isinstance(content, bytes) and is_sidecar(raw.path) and not images.is_image(content):
+                content = images.UnreadableError(SIDECAR)
+            path = address if _has_reason(content, REMARK) else f"{address.rstrip('/')}/{raw.path}"
+            yield RawImage(path, None, content)
     except UserError as error:  # an archive that breaks off: what came before it is kept
         yield RawImage(address, None, images.UnreadableError(str(error).removeprefix("data.source ")))
+
+
+def _has_reason(content: Any, reason: str) -> bool:
+    return isinstance(content, images.UnreadableError) and content.reason == reason
 
 
 def _read_parts(named_parts: list[PartReader], batch: pa.Table) -> Iterator[pa.Table]:

@@ -13,6 +13,7 @@ from ganaug_ray.config.loader import resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.storage import Folder, split_address
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.pipeline.stage import Progress
 
@@ -61,6 +62,8 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool) ->
         target.write_bytes(name, file_formats.encode_table(table, suffix))
         text = f"{summarize_predictions(table)} -> {out}"
         terminal.print_stage_line("predict", "done", text, time.monotonic() - started)
+        for remark in (table.schema.metadata or {}).get(b"remarks", b"").decode().splitlines():
+            terminal.print_stage_line("predict", "note", remark)
     log.unlink()
 
 
@@ -80,6 +83,8 @@ def summarize_predictions(table: pa.Table) -> str:
     bad = table["label"].null_count
     if bad:
         summary += f"; {bad} could not be read (see error)"
+    if passed_over := int((table.schema.metadata or {}).get(b"passed_over", 0)):
+        summary += f"; {format_count(passed_over, 'other file')} passed over"
     return summary
 
 

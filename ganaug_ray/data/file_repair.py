@@ -31,6 +31,7 @@ _OTHER_SIGNATURES = {
     "FITS": rb"SIMPLE  =",
     "DICOM": rb".{128}DICM",
 }
+_POINTER_SIGNATURES = {"Git LFS": rb"version https://git-lfs\.github\.com/spec", "git-annex": rb"/annex/objects/"}
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Whoever makes a file of nothing but wrong lengths costs no more than this.
@@ -57,6 +58,15 @@ def find_format(content: bytes) -> str | None:
 def find_unsupported_format(content: bytes) -> str | None:
     """Return the name of an image format that is known and not read, or None."""
     return _match_signature(content, _OTHER_SIGNATURES)
+
+
+def find_pointer(content: bytes) -> str | None:
+    """Return the name of the program that left a text in the place of a file, or None.
+
+    >>> find_pointer(b"version https://git-lfs.github.com/spec/v1")
+    'Git LFS'
+    """
+    return _match_signature(content, _POINTER_SIGNATURES)
 
 
 def _match_signature(content: bytes, signatures: dict[str, bytes]) -> str | None:

@@ -149,7 +149,16 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
     unsupported = kind or file_repair.find_unsupported_format(content)
     if unsupported:
         raise UnreadableError("unsupported format", f"{unsupported}; save it as PNG or JPEG")
+    if pointer := file_repair.find_pointer(content):
+        raise UnreadableError(
+            f"{pointer} pointer", "stands for a file that was not fetched; fetch it in its repository"
+        )
     raise UnreadableError("not an image", f"begins with {content[:16]!r}")
+
+
+def is_image(content: bytes) -> bool:
+    """Whether the first bytes of a file are those of an image, of a format that is read or not."""
+    return bool(file_repair.find_format(content) or file_repair.find_unsupported_format(content))
 
 
 def _ask_decoder(content: bytes, kind: str) -> str:

@@ -50,9 +50,10 @@ def describe_given(config: DataConfig, usable: pa.Table, rejected: pa.Table) -> 
     labelled = _list_splits(usable)
     if labelled and config.split.given:
         sentences.append(f"images stay in the splits they came in, {_join_names(labelled)}; {DEALS_ANEW}")
-    elif len(labelled) > 1 and not config.extends:
+    elif labelled and (len(labelled) > 1 or usable["came_in"].null_count) and not config.extends:
         remedy = KEEPS_SPLITS if {"train", "test"} <= {*labelled} else f"{KEEPS_SPLITS}, if there are train and test"
-        sentences.append(f"images came in the splits {_join_names(labelled)} and were dealt anew; {remedy}")
+        noun = "split" if len(labelled) == 1 else "splits"
+        sentences.append(f"images came in the {noun} {_join_names(labelled)} and were dealt anew; {remedy}")
     bare = rejected.filter(pc.and_(pc.equal(rejected["reason"], NO_CLASS), pc.is_valid(rejected["came_in"])))
     if len(bare):
         sentences.append(

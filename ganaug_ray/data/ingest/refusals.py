@@ -10,6 +10,7 @@ from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS
 from ganaug_ray.errors import UserError
 
 MAX_REASONS = 6  # named
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
 LABEL_REASONS = (NO_CLASS, LABEL_CONFLICT, "no split")
 
 
@@ -28,7 +29,9 @@ def refuse_many_rejects(
         summary = ", ".join(f"{n} × {reason}" for reason, n in [*reasons.most_common(), *(passed_over or {}).items()])
         if sum(reasons[reason] for reason in LABEL_REASONS):
             raise UserError(f"{where}: no image has a label that can be used ({summary}); {cause}")
-        raise UserError(f"{where}: no readable image (found {summary}); expected folders or archives of images")
+        raise UserError(
+            f"{where}: {_describe_contents(summary)}; expected folders or archives of images{_name_example(rejected)}"
+        )
     # A duplicate is a good image once too often: not a sign that the source is not what it should be. Neither is a
     # test set that was published without its labels.
     bad = len(rejected) - reasons["duplicate"] - _count_held_out(rejected)
@@ -38,6 +41,22 @@ def refuse_many_rejects(
             f"{where}: {bad} of {total} images cannot be used ({summary}); {cause}{'; ' if cause else ''}"
             f"mend them, or allow it with data.max_rejected (now {max_share:g})"
         )
+
+
+def _describe_contents(summary: str) -> str:
+    return f"no readable image (found {summary})" if summary else "names no image: it has no row"
+
+
+def _name_example(rejected: pa.Table) -> str:
+    """Say of one image why it cannot be read, for the most frequent reason."""
+    reasons = Counter(rejected["reason"].to_pylist())
+    if not reasons:
+        return ""
+    reason = reasons.most_common(1)[0][0]
+    first = rejected.filter(pc.equal(rejected["reason"], reason)).slice(0, 1).to_pylist()[0]
+    if first["path"].lower().endswith(ARCHIVE_SUFFIXES):
+        return f"; {first['path']} is an archive: name each archive in data.source, in a list"
+    return f"; {first['path']}: {first['detail'] or reason}"
 
 
 def _count_held_out(rejected: pa.Table) -> int:
@@ -52,6 +71,12 @@ def _find_cause(rejected: pa.Table, reasons: Counter) -> str:
         return ""
     first = rejected.filter(pc.equal(rejected["reason"], reasons.most_common(1)[0][0])).slice(0, 1).to_pylist()[0]
     return f"{first['path']}: {first['detail']}"
+
+
+def describe_leaks(rejected: pa.Table) -> str:
+    """Say how many images are left out since val or test has the same ones: part of a sentence, or nothing."""
+    leaks = len(rejected.filter(pc.equal(rejected["reason"], "leak")))
+    return f" ({leaks} were left out as copies of images in another split)" if leaks else ""
 
 
 def refuse_single_class(where: str, usable: pa.Table, rejected: pa.Table) -> None:

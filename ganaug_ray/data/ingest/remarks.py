@@ -5,16 +5,27 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.sources.raw import LINK_BACK
+from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK
 
 MAX_PAIRS = 3  # named in a sentence
 
 
-def describe_links(passed_over: Mapping[str, int]) -> list[str]:
-    """Say how many links were not followed, if any."""
-    if not (n := passed_over.get(LINK_BACK)):
-        return []
-    return [f"{format_count(n, 'link leads', 'links lead')} back to folders that are read anyway, and not followed"]
+def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
+    """Say how many links were not followed, and how many hidden files were not read, if any.
+
+    >>> describe_passed_over({"hidden file or folder": 3, "sidecar file": 2})
+    ['3 hidden files or folders whose names begin with a dot were passed over; rename those that are images to be used']
+    """
+    sentences = []
+    if n := passed_over.get(LINK_BACK):
+        links = format_count(n, "link leads", "links lead")
+        sentences.append(f"{links} back to folders that are read anyway, and not followed")
+    if n := passed_over.get(HIDDEN):
+        names = "whose name begins with a dot was" if n == 1 else "whose names begin with a dot were"
+        remedy = "rename it if it is to be used" if n == 1 else "rename those that are images to be used"
+        hidden = format_count(n, HIDDEN, "hidden files or folders")
+        sentences.append(f"{hidden} {names} passed over; {remedy}")
+    return sentences
 
 
 def describe_similar_names(classes: Sequence[str]) -> list[str]:

@@ -107,8 +107,9 @@ def survey_source(
     duplicate_groups.sort(key=lambda group: (-len(group), group))  # the largest are the ones to look at
     classes = sorted(pc.unique(usable["label"]).to_pylist())
     source_remarks = [*audited.remarks, *given_splits.describe_given(config, usable, rejected)]
-    source_remarks += [*remarks.describe_similar_names(classes), *remarks.describe_links(audited.passed_over)]
-    usable = usable.append_column("split", _assign_splits(config, usable, classes, duplicate_groups))
+    source_remarks += [*remarks.describe_similar_names(classes), *remarks.describe_passed_over(audited.passed_over)]
+    source_remarks += visual_issues.describe_median(usable)
+    usable = usable.append_column("split", _assign_splits(config, usable, rejected, classes, duplicate_groups))
     channels = config.channels or pc.max(usable["channels"]).as_py()
     return Survey(
         classes,
@@ -165,9 +166,9 @@ def _list_column(table: pa.Table, name: str) -> list:
 
 
 def _assign_splits(
-    config: DataConfig, usable: pa.Table, classes: list[str], duplicate_groups: list[list[int]]
+    config: DataConfig, usable: pa.Table, rejected: pa.Table, classes: list[str], duplicate_groups: list[list[int]]
 ) -> pa.Array:
-    """Return the split of each row."""
+    """Return the split of each row; the rejected ones may say why there are too few."""
     group_leaders = np.arange(len(usable))
     for group in duplicate_groups:
         group_leaders[group] = group[0]
@@ -186,6 +187,7 @@ def _assign_splits(
         places = assign(rows, config.split, config.train_per_class, config.max_val_per_class)
     except UserError as error:
         remedy = f"; {given_splits.DEALS_ANEW}" if config.split.given else ""
+        remedy = f"{refusals.describe_leaks(rejected)}{remedy}"
         raise UserError(f"{source_audit.name_source(config)}: {error}{remedy}") from None
     if config.imbalance:
         train = np.bincount(labels[places == split.TRAIN], minlength=len(classes))

@@ -161,6 +161,23 @@ def find_issues(rows: pa.Table) -> dict[str, np.ndarray]:
     return rows_by_issue
 
 
+def describe_median(rows: pa.Table) -> list[str]:
+    """Say that a data set is dark or bright as a whole, where its median image is: then none stands out for it.
+
+    Args:
+        rows: the fields of VisualMeasures, a row an image.
+    """
+    for issue in ISSUES[:2]:
+        scores = issue.score_images(rows)
+        if len(scores) and np.median(scores) < issue.limit:
+            brightness = float(np.median(rows["brightness"].to_numpy()))
+            return [
+                f"more than half of the images are {issue.name}: their median brightness is {brightness:.2f} "
+                "of 1; look at the card, and at data.value_range if the files have more than 8 bits"
+            ]
+    return []
+
+
 def name_issues(rows_by_issue: dict[str, np.ndarray], n: int) -> pa.Array:
     """Return the issues of each of n rows as text, such as "dark; blurred"; empty where there are none."""
     names_by_row: dict[int, list[str]] = {}

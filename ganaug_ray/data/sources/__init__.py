@@ -19,9 +19,15 @@ import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from pyarrow import ArrowException
+from pyarrow.fs import FileType
+
 from ganaug_ray.config import ColumnsConfig, LabelFrom
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.paths import find_split, is_sidecar, name_split, strip_query
 from ganaug_ray.data.sources.raw import PartReader, RawImage, SourcePart
+from ganaug_ray.errors import UserError
 
 SourceReader = Callable[[str, LabelFrom, ColumnsConfig], Iterator[SourcePart]]
 
@@ -83,5 +89,17 @@ def _choose_reader(source: str) -> SourceReader:
     scheme = source.split(":", 1)[0]
     if scheme in schemes:
         return schemes[scheme]
-    name = strip_query(source).lower()
-    return next((reader for suffix, reader in suffixes.items() if name.endswith(suffix)), folders.list_parts)
+    name = strip_query(source).lower().rstrip("/")
+    reader = next((reader for suffix, reader in suffixes.items() if name.endswith(suffix)), folders.list_parts)
+    return folders.list_parts if reader is not folders.list_parts and _is_folder(source) else reader
+
+
+def _is_folder(source: str) -> bool:
+    """Whether a source with the suffix of a file is a folder, such as Spark writes."""
+    if web.is_url(source):
+        return False
+    try:
+        folder = Folder.from_uri(source.rstrip("/"))
+        return bool(folder.fs.get_file_info(folder.path).type == FileType.Directory)
+    except (OSError, ArrowException, UserError):
+        return False  # whoever reads it says what is wrong

@@ -9,7 +9,7 @@ import io
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from pyarrow import NativeFile
@@ -18,8 +18,9 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import zip_names
 from ganaug_ray.data.sources.labels import FileLabels
-from ganaug_ray.data.sources.paths import is_hidden, normalize_path
+from ganaug_ray.data.sources.paths import find_hidden_image, is_hidden, normalize_path
 from ganaug_ray.data.sources.raw import (
+    HIDDEN,
     MAX_IMAGE_BYTES,
     Label,
     RawImage,
@@ -45,6 +46,7 @@ def list_zip_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -
     names, remarks = zip_names.read_names(_open_zip(source).infolist())
     files = [(number, name) for number, name in enumerate(names) if not name.endswith("/") and not is_hidden(name)]
     labels = FileLabels(label_from, columns, [name for _, name in files])
+    yield from _list_hidden_parts(source, names)
     if remarks := [*remarks, *labels.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labelled = [(number, name, labels.find_label(name)) for number, name in sorted(files, key=lambda file: file[1])]
@@ -52,6 +54,18 @@ def list_zip_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -
         splits = collect_splits(label for _, _, label in part_files)
         images = count_images((name, label) for _, name, label in part_files)
         yield SourcePart(functools.partial(_read_zip, source, part_files), splits, images)
+
+
+def _list_hidden_parts(source: str, names: Iterable[str]) -> Iterator[SourcePart]:
+    """Yield a part that names what hides images, if anything does."""
+    hidden = list(dict.fromkeys(filter(None, map(find_hidden_image, filter(is_hidden, names)))))
+    if hidden:
+        yield SourcePart(functools.partial(_name_hidden, hidden), frozenset(), 0)
+
+
+def _name_hidden(names: Sequence[str]) -> Iterator[RawImage]:
+    for name in names:
+        yield RawImage(name, None, UnreadableError(HIDDEN, "has a name that begins with a dot"))
 
 
 def _read_zip(source: str, files: Sequence[tuple[int, str, Label]]) -> Iterator[RawImage]:
@@ -130,11 +144,18 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
 def list_tar_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield a tar archive as one part, as it can only be read in its own order; its names are read beforehand."""
     names: list[str] = []
+    foreign_names: list[str] = []
     with suppress(UserError):  # of an archive that breaks off: whoever reads it says so
-        names.extend(name for _, entry, name in _list_tar_entries(source) if not entry.isdir())
+        for _, entry, name in _list_tar_entries(source):
+            if not entry.isdir():
+                names.append(name)
+                if not entry.name.isascii() and _has_foreign_bytes(entry.name):
+                    foreign_names.append(name)
+    yield from _list_hidden_parts(source, names)
+    names = [name for name in names if not is_hidden(name)]
     labels = FileLabels(label_from, columns, names)
-    if labels.remarks:
-        yield SourcePart(functools.partial(make_remarks, source, labels.remarks), frozenset(), 0)
+    if remarks := [*_describe_foreign_names(foreign_names), *labels.remarks]:
+        yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labels_by_name = {name: labels.find_label(name) for name in names}
     yield SourcePart(functools.partial(_read_tar, source, labels_by_name), collect_splits(labels_by_name.values()))
 
@@ -146,7 +167,7 @@ def _read_tar(source: str, labels: Mapping[str, Label]) -> Iterator[RawImage]:
 
 
 def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
-    """Yield the entries of a tar archive in its order, without hidden ones, each with its path in one form."""
+    """Yield the entries of a tar archive in its order, each with its path in one form."""
     folder, name = open_file(source)
     with folder.fs.open_input_stream(f"{folder.path}/{name}", compression=None) as file:
         # tarfile's own way inflates ten kilobytes of a compressed stream at once, to however much they are.
@@ -157,10 +178,23 @@ def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.Ta
             for number, entry in enumerate(archive):
                 _refuse_many_entries(source, number + 1)
                 path = _decode_name(entry.name.encode(errors="surrogateescape"))
-                if not is_hidden(path):
-                    yield archive, entry, normalize_path(path)
+                yield archive, entry, normalize_path(path)
         except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
             raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
+
+
+def _has_foreign_bytes(name: str) -> bool:
+    """Whether tarfile found bytes in a name that are no UTF-8, and put surrogates in their place."""
+    return any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
+def _describe_foreign_names(names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    return [
+        f"{len(names)} names, such as {names[0]}, are no UTF-8 and were read as Latin-1, so classes may be misnamed; "
+        "pack the archive again with UTF-8 names"
+    ]
 
 
 def _decode_name(name: bytes) -> str:

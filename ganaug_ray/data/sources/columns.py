@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganaug_ray.config import ColumnsConfig
-from ganaug_ray.data.sources.label_text import make_class_name, make_label, read_one_hot
+from ganaug_ray.data.sources.label_text import make_class_name, make_label, read_label_cell, read_one_hot
 from ganaug_ray.data.sources.paths import name_split
 from ganaug_ray.data.sources.raw import LABEL_CONFLICT, Label
 from ganaug_ray.errors import UserError
@@ -34,6 +34,7 @@ class Columns:
         split: the column of splits, if there is one.
         other_labels: columns that are as usual for labels, where the choice is not the user's.
         is_one_hot_guess: whether columns of no usual name are taken for classes.
+        has_named_classes: whether a schema names the classes, so that none of their names stands for a missing value.
     """
 
     image: str
@@ -41,6 +42,7 @@ class Columns:
     split: str | None = None
     other_labels: tuple[str, ...] = ()
     is_one_hot_guess: bool = False
+    has_named_classes: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -84,7 +86,7 @@ class Columns:
                 raise ValueError(f"found {cells!r:.60} in {', '.join(self.labels):.60}, expected a 1 for the class")
             return ones
         try:
-            name = make_class_name(cells[0])
+            name = make_class_name(cells[0]) if self.has_named_classes else read_label_cell(cells[0])
         except ValueError:
             raise ValueError(f"found {cells[0]!r:.60} in {self.labels[0]}, expected text or a number") from None
         return [] if name is None else [name]

@@ -10,6 +10,7 @@ from ganaug_ray.data.sources import parquet
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import (
+    HIDDEN,
     MAX_IMAGE_BYTES,
     PASSED_OVER,
     Label,
@@ -26,8 +27,12 @@ from ganaug_ray.errors import UserError
 
 
 def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
-    """Yield the parts of a folder: all files below it sorted by path, without hidden ones."""
-    files = walk_folder(source, Folder.from_uri(source))
+    """Yield the parts of a folder: all files below it sorted by path; hidden ones that may be images are named."""
+    walked = walk_folder(source, Folder.from_uri(source))
+    hidden = [(file, Label(None)) for file in walked if _is_hidden(file)]
+    if hidden:
+        yield SourcePart(functools.partial(_read_files, source, hidden), frozenset(), 0)
+    files = [file for file in walked if not _is_hidden(file)]
     if not files:
         raise UserError(f"data.source {source}: is empty; expected one folder of images a class")
     shards = [file.name for file in files if file.name.lower().endswith(".parquet")]
@@ -46,6 +51,10 @@ def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> It
 
 def _is_passed_over(file: WalkedFile) -> bool:
     return file.problem is not None and file.problem.reason in PASSED_OVER
+
+
+def _is_hidden(file: WalkedFile) -> bool:
+    return file.problem is not None and file.problem.reason == HIDDEN
 
 
 def _read_files(source: str, files: Sequence[tuple[WalkedFile, Label]]) -> Iterator[RawImage]:

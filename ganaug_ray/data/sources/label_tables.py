@@ -2,17 +2,22 @@
 
 import csv
 import io
+import re
 from _csv import Reader
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ganaug_ray.config import ColumnsConfig
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.columns import Columns, choose_columns, has_usual_columns
+from ganaug_ray.data.sources.label_text import MISSING_VALUES, make_class_name
 from ganaug_ray.data.sources.paths import is_image_name, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
 from ganaug_ray.errors import UserError
 
 SEPARATORS = ",;\t|"
+PLACEHOLDERS = ("-", "--", "?", "none")  # labels that may stand for none
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,8 @@ def read_table(path: str, setting: ColumnsConfig) -> LabelTable:
         UserError: it is missing, no UTF-8 or UTF-16 text, no CSV, or lacks the columns.
     """
     text = _read_text(path)
-    separator = setting.separator or _guess_separator(text)
+    declared, text = _split_declaration(text)
+    separator = setting.separator or declared or _guess_separator(text)
     lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     try:
         return _read_lines(lines, path, setting)
@@ -61,6 +67,12 @@ def _read_text(path: str) -> str:
         return content.decode(encoding)
     except UnicodeDecodeError:
         raise UserError(f"{path}: is no UTF-8 text; expected a CSV file with the columns image and label") from None
+
+
+def _split_declaration(text: str) -> tuple[str | None, str]:
+    """Return the separator that Excel declares in a first line of its own, and the text with that line blank."""
+    declaration = re.match(r"sep=(.)(?=\r?\n)", text, re.IGNORECASE)
+    return (declaration[1], text[declaration.end() :]) if declaration else (None, text)
 
 
 def _guess_separator(text: str) -> str:
@@ -80,10 +92,34 @@ def _read_lines(lines: Reader, path: str, setting: ColumnsConfig) -> LabelTable:
         rows.append(_read_row(columns, names, first, path, lines.line_num))
     else:
         columns = choose_columns(names, setting, path)
+    texts: Counter[str] = Counter()
+    label_at = names.index(columns.labels[0]) if len(columns.labels) == 1 else len(names)
     for cells in lines:
         if any(map(str.strip, cells)):
             rows.append(_read_row(columns, names, cells, path, lines.line_num))
-    return LabelTable(rows, columns.describe_choice(path.rpartition("/")[2]))
+            texts.update(cell.strip() for cell in cells[label_at : label_at + 1])
+    name = path.rpartition("/")[2]
+    return LabelTable(rows, [*columns.describe_choice(name), *_describe_labels(texts, name)])
+
+
+def _describe_labels(texts: Counter[str], table: str) -> Iterator[str]:
+    """Say which labels are read in a way that a user may not expect: missing values, and one class written twice."""
+    texts_by_class: dict[str, list[str]] = defaultdict(list)
+    for text, n in texts.items():
+        if text in MISSING_VALUES:
+            rows = format_count(n, "row is", "rows are")
+            yield (
+                f"{table}: {rows} labelled {text!r}, which stands for a missing label, as in pandas; "
+                "give the class another name if it is one"
+            )
+        elif text in PLACEHOLDERS:
+            rows = format_count(n, "row is", "rows are")
+            yield f"{table}: {rows} labelled {text!r}, which is taken for a class; leave the cell empty if it is none"
+        elif name := make_class_name(text):
+            texts_by_class[name].append(text)
+    for name, same in texts_by_class.items():
+        if len(same) > 1:
+            yield f"{table}: labels {' and '.join(same)} are one class, {name}"
 
 
 def _find_unnamed_columns(first: Sequence[str], setting: ColumnsConfig) -> Columns | None:

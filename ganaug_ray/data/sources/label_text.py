@@ -12,6 +12,11 @@ from typing import Any
 from ganaug_ray.data.sources.paths import repair_encoding
 from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
 
+# What pandas reads as a missing value. Of folders and of names in a schema, such are classes.
+MISSING_VALUES = frozenset((
+    "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "-NaN", "-nan", "n/a", "nan", "null", "NAN",
+))  # fmt: skip
+
 
 def make_class_name(value: Any) -> str | None:
     """Return the name of a class as text, or None where there is none.
@@ -35,6 +40,19 @@ def make_class_name(value: Any) -> str | None:
     return str(value)
 
 
+def read_label_cell(value: Any) -> str | None:
+    """Return the class in a cell of a table, or None where it is empty or says that its value is missing.
+
+    Raises:
+        ValueError: as ``make_class_name``.
+
+    >>> [read_label_cell(value) for value in ("cat", "NA", "none", "", 1.0)]
+    ['cat', None, 'none', None, '1']
+    """
+    name = make_class_name(value)
+    return None if name in MISSING_VALUES else name
+
+
 @functools.lru_cache(maxsize=4096)  # of millions of labels few differ
 def _clean_text(text: str) -> str | None:
     text = text.strip()
@@ -43,18 +61,18 @@ def _clean_text(text: str) -> str | None:
     if whole := re.fullmatch(r"(-?\d+)\.0+", text):  # a whole number that was kept as a float
         text = whole[1]
     text = unicodedata.normalize("NFC", repair_encoding(text)).strip()
-    return sys.intern(text) if text and text.lower() != "nan" else None
+    return sys.intern(text) if text else None
 
 
 def read_one_hot(names: Sequence[str], cells: Sequence[Any]) -> list[str] | None:
     """Return the columns that hold a one; None if a cell is neither zero nor one.
 
-    >>> read_one_hot(["cat", "dog"], ["0.0", "1.0"]), read_one_hot(["cat", "dog"], [0, 7])
+    >>> read_one_hot(["cat", "dog"], ["NaN", "1.0"]), read_one_hot(["cat", "dog"], [0, 7])
     (['dog'], None)
     """
     ones = []
     for name, cell in zip(names, cells, strict=True):
-        value = (make_class_name(cell) or "0").lower()
+        value = (read_label_cell(cell) or "0").lower()
         if value not in ("0", "1", "true", "false"):
             return None
         if value in ("1", "true"):

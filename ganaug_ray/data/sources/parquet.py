@@ -31,6 +31,9 @@ def list_shard_parts(source: str, shard: str, columns: ColumnsConfig) -> Iterato
     """Yield the row groups of one Parquet file of a folder; the source itself is the file where ``shard`` is empty."""
     with _open_table(source, shard) as table:
         chosen = _choose_columns(table.schema_arrow, columns, _name_table(source, shard))
+        features = _read_features(table.schema_arrow)
+        if any(features.get(column, {}).get("names") for column in chosen.labels):
+            chosen = replace(chosen, has_named_classes=True)
         if remarks := chosen.describe_choice(source.rpartition("/")[2]):
             yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
         splits = frozenset({find_split(shard or source.rpartition("/")[2]) or ""})

@@ -11,7 +11,8 @@ SIDECAR_SUFFIXES = frozenset((
     ".sha256", ".md5", ".names", ".data", ".cache", ".url", ".bib", ".tex",
 ))  # fmt: skip
 SIDECAR_NAMES = frozenset({
-    "readme", "license", "licence", "makefile", "checksums", "sha256sums", "md5sums",
+    "readme", "license", "licence", "makefile", "checksums", "sha256sums", "md5sums", "_success", "_metadata",
+    "_common_metadata",
 })  # fmt: skip
 IMAGE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2",
@@ -19,8 +20,14 @@ IMAGE_SUFFIXES = frozenset((
 ))  # fmt: skip
 AWKWARD = re.compile(r"[^!-\[\]-~]|//|(^|/)\.(/|$)")  # what may have to be changed in a path: a space, an umlaut, a \
 HIDDEN = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:Thumbs\.db|desktop\.ini|__MACOSX)(?:[/\\]|$))")
+# Hidden folders of programs that never hold images that are meant.
+PROGRAM_FOLDERS = frozenset((
+    "__MACOSX", ".git", ".svn", ".hg", ".dvc", ".idea", ".vscode", ".Trashes", ".Spotlight-V100", ".fseventsd",
+    ".TemporaryItems", ".DocumentRevisions-V100",
+))  # fmt: skip
 SPLIT_NAMES = re.compile(
-    r"(?P<train>train(ing)?|)(?P<val>val(id(ation)?)?|)(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?"
+    r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation)?)?|dev|eval(uation)?|)"
+    r"(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?([ _-]?\d+)?"
 )
 SHARD_NUMBER = re.compile(r"([-_.]\d+)+(-of-\d+)?$")
 
@@ -48,6 +55,23 @@ def is_hidden(path: str) -> bool:
     return HIDDEN.search(path) is not None
 
 
+def find_hidden_image(path: str) -> str | None:
+    """Return the path of what hides an image: the outermost folder whose name begins with a dot, or the file itself.
+
+    Of what programs and systems leave behind, and of other files, None.
+
+    >>> [find_hidden_image(path) for path in ("cat/.1.jpg", "cat/.new/1.jpg", "cat/._1.jpg", "cat/.DS_Store")]
+    ['cat/.1.jpg', 'cat/.new/', None, None]
+    """
+    *folders, name = path.split("/")
+    if not is_image_name(name) or name.startswith("._") or not PROGRAM_FOLDERS.isdisjoint(folders):
+        return None
+    for depth, folder in enumerate(folders):
+        if is_hidden(folder):
+            return "/".join(folders[: depth + 1]) + "/"
+    return path if is_hidden(name) else None
+
+
 def is_sidecar(path: str) -> bool:
     """Whether a file's name says that it stands beside images and is none.
 
@@ -69,8 +93,10 @@ def name_split(folder: str) -> str | None:
 
     >>> [name_split(name) for name in ("Train", "valid", "test_set", "t10k", "trainer")]
     ['train', 'val', 'test', 'test', None]
+    >>> [name_split(name) for name in ("trainval", "dev", "test1", "val2017", "seg_test", "tester")]
+    ['train', 'val', 'test', 'val', 'test', None]
     """
-    match = SPLIT_NAMES.fullmatch(folder.strip().lower())
+    match = SPLIT_NAMES.fullmatch(folder.strip().lower().removeprefix("seg_"))
     splits = [name for name in ("train", "val", "test") if match and match[name]]
     return splits[0] if len(splits) == 1 else None
 

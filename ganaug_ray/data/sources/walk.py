@@ -3,7 +3,7 @@
 import os
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +11,8 @@ from pyarrow import fs as pafs
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
-from ganaug_ray.data.sources.paths import is_hidden
-from ganaug_ray.data.sources.raw import LINK_BACK
+from ganaug_ray.data.sources.paths import find_hidden_image, is_hidden, is_image_name
+from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK
 from ganaug_ray.errors import UserError
 
 LISTING_POLL_S = 0.2  # seconds between looks at Arrow's listing, in which an interrupt is heard
@@ -34,7 +34,7 @@ class WalkedFile:
 
 
 def walk_folder(source: str, folder: Folder) -> list[WalkedFile]:
-    """List all files below a folder sorted by name, without hidden ones.
+    """List all files below a folder sorted by name; of hidden ones, what may be images, with that as their problem.
 
     Links are followed, but to no folder that is walked anyway or that this one lies in.
 
@@ -97,14 +97,25 @@ def _walk_tree(root: Path, start: str, visited: set[_Inode], links: list[str]) -
             for entry in entries:
                 name = prefix + entry.name
                 if is_hidden(entry.name):
-                    continue
-                if entry.is_symlink():
+                    yield from _list_hidden([f"{name}/hidden.png" if _may_hold_images(entry) else name])
+                elif entry.is_symlink():
                     yield from _look_at_link(entry, name, links)
                 elif entry.is_dir():
                     visited.add(_read_inode(entry.path))
                     folders.append(f"{name}/")
                 else:
                     yield _look_at_file(name, entry.stat())
+
+
+def _may_hold_images(entry: os.DirEntry) -> bool:
+    """Whether a hidden entry is a folder of images or folders. It is not entered: a filer keeps snapshots in such."""
+    if not entry.is_dir(follow_symlinks=False):
+        return False
+    try:
+        with os.scandir(entry.path) as below:
+            return any(is_image_name(child.name) or child.is_dir(follow_symlinks=False) for child in below)
+    except OSError:
+        return False
 
 
 def _look_at_link(entry: os.DirEntry, name: str, links: list[str]) -> Iterator[WalkedFile]:
@@ -154,10 +165,20 @@ def _list_objects(source: str, folder: Folder) -> Iterator[WalkedFile]:
         raise _make_no_folder(source)
     if root.type == pafs.FileType.File:
         raise _make_unknown_kind(source)
+    hidden_names = []
     for info in infos:
         name = info.path[len(folder.path) :].lstrip("/")
-        if info.type == pafs.FileType.File and not is_hidden(name):
+        if info.type == pafs.FileType.File and is_hidden(name):
+            hidden_names.append(name)
+        elif info.type == pafs.FileType.File:
             yield WalkedFile(name, info.size)
+    yield from _list_hidden(hidden_names)
+
+
+def _list_hidden(names: Iterable[str]) -> Iterator[WalkedFile]:
+    """Yield what hides images among hidden files, a hidden folder once."""
+    for name in dict.fromkeys(filter(None, map(find_hidden_image, names))):
+        yield WalkedFile(name, problem=UnreadableError(HIDDEN, "has a name that begins with a dot"))
 
 
 def _make_no_folder(source: str) -> UserError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.ingest.scan import Survey, survey_source
 from ganaug_ray.data.sources import label_tables
+from ganaug_ray.errors import UserError
+from tests.helpers.labelled import lay_out, read, read_labels
 
 RNG = np.random.default_rng(0)
 ON_ITS_SIDE = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
@@ -166,3 +169,156 @@ def test_class_names_of_float_columns(tmp_path: Path) -> None:
 
 def test_columns_may_be_called_no_and_yes() -> None:
     assert parse_yaml("columns: {label: [no, yes]}", "job.yaml") == {"columns": {"label": ["no", "yes"]}}
+
+
+HIDDEN_REMARK = (
+    "3 hidden files or folders whose names begin with a dot were passed over; rename those that are images to be used"
+)
+
+
+def write_hidden(root: Path) -> Path:
+    """Lay out two classes, two hidden images, a hidden folder of them, and what systems leave behind."""
+    lay_out(root, *(f"{name}/{number}.png" for name in ("cat", "dog") for number in range(6)))
+    lay_out(root, "cat/.7.png", ".dog.png", "dog/.new/8.png", "dog/.new/9.png", ".git/1.png", "__MACOSX/cat/7.png")
+    for name in ("cat/.DS_Store", "cat/._1.png", "dog/Thumbs.db", ".provenance/1.json"):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_bytes(b"\0\5\x16\7")
+    return root
+
+
+def pack_zip(root: Path) -> Path:
+    with zipfile.ZipFile(root.with_suffix(".zip"), "w") as archive:
+        for file in sorted(root.rglob("*")):
+            archive.write(file, file.relative_to(root))
+    return root.with_suffix(".zip")
+
+
+def pack_tar(root: Path) -> Path:
+    with tarfile.open(root.with_suffix(".tar"), "w") as archive:
+        archive.add(root, ".")
+    return root.with_suffix(".tar")
+
+
+@pytest.mark.parametrize("pack", [Path, pack_zip, pack_tar])
+def test_hidden_images_are_counted(pack: Callable[[Path], Path], tmp_path: Path) -> None:
+    """Hidden images are counted in folders and archives; resource forks and what systems leave behind are not."""
+    found = survey(pack(write_hidden(tmp_path / "pics")), tmp_path / "staged")
+    assert len(found.usable) == 12
+    assert found.count_rejects() == {}
+    assert found.passed_over == {"hidden file or folder": 3}
+    assert found.remarks == [HIDDEN_REMARK]
+
+
+def test_foreign_names_in_tar_are_told(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "pics.tar", "w", encoding="latin-1", format=tarfile.GNU_FORMAT) as archive:
+        for name in ("Kätze/1.png", "dog/1.png"):
+            archive.addfile(tarfile.TarInfo(name), io.BytesIO())
+    details = [getattr(raw.content, "detail", "") for raw in read(tmp_path / "pics.tar")]
+    assert details[0].startswith("1 names, such as Kätze/1.png, are no UTF-8 and were read as Latin-1")
+
+
+def test_declared_separator_is_understood(tmp_path: Path) -> None:
+    """Excel's first line says which separator follows, and is no header."""
+    (tmp_path / "list.csv").write_text("sep=;\r\nimage;label\r\na.png;one, two\r\n")
+    (row,) = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig()).rows
+    assert (row.image, row.label.name) == ("a.png", "one, two")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("cat/1.png", b"version https://git-lfs.github.com/spec/v1\noid", "found 2 × Git LFS pointer"),
+        ("cat/1.heic", b"\0\0\0\x18ftypheic", "cat/1.heic: HEIC; save it as PNG or JPEG"),
+        ("cat/1.zip", b"PK\3\4", "cat/1.zip is an archive: name each archive in data.source, in a list"),
+    ],
+)
+def test_refusals_name_the_cause(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    for path in (name, name.replace("cat", "dog")):
+        (tmp_path / "pics" / path).parent.mkdir(parents=True)
+        (tmp_path / "pics" / path).write_bytes(content)
+    with pytest.raises(UserError) as error:
+        survey(tmp_path / "pics", tmp_path / "staged")
+    assert words in str(error.value)
+
+
+def test_table_without_rows_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("image,label\n")
+    with pytest.raises(UserError, match="names no image: it has no row; expected"):
+        survey(tmp_path / "list.csv", tmp_path / "staged")
+
+
+def test_dark_data_set_is_told(tmp_path: Path) -> None:
+    """Where all images are dark none stands out, so one remark says it of all."""
+    for name in ("cat", "dog"):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for number in range(6):
+            (tmp_path / "pics" / name / f"{number}.png").write_bytes(encode(photograph(40)))
+    (remark,) = survey(tmp_path / "pics", tmp_path / "staged").remarks
+    assert remark.startswith("more than half of the images are dark: their median brightness is 0.08 of 1")
+
+
+@pytest.mark.parametrize("names", [("train", "test1"), ("trainval", "test"), ("seg_train/seg_train", "seg_test")])
+def test_usual_names_of_splits_are_kept(names: tuple[str, str], tmp_path: Path) -> None:
+    classes = ("cat", "dog")
+    root = lay_out(tmp_path / "pics", *(f"{s}/{c}/{n}.png" for s in names for c in classes for n in range(6)))
+    found = survey(root, tmp_path / "staged")
+    assert found.classes == ["cat", "dog"]
+    assert sum(found.count_images()["test"].values()) == 12
+
+
+def test_split_of_some_images_is_told(tmp_path: Path) -> None:
+    """Images that lie in a class's folder test are dealt anew, which is said, if the others are in no split."""
+    root = lay_out(tmp_path / "pics", *(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(6)), "cat/test/9.png")
+    (remark,) = survey(root, tmp_path / "staged").remarks
+    assert remark.startswith("images came in the split test and were dealt anew")
+
+
+def test_plain_text_maps_need_no_suffix(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pics" / name).mkdir(parents=True)
+        for number in range(6):
+            text = " ".join(map(str, photograph().ravel()))
+            (tmp_path / "pics" / name / f"{number}").write_text(f"P2\n40 40\n255\n{text}\n")
+    assert len(survey(tmp_path / "pics", tmp_path / "staged").usable) == 12
+
+
+def test_missing_values_are_no_labels(tmp_path: Path) -> None:
+    """What pandas reads as missing is no label of a table, and labels that are read otherwise than written are told."""
+    labels = ("NA", "NA", "1", "1.0", "-")
+    lines = [f"{number}.png,{label}" for number, label in enumerate(labels)]
+    (tmp_path / "list.csv").write_text("\n".join(["image,label", *lines]))
+    table = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
+    assert [row.label.name for row in table.rows] == [None, None, "1", "1", "-"]
+    assert table.remarks == [
+        "list.csv: 2 rows are labelled 'NA', which stands for a missing label, as in pandas; "
+        "give the class another name if it is one",
+        "list.csv: 1 row is labelled '-', which is taken for a class; leave the cell empty if it is none",
+        "list.csv: labels 1 and 1.0 are one class, 1",
+    ]
+
+
+def test_folders_of_any_name_are_classes(tmp_path: Path) -> None:
+    root = lay_out(tmp_path / "pics", "nan/1.png", "NA/1.png")
+    assert read_labels(root) == {"NA/1.png": "NA", "nan/1.png": "nan"}
+
+
+def test_parquet_folders_of_spark_are_read(tmp_path: Path) -> None:
+    """A folder with the suffix of a file is read as a folder, whatever Spark leaves beside the shards."""
+    root = tmp_path / "rows.parquet"
+    root.mkdir()
+    table = pa.table({"image": [encode(photograph()) for _ in range(12)], "label": ["cat", "dog"] * 6})
+    pq.write_table(table, root / "part-00000.snappy.parquet")
+    for name in ("_SUCCESS", "._SUCCESS.crc"):
+        (root / name).touch()
+    found = survey(root, tmp_path / "staged")
+    assert len(found.usable) == 12
+    assert found.passed_over == {"sidecar file": 1}
+
+
+def test_equal_train_and_test_are_told(tmp_path: Path) -> None:
+    """If all training images are copies of test images, the refusal says so."""
+    root = tmp_path / "pics"
+    for split in ("train", "test"):
+        lay_out(root / split, *(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(6)))
+    with pytest.raises(UserError, match="12 were left out as copies of images in another split"):
+        survey(root, tmp_path / "staged", max_rejected=0.9)
