@@ -8,6 +8,7 @@ fixed plan of as many seeds has it. Last comes what validation would choose amon
 by accuracy or by calibrated cross-entropy: how much worse the choice is than the best arm on test, on average.
 
     python -m tests.benchmarks.decisions --repetitions 100 --processes 2
+    python -m tests.benchmarks.decisions --repetitions 100 --seeds 2
     python -m tests.benchmarks.decisions --repetitions 100 --looks 4
 """
 
@@ -68,18 +69,18 @@ def build_job(repetition: int, splits: int, steps: int, arms: list[str], seeds: 
     )  # fmt: skip
 
 
-def repeat(number: int, splits: int, steps: int, looks: int) -> dict[str, dict[str, dict[str, Any]]]:
+def repeat(number: int, splits: int, seeds: int, steps: int, looks: int) -> dict[str, dict[str, dict[str, Any]]]:
     """Do one comparison in a folder of its own; return, by plan, each arm's verdict and what it is made of."""
     torch.set_num_threads(1)
     answers: dict[str, dict[str, Any]] = {}
     open_arms = list(ARMS)
     with tempfile.TemporaryDirectory(prefix="ganaug-") as folder:
         for look in range(1, looks + 1):
-            job = build_job(number, splits, steps, open_arms, look, looks)
+            job = build_job(number, splits, steps, open_arms, seeds + look - 1, looks)
             # The pool of held-out images is there from the first look on, when the rigged arm is open for sure.
             run = cheap_trainings.train_arms(load_digits(), job, Path(folder) / "run", HELD_OUT)
             if look == 1:
-                fixed = _read_answers(build_job(number, splits, steps, open_arms), run)
+                fixed = _read_answers(build_job(number, splits, steps, open_arms, seeds), run)
             answers |= _read_answers(job, run)
             open_arms = [arm for arm in open_arms if answers[arm]["verdict"] in OPEN_VERDICTS]
             if not open_arms:
@@ -108,6 +109,7 @@ def main() -> None:
     parser.add_argument("--repetitions", type=int, default=100)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--splits", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=1, help="of the first look")
     parser.add_argument("--steps", type=int, default=150)
     parser.add_argument("--looks", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
@@ -115,11 +117,13 @@ def main() -> None:
     numbers = range(given.first, given.first + given.repetitions)
     started, found = time.monotonic(), []
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
-        waiting = [pool.apply_async(repeat, (number, given.splits, given.steps, given.looks)) for number in numbers]
+        settings = (given.splits, given.seeds, given.steps, given.looks)
+        waiting = [pool.apply_async(repeat, (number, *settings)) for number in numbers]
         for number, result in zip(numbers, waiting, strict=True):
             found.append(result.get())
             print(json.dumps({"repetition": number, **found[-1]}), flush=True)
-    print(f"{len(found)} repetitions of {given.splits} splits in {time.monotonic() - started:.0f} s")
+    seconds = time.monotonic() - started
+    print(f"{len(found)} repetitions of {given.splits} splits with {given.seeds} seeds in {seconds:.0f} s")
     _print_table("fixed plan", [one["fixed"] for one in found])
     if given.looks > 1:
         _print_table(f"until clear, {given.looks} looks", [one["until clear"] for one in found])
