@@ -23,7 +23,9 @@ from ganaug_ray.verdict import paired_statistics
 Record = Mapping[str, Any]
 
 STATUS_COLOURS = {"finished": COLOURS[0], "stopped": COLOURS[1], "failed": VERDICT_COLOURS["hurt"]}  # by status
-SHARE_NAMES = {**{metric.key: metric.name for metric in COMPARED}, "cas": "classification accuracy score"}
+SHARE_NAMES = {metric.key: metric.name for metric in COMPARED if metric.is_share}
+SHARE_NAMES["cas"] = "classification accuracy score"
+PLAIN_NAMES = {metric.key: metric.title for metric in COMPARED if not metric.is_share}
 RATIO_KEY = "augment.ratio"
 DASHED_LINE = (0, (3, 2))
 
@@ -35,8 +37,12 @@ def scale_value(record: Record, value: float) -> float:
 
 def describe_objective(record: Record) -> str:
     """Return the name of the objective with its unit, for an axis."""
-    share = SHARE_NAMES.get(record["objective"])
-    return f"validation {share}, %" if share else record["objective"].upper()
+    objective = record["objective"]
+    if objective in SHARE_NAMES:
+        return f"validation {SHARE_NAMES[objective]}, %"
+    if objective in PLAIN_NAMES:
+        return f"validation {PLAIN_NAMES[objective]}"
+    return str(objective.upper())
 
 
 def list_candidates(record: Record) -> list[Record]:
@@ -151,7 +157,7 @@ def plot_ratio(record: Record) -> Figure:
         axes.plot(x, estimate.mean, linestyle="none", color=colour, **marker)
     _draw_baseline(axes, record)
     axes.margins(0.06)
-    if record["direction"] == "max":  # a share: an interval may reach beyond what there is, the axis does not
+    if record["objective"] in SHARE_NAMES:  # an interval may reach beyond what there is, the axis does not
         axes.set_ylim(top=min(axes.get_ylim()[1], scale_value(record, 1.005)))
     return figure
 

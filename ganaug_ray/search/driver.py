@@ -168,7 +168,7 @@ def _measure_progress(plan: SearchPlan, ledger: Ledger, max_trials: int | None) 
     words = f"{len(ended)} trials ended"
     if values:
         best_value = min(values) if plan.direction == "min" else max(values)
-        words += f", best {plan.objective} {best_value:.4f}"
+        words += f", best {plan.objective.replace('_', ' ')} {best_value:.4f}"
     if max_trials is None:
         return min(1.0, ledger.seconds / (_get_hours(plan) * 3600)), words
     with_baseline = max_trials + 1 if plan.space.kind == "mix" else max_trials

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.search.pbt import LATER_LR_KEY
 from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan
 from ganaug_ray.search.search_space import Settings
@@ -158,15 +159,17 @@ def compose_sentence(plan: SearchPlan, trials: Sequence[Trial], best: tuple[Tria
         return (
             f"best of {len(trials)} trials ({counts}): {words} at step {result.at}: {plan.objective} {result.value:.4f}"
         )
-    value = f"{100 * result.value:.1f} %"
+    metric = get_metric(plan.objective)
+    value = metric.format_with_unit(result.value)
     baseline = next((other for other in trials if other.trial == BASELINE_TRIAL), None)
     if plan.space.kind == "mix" and trial.trial == BASELINE_TRIAL:
         return f"no mix of {len(trials) - 1} ({counts}) did better on validation than no synthetic images: {value}"
     against = ""
     if baseline and baseline.looks:
-        against = f", {100 * baseline.looks[-1].value:.1f} % without synthetic images"
+        against = f", {metric.format_with_unit(baseline.looks[-1].value)} without synthetic images"
     trainings = len(plan.split_seed_pairs)
-    what = f"{plan.objective.replace('_', '-')} on validation, less its standard error over {trainings} trainings"
+    sign = "less" if metric.higher_is_better else "plus"
+    what = f"{metric.name} on validation, {sign} its standard error over {trainings} trainings"
     return f"best of {len(trials)} trials ({counts}): {words or 'the job as it is'}: {value}{against} ({what})"
 
 

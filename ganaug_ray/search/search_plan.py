@@ -14,7 +14,7 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.evaluate.metric_register import get_metric
+from ganaug_ray.evaluate.metric_register import get_choice_metric, get_metric
 from ganaug_ray.search.algorithms import ALGORITHMS, Algorithm
 from ganaug_ray.search.search_space import SearchSpace, Settings
 
@@ -52,8 +52,13 @@ class SearchPlan:
 
     @property
     def objective(self) -> str:
-        """The name of the metric that is optimised: of the GAN, or of classifiers on validation images."""
-        return self.job.search.objective if self.space.kind == "gan" else self.job.compare.metric
+        """The name of the metric that is optimised: of the GAN, or of classifiers on validation images.
+
+        Of classifiers it is what arms are chosen by, which for accuracy is a smoother score.
+        """
+        if self.space.kind == "gan":
+            return self.job.search.objective
+        return get_choice_metric(self.job.compare.metric)
 
     @property
     def direction(self) -> Literal["min", "max"]:
@@ -129,11 +134,18 @@ class SearchPlan:
         return experiment_dir.compute_fingerprint(job, how, self.space.build_record(), *population)
 
 
-def compute_cautious_mean(scores: Sequence[float]) -> float:
-    """Return the mean of scores minus its standard error, so that luck in one training does not win a search.
+def compute_cautious_mean(scores: Sequence[float], direction: Literal["min", "max"]) -> float:
+    """Return the mean of scores, worse by its standard error, so that luck in one training does not win a search.
 
-    >>> compute_cautious_mean([0.8, 0.9])
-    0.8
+    Args:
+        scores: at least one.
+        direction: whether lower (``min``) or higher (``max``) scores are better.
+
+    >>> compute_cautious_mean([0.8, 0.9], "max"), compute_cautious_mean([0.8, 0.9], "min")
+    (0.8, 0.9)
     """
-    error = stdev(scores) / math.sqrt(len(scores)) if len(scores) > 1 else 0.0
-    return round(mean(scores) - error, 12)
+    if len(scores) == 1:
+        return scores[0]
+    error = stdev(scores) / math.sqrt(len(scores))
+    worse = error if direction == "min" else -error
+    return round(mean(scores) + worse, 12)

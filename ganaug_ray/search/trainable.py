@@ -112,7 +112,7 @@ def read_results(plan: SearchPlan, folder: Folder) -> list[IntermediateResult]:
         if ModelRecord.find(model) is None:
             break
         scores.append(_score_model(plan, model))
-        reached.append(IntermediateResult(len(scores), compute_cautious_mean(scores), scores[-1]))
+        reached.append(IntermediateResult(len(scores), compute_cautious_mean(scores, plan.direction), scores[-1]))
     return reached
 
 
@@ -220,7 +220,7 @@ def _train_classifiers(plan: SearchPlan, folder: Folder, settings: Settings, run
         if ModelRecord.find(model) is None:
             _train_classifier(plan, job.derive_split(split), arm, (split, seed), model, runner)
         scores.append(_score_model(plan, model))
-        runner.report(IntermediateResult(len(scores), compute_cautious_mean(scores), scores[-1]))
+        runner.report(IntermediateResult(len(scores), compute_cautious_mean(scores, plan.direction), scores[-1]))
 
 
 def _train_classifier(

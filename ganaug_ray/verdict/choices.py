@@ -7,15 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ganaug_ray.evaluate.metric_register import CROSS_ENTROPY, get_metric
+from ganaug_ray.evaluate.metric_register import CROSS_ENTROPY, get_choice_metric, get_metric
 from ganaug_ray.verdict import wording
 from ganaug_ray.verdict.comparison import Comparison
 from ganaug_ray.verdict.outcomes import Outcome
-
-SMOOTHER_SCORES = {"accuracy": "calibrated_cross_entropy"}
-"""Metric that decides -> the one that arms are chosen by. The few validation images tell more by the probabilities of
-their classes than by how many are right: of three arms that accuracy hardly tells apart, that choice lost less
-(EXPERIMENTS, "How often is a verdict wrong?")."""
 
 
 def choose_arm(
@@ -23,7 +18,7 @@ def choose_arm(
 ) -> dict[str, Any] | None:
     """Choose the candidate with the best mean score on validation; of equal ones the one with the lower cross-entropy.
 
-    The score is the metric that decides, or the smoother one of ``SMOOTHER_SCORES`` in its place.
+    The score is the metric that decides, or the smoother one of ``get_choice_metric`` in its place.
 
     Args:
         candidates: arm -> its models.
@@ -39,7 +34,7 @@ def choose_arm(
     means: dict[str, dict[str, float]] = {}
     for arm, outcomes in candidates.items():
         means[arm] = average_figures([outcome.val.summarize(rare) for outcome in outcomes])
-    score = SMOOTHER_SCORES.get(metric, metric)
+    score = get_choice_metric(metric)
     sign = 1 if get_metric(score).higher_is_better else -1
     best = max(means, key=lambda arm: (sign * means[arm][score], -means[arm][CROSS_ENTROPY.key]))
     return {

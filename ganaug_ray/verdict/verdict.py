@@ -3,7 +3,7 @@
 Choices on validation, the last word on test:
 
 1. Of the candidates (arms that may ship; controls may not), the one that does best on validation is chosen, by
-   a smoother score where accuracy decides (``choices.SMOOTHER_SCORES``).
+   a smoother score where accuracy decides (``metric_register.get_choice_metric``).
 2. Its difference from the baseline on test alone gives the verdict by its 95 % interval (see ``paired_statistics``):
    hurt if that lies below zero; no worthwhile gain if it lies below ``compare.worthwhile``; helped if above zero; else
    unclear. Of a metric that falls where models get better, above and below change places.

@@ -160,7 +160,7 @@ def test_mix_trials_share_gan_and_pool(copy: Run, tiny_job: Job) -> None:
         assert each.status == "finished", each.reason
         assert [look.at for look in each.looks] == [1, 2]
     scores = [look.score for look in told]
-    assert told[-1].value == compute_cautious_mean([score for score in scores if score is not None])
+    assert told[-1].value == compute_cautious_mean([score for score in scores if score is not None], "min")
     assert copy.gan.read_json("gan.json") == gan
     assert copy.synthetic.read_json("synthetic.json") == pool
     folder = plan.locate_trial("0001") / "split-0-seed-0"
@@ -490,3 +490,17 @@ def test_interrupted_mix_trial_is_not_chosen(copy: Run, tiny_job: Job) -> None:
     assert result.choose_trial(plan, [cut]) is None
     assert experiment_dir.read_marker(plan.locate_trial("0001") / "split-0-seed-0", "model.json")
     assert trial.status == "finished"
+
+
+def test_mix_search_goes_by_smoother_score(copy: Run, tiny_job: Job) -> None:
+    """Where accuracy decides, mixes are searched by the calibrated cross-entropy: lower is better, and it has no %."""
+    plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=2)
+    assert (plan.objective, plan.direction) == ("calibrated_cross_entropy", "min")
+    trials = [
+        try_out(plan, number, {"augment.ratio": ratio})[0] for number, ratio in ((BASELINE_TRIAL, 0.0), ("0001", 0.5))
+    ]
+    best, value = min((trial.looks[-1].value, trial.trial) for trial in trials)[::-1]
+    found = result.choose_trial(plan, trials)
+    assert found is not None
+    assert (found[0].trial, found[1].value) == (best, value)
+    assert f"{value:.3f}" in result.compose_sentence(plan, trials, found)
