@@ -54,7 +54,7 @@ def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: 
         "space": plan.space.build_record(),
         "trials": [_build_trial_entry(plan, trial) for trial in trials],
         "best": best_record,
-        "baseline": BASELINE_TRIAL if plan.space.kind == "mix" else None,
+        "baseline": BASELINE_TRIAL if plan.has_baseline else None,
         "concurrency": at_once,
         "steps": sum(trial.steps for trial in trials),
         "full_steps": plan.count_full_steps(rows) * len(trials),
