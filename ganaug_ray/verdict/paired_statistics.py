@@ -216,6 +216,12 @@ def compute_best_of_factor(candidates: int) -> float:
     If all k have no effect, the chance that any has a one-sided p below 2.5 % / k is at most 2.5 % (Bonferroni),
     whatever the choice went by. With (k + 1) / 2 up to 3.4 % of simulated comparisons ended in help.
 
+    Args:
+        candidates: number of arms that the best was chosen from; of none the factor is that of one.
+
+    Returns:
+        The factor, at least one.
+
     >>> [compute_best_of_factor(1), compute_best_of_factor(2), compute_best_of_factor(4)]
     [1.0, 2.0, 4.0]
     """
@@ -229,6 +235,15 @@ def compute_looks_factor(looks: int) -> float:
     methods in the design and analysis of clinical trials", Biometrika 64). Looks share their test images, and so are
     more alike than his: that errs on the safe side.
 
+    Args:
+        looks: number of looks, 1 to 5.
+
+    Returns:
+        The factor, at least one.
+
+    Raises:
+        IndexError: there are more than five looks.
+
     >>> [round(compute_looks_factor(looks), 2) for looks in (1, 2, 4)]
     [1.0, 1.7, 2.75]
     """
@@ -236,7 +251,18 @@ def compute_looks_factor(looks: int) -> float:
 
 
 def multiply_p(p: float | None, times: float) -> float | None:
-    """Return so many times a p value, at most one; None stays None."""
+    """Return so many times a p value, at most one; None stays None.
+
+    Args:
+        p: in [0, 1], or None where there is none.
+        times: factor, at least one; see ``compute_best_of_factor`` and ``compute_looks_factor``.
+
+    Returns:
+        The product in [0, 1], or None.
+
+    >>> multiply_p(0.25, 2.0), multiply_p(0.75, 2.0), multiply_p(None, 2.0)
+    (0.5, 1.0, None)
+    """
     return None if p is None else min(1.0, times * p)
 
 

@@ -43,7 +43,18 @@ def predict_visible_gain(
 
 
 def describe_visible_gain(tested: int, gain: float | None) -> str:
-    """Say what a plan can see, and on what supposition."""
+    """Say what a plan can see, and on what supposition.
+
+    Args:
+        tested: test images in all splits together.
+        gain: what ``predict_visible_gain`` returned: a share, or None of a plan without an interval.
+
+    Returns:
+        A clause, without a full stop.
+
+    >>> describe_visible_gain(48, None)
+    'no gain: 3 trainings of each arm are the least (compare.seeds, compare.splits)'
+    """
     if gain is None:
         return f"no gain: {MIN_REPEATS} trainings of each arm are the least (compare.seeds, compare.splits)"
     return (
