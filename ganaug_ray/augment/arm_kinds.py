@@ -167,7 +167,7 @@ class SyntheticOnly(Synthetic):
         """Return a function that opens a feed of batches without real rows."""
         from ganaug_ray.augment.mixed_batches import open_mixed_feed
 
-        extra = self.open_extra_rows(rows, functools.partial(_count_rows, rows.job.classifier.batch_size))
+        extra = self.open_extra_rows(rows, functools.partial(_count_rows_upto, rows.job.classifier.batch_size))
         real = functools.partial(real, wait=rows.mixture.steps)
         return functools.partial(open_mixed_feed, real, extra, weight=1.0, apart=False)
 
@@ -228,5 +228,6 @@ KINDS: dict[Kind, ArmKind] = {
 }
 
 
-def _count_rows(batch_size: int, step: int) -> int:
+def _count_rows_upto(batch_size: int, step: int) -> int:
+    """Return the number of rows in the first ``step`` batches."""
     return batch_size * step

@@ -68,7 +68,7 @@ class LiveFeed(BatchFeed):
     Args:
         generator: on the place's device.
         pool: class -> images that a pool would hold.
-        judge: absent: no image is rejected.
+        screener: absent: no image is rejected.
         upto: how many rows have been used after so many steps; its differences are the sizes of the batches.
         place: this rank.
         seed: of classes and latents.
@@ -78,14 +78,14 @@ class LiveFeed(BatchFeed):
         self,
         generator: Generator,
         pool: Mapping[str, int],
-        judge: LiveScreener | None,
+        screener: LiveScreener | None,
         upto: Callable[[int], int],
         place: Place,
         seed: int,
     ) -> None:
         self._generator = generator
         self._labels_N = np.repeat([generator.classes.index(name) for name in pool], list(pool.values()))
-        self._judge = judge
+        self._screener = screener
         self._upto = upto
         self._place = place
         self._seed = seed
@@ -121,9 +121,10 @@ class LiveFeed(BatchFeed):
             draw = rng.make_generator(self._seed, "live", step, round_number)
             z_BZ = torch.randn(total, spec.latent, generator=draw)[rows[waiting]].to(device)
             fresh_BHWC = tensors.from_network(self._generator.network(z_BZ, y_B[waiting].to(device)))
-            fails_B = copies_B = torch.zeros(len(waiting), dtype=torch.bool)
-            if self._judge is not None:
-                fails_B, copies_B = self._judge(fresh_BHWC, y_B[waiting])
+            fails_B = torch.zeros(len(waiting), dtype=torch.bool)
+            copies_B = torch.zeros(len(waiting), dtype=torch.bool)
+            if self._screener is not None:
+                fails_B, copies_B = self._screener(fresh_BHWC, y_B[waiting])
             is_first_round = round_number == 0
             taken_B = torch.ones_like(copies_B) if is_first_round else ~copies_B
             images_BHWC[waiting[taken_B]] = fresh_BHWC[taken_B]
@@ -136,9 +137,9 @@ class LiveFeed(BatchFeed):
 
 def open_live_feed(live: LiveSpec, upto: Callable[[int], int], seed: int, place: Place) -> LiveFeed:
     """Open a feed of newly generated rows on a rank; ``upto`` maps a number of steps to the rows that these use."""
-    judge = None
+    screener = None
     if live.screening is not None:
         assert live.limits is not None, "a screening has limits"
-        judge = LiveScreener(Examiner(live.screening, place.device), live.limits)
+        screener = LiveScreener(Examiner(live.screening, place.device), live.limits)
     generator = Generator.load(Folder.from_uri(live.gan), place.device)
-    return LiveFeed(generator, live.pool, judge, upto, place, seed)
+    return LiveFeed(generator, live.pool, screener, upto, place, seed)

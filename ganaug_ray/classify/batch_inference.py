@@ -151,10 +151,11 @@ def _has_reason(content: Any, reason: str) -> bool:
     return isinstance(content, images.UnreadableError) and content.reason == reason
 
 
-def _read_parts(named_parts: list[PartReader], batch: pa.Table) -> Iterator[pa.Table]:
-    for number in batch["part"].to_pylist():
+def _read_parts(parts: list[PartReader], part_numbers: pa.Table) -> Iterator[pa.Table]:
+    """Yield tables of READ_SCHEMA with the files of the parts whose numbers are given, BATCH_IMAGES rows at most."""
+    for number in part_numbers["part"].to_pylist():
         rows: list[dict[str, Any]] = []
-        for raw in named_parts[number]():
+        for raw in parts[number]():
             rows.append({"part": number, "path": raw.path, **_encode_content(raw)})
             if len(rows) == BATCH_IMAGES:
                 yield pa.Table.from_pylist(rows, READ_SCHEMA)
@@ -188,8 +189,14 @@ class _Predictor:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         opened = list(self._threads.map(self._preprocess, batch["content"].to_pylist(), batch["error"].to_pylist()))
-        errors = [result if isinstance(result, str) else None for result in opened]
-        readable_rows = [row for row, error in enumerate(errors) if error is None]
+        errors: list[str | None] = []
+        readable_rows = []
+        for row, result in enumerate(opened):
+            if isinstance(result, str):
+                errors.append(result)
+            else:
+                errors.append(None)
+                readable_rows.append(row)
         probabilities: list[np.ndarray | None] = [None] * len(opened)
         if readable_rows:
             predicted = self._classifier.predict_probabilities(np.stack([opened[row] for row in readable_rows]))

@@ -71,19 +71,27 @@ def extract_first_filters(network: Network) -> np.ndarray | None:
     return None if first_layer is None else first_layer.weight.detach().cpu().numpy()
 
 
+class _OutputRecorder:
+    """A forward hook that keeps a copy of a convolution's last output, as a later layer may work in place."""
+
+    def __init__(self) -> None:
+        self.output_BFhw: torch.Tensor | None = None
+
+    def __call__(self, module: nn.Module, inputs: Any, output_BFhw: torch.Tensor) -> None:
+        self.output_BFhw = output_BFhw.clone()
+
+
 @torch.no_grad()
 def extract_feature_maps(network: Network, image_HWC: np.ndarray) -> list[np.ndarray]:
     """Return an image's maps of the first convolution and the last maps before the head, float32 [C, h, w] each.
 
     The image is uint8 [H, W, C].
     """
-    first: list[torch.Tensor] = []
-    layer = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
-
-    def keep(module: nn.Module, inputs: Any, output: torch.Tensor) -> None:
-        first[:] = [output.clone()]  # a later layer may work in place
-
-    hook = layer.register_forward_hook(keep) if layer is not None else None
+    first_layer = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+    recorder = _OutputRecorder()
+    hook = None
+    if first_layer is not None:
+        hook = first_layer.register_forward_hook(recorder)
     try:
         _, last_BFhw = network.compute_feature_maps(
             tensors.to_network(torch.tensor(image_HWC[None], device=_get_device(network)))
@@ -91,7 +99,10 @@ def extract_feature_maps(network: Network, image_HWC: np.ndarray) -> list[np.nda
     finally:
         if hook is not None:
             hook.remove()
-    return [maps_BFhw[0].float().cpu().numpy() for maps_BFhw in (*first, last_BFhw)]
+    recorded = [last_BFhw]
+    if recorder.output_BFhw is not None:
+        recorded = [recorder.output_BFhw, last_BFhw]
+    return [maps_BFhw[0].float().cpu().numpy() for maps_BFhw in recorded]
 
 
 @torch.inference_mode()

@@ -106,6 +106,17 @@ class Adaptor(nn.Module):
         return x_BCHW if self.plain else x_BCHW * self.gain_C11 + self.bias_C11
 
 
+class _MapRecorder:
+    """A forward hook that keeps the last output that is a map of more than one pixel."""
+
+    def __init__(self) -> None:
+        self.maps_BFhw: torch.Tensor | None = None
+
+    def __call__(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, torch.Tensor) and output.dim() == 4 and min(output.shape[2:]) > 1:
+            self.maps_BFhw = output
+
+
 class Network(nn.Module, ABC):
     """A classifier network: adaptor, trunk and head.
 
@@ -138,19 +149,15 @@ class Network(nn.Module, ABC):
         Both are of one graph: ``torch.autograd.grad(logits_BK[:, k].sum(), maps_BFhw)`` is what Grad-CAM (Selvaraju et
         al. 2017, arXiv 1610.02391) wants. Of a transformer, which has no such maps, they mean little.
         """
-        last_maps: list[torch.Tensor] = []
-
-        def remember_maps(module: nn.Module, inputs: Any, output: Any) -> None:
-            if isinstance(output, torch.Tensor) and output.dim() == 4 and min(output.shape[2:]) > 1:
-                last_maps[:] = [output]
-
-        hooks = [module.register_forward_hook(remember_maps) for module in self._list_map_layers()]
+        recorder = _MapRecorder()
+        hooks = [module.register_forward_hook(recorder) for module in self._list_map_layers()]
         try:
             logits_BK = self(x_BCHW)
         finally:
             for hook in hooks:
                 hook.remove()
-        return logits_BK, last_maps[0]
+        assert recorder.maps_BFhw is not None, "some layer gives a map of more than one pixel"
+        return logits_BK, recorder.maps_BFhw
 
     @abstractmethod
     def _list_map_layers(self) -> list[nn.Module]:

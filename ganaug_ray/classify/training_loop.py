@@ -18,7 +18,7 @@ from ganaug_ray.core.finite_guard import FiniteGuard
 from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 
-# Of a checkpoint, beside what learns.
+# Of a checkpoint, beside what learns: names in checkpoints on disk.
 OPTIMIZER_KEY = "tuning"
 EVALUATIONS_KEY = "looks"
 KEPT_PREFIX = "best/"
@@ -39,7 +39,7 @@ class KeptEvaluation:
 
 
 SaveCheckpoint = Callable[[int, dict[str, checkpoint.Stateful], checkpoint.Tensors], None]
-"""Called on every rank after a look that training goes on from: the steps done, what learns, and where it stands."""
+"""Called on every rank after an evaluation that training goes on from: steps done, what learns, where it stands."""
 
 
 def _skip_checkpoint(step: int, parts: dict[str, checkpoint.Stateful], state: checkpoint.Tensors) -> None:
@@ -72,7 +72,7 @@ def train_classifier(
         steps: optimizer steps; all of them are done, unless config.patience ends training early.
         seed: of augmentation draws and dropout.
         place: this rank.
-        report: called with a row of figures at log steps and looks at validation, on every rank.
+        report: called with a row of figures at log steps and evaluations, on every rank.
         keep: called with each evaluation that is kept until another one is, on every rank.
         weights_K: what a row of each class counts in the loss; absent: one.
         start: a checkpoint with what ``save`` was given.
@@ -120,16 +120,16 @@ def train_classifier(
             row |= {"val_accuracy": accuracy, "val_loss": val_loss}
         if is_logged or is_evaluation:
             report(row)
-        if last or history.since_kept == config.patience:
+        if last or history.evaluations_since_selected == config.patience:
             break
         if is_evaluation:
             save(now, parts, {OPTIMIZER_KEY: schedule.state, **history.pack_tensors()})
-    assert history.kept is not None, "the last step looks at validation"
-    return history.kept
+    assert history.selected is not None, "the last step has an evaluation"
+    return history.selected
 
 
 def _prepare_candidate(network: Network, average: AveragedModel | None, place: Place) -> Network:
-    """Average the ranks' batch-norm statistics; return the network that is looked at: its average, if there is one."""
+    """Average the ranks' batch-norm statistics; return the network that is evaluated: its average, if there is one."""
     split_batch_norm.average_statistics(network, place)
     if average is None:
         return network
@@ -183,35 +183,35 @@ class EvaluationHistory:
     def __init__(self, keep: Callable[[KeptEvaluation], None], keeps_last: bool) -> None:
         self._keep = keep
         self._keeps_last = keeps_last
-        self.kept: KeptEvaluation | None = None
-        self.since_kept = 0
+        self.selected: KeptEvaluation | None = None
+        self.evaluations_since_selected = 0
 
     def add_evaluation(self, step: int, accuracy: float, loss: float, network: Network) -> None:
         """Add an evaluation, and keep its weights if it is the one to keep."""
-        self.since_kept += 1
+        self.evaluations_since_selected += 1
         evaluation = KeptEvaluation(step, accuracy, loss, {})
-        if self.kept is None or self._keeps_last or evaluation.is_better_than(self.kept):
-            self.kept = replace(evaluation, weights=checkpoint.pack_states({"network": network}))
-            self.since_kept = 0
-            self._keep(self.kept)
+        if self.selected is None or self._keeps_last or evaluation.is_better_than(self.selected):
+            self.selected = replace(evaluation, weights=checkpoint.pack_states({"network": network}))
+            self.evaluations_since_selected = 0
+            self._keep(self.selected)
 
     def pack_tensors(self) -> checkpoint.Tensors:
         """Return the history as tensors for a checkpoint; there must be an evaluation."""
-        assert self.kept is not None
-        figures = [self.kept.step, self.kept.accuracy, self.kept.loss, self.since_kept]
-        weights = {f"{KEPT_PREFIX}{name}": value for name, value in self.kept.weights.items()}
+        assert self.selected is not None
+        figures = [self.selected.step, self.selected.accuracy, self.selected.loss, self.evaluations_since_selected]
+        weights = {f"{KEPT_PREFIX}{name}": value for name, value in self.selected.weights.items()}
         return {EVALUATIONS_KEY: torch.tensor(figures, dtype=torch.float64), **weights}
 
     def restore_tensors(self, tensors: checkpoint.Tensors) -> None:
         """Restore the history from what ``pack_tensors`` returned."""
-        step, accuracy, loss, since_kept = tensors[EVALUATIONS_KEY].tolist()
+        step, accuracy, loss, evaluations_since_selected = tensors[EVALUATIONS_KEY].tolist()
         weights = {}
         for name, value in tensors.items():
             if name.startswith(KEPT_PREFIX):
                 weights[name.removeprefix(KEPT_PREFIX)] = value
-        self.kept = KeptEvaluation(int(step), accuracy, loss, weights)
-        self.since_kept = int(since_kept)
-        self._keep(self.kept)
+        self.selected = KeptEvaluation(int(step), accuracy, loss, weights)
+        self.evaluations_since_selected = int(evaluations_since_selected)
+        self._keep(self.selected)
 
 
 def build_average(network: Network, config: ClassifierConfig, steps: int) -> AveragedModel | None:

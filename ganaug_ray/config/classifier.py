@@ -69,10 +69,10 @@ class ClassifierConfig(TrainingConfig):
     """Share of the size, at most, in each direction."""
     log_every: Count = 20
     evaluate_every: Count = 50
-    """Steps between looks at validation."""
+    """Steps between evaluations on validation."""
     keep: Literal["auto", "last", "best"] = "auto"
-    """Whose weights are the model: of the last step, or of the best look at validation. auto: last where the learning
-    rate has fallen to zero by then; best with schedule plateau and with patience."""
+    """Whose weights are the model: of the last step, or of the best evaluation. auto: last where the learning rate
+    has fallen to zero by then; best with schedule plateau and with patience."""
 
     @field_validator("arch")
     @classmethod
@@ -107,7 +107,7 @@ class ClassifierConfig(TrainingConfig):
 
     @property
     def keeps_last(self) -> bool:
-        """Whether the weights of the last step are the model, rather than those of the best look at validation."""
+        """Whether the weights of the last step are the model, rather than those of the best evaluation."""
         if self.keep == "auto":
             return self.schedule == "cosine" and self.patience is None
         return self.keep == "last"

@@ -96,7 +96,8 @@ class Job(Config):
         return arms
 
     @model_validator(mode="after")
-    def _check_sampling(self) -> Self:
+    def _refuse_streamed_sampling(self) -> Self:
+        """Raise ValueError if a sampling other than natural is to be streamed."""
         trained = {"gan": self.gan, "classifier": self.classifier}
         trained |= {f"models.{name}": model for name, model in self.models.items()}
         for name, training in trained.items():

@@ -97,7 +97,7 @@ class JobChanges:
         can_go_on = key in LENGTH_KEYS and bool(before and after and after > before) and not self._has_gan_models
         for stage in self._stages:
             if shaped.fullmatch(stage.name):
-                self._judge(stage, words, can_go_on)
+                self._decide_consequence(stage, words, can_go_on)
         if can_go_on and self._reopened:
             for stage in self._stages:
                 if _POOL.fullmatch(stage.name):
@@ -109,15 +109,22 @@ class JobChanges:
             if _POOL.fullmatch(stage.name) and not stage.is_finished:
                 self._deleted[stage.path] = stage, words
 
-    def _judge(self, stage: MadeStage, words: str, can_go_on: bool) -> None:
+    def _decide_consequence(self, stage: MadeStage, words: str, can_go_on: bool) -> None:
+        """Decide what a changed setting means for a stage that it shaped: trained on, deleted or the change refused."""
         if stage.name.startswith("gan") and can_go_on:
             self._reopened[stage.path] = stage, words
-        elif not stage.is_finished and not self._has_failed and (steps := stage.count_steps()):
-            self._refuse(words, f"{stage.path} was interrupted after step {steps}; delete {stage.folder} to begin anew")
-        elif not stage.is_finished or (_POOL.fullmatch(stage.name) and not self._has_gan_models):
+            return
+        if not stage.is_finished and not self._has_failed:
+            steps = stage.count_steps()
+            if steps:
+                self._refuse(
+                    words, f"{stage.path} was interrupted after step {steps}; delete {stage.folder} to begin anew"
+                )
+                return
+        if not stage.is_finished or (_POOL.fullmatch(stage.name) and not self._has_gan_models):
             self._deleted[stage.path] = stage, words
-        else:
-            self._refuse(words, f"{stage.path} is made")
+            return
+        self._refuse(words, f"{stage.path} is made")
 
     def _refuse(self, words: str, reason: str) -> None:
         if not self.refusals or not self.refusals[-1].startswith(words):

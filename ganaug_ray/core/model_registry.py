@@ -23,7 +23,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 
 MODEL_FILES = ("model.safetensors", ModelRecord.FILE)
-Judge = Callable[[Record | None], Record]
+ChampionCheck = Callable[[Record | None], Record]
 """Takes the champion that is to be replaced, if there is one; returns what belongs to the change, or raises."""
 
 
@@ -32,7 +32,7 @@ def promote_model(
     model: Folder,
     lineage: dict[str, Any],
     complete: Callable[[Folder], None] = lambda version: None,
-    judge: Judge = lambda champion: {},
+    judge: ChampionCheck = lambda champion: {},
 ) -> Record:
     """Copy a finished model to a new version and make it champion, unless it is champion with this lineage already.
 

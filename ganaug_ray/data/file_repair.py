@@ -95,12 +95,17 @@ def find_exif(content: bytes) -> bytes | None:
         segments = (segment for marker, segment in _list_jpeg_segments(content) if marker == 0xE1)
         return next((segment[4:] for segment in segments if segment[4:10] == b"Exif\0\0"), None)
     start = content.find({"PNG": b"eXIf", "WEBP": b"EXIF"}.get(kind or "", b"-"))
-    return None if start < 0 else content[start + (4 if kind == "PNG" else 8) :]
+    if start < 0:
+        return None
+    header_bytes = 8  # a chunk's name and length
+    if kind == "PNG":  # whose chunks have the length before the name
+        header_bytes = 4
+    return content[start + header_bytes :]
 
 
 def _strip_png(content: bytes) -> bytes | None:
     """Keep the chunks that pixels are made from; find the next one where a length is wrong."""
-    kept = [_PNG_SIGNATURE]
+    chunks = [_PNG_SIGNATURE]
     searches = 0
     at = len(_PNG_SIGNATURE)
     while at + 12 <= len(content):
@@ -110,9 +115,9 @@ def _strip_png(content: bytes) -> bytes | None:
         if name in _PNG_PIXELS and is_whole:
             body = content[at + 4 : at + 8 + length]
             if name != b"tRNS" or struct.pack(">I", zlib.crc32(body)) == content[at + 8 + length : at + 12 + length]:
-                kept.append(content[at : at + 12 + length])
+                chunks.append(content[at : at + 12 + length])
         elif name in _PNG_PIXELS:
-            kept.append(content[at:])
+            chunks.append(content[at:])
             break
         following = at + 12 + length
         is_lost = not is_whole or not (following == len(content) or content[following + 4 : following + 8].isalpha())
@@ -120,8 +125,8 @@ def _strip_png(content: bytes) -> bytes | None:
             searches += 1
             following = _find_png_chunk(content, at + 8)
         at = following
-    kept.append(struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND")))
-    return b"".join(kept)
+    chunks.append(struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND")))
+    return b"".join(chunks)
 
 
 def _find_png_chunk(content: bytes, start: int) -> int:
@@ -136,7 +141,7 @@ def _find_png_chunk(content: bytes, start: int) -> int:
 
 
 def _strip_webp(content: bytes) -> bytes | None:
-    kept = []
+    chunks = []
     at = 12
     while at + 8 <= len(content):
         (length,) = struct.unpack_from("<I", content, at + 4)
@@ -145,9 +150,9 @@ def _strip_webp(content: bytes) -> bytes | None:
         if chunk[:4] == b"VP8X":
             chunk = chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + chunk[9:]
         if chunk[:4] in _WEBP_PIXELS:
-            kept.append(chunk)
+            chunks.append(chunk)
         at = end
-    body = b"WEBP" + b"".join(kept)
+    body = b"WEBP" + b"".join(chunks)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
@@ -169,11 +174,13 @@ def _list_jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
             continue
         end = at + 2 + int.from_bytes(content[at + 2 : at + 4], "big")
         if marker == 0xDA:
-            found = re.compile(rb"\xff[^\0\xd0-\xd7\xff]").search(content, end)
-            end = found.start() if found else len(content)
+            next_marker = re.compile(rb"\xff[^\0\xd0-\xd7\xff]").search(content, end)
+            end = next_marker.start() if next_marker else len(content)
         elif marker in _JPEG_METADATA and content[end : end + 1] != b"\xff":
-            found = re.compile(rb"\xff(\xdb\0[\x43\x84\xc5]|\xc0\0[\x0b\x11]|\xe0\0\x10JFIF)").search(content, at + 4)
-            end = found.start() if found else len(content)
+            next_marker = re.compile(rb"\xff(\xdb\0[\x43\x84\xc5]|\xc0\0[\x0b\x11]|\xe0\0\x10JFIF)").search(
+                content, at + 4
+            )
+            end = next_marker.start() if next_marker else len(content)
         yield marker, content[at:end]
         at = end
 
@@ -181,10 +188,10 @@ def _list_jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
 def _strip_jpeg(content: bytes) -> bytes | None:
     """Drop comments and application segments."""
     segments = list(_list_jpeg_segments(content))
-    kept = [segment for marker, segment in segments if marker not in _JPEG_METADATA]
-    if len(kept) == len(segments):
+    pixel_segments = [segment for marker, segment in segments if marker not in _JPEG_METADATA]
+    if len(pixel_segments) == len(segments):
         return None
-    return content[:2] + b"".join(kept)
+    return content[:2] + b"".join(pixel_segments)
 
 
 def _complete_jpeg(content: bytes) -> bytes | None:

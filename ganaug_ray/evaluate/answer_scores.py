@@ -83,7 +83,15 @@ class Accuracy:
     """The share of rows whose predicted class is the true one: one value."""
 
     def compute_row_steps(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return one."""
+        """Return one: a row that is answered wrongly takes 1 / N off, times N.
+
+        Args:
+            answers: not used.
+            rare: not used.
+
+        Returns:
+            float64 [1].
+        """
         return np.ones(1)
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
@@ -136,6 +144,13 @@ class ClassRatio:
 
     def compute_row_steps(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return N / (the class's true rows), or half of it where the rows predicted as the class count too.
+
+        Args:
+            answers: of N rows; only the true classes matter.
+            rare: not used.
+
+        Returns:
+            float64 [K], above zero.
 
         >>> answers = PredictedClasses(np.array([0, 1, 1, 1]), np.array([0, 1, 1, 0]), 2)
         >>> ClassRatio(hit_weight=1, counts_predicted=False).compute_row_steps(answers).round(3).tolist()
@@ -206,6 +221,13 @@ class ClassMean:
     def compute_row_steps(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
         """Return the root mean square, over these classes' rows, of what another answer changes; 1 of equal classes.
 
+        Args:
+            answers: of N rows; only the true classes matter.
+            rare: numbers of the rare classes; one at least if the mean is over these.
+
+        Returns:
+            float64 [1], above zero.
+
         >>> answers = PredictedClasses(np.array([0, 0, 1, 1]), np.array([0, 0, 1, 0]), 2)
         >>> ClassMean(ClassRatio(hit_weight=2, counts_predicted=True)).compute_row_steps(answers).tolist()
         [1.0]
@@ -258,14 +280,42 @@ class RowMean:
     key: str
 
     def compute_row_steps(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return zero."""
+        """Return zero: other rows never leave a mean of probabilities as it is.
+
+        Args:
+            answers: not used.
+            rare: not used.
+
+        Returns:
+            float64 [1].
+        """
         return np.zeros(1)
 
     def compute(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return the mean of the rows' scores."""
+        """Return the mean of the rows' scores.
+
+        Args:
+            answers: of N rows, one at least, with scores under ``key``.
+            rare: not used.
+
+        Returns:
+            float64 [1], in the unit of the scores.
+
+        >>> answers = PredictedClasses(np.array([0, 1]), np.array([0, 1]), 2, {"brier": np.array([0.25, 0.75])})
+        >>> RowMean("brier").compute(answers).tolist(), RowMean("brier").compute_influence(answers)[:, 0].tolist()
+        ([0.5], [-0.25, 0.25])
+        """
         return answers.row_scores[self.key].mean(keepdims=True)
 
     def compute_influence(self, answers: PredictedClasses, rare: Sequence[int] = ()) -> np.ndarray:
-        """Return a row's score less the mean."""
+        """Return a row's score less the mean.
+
+        Args:
+            answers: as for ``compute``.
+            rare: not used.
+
+        Returns:
+            float64 [N, 1], of mean zero.
+        """
         scores_N = answers.row_scores[self.key]
         return (scores_N - scores_N.mean())[:, None]

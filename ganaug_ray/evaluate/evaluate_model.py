@@ -25,7 +25,7 @@ from ganaug_ray.data.card import figures as card_figures
 from ganaug_ray.evaluate import insights, metrics, mistakes, model_plots, plots, test_images
 from ganaug_ray.evaluate.insights import Picture
 from ganaug_ray.evaluate.targets import MARKER, TEST_SPLIT, EvaluationTarget, hash_inputs
-from ganaug_ray.evaluate.test_images import LabelledImages
+from ganaug_ray.evaluate.test_images import EvaluationImages
 from ganaug_ray.runtime.executors import Executor
 
 MAX_PAIRS = 8
@@ -86,7 +86,7 @@ def _write_insights(
     run: experiment_dir.Run,
     target: EvaluationTarget,
     classifier: Classifier,
-    rows: LabelledImages,
+    rows: EvaluationImages,
     probabilities: np.ndarray,
     seed: int,
 ) -> tuple[list[Picture], pa.Table | None, int]:
@@ -118,7 +118,7 @@ def _write_insights(
 
 
 def _read_probabilities(
-    run: experiment_dir.Run, target: EvaluationTarget, classifier: Classifier, rows: LabelledImages
+    run: experiment_dir.Run, target: EvaluationTarget, classifier: Classifier, rows: EvaluationImages
 ) -> np.ndarray:
     """As training left them where these are the model's own test images; else predicted now."""
     is_own_dataset = target.record.inputs.get("dataset") == DatasetRecord.read(run.dataset).hash
@@ -130,7 +130,7 @@ def _read_probabilities(
     return classifier.predict_probabilities(rows.images)
 
 
-def _build_predictions_table(rows: LabelledImages, probabilities: np.ndarray, classes: list[str]) -> pa.Table:
+def _build_predictions_table(rows: EvaluationImages, probabilities: np.ndarray, classes: list[str]) -> pa.Table:
     return pa.table(
         {
             "id": rows.ids,

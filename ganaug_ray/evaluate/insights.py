@@ -15,7 +15,7 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import rng
 from ganaug_ray.data import images
 from ganaug_ray.evaluate import mistakes
-from ganaug_ray.evaluate.test_images import LabelledImages
+from ganaug_ray.evaluate.test_images import EvaluationImages
 
 # Shown of each kind.
 MAX_MISTAKES = 10
@@ -59,7 +59,7 @@ def make_tile(pixels: np.ndarray) -> Image.Image:
 
 def draw_heat_maps(
     classifier: Classifier,
-    rows: LabelledImages,
+    rows: EvaluationImages,
     which: np.ndarray,
     classes_N: np.ndarray,
     section: str,
@@ -89,7 +89,7 @@ def draw_heat_maps(
     return pictures
 
 
-def show_mistakes(classifier: Classifier, rows: LabelledImages, probabilities: np.ndarray) -> list[Picture]:
+def show_mistakes(classifier: Classifier, rows: EvaluationImages, probabilities: np.ndarray) -> list[Picture]:
     """Draw the ten most confident mistakes, each with a heat map of the evidence for the wrong class.
 
     Args:
@@ -107,7 +107,7 @@ def show_mistakes(classifier: Classifier, rows: LabelledImages, probabilities: n
     return draw_heat_maps(classifier, rows, which, predicted, "mistakes", captions)
 
 
-def show_right_images(classifier: Classifier, rows: LabelledImages, probabilities: np.ndarray) -> list[Picture]:
+def show_right_images(classifier: Classifier, rows: EvaluationImages, probabilities: np.ndarray) -> list[Picture]:
     """Draw the first correctly classified image of each class, each with a heat map; of ten classes at most.
 
     Args:
@@ -157,7 +157,7 @@ def _enlarge_map(values_HWC: np.ndarray) -> Image.Image:
     return image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
 
 
-def find_suspects(classifier: Classifier, splits: dict[str, LabelledImages], seed: int) -> Any:
+def find_suspects(classifier: Classifier, splits: dict[str, EvaluationImages], seed: int) -> Any:
     """Rank images by how credible their labels are, the least credible first, to find wrong labels.
 
     Args:
@@ -204,7 +204,11 @@ def find_suspects(classifier: Classifier, splits: dict[str, LabelledImages], see
 
 
 def embed_images(
-    classifier: Classifier, rows: LabelledImages, probabilities: np.ndarray, synthetic: LabelledImages | None, seed: int
+    classifier: Classifier,
+    rows: EvaluationImages,
+    probabilities: np.ndarray,
+    synthetic: EvaluationImages | None,
+    seed: int,
 ) -> pa.Table | None:
     """Project penultimate features of some images to two dimensions: PCA, then t-SNE (van der Maaten & Hinton 2008).
 

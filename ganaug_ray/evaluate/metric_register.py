@@ -88,6 +88,12 @@ class Metric:
     def format_change(self, value: float) -> str:
         """Write a difference with its sign and without its unit; there is no minus zero.
 
+        Args:
+            value: one value of the metric minus another, as a share where values are shown times 100.
+
+        Returns:
+            The number with one digit after the point where it is shown times 100, else with three.
+
         >>> get_metric("accuracy").format_change(-0.0125), get_metric("cross_entropy").format_change(0.0125)
         ('-1.2', '+0.013')
         """
@@ -96,6 +102,12 @@ class Metric:
 
     def format_value(self, value: float) -> str:
         """Format a value for a table, without its unit.
+
+        Args:
+            value: of the metric, as a share where values are shown times 100.
+
+        Returns:
+            The number with one digit after the point where it is shown times 100, else with three.
 
         >>> get_metric("accuracy").format_value(0.8125), get_metric("cross_entropy").format_value(0.8125)
         ('81.2', '0.812')
@@ -177,6 +189,12 @@ _BY_KEY = {metric.key: metric for metric in (*METRICS, *CLASS_METRICS)}
 def get_metric(key: str) -> Metric:
     """Return the metric with this key.
 
+    Args:
+        key: of one of ``METRICS`` or of ``CLASS_METRICS``.
+
+    Returns:
+        The metric.
+
     Raises:
         KeyError: no metric has this key.
 
@@ -201,6 +219,12 @@ def get_choice_metric(key: str) -> str:
 
 def get_estimator(key: str) -> Estimator:
     """Return the estimator of the metric with this key, which must be one that arms can be compared by.
+
+    Args:
+        key: of one of ``COMPARED`` or of ``CLASS_METRICS``.
+
+    Returns:
+        What computes the metric from predicted classes.
 
     Raises:
         KeyError: no metric has this key.

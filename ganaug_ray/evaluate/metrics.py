@@ -93,6 +93,12 @@ _SCORES = ("precision", "recall", "f1")
 def choose_top_k(classes: int) -> int | None:
     """Return the k of top-k accuracy for a number of classes: 5 or 3, or None where neither is less than that number.
 
+    Args:
+        classes: number of classes, K.
+
+    Returns:
+        5, 3 or None.
+
     >>> [choose_top_k(classes) for classes in (2, 4, 10)]
     [None, 3, 5]
     """

@@ -90,7 +90,18 @@ class CurveGroup:
 
 
 def describe_ends(groups: Sequence[CurveGroup], title: str) -> str:
-    """Say where each group's mean ends, for those who cannot see the plot."""
+    """Say where each group's mean ends, for those who cannot see the plot.
+
+    Args:
+        groups: those of the plot; each has a curve with a point at least.
+        title: what the values are.
+
+    Returns:
+        A clause, without a full stop.
+
+    >>> describe_ends([CurveGroup("real", [[(0, 1.0), (5, 2.0)]], "#4a86d8")], "loss")
+    'loss over steps: real ends at 2.000'
+    """
     ends = [f"{group.name} ends at {group.compute_mean()[-1][1]:.3f}" for group in groups]
     return f"{title} over steps: {', '.join(ends)}"
 
@@ -154,7 +165,14 @@ def encode_svg(figure: Figure, alt: str) -> Markup:
 
 
 def encode_png(figure: Figure) -> bytes:
-    """Encode a figure as a PNG file on white at 160 dpi; equal figures give equal bytes."""
+    """Encode a figure as a PNG file on white at 160 dpi; equal figures give equal bytes.
+
+    Args:
+        figure: drawn with ``PLOT_STYLE``.
+
+    Returns:
+        The content of the file.
+    """
     sink = io.BytesIO()
     with mpl.rc_context({**PLOT_STYLE, "savefig.facecolor": "white"}):
         figure.savefig(sink, format="png", dpi=160, metadata={"Software": None})

@@ -71,7 +71,14 @@ def _find_home(run: experiment_dir.Run, record: ModelRecord) -> tuple[int, exper
 
 
 def hash_inputs(target: EvaluationTarget) -> dict[str, str]:
-    """Return the hashes of what an evaluation on the experiment's test images is made from, by name."""
+    """Return the hashes of what an evaluation on the experiment's test images is made from, by name.
+
+    Args:
+        target: a model of an experiment with a prepared data set.
+
+    Returns:
+        ``model``, ``dataset`` and, if synthetic images are stored, ``synthetic``, each with its hash.
+    """
     hashes = {"model": target.record.hash, "dataset": DatasetRecord.read(target.home.dataset).hash}
     synthetic = experiment_dir.read_marker(target.home.choose_synthetic_folder(), "synthetic.json")
     if synthetic is not None:
@@ -83,6 +90,12 @@ def read_finished(target: EvaluationTarget) -> experiment_dir.Record | None:
     """Return the marker of a finished evaluation, or None if there is none or its inputs have changed.
 
     An evaluation on another data set is never taken as finished, as that data set may have changed.
+
+    Args:
+        target: the evaluation.
+
+    Returns:
+        The content of its evaluation.json, or None.
     """
     record = experiment_dir.read_marker(target.out, MARKER)
     if record is None or target.data is not None or record["inputs"] != hash_inputs(target):

@@ -20,7 +20,7 @@ from ganaug_ray.runtime.executors import Executor
 
 
 @dataclass(frozen=True)
-class LabelledImages:
+class EvaluationImages:
     """Labelled images in the size and with the channels that a model takes.
 
     Attributes:
@@ -42,7 +42,7 @@ class LabelledImages:
 @contextmanager
 def open_evaluation_images(
     run: experiment_dir.Run, config: DataConfig, target: EvaluationTarget, classifier: Classifier, executor: Executor
-) -> Iterator[tuple[LabelledImages, experiment_dir.Record]]:
+) -> Iterator[tuple[EvaluationImages, experiment_dir.Record]]:
     """Open the images of an evaluation for as long as the context lasts, without those that ``run`` was trained on.
 
     The experiment's test images are read into memory. Those of another data set are staged in the evaluation's folder,
@@ -74,28 +74,30 @@ def open_evaluation_images(
         if not len(labels):
             raise UserError(f"--data {target.data}: all {loaded.excluded} images were trained on; give others")
         facts = {"data": target.data, "excluded_train_rows": loaded.excluded, "rejected": loaded.rejected}
-        yield LabelledImages(loaded.images, labels, loaded.ids, loaded.paths), facts
+        yield EvaluationImages(loaded.images, labels, loaded.ids, loaded.paths), facts
     finally:
         staged.fs.delete_dir(staged.path)
 
 
-def read_split(run: experiment_dir.Run, name: str, classifier: Classifier, most: int | None = None) -> LabelledImages:
+def read_split(
+    run: experiment_dir.Run, name: str, classifier: Classifier, max_rows: int | None = None
+) -> EvaluationImages:
     """Read the images of a split of the experiment's data set into memory.
 
     Args:
         run: the split of the experiment (one of ``compare.splits``).
         name: ``train``, ``val`` or ``test``.
         classifier: the model whose size, channels and numbering of classes they get.
-        most: number of images that are read, from the first on; None: all.
+        max_rows: number of images that are read, from the first on; None: all.
 
     Raises:
         UserError: there are classes that the model does not know.
         FileNotFoundError: there are no such images.
     """
-    return _read_images(run, run.dataset / name, classifier, most)
+    return _read_images_for_model(run, run.dataset / name, classifier, max_rows)
 
 
-def read_synthetic(run: experiment_dir.Run, classifier: Classifier) -> LabelledImages | None:
+def read_synthetic(run: experiment_dir.Run, classifier: Classifier) -> EvaluationImages | None:
     """Read an experiment's stored synthetic images into memory; None if there are none.
 
     Args:
@@ -108,18 +110,19 @@ def read_synthetic(run: experiment_dir.Run, classifier: Classifier) -> LabelledI
     if not experiment_dir.read_marker(run.choose_synthetic_folder(), "synthetic.json"):
         return None
     try:
-        return _read_images(run, run.choose_synthetic_folder(), classifier)
+        return _read_images_for_model(run, run.choose_synthetic_folder(), classifier)
     except FileNotFoundError:  # screening left none
         return None
 
 
-def _read_images(
-    run: experiment_dir.Run, folder: Folder, classifier: Classifier, most: int | None = None
-) -> LabelledImages:
-    rows = image_store.read_images(folder, most)
+def _read_images_for_model(
+    run: experiment_dir.Run, folder: Folder, classifier: Classifier, max_rows: int | None = None
+) -> EvaluationImages:
+    """Read a store's images in the size and channels of a model, with labels in its numbering."""
+    rows = image_store.read_images(folder, max_rows)
     classes = DatasetRecord.read(run.dataset).classes
     labels = _number_labels(rows.labels, classes, classifier, str(run.dataset))
-    return LabelledImages(_fit_to_model(rows.images, classifier), labels, rows.ids, rows.paths)
+    return EvaluationImages(_fit_to_model(rows.images, classifier), labels, rows.ids, rows.paths)
 
 
 def _fit_to_model(images_NHWC: np.ndarray, classifier: Classifier) -> np.ndarray:

@@ -184,13 +184,15 @@ class TrainingRecorder:
         fake_NCHW = self._evaluator.generate_samples(generator, "memorization")
         extractors = [self._evaluator.extractor, memorization.PIXEL_EXTRACTOR]
         result = memorization.detect_memorization(real_NCHW, y_N, self._evaluator.val_images, fake_NCHW, extractors)
-        if result.looks:
-            pairs = max(result.looks, key=lambda test: test.excess).closest
+        if result.copy_tests:
+            pairs = max(result.copy_tests, key=lambda test: test.excess).closest
             copies_NCHW = fake_NCHW[[pair.generated for pair in pairs]]
             originals_NCHW = real_NCHW[[pair.train for pair in pairs]]
             rows = [tensors.from_network(side).cpu().numpy() for side in (copies_NCHW, originals_NCHW)]
             self._out.write_bytes("closest_pairs.png", image_grid.encode_png(image_grid.arrange_grid(rows)))
-        return asdict(result)
+        record = asdict(result)
+        record["looks"] = record.pop("copy_tests")  # its name in gan.json on disk
+        return record
 
     def _write_film(self) -> None:
         """Join the sample grids to a film of the training: the same latents, step after step."""

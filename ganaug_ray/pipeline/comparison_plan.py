@@ -26,7 +26,8 @@ from ganaug_ray.pipeline.plan_ladder import Plan, choose_rung, describe_shortfal
 
 MANY_IMAGES = 5_000
 MANY_PARTS = MANY_IMAGES // PART_IMAGES
-SPLITS, SEEDS = 5, 2
+SPLITS = 5
+SEEDS = 2
 SEEDS_OF_ONE_SPLIT = 5
 AIMS = ("visible_gain", "budget_minutes")
 
@@ -110,7 +111,8 @@ def has_many_images(job: Job) -> bool:
 
 def describe_plan(job: Job) -> str:
     """Say how often what is trained, and whether every image is tested."""
-    splits, seeds = job.compare.splits, job.compare.seeds
+    splits = job.compare.splits
+    seeds = job.compare.seeds
     trainings = splits * len(arms.list_pairs(job))
     text = (
         f"{format_count(splits, 'split')} with {format_count(seeds, 'seed')}: {format_count(trainings, 'classifier')}"

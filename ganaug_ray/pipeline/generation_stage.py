@@ -77,7 +77,9 @@ def _advise_after_screening(job: Job, run: Run, pool: synthetic_pools.SyntheticP
     if gan.ended_early is None:
         key = "steps" if job.gan.steps is not None else "epochs"
         advice.append(f"--set gan.{key}={2 * getattr(job.gan, key)} trains the GAN on")
-    screens = [f"arms.{name}.screen" for name in names] if pool.screen != job.augment.screen else ["augment.screen"]
+    screens = ["augment.screen"]
+    if pool.screen != job.augment.screen:
+        screens = [f"arms.{name}.screen" for name in names]
     loosened = " ".join(f"--set {screen}.enabled=false" for screen in screens)
     advice.append(f"{loosened} takes all images, and lower limits in {screens[0]} take more")
     if not job.arms:

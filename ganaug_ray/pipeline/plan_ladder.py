@@ -82,7 +82,8 @@ def _misses_gain(job: Job, facts: JobFacts) -> bool:
 def _predict_gain(job: Job, facts: JobFacts) -> float:
     from ganaug_ray.verdict.visible_gain import predict_visible_gain  # it imports scipy
 
-    splits, seeds = job.compare.splits, job.compare.seeds
+    splits = job.compare.splits
+    seeds = job.compare.seeds
     gain = predict_visible_gain(facts.count_tested(splits), splits, seeds, looks=job.compare.looks)
     assert gain is not None, "every plan has three trainings of each arm"
     return gain

@@ -107,7 +107,8 @@ class SequentialPlan:
             return None, words
         if self._count_looks(job) >= self.looks:
             return None, f"{words}; this was the last look"
-        left_s, next_s = self.limit_s - sum(self.durations_s), max(self.durations_s)
+        left_s = self.limit_s - sum(self.durations_s)
+        next_s = max(self.durations_s)
         if next_s > left_s:
             return None, (
                 f"{words}; stops here: more seeds would take about {_format_hours(next_s)}, "

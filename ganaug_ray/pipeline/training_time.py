@@ -185,7 +185,7 @@ def _time_classifier(job: Job, survey: Survey, place: Place) -> float:
     network = networks.build_network(config.arch, survey.channels, len(survey.classes), config.dropout, network_input)
     network.to(place.device).to(memory_format=torch.channels_last)
     batches = _TimedBatches(_average_batch(job, counts["train"], steps), job, survey, place.device)
-    val = _make_images(min(network.batch_size, sum(counts["val"].values())), job, survey, place.device)
+    val = _make_blank_images(min(network.batch_size, sum(counts["val"].values())), job, survey, place.device)
     steps_alone = config.model_copy(
         update={"log_every": NEVER, "evaluate_every": NEVER, "freeze_steps": 0, "patience": None}
     )
@@ -204,7 +204,8 @@ def _average_batch(job: Job, train_counts: dict[str, int], steps: int) -> int:
     return round(sum(rows) / len(rows) / steps)
 
 
-def _make_images(rows: int, job: Job, survey: Survey, device: torch.device) -> ResidentImages:
+def _make_blank_images(rows: int, job: Job, survey: Survey, device: torch.device) -> ResidentImages:
+    """Return black images of the job's size, to time an evaluation with."""
     size = job.data.image_size
     texts = [""] * rows
     pixels_NHWC = np.zeros((rows, size, size, survey.channels), np.uint8)

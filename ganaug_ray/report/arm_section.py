@@ -18,7 +18,7 @@ from ganaug_ray.report import arm_plots
 def collect_arms(
     verdict: VerdictRecord, markers: Mapping[str, StageRecord], arms: Mapping[str, ArmConfig]
 ) -> experiment_dir.Record:
-    """Return ``arm_rows`` (for each arm its role, mean, comparisons and cost) and ``ratios`` (kind -> comparisons)."""
+    """Return ``arm_rows`` (for each arm its role, mean, comparisons and cost) and ``ratios`` (label -> comparisons)."""
     comparisons_by_arm = {comparison.arm: comparison for comparison in verdict.comparisons}
     ordered = sorted(comparisons_by_arm, key=lambda arm: arm_plots.ROLE_ORDER.index(comparisons_by_arm[arm].role))
     rows = []
@@ -45,19 +45,19 @@ def _group_by_ratio_line(
     comparisons: Sequence[ArmComparison], arms: Mapping[str, ArmConfig]
 ) -> dict[str, list[experiment_dir.Record]]:
     """Group comparisons into the lines of the picture of ratios: arms that differ in their ratio alone, by label."""
-    comparisons_by_kind: dict[str, list[experiment_dir.Record]] = defaultdict(list)
-    ratios_by_kind: dict[str, set[float]] = defaultdict(set)
+    comparisons_by_label: dict[str, list[experiment_dir.Record]] = defaultdict(list)
+    ratios_by_label: dict[str, set[float]] = defaultdict(set)
     for comparison in comparisons:
         arm = arms[comparison.arm]
         if KINDS[arm.kind].has_extra_rows:
-            kind = _describe_kind(arm)
-            comparisons_by_kind[kind].append({**comparison.to_json(), "ratio": arm.ratio})
-            ratios_by_kind[kind].add(arm.ratio)
-    return {kind: comparisons_by_kind[kind] for kind, ratios in ratios_by_kind.items() if len(ratios) > 1}
+            label = _label_ratio_line(arm)
+            comparisons_by_label[label].append({**comparison.to_json(), "ratio": arm.ratio})
+            ratios_by_label[label].add(arm.ratio)
+    return {label: comparisons_by_label[label] for label, ratios in ratios_by_label.items() if len(ratios) > 1}
 
 
-def _describe_kind(arm: ArmConfig) -> str:
-    """What arms of one line in the picture of ratios have in common."""
+def _label_ratio_line(arm: ArmConfig) -> str:
+    """Return the label of an arm's line in the picture of ratios: kind, classes and strategy."""
     parts: list[str] = [arm.kind]
     if arm.classes != "all":
         parts.append(f"{arm.classes} classes")

@@ -246,6 +246,7 @@ def _run_trainer(
 
 
 def _run_rank(config: dict[str, Any]) -> int | None:
+    """Run a training on this rank; return the step at which it diverged, or None."""
     worker_log.install_print_handler()
     return catch_divergence(config["function"], config["task"], get_place())
 

@@ -171,5 +171,5 @@ def _measure_progress(plan: SearchPlan, ledger: Ledger, max_trials: int | None) 
         words += f", best {plan.objective.replace('_', ' ')} {best_value:.4f}"
     if max_trials is None:
         return min(1.0, ledger.seconds / (_get_hours(plan) * 3600)), words
-    with_baseline = max_trials + 1 if plan.space.kind == "mix" else max_trials
+    with_baseline = max_trials + 1 if plan.has_baseline else max_trials
     return min(1.0, len(ended) / with_baseline), f"{words} of {max_trials}"

@@ -40,7 +40,7 @@ def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: 
     best_record = None
     if best is not None:
         best_trial, result = best
-        best_record = _describe_best(plan, best_trial, result, rows)
+        best_record = _build_best_entry(plan, best_trial, result, rows)
     return {
         "hash": experiment_dir.compute_fingerprint(plan.compute_fingerprint(), [asdict(trial) for trial in trials]),
         "kind": plan.space.kind,
@@ -55,7 +55,7 @@ def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: 
         "space": plan.space.build_record(),
         "trials": [_build_trial_entry(plan, trial) for trial in trials],
         "best": best_record,
-        "baseline": BASELINE_TRIAL if plan.space.kind == "mix" else None,
+        "baseline": BASELINE_TRIAL if plan.has_baseline else None,
         "concurrency": at_once,
         "steps": sum(trial.steps for trial in trials),
         "full_steps": plan.count_full_steps(rows) * len(trials),
@@ -98,7 +98,8 @@ def derive_settings(plan: SearchPlan, trial: Trial, result: IntermediateResult, 
     return {**trial.settings, "gan.steps": result.at}  # it ended early, in between
 
 
-def _describe_best(plan: SearchPlan, trial: Trial, result: IntermediateResult, rows: int) -> Record:
+def _build_best_entry(plan: SearchPlan, trial: Trial, result: IntermediateResult, rows: int) -> Record:
+    """Build the entry of the best trial in search.json."""
     settings = derive_settings(plan, trial, result, rows)
     return {"trial": trial.trial, "settings": settings, "value": result.value, "at": result.at}
 

@@ -77,6 +77,11 @@ class SearchPlan:
         """The settings of the trainings in a trial: the section gan or classifier."""
         return self.job.gan if self.space.kind == "gan" else self.job.classifier
 
+    @property
+    def has_baseline(self) -> bool:
+        """Whether there is a trial without synthetic images that the others are compared with."""
+        return self.space.kind == "mix"
+
     def list_budgets(self, rows: int) -> tuple[int, ...]:
         """Return the numbers of optimizer steps at which a GAN is measured, rising; the last one ends it.
 

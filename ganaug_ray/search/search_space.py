@@ -122,7 +122,7 @@ def load_space(path: Path, kind: SearchKind, job: Job) -> SearchSpace:
     dimensions: list[Dimension] = []
     for key, given in distributions.items():
         dimensions.append(_read_dimension(f"{path}: {key}", str(key), given, kind, job, dimensions))
-    space = _extract_length(path, kind, job, dimensions)
+    space = _build_space(path, kind, job, dimensions)
     _check_combinations(path, space, job)
     return space
 
@@ -194,11 +194,14 @@ def _read_condition(where: str, given: Any, before: list[Dimension]) -> dict[str
     return condition
 
 
-def _extract_length(path: Path, kind: SearchKind, job: Job, dimensions: list[Dimension]) -> SearchSpace:
-    """Take the length out: a GAN's rate is constant, so shorter trainings are the beginnings of longer ones."""
-    lengths = [
-        dimension for dimension in dimensions if kind == "gan" and dimension.key.partition(".")[2] in LENGTH_FIELDS
-    ]
+def _build_space(path: Path, kind: SearchKind, job: Job, dimensions: list[Dimension]) -> SearchSpace:
+    """Build the space, with gan.steps or gan.epochs apart: lengths are read off each trial's curve.
+
+    A GAN's rate is constant, so shorter trainings are the beginnings of longer ones.
+    """
+    lengths: list[Dimension] = []
+    if kind == "gan":
+        lengths = [dimension for dimension in dimensions if dimension.key.partition(".")[2] in LENGTH_FIELDS]
     other_dimensions = tuple(dimension for dimension in dimensions if dimension not in lengths)
     if not lengths:
         return SearchSpace(kind, other_dimensions)

@@ -63,7 +63,7 @@ class OptunaSearcher(Searcher):
         if self._waiting:
             return self._waiting.pop(0)
         trials = self._ledger.trials
-        if self._plan.space.kind == "mix" and BASELINE_TRIAL not in trials:
+        if self._plan.has_baseline and BASELINE_TRIAL not in trials:
             return self._start_trial(BASELINE_TRIAL, {"augment.ratio": 0.0})
         if self._most is not None and len(trials.keys() - {BASELINE_TRIAL}) >= self._most:
             return None

@@ -68,7 +68,7 @@ class InferenceQueue:
     ) -> None:
         self.champion = champion
         self._on_batch = on_batch
-        self._stands_back = is_low_priority and sys.platform.startswith("linux")
+        self._lowers_priority = is_low_priority and sys.platform.startswith("linux")
         self._batcher: Batcher[RequestImages, Answer] = Batcher(self._answer_batch, MAX_BATCH_IMAGES, threads)
 
     def __call__(self, images: RequestImages) -> Awaitable[Answer]:
@@ -81,7 +81,7 @@ class InferenceQueue:
         self._batcher.shut_down()
 
     def _answer_batch(self, batch: Sequence[RequestImages]) -> list[Answer | Exception]:
-        if self._stands_back:  # of this thread alone: Linux counts niceness by thread
+        if self._lowers_priority:  # of this thread alone: Linux counts niceness by thread
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         model = self.champion.current
         rows = [np.zeros((0, *model.shape), np.uint8)]

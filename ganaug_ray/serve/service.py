@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,8 +18,6 @@ from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.live_model import LiveModel, ModelVersion
 from ganaug_ray.serve.problem_details import ProblemError
 from ganaug_ray.serve.traffic import RolloutTrial
-
-logger = logging.getLogger(__name__)
 
 MIN_HEAT_MAP_SIDE_PX = 256  # pixels of a heat map at least
 

@@ -130,6 +130,7 @@ class RolloutTrial:
         task.add_done_callback(self._behind.discard)
 
     async def _answer_second(self, id_: str, images: RequestImages, first: Answer, role: Role) -> None:
+        """Have the other model answer too and send its notes; ``role`` is that of ``first``."""
         try:
             second = await self._second_lane(images)
         except Exception as error:

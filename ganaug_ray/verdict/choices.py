@@ -97,5 +97,15 @@ def choose_champion(
 
 
 def average_figures(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each figure over rows that have the same ones."""
+    """Return the mean of each figure over rows that have the same ones.
+
+    Args:
+        rows: key of a figure -> its value; one row at least, all with the same keys.
+
+    Returns:
+        Key -> mean, in the order of the first row.
+
+    >>> average_figures([{"accuracy": 0.5, "macro_f1": 0.25}, {"accuracy": 1.0, "macro_f1": 0.75}])
+    {'accuracy': 0.75, 'macro_f1': 0.5}
+    """
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}

@@ -46,12 +46,32 @@ class MeanError:
     df: int
 
     def compute_tail(self, distances_M: np.ndarray) -> np.ndarray:
-        """Return the probability of an error at least so large, to either side: float64 [M]."""
+        """Return the probability of an error at least so large, to either side.
+
+        Args:
+            distances_M: float64 [M], in the unit of the figures; the sign does not matter.
+
+        Returns:
+            float64 [M] in [0, 1].
+
+        >>> use_repeats_alone(np.array([3.0, 3.0]), repeats=3).compute_tail(np.array([0.0, -4.303])).round(3).tolist()
+        [1.0, 0.05]
+        """
         tails_MT = 2 * special.stdtr(self.df, -np.abs(distances_M)[:, None] / self.scales_MT)
         return (self.weights_MT * tails_MT).sum(1)
 
     def compute_half_width(self, level: float) -> np.ndarray:
-        """Return half the width of the interval that misses with probability ``level``: float64 [M]."""
+        """Return half the width of the interval that misses with probability ``level``.
+
+        Args:
+            level: above zero and below one.
+
+        Returns:
+            float64 [M], above zero, in the unit of the figures.
+
+        >>> use_repeats_alone(np.array([3.0]), repeats=3).compute_half_width(0.05).round(3).tolist()
+        [4.303]
+        """
         low_M = np.zeros(len(self.scales_MT))
         high_M = -special.stdtrit(self.df, level / 2) * self.scales_MT.max(1)
         for _ in range(_BISECTIONS):

@@ -63,13 +63,35 @@ class Outcome:
 
     @staticmethod
     def from_table(predictions: pa.Table, split: int, seed: int) -> Outcome:
-        """From a model's predictions.parquet."""
+        """Read a model's answers on validation and on test from its table of predictions.
+
+        Args:
+            predictions: a model's predictions.parquet; see ``metrics.read_split``. Its validation rows also fit the
+                temperature of the calibrated metrics.
+            split: number of the split of the images that it was trained on.
+            seed: that it was trained with.
+
+        Returns:
+            The outcome, of N validation rows and M test rows.
+
+        >>> probabilities = pa.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], pa.list_(pa.float32(), 2))
+        >>> table = pa.table({"split": ["val", "test", "test"], "label": [0, 1, 1], "probabilities": probabilities})
+        >>> Outcome.from_table(table, split=0, seed=1).test.predicted_N.tolist()
+        [1, 0]
+        """
         temperature = calibration.fit_temperature(*metrics.read_split(predictions, "val"))
         val, test = (read_predictions(predictions, part, temperature) for part in ("val", "test"))
         return Outcome(split, seed, val, test)
 
     def select_part(self, part: Part) -> Predictions:
-        """Return the predictions of validation or of test rows."""
+        """Return the predictions of validation or of test rows.
+
+        Args:
+            part: ``val`` or ``test``.
+
+        Returns:
+            The answers on the rows of that part.
+        """
         return self.val if part == "val" else self.test
 
 

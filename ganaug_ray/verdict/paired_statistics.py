@@ -37,6 +37,7 @@ SIGNIFICANCE_LEVEL = 0.05
 POWER = 0.8
 MIN_REPEATS = 3
 MIN_P = 1e-30
+MIN_VARIANCE = 1e-24  # of repeats; with less they are equal but for rounding
 POCOCK_LEVELS = (0.05, 0.0294, 0.0221, 0.0182, 0.0158)  # two-sided, of 1 to 5 looks
 AGREEING_ROWS = 2.0  # rows that one model alone is supposed to have right, at least
 _ONE_SIGMA = 2 * float(stats.norm.sf(1))
@@ -108,7 +109,7 @@ def estimate_means(
     if splits * seeds < MIN_REPEATS or repeats < 2:
         return [Estimate(float(mean)) for mean in mean_M]
     between_M = repeats_RM.var(0, ddof=1)
-    if differences.influence is None and (between_M < 1e-24).all():
+    if differences.influence is None and (between_M < MIN_VARIANCE).all():
         return [Estimate(float(mean)) for mean in mean_M]
     error = _estimate_error(differences, between_M, repeats)
     half_M = error.compute_half_width(level)
@@ -117,19 +118,26 @@ def estimate_means(
     p_M = np.maximum(error.compute_tail(mean_M), MIN_P)
     p_worthwhile_M = np.maximum(error.compute_tail(mean_M - worthwhile), MIN_P)
     falls_short_M = mean_M < worthwhile if worthwhile >= 0 else mean_M > worthwhile
-    return [
-        Estimate(
+    estimates = []
+    for m in range(figures):
+        p_worthwhile = 1.0
+        if falls_short_M[m]:
+            p_worthwhile = float(p_worthwhile_M[m])
+        effect_size = None
+        if between_M[m] > MIN_VARIANCE:
+            effect_size = float(mean_M[m] / np.sqrt(between_M[m]))
+        estimate = Estimate(
             mean=float(mean_M[m]),
             ci95=(float(mean_M[m] - half_M[m]), float(mean_M[m] + half_M[m])),
             p=float(p_M[m]),
-            p_worthwhile=float(p_worthwhile_M[m]) if falls_short_M[m] else 1.0,
+            p_worthwhile=p_worthwhile,
             se=float(se_M[m]),
             df=repeats - 1,
-            effect_size=float(mean_M[m] / np.sqrt(between_M[m])) if between_M[m] > 1e-24 else None,
+            effect_size=effect_size,
             smallest_visible_gain=float(half_M[m] + power_M[m]),
         )
-        for m in range(figures)
-    ]
+        estimates.append(estimate)
+    return estimates
 
 
 def estimate_mean_over_repeats(values_JS: np.ndarray) -> Estimate:
@@ -150,14 +158,14 @@ def _estimate_error(differences: Differences, between_M: np.ndarray, repeats: in
     least_M = AGREEING_ROWS * _compute_common_share(differences.influence, steps_M) * (steps_M / rows) ** 2
     if len(differences.influence) > 1:
         within_M = np.mean([_compute_row_variance_of_mean(influence_SNM) for influence_SNM in differences.influence], 0)
-        own_rows_M = within_M + least_M * repeats
+        within_split_M = within_M + least_M * repeats
         return combine_rows_and_repeats(
-            between_M, np.maximum(own_rows_M, 1e-18), np.zeros_like(own_rows_M), repeats, rows - repeats
+            between_M, np.maximum(within_split_M, 1e-18), np.zeros_like(within_split_M), repeats, rows - repeats
         )
     (influence_SNM,) = differences.influence
     shared_M = compute_row_variance(influence_SNM) + least_M
-    own_M = np.maximum(_compute_interaction(influence_SNM) / rows, 1e-18)
-    return combine_rows_and_repeats(between_M, own_M, shared_M, repeats, rows - 1)
+    interaction_M = np.maximum(_compute_interaction(influence_SNM) / rows, 1e-18)
+    return combine_rows_and_repeats(between_M, interaction_M, shared_M, repeats, rows - 1)
 
 
 def _compute_common_share(influence: Sequence[np.ndarray], steps_M: np.ndarray) -> np.ndarray:
@@ -165,10 +173,10 @@ def _compute_common_share(influence: Sequence[np.ndarray], steps_M: np.ndarray) 
 
     One, where nothing is seen of it: a row more is counted that moves every training alike.
     """
-    one_row_M = np.maximum(steps_M**2, 1e-18)
+    extra_row_M = np.maximum(steps_M**2, 1e-18)
     common_M = np.sum([(influence_SNM.mean(0) ** 2).sum(0) for influence_SNM in influence], 0)
     single_M = np.sum([(influence_SNM**2).mean(0).sum(0) for influence_SNM in influence], 0)
-    return (one_row_M + common_M) / (one_row_M + single_M)
+    return (extra_row_M + common_M) / (extra_row_M + single_M)
 
 
 def _compute_row_variance_of_mean(influence_SNM: np.ndarray) -> np.ndarray:
@@ -208,6 +216,12 @@ def compute_best_of_factor(candidates: int) -> float:
     If all k have no effect, the chance that any has a one-sided p below 2.5 % / k is at most 2.5 % (Bonferroni),
     whatever the choice went by. With (k + 1) / 2 up to 3.4 % of simulated comparisons ended in help.
 
+    Args:
+        candidates: number of arms that the best was chosen from; of none the factor is that of one.
+
+    Returns:
+        The factor, at least one.
+
     >>> [compute_best_of_factor(1), compute_best_of_factor(2), compute_best_of_factor(4)]
     [1.0, 2.0, 4.0]
     """
@@ -221,6 +235,15 @@ def compute_looks_factor(looks: int) -> float:
     methods in the design and analysis of clinical trials", Biometrika 64). Looks share their test images, and so are
     more alike than his: that errs on the safe side.
 
+    Args:
+        looks: number of looks, 1 to 5.
+
+    Returns:
+        The factor, at least one.
+
+    Raises:
+        IndexError: there are more than five looks.
+
     >>> [round(compute_looks_factor(looks), 2) for looks in (1, 2, 4)]
     [1.0, 1.7, 2.75]
     """
@@ -228,7 +251,18 @@ def compute_looks_factor(looks: int) -> float:
 
 
 def multiply_p(p: float | None, times: float) -> float | None:
-    """Return so many times a p value, at most one; None stays None."""
+    """Return so many times a p value, at most one; None stays None.
+
+    Args:
+        p: in [0, 1], or None where there is none.
+        times: factor, at least one; see ``compute_best_of_factor`` and ``compute_looks_factor``.
+
+    Returns:
+        The product in [0, 1], or None.
+
+    >>> multiply_p(0.25, 2.0), multiply_p(0.75, 2.0), multiply_p(None, 2.0)
+    (0.5, 1.0, None)
+    """
     return None if p is None else min(1.0, times * p)
 
 

@@ -87,10 +87,11 @@ def compare_arms(
 
 def _judge(comparison: Comparison, p: float | None, p_worthwhile: float | None, times: float) -> Comparison:
     """Return the comparison with p values that are so many times as large, and the verdict by them."""
-    p, p_worthwhile = paired_statistics.multiply_p(p, times), paired_statistics.multiply_p(p_worthwhile, times)
+    p_adjusted = paired_statistics.multiply_p(p, times)
+    p_worthwhile_adjusted = paired_statistics.multiply_p(p_worthwhile, times)
     higher_is_better = get_metric(comparison.metric).higher_is_better
-    word = paired_statistics.judge_effect(comparison.mean, p, p_worthwhile, higher_is_better)
-    return replace(comparison, p_adjusted=p, p_worthwhile_adjusted=p_worthwhile, verdict=word)
+    word = paired_statistics.judge_effect(comparison.mean, p_adjusted, p_worthwhile_adjusted, higher_is_better)
+    return replace(comparison, p_adjusted=p_adjusted, p_worthwhile_adjusted=p_worthwhile_adjusted, verdict=word)
 
 
 def build_verdict(
@@ -133,19 +134,21 @@ def build_verdict(
     compared_arms = [arm for arm in outcomes if arm != baseline]
     rivals = max(len(candidates), ever_compared)
 
-    def against_baseline(key: str) -> list[Comparison]:
+    def compare_with_baseline(metric_key: str) -> list[Comparison]:
         comparisons = []
         for arm in compared_arms:
             best_of = rivals if arm == best else 1
-            comparison = compare_arms(arm, baseline, outcomes[arm], theirs, key, numbers, best_of, worthwhile, looks)
+            comparison = compare_arms(
+                arm, baseline, outcomes[arm], theirs, metric_key, numbers, best_of, worthwhile, looks
+            )
             comparisons.append(replace(comparison, role=_assign_role(arm, candidates, best)))
         return _adjust_candidates(comparisons, looks)
 
-    comparisons = against_baseline(metric)
+    comparisons = compare_with_baseline(metric)
     other_comparisons: list[Comparison] = []
     for other_metric in list_compared(bool(rare)):
         if other_metric.key != metric:
-            other_comparisons += against_baseline(other_metric.key)
+            other_comparisons += compare_with_baseline(other_metric.key)
     deciding = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
     sentence = NOTHING_COMPARED
     if deciding is not None:
@@ -156,7 +159,7 @@ def build_verdict(
         classes_by_arm[arm] = per_class.compare_classes(
             outcomes[arm], outcomes[baseline], classes, rare, worthwhile, looks
         )
-        pairs += _test_pairs(arm, baseline, outcomes[arm], theirs)
+        pairs += _compare_model_pairs(arm, baseline, outcomes[arm], theirs)
     return {
         "verdict": deciding and deciding.verdict,
         "metric": metric,
@@ -199,7 +202,10 @@ def _adjust_candidates(comparisons: list[Comparison], looks: int) -> list[Compar
     return [judged.get(comparison.arm, comparison) for comparison in comparisons]
 
 
-def _test_pairs(arm: str, baseline: str, ours: Sequence[Outcome], theirs: Sequence[Outcome]) -> list[dict[str, Any]]:
+def _compare_model_pairs(
+    arm: str, baseline: str, ours: Sequence[Outcome], theirs: Sequence[Outcome]
+) -> list[dict[str, Any]]:
+    """Return McNemar's test of each pair of models of one split and seed."""
     theirs_by_repeat = {(outcome.split, outcome.seed): outcome for outcome in theirs}
     pairs = []
     for outcome in ours:

@@ -30,19 +30,31 @@ def predict_visible_gain(
     if splits * seeds < MIN_REPEATS:
         return None
     # Half of it is the rows' own and shared by all seeds of a split, half their interplay with each training.
-    own_1 = interplay_1 = np.full(1, disagreeing / tested / 2)
-    none_1 = np.zeros(1)
+    rows_1 = np.full(1, disagreeing / tested / 2)
+    interplay_1 = np.full(1, disagreeing / tested / 2)
     if splits > 1:
-        of_one_split_1 = splits * (own_1 + interplay_1 / seeds)
-        error = combine_rows_and_repeats(of_one_split_1, of_one_split_1, none_1, splits, tested - splits)
+        within_1 = splits * (rows_1 + interplay_1 / seeds)
+        zero_1 = np.zeros(1)
+        error = combine_rows_and_repeats(within_1, within_1, zero_1, splits, tested - splits)
     else:
-        error = combine_rows_and_repeats(interplay_1, interplay_1, own_1, seeds, tested - 1)
+        error = combine_rows_and_repeats(interplay_1, interplay_1, rows_1, seeds, tested - 1)
     half_width_1 = error.compute_half_width(SIGNIFICANCE_LEVEL / compute_looks_factor(looks))
     return float((half_width_1 + error.compute_half_width(2 * (1 - POWER)))[0])
 
 
 def describe_visible_gain(tested: int, gain: float | None) -> str:
-    """Say what a plan can see, and on what supposition."""
+    """Say what a plan can see, and on what supposition.
+
+    Args:
+        tested: test images in all splits together.
+        gain: what ``predict_visible_gain`` returned: a share, or None of a plan without an interval.
+
+    Returns:
+        A clause, without a full stop.
+
+    >>> describe_visible_gain(48, None)
+    'no gain: 3 trainings of each arm are the least (compare.seeds, compare.splits)'
+    """
     if gain is None:
         return f"no gain: {MIN_REPEATS} trainings of each arm are the least (compare.seeds, compare.splits)"
     return (

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 def describe_verdict(comparison: Comparison) -> str:
-    """Say the verdict in words that need no statistics: of which arm, by how much, over how many repeats."""
+    """Say the verdict in words that need no statistics: the arm, the change and the number of repeats.
+
+    Args:
+        comparison: of an arm with the baseline; without an interval it has too few repeats.
+
+    Returns:
+        One or two sentences.
+    """
     metric = get_metric(comparison.metric)
     if comparison.ci95 is None:
         return (
@@ -46,7 +53,14 @@ def describe_verdict(comparison: Comparison) -> str:
 
 
 def describe_repeats(comparison: Comparison) -> str:
-    """Say over how many splits and seeds a comparison is, such as ``3 splits with 2 seeds each``."""
+    """Say over how many splits and seeds a comparison is, such as ``3 splits with 2 seeds each``.
+
+    Args:
+        comparison: of any number of splits, with as many seeds in each.
+
+    Returns:
+        The numbers in words; of a single split the seeds alone.
+    """
     seeds = f"{comparison.seeds} seed{'s' * (comparison.seeds != 1)}"
     return seeds if comparison.splits == 1 else f"{comparison.splits} splits with {seeds} each"
 

@@ -47,9 +47,9 @@ class ModelRecord(ModelSpec, StageRecord):
     steps: int
     """Optimizer steps in all."""
     train_seconds: float
-    """What the loop took, with its looks at validation images."""
+    """What the loop took, with its evaluations on validation images."""
     best_step: int
-    """The step whose weights are kept: the last one, or that of the best look at validation."""
+    """The step whose weights are kept: the last one, or that of the best evaluation."""
     val_accuracy: float
     """Of these weights, in [0, 1]."""
     val_loss: float | None

@@ -67,7 +67,7 @@ def find_candidates(hashes: np.ndarray, executor: Executor = map_serially) -> tu
     compared. The more hashes there are, the more bits a choice has and the more choices there are, so that few agree
     by chance.
     """
-    bands = _count_bands(len(hashes))
+    bands = _choose_band_count(len(hashes))
     choices = list(itertools.combinations(range(bands), bands - MAX_HASH_BITS))
     if len(hashes) <= MIN_PARALLEL_HASHES:
         executor = map_serially
@@ -77,10 +77,10 @@ def find_candidates(hashes: np.ndarray, executor: Executor = map_serially) -> tu
     return i[order], j[order]
 
 
-def _count_bands(n: int) -> int:
-    """Count the bands to cut hashes into, the fewest with which few of n hashes agree by chance in a choice of them."""
+def _choose_band_count(hash_count: int) -> int:
+    """Choose how many bands a hash is cut into: the fewest that leave few matches by chance."""
     bands = MAX_HASH_BITS + 1
-    while n > MAX_CHANCE_MATCHES << 64 * (bands - MAX_HASH_BITS) // bands:
+    while hash_count > MAX_CHANCE_MATCHES << 64 * (bands - MAX_HASH_BITS) // bands:
         bands += 1
     return bands
 

@@ -56,7 +56,7 @@ def audit_source(
     format.
     """
     tables = _audit_parts(config, staged, executor, ignore_progress, _list_named_parts(config), value_range)
-    return _gather(tables, value_range)
+    return _build_audited_source(tables, value_range)
 
 
 def audit_in_one_scale(
@@ -85,7 +85,7 @@ def audit_in_one_scale(
         tables_again = _audit_parts(config, staged, executor, ignore_progress, parts_again, chosen)[1:]
         for number, table in zip(stale, tables_again, strict=True):
             tables[number] = table
-    return _gather(tables, chosen)
+    return _build_audited_source(tables, chosen)
 
 
 def name_source(config: DataConfig) -> str:
@@ -122,8 +122,11 @@ def _audit_parts(
     return tables
 
 
-def _gather(tables: list[pa.Table], value_range: ValueRange | None) -> AuditedSource:
-    """Bring the tables of all parts together; empties the list, so that millions of rows are not held twice."""
+def _build_audited_source(tables: list[pa.Table], value_range: ValueRange | None) -> AuditedSource:
+    """Join the tables of all parts, set aside what is no image, and reject exact copies.
+
+    Empties ``tables``, so that millions of rows are not held twice.
+    """
     records = pa.concat_tables(tables)
     tables.clear()
     is_image = pc.invert(pc.is_in(records["reason"], pa.array([REMARK, *PASSED_OVER])))

@@ -33,6 +33,13 @@ class Batch:
     def count_real_rows(self, part: int, parts: int) -> int | None:
         """Count the real rows among the rows ``part``, ``part + parts``, ...; None where all are normalised together.
 
+        Args:
+            part: number of the part, in [0, parts).
+            parts: number of parts that the batch goes through the network in, one at least.
+
+        Returns:
+            A number in [0, B], or None.
+
         >>> batch = Batch(torch.zeros(5, 1, 8, 8), torch.zeros(5).long(), torch.arange(5), total=5, real=3)
         >>> batch.count_real_rows(part=0, parts=2), batch.count_real_rows(part=1, parts=2)
         (2, 1)
@@ -44,7 +51,14 @@ class BatchFeed(Protocol):
     """A source of the batches of any step, without end."""
 
     def count_rows(self, step: int) -> int:
-        """Return the number of rows of a step's global batch; steps count from zero."""
+        """Return the number of rows of a step's global batch.
+
+        Args:
+            step: steps count from zero.
+
+        Returns:
+            The rows of all ranks together.
+        """
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch; steps count from zero."""

@@ -115,6 +115,12 @@ def from_table(table: pa.Table) -> LabelledImages:
     """Convert a table of the layout above to images in memory.
 
     Raw pixels are not copied where the table's memory is in one piece, and cannot be written to then.
+
+    Args:
+        table: of N rows, with raw pixels or PNG images.
+
+    Returns:
+        The N images with their labels, in the order of the table.
     """
     return LabelledImages(
         images=decode_images(table),
@@ -126,7 +132,14 @@ def from_table(table: pa.Table) -> LabelledImages:
 
 
 def decode_images(table: pa.Table) -> np.ndarray:
-    """Return the images of a table of the layout above, uint8 [N, H, W, C]."""
+    """Return the images of a table of the layout above.
+
+    Args:
+        table: of N rows, with raw pixels or PNG images.
+
+    Returns:
+        uint8 [N, H, W, C]; see ``from_table`` on writing to it.
+    """
     shape = _read_shape(table.schema)
     if is_encoded(table.schema):
         images = np.empty((len(table), *shape), np.uint8)
@@ -143,7 +156,14 @@ def decode_images(table: pa.Table) -> np.ndarray:
 
 
 def is_encoded(schema: pa.Schema) -> bool:
-    """Return whether a table's images are stored as PNG, rather than as raw pixels."""
+    """Return whether a table's images are stored as PNG, rather than as raw pixels.
+
+    Args:
+        schema: of the layout above.
+
+    Returns:
+        True for PNG, False for raw pixels.
+    """
     return schema.field("image").type == pa.binary()
 
 
@@ -203,6 +223,12 @@ class ShardList:
 
 def list_shards(folder: Folder) -> ShardList:
     """List the shards of a store and their sizes, without reading its images.
+
+    Args:
+        folder: of the store.
+
+    Returns:
+        The shards in the order of their names; one at least.
 
     Raises:
         FileNotFoundError: the folder has no shards.

@@ -144,11 +144,25 @@ class ResidentFeed(BatchFeed):
         self._pass = len(self._epoch(0))
 
     def count_rows(self, step: int) -> int:
-        """Return the number of rows of a step's global batch."""
+        """Return the number of rows of a step's global batch.
+
+        Args:
+            step: steps count from zero.
+
+        Returns:
+            The rows of all ranks together.
+        """
         return self._upto(step + 1) - self._upto(step)
 
     def list_indices(self, step: int) -> np.ndarray:
-        """Return the numbers of the store's rows that are in this rank's part of a step's global batch, int64 [B]."""
+        """Return the numbers of the store's rows that are in this rank's part of a step's global batch.
+
+        Args:
+            step: steps count from zero.
+
+        Returns:
+            int64 [B] in [0, N), of N rows of the store; a row may be there more than once.
+        """
         global_rows = slice_passes(self._epoch, self._pass, self._upto(step), self._upto(step + 1))
         return global_rows[self._place.slice_rows(len(global_rows))]
 

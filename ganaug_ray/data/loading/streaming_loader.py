@@ -114,7 +114,14 @@ class StreamFeed(BatchFeed):
         self._held: list[ImageColumns] = []
 
     def count_rows(self, step: int) -> int:
-        """Return the number of rows of a step's global batch."""
+        """Return the number of rows of a step's global batch.
+
+        Args:
+            step: steps count from zero.
+
+        Returns:
+            The rows of all ranks together.
+        """
         return self._count_rows_used(step + 1) - self._count_rows_used(step)
 
     def __call__(self, step: int) -> Batch:

@@ -252,7 +252,8 @@ def compute_prdc(real_NF: torch.Tensor, fake_MF: torch.Tensor) -> Prdc:
     narrow_N = reach_NK[:, narrow - 1]
     wide_N = reach_NK[:, wide - 1]
     fake_reach_M = nearest_neighbors.find_nearest(fake_MF, k=narrow)[0][:, -1]
-    precise = neighbourhood_hits = 0.0
+    precise = 0.0
+    neighbourhood_hits = 0.0
     recalled_N = torch.zeros(len(real_NF), dtype=torch.bool, device=real_NF.device)
     covered_N = torch.zeros_like(recalled_N)
     for rows, d_RN in nearest_neighbors.iterate_distances(fake_MF, real_NF):

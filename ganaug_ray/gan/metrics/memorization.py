@@ -89,14 +89,14 @@ class Memorization:
     Attributes:
         verdict: ``copies``, ``does not copy`` or ``too few images to tell``.
         reason: the numbers behind it, in words.
-        looks: the test in each feature space; none where there are too few images of one kind.
+        copy_tests: the test in each feature space; none where there are too few images of one kind.
         generated: number of generated images.
         held_out: number of held-out images.
     """
 
     verdict: Verdict
     reason: str
-    looks: list[CopyTest]
+    copy_tests: list[CopyTest]
     generated: int
     held_out: int
 

@@ -156,8 +156,8 @@ def test_last_weights_are_kept_by_default() -> None:
         history = training_loop.EvaluationHistory(lambda kept: None, config.keeps_last)
         for step, accuracy in ((2, 0.5), (4, 0.9), (6, 0.7)):
             history.add_evaluation(step, accuracy, 1.0, cnn())
-        assert history.kept is not None
-        return history.kept.step
+        assert history.selected is not None
+        return history.selected.step
 
     assert find_kept() == find_kept(schedule="plateau", keep="last") == 6
     for settings in ({"keep": "best"}, {"patience": 9}, {"schedule": "plateau"}):

@@ -17,7 +17,7 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.evaluate import insights, mistakes
-from ganaug_ray.evaluate.test_images import LabelledImages
+from ganaug_ray.evaluate.test_images import EvaluationImages
 
 STEPS = 150  # enough to learn many a wrong label by heart
 
@@ -53,7 +53,7 @@ def test_planted_label_errors_are_first_suspects(flipped: tuple[Folder, set[str]
     splits = {split: image_store.read_images(dataset / split) for split in ("train", "val", "test")}
     found = insights.find_suspects(
         Classifier.load(out),
-        {name: LabelledImages(own.images, own.labels, own.ids, own.paths) for name, own in splits.items()},
+        {name: EvaluationImages(own.images, own.labels, own.ids, own.paths) for name, own in splits.items()},
         seed=0,
     )
     table, pictures = found

@@ -114,9 +114,9 @@ def test_noisy_training_images_are_copies(noise: float) -> None:
     """Training images with a little noise on them are found to be copies."""
     found = digits().examine(digits().copies(400, noise))
     assert found.verdict == "copies"
-    assert max(look.near for look in found.looks) > 0.9
-    assert min(look.p_value for look in found.looks) < 1e-20
-    assert max(look.effect for look in found.looks) > 0.99
+    assert max(look.near for look in found.copy_tests) > 0.9
+    assert min(look.p_value for look in found.copy_tests) < 1e-20
+    assert max(look.effect for look in found.copy_tests) > 0.99
     assert "near copies of training images" in found.reason
 
 
@@ -139,7 +139,7 @@ def test_one_fifth_copies_is_detected() -> None:
     assert digits().examine(joined(first(unseen, 320), digits().copies(80, 5))).verdict == "copies"
     few = digits().examine(joined(first(unseen, 390), digits().copies(10, 5)))
     assert few.verdict == "does not copy"
-    assert few.looks[1].near == pytest.approx(10 / 400, abs=0.015)
+    assert few.copy_tests[1].near == pytest.approx(10 / 400, abs=0.015)
 
 
 def test_original_images_are_no_copies() -> None:
@@ -150,7 +150,7 @@ def test_original_images_are_no_copies() -> None:
     for generated in (unseen, blurred, noise):
         found = digits().examine(generated)
         assert found.verdict == "does not copy", found.reason
-        assert max(look.near for look in found.looks) < 0.03
+        assert max(look.near for look in found.copy_tests) < 0.03
 
 
 @pytest.mark.parametrize("of", [3, 20])
@@ -158,7 +158,7 @@ def test_typical_images_are_no_copies(of: int) -> None:
     """Typical images lie nearer to training images than held-out ones do, and yet count as no copies."""
     found = digits().examine(digits().means(400, of))
     assert found.verdict == "does not copy"
-    assert min(look.p_value for look in found.looks) < 0.01, "the rank test alone would condemn it"
+    assert min(look.p_value for look in found.copy_tests) < 0.01, "the rank test alone would condemn it"
 
 
 def test_small_validation_set_suffices() -> None:
@@ -176,13 +176,13 @@ def test_below_twenty_images_no_verdict() -> None:
         found = digits().examine(generated, val)
         assert found.verdict == "too few images to tell"
         assert "at least 20 of each" in found.reason
-        assert found.looks == []
+        assert found.copy_tests == []
 
 
 def test_closest_pairs_show_copies_and_originals() -> None:
     """The closest pairs are the copies and the training images that they were made from."""
     found = digits().examine(joined(first(digits().unseen, 380), digits().copies(20, 3)))
-    pixels = found.looks[1]
+    pixels = found.copy_tests[1]
     assert len(pixels.closest) == memorization.MAX_PAIRS
     distances = [pair.distance for pair in pixels.closest]
     assert distances == sorted(distances)
