@@ -33,6 +33,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -74,16 +75,16 @@ def rows_of(n: int, room: Path) -> Seconds:
     workers = Workers(n)
     config = DataConfig(source=[str(manifest)], image_size=SIDE)
     parts = {
-        "list the source": (sources, "parts", scan.sources),
-        "leave out copies": (exact_duplicates, "reject", scan.exact_duplicates),
-        "near-duplicates": (near_duplicates, "groups", scan.near_duplicates),
-        "deal out": (scan, "_deal", scan),
-        "plan the shards": (shard_writer, "shards", prepare.shard_writer),
-        "hash and counts": (prepare, "_record", prepare),
-        "tables and card": (prepare, "_describe", prepare),
+        "list the source": (sources, "list_parts"),
+        "leave out copies": (exact_duplicates, "reject_copies"),
+        "near-duplicates": (near_duplicates, "find_groups"),
+        "deal out": (scan, "_assign_splits"),
+        "plan the shards": (shard_writer, "plan_shards"),
+        "hash and counts": (prepare, "_build_record"),
+        "tables and card": (prepare, "_write_description"),
     }
     with ExitStack() as stack:
-        for name, (_, function, place) in parts.items():
+        for name, (place, function) in parts.items():
             stack.enter_context(_timed(spent, workers, name, place, function))
         stack.enter_context(mock.patch.object(shard_writer, "read_pixels", _black))
         stack.enter_context(mock.patch.object(shard_writer, "read_thumbnails", _same_thumbs))
@@ -116,9 +117,9 @@ class Workers:
         name = function.func.__name__
         for thing in things:
             started = _now()
-            if name == "judge":
+            if name == "audit_part":
                 result = pickle.dumps(self._findings(*thing))
-            elif name == "write":
+            elif name == "write_shard":
                 result = pickle.dumps(np.ones((1, 3)))
             else:  # the search for near-duplicates, which is real
                 result = pickle.dumps(function(thing))
@@ -127,10 +128,13 @@ class Workers:
             yield pickle.loads(result)  # noqa: S301  # its own, four lines above
 
     def _findings(self, name: str, part: Any) -> pa.Table:
-        listed = part.read.args[1]  # of manifests._read_listed
+        listed = part.read.args[2].args[1]  # sources._read_part(…, manifests._read_listed(source, rows))
         numbers = list(itertools.islice(self._images, len(listed)))
         alike = [number - 1 if number % 100 == 50 else number for number in numbers]
-        columns: dict[str, Any] = {column: [None] * len(listed) for column in audit.RECORD_SCHEMA.names} | {
+        columns: dict[str, Any] = {}
+        for field in fields(audit.ImageRecord):
+            columns[field.name] = [None if field.default is MISSING else field.default] * len(listed)
+        columns |= {
             "path": [row.image for row in listed],
             "provenance": ["list.csv"] * len(listed),
             "label": [row.label.name if number % 100 != 50 else f"class {(number - 1) % CLASSES}"
