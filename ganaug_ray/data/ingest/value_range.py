@@ -78,7 +78,7 @@ def _list_scales(kind: str, dtypes: Sequence[str], is_signed: bool) -> list[tupl
     return [*[(0.0, 2.0**bits - 1) for bits in INTEGER_BITS if 2.0**bits - 1 < widest], (0.0, widest)]
 
 
-def has_other_scale(records: pa.Table, found: ValueRange) -> bool:
-    """Whether some rows of audit.ImageRecord were scaled by their own format, and that is another range than found."""
+def has_other_scale(records: pa.Table, chosen: ValueRange) -> bool:
+    """Whether some rows of audit.ImageRecord were scaled by their own format, and that is another range than chosen."""
     dtypes = pc.unique(records["dtype"]).to_pylist()
-    return any(dtype and get_default_range(dtype) != (found.low, found.high) for dtype in dtypes)
+    return any(dtype and get_default_range(dtype) != (chosen.low, chosen.high) for dtype in dtypes)

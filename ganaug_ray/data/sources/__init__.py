@@ -55,8 +55,19 @@ def count_images(sources: list[str], label_from: LabelFrom, columns: ColumnsConf
     """
     total = 0
     for part in list_parts(sources, label_from, columns):
-        total += part.images if part.images is not None else sum(not is_sidecar(raw.path) for raw in part())
+        if part.images is None:
+            total += _count_read_images(part)
+        else:
+            total += part.images
     return total
+
+
+def _count_read_images(part: SourcePart) -> int:
+    images = 0
+    for raw in part():
+        if not is_sidecar(raw.path):
+            images += 1
+    return images
 
 
 def _find_split_of_source(source: str) -> str | None:

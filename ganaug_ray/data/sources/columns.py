@@ -116,10 +116,10 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str) -> 
         if setting.image or setting.label:
             expected = f"those of data.columns: {', '.join(filter(None, [setting.image, *(setting.label or ())]))}"
         raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected {expected}")
-    others = [by_key[key] for key in LABEL_NAMES if key in by_key and by_key[key] not in (image, *chosen)]
-    return Columns(
-        image, chosen, None if split in chosen else split, () if setting.label else tuple(others), is_one_hot_guess
-    )
+    other_labels = [by_key[key] for key in LABEL_NAMES if key in by_key and by_key[key] not in (image, *chosen)]
+    if setting.label:
+        other_labels = []
+    return Columns(image, chosen, None if split in chosen else split, tuple(other_labels), is_one_hot_guess)
 
 
 def has_usual_columns(names: Iterable[str]) -> bool:

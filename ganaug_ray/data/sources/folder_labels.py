@@ -82,12 +82,12 @@ class FolderLabels:
 
     def _has_class_beside(self, parent: str, name: str) -> bool:
         """Whether another folder beside this one is a class: then this one is too, whatever its name."""
-        return any(_is_plain(other) for other in self._children[parent] if other != name)
+        return any(_is_plain(sibling) for sibling in self._children[parent] if sibling != name)
 
     def _has_twin_beside(self, parent: str, name: str, below: str) -> bool:
         """Whether another folder beside this one holds a folder of the same name, and is no split."""
-        others = [other for other in self._children[parent] if other != name and name_split(other) is None]
-        return any(below in self._children.get(f"{parent}/{other}".lstrip("/"), ()) for other in others)
+        siblings = [sibling for sibling in self._children[parent] if sibling != name and name_split(sibling) is None]
+        return any(below in self._children.get(f"{parent}/{sibling}".lstrip("/"), ()) for sibling in siblings)
 
 
 def _is_plain(name: str) -> bool:
