@@ -79,7 +79,7 @@ def summarize_predictions(table: pa.Table) -> str:
     unnamed = labels.total() - sum(n for _, n in named)
     if unnamed:
         parts.append(f"{unnamed} of other classes")
-    summary = f"{len(table)} images: {', '.join(parts)}"
+    summary = f"{format_count(len(table), 'image')}: {', '.join(parts)}"
     bad = table["label"].null_count
     if bad:
         summary += f"; {bad} could not be read (see error)"

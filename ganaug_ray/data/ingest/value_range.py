@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core.records import DatasetRecord, ValueRange
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.samples import UNKNOWN_RANGE, get_default_range
 from ganaug_ray.errors import UserError
 
@@ -60,8 +61,9 @@ def infer_range(records: pa.Table, where: str) -> ValueRange | None:
                 return ValueRange(low=low, high=high, samples=[kind])
             break
     path = wide["path"][int(highs.argmax())].as_py()
+    images = format_count(len(wide), "image")
     raise UserError(
-        f"{where}: which values are black and white cannot be known: the {kind} samples of {len(wide)} images reach "
+        f"{where}: which values are black and white cannot be known: the {kind} samples of {images} reach "
         f"from {lows.min():.6g} to {highs.max():.6g} (in {path}), of half of them to {np.median(highs):.6g}; {REMEDY}"
     )
 

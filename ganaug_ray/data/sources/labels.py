@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.label_tables import TableRow, read_table
 from ganaug_ray.data.sources.label_text import make_class_name, make_label
@@ -62,12 +63,14 @@ class FileLabels:
             for file in files if len(files) > 1 else ():
                 unsure_rows[file] = f"{name} line {row.line} names {row.image}, which fits {' and '.join(files[:3])}"
         if unmatched:
+            verb = "fits" if len(unmatched) == 1 else "fit"
             self.remarks.append(
-                f"{len(unmatched)} of {len(rows)} rows of {name} fit no image, such as {unmatched[0].image} "
-                f"in line {unmatched[0].line}"
+                f"{len(unmatched)} of {format_count(len(rows), 'row')} of {name} {verb} no image, such as "
+                f"{unmatched[0].image} in line {unmatched[0].line}"
             )
         example = f", such as {rows[0].image}" if rows else ""
-        nowhere = (NO_CLASS, f"{name} has no row that fits it; its {len(rows)} rows name images{example}")
+        names = format_count(len(rows), "row names", "rows name")
+        nowhere = (NO_CLASS, f"{name} has no row that fits it; its {names} images{example}")
         labels: dict[tuple[str | None, ...], Label] = {}  # the same object for all images of a class
 
         def find(path: str) -> Label:

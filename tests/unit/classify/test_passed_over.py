@@ -30,7 +30,7 @@ def test_other_files_are_set_aside(tmp_path: Path) -> None:
     aside = batch_inference.set_aside(answers)
     assert [path.rpartition("/")[2] for path in aside["path"].to_pylist()] == ["1.png", "label.json", "1.png"]
     assert summarize_predictions(aside) == "3 images: 3 × cat; 3 other files passed over"
-    assert aside.schema.metadata[b"remarks"].startswith(b"1 names, such as K")
+    assert aside.schema.metadata[b"remarks"].startswith(b"1 name, ")
 
 
 def part_table(number: int) -> pa.Table:

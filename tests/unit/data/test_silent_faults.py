@@ -214,7 +214,7 @@ def test_foreign_names_in_tar_are_told(tmp_path: Path) -> None:
         for name in ("Kätze/1.png", "dog/1.png"):
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
     details = [getattr(raw.content, "detail", "") for raw in read(tmp_path / "pics.tar")]
-    assert details[0].startswith("1 names, such as Kätze/1.png, are no UTF-8 and were read as Latin-1")
+    assert details[0].startswith("1 name, Kätze/1.png, is no UTF-8 but read as Latin-1")
 
 
 def test_declared_separator_is_understood(tmp_path: Path) -> None:
