@@ -16,7 +16,7 @@ from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.columns import Columns, choose_columns
 from ganaug_ray.data.sources.manifests import read_listed_file
 from ganaug_ray.data.sources.paths import find_split, normalize_path
-from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, make_remarks, open_file
+from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, make_remarks, open_file, refuse_pointer
 from ganaug_ray.errors import UserError
 
 BATCH_ROWS = 256  # of a Parquet file in memory at a time
@@ -55,6 +55,8 @@ def _open_table(source: str, shard: str) -> Iterator[pq.ParquetFile]:
         with folder.fs.open_input_file(f"{folder.path}/{name}") as stream, pq.ParquetFile(stream) as table:
             yield table
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, pa.ArrowInvalid):  # no Parquet: a file that is named in a folder was not looked at yet
+            refuse_pointer(_name_table(source, shard), folder, name)
         raise UserError(f"{_name_table(source, shard)}: is no readable Parquet file ({error})") from None
 
 

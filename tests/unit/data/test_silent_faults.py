@@ -322,3 +322,15 @@ def test_equal_train_and_test_are_told(tmp_path: Path) -> None:
         lay_out(root / split, *(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(6)))
     with pytest.raises(UserError, match="12 were left out as copies of images in another split"):
         survey(root, tmp_path / "staged", max_rejected=0.9)
+
+
+@pytest.mark.parametrize("name", ["list.csv", "rows.parquet", "shards/rows.parquet", "pics.zip", "pics.tar.gz"])
+def test_pointers_of_git_are_named(name: str, tmp_path: Path) -> None:
+    """A file that Git LFS has not fetched is called that, with the command that fetches it."""
+    (tmp_path / "shards").mkdir()
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
+    source = tmp_path / name.partition("/")[0]
+    with pytest.raises(UserError) as error:
+        read(source)
+    assert str(error.value).startswith(f"data.source {source}: ")
+    assert str(error.value).endswith("is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`")
