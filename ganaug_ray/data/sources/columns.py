@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganaug_ray.config import ColumnsConfig
-from ganaug_ray.data.sources.label_text import make_class_name, make_label, read_label_cell, read_one_hot
+from ganaug_ray.data.sources.label_text import (
+    make_class_name,
+    make_label,
+    name_missing_value,
+    read_label_cell,
+    read_one_hot,
+    read_split_cell,
+)
 from ganaug_ray.data.sources.paths import name_split
-from ganaug_ray.data.sources.raw import LABEL_CONFLICT, Label
+from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
 from ganaug_ray.errors import UserError
 
 # In order: where a table has several of them, the first is taken.
@@ -72,9 +79,14 @@ class Columns:
             names = self._read_names(row)
         except ValueError as error:
             raise UserError(f"{where}: {error}; name other columns with data.columns: {{label: ...}}") from None
-        split = name_split(str(row[self.split])) if self.split else None
+        split = name_split(read_split_cell(row[self.split])) if self.split else None
         if len(names) > 1:
             return Label(None, (LABEL_CONFLICT, f"{where}: has {len(names)} classes, {', '.join(names)}"), split)
+        if not names and len(self.labels) == 1:
+            missing = name_missing_value(row[self.labels[0]])
+            if missing:
+                detail = f"{where}: labelled {missing}, which stands for a missing label"
+                return Label(None, (NO_CLASS, detail), split)
         label = make_label(names, where)
         return Label(label.name, label.objection, split)
 

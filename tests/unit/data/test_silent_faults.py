@@ -289,9 +289,12 @@ def test_missing_values_are_no_labels(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("\n".join(["image,label", *lines]))
     table = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
     assert [row.label.name for row in table.rows] == [None, None, "1", "1", "-"]
+    assert table.rows[0].label.objection == (
+        "no class", "list.csv line 2: labelled NA, which stands for a missing label"
+    )  # fmt: skip
     assert table.remarks == [
-        "list.csv: 2 rows are labelled 'NA', which stands for a missing label, as in pandas; "
-        "give the class another name if it is one",
+        "list.csv: 2 rows are labelled 'NA', which stands for a missing label, as in pandas, so they are left out; "
+        "if it is a class, rename it in the table, for instance to 'class NA'",
         "list.csv: 1 row is labelled '-', which is taken for a class; leave the cell empty if it is none",
         "list.csv: labels 1 and 1.0 are one class, 1",
     ]
@@ -334,3 +337,17 @@ def test_pointers_of_git_are_named(name: str, tmp_path: Path) -> None:
         read(source)
     assert str(error.value).startswith(f"data.source {source}: ")
     assert str(error.value).endswith("is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`")
+
+
+SPLIT_REMARK = (
+    "column split has values that name no split, 0, 1, so 2 rows have none; "
+    "write train, val (or valid, validation, dev) and test"
+)
+
+
+def test_unknown_values_of_splits_are_told(tmp_path: Path) -> None:
+    """A column of splits whose values name none is no reason to be silent; empty cells and usual names are."""
+    (tmp_path / "list.csv").write_text("image,label,split\na.png,cat,0\nb.png,dog,1\nc.png,cat,\nd.png,cat,dev\n")
+    table = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
+    assert table.remarks == [f"list.csv: {SPLIT_REMARK}"]
+    assert [row.label.split for row in table.rows] == [None, None, None, "val"]
