@@ -54,7 +54,12 @@ class Columns:
     @property
     def names(self) -> list[str]:
         """All of them."""
-        return [self.image, *self.labels, *([self.split] if self.split else [])]
+        return [self.image, *self.label_and_split_names]
+
+    @property
+    def label_and_split_names(self) -> list[str]:
+        """All but that of images."""
+        return [*self.labels, *([self.split] if self.split else [])]
 
     def describe_choice(self, table: str) -> list[str]:
         """Say which columns the labels are taken from, where that is a guess."""

@@ -36,9 +36,9 @@ def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> It
     if not files:
         raise UserError(f"data.source {source}: is empty; expected one folder of images a class")
     shards = [file.name for file in files if file.name.lower().endswith(".parquet")]
-    if shards and all(file.name in shards or is_sidecar(file.name) for file in files):
-        for shard in shards:
-            yield from parquet.list_shard_parts(source, shard, columns)
+    if shards:
+        _refuse_other_files(source, shards[0], files)
+        yield from parquet.list_shard_parts(source, shards, columns)
         files = [file for file in files if file.name not in shards]
     labels = FileLabels(label_from, columns, [file.name for file in files])
     if labels.remarks:
@@ -47,6 +47,17 @@ def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> It
         splits = collect_splits(label for _, label in part_files)
         images = count_images((file.name, label) for file, label in part_files if not _is_passed_over(file))
         yield SourcePart(functools.partial(_read_files, source, part_files), splits, images)
+
+
+def _refuse_other_files(source: str, shard: str, files: Sequence[WalkedFile]) -> None:
+    """Raise an error if other files than those beside images lie beside Parquet tables."""
+    for file in files:
+        if not (file.name.lower().endswith(".parquet") or is_sidecar(file.name)):
+            raise UserError(
+                f"data.source {source}: has a Parquet table, {shard}, beside other files, such as {file.name}, and "
+                f"only one of the two is read from a folder; to read the table, and images that it names, give "
+                f"{source.rstrip('/')}/{shard}; to read the other files, move the table out of the folder"
+            )
 
 
 def _is_passed_over(file: WalkedFile) -> bool:

@@ -23,14 +23,13 @@ def describe_labels(cells: Counter[Any], table: str) -> Iterator[str]:
     for cell, n in cells.items():
         rows = format_count(n, "row is", "rows are")
         missing = name_missing_value(cell)
-        if missing in MISSING_VALUES and isinstance(cell, str | bytes):
-            left_out = "it is left out" if n == 1 else "they are left out"
+        left_out = "it is left out" if n == 1 else "they are left out"
+        if missing and isinstance(cell, str | bytes):
             yield (
                 f"{table}: {rows} labelled {missing!r}, which stands for a missing label, as in pandas, so {left_out}; "
                 f"if it is a class, rename it in the table, for instance to 'class {missing}'"
             )
         elif missing:
-            left_out = "it is left out" if n == 1 else "they are left out"
             yield f"{table}: {rows} labelled {missing}, which stands for a missing label, so {left_out}"
         elif cell in PLACEHOLDERS:
             yield f"{table}: {rows} labelled {cell!r}, which is taken for a class; leave the cell empty if it is none"

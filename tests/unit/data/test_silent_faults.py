@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -351,3 +352,84 @@ def test_unknown_values_of_splits_are_told(tmp_path: Path) -> None:
     table = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
     assert table.remarks == [f"list.csv: {SPLIT_REMARK}"]
     assert [row.label.split for row in table.rows] == [None, None, None, "val"]
+
+
+def write_table(path: Path, **columns: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    rows = len(columns["label"])
+    table = pa.table({"image": [encode(photograph()) for _ in range(rows)]} | columns)
+    pq.write_table(table, path, row_group_size=4)
+    return path
+
+
+def list_remarks(source: Path) -> list[str]:
+    return [raw.content.detail for raw in read(source) if getattr(raw.content, "reason", "") == "remark"]
+
+
+def test_splits_in_parquet_are_kept(tmp_path: Path) -> None:
+    """A column of splits in Parquet has the images stay in them, as in CSV."""
+    labels = ["cat", "dog"] * 12
+    source = write_table(tmp_path / "rows.parquet", label=labels, split=["train"] * 16 + ["test"] * 8)
+    found = survey(source, tmp_path / "staged")
+    assert sum(found.count_images()["test"].values()) == 8
+    assert found.remarks[0].startswith("images stay in the splits they came in, train and test")
+
+
+def test_shards_have_one_remark(tmp_path: Path) -> None:
+    """What is to be known of many shards is said once, with the rows of all of them."""
+    for number in range(3):
+        write_table(tmp_path / "rows" / f"train-{number}.parquet", label=["cat", None], target=["a", "b"])
+    assert list_remarks(tmp_path / "rows") == [
+        "rows: labels are those of column label; data.columns: {label: target} takes others",
+        "rows: 3 rows are labelled null, which stands for a missing label, so they are left out",
+    ]
+
+
+def test_unknown_splits_in_parquet_are_told(tmp_path: Path) -> None:
+    source = write_table(tmp_path / "rows.parquet", label=["cat"] * 4, split=[0, 1, None, None])
+    assert list_remarks(source) == [f"rows.parquet: {SPLIT_REMARK}"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["cat", "NA", "NA"], "2 rows are labelled 'NA', which stands for a missing label, as in pandas"),
+        (["cat", None, "dog"], "1 row is labelled null, which stands for a missing label, so it is left out"),
+        ([1.0, float("nan"), float("nan")], "2 rows are labelled NaN, which stands for a missing label"),
+    ],
+)
+def test_missing_labels_in_parquet_are_told(labels: list, words: str, tmp_path: Path) -> None:
+    source = write_table(tmp_path / "rows.parquet", label=labels)
+    (remark,) = list_remarks(source)
+    assert remark.startswith(f"rows.parquet: {words}")
+    objections = [raw.objection for raw in read(source) if raw.objection]
+    assert objections[0] is not None
+    assert objections[0][0] == "no class"
+
+
+@pytest.mark.parametrize("as_struct", [False, True])
+def test_paths_in_parquet_are_matched(as_struct: bool, tmp_path: Path) -> None:
+    """Paths in Parquet may have another folder in front than the files, as in CSV."""
+    lay_out(tmp_path / "data", "train/x.png", "test/y.png")
+    paths = ["data/train/x.png", "data/test/y.png"]
+    cells = paths
+    if as_struct:
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        cells = pa.array([{"bytes": None, "path": path} for path in paths], kind)
+    source = write_table(tmp_path / "data" / "rows.parquet", image=cells, label=["cat", "dog"])
+    images = read(source)
+    assert [type(image.content) for image in images] == [bytes, bytes]
+    assert [image.split for image in images] == ["train", "test"]
+
+
+def test_tables_beside_images_are_refused(tmp_path: Path) -> None:
+    """A folder with both is read as neither, and the refusal says what to give."""
+    source = lay_out(tmp_path / "pics", "cat/1.png")
+    write_table(source / "rows.parquet", label=["cat"])
+    with pytest.raises(UserError) as error:
+        read(source)
+    assert str(error.value) == (
+        f"data.source {source}: has a Parquet table, rows.parquet, beside other files, such as cat/1.png, and only one "
+        f"of the two is read from a folder; to read the table, and images that it names, give {source}/rows.parquet; "
+        "to read the other files, move the table out of the folder"
+    )
