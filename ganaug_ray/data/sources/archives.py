@@ -38,7 +38,7 @@ MAX_ENTRIES = 500_000
 READ_AHEAD_BYTES = 1024**2  # bytes: on an object store each read is a request
 
 
-def list_zip_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a zip archive, its files sorted by path."""
     names, remarks = zip_names.read_names(_open_zip(source).infolist())
     files = [(number, name) for number, name in enumerate(names) if not name.endswith("/") and not is_hidden(name)]
@@ -138,7 +138,7 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
     )
 
 
-def list_tar_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield a tar archive as one part, as it can only be read in its own order; its names are read beforehand."""
     names: list[str] = []
     foreign_names: list[str] = []

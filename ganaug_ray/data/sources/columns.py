@@ -37,7 +37,8 @@ class Columns:
 
     Attributes:
         image: the column of paths, or of encoded images.
-        labels: the column of labels; of several, each stands for a class and holds a one or a zero.
+        labels: the column of labels; of several, each stands for a class and holds a one or a zero; none where no
+            labels are needed.
         split: the column of splits, if there is one.
         other_labels: columns that are as usual for labels, where the choice is not the user's.
         is_one_hot_guess: whether columns of no usual name are taken for classes.
@@ -96,6 +97,8 @@ class Columns:
         return Label(label.name, label.objection, split)
 
     def _read_names(self, row: dict[str, Any]) -> list[str]:
+        if not self.labels:
+            return []
         cells = [row[name] for name in self.labels]
         if len(cells) > 1:
             ones = read_one_hot(self.labels, cells)
@@ -109,10 +112,11 @@ class Columns:
         return [] if name is None else [name]
 
 
-def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str) -> Columns:
+def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str, with_labels: bool = True) -> Columns:
     """Choose the columns of a table: those that the setting names, else those that have a usual name.
 
-    Where no column has a usual name of labels, all others are taken for classes, each with a one in its rows.
+    Where no column has a usual name of labels, all others are taken for classes, each with a one in its rows. Without
+    ``with_labels`` none is chosen for labels.
 
     Raises:
         UserError: there are no such columns.
@@ -120,6 +124,10 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str) -> 
     by_key = {_make_key(name): name for name in reversed(names)}
     image = _choose_column([setting.image] if setting.image else IMAGE_NAMES, by_key)
     split = _choose_column(SPLIT_NAMES, by_key)
+    if not with_labels:
+        if image is None:
+            raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected one called image")
+        return Columns(image, (), split)
     labels = [_choose_column([label], by_key) for label in setting.label or ()]
     if not labels and (usual := _choose_column([name for name in LABEL_NAMES if by_key.get(name) != image], by_key)):
         labels = [usual]

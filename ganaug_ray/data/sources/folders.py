@@ -26,7 +26,7 @@ from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
 from ganaug_ray.errors import UserError
 
 
-def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a folder: all files below it sorted by path; hidden ones that may be images are named."""
     walked = walk_folder(source, Folder.from_uri(source))
     hidden = [(file, Label(None)) for file in walked if _is_hidden(file)]
@@ -38,7 +38,7 @@ def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> It
     shards = [file.name for file in files if file.name.lower().endswith(".parquet")]
     if shards:
         _refuse_other_files(source, shards[0], files)
-        yield from parquet.list_shard_parts(source, shards, columns)
+        yield from parquet.list_shard_parts(source, shards, label_from, columns)
         files = [file for file in files if file.name not in shards]
     labels = FileLabels(label_from, columns, [file.name for file in files])
     if labels.remarks:

@@ -41,8 +41,10 @@ class LabelTable:
     remarks: list[str]
 
 
-def read_table(path: str, setting: ColumnsConfig) -> LabelTable:
+def read_table(path: str, setting: ColumnsConfig, with_labels: bool = True) -> LabelTable:
     """Read a table of labels; a row that lacks something says so in its label.
+
+    Without ``with_labels`` it needs no column of labels, and one that it has is not read.
 
     Raises:
         UserError: it is missing, no UTF-8 or UTF-16 text, no CSV, or lacks the columns.
@@ -52,7 +54,7 @@ def read_table(path: str, setting: ColumnsConfig) -> LabelTable:
     separator = setting.separator or declared or _guess_separator(text)
     lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     try:
-        return _read_lines(lines, path, setting)
+        return _read_lines(lines, path, setting, with_labels)
     except csv.Error as error:
         raise UserError(f"{path}: line {lines.line_num} is no CSV ({error})") from None
 
@@ -80,7 +82,7 @@ def _guess_separator(text: str) -> str:
     return best if best in first or " " not in first.strip() else " "
 
 
-def _read_lines(lines: Reader, path: str, setting: ColumnsConfig) -> LabelTable:
+def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, with_labels: bool) -> LabelTable:
     first = next((cells for cells in lines if any(map(str.strip, cells))), [])
     names = [name.strip() for name in first]
     rows = []
@@ -89,7 +91,7 @@ def _read_lines(lines: Reader, path: str, setting: ColumnsConfig) -> LabelTable:
         names = list(columns.names)
         rows.append(_read_row(columns, names, first, path, lines.line_num))
     else:
-        columns = choose_columns(names, setting, path)
+        columns = choose_columns(names, setting, path, with_labels)
     label_cells: Counter[str] = Counter()
     split_cells: Counter[str] = Counter()
     label_at = names.index(columns.labels[0]) if len(columns.labels) == 1 else len(names)

@@ -20,7 +20,7 @@ class FileLabels:
     """The labels of the files of a source.
 
     Args:
-        label_from: where they come from.
+        label_from: where they come from; None: no file has one.
         columns: of a table of labels.
         paths: of all files but hidden ones, as the source has them.
 
@@ -31,9 +31,12 @@ class FileLabels:
         UserError: the table of labels cannot be read.
     """
 
-    def __init__(self, label_from: LabelFrom, columns: ColumnsConfig, paths: Sequence[str]) -> None:
+    def __init__(self, label_from: LabelFrom | None, columns: ColumnsConfig, paths: Sequence[str]) -> None:
         self.remarks: list[str] = []
         images = [path for path in map(normalize_path, paths) if not is_sidecar(path)]
+        self._find: FindLabel = _find_no_label
+        if label_from is None:
+            return
         if label_from.regex is not None:
             self._find = _make_name_labeller(label_from.regex)
         elif label_from.csv is not None:
@@ -85,6 +88,10 @@ class FileLabels:
             return label if label.objection else labels.setdefault((label.name, label.split), label)
 
         return find
+
+
+def _find_no_label(path: str) -> Label:
+    return Label(None)
 
 
 def _merge_rows(rows: Sequence[TableRow], table: str) -> Label:

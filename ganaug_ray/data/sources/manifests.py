@@ -28,11 +28,11 @@ from ganaug_ray.errors import UserError
 PROBED_ROWS = 20  # if the files of so many are not there, the paths are written in another way
 
 
-def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a CSV file, which has a column of paths relative to it, and one of labels."""
     if web.is_url(source):
         raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
-    table = read_table(source, columns)
+    table = read_table(source, columns, with_labels=label_from is not None)
     if table.remarks:
         yield SourcePart(functools.partial(make_remarks, source, table.remarks), frozenset(), 0)
     rows = _locate_images(source, table.rows)

@@ -23,17 +23,20 @@ from ganaug_ray.errors import UserError
 BATCH_ROWS = 256  # of a Parquet file in memory at a time
 
 
-def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the row groups of a Parquet file with columns of images (bytes, or a struct with them) and of labels."""
-    yield from list_shard_parts(source, [""], columns)
+    yield from list_shard_parts(source, [""], label_from, columns)
 
 
-def list_shard_parts(source: str, shards: Sequence[str], columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_shard_parts(
+    source: str, shards: Sequence[str], label_from: LabelFrom | None, columns: ColumnsConfig
+) -> Iterator[SourcePart]:
     """Yield the row groups of Parquet files in a folder, and what is to be known of all of them together.
 
     Args:
         source: the folder, or a file.
         shards: the files' names; the empty one where the source is the file.
+        label_from: None where no labels are needed.
         columns: which they are, where that is set.
     """
     table_name = source.rstrip("/").rpartition("/")[2]
@@ -41,7 +44,8 @@ def list_shard_parts(source: str, shards: Sequence[str], columns: ColumnsConfig)
     values = TableValues()
     for shard in shards:
         with _open_table(source, shard) as table:
-            chosen = _choose_columns(table.schema_arrow, columns, _name_table(source, shard))
+            with_labels = label_from is not None
+            chosen = _choose_columns(table.schema_arrow, columns, _name_table(source, shard), with_labels)
             class_names = _read_class_names(table.schema_arrow, chosen)
             if any(class_names[column] for column in chosen.labels):
                 chosen = replace(chosen, has_named_classes=True)
@@ -79,7 +83,7 @@ def _open_table(source: str, shard: str) -> Iterator[pq.ParquetFile]:
         raise UserError(f"{_name_table(source, shard)}: is no readable Parquet file ({error})") from None
 
 
-def _choose_columns(schema: pa.Schema, setting: ColumnsConfig, table: str) -> Columns:
+def _choose_columns(schema: pa.Schema, setting: ColumnsConfig, table: str, with_labels: bool) -> Columns:
     """Choose the columns, by what Hugging Face's library says of them where it wrote the file.
 
     Raises:
@@ -90,7 +94,7 @@ def _choose_columns(schema: pa.Schema, setting: ColumnsConfig, table: str) -> Co
         names = [name for name, feature in features.items() if feature.get("_type") == kind]
         if not getattr(setting, key) and len(names) == 1:
             setting = setting.model_copy(update={key: names[0] if key == "image" else names})
-    columns = choose_columns(schema.names, setting, table)
+    columns = choose_columns(schema.names, setting, table, with_labels)
     for name in columns.labels:
         if pa.types.is_nested(schema.field(name).type):
             raise UserError(f"{table}: column {name} holds {schema.field(name).type}; expected labels, text or numbers")
