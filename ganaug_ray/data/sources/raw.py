@@ -28,7 +28,8 @@ SIDECAR = "sidecar file"  # text, annotations or masks that stand beside images
 LINK_BACK = "link that leads back"
 HIDDEN = "hidden file or folder"  # whose name begins with a dot; only such as may be images
 REMARK = "remark"  # no file at all, but something to know of the source; its detail says what
-PASSED_OVER = (SIDECAR, LINK_BACK, HIDDEN)  # files that are no images: neither kept nor rejected, but counted
+UNLABELLED = "image without a label"  # in a folder of such beside the splits
+PASSED_OVER = (SIDECAR, LINK_BACK, HIDDEN, UNLABELLED)  # files that are neither kept nor rejected, but counted
 
 
 @dataclass(frozen=True)

@@ -433,3 +433,29 @@ def test_tables_beside_images_are_refused(tmp_path: Path) -> None:
         f"of the two is read from a folder; to read the table, and images that it names, give {source}/rows.parquet; "
         "to read the other files, move the table out of the folder"
     )
+
+
+@pytest.mark.parametrize(("folder", "front"), [("unlabeled", ""), ("seg_pred/seg_pred", "seg_"), ("Unlabelled", "")])
+def test_unlabelled_folders_are_no_classes(folder: str, front: str, tmp_path: Path) -> None:
+    """A folder of images without labels beside splits is passed over, and a remark says what can use it."""
+    classes = ("cat", "dog")
+    labelled = [f"{front}{s}/{c}/{n}.png" for s in ("train", "test") for c in classes for n in range(6)]
+    root = lay_out(tmp_path / "pics", *labelled, *(f"{folder}/{n}.png" for n in range(30)))
+    found = survey(root, tmp_path / "staged")
+    assert found.classes == ["cat", "dog"]
+    assert found.passed_over == {"image without a label": 30}
+    assert found.count_rejects() == {}
+    assert found.remarks[1] == (
+        "30 images lie in a folder for images without labels, such as unlabeled or seg_pred, beside the splits, and "
+        "were passed over; name that folder in data.unlabelled to use them"
+    )
+    unlabelled = str(root / folder)
+    followed = survey(root, tmp_path / "followed", unlabelled=[unlabelled])
+    assert len(followed.unlabelled) == 30
+    assert len(followed.remarks) == 1
+
+
+def test_unlabelled_without_splits_is_class(tmp_path: Path) -> None:
+    """Where no split lies beside it, a folder of any name is a class."""
+    root = lay_out(tmp_path / "pics", "cat/1.png", "unlabeled/1.png")
+    assert read_labels(root) == {"cat/1.png": "cat", "unlabeled/1.png": "unlabeled"}
