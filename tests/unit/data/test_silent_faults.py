@@ -459,3 +459,11 @@ def test_unlabelled_without_splits_is_class(tmp_path: Path) -> None:
     """Where no split lies beside it, a folder of any name is a class."""
     root = lay_out(tmp_path / "pics", "cat/1.png", "unlabeled/1.png")
     assert read_labels(root) == {"cat/1.png": "cat", "unlabeled/1.png": "unlabeled"}
+
+
+def test_unlabelled_tables_need_no_labels(tmp_path: Path) -> None:
+    root = lay_out(tmp_path / "pics", *(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(6)))
+    table = pa.table({"image": [encode(photograph()) for _ in range(5)]})
+    pq.write_table(table, tmp_path / "more.parquet")
+    found = survey(root, tmp_path / "staged", unlabelled=[str(tmp_path / "more.parquet")])
+    assert found.unlabelled["reason"].null_count == 5
