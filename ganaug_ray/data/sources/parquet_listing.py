@@ -73,29 +73,35 @@ def list_rows(
         UserError: the folder cannot be listed, where the table's paths are not those of its files.
     """
     path_column = _find_path_column(table, columns.image)
-    wanted = [*columns.label_and_split_names, *([path_column] if path_column else [])]
-    rows = table.read(wanted).to_pylist() if wanted else [{}] * table.metadata.num_rows
-    paths = [extract_path(row[columns.image]) if path_column else "" for row in rows]
+    named_columns = columns.label_and_split_names
+    content = table.read([*named_columns, *([path_column] if path_column else [])])
+    # Of the rows of a large table few differ in their labels and splits, so that each such pair is understood once.
+    keys: list[tuple[Any, ...]] = [()] * table.metadata.num_rows
+    if named_columns:
+        keys = list(zip(*[map(_make_key, content[name].to_pylist()) for name in named_columns], strict=True))
+    paths = [""] * len(keys)
+    if path_column:
+        paths = [extract_path(cell) for cell in content[columns.image].to_pylist()]
+    key_counts = Counter(keys)
+    key_splits = {
+        key: _find_labelled_split(dict(zip(named_columns, key, strict=True)), columns, names) for key in key_counts
+    }
     index = index_differing_paths(source, folder, [path for path in paths if path])
-    known_splits: dict[tuple[Any, ...], str | None] = {}
     splits = []
     files = []
     start = 0
     for group in range(table.num_row_groups):
         end = start + table.metadata.row_group(group).num_rows
         group_splits = set()
-        for row, path in zip(rows[start:end], paths[start:end], strict=True):
-            key = tuple(_make_key(row[column]) for column in columns.label_and_split_names)
-            if key not in known_splits:
-                known_splits[key] = _find_labelled_split(row, columns, names)
-            split = known_splits[key]
+        for key, path in set(zip(keys[start:end], paths[start:end], strict=True)):
+            split = key_splits[key]
             if split is not None:
                 group_splits.add(split or find_split(path) or find_split(name) or "")
         splits.append(frozenset(group_splits))
         group_paths = {path for path in paths[start:end] if path}
         files.append({path: index.find_files(path) for path in group_paths} if index else {})
         start = end
-    return Listing(splits, files, _count_values(rows, columns, names))
+    return Listing(splits, files, _count_values(key_counts, columns, names))
 
 
 def extract_path(cell: Any) -> str:
@@ -151,15 +157,16 @@ def _find_labelled_split(row: Row, columns: Columns, names: ClassNames) -> str |
     return None
 
 
-def _count_values(rows: Sequence[Row], columns: Columns, names: ClassNames) -> TableValues:
+def _count_values(key_counts: Counter[tuple[Any, ...]], columns: Columns, names: ClassNames) -> TableValues:
     labels: Counter[Any] = Counter()
     splits: Counter[str] = Counter()
-    for row in rows:
+    for key, n in key_counts.items():
+        row = dict(zip(columns.label_and_split_names, key, strict=True))
         if len(columns.labels) == 1:
-            cell = _make_key(row[columns.labels[0]])
+            cell = row[columns.labels[0]]
             # Of names in a schema, none is what a missing value is called.
             if not columns.has_named_classes or cell is None or cell is math.nan:
-                labels[cell] += 1
+                labels[cell] += n
         if columns.split:
-            splits[read_split_cell(name_classes(row, names)[columns.split])] += 1
+            splits[read_split_cell(name_classes(row, names)[columns.split])] += n
     return TableValues(labels, splits, columns.split or "")

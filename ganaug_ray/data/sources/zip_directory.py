@@ -72,20 +72,20 @@ class UnflaggedFile(io.RawIOBase):
         self._positions = positions
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True: it can be read."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True: it can be read in any order."""
         return True
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As of any file."""
+        """Move to a position, and return it."""
         self._file.seek(offset, whence)
         return self.tell()
 
     def tell(self) -> int:
-        """As of any file."""
+        """Return the position."""
         return int(self._file.tell())
 
     def readinto(self, buffer: Any) -> int:
@@ -110,7 +110,7 @@ def find_wrong_flags(file: NativeFile) -> list[int]:
         for at, offset in _list_wrong_entries(file.read_at(directory.size, directory.at)):
             positions.add(directory.at + at + FLAG_AT)
             header_at = offset + directory.shift
-            if header_at >= 0 and file.read_at(len(HEADER), header_at) == HEADER:
+            if 0 <= header_at < file.size() and file.read_at(len(HEADER), header_at) == HEADER:
                 positions.add(header_at + HEADER_FLAG_AT)
     return sorted(positions)
 

@@ -386,6 +386,7 @@ def test_shards_have_one_remark(tmp_path: Path) -> None:
 
 
 def test_unknown_splits_in_parquet_are_told(tmp_path: Path) -> None:
+    """What a column of splits holds in place of names is told of Parquet as of CSV."""
     source = write_table(tmp_path / "rows.parquet", label=["cat"] * 4, split=[0, 1, None, None])
     assert list_remarks(source) == [f"rows.parquet: {SPLIT_REMARK}"]
 
@@ -399,6 +400,7 @@ def test_unknown_splits_in_parquet_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_missing_labels_in_parquet_are_told(labels: list, words: str, tmp_path: Path) -> None:
+    """Labels that are null, no number, or called so are rejected, and a remark counts them."""
     source = write_table(tmp_path / "rows.parquet", label=labels)
     (remark,) = list_remarks(source)
     assert remark.startswith(f"rows.parquet: {words}")
@@ -462,8 +464,22 @@ def test_unlabelled_without_splits_is_class(tmp_path: Path) -> None:
 
 
 def test_unlabelled_tables_need_no_labels(tmp_path: Path) -> None:
+    """Where labels are ignored anyway, a table without any is read."""
     root = lay_out(tmp_path / "pics", *(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(6)))
     table = pa.table({"image": [encode(photograph()) for _ in range(5)]})
     pq.write_table(table, tmp_path / "more.parquet")
     found = survey(root, tmp_path / "staged", unlabelled=[str(tmp_path / "more.parquet")])
     assert found.unlabelled["reason"].null_count == 5
+
+
+def test_class_named_none_is_rejected(tmp_path: Path) -> None:
+    """Rows labelled None count as rejected for that reason; once the class has another name, they are kept."""
+    lay_out(tmp_path, *(f"{number}.png" for number in range(18)))
+    for name, rejected in (("None", {"no class": 6}), ("class None", {})):
+        lines = [f"{number}.png,{('cat', 'dog', name)[number % 3]}" for number in range(18)]
+        (tmp_path / "list.csv").write_text("\n".join(["image,label", *lines]))
+        found = survey(tmp_path / "list.csv", tmp_path / f"staged {name}", max_rejected=0.5)
+        assert found.count_rejects() == rejected
+        details = {row["detail"] for row in found.rejected.to_pylist()}
+        assert all(detail.endswith("labelled None, which stands for a missing label") for detail in details)
+    assert found.classes == ["cat", "class None", "dog"]
