@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ import ray
 from pyarrow import fs as pafs
 
 from ganaug_ray.classify.predict import Classifier
-from ganaug_ray.config import LabelFrom
 from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.data import images, sources
 from ganaug_ray.data.sources.paths import is_sidecar
@@ -26,11 +26,37 @@ from ganaug_ray.runtime.cluster import describe_worker_resources, has_gpus
 
 BATCH_IMAGES = 256  # images that travel together
 CONTAINER_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", ".parquet")  # files that hold or name others
-READ_SCHEMA = pa.schema({"part": pa.int64(), "path": pa.string(), "content": pa.binary(), "error": pa.string()})
+IMAGE = "image"  # kinds of rows that are read: also REMARK, and
+OTHER_FILE = "other file"
+READ_SCHEMA = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("part", pa.int64()),
+        ("path", pa.string()),
+        ("content", pa.binary()),
+        ("error", pa.string()),
+    ]
+)
 
 
-def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[float, str], None]) -> pa.Table:
-    """Classify images on the cluster that this process is connected to; return a table with a row an image.
+@dataclass(frozen=True)
+class PredictedImages:
+    """The answers for all images of some sources.
+
+    Attributes:
+        table: a row an image: path, label, probability, probabilities (class -> probability) and error, which is null
+            where there is an answer and says why where there is none.
+        passed_over: files that are no images.
+        remarks: what is to be known of the sources, a sentence each.
+    """
+
+    table: pa.Table
+    passed_over: int = 0
+    remarks: tuple[str, ...] = ()
+
+
+def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[float, str], None]) -> PredictedImages:
+    """Classify images on the cluster that this process is connected to.
 
     Args:
         model: a model folder.
@@ -38,9 +64,8 @@ def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[
         progress: called with a share of the work and a few words.
 
     Returns:
-        A row an image: path, label, probability, probabilities (class -> probability) and error, which is null where
-        there is an answer and says why where there is none. Those given as files come first, then folders and
-        archives, in the order in which they were given.
+        A row an image. Those given as files come first, then folders and archives, in the order in which they were
+        given.
 
     Raises:
         UserError: there is no such model, file or folder, or no image in it.
@@ -62,7 +87,7 @@ def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[
         _Predictor, fn_constructor_args=(str(model),), batch_size=BATCH_IMAGES, batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max_actors), **describe_worker_resources(),
     )  # fmt: skip
-    tables = [_build_answers(classes, [], [], [], [])]
+    tables = [_build_answers(classes, READ_SCHEMA.empty_table(), [], [])]
     rows = 0
     try:
         for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
@@ -71,7 +96,7 @@ def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[
             tables.append(table)
     except ray.exceptions.RayError as error:
         raise StageFailed(str(error).strip().splitlines()[-1]) from None
-    return set_aside(pa.concat_tables(tables).drop_columns(["part"]))
+    return divide_answers(pa.concat_tables(tables))
 
 
 def list_parts(addresses: Sequence[str]) -> list[PartReader]:
@@ -87,7 +112,7 @@ def list_parts(addresses: Sequence[str]) -> list[PartReader]:
             files.append(address)
             continue
         try:
-            for part in sources.list_parts([address], LabelFrom()):
+            for part in sources.list_parts([address], None):
                 container_parts.append(functools.partial(_read_named_part, address, part))
         except UserError as error:
             message = str(error).removeprefix("data.source ")
@@ -96,22 +121,12 @@ def list_parts(addresses: Sequence[str]) -> list[PartReader]:
     return [*file_parts, *container_parts]
 
 
-def set_aside(answers: pa.Table) -> pa.Table:
-    """Drop the rows of remarks and of files that are no images; the schema's metadata keep these.
-
-    Returns:
-        The rest, with the metadata ``passed_over``, a number, and ``remarks``, a line each.
-    """
-    is_remark = pc.fill_null(pc.starts_with(answers["error"], f"{REMARK} ("), False)
-    is_passed_over = pc.is_in(answers["error"], pa.array([SIDECAR]))
-    for reason in PASSED_OVER:
-        has_reason = pc.fill_null(pc.starts_with(answers["error"], f"{reason} ("), False)
-        is_passed_over = pc.or_(is_passed_over, has_reason)
-    texts = dict.fromkeys(answers["error"].filter(is_remark).to_pylist())
-    remarks = "\n".join(text.removeprefix(f"{REMARK} (").removesuffix(")") for text in texts)
-    rest = answers.filter(pc.invert(pc.or_(is_remark, is_passed_over)))
-    passed_over = len(answers.filter(is_passed_over))
-    return rest.replace_schema_metadata({"passed_over": str(passed_over), "remarks": remarks})
+def divide_answers(answers: pa.Table) -> PredictedImages:
+    """Divide the rows of all batches into those of images, remarks, and files that are no images."""
+    remarks = answers.filter(pc.equal(answers["kind"], REMARK))["error"].to_pylist()
+    passed_over = len(answers.filter(pc.equal(answers["kind"], OTHER_FILE)))
+    table = answers.filter(pc.equal(answers["kind"], IMAGE)).drop_columns(["kind", "part"])
+    return PredictedImages(table, passed_over, tuple(dict.fromkeys(remarks)))
 
 
 def _is_image_file(address: str) -> bool:
@@ -141,14 +156,9 @@ def _read_named_part(address: str, part: PartReader) -> Iterator[RawImage]:
             content = raw.content
             if isinstance(content, bytes) and is_sidecar(raw.path) and not images.is_image(content):
                 content = images.UnreadableError(SIDECAR)
-            path = address if _has_reason(content, REMARK) else f"{address.rstrip('/')}/{raw.path}"
-            yield RawImage(path, None, content)
+            yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, content)
     except UserError as error:  # an archive that breaks off: what came before it is kept
         yield RawImage(address, None, images.UnreadableError(str(error).removeprefix("data.source ")))
-
-
-def _has_reason(content: Any, reason: str) -> bool:
-    return isinstance(content, images.UnreadableError) and content.reason == reason
 
 
 def _read_parts(parts: list[PartReader], part_numbers: pa.Table) -> Iterator[pa.Table]:
@@ -156,16 +166,25 @@ def _read_parts(parts: list[PartReader], part_numbers: pa.Table) -> Iterator[pa.
     for number in part_numbers["part"].to_pylist():
         rows: list[dict[str, Any]] = []
         for raw in parts[number]():
-            rows.append({"part": number, "path": raw.path, **_encode_content(raw)})
+            rows.append({"part": number, "kind": _find_kind(raw), "path": raw.path, **_encode_content(raw)})
             if len(rows) == BATCH_IMAGES:
                 yield pa.Table.from_pylist(rows, READ_SCHEMA)
                 rows = []
         yield pa.Table.from_pylist(rows, READ_SCHEMA)
 
 
+def _find_kind(raw: RawImage) -> str:
+    if not isinstance(raw.content, images.UnreadableError):
+        return IMAGE
+    if raw.content.reason == REMARK:
+        return REMARK
+    return OTHER_FILE if raw.content.reason in PASSED_OVER else IMAGE
+
+
 def _encode_content(raw: RawImage) -> dict[str, Any]:
     if isinstance(raw.content, images.UnreadableError):
-        return {"error": _describe_error(raw.content)}
+        is_remark = raw.content.reason == REMARK
+        return {"error": raw.content.detail if is_remark else _describe_error(raw.content)}
     if isinstance(raw.content, bytes):
         return {"content": raw.content}
     return {"content": images.to_png(raw.content)}
@@ -202,9 +221,7 @@ class _Predictor:
             predicted = self._classifier.predict_probabilities(np.stack([opened[row] for row in readable_rows]))
             for row, class_probabilities in zip(readable_rows, predicted, strict=True):
                 probabilities[row] = class_probabilities
-        numbers = batch["part"].to_pylist()
-        paths = batch["path"].to_pylist()
-        return _build_answers(self._classifier.classes, numbers, paths, probabilities, errors)
+        return _build_answers(self._classifier.classes, batch, probabilities, errors)
 
     def _preprocess(self, content: bytes | None, error: str | None) -> np.ndarray | str:
         if content is None:
@@ -227,18 +244,16 @@ def _describe_answer(classes: list[str], probabilities_K: np.ndarray | None) -> 
 
 
 def _build_answers(
-    classes: list[str],
-    numbers: list[int],
-    paths: list[str],
-    probabilities: list[np.ndarray | None],
-    errors: list[str | None],
+    classes: list[str], batch: pa.Table, probabilities: list[np.ndarray | None], errors: list[str | None]
 ) -> pa.Table:
+    """Return the answers for a batch of READ_SCHEMA, with its kinds and parts."""
     by_class = pa.struct([(name, pa.float32()) for name in classes])
     answers = [_describe_answer(classes, row) for row in probabilities]
     return pa.table(
         {
-            "part": pa.array(numbers, pa.int64()),
-            "path": pa.array(paths, pa.string()),
+            "kind": batch["kind"],
+            "part": batch["part"],
+            "path": batch["path"],
             "label": pa.array([answer["label"] for answer in answers], pa.string()),
             "probability": pa.array([answer["probability"] for answer in answers], pa.float32()),
             "probabilities": pa.array([answer["probabilities"] for answer in answers], by_class),

@@ -19,8 +19,8 @@ def check_suffix(option: str, file: str, suffixes: Collection[str]) -> str:
     """
     suffix = PurePosixPath(file).suffix.lower()
     if suffix not in suffixes:
-        *others, last = suffixes
-        expected = f"{', '.join(others)} or {last}" if others else last
+        *first_suffixes, last = suffixes
+        expected = f"{', '.join(first_suffixes)} or {last}" if first_suffixes else last
         raise UserError(f"{option} {file}: found {suffix or 'no suffix'}, expected a name that ends in {expected}")
     return suffix
 

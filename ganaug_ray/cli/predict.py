@@ -51,7 +51,7 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool) ->
         try:
             cluster.connect()
             with terminal.show_progress("predict", progress.read):
-                table = batch_inference.predict_images(folder, sources, progress.update)
+                predicted = batch_inference.predict_images(folder, sources, progress.update)
         except StageFailed as error:
             raise StageFailed(f"{error}; see {log}") from None
         except UserError:
@@ -59,16 +59,16 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool) ->
             raise
         finally:
             cluster.disconnect()
-        target.write_bytes(name, file_formats.encode_table(table, suffix))
-        text = f"{summarize_predictions(table)} -> {out}"
+        target.write_bytes(name, file_formats.encode_table(predicted.table, suffix))
+        text = f"{summarize_predictions(predicted.table, predicted.passed_over)} -> {out}"
         terminal.print_stage_line("predict", "done", text, time.monotonic() - started)
-        for remark in (table.schema.metadata or {}).get(b"remarks", b"").decode().splitlines():
+        for remark in predicted.remarks:
             terminal.print_stage_line("predict", "note", remark)
     log.unlink()
 
 
-def summarize_predictions(table: pa.Table) -> str:
-    """Summarise a table of answers in one line.
+def summarize_predictions(table: pa.Table, passed_over: int = 0) -> str:
+    """Summarise a table of answers, and the number of files that are no images, in one line.
 
     >>> summarize_predictions(pa.table({"label": ["cat", "dog", "cat", None], "error": [None, None, None, "empty"]}))
     '4 images: 2 × cat, 1 × dog; 1 could not be read (see error)'
@@ -79,11 +79,11 @@ def summarize_predictions(table: pa.Table) -> str:
     unnamed = labels.total() - sum(n for _, n in named)
     if unnamed:
         parts.append(f"{unnamed} of other classes")
-    summary = f"{len(table)} images: {', '.join(parts)}"
+    summary = f"{format_count(len(table), 'image')}: {', '.join(parts)}"
     bad = table["label"].null_count
     if bad:
         summary += f"; {bad} could not be read (see error)"
-    if passed_over := int((table.schema.metadata or {}).get(b"passed_over", 0)):
+    if passed_over:
         summary += f"; {format_count(passed_over, 'other file')} passed over"
     return summary
 

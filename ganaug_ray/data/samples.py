@@ -13,10 +13,11 @@ from PIL import Image, ImageFile, TiffImagePlugin
 from ganaug_ray.core.records import ValueRange
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
 
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B"}  # of bytes
 _SWAPPED_BYTES = {
-    f"{bands};16{order}": f"{bands};16{'L' if order == 'B' else 'B'}"
+    f"{bands};16{order}": f"{bands};16{other}"
     for bands in ("RGB", "RGBA", "RGBX")
-    for order in "BLN"
+    for order, other in _OTHER_ORDER.items()
 }
 # Of compressed TIFF files, which come in this machine's order of bytes, whatever Pillow says of their samples.
 _NATIVE_RAW_MODES = {"I;16S": "I;16NS", "I;16BS": "I;16NS", "I;32S": "I;32NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
@@ -72,12 +73,12 @@ class Samples:
         if known is not None and self.kind in known.samples:
             return known.low, known.high
         dtype, low, high = self.span
-        found = f"{self.kind} samples from {low:g} to {high:g}"
+        range_words = f"{self.kind} samples from {low:g} to {high:g}"
         if known is not None:
-            raise UnreadableError(UNKNOWN_RANGE, f"{found}; the known range is one of {known.samples[0]} samples")
+            raise UnreadableError(UNKNOWN_RANGE, f"{range_words}; the known range is one of {known.samples[0]} samples")
         default = get_default_range(dtype)
         if not default[0] <= low <= high <= default[1]:
-            raise UnreadableError(UNKNOWN_RANGE, f"{found}; set data.value_range: [low, high]", self.span)
+            raise UnreadableError(UNKNOWN_RANGE, f"{range_words}; set data.value_range: [low, high]", self.span)
         return default
 
     def to_grey_levels(self, low: float, high: float) -> Image.Image:
@@ -121,9 +122,10 @@ def read_samples(image: ImageFile.ImageFile, content: bytes) -> Samples | None:
         Exception: whatever Pillow raises on damaged files.
     """
     samples = _read_wide_samples(image, content)
-    if samples is not None and samples.kind == "float" and not (finite := np.isfinite(samples.values)).all():
-        n = finite.size - int(finite.sum())
-        raise UnreadableError("not a number", f"{n} of {finite.size} samples are not finite")
+    if samples is not None and samples.kind == "float":
+        is_finite = np.isfinite(samples.values)
+        if not is_finite.all():
+            raise UnreadableError("not a number", f"{(~is_finite).sum()} of {is_finite.size} samples are not finite")
     return samples
 
 
@@ -279,9 +281,8 @@ def _get_raw_mode(tile: ImageFile._Tile) -> str:
 
 
 def _set_raw_mode(tile: ImageFile._Tile, raw_mode: str) -> ImageFile._Tile:
-    if isinstance(tile.args, tuple):
-        return tile._replace(args=(raw_mode, *tile.args[1:]))
-    return tile._replace(args=raw_mode)
+    args = (raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode
+    return tile._replace(args=args)
 
 
 def _scale_alpha(alpha: np.ndarray) -> np.ndarray | None:

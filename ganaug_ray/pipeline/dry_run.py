@@ -82,7 +82,7 @@ def _describe_images(survey: Survey) -> str:
     images = [f"{sum(class_counts.values())} {split}" for split, class_counts in survey.count_images().items()]
     images.append(f"{len(survey.rejected)} rejected")
     if survey.passed_over:
-        images.append(f"{sum(survey.passed_over.values())} other files passed over")
+        images.append(f"{format_count(sum(survey.passed_over.values()), 'other file')} passed over")
     if len(survey.unlabelled):
         images.append(f"{survey.unlabelled['reason'].null_count} without labels")
     return ", ".join(images)

@@ -39,7 +39,8 @@ def test_predict_accepts_files_folders_and_archives(experiment: Run, tmp_path: P
     model = model_registry.resolve_model(str(experiment.root))
     where = [str(tmp_path / name) for name in ("folder", "single.png", "empty.png", "some.zip")]
     shares: list[float] = []
-    rows = batch_inference.predict_images(model, where, lambda share, words: shares.append(share)).to_pylist()
+    predicted = batch_inference.predict_images(model, where, lambda share, words: shares.append(share))
+    rows = predicted.table.to_pylist()
 
     names = [row["path"].removeprefix(f"{tmp_path}/") for row in rows]
     inside = [f"folder/deep/{i:03d}.png" for i in range(300)]

@@ -32,10 +32,10 @@ def resolve_given(config: DataConfig) -> DataConfig:
 
 def find_labelled_splits(config: DataConfig) -> set[str]:
     """Find the splits in whose folders labelled images lie, without reading any."""
-    found: set[str] = set()
+    splits: set[str] = set()
     for part in sources.list_parts(config.source, config.label_from, config.columns):
-        found |= part.labelled_splits
-    return found - {""}
+        splits |= part.labelled_splits
+    return splits - {""}
 
 
 def describe_given(config: DataConfig, usable: pa.Table, rejected: pa.Table) -> list[str]:

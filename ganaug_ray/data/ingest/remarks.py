@@ -5,13 +5,13 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK
+from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK, UNLABELLED
 
 MAX_PAIRS = 3  # named in a sentence
 
 
 def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
-    """Say how many links were not followed, and how many hidden files were not read, if any.
+    """Say how many links were not followed, and how many hidden files and images without labels were not used.
 
     >>> describe_passed_over({"hidden file or folder": 3, "sidecar file": 2})
     ['3 hidden files or folders whose names begin with a dot were passed over; rename those that are images to be used']
@@ -25,6 +25,13 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
         remedy = "rename it if it is to be used" if n == 1 else "rename those that are images to be used"
         hidden = format_count(n, HIDDEN, "hidden files or folders")
         sentences.append(f"{hidden} {names} passed over; {remedy}")
+    if n := passed_over.get(UNLABELLED):
+        images = format_count(n, "image lies", "images lie")
+        was = "was" if n == 1 else "were"
+        sentences.append(
+            f"{images} in a folder for images without labels, such as unlabeled or seg_pred, beside the splits, and "
+            f"{was} passed over; name that folder in data.unlabelled to use them"
+        )
     return sentences
 
 

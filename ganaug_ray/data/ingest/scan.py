@@ -27,6 +27,7 @@ from ganaug_ray.data.ingest import (
     visual_issues,
 )
 from ganaug_ray.data.ingest.source_audit import AuditedSource, Progress, ignore_progress
+from ganaug_ray.data.sources.raw import UNLABELLED
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import Executor, map_serially
 
@@ -107,7 +108,9 @@ def survey_source(
     duplicate_groups.sort(key=lambda group: (-len(group), group))  # the largest are the ones to look at
     classes = sorted(pc.unique(usable["label"]).to_pylist())
     source_remarks = [*audited.remarks, *given_splits.describe_given(config, usable, rejected)]
-    source_remarks += [*remarks.describe_similar_names(classes), *remarks.describe_passed_over(audited.passed_over)]
+    source_remarks += remarks.describe_similar_names(classes)
+    passed_over = {reason: n for reason, n in audited.passed_over.items() if reason != UNLABELLED}
+    source_remarks += remarks.describe_passed_over(passed_over if config.unlabelled else audited.passed_over)
     source_remarks += visual_issues.describe_median(usable)
     usable = usable.append_column("split", _assign_splits(config, usable, rejected, classes, duplicate_groups))
     channels = config.channels or pc.max(usable["channels"]).as_py()

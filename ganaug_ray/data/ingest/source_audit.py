@@ -96,7 +96,8 @@ def name_source(config: DataConfig) -> str:
 def _list_named_parts(config: DataConfig, with_labels: bool = True) -> list[tuple[str, PartReader]]:
     """List the parts of the source, each with the name of what it stages."""
     kind = "labelled" if with_labels else "unlabelled"
-    parts: Iterable[PartReader] = sources.list_parts(config.source, config.label_from, config.columns)
+    label_from = config.label_from if with_labels else None
+    parts: Iterable[PartReader] = sources.list_parts(config.source, label_from, config.columns)
     if not with_labels:
         parts = [functools.partial(unlabelled.read_without_labels, part) for part in parts]
     return [(f"{kind}-{number:06d}", part) for number, part in enumerate(parts)]

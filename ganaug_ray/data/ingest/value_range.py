@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from ganaug_ray.config import DataConfig
 from ganaug_ray.core.records import DatasetRecord, ValueRange
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.samples import UNKNOWN_RANGE, get_default_range
 from ganaug_ray.errors import UserError
 
@@ -60,8 +61,9 @@ def infer_range(records: pa.Table, where: str) -> ValueRange | None:
                 return ValueRange(low=low, high=high, samples=[kind])
             break
     path = wide["path"][int(highs.argmax())].as_py()
+    images = format_count(len(wide), "image")
     raise UserError(
-        f"{where}: which values are black and white cannot be known: the {kind} samples of {len(wide)} images reach "
+        f"{where}: which values are black and white cannot be known: the {kind} samples of {images} reach "
         f"from {lows.min():.6g} to {highs.max():.6g} (in {path}), of half of them to {np.median(highs):.6g}; {REMEDY}"
     )
 
@@ -78,7 +80,7 @@ def _list_scales(kind: str, dtypes: Sequence[str], is_signed: bool) -> list[tupl
     return [*[(0.0, 2.0**bits - 1) for bits in INTEGER_BITS if 2.0**bits - 1 < widest], (0.0, widest)]
 
 
-def has_other_scale(records: pa.Table, found: ValueRange) -> bool:
-    """Whether some rows of audit.ImageRecord were scaled by their own format, and that is another range than found."""
+def has_other_scale(records: pa.Table, chosen: ValueRange) -> bool:
+    """Whether some rows of audit.ImageRecord were scaled by their own format, and that is another range than chosen."""
     dtypes = pc.unique(records["dtype"]).to_pylist()
-    return any(dtype and get_default_range(dtype) != (found.low, found.high) for dtype in dtypes)
+    return any(dtype and get_default_range(dtype) != (chosen.low, chosen.high) for dtype in dtypes)

@@ -29,11 +29,18 @@ from ganaug_ray.data.sources.paths import find_split, is_sidecar, name_split, st
 from ganaug_ray.data.sources.raw import PartReader, RawImage, SourcePart
 from ganaug_ray.errors import UserError
 
-SourceReader = Callable[[str, LabelFrom, ColumnsConfig], Iterator[SourcePart]]
+SourceReader = Callable[[str, LabelFrom | None, ColumnsConfig], Iterator[SourcePart]]
 
 
-def list_parts(sources: list[str], label_from: LabelFrom, columns: ColumnsConfig | None = None) -> Iterator[SourcePart]:
+def list_parts(
+    sources: list[str], label_from: LabelFrom | None, columns: ColumnsConfig | None = None
+) -> Iterator[SourcePart]:
     """Yield the parts of all sources, in an order that depends on nothing but the sources.
+
+    Args:
+        sources: as the table above has them.
+        label_from: where labels come from; None where no labels are needed: then tables need none.
+        columns: of tables.
 
     Raises:
         UserError: there is no such source, or it cannot be read as what it is; also while a part is read.
@@ -45,7 +52,7 @@ def list_parts(sources: list[str], label_from: LabelFrom, columns: ColumnsConfig
             yield SourcePart(functools.partial(_read_part, source, split, part.read), splits, part.images)
 
 
-def count_images(sources: list[str], label_from: LabelFrom, columns: ColumnsConfig | None = None) -> int:
+def count_images(sources: list[str], label_from: LabelFrom | None, columns: ColumnsConfig | None = None) -> int:
     """Count the images of all sources by their listings; a tar archive, which has none, is read through.
 
     Copies and what will turn out unreadable are among them, files beside images are not. No image is decoded.
@@ -55,8 +62,19 @@ def count_images(sources: list[str], label_from: LabelFrom, columns: ColumnsConf
     """
     total = 0
     for part in list_parts(sources, label_from, columns):
-        total += part.images if part.images is not None else sum(not is_sidecar(raw.path) for raw in part())
+        if part.images is None:
+            total += _count_read_images(part)
+        else:
+            total += part.images
     return total
+
+
+def _count_read_images(part: SourcePart) -> int:
+    images = 0
+    for raw in part():
+        if not is_sidecar(raw.path):
+            images += 1
+    return images
 
 
 def _find_split_of_source(source: str) -> str | None:

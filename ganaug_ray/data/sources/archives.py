@@ -16,7 +16,7 @@ from pyarrow import NativeFile
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.images import UnreadableError
-from ganaug_ray.data.sources import zip_names
+from ganaug_ray.data.sources import zip_directory, zip_names
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.data.sources.paths import find_hidden_image, is_hidden, normalize_path
 from ganaug_ray.data.sources.raw import (
@@ -36,12 +36,9 @@ from ganaug_ray.errors import UserError
 
 MAX_ENTRIES = 500_000
 READ_AHEAD_BYTES = 1024**2  # bytes: on an object store each read is a request
-ZIP_END = b"PK\x05\x06"  # of the record that tells the number of entries
-ZIP64_END = b"PK\x06\x06"  # the same, where they are more than 65,535
-ZIP_END_BYTES = 56 + 20 + 22 + 65_535  # of both, what stands between them, and the longest comment
 
 
-def list_zip_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a zip archive, its files sorted by path."""
     names, remarks = zip_names.read_names(_open_zip(source).infolist())
     files = [(number, name) for number, name in enumerate(names) if not name.endswith("/") and not is_hidden(name)]
@@ -86,13 +83,22 @@ def _open_zip_version(source: str, mtime_ns: int, size: int) -> zipfile.ZipFile:
     folder, name = open_file(source)
     file = folder.fs.open_input_file(f"{folder.path}/{name}")
     _refuse_many_zip_entries(source, file)
-    stream = io.BufferedReader(file, READ_AHEAD_BYTES)
     try:
-        archive = zipfile.ZipFile(stream)
+        archive = _parse_zip(file)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise UserError(f"data.source {source}: is no readable zip archive ({error})") from None
     _refuse_many_entries(source, len(archive.infolist()))
     return archive
+
+
+def _parse_zip(file: NativeFile) -> zipfile.ZipFile:
+    stream = io.BufferedReader(file, READ_AHEAD_BYTES)
+    try:
+        return zipfile.ZipFile(stream)
+    except UnicodeDecodeError:  # a name that its flag calls UTF-8
+        stream.detach()  # or it would close the file at its end
+        unflagged = zip_directory.UnflaggedFile(file, zip_directory.find_wrong_flags(file))
+        return zipfile.ZipFile(io.BufferedReader(unflagged, READ_AHEAD_BYTES))
 
 
 def _refuse_many_zip_entries(source: str, stream: NativeFile) -> None:
@@ -100,21 +106,12 @@ def _refuse_many_zip_entries(source: str, stream: NativeFile) -> None:
 
     The list of a million, as objects, would itself fill the memory.
     """
-    start = max(0, stream.size() - ZIP_END_BYTES)
-    tail = stream.read_at(ZIP_END_BYTES, start)
-    for mark, number, width in ((ZIP64_END, 32, 8), (ZIP_END, 10, 2)):
-        at = tail.rfind(mark)
-        if at >= 0:
-            entry_count = _read_number(tail, at + number, width)
-            size = _read_number(tail, at + number + width, max(4, width))
-            _refuse_many_entries(source, entry_count)
-            if size <= start + at:
-                _refuse_many_entries(source, stream.read_at(size, start + at - size).count(b"PK\1\2"))
+    for directory in zip_directory.find_directories(stream):
+        _refuse_many_entries(source, directory.entry_count)
+        if directory.at >= 0:
+            entries = stream.read_at(directory.size, directory.at)
+            _refuse_many_entries(source, entries.count(zip_directory.ENTRY))
     stream.seek(0)
-
-
-def _read_number(content: bytes, at: int, width: int) -> int:
-    return int.from_bytes(content[at : at + width], "little")
 
 
 def _refuse_many_entries(source: str, entries: int) -> None:
@@ -141,7 +138,7 @@ def _read_zip_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes |
     )
 
 
-def list_tar_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield a tar archive as one part, as it can only be read in its own order; its names are read beforehand."""
     names: list[str] = []
     foreign_names: list[str] = []
@@ -192,7 +189,7 @@ def _describe_foreign_names(names: Sequence[str]) -> list[str]:
     if not names:
         return []
     return [
-        f"{len(names)} names, such as {names[0]}, are no UTF-8 and were read as Latin-1, so classes may be misnamed; "
+        f"{zip_names.count_names(names)} no UTF-8 but read as Latin-1, so classes may be misnamed; "
         "pack the archive again with UTF-8 names"
     ]
 

@@ -5,9 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ganaug_ray.config import ColumnsConfig
-from ganaug_ray.data.sources.label_text import make_class_name, make_label, read_label_cell, read_one_hot
+from ganaug_ray.data.sources.label_text import (
+    make_class_name,
+    make_label,
+    name_missing_value,
+    read_label_cell,
+    read_one_hot,
+    read_split_cell,
+)
 from ganaug_ray.data.sources.paths import name_split
-from ganaug_ray.data.sources.raw import LABEL_CONFLICT, Label
+from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
 from ganaug_ray.errors import UserError
 
 # In order: where a table has several of them, the first is taken.
@@ -30,7 +37,8 @@ class Columns:
 
     Attributes:
         image: the column of paths, or of encoded images.
-        labels: the column of labels; of several, each stands for a class and holds a one or a zero.
+        labels: the column of labels; of several, each stands for a class and holds a one or a zero; none where no
+            labels are needed.
         split: the column of splits, if there is one.
         other_labels: columns that are as usual for labels, where the choice is not the user's.
         is_one_hot_guess: whether columns of no usual name are taken for classes.
@@ -47,7 +55,12 @@ class Columns:
     @property
     def names(self) -> list[str]:
         """All of them."""
-        return [self.image, *self.labels, *([self.split] if self.split else [])]
+        return [self.image, *self.label_and_split_names]
+
+    @property
+    def label_and_split_names(self) -> list[str]:
+        """All but that of images."""
+        return [*self.labels, *([self.split] if self.split else [])]
 
     def describe_choice(self, table: str) -> list[str]:
         """Say which columns the labels are taken from, where that is a guess."""
@@ -72,13 +85,20 @@ class Columns:
             names = self._read_names(row)
         except ValueError as error:
             raise UserError(f"{where}: {error}; name other columns with data.columns: {{label: ...}}") from None
-        split = name_split(str(row[self.split])) if self.split else None
+        split = name_split(read_split_cell(row[self.split])) if self.split else None
         if len(names) > 1:
             return Label(None, (LABEL_CONFLICT, f"{where}: has {len(names)} classes, {', '.join(names)}"), split)
+        if not names and len(self.labels) == 1:
+            missing = name_missing_value(row[self.labels[0]])
+            if missing:
+                detail = f"{where}: labelled {missing}, which stands for a missing label"
+                return Label(None, (NO_CLASS, detail), split)
         label = make_label(names, where)
         return Label(label.name, label.objection, split)
 
     def _read_names(self, row: dict[str, Any]) -> list[str]:
+        if not self.labels:
+            return []
         cells = [row[name] for name in self.labels]
         if len(cells) > 1:
             ones = read_one_hot(self.labels, cells)
@@ -92,10 +112,11 @@ class Columns:
         return [] if name is None else [name]
 
 
-def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str) -> Columns:
+def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str, with_labels: bool = True) -> Columns:
     """Choose the columns of a table: those that the setting names, else those that have a usual name.
 
-    Where no column has a usual name of labels, all others are taken for classes, each with a one in its rows.
+    Where no column has a usual name of labels, all others are taken for classes, each with a one in its rows. Without
+    ``with_labels`` none is chosen for labels.
 
     Raises:
         UserError: there are no such columns.
@@ -103,6 +124,10 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str) -> 
     by_key = {_make_key(name): name for name in reversed(names)}
     image = _choose_column([setting.image] if setting.image else IMAGE_NAMES, by_key)
     split = _choose_column(SPLIT_NAMES, by_key)
+    if not with_labels:
+        if image is None:
+            raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected one called image")
+        return Columns(image, (), split)
     labels = [_choose_column([label], by_key) for label in setting.label or ()]
     if not labels and (usual := _choose_column([name for name in LABEL_NAMES if by_key.get(name) != image], by_key)):
         labels = [usual]
@@ -116,10 +141,10 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str) -> 
         if setting.image or setting.label:
             expected = f"those of data.columns: {', '.join(filter(None, [setting.image, *(setting.label or ())]))}"
         raise UserError(f"{table}: found the columns {', '.join(names) or 'nothing'}; expected {expected}")
-    others = [by_key[key] for key in LABEL_NAMES if key in by_key and by_key[key] not in (image, *chosen)]
-    return Columns(
-        image, chosen, None if split in chosen else split, () if setting.label else tuple(others), is_one_hot_guess
-    )
+    other_labels = [by_key[key] for key in LABEL_NAMES if key in by_key and by_key[key] not in (image, *chosen)]
+    if setting.label:
+        other_labels = []
+    return Columns(image, chosen, None if split in chosen else split, tuple(other_labels), is_one_hot_guess)
 
 
 def has_usual_columns(names: Iterable[str]) -> bool:

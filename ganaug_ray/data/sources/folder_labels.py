@@ -1,7 +1,8 @@
 """Finds the class of an image in the folders it lies in: which of them names a class, and which does not.
 
 Usually the innermost folder is the class. Above it may stand a split (train/cat), below it too (cat/train), or a
-folder that only says what it holds (cat/images); folders of masks and annotations beside images are no classes.
+folder that only says what it holds (cat/images); folders of masks and annotations beside images are no classes, and
+neither is a folder of images without labels beside splits.
 """
 
 from collections import defaultdict
@@ -9,7 +10,7 @@ from collections.abc import Iterable
 
 from ganaug_ray.data.sources.label_text import make_class_name
 from ganaug_ray.data.sources.paths import name_split
-from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, Label
+from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
 IMAGE_FOLDERS = frozenset((
     "images", "image", "imgs", "img", "jpg", "jpeg", "jpegs", "jpegimages", "png", "pngs", "pictures", "photos",
@@ -19,6 +20,7 @@ SIDECAR_FOLDERS = frozenset((
     "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
     "groundtruth", "ground_truth", "gt",
 ))  # fmt: skip
+UNLABELLED_FOLDERS = frozenset(("unlabeled", "unlabelled", "unlabeled_data", "unlabelled_data", "seg_pred"))
 
 
 class FolderLabels:
@@ -59,6 +61,8 @@ class FolderLabels:
         for parent, name in zip(parents, parts, strict=True):
             if self._is_sidecar(parent, name):
                 return Label(None, (SIDECAR, f"lies in {name}, beside the images that it is about"), split)
+            if self._is_unlabelled(parent, name):
+                return Label(None, (UNLABELLED, f"lies in {name}, beside the splits"), split)
         for at in reversed(range(len(parts))):
             if at != split_at and self._is_class(parents[at], parts[at], "".join(parts[at + 1 : at + 2])):
                 return Label(make_class_name(parts[at]), None, split)
@@ -73,6 +77,10 @@ class FolderLabels:
         beside = {child.lower() for child in self._children[parent]}
         return bool(beside & IMAGE_FOLDERS) or parent in self._folders
 
+    def _is_unlabelled(self, parent: str, name: str) -> bool:
+        """Whether a folder beside splits is called as one of images without labels is."""
+        return name.lower() in UNLABELLED_FOLDERS and any(map(name_split, self._children[parent]))
+
     def _is_class(self, parent: str, name: str, below: str) -> bool:
         """Whether a folder is a class; ``below`` is the folder in it that the image lies in, if any."""
         if self._has_class_beside(parent, name):
@@ -82,15 +90,16 @@ class FolderLabels:
 
     def _has_class_beside(self, parent: str, name: str) -> bool:
         """Whether another folder beside this one is a class: then this one is too, whatever its name."""
-        return any(_is_plain(other) for other in self._children[parent] if other != name)
+        return any(_is_plain(sibling) for sibling in self._children[parent] if sibling != name)
 
     def _has_twin_beside(self, parent: str, name: str, below: str) -> bool:
         """Whether another folder beside this one holds a folder of the same name, and is no split."""
-        others = [other for other in self._children[parent] if other != name and name_split(other) is None]
-        return any(below in self._children.get(f"{parent}/{other}".lstrip("/"), ()) for other in others)
+        siblings = [sibling for sibling in self._children[parent] if sibling != name and name_split(sibling) is None]
+        return any(below in self._children.get(f"{parent}/{sibling}".lstrip("/"), ()) for sibling in siblings)
 
 
 def _is_plain(name: str) -> bool:
     """Whether nothing but a class is meant by a folder's name."""
     lower = name.lower()
-    return lower not in IMAGE_FOLDERS and lower not in SIDECAR_FOLDERS and name_split(name) is None
+    is_other = lower in IMAGE_FOLDERS or lower in SIDECAR_FOLDERS or lower in UNLABELLED_FOLDERS
+    return not is_other and name_split(name) is None

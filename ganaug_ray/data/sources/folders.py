@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
@@ -13,6 +14,7 @@ from ganaug_ray.data.sources.raw import (
     HIDDEN,
     MAX_IMAGE_BYTES,
     PASSED_OVER,
+    SIDECAR,
     Label,
     RawImage,
     SourcePart,
@@ -26,7 +28,7 @@ from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
 from ganaug_ray.errors import UserError
 
 
-def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a folder: all files below it sorted by path; hidden ones that may be images are named."""
     walked = walk_folder(source, Folder.from_uri(source))
     hidden = [(file, Label(None)) for file in walked if _is_hidden(file)]
@@ -35,10 +37,18 @@ def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> It
     files = [file for file in walked if not _is_hidden(file)]
     if not files:
         raise UserError(f"data.source {source}: is empty; expected one folder of images a class")
-    shards = [file.name for file in files if file.name.lower().endswith(".parquet")]
-    if shards and all(file.name in shards or is_sidecar(file.name) for file in files):
-        for shard in shards:
-            yield from parquet.list_shard_parts(source, shard, columns)
+    shards = [file.name for file in files if _is_table(file)]
+    siblings = [file.name for file in files if not _is_table(file) and not is_sidecar(file.name)]
+    if shards and siblings and label_from is None:  # such as the predictions for these images
+        files = [replace(file, problem=UnreadableError(SIDECAR)) if _is_table(file) else file for file in files]
+    elif shards and siblings:
+        raise UserError(
+            f"data.source {source}: has a Parquet table, {shards[0]}, beside other files, such as {siblings[0]}, and "
+            f"only one of the two is read from a folder; to read the table, and images that it names, give "
+            f"{source.rstrip('/')}/{shards[0]}; to read the other files, move the table out of the folder"
+        )
+    elif shards:
+        yield from parquet.list_shard_parts(source, shards, label_from, columns)
         files = [file for file in files if file.name not in shards]
     labels = FileLabels(label_from, columns, [file.name for file in files])
     if labels.remarks:
@@ -47,6 +57,10 @@ def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> It
         splits = collect_splits(label for _, label in part_files)
         images = count_images((file.name, label) for file, label in part_files if not _is_passed_over(file))
         yield SourcePart(functools.partial(_read_files, source, part_files), splits, images)
+
+
+def _is_table(file: WalkedFile) -> bool:
+    return file.name.lower().endswith(".parquet")
 
 
 def _is_passed_over(file: WalkedFile) -> bool:

@@ -17,7 +17,7 @@ from ganaug_ray.errors import UserError
 MAX_FILE_BYTES = 2 * 1024**3  # of one file, inflated
 
 
-def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a folder's pairs NAME-images-idx3-ubyte[.gz] and NAME-labels-idx1-ubyte[.gz]."""
     files = _open_folder(source).list_files()
     stems = [name for name in files if "-images-idx3" in name or "-images.idx3" in name]

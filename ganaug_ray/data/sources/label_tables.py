@@ -4,20 +4,18 @@ import csv
 import io
 import re
 from _csv import Reader
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ganaug_ray.config import ColumnsConfig
-from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.columns import Columns, choose_columns, has_usual_columns
-from ganaug_ray.data.sources.label_text import MISSING_VALUES, make_class_name
 from ganaug_ray.data.sources.paths import is_image_name, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
+from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
 from ganaug_ray.errors import UserError
 
 SEPARATORS = ",;\t|"
-PLACEHOLDERS = ("-", "--", "?", "none")  # labels that may stand for none
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,10 @@ class LabelTable:
     remarks: list[str]
 
 
-def read_table(path: str, setting: ColumnsConfig) -> LabelTable:
+def read_table(path: str, setting: ColumnsConfig, with_labels: bool = True) -> LabelTable:
     """Read a table of labels; a row that lacks something says so in its label.
+
+    Without ``with_labels`` it needs no column of labels, and one that it has is not read.
 
     Raises:
         UserError: it is missing, no UTF-8 or UTF-16 text, no CSV, or lacks the columns.
@@ -54,7 +54,7 @@ def read_table(path: str, setting: ColumnsConfig) -> LabelTable:
     separator = setting.separator or declared or _guess_separator(text)
     lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     try:
-        return _read_lines(lines, path, setting)
+        return _read_lines(lines, path, setting, with_labels)
     except csv.Error as error:
         raise UserError(f"{path}: line {lines.line_num} is no CSV ({error})") from None
 
@@ -82,7 +82,7 @@ def _guess_separator(text: str) -> str:
     return best if best in first or " " not in first.strip() else " "
 
 
-def _read_lines(lines: Reader, path: str, setting: ColumnsConfig) -> LabelTable:
+def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, with_labels: bool) -> LabelTable:
     first = next((cells for cells in lines if any(map(str.strip, cells))), [])
     names = [name.strip() for name in first]
     rows = []
@@ -91,35 +91,21 @@ def _read_lines(lines: Reader, path: str, setting: ColumnsConfig) -> LabelTable:
         names = list(columns.names)
         rows.append(_read_row(columns, names, first, path, lines.line_num))
     else:
-        columns = choose_columns(names, setting, path)
-    texts: Counter[str] = Counter()
+        columns = choose_columns(names, setting, path, with_labels)
+    label_cells: Counter[str] = Counter()
+    split_cells: Counter[str] = Counter()
     label_at = names.index(columns.labels[0]) if len(columns.labels) == 1 else len(names)
+    split_at = names.index(columns.split) if columns.split else len(names)
     for cells in lines:
         if any(map(str.strip, cells)):
             rows.append(_read_row(columns, names, cells, path, lines.line_num))
-            texts.update(cell.strip() for cell in cells[label_at : label_at + 1])
+            label_cells.update(cell.strip() for cell in cells[label_at : label_at + 1])
+            split_cells.update(cell.strip() for cell in cells[split_at : split_at + 1])
     name = path.rpartition("/")[2]
-    return LabelTable(rows, [*columns.describe_choice(name), *_describe_labels(texts, name)])
-
-
-def _describe_labels(texts: Counter[str], table: str) -> Iterator[str]:
-    """Say which labels are read in a way that a user may not expect: missing values, and one class written twice."""
-    texts_by_class: dict[str, list[str]] = defaultdict(list)
-    for text, n in texts.items():
-        if text in MISSING_VALUES:
-            rows = format_count(n, "row is", "rows are")
-            yield (
-                f"{table}: {rows} labelled {text!r}, which stands for a missing label, as in pandas; "
-                "give the class another name if it is one"
-            )
-        elif text in PLACEHOLDERS:
-            rows = format_count(n, "row is", "rows are")
-            yield f"{table}: {rows} labelled {text!r}, which is taken for a class; leave the cell empty if it is none"
-        elif name := make_class_name(text):
-            texts_by_class[name].append(text)
-    for name, same in texts_by_class.items():
-        if len(same) > 1:
-            yield f"{table}: labels {' and '.join(same)} are one class, {name}"
+    remarks = [*columns.describe_choice(name), *describe_labels(label_cells, name)]
+    if columns.split:
+        remarks += describe_splits(split_cells, columns.split, name)
+    return LabelTable(rows, remarks)
 
 
 def _find_unnamed_columns(first: Sequence[str], setting: ColumnsConfig) -> Columns | None:

@@ -53,6 +53,32 @@ def read_label_cell(value: Any) -> str | None:
     return None if name in MISSING_VALUES else name
 
 
+def name_missing_value(value: Any) -> str | None:
+    """Return what stands in a cell that says that its value is missing; None for any other, and for an empty text.
+
+    >>> [name_missing_value(value) for value in ("cat", "", " NA ", None, float("nan"))]
+    [None, None, 'NA', 'null', 'NaN']
+    """
+    if value is None:
+        return "null"
+    if value != value:
+        return "NaN"
+    name = make_class_name(value)
+    return name if name in MISSING_VALUES else None
+
+
+def read_split_cell(value: Any) -> str:
+    """Return the text of a cell in a column of splits; empty where there is none.
+
+    >>> [read_split_cell(value) for value in ("train ", b"test", 1.0, None)]
+    ['train', 'test', '1', '']
+    """
+    try:
+        return make_class_name(value) or ""
+    except ValueError:
+        return str(value)
+
+
 @functools.lru_cache(maxsize=4096)  # of millions of labels few differ
 def _clean_text(text: str) -> str | None:
     text = text.strip()

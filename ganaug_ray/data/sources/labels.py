@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.label_tables import TableRow, read_table
 from ganaug_ray.data.sources.label_text import make_class_name, make_label
@@ -19,7 +20,7 @@ class FileLabels:
     """The labels of the files of a source.
 
     Args:
-        label_from: where they come from.
+        label_from: where they come from; None: no file has one.
         columns: of a table of labels.
         paths: of all files but hidden ones, as the source has them.
 
@@ -30,9 +31,12 @@ class FileLabels:
         UserError: the table of labels cannot be read.
     """
 
-    def __init__(self, label_from: LabelFrom, columns: ColumnsConfig, paths: Sequence[str]) -> None:
+    def __init__(self, label_from: LabelFrom | None, columns: ColumnsConfig, paths: Sequence[str]) -> None:
         self.remarks: list[str] = []
         images = [path for path in map(normalize_path, paths) if not is_sidecar(path)]
+        self._find: FindLabel = _find_no_label
+        if label_from is None:
+            return
         if label_from.regex is not None:
             self._find = _make_name_labeller(label_from.regex)
         elif label_from.csv is not None:
@@ -62,12 +66,14 @@ class FileLabels:
             for file in files if len(files) > 1 else ():
                 unsure_rows[file] = f"{name} line {row.line} names {row.image}, which fits {' and '.join(files[:3])}"
         if unmatched:
+            verb = "fits" if len(unmatched) == 1 else "fit"
             self.remarks.append(
-                f"{len(unmatched)} of {len(rows)} rows of {name} fit no image, such as {unmatched[0].image} "
-                f"in line {unmatched[0].line}"
+                f"{len(unmatched)} of {format_count(len(rows), 'row')} of {name} {verb} no image, such as "
+                f"{unmatched[0].image} in line {unmatched[0].line}"
             )
         example = f", such as {rows[0].image}" if rows else ""
-        nowhere = (NO_CLASS, f"{name} has no row that fits it; its {len(rows)} rows name images{example}")
+        names = format_count(len(rows), "row names", "rows name")
+        nowhere = (NO_CLASS, f"{name} has no row that fits it; its {names} images{example}")
         labels: dict[tuple[str | None, ...], Label] = {}  # the same object for all images of a class
 
         def find(path: str) -> Label:
@@ -82,6 +88,10 @@ class FileLabels:
             return label if label.objection else labels.setdefault((label.name, label.split), label)
 
         return find
+
+
+def _find_no_label(path: str) -> Label:
+    return Label(None)
 
 
 def _merge_rows(rows: Sequence[TableRow], table: str) -> Label:

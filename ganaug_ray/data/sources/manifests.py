@@ -28,11 +28,11 @@ from ganaug_ray.errors import UserError
 PROBED_ROWS = 20  # if the files of so many are not there, the paths are written in another way
 
 
-def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a CSV file, which has a column of paths relative to it, and one of labels."""
     if web.is_url(source):
         raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
-    table = read_table(source, columns)
+    table = read_table(source, columns, with_labels=label_from is not None)
     if table.remarks:
         yield SourcePart(functools.partial(make_remarks, source, table.remarks), frozenset(), 0)
     rows = _locate_images(source, table.rows)
@@ -48,20 +48,30 @@ def _add_split(row: TableRow) -> Label:
 def _locate_images(source: str, rows: list[TableRow]) -> list[TableRow]:
     """Return rows with the paths of files that are there, where the table writes all of them in another way."""
     folder, _ = open_file(source)
-    named = [row for row in rows if row.image]
-    if any("://" in row.image or _has_file(folder, row.image) for row in named[:PROBED_ROWS]) or not named:
+    index = index_differing_paths(source, folder, [row.image for row in rows if row.image])
+    if index is None:
         return rows
-    index = PathIndex(file.name for file in walk_folder(source, folder) if file.problem is None)
     located = []
     for row in rows:
         files = index.find_files(row.image) if row.image else ()
         if len(files) == 1:
             row = replace(row, image=files[0])
         elif files:
-            detail = f"{row.image} in line {row.line} fits {' and '.join(files[:3])}"
-            row = replace(row, label=Label(None, (LABEL_CONFLICT, detail), row.label.split))
+            row = replace(row, label=make_ambiguous_label(row.image, f"line {row.line}", files, row.label.split))
         located.append(row)
     return located
+
+
+def index_differing_paths(source: str, folder: Folder, paths: Sequence[str]) -> PathIndex | None:
+    """Return an index of a folder's files, where a table in it writes their paths in another way; else None."""
+    if not paths or any("://" in path or _has_file(folder, path) for path in paths[:PROBED_ROWS]):
+        return None
+    return PathIndex(file.name for file in walk_folder(source, folder) if file.problem is None)
+
+
+def make_ambiguous_label(path: str, row: str, files: Sequence[str], split: str | None) -> Label:
+    """Return the label of a row of a table whose path fits several files equally well."""
+    return Label(None, (LABEL_CONFLICT, f"{path} in {row} fits {' and '.join(files[:3])}"), split)
 
 
 def _has_file(folder: Folder, path: str) -> bool:

@@ -15,7 +15,7 @@ from ganaug_ray.errors import UserError
 DIGITS = 1_797  # images of scikit-learn's
 
 
-def list_sklearn_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_sklearn_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield scikit-learn's 1,797 digits, 8 × 8 grey in 17 levels (Alpaydin & Kaynak 1998), as one part."""
     if source != "sklearn:digits":
         raise UserError(f"data.source {source}: of scikit-learn's data sets, sklearn:digits is known")
@@ -30,7 +30,7 @@ def _read_digits() -> Iterator[RawImage]:
         yield RawImage(f"digits/{index:04d}", str(label), np.round(image * (255 / 16)).astype(np.uint8))
 
 
-def list_torchvision_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_torchvision_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a torchvision data set such as CIFAR10, train and test; it is downloaded if needed."""
     name = source.split(":", 1)[1]
     known_names = ("CIFAR10", "CIFAR100", "MNIST", "FashionMNIST", "KMNIST")

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -14,34 +14,57 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.columns import Columns, choose_columns
-from ganaug_ray.data.sources.manifests import read_listed_file
-from ganaug_ray.data.sources.paths import find_split, normalize_path
-from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, make_remarks, open_file
+from ganaug_ray.data.sources.manifests import make_ambiguous_label, read_listed_file
+from ganaug_ray.data.sources.parquet_listing import ClassNames, TableValues, extract_path, list_rows, name_classes
+from ganaug_ray.data.sources.paths import find_split
+from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, make_remarks, open_file, refuse_pointer
 from ganaug_ray.errors import UserError
 
 BATCH_ROWS = 256  # of a Parquet file in memory at a time
 
 
-def list_parts(source: str, label_from: LabelFrom, columns: ColumnsConfig) -> Iterator[SourcePart]:
+def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the row groups of a Parquet file with columns of images (bytes, or a struct with them) and of labels."""
-    yield from list_shard_parts(source, "", columns)
+    yield from list_shard_parts(source, [""], label_from, columns)
 
 
-def list_shard_parts(source: str, shard: str, columns: ColumnsConfig) -> Iterator[SourcePart]:
-    """Yield the row groups of one Parquet file of a folder; the source itself is the file where ``shard`` is empty."""
-    with _open_table(source, shard) as table:
-        chosen = _choose_columns(table.schema_arrow, columns, _name_table(source, shard))
-        features = _read_features(table.schema_arrow)
-        if any(features.get(column, {}).get("names") for column in chosen.labels):
-            chosen = replace(chosen, has_named_classes=True)
-        if remarks := chosen.describe_choice(source.rpartition("/")[2]):
-            yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
-        splits = frozenset({find_split(shard or source.rpartition("/")[2]) or ""})
-        first = 0
-        for group in range(table.num_row_groups):
-            images = table.metadata.row_group(group).num_rows
-            yield SourcePart(functools.partial(_read_group, source, shard, group, first, chosen), splits, images)
-            first += images
+def list_shard_parts(
+    source: str, shards: Sequence[str], label_from: LabelFrom | None, columns: ColumnsConfig
+) -> Iterator[SourcePart]:
+    """Yield the row groups of Parquet files in a folder, and what is to be known of all of them together.
+
+    Args:
+        source: the folder, or a file.
+        shards: the files' names; the empty one where the source is the file.
+        label_from: None where no labels are needed.
+        columns: which they are, where that is set.
+    """
+    table_name = source.rstrip("/").rpartition("/")[2]
+    remarks: dict[str, None] = {}
+    values = TableValues()
+    for shard in shards:
+        with _open_table(source, shard) as table:
+            with_labels = label_from is not None
+            chosen = _choose_columns(table.schema_arrow, columns, _name_table(source, shard), with_labels)
+            class_names = _read_class_names(table.schema_arrow, chosen)
+            if any(class_names[column] for column in chosen.labels):
+                chosen = replace(chosen, has_named_classes=True)
+            folder, name = _locate_table(source, shard)
+            listing = list_rows(source, folder, name, table, chosen, class_names)
+            remarks |= dict.fromkeys(chosen.describe_choice(table_name))
+            values = values.add(listing.values)
+            first = 0
+            for group in range(table.num_row_groups):
+                images = table.metadata.row_group(group).num_rows
+                read = functools.partial(_read_group, source, shard, group, first, chosen, listing.files[group])
+                yield SourcePart(read, listing.splits[group], images)
+                first += images
+    if all_remarks := [*remarks, *values.describe(table_name)]:
+        yield SourcePart(functools.partial(make_remarks, source, all_remarks), frozenset(), 0)
+
+
+def _locate_table(source: str, shard: str) -> tuple[Folder, str]:
+    return (Folder.from_uri(source), shard) if shard else open_file(source)
 
 
 def _name_table(source: str, shard: str) -> str:
@@ -50,15 +73,17 @@ def _name_table(source: str, shard: str) -> str:
 
 @contextmanager
 def _open_table(source: str, shard: str) -> Iterator[pq.ParquetFile]:
-    folder, name = (Folder.from_uri(source), shard) if shard else open_file(source)
+    folder, name = _locate_table(source, shard)
     try:
         with folder.fs.open_input_file(f"{folder.path}/{name}") as stream, pq.ParquetFile(stream) as table:
             yield table
     except (pa.ArrowException, OSError) as error:
+        if isinstance(error, pa.ArrowInvalid):  # no Parquet: a file that is named in a folder was not looked at yet
+            refuse_pointer(_name_table(source, shard), folder, name)
         raise UserError(f"{_name_table(source, shard)}: is no readable Parquet file ({error})") from None
 
 
-def _choose_columns(schema: pa.Schema, setting: ColumnsConfig, table: str) -> Columns:
+def _choose_columns(schema: pa.Schema, setting: ColumnsConfig, table: str, with_labels: bool) -> Columns:
     """Choose the columns, by what Hugging Face's library says of them where it wrote the file.
 
     Raises:
@@ -69,7 +94,7 @@ def _choose_columns(schema: pa.Schema, setting: ColumnsConfig, table: str) -> Co
         names = [name for name, feature in features.items() if feature.get("_type") == kind]
         if not getattr(setting, key) and len(names) == 1:
             setting = setting.model_copy(update={key: names[0] if key == "image" else names})
-    columns = choose_columns(schema.names, setting, table)
+    columns = choose_columns(schema.names, setting, table, with_labels)
     for name in columns.labels:
         if pa.types.is_nested(schema.field(name).type):
             raise UserError(f"{table}: column {name} holds {schema.field(name).type}; expected labels, text or numbers")
@@ -85,36 +110,37 @@ def _read_features(schema: pa.Schema) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _read_group(source: str, shard: str, group: int, first: int, columns: Columns) -> Iterator[RawImage]:
-    folder, name = (Folder.from_uri(source), shard) if shard else open_file(source)
-    split = find_split(name)
+def _read_class_names(schema: pa.Schema, columns: Columns) -> ClassNames:
+    features = _read_features(schema)
+    return {column: features.get(column, {}).get("names") for column in columns.label_and_split_names}
+
+
+def _read_group(
+    source: str, shard: str, group: int, first: int, columns: Columns, files: Mapping[str, Sequence[str]]
+) -> Iterator[RawImage]:
+    folder, name = _locate_table(source, shard)
     with _open_table(source, shard) as table:
-        features = _read_features(table.schema_arrow)
-        class_names = {column: features.get(column, {}).get("names") for column in columns.labels}
+        class_names = _read_class_names(table.schema_arrow, columns)
         number = first
         for batch in table.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns.names):
             for row in batch.to_pylist():
-                _name_classes(row, class_names)
-                label = columns.read_label(row, f"{name} row {number}")
-                label = replace(label, split=label.split or split)
-                yield make_image(f"{name}#{number}", label, _extract_content(folder, row[columns.image]))
+                where = f"{name} row {number}"
+                label = columns.read_label(name_classes(row, class_names), where)
+                path = extract_path(row[columns.image])
+                label = replace(label, split=label.split or find_split(path) or find_split(name))
+                matches = files.get(path, ())
+                if len(matches) > 1:
+                    label = make_ambiguous_label(path, where, matches, label.split)
+                elif matches:
+                    path = matches[0]
+                yield make_image(f"{name}#{number}", label, _read_content(folder, path, row[columns.image]))
                 number += 1
 
 
-def _name_classes(row: dict[str, Any], class_names: dict[str, list[str] | None]) -> None:
-    """Put the names of classes in the place of their numbers; a number without a name is no class."""
-    for column, names in class_names.items():
-        cell = row[column]
-        if names and isinstance(cell, int | float):  # pandas makes floats of them where one is missing
-            row[column] = names[int(cell)] if cell == cell and 0 <= cell < len(names) and cell == int(cell) else None
-
-
-def _extract_content(folder: Folder, cell: Any) -> bytes | UnreadableError:
-    """The bytes of an image cell, which holds them itself or in a struct, or names a file beside the table."""
+def _read_content(folder: Folder, path: str, cell: Any) -> bytes | UnreadableError:
+    """Return an image that lies beside the table if it has a path, or else in its cell, maybe in a struct."""
+    if path:
+        return read_listed_file(folder, path)
     if isinstance(cell, dict):
-        cell = cell.get("bytes") or cell.get("path")
-    if isinstance(cell, str):
-        return read_listed_file(folder, normalize_path(cell))
-    if isinstance(cell, bytes):
-        return cell
-    return UnreadableError("not an image", "no bytes in the row")
+        cell = cell.get("bytes")
+    return cell if isinstance(cell, bytes) else UnreadableError("not an image", "no bytes in the row")

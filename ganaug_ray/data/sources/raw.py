@@ -11,11 +11,14 @@ import pyarrow as pa
 from pyarrow import fs as pafs
 
 from ganaug_ray.core.storage import Folder, split_address
+from ganaug_ray.data.file_repair import find_pointer
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.errors import UserError
 
+MAX_POINTER_BYTES = 1024
+FETCH_COMMANDS = {"Git LFS": "git lfs pull", "git-annex": "git annex get"}
 PART_IMAGES = 256  # images
 MAX_IMAGE_BYTES = 256 * 1024**2  # of one image file; a larger one is not read
 
@@ -25,7 +28,8 @@ SIDECAR = "sidecar file"  # text, annotations or masks that stand beside images
 LINK_BACK = "link that leads back"
 HIDDEN = "hidden file or folder"  # whose name begins with a dot; only such as may be images
 REMARK = "remark"  # no file at all, but something to know of the source; its detail says what
-PASSED_OVER = (SIDECAR, LINK_BACK, HIDDEN)  # files that are no images: neither kept nor rejected, but counted
+UNLABELLED = "image without a label"  # in a folder of such beside the splits
+PASSED_OVER = (SIDECAR, LINK_BACK, HIDDEN, UNLABELLED)  # files that are neither kept nor rejected, but counted
 
 
 @dataclass(frozen=True)
@@ -141,4 +145,19 @@ def open_file(source: str) -> tuple[Folder, str]:
         raise UserError(f"data.source {source}: cannot be read ({error})") from None
     if info.type != pafs.FileType.File:
         raise UserError(f"data.source {source}: there is no such file")
+    if info.size <= MAX_POINTER_BYTES:
+        refuse_pointer(f"data.source {source}", folder, name)
     return folder, name
+
+
+def refuse_pointer(where: str, folder: Folder, name: str) -> None:
+    """Raise an error if a small text stands in the place of a file that a program was to fetch.
+
+    Raises:
+        UserError: so it is.
+    """
+    with folder.fs.open_input_file(f"{folder.path}/{name}") as stream:
+        pointer = find_pointer(stream.read(MAX_POINTER_BYTES))
+    if pointer:
+        command = FETCH_COMMANDS[pointer]
+        raise UserError(f"{where}: is a {pointer} pointer, not the file itself; fetch that with `{command}`")

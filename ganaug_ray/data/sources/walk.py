@@ -1,6 +1,7 @@
 """Walks the files of a folder, links included, and comes to an end whatever the links do."""
 
 import os
+import queue
 import stat
 import threading
 from collections.abc import Iterable, Iterator
@@ -144,20 +145,20 @@ def _read_inode(folder: Path | str) -> _Inode:
 
 def _list_objects(source: str, folder: Folder) -> Iterator[WalkedFile]:
     """List an object store, in one call into Arrow that hears no interrupt: so in a thread that is waited for."""
-    answers: list[list[pafs.FileInfo] | OSError] = []
+    answers: queue.SimpleQueue[list[pafs.FileInfo] | OSError] = queue.SimpleQueue()
 
     def ask() -> None:
         try:
             selector = pafs.FileSelector(folder.path, recursive=True, allow_not_found=True)
-            answers.append([folder.fs.get_file_info(folder.path), *folder.fs.get_file_info(selector)])
+            answers.put([folder.fs.get_file_info(folder.path), *folder.fs.get_file_info(selector)])
         except OSError as error:
-            answers.append(error)
+            answers.put(error)
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     while thread.is_alive():
         thread.join(LISTING_POLL_S)
-    answer = answers[0]
+    answer = answers.get_nowait()
     if isinstance(answer, OSError):
         raise UserError(f"data.source {source}: cannot be read ({answer.strerror or answer})")
     root, *infos = answer

@@ -31,10 +31,21 @@ def read_names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]
     remarks = []
     if garbled:
         remarks.append(
-            f"{len(garbled)} names, such as {garbled[0]}, do not say their encoding and are no UTF-8, so classes may "
-            "be misnamed; pack the archive again with UTF-8 names"
+            f"{count_names(garbled)} in an encoding that cannot be known, so classes may be misnamed; pack the archive "
+            "again with UTF-8 names"
         )
     return names, remarks
+
+
+def count_names(names: Sequence[str]) -> str:
+    """Return the beginning of a sentence on names of which one is shown.
+
+    >>> count_names(["a.png"]), count_names(["a.png", "b.png"])
+    ('1 name, a.png, is', '2 names, such as a.png, are')
+    """
+    if len(names) == 1:
+        return f"1 name, {names[0]}, is"
+    return f"{len(names)} names, such as {names[0]}, are"
 
 
 def _read_name(entry: zipfile.ZipInfo) -> tuple[str, bool]:

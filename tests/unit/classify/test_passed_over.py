@@ -7,6 +7,7 @@ import tarfile
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ganaug_ray.classify import batch_inference
 from ganaug_ray.cli.predict import summarize_predictions
@@ -27,10 +28,29 @@ def test_other_files_are_set_aside(tmp_path: Path) -> None:
     rows = [table for number in range(len(parts)) for table in batch_inference._read_parts(parts, part_table(number))]
     answers = pa.concat_tables(rows)
     answers = answers.append_column("label", pa.array(["cat"] * len(answers)))
-    aside = batch_inference.set_aside(answers)
-    assert [path.rpartition("/")[2] for path in aside["path"].to_pylist()] == ["1.png", "label.json", "1.png"]
-    assert summarize_predictions(aside) == "3 images: 3 × cat; 3 other files passed over"
-    assert aside.schema.metadata[b"remarks"].startswith(b"1 names, such as K")
+    predicted = batch_inference.divide_answers(answers)
+    names = [path.rpartition("/")[2] for path in predicted.table["path"].to_pylist()]
+    assert names == ["1.png", "label.json", "1.png"]
+    assert summarize_predictions(predicted.table, predicted.passed_over) == (
+        "3 images: 3 × cat; 3 other files passed over"
+    )
+    assert predicted.remarks == (
+        "1 name, Kätze/1.png, is no UTF-8 but read as Latin-1, so classes may be misnamed; "
+        "pack the archive again with UTF-8 names",
+    )
+    assert predicted.table.schema.metadata is None, "a table that is written has nothing else in it"
+
+
+def test_tables_need_no_labels(tmp_path: Path) -> None:
+    """Images that a table lists are classified whether it has labels or not."""
+    lay_out(tmp_path, "1.png", "2.png")
+    (tmp_path / "list.csv").write_text("path,width\n1.png,16\n2.png,16\n")
+    table = pa.table({"image": [png(0), png(1)], "label": [["cat"], []]})
+    pq.write_table(table, tmp_path / "rows.parquet")
+    for name in ("list.csv", "rows.parquet"):
+        (part,) = batch_inference.list_parts([str(tmp_path / name)])
+        (rows,) = batch_inference._read_parts([part], part_table(0))
+        assert rows["content"].to_pylist() == [png(0), png(1)]
 
 
 def part_table(number: int) -> pa.Table:

@@ -163,7 +163,7 @@ def test_contradicting_rows_are_conflicts(tmp_path: Path) -> None:
     assert labels[2].objection == ("no class", "labels.csv line 6: no label")
     assert labels[4].objection is not None
     assert "no row" in labels[4].objection[1]
-    assert remark.content.detail == "1 of 7 rows of labels.csv fit no image, such as 9.png in line 8"
+    assert remark.content.detail == "1 of 7 rows of labels.csv fits no image, such as 9.png in line 8"
     several = write_csv(tmp_path, "image,cat,dog\n1.png,1,1\n2.png,0,0\n3.png,1,0\n")
     found = read_labels(root, several)
     assert [found[f"{i}.png"] for i in range(1, 4)] == [CONFLICT, NONE, "cat"]

@@ -109,8 +109,25 @@ def test_unknown_zip_encoding_is_noted(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes((tmp_path / "a.zip").read_bytes().replace(b"wxyz/1.png", name))
     remark, image = read(tmp_path / "a.zip")
     assert remark.content.reason == "remark"
-    assert "do not say their encoding" in remark.content.detail
+    assert remark.content.detail == (
+        f"1 name, {image.path}, is in an encoding that cannot be known, so classes may be misnamed; pack the archive "
+        "again with UTF-8 names"
+    )
     assert isinstance(image.content, bytes)
+
+
+@pytest.mark.parametrize("front", [b"", b"#!/bin/sh\n"])
+def test_wrong_utf8_flag_costs_nothing(front: bytes, tmp_path: Path) -> None:
+    """A name that is flagged as UTF-8 and is none is read as any of unknown encoding; the others stay as they are."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for number, name in enumerate(("Kätze/1.png", "Dürer/1.png", "dog/1.png")):
+            archive.writestr(name, png(number))
+    content = (tmp_path / "a.zip").read_bytes().replace("Kä".encode(), b"K\xe4z")
+    (tmp_path / "a.zip").write_bytes(front + content)
+    remark, *images = read(tmp_path / "a.zip")
+    assert [image.path for image in images] == ["Dürer/1.png", "KΣztze/1.png", "dog/1.png"]
+    assert [image.content for image in images] == [png(1), png(0), png(2)]
+    assert remark.content.detail.startswith("1 name, KΣztze/1.png, is in an encoding that cannot be known")
 
 
 def test_similar_class_names_are_noted() -> None:

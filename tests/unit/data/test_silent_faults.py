@@ -7,6 +7,7 @@ import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -214,7 +215,7 @@ def test_foreign_names_in_tar_are_told(tmp_path: Path) -> None:
         for name in ("Kätze/1.png", "dog/1.png"):
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
     details = [getattr(raw.content, "detail", "") for raw in read(tmp_path / "pics.tar")]
-    assert details[0].startswith("1 names, such as Kätze/1.png, are no UTF-8 and were read as Latin-1")
+    assert details[0].startswith("1 name, Kätze/1.png, is no UTF-8 but read as Latin-1")
 
 
 def test_declared_separator_is_understood(tmp_path: Path) -> None:
@@ -289,9 +290,12 @@ def test_missing_values_are_no_labels(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("\n".join(["image,label", *lines]))
     table = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
     assert [row.label.name for row in table.rows] == [None, None, "1", "1", "-"]
+    assert table.rows[0].label.objection == (
+        "no class", "list.csv line 2: labelled NA, which stands for a missing label"
+    )  # fmt: skip
     assert table.remarks == [
-        "list.csv: 2 rows are labelled 'NA', which stands for a missing label, as in pandas; "
-        "give the class another name if it is one",
+        "list.csv: 2 rows are labelled 'NA', which stands for a missing label, as in pandas, so they are left out; "
+        "if it is a class, rename it in the table, for instance to 'class NA'",
         "list.csv: 1 row is labelled '-', which is taken for a class; leave the cell empty if it is none",
         "list.csv: labels 1 and 1.0 are one class, 1",
     ]
@@ -322,3 +326,160 @@ def test_equal_train_and_test_are_told(tmp_path: Path) -> None:
         lay_out(root / split, *(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(6)))
     with pytest.raises(UserError, match="12 were left out as copies of images in another split"):
         survey(root, tmp_path / "staged", max_rejected=0.9)
+
+
+@pytest.mark.parametrize("name", ["list.csv", "rows.parquet", "shards/rows.parquet", "pics.zip", "pics.tar.gz"])
+def test_pointers_of_git_are_named(name: str, tmp_path: Path) -> None:
+    """A file that Git LFS has not fetched is called that, with the command that fetches it."""
+    (tmp_path / "shards").mkdir()
+    (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 12345\n")
+    source = tmp_path / name.partition("/")[0]
+    with pytest.raises(UserError) as error:
+        read(source)
+    assert str(error.value).startswith(f"data.source {source}: ")
+    assert str(error.value).endswith("is a Git LFS pointer, not the file itself; fetch that with `git lfs pull`")
+
+
+SPLIT_REMARK = (
+    "column split has values that name no split, 0, 1, so 2 rows have none; "
+    "write train, val (or valid, validation, dev) and test"
+)
+
+
+def test_unknown_values_of_splits_are_told(tmp_path: Path) -> None:
+    """A column of splits whose values name none is no reason to be silent; empty cells and usual names are."""
+    (tmp_path / "list.csv").write_text("image,label,split\na.png,cat,0\nb.png,dog,1\nc.png,cat,\nd.png,cat,dev\n")
+    table = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
+    assert table.remarks == [f"list.csv: {SPLIT_REMARK}"]
+    assert [row.label.split for row in table.rows] == [None, None, None, "val"]
+
+
+def write_table(path: Path, **columns: Any) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    rows = len(columns["label"])
+    table = pa.table({"image": [encode(photograph()) for _ in range(rows)]} | columns)
+    pq.write_table(table, path, row_group_size=4)
+    return path
+
+
+def list_remarks(source: Path) -> list[str]:
+    return [raw.content.detail for raw in read(source) if getattr(raw.content, "reason", "") == "remark"]
+
+
+def test_splits_in_parquet_are_kept(tmp_path: Path) -> None:
+    """A column of splits in Parquet has the images stay in them, as in CSV."""
+    labels = ["cat", "dog"] * 12
+    source = write_table(tmp_path / "rows.parquet", label=labels, split=["train"] * 16 + ["test"] * 8)
+    found = survey(source, tmp_path / "staged")
+    assert sum(found.count_images()["test"].values()) == 8
+    assert found.remarks[0].startswith("images stay in the splits they came in, train and test")
+
+
+def test_shards_have_one_remark(tmp_path: Path) -> None:
+    """What is to be known of many shards is said once, with the rows of all of them."""
+    for number in range(3):
+        write_table(tmp_path / "rows" / f"train-{number}.parquet", label=["cat", None], target=["a", "b"])
+    assert list_remarks(tmp_path / "rows") == [
+        "rows: labels are those of column label; data.columns: {label: target} takes others",
+        "rows: 3 rows are labelled null, which stands for a missing label, so they are left out",
+    ]
+
+
+def test_unknown_splits_in_parquet_are_told(tmp_path: Path) -> None:
+    """What a column of splits holds in place of names is told of Parquet as of CSV."""
+    source = write_table(tmp_path / "rows.parquet", label=["cat"] * 4, split=[0, 1, None, None])
+    assert list_remarks(source) == [f"rows.parquet: {SPLIT_REMARK}"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        (["cat", "NA", "NA"], "2 rows are labelled 'NA', which stands for a missing label, as in pandas"),
+        (["cat", None, "dog"], "1 row is labelled null, which stands for a missing label, so it is left out"),
+        ([1.0, float("nan"), float("nan")], "2 rows are labelled NaN, which stands for a missing label"),
+    ],
+)
+def test_missing_labels_in_parquet_are_told(labels: list, words: str, tmp_path: Path) -> None:
+    """Labels that are null, no number, or called so are rejected, and a remark counts them."""
+    source = write_table(tmp_path / "rows.parquet", label=labels)
+    (remark,) = list_remarks(source)
+    assert remark.startswith(f"rows.parquet: {words}")
+    objections = [raw.objection for raw in read(source) if raw.objection]
+    assert objections[0] is not None
+    assert objections[0][0] == "no class"
+
+
+@pytest.mark.parametrize("as_struct", [False, True])
+def test_paths_in_parquet_are_matched(as_struct: bool, tmp_path: Path) -> None:
+    """Paths in Parquet may have another folder in front than the files, as in CSV."""
+    lay_out(tmp_path / "data", "train/x.png", "test/y.png")
+    paths = ["data/train/x.png", "data/test/y.png"]
+    cells = paths
+    if as_struct:
+        kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        cells = pa.array([{"bytes": None, "path": path} for path in paths], kind)
+    source = write_table(tmp_path / "data" / "rows.parquet", image=cells, label=["cat", "dog"])
+    images = read(source)
+    assert [type(image.content) for image in images] == [bytes, bytes]
+    assert [image.split for image in images] == ["train", "test"]
+
+
+def test_tables_beside_images_are_refused(tmp_path: Path) -> None:
+    """A folder with both is read as neither, and the refusal says what to give."""
+    source = lay_out(tmp_path / "pics", "cat/1.png")
+    write_table(source / "rows.parquet", label=["cat"])
+    with pytest.raises(UserError) as error:
+        read(source)
+    assert str(error.value) == (
+        f"data.source {source}: has a Parquet table, rows.parquet, beside other files, such as cat/1.png, and only one "
+        f"of the two is read from a folder; to read the table, and images that it names, give {source}/rows.parquet; "
+        "to read the other files, move the table out of the folder"
+    )
+
+
+@pytest.mark.parametrize(("folder", "front"), [("unlabeled", ""), ("seg_pred/seg_pred", "seg_"), ("Unlabelled", "")])
+def test_unlabelled_folders_are_no_classes(folder: str, front: str, tmp_path: Path) -> None:
+    """A folder of images without labels beside splits is passed over, and a remark says what can use it."""
+    classes = ("cat", "dog")
+    labelled = [f"{front}{s}/{c}/{n}.png" for s in ("train", "test") for c in classes for n in range(6)]
+    root = lay_out(tmp_path / "pics", *labelled, *(f"{folder}/{n}.png" for n in range(30)))
+    found = survey(root, tmp_path / "staged")
+    assert found.classes == ["cat", "dog"]
+    assert found.passed_over == {"image without a label": 30}
+    assert found.count_rejects() == {}
+    assert found.remarks[1] == (
+        "30 images lie in a folder for images without labels, such as unlabeled or seg_pred, beside the splits, and "
+        "were passed over; name that folder in data.unlabelled to use them"
+    )
+    unlabelled = str(root / folder)
+    followed = survey(root, tmp_path / "followed", unlabelled=[unlabelled])
+    assert len(followed.unlabelled) == 30
+    assert len(followed.remarks) == 1
+
+
+def test_unlabelled_without_splits_is_class(tmp_path: Path) -> None:
+    """Where no split lies beside it, a folder of any name is a class."""
+    root = lay_out(tmp_path / "pics", "cat/1.png", "unlabeled/1.png")
+    assert read_labels(root) == {"cat/1.png": "cat", "unlabeled/1.png": "unlabeled"}
+
+
+def test_unlabelled_tables_need_no_labels(tmp_path: Path) -> None:
+    """Where labels are ignored anyway, a table without any is read."""
+    root = lay_out(tmp_path / "pics", *(f"{c}/{n}.png" for c in ("cat", "dog") for n in range(6)))
+    table = pa.table({"image": [encode(photograph()) for _ in range(5)]})
+    pq.write_table(table, tmp_path / "more.parquet")
+    found = survey(root, tmp_path / "staged", unlabelled=[str(tmp_path / "more.parquet")])
+    assert found.unlabelled["reason"].null_count == 5
+
+
+def test_class_named_none_is_rejected(tmp_path: Path) -> None:
+    """Rows labelled None count as rejected for that reason; once the class has another name, they are kept."""
+    lay_out(tmp_path, *(f"{number}.png" for number in range(18)))
+    for name, rejected in (("None", {"no class": 6}), ("class None", {})):
+        lines = [f"{number}.png,{('cat', 'dog', name)[number % 3]}" for number in range(18)]
+        (tmp_path / "list.csv").write_text("\n".join(["image,label", *lines]))
+        found = survey(tmp_path / "list.csv", tmp_path / f"staged {name}", max_rejected=0.5)
+        assert found.count_rejects() == rejected
+        details = {row["detail"] for row in found.rejected.to_pylist()}
+        assert all(detail.endswith("labelled None, which stands for a missing label") for detail in details)
+    assert found.classes == ["cat", "class None", "dog"]

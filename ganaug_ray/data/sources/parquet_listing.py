@@ -1,0 +1,172 @@
+"""Looks through a Parquet table before its images are read: at its labels, its splits, and the paths of its images."""
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.sources.columns import Columns
+from ganaug_ray.data.sources.label_text import read_split_cell
+from ganaug_ray.data.sources.manifests import index_differing_paths
+from ganaug_ray.data.sources.paths import find_split, normalize_path
+from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
+from ganaug_ray.errors import UserError
+
+ClassNames = Mapping[str, Sequence[str] | None]
+"""Column -> the names of its numbers, where the schema has them."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TableValues:
+    """What stands in a table, each value with its number of rows.
+
+    Attributes:
+        labels: cells of the column of labels, if there is one.
+        splits: texts in the column of splits, if there is one.
+        split_column: its name.
+    """
+
+    labels: Counter[Any] = field(default_factory=Counter)
+    splits: Counter[str] = field(default_factory=Counter)
+    split_column: str = ""
+
+    def add(self, other: "TableValues") -> "TableValues":
+        """Return the values of two tables."""
+        return TableValues(self.labels + other.labels, self.splits + other.splits, other.split_column)
+
+    def describe(self, table: str) -> list[str]:
+        """Say which values are read in a way that a user may not expect."""
+        remarks = list(describe_splits(self.splits, self.split_column, table))
+        with suppress(ValueError):  # bytes that are no text: whoever reads the row says so
+            remarks += describe_labels(self.labels, table)
+        return remarks
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What is known of a table without its images.
+
+    Attributes:
+        splits: of each row group, those in which labelled images lie, "" for those outside any.
+        files: of each row group, path in the table -> the files that it fits; empty where paths hold as they are.
+        values: that stand in the table.
+    """
+
+    splits: list[frozenset[str]]
+    files: list[dict[str, Sequence[str]]]
+    values: TableValues
+
+
+def list_rows(
+    source: str, folder: Folder, name: str, table: pq.ParquetFile, columns: Columns, names: ClassNames
+) -> Listing:
+    """Look through a table that lies in a folder.
+
+    Raises:
+        UserError: the folder cannot be listed, where the table's paths are not those of its files.
+    """
+    path_column = _find_path_column(table, columns.image)
+    named_columns = columns.label_and_split_names
+    content = table.read([*named_columns, *([path_column] if path_column else [])])
+    # Of the rows of a large table few differ in their labels and splits, so that each such pair is understood once.
+    keys: list[tuple[Any, ...]] = [()] * table.metadata.num_rows
+    if named_columns:
+        keys = list(zip(*[map(_make_key, content[name].to_pylist()) for name in named_columns], strict=True))
+    paths = [""] * len(keys)
+    if path_column:
+        paths = [extract_path(cell) for cell in content[columns.image].to_pylist()]
+    key_counts = Counter(keys)
+    key_splits = {
+        key: _find_labelled_split(dict(zip(named_columns, key, strict=True)), columns, names) for key in key_counts
+    }
+    index = index_differing_paths(source, folder, [path for path in paths if path])
+    splits = []
+    files = []
+    start = 0
+    for group in range(table.num_row_groups):
+        end = start + table.metadata.row_group(group).num_rows
+        group_splits = set()
+        for key, path in set(zip(keys[start:end], paths[start:end], strict=True)):
+            split = key_splits[key]
+            if split is not None:
+                group_splits.add(split or find_split(path) or find_split(name) or "")
+        splits.append(frozenset(group_splits))
+        group_paths = {path for path in paths[start:end] if path}
+        files.append({path: index.find_files(path) for path in group_paths} if index else {})
+        start = end
+    return Listing(splits, files, _count_values(key_counts, columns, names))
+
+
+def extract_path(cell: Any) -> str:
+    """Return the path in a cell of images that names a file beside the table; empty in one that holds the image."""
+    if isinstance(cell, dict):
+        cell = cell.get("bytes") or cell.get("path")
+    return normalize_path(cell) if isinstance(cell, str) else ""
+
+
+def name_classes(row: Row, names: ClassNames) -> Row:
+    """Return a row with the names of classes in the place of their numbers; a number without a name is no class."""
+    named = dict(row)
+    for column, texts in names.items():
+        cell = row[column]
+        if texts and isinstance(cell, int | float):  # pandas makes floats of them where one is missing
+            named[column] = texts[int(cell)] if cell == cell and 0 <= cell < len(texts) and cell == int(cell) else None
+    return named
+
+
+def _find_path_column(table: pq.ParquetFile, image: str) -> str | None:
+    """Return what to read of a column of images for their paths; None where it holds the images themselves."""
+    kind = table.schema_arrow.field(image).type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return image
+    if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
+        return None
+    for group in range(table.num_row_groups):
+        row_group = table.metadata.row_group(group)
+        for number in range(row_group.num_columns):
+            column = row_group.column(number)
+            if column.path_in_schema == f"{image}.bytes":
+                counts = column.statistics
+                if counts is None or counts.null_count != column.num_values:
+                    return None
+    return f"{image}.path"
+
+
+def _make_key(cell: Any) -> Any:
+    """Return a cell as one that equals itself, so that it can be counted, whatever it holds."""
+    if cell != cell:
+        return math.nan
+    return cell if isinstance(cell, str | bytes | int | float | None) else str(cell)
+
+
+def _find_labelled_split(row: Row, columns: Columns, names: ClassNames) -> str | None:
+    """Return the split that a row states, "" where it states none; None of one without a label."""
+    with suppress(UserError):  # whoever reads the row says so
+        label = columns.read_label(name_classes(row, names), "")
+        if label.name is not None:
+            return label.split or ""
+    return None
+
+
+def _count_values(key_counts: Counter[tuple[Any, ...]], columns: Columns, names: ClassNames) -> TableValues:
+    labels: Counter[Any] = Counter()
+    splits: Counter[str] = Counter()
+    for key, n in key_counts.items():
+        row = dict(zip(columns.label_and_split_names, key, strict=True))
+        if len(columns.labels) == 1:
+            cell = row[columns.labels[0]]
+            # Of names in a schema, none is what a missing value is called.
+            if not columns.has_named_classes or cell is None or cell is math.nan:
+                labels[cell] += n
+        if columns.split:
+            splits[read_split_cell(name_classes(row, names)[columns.split])] += n
+    return TableValues(labels, splits, columns.split or "")

@@ -1,0 +1,60 @@
+"""Says which values in a table are read in a way that a user may not expect."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from ganaug_ray.core.wording import format_count
+from ganaug_ray.data.sources.label_text import MISSING_VALUES, make_class_name, name_missing_value
+from ganaug_ray.data.sources.paths import name_split
+
+PLACEHOLDERS = ("-", "--", "?", "none")  # labels that may stand for none
+MAX_NAMED = 4  # values
+
+
+def describe_labels(cells: Counter[Any], table: str) -> Iterator[str]:
+    """Say which labels stand for missing values, may stand for them, or are one class that is written twice.
+
+    Args:
+        cells: of the column of labels, each with its number of rows.
+        table: its name.
+    """
+    texts_by_class: dict[str, list[str]] = defaultdict(list)
+    for cell, n in cells.items():
+        rows = format_count(n, "row is", "rows are")
+        missing = name_missing_value(cell)
+        left_out = "it is left out" if n == 1 else "they are left out"
+        if missing and isinstance(cell, str | bytes):
+            yield (
+                f"{table}: {rows} labelled {missing!r}, which stands for a missing label, as in pandas, so {left_out}; "
+                f"if it is a class, rename it in the table, for instance to 'class {missing}'"
+            )
+        elif missing:
+            yield f"{table}: {rows} labelled {missing}, which stands for a missing label, so {left_out}"
+        elif cell in PLACEHOLDERS:
+            yield f"{table}: {rows} labelled {cell!r}, which is taken for a class; leave the cell empty if it is none"
+        elif name := make_class_name(cell):
+            texts_by_class[name].append(str(cell))
+    for name, texts in texts_by_class.items():
+        if len(texts) > 1:
+            yield f"{table}: labels {' and '.join(texts)} are one class, {name}"
+
+
+def describe_splits(cells: Counter[str], column: str, table: str) -> Iterator[str]:
+    """Say which values of a column of splits name none.
+
+    Args:
+        cells: the values as text, each with its number of rows.
+        column: its name.
+        table: the table's.
+    """
+    unknown = {cell: n for cell, n in cells.items() if cell and cell not in MISSING_VALUES and not name_split(cell)}
+    if not unknown:
+        return
+    named = ", ".join(sorted(unknown)[:MAX_NAMED])
+    more = f" and {len(unknown) - MAX_NAMED} more" if len(unknown) > MAX_NAMED else ""
+    rows = format_count(sum(unknown.values()), "row has", "rows have")
+    yield (
+        f"{table}: column {column} has values that name no split, {named}{more}, so {rows} none; "
+        "write train, val (or valid, validation, dev) and test"
+    )
