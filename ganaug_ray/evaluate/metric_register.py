@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from ganaug_ray.evaluate import row_scores
-from ganaug_ray.evaluate.answer_scores import Accuracy, ClassMean, ClassRatio, Estimator, RowMean
+from ganaug_ray.evaluate.answer_scores import Accuracy, ClassMean, ClassRatio, Estimator
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ CALIBRATED_CROSS_ENTROPY = Metric(
     "nats",
     higher_is_better=False,
     rows=row_scores.compute_losses,
-    estimator=RowMean("calibrated_cross_entropy"),
+    estimator=row_scores.RowMean("calibrated_cross_entropy"),
     calibrated=True,
 )
 CALIBRATED_BRIER = Metric(
@@ -148,7 +148,7 @@ CALIBRATED_BRIER = Metric(
     "",
     higher_is_better=False,
     rows=row_scores.compute_brier,
-    estimator=RowMean("calibrated_brier"),
+    estimator=row_scores.RowMean("calibrated_brier"),
     calibrated=True,
 )
 

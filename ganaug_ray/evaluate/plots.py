@@ -17,8 +17,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from PIL import Image
 
-from ganaug_ray.data.images import from_array
-
 # Mid-tones with enough contrast on white and on near-black; blue and orange first, which colour-blind eyes tell apart.
 COLOURS = ("#4a86d8", "#e07b26", "#8d6cc9", "#2f9e8f", "#c75b8e", "#8a8f3c")
 VERDICT_COLOURS = {
@@ -290,26 +288,3 @@ def _format_percent(share: float) -> str:
 
 def _shorten_name(name: str) -> str:
     return name if len(name) <= 14 else name[:13] + "…"
-
-
-def make_strip(images: Sequence[np.ndarray] | np.ndarray, columns: int, max_side_px: int = 48) -> bytes:
-    """Lay the first images side by side as a PNG: transparent between them, and where there are fewer than columns.
-
-    Args:
-        images: square, of equal size, uint8 [H, W, 1 or 3]; one at least.
-        columns: number of images there is room for.
-        max_side_px: side in pixels to which larger images are shrunk.
-
-    Returns:
-        The content of the PNG file.
-    """
-    tiles = [from_array(image) for image in images[:columns]]
-    for tile in tiles:
-        tile.thumbnail((max_side_px, max_side_px))
-    step = tiles[0].width + 2
-    picture = Image.new("RGBA", (step * columns - 2, tiles[0].height))
-    for column, tile in enumerate(tiles):
-        picture.paste(tile, (column * step, 0))
-    sink = io.BytesIO()
-    picture.save(sink, "PNG", optimize=True)
-    return sink.getvalue()

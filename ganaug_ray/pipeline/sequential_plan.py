@@ -1,7 +1,7 @@
 """The plan of a comparison whose seeds are added in equal steps until its verdict is firm.
 
 The verdict is looked at after each step. Looks are paid for in advance: ``compare.looks`` of them widen every interval
-(``verdict.paired_statistics.compute_looks_factor``), whether all are taken or not.
+(``verdict.multiple_testing.compute_looks_factor``), whether all are taken or not.
 """
 
 from __future__ import annotations

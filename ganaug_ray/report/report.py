@@ -4,19 +4,22 @@ First the figures are collected, as plain values: they are report.json. Then the
 lays both out.
 """
 
+import io
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
+from PIL import Image
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord, VerdictRecord, find_stage_record
+from ganaug_ray.data.images import from_array
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import metrics, model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
@@ -194,9 +197,32 @@ def _draw_samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str
     train = image_store.read_images(run.dataset / "train")
     samples = []
     for label, name in enumerate(classes[:MAX_SAMPLE_CLASSES]):
-        strip = plots.make_strip(train.images[train.labels == label], SAMPLE_COLUMNS)
+        strip = _make_strip(train.images[train.labels == label], SAMPLE_COLUMNS)
         samples.append((name, plots.encode_uri(strip)))
     return samples
+
+
+def _make_strip(images: Sequence[np.ndarray] | np.ndarray, columns: int, max_side_px: int = 48) -> bytes:
+    """Lay the first images side by side as a PNG: transparent between them, and where there are fewer than columns.
+
+    Args:
+        images: square, of equal size, uint8 [H, W, 1 or 3]; one at least.
+        columns: number of images there is room for.
+        max_side_px: side in pixels to which larger images are shrunk.
+
+    Returns:
+        The content of the PNG file.
+    """
+    tiles = [from_array(image) for image in images[:columns]]
+    for tile in tiles:
+        tile.thumbnail((max_side_px, max_side_px))
+    step = tiles[0].width + 2
+    picture = Image.new("RGBA", (step * columns - 2, tiles[0].height))
+    for column, tile in enumerate(tiles):
+        picture.paste(tile, (column * step, 0))
+    sink = io.BytesIO()
+    picture.save(sink, "PNG", optimize=True)
+    return sink.getvalue()
 
 
 def _draw_learning_curves(run: experiment_dir.Run, verdict: VerdictRecord) -> list[Markup]:

@@ -18,7 +18,7 @@ confidence intervals for comparing matched proportions", Statistics in Medicine 
 as much as the others do in the mean over seeds: where a row is right in one training and wrong in the next, less.
 
 Fewer than ``MIN_REPEATS`` trainings of each arm have no interval worth the name. The best of several candidates, see
-``compute_best_of_factor``, has a wider one.
+``multiple_testing.compute_best_of_factor``, has a wider one.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ POWER = 0.8
 MIN_REPEATS = 3
 MIN_P = 1e-30
 MIN_VARIANCE = 1e-24  # of repeats; with less they are equal but for rounding
-POCOCK_LEVELS = (0.05, 0.0294, 0.0221, 0.0182, 0.0158)  # two-sided, of 1 to 5 looks
 AGREEING_ROWS = 2.0  # rows that one model alone is supposed to have right, at least
 _ONE_SIGMA = 2 * float(stats.norm.sf(1))
 
@@ -94,8 +93,8 @@ def estimate_means(
 
     Args:
         differences: by split, seed and figure.
-        level: how often the interval may miss; below 0.05 for the best of several, see ``compute_best_of_factor``, and
-            for several looks, see ``compute_looks_factor``.
+        level: how often the interval may miss; below 0.05 for the best of several and for several looks, see
+            ``multiple_testing``.
         worthwhile: the least gain that is worth having, in the figures' unit; below zero where less is better.
 
     Returns:
@@ -210,62 +209,6 @@ def compute_row_variance(influence_SNM: np.ndarray) -> np.ndarray:
     return np.maximum(0.0, _compute_row_variance_of_mean(influence_SNM) - of_training_M)
 
 
-def compute_best_of_factor(candidates: int) -> float:
-    """Return the factor on p values of the best of so many candidates, where the choice is not independent of the test.
-
-    If all k have no effect, the chance that any has a one-sided p below 2.5 % / k is at most 2.5 % (Bonferroni),
-    whatever the choice went by. With (k + 1) / 2 up to 3.4 % of simulated comparisons ended in help.
-
-    Args:
-        candidates: number of arms that the best was chosen from; of none the factor is that of one.
-
-    Returns:
-        The factor, at least one.
-
-    >>> [compute_best_of_factor(1), compute_best_of_factor(2), compute_best_of_factor(4)]
-    [1.0, 2.0, 4.0]
-    """
-    return float(max(1, candidates))
-
-
-def compute_looks_factor(looks: int) -> float:
-    """Return the factor on p values where the verdict may be looked at so many times while seeds are added.
-
-    At every look the level is the same, so that all together are wrong in 5 % of cases (Pocock 1977, "Group sequential
-    methods in the design and analysis of clinical trials", Biometrika 64). Looks share their test images, and so are
-    more alike than his: that errs on the safe side.
-
-    Args:
-        looks: number of looks, 1 to 5.
-
-    Returns:
-        The factor, at least one.
-
-    Raises:
-        IndexError: there are more than five looks.
-
-    >>> [round(compute_looks_factor(looks), 2) for looks in (1, 2, 4)]
-    [1.0, 1.7, 2.75]
-    """
-    return SIGNIFICANCE_LEVEL / POCOCK_LEVELS[looks - 1]
-
-
-def multiply_p(p: float | None, times: float) -> float | None:
-    """Return so many times a p value, at most one; None stays None.
-
-    Args:
-        p: in [0, 1], or None where there is none.
-        times: factor, at least one; see ``compute_best_of_factor`` and ``compute_looks_factor``.
-
-    Returns:
-        The product in [0, 1], or None.
-
-    >>> multiply_p(0.25, 2.0), multiply_p(0.75, 2.0), multiply_p(None, 2.0)
-    (0.5, 1.0, None)
-    """
-    return None if p is None else min(1.0, times * p)
-
-
 def judge_effect(mean: float, p: float | None, p_worthwhile: float | None, higher_is_better: bool = True) -> Verdict:
     """Judge a mean difference by its p values.
 
@@ -293,24 +236,3 @@ def judge_effect(mean: float, p: float | None, p_worthwhile: float | None, highe
     if p_worthwhile < SIGNIFICANCE_LEVEL:
         return "no worthwhile gain"
     return "helped" if differs else "unclear"
-
-
-def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjust p values for several tests at once (Holm 1979, "A simple sequentially rejective multiple test procedure").
-
-    Args:
-        ps: p values in [0, 1]; one that is None stays None, but counts as one of them.
-
-    Returns:
-        The adjusted ones, at least as large, in the same order.
-
-    >>> adjust_holm([0.01, 0.04, None, 0.02])
-    [0.04, 0.08, None, 0.06]
-    """
-    adjusted: list[float | None] = [None] * len(ps)
-    known = sorted((p, place) for place, p in enumerate(ps) if p is not None)
-    least = 0.0
-    for rank, (p, place) in enumerate(known):
-        least = min(1.0, max(least, (len(ps) - rank) * p))
-        adjusted[place] = least
-    return adjusted

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ganaug_ray.evaluate.metric_register import CLASS_METRICS
-from ganaug_ray.verdict import paired_statistics
+from ganaug_ray.verdict import multiple_testing, paired_statistics
 from ganaug_ray.verdict.outcomes import Outcome, Part, compute_differences
 from ganaug_ray.verdict.paired_statistics import Estimate
 
@@ -37,17 +37,17 @@ def compare_classes(
         A row a class: ``class``, ``rare``, ``f1`` and ``recall`` (the attributes of ``Estimate``, and ``p_adjusted``),
         and the ``verdict`` by the adjusted p of F1.
     """
-    times = paired_statistics.compute_looks_factor(looks)
+    times = multiple_testing.compute_looks_factor(looks)
     rows: list[dict[str, Any]] = [{"class": name, "rare": name in rare} for name in classes]
     for metric in CLASS_METRICS:
         estimates = _estimate_by_class(ours, theirs, metric.key, "test", worthwhile)
-        ps = paired_statistics.adjust_holm([estimate.p for estimate in estimates])
-        ps_worthwhile = paired_statistics.adjust_holm([estimate.p_worthwhile for estimate in estimates])
+        ps = multiple_testing.adjust_holm([estimate.p for estimate in estimates])
+        ps_worthwhile = multiple_testing.adjust_holm([estimate.p_worthwhile for estimate in estimates])
         for row, estimate, p, p_worthwhile in zip(rows, estimates, ps, ps_worthwhile, strict=True):
             row[metric.key] = {
                 **asdict(estimate),
-                "p_adjusted": paired_statistics.multiply_p(p, times),
-                "p_worthwhile_adjusted": paired_statistics.multiply_p(p_worthwhile, times),
+                "p_adjusted": multiple_testing.multiply_p(p, times),
+                "p_worthwhile_adjusted": multiple_testing.multiply_p(p_worthwhile, times),
             }
     for row in rows:
         figures = row["f1"]

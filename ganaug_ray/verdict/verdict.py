@@ -13,7 +13,7 @@ Everything else is reported and decides nothing: each control by its own interva
 p values adjusted for being a family (Holm), since the largest of several differences is likelier to be luck.
 
 The models that an arm is chosen by are those that are tested, so the luck of their training goes along. The interval of
-the best of several candidates is therefore wider (``paired_statistics.compute_best_of_factor``), and candidates that
+the best of several candidates is therefore wider (``multiple_testing.compute_best_of_factor``), and candidates that
 were compared on the same test images before and are no longer there count too. So candidates should be few.
 """
 
@@ -24,7 +24,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ganaug_ray.evaluate.metric_register import get_metric, list_compared
-from ganaug_ray.verdict import choices, mcnemar, paired_statistics, per_class, wording
+from ganaug_ray.verdict import choices, mcnemar, multiple_testing, paired_statistics, per_class, wording
 from ganaug_ray.verdict.comparison import Comparison, Role
 from ganaug_ray.verdict.outcomes import Outcome, compute_differences
 from ganaug_ray.verdict.split_overlap import SplitOverlap
@@ -63,7 +63,7 @@ def compare_arms(
     """
     higher_is_better = get_metric(metric).higher_is_better
     differences = compute_differences(ours, theirs, metric, rare=rare)
-    times = paired_statistics.compute_best_of_factor(best_of) * paired_statistics.compute_looks_factor(looks)
+    times = multiple_testing.compute_best_of_factor(best_of) * multiple_testing.compute_looks_factor(looks)
     (estimate,) = paired_statistics.estimate_means(
         differences,
         paired_statistics.SIGNIFICANCE_LEVEL / times,
@@ -87,8 +87,8 @@ def compare_arms(
 
 def _judge(comparison: Comparison, p: float | None, p_worthwhile: float | None, times: float) -> Comparison:
     """Return the comparison with p values that are so many times as large, and the verdict by them."""
-    p_adjusted = paired_statistics.multiply_p(p, times)
-    p_worthwhile_adjusted = paired_statistics.multiply_p(p_worthwhile, times)
+    p_adjusted = multiple_testing.multiply_p(p, times)
+    p_worthwhile_adjusted = multiple_testing.multiply_p(p_worthwhile, times)
     higher_is_better = get_metric(comparison.metric).higher_is_better
     word = paired_statistics.judge_effect(comparison.mean, p_adjusted, p_worthwhile_adjusted, higher_is_better)
     return replace(comparison, p_adjusted=p_adjusted, p_worthwhile_adjusted=p_worthwhile_adjusted, verdict=word)
@@ -191,10 +191,10 @@ def _assign_role(arm: str, candidates: Sequence[str], chosen: str | None) -> Rol
 
 def _adjust_candidates(comparisons: list[Comparison], looks: int) -> list[Comparison]:
     """Adjust the p values of the candidates that were not chosen for being several, and for several looks."""
-    times = paired_statistics.compute_looks_factor(looks)
+    times = multiple_testing.compute_looks_factor(looks)
     family = [comparison for comparison in comparisons if comparison.role == "candidate"]
-    ps = paired_statistics.adjust_holm([comparison.p for comparison in family])
-    ps_worthwhile = paired_statistics.adjust_holm([comparison.p_worthwhile for comparison in family])
+    ps = multiple_testing.adjust_holm([comparison.p for comparison in family])
+    ps_worthwhile = multiple_testing.adjust_holm([comparison.p_worthwhile for comparison in family])
     judged = {
         comparison.arm: _judge(comparison, p, p_worthwhile, times)
         for comparison, p, p_worthwhile in zip(family, ps, ps_worthwhile, strict=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
-from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL, compute_looks_factor
+from ganaug_ray.verdict.multiple_testing import compute_looks_factor
+from ganaug_ray.verdict.paired_statistics import MIN_REPEATS, POWER, SIGNIFICANCE_LEVEL
 
 DISAGREEING = 0.05  # of the test images, on which exactly one of two trained models is right; measured: 0.02 to 0.15
 

@@ -21,11 +21,11 @@ import numpy as np
 from scipy import special
 
 from ganaug_ray.verdict.mean_error import combine_rows_and_repeats
+from ganaug_ray.verdict.multiple_testing import compute_best_of_factor
 from ganaug_ray.verdict.paired_statistics import (
     MIN_REPEATS,
     SIGNIFICANCE_LEVEL,
     Differences,
-    compute_best_of_factor,
     estimate_means,
 )
 

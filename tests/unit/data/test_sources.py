@@ -314,3 +314,17 @@ def test_invalid_image_list_is_refused(tmp_path: Path, content: bytes, words: st
     (tmp_path / "list.csv").write_bytes(content)
     with pytest.raises(UserError, match=words):
         label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
+
+
+def test_answers_beside_images_are_passed_over(tmp_path: Path) -> None:
+    """Where no labels are asked for, a table beside images, such as their predictions, is passed over and counted."""
+    Image.new("L", (8, 8), 200).save(tmp_path / "cat.png")
+    pq.write_table(pa.table({"path": ["cat.png"], "label": ["cat"]}), tmp_path / "predictions.parquet")
+    found = [row for part in sources.list_parts([str(tmp_path)], None) for row in part()]
+    contents = {row.path: row.content for row in found}
+    assert isinstance(contents["cat.png"], bytes)
+    table = contents["predictions.parquet"]
+    assert isinstance(table, UnreadableError)
+    assert table.reason == raw.SIDECAR
+    with pytest.raises(UserError, match=r"predictions\.parquet.*cat\.png"):
+        list(sources.list_parts([str(tmp_path)], LabelFrom()))

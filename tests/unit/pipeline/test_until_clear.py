@@ -22,13 +22,12 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import comparison_plan, sequential_plan
 from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.verdict.multiple_testing import compute_looks_factor, multiply_p
 from ganaug_ray.verdict.paired_statistics import (
     Differences,
     Estimate,
-    compute_looks_factor,
     estimate_means,
     judge_effect,
-    multiply_p,
 )
 from ganaug_ray.verdict.verdict import build_verdict
 from tests.conftest import DIGITS, TINY

@@ -10,12 +10,11 @@ from scipy import integrate, stats
 
 from ganaug_ray.verdict.mcnemar import compute_mcnemar
 from ganaug_ray.verdict.mean_error import PRIOR_SCALE, combine_rows_and_repeats
+from ganaug_ray.verdict.multiple_testing import adjust_holm, compute_best_of_factor
 from ganaug_ray.verdict.paired_statistics import (
     SIGNIFICANCE_LEVEL,
     Differences,
     Estimate,
-    adjust_holm,
-    compute_best_of_factor,
     compute_row_variance,
     estimate_mean_over_repeats,
     estimate_means,
