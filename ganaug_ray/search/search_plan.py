@@ -135,8 +135,10 @@ class SearchPlan:
         """Return a hash of all that decides a trial's result; how many trials there are does not."""
         job = self.job.model_dump(exclude={"search", "arms", "models", "published", "about"})
         how = self.job.search.model_dump(exclude={"trials", "hours", "tracking", "algorithm", "stop_early", "workers"})
-        population = ["population"] if self.algorithm.is_population else []
-        return experiment_dir.compute_fingerprint(job, how, self.space.build_record(), *population)
+        extras = ["population"] if self.algorithm.is_population else []
+        if self.space.kind != "gan":  # what a search for a GAN goes by is among its settings
+            extras.append(self.objective)
+        return experiment_dir.compute_fingerprint(job, how, self.space.build_record(), *extras)
 
 
 def compute_cautious_mean(scores: Sequence[float], direction: Literal["min", "max"]) -> float:

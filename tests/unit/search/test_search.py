@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -20,7 +21,7 @@ from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.pipeline import Pipeline
-from ganaug_ray.search import driver, result, trainable
+from ganaug_ray.search import driver, result, search_plan, trainable
 from ganaug_ray.search.pbt import explore_lr
 from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan, compute_cautious_mean
 from ganaug_ray.search.search_space import Dimension, SearchKind, SearchSpace
@@ -504,3 +505,7 @@ def test_mix_search_goes_by_smoother_score(copy: Run, tiny_job: Job) -> None:
     assert found is not None
     assert (found[0].trial, found[1].value) == (best, value)
     assert f"{value:.3f}" in result.compose_sentence(plan, trials, found)
+    by_accuracy = mock.patch.object(search_plan, "get_choice_metric", lambda key: key)
+    with by_accuracy:
+        before = plan.compute_fingerprint()
+    assert plan.compute_fingerprint() != before, "trials with other scores are another search's"
