@@ -402,8 +402,8 @@ def test_useless_mix_recommends_baseline(copy: Run, tiny_job: Job) -> None:
     """Where no mix is better than the baseline, the result says so and recommends the baseline."""
     plan = plan_of(tiny_job, copy, "mix", RATIO, seeds=1)
     found = [
-        Trial(BASELINE_TRIAL, {"augment.ratio": 0.0}, "finished", None, (IntermediateResult(1, 0.9, 0.9),)),
-        Trial("0001", {"augment.ratio": 0.5}, "finished", None, (IntermediateResult(1, 0.8, 0.8),)),
+        Trial(BASELINE_TRIAL, {"augment.ratio": 0.0}, "finished", None, (IntermediateResult(1, 0.8, 0.8),)),
+        Trial("0001", {"augment.ratio": 0.5}, "finished", None, (IntermediateResult(1, 0.9, 0.9),)),
         Trial("0002", {"augment.ratio": 0.25}, "stopped", "fell behind", ()),
     ]
     record = result.build_record(plan, found, plan.count_rows(), 3.0, 2)
