@@ -16,7 +16,7 @@ _READABLE_SIGNATURES = {
     "BMP": rb"BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0",
     "TIFF": rb"II[*+]\0|MM\0[*+]",
     "WEBP": rb"RIFF.{4}WEBP",
-    "PPM": rb"P[1-6fF][\s]+(#.*\n\s*)*\d",
+    "PPM": rb"P[1-6fF]\s+(#[^\n]*\n\s*)*\d",
     "JPEG2000": rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ",
     "AVIF": rb".{4}ftypavi[fs]",
 }

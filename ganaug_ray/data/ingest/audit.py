@@ -19,7 +19,7 @@ from ganaug_ray.data import images
 from ganaug_ray.data.ingest import near_duplicates, staging, visual_issues
 from ganaug_ray.data.sources import RawImage
 from ganaug_ray.data.sources.paths import is_sidecar
-from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SIDECAR, PartReader
+from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SIDECAR, SINGLE_COLOUR, PartReader
 
 NOTE_SEPARATOR = "; "
 
@@ -234,7 +234,7 @@ def _find_objection(
     if min(decoded.width, decoded.height) < config.smallest:
         return "too small", f"{decoded.width} × {decoded.height} pixels"
     if small.getcolors(1) and decoded.image.getcolors(1):  # the first look is cheap, and may see only the middle
-        return "single colour", f"every pixel is {decoded.image.getpixel((0, 0))}"
+        return SINGLE_COLOUR, f"every pixel is {decoded.image.getpixel((0, 0))}"
     return None, ""
 
 

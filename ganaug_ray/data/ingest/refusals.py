@@ -24,11 +24,12 @@ def refuse_many_rejects(
     """
     reasons = Counter(rejected["reason"].to_pylist())
     summary = ", ".join(f"{n} × {reason}" for reason, n in reasons.most_common(MAX_REASONS))
-    cause = _find_cause(rejected, reasons)
     if not len(usable):
         summary = ", ".join(f"{n} × {reason}" for reason, n in [*reasons.most_common(), *(passed_over or {}).items()])
         if sum(reasons[reason] for reason in LABEL_REASONS):
-            raise UserError(f"{where}: no image has a label that can be used ({summary}); {cause}")
+            raise UserError(
+                f"{where}: no image has a label that can be used ({summary}); {_find_label_cause(rejected)}"
+            )
         raise UserError(
             f"{where}: {_describe_contents(summary)}; expected folders or archives of images{_name_example(rejected)}"
         )
@@ -38,7 +39,7 @@ def refuse_many_rejects(
     total = len(usable) + len(rejected)
     if bad > max_share * total:
         raise UserError(
-            f"{where}: {bad} of {total} images cannot be used ({summary}); {cause}{'; ' if cause else ''}"
+            f"{where}: {bad} of {total} images cannot be used ({summary}){_name_example(rejected)}; "
             f"mend them, or allow it with data.max_rejected (now {max_share:g})"
         )
 
@@ -65,12 +66,10 @@ def _count_held_out(rejected: pa.Table) -> int:
     return len(rejected.filter(pc.and_(pc.equal(rejected["reason"], NO_CLASS), is_held_out)))
 
 
-def _find_cause(rejected: pa.Table, reasons: Counter) -> str:
-    """Say of one image why it has no label that can be used, where that is the most frequent trouble."""
-    if not reasons or reasons.most_common(1)[0][0] not in LABEL_REASONS:
-        return ""
-    first = rejected.filter(pc.equal(rejected["reason"], reasons.most_common(1)[0][0])).slice(0, 1).to_pylist()[0]
-    return f"{first['path']}: {first['detail']}"
+def _find_label_cause(rejected: pa.Table) -> str:
+    """Say of one image why it has no label that can be used, for the most frequent of these reasons."""
+    unlabelled = rejected.filter(pc.is_in(rejected["reason"], pa.array(LABEL_REASONS)))
+    return _name_example(unlabelled).removeprefix("; ")
 
 
 def describe_leaks(rejected: pa.Table) -> str:
@@ -87,7 +86,7 @@ def refuse_single_class(where: str, usable: pa.Table, rejected: pa.Table) -> Non
     """
     classes = pc.unique(usable["label"]).to_pylist()
     if len(classes) == 1:
-        cause = _find_cause(rejected, Counter(rejected["reason"].to_pylist()))
+        cause = _find_label_cause(rejected)
         raise UserError(
             f"{where}: a single class {classes[0]!r} was found; expected one folder of images "
             f"for each of two or more classes{'; ' if cause else ''}{cause}"

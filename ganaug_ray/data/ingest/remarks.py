@@ -1,13 +1,16 @@
 """Notes what may be a mistake in a source, and may be meant."""
 
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK, UNLABELLED
 
-MAX_PAIRS = 3  # named in a sentence
+MAX_PAIRS = 3  # named in a sentence, or in sentences of a kind
 
 
 def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
@@ -32,6 +35,24 @@ def describe_passed_over(passed_over: Mapping[str, int]) -> list[str]:
             f"{images} in a folder for images without labels, such as unlabeled or seg_pred, beside the splits, and "
             f"{was} passed over; name that folder in data.unlabelled to use them"
         )
+    return sentences
+
+
+def describe_lost_classes(classes: Sequence[str], rejected: pa.Table) -> list[str]:
+    """Say of which labels every image was rejected, so that they are no classes.
+
+    Args:
+        classes: those that are left.
+        rejected: the fields of audit.ImageRecord.
+    """
+    reasons_by_label: dict[str, Counter[str]] = defaultdict(Counter)
+    is_left = pc.is_in(rejected["label"], pa.array([*classes, None], pa.string()))
+    for row in rejected.filter(pc.invert(is_left)).select(["label", "reason"]).to_pylist():
+        reasons_by_label[row["label"]][row["reason"]] += 1
+    sentences = []
+    for label, reasons in sorted(reasons_by_label.items())[:MAX_PAIRS]:
+        summary = ", ".join(f"{n} × {reason}" for reason, n in reasons.most_common())
+        sentences.append(f"no image of {label} can be used ({summary}), so it is no class")
     return sentences
 
 

@@ -15,6 +15,7 @@ from ganaug_ray.core.records import DatasetRecord, ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.samples import UNKNOWN_RANGE, get_default_range
+from ganaug_ray.data.sources.raw import SINGLE_COLOUR
 from ganaug_ray.errors import UserError
 
 INTEGER_BITS = (8, 10, 12, 14)  # fewer than a file's samples have
@@ -44,6 +45,9 @@ def infer_range(records: pa.Table, where: str) -> ValueRange | None:
         UserError: it cannot be known.
     """
     counts = pc.or_(pc.is_null(records["reason"]), pc.fill_null(pc.equal(records["reason"], UNKNOWN_RANGE), False))
+    # In the scale of its own format an image of few values looks like a single colour.
+    is_flat = pc.fill_null(pc.equal(records["reason"], SINGLE_COLOUR), False)
+    counts = pc.or_(counts, pc.and_(is_flat, pc.less(records["low"], records["high"])))
     wide = records.filter(pc.and_(counts, pc.not_equal(records["dtype"], "")))
     if not len(wide):
         return None

@@ -14,7 +14,7 @@ from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
 IMAGE_FOLDERS = frozenset((
     "images", "image", "imgs", "img", "jpg", "jpeg", "jpegs", "jpegimages", "png", "pngs", "pictures", "photos",
-    "frames", "data",
+    "frames", "data", "raw", "original", "originals", "cropped", "resized", "processed", "augmented",
 ))  # fmt: skip
 SIDECAR_FOLDERS = frozenset((
     "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",

@@ -64,9 +64,10 @@ def _read_text(path: str) -> str:
     content = folder.read_bytes(name)
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     try:
-        return content.decode(encoding)
+        text = content.decode(encoding)
     except UnicodeDecodeError:
         raise UserError(f"{path}: is no UTF-8 text; expected a CSV file with the columns image and label") from None
+    return text if "\n" in text else text.replace("\r", "\n")  # as old Macs, and Excel still, end lines
 
 
 def _split_declaration(text: str) -> tuple[str | None, str]:
@@ -92,11 +93,16 @@ def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, with_labels: b
         rows.append(_read_row(columns, names, first, path, lines.line_num))
     else:
         columns = choose_columns(names, setting, path, with_labels)
+        _refuse_equal_names(columns, names, path)
     label_cells: Counter[str] = Counter()
     split_cells: Counter[str] = Counter()
     label_at = names.index(columns.labels[0]) if len(columns.labels) == 1 else len(names)
     split_at = names.index(columns.split) if columns.split else len(names)
+    read_at = [names.index(name) for name in columns.names]
+    line_before = lines.line_num
     for cells in lines:
+        _refuse_open_quote([cells[at] for at in read_at if at < len(cells)], path, line_before + 1, lines.line_num)
+        line_before = lines.line_num
         if any(map(str.strip, cells)):
             rows.append(_read_row(columns, names, cells, path, lines.line_num))
             label_cells.update(cell.strip() for cell in cells[label_at : label_at + 1])
@@ -106,6 +112,21 @@ def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, with_labels: b
     if columns.split:
         remarks += describe_splits(split_cells, columns.split, name)
     return LabelTable(rows, remarks)
+
+
+def _refuse_equal_names(columns: Columns, names: Sequence[str], path: str) -> None:
+    for name in columns.names:
+        if names.count(name) > 1:
+            raise UserError(f"{path}: {names.count(name)} columns are called {name}; rename all but the one to be used")
+
+
+def _refuse_open_quote(cells: Sequence[str], path: str, first_line: int, last_line: int) -> None:
+    """Raise an error if a row has swallowed others, as it does from a stray quotation mark to the next one."""
+    if any("\n" in cell.strip() for cell in cells):
+        raise UserError(
+            f"{path}: a quotation mark that is opened in line {first_line} is closed in line {last_line} only, so that "
+            "the rows between are one; mend it, or write it twice"
+        )
 
 
 def _find_unnamed_columns(first: Sequence[str], setting: ColumnsConfig) -> Columns | None:

@@ -24,6 +24,7 @@ MAX_IMAGE_BYTES = 256 * 1024**2  # of one image file; a larger one is not read
 
 NO_CLASS = "no class"
 LABEL_CONFLICT = "label conflict"
+SINGLE_COLOUR = "single colour"
 SIDECAR = "sidecar file"  # text, annotations or masks that stand beside images
 LINK_BACK = "link that leads back"
 HIDDEN = "hidden file or folder"  # whose name begins with a dot; only such as may be images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable
@@ -18,9 +19,10 @@ from PIL import Image, PngImagePlugin
 from ganaug_ray.config import ColumnsConfig, DataConfig
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.data import images
-from ganaug_ray.data.ingest.scan import Survey, survey_source
+from ganaug_ray.data import file_repair, images
+from ganaug_ray.data.ingest.scan import Survey, survey_source, survey_without_storing
 from ganaug_ray.data.sources import label_tables
+from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.errors import UserError
 from tests.helpers.labelled import lay_out, read, read_labels
 
@@ -483,3 +485,73 @@ def test_class_named_none_is_rejected(tmp_path: Path) -> None:
         details = {row["detail"] for row in found.rejected.to_pylist()}
         assert all(detail.endswith("labelled None, which stands for a missing label") for detail in details)
     assert found.classes == ["cat", "class None", "dog"]
+
+
+def test_comments_never_stop_a_run() -> None:
+    """A file that begins like a plain map with hundreds of comments is judged at once, whatever follows them."""
+    hostile = b"P6\n" + b"#\n" * 5000 + b"zzzz" * 20
+    assert file_repair.find_format(hostile) is None
+    assert file_repair.find_format(b"P6\n# GIMP\n#x 3\n 3 3\n255\n") == "PPM"
+
+
+def test_stray_quote_swallows_no_rows(tmp_path: Path) -> None:
+    """A quotation mark that is closed lines later is named with both lines."""
+    rows = 'image,label\na.png,cat\n"b.png,cat\nc.png,dog\nd.png",dog\n'
+    (tmp_path / "list.csv").write_text(rows)
+    with pytest.raises(UserError, match=r"list\.csv: .*line 3 .*line 5"):
+        label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    """Two columns called label are refused, as either could be meant."""
+    (tmp_path / "list.csv").write_text("image,label,label\na.png,cat,7\n")
+    with pytest.raises(UserError, match="2 columns are called label"):
+        label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
+
+
+def test_old_line_ends_are_read(tmp_path: Path) -> None:
+    """A table whose lines end in carriage returns alone is read."""
+    (tmp_path / "list.csv").write_bytes(b"image,label\ra.png,cat\rb.png,dog\r")
+    rows = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig()).rows
+    assert [(row.image, row.label.name) for row in rows] == [("a.png", "cat"), ("b.png", "dog")]
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint16])
+def test_few_values_find_their_scale(tmp_path: Path, dtype: type) -> None:
+    """Images whose samples fill little of their format are no single colour: the scale is found, or asked for."""
+    rng = np.random.default_rng(0)
+    top = 4095 if dtype is np.int32 else 127
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(8):
+            Image.fromarray(rng.integers(0, top + 1, (32, 32)).astype(dtype)).save(tmp_path / label / f"{number}.tif")
+    found = survey_without_storing(DataConfig(source=[str(tmp_path)]))
+    assert len(found.usable) == 16
+    assert found.value_range is not None
+    assert found.value_range.high == (4095 if dtype is np.int32 else 255)
+
+
+def test_class_without_images_is_named(tmp_path: Path) -> None:
+    """A folder whose images are all rejected is named, as it is no class of the data set."""
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog", "bird"):
+        (tmp_path / label).mkdir()
+        for number in range(8):
+            path = tmp_path / label / f"{number}.png"
+            Image.fromarray(rng.integers(0, 256, (32, 32), np.uint8)).save(path)
+            if label == "bird" and number < 7:
+                path.unlink()
+            elif label == "bird":
+                path.write_bytes(path.read_bytes()[:60])
+    found = survey_without_storing(DataConfig(source=[str(tmp_path)]))
+    assert found.classes == ["cat", "dog"]
+    assert any(re.search(r"no image of bird .*no class", remark) for remark in found.remarks)
+
+
+def test_folders_of_versions_are_no_classes(tmp_path: Path) -> None:
+    """Folders such as raw and cropped in each class say how its images were made: the class is the folder above."""
+    files = [
+        f"{label}/{version}/{n}.png" for label in ("cat", "dog") for version in ("raw", "cropped") for n in range(3)
+    ]
+    labels = FolderLabels(files)
+    assert {labels.find_label(file).name for file in files} == {"cat", "dog"}
