@@ -135,4 +135,6 @@ def _build_audited_source(tables: list[pa.Table], value_range: ValueRange | None
     passed_over = Counter(row["reason"] for row in rest if row["reason"] != REMARK)
     remarks = list(dict.fromkeys(row["detail"] for row in rest if row["reason"] == REMARK))  # once for all its shards
     images = exact_duplicates.reject_copies(records.filter(is_image))
+    if value_range and value_range.is_set and pc.unique(images["dtype"]).to_pylist() == [""]:
+        remarks.append("data.value_range is not used: all images have plain 8 bits")
     return AuditedSource(images, dict(passed_over), remarks, value_range)

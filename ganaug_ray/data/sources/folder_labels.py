@@ -20,6 +20,7 @@ SIDECAR_FOLDERS = frozenset((
     "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
     "groundtruth", "ground_truth", "gt",
 ))  # fmt: skip
+MAX_NAMED = 3  # folders, in a sentence
 UNLABELLED_FOLDERS = frozenset(("unlabeled", "unlabelled", "unlabeled_data", "unlabelled_data", "seg_pred"))
 
 
@@ -49,6 +50,23 @@ class FolderLabels:
         if folder not in self._labels:
             self._labels[folder] = self._find_folder_label(folder)
         return self._labels[folder]
+
+    def describe_repeated_classes(self) -> list[str]:
+        """Say which class folders lie in several others, which could be the classes too; splits could not."""
+        outer_names: dict[str, set[str]] = defaultdict(set)
+        for folder in self._folders:
+            parent, _, name = folder.rpartition("/")
+            outer = parent.rpartition("/")[2]
+            if outer and _is_plain(outer) and _is_plain(name):
+                outer_names[name].add(outer)
+        repeated = sorted(name for name, outers in outer_names.items() if len(outers) > 1)
+        if not repeated:
+            return []
+        outers = " and ".join(sorted(set.union(*(outer_names[name] for name in repeated)))[:MAX_NAMED])
+        return [
+            f"{' and '.join(repeated[:MAX_NAMED])} lie in several folders, such as {outers}, and are taken for classes"
+            "; if the outer folders are the classes, list the labels in a table (data.label_from: {csv: …})"
+        ]
 
     def _find_folder_label(self, folder: str) -> Label:
         if not folder:

@@ -42,7 +42,9 @@ class FileLabels:
         elif label_from.csv is not None:
             self._find = self._make_table_labeller(label_from.csv, columns, images)
         else:
-            self._find = FolderLabels(images).find_label
+            folder_labels = FolderLabels(images)
+            self.remarks += folder_labels.describe_repeated_classes()
+            self._find = folder_labels.find_label
 
     def find_label(self, path: str) -> Label:
         """Return the label of a file."""

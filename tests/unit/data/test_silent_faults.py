@@ -555,3 +555,22 @@ def test_folders_of_versions_are_no_classes(tmp_path: Path) -> None:
     ]
     labels = FolderLabels(files)
     assert {labels.find_label(file).name for file in files} == {"cat", "dog"}
+
+
+def test_classes_in_several_folders_are_told() -> None:
+    """Where the same folders lie in several others, either could be the classes: a sentence says which are."""
+    files = [f"{outer}/{inner}/{n}.png" for outer in ("cat", "dog") for inner in ("2020", "2021") for n in range(3)]
+    labels = FolderLabels(files)
+    (sentence,) = labels.describe_repeated_classes()
+    assert re.search(r"2020 and 2021 .* cat and dog, .*data\.label_from", sentence)
+    assert FolderLabels(["train/cat/1.png", "test/cat/2.png", "train/dog/3.png"]).describe_repeated_classes() == []
+
+
+def test_unused_value_range_is_told(tmp_path: Path) -> None:
+    """A value range that no image needs is told, as nothing comes of it."""
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(8):
+            Image.fromarray(photograph()).save(tmp_path / label / f"{number}.png")
+    found = survey_without_storing(DataConfig(source=[str(tmp_path)], value_range=[0.0, 100.0]))
+    assert any("value_range is not used" in remark for remark in found.remarks)
