@@ -86,6 +86,7 @@ def _follow_link(root: Path, link: str, visited: set[_Inode]) -> Iterator[Walked
             yield WalkedFile(name, problem=UnreadableError(LINK_BACK, "leads to a folder that is read anyway"))
             continue
         seen.add(inode)
+        seen |= {_read_inode(parent) for parent in (root / name).resolve().parents}  # a link up would lead here again
         yield from _walk_tree(root, f"{name}/", seen, links)
 
 

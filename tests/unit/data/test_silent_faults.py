@@ -574,3 +574,21 @@ def test_unused_value_range_is_told(tmp_path: Path) -> None:
             Image.fromarray(photograph()).save(tmp_path / label / f"{number}.png")
     found = survey_without_storing(DataConfig(source=[str(tmp_path)], value_range=[0.0, 100.0]))
     assert any("value_range is not used" in remark for remark in found.remarks)
+
+
+def test_links_above_a_target_lead_back(tmp_path: Path) -> None:
+    """A link in a link's target that leads to a parent of it is passed over: no image is read twice."""
+    pool = tmp_path / "pool"
+    for label in ("felines", "canines"):
+        (pool / label).mkdir(parents=True)
+        for number in range(6):
+            Image.fromarray(photograph()).save(pool / label / f"{number}.png")
+    (pool / "felines" / "all").symlink_to("..")
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "cat").symlink_to(pool / "felines")
+    (source / "dog").symlink_to(pool / "canines")
+    found = survey_without_storing(DataConfig(source=[str(source)]))
+    assert found.classes == ["cat", "dog"]
+    assert (len(found.usable), len(found.rejected)) == (12, 0)
+    assert found.passed_over == {"link that leads back": 1}
