@@ -38,8 +38,9 @@ def refuse_many_rejects(
     bad = len(rejected) - reasons["duplicate"] - _count_held_out(rejected)
     total = len(usable) + len(rejected)
     if bad > max_share * total:
+        unusable = rejected.filter(pc.not_equal(rejected["reason"], "duplicate"))
         raise UserError(
-            f"{where}: {bad} of {total} images cannot be used ({summary}){_name_example(rejected)}; "
+            f"{where}: {bad} of {total} images cannot be used ({summary}){_name_example(unusable)}; "
             f"mend them, or allow it with data.max_rejected (now {max_share:g})"
         )
 

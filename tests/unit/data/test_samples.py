@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -186,19 +187,20 @@ def test_scale_is_recorded_and_shown(tmp_path: Path) -> None:
     assert f"16&nbsp;× {scaled}" in out.read_bytes("card.html").decode()
 
 
-def odd_one(grey: np.ndarray, hot: list[int] = []) -> bytes:  # noqa: B006  # it counts its calls
-    """Twelve bits, but for one image with a hot pixel."""
+CALLS = itertools.count(1)
+
+
+def odd_one(grey: np.ndarray) -> bytes:
+    """Twelve bits, but for one image of sixteen with a hot pixel."""
     pixels = wide(grey, 12)
-    hot.append(0)
-    if len(hot) % 16 == 0:
+    if next(CALLS) % 16 == 0:
         pixels[5, 5] = 65535
     return tiff(pixels)
 
 
-def alternate(grey: np.ndarray, turns: list[int] = []) -> bytes:  # noqa: B006  # it counts its calls
+def alternate(grey: np.ndarray) -> bytes:
     """Floats and integers in turn."""
-    turns.append(0)
-    return tiff(wide(grey) if len(turns) % 2 else grey.astype(np.float32) * 257)
+    return tiff(wide(grey) if next(CALLS) % 2 else grey.astype(np.float32) * 257)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from ganaug_ray.config import ColumnsConfig, DataConfig
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import file_repair, images
+from ganaug_ray.data.ingest import refusals
 from ganaug_ray.data.ingest.scan import Survey, survey_source, survey_without_storing
 from ganaug_ray.data.sources import label_tables
 from ganaug_ray.data.sources.folder_labels import FolderLabels
@@ -592,3 +593,18 @@ def test_links_above_a_target_lead_back(tmp_path: Path) -> None:
     assert found.classes == ["cat", "dog"]
     assert (len(found.usable), len(found.rejected)) == (12, 0)
     assert found.passed_over == {"link that leads back": 1}
+
+
+def test_refusals_name_no_copy_as_example() -> None:
+    """Copies are no trouble, so the image that a refusal names is one that cannot be used, however many copies are."""
+    rejected = pa.table(
+        {
+            "path": ["copy1.png", "copy2.png", "copy3.png", "torn.png", "torn2.png"],
+            "reason": ["duplicate"] * 3 + ["truncated or damaged"] * 2,
+            "detail": ["the same as a.png"] * 3 + ["ends early"] * 2,
+            "came_in": pa.array([None] * 5, pa.string()),
+        }
+    )
+    with pytest.raises(UserError, match=r"torn\.png: ends early") as caught:
+        refusals.refuse_many_rejects("here", 0.2, pa.table({"label": ["cat"]}), rejected)
+    assert "copy1.png" not in str(caught.value)
