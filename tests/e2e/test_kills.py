@@ -1,7 +1,8 @@
-"""Ranks, nodes and the command itself are killed while a GAN trains on two nodes: the same weights to the bit."""
+"""A worker, a node and the command itself are killed while a job trains on two nodes: the same weights to the bit."""
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -10,10 +11,12 @@ import pytest
 from ganaug_ray.core import metrics_log
 from ganaug_ray.core.storage import Folder
 from tests.helpers import killing
-from tests.helpers.killing import Cluster
+from tests.helpers.killing import Cluster, Killer
 
-KILL_AFTER = 100  # steps
-SEED = 9  # its plan has every kind of kill: of a node and of a worker of the GAN, and of a worker of a classifier
+GAN_KILLS = [("worker", "gan", 45), ("node", "gan", 100)]  # what, stage, step
+COMMAND_KILL_STEP = 150
+CLASSIFIER_KILLS = [("worker", "train", 10)]
+SEED = 9  # of the draws which worker or node it is
 
 
 @pytest.fixture
@@ -21,33 +24,35 @@ def taught(undisturbed: Path, tmp_path: Path) -> Path:
     return killing.taught(undisturbed, tmp_path / "taught")
 
 
-def test_killed_nodes_leave_weights_identical(killable: Cluster, undisturbed: Path, taught: Path) -> None:
-    """A GAN whose workers and nodes are killed while it trains ends with the same weights, to the bit."""
-    kills = killing.run_and_kill(killable, taught, SEED)
+def test_killed_job_leaves_weights_identical(killable: Cluster, undisturbed: Path, taught: Path) -> None:
+    """A job ends with the same weights whatever is killed, and no more is done twice than since a checkpoint."""
+    killer = Killer(killable, SEED)
+    child = killing.start(killable.nodes, "run", taught)
+    kills = list(killer.watch(child, taught, GAN_KILLS))
+    reached = kill_command(child, killable, taught)
+    child = killing.start(killable.nodes, "run", taught)
+    kills += killer.watch(child, taught, CLASSIFIER_KILLS)
+    assert child.wait() == 0, taught.with_suffix(".txt").read_text()
+
     print("\n".join([killing.HEADER, *(kill.row(SEED, number) for number, kill in enumerate(kills, 1))]))
     killing.assert_undisturbed(taught, undisturbed, kills)
+    first, *_, last = killing.attempts(taught)
+    assert first == 0
+    assert reached - last <= killing.KEPT_EVERY
+    assert f"resuming at step {last}" in taught.with_suffix(".txt").read_text()
+    assert (taught / "log.txt").read_text().count(f" from step {last}\n") == 1, "each line once"
+    logged = [row["step"] for row in metrics_log.read_metrics(Folder.from_uri(taught / "gan")) if "loss_g" in row]
+    assert logged == list(range(1, killing.STEPS + 1))
 
 
-def test_killed_command_resumes_from_checkpoint(killable: Cluster, undisturbed: Path, taught: Path) -> None:
-    """A killed command ends its ranks, and the same command goes on from the checkpoint to the same weights."""
-    child = killing.start(killable.nodes, "train-gan", taught)
-    killing.until(lambda: killing.reached(taught, "gan") >= KILL_AFTER, child)
-    ranks = [process for _, process in killing.trainers(killable.workers, "gan")]
+def kill_command(child: subprocess.Popen, cluster: Cluster, out: Path) -> int:
+    """Kill the command once two ranks have trained the GAN so far, see them end, and return the last logged step."""
+    killing.until(lambda: killing.reached(out, "gan") >= COMMAND_KILL_STEP, child)
+    ranks = [process for _, process in killing.trainers(cluster.workers, "gan")]
     assert len(ranks) == 2
     child.kill()
     child.wait()
     _, alive = psutil.wait_procs(ranks, timeout=60)
     assert not alive, "the ranks end with the command that started them"
-    reached = killing.reached(taught, "gan")
-    assert not (taught / "gan" / "gan.json").exists()
-
-    assert killing.start(killable.nodes, "train-gan", taught).wait() == 0, taught.with_suffix(".txt").read_text()
-    first, second = killing.attempts(taught)
-    assert first == 0
-    assert reached - second <= killing.KEPT_EVERY, "no more is done twice than was done since a checkpoint"
-    assert f"resuming at step {second}" in taught.with_suffix(".txt").read_text()
-    assert (taught / "log.txt").read_text().count(f" from step {second}\n") == 1, "each line once"
-    for name in ("metrics.jsonl", "gan.safetensors", "discriminator.safetensors"):
-        assert (taught / "gan" / name).read_bytes() == (undisturbed / "gan" / name).read_bytes()
-    logged = [row["step"] for row in metrics_log.read_metrics(Folder.from_uri(taught / "gan")) if "loss_g" in row]
-    assert logged == list(range(1, killing.STEPS + 1))
+    assert not (out / "gan" / "gan.json").exists()
+    return killing.reached(out, "gan")
