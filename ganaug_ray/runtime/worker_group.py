@@ -223,6 +223,7 @@ def _run_trainer(
     callbacks: Sequence[UserCallback],
 ) -> int | None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # Ray's print tells the log what it was told already
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # each rank has a DrainWatch: one process fewer
     trainer = TorchTrainer(
         _run_rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
         train_loop_config={"function": function, "task": task},

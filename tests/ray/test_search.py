@@ -6,7 +6,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -50,6 +50,15 @@ def copy(experiment: Run, tmp_path: Path) -> Run:
     return Run(Folder.from_uri(root))
 
 
+@dataclass(frozen=True)
+class Strike:
+    """What is done to a search once these trials have logged so many steps."""
+
+    trials: tuple[str, ...]
+    step: int
+    act: Callable[[], None]
+
+
 def gan_plan(job: Job, run: Run, steps: int, workers: int = 1) -> SearchPlan:
     gan = job.gan.model_copy(update={"steps": steps, "checkpoint_every": 20, "log_every": 1})
     settings = job.search.model_copy(update={"stop_early": False, "workers": workers})
@@ -66,19 +75,18 @@ def run_search(plan: SearchPlan, most: int | None, at_once: int = 2) -> Ledger:
     return Ledger.from_folder(plan.folder)
 
 
-def while_searching(plan: SearchPlan, most: int, step: int, strike: Callable[[], None]) -> Ledger:
-    """Search, and strike once when two trials have come so far."""
+def while_searching(plan: SearchPlan, most: int, strikes: list[Strike]) -> Ledger:
+    """Search, and strike once when the two trials of each strike have come so far."""
     over = threading.Event()
-    struck: list[bool] = []
+    struck: list[Strike] = []
 
     def watch() -> None:
-        folders = [plan.locate_trial(name) for name in ("0001", "0002")]
-        while not over.wait(0.02):
-            done = [max((row["step"] for row in metrics_log.read_metrics(folder)), default=0) for folder in folders]
-            if min(done) >= step:
-                strike()
-                struck.append(True)
-                return
+        for strike in strikes:
+            while count_steps(plan, strike.trials) < strike.step:
+                if over.wait(0.02):
+                    return
+            strike.act()
+            struck.append(strike)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -87,8 +95,14 @@ def while_searching(plan: SearchPlan, most: int, step: int, strike: Callable[[],
     finally:
         over.set()
         thread.join()
-    assert struck, "it was over before anything could be killed"
+    assert struck == strikes, "it was over before all of them could be made"
     return ledger
+
+
+def count_steps(plan: SearchPlan, trials: tuple[str, ...]) -> int:
+    """The steps that each of these trials has logged at least."""
+    folders = [plan.locate_trial(name) for name in trials]
+    return min(max((row["step"] for row in metrics_log.read_metrics(folder)), default=0) for folder in folders)
 
 
 def all_accounted_for(plan: SearchPlan, trials: list[Trial], n: int) -> None:
@@ -124,20 +138,6 @@ def test_mix_search_stops_early_on_cluster(nodes: Cluster, copy: Run, tiny_job: 
     assert result.build_table(trials)["augment.weight"].null_count == 3 if trials[0].status == "finished" else True
 
 
-def test_killed_trial_resumes_from_checkpoint(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
-    """A trial whose process is killed goes on from its checkpoint."""
-    plan = gan_plan(tiny_job, copy, 400)
-
-    def kill() -> None:
-        workers()[0].kill()
-
-    ledger = while_searching(plan, 3, 30, kill)
-    all_accounted_for(plan, list(ledger.trials.values()), 3)
-    attempts = [plan.locate_trial(name).read_json("attempts.json")["from_step"] for name in ledger.trials]
-    assert sorted(map(len, attempts)) == [1, 1, 2]
-    assert max(attempts, key=len)[1] >= 20, "it did not start anew"
-
-
 def test_search_stops_after_hours_and_resumes(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
     """A search ends when its hours are spent and goes on when it is given more."""
     plan = gan_plan(tiny_job, copy, 60)
@@ -166,9 +166,14 @@ def test_trials_run_with_several_workers(nodes: Cluster, copy: Run, tiny_job: Jo
     all_accounted_for(plan, list(ledger.trials.values()), 2)
 
 
-def test_lost_node_loses_no_trial(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
-    """A node that is lost in the middle of a search loses no trial."""
+def test_killed_trials_resume_and_none_is_lost(nodes: Cluster, copy: Run, tiny_job: Job) -> None:
+    """A trial whose process is killed goes on from its checkpoint, and a lost node loses no trial."""
     plan = gan_plan(tiny_job, copy, 400)
     other = next(node for node in nodes.list_all_nodes() if node != nodes.head_node)
-    ledger = while_searching(plan, 4, 30, lambda: nodes.remove_node(other, allow_graceful=False))
+    kill_one = Strike(("0001", "0002"), 30, lambda: workers()[0].kill())
+    lose_node = Strike(("0003", "0004"), 30, lambda: nodes.remove_node(other, allow_graceful=False))
+    ledger = while_searching(plan, 4, [kill_one, lose_node])
     all_accounted_for(plan, list(ledger.trials.values()), 4)
+    attempts = [plan.locate_trial(name).read_json("attempts.json")["from_step"] for name in ("0001", "0002")]
+    assert sorted(map(len, attempts)) == [1, 2]
+    assert max(attempts, key=len)[1] >= 20, "it did not start anew"
