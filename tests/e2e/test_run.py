@@ -1,15 +1,18 @@
-"""The whole way, as a user types it: once on a terminal, once more piped, and what is on disk afterwards."""
+"""The whole way, as a user types it: on a terminal with Ctrl-C in the middle, once more piped, and what is on disk."""
 
 from __future__ import annotations
 
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pexpect
+import psutil
 import pytest
 
 from tests.conftest import DIGITS, TINY, environment
@@ -30,19 +33,60 @@ def arguments(out: Path) -> list[str]:
     return ["-m", "ganaug_ray", "run", str(DIGITS), "--out", str(out), *(f"--set={one}" for one in settings)]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """A run on a pseudo-terminal to its end: its folder, and all that was drawn on the terminal."""
-    out = tmp_path_factory.mktemp("e2e") / "digits"
+@dataclass(frozen=True)
+class Interrupted:
+    """What a run had left when Ctrl-C was pressed while its GAN was trained: all that it drew, and its processes."""
+
+    drawn: str
+    exit_code: int
+    ended: bool
+
+
+def spawn(out: Path) -> tuple[pexpect.spawn, io.StringIO]:
+    """Type the command on a pseudo-terminal; the second is what it draws there."""
     drawn = io.StringIO()
     child = pexpect.spawn(
         sys.executable, arguments(out), env=environment(TERM="xterm-256color"), encoding="utf-8", timeout=300,
         dimensions=(40, 160), logfile=drawn,
     )  # fmt: skip
+    return child, drawn
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Interrupted]:
+    """A run on which Ctrl-C was pressed while ranks of Ray Train trained its GAN: its folder, and what it left."""
+    out = tmp_path_factory.mktemp("e2e") / "digits"
+    child, drawn = spawn(out)
+    child.expect(r"step \d+ of 300, loss_g")
+    processes = psutil.Process(child.pid).children(recursive=True)
+    assert len(processes) > 3
+    child.sendintr()
+    child.expect(pexpect.EOF)
+    child.close()
+    alive = psutil.wait_procs(processes, timeout=30)[1]
+    return out, Interrupted(drawn.getvalue(), child.exitstatus, not alive)
+
+
+@pytest.fixture(scope="module")
+def finished(interrupted: tuple[Path, Interrupted]) -> tuple[Path, str]:
+    """The same command again, to its end: the folder of the run, and all that was drawn on the terminal both times."""
+    out, before = interrupted
+    child, drawn = spawn(out)
     child.expect(pexpect.EOF)
     child.close()
     assert child.exitstatus == 0, drawn.getvalue()
-    return out, drawn.getvalue()
+    return out, before.drawn + drawn.getvalue()
+
+
+def test_interrupted_training_ends_without_traceback(interrupted: tuple[Path, Interrupted]) -> None:
+    """Ctrl-C while a GAN trains ends every process that was started, with one line on how to go on."""
+    _, left = interrupted
+    assert left.exit_code == 128 + signal.SIGINT
+    assert left.ended
+    text = plain(left.drawn)
+    assert re.search(r"train-gan +failed", text)
+    assert re.search(r"^interrupted; ", text, re.MULTILINE)
+    assert "Traceback" not in text
 
 
 def plain(text: str) -> str:
