@@ -22,7 +22,7 @@ from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.serve.serve_config import ListenAddress
 
 if TYPE_CHECKING:
-    from ganaug_ray.serve.ray_deployment import DeploymentSettings
+    from ganaug_ray.serve.deployment_settings import DeploymentSettings
 
 
 def serve_model(
@@ -65,9 +65,9 @@ def serve_model(
     _set_ray_environment(where)  # before Ray is imported, which reads it once
     from ganaug_ray.core.records import ModelRecord
     from ganaug_ray.core.storage import Folder
+    from ganaug_ray.serve.deployment_settings import DeploymentSettings
     from ganaug_ray.serve.feedback_store import FeedbackStore
     from ganaug_ray.serve.limits import RequestLimits
-    from ganaug_ray.serve.ray_deployment import DeploymentSettings
     from ganaug_ray.serve.rollout_config import Rollout
 
     address = resolve_source(model)

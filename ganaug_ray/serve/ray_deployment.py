@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import ray
@@ -18,6 +17,7 @@ from ganaug_ray.core import worker_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.serve import app, auth
+from ganaug_ray.serve.deployment_settings import DeploymentSettings
 from ganaug_ray.serve.feedback_ledger import FeedbackLedger
 from ganaug_ray.serve.feedback_store import FeedbackStore, measure_usage
 from ganaug_ray.serve.inference_queue import BatchCallback
@@ -32,43 +32,6 @@ from ganaug_ray.serve.traffic import Candidate, RolloutTrial
 DEPLOYMENT_NAME = "ganaug"
 TARGET_REQUESTS = 16  # requests at a time that one replica answers well
 RETRY_AFTER_S = 1.0
-
-
-@dataclass(frozen=True)
-class DeploymentSettings:
-    """The settings of a deployment; none of them is secret, since a dashboard shows them.
-
-    Attributes:
-        address: of an experiment, a registry or a model folder that every replica can read.
-        name: of the model; absent: the folder's.
-        key_file: of every replica's machine, beside the environment's GANAUG_API_KEY.
-        needs_key: no replica starts without a key; for what listens to more than its own machine.
-        tls: whether it is to be had by https alone; no replica starts behind HAProxy, which would answer without.
-        limits: of a replica.
-        least: replicas; 0 lets an idle deployment end them all.
-        most: replicas.
-        cpus: threads of a replica.
-        gpus: of a replica.
-        alone: on a Ray of this machine only, which no other may reach.
-        shadow: a candidate that answers unheard, MODEL:SHARE.
-        canary: a candidate that answers in the champion's place, MODEL:SHARE.
-        feedback: where images with feedback are stored.
-    """
-
-    address: str
-    name: str | None = None
-    key_file: str | None = None
-    needs_key: bool = True
-    tls: bool = False
-    limits: dict[str, float] = field(default_factory=lambda: asdict(RequestLimits()))
-    least: int = 1
-    most: int = 1
-    cpus: float = 1
-    gpus: float = 0
-    alone: bool = False
-    shadow: str | None = None
-    canary: str | None = None
-    feedback: str | None = None
 
 
 class LedgerDeployment:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from ganaug_ray.core.rng import hash_to_number
 from ganaug_ray.errors import UserError
-from ganaug_ray.serve.live_model import ModelVersion
+
+if TYPE_CHECKING:
+    from ganaug_ray.serve.live_model import ModelVersion
 
 RolloutMode = Literal["shadow", "canary"]
 

@@ -13,7 +13,7 @@ import yaml
 from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:
-    from ganaug_ray.serve.ray_deployment import DeploymentSettings
+    from ganaug_ray.serve.deployment_settings import DeploymentSettings
 
 APPLICATION_PATH = "ganaug_ray.serve.ray_deployment:application"
 

@@ -19,7 +19,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
 from ganaug_ray.serve import serve_config
-from ganaug_ray.serve.ray_deployment import DeploymentSettings
+from ganaug_ray.serve.deployment_settings import DeploymentSettings
 from tests.conftest import ROOT
 
 CLUSTER = ROOT / "cluster"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import cluster
 from ganaug_ray.serve import auth, batching, haproxy, ray_deployment, serve_config
 from ganaug_ray.serve.batching import Batcher
+from ganaug_ray.serve.deployment_settings import DeploymentSettings
 from ganaug_ray.serve.image_input import RequestImage
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.live_model import LiveModel, ModelVersion
@@ -267,9 +270,7 @@ def test_key_stays_out_of_ray_deployment(monkeypatch: pytest.MonkeyPatch) -> Non
     cluster.start_private(1)
     assert "not-to-be-sent" not in str(told)
     for feedback in (None, "/feedback"):
-        sent = cloudpickle.dumps(
-            ray_deployment.application(asdict(ray_deployment.DeploymentSettings("/pets", feedback=feedback)))
-        )
+        sent = cloudpickle.dumps(ray_deployment.application(asdict(DeploymentSettings("/pets", feedback=feedback))))
         assert b"/pets" in sent
         assert b"not-to-be-sent" not in sent
 
@@ -278,11 +279,11 @@ def test_replica_requires_key_and_certificate(monkeypatch: pytest.MonkeyPatch) -
     """No replica starts that could be reached without the required API key or certificate."""
     monkeypatch.delenv(auth.KEY_VARIABLE, raising=False)
     with pytest.raises(UserError, match="no API key"):
-        ray_deployment.read_required_keys(ray_deployment.DeploymentSettings("/pets"))
+        ray_deployment.read_required_keys(DeploymentSettings("/pets"))
     monkeypatch.setenv(auth.KEY_VARIABLE, "long-enough")
     monkeypatch.setattr(ray_deployment, "RAY_SERVE_ENABLE_HA_PROXY", True)
     with pytest.raises(UserError, match="without TLS"):
-        ray_deployment.read_required_keys(ray_deployment.DeploymentSettings("/pets", tls=True))
+        ray_deployment.read_required_keys(DeploymentSettings("/pets", tls=True))
 
 
 CONFIG = """global
@@ -359,3 +360,11 @@ def test_replica_range_is_parsed_or_refused(monkeypatch: pytest.MonkeyPatch) -> 
     for wrong in ("x", "3:1", "0", "-1:2", "1:2:3"):
         with pytest.raises(UserError, match="--replicas"):
             serve_config.parse_replicas(wrong)
+
+
+def test_options_are_checked_without_torch() -> None:
+    """Neither Ray nor torch is imported before the options of `ganaug serve` are checked."""
+    modules = "launch, serve_config, deployment_settings, rollout_config, feedback_store"
+    code = f"import sys; from ganaug_ray.serve import {modules}; print({{'torch', 'ray'}} & sys.modules.keys())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
