@@ -28,6 +28,7 @@ WITHOUT_RAY = ("test_bad_input", "test_report_page", "test_serve_page")  # of te
 
 # Small enough for a unit test, and the same code as the real thing.
 TINY = [
+    "arms={}",  # the synthetic one alone
     "data.train_per_class=8",
     "data.val_per_class=5",
     "gan.steps=6",

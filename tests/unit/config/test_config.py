@@ -197,8 +197,8 @@ def test_given_splits_need_single_word(tmp_path: Path) -> None:
 
 def test_arms_inherit_augment_settings(tmp_path: Path) -> None:
     """Arms take from the augment section what they do not set themselves."""
-    assert list(load_job(DIGITS).compared_arms) == ["real+classic+synthetic"]
-    assert not load_job(DIGITS, ["augment.ratio=0"]).compared_arms
+    assert list(load_job(DIGITS, ["arms={}"]).compared_arms) == ["real+classic+synthetic"]
+    assert not load_job(DIGITS, ["arms={}", "augment.ratio=0"]).compared_arms
     job = load_job(
         DIGITS, ["augment.weight=0.5", "arms={noise: {}, few: {kind: synthetic, ratio: 0.1}, real+classic+live: null}"]
     )

@@ -29,7 +29,7 @@ from tests.conftest import DIGITS
         ),
         (["gan.sampling=balanced", "data.loader=stream"], "take data.loader: resident", ["data.loader=resident"]),
         (["gan.sampling=balanced", "data.loader=stream"], "or auto with a data.resident_limit", ["data.loader=auto"]),
-        (["gan.conditional=false"], "give augment.ratio 0", ["augment.ratio=0"]),
+        (["gan.conditional=false"], "give augment.ratio 0", ["augment.ratio=0", "arms={}"]),
         (["arms.p.kind=pseudo"], "give data.unlabelled a source, or unused", ["data.unlabelled=unused"]),
         (
             ["compare.sizes=[2, 4]", "data.train_per_class=null"],

@@ -22,7 +22,7 @@ from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.training_time import TrainingTime
 from tests.conftest import DIGITS, TINY
 
-UNCONDITIONAL = ["gan.conditional=false", "augment.ratio=0"]
+UNCONDITIONAL = ["gan.conditional=false", "arms={}", "augment.ratio=0"]
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize(
     ("settings", "gan"),
-    [([], ["train_gan", "generate_images"]), (["augment.ratio=0"], []), (UNCONDITIONAL, ["train_gan"])],
+    [([], ["train_gan", "generate_images"]), (["arms={}", "augment.ratio=0"], []), (UNCONDITIONAL, ["train_gan"])],
     ids=["an arm needs it", "nobody needs it", "for its own sake"],
 )
 def test_run_trains_gan_only_if_needed(called: list[str], tmp_path: Path, settings: list[str], gan: list[str]) -> None:
@@ -49,7 +49,7 @@ def test_run_trains_gan_only_if_needed(called: list[str], tmp_path: Path, settin
 def test_run_says_its_plan_first(called: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """How many trainings a comparison takes is said before any of them."""
     Pipeline(load_job(DIGITS), Run(Folder.from_uri(tmp_path)), Terminal()).run_all()
-    assert "1 split with 3 seeds: 6 classifiers, 1 GAN" in capsys.readouterr().out
+    assert "1 split with 3 seeds: 9 classifiers, 1 GAN" in capsys.readouterr().out
 
 
 def test_dry_run_describes_planned_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -100,14 +100,14 @@ def test_words_name_what_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(training_time.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
-    job = load_job(DIGITS, ["data.split.test=0.2", "compare.splits=5", "compare.seeds=2"])
+    job = load_job(DIGITS, ["arms={}", "data.split.test=0.2", "compare.splits=5", "compare.seeds=2"])
     assert TrainingTime(38, 21).describe(job) == (
         "about 6 minutes of training on this machine: 20 classifiers of 38 s, 4 at a time, 5 teachers of 38 s, 4 at a "
         "time, 5 GANs of 21 s, one after another; data, predictions, the GAN's figures of quality, generation and "
         "screening come on top"
     )
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    alone = load_job(DIGITS, ["augment.ratio=0", "compare.seeds=1"])
+    alone = load_job(DIGITS, ["arms={}", "augment.ratio=0", "compare.seeds=1"])
     assert TrainingTime(0.4, 0).describe(alone) == (
         "about 0.4 s of training on this machine: 1 classifier of 0.4 s; data and predictions come on top"
     )
