@@ -95,10 +95,13 @@ def _run(
     dry_run: DryRun = False,
     verbose: Verbose = False,
     until_clear: Annotated[
-        bool, typer.Option("--until-clear", help="Add seeds until the verdict is helped, no worthwhile gain or hurt.")
+        bool,
+        typer.Option(
+            "--until-clear", help="Add seeds, then splits, until the verdict is helped, no worthwhile gain or hurt."
+        ),
     ] = False,
     hours: Annotated[
-        float | None, typer.Option("--hours", help="With --until-clear: add no seeds that would end later than this.")
+        float | None, typer.Option("--hours", help="With --until-clear: add nothing that would end later than this.")
     ] = None,
 ) -> None:
     if not until_clear:
@@ -234,7 +237,7 @@ def _run_action(
     from ganaug_ray.core.output_dir import open_experiment
     from ganaug_ray.pipeline.comparison_plan import plan_comparison
     from ganaug_ray.pipeline.job_facts import JobFacts
-    from ganaug_ray.pipeline.sequential_plan import allow_looks, resume_seeds
+    from ganaug_ray.pipeline.sequential_plan import allow_looks, resume_look
     from ganaug_ray.pipeline.split_plan import plan_given
 
     job = load_job(path, overrides, check_network)
@@ -253,7 +256,7 @@ def _run_action(
     job = plan_comparison(job, run, facts, notify)
     try:
         with run.hold_lock():
-            run.claim_folder(resume_seeds(job, run) if until_clear else job, notify)
+            run.claim_folder(resume_look(job, run) if until_clear else job, notify)
             _act_on_run(action, job, run, terminal, verbose)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
         raise Interrupted("interrupted; the same command goes on from here") from None

@@ -25,11 +25,14 @@ class CompareConfig(Config):
     With visible_gain too: the cheapest one within it that can see the gain."""
     planned_seeds: Count | None = None
     """Set by the plan, in job.yaml: the seeds that a planned comparison began with, before any were added."""
+    planned_splits: Count | None = None
+    """Likewise the splits."""
     sizes: Annotated[list[Annotated[int, Field(ge=2)]], Field(max_length=10)] = Field(default_factory=list)
     """Other numbers of training images a class at which all is done again, to see how many real images the synthetic
     ones are worth."""
     looks: Annotated[int, Field(ge=1, le=5)] = 1
-    """Times that the verdict may be looked at while seeds are added; each look's interval is the wider for it."""
+    """Times that the verdict may be looked at while seeds and splits are added; each look's interval is the wider for
+    it."""
     metric: Literal["accuracy", "macro_f1", "rare_f1", "calibrated_cross_entropy", "calibrated_brier"] = "accuracy"
     """What decides. The calibrated ones are proper scores: they see changes in the probabilities of answers that stay
     the same, and are reported beside any metric."""

@@ -78,11 +78,11 @@ def _refuse_aims(compare: CompareConfig, given: list[str]) -> None:
 
 
 def _read_plan(run: Run, compare: CompareConfig) -> Plan | None:
-    """Read what was planned for the experiment with the same aims, without seeds that were added since."""
+    """Read what was planned for the experiment with the same aims, without what was added since."""
     stored = read_stored_compare_config(run)
     if stored is None or any(getattr(stored, aim) != getattr(compare, aim) for aim in AIMS):
         return None
-    return Plan(stored.splits, stored.planned_seeds or stored.seeds)
+    return Plan(stored.planned_splits or stored.splits, stored.planned_seeds or stored.seeds)
 
 
 def read_stored_compare_config(run: Run) -> CompareConfig | None:

@@ -96,7 +96,7 @@ def build_report(context: StageContext) -> None:
     def work() -> Record:
         from ganaug_ray.report.report import write_report
 
-        advice = sequential_plan.advise_more_seeds(context.job, context.run, verdict.verdict)
+        advice = sequential_plan.advise_until_clear(context.job, context.run, verdict.verdict)
         return write_report(context.run, context.job, inputs, advice)
 
     (champion,) = targets.list_models(context.run, context.job)

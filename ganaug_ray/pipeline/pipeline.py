@@ -19,6 +19,7 @@ from ganaug_ray.pipeline import (
     size_experiments,
     training_stages,
 )
+from ganaug_ray.pipeline.missing_trainings import count_missing
 from ganaug_ray.pipeline.stage import Split, StageContext
 
 
@@ -44,26 +45,26 @@ class Pipeline:
         """Run every stage from raw images to a promoted model."""
         self.reach_verdict()
         record = VerdictRecord.find(self.run.root)
-        if record and (advice := sequential_plan.advise_more_seeds(self.job, self.run, record.verdict)):
+        if record and (advice := sequential_plan.advise_until_clear(self.job, self.run, record.verdict)):
             self.terminal.print_stage_line("compare", "note", advice)
         self._conclude()
 
     def run_until_clear(self, hours: float | None = None) -> None:
-        """Run every stage as ``run_all``, and add seeds until the verdict is firm.
+        """Run every stage as ``run_all``, and add seeds, then splits, until the verdict is firm.
 
         Args:
-            hours: for all verdicts of this call together; none is begun that is expected to take longer. None: no
-                limit.
+            hours: for all looks of this call together; none is begun that is expected to take longer. None: no limit.
         """
-        plan = sequential_plan.SequentialPlan(self.job, hours)
-        job: Job | None = sequential_plan.resume_seeds(self.job, self.run)
+        plan = sequential_plan.SequentialPlan(self.job, self.run, hours)
+        job: Job | None = sequential_plan.resume_look(self.job, self.run)
         while job is not None:
             pipeline = replace(self, job=job)
-            self.run.claim_folder(job)  # job.yaml has these seeds before any of them is trained
+            self.run.claim_folder(job)  # job.yaml has these splits and seeds before any of them is trained
+            missing = count_missing(job, self.run)
             started = time.monotonic()
             pipeline.reach_verdict()
             verdict = VerdictRecord.read(self.run.root).verdict
-            job, words = plan.choose_next(job, verdict, time.monotonic() - started)
+            job, words = plan.choose_next(job, verdict, time.monotonic() - started, missing)
             self.terminal.print_stage_line(plan.name_stage(pipeline.job), "note" if job else "done", words)
         pipeline._conclude()
 

@@ -22,7 +22,8 @@ class Plan:
 
     def apply_to(self, job: Job) -> Job:
         """Return the job with these numbers, marked as planned."""
-        planned = {"splits": self.splits, "seeds": self.seeds, "planned_seeds": self.seeds}
+        planned = {"splits": self.splits, "seeds": self.seeds}
+        planned |= {"planned_splits": self.splits, "planned_seeds": self.seeds}
         return job.model_copy(update={"compare": job.compare.model_copy(update=planned)})
 
 

@@ -1,4 +1,4 @@
-"""The plan of a comparison whose seeds are added in equal steps until its verdict is firm.
+"""The plan of a comparison that goes on until its verdict is firm: with more seeds, then more splits, then more seeds.
 
 The verdict is looked at after each step. Looks are paid for in advance: ``compare.looks`` of them widen every interval
 (``verdict.multiple_testing.compute_looks_factor``), whether all are taken or not.
@@ -7,18 +7,79 @@ The verdict is looked at after each step. Looks are paid for in advance: ``compa
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
 from ganaug_ray.config.compare import MAX_SEEDS
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.records import ModelRecord
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.errors import UserError
-from ganaug_ray.pipeline.comparison_plan import read_stored_compare_config
+from ganaug_ray.pipeline.comparison_plan import SPLITS, read_stored_compare_config
+from ganaug_ray.pipeline.missing_trainings import MissingTrainings, count_missing
+from ganaug_ray.pipeline.plan_ladder import Plan
 
 LOOKS = 4
+LOOKS_AT_ONE_SPLIT = 2
+MIN_SPLITS = 3  # two have a single degree of freedom between them: an interval of 12.7 standard errors
 OPEN_VERDICTS = ("unclear", "not enough repeats")
+
+
+def plan_looks(start: Plan, looks: int, splits: int) -> list[Plan]:
+    """Plan the numbers of splits and seeds of each look; each keeps all models of the one before.
+
+    Seeds come first: they are the cheapest, as they need no other GAN, and settle what is settled easily. They cannot
+    make the test images more, nor say what another GAN or other training images would give, so the third look goes to
+    all splits at once, with as many seeds as the first has by then. Were splits added one by one, each look would
+    be paid for in wider intervals, and the first of them have too few splits to say anything. From there on seeds
+    are added again. Of two looks the second has more splits; where there cannot be MIN_SPLITS, or the comparison begins
+    with several, all looks add seeds.
+
+    Args:
+        start: of the first look.
+        looks: so many at most; fewer where a look would have more than MAX_SEEDS seeds.
+        splits: that can be made of the images, or fewer.
+
+    >>> [(look.splits, look.seeds) for look in plan_looks(Plan(1, 3), looks=4, splits=5)]
+    [(1, 3), (1, 6), (5, 6), (5, 12)]
+    >>> [(look.splits, look.seeds) for look in plan_looks(Plan(5, 2), looks=4, splits=5)]
+    [(5, 2), (5, 4), (5, 6), (5, 8)]
+    """
+    if start.splits > 1 or splits < MIN_SPLITS:
+        plans = [Plan(start.splits, look * start.seeds) for look in range(1, looks + 1)]
+    else:
+        before = max(1, min(LOOKS_AT_ONE_SPLIT, looks - 1, MAX_SEEDS // start.seeds))
+        plans = [Plan(1, look * start.seeds) for look in range(1, before + 1)]
+        plans += [Plan(splits, look * before * start.seeds) for look in range(1, looks - before + 1)]
+    return [plan for plan in plans if plan.seeds <= MAX_SEEDS]
+
+
+def list_looks(job: Job, run: Run) -> list[Plan]:
+    """List the looks of a job, as ``plan_looks`` says, by what its images allow.
+
+    Args:
+        job: with the splits and seeds that it begins with.
+        run: the experiment's folder; where its data set is finished, its classes may be too small for some splits.
+    """
+    splits = 1 if job.compare.splits > 1 else _count_splits(job, run)
+    return plan_looks(Plan(job.compare.splits, job.compare.seeds), job.compare.looks, splits)
+
+
+def _count_splits(job: Job, run: Run) -> int:
+    """Count the splits that a comparison of one split can go on with, SPLITS at most; one where it has to stay."""
+    most = min(SPLITS, job.data.count_possible_splits())
+    if DatasetRecord.find(run.dataset) is None:
+        return most
+    from ganaug_ray.data.ingest.added_splits import refuse_added_splits
+
+    for splits in range(most, MIN_SPLITS - 1, -1):
+        try:
+            refuse_added_splits(run.dataset, job.data, splits)
+        except UserError:
+            continue  # a class is too small for so many
+        return splits
+    return 1
 
 
 def allow_looks(job: Job) -> Job:
@@ -32,14 +93,21 @@ def allow_looks(job: Job) -> Job:
     return job if job.compare.looks > 1 else _update_compare(job, looks=LOOKS)
 
 
-def resume_seeds(job: Job, run: Run) -> Job:
-    """Return the job with the number of seeds that its folder's job.yaml has, where that is larger."""
+def resume_look(job: Job, run: Run) -> Job:
+    """Return the job with the splits and seeds of the look that its folder's job.yaml has come to; the first, of none.
+
+    It is the first look with at least as many of both, or the last of all.
+    """
     stored = read_stored_compare_config(run)
-    return _update_compare(job, seeds=max(job.compare.seeds, stored.seeds)) if stored else job
+    if stored is None:
+        return job
+    looks = list_looks(job, run)
+    reached = [look for look in looks if look.splits >= stored.splits and look.seeds >= stored.seeds]
+    return _apply_look(job, (reached or looks[-1:])[0])
 
 
-def advise_more_seeds(job: Job, run: Run, verdict: str | None) -> str | None:
-    """Say which command adds seeds to a comparison that is over, and what it costs at most; None where none helps.
+def advise_until_clear(job: Job, run: Run, verdict: str | None) -> str | None:
+    """Say which command goes on with a comparison that is over, and what it costs at most; None where none helps.
 
     Args:
         job: as it was compared, with one look.
@@ -48,78 +116,94 @@ def advise_more_seeds(job: Job, run: Run, verdict: str | None) -> str | None:
     """
     if verdict not in OPEN_VERDICTS or job.compare.looks > 1:
         return None
-    more_looks = SequentialPlan(allow_looks(job)).looks - 1
-    if more_looks == 0:
+    looks = list_looks(allow_looks(job), run)
+    if len(looks) == 1:
         return None
-    seconds = _list_train_seconds(job, run)  # each look trains as many models of each arm again
+    missing = count_missing(_apply_look(job, looks[-1]), run)
+    what = "seeds, then splits," if looks[-1].splits > job.compare.splits else "seeds"
     return (
-        "`ganaug run JOB.yaml --until-clear` adds seeds until the answer is clear, with up to "
-        f"{format_count(more_looks * len(seconds), 'more training')}, about {format_time(more_looks * sum(seconds))} "
+        f"`ganaug run JOB.yaml --until-clear` adds {what} until the answer is clear, with up to "
+        f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} "
         "of training in all; after this first look it wrongly says helped in up to 4.5 % of cases, instead of 2.5 %"
     )
 
 
-def _list_train_seconds(job: Job, run: Run) -> list[float]:
-    """List the seconds that each finished model of the comparison was trained for."""
-    seconds = []
-    for split in range(job.compare.splits):
-        for arm, seed in arms.list_pairs(job):
-            seconds.append(ModelRecord.read(run.locate_model(arm, seed, split)).train_seconds)
-    return seconds
+def _apply_look(job: Job, look: Plan) -> Job:
+    return _update_compare(job, splits=look.splits, seeds=look.seeds)
 
 
 def _update_compare(job: Job, **settings: int) -> Job:
     return job.model_copy(update={"compare": job.compare.model_copy(update=settings)})
 
 
+def describe_repeats(job: Job) -> str:
+    """Say how many splits and seeds a job has; of one split the seeds alone."""
+    seeds = format_count(job.compare.seeds, "seed")
+    return seeds if job.compare.splits == 1 else f"{job.compare.splits} splits with {seeds}"
+
+
 class SequentialPlan:
-    """Says after each verdict whether seeds are added, and remembers how long verdicts took.
+    """Says after each verdict what the next look adds, and remembers how long looks took.
 
     Args:
-        job: with the seeds that it began with.
-        hours: that all verdicts together may take; None: no limit.
+        job: with the splits and seeds that it began with.
+        run: the experiment's folder.
+        hours: that all looks together may take; None: no limit.
     """
 
-    def __init__(self, job: Job, hours: float | None = None) -> None:
-        self.step = job.compare.seeds
-        self.looks = max(1, min(job.compare.looks, MAX_SEEDS // self.step))
-        self.limit_s = math.inf if hours is None else 3600 * hours
-        self.durations_s: list[float] = []
+    def __init__(self, job: Job, run: Run, hours: float | None = None) -> None:
+        self._job = job
+        self._run = run
+        self._limit_s = math.inf if hours is None else 3600 * hours
+        self._spent_s = 0.0
+        self._slowness: list[float] = []  # seconds of each look for each second of training in it
+
+    @cached_property
+    def looks(self) -> list[Plan]:
+        """All looks; asked for once the data set is finished, which says how many splits there can be."""
+        return list_looks(self._job, self._run)
 
     def name_stage(self, job: Job) -> str:
-        """Return the name on the terminal of the look that a job with so many seeds has."""
-        return f"look {self._count_looks(job)} of {self.looks}"
+        """Return the name on the terminal of the look that a job has."""
+        return f"look {self._count_looks(job)} of {len(self.looks)}"
 
-    def choose_next(self, job: Job, verdict: str | None, duration_s: float) -> tuple[Job | None, str]:
+    def choose_next(
+        self, job: Job, verdict: str | None, duration_s: float, trained: MissingTrainings
+    ) -> tuple[Job | None, str]:
         """Choose the job that goes on after a verdict, and say why in words.
 
         Args:
             job: the one that the verdict is of.
             verdict: in a word.
-            duration_s: seconds that it took; the next one is supposed to take as long as the longest so far.
+            duration_s: seconds that the look took. The next one is supposed to take as long for each second of its
+                trainings as the slowest so far; data, images and predictions are in it.
+            trained: what was missing before the look.
 
         Returns:
-            The job with more seeds, or None where the comparison is over; and the words.
+            The job of the next look, or None where the comparison is over; and the words.
         """
-        self.durations_s.append(duration_s)
-        words = f"{verdict} with {format_count(job.compare.seeds, 'seed')}"
+        self._spent_s += duration_s
+        if trained_s := trained.sum_seconds(self._run):
+            self._slowness.append(duration_s / trained_s)
+        words = f"{verdict} with {describe_repeats(job)}"
         if verdict not in OPEN_VERDICTS:
             return None, words
-        if self._count_looks(job) >= self.looks:
+        taken = self._count_looks(job)
+        if taken == len(self.looks):
             return None, f"{words}; this was the last look"
-        left_s = self.limit_s - sum(self.durations_s)
-        next_s = max(self.durations_s)
+        following = _apply_look(job, self.looks[taken])
+        left_s = self._limit_s - self._spent_s
+        next_s = count_missing(following, self._run).sum_seconds(self._run) * max(self._slowness, default=1.0)
         if next_s > left_s:
             return None, (
-                f"{words}; stops here: more seeds would take about {_format_hours(next_s)}, "
-                f"and {_format_hours(max(0.0, left_s))} of {_format_hours(self.limit_s)} are left (--hours)"
+                f"{words}; stops here: {describe_repeats(following)} would take about {_format_hours(next_s)} more, "
+                f"and {_format_hours(max(0.0, left_s))} of {_format_hours(self._limit_s)} are left (--hours)"
             )
-        seeds = min(job.compare.seeds + self.step, MAX_SEEDS)
-        return _update_compare(job, seeds=seeds), f"{words}; goes on with {seeds}"
+        return following, f"{words}; goes on with {describe_repeats(following)}"
 
     def _count_looks(self, job: Job) -> int:
         """Count the looks that are taken once a job has its verdict."""
-        return min(self.looks, math.ceil(job.compare.seeds / self.step))
+        return self.looks.index(Plan(job.compare.splits, job.compare.seeds)) + 1
 
 
 def _format_hours(seconds: float) -> str:

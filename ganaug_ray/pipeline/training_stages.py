@@ -23,9 +23,14 @@ ModelRequest = tuple[Split, str, int]
 
 
 def prepare_data(context: StageContext) -> None:
-    """Prepare the data set of each split from raw images: dataset/."""
+    """Prepare the data set of each split from raw images: dataset/.
+
+    Raises:
+        UserError: the first split is there, and others cannot be added to it.
+    """
     from ganaug_ray.augment import strategies
 
+    _check_added_splits(context)
     for split in context.splits:
         _prepare_split_data(context, split)
     for name, arm in context.job.compared_arms.items():
@@ -33,6 +38,16 @@ def prepare_data(context: StageContext) -> None:
         data = DatasetRecord.read(context.run.dataset)
         strategies.plan_pool_counts(data.counts["train"], arm)
         arms.check_classes(name, arm, data)
+
+
+def _check_added_splits(context: StageContext) -> None:
+    """Raise UserError if a data set is missing that cannot be beside the first one."""
+    first, *others = context.splits
+    is_finished = [DatasetRecord.find(split.run.dataset) is not None for split in others]
+    if DatasetRecord.find(first.run.dataset) is not None and not all(is_finished):
+        from ganaug_ray.data.ingest.added_splits import refuse_added_splits
+
+        refuse_added_splits(first.run.dataset, context.job.data, len(context.splits))
 
 
 def _prepare_split_data(context: StageContext, split: Split) -> None:

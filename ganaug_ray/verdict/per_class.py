@@ -31,7 +31,7 @@ def compare_classes(
         classes: K names.
         rare: names of the rare ones.
         worthwhile: the least gain in a figure that is worth having.
-        looks: times that the verdict may be looked at while seeds are added.
+        looks: times that the verdict may be looked at while seeds and splits are added.
 
     Returns:
         A row a class: ``class``, ``rare``, ``f1`` and ``recall`` (the attributes of ``Estimate``, and ``p_adjusted``),

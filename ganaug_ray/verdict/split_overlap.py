@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ganaug_ray.errors import UserError
+
 
 @dataclass(frozen=True)
 class SplitOverlap:
@@ -28,8 +30,10 @@ def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
     """Measure how many images the splits share.
 
     Args:
-        deals: for each split, id of an image -> ``train``, ``val``, ``test`` or ``unused``, as in split.parquet. No
-            image is a test image of two splits.
+        deals: for each split, id of an image -> ``train``, ``val``, ``test`` or ``unused``, as in split.parquet.
+
+    Raises:
+        UserError: an image is a test image of two splits, as the source has changed between them.
 
     >>> measure_overlap([{"a": "train", "b": "test"}, {"a": "train", "c": "test"}]).train
     1.0
@@ -38,7 +42,10 @@ def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
     test_sets = [_select_ids(deal, "test") for deal in deals]
     val_ids = set().union(*[_select_ids(deal, "val") for deal in deals])
     test_ids = set().union(*test_sets)
-    assert len(test_ids) == sum(map(len, test_sets)), "the test rows of one split are in no other's"
+    if len(test_ids) < sum(map(len, test_sets)):
+        raise UserError(
+            "two splits test the same images: data.source was not the same when they were prepared; give another --out"
+        )
     shares = [0.0]
     if len(deals) > 1:
         shares = [len(ids & other_ids) / len(ids) for ids, other_ids in itertools.permutations(train_sets, 2)]

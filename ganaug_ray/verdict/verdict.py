@@ -118,7 +118,7 @@ def build_verdict(
         overlap: what the splits share; needed where there are several.
         worthwhile: the least gain in the metric that is worth having, above zero: 0.01 is one point.
         ever_compared: candidates that were ever compared on these test images, with those that are no longer there.
-        looks: times that the verdict may be looked at while seeds are added; see ``compute_looks_factor``.
+        looks: times that the verdict may be looked at while seeds and splits are added; see ``compute_looks_factor``.
 
     Returns:
         JSON-like values: ``verdict``, ``sentence``, ``chosen``, ``champion``, ``comparisons`` by the deciding metric

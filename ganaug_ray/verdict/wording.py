@@ -97,7 +97,7 @@ def describe_coverage(
         outcomes: the models of one arm.
         overlap: what the splits share; needed where there are several.
         candidates: number of arms that the chosen one was chosen from.
-        looks: times that the verdict may be looked at while seeds are added.
+        looks: times that the verdict may be looked at while seeds and splits are added.
     """
     splits = len({outcome.split for outcome in outcomes})
     seeds = len({outcome.seed for outcome in outcomes})
@@ -136,7 +136,7 @@ def describe_coverage(
         )
     if looks > 1:
         coverage_words += (
-            f" The verdict may be looked at {looks} times while seeds are added, so the interval is wider than that of "
-            "a single look would be."
+            f" The verdict may be looked at {looks} times while seeds and splits are added, so the interval is wider "
+            "than that of a single look would be."
         )
     return coverage_words

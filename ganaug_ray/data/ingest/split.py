@@ -68,8 +68,9 @@ def assign_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val
     validation, the rest for training, of which ``train_cap`` are taken. The caps never shrink the test split, and a
     smaller cap takes a subset of what a larger one takes.
 
-    Of several folds, each begins further on in the same ranks, which go round: so no image is for test in two of them,
-    and what the caps leave for training overlaps as little as the number of images allows.
+    Of several folds, each begins further on in the same ranks by the share of test, and goes round: so no image is for
+    test in two of them, what the caps leave for training overlaps as little as the number of images allows, and a fold
+    stays as it is where others are added. A single fold looks further where near-duplicates leave it too few for test.
 
     Args:
         rows: the images. Those that an earlier data set has placed stay there, and new ones fill up the shares.
@@ -100,6 +101,8 @@ def assign_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val
         placed_counts = np.bincount(class_places[is_placed], minlength=len(PLACES))
         units = _SplitUnits(class_rows[~is_placed], rows, settled)
         order, testable = _rotate_to_fold(units.rank_units(), units.sizes, config)
+        if is_placed.any():  # there is one fold, whose shares new images fill up
+            testable = len(order)
         free = order[units.places[order] == UNASSIGNED]
         testable = int((units.places[order[:testable]] == UNASSIGNED).sum())
         units.places[free] = _place_units(
@@ -181,9 +184,10 @@ def _rotate_to_fold(order: np.ndarray, sizes: np.ndarray, config: SplitConfig) -
     """Turn ranked units to where a fold begins. Return them, and how many of the first of them it may test."""
     ends = np.concatenate([[0], np.cumsum(sizes[order])])
     images = int(ends[-1])
+    share = max(config.test, MIN_ROWS_PER_CLASS / max(1, images))  # whatever the number of folds
 
     def find_begin(fold: int) -> int:
-        return int(np.searchsorted(ends[:-1], round(fold * images / config.folds)))
+        return int(np.searchsorted(ends[:-1], round(fold * images * share)))
 
     begin = find_begin(config.fold)
     testable = find_begin(config.fold + 1) - begin
@@ -197,7 +201,7 @@ def _place_units(
 
     Args:
         sizes: of the units, in order of rank, int64 [F].
-        testable: so many of the first may go to test.
+        testable: so many of the first may go to test; of a single fold also others, where those are too few.
         placed_counts: images that are dealt already, a place.
         rows: images of the class in all.
         config: the shares.
@@ -223,7 +227,7 @@ def _place_units(
     in_train = int(placed_counts[TRAIN]) + int(sizes[placed == TRAIN].sum())
     for part in (TEST, VAL):
         if target_counts[part] - missing_counts[part] < MIN_ROWS_PER_CLASS:
-            eligible = placed[:testable] if part == TEST else placed
+            eligible = placed[:testable] if part == TEST and config.folds > 1 else placed
             spare = np.flatnonzero(eligible == TRAIN)
             for unit in spare[np.argsort(sizes[spare], kind="stable")].tolist():
                 if (

@@ -4,6 +4,7 @@ import itertools
 from collections import Counter
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from ganaug_ray.config import DataConfig, SplitConfig
@@ -48,6 +49,32 @@ def test_scarce_training_sets_are_disjoint() -> None:
 def test_first_split_equals_single_split() -> None:
     """The first of several splits is the split of a job that has only one."""
     assert deal(180, 5, cap=20)[0] == deal(180, 1, cap=20)[0]
+
+
+@pytest.mark.parametrize("n", [16, 101, 180])
+def test_added_splits_leave_others_alone(n: int) -> None:
+    """A split is the same whatever the number of splits, also where near-duplicates are dealt out together."""
+    together = {f"{name}{i:04d}": f"{name}{i // 3}" for name in "ab" for i in range(0, n, 2)}
+    five = deal(n, 5, together=together)
+    for folds in range(1, 5):
+        assert deal(n, folds, together=together) == five[:folds]
+
+
+def test_rare_class_is_tested_in_single_split() -> None:
+    """A class whose first images are near-duplicates of each other tests others where there is one split alone."""
+    ranked = rank_ids([f"a{i:04d}" for i in range(11)])
+    together = dict.fromkeys(ranked[:7], "first of a")
+    ids = {"a": ranked, "b": [f"b{i:04d}" for i in range(30)]}
+    dealt = assign(ids, SplitConfig(test=0.2), together=together)
+    tested = members(dealt, "test") & set(ranked)
+    assert len(tested) == split.MIN_ROWS_PER_CLASS
+    assert tested < set(ranked[7:])
+
+
+def rank_ids(ids: list[str]) -> list[str]:
+    """Ids in the order in which they are dealt out, each by itself."""
+    draws = split.hash_ids(pa.chunked_array([ids], pa.string()), SplitConfig())
+    return [ids[row] for row in draws.argsort()]
 
 
 def test_groups_stay_whole_across_splits() -> None:
@@ -98,3 +125,9 @@ def test_derived_fold_changes_split_only() -> None:
     assert anew.model_copy(update={"split": data.split}) == data
     with pytest.raises(ValueError, match="would overlap"):
         DataConfig(source=["x"], split=SplitConfig(test=0.3)).derive_fold(0, 4)
+
+
+def test_images_tested_twice_are_refused() -> None:
+    """Splits of a source that changed between them have no verdict where they test an image twice."""
+    with pytest.raises(UserError, match=r"data\.source was not the same"):
+        measure_overlap([{"a": "train", "b": "test"}, {"a": "test", "b": "test"}])

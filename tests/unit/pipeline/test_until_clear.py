@@ -1,4 +1,4 @@
-"""Seeds are added until the verdict is firm, and looking again is paid for; trainings are replaced."""
+"""Seeds, then splits are added until the verdict is firm; looks are paid for, and trainings are replaced."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import VerdictRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import format_time
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import comparison_plan, sequential_plan
+from ganaug_ray.pipeline.missing_trainings import MissingTrainings, count_missing
 from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.pipeline.plan_ladder import Plan
 from ganaug_ray.verdict.multiple_testing import compute_looks_factor, multiply_p
 from ganaug_ray.verdict.paired_statistics import (
     Differences,
@@ -38,28 +41,34 @@ from tests.unit.verdict.test_statistics import draw_seeds
 JOB = [*TINY, "compare.splits=1"]
 
 
-class Experiment:
-    """An experiment whose verdicts are prepared, by number of seeds; ``reached`` has the seeds of each verdict."""
+MINUTE_S = 60.0  # what each model takes
+GAN_S = 600.0
+FIFTHS = [*TINY, "compare.splits=1", "data.split.test=0.2"]
+"""A job of one split whose images five splits can be made of."""
 
-    def __init__(self, root: Path, verdicts: dict[int, str], monkeypatch: pytest.MonkeyPatch) -> None:
+
+class Experiment:
+    """An experiment whose verdicts are prepared, one a look; ``reached`` has the splits and seeds of each verdict."""
+
+    def __init__(self, root: Path, verdicts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         self.run = Run(Folder.from_uri(root))
-        self.verdicts = verdicts
-        self.reached: list[int] = []
-        self.concluded: list[int] = []
+        self.verdicts = iter(verdicts)
+        self.reached: list[tuple[int, int]] = []
+        self.concluded: list[tuple[int, int]] = []
         monkeypatch.setattr(Pipeline, "reach_verdict", self.reach_verdict)
-        monkeypatch.setattr(Pipeline, "build_report", lambda p: self.concluded.append(p.job.compare.seeds))
+        monkeypatch.setattr(Pipeline, "build_report", lambda p: self.concluded.append(count_repeats(p.job)))
         monkeypatch.setattr(Pipeline, "promote_champion", lambda p: None)
 
     @property
     def reach_verdict(self) -> Callable[[Pipeline], None]:
         def write_verdict(pipeline: Pipeline) -> None:
-            seeds = pipeline.job.compare.seeds
-            assert self.read_settings()["seeds"] == seeds, "a kill from here on must go on with these"
-            self.reached.append(seeds)
+            repeats = count_repeats(pipeline.job)
+            settings = self.read_settings()
+            assert (settings["splits"], settings["seeds"]) == repeats, "a kill from here on must go on with these"
+            self.reached.append(repeats)
             content = build_verdict({"real": arm(REAL), "syn": arm(GOOD)}, "real", ["syn"], "accuracy", CLASSES)
-            content["verdict"] = self.verdicts[seeds]
-            for arm_name, seed in arms.list_pairs(pipeline.job):
-                records.write_model(self.run.locate_model(arm_name, seed).create(), train_seconds=60.0)
+            content["verdict"] = next(self.verdicts)
+            train_all(pipeline.job, self.run)
             VerdictRecord.write(self.run.root, "compare", time.monotonic(), {"hash": "0" * 16, **content})
 
         return write_verdict
@@ -70,13 +79,27 @@ class Experiment:
     def run_until_clear(self, job: Job | None = None, hours: float | None = None) -> None:
         allowed = sequential_plan.allow_looks(job or load_job(DIGITS, JOB))
         allowed = comparison_plan.plan_comparison(allowed, self.run)
-        self.run.claim_folder(sequential_plan.resume_seeds(allowed, self.run))
+        self.run.claim_folder(sequential_plan.resume_look(allowed, self.run))
         Pipeline(allowed, self.run, Terminal()).run_until_clear(hours)
+
+
+def count_repeats(job: Job) -> tuple[int, int]:
+    return job.compare.splits, job.compare.seeds
+
+
+def train_all(job: Job, run: Run) -> None:
+    """Leave what a comparison's trainings leave: a teacher and a GAN for each split, and the models."""
+    for number in range(job.compare.splits):
+        split = run.locate_split(number)
+        for arm_name, seed in [(arms.TEACHER, 0), *arms.list_pairs(job)]:
+            records.write_model(split.locate_model(arm_name, seed).create(), train_seconds=MINUTE_S)
+        content = records.GAN | {"version": 1, "versions": {}, "stage": "train-gan", "status": "done"}
+        split.gan.create().write_json("gan.json", {**content, "seconds": GAN_S})
 
 
 @pytest.fixture
 def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Experiment]:
-    return lambda *words: Experiment(tmp_path / "run", {2 * (n + 1): word for n, word in enumerate(words)}, monkeypatch)
+    return lambda *words: Experiment(tmp_path / "run", list(words), monkeypatch)
 
 
 @pytest.mark.parametrize("word", ["helped", "no worthwhile gain", "hurt"])
@@ -84,61 +107,134 @@ def test_first_firm_answer_ends_run(prepare: Callable[..., Experiment], word: st
     """Seeds are added until the verdict is firm; the stages after it run once, with all seeds."""
     experiment = prepare("not enough repeats", "unclear", word, "unclear")
     experiment.run_until_clear()
-    assert (experiment.reached, experiment.concluded) == ([2, 4, 6], [6])
+    assert (experiment.reached, experiment.concluded) == ([(1, 2), (1, 4), (1, 6)], [(1, 6)])
     assert experiment.read_settings().items() >= {"seeds": 6, "looks": 4}.items()
     printed = capsys.readouterr().out
-    assert "look 2 of 4 note   unclear with 4 seeds; goes on with 6" in printed
+    assert "look 2 of 4 note   unclear with 4 seeds; goes on with 6 seeds" in printed
     assert f"look 3 of 4 done   {word} with 6 seeds" in printed
 
 
 def test_unclear_run_ends_after_looks(prepare: Callable[..., Experiment], capsys) -> None:
-    """No seeds are added after the last look that was paid for, be it the default one or the job's."""
+    """Nothing is added after the last look that was paid for."""
     experiment = prepare(*["unclear"] * 5)
     experiment.run_until_clear()
-    assert (experiment.reached, experiment.concluded) == ([2, 4, 6, 8], [8])
+    assert (experiment.reached, experiment.concluded) == ([(1, 2), (1, 4), (1, 6), (1, 8)], [(1, 8)])
     assert "look 4 of 4 done   unclear with 8 seeds; this was the last look" in capsys.readouterr().out
-    other = sequential_plan.SequentialPlan(load_job(DIGITS, ["compare.seeds=30", "compare.looks=5"]))
-    assert other.looks == 3, "a job has a hundred seeds at most"
+
+
+def test_splits_follow_after_seeds(prepare: Callable[..., Experiment], capsys) -> None:
+    """One split gets seeds, then all that its images allow, then seeds again; the words and job.yaml say so."""
+    experiment = prepare("unclear", "unclear", "unclear", "helped")
+    experiment.run_until_clear(load_job(DIGITS, FIFTHS))
+    assert experiment.reached == [(1, 2), (1, 4), (5, 4), (5, 8)]
+    assert experiment.concluded == [(5, 8)]
+    printed = capsys.readouterr().out
+    assert "look 2 of 4 note   unclear with 4 seeds; goes on with 5 splits with 4 seeds" in printed
+    assert "look 4 of 4 done   helped with 5 splits with 8 seeds" in printed
+
+
+@pytest.mark.parametrize(
+    ("start", "looks", "splits", "expected"),
+    [
+        (Plan(1, 3), 4, 5, [(1, 3), (1, 6), (5, 6), (5, 12)]),
+        (Plan(1, 3), 5, 3, [(1, 3), (1, 6), (3, 6), (3, 12), (3, 18)]),
+        (Plan(1, 3), 2, 5, [(1, 3), (5, 3)]),
+        (Plan(1, 3), 4, 2, [(1, 3), (1, 6), (1, 9), (1, 12)]),
+        (Plan(5, 2), 4, 5, [(5, 2), (5, 4), (5, 6), (5, 8)]),
+        (Plan(1, 30), 5, 1, [(1, 30), (1, 60), (1, 90)]),
+        (Plan(1, 60), 4, 5, [(1, 60), (5, 60)]),
+        (Plan(1, 3), 1, 5, [(1, 3)]),
+    ],
+)
+def test_looks_keep_their_limits(start: Plan, looks: int, splits: int, expected: list[tuple[int, int]]) -> None:
+    """Looks are as many as are paid for, of a hundred seeds at most, and of three splits or one."""
+    planned = sequential_plan.plan_looks(start, looks, splits)
+    assert [(look.splits, look.seeds) for look in planned] == expected
 
 
 def test_short_time_ends_run(prepare: Callable[..., Experiment], capsys) -> None:
-    """No verdict is begun that would take longer than what is left, going by the longest so far."""
+    """No look is begun that would take longer than what is left."""
     experiment = prepare("unclear", "helped")
     experiment.run_until_clear(hours=1e-9)
-    assert (experiment.reached, experiment.concluded) == ([2], [2])
+    assert (experiment.reached, experiment.concluded) == ([(1, 2)], [(1, 2)])
     assert "(--hours)" in capsys.readouterr().out
-    job = load_job(DIGITS, [*JOB, "compare.looks=4"])
-    plan = sequential_plan.SequentialPlan(job, hours=1)
-    second, _ = plan.choose_next(job, "unclear", 1200)
-    assert second is not None
-    assert second.compare.seeds == 4
-    third, words = plan.choose_next(second, "unclear", 1300)
-    assert third is None
-    assert "would take about 0.36 h, and 0.31 h of 1 h are left" in words
 
 
-def test_killed_run_resumes_stored_seeds(prepare: Callable[..., Experiment], capsys) -> None:
-    """The same command goes on with the seeds that the folder has, and counts the looks that they were."""
-    experiment = prepare("unclear", "unclear", "helped")
-    experiment.run.claim_folder(load_job(DIGITS, [*JOB, "compare.seeds=4", "compare.looks=4"]))
-    experiment.run_until_clear()
-    assert experiment.reached == [4, 6]
-    assert "look 2 of 4" in capsys.readouterr().out
+def test_expected_time_counts_new_trainings(tmp_path: Path) -> None:
+    """What a look will take follows from the trainings that it lacks, at the slowest pace so far."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    first, second, third, _ = (
+        load_job(DIGITS, [*FIFTHS, "compare.looks=4", f"compare.splits={splits}", f"compare.seeds={seeds}"])
+        for splits, seeds in ((1, 2), (1, 4), (5, 4), (5, 8))
+    )
+    trained = count_missing(first, run)
+    assert trained == MissingTrainings(classifiers=5, gans=1), "four models and a teacher"
+    train_all(first, run)
+    trained_s = 5 * MINUTE_S + GAN_S
+    plan = sequential_plan.SequentialPlan(first, run, hours=2)
+    following, _ = plan.choose_next(first, "unclear", 2 * trained_s, trained)
+    assert following is not None
+    assert count_repeats(following) == (1, 4)
+    trained = count_missing(second, run)
+    train_all(second, run)
+    following, words = plan.choose_next(second, "unclear", 4 * MINUTE_S, trained)
+    assert following is None
+    third_h = 2 * 4 * (9 * MINUTE_S + GAN_S) / 3600  # four splits of eight models, a teacher and a GAN, twice as slow
+    assert count_missing(third, run) == MissingTrainings(classifiers=36, gans=4)
+    assert f"5 splits with 4 seeds would take about {third_h:.2g} h more, and 1.4 h of 2 h are left" in words
+
+
+@pytest.mark.parametrize(
+    ("settings", "stored", "reached", "look"),
+    [
+        (JOB, (1, 4), [(1, 4), (1, 6)], "look 2 of 4"),
+        (FIFTHS, (5, 4), [(5, 4), (5, 8)], "look 3 of 4"),
+        (FIFTHS, (1, 6), [(5, 8)], "look 4 of 4"),
+    ],
+)
+def test_killed_run_resumes_stored_look(
+    prepare: Callable[..., Experiment],
+    settings: list[str],
+    stored: tuple[int, int],
+    reached: list[tuple[int, int]],
+    look: str,
+    capsys,
+) -> None:
+    """The same command goes on with the splits and seeds that the folder has, and counts the looks that they were."""
+    experiment = prepare("unclear", "helped")
+    splits, seeds = stored
+    job = load_job(DIGITS, [*settings, f"compare.splits={splits}", f"compare.seeds={seeds}", "compare.looks=4"])
+    experiment.run.claim_folder(job)
+    experiment.run_until_clear(load_job(DIGITS, settings))
+    assert experiment.reached == reached
+    assert look in capsys.readouterr().out
 
 
 def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsys) -> None:
     """A plain run afterwards takes the job's own seeds, and names the command that adds more, and its minutes."""
-    experiment = prepare("unclear", "helped")
+    experiment = prepare("unclear", "helped", "unclear")
     experiment.run_until_clear()
     job = load_job(DIGITS, JOB)
     experiment.run.claim_folder(job)
     Pipeline(job, experiment.run, Terminal()).run_all()
-    assert experiment.reached == [2, 4, 2]
+    assert experiment.reached == [(1, 2), (1, 4), (1, 2)]
     assert experiment.read_settings().items() >= {"seeds": 2, "looks": 1}.items()
     assert (
-        "--until-clear` adds seeds until the answer is clear, with up to 12 more trainings, about 12 minutes of "
+        "--until-clear` adds seeds until the answer is clear, with up to 8 more trainings, about 8 minutes of "
         "training in all; after" in capsys.readouterr().out
     )
+
+
+def test_advice_counts_added_splits(tmp_path: Path) -> None:
+    """The advice after one split has the models, teachers and GANs of the others in its numbers and its time."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    job = load_job(DIGITS, FIFTHS)
+    train_all(job, run)
+    advice = sequential_plan.advise_until_clear(job, run, "unclear")
+    assert advice is not None
+    assert "adds seeds, then splits, until" in advice
+    models = 5 * 8 * 2 - 4  # of five splits with eight seeds and two arms, four are there
+    assert f"{models + 4} more trainings and 4 GANs, about {format_time((models + 4) * 60 + 4 * GAN_S)} of" in advice
 
 
 def test_report_names_the_command(experiment: Run) -> None:
@@ -157,7 +253,20 @@ def test_planned_seeds_stay_first_step(tmp_path: Path) -> None:
     run.claim_folder(first.model_copy(update={"compare": added}))
     planned = comparison_plan.plan_comparison(unset, run)
     assert planned.compare.seeds == comparison_plan.SEEDS_OF_ONE_SPLIT
-    assert sequential_plan.resume_seeds(sequential_plan.allow_looks(planned), run).compare.seeds == 15
+    assert sequential_plan.resume_look(sequential_plan.allow_looks(planned), run).compare.seeds == 15
+
+
+def test_planned_split_stays_first_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where one split was planned and others were added, the plan is still that one."""
+    monkeypatch.setattr(comparison_plan, "MANY_PARTS", 0)
+    run, job = Run(Folder.from_uri(tmp_path / "run")), load_job(DIGITS, FIFTHS)
+    unset = Job.model_validate({**job.model_dump(exclude_none=True), "compare": {}})
+    first = comparison_plan.plan_comparison(sequential_plan.allow_looks(unset), run)
+    added = first.compare.model_copy(update={"splits": 5, "seeds": 10})
+    run.claim_folder(first.model_copy(update={"compare": added}))
+    planned = comparison_plan.plan_comparison(unset, run)
+    assert count_repeats(planned) == (1, 5)
+    assert count_repeats(sequential_plan.resume_look(sequential_plan.allow_looks(planned), run)) == (5, 10)
 
 
 def test_job_without_candidate_is_refused() -> None:

@@ -1,0 +1,51 @@
+"""Whether further splits can be made of the images of a finished data set, so that no image is tested twice."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ganaug_ray.config import DataConfig
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.ingest import split
+from ganaug_ray.errors import UserError
+
+
+def refuse_added_splits(dataset: Folder, data: DataConfig, splits: int) -> None:
+    """Raise UserError if a finished data set cannot become the first of so many splits as it is.
+
+    The images are dealt out again, without being read: by their ids, classes and groups of near-duplicates.
+
+    Args:
+        dataset: the folder of the only split that there is.
+        data: what it was made with.
+        splits: that there are to be in all.
+    """
+    table = dataset.read_table("split.parquet", ["id", "class", "split"])
+    rows = _read_rows(dataset, table, data)
+    tested = pc.equal(table["split"], "test").to_numpy()
+    for fold in range(splits):
+        config = data.split.model_copy(update={"fold": fold, "folds": splits})
+        try:
+            places = split.assign_splits(rows, config, None, None)  # what makes training scarce leaves test as it is
+        except UserError as error:
+            raise UserError(f"{dataset}: {error}; leave compare.splits at 1") from None
+        if fold == 0 and not np.array_equal(places == split.TEST, tested):
+            raise UserError(
+                f"{dataset}: tests images that another of {splits} splits would test too, as near-duplicates stay "
+                "together; leave compare.splits at 1, or give another --out"
+            )
+
+
+def _read_rows(dataset: Folder, table: pa.Table, data: DataConfig) -> split.SplitRows:
+    """Read the images as they were before they were dealt out."""
+    classes = sorted(pc.unique(table["class"]).to_pylist())
+    labels = pc.index_in(table["class"], pa.array(classes, pa.string())).to_numpy()
+    leaders = np.arange(len(table))
+    duplicates = dataset.read_table("near_duplicates.parquet", ["group", "id"])
+    duplicate_rows = pc.index_in(duplicates["id"], table["id"].combine_chunks()).to_numpy()
+    _, first, group = np.unique(duplicates["group"].to_numpy(), return_index=True, return_inverse=True)
+    leaders[duplicate_rows] = duplicate_rows[first][group]
+    places = np.full(len(table), split.UNASSIGNED, np.int8)
+    return split.SplitRows(classes, labels, split.hash_ids(table["id"], data.split), leaders, places)
