@@ -8,7 +8,7 @@ neither is a folder of images without labels beside splits.
 from collections import defaultdict
 from collections.abc import Iterable
 
-from ganaug_ray.data.sources.label_text import make_class_name
+from ganaug_ray.data.sources.label_text import make_folder_class
 from ganaug_ray.data.sources.paths import name_split
 from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
@@ -83,7 +83,7 @@ class FolderLabels:
                 return Label(None, (UNLABELLED, f"lies in {name}, beside the splits"), split)
         for at in reversed(range(len(parts))):
             if at != split_at and self._is_class(parents[at], parts[at], "".join(parts[at + 1 : at + 2])):
-                return Label(make_class_name(parts[at]), None, split)
+                return Label(make_folder_class(parts[at]), None, split)
         words = (
             f"lies in {folder}, which names a split and no class" if split else f"lies in {folder}, which is no class"
         )

@@ -43,6 +43,7 @@ ASIDE = "<sidecar file>"
         {"train/train/1.png": "train", "train/bus/1.png": "bus", "test/train/1.png": "train", "test/bus/1.png": "bus"},
         {"pets/train/1.png": NONE, "pets/test/2.png": NONE},
         {"images/1.png": NONE},
+        {"1/1.png": "1", "1.0/1.png": "1.0", "01/1.png": "01", "b'1'/1.png": "b'1'"},
     ],
 )
 def test_folders_name_the_classes(layout: dict[str, str], tmp_path: Path) -> None:
