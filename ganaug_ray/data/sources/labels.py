@@ -44,6 +44,7 @@ class FileLabels:
         else:
             folder_labels = FolderLabels(images)
             self.remarks += folder_labels.describe_repeated_classes()
+            self.remarks += folder_labels.describe_masks()
             self._find = folder_labels.find_label
 
     def find_label(self, path: str) -> Label:
