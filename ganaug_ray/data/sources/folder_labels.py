@@ -33,9 +33,11 @@ class FolderLabels:
 
     Args:
         paths: of all its images, normalised.
+        remedy: said of images that lie in no class; empty, or the end of a sentence.
     """
 
-    def __init__(self, paths: Collection[str]) -> None:
+    def __init__(self, paths: Collection[str], remedy: str = "") -> None:
+        self._remedy = remedy
         # folder -> the folders right below it that hold images, at any depth
         self._children: dict[str, set[str]] = defaultdict(set)
         self._labels: dict[str, Label] = {}
@@ -88,7 +90,8 @@ class FolderLabels:
 
     def _find_folder_label(self, folder: str) -> Label:
         if not folder:
-            return Label(None, (NO_CLASS, "lies in no folder, where the folder's name would be its class"))
+            words = f"lies in no folder, where the folder's name would be its class{self._remedy}"
+            return Label(None, (NO_CLASS, words))
         parts = folder.split("/")
         splits = [name_split(part) for part in parts]
         split_at = next((at for at, split in enumerate(splits) if split), None)
@@ -105,7 +108,7 @@ class FolderLabels:
         words = (
             f"lies in {folder}, which names a split and no class" if split else f"lies in {folder}, which is no class"
         )
-        return Label(None, (NO_CLASS, words), split)
+        return Label(None, (NO_CLASS, words + self._remedy), split)
 
     def _is_sidecar(self, parent: str, name: str) -> bool:
         if name.lower() not in SIDECAR_FOLDERS or self._has_class_beside(parent, name):
