@@ -36,16 +36,22 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
                 f"data.source {source}: {name} holds {list(images.shape)} and {_name_label_file(name)} "
                 f"{list(labels.shape)}; expected [N, H, W] and [N]"
             )
+        splits = frozenset({_find_split(name) or ""})
         for rows in cut_parts(range(len(labels))):
-            yield SourcePart(functools.partial(_read_rows, source, name, rows), images=len(rows))
+            yield SourcePart(functools.partial(_read_rows, source, name, rows), splits, len(rows))
 
 
 def _read_rows(source: str, name: str, rows: Sequence[int]) -> Iterator[RawImage]:
     images = _read_array(source, name)
     labels = _read_array(source, _name_label_file(name))
     stem = name.split("-images")[0]
+    split = _find_split(name)
     for row in rows:
-        yield RawImage(f"{stem}/{row:06d}", str(labels[row]), images[row], split=name_split(stem))
+        yield RawImage(f"{stem}/{row:06d}", str(labels[row]), images[row], split=split)
+
+
+def _find_split(name: str) -> str | None:
+    return name_split(name.split("-images")[0])
 
 
 def _open_folder(source: str) -> Folder:
