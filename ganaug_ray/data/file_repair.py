@@ -1,4 +1,4 @@
-"""Tells image files by their signatures, and drops what is not pixels from files that are damaged there."""
+"""Tells image files by their signatures, describes TIFF files, and drops what is not pixels from damaged files."""
 
 import io
 import itertools
@@ -7,7 +7,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-from PIL import Image, ImageChops
+from PIL import Image, ImageChops, TiffImagePlugin
 
 _READABLE_SIGNATURES = {
     "JPEG": rb"\xff\xd8\xff",
@@ -32,6 +32,7 @@ _OTHER_SIGNATURES = {
     "DICOM": rb".{128}DICM",
 }
 _POINTER_SIGNATURES = {"Git LFS": rb"version https://git-lfs\.github\.com/spec", "git-annex": rb"/annex/objects/"}
+_TIFF_KINDS = {1: "integers", 2: "signed integers", 3: "floats", 5: "complex integers", 6: "complex"}  # SampleFormat
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _PNG_PIXELS = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # Whoever makes a file of nothing but wrong lengths costs no more than this.
@@ -53,6 +54,24 @@ def find_format(content: bytes) -> str | None:
     ('GIF', None)
     """
     return _match_signature(content, _READABLE_SIGNATURES)
+
+
+def describe_tiff(content: bytes) -> str:
+    """Describe the samples of a TIFF file that cannot be opened; empty where its header cannot be read either."""
+    try:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(content[:8])
+        stream = io.BytesIO(content)
+        stream.seek(tags.next)
+        tags.load(stream)
+        bits = tags[TiffImagePlugin.BITSPERSAMPLE][0]
+        kind = _TIFF_KINDS.get(tags.get(TiffImagePlugin.SAMPLEFORMAT, (1,))[0], "of an unknown kind")
+        bands = tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)
+    except Exception:  # Pillow's parser raises many kinds on damaged headers
+        return ""
+    # A PNG's second or fourth band is transparency.
+    saved = "it" if bands in (1, 3) else "one or three of its bands"
+    png = "PNG" if bits <= 8 else "16-bit PNG"
+    return f"{bands} × {bits} bits a pixel, {kind}; save {saved} as {png}"
 
 
 def find_unsupported_format(content: bytes) -> str | None:

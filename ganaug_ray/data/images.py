@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, features
 from ganaug_ray.core.records import ValueRange
 from ganaug_ray.data import file_repair, jpeg2000
 from ganaug_ray.data.losses import GREY_MODES, list_losses
-from ganaug_ray.data.samples import Samples, describe_tiff, has_unnamed_fourth_band, read_samples
+from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band, read_samples
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
 
 __all__ = ["UnreadableError"]
@@ -143,7 +143,7 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
     kind = file_repair.find_format(content)
     if kind in READABLE_FORMATS:
         reason = f"{kind}: {_ask_decoder(content, kind)}"
-        if kind == "TIFF" and (description := describe_tiff(content)):
+        if kind == "TIFF" and (description := file_repair.describe_tiff(content)):
             reason += f" ({description})"
         raise UnreadableError("cannot be decoded", reason)
     unsupported = kind or file_repair.find_unsupported_format(content)

@@ -9,6 +9,7 @@ from ganaug_ray.data.samples import has_unnamed_fourth_band
 
 GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 _USED_BANDS = {"P": 1, "PA": 1, "CMYK": 4} | dict.fromkeys(GREY_MODES, 1)  # 3 in all other modes
+FULLY_TRANSPARENT = "fully transparent and laid on white"
 _ORDINALS = {1: "first", 3: "third", 4: "fourth"}
 
 
@@ -26,8 +27,12 @@ def list_losses(image: Image.Image) -> Iterator[str]:
     used_bands = _USED_BANDS.get(image.mode, 3)
     if _count_bands(image) > used_bands + is_transparent:
         yield f"bands beyond the {_ORDINALS[used_bands]} left out"
-    if is_transparent and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-        yield "transparent pixels laid on white"
+    if is_transparent:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if not alpha.any():
+            yield FULLY_TRANSPARENT
+        elif alpha.min() < 255:
+            yield "transparent pixels laid on white"
 
 
 def _count_bands(image: Image.Image) -> int:

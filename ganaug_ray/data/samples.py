@@ -25,7 +25,6 @@ UNKNOWN_RANGE = "unknown value range"
 _OPAQUE = 65_535  # of a channel of transparency of 16 bits
 _UNSIGNED = 1  # values of TIFF's SampleFormat, which says nothing where all are that
 _SIGNED = 2
-_SAMPLE_KINDS = {_UNSIGNED: "integers", _SIGNED: "signed integers", 3: "floats", 5: "complex integers", 6: "complex"}
 _WHITE_IS_ZERO = 0  # of TIFF's PhotometricInterpretation
 _SEPARATE_PLANES = 2  # of TIFF's PlanarConfiguration
 _EXTRA_SAMPLES_ALPHA = (1, 2, 999)  # of TIFF's ExtraSamples: multiplied with, not multiplied with, Corel Draw's
@@ -168,20 +167,6 @@ def has_unnamed_fourth_band(image: Image.Image) -> bool:
     if not isinstance(image, TiffImagePlugin.TiffImageFile) or image.mode != "RGBA":
         return False
     return image.tag_v2.get(TiffImagePlugin.EXTRASAMPLES, (0,))[0] not in _EXTRA_SAMPLES_ALPHA
-
-
-def describe_tiff(content: bytes) -> str:
-    """Describe the samples of a TIFF file that cannot be opened; empty where its header cannot be read either."""
-    try:
-        tags = TiffImagePlugin.ImageFileDirectory_v2(content[:8])
-        stream = io.BytesIO(content)
-        stream.seek(tags.next)
-        tags.load(stream)
-        bits = tags[TiffImagePlugin.BITSPERSAMPLE][0]
-        kind = _SAMPLE_KINDS.get(tags.get(TiffImagePlugin.SAMPLEFORMAT, (_UNSIGNED,))[0], "of an unknown kind")
-        return f"{tags.get(TiffImagePlugin.SAMPLESPERPIXEL, 1)} × {bits} bits a pixel, {kind}; save it as 16-bit PNG"
-    except Exception:  # Pillow's parser raises many kinds on damaged headers
-        return ""
 
 
 def _read_tiff(image: TiffImagePlugin.TiffImageFile, content: bytes) -> Samples | None:

@@ -17,6 +17,7 @@ from ganaug_ray.core.records import ValueRange
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.ingest import near_duplicates, staging, visual_issues
+from ganaug_ray.data.losses import FULLY_TRANSPARENT
 from ganaug_ray.data.sources import RawImage
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import NO_CLASS, PART_IMAGES, SIDECAR, SINGLE_COLOUR, PartReader
@@ -234,8 +235,19 @@ def _find_objection(
     if min(decoded.width, decoded.height) < config.smallest:
         return "too small", f"{decoded.width} × {decoded.height} pixels"
     if small.getcolors(1) and decoded.image.getcolors(1):  # the first look is cheap, and may see only the middle
-        return SINGLE_COLOUR, f"every pixel is {decoded.image.getpixel((0, 0))}"
+        return SINGLE_COLOUR, _describe_single_colour(decoded)
     return None, ""
+
+
+def _describe_single_colour(decoded: images.DecodedImage) -> str:
+    """Say which colour all pixels have, and why, if it is not that of the file."""
+    words = f"every pixel is {decoded.image.getpixel((0, 0))}"
+    if decoded.span and decoded.span.low < decoded.span.high:
+        values = f"{decoded.span.low:.6g} to {decoded.span.high:.6g}"
+        return f"{words} once its values, {values}, are scaled; data.value_range: [low, high] sets black and white"
+    if FULLY_TRANSPARENT in decoded.notes:
+        return f"{words}, as the image is {FULLY_TRANSPARENT}"
+    return words
 
 
 def _note_wrong_suffix(path: str, kind: str) -> list[str]:

@@ -2,14 +2,17 @@
 
 Usually the innermost folder is the class. Above it may stand a split (train/cat), below it too (cat/train), or a
 folder that only says what it holds (cat/images); folders of masks and annotations beside images are no classes, and
-neither is a folder of images without labels beside splits.
+neither is a folder of images without labels beside splits. A mask may also lie in its image's own folder, under its
+name and a word more (cat/1.png, cat/1_mask.png).
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterator
 
-from ganaug_ray.data.sources.label_text import make_class_name
-from ganaug_ray.data.sources.paths import name_split
+from ganaug_ray.core.wording import format_count
+from ganaug_ray.data.sources.label_text import make_folder_class
+from ganaug_ray.data.sources.paths import drop_suffix, name_split
 from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
 IMAGE_FOLDERS = frozenset((
@@ -20,6 +23,7 @@ SIDECAR_FOLDERS = frozenset((
     "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
     "groundtruth", "ground_truth", "gt",
 ))  # fmt: skip
+SIDECAR_ENDING = re.compile(r"[_-](mask|seg|segmentation|gt|label|annotation)(_?\d+)?$", re.IGNORECASE)  # of a stem
 MAX_NAMED = 3  # folders, in a sentence
 UNLABELLED_FOLDERS = frozenset(("unlabeled", "unlabelled", "unlabeled_data", "unlabelled_data", "seg_pred"))
 
@@ -29,9 +33,11 @@ class FolderLabels:
 
     Args:
         paths: of all its images, normalised.
+        remedy: said of images that lie in no class; empty, or the end of a sentence.
     """
 
-    def __init__(self, paths: Iterable[str]) -> None:
+    def __init__(self, paths: Collection[str], remedy: str = "") -> None:
+        self._remedy = remedy
         # folder -> the folders right below it that hold images, at any depth
         self._children: dict[str, set[str]] = defaultdict(set)
         self._labels: dict[str, Label] = {}
@@ -43,10 +49,14 @@ class FolderLabels:
                     break
                 self._children[parent].add(name)
                 folder = parent
+        self._masks = dict(_list_masks(paths))  # path -> its image, without the suffix
 
     def find_label(self, path: str) -> Label:
         """Return the label of an image."""
         folder = path.rpartition("/")[0]
+        if path in self._masks:
+            detail = f"is called as a mask or an annotation of {self._masks[path]}, which lies beside it"
+            return Label(None, (SIDECAR, detail))
         if folder not in self._labels:
             self._labels[folder] = self._find_folder_label(folder)
         return self._labels[folder]
@@ -68,9 +78,20 @@ class FolderLabels:
             "; if the outer folders are the classes, list the labels in a table (data.label_from: {csv: …})"
         ]
 
+    def describe_masks(self) -> list[str]:
+        """Say how many files have names that make them masks or annotations of images beside them."""
+        if not self._masks:
+            return []
+        files = format_count(len(self._masks), "file is", "files are")
+        return [
+            f"{files} called as masks or annotations of images beside them, such as {min(self._masks)}, and passed "
+            "over; to use them as images, give them names that are not those of other images with a word more"
+        ]
+
     def _find_folder_label(self, folder: str) -> Label:
         if not folder:
-            return Label(None, (NO_CLASS, "lies in no folder, where the folder's name would be its class"))
+            words = f"lies in no folder, where the folder's name would be its class{self._remedy}"
+            return Label(None, (NO_CLASS, words))
         parts = folder.split("/")
         splits = [name_split(part) for part in parts]
         split_at = next((at for at, split in enumerate(splits) if split), None)
@@ -83,11 +104,11 @@ class FolderLabels:
                 return Label(None, (UNLABELLED, f"lies in {name}, beside the splits"), split)
         for at in reversed(range(len(parts))):
             if at != split_at and self._is_class(parents[at], parts[at], "".join(parts[at + 1 : at + 2])):
-                return Label(make_class_name(parts[at]), None, split)
+                return Label(make_folder_class(parts[at]), None, split)
         words = (
             f"lies in {folder}, which names a split and no class" if split else f"lies in {folder}, which is no class"
         )
-        return Label(None, (NO_CLASS, words), split)
+        return Label(None, (NO_CLASS, words + self._remedy), split)
 
     def _is_sidecar(self, parent: str, name: str) -> bool:
         if name.lower() not in SIDECAR_FOLDERS or self._has_class_beside(parent, name):
@@ -114,6 +135,20 @@ class FolderLabels:
         """Whether another folder beside this one holds a folder of the same name, and is no split."""
         siblings = [sibling for sibling in self._children[parent] if sibling != name and name_split(sibling) is None]
         return any(below in self._children.get(f"{parent}/{sibling}".lstrip("/"), ()) for sibling in siblings)
+
+
+def _list_masks(paths: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield each file that is called as another image of its folder, and a word for a mask; and that other's stem."""
+    candidates: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        stem = drop_suffix(path)
+        if ending := SIDECAR_ENDING.search(stem):
+            candidates[stem[: ending.start()]].append(path)
+    if not candidates:
+        return
+    for stem in candidates.keys() & set(map(drop_suffix, paths)):
+        for path in candidates[stem]:
+            yield path, stem
 
 
 def _is_plain(name: str) -> bool:

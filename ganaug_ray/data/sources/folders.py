@@ -39,6 +39,11 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
         raise UserError(f"data.source {source}: is empty; expected one folder of images a class")
     shards = [file.name for file in files if _is_table(file)]
     siblings = [file.name for file in files if not _is_table(file) and not is_sidecar(file.name)]
+    if siblings and all(name.lower().endswith(".arrow") for name in siblings):
+        raise UserError(
+            f"data.source {source}: holds Arrow files, such as {siblings[0]}, as save_to_disk of Hugging Face's "
+            'datasets writes them, which are not read; load each split and save it with to_parquet("NAME.parquet")'
+        )
     if shards and siblings and label_from is None:  # such as the predictions for these images
         files = [replace(file, problem=UnreadableError(SIDECAR)) if _is_table(file) else file for file in files]
     elif shards and siblings:
@@ -50,7 +55,7 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     elif shards:
         yield from parquet.list_shard_parts(source, shards, label_from, columns)
         files = [file for file in files if file.name not in shards]
-    labels = FileLabels(label_from, columns, [file.name for file in files])
+    labels = FileLabels(label_from, columns, [file.name for file in files], source)
     if labels.remarks:
         yield SourcePart(functools.partial(make_remarks, source, labels.remarks), frozenset(), 0)
     for part_files in cut_parts([(file, labels.find_label(file.name)) for file in files]):

@@ -19,7 +19,10 @@ MAX_FILE_BYTES = 2 * 1024**3  # of one file, inflated
 
 def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a folder's pairs NAME-images-idx3-ubyte[.gz] and NAME-labels-idx1-ubyte[.gz]."""
-    files = _open_folder(source).list_files()
+    try:
+        files = _open_folder(source).list_files()
+    except OSError as error:
+        raise UserError(f"data.source {source}: cannot be read ({error})") from None
     stems = [name for name in files if "-images-idx3" in name or "-images.idx3" in name]
     if not stems:
         raise UserError(f"data.source {source}: no file like train-images-idx3-ubyte[.gz] there")
@@ -33,16 +36,22 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
                 f"data.source {source}: {name} holds {list(images.shape)} and {_name_label_file(name)} "
                 f"{list(labels.shape)}; expected [N, H, W] and [N]"
             )
+        splits = frozenset({_find_split(name) or ""})
         for rows in cut_parts(range(len(labels))):
-            yield SourcePart(functools.partial(_read_rows, source, name, rows), images=len(rows))
+            yield SourcePart(functools.partial(_read_rows, source, name, rows), splits, len(rows))
 
 
 def _read_rows(source: str, name: str, rows: Sequence[int]) -> Iterator[RawImage]:
     images = _read_array(source, name)
     labels = _read_array(source, _name_label_file(name))
     stem = name.split("-images")[0]
+    split = _find_split(name)
     for row in rows:
-        yield RawImage(f"{stem}/{row:06d}", str(labels[row]), images[row], split=name_split(stem))
+        yield RawImage(f"{stem}/{row:06d}", str(labels[row]), images[row], split=split)
+
+
+def _find_split(name: str) -> str | None:
+    return name_split(name.split("-images")[0])
 
 
 def _open_folder(source: str) -> Folder:
@@ -60,7 +69,10 @@ def _read_array(source: str, name: str) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)  # a process reads many parts of the same two files
 def _read_array_version(source: str, name: str, mtime_ns: int) -> np.ndarray:
-    content = _open_folder(source).read_bytes(name)
+    try:
+        content = _open_folder(source).read_bytes(name)
+    except OSError as error:
+        raise UserError(f"data.source {source}: {name} cannot be read ({error})") from None
     if name.endswith(".gz"):
         try:
             with gzip.open(io.BytesIO(content)) as stream:

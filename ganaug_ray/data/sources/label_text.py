@@ -40,6 +40,15 @@ def make_class_name(value: Any) -> str | None:
     return str(value)
 
 
+def make_folder_class(folder: str) -> str:
+    """Return the class that a folder's name means: the name itself, in one form of Unicode.
+
+    >>> make_folder_class("1.0"), make_folder_class("b'cat'")
+    ('1.0', "b'cat'")
+    """
+    return unicodedata.normalize("NFC", repair_encoding(folder))
+
+
 def read_label_cell(value: Any) -> str | None:
     """Return the class in a cell of a table, or None where it is empty or says that its value is missing.
 

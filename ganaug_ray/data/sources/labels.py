@@ -23,6 +23,7 @@ class FileLabels:
         label_from: where they come from; None: no file has one.
         columns: of a table of labels.
         paths: of all files but hidden ones, as the source has them.
+        folder: the source, where a table in it could be read; else empty.
 
     Attributes:
         remarks: what is to be known of them, a sentence each.
@@ -31,7 +32,9 @@ class FileLabels:
         UserError: the table of labels cannot be read.
     """
 
-    def __init__(self, label_from: LabelFrom | None, columns: ColumnsConfig, paths: Sequence[str]) -> None:
+    def __init__(
+        self, label_from: LabelFrom | None, columns: ColumnsConfig, paths: Sequence[str], folder: str = ""
+    ) -> None:
         self.remarks: list[str] = []
         images = [path for path in map(normalize_path, paths) if not is_sidecar(path)]
         self._find: FindLabel = _find_no_label
@@ -42,8 +45,9 @@ class FileLabels:
         elif label_from.csv is not None:
             self._find = self._make_table_labeller(label_from.csv, columns, images)
         else:
-            folder_labels = FolderLabels(images)
+            folder_labels = FolderLabels(images, _suggest_table(folder, paths) if folder else "")
             self.remarks += folder_labels.describe_repeated_classes()
+            self.remarks += folder_labels.describe_masks()
             self._find = folder_labels.find_label
 
     def find_label(self, path: str) -> Label:
@@ -90,6 +94,15 @@ class FileLabels:
             return label if label.objection else labels.setdefault((label.name, label.split), label)
 
         return find
+
+
+def _suggest_table(folder: str, paths: Sequence[str]) -> str:
+    """Say how a table that lies in a folder of images is used as that of their labels; empty if there is no such."""
+    tables = [path for path in paths if "/" not in path and path.lower().endswith((".csv", ".tsv"))]
+    table = "metadata.csv" if "metadata.csv" in tables else "".join(tables[:1])
+    if not table or (len(tables) > 1 and table != "metadata.csv"):
+        return ""
+    return f"; if {table} lists the classes, set data.label_from: {{csv: {folder.rstrip('/')}/{table}}}"
 
 
 def _find_no_label(path: str) -> Label:

@@ -1,8 +1,10 @@
 """Reads CSV manifests: tables of labels whose images lie beside them."""
 
 import functools
-from collections.abc import Iterator, Sequence
+import os.path
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
+from pathlib import Path
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
@@ -25,8 +27,6 @@ from ganaug_ray.data.sources.raw import (
 from ganaug_ray.data.sources.walk import walk_folder
 from ganaug_ray.errors import UserError
 
-PROBED_ROWS = 20  # if the files of so many are not there, the paths are written in another way
-
 
 def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a CSV file, which has a column of paths relative to it, and one of labels."""
@@ -46,14 +46,12 @@ def _add_split(row: TableRow) -> Label:
 
 
 def _locate_images(source: str, rows: list[TableRow]) -> list[TableRow]:
-    """Return rows with the paths of files that are there, where the table writes all of them in another way."""
+    """Return rows with the paths of files that are there, where the table writes some of them in another way."""
     folder, _ = open_file(source)
-    index = index_differing_paths(source, folder, [row.image for row in rows if row.image])
-    if index is None:
-        return rows
+    files_by_path = locate_files(source, folder, {row.image for row in rows if row.image})
     located = []
     for row in rows:
-        files = index.find_files(row.image) if row.image else ()
+        files = files_by_path.get(row.image, ())
         if len(files) == 1:
             row = replace(row, image=files[0])
         elif files:
@@ -62,25 +60,45 @@ def _locate_images(source: str, rows: list[TableRow]) -> list[TableRow]:
     return located
 
 
-def index_differing_paths(source: str, folder: Folder, paths: Sequence[str]) -> PathIndex | None:
-    """Return an index of a folder's files, where a table in it writes their paths in another way; else None."""
-    if not paths or any("://" in path or _has_file(folder, path) for path in paths[:PROBED_ROWS]):
-        return None
-    return PathIndex(file.name for file in walk_folder(source, folder) if file.problem is None)
+def locate_files(source: str, folder: Folder, paths: Set[str]) -> dict[str, Sequence[str]]:
+    """Find the files that paths of a table mean where they are written in another way, say in decomposed Unicode.
+
+    The folder is listed as soon as a single path is not there as it is written. A file that another path names as it
+    is written is meant by no other.
+
+    Args:
+        source: as messages name it.
+        folder: in which the table lies.
+        paths: of the table, normalised.
+
+    Returns:
+        Path -> the files that it fits equally well, maybe none; without the paths that hold as they are.
+
+    Raises:
+        UserError: the folder cannot be listed.
+    """
+    own_paths = {path for path in paths if "://" not in path}
+    if folder.local_path is not None:
+        missing = _list_missing(folder.local_path, own_paths)
+        files = walk_folder(source, folder) if missing else []
+    else:  # of an object store one request lists a thousand files, or looks for a single one
+        files = walk_folder(source, folder) if own_paths else []
+        missing = own_paths - {file.name for file in files}
+    if not missing:
+        return {}
+    named = own_paths - missing
+    index = PathIndex(file.name for file in files if file.problem is None and file.name not in named)
+    return {path: index.find_files(path) for path in missing}
+
+
+def _list_missing(root: Path, paths: Set[str]) -> set[str]:
+    is_file = os.path.isfile  # false too of a path that is too long or that may not be looked at
+    return {path for path in paths if not is_file(path if path.startswith("/") else f"{root}/{path}")}
 
 
 def make_ambiguous_label(path: str, row: str, files: Sequence[str], split: str | None) -> Label:
     """Return the label of a row of a table whose path fits several files equally well."""
     return Label(None, (LABEL_CONFLICT, f"{path} in {row} fits {' and '.join(files[:3])}"), split)
-
-
-def _has_file(folder: Folder, path: str) -> bool:
-    if path.startswith("/") and folder.local_path is not None:
-        folder, path = Folder.from_uri("/"), path.lstrip("/")
-    try:
-        return folder.has_file(path)
-    except OSError:
-        return False
 
 
 def _read_listed(source: str, rows: Sequence[TableRow]) -> Iterator[RawImage]:

@@ -38,18 +38,23 @@ def list_torchvision_parts(source: str, label_from: LabelFrom | None, columns: C
         known_sources = ", ".join(f"torchvision:{known_name}" for known_name in known_names)
         raise UserError(f"data.source {source}: known are {known_sources}")
     for train in (True, False):
+        splits = frozenset({_name_split(train)})
         for rows in cut_parts(range(len(_load_torchvision(name, train)))):
-            yield SourcePart(functools.partial(_read_torchvision, name, train, rows), images=len(rows))
+            yield SourcePart(functools.partial(_read_torchvision, name, train, rows), splits, len(rows))
 
 
 def _read_torchvision(name: str, train: bool, rows: Sequence[int]) -> Iterator[RawImage]:
     dataset = _load_torchvision(name, train)
-    split = "train" if train else "test"
+    split = _name_split(train)
     for row in rows:
         image, label = dataset[row]
         channels = 1 if image.mode == "L" else 3
         content = to_pixels(to_grey_or_rgb(image), channels)
         yield RawImage(f"{split}/{row:06d}", dataset.classes[label], content, split=split)
+
+
+def _name_split(train: bool) -> str:
+    return "train" if train else "test"
 
 
 @functools.lru_cache(maxsize=2)  # a process reads many parts of it

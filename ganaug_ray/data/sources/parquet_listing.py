@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources.columns import Columns
 from ganaug_ray.data.sources.label_text import read_split_cell
-from ganaug_ray.data.sources.manifests import index_differing_paths
+from ganaug_ray.data.sources.manifests import locate_files
 from ganaug_ray.data.sources.paths import find_split, normalize_path
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
 from ganaug_ray.errors import UserError
@@ -55,7 +55,7 @@ class Listing:
 
     Attributes:
         splits: of each row group, those in which labelled images lie, "" for those outside any.
-        files: of each row group, path in the table -> the files that it fits; empty where paths hold as they are.
+        files: of each row group, path in the table -> the files that it fits, of those that do not hold as they are.
         values: that stand in the table.
     """
 
@@ -86,7 +86,7 @@ def list_rows(
     key_splits = {
         key: _find_labelled_split(dict(zip(named_columns, key, strict=True)), columns, names) for key in key_counts
     }
-    index = index_differing_paths(source, folder, [path for path in paths if path])
+    files_by_path = locate_files(source, folder, {path for path in paths if path})
     splits = []
     files = []
     start = 0
@@ -98,8 +98,7 @@ def list_rows(
             if split is not None:
                 group_splits.add(split or find_split(path) or find_split(name) or "")
         splits.append(frozenset(group_splits))
-        group_paths = {path for path in paths[start:end] if path}
-        files.append({path: index.find_files(path) for path in group_paths} if index else {})
+        files.append({path: files_by_path[path] for path in files_by_path.keys() & set(paths[start:end])})
         start = end
     return Listing(splits, files, _count_values(key_counts, columns, names))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -146,6 +147,10 @@ def open_file(source: str) -> tuple[Folder, str]:
         raise UserError(f"data.source {source}: cannot be read ({error})") from None
     if info.type != pafs.FileType.File:
         raise UserError(f"data.source {source}: there is no such file")
+    if folder.local_path is not None and not os.access(folder.local_path / name, os.R_OK):
+        raise UserError(
+            f"data.source {source}: cannot be read (permission denied); give this user the right to read it"
+        )
     if info.size <= MAX_POINTER_BYTES:
         refuse_pointer(f"data.source {source}", folder, name)
     return folder, name

@@ -73,7 +73,10 @@ def _walk_local(source: str, root: Path) -> Iterator[WalkedFile]:
         for link in links:
             yield from _follow_link(root, link, visited)
     except OSError as error:
-        raise UserError(f"data.source {source}: cannot be read ({error.strerror or error})") from None
+        remedy = "; give this user the right to read it" if isinstance(error, PermissionError) else ""
+        raise UserError(
+            f"data.source {source}: {error.filename or 'it'} cannot be read ({error.strerror or error}){remedy}"
+        ) from None
 
 
 def _follow_link(root: Path, link: str, visited: set[_Inode]) -> Iterator[WalkedFile]:
@@ -117,7 +120,7 @@ def _may_hold_images(entry: os.DirEntry) -> bool:
         with os.scandir(entry.path) as below:
             return any(is_image_name(child.name) or child.is_dir(follow_symlinks=False) for child in below)
     except OSError:
-        return False
+        return True  # it may
 
 
 def _look_at_link(entry: os.DirEntry, name: str, links: list[str]) -> Iterator[WalkedFile]:

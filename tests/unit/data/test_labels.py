@@ -43,6 +43,10 @@ ASIDE = "<sidecar file>"
         {"train/train/1.png": "train", "train/bus/1.png": "bus", "test/train/1.png": "train", "test/bus/1.png": "bus"},
         {"pets/train/1.png": NONE, "pets/test/2.png": NONE},
         {"images/1.png": NONE},
+        {"cat/1.png": "cat", "cat/1_mask.png": ASIDE, "cat/1_Mask_2.tif": ASIDE, "cat/2_mask.png": "cat"},
+        {"cat/1.jpg": "cat", "cat/1-seg.png": ASIDE, "cat/1_gt1.png": ASIDE, "dog/1_mask.png": "dog"},
+        {"cat/a_mask.png": "cat", "cat/b_mask.png": "cat", "dog/mask.png": "dog", "dog/1_masked.png": "dog"},
+        {"1/1.png": "1", "1.0/1.png": "1.0", "01/1.png": "01", "b'1'/1.png": "b'1'"},
     ],
 )
 def test_folders_name_the_classes(layout: dict[str, str], tmp_path: Path) -> None:
@@ -59,6 +63,16 @@ def test_sidecar_files_are_passed_over(tmp_path: Path) -> None:
     found = survey(DataConfig(source=[str(root)]))
     assert found.passed_over == {"sidecar file": 4}
     assert (len(found.usable), len(found.rejected)) == (17, 0)
+
+
+def test_masks_beside_images_are_told(tmp_path: Path) -> None:
+    """Files called as masks of images in their class folder are counted, named once, and never trained on."""
+    images = [f"{name}/{number}.png" for name in ("cat", "dog") for number in range(8)]
+    root = lay_out(tmp_path, *images, "cat/0_mask.png", "dog/1_mask.png")
+    found = survey(DataConfig(source=[str(root)]))
+    assert len(found.usable) == 16
+    assert found.passed_over == {"sidecar file": 2}
+    assert any("such as cat/0_mask.png" in remark for remark in found.remarks)
 
 
 def layout_of(*splits: str) -> list[str]:

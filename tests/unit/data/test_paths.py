@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import struct
+import unicodedata
 import zipfile
 import zlib
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.ingest.remarks import describe_similar_names
+from ganaug_ray.data.sources import manifests
 from ganaug_ray.data.sources.path_matching import PathIndex
 from tests.helpers.labelled import lay_out, png, read, read_labels, zip_names
 
@@ -173,3 +177,34 @@ def test_bare_names_never_guess(tmp_path: Path) -> None:
     assert read_labels(root, by_table) == {"a/1.png": conflict, "b/1.png": conflict, "b/2.png": "dog"}
     (tmp_path / "labels.csv").write_text("image,label\n1.png,cat\n2.png,dog\nb/1.png,dog\n")
     assert read_labels(root, by_table) == {"a/1.png": conflict, "b/1.png": "dog", "b/2.png": "dog"}
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_late_rows_find_decomposed_names(kind: str, tmp_path: Path) -> None:
+    """A row whose path is spelled in another Unicode form finds its file, late in a table whose paths hold."""
+    plain = [f"{number}.png" for number in range(40)]
+    umlaut = unicodedata.normalize("NFD", "Dürer.png")
+    root = lay_out(tmp_path, *plain, umlaut)
+    names = [*plain, "Dürer.png"]
+    table = root / f"list.{kind}"
+    if kind == "csv":
+        table.write_text("image,label\n" + "".join(f"{name},cat\n" for name in names))
+    else:
+        pq.write_table(pa.table({"image": names, "label": ["cat"] * len(names)}), table)
+    contents = [raw.content for raw in read(table) if raw.label]
+    assert contents == [(root / name).read_bytes() for name in (*plain, umlaut)]
+
+
+def test_missing_files_take_no_others(tmp_path: Path) -> None:
+    """A row whose file is gone does not get a file of the same name that another row means."""
+    root = lay_out(tmp_path, "1.png", "2.png")
+    (root / "list.csv").write_text("image,label\n1.png,cat\n2.png,cat\ndog/1.png,dog\n")
+    assert read_labels(root / "list.csv") == {"1.png": "cat", "2.png": "cat", "dog/1.png": "<cannot be read>"}
+
+
+def test_tables_that_hold_list_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder of a table is not walked where all paths are there as they are written."""
+    root = lay_out(tmp_path, "1.png", "2.png")
+    (root / "list.csv").write_text("image,label\n1.png,cat\n2.png,dog\n")
+    monkeypatch.setattr(manifests, "walk_folder", lambda *_: pytest.fail("the folder was walked"))
+    assert read_labels(root / "list.csv") == {"1.png": "cat", "2.png": "dog"}

@@ -105,8 +105,9 @@ def test_fourth_band_is_no_transparency(extra: list[int] | None, bits: int) -> N
 @pytest.mark.parametrize(
     ("pixels", "words"),
     [
-        (np.concatenate([RGB, RGB], -1), "6 × 8 bits a pixel"),
-        ((RGB / 255).astype(np.float32), "3 × 32 bits a pixel, floats"),
+        (np.concatenate([RGB, RGB], -1), "6 × 8 bits a pixel, integers; save one or three of its bands as PNG"),
+        ((RGB / 255).astype(np.float32), "3 × 32 bits a pixel, floats; save it as 16-bit PNG"),
+        (np.concatenate([RGB, RGB[..., :2]], -1).astype(np.uint16), "5 × 16 bits a pixel, integers; save one or three"),
         ((GREY / 255).astype(np.float64), "1 × 64 bits a pixel, floats"),
     ],
 )

@@ -12,15 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from ganaug_ray.config import ColumnsConfig, DataConfig, LabelFrom
+from ganaug_ray.config import ColumnsConfig, DataConfig, LabelFrom, SplitConfig
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import sources
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.ingest.scan import survey_without_storing as survey
-from ganaug_ray.data.sources import archives, label_tables, raw
+from ganaug_ray.data.sources import archives, label_tables, packaged, raw
 from ganaug_ray.errors import UserError
 
 PUBLIC = os.environ.get("GANAUG_DATA") or str(Path(__file__).parents[4] / "shared" / "data")
@@ -138,6 +140,43 @@ def idx(folder: Path, stem: str, images: np.ndarray, labels: np.ndarray) -> None
     for name, array in ((f"{stem}-images-idx3-ubyte", images), (f"{stem}-labels-idx1-ubyte", labels)):
         header = b"\x00\x00\x08" + bytes([array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape)
         (folder / f"{name}.gz").write_bytes(gzip.compress(header + array.astype(np.uint8).tobytes()))
+
+
+@pytest.mark.parametrize("given", [None, False])
+def test_idx_parts_are_given_splits(given: bool | None, tmp_path: Path) -> None:
+    """The files train and t10k stay apart as folders train and test do, which a remark says and a setting undoes."""
+    rng = np.random.default_rng(0)
+    for name, n in (("train", 40), ("t10k", 20)):
+        idx(tmp_path, name, rng.integers(0, 256, (n, 16, 16)), np.arange(n) % 2)
+    found = survey(DataConfig(source=[f"idx:{tmp_path}"], split=SplitConfig(given=given)))
+    (remark,) = found.remarks
+    in_test = found.usable.filter(pc.equal(found.usable["split"], "test"))
+    came_in = set(in_test["came_in"].to_pylist())
+    if given is None:
+        assert (came_in, len(in_test)) == ({"test"}, 20)
+        assert "given: false" in remark
+    else:
+        assert came_in == {"train", "test"}
+        assert "split: given" in remark
+
+
+def test_forbidden_idx_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idx file that may not be read is named."""
+    idx(tmp_path, "train", np.zeros((3, 4, 5)), np.zeros(3))
+
+    def refuse(*_: object) -> bytes:
+        raise PermissionError("Permission denied")
+
+    monkeypatch.setattr(Folder, "read_bytes", refuse)
+    with pytest.raises(UserError, match=r"train-images-idx3-ubyte\.gz cannot be read"):
+        read(f"idx:{tmp_path}")
+
+
+def test_torchvision_parts_are_given_splits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The parts of a torchvision data set say before they are read whether they are for training or for test."""
+    monkeypatch.setattr(packaged, "_load_torchvision", lambda *_: range(300))
+    parts = list(sources.list_parts(["torchvision:MNIST"], None))
+    assert [part.labelled_splits for part in parts] == [{"train"}, {"train"}, {"test"}, {"test"}]
 
 
 def test_idx_files_are_validated(tmp_path: Path) -> None:

@@ -1,0 +1,102 @@
+"""Refusals of inputs name the likely cause, and what they advise works."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ganaug_ray.config import DataConfig, LabelFrom
+from ganaug_ray.config.yaml_text import parse_yaml
+from ganaug_ray.data.ingest.scan import survey_without_storing
+from ganaug_ray.errors import UserError
+from tests.helpers.labelled import lay_out, read
+
+
+def refuse(source: Path, **settings: object) -> str:
+    with pytest.raises(UserError) as refusal:
+        survey_without_storing(DataConfig(source=[str(source)], **settings))
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize("tables", [["labels.csv"], ["metadata.csv", "more.csv"]])
+def test_table_beside_images_is_suggested(tables: list[str], tmp_path: Path) -> None:
+    """Images without class folders beside a table are refused with the setting that reads it; following it works."""
+    names = [f"{number}.png" for number in range(16)]
+    root = lay_out(tmp_path, *names)
+    rows = "".join(f"{name},{'cat' if number % 2 else 'dog'}\n" for number, name in enumerate(names))
+    for table in tables:
+        (root / table).write_text("file_name,label\n" + rows)
+    advice = re.search(r"set data\.label_from: (\{.*\})", refuse(root))
+    assert advice is not None
+    label_from = LabelFrom.model_validate(parse_yaml(advice[1], "the advice"))
+    found = survey_without_storing(DataConfig(source=[str(root)], label_from=label_from))
+    assert found.classes == ["cat", "dog"]
+
+
+def test_tables_in_doubt_are_not_suggested(tmp_path: Path) -> None:
+    """Of several tables none is taken for that of the labels."""
+    root = lay_out(tmp_path, "1.png", "2.png")
+    for table in ("a.csv", "b.csv"):
+        (root / table).write_text("image,label\n1.png,cat\n")
+    assert "label_from" not in refuse(root)
+
+
+def test_saved_arrow_folder_is_named(tmp_path: Path) -> None:
+    """A folder that save_to_disk wrote is refused with what to write instead, not as one of broken images."""
+    (tmp_path / "train").mkdir()
+    for name in ("dataset_dict.json", "train/state.json", "train/data-00000-of-00001.arrow"):
+        (tmp_path / name).write_bytes(b"{}")
+    assert re.search(r"save_to_disk .* to_parquet", refuse(tmp_path))
+
+
+def test_transparent_image_is_named(tmp_path: Path) -> None:
+    """An image that shows nothing since all of it is transparent is rejected with that as its cause."""
+    root = lay_out(tmp_path, *(f"{label}/{number}.png" for label in ("cat", "dog") for number in range(8)))
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
+    pixels[..., 3] = 0
+    Image.fromarray(pixels).save(root / "cat" / "clear.png")
+    (row,) = survey_without_storing(DataConfig(source=[str(root)])).rejected.to_pylist()
+    assert (row["path"], row["reason"]) == ("cat/clear.png", "single colour")
+    assert "fully transparent" in row["detail"]
+
+
+def test_forbidden_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that may not be read is named, wherever in the source it lies."""
+    root = lay_out(tmp_path, "cat/1.png", "dog/1.png")
+    scandir = os.scandir
+
+    def scan(folder: Path) -> object:
+        if Path(folder).name == "dog":
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    with pytest.raises(UserError, match=re.escape(f"{root}/dog") + r".*right to read"):
+        read(root)
+
+
+@pytest.mark.parametrize("name", ["list.csv", "pets.zip", "pets.tar", "pets.parquet"])
+def test_forbidden_file_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that is one file which may not be read is refused by its name."""
+    (tmp_path / name).write_bytes(b"x")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(UserError, match=f"{name}: cannot be read"):
+        read(tmp_path / name)
+
+
+def test_values_beyond_set_scale_are_told(tmp_path: Path) -> None:
+    """Images that a wrong value range makes one colour are refused with the values that they have."""
+    rng = np.random.default_rng(0)
+    for label in ("cat", "dog"):
+        (tmp_path / label).mkdir()
+        for number in range(4):
+            pixels = rng.integers(300, 4001, (16, 16)).astype(np.uint16)
+            pixels[0, :2] = 300, 4000
+            Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
+    assert re.search(r"300 to 4000.*data\.value_range", refuse(tmp_path, value_range=[0.0, 1.0]))
