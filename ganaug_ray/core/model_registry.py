@@ -92,13 +92,13 @@ def roll_back(registry: Folder, to: int | None = None) -> Record:
             for name in _list_version_numbers(registry)
             if (registry / "versions" / str(name)).has_file("version.json")
         ]
-        hint = f"it has the versions {', '.join(map(str, versions))}"
+        others = [version for version in versions if version != champion["version"]]
+        hint = f"others are {', '.join(map(str, others))}" if others else "it has no other"
         if to is None:
             past_champions = list_champions(list_changes(champion))
             if len(past_champions) < 2:
-                raise UserError(
-                    f"{registry}: version {champion['version']} has none before it; name one by --to ({hint})"
-                )
+                remedy = f"name one by --to ({hint})" if others else hint
+                raise UserError(f"{registry}: version {champion['version']} has none before it; {remedy}")
             to = past_champions[-2]
         if to not in versions:
             raise UserError(f"{registry}: there is no version {to}; {hint}")

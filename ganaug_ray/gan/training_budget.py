@@ -64,11 +64,10 @@ def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:
     if config.epochs:
         key = "gan.epochs"
         images_per_unit = rows
-    smaller = ", or a smaller gan.image_size" if size > 32 else ""
     return TrainingBudget(
         steps,
         images_seen,
         images_seen / rows,
         needed,
-        f"give {key}={math.ceil((needed or 0) / images_per_unit)} or more{smaller}",
+        f"give {key}={math.ceil((needed or 0) / images_per_unit)} or more",
     )

@@ -33,7 +33,10 @@ def check_space(kind: str, space: Path, job: Job, write: Path | None) -> SearchS
     training = job.gan if kind == "gan" else job.classifier
     workers = job.search.workers
     if training.batch_size % workers:
-        raise UserError(f"search.workers {workers}: a batch of {training.batch_size} is not divisible by it")
+        raise UserError(
+            f"search.workers {workers}: a batch of {training.batch_size} is not divisible by it; "
+            f"give {training.fit_workers(workers)}"
+        )
     ALGORITHMS[job.search.algorithm].check_space(space, checked, job)
     return checked
 

@@ -77,9 +77,10 @@ class TrialResources:
             return trials
         driver = f" (1 for its driver, {self.workers} for search.workers)" if self.workers else ""
         gpu = f" and {self.gpus:g} GPUs, the cluster has {gpus:g}" if self.gpus else ""
+        room = min(cpus - 1, gpus) if self.gpus else cpus - 1
         raise UserError(
             f"a trial needs {self.cpus} CPUs{driver}, the cluster has {cpus:g}{gpu}: no trial could ever start; "
-            f"give search.workers {max(1, int(cpus) - 1)} or fewer"
+            f"give search.workers {max(1, int(room))} or fewer"
         )
 
 

@@ -54,7 +54,7 @@ async def read_images(request: Request, limits: RequestLimits) -> list[RequestIm
     if kind != b"multipart/form-data":
         return [RequestImage(content, "image", limits.pixels)]
     form_parts = parse_form(content, options, limits.images + MAX_OTHER_FIELDS)
-    image_parts = [part for part in form_parts if part.is_image]
+    image_parts = find_image_parts(form_parts)
     if not image_parts:
         raise ProblemError(400, f"the form holds no image{_list_fields(form_parts)}; {HOW_TO_SEND}")
     if len(image_parts) > limits.images:
@@ -62,6 +62,18 @@ async def read_images(request: Request, limits: RequestLimits) -> list[RequestIm
     return [
         RequestImage(part.content, part.describe(number), limits.pixels) for number, part in enumerate(image_parts, 1)
     ]
+
+
+def find_image_parts(form_parts: Sequence[FormPart]) -> list[FormPart]:
+    """Find the parts of a form that are meant as images.
+
+    Where some are in the field for images, text in another one is none, even with a file name: browsers name every
+    Blob, such as one of JSON.
+    """
+    image_parts = [part for part in form_parts if part.is_image]
+    if not any(part.field == IMAGES_FIELD for part in image_parts):
+        return image_parts
+    return [part for part in image_parts if part.field == IMAGES_FIELD or not part.is_text]
 
 
 def _list_fields(form_parts: Sequence[FormPart]) -> str:
@@ -91,7 +103,12 @@ class FormPart:
         """Whether it is meant as an image: a file, or what is no text, or anything in the field for images."""
         if self.file:
             return True
-        return not self.is_empty and (self.field == IMAGES_FIELD or not is_text(self.content))
+        return not self.is_empty and (self.field == IMAGES_FIELD or not self.is_text)
+
+    @property
+    def is_text(self) -> bool:
+        """Whether its content is text; an empty file is none."""
+        return bool(self.content) and is_text(self.content)
 
     def describe(self, number: int) -> str:
         """Return the name of an image in messages; ``number`` is its place among the images."""

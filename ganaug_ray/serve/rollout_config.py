@@ -56,7 +56,8 @@ class Rollout:
                 return cls(mode, address, share)
             raise UserError(f"--{mode} {option}: found the share {text}, expected one above 0, and 1 at most")
         if mode == "canary":
-            raise UserError(f"--canary {option}: expected MODEL:SHARE, such as {option}:0.1")
+            model = option if "/" in text or not address else address  # what follows the colon may be of an address
+            raise UserError(f"--canary {option}: expected MODEL:SHARE, such as {model}:0.1")
         return cls(mode, option, 1.0)
 
     def is_sampled(self, request: str) -> bool:

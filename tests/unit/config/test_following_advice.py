@@ -8,6 +8,8 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.errors import UserError
 from tests.conftest import DIGITS
 
+GIVEN = ["compare.splits=2", "data.split={given: true}"]
+
 
 @pytest.mark.parametrize(
     ("settings", "advice", "followed"),
@@ -41,6 +43,24 @@ from tests.conftest import DIGITS
             "expected the lower one first, such as [0, 4095]",
             ["data.value_range=[0, 4095]"],
         ),
+        (["augment.strategy=pretrain", "augment.weight=0.5"], "weight 0.5: strategy pretrain", ["augment.weight=1"]),
+        (["augment.strategy=balance", "augment.per_class=9"], "leave it out", ["augment.per_class=null"]),
+        (GIVEN, "data.split is given, so there is one split; leave one", ["data.split={test: 0.5}"]),
+        (GIVEN, "data.split is given, so there is one split; leave one", ["compare.splits=1"]),
+        (["compare.splits=3"], "at most 0.3333 of the images", ["data.split.test=0.3333"]),
+        (["arms.real+classic.kind=noise", "arms.n.kind=noise"], "leave it out", ["arms={n: {kind: noise}}"]),
+        (["arms.teacher.kind=noise"], "give the arm another name", ["arms={pupil: {kind: noise}}"]),
+        (
+            ["arms.g.kind=live", "arms.g.classes=gaining"],
+            "needs an arm of kind live with classes all",
+            ["arms.a.kind=live", "arms.a.classes=all"],
+        ),
+        (["arms.p.kind=pseudo"], "give data.unlabelled a source", ["data.unlabelled=more"]),
+        (["classifier.patience=3"], "leave it out", ["classifier.patience=null"]),
+        (["classifier.patience=3"], "or give augment.ratio 0 and no arms", ["augment.ratio=0"]),
+        (["compare.sizes=[20, 40]"], "other than data.train_per_class 20", ["compare.sizes=[10, 40]"]),
+        (["classifier.batch_size=64", "classifier.workers=3"], "take 63", ["classifier.batch_size=63"]),
+        (["classifier.batch_size=64", "classifier.workers=3"], "another number of work", ["classifier.workers=2"]),
     ],
 )
 def test_job_is_taken_once_advice_is(settings: list[str], advice: str, followed: list[str]) -> None:

@@ -54,6 +54,17 @@ def test_other_fields_beside_images_are_passed_over(client: TestClient) -> None:
     assert len(said["predictions"]) == 2, "images without a file's name are images, whatever their field"
 
 
+@pytest.mark.parametrize("blob", [b'{"camera": 3}', "größer".encode("latin-1")])
+def test_text_blobs_beside_images_are_passed_over(client: TestClient, blob: bytes) -> None:
+    """Text with a file's name is passed over beside the field for images, in which every part is answered."""
+    status, said = send_form(client, ("meta", "blob", blob), ("images", "a.png", IMAGE), ("images", "b.png", IMAGE))
+    assert (status, len(said["predictions"])) == (200, 2)
+    status, said = send_form(client, ("photo", "blob", IMAGE), ("images", "a.png", IMAGE))
+    assert (status, len(said["predictions"])) == (200, 2), "an image is one, whatever its field"
+    for parts in ([("images", "", b""), ("meta", "blob", blob)], [("images", "a.png", IMAGE), ("images", "b", blob)]):
+        assert send_form(client, *parts)[0] == 415, "nothing else was sent, or it was sent as an image"
+
+
 @pytest.mark.parametrize("note", ["größer".encode("latin-1"), "猫".encode("shift_jis"), "猫".encode("iso2022_jp")])
 def test_text_fields_need_no_utf8(client: TestClient, note: bytes) -> None:
     """A field of text in another encoding is passed over like one in UTF-8."""
@@ -96,6 +107,7 @@ def test_forms_need_their_content_type(client: TestClient, kind: str, status: in
         ([], 400, "the form holds no image; send the image file itself"),
         ([("note", None, b"x"), ("images", "", b"")], 400, "no image, only 'note', 'images' without a file; send"),
         ([("a", "a.png", IMAGE), ("b", "b.png", b"")], 400, "image 2 (b.png): empty"),
+        ([("images", "a.png", IMAGE), ("b", "b.png", b"")], 400, "image 2 (b.png): empty"),
         ([("a", "a.png", IMAGE), ("images", None, b"b.png")], 415, "image 2: not an image (text; send"),
         ([("images", None, TEXT.encode())], 415, "image 1: not an image (PNG in base64; send"),
         ([(str(number), None, b"x") for number in range(500)], 413, "more than 104 parts"),

@@ -1,0 +1,123 @@
+"""The advice in a message on a command's options, followed on the command line."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import ray.job_submission
+
+from ganaug_ray.cli import file_formats, predict, submit
+from ganaug_ray.errors import UserError
+
+ADDRESS = "http://127.0.0.1:1"
+LARGE = 600 * 2**20  # bytes; more than Ray uploads
+
+
+@pytest.fixture
+def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What was handed to Ray's client; the current folder has a job file, and is uploaded."""
+    (tmp_path / "clone" / "jobs").mkdir(parents=True)
+    (tmp_path / "clone" / "jobs" / "mine.yaml").write_text("about: anything")
+    monkeypatch.chdir(tmp_path / "clone")
+    monkeypatch.delenv("GANAUG_HOME", raising=False)
+    requests: list[dict[str, Any]] = []
+
+    class Client:
+        def __init__(self, address: str) -> None:
+            """Take the address as one that answers."""
+
+        def submit_job(self, **request: Any) -> str:
+            requests.append(request)
+            return "raysubmit_1"
+
+        def list_jobs(self) -> list[Any]:
+            return []
+
+    monkeypatch.setattr(ray.job_submission, "JobSubmissionClient", Client)
+    return requests
+
+
+def submit_job(job: str = "jobs/mine.yaml", out: str | None = "/shared/x") -> None:
+    submit.submit(Path(job), ADDRESS, out, None)
+
+
+@pytest.mark.parametrize("followed", ["keep images on storage", "name what may stay here in .rayignore"])
+def test_upload_is_small_once_followed(sent: list[dict[str, Any]], followed: str) -> None:
+    """A folder that is too large is uploaded without what is large in it, moved away or named in .rayignore."""
+    large = Path("pictures") / "cats.zip"
+    large.parent.mkdir()
+    with large.open("wb") as file:
+        file.truncate(LARGE)  # which takes no space
+    with pytest.raises(UserError, match=re.escape(followed)) as caught:
+        submit_job()
+    if followed.startswith("keep"):
+        large.rename(Path.cwd().parent / "cats.zip")
+    else:
+        match = re.search(r"\((\S+) 600 MiB", str(caught.value))
+        assert match, caught.value
+        Path(".rayignore").write_text(f"{match[1]}\n")
+    submit_job()
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("out", [None, "runs/x"])
+def test_advised_folders_are_submitted(
+    sent: list[dict[str, Any]], out: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each example of a folder is taken, as --out and as GANAUG_HOME."""
+    with pytest.raises(UserError, match="--out") as caught:
+        submit_job(out=out)
+    match = re.search(r"such as (\S+) or ([^\s;]+)", str(caught.value))
+    assert match, caught.value
+    for example in match.groups():
+        submit_job(out=example)
+    if "set GANAUG_HOME" in str(caught.value):
+        monkeypatch.setenv("GANAUG_HOME", match[1])
+        submit_job(out=None)
+    assert len(sent) == (3 if out is None else 2)
+
+
+def test_job_is_submitted_from_its_folder(sent: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job elsewhere is submitted from a folder that it is in."""
+    other = Path.cwd().parent / "other"
+    other.mkdir()
+    (other / "job.yaml").write_text("about: anything")
+    with pytest.raises(UserError, match="submit from one that it is in"):
+        submit_job(str(other / "job.yaml"))
+    monkeypatch.chdir(other)
+    submit_job(str(other / "job.yaml"))
+    assert "run job.yaml" in sent[0]["entrypoint"]
+
+
+def test_dashboard_address_is_as_exemplified(sent: list[dict[str, Any]]) -> None:
+    """The address in the message has the form that is taken."""
+    with pytest.raises(UserError, match="such as http://") as caught:
+        submit.jobs("head:8265")
+    submit.jobs(str(caught.value).partition("such as ")[2].replace("HEAD", "head"))
+
+
+@pytest.mark.parametrize("folder", ["answers", "answers/", "."])
+def test_predictions_go_to_advised_file(folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where --out is a folder, the example of a file in it is written to."""
+    (tmp_path / "answers").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="is a folder; name a file") as caught:
+        predict._open_output(folder)
+    target, name, suffix = predict._open_output(str(caught.value).partition("such as ")[2])
+    assert (str(target), suffix) == (str((tmp_path / folder).resolve()), ".parquet")
+    target.write_bytes(name, file_formats.encode_table(pa.table({"label": ["cat"]}), suffix))
+
+
+def test_every_advised_suffix_is_written() -> None:
+    """Each suffix in the message is one that a table is encoded for."""
+    with pytest.raises(UserError, match="expected a name that ends in") as caught:
+        predict._open_output("answers.xlsx")
+    suffixes = re.findall(r"\.\w+", str(caught.value).partition("expected")[2])
+    assert len(suffixes) == len(file_formats.TABLE_ENCODERS)
+    for suffix in suffixes:
+        assert file_formats.check_suffix("--out", f"answers{suffix}", file_formats.TABLE_ENCODERS) == suffix
+        assert file_formats.encode_table(pa.table({"label": ["cat"]}), suffix)
