@@ -4,6 +4,7 @@ They make a store of their own, for an arm that trains beside them, and a whole 
 training images, for a GAN that is trained on both.
 """
 
+import math
 import time
 from collections import Counter
 
@@ -49,11 +50,13 @@ def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: flo
     _copy_shards(dataset / "val", (out / "val").create())
     (out / PSEUDO_ONLY_FOLDER).create()
     labelled_counts: Counter[str] = Counter()
+    highest = 0.0
     unlabelled = image_store.list_shards(dataset / "unlabelled")
     for part, name in enumerate(unlabelled.names):
         table = unlabelled.folder.read_table(name)
         rows = image_store.from_table(table)
         probabilities_NK = classifier.predict_probabilities(rows.images)
+        highest = max(highest, float(probabilities_NK.max()))
         confident_rows = (probabilities_NK.max(1) >= confidence).nonzero()[0]
         if not len(confident_rows):
             continue
@@ -71,7 +74,7 @@ def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: flo
     if not labelled_counts:
         raise StageFailed(
             f"the teacher gives none of {len(unlabelled)} unlabelled images a class with a probability of "
-            f"{confidence:g}; lower augment.pseudo_confidence"
+            f"{confidence:g}; lower augment.pseudo_confidence to {math.floor(highest * 1000) / 1000:g} or less"
         )
     train_counts = facts.counts["train"]
     counts = facts.counts | {"train": {name: n + labelled_counts[name] for name, n in train_counts.items()}}

@@ -99,8 +99,9 @@ class Balance(Strategy):
         missing = count_missing(train_counts)
         if not missing:
             raise UserError(
-                "augment.strategy balance: all classes have the same number of training images, so there is nothing "
-                "to fill up; take mix, or leave out what evens them out (data.train_per_class)"
+                "augment.strategy balance (or an arm's): all classes have the same number of training images, so there "
+                "is nothing to fill up; take mix, or in another --out leave out what evens them out "
+                "(data.train_per_class)"
             )
         times = max(math.ceil(config.ratio), math.ceil(MIN_POOL_PER_CLASS * len(missing) / sum(missing.values())))
         return {name: times * n for name, n in missing.items()}

@@ -55,11 +55,23 @@ def open_experiments(context: StageContext) -> Iterator[tuple[Job, Run]]:
         UserError: the job has no sizes.
     """
     if not context.job.compare.sizes:
-        raise UserError("compare.sizes: the job has none; give numbers of training images a class, as [20, 50, 200]")
+        raise UserError(f"compare.sizes: the job has none; {_advise_sizes(context.job.data.train_per_class)}")
     for n, (job, run) in list_experiments(context.job, context.run).items():
         context.terminal.print_stage_line("sizes", "note", f"with {n} training images a class, in {run.root}")
         run.claim_folder(job, functools.partial(context.terminal.print_stage_line, "sizes", "note"))
         yield job, run
+
+
+def _advise_sizes(per_class: int | None) -> str:
+    """Say which sizes to give, for a job with so many training images a class.
+
+    >>> _advise_sizes(20)
+    'give other numbers of training images a class than data.train_per_class, as [10, 40]'
+    """
+    if per_class is None:
+        return "give data.train_per_class, as 50, and other numbers of training images a class, as [20, 200]"
+    sizes = [per_class // 2, per_class * 2] if per_class > 1 else [2, 4]
+    return f"give other numbers of training images a class than data.train_per_class, as {sizes}"
 
 
 def write_learning_curve(context: StageContext) -> None:

@@ -196,7 +196,7 @@ def test_complete_class_gets_no_images() -> None:
 def test_balance_refuses_even_classes(experiment: Run, tiny_job: Job) -> None:
     """Strategy balance for classes of equal size is a user error before a GAN is trained."""
     job = with_augment(tiny_job, strategy="balance")
-    with pytest.raises(UserError, match=r"augment\.strategy balance: .*nothing to fill up"):
+    with pytest.raises(UserError, match=r"augment\.strategy balance .*nothing to fill up"):
         Pipeline(job, experiment, Terminal()).prepare_data()
 
 

@@ -26,6 +26,7 @@ from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming, re
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.errors import DiskFull, StageFailed, UserError
 from ganaug_ray.gan.train_worker import train_and_finish
+from ganaug_ray.pipeline import size_experiments
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import preflight
 from ganaug_ray.runtime.preflight import Node, NodeReport
@@ -207,6 +208,28 @@ def test_fewer_workers_fit_the_cluster(key: str) -> None:
     match = re.search(rf"give {re.escape(key)} (\d+) or fewer, or (auto)", message)
     assert match, message
     assert find_shortages(match[1]) == find_shortages(match[2]) == []
+
+
+@pytest.mark.parametrize("per_class", ["20", "1", "null"])
+def test_advised_sizes_are_experiments(tmp_path: Path, per_class: str) -> None:
+    """A job without sizes takes those of the message, in the same folder."""
+    settings = [*TINY, f"data.train_per_class={per_class}"]
+    run = Run(Folder.from_uri(tmp_path / "run"))
+
+    def list_sizes() -> list[int | None]:
+        job = load_job(DIGITS, settings)
+        run.claim_folder(job)
+        context = Pipeline(job, run, Terminal()).context
+        return [job.data.train_per_class for job, _ in size_experiments.open_experiments(context)]
+
+    with pytest.raises(UserError, match=r"compare\.sizes: the job has none; give ") as caught:
+        list_sizes()
+    if match := re.search(r"give data\.train_per_class, as (\d+)", str(caught.value)):
+        settings.append(f"data.train_per_class={match[1]}")
+    match = re.search(r"\[.*\]", str(caught.value))
+    assert match, caught.value
+    settings.append(f"compare.sizes={match[0]}")
+    assert len(list_sizes()) == 3
 
 
 def test_another_port_is_free() -> None:

@@ -1,0 +1,85 @@
+"""The advice in a message on a GAN, followed in the same experiment."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ganaug_ray.config.loader import load_job
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.finite_guard import DivergenceError, FiniteGuard
+from ganaug_ray.core.records import GanRecord
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.gan import png_export
+from ganaug_ray.gan.sampler import Generator
+from ganaug_ray.gan.training_spec import GanTraining
+from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.runtime import cluster, worker_group
+from tests.conftest import DIGITS, TINY
+
+
+def train_here(
+    function: Callable[[GanTraining, Place], None], training: GanTraining, *rest: object, **_: object
+) -> None:
+    """Train in this process, as one rank of a cluster does."""
+    function(training, Place())
+
+
+def test_lower_rate_is_trained_in_the_folder(experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a GAN has diverged, the same folder takes a lower gan.lr than the message names."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    job = load_job(DIGITS, [*TINY, "gan.lr=0.5"])
+    run.claim_folder(job)
+    for name in ("dataset", "models/teacher"):
+        shutil.copytree(f"{experiment.root}/{name}", tmp_path / "run" / name)
+    monkeypatch.setattr(cluster, "connect", lambda *arguments: None)
+    monkeypatch.setattr(worker_group, "run_on_ranks", train_here)
+
+    def diverge(guard: FiniteGuard, step: int) -> None:
+        if step >= 4:
+            raise DivergenceError(step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FiniteGuard, "raise_if_tripped", diverge)
+        with pytest.raises(StageFailed, match=r"kept in gan/checkpoints\. Try a lower gan\.lr than") as caught:
+            Pipeline(job, run, Terminal()).train_gan()
+    assert run.gan.list_folders()
+    match = re.search(r"gan\.lr than ([\d.e-]+)", str(caught.value))
+    assert match, caught.value
+    lower = load_job(DIGITS, [*TINY, f"gan.lr={float(match[1]) / 1000}"])
+    run.claim_folder(lower)
+    Pipeline(lower, run, Terminal()).train_gan()
+    assert GanRecord.read(run.gan).steps == 6
+
+
+@pytest.mark.parametrize(("seed", "folder"), [(1, "out"), (0, "another")])
+def test_export_goes_on_as_advised(experiment: Run, tmp_path: Path, seed: int, folder: str) -> None:
+    """Images that are there stay, and others are written under another seed or in another folder."""
+    generator = Generator.load(experiment.gan)
+
+    def export(seed: int, folder: str) -> None:
+        png_export.export_images(generator, {"3": 1}, seed, Folder.from_uri(tmp_path / folder), lambda written: None)
+
+    export(0, "out")
+    with pytest.raises(UserError, match="give another --seed or another folder"):
+        export(0, "out")
+    export(seed, folder)
+    assert len(list(tmp_path.rglob("*.png"))) == 2
+
+
+def test_examples_of_counts_are_taken(experiment: Run) -> None:
+    """The example of --count, without one and in place of a malformed one, is a number of images of a class."""
+    classes = Generator.load(experiment.gan).classes
+    for counts in ([], ["3"], ["3=0"]):
+        with pytest.raises(UserError, match="such as") as caught:
+            png_export.parse_counts(counts, classes)
+        match = re.search(r"such as (?:--count )?([^\s;]+)", str(caught.value))
+        assert match
+        assert png_export.parse_counts([match[1]], classes) == {classes[0]: 100}
