@@ -11,7 +11,7 @@ import numpy as np
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources.paths import name_split
-from ganaug_ray.data.sources.raw import RawImage, SourcePart, cut_parts
+from ganaug_ray.data.sources.raw import RawImage, SourcePart, cut_parts, describe_unreadable
 from ganaug_ray.errors import UserError
 
 MAX_FILE_BYTES = 2 * 1024**3  # of one file, inflated
@@ -22,7 +22,7 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     try:
         files = _open_folder(source).list_files()
     except OSError as error:
-        raise UserError(f"data.source {source}: cannot be read ({error})") from None
+        raise UserError(f"data.source {source}: {describe_unreadable(error)}") from None
     stems = [name for name in files if "-images-idx3" in name or "-images.idx3" in name]
     if not stems:
         raise UserError(f"data.source {source}: no file like train-images-idx3-ubyte[.gz] there")
@@ -72,7 +72,7 @@ def _read_array_version(source: str, name: str, mtime_ns: int) -> np.ndarray:
     try:
         content = _open_folder(source).read_bytes(name)
     except OSError as error:
-        raise UserError(f"data.source {source}: {name} cannot be read ({error})") from None
+        raise UserError(f"data.source {source}: {name} {describe_unreadable(error)}") from None
     if name.endswith(".gz"):
         try:
             with gzip.open(io.BytesIO(content)) as stream:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -147,13 +146,20 @@ def open_file(source: str) -> tuple[Folder, str]:
         raise UserError(f"data.source {source}: cannot be read ({error})") from None
     if info.type != pafs.FileType.File:
         raise UserError(f"data.source {source}: there is no such file")
-    if folder.local_path is not None and not os.access(folder.local_path / name, os.R_OK):
-        raise UserError(
-            f"data.source {source}: cannot be read (permission denied); give this user the right to read it"
-        )
+    if folder.local_path is not None:
+        try:
+            (folder.local_path / name).open("rb").close()
+        except OSError as error:
+            raise UserError(f"data.source {source}: {describe_unreadable(error)}") from None
     if info.size <= MAX_POINTER_BYTES:
         refuse_pointer(f"data.source {source}", folder, name)
     return folder, name
+
+
+def describe_unreadable(error: OSError) -> str:
+    """Say why a file or folder cannot be read: the end of a sentence that names it."""
+    remedy = "; give this user the right to read it" if isinstance(error, PermissionError) else ""
+    return f"cannot be read ({error.strerror or error}){remedy}"
 
 
 def refuse_pointer(where: str, folder: Folder, name: str) -> None:

@@ -13,7 +13,7 @@ from pyarrow import fs as pafs
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources.paths import find_hidden_image, is_hidden, is_image_name
-from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK
+from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK, describe_unreadable
 from ganaug_ray.errors import UserError
 
 LISTING_POLL_S = 0.2  # seconds between looks at Arrow's listing, in which an interrupt is heard
@@ -73,10 +73,7 @@ def _walk_local(source: str, root: Path) -> Iterator[WalkedFile]:
         for link in links:
             yield from _follow_link(root, link, visited)
     except OSError as error:
-        remedy = "; give this user the right to read it" if isinstance(error, PermissionError) else ""
-        raise UserError(
-            f"data.source {source}: {error.filename or 'it'} cannot be read ({error.strerror or error}){remedy}"
-        ) from None
+        raise UserError(f"data.source {source}: {error.filename or 'it'} {describe_unreadable(error)}") from None
 
 
 def _follow_link(root: Path, link: str, visited: set[_Inode]) -> Iterator[WalkedFile]:

@@ -85,7 +85,11 @@ def test_forbidden_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_forbidden_file_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A source that is one file which may not be read is refused by its name."""
     (tmp_path / name).write_bytes(b"x")
-    monkeypatch.setattr(os, "access", lambda *_: False)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(UserError, match=f"{name}: cannot be read"):
         read(tmp_path / name)
 
