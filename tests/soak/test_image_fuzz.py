@@ -19,13 +19,13 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 @pytest.mark.parametrize("seed", [100, 101])
 def test_many_fuzzed_files_keep_pixels(seed: int) -> None:
-    """No file crashes the decoder, and what is kept has the means that an independent decoder finds."""
+    """No file crashes the decoder, whole ones are kept, with the means that an independent decoder finds."""
     outcomes = Counter(image_fuzz.check_file(file) for file in image_fuzz.make_files(seed, 3000))
     for outcome, n in outcomes.most_common():
         print(f"{n:5} {outcome.verdict} {outcome.reference and f'(by {outcome.reference})'}")
     assert outcomes.total() == 3000
     for decoder in ("torchvision", "plain TIFF", "plain PNM", "plain BMP", "the photograph"):
-        assert outcomes["kept", decoder] > 80
+        assert outcomes["kept", decoder] > 50
 
 
 @pytest.mark.parametrize("seed", [100, 101])

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 def test_fuzzed_files_keep_their_pixels() -> None:
-    """No file crashes the decoder, and what is kept has the means that an independent decoder finds."""
+    """No file crashes the decoder, whole ones are kept, with the means that an independent decoder finds."""
     outcomes = Counter(image_fuzz.check_file(file) for file in image_fuzz.make_files(seed=0, n=400))
     assert outcomes.total() == 400
     for decoder in ("torchvision", "plain TIFF", "plain PNM", "plain BMP", "the photograph"):
