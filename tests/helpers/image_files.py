@@ -73,6 +73,13 @@ def png16(pixels: np.ndarray) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(name, content) for name, content in chunks)
 
 
+def pnm(pixels: np.ndarray, maxval: int) -> bytes:
+    """Return a PNM file of 16 bits a sample, uint16 [H, W] or [H, W, 3], whose header says what white is."""
+    height, width = pixels.shape[:2]
+    magic = "P5" if pixels.ndim == 2 else "P6"
+    return f"{magic}\n{width} {height}\n{maxval}\n".encode() + pixels.astype(">u2").tobytes()
+
+
 def png_chunk(name: bytes, content: bytes, checksum: int | None = None, length: int | None = None) -> bytes:
     """Return a chunk of a PNG file, with a wrong checksum or length where one is given."""
     right = zlib.crc32(name + content)

@@ -64,6 +64,7 @@ GIVEN = ["compare.splits=2", "data.split={given: true}"]
     ],
 )
 def test_job_is_taken_once_advice_is(settings: list[str], advice: str, followed: list[str]) -> None:
+    """A job that was refused is accepted with the setting that the message advises."""
     with pytest.raises(UserError) as caught:
         load_job(DIGITS, settings)
     assert advice in str(caught.value)

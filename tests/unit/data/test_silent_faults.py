@@ -68,6 +68,7 @@ def test_completed_jpeg_is_upright() -> None:
 
 
 def test_png_with_broken_chunk_is_upright() -> None:
+    """A PNG file that is read without a broken chunk keeps the orientation in its metadata."""
     chunks = PngImagePlugin.PngInfo()
     chunks.add(b"gAMA", b"\0\0\xb1\x8f")
     content = encode(RNG.integers(0, 256, (40, 64, 3), np.uint8), exif=ON_ITS_SIDE[6:], pnginfo=chunks)
@@ -114,6 +115,7 @@ def test_surplus_cells_are_no_label(tmp_path: Path) -> None:
     ],
 )
 def test_guessed_columns_are_named(tmp_path: Path, header: str, remark: str) -> None:
+    """Columns that are guessed from their names are a remark, and those that a job names are none."""
     (tmp_path / "list.csv").write_text(f"{header}\na.png,0,1\n")
     assert label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig()).remarks == [remark]
     setting = ColumnsConfig(label=header.split(",")[1:])
@@ -133,7 +135,7 @@ def test_foreign_names_stay_apart_in_tar(tmp_path: Path) -> None:
     assert len(found.classes) == 2
 
 
-def test_second_byte_is_no_backslash_in_zip(tmp_path: Path) -> None:
+def test_second_byte_is_no_backslash(tmp_path: Path) -> None:
     """In Shift-JIS a character's second byte may be that of a backslash."""
     packed = io.BytesIO()
     names = {"ソース".encode("shift-jis"): b"FIRST-", "表ース".encode("shift-jis"): b"SECOND"}
@@ -149,7 +151,8 @@ def test_second_byte_is_no_backslash_in_zip(tmp_path: Path) -> None:
     assert len(found.classes) == 2
 
 
-def test_transparent_value_of_16_bits_is_white() -> None:
+def test_transparent_wide_value_is_white() -> None:
+    """Grey of 16 bits that its PNG file calls transparent is laid on white, which a note says."""
     pixels = photograph(60_000, np.uint16)
     pixels[:20] = 7
     decoded = images.decode(encode(pixels, transparency=7))
@@ -171,7 +174,8 @@ def test_class_names_of_float_columns(tmp_path: Path) -> None:
     assert found.count_rejects() == {"no class": 1}
 
 
-def test_columns_may_be_called_no_and_yes() -> None:
+def test_columns_are_called_no_yes() -> None:
+    """Column names that YAML takes for truth values stay text."""
     assert parse_yaml("columns: {label: [no, yes]}", "job.yaml") == {"columns": {"label": ["no", "yes"]}}
 
 
@@ -214,6 +218,7 @@ def test_hidden_images_are_counted(pack: Callable[[Path], Path], tmp_path: Path)
 
 
 def test_foreign_names_in_tar_are_told(tmp_path: Path) -> None:
+    """Names in a tar archive that are no UTF-8 are a remark."""
     with tarfile.open(tmp_path / "pics.tar", "w", encoding="latin-1", format=tarfile.GNU_FORMAT) as archive:
         for name in ("Kätze/1.png", "dog/1.png"):
             archive.addfile(tarfile.TarInfo(name), io.BytesIO())
@@ -237,6 +242,7 @@ def test_declared_separator_is_understood(tmp_path: Path) -> None:
     ],
 )
 def test_refusals_name_the_cause(name: str, content: bytes, words: str, tmp_path: Path) -> None:
+    """A source of which nothing is read is refused with what it holds instead of images."""
     for path in (name, name.replace("cat", "dog")):
         (tmp_path / "pics" / path).parent.mkdir(parents=True)
         (tmp_path / "pics" / path).write_bytes(content)
@@ -246,6 +252,7 @@ def test_refusals_name_the_cause(name: str, content: bytes, words: str, tmp_path
 
 
 def test_table_without_rows_is_named(tmp_path: Path) -> None:
+    """A table that has a header alone is refused as one without rows."""
     (tmp_path / "list.csv").write_text("image,label\n")
     with pytest.raises(UserError, match="names no image: it has no row; expected"):
         survey(tmp_path / "list.csv", tmp_path / "staged")
@@ -263,6 +270,7 @@ def test_dark_data_set_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("names", [("train", "test1"), ("trainval", "test"), ("seg_train/seg_train", "seg_test")])
 def test_usual_names_of_splits_are_kept(names: tuple[str, str], tmp_path: Path) -> None:
+    """The usual names of split folders are splits, and no classes."""
     classes = ("cat", "dog")
     root = lay_out(tmp_path / "pics", *(f"{s}/{c}/{n}.png" for s in names for c in classes for n in range(6)))
     found = survey(root, tmp_path / "staged")
@@ -278,6 +286,7 @@ def test_split_of_some_images_is_told(tmp_path: Path) -> None:
 
 
 def test_plain_text_maps_need_no_suffix(tmp_path: Path) -> None:
+    """Images that are written as text are read whatever their names."""
     for name in ("cat", "dog"):
         (tmp_path / "pics" / name).mkdir(parents=True)
         for number in range(6):
@@ -305,6 +314,7 @@ def test_missing_values_are_no_labels(tmp_path: Path) -> None:
 
 
 def test_folders_of_any_name_are_classes(tmp_path: Path) -> None:
+    """Folders that are called as missing values are in tables are classes."""
     root = lay_out(tmp_path / "pics", "nan/1.png", "NA/1.png")
     assert read_labels(root) == {"NA/1.png": "NA", "nan/1.png": "nan"}
 

@@ -59,7 +59,8 @@ def find_setting(message: str, key: str) -> str:
     return match[1]
 
 
-def test_unscreened_images_are_made_in_the_folder(failed: tuple[Run, str]) -> None:
+def test_unscreened_images_reuse_the_gan(failed: tuple[Run, str]) -> None:
+    """With the screening off, as the message advises, the same folder's GAN makes the images."""
     run, message = failed
     gan = run.gan.read_bytes("gan.json")
     job = load_job(DIGITS, [*STRICT, find_setting(message, "augment.screen.enabled")])
@@ -71,7 +72,8 @@ def test_unscreened_images_are_made_in_the_folder(failed: tuple[Run, str]) -> No
     assert "enabled: false" in run.root.read_bytes("job.yaml").decode()
 
 
-def test_lower_limits_are_taken_in_the_folder(failed: tuple[Run, str]) -> None:
+def test_lower_limits_let_images_pass(failed: tuple[Run, str]) -> None:
+    """With lower limits, as the message advises, images are made in the same folder."""
     run, message = failed
     assert "lower limits in augment.screen" in message
     lower = [f"augment.screen.{key}=0" for key in ("confidence", "class_agreement", "realism", "copy_distance")]
@@ -81,7 +83,7 @@ def test_lower_limits_are_taken_in_the_folder(failed: tuple[Run, str]) -> None:
     assert run.synthetic.read_json("synthetic.json")["images"] > 0
 
 
-def test_gan_is_trained_on_in_the_folder(failed: tuple[Run, str]) -> None:
+def test_finished_gan_is_trained_on(failed: tuple[Run, str]) -> None:
     """A finished GAN goes on from its last step, to what a training of that length from the start would have given."""
     run, message = failed
     setting = find_setting(message, "gan.steps")
@@ -106,7 +108,8 @@ def test_gan_is_trained_on_in_the_folder(failed: tuple[Run, str]) -> None:
     assert all(newest[0].tensors[key].equal(value) for key, value in newest[1].tensors.items())
 
 
-def test_real_arm_is_trained_in_the_folder(failed: tuple[Run, str]) -> None:
+def test_ratio_zero_trains_real_arm(failed: tuple[Run, str]) -> None:
+    """With the ratio that the message advises, classifiers are trained without synthetic images."""
     run, message = failed
     job = load_job(DIGITS, [*STRICT, find_setting(message, "augment.ratio")])
     run.claim_folder(job)
@@ -115,6 +118,7 @@ def test_real_arm_is_trained_in_the_folder(failed: tuple[Run, str]) -> None:
 
 
 def test_copying_generator_is_used_if_allowed(failed: tuple[Run, str]) -> None:
+    """A generator that copies is refused, and is used once the setting that the message names is given."""
     run, _ = failed
     record = run.gan.read_json("gan.json")
     run.gan.write_json("gan.json", {**record, "memorization": {"verdict": "copies", "reason": "it does"}})
@@ -128,13 +132,13 @@ def test_copying_generator_is_used_if_allowed(failed: tuple[Run, str]) -> None:
     assert run.synthetic.has_file("synthetic.json")
 
 
-def test_models_of_the_gan_hold_its_length(experiment: Run) -> None:
+def test_trained_models_fix_gan_length(experiment: Run) -> None:
     """Once a model was trained on a GAN's images, the GAN is not trained for longer beneath it."""
     with pytest.raises(UserError, match=r"gan\.steps is 6 there and 12 in this job \(gan is made\)"):
         experiment.claim_folder(load_job(DIGITS, [*TINY, "gan.steps=12"]))
 
 
-def test_arm_takes_all_images_in_the_folder(failed: tuple[Run, str]) -> None:
+def test_advice_loosens_arm_screening(failed: tuple[Run, str]) -> None:
     """An arm's own screening is named as the arm's, and is loosened there."""
     run, _ = failed
     arms = ["arms.synthetic.kind=synthetic", "arms.synthetic.screen.enabled=true"]
@@ -159,7 +163,7 @@ def test_shorter_gan_begins_in_another_folder(experiment: Run, tmp_path: Path) -
     assert other.root.has_file("job.yaml")
 
 
-def test_interrupted_gan_is_begun_anew_if_deleted(experiment: Run, tmp_path: Path) -> None:
+def test_deleted_gan_is_begun_anew(experiment: Run, tmp_path: Path) -> None:
     """An interrupted GAN that could go on holds its settings until its folder is deleted."""
     shutil.copytree(str(experiment.root), tmp_path / "run", symlinks=True)
     run = Run(Folder.from_uri(tmp_path / "run"))

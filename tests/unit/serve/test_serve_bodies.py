@@ -43,7 +43,7 @@ def send_form(client: TestClient, *parts: tuple[str, str | None, bytes]) -> tupl
     return answer.status_code, answer.json()
 
 
-def test_other_fields_beside_images_are_passed_over(client: TestClient) -> None:
+def test_other_form_fields_change_nothing(client: TestClient) -> None:
     """Text fields and empty file fields beside images change nothing; they do not count as images either."""
     expected = client.post("/v1/predict", content=IMAGE).json()["predictions"][0]["probabilities"]
     others = [(f"note {number}", None, b"a text") for number in range(20)]

@@ -80,7 +80,7 @@ async def post(
     return statuses[0]
 
 
-def test_chunked_bodies_are_booked_as_they_arrive(service: Service) -> None:
+def test_chunked_bodies_are_booked_piecemeal(service: Service) -> None:
     """Of 64 callers that send 12 kB each in chunks none is refused, though 64 times the longest body would not fit."""
     assert CALLERS * service.limits.bytes > service.limits.memory > CALLERS * len(IMAGE)
     gate = build_gate(service)
