@@ -98,7 +98,17 @@ def digits(tiny_job: Job, tmp_path_factory: pytest.TempPathFactory) -> Folder:
 
 
 @pytest.fixture(scope="session")
-def experiment(tiny_job: Job, digits: Folder, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def _small_embeddings() -> Iterator[None]:
+    """An evaluation embeds fewer images, also one that is repeated by a test."""
+    from ganaug_ray.evaluate import insights
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(insights, "MAX_EMBEDDED", {"real": 60, "synthetic": 30})
+        yield
+
+
+@pytest.fixture(scope="session")
+def experiment(tiny_job: Job, digits: Folder, _small_embeddings: None, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A finished experiment, its stages called in this process without Ray."""
     run = Run(Folder.from_uri(tmp_path_factory.mktemp("runs") / "tiny"))
     run.claim_folder(tiny_job)

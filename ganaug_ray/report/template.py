@@ -1,5 +1,6 @@
 """The templates of the pages; skeleton and style are shared with the dataset card."""
 
+import functools
 import re
 from typing import Any
 
@@ -11,6 +12,11 @@ from ganaug_ray.report import search_scales
 
 def render_template(name: str, **values: Any) -> str:
     """Render a template to the HTML of a page."""
+    return _build_environment().get_template(name).render(**values)
+
+
+@functools.cache  # it keeps the templates that it has compiled
+def _build_environment() -> Environment:
     environment = Environment(
         loader=ChoiceLoader([PackageLoader("ganaug_ray", f"{folder}/page") for folder in ("report", "data/card")]),
         autoescape=True,
@@ -27,7 +33,7 @@ def render_template(name: str, **values: Any) -> str:
         code=mark_code,
         breakable=lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),
     )
-    return environment.get_template(name).render(**values)
+    return environment
 
 
 def mark_code(text: str) -> Markup:

@@ -9,15 +9,18 @@ import struct
 import subprocess
 import sys
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
+from ganaug_ray import cli
 from tests.conftest import environment
 from tests.helpers.dirty import encoded, noise
 
@@ -151,44 +154,31 @@ class Outcome:
         return {path: reason for path, (reason, _) in self.rejected.items()}
 
 
+READ_IN_PLACE = "an archive is read in place"
 ONE_SPLIT = "gan: {steps: 1}\nclassifier: {steps: 1}\ncompare: {seeds: 3}\n"
 
 
 def prepare(archive: Path, memory: int | None = None) -> Outcome:
     """Run ``ganaug prepare`` on an archive in a folder of its own, as a user would.
 
-    Looks all the while that no file appears anywhere but in the results' folder.
+    Looks that no file appears anywhere but in the results' folder; in a process of its own, all the while.
 
     Args:
         archive: the source.
-        memory: MiB of addresses that each process may use.
+        memory: MiB of addresses that each process may use, which takes a process of its own; None: this one, unlimited.
     """
     room = archive.parent
     job, out, temporary, here = room / "job.yaml", room / "out", room / "temporary", room / "here"
     job.write_text(f"data: {{source: {archive.name}, max_rejected: 1}}\n" + ONE_SPLIT)
     temporary.mkdir()
     here.mkdir()
-    limit = (memory * MIB, memory * MIB) if memory else (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    child = subprocess.Popen(
-        [sys.executable, "-m", "ganaug_ray", "prepare", str(job), "--out", str(out)],
-        env=environment(TMPDIR=str(temporary)),
-        cwd=here,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, limit),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    appeared: set[Path] = set()
-    said = None
-    while said is None:
-        appeared |= {path for folder in (temporary, here) for path in folder.rglob("*")}
-        with suppress(subprocess.TimeoutExpired):
-            _, said = child.communicate(timeout=0.05)
-    assert not appeared, "an archive is read in place"
+    command = ["prepare", str(job), "--out", str(out)]
+    code, said = _call(command, here, temporary) if memory is None else _spawn(command, here, temporary, memory)
     assert {path.name for path in room.iterdir()} <= {archive.name, job.name, out.name, temporary.name, here.name}
+    assert not [*temporary.iterdir(), *here.iterdir()], READ_IN_PLACE
     assert "Traceback" not in said, said
-    if child.returncode:
-        return Outcome(child.returncode, said, {}, set())
+    if code:
+        return Outcome(code, said, {}, set())
     rejected = pq.read_table(out / "dataset" / "rejected.parquet").to_pylist()
     shards = [pq.read_table(shard, columns=["path"]) for shard in (out / "dataset").glob("*/part-*.parquet")]
     return Outcome(
@@ -197,3 +187,34 @@ def prepare(archive: Path, memory: int | None = None) -> Outcome:
         rejected={row["path"]: (row["reason"], row["detail"]) for row in rejected},
         kept={path for shard in shards for path in shard.column("path").to_pylist()},
     )
+
+
+def _call(command: list[str], here: Path, temporary: Path) -> tuple[int, str]:
+    """Return the exit code of a command that this process runs, and what it says."""
+    said = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(said):
+        patch.setattr(sys, "argv", ["ganaug", *command])
+        patch.setattr(tempfile, "tempdir", str(temporary))
+        patch.chdir(here)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    return int(ended.value.code or 0), said.getvalue()
+
+
+def _spawn(command: list[str], here: Path, temporary: Path, memory: int) -> tuple[int, str]:
+    """As ``_call``, in a process whose memory is limited, and that is watched."""
+    limit = memory * MIB
+    child = subprocess.Popen(
+        [sys.executable, "-m", "ganaug_ray", *command],
+        env=environment(TMPDIR=str(temporary)),
+        cwd=here,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit)),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while True:
+        with suppress(subprocess.TimeoutExpired):
+            _, said = child.communicate(timeout=0.05)
+            return child.returncode, said
+        assert not [*temporary.iterdir(), *here.iterdir()], READ_IN_PLACE

@@ -171,6 +171,20 @@ def encode_picture(image: Image.Image | bytes | None) -> str | None:
 
 def render_card(facts: Mapping[str, Any], samples: ImageSamples, pictures: Mapping[str, tuple[str, str]]) -> str:
     """Return the HTML of the card."""
+    template = _build_environment().get_template("card.html")
+    return template.render(
+        **facts,
+        seen=samples,
+        pictures=pictures,
+        colours=figures.SPLIT_COLOURS,
+        listed=MAX_LISTED_CLASSES,
+        per_class=SAMPLES_PER_CLASS,
+        tile=TILE_SIDE_PX,
+    )
+
+
+@functools.cache  # it keeps the templates that it has compiled
+def _build_environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("ganaug_ray", "data/card/page"),
         autoescape=True,
@@ -186,12 +200,4 @@ def render_card(facts: Mapping[str, Any], samples: ImageSamples, pictures: Mappi
         "breakable": lambda name: Markup(re.sub("([_/-])", r"\1<wbr>", str(escape(name)))),
     }
     environment.filters.update(filters)
-    return environment.get_template("card.html").render(
-        **facts,
-        seen=samples,
-        pictures=pictures,
-        colours=figures.SPLIT_COLOURS,
-        listed=MAX_LISTED_CLASSES,
-        per_class=SAMPLES_PER_CLASS,
-        tile=TILE_SIDE_PX,
-    )
+    return environment

@@ -8,17 +8,34 @@ from typing import Any
 
 import pytest
 
-from ganaug_ray.data.card import dataset_card, tables
-from tests.helpers.card import Dataset, level, png
+from ganaug_ray.data.card import dataset_card, figures, tables
+from tests.helpers.card import Dataset, Page, level, png
 
 HOSTILE = '<script>alert("x")</script>'
 
 
+PETS = {"cat": (30, 4, 6, 1000), "dog": (25, 3, 7, 990)}
+
+
 @pytest.fixture
 def pets(tmp_path: Path) -> Dataset:
-    return Dataset(tmp_path / "dataset", {"cat": (30, 4, 6, 1000), "dog": (25, 3, 7, 990)})
+    """To be changed before its card is made."""
+    return Dataset(tmp_path / "dataset", PETS)
 
 
+@pytest.fixture(scope="module")
+def plain_card(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    """The card of the same without any change."""
+    return Dataset(tmp_path_factory.mktemp("pets") / "dataset", PETS).card()
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every plot is the same small picture: for the words of a card, whose plots other tests draw."""
+    monkeypatch.setattr(figures, "encode_figure", lambda draw, theme=None: png(0))
+
+
+@pytest.mark.usefixtures("undrawn")
 def test_headline_counts_images_and_labels(pets: Dataset) -> None:
     """The headline counts the images and the labels that are used."""
     for number in range(35):
@@ -30,24 +47,25 @@ def test_headline_counts_images_and_labels(pets: Dataset) -> None:
     assert "32 × 32, colour" in text
 
 
-def test_every_split_and_class_is_counted(pets: Dataset) -> None:
+def test_every_split_and_class_is_counted(plain_card: Page) -> None:
     """The card counts the images of every split and of every class."""
-    page = pets.card()
     for row in ("train 55 2.66 %", "val 7 0.339 %", "test 13 0.63 %", "unused 1,990 96.4 %", "kept 2,065"):
-        assert row in page.text("splits")
+        assert row in plain_card.text("splits")
     for row in ("cat 30 4 6 1,000 1,040", "dog 25 3 7 990 1,025", "all 55 7 13 1,990 2,065"):
-        assert row in page.text("classes")
+        assert row in plain_card.text("classes")
 
 
 NOTHING = "Nothing stands out: no class has 3 times the images of another or fewer than 20 to train on"
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_balanced_data_causes_no_warning(pets: Dataset) -> None:
     """Where nothing in the data stands out, a sentence says so."""
     pets.twin(("a.jpg", "cat", "train"), ("b.jpg", "cat", "train"))
     assert NOTHING in pets.card().text("top")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("per_class", "words"),
     [
@@ -71,6 +89,7 @@ def test_uneven_classes_cause_a_warning(tmp_path: Path, per_class: dict[str, Any
     assert NOTHING not in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_conflicting_labels_cause_a_warning(pets: Dataset) -> None:
     """A warning counts pictures under two labels and near-duplicates in two splits."""
     pets.reject("label conflict", "cat/tom.jpg")
@@ -83,6 +102,7 @@ def test_conflicting_labels_cause_a_warning(pets: Dataset) -> None:
     ) in pets.card().text("top")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_long_tables_are_shortened(pets: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A long table ends after a stated number of rows."""
     monkeypatch.setattr(dataset_card, "MAX_LISTED_CLASSES", 1)
@@ -117,27 +137,27 @@ def test_many_classes_are_summarised(tmp_path: Path) -> None:
     assert "48 of 200 classes are shown" in page.text("means")
 
 
-def test_two_classes_are_both_drawn(pets: Dataset) -> None:
+def test_two_classes_are_both_drawn(plain_card: Page) -> None:
     """Of two classes the chart has both, and leaves none out in between."""
-    drawn = pets.card().text("classes").partition("Every class by split")[0]
+    drawn = plain_card.text("classes").partition("Every class by split")[0]
     assert "cat 1,040 dog 1,025" in drawn
     assert "between" not in drawn
 
 
-def test_samples_match_their_class(pets: Dataset) -> None:
+def test_samples_match_their_class(plain_card: Page) -> None:
     """Samples and mean images are of the training images of their class."""
-    page = pets.card()
-    assert [alt for alt, _ in page.pictures["samples"]] == ["cat"] * 8 + ["dog"] * 8
-    assert [image.getpixel((3, 3)) for _, image in page.pictures["samples"]] == [
+    assert [alt for alt, _ in plain_card.pictures["samples"]] == ["cat"] * 8 + ["dog"] * 8
+    assert [image.getpixel((3, 3)) for _, image in plain_card.pictures["samples"]] == [
         (level(label, number),) * 3 for label in range(2) for number in range(8)
     ]
-    means = {alt: image.getpixel((3, 3)) for alt, image in page.pictures["means"]}
+    means = {alt: image.getpixel((3, 3)) for alt, image in plain_card.pictures["means"]}
     assert means == {"Mean of cat": (29,) * 3, "Mean of dog": (84,) * 3}
-    text = page.text("means")
+    text = plain_card.text("means")
     assert "cat 30 images dog 25 images" in text
     assert "The mean of all 55 training images" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_sample_size_is_stated(pets: Dataset) -> None:
     """The card says how many of the images its samples and means are taken from."""
     pets.record["counts"]["train"] = {"cat": 30_000, "dog": 25_000}
@@ -181,6 +201,7 @@ def test_uniform_size_needs_no_plot(pets: Dataset) -> None:
     assert "sizes" not in page.pictures
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_file_notes_are_limited(pets: Dataset) -> None:
     """Notes on files are listed up to a limit, and the rest is counted."""
     for row in pets.rows[:23]:
@@ -193,6 +214,7 @@ def test_file_notes_are_limited(pets: Dataset) -> None:
     assert "And 3 more" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_rejected_files_are_shown_by_reason(pets: Dataset) -> None:
     """Rejected files are counted and listed by reason, those with a picture first."""
     for number in range(9):
@@ -207,13 +229,13 @@ def test_rejected_files_are_shown_by_reason(pets: Dataset) -> None:
     assert [image.getpixel((5, 5)) for _, image in page.pictures["rejected"]] == [200] * 6
 
 
-def test_absence_of_problems_is_stated(pets: Dataset) -> None:
+def test_absence_of_problems_is_stated(plain_card: Page) -> None:
     """Where no image was rejected and no two look alike, the card says so."""
-    page = pets.card()
-    assert "No image was rejected." in page.text("rejected")
-    assert "No two kept images look alike." in page.text("near-duplicates")
+    assert "No image was rejected." in plain_card.text("rejected")
+    assert "No two kept images look alike." in plain_card.text("near-duplicates")
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_near_duplicates_are_shown_together(pets: Dataset) -> None:
     """Near-duplicates are shown side by side, first those across classes or splits."""
     pets.twin(*((f"many/{k}.jpg", "cat", "train") for k in range(8)))
@@ -236,6 +258,7 @@ def test_near_duplicates_are_shown_together(pets: Dataset) -> None:
     assert len(page.pictures["near-duplicates"]) == 2 + 2 + 6 + 9 * 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_images_per_source_are_counted(pets: Dataset) -> None:
     """The card counts the kept and the rejected images of every source."""
     for number, row in enumerate(pets.rows[:50]):
@@ -247,7 +270,8 @@ def test_images_per_source_are_counted(pets: Dataset) -> None:
     assert "And 6 more sources" in text
 
 
-def test_metadata_is_shown_per_class(pets: Dataset, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("undrawn")
+def test_metadata_is_shown_per_class(pets: Dataset, plain_card: Page, tmp_path: Path) -> None:
     """Metadata is shown next to the classes, and classes without any are named."""
     facts = tmp_path / "facts.csv"
     facts.write_text(f'id,name,genre,bio\n77,Cat,"Purring,Sleeping",{"long " * 20}\n78,Cow,Mooing,\n', encoding="utf-8")
@@ -256,7 +280,7 @@ def test_metadata_is_shown_per_class(pets: Dataset, tmp_path: Path) -> None:
     assert "class images genre cat 1,040 Purring, Sleeping" in text
     assert "From facts.csv" in text
     assert not re.search("bio|long long|Mooing|77", text)
-    assert pets.card().text("metadata") == ""
+    assert plain_card.text("metadata") == ""
 
 
 def test_hostile_names_are_escaped(tmp_path: Path) -> None:

@@ -36,6 +36,12 @@ def copied(experiment: Run, tmp_path: Path) -> Run:
     return Run(Folder.from_uri(tmp_path / experiment.root.name))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what an evaluation writes beside its figures."""
+    monkeypatch.setattr(evaluate_model, "_draw_figures", lambda *arguments: None)
+
+
 def champion_target(run: Run, job: Job) -> targets.EvaluationTarget:
     (model,) = targets.list_models(run, job)
     return targets.build_target(run, model, None)
@@ -59,6 +65,7 @@ def test_finished_run_has_champion_evaluation(experiment: Run, tiny_job: Job) ->
     assert {"real", "mistake", "synthetic"} == set(kinds)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_evaluation_repeats_only_for_changed_model(copied: Run, tiny_job: Job, capfd) -> None:
     """An evaluation is kept as long as the model is the same, and repeated once the model has changed."""
     pipeline, place = Pipeline(tiny_job, copied, Terminal()), champion_target(copied, tiny_job)
@@ -70,6 +77,7 @@ def test_evaluation_repeats_only_for_changed_model(copied: Run, tiny_job: Job, c
     assert "evaluate   done" in capfd.readouterr().out
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_killed_evaluation_is_repeated(copied: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """An evaluation that is killed midway leaves no marker, and the next run repeats it."""
     place = champion_target(copied, tiny_job)
@@ -108,6 +116,7 @@ def test_registered_version_shares_evaluation_folder(experiment: Run, tiny_job: 
         targets.list_models(experiment, tiny_job, str(experiment.dataset))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_other_dataset_excludes_trained_rows(copied: Run, tiny_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     """All digits, of which 80 were trained on; they are read in pieces."""
     read, together = shard_writer.read_pixels, []

@@ -229,8 +229,8 @@ def test_fashion_mnist_copies_are_detected() -> None:
         return np.frombuffer(gzip.decompress((FASHION / name).read_bytes()), np.uint8, offset=header)
 
     x_NHW, y_N = idx("t10k-images-idx3-ubyte.gz", 16).reshape(-1, 28, 28), idx("t10k-labels-idx1-ubyte.gz", 8)
-    world = World(x_NHW, y_N, train=50, val=12, held_out=60, steps=60)
+    world = World(x_NHW, y_N, train=50, val=12, held_out=40, steps=30)
     for noise in (3, 10):
-        assert world.examine(world.copies(500, noise)).verdict == "copies"
-    for honest in (world.unseen, world.means(500, 3), world.means(500, 50)):
+        assert world.examine(world.copies(300, noise)).verdict == "copies"
+    for honest in (world.unseen, world.means(300, 3), world.means(300, 50)):
         assert world.examine(honest).verdict == "does not copy"
