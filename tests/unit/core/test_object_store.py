@@ -15,7 +15,6 @@ import pyarrow as pa
 import pytest
 from moto.server import DomainDispatcherApplication, create_backend_app
 from pyarrow import fs as pafs
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from ganaug_ray.config import Job
 from ganaug_ray.core import metrics_log
@@ -23,6 +22,7 @@ from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.prepare import prepare_dataset
 from tests.conftest import finish
+from tests.helpers.wsgi import serve
 
 SPELLS = [None, None, None, "500 Internal Server Error", "503 Slow Down", None, None, "dropped"]
 
@@ -51,31 +51,16 @@ class Flaky:
         return []
 
 
-class Silent(WSGIRequestHandler):
-    """Logs no request."""
-
-    def log(self, type: str, message: str, *args: object) -> None:
-        """Do nothing."""
-
-
 @pytest.fixture(scope="module")
 def flaky() -> Iterator[tuple[Flaky, Folder]]:
     """The server, and a folder in its bucket."""
-    monkeypatch = pytest.MonkeyPatch()
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     app = Flaky()
-    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=Silent)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    where = f"endpoint_override=http://127.0.0.1:{server.server_port}&scheme=http&allow_bucket_creation=true"
-    try:
+    with pytest.MonkeyPatch.context() as patch, serve(app) as port:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            patch.setenv(name, "test")
+        patch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        where = f"endpoint_override=http://127.0.0.1:{port}&scheme=http&allow_bucket_creation=true"
         yield app, Folder.from_uri(f"s3://flaky?{where}").create() / "run"
-    finally:
-        server.shutdown()
-        thread.join()
-        monkeypatch.undo()
 
 
 def contents(root: Folder) -> dict[str, bytes]:

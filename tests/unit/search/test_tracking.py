@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
-import signal
 import socket
 import struct
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +18,7 @@ from tensorboardX.proto.event_pb2 import Event
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.search import tracking
+from tests.helpers import wsgi
 
 needs_mlflow = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("mlflow", "sqlalchemy", "alembic")),
@@ -112,32 +108,14 @@ def free_port() -> int:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a server with a SQLite store."""
-    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
-    arguments = ["server", "--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination",
-                 str(folder / "artifacts"), "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]  # fmt: skip
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", *arguments],
-            cwd=folder, env=environment, stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    address = f"http://127.0.0.1:{port}"
-    try:
-        while not healthy(address):
-            assert process.poll() is None, (folder / "log.txt").read_text()[-2000:]
-            time.sleep(0.1)
-        yield address
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)  # the server has a worker of its own
-        process.wait(60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+        from mlflow.server import app, handlers
 
-
-def healthy(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{address}/health", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+        folder = tmp_path_factory.mktemp("mlflow")
+        handlers.initialize_backend_stores(f"sqlite:///{folder}/mlflow.db", None, str(folder / "artifacts"))
+        with wsgi.serve(app) as port:
+            yield f"http://127.0.0.1:{port}"
 
 
 def ask(address: str, method: str, **body: Any) -> dict[str, Any]:
