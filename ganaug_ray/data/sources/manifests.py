@@ -2,16 +2,17 @@
 
 import functools
 import os.path
-from collections.abc import Iterator, Sequence, Set
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.label_tables import TableRow, read_table
-from ganaug_ray.data.sources.path_matching import PathIndex
+from ganaug_ray.data.sources.path_matching import PathIndex, is_same_spelling
 from ganaug_ray.data.sources.paths import find_split
 from ganaug_ray.data.sources.raw import (
     LABEL_CONFLICT,
@@ -24,7 +25,7 @@ from ganaug_ray.data.sources.raw import (
     make_remarks,
     open_file,
 )
-from ganaug_ray.data.sources.walk import walk_folder
+from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
 from ganaug_ray.errors import UserError
 
 
@@ -33,9 +34,11 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     if web.is_url(source):
         raise UserError(f"data.source {source}: the images of a CSV file lie beside it; fetch an archive of both")
     table = read_table(source, columns, with_labels=label_from is not None)
-    if table.remarks:
-        yield SourcePart(functools.partial(make_remarks, source, table.remarks), frozenset(), 0)
-    rows = _locate_images(source, table.rows)
+    folder, name = open_file(source)
+    located = locate_files(source, folder, name, {row.image for row in table.rows if row.image})
+    if remarks := [*table.remarks, *located.remarks]:
+        yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
+    rows = [_locate_image(row, located.files.get(row.image, ())) for row in table.rows]
     for part_rows in cut_parts(rows):
         labels = [_add_split(row) for row in part_rows]
         yield SourcePart(functools.partial(_read_listed, source, part_rows), collect_splits(labels), len(part_rows))
@@ -45,22 +48,29 @@ def _add_split(row: TableRow) -> Label:
     return replace(row.label, split=row.label.split or find_split(row.image))
 
 
-def _locate_images(source: str, rows: list[TableRow]) -> list[TableRow]:
-    """Return rows with the paths of files that are there, where the table writes some of them in another way."""
-    folder, _ = open_file(source)
-    files_by_path = locate_files(source, folder, {row.image for row in rows if row.image})
-    located = []
-    for row in rows:
-        files = files_by_path.get(row.image, ())
-        if len(files) == 1:
-            row = replace(row, image=files[0])
-        elif files:
-            row = replace(row, label=make_ambiguous_label(row.image, f"line {row.line}", files, row.label.split))
-        located.append(row)
-    return located
+def _locate_image(row: TableRow, files: Sequence[str]) -> TableRow:
+    """Return a row with the path of its file, where the table writes that in another way."""
+    if len(files) == 1:
+        return replace(row, image=files[0])
+    if files:
+        return replace(row, label=make_ambiguous_label(row.image, f"line {row.line}", files, row.label.split))
+    return row
 
 
-def locate_files(source: str, folder: Folder, paths: Set[str]) -> dict[str, Sequence[str]]:
+@dataclass(frozen=True)
+class LocatedFiles:
+    """The files of a table whose paths it writes in another way.
+
+    Attributes:
+        files: path -> the files that it fits equally well, maybe none; without the paths that hold as they are.
+        remarks: what is to be known of them, a sentence each.
+    """
+
+    files: dict[str, Sequence[str]] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
+
+
+def locate_files(source: str, folder: Folder, table: str, paths: Set[str]) -> LocatedFiles:
     """Find the files that paths of a table mean where they are written in another way, say in decomposed Unicode.
 
     The folder is listed as soon as a single path is not there as it is written. A file that another path names as it
@@ -69,26 +79,49 @@ def locate_files(source: str, folder: Folder, paths: Set[str]) -> dict[str, Sequ
     Args:
         source: as messages name it.
         folder: in which the table lies.
-        paths: of the table, normalised.
-
-    Returns:
-        Path -> the files that it fits equally well, maybe none; without the paths that hold as they are.
+        table: its name.
+        paths: that stand in it, normalised.
 
     Raises:
-        UserError: the folder cannot be listed.
+        UserError: the folder cannot be listed, and no path holds.
     """
     own_paths = {path for path in paths if "://" not in path}
     if folder.local_path is not None:
         missing = _list_missing(folder.local_path, own_paths)
-        files = walk_folder(source, folder) if missing else []
+        files = _list_files(source, folder, missing == own_paths) if missing else []
     else:  # of an object store one request lists a thousand files, or looks for a single one
         files = walk_folder(source, folder) if own_paths else []
         missing = own_paths - {file.name for file in files}
     if not missing:
-        return {}
+        return LocatedFiles()
     named = own_paths - missing
     index = PathIndex(file.name for file in files if file.problem is None and file.name not in named)
-    return {path: index.find_files(path) for path in missing}
+    located = {path: index.find_files(path) for path in missing}
+    return LocatedFiles(located, _describe_other_files(table, located) if named else [])
+
+
+def _list_files(source: str, folder: Folder, is_needed: bool) -> list[WalkedFile]:
+    """List a folder. Where that is not needed and fails, say at a folder that is not the user's, there are no files."""
+    try:
+        return walk_folder(source, folder)
+    except UserError:
+        if is_needed:
+            raise
+        return []
+
+
+def _describe_other_files(table: str, located: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say which paths of a table, in which others hold, are taken for files that are not merely spelled otherwise."""
+    others = []
+    for path, files in sorted(located.items()):
+        if len(files) == 1 and not is_same_spelling(path, files[0]):
+            others.append(f"{path} for {files[0]}")
+    if not others:
+        return []
+    return [
+        f"{table}: {format_count(len(others), 'path is', 'paths are')} not there as written, and taken for files in "
+        f"another folder, case or suffix, such as {others[0]}; correct the table if other images are meant"
+    ]
 
 
 def _list_missing(root: Path, paths: Set[str]) -> set[str]:

@@ -51,7 +51,7 @@ def list_shard_parts(
                 chosen = replace(chosen, has_named_classes=True)
             folder, name = _locate_table(source, shard)
             listing = list_rows(source, folder, name, table, chosen, class_names)
-            remarks |= dict.fromkeys(chosen.describe_choice(table_name))
+            remarks |= dict.fromkeys([*chosen.describe_choice(table_name), *listing.remarks])
             values = values.add(listing.values)
             first = 0
             for group in range(table.num_row_groups):

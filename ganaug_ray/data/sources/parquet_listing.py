@@ -57,11 +57,13 @@ class Listing:
         splits: of each row group, those in which labelled images lie, "" for those outside any.
         files: of each row group, path in the table -> the files that it fits, of those that do not hold as they are.
         values: that stand in the table.
+        remarks: what is to be known of its files, a sentence each.
     """
 
     splits: list[frozenset[str]]
     files: list[dict[str, Sequence[str]]]
     values: TableValues
+    remarks: list[str]
 
 
 def list_rows(
@@ -86,7 +88,7 @@ def list_rows(
     key_splits = {
         key: _find_labelled_split(dict(zip(named_columns, key, strict=True)), columns, names) for key in key_counts
     }
-    files_by_path = locate_files(source, folder, {path for path in paths if path})
+    located = locate_files(source, folder, name, {path for path in paths if path})
     splits = []
     files = []
     start = 0
@@ -98,9 +100,9 @@ def list_rows(
             if split is not None:
                 group_splits.add(split or find_split(path) or find_split(name) or "")
         splits.append(frozenset(group_splits))
-        files.append({path: files_by_path[path] for path in files_by_path.keys() & set(paths[start:end])})
+        files.append({path: located.files[path] for path in located.files.keys() & set(paths[start:end])})
         start = end
-    return Listing(splits, files, _count_values(key_counts, columns, names))
+    return Listing(splits, files, _count_values(key_counts, columns, names), located.remarks)
 
 
 def extract_path(cell: Any) -> str:

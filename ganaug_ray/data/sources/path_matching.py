@@ -48,6 +48,15 @@ class PathIndex:
         return self._ends.get(key, ())
 
 
+def is_same_spelling(path: str, other: str) -> bool:
+    r"""Whether two paths differ in their encoding and separators at most.
+
+    >>> is_same_spelling("Du\u0308rer.png", "D\u00fcrer.png"), is_same_spelling("cat/1.png", "1.png")
+    (True, False)
+    """
+    return _make_exact_key(path) == _make_exact_key(other)
+
+
 def _make_exact_key(path: str) -> str:
     key = repair_encoding(normalize_path(path))
     while key.startswith("../"):

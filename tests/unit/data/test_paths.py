@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import unicodedata
 import zipfile
@@ -200,6 +201,23 @@ def test_missing_files_take_no_others(tmp_path: Path) -> None:
     root = lay_out(tmp_path, "1.png", "2.png")
     (root / "list.csv").write_text("image,label\n1.png,cat\n2.png,cat\ndog/1.png,dog\n")
     assert read_labels(root / "list.csv") == {"1.png": "cat", "2.png": "cat", "dog/1.png": "<cannot be read>"}
+
+
+def test_files_elsewhere_are_told(tmp_path: Path) -> None:
+    """A path that is taken for a file of another folder is told, where other paths of the table hold."""
+    root = lay_out(tmp_path, "1.png", "old/2.png")
+    (root / "list.csv").write_text("image,label\n1.png,cat\n2.png,dog\n")
+    remark, *images = read(root / "list.csv")
+    assert [image.path for image in images] == ["1.png", "old/2.png"]
+    assert "such as 2.png for old/2.png" in remark.content.detail
+
+
+def test_strange_folders_stop_no_manifest(tmp_path: Path) -> None:
+    """What else lies beside a table stops nothing as long as some of its paths hold; its lost file is rejected."""
+    root = lay_out(tmp_path, "1.png")
+    Path(os.fsdecode(os.fsencode(root) + b"/D\xfcrer.txt")).touch()  # no folder with such a name is read
+    (root / "list.csv").write_text("image,label\n1.png,cat\n2.png,dog\n")
+    assert read_labels(root / "list.csv") == {"1.png": "cat", "2.png": "<cannot be read>"}
 
 
 def test_tables_that_hold_list_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
