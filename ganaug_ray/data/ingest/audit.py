@@ -242,11 +242,11 @@ def _find_objection(
 def _describe_single_colour(decoded: images.DecodedImage) -> str:
     """Say which colour all pixels have, and why, if it is not that of the file."""
     words = f"every pixel is {decoded.image.getpixel((0, 0))}"
+    if FULLY_TRANSPARENT in decoded.notes:
+        return f"{words}, as the image is {FULLY_TRANSPARENT}"
     if decoded.span and decoded.span.low < decoded.span.high:
         values = f"{decoded.span.low:.6g} to {decoded.span.high:.6g}"
         return f"{words} once its values, {values}, are scaled; data.value_range: [low, high] sets black and white"
-    if FULLY_TRANSPARENT in decoded.notes:
-        return f"{words}, as the image is {FULLY_TRANSPARENT}"
     return words
 
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 
 from ganaug_ray.core.wording import format_count
-from ganaug_ray.data.sources.label_text import make_folder_class
+from ganaug_ray.data.sources.label_text import make_path_class
 from ganaug_ray.data.sources.paths import drop_suffix, name_split
 from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
@@ -104,7 +104,7 @@ class FolderLabels:
                 return Label(None, (UNLABELLED, f"lies in {name}, beside the splits"), split)
         for at in reversed(range(len(parts))):
             if at != split_at and self._is_class(parents[at], parts[at], "".join(parts[at + 1 : at + 2])):
-                return Label(make_folder_class(parts[at]), None, split)
+                return Label(make_path_class(parts[at]), None, split)
         words = (
             f"lies in {folder}, which names a split and no class" if split else f"lies in {folder}, which is no class"
         )

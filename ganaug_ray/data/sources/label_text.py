@@ -40,13 +40,13 @@ def make_class_name(value: Any) -> str | None:
     return str(value)
 
 
-def make_folder_class(folder: str) -> str:
-    """Return the class that a folder's name means: the name itself, in one form of Unicode.
+def make_path_class(text: str | None) -> str | None:
+    """Return the class that a part of a path means: the text itself, in one form of Unicode; None where it is empty.
 
-    >>> make_folder_class("1.0"), make_folder_class("b'cat'")
-    ('1.0', "b'cat'")
+    >>> make_path_class("1.0"), make_path_class("b'cat'"), make_path_class(" ")
+    ('1.0', "b'cat'", None)
     """
-    return unicodedata.normalize("NFC", repair_encoding(folder))
+    return unicodedata.normalize("NFC", repair_encoding(text or "")).strip() or None
 
 
 def read_label_cell(value: Any) -> str | None:

@@ -1,14 +1,18 @@
 """Finds the label of each file of a source: by its folders, by its name, or in a table."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+import yaml
+
 from ganaug_ray.config import ColumnsConfig, LabelFrom
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.label_tables import TableRow, read_table
-from ganaug_ray.data.sources.label_text import make_class_name, make_label
+from ganaug_ray.data.sources.label_text import make_label, make_path_class
 from ganaug_ray.data.sources.path_matching import PathIndex
 from ganaug_ray.data.sources.paths import find_split, is_sidecar, normalize_path
 from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
@@ -102,7 +106,13 @@ def _suggest_table(folder: str, paths: Sequence[str]) -> str:
     table = "metadata.csv" if "metadata.csv" in tables else "".join(tables[:1])
     if not table or (len(tables) > 1 and table != "metadata.csv"):
         return ""
-    return f"; if {table} lists the classes, set data.label_from: {{csv: {folder.rstrip('/')}/{table}}}"
+    setting = yaml.safe_dump(
+        {"csv": str(Folder.from_uri(folder.rstrip("/")) / table)},
+        default_flow_style=True,
+        allow_unicode=True,
+        width=math.inf,
+    )
+    return f"; if {table} lists the classes, set data.label_from: {setting.strip()}"
 
 
 def _find_no_label(path: str) -> Label:
@@ -127,7 +137,7 @@ def _make_name_labeller(regex: str) -> FindLabel:
     def find(path: str) -> Label:
         name = path.rpartition("/")[2]
         match = pattern.search(name)
-        if match and (label := make_class_name(match["label"])):
+        if match and (label := make_path_class(match["label"])):
             return Label(label, None, find_split(path))
         hint = "; it fits its path, but only names are searched" if pattern.search(path) else ""
         return Label(

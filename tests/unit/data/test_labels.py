@@ -165,6 +165,12 @@ def test_columns_are_named_by_setting(tmp_path: Path) -> None:
         read_labels(root, table, image="Bild", label=["Befund", "age"], separator="*")
 
 
+def test_numbers_in_names_stay(tmp_path: Path) -> None:
+    """Labels in the names of files are as they are written there: 1 and 1.0 are two."""
+    root = lay_out(tmp_path, "1_a.png", "1.0_b.png")
+    assert read_labels(root, LabelFrom(regex="^(?P<label>[0-9.]+)_")) == {"1_a.png": "1", "1.0_b.png": "1.0"}
+
+
 def test_contradicting_rows_are_conflicts(tmp_path: Path) -> None:
     """Rows that contradict each other, have two classes or none make no label, and say why."""
     root = lay_out(tmp_path / "pics", *(f"{i}.png" for i in range(1, 6)))

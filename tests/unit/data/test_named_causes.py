@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ganaug_ray.config import DataConfig, LabelFrom
+from ganaug_ray.config import ColumnsConfig, DataConfig, LabelFrom
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.data.ingest.scan import survey_without_storing
+from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.errors import UserError
+from tests.helpers.image_files import encode, png16
 from tests.helpers.labelled import lay_out, read
 
 
@@ -28,7 +30,7 @@ def refuse(source: Path, **settings: object) -> str:
 def test_table_beside_images_is_suggested(tables: list[str], tmp_path: Path) -> None:
     """Images without class folders beside a table are refused with the setting that reads it; following it works."""
     names = [f"{number}.png" for number in range(16)]
-    root = lay_out(tmp_path, *names)
+    root = lay_out(tmp_path / "cats, {dogs} #1", *names)
     rows = "".join(f"{name},{'cat' if number % 2 else 'dog'}\n" for number, name in enumerate(names))
     for table in tables:
         (root / table).write_text("file_name,label\n" + rows)
@@ -37,6 +39,14 @@ def test_table_beside_images_is_suggested(tables: list[str], tmp_path: Path) -> 
     label_from = LabelFrom.model_validate(parse_yaml(advice[1], "the advice"))
     found = survey_without_storing(DataConfig(source=[str(root)], label_from=label_from))
     assert found.classes == ["cat", "dog"]
+
+
+def test_suggested_table_keeps_query() -> None:
+    """On an object store the address of the suggested table has the query that the source's has, at its end."""
+    labels = FileLabels(LabelFrom(), ColumnsConfig(), ["1.png", "t.csv"], "s3://pics/a?region=eu-west-1")
+    objection = labels.find_label("1.png").objection
+    assert objection is not None
+    assert "s3://pics/a/t.csv?region=eu-west-1" in objection[1]
 
 
 def test_tables_in_doubt_are_not_suggested(tmp_path: Path) -> None:
@@ -55,12 +65,13 @@ def test_saved_arrow_folder_is_named(tmp_path: Path) -> None:
     assert re.search(r"save_to_disk .* to_parquet", refuse(tmp_path))
 
 
-def test_transparent_image_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_transparent_image_is_named(dtype: type, tmp_path: Path) -> None:
     """An image that shows nothing since all of it is transparent is rejected with that as its cause."""
     root = lay_out(tmp_path, *(f"{label}/{number}.png" for label in ("cat", "dog") for number in range(8)))
-    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 4), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, np.iinfo(dtype).max + 1, (16, 16, 4)).astype(dtype)
     pixels[..., 3] = 0
-    Image.fromarray(pixels).save(root / "cat" / "clear.png")
+    (root / "cat" / "clear.png").write_bytes(encode(pixels, "PNG") if dtype is np.uint8 else png16(pixels))
     (row,) = survey_without_storing(DataConfig(source=[str(root)])).rejected.to_pylist()
     assert (row["path"], row["reason"]) == ("cat/clear.png", "single colour")
     assert "fully transparent" in row["detail"]
@@ -79,6 +90,22 @@ def test_forbidden_folder_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(os, "scandir", scan)
     with pytest.raises(UserError, match=re.escape(f"{root}/dog") + r".*right to read"):
         read(root)
+
+
+def test_forbidden_hidden_folder_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hidden folder that may not be read is passed over as one that may hold images, not without a word."""
+    root = lay_out(tmp_path, *(f"{label}/{number}.png" for label in ("cat", "dog") for number in range(6)))
+    (root / ".new").mkdir()
+    scandir = os.scandir
+
+    def scan(folder: Path) -> object:
+        if str(folder).endswith(".new"):  # it may be a number too
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return scandir(folder)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    found = survey_without_storing(DataConfig(source=[str(root)]))
+    assert found.passed_over == {"hidden file or folder": 1}
 
 
 @pytest.mark.parametrize("name", ["list.csv", "pets.zip", "pets.tar", "pets.parquet"])
