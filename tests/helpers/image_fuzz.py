@@ -79,7 +79,7 @@ def check_file(file: FuzzedFile) -> Outcome:
         if file.has_all_pixels and not file.story.startswith(REFUSED_KINDS):
             raise AssertionError(f"{file.story}: {error.reason}") from error
         return Outcome(error.reason, "")
-    reference = reference_decoder.decode(file.content, is_mutated=file.pixels is None)
+    reference = reference_decoder.decode(file.content)
     if reference is None:
         if file.pixels is None:
             return Outcome("kept", "nobody")

@@ -30,11 +30,8 @@ class Reference(NamedTuple):
     decoder: str
 
 
-def decode(content: bytes, is_mutated: bool) -> Reference | None:
-    """Decode a file; None where it is not of a kind that is known here, or is damaged.
-
-    Torchvision is asked of no file whose pixels are damaged: there are such PNG files that end its process.
-    """
+def decode(content: bytes) -> Reference | None:
+    """Decode a file; None where it is not of a kind that is known here, or is damaged."""
     try:
         if content.startswith(b"BM"):
             return Reference(_to_colours(_read_bmp(content)), "plain BMP")
@@ -42,7 +39,7 @@ def decode(content: bytes, is_mutated: bool) -> Reference | None:
             return Reference(_to_colours(_read_pnm(content)), "plain PNM")
         if content.startswith((b"II*\0", b"MM\0*")):
             return Reference(_to_colours(_read_tiff(content)), "plain TIFF")
-        if not is_mutated and content.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")):
+        if content.startswith((b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF")):
             return Reference(_to_colours(_ask_torchvision(content)), "torchvision")
     except (ArithmeticError, LookupError, RuntimeError, ValueError, struct.error, zlib.error):
         pass
@@ -62,8 +59,8 @@ def _ask_torchvision(content: bytes) -> np.ndarray:
     if content.startswith(b"GIF8") and _GIF_TRANSPARENCY.search(content):
         raise ValueError("torchvision does not say which pixels of a GIF are transparent")
     is_png = content.startswith(b"\x89PNG")
-    if is_png and not _has_whole_chunks(content):
-        raise ValueError("damaged")
+    if is_png and not _has_whole_pixels(content):
+        raise ValueError("torchvision ends the process on some PNG files whose pixels are damaged")
     if is_png and b"tRNS" in content:
         raise ValueError("torchvision passes over the transparent colours of a PNG")
     # Asked for transparency where there is none, it takes the pixels of a PNG with fewer than 8 bits apart wrongly.
@@ -78,10 +75,16 @@ def _ask_torchvision(content: bytes) -> np.ndarray:
     return decoded.transpose(1, 2, 0) / (257 if decoded.dtype == np.uint16 else 1)
 
 
-def _has_whole_chunks(png: bytes) -> bool:
+def _has_whole_pixels(png: bytes) -> bool:
+    """Whether a PNG is made of whole chunks, and those that are not just metadata hold what their checksums say."""
     at = len(b"\x89PNG\r\n\x1a\n")
     while at + 12 <= len(png):
-        at += 12 + int.from_bytes(png[at : at + 4], "big")
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        name_and_content = png[at + 4 : end - 4]
+        is_metadata = name_and_content[:1].islower()
+        if not is_metadata and zlib.crc32(name_and_content) != int.from_bytes(png[end - 4 : end], "big"):
+            return False
+        at = end
     return at == len(png)
 
 
