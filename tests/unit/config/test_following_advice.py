@@ -57,7 +57,7 @@ GIVEN = ["compare.splits=2", "data.split={given: true}"]
         ),
         (["arms.p.kind=pseudo"], "give data.unlabelled a source", ["data.unlabelled=more"]),
         (["classifier.patience=3"], "leave it out", ["classifier.patience=null"]),
-        (["classifier.patience=3"], "or give augment.ratio 0 and no arms", ["augment.ratio=0"]),
+        (["classifier.patience=3"], "or give augment.ratio 0 and no arms", ["augment.ratio=0", "arms={}"]),
         (["compare.sizes=[20, 40]"], "other than data.train_per_class 20", ["compare.sizes=[10, 40]"]),
         (["classifier.batch_size=64", "classifier.workers=3"], "take 63", ["classifier.batch_size=63"]),
         (["classifier.batch_size=64", "classifier.workers=3"], "another number of work", ["classifier.workers=2"]),

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import accuracy_score, f1_score, log_loss, recall_score
 
+from ganaug_ray.errors import UserError
 from ganaug_ray.verdict.outcomes import Outcome, Predictions, compute_differences, compute_figures, compute_influence
 from ganaug_ray.verdict.split_overlap import measure_overlap
 from tests.unit.verdict.test_compare import arm
@@ -127,5 +128,5 @@ def test_overlap_measures_shared_split_rows() -> None:
     assert (found.train, found.tested) == (0.5, 4)
     assert found.chosen_on == 0.25, "of g, h, b, e the last is a validation image of the first split"
     assert measure_overlap([deal(train="ab", val="c", test="d")]).train == 0
-    with pytest.raises(AssertionError, match="test rows"):
+    with pytest.raises(UserError, match="test the same images"):
         measure_overlap([deal(train="a", val="b", test="cd"), deal(train="a", val="b", test="de")])
