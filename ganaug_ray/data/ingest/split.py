@@ -11,6 +11,7 @@ from ganaug_ray.config import SplitConfig
 from ganaug_ray.core import rng
 from ganaug_ray.errors import UserError
 
+MIN_WINDOW_SHARE = 0.9  # of a single split's target for test: with fewer it looks beyond its ranks
 MIN_ROWS_PER_CLASS = 2  # of each class in each split: fewer cannot be trained on or measured
 SPLITS = ("train", "val", "test")
 UNUSED = "unused"  # left over where labels are made scarce; kept in split.parquet, not stored with the labelled
@@ -69,8 +70,8 @@ def assign_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val
     smaller cap takes a subset of what a larger one takes.
 
     Of several folds, each begins further on in the same ranks by the share of test, and goes round: so no image is for
-    test in two of them, what the caps leave for training overlaps as little as the number of images allows, and a fold
-    stays as it is where others are added. A single fold looks further where near-duplicates leave it too few for test.
+    test in two of them, and a fold stays as it is where others are added. A single fold looks further where
+    near-duplicates leave it clearly too few for test; others cannot be added to it then.
 
     Args:
         rows: the images. Those that an earlier data set has placed stay there, and new ones fill up the shares.
@@ -105,9 +106,10 @@ def assign_splits(rows: SplitRows, config: SplitConfig, train_cap: ClassCap, val
             testable = len(order)
         free = order[units.places[order] == UNASSIGNED]
         testable = int((units.places[order[:testable]] == UNASSIGNED).sum())
-        units.places[free] = _place_units(
-            units.sizes[free], testable, placed_counts + units.count_placed(), len(class_rows), config, name
-        )
+        counts = placed_counts + units.count_placed()
+        units.places[free] = _place_units(units.sizes[free], testable, counts, len(class_rows), config, name)
+        if config.folds == 1 and units.count_placed()[TEST] + 1 < MIN_WINDOW_SHARE * config.test * len(class_rows):
+            units.places[free] = _place_units(units.sizes[free], len(free), counts, len(class_rows), config, name)
         settled[units.firsts] = units.places
         retained_rows = {}
         for part, cap in ((VAL, _resolve_cap(val_cap, name)), (TRAIN, _resolve_cap(train_cap, name))):

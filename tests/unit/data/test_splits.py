@@ -77,6 +77,16 @@ def rank_ids(ids: list[str]) -> list[str]:
     return [ids[row] for row in draws.argsort()]
 
 
+@pytest.mark.parametrize("images", [30, 8])
+def test_single_split_tests_its_share(images: int) -> None:
+    """A single split tests its share of the images, wherever groups of near-duplicates lie among them."""
+    for rename in "qrstuvwxyz":
+        together = {f"a{i:04d}": f"{rename}{i // images}" for i in range(100) if images == 8 or i < images}
+        (own,) = deal(100, 1, together=together)
+        tested = sum(id_[0] == "a" for id_ in members(own, "test"))
+        assert tested + 1 >= split.MIN_WINDOW_SHARE * 20, rename
+
+
 def test_groups_stay_whole_across_splits() -> None:
     """Groups of near-duplicates stay whole in every split and are tested once."""
     together = {f"{name}{i:04d}": f"{name}{i // 7}" for name in "ab" for i in range(100)}
