@@ -78,9 +78,11 @@ def _generate(
     seed: Seed = None,
 ) -> None:
     """Run the generate stage of a job, or export images of a finished GAN's folder as PNG files."""
+    from ganaug_ray.config.addresses import expand_home
+
     of_job = {"--out": out, "--set": set_, "--dry-run": dry_run or None, "--verbose": verbose or None}
     of_folder = {"--count": count, "--png": png, "--seed": seed}
-    if "://" in what or Path(what).expanduser().is_dir():
+    if "://" in what or expand_home(what).is_dir():
         _refuse_options(of_job, f"goes with a job file; {what} is a folder, and takes --count, --png and --seed")
         _export_images(what, count or [], png, seed or 0)
     else:

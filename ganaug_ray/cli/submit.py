@@ -141,7 +141,7 @@ def _resolve_output(job: Path, out: str | None, overrides: list[str], here: Path
         UserError: there is no address, or it is in the uploaded folder; the job file is missing or not in that folder;
             or there are credentials in the address or the overrides.
     """
-    from ganaug_ray.config.addresses import refuse_credentials
+    from ganaug_ray.config.addresses import expand_home, refuse_credentials
     from ganaug_ray.core.output_dir import FOLDER_EXAMPLES, refuse_inside
 
     if not job.is_file():
@@ -159,7 +159,7 @@ def _resolve_output(job: Path, out: str | None, overrides: list[str], here: Path
     for text in (out, *overrides):  # the dashboard shows the command
         refuse_credentials(text)
     if "://" not in out:  # an address is for the nodes to open: this machine may not reach it
-        out = os.path.abspath(Path(out).expanduser())  # noqa: PTH100  # not resolved: links here are not links there
+        out = os.path.abspath(expand_home(out))  # noqa: PTH100  # not resolved: links here are not links there
         refuse_inside(Path(out), here)
     return out
 

@@ -1,6 +1,8 @@
 """Addresses of folders and files, as a job names them."""
 
+import os
 import re
+from pathlib import Path
 
 from ganaug_ray.errors import UserError
 
@@ -10,6 +12,11 @@ _CREDENTIALS = re.compile(
     r"|.*[?&]([^=&#]*(secret|token|password|signature|access_?key|account_?key)[^=&#]*|sig)=)",
     re.IGNORECASE,
 )
+
+
+def expand_home(path: str) -> Path:
+    """Return a path with ``~`` at its beginning replaced; a name such as ``~x.png`` stays where no user is called x."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # pathlib raises an error where there is no such user
 
 
 def refuse_credentials(address: str) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ganaug_ray.config import Job
-from ganaug_ray.config.addresses import refuse_credentials
+from ganaug_ray.config.addresses import expand_home, refuse_credentials
 from ganaug_ray.config.classifier import CheckNetwork
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.errors import UserError
@@ -200,7 +200,7 @@ def _make_absolute(source: str, base: Path) -> str:
         return f"idx:{_make_absolute(rest, base)}"
     if not source or (colon and re.fullmatch(r"\w[\w+.-]+", scheme)):
         return source
-    return str((base / Path(source).expanduser()).absolute())
+    return str((base / expand_home(source)).absolute())
 
 
 _EXPECTED_BY_TYPE = {

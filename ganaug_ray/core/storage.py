@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from ganaug_ray.config.addresses import refuse_credentials
+from ganaug_ray.config.addresses import expand_home, refuse_credentials
 from ganaug_ray.core.full_disk import explain_full_disk
 from ganaug_ray.errors import UserError
 
@@ -51,7 +51,7 @@ class Folder:
         """
         text = str(uri)
         if "://" not in text:
-            return cls(pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()))
+            return cls(pafs.LocalFileSystem(), str(expand_home(text).absolute()))
         refuse_credentials(text)
         try:
             fs, path = pafs.FileSystem.from_uri(text)

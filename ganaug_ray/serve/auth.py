@@ -5,8 +5,8 @@ from __future__ import annotations
 import hmac
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from ganaug_ray.config.addresses import expand_home
 from ganaug_ray.errors import UserError
 from ganaug_ray.serve.problem_details import ProblemError
 
@@ -24,7 +24,7 @@ def read_keys(file: str | None) -> list[str]:
     keys = os.environ.get(KEY_VARIABLE, "").split()
     if file is not None:
         try:
-            lines = Path(file).expanduser().read_text().split()
+            lines = expand_home(file).read_text().split()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--key-file {file}: cannot be read ({error})") from None
         if not lines:

@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ganaug_ray.config.addresses import expand_home
 from ganaug_ray.config.loader import resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
@@ -91,7 +92,7 @@ def serve_model(
         )
     least, most = serve_config.parse_replicas(replicas, cpus)
     if key_file is not None:
-        key_file = str(Path(key_file).expanduser().absolute())
+        key_file = str(expand_home(key_file).absolute())
     settings = DeploymentSettings(
         address,
         name,

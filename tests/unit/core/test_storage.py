@@ -39,6 +39,19 @@ def test_file_address_splits_into_parts(address: str) -> None:
     assert folder.path == Folder.from_uri(address).path
 
 
+def test_name_with_tilde_is_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file whose name begins with a tilde is that file; the tilde alone is the home folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert Folder.from_uri("~nobody-is-called-so.zip").path == str(tmp_path / "~nobody-is-called-so.zip")
+    assert Folder.from_uri("~/pictures").path == "/home/somebody/pictures"
+    job = tmp_path / "job.yaml"
+    job.write_text(
+        "data: {source: ~nobody-is-called-so.zip, image_size: 32}\ngan: {steps: 5}\nclassifier: {steps: 5}\n"
+    )
+    assert load_job(job).data.source == [str(tmp_path / "~nobody-is-called-so.zip")]
+
+
 def test_relative_file_uses_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A relative file lies in the working directory."""
     monkeypatch.chdir(tmp_path)
