@@ -19,6 +19,7 @@ __all__ = ["UnreadableError"]
 Resize = Literal["crop", "pad", "stretch"]
 
 MAX_PIXELS = 100_000_000  # a larger image is refused before it is decoded
+_PNG_BIT_DEPTH_AT = 24  # of the file's bytes, in its first chunk
 # By content, not by name. Not among them: formats that Pillow hands to other programs, such as EPS.
 READABLE_FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000"]
 if features.check("avif"):
@@ -103,6 +104,7 @@ def _decode_file(
     content: bytes, min_side: int, max_pixels: int, value_range: ValueRange | None, exif: bytes | None = None
 ) -> DecodedImage:
     image = _open_image(content)
+    _scale_transparent_value(image, content)
     width, height = image.size
     kind = image.format or ""
     if width * height > max_pixels:
@@ -154,6 +156,14 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
             f"{pointer} pointer", "stands for a file that was not fetched; fetch it in its repository"
         )
     raise UnreadableError("not an image", f"begins with {content[:16]!r}")
+
+
+def _scale_transparent_value(image: Image.Image, content: bytes) -> None:
+    """Scale a grey PNG's transparent value as Pillow scales its pixels of 2 or 4 bits: to 8; it leaves that value."""
+    transparent = image.info.get("transparency")
+    if image.format == "PNG" and image.mode == "L" and isinstance(transparent, int):
+        bits = content[_PNG_BIT_DEPTH_AT]
+        image.info["transparency"] = transparent * 255 // (2**bits - 1)
 
 
 def is_image(content: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import map_serially
 from tests.helpers import records
-from tests.helpers.image_files import encode, png16, tiff
+from tests.helpers.image_files import encode, png16, png_chunk, tiff
 
 GREY = np.asarray(Image.linear_gradient("L").resize((60, 40)))
 RGB = np.stack([GREY, GREY // 2, 255 - GREY], -1)
@@ -277,3 +278,17 @@ def test_prediction_uses_the_saved_scale(tmp_path: Path) -> None:
     others = read_images(DataConfig(source=[source]), source, classifier.spec, staged, map_serially, ())
     brightest = int(others.images[:].max())
     assert abs(brightest - 64) < 6, "dim by the model's scale, though these alone are of 10 bits"
+
+
+@pytest.mark.parametrize(("bits", "transparent"), [(2, 1), (4, 3), (8, 100)])
+def test_transparent_narrow_value_is_white(bits: int, transparent: int) -> None:
+    """Grey of few bits that its PNG file calls transparent is laid on white, which a note says."""
+    width = 64
+    header = b"".join(value.to_bytes(size) for value, size in ((width, 4), (2, 4), (bits, 1), (0, 1), (0, 3)))
+    filled = int("".join(f"{transparent:0{bits}b}" for _ in range(width)), 2).to_bytes(width * bits // 8)
+    rows = b"\0" + filled + b"\0" + bytes(len(filled))  # the second is black
+    content = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"tRNS", transparent.to_bytes(2))
+    content += png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    decoded = images.decode(content)
+    assert np.asarray(decoded.image).tolist() == [[255] * width, [0] * width]
+    assert "transparent pixels laid on white" in decoded.notes
