@@ -23,7 +23,9 @@ SIDECAR_FOLDERS = frozenset((
     "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
     "groundtruth", "ground_truth", "gt",
 ))  # fmt: skip
-SIDECAR_ENDING = re.compile(r"[_-](mask|seg|segmentation|gt|label|annotation)(_?\d+)?$", re.IGNORECASE)  # of a stem
+SIDECAR_ENDING = re.compile(  # of a stem
+    r"[ ._-](masks?|seg|segmentations?|gt|ground[ _-]?truth|labels?|annotations?)([ _-]?\d+)?$", re.IGNORECASE
+)
 MAX_NAMED = 3  # folders, in a sentence
 UNLABELLED_FOLDERS = frozenset(("unlabeled", "unlabelled", "unlabeled_data", "unlabelled_data", "seg_pred"))
 
@@ -111,10 +113,31 @@ class FolderLabels:
         return Label(None, (NO_CLASS, words + self._remedy), split)
 
     def _is_sidecar(self, parent: str, name: str) -> bool:
+        if self._is_called_as_of_images(parent, name) or self._mirrors_images(parent, name):
+            return True
         if name.lower() not in SIDECAR_FOLDERS or self._has_class_beside(parent, name):
             return False
         beside = {child.lower() for child in self._children[parent]}
         return bool(beside & IMAGE_FOLDERS) or parent in self._folders
+
+    def _is_called_as_of_images(self, parent: str, name: str) -> bool:
+        """Whether it is train_masks beside train, or images_gt beside images; face_mask beside face may be a class."""
+        ending = SIDECAR_ENDING.search(name)
+        if ending is None or ending[2]:
+            return False
+        stem = name[: ending.start()]
+        return stem in self._children[parent] and (name_split(stem) is not None or stem.lower() in IMAGE_FOLDERS)
+
+    def _mirrors_images(self, parent: str, name: str) -> bool:
+        """Whether it has the class folders of images that lie beside it, whatever else does."""
+        if name.lower() not in SIDECAR_FOLDERS:
+            return False
+        own_classes = self._list_children(parent, name)
+        siblings = [sibling for sibling in self._children[parent] if sibling.lower() in IMAGE_FOLDERS]
+        return any(own_classes & self._list_children(parent, sibling) for sibling in siblings)
+
+    def _list_children(self, parent: str, name: str) -> set[str]:
+        return self._children.get(f"{parent}/{name}".lstrip("/"), set())
 
     def _is_unlabelled(self, parent: str, name: str) -> bool:
         """Whether a folder beside splits is called as one of images without labels is."""
@@ -134,7 +157,7 @@ class FolderLabels:
     def _has_twin_beside(self, parent: str, name: str, below: str) -> bool:
         """Whether another folder beside this one holds a folder of the same name, and is no split."""
         siblings = [sibling for sibling in self._children[parent] if sibling != name and name_split(sibling) is None]
-        return any(below in self._children.get(f"{parent}/{sibling}".lstrip("/"), ()) for sibling in siblings)
+        return any(below in self._list_children(parent, sibling) for sibling in siblings)
 
 
 def _list_masks(paths: Collection[str]) -> Iterator[tuple[str, str]]:

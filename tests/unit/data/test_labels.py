@@ -37,6 +37,10 @@ ASIDE = "<sidecar file>"
         {"cat/1.png": "cat", "cat/masks/1.png": ASIDE, "dog/1.png": "dog"},
         {"images/cat/1.png": "cat", "images/dog/1.png": "dog", "masks/cat/1.png": ASIDE},
         {"mask/1.png": "mask", "no_mask/1.png": "no_mask"},
+        {"images/cat/1.png": "cat", "masks/cat/1.png": ASIDE, "preview/1.png": "preview", "images/dog/1.png": "dog"},
+        {"train/cat/1.png": "cat", "train/dog/1.png": "dog", "train_masks/cat/1.png": ASIDE},
+        {"images/cat/1.png": "cat", "images/dog/1.png": "dog", "images_gt/cat/1.png": ASIDE},
+        {"face/1.png": "face", "face_mask/1.png": "face_mask"},
         {"photos/1.png": "photos", "drawings/1.png": "drawings"},
         {"train/cat/1.png": "cat", "train/dog/1.png": "dog", "test/1.png": NONE},
         {"cat/1.png": "cat", "dog/1.png": "dog", "test/1.png": NONE, "2.png": NONE},
@@ -44,6 +48,8 @@ ASIDE = "<sidecar file>"
         {"pets/train/1.png": NONE, "pets/test/2.png": NONE},
         {"images/1.png": NONE},
         {"cat/1.png": "cat", "cat/1_mask.png": ASIDE, "cat/1_Mask_2.tif": ASIDE, "cat/2_mask.png": "cat"},
+        {"cat/1.png": "cat", "cat/1.mask.png": ASIDE, "cat/1 masks.png": ASIDE, "cat/1_GroundTruth.png": ASIDE},
+        {"cat/run.png": "cat", "cat/run-seg-1.png": ASIDE, "cat/run2.png": "cat"},
         {"cat/1.jpg": "cat", "cat/1-seg.png": ASIDE, "cat/1_gt1.png": ASIDE, "dog/1_mask.png": "dog"},
         {"cat/a_mask.png": "cat", "cat/b_mask.png": "cat", "dog/mask.png": "dog", "dog/1_masked.png": "dog"},
         {"1/1.png": "1", "1.0/1.png": "1.0", "01/1.png": "01", "b'1'/1.png": "b'1'"},
@@ -73,6 +79,14 @@ def test_masks_beside_images_are_told(tmp_path: Path) -> None:
     assert len(found.usable) == 16
     assert found.passed_over == {"sidecar file": 2}
     assert any("such as cat/0_mask.png" in remark for remark in found.remarks)
+
+
+def test_renamed_masks_become_images(tmp_path: Path) -> None:
+    """Files that were passed over as masks are images once they have names of their own, as the remark advises."""
+    root = lay_out(tmp_path, "cat/0.png", "cat/0_mask.png", "dog/1.png")
+    assert read_labels(root)["cat/0_mask.png"] == ASIDE
+    (root / "cat" / "0_mask.png").rename(root / "cat" / "masked_cat.png")
+    assert read_labels(root)["cat/masked_cat.png"] == "cat"
 
 
 def layout_of(*splits: str) -> list[str]:
