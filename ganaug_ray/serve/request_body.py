@@ -67,13 +67,12 @@ async def read_images(request: Request, limits: RequestLimits) -> list[RequestIm
 def find_image_parts(form_parts: Sequence[FormPart]) -> list[FormPart]:
     """Find the parts of a form that are meant as images.
 
-    Where some are in the field for images, text in another one is none, even with a file name: browsers name every
-    Blob, such as one of JSON.
+    Text with a file name is none where another field holds what is no text: browsers name every Blob, such as one of
+    JSON. In a field with images it is one, and refused: somebody took it for an image.
     """
     image_parts = [part for part in form_parts if part.is_image]
-    if not any(part.field == IMAGES_FIELD for part in image_parts):
-        return image_parts
-    return [part for part in image_parts if part.field == IMAGES_FIELD or not part.is_text]
+    image_fields = {IMAGES_FIELD} | {part.field for part in image_parts if not part.is_text}
+    return [part for part in image_parts if part.field in image_fields] or image_parts
 
 
 def _list_fields(form_parts: Sequence[FormPart]) -> str:

@@ -56,11 +56,14 @@ def test_other_form_fields_change_nothing(client: TestClient) -> None:
 
 @pytest.mark.parametrize("blob", [b'{"camera": 3}', "größer".encode("latin-1")])
 def test_text_blobs_beside_images_are_passed_over(client: TestClient, blob: bytes) -> None:
-    """Text with a file's name is passed over beside the field for images, in which every part is answered."""
+    """Text with a file's name is passed over beside a field of images, in which every part is answered."""
     status, said = send_form(client, ("meta", "blob", blob), ("images", "a.png", IMAGE), ("images", "b.png", IMAGE))
     assert (status, len(said["predictions"])) == (200, 2)
     status, said = send_form(client, ("photo", "blob", IMAGE), ("images", "a.png", IMAGE))
     assert (status, len(said["predictions"])) == (200, 2), "an image is one, whatever its field"
+    status, said = send_form(client, ("file", "a.png", IMAGE), ("meta", "blob", blob))
+    assert (status, len(said["predictions"])) == (200, 1)
+    assert send_form(client, ("file", "a.png", IMAGE), ("file", "b.png", blob))[0] == 415, "it was sent as an image"
     for parts in ([("images", "", b""), ("meta", "blob", blob)], [("images", "a.png", IMAGE), ("images", "b", blob)]):
         assert send_form(client, *parts)[0] == 415, "nothing else was sent, or it was sent as an image"
 
