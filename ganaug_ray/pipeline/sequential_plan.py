@@ -21,7 +21,7 @@ from ganaug_ray.pipeline.missing_trainings import MissingTrainings, count_missin
 from ganaug_ray.pipeline.plan_ladder import Plan
 
 LOOKS = 4
-LOOKS_AT_ONE_SPLIT = 2
+LOOKS_AT_FIRST_SPLITS = 2
 MIN_SPLITS = 3  # two have a single degree of freedom between them: an interval of 12.7 standard errors
 OPEN_VERDICTS = ("unclear", "not enough repeats")
 
@@ -34,7 +34,7 @@ def plan_looks(start: Plan, looks: int, splits: int) -> list[Plan]:
     all splits at once, with as many seeds as the first has by then. Were splits added one by one, each look would
     be paid for in wider intervals, and the first of them have too few splits to say anything. From there on seeds
     are added again. Of two looks the second has more splits; where there cannot be MIN_SPLITS, or the comparison begins
-    with several, all looks add seeds.
+    with as many as there can be, all looks add seeds.
 
     Args:
         start: of the first look.
@@ -46,11 +46,11 @@ def plan_looks(start: Plan, looks: int, splits: int) -> list[Plan]:
     >>> [(look.splits, look.seeds) for look in plan_looks(Plan(5, 2), looks=4, splits=5)]
     [(5, 2), (5, 4), (5, 6), (5, 8)]
     """
-    if start.splits > 1 or splits < MIN_SPLITS:
+    if start.splits >= splits or splits < MIN_SPLITS:
         plans = [Plan(start.splits, look * start.seeds) for look in range(1, looks + 1)]
     else:
-        before = max(1, min(LOOKS_AT_ONE_SPLIT, looks - 1, MAX_SEEDS // start.seeds))
-        plans = [Plan(1, look * start.seeds) for look in range(1, before + 1)]
+        before = max(1, min(LOOKS_AT_FIRST_SPLITS, looks - 1, MAX_SEEDS // start.seeds))
+        plans = [Plan(start.splits, look * start.seeds) for look in range(1, before + 1)]
         plans += [Plan(splits, look * before * start.seeds) for look in range(1, looks - before + 1)]
     return [plan for plan in plans if plan.seeds <= MAX_SEEDS]
 
@@ -62,24 +62,25 @@ def list_looks(job: Job, run: Run) -> list[Plan]:
         job: with the splits and seeds that it begins with.
         run: the experiment's folder; where its data set is finished, its classes may be too small for some splits.
     """
-    splits = 1 if job.compare.splits > 1 else _count_splits(job, run)
-    return plan_looks(Plan(job.compare.splits, job.compare.seeds), job.compare.looks, splits)
+    start = Plan(job.compare.splits, job.compare.seeds)
+    return plan_looks(start, job.compare.looks, _count_splits(job, run))
 
 
 def _count_splits(job: Job, run: Run) -> int:
-    """Count the splits that a comparison of one split can go on with, SPLITS at most; one where it has to stay."""
-    most = min(SPLITS, job.data.count_possible_splits())
-    if DatasetRecord.find(run.dataset) is None:
+    """Count the splits that a comparison can go on with, SPLITS at most or those that it has."""
+    own = job.compare.splits
+    most = max(own, min(SPLITS, job.data.count_possible_splits()))
+    if most == own or DatasetRecord.find(run.dataset) is None:
         return most
     from ganaug_ray.data.ingest.added_splits import refuse_added_splits
 
-    for splits in range(most, MIN_SPLITS - 1, -1):
+    for splits in range(most, max(own, MIN_SPLITS - 1), -1):
         try:
             refuse_added_splits(run.dataset, job.data, splits)
         except UserError:
             continue  # a class is too small for so many
         return splits
-    return 1
+    return own
 
 
 def allow_looks(job: Job) -> Job:
@@ -156,7 +157,7 @@ class SequentialPlan:
         self._run = run
         self._limit_s = math.inf if hours is None else 3600 * hours
         self._spent_s = 0.0
-        self._slowness: list[float] = []  # seconds of each look for each second of training in it
+        self._trained_s = 0.0
 
     @cached_property
     def looks(self) -> list[Plan]:
@@ -176,15 +177,14 @@ class SequentialPlan:
             job: the one that the verdict is of.
             verdict: in a word.
             duration_s: seconds that the look took. The next one is supposed to take as long for each second of its
-                trainings as the slowest so far; data, images and predictions are in it.
+                trainings as all looks so far together; data, images and predictions are in it.
             trained: what was missing before the look.
 
         Returns:
             The job of the next look, or None where the comparison is over; and the words.
         """
         self._spent_s += duration_s
-        if trained_s := trained.sum_seconds(self._run):
-            self._slowness.append(duration_s / trained_s)
+        self._trained_s += trained.sum_seconds(self._run)
         words = f"{verdict} with {describe_repeats(job)}"
         if verdict not in OPEN_VERDICTS:
             return None, words
@@ -193,7 +193,8 @@ class SequentialPlan:
             return None, f"{words}; this was the last look"
         following = _apply_look(job, self.looks[taken])
         left_s = self._limit_s - self._spent_s
-        next_s = count_missing(following, self._run).sum_seconds(self._run) * max(self._slowness, default=1.0)
+        pace = self._spent_s / self._trained_s if self._trained_s else 1.0
+        next_s = count_missing(following, self._run).sum_seconds(self._run) * pace
         if next_s > left_s:
             return None, (
                 f"{words}; stops here: {describe_repeats(following)} would take about {_format_hours(next_s)} more, "

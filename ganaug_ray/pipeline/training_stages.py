@@ -26,28 +26,26 @@ def prepare_data(context: StageContext) -> None:
     """Prepare the data set of each split from raw images: dataset/.
 
     Raises:
-        UserError: the first split is there, and others cannot be added to it.
+        UserError: the first split is there, and others cannot be added to it; or two splits test the same images.
     """
     from ganaug_ray.augment import strategies
 
-    _check_added_splits(context)
+    is_missing = [DatasetRecord.find(split.run.dataset) is None for split in context.splits]
+    if any(is_missing) and not is_missing[0]:
+        from ganaug_ray.data.ingest.added_splits import refuse_added_splits
+
+        refuse_added_splits(context.run.dataset, context.job.data, len(context.splits))
     for split in context.splits:
         _prepare_split_data(context, split)
+    if any(is_missing) and len(context.splits) > 1:
+        from ganaug_ray.verdict import from_experiment
+
+        from_experiment.read_overlap(context.job, context.run)  # before anything is trained on them
     for name, arm in context.job.compared_arms.items():
         # A strategy that the data do not suit is an error now, not when a GAN has been trained.
         data = DatasetRecord.read(context.run.dataset)
         strategies.plan_pool_counts(data.counts["train"], arm)
         arms.check_classes(name, arm, data)
-
-
-def _check_added_splits(context: StageContext) -> None:
-    """Raise UserError if a data set is missing that cannot be beside the first one."""
-    first, *others = context.splits
-    is_finished = [DatasetRecord.find(split.run.dataset) is not None for split in others]
-    if DatasetRecord.find(first.run.dataset) is not None and not all(is_finished):
-        from ganaug_ray.data.ingest.added_splits import refuse_added_splits
-
-        refuse_added_splits(first.run.dataset, context.job.data, len(context.splits))
 
 
 def _prepare_split_data(context: StageContext, split: Split) -> None:

@@ -12,7 +12,7 @@ from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.verdict import choices, compared_candidates, per_class
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome
-from ganaug_ray.verdict.split_overlap import measure_overlap
+from ganaug_ray.verdict.split_overlap import SplitOverlap, measure_overlap
 
 
 def read_outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
@@ -40,7 +40,7 @@ def build_verdict(job: Job, run: Run) -> Record:
     facts = DatasetRecord.read(run.dataset)
     overlap = None
     if job.compare.splits > 1:
-        overlap = measure_overlap([_read_deal(run, number) for number in range(job.compare.splits)])
+        overlap = read_overlap(job, run)
     return rule.build_verdict(
         {arm: read_outcomes(job, run, arm) for arm in arms.list_names(job)},
         arms.REAL,
@@ -62,6 +62,15 @@ def _hash_candidates(job: Job) -> list[str]:
         experiment_dir.compute_fingerprint(settings, job.compared_arms[arm].model_dump())
         for arm in arms.list_candidates(job)
     ]
+
+
+def read_overlap(job: Job, run: Run) -> SplitOverlap:
+    """Read how many images the splits of an experiment share; their data sets are finished.
+
+    Raises:
+        UserError: two of them test the same image.
+    """
+    return measure_overlap([_read_deal(run, number) for number in range(job.compare.splits)])
 
 
 def _read_deal(run: Run, number: int) -> dict[str, str]:

@@ -33,7 +33,7 @@ def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
         deals: for each split, id of an image -> ``train``, ``val``, ``test`` or ``unused``, as in split.parquet.
 
     Raises:
-        UserError: an image is a test image of two splits, as the source has changed between them.
+        UserError: an image is a test image of two splits, as the source or the program changed between them.
 
     >>> measure_overlap([{"a": "train", "b": "test"}, {"a": "train", "c": "test"}]).train
     1.0
@@ -44,7 +44,8 @@ def measure_overlap(deals: Sequence[Mapping[str, str]]) -> SplitOverlap:
     test_ids = set().union(*test_sets)
     if len(test_ids) < sum(map(len, test_sets)):
         raise UserError(
-            "two splits test the same images: data.source was not the same when they were prepared; give another --out"
+            "two splits test the same images: data.source changed, or ganaug did, between their preparations; give "
+            "another --out"
         )
     shares = [0.0]
     if len(deals) > 1:

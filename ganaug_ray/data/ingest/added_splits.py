@@ -18,8 +18,8 @@ def refuse_added_splits(dataset: Folder, data: DataConfig, splits: int) -> None:
     The images are dealt out again, without being read: by their ids, classes and groups of near-duplicates.
 
     Args:
-        dataset: the folder of the only split that there is.
-        data: what it was made with.
+        dataset: the folder of the first split.
+        data: what it was made with, without the number of splits.
         splits: that there are to be in all.
     """
     table = dataset.read_table("split.parquet", ["id", "class", "split"])
@@ -30,11 +30,11 @@ def refuse_added_splits(dataset: Folder, data: DataConfig, splits: int) -> None:
         try:
             places = split.assign_splits(rows, config, None, None)  # what makes training scarce leaves test as it is
         except UserError as error:
-            raise UserError(f"{dataset}: {error}; leave compare.splits at 1") from None
+            raise UserError(f"{dataset}: {error}; leave compare.splits as it was") from None
         if fold == 0 and not np.array_equal(places == split.TEST, tested):
             raise UserError(
                 f"{dataset}: tests images that another of {splits} splits would test too, as near-duplicates stay "
-                "together; leave compare.splits at 1, or give another --out"
+                "together; leave compare.splits as it was, or give another --out"
             )
 
 

@@ -99,6 +99,30 @@ def test_overlapping_tests_are_refused_early(tmp_path: Path) -> None:
     run.dataset.write_table("split.parquet", table.set_column(1, "split", [turned]))
     with pytest.raises(UserError, match="another of 5 splits would test too"):
         refuse_added_splits(run.dataset, job.data, 5)
-    with pytest.raises(UserError, match=r"leave compare\.splits at 1"):
+    with pytest.raises(UserError, match=r"leave compare\.splits as it was"):
         prepare(make_job(tmp_path, splits=5), run)
     assert [look.splits for look in sequential_plan.list_looks(job, run)] == [1, 1, 1, 1]
+
+
+def test_later_overlaps_are_refused_early(tmp_path: Path) -> None:
+    """Splits of an older version whose images a new one tests again are told once they are prepared."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    prepare(make_job(tmp_path, splits=2), run)
+    dealt = run.locate_split(1).dataset
+    table = dealt.read_table("split.parquet")
+    ids = table["id"].to_pylist()
+    tested = [id_ for id_, part in read_deal(run, 1).items() if part == "test"]
+    other = next(id_ for id_, part in read_deal(run, 0).items() if part == "train" and id_ not in tested)
+    parts = ["test" if id_ == other else part for id_, part in zip(ids, table["split"].to_pylist(), strict=True)]
+    prepare(make_job(tmp_path, splits=2), run)  # nothing is missing: nothing is looked at again
+    dealt.write_table("split.parquet", table.set_column(table.column_names.index("split"), "split", [parts]))
+    with pytest.raises(UserError, match="two splits test the same images"):
+        prepare(make_job(tmp_path, splits=5), run)
+
+
+def test_two_splits_become_five(tmp_path: Path) -> None:
+    """A comparison that begins with two splits goes on with as many as its images allow."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    job = make_job(tmp_path, splits=2, looks=4)
+    prepare(job, run)
+    assert [look.splits for look in sequential_plan.list_looks(job, run)] == [2, 2, 5, 5]

@@ -134,6 +134,8 @@ def test_splits_follow_after_seeds(prepare: Callable[..., Experiment], capsys) -
         (Plan(5, 2), 4, 5, [(5, 2), (5, 4), (5, 6), (5, 8)]),
         (Plan(1, 30), 5, 1, [(1, 30), (1, 60), (1, 90)]),
         (Plan(1, 60), 4, 5, [(1, 60), (5, 60)]),
+        (Plan(2, 3), 4, 5, [(2, 3), (2, 6), (5, 6), (5, 12)]),
+        (Plan(2, 3), 4, 2, [(2, 3), (2, 6), (2, 9), (2, 12)]),
         (Plan(1, 3), 1, 5, [(1, 3)]),
     ],
 )
@@ -152,7 +154,7 @@ def test_short_time_ends_run(prepare: Callable[..., Experiment], capsys) -> None
 
 
 def test_expected_time_counts_new_trainings(tmp_path: Path) -> None:
-    """What a look will take follows from the trainings that it lacks, at the slowest pace so far."""
+    """What a look will take follows from the trainings that it lacks, at the pace of all looks so far."""
     run = Run(Folder.from_uri(tmp_path / "run"))
     first, second, third, _ = (
         load_job(DIGITS, [*FIFTHS, "compare.looks=4", f"compare.splits={splits}", f"compare.seeds={seeds}"])
@@ -170,7 +172,8 @@ def test_expected_time_counts_new_trainings(tmp_path: Path) -> None:
     train_all(second, run)
     following, words = plan.choose_next(second, "unclear", 4 * MINUTE_S, trained)
     assert following is None
-    third_h = 2 * 4 * (9 * MINUTE_S + GAN_S) / 3600  # four splits of eight models, a teacher and a GAN, twice as slow
+    pace = (2 * trained_s + 4 * MINUTE_S) / (trained_s + 4 * MINUTE_S)
+    third_h = pace * 4 * (9 * MINUTE_S + GAN_S) / 3600  # four splits of eight models, a teacher and a GAN
     assert count_missing(third, run) == MissingTrainings(classifiers=36, gans=4)
     assert f"5 splits with 4 seeds would take about {third_h:.2g} h more, and 1.4 h of 2 h are left" in words
 
