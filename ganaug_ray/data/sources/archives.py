@@ -171,7 +171,9 @@ def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.Ta
         stream = io.BufferedReader(file, READ_AHEAD_BYTES)
         plain = gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream
         try:
-            archive = tarfile.open(fileobj=plain, mode="r|", bufsize=READ_AHEAD_BYTES)  # noqa: SIM115  # ends with plain
+            archive = tarfile.open(  # noqa: SIM115  # closed with its stream
+                fileobj=plain, mode="r|", bufsize=READ_AHEAD_BYTES
+            )
             for number, entry in enumerate(archive):
                 _refuse_many_entries(source, number + 1)
                 path = _decode_name(entry.name.encode(errors="surrogateescape"))

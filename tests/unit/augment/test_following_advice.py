@@ -53,7 +53,7 @@ def test_lower_confidence_labels_images(experiment: Run, tmp_path: Path, monkeyp
 
     def label(*folders_and_confidence: object) -> object:
         *folders, confidence = folders_and_confidence
-        return pseudo_labels._label_images(*map(str, folders), confidence)  # type: ignore[arg-type]  # a number
+        return pseudo_labels._label_images(*map(str, folders), confidence)  # type: ignore[arg-type]  # mypy counts the folders as all arguments
 
     monkeypatch.setattr(pseudo_labels, "write_pseudo_labels", label)  # in this process
     monkeypatch.setattr(cluster, "connect", lambda *arguments: None)
