@@ -51,9 +51,8 @@ def test_lower_confidence_labels_images(experiment: Run, tmp_path: Path, monkeyp
     images = (shown.images, shown.labels * 0 - 1, shown.ids, shown.paths, shown.provenance)
     image_store.write_images((run.dataset / "unlabelled").create(), image_store.LabelledImages(*images), "real")
 
-    def label(*folders_and_confidence: object) -> object:
-        *folders, confidence = folders_and_confidence
-        return pseudo_labels._label_images(*map(str, folders), confidence)  # type: ignore[arg-type]  # mypy counts the folders as all arguments
+    def label(dataset: object, teacher: object, out: object, confidence: float) -> object:
+        return pseudo_labels._label_images(str(dataset), str(teacher), str(out), confidence)
 
     monkeypatch.setattr(pseudo_labels, "write_pseudo_labels", label)  # in this process
     monkeypatch.setattr(cluster, "connect", lambda *arguments: None)
