@@ -115,7 +115,7 @@ def _decode_file(
         image.draft(None, (max(min_side, ID_SIDE_PX),) * 2)  # None keeps the mode
         samples = read_samples(image, content)
         orientation = _read_orientation(image, exif)
-        notes = list(list_losses(image))
+        notes = list(list_losses(image, samples))
         if samples is None:
             upright = to_grey_or_rgb(image)
             span = None

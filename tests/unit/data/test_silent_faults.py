@@ -25,6 +25,7 @@ from ganaug_ray.data.ingest.scan import Survey, survey_source, survey_without_st
 from ganaug_ray.data.sources import label_tables
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.errors import UserError
+from tests.helpers.image_files import insert_chunk, png16, png_chunk
 from tests.helpers.labelled import lay_out, read, read_labels
 
 RNG = np.random.default_rng(0)
@@ -157,6 +158,16 @@ def test_transparent_wide_value_is_white() -> None:
     pixels[:20] = 7
     decoded = images.decode(encode(pixels, transparency=7))
     assert np.asarray(decoded.image)[:20].min() == 255
+    assert "transparent pixels laid on white" in decoded.notes
+
+
+@pytest.mark.parametrize("bands", [1, 3])
+def test_transparent_wide_colour_is_told(bands: int) -> None:
+    """A value, or a colour, of 16 bits that only a few pixels have is laid on white, and a note says so."""
+    pixels = RNG.integers(0, 60_000, (8, 8, bands)).astype(np.uint16)
+    content = insert_chunk(png16(pixels), png_chunk(b"tRNS", pixels[2, 3].astype(">u2").tobytes()))
+    decoded = images.decode(content)
+    assert np.asarray(decoded.image)[2, 3].min() == 255
     assert "transparent pixels laid on white" in decoded.notes
 
 
