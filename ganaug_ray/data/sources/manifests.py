@@ -13,7 +13,7 @@ from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.label_tables import TableRow, read_table
 from ganaug_ray.data.sources.path_matching import PathIndex, is_same_spelling
-from ganaug_ray.data.sources.paths import find_split
+from ganaug_ray.data.sources.paths import find_outer_folder, find_split
 from ganaug_ray.data.sources.raw import (
     LABEL_CONFLICT,
     Label,
@@ -39,13 +39,15 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     if remarks := [*table.remarks, *located.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     rows = [_locate_image(row, located.files.get(row.image, ())) for row in table.rows]
-    for part_rows in cut_parts(rows):
-        labels = [_add_split(row) for row in part_rows]
-        yield SourcePart(functools.partial(_read_listed, source, part_rows), collect_splits(labels), len(part_rows))
+    outer_folder = find_outer_folder((row.image for row in rows), str(folder.local_path or folder.path))
+    for part_rows in cut_parts([_add_split(row, outer_folder) for row in rows]):
+        splits = collect_splits(row.label for row in part_rows)
+        yield SourcePart(functools.partial(_read_listed, source, part_rows), splits, len(part_rows))
 
 
-def _add_split(row: TableRow) -> Label:
-    return replace(row.label, split=row.label.split or find_split(row.image))
+def _add_split(row: TableRow, outer_folder: str) -> TableRow:
+    split = row.label.split or find_split(row.image.removeprefix(outer_folder))
+    return replace(row, label=replace(row.label, split=split))
 
 
 def _locate_image(row: TableRow, files: Sequence[str]) -> TableRow:
@@ -137,12 +139,11 @@ def make_ambiguous_label(path: str, row: str, files: Sequence[str], split: str |
 def _read_listed(source: str, rows: Sequence[TableRow]) -> Iterator[RawImage]:
     folder, name = open_file(source)
     for row in rows:
-        label = _add_split(row)
         if not row.image:
-            assert label.objection is not None
-            yield make_image(f"{name}#{row.line}", label, UnreadableError("no image", label.objection[1]))
+            assert row.label.objection is not None
+            yield make_image(f"{name}#{row.line}", row.label, UnreadableError("no image", row.label.objection[1]))
         else:
-            yield make_image(row.image, label, read_listed_file(folder, row.image))
+            yield make_image(row.image, row.label, read_listed_file(folder, row.image))
 
 
 def read_listed_file(folder: Folder, path: str) -> bytes | UnreadableError:

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # Beside images: what they are labelled with, or a text on them. A file of such a name that is an image is one.
 SIDECAR_SUFFIXES = frozenset((
@@ -26,9 +27,10 @@ PROGRAM_FOLDERS = frozenset((
     ".TemporaryItems", ".DocumentRevisions-V100",
 ))  # fmt: skip
 SPLIT_NAMES = re.compile(
-    r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation)?)?|dev|eval(uation)?|)"
+    r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation|ate)?)?|dev|eval(uation)?|)"
     r"(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?([ _-]?\d+)?"
 )
+OUTSIDE = re.compile(r"/|\.\./|[A-Za-z]:/|\w+://")  # a path that leads out of the folder of its table
 SHARD_NUMBER = re.compile(r"([-_.]\d+)+(-of-\d+)?$")
 
 
@@ -93,8 +95,8 @@ def name_split(folder: str) -> str | None:
 
     >>> [name_split(name) for name in ("Train", "valid", "test_set", "t10k", "trainer")]
     ['train', 'val', 'test', 'test', None]
-    >>> [name_split(name) for name in ("trainval", "dev", "test1", "val2017", "seg_test", "tester")]
-    ['train', 'val', 'test', 'val', 'test', None]
+    >>> [name_split(name) for name in ("trainval", "dev", "validate", "test1", "val2017", "seg_test", "tester")]
+    ['train', 'val', 'val', 'test', 'val', 'test', None]
     """
     match = SPLIT_NAMES.fullmatch(folder.strip().lower().removeprefix("seg_"))
     splits = [name for name in ("train", "val", "test") if match and match[name]]
@@ -113,6 +115,45 @@ def find_split(path: str) -> str | None:
             return split
     stem, _, suffix = name.rpartition(".")
     return name_split(SHARD_NUMBER.sub("", stem)) if suffix.lower() in ("parquet", "csv", "tsv", "zip", "tar") else None
+
+
+def find_outer_folder(paths: Iterable[str], table_folder: str) -> str:
+    """Return what stands in front of a table's paths that lead out of its folder and means no split, such as /home/dev.
+
+    It is all that these paths have in common, or the table's own folder if that is deeper. A common folder train in
+    which no path has a split means one.
+
+    Args:
+        paths: as a table has them, normalised; relative ones count only if they lead upwards.
+        table_folder: where the table lies, absolute.
+
+    Returns:
+        The folder with a slash at its end, or nothing.
+
+    >>> find_outer_folder(["/home/dev/pets/train/1.png", "/home/dev/pets/test/2.png", "3.png"], "/tables")
+    '/home/dev/pets/'
+    >>> find_outer_folder(["/pets/train/cat/1.png", "/pets/train/dog/1.png"], "/tables")
+    '/pets/'
+    """
+    outside = [path for path in paths if OUTSIDE.match(path)]
+    if not outside:
+        return ""
+    common = _find_common_folders([path.split("/")[:-1] for path in outside])
+    below = ("/".join(path.split("/")[len(common) :]) for path in outside)
+    if common and name_split(common[-1]) and not any(map(find_split, below)):
+        common = common[:-1]
+    own_folder = table_folder.rstrip("/") + "/"
+    candidates = ["/".join([*common, ""])]
+    if all(path.startswith(own_folder) for path in outside):
+        candidates.append(own_folder)
+    return max(candidates, key=len)
+
+
+def _find_common_folders(paths: list[list[str]]) -> list[str]:
+    """Return the folders with which all of these paths begin."""
+    first, last = min(paths), max(paths)
+    depth = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    return first[:depth]
 
 
 def strip_query(source: str) -> str:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ganaug_ray.config import LabelFrom
+from ganaug_ray.data import sources
 from ganaug_ray.data.ingest.remarks import describe_similar_names
 from ganaug_ray.data.sources import manifests
 from ganaug_ray.data.sources.path_matching import PathIndex
@@ -226,3 +227,31 @@ def test_tables_that_hold_list_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     (root / "list.csv").write_text("image,label\n1.png,cat\n2.png,dog\n")
     monkeypatch.setattr(manifests, "walk_folder", lambda *_: pytest.fail("the folder was walked"))
     assert read_labels(root / "list.csv") == {"1.png": "cat", "2.png": "dog"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (("pets/train/cat", "pets/test/cat"), ["train", "test"]),
+        (("pets/cat", "pets/dog"), [None, None]),
+        (("train/cat", "train/dog"), ["train", "train"]),
+        (("pets/cat", "birds/validate"), [None, "val"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("place", ["dev/list", "list"])
+def test_folders_in_front_are_no_splits(
+    place: str, kind: str, folders: tuple[str, ...], splits: list[str | None], tmp_path: Path
+) -> None:
+    """A folder that happens to be called dev, far above the images of a table of absolute paths, is no split."""
+    files = [f"{folder}/{number}.png" for number, folder in enumerate(folders)]
+    root = lay_out(tmp_path / "dev" / "work", *files)
+    table = tmp_path / f"{place}.{kind}"
+    rows = {"image": [f"{root}/{file}" for file in files], "label": ["cat", "dog"]}
+    if kind == "csv":
+        table.write_text("image,label\n" + "".join(f"{path},cat\n" for path in rows["image"]))
+    else:
+        pq.write_table(pa.table(rows), table)
+    (part,) = sources.list_parts([str(table)], LabelFrom())
+    assert [raw.split for raw in part()] == splits
+    assert part.labelled_splits == {split or "" for split in splits}
