@@ -152,6 +152,14 @@ def has_usual_columns(names: Iterable[str]) -> bool:
     return any(_make_key(name) in (*IMAGE_NAMES, *LABEL_NAMES) for name in names)
 
 
+def has_image_and_label(names: Iterable[str], setting: ColumnsConfig) -> bool:
+    """Whether columns of images and of labels are among these names, by the setting or by names that are usual."""
+    keys = set(map(_make_key, names))
+    images = [setting.image] if setting.image else IMAGE_NAMES
+    labels = setting.label or LABEL_NAMES
+    return not (keys.isdisjoint(map(_make_key, images)) or keys.isdisjoint(map(_make_key, labels)))
+
+
 def _choose_column(wanted_names: Sequence[str], by_key: dict[str, str]) -> str | None:
     return next((by_key[key] for key in map(_make_key, wanted_names) if key in by_key), None)
 

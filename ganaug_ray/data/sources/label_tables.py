@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import re
 from _csv import Reader
 from collections import Counter
@@ -9,13 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ganaug_ray.config import ColumnsConfig
-from ganaug_ray.data.sources.columns import Columns, choose_columns, has_usual_columns
+from ganaug_ray.data.sources.columns import Columns, choose_columns, has_image_and_label, has_usual_columns
 from ganaug_ray.data.sources.paths import is_image_name, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
 from ganaug_ray.errors import UserError
 
 SEPARATORS = ",;\t|"
+NO_SEPARATORS = "\"'_-./\\ " + SEPARATORS  # of what is no letter in a first line, not asked whether it separates
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def read_table(path: str, setting: ColumnsConfig, with_labels: bool = True) -> L
     """
     text = _read_text(path)
     declared, text = _split_declaration(text)
-    separator = setting.separator or declared or _guess_separator(text)
+    separator = setting.separator or declared or _guess_separator(text, path, setting)
     lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     try:
         return _read_lines(lines, path, setting, with_labels)
@@ -76,11 +78,29 @@ def _split_declaration(text: str) -> tuple[str | None, str]:
     return (declaration[1], text[declaration.end() :]) if declaration else (None, text)
 
 
-def _guess_separator(text: str) -> str:
-    """The separator that is most often in the first line; in a file without any, a space."""
+def _guess_separator(text: str, path: str, setting: ColumnsConfig) -> str:
+    """Return the separator that is most often in the first line, of those that give columns that are known, if any.
+
+    In a file without any it is a space.
+
+    Raises:
+        UserError: there is another sign between columns that are known.
+    """
     first = next((line for line in text.splitlines() if line.strip()), "")
-    best = max(SEPARATORS, key=first.count)
+    fitting = [separator for separator in SEPARATORS if _is_first_row(first.split(separator), setting)]
+    signs = [] if fitting else [sign for sign in first if not sign.isalnum() and sign not in NO_SEPARATORS]
+    other = next((sign for sign in signs if _is_first_row(first.split(sign), setting)), None)
+    if other:
+        advice = f"set data.columns: {{separator: {json.dumps(other, ensure_ascii=False)}}}"
+        raise UserError(f"{path}: its columns seem to be separated by {other!r}, in {first[:60]!r}; {advice}")
+    best = max(fitting or SEPARATORS, key=first.count)
     return best if best in first or " " not in first.strip() else " "
+
+
+def _is_first_row(cells: Sequence[str], setting: ColumnsConfig) -> bool:
+    """Whether a first row names columns of images and labels, or is an image and its label."""
+    names = [cell.strip().strip("\"'") for cell in cells]
+    return has_image_and_label(names, setting) or (len(names) == 2 and is_image_name(names[0]))
 
 
 def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, with_labels: bool) -> LabelTable:

@@ -75,6 +75,7 @@ class FileLabels:
                 unmatched.append(row)
             for file in files if len(files) > 1 else ():
                 unsure_rows[file] = f"{name} line {row.line} names {row.image}, which fits {' and '.join(files[:3])}"
+        self.remarks += index.describe_decoded(name)
         if unmatched:
             verb = "fits" if len(unmatched) == 1 else "fit"
             self.remarks.append(

@@ -99,7 +99,11 @@ def locate_files(source: str, folder: Folder, table: str, paths: Set[str]) -> Lo
     named = own_paths - missing
     index = PathIndex(file.name for file in files if file.problem is None and file.name not in named)
     located = {path: index.find_files(path) for path in missing}
-    return LocatedFiles(located, _describe_other_files(table, located) if named else [])
+    remarks = index.describe_decoded(table)
+    if named:
+        as_written = {path: files for path, files in located.items() if path not in index.decoded}
+        remarks += _describe_other_files(table, as_written)
+    return LocatedFiles(located, remarks)
 
 
 def _list_files(source: str, folder: Folder, is_needed: bool) -> list[WalkedFile]:

@@ -76,6 +76,20 @@ def test_other_label_column_is_taken(pictures: Path) -> None:
     assert not any("data.columns" in each for each in found.remarks)
 
 
+@pytest.mark.parametrize("header", ["image:label", "image : label : note", '"file_name"*"class"'])
+def test_named_separator_is_taken(pictures: Path, tmp_path: Path, header: str) -> None:
+    """A table whose columns are separated by an unusual sign is read once the setting in the message names it."""
+    source = tmp_path / "labels.csv"
+    sign = "*" if "*" in header else ":"
+    rows = "".join(f"{pictures}/{name}/{i}.png {sign} big {name}\n" for name in ("cat", "dog") for i in range(40))
+    source.write_text(f"{header}\n{rows}")
+    with pytest.raises(UserError) as refusal:
+        survey(source)
+    advice = re.search(r"set data\.columns: (\{.*\})$", str(refusal.value))
+    assert advice is not None
+    assert survey(source, columns=yaml.safe_load(advice[1])).classes == ["big cat", "big dog"]
+
+
 def test_usable_label_column_is_named(pictures: Path, tmp_path: Path) -> None:
     """Where the cells taken for labels are none, another column is named as the message says."""
     source = tmp_path / "labels.csv"

@@ -144,6 +144,7 @@ TABLES = {
     "spaces": "image , label\n 1.png , cat \n 2.png , dog \n",
     "quoted": '"label","image"\n"cat","1.png"\n"dog","2.png"\n',
     "other names": "Filename;Class Name\n1.png;cat\n2.png;dog\n",
+    "commas in a name": "image ; label ; height, width, depth, age\n1.png ; cat ; 7\n2.png ; dog ; 9\n",
     "tabs and ids": "id\tbreed\n1\tcat\n2\tdog\n",
     "bars": "file_path|height|category\nimg/1.png|7|cat\nimg/2.png|7|dog\n",
     "no header": "1.png,cat\n2.png,dog\n",

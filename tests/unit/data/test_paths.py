@@ -213,6 +213,23 @@ def test_files_elsewhere_are_told(tmp_path: Path) -> None:
     assert "such as 2.png for old/2.png" in remark.content.detail
 
 
+@pytest.mark.parametrize("kind", ["manifest", "labels", "parquet"])
+def test_encoded_paths_are_decoded(kind: str, tmp_path: Path) -> None:
+    """A path with %20 for a space finds its file, with a remark, unless a file is called that."""
+    root = lay_out(tmp_path / "pics", "a b.png", "c%20d.png", "c d.png")
+    names = ["a%20b.png", "c%20d.png"]
+    table = root / ("list.parquet" if kind == "parquet" else "list.csv")
+    if kind == "parquet":
+        pq.write_table(pa.table({"image": names, "label": ["cat", "dog"]}), table)
+    else:
+        table.write_text("image,label\n" + "".join(f"{name},{name[0]}\n" for name in names))
+    rows = read(root, LabelFrom(csv=str(table))) if kind == "labels" else read(table)
+    remarks = [row.content.detail for row in rows if getattr(row.content, "reason", "") == "remark"]
+    assert remarks == [f"{table.name}: 1 path is written as in an address and decoded, such as a%20b.png for a b.png"]
+    labelled = [row for row in rows if row.label]
+    assert [row.content for row in labelled] == [(root / name).read_bytes() for name in ("a b.png", "c%20d.png")]
+
+
 def test_strange_folders_stop_no_manifest(tmp_path: Path) -> None:
     """What else lies beside a table stops nothing as long as some of its paths hold; its lost file is rejected."""
     root = lay_out(tmp_path, "1.png")
