@@ -57,21 +57,27 @@ def is_hidden(path: str) -> bool:
     return HIDDEN.search(path) is not None
 
 
-def find_hidden_image(path: str) -> str | None:
-    """Return the path of what hides an image: the outermost folder whose name begins with a dot, or the file itself.
+def find_hiding_place(path: str) -> str:
+    """Return the outermost hidden folder that a hidden file lies in, with a slash at its end; else the file itself.
 
-    Of what programs and systems leave behind, and of other files, None.
-
-    >>> [find_hidden_image(path) for path in ("cat/.1.jpg", "cat/.new/1.jpg", "cat/._1.jpg", "cat/.DS_Store")]
-    ['cat/.1.jpg', 'cat/.new/', None, None]
+    >>> [find_hiding_place(path) for path in ("cat/.1.jpg", "cat/.new/1.jpg")]
+    ['cat/.1.jpg', 'cat/.new/']
     """
-    *folders, name = path.split("/")
-    if not is_image_name(name) or name.startswith("._") or not PROGRAM_FOLDERS.isdisjoint(folders):
-        return None
+    *folders, _ = path.split("/")
     for depth, folder in enumerate(folders):
         if is_hidden(folder):
             return "/".join(folders[: depth + 1]) + "/"
-    return path if is_hidden(name) else None
+    return path
+
+
+def is_hidden_image(path: str) -> bool:
+    """Whether a hidden file may be an image that is meant: not what programs and systems leave behind, or no image.
+
+    >>> [is_hidden_image(path) for path in ("cat/.1.jpg", "cat/.new/1.jpg", "cat/._1.jpg", "cat/.DS_Store")]
+    [True, True, False, False]
+    """
+    *folders, name = path.split("/")
+    return is_image_name(name) and not name.startswith("._") and PROGRAM_FOLDERS.isdisjoint(folders)
 
 
 def is_sidecar(path: str) -> bool:

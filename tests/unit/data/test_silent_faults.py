@@ -220,11 +220,11 @@ def pack_tar(root: Path) -> Path:
 
 @pytest.mark.parametrize("pack", [Path, pack_zip, pack_tar])
 def test_hidden_images_are_counted(pack: Callable[[Path], Path], tmp_path: Path) -> None:
-    """Hidden images are counted in folders and archives; resource forks and what systems leave behind are not."""
+    """Hidden images, and apart from them what systems leave behind, are counted in folders and archives."""
     found = survey(pack(write_hidden(tmp_path / "pics")), tmp_path / "staged")
     assert len(found.usable) == 12
     assert found.count_rejects() == {}
-    assert found.passed_over == {"hidden file or folder": 3}
+    assert found.passed_over == {"hidden file or folder": 3, "hidden file of a system or program": 6}
     assert found.remarks == [HIDDEN_REMARK]
 
 
@@ -340,7 +340,7 @@ def test_parquet_folders_of_spark_are_read(tmp_path: Path) -> None:
         (root / name).touch()
     found = survey(root, tmp_path / "staged")
     assert len(found.usable) == 12
-    assert found.passed_over == {"sidecar file": 1}
+    assert found.passed_over == {"sidecar file": 1, "hidden file of a system or program": 1}
 
 
 def test_equal_train_and_test_are_told(tmp_path: Path) -> None:
