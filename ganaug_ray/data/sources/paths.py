@@ -31,6 +31,7 @@ SPLIT_NAMES = re.compile(
     r"(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?([ _-]?\d+)?"
 )
 OUTSIDE = re.compile(r"/|\.\./|[A-Za-z]:/|\w+://")  # a path that leads out of the folder of its table
+SPLIT_SUFFIXES = ("parquet", "csv", "tsv", "jsonl", "ndjson", "zip", "tar")  # of a file that may be a split
 SHARD_NUMBER = re.compile(r"([-_.]\d+)+(-of-\d+)?$")
 
 
@@ -120,7 +121,7 @@ def find_split(path: str) -> str | None:
         if split := name_split(folder):
             return split
     stem, _, suffix = name.rpartition(".")
-    return name_split(SHARD_NUMBER.sub("", stem)) if suffix.lower() in ("parquet", "csv", "tsv", "zip", "tar") else None
+    return name_split(SHARD_NUMBER.sub("", stem)) if suffix.lower() in SPLIT_SUFFIXES else None
 
 
 def find_outer_folder(paths: Iterable[str], table_folder: str) -> str:

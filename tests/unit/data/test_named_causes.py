@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 from pathlib import Path
@@ -26,14 +27,18 @@ def refuse(source: Path, **settings: object) -> str:
     return str(refusal.value)
 
 
-@pytest.mark.parametrize("tables", [["labels.csv"], ["metadata.csv", "more.csv"]])
+@pytest.mark.parametrize("tables", [["labels.csv"], ["labels.jsonl"], ["metadata.csv", "more.csv"]])
 def test_table_beside_images_is_suggested(tables: list[str], tmp_path: Path) -> None:
     """Images without class folders beside a table are refused with the setting that reads it; following it works."""
     names = [f"{number}.png" for number in range(16)]
     root = lay_out(tmp_path / "cats, {dogs} #1", *names)
-    rows = "".join(f"{name},{'cat' if number % 2 else 'dog'}\n" for number, name in enumerate(names))
+    classes = {name: "cat" if number % 2 else "dog" for number, name in enumerate(names)}
     for table in tables:
-        (root / table).write_text("file_name,label\n" + rows)
+        if table.endswith(".jsonl"):
+            lines = [json.dumps({"image": name, "label": label}) for name, label in classes.items()]
+        else:
+            lines = ["image,label", *(f"{name},{label}" for name, label in classes.items())]
+        (root / table).write_text("\n".join(lines))
     advice = re.search(r"set data\.label_from: (\{.*\})", refuse(root))
     assert advice is not None
     label_from = LabelFrom.model_validate(parse_yaml(advice[1], "the advice"))
