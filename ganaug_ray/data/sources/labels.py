@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
@@ -11,6 +11,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.data.sources.label_text import make_path_class
+from ganaug_ray.data.sources.masks import describe_masks, find_masks, set_aside
 from ganaug_ray.data.sources.metadata_labels import METADATA_NAMES, MetadataLabels
 from ganaug_ray.data.sources.paths import find_split, is_sidecar, normalize_path
 from ganaug_ray.data.sources.raw import NO_CLASS, Label
@@ -45,7 +46,7 @@ class FileLabels:
         if label_from is None:
             return
         if label_from.regex is not None:
-            self._find = _make_name_labeller(label_from.regex)
+            self._find = self._make_name_labeller(label_from.regex, images)
         elif label_from.csv is not None:
             table = TableLabels(label_from.csv, columns, images)
             self.remarks += table.remarks
@@ -65,8 +66,20 @@ class FileLabels:
         folder_labels = FolderLabels(rest, _suggest_table(folder, paths) if folder else _suggest_unpacking(paths))
         self.remarks += metadata.remarks
         self.remarks += folder_labels.describe_repeated_classes()
-        self.remarks += folder_labels.describe_masks()
-        return lambda path: metadata.find_label(path) or folder_labels.find_label(path)
+        find = self._set_masks_aside(find_masks(rest), folder_labels.find_label)
+        return lambda path: metadata.find_label(path) or find(path)
+
+    def _make_name_labeller(self, regex: str, images: Sequence[str]) -> FindLabel:
+        find = _make_name_labeller(regex)
+        masks = {}
+        for mask, image in find_masks(images).items():
+            if find(mask).name in (None, find(image).name):  # else the words are what tells classes apart
+                masks[mask] = image
+        return self._set_masks_aside(masks, find)
+
+    def _set_masks_aside(self, masks: Mapping[str, str], find_label: FindLabel) -> FindLabel:
+        self.remarks += describe_masks(masks)
+        return set_aside(masks, find_label)
 
 
 def _suggest_table(folder: str, paths: Sequence[str]) -> str:
