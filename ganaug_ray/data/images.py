@@ -122,7 +122,8 @@ def _decode_file(
         else:
             low, high = samples.choose_range(value_range)
             upright = samples.to_grey_levels(low, high)
-            span = None if samples.declared_high is not None else samples.span
+            is_by_file = samples.declared_high is not None and not (value_range and value_range.is_set)
+            span = None if is_by_file else samples.span
             notes += _describe_scale(samples, low, high)
     except UnreadableError:
         raise
@@ -200,6 +201,8 @@ def _read_orientation(image: Image.Image, exif: bytes | None) -> int:
 
 def _describe_scale(samples: Samples, low: float, high: float) -> Iterator[str]:
     yield f"values {low:.9g} to {high:.9g} scaled to 0 to 255"
+    if samples.declared_high is not None and (low, high) != (0, samples.declared_high):
+        yield f"its file says 0 to {samples.declared_high}, which data.value_range overrules"
     if samples.span.low < low or samples.span.high > high:
         yield "values beyond the range cut off"
 
