@@ -22,8 +22,18 @@ def read_objects(text: str, path: str) -> Iterator[tuple[int, dict[str, Any]]]:
             except ValueError as error:
                 raise UserError(f"{path}: line {number} is no JSON ({error})") from None
             if not isinstance(content, dict):
-                raise UserError(f"{path}: line {number} holds {line.strip()[:40]}; expected an object, {{...}}")
+                remedy = "expected an object a line, as `jq -c '.[]'` makes them of an array"
+                raise UserError(f"{path}: line {number} holds {line.strip()[:40]}; {remedy}")
             yield number, content
+
+
+def is_json(text: str) -> bool:
+    """Whether a text begins as JSON does, whatever its name.
+
+    >>> is_json('{"image": "1.png"}'), is_json("image,label")
+    (True, False)
+    """
+    return text.lstrip()[:2] in ('{"', "[{", '["', "{\n", "[\n", "{}")
 
 
 def _make_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

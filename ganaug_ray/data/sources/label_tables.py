@@ -61,7 +61,7 @@ def read_table(path: str, setting: ColumnsConfig, with_labels: bool = True) -> L
         UserError: it is missing, no UTF-8 or UTF-16 text, no CSV or JSON Lines, or lacks the columns.
     """
     text = _read_text(path)
-    if _is_json_lines(path):
+    if _is_json_lines(text, path):
         return _read_json_lines(text, path, setting, with_labels)
     lines = _open_lines(text, path, setting)
     try:
@@ -73,13 +73,13 @@ def read_table(path: str, setting: ColumnsConfig, with_labels: bool = True) -> L
 def read_column_names(path: str, setting: ColumnsConfig) -> list[str]:
     """Return the names of a table's columns. Raises UserError as ``read_table``."""
     text = _read_text(path)
-    if _is_json_lines(path):
+    if _is_json_lines(text, path):
         return list(next(json_lines.read_objects(text, path), (0, {}))[1])
     return _read_first_row(_open_lines(text, path, setting))
 
 
-def _is_json_lines(path: str) -> bool:
-    return strip_query(path).lower().endswith(json_lines.SUFFIXES)
+def _is_json_lines(text: str, path: str) -> bool:
+    return strip_query(path).lower().endswith(json_lines.SUFFIXES) or json_lines.is_json(text)
 
 
 def _open_lines(text: str, path: str, setting: ColumnsConfig) -> Reader:
@@ -212,6 +212,8 @@ def _find_unnamed_columns(first: Sequence[str], setting: ColumnsConfig) -> Colum
 def _read_row(columns: Columns, row: Row, path: str, line: int) -> TableRow:
     where = f"{path.rpartition('/')[2]} line {line}"
     cell = row[columns.image]
+    if isinstance(cell, dict):  # as Hugging Face's library writes a file's path
+        cell = cell.get("path")
     image = normalize_path(cell) if isinstance(cell, str) else ""
     label = columns.read_label(row, where)
     if SURPLUS in row:

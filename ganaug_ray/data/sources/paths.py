@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Iterable
+from urllib.parse import unquote
 
 # Beside images: what they are labelled with, or a text on them. A file of such a name that is an image is one.
 SIDECAR_SUFFIXES = frozenset((
@@ -40,8 +41,12 @@ def normalize_path(path: str) -> str:
 
     >>> normalize_path(" .\\pets\\cat \\1.jpg "), normalize_path("/a//b.jpg"), normalize_path("https://host/b.jpg")
     ('pets/cat/1.jpg', '/a/b.jpg', 'https://host/b.jpg')
+    >>> normalize_path("file:///a%20b/1.jpg")
+    '/a b/1.jpg'
     """
     path = path.strip()
+    if path.startswith("file:///"):
+        path = unquote(path.removeprefix("file://"))
     if "://" in path or not AWKWARD.search(path):
         return path
     parts = (part.strip() for part in unicodedata.normalize("NFC", path).replace("\\", "/").split("/"))

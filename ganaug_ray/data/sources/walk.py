@@ -12,10 +12,17 @@ from pyarrow import fs as pafs
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
-from ganaug_ray.data.sources.paths import is_hidden, is_image_name
+from ganaug_ray.data.sources.paths import IMAGE_SUFFIXES, is_hidden, is_image_name
 from ganaug_ray.data.sources.raw import LINK_BACK, describe_unreadable, explain_hidden
 from ganaug_ray.errors import UserError
 
+REMEDIES = {
+    tuple(IMAGE_SUFFIXES): "give the folder that it lies in",
+    (".xlsx", ".xls", ".ods", ".txt"): "save the table as .csv",
+    (".json",): "write an object a line, with the suffix .jsonl",
+    (".csv.gz", ".tsv.gz", ".jsonl.gz", ".parquet.gz"): "unpack it",
+    (".7z", ".rar", ".bz2", ".xz", ".zst", ".tbz2", ".txz"): "unpack it, or pack it as .zip or .tar.gz",
+}  # suffixes of files -> what to do with them
 LISTING_POLL_S = 0.2  # seconds between looks at Arrow's listing, in which an interrupt is heard
 
 
@@ -194,4 +201,8 @@ def _make_no_folder(source: str) -> UserError:
 
 
 def _make_unknown_kind(source: str) -> UserError:
-    return UserError(f"data.source {source}: is a file of a kind that is not known; see the README for sources")
+    name = source.lower()
+    remedy = next(
+        (words for suffixes, words in REMEDIES.items() if name.endswith(suffixes)), "see the README for sources"
+    )
+    return UserError(f"data.source {source}: is a file of a kind that is not read; {remedy}")

@@ -39,6 +39,14 @@ def test_json_lines_are_a_manifest(name: str, keys: tuple[str, str], tmp_path: P
     assert {path: found[path] for path in expected} == expected
 
 
+def test_other_suffixes_hold_json_lines(tmp_path: Path) -> None:
+    """A table of labels that holds JSON Lines is read as such, whatever it is called, and so are paths in structs."""
+    root = lay_out(tmp_path / "pics", "1.png", "2.png")
+    rows = ({"image": {"path": f"{n}.png"}, "label": label} for n, label in ((1, "cat"), (2, "dog")))
+    table = write_rows(tmp_path / "labels.json", *rows)
+    assert read_labels(root, LabelFrom(csv=str(table))) == {"1.png": "cat", "2.png": "dog"}
+
+
 def test_sparse_objects_are_read(tmp_path: Path) -> None:
     """Objects may lack keys that others have: without an image or a label they are rejected, and a split is used."""
     lay_out(tmp_path, "1.png", "2.png", "3.png")
@@ -57,7 +65,7 @@ def test_sparse_objects_are_read(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ('{"image": "1.png", "label": "cat"}\n{"image": "2.png",', "line 2 is no JSON"),
-        ('["1.png", "cat"]', "line 1 holds .*expected an object"),
+        ('[{"image": "1.png"}]', "line 1 holds .*expected an object a line, as `jq"),
         ('{"image": "1.png", "label": "cat", "label": "dog"}', "line 1 is no JSON .*twice"),
         ('{"image": "1.png", "label": ["cat"]}', "line 1: found .*in label, expected text or a number"),
         ('{"picture": "1.png", "label": "cat"}', "found the columns picture, label"),

@@ -164,6 +164,7 @@ TABLES = {
     "a space": "1.png cat\n2.png dog\n",
     "bytes": "image,label\n1.png,b'cat'\n2.png,b'dog'\n",
     "one-hot": "image,cat,dog\n1.png,1,0\n2.png,0,1\n",
+    "one-hot with row numbers": "Unnamed: 0,image,cat,dog\n0,1.png,1,0\n1,2.png,0,1\n",
     "one-hot floats": "image,cat,dog\n1,1.0,0.0\n2,0.0,1.0\n",
     "extra columns": "split,image,label\ntrain,1.png,cat\ntest,2.png,dog\n",
 }

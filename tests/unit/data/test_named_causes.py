@@ -136,3 +136,21 @@ def test_values_beyond_set_scale_are_told(tmp_path: Path) -> None:
             pixels[0, :2] = 300, 4000
             Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
     assert re.search(r"300 to 4000.*data\.value_range", refuse(tmp_path, value_range=[0.0, 1.0]))
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("1.png", "give the folder that it lies in"),
+        ("list.XLSX", "save the table as .csv"),
+        ("list.json", "with the suffix .jsonl"),
+        ("list.csv.gz", "unpack it"),
+        ("pets.tar.xz", "pack it as .zip or .tar.gz"),
+        ("pets.bin", "see the README"),
+    ],
+)
+def test_files_of_other_kinds_name_a_way(name: str, words: str, tmp_path: Path) -> None:
+    """A file that is no source is refused with what to give in its place."""
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UserError, match=re.escape(words)):
+        read(tmp_path / name)

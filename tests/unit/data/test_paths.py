@@ -213,6 +213,14 @@ def test_files_elsewhere_are_told(tmp_path: Path) -> None:
     assert "such as 2.png for old/2.png" in remark.content.detail
 
 
+def test_addresses_of_files_are_paths(tmp_path: Path) -> None:
+    """A table's file:///... is the path that it means."""
+    root = lay_out(tmp_path / "a b", "1.png")
+    (tmp_path / "list.csv").write_text(f"image,label\nfile://{tmp_path}/a%20b/1.png,cat\n")
+    (image,) = read(tmp_path / "list.csv")
+    assert (image.label, image.content) == ("cat", (root / "1.png").read_bytes())
+
+
 @pytest.mark.parametrize("kind", ["manifest", "labels", "parquet"])
 def test_encoded_paths_are_decoded(kind: str, tmp_path: Path) -> None:
     """A path with %20 for a space finds its file, with a remark, unless a file is called that."""
