@@ -63,8 +63,8 @@ class FileLabels:
     ) -> FindLabel:
         metadata = MetadataLabels(folder, columns, paths if folder else [], images)
         rest = [path for path in images if metadata.find_label(path) is None]
-        folder_labels = FolderLabels(rest, _suggest_table(folder, paths) if folder else _suggest_unpacking(paths))
-        self.remarks += metadata.remarks
+        folder_labels = FolderLabels(rest, _suggest_table(folder, paths) if folder else "")
+        self.remarks += metadata.remarks if folder else _suggest_unpacking(paths)
         self.remarks += folder_labels.describe_repeated_classes()
         find = self._set_masks_aside(find_masks(rest), folder_labels.find_label)
         return lambda path: metadata.find_label(path) or find(path)
@@ -97,10 +97,12 @@ def _suggest_table(folder: str, paths: Sequence[str]) -> str:
     return f"; if {table} lists the classes, set data.label_from: {setting.strip()}"
 
 
-def _suggest_unpacking(paths: Sequence[str]) -> str:
-    """Say how a table of labels in an archive is read; empty if there is none."""
+def _suggest_unpacking(paths: Sequence[str]) -> list[str]:
+    """Say that a table which would have the labels in a folder is not read in an archive, if there is one."""
     table = next((path for path in paths if path.rpartition("/")[2] in METADATA_NAMES), None)
-    return f"; if {table} lists the classes, unpack the archive and give the folder" if table else ""
+    if table is None:
+        return []
+    return [f"{table} is not read in an archive; if it has the labels, unpack the archive and give the folder"]
 
 
 def _find_no_label(path: str) -> Label:

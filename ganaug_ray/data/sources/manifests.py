@@ -2,6 +2,7 @@
 
 import functools
 import os.path
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,6 +28,8 @@ from ganaug_ray.data.sources.raw import (
 )
 from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
 from ganaug_ray.errors import UserError
+
+BASE64_IMAGE = re.compile(r"(data:image/|iVBORw0KGgo|/9j/|R0lGOD|UklGR).{100}")  # PNG, JPEG, GIF and WebP
 
 
 def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
@@ -159,4 +162,6 @@ def read_listed_file(folder: Folder, path: str) -> bytes | UnreadableError:
             return Folder.from_uri("/").read_bytes(path.lstrip("/"))
         return folder.read_bytes(path)
     except OSError as error:
+        if BASE64_IMAGE.match(path):
+            return UnreadableError("no path", f"{path[:20]}… is an image in base64; write its bytes, or a path")
         return UnreadableError("cannot be read", error.strerror or str(error))

@@ -112,8 +112,7 @@ def test_other_metadata_changes_nothing(row: dict[str, str], tmp_path: Path) -> 
 
 
 def test_metadata_in_archive_is_named(tmp_path: Path) -> None:
-    """Images in an archive that have no class but a table beside them are rejected with what to do."""
-    archive = zip_names(tmp_path / "a.zip", "train/1.png", "train/metadata.jsonl")
-    (objection,) = [raw.objection for raw in read(archive) if raw.path == "train/1.png"]
-    assert objection is not None
-    assert "train/metadata.jsonl lists the classes, unpack the archive" in objection[1]
+    """A table that would have the labels in a folder is told to be unused in an archive."""
+    archive = zip_names(tmp_path / "a.zip", "cat/1.png", "cat/metadata.jsonl")
+    (remark,) = [raw.content.detail for raw in read(archive) if getattr(raw.content, "reason", "") == "remark"]
+    assert remark.startswith("cat/metadata.jsonl is not read in an archive; if it has the labels, unpack")

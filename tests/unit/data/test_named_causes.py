@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import errno
 import json
 import os
@@ -9,6 +10,8 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -18,7 +21,7 @@ from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.errors import UserError
 from tests.helpers.image_files import encode, png16
-from tests.helpers.labelled import lay_out, read
+from tests.helpers.labelled import lay_out, png, read
 
 
 def refuse(source: Path, **settings: object) -> str:
@@ -136,6 +139,15 @@ def test_values_beyond_set_scale_are_told(tmp_path: Path) -> None:
             pixels[0, :2] = 300, 4000
             Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
     assert re.search(r"300 to 4000.*data\.value_range", refuse(tmp_path, value_range=[0.0, 1.0]))
+
+
+def test_base64_in_tables_is_named(tmp_path: Path) -> None:
+    """Images as text in a table are called that, and their text is not repeated."""
+    cells = [base64.b64encode(png(number)).decode() for number in range(4)]
+    pq.write_table(pa.table({"image": cells, "label": ["cat", "dog"] * 2}), tmp_path / "rows.parquet")
+    message = refuse(tmp_path / "rows.parquet")
+    assert re.search(r"iVBORw0KGgo\S*… is an image in base64; write its bytes", message)
+    assert len(message) < 400
 
 
 @pytest.mark.parametrize(
