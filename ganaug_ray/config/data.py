@@ -73,7 +73,7 @@ class LabelFrom(Config):
     regex: str | None = None
     """Searched in the file's name; its group ``label`` is the label."""
     csv: str | None = None
-    """A table with a column of images (path or name, with or without suffix) and one of labels, see ColumnsConfig."""
+    """A table, CSV or JSON Lines, of images (path or name, with or without suffix) and labels, see ColumnsConfig."""
 
     @model_validator(mode="before")
     @classmethod
@@ -102,7 +102,8 @@ class DataConfig(Config):
     """The section data: where the images come from, how labels are found, and how the images are stored and split."""
 
     source: Annotated[list[str], Field(min_length=1), BeforeValidator(wrap_single_text)]
-    """One or a list: folder, archive, CSV manifest, Parquet, idx:FOLDER, sklearn:digits, torchvision:NAME."""
+    """One or a list: folder, archive, manifest (CSV, JSON Lines), Parquet, idx:FOLDER, sklearn:digits,
+    torchvision:NAME."""
     unlabelled: Annotated[list[str], Field(min_length=1), BeforeValidator(wrap_single_text)] | None = None
     """Images without labels: sources as above, whose labels are ignored, or unused: the labelled images that
     train_per_class and imbalance leave over."""

@@ -130,16 +130,17 @@ def _strip_png(content: bytes) -> bytes | None:
     while at + 12 <= len(content):
         (length,) = struct.unpack_from(">I", content, at)
         name = content[at + 4 : at + 8]
-        is_whole = name.isalpha() and at + 12 + length <= len(content)
-        if name in _PNG_PIXELS and is_whole:
-            body = content[at + 4 : at + 8 + length]
-            if name != b"tRNS" or struct.pack(">I", zlib.crc32(body)) == content[at + 8 + length : at + 12 + length]:
-                chunks.append(content[at : at + 12 + length])
-        elif name in _PNG_PIXELS:
-            chunks.append(content[at:])
-            break
         following = at + 12 + length
-        is_lost = not is_whole or not (following == len(content) or content[following + 4 : following + 8].isalpha())
+        is_whole = name.isalpha() and following <= len(content)
+        if name == b"IDAT" and not is_whole:  # what is put behind it would be taken for its pixels
+            return b"".join([*chunks, content[at:]])
+        if name in _PNG_PIXELS and not is_whole:
+            break
+        has_right_checksum = is_whole and _has_right_checksum(content, at)
+        if name in _PNG_PIXELS and (name != b"tRNS" or has_right_checksum):
+            chunks.append(content[at:following])
+        # The letters that a wrong length leads to may look like a chunk's name.
+        is_lost = not (has_right_checksum or (name in _PNG_PIXELS and is_whole and _begins_chunk(content, following)))
         if is_lost and searches < _MAX_SEARCHES:
             searches += 1
             following = _find_png_chunk(content, at + 8)
@@ -151,12 +152,20 @@ def _strip_png(content: bytes) -> bytes | None:
 def _find_png_chunk(content: bytes, start: int) -> int:
     """Find the next chunk with pixels whose checksum is right."""
     for match in itertools.islice(re.compile(rb"PLTE|tRNS|IDAT|IEND").finditer(content, start), _MAX_CANDIDATES):
-        name_at = match.start()
-        (length,) = struct.unpack_from(">I", content, name_at - 4)
-        end = name_at + 4 + length
-        if struct.pack(">I", zlib.crc32(content[name_at:end])) == content[end : end + 4]:
-            return name_at - 4
+        at = match.start() - 4
+        if _has_right_checksum(content, at):
+            return at
     return len(content)
+
+
+def _begins_chunk(png: bytes, at: int) -> bool:
+    return at == len(png) or png[at + 4 : at + 8].isalpha()
+
+
+def _has_right_checksum(png: bytes, at: int) -> bool:
+    """Whether a PNG file has a whole chunk at a position, with the checksum that its name and content have."""
+    end = at + 8 + int.from_bytes(png[at : at + 4], "big")
+    return zlib.crc32(png[at + 4 : end]).to_bytes(4, "big") == png[end : end + 4]
 
 
 def _strip_webp(content: bytes) -> bytes | None:
@@ -166,7 +175,7 @@ def _strip_webp(content: bytes) -> bytes | None:
         (length,) = struct.unpack_from("<I", content, at + 4)
         end = at + 8 + length + length % 2
         chunk = content[at:end]
-        if chunk[:4] == b"VP8X":
+        if chunk[:4] == b"VP8X" and len(chunk) > 8:
             chunk = chunk[:8] + bytes([chunk[8] & ~_WEBP_METADATA_FLAGS]) + chunk[9:]
         if chunk[:4] in _WEBP_PIXELS:
             chunks.append(chunk)
@@ -195,7 +204,7 @@ def _list_jpeg_segments(content: bytes) -> Iterator[tuple[int, bytes]]:
         if marker == 0xDA:
             next_marker = re.compile(rb"\xff[^\0\xd0-\xd7\xff]").search(content, end)
             end = next_marker.start() if next_marker else len(content)
-        elif marker in _JPEG_METADATA and content[end : end + 1] != b"\xff":
+        elif marker in _JPEG_METADATA and not re.match(rb"\xff[^\0\xd0-\xd7]", content[end : end + 2]):
             next_marker = re.compile(rb"\xff(\xdb\0[\x43\x84\xc5]|\xc0\0[\x0b\x11]|\xe0\0\x10JFIF)").search(
                 content, at + 4
             )

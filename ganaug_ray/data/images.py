@@ -115,14 +115,15 @@ def _decode_file(
         image.draft(None, (max(min_side, ID_SIDE_PX),) * 2)  # None keeps the mode
         samples = read_samples(image, content)
         orientation = _read_orientation(image, exif)
-        notes = list(list_losses(image))
+        notes = list(list_losses(image, samples))
         if samples is None:
             upright = to_grey_or_rgb(image)
             span = None
         else:
             low, high = samples.choose_range(value_range)
             upright = samples.to_grey_levels(low, high)
-            span = None if samples.declared_high is not None else samples.span
+            is_by_file = samples.declared_high is not None and not (value_range and value_range.is_set)
+            span = None if is_by_file else samples.span
             notes += _describe_scale(samples, low, high)
     except UnreadableError:
         raise
@@ -200,6 +201,8 @@ def _read_orientation(image: Image.Image, exif: bytes | None) -> int:
 
 def _describe_scale(samples: Samples, low: float, high: float) -> Iterator[str]:
     yield f"values {low:.9g} to {high:.9g} scaled to 0 to 255"
+    if samples.declared_high is not None and (low, high) != (0, samples.declared_high):
+        yield f"its file says 0 to {samples.declared_high}, which data.value_range overrules"
     if samples.span.low < low or samples.span.high > high:
         yield "values beyond the range cut off"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from ganaug_ray.data.samples import has_unnamed_fourth_band
+from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band
 
 GREY_MODES = {"1", "L", "LA", "La", "I", "F", "I;16", "I;16L", "I;16B", "I;16N"}
 _USED_BANDS = {"P": 1, "PA": 1, "CMYK": 4} | dict.fromkeys(GREY_MODES, 1)  # 3 in all other modes
@@ -13,8 +13,13 @@ FULLY_TRANSPARENT = "fully transparent and laid on white"
 _ORDINALS = {1: "first", 3: "third", 4: "fourth"}
 
 
-def list_losses(image: Image.Image) -> Iterator[str]:
-    """Yield what of a loaded file is left out: frames, bands, transparency."""
+def list_losses(image: Image.Image, samples: Samples | None = None) -> Iterator[str]:
+    """Yield what of a loaded file is left out: frames, bands, transparency.
+
+    Args:
+        image: loaded.
+        samples: those of the file where they are wider than the image's, which then do not tell what is transparent.
+    """
     if image.format == "JPEG":  # has none of them
         return
     try:
@@ -27,12 +32,16 @@ def list_losses(image: Image.Image) -> Iterator[str]:
     used_bands = _USED_BANDS.get(image.mode, 3)
     if _count_bands(image) > used_bands + is_transparent:
         yield f"bands beyond the {_ORDINALS[used_bands]} left out"
-    if is_transparent:
-        alpha = np.asarray(image.convert("RGBA"))[..., 3]
-        if not alpha.any():
-            yield FULLY_TRANSPARENT
-        elif alpha.min() < 255:
-            yield "transparent pixels laid on white"
+    if samples is not None:
+        alpha = samples.alpha
+        opaque = 1
+    else:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3] if is_transparent else None
+        opaque = 255
+    if alpha is not None and not alpha.any():
+        yield FULLY_TRANSPARENT
+    elif alpha is not None and alpha.min() < opaque:
+        yield "transparent pixels laid on white"
 
 
 def _count_bands(image: Image.Image) -> int:

@@ -81,5 +81,5 @@ def _train_on_ranks(training: GanTraining, workers: int) -> None:
 
 
 def _advise_lower_rate(error: DivergenceError, training: GanTraining) -> str:
-    checkpoint_note = "the last good checkpoint is kept in gan/checkpoints"
-    return f"{error}; {checkpoint_note}. Try a lower gan.lr than {training.config.recipe.lr_g:g}"
+    rate = f"gan.lr than {training.config.recipe.lr_g:g}"
+    return f"{error}. Try a lower {rate}, which deletes the checkpoints and starts the training again from step 0"

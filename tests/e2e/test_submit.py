@@ -184,6 +184,29 @@ def test_wrong_token_is_refused(nodes: Nodes, tmp_path: Path) -> None:
         assert "RAY_AUTH_TOKEN_PATH" in refused.stderr
 
 
+@pytest.mark.parametrize("verb", ["jobs", "prepare"])
+def test_token_is_taken_as_advised(verb: str, nodes: Nodes, tmp_path: Path) -> None:
+    """A cluster that refuses a machine without its token takes that from where the message says to put it."""
+    file = tmp_path / "token"
+    file.write_text(TOKEN)
+    command = [*GANAUG, verb, "--address", nodes.dashboard]
+    if verb == "prepare":
+        command = [*GANAUG, verb, JOB, "--out", str(tmp_path / "out"), *settings()]
+    bare = nodes.environment(RAY_ADDRESS=nodes.address, HOME=str(tmp_path))  # where Ray would find a token, too
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        del bare[name]
+
+    def ask(**extra: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(command, env=bare | extra, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    refused = ask(RAY_AUTH_MODE="token")
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH or RAY_AUTH_TOKEN" in refused.stderr
+    for place in ({"RAY_AUTH_TOKEN_PATH": str(file)}, {"RAY_AUTH_TOKEN": TOKEN}):
+        taken = ask(RAY_AUTH_MODE="token", **place)
+        assert taken.returncode == 0, taken.stdout + taken.stderr
+
+
 def test_cluster_without_token_authentication_works(tmp_path: Path) -> None:
     """Jobs run and can be listed on a cluster without token authentication."""
     trusting = Nodes({"RAY_AUTH_MODE": "disabled"})

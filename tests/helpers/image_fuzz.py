@@ -37,6 +37,8 @@ if "AVIF" in images.READABLE_FORMATS:
     FORMAT_MODES["AVIF"] = ("RGB", "RGBA")
 # Pillow opens none of these; the reason of their rejection says what to save them as.
 REFUSED_KINDS = ("double TIFF", "inverted TIFF, >")
+TRANSPARENT_COLOUR_MODES = {"PNG": ("L", "P", "RGB"), "GIF": ("P",)}
+TRANSPARENT_COLOUR = "with a transparent colour"  # in the story of a file that has one
 PNG_CHUNKS = (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"gAMA", b"pHYs", b"tIME", b"eXIf", b"sRGB", b"prVt")
 
 
@@ -87,6 +89,8 @@ def check_file(file: FuzzedFile) -> Outcome:
     means = np.asarray(decoded.image.convert("RGB")).mean((0, 1))
     difference = abs(means - _compute_means(reference.pixels)).max()
     case = f"{file.story}: {decoded.notes}, by {reference.decoder}"
+    if file.has_all_pixels and TRANSPARENT_COLOUR in file.story:
+        assert any("transparent" in note for note in decoded.notes), f"transparency is not told: {case}"
     assert difference <= MAX_MEAN_DIFFERENCE, f"{difference:.1f} grey levels away: {case}"
     return Outcome("kept", reference.decoder)
 
@@ -128,10 +132,13 @@ def _encode_narrow(draw: random.Random, image: Image.Image) -> tuple[bytes, np.n
     image = _convert(draw, image, mode)
     story = f"{kind} {mode}"
     options: dict[str, object] = {}
-    if mode == "P" and kind in ("PNG", "GIF") and draw.random() < 0.5:
-        options["transparency"] = draw.randrange(2)
-        story += " with a transparent colour"
-    pixels = _lay_on_white(image, options)
+    pixels = _lay_on_white(image)
+    if mode in TRANSPARENT_COLOUR_MODES.get(kind, ()) and draw.random() < 0.5:
+        values = np.asarray(image)
+        colour = _choose_colour(draw, values)
+        pixels = _whiten_colour(pixels, values, colour)
+        options["transparency"] = tuple(colour.tolist()) if mode == "RGB" else int(colour)
+        story += f" {TRANSPARENT_COLOUR}"
     if kind == "JPEG":
         options |= {"quality": 95, "progressive": draw.random() < 0.5}
     if kind in ("JPEG", "PNG", "WEBP") and draw.random() < 0.3:
@@ -155,13 +162,24 @@ def _convert(draw: random.Random, image: Image.Image, mode: str) -> Image.Image:
     return image
 
 
-def _lay_on_white(image: Image.Image, options: dict[str, object]) -> np.ndarray:
-    image = image.copy()  # of an image that Pillow has converted, it writes other palettes
-    image.info |= options
+def _lay_on_white(image: Image.Image) -> np.ndarray:
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.asarray(image.convert("RGB"))
+
+
+def _choose_colour(draw: random.Random, values: np.ndarray) -> np.ndarray:
+    """Choose a value of a pixel, or the values of its bands."""
+    return values[draw.randrange(values.shape[0]), draw.randrange(values.shape[1])]
+
+
+def _whiten_colour(pixels: np.ndarray, values: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Return pixels, uint8 [H, W] or [H, W, 3], white where the values are those of a colour."""
+    is_colour = values == colour if values.ndim == 2 else (values == colour).all(2)
+    whitened = pixels.copy()
+    whitened[is_colour] = 255
+    return whitened
 
 
 def _encode_wide(draw: random.Random, pixels: np.ndarray) -> tuple[bytes, np.ndarray, str]:
@@ -171,8 +189,11 @@ def _encode_wide(draw: random.Random, pixels: np.ndarray) -> tuple[bytes, np.nda
     compress = draw.random() < 0.5
     alpha = draw.randrange(256)
     transparent = np.concatenate([pixels.reshape(*pixels.shape[:2], -1), np.full((*pixels.shape[:2], 1), alpha)], -1)
+    colour = _choose_colour(draw, sixteen)
+    colour_chunk = png_chunk(b"tRNS", colour.astype(">u2").tobytes())
     kinds = {
         "16-bit PNG": lambda: png16(sixteen),
+        f"16-bit PNG {TRANSPARENT_COLOUR}": lambda: insert_chunk(png16(sixteen), colour_chunk),
         "16-bit PNG with alpha": lambda: png16(transparent.astype(np.uint16) * 257),
         "16-bit PNM": lambda: pnm(sixteen, 65_535),
         "12-bit PNM": lambda: pnm(sixteen >> 4, 4095),
@@ -193,6 +214,8 @@ def _encode_wide(draw: random.Random, pixels: np.ndarray) -> tuple[bytes, np.nda
     content = kinds[story]()
     if story.endswith("alpha"):
         pixels = (pixels * (alpha / 255) + 255 - alpha).astype(np.uint8)
+    if story.endswith(TRANSPARENT_COLOUR):
+        pixels = _whiten_colour(pixels, sixteen, colour)
     return content, pixels, f"{story}, {order}, compressed {compress}"
 
 

@@ -4,7 +4,7 @@
 |-------------------------------|--------------|--------------------------------------------------------|
 | a folder                      | folders      | label_from                                             |
 | a .zip, .tar, .tar.gz or .tgz | archives     | label_from; read in place                              |
-| a .csv or .tsv                | manifests    | its label column                                       |
+| a .csv, .tsv or .jsonl        | manifests    | its label column                                       |
 | a .parquet, or a folder of it | parquet      | its label column; images encoded, in a column image    |
 | idx:FOLDER                    | idx          | the label files beside the image files                 |
 | sklearn:digits                | packaged     | the digit                                              |
@@ -88,7 +88,7 @@ def _read_part(source: str, split: str | None, read: PartReader) -> Iterator[Raw
 
 
 def _choose_reader(source: str) -> SourceReader:
-    from ganaug_ray.data.sources import archives, folders, idx, manifests, packaged, parquet
+    from ganaug_ray.data.sources import archives, folders, idx, json_lines, manifests, packaged, parquet
 
     schemes: dict[str, SourceReader] = {
         "idx": idx.list_parts,
@@ -102,6 +102,7 @@ def _choose_reader(source: str) -> SourceReader:
         ".tgz": archives.list_tar_parts,
         ".csv": manifests.list_parts,
         ".tsv": manifests.list_parts,
+        **dict.fromkeys(json_lines.SUFFIXES, manifests.list_parts),
         ".parquet": parquet.list_parts,
     }
     scheme = source.split(":", 1)[0]

@@ -18,9 +18,8 @@ from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import zip_directory, zip_names
 from ganaug_ray.data.sources.labels import FileLabels
-from ganaug_ray.data.sources.paths import find_hidden_image, is_hidden, normalize_path
+from ganaug_ray.data.sources.paths import is_hidden, normalize_path
 from ganaug_ray.data.sources.raw import (
-    HIDDEN,
     MAX_IMAGE_BYTES,
     Label,
     RawImage,
@@ -28,6 +27,7 @@ from ganaug_ray.data.sources.raw import (
     collect_splits,
     count_images,
     cut_parts,
+    explain_hidden,
     make_image,
     make_remarks,
     open_file,
@@ -41,9 +41,10 @@ READ_AHEAD_BYTES = 1024**2  # bytes: on an object store each read is a request
 def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a zip archive, its files sorted by path."""
     names, remarks = zip_names.read_names(_open_zip(source).infolist())
-    files = [(number, name) for number, name in enumerate(names) if not name.endswith("/") and not is_hidden(name)]
+    entries = [(number, name) for number, name in enumerate(names) if not name.endswith("/")]
+    files = [(number, name) for number, name in entries if not is_hidden(name)]
     labels = FileLabels(label_from, columns, [name for _, name in files])
-    yield from _list_hidden_parts(source, names)
+    yield from _list_hidden_parts(name for _, name in entries)
     if remarks := [*remarks, *labels.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     labelled = [(number, name, labels.find_label(name)) for number, name in sorted(files, key=lambda file: file[1])]
@@ -53,16 +54,15 @@ def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
         yield SourcePart(functools.partial(_read_zip, source, part_files), splits, images)
 
 
-def _list_hidden_parts(source: str, names: Iterable[str]) -> Iterator[SourcePart]:
-    """Yield a part that names what hides images, if anything does."""
-    hidden = list(dict.fromkeys(filter(None, map(find_hidden_image, filter(is_hidden, names)))))
-    if hidden:
+def _list_hidden_parts(names: Iterable[str]) -> Iterator[SourcePart]:
+    """Yield a part that names what is hidden, if anything is."""
+    if hidden := explain_hidden(filter(is_hidden, names)):
         yield SourcePart(functools.partial(_name_hidden, hidden), frozenset(), 0)
 
 
-def _name_hidden(names: Sequence[str]) -> Iterator[RawImage]:
-    for name in names:
-        yield RawImage(name, None, UnreadableError(HIDDEN, "has a name that begins with a dot"))
+def _name_hidden(hidden: Mapping[str, UnreadableError]) -> Iterator[RawImage]:
+    for name, problem in hidden.items():
+        yield RawImage(name, None, problem)
 
 
 def _read_zip(source: str, files: Sequence[tuple[int, str, Label]]) -> Iterator[RawImage]:
@@ -148,7 +148,7 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
                 names.append(name)
                 if not entry.name.isascii() and _has_foreign_bytes(entry.name):
                     foreign_names.append(name)
-    yield from _list_hidden_parts(source, names)
+    yield from _list_hidden_parts(names)
     names = [name for name in names if not is_hidden(name)]
     labels = FileLabels(label_from, columns, names)
     if remarks := [*_describe_foreign_names(foreign_names), *labels.remarks]:

@@ -1,5 +1,6 @@
 """Finds the columns of a table that have the images, their labels and their split: by a setting, or by usual names."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,7 @@ LABEL_NAMES = [
     "fine_label", "target", "species", "breed", "label_id", "class_id", "category_id",
 ]  # fmt: skip
 MAX_NAMED = 4  # columns
+ROW_NUMBERS = re.compile(r"(Unnamed: \d+)?")  # as pandas calls a column without a name, which it writes for them
 SPLIT_NAMES = ["split", "subset", "partition"]
 
 
@@ -133,7 +135,7 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str, wit
         labels = [usual]
     is_one_hot_guess = not labels
     if not labels:
-        rest = [name for name in names if name not in (image, split) and name.strip()]
+        rest = [name for name in names if name not in (image, split) and not ROW_NUMBERS.fullmatch(name.strip())]
         labels = list(rest) if len(rest) > 1 else [None]
     chosen = tuple(label for label in labels if label is not None)
     if image is None or len(chosen) < len(labels):
@@ -150,6 +152,14 @@ def choose_columns(names: Sequence[str], setting: ColumnsConfig, table: str, wit
 def has_usual_columns(names: Iterable[str]) -> bool:
     """Whether a table's first row is one of names, by one of them that is usual for images or labels."""
     return any(_make_key(name) in (*IMAGE_NAMES, *LABEL_NAMES) for name in names)
+
+
+def has_image_and_label(names: Iterable[str], setting: ColumnsConfig) -> bool:
+    """Whether columns of images and of labels are among these names, by the setting or by names that are usual."""
+    keys = set(map(_make_key, names))
+    images = [setting.image] if setting.image else IMAGE_NAMES
+    labels = setting.label or LABEL_NAMES
+    return not (keys.isdisjoint(map(_make_key, images)) or keys.isdisjoint(map(_make_key, labels)))
 
 
 def _choose_column(wanted_names: Sequence[str], by_key: dict[str, str]) -> str | None:

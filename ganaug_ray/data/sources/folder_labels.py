@@ -2,17 +2,15 @@
 
 Usually the innermost folder is the class. Above it may stand a split (train/cat), below it too (cat/train), or a
 folder that only says what it holds (cat/images); folders of masks and annotations beside images are no classes, and
-neither is a folder of images without labels beside splits. A mask may also lie in its image's own folder, under its
-name and a word more (cat/1.png, cat/1_mask.png).
+neither is a folder of images without labels beside splits.
 """
 
-import re
 from collections import defaultdict
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
-from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.label_text import make_path_class
-from ganaug_ray.data.sources.paths import drop_suffix, name_split
+from ganaug_ray.data.sources.masks import MASK_ENDING
+from ganaug_ray.data.sources.paths import name_split
 from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
 IMAGE_FOLDERS = frozenset((
@@ -23,9 +21,6 @@ SIDECAR_FOLDERS = frozenset((
     "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
     "groundtruth", "ground_truth", "gt",
 ))  # fmt: skip
-SIDECAR_ENDING = re.compile(  # of a stem
-    r"[ ._-](masks?|seg|segmentations?|gt|ground[ _-]?truth|labels?|annotations?)([ _-]?\d+)?$", re.IGNORECASE
-)
 MAX_NAMED = 3  # folders, in a sentence
 UNLABELLED_FOLDERS = frozenset(("unlabeled", "unlabelled", "unlabeled_data", "unlabelled_data", "seg_pred"))
 
@@ -51,14 +46,10 @@ class FolderLabels:
                     break
                 self._children[parent].add(name)
                 folder = parent
-        self._masks = dict(_list_masks(paths))  # path -> its image, without the suffix
 
     def find_label(self, path: str) -> Label:
         """Return the label of an image."""
         folder = path.rpartition("/")[0]
-        if path in self._masks:
-            detail = f"is called as a mask or an annotation of {self._masks[path]}, which lies beside it"
-            return Label(None, (SIDECAR, detail))
         if folder not in self._labels:
             self._labels[folder] = self._find_folder_label(folder)
         return self._labels[folder]
@@ -78,16 +69,6 @@ class FolderLabels:
         return [
             f"{' and '.join(repeated[:MAX_NAMED])} lie in several folders, such as {outers}, and are taken for classes"
             "; if the outer folders are the classes, list the labels in a table (data.label_from: {csv: …})"
-        ]
-
-    def describe_masks(self) -> list[str]:
-        """Say how many files have names that make them masks or annotations of images beside them."""
-        if not self._masks:
-            return []
-        files = format_count(len(self._masks), "file is", "files are")
-        return [
-            f"{files} called as masks or annotations of images beside them, such as {min(self._masks)}, and passed "
-            "over; to use them as images, give them names that are not those of other images with a word more"
         ]
 
     def _find_folder_label(self, folder: str) -> Label:
@@ -122,7 +103,7 @@ class FolderLabels:
 
     def _is_called_as_of_images(self, parent: str, name: str) -> bool:
         """Whether it is train_masks beside train, or images_gt beside images; face_mask beside face may be a class."""
-        ending = SIDECAR_ENDING.search(name)
+        ending = MASK_ENDING.search(name)
         if ending is None or ending[2]:
             return False
         stem = name[: ending.start()]
@@ -158,20 +139,6 @@ class FolderLabels:
         """Whether another folder beside this one holds a folder of the same name, and is no split."""
         siblings = [sibling for sibling in self._children[parent] if sibling != name and name_split(sibling) is None]
         return any(below in self._list_children(parent, sibling) for sibling in siblings)
-
-
-def _list_masks(paths: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield each file that is called as another image of its folder, and a word for a mask; and that other's stem."""
-    candidates: dict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        stem = drop_suffix(path)
-        if ending := SIDECAR_ENDING.search(stem):
-            candidates[stem[: ending.start()]].append(path)
-    if not candidates:
-        return
-    for stem in candidates.keys() & set(map(drop_suffix, paths)):
-        for path in candidates[stem]:
-            yield path, stem
 
 
 def _is_plain(name: str) -> bool:

@@ -12,6 +12,7 @@ from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import (
     HIDDEN,
+    LEFTOVER,
     MAX_IMAGE_BYTES,
     PASSED_OVER,
     SIDECAR,
@@ -29,7 +30,7 @@ from ganaug_ray.errors import UserError
 
 
 def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
-    """Yield the parts of a folder: all files below it sorted by path; hidden ones that may be images are named."""
+    """Yield the parts of a folder: all files below it sorted by path, the hidden ones first."""
     walked = walk_folder(source, Folder.from_uri(source))
     hidden = [(file, Label(None)) for file in walked if _is_hidden(file)]
     if hidden:
@@ -73,7 +74,7 @@ def _is_passed_over(file: WalkedFile) -> bool:
 
 
 def _is_hidden(file: WalkedFile) -> bool:
-    return file.problem is not None and file.problem.reason == HIDDEN
+    return file.problem is not None and file.problem.reason in (HIDDEN, LEFTOVER)
 
 
 def _read_files(source: str, files: Sequence[tuple[WalkedFile, Label]]) -> Iterator[RawImage]:

@@ -1,21 +1,32 @@
-"""Reads tables of labels: text with a row an image, whatever separates its columns and whatever they are called."""
+"""Reads tables of labels: text with a row an image, whatever separates its columns and whatever they are called.
+
+JSON Lines are read as such a table whose rows name their columns.
+"""
 
 import csv
 import io
+import itertools
+import json
 import re
 from _csv import Reader
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ganaug_ray.config import ColumnsConfig
-from ganaug_ray.data.sources.columns import Columns, choose_columns, has_usual_columns
-from ganaug_ray.data.sources.paths import is_image_name, normalize_path
+from ganaug_ray.data.sources import json_lines
+from ganaug_ray.data.sources.columns import Columns, choose_columns, has_image_and_label, has_usual_columns
+from ganaug_ray.data.sources.label_text import read_split_cell
+from ganaug_ray.data.sources.paths import is_image_name, normalize_path, strip_query
 from ganaug_ray.data.sources.raw import NO_CLASS, Label, open_file
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
 from ganaug_ray.errors import UserError
 
+Row = dict[str, Any]
+SURPLUS = "\0"  # key of a row that has more cells than columns
 SEPARATORS = ",;\t|"
+NO_SEPARATORS = "\"'_-./\\ " + SEPARATORS  # of what is no letter in a first line, not asked whether it separates
 
 
 @dataclass(frozen=True)
@@ -42,21 +53,39 @@ class LabelTable:
 
 
 def read_table(path: str, setting: ColumnsConfig, with_labels: bool = True) -> LabelTable:
-    """Read a table of labels; a row that lacks something says so in its label.
+    """Read a table of labels, CSV or JSON Lines; a row that lacks something says so in its label.
 
     Without ``with_labels`` it needs no column of labels, and one that it has is not read.
 
     Raises:
-        UserError: it is missing, no UTF-8 or UTF-16 text, no CSV, or lacks the columns.
+        UserError: it is missing, no UTF-8 or UTF-16 text, no CSV or JSON Lines, or lacks the columns.
     """
     text = _read_text(path)
-    declared, text = _split_declaration(text)
-    separator = setting.separator or declared or _guess_separator(text)
-    lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+    if _is_json_lines(text, path):
+        return _read_json_lines(text, path, setting, with_labels)
+    lines = _open_lines(text, path, setting)
     try:
         return _read_lines(lines, path, setting, with_labels)
     except csv.Error as error:
         raise UserError(f"{path}: line {lines.line_num} is no CSV ({error})") from None
+
+
+def read_column_names(path: str, setting: ColumnsConfig) -> list[str]:
+    """Return the names of a table's columns. Raises UserError as ``read_table``."""
+    text = _read_text(path)
+    if _is_json_lines(text, path):
+        return list(next(json_lines.read_objects(text, path), (0, {}))[1])
+    return _read_first_row(_open_lines(text, path, setting))
+
+
+def _is_json_lines(text: str, path: str) -> bool:
+    return strip_query(path).lower().endswith(json_lines.SUFFIXES) or json_lines.is_json(text)
+
+
+def _open_lines(text: str, path: str, setting: ColumnsConfig) -> Reader:
+    declared, text = _split_declaration(text)
+    separator = setting.separator or declared or _guess_separator(text, path, setting)
+    return csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
 
 
 def _read_text(path: str) -> str:
@@ -76,42 +105,86 @@ def _split_declaration(text: str) -> tuple[str | None, str]:
     return (declaration[1], text[declaration.end() :]) if declaration else (None, text)
 
 
-def _guess_separator(text: str) -> str:
-    """The separator that is most often in the first line; in a file without any, a space."""
+def _guess_separator(text: str, path: str, setting: ColumnsConfig) -> str:
+    """Return the separator that is most often in the first line, of those that give columns that are known, if any.
+
+    In a file without any it is a space.
+
+    Raises:
+        UserError: there is another sign between columns that are known.
+    """
     first = next((line for line in text.splitlines() if line.strip()), "")
-    best = max(SEPARATORS, key=first.count)
+    fitting = [separator for separator in SEPARATORS if _is_first_row(first.split(separator), setting)]
+    signs = [] if fitting else [sign for sign in first if not sign.isalnum() and sign not in NO_SEPARATORS]
+    other = next((sign for sign in signs if _is_first_row(first.split(sign), setting)), None)
+    if other:
+        advice = f"set data.columns: {{separator: {json.dumps(other, ensure_ascii=False)}}}"
+        raise UserError(f"{path}: its columns seem to be separated by {other!r}, in {first[:60]!r}; {advice}")
+    best = max(fitting or SEPARATORS, key=first.count)
     return best if best in first or " " not in first.strip() else " "
 
 
+def _is_first_row(cells: Sequence[str], setting: ColumnsConfig) -> bool:
+    """Whether a first row names columns of images and labels, or is an image and its label."""
+    names = [cell.strip().strip("\"'") for cell in cells]
+    return has_image_and_label(names, setting) or (len(names) == 2 and is_image_name(names[0]))
+
+
+def _read_json_lines(text: str, path: str, setting: ColumnsConfig, with_labels: bool) -> LabelTable:
+    rows = list(json_lines.read_objects(text, path))
+    names = list(dict.fromkeys(name for _, row in rows for name in row))
+    columns = choose_columns(names, setting, path, with_labels)
+    return _make_table(columns, ((line, dict.fromkeys(names) | row) for line, row in rows), path)
+
+
 def _read_lines(lines: Reader, path: str, setting: ColumnsConfig, with_labels: bool) -> LabelTable:
-    first = next((cells for cells in lines if any(map(str.strip, cells))), [])
+    first = _read_first_row(lines)
     names = [name.strip() for name in first]
-    rows = []
-    columns = _find_unnamed_columns(names, setting)
-    if columns:
-        names = list(columns.names)
-        rows.append(_read_row(columns, names, first, path, lines.line_num))
-    else:
-        columns = choose_columns(names, setting, path, with_labels)
-        _refuse_equal_names(columns, names, path)
-    label_cells: Counter[str] = Counter()
-    split_cells: Counter[str] = Counter()
-    label_at = names.index(columns.labels[0]) if len(columns.labels) == 1 else len(names)
-    split_at = names.index(columns.split) if columns.split else len(names)
+    unnamed = _find_unnamed_columns(names, setting)
+    if unnamed:
+        names = list(unnamed.names)
+        first_rows = [(lines.line_num, _make_row(names, first))]
+        return _make_table(unnamed, itertools.chain(first_rows, _list_rows(lines, names, unnamed, path)), path)
+    columns = choose_columns(names, setting, path, with_labels)
+    _refuse_equal_names(columns, names, path)
+    return _make_table(columns, _list_rows(lines, names, columns, path), path)
+
+
+def _list_rows(lines: Reader, names: Sequence[str], columns: Columns, path: str) -> Iterator[tuple[int, Row]]:
     read_at = [names.index(name) for name in columns.names]
     line_before = lines.line_num
     for cells in lines:
         _refuse_open_quote([cells[at] for at in read_at if at < len(cells)], path, line_before + 1, lines.line_num)
         line_before = lines.line_num
         if any(map(str.strip, cells)):
-            rows.append(_read_row(columns, names, cells, path, lines.line_num))
-            label_cells.update(cell.strip() for cell in cells[label_at : label_at + 1])
-            split_cells.update(cell.strip() for cell in cells[split_at : split_at + 1])
+            yield lines.line_num, _make_row(names, cells)
+
+
+def _read_first_row(lines: Reader) -> list[str]:
+    return next((cells for cells in lines if any(map(str.strip, cells))), [])
+
+
+def _make_row(names: Sequence[str], cells: Sequence[str]) -> Row:
+    surplus = any(map(str.strip, cells[len(names) :]))
+    return dict.fromkeys(names, "") | dict(zip(names, cells, strict=False)) | ({SURPLUS: True} if surplus else {})
+
+
+def _make_table(columns: Columns, rows: Iterable[tuple[int, Row]], path: str) -> LabelTable:
+    table_rows = []
+    label_cells: Counter[Any] = Counter()
+    split_cells: Counter[str] = Counter()
+    for line, row in rows:
+        table_rows.append(_read_row(columns, row, path, line))
+        if len(columns.labels) == 1:
+            cell = row[columns.labels[0]]
+            label_cells[cell.strip() if isinstance(cell, str) else cell] += 1
+        if columns.split:
+            split_cells[read_split_cell(row[columns.split])] += 1
     name = path.rpartition("/")[2]
     remarks = [*columns.describe_choice(name), *describe_labels(label_cells, name)]
     if columns.split:
         remarks += describe_splits(split_cells, columns.split, name)
-    return LabelTable(rows, remarks)
+    return LabelTable(table_rows, remarks)
 
 
 def _refuse_equal_names(columns: Columns, names: Sequence[str], path: str) -> None:
@@ -136,12 +209,14 @@ def _find_unnamed_columns(first: Sequence[str], setting: ColumnsConfig) -> Colum
     return Columns("image", ("label",))
 
 
-def _read_row(columns: Columns, names: Sequence[str], cells: Sequence[str], path: str, line: int) -> TableRow:
+def _read_row(columns: Columns, row: Row, path: str, line: int) -> TableRow:
     where = f"{path.rpartition('/')[2]} line {line}"
-    row = dict.fromkeys(names, "") | dict(zip(names, cells, strict=False))
-    image = normalize_path(row[columns.image].strip())
+    cell = row[columns.image]
+    if isinstance(cell, dict):  # as Hugging Face's library writes a file's path
+        cell = cell.get("path")
+    image = normalize_path(cell) if isinstance(cell, str) else ""
     label = columns.read_label(row, where)
-    if any(map(str.strip, cells[len(names) :])):
+    if SURPLUS in row:
         label = Label(None, (NO_CLASS, f"{where}: more cells than columns; one with a separator in it needs quotes"))
     if not image:
         label = Label(None, (NO_CLASS, f"{where}: names no image"))

@@ -2,22 +2,23 @@
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import yaml
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.core.wording import format_count
+from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.folder_labels import FolderLabels
-from ganaug_ray.data.sources.label_tables import TableRow, read_table
-from ganaug_ray.data.sources.label_text import make_label, make_path_class
-from ganaug_ray.data.sources.path_matching import PathIndex
+from ganaug_ray.data.sources.label_text import make_path_class
+from ganaug_ray.data.sources.masks import describe_masks, find_masks, set_aside
+from ganaug_ray.data.sources.metadata_labels import METADATA_NAMES, MetadataLabels
 from ganaug_ray.data.sources.paths import find_split, is_sidecar, normalize_path
-from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
+from ganaug_ray.data.sources.raw import NO_CLASS, Label
+from ganaug_ray.data.sources.table_labels import TableLabels
 
 FindLabel = Callable[[str], Label]
+TABLE_SUFFIXES = (".csv", ".tsv", *json_lines.SUFFIXES)
 
 
 class FileLabels:
@@ -45,64 +46,45 @@ class FileLabels:
         if label_from is None:
             return
         if label_from.regex is not None:
-            self._find = _make_name_labeller(label_from.regex)
+            self._find = self._make_name_labeller(label_from.regex, images)
         elif label_from.csv is not None:
-            self._find = self._make_table_labeller(label_from.csv, columns, images)
+            table = TableLabels(label_from.csv, columns, images)
+            self.remarks += table.remarks
+            self._find = table.find_label
         else:
-            folder_labels = FolderLabels(images, _suggest_table(folder, paths) if folder else "")
-            self.remarks += folder_labels.describe_repeated_classes()
-            self.remarks += folder_labels.describe_masks()
-            self._find = folder_labels.find_label
+            self._find = self._make_folder_labeller(columns, paths, images, folder)
 
     def find_label(self, path: str) -> Label:
         """Return the label of a file."""
         return self._find(normalize_path(path))
 
-    def _make_table_labeller(self, table: str, columns: ColumnsConfig, images: Sequence[str]) -> FindLabel:
-        name = table.rpartition("/")[2]
-        content = read_table(table, columns)
-        self.remarks += content.remarks
-        rows = [row for row in content.rows if row.image]
-        index = PathIndex(images)
-        sure_rows: dict[str, list[TableRow]] = defaultdict(list)
-        unsure_rows: dict[str, str] = {}
-        unmatched: list[TableRow] = []
-        for row in rows:
-            files = index.find_files(row.image)
-            if len(files) == 1:
-                sure_rows[files[0]].append(row)
-            elif not files:
-                unmatched.append(row)
-            for file in files if len(files) > 1 else ():
-                unsure_rows[file] = f"{name} line {row.line} names {row.image}, which fits {' and '.join(files[:3])}"
-        if unmatched:
-            verb = "fits" if len(unmatched) == 1 else "fit"
-            self.remarks.append(
-                f"{len(unmatched)} of {format_count(len(rows), 'row')} of {name} {verb} no image, such as "
-                f"{unmatched[0].image} in line {unmatched[0].line}"
-            )
-        example = f", such as {rows[0].image}" if rows else ""
-        names = format_count(len(rows), "row names", "rows name")
-        nowhere = (NO_CLASS, f"{name} has no row that fits it; its {names} images{example}")
-        labels: dict[tuple[str | None, ...], Label] = {}  # the same object for all images of a class
+    def _make_folder_labeller(
+        self, columns: ColumnsConfig, paths: Sequence[str], images: Sequence[str], folder: str
+    ) -> FindLabel:
+        metadata = MetadataLabels(folder, columns, paths if folder else [], images)
+        rest = [path for path in images if metadata.find_label(path) is None]
+        folder_labels = FolderLabels(rest, _suggest_table(folder, paths) if folder else "")
+        self.remarks += metadata.remarks if folder else _suggest_unpacking(paths)
+        self.remarks += folder_labels.describe_repeated_classes()
+        find = self._set_masks_aside(find_masks(rest), folder_labels.find_label)
+        return lambda path: metadata.find_label(path) or find(path)
 
-        def find(path: str) -> Label:
-            split = find_split(path)
-            if path in sure_rows:
-                label = _merge_rows(sure_rows[path], name)
-            elif path in unsure_rows:
-                label = Label(None, (LABEL_CONFLICT, unsure_rows[path]))
-            else:
-                label = Label(None, nowhere)
-            label = Label(label.name, label.objection, label.split or split)
-            return label if label.objection else labels.setdefault((label.name, label.split), label)
+    def _make_name_labeller(self, regex: str, images: Sequence[str]) -> FindLabel:
+        find = _make_name_labeller(regex)
+        masks = {}
+        for mask, image in find_masks(images).items():
+            if find(mask).name in (None, find(image).name):  # else the words are what tells classes apart
+                masks[mask] = image
+        return self._set_masks_aside(masks, find)
 
-        return find
+    def _set_masks_aside(self, masks: Mapping[str, str], find_label: FindLabel) -> FindLabel:
+        self.remarks += describe_masks(masks)
+        return set_aside(masks, find_label)
 
 
 def _suggest_table(folder: str, paths: Sequence[str]) -> str:
     """Say how a table that lies in a folder of images is used as that of their labels; empty if there is no such."""
-    tables = [path for path in paths if "/" not in path and path.lower().endswith((".csv", ".tsv"))]
+    tables = [path for path in paths if "/" not in path and path.lower().endswith(TABLE_SUFFIXES)]
     table = "metadata.csv" if "metadata.csv" in tables else "".join(tables[:1])
     if not table or (len(tables) > 1 and table != "metadata.csv"):
         return ""
@@ -115,20 +97,16 @@ def _suggest_table(folder: str, paths: Sequence[str]) -> str:
     return f"; if {table} lists the classes, set data.label_from: {setting.strip()}"
 
 
+def _suggest_unpacking(paths: Sequence[str]) -> list[str]:
+    """Say that a table which would have the labels in a folder is not read in an archive, if there is one."""
+    table = next((path for path in paths if path.rpartition("/")[2] in METADATA_NAMES), None)
+    if table is None:
+        return []
+    return [f"{table} is not read in an archive; if it has the labels, unpack the archive and give the folder"]
+
+
 def _find_no_label(path: str) -> Label:
     return Label(None)
-
-
-def _merge_rows(rows: Sequence[TableRow], table: str) -> Label:
-    if len(rows) == 1:
-        return rows[0].label
-    unsure = [row.label for row in rows if row.label.objection and row.label.objection[0] == LABEL_CONFLICT]
-    if unsure:
-        return unsure[0]
-    lines = " and ".join(str(row.line) for row in rows[:3])
-    splits = {row.label.split for row in rows}
-    label = make_label([row.label.name for row in rows if row.label.name is not None], f"{table} lines {lines}")
-    return Label(label.name, label.objection, splits.pop() if len(splits) == 1 else None)
 
 
 def _make_name_labeller(regex: str) -> FindLabel:

@@ -2,6 +2,7 @@
 
 import functools
 import os.path
+import re
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
 from ganaug_ray.data.sources.label_tables import TableRow, read_table
 from ganaug_ray.data.sources.path_matching import PathIndex, is_same_spelling
-from ganaug_ray.data.sources.paths import find_split
+from ganaug_ray.data.sources.paths import find_outer_folder, find_split
 from ganaug_ray.data.sources.raw import (
     LABEL_CONFLICT,
     Label,
@@ -28,6 +29,8 @@ from ganaug_ray.data.sources.raw import (
 from ganaug_ray.data.sources.walk import WalkedFile, walk_folder
 from ganaug_ray.errors import UserError
 
+BASE64_IMAGE = re.compile(r"(data:image/|iVBORw0KGgo|/9j/|R0lGOD|UklGR).{100}")  # PNG, JPEG, GIF and WebP
+
 
 def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
     """Yield the parts of a CSV file, which has a column of paths relative to it, and one of labels."""
@@ -39,13 +42,15 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     if remarks := [*table.remarks, *located.remarks]:
         yield SourcePart(functools.partial(make_remarks, source, remarks), frozenset(), 0)
     rows = [_locate_image(row, located.files.get(row.image, ())) for row in table.rows]
-    for part_rows in cut_parts(rows):
-        labels = [_add_split(row) for row in part_rows]
-        yield SourcePart(functools.partial(_read_listed, source, part_rows), collect_splits(labels), len(part_rows))
+    outer_folder = find_outer_folder((row.image for row in rows), str(folder.local_path or folder.path))
+    for part_rows in cut_parts([_add_split(row, outer_folder) for row in rows]):
+        splits = collect_splits(row.label for row in part_rows)
+        yield SourcePart(functools.partial(_read_listed, source, part_rows), splits, len(part_rows))
 
 
-def _add_split(row: TableRow) -> Label:
-    return replace(row.label, split=row.label.split or find_split(row.image))
+def _add_split(row: TableRow, outer_folder: str) -> TableRow:
+    split = row.label.split or find_split(row.image.removeprefix(outer_folder))
+    return replace(row, label=replace(row.label, split=split))
 
 
 def _locate_image(row: TableRow, files: Sequence[str]) -> TableRow:
@@ -97,7 +102,11 @@ def locate_files(source: str, folder: Folder, table: str, paths: Set[str]) -> Lo
     named = own_paths - missing
     index = PathIndex(file.name for file in files if file.problem is None and file.name not in named)
     located = {path: index.find_files(path) for path in missing}
-    return LocatedFiles(located, _describe_other_files(table, located) if named else [])
+    remarks = index.describe_decoded(table)
+    if named:
+        as_written = {path: files for path, files in located.items() if path not in index.decoded}
+        remarks += _describe_other_files(table, as_written)
+    return LocatedFiles(located, remarks)
 
 
 def _list_files(source: str, folder: Folder, is_needed: bool) -> list[WalkedFile]:
@@ -137,12 +146,11 @@ def make_ambiguous_label(path: str, row: str, files: Sequence[str], split: str |
 def _read_listed(source: str, rows: Sequence[TableRow]) -> Iterator[RawImage]:
     folder, name = open_file(source)
     for row in rows:
-        label = _add_split(row)
         if not row.image:
-            assert label.objection is not None
-            yield make_image(f"{name}#{row.line}", label, UnreadableError("no image", label.objection[1]))
+            assert row.label.objection is not None
+            yield make_image(f"{name}#{row.line}", row.label, UnreadableError("no image", row.label.objection[1]))
         else:
-            yield make_image(row.image, label, read_listed_file(folder, row.image))
+            yield make_image(row.image, row.label, read_listed_file(folder, row.image))
 
 
 def read_listed_file(folder: Folder, path: str) -> bytes | UnreadableError:
@@ -154,4 +162,6 @@ def read_listed_file(folder: Folder, path: str) -> bytes | UnreadableError:
             return Folder.from_uri("/").read_bytes(path.lstrip("/"))
         return folder.read_bytes(path)
     except OSError as error:
+        if BASE64_IMAGE.match(path):
+            return UnreadableError("no path", f"{path[:20]}… is an image in base64; write its bytes, or a path")
         return UnreadableError("cannot be read", error.strerror or str(error))

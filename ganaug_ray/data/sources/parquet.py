@@ -56,7 +56,8 @@ def list_shard_parts(
             first = 0
             for group in range(table.num_row_groups):
                 images = table.metadata.row_group(group).num_rows
-                read = functools.partial(_read_group, source, shard, group, first, chosen, listing.files[group])
+                files = listing.files[group]
+                read = functools.partial(_read_group, source, shard, group, first, chosen, files, listing.outer_folder)
                 yield SourcePart(read, listing.splits[group], images)
                 first += images
     if all_remarks := [*remarks, *values.describe(table_name)]:
@@ -116,7 +117,13 @@ def _read_class_names(schema: pa.Schema, columns: Columns) -> ClassNames:
 
 
 def _read_group(
-    source: str, shard: str, group: int, first: int, columns: Columns, files: Mapping[str, Sequence[str]]
+    source: str,
+    shard: str,
+    group: int,
+    first: int,
+    columns: Columns,
+    files: Mapping[str, Sequence[str]],
+    outer_folder: str,
 ) -> Iterator[RawImage]:
     folder, name = _locate_table(source, shard)
     with _open_table(source, shard) as table:
@@ -127,7 +134,8 @@ def _read_group(
                 where = f"{name} row {number}"
                 label = columns.read_label(name_classes(row, class_names), where)
                 path = extract_path(row[columns.image])
-                label = replace(label, split=label.split or find_split(path) or find_split(name))
+                split = find_split(path.removeprefix(outer_folder)) or find_split(name)
+                label = replace(label, split=label.split or split)
                 matches = files.get(path, ())
                 if len(matches) > 1:
                     label = make_ambiguous_label(path, where, matches, label.split)

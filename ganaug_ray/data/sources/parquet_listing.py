@@ -14,7 +14,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources.columns import Columns
 from ganaug_ray.data.sources.label_text import read_split_cell
 from ganaug_ray.data.sources.manifests import locate_files
-from ganaug_ray.data.sources.paths import find_split, normalize_path
+from ganaug_ray.data.sources.paths import find_outer_folder, find_split, normalize_path
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
 from ganaug_ray.errors import UserError
 
@@ -56,12 +56,14 @@ class Listing:
     Attributes:
         splits: of each row group, those in which labelled images lie, "" for those outside any.
         files: of each row group, path in the table -> the files that it fits, of those that do not hold as they are.
+        outer_folder: in front of its paths, see paths.find_outer_folder.
         values: that stand in the table.
         remarks: what is to be known of its files, a sentence each.
     """
 
     splits: list[frozenset[str]]
     files: list[dict[str, Sequence[str]]]
+    outer_folder: str
     values: TableValues
     remarks: list[str]
 
@@ -89,6 +91,7 @@ def list_rows(
         key: _find_labelled_split(dict(zip(named_columns, key, strict=True)), columns, names) for key in key_counts
     }
     located = locate_files(source, folder, name, {path for path in paths if path})
+    outer_folder = find_outer_folder(paths, str(folder.local_path or folder.path))
     splits = []
     files = []
     start = 0
@@ -98,11 +101,11 @@ def list_rows(
         for key, path in set(zip(keys[start:end], paths[start:end], strict=True)):
             split = key_splits[key]
             if split is not None:
-                group_splits.add(split or find_split(path) or find_split(name) or "")
+                group_splits.add(split or find_split(path.removeprefix(outer_folder)) or find_split(name) or "")
         splits.append(frozenset(group_splits))
         files.append({path: located.files[path] for path in located.files.keys() & set(paths[start:end])})
         start = end
-    return Listing(splits, files, _count_values(key_counts, columns, names), located.remarks)
+    return Listing(splits, files, outer_folder, _count_values(key_counts, columns, names), located.remarks)
 
 
 def extract_path(cell: Any) -> str:

@@ -1,12 +1,15 @@
 """Matches the paths that a table names with the files that are there, where the two are not written alike.
 
-A table may have a folder in front that the files lack, or the reverse; it may leave out the suffix, or write letters
-in another case. What fits better wins; a path that fits several files equally well fits none of them for sure.
+A table may have a folder in front that the files lack, or the reverse; it may leave out the suffix, write letters in
+another case, or %20 for a space as addresses do. What fits better wins; a path that fits several files equally well
+fits none of them for sure.
 """
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import unquote
 
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.data.sources.paths import drop_suffix, is_sidecar, normalize_path, repair_encoding
 
 
@@ -15,9 +18,13 @@ class PathIndex:
 
     Args:
         paths: as the source has them.
+
+    Attributes:
+        decoded: what was found only once it was decoded as a part of an address -> the file.
     """
 
     def __init__(self, paths: Iterable[str]) -> None:
+        self.decoded: dict[str, str] = {}
         self._exact: dict[str, list[str]] = defaultdict(list)
         self._whole: dict[str, list[str]] = defaultdict(list)
         self._ends: dict[str, list[str]] | None = None
@@ -30,6 +37,22 @@ class PathIndex:
 
     def find_files(self, path: str) -> Sequence[str]:
         """Return the files that a path fits best: none, the one, or several that it fits equally well."""
+        files = self._find_as_written(path)
+        if not files and "%" in path:
+            files = self._find_as_written(unquote(path))
+            if len(files) == 1:
+                self.decoded[path] = files[0]
+        return files
+
+    def describe_decoded(self, table: str) -> list[str]:
+        """Say which paths of a table were found only once they were decoded."""
+        if not self.decoded:
+            return []
+        paths = format_count(len(self.decoded), "path is", "paths are")
+        path, file = min(self.decoded.items())
+        return [f"{table}: {paths} written as in an address and decoded, such as {path} for {file}"]
+
+    def _find_as_written(self, path: str) -> Sequence[str]:
         exact = _make_exact_key(path)
         if exact in self._exact:
             return self._exact[exact]

@@ -2,6 +2,8 @@
 
 import re
 import unicodedata
+from collections.abc import Iterable
+from urllib.parse import unquote
 
 # Beside images: what they are labelled with, or a text on them. A file of such a name that is an image is one.
 SIDECAR_SUFFIXES = frozenset((
@@ -26,9 +28,11 @@ PROGRAM_FOLDERS = frozenset((
     ".TemporaryItems", ".DocumentRevisions-V100",
 ))  # fmt: skip
 SPLIT_NAMES = re.compile(
-    r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation)?)?|dev|eval(uation)?|)"
+    r"(?P<train>train(ing)?([ _-]?val(id(ation)?)?)?|)(?P<val>val(id(ation|ate)?)?|dev|eval(uation)?|)"
     r"(?P<test>test(ing)?|t10k|)([ _-]?(set|data|images?))?([ _-]?\d+)?"
 )
+OUTSIDE = re.compile(r"/|\.\./|[A-Za-z]:/|\w+://")  # a path that leads out of the folder of its table
+SPLIT_SUFFIXES = ("parquet", "csv", "tsv", "jsonl", "ndjson", "zip", "tar")  # of a file that may be a split
 SHARD_NUMBER = re.compile(r"([-_.]\d+)+(-of-\d+)?$")
 
 
@@ -37,8 +41,12 @@ def normalize_path(path: str) -> str:
 
     >>> normalize_path(" .\\pets\\cat \\1.jpg "), normalize_path("/a//b.jpg"), normalize_path("https://host/b.jpg")
     ('pets/cat/1.jpg', '/a/b.jpg', 'https://host/b.jpg')
+    >>> normalize_path("file:///a%20b/1.jpg")
+    '/a b/1.jpg'
     """
     path = path.strip()
+    if path.startswith("file:///"):
+        path = unquote(path.removeprefix("file://"))
     if "://" in path or not AWKWARD.search(path):
         return path
     parts = (part.strip() for part in unicodedata.normalize("NFC", path).replace("\\", "/").split("/"))
@@ -55,21 +63,27 @@ def is_hidden(path: str) -> bool:
     return HIDDEN.search(path) is not None
 
 
-def find_hidden_image(path: str) -> str | None:
-    """Return the path of what hides an image: the outermost folder whose name begins with a dot, or the file itself.
+def find_hiding_place(path: str) -> str:
+    """Return the outermost hidden folder that a hidden file lies in, with a slash at its end; else the file itself.
 
-    Of what programs and systems leave behind, and of other files, None.
-
-    >>> [find_hidden_image(path) for path in ("cat/.1.jpg", "cat/.new/1.jpg", "cat/._1.jpg", "cat/.DS_Store")]
-    ['cat/.1.jpg', 'cat/.new/', None, None]
+    >>> [find_hiding_place(path) for path in ("cat/.1.jpg", "cat/.new/1.jpg")]
+    ['cat/.1.jpg', 'cat/.new/']
     """
-    *folders, name = path.split("/")
-    if not is_image_name(name) or name.startswith("._") or not PROGRAM_FOLDERS.isdisjoint(folders):
-        return None
+    *folders, _ = path.split("/")
     for depth, folder in enumerate(folders):
         if is_hidden(folder):
             return "/".join(folders[: depth + 1]) + "/"
-    return path if is_hidden(name) else None
+    return path
+
+
+def is_hidden_image(path: str) -> bool:
+    """Whether a hidden file may be an image that is meant: not what programs and systems leave behind, or no image.
+
+    >>> [is_hidden_image(path) for path in ("cat/.1.jpg", "cat/.new/1.jpg", "cat/._1.jpg", "cat/.DS_Store")]
+    [True, True, False, False]
+    """
+    *folders, name = path.split("/")
+    return is_image_name(name) and not name.startswith("._") and PROGRAM_FOLDERS.isdisjoint(folders)
 
 
 def is_sidecar(path: str) -> bool:
@@ -93,8 +107,8 @@ def name_split(folder: str) -> str | None:
 
     >>> [name_split(name) for name in ("Train", "valid", "test_set", "t10k", "trainer")]
     ['train', 'val', 'test', 'test', None]
-    >>> [name_split(name) for name in ("trainval", "dev", "test1", "val2017", "seg_test", "tester")]
-    ['train', 'val', 'test', 'val', 'test', None]
+    >>> [name_split(name) for name in ("trainval", "dev", "validate", "test1", "val2017", "seg_test", "tester")]
+    ['train', 'val', 'val', 'test', 'val', 'test', None]
     """
     match = SPLIT_NAMES.fullmatch(folder.strip().lower().removeprefix("seg_"))
     splits = [name for name in ("train", "val", "test") if match and match[name]]
@@ -112,7 +126,46 @@ def find_split(path: str) -> str | None:
         if split := name_split(folder):
             return split
     stem, _, suffix = name.rpartition(".")
-    return name_split(SHARD_NUMBER.sub("", stem)) if suffix.lower() in ("parquet", "csv", "tsv", "zip", "tar") else None
+    return name_split(SHARD_NUMBER.sub("", stem)) if suffix.lower() in SPLIT_SUFFIXES else None
+
+
+def find_outer_folder(paths: Iterable[str], table_folder: str) -> str:
+    """Return what stands in front of a table's paths that lead out of its folder and means no split, such as /home/dev.
+
+    It is all that these paths have in common, or the table's own folder if that is deeper. A common folder train in
+    which no path has a split means one.
+
+    Args:
+        paths: as a table has them, normalised; relative ones count only if they lead upwards.
+        table_folder: where the table lies, absolute.
+
+    Returns:
+        The folder with a slash at its end, or nothing.
+
+    >>> find_outer_folder(["/home/dev/pets/train/1.png", "/home/dev/pets/test/2.png", "3.png"], "/tables")
+    '/home/dev/pets/'
+    >>> find_outer_folder(["/pets/train/cat/1.png", "/pets/train/dog/1.png"], "/tables")
+    '/pets/'
+    """
+    outside = [path for path in paths if OUTSIDE.match(path)]
+    if not outside:
+        return ""
+    common = _find_common_folders([path.split("/")[:-1] for path in outside])
+    below = ("/".join(path.split("/")[len(common) :]) for path in outside)
+    if common and name_split(common[-1]) and not any(map(find_split, below)):
+        common = common[:-1]
+    own_folder = table_folder.rstrip("/") + "/"
+    candidates = ["/".join([*common, ""])]
+    if all(path.startswith(own_folder) for path in outside):
+        candidates.append(own_folder)
+    return max(candidates, key=len)
+
+
+def _find_common_folders(paths: list[list[str]]) -> list[str]:
+    """Return the folders with which all of these paths begin."""
+    first, last = min(paths), max(paths)
+    depth = next((at for at, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    return first[:depth]
 
 
 def strip_query(source: str) -> str:

@@ -14,7 +14,7 @@ from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.data.file_repair import find_pointer
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
-from ganaug_ray.data.sources.paths import is_sidecar
+from ganaug_ray.data.sources.paths import find_hiding_place, is_hidden_image, is_sidecar
 from ganaug_ray.errors import UserError
 
 MAX_POINTER_BYTES = 1024
@@ -28,9 +28,16 @@ SINGLE_COLOUR = "single colour"
 SIDECAR = "sidecar file"  # text, annotations or masks that stand beside images
 LINK_BACK = "link that leads back"
 HIDDEN = "hidden file or folder"  # whose name begins with a dot; only such as may be images
+LEFTOVER = "hidden file of a system or program"  # or a folder of such, which is not entered
 REMARK = "remark"  # no file at all, but something to know of the source; its detail says what
 UNLABELLED = "image without a label"  # in a folder of such beside the splits
-PASSED_OVER = (SIDECAR, LINK_BACK, HIDDEN, UNLABELLED)  # files that are neither kept nor rejected, but counted
+PASSED_OVER = (
+    SIDECAR,
+    LINK_BACK,
+    HIDDEN,
+    LEFTOVER,
+    UNLABELLED,
+)  # files that are neither kept nor rejected, but counted
 
 
 @dataclass(frozen=True)
@@ -124,6 +131,25 @@ def count_images(files: Iterable[tuple[str, Label]]) -> int:
         not is_sidecar(path) and (label.objection is None or label.objection[0] not in PASSED_OVER)
         for path, label in files
     )
+
+
+def explain_hidden(paths: Iterable[str]) -> dict[str, UnreadableError]:
+    """Say of hidden files why they are passed over; what lies in a hidden folder counts once, as that folder.
+
+    Returns:
+        The path of each such file or folder -> the reason.
+
+    >>> {path: error.reason for path, error in explain_hidden([".a/1.txt", ".a/2.png", "cat/.DS_Store"]).items()}
+    {'.a/': 'hidden file or folder', 'cat/.DS_Store': 'hidden file of a system or program'}
+    """
+    reasons: dict[str, UnreadableError] = {}
+    for path in paths:
+        place = find_hiding_place(path)
+        if is_hidden_image(path):
+            reasons[place] = UnreadableError(HIDDEN, "has a name that begins with a dot")
+        else:
+            reasons.setdefault(place, UnreadableError(LEFTOVER))
+    return reasons
 
 
 def make_remarks(source: str, remarks: Sequence[str]) -> Iterator[RawImage]:

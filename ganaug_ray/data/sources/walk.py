@@ -12,10 +12,17 @@ from pyarrow import fs as pafs
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
-from ganaug_ray.data.sources.paths import find_hidden_image, is_hidden, is_image_name
-from ganaug_ray.data.sources.raw import HIDDEN, LINK_BACK, describe_unreadable
+from ganaug_ray.data.sources.paths import IMAGE_SUFFIXES, is_hidden, is_image_name
+from ganaug_ray.data.sources.raw import LINK_BACK, describe_unreadable, explain_hidden
 from ganaug_ray.errors import UserError
 
+REMEDIES = {
+    tuple(IMAGE_SUFFIXES): "give the folder that it lies in",
+    (".xlsx", ".xls", ".ods", ".txt"): "save the table as .csv",
+    (".json",): "write an object a line, with the suffix .jsonl",
+    (".csv.gz", ".tsv.gz", ".jsonl.gz", ".parquet.gz"): "unpack it",
+    (".7z", ".rar", ".bz2", ".xz", ".zst", ".tbz2", ".txz"): "unpack it, or pack it as .zip or .tar.gz",
+}  # suffixes of files -> what to do with them
 LISTING_POLL_S = 0.2  # seconds between looks at Arrow's listing, in which an interrupt is heard
 
 
@@ -35,7 +42,7 @@ class WalkedFile:
 
 
 def walk_folder(source: str, folder: Folder) -> list[WalkedFile]:
-    """List all files below a folder sorted by name; of hidden ones, what may be images, with that as their problem.
+    """List all files below a folder sorted by name; hidden ones, a folder of them once, with that as their problem.
 
     Links are followed, but to no folder that is walked anyway or that this one lies in.
 
@@ -99,7 +106,7 @@ def _walk_tree(root: Path, start: str, visited: set[_Inode], links: list[str]) -
             for entry in entries:
                 name = prefix + entry.name
                 if is_hidden(entry.name):
-                    yield from _list_hidden([f"{name}/hidden.png" if _may_hold_images(entry) else name])
+                    yield from _list_hidden(_look_at_hidden(entry, name))
                 elif entry.is_symlink():
                     yield from _look_at_link(entry, name, links)
                 elif entry.is_dir():
@@ -109,15 +116,22 @@ def _walk_tree(root: Path, start: str, visited: set[_Inode], links: list[str]) -
                     yield _look_at_file(name, entry.stat())
 
 
-def _may_hold_images(entry: os.DirEntry) -> bool:
-    """Whether a hidden entry is a folder of images or folders. It is not entered: a filer keeps snapshots in such."""
+def _look_at_hidden(entry: os.DirEntry, name: str) -> list[str]:
+    """Return a hidden file, or of a hidden folder an example: an image if it may hold some, else any of its files.
+
+    Such a folder is not entered: a filer keeps snapshots in one.
+    """
     if not entry.is_dir(follow_symlinks=False):
-        return False
+        return [name]
+    image = f"{name}/hidden.png"
     try:
         with os.scandir(entry.path) as below:
-            return any(is_image_name(child.name) or child.is_dir(follow_symlinks=False) for child in below)
+            children = list(below)
     except OSError:
-        return True  # it may
+        return [image]  # it may
+    if any(is_image_name(child.name) or child.is_dir(follow_symlinks=False) for child in children):
+        return [image]
+    return [f"{name}/{child.name}" for child in children[:1]]
 
 
 def _look_at_link(entry: os.DirEntry, name: str, links: list[str]) -> Iterator[WalkedFile]:
@@ -178,9 +192,8 @@ def _list_objects(source: str, folder: Folder) -> Iterator[WalkedFile]:
 
 
 def _list_hidden(names: Iterable[str]) -> Iterator[WalkedFile]:
-    """Yield what hides images among hidden files, a hidden folder once."""
-    for name in dict.fromkeys(filter(None, map(find_hidden_image, names))):
-        yield WalkedFile(name, problem=UnreadableError(HIDDEN, "has a name that begins with a dot"))
+    for name, problem in explain_hidden(names).items():
+        yield WalkedFile(name, problem=problem)
 
 
 def _make_no_folder(source: str) -> UserError:
@@ -188,4 +201,8 @@ def _make_no_folder(source: str) -> UserError:
 
 
 def _make_unknown_kind(source: str) -> UserError:
-    return UserError(f"data.source {source}: is a file of a kind that is not known; see the README for sources")
+    name = source.lower()
+    remedy = next(
+        (words for suffixes, words in REMEDIES.items() if name.endswith(suffixes)), "see the README for sources"
+    )
+    return UserError(f"data.source {source}: is a file of a kind that is not read; {remedy}")

@@ -9,16 +9,20 @@ from pathlib import Path
 import pytest
 
 from ganaug_ray.augment import synthetic_pools
+from ganaug_ray.classify import launch
+from ganaug_ray.classify.train_worker import ClassifierTraining
+from ganaug_ray.classify.train_worker import train_and_finish as train_classifier
 from ganaug_ray.config import Job
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.records import DatasetRecord, GanRecord, StageRecord, VerdictRecord
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord, VerdictRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan.train_worker import train_and_finish
 from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.runtime import cluster
 from tests.helpers.serving import promote
 
 
@@ -28,9 +32,23 @@ def train_gan(pipeline: Pipeline) -> None:
     train_and_finish(synthetic_pools.build_training(pipeline.job, pipeline.run, source), Place())
 
 
+def train_models(pipeline: Pipeline) -> None:
+    """Train the classifiers that are missing in this process, as the stage does elsewhere."""
+
+    def train_here(trainings: list[ClassifierTraining], resident_gb: float) -> None:
+        for training in trainings:
+            train_classifier(training, Place())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cluster, "connect", lambda *arguments: None)
+        patch.setattr(launch, "train_classifiers", train_here)
+        pipeline.train_classifiers()
+
+
 STAGES = {
     DatasetRecord: ("dataset", Pipeline.prepare_data, Pipeline.prepare_data),
     GanRecord: ("gan", Pipeline.generate_images, train_gan),
+    ModelRecord: ("models/real+classic/seed-1", Pipeline.compare_arms, train_models),
     VerdictRecord: (".", Pipeline.compare_arms, Pipeline.compare_arms),
 }
 """Record -> its folder, a stage that reads it, and the stage that makes it."""

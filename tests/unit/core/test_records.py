@@ -86,6 +86,16 @@ def test_newer_version_is_refused(folder: Folder) -> None:
     assert str(caught.value) == (f"{folder}/dataset.json is version 2; this ganaug reads up to 1: install a newer one")
 
 
+def test_newer_ganaug_reads_newer_version(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is refused for its version is read by a ganaug that knows it, as are files of earlier ones."""
+    records.write_dataset(folder)
+    for version in (1, 2):
+        change_file(folder, version=version)
+        with monkeypatch.context() as patch:
+            patch.setattr(DatasetRecord, "VERSION", 2)
+            assert DatasetRecord.read(folder).version == version
+
+
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [

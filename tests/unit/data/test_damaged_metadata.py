@@ -19,6 +19,10 @@ PICTURE = NATIVE.resize((240, 160))
 PIXELS = np.asarray(PICTURE)
 PNG = encode(PICTURE, "PNG")
 JPEG = encode(PICTURE, "JPEG", quality=95)
+PNG_DATA_AT = 41  # behind signature, header and the chunk's own
+PNG_DATA_END = PNG_DATA_AT + int.from_bytes(PNG[33:37], "big")
+PNG_DATA = [PNG[PNG_DATA_AT : PNG_DATA_AT + ord("A")], PNG[PNG_DATA_AT + ord("A") : PNG_DATA_END]]
+SPLIT_PNG = PNG[:33] + b"".join(png_chunk(b"IDAT", data) for data in PNG_DATA) + PNG[PNG_DATA_END + 4 :]
 SIDEWAYS = (0x0112, 3, 1, struct.pack("<H", 6))
 
 
@@ -75,6 +79,8 @@ def test_senseless_orientation_is_ignored(value: tuple[int, int, bytes]) -> None
         insert_chunk(PNG, png_chunk(b"tEXt", b"Comment\0wrong sum", checksum=1)),
         insert_chunk(PNG, png_chunk(b"tEXt", b"Comment\0wrong length", length=9)),
         insert_chunk(PNG, png_chunk(b"tEXt", b"Comment\0wrong length", length=10**6)),
+        insert_chunk(PNG, png_chunk(b"tEXt", b"", length=len(PNG) - 33)),  # it ends where the file does
+        insert_chunk(SPLIT_PNG, png_chunk(b"gAMA", b"key\0", length=3)),  # it ends at four other letters
         insert_chunk(PNG, png_chunk(b"pHYs", b"\0")),
         insert_chunk(PNG, png_chunk(b"gAMA", b"")),
         insert_chunk(PNG, png_chunk(b"sRGB", b"")),
@@ -93,11 +99,32 @@ def test_senseless_orientation_is_ignored(value: tuple[int, int, bytes]) -> None
         insert_segment(JPEG, 0xFE, b"a comment", length=4),
         insert_segment(JPEG, 0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta <<<"),
         insert_segment(JPEG, 0xE5, b"one too long", length=300),
+        insert_segment(JPEG, 0xE5, b"", length=JPEG.index(b"\xff\0")),  # it ends in the scan, as if at a marker
     ],
 )  # fmt: skip
 def test_damaged_metadata_cost_no_pixels(damaged: bytes) -> None:
     """Text, colour profiles, EXIF and other chunks that are large, broken or wrong do not cost the image."""
     assert_kept(damaged)
+
+
+def test_cut_png_takes_no_end_for_pixels() -> None:
+    """Of a PNG file that breaks off in its pixels, the end mark that is put behind is not taken for more of them."""
+    whole = encode(PICTURE.resize((32, 32)).quantize(16), "PNG")
+    expected = np.asarray(images.decode(whole).image)
+    for cut in range(13, 60):
+        try:
+            decoded = images.decode(whole[:-cut])
+        except images.UnreadableError:
+            continue
+        assert (np.asarray(decoded.image) == expected).all(), cut
+
+
+def test_cut_webp_header_is_damage() -> None:
+    """A WebP file that breaks off in its first chunk is rejected as any other that breaks off."""
+    whole = encode(PICTURE, "WEBP", exif=exif(SIDEWAYS)[6:])
+    for size in range(12, 40):
+        with pytest.raises(images.UnreadableError):
+            images.decode(whole[:size])
 
 
 def test_damaged_webp_chunks_are_ignored() -> None:

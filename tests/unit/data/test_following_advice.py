@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -15,6 +18,7 @@ from ganaug_ray.config import DataConfig
 from ganaug_ray.data.card.class_metadata import join_classes
 from ganaug_ray.data.ingest.scan import Survey, survey_without_storing
 from ganaug_ray.errors import UserError
+from tests.helpers.image_files import encode
 
 SPLIT = {"val": 0.1, "test": 0.2}
 
@@ -76,6 +80,20 @@ def test_other_label_column_is_taken(pictures: Path) -> None:
     assert not any("data.columns" in each for each in found.remarks)
 
 
+@pytest.mark.parametrize("header", ["image:label", "image : label : note", '"file_name"*"class"'])
+def test_named_separator_is_taken(pictures: Path, tmp_path: Path, header: str) -> None:
+    """A table whose columns are separated by an unusual sign is read once the setting in the message names it."""
+    source = tmp_path / "labels.csv"
+    sign = "*" if "*" in header else ":"
+    rows = "".join(f"{pictures}/{name}/{i}.png {sign} big {name}\n" for name in ("cat", "dog") for i in range(40))
+    source.write_text(f"{header}\n{rows}")
+    with pytest.raises(UserError) as refusal:
+        survey(source)
+    advice = re.search(r"set data\.columns: (\{.*\})$", str(refusal.value))
+    assert advice is not None
+    assert survey(source, columns=yaml.safe_load(advice[1])).classes == ["big cat", "big dog"]
+
+
 def test_usable_label_column_is_named(pictures: Path, tmp_path: Path) -> None:
     """Where the cells taken for labels are none, another column is named as the message says."""
     source = tmp_path / "labels.csv"
@@ -84,6 +102,30 @@ def test_usable_label_column_is_named(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"name other columns with data\.columns: \{label: \.\.\.\}"):
         survey(source)
     assert survey(source, columns={"label": "note"}).classes == ["cat", "dog"]
+
+
+def test_arrow_folder_is_read_once_converted(tmp_path: Path) -> None:
+    """Splits that save_to_disk wrote are read once each is loaded and saved as the message says, names and all."""
+    draw = np.random.default_rng(0)
+    cells = [{"bytes": encode(draw.integers(0, 256, (16, 16), np.uint8), "PNG"), "path": None} for _ in range(48)]
+    features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    table = pa.table({"image": cells, "label": [0, 1] * 24})
+    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    saved = {"train": table.slice(0, 32), "test": table.slice(32)}
+    for split, rows in saved.items():
+        file = tmp_path / "saved" / split / "data-00000-of-00001.arrow"
+        file.parent.mkdir(parents=True)
+        with pa.ipc.new_stream(file, rows.schema) as stream:
+            stream.write_table(rows)
+    with pytest.raises(UserError, match=r'load each split and save it with to_parquet\("NAME\.parquet"\)'):
+        survey(tmp_path / "saved")
+    (tmp_path / "converted").mkdir()
+    for split in saved:  # as that library loads and saves them
+        file = tmp_path / "saved" / split / "data-00000-of-00001.arrow"
+        pq.write_table(pa.ipc.open_stream(file).read_all(), tmp_path / "converted" / f"{split}.parquet")
+    found = survey_without_storing(DataConfig(source=[str(tmp_path / "converted")]))
+    assert found.classes == ["cat", "dog"]
+    assert sum(found.count_images()["test"].values()) == 16
 
 
 def test_facts_are_read_as_saved(tmp_path: Path) -> None:

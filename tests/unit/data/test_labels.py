@@ -81,6 +81,19 @@ def test_masks_beside_images_are_told(tmp_path: Path) -> None:
     assert any("such as cat/0_mask.png" in remark for remark in found.remarks)
 
 
+def test_masks_of_named_images_are_told(tmp_path: Path) -> None:
+    """Where names have the labels, masks beside their images are passed over too, unless mask is a label."""
+    images = [f"{name}_{number}.png" for name in ("cat", "dog") for number in range(8)]
+    root = lay_out(tmp_path / "named", *images, "cat_0_mask.png", "dog_1-seg.png")
+    found = survey(DataConfig(source=[str(root)], label_from=LabelFrom(regex="^(?P<label>[a-z]+)_")))
+    assert len(found.usable) == 16
+    assert found.passed_over == {"sidecar file": 2}
+    assert any("2 files are called as masks" in remark for remark in found.remarks)
+    worn = {"1.png": NONE, "1_mask.png": "mask", "2_mask.png": "mask", "2_bare.png": "bare"}
+    root = lay_out(tmp_path / "faces", *worn)
+    assert read_labels(root, LabelFrom(regex=r"_(?P<label>\w+)\.")) == worn
+
+
 def test_renamed_masks_become_images(tmp_path: Path) -> None:
     """Files that were passed over as masks are images once they have names of their own, as the remark advises."""
     root = lay_out(tmp_path, "cat/0.png", "cat/0_mask.png", "dog/1.png")
@@ -144,12 +157,14 @@ TABLES = {
     "spaces": "image , label\n 1.png , cat \n 2.png , dog \n",
     "quoted": '"label","image"\n"cat","1.png"\n"dog","2.png"\n',
     "other names": "Filename;Class Name\n1.png;cat\n2.png;dog\n",
+    "commas in a name": "image ; label ; height, width, depth, age\n1.png ; cat ; 7\n2.png ; dog ; 9\n",
     "tabs and ids": "id\tbreed\n1\tcat\n2\tdog\n",
     "bars": "file_path|height|category\nimg/1.png|7|cat\nimg/2.png|7|dog\n",
     "no header": "1.png,cat\n2.png,dog\n",
     "a space": "1.png cat\n2.png dog\n",
     "bytes": "image,label\n1.png,b'cat'\n2.png,b'dog'\n",
     "one-hot": "image,cat,dog\n1.png,1,0\n2.png,0,1\n",
+    "one-hot with row numbers": "Unnamed: 0,image,cat,dog\n0,1.png,1,0\n1,2.png,0,1\n",
     "one-hot floats": "image,cat,dog\n1,1.0,0.0\n2,0.0,1.0\n",
     "extra columns": "split,image,label\ntrain,1.png,cat\ntest,2.png,dog\n",
 }

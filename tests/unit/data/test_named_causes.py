@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import errno
+import json
 import os
 import re
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -17,7 +21,7 @@ from ganaug_ray.data.ingest.scan import survey_without_storing
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.errors import UserError
 from tests.helpers.image_files import encode, png16
-from tests.helpers.labelled import lay_out, read
+from tests.helpers.labelled import lay_out, png, read
 
 
 def refuse(source: Path, **settings: object) -> str:
@@ -26,14 +30,18 @@ def refuse(source: Path, **settings: object) -> str:
     return str(refusal.value)
 
 
-@pytest.mark.parametrize("tables", [["labels.csv"], ["metadata.csv", "more.csv"]])
+@pytest.mark.parametrize("tables", [["labels.csv"], ["labels.jsonl"], ["metadata.csv", "more.csv"]])
 def test_table_beside_images_is_suggested(tables: list[str], tmp_path: Path) -> None:
     """Images without class folders beside a table are refused with the setting that reads it; following it works."""
     names = [f"{number}.png" for number in range(16)]
     root = lay_out(tmp_path / "cats, {dogs} #1", *names)
-    rows = "".join(f"{name},{'cat' if number % 2 else 'dog'}\n" for number, name in enumerate(names))
+    classes = {name: "cat" if number % 2 else "dog" for number, name in enumerate(names)}
     for table in tables:
-        (root / table).write_text("file_name,label\n" + rows)
+        if table.endswith(".jsonl"):
+            lines = [json.dumps({"image": name, "label": label}) for name, label in classes.items()]
+        else:
+            lines = ["image,label", *(f"{name},{label}" for name, label in classes.items())]
+        (root / table).write_text("\n".join(lines))
     advice = re.search(r"set data\.label_from: (\{.*\})", refuse(root))
     assert advice is not None
     label_from = LabelFrom.model_validate(parse_yaml(advice[1], "the advice"))
@@ -131,3 +139,30 @@ def test_values_beyond_set_scale_are_told(tmp_path: Path) -> None:
             pixels[0, :2] = 300, 4000
             Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
     assert re.search(r"300 to 4000.*data\.value_range", refuse(tmp_path, value_range=[0.0, 1.0]))
+
+
+def test_base64_in_tables_is_named(tmp_path: Path) -> None:
+    """Images as text in a table are called that, and their text is not repeated."""
+    cells = [base64.b64encode(png(number)).decode() for number in range(4)]
+    pq.write_table(pa.table({"image": cells, "label": ["cat", "dog"] * 2}), tmp_path / "rows.parquet")
+    message = refuse(tmp_path / "rows.parquet")
+    assert re.search(r"iVBORw0KGgo\S*… is an image in base64; write its bytes", message)
+    assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("1.png", "give the folder that it lies in"),
+        ("list.XLSX", "save the table as .csv"),
+        ("list.json", "with the suffix .jsonl"),
+        ("list.csv.gz", "unpack it"),
+        ("pets.tar.xz", "pack it as .zip or .tar.gz"),
+        ("pets.bin", "see the README"),
+    ],
+)
+def test_files_of_other_kinds_name_a_way(name: str, words: str, tmp_path: Path) -> None:
+    """A file that is no source is refused with what to give in its place."""
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UserError, match=re.escape(words)):
+        read(tmp_path / name)

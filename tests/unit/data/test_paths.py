@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ganaug_ray.config import LabelFrom
+from ganaug_ray.data import sources
 from ganaug_ray.data.ingest.remarks import describe_similar_names
 from ganaug_ray.data.sources import manifests
 from ganaug_ray.data.sources.path_matching import PathIndex
@@ -212,6 +213,31 @@ def test_files_elsewhere_are_told(tmp_path: Path) -> None:
     assert "such as 2.png for old/2.png" in remark.content.detail
 
 
+def test_addresses_of_files_are_paths(tmp_path: Path) -> None:
+    """A table's file:///... is the path that it means."""
+    root = lay_out(tmp_path / "a b", "1.png")
+    (tmp_path / "list.csv").write_text(f"image,label\nfile://{tmp_path}/a%20b/1.png,cat\n")
+    (image,) = read(tmp_path / "list.csv")
+    assert (image.label, image.content) == ("cat", (root / "1.png").read_bytes())
+
+
+@pytest.mark.parametrize("kind", ["manifest", "labels", "parquet"])
+def test_encoded_paths_are_decoded(kind: str, tmp_path: Path) -> None:
+    """A path with %20 for a space finds its file, with a remark, unless a file is called that."""
+    root = lay_out(tmp_path / "pics", "a b.png", "c%20d.png", "c d.png")
+    names = ["a%20b.png", "c%20d.png"]
+    table = root / ("list.parquet" if kind == "parquet" else "list.csv")
+    if kind == "parquet":
+        pq.write_table(pa.table({"image": names, "label": ["cat", "dog"]}), table)
+    else:
+        table.write_text("image,label\n" + "".join(f"{name},{name[0]}\n" for name in names))
+    rows = read(root, LabelFrom(csv=str(table))) if kind == "labels" else read(table)
+    remarks = [row.content.detail for row in rows if getattr(row.content, "reason", "") == "remark"]
+    assert remarks == [f"{table.name}: 1 path is written as in an address and decoded, such as a%20b.png for a b.png"]
+    labelled = [row for row in rows if row.label]
+    assert [row.content for row in labelled] == [(root / name).read_bytes() for name in ("a b.png", "c%20d.png")]
+
+
 def test_strange_folders_stop_no_manifest(tmp_path: Path) -> None:
     """What else lies beside a table stops nothing as long as some of its paths hold; its lost file is rejected."""
     root = lay_out(tmp_path, "1.png")
@@ -226,3 +252,31 @@ def test_tables_that_hold_list_nothing(tmp_path: Path, monkeypatch: pytest.Monke
     (root / "list.csv").write_text("image,label\n1.png,cat\n2.png,dog\n")
     monkeypatch.setattr(manifests, "walk_folder", lambda *_: pytest.fail("the folder was walked"))
     assert read_labels(root / "list.csv") == {"1.png": "cat", "2.png": "dog"}
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (("pets/train/cat", "pets/test/cat"), ["train", "test"]),
+        (("pets/cat", "pets/dog"), [None, None]),
+        (("train/cat", "train/dog"), ["train", "train"]),
+        (("pets/cat", "birds/validate"), [None, "val"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize("place", ["dev/list", "list"])
+def test_folders_in_front_are_no_splits(
+    place: str, kind: str, folders: tuple[str, ...], splits: list[str | None], tmp_path: Path
+) -> None:
+    """A folder that happens to be called dev, far above the images of a table of absolute paths, is no split."""
+    files = [f"{folder}/{number}.png" for number, folder in enumerate(folders)]
+    root = lay_out(tmp_path / "dev" / "work", *files)
+    table = tmp_path / f"{place}.{kind}"
+    rows = {"image": [f"{root}/{file}" for file in files], "label": ["cat", "dog"]}
+    if kind == "csv":
+        table.write_text("image,label\n" + "".join(f"{path},cat\n" for path in rows["image"]))
+    else:
+        pq.write_table(pa.table(rows), table)
+    (part,) = sources.list_parts([str(table)], LabelFrom())
+    assert [raw.split for raw in part()] == splits
+    assert part.labelled_splits == {split or "" for split in splits}

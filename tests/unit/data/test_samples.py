@@ -20,7 +20,7 @@ from ganaug_ray.data.ingest.external import read_images
 from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime.executors import map_serially
-from tests.helpers import records
+from tests.helpers import image_files, records
 from tests.helpers.image_files import encode, png16, png_chunk, tiff
 
 GREY = np.asarray(Image.linear_gradient("L").resize((60, 40)))
@@ -250,6 +250,27 @@ def test_values_beyond_range_are_noted(tmp_path: Path) -> None:
     found = scan.survey_without_storing(DataConfig(source=[source], value_range=[0, 1000]))
     assert found.count_notes()["values beyond the range cut off"] == 16
     assert found.count_rejects() == {"not a number": 1}
+
+
+def packed_twelve_bits(grey: np.ndarray) -> bytes:
+    """A TIFF file of 12 bits a sample, which says so itself."""
+    pairs = wide(grey, 12).reshape(-1, 2).astype(int)
+    data = b"".join((first << 12 | second).to_bytes(3) for first, second in pairs.tolist())
+    height, width = grey.shape
+    packed = np.frombuffer(data, np.uint8).reshape(height, -1)
+    return tiff(packed, tags={256: (4, [width]), 258: (3, [12])})
+
+
+@pytest.mark.parametrize("write", [packed_twelve_bits, lambda grey: image_files.pnm(wide(grey, 12), 4095)])
+def test_overruled_files_are_noted(tmp_path: Path, write: object) -> None:
+    """Files that say themselves what is white, and are scaled by a set range that is another, have a note."""
+    source = pictures(tmp_path / "wide", write)
+    wrong = scan.survey_without_storing(DataConfig(source=[source], value_range=[0, 65535]))
+    assert wrong.count_notes()["its file says 0 to 4095, which data.value_range overrules"] == 16
+    assert not any("is not used" in remark for remark in wrong.remarks)
+    for value_range in ([0, 4095], "auto"):
+        right = scan.survey_without_storing(DataConfig(source=[source], value_range=value_range))
+        assert not any("overrules" in note for note in right.count_notes())
 
 
 def test_extension_keeps_the_old_scale(tmp_path: Path) -> None:

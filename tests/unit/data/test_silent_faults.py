@@ -25,6 +25,7 @@ from ganaug_ray.data.ingest.scan import Survey, survey_source, survey_without_st
 from ganaug_ray.data.sources import label_tables
 from ganaug_ray.data.sources.folder_labels import FolderLabels
 from ganaug_ray.errors import UserError
+from tests.helpers.image_files import insert_chunk, png16, png_chunk
 from tests.helpers.labelled import lay_out, read, read_labels
 
 RNG = np.random.default_rng(0)
@@ -160,6 +161,16 @@ def test_transparent_wide_value_is_white() -> None:
     assert "transparent pixels laid on white" in decoded.notes
 
 
+@pytest.mark.parametrize("bands", [1, 3])
+def test_transparent_wide_colour_is_told(bands: int) -> None:
+    """A value, or a colour, of 16 bits that only a few pixels have is laid on white, and a note says so."""
+    pixels = RNG.integers(0, 60_000, (8, 8, bands)).astype(np.uint16)
+    content = insert_chunk(png16(pixels), png_chunk(b"tRNS", pixels[2, 3].astype(">u2").tobytes()))
+    decoded = images.decode(content)
+    assert np.asarray(decoded.image)[2, 3].min() == 255
+    assert "transparent pixels laid on white" in decoded.notes
+
+
 def test_class_names_of_float_columns(tmp_path: Path) -> None:
     """The names in a schema hold for numbers that became floats, since one is missing."""
     schema = pa.schema(
@@ -209,11 +220,11 @@ def pack_tar(root: Path) -> Path:
 
 @pytest.mark.parametrize("pack", [Path, pack_zip, pack_tar])
 def test_hidden_images_are_counted(pack: Callable[[Path], Path], tmp_path: Path) -> None:
-    """Hidden images are counted in folders and archives; resource forks and what systems leave behind are not."""
+    """Hidden images, and apart from them what systems leave behind, are counted in folders and archives."""
     found = survey(pack(write_hidden(tmp_path / "pics")), tmp_path / "staged")
     assert len(found.usable) == 12
     assert found.count_rejects() == {}
-    assert found.passed_over == {"hidden file or folder": 3}
+    assert found.passed_over == {"hidden file or folder": 3, "hidden file of a system or program": 6}
     assert found.remarks == [HIDDEN_REMARK]
 
 
@@ -329,7 +340,7 @@ def test_parquet_folders_of_spark_are_read(tmp_path: Path) -> None:
         (root / name).touch()
     found = survey(root, tmp_path / "staged")
     assert len(found.usable) == 12
-    assert found.passed_over == {"sidecar file": 1}
+    assert found.passed_over == {"sidecar file": 1, "hidden file of a system or program": 1}
 
 
 def test_equal_train_and_test_are_told(tmp_path: Path) -> None:

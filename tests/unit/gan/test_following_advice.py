@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ganaug_ray.config.loader import load_job
+from ganaug_ray.core import checkpoint
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
@@ -33,7 +34,7 @@ def train_here(
 
 
 def test_lower_rate_is_trained_in_the_folder(experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a GAN has diverged, the same folder takes a lower gan.lr than the message names."""
+    """After a GAN has diverged, the same folder takes a lower gan.lr than the message names, from step 0 as it says."""
     run = Run(Folder.from_uri(tmp_path / "run"))
     job = load_job(DIGITS, [*TINY, "gan.lr=0.5"])
     run.claim_folder(job)
@@ -48,13 +49,14 @@ def test_lower_rate_is_trained_in_the_folder(experiment: Run, tmp_path: Path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(FiniteGuard, "raise_if_tripped", diverge)
-        with pytest.raises(StageFailed, match=r"kept in gan/checkpoints\. Try a lower gan\.lr than") as caught:
+        with pytest.raises(StageFailed, match=r"gan\.lr than .* deletes .* from step 0$") as caught:
             Pipeline(job, run, Terminal()).train_gan()
-    assert run.gan.list_folders()
+    assert checkpoint.read_newest_step(run.gan / "checkpoints") == 4
     match = re.search(r"gan\.lr than ([\d.e-]+)", str(caught.value))
     assert match, caught.value
     lower = load_job(DIGITS, [*TINY, f"gan.lr={float(match[1]) / 1000}"])
     run.claim_folder(lower)
+    assert checkpoint.read_newest_step(run.gan / "checkpoints") == 0
     Pipeline(lower, run, Terminal()).train_gan()
     assert GanRecord.read(run.gan).steps == 6
 

@@ -1,0 +1,84 @@
+"""Finds the label of each file of a source in a table, whose paths may be written in another way than the files'."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from ganaug_ray.config import ColumnsConfig
+from ganaug_ray.core.wording import format_count
+from ganaug_ray.data.sources.label_tables import TableRow, read_table
+from ganaug_ray.data.sources.label_text import make_label
+from ganaug_ray.data.sources.path_matching import PathIndex
+from ganaug_ray.data.sources.paths import find_split
+from ganaug_ray.data.sources.raw import LABEL_CONFLICT, NO_CLASS, Label
+
+
+class TableLabels:
+    """The labels of images by a table.
+
+    Args:
+        table: its address.
+        columns: of it.
+        images: their paths, normalised.
+        below: the folder that the table's paths begin in, with a slash at its end: images elsewhere have no label.
+
+    Attributes:
+        remarks: what is to be known of them, a sentence each.
+
+    Raises:
+        UserError: the table cannot be read.
+    """
+
+    def __init__(self, table: str, columns: ColumnsConfig, images: Sequence[str], below: str = "") -> None:
+        self._name = below + table.rpartition("/")[2]
+        self._below = below
+        content = read_table(table, columns)
+        rows = [row for row in content.rows if row.image]
+        index = PathIndex(path.removeprefix(below) for path in images if path.startswith(below))
+        self._sure_rows: dict[str, list[TableRow]] = defaultdict(list)
+        self._unsure_rows: dict[str, str] = {}
+        unmatched: list[TableRow] = []
+        for row in rows:
+            files = index.find_files(row.image)
+            if len(files) == 1:
+                self._sure_rows[files[0]].append(row)
+            elif not files:
+                unmatched.append(row)
+            for file in files if len(files) > 1 else ():
+                named = f"{self._name} line {row.line} names {row.image}"
+                self._unsure_rows[file] = f"{named}, which fits {' and '.join(files[:3])}"
+        self.remarks = [*content.remarks, *index.describe_decoded(self._name)]
+        if unmatched:
+            verb = "fits" if len(unmatched) == 1 else "fit"
+            self.remarks.append(
+                f"{len(unmatched)} of {format_count(len(rows), 'row')} of {self._name} {verb} no image, such as "
+                f"{unmatched[0].image} in line {unmatched[0].line}"
+            )
+        example = f", such as {rows[0].image}" if rows else ""
+        names = format_count(len(rows), "row names", "rows name")
+        self._nowhere = (NO_CLASS, f"{self._name} has no row that fits it; its {names} images{example}")
+        self._labels: dict[tuple[str | None, ...], Label] = {}  # the same object for all images of a class
+
+    def find_label(self, path: str) -> Label:
+        """Return the label of an image."""
+        split = find_split(path)
+        path = path.removeprefix(self._below)
+        if path in self._sure_rows:
+            label = _merge_rows(self._sure_rows[path], self._name)
+        elif path in self._unsure_rows:
+            label = Label(None, (LABEL_CONFLICT, self._unsure_rows[path]))
+        else:
+            label = Label(None, self._nowhere)
+        label = Label(label.name, label.objection, label.split or split)
+        return label if label.objection else self._labels.setdefault((label.name, label.split), label)
+
+
+def _merge_rows(rows: Sequence[TableRow], table: str) -> Label:
+    if len(rows) == 1:
+        return rows[0].label
+    unsure = [row.label for row in rows if row.label.objection and row.label.objection[0] == LABEL_CONFLICT]
+    if unsure:
+        return unsure[0]
+    lines = " and ".join(str(row.line) for row in rows[:3])
+    splits = {row.label.split for row in rows}
+    label = make_label([row.label.name for row in rows if row.label.name is not None], f"{table} lines {lines}")
+    return Label(label.name, label.objection, splits.pop() if len(splits) == 1 else None)
