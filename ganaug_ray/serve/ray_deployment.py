@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import ray
 import torch
 from ray import serve
 from ray.serve._private import replica
@@ -16,6 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from ganaug_ray.core import worker_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
+from ganaug_ray.runtime import cluster
 from ganaug_ray.serve import app, auth
 from ganaug_ray.serve.deployment_settings import DeploymentSettings
 from ganaug_ray.serve.feedback_ledger import FeedbackLedger
@@ -63,7 +63,7 @@ class ClassifierReplica:
         if deployment_settings.alone:
             _bind_to_loopback()
         torch.set_num_threads(max(1, int(deployment_settings.cpus)))
-        device = "cuda" if ray.get_gpu_ids() else "cpu"
+        device = cluster.get_reserved_device()
         champion = LiveModel(deployment_settings.address, deployment_settings.name, device)
         limits = RequestLimits(**deployment_settings.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
         metrics = [ServeMetrics()]

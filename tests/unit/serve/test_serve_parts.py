@@ -23,6 +23,7 @@ from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import cluster
+from ganaug_ray.runtime.resources import Hardware
 from ganaug_ray.serve import auth, batching, haproxy, ray_deployment, serve_config
 from ganaug_ray.serve.batching import Batcher
 from ganaug_ray.serve.deployment_settings import DeploymentSettings
@@ -351,12 +352,13 @@ def test_serve_config_is_valid_without_key(
     assert f"serve deploy {out}" in capsys.readouterr().out.replace("\n", "")
 
 
-def test_replica_range_is_parsed_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replica_range_is_parsed_or_refused() -> None:
     """The number of replicas is read as a range or a single number, and a wrong one is refused."""
     assert serve_config.parse_replicas("0:3") == (0, 3)
-    monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    assert serve_config.parse_replicas("") == (1, 5)
-    assert serve_config.parse_replicas("", 2) == (1, 2)
+    five_cores = Hardware.of_one_machine(5)
+    bounds = serve_config.parse_replicas("")
+    assert serve_config.choose_replicas(bounds, five_cores) == (1, 5)
+    assert serve_config.choose_replicas(bounds, five_cores, cpus=2) == (1, 2)
     for wrong in ("x", "3:1", "0", "-1:2", "1:2:3"):
         with pytest.raises(UserError, match="--replicas"):
             serve_config.parse_replicas(wrong)
