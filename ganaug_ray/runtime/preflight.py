@@ -194,16 +194,15 @@ def collect_reports(out: Folder | None, with_gpus: bool) -> list[Node]:
     if out is not None:
         out.write_bytes(mark, mark.encode())
         address = str(out)
-    task: Any = ray.remote(inspect_node)
+    asking: Any = ray.remote(inspect_node)
+    trying: Any = ray.remote(max_calls=1)(inspect_node)  # its process ends, and with it what it holds of GPUs' memory
     refs: dict[Any, dict[str, Any]] = {}
     for node in ray.nodes():
         if node["Alive"]:
             strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
             gpus = int(node["Resources"].get("GPU", 0)) if with_gpus else 0
-            options: dict[str, Any] = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy}
-            if gpus:
-                options["max_calls"] = 1  # the process ends, and with it what it holds of each GPU's memory
-            refs[task.options(**options).remote(address, mark, gpus)] = node
+            options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy}
+            refs[(trying if gpus else asking).options(**options).remote(address, mark, gpus)] = node
     try:
         ray.wait(list(refs), num_returns=len(refs), timeout=NODE_REPLY_TIMEOUT_S)
         return [Node(node["NodeManagerAddress"], _read_reply(ref), node["Resources"]) for ref, node in refs.items()]
