@@ -110,6 +110,7 @@ def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
     Raises:
         UserError: it is; the message names what is large in it.
     """
+    # Private: Ray's own walk and limit, without which a folder would be refused that it takes, or the reverse.
     from ray._private.ray_constants import get_runtime_env_default_excludes
     from ray._private.runtime_env import packaging
 

@@ -7,6 +7,9 @@ import threading
 from typing import Any
 
 import ray
+
+# Private, each for want of a public way: to keep a Ray on 127.0.0.1 (start_private) and to end its autoscaler
+# (_end_monitor), and for what an autoscaler may grow to, which `ray.cluster_resources` leaves out.
 from ray._private import ray_constants, worker
 from ray._private.state import state
 from ray.exceptions import AuthenticationError

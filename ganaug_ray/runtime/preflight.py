@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
+
+# Private: the figures by which Ray itself ends workers for want of memory, which know of a container's limit.
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

@@ -11,10 +11,10 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
-from ray._private.state import state
+from ray._private.state import state  # private: what else knows of draining nodes needs a dashboard, or is for ranks
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # private: else its words were matched
 from ray.util import get_current_placement_group
 from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_placement_group
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from ray import serve
-from ray.serve._private import replica
-from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
+from ray.serve._private import replica  # for _bind_to_loopback, which says why
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
@@ -87,7 +87,7 @@ def read_required_keys(settings: DeploymentSettings) -> list[str]:
     keys = auth.read_keys(settings.key_file)
     if settings.needs_key and not keys:
         raise UserError(f"no API key on this machine: set {auth.KEY_VARIABLE} or give --key-file")
-    if settings.tls and RAY_SERVE_ENABLE_HA_PROXY:
+    if settings.tls and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":  # as Serve reads it
         raise UserError("HAProxy would answer without TLS: start Ray without RAY_SERVE_ENABLE_HA_PROXY")
     return keys
 

@@ -282,7 +282,7 @@ def test_replica_requires_key_and_certificate(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UserError, match="no API key"):
         ray_deployment.read_required_keys(DeploymentSettings("/pets"))
     monkeypatch.setenv(auth.KEY_VARIABLE, "long-enough")
-    monkeypatch.setattr(ray_deployment, "RAY_SERVE_ENABLE_HA_PROXY", True)
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
     with pytest.raises(UserError, match="without TLS"):
         ray_deployment.read_required_keys(DeploymentSettings("/pets", tls=True))
 
