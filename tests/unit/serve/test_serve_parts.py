@@ -364,6 +364,24 @@ def test_replica_range_is_parsed_or_refused() -> None:
             serve_config.parse_replicas(wrong)
 
 
+def test_replicas_take_gpus_where_there_are_any() -> None:
+    """A machine's replicas take a GPU each unless the user says otherwise, and too few GPUs are refused."""
+    two_gpus, none = Hardware.of_one_machine(8, 2), Hardware.of_one_machine(8)
+    assert serve_config.choose_gpus(None, two_gpus) == 1
+    assert serve_config.choose_gpus(None, none) == 0
+    assert serve_config.choose_gpus(0, two_gpus) == 0
+    assert serve_config.choose_replicas(None, two_gpus, 1, 1) == (1, 2)
+    assert serve_config.choose_replicas(None, two_gpus, 1, 0.5) == (1, 4)
+    assert serve_config.choose_replicas((1, 8), two_gpus, 1, 1) == (1, 2), "more could never start"
+    assert serve_config.choose_replicas(None, two_gpus, 1, 0) == (1, 8)
+    with pytest.raises(UserError, match=r"--gpus 1: torch sees 0 GPUs on this machine; give --gpus 0"):
+        serve_config.choose_gpus(1, none)
+    with pytest.raises(UserError, match=r"--replicas 3: .*this machine has 2; give --replicas 2, or --gpus 0"):
+        serve_config.choose_replicas((3, 3), two_gpus, 1, 1)
+    with pytest.raises(UserError, match=r"--gpus 1\.5"):
+        serve_config.check_gpus(1.5)
+
+
 def test_options_are_checked_without_torch() -> None:
     """Neither Ray nor torch is imported before the options of `ganaug serve` are checked."""
     modules = "launch, serve_config, deployment_settings, rollout_config, feedback_store"
