@@ -1,72 +1,92 @@
 """The generate stage: from a generator, numbers of images a class and a seed to a screened store of synthetic images.
 
-Each class is made by one actor, in blocks whose latents depend on their number alone, until enough images have passed
-the screening. Whoever made a block writes it, under a name that says which it is. So no image passes through the
-driver, and the number of actors changes nothing.
+Images are made in blocks whose latents depend on class and number alone, by as many actors as there is room for, until
+enough images of each class have passed the screening. Whoever made a block writes it, under a name that says which it
+is. So no image passes through the driver, and the number of actors changes nothing.
 """
 
-import itertools
-import json
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
-import torch
 
 from ganaug_ray.augment import screening_rules
-from ganaug_ray.augment.generated_blocks import GeneratedBlock, generate_blocks
+from ganaug_ray.augment.generated_blocks import BlockRequest, ClassBlocks, make_block
 from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.errors import NothingPassed
+from ganaug_ray.errors import NothingPassed, StageFailed
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
-from ganaug_ray.runtime.cluster import describe_worker_resources
+from ganaug_ray.runtime import cluster, resources
+from ganaug_ray.runtime.resources import Hardware
 
 MAX_LOCAL_BLOCKS = 10  # blocks that one process makes on a CPU sooner than a pool of actors starts
 
 
-class _GeneratorActor:
-    """An actor of the pool: loads generator, teacher and training images once, then makes class after class."""
+MAX_RESTARTS = 3  # of an actor that was lost; the block that it was at is made again, to the same bytes
 
-    def __init__(self, gan: str, out: str, seed: int, screening: Screening | None, stored: bool) -> None:
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+
+@dataclass(frozen=True)
+class BlockSummary:
+    """What the driver learns of a block that an actor has made and written.
+
+    Attributes:
+        name: of the class.
+        tally: reason, or "kept" -> number of images.
+        limits: by which it was screened; None where nothing is screened.
+        is_drawn: whether the limits let the class have images at all.
+        rejects: the table of rejected images, where it was not written; None otherwise.
+    """
+
+    name: str
+    tally: dict[str, int]
+    limits: screening_rules.ScreeningLimits | None
+    is_drawn: bool
+    rejects: pa.Table | None = None
+
+
+class _BlockMaker:
+    """Loads generator, teacher and training images once, then makes block after block and writes them."""
+
+    def __init__(self, gan: str, out: str, seed: int, screening: Screening | None, stored: bool, device: str) -> None:
         self._generator = Generator.load(Folder.from_uri(gan), device)
         self._examiner = Examiner(screening, device) if screening else None
         self._out = Folder.from_uri(out)
         self._seed = seed
         self._stored = stored
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
-        for name, target in zip(batch["name"], batch["images"], strict=True):
-            for block in self.generate_class(str(name), int(target)):
-                if block.rejects is not None:
-                    label = self._generator.classes.index(name)
-                    self._out.write_table(f".screened-{label:04d}-{block.number:05d}.parquet", block.rejects)
-                yield {
-                    "name": np.array([name]),
-                    "tally": np.array([json.dumps(block.tally)]),
-                    "limits": np.array([json.dumps(block.limits and asdict(block.limits))]),
-                }
+    def make(self, request: BlockRequest) -> BlockSummary:
+        """Make a block, and write down those images that are kept."""
+        block = make_block(self._generator, request, self._seed, self._examiner)
+        if self._stored and len(block.rows):
+            table = image_store.to_table(block.rows, "synthetic")
+            self._out.write_table(f"part-{block.label:04d}-{block.number:05d}.parquet", table, bulky="image")
+        return BlockSummary(request.name, block.tally, block.limits, block.is_drawn, block.rejects)
 
-    def generate_class(self, name: str, target: int) -> Iterator[GeneratedBlock]:
-        """Make images of a class and write down those that are kept."""
-        label = self._generator.classes.index(name)
-        class_blocks = generate_blocks(self._generator, name, target, self._seed, self._examiner)
-        if not self._stored:
-            yield from itertools.islice(class_blocks, 1)
-            return
-        for block in class_blocks:
-            if len(block.rows):
-                table = image_store.to_table(block.rows, "synthetic")
-                self._out.write_table(f"part-{label:04d}-{block.number:05d}.parquet", table, bulky="image")
-            yield block
+
+class _GeneratorActor:
+    """A block maker in a process of its own, which also writes down what it rejects."""
+
+    def __init__(self, gan: str, out: str, seed: int, screening: Screening | None, stored: bool) -> None:
+        self._maker = _BlockMaker(gan, out, seed, screening, stored, cluster.get_reserved_device())
+        self._classes = GanRecord.read(Folder.from_uri(gan)).classes
+        self._out = Folder.from_uri(out)
+
+    def get_ready(self) -> None:
+        """Answered when all is loaded."""
+
+    def make(self, request: BlockRequest) -> BlockSummary:
+        summary = self._maker.make(request)
+        if summary.rejects is not None:
+            label = self._classes.index(request.name)
+            self._out.write_table(f".screened-{label:04d}-{request.number:05d}.parquet", summary.rejects)
+        return replace(summary, rejects=None)
 
 
 def generate_pool(
@@ -74,21 +94,21 @@ def generate_pool(
     seed: int,
     gan: Folder,
     out: Folder,
+    hardware: Hardware,
     screening: Screening | None = None,
     progress: Callable[[int], None] = lambda images: None,
-    actors: int | None = None,
     stored: bool = True,
 ) -> experiment_dir.Record:
-    """Generate and screen a store of ``counts`` images a class, with Ray Data and a pool of actors.
+    """Generate and screen a store of ``counts`` images a class, with a pool of Ray actors.
 
     Args:
         counts: class name -> number of images.
         seed: of the latents.
         gan: a finished generator.
         out: the synthetic store.
+        hardware: of the cluster, as far as it is to be used.
         screening: what is asked of the images; absent: any will do.
         progress: called with the number of images kept so far.
-        actors: size of the pool; absent: from one to as many as there is room for.
         stored: whether images are kept; False: they are made while a classifier trains, and the limits are set on
             the first block of each class, the same one that sets them for stored images.
 
@@ -97,26 +117,21 @@ def generate_pool(
 
     Raises:
         NothingPassed: no image of any class passed the screening.
+        StageFailed: actors were lost more often than restarts help.
     """
-    started = time.monotonic()
-    out.create()
-    targets = _plan_targets(counts, screening, stored)
-    tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
-    limits: dict[str, screening_rules.ScreeningLimits] = {}
-    actor_args = {"gan": str(gan), "out": str(out), "seed": seed, "screening": screening, "stored": stored}
-    for row in _generate_on_actors(targets, actor_args, actors):
-        tally[row["name"]].update(json.loads(row["tally"]))
-        if limits_record := json.loads(row["limits"]):
-            limits[row["name"]] = screening_rules.ScreeningLimits.from_record(limits_record)
-        progress(sum(class_tally["kept"] for class_tally in tally.values()))
-    if screening is not None:
-        _merge_rejects(out)
-    return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
+    arguments = (str(gan), str(out), seed, screening, stored)
+
+    def make_blocks(plans: Mapping[str, ClassBlocks]) -> Iterator[BlockSummary]:
+        yield from _make_on_actors(plans, arguments, hardware)
+        if screening is not None:
+            _merge_rejects(out)
+
+    return _fill_store(counts, seed, gan, out, screening, progress, stored, make_blocks)
 
 
 def is_local_job(counts: Mapping[str, int]) -> bool:
-    """Whether so few images are made sooner in this process than by actors."""
-    return sum(-(-n // BLOCK_SIZE) for n in counts.values()) <= MAX_LOCAL_BLOCKS and not torch.cuda.is_available()
+    """Whether so few images are made sooner by this process than by actors, on a CPU."""
+    return sum(-(-n // BLOCK_SIZE) for n in counts.values()) <= MAX_LOCAL_BLOCKS
 
 
 def generate_locally(
@@ -127,37 +142,61 @@ def generate_locally(
     screening: Screening | None,
     progress: Callable[[int], None] = lambda images: None,
     stored: bool = True,
+    device: str = "cpu",
 ) -> experiment_dir.Record:
     """Generate the same files as ``generate_pool``, in this process and without Ray.
 
     Two processes that make the same store at once write the same bytes, each file whole.
     """
+
+    def make_blocks(plans: Mapping[str, ClassBlocks]) -> Iterator[BlockSummary]:
+        maker = _BlockMaker(str(gan), str(out), seed, screening, stored, device)
+        rejects: list[pa.Table] = []
+        for name in sorted(plans):
+            while requests := plans[name].take_blocks():
+                for request in requests:
+                    summary = maker.make(request)
+                    if summary.rejects is not None:
+                        rejects.append(summary.rejects)
+                    yield summary
+        if rejects:
+            out.write_table("screened.parquet", pa.concat_tables(rejects))
+
+    return _fill_store(counts, seed, gan, out, screening, progress, stored, make_blocks)
+
+
+def _fill_store(
+    counts: Mapping[str, int],
+    seed: int,
+    gan: Folder,
+    out: Folder,
+    screening: Screening | None,
+    progress: Callable[[int], None],
+    stored: bool,
+    make_blocks: Callable[[Mapping[str, ClassBlocks]], Iterator[BlockSummary]],
+) -> experiment_dir.Record:
+    """Have the blocks of all classes made and written, in whatever order, and write the marker."""
     started = time.monotonic()
     out.create()
-    maker = _GeneratorActor(str(gan), str(out), seed, screening, stored)
+    plans = _plan_blocks(counts, screening, stored)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
     limits: dict[str, screening_rules.ScreeningLimits] = {}
-    rejects: list[pa.Table] = []
-    for name, n in sorted(_plan_targets(counts, screening, stored).items()):
-        for block in maker.generate_class(name, n):
-            tally[name].update(block.tally)
-            if block.limits is not None:
-                limits[name] = block.limits
-            if block.rejects is not None:
-                rejects.append(block.rejects)
-            progress(sum(class_tally["kept"] for class_tally in tally.values()))
-    if rejects:
-        out.write_table("screened.parquet", pa.concat_tables(rejects))
+    for block in make_blocks(plans):
+        plans[block.name].add_block(block.tally["kept"], block.limits, block.is_drawn)
+        tally[block.name].update(block.tally)
+        if block.limits is not None:
+            limits[block.name] = block.limits
+        progress(sum(class_tally["kept"] for class_tally in tally.values()))
     return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
 
 
-def _plan_targets(counts: Mapping[str, int], screening: Screening | None, stored: bool) -> dict[str, int]:
-    """Images of each class to make: what is stored; else a block each to set the limits on, where there are any."""
+def _plan_blocks(counts: Mapping[str, int], screening: Screening | None, stored: bool) -> dict[str, ClassBlocks]:
+    """The blocks of what is stored; else one of each class to set the limits on, where there are any."""
     if stored:
-        return dict(counts)
+        return {name: ClassBlocks(name, n, screening is not None) for name, n in counts.items()}
     if screening is None:
         return {}
-    return dict.fromkeys(counts, BLOCK_SIZE)
+    return {name: ClassBlocks(name, BLOCK_SIZE, is_screened=True, max_blocks=1) for name in counts}
 
 
 def _commit_pool(
@@ -198,22 +237,42 @@ def _commit_pool(
     return experiment_dir.write_marker(out, "synthetic.json", "generate", started, record)
 
 
-def _generate_on_actors(
-    targets: Mapping[str, int], actor_args: dict[str, Any], actors: int | None
-) -> Iterable[dict[str, Any]]:
-    """Yield a row for each block: name of the class, tally and limits, these two as JSON."""
-    if not targets:
-        return ()
-    if actors:
-        pool = ray.data.ActorPoolStrategy(size=actors)
-    else:
-        room = max(1, min(len(targets), int(ray.cluster_resources()["CPU"])))
-        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=room)
-    class_rows = [{"name": name, "images": n} for name, n in targets.items()]
-    results = ray.data.from_items(class_rows, override_num_blocks=len(class_rows)).map_batches(
-        _GeneratorActor, fn_constructor_kwargs=actor_args, compute=pool, batch_size=1, **describe_worker_resources()
-    )
-    return results.iter_rows()
+def _make_on_actors(
+    plans: Mapping[str, ClassBlocks], arguments: tuple[Any, ...], hardware: Hardware
+) -> Iterator[BlockSummary]:
+    """Have actors make the blocks, and yield what becomes of each as it is written.
+
+    An actor gets its first block when it has loaded all it needs: those that find no room yet keep nobody waiting.
+    """
+    waiting: deque[BlockRequest] = deque()
+    for plan in plans.values():
+        waiting.extend(plan.take_blocks())
+    reserved = resources.plan_stage("generate", hardware)
+    options = {**reserved.ray_options, "max_restarts": MAX_RESTARTS, "max_task_retries": MAX_RESTARTS}
+    actor_class: Any = ray.remote(_GeneratorActor)
+    pool = []
+    for _ in range(min(len(waiting), max(1, reserved.at_once))):
+        pool.append(actor_class.options(**options).remote(*arguments))
+    starting = {actor.get_ready.remote(): actor for actor in pool}
+    running: dict[Any, Any] = {}
+    idle: list[Any] = []
+    while waiting or running:
+        while waiting and idle:
+            actor = idle.pop()
+            running[actor.make.remote(waiting.popleft())] = actor
+        (ref, *_), _ = ray.wait([*starting, *running])
+        try:
+            summary = ray.get(ref)
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from None
+        except ray.exceptions.RayError as error:
+            raise StageFailed(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
+        if ref in starting:
+            idle.append(starting.pop(ref))
+            continue
+        idle.append(running.pop(ref))
+        yield summary
+        waiting.extend(plans[summary.name].take_blocks())
 
 
 def _join_limits(

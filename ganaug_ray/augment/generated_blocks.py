@@ -1,4 +1,8 @@
-"""Images of one class, block after block, until enough have passed the screening."""
+"""Images of one class in blocks, until enough have passed the screening: which blocks, and what becomes of each.
+
+A block is a pure function of the generator, its class, its number and the limits, so blocks can be made anywhere, and
+those that are certain to be needed at the same time.
+"""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +24,7 @@ class GeneratedBlock:
     """The images of a block that passed the screening, and what became of the others.
 
     Attributes:
+        label: of the class.
         number: of the block; its images have the indices ``number * BLOCK_SIZE`` and on.
         rows: those that are kept.
         rejects: as ``build_rejects_table`` gives them; None where nothing is screened.
@@ -27,48 +32,126 @@ class GeneratedBlock:
         limits: by which it was screened, those of its own class; None where nothing is screened.
     """
 
+    label: int
     number: int
     rows: image_store.LabelledImages
     rejects: pa.Table | None
     tally: dict[str, int]
     limits: screening_rules.ScreeningLimits | None
 
+    @property
+    def is_drawn(self) -> bool:
+        """Whether the limits let the class have images at all."""
+        return self.limits is None or self.limits.drawn[self.label]
+
+
+@dataclass(frozen=True)
+class BlockRequest:
+    """One block of a class that is to be made.
+
+    Attributes:
+        name: of the class.
+        number: of the block.
+        most: images that are kept of it, at most.
+        limits: by which it is screened; None: it sets them, or nothing is screened.
+    """
+
+    name: str
+    number: int
+    most: int
+    limits: screening_rules.ScreeningLimits | None = None
+
+
+class ClassBlocks:
+    """The blocks that a class needs, planned from what became of those before.
+
+    Without screening all are known at once. With it the first block sets the limits; then as many are asked for at a
+    time as are certain to be needed: of a block at most BLOCK_SIZE images pass. At most MAX_TRIES_PER_IMAGE images are
+    made for each that is wanted, but at least one block; and no second one of a class that the teacher does not
+    recognise.
+
+    Args:
+        name: of the class.
+        target: images that are wanted.
+        is_screened: whether images may be rejected.
+        max_blocks: blocks at most; absent: as above.
+    """
+
+    def __init__(self, name: str, target: int, is_screened: bool, max_blocks: int | None = None) -> None:
+        self.name = name
+        self._missing = target
+        self._is_screened = is_screened
+        self._next = 0
+        self._awaited = 0
+        self._limits: screening_rules.ScreeningLimits | None = None
+        images = max(BLOCK_SIZE, MAX_TRIES_PER_IMAGE * target) if is_screened else target
+        self._max_blocks = -(-images // BLOCK_SIZE) if max_blocks is None else max_blocks
+
+    def take_blocks(self) -> list[BlockRequest]:
+        """Return the next blocks to make, in any order; none while others are awaited, and none where it is done."""
+        if self._awaited or self._missing <= 0:
+            return []
+        needed = -(-self._missing // BLOCK_SIZE)
+        if self._is_screened:
+            needed = max(1, needed - 1) if self._limits else 1  # of all but the last one, no image is too many
+        needed = min(needed, self._max_blocks - self._next)
+        requests = []
+        for offset in range(needed):
+            most = min(BLOCK_SIZE, self._missing - offset * BLOCK_SIZE)
+            requests.append(BlockRequest(self.name, self._next + offset, most, self._limits))
+        self._next += needed
+        self._awaited = needed
+        return requests
+
+    def add_block(self, kept: int, limits: screening_rules.ScreeningLimits | None, is_drawn: bool) -> None:
+        """Take note of a block that was made.
+
+        Args:
+            kept: number of its images that are kept.
+            limits: by which it was screened.
+            is_drawn: whether the limits let the class have images at all.
+        """
+        self._awaited -= 1
+        self._limits = limits
+        self._missing = self._missing - kept if is_drawn else 0
+
 
 def generate_blocks(
-    generator: Generator, name: str, missing: int, seed: int, examiner: Examiner | None
+    generator: Generator, name: str, target: int, seed: int, examiner: Examiner | None
 ) -> Iterator[GeneratedBlock]:
     """Generate images of a class, block by block, until enough have passed the screening or too many were made.
-
-    At most MAX_TRIES_PER_IMAGE images are made for each that is missing, but at least one block. The first block sets
-    the limits of the screening; a class that the teacher does not recognise in it gets none.
 
     Raises:
         AssertionError: the generator has no such class.
     """
-    assert name in generator.classes, f"no such class: {name}"
-    label = generator.classes.index(name)
+    plan = ClassBlocks(name, target, examiner is not None)
+    while requests := plan.take_blocks():
+        for request in requests:
+            block = make_block(generator, request, seed, examiner)
+            plan.add_block(len(block.rows), block.limits, block.is_drawn)
+            yield block
+
+
+def make_block(generator: Generator, request: BlockRequest, seed: int, examiner: Examiner | None) -> GeneratedBlock:
+    """Generate one block and screen it, if there is an examiner.
+
+    Raises:
+        AssertionError: the generator has no such class.
+    """
+    assert request.name in generator.classes, f"no such class: {request.name}"
+    label = generator.classes.index(request.name)
     if examiner is None:
-        for number in range(-(-missing // BLOCK_SIZE)):
-            rows = generate_block(generator, label, number, min(BLOCK_SIZE, missing - number * BLOCK_SIZE), seed)
-            yield GeneratedBlock(number, rows, None, {"kept": len(rows)}, None)
-        return
-    limits = None
-    max_blocks = -(-max(BLOCK_SIZE, MAX_TRIES_PER_IMAGE * missing) // BLOCK_SIZE)
-    for number in range(max_blocks):
-        if missing <= 0:
-            return
-        rows = generate_block(generator, label, number, BLOCK_SIZE, seed)
-        evidence = examiner(rows.images, rows.labels)
-        limits = limits or screening_rules.ScreeningLimits.from_evidence(evidence, examiner.config)
-        verdict_N = screening_rules.screen_images(evidence, limits)
-        rejects = screening_rules.build_rejects_table(evidence, verdict_N, rows.provenance, generator.classes)
-        passed = (verdict_N == screening_rules.KEPT).nonzero().flatten().tolist()
-        rows = _select_rows(rows, passed[:missing])
-        tally = {**Counter(rejects["reason"].to_pylist()), "kept": len(rows)}
-        yield GeneratedBlock(number, rows, rejects, tally, limits)
-        if not limits.drawn[label]:
-            return
-        missing -= len(rows)
+        rows = generate_block(generator, label, request.number, request.most, seed)
+        return GeneratedBlock(label, request.number, rows, None, {"kept": len(rows)}, None)
+    rows = generate_block(generator, label, request.number, BLOCK_SIZE, seed)
+    evidence = examiner(rows.images, rows.labels)
+    limits = request.limits or screening_rules.ScreeningLimits.from_evidence(evidence, examiner.config)
+    verdict_N = screening_rules.screen_images(evidence, limits)
+    rejects = screening_rules.build_rejects_table(evidence, verdict_N, rows.provenance, generator.classes)
+    passed = (verdict_N == screening_rules.KEPT).nonzero().flatten().tolist()
+    rows = _select_rows(rows, passed[: request.most])
+    tally = {**Counter(rejects["reason"].to_pylist()), "kept": len(rows)}
+    return GeneratedBlock(label, request.number, rows, rejects, tally, limits)
 
 
 def generate_block(generator: Generator, label: int, number: int, n: int, seed: int) -> image_store.LabelledImages:

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 
 import numpy as np
-import ray
 
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import experiment_dir
@@ -17,12 +16,15 @@ from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.runtime.cluster import describe_worker_resources
+from ganaug_ray.runtime import executors
+from ganaug_ray.runtime.resources import Hardware, plan_stage
 
 PSEUDO_ONLY_FOLDER = "alone"  # the folder of the pseudo-labelled images without the others
 
 
-def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidence: float) -> DatasetRecord:
+def write_pseudo_labels(
+    dataset: Folder, teacher: Folder, out: Folder, confidence: float, hardware: Hardware
+) -> DatasetRecord:
     """Write two stores: the pseudo-labelled images alone, and a data set of them and the labelled ones.
 
     Args:
@@ -30,22 +32,25 @@ def write_pseudo_labels(dataset: Folder, teacher: Folder, out: Folder, confidenc
         teacher: a finished model.
         out: gets train, val, alone and dataset.json, which is returned.
         confidence: least probability of the likeliest class.
+        hardware: of the cluster, as far as it is to be used.
 
     Raises:
         StageFailed: the teacher is sure of no image.
     """
-    task = ray.remote(_label_images).options(**describe_worker_resources())
-    return ray.get(task.remote(str(dataset), str(teacher), str(out), confidence))
+    reserved = plan_stage("label", hardware)
+    return executors.call_on_device(_label_images, (str(dataset), str(teacher), str(out), confidence), reserved)
 
 
-def _label_images(dataset_at: str, teacher_at: str, out_at: str, confidence: float) -> DatasetRecord:
+def _label_images(
+    dataset_at: str, teacher_at: str, out_at: str, confidence: float, device: str = "cpu"
+) -> DatasetRecord:
     started = time.monotonic()
     dataset = Folder.from_uri(dataset_at)
     teacher = Folder.from_uri(teacher_at)
     out = Folder.from_uri(out_at)
     facts = DatasetRecord.read(dataset)
     model = ModelRecord.read(teacher)
-    classifier = Classifier.load(teacher)
+    classifier = Classifier.load(teacher, device)
     number = _copy_shards(dataset / "train", (out / "train").create())
     _copy_shards(dataset / "val", (out / "val").create())
     (out / PSEUDO_ONLY_FOLDER).create()

@@ -4,7 +4,6 @@ Tasks read files, folders and archives; a pool of actors, each with the model, d
 """
 
 import functools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,7 +21,8 @@ from ganaug_ray.data import images, sources
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, SIDECAR, PartReader, RawImage, cut_parts
 from ganaug_ray.errors import StageFailed, UserError
-from ganaug_ray.runtime.cluster import describe_worker_resources, has_gpus
+from ganaug_ray.runtime import cluster
+from ganaug_ray.runtime.resources import Hardware, plan_stage
 
 BATCH_IMAGES = 256  # images that travel together
 CONTAINER_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", ".parquet")  # files that hold or name others
@@ -55,12 +55,15 @@ class PredictedImages:
     remarks: tuple[str, ...] = ()
 
 
-def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[float, str], None]) -> PredictedImages:
+def predict_images(
+    model: Folder, addresses: Sequence[str], hardware: Hardware, progress: Callable[[float, str], None]
+) -> PredictedImages:
     """Classify images on the cluster that this process is connected to.
 
     Args:
         model: a model folder.
         addresses: files, folders and archives of images.
+        hardware: of the cluster, as far as it is to be used.
         progress: called with a share of the work and a few words.
 
     Returns:
@@ -76,7 +79,7 @@ def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    max_actors = 1 if has_gpus() else max(1, int(ray.cluster_resources().get("CPU", 1)))
+    reserved = plan_stage("predict", hardware)
     numbers = ray.data.from_items(
         [{"part": number} for number in range(len(named_parts))], override_num_blocks=len(named_parts)
     )
@@ -84,8 +87,9 @@ def predict_images(model: Folder, addresses: Sequence[str], progress: Callable[[
         # Reading waits for disks and networks; it must not wait for a CPU too.
         functools.partial(_read_parts, named_parts), batch_size=1, batch_format="pyarrow", num_cpus=0, concurrency=4
     ).map_batches(
-        _Predictor, fn_constructor_args=(str(model),), batch_size=BATCH_IMAGES, batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max_actors), **describe_worker_resources(),
+        _Predictor, fn_constructor_args=(str(model), int(reserved.cpus)), batch_size=BATCH_IMAGES,
+        batch_format="pyarrow", compute=ray.data.ActorPoolStrategy(min_size=1, max_size=max(1, reserved.at_once)),
+        **reserved.ray_options,
     )  # fmt: skip
     tables = [_build_answers(classes, READ_SCHEMA.empty_table(), [], [])]
     rows = 0
@@ -195,15 +199,10 @@ def _describe_error(error: images.UnreadableError) -> str:
 
 
 class _Predictor:
-    """The model, loaded once by each actor."""
+    """The model, loaded once by each actor; decodes in as many threads as it has reserved CPUs."""
 
-    def __init__(self, model: str) -> None:
-        device = "cpu"
-        threads = 1
-        if ray.get_gpu_ids():
-            device = "cuda"
-            threads = os.cpu_count() or 1
-        self._classifier = Classifier.load(Folder.from_uri(model), device)
+    def __init__(self, model: str, threads: int) -> None:
+        self._classifier = Classifier.load(Folder.from_uri(model), cluster.get_reserved_device())
         self._threads = ThreadPoolExecutor(threads)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

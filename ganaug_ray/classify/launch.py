@@ -2,64 +2,113 @@
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import ray
 import torch
 
+from ganaug_ray.classify import networks
 from ganaug_ray.classify.train_worker import CHECKPOINT_FOLDER, LAST_GOOD_FILE, ClassifierTraining, train_and_finish
 from ganaug_ray.core import checkpoint, worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store, object_store
 from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.runtime import cluster, worker_group
+from ganaug_ray.runtime import cluster, resources, side_by_side, worker_group
+from ganaug_ray.runtime.resources import Hardware
 
 
-def train_classifiers(trainings: list[ClassifierTraining], resident_gb: float) -> None:
-    """Train classifiers: those with one worker as Ray tasks in parallel, the others one after another under DDP.
+def train_classifiers(
+    trainings: list[ClassifierTraining],
+    resident_gb: float,
+    hardware: Hardware,
+    notify: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Train classifiers, as many side by side as there is room: of one worker as Ray tasks, of several under DDP.
 
     Args:
         trainings: each writes a model folder of its own, so what is finished stays when another fails.
         resident_gb: GB of images that may be kept in memory; smaller stores are read once for a whole machine.
+        hardware: of the cluster, as far as it is to be used.
+        notify: called with a sentence where trainings get other resources than the job asks for.
 
     Raises:
         UserError: workers that come and go, with more images than are kept in memory.
         StageFailed: one or more trainings failed; the others are finished.
     """
-    workers = [cluster.choose_worker_count(training.config, len(trainings)) for training in trainings]
     for training in trainings:
         if training.config.min_workers:
             _refuse_streaming(training, resident_gb)
-    single_worker_trainings = [training for training, n in zip(trainings, workers, strict=True) if n == 1]
+    groups = _group_by_workers(trainings, hardware, notify)
+    single_worker_trainings = groups.pop(1, [])
     store_names = list(itertools.chain.from_iterable(training.stores for training in single_worker_trainings))
     loans = object_store.lend_stores(store_names, resident_gb)
 
     def start(training: ClassifierTraining) -> "ray.ObjectRef[int | None]":
-        return _train_task.options(**cluster.describe_worker_resources(training.config.gpu_share)).remote(
-            training, loans
-        )
+        share = choose_gpu_share(training) if hardware.has_gpus else 1.0
+        reserved = resources.plan_stage("train", hardware, gpu_share=share)
+        return _train_task.options(**reserved.ray_options).remote(training, loans)
 
+    ends = [side_by_side.run_tasks(start, single_worker_trainings, _count_steps_kept)]
+    for workers, group in groups.items():
+        train = functools.partial(_train_on_ranks, workers=workers, use_gpu=hardware.has_gpus)
+        at_once = resources.plan_stage("train", hardware, workers).at_once
+        ends.append(side_by_side.run_groups(train, group, at_once))
     failures = []
-    for training, error in worker_group.run_side_by_side(start, single_worker_trainings, _count_steps_kept):
+    for training, error in itertools.chain.from_iterable(ends):
         if error is not None:
             failures.append(_describe_failure(training, error))
-    for training, n in zip(trainings, workers, strict=True):
-        if n > 1:
-            try:
-                worker_group.run_on_ranks(
-                    train_and_finish,
-                    training,
-                    cluster.choose_worker_range(training.config, n),
-                    Folder.from_uri(training.out),
-                    training.config.placement,
-                    read_step=functools.partial(_count_steps_kept, training),
-                )
-            except (DivergenceError, StageFailed) as error:
-                failures.append(_describe_failure(training, error))
     if failures:
         raise StageFailed("\n".join(failures[:3]))
+
+
+def _group_by_workers(
+    trainings: list[ClassifierTraining], hardware: Hardware, notify: Callable[[str], None]
+) -> dict[int, list[ClassifierTraining]]:
+    """Return number of workers -> trainings, and tell of those that get fewer than they ask for."""
+    groups: dict[int, list[ClassifierTraining]] = {}
+    notes = []
+    for training in trainings:
+        workers = resources.choose_worker_count(training.config, len(trainings), hardware)
+        groups.setdefault(workers, []).append(training)
+        notes.append(resources.describe_lowered_workers(training.config, workers, hardware))
+    for note in dict.fromkeys(notes):
+        if note:
+            notify(note)
+    return groups
+
+
+def choose_gpu_share(training: ClassifierTraining) -> float:
+    """Return the share of a GPU that a classifier of one worker takes: the job's, or by the size of its training."""
+    config = training.config
+    if config.gpu_share != "auto":
+        return config.gpu_share
+    facts = DatasetRecord.read(Folder.from_uri(training.dataset))
+    network_input = networks.choose_input(config.arch, facts.image_size, config.input_size, config.is_pretrained)
+    parameters = _count_parameters(config.arch, facts.channels, len(facts.classes), network_input)
+    return resources.choose_gpu_share(parameters, config.batch_size, network_input.size)
+
+
+@functools.cache
+def _count_parameters(arch: str, channels: int, classes: int, network_input: networks.NetworkInput) -> int:
+    with torch.device("meta"):  # no weights are drawn: it takes no time and no random numbers
+        network = networks.build_network(arch, channels, classes, 0.0, network_input)
+    return sum(weight.numel() for weight in network.parameters())
+
+
+def _train_on_ranks(training: ClassifierTraining, workers: int, use_gpu: bool) -> None:
+    worker_group.run_on_ranks(
+        train_and_finish,
+        training,
+        resources.choose_worker_range(training.config, workers),
+        Folder.from_uri(training.out),
+        training.config.placement,
+        read_step=functools.partial(_count_steps_kept, training),
+        use_gpu=use_gpu,
+    )
 
 
 def _refuse_streaming(training: ClassifierTraining, resident_gb: float) -> None:
@@ -87,7 +136,6 @@ def _describe_failure(training: ClassifierTraining, error: DivergenceError | Sta
 @ray.remote(max_retries=worker_group.MAX_RESTARTS)
 def _train_task(training: ClassifierTraining, loans: object_store.StoreLoans) -> int | None:
     worker_log.install_print_handler()
-    device_name = "cuda" if torch.cuda.is_available() else "cpu"
-    place = Place(device=torch.device(device_name), is_leaving=worker_group.DrainWatch())
+    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=worker_group.DrainWatch())
     with object_store.borrow_stores(loans, training.stores):
         return worker_group.catch_divergence(train_and_finish, training, place)

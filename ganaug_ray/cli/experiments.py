@@ -13,13 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganaug_ray.cli.options import DryRun, JobPath, Out, Set, Verbose
+from ganaug_ray.cli.options import Cpu, DryRun, JobPath, Out, Set, Verbose
 from ganaug_ray.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
-    from ganaug_ray.config import Job
-    from ganaug_ray.core.console import Terminal
-    from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.pipeline.pipeline import Pipeline
 
 Count = Annotated[
@@ -58,9 +55,14 @@ def build_command(name: str) -> Callable[..., None]:
         return _COMMANDS_WITH_OPTIONS[name]
 
     def command(
-        job: JobPath, out: Out = None, set_: Set = None, dry_run: DryRun = False, verbose: Verbose = False
+        job: JobPath,
+        out: Out = None,
+        set_: Set = None,
+        dry_run: DryRun = False,
+        verbose: Verbose = False,
+        cpu: Cpu = False,
     ) -> None:
-        _run_action(VERBS[name][1], job, out, set_ or [], dry_run, verbose)
+        _run_action(VERBS[name][1], job, out, set_ or [], dry_run, verbose, cpu)
 
     return command
 
@@ -73,6 +75,7 @@ def _generate(
     set_: Set = None,
     dry_run: DryRun = False,
     verbose: Verbose = False,
+    cpu: Cpu = False,
     count: Count = None,
     png: Png = None,
     seed: Seed = None,
@@ -80,14 +83,15 @@ def _generate(
     """Run the generate stage of a job, or export images of a finished GAN's folder as PNG files."""
     from ganaug_ray.config.addresses import expand_home
 
-    of_job = {"--out": out, "--set": set_, "--dry-run": dry_run or None, "--verbose": verbose or None}
+    flags = {"--dry-run": dry_run, "--verbose": verbose, "--cpu": cpu}
+    of_job = {"--out": out, "--set": set_, **{flag: given or None for flag, given in flags.items()}}
     of_folder = {"--count": count, "--png": png, "--seed": seed}
     if "://" in what or expand_home(what).is_dir():
         _refuse_options(of_job, f"goes with a job file; {what} is a folder, and takes --count, --png and --seed")
         _export_images(what, count or [], png, seed or 0)
     else:
         _refuse_options(of_folder, f"goes with the folder of an experiment or of a finished GAN; {what} is none")
-        _run_action(VERBS["generate"][1], Path(what), out, set_ or [], dry_run, verbose)
+        _run_action(VERBS["generate"][1], Path(what), out, set_ or [], dry_run, verbose, cpu)
 
 
 def _run(
@@ -96,6 +100,7 @@ def _run(
     set_: Set = None,
     dry_run: DryRun = False,
     verbose: Verbose = False,
+    cpu: Cpu = False,
     until_clear: Annotated[
         bool,
         typer.Option(
@@ -108,11 +113,11 @@ def _run(
 ) -> None:
     if not until_clear:
         _refuse_options({"--hours": hours}, "goes with --until-clear")
-        _run_action(VERBS["run"][1], job, out, set_ or [], dry_run, verbose)
+        _run_action(VERBS["run"][1], job, out, set_ or [], dry_run, verbose, cpu)
         return
     if hours is not None and not hours > 0:
         raise UserError(f"--hours: found {hours:g}, expected more than 0")
-    _run_action(lambda p: p.run_until_clear(hours), job, out, set_ or [], dry_run, verbose, until_clear=True)
+    _run_action(lambda p: p.run_until_clear(hours), job, out, set_ or [], dry_run, verbose, cpu, until_clear=True)
 
 
 def _promote(
@@ -121,11 +126,12 @@ def _promote(
     set_: Set = None,
     dry_run: DryRun = False,
     verbose: Verbose = False,
+    cpu: Cpu = False,
     force: Annotated[
         bool, typer.Option("--force", help="Even if the champion does better on the test images.")
     ] = False,
 ) -> None:
-    _run_action(lambda p: p.promote_champion(force), job, out, set_ or [], dry_run, verbose)
+    _run_action(lambda p: p.promote_champion(force), job, out, set_ or [], dry_run, verbose, cpu)
 
 
 def evaluate(
@@ -142,12 +148,13 @@ def evaluate(
     set_: Set = None,
     dry_run: DryRun = False,
     verbose: Verbose = False,
+    cpu: Cpu = False,
 ) -> None:
     """Measure the champion, or another model, on test images or on another data set."""
     from ganaug_ray.config.loader import resolve_source
 
     source = None if data is None else resolve_source(data)
-    _run_action(lambda p: p.evaluate_models(model, source), job, out, set_ or [], dry_run, verbose)
+    _run_action(lambda p: p.evaluate_models(model, source), job, out, set_ or [], dry_run, verbose, cpu)
 
 
 def search(
@@ -160,6 +167,7 @@ def search(
     out: Out = None,
     set_: Set = None,
     verbose: Verbose = False,
+    cpu: Cpu = False,
 ) -> None:
     """Look for settings of the GAN, of the mix or of the classifier, on validation images."""
     from ganaug_ray.classify.network_check import check_network
@@ -172,7 +180,7 @@ def search(
     checked_space = driver.check_space(
         kind, space, load_job(job, set_ or [], check_network), write
     )  # before anything is written
-    _run_action(lambda p: driver.run_search(p, checked_space, write), job, out, set_ or [], False, verbose)
+    _run_action(lambda p: driver.run_search(p, checked_space, write), job, out, set_ or [], False, verbose, cpu)
 
 
 _COMMANDS_WITH_OPTIONS: dict[str, Callable[..., None]] = {"run": _run, "generate": _generate, "promote": _promote}
@@ -230,6 +238,7 @@ def _run_action(
     overrides: list[str],
     dry_run: bool,
     verbose: bool,
+    cpu_only: bool,
     until_clear: bool = False,
 ) -> None:
     from ganaug_ray.classify.network_check import check_network
@@ -239,6 +248,7 @@ def _run_action(
     from ganaug_ray.core.output_dir import open_experiment
     from ganaug_ray.pipeline.comparison_plan import plan_comparison
     from ganaug_ray.pipeline.job_facts import JobFacts
+    from ganaug_ray.pipeline.pipeline import Pipeline
     from ganaug_ray.pipeline.sequential_plan import allow_looks, resume_look
     from ganaug_ray.pipeline.split_plan import plan_given
 
@@ -247,7 +257,7 @@ def _run_action(
     job = plan_given(job, run)  # before any fact or plan: images that stay in their splits have one split
     if until_clear:
         job = allow_looks(job)  # before the plan: with several looks it sees less
-    facts = JobFacts(job)
+    facts = JobFacts(job, cpu_only)
     if dry_run:
         from ganaug_ray.pipeline.dry_run import describe_job
 
@@ -259,17 +269,15 @@ def _run_action(
     try:
         with run.hold_lock():
             run.claim_folder(resume_look(job, run) if until_clear else job, notify)
-            _act_on_run(action, job, run, terminal, verbose)
+            _act_on_run(action, Pipeline(job, run, terminal, cpu_only), verbose)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
         raise Interrupted("interrupted; the same command goes on from here") from None
 
 
-def _act_on_run(action: Callable[[Pipeline], None], job: Job, run: Run, terminal: Terminal, verbose: bool) -> None:
-    from ganaug_ray.pipeline.pipeline import Pipeline
-
-    with nullcontext() if verbose else run.open_log_file() as log, terminal.redirect_output(log):
+def _act_on_run(action: Callable[[Pipeline], None], pipeline: Pipeline, verbose: bool) -> None:
+    with nullcontext() if verbose else pipeline.run.open_log_file() as log, pipeline.terminal.redirect_output(log):
         try:
-            action(Pipeline(job, run, terminal))
+            action(pipeline)
         finally:
             if "ray" in sys.modules:
                 from ganaug_ray.runtime import cluster

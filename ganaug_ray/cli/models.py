@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ganaug_ray.cli.options import Model, Verbose
+from ganaug_ray.cli.options import Cpu, Model, Verbose
 from ganaug_ray.errors import Interrupted, UserError
 
 
@@ -18,12 +18,13 @@ def predict(
         str, typer.Option("--out", metavar="FILE", help="Where the answers go: .parquet, .csv, .jsonl or .json.")
     ] = "predictions.parquet",
     verbose: Verbose = False,
+    cpu: Cpu = False,
 ) -> None:
     """Classify images with a trained model: one row an image in a Parquet, CSV, JSON or JSONL file."""
     from ganaug_ray.cli.predict import write_predictions
 
     try:
-        write_predictions(model, images, out, verbose)
+        write_predictions(model, images, out, verbose, cpu)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; nothing was written") from None
 
@@ -62,8 +63,18 @@ def serve(
         list[str] | None,
         typer.Option("--limit", metavar="NAME=VALUE", help="bytes, pixels, images, seconds, waiting, memory, stored."),
     ] = None,
-    replicas: Annotated[str, typer.Option("--replicas", metavar="N|MIN:MAX", help="Default: one to all CPUs.")] = "",
+    replicas: Annotated[
+        str, typer.Option("--replicas", metavar="N|MIN:MAX", help="Default: one to all CPUs or GPUs.")
+    ] = "",
     cpus: Annotated[int, typer.Option("--cpus", min=1, help="Threads of a replica.")] = 1,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            "--gpus",
+            min=0,
+            help="GPUs of a replica: 0.5 for two replicas on one, 0 for none. Default: 1 where there are GPUs.",
+        ),
+    ] = None,
     tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="PEM")] = None,
     tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="PEM")] = None,
     shadow: Annotated[
@@ -100,6 +111,7 @@ def serve(
             limits=limit,
             replicas=replicas,
             cpus=cpus,
+            gpus=gpus,
             config=config,
             shadow=shadow,
             canary=canary,

@@ -16,4 +16,5 @@ Set = Annotated[
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved job and what it would do, then stop.")]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Ray and torch print; no log file.")]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Leave GPUs alone: on the CPU all the same.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An experiment, a registry version or a model folder.")]

@@ -20,7 +20,7 @@ from ganaug_ray.pipeline.stage import Progress
 MAX_CLASSES_NAMED = 5  # classes that the line counts
 
 
-def write_predictions(model: str, images: list[str], out: str, verbose: bool) -> None:
+def write_predictions(model: str, images: list[str], out: str, verbose: bool, cpu_only: bool = False) -> None:
     """Classify images, write the answers to a file, and print one line on the terminal.
 
     Args:
@@ -28,6 +28,7 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool) ->
         images: files, folders and archives of images.
         out: the file; its suffix decides the format, see ``file_formats``.
         verbose: show what Ray prints.
+        cpu_only: leave GPUs alone, also where there are some.
 
     Raises:
         UserError: there is no such model or image, or the file cannot be written or has
@@ -49,9 +50,9 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool) ->
         from ganaug_ray.runtime import cluster
 
         try:
-            cluster.connect()
+            hardware = cluster.connect(cpu_only=cpu_only)
             with terminal.show_progress("predict", progress.read):
-                predicted = batch_inference.predict_images(folder, sources, progress.update)
+                predicted = batch_inference.predict_images(folder, sources, hardware, progress.update)
         except StageFailed as error:
             raise StageFailed(f"{error}; see {log}") from None
         except UserError:

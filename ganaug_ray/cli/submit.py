@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ganaug_ray.cli.options import Cpu
 from ganaug_ray.errors import Interrupted, StageFailed, UserError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def submit(
         int | None, typer.Option("--gpus", min=1, help="Train the GAN on so many; a cluster with fewer is refused.")
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Show the log, and end as the job ends.")] = False,
+    cpu: Cpu = False,
 ) -> None:
     """Run a job on a cluster: uploads this folder, without data, runs and environments, and runs `ganaug run` there."""
     here = Path.cwd()
@@ -53,11 +55,13 @@ def submit(
     out = _resolve_output(job, out, overrides, here)
     # What the environment holds here stays here: the dashboard shows a runtime environment to everybody.
     runtime_env: dict[str, Any] = {"working_dir": str(here), "excludes": list_excludes(here)}
+    if gpus and cpu:
+        raise UserError(f"--gpus {gpus} and --cpu: give one of the two")
     if gpus:
         overrides = [f"gan.workers={gpus}", *overrides]
         runtime_env["env_vars"] = {"GANAUG_GPUS": str(gpus)}
     refuse_large_folder(here, runtime_env["excludes"])
-    words: list[str] = []
+    words = ["--cpu"] if cpu else []
     for override in overrides:
         words += ["--set", override]
     path = job.resolve().relative_to(here.resolve()).as_posix()
@@ -110,6 +114,7 @@ def refuse_large_folder(folder: Path, patterns: list[str]) -> None:
     Raises:
         UserError: it is; the message names what is large in it.
     """
+    # Private: Ray's own walk and limit, without which a folder would be refused that it takes, or the reverse.
     from ray._private.ray_constants import get_runtime_env_default_excludes
     from ray._private.runtime_env import packaging
 

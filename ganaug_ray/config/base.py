@@ -21,6 +21,12 @@ def _check_workers(value: Any) -> Any:
     raise ValueError(f"found {value!r}, expected a whole number of at least 1, or auto")
 
 
+def _check_gpu_share(value: Any) -> Any:
+    if value == "auto" or (type(value) in (int, float) and 0 < value <= 1):
+        return value
+    raise ValueError(f"found {value!r}, expected a number above 0 and up to 1, or auto")
+
+
 class Config(BaseModel):
     """Base class of every section: no unknown keys, no silent conversion, no change after loading."""
 
@@ -34,13 +40,14 @@ class TrainingConfig(Config):
     epochs: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
     workers: Annotated[int | Literal["auto"], PlainValidator(_check_workers)] = 1
-    """auto: what the cluster has, in as far as it divides the batch."""
+    """More than there is room for are lowered. auto: what the cluster has, in as far as it divides the batch."""
     min_workers: Count | None = None
     """How many of the workers are enough to train while the cluster has room for no more; absent: all of them."""
     placement: Literal["pack", "spread"] = "pack"
     """Of several workers. pack: on as few nodes as they fit on; spread: on as many as there are."""
-    gpu_share: Rate = 1.0
-    """Of a GPU, what a training of one worker takes: several small ones run side by side on one."""
+    gpu_share: Annotated[float | Literal["auto"], PlainValidator(_check_gpu_share)] = "auto"
+    """Of a GPU, what a training of one worker takes: several small ones run side by side on one. auto: by the size of
+    the networks, the batch and the images."""
     sampling: Literal["natural", "balanced"] = "natural"
     """Of real rows. natural: each once a pass; balanced: every class as often as the largest has rows."""
 

@@ -32,7 +32,7 @@ MAX_PAIRS = 8
 
 
 def evaluate_model(
-    config: DataConfig, target: EvaluationTarget, seed: int, executor: Executor
+    config: DataConfig, target: EvaluationTarget, seed: int, executor: Executor, device: str = "cpu"
 ) -> experiment_dir.Record:
     """Evaluate a model on labelled images, write everything to its evaluation folder, and return the marker.
 
@@ -42,6 +42,7 @@ def evaluate_model(
             out.
         seed: of bootstrap resamples, cross-validation folds and the images that are embedded.
         executor: reads the images of another data set in parallel.
+        device: where the model runs.
 
     Returns:
         The content of evaluation.json: the metrics of ``metrics.compute_figures``, ``mistakes`` (their number),
@@ -52,7 +53,7 @@ def evaluate_model(
     """
     started = time.monotonic()
     run = target.home
-    classifier = Classifier.load(target.model)
+    classifier = Classifier.load(target.model, device)
     out = target.out.create()
     out.delete_file(MARKER)  # what was here is about to be written over
     with test_images.open_evaluation_images(run, config, target, classifier, executor) as (rows, facts):

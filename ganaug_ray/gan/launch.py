@@ -1,6 +1,7 @@
 """The train-gan stage: GANs of one process side by side as Ray tasks, the ranks of larger ones under Ray Train."""
 
 import functools
+from collections.abc import Callable, Iterator
 
 import ray
 import torch
@@ -8,18 +9,28 @@ import torch
 from ganaug_ray.core import checkpoint, worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming, refuse_streamed
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.errors import StageFailed
+from ganaug_ray.gan import training_loop
 from ganaug_ray.gan.train_worker import train_and_finish
 from ganaug_ray.gan.training_spec import GanTraining
-from ganaug_ray.runtime import cluster, worker_group
+from ganaug_ray.runtime import cluster, resources, side_by_side, worker_group
+from ganaug_ray.runtime.resources import Hardware, StageResources
 
 
-def train_gans(trainings: list[GanTraining]) -> None:
-    """Train GANs to the end, each from its newest checkpoint if there is one; those of one process side by side.
+def train_gans(
+    trainings: list[GanTraining], hardware: Hardware, notify: Callable[[str], None] = lambda text: None
+) -> None:
+    """Train GANs to the end, each from its newest checkpoint if there is one; as many side by side as there is room.
+
+    Args:
+        trainings: with the same settings, each writes a folder of its own.
+        hardware: of the cluster, as far as it is to be used.
+        notify: called with a sentence where a training gets other resources than the job asks for.
 
     Raises:
         UserError: balanced sampling, or workers that come and go, with more images than are kept in memory.
@@ -29,34 +40,55 @@ def train_gans(trainings: list[GanTraining]) -> None:
         shards = image_store.list_shards(Folder.from_uri(training.dataset) / "train")
         refuse_streamed(shards, training.resident_gb, Sampling(training.config.sampling == "balanced"))
         refuse_elastic_streaming("gan", training.config, shards, training.resident_gb)
-    workers = cluster.choose_worker_count(trainings[0].config, len(trainings))
+    config = trainings[0].config
+    workers = resources.choose_worker_count(config, len(trainings), hardware)
+    if lowered := resources.describe_lowered_workers(config, workers, hardware):
+        notify(lowered)
+    share = choose_gpu_share(trainings[0]) if hardware.has_gpus else 1.0
+    reserved = resources.plan_stage("train-gan", hardware, workers, share)
     if len(trainings) == 1 or workers > 1:
-        for training in trainings:
-            _train_on_ranks(training, workers)
-    elif failures := _train_side_by_side(trainings):
-        raise StageFailed("\n".join(failures[:3]))
-
-
-def _train_side_by_side(trainings: list[GanTraining]) -> list[str]:
-    """Train each in a process of its own; return what is to be said of those that failed."""
-
-    def start(training: GanTraining) -> "ray.ObjectRef[int | None]":
-        return _train_task.options(**cluster.describe_worker_resources(training.config.gpu_share)).remote(training)
-
+        train = functools.partial(_train_on_ranks, workers=workers, use_gpu=hardware.has_gpus)
+        ends = side_by_side.run_groups(train, trainings, reserved.at_once)
+    else:
+        ends = _train_side_by_side(trainings, reserved)
     failures = []
-    for training, error in worker_group.run_side_by_side(start, trainings, _count_steps_kept):
+    for training, error in ends:
         if isinstance(error, DivergenceError):
             failures.append(_advise_lower_rate(error, training))
         elif error is not None:
             failures.append(str(error))
-    return failures
+    if failures:
+        raise StageFailed("\n".join(failures[:3]))
+
+
+def choose_gpu_share(training: GanTraining) -> float:
+    """Return the share of a GPU that a GAN of one worker takes: the job's, or by the size of its training."""
+    config = training.config
+    if config.gpu_share != "auto":
+        return config.gpu_share
+    facts = DatasetRecord.read(Folder.from_uri(training.dataset))
+    shape = training_loop.ImageShape(len(facts.classes), facts.channels, training.size)
+    with torch.device("meta"):  # no weights are drawn
+        networks = training_loop.build_networks(config, shape, training.seed, Place(device=torch.device("meta")))
+    parameters = sum(weight.numel() for network in networks for weight in network.parameters())
+    return resources.choose_gpu_share(parameters, config.batch_size, training.size)
+
+
+def _train_side_by_side(
+    trainings: list[GanTraining], reserved: StageResources
+) -> Iterator[tuple[GanTraining, DivergenceError | StageFailed | None]]:
+    """Train each in a process of its own, and yield each when it ends, with its error or None."""
+
+    def start(training: GanTraining) -> "ray.ObjectRef[int | None]":
+        return _train_task.options(**reserved.ray_options).remote(training)
+
+    return side_by_side.run_tasks(start, trainings, _count_steps_kept)
 
 
 @ray.remote(max_retries=worker_group.MAX_RESTARTS)
 def _train_task(training: GanTraining) -> int | None:
     worker_log.install_print_handler()
-    device_name = "cuda" if torch.cuda.is_available() else "cpu"
-    place = Place(device=torch.device(device_name), is_leaving=worker_group.DrainWatch())
+    place = Place(device=torch.device(cluster.get_reserved_device()), is_leaving=worker_group.DrainWatch())
     Folder.from_uri(training.out).create()
     return worker_group.catch_divergence(train_and_finish, training, place)
 
@@ -65,19 +97,16 @@ def _count_steps_kept(training: GanTraining) -> int:
     return checkpoint.read_newest_step(Folder.from_uri(training.out) / "checkpoints")
 
 
-def _train_on_ranks(training: GanTraining, workers: int) -> None:
-    out = Folder.from_uri(training.out).create()
-    try:
-        worker_group.run_on_ranks(
-            train_and_finish,
-            training,
-            cluster.choose_worker_range(training.config, workers),
-            out,
-            training.config.placement,
-            read_step=functools.partial(_count_steps_kept, training),
-        )
-    except DivergenceError as error:
-        raise StageFailed(_advise_lower_rate(error, training)) from error
+def _train_on_ranks(training: GanTraining, workers: int, use_gpu: bool) -> None:
+    worker_group.run_on_ranks(
+        train_and_finish,
+        training,
+        resources.choose_worker_range(training.config, workers),
+        Folder.from_uri(training.out).create(),
+        training.config.placement,
+        read_step=functools.partial(_count_steps_kept, training),
+        use_gpu=use_gpu,
+    )
 
 
 def _advise_lower_rate(error: DivergenceError, training: GanTraining) -> str:

@@ -15,7 +15,9 @@ MAX_NAMED_CLASSES = 12
 
 
 def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
-    """Return the text of --dry-run. It reads the source, times some steps, writes nothing and starts no Ray.
+    """Return the text of --dry-run. It reads the source, times some steps, and writes nothing.
+
+    No Ray is started, but to reserve a GPU of this machine for the timing.
 
     Args:
         job: with its plan.

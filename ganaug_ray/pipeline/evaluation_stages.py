@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 
 from ganaug_ray.augment import arms
 from ganaug_ray.classify import compared_models
@@ -17,6 +18,7 @@ from ganaug_ray.pipeline import sequential_plan, size_experiments
 from ganaug_ray.pipeline.progress import read_fit_progress
 from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.runtime import executors
+from ganaug_ray.runtime.executors import Executor
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
@@ -50,12 +52,13 @@ def compare_models(context: StageContext) -> None:
     missing = [pair for pair in pairs if compared_models.read_marker(context.job, context.run, *pair) is None]
 
     def work() -> Record:
-        from ganaug_ray.verdict.model_comparison import compare_models
+        from ganaug_ray.verdict.model_comparison import compare_models, time_models
 
         started = time.monotonic()
         if missing:
             _train_models(context, missing)
-        return compare_models(context.run, context.job, started)
+        speeds = context.call_on_device("measure", time_models, context.run, list(context.job.models))
+        return compare_models(context.run, context.job, started, speeds)
 
     board = None if missing else experiment_dir.read_marker(context.run.root, compared_models.BOARD_MARKER)
     if board is not None and board["hash"] != compared_models.compute_fingerprint(context.job, context.run):
@@ -81,9 +84,16 @@ def evaluate_models(context: StageContext, model: str | None = None, data: str |
         def work(target: targets.EvaluationTarget = target) -> Record:
             from ganaug_ray.evaluate.evaluate_model import evaluate_model
 
-            executor = context.open_executor() if data else nullcontext(executors.map_serially)
+            executor: AbstractContextManager[Executor] = nullcontext(executors.map_serially)
+            if data and context.may_have_gpus():
+                context.connect_cluster()
+                executor = nullcontext(executors.map_on_cluster)  # which any process can call, not this one alone
+            elif data:
+                executor = context.open_executor()
             with context.terminal.show_progress("evaluate", lambda: (0.0, target.name)), executor as execute:
-                return evaluate_model(context.job.data, target, context.job.seed, execute)
+                return context.call_on_device(
+                    "evaluate", evaluate_model, context.job.data, target, context.job.seed, execute
+                )
 
         context.run_stage("evaluate", targets.read_finished(target), work, targets.describe_outcome)
 
@@ -178,8 +188,9 @@ def _judge_by_champion(
     if not force and ModelRecord.read(model).hash in withdrawn:
         raise StageFailed(f"{registry}: this model was champion and has been rolled back; {hint}")
     champion = registry / "versions" / str(current["version"])
+    metric = context.job.compare.metric
     try:
-        match = promotion_gate.compare_with_champion(home, model, champion, context.job.compare.metric)
+        match = context.call_on_device("promote", promotion_gate.compare_with_champion, home, model, champion, metric)
     except UserError as error:
         if not force:
             raise UserError(f"{error}; {hint}") from None
@@ -210,12 +221,13 @@ def _train_models(context: StageContext, pairs: list[tuple[str, int]]) -> None:
             context.terminal.print_stage_line(
                 "compare-models", "note", f"{name} starts from {initial_weights.describe_match(weights)}"
             )
-    context.connect_cluster()
+    hardware = context.connect_cluster()
     trainings = [compared_models.build_training(context.job, context.run, name, seed) for name, seed in pairs]
     rows = DatasetRecord.read(context.run.dataset).count_train_images()
     fit_steps = []
     for name, seed in pairs:
         steps = context.job.models[name].count_steps(rows)
         fit_steps.append((compared_models.locate_folder(context.run, name, seed), steps))
+    notify = functools.partial(context.terminal.print_stage_line, "compare-models", "note")
     with context.terminal.show_progress("compare-models", lambda: read_fit_progress(fit_steps)):
-        train_classifiers(trainings, context.job.data.resident_gb)
+        train_classifiers(trainings, context.job.data.resident_gb, hardware, notify)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable
 
@@ -37,9 +38,8 @@ def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.Synthe
         from ganaug_ray.augment.generate import BLOCK_SIZE, generate_locally, generate_pool, is_local_job
 
         make: Callable[..., Record] = generate_locally
-        if "RAY_ADDRESS" in os.environ or not is_local_job(pool.counts):
-            context.connect_cluster()
-            make = generate_pool
+        if "RAY_ADDRESS" in os.environ or context.may_have_gpus() or not is_local_job(pool.counts):
+            make = functools.partial(generate_pool, hardware=context.connect_cluster())
         screening = synthetic_pools.build_screening(split.run, pool)
         total = sum(pool.counts.values()) if pool.stored else BLOCK_SIZE * len(pool.counts)
         progress = Progress(words=f"0 of {total} images")
@@ -50,7 +50,13 @@ def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.Synthe
         try:
             with context.terminal.show_progress("generate", progress.read):
                 return make(
-                    pool.counts, split.job.seed, pool.gan.folder, pool.folder, screening, count, stored=pool.stored
+                    pool.counts,
+                    split.job.seed,
+                    pool.gan.folder,
+                    pool.folder,
+                    screening=screening,
+                    progress=count,
+                    stored=pool.stored,
                 )
         except NothingPassed as error:
             raise StageFailed(f"{error}; {_advise_after_screening(split.job, split.run, pool, gan)}") from None

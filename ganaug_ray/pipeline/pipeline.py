@@ -25,16 +25,20 @@ from ganaug_ray.pipeline.stage import Split, StageContext
 
 @dataclass(frozen=True)
 class Pipeline:
-    """One job in one experiment folder, shown on one terminal. A finished stage is not run again."""
+    """One job in one experiment folder, shown on one terminal. A finished stage is not run again.
+
+    With ``cpu_only`` GPUs are left alone, also where there are some.
+    """
 
     job: Job
     run: Run
     terminal: Terminal
+    cpu_only: bool = False
 
     @property
     def context(self) -> StageContext:
         """The context that stages get."""
-        return StageContext(self.job, self.run, self.terminal)
+        return StageContext(self.job, self.run, self.terminal, self.cpu_only)
 
     @property
     def splits(self) -> list[Split]:
@@ -132,7 +136,7 @@ class Pipeline:
             UserError: the job has no sizes.
         """
         for job, run in size_experiments.open_experiments(self.context):
-            Pipeline(job, run, self.terminal).reach_verdict()
+            replace(self, job=job, run=run).reach_verdict()
         size_experiments.write_learning_curve(self.context)
 
     def compare_models(self) -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
@@ -17,8 +17,13 @@ from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime import executors
 from ganaug_ray.runtime.executors import Executor
 
+if TYPE_CHECKING:
+    from ganaug_ray.runtime.resources import Hardware, Stage
+
 Result = TypeVar("Result")
 """What a stage leaves, as its marker."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,11 +53,12 @@ class Progress:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage works with: a job, the folder of its experiment, and the terminal."""
+    """What a stage works with: a job, the folder of its experiment, the terminal, and whether GPUs are left alone."""
 
     job: Job
     run: Run
     terminal: Terminal
+    cpu_only: bool = False
 
     @property
     def splits(self) -> list[Split]:
@@ -95,11 +101,33 @@ class StageContext:
             raise UserError(f"{self.run.root}: `ganaug {verb}` has not been done there yet; run it first")
         return record
 
-    def connect_cluster(self) -> None:
-        """Connect to the cluster, or start Ray on this machine."""
+    def connect_cluster(self) -> Hardware:
+        """Connect to the cluster, or start Ray on this machine; return the hardware to use."""
         from ganaug_ray.runtime import cluster
 
-        cluster.connect(self.job, self.run.root)
+        return cluster.connect(self.job, self.run.root, cpu_only=self.cpu_only)
+
+    def may_have_gpus(self) -> bool:
+        """Whether there may be GPUs to use: those of this machine, or of a cluster, which alone knows."""
+        from ganaug_ray.runtime import resources
+
+        return not self.cpu_only and ("RAY_ADDRESS" in os.environ or resources.read_local_hardware().has_gpus)
+
+    def call_on_device(self, stage: Stage, function: Callable[..., T], *arguments: Any) -> T:
+        """Call ``function(*arguments, device)``: in a process that has reserved a GPU, or on the CPU in this one.
+
+        Args:
+            stage: by whose rule a GPU is reserved.
+            function: picklable, like its arguments and its result.
+            arguments: all but the last one.
+        """
+        from ganaug_ray.runtime import resources
+
+        if self.may_have_gpus():
+            reserved = resources.plan_stage(stage, self.connect_cluster())
+            if reserved.gpus:
+                return executors.call_on_device(function, arguments, reserved)
+        return function(*arguments, "cpu")
 
     def open_executor(self) -> AbstractContextManager[Executor]:
         """Open an executor for light work: the cluster if there is one, else processes of this machine."""

@@ -115,10 +115,11 @@ def train_gan(context: StageContext) -> None:
         context.terminal.print_stage_line("train-gan", "note", planned.summary)
         if planned.warning:
             context.terminal.print_stage_line("train-gan", "note", planned.warning)
-        context.connect_cluster()
+        hardware = context.connect_cluster()
         folders = [gan.folder for _, gan in missing]
+        notify = functools.partial(context.terminal.print_stage_line, "train-gan", "note")
         with context.terminal.show_progress("train-gan", lambda: read_gan_progress(folders, planned.steps)):
-            train_gans(trainings)
+            train_gans(trainings, hardware, notify)
         return {}
 
     def outcome(record: Record) -> str:
@@ -149,10 +150,10 @@ def _label_split(context: StageContext, split: Split) -> None:
     def work() -> DatasetRecord:
         from ganaug_ray.augment import pseudo_labels
 
-        context.connect_cluster()
+        hardware = context.connect_cluster()
         teacher = arms.locate_teacher(split.run)
         confidence = context.job.augment.pseudo_confidence
-        return pseudo_labels.write_pseudo_labels(split.run.dataset, teacher, split.run.pseudo, confidence)
+        return pseudo_labels.write_pseudo_labels(split.run.dataset, teacher, split.run.pseudo, confidence, hardware)
 
     def outcome(record: DatasetRecord) -> str:
         assert record.pseudo is not None, "it is the data set with pseudo-labelled images"
@@ -233,14 +234,15 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
         arm_batches.refuse_streamed(split.job, split.run)
         rows = DatasetRecord.read(split.run.dataset).count_train_images()
         steps[split.number] = split.job.classifier.count_steps(rows)
-    context.connect_cluster()
+    hardware = context.connect_cluster()
     trainings = []
     fit_steps = []
     for split, arm, seed in requests:
         trainings.append(arm_batches.build_training(split.job, split.run, arm, seed, gaining.get(arm)))
         fit_steps.append((split.run.locate_model(arm, seed), steps[split.number]))
+    notify = functools.partial(context.terminal.print_stage_line, stage, "note")
     with context.terminal.show_progress(stage, lambda: read_fit_progress(fit_steps)):
-        train_classifiers(trainings, context.job.data.resident_gb)
+        train_classifiers(trainings, context.job.data.resident_gb, hardware, notify)
 
 
 def _describe_teacher(split: Split) -> str:

@@ -30,6 +30,7 @@ from ganaug_ray.data.loading.batch import Batch, BatchFeed
 from ganaug_ray.data.loading.image_store import LabelledImages
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan import training_loop as gan_loop
+from ganaug_ray.runtime.resources import Hardware, choose_worker_count, plan_stage
 
 WARM_UP_STEPS = 1
 MIN_TIMED_STEPS = 4
@@ -44,10 +45,12 @@ class TrainingTime:
     Attributes:
         classifier_s: of a classifier, with as many rows in a batch as the arms have on average; also of a teacher.
         gan_s: of a GAN; 0 where none is trained.
+        gpus: of this machine, on which they are trained; 0: on its cores.
     """
 
     classifier_s: float
     gan_s: float
+    gpus: int = 0
 
     def sum_seconds(self, job: Job) -> float:
         """Return the seconds that all trainings of a plan take, as many at a time as this machine runs."""
@@ -71,12 +74,12 @@ class TrainingTime:
     def _list_groups(self, job: Job) -> list[_TrainingGroup]:
         """List the trainings of all splits, without kinds of which there are none."""
         splits = job.compare.splits
-        classifiers_at_a_time = _count_side_by_side(job.classifier)
+        classifiers_at_a_time = _count_side_by_side(job.classifier, self.gpus)
         teachers = splits if arms.has_gan(job) or synthetic_pools.needs_pseudo(job) else 0
         groups = [
             _TrainingGroup("classifier", splits * len(arms.list_pairs(job)), self.classifier_s, classifiers_at_a_time),
             _TrainingGroup("teacher", teachers, self.classifier_s, classifiers_at_a_time),
-            _TrainingGroup("GAN", splits * arms.count_gans(job), self.gan_s, _count_side_by_side(job.gan)),
+            _TrainingGroup("GAN", splits * arms.count_gans(job), self.gan_s, _count_side_by_side(job.gan, self.gpus)),
         ]
         return [group for group in groups if group.count]
 
@@ -99,24 +102,28 @@ class _TrainingGroup:
         return f"{text}, {at_a_time} at a time" if at_a_time > 1 else f"{text}, one after another"
 
 
-def _count_side_by_side(config: TrainingConfig) -> int:
-    """Return how many trainings run at a time here: one a GPU or core, but only one of several workers.
+def _count_side_by_side(config: TrainingConfig, gpus: int) -> int:
+    """Return how many trainings run at a time here: with workers of one core or GPU each, as many as there is room for.
 
-    Of a cluster that RAY_ADDRESS names this machine knows nothing: it is taken for a single process.
+    Of a cluster that RAY_ADDRESS names this machine knows nothing: it is taken for a single process. Trainings that
+    share a GPU are counted as one, since each then takes longer.
     """
-    if "RAY_ADDRESS" in os.environ or config.workers not in (1, "auto"):
+    if "RAY_ADDRESS" in os.environ:
         return 1
-    return torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    hardware = Hardware.of_one_machine(len(os.sched_getaffinity(0)), gpus)
+    workers = 1 if config.workers == "auto" else choose_worker_count(config, 1, hardware)
+    return max(1, plan_stage("train", hardware, workers).at_once)
 
 
-def measure_training_time(job: Job, survey: Survey) -> TrainingTime:
+def measure_training_time(job: Job, survey: Survey, device_name: str = "cpu") -> TrainingTime:
     """Time a few steps of the job's classifier and, if it trains one, of its GAN.
 
     Args:
         job: any number of splits and seeds.
         survey: of its images.
+        device_name: cpu, or cuda in a process that has reserved a GPU.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(device_name)
     with _isolate_torch(device):
         gan_s = _time_gan(job, survey, Place(device=device)) if arms.has_gan(job) else 0.0
         return TrainingTime(_time_classifier(job, survey, Place(device=device)), gan_s)

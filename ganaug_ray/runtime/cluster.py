@@ -7,22 +7,27 @@ import threading
 from typing import Any
 
 import ray
+
+# Private, each for want of a public way: to keep a Ray on 127.0.0.1 (start_private) and to end its autoscaler
+# (_end_monitor), and for what an autoscaler may grow to, which `ray.cluster_resources` leaves out.
 from ray._private import ray_constants, worker
 from ray._private.state import state
 from ray.exceptions import AuthenticationError
 
 from ganaug_ray.config import Job
-from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.core import worker_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import preflight
+from ganaug_ray.runtime.resources import Hardware
 
 SIGNAL_CHECK_INTERVAL_MS = 100  # milliseconds between looks at signals while results are waited for, of Ray's 1,000
 
 
-def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, dashboard: bool = False) -> None:
-    """Connect once to the cluster that RAY_ADDRESS names, or start Ray on this machine.
+def connect(
+    job: Job | None = None, out: Folder | None = None, cpus: int = 1, dashboard: bool = False, cpu_only: bool = False
+) -> Hardware:
+    """Connect once to the cluster that RAY_ADDRESS names, or start Ray on this machine; return the hardware to use.
 
     An embedded Ray declares at least as many CPUs as the job has workers, so that a laptop can run a job with more
     workers than cores, only slower.
@@ -33,13 +38,14 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
         cpus: that an embedded Ray declares at the least.
         dashboard: whether Ray's dashboard must run; an embedded one listens on 127.0.0.1. Without it, trainings that
             Tune starts inside of trials leave their placement groups behind, and the next ones wait for ever.
+        cpu_only: whether GPUs are left alone, also where there are some.
 
     Raises:
         UserError: no cluster answers at RAY_ADDRESS, or it cannot do the job.
     """
     worker_log.install_print_handler()
     if ray.is_initialized():
-        return
+        return read_hardware(cpu_only)
     address = os.environ.get("RAY_ADDRESS")
     if address:
         _probe_address(address)
@@ -57,17 +63,33 @@ def connect(job: Job | None = None, out: Folder | None = None, cpus: int = 1, da
                 f"RAY_ADDRESS={address}: that cluster runs without its dashboard, which trials with workers of their "
                 "own need; start its head with --include-dashboard=true, or leave search.workers at 1"
             )
-        preflight.check_cluster(job, out, read_max_resources(), os.environ.get("GANAUG_GPUS"))
+        hardware = read_hardware(cpu_only)
+        preflight.check_cluster(job, out, hardware, os.environ.get("GANAUG_GPUS"))
     else:
         configured = [job.gan.workers, job.classifier.workers] if job else []
         needed = max([os.cpu_count() or 1, cpus, *(workers for workers in configured if workers != "auto")])
-        _init_ray(address="local", num_cpus=needed, include_dashboard=dashboard, dashboard_host="127.0.0.1")
+        gpus = {"num_gpus": 0} if cpu_only else {}
+        _init_ray(address="local", num_cpus=needed, include_dashboard=dashboard, dashboard_host="127.0.0.1", **gpus)
+        hardware = read_hardware(cpu_only)
+        preflight.check_embedded(job, hardware)
+    return hardware
 
 
-def start_private(cpus: int) -> None:
-    """Start Ray for this process alone: its daemons listen on 127.0.0.1, where other machines cannot reach them."""
+def start_private(cpus: int, uses_gpus: bool = False) -> None:
+    """Start Ray for this process alone: its daemons listen on 127.0.0.1, where other machines cannot reach them.
+
+    Args:
+        cpus: that it declares.
+        uses_gpus: whether it declares this machine's GPUs too, which must then be of use.
+
+    Raises:
+        UserError: torch cannot use them.
+    """
     ray_constants.ENABLE_RAY_CLUSTER = False  # Ray's only switch for it; an address of 127.0.0.1 it resolves away
-    _init_ray(address="local", num_cpus=cpus, include_dashboard=False)
+    gpus = {} if uses_gpus else {"num_gpus": 0}
+    _init_ray(address="local", num_cpus=cpus, include_dashboard=False, **gpus)
+    if uses_gpus:
+        preflight.check_embedded(None, read_hardware(), without="--gpus 0")
 
 
 def _init_ray(**options: Any) -> Any:
@@ -114,28 +136,16 @@ def read_max_resources() -> dict[str, float]:
     return resources
 
 
-def has_gpus() -> bool:
-    """Whether the cluster has GPUs, or can grow to have some; training and generation then run on them."""
-    return read_max_resources().get("GPU", 0) >= 1
+def read_hardware(cpu_only: bool = False) -> Hardware:
+    """Return the nodes of the connected cluster and what it can grow to; of ``cpu_only``, without their GPUs."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    hardware = Hardware.from_ray(nodes, read_max_resources())
+    return hardware.without_gpus() if cpu_only else hardware
 
 
-def choose_worker_count(config: TrainingConfig, trainings: int) -> int:
-    """Choose how many workers each of several trainings gets: the configured number, or for ``auto`` what fits.
+def get_reserved_device() -> str:
+    """Return "cuda" in a task or actor that has reserved a GPU, or a share of one, else "cpu".
 
-    Many trainings go side by side, one worker each; few go one after another, each with what the cluster has.
+    Not by what torch sees: Ray does not hide GPUs from processes that have reserved none.
     """
-    if config.workers != "auto":
-        return config.workers
-    resources = read_max_resources()
-    slots = int(resources["GPU"] if has_gpus() else resources["CPU"])
-    return 1 if trainings >= slots else config.fit_workers(slots)
-
-
-def choose_worker_range(config: TrainingConfig, workers: int) -> int | tuple[int, int]:
-    """Return the number of workers of a training, or (least, most) if its workers may come and go."""
-    return workers if config.min_workers is None else (min(config.min_workers, workers), workers)
-
-
-def describe_worker_resources(gpu_share: float = 1.0) -> dict[str, Any]:
-    """Return the resources that a task or actor of one process asks Ray for: one CPU, and on GPUs this share of one."""
-    return {"num_cpus": 1, "num_gpus": gpu_share if has_gpus() else 0}
+    return "cuda" if ray.get_gpu_ids() else "cpu"

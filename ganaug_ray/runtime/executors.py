@@ -16,6 +16,7 @@ from multiprocessing import connection
 from typing import Any, Protocol, TypeVar
 
 from ganaug_ray.errors import StageFailed
+from ganaug_ray.runtime.resources import StageResources
 
 MAX_SERIAL_THINGS = 4  # things are done sooner in this process than another process starts
 QUEUED_THINGS_PER_WORKER = 4  # things a worker has before it, so that it never waits for the next
@@ -113,6 +114,36 @@ def map_on_cluster(function: Callable[[T], R], things: Sequence[T]) -> Iterator[
     window = QUEUED_THINGS_PER_WORKER * max(1, int(ray.cluster_resources().get("CPU", 1)))
     function_ref = ray.put(function)  # it may have much bound to it
     return _yield_in_order(things, lambda thing: call.remote(function_ref, thing), result, window)
+
+
+def call_on_device(function: Callable[..., R], arguments: tuple[Any, ...], reserved: StageResources) -> R:
+    """Call ``function(*arguments, device)`` in a Ray task that has reserved what a stage takes; its errors pass.
+
+    Args:
+        function: its last argument is "cuda" where a GPU was reserved, else "cpu".
+        arguments: picklable, like the function and its result.
+        reserved: of the stage.
+
+    Raises:
+        StageFailed: the task was lost more often than Ray starts one again.
+    """
+    import ray
+
+    call: Any = ray.remote(_call_on_reserved_device)
+    try:
+        return ray.get(call.options(**reserved.ray_options).remote(function, arguments))
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from None
+    except ray.exceptions.RayError as error:
+        raise StageFailed(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
+
+
+def _call_on_reserved_device(function: Callable[..., R], arguments: tuple[Any, ...]) -> R:
+    from ganaug_ray.core import worker_log
+    from ganaug_ray.runtime import cluster
+
+    worker_log.install_print_handler()
+    return function(*arguments, cluster.get_reserved_device())
 
 
 def _call_function(function: Callable[[T], R], thing: T) -> R:

@@ -9,9 +9,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import ray
+
+# Private: the figures by which Ray itself ends workers for want of memory, which know of a container's limit.
 from ray._common.utils import get_system_memory
 from ray._private.utils import get_used_memory
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
@@ -19,7 +21,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
+from ganaug_ray.runtime import gpu_probe
+from ganaug_ray.runtime.resources import Hardware
 
 MAX_USED_SHARE = 0.95  # of a node's memory or disk: there Ray ends workers, and stops putting objects on disk
 NODE_REPLY_TIMEOUT_S = 180  # seconds that a node has to answer: a new one first unpacks the code
@@ -36,12 +41,14 @@ class NodeReport:
         memory: share of it in use.
         disk: share in use of the one that Ray's temporary files are on.
         output: why the output folder cannot be used there; empty where it can.
+        gpus: why torch cannot use the GPUs that the node declares; empty where it can, or nobody wants them.
     """
 
     versions: Mapping[str, str]
     memory: float = 0.0
     disk: float = 0.0
     output: str = ""
+    gpus: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Node:
     resources: Mapping[str, float] = field(default_factory=dict)
 
 
-def check_cluster(job: Job | None, out: Folder | None, resources: Mapping[str, float], gpus: str | None) -> None:
+def check_cluster(job: Job | None, out: Folder | None, hardware: Hardware, gpus: str | None) -> None:
     """Check all nodes of the connected cluster, and raise an error if they cannot run the job.
 
     A task on every living node reports on it. For that a probe file is written to the experiment's folder, which every
@@ -62,18 +69,42 @@ def check_cluster(job: Job | None, out: Folder | None, resources: Mapping[str, f
     Args:
         job: absent: work that takes what there is.
         out: the folder of the experiment.
-        resources: of each resource, what the cluster has or can grow to.
-        gpus: how many it must have, as text from the environment.
+        hardware: of the cluster, as far as it is to be used.
+        gpus: how many GPUs it must have, as text from the environment.
 
     Raises:
         UserError: they cannot; the message has a line for each of the first faults, and says what to change.
     """
-    nodes = collect_reports(out)
+    nodes = collect_reports(out, hardware.has_gpus)
     faults = find_node_faults(nodes, collect_versions())
     if out is not None:
         faults += find_disk_shortage(out)
     if job:
-        faults += find_shortages(job, nodes, resources, gpus)
+        faults += find_shortages(job, hardware, gpus)
+    _refuse(faults)
+
+
+def check_embedded(job: Job | None, hardware: Hardware, without: str = "--cpu") -> None:
+    """Check the Ray that this process has started for itself: whether there is room, and whether GPUs are of use.
+
+    Args:
+        job: absent: work that takes what there is.
+        hardware: of this machine, as far as it is to be used.
+        without: the option that leaves GPUs alone.
+
+    Raises:
+        UserError: see ``check_cluster``.
+    """
+    faults = find_shortages(job, hardware, None) if job else []
+    if hardware.has_gpus:
+        for node in collect_reports(None, with_gpus=True):
+            fault = node.report if isinstance(node.report, str) else node.report.gpus
+            if fault:
+                faults.append(f"node {node.name}: {fault}; or give {without}")
+    _refuse(faults)
+
+
+def _refuse(faults: list[str]) -> None:
     if not faults:
         return
     lines = faults[:MAX_REFUSALS_SHOWN]
@@ -110,6 +141,8 @@ def find_node_faults(nodes: list[Node], local_versions: Mapping[str, str]) -> li
             faults.append(f"node {node.name}: its disk with Ray's files is {report.disk:.0%} full; free some space")
         if report.output:
             faults.append(f"node {node.name}: {report.output}; give --out a folder that all nodes see")
+        if report.gpus:
+            faults.append(f"node {node.name}: {report.gpus}; or give --cpu")
     return faults
 
 
@@ -123,64 +156,55 @@ def find_disk_shortage(out: Folder) -> list[str]:
     return [f"{out}: {free / 1e6:.0f} MB are free there, too few for an experiment; free some, or give another --out"]
 
 
-def find_shortages(job: Job, nodes: list[Node], resources: Mapping[str, float], gpus: str | None) -> list[str]:
-    """Return a sentence for each resource that the job asks for and the cluster does not have."""
+def find_shortages(job: Job, hardware: Hardware, gpus: str | None) -> list[str]:
+    """Return a sentence for each resource that the job insists on and the cluster does not have.
+
+    More ``workers`` than there is room for are lowered where a training is started, and are no shortage.
+    """
     faults = []
-    gpu_count = int(resources.get("GPU", 0))
+    gpu_count = int(hardware.gpus)
     if gpus is not None and not (gpus.isdecimal() and int(gpus) <= gpu_count):
         faults.append(
             f"--gpus (GANAUG_GPUS) {gpus}: the cluster has {gpu_count}; add nodes with GPUs, or ask for fewer"
         )
-    kind = "GPU" if gpu_count else "CPU"
-    slot_count = int(resources.get(kind, 0))
+    slots = hardware.worker_slots
+    if not slots:
+        whole = "a CPU beside its GPU" if hardware.has_gpus else "a whole CPU"
+        faults.append(f"no node declares {whole}, so tasks would wait for ever; start nodes with --num-cpus 1 or more")
+        return faults
     trained = {"gan": job.gan, "classifier": job.classifier}
     trained |= {f"models.{name}": model for name, model in job.models.items()}
     for name, training in trained.items():
-        key = f"{name}.min_workers"
-        workers: int | Literal["auto"] | None = training.min_workers
-        alternative = ""
-        if not workers:
-            key = f"{name}.workers"
-            workers = training.workers
-            alternative = ", or auto"
-        if workers != "auto" and workers > slot_count:
+        if training.min_workers and training.min_workers > slots:
+            key = f"{name}.min_workers"
             faults.append(
-                f"{key} {workers}: the cluster has {slot_count} {kind}s and each worker needs one; "
-                f"give {key} {slot_count} or fewer{alternative}"
+                f"{key} {training.min_workers}: the cluster has {format_count(slots, hardware.kind)} and each worker "
+                f"needs one; give {key} {slots} or fewer"
             )
-    if not _can_grow(nodes, resources) and not any(_can_hold_task(node.resources, kind) for node in nodes):
-        whole = "a whole CPU" if kind == "CPU" else "a CPU beside its GPU"
-        faults.append(f"no node declares {whole}, so tasks would wait for ever; start nodes with --num-cpus 1 or more")
     return faults
 
 
-def _can_grow(nodes: list[Node], resources: Mapping[str, float]) -> bool:
-    """Whether the cluster may get more of a resource than its nodes have now."""
-    return any(amount > _sum_resource(nodes, name) for name, amount in resources.items())
+def collect_reports(out: Folder | None, with_gpus: bool) -> list[Node]:
+    """Run ``inspect_node`` on every living node, and return what each reports.
 
-
-def _sum_resource(nodes: list[Node], name: str) -> float:
-    return sum(node.resources.get(name, 0) for node in nodes)
-
-
-def _can_hold_task(resources: Mapping[str, float], kind: str) -> bool:
-    return resources.get("CPU", 0) >= 1 and resources.get(kind, 0) >= 1
-
-
-def collect_reports(out: Folder | None) -> list[Node]:
-    """Run ``inspect_node`` on every living node, and return what each reports."""
+    Args:
+        out: the folder of the experiment, which every node has to see.
+        with_gpus: whether nodes that declare GPUs try them.
+    """
     mark = f".seen-by-{uuid.uuid4().hex}"
     address = None
     if out is not None:
         out.write_bytes(mark, mark.encode())
         address = str(out)
-    task = ray.remote(inspect_node)
+    asking: Any = ray.remote(inspect_node)
+    trying: Any = ray.remote(max_calls=1)(inspect_node)  # its process ends, and with it what it holds of GPUs' memory
     refs: dict[Any, dict[str, Any]] = {}
     for node in ray.nodes():
         if node["Alive"]:
             strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+            gpus = int(node["Resources"].get("GPU", 0)) if with_gpus else 0
             options = {"num_cpus": 0, "max_retries": 0, "scheduling_strategy": strategy}
-            refs[task.options(**options).remote(address, mark)] = node
+            refs[(trying if gpus else asking).options(**options).remote(address, mark, gpus)] = node
     try:
         ray.wait(list(refs), num_returns=len(refs), timeout=NODE_REPLY_TIMEOUT_S)
         return [Node(node["NodeManagerAddress"], _read_reply(ref), node["Resources"]) for ref, node in refs.items()]
@@ -189,8 +213,8 @@ def collect_reports(out: Folder | None) -> list[Node]:
             out.delete_file(mark)
 
 
-def inspect_node(out: str | None, mark: str) -> NodeReport:
-    """Report on the node that this runs on: versions, memory, disk, and whether it can use the output folder."""
+def inspect_node(out: str | None, mark: str, gpus: int = 0) -> NodeReport:
+    """Report on the node that this runs on: versions, memory, disk, the output folder, and the GPUs it declares."""
     disk = shutil.disk_usage(ray.get_runtime_context().get_temp_dir())
     folder_fault = ""
     if out is not None:
@@ -200,6 +224,7 @@ def inspect_node(out: str | None, mark: str) -> NodeReport:
         memory=get_used_memory() / get_system_memory(),
         disk=1 - disk.free / disk.total,
         output=folder_fault,
+        gpus=gpu_probe.find_gpu_fault(gpus) if gpus else "",
     )
 
 

@@ -5,16 +5,17 @@ import math
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import ray.train
 import ray.train.torch
-from ray._private.state import state
+from ray._private.state import state  # private: what else knows of draining nodes needs a dashboard, or is for ranks
 from ray.train import FailureConfig, RunConfig, ScalingConfig, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util import placement_group_table
+from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError  # private: else its words were matched
+from ray.util import get_current_placement_group
 from ray.util.placement_group import PlacementGroup, PlacementGroupID, remove_placement_group
 
 from ganaug_ray.core import worker_log
@@ -22,8 +23,8 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.runtime.cluster import has_gpus
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +36,12 @@ SILENCE_TIMEOUT_S = 600  # seconds, of Torch's default of 1,800
 # was written: a training on machines that come and go is restarted as often as it takes, one that always dies is not.
 MAX_RESTARTS = 3
 
-T = TypeVar("T")
+# Of a group of workers that finds no room, one a minute: so long a cloud may take to bring machines up. Ray Train's own
+# limit is none, and what other jobs hold, or a node that is lost for good, would be waited for without an end.
+MAX_START_TRIES = 30
 
 STATE_PREFIX = ".ray-train-"  # of a folder with Ray Train's own state
+GROUP_PREFIX = "placement-group-"  # of a file in it, named after what the ranks have reserved
 
 DRAIN_CHECK_INTERVAL_S = 5.0  # seconds, whether a node will be taken away; clouds say so 30 to 120 seconds before
 
@@ -74,6 +78,7 @@ def run_on_ranks(
     placement: str = "pack",
     callbacks: Sequence[UserCallback] = (),
     read_step: Callable[[], int] = lambda: 0,
+    use_gpu: bool = False,
 ) -> None:
     """Call ``function(task, place)`` on every rank, and wait until all have returned.
 
@@ -90,89 +95,70 @@ def run_on_ranks(
         placement: of the ranks, as in the job.
         callbacks: for Ray Train.
         read_step: how far the newest checkpoint is.
+        use_gpu: whether each rank takes a GPU, beside its CPU.
 
     Raises:
         DivergenceError: as the function did, alike on every rank.
         DiskFull: as a rank did; nothing is started again.
-        StageFailed: a rank failed otherwise, and restarts did not help.
+        StageFailed: a rank failed otherwise and restarts did not help, or there was no room for the ranks.
     """
     _delete_state(out)  # what an earlier call left, if it was killed
     failures = 0
     while True:
         before = read_step()
-        groups_before = _list_placement_groups()
         state_folder = out / f"{STATE_PREFIX}{uuid.uuid4().hex[:8]}"
         try:
             all_callbacks = [_LostRankLogger(), *callbacks]
-            raise_divergence(_run_trainer(function, task, workers, state_folder, placement, all_callbacks))
+            raise_divergence(_run_trainer(function, task, workers, state_folder, placement, all_callbacks, use_gpu))
             return
         except ray.train.TrainingFailedError as error:
             if full := find_disk_full(error):
                 raise full from error
-            if ray.get_runtime_context().get_actor_id() is None:
-                _remove_leaked_placement_groups(keep=groups_before)
+            _remove_placement_groups(state_folder)
             failures = 0 if read_step() > before else failures + 1
+            if failures and _found_no_room(error):
+                raise StageFailed(_describe_shortage(workers, use_gpu)) from error
             # Ray Train has restarted already, except where a rank died just when it was spoken to: it takes that for
             # an error of its own.
             max_failures = MAX_RESTARTS if isinstance(error, ray.train.ControllerError) else 0
             if failures > max_failures:
-                raise StageFailed(f"a worker failed: {_get_last_line(error)}") from error
-            logger.info("training is started anew: %s", _get_last_line(error))
+                raise StageFailed(f"a worker failed: {get_last_line(error)}") from error
+            logger.info("training is started anew: %s", get_last_line(error))
         finally:
             _delete_state(out)
 
 
-def run_side_by_side(
-    start: Callable[[T], "ray.ObjectRef[int | None]"], tasks: Sequence[T], read_step: Callable[[T], int]
-) -> Iterator[tuple[T, DivergenceError | StageFailed | None]]:
-    """Run one-process tasks in parallel, and yield each when it ends, with its error or None.
+def _remove_placement_groups(state_folder: Folder) -> None:
+    """Remove what the ranks of an attempt had reserved.
 
-    One that was lost is started again, as often as it takes, if there is a new checkpoint since the last time.
-
-    Args:
-        start: starts a task, which returns what ``catch_divergence`` does.
-        tasks: what to start.
-        read_step: how far a task's newest checkpoint is.
-
-    Raises:
-        DiskFull: as a task did; the others are not waited for.
+    A controller that failed has left it reserved, and the next attempt would wait for it for ever. Ray Train has
+    somebody for this where there is a dashboard.
     """
-    waiting = {start(task): (task, read_step(task)) for task in tasks}
-    while waiting:
-        (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
-        task, before = waiting.pop(ref)
-        failure: DivergenceError | StageFailed | None = None
-        try:
-            raise_divergence(ray.get(ref))
-        except DivergenceError as error:
-            failure = error
-        except ray.exceptions.RayError as error:
-            if full := find_disk_full(error):
-                raise full from error
-            if read_step(task) > before:
-                logger.info("a training is started anew: %s", _get_last_line(error))
-                waiting[start(task)] = task, read_step(task)
-                continue
-            failure = StageFailed(f"a worker failed: {_get_last_line(error)}")
-        yield task, failure
+    with suppress(OSError):
+        for info in state_folder.list_entries():
+            if info.base_name.startswith(GROUP_PREFIX):
+                group = info.base_name.removeprefix(GROUP_PREFIX)
+                remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(group))))
 
 
-def _list_placement_groups() -> set[str]:
-    """The placement groups of this job; the job's id ends their own."""
-    job = ray.get_runtime_context().get_job_id()
-    groups = placement_group_table().items()
-    return {name for name, facts in groups if name.endswith(job) and facts["state"] != "REMOVED"}
+def _found_no_room(error: Exception) -> bool:
+    """Whether the workers were never started, for want of resources."""
+    return isinstance(error, ray.train.ControllerError) and isinstance(
+        error.controller_failure, WorkerGroupStartupTimeoutError
+    )
 
 
-def _remove_leaked_placement_groups(keep: set[str]) -> None:
-    """Remove this job's placement groups that are not among those to keep.
-
-    A controller that failed has left them reserved, and the next attempt would wait for them for ever. Ray Train has
-    somebody for this where there is a dashboard. Not for trainings side by side in one job: those are within actors,
-    and have a dashboard.
-    """
-    for name in _list_placement_groups() - keep:
-        remove_placement_group(PlacementGroup(PlacementGroupID(bytes.fromhex(name))))
+def _describe_shortage(workers: int | tuple[int, int], use_gpu: bool) -> str:
+    """Say that there is no room for the workers, and how much is free."""
+    least = workers if isinstance(workers, int) else workers[0]
+    kind = "GPU" if use_gpu else "CPU"
+    total = ray.cluster_resources().get(kind, 0)
+    free = ray.available_resources().get(kind, 0)
+    return (
+        f"no room for {format_count(least, 'worker')} with a {kind} each, tried {MAX_START_TRIES} times: "
+        f"{format_count(total, kind)} in the cluster, {free:g} free; other work has the rest, or nodes were lost (see "
+        "`ray status`). The same command goes on from the newest checkpoint"
+    )
 
 
 def _delete_state(out: Folder) -> None:
@@ -221,23 +207,27 @@ def _run_trainer(
     state_folder: Folder,
     placement: str,
     callbacks: Sequence[UserCallback],
+    use_gpu: bool,
 ) -> int | None:
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")  # Ray's print tells the log what it was told already
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # each rank has a DrainWatch: one process fewer
     trainer = TorchTrainer(
         _run_rank,  # type: ignore[arg-type]  # it does return something: see result.return_value
-        train_loop_config={"function": function, "task": task},
+        train_loop_config={"function": function, "task": task, "state": str(state_folder)},
         torch_config=TorchConfig(timeout_s=SILENCE_TIMEOUT_S),
         scaling_config=ScalingConfig(
             num_workers=workers,  # type: ignore[arg-type]  # Train v2 takes a span, Ray's hints say Tune's
-            use_gpu=has_gpus(),
+            use_gpu=use_gpu,
             placement_strategy=placement.upper(),
         ),
         run_config=RunConfig(
             name="attempt",
             storage_filesystem=state_folder.fs,
             storage_path=state_folder.path,
-            failure_config=FailureConfig(max_failures=MAX_RESTARTS),
+            failure_config=FailureConfig(
+                max_failures=MAX_RESTARTS,
+                controller_failure_limit=MAX_START_TRIES,  # type: ignore[call-arg]  # Train v2's, Ray's hints say v1's
+            ),
             callbacks=list(callbacks),  # type: ignore[arg-type]  # Train v2 takes its own, Ray's hints say Tune's
         ),
     )
@@ -249,7 +239,11 @@ def _run_trainer(
 def _run_rank(config: dict[str, Any]) -> int | None:
     """Run a training on this rank; return the step at which it diverged, or None."""
     worker_log.install_print_handler()
-    return catch_divergence(config["function"], config["task"], get_place())
+    place = get_place()
+    group = get_current_placement_group()
+    if place.is_first and group is not None:
+        Folder.from_uri(config["state"]).create().write_bytes(f"{GROUP_PREFIX}{group.id.hex()}", b"")
+    return catch_divergence(config["function"], config["task"], place)
 
 
 def catch_divergence(function: Callable[[Any, Place], None], task: Any, where: Place) -> int | None:
@@ -267,6 +261,7 @@ def raise_divergence(step: int | None) -> None:
         raise DivergenceError(step)
 
 
-def _get_last_line(error: Exception) -> str:
+def get_last_line(error: Exception) -> str:
+    """Return the last line of an error's message, or the name of its class."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1].strip()

@@ -69,28 +69,24 @@ def run_search(pipeline: Pipeline, space: SearchSpace, write: Path | None) -> No
 
 
 def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials: int | None) -> None:
-    import ray
-
     from ganaug_ray.report import search_section
     from ganaug_ray.runtime import cluster
+    from ganaug_ray.runtime.resources import Hardware
     from ganaug_ray.search import result, tracking
-    from ganaug_ray.search.tune_runner import TrialResources, run_trials
+    from ganaug_ray.search.tune_runner import plan_trials, run_trials
 
     kind = plan.space.kind
     nested = plan.job.search.workers > 1
     cpus = 1 + plan.job.search.workers if nested else 1
 
-    def connect() -> None:
-        cluster.connect(pipeline.job, pipeline.run.root, cpus, dashboard=nested)
+    def connect() -> Hardware:
+        return cluster.connect(pipeline.job, pipeline.run.root, cpus, nested, pipeline.cpu_only)
 
     if nested:
         connect()  # before any stage does, which needs no dashboard
     _run_prerequisite_stages(pipeline, kind)
-    connect()
-    need = TrialResources.from_plan(plan, cluster.has_gpus())
-    resources = ray.cluster_resources()
-    at_once = need.count_concurrent(resources.get("CPU", 0), resources.get("GPU", 0))
-    at_once = min(at_once, max_trials + 1) if max_trials else at_once
+    need = plan_trials(plan, connect())
+    at_once = min(need.at_once, max_trials + 1) if max_trials else need.at_once
     words = "until the hours are over" if max_trials is None else f"{max_trials} trials"
     pipeline.terminal.print_stage_line("search", "note", f"{words}, {at_once} at a time")
 

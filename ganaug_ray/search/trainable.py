@@ -52,11 +52,13 @@ class TrialRunner:
         run: calls function(task, place) on every rank of a training that writes to a folder.
         report: called in the trial's own process at each look, also at those of earlier attempts.
         report_from_rank: called on every rank of a GAN at each look, on those but the first without it.
+        device: of the trial's own process, for images that are made before a training.
     """
 
     run: Callable[[Callable[[Any, Place], Any], Any, Folder], Any]
     report: ReportResult
     report_from_rank: Callable[[IntermediateResult | None], None]
+    device: str = "cpu"
 
     @classmethod
     def build_local(cls, place: Place, report: ReportResult) -> TrialRunner:
@@ -66,7 +68,7 @@ class TrialRunner:
             if result is not None:
                 report(result)
 
-        return cls(lambda function, task, out: function(task, place), report, report_if_first)
+        return cls(lambda function, task, out: function(task, place), report, report_if_first, str(place.device))
 
 
 def run_trial(plan: SearchPlan, trial: str, settings: Settings, runner: TrialRunner) -> None:
@@ -231,13 +233,13 @@ def _train_classifier(
     run = plan.run.locate_split(split)
     name = arms.REAL
     if arm is not None:
-        _ensure_pool(job, run, arm)
+        _ensure_pool(job, run, arm, how.device)
         name = SEARCHED_ARM
     fit = arm_batches.build_training(job, run, name, seed)
     how.run(classify.train_and_finish, replace(fit, out=str(model), parts=("val",)), model)
 
 
-def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
+def _ensure_pool(job: Job, run: Run, arm: ArmConfig, device: str) -> None:
     """See to it that the arm's synthetic images are there; trials that ask for the same ones share them."""
     from ganaug_ray.augment.generate import generate_locally
 
@@ -245,7 +247,9 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
     pool = synthetic_pools.plan_pool(job, run, arm)
     if synthetic_pools.read_finished_pool(pool) is None:
         screening = synthetic_pools.build_screening(run, pool)
-        generate_locally(pool.counts, job.seed, pool.gan.folder, pool.folder, screening, stored=pool.stored)
+        generate_locally(
+            pool.counts, job.seed, pool.gan.folder, pool.folder, screening, stored=pool.stored, device=device
+        )
 
 
 def _score_model(plan: SearchPlan, model: Folder) -> float:

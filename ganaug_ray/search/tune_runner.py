@@ -7,7 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -17,12 +17,16 @@ from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
 
+from ganaug_ray.augment import arm_batches, arms, synthetic_pools
+from ganaug_ray.classify import launch as classifier_launch
 from ganaug_ray.core import worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import object_store
 from ganaug_ray.errors import StageFailed, UserError
-from ganaug_ray.runtime import worker_group
+from ganaug_ray.gan import launch as gan_launch
+from ganaug_ray.runtime import cluster, resources, worker_group
+from ganaug_ray.runtime.resources import Hardware, StageResources
 from ganaug_ray.search import trainable
 from ganaug_ray.search.search_plan import SearchPlan
 from ganaug_ray.search.searcher import OptunaSearcher
@@ -37,51 +41,35 @@ os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
 os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
 
 
-@dataclass(frozen=True)
-class TrialResources:
-    """The CPUs and GPUs that one trial takes.
+def plan_trials(plan: SearchPlan, hardware: Hardware) -> StageResources:
+    """Return what a trial reserves, by the number of its workers and the share of a GPU of its trainings.
 
-    Attributes:
-        cpus: with those of its driver, where it has workers of its own.
-        gpus: or a share of one.
-        workers: of its own, each with a CPU; 0: it is one process.
+    Raises:
+        UserError: there is no room for any.
     """
+    workers = plan.job.search.workers
+    share = _choose_gpu_share(plan) if hardware.has_gpus and workers == 1 else 1.0
+    need = resources.plan_stage("search", hardware, workers, share, has_driver=True)
+    if need.at_once:
+        return need
+    driver = f" (1 for its driver, {workers} for search.workers)" if need.driver_cpus else ""
+    has_gpu = f" and {need.unit_gpus:g} GPUs, the cluster has {hardware.gpus:g}" if need.gpus else ""
+    room = min(hardware.cpus - need.driver_cpus, hardware.worker_slots)
+    raise UserError(
+        f"a trial needs {need.unit_cpus:g} CPUs{driver}, the cluster has {hardware.cpus:g}{has_gpu}: no trial could "
+        f"ever start; give search.workers {max(1, int(room))} or fewer"
+    )
 
-    cpus: int
-    gpus: float
-    workers: int
 
-    @classmethod
-    def from_plan(cls, plan: SearchPlan, has_gpus: bool) -> TrialResources:
-        """Return the resources of a trial, by the number of its workers and the job's share of a GPU."""
-        workers = plan.job.search.workers
-        cpus = 1
-        gpus = plan.training_config.gpu_share
-        if workers > 1:
-            cpus = 1 + workers
-            gpus = workers
-        else:
-            workers = 0
-        return cls(cpus, gpus if has_gpus else 0, workers)
-
-    def count_concurrent(self, cpus: float, gpus: float) -> int:
-        """Return how many trials fit on the cluster at a time.
-
-        Raises:
-            UserError: there is room for none.
-        """
-        trials = int(cpus // self.cpus)
-        if self.gpus:
-            trials = min(trials, int(gpus // self.gpus + 1e-9))  # ten shares of 0.1 are a whole GPU
-        if trials >= 1:
-            return trials
-        driver = f" (1 for its driver, {self.workers} for search.workers)" if self.workers else ""
-        gpu = f" and {self.gpus:g} GPUs, the cluster has {gpus:g}" if self.gpus else ""
-        room = min(cpus - 1, gpus) if self.gpus else cpus - 1
-        raise UserError(
-            f"a trial needs {self.cpus} CPUs{driver}, the cluster has {cpus:g}{gpu}: no trial could ever start; "
-            f"give search.workers {max(1, int(room))} or fewer"
-        )
+def _choose_gpu_share(plan: SearchPlan) -> float:
+    """The share of a GPU of a trial's trainings: the job's, or by the size that they have in the job itself."""
+    share = plan.training_config.gpu_share
+    if share != "auto":
+        return share
+    if plan.space.kind == "gan":
+        training = synthetic_pools.build_training(plan.job, plan.run, synthetic_pools.locate_gan(plan.run))
+        return gan_launch.choose_gpu_share(training)
+    return classifier_launch.choose_gpu_share(arm_batches.build_training(plan.job, plan.run, arms.REAL, 0))
 
 
 def run_trials(
@@ -89,7 +77,7 @@ def run_trials(
     ledger: Ledger,
     max_trials: int | None,
     at_once: int,
-    need: TrialResources,
+    need: StageResources,
     ended: Callable[[Trial], None],
     trackers: Sequence[Tracker] = (),
 ) -> None:
@@ -116,7 +104,7 @@ def run_trials(
     state = plan.folder / f".ray-tune-{uuid.uuid4().hex[:8]}"
     driver_gpus = need.gpus
     resident_gb = plan.job.data.resident_gb
-    if need.workers:
+    if need.workers > 1:
         driver_gpus = 0
         resident_gb = 0
     stores = _list_stores(plan)
@@ -133,7 +121,7 @@ def run_trials(
                 num_samples=-1,
                 max_concurrent_trials=at_once,
                 time_budget_s=seconds_left,
-                reuse_actors=not need.workers,
+                reuse_actors=need.workers == 1,
                 trial_dirname_creator=lambda trial: trial.trial_id,
             ),
             run_config=tune.RunConfig(
@@ -178,7 +166,7 @@ def _build_scheduler(plan: SearchPlan) -> TrialScheduler:
 
 
 def _build_trainable(
-    plan: SearchPlan, need: TrialResources, loans: object_store.StoreLoans
+    plan: SearchPlan, need: StageResources, loans: object_store.StoreLoans
 ) -> Callable[[dict[str, Any]], None]:
     """Return the function that Tune calls in a process of its own for each trial."""
 
@@ -188,19 +176,23 @@ def _build_trainable(
 
     def work(config: dict[str, Any]) -> None:
         worker_log.install_print_handler()
-        if need.workers:
-            on_ranks = functools.partial(_run_on_ranks, need.workers, plan.training_config.placement)
+        if need.workers > 1:
+            on_ranks = functools.partial(_run_on_ranks, need, plan.training_config.placement)
             runner = trainable.TrialRunner(on_ranks, _report_result, _report_from_rank)
         else:
-            device_name = "cuda" if torch.cuda.is_available() else "cpu"
-            runner = trainable.TrialRunner.build_local(Place(device=torch.device(device_name)), _report_result)
+            place = Place(device=torch.device(cluster.get_reserved_device()))
+            runner = trainable.TrialRunner.build_local(place, _report_result)
         trainable.run_trial(plan, config["trial"], config["settings"], runner)
 
     return trial
 
 
-def _run_on_ranks(workers: int, placement: str, function: Callable[[Any, Place], Any], task: Any, out: Folder) -> None:
-    worker_group.run_on_ranks(function, task, workers, out, placement, [TuneReportCallback()])
+def _run_on_ranks(
+    need: StageResources, placement: str, function: Callable[[Any, Place], Any], task: Any, out: Folder
+) -> None:
+    worker_group.run_on_ranks(
+        function, task, need.workers, out, placement, [TuneReportCallback()], use_gpu=need.gpus > 0
+    )
 
 
 def _report_result(result: IntermediateResult) -> None:

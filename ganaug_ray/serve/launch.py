@@ -35,6 +35,7 @@ def serve_model(
     limits: list[str] | None = None,
     replicas: str = "",
     cpus: int = 1,
+    gpus: float | None = None,
     config: str | None = None,
     shadow: str | None = None,
     canary: str | None = None,
@@ -49,8 +50,10 @@ def serve_model(
         name: of the model in the API; absent: the folder's.
         key_file: API keys, one a line, beside those of GANAUG_API_KEY.
         limits: NAME=VALUE, see ``ganaug_ray.serve.limits``.
-        replicas: "2", or "1:8" for as many as the load asks for; absent: one to as many as there are CPUs for.
+        replicas: "2", or "1:8" for as many as the load asks for; absent: one to as many as there are GPUs or
+            CPUs for.
         cpus: threads of a replica.
+        gpus: of a replica, or a share of one; 0: none. Absent: one where this machine has any.
         config: where serve.yaml goes, instead of serving.
         shadow: MODEL or MODEL:SHARE, a candidate that answers a share of the requests too, and is not heard.
         canary: MODEL:SHARE, a candidate that answers a share of the requests.
@@ -66,6 +69,8 @@ def serve_model(
     _set_ray_environment(where)  # before Ray is imported, which reads it once
     from ganaug_ray.core.records import ModelRecord
     from ganaug_ray.core.storage import Folder
+    from ganaug_ray.runtime import resources
+    from ganaug_ray.runtime.resources import Hardware
     from ganaug_ray.serve.deployment_settings import DeploymentSettings
     from ganaug_ray.serve.feedback_store import FeedbackStore
     from ganaug_ray.serve.limits import RequestLimits
@@ -90,7 +95,15 @@ def serve_model(
             f"--host {where.host}: other machines could reach it, and there is no API key; set {auth.KEY_VARIABLE} or "
             "give --key-file"
         )
-    least, most = serve_config.parse_replicas(replicas, cpus)
+    bounds = serve_config.parse_replicas(replicas)
+    serve_config.check_gpus(gpus)
+    if config is None:
+        hardware = resources.read_local_hardware()
+        replica_gpus = serve_config.choose_gpus(gpus, hardware)
+        least, most = serve_config.choose_replicas(bounds, hardware, cpus, replica_gpus)
+    else:  # what a cluster has, its machines know
+        replica_gpus = gpus or 0
+        least, most = serve_config.choose_replicas(bounds, Hardware.of_one_machine(os.cpu_count() or 1), cpus)
     if key_file is not None:
         key_file = str(expand_home(key_file).absolute())
     settings = DeploymentSettings(
@@ -103,6 +116,7 @@ def serve_model(
         least,
         most,
         cpus,
+        replica_gpus,
         alone=config is None,
         shadow=shadow and resolve_source(shadow),
         canary=canary and resolve_source(canary),
@@ -127,7 +141,7 @@ def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress,
     log_file = None if verbose else Path(path)
     with terminal.redirect_output(log_file):
         try:
-            cluster.start_private(serve_config.count_cpus(settings))
+            cluster.start_private(serve_config.count_cpus(settings), uses_gpus=settings.gpus > 0)
             try:
                 metrics = serve_config.start_serve(settings, where)
             except Exception as error:

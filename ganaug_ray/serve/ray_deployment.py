@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
-import ray
 import torch
 from ray import serve
-from ray.serve._private import replica
-from ray.serve._private.constants import RAY_SERVE_ENABLE_HA_PROXY
+from ray.serve._private import replica  # for _bind_to_loopback, which says why
 from ray.serve.config import AutoscalingConfig, BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
 from ganaug_ray.core import worker_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
+from ganaug_ray.runtime import cluster
 from ganaug_ray.serve import app, auth
 from ganaug_ray.serve.deployment_settings import DeploymentSettings
 from ganaug_ray.serve.feedback_ledger import FeedbackLedger
@@ -63,7 +63,7 @@ class ClassifierReplica:
         if deployment_settings.alone:
             _bind_to_loopback()
         torch.set_num_threads(max(1, int(deployment_settings.cpus)))
-        device = "cuda" if ray.get_gpu_ids() else "cpu"
+        device = cluster.get_reserved_device()
         champion = LiveModel(deployment_settings.address, deployment_settings.name, device)
         limits = RequestLimits(**deployment_settings.limits)  # type: ignore[arg-type]  # as ``asdict`` gave them
         metrics = [ServeMetrics()]
@@ -87,7 +87,7 @@ def read_required_keys(settings: DeploymentSettings) -> list[str]:
     keys = auth.read_keys(settings.key_file)
     if settings.needs_key and not keys:
         raise UserError(f"no API key on this machine: set {auth.KEY_VARIABLE} or give --key-file")
-    if settings.tls and RAY_SERVE_ENABLE_HA_PROXY:
+    if settings.tls and os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1":  # as Serve reads it
         raise UserError("HAProxy would answer without TLS: start Ray without RAY_SERVE_ENABLE_HA_PROXY")
     return keys
 

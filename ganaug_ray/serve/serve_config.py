@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
+from ganaug_ray.runtime.resources import Hardware, plan_stage
 
 if TYPE_CHECKING:
     from ganaug_ray.serve.deployment_settings import DeploymentSettings
@@ -87,8 +89,8 @@ def build_proxy_environment(folder: Path, program: Path, ports: tuple[int, int, 
 RAY_ENVIRONMENT = {"RAY_worker_niceness": "0", "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60"}
 
 
-def parse_replicas(text: str, cpus: int = 1) -> tuple[int, int]:
-    """Parse the least and most number of replicas; ``cpus`` is the CPUs of each.
+def parse_replicas(text: str) -> tuple[int, int] | None:
+    """Parse the least and most number of replicas; None where neither is given.
 
     >>> parse_replicas("2"), parse_replicas("0:8")
     ((2, 2), (0, 8))
@@ -97,13 +99,70 @@ def parse_replicas(text: str, cpus: int = 1) -> tuple[int, int]:
         UserError: it is neither a number nor two.
     """
     if not text:
-        return 1, max(1, (os.cpu_count() or 1) // cpus)
+        return None
     least, _, most = text.partition(":")
     with suppress(ValueError):
         bounds = int(least), int(most or least)
         if 0 <= bounds[0] <= bounds[1] and bounds[1] > 0:
             return bounds
     raise UserError(f"--replicas {text}: expected a number, such as 2, or a least and a most, such as 1:8")
+
+
+def check_gpus(gpus: float | None) -> None:
+    """Raise UserError if a number of GPUs is neither a share of one nor a whole number."""
+    if gpus is not None and gpus > 1 and gpus != int(gpus):
+        raise UserError(f"--gpus {gpus:g}: expected a share of one, such as 0.5, or a whole number")
+
+
+def choose_gpus(gpus: float | None, hardware: Hardware) -> float:
+    """Return the GPUs of a replica: as the user asks, or one where this machine has any.
+
+    Args:
+        gpus: or a share of one; 0: none; absent: nobody asks.
+        hardware: this machine's.
+
+    Raises:
+        UserError: this machine has fewer.
+    """
+    if gpus is None:
+        return plan_stage("serve", hardware).gpus
+    if gpus > hardware.gpus:
+        raise UserError(
+            f"--gpus {gpus:g}: torch sees {format_count(hardware.gpus, 'GPU')} on this machine; give --gpus "
+            f"{hardware.gpus:g}, or leave it out"
+        )
+    return gpus
+
+
+def choose_replicas(
+    bounds: tuple[int, int] | None, hardware: Hardware, cpus: float = 1, gpus: float = 0
+) -> tuple[int, int]:
+    """Return the least and most number of replicas on this machine.
+
+    Args:
+        bounds: as the user asks; absent: from one to as many as there is room for.
+        hardware: of this machine, whose GPUs limit replicas; more CPUs than there are may be declared.
+        cpus: of each replica.
+        gpus: of each replica, or a share of one.
+
+    >>> machine = Hardware.of_one_machine(8, 2)
+    >>> choose_replicas(None, machine, gpus=0.5), choose_replicas((1, 8), machine, gpus=1)
+    ((1, 4), (1, 2))
+
+    Raises:
+        UserError: there are too few GPUs for the least number.
+    """
+    room = hardware.count_processes(0, gpus) if gpus else hardware.count_processes(cpus, 0)
+    if bounds is None:
+        return 1, max(1, room)
+    if not gpus:
+        return bounds
+    if bounds[0] > room:
+        raise UserError(
+            f"--replicas {bounds[0]}: each takes {gpus:g} GPUs and this machine has {hardware.gpus:g}; give --replicas "
+            f"{room}, or --gpus 0"
+        )
+    return bounds[0], min(bounds[1], room)
 
 
 def count_cpus(settings: DeploymentSettings) -> int:

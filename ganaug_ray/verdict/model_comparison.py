@@ -28,15 +28,16 @@ TIMED_PASSES = 3
 _VERDICT_ORDER = ("hurt", "not enough repeats", "no worthwhile gain", "unclear", "helped")  # the worst first
 
 
-def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experiment_dir.Record:
+def compare_models(
+    run: experiment_dir.Run, job: Job, started: float, speeds: Mapping[str, experiment_dir.Record]
+) -> experiment_dir.Record:
     """Measure all trained models, write board.json and return its content.
-
-    The speed of inference is measured here, one model after another, on a GPU if there is one.
 
     Args:
         run: with the trained models of all seeds.
         job: which models, and by which metric.
         started: time.monotonic() at which their training began, in seconds.
+        speeds: of ``time_models``.
 
     Returns:
         ``models`` (a row a model: its size, speed, and metrics on test with intervals over seeds), ``comparisons`` with
@@ -60,7 +61,7 @@ def compare_models(run: experiment_dir.Run, job: Job, started: float) -> experim
                 "arch": config.arch,
                 "start": config.weights or config.init_from or "scratch",
                 **_summarize_trainings(records, config.batch_size, outcomes[name]),
-                **_time_inference(run, name),
+                **speeds[name],
                 "reached": measure_catch_up(logs, targets, records),
             }
         )
@@ -165,13 +166,24 @@ def measure_catch_up(
     return {"seeds": len(steps), "steps": float(np.mean(steps)), "seconds": float(np.mean(seconds))}
 
 
-def _time_inference(run: experiment_dir.Run, name: str) -> experiment_dir.Record:
-    """Images a second of the first seed's model, the median of a few passes over test images after a first one."""
-    import torch
+def time_models(run: experiment_dir.Run, names: Sequence[str], device: str) -> dict[str, experiment_dir.Record]:
+    """Measure how many images a second each compared model predicts, one model after another.
 
+    Args:
+        run: with the trained models of the first seed.
+        names: of the models.
+        device: where they run.
+
+    Returns:
+        name -> ``predict_images_per_second``, the median of a few passes over test images after a first one, and
+        ``device``.
+    """
+    return {name: _time_inference(run, name, device) for name in names}
+
+
+def _time_inference(run: experiment_dir.Run, name: str, device: str) -> experiment_dir.Record:
     from ganaug_ray.classify.predict import Classifier
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     classifier = Classifier.load(compared_models.locate_folder(run, name, 0), device)
     images_NHWC = image_store.read_images(run.dataset / "test", TIMED_IMAGES).images
     classifier.predict_probabilities(images_NHWC[: classifier.network.batch_size])

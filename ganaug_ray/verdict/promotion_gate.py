@@ -99,7 +99,7 @@ def compare_answers(
     return ChampionMatch(metric, len(labels_N), left_out, ours, theirs, *alone, float(pairs["p"]))
 
 
-def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str) -> ChampionMatch:
+def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str, device: str = "cpu") -> ChampionMatch:
     """Predict the test images of a model's experiment with it and with a registry's champion, and compare the two.
 
     Args:
@@ -107,13 +107,14 @@ def compare_with_champion(run: Run, model: Folder, champion: Folder, metric: str
         model: the candidate's folder.
         champion: folder of the champion's version. Images that it was trained on or chosen by are left out.
         metric: key of the metric, ``compare.metric`` of the job; accuracy in the place of one of probabilities.
+        device: where both predict.
 
     Raises:
         UserError: the two cannot be compared: they know other classes, the champion takes larger images than are
             stored, or no image is left; or one is not finished.
     """
-    ours = Classifier.load(model)
-    theirs = Classifier.load(champion)
+    ours = Classifier.load(model, device)
+    theirs = Classifier.load(champion, device)
     if set(ours.classes) != set(theirs.classes):
         unshared_classes = sorted(set(ours.classes) ^ set(theirs.classes))
         raise UserError(f"{champion}: the champion has other classes (of one alone: {', '.join(unshared_classes[:5])})")

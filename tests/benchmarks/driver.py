@@ -52,6 +52,7 @@ from ganaug_ray.data.loading import image_store, stream_plan
 from ganaug_ray.pipeline import progress
 from ganaug_ray.runtime import preflight
 from ganaug_ray.runtime.preflight import Node, NodeReport
+from ganaug_ray.runtime.resources import Hardware
 from tests.conftest import DIGITS
 from tests.helpers import records
 
@@ -188,7 +189,7 @@ def workers_of(n: int, rows: int, room: Path) -> Seconds:
     nodes = [Node(f"10.0.{node // 250}.{node % 250}", NodeReport(here), {"CPU": 4, "GPU": 1}) for node in range(n)]
     with _taking(spent, "judge the nodes"):
         assert not preflight.find_node_faults(nodes, here)
-        assert not preflight.find_shortages(job, nodes, {"CPU": 4 * n, "GPU": n}, str(n))
+        assert not preflight.find_shortages(job, Hardware.from_ray([node.resources for node in nodes], {}), str(n))
     run = _logged(job, n, Folder.from_uri(room / "experiment"))
     folders = [run.locate_model("real", seed) for seed in range(n)]
     with _taking(spent, "how far all models are, a look"):

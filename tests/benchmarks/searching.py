@@ -38,7 +38,7 @@ from ganaug_ray.search import driver, trainable
 from ganaug_ray.search.search_plan import SearchPlan
 from ganaug_ray.search.search_space import Dimension, SearchSpace
 from ganaug_ray.search.trial_log import IntermediateResult, Ledger
-from ganaug_ray.search.tune_runner import TrialResources, run_trials
+from ganaug_ray.search.tune_runner import plan_trials, run_trials
 
 AT_ONCE = 2
 SEEDS = (11, 12, 13)
@@ -121,10 +121,10 @@ def overhead(given: argparse.Namespace, room: str) -> None:
     with ProcessPoolExecutor(AT_ONCE, multiprocessing.get_context("spawn")) as pool:
         each = list(pool.map(functools.partial(_bare, plan), range(9001, 9001 + len(rates)), settings))
     bare = time.monotonic() - started
-    cluster.connect(own, pipeline.run.root, 1)
+    hardware = cluster.connect(own, pipeline.run.root, 1)
     ledger = Ledger.from_folder(plan.folder.create())
     started = time.monotonic()
-    run_trials(plan, ledger, len(rates), AT_ONCE, TrialResources.from_plan(plan, False), lambda trial: None)
+    run_trials(plan, ledger, len(rates), AT_ONCE, plan_trials(plan, hardware), lambda trial: None)
     tune = time.monotonic() - started
     assert all(trial.status == "finished" for trial in ledger.trials.values())
     inside = [trial.seconds for trial in ledger.trials.values()]

@@ -145,7 +145,6 @@ def test_failed_job_returns_exit_code(nodes: Nodes, tmp_path: Path) -> None:
     done = nodes.run(*submit(nodes, tmp_path / "out", "gan.workers=8"), "--gpus=8", "--follow")
     assert done.returncode == 2, done.stdout + done.stderr
     assert "--gpus (GANAUG_GPUS) 8: the cluster has 0" in done.stdout
-    assert "gan.workers 8: the cluster has 2 CPUs" in done.stdout
     number = done.stdout.partition(":")[0]
     assert re.fullmatch(rf"{number}: .*exit code 2\n", done.stderr), "no chatter of Ray's"
 

@@ -15,8 +15,11 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.errors import UserError
+from ganaug_ray.runtime.resources import Hardware
 
 pytestmark = pytest.mark.usefixtures("cluster")
+
+TWO_CPUS = Hardware.of_one_machine(2)
 
 
 def png(seed: int) -> bytes:
@@ -39,7 +42,7 @@ def test_predict_accepts_files_folders_and_archives(experiment: Run, tmp_path: P
     model = model_registry.resolve_model(str(experiment.root))
     where = [str(tmp_path / name) for name in ("folder", "single.png", "empty.png", "some.zip")]
     shares: list[float] = []
-    predicted = batch_inference.predict_images(model, where, lambda share, words: shares.append(share))
+    predicted = batch_inference.predict_images(model, where, TWO_CPUS, lambda share, words: shares.append(share))
     rows = predicted.table.to_pylist()
 
     names = [row["path"].removeprefix(f"{tmp_path}/") for row in rows]
@@ -72,6 +75,6 @@ def test_missing_inputs_are_named(experiment: Run, tmp_path: Path) -> None:
     """A missing image or model is an error that names it."""
     model = model_registry.resolve_model(str(experiment.root))
     with pytest.raises(UserError, match=r"nowhere\.png: .*file or folder"):
-        batch_inference.predict_images(model, [str(tmp_path / "nowhere.png")], lambda share, words: None)
+        batch_inference.predict_images(model, [str(tmp_path / "nowhere.png")], TWO_CPUS, lambda share, words: None)
     with pytest.raises(UserError, match="no experiment"):
         model_registry.resolve_model(str(tmp_path))

@@ -18,11 +18,12 @@ from ganaug_ray.config import Job
 from ganaug_ray.core import metrics_log
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.runtime.resources import Hardware
 from ganaug_ray.search import result
 from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan
 from ganaug_ray.search.search_space import Dimension, SearchSpace
 from ganaug_ray.search.trial_log import Ledger, Trial
-from ganaug_ray.search.tune_runner import TrialResources, run_trials
+from ganaug_ray.search.tune_runner import plan_trials, run_trials
 
 LR = Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {})
 
@@ -69,7 +70,7 @@ def gan_plan(job: Job, run: Run, steps: int, workers: int = 1) -> SearchPlan:
 def run_search(plan: SearchPlan, most: int | None, at_once: int = 2) -> Ledger:
     ledger, told = Ledger.from_folder(plan.folder.create()), []
     before = len(ledger.ended_trials)
-    run_trials(plan, ledger, most, at_once, TrialResources.from_plan(plan, False), told.append)
+    run_trials(plan, ledger, most, at_once, plan_trials(plan, Hardware.of_one_machine(4)), told.append)
     in_order = sorted(ledger.ended_trials, key=lambda trial: trial.ended)[before:]
     assert [trial.trial for trial in told] == [trial.trial for trial in in_order]
     return Ledger.from_folder(plan.folder)

@@ -37,8 +37,12 @@ from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.runtime import worker_group
+from ganaug_ray.runtime.resources import Hardware
 
 pytestmark = pytest.mark.usefixtures("cluster")
+
+ONE_CPU = Hardware.of_one_machine(1)
+THREE_CPUS = Hardware.of_one_machine(3)
 
 
 def test_pool_is_independent_of_actor_count(experiment: Run, tmp_path: Path) -> None:
@@ -49,9 +53,9 @@ def test_pool_is_independent_of_actor_count(experiment: Run, tmp_path: Path) -> 
     counts = {"0": 300, "7": 20, "9": 256}
     one, three = Folder.from_uri(tmp_path / "one"), Folder.from_uri(tmp_path / "three")
     made: list[int] = []
-    record = generate_pool(counts, 5, gan, one, None, made.append, actors=1)
+    record = generate_pool(counts, 5, gan, one, ONE_CPU, progress=made.append)
     assert record["images"] == 576
-    generate_pool(counts, 5, gan, three, actors=3)
+    generate_pool(counts, 5, gan, three, THREE_CPUS, progress=made.append)
     assert made[-1] == 576
     assert (
         one.list_files(".parquet")
@@ -61,7 +65,9 @@ def test_pool_is_independent_of_actor_count(experiment: Run, tmp_path: Path) -> 
     assert all(one.read_bytes(name) == three.read_bytes(name) for name in one.list_files(".parquet"))
 
     unstored = Folder.from_uri(tmp_path / "unstored")
-    assert generate_pool(counts, 5, gan, unstored, stored=False)["hash"] == record["hash"], "what is made is the same"
+    assert generate_pool(counts, 5, gan, unstored, ONE_CPU, stored=False)["hash"] == record["hash"], (
+        "what is made is the same"
+    )
     assert unstored.list_files() == ["synthetic.json"]
 
     rows = image_store.read_images(one)
@@ -82,7 +88,9 @@ def test_live_screening_uses_pool_limits(experiment: Run, tmp_path: Path) -> Non
     screening = Screening(mild, *folders)
     generator = Generator.load(experiment.gan)
     examiner, out = Examiner(screening, "cpu"), Folder.from_uri(tmp_path / "live")
-    record = generate_pool(dict.fromkeys(generator.classes, 30), 5, experiment.gan, out, screening, stored=False)
+    record = generate_pool(
+        dict.fromkeys(generator.classes, 30), 5, experiment.gan, out, ONE_CPU, screening, stored=False
+    )
     pool = [next(generate_blocks(generator, name, 30, 5, examiner)).limits for name in generator.classes]
     limits = ScreeningLimits.from_record(json.loads(json.dumps(record["limits"])))
     assert limits == ScreeningLimits.join_classes([own for own in pool if own])
@@ -134,7 +142,9 @@ def test_classifiers_train_in_parallel(tiny_job: Job, digits: Folder, experiment
     live = functools.partial(open_live_feed, LiveSpec(str(experiment.gan), {"3": 5, "7": 5}, None, None), upto, 0)
     mixed = functools.partial(open_mixed_feed, real, live)
     train_classifiers(
-        [fit(tiny_job, digits, tmp_path / "one", mixed), fit(tiny_job, digits, tmp_path / "two", mixed, workers=2)], 1.0
+        [fit(tiny_job, digits, tmp_path / "one", mixed), fit(tiny_job, digits, tmp_path / "two", mixed, workers=2)],
+        1.0,
+        THREE_CPUS,
     )
     for name in ("one", "two"):
         folder = Folder.from_uri(tmp_path / name)
@@ -170,7 +180,7 @@ def test_diverged_training_leaves_others_finished(tiny_job: Job, digits: Folder,
     """A training that diverges is named with advice, and the other trainings finish."""
     fits = [fit(tiny_job, digits, tmp_path / "bad", lr=1e30), fit(tiny_job, digits, tmp_path / "good")]
     with pytest.raises(StageFailed, match=r"real\+classic, seed 0.*not finite.*lower classifier.lr"):
-        train_classifiers(fits, 1.0)
+        train_classifiers(fits, 1.0, THREE_CPUS)
     assert experiment_dir.read_marker(Folder.from_uri(tmp_path / "good"), "model.json")
     assert not experiment_dir.read_marker(Folder.from_uri(tmp_path / "bad"), "model.json")
 

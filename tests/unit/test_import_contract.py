@@ -37,14 +37,12 @@ RAY_MODULES = frozenset(
     f"ganaug_ray.{name}"
     for name in (
         "augment.generate",
-        "augment.pseudo_labels",
         "classify.batch_inference",
         "classify.launch",
         "cli.submit",
         "data.loading.object_store",
         "data.loading.streaming_loader",
         "gan.launch",
-        "search.driver",
         "search.searcher",
         "search.tune_runner",
         "serve.metrics",

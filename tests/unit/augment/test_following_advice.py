@@ -51,11 +51,11 @@ def test_lower_confidence_labels_images(experiment: Run, tmp_path: Path, monkeyp
     images = (shown.images, shown.labels * 0 - 1, shown.ids, shown.paths, shown.provenance)
     image_store.write_images((run.dataset / "unlabelled").create(), image_store.LabelledImages(*images), "real")
 
-    def label(dataset: object, teacher: object, out: object, confidence: float) -> object:
+    def label(dataset: object, teacher: object, out: object, confidence: float, hardware: object) -> object:
         return pseudo_labels._label_images(str(dataset), str(teacher), str(out), confidence)
 
     monkeypatch.setattr(pseudo_labels, "write_pseudo_labels", label)  # in this process
-    monkeypatch.setattr(cluster, "connect", lambda *arguments: None)
+    monkeypatch.setattr(cluster, "connect", lambda *arguments, **options: None)
     with pytest.raises(StageFailed, match=r"lower augment\.pseudo_confidence to") as caught:
         training_stages._label_images(Pipeline(job, run, Terminal()).context)
     match = re.search(r"pseudo_confidence to (\S+) or less", str(caught.value))

@@ -26,6 +26,7 @@ from ganaug_ray.gan.launch import train_gans
 from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import worker_group
+from ganaug_ray.runtime.resources import Hardware
 from tests.conftest import DIGITS, TINY
 
 
@@ -115,7 +116,7 @@ def test_diverged_gan_suggests_next_steps(
     monkeypatch.setattr(worker_group, "run_on_ranks", diverge)
     training = GanTraining(tiny_job.gan, 32, 0, str(digits), "teacher", str(tmp_path / "gan"), 1.0, {})
     with pytest.raises(StageFailed, match=r"not finite.* 41;.*checkpoint is kept.*lower gan.lr"):
-        train_gans([training])
+        train_gans([training], Hardware.of_one_machine(2))
 
 
 def test_version_option_prints_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

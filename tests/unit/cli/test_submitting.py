@@ -64,6 +64,10 @@ def test_submitted_command_equals_typed_command(folder: Path, sent: dict[str, An
         *["--set", "gan.workers=8", "--set", "gan.lr=1e-4", "--set", "data.source=a b"],
     ]
     assert sent["runtime_env"]["env_vars"] == {"GANAUG_GPUS": "8"}
+    submit.submit(Path("jobs/mine.yaml"), ADDRESS, "/shared/x", cpu=True)
+    assert shlex.split(sent["entrypoint"])[-1] == "--cpu"
+    with pytest.raises(UserError, match="--gpus 8 and --cpu: give one"):
+        submit.submit(Path("jobs/mine.yaml"), ADDRESS, "/shared/x", gpus=8, cpu=True)
 
 
 def test_environment_secrets_are_not_sent(folder: Path, sent: dict[str, Any], monkeypatch) -> None:

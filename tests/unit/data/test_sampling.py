@@ -23,6 +23,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.gan import train_worker, training_loop
 from ganaug_ray.gan.launch import train_gans
 from ganaug_ray.runtime import worker_group
+from ganaug_ray.runtime.resources import Hardware
 from tests.conftest import DIGITS
 from tests.helpers import records
 
@@ -131,7 +132,10 @@ def test_streamed_gan_is_refused_early(uneven: Folder, tmp_path: Path, monkeypat
     monkeypatch.setattr(worker_group, "run_on_ranks", lambda *arguments: pytest.fail("workers were started"))
     config = load_job(DIGITS, ["gan.sampling=balanced"]).gan
     with pytest.raises(UserError, match="images in memory"):
-        train_gans([train_worker.GanTraining(config, 32, 0, str(uneven), "teacher", str(tmp_path / "gan"), 1e-9, {})])
+        train_gans(
+            [train_worker.GanTraining(config, 32, 0, str(uneven), "teacher", str(tmp_path / "gan"), 1e-9, {})],
+            Hardware.of_one_machine(2),
+        )
 
 
 def test_streamed_classifier_is_refused_early(experiment: Run, tiny_job: Job) -> None:

@@ -23,6 +23,7 @@ from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import cluster, worker_group
+from ganaug_ray.runtime.resources import Hardware
 from tests.conftest import DIGITS, TINY
 
 
@@ -40,7 +41,7 @@ def test_lower_rate_is_trained_in_the_folder(experiment: Run, tmp_path: Path, mo
     run.claim_folder(job)
     for name in ("dataset", "models/teacher"):
         shutil.copytree(f"{experiment.root}/{name}", tmp_path / "run" / name)
-    monkeypatch.setattr(cluster, "connect", lambda *arguments: None)
+    monkeypatch.setattr(cluster, "connect", lambda *arguments, **options: Hardware.of_one_machine(2))
     monkeypatch.setattr(worker_group, "run_on_ranks", train_here)
 
     def diverge(guard: FiniteGuard, step: int) -> None:

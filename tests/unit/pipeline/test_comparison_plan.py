@@ -53,7 +53,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A source of 2,000 images, classifiers of a minute and GANs of two, one after another."""
     monkeypatch.setattr(JobFacts, "_images", 2000)
     monkeypatch.setattr(JobFacts, "time", TrainingTime(60.0, 120.0))
-    monkeypatch.setattr(training_time, "_count_side_by_side", lambda config: 1)
+    monkeypatch.setattr(training_time, "_count_side_by_side", lambda config, gpus: 1)
 
 
 def test_few_images_are_all_tested(tmp_path: Path, photos: Path, known: None) -> None:

@@ -29,7 +29,7 @@ from ganaug_ray.gan.train_worker import train_and_finish
 from ganaug_ray.pipeline import size_experiments
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import preflight
-from ganaug_ray.runtime.preflight import Node, NodeReport
+from ganaug_ray.runtime.resources import Hardware
 from ganaug_ray.serve import launch
 from ganaug_ray.serve.serve_config import ListenAddress
 from tests.conftest import DIGITS, TINY
@@ -200,18 +200,18 @@ def test_raised_resident_limit_suffices(digits: Folder, refusal: str) -> None:
     check(match[1])
 
 
-@pytest.mark.parametrize("key", ["gan.workers", "classifier.workers"])
-def test_fewer_workers_fit_the_cluster(key: str) -> None:
-    """A cluster with too few CPUs takes the number that the message names, and auto."""
+@pytest.mark.parametrize("section", ["gan", "classifier"])
+def test_fewer_workers_fit_the_cluster(section: str) -> None:
+    """A cluster with too few CPUs for min_workers takes the number that the message names."""
 
-    def find_shortages(workers: str) -> list[str]:
-        node = Node("10.0.0.1", NodeReport({}), {"CPU": 4.0})
-        return preflight.find_shortages(load_job(DIGITS, [*TINY, f"{key}={workers}"]), [node], {"CPU": 4}, None)
+    def find_shortages(least: str) -> list[str]:
+        job = load_job(DIGITS, [*TINY, f"{section}.workers=8", f"{section}.min_workers={least}"])
+        return preflight.find_shortages(job, Hardware.of_one_machine(4), None)
 
     (message,) = find_shortages("8")
-    match = re.search(rf"give {re.escape(key)} (\d+) or fewer, or (auto)", message)
+    match = re.search(rf"give {section}\.min_workers (\d+) or fewer", message)
     assert match, message
-    assert find_shortages(match[1]) == find_shortages(match[2]) == []
+    assert find_shortages(match[1]) == []
 
 
 @pytest.mark.parametrize("per_class", ["20", "1", "null"])

@@ -15,19 +15,21 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.gan.launch import train_gans
 from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.runtime import worker_group
+from ganaug_ray.runtime.resources import Hardware
 
 ELASTIC = {"workers": 4, "min_workers": 2}
+FOUR_CPUS = Hardware.of_one_machine(4)
 
 
 def gan(job: Job, run: Run, gb: float) -> None:
     config = job.gan.model_copy(update=ELASTIC)
-    train_gans([GanTraining(config, 32, 0, str(run.dataset), "teacher", str(run.gan), gb, {})])
+    train_gans([GanTraining(config, 32, 0, str(run.dataset), "teacher", str(run.gan), gb, {})], FOUR_CPUS)
 
 
 def classifier(job: Job, run: Run, gb: float) -> None:
     own = job.model_copy(update={"classifier": job.classifier.model_copy(update=ELASTIC)})
     train_classifiers(
-        [arm_batches.build_training(own, run, name, 0) for name in (arms.REAL, "real+classic+synthetic")], gb
+        [arm_batches.build_training(own, run, name, 0) for name in (arms.REAL, "real+classic+synthetic")], gb, FOUR_CPUS
     )
 
 

@@ -13,6 +13,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import cluster, preflight
 from ganaug_ray.runtime.preflight import Node, NodeReport
+from ganaug_ray.runtime.resources import Hardware, choose_worker_count
 from tests.conftest import DIGITS, TINY
 
 HERE = {"ray": "2.60.0", "torch": "2.14.1"}
@@ -46,35 +47,38 @@ def test_node_fault_is_one_clear_sentence(report: NodeReport | str, words: list[
 
 
 @pytest.mark.parametrize(
-    ("settings", "resources", "most", "gpus", "words"),
+    ("settings", "nodes", "most", "gpus", "words"),
     [
-        (["gan.workers=8"], {"CPU": 4}, {"CPU": 4}, None, ["gan.workers 8", "4 CPUs", "4 or fewer, or auto"]),
-        (["gan.workers=8", "gan.min_workers=5"], {"CPU": 4}, {"CPU": 4}, None, ["gan.min_workers 5", "4 or fewer"]),
-        (["classifier.workers=8", "classifier.min_workers=5"], {}, {"CPU": 4}, None, ["classifier.min_workers 5"]),
-        (["classifier.workers=4"], {"CPU": 9, "GPU": 2}, {"CPU": 9, "GPU": 2}, None, ["classifier.workers 4", "2 GPU"]),
-        ([], {"CPU": 4}, {"CPU": 4}, "8", ["GANAUG_GPUS) 8", "the cluster has 0"]),
-        ([], {"CPU": 4}, {"CPU": 4}, "many", ["GANAUG_GPUS) many"]),
-        ([], {}, {}, None, ["no node declares a whole CPU", "--num-cpus"]),
-        ([], {"GPU": 1}, {"GPU": 1}, None, ["a CPU beside its GPU"]),
+        (["gan.workers=8", "gan.min_workers=5"], [{"CPU": 4}], {}, None, ["gan.min_workers 5", "4 or fewer"]),
+        (["classifier.workers=8", "classifier.min_workers=5"], [{}], {"CPU": 4}, None, ["classifier.min_workers 5"]),
+        (
+            ["classifier.workers=4", "classifier.min_workers=3"], [{"CPU": 9, "GPU": 2}], {}, None,
+            ["classifier.min_workers 3", "2 GPUs"],
+        ),
+        (["gan.workers=2", "gan.min_workers=2"], [{"CPU": 1, "GPU": 8}, {"CPU": 9}], {}, None, ["has 1 GPU and"]),
+        ([], [{"CPU": 4}], {}, "8", ["GANAUG_GPUS) 8", "the cluster has 0"]),
+        ([], [{"CPU": 4}], {}, "many", ["GANAUG_GPUS) many"]),
+        ([], [{}], {}, None, ["no node declares a whole CPU", "--num-cpus"]),
+        ([], [{"GPU": 1}, {"CPU": 4}], {}, None, ["a CPU beside its GPU"]),
     ],
 )  # fmt: skip
 def test_insufficient_cluster_is_refused(
-    settings: list[str], resources: dict, most: dict, gpus: str | None, words: list[str]
+    settings: list[str], nodes: list[dict], most: dict, gpus: str | None, words: list[str]
 ) -> None:
-    """A job that needs more than the cluster has is refused at once instead of waiting for ever."""
+    """A job that insists on more than the cluster has is refused at once instead of waiting for ever."""
     job = load_job(DIGITS, [*TINY, *settings])
-    found = preflight.find_shortages(job, [Node("10.0.0.1", NodeReport(HERE), resources)], {"CPU": 0, **most}, gpus)
+    found = preflight.find_shortages(job, Hardware.from_ray(nodes, most), gpus)
     assert any(all(word in sentence for word in words) for sentence in found), found
 
 
 def test_autoscaler_resources_count_as_available() -> None:
-    """A job may ask for all CPUs of the cluster, including those that an autoscaler would add."""
-    job = load_job(DIGITS, [*TINY, "gan.workers=4"])
-    assert preflight.find_shortages(job, [FINE], {"CPU": 4}, None) == []
-    fewer = load_job(DIGITS, [*TINY, "gan.workers=8", "gan.min_workers=2"])
-    assert preflight.find_shortages(fewer, [FINE], {"CPU": 4}, None) == []
-    head = Node("10.0.0.1", NodeReport(HERE), {})
-    assert preflight.find_shortages(job, [head], {"CPU": 64, "GPU": 8}, "8") == []
+    """A job may insist on all that the cluster has, including what an autoscaler would add; more workers are fewer."""
+    job = load_job(DIGITS, [*TINY, "gan.workers=4", "gan.min_workers=4"])
+    assert preflight.find_shortages(job, Hardware.of_one_machine(4), None) == []
+    fewer = load_job(DIGITS, [*TINY, "gan.workers=8"])
+    assert preflight.find_shortages(fewer, Hardware.of_one_machine(4), None) == []
+    head_alone = Hardware.from_ray([{}], {"CPU": 64, "GPU": 8})
+    assert preflight.find_shortages(job, head_alone, "8") == []
 
 
 def test_unshared_output_folder_is_detected(tmp_path: Path) -> None:
@@ -107,26 +111,27 @@ def test_full_output_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(preflight.shutil, "disk_usage", lambda path: SimpleNamespace(free=3e8))
     (sentence,) = preflight.find_disk_shortage(out)
     assert sentence.startswith(f"{tmp_path}: 300 MB are free there")
-    monkeypatch.setattr(preflight, "collect_reports", lambda out: [FINE])
+    monkeypatch.setattr(preflight, "collect_reports", lambda out, with_gpus: [FINE])
     monkeypatch.setattr(preflight, "collect_versions", lambda: HERE)
     with pytest.raises(UserError, match="300 MB are free"):
-        preflight.check_cluster(None, out, {}, None)
+        preflight.check_cluster(None, out, Hardware.of_one_machine(4), None)
 
 
 def test_all_faults_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """All faults are reported at once, and a single one is enough to refuse the cluster."""
-    job, most = load_job(DIGITS, [*TINY, "gan.workers=8"]), {"CPU": 4.0}
+    job = load_job(DIGITS, [*TINY, "gan.workers=8", "gan.min_workers=8"])
+    most = Hardware.of_one_machine(4)
     ill = [Node(f"10.0.0.{n}", NodeReport(preflight.collect_versions(), disk=0.99), {"CPU": 4.0}) for n in range(4)]
     well = Node("10.0.0.9", NodeReport(preflight.collect_versions()), {"CPU": 4.0})
     for nodes, words in (
         (ill, r"(node .*\n){3}\.\.\. and 2 more"),
-        ([well], "^gan.workers 8"),
+        ([well], "^gan.min_workers 8"),
         ([well, *ill[:1]], "full"),
     ):
-        monkeypatch.setattr(preflight, "collect_reports", lambda out, nodes=nodes: nodes)
+        monkeypatch.setattr(preflight, "collect_reports", lambda out, with_gpus, nodes=nodes: nodes)
         with pytest.raises(UserError, match=words):
             preflight.check_cluster(job, None, most, None)
-    monkeypatch.setattr(preflight, "collect_reports", lambda out: [well])
+    monkeypatch.setattr(preflight, "collect_reports", lambda out, with_gpus: [well])
     preflight.check_cluster(load_job(DIGITS, TINY), None, most, None)
 
 
@@ -144,14 +149,11 @@ def test_versions_distinguish_modified_clones(tmp_path: Path, monkeypatch: pytes
     ("slots", "many", "batch", "expected"),
     [(8, 1, 64, 8), (48, 1, 64, 32), (8, 8, 64, 1), (8, 3, 64, 8), (1, 1, 64, 1), (3, 1, 10, 2)],
 )
-def test_auto_workers_divide_batch_size(
-    slots: int, many: int, batch: int, expected: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_workers_divide_batch_size(slots: int, many: int, batch: int, expected: int) -> None:
     """With auto the number of workers is the largest that the cluster has and that divides the batch."""
     config = GanConfig(steps=1, batch_size=batch, workers="auto")
-    for resources in ({"CPU": slots}, {"CPU": 100, "GPU": slots}):
-        monkeypatch.setattr(cluster, "read_max_resources", lambda resources=resources: resources)
-        assert cluster.choose_worker_count(config, many) == expected
+    for hardware in (Hardware.of_one_machine(slots), Hardware.of_one_machine(100, slots)):
+        assert choose_worker_count(config, many, hardware) == expected
 
 
 def test_workers_accept_number_or_auto() -> None:
@@ -169,7 +171,7 @@ def test_multi_worker_trials_need_dashboard(has: bool, monkeypatch: pytest.Monke
     monkeypatch.setenv("RAY_ADDRESS", "auto")
     monkeypatch.setattr(cluster, "_probe_address", lambda address: None)
     monkeypatch.setattr(cluster.ray, "init", lambda **given: SimpleNamespace(dashboard_url=url))
-    monkeypatch.setattr(cluster, "read_max_resources", lambda: {"CPU": 8.0})
+    monkeypatch.setattr(cluster, "read_hardware", lambda cpu_only: Hardware.of_one_machine(8))
     monkeypatch.setattr(preflight, "check_cluster", lambda *given: None)
     cluster.connect()
     if has:

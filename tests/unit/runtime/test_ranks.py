@@ -13,7 +13,7 @@ from ray.train import ControllerError, TrainingFailedError, WorkerGroupError
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.runtime import worker_group
+from ganaug_ray.runtime import side_by_side, worker_group
 
 LOST = WorkerGroupError("the node was lost", {})
 
@@ -86,7 +86,7 @@ def test_only_progressing_parallel_tasks_restart(
 
     monkeypatch.setattr(ray, "wait", wait)
     monkeypatch.setattr(ray, "get", get)
-    told = dict(worker_group.run_side_by_side(start, list(ends), lambda task: steps[task]))
+    told = dict(side_by_side.run_tasks(start, list(ends), lambda task: steps[task]))
     assert told["lost often"] is None
     assert isinstance(told["lost at once"], StageFailed)
     assert isinstance(told["diverged"], DivergenceError)

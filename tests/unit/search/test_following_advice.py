@@ -12,10 +12,11 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
+from ganaug_ray.runtime.resources import Hardware
 from ganaug_ray.search import driver
 from ganaug_ray.search.search_plan import SearchPlan
 from ganaug_ray.search.search_space import SearchKind, SearchSpace
-from ganaug_ray.search.tune_runner import TrialResources
+from ganaug_ray.search.tune_runner import plan_trials
 from tests.conftest import DIGITS, TINY
 
 LR = "gan.lr: {uniform: [0.1, 0.2]}"
@@ -131,8 +132,9 @@ def test_fewer_workers_fit_the_cluster(tiny_job: Job, workers: int, cpus: float,
 
     def count_trials(workers: int) -> int:
         search = tiny_job.search.model_copy(update={"workers": workers})
-        plan = SearchPlan(tiny_job.model_copy(update={"search": search}), SearchSpace("gan", ()), "")
-        return TrialResources.from_plan(plan, gpus > 0).count_concurrent(cpus, gpus)
+        gan = tiny_job.gan.model_copy(update={"gpu_share": 1.0})
+        plan = SearchPlan(tiny_job.model_copy(update={"search": search, "gan": gan}), SearchSpace("gan", ()), "")
+        return plan_trials(plan, Hardware.of_one_machine(cpus, gpus)).at_once
 
     with pytest.raises(UserError, match=r"give search\.workers \d+ or fewer") as caught:
         count_trials(workers)

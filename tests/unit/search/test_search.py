@@ -21,13 +21,14 @@ from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.pipeline import Pipeline
+from ganaug_ray.runtime.resources import Hardware
 from ganaug_ray.search import driver, result, search_plan, trainable
 from ganaug_ray.search.pbt import explore_lr
 from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan, compute_cautious_mean
 from ganaug_ray.search.search_space import Dimension, SearchKind, SearchSpace
 from ganaug_ray.search.searcher import OptunaSearcher, determine_outcome
 from ganaug_ray.search.trial_log import IntermediateResult, Ledger, Trial
-from ganaug_ray.search.tune_runner import TrialResources
+from ganaug_ray.search.tune_runner import plan_trials
 
 LR = Dimension("gan.lr", "log_uniform", (1e-4, 1e-3), {})
 RATIO = Dimension("augment.ratio", "choice", (0.25, 0.5), {})
@@ -413,27 +414,27 @@ def test_useless_mix_recommends_baseline(copy: Run, tiny_job: Job) -> None:
     assert nothing["best"] is None
 
 
-def test_impossible_trial_resources_are_refused() -> None:
+def test_impossible_trial_resources_are_refused(copy: Run, tiny_job: Job) -> None:
     """A search whose trials can never start is refused with the number of CPUs that a trial needs."""
+    search = tiny_job.search.model_copy(update={"workers": 4})
+    plan = plan_of(tiny_job.model_copy(update={"search": search}), copy, "gan", LR)
     with pytest.raises(UserError, match=r"5 CPUs \(1 for its driver, 4 for search.workers\), the cluster has 4"):
-        TrialResources(5, 0, 4).count_concurrent(4, 0)
-    assert TrialResources(1, 0.25, 0).count_concurrent(16, 2) == 8
-    assert TrialResources(3, 2, 2).count_concurrent(16, 4) == 2
+        plan_trials(plan, Hardware.of_one_machine(4))
 
 
 def test_trial_resources_follow_worker_count(copy: Run, tiny_job: Job) -> None:
     """A trial of one process takes a share of a GPU; one with several workers takes a GPU for each."""
 
-    def need(gpus: bool, workers: int = 1) -> TrialResources:
+    def need(gpus: float, workers: int = 1) -> tuple[float, float, int]:
         gan = tiny_job.gan.model_copy(update={"gpu_share": 0.25, "workers": 8})  # of the job's own GAN
         search = tiny_job.search.model_copy(update={"workers": workers})
-        return TrialResources.from_plan(
-            plan_of(tiny_job.model_copy(update={"gan": gan, "search": search}), copy, "gan", LR), gpus
-        )
+        plan = plan_of(tiny_job.model_copy(update={"gan": gan, "search": search}), copy, "gan", LR)
+        trial = plan_trials(plan, Hardware.of_one_machine(16, gpus))
+        return trial.unit_cpus, trial.unit_gpus, trial.at_once
 
-    assert need(True) == TrialResources(1, 0.25, 0)
-    assert need(False) == TrialResources(1, 0, 0)
-    assert need(True, workers=2) == TrialResources(3, 2, 2)
+    assert need(2) == (1, 0.25, 8)
+    assert need(0) == (1, 0, 16)
+    assert need(4, workers=2) == (3, 2, 2)
 
 
 def test_folder_of_other_search_is_refused(copy: Run, tiny_job: Job) -> None:

@@ -23,6 +23,7 @@ from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import cluster
+from ganaug_ray.runtime.resources import Hardware
 from ganaug_ray.serve import auth, batching, haproxy, ray_deployment, serve_config
 from ganaug_ray.serve.batching import Batcher
 from ganaug_ray.serve.deployment_settings import DeploymentSettings
@@ -281,7 +282,7 @@ def test_replica_requires_key_and_certificate(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(UserError, match="no API key"):
         ray_deployment.read_required_keys(DeploymentSettings("/pets"))
     monkeypatch.setenv(auth.KEY_VARIABLE, "long-enough")
-    monkeypatch.setattr(ray_deployment, "RAY_SERVE_ENABLE_HA_PROXY", True)
+    monkeypatch.setenv("RAY_SERVE_ENABLE_HA_PROXY", "1")
     with pytest.raises(UserError, match="without TLS"):
         ray_deployment.read_required_keys(DeploymentSettings("/pets", tls=True))
 
@@ -351,15 +352,34 @@ def test_serve_config_is_valid_without_key(
     assert f"serve deploy {out}" in capsys.readouterr().out.replace("\n", "")
 
 
-def test_replica_range_is_parsed_or_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replica_range_is_parsed_or_refused() -> None:
     """The number of replicas is read as a range or a single number, and a wrong one is refused."""
     assert serve_config.parse_replicas("0:3") == (0, 3)
-    monkeypatch.setattr(os, "cpu_count", lambda: 5)
-    assert serve_config.parse_replicas("") == (1, 5)
-    assert serve_config.parse_replicas("", 2) == (1, 2)
+    five_cores = Hardware.of_one_machine(5)
+    bounds = serve_config.parse_replicas("")
+    assert serve_config.choose_replicas(bounds, five_cores) == (1, 5)
+    assert serve_config.choose_replicas(bounds, five_cores, cpus=2) == (1, 2)
     for wrong in ("x", "3:1", "0", "-1:2", "1:2:3"):
         with pytest.raises(UserError, match="--replicas"):
             serve_config.parse_replicas(wrong)
+
+
+def test_replicas_take_gpus_where_there_are_any() -> None:
+    """A machine's replicas take a GPU each unless the user says otherwise, and too few GPUs are refused."""
+    two_gpus, none = Hardware.of_one_machine(8, 2), Hardware.of_one_machine(8)
+    assert serve_config.choose_gpus(None, two_gpus) == 1
+    assert serve_config.choose_gpus(None, none) == 0
+    assert serve_config.choose_gpus(0, two_gpus) == 0
+    assert serve_config.choose_replicas(None, two_gpus, 1, 1) == (1, 2)
+    assert serve_config.choose_replicas(None, two_gpus, 1, 0.5) == (1, 4)
+    assert serve_config.choose_replicas((1, 8), two_gpus, 1, 1) == (1, 2), "more could never start"
+    assert serve_config.choose_replicas(None, two_gpus, 1, 0) == (1, 8)
+    with pytest.raises(UserError, match=r"--gpus 1: torch sees 0 GPUs on this machine; give --gpus 0"):
+        serve_config.choose_gpus(1, none)
+    with pytest.raises(UserError, match=r"--replicas 3: .*this machine has 2; give --replicas 2, or --gpus 0"):
+        serve_config.choose_replicas((3, 3), two_gpus, 1, 1)
+    with pytest.raises(UserError, match=r"--gpus 1\.5"):
+        serve_config.check_gpus(1.5)
 
 
 def test_options_are_checked_without_torch() -> None:

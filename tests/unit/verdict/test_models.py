@@ -24,6 +24,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import metrics
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.stage import StageContext
+from ganaug_ray.runtime.resources import Hardware
 from ganaug_ray.verdict import model_comparison
 from ganaug_ray.verdict.verdict import compare_arms
 from tests.conftest import DIGITS, ROOT, TINY
@@ -39,13 +40,13 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> list[ClassifierTraining]:
     """Train in this process rather than on Ray; what was trained."""
     trained: list[ClassifierTraining] = []
 
-    def train(fits: list[ClassifierTraining], resident_gb: float) -> None:
+    def train(fits: list[ClassifierTraining], resident_gb: float, *_: object) -> None:
         for fit in fits:
             train_worker.train_and_finish(fit, Place())
             trained.append(fit)
 
     monkeypatch.setattr(training, "train_classifiers", train)
-    monkeypatch.setattr(StageContext, "connect_cluster", lambda self: None)
+    monkeypatch.setattr(StageContext, "connect_cluster", lambda self: Hardware.of_one_machine(2))
     return trained
 
 

@@ -1,0 +1,73 @@
+"""Finds out whether torch can use the GPUs of this machine: it sees them, and each runs a kernel."""
+
+from __future__ import annotations
+
+import os
+
+INSTALL_PAGE = "https://pytorch.org/get-started/locally"
+
+
+def find_gpu_fault(declared: int) -> str:
+    """Return why torch cannot use the GPUs that this machine declares, and what to do; empty if it can.
+
+    A GPU whose memory others have filled works. To be called in a process that ends then: a kernel leaves a CUDA
+    context, which takes some hundred megabytes of the GPU's memory.
+
+    Args:
+        declared: number of GPUs that Ray was told of or has counted.
+    """
+    import torch
+
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # as Ray hides them from a task that reserves none
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+    seen = 0
+    try:
+        torch.cuda.init()
+        seen = torch.cuda.device_count()
+        for number in range(seen):
+            _run_kernel(number)
+    except torch.OutOfMemoryError:
+        pass
+    except (RuntimeError, AssertionError) as error:  # AssertionError: of a torch that was built without CUDA
+        return explain_cuda_error(str(error), torch.__version__, torch.version.cuda)
+    if seen < declared:
+        return (
+            f"Ray was told of {declared} GPUs, and torch sees {seen}; start Ray with --num-gpus {seen}, or see why "
+            "nvidia-smi does not list the others"
+        )
+    return ""
+
+
+def _run_kernel(number: int) -> None:
+    import torch
+
+    ones = torch.ones(2, device=f"cuda:{number}")
+    if (ones + ones).sum().item() != 4:
+        raise RuntimeError(f"GPU {number} adds wrongly")
+
+
+def explain_cuda_error(message: str, torch_version: str, cuda_version: str | None) -> str:
+    """Say in one sentence why torch cannot use a GPU, and what to install.
+
+    Args:
+        message: of torch's error.
+        torch_version: of the installed torch.
+        cuda_version: for which that is built; None: for none.
+
+    >>> explain_cuda_error("Torch not compiled with CUDA enabled", "2.14.1+cpu", None)
+    'torch 2.14.1+cpu is built without CUDA; install the build for CUDA (https://pytorch.org/get-started/locally)'
+    """
+    if cuda_version is None and "not compiled with CUDA" in message:
+        return f"torch {torch_version} is built without CUDA; install the build for CUDA ({INSTALL_PAGE})"
+    built = f"torch {torch_version}, built for CUDA {cuda_version}, cannot use the GPUs"
+    first_line = message.strip().splitlines()[0].strip() if message.strip() else "no reason given"
+    if "driver" in message and "too old" in message:
+        return (
+            f"{built}, since the NVIDIA driver is too old for it; update the driver, or install torch for an older "
+            f"CUDA ({INSTALL_PAGE})"
+        )
+    if "no NVIDIA driver" in message:
+        return f"{built}, since there is no NVIDIA driver; install it (nvidia-smi then lists the GPUs)"
+    if "no kernel image" in message:
+        return f"{built}, since that build has no code for their kind; install one that has ({INSTALL_PAGE})"
+    return f"{built} ({first_line}); see whether nvidia-smi lists them"

@@ -1,0 +1,310 @@
+"""What each stage reserves: one table of processes, CPUs and GPUs, by the hardware that is there.
+
+Every stage asks Ray for what ``plan_stage`` returns, and the preflight counts by the same table. So what is reserved is
+what is used, and nothing is asked for that the cluster can never give. No Ray in here: the rules are plain arithmetic.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ganaug_ray.config.base import TrainingConfig
+from ganaug_ray.core.wording import format_count
+
+Stage = Literal[
+    "prepare", "train-gan", "train", "label", "generate", "evaluate", "promote", "measure", "export", "predict",
+    "search", "serve",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class NodeResources:
+    """The CPUs and GPUs that a node declares."""
+
+    cpus: float
+    gpus: float = 0.0
+
+    @classmethod
+    def from_ray(cls, resources: Mapping[str, float]) -> NodeResources:
+        """Return the two of a mapping in Ray's words."""
+        return cls(resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+
+    def count_processes(self, cpus: float, gpus: float) -> int:
+        """Return how many processes fit that take these CPUs and GPUs each; a share of a GPU is of a single one.
+
+        >>> NodeResources(8, 2).count_processes(1, 0.4), NodeResources(1, 8).count_processes(1, 1)
+        (4, 1)
+        """
+        fitting = []
+        if cpus:
+            fitting.append(int(self.cpus // cpus))
+        if 0 < gpus < 1:
+            fitting.append(int(self.gpus) * int(1 / gpus + 1e-9))  # ten shares of 0.1 are a whole GPU
+        elif gpus:
+            fitting.append(int(self.gpus // gpus))
+        return min(fitting, default=1)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """The nodes of a cluster, or this machine alone.
+
+    Attributes:
+        nodes: those that are there.
+        growth: what an autoscaler may add to them.
+    """
+
+    nodes: tuple[NodeResources, ...]
+    growth: NodeResources = NodeResources(0)
+
+    @classmethod
+    def of_one_machine(cls, cpus: float, gpus: float = 0) -> Hardware:
+        """Return the hardware of a single node."""
+        return cls((NodeResources(cpus, gpus),))
+
+    @classmethod
+    def from_ray(cls, nodes: Iterable[Mapping[str, float]], most: Mapping[str, float]) -> Hardware:
+        """Return the hardware of a cluster.
+
+        Args:
+            nodes: the resources of each, in Ray's words.
+            most: of each resource, what the cluster has or can grow to.
+        """
+        there = tuple(NodeResources.from_ray(node) for node in nodes)
+        limits = NodeResources.from_ray(most)
+        missing_cpus = limits.cpus - sum(node.cpus for node in there)
+        missing_gpus = limits.gpus - sum(node.gpus for node in there)
+        return cls(there, NodeResources(max(0.0, missing_cpus), max(0.0, missing_gpus)))
+
+    @property
+    def cpus(self) -> float:
+        """The CPUs that there are or can be."""
+        return sum(node.cpus for node in self.nodes) + self.growth.cpus
+
+    @property
+    def gpus(self) -> float:
+        """The GPUs that there are or can be."""
+        return sum(node.gpus for node in self.nodes) + self.growth.gpus
+
+    @property
+    def kind(self) -> Literal["CPU", "GPU"]:
+        """What a worker of a training has one of."""
+        return "GPU" if self.gpus >= 1 else "CPU"
+
+    @property
+    def has_gpus(self) -> bool:
+        """Whether there is a GPU, or can be."""
+        return self.kind == "GPU"
+
+    @property
+    def cpus_beside_gpu(self) -> int:
+        """The CPUs that every GPU has for itself, whichever node it is in; one where no node has a GPU yet."""
+        shares = [int(node.cpus // node.gpus) for node in self.nodes if node.gpus >= 1]
+        return max(1, min(shares, default=1))
+
+    @property
+    def worker_slots(self) -> int:
+        """How many workers of one training fit, each with a CPU and, where there are GPUs, with one of these."""
+        return self.count_processes(1, 1 if self.has_gpus else 0)
+
+    def without_gpus(self) -> Hardware:
+        """Return the same machines, whose GPUs nobody asks for."""
+        nodes = tuple(NodeResources(node.cpus) for node in self.nodes)
+        return Hardware(nodes, NodeResources(self.growth.cpus))
+
+    def count_processes(self, cpus: float, gpus: float) -> int:
+        """Return how many processes fit on all nodes together that take these CPUs and GPUs each."""
+        return sum(node.count_processes(cpus, gpus) for node in (*self.nodes, self.growth))
+
+
+def read_local_hardware() -> Hardware:
+    """Return this machine's cores and the GPUs that torch counts, without starting anything on them."""
+    import torch
+
+    return Hardware.of_one_machine(os.cpu_count() or 1, torch.cuda.device_count())
+
+
+@dataclass(frozen=True)
+class StageRule:
+    """One row of the table: what a unit of a stage's work is, and what it takes.
+
+    Attributes:
+        unit: in words.
+        gpus: of a process, where there are GPUs. share: by the size of the training, see ``choose_gpu_share``; those
+            with several workers take a whole one each.
+        fills: whether as many units are done at a time as there is room for; else one after another.
+        waits: whether nodes that an autoscaler may add count as room: not for work that is done before they are up.
+        all_cpus: whether a process with a GPU takes all the CPUs that this GPU has beside it, to decode with.
+        reserves: whether Ray is asked at all; else it runs on a CPU in the process that the user started.
+    """
+
+    unit: str
+    gpus: Literal["none", "share", "one"]
+    fills: bool = False
+    waits: bool = False
+    all_cpus: bool = False
+    reserves: bool = True
+
+
+STAGES: dict[Stage, StageRule] = {
+    "prepare": StageRule("a part of a source", "none", fills=True),
+    "train-gan": StageRule("a GAN, with its features and figures of quality", "share", fills=True, waits=True),
+    "train": StageRule("a teacher, an arm's or a compared model", "share", fills=True, waits=True),
+    "label": StageRule("the pseudo-labels of a split", "one"),
+    "generate": StageRule("an actor that draws and screens blocks of images", "one", fills=True),
+    "evaluate": StageRule("an evaluated model", "one"),
+    "promote": StageRule("a comparison with the champion", "one"),
+    "measure": StageRule("the speed of compared models, and of steps for a plan", "one"),
+    "export": StageRule("a model as ONNX, or a GAN's images as PNG", "none", reserves=False),
+    "predict": StageRule("an actor that decodes and classifies", "one", fills=True, all_cpus=True),
+    "search": StageRule("a trial", "share", fills=True),
+    "serve": StageRule("a replica", "one", fills=True),
+}
+"""Stage -> its rule. What is not here reserves nothing."""
+
+GPU_SHARES = ((4e9, 0.25), (3e10, 0.5))
+"""(load up to which, share of a GPU); whatever is larger takes a whole one. Chosen, not measured on a GPU: at most four
+on one, since each holds its images and a CUDA context of its own in the GPU's memory."""
+
+
+def choose_gpu_share(parameters: int, batch_size: int, image_size: int) -> float:
+    """Choose the share of a GPU for a training of one worker, by its load: parameters × rows × side of an image.
+
+    Args:
+        parameters: of the trained networks.
+        batch_size: rows of a batch.
+        image_size: side of what the network works on, in pixels.
+
+    >>> choose_gpu_share(400_000, 64, 32), choose_gpu_share(6_300_000, 64, 64), choose_gpu_share(11_200_000, 64, 224)
+    (0.25, 0.5, 1.0)
+    """
+    load = parameters * batch_size * image_size
+    return next((share for most, share in GPU_SHARES if load <= most), 1.0)
+
+
+@dataclass(frozen=True)
+class StageResources:
+    """What a stage reserves.
+
+    Attributes:
+        workers: processes of a unit of its work, which start together.
+        cpus: of each process.
+        gpus: of each process, or a share of one.
+        driver_cpus: of a unit's own driver, beside its workers.
+        at_once: units at a time; 0 where not even one fits.
+    """
+
+    workers: int
+    cpus: float
+    gpus: float
+    driver_cpus: float = 0
+    at_once: int = 1
+
+    @property
+    def ray_options(self) -> dict[str, Any]:
+        """The options of a Ray task or actor for one process."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus}
+
+    @property
+    def unit_cpus(self) -> float:
+        """The CPUs of a unit."""
+        return self.driver_cpus + self.workers * self.cpus
+
+    @property
+    def unit_gpus(self) -> float:
+        """The GPUs of a unit."""
+        return self.workers * self.gpus
+
+
+def plan_stage(
+    stage: Stage,
+    hardware: Hardware,
+    workers: int = 1,
+    gpu_share: float = 1.0,
+    has_driver: bool = False,
+    cpus: float = 1,
+) -> StageResources:
+    """Return what a stage reserves on some hardware.
+
+    Args:
+        stage: its name.
+        hardware: that of the cluster.
+        workers: of each training; more than one take whole GPUs.
+        gpu_share: of each training of one worker.
+        has_driver: whether each training of several workers has a process of its own that starts them, as a trial has.
+        cpus: of each process, where it is more than one thread.
+    """
+    rule = STAGES[stage]
+    gpus = 0.0
+    if hardware.has_gpus and rule.gpus != "none":
+        gpus = gpu_share if rule.gpus == "share" and workers == 1 else 1.0
+    if rule.all_cpus and gpus:
+        cpus = hardware.cpus_beside_gpu
+    if not rule.reserves:
+        return StageResources(1, 0, 0)
+    needed = StageResources(workers, cpus, gpus, 1 if has_driver and workers > 1 else 0)
+    return replace(needed, at_once=_count_units(needed, hardware, rule))
+
+
+def _count_units(needed: StageResources, hardware: Hardware, rule: StageRule) -> int:
+    there = replace(hardware, growth=NodeResources(0))
+    if rule.waits or not there.count_processes(needed.cpus, needed.gpus):
+        there = hardware
+    units = there.count_processes(needed.cpus, needed.gpus) // needed.workers
+    units = min(units, int(there.cpus // needed.unit_cpus)) if needed.unit_cpus else units
+    return units if rule.fills else min(1, units)
+
+
+def choose_worker_count(config: TrainingConfig, trainings: int, hardware: Hardware) -> int:
+    """Choose how many workers each of several trainings gets: the configured number, or for ``auto`` what fits.
+
+    A number that the hardware has no room for is lowered to one that it has. With ``auto`` many trainings get one
+    worker each, and few what there is.
+    """
+    slots = max(1, hardware.worker_slots)
+    if config.workers == "auto":
+        return 1 if trainings >= slots else config.fit_workers(slots)
+    if config.workers <= slots:
+        return config.workers
+    return config.fit_workers(slots)
+
+
+def describe_lowered_workers(config: TrainingConfig, workers: int, hardware: Hardware) -> str | None:
+    """Say in one line that a training gets fewer workers than the job asks for; None where it gets them.
+
+    >>> config = TrainingConfig(steps=1, workers=2)
+    >>> describe_lowered_workers(config, 1, Hardware.of_one_machine(8, 1))
+    'workers 2: 1 is used, since there is 1 GPU'
+    """
+    if config.workers == "auto" or workers >= config.workers:
+        return None
+    slots = hardware.worker_slots
+    used = "1 is used" if workers == 1 else f"{workers} are used"
+    there = "there is" if slots == 1 else "there are"
+    return f"workers {config.workers}: {used}, since {there} {format_count(slots, hardware.kind)}"
+
+
+def choose_worker_range(config: TrainingConfig, workers: int) -> int | tuple[int, int]:
+    """Return the number of workers of a training, or (least, most) if its workers may come and go."""
+    return workers if config.min_workers is None else (min(config.min_workers, workers), workers)
+
+
+def render_table() -> str:
+    """Return the table of all stages in Markdown, as the documentation has it."""
+    lines = [
+        "| stage | unit of work | GPUs of a process, where there are any | CPUs | at a time |",
+        "|---|---|---|---|---|",
+    ]
+    gpus = {"none": "none", "share": "`gpu_share`; of several workers one each", "one": "one"}
+    for stage, rule in STAGES.items():
+        cpus = "none: in the process that was started" if not rule.reserves else "one"
+        if rule.all_cpus:
+            cpus = "one; with a GPU, all that it has beside it"
+        at_a_time = "as many as fit" if rule.fills else "one"
+        if rule.waits:
+            at_a_time += ", also on nodes that an autoscaler adds"
+        lines.append(f"| {stage} | {rule.unit} | {gpus[rule.gpus]} | {cpus} | {at_a_time} |")
+    return "\n".join(lines)

@@ -1,0 +1,95 @@
+"""Runs trainings, as many at a time as there is room for: of one process as Ray tasks, of several under Ray Train."""
+
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import ray
+
+from ganaug_ray.core.finite_guard import DivergenceError
+from ganaug_ray.core.full_disk import find_disk_full
+from ganaug_ray.errors import StageFailed
+from ganaug_ray.runtime.worker_group import get_last_line, raise_divergence
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+def run_tasks(
+    start: Callable[[T], "ray.ObjectRef[int | None]"], tasks: Sequence[T], read_step: Callable[[T], int]
+) -> Iterator[tuple[T, DivergenceError | StageFailed | None]]:
+    """Run one-process tasks in parallel, and yield each when it ends, with its error or None.
+
+    One that was lost is started again, as often as it takes, if there is a new checkpoint since the last time.
+
+    Args:
+        start: starts a task, which returns what ``catch_divergence`` does.
+        tasks: what to start.
+        read_step: how far a task's newest checkpoint is.
+
+    Raises:
+        DiskFull: as a task did; the others are not waited for.
+    """
+    waiting = {start(task): (task, read_step(task)) for task in tasks}
+    while waiting:
+        (ref, *_), _ = ray.wait(list(waiting), num_returns=1)
+        task, before = waiting.pop(ref)
+        failure: DivergenceError | StageFailed | None = None
+        try:
+            raise_divergence(ray.get(ref))
+        except DivergenceError as error:
+            failure = error
+        except ray.exceptions.RayError as error:
+            if full := find_disk_full(error):
+                raise full from error
+            if read_step(task) > before:
+                logger.info("a training is started anew: %s", get_last_line(error))
+                waiting[start(task)] = task, read_step(task)
+                continue
+            failure = StageFailed(f"a worker failed: {get_last_line(error)}")
+        yield task, failure
+
+
+def run_groups(
+    run: Callable[[T], None], tasks: Sequence[T], at_once: int
+) -> Iterator[tuple[T, DivergenceError | StageFailed | None]]:
+    """Run trainings of several workers each, some at a time, and yield each when it ends, with its error or None.
+
+    Args:
+        run: runs one to its end, with ``run_on_ranks``; called in threads where several run at a time.
+        tasks: what to run, in this order.
+        at_once: as many at a time.
+
+    Raises:
+        Exception: as ``run`` did, other than the two; the others are not waited for.
+    """
+    ended: queue.SimpleQueue[tuple[T, Exception | None]] = queue.SimpleQueue()
+
+    def call(task: T) -> None:
+        error: Exception | None = None
+        try:
+            run(task)
+        except Exception as caught:
+            error = caught
+        ended.put((task, error))
+
+    waiting = deque(tasks)
+    running = 0
+    while waiting or running:
+        while waiting and running < max(1, at_once):
+            task = waiting.popleft()
+            running += 1
+            if at_once > 1:
+                # A thread that waits for Ray must not keep an interrupted process from ending.
+                threading.Thread(target=call, args=(task,), daemon=True).start()
+            else:
+                call(task)
+        task, error = ended.get()
+        running -= 1
+        if error is not None and not isinstance(error, DivergenceError | StageFailed):
+            raise error
+        yield task, error

@@ -1,0 +1,173 @@
+"""GPUs that Ray is told of on a machine without any: what is reserved, by whom, and that nothing waits in vain.
+
+What would run on a GPU runs on the CPU: in every process a stand-in answers which device was reserved, and notes it.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import ray
+from ray.util.placement_group import placement_group, remove_placement_group
+
+from ganaug_ray.augment.generate import generate_pool
+from ganaug_ray.classify.batch_inference import predict_images
+from ganaug_ray.classify.launch import train_classifiers
+from ganaug_ray.classify.train_worker import ClassifierTraining
+from ganaug_ray.config import Job
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.loading.resident_loader import open_real_feed
+from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.runtime import cluster, executors, preflight, side_by_side, worker_group
+from ganaug_ray.runtime.resources import Hardware, plan_stage
+
+GPUS = 8
+
+
+@pytest.fixture(scope="module")
+def notes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cluster of 8 CPUs and 8 GPUs; its processes write which GPUs they have reserved, a file each."""
+    folder = tmp_path_factory.mktemp("reserved")
+
+    def stand_in() -> None:
+        import uuid
+
+        from ganaug_ray.runtime import cluster
+
+        def note_device() -> str:
+            reserved = "".join(f"{gpu}\n" for gpu in ray.get_gpu_ids())
+            (folder / uuid.uuid4().hex).write_text(reserved)
+            return "cpu"
+
+        cluster.get_reserved_device = note_device
+
+    ray.init(
+        address="local", num_cpus=8, num_gpus=GPUS, include_dashboard=False, log_to_driver=False,
+        runtime_env={"worker_process_setup_hook": stand_in},
+    )  # fmt: skip
+    yield folder
+    ray.shutdown()
+
+
+def collect_reserved(notes: Path) -> list[list[str]]:
+    """The GPUs of each process that has asked for its device since the last call."""
+    reserved = []
+    for note in list(notes.iterdir()):
+        reserved.append(note.read_text().split())
+        note.unlink()
+    return reserved
+
+
+@contextmanager
+def hold_gpus(n: int) -> Iterator[None]:
+    """Reserve GPUs, as other work on a cluster does."""
+    group = placement_group([{"GPU": n}])
+    assert group.wait(60)
+    yield
+    remove_placement_group(group)
+
+
+def wait_for_free_gpus(n: int) -> bool:
+    """Wait until Ray has as many GPUs free; it learns of changes a little later. Return whether it came to that."""
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("GPU", 0) != n and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return ray.available_resources().get("GPU", 0) == n
+
+
+def test_five_groups_of_two_keep_all_gpus(notes: Path) -> None:
+    """Of 5 trainings with 2 workers on 8 GPUs, four run at a time and reserve all; the fifth starts when one ends."""
+    four_together = threading.Barrier(4, timeout=60)
+    all_reserved: list[bool] = []
+
+    def train(number: int) -> None:
+        group = placement_group([{"CPU": 1, "GPU": 1}] * 2)
+        assert group.wait(60)
+        if number < 4:
+            four_together.wait()
+            all_reserved.append(wait_for_free_gpus(0))
+            four_together.wait()
+        remove_placement_group(group)
+
+    at_once = plan_stage("train-gan", cluster.read_hardware(), workers=2).at_once
+    assert [error for _, error in side_by_side.run_groups(train, range(5), at_once)] == [None] * 5
+    assert all_reserved == [True] * 4
+
+
+def test_workers_without_room_give_up(notes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two workers that find one GPU free are not waited for without an end, and a sentence says what is missing."""
+    monkeypatch.setattr(worker_group, "MAX_START_TRIES", 1)
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "1")
+    with (
+        hold_gpus(GPUS - 1),
+        pytest.raises(StageFailed, match=r"no room for 2 workers with a GPU each.*8 GPUs in the cluster, 1 free"),
+    ):
+        worker_group.run_on_ranks(print, None, 2, Folder.from_uri(tmp_path), use_gpu=True)
+
+
+def test_small_trainings_share_gpus(notes: Path, tiny_job: Job, digits: Folder, tmp_path: Path) -> None:
+    """On one GPU two small classifiers train at the same time, each with a share."""
+    batches = functools.partial(open_real_feed, str(digits), 16, 1.0, 0)
+    config = tiny_job.classifier
+    fits = [
+        ClassifierTraining("real", seed, config, str(digits), str(tmp_path / str(seed)), batches, {})
+        for seed in range(2)
+    ]
+    collect_reserved(notes)
+    with hold_gpus(GPUS - 1):
+        train_classifiers(fits, 1.0, Hardware.of_one_machine(8, 1))
+    reserved = collect_reserved(notes)
+    assert len(reserved) == 2
+    assert reserved[0] == reserved[1], "the one GPU that is left"
+    assert len(reserved[0]) == 1
+
+
+def test_light_stages_use_what_they_reserve(notes: Path, experiment: Run, tmp_path: Path) -> None:
+    """Generation and prediction run on all GPUs of a machine with two, an evaluation on one, each on its own."""
+    two_gpus = Hardware.of_one_machine(4, 2)
+    collect_reserved(notes)
+    record = generate_pool({"0": 300, "7": 20}, 5, experiment.gan, Folder.from_uri(tmp_path / "pool"), two_gpus)
+    assert record["images"] == 320
+    reserved = collect_reserved(notes)
+    assert len({gpu for gpus in reserved for gpu in gpus}) == len(reserved) <= 2, "one GPU each, and no two the same"
+
+    model = experiment.locate_model("real+classic", 0)
+    predicted = predict_images(model, [str(_write_picture(tmp_path))], two_gpus, lambda share, words: None)
+    assert predicted.table["error"].null_count == 1
+    reserved += collect_reserved(notes)
+
+    assert executors.call_on_device(_return_device, (), plan_stage("evaluate", two_gpus)) == "cpu", "the stand-in's"
+    reserved += collect_reserved(notes)
+    assert all(len(gpus) == 1 for gpus in reserved), "nobody computes without having reserved one"
+    assert len(reserved) >= 3
+
+
+def _return_device(device: str) -> str:
+    return device
+
+
+def _write_picture(folder: Path) -> Path:
+    from PIL import Image
+
+    Image.new("L", (32, 32)).save(folder / "picture.png")
+    return folder / "picture.png"
+
+
+def test_unusable_gpus_are_refused(notes: Path) -> None:
+    """GPUs that torch does not see are refused in a sentence; nothing computes on the CPU in their place."""
+    with pytest.raises(
+        UserError, match=r"node .*: (torch .* cannot use the GPUs|torch .* without CUDA|Ray was told of)"
+    ):
+        preflight.check_embedded(None, cluster.read_hardware())
+
+
+def test_nothing_stays_reserved(notes: Path) -> None:
+    """When all stages have ended, no GPU is reserved any more."""
+    assert wait_for_free_gpus(GPUS)

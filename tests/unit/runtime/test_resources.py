@@ -1,0 +1,152 @@
+"""The table of resources: for each stage and hardware, what is reserved fits, and is all that there is to use."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+
+from ganaug_ray.classify import launch as classifier_launch
+from ganaug_ray.config import GanConfig, Job
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.gan import launch as gan_launch
+from ganaug_ray.gan.training_spec import GanTraining
+from ganaug_ray.pipeline import stage as stages
+from ganaug_ray.pipeline.stage import StageContext
+from ganaug_ray.runtime import resources, side_by_side, worker_group
+from ganaug_ray.runtime.resources import STAGES, Hardware, Stage, plan_stage
+from tests.conftest import ROOT
+
+VERBS: tuple[Stage, ...] = get_args(Stage)
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2, 8])
+@pytest.mark.parametrize("stage", VERBS)
+def test_reserved_gpus_fit_and_are_used(stage: Stage, gpus: int) -> None:
+    """Every stage reserves what the machine has, no more, and those that fill it leave no GPU idle."""
+    plan = plan_stage(stage, Hardware.of_one_machine(16, gpus))
+    assert plan.at_once >= 1, "it can start"
+    reserved = plan.at_once * plan.unit_gpus
+    assert reserved <= gpus
+    assert plan.at_once * plan.unit_cpus <= 16
+    rule = STAGES[stage]
+    expected = 0 if rule.gpus == "none" else gpus if rule.fills else min(gpus, 1)
+    assert reserved == expected
+    assert (plan.unit_cpus == 0) == (not rule.reserves)
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 8])
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+@pytest.mark.parametrize("stage", ["train-gan", "train", "search"])
+def test_shares_fill_every_gpu(stage: Stage, share: float, gpus: int) -> None:
+    """Trainings of one worker that take a share of a GPU are as many at a time as fill all of them."""
+    plan = plan_stage(stage, Hardware.of_one_machine(64, gpus), gpu_share=share)
+    assert plan.gpus == share
+    assert plan.at_once == gpus / share
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "expected", "at_once"), [(2, 1, 1, 1), (2, 2, 2, 1), (2, 8, 2, 4), (8, 2, 2, 1), (3, 8, 3, 2)]
+)
+def test_more_workers_than_gpus_are_lowered(workers: int, gpus: int, expected: int, at_once: int) -> None:
+    """A job with more workers than GPUs gets as many as there are, in one line; groups fill the machine."""
+    config = GanConfig(steps=1, batch_size=48, workers=workers)
+    hardware = Hardware.of_one_machine(16, gpus)
+    chosen = resources.choose_worker_count(config, 5, hardware)
+    assert chosen == expected
+    note = resources.describe_lowered_workers(config, chosen, hardware)
+    assert (note is None) == (chosen == workers)
+    assert note is None or note.startswith(f"workers {workers}: {chosen} ")
+    plan = plan_stage("train-gan", hardware, chosen)
+    assert plan.at_once == at_once
+    assert plan.gpus == 1, "several workers take whole GPUs"
+
+
+def test_room_is_counted_node_by_node() -> None:
+    """A GPU without a CPU beside it is no room, and a share is of a single GPU."""
+    cluster = Hardware.from_ray([{"CPU": 64}, {"CPU": 2, "GPU": 8}, {"CPU": 8, "GPU": 2}], {})
+    assert cluster.worker_slots == 4
+    assert plan_stage("train", cluster, gpu_share=0.4).at_once == 2 + 4
+    assert cluster.cpus_beside_gpu == 1
+    assert plan_stage("predict", Hardware.of_one_machine(16, 2)).cpus == 8, "each decodes with its half of the CPUs"
+    assert cluster.without_gpus().kind == "CPU"
+
+
+def test_autoscaler_counts_for_trainings_alone() -> None:
+    """Trainings wait for nodes that an autoscaler adds; what takes seconds uses those that are there."""
+    growing = Hardware.from_ray([{"CPU": 8, "GPU": 1}], {"CPU": 64, "GPU": 8})
+    assert plan_stage("train", growing).at_once == 8
+    assert plan_stage("generate", growing).at_once == 1
+    bare = Hardware.from_ray([{"CPU": 8}], {"CPU": 64, "GPU": 8})
+    assert plan_stage("generate", bare).at_once > 0, "where none is there, one must come"
+
+
+def test_gpu_share_follows_size(tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With auto a small training takes a share of a GPU, a large one a whole one, and a number in the job decides."""
+    dataset = str(experiment.dataset)
+    gan = GanTraining(tiny_job.gan, 32, 0, dataset, "teacher", "out", 1.0, {})
+    assert gan_launch.choose_gpu_share(gan) == 0.25
+    large = tiny_job.gan.model_copy(update={"filters": 256, "batch_size": 256})
+    assert gan_launch.choose_gpu_share(replace(gan, config=large)) == 1.0
+    asked = tiny_job.gan.model_copy(update={"gpu_share": 0.1})
+    assert gan_launch.choose_gpu_share(replace(gan, config=asked)) == 0.1
+    fit = classifier_launch.ClassifierTraining("real", 0, tiny_job.classifier, dataset, "out", lambda place: None, {})  # type: ignore[arg-type, return-value]
+    assert classifier_launch.choose_gpu_share(fit) == 0.25
+    resnet = tiny_job.classifier.model_copy(update={"arch": "torchvision:resnet50", "input_size": 224})
+    assert classifier_launch.choose_gpu_share(replace(fit, config=resnet)) == 1.0
+
+
+def test_lowered_workers_reach_ray_train(tiny_job: Job, experiment: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one GPU, a GAN of two workers is trained by one that reserves it, and the terminal says so."""
+    calls: list[Any] = []
+    monkeypatch.setattr(
+        worker_group, "run_on_ranks", lambda *given, **named: calls.append((given[2], named["use_gpu"]))
+    )
+    training = GanTraining(
+        tiny_job.gan.model_copy(update={"workers": 2}), 32, 0, str(experiment.dataset), "t", str(experiment.gan), 1, {}
+    )
+    notes: list[str] = []
+    gan_launch.train_gans([training], Hardware.of_one_machine(8, 1), notes.append)
+    assert calls == [(1, True)]
+    assert notes == ["workers 2: 1 is used, since there is 1 GPU"]
+    gan_launch.train_gans([training], Hardware.of_one_machine(8, 1).without_gpus(), notes.append)
+    assert calls[1:] == [(2, False)]
+    assert len(notes) == 1
+
+
+def test_failed_group_leaves_others_running() -> None:
+    """A group that fails is yielded with its error, the others go on, and any other error ends all."""
+
+    def run(task: int) -> None:
+        if task == 1:
+            raise side_by_side.StageFailed("no room")
+        if task == 9:
+            raise KeyError(task)
+
+    ends = dict(side_by_side.run_groups(run, range(4), 2))
+    assert {task for task, error in ends.items() if error} == {1}
+    assert len(ends) == 4
+    with pytest.raises(KeyError):
+        list(side_by_side.run_groups(run, [9], 2))
+
+
+def test_stage_without_gpus_reserves_nothing(tiny_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without GPUs, or with --cpu, an evaluation runs in this process on the CPU, and starts no Ray."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(StageContext, "connect_cluster", lambda self: pytest.fail("Ray was started"))
+    context = StageContext(tiny_job, Run(Folder.from_uri("/nowhere")), None)  # type: ignore[arg-type]
+    monkeypatch.setattr(resources, "read_local_hardware", lambda: Hardware.of_one_machine(2))
+    assert context.call_on_device("evaluate", lambda word, device: (word, device), "here") == ("here", "cpu")
+    monkeypatch.setattr(resources, "read_local_hardware", lambda: Hardware.of_one_machine(2, 1))
+    without = replace(context, cpu_only=True)
+    assert without.call_on_device("evaluate", lambda word, device: (word, device), "here") == ("here", "cpu")
+    monkeypatch.setattr(StageContext, "connect_cluster", lambda self: Hardware.of_one_machine(2, 1))
+    monkeypatch.setattr(stages.executors, "call_on_device", lambda function, arguments, reserved: reserved)
+    assert context.call_on_device("evaluate", print).gpus == 1  # type: ignore[attr-defined]
+
+
+def test_documented_table_is_that_of_the_code() -> None:
+    """The table in cluster/README.md has what the stages reserve."""
+    assert resources.render_table() in (ROOT / "cluster" / "README.md").read_text()
