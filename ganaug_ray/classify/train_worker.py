@@ -81,7 +81,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     """Train one rank to the end, from the newest checkpoint if there is one, and on rank 0 write model.json.
 
     Raises:
-        DivergenceError: a loss was not finite; the weights kept before that are in last_good.safetensors.
+        DivergenceError: a gradient was not finite; the weights kept before that are in last_good.safetensors.
     """
     started = time.monotonic()
     dataset = Folder.from_uri(fit.dataset)

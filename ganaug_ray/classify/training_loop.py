@@ -79,7 +79,7 @@ def train_classifier(
         save: see ``SaveCheckpoint``.
 
     Raises:
-        DivergenceError: a loss was not finite on some rank.
+        DivergenceError: a gradient was not finite on some rank; no rank has taken that step.
     """
     schedule = OptimizerSchedule(network, config, steps, place)
     guard = FiniteGuard(place, schedule.optimizer)
@@ -96,7 +96,7 @@ def train_classifier(
         first = start.step
     for step in range(first, steps):
         sums, total = _compute_gradients(network, schedule, batches, config, step, seed, place, weights_K)
-        guard.record_loss(sums[0])
+        guard.check_gradients(schedule.optimizer)
         schedule.optimizer.step()
         guard.end_step()
         if average is not None:

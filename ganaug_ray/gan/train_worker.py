@@ -28,7 +28,7 @@ def train_and_finish(training: GanTraining, place: Place) -> None:
     """Train one rank to the end, from the newest checkpoint if there is one, and on rank 0 write gan.json.
 
     Raises:
-        DivergenceError: a loss was not finite.
+        DivergenceError: a gradient was not finite.
     """
     started = time.monotonic()
     recorder = train_rank(training, place)
@@ -45,7 +45,7 @@ def train_rank(
         On rank 0 what has seen all of it, and can finish the folder.
 
     Raises:
-        DivergenceError: a loss was not finite.
+        DivergenceError: a gradient was not finite.
     """
     config = training.config
     out = Folder.from_uri(training.out)

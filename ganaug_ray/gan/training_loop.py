@@ -89,7 +89,7 @@ def train_gan(
         factors: steps done -> what both learning rates are multiplied with from then on.
 
     Raises:
-        DivergenceError: a loss was not finite on some rank; no rank has taken that step.
+        DivergenceError: a gradient was not finite on some rank; no rank has taken that step.
     """
     recipe = config.recipe
     loss = losses.LOSSES[recipe.loss]
@@ -137,7 +137,7 @@ def train_gan(
         loss_d = judged.loss * share
         optimizer_d.zero_grad()
         loss_d.backward()
-        guard.record_loss(loss_d)
+        guard.check_gradients(optimizer_d)
         optimizer_d.step()
 
         with freeze_weights(discriminator):
@@ -147,7 +147,7 @@ def train_gan(
             loss_g = loss.compute_generator_loss(run_discriminator, real_BCHW, fake_BCHW, batch.y_B) * share
             optimizer_g.zero_grad()
             loss_g.backward()
-        guard.record_loss(loss_g)
+        guard.check_gradients(optimizer_g)
         optimizer_g.step()
         average.update_parameters(generator)
         guard.end_step()

@@ -142,7 +142,7 @@ class GanEvaluator:
             The accuracy score by its name; empty for an unconditional generator, whose images have no classes.
 
         Raises:
-            DivergenceError: a training loss of that classifier was not finite.
+            DivergenceError: a gradient of that classifier was not finite.
         """
         if not self._config.conditional:
             return {}

@@ -310,7 +310,7 @@ def test_diverged_classifier_reports_good_weights(digits: Folder, tmp_path: Path
     with pytest.raises(DivergenceError) as diverged:
         train_worker.train_and_finish(fit, Place())
     assert train_stage._describe_failure(fit, diverged.value) == (
-        f"real, seed 0: the loss is not finite at step 3; the last good weights are kept in {tmp_path}/"
+        f"real, seed 0: the gradients are not finite at step 3; the last good weights are kept in {tmp_path}/"
         "last_good.safetensors. Try a lower classifier.lr than 0.002"
     )
     kept = load_file(tmp_path / "last_good.safetensors")

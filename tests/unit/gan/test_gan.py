@@ -117,22 +117,22 @@ def test_unstepped_network_gets_no_gradient(digits: Folder, monkeypatch: pytest.
     """Looked at where both backward passes have just been done and nothing has been stepped yet."""
     made: list[tuple[torch.nn.Module, torch.nn.Module]] = []
     grads: list[tuple[list[torch.Tensor | None], list[torch.Tensor | None]]] = []
-    make, check = training_loop.build_networks, FiniteGuard.record_loss
+    make, check = training_loop.build_networks, FiniteGuard.check_gradients
 
     def networks_noted(*args: Any) -> Any:
         made.append(make(*args))
         return made[-1]
 
-    def check_noted(self: FiniteGuard, loss: torch.Tensor) -> None:
+    def check_noted(self: FiniteGuard, optimizer: torch.optim.Optimizer) -> None:
         generator, discriminator = (
             [None if weight.grad is None else weight.grad.clone() for weight in network.parameters()]
             for network in made[0]
         )
         grads.append((generator, discriminator))
-        check(self, loss)
+        check(self, optimizer)
 
     monkeypatch.setattr(training_loop, "build_networks", networks_noted)
-    monkeypatch.setattr(FiniteGuard, "record_loss", check_noted)
+    monkeypatch.setattr(FiniteGuard, "check_gradients", check_noted)
     train(digits, config=CONFIG.model_copy(update={"preset": preset}))
     (generator_d, discriminator_d), (generator_g, discriminator_g) = grads[:2]
     assert all(grad is None for grad in generator_d)
