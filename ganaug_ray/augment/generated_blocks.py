@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from ganaug_ray.augment import screening_rules
 from ganaug_ray.augment.screening import Examiner
@@ -58,7 +59,7 @@ def generate_blocks(
         if missing <= 0:
             return
         rows = generate_block(generator, label, number, BLOCK_SIZE, seed)
-        evidence = examiner(rows.images, rows.labels)
+        evidence = examiner(torch.from_numpy(rows.images), torch.from_numpy(rows.labels))
         limits = limits or screening_rules.ScreeningLimits.from_evidence(evidence, examiner.config)
         verdict_N = screening_rules.screen_images(evidence, limits)
         rejects = screening_rules.build_rejects_table(evidence, verdict_N, rows.provenance, generator.classes)

@@ -56,12 +56,12 @@ def open_shuffled_feed(
 
 
 def _replace_images(seed: int, batch: Batch, step: int) -> Batch:
-    draw = rng.make_generator(seed, "noise", step)
-    noise_BCHW = torch.rand(batch.total, *batch.x_BCHW.shape[1:], generator=draw)[batch.rows] * 2 - 1
+    noise_BCHW = rng.draw_uniform_rows(batch.rows, tuple(batch.x_BCHW.shape[1:]), seed, "noise", step) * 2 - 1
     return replace(batch, x_BCHW=noise_BCHW.to(batch.x_BCHW.device))
 
 
 def _redraw_labels(classes_K: torch.Tensor, seed: int, batch: Batch, step: int) -> Batch:
-    draw = rng.make_generator(seed, "shuffled labels", step)
-    y_B = torch.multinomial(classes_K, batch.total, replacement=True, generator=draw)[batch.rows]
+    share_B = rng.draw_uniform_rows(batch.rows, (), seed, "shuffled labels", step)
+    ends_K = classes_K.cumsum(0) / classes_K.sum()
+    y_B = torch.searchsorted(ends_K[:-1], share_B, right=True)
     return replace(batch, y_B=y_B.to(batch.y_B.device))

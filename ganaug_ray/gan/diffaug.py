@@ -6,6 +6,7 @@ change is a function of images and of uniform numbers that are drawn beforehand,
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -19,9 +20,9 @@ MAX_SHIFT_SHARE = 1 / 8
 CUTOUT_SHARE = 1 / 2
 
 
-def draw_uniforms(shape: tuple[int, ...], key: tuple[rng.Key, ...]) -> torch.Tensor:
-    """Draw a step's random numbers for the whole global batch: uniform in [0, 1), float [*shape, DRAWS_PER_CHANGE]."""
-    return torch.rand(*shape, DRAWS_PER_CHANGE, generator=rng.make_generator(*key))
+def draw_uniforms(rows_B: np.ndarray, shape: tuple[int, ...], key: tuple[rng.Key, ...]) -> torch.Tensor:
+    """Draw random numbers for some rows of the global batch: uniform in [0, 1), float [B, *shape, DRAWS_PER_CHANGE]."""
+    return rng.draw_uniform_rows(rows_B, (*shape, DRAWS_PER_CHANGE), *key)
 
 
 def apply_augmentations(x_BCHW: torch.Tensor, names: Sequence[str], u_BND: torch.Tensor) -> torch.Tensor:

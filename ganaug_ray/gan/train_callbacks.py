@@ -52,6 +52,8 @@ class TrainingRecorder:
         self._log = metrics_log.MetricsLog(self._out, steps_done)
         self._rows = metrics_log.read_metrics(self._out)
         self._stall_watch = StallWatch()
+        if not steps_done and self._out.has_file("best.json"):  # of checkpoints that are not used
+            self._out.delete_file("best.json")
         attempts = experiment_dir.read_marker(self._out, "attempts.json") or {"from_step": []}
         self._out.write_json("attempts.json", {"from_step": [*attempts["from_step"], steps_done]})
 

@@ -217,7 +217,9 @@ class StepDraws(NamedTuple):
 
 
 def draw_step(latent: int, changes: int, batch: Batch, key: tuple[rng.Key, ...], place: Place) -> StepDraws:
-    """Draw the random numbers of a step for the global batch, and return this rank's rows of them on its device."""
-    z_SBZ = torch.randn(2, batch.total, latent, generator=rng.make_generator(*key))
-    u_SBND = diffaug.draw_uniforms((3, batch.total, changes), (*key, "diffaug"))
-    return StepDraws(*place.move_to_device(z_SBZ[:, batch.rows]), *place.move_to_device(u_SBND[:, batch.rows]))
+    """Draw the random numbers of this rank's rows for a step, and return them on its device."""
+    z_BSZ = rng.draw_normal_rows(batch.rows, (2, latent), *key)
+    u_BSND = diffaug.draw_uniforms(batch.rows, (3, changes), (*key, "diffaug"))
+    z_SBZ = place.move_to_device(z_BSZ.transpose(0, 1).contiguous())
+    u_SBND = place.move_to_device(u_BSND.transpose(0, 1).contiguous())
+    return StepDraws(*z_SBZ, *u_SBND)

@@ -163,14 +163,16 @@ class ResidentFeed(BatchFeed):
         Returns:
             int64 [B] in [0, N), of N rows of the store; a row may be there more than once.
         """
-        global_rows = slice_passes(self._epoch, self._pass, self._upto(step), self._upto(step + 1))
-        return global_rows[self._place.slice_rows(len(global_rows))]
+        first = self._upto(step)
+        share = self._place.slice_rows(self.count_rows(step))
+        return slice_passes(self._epoch, self._pass, first + share.start, first + share.stop)
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
         x_BCHW, y_B = self.rows.take_rows(self.list_indices(step))
         total = self.count_rows(step)
-        return Batch(x_BCHW, y_B, torch.arange(total)[self._place.slice_rows(total)], total)
+        share = self._place.slice_rows(total)
+        return Batch(x_BCHW, y_B, np.arange(share.start, share.stop), total)
 
 
 def open_feed(

@@ -136,7 +136,7 @@ class StreamFeed(BatchFeed):
         return Batch(
             tensors.to_network(torch.from_numpy(images).to(device)),
             torch.from_numpy(labels).to(device),
-            torch.arange(total)[rank_rows],
+            np.arange(rank_rows.start, rank_rows.stop),
             total,
         )
 

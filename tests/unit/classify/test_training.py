@@ -221,7 +221,7 @@ def test_blending_mixes_images_and_targets_alike(kind: str) -> None:
     """Mixup and cutmix give an image and its target the same shares of two rows."""
     n = 8
     x_BCHW = torch.arange(n).float().view(n, 1, 1, 1).expand(n, 1, 16, 16).contiguous()
-    batch = Batch(x_BCHW, torch.arange(n), torch.arange(n), n)
+    batch = Batch(x_BCHW, torch.arange(n), np.arange(n), n)
     config = ClassifierConfig(steps=1, **{kind: 1.0})
     shares = []
     for step in range(20):
@@ -243,7 +243,7 @@ def test_blending_mixes_images_and_targets_alike(kind: str) -> None:
 def test_mixup_and_cutmix_alternate_randomly() -> None:
     """With mixup and cutmix both on, every step draws one of them."""
     x_BCHW = torch.rand(4, 1, 16, 16)
-    batch = Batch(x_BCHW, torch.arange(4), torch.arange(4), 4)
+    batch = Batch(x_BCHW, torch.arange(4), np.arange(4), 4)
     config = ClassifierConfig(steps=1, mixup=1.0, cutmix=1.0)
     blends = [batch_augmentation.blend_rows(x_BCHW, batch, config, 4, Place(), (0, step))[0] for step in range(20)]
     cut = [torch.isin(mixed, x_BCHW).all().item() for mixed in blends]

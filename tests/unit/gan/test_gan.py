@@ -54,7 +54,7 @@ def test_every_preset_trains_every_size(preset: Any, size: Any, channels: int, c
     config = GanConfig(
         steps=2, batch_size=4, filters=4, latent=8, preset=preset, conditional=conditional, snapshot_every=2
     )
-    batch = Batch(torch.rand(4, channels, size, size) * 2 - 1, torch.tensor([0, 1, 2, 2]), torch.arange(4), 4)
+    batch = Batch(torch.rand(4, channels, size, size) * 2 - 1, torch.tensor([0, 1, 2, 2]), np.arange(4), 4)
     rows: list[dict[str, Any]] = []
     seen: list[checkpoint.Checkpoint] = []
     hooks = training_loop.Hooks(rows.append, seen.append, lambda step, average, discriminator: None)
