@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.core import rng
-from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.distributed import Place, copy_to_device
 from ganaug_ray.data.loading.batch import Batch
 
 DRAWS_PER_ROW = 5  # a row: flip, rotation, zoom, shift across, shift down
@@ -23,7 +23,7 @@ def apply_classic(batch: Batch, config: ClassifierConfig, key: tuple[rng.Key, ..
     however many ranks there are. What comes in from outside repeats the border.
     """
     draws = rng.draw_uniform_rows(batch.rows, (DRAWS_PER_ROW,), *key)
-    grid_theta = build_affine_maps(draws.to(batch.x_BCHW.device, non_blocking=True), config)
+    grid_theta = build_affine_maps(copy_to_device(draws, batch.x_BCHW.device), config)
     grid = F.affine_grid(grid_theta, list(batch.x_BCHW.shape), align_corners=False)
     return F.grid_sample(batch.x_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -75,7 +75,7 @@ def blend_rows(
     from torchvision.transforms import v2  # slow to import, and rarely wanted
 
     targets_and_weights_BL = torch.cat([targets_BK, weight_B[:, None]], 1)  # the weight goes along as one more column
-    rows_B = torch.from_numpy(batch.rows).to(x_BCHW.device)
+    rows_B = copy_to_device(torch.from_numpy(batch.rows), x_BCHW.device)
     whole_x = _gather_rows(x_BCHW, rows_B, batch.total, place)
     whole_y = _gather_rows(targets_and_weights_BL, rows_B, batch.total, place)
     kinds = {v2.MixUp: config.mixup, v2.CutMix: config.cutmix}

@@ -1,6 +1,7 @@
 """One rank of a classifier's training: loads images, runs the training loop, and on rank 0 writes the model folder."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -108,7 +109,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     if place.is_first:
         log = metrics_log.MetricsLog(out, checkpoints.start.step if checkpoints.start else 0)
         report = log.append_line
-    kept_evaluations: list[training_loop.KeptEvaluation] = []
+    kept_evaluations: deque[training_loop.KeptEvaluation] = deque(maxlen=1)
 
     def save(step: int, parts: dict[str, checkpoint.Stateful], history: checkpoint.Tensors) -> None:
         if checkpoints.decide_to_save() and log is not None:

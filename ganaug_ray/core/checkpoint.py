@@ -37,8 +37,8 @@ class Checkpoint:
     tensors: Tensors
 
 
-def pack_states(parts: Mapping[str, Stateful]) -> Tensors:
-    """Flatten networks and optimizers to named tensors on the CPU, copied.
+def pack_states(parts: Mapping[str, Stateful], device: torch.device | str = "cpu") -> Tensors:
+    """Flatten networks and optimizers to named tensors on a device, copied.
 
     Of an optimizer only its per-weight state is kept: its settings come from the job.
     """
@@ -49,7 +49,7 @@ def pack_states(parts: Mapping[str, Stateful]) -> Tensors:
                 flat |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
         else:
             flat |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
-    return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in flat.items()}
+    return {key: value.detach().to(device, copy=True).contiguous() for key, value in flat.items()}
 
 
 def unpack_states(tensors: Tensors, parts: Mapping[str, Stateful]) -> None:

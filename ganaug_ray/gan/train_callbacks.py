@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
-from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.records import DatasetRecord, GanRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.weight_average import WeightAverage
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan import early_stopping, ema, image_grid, interpolation, training_loop
@@ -82,7 +82,9 @@ class TrainingRecorder:
         checkpoint.save(self._out / "checkpoints", state, self._training.fingerprint())
         self._stall_watch.restart_clock()
 
-    def _take_snapshot(self, step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
+    def _take_snapshot(
+        self, step: int, average: WeightAverage[Generator], discriminator: Discriminator
+    ) -> dict[str, float]:
         config = self._training.config
         generator = ema.refresh_batch_norm(average, self._shape.classes, config.latent, self._training.seed)
         with torch.no_grad():

@@ -5,16 +5,15 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from torch.optim.swa_utils import AveragedModel
-
 from ganaug_ray.core import checkpoint
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.weight_average import WeightAverage
 from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.gan import training_loop
-from ganaug_ray.gan.networks import Discriminator
+from ganaug_ray.gan.networks import Discriminator, Generator
 from ganaug_ray.gan.train_callbacks import TrainingRecorder
 from ganaug_ray.gan.training_spec import GanTraining
 
@@ -81,7 +80,7 @@ def train_rank(
 
 
 def _wrap_snapshot(hooks: training_loop.Hooks, on_snapshot: SnapshotCallback) -> training_loop.Hooks:
-    def snapshot(step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
+    def snapshot(step: int, average: WeightAverage[Generator], discriminator: Discriminator) -> dict[str, float]:
         figures = hooks.snapshot(step, average, discriminator)
         on_snapshot(step, figures)
         return figures

@@ -10,12 +10,12 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray.config import GanConfig
 from ganaug_ray.core import checkpoint, rng
 from ganaug_ray.core.distributed import Place, freeze_weights
 from ganaug_ray.core.finite_guard import FiniteGuard
+from ganaug_ray.core.weight_average import WeightAverage
 from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.tensors import scale_images
 from ganaug_ray.gan import diffaug, ema, losses
@@ -46,7 +46,7 @@ class Hooks:
 
     report: Callable[[dict[str, Any]], None]
     save: Callable[[checkpoint.Checkpoint], None]
-    snapshot: Callable[[int, AveragedModel, Discriminator], dict[str, float]]
+    snapshot: Callable[[int, WeightAverage[Generator], Discriminator], dict[str, float]]
     should_stop: Callable[[], bool] = lambda: False
 
 
@@ -72,7 +72,7 @@ def train_gan(
     hooks: Hooks,
     snapshot_steps: Collection[int] = (),
     factors: Mapping[int, float] = MappingProxyType({}),
-) -> AveragedModel:
+) -> WeightAverage[Generator]:
     """Train a GAN to ``steps`` optimizer steps, from a checkpoint if there is one; return the averaged generator.
 
     Args:
@@ -149,7 +149,7 @@ def train_gan(
             loss_g.backward()
         guard.check_gradients(optimizer_g)
         optimizer_g.step()
-        average.update_parameters(generator)
+        average.update()
         guard.end_step()
 
         now = step + 1

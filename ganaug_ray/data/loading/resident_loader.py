@@ -14,7 +14,7 @@ import torch
 
 from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.core import rng
-from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.distributed import Place, copy_to_device
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store, shared_memory, tensors
 from ganaug_ray.data.loading.batch import Batch, BatchFeed
@@ -108,7 +108,7 @@ class ResidentImages:
         Returns:
             (images float32 [B, C, H, W] in [-1, 1], labels int64 [B]), on the device.
         """
-        where = index if isinstance(index, slice) else torch.from_numpy(index).to(self.labels_N.device)
+        where = index if isinstance(index, slice) else copy_to_device(torch.from_numpy(index), self.labels_N.device)
         return tensors.to_network(self.images_NHWC[where]), self.labels_N[where]
 
 
