@@ -15,6 +15,9 @@ SCALING_KEYS = {"workers", "min_workers", "gpu_share", "placement"}
 """Settings that say how a training is spread over machines, and change nothing of what it makes."""
 
 
+MIN_ROWS_PER_WORKER = 16  # that go through the network at once: batch norm's statistics are of these alone
+
+
 def _check_workers(value: Any) -> Any:
     if value == "auto" or (type(value) is int and value >= 1):
         return value
@@ -34,7 +37,8 @@ class TrainingConfig(Config):
     epochs: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
     workers: Annotated[int | Literal["auto"], PlainValidator(_check_workers)] = 1
-    """auto: what the cluster has, in as far as it divides the batch."""
+    """auto: what the cluster has, in as far as it divides the batch and leaves each worker 16 rows: batch norm goes by a
+    worker's own."""
     min_workers: Count | None = None
     """How many of the workers are enough to train while the cluster has room for no more; absent: all of them."""
     placement: Literal["pack", "spread"] = "pack"
@@ -59,9 +63,9 @@ class TrainingConfig(Config):
         return self
 
     def fit_workers(self, slots: int) -> int:
-        """Return how many workers ``auto`` means where ``slots`` fit; each gets at least two rows of a batch."""
+        """Return how many workers ``auto`` means where ``slots`` fit, each with MIN_ROWS_PER_WORKER rows or more."""
         rows = self.batch_size // self.microbatch_count
-        fitting = [n for n in range(1, slots + 1) if self.batch_size % n == 0 and rows >= 2 * n]
+        fitting = [n for n in range(1, slots + 1) if self.batch_size % n == 0 and rows >= MIN_ROWS_PER_WORKER * n]
         return max(fitting, default=1)
 
     @property
