@@ -37,8 +37,8 @@ class TrainingConfig(Config):
     epochs: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
     workers: Annotated[int | Literal["auto"], PlainValidator(_check_workers)] = 1
-    """auto: what the cluster has, in as far as it divides the batch and leaves each worker 16 rows: batch norm goes by a
-    worker's own."""
+    """auto: what the cluster has, in as far as it divides the batch and leaves each worker 16 rows, since batch norm
+    goes by a worker's own."""
     min_workers: Count | None = None
     """How many of the workers are enough to train while the cluster has room for no more; absent: all of them."""
     placement: Literal["pack", "spread"] = "pack"

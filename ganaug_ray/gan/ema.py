@@ -1,5 +1,6 @@
 """The moving average of the generator's weights, which is the generator that is sampled and saved."""
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,11 +21,20 @@ def build_average(generator: Generator, batch_size: int, half_life: int) -> Weig
 
 
 @torch.no_grad()
-def refresh_batch_norm(average: WeightAverage[Generator], classes: int, latent: int, seed: int) -> Generator:
+def refresh_batch_norm(
+    average: WeightAverage[Generator], class_shares_K: np.ndarray, latent: int, seed: int
+) -> Generator:
     """Recompute the averaged generator's batch-norm statistics, and return it in evaluation mode.
 
     The running statistics from training belong to other weights (and, under DDP, to rank 0's rows alone).
     The new ones are plain means over a fixed set of latents: "standing statistics" (Brock et al. 2019).
+
+    Args:
+        average: of the generator's weights.
+        class_shares_K: how often training drew each class, float64 [K]: of a mixture of other shares, batch norm
+            would shift every class away from what it was trained with.
+        latent: length of the latent vector.
+        seed: of the latents and labels.
     """
     generator = average.module
     norms = [module for module in generator.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -35,9 +45,10 @@ def refresh_batch_norm(average: WeightAverage[Generator], classes: int, latent: 
     generator.train()
     device = next(generator.parameters()).device
     draw = rng.make_generator(seed, "standing statistics")
+    shares_K = torch.from_numpy(class_shares_K)
     for _ in range(STANDING_BATCHES):
         z_BZ = torch.randn(STANDING_BATCH_SIZE, latent, generator=draw)
-        y_B = torch.randint(max(classes, 1), (STANDING_BATCH_SIZE,), generator=draw)
+        y_B = torch.multinomial(shares_K, STANDING_BATCH_SIZE, replacement=True, generator=draw)
         generator(z_BZ.to(device), y_B.to(device))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -19,6 +19,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.weight_average import WeightAverage
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import ResidentImages
+from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.gan import early_stopping, ema, image_grid, interpolation, training_loop
 from ganaug_ray.gan.metrics import kid_fid_prdc, memorization
 from ganaug_ray.gan.metrics.evaluator import GanEvaluator
@@ -48,6 +49,9 @@ class TrainingRecorder:
         val = ResidentImages.load(dataset / "val", place.device, max_rows=MAX_SAMPLE_IMAGES)
         teacher = Folder.from_uri(training.teacher)
         self._evaluator = GanEvaluator(self._train, val, teacher, training.config, training.seed)
+        counts = DatasetRecord.read(dataset).counts["train"]
+        sampling = Sampling(training.config.sampling == "balanced")
+        self._class_shares_K = sampling.compute_class_shares(list(counts.values()))
         self._out = Folder.from_uri(training.out).create()
         self._log = metrics_log.MetricsLog(self._out, steps_done)
         self._rows = metrics_log.read_metrics(self._out)
@@ -86,11 +90,12 @@ class TrainingRecorder:
         self, step: int, average: WeightAverage[Generator], discriminator: Discriminator
     ) -> dict[str, float]:
         config = self._training.config
-        generator = ema.refresh_batch_norm(average, self._shape.classes, config.latent, self._training.seed)
+        generator = ema.refresh_batch_norm(average, self._class_shares_K, config.latent, self._training.seed)
         with torch.no_grad():
             grid = self._draw_sample_grid(generator)
             self._out.write_bytes(f"samples/step-{step:08d}.png", image_grid.encode_png(grid))
             figures = self._evaluator.measure_quality(generator)
+            figures |= self._evaluator.measure_overfitting(generator, discriminator)
         if step % config.cas_every == 0:
             figures |= self._evaluator.measure_cas(generator)
         if figures:

@@ -20,6 +20,7 @@ from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.tensors import scale_images
 from ganaug_ray.gan import diffaug, ema, losses
 from ganaug_ray.gan.diffaug import apply_augmentations
+from ganaug_ray.gan.metrics.overfitting import compute_mean_sign
 from ganaug_ray.gan.networks import Discriminator, Generator
 
 
@@ -167,6 +168,8 @@ def train_gan(
                 "loss_d": loss_d,
                 "real_score": losses.compute_realness(judged.real_B) * share,
                 "fake_score": losses.compute_realness(judged.fake_B) * share,
+                "real_sign": compute_mean_sign(judged.real_B) * share,
+                "fake_sign": compute_mean_sign(judged.fake_B) * share,
             }
             hooks.report({"step": now, "images_seen": now * batch.total, **mean_over_ranks(figures, place)})
             if is_leaving and not saved_before_leaving:
