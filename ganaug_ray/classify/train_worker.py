@@ -17,6 +17,7 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
+from ganaug_ray.core.determinism import use_deterministic_algorithms
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.records import DatasetRecord, ModelRecord, ModelSpec
@@ -117,20 +118,21 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
             checkpoints.save(step, {**checkpoint.pack_states(parts), **history})
 
     try:
-        evaluation = training_loop.train_classifier(
-            network,
-            batches,
-            val,
-            config,
-            steps,
-            draws,
-            place,
-            report,
-            kept_evaluations.append,
-            weights_K,
-            checkpoints.start,
-            save,
-        )
+        with use_deterministic_algorithms(config.deterministic):
+            evaluation = training_loop.train_classifier(
+                network,
+                batches,
+                val,
+                config,
+                steps,
+                draws,
+                place,
+                report,
+                kept_evaluations.append,
+                weights_K,
+                checkpoints.start,
+                save,
+            )
     except DivergenceError:
         if log is not None and kept_evaluations:
             out.write_bytes(LAST_GOOD_FILE, tensors_to_bytes(kept_evaluations[-1].weights))

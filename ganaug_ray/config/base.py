@@ -47,6 +47,9 @@ class TrainingConfig(Config):
     """Of a GPU, what a training of one worker takes: several small ones run side by side on one."""
     sampling: Literal["natural", "balanced"] = "natural"
     """Of real rows. natural: each once a pass; balanced: every class as often as the largest has rows."""
+    deterministic: bool = False
+    """Whether a training gives the same weights to the bit every time on a GPU too, at slower steps; on the CPU it does
+    so in any case."""
 
     @model_validator(mode="after")
     def _check_length_and_workers(self) -> Self:

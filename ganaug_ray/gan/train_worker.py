@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ganaug_ray.core import checkpoint
+from ganaug_ray.core.determinism import use_deterministic_algorithms
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
@@ -64,18 +65,19 @@ def train_rank(
     hooks = recorder.build_hooks() if recorder else _SILENT_HOOKS
     if on_snapshot is not None:
         hooks = _wrap_snapshot(hooks, on_snapshot)
-    training_loop.train_gan(
-        batches,
-        config,
-        shape,
-        steps,
-        training.seed,
-        place,
-        start,
-        hooks,
-        training.snapshot_steps,
-        config.compute_lr_factors(rows),
-    )
+    with use_deterministic_algorithms(config.deterministic):
+        training_loop.train_gan(
+            batches,
+            config,
+            shape,
+            steps,
+            training.seed,
+            place,
+            start,
+            hooks,
+            training.snapshot_steps,
+            config.compute_lr_factors(rows),
+        )
     return recorder
 
 

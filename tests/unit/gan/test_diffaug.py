@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +69,26 @@ def test_translation_shifts_at_most_an_eighth() -> None:
         assert sorted(set(pixels.tolist())) == list(range(-int(32 * MAX_SHIFT_SHARE), int(32 * MAX_SHIFT_SHARE) + 1))
     edge = apply_augmentations(torch.ones(500, 1, 32, 32), ("translation",), draw_uniforms(np.arange(500), (1,), (0,)))
     assert set(edge.unique().tolist()) == {0.0, 1.0}
+
+
+def test_translation_needs_no_sums_for_gradients() -> None:
+    """The gradient of a translation is the translation back: each pixel's comes from one place, or from none."""
+    x_BCHW = images(size=16, n=8).contiguous(memory_format=torch.channels_last).requires_grad_()
+    u_BND = draw_uniforms(np.arange(8), (1,), (0,))
+    moved = apply_augmentations(x_BCHW, ("translation",), u_BND)
+    moved.backward(moved.detach())
+    kept = x_BCHW.grad != 0
+    assert torch.equal(x_BCHW.grad[kept], x_BCHW.detach()[kept])
+    assert 0.6 < kept.float().mean() < 1
+    names = {node.name() for node in list_nodes(moved.grad_fn)}
+    assert not any("Grid" in name or "Gather" in name or "Index" in name for name in names), names
+
+
+def list_nodes(node: Any) -> Iterator[Any]:
+    yield node
+    for following, _ in node.next_functions:
+        if following is not None:
+            yield from list_nodes(following)
 
 
 def test_cutout_removes_half_side_square() -> None:
