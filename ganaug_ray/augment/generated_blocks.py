@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from ganaug_ray.augment import screening_rules
 from ganaug_ray.augment.screening import Examiner
@@ -144,7 +145,7 @@ def make_block(generator: Generator, request: BlockRequest, seed: int, examiner:
         rows = generate_block(generator, label, request.number, request.most, seed)
         return GeneratedBlock(label, request.number, rows, None, {"kept": len(rows)}, None)
     rows = generate_block(generator, label, request.number, BLOCK_SIZE, seed)
-    evidence = examiner(rows.images, rows.labels)
+    evidence = examiner(torch.from_numpy(rows.images), torch.from_numpy(rows.labels))
     limits = request.limits or screening_rules.ScreeningLimits.from_evidence(evidence, examiner.config)
     verdict_N = screening_rules.screen_images(evidence, limits)
     rejects = screening_rules.build_rejects_table(evidence, verdict_N, rows.provenance, generator.classes)

@@ -1,8 +1,8 @@
 """The frozen generator as an augmentation layer: new images in every step, screened before a classifier sees them.
 
 A row of a step's global batch is a pure function of (seed, step, row). Its class is that of the same row of a pool,
-shuffled epoch by epoch. Its latents are drawn whole for the global batch, once a round, and each rank takes its own:
-the number of ranks changes nothing but the rounding of sums, at most one grey level. Rows whose image fails the
+shuffled epoch by epoch. Its latents depend on its position in the global batch and the round: the number of ranks
+changes nothing but the rounding of sums, at most one grey level. Rows whose image fails the
 screening get another in the next round. A row that fails in all of them takes the last of its images that is not a
 near copy of a training image, or the first where all are. Such rows are counted: the screening was not kept to.
 """
@@ -25,7 +25,7 @@ from ganaug_ray.gan.sampler import Generator
 
 MAX_ROUNDS = 8  # images made for each row, at most
 
-Examine = Callable[[np.ndarray, np.ndarray], screening_rules.Evidence]
+Examine = Callable[[torch.Tensor, torch.Tensor], screening_rules.Evidence]
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ class LiveScreener:
     limits: screening_rules.ScreeningLimits
 
     def __call__(self, images_BHWC: torch.Tensor, y_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return (which images fail, which are near copies), bool [B] on the CPU.
+        """Return (which images fail, which are near copies), bool [B].
 
-        Images are uint8 [B, H, W, C], the classes asked for int64 [B].
+        Images are uint8 [B, H, W, C], the classes asked for int64 [B]; all on one device.
         """
-        evidence = self.examine(images_BHWC.cpu().numpy(), y_B.numpy())
+        evidence = self.examine(images_BHWC, y_B)
         fails_B = screening_rules.screen_images(evidence, self.limits) != screening_rules.KEPT
-        return fails_B.cpu(), (evidence.near_N < self.limits.copy_distance).cpu()
+        return fails_B, evidence.near_N < self.limits.copy_distance
 
 
 @dataclass(frozen=True)
@@ -101,37 +101,40 @@ class LiveFeed(BatchFeed):
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
-        order = slice_permutations(len(self._labels_N), self._upto(step), self._upto(step + 1), (self._seed, "live"))
-        share = self._place.slice_rows(len(order))
-        rows = torch.arange(len(order))[share]
-        y_B = torch.from_numpy(self._labels_N[order[share]])
-        images_BHWC = self._generate_images(step, len(order), rows, y_B)
-        return Batch(tensors.to_network(images_BHWC), y_B.to(self._place.device), rows, len(order))
+        total = self.count_rows(step)
+        share = self._place.slice_rows(total)
+        first = self._upto(step)
+        order = slice_permutations(len(self._labels_N), first + share.start, first + share.stop, (self._seed, "live"))
+        rows = np.arange(share.start, share.stop)
+        y_B = self._place.move_to_device(torch.from_numpy(self._labels_N[order]))
+        return Batch(tensors.to_network(self._generate_images(step, rows, y_B)), y_B, rows, total)
 
     @torch.no_grad()
-    def _generate_images(self, step: int, total: int, rows: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
-        """Images uint8 [B, H, W, C] of these rows of the global batch, in whole grey levels as a store has them."""
+    def _generate_images(self, step: int, rows: np.ndarray, y_B: torch.Tensor) -> torch.Tensor:
+        """Images uint8 [B, H, W, C] of these rows of the global batch, in whole grey levels as a store has them.
+
+        They stay on the device. All that is waited for is how many of a round are rejected.
+        """
         spec = self._generator.spec
-        device = self._place.device
-        images_BHWC = torch.empty(len(rows), spec.size, spec.size, spec.channels, dtype=torch.uint8, device=device)
-        waiting = torch.arange(len(rows))
+        images_BHWC = y_B.new_zeros((len(rows), spec.size, spec.size, spec.channels), dtype=torch.uint8)
+        waiting_W = torch.arange(len(rows), device=y_B.device)
         for round_number in range(MAX_ROUNDS):
-            if not len(waiting):
+            if not len(waiting_W):
                 break
-            draw = rng.make_generator(self._seed, "live", step, round_number)
-            z_BZ = torch.randn(total, spec.latent, generator=draw)[rows[waiting]].to(device)
-            fresh_BHWC = tensors.from_network(self._generator.network(z_BZ, y_B[waiting].to(device)))
-            fails_B = torch.zeros(len(waiting), dtype=torch.bool)
-            copies_B = torch.zeros(len(waiting), dtype=torch.bool)
-            if self._screener is not None:
-                fails_B, copies_B = self._screener(fresh_BHWC, y_B[waiting])
-            is_first_round = round_number == 0
-            taken_B = torch.ones_like(copies_B) if is_first_round else ~copies_B
-            images_BHWC[waiting[taken_B]] = fresh_BHWC[taken_B]
-            self._tally["generated"] += len(waiting)
-            waiting = waiting[fails_B]
-            self._tally["rejected"] += len(waiting)
-        self._tally["let_through"] += len(waiting)
+            z_BZ = rng.draw_normal_rows(rows, (spec.latent,), self._seed, "live", step, round_number)
+            z_WZ = self._place.move_to_device(z_BZ)[waiting_W]
+            y_W = y_B[waiting_W]
+            fresh_WHWC = tensors.from_network(self._generator.network(z_WZ, y_W))
+            self._tally["generated"] += len(waiting_W)
+            if self._screener is None:
+                return fresh_WHWC
+            fails_W, copies_W = self._screener(fresh_WHWC, y_W)
+            if round_number:  # a near copy takes no other image's place
+                fresh_WHWC = torch.where(copies_W[:, None, None, None], images_BHWC[waiting_W], fresh_WHWC)
+            images_BHWC[waiting_W] = fresh_WHWC
+            waiting_W = waiting_W[fails_W]
+            self._tally["rejected"] += len(waiting_W)
+        self._tally["let_through"] += len(waiting_W)
         return images_BHWC
 
 

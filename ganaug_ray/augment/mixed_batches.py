@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch.nn import functional as F
 
@@ -107,7 +108,7 @@ def append_synthetic_rows(real: Batch, fake: Batch) -> Batch:
     return Batch(
         x_BCHW=torch.cat([real.x_BCHW, scale_images(fake.x_BCHW, real.x_BCHW.shape[-1])]),
         y_B=torch.cat([real.y_B, fake.y_B]),
-        rows=torch.cat([real.rows, fake.rows + real.total]),
+        rows=np.concatenate([real.rows, fake.rows + real.total]),
         total=real.total + fake.total,
         soft_BK=soft_BK,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ganaug_ray.core import rng
-from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.distributed import Place, copy_to_device
 from ganaug_ray.data.loading.batch import Batch, BatchFeed
 
 
@@ -52,16 +52,16 @@ def open_shuffled_feed(
         seed: of the draws.
         place: the rank.
     """
-    return ControlFeed(fake(place), functools.partial(_redraw_labels, torch.tensor(classes, dtype=torch.float), seed))
+    return ControlFeed(fake(place), functools.partial(_redraw_labels, torch.tensor(classes, dtype=torch.double), seed))
 
 
 def _replace_images(seed: int, batch: Batch, step: int) -> Batch:
-    draw = rng.make_generator(seed, "noise", step)
-    noise_BCHW = torch.rand(batch.total, *batch.x_BCHW.shape[1:], generator=draw)[batch.rows] * 2 - 1
-    return replace(batch, x_BCHW=noise_BCHW.to(batch.x_BCHW.device))
+    noise_BCHW = rng.draw_uniform_rows(batch.rows, tuple(batch.x_BCHW.shape[1:]), seed, "noise", step) * 2 - 1
+    return replace(batch, x_BCHW=copy_to_device(noise_BCHW, batch.x_BCHW.device))
 
 
 def _redraw_labels(classes_K: torch.Tensor, seed: int, batch: Batch, step: int) -> Batch:
-    draw = rng.make_generator(seed, "shuffled labels", step)
-    y_B = torch.multinomial(classes_K, batch.total, replacement=True, generator=draw)[batch.rows]
-    return replace(batch, y_B=y_B.to(batch.y_B.device))
+    share_B = rng.draw_uniform_rows(batch.rows, (), seed, "shuffled labels", step)
+    ends_K = classes_K.cumsum(0) / classes_K.sum()  # a class's labels are the draws between its end and the one before
+    y_B = torch.searchsorted(ends_K[:-1], share_B, right=True)
+    return replace(batch, y_B=copy_to_device(y_B, batch.y_B.device))

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 
 from ganaug_ray.augment.screening_rules import Evidence
@@ -45,11 +44,10 @@ class Examiner:
         self._yardsticks = [NeighborSpacing(space(real_NCHW), y_N) for space in self._spaces]
 
     @torch.no_grad()
-    def __call__(self, images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
+    def __call__(self, images_NHWC: torch.Tensor, y_N: torch.Tensor) -> Evidence:
         """Examine generated images, uint8 [N, H, W, C], and the classes that were asked for, int64 [N]."""
-        device = self._teacher.device
-        labels_N = torch.tensor(y_N, device=device)
-        drawn_NCHW = tensors.to_network(torch.tensor(images_NHWC, device=device))
+        labels_N = y_N.to(self._teacher.device)
+        drawn_NCHW = tensors.to_network(images_NHWC.to(self._teacher.device))
         x_NCHW = tensors.scale_images(drawn_NCHW, self._size)
         near = [stick(space(x_NCHW))[0] for space, stick in zip(self._spaces, self._yardsticks, strict=True)]
         return Evidence(

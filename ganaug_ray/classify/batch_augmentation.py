@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.core import rng
-from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.distributed import Place, copy_to_device
 from ganaug_ray.data.loading.batch import Batch
 
 DRAWS_PER_ROW = 5  # a row: flip, rotation, zoom, shift across, shift down
@@ -19,11 +19,11 @@ DRAWS_PER_ROW = 5  # a row: flip, rotation, zoom, shift across, shift down
 def apply_classic(batch: Batch, config: ClassifierConfig, key: tuple[rng.Key, ...]) -> torch.Tensor:
     """Return the batch's images, each flipped, rotated, zoomed and shifted at random; float [B, C, H, W] in [-1, 1].
 
-    The draws are made for the whole global batch from the key, and each row takes its own: the same image of the same
-    step is moved alike however many ranks there are. What comes in from outside repeats the border.
+    The draws depend on the key and a row's position in the global batch: the same image of the same step is moved alike
+    however many ranks there are. What comes in from outside repeats the border.
     """
-    draws = torch.rand(batch.total, DRAWS_PER_ROW, generator=rng.make_generator(*key))[batch.rows]
-    grid_theta = build_affine_maps(draws.to(batch.x_BCHW.device, non_blocking=True), config)
+    draws = rng.draw_uniform_rows(batch.rows, (DRAWS_PER_ROW,), *key)
+    grid_theta = build_affine_maps(copy_to_device(draws, batch.x_BCHW.device), config)
     grid = F.affine_grid(grid_theta, list(batch.x_BCHW.shape), align_corners=False)
     return F.grid_sample(batch.x_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
@@ -75,12 +75,12 @@ def blend_rows(
     from torchvision.transforms import v2  # slow to import, and rarely wanted
 
     targets_and_weights_BL = torch.cat([targets_BK, weight_B[:, None]], 1)  # the weight goes along as one more column
-    rows_B = batch.rows.to(x_BCHW.device)
+    rows_B = copy_to_device(torch.from_numpy(batch.rows), x_BCHW.device)
     whole_x = _gather_rows(x_BCHW, rows_B, batch.total, place)
     whole_y = _gather_rows(targets_and_weights_BL, rows_B, batch.total, place)
     kinds = {v2.MixUp: config.mixup, v2.CutMix: config.cutmix}
     mixers = [kind(alpha=alpha) for kind, alpha in kinds.items() if alpha]
-    torch.manual_seed(rng.hash_to_number(*key))
+    rng.seed_layers(torch.device("cpu"), *key)  # where torchvision draws: one number or one square for all rows
     mix = mixers[rng.hash_to_number(*key, "which") % len(mixers)]
     mixed_x, mixed_y = mix(whole_x, whole_y)
     return mixed_x[rows_B], mixed_y[rows_B, :-1], mixed_y[rows_B, -1]

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from ganaug_ray.classify import backbones
 from ganaug_ray.core.records import ModelSpec
@@ -179,6 +180,28 @@ class Network(nn.Module, ABC):
         return max(8, min(512, pixels // self.adaptor.input.size**2))
 
 
+class AveragePool(nn.Module):
+    """``nn.AdaptiveAvgPool2d`` as two products with constants, whose gradient has the same bits every time on a GPU.
+
+    Args:
+        side: of the maps that come in, in pixels.
+        pooled: of those that go out; where both are equal the maps stay as they are.
+    """
+
+    means_PS: torch.Tensor
+
+    def __init__(self, side: int, pooled: int) -> None:
+        super().__init__()
+        eye_S1S = torch.eye(side)[:, None]
+        self.register_buffer("means_PS", F.adaptive_avg_pool1d(eye_S1S, pooled)[:, 0].T, persistent=False)
+
+    def forward(self, x_BCHW: torch.Tensor) -> torch.Tensor:
+        """Average float [B, C, side, side] to float [B, C, pooled, pooled]."""
+        if len(self.means_PS) == x_BCHW.shape[-1]:
+            return x_BCHW
+        return self.means_PS @ x_BCHW @ self.means_PS.T
+
+
 class CNN(Network):
     """The base CNN: blocks of convolution, batch norm, ReLU and max-pooling; then a dense layer and the head.
 
@@ -200,7 +223,7 @@ class CNN(Network):
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(filters):
             layers += self._build_block(before, after)
-        self.blocks = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(MIN_MAP_SIDE_PX), nn.Flatten())
+        self.blocks = nn.Sequential(*layers, AveragePool(size >> depth, MIN_MAP_SIDE_PX), nn.Flatten())
         self.dense = nn.Sequential(
             nn.Dropout(dropout), nn.Linear(filters[-1] * MIN_MAP_SIDE_PX**2, BASE_FEATURES), nn.ReLU()
         )

@@ -1,6 +1,7 @@
 """One rank of a classifier's training: loads images, runs the training loop, and on rank 0 writes the model folder."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
+from ganaug_ray.core.determinism import use_deterministic_algorithms
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.records import DatasetRecord, ModelRecord, ModelSpec
@@ -81,7 +83,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     """Train one rank to the end, from the newest checkpoint if there is one, and on rank 0 write model.json.
 
     Raises:
-        DivergenceError: a loss was not finite; the weights kept before that are in last_good.safetensors.
+        DivergenceError: a gradient was not finite; the weights kept before that are in last_good.safetensors.
     """
     started = time.monotonic()
     dataset = Folder.from_uri(fit.dataset)
@@ -108,7 +110,7 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
     if place.is_first:
         log = metrics_log.MetricsLog(out, checkpoints.start.step if checkpoints.start else 0)
         report = log.append_line
-    kept_evaluations: list[training_loop.KeptEvaluation] = []
+    kept_evaluations: deque[training_loop.KeptEvaluation] = deque(maxlen=1)
 
     def save(step: int, parts: dict[str, checkpoint.Stateful], history: checkpoint.Tensors) -> None:
         if checkpoints.decide_to_save() and log is not None:
@@ -116,20 +118,21 @@ def train_and_finish(fit: ClassifierTraining, place: Place) -> None:
             checkpoints.save(step, {**checkpoint.pack_states(parts), **history})
 
     try:
-        evaluation = training_loop.train_classifier(
-            network,
-            batches,
-            val,
-            config,
-            steps,
-            draws,
-            place,
-            report,
-            kept_evaluations.append,
-            weights_K,
-            checkpoints.start,
-            save,
-        )
+        with use_deterministic_algorithms(config.deterministic):
+            evaluation = training_loop.train_classifier(
+                network,
+                batches,
+                val,
+                config,
+                steps,
+                draws,
+                place,
+                report,
+                kept_evaluations.append,
+                weights_K,
+                checkpoints.start,
+                save,
+            )
     except DivergenceError:
         if log is not None and kept_evaluations:
             out.write_bytes(LAST_GOOD_FILE, tensors_to_bytes(kept_evaluations[-1].weights))

@@ -2,11 +2,10 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ganaug_ray.classify import batch_augmentation, split_batch_norm
 from ganaug_ray.classify.networks import Network
@@ -15,6 +14,7 @@ from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.core import checkpoint, rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import FiniteGuard
+from ganaug_ray.core.weight_average import WeightAverage
 from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 
@@ -26,7 +26,7 @@ KEPT_PREFIX = "best/"
 
 @dataclass(frozen=True)
 class KeptEvaluation:
-    """An evaluation on validation, with the weights that it was of."""
+    """An evaluation on validation, with the weights that it was of, on the device that they were on."""
 
     step: int
     accuracy: float
@@ -79,7 +79,7 @@ def train_classifier(
         save: see ``SaveCheckpoint``.
 
     Raises:
-        DivergenceError: a loss was not finite on some rank.
+        DivergenceError: a gradient was not finite on some rank; no rank has taken that step.
     """
     schedule = OptimizerSchedule(network, config, steps, place)
     guard = FiniteGuard(place, schedule.optimizer)
@@ -96,11 +96,11 @@ def train_classifier(
         first = start.step
     for step in range(first, steps):
         sums, total = _compute_gradients(network, schedule, batches, config, step, seed, place, weights_K)
-        guard.record_loss(sums[0])
+        guard.check_gradients(schedule.optimizer)
         schedule.optimizer.step()
         guard.end_step()
         if average is not None:
-            average.update_parameters(network)
+            average.update()
 
         now = step + 1
         last = now == steps
@@ -128,13 +128,13 @@ def train_classifier(
     return history.selected
 
 
-def _prepare_candidate(network: Network, average: AveragedModel | None, place: Place) -> Network:
+def _prepare_candidate(network: Network, average: WeightAverage[Network] | None, place: Place) -> Network:
     """Average the ranks' batch-norm statistics; return the network that is evaluated: its average, if there is one."""
     split_batch_norm.average_statistics(network, place)
     if average is None:
         return network
     split_batch_norm.average_statistics(average, place)
-    return cast(Network, average.module)
+    return average.module
 
 
 def _compute_gradients(
@@ -191,7 +191,8 @@ class EvaluationHistory:
         self.evaluations_since_selected += 1
         evaluation = KeptEvaluation(step, accuracy, loss, {})
         if self.selected is None or self._keeps_last or evaluation.is_better_than(self.selected):
-            self.selected = replace(evaluation, weights=checkpoint.pack_states({"network": network}))
+            device = next(network.parameters()).device
+            self.selected = replace(evaluation, weights=checkpoint.pack_states({"network": network}, device))
             self.evaluations_since_selected = 0
             self._keep(self.selected)
 
@@ -214,13 +215,12 @@ class EvaluationHistory:
         self._keep(self.selected)
 
 
-def build_average(network: Network, config: ClassifierConfig, steps: int) -> AveragedModel | None:
+def build_average(network: Network, config: ClassifierConfig, steps: int) -> WeightAverage[Network] | None:
     """Return a moving average of the network and its batch-norm statistics; None if the config asks for none."""
     half_life_steps = config.count_ema_steps(steps)
     if not half_life_steps:
         return None
-    decay = 0.5 ** (1 / half_life_steps)
-    return AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return WeightAverage(network, decay=0.5 ** (1 / half_life_steps))
 
 
 @torch.no_grad()

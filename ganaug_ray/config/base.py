@@ -15,6 +15,9 @@ SCALING_KEYS = {"workers", "min_workers", "gpu_share", "placement"}
 """Settings that say how a training is spread over machines, and change nothing of what it makes."""
 
 
+MIN_ROWS_PER_WORKER = 16  # that go through the network at once: batch norm's statistics are of these alone
+
+
 def _check_workers(value: Any) -> Any:
     if value == "auto" or (type(value) is int and value >= 1):
         return value
@@ -40,7 +43,8 @@ class TrainingConfig(Config):
     epochs: Count | None = None
     batch_size: Annotated[int, Field(ge=2)] = 64
     workers: Annotated[int | Literal["auto"], PlainValidator(_check_workers)] = 1
-    """More than there is room for are lowered. auto: what the cluster has, in as far as it divides the batch."""
+    """More than there is room for are lowered. auto: what the cluster has, in as far as it divides the batch and leaves
+    each worker 16 rows, since batch norm goes by a worker's own."""
     min_workers: Count | None = None
     """How many of the workers are enough to train while the cluster has room for no more; absent: all of them."""
     placement: Literal["pack", "spread"] = "pack"
@@ -50,6 +54,9 @@ class TrainingConfig(Config):
     the networks, the batch and the images."""
     sampling: Literal["natural", "balanced"] = "natural"
     """Of real rows. natural: each once a pass; balanced: every class as often as the largest has rows."""
+    deterministic: bool = False
+    """Whether a training gives the same weights to the bit every time on a GPU too, at slower steps; on the CPU it does
+    so in any case."""
 
     @model_validator(mode="after")
     def _check_length_and_workers(self) -> Self:
@@ -66,9 +73,9 @@ class TrainingConfig(Config):
         return self
 
     def fit_workers(self, slots: int) -> int:
-        """Return how many workers ``auto`` means where ``slots`` fit; each gets at least two rows of a batch."""
+        """Return how many workers ``auto`` means where ``slots`` fit, each with MIN_ROWS_PER_WORKER rows or more."""
         rows = self.batch_size // self.microbatch_count
-        fitting = [n for n in range(1, slots + 1) if self.batch_size % n == 0 and rows >= 2 * n]
+        fitting = [n for n in range(1, slots + 1) if self.batch_size % n == 0 and rows >= MIN_ROWS_PER_WORKER * n]
         return max(fitting, default=1)
 
     @property

@@ -56,7 +56,7 @@ class GanConfig(TrainingConfig):
     inception: str | None = None
     """File with the weights of InceptionV3, whose features then take the place of the teacher's in all figures."""
     early_end: bool = True
-    """End when the images have collapsed, or the discriminator has won and they get worse."""
+    """End when the images have collapsed, or when they get worse and the discriminator has won or overfits."""
 
     @model_validator(mode="after")
     def _check_later_rates(self) -> Self:

@@ -2,7 +2,7 @@
 
     checkpoints/
       step-00000200.safetensors   networks, averaged copies, optimizers, as name.key -> tensor
-      step-00000200.json          {step, inputs, sha256 of the safetensors file}
+      step-00000200.json          {version, step, inputs, sha256 of the safetensors file}
 
 Nothing is pickled. The same files serve a bare loop, one process and DDP. The last two are kept; a damaged newest one
 falls back to the one before.
@@ -24,6 +24,7 @@ from torch.optim import Optimizer
 from ganaug_ray.core.storage import Folder
 
 MAX_CHECKPOINTS_KEPT = 2
+VERSION = 2  # of what a training does with a checkpoint; since 2 random numbers are drawn in blocks of rows
 Stateful = nn.Module | Optimizer
 Tensors = dict[str, torch.Tensor]
 
@@ -36,8 +37,8 @@ class Checkpoint:
     tensors: Tensors
 
 
-def pack_states(parts: Mapping[str, Stateful]) -> Tensors:
-    """Flatten networks and optimizers to named tensors on the CPU, copied.
+def pack_states(parts: Mapping[str, Stateful], device: torch.device | str = "cpu") -> Tensors:
+    """Flatten networks and optimizers to named tensors on a device, copied.
 
     Of an optimizer only its per-weight state is kept: its settings come from the job.
     """
@@ -48,7 +49,7 @@ def pack_states(parts: Mapping[str, Stateful]) -> Tensors:
                 flat |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
         else:
             flat |= {f"{name}.{key}": value for key, value in part.state_dict().items()}
-    return {key: value.detach().to("cpu", copy=True).contiguous() for key, value in flat.items()}
+    return {key: value.detach().to(device, copy=True).contiguous() for key, value in flat.items()}
 
 
 def unpack_states(tensors: Tensors, parts: Mapping[str, Stateful]) -> None:
@@ -80,7 +81,7 @@ def save(folder: Folder, checkpoint: Checkpoint, inputs: str) -> None:
     content = tensors_to_bytes(checkpoint.tensors)
     folder.write_bytes(f"{name}.safetensors", content)
     digest = hashlib.sha256(content).hexdigest()
-    folder.write_json(f"{name}.json", {"step": checkpoint.step, "inputs": inputs, "sha256": digest})
+    folder.write_json(f"{name}.json", {"version": VERSION, "step": checkpoint.step, "inputs": inputs, "sha256": digest})
     for old in folder.list_files(".json")[:-MAX_CHECKPOINTS_KEPT]:
         folder.delete_file(old)  # uncommitted first, so that a crash between leaves no half checkpoint
     committed = {file.removesuffix(".json") for file in folder.list_files(".json")}
@@ -112,12 +113,19 @@ def load_newest(folder: Folder, inputs: str, warn: Callable[[str], None]) -> Che
             record = json.loads(folder.read_bytes(file))
             content = folder.read_bytes(f"{name}.safetensors")
             is_whole = hashlib.sha256(content).hexdigest() == record["sha256"]
+            version = record.get("version", 1)
             has_same_inputs = record["inputs"] == inputs
             step = int(record["step"])
         except (OSError, ValueError, KeyError):
             is_whole = False
         if not is_whole:
             warn(f"checkpoint {name} is damaged: falling back to the one before")
+            continue
+        if version != VERSION:
+            warn(
+                f"checkpoint {name} is of another version of ganaug_ray, which draws other random numbers (version "
+                f"{version}, not {VERSION}): not used"
+            )
             continue
         if not has_same_inputs:
             warn(f"checkpoint {name} was made from other data or settings: not used")

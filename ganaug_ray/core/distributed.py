@@ -57,13 +57,8 @@ class Place:
         return nullcontext() if now or not isinstance(model, DistributedDataParallel) else model.no_sync()
 
     def move_to_device(self, tensor: torch.Tensor) -> torch.Tensor:
-        """Bring a tensor from the CPU to this rank's device, without waiting for the device.
-
-        Only from pinned memory does a copy of any size queue up behind the work that the device has to do.
-        """
-        if self.device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True)
+        """Bring a tensor from the CPU to this rank's device, without waiting for the device."""
+        return copy_to_device(tensor, self.device)
 
     def autocast(self, precision: Literal["auto", "fp32", "bf16"]) -> torch.autocast:
         """Return a context in which layers run in bfloat16 if asked to, or with ``auto`` on GPUs; also a decorator."""
@@ -84,7 +79,19 @@ class Place:
 
     def any_over_ranks(self, flag: bool) -> bool:
         """Return on every rank whether the flag is set on any rank."""
+        if self.world_size == 1:
+            return flag
         return bool(self.max_over_ranks(torch.tensor([int(flag)], device=self.device)).item())
+
+
+def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Bring a tensor from the CPU to a device, without waiting for the device.
+
+    Only from pinned memory does a copy of any size queue up behind the work that the device has to do.
+    """
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """Counted randomness: every draw is a pure function of a key, so no generator state is ever saved.
 
-A key is a tuple such as ``(seed, "gan", step)``. Draws for a step are made whole, for the global batch, on every
-rank, and each rank takes its slice: the number of workers, a resume, and a regeneration change nothing.
+A key is a tuple such as ``(seed, "gan", step)``. The draws of a step are made in blocks of rows of the global batch,
+each with a key of its own, and each rank makes those that its rows are in: the number of workers, a resume, and a
+regeneration change nothing, and a rank's work is that of its own rows.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     import torch
 
 Key = int | str
+
+ROWS_PER_BLOCK = 16  # of the global batch, whose draws have a key of their own
 
 
 def hash_to_number(*key: Key) -> int:
@@ -32,6 +36,46 @@ def make_generator(*key: Key) -> torch.Generator:
     import torch  # not above: whoever only splits a data set needs none of it
 
     return torch.Generator().manual_seed(hash_to_number(*key))
+
+
+def draw_uniform_rows(rows_B: np.ndarray, shape: tuple[int, ...], *key: Key) -> torch.Tensor:
+    """Draw uniform numbers for some rows of a global batch.
+
+    Args:
+        rows_B: positions of the rows in the global batch, int64 [B].
+        shape: of each row's numbers.
+        key: of the draw; what a row gets depends on the key and its position alone.
+
+    Returns:
+        float32 [B, *shape] in [0, 1), on the CPU.
+
+    >>> whole = draw_uniform_rows(np.arange(40), (2,), 0, "example")
+    >>> draw_uniform_rows(np.array([39, 5]), (2,), 0, "example").equal(whole[[39, 5]])
+    True
+    """
+    import torch
+
+    return _draw_blocks(torch.Tensor.uniform_, rows_B, shape, key)
+
+
+def draw_normal_rows(rows_B: np.ndarray, shape: tuple[int, ...], *key: Key) -> torch.Tensor:
+    """Draw standard normal numbers for some rows of a global batch, float32 [B, *shape]; see ``draw_uniform_rows``."""
+    import torch
+
+    return _draw_blocks(torch.Tensor.normal_, rows_B, shape, key)
+
+
+def _draw_blocks(
+    fill: Callable[..., torch.Tensor], rows_B: np.ndarray, shape: tuple[int, ...], key: tuple[Key, ...]
+) -> torch.Tensor:
+    import torch
+
+    blocks, inverse_B = np.unique(rows_B // ROWS_PER_BLOCK, return_inverse=True)
+    drawn_NRs = torch.empty(len(blocks), ROWS_PER_BLOCK, *shape)
+    generator = torch.Generator()
+    for block, drawn_Rs in zip(blocks.tolist(), drawn_NRs, strict=True):
+        fill(drawn_Rs, generator=generator.manual_seed(hash_to_number(*key, block)))
+    return drawn_NRs.flatten(0, 1)[torch.from_numpy(inverse_B * ROWS_PER_BLOCK + rows_B % ROWS_PER_BLOCK)]
 
 
 def seed_layers(device: torch.device, *key: Key) -> None:

@@ -5,9 +5,10 @@ change is a function of images and of uniform numbers that are drawn beforehand,
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
-from torch.nn import functional as F
 
 from ganaug_ray.core import rng
 
@@ -19,9 +20,9 @@ MAX_SHIFT_SHARE = 1 / 8
 CUTOUT_SHARE = 1 / 2
 
 
-def draw_uniforms(shape: tuple[int, ...], key: tuple[rng.Key, ...]) -> torch.Tensor:
-    """Draw a step's random numbers for the whole global batch: uniform in [0, 1), float [*shape, DRAWS_PER_CHANGE]."""
-    return torch.rand(*shape, DRAWS_PER_CHANGE, generator=rng.make_generator(*key))
+def draw_uniforms(rows_B: np.ndarray, shape: tuple[int, ...], key: tuple[rng.Key, ...]) -> torch.Tensor:
+    """Draw random numbers for some rows of the global batch: uniform in [0, 1), float [B, *shape, DRAWS_PER_CHANGE]."""
+    return rng.draw_uniform_rows(rows_B, (*shape, DRAWS_PER_CHANGE), *key)
 
 
 def apply_augmentations(x_BCHW: torch.Tensor, names: Sequence[str], u_BND: torch.Tensor) -> torch.Tensor:
@@ -47,13 +48,35 @@ def _change_contrast(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
 
 def _shift_images(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:
     """Shift by whole pixels, up to MAX_SHIFT_SHARE of the side each way; what comes in is mid-grey."""
-    side = x_BCHW.shape[-1]
-    max_shift = round(side * MAX_SHIFT_SHARE)
-    pixels_B2 = (u_BD * (2 * max_shift + 1)).floor() - max_shift
-    identity_B22 = torch.eye(2, device=x_BCHW.device).expand(len(x_BCHW), 2, 2)
-    theta_B23 = torch.cat([identity_B22, (2 / side * pixels_B2)[:, :, None]], dim=2)
-    grid_BHW2 = F.affine_grid(theta_B23, list(x_BCHW.shape), align_corners=False)
-    return F.grid_sample(x_BCHW, grid_BHW2, mode="nearest", padding_mode="zeros", align_corners=False)
+    max_shift = round(x_BCHW.shape[-1] * MAX_SHIFT_SHARE)
+    pixels_B2 = (u_BD * (2 * max_shift + 1)).floor().long() - max_shift
+    shifted_BCHW: torch.Tensor = _WholePixelShift.apply(x_BCHW, pixels_B2)
+    return shifted_BCHW
+
+
+class _WholePixelShift(torch.autograd.Function):
+    """A shift by picking pixels, whose gradient is the shift back: no sums, so the same bits every time on a GPU too.
+
+    The gradient of ``grid_sample`` is summed there in whatever order threads end.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_BCHW: torch.Tensor, pixels_B2: torch.Tensor) -> torch.Tensor:
+        """Pick the pixels that lie pixels_B2, int64 (across, down), from their new places; zeros beyond the edge."""
+        ctx.save_for_backward(pixels_B2)
+        rows, channels, side, _ = x_BCHW.shape
+        across_BS, down_BS = (torch.arange(side, device=x_BCHW.device) + pixels_B2[:, :, None]).unbind(1)
+        inside_BSS = ((down_BS >= 0) & (down_BS < side))[:, :, None] & ((across_BS >= 0) & (across_BS < side))[:, None]
+        index_BSS = down_BS.clamp(0, side - 1)[:, :, None] * side + across_BS.clamp(0, side - 1)[:, None]
+        index_BCP = index_BSS.view(rows, 1, -1).expand(-1, channels, -1)
+        picked_BCHW = x_BCHW.reshape(rows, channels, -1).gather(2, index_BCP).view(rows, channels, side, side)
+        return picked_BCHW * inside_BSS[:, None]
+
+    @staticmethod
+    def backward(ctx: Any, gradient_BCHW: torch.Tensor) -> tuple[torch.Tensor, None]:
+        """Shift the gradient back."""
+        (pixels_B2,) = ctx.saved_tensors
+        return _WholePixelShift.apply(gradient_BCHW, -pixels_B2), None
 
 
 def _cut_square(x_BCHW: torch.Tensor, u_BD: torch.Tensor) -> torch.Tensor:

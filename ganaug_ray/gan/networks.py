@@ -10,7 +10,8 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn.utils.parametrizations import spectral_norm
+from torch.nn.utils.parametrizations import _SpectralNorm  # private, for its buffers' names are those of saved weights
+from torch.nn.utils.parametrize import register_parametrization
 
 
 class Generator(nn.Module):
@@ -75,10 +76,27 @@ class ConditionalBatchNorm(nn.Module):
         nn.init.normal_(self.shift.weight, 0.0, self.INIT_STD)
 
     def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
-        """Normalise features, then scale and shift each row by the weights of its label, int64 [B]."""
-        scale = self.scale(y_B)[:, :, None, None]
-        shift = self.shift(y_B)[:, :, None, None]
-        return self.norm(x_BCHW) * scale + shift
+        """Normalise features, then scale and shift each row by the weights of its label, int64 [B].
+
+        In the features' type: under autocast the weights, which are in full precision, would make them so too, at
+        twice the memory traffic.
+        """
+        x_BCHW = self.norm(x_BCHW)
+        scale = self.scale(y_B)[:, :, None, None].to(x_BCHW.dtype)
+        shift = self.shift(y_B)[:, :, None, None].to(x_BCHW.dtype)
+        return x_BCHW * scale + shift
+
+
+class SpectralNorm(_SpectralNorm):
+    """Spectral norm whose power iteration is in full precision also under autocast.
+
+    CUDA's autocast would run it in bfloat16, and so know the largest singular value to some 0.4 % only.
+    """
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Divide a weight by its largest singular value, both float32."""
+        with torch.autocast(weight.device.type, enabled=False):
+            return super().forward(weight)
 
 
 class Discriminator(nn.Module):
@@ -116,7 +134,7 @@ class Discriminator(nn.Module):
         if norm == "spectral":  # after the weights are drawn: it starts from their largest singular values
             for layer in [*self.layers, self.score, self.embed]:
                 if isinstance(layer, nn.Conv2d | nn.Embedding):
-                    spectral_norm(layer)
+                    register_parametrization(layer, "weight", SpectralNorm(layer.weight))
 
     def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
         """Calculate logits float32 [B] from images float [B, C, H, W] in [-1, 1] and labels int64 [B]."""

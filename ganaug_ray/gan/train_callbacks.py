@@ -11,14 +11,15 @@ import numpy as np
 import torch
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
-from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray.core import checkpoint, experiment_dir, metrics_log, rng
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.records import DatasetRecord, GanRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.weight_average import WeightAverage
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import ResidentImages
+from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.gan import early_stopping, ema, image_grid, interpolation, training_loop
 from ganaug_ray.gan.metrics import kid_fid_prdc, memorization
 from ganaug_ray.gan.metrics.evaluator import GanEvaluator
@@ -48,10 +49,15 @@ class TrainingRecorder:
         val = ResidentImages.load(dataset / "val", place.device, max_rows=MAX_SAMPLE_IMAGES)
         teacher = Folder.from_uri(training.teacher)
         self._evaluator = GanEvaluator(self._train, val, teacher, training.config, training.seed)
+        counts = DatasetRecord.read(dataset).counts["train"]
+        sampling = Sampling(training.config.sampling == "balanced")
+        self._class_shares_K = sampling.compute_class_shares(list(counts.values()))
         self._out = Folder.from_uri(training.out).create()
         self._log = metrics_log.MetricsLog(self._out, steps_done)
         self._rows = metrics_log.read_metrics(self._out)
         self._stall_watch = StallWatch()
+        if not steps_done and self._out.has_file("best.json"):  # of checkpoints that are not used
+            self._out.delete_file("best.json")
         attempts = experiment_dir.read_marker(self._out, "attempts.json") or {"from_step": []}
         self._out.write_json("attempts.json", {"from_step": [*attempts["from_step"], steps_done]})
 
@@ -80,13 +86,16 @@ class TrainingRecorder:
         checkpoint.save(self._out / "checkpoints", state, self._training.fingerprint())
         self._stall_watch.restart_clock()
 
-    def _take_snapshot(self, step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
+    def _take_snapshot(
+        self, step: int, average: WeightAverage[Generator], discriminator: Discriminator
+    ) -> dict[str, float]:
         config = self._training.config
-        generator = ema.refresh_batch_norm(average, self._shape.classes, config.latent, self._training.seed)
+        generator = ema.refresh_batch_norm(average, self._class_shares_K, config.latent, self._training.seed)
         with torch.no_grad():
             grid = self._draw_sample_grid(generator)
             self._out.write_bytes(f"samples/step-{step:08d}.png", image_grid.encode_png(grid))
             figures = self._evaluator.measure_quality(generator)
+            figures |= self._evaluator.measure_overfitting(generator, discriminator)
         if step % config.cas_every == 0:
             figures |= self._evaluator.measure_cas(generator)
         if figures:

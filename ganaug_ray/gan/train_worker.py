@@ -5,16 +5,16 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from torch.optim.swa_utils import AveragedModel
-
 from ganaug_ray.core import checkpoint
+from ganaug_ray.core.determinism import use_deterministic_algorithms
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.weight_average import WeightAverage
 from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.gan import training_loop
-from ganaug_ray.gan.networks import Discriminator
+from ganaug_ray.gan.networks import Discriminator, Generator
 from ganaug_ray.gan.train_callbacks import TrainingRecorder
 from ganaug_ray.gan.training_spec import GanTraining
 
@@ -28,7 +28,7 @@ def train_and_finish(training: GanTraining, place: Place) -> None:
     """Train one rank to the end, from the newest checkpoint if there is one, and on rank 0 write gan.json.
 
     Raises:
-        DivergenceError: a loss was not finite.
+        DivergenceError: a gradient was not finite.
     """
     started = time.monotonic()
     recorder = train_rank(training, place)
@@ -45,7 +45,7 @@ def train_rank(
         On rank 0 what has seen all of it, and can finish the folder.
 
     Raises:
-        DivergenceError: a loss was not finite.
+        DivergenceError: a gradient was not finite.
     """
     config = training.config
     out = Folder.from_uri(training.out)
@@ -65,23 +65,24 @@ def train_rank(
     hooks = recorder.build_hooks() if recorder else _SILENT_HOOKS
     if on_snapshot is not None:
         hooks = _wrap_snapshot(hooks, on_snapshot)
-    training_loop.train_gan(
-        batches,
-        config,
-        shape,
-        steps,
-        training.seed,
-        place,
-        start,
-        hooks,
-        training.snapshot_steps,
-        config.compute_lr_factors(rows),
-    )
+    with use_deterministic_algorithms(config.deterministic):
+        training_loop.train_gan(
+            batches,
+            config,
+            shape,
+            steps,
+            training.seed,
+            place,
+            start,
+            hooks,
+            training.snapshot_steps,
+            config.compute_lr_factors(rows),
+        )
     return recorder
 
 
 def _wrap_snapshot(hooks: training_loop.Hooks, on_snapshot: SnapshotCallback) -> training_loop.Hooks:
-    def snapshot(step: int, average: AveragedModel, discriminator: Discriminator) -> dict[str, float]:
+    def snapshot(step: int, average: WeightAverage[Generator], discriminator: Discriminator) -> dict[str, float]:
         figures = hooks.snapshot(step, average, discriminator)
         on_snapshot(step, figures)
         return figures

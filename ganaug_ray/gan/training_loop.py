@@ -10,16 +10,17 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray.config import GanConfig
 from ganaug_ray.core import checkpoint, rng
 from ganaug_ray.core.distributed import Place, freeze_weights
 from ganaug_ray.core.finite_guard import FiniteGuard
+from ganaug_ray.core.weight_average import WeightAverage
 from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.tensors import scale_images
 from ganaug_ray.gan import diffaug, ema, losses
 from ganaug_ray.gan.diffaug import apply_augmentations
+from ganaug_ray.gan.metrics.overfitting import compute_mean_sign
 from ganaug_ray.gan.networks import Discriminator, Generator
 
 
@@ -46,7 +47,7 @@ class Hooks:
 
     report: Callable[[dict[str, Any]], None]
     save: Callable[[checkpoint.Checkpoint], None]
-    snapshot: Callable[[int, AveragedModel, Discriminator], dict[str, float]]
+    snapshot: Callable[[int, WeightAverage[Generator], Discriminator], dict[str, float]]
     should_stop: Callable[[], bool] = lambda: False
 
 
@@ -72,7 +73,7 @@ def train_gan(
     hooks: Hooks,
     snapshot_steps: Collection[int] = (),
     factors: Mapping[int, float] = MappingProxyType({}),
-) -> AveragedModel:
+) -> WeightAverage[Generator]:
     """Train a GAN to ``steps`` optimizer steps, from a checkpoint if there is one; return the averaged generator.
 
     Args:
@@ -89,7 +90,7 @@ def train_gan(
         factors: steps done -> what both learning rates are multiplied with from then on.
 
     Raises:
-        DivergenceError: a loss was not finite on some rank; no rank has taken that step.
+        DivergenceError: a gradient was not finite on some rank; no rank has taken that step.
     """
     recipe = config.recipe
     loss = losses.LOSSES[recipe.loss]
@@ -137,7 +138,7 @@ def train_gan(
         loss_d = judged.loss * share
         optimizer_d.zero_grad()
         loss_d.backward()
-        guard.record_loss(loss_d)
+        guard.check_gradients(optimizer_d)
         optimizer_d.step()
 
         with freeze_weights(discriminator):
@@ -147,9 +148,9 @@ def train_gan(
             loss_g = loss.compute_generator_loss(run_discriminator, real_BCHW, fake_BCHW, batch.y_B) * share
             optimizer_g.zero_grad()
             loss_g.backward()
-        guard.record_loss(loss_g)
+        guard.check_gradients(optimizer_g)
         optimizer_g.step()
-        average.update_parameters(generator)
+        average.update()
         guard.end_step()
 
         now = step + 1
@@ -167,6 +168,8 @@ def train_gan(
                 "loss_d": loss_d,
                 "real_score": losses.compute_realness(judged.real_B) * share,
                 "fake_score": losses.compute_realness(judged.fake_B) * share,
+                "real_sign": compute_mean_sign(judged.real_B) * share,
+                "fake_sign": compute_mean_sign(judged.fake_B) * share,
             }
             hooks.report({"step": now, "images_seen": now * batch.total, **mean_over_ranks(figures, place)})
             if is_leaving and not saved_before_leaving:
@@ -217,7 +220,9 @@ class StepDraws(NamedTuple):
 
 
 def draw_step(latent: int, changes: int, batch: Batch, key: tuple[rng.Key, ...], place: Place) -> StepDraws:
-    """Draw the random numbers of a step for the global batch, and return this rank's rows of them on its device."""
-    z_SBZ = torch.randn(2, batch.total, latent, generator=rng.make_generator(*key))
-    u_SBND = diffaug.draw_uniforms((3, batch.total, changes), (*key, "diffaug"))
-    return StepDraws(*place.move_to_device(z_SBZ[:, batch.rows]), *place.move_to_device(u_SBND[:, batch.rows]))
+    """Draw the random numbers of this rank's rows for a step, and return them on its device."""
+    z_BSZ = rng.draw_normal_rows(batch.rows, (2, latent), *key)
+    u_BSND = diffaug.draw_uniforms(batch.rows, (3, changes), (*key, "diffaug"))
+    z_SBZ = place.move_to_device(z_BSZ.transpose(0, 1).contiguous())
+    u_SBND = place.move_to_device(u_BSND.transpose(0, 1).contiguous())
+    return StepDraws(*z_SBZ, *u_SBND)

@@ -164,7 +164,7 @@ class _TimedBatches(BatchFeed):
         size = job.data.image_size
         x_BCHW = 2 * torch.rand(rows, survey.channels, size, size, generator=draw) - 1
         y_B = torch.randint(len(survey.classes), (rows,), generator=draw)
-        self._batch = Batch(x_BCHW.to(device), y_B.to(device), torch.arange(rows), rows)
+        self._batch = Batch(x_BCHW.to(device), y_B.to(device), np.arange(rows), rows)
         self._begins_s: list[float] = []
 
     def count_rows(self, step: int) -> int:

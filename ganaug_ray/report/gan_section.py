@@ -16,11 +16,12 @@ STRIP_FRAMES = 10
 
 
 def draw_curves(rows: Sequence[experiment_dir.Record]) -> list[Markup]:
-    """Draw losses, scores and every KID of a GAN's training log over steps."""
+    """Draw losses, scores, the discriminator's overfitting and every KID of a GAN's training log over steps."""
     svg_plots = []
     for title, keys in (
         ("loss", {"loss_g": "generator", "loss_d": "discriminator"}),
         ("discriminator's score", {"real_score": "real images", "fake_score": "generated images"}),
+        ("discriminator's overfitting", {"real_sign": "sign on training images", "val_gap": "gap to validation"}),
     ):
         groups = []
         for (key, name), colour in zip(keys.items(), plots.COLOURS, strict=False):

@@ -123,7 +123,7 @@ def bare(run: Run, place: Place) -> None:
     x_NCHW, y_N = rows.take_rows(slice(None))
     share = place.slice_rows(run.batch)
     parts = [
-        Batch(x_BCHW, y_B, torch.arange(run.batch)[share], run.batch)
+        Batch(x_BCHW, y_B, np.arange(run.batch)[share], run.batch)
         for x_BCHW, y_B in zip(x_NCHW.split(share.stop - share.start), y_N.split(share.stop - share.start), strict=True)
     ][:-1]
     clock = Clock(run, place)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -38,7 +39,7 @@ def ours(x_NCHW: torch.Tensor, batch: int, steps: int, **settings: Any) -> float
         steps=2 * steps, batch_size=batch, log_every=steps, checkpoint_every=10**9, snapshot_every=10**9, **settings
     )
     place = Place(device=x_NCHW.device)
-    rows, y_B, times = torch.arange(batch), torch.zeros(batch, dtype=torch.int64, device=place.device), []
+    rows, y_B, times = np.arange(batch), torch.zeros(batch, dtype=torch.int64, device=place.device), []
     parts = x_NCHW.contiguous(memory_format=torch.channels_last).split(batch)
     parts = [part for part in parts if len(part) == batch]
 

@@ -15,12 +15,11 @@ import multiprocessing
 import tempfile
 import time
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from unittest import mock
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray.augment import arm_batches
 from ganaug_ray.classify import networks, training_loop
@@ -30,6 +29,7 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.weight_average import WeightAverage
 from ganaug_ray.data.loading.image_store import LabelledImages
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 from tests.benchmarks import cheap_trainings
@@ -92,10 +92,10 @@ def train(name: str, folder: str, arm: str, seed: int) -> dict[str, tuple[float,
     averages: list[networks.Network] = []
     build_average = training_loop.build_average
 
-    def remember_average(*given: Any) -> AveragedModel | None:
+    def remember_average(*given: Any) -> WeightAverage[networks.Network] | None:
         average = build_average(*given)
         assert average is not None
-        averages.append(cast(networks.Network, average.module))
+        averages.append(average.module)
         return average
 
     best: dict[str, tuple[tuple[float, float], tuple[float, float]]] = {}

@@ -2,8 +2,8 @@
 
     python -m tests.benchmarks.scaling [--device cuda] [--faster 100] [--steps 8] [--threads 1]
 
-Measured on this device: a step with the batch of one GPU, and the random draws of a step, which every rank makes whole
-for the global batch. Counted: the bytes of gradients that the ranks exchange in a step, fp32, and in how many goes.
+Measured on this device: a step with the batch of one GPU, and the random draws of a step, of the last rank's
+rows. Counted: the bytes of gradients that the ranks exchange in a step, fp32, and in how many goes.
 Assumed, and printed: GPUs a machine, what the machines' network carries, and its latency.
 
 Of n ranks on m machines a ring carries 2 (n - 1) / n times the gradients past each of them, over the slowest link, and
@@ -94,16 +94,15 @@ def gan(size: int, batch: int, steps: int, device: torch.device) -> Measured:
     generator = torch.Generator().manual_seed(0)
     x_BCHW = torch.rand(batch, 3, size, size, generator=generator).mul(2).sub(1).to(device)
     y_B, times = torch.arange(batch, device=device) % CLASSES, list[float]()
-    given = Batch(x_BCHW.contiguous(memory_format=torch.channels_last), y_B, torch.arange(batch), batch)
+    given = Batch(x_BCHW.contiguous(memory_format=torch.channels_last), y_B, np.arange(batch), batch)
     hooks = drawing.Hooks(lambda row: times.append(time.perf_counter()), lambda one: None, lambda *one: {})
     drawing.train_gan(lambda step: given, config, shape, total + 1, 0, place, None, hooks)
 
     def draw(n: int) -> None:
-        rows = Batch(x_BCHW, y_B, torch.arange(batch), batch * n)
+        rows = Batch(x_BCHW, y_B, np.arange(batch * (n - 1), batch * n), batch * n)
         drawing.draw_step(config.latent, len(config.recipe.augment), rows, (0, "gan", 0), Place())
 
-    flags = 2  # whether a loss is finite, asked of all ranks
-    return Measured(f"GAN scarce, {size} px", batch, _between(times), _draws(draw), *_gradients(own, flags))
+    return Measured(f"GAN scarce, {size} px", batch, _between(times), _draws(draw), *_gradients(own))
 
 
 def classifier(arch: str, name: str, size: int, batch: int, steps: int, device: torch.device) -> Measured:
@@ -119,7 +118,7 @@ def classifier(arch: str, name: str, size: int, batch: int, steps: int, device: 
     names = [str(row) for row in range(batch)]
     rows = ResidentImages(image_store.LabelledImages(images, np.arange(batch) % CLASSES, names, names, names), device)
     x_BCHW, y_B = rows.take_rows(slice(None))
-    given = Batch(x_BCHW, y_B, torch.arange(batch), batch)
+    given = Batch(x_BCHW, y_B, np.arange(batch), batch)
     val = ResidentImages(image_store.LabelledImages(images[:2], np.arange(2), names[:2], names[:2], names[:2]), device)
     times: list[float] = []
     classifying.train_classifier(
@@ -128,9 +127,10 @@ def classifier(arch: str, name: str, size: int, batch: int, steps: int, device: 
     )  # fmt: skip
 
     def draw_all(n: int) -> None:
-        torch.rand(batch * n, batch_augmentation.DRAWS_PER_ROW, generator=rng.make_generator(0, "augment", 0))
+        rows = np.arange(batch * (n - 1), batch * n)
+        rng.draw_uniform_rows(rows, (batch_augmentation.DRAWS_PER_ROW,), 0, "augment", 0)
 
-    return Measured(name, batch, _between(times), _draws(draw_all), *_gradients([network], 1))
+    return Measured(name, batch, _between(times), _draws(draw_all), *_gradients([network]))
 
 
 def _between(times: Sequence[float]) -> float:
@@ -152,10 +152,10 @@ def _draws(draw: Callable[[int], Any]) -> dict[int, float]:
     return found
 
 
-def _gradients(trained: Sequence[nn.Module], flags: int) -> tuple[int, int]:
+def _gradients(trained: Sequence[nn.Module]) -> tuple[int, int]:
     """Bytes of gradients, and the goes in which they are exchanged."""
     sizes = [4 * sum(weight.numel() for weight in one.parameters() if weight.requires_grad) for one in trained]
-    return sum(sizes), flags + sum(1 + math.ceil(max(0, size - 2**20) / BUCKET) for size in sizes)
+    return sum(sizes), sum(1 + math.ceil(max(0, size - 2**20) / BUCKET) for size in sizes)
 
 
 def main() -> None:

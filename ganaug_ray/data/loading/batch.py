@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 
 
@@ -13,8 +14,7 @@ class Batch:
     Attributes:
         x_BCHW: images, float32 in [-1, 1].
         y_B: classes, int64.
-        rows: positions of these rows in the global batch, int64 [B] on the CPU, so that random draws for the whole
-            global batch can be cut to them.
+        rows: positions of these rows in the global batch, int64 [B], by which random draws are made.
         total: number of rows of the global batch.
         weight_B: weight of each row in the loss, float32, with mean one over the global batch; None: all one.
         soft_BK: class probabilities to train towards, float32; None: ``y_B`` is certain.
@@ -24,7 +24,7 @@ class Batch:
 
     x_BCHW: torch.Tensor
     y_B: torch.Tensor
-    rows: torch.Tensor
+    rows: np.ndarray
     total: int
     weight_B: torch.Tensor | None = None
     soft_BK: torch.Tensor | None = None
@@ -40,7 +40,7 @@ class Batch:
         Returns:
             A number in [0, B], or None.
 
-        >>> batch = Batch(torch.zeros(5, 1, 8, 8), torch.zeros(5).long(), torch.arange(5), total=5, real=3)
+        >>> batch = Batch(torch.zeros(5, 1, 8, 8), torch.zeros(5).long(), np.arange(5), total=5, real=3)
         >>> batch.count_real_rows(part=0, parts=2), batch.count_real_rows(part=1, parts=2)
         (2, 1)
         """

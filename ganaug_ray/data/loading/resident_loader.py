@@ -14,7 +14,7 @@ import torch
 
 from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.core import rng
-from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.distributed import Place, copy_to_device
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store, shared_memory, tensors
 from ganaug_ray.data.loading.batch import Batch, BatchFeed
@@ -108,7 +108,7 @@ class ResidentImages:
         Returns:
             (images float32 [B, C, H, W] in [-1, 1], labels int64 [B]), on the device.
         """
-        where = index if isinstance(index, slice) else torch.from_numpy(index).to(self.labels_N.device)
+        where = index if isinstance(index, slice) else copy_to_device(torch.from_numpy(index), self.labels_N.device)
         return tensors.to_network(self.images_NHWC[where]), self.labels_N[where]
 
 
@@ -163,14 +163,16 @@ class ResidentFeed(BatchFeed):
         Returns:
             int64 [B] in [0, N), of N rows of the store; a row may be there more than once.
         """
-        global_rows = slice_passes(self._epoch, self._pass, self._upto(step), self._upto(step + 1))
-        return global_rows[self._place.slice_rows(len(global_rows))]
+        first = self._upto(step)
+        share = self._place.slice_rows(self.count_rows(step))
+        return slice_passes(self._epoch, self._pass, first + share.start, first + share.stop)
 
     def __call__(self, step: int) -> Batch:
         """Return this rank's part of a step's global batch."""
         x_BCHW, y_B = self.rows.take_rows(self.list_indices(step))
         total = self.count_rows(step)
-        return Batch(x_BCHW, y_B, torch.arange(total)[self._place.slice_rows(total)], total)
+        share = self._place.slice_rows(total)
+        return Batch(x_BCHW, y_B, np.arange(share.start, share.stop), total)
 
 
 def open_feed(

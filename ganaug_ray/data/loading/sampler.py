@@ -1,5 +1,6 @@
 """Chooses the rows of a pass over a store and their order, as a pure function of a key."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,27 @@ class Sampling:
                 )  # again from its beginning, as often as it takes
             rows = np.concatenate(class_orders)
         return rows[rng.draw_permutation(len(rows), *key, "epoch", number)]
+
+    def compute_class_shares(self, counts_K: Sequence[int]) -> np.ndarray:
+        """Compute how often each class is drawn.
+
+        Args:
+            counts_K: rows of each class in the store; one class at least has some.
+
+        Returns:
+            Shares that sum to one, float64 [K].
+
+        >>> Sampling().compute_class_shares([6, 2, 0]).tolist()
+        [0.75, 0.25, 0.0]
+        >>> Sampling(balanced=True).compute_class_shares([6, 2, 0]).tolist()
+        [0.5, 0.5, 0.0]
+        """
+        shares_K = np.array(counts_K, np.float64)
+        if self.classes is not None:
+            shares_K[~np.isin(np.arange(len(shares_K)), self.classes)] = 0.0
+        if self.balanced:
+            shares_K = (shares_K > 0).astype(np.float64)
+        return shares_K / shares_K.sum()
 
 
 NATURAL_SAMPLING = Sampling()

@@ -132,11 +132,10 @@ class StreamFeed(BatchFeed):
         total = self.count_rows(step)
         rank_rows = self._place.slice_rows(total)
         images, labels = self._take_rows(rank_rows.stop - rank_rows.start)
-        device = self._place.device
         return Batch(
-            tensors.to_network(torch.from_numpy(images).to(device)),
-            torch.from_numpy(labels).to(device),
-            torch.arange(total)[rank_rows],
+            tensors.to_network(self._place.move_to_device(torch.from_numpy(images))),
+            self._place.move_to_device(torch.from_numpy(labels)),
+            np.arange(rank_rows.start, rank_rows.stop),
             total,
         )
 

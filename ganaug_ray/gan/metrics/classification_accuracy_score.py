@@ -48,7 +48,7 @@ def compute_cas(
         One item: {"cas_cnn_s<steps>_n<N>": accuracy in [0, 1]}.
 
     Raises:
-        DivergenceError: a training loss was not finite.
+        DivergenceError: a gradient was not finite.
     """
     # A place of its own: whoever measures does it alone, while the other ranks train.
     place = Place(device=device or torch.device("cpu"))

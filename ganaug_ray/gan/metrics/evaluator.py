@@ -14,8 +14,8 @@ from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import ResidentImages
-from ganaug_ray.gan.metrics import classification_accuracy_score, features, kid_fid_prdc
-from ganaug_ray.gan.networks import Generator
+from ganaug_ray.gan.metrics import classification_accuracy_score, features, kid_fid_prdc, overfitting
+from ganaug_ray.gan.networks import Discriminator, Generator
 
 MAX_IMAGES_PER_SPLIT = 1000  # real images of a split, and as many generated ones, at most
 
@@ -88,11 +88,13 @@ class GanEvaluator:
             float [N, C, H, W], in [-1, 1] as far as the generator's are.
         """
         x_NCHW, _ = self.train_rows
-        y_N = self._repeat_labels(split)
+        fake_NCHW = self._generate_unscaled(generator, purpose, self._repeat_labels(split))
+        return tensors.scale_images(fake_NCHW, x_NCHW.shape[-1])
+
+    def _generate_unscaled(self, generator: Generator, purpose: str, y_N: torch.Tensor) -> torch.Tensor:
         draw = rng.make_generator(self._seed, purpose)
         z_NZ = torch.randn(len(y_N), self._config.latent, generator=draw).to(y_N.device)
-        fakes = [generator(z, y) for z, y in zip(z_NZ.split(256), y_N.split(256), strict=True)]
-        return tensors.scale_images(torch.cat(fakes), x_NCHW.shape[-1])
+        return torch.cat([generator(z, y) for z, y in zip(z_NZ.split(256), y_N.split(256), strict=True)])
 
     def _repeat_labels(self, split: str) -> torch.Tensor:
         """Labels for as many images as there are training images, in the shares of a split, int64 [N]."""
@@ -132,6 +134,25 @@ class GanEvaluator:
             quality_figures[f"agreement_teacher_n{len(y_N)}"] = (predicted_N == y_N).float().mean().item()
         return quality_figures
 
+    def measure_overfitting(self, generator: Generator, discriminator: Discriminator) -> dict[str, float]:
+        """Measure how far the discriminator knows the training images by heart; see ``compute_validation_gap``.
+
+        Args:
+            generator: in evaluation mode.
+            discriminator: the one that it is trained against; it stays as it is.
+
+        Returns:
+            ``val_gap``; empty where training images score no higher than generated ones.
+        """
+        train, val = self._real["train"], self._real["val"]
+        fake_NCHW = self._generate_unscaled(generator, "quality", train.y_N)
+        logits = [
+            overfitting.judge_images(discriminator, tensors.scale_images(x_NCHW, fake_NCHW.shape[-1]), y_N)
+            for x_NCHW, y_N in ((train.x_NCHW, train.y_N), (val.x_NCHW, val.y_N), (fake_NCHW, train.y_N))
+        ]
+        gap = overfitting.compute_validation_gap(*logits)
+        return {} if gap is None else {"val_gap": gap}
+
     def measure_cas(self, generator: Generator) -> dict[str, float]:
         """Measure what a classifier learns from generated images alone, with ``compute_cas``.
 
@@ -142,7 +163,7 @@ class GanEvaluator:
             The accuracy score by its name; empty for an unconditional generator, whose images have no classes.
 
         Raises:
-            DivergenceError: a training loss of that classifier was not finite.
+            DivergenceError: a gradient of that classifier was not finite.
         """
         if not self._config.conditional:
             return {}

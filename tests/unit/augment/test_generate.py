@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ganaug_ray.augment import generate, generated_blocks
@@ -22,13 +21,12 @@ class Says:
     def __init__(self, share: float, config: ScreenConfig) -> None:
         self.share, self.config = share, config
 
-    def __call__(self, images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
+    def __call__(self, images_NHWC: torch.Tensor, y_N: torch.Tensor) -> Evidence:
         n = len(y_N)
         known = torch.arange(n) % 100 < 100 * self.share
-        y = torch.from_numpy(y_N)
         probabilities = torch.zeros(n, 10)
-        probabilities[torch.arange(n), torch.where(known, y, (y + 1) % 10)] = 1.0
-        return Evidence(y, probabilities, torch.ones(n))
+        probabilities[torch.arange(n), torch.where(known, y_N, (y_N + 1) % 10)] = 1.0
+        return Evidence(y_N, probabilities, torch.ones(n))
 
 
 def made(run: Run, wanted: int, examiner: Any) -> list[generated_blocks.GeneratedBlock]:
@@ -81,7 +79,9 @@ def test_examiner_detects_training_copies(experiment: Run) -> None:
     )
     examine = Examiner(Screening(ScreenConfig(), *folders), "cpu")
     train, test = (image_store.read_images(experiment.dataset / part) for part in ("train", "test"))
-    copies, fresh = examine(train.images, train.labels), examine(test.images[:200], test.labels[:200])
+    copies, fresh = (
+        examine(torch.tensor(rows.images[:200]), torch.tensor(rows.labels[:200])) for rows in (train, test)
+    )
     assert copies.near_N.max() < 0.01
     assert fresh.near_N.median() > 0.5
     assert copies.probabilities_NK.shape == (80, 10)
@@ -97,7 +97,7 @@ def test_examiner_scores_with_matching_discriminator(experiment: Run) -> None:
     )
     examine = Examiner(Screening(ScreenConfig(), *folders), "cpu")
     images = Generator.load(experiment.gan).generate("3", BLOCK_SIZE, seed=7)
-    asked, other = (examine(images, np.full(BLOCK_SIZE, label)).score_N for label in (3, 4))
+    asked, other = (examine(torch.tensor(images), torch.full((BLOCK_SIZE,), label)).score_N for label in (3, 4))
     assert asked is not None
     assert other is not None
     assert not torch.equal(asked, other)

@@ -38,7 +38,7 @@ def generator(experiment: Run) -> Generator:
 
 def feed(
     generator: Generator,
-    examine: Callable[[np.ndarray, np.ndarray], Evidence] | None = None,
+    examine: Callable[[torch.Tensor, torch.Tensor], Evidence] | None = None,
     place: Place = Place(),  # noqa: B008  # frozen
     seed: int = 3,
     ratio: float = 0.5,
@@ -49,19 +49,20 @@ def feed(
     return LiveFeed(generator, pool, judge, lambda step: strategies.count_synthetic_rows(step, 40, ratio), place, seed)
 
 
-def says(y_N: np.ndarray, recognised_N: np.ndarray, near_N: np.ndarray | float = 1.0) -> Evidence:
-    y = torch.from_numpy(y_N)
-    probabilities = torch.nn.functional.one_hot(torch.where(torch.from_numpy(recognised_N), y, (y + 1) % 10), 10)
-    return Evidence(y, probabilities.float(), torch.as_tensor(near_N).expand(len(y)))
+def says(y_N: torch.Tensor, recognised_N: torch.Tensor, near_N: torch.Tensor | float = 1.0) -> Evidence:
+    probabilities = torch.nn.functional.one_hot(torch.where(recognised_N, y_N, (y_N + 1) % 10), 10)
+    return Evidence(y_N, probabilities.float(), torch.as_tensor(near_N).expand(len(y_N)))
 
 
-def brightness(images_NHWC: np.ndarray) -> np.ndarray:
-    return images_NHWC.mean((1, 2, 3))
+def brightness(images_NHWC: torch.Tensor) -> torch.Tensor:
+    return images_NHWC.double().mean((1, 2, 3))
 
 
-def bright(generator: Generator, dark: float) -> Callable[[np.ndarray, np.ndarray], Evidence]:
+def bright(generator: Generator, dark: float) -> Callable[[torch.Tensor, torch.Tensor], Evidence]:
     """An examiner that does not recognise the darkest images: this share of what the generator draws of a class."""
-    least_K = np.array([np.quantile(brightness(generator.generate(name, 64)), dark) for name in generator.classes])
+    least_K = torch.stack(
+        [brightness(torch.tensor(generator.generate(name, 64))).quantile(dark) for name in generator.classes]
+    )
     return lambda images_NHWC, y_N: says(y_N, brightness(images_NHWC) > least_K[y_N])
 
 
@@ -94,7 +95,7 @@ def test_rank_count_keeps_live_rows(generator: Generator, workers: int) -> None:
     ranks = [feed(generator, examine, Place(rank, workers), ratio=0.3) for rank in range(workers)]
     for step in range(4):
         whole, parts = alone(step), [rank(step) for rank in ranks]
-        assert torch.cat([part.rows for part in parts]).tolist() == list(range(whole.total))
+        assert np.concatenate([part.rows for part in parts]).tolist() == list(range(whole.total))
         assert {part.total for part in parts} == {whole.total} == {alone.count_rows(step)}
         assert torch.equal(torch.cat([part.y_B for part in parts]), whole.y_B)
         # Sums over smaller batches round otherwise: by one grey level at most.
@@ -110,10 +111,9 @@ def test_rejected_live_images_are_replaced(generator: Generator) -> None:
     replaced = 0
     for step in range(5):
         before, after = unscreened(step), live(step)
-        images = tensors.from_network(after.x_BCHW).numpy()
-        assert examine(images, after.y_B.numpy()).agrees_N.all()
+        assert examine(tensors.from_network(after.x_BCHW), after.y_B).agrees_N.all()
         assert torch.equal(before.y_B, after.y_B), "a rejected image is replaced by one of the same class"
-        passed = examine(tensors.from_network(before.x_BCHW).numpy(), before.y_B.numpy()).agrees_N
+        passed = examine(tensors.from_network(before.x_BCHW), before.y_B).agrees_N
         torch.testing.assert_close(after.x_BCHW[passed], before.x_BCHW[passed], rtol=0, atol=ONE_GREY_LEVEL)
         replaced += int((~passed).sum())
     tally = live.collect_counts()
@@ -126,15 +126,15 @@ def test_rejected_live_images_are_replaced(generator: Generator) -> None:
 @pytest.mark.parametrize(("no_copy_in", "taken"), [({2, 5}, 5), ({0}, 0), (set(), 0)])
 def test_last_non_copy_is_the_fallback(generator: Generator, no_copy_in: set[int], taken: int) -> None:
     """Where all attempts fail, the last image that is no copy is used and counted as let through."""
-    seen: list[np.ndarray] = []
+    seen: list[torch.Tensor] = []
 
-    def examine(images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
+    def examine(images_NHWC: torch.Tensor, y_N: torch.Tensor) -> Evidence:
         near = 1.0 if len(seen) in no_copy_in else 0.1
         seen.append(images_NHWC)
-        return says(y_N, np.zeros(len(y_N), bool), near)
+        return says(y_N, torch.zeros(len(y_N), dtype=torch.bool), near)
 
     live = feed(generator, examine)
-    images = tensors.from_network(live(0).x_BCHW).numpy()
+    images = tensors.from_network(live(0).x_BCHW)
     assert len(seen) == MAX_ROUNDS
     assert [(images == one).all() for one in seen].index(True) == taken
     assert live.collect_counts() == {"generated": 20 * MAX_ROUNDS, "rejected": 20 * MAX_ROUNDS, "let_through": 20}
@@ -144,10 +144,10 @@ def test_recognised_near_copy_is_rejected(generator: Generator) -> None:
     """A near copy of a training image is rejected even when the teacher recognises its class."""
     calls: list[int] = []
 
-    def examine(images_NHWC: np.ndarray, y_N: np.ndarray) -> Evidence:
+    def examine(images_NHWC: torch.Tensor, y_N: torch.Tensor) -> Evidence:
         calls.append(len(y_N))
-        near_N = np.where(np.arange(len(y_N)) < 5, 0.1, 1.0) if len(calls) == 1 else 1.0
-        return says(y_N, np.ones(len(y_N), bool), near_N)
+        near_N = torch.where(torch.arange(len(y_N)) < 5, 0.1, 1.0) if len(calls) == 1 else 1.0
+        return says(y_N, torch.ones(len(y_N), dtype=torch.bool), near_N)
 
     before, after = feed(generator)(0), feed(generator, examine)(0)
     assert calls == [20, 5]

@@ -352,7 +352,7 @@ def test_blending_mixes_weights_and_targets() -> None:
     n = 8
     x_BCHW = torch.arange(n).float().view(n, 1, 1, 1).expand(n, 1, 16, 16).contiguous()
     soft_BK = torch.rand(n, 5).softmax(1)
-    batch = Batch(x_BCHW, torch.zeros(n, dtype=torch.long), torch.arange(n), n, torch.arange(n).float(), soft_BK)
+    batch = Batch(x_BCHW, torch.zeros(n, dtype=torch.long), np.arange(n), n, torch.arange(n).float(), soft_BK)
     config = ClassifierConfig(steps=1, mixup=1.0)
     blended, targets_BK, weight_B = batch_augmentation.blend_rows(x_BCHW, batch, config, 5, Place(), (0, 1))
     # Row k is all k and counts k, so both say what a blended row is made of.

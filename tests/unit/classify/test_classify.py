@@ -26,7 +26,7 @@ CONFIG = ClassifierConfig(steps=60, batch_size=32, flip=False, log_every=20, eva
 
 def whole(x_BCHW: torch.Tensor) -> Batch:
     n = len(x_BCHW)
-    return Batch(x_BCHW, torch.zeros(n, dtype=torch.long), torch.arange(n), n)
+    return Batch(x_BCHW, torch.zeros(n, dtype=torch.long), np.arange(n), n)
 
 
 def fit(digits: Folder, config: ClassifierConfig, out: Folder, seed: int = 0) -> Classifier:
@@ -104,7 +104,7 @@ def test_rank_count_keeps_augmentation_draws() -> None:
     for rank in range(3):
         share = Place(rank, 3).slice_rows(6)
         parts.append(
-            batch_augmentation.apply_classic(Batch(x_BCHW[share], None, torch.arange(6)[share], 6), config, (0, 7))
+            batch_augmentation.apply_classic(Batch(x_BCHW[share], None, np.arange(6)[share], 6), config, (0, 7))
         )
     assert torch.allclose(torch.cat(parts), together)
     same = batch_augmentation.apply_classic(whole(x_BCHW[:1].expand(6, 1, 32, 32)), config, (0, 7))
@@ -162,8 +162,8 @@ def test_mixed_batch_holds_exact_rows(experiment: Run) -> None:
 
 def test_small_synthetic_images_are_enlarged() -> None:
     """Smaller synthetic images are enlarged to the size of the real ones, and a batch may have none."""
-    real = Batch(torch.zeros(2, 1, 64, 64), torch.zeros(2, dtype=torch.long), torch.arange(2), 2)
-    fake = Batch(torch.ones(3, 1, 32, 32), torch.ones(3, dtype=torch.long), torch.arange(3), 3)
+    real = Batch(torch.zeros(2, 1, 64, 64), torch.zeros(2, dtype=torch.long), np.arange(2), 2)
+    fake = Batch(torch.ones(3, 1, 32, 32), torch.ones(3, dtype=torch.long), np.arange(3), 3)
     both = mixed_batches.append_synthetic_rows(real, fake)
     assert both.x_BCHW.shape == (5, 1, 64, 64)
     assert both.y_B.tolist() == [0, 0, 1, 1, 1]

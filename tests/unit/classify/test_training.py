@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,14 @@ def test_chosen_optimizer_lowers_the_loss(digits: Folder, optimizer: str, kind: 
     best, rows = train(digits, cnn(), optimizer=optimizer, steps=30, evaluate_every=30)
     assert best.accuracy > 0.5
     assert rows[-1]["loss"] < rows[0]["loss"] / 2
+
+
+@pytest.mark.parametrize("side", [4, 5, 6, 7])
+def test_average_pool_equals_torch(side: int) -> None:
+    """The base CNN's pooling gives what torch's gives, also where its windows overlap."""
+    x_BCHW = torch.rand(3, 8, side, side)
+    pooled = networks.AveragePool(side, 4)(x_BCHW)
+    torch.testing.assert_close(pooled, torch.nn.functional.adaptive_avg_pool2d(x_BCHW, 4))
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -221,7 +230,7 @@ def test_blending_mixes_images_and_targets_alike(kind: str) -> None:
     """Mixup and cutmix give an image and its target the same shares of two rows."""
     n = 8
     x_BCHW = torch.arange(n).float().view(n, 1, 1, 1).expand(n, 1, 16, 16).contiguous()
-    batch = Batch(x_BCHW, torch.arange(n), torch.arange(n), n)
+    batch = Batch(x_BCHW, torch.arange(n), np.arange(n), n)
     config = ClassifierConfig(steps=1, **{kind: 1.0})
     shares = []
     for step in range(20):
@@ -243,7 +252,7 @@ def test_blending_mixes_images_and_targets_alike(kind: str) -> None:
 def test_mixup_and_cutmix_alternate_randomly() -> None:
     """With mixup and cutmix both on, every step draws one of them."""
     x_BCHW = torch.rand(4, 1, 16, 16)
-    batch = Batch(x_BCHW, torch.arange(4), torch.arange(4), 4)
+    batch = Batch(x_BCHW, torch.arange(4), np.arange(4), 4)
     config = ClassifierConfig(steps=1, mixup=1.0, cutmix=1.0)
     blends = [batch_augmentation.blend_rows(x_BCHW, batch, config, 4, Place(), (0, step))[0] for step in range(20)]
     cut = [torch.isin(mixed, x_BCHW).all().item() for mixed in blends]
@@ -294,6 +303,30 @@ def test_bfloat16_keeps_full_precision_weights(digits: Folder) -> None:
     assert all(weight.dtype == torch.float32 for weight in network.parameters())
 
 
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_deterministic_training_asks_torch(
+    digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, deterministic: bool
+) -> None:
+    """With deterministic torch uses operators that give the same bits every time, while it trains and no longer."""
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    seen: list[tuple[bool, bool]] = []
+
+    class Watched(BatchFeed):
+        def __init__(self, place: Place) -> None:
+            self._feed = open_real_feed(str(digits), 16, 1.0, 0, place)
+
+        def __call__(self, step: int) -> Batch:
+            is_set = os.environ.get("CUBLAS_WORKSPACE_CONFIG") == ":4096:8"
+            seen.append((torch.are_deterministic_algorithms_enabled(), is_set))
+            return self._feed(step)
+
+    config = ClassifierConfig(**PLAIN, steps=2, deterministic=deterministic)
+    fit = train_worker.ClassifierTraining("real", 0, config, str(digits), str(tmp_path), Watched, {})
+    train_worker.train_and_finish(fit, Place())
+    assert seen == [(deterministic, deterministic)] * 2
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_diverged_classifier_reports_good_weights(digits: Folder, tmp_path: Path) -> None:
     """A classifier that diverges leaves its last good weights in a file, and the message names that file."""
 
@@ -310,7 +343,7 @@ def test_diverged_classifier_reports_good_weights(digits: Folder, tmp_path: Path
     with pytest.raises(DivergenceError) as diverged:
         train_worker.train_and_finish(fit, Place())
     assert train_stage._describe_failure(fit, diverged.value) == (
-        f"real, seed 0: the loss is not finite at step 3; the last good weights are kept in {tmp_path}/"
+        f"real, seed 0: the gradients are not finite at step 3; the last good weights are kept in {tmp_path}/"
         "last_good.safetensors. Try a lower classifier.lr than 0.002"
     )
     kept = load_file(tmp_path / "last_good.safetensors")

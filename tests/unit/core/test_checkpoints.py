@@ -131,6 +131,20 @@ def test_foreign_checkpoint_is_not_used(tmp_path: Path) -> None:
     assert checkpoint.load_newest(Folder.from_uri(tmp_path / "none"), "same", notices.append) is None
 
 
+def test_checkpoint_of_another_version_is_not_used(tmp_path: Path) -> None:
+    """A checkpoint whose training drew other random numbers is not gone on from, and a notice says so."""
+    folder = Folder.from_uri(tmp_path)
+    saved(folder, [10])
+    record = folder.read_json("step-00000010.json")
+    del record["version"]  # as the first version wrote it
+    folder.write_json("step-00000010.json", record)
+    notices: list[str] = []
+    assert checkpoint.load_newest(folder, "same", notices.append) is None
+    assert (
+        "of another version of ganaug_ray, which draws other random numbers (version 1, not 2): not used" in notices[0]
+    )
+
+
 def test_resumed_log_has_every_step_once(tmp_path: Path) -> None:
     """A resumed log holds every step once and in order."""
     folder = Folder.from_uri(tmp_path)

@@ -215,6 +215,74 @@ def test_bad_loss_stops_all_ranks(digits: Folder, tmp_path: Path) -> None:
     assert [(tmp_path / f"diverged-{rank}").read_text() for rank in range(2)] == ["4 [3]", "4 [3]"]
 
 
+class _Spoiled:
+    """Batches of a feed; from step 4 on a gradient of the second rank is infinite, though the loss is finite."""
+
+    def __init__(self, feed: BatchFeed, place: Place) -> None:
+        self._feed = feed
+        self._place = place
+        self._step = 0
+        self._networks: list[torch.nn.Module] = []
+        self._before: list[dict[str, torch.Tensor]] = []
+
+    def watch(self, weight: torch.nn.Parameter, *networks: torch.nn.Module) -> None:
+        weight.register_hook(self._spoil)
+        self._networks = list(networks)
+
+    def _spoil(self, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient * float("inf") if self._place.rank == 1 and self._step >= 4 else gradient
+
+    def __call__(self, step: int) -> Any:
+        self._step = step
+        if step == 4:
+            self._before = [self._copy_weights(network) for network in self._networks]
+        return self._feed(step)
+
+    def _copy_weights(self, network: torch.nn.Module) -> dict[str, torch.Tensor]:
+        return {name: weight.detach().clone() for name, weight in network.named_parameters()}
+
+    def assert_unchanged(self) -> None:
+        for network, before in zip(self._networks, self._before, strict=True):
+            for name, weight in network.named_parameters():
+                assert torch.equal(weight, before[name]), name
+
+
+def _spoil_gan(place: Place, digits: str, out: str) -> None:
+    batches = _Spoiled(open_real_feed(digits, GAN.batch_size, 1.0, 0, place), place)
+    make = training_loop.build_networks
+
+    def make_watched(*args: Any) -> Any:
+        generator, discriminator = make(*args)
+        batches.watch(discriminator.score.bias, generator, discriminator)
+        return generator, discriminator
+
+    training_loop.build_networks = make_watched
+    config = GAN.model_copy(update={"log_every": 100, "checkpoint_every": 100})
+    shape = training_loop.ImageShape(10, 1, 32)
+    with pytest.raises(DivergenceError, match="step 4"):
+        training_loop.train_gan(batches, config, shape, 6, 0, place, None, _hooks([]))
+    batches.assert_unchanged()
+    Path(out, f"unchanged-{place.rank}").touch()
+
+
+def _spoil_classifier(place: Place, digits: str, out: str) -> None:
+    batches = _Spoiled(open_real_feed(digits, 16, 1.0, 0, place), place)
+    network = _cnn()
+    batches.watch(network.head[1].weight, network)
+    config = ClassifierConfig(steps=6, batch_size=16, log_every=100, evaluate_every=100)
+    with pytest.raises(DivergenceError, match="step 4"):
+        _train(network, batches, config, place, digits)
+    batches.assert_unchanged()
+    Path(out, f"unchanged-{place.rank}").touch()
+
+
+@pytest.mark.parametrize("train", [_spoil_gan, _spoil_classifier])
+def test_infinite_gradient_changes_no_rank(digits: Folder, tmp_path: Path, train: Any) -> None:
+    """A gradient that is not finite on one rank, of a loss that is, changes the weights of no rank."""
+    on_two_ranks(train, tmp_path, str(digits), str(tmp_path))
+    assert len(list(tmp_path.glob("unchanged-*"))) == 2
+
+
 def _is_told_that_it_will_be_taken_away(place: Place, digits: str, out: str) -> None:
     config = GAN.model_copy(update={"log_every": 1, "checkpoint_every": 5})
     place = replace(place, is_leaving=lambda: place.rank == 1 and len(rows) >= 2)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+import torch
+
 from ganaug_ray.gan import early_stopping
 from ganaug_ray.gan.early_stopping import Measurement
+from ganaug_ray.gan.metrics import overfitting
 
 
-def look(step: int, kid: float, coverage: float = 0.8, real: float = 0.7, fake: float = 0.3) -> Measurement:
-    return Measurement(step, kid, 0.01, coverage, real, fake)
+def look(
+    step: int, kid: float, coverage: float = 0.8, real: float = 0.4, fake: float = -0.4, gap: float | None = 0.1
+) -> Measurement:
+    return Measurement(step, kid, 0.01, coverage, real, fake, gap)
 
 
 GOOD = [look(100, 0.5), look(200, 0.3), look(300, 0.2)]
@@ -34,19 +40,50 @@ def test_collapse_needs_three_bad_measurements() -> None:
 
 def test_winning_discriminator_stops_training() -> None:
     """Worse images and a discriminator that is always right end the training, and the reason says so."""
-    won = [look(step, 0.6, real=0.97, fake=0.02) for step in (400, 500, 600)]
+    won = [look(step, 0.6, real=0.98, fake=-0.96) for step in (400, 500, 600)]
     said = early_stopping.find_stop_reason(GOOD + won)
     assert said is not None
-    assert said.startswith("the discriminator has won: real images score 0.97, generated ones 0.02")
-
-
-def test_single_warning_sign_continues_training() -> None:
-    """A discriminator that is always right, or a worse KID, does not end a training by itself."""
-    assert (
-        early_stopping.find_stop_reason(GOOD + [look(step, 0.2, real=0.99, fake=0.01) for step in (400, 500, 600)])
-        is None
+    assert said.startswith(
+        "the discriminator has won: it takes 99% of the training images and 2% of the generated ones for real, since"
     )
-    assert early_stopping.find_stop_reason(GOOD + [look(step, 0.6) for step in (400, 500, 600)]) is None
+
+
+def test_overfitting_discriminator_stops_training() -> None:
+    """Worse images and a discriminator that takes unseen real images for generated ones end the training."""
+    overfits = [look(step, 0.6, real=0.96, fake=-0.5, gap=0.8) for step in (400, 500, 600)]
+    said = early_stopping.find_stop_reason(GOOD + overfits)
+    assert said is not None
+    assert said.startswith(
+        "the discriminator overfits: it takes 98% of the training images for real, and validation images score 80% of "
+        "the way down to generated ones, since step 400"
+    )
+
+
+def test_hinge_discriminator_can_win() -> None:
+    """Logits at the hinge loss's margin, beyond which no gradient takes them, are those of one that has won."""
+    margin_B = torch.full((16,), 1.05)
+    signs = {
+        "real_sign": overfitting.compute_mean_sign(margin_B).item(),
+        "fake_sign": overfitting.compute_mean_sign(-margin_B).item(),
+    }
+    kid = {"val_kid_teacher_n9": 0.3, "val_kid_teacher_n9_std": 0.02, "coverage_teacher_k5_n9": 0.5}
+    (measurement,) = early_stopping.collect_measurements([{"step": 10, **signs}, {"step": 10, **kid}])
+    assert measurement.discriminator_has_won
+
+
+@pytest.mark.parametrize(
+    ("kid", "real", "fake", "gap"),
+    [
+        (0.2, 0.99, -0.99, 0.9),  # the images are as good as they were
+        (0.6, 0.4, -0.4, 0.9),  # it is not sure of the training images
+        (0.6, 0.99, -0.4, 0.1),  # it knows unseen real images for real, and is not sure of generated ones
+        (0.6, 0.99, -0.4, None),
+    ],
+)
+def test_single_warning_sign_continues_training(kid: float, real: float, fake: float, gap: float | None) -> None:
+    """One sign of an overfitting or winning discriminator, or a worse KID alone, does not end a training."""
+    later = [look(step, kid, real=real, fake=fake, gap=gap) for step in (400, 500, 600)]
+    assert early_stopping.find_stop_reason(GOOD + later) is None
 
 
 def test_kid_within_spread_is_not_worse() -> None:
@@ -55,11 +92,11 @@ def test_kid_within_spread_is_not_worse() -> None:
     assert early_stopping.find_stop_reason(GOOD + within) is None
 
 
-def test_measurements_average_scores_since_previous() -> None:
-    """Measurements come from the log, each with the mean scores since the measurement before."""
+def test_measurements_average_signs_since_previous() -> None:
+    """Measurements come from the log, each with the mean signs since the measurement before."""
 
-    def scores(step: int, real: float) -> dict[str, Any]:
-        return {"step": step, "loss_g": 1.0, "loss_d": 1.0, "real_score": real, "fake_score": 0.1}
+    def signs(step: int, real: float) -> dict[str, Any]:
+        return {"step": step, "loss_g": 1.0, "loss_d": 1.0, "real_sign": real, "fake_sign": -0.1}
 
     quality = {
         "val_kid_teacher_n9": 0.3,
@@ -68,14 +105,15 @@ def test_measurements_average_scores_since_previous() -> None:
         "kid_teacher_n9_std": 9,
     }
     rows = [
-        scores(10, 0.2),
-        scores(20, 0.4),
-        {"step": 20, **quality, "coverage_teacher_k5_n9": 0.5, "val_coverage_teacher_k5_n9": 0.6},
-        scores(30, 0.9),
+        signs(10, 0.2),
+        signs(20, 0.4),
+        {"step": 20, **quality, "coverage_teacher_k5_n9": 0.5, "val_coverage_teacher_k5_n9": 0.6, "val_gap": 0.25},
+        signs(30, 0.9),
         {"step": 30, "fid_teacher_n9": 1.0},
         {"step": 30, **quality, "coverage_teacher_k5_n9": 0.7},
     ]
     one, two = early_stopping.collect_measurements(rows)
     assert (one.step, one.kid, one.spread, one.coverage) == (20, 0.3, 0.02, 0.5)
-    assert round(one.real_score, 6) == 0.3
-    assert (two.step, two.coverage, two.real_score) == (30, 0.7, 0.9)
+    assert round(one.real_sign, 6) == 0.3
+    assert (two.step, two.coverage, two.real_sign) == (30, 0.7, 0.9)
+    assert (one.val_gap, two.val_gap) == (0.25, None)

@@ -22,8 +22,10 @@ from ganaug_ray.core.records import GeneratorSpec
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.batch import Batch
 from ganaug_ray.data.loading.resident_loader import open_real_feed
+from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import ema, image_grid, losses, networks, train_worker, training_loop
+from ganaug_ray.gan.metrics import overfitting
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 
 CONFIG = GanConfig(
@@ -54,7 +56,7 @@ def test_every_preset_trains_every_size(preset: Any, size: Any, channels: int, c
     config = GanConfig(
         steps=2, batch_size=4, filters=4, latent=8, preset=preset, conditional=conditional, snapshot_every=2
     )
-    batch = Batch(torch.rand(4, channels, size, size) * 2 - 1, torch.tensor([0, 1, 2, 2]), torch.arange(4), 4)
+    batch = Batch(torch.rand(4, channels, size, size) * 2 - 1, torch.tensor([0, 1, 2, 2]), np.arange(4), 4)
     rows: list[dict[str, Any]] = []
     seen: list[checkpoint.Checkpoint] = []
     hooks = training_loop.Hooks(rows.append, seen.append, lambda step, average, discriminator: None)
@@ -62,7 +64,7 @@ def test_every_preset_trains_every_size(preset: Any, size: Any, channels: int, c
         lambda step: batch, config, training_loop.ImageShape(3, channels, size), 2, 0, Place(), None, hooks
     )
     assert all(torch.isfinite(torch.tensor(list(row.values()))).all() for row in rows)
-    settled = ema.refresh_batch_norm(average, 3, 8, seed=0)
+    settled = ema.refresh_batch_norm(average, np.full(3, 1 / 3), 8, seed=0)
     assert settled(torch.randn(2, 8), torch.tensor([0, 2])).shape == (2, channels, size, size)
     assert all(torch.isfinite(tensor).all() for tensor in seen[-1].tensors.values())
 
@@ -117,22 +119,22 @@ def test_unstepped_network_gets_no_gradient(digits: Folder, monkeypatch: pytest.
     """Looked at where both backward passes have just been done and nothing has been stepped yet."""
     made: list[tuple[torch.nn.Module, torch.nn.Module]] = []
     grads: list[tuple[list[torch.Tensor | None], list[torch.Tensor | None]]] = []
-    make, check = training_loop.build_networks, FiniteGuard.record_loss
+    make, check = training_loop.build_networks, FiniteGuard.check_gradients
 
     def networks_noted(*args: Any) -> Any:
         made.append(make(*args))
         return made[-1]
 
-    def check_noted(self: FiniteGuard, loss: torch.Tensor) -> None:
+    def check_noted(self: FiniteGuard, optimizer: torch.optim.Optimizer) -> None:
         generator, discriminator = (
             [None if weight.grad is None else weight.grad.clone() for weight in network.parameters()]
             for network in made[0]
         )
         grads.append((generator, discriminator))
-        check(self, loss)
+        check(self, optimizer)
 
     monkeypatch.setattr(training_loop, "build_networks", networks_noted)
-    monkeypatch.setattr(FiniteGuard, "record_loss", check_noted)
+    monkeypatch.setattr(FiniteGuard, "check_gradients", check_noted)
     train(digits, config=CONFIG.model_copy(update={"preset": preset}))
     (generator_d, discriminator_d), (generator_g, discriminator_g) = grads[:2]
     assert all(grad is None for grad in generator_d)
@@ -148,6 +150,7 @@ def test_every_log_step_is_reported_once(digits: Folder) -> None:
     assert [row["step"] for row in rows] == [2, 4, 6, 8]
     assert [row["images_seen"] for row in rows] == [32, 64, 96, 128]
     assert all(0 <= row[name] <= 1 for row in rows for name in ("real_score", "fake_score"))
+    assert all(-1 <= row[name] <= 1 for row in rows for name in ("real_sign", "fake_sign"))
     assert all(row["loss_d"] > 0 for row in rows)
 
 
@@ -260,12 +263,46 @@ def test_early_stop_holds_after_resume(digits: Folder) -> None:
 def test_average_refreshes_batch_norm_statistics(digits: Folder) -> None:
     """The averaged generator samples with batch norm statistics of its own."""
     average = train(digits)["average"]
-    settled = ema.refresh_batch_norm(average, 10, CONFIG.latent, seed=0)
+    settled = ema.refresh_batch_norm(average, np.full(10, 0.1), CONFIG.latent, seed=0)
     z_BZ = torch.randn(512, CONFIG.latent)
     normed = settled.norms[0].norm(settled.first(z_BZ[:, :, None, None]))
     assert normed.mean().abs() < 0.1
     assert abs(normed.std().item() - 1) < 0.15
     assert not settled.training
+
+
+def test_batch_norm_statistics_follow_class_shares(digits: Folder) -> None:
+    """The averaged generator's batch norm is set on classes in the shares that training drew, and on no others."""
+    average = train(digits)["average"]
+    drawn: list[torch.Tensor] = []
+    hook = average.module.register_forward_hook(lambda network, inputs, images: drawn.append(inputs[1]))
+    shares_K = Sampling().compute_class_shares([30, 10, *[0] * 8])
+    ema.refresh_batch_norm(average, shares_K, CONFIG.latent, seed=0)
+    hook.remove()
+    counts = torch.cat(drawn).bincount(minlength=10) / sum(len(y_B) for y_B in drawn)
+    assert counts[2:].sum() == 0
+    assert counts[0].item() == pytest.approx(0.75, abs=0.05)
+
+
+def test_judging_changes_nothing_of_the_discriminator() -> None:
+    """Images are judged in evaluation mode, in parts, and neither its mode nor its state changes."""
+    for norm in ("batch", "spectral"):
+        discriminator = networks.Discriminator(10, 1, 32, 4, norm).train()
+        before = {key: value.clone() for key, value in discriminator.state_dict().items()}
+        x_NCHW = torch.rand(300, 1, 32, 32) * 2 - 1
+        y_N = torch.arange(300) % 10
+        logits_N = overfitting.judge_images(discriminator, x_NCHW, y_N)
+        torch.testing.assert_close(overfitting.judge_images(discriminator, x_NCHW[290:], y_N[290:]), logits_N[290:])
+        assert discriminator.training
+        assert all(torch.equal(value, before[key]) for key, value in discriminator.state_dict().items())
+
+
+def test_validation_gap_equals_hand_calculation() -> None:
+    """The gap is 0 at the training images' mean logit, 1 at the generated ones', and absent where these are higher."""
+    train, fake = torch.tensor([1.0, 3.0]), torch.tensor([-4.0, 0.0])
+    assert overfitting.compute_validation_gap(train, torch.tensor([2.0]), fake) == 0
+    assert overfitting.compute_validation_gap(train, torch.tensor([-1.0, -3.0]), fake) == 1
+    assert overfitting.compute_validation_gap(fake, torch.tensor([2.0]), train) is None
 
 
 def test_training_writes_all_outputs(experiment: Run) -> None:
@@ -278,6 +315,7 @@ def test_training_writes_all_outputs(experiment: Run) -> None:
     rows = metrics_log.read_metrics(gan)
     assert [row["step"] for row in rows if "loss_d" in row] == [2, 4, 6]
     assert [row["step"] for row in rows if "kid_teacher_n80" in row] == [4, 6]
+    assert [row["step"] for row in rows if "val_gap" in row] == [4, 6]
     named = {"kid_teacher_n80", "coverage_teacher_k5_n80", "val_kid_teacher_n50v80", "val_recall_teacher_k3_n50v80"}
     assert named < record["quality"].keys()
     kid = "val_kid_teacher_n50v80"
@@ -435,7 +473,7 @@ def test_unconditional_generator_offers_any_class(digits: Folder) -> None:
     """A generator trained without classes offers the single class any and refuses every other."""
     config = CONFIG.model_copy(update={"conditional": False})
     weights = checkpoint.pack_states(
-        {"generator": ema.refresh_batch_norm(train(digits, config=config)["average"], 10, 16, seed=0)}
+        {"generator": ema.refresh_batch_norm(train(digits, config=config)["average"], np.ones(1), 16, seed=0)}
     )
     spec = GeneratorSpec(
         hash="", classes=list("0123456789"), channels=1, size=32, latent=16, filters=8, conditional=False

@@ -117,11 +117,13 @@ class Experiment:
                 "loss_d": 1.0,
                 "real_score": 0.7,
                 "fake_score": 0.3,
+                "real_sign": 0.5,
+                "fake_sign": -0.25,
             }
             for s in (20, 40)
         ]
         rows.insert(1, {"step": 20, "kid_teacher_n30": 0.5, "kid_teacher_n30_std": 0.1})
-        rows.append({"step": 40, "kid_teacher_n30": 0.25, "kid_teacher_n30_std": 0.1})
+        rows.append({"step": 40, "kid_teacher_n30": 0.25, "kid_teacher_n30_std": 0.1, "val_gap": 0.125})
         self._log(self.run.gan, rows)
         (self.path / "gan/samples").mkdir()
         for step in (20, 40):
@@ -381,6 +383,13 @@ def test_gan_figures_include_spread_and_reason(experiment: Experiment, reported:
     assert "The training was ended early: collapsed: since step 20." in Page(experiment.report()).text
 
 
+def test_report_charts_discriminator_overfitting(reported: Experiment) -> None:
+    """The page has a chart of the discriminator's sign on training images and its gap to validation images."""
+    labels = [attributes.get("aria-label") for tag, attributes in Page(reported.page()).tags if tag == "svg"]
+    ends = "sign on training images ends at 0.500, gap to validation ends at 0.125"
+    assert f"discriminator's overfitting over steps: {ends}" in labels
+
+
 def test_large_samples_keep_page_small(experiment: Experiment) -> None:
     """A large picture of samples is reduced, so that the page stays small."""
     noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)  # 3 MB as PNG
@@ -453,7 +462,7 @@ def test_every_picture_has_text_alternative(reported: Experiment) -> None:
     """Every picture has a text that says what it shows."""
     pictures = [(tag, a) for tag, a in Page(reported.page()).tags if tag in ("img", "svg")]
     # classes, samples, film strip, forest, change by class, GAN curves, learning curves, confusion
-    assert len(pictures) == 3 + 1 + 1 + 1 + 1 + 3 + 4 + 1
+    assert len(pictures) == 3 + 1 + 1 + 1 + 1 + 4 + 4 + 1
     assert all(attributes.get("alt") or attributes.get("aria-label") for _, attributes in pictures)
 
 

@@ -147,10 +147,10 @@ def test_versions_distinguish_modified_clones(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("slots", "many", "batch", "expected"),
-    [(8, 1, 64, 8), (48, 1, 64, 32), (8, 8, 64, 1), (8, 3, 64, 8), (1, 1, 64, 1), (3, 1, 10, 2)],
+    [(8, 1, 128, 8), (48, 1, 64, 4), (8, 8, 64, 1), (8, 3, 128, 8), (1, 1, 64, 1), (3, 1, 48, 3), (3, 1, 30, 1)],
 )
 def test_auto_workers_divide_batch_size(slots: int, many: int, batch: int, expected: int) -> None:
-    """With auto the number of workers is the largest that the cluster has and that divides the batch."""
+    """With auto: as many workers as the cluster has, as divide the batch, and as leave each 16 rows of it."""
     config = GanConfig(steps=1, batch_size=batch, workers="auto")
     for hardware in (Hardware.of_one_machine(slots), Hardware.of_one_machine(100, slots)):
         assert choose_worker_count(config, many, hardware) == expected

@@ -6,6 +6,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +65,30 @@ def test_unfusable_model_is_served_unchanged(tmp_path: Path, monkeypatch: pytest
     conv, norm, *others = original.network.blocks
     original.network.blocks = nn.Sequential(Twice(conv, norm), *others)
     assert fuse_classifier(original) is original
+
+
+def test_gpu_model_is_compared_on_the_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a model on a GPU copies on the CPU are compared, since convolutions round there; it is served on the GPU."""
+    original = classifier(tmp_path, "cnn", 32)
+    original.device = torch.device("cuda")
+    asked: list[torch.device] = []
+    moved: list[torch.device] = []
+    predict = Classifier.predict_probabilities
+
+    def note_device(self: Classifier, images: np.ndarray) -> np.ndarray:
+        asked.append(self.device)
+        return predict(self, images)
+
+    def note_move(module: nn.Module, *to: Any, **settings: Any) -> nn.Module:
+        moved.extend(to)
+        return module
+
+    monkeypatch.setattr(Classifier, "predict_probabilities", note_device)
+    monkeypatch.setattr(nn.Module, "to", note_move)
+    fused = fuse_classifier(original)
+    assert fused is not original
+    assert {device.type for device in asked} == {"cpu"}
+    assert moved[-1] == fused.device == original.device
 
 
 def test_repeated_layer_is_not_fused(tmp_path: Path) -> None:
