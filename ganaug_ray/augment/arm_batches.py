@@ -100,10 +100,13 @@ def _build_batches(
     data = DatasetRecord.read(run.dataset)
     kind = KINDS[arm.kind]
     inputs: dict[str, Any] = {}
-    if arm.traits.uses_gan:
+    if arm.traits.is_synthetic:
         synthetic = _read_pool(job, run, arm)
         classes = [name for name in classes if name not in synthetic["not_drawn"]]
-        inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
+        made_from = dict(synthetic["inputs"])
+        if generator := made_from.pop("gan", None):
+            made_from["generator"] = generator
+        inputs |= {"synthetic": synthetic["hash"], **made_from}
     if arm.traits.pseudo:
         inputs |= {"pseudo": DatasetRecord.read(run.pseudo).hash}
     if classes != data.classes:

@@ -100,7 +100,7 @@ def generate_pool(
     """
     started = time.monotonic()
     out.create()
-    targets = _plan_targets(counts, screening, stored)
+    targets = _plan_targets(counts, gan, screening, stored)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
     limits: dict[str, screening_rules.ScreeningLimits] = {}
     actor_args = {"gan": str(gan), "out": str(out), "seed": seed, "screening": screening, "stored": stored}
@@ -138,7 +138,7 @@ def generate_locally(
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
     limits: dict[str, screening_rules.ScreeningLimits] = {}
     rejects: list[pa.Table] = []
-    for name, n in sorted(_plan_targets(counts, screening, stored).items()):
+    for name, n in sorted(_plan_targets(counts, gan, screening, stored).items()):
         for block in maker.generate_class(name, n):
             tally[name].update(block.tally)
             if block.limits is not None:
@@ -151,13 +151,11 @@ def generate_locally(
     return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
 
 
-def _plan_targets(counts: Mapping[str, int], screening: Screening | None, stored: bool) -> dict[str, int]:
+def _plan_targets(counts: Mapping[str, int], gan: Folder, screening: Screening | None, stored: bool) -> dict[str, int]:
     """Images of each class to make: what is stored; else a block each to set the limits on, where there are any."""
-    if stored:
-        return dict(counts)
-    if screening is None:
-        return {}
-    return dict.fromkeys(counts, BLOCK_SIZE)
+    undrawn = GanRecord.read(gan).undrawn
+    targets = {name: n if stored else BLOCK_SIZE for name, n in counts.items() if name not in undrawn}
+    return targets if stored or screening is not None else {}
 
 
 def _commit_pool(
@@ -174,7 +172,7 @@ def _commit_pool(
     """Write the marker of a store whose images are written."""
     gan_record = GanRecord.read(gan)
     drawn_counts: dict[str, int] = {name: class_tally["kept"] for name, class_tally in tally.items()}
-    not_drawn = []
+    not_drawn = [name for name in counts if name in gan_record.undrawn]
     if screening is not None:
         not_drawn = [name for name, n in drawn_counts.items() if not n]
     if counts and len(not_drawn) == len(counts):

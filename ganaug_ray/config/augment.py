@@ -32,10 +32,10 @@ Kind = Literal[
 
 real: the real rows without classic augmentation. oversample: the real rows, and others of them in place of synthetic
 ones. synthetic: beside stored images of the GAN, or of another source. live: beside images made in every step.
-synthetic-only: such stored images alone. noise, shuffled-labels: controls that cannot help, with noise for images, or with the labels of the
-stored images shuffled. pseudo: beside unlabelled images with the labels that the teacher is sure of.
-pseudo+synthetic: beside those, and beside stored images of a GAN that was trained on both. transfer: the real rows alone,
-from the weights of the classifier that came with a shared generator.
+synthetic-only: such stored images alone. noise, shuffled-labels: controls that cannot help, with noise for images, or
+with the labels of the stored images shuffled. pseudo: beside unlabelled images with the labels that the teacher is sure
+of. pseudo+synthetic: beside those, and beside stored images of a GAN that was trained on both. transfer: the real rows
+alone, from the weights of the classifier that came with a shared generator.
 """
 
 
@@ -48,12 +48,14 @@ class KindTraits:
         stored: has synthetic images that were there, or made, beforehand.
         live: has images that a generator makes in training.
         pseudo: has pseudo-labelled images; its GAN, if any, is trained on them too.
+        transfer: goes on from a classifier that came with a shared generator.
     """
 
     control: bool = False
     stored: bool = False
     live: bool = False
     pseudo: bool = False
+    transfer: bool = False
 
     @property
     def is_synthetic(self) -> bool:
@@ -71,7 +73,7 @@ KIND_TRAITS: dict[Kind, KindTraits] = {
     "shuffled-labels": KindTraits(control=True, stored=True),
     "pseudo": KindTraits(pseudo=True),
     "pseudo+synthetic": KindTraits(stored=True, pseudo=True),
-    "transfer": KindTraits(),
+    "transfer": KindTraits(transfer=True),
 }
 """What a job must know of each kind; all else is in ``augment.arm_kinds``."""
 
@@ -144,8 +146,8 @@ class AugmentConfig(MixConfig):
     pseudo_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Least probability that the teacher gives a class for an unlabelled image to get its label."""
     images: NamedImages = Field(default_factory=dict)
-    """Synthetic images of any origin: a source as in data.source, or a section (see ImagesConfig), or several of either,
-    each under a name. Each is an arm of its own, and no GAN is trained for it."""
+    """Synthetic images of any origin: a source as in data.source, a section (see ImagesConfig), or several, each under
+    a name. Each is an arm of its own, and no GAN is trained for it."""
     generator: SharedGenerator | None = None
     """A pack that `ganaug share` wrote at another site, or a section (see GeneratorConfig). It is an arm of its own."""
 

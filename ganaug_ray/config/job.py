@@ -130,7 +130,7 @@ class Job(Config):
                 raise ValueError(
                     f"arms.{name}: kind live needs a generator, and augment.images has finished images; take synthetic"
                 )
-            if arm.kind == "transfer" and self.augment.generator is None:
+            if arm.traits.transfer and self.augment.generator is None:
                 raise ValueError(f"arms.{name}: kind transfer needs augment.generator, a pack with a classifier")
         return self
 
@@ -207,9 +207,9 @@ class Job(Config):
         return any(arm.uses_gan for arm in self.compared_arms.values())
 
     @property
-    def needs_synthetic_images(self) -> bool:
-        """Whether an arm has synthetic images, whatever their source."""
-        return any(arm.traits.is_synthetic for arm in self.compared_arms.values())
+    def needs_synthetic_sources(self) -> bool:
+        """Whether an arm has synthetic images, whatever their source, or goes on from a shared classifier."""
+        return any(arm.traits.is_synthetic or arm.traits.transfer for arm in self.compared_arms.values())
 
     def describe_source(self, arm: str) -> str | None:
         """Say where an arm's synthetic images come from; None if that goes without saying."""

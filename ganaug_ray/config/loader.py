@@ -178,7 +178,7 @@ def _resolve_synthetic_sources(augment: Any, base: Path) -> None:
     """Make the paths of synthetic images and of a shared generator absolute, in whichever form they are given."""
     if not isinstance(augment, dict):
         return
-    sections = []
+    sections: list[Any] = []
     if "images" in augment:
         augment["images"] = name_images(augment["images"])
         if isinstance(augment["images"], dict):

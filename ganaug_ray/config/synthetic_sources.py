@@ -1,4 +1,4 @@
-"""Synthetic images that this job does not make itself: files of any origin, and a generator that another site shares."""
+"""Synthetic images that a job does not make itself: files of any origin, and a generator that another site shares."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any

@@ -84,7 +84,7 @@ class Pipeline:
         self.prepare_data()
         if arms.has_gan(self.job):
             self.train_gan()
-        if self.job.needs_gan:
+        if self.job.needs_synthetic_sources:
             self.generate_images()
         self.train_classifiers()
         self.compare_arms()
@@ -112,7 +112,7 @@ class Pipeline:
         training_stages.train_gan(self.context)
 
     def generate_images(self) -> None:
-        """Generate and screen synthetic images: synthetic/."""
+        """Generate synthetic images or import them, and screen them: synthetic/."""
         generation_stage.generate_images(self.context)
 
     def train_classifiers(self) -> None:

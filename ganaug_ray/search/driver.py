@@ -131,7 +131,8 @@ def _run_prerequisite_stages(pipeline: Pipeline, kind: SearchKind) -> None:
 
         pipeline.train_gan()
         for split in pipeline.splits:
-            synthetic_pools.refuse_copies(split.job, GanRecord.read(synthetic_pools.locate_gan(split.run).folder))
+            gan = synthetic_pools.locate_gan(split.run)
+            synthetic_pools.refuse_copies(split.job, gan, GanRecord.read(gan.folder))
     if kind == "classifier":
         for split in pipeline.splits:
             initial_weights.prepare_weights(split.job, split.run)

@@ -245,7 +245,7 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig) -> None:
     pool = synthetic_pools.plan_pool(job, run, arm)
     if synthetic_pools.read_finished_pool(pool) is None:
         screening = synthetic_pools.build_screening(run, pool)
-        generate_locally(pool.counts, job.seed, pool.gan.folder, pool.folder, screening, stored=pool.stored)
+        generate_locally(pool.counts, job.seed, pool.source.folder, pool.folder, screening, stored=pool.stored)
 
 
 def _score_model(plan: SearchPlan, model: Folder) -> float:
