@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 from ganaug_ray.config.augment import ArmConfig
-from ganaug_ray.config.synthetic_sources import GENERATOR, OWN_GAN
+from ganaug_ray.config.synthetic_sources import GENERATOR, IMAGES, OWN_GAN
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import GanRecord, ImagesRecord, StageRecord
 from ganaug_ray.core.storage import Folder
@@ -95,7 +95,7 @@ def locate_generator(run: Run) -> GeneratorSource:
 
 def locate_images(run: Run, name: str) -> Folder:
     """Return the folder of imported images; the whole experiment has one."""
-    return run.experiment / f"images-{name}"
+    return run.experiment / (IMAGES if name == IMAGES else f"{IMAGES}-{name}")
 
 
 def locate_source(run: Run, arm: ArmConfig) -> SyntheticSource:

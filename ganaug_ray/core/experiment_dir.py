@@ -155,6 +155,12 @@ class Run:
             )
         return None
 
+    def read_about(self) -> str:
+        """Return what the experiment's job says it is about; empty where it says nothing, or there is no job."""
+        if not self.root.has_file("job.yaml"):
+            return ""
+        return yaml.safe_load(self.root.read_bytes("job.yaml")).get("about", "")
+
     def _collect_changes(self, previous: Record, job: Job) -> JobChanges:
         """Return what follows from the settings that the folder was not made with. Raises UserError."""
         with suppress(ValidationError):  # settings that are newer than the folder had their defaults
@@ -241,7 +247,7 @@ class Run:
             ("generator", self.root / "generator", "gan.json"),
         ]
         for name in self.root.list_folders():
-            if name.startswith("images-"):
+            if name == "images" or name.startswith("images-"):
                 markers.append((name, self.root / name, "images.json"))
             if name.startswith("synthetic"):
                 markers.append((name, self.root / name, "synthetic.json"))

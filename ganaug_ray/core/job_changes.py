@@ -30,7 +30,7 @@ _SHAPED_BY = {
     "seed": r"dataset|pseudo|gan|gan-pseudo|synthetic.*|models/.*",
     "gan.": r"gan|gan-pseudo",
     "augment.pseudo_confidence": r"pseudo",
-    "augment.images.": r"images-.*|synthetic.*",
+    "augment.images.": r"images.*|synthetic.*",
     "augment.generator": r"generator|synthetic.*|models/transfer/.*",
     "augment.": r"synthetic",
     "classifier.": r"models/.*",

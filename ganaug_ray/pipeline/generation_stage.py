@@ -38,7 +38,7 @@ def generate_images(context: StageContext) -> None:
 
 
 def import_images(context: StageContext) -> None:
-    """Read the synthetic images from elsewhere that arms need: images-<name>/; they serve all splits."""
+    """Read the synthetic images from elsewhere that arms need: images/ or images-<name>/; they serve all splits."""
     named = {arm.source for arm in context.job.compared_arms.values()}
     for name, source in context.job.augment.images.items():
         if name not in named:
@@ -96,7 +96,7 @@ def _fill_pool(context: StageContext, split: Split, pool: SyntheticPool) -> None
             "generate",
             synthetic_pools.read_finished_pool(pool),
             lambda: _screen_imported(context, split, pool),
-            lambda record: split.name + _describe_pool(pool, record),
+            lambda record: split.name + _describe_pool(context.job, pool, record),
         )
         return
     verb = "train-gan" if isinstance(pool.source, GanSource) else "generate"
@@ -129,7 +129,7 @@ def _fill_pool(context: StageContext, split: Split, pool: SyntheticPool) -> None
         "generate",
         synthetic_pools.read_finished_pool(pool),
         work,
-        lambda record: split.name + _describe_pool(pool, record),
+        lambda record: split.name + _describe_pool(context.job, pool, record),
     )
 
 
@@ -156,7 +156,7 @@ def _screen_imported(context: StageContext, split: Split, pool: SyntheticPool) -
         raise StageFailed(f"{error}; {_advise_after_screening(split.job, split.run, pool, None)}") from None
 
 
-def _describe_pool(pool: SyntheticPool, record: Record) -> str:
+def _describe_pool(job: Job, pool: SyntheticPool, record: Record) -> str:
     """Say in words what a finished pool holds."""
     drawn = sum(n > 0 for n in record["counts"].values())
     rejected = sum(sum(reasons.values()) for reasons in record["screened"].values())
@@ -164,7 +164,7 @@ def _describe_pool(pool: SyntheticPool, record: Record) -> str:
     if record["images"]:
         parts = [f"{record['images']} images of {drawn} classes"]
     if not isinstance(pool.source, GanSource):
-        parts[0] += f" from {pool.source.name}"
+        parts[0] += f" from {job.augment.sources[pool.source.name].address}"
     if rejected:
         parts.append(f"{rejected} rejected (see {pool.folder.name}/screened.parquet)")
     for reason, n in record.get("left_out", {}).items():

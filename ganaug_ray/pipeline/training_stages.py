@@ -230,6 +230,9 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
             context.terminal.print_stage_line(
                 stage, "note", f"{split.name}starts from {initial_weights.describe_match(weights)}"
             )
+        for arm in dict.fromkeys(arm for other, arm, _ in requests if other.number == split.number):
+            if arm in split.job.compared_arms and split.job.compared_arms[arm].traits.transfer:
+                arm_batches.prepare_transfer(split.job, split.run, arm)
         arm_batches.refuse_streamed(split.job, split.run)
         rows = DatasetRecord.read(split.run.dataset).count_train_images()
         steps[split.number] = split.job.classifier.count_steps(rows)
