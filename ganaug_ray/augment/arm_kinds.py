@@ -62,7 +62,8 @@ class ArmKind(ABC):
 
     def describe_settings(self, arm: ArmConfig) -> str:
         """Say for the report how the extra rows are mixed with the real ones."""
-        return strategies.describe_mix(arm)
+        text = strategies.describe_mix(arm)
+        return text if arm.source == OWN_GAN else f"{text}, images from {arm.source}"
 
     def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
         """Say for the dry run what the arm's batches hold.

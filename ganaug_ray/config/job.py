@@ -211,13 +211,17 @@ class Job(Config):
         """Whether an arm has synthetic images, whatever their source, or goes on from a shared classifier."""
         return any(arm.traits.is_synthetic or arm.traits.transfer for arm in self.compared_arms.values())
 
-    def describe_source(self, arm: str) -> str | None:
-        """Say where an arm's synthetic images come from; None if that goes without saying."""
-        source = self.compared_arms[arm].source if arm in self.compared_arms else OWN_GAN
-        if source == OWN_GAN:
-            return None
-        address = self.augment.sources[source].address
-        return f"the generator of {address}" if source == GENERATOR else address
+    def describe_addition(self, arm: str) -> str:
+        """Name what an arm adds to the baseline, as the subject of a sentence; where it is from, if not from here."""
+        settings = self.compared_arms[arm]
+        if settings.traits.transfer:
+            assert self.augment.generator is not None, "the job was refused without one"
+            return f"the weights of the classifier of {self.augment.generator.short_name}"
+        if settings.source == OWN_GAN:
+            return "the added images"
+        source = self.augment.sources[settings.source]
+        which = "the generator of " if settings.source == GENERATOR else ""
+        return f"the added images from {which}{source.short_name}"
 
     def derive_split(self, number: int) -> "Job":
         """Return the job for one of its splits: with other images in each part, and another seed."""

@@ -17,6 +17,10 @@ ClassNames = dict[str, str]
 """Class of a source -> class of the data set; a class that is not in it keeps its name."""
 
 
+def _shorten(address: str) -> str:
+    return address.rstrip("/").rpartition("/")[2]
+
+
 class ImagesConfig(Config):
     """Synthetic images of any origin: of a diffusion model, another GAN, a renderer."""
 
@@ -32,6 +36,11 @@ class ImagesConfig(Config):
         """Where the images are, in words."""
         return ", ".join(self.source)
 
+    @property
+    def short_name(self) -> str:
+        """The same, without the folders that it lies in."""
+        return ", ".join(_shorten(source) for source in self.source)
+
 
 class GeneratorConfig(Config):
     """A generator that another site trained and shares: what ``ganaug share`` wrote."""
@@ -45,6 +54,11 @@ class GeneratorConfig(Config):
     def address(self) -> str:
         """Where the pack is."""
         return self.source
+
+    @property
+    def short_name(self) -> str:
+        """The same, without the folders that it lies in."""
+        return _shorten(self.source)
 
 
 SourceConfig = ImagesConfig | GeneratorConfig

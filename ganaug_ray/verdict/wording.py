@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from ganaug_ray.verdict.comparison import Comparison
 
 
-def describe_verdict(comparison: Comparison) -> str:
+ADDED_IMAGES = "the added images"
+
+
+def describe_verdict(comparison: Comparison, addition: str = ADDED_IMAGES) -> str:
     """Say the verdict in words that need no statistics: the arm, the change and the number of repeats.
 
     Args:
         comparison: of an arm with the baseline; without an interval it has too few repeats.
+        addition: what the arm adds to the baseline, as a subject in the plural.
 
     Returns:
         One or two sentences.
@@ -33,13 +37,13 @@ def describe_verdict(comparison: Comparison) -> str:
         )
     change_words = f"{describe_change(comparison)}, over {describe_repeats(comparison)}"
     if comparison.verdict == "helped":
-        return f"The added images helped in {comparison.arm}: {change_words}."
+        return f"{_capitalize(addition)} helped in {comparison.arm}: {change_words}."
     if comparison.verdict == "hurt":
-        return f"The added images hurt in {comparison.arm}: {change_words}. Do not use them."
+        return f"{_capitalize(addition)} hurt in {comparison.arm}: {change_words}. Do not use them."
     if comparison.verdict == "no worthwhile gain":
         least = _format_amount(metric, comparison.worthwhile)
         return (
-            f"No worthwhile gain from the added images in {comparison.arm}: {change_words}. "
+            f"No worthwhile gain from {addition} in {comparison.arm}: {change_words}. "
             f"A gain of {least} is ruled out: do not use them."
         )
     assert comparison.smallest_visible_gain is not None
@@ -49,7 +53,11 @@ def describe_verdict(comparison: Comparison) -> str:
         visible_gain_words = (
             f"So many repeats can show a gain of {_format_amount(metric, comparison.smallest_visible_gain)} or more."
         )
-    return f"Unclear whether the added images help in {comparison.arm}: {change_words}. {visible_gain_words}"
+    return f"Unclear whether {addition} help in {comparison.arm}: {change_words}. {visible_gain_words}"
+
+
+def _capitalize(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def describe_repeats(comparison: Comparison) -> str:
