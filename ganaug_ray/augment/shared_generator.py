@@ -103,11 +103,16 @@ def refuse_seen(where: str, seen: SeenImages, dataset: Folder) -> None:
                 if match is not None:
                     found.append(f"{path} ({split}, {match})")
     if found:
-        named = ", ".join(found[:MAX_NAMED_IMAGES]) + (", ..." if len(found) > MAX_NAMED_IMAGES else "")
-        raise UserError(
-            f"{where}: has seen {len(found)} of the validation and test images, or nearly the same: {named}; its "
-            "images would tell the answers. Take these out of data.source, or take another generator"
-        )
+        raise UserError(describe_seen(where, found))
+
+
+def describe_seen(where: str, found: list[str]) -> str:
+    """Say that a generator has seen images that models are judged by, and what to do."""
+    named = ", ".join(found[:MAX_NAMED_IMAGES]) + (", ..." if len(found) > MAX_NAMED_IMAGES else "")
+    return (
+        f"{where}: has seen {len(found)} of the validation and test images, or nearly the same: {named}; its images "
+        "would tell the answers. Take these out of data.source, or take another generator"
+    )
 
 
 def _adapt_classes(pack: Pack, classes: int, rows: dict[int, int]) -> Tensors:

@@ -35,6 +35,13 @@ def build_training(job: Job, run: Run, source: GanSource) -> GanTraining:
     from ganaug_ray.gan.training_spec import GanTraining
 
     teacher = arms.locate_teacher(run)
+    inputs = {"dataset": DatasetRecord.read(source.dataset).hash, "teacher": ModelRecord.read(teacher).hash}
+    start = None
+    if job.gan.init_from is not None:
+        from ganaug_ray.augment import warm_start
+
+        inputs["init_from"] = warm_start.prepare_start(job, source.dataset, source.folder)["hash"]
+        start = str(source.folder)
     return GanTraining(
         config=job.gan,
         size=job.gan_image_size,
@@ -43,10 +50,8 @@ def build_training(job: Job, run: Run, source: GanSource) -> GanTraining:
         teacher=str(teacher),
         out=str(source.folder),
         resident_gb=job.data.resident_gb,
-        inputs={
-            "dataset": DatasetRecord.read(source.dataset).hash,
-            "teacher": ModelRecord.read(teacher).hash,
-        },
+        inputs=inputs,
+        start=start,
     )
 
 

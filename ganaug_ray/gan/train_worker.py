@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from safetensors.torch import load as tensors_from_bytes
 from torch.optim.swa_utils import AveragedModel
 
 from ganaug_ray.core import checkpoint
@@ -16,7 +17,7 @@ from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.gan import training_loop
 from ganaug_ray.gan.networks import Discriminator
 from ganaug_ray.gan.train_callbacks import TrainingRecorder
-from ganaug_ray.gan.training_spec import GanTraining
+from ganaug_ray.gan.training_spec import START_FILE, GanTraining
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +77,15 @@ def train_rank(
         hooks,
         training.snapshot_steps,
         config.compute_lr_factors(rows),
+        _read_initial_weights(training) if start is None else None,
     )
     return recorder
+
+
+def _read_initial_weights(training: GanTraining) -> checkpoint.Tensors | None:
+    if training.start is None:
+        return None
+    return tensors_from_bytes(Folder.from_uri(training.start).read_bytes(START_FILE))
 
 
 def _wrap_snapshot(hooks: training_loop.Hooks, on_snapshot: SnapshotCallback) -> training_loop.Hooks:

@@ -102,12 +102,16 @@ def train_gan(context: StageContext) -> None:
     missing = [(split, gan) for split, gan in gans if GanRecord.find(gan.folder) is None]
 
     def work() -> Record:
+        from ganaug_ray.augment import warm_start
         from ganaug_ray.gan import training_budget
         from ganaug_ray.gan.launch import train_gans
 
         trainings = []
         for split, gan in missing:
             training = synthetic_pools.build_training(split.job, split.run, gan)
+            if training.start is not None:
+                start = warm_start.describe_start(gan.folder.read_json("start.json"))
+                context.terminal.print_stage_line("train-gan", "note", f"{split.name}{start}")
             _announce_resuming(context, split, training)
             trainings.append(training)
         rows = DatasetRecord.read(missing[0][1].dataset).count_train_images()
