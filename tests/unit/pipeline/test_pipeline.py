@@ -37,8 +37,22 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize(
     ("settings", "gan"),
-    [([], ["train_gan", "generate_images"]), (["arms={}", "augment.ratio=0"], []), (UNCONDITIONAL, ["train_gan"])],
-    ids=["an arm needs it", "nobody needs it", "for its own sake"],
+    [
+        ([], ["train_gan", "generate_images"]),
+        (["arms={}", "augment.ratio=0"], []),
+        (UNCONDITIONAL, ["train_gan"]),
+        (["arms={}", "augment.images=made"], ["generate_images"]),
+        (["arms={live: {}}", "augment.images=made"], ["train_gan", "generate_images"]),
+        (["arms={transfer: {}}", "augment.generator=pack"], ["generate_images"]),
+    ],
+    ids=[
+        "an arm needs it",
+        "nobody needs it",
+        "for its own sake",
+        "images are there",
+        "beside images that are there",
+        "a generator is there",
+    ],
 )
 def test_run_trains_gan_only_if_needed(called: list[str], tmp_path: Path, settings: list[str], gan: list[str]) -> None:
     """A run trains a GAN where an arm needs one or the GAN is unconditional, and else leaves it out."""
