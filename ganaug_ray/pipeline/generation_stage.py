@@ -28,7 +28,7 @@ def generate_images(context: StageContext) -> None:
             f"`ganaug generate {context.run.root} --count any=100 --png DIR`"
         )
     require_data(context)
-    import_images(context)
+    import_sources(context)
     if context.job.augment.sources:
         train_teachers(context)
     for split in context.splits:
@@ -37,8 +37,16 @@ def generate_images(context: StageContext) -> None:
             _fill_pool(context, split, pool)
 
 
-def import_images(context: StageContext) -> None:
-    """Read the synthetic images from elsewhere that arms need: images/ or images-<name>/; they serve all splits."""
+def import_sources(context: StageContext) -> None:
+    """Read the synthetic images from elsewhere that arms need, and see that a shared generator can be read.
+
+    They go to images/ or images-<name>/, and serve all splits; the generator is adopted in each, see
+    ``generate_images``.
+    """
+    if context.job.augment.generator and locate_generator(context.run).find_record() is None:
+        from ganaug_ray.augment import generator_pack
+
+        generator_pack.read_pack(context.job.augment.generator.source)
     named = {arm.source for arm in context.job.compared_arms.values()}
     for name, source in context.job.augment.images.items():
         if name not in named:

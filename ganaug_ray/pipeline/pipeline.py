@@ -82,6 +82,8 @@ class Pipeline:
         if self.job.compared_arms:
             self.terminal.print_stage_line("plan", "note", comparison_plan.describe_plan(self.job))
         self.prepare_data()
+        if self.job.augment.sources:
+            self.import_sources()
         if arms.has_gan(self.job):
             self.train_gan()
         if self.job.needs_synthetic_sources:
@@ -102,6 +104,10 @@ class Pipeline:
     def prepare_data(self) -> None:
         """Prepare the data set of each split from raw images: dataset/."""
         training_stages.prepare_data(self.context)
+
+    def import_sources(self) -> None:
+        """Read the synthetic images that come from elsewhere: images/ and others."""
+        generation_stage.import_sources(self.context)
 
     def train_teachers(self) -> None:
         """Train each split's teacher on real images; its features measure the GAN's quality, and it screens images."""

@@ -156,6 +156,7 @@ def build_verdict(
     sentence = NOTHING_COMPARED
     if deciding is not None:
         sentence = wording.describe_verdict(deciding, additions.get(deciding.arm, wording.ADDED_IMAGES))
+    fixed = [addition for addition in dict.fromkeys(additions.values()) if addition != wording.ADDED_IMAGES]
     classes_by_arm = {}
     pairs = []
     for arm in compared_arms:
@@ -167,7 +168,7 @@ def build_verdict(
         "verdict": deciding and deciding.verdict,
         "metric": metric,
         "sentence": sentence,
-        "covers": wording.describe_coverage(outcomes[baseline], overlap, rivals, looks),
+        "covers": wording.describe_coverage(outcomes[baseline], overlap, rivals, looks, fixed),
         "worthwhile": worthwhile,
         "smallest_visible_gain": deciding and deciding.smallest_visible_gain,
         "chosen": chosen,

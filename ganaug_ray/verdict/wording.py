@@ -97,7 +97,11 @@ def _format_amount(metric: Metric, value: float) -> str:
 
 
 def describe_coverage(
-    outcomes: Sequence[Outcome], overlap: SplitOverlap | None, candidates: int = 1, looks: int = 1
+    outcomes: Sequence[Outcome],
+    overlap: SplitOverlap | None,
+    candidates: int = 1,
+    looks: int = 1,
+    fixed: Sequence[str] = (),
 ) -> str:
     """Say which sources of chance an interval over these repeats covers, and which it does not.
 
@@ -106,6 +110,7 @@ def describe_coverage(
         overlap: what the splits share; needed where there are several.
         candidates: number of arms that the chosen one was chosen from.
         looks: times that the verdict may be looked at while seeds and splits are added.
+        fixed: what comes from elsewhere and is the same in all trainings, as subjects in the plural.
     """
     splits = len({outcome.split for outcome in outcomes})
     seeds = len({outcome.seed for outcome in outcomes})
@@ -146,5 +151,9 @@ def describe_coverage(
         coverage_words += (
             f" The verdict may be looked at {looks} times while seeds and splits are added, so the interval is wider "
             "than that of a single look would be."
+        )
+    if fixed:
+        coverage_words += (
+            f" It speaks of {' and '.join(fixed)} as they are: the chance of how they came about is not covered."
         )
     return coverage_words

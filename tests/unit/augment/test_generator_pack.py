@@ -104,7 +104,9 @@ def test_unknown_class_is_not_drawn(pack: Path, team: tuple[Job, Run], tmp_path:
     record = adopt(pack, team, tmp_path / "generator", some)
     assert record.undrawn == ["nine"]
     counts = dict.fromkeys(record.classes, 5)
-    pool = generate_locally(counts, 0, Folder.from_uri(tmp_path / "generator"), Folder.from_uri(tmp_path / "pool"), None)
+    pool = generate_locally(
+        counts, 0, Folder.from_uri(tmp_path / "generator"), Folder.from_uri(tmp_path / "pool"), None
+    )
     assert (pool["not_drawn"], pool["counts"]["nine"], pool["images"]) == (["nine"], 0, 45)
     with pytest.raises(UserError, match="draws none of the classes of the data set, but 0, 1"):
         adopt(pack, team, tmp_path / "other", {})

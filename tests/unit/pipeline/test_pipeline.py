@@ -29,7 +29,15 @@ UNCONDITIONAL = ["gan.conditional=false", "arms={}", "augment.ratio=0"]
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the stages that were called."""
     names: list[str] = []
-    stages = ["prepare_data", "train_gan", "generate_images", "train_classifiers", "compare_arms", "build_report"]
+    stages = [
+        "prepare_data",
+        "import_sources",
+        "train_gan",
+        "generate_images",
+        "train_classifiers",
+        "compare_arms",
+        "build_report",
+    ]
     for name in (*stages, "promote_champion"):
         monkeypatch.setattr(Pipeline, name, lambda self, name=name: names.append(name))
     return names
@@ -41,9 +49,9 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ([], ["train_gan", "generate_images"]),
         (["arms={}", "augment.ratio=0"], []),
         (UNCONDITIONAL, ["train_gan"]),
-        (["arms={}", "augment.images=made"], ["generate_images"]),
-        (["arms={live: {}}", "augment.images=made"], ["train_gan", "generate_images"]),
-        (["arms={transfer: {}}", "augment.generator=pack"], ["generate_images"]),
+        (["arms={}", "augment.images=made"], ["import_sources", "generate_images"]),
+        (["arms={live: {}}", "augment.images=made"], ["import_sources", "train_gan", "generate_images"]),
+        (["arms={transfer: {}}", "augment.generator=pack"], ["import_sources", "generate_images"]),
     ],
     ids=[
         "an arm needs it",

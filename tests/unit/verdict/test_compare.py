@@ -95,6 +95,7 @@ def test_sentence_names_the_source(tests: list[float], words: str) -> None:
     outcomes = {"real": arm(REAL), "syn": arm(tests)}
     found = rule.build_verdict(outcomes, "real", ["syn"], "accuracy", CLASSES, additions=additions)
     assert found["sentence"].startswith(words)
+    assert "It speaks of the added images from made as they are" in found["covers"]
 
 
 def test_seeds_within_split_are_averaged() -> None:
