@@ -7,11 +7,11 @@ so four equal codes of 32 are a match. A code says nothing by itself: the hash i
 know must have, or guess, nearly the whole image. All hashes are salted anew for each pack, so that packs of one site
 cannot be matched with each other, and none against a table made beforehand.
 
-Measured on 10,000 against 10,000 images of Fashion-MNIST at 32 pixels: one pair matched, which is a near-duplicate (3.7
-grey levels); of 600 against 600 photographs and 898 against 899 digits none did. Of 300 images each, saved again (JPEG of
-quality 75 and 30) or with noise of 5 grey levels, and within 4 grey levels, where ``near_duplicates`` draws the line, all
-were matched in Fashion-MNIST and among the photographs; of digits of 8 x 8 pixels with such noise 85 %. An image that the
-other site crops or pads otherwise is not found.
+Measured on 10,000 against 10,000 images of Fashion-MNIST at 32 pixels: one pair matched, which is a near-duplicate
+(3.7 grey levels); of 600 against 600 photographs and 898 against 899 digits none did. Of 300 images each, saved again
+(JPEG of quality 75 and 30) or with noise of 5 grey levels, and within 4 grey levels, where ``near_duplicates`` draws
+the line, all were matched in Fashion-MNIST and among the photographs; of digits of 8 x 8 pixels with such noise 85 %.
+An image that the other site crops or pads otherwise is not found.
 """
 
 from __future__ import annotations
