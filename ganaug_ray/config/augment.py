@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from ganaug_ray.config.base import Config, Count
+from ganaug_ray.config.base import Config, Count, is_falsy
 from ganaug_ray.config.synthetic_sources import (
     GENERATOR,
     OWN_GAN,
@@ -145,10 +145,10 @@ class AugmentConfig(MixConfig):
     """Go on with a generator that was found to copy training images."""
     pseudo_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Least probability that the teacher gives a class for an unlabelled image to get its label."""
-    images: NamedImages = Field(default_factory=dict)
+    images: NamedImages = Field(default_factory=dict, exclude_if=is_falsy)
     """Synthetic images of any origin: a source as in data.source, a section (see ImagesConfig), or several, each under
     a name. Each is an arm of its own, and no GAN is trained for it."""
-    generator: SharedGenerator | None = None
+    generator: SharedGenerator | None = Field(default=None, exclude_if=is_falsy)
     """A pack that `ganaug share` wrote at another site, or a section (see GeneratorConfig). It is an arm of its own."""
 
     @property
@@ -162,7 +162,7 @@ class ArmConfig(MixConfig):
     """An arm beside real+classic: its kind, and the settings in which it differs from the section augment."""
 
     kind: Kind
-    source: str = OWN_GAN
+    source: str = Field(default=OWN_GAN, exclude_if=lambda source: source == OWN_GAN)
     """Where its synthetic images come from: gan, the one that this job trains; generator, that of augment.generator; or
     a name in augment.images, which is images for a single source."""
 

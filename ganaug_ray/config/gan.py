@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ganaug_ray.config.base import Config, Count, Rate, Score, TrainingConfig
+from ganaug_ray.config.base import Config, Count, Rate, Score, TrainingConfig, is_falsy
 from ganaug_ray.config.gan_presets import PRESETS, Preset, PresetName
 
 
@@ -55,10 +55,10 @@ class GanConfig(TrainingConfig):
     """Steps of the classifier behind that score."""
     inception: str | None = None
     """File with the weights of InceptionV3, whose features then take the place of the teacher's in all figures."""
-    init_from: str | None = None
+    init_from: str | None = Field(default=None, exclude_if=is_falsy)
     """A GAN to start from: an experiment, its gan folder, or a pack that `ganaug share` wrote. Weights whose shapes fit
     are taken, those of a class where a class has the same name; the rest is fresh."""
-    frozen_layers: Annotated[int, Field(ge=0)] = 0
+    frozen_layers: Annotated[int, Field(ge=0, exclude_if=is_falsy)] = 0
     """Of the discriminator's layers next to the image, those that stay as they came with init_from (FreezeD, Mo et al.
     2020, arXiv 2002.10964)."""
     early_end: bool = True

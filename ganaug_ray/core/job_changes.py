@@ -30,12 +30,13 @@ _SHAPED_BY = {
     "seed": r"dataset|pseudo|gan|gan-pseudo|synthetic.*|models/.*",
     "gan.": r"gan|gan-pseudo",
     "augment.pseudo_confidence": r"pseudo",
-    "augment.images.": r"images.*|synthetic.*",
-    "augment.generator": r"generator|synthetic.*|models/transfer/.*",
+    "augment.images.images": r"images",
+    "augment.generator": r"generator",
     "augment.": r"synthetic",
     "classifier.": r"models/.*",
 }
 _POOL = re.compile(r"synthetic.*")
+_SOURCE = re.compile(r"augment\.images(\.[^.]+)?|augment\.generator")  # as a whole, added or left out
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ class JobChanges:
         shaped = _compile_shaped(key)
         if key.startswith(("arms.", "augment.")):
             self._delete_unfinished_pools(words)
+        if _SOURCE.fullmatch(key) and None in (before, after):  # whoever uses a source sees what its folder is of
+            return
         if key.startswith("arms.") and after is None:  # an arm that is no longer compared
             return
         can_go_on = key in LENGTH_KEYS and bool(before and after and after > before) and not self._has_synthetic_models
@@ -145,6 +148,8 @@ class JobChanges:
 
 
 def _compile_shaped(key: str) -> re.Pattern[str]:
+    if named := re.match(r"augment\.images\.(?!images\b)([^.]+)", key):
+        return re.compile(f"images-{re.escape(named[1])}")
     if key.startswith("arms."):
         return re.compile(f"models/{re.escape(key.split('.')[1])}/.*")
     return re.compile(next((stages for begin, stages in _SHAPED_BY.items() if key.startswith(begin)), ""))

@@ -36,8 +36,6 @@ class GanTraining:
         The length of the training is no part of it: a checkpoint serves a longer training too.
         """
         unused = {*SCALING_KEYS, "steps", "epochs", "init_from"}  # what it starts from is among the inputs
-        if not self.config.frozen_layers:
-            unused.add("frozen_layers")
         config = self.config.model_dump(exclude=unused) | asdict(self.config.recipe)
         if self.config.then:
             config["then_in"] = "steps" if self.config.steps is not None else "epochs"

@@ -17,6 +17,8 @@ from ganaug_ray.errors import NothingPassed, StageFailed, UserError
 from ganaug_ray.pipeline.stage import Progress, Split, StageContext
 from ganaug_ray.pipeline.training_stages import require_data, train_teachers
 
+_OTHER_NAME = "give these images another name in augment.images, or another --out"
+
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
 
@@ -52,8 +54,11 @@ def import_sources(context: StageContext) -> None:
         if name not in named:
             continue
         folder = locate_images(context.run, name)
+        record = ImagesRecord.find(folder)
+        if record is not None and (record.source, record.class_names) != (source.source, source.classes):
+            raise UserError(f"{folder}: is of {', '.join(record.source)}; {_OTHER_NAME}")
         work = functools.partial(_import_source, context, source, folder)
-        context.run_stage("import", ImagesRecord.find(folder), work, _describe_import)
+        context.run_stage("import", record, work, _describe_import)
 
 
 def _import_source(context: StageContext, source: ImagesConfig, folder: Folder) -> ImagesRecord:
@@ -80,6 +85,9 @@ def _adopt_generator(context: StageContext, split: Split) -> None:
     if config is None:
         return
     source = locate_generator(split.run)
+    adopted = source.find_record()
+    if adopted is not None and adopted.to_json().get("source") != config.source:
+        raise UserError(f"{source.folder}: is the generator of {adopted.to_json().get('source')}; give another --out")
 
     def work() -> GanRecord:
         from ganaug_ray.augment import shared_generator
@@ -95,7 +103,7 @@ def _adopt_generator(context: StageContext, split: Split) -> None:
             parts.append(f"does not draw {', '.join(record.undrawn)}")
         return ", ".join(parts)
 
-    context.run_stage("adopt", source.find_record(), work, outcome)
+    context.run_stage("adopt", adopted, work, outcome)
 
 
 def _fill_pool(context: StageContext, split: Split, pool: SyntheticPool) -> None:

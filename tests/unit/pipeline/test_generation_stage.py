@@ -46,6 +46,26 @@ def test_images_need_no_gan_and_are_named(run: Run, tmp_path: Path, capsys: pyte
     assert "done" not in kept
 
 
+def test_sources_come_and_go(run: Run, tmp_path: Path) -> None:
+    """A source may be added to a finished experiment and left out again; under its name there is no other one."""
+    copy = Run(Folder.from_uri(tmp_path / "other"))
+    plain = load_job(DIGITS, [*TINY, "arms.real+classic+synthetic={}"])
+    copy.claim_folder(plain)
+    for name in ("synthetic", "images-sd", "images-cg", "models/real+classic+synthetic/seed-0"):
+        marker = {"synthetic": "synthetic.json", "models": "model.json"}.get(name.split("/")[0], "images.json")
+        (copy.root / name).create().write_json(marker, {})
+
+    def claim(*settings: str) -> None:
+        copy.claim_folder(load_job(DIGITS, [*TINY, "arms.real+classic+synthetic={}", *settings]))
+
+    claim("augment.images={sd: made, cg: more}")
+    claim("augment.images={sd: made}")
+    with pytest.raises(UserError, match=r"augment\.images\.sd\.source is .*made.* there and .*else.*images-sd is made"):
+        claim("augment.images={sd: else}")
+    claim()
+    assert copy.root.list_folders() == ["images-cg", "images-sd", "models", "synthetic"]
+
+
 def test_missing_pack_is_told_before_training(run: Run) -> None:
     """A pack that is not there is told when the data are prepared, not after a GAN."""
     pipeline = Pipeline(load_job(DIGITS, [*TINY, "augment.generator=nowhere"]), run, Terminal())
