@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 from ganaug_ray.augment import arms, synthetic_pools
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.augment.arm_rows import ArmRows, BatchOpener, is_balanced
+from ganaug_ray.augment.synthetic_sources import locate_generator
 from ganaug_ray.config import ArmConfig, Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.records import DatasetRecord, ModelRecord
+from ganaug_ray.core.storage import Folder
 
 if TYPE_CHECKING:  # torch is imported when an arm is trained
     from ganaug_ray.classify.train_worker import ClassifierTraining
@@ -65,10 +67,11 @@ def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] 
             inputs |= made_from
             pool = kind.find_store(job, run, arm)
     folder = None
-    start = experiment_dir.read_marker(run.models, "start.json")
+    start_folder = locate_start(job, run, name)
+    start = experiment_dir.read_marker(start_folder, "start.json")
     if start is not None:
         inputs["weights"] = start["hash"]
-        folder = str(run.models)
+        folder = str(start_folder)
     return ClassifierTraining(
         name,
         seed,
@@ -82,6 +85,33 @@ def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] 
         pool_folder=pool,
         settings=settings,
     )
+
+
+def locate_start(job: Job, run: Run, name: str) -> Folder:
+    """Return the folder of the weights that an arm's models start from, if they start from any."""
+    arm = job.compared_arms.get(name)
+    return run.models / name if arm is not None and arm.traits.transfer else run.models
+
+
+def prepare_transfer(job: Job, run: Run, name: str) -> Record:
+    """Find and store the weights that the models of an arm of kind transfer start from.
+
+    Raises:
+        UserError: the shared generator came without a classifier, or with one that does not fit.
+    """
+    from ganaug_ray.augment.shared_generator import adopt_classifier
+    from ganaug_ray.classify import initial_weights
+
+    assert job.augment.generator is not None, "the job was refused without one"
+    folder = locate_start(job, run, name)
+    if record := experiment_dir.read_marker(folder, "start.json"):
+        return record
+    model = adopt_classifier(job.augment.generator, run.dataset, locate_generator(run).folder)
+    update = {"init_from": str(model), "weights": None}
+    classifier = job.classifier.model_copy(update=update)
+    prepared = initial_weights.prepare_weights(job.model_copy(update={"classifier": classifier}), run, folder)
+    assert prepared is not None, "there is something to start from"
+    return prepared
 
 
 def refuse_streamed(job: Job, run: Run) -> None:
@@ -100,10 +130,13 @@ def _build_batches(
     data = DatasetRecord.read(run.dataset)
     kind = KINDS[arm.kind]
     inputs: dict[str, Any] = {}
-    if arm.traits.uses_gan:
+    if arm.traits.is_synthetic:
         synthetic = _read_pool(job, run, arm)
         classes = [name for name in classes if name not in synthetic["not_drawn"]]
-        inputs |= {"synthetic": synthetic["hash"], "generator": synthetic["inputs"]["gan"]}
+        made_from = dict(synthetic["inputs"])
+        if generator := made_from.pop("gan", None):
+            made_from["generator"] = generator
+        inputs |= {"synthetic": synthetic["hash"], **made_from}
     if arm.traits.pseudo:
         inputs |= {"pseudo": DatasetRecord.read(run.pseudo).hash}
     if classes != data.classes:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from ganaug_ray.augment import strategies, synthetic_pools
 from ganaug_ray.augment.arm_rows import ArmRows, BatchOpener, RowCounter, find_pseudo_store, is_balanced
 from ganaug_ray.config import ArmConfig, ClassifierConfig, Job
+from ganaug_ray.config.synthetic_sources import GENERATOR, OWN_GAN
 from ganaug_ray.core.experiment_dir import Run
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class ArmKind(ABC):
 
     def describe_settings(self, arm: ArmConfig) -> str:
         """Say for the report how the extra rows are mixed with the real ones."""
-        return strategies.describe_mix(arm)
+        text = strategies.describe_mix(arm)
+        return text if arm.source == OWN_GAN else f"{text}, images from {arm.source}"
 
     def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
         """Say for the dry run what the arm's batches hold.
@@ -79,7 +81,9 @@ class ArmKind(ABC):
 
     def _describe_source(self, arm: ArmConfig, counts: Mapping[str, int]) -> list[str]:
         parts = [arm.kind if arm.classes == "all" else f"{arm.kind} of {arm.classes} classes"]
-        if arm.traits.stored:
+        if arm.source != OWN_GAN:
+            parts[0] += f" from {arm.source}"
+        if arm.traits.stored and arm.source in (OWN_GAN, GENERATOR):
             pool = strategies.plan_pool_counts(counts, arm)
             parts.append(
                 f"{sum(pool.values())} images of {len(pool)} classes, {min(pool.values())} to {max(pool.values())} each"
@@ -87,15 +91,10 @@ class ArmKind(ABC):
         return parts
 
 
-class WithoutClassic(ArmKind):
-    """The kind ``real``: the baseline's rows without classic augmentation, and no extra rows."""
+class RealRowsAlone(ArmKind):
+    """Base class of kinds without extra rows."""
 
     has_extra_rows = False
-
-    def adapt_classifier(self, config: ClassifierConfig) -> ClassifierConfig:
-        """Return the settings without classic augmentation, MixUp and CutMix."""
-        without = {"flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0, "mixup": 0.0, "cutmix": 0.0}
-        return config.model_copy(update=without)
 
     def open_extra_rows(self, rows: ArmRows, upto: RowCounter) -> BatchOpener:
         """Raise AssertionError, as this kind has no extra rows."""
@@ -105,6 +104,15 @@ class WithoutClassic(ArmKind):
         """Return the number of real rows in all batches."""
         return steps * batch_size
 
+
+class WithoutClassic(RealRowsAlone):
+    """The kind ``real``: the baseline's rows without classic augmentation, and no extra rows."""
+
+    def adapt_classifier(self, config: ClassifierConfig) -> ClassifierConfig:
+        """Return the settings without classic augmentation, MixUp and CutMix."""
+        without = {"flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0, "mixup": 0.0, "cutmix": 0.0}
+        return config.model_copy(update=without)
+
     def describe_settings(self, arm: ArmConfig) -> str:
         """Return an empty text, as there are no extra rows to describe."""
         return ""
@@ -112,6 +120,18 @@ class WithoutClassic(ArmKind):
     def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
         """Say that the batches hold real rows without classic augmentation."""
         return "real rows without classic augmentation"
+
+
+class Transfer(RealRowsAlone):
+    """The kind ``transfer``: the baseline's rows, from the weights of a shared classifier in place of fresh ones."""
+
+    def describe_settings(self, arm: ArmConfig) -> str:
+        """Say for the report where its models start."""
+        return "no synthetic images, from the weights of the classifier that came with the shared generator"
+
+    def describe_batches(self, arm: ArmConfig, counts: Mapping[str, int], batch_size: int, steps: int) -> str:
+        """Say what the batches hold, and where the models start."""
+        return "real rows, from the weights of the shared classifier"
 
 
 class Oversample(ArmKind):
@@ -133,7 +153,7 @@ class Noise(ArmKind):
 
 
 class Synthetic(ArmKind):
-    """The kind ``synthetic``: extra rows are stored images of the GAN."""
+    """The kind ``synthetic``: extra rows are stored synthetic images."""
 
     softens = True
 
@@ -156,7 +176,7 @@ class Live(ArmKind):
         shares = {name: n for name, n in synthetic["asked"].items() if name in rows.classes}
         limits = ScreeningLimits.from_record(synthetic["limits"]) if synthetic["limits"] else None
         screening = synthetic_pools.build_screening(rows.run, rows.pool)
-        live = live_generation.LiveSpec(str(rows.pool.gan.folder), shares, screening, limits)
+        live = live_generation.LiveSpec(str(rows.pool.source.folder), shares, screening, limits)
         return rows.soften(functools.partial(live_generation.open_live_feed, live, upto, rows.seed))
 
 
@@ -225,6 +245,7 @@ KINDS: dict[Kind, ArmKind] = {
     "shuffled-labels": ShuffledLabels(),
     "pseudo": Pseudo(),
     "pseudo+synthetic": PseudoAndSynthetic(),
+    "transfer": Transfer(),
 }
 
 

@@ -74,13 +74,12 @@ class ArmRows:
         return replace(self.sampling, balanced=is_balanced(self.job))
 
     def open_pool(self, upto: RowCounter) -> BatchOpener:
-        """Return a function that opens a feed of the GAN's stored images."""
+        """Return a function that opens a feed of the stored synthetic images."""
         from ganaug_ray.augment.mixed_batches import open_pool_feed
 
         folder = str(self.pool.folder)
-        return functools.partial(
-            open_pool_feed, folder, upto, self.job.data.resident_gb, self.seed, sampling=self.sampling
-        )
+        sampling = replace(self.sampling, balanced=self.pool.is_balanced)
+        return functools.partial(open_pool_feed, folder, upto, self.job.data.resident_gb, self.seed, sampling=sampling)
 
     def open_oversampled(self, upto: RowCounter) -> BatchOpener:
         """Return a function that opens a feed of real rows in another order."""

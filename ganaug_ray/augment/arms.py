@@ -33,9 +33,15 @@ def has_gan(job: Job) -> bool:
     return job.needs_gan or not job.gan.conditional
 
 
+def needs_teacher(job: Job) -> bool:
+    """Whether a teacher is trained: it measures a GAN, screens synthetic images, or gives pseudo-labels."""
+    has_pseudo = any(arm.traits.pseudo for arm in job.compared_arms.values())
+    return has_gan(job) or job.needs_synthetic_sources or has_pseudo
+
+
 def count_gans(job: Job) -> int:
     """Count the GANs of a split: arms with pseudo-labelled images need another one than arms without."""
-    trained_on_pseudo = {arm.traits.pseudo for arm in job.compared_arms.values() if arm.traits.uses_gan}
+    trained_on_pseudo = {arm.traits.pseudo for arm in job.compared_arms.values() if arm.uses_gan}
     return len(trained_on_pseudo) or int(has_gan(job))
 
 

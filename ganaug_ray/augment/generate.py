@@ -178,7 +178,7 @@ def _fill_store(
     """Have the blocks of all classes made and written, in whatever order, and write the marker."""
     started = time.monotonic()
     out.create()
-    plans = _plan_blocks(counts, screening, stored)
+    plans = _plan_blocks(counts, gan, screening, stored)
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts}
     limits: dict[str, screening_rules.ScreeningLimits] = {}
     for block in make_blocks(plans):
@@ -190,13 +190,17 @@ def _fill_store(
     return _commit_pool(counts, seed, gan, out, screening, stored, tally, limits, started)
 
 
-def _plan_blocks(counts: Mapping[str, int], screening: Screening | None, stored: bool) -> dict[str, ClassBlocks]:
+def _plan_blocks(
+    counts: Mapping[str, int], gan: Folder, screening: Screening | None, stored: bool
+) -> dict[str, ClassBlocks]:
     """The blocks of what is stored; else one of each class to set the limits on, where there are any."""
+    undrawn = GanRecord.read(gan).undrawn
+    drawn = {name: n for name, n in counts.items() if name not in undrawn}
     if stored:
-        return {name: ClassBlocks(name, n, screening is not None) for name, n in counts.items()}
+        return {name: ClassBlocks(name, n, screening is not None) for name, n in drawn.items()}
     if screening is None:
         return {}
-    return {name: ClassBlocks(name, BLOCK_SIZE, is_screened=True, max_blocks=1) for name in counts}
+    return {name: ClassBlocks(name, BLOCK_SIZE, is_screened=True, max_blocks=1) for name in drawn}
 
 
 def _commit_pool(
@@ -213,7 +217,7 @@ def _commit_pool(
     """Write the marker of a store whose images are written."""
     gan_record = GanRecord.read(gan)
     drawn_counts: dict[str, int] = {name: class_tally["kept"] for name, class_tally in tally.items()}
-    not_drawn = []
+    not_drawn = [name for name in counts if name in gan_record.undrawn]
     if screening is not None:
         not_drawn = [name for name, n in drawn_counts.items() if not n]
     if counts and len(not_drawn) == len(counts):

@@ -6,7 +6,7 @@ those that are certain to be needed at the same time.
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -150,7 +150,7 @@ def make_block(generator: Generator, request: BlockRequest, seed: int, examiner:
     verdict_N = screening_rules.screen_images(evidence, limits)
     rejects = screening_rules.build_rejects_table(evidence, verdict_N, rows.provenance, generator.classes)
     passed = (verdict_N == screening_rules.KEPT).nonzero().flatten().tolist()
-    rows = _select_rows(rows, passed[: request.most])
+    rows = rows.take(np.array(passed[: request.most], np.int64))
     tally = {**Counter(rejects["reason"].to_pylist()), "kept": len(rows)}
     return GeneratedBlock(label, request.number, rows, rejects, tally, limits)
 
@@ -166,15 +166,4 @@ def generate_block(generator: Generator, label: int, number: int, n: int, seed: 
         ids=[image_store.hash_pixels(image) for image in images],
         paths=[""] * n,
         provenance=[f"{origin}/index:{index}" for index in range(first, first + n)],
-    )
-
-
-def _select_rows(rows: image_store.LabelledImages, which: list[int]) -> image_store.LabelledImages:
-    return replace(
-        rows,
-        images=rows.images[which],
-        labels=rows.labels[which],
-        ids=[rows.ids[row] for row in which],
-        paths=[rows.paths[row] for row in which],
-        provenance=[rows.provenance[row] for row in which],
     )

@@ -20,12 +20,20 @@ MAX_TRAIN_IMAGES = 20_000  # training images that copies are looked for among
 
 @dataclass(frozen=True)
 class Screening:
-    """What synthetic images are screened with, as plain data that can be sent to any process."""
+    """What synthetic images are screened with, as plain data that can be sent to any process.
+
+    Attributes:
+        config: the limits.
+        teacher: folder of a classifier.
+        dataset: folder of the real images.
+        gan: folder with the discriminator that the images' generator was trained against; None: there is none, and
+            realism is not looked at.
+    """
 
     config: ScreenConfig
     teacher: str
     dataset: str
-    gan: str
+    gan: str | None
 
 
 class Examiner:
@@ -40,7 +48,7 @@ class Examiner:
         real_NCHW, y_N = train.take_rows(slice(0, len(train)))
         self._size = real_NCHW.shape[-1]
         self._spaces = [features.build_teacher_extractor(self._teacher.network, real_NCHW), PIXEL_EXTRACTOR]
-        self._discriminator = load_discriminator(Folder.from_uri(screening.gan), device)
+        self._discriminator = load_discriminator(Folder.from_uri(screening.gan), device) if screening.gan else None
         self._yardsticks = [NeighborSpacing(space(real_NCHW), y_N) for space in self._spaces]
 
     @torch.no_grad()
@@ -54,5 +62,5 @@ class Examiner:
             y_N=labels_N,
             probabilities_NK=self._teacher.network(x_NCHW).softmax(1),
             near_N=torch.stack(near).amin(0),
-            score_N=self._discriminator(drawn_NCHW, labels_N),
+            score_N=self._discriminator(drawn_NCHW, labels_N) if self._discriminator else None,
         )

@@ -37,6 +37,17 @@ class Evidence:
     near_N: torch.Tensor
     score_N: torch.Tensor | None = None
 
+    @classmethod
+    def concatenate(cls, parts: Sequence["Evidence"]) -> "Evidence":
+        """Put the evidence on several sets of images one after another, one at least; scores are in all or in none."""
+        scores = [part.score_N for part in parts if part.score_N is not None]
+        return cls(
+            y_N=torch.cat([part.y_N for part in parts]),
+            probabilities_NK=torch.cat([part.probabilities_NK for part in parts]),
+            near_N=torch.cat([part.near_N for part in parts]),
+            score_N=torch.cat(scores) if scores else None,
+        )
+
     @property
     def confidence_N(self) -> torch.Tensor:
         """The teacher's probability of the class that was asked for, float [N]."""

@@ -1,4 +1,4 @@
-"""What arms need beside the real images: GANs, pools of synthetic images, pseudo-labelled images.
+"""What arms need beside the real images: GANs, pools of synthetic images of any source, pseudo-labelled images.
 
 Every function takes a job and a run as one split of the images has them, see ``Job.derive_split`` and
 ``Run.locate_split``.
@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import arms
+from ganaug_ray.augment.synthetic_sources import GanSource, SyntheticSource, locate_gan, locate_source
 from ganaug_ray.config import ArmConfig, Job, MixConfig, ScreenConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
@@ -23,22 +24,9 @@ if TYPE_CHECKING:  # it imports torch
     from ganaug_ray.gan.training_spec import GanTraining
 
 
-@dataclass(frozen=True)
-class GanSource:
-    """The folder of a GAN, and of the data set that it is trained on."""
-
-    folder: Folder
-    dataset: Folder
-
-
-def locate_gan(run: Run, pseudo: bool = False) -> GanSource:
-    """Return the folders of the GAN that is trained on labelled images or, with ``pseudo``, on pseudo-labelled too."""
-    return GanSource(run.root / "gan-pseudo", run.pseudo) if pseudo else GanSource(run.gan, run.dataset)
-
-
 def list_gans(job: Job, run: Run) -> list[GanSource]:
     """List the GANs that the arms need; if none does, the GAN of the labelled images."""
-    trained_on_pseudo = [arm.traits.pseudo for arm in job.compared_arms.values() if arm.traits.uses_gan] or [False]
+    trained_on_pseudo = [arm.traits.pseudo for arm in job.compared_arms.values() if arm.uses_gan] or [False]
     return [locate_gan(run, pseudo) for pseudo in dict.fromkeys(trained_on_pseudo)]
 
 
@@ -47,6 +35,13 @@ def build_training(job: Job, run: Run, source: GanSource) -> GanTraining:
     from ganaug_ray.gan.training_spec import GanTraining
 
     teacher = arms.locate_teacher(run)
+    inputs = {"dataset": DatasetRecord.read(source.dataset).hash, "teacher": ModelRecord.read(teacher).hash}
+    start = None
+    if job.gan.init_from is not None:
+        from ganaug_ray.augment import warm_start
+
+        inputs["init_from"] = warm_start.prepare_start(job, source.dataset, source.folder)["hash"]
+        start = str(source.folder)
     return GanTraining(
         config=job.gan,
         size=job.gan_image_size,
@@ -55,19 +50,20 @@ def build_training(job: Job, run: Run, source: GanSource) -> GanTraining:
         teacher=str(teacher),
         out=str(source.folder),
         resident_gb=job.data.resident_gb,
-        inputs={
-            "dataset": DatasetRecord.read(source.dataset).hash,
-            "teacher": ModelRecord.read(teacher).hash,
-        },
+        inputs=inputs,
+        start=start,
     )
 
 
-def refuse_copies(job: Job, record: GanRecord) -> None:
-    """Raise StageFailed if a finished GAN was found to copy training images, unless the job allows copies."""
+def refuse_copies(job: Job, source: SyntheticSource, record: GanRecord) -> None:
+    """Raise StageFailed if a finished generator was found to copy training images, unless the job allows copies."""
     if record.memorization.verdict == "copies" and not job.augment.allow_copies:
+        remedy = "take another generator, "
+        if isinstance(source, GanSource):
+            remedy = "more images or fewer gan.steps help, in another --out, "
         raise StageFailed(
-            f"the generator copies: {record.memorization.reason} (see gan/closest_pairs.png); more images "
-            "or fewer gan.steps help, in another --out, and --set augment.allow_copies=true goes on here all the same"
+            f"the generator copies: {record.memorization.reason} (see {source.folder.name}/closest_pairs.png); "
+            f"{remedy}and --set augment.allow_copies=true goes on here all the same"
         )
 
 
@@ -78,20 +74,33 @@ def needs_pseudo(job: Job) -> bool:
 
 @dataclass(frozen=True)
 class SyntheticPool:
-    """A pool of synthetic images: its folder, its GAN, images a class, screening, and whether images are stored."""
+    """A pool of synthetic images.
+
+    Attributes:
+        folder: of the pool.
+        source: where the images come from.
+        counts: class -> images to make, or of finished images to take at most; of the latter empty: all of them.
+        screen: how they are screened.
+        stored: whether images are stored; else they are made in training.
+    """
 
     folder: Folder
-    gan: GanSource
+    source: SyntheticSource
     counts: dict[str, int]
     screen: ScreenConfig
     stored: bool
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether images are drawn from all classes equally often: finished ones come in numbers of no meaning."""
+        return self.source.is_imported and len(set(self.counts.values())) <= 1
 
 
 def list_pools(job: Job, run: Run) -> list[SyntheticPool]:
     """List the pools of synthetic images that the arms need; arms that ask for the same images share one."""
     pools_by_folder: dict[str, SyntheticPool] = {}
     for arm in job.compared_arms.values():
-        if arm.traits.uses_gan:
+        if arm.traits.is_synthetic:
             arm_pool = plan_pool(job, run, arm)
             before = pools_by_folder.get(str(arm_pool.folder), arm_pool)
             pools_by_folder[str(arm_pool.folder)] = replace(arm_pool, stored=arm_pool.stored or before.stored)
@@ -100,21 +109,29 @@ def list_pools(job: Job, run: Run) -> list[SyntheticPool]:
 
 def plan_pool(job: Job, run: Run, arm: ArmConfig) -> SyntheticPool:
     """Plan the pool of an arm's synthetic images; its folder is ``synthetic`` if the augment section has it too."""
-    from ganaug_ray.augment import strategies
-
-    counts = DatasetRecord.read(run.dataset).counts["train"]
-
-    def key(counts: dict[str, int], settings: MixConfig, source: GanSource) -> str:
-        return experiment_dir.compute_fingerprint(counts, settings.screen.model_dump(), source.folder.name)
-
-    pool_counts = strategies.plan_pool_counts(counts, arm)
-    source = locate_gan(run, arm.traits.pseudo)
+    train_counts = DatasetRecord.read(run.dataset).counts["train"]
+    source = locate_source(run, arm)
+    counts = _plan_counts(train_counts, arm, source)
+    own_gan = locate_gan(run)
     default = ""
     with suppress(UserError):  # balance is for data with rare classes; the arms may have other strategies
-        default = key(strategies.plan_pool_counts(counts, job.augment), job.augment, locate_gan(run))
-    fingerprint = key(pool_counts, arm, source)
+        default = _name_pool(_plan_counts(train_counts, job.augment, own_gan), job.augment, own_gan)
+    fingerprint = _name_pool(counts, arm, source)
     name = "synthetic" if fingerprint == default else f"synthetic-{fingerprint[:8]}"
-    return SyntheticPool(run.root / name, source, pool_counts, arm.screen, arm.traits.stored)
+    return SyntheticPool(run.root / name, source, counts, arm.screen, arm.traits.stored)
+
+
+def _plan_counts(train_counts: dict[str, int], settings: MixConfig, source: SyntheticSource) -> dict[str, int]:
+    """Plan the images of each class; finished ones are all taken, unless the settings say how many."""
+    from ganaug_ray.augment import strategies
+
+    if source.is_imported and settings.per_class is None and settings.strategy != "balance":
+        return {}
+    return strategies.plan_pool_counts(train_counts, settings)
+
+
+def _name_pool(counts: dict[str, int], settings: MixConfig, source: SyntheticSource) -> str:
+    return experiment_dir.compute_fingerprint(counts, settings.screen.model_dump(), source.folder.name)
 
 
 def build_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None:
@@ -123,11 +140,12 @@ def build_screening(run: Run, synthetic_pool: SyntheticPool) -> Screening | None
 
     if not synthetic_pool.screen.enabled:
         return None
+    discriminator = synthetic_pool.source.discriminator
     return Screening(
         config=synthetic_pool.screen,
         teacher=str(arms.locate_teacher(run)),
-        dataset=str(synthetic_pool.gan.dataset),
-        gan=str(synthetic_pool.gan.folder),
+        dataset=str(synthetic_pool.source.dataset),
+        gan=None if discriminator is None else str(discriminator),
     )
 
 

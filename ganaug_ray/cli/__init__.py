@@ -46,6 +46,7 @@ for _verb in (
     models.rollback,
     models.serve,
     models.export,
+    models.share,
     submit.submit,
     submit.jobs,
     submit.stop,

@@ -143,3 +143,32 @@ def export(
     difference = export_onnx(folder, path)
     text = f"{path}; its logits are the model's to within {difference:.1g}"
     Terminal().print_stage_line("export", "done", text, time.monotonic() - started)
+
+
+def share(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="The folder of an experiment with a finished GAN.")],
+    out: Annotated[str, typer.Option("--out", metavar="DIR", help="A new folder, which is what is shared.")],
+    classifier: Annotated[
+        bool, typer.Option("--classifier", help="Share the promoted classifier too, for a site with the same classes.")
+    ] = False,
+) -> None:
+    """Write a pack of an experiment's generator that another site can use without seeing an image."""
+    from ganaug_ray.augment import generator_pack
+    from ganaug_ray.config.loader import resolve_source
+    from ganaug_ray.core.console import Terminal
+    from ganaug_ray.core.experiment_dir import Run
+    from ganaug_ray.core.storage import Folder
+
+    started = time.monotonic()
+    experiment = Run(Folder.from_uri(resolve_source(run)))
+    pack = generator_pack.write_pack(
+        experiment, Folder.from_uri(resolve_source(out)), experiment.read_about(), classifier
+    )
+    terminal = Terminal()
+    if pack.memorization.verdict != "does not copy":
+        terminal.print_stage_line("share", "note", f"copying test: {pack.memorization.verdict}")
+    text = (
+        f"{out}: a generator of {len(pack.classes)} classes, and hashes of the {pack.seen.images} images that it has "
+        f"seen; {generator_pack.CARD_FILE} there says what it gives away"
+    )
+    terminal.print_stage_line("share", "done", text, time.monotonic() - started)

@@ -8,6 +8,7 @@ from ganaug_ray.config.data import ColumnsConfig, DataConfig, ImbalanceConfig, L
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.job import Job
 from ganaug_ray.config.search import SearchConfig
+from ganaug_ray.config.synthetic_sources import GeneratorConfig, ImagesConfig
 
 __all__ = [
     "ArmConfig",
@@ -17,6 +18,8 @@ __all__ = [
     "CompareConfig",
     "DataConfig",
     "GanConfig",
+    "GeneratorConfig",
+    "ImagesConfig",
     "ImbalanceConfig",
     "Job",
     "LabelFrom",

@@ -6,7 +6,15 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from ganaug_ray.config.base import Config, Count
+from ganaug_ray.config.base import Config, Count, is_falsy
+from ganaug_ray.config.synthetic_sources import (
+    GENERATOR,
+    OWN_GAN,
+    NamedImages,
+    SharedGenerator,
+    SourceConfig,
+    find_source_of_arm,
+)
 
 Kind = Literal[
     "real",
@@ -18,14 +26,16 @@ Kind = Literal[
     "shuffled-labels",
     "pseudo",
     "pseudo+synthetic",
+    "transfer",
 ]
 """What an arm's batches hold; in each but real the real rows get the classic augmentation.
 
 real: the real rows without classic augmentation. oversample: the real rows, and others of them in place of synthetic
-ones. synthetic: beside stored images of the GAN. live: beside images made in every step. synthetic-only: stored images
-of the GAN alone. noise, shuffled-labels: controls that cannot help, with noise for images, or with the labels of the
-stored images shuffled. pseudo: beside unlabelled images with the labels that the teacher is sure of.
-pseudo+synthetic: beside those, and beside stored images of a GAN that was trained on both.
+ones. synthetic: beside stored images of the GAN, or of another source. live: beside images made in every step.
+synthetic-only: such stored images alone. noise, shuffled-labels: controls that cannot help, with noise for images, or
+with the labels of the stored images shuffled. pseudo: beside unlabelled images with the labels that the teacher is sure
+of. pseudo+synthetic: beside those, and beside stored images of a GAN that was trained on both. transfer: the real rows
+alone, from the weights of the classifier that came with a shared generator.
 """
 
 
@@ -35,19 +45,21 @@ class KindTraits:
 
     Attributes:
         control: compared to learn from it, and never promoted.
-        stored: has images that a GAN made beforehand.
-        live: has images that a GAN makes in training.
+        stored: has synthetic images that were there, or made, beforehand.
+        live: has images that a generator makes in training.
         pseudo: has pseudo-labelled images; its GAN, if any, is trained on them too.
+        transfer: goes on from a classifier that came with a shared generator.
     """
 
     control: bool = False
     stored: bool = False
     live: bool = False
     pseudo: bool = False
+    transfer: bool = False
 
     @property
-    def uses_gan(self) -> bool:
-        """Whether arms of this kind have images of a GAN."""
+    def is_synthetic(self) -> bool:
+        """Whether arms of this kind have synthetic images."""
         return self.stored or self.live
 
 
@@ -61,6 +73,7 @@ KIND_TRAITS: dict[Kind, KindTraits] = {
     "shuffled-labels": KindTraits(control=True, stored=True),
     "pseudo": KindTraits(pseudo=True),
     "pseudo+synthetic": KindTraits(stored=True, pseudo=True),
+    "transfer": KindTraits(transfer=True),
 }
 """What a job must know of each kind; all else is in ``augment.arm_kinds``."""
 
@@ -132,12 +145,38 @@ class AugmentConfig(MixConfig):
     """Go on with a generator that was found to copy training images."""
     pseudo_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Least probability that the teacher gives a class for an unlabelled image to get its label."""
+    images: NamedImages = Field(default_factory=dict, exclude_if=is_falsy)
+    """Synthetic images of any origin: a source as in data.source, a section (see ImagesConfig), or several, each under
+    a name. Each is an arm of its own, and no GAN is trained for it."""
+    generator: SharedGenerator | None = Field(default=None, exclude_if=is_falsy)
+    """A pack that `ganaug share` wrote at another site, or a section (see GeneratorConfig). It is an arm of its own."""
+
+    @property
+    def sources(self) -> dict[str, SourceConfig]:
+        """The sources of synthetic images that this job does not make itself, by name."""
+        shared = {} if self.generator is None else {GENERATOR: self.generator}
+        return {**shared, **self.images}
 
 
 class ArmConfig(MixConfig):
     """An arm beside real+classic: its kind, and the settings in which it differs from the section augment."""
 
     kind: Kind
+    source: str = Field(default=OWN_GAN, exclude_if=lambda source: source == OWN_GAN)
+    """Where its synthetic images come from: gan, the one that this job trains; generator, that of augment.generator; or
+    a name in augment.images, which is images for a single source."""
+
+    @model_validator(mode="after")
+    def _refuse_unused_source(self) -> Self:
+        """Raise ValueError if a source is named for an arm that has no synthetic images."""
+        if self.source != OWN_GAN and not self.traits.is_synthetic:
+            raise ValueError(f"source {self.source}: an arm of kind {self.kind} has no synthetic images; leave it out")
+        return self
+
+    @property
+    def uses_gan(self) -> bool:
+        """Whether the arm has images of a GAN that this job trains."""
+        return self.traits.is_synthetic and self.source == OWN_GAN
 
     @property
     def traits(self) -> KindTraits:
@@ -145,15 +184,19 @@ class ArmConfig(MixConfig):
         return KIND_TRAITS[self.kind]
 
     def is_guided_by(self, other: "ArmConfig") -> bool:
-        """Whether ``other`` can tell the gaining classes: an arm of the same kind, with images of all classes."""
-        return other.kind == self.kind and other.classes == "all"
+        """Whether ``other`` can tell the gaining classes: an arm of the same kind and source, with all classes."""
+        return (other.kind, other.source) == (self.kind, self.source) and other.classes == "all"
 
 
 def merge_arm_settings(augment: Mapping[str, Any], name: str, overrides: Any) -> Any:
-    """Merge an arm's settings over those of the augment section; an arm named after a kind is of that kind."""
+    """Merge an arm's settings over those of the augment section; an arm named after a kind or a source is of that."""
     if overrides is not None and not isinstance(overrides, Mapping):
         return overrides
-    named = {"kind": _KIND_BY_ARM_NAME[name]} if name in _KIND_BY_ARM_NAME else {}
+    named: dict[str, str] = {}
+    if name in _KIND_BY_ARM_NAME:
+        named = {"kind": _KIND_BY_ARM_NAME[name]}
+    elif source := find_source_of_arm(augment, name):
+        named = {"kind": "synthetic", "source": source}
     return (
         named | {key: value for key, value in augment.items() if key in MixConfig.model_fields} | dict(overrides or {})
     )

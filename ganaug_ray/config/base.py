@@ -36,6 +36,11 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+def is_falsy(value: Any) -> bool:
+    """Whether a value says nothing, so that it is left out of what is stored and hashed: that is as before it was."""
+    return not value
+
+
 class TrainingConfig(Config):
     """The settings that the trainings of a GAN and of a classifier share; exactly one of steps and epochs is set."""
 

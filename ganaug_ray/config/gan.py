@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ganaug_ray.config.base import Config, Count, Rate, Score, TrainingConfig
+from ganaug_ray.config.base import Config, Count, Rate, Score, TrainingConfig, is_falsy
 from ganaug_ray.config.gan_presets import PRESETS, Preset, PresetName
 
 
@@ -55,6 +55,12 @@ class GanConfig(TrainingConfig):
     """Steps of the classifier behind that score."""
     inception: str | None = None
     """File with the weights of InceptionV3, whose features then take the place of the teacher's in all figures."""
+    init_from: str | None = Field(default=None, exclude_if=is_falsy)
+    """A GAN to start from: an experiment, its gan folder, or a pack that `ganaug share` wrote. Weights whose shapes fit
+    are taken, those of a class where a class has the same name; the rest is fresh."""
+    frozen_layers: Annotated[int, Field(ge=0, exclude_if=is_falsy)] = 0
+    """Of the discriminator's layers next to the image, those that stay as they came with init_from (FreezeD, Mo et al.
+    2020, arXiv 2002.10964)."""
     early_end: bool = True
     """End when the images have collapsed, or when they get worse and the discriminator has won or overfits."""
 
@@ -67,6 +73,12 @@ class GanConfig(TrainingConfig):
         if times and times[-1] >= length:
             unit = "steps" if self.steps else "epochs"
             raise ValueError(f"then: after {times[-1]:g}: the training ends after {length} {unit}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_frozen_layers(self) -> Self:
+        if self.frozen_layers and self.init_from is None:
+            raise ValueError(f"frozen_layers {self.frozen_layers}: fresh weights must learn; give init_from too")
         return self
 
     def compute_lr_factors(self, rows: int) -> dict[int, float]:

@@ -12,9 +12,11 @@ from ganaug_ray.config.compare import CompareConfig
 from ganaug_ray.config.data import DataConfig
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.search import SearchConfig
+from ganaug_ray.config.synthetic_sources import GENERATOR, OWN_GAN, name_arm
 
 ArmName = Annotated[str, Field(pattern=r"^\w[\w+-]*$")]  # also the name of a folder
 BASELINE_ARM = "real+classic"
+GAN_STEPS = 5000  # of an own GAN beside other sources, where the job says nothing of it
 TEACHER = "teacher"  # trained like a model of the baseline, but no member of the comparison
 
 
@@ -24,6 +26,7 @@ class Job(Config):
     about: str = ""
     data: DataConfig
     gan: GanConfig
+    """May be absent where augment has synthetic images of another source; an own GAN then is the default one."""
     augment: AugmentConfig = AugmentConfig()
     arms: dict[ArmName, ArmConfig] = Field(default_factory=dict)
     """What is compared with real+classic: names, each with a kind and what differs from the augment section. Absent:
@@ -39,6 +42,15 @@ class Job(Config):
     """Where the champion goes: a folder that several experiments share, on any filesystem. Absent: the experiment's
     own."""
     seed: int = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _add_idle_gan(cls, value: Any) -> Any:
+        """Add the section gan where synthetic images come from elsewhere, and so none may be trained."""
+        augment = value.get("augment") if isinstance(value, dict) else None
+        if isinstance(augment, Mapping) and (augment.get("images") or augment.get("generator")):
+            return {"gan": {"steps": GAN_STEPS}} | value
+        return value
 
     @model_validator(mode="before")
     @classmethod
@@ -109,6 +121,20 @@ class Job(Config):
         return self
 
     @model_validator(mode="after")
+    def _check_sources(self) -> Self:
+        known = {OWN_GAN: None, **self.augment.sources}
+        for name, arm in self.compared_arms.items():
+            if arm.source not in known:
+                raise ValueError(f"arms.{name}.source: found {arm.source!r}, known are {', '.join(known)}")
+            if arm.traits.live and arm.source in self.augment.images:
+                raise ValueError(
+                    f"arms.{name}: kind live needs a generator, and augment.images has finished images; take synthetic"
+                )
+            if arm.traits.transfer and self.augment.generator is None:
+                raise ValueError(f"arms.{name}: kind transfer needs augment.generator, a pack with a classifier")
+        return self
+
+    @model_validator(mode="after")
     def _check_conditional(self) -> Self:
         if self.needs_gan and not self.gan.conditional:
             raise ValueError(
@@ -162,17 +188,40 @@ class Job(Config):
 
     @property
     def compared_arms(self) -> dict[str, ArmConfig]:
-        """The arms that are compared with the baseline, by name."""
-        if self.arms or not self.augment.ratio:
+        """The arms that are compared with the baseline, by name; a source that no arm names has one of its own."""
+        if not self.augment.ratio:
             return self.arms
-        return {
-            SYNTHETIC_ARM: ArmConfig(kind="synthetic", **self.augment.model_dump(include=set(MixConfig.model_fields)))
-        }
+        mix = self.augment.model_dump(include=set(MixConfig.model_fields))
+        named = {arm.source for arm in self.arms.values()}
+        arms = {}
+        for source in self.augment.sources:
+            if source not in named:
+                arms[name_arm(source)] = ArmConfig(kind="synthetic", source=source, **mix)
+        if arms or self.arms:
+            return {**arms, **self.arms}
+        return {SYNTHETIC_ARM: ArmConfig(kind="synthetic", **mix)}
 
     @property
     def needs_gan(self) -> bool:
-        """Whether an arm has images of a GAN."""
-        return any(arm.traits.uses_gan for arm in self.compared_arms.values())
+        """Whether an arm has images of a GAN that this job trains."""
+        return any(arm.uses_gan for arm in self.compared_arms.values())
+
+    @property
+    def needs_synthetic_sources(self) -> bool:
+        """Whether an arm has synthetic images, whatever their source, or goes on from a shared classifier."""
+        return any(arm.traits.is_synthetic or arm.traits.transfer for arm in self.compared_arms.values())
+
+    def describe_addition(self, arm: str) -> str:
+        """Name what an arm adds to the baseline, as the subject of a sentence; where it is from, if not from here."""
+        settings = self.compared_arms[arm]
+        if settings.traits.transfer:
+            assert self.augment.generator is not None, "the job was refused without one"
+            return f"the weights of the classifier of {self.augment.generator.short_name}"
+        if settings.source == OWN_GAN:
+            return "the added images"
+        source = self.augment.sources[settings.source]
+        which = "the generator of " if settings.source == GENERATOR else ""
+        return f"the added images from {which}{source.short_name}"
 
     def derive_split(self, number: int) -> "Job":
         """Return the job for one of its splits: with other images in each part, and another seed."""

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 from ganaug_ray.config import Job
 from ganaug_ray.config.addresses import expand_home, refuse_credentials
 from ganaug_ray.config.classifier import CheckNetwork
+from ganaug_ray.config.synthetic_sources import expand_source, name_images
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.errors import UserError
 
@@ -161,6 +162,8 @@ def _resolve_paths(content: dict[str, Any], base: Path) -> None:
     _resolve_key(data, "extends", base)
     _resolve_key(data, "metadata", base)
     _resolve_key(content.get("gan"), "inception", base)
+    _resolve_key(content.get("gan"), "init_from", base)
+    _resolve_synthetic_sources(content.get("augment"), base)
     classifiers = [content.get("classifier")]
     models = content.get("models")
     if isinstance(models, dict):
@@ -169,6 +172,24 @@ def _resolve_paths(content: dict[str, Any], base: Path) -> None:
         _resolve_key(classifier, "weights", base, word="pretrained")
         _resolve_key(classifier, "init_from", base, word="champion")
     _resolve_key(data.get("label_from"), "csv", base)
+
+
+def _resolve_synthetic_sources(augment: Any, base: Path) -> None:
+    """Make the paths of synthetic images and of a shared generator absolute, in whichever form they are given."""
+    if not isinstance(augment, dict):
+        return
+    sections: list[Any] = []
+    if "images" in augment:
+        augment["images"] = name_images(augment["images"])
+        if isinstance(augment["images"], dict):
+            sections += augment["images"].values()
+    if "generator" in augment:
+        augment["generator"] = expand_source(augment["generator"])
+        sections.append(augment["generator"])
+    for section in sections:
+        _resolve_key(section, "source", base)
+        if isinstance(section, dict):
+            _resolve_key(section.get("label_from"), "csv", base)
 
 
 def _resolve_key(section: Any, key: str, base: Path, word: str = "") -> None:

@@ -80,10 +80,16 @@ def collect_versions() -> dict[str, str]:
 
 
 class Run:
-    """The folder of an experiment, or of one of its splits, and the folders of its stages."""
+    """The folder of an experiment, or of one of its splits, and the folders of its stages.
 
-    def __init__(self, root: Folder) -> None:
+    Args:
+        root: of the experiment or split.
+        experiment: the whole experiment's; absent: it is the same.
+    """
+
+    def __init__(self, root: Folder, experiment: Folder | None = None) -> None:
         self.root = root
+        self.experiment = experiment or root
         self.dataset = root / "dataset"
         self.gan = root / "gan"
         self.synthetic = root / "synthetic"
@@ -94,7 +100,7 @@ class Run:
 
     def locate_split(self, number: int) -> "Run":
         """Return the run of one split of the images, which has its own data set, GAN, synthetic images and models."""
-        return self if number == 0 else Run(self.root / "splits" / str(number))
+        return self if number == 0 else Run(self.root / "splits" / str(number), self.root)
 
     def locate_model(self, arm: str, seed: int, split: int = 0) -> Folder:
         """Return the folder of an arm's model of one seed and split."""
@@ -148,6 +154,12 @@ class Run:
                 "give --out a new or empty folder"
             )
         return None
+
+    def read_about(self) -> str:
+        """Return what the experiment's job says it is about; empty where it says nothing, or there is no job."""
+        if not self.root.has_file("job.yaml"):
+            return ""
+        return yaml.safe_load(self.root.read_bytes("job.yaml")).get("about", "")
 
     def _collect_changes(self, previous: Record, job: Job) -> JobChanges:
         """Return what follows from the settings that the folder was not made with. Raises UserError."""
@@ -232,8 +244,11 @@ class Run:
             ("pseudo", self.pseudo, "dataset.json"),
             ("gan", self.root / "gan", "gan.json"),
             ("gan-pseudo", self.root / "gan-pseudo", "gan.json"),
+            ("generator", self.root / "generator", "gan.json"),
         ]
         for name in self.root.list_folders():
+            if name == "images" or name.startswith("images-"):
+                markers.append((name, self.root / name, "images.json"))
             if name.startswith("synthetic"):
                 markers.append((name, self.root / name, "synthetic.json"))
         for arm in self.models.list_folders():

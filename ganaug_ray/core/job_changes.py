@@ -30,10 +30,13 @@ _SHAPED_BY = {
     "seed": r"dataset|pseudo|gan|gan-pseudo|synthetic.*|models/.*",
     "gan.": r"gan|gan-pseudo",
     "augment.pseudo_confidence": r"pseudo",
+    "augment.images.images": r"images",
+    "augment.generator": r"generator",
     "augment.": r"synthetic",
     "classifier.": r"models/.*",
 }
 _POOL = re.compile(r"synthetic.*")
+_SOURCE = re.compile(r"augment\.images(\.[^.]+)?|augment\.generator")  # as a whole, added or left out
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,8 @@ class JobChanges:
     def __init__(self, stages: list[MadeStage], arms: Mapping[str, Mapping[str, Any]], has_failed: bool) -> None:
         self._stages = stages
         self._has_failed = has_failed
-        self._has_gan_models = any(
-            stage.is_finished and stage.name.startswith("models/") and _uses_gan(stage.name.split("/")[1], arms)
+        self._has_synthetic_models = any(
+            stage.is_finished and stage.name.startswith("models/") and _is_synthetic(stage.name.split("/")[1], arms)
             for stage in stages
         )
         self._deleted: dict[str, tuple[MadeStage, str]] = {}
@@ -92,9 +95,11 @@ class JobChanges:
         shaped = _compile_shaped(key)
         if key.startswith(("arms.", "augment.")):
             self._delete_unfinished_pools(words)
+        if _SOURCE.fullmatch(key) and None in (before, after):  # whoever uses a source sees what its folder is of
+            return
         if key.startswith("arms.") and after is None:  # an arm that is no longer compared
             return
-        can_go_on = key in LENGTH_KEYS and bool(before and after and after > before) and not self._has_gan_models
+        can_go_on = key in LENGTH_KEYS and bool(before and after and after > before) and not self._has_synthetic_models
         for stage in self._stages:
             if shaped.fullmatch(stage.name):
                 self._decide_consequence(stage, words, can_go_on)
@@ -121,7 +126,7 @@ class JobChanges:
                     words, f"{stage.path} was interrupted after step {steps}; delete {stage.folder} to begin anew"
                 )
                 return
-        if not stage.is_finished or (_POOL.fullmatch(stage.name) and not self._has_gan_models):
+        if not stage.is_finished or (_POOL.fullmatch(stage.name) and not self._has_synthetic_models):
             self._deleted[stage.path] = stage, words
             return
         self._refuse(words, f"{stage.path} is made")
@@ -143,14 +148,16 @@ class JobChanges:
 
 
 def _compile_shaped(key: str) -> re.Pattern[str]:
+    if named := re.match(r"augment\.images\.(?!images\b)([^.]+)", key):
+        return re.compile(f"images-{re.escape(named[1])}")
     if key.startswith("arms."):
         return re.compile(f"models/{re.escape(key.split('.')[1])}/.*")
     return re.compile(next((stages for begin, stages in _SHAPED_BY.items() if key.startswith(begin)), ""))
 
 
-def _uses_gan(arm: str, arms: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether an arm's models had images of a GAN; of an arm that is no longer in the job that is supposed."""
+def _is_synthetic(arm: str, arms: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether an arm's models had synthetic images; of an arm that is no longer in the job that is supposed."""
     if arm in (BASELINE_ARM, TEACHER):
         return False
     kind = (arms.get(arm) or {}).get("kind")
-    return kind not in KIND_TRAITS or KIND_TRAITS[kind].uses_gan
+    return kind not in KIND_TRAITS or KIND_TRAITS[kind].is_synthetic

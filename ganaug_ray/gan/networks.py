@@ -145,6 +145,12 @@ class Discriminator(nn.Module):
             logits_B = logits_B + (pooled_BF * self.embed(y_B)).sum(1)
         return logits_B.float()
 
+    def list_learning_weights(self, frozen_layers: int) -> list[nn.Parameter]:
+        """List all weights but those of so many convolutions next to the image, which do not learn."""
+        convolutions = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
+        frozen = {id(weight) for layer in convolutions[:frozen_layers] for weight in layer.parameters()}
+        return [weight for weight in self.parameters() if id(weight) not in frozen]
+
 
 def _compute_widths(size: int, filters: int) -> list[int]:
     """Filters a layer, from the one next to the image inwards to 4 × 4 pixels."""

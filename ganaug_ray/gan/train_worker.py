@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+from safetensors.torch import load as tensors_from_bytes
+
 from ganaug_ray.core import checkpoint
 from ganaug_ray.core.determinism import use_deterministic_algorithms
 from ganaug_ray.core.distributed import Place
@@ -16,7 +18,7 @@ from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.gan import training_loop
 from ganaug_ray.gan.networks import Discriminator, Generator
 from ganaug_ray.gan.train_callbacks import TrainingRecorder
-from ganaug_ray.gan.training_spec import GanTraining
+from ganaug_ray.gan.training_spec import START_FILE, GanTraining
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ def train_rank(
     hooks = recorder.build_hooks() if recorder else _SILENT_HOOKS
     if on_snapshot is not None:
         hooks = _wrap_snapshot(hooks, on_snapshot)
+    initial = _read_initial_weights(training) if start is None else None
     with use_deterministic_algorithms(config.deterministic):
         training_loop.train_gan(
             batches,
@@ -77,8 +80,15 @@ def train_rank(
             hooks,
             training.snapshot_steps,
             config.compute_lr_factors(rows),
+            initial,
         )
     return recorder
+
+
+def _read_initial_weights(training: GanTraining) -> checkpoint.Tensors | None:
+    if training.start is None:
+        return None
+    return tensors_from_bytes(Folder.from_uri(training.start).read_bytes(START_FILE))
 
 
 def _wrap_snapshot(hooks: training_loop.Hooks, on_snapshot: SnapshotCallback) -> training_loop.Hooks:

@@ -51,12 +51,16 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False
 
 
-def build_networks(config: GanConfig, shape: ImageShape, seed: int, place: Place) -> tuple[Generator, Discriminator]:
-    """Build generator and discriminator on this rank's device, with weights that depend on the seed alone."""
+def build_networks(
+    config: GanConfig, shape: ImageShape, seed: int, place: Place, initial: checkpoint.Tensors | None = None
+) -> tuple[Generator, Discriminator]:
+    """Build generator and discriminator on this rank's device, with the given weights, or by the seed."""
     torch.manual_seed(rng.hash_to_number(seed, "gan", "weights"))
     classes = shape.classes if config.conditional else 0
     generator = Generator(config.latent, classes, shape.channels, shape.size, config.filters)
     discriminator = Discriminator(classes, shape.channels, shape.size, config.filters, config.recipe.norm)
+    if initial is not None:
+        checkpoint.unpack_states(initial, {"generator": generator, "discriminator": discriminator})
     for network in (generator, discriminator):
         network.to(place.device).to(memory_format=torch.channels_last)
     return generator, discriminator
@@ -73,6 +77,7 @@ def train_gan(
     hooks: Hooks,
     snapshot_steps: Collection[int] = (),
     factors: Mapping[int, float] = MappingProxyType({}),
+    initial: checkpoint.Tensors | None = None,
 ) -> WeightAverage[Generator]:
     """Train a GAN to ``steps`` optimizer steps, from a checkpoint if there is one; return the averaged generator.
 
@@ -88,17 +93,19 @@ def train_gan(
             the first logged step after a rank has learned that its machine will be taken away.
         snapshot_steps: more steps for ``snapshot``, and for ``save`` after it.
         factors: steps done -> what both learning rates are multiplied with from then on.
+        initial: weights of both networks to begin with; absent: fresh ones.
 
     Raises:
         DivergenceError: a gradient was not finite on some rank; no rank has taken that step.
     """
     recipe = config.recipe
     loss = losses.LOSSES[recipe.loss]
-    generator, discriminator = build_networks(config, shape, seed, place)
+    generator, discriminator = build_networks(config, shape, seed, place, initial)
     average = ema.build_average(generator, config.batch_size, recipe.ema_half_life)
     betas = (recipe.beta1, recipe.beta2)
     optimizer_g = torch.optim.Adam(generator.parameters(), lr=recipe.lr_g, betas=betas, fused=True)
-    optimizer_d = torch.optim.Adam(discriminator.parameters(), lr=recipe.lr_d, betas=betas, fused=True)
+    learning = discriminator.list_learning_weights(config.frozen_layers)
+    optimizer_d = torch.optim.Adam(learning, lr=recipe.lr_d, betas=betas, fused=True)
     parts: dict[str, checkpoint.Stateful] = {
         "generator": generator,
         "discriminator": discriminator,

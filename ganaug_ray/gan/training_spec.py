@@ -6,6 +6,8 @@ from ganaug_ray.config import GanConfig
 from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.core import experiment_dir
 
+START_FILE = "start.safetensors"  # weights of both networks, in the folder ``start``
+
 
 @dataclass(frozen=True)
 class GanTraining:
@@ -20,9 +22,11 @@ class GanTraining:
     resident_gb: float
     """GB of training images that a worker keeps in memory; more are streamed."""
     inputs: dict[str, str]
-    """Hashes of the data set and the teacher."""
+    """Hashes of the data set, the teacher and, if there are any, the weights that it starts from."""
     snapshot_steps: tuple[int, ...] = ()
     """Steps at which the generator is looked at, beside every config.snapshot_every."""
+    start: str | None = None
+    """Folder with the weights that it starts from, see ``augment.warm_start``; absent: fresh ones."""
     until: int | None = None
     """Steps after which it pauses, at a look; absent: the whole training."""
 
@@ -31,7 +35,8 @@ class GanTraining:
 
         The length of the training is no part of it: a checkpoint serves a longer training too.
         """
-        config = self.config.model_dump(exclude={*SCALING_KEYS, "steps", "epochs"}) | asdict(self.config.recipe)
+        unused = {*SCALING_KEYS, "steps", "epochs", "init_from"}  # what it starts from is among the inputs
+        config = self.config.model_dump(exclude=unused) | asdict(self.config.recipe)
         if self.config.then:
             config["then_in"] = "steps" if self.config.steps is not None else "epochs"
         return experiment_dir.compute_fingerprint(config, self.size, self.seed, self.inputs)

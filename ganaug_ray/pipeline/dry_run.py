@@ -53,6 +53,7 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
         facts.append(("GAN", drawn))
         if planned.warning:
             facts.append(("warning", planned.warning))
+    facts += [(name, source.address) for name, source in job.augment.sources.items()]
     size = job.classifier.batch_size
     for name, arm in job.compared_arms.items():
         facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], size, fit_steps)))

@@ -1,4 +1,4 @@
-"""The stage that makes synthetic images with the trained GANs and screens them, in each of the job's splits."""
+"""The stage that obtains synthetic images, from whatever source, and screens them, in each of the job's splits."""
 
 from __future__ import annotations
 
@@ -6,35 +6,120 @@ import functools
 import os
 from collections.abc import Callable
 
-from ganaug_ray.augment import synthetic_pools
-from ganaug_ray.config import Job
+from ganaug_ray.augment import arms, synthetic_pools
+from ganaug_ray.augment.synthetic_pools import SyntheticPool
+from ganaug_ray.augment.synthetic_sources import GanSource, locate_generator, locate_images
+from ganaug_ray.config import ImagesConfig, Job
 from ganaug_ray.core.experiment_dir import Record, Run
-from ganaug_ray.core.records import GanRecord
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ImagesRecord
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import NothingPassed, StageFailed, UserError
 from ganaug_ray.pipeline.stage import Progress, Split, StageContext
-from ganaug_ray.pipeline.training_stages import require_data
+from ganaug_ray.pipeline.training_stages import require_data, train_teachers
+
+_OTHER_NAME = "give these images another name in augment.images, or another --out"
 
 # Ray and torch are imported by the stage that needs them: a finished run needs neither.
 
 
 def generate_images(context: StageContext) -> None:
-    """Generate and screen the synthetic images that the arms need: synthetic/ and others."""
-    if not context.job.gan.conditional:
+    """Generate or import the synthetic images that the arms need, and screen them: synthetic/ and others."""
+    if not context.job.gan.conditional and not context.job.needs_synthetic_sources:
         raise UserError(
             "gan.conditional false: images of no class cannot be mixed with real ones; to look at some, "
             f"`ganaug generate {context.run.root} --count any=100 --png DIR`"
         )
     require_data(context)
+    import_sources(context)
+    if context.job.augment.sources:
+        train_teachers(context)
     for split in context.splits:
+        _adopt_generator(context, split)
         for pool in synthetic_pools.list_pools(split.job, split.run):
             _fill_pool(context, split, pool)
 
 
-def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.SyntheticPool) -> None:
-    gan = context.require_record("train-gan", GanRecord.find(pool.gan.folder))
+def import_sources(context: StageContext) -> None:
+    """Read the synthetic images from elsewhere that arms need, and see that a shared generator can be read.
+
+    They go to images/ or images-<name>/, and serve all splits; the generator is adopted in each, see
+    ``generate_images``.
+    """
+    if context.job.augment.generator and locate_generator(context.run).find_record() is None:
+        from ganaug_ray.augment import generator_pack
+
+        generator_pack.read_pack(context.job.augment.generator.source)
+    named = {arm.source for arm in context.job.compared_arms.values()}
+    for name, source in context.job.augment.images.items():
+        if name not in named:
+            continue
+        folder = locate_images(context.run, name)
+        record = ImagesRecord.find(folder)
+        if record is not None and (record.source, record.class_names) != (source.source, source.classes):
+            raise UserError(f"{folder}: is of {', '.join(record.source)}; {_OTHER_NAME}")
+        work = functools.partial(_import_source, context, source, folder)
+        context.run_stage("import", record, work, _describe_import)
+
+
+def _import_source(context: StageContext, source: ImagesConfig, folder: Folder) -> ImagesRecord:
+    from ganaug_ray.data.ingest import synthetic_images
+
+    dataset = DatasetRecord.read(context.run.dataset)
+    progress = Progress(words="listing the sources")
+    with context.terminal.show_progress("import", progress.read), context.open_executor() as executor:
+        return synthetic_images.import_images(context.job.data, source, dataset, folder, executor, progress.update)
+
+
+def _describe_import(record: ImagesRecord) -> str:
+    parts = [f"{', '.join(record.source)}: {sum(record.counts.values())} images of {len(record.counts)} classes"]
+    if rejected := sum(record.rejected.values()):
+        parts.append(f"{rejected} rejected (see rejected.parquet)")
+    if missing := [name for name in record.classes if name not in record.counts]:
+        parts.append(f"none of {', '.join(missing)}")
+    return ", ".join(parts)
+
+
+def _adopt_generator(context: StageContext, split: Split) -> None:
+    """Adopt the shared generator of the job, if it has one: generator/."""
+    config = split.job.augment.generator
+    if config is None:
+        return
+    source = locate_generator(split.run)
+    adopted = source.find_record()
+    if adopted is not None and adopted.to_json().get("source") != config.source:
+        raise UserError(f"{source.folder}: is the generator of {adopted.to_json().get('source')}; give another --out")
+
+    def work() -> GanRecord:
+        from ganaug_ray.augment import shared_generator
+
+        with context.terminal.show_progress("adopt", lambda: (0.0, config.address)):
+            return shared_generator.adopt_generator(
+                config, split.run.dataset, arms.locate_teacher(split.run), source.folder, split.job.seed
+            )
+
+    def outcome(record: GanRecord) -> str:
+        parts = [f"{split.name}the generator of {config.address}", f"memorisation: {record.memorization.verdict}"]
+        if record.undrawn:
+            parts.append(f"does not draw {', '.join(record.undrawn)}")
+        return ", ".join(parts)
+
+    context.run_stage("adopt", adopted, work, outcome)
+
+
+def _fill_pool(context: StageContext, split: Split, pool: SyntheticPool) -> None:
+    if pool.source.is_imported:
+        context.run_stage(
+            "generate",
+            synthetic_pools.read_finished_pool(pool),
+            lambda: _screen_imported(context, split, pool),
+            lambda record: split.name + _describe_pool(context.job, pool, record),
+        )
+        return
+    verb = "train-gan" if isinstance(pool.source, GanSource) else "generate"
+    gan = context.require_record(verb, GanRecord.find(pool.source.folder))
 
     def work() -> Record:
-        synthetic_pools.refuse_copies(context.job, gan)
+        synthetic_pools.refuse_copies(context.job, pool.source, gan)
         from ganaug_ray.augment.generate import BLOCK_SIZE, generate_locally, generate_pool, is_local_job
 
         make: Callable[..., Record] = generate_locally
@@ -52,7 +137,7 @@ def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.Synthe
                 return make(
                     pool.counts,
                     split.job.seed,
-                    pool.gan.folder,
+                    pool.source.folder,
                     pool.folder,
                     screening=screening,
                     progress=count,
@@ -61,26 +146,64 @@ def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.Synthe
         except NothingPassed as error:
             raise StageFailed(f"{error}; {_advise_after_screening(split.job, split.run, pool, gan)}") from None
 
-    def outcome(record: Record) -> str:
-        drawn = sum(n > 0 for n in record["counts"].values())
-        rejected = sum(sum(reasons.values()) for reasons in record["screened"].values())
-        parts = ["none stored: images are made in training"]
-        if record["images"]:
-            parts = [f"{record['images']} images of {drawn} classes"]
-        if rejected:
-            parts.append(f"{rejected} rejected (see {pool.folder.name}/screened.parquet)")
-        if record["not_drawn"]:
-            parts.append(f"not drawn: {', '.join(record['not_drawn'])}")
-        return split.name + ", ".join(parts)
-
-    context.run_stage("generate", synthetic_pools.read_finished_pool(pool), work, outcome)
+    context.run_stage(
+        "generate",
+        synthetic_pools.read_finished_pool(pool),
+        work,
+        lambda record: split.name + _describe_pool(context.job, pool, record),
+    )
 
 
-def _advise_after_screening(job: Job, run: Run, pool: synthetic_pools.SyntheticPool, gan: GanRecord) -> str:
+def _screen_imported(context: StageContext, split: Split, pool: SyntheticPool) -> Record:
+    from ganaug_ray.augment import imported_pool
+
+    images = context.require_record("generate", ImagesRecord.find(pool.source.folder))
+    total = sum(images.counts.values())
+    progress = Progress(words=f"looks for copies among {total} images")
+    try:
+        with context.terminal.show_progress("generate", progress.read):
+            return imported_pool.fill_pool(
+                pool.source.folder,
+                split.run.dataset,
+                arms.locate_teacher(split.run),
+                pool.counts,
+                synthetic_pools.build_screening(split.run, pool),
+                split.job.seed,
+                pool.folder,
+                context.job.augment.allow_copies,
+                lambda screened: progress.update(screened / total, f"{screened} of {total} images screened"),
+            )
+    except NothingPassed as error:
+        raise StageFailed(f"{error}; {_advise_after_screening(split.job, split.run, pool, None)}") from None
+
+
+def _describe_pool(job: Job, pool: SyntheticPool, record: Record) -> str:
+    """Say in words what a finished pool holds."""
+    drawn = sum(n > 0 for n in record["counts"].values())
+    rejected = sum(sum(reasons.values()) for reasons in record["screened"].values())
+    parts = ["none stored: images are made in training"]
+    if record["images"]:
+        parts = [f"{record['images']} images of {drawn} classes"]
+    if not isinstance(pool.source, GanSource):
+        parts[0] += f" from {job.augment.sources[pool.source.name].address}"
+    if rejected:
+        parts.append(f"{rejected} rejected (see {pool.folder.name}/screened.parquet)")
+    for reason, n in record.get("left_out", {}).items():
+        parts.append(f"{n} left out as {reason}")
+    if record["not_drawn"]:
+        parts.append(f"not drawn: {', '.join(record['not_drawn'])}")
+    return ", ".join(parts)
+
+
+def _advise_after_screening(job: Job, run: Run, pool: SyntheticPool, gan: GanRecord | None) -> str:
     """Say what helps where no image passed; with any of it the same command goes on in the same folder."""
-    names = [name for name, arm in job.arms.items() if synthetic_pools.plan_pool(job, run, arm).folder == pool.folder]
+    names = [
+        name
+        for name, arm in job.compared_arms.items()
+        if arm.traits.is_synthetic and synthetic_pools.plan_pool(job, run, arm).folder == pool.folder
+    ]
     advice = []
-    if gan.ended_early is None:
+    if isinstance(pool.source, GanSource) and gan is not None and gan.ended_early is None:
         key = "steps" if job.gan.steps is not None else "epochs"
         advice.append(f"--set gan.{key}={2 * getattr(job.gan, key)} trains the GAN on")
     screens = ["augment.screen"]
@@ -90,7 +213,9 @@ def _advise_after_screening(job: Job, run: Run, pool: synthetic_pools.SyntheticP
     advice.append(f"{loosened} takes all images, and lower limits in {screens[0]} take more")
     if not job.arms:
         advice.append("--set augment.ratio=0 trains without synthetic images")
-    elif len(names) < len(job.arms):
+    elif not set(names) <= job.arms.keys():
+        advice.append(f"without {pool.source.name} among the sources of augment the other arms are compared")
+    elif len(names) < len(job.compared_arms):
         advice.append(f"without {' and '.join(names)} in arms the others are compared")
     else:
         advice.append("without arms, and with augment.ratio 0, no synthetic images are needed")

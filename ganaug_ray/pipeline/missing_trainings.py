@@ -62,7 +62,7 @@ def count_missing(job: Job, run: Run) -> MissingTrainings:
     for number in range(job.compare.splits):
         split = run.locate_split(number)
         folders = [split.locate_model(arm, seed) for arm, seed in arms.list_pairs(job)]
-        if arms.has_gan(job) or synthetic_pools.needs_pseudo(job):
+        if arms.needs_teacher(job):
             folders.append(arms.locate_teacher(split))
         classifiers += sum(not folder.has_file(ModelRecord.FILE) for folder in folders)
         if arms.has_gan(job):

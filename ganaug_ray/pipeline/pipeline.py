@@ -86,9 +86,11 @@ class Pipeline:
         if self.job.compared_arms:
             self.terminal.print_stage_line("plan", "note", comparison_plan.describe_plan(self.job))
         self.prepare_data()
+        if self.job.augment.sources:
+            self.import_sources()
         if arms.has_gan(self.job):
             self.train_gan()
-        if self.job.needs_gan:
+        if self.job.needs_synthetic_sources:
             self.generate_images()
         self.train_classifiers()
         self.compare_arms()
@@ -107,6 +109,10 @@ class Pipeline:
         """Prepare the data set of each split from raw images: dataset/."""
         training_stages.prepare_data(self.context)
 
+    def import_sources(self) -> None:
+        """Read the synthetic images that come from elsewhere: images/ and others."""
+        generation_stage.import_sources(self.context)
+
     def train_teachers(self) -> None:
         """Train each split's teacher on real images; its features measure the GAN's quality, and it screens images."""
         training_stages.train_teachers(self.context)
@@ -116,7 +122,7 @@ class Pipeline:
         training_stages.train_gan(self.context)
 
     def generate_images(self) -> None:
-        """Generate and screen synthetic images: synthetic/."""
+        """Generate synthetic images or import them, and screen them: synthetic/."""
         generation_stage.generate_images(self.context)
 
     def train_classifiers(self) -> None:

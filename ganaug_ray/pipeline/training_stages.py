@@ -102,12 +102,16 @@ def train_gan(context: StageContext) -> None:
     missing = [(split, gan) for split, gan in gans if GanRecord.find(gan.folder) is None]
 
     def work() -> Record:
+        from ganaug_ray.augment import warm_start
         from ganaug_ray.gan import training_budget
         from ganaug_ray.gan.launch import train_gans
 
         trainings = []
         for split, gan in missing:
             training = synthetic_pools.build_training(split.job, split.run, gan)
+            if training.start is not None:
+                start = warm_start.describe_start(gan.folder.read_json("start.json"))
+                context.terminal.print_stage_line("train-gan", "note", f"{split.name}{start}")
             _announce_resuming(context, split, training)
             trainings.append(training)
         rows = DatasetRecord.read(missing[0][1].dataset).count_train_images()
@@ -231,6 +235,9 @@ def _train_models(context: StageContext, requests: list[ModelRequest], stage: st
             context.terminal.print_stage_line(
                 stage, "note", f"{split.name}starts from {initial_weights.describe_match(weights)}"
             )
+        for arm in dict.fromkeys(arm for other, arm, _ in requests if other.number == split.number):
+            if arm in split.job.compared_arms and split.job.compared_arms[arm].traits.transfer:
+                arm_batches.prepare_transfer(split.job, split.run, arm)
         arm_batches.refuse_streamed(split.job, split.run)
         rows = DatasetRecord.read(split.run.dataset).count_train_images()
         steps[split.number] = split.job.classifier.count_steps(rows)

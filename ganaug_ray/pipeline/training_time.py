@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from ganaug_ray.augment import arms, synthetic_pools
+from ganaug_ray.augment import arms
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.classify import networks
 from ganaug_ray.classify import training_loop as classifier_loop
@@ -61,6 +61,8 @@ class TrainingTime:
         rest = ["data", "predictions"]
         if arms.has_gan(job):
             rest += ["the GAN's figures of quality", "generation", "screening"]
+        elif job.needs_synthetic_sources:
+            rest += ["synthetic images from elsewhere", "screening"]
         if job.compare.sizes:
             rest.append("compare.sizes")
         if job.models:
@@ -75,7 +77,7 @@ class TrainingTime:
         """List the trainings of all splits, without kinds of which there are none."""
         splits = job.compare.splits
         classifiers_at_a_time = _count_side_by_side(job.classifier, self.gpus)
-        teachers = splits if arms.has_gan(job) or synthetic_pools.needs_pseudo(job) else 0
+        teachers = splits if arms.needs_teacher(job) else 0
         groups = [
             _TrainingGroup("classifier", splits * len(arms.list_pairs(job)), self.classifier_s, classifiers_at_a_time),
             _TrainingGroup("teacher", teachers, self.classifier_s, classifiers_at_a_time),

@@ -7,6 +7,7 @@ from typing import Any
 
 from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.config import ArmConfig, MixConfig
+from ganaug_ray.config.synthetic_sources import OWN_GAN
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records import ModelRecord, StageRecord, VerdictRecord
 from ganaug_ray.core.records.verdict import ArmComparison
@@ -57,8 +58,10 @@ def _group_by_ratio_line(
 
 
 def _label_ratio_line(arm: ArmConfig) -> str:
-    """Return the label of an arm's line in the picture of ratios: kind, classes and strategy."""
+    """Return the label of an arm's line in the picture of ratios: kind, source, classes and strategy."""
     parts: list[str] = [arm.kind]
+    if arm.source != OWN_GAN:
+        parts.append(f"from {arm.source}")
     if arm.classes != "all":
         parts.append(f"{arm.classes} classes")
     if arm.strategy != MixConfig().strategy:

@@ -24,7 +24,16 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import metrics, model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
 from ganaug_ray.evaluate.targets import find_champion, find_model
-from ganaug_ray.report import arm_plots, arm_section, champion_section, gan_section, published, search_section, template
+from ganaug_ray.report import (
+    arm_plots,
+    arm_section,
+    champion_section,
+    gan_section,
+    published,
+    search_section,
+    sources_section,
+    template,
+)
 from ganaug_ray.verdict import learning_curve
 
 MAX_SAMPLE_CLASSES = 20  # shown of the training images, at most
@@ -50,7 +59,9 @@ def write_report(
     """
     started = time.monotonic()
     figures = {**collect_figures(run, job), "advice": advice}
-    html = render_page(figures, draw_pictures(run, figures), dump_job(job)).encode()
+    pictures = draw_pictures(run, figures)
+    pictures["sources"] = sources_section.draw_sources(run, job, figures["sources"], figures["data"]["classes"])
+    html = render_page(figures, pictures, dump_job(job)).encode()
     run.root.write_bytes("report.html", html)
     record = {"hash": experiment_dir.hash_content(html), "inputs": dict(inputs), **figures}
     return experiment_dir.write_marker(run.root, "report.json", "report", started, record)
@@ -67,6 +78,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         "verdict": {key: value for key, value in verdict.to_json().items() if key not in _MARKER_KEYS},
         "data": {key: getattr(facts, key) for key in _DATA_KEYS},
         "gan": _collect_gan(run, job, facts, markers),
+        "sources": sources_section.collect_sources(run, job),
         **_collect_classes(run, verdict, facts.classes),
         **arm_section.collect_arms(verdict, markers, job.compared_arms),
         **champion_section.collect_champion(run, verdict),

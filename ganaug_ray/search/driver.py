@@ -29,6 +29,9 @@ def check_space(kind: str, space: Path, job: Job, write: Path | None) -> SearchS
         raise UserError(f"search {kind}: known are {', '.join(SECTION_BY_KIND)}")
     if write is not None and write.exists():
         raise UserError(f"--write {write}: is there already; name a file that is not")
+    if kind == "mix" and job.augment.sources:
+        named = " and ".join(f"augment.{key}" for key in ("images", "generator") if getattr(job.augment, key))
+        raise UserError(f"search mix: mixes images of the GAN that the job trains; leave out {named}")
     checked = load_space(space, kind, job)  # type: ignore[arg-type]  # it is one of KINDS
     training = job.gan if kind == "gan" else job.classifier
     workers = job.search.workers
@@ -127,7 +130,8 @@ def _run_prerequisite_stages(pipeline: Pipeline, kind: SearchKind) -> None:
 
         pipeline.train_gan()
         for split in pipeline.splits:
-            synthetic_pools.refuse_copies(split.job, GanRecord.read(synthetic_pools.locate_gan(split.run).folder))
+            gan = synthetic_pools.locate_gan(split.run)
+            synthetic_pools.refuse_copies(split.job, gan, GanRecord.read(gan.folder))
     if kind == "classifier":
         for split in pipeline.splits:
             initial_weights.prepare_weights(split.job, split.run)

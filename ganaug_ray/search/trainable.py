@@ -248,7 +248,7 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig, device: str) -> None:
     if synthetic_pools.read_finished_pool(pool) is None:
         screening = synthetic_pools.build_screening(run, pool)
         generate_locally(
-            pool.counts, job.seed, pool.gan.folder, pool.folder, screening, stored=pool.stored, device=device
+            pool.counts, job.seed, pool.source.folder, pool.folder, screening, stored=pool.stored, device=device
         )
 
 

@@ -6,6 +6,7 @@ import itertools
 
 from ganaug_ray.augment import arms
 from ganaug_ray.config import Job
+from ganaug_ray.config.synthetic_sources import GENERATOR
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.records import DatasetRecord
@@ -52,16 +53,22 @@ def build_verdict(job: Job, run: Run) -> Record:
         job.compare.worthwhile,
         compared_candidates.record_candidates(run, facts.hash, _hash_candidates(job)),
         job.compare.looks,
+        {arm: job.describe_addition(arm) for arm in job.compared_arms},
     )
 
 
 def _hash_candidates(job: Job) -> list[str]:
     """Hash all settings that a candidate's models are trained with, but how many they are."""
-    settings = job.model_dump(include={"data", "gan", "augment", "classifier"})
-    return [
-        experiment_dir.compute_fingerprint(settings, job.compared_arms[arm].model_dump())
-        for arm in arms.list_candidates(job)
-    ]
+    settings = job.model_dump(
+        include={"data", "gan", "augment", "classifier"}, exclude={"augment": {"images", "generator"}}
+    )
+    fingerprints = []
+    for name in arms.list_candidates(job):
+        arm = job.compared_arms[name]
+        source = job.augment.sources.get(GENERATOR if arm.traits.transfer else arm.source)
+        parts = [settings, arm.model_dump()] + ([source.model_dump()] if source else [])
+        fingerprints.append(experiment_dir.compute_fingerprint(*parts))
+    return fingerprints
 
 
 def read_overlap(job: Job, run: Run) -> SplitOverlap:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from types import MappingProxyType
 from typing import Any
 
 from ganaug_ray.evaluate.metric_register import get_metric, list_compared
@@ -105,6 +106,7 @@ def build_verdict(
     worthwhile: float = WORTHWHILE,
     ever_compared: int = 0,
     looks: int = 1,
+    additions: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the content of verdict.json. Without a candidate its verdict is None.
 
@@ -119,6 +121,7 @@ def build_verdict(
         worthwhile: the least gain in the metric that is worth having, above zero: 0.01 is one point.
         ever_compared: candidates that were ever compared on these test images, with those that are no longer there.
         looks: times that the verdict may be looked at while seeds and splits are added; see ``compute_looks_factor``.
+        additions: arm -> what it adds to the baseline, in words; absent: images.
 
     Returns:
         JSON-like values: ``verdict``, ``sentence``, ``chosen``, ``champion``, ``comparisons`` by the deciding metric
@@ -152,7 +155,8 @@ def build_verdict(
     deciding = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
     sentence = NOTHING_COMPARED
     if deciding is not None:
-        sentence = wording.describe_verdict(deciding)
+        sentence = wording.describe_verdict(deciding, additions.get(deciding.arm, wording.ADDED_IMAGES))
+    fixed = [addition for addition in dict.fromkeys(additions.values()) if addition != wording.ADDED_IMAGES]
     classes_by_arm = {}
     pairs = []
     for arm in compared_arms:
@@ -164,7 +168,7 @@ def build_verdict(
         "verdict": deciding and deciding.verdict,
         "metric": metric,
         "sentence": sentence,
-        "covers": wording.describe_coverage(outcomes[baseline], overlap, rivals, looks),
+        "covers": wording.describe_coverage(outcomes[baseline], overlap, rivals, looks, fixed),
         "worthwhile": worthwhile,
         "smallest_visible_gain": deciding and deciding.smallest_visible_gain,
         "chosen": chosen,

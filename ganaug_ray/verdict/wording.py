@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from ganaug_ray.verdict.comparison import Comparison
 
 
-def describe_verdict(comparison: Comparison) -> str:
+ADDED_IMAGES = "the added images"
+
+
+def describe_verdict(comparison: Comparison, addition: str = ADDED_IMAGES) -> str:
     """Say the verdict in words that need no statistics: the arm, the change and the number of repeats.
 
     Args:
         comparison: of an arm with the baseline; without an interval it has too few repeats.
+        addition: what the arm adds to the baseline, as a subject in the plural.
 
     Returns:
         One or two sentences.
@@ -33,13 +37,13 @@ def describe_verdict(comparison: Comparison) -> str:
         )
     change_words = f"{describe_change(comparison)}, over {describe_repeats(comparison)}"
     if comparison.verdict == "helped":
-        return f"The added images helped in {comparison.arm}: {change_words}."
+        return f"{_capitalize(addition)} helped in {comparison.arm}: {change_words}."
     if comparison.verdict == "hurt":
-        return f"The added images hurt in {comparison.arm}: {change_words}. Do not use them."
+        return f"{_capitalize(addition)} hurt in {comparison.arm}: {change_words}. Do not use them."
     if comparison.verdict == "no worthwhile gain":
         least = _format_amount(metric, comparison.worthwhile)
         return (
-            f"No worthwhile gain from the added images in {comparison.arm}: {change_words}. "
+            f"No worthwhile gain from {addition} in {comparison.arm}: {change_words}. "
             f"A gain of {least} is ruled out: do not use them."
         )
     assert comparison.smallest_visible_gain is not None
@@ -49,7 +53,11 @@ def describe_verdict(comparison: Comparison) -> str:
         visible_gain_words = (
             f"So many repeats can show a gain of {_format_amount(metric, comparison.smallest_visible_gain)} or more."
         )
-    return f"Unclear whether the added images help in {comparison.arm}: {change_words}. {visible_gain_words}"
+    return f"Unclear whether {addition} help in {comparison.arm}: {change_words}. {visible_gain_words}"
+
+
+def _capitalize(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def describe_repeats(comparison: Comparison) -> str:
@@ -89,7 +97,11 @@ def _format_amount(metric: Metric, value: float) -> str:
 
 
 def describe_coverage(
-    outcomes: Sequence[Outcome], overlap: SplitOverlap | None, candidates: int = 1, looks: int = 1
+    outcomes: Sequence[Outcome],
+    overlap: SplitOverlap | None,
+    candidates: int = 1,
+    looks: int = 1,
+    fixed: Sequence[str] = (),
 ) -> str:
     """Say which sources of chance an interval over these repeats covers, and which it does not.
 
@@ -98,6 +110,7 @@ def describe_coverage(
         overlap: what the splits share; needed where there are several.
         candidates: number of arms that the chosen one was chosen from.
         looks: times that the verdict may be looked at while seeds and splits are added.
+        fixed: what comes from elsewhere and is the same in all trainings, as subjects in the plural.
     """
     splits = len({outcome.split for outcome in outcomes})
     seeds = len({outcome.seed for outcome in outcomes})
@@ -138,5 +151,9 @@ def describe_coverage(
         coverage_words += (
             f" The verdict may be looked at {looks} times while seeds and splits are added, so the interval is wider "
             "than that of a single look would be."
+        )
+    if fixed:
+        coverage_words += (
+            f" It speaks of {' and '.join(fixed)} as they are: the chance of how they came about is not covered."
         )
     return coverage_words

@@ -2,6 +2,7 @@
 
 from ganaug_ray.core.records.dataset import DatasetRecord
 from ganaug_ray.core.records.gan import GanRecord, GeneratorSpec
+from ganaug_ray.core.records.images import ImagesRecord
 from ganaug_ray.core.records.model import ModelRecord, ModelSpec
 from ganaug_ray.core.records.run import RunRecord
 from ganaug_ray.core.records.stages import find_stage_record
@@ -13,6 +14,7 @@ __all__ = [
     "DatasetRecord",
     "GanRecord",
     "GeneratorSpec",
+    "ImagesRecord",
     "ModelRecord",
     "ModelSpec",
     "Repeat",

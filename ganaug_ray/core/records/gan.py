@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
+from pydantic import Field
+
 from ganaug_ray.core.records.stored_record import Part, StageRecord
 
 
@@ -72,6 +74,8 @@ class GanRecord(GeneratorSpec, StageRecord):
     """Figures of the generated images by key."""
     memorization: Memorization
     """Whether it copies."""
+    undrawn: list[str] = Field(default_factory=list)
+    """Classes of the data set that it cannot draw, as one that was trained on another data set may not."""
     seed: int
     """Of the job."""
     config: dict[str, Any]

@@ -5,13 +5,14 @@ from __future__ import annotations
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records.dataset import DatasetRecord
 from ganaug_ray.core.records.gan import GanRecord
+from ganaug_ray.core.records.images import ImagesRecord
 from ganaug_ray.core.records.model import ModelRecord
 from ganaug_ray.core.records.stored_record import StageRecord
 from ganaug_ray.core.records.verdict import VerdictRecord
 from ganaug_ray.core.storage import Folder
 
 RECORDS: dict[str, type[StageRecord]] = {
-    record.FILE: record for record in (DatasetRecord, GanRecord, ModelRecord, VerdictRecord)
+    record.FILE: record for record in (DatasetRecord, GanRecord, ImagesRecord, ModelRecord, VerdictRecord)
 }
 
 

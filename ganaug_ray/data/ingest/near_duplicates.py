@@ -28,8 +28,8 @@ MIN_PARALLEL_HASHES = 100_000  # hashes above which the search is shared out
 ROW_BITS = np.uint64(36)  # of a number that sorts rows by up to 28 bits of their hashes
 
 
-def _build_dct(n: int, frequencies: int) -> np.ndarray:
-    """The lowest rows of the orthonormal DCT-II matrix, float32 [frequencies, n]."""
+def build_dct(n: int, frequencies: int) -> np.ndarray:
+    """Build the lowest rows of the orthonormal DCT-II matrix, float32 [frequencies, n]."""
     k = np.arange(frequencies)[:, None]
     x = np.arange(n)[None]
     rows = np.cos(np.pi * (2 * x + 1) * k / (2 * n)) * np.sqrt(2 / n)
@@ -37,7 +37,7 @@ def _build_dct(n: int, frequencies: int) -> np.ndarray:
     return rows.astype(np.float32)
 
 
-_DCT = _build_dct(HASH_SIDE_PX, 8)
+_DCT = build_dct(HASH_SIDE_PX, 8)
 
 
 def hash_images(small: Sequence[Image.Image]) -> np.ndarray:

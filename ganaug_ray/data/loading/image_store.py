@@ -12,6 +12,7 @@
 
 import hashlib
 import io
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Literal
@@ -56,6 +57,20 @@ class LabelledImages:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> "LabelledImages":
+        """Return some of the images, copied.
+
+        Args:
+            rows: their numbers, int64 [M].
+        """
+        return LabelledImages(
+            images=self.images[rows],
+            labels=self.labels[rows],
+            ids=[self.ids[row] for row in rows],
+            paths=[self.paths[row] for row in rows],
+            provenance=[self.provenance[row] for row in rows],
+        )
 
 
 def hash_pixels(image: np.ndarray) -> str:
@@ -245,6 +260,19 @@ def list_shards(folder: Folder) -> ShardList:
     with ThreadPoolExecutor(MAX_OPEN_SHARDS) as threads:  # on an object store each look waits for an answer or two
         rows, widths = zip(*threads.map(read_shard_size, names), strict=True)
     return ShardList(folder, names, np.array(rows), sum(rows) * widths[-1])
+
+
+def iterate_shards(folder: Folder) -> Iterator[LabelledImages]:
+    """Yield the images of each shard of a store, in order; a shard is in memory at a time.
+
+    Args:
+        folder: of the store.
+
+    Raises:
+        FileNotFoundError: the folder has no shards.
+    """
+    for name in list_shards(folder).names:
+        yield from_table(folder.read_table(name))
 
 
 def read_images(folder: Folder, max_rows: int | None = None) -> LabelledImages:

@@ -29,7 +29,15 @@ UNCONDITIONAL = ["gan.conditional=false", "arms={}", "augment.ratio=0"]
 def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the stages that were called."""
     names: list[str] = []
-    stages = ["prepare_data", "train_gan", "generate_images", "train_classifiers", "compare_arms", "build_report"]
+    stages = [
+        "prepare_data",
+        "import_sources",
+        "train_gan",
+        "generate_images",
+        "train_classifiers",
+        "compare_arms",
+        "build_report",
+    ]
     for name in (*stages, "promote_champion"):
         monkeypatch.setattr(Pipeline, name, lambda self, name=name: names.append(name))
     return names
@@ -37,8 +45,22 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize(
     ("settings", "gan"),
-    [([], ["train_gan", "generate_images"]), (["arms={}", "augment.ratio=0"], []), (UNCONDITIONAL, ["train_gan"])],
-    ids=["an arm needs it", "nobody needs it", "for its own sake"],
+    [
+        ([], ["train_gan", "generate_images"]),
+        (["arms={}", "augment.ratio=0"], []),
+        (UNCONDITIONAL, ["train_gan"]),
+        (["arms={}", "augment.images=made"], ["import_sources", "generate_images"]),
+        (["arms={live: {}}", "augment.images=made"], ["import_sources", "train_gan", "generate_images"]),
+        (["arms={transfer: {}}", "augment.generator=pack"], ["import_sources", "generate_images"]),
+    ],
+    ids=[
+        "an arm needs it",
+        "nobody needs it",
+        "for its own sake",
+        "images are there",
+        "beside images that are there",
+        "a generator is there",
+    ],
 )
 def test_run_trains_gan_only_if_needed(called: list[str], tmp_path: Path, settings: list[str], gan: list[str]) -> None:
     """A run trains a GAN where an arm needs one or the GAN is unconditional, and else leaves it out."""

@@ -80,6 +80,24 @@ def test_verdict_follows_confidence_interval(tests: list[float], expected: str, 
     assert (found["splits"], found["seeds"]) == (1, len(tests))
 
 
+@pytest.mark.parametrize(
+    ("tests", "words"),
+    [
+        (GOOD, "The added images from made helped in syn"),
+        (BAD, "The added images from made hurt in syn"),
+        (REAL, "No worthwhile gain from the added images from made in syn"),
+        (MIXED, "Unclear whether the added images from made help in syn"),
+    ],
+)
+def test_sentence_names_the_source(tests: list[float], words: str) -> None:
+    """The sentence says what was added, and from where if not from here."""
+    additions = {"syn": "the added images from made"}
+    outcomes = {"real": arm(REAL), "syn": arm(tests)}
+    found = rule.build_verdict(outcomes, "real", ["syn"], "accuracy", CLASSES, additions=additions)
+    assert found["sentence"].startswith(words)
+    assert "It speaks of the added images from made as they are" in found["covers"]
+
+
 def test_seeds_within_split_are_averaged() -> None:
     """Over several splits, seeds of one split are averaged and count as no independent evidence."""
     real = np.array([[0.80, 0.82], [0.75, 0.77], [0.78, 0.80]])

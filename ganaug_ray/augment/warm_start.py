@@ -1,0 +1,118 @@
+"""Starts a GAN's training from another GAN: weights whose shapes fit are taken, those of a class by its name."""
+
+from __future__ import annotations
+
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
+
+from ganaug_ray.augment import generator_pack
+from ganaug_ray.augment.shared_generator import describe_seen, refuse_seen
+from ganaug_ray.config import Job
+from ganaug_ray.core import checkpoint, experiment_dir
+from ganaug_ray.core.checkpoint import Tensors
+from ganaug_ray.core.distributed import Place
+from ganaug_ray.core.experiment_dir import Record
+from ganaug_ray.core.records import DatasetRecord, GanRecord
+from ganaug_ray.core.records.pack import PackRecord
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.ingest.known_copies import Fingerprints, find_copies
+from ganaug_ray.errors import UserError
+from ganaug_ray.gan import class_tables, png_export, training_loop
+from ganaug_ray.gan.training_spec import START_FILE
+
+
+def prepare_start(job: Job, dataset: Folder, out: Folder) -> Record:
+    """Find the weights that a GAN starts from, and store them beside it, whole: those that do not fit are fresh ones.
+
+    Args:
+        job: its gan section names the other GAN: an experiment, a gan folder or a pack.
+        dataset: that the new GAN is trained on.
+        out: the new GAN's folder.
+
+    Returns:
+        The content of start.json: ``source``, ``hash``, and the names of tensors that were ``taken`` or are ``fresh``.
+
+    Raises:
+        UserError: there is no finished GAN, nothing of it fits, or it has seen validation or test images.
+    """
+    address = str(job.gan.init_from)
+    if existing := experiment_dir.read_marker(out, "start.json"):
+        return existing
+    where = f"gan.init_from {address}"
+    facts = DatasetRecord.read(dataset)
+    theirs, their_classes = _read_weights(where, address, dataset)
+    shape = training_loop.ImageShape(len(facts.classes), facts.channels, job.gan_image_size)
+    generator, discriminator = training_loop.build_networks(job.gan, shape, job.seed, Place())
+    networks = {"generator": generator, "discriminator": discriminator}
+    start = checkpoint.pack_states(networks)
+    tables = set().union(
+        *(
+            {f"{name}.{key}" for key in class_tables.find_class_tables(network, network.state_dict())}
+            for name, network in networks.items()
+        )
+    )
+    rows = class_tables.match_rows(their_classes, facts.classes)
+    taken = []
+    for name, tensor in start.items():
+        other = theirs.get(name)
+        if other is None:
+            continue
+        if name in tables and other.shape[1:] == tensor.shape[1:]:
+            start[name] = class_tables.take_rows(other, tensor, rows)
+            taken += [name] if rows else []
+        elif name not in tables and other.shape == tensor.shape:
+            start[name] = other.contiguous()
+            taken.append(name)
+    if not taken:
+        raise UserError(f"{where}: nothing of that GAN fits; take its gan.image_size, gan.filters and gan.latent")
+    content = tensors_to_bytes(start)
+    out.create().write_bytes(START_FILE, content)
+    record = {
+        "source": address,
+        "hash": experiment_dir.hash_content(content),
+        "classes": [facts.classes[row] for row in sorted(rows)],
+        "taken": taken,
+        "fresh": [name for name in start if name not in taken],
+    }
+    out.write_json("start.json", record)
+    return record
+
+
+def describe_start(record: Record) -> str:
+    """Say in a line what was taken over."""
+    matched = f"{len(record['classes'])} classes of the same name" if record["classes"] else "no class of the same name"
+    tensors = f"{len(record['taken'])} tensors fit, {len(record['fresh'])} are fresh"
+    return f"starts from {record['source']}: {tensors}, {matched}"
+
+
+def _read_weights(where: str, address: str, dataset: Folder) -> tuple[Tensors, list[str]]:
+    """Return the weights and classes of another GAN that has seen no validation or test image here."""
+    folder = Folder.from_uri(address)
+    if folder.has_file(PackRecord.FILE):
+        pack = generator_pack.read_pack(address)
+        refuse_seen(where, pack.seen, dataset)
+        return {f"generator.{name}": tensor for name, tensor in pack.weights.items()}, pack.record.classes
+    gan = png_export.find_gan_folder(address)
+    record = GanRecord.read(gan)
+    if (folder / "dataset").has_file(DatasetRecord.FILE):
+        _refuse_overlap(where, folder / "dataset", dataset)
+    weights: Tensors = {}
+    for name in ("gan.safetensors", "discriminator.safetensors"):
+        if gan.has_file(name):
+            weights |= tensors_from_bytes(gan.read_bytes(name))
+    return weights, record.classes if record.conditional else []
+
+
+def _refuse_overlap(where: str, theirs: Folder, ours: Folder) -> None:
+    """Raise UserError if the other GAN's images are among the validation and test images here."""
+    seen = Fingerprints.concatenate([Fingerprints.from_store(theirs / split) for split in generator_pack.SEEN_SPLITS])
+    found = []
+    for split in ("val", "test"):
+        table = ours.read_table("split.parquet", ["id", "path"])
+        paths = dict(zip(table["id"].to_pylist(), table["path"].to_pylist(), strict=True))
+        candidates = Fingerprints.from_store(ours / split)
+        for id_, reason in zip(candidates.ids, find_copies(candidates, {"train": seen}), strict=True):
+            if reason is not None:
+                found.append(f"{paths[id_]} ({split})")
+    if found:
+        raise UserError(describe_seen(where, found))
