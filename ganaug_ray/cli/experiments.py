@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -18,8 +19,6 @@ from ganaug_ray.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
     from ganaug_ray.config import Job
-    from ganaug_ray.core.console import Terminal
-    from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.pipeline.pipeline import Pipeline
 
 Count = Annotated[
@@ -239,6 +238,7 @@ def _run_action(
     from ganaug_ray.core.output_dir import open_experiment
     from ganaug_ray.pipeline.comparison_plan import plan_comparison
     from ganaug_ray.pipeline.job_facts import JobFacts
+    from ganaug_ray.pipeline.pipeline import Pipeline
     from ganaug_ray.pipeline.sequential_plan import allow_looks, resume_look
     from ganaug_ray.pipeline.split_plan import plan_given
 
@@ -259,17 +259,27 @@ def _run_action(
     try:
         with run.hold_lock():
             run.claim_folder(resume_look(job, run) if until_clear else job, notify)
-            _act_on_run(action, job, run, terminal, verbose)
+            arguments = _quote_arguments(path, out, overrides)
+            _act_on_run(action, Pipeline(job, run, terminal, arguments), verbose)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
         raise Interrupted("interrupted; the same command goes on from here") from None
 
 
-def _act_on_run(action: Callable[[Pipeline], None], job: Job, run: Run, terminal: Terminal, verbose: bool) -> None:
-    from ganaug_ray.pipeline.pipeline import Pipeline
+def _quote_arguments(path: Path, out: str | None, overrides: list[str]) -> str:
+    """Return the arguments that name a job and its folder, as a shell takes them."""
+    arguments = [str(path)]
+    for override in overrides:
+        arguments += ["--set", override]
+    if out is not None:
+        arguments += ["--out", out]
+    return shlex.join(arguments)
 
-    with nullcontext() if verbose else run.open_log_file() as log, terminal.redirect_output(log):
+
+def _act_on_run(action: Callable[[Pipeline], None], pipeline: Pipeline, verbose: bool) -> None:
+    log_file = nullcontext() if verbose else pipeline.run.open_log_file()
+    with log_file as log, pipeline.terminal.redirect_output(log):
         try:
-            action(Pipeline(job, run, terminal))
+            action(pipeline)
         finally:
             if "ray" in sys.modules:
                 from ganaug_ray.runtime import cluster

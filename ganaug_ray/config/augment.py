@@ -144,6 +144,13 @@ class ArmConfig(MixConfig):
         """The properties of the arm's kind."""
         return KIND_TRAITS[self.kind]
 
+    @property
+    def added_images(self) -> str:
+        """What the arm adds to the real images, in words."""
+        if self.traits.pseudo and self.traits.uses_gan:
+            return "extra images"  # synthetic and pseudo-labelled ones
+        return "pseudo-labelled images" if self.traits.pseudo else "synthetic images"
+
     def is_guided_by(self, other: "ArmConfig") -> bool:
         """Whether ``other`` can tell the gaining classes: an arm of the same kind, with images of all classes."""
         return other.kind == self.kind and other.classes == "all"

@@ -48,11 +48,19 @@ class Progress:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage works with: a job, the folder of its experiment, and the terminal."""
+    """What a stage works with.
+
+    Attributes:
+        job: as run.
+        run: the folder of its experiment.
+        terminal: where it is shown.
+        arguments: those of the command line that name the job and its folder, for commands in advice.
+    """
 
     job: Job
     run: Run
     terminal: Terminal
+    arguments: str = "JOB.yaml"
 
     @property
     def splits(self) -> list[Split]:

@@ -52,6 +52,7 @@ def build_verdict(job: Job, run: Run) -> Record:
         job.compare.worthwhile,
         compared_candidates.record_candidates(run, facts.hash, _hash_candidates(job)),
         job.compare.looks,
+        {name: arm.added_images for name, arm in job.compared_arms.items()},
     )
 
 

@@ -24,13 +24,12 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from ganaug_ray.evaluate.metric_register import get_metric, list_compared
-from ganaug_ray.verdict import choices, mcnemar, multiple_testing, paired_statistics, per_class, wording
+from ganaug_ray.verdict import answer, choices, mcnemar, multiple_testing, paired_statistics, per_class, wording
 from ganaug_ray.verdict.comparison import Comparison, Role
 from ganaug_ray.verdict.outcomes import Outcome, compute_differences
 from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 WORTHWHILE = 0.01  # one point
-NOTHING_COMPARED = "There is no arm with synthetic images to compare."
 
 
 def compare_arms(
@@ -105,6 +104,7 @@ def build_verdict(
     worthwhile: float = WORTHWHILE,
     ever_compared: int = 0,
     looks: int = 1,
+    added_images: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Return the content of verdict.json. Without a candidate its verdict is None.
 
@@ -119,9 +119,10 @@ def build_verdict(
         worthwhile: the least gain in the metric that is worth having, above zero: 0.01 is one point.
         ever_compared: candidates that were ever compared on these test images, with those that are no longer there.
         looks: times that the verdict may be looked at while seeds and splits are added; see ``compute_looks_factor``.
+        added_images: candidate -> what it adds to the real images, in words; absent: synthetic images.
 
     Returns:
-        JSON-like values: ``verdict``, ``sentence``, ``chosen``, ``champion``, ``comparisons`` by the deciding metric
+        JSON-like values: ``verdict``, ``sentence``, ``action`` and ``details`` (see ``answer.Answer``), ``chosen``, ``champion``, ``comparisons`` by the deciding metric
         and ``other_metrics``, ``classes`` (arm -> rows of ``compare_classes``), ``pairs`` (McNemar's test for each pair
         of models), ``arms`` (arm -> metrics of each model and their means), and what they were made from.
     """
@@ -150,9 +151,12 @@ def build_verdict(
         if other_metric.key != metric:
             other_comparisons += compare_with_baseline(other_metric.key)
     deciding = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
-    sentence = NOTHING_COMPARED
+    figures_by_arm = {arm: _summarize_arm(models, numbers) for arm, models in outcomes.items()}
+    words = answer.NOTHING_COMPARED
     if deciding is not None:
-        sentence = wording.describe_verdict(deciding)
+        before, after = (figures_by_arm[arm]["mean"][metric] for arm in (baseline, deciding.arm))
+        images = (added_images or {}).get(deciding.arm, "synthetic images")
+        words = answer.describe_answer(deciding, before, after, images, len(candidates))
     classes_by_arm = {}
     pairs = []
     for arm in compared_arms:
@@ -163,7 +167,7 @@ def build_verdict(
     return {
         "verdict": deciding and deciding.verdict,
         "metric": metric,
-        "sentence": sentence,
+        **words._asdict(),
         "covers": wording.describe_coverage(outcomes[baseline], overlap, rivals, looks),
         "worthwhile": worthwhile,
         "smallest_visible_gain": deciding and deciding.smallest_visible_gain,
@@ -175,7 +179,7 @@ def build_verdict(
         "classes": classes_by_arm,
         "rare": list(rare),
         "pairs": pairs,
-        "arms": {arm: _summarize_arm(models, numbers) for arm, models in outcomes.items()},
+        "arms": figures_by_arm,
         "baseline": baseline,
         "splits": len(splits),
         "seeds": len(outcomes[baseline]) // len(splits),
