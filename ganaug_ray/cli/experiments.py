@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -269,13 +270,25 @@ def _run_action(
     try:
         with run.hold_lock():
             run.claim_folder(resume_look(job, run) if until_clear else job, notify)
-            _act_on_run(action, Pipeline(job, run, terminal, cpu_only), verbose)
+            arguments = _quote_arguments(path, out, overrides)
+            _act_on_run(action, Pipeline(job, run, terminal, cpu_only, arguments), verbose)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
         raise Interrupted("interrupted; the same command goes on from here") from None
 
 
+def _quote_arguments(path: Path, out: str | None, overrides: list[str]) -> str:
+    """Return the arguments that name a job and its folder, as a shell takes them."""
+    arguments = [str(path)]
+    for override in overrides:
+        arguments += ["--set", override]
+    if out is not None:
+        arguments += ["--out", out]
+    return shlex.join(arguments)
+
+
 def _act_on_run(action: Callable[[Pipeline], None], pipeline: Pipeline, verbose: bool) -> None:
-    with nullcontext() if verbose else pipeline.run.open_log_file() as log, pipeline.terminal.redirect_output(log):
+    log_file = nullcontext() if verbose else pipeline.run.open_log_file()
+    with log_file as log, pipeline.terminal.redirect_output(log):
         try:
             action(pipeline)
         finally:

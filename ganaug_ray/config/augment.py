@@ -183,6 +183,18 @@ class ArmConfig(MixConfig):
         """The properties of the arm's kind."""
         return KIND_TRAITS[self.kind]
 
+    @property
+    def added_images(self) -> str:
+        """What the arm adds to the real images, in words."""
+        if self.traits.pseudo and self.traits.uses_gan:
+            return "the extra images"  # synthetic and pseudo-labelled ones
+        return "the pseudo-labelled images" if self.traits.pseudo else "the synthetic images"
+
+    @property
+    def is_from_elsewhere(self) -> bool:
+        """Whether what the arm adds was made before the experiment."""
+        return self.traits.transfer or self.source != OWN_GAN
+
     def is_guided_by(self, other: "ArmConfig") -> bool:
         """Whether ``other`` can tell the gaining classes: an arm of the same kind and source, with all classes."""
         return (other.kind, other.source) == (self.kind, self.source) and other.classes == "all"

@@ -212,16 +212,14 @@ class Job(Config):
         return any(arm.traits.is_synthetic or arm.traits.transfer for arm in self.compared_arms.values())
 
     def describe_addition(self, arm: str) -> str:
-        """Name what an arm adds to the baseline, as the subject of a sentence; where it is from, if not from here."""
+        """Name what an arm adds to the baseline, in a few words; where it is from, if not from here."""
         settings = self.compared_arms[arm]
         if settings.traits.transfer:
             assert self.augment.generator is not None, "the job was refused without one"
-            return f"the weights of the classifier of {self.augment.generator.short_name}"
+            return f"weights from {self.augment.generator.short_name}"
         if settings.source == OWN_GAN:
-            return "the added images"
-        source = self.augment.sources[settings.source]
-        which = "the generator of " if settings.source == GENERATOR else ""
-        return f"the added images from {which}{source.short_name}"
+            return settings.added_images
+        return f"images from {self.augment.sources[settings.source].short_name}"
 
     def derive_split(self, number: int) -> "Job":
         """Return the job for one of its splits: with other images in each part, and another seed."""

@@ -160,7 +160,7 @@ METRICS = (
     Metric("macro_precision", "macro precision", "%"),
     Metric("macro_recall", "macro recall", "%"),
     Metric("macro_f1", "macro-F1", "%", estimator=ClassMean(_F1)),
-    Metric("rare_f1", "F1 of the rare classes", "%", estimator=ClassMean(_F1, only_rare=True), needs_rare=True),
+    Metric("rare_f1", "F1 of rare classes", "%", estimator=ClassMean(_F1, only_rare=True), needs_rare=True),
     Metric("weighted_precision", "weighted precision", "%"),
     Metric("weighted_recall", "weighted recall", "%"),
     Metric("weighted_f1", "weighted F1", "%"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 import time
 from contextlib import AbstractContextManager, nullcontext
 
@@ -42,7 +43,7 @@ def compare_arms(context: StageContext) -> None:
     verdict = VerdictRecord.find(context.run.root)
     if verdict is not None and verdict.hash != current:
         verdict = None
-    context.run_stage("compare", verdict, work, lambda record: record.sentence)
+    context.run_stage("compare", verdict, work, lambda record: f"{record.sentence} {record.action}".rstrip())
 
 
 def compare_models(context: StageContext) -> None:
@@ -106,8 +107,7 @@ def build_report(context: StageContext) -> None:
     def work() -> Record:
         from ganaug_ray.report.report import write_report
 
-        advice = sequential_plan.advise_until_clear(context.job, context.run, verdict.verdict)
-        return write_report(context.run, context.job, inputs, advice)
+        return write_report(context.run, context.job, inputs, advise_next(context))
 
     (champion,) = targets.list_models(context.run, context.job)
     evaluated = targets.build_target(context.run, champion, None).out.read_json(targets.MARKER)
@@ -127,6 +127,13 @@ def build_report(context: StageContext) -> None:
     marker = experiment_dir.read_marker(context.run.root, "report.json")
     current_marker = marker if marker and marker["inputs"] == inputs else None
     context.run_stage("report", current_marker, work, lambda record: str(context.run.root / "report.html"))
+
+
+def advise_next(context: StageContext) -> str:
+    """Say which command comes after a verdict: one that would decide it, or the one that serves the champion."""
+    verdict = VerdictRecord.read(context.run.root).verdict
+    advice = sequential_plan.advise_until_clear(context.job, context.run, verdict, context.arguments)
+    return advice or f"`ganaug serve {shlex.quote(str(context.run.root))}` answers with this classifier over HTTP"
 
 
 def promote_champion(context: StageContext, force: bool = False) -> None:
@@ -183,7 +190,7 @@ def _judge_by_champion(
     """Judge a model by a registry's champion: what is told of it, or StageFailed where it is refused."""
     from ganaug_ray.verdict import promotion_gate
 
-    hint = "`ganaug promote JOB.yaml --force` promotes it all the same"
+    hint = f"`ganaug promote {context.arguments} --force` promotes it all the same"
     withdrawn = model_registry.find_withdrawn_models(model_registry.list_changes(current))
     if not force and ModelRecord.read(model).hash in withdrawn:
         raise StageFailed(f"{registry}: this model was champion and has been rolled back; {hint}")

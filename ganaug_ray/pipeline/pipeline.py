@@ -27,18 +27,19 @@ from ganaug_ray.pipeline.stage import Split, StageContext
 class Pipeline:
     """One job in one experiment folder, shown on one terminal. A finished stage is not run again.
 
-    With ``cpu_only`` GPUs are left alone, also where there are some.
+    The attributes are those of ``StageContext``.
     """
 
     job: Job
     run: Run
     terminal: Terminal
     cpu_only: bool = False
+    arguments: str = "JOB.yaml"
 
     @property
     def context(self) -> StageContext:
         """The context that stages get."""
-        return StageContext(self.job, self.run, self.terminal, self.cpu_only)
+        return StageContext(self.job, self.run, self.terminal, self.cpu_only, self.arguments)
 
     @property
     def splits(self) -> list[Split]:
@@ -48,9 +49,6 @@ class Pipeline:
     def run_all(self) -> None:
         """Run every stage from raw images to a promoted model."""
         self.reach_verdict()
-        record = VerdictRecord.find(self.run.root)
-        if record and (advice := sequential_plan.advise_until_clear(self.job, self.run, record.verdict)):
-            self.terminal.print_stage_line("compare", "note", advice)
         self._conclude()
 
     def run_until_clear(self, hours: float | None = None) -> None:
@@ -80,6 +78,7 @@ class Pipeline:
             self.compare_models()
         self.build_report()
         self.promote_champion()
+        self.terminal.print_stage_line("next", "note", evaluation_stages.advise_next(self.context))
 
     def reach_verdict(self) -> None:
         """Run all stages from raw images to verdict.json."""

@@ -107,13 +107,14 @@ def resume_look(job: Job, run: Run) -> Job:
     return _apply_look(job, (reached or looks[-1:])[0])
 
 
-def advise_until_clear(job: Job, run: Run, verdict: str | None) -> str | None:
+def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) -> str | None:
     """Say which command goes on with a comparison that is over, and what it costs at most; None where none helps.
 
     Args:
         job: as it was compared, with one look.
         run: the experiment's folder; its models say what more of them take.
         verdict: in a word.
+        arguments: of the command line that name the job and its folder.
     """
     if verdict not in OPEN_VERDICTS or job.compare.looks > 1:
         return None
@@ -123,7 +124,7 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None) -> str | None:
     missing = count_missing(_apply_look(job, looks[-1]), run)
     what = "seeds, then splits," if looks[-1].splits > job.compare.splits else "seeds"
     return (
-        f"`ganaug run JOB.yaml --until-clear` adds {what} until the answer is clear, with up to "
+        f"`ganaug run {arguments} --until-clear` adds {what} until the answer is clear, with up to "
         f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} "
         "of training in all; after this first look it wrongly says helped in up to 4.5 % of cases, instead of 2.5 %"
     )

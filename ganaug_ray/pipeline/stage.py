@@ -53,12 +53,21 @@ class Progress:
 
 @dataclass(frozen=True)
 class StageContext:
-    """What a stage works with: a job, the folder of its experiment, the terminal, and whether GPUs are left alone."""
+    """What a stage works with.
+
+    Attributes:
+        job: as run.
+        run: the folder of its experiment.
+        terminal: where it is shown.
+        cpu_only: whether GPUs are left alone, also where there are some.
+        arguments: those of the command line that name the job and its folder, for commands in advice.
+    """
 
     job: Job
     run: Run
     terminal: Terminal
     cpu_only: bool = False
+    arguments: str = "JOB.yaml"
 
     @property
     def splits(self) -> list[Split]:

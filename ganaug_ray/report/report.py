@@ -4,6 +4,7 @@ First the figures are collected, as plain values: they are report.json. Then the
 lays both out.
 """
 
+import datetime
 import io
 import time
 from collections import Counter
@@ -52,7 +53,7 @@ def write_report(
         run: with the verdict and what it is of.
         job: as run.
         inputs: hashes of what is reported, for the marker.
-        advice: what would decide an open verdict, in a sentence with commands in backticks.
+        advice: what to do next, in a sentence with commands in backticks.
 
     Returns:
         The marker.
@@ -75,6 +76,8 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     return {
         "experiment": run.root.name,
         "about": job.about,
+        "made": f"{datetime.datetime.now(datetime.UTC):%-d %B %Y}",
+        "images": sum(sum(counts.values()) for counts in facts.counts.values()),
         "verdict": {key: value for key, value in verdict.to_json().items() if key not in _MARKER_KEYS},
         "data": {key: getattr(facts, key) for key in _DATA_KEYS},
         "gan": _collect_gan(run, job, facts, markers),

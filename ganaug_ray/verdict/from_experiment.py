@@ -54,6 +54,7 @@ def build_verdict(job: Job, run: Run) -> Record:
         compared_candidates.record_candidates(run, facts.hash, _hash_candidates(job)),
         job.compare.looks,
         {arm: job.describe_addition(arm) for arm in job.compared_arms},
+        [job.describe_addition(arm) for arm, settings in job.compared_arms.items() if settings.is_from_elsewhere],
     )
 
 

@@ -25,13 +25,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ganaug_ray.evaluate.metric_register import get_metric, list_compared
-from ganaug_ray.verdict import choices, mcnemar, multiple_testing, paired_statistics, per_class, wording
+from ganaug_ray.verdict import answer, choices, mcnemar, multiple_testing, paired_statistics, per_class, wording
 from ganaug_ray.verdict.comparison import Comparison, Role
 from ganaug_ray.verdict.outcomes import Outcome, compute_differences
 from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 WORTHWHILE = 0.01  # one point
-NOTHING_COMPARED = "There is no arm with synthetic images to compare."
 
 
 def compare_arms(
@@ -107,6 +106,7 @@ def build_verdict(
     ever_compared: int = 0,
     looks: int = 1,
     additions: Mapping[str, str] = MappingProxyType({}),
+    fixed_additions: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the content of verdict.json. Without a candidate its verdict is None.
 
@@ -121,11 +121,12 @@ def build_verdict(
         worthwhile: the least gain in the metric that is worth having, above zero: 0.01 is one point.
         ever_compared: candidates that were ever compared on these test images, with those that are no longer there.
         looks: times that the verdict may be looked at while seeds and splits are added; see ``compute_looks_factor``.
-        additions: arm -> what it adds to the baseline, in words; absent: images.
+        additions: arm -> what it adds to the baseline, in words; absent: synthetic images.
+        fixed_additions: those of them that are not made anew in each repeat.
 
     Returns:
-        JSON-like values: ``verdict``, ``sentence``, ``chosen``, ``champion``, ``comparisons`` by the deciding metric
-        and ``other_metrics``, ``classes`` (arm -> rows of ``compare_classes``), ``pairs`` (McNemar's test for each pair
+        JSON-like values: ``verdict``, ``sentence``, ``action`` and ``details`` (see ``answer.Answer``), ``chosen``,
+        ``champion``, ``comparisons`` by the deciding metric and ``other_metrics``, ``classes`` (arm -> rows of ``compare_classes``), ``pairs`` (McNemar's test for each pair
         of models), ``arms`` (arm -> metrics of each model and their means), and what they were made from.
     """
     splits = {outcome.split for outcome in outcomes[baseline]}
@@ -153,10 +154,13 @@ def build_verdict(
         if other_metric.key != metric:
             other_comparisons += compare_with_baseline(other_metric.key)
     deciding = next((comparison for comparison in comparisons if comparison.role == "chosen"), None)
-    sentence = NOTHING_COMPARED
+    figures_by_arm = {arm: _summarize_arm(models, numbers) for arm, models in outcomes.items()}
+    words = answer.NOTHING_COMPARED
     if deciding is not None:
-        sentence = wording.describe_verdict(deciding, additions.get(deciding.arm, wording.ADDED_IMAGES))
-    fixed = [addition for addition in dict.fromkeys(additions.values()) if addition != wording.ADDED_IMAGES]
+        before, after = (figures_by_arm[arm]["mean"][metric] for arm in (baseline, deciding.arm))
+        addition = additions.get(deciding.arm, answer.SYNTHETIC_IMAGES)
+        words = answer.describe_answer(deciding, before, after, addition, len(candidates))
+    fixed = list(dict.fromkeys(fixed_additions))
     classes_by_arm = {}
     pairs = []
     for arm in compared_arms:
@@ -167,7 +171,7 @@ def build_verdict(
     return {
         "verdict": deciding and deciding.verdict,
         "metric": metric,
-        "sentence": sentence,
+        **words._asdict(),
         "covers": wording.describe_coverage(outcomes[baseline], overlap, rivals, looks, fixed),
         "worthwhile": worthwhile,
         "smallest_visible_gain": deciding and deciding.smallest_visible_gain,
@@ -179,7 +183,7 @@ def build_verdict(
         "classes": classes_by_arm,
         "rare": list(rare),
         "pairs": pairs,
-        "arms": {arm: _summarize_arm(models, numbers) for arm, models in outcomes.items()},
+        "arms": figures_by_arm,
         "baseline": baseline,
         "splits": len(splits),
         "seeds": len(outcomes[baseline]) // len(splits),

@@ -1,4 +1,4 @@
-"""Says the verdict in plain words, and what its interval covers."""
+"""Says in plain words how an arm changed a metric, and what the interval of that change covers."""
 
 from __future__ import annotations
 
@@ -13,51 +13,6 @@ from ganaug_ray.verdict.split_overlap import SplitOverlap
 
 if TYPE_CHECKING:
     from ganaug_ray.verdict.comparison import Comparison
-
-
-ADDED_IMAGES = "the added images"
-
-
-def describe_verdict(comparison: Comparison, addition: str = ADDED_IMAGES) -> str:
-    """Say the verdict in words that need no statistics: the arm, the change and the number of repeats.
-
-    Args:
-        comparison: of an arm with the baseline; without an interval it has too few repeats.
-        addition: what the arm adds to the baseline, as a subject in the plural.
-
-    Returns:
-        One or two sentences.
-    """
-    metric = get_metric(comparison.metric)
-    if comparison.ci95 is None:
-        return (
-            f"Not enough repeats: {describe_repeats(comparison)} of {comparison.arm}; "
-            f"{MIN_REPEATS} trainings of each arm are the least (compare.seeds, compare.splits). "
-            f"Test {metric.name} changed by {_format_change(metric, comparison.mean)}."
-        )
-    change_words = f"{describe_change(comparison)}, over {describe_repeats(comparison)}"
-    if comparison.verdict == "helped":
-        return f"{_capitalize(addition)} helped in {comparison.arm}: {change_words}."
-    if comparison.verdict == "hurt":
-        return f"{_capitalize(addition)} hurt in {comparison.arm}: {change_words}. Do not use them."
-    if comparison.verdict == "no worthwhile gain":
-        least = _format_amount(metric, comparison.worthwhile)
-        return (
-            f"No worthwhile gain from {addition} in {comparison.arm}: {change_words}. "
-            f"A gain of {least} is ruled out: do not use them."
-        )
-    assert comparison.smallest_visible_gain is not None
-    if metric.is_share and comparison.smallest_visible_gain >= 1:
-        visible_gain_words = "So few repeats can show no gain at all."
-    else:
-        visible_gain_words = (
-            f"So many repeats can show a gain of {_format_amount(metric, comparison.smallest_visible_gain)} or more."
-        )
-    return f"Unclear whether {addition} help in {comparison.arm}: {change_words}. {visible_gain_words}"
-
-
-def _capitalize(text: str) -> str:
-    return text[0].upper() + text[1:]
 
 
 def describe_repeats(comparison: Comparison) -> str:
@@ -83,17 +38,14 @@ def describe_change(comparison: Comparison) -> str:
     metric = get_metric(comparison.metric)
     low, high = (metric.format_change(end) for end in comparison.ci95)
     return (
-        f"test {metric.name} changed by {_format_change(metric, comparison.mean)} "
+        f"test {metric.name} changed by {format_change(metric, comparison.mean)} "
         f"(95 % interval {low} to {high}) against {comparison.baseline}"
     )
 
 
-def _format_change(metric: Metric, value: float) -> str:
+def format_change(metric: Metric, value: float) -> str:
+    """Format a difference of two values of a metric with its sign and unit, such as ``+1.2 points``."""
     return f"{metric.format_change(value)} {metric.change_unit}".rstrip()
-
-
-def _format_amount(metric: Metric, value: float) -> str:
-    return _format_change(metric, value).removeprefix("+")
 
 
 def describe_coverage(

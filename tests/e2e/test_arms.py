@@ -99,7 +99,7 @@ def test_two_splits_are_too_few(finished: Path) -> None:
         assert own["mean"] == pytest.approx(np.mean(own["by_split"]))
         assert (own["ci95"], own["verdict"]) == (None, "not enough repeats"), "two trainings of each arm"
     assert verdict["verdict"] == "not enough repeats"
-    assert "2 splits with 1 seed each" in verdict["sentence"]
+    assert "2 splits with 1 seed each" in verdict["details"]
 
 
 def test_shuffled_test_labels_change_no_choice(finished: Path, tmp_path: Path) -> None:

@@ -85,7 +85,11 @@ class VerdictRecord(StageRecord):
     metric: str
     """Key of the metric that decides."""
     sentence: str
-    """The verdict in words."""
+    """The verdict with its figures, in words."""
+    action: str = ""
+    """What to do now, in words."""
+    details: str = ""
+    """How often it was measured, and what that can show, in words."""
     covers: str
     """Which chance the interval covers, in words."""
     worthwhile: float = 0.01

@@ -38,9 +38,9 @@ def test_several_sources_are_several_arms() -> None:
         "mine": ("synthetic", "gan"),
     }
     assert job.needs_gan
-    assert job.describe_addition("sd") == "the added images from made.zip"
-    assert job.describe_addition("now") == "the added images from the generator of pack"
-    assert job.describe_addition("mine") == "the added images"
+    assert job.describe_addition("sd") == "images from made.zip"
+    assert job.describe_addition("now") == "images from pack"
+    assert job.describe_addition("mine") == "the synthetic images"
 
 
 def test_resolved_job_loads_again(tmp_path: Path) -> None:

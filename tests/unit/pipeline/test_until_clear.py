@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -224,9 +225,9 @@ def test_advice_counts_added_splits(tmp_path: Path) -> None:
     run = Run(Folder.from_uri(tmp_path / "run"))
     job = load_job(DIGITS, FIFTHS)
     train_all(job, run)
-    advice = sequential_plan.advise_until_clear(job, run, "unclear")
+    advice = sequential_plan.advise_until_clear(job, run, "unclear", "mine.yaml --out far")
     assert advice is not None
-    assert "adds seeds, then splits, until" in advice
+    assert advice.startswith("`ganaug run mine.yaml --out far --until-clear` adds seeds, then splits, until")
     models = 5 * 8 * 2 - 4  # of five splits with eight seeds and two arms, four are there
     assert f"{models + 4} more trainings and 4 GANs, about {format_time((models + 4) * 60 + 4 * GAN_S)} of" in advice
 
@@ -286,10 +287,16 @@ def test_wrong_hours_are_refused(options: list[str], words: str, monkeypatch: py
 
 
 def test_options_reach_the_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The command gives its hours and the allowed looks to the pipeline."""
+    """The command gives its hours, the allowed looks, and how the job and its folder are named to the pipeline."""
     calls: list[tuple[int, float | None]] = []
-    monkeypatch.setattr(Pipeline, "run_until_clear", lambda p, hours: calls.append((p.job.compare.looks, hours)))
-    command = ["ganaug", "run", str(DIGITS), "--until-clear", "--hours", "1.5", "--out", str(tmp_path / "out")]
+    named = [str(DIGITS), "--set", "about=two words", "--out", str(tmp_path / "out")]
+
+    def note_call(pipeline: Pipeline, hours: float | None) -> None:
+        calls.append((pipeline.job.compare.looks, hours))
+        assert shlex.split(pipeline.context.arguments) == named
+
+    monkeypatch.setattr(Pipeline, "run_until_clear", note_call)
+    command = ["ganaug", "run", *named, "--until-clear", "--hours", "1.5"]
     monkeypatch.setattr(sys, "argv", command)
     with pytest.raises(SystemExit) as caught:
         cli.main()

@@ -239,7 +239,7 @@ def test_advice_appears_with_its_command(experiment: Experiment, reported: Exper
     assert reported.figures()["advice"] is None
     report.write_report(experiment.run, experiment.job, {"verdict": "f00d"}, "`ganaug run` takes < 5 minutes")
     page = (experiment.path / "report.html").read_text(encoding="utf-8")
-    assert "<p><code>ganaug run</code> takes &lt; 5 minutes.</p>" in page
+    assert "<p>Next: <code>ganaug run</code> takes &lt; 5 minutes.</p>" in page
 
 
 def test_page_describes_synthetic_image_mix(reported: Experiment, tmp_path: Path) -> None:
@@ -278,7 +278,7 @@ def test_three_arms_appear_together(tmp_path: Path) -> None:
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, LIVE])
     html = experiment.report()
     page, figures = Page(html), experiment.figures()
-    assert f"of {SYNTHETIC};" in figures["verdict"]["sentence"], "the better of the two is named"
+    assert figures["verdict"]["chosen"]["arm"] == SYNTHETIC, "the better of the two"
     assert list(figures["recall_change"]) == [SYNTHETIC, LIVE]
     assert figures["recall_change"][LIVE] == pytest.approx([0.0] * 2)
     assert [row["models"] for row in figures["time"] if row["stage"] == f"train, {LIVE}"] == [2]
@@ -470,7 +470,7 @@ def test_page_renders_without_synthetic_images(tmp_path: Path) -> None:
     """Without synthetic images the page has no GAN and no comparison, and says so."""
     experiment = Experiment(tmp_path, ["cat", "dog"], [REAL])
     page = Page(experiment.report())
-    assert "no arm with synthetic images to compare" in page.text
+    assert "Nothing was compared: no arm of this job adds images" in page.text
     assert "GAN" not in page.text.split("Lineage")[0]
     assert experiment.figures()["gan"] is None
     assert experiment.figures()["recall_change"] == {}
@@ -501,7 +501,7 @@ def test_single_seed_and_sparse_logs_render(tmp_path: Path) -> None:
     for log in tmp_path.glob("models/*/*/metrics.jsonl"):
         log.write_text('{"step": 1, "loss": 1.0}\n')
     page = Page(experiment.report())
-    assert "1 seed of" in page.text
+    assert "Measured over 1 seed." in page.text
     assert "validation accuracy" not in page.text
 
 

@@ -1,0 +1,95 @@
+"""The answer of an experiment: a sentence for whoever has to decide, what to do, and what the figures rest on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ganaug_ray.evaluate.metric_register import get_metric
+from ganaug_ray.verdict.paired_statistics import MIN_REPEATS
+from ganaug_ray.verdict.wording import describe_repeats, format_change
+
+if TYPE_CHECKING:
+    from ganaug_ray.verdict.comparison import Comparison
+
+SYNTHETIC_IMAGES = "the synthetic images"
+SHIP_REAL = "Ship the classifier trained on real images"
+
+
+class Answer(NamedTuple):
+    """An answer in words.
+
+    Attributes:
+        sentence: the verdict with its figures, in at most 25 words and without the name of an arm.
+        action: what to do now, in a sentence.
+        details: how often it was measured, and what that can show.
+    """
+
+    sentence: str
+    action: str
+    details: str
+
+
+NOTHING_COMPARED = Answer("Nothing was compared: no arm of this job adds images to the real ones.", f"{SHIP_REAL}.", "")
+
+
+def describe_answer(
+    comparison: Comparison, before: float, after: float, addition: str = SYNTHETIC_IMAGES, rivals: int = 1
+) -> Answer:
+    """Say the verdict in words that need no statistics.
+
+    Args:
+        comparison: of the chosen arm with the baseline.
+        before: the baseline's mean of the metric on test images, as a share where it is shown times 100.
+        after: the arm's.
+        addition: what the arm adds to the baseline, in words.
+        rivals: number of arms that this one was chosen from.
+    """
+    sentence = _describe_result(comparison, before, after, addition)
+    return Answer(sentence, _describe_action(comparison), _describe_details(comparison, rivals))
+
+
+def _describe_result(comparison: Comparison, before: float, after: float, addition: str) -> str:
+    metric = get_metric(comparison.metric)
+    levels = f"from {metric.format_with_unit(before)} to {metric.format_with_unit(after)}"
+    change = metric.format_change(comparison.mean)
+    if comparison.ci95 is None:
+        return f"Too few trainings for an answer: with {addition}, {metric.name} went {levels} ({change})."
+    low, high = (metric.format_change(end) for end in comparison.ci95)
+    figures = f"{levels} ({change}, 95 % interval {low} to {high})"
+    direction = "raised" if comparison.mean > 0 else "lowered"
+    if comparison.verdict == "helped":
+        return f"Use {addition}: they {direction} {metric.name} {figures}."
+    if comparison.verdict == "hurt":
+        return f"Do not use {addition}: they {direction} {metric.name} {figures}."
+    if comparison.verdict == "no worthwhile gain":
+        return f"Do not use {addition}: they changed {metric.name} {figures}."
+    return f"Unclear whether {addition} help: {metric.name} went {figures}."
+
+
+def _describe_action(comparison: Comparison) -> str:
+    if comparison.verdict == "helped":
+        return "Ship the classifier trained with them."
+    if comparison.verdict == "not enough repeats":
+        return (
+            f"{SHIP_REAL} for now; {MIN_REPEATS} trainings of each arm are the least (compare.seeds, compare.splits)."
+        )
+    return f"{SHIP_REAL} for now." if comparison.verdict == "unclear" else f"{SHIP_REAL}."
+
+
+def _describe_details(comparison: Comparison, rivals: int) -> str:
+    metric = get_metric(comparison.metric)
+    sentences = [f"Measured over {describe_repeats(comparison)}."]
+    if rivals > 1:
+        sentences.append(f"Of {rivals} ways to add images, this one did best on validation.")
+    if comparison.verdict == "no worthwhile gain":
+        least = format_change(metric, comparison.worthwhile).removeprefix("+")
+        sentences.append(f"A gain of {least} is ruled out.")
+    elif comparison.verdict == "unclear":
+        visible_gain = comparison.smallest_visible_gain
+        assert visible_gain is not None
+        if metric.is_share and visible_gain >= 1:
+            sentences.append("So few trainings can show no gain at all.")
+        else:
+            amount = format_change(metric, visible_gain).removeprefix("+")
+            sentences.append(f"This many trainings can show a gain of {amount} or more.")
+    return " ".join(sentences)

@@ -1,0 +1,60 @@
+"""The answer in words: short enough to be read aloud, whatever the verdict, the metric and the images are."""
+
+from typing import get_args
+
+import pytest
+
+from ganaug_ray.config.augment import KIND_TRAITS, ArmConfig
+from ganaug_ray.evaluate.metric_register import COMPARED, Metric
+from ganaug_ray.verdict.answer import NOTHING_COMPARED, describe_answer
+from ganaug_ray.verdict.comparison import Comparison
+from ganaug_ray.verdict.paired_statistics import Verdict
+
+MAX_WORDS = 25
+IMAGES = {ArmConfig(kind=kind).added_images for kind, traits in KIND_TRAITS.items() if not traits.control}
+IMAGES |= {"images from made.zip", "weights from pack"}
+
+
+def comparison(metric: str, verdict: Verdict, mean: float, visible: float = 0.02) -> Comparison:
+    ci95 = None if verdict == "not enough repeats" else (mean - 0.125, mean + 0.125)
+    return Comparison(
+        "real+classic+synthetic", "real+classic", metric, [mean] * 10, [mean] * 5, mean, ci95, 0.5, 0.5, 0.01, 4, 0.1,
+        visible, 0.01, 0.5, 0.5, verdict,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("verdict", get_args(Verdict))
+@pytest.mark.parametrize("metric", COMPARED, ids=lambda metric: metric.key)
+@pytest.mark.parametrize("images", sorted(IMAGES))
+def test_sentence_has_at_most_25_words(verdict: Verdict, metric: Metric, images: str) -> None:
+    """A sentence of at most 25 words with one change, without the name of an arm; so is what to do."""
+    answer = describe_answer(comparison(metric.key, verdict, -0.0125), 0.9875, 0.975, images)
+    for sentence in (answer.sentence, answer.action):
+        assert len(sentence.split()) <= MAX_WORDS, sentence
+        assert sentence.endswith(".")
+        assert "real+classic" not in sentence
+    assert images in answer.sentence
+    assert metric.name in answer.sentence
+
+
+def test_answer_of_firm_no() -> None:
+    """The golden text of a firm no."""
+    answer = describe_answer(comparison("accuracy", "no worthwhile gain", -0.003), 0.988, 0.985)
+    assert answer.sentence == (
+        "Do not use the synthetic images: they changed accuracy from 98.8 % to 98.5 % "
+        "(-0.3, 95 % interval -12.8 to +12.2)."
+    )
+    assert answer.action == "Ship the classifier trained on real images."
+    assert answer.details == "Measured over 5 splits with 2 seeds each. A gain of 1.0 points is ruled out."
+
+
+def test_plan_that_shows_nothing_says_so() -> None:
+    """Where no gain at all could be seen, no impossible gain is named."""
+    answer = describe_answer(comparison("accuracy", "unclear", 0.01, visible=1.4), 0.5, 0.51)
+    assert "no gain at all" in answer.details
+    assert "140" not in answer.details
+
+
+def test_job_without_candidate_ships_real() -> None:
+    """Where nothing is compared there is an answer all the same."""
+    assert NOTHING_COMPARED.action == "Ship the classifier trained on real images."
