@@ -153,7 +153,10 @@ def evaluate(
 def search(
     kind: Annotated[str, typer.Argument(metavar="gan|mix|classifier", help="What is searched.")],
     job: JobPath,
-    space: Annotated[Path, typer.Option("--space", metavar="SPACE.yaml", help="Keys of the job, and their ranges.")],
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", metavar="SPACE.yaml", help="Keys of the job, and their ranges. Default: the example."),
+    ] = None,
     write: Annotated[
         Path | None, typer.Option("--write", metavar="NEW.yaml", help="Write the job with the best settings here.")
     ] = None,
@@ -164,14 +167,15 @@ def search(
     """Look for settings of the GAN, of the mix or of the classifier, on validation images."""
     from ganaug_ray.classify.network_check import check_network
     from ganaug_ray.cli.file_formats import check_suffix
+    from ganaug_ray.config.examples import find_example
     from ganaug_ray.config.loader import load_job
     from ganaug_ray.search import driver
 
     if write is not None:
         check_suffix("--write", str(write), [".yaml", ".yml"])
-    checked_space = driver.check_space(
-        kind, space, load_job(job, set_ or [], check_network), write
-    )  # before anything is written
+    loaded = load_job(job, set_ or [], check_network)
+    driver.check_kind(kind)
+    checked_space = driver.check_space(kind, space or find_example(kind), loaded, write)  # before anything is written
     _run_action(lambda p: driver.run_search(p, checked_space, write), job, out, set_ or [], False, verbose)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from ganaug_ray.config.augment import SYNTHETIC_ARM, ArmConfig, AugmentConfig, MixConfig, merge_arm_settings
-from ganaug_ray.config.base import Config
+from ganaug_ray.config.base import Config, Seed
 from ganaug_ray.config.classifier import ClassifierConfig, ModelName, merge_model_settings
 from ganaug_ray.config.compare import CompareConfig
 from ganaug_ray.config.data import DataConfig
@@ -22,23 +22,32 @@ class Job(Config):
     """A complete experiment, as one YAML file describes it."""
 
     about: str = ""
+    """What the experiment is about, in a sentence."""
     data: DataConfig
-    gan: GanConfig
+    """Where the images come from, and how they are split."""
+    gan: GanConfig = Field(default_factory=GanConfig)
+    """The generative network and its training."""
     augment: AugmentConfig = AugmentConfig()
+    """How many synthetic images there are, and how they meet the real ones."""
     arms: dict[ArmName, ArmConfig] = Field(default_factory=dict)
     """What is compared with real+classic: names, each with a kind and what differs from the augment section. Absent:
     synthetic alone, unless augment.ratio is 0."""
-    classifier: ClassifierConfig
+    classifier: ClassifierConfig = Field(default_factory=ClassifierConfig)
+    """The network that is trained with and without synthetic images."""
     compare: CompareConfig = CompareConfig()
+    """How many trainings are compared, and by which metric."""
     models: dict[ModelName, ClassifierConfig] = Field(default_factory=dict)
     """For compare-models: names, each with what differs from the classifier section; the first is the baseline. The
     network's own settings (arch, input_size, weights, init_from) are not taken over."""
     published: PublishedConfig | None = None
+    """Figures of a publication, which the report shows beside this run's."""
     search: SearchConfig = SearchConfig()
+    """How `ganaug search` spends its budget."""
     registry: str | None = None
     """Where the champion goes: a folder that several experiments share, on any filesystem. Absent: the experiment's
     own."""
-    seed: int = 0
+    seed: Seed = 0
+    """Of all random draws but the split of the images."""
 
     @model_validator(mode="before")
     @classmethod
