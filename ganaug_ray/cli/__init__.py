@@ -39,6 +39,7 @@ def _options(
 for _name, (_text, _) in experiments.VERBS.items():
     app.command(_name, help=_text)(experiments.build_command(_name))
 for _verb in (
+    experiments.init,
     experiments.evaluate,
     experiments.search,
     models.predict,

@@ -84,7 +84,7 @@ def test_interrupted_training_ends_without_traceback(interrupted: tuple[Path, In
     assert left.exit_code == 128 + signal.SIGINT
     assert left.ended
     text = plain(left.drawn)
-    assert re.search(r"train-gan +failed", text)
+    assert re.search(r"train-gan +interrupted", text)
     assert re.search(r"^interrupted; ", text, re.MULTILINE)
     assert "Traceback" not in text
 
