@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ganaug_ray.cli import experiments, job_files, models, submit
+from ganaug_ray.cli import experiments, job_files, models, runs, submit
 from ganaug_ray.core import interrupts
 from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.worker_log import replace_unencodable
@@ -49,10 +49,13 @@ for _verb in (
     submit.submit,
     submit.jobs,
     submit.stop,
+    runs.show,
+    runs.diff,
     job_files.schema,
     job_files.explain,
 ):
     app.command()(_verb)
+app.command("ls")(runs.list_runs)
 app.add_typer(job_files.examples, name="examples")
 
 
