@@ -7,8 +7,9 @@ small images and short trainings leave no time for it, there is one split.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -32,21 +33,33 @@ class Lengths:
 
     Attributes:
         filters: of the GAN.
-        gan_steps: of 64 images. A thousand are the least that gave good samples of any data set tried.
+        gan_steps: a thousand of 64 images are the least that gave good samples of any data set tried.
         cas_steps: of the classifier behind the GAN's accuracy score.
         classifier_steps: of every classifier.
+        least_passes: over the training images, that a classifier makes in any case.
     """
 
     filters: int
     gan_steps: int
     cas_steps: int
     classifier_steps: int
+    least_passes: int
+
+    def adapt(self, rows: int) -> Lengths:
+        """Return the lengths for so many training images: few are not repeated endlessly, of many none is left out."""
+        gan_steps = max(LEAST.gan_steps, MOST_GAN_PASSES * rows // BATCH)
+        longest = max(LEAST.classifier_steps, MOST_PASSES * rows // BATCH)
+        steps = max(min(self.classifier_steps, longest), math.ceil(self.least_passes * rows / BATCH))
+        return replace(self, gan_steps=min(self.gan_steps, gan_steps), classifier_steps=steps)
 
 
-FULL = Lengths(32, 4000, 300, 1500)
-MEDIUM = Lengths(32, 2000, 200, 800)
-SHORT = Lengths(16, 1000, 100, 400)
-LEAST = Lengths(16, 1000, 60, 200)
+BATCH = 64  # rows of a batch by default
+MOST_PASSES = 600
+MOST_GAN_PASSES = 2000
+FULL = Lengths(32, 4000, 300, 1500, 20)
+MEDIUM = Lengths(32, 2000, 200, 800, 10)
+SHORT = Lengths(16, 1000, 100, 400, 5)
+LEAST = Lengths(16, 1000, 60, 200, 2)
 
 
 @dataclass(frozen=True)
@@ -167,6 +180,7 @@ class _DefaultChoice:
         return plan.apply_to(job) if plan else job
 
     def _list_settings(self, size: int, lengths: Lengths) -> dict[str, Any]:
+        lengths = lengths.adapt(self._facts.images.count("train"))
         settings = {
             "data.image_size": size,
             "gan.steps": lengths.gan_steps,
@@ -189,21 +203,20 @@ class _DefaultChoice:
         facts.step_time  # noqa: B018  # timed by now, or timed here
         if plan is not None:
             job = choose_rung(job, facts).apply_to(job)
-        reasons = self._explain(job, size, lengths, plan)
-        return DefaultJob(job, facts, reasons)
+        return DefaultJob(job, facts, self._explain(job, size, plan))
 
-    def _explain(self, job: Job, size: int, lengths: Lengths, plan: Plan | None) -> dict[str, str]:
+    def _explain(self, job: Job, size: int, plan: Plan | None) -> dict[str, str]:
         base = self._base
         rows = self._facts.images.count("train")
         reasons = {}
         if "image_size" not in base.data.model_fields_set:
             reasons["data.image_size"] = self._explain_size(size, plan)
         if not {"steps", "epochs"} & base.gan.model_fields_set and job.needs_gan:
-            seen = job.gan.batch_size * lengths.gan_steps
-            reasons["gan.steps"] = f"{lengths.gan_steps} steps see {seen:,} images, each of yours {seen // rows} times"
+            seen = job.gan.batch_size * job.gan.count_steps(rows)
+            reasons["gan.steps"] = f"{job.gan.steps} steps see {seen:,} images, each of yours {seen // rows} times"
         if not {"steps", "epochs"} & base.classifier.model_fields_set:
-            passes = job.classifier.batch_size * lengths.classifier_steps // rows
-            reasons["classifier.steps"] = f"{lengths.classifier_steps} steps are {passes} passes over your images"
+            passes = job.classifier.batch_size * job.classifier.count_steps(rows) // rows
+            reasons["classifier.steps"] = f"{job.classifier.steps} steps are {passes} passes over your images"
         return reasons
 
     def _explain_size(self, size: int, plan: Plan | None) -> str:
