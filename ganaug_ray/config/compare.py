@@ -21,7 +21,7 @@ class CompareConfig(Config):
     visible_gain: Share | None = None
     """In place of splits and seeds: the cheapest plan that can see such a gain in accuracy; 0.01 is one point."""
     budget_minutes: Annotated[float, Field(gt=0)] | None = None
-    """In place of splits and seeds: the sharpest plan whose trainings this machine is estimated to do in that time.
+    """In place of splits and seeds: the sharpest plan with which this machine is estimated to do the run in that time.
     With visible_gain too: the cheapest one within it that can see the gain."""
     planned_seeds: Count | None = None
     """Set by the plan, in job.yaml: the seeds that a planned comparison began with, before any were added."""

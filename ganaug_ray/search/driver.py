@@ -86,7 +86,8 @@ def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials
     cpus = 1 + plan.job.search.workers if nested else 1
 
     def connect() -> None:
-        cluster.connect(pipeline.job, pipeline.run.root, cpus, dashboard=nested)
+        with pipeline.terminal.show_progress("search", lambda: (0.0, "starting Ray")):
+            cluster.connect(pipeline.job, pipeline.run.root, cpus, dashboard=nested)
 
     if nested:
         connect()  # before any stage does, which needs no dashboard

@@ -71,7 +71,7 @@ def choose(photos: Path, minutes: float, *settings: str) -> DefaultJob:
     [
         (10, 0.13, 32, SHORT, (1, 5)),
         (3, 0.13, 32, LEAST, (1, 3)),
-        (30, 0.13, 32, SHORT, (5, 2)),
+        (30, 0.13, 32, SHORT, (5, 4)),
         (60, 0.13, 32, MEDIUM, (5, 2)),
         (300, 0.13, 64, MEDIUM, (5, 2)),
         (30, 0.001, 128, FULL, (5, 8)),
