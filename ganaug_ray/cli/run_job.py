@@ -89,6 +89,8 @@ def _open_experiment(options: RunOptions, terminal: Terminal) -> tuple[Job, Run,
             what, options.out, os.environ, overrides, options.minutes, check_network, terminal, options.until_clear
         )
         return experiment.job, experiment.run, experiment.facts
+    if options.takes_images and not folder.exists() and folder.suffix not in (".yaml", ".yml"):
+        raise UserError(f"{what}: there is no such job file, folder or archive")
     if options.minutes is not None:
         overrides.append(f"compare.budget_minutes={options.minutes:g}")
     return _open_job(options, Path(what), options.out, overrides, terminal)

@@ -9,6 +9,7 @@ from ganaug_ray.augment import synthetic_pools
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.records import GanRecord
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import NothingPassed, StageFailed, UserError
 from ganaug_ray.pipeline.stage import Progress, Split, StageContext
 from ganaug_ray.pipeline.training_stages import require_data
@@ -60,7 +61,7 @@ def _fill_pool(context: StageContext, split: Split, pool: synthetic_pools.Synthe
         rejected = sum(sum(reasons.values()) for reasons in record["screened"].values())
         parts = ["none stored: images are made in training"]
         if record["images"]:
-            parts = [f"{record['images']} images of {drawn} classes"]
+            parts = [f"{format_count(record['images'], 'image')} of {format_count(drawn, 'class', 'classes')}"]
         if rejected:
             parts.append(f"{rejected} rejected (see {pool.folder.name}/screened.parquet)")
         if record["not_drawn"]:

@@ -66,6 +66,7 @@ def test_few_images_are_all_tested(tmp_path: Path, photos: Path, known: None) ->
     text = dry_run.describe_job(job, open_run(tmp_path))
     assert "5 splits with 2 seeds: 20 classifiers, 5 GANs; every image is tested once" in text
     assert "on 40 test images" in text
+    assert len(text.splitlines()) <= 22
     assert re.search(r"\ntime +about 35 minutes in all", text)
     assert re.search(r"\n  train +20 minutes +20 classifiers of 5 steps, one after another\n", text)
 
@@ -127,7 +128,10 @@ def test_more_repeats_show_smaller_gains() -> None:
         (
             ["compare.budget_minutes=5"],
             (1, 3),
-            ["budget_minutes 5: even the smallest plan, three trainings of each arm, takes about 9 minutes"],
+            [
+                "budget_minutes 5: even the smallest plan, three trainings of each arm, takes about 9 minutes; "
+                "--set classifier.steps=2 --set gan.steps=2 would fit"
+            ],
         ),
         (
             ["compare.budget_minutes=5", "compare.visible_gain=0.01"],

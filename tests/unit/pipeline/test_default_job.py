@@ -195,3 +195,13 @@ def test_images_are_told_from_job_files(what: str, expected: bool, tmp_path: Pat
     """A folder, an archive, a table and an address are images; any other argument is a job file."""
     monkeypatch.chdir(tmp_path)
     assert source_job.is_source(what) == expected
+
+
+def test_misspelt_images_are_named() -> None:
+    """What is neither a job file nor images is an error that says so."""
+    with pytest.raises(UserError, match="pest/: there is no such job file, folder or archive"):
+        CliRunner().invoke(cli.app, ["run", "pest/"], catch_exceptions=False)
+    with pytest.raises(UserError, match=r"mine\.yaml: there is no such job file"):
+        CliRunner().invoke(cli.app, ["run", "mine.yaml"], catch_exceptions=False)
+    with pytest.raises(UserError, match="--minutes: found 0, expected more than 0"):
+        CliRunner().invoke(cli.app, ["run", ".", "--minutes", "0"], catch_exceptions=False)
