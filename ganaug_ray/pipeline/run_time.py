@@ -45,12 +45,14 @@ class StageTime:
         seconds: of all its calls together.
         words: what is in it.
         calls: that it is made of, one a split or one for all.
+        processes: at work at a time.
     """
 
     name: str
     seconds: float
     words: str = ""
     calls: int = 1
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,11 @@ class RunTime:
 
     Attributes:
         stages: in order, without those in which nothing is left to do.
-        slowdown: times that other work makes everything longer at the moment, which is in the seconds.
+        unhindered_s: the seconds of all stages if the machine did nothing else.
     """
 
     stages: tuple[StageTime, ...]
-    slowdown: float = 1.0
+    unhindered_s: float
 
     @property
     def total_s(self) -> float:
@@ -83,9 +85,10 @@ class RunTime:
 
     def describe_slowdown(self) -> str:
         """Say that the machine is busy, where it is; else nothing."""
-        if self.slowdown < NOTABLE_SLOWDOWN:
+        slowdown = self.total_s / self.unhindered_s
+        if slowdown < NOTABLE_SLOWDOWN:
             return ""
-        return f"; other work makes it {self.slowdown:.1f} times as slow at the moment"
+        return f"; other work makes it {slowdown:.1f} times as slow at the moment"
 
 
 def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Work) -> RunTime:
@@ -126,8 +129,8 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
         StageTime("report", REPORT_S, "the page"),
         StageTime("promote", PROMOTION_S, ""),
     ]
-    slower = tuple(replace(stage, seconds=stage.seconds * time.slowdown) for stage in stages)
-    return RunTime(slower, time.slowdown)
+    slower = [replace(stage, seconds=stage.seconds * time.compute_slowdown(stage.processes)) for stage in stages]
+    return RunTime(tuple(slower), sum(stage.seconds for stage in stages))
 
 
 def _sum_gan_figures(job: Job, steps: int, time: TrainingTime) -> float:
@@ -161,7 +164,8 @@ def _estimate_trainings(
         text += f", {at_a_time} at a time"
     elif count > 1 and ranks == 1:
         text += ", one after another"
-    return StageTime(stage, start_s + math.ceil(count / at_a_time) * each_s, text)
+    seconds = start_s + math.ceil(count / at_a_time) * each_s
+    return StageTime(stage, seconds, text, processes=at_a_time * ranks)
 
 
 def plan_processes(config: TrainingConfig, trainings: int) -> tuple[int, int]:

@@ -102,9 +102,8 @@ def choose_source_job(
     if job.compare.planned_seeds:
         reasons["compare.splits"] = f"{describe_plan(job)}: what {minutes:g} minutes allow"
     if time.total_s > 60 * minutes:
-        terminal.print_stage_line(
-            "plan", "note", f"even the smallest run takes {time.describe()}, not {minutes:g} minutes"
-        )
+        words = f"{minutes:g} minutes are too few: even the smallest run takes {time.describe()}"
+        terminal.print_stage_line("plan", "note", words)
     return DefaultJob(job, chosen.facts, reasons)
 
 

@@ -7,10 +7,12 @@ around them. Times are computing times of one process, and beside them how much 
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -66,7 +68,7 @@ class TrainingTime:
         look_s: of measuring a GAN's quality once.
         cas_s: of its classification accuracy score, once.
         image_s: of a classifier's answer to an image.
-        slowdown: times that the steps took longer than they computed, since other work was done here; at least 1.
+        others: other processes that wanted a core while the steps were timed, on average.
     """
 
     classifier_s: float
@@ -74,7 +76,12 @@ class TrainingTime:
     look_s: float = 0.0
     cas_s: float = 0.0
     image_s: float = 0.0
-    slowdown: float = 1.0
+    others: float = 0.0
+
+    def compute_slowdown(self, processes: int) -> float:
+        """Return how many times longer than they compute so many processes take, if the others go on."""
+        cores = len(os.sched_getaffinity(0))
+        return max(1.0, (self.others + processes) / max(cores, processes))
 
 
 @dataclass(frozen=True)
@@ -85,13 +92,13 @@ class StepTime:
         classifier_s: with as many rows in a batch as the arms have on average.
         image_s: of a classifier's answer to an image.
         gan_s: 0 where no GAN is trained.
-        slowdown: as of ``TrainingTime``.
+        others: as of ``TrainingTime``.
     """
 
     classifier_s: float
     image_s: float
     gan_s: float
-    slowdown: float = 1.0
+    others: float = 0.0
 
 
 def measure_step_time(job: Job, images: ImageFacts) -> StepTime:
@@ -102,14 +109,21 @@ def measure_step_time(job: Job, images: ImageFacts) -> StepTime:
         images: of the job.
     """
     place = Place(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
-    began_s = time.perf_counter()
-    began_computing_s = time.process_time()
+    waiting: list[int] = []
     with _isolate_torch(place.device):
-        step_s, image_s = _time_classifier(job, images, place)
-        gan_step_s = _time_gan(job, images, place) if arms.has_gan(job) else 0.0
-    computing_s = time.process_time() - began_computing_s
-    slowdown = (time.perf_counter() - began_s) / computing_s if place.device.type == "cpu" else 1.0
-    return StepTime(step_s, image_s, gan_step_s, max(1.0, slowdown))
+        step_s, image_s = _time_classifier(job, images, place, waiting)
+        gan_step_s = _time_gan(job, images, place, waiting) if arms.has_gan(job) else 0.0
+    others = float(np.mean(waiting)) if waiting and place.device.type == "cpu" else 0.0
+    return StepTime(step_s, image_s, gan_step_s, others)
+
+
+def _count_other_processes() -> int | None:
+    """Return how many processes besides this one have or want a core right now; None where the system does not say."""
+    try:
+        running = Path("/proc/loadavg").read_text().split()[3].partition("/")[0]
+    except OSError:
+        return None
+    return max(0, int(running) - 1)
 
 
 def scale_training_time(job: Job, images: ImageFacts, step: StepTime) -> TrainingTime:
@@ -125,7 +139,7 @@ def scale_training_time(job: Job, images: ImageFacts, step: StepTime) -> Trainin
     evaluations = math.ceil(steps / job.classifier.evaluate_every)
     classifier_s = steps * step.classifier_s + evaluations * images.count("val") * step.image_s
     if not arms.has_gan(job):
-        return TrainingTime(classifier_s, 0.0, image_s=step.image_s, slowdown=step.slowdown)
+        return TrainingTime(classifier_s, 0.0, image_s=step.image_s, others=step.others)
     share = job.classifier.batch_size / _average_batch(job, images.counts["train"], steps)
     return TrainingTime(
         classifier_s,
@@ -133,7 +147,7 @@ def scale_training_time(job: Job, images: ImageFacts, step: StepTime) -> Trainin
         look_s=LOOK_ANSWERS * min(rows, MAX_IMAGES_PER_SPLIT) * step.image_s,
         cas_s=job.gan.cas_steps * share * step.classifier_s,
         image_s=step.image_s,
-        slowdown=step.slowdown,
+        others=step.others,
     )
 
 
@@ -165,15 +179,19 @@ class _EnoughSteps(Exception):
 
 
 class _TimedBatches(BatchFeed):
-    """Gives the same random batch at every step, notes when each step begins, and ends the training after some."""
+    """Gives the same random batch at every step, notes when each step begins, and ends the training after some.
 
-    def __init__(self, rows: int, job: Job, images: ImageFacts, device: torch.device) -> None:
+    It adds to ``waiting``, at each step, how many other processes want a core.
+    """
+
+    def __init__(self, rows: int, job: Job, images: ImageFacts, device: torch.device, waiting: list[int]) -> None:
         draw = rng.make_generator("training time")
         size = job.data.image_size
         x_BCHW = 2 * torch.rand(rows, images.channels, size, size, generator=draw) - 1
         y_B = torch.randint(images.classes, (rows,), generator=draw)
         self._batch = Batch(x_BCHW.to(device), y_B.to(device), torch.arange(rows), rows)
         self._begins_s: list[float] = []
+        self._waiting = waiting
 
     def count_rows(self, step: int) -> int:
         """Return the number of rows of every batch."""
@@ -182,6 +200,9 @@ class _TimedBatches(BatchFeed):
     def __call__(self, step: int) -> Batch:
         """Return the batch; raise _EnoughSteps where enough steps are timed."""
         self._begins_s.append(_read_clock(self._batch.x_BCHW.device))
+        others = _count_other_processes()
+        if others is not None:
+            self._waiting.append(others)
         timed_steps = len(self._begins_s) - 1 - WARM_UP_STEPS
         if timed_steps >= MIN_TIMED_STEPS and self._begins_s[-1] - self._begins_s[WARM_UP_STEPS] >= MIN_TIMED_S:
             raise _EnoughSteps
@@ -192,14 +213,14 @@ class _TimedBatches(BatchFeed):
         return float(np.diff(self._begins_s[WARM_UP_STEPS:]).mean())
 
 
-def _time_classifier(job: Job, images: ImageFacts, place: Place) -> tuple[float, float]:
+def _time_classifier(job: Job, images: ImageFacts, place: Place, waiting: list[int]) -> tuple[float, float]:
     """Return the seconds of a step and those of an answer to an image."""
     config = job.classifier
     steps = config.count_steps(images.count("train"))
     network_input = networks.choose_input(config.arch, job.data.image_size, config.input_size, config.is_pretrained)
     network = networks.build_network(config.arch, images.channels, images.classes, config.dropout, network_input)
     network.to(place.device).to(memory_format=torch.channels_last)
-    batches = _TimedBatches(_average_batch(job, images.counts["train"], steps), job, images, place.device)
+    batches = _TimedBatches(_average_batch(job, images.counts["train"], steps), job, images, place.device, waiting)
     val = _make_blank_images(min(network.batch_size, images.count("val")), job, images, place.device)
     steps_alone = config.model_copy(
         update={"log_every": NEVER, "evaluate_every": NEVER, "freeze_steps": 0, "patience": None}
@@ -233,13 +254,13 @@ def _time_evaluation(network: networks.Network, val: ResidentImages, place: Plac
     return (_read_clock(place.device) - started) / len(val)
 
 
-def _time_gan(job: Job, images: ImageFacts, place: Place) -> float:
+def _time_gan(job: Job, images: ImageFacts, place: Place, waiting: list[int]) -> float:
     """Return the seconds of a step."""
     # Compiling would take longer than all of this: the steps are timed without, and so are rather too slow.
     never = dict.fromkeys(("log_every", "checkpoint_every", "snapshot_every"), NEVER)
     config = job.gan.model_copy(update={**never, "compile": False})
     shape = gan_loop.ImageShape(images.classes, images.channels, job.gan_image_size)
-    batches = _TimedBatches(config.batch_size, job, images, place.device)
+    batches = _TimedBatches(config.batch_size, job, images, place.device, waiting)
     hooks = gan_loop.Hooks(lambda row: None, lambda state: None, lambda step, average, discriminator: {})
     with suppress(_EnoughSteps):
         gan_loop.train_gan(batches, config, shape, NEVER, 0, place, None, hooks)

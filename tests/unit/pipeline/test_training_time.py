@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,9 +129,19 @@ def test_time_is_summed_over_all_stages(four_cores: None, images: ImageFacts) ->
     assert (stages["prepare"].calls, stages["generate"].calls, stages["train"].calls) == (5, 5, 1)
     assert time.total_s == sum(stage.seconds for stage in time.stages)
     assert time.describe().startswith("about 7 minutes on this machine (train 4 minutes, teach 101 s)")
-    slower = estimate_run_time(job, images, TrainingTime(38, 21, slowdown=2.0), count_work(job))
-    assert slower.total_s == pytest.approx(2 * time.total_s)
-    assert "2.0 times as slow" in slower.describe()
+
+
+def test_other_work_is_reckoned_with(four_cores: None, images: ImageFacts) -> None:
+    """Four trainings on four cores, on which two other processes are at work, take half as long again; one does not."""
+    job = load_job(DIGITS, FIVE_SPLITS)
+    alone = estimate_run_time(job, images, TrainingTime(38, 21), count_work(job))
+    busy = estimate_run_time(job, images, TrainingTime(38, 21, others=2.0), count_work(job))
+    longer = {stage.name: other.seconds / stage.seconds for stage, other in zip(alone.stages, busy.stages, strict=True)}
+    assert longer["train"] == pytest.approx(1.5)
+    assert longer["train-gan"] == pytest.approx(1.5)
+    assert longer["prepare"] == longer["report"] == 1
+    assert "times as slow" not in alone.describe()
+    assert re.search(r"other work makes it 1\.[34] times as slow", busy.describe())
 
 
 def test_ranks_share_a_gan(four_cores: None, images: ImageFacts) -> None:
