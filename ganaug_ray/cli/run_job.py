@@ -76,12 +76,13 @@ def _open_experiment(options: RunOptions, terminal: Terminal) -> tuple[Job, Run,
     """Return the job with its plan, its folder, and the facts that the plan needed."""
     from ganaug_ray.classify.network_check import check_network
     from ganaug_ray.config.addresses import expand_home
+    from ganaug_ray.core.experiment_dir import LOCK_FILE
     from ganaug_ray.pipeline import source_job
 
     what = options.what
     overrides = list(options.overrides)
     folder = expand_home(what)
-    if options.takes_images and (folder / "job.yaml").is_file() and (folder / "dataset").is_dir():
+    if options.takes_images and (folder / "job.yaml").is_file() and (folder / LOCK_FILE).is_file():
         out = what if options.out is None else options.out
         return _open_job(options, folder / "job.yaml", out, overrides, terminal)
     if options.takes_images and source_job.is_source(what):

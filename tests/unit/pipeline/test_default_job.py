@@ -17,6 +17,7 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import default_job, run_time, source_job, training_time
 from ganaug_ray.pipeline.default_job import FULL, LEAST, MEDIUM, SHORT, DefaultJob
+from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.training_time import ImageFacts, StepTime
 
 
@@ -182,6 +183,23 @@ def test_run_goes_on_with_its_settings(photos: Path, machine: Machine, tmp_path:
         open_experiment(photos, tmp_path / "out", 20)
     with pytest.raises(UserError, match="holds an experiment on"):
         open_experiment(photos / "cat", tmp_path / "out", 10)
+
+
+def test_folder_of_an_experiment_goes_on(
+    photos: Path, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ganaug run` of images begins an experiment; of that one's folder it goes on with it, and chooses nothing."""
+    opened: list[tuple[Job, str]] = []
+    monkeypatch.setattr(Pipeline, "run_all", lambda self: opened.append((self.job, str(self.run.root))))
+    for words in (
+        ["run", str(photos), "--minutes", "10", "--out", str(tmp_path / "out")],
+        ["run", str(tmp_path / "out")],
+    ):
+        result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+    assert opened[0] == opened[1]
+    assert opened[0][1] == str(tmp_path / "out")
+    assert len(machine.timed) == 2
 
 
 @pytest.mark.parametrize(
