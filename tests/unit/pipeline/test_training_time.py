@@ -132,10 +132,10 @@ def test_time_is_summed_over_all_stages(four_cores: None, images: ImageFacts) ->
 
 
 def test_other_work_is_reckoned_with(four_cores: None, images: ImageFacts) -> None:
-    """Four trainings on four cores, on which two other processes are at work, take half as long again; one does not."""
+    """Four trainings on four cores, on which others are at work, take half as long again; one process does not."""
     job = load_job(DIGITS, FIVE_SPLITS)
     alone = estimate_run_time(job, images, TrainingTime(38, 21), count_work(job))
-    busy = estimate_run_time(job, images, TrainingTime(38, 21, others=2.0), count_work(job))
+    busy = estimate_run_time(job, images, TrainingTime(38, 21, others=4.0), count_work(job))
     longer = {stage.name: other.seconds / stage.seconds for stage, other in zip(alone.stages, busy.stages, strict=True)}
     assert longer["train"] == pytest.approx(1.5)
     assert longer["train-gan"] == pytest.approx(1.5)
