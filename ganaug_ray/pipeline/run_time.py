@@ -1,6 +1,6 @@
 """How long a whole run takes on this machine, stage by stage, before it begins.
 
-Trainings go by timed steps; what is around them by constants that were measured on two cores without a GPU.
+Trainings go by timed steps; what is around them by constants from runs on two cores without a GPU.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.pipeline.training_time import ImageFacts, TrainingTime
 from ganaug_ray.pipeline.work_left import Work
 
-# Seconds, measured on two cores that had nothing else to do.
+# Seconds, as seen in runs on two busy cores, over how much longer steps took there than they computed.
 RAY_START_S = 8.0
 PROCESSES_START_S = 6.0  # until the processes of a stage have imported torch and train
 RANKS_START_S = 12.0  # until Ray Train has the ranks of a training together
 DATASET_S = 2.5  # of each split, besides reading the images: shards, and the card with its plots
 FIT_S = 1.5  # of each classifier, besides its steps: loading, predictions, the model's files
 GAN_END_S = 2.5  # of each GAN, besides its figures: pictures, film, the generator's files
-POOL_S = 1.0
+POOL_S = 4.0
 POOL_ANSWERS = 5  # drawing and screening an image takes as long as so many answers to it
 VERDICT_S = 1.0
-EVALUATION_S = 8.0
-REPORT_S = 3.5
-PROMOTION_S = 2.0
+EVALUATION_S = 5.0
+REPORT_S = 2.0
+PROMOTION_S = 1.0
 RANK_EFFICIENCY = 0.85  # of the time that several ranks save if they exchange nothing
 SIDE_BY_SIDE_FACTOR = 1.1  # trainings on all cores share their caches
 NOTABLE_SLOWDOWN = 1.25
