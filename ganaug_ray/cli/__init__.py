@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ganaug_ray.cli import experiments, models, submit
+from ganaug_ray.cli import experiments, job_files, models, runs, submit
 from ganaug_ray.core import interrupts
 from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.worker_log import replace_unencodable
@@ -17,7 +17,6 @@ TYPER_INTERRUPTED = 130  # its exit code after a KeyboardInterrupt that no comma
 app = typer.Typer(
     help="Find out whether GAN images make your image classifier better, with evidence, on Ray.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -40,6 +39,7 @@ def _options(
 for _name, (_text, _) in experiments.VERBS.items():
     app.command(_name, help=_text)(experiments.build_command(_name))
 for _verb in (
+    experiments.init,
     experiments.evaluate,
     experiments.search,
     models.predict,
@@ -50,8 +50,14 @@ for _verb in (
     submit.submit,
     submit.jobs,
     submit.stop,
+    runs.show,
+    runs.diff,
+    job_files.schema,
+    job_files.explain,
 ):
     app.command()(_verb)
+app.command("ls")(runs.list_runs)
+app.add_typer(job_files.examples, name="examples")
 
 
 def main() -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import os
-import shlex
-import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ganaug_ray.cli.options import Cpu, DryRun, JobPath, Out, Set, Verbose
+from ganaug_ray.cli.options import Cpu, DryRun, JobPath, Minutes, Out, Set, Settings, Verbose
+from ganaug_ray.cli.run_job import RunOptions, run_action, write_job_file
 from ganaug_ray.errors import Interrupted, UserError
 
 if TYPE_CHECKING:
@@ -60,10 +56,11 @@ def build_command(name: str) -> Callable[..., None]:
         out: Out = None,
         set_: Set = None,
         dry_run: DryRun = False,
+        settings: Settings = False,
         verbose: Verbose = False,
         cpu: Cpu = False,
     ) -> None:
-        _run_action(VERBS[name][1], job, out, set_ or [], dry_run, verbose, cpu)
+        run_action(VERBS[name][1], RunOptions(str(job), out, tuple(set_ or ()), dry_run, settings, verbose, cpu))
 
     return command
 
@@ -75,6 +72,7 @@ def _generate(
     out: Out = None,
     set_: Set = None,
     dry_run: DryRun = False,
+    settings: Settings = False,
     verbose: Verbose = False,
     cpu: Cpu = False,
     count: Count = None,
@@ -84,7 +82,7 @@ def _generate(
     """Run the generate stage of a job, or export images of a finished GAN's folder as PNG files."""
     from ganaug_ray.config.addresses import expand_home
 
-    flags = {"--dry-run": dry_run, "--verbose": verbose, "--cpu": cpu}
+    flags = {"--dry-run": dry_run, "--settings": settings, "--verbose": verbose, "--cpu": cpu}
     of_job = {"--out": out, "--set": set_, **{flag: given or None for flag, given in flags.items()}}
     of_folder = {"--count": count, "--png": png, "--seed": seed}
     if "://" in what or expand_home(what).is_dir():
@@ -92,14 +90,19 @@ def _generate(
         _export_images(what, count or [], png, seed or 0)
     else:
         _refuse_options(of_folder, f"goes with the folder of an experiment or of a finished GAN; {what} is none")
-        _run_action(VERBS["generate"][1], Path(what), out, set_ or [], dry_run, verbose, cpu)
+        run_action(VERBS["generate"][1], RunOptions(what, out, tuple(set_ or ()), dry_run, settings, verbose, cpu))
 
 
 def _run(
-    job: JobPath,
+    what: Annotated[
+        str,
+        typer.Argument(metavar="JOB.yaml|IMAGES", help="A job file; or images: a folder, an archive, any data.source."),
+    ],
+    minutes: Minutes = None,
     out: Out = None,
     set_: Set = None,
     dry_run: DryRun = False,
+    settings: Settings = False,
     verbose: Verbose = False,
     cpu: Cpu = False,
     until_clear: Annotated[
@@ -112,13 +115,29 @@ def _run(
         float | None, typer.Option("--hours", help="With --until-clear: add nothing that would end later than this.")
     ] = None,
 ) -> None:
-    if not until_clear:
+    for name, limit in (("--minutes", minutes), ("--hours", hours)):
+        if limit is not None and not limit > 0:
+            raise UserError(f"{name}: found {limit:g}, expected more than 0")
+    options = RunOptions(
+        what, out, tuple(set_ or ()), dry_run, settings, verbose, cpu, until_clear, minutes, takes_images=True
+    )
+    if until_clear:
+        run_action(lambda p: p.run_until_clear(hours), options)
+    else:
         _refuse_options({"--hours": hours}, "goes with --until-clear")
-        _run_action(VERBS["run"][1], job, out, set_ or [], dry_run, verbose, cpu)
-        return
-    if hours is not None and not hours > 0:
-        raise UserError(f"--hours: found {hours:g}, expected more than 0")
-    _run_action(lambda p: p.run_until_clear(hours), job, out, set_ or [], dry_run, verbose, cpu, until_clear=True)
+        run_action(VERBS["run"][1], options)
+
+
+def init(
+    images: Annotated[str, typer.Argument(metavar="IMAGES", help="A folder, an archive, any data.source.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="JOB.yaml", help="Default: named after the images, in this folder.")
+    ] = None,
+    minutes: Minutes = None,
+    set_: Set = None,
+) -> None:
+    """Write the job that `run IMAGES` would choose, as YAML with comments, to change it."""
+    write_job_file(images, out, set_ or [], minutes)
 
 
 def _promote(
@@ -126,13 +145,15 @@ def _promote(
     out: Out = None,
     set_: Set = None,
     dry_run: DryRun = False,
+    settings: Settings = False,
     verbose: Verbose = False,
     cpu: Cpu = False,
     force: Annotated[
         bool, typer.Option("--force", help="Even if the champion does better on the test images.")
     ] = False,
 ) -> None:
-    _run_action(lambda p: p.promote_champion(force), job, out, set_ or [], dry_run, verbose, cpu)
+    options = RunOptions(str(job), out, tuple(set_ or ()), dry_run, settings, verbose, cpu)
+    run_action(lambda p: p.promote_champion(force), options)
 
 
 def evaluate(
@@ -148,6 +169,7 @@ def evaluate(
     out: Out = None,
     set_: Set = None,
     dry_run: DryRun = False,
+    settings: Settings = False,
     verbose: Verbose = False,
     cpu: Cpu = False,
 ) -> None:
@@ -155,13 +177,17 @@ def evaluate(
     from ganaug_ray.config.loader import resolve_source
 
     source = None if data is None else resolve_source(data)
-    _run_action(lambda p: p.evaluate_models(model, source), job, out, set_ or [], dry_run, verbose, cpu)
+    options = RunOptions(str(job), out, tuple(set_ or ()), dry_run, settings, verbose, cpu)
+    run_action(lambda p: p.evaluate_models(model, source), options)
 
 
 def search(
     kind: Annotated[str, typer.Argument(metavar="gan|mix|classifier", help="What is searched.")],
     job: JobPath,
-    space: Annotated[Path, typer.Option("--space", metavar="SPACE.yaml", help="Keys of the job, and their ranges.")],
+    space: Annotated[
+        Path | None,
+        typer.Option("--space", metavar="SPACE.yaml", help="Keys of the job, and their ranges. Default: the example."),
+    ] = None,
     write: Annotated[
         Path | None, typer.Option("--write", metavar="NEW.yaml", help="Write the job with the best settings here.")
     ] = None,
@@ -173,15 +199,17 @@ def search(
     """Look for settings of the GAN, of the mix or of the classifier, on validation images."""
     from ganaug_ray.classify.network_check import check_network
     from ganaug_ray.cli.file_formats import check_suffix
+    from ganaug_ray.config.examples import find_example
     from ganaug_ray.config.loader import load_job
     from ganaug_ray.search import driver
 
     if write is not None:
         check_suffix("--write", str(write), [".yaml", ".yml"])
-    checked_space = driver.check_space(
-        kind, space, load_job(job, set_ or [], check_network), write
-    )  # before anything is written
-    _run_action(lambda p: driver.run_search(p, checked_space, write), job, out, set_ or [], False, verbose, cpu)
+    loaded = load_job(job, set_ or [], check_network)
+    driver.check_kind(kind)
+    checked_space = driver.check_space(kind, space or find_example(kind), loaded, write)  # before anything is written
+    options = RunOptions(str(job), out, tuple(set_ or ()), verbose=verbose, cpu_only=cpu)
+    run_action(lambda p: driver.run_search(p, checked_space, write), options)
 
 
 _COMMANDS_WITH_OPTIONS: dict[str, Callable[..., None]] = {"run": _run, "generate": _generate, "promote": _promote}
@@ -230,69 +258,3 @@ def _export_images(address: str, counts: list[str], png: str | None, seed: int) 
         raise Interrupted(f"interrupted; {written} of {total} images are in {out}") from None
     text = f"{total} PNG in {out}; the images are unscreened, as the generator draws them"
     terminal.print_stage_line("generate", "done", text, time.monotonic() - started)
-
-
-def _run_action(
-    action: Callable[[Pipeline], None],
-    path: Path,
-    out: str | None,
-    overrides: list[str],
-    dry_run: bool,
-    verbose: bool,
-    cpu_only: bool,
-    until_clear: bool = False,
-) -> None:
-    from ganaug_ray.classify.network_check import check_network
-    from ganaug_ray.config.loader import load_job
-    from ganaug_ray.core.console import Terminal
-    from ganaug_ray.core.experiment_dir import Run
-    from ganaug_ray.core.output_dir import open_experiment
-    from ganaug_ray.pipeline.comparison_plan import plan_comparison
-    from ganaug_ray.pipeline.job_facts import JobFacts
-    from ganaug_ray.pipeline.pipeline import Pipeline
-    from ganaug_ray.pipeline.sequential_plan import allow_looks, resume_look
-    from ganaug_ray.pipeline.split_plan import plan_given
-
-    job = load_job(path, overrides, check_network)
-    run = Run(open_experiment(path, out, os.environ))
-    job = plan_given(job, run)  # before any fact or plan: images that stay in their splits have one split
-    if until_clear:
-        job = allow_looks(job)  # before the plan: with several looks it sees less
-    facts = JobFacts(job, cpu_only)
-    if dry_run:
-        from ganaug_ray.pipeline.dry_run import describe_job
-
-        print(describe_job(plan_comparison(job, run, facts), run, facts))
-        return
-    terminal = Terminal()
-    notify = functools.partial(terminal.print_stage_line, "plan", "note")
-    job = plan_comparison(job, run, facts, notify)
-    try:
-        with run.hold_lock():
-            run.claim_folder(resume_look(job, run) if until_clear else job, notify)
-            arguments = _quote_arguments(path, out, overrides)
-            _act_on_run(action, Pipeline(job, run, terminal, cpu_only, arguments), verbose)
-    except KeyboardInterrupt:  # caught here, since typer would end the program without a word
-        raise Interrupted("interrupted; the same command goes on from here") from None
-
-
-def _quote_arguments(path: Path, out: str | None, overrides: list[str]) -> str:
-    """Return the arguments that name a job and its folder, as a shell takes them."""
-    arguments = [str(path)]
-    for override in overrides:
-        arguments += ["--set", override]
-    if out is not None:
-        arguments += ["--out", out]
-    return shlex.join(arguments)
-
-
-def _act_on_run(action: Callable[[Pipeline], None], pipeline: Pipeline, verbose: bool) -> None:
-    log_file = nullcontext() if verbose else pipeline.run.open_log_file()
-    with log_file as log, pipeline.terminal.redirect_output(log):
-        try:
-            action(pipeline)
-        finally:
-            if "ray" in sys.modules:
-                from ganaug_ray.runtime import cluster
-
-                cluster.disconnect()

@@ -14,7 +14,14 @@ Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4."),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the resolved job and what it would do, then stop.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Print what would be done and how long each stage would take, then stop.")
+]
+Settings = Annotated[bool, typer.Option("--settings", help="Print every setting of the job, then stop.")]
+Minutes = Annotated[
+    float | None,
+    typer.Option("--minutes", metavar="N", help="For the whole run, on this machine. Default for images: 30."),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Ray and torch print; no log file.")]
 Cpu = Annotated[bool, typer.Option("--cpu", help="Leave GPUs alone: on the CPU all the same.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An experiment, a registry version or a model folder.")]

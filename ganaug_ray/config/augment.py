@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from ganaug_ray.config.base import Config, Count, is_falsy
 from ganaug_ray.config.synthetic_sources import (
@@ -94,6 +94,7 @@ class ScreenConfig(Config):
     """Which synthetic images are rejected before a classifier is trained on them."""
 
     enabled: bool = True
+    """Whether any image is rejected."""
     confidence: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Least probability that the teacher gives the asked class, besides it being the likeliest."""
     realism: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -125,6 +126,7 @@ class MixConfig(Config):
     per_class: Count | None = None
     """Size of the synthetic pool; absent: ratio times the class's training images, and at least 200."""
     screen: ScreenConfig = ScreenConfig()
+    """Which synthetic images are rejected."""
 
     @model_validator(mode="after")
     def _refuse_unused_settings(self) -> Self:
@@ -158,13 +160,23 @@ class AugmentConfig(MixConfig):
         return {**shared, **self.images}
 
 
+def _describe_overrides(schema: dict[str, Any]) -> None:
+    """Say what a job may leave out of an arm: all that the section augment has, and a kind that is the arm's name."""
+    schema["type"] = ["object", "null"]
+    schema.pop("required", None)
+    for setting in schema["properties"].values():
+        setting.pop("default", None)
+
+
 class ArmConfig(MixConfig):
     """An arm beside real+classic: its kind, and the settings in which it differs from the section augment."""
 
     kind: Kind
+    """What is behind the real rows of each batch."""
     source: str = Field(default=OWN_GAN, exclude_if=lambda source: source == OWN_GAN)
     """Where its synthetic images come from: gan, the one that this job trains; generator, that of augment.generator; or
     a name in augment.images, which is images for a single source."""
+    model_config = ConfigDict(json_schema_extra=_describe_overrides)
 
     @model_validator(mode="after")
     def _refuse_unused_source(self) -> Self:

@@ -3,9 +3,10 @@
 import math
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, model_validator
 
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Score = Annotated[float, Field(ge=0, le=1)]
@@ -30,10 +31,19 @@ def _check_gpu_share(value: Any) -> Any:
     raise ValueError(f"found {value!r}, expected a number above 0 and up to 1, or auto")
 
 
+Workers = Annotated[
+    int | Literal["auto"], PlainValidator(_check_workers, json_schema_input_type=Count | Literal["auto"])
+]
+GpuShare = Annotated[
+    float | Literal["auto"], PlainValidator(_check_gpu_share, json_schema_input_type=Rate | Literal["auto"])
+]
+
+
 class Config(BaseModel):
     """Base class of every section: no unknown keys, no silent conversion, no change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    # What stands below a field describes it: in the schema that editors read, and in `ganaug explain`.
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
 
 
 def is_falsy(value: Any) -> bool:
@@ -44,17 +54,20 @@ def is_falsy(value: Any) -> bool:
 class TrainingConfig(Config):
     """The settings that the trainings of a GAN and of a classifier share; exactly one of steps and epochs is set."""
 
-    steps: Count | None = None
     epochs: Count | None = None
+    """Length of the training in passes over the training images, in place of steps."""
+    steps: Count | None = None
+    """Length of the training in optimizer steps."""
     batch_size: Annotated[int, Field(ge=2)] = 64
-    workers: Annotated[int | Literal["auto"], PlainValidator(_check_workers)] = 1
-    """More than there is room for are lowered. auto: what the cluster has, in as far as it divides the batch and leaves
-    each worker 16 rows, since batch norm goes by a worker's own."""
+    """Real images in a step, of all workers together."""
+    workers: Workers = 1
+    """Processes that share a training; more than there is room for are lowered. auto: what the cluster has, in as far
+    as it divides the batch and leaves each worker 16 rows, since batch norm goes by a worker's own."""
     min_workers: Count | None = None
     """How many of the workers are enough to train while the cluster has room for no more; absent: all of them."""
     placement: Literal["pack", "spread"] = "pack"
     """Of several workers. pack: on as few nodes as they fit on; spread: on as many as there are."""
-    gpu_share: Annotated[float | Literal["auto"], PlainValidator(_check_gpu_share)] = "auto"
+    gpu_share: GpuShare = "auto"
     """Of a GPU, what a training of one worker takes: several small ones run side by side on one. auto: by the size of
     the networks, the batch and the images."""
     sampling: Literal["natural", "balanced"] = "natural"
@@ -96,6 +109,21 @@ class TrainingConfig(Config):
         return math.ceil(self.epochs * rows / self.batch_size)
 
 
+def steps_field(default: int) -> Any:
+    """Return the field of a training's steps, with a default where the job gives no epochs either."""
+    return Field(
+        default_factory=lambda given: None if given.get("epochs") else default, json_schema_extra={"default": default}
+    )
+
+
 def wrap_single_text(value: Any) -> Any:
     """Wrap a single text into a list; any other value is returned as it is."""
     return [value] if isinstance(value, str) else value
+
+
+Texts = Annotated[
+    list[str],
+    Field(min_length=1),
+    BeforeValidator(wrap_single_text, json_schema_input_type=str | Annotated[list[str], Field(min_length=1)]),
+]
+"""One text, or a list of them."""

@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from ganaug_ray.config.base import Count, Rate, TrainingConfig
+from ganaug_ray.config.base import Count, Rate, TrainingConfig, steps_field
 
+DEFAULT_CLASSIFIER_STEPS = 1500
 AVERAGED_SHARE = 0.1  # of a training: half-life of the averaged network (measured: EXPERIMENTS, "Which weights")
 ModelName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]  # also the name of a folder
 
@@ -19,8 +20,10 @@ is handed in as ``check_network`` of the validation's context, since looking a n
 class ClassifierConfig(TrainingConfig):
     """The section classifier: the network, its training and its classic augmentation, the same in every arm."""
 
+    steps: Count | None = steps_field(DEFAULT_CLASSIFIER_STEPS)
+    """Length of the training in optimizer steps, where epochs is absent."""
     arch: str = "cnn"
-    """cnn, torchvision:NAME or timm:NAME, such as torchvision:resnet18 or timm:resnetv2_50."""
+    """The network: cnn, torchvision:NAME or timm:NAME, such as torchvision:resnet18 or timm:resnetv2_50."""
     input_size: Annotated[int, Field(ge=8, le=1024)] | None = None
     """Side of what the network is given; absent: with pretrained weights the size they were made for, else the data's,
     within what the network works with and was made for."""
@@ -34,10 +37,11 @@ class ClassifierConfig(TrainingConfig):
     backbone_lr: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Factor on lr for all but the head, of what starts from weights."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or SGD with Nesterov momentum."""
     lr: Rate | None = None
-    """Absent: 2e-3 with adamw, 0.05 with sgd."""
+    """Highest learning rate. Absent: 2e-3 with adamw, 0.05 with sgd."""
     weight_decay: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Absent: 0.01 with adamw, 5e-4 with sgd."""
+    """Pull of the weights towards zero. Absent: 0.01 with adamw, 5e-4 with sgd."""
     schedule: Literal["cosine", "plateau"] = "cosine"
     """After a short warm-up: half a cosine to zero, or a tenth of lr each time validation has long not got better."""
     plateau_looks: Count = 5
@@ -45,6 +49,7 @@ class ClassifierConfig(TrainingConfig):
     patience: Count | None = None
     """Looks at validation without a better model after which training ends; only where no arms are compared."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the target that is spread over all classes."""
     mixup: Annotated[float, Field(ge=0)] = 0.0
     """Alpha of MixUp; 0: none. With cutmix too, each step draws one of them."""
     cutmix: Annotated[float, Field(ge=0)] = 0.0
@@ -52,22 +57,24 @@ class ClassifierConfig(TrainingConfig):
     class_weights: Literal["none", "balanced"] = "none"
     """balanced: rows of rare classes count for more in the loss, so that all classes count alike."""
     ema_half_life: Annotated[int, Field(ge=0)] | None = None
-    """Of the averaged network, which then is the one looked at and saved; in images seen. 0: no average. Absent: a
-    tenth of those that the training sees where the last weights are kept, else no average."""
+    """Half-life, in images seen, of the averaged network, which is the one evaluated and saved. 0: no average.
+    Absent: a tenth of those that the training sees where the last weights are kept, else no average."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of layers in training, not of weights; auto: bf16 on GPUs."""
     accumulate: Count = 1
     """Parts in which a batch goes through the network: more need less memory."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
+    """Share of the features that are dropped before dense layers in training."""
     flip: bool = True
-    """Mirror left-right; wrong for digits and letters."""
+    """Mirror training images left-right at random; wrong for digits and letters."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 10.0
-    """Degrees, at most, either way."""
+    """Random rotation in training: degrees, at most, either way."""
     zoom: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the size, at most, either way."""
+    """Random zoom in training: share of the size, at most, either way."""
     shift: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of the size, at most, in each direction."""
+    """Random shift in training: share of the size, at most, in each direction."""
     log_every: Count = 20
+    """Steps between lines of the log."""
     evaluate_every: Count = 50
     """Steps between evaluations on validation."""
     keep: Literal["auto", "last", "best"] = "auto"

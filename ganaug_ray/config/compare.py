@@ -21,12 +21,12 @@ class CompareConfig(Config):
     visible_gain: Share | None = None
     """In place of splits and seeds: the cheapest plan that can see such a gain in accuracy; 0.01 is one point."""
     budget_minutes: Annotated[float, Field(gt=0)] | None = None
-    """In place of splits and seeds: the sharpest plan whose trainings this machine is estimated to do in that time.
+    """In place of splits and seeds: the sharpest plan with which this machine is estimated to do the run in that time.
     With visible_gain too: the cheapest one within it that can see the gain."""
     planned_seeds: Count | None = None
     """Set by the plan, in job.yaml: the seeds that a planned comparison began with, before any were added."""
     planned_splits: Count | None = None
-    """Likewise the splits."""
+    """Set by the plan, in job.yaml: likewise the splits."""
     sizes: Annotated[list[Annotated[int, Field(ge=2)]], Field(max_length=10)] = Field(default_factory=list)
     """Other numbers of training images a class at which all is done again, to see how many real images the synthetic
     ones are worth."""
@@ -34,8 +34,8 @@ class CompareConfig(Config):
     """Times that the verdict may be looked at while seeds and splits are added; each look's interval is the wider for
     it."""
     metric: Literal["accuracy", "macro_f1", "rare_f1", "calibrated_cross_entropy", "calibrated_brier"] = "accuracy"
-    """What decides. The calibrated ones are proper scores: they see changes in the probabilities of answers that stay
-    the same, and are reported beside any metric."""
+    """The metric that decides. The calibrated ones are proper scores: they see changes in the probabilities of answers
+    that stay the same, and are reported beside any metric."""
     worthwhile: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """The least gain in the metric that is worth having: 0.01 is one point of accuracy, or 0.01 nats of
     cross-entropy. Where the whole interval lies below it, the answer is a firm no."""

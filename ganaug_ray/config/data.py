@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ganaug_ray.config.base import Config, Count, Share, wrap_single_text
+from ganaug_ray.config.base import Config, Count, Seed, Share, Texts
 
 
 class SplitConfig(Config):
@@ -16,22 +16,15 @@ class SplitConfig(Config):
     """Take the folders train, val and test as they are; without a val folder, its share is taken from train. Absent:
     so it is where the folders train and test hold classes and no other key of this section is set."""
     val: Share = 0.1
+    """Share of each class for validation: what settings, arms and weights are chosen by."""
     test: Share = 0.2
-    seed: int = 0
+    """Share of each class for the test, which nothing but the verdict looks at."""
+    seed: Seed = 0
     """Another seed deals the images out anew."""
     fold: Annotated[int, Field(ge=0)] = 0
     """Which of ``folds`` splits this is, from 0; set by compare.splits."""
     folds: Count = 1
     """Splits of the same images whose test sets share none; set by compare.splits."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_given(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            if value != "given":
-                raise ValueError(f"found {value!r}, expected given, or a section with val and test")
-            return {"given": True}
-        return value
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
@@ -61,7 +54,7 @@ class ColumnsConfig(Config):
 
     image: str | None = None
     """The column of paths, or of encoded images."""
-    label: Annotated[list[str], Field(min_length=1), BeforeValidator(wrap_single_text)] | None = None
+    label: Texts | None = None
     """The column of labels; or a list, a column for each class with a one for its images."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     """Of a text file; absent: the one that is most often in its first line."""
@@ -74,15 +67,6 @@ class LabelFrom(Config):
     """Searched in the file's name; its group ``label`` is the label."""
     csv: str | None = None
     """A table, CSV or JSON Lines, of images (path or name, with or without suffix) and labels, see ColumnsConfig."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _expand_parent(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            if value != "parent":
-                raise ValueError(f"found {value!r}, expected parent, {{regex: ...}} or {{csv: ...}}")
-            return {}
-        return value
 
     @model_validator(mode="after")
     def _check_label_source(self) -> Self:
@@ -98,17 +82,43 @@ class LabelFrom(Config):
         return self
 
 
+def _expand_given(value: Any) -> Any:
+    if isinstance(value, str):
+        if value != "given":
+            raise ValueError(f"found {value!r}, expected given, or a section with val and test")
+        return {"given": True}
+    return value
+
+
+def _expand_parent(value: Any) -> Any:
+    if isinstance(value, str):
+        if value != "parent":
+            raise ValueError(f"found {value!r}, expected parent, {{regex: ...}} or {{csv: ...}}")
+        return {}
+    return value
+
+
+SplitSetting = Annotated[
+    SplitConfig, BeforeValidator(_expand_given, json_schema_input_type=Literal["given"] | SplitConfig)
+]
+LabelSetting = Annotated[
+    LabelFrom, BeforeValidator(_expand_parent, json_schema_input_type=Literal["parent"] | LabelFrom)
+]
+
+
 class DataConfig(Config):
     """The section data: where the images come from, how labels are found, and how the images are stored and split."""
 
-    source: Annotated[list[str], Field(min_length=1), BeforeValidator(wrap_single_text)]
-    """One or a list: folder, archive, manifest (CSV, JSON Lines), Parquet, idx:FOLDER, sklearn:digits,
-    torchvision:NAME."""
-    unlabelled: Annotated[list[str], Field(min_length=1), BeforeValidator(wrap_single_text)] | None = None
+    source: Texts
+    """Where the images are. One or a list: folder, archive, manifest (CSV, JSON Lines), Parquet, idx:FOLDER,
+    sklearn:digits, torchvision:NAME."""
+    unlabelled: Texts | None = None
     """Images without labels: sources as above, whose labels are ignored, or unused: the labelled images that
     train_per_class and imbalance leave over."""
-    label_from: LabelFrom = LabelFrom()
+    label_from: LabelSetting = LabelFrom()
+    """Where labels come from: parent (the folder's name), regex or csv."""
     columns: ColumnsConfig = ColumnsConfig()
+    """Names of a table's columns, where they are not the usual ones."""
     extends: str | None = None
     """An earlier experiment's dataset folder: its images stay in their splits, new ones fill up the shares."""
     max_rejected: Annotated[float, Field(ge=0, le=1)] = 0.2
@@ -118,6 +128,7 @@ class DataConfig(Config):
     image_size: Annotated[int, Field(ge=32, le=512)] = 32
     """Side of the stored square, in pixels: what the classifier sees."""
     resize: Literal["crop", "pad", "stretch"] = "crop"
+    """How images are made square: cut the longer side, fill the shorter one, or distort."""
     value_range: Literal["auto"] | Annotated[list[float], Field(min_length=2, max_length=2)] = "auto"
     """Which values are black and white in files of more than 8 bits, signed or floats; auto: one scale for all of them,
     found by their depth and by what they fill."""
@@ -137,7 +148,10 @@ class DataConfig(Config):
     """At most this many validation images a class; follows train_per_class unless set."""
     imbalance: ImbalanceConfig | None = None
     """Unequal classes made on purpose, of what train_per_class has left; validation is not thinned."""
-    split: SplitConfig = SplitConfig()
+    split: Annotated[
+        SplitConfig, BeforeValidator(_expand_given, json_schema_input_type=Literal["given"] | SplitConfig)
+    ] = SplitConfig()
+    """How images are split into training, validation and test; or given: the folders as they are."""
 
     @model_validator(mode="after")
     def _check_value_range(self) -> Self:

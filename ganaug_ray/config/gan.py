@@ -7,8 +7,10 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ganaug_ray.config.base import Config, Count, Rate, Score, TrainingConfig, is_falsy
+from ganaug_ray.config.base import Config, Count, Rate, Score, TrainingConfig, is_falsy, steps_field
 from ganaug_ray.config.gan_presets import PRESETS, Preset, PresetName
+
+DEFAULT_GAN_STEPS = 4000
 
 
 class LaterRate(Config):
@@ -17,36 +19,42 @@ class LaterRate(Config):
     after: Annotated[float, Field(gt=0)]
     """Steps; or epochs, where the training's length is given in epochs."""
     lr: Rate
-    """The generator's; the discriminator's changes in proportion."""
+    """The generator's learning rate; the discriminator's changes in proportion."""
 
 
 class GanConfig(TrainingConfig):
     """The section gan: a preset, its size, and how long it is trained. A setting that is absent is the preset's."""
 
+    steps: Count | None = steps_field(DEFAULT_GAN_STEPS)
+    """Length of the training in optimizer steps, where epochs is absent."""
     preset: PresetName = "scarce"
-    """dcgan: as published. scarce: for few images."""
+    """Loss, normalisation, augmentation and learning rates. dcgan: as published. scarce: for few images."""
     conditional: bool = True
     """Draw images of a class that is asked for; without classes, images cannot help a classifier."""
     image_size: Literal[32, 64, 128] | None = None
-    """Absent: 64, or 32 where the data are smaller."""
+    """Side of the generated images, in pixels. Absent: 64, or 32 where the data are smaller."""
     lr: Rate | None = None
-    """The generator's; the discriminator's follows in the preset's proportion, unless lr_d is given."""
+    """The generator's learning rate; the discriminator's follows in the preset's proportion, unless lr_d is given."""
     lr_d: Rate | None = None
+    """The discriminator's learning rate."""
     then: list[LaterRate] = Field(default_factory=list)
-    """Learning rates from later on, in order."""
+    """Learning rates from later steps on, in order."""
     beta1: Annotated[float, Field(ge=0, lt=1)] | None = None
+    """First moment's decay of both Adam optimizers."""
     ema_half_life: Annotated[int, Field(ge=0)] | None = None
-    """Of the averaged generator, which is the one sampled and saved; in images seen. 0: no average."""
+    """Half-life, in images seen, of the averaged generator, which is the one sampled and saved. 0: no average."""
     latent: Count = 100
     """Length of the latent vector."""
     filters: Annotated[int, Field(ge=4, le=512)] = 32
     """Filters of the layer next to the image; each layer inwards has twice as many."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of layers, not of weights; auto: bf16 on GPUs."""
+    """Of layers, not of weights. auto: bf16 on GPUs."""
     compile: bool = False
     """Compile the networks: faster steps after a minute or more of compiling."""
     log_every: Count = 20
+    """Steps between lines of the log."""
     checkpoint_every: Count = 200
+    """Steps between checkpoints, from which a killed training goes on."""
     snapshot_every: Count = 500
     """Steps between looks: pictures, and the figures of quality."""
     cas_every: Count = 2000
@@ -112,6 +120,10 @@ class PublishedConfig(Config):
     source: str
     """Who reports it, in words."""
     loss_g: float | None = None
+    """The generator's loss at the end."""
     loss_d: float | None = None
+    """The discriminator's loss at the end."""
     real_score: Score | None = None
+    """The discriminator's mean score of real images, at the end."""
     fake_score: Score | None = None
+    """Likewise of generated images."""

@@ -6,17 +6,16 @@ from typing import Annotated, Any, Self
 from pydantic import Field, field_validator, model_validator
 
 from ganaug_ray.config.augment import SYNTHETIC_ARM, ArmConfig, AugmentConfig, MixConfig, merge_arm_settings
-from ganaug_ray.config.base import Config
+from ganaug_ray.config.base import Config, Seed
 from ganaug_ray.config.classifier import ClassifierConfig, ModelName, merge_model_settings
 from ganaug_ray.config.compare import CompareConfig
 from ganaug_ray.config.data import DataConfig
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.search import SearchConfig
-from ganaug_ray.config.synthetic_sources import GENERATOR, OWN_GAN, name_arm
+from ganaug_ray.config.synthetic_sources import OWN_GAN, name_arm
 
 ArmName = Annotated[str, Field(pattern=r"^\w[\w+-]*$")]  # also the name of a folder
 BASELINE_ARM = "real+classic"
-GAN_STEPS = 5000  # of an own GAN beside other sources, where the job says nothing of it
 TEACHER = "teacher"  # trained like a model of the baseline, but no member of the comparison
 
 
@@ -24,33 +23,32 @@ class Job(Config):
     """A complete experiment, as one YAML file describes it."""
 
     about: str = ""
+    """What the experiment is about, in a sentence."""
     data: DataConfig
-    gan: GanConfig
-    """May be absent where augment has synthetic images of another source; an own GAN then is the default one."""
+    """Where the images come from, and how they are split."""
+    gan: GanConfig = Field(default_factory=GanConfig)
+    """The generative network and its training."""
     augment: AugmentConfig = AugmentConfig()
+    """How many synthetic images there are, and how they meet the real ones."""
     arms: dict[ArmName, ArmConfig] = Field(default_factory=dict)
     """What is compared with real+classic: names, each with a kind and what differs from the augment section. Absent:
     synthetic alone, unless augment.ratio is 0."""
-    classifier: ClassifierConfig
+    classifier: ClassifierConfig = Field(default_factory=ClassifierConfig)
+    """The network that is trained with and without synthetic images."""
     compare: CompareConfig = CompareConfig()
+    """How many trainings are compared, and by which metric."""
     models: dict[ModelName, ClassifierConfig] = Field(default_factory=dict)
     """For compare-models: names, each with what differs from the classifier section; the first is the baseline. The
     network's own settings (arch, input_size, weights, init_from) are not taken over."""
     published: PublishedConfig | None = None
+    """Figures of a publication, which the report shows beside this run's."""
     search: SearchConfig = SearchConfig()
+    """How `ganaug search` spends its budget."""
     registry: str | None = None
     """Where the champion goes: a folder that several experiments share, on any filesystem. Absent: the experiment's
     own."""
-    seed: int = 0
-
-    @model_validator(mode="before")
-    @classmethod
-    def _add_idle_gan(cls, value: Any) -> Any:
-        """Add the section gan where synthetic images come from elsewhere, and so none may be trained."""
-        augment = value.get("augment") if isinstance(value, dict) else None
-        if isinstance(augment, Mapping) and (augment.get("images") or augment.get("generator")):
-            return {"gan": {"steps": GAN_STEPS}} | value
-        return value
+    seed: Seed = 0
+    """Of all random draws but the split of the images."""
 
     @model_validator(mode="before")
     @classmethod

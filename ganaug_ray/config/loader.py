@@ -35,15 +35,36 @@ def load_job(path: Path, overrides: list[str] | None = None, check_network: Chec
     Raises:
         UserError: the file is missing or malformed, a key or value is wrong, or an environment variable is not set.
     """
-    content = read_mapping(path, "job file")
+    return build_job(read_mapping(path, "job file"), str(path), path.parent, overrides, check_network)
+
+
+def build_job(
+    content: dict[str, Any],
+    name: str,
+    base: Path,
+    overrides: list[str] | None = None,
+    check_network: CheckNetwork | None = None,
+) -> Job:
+    """Build a job from the content of a job file, as ``load_job`` does.
+
+    Args:
+        content: sections and keys; it is changed.
+        name: what to call it in messages.
+        base: the folder that relative paths start from.
+        overrides: as of ``load_job``.
+        check_network: likewise.
+
+    Raises:
+        UserError: as ``load_job``.
+    """
     for override in overrides or []:
         _apply_override(content, override)
-    content = _expand_variables(content, str(path))
-    _resolve_paths(content, path.parent)
+    content = _expand_variables(content, name)
+    _resolve_paths(content, base)
     try:
         return Job.model_validate(content, context=_build_context(check_network))
     except ValidationError as error:
-        raise UserError(_explain_mistakes(error, str(path), overrides or [])) from None
+        raise UserError(_explain_mistakes(error, name, overrides or [])) from None
 
 
 def apply_settings(job: Job, settings: Mapping[str, Any], name: str, check_network: CheckNetwork | None = None) -> Job:

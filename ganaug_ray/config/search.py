@@ -14,8 +14,9 @@ class SearchConfig(Config):
     """The section search: how `ganaug search` spends its budget."""
 
     algorithm: AlgorithmName = "tpe"
-    """tpe: go by what earlier trials gave (Bergstra et al. 2011). random. grid: every combination of the choices. pbt,
-    of gan.lr: the worst go on from the networks of the best, at another rate (Jaderberg et al. 2017)."""
+    """How settings are chosen. tpe: go by what earlier trials gave (Bergstra et al. 2011). random. grid: every
+    combination of the choices. pbt, of gan.lr: the worst go on from the networks of the best, at another rate
+    (Jaderberg et al. 2017)."""
     trials: Count | None = None
     """How many settings are tried; absent: 16, or all of a grid."""
     hours: Annotated[float, Field(gt=0)] | None = None

@@ -1,4 +1,4 @@
-"""The terminal: one line a stage and a progress bar for long work; the output of libraries goes to a log file."""
+"""The terminal: one line a stage and a progress bar while it works; the output of libraries goes to a log file."""
 
 import os
 import sys
@@ -10,21 +10,35 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Column, Table
+from rich.text import Text
+
+from ganaug_ray.core.run_clock import RunClock
+from ganaug_ray.core.wording import format_time
 
 PROGRESS_POLL_S = 0.5  # seconds between looks at a running stage
 PLAIN_LINE_INTERVAL_S = 15.0  # seconds between lines where there is no terminal to draw a bar on
 STAGE_NAME_WIDTH = 10
+STATUS_WIDTH = 6
+BAR_WIDTH = 16
 
 ReadProgress = Callable[[], tuple[float, str]]
 """How far a running stage is, from 0 to 1, and a few words on it."""
 
 
 class Terminal:
-    """Prints to the user's terminal, while all other output of this process and its children can go to a log file."""
+    """Prints to the user's terminal, while all other output of this process and its children can go to a log file.
+
+    Attributes:
+        clock: of the run that is shown; what it knows of the time left stands beside the bar.
+    """
 
     def __init__(self) -> None:
         self._console = Console(highlight=False)
+        self._readers: list[ReadProgress] = []
+        self._last_read = 0.0, ""
+        self.clock = RunClock()
 
     @contextmanager
     def redirect_output(self, log: Path | None) -> Iterator[None]:
@@ -56,55 +70,96 @@ class Terminal:
             self._console = Console(highlight=False)
 
     def print_stage_line(self, stage: str, status: str, text: str, seconds: float | None = None) -> None:
-        """Print the line of a stage: its name, its status (done, kept or failed), what came out, and seconds."""
+        """Print the line of a stage: its name, its status, what came out, and seconds.
+
+        A terminal too narrow for it breaks the text between words, below where it began; a file gets one line.
+        """
         colour = {"done": "green", "kept": "cyan", "failed": "red"}.get(status, "yellow")
         tail = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
-        self._console.print(
-            f"[bold]{stage:<{STAGE_NAME_WIDTH}}[/] [{colour}]{status:<6}[/] {escape(text)}{tail}", soft_wrap=True
+        name = f"[bold]{stage:<{STAGE_NAME_WIDTH}}[/]"
+        state = f"[{colour}]{status:<{STATUS_WIDTH}}[/]"
+        if not self._console.is_terminal:
+            self._console.print(f"{name} {state} {escape(text)}{tail}", soft_wrap=True)
+            return
+        row = Table.grid(
+            Column(no_wrap=True, min_width=STAGE_NAME_WIDTH),
+            Column(no_wrap=True, min_width=STATUS_WIDTH),
+            Column(overflow="fold"),
+            padding=(0, 1, 0, 0),
         )
+        row.add_row(name, state, Text.from_markup(f"{escape(text)}{tail}"))
+        self._console.print(row)
 
     def print_text(self, text: str) -> None:
-        """Print text without interpreting markup in it."""
-        self._console.print(text, markup=False, soft_wrap=True)
+        """Print text without interpreting markup in it, broken between words where a terminal is too narrow."""
+        self._console.print(text, markup=False, soft_wrap=not self._console.is_terminal)
 
     @contextmanager
     def show_progress(self, stage: str, read_progress: ReadProgress) -> Iterator[None]:
-        """Show how far a stage is until the context ends: a bar on a terminal, else a line every 15 seconds."""
-        stop = threading.Event()
-        show = self._draw_bar if self._console.is_terminal else self._print_progress
-        thread = threading.Thread(target=show, args=(stage, read_progress, stop), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+        """Show how far a stage is until the context ends: a bar on a terminal, else a line every 15 seconds.
 
-    def _draw_bar(self, stage: str, read_progress: ReadProgress, stop: threading.Event) -> None:
+        Within another such context the bar is that one's, and goes by ``read_progress`` in the meantime.
+        """
+        self._readers.append(read_progress)
+        self._last_read = 0.0, ""
+        try:
+            if len(self._readers) > 1:
+                yield
+                return
+            stop = threading.Event()
+            show = self._draw_bar if self._console.is_terminal else self._print_progress
+            thread = threading.Thread(target=show, args=(stage, stop), daemon=True)
+            thread.start()
+            try:
+                yield
+            finally:
+                stop.set()
+                thread.join()
+        finally:
+            self._readers.pop()
+
+    @contextmanager
+    def show_activity(self, words: str) -> Iterator[None]:
+        """Show words beside the bar until the context ends, for what cannot say how far it is."""
+        share = self._read_progress()[0] if self._readers else 0.0
+        with self.show_progress("", lambda: (share, words)):
+            yield
+
+    def _read_progress(self) -> tuple[float, str]:
+        with suppress(OSError, KeyError, ValueError, IndexError):  # a file that is being replaced: look again later
+            self._last_read = self._readers[-1]()
+        return self._last_read
+
+    def _draw_bar(self, stage: str, stop: threading.Event) -> None:
         columns = (
             TextColumn(f"[bold]{stage:<{STAGE_NAME_WIDTH}}[/]"),
-            BarColumn(bar_width=24),
+            SpinnerColumn(),
+            BarColumn(bar_width=BAR_WIDTH),
             TextColumn("{task.percentage:>3.0f} %"),
             TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[words]}"),
+            TextColumn("{task.fields[left]}", markup=False),
+            TextColumn("{task.fields[words]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         )
         # By default rich would draw what other libraries print above its bar; it belongs in the log.
         with Progress(
             *columns, console=self._console, transient=True, redirect_stdout=False, redirect_stderr=False
         ) as progress:
-            task = progress.add_task(stage, total=1.0, words="starting")
+            share, words = self._read_progress()
+            task = progress.add_task(stage, total=1.0, words=words, left=self._describe_left(share))
             while not stop.wait(PROGRESS_POLL_S):
-                with suppress(OSError, KeyError, ValueError):  # a file that is being replaced: look again later
-                    share, words = read_progress()
-                    progress.update(task, completed=share, words=words)
+                share, words = self._read_progress()
+                progress.update(task, completed=share, words=words, left=self._describe_left(share))
 
-    def _print_progress(self, stage: str, read_progress: ReadProgress, stop: threading.Event) -> None:
+    def _describe_left(self, share: float) -> str:
+        left_s = self.clock.estimate_left(share)
+        return "" if left_s is None else f"{format_time(left_s)} left"
+
+    def _print_progress(self, stage: str, stop: threading.Event) -> None:
         printed = ""
         while not stop.wait(PLAIN_LINE_INTERVAL_S):
-            with suppress(OSError, KeyError, ValueError):
-                share, words = read_progress()
-                text = f"{stage:<{STAGE_NAME_WIDTH}} {share:4.0%} {words}"
-                if text != printed:
-                    self.print_text(text)
-                    printed = text
+            share, words = self._read_progress()
+            text = f"{stage:<{STAGE_NAME_WIDTH}} {share:4.0%} {words}"
+            if text != printed:
+                left = self._describe_left(share)
+                self.print_text(f"{text} ({left})" if left else text)
+                printed = text

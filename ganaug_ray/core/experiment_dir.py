@@ -28,6 +28,7 @@ from ganaug_ray.version import __version__
 
 Record = dict[str, Any]
 FAILURE_FILE = "failed.json"
+LOCK_FILE = ".lock"  # of every experiment's folder on a local disk
 
 
 def compute_fingerprint(*parts: Any) -> str:
@@ -204,7 +205,7 @@ class Run:
             return
         try:
             self.root.create()
-            lock = (self.root.local_path / ".lock").open("a")
+            lock = (self.root.local_path / LOCK_FILE).open("a")
         except OSError as error:
             raise UserError(f"{self.root}: the output folder cannot be written ({_describe_error(error)})") from None
         with lock:

@@ -61,7 +61,7 @@ def plan_comparison(
         notice("reads the images and times some steps of each training, for compare.budget_minutes")
     planned = _choose_plan(job, facts).apply_to(job)
     if has_budget:
-        notice(facts.time.describe(planned))
+        notice(facts.estimate(planned).describe())
     if shortfall := describe_shortfall(planned, facts):
         notice(shortfall)
     return planned

@@ -1,10 +1,10 @@
-"""The dry run: the resolved settings of a job, the facts of its data, and values derived from both."""
+"""The dry run: the facts of a job's data, what would be trained, and how long each stage would take."""
 
 from ganaug_ray.augment import arms
 from ganaug_ray.augment.arm_kinds import KINDS
-from ganaug_ray.config import Job, loader
+from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.wording import format_count
+from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.data.ingest.scan import Survey
 from ganaug_ray.gan import training_budget
 from ganaug_ray.pipeline import comparison_plan, plan_ladder
@@ -64,10 +64,21 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
     facts.append(("classifiers", trainings))
     if job.compared_arms:
         facts += _describe_plan(job, rows["test"], job_facts)
-    facts.append(("time", job_facts.time.describe(job)))
     if job.models:
         facts.append(("models", f"{', '.join(job.models)}: {job.compare.seeds} of each"))
-    return loader.dump_job(job) + "\n" + "\n".join(f"{name:<12} {text}" for name, text in facts)
+    lines = [f"{name:<12} {text}" for name, text in facts]
+    return "\n".join([*lines, *_describe_time(job, run, job_facts)])
+
+
+def _describe_time(job: Job, run: Run, job_facts: JobFacts) -> list[str]:
+    """Say how long each stage takes that is not finished, and all of them."""
+    time = job_facts.estimate(job, run)
+    more = ["compare.sizes"] if job.compare.sizes else []
+    more += ["the compared models"] if job.models else []
+    rest = f"; {' and '.join(more)} on top" if more else ""
+    lines = [f"{'time':<12} about {format_time(time.total_s)} in all on this machine{time.describe_slowdown()}{rest}"]
+    lines += [f"  {stage.name:<10} {format_time(stage.seconds):<11} {stage.words}".rstrip() for stage in time.stages]
+    return lines
 
 
 def _describe_plan(job: Job, tested_per_split: int, job_facts: JobFacts) -> list[tuple[str, str]]:
@@ -82,7 +93,8 @@ def _describe_plan(job: Job, tested_per_split: int, job_facts: JobFacts) -> list
 
 
 def _describe_images(survey: Survey) -> str:
-    images = [f"{sum(class_counts.values())} {split}" for split, class_counts in survey.count_images().items()]
+    counts = {split: sum(class_counts.values()) for split, class_counts in survey.count_images().items()}
+    images = [f"{n} {split}" for split, n in counts.items() if n or split in ("train", "val", "test")]
     images.append(f"{len(survey.rejected)} rejected")
     if survey.passed_over:
         images.append(f"{format_count(sum(survey.passed_over.values()), 'other file')} passed over")

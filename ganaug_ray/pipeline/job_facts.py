@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ganaug_ray.config import Job
+from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.data import sources
+from ganaug_ray.pipeline.work_left import count_work
 from ganaug_ray.runtime import executors
 
 if TYPE_CHECKING:  # they import torch, or read images
+    from ganaug_ray.core.experiment_dir import Run
     from ganaug_ray.data.ingest.scan import Survey
-    from ganaug_ray.pipeline.training_time import TrainingTime
+    from ganaug_ray.pipeline.run_time import RunTime
+    from ganaug_ray.pipeline.training_time import ImageFacts, StepTime, TrainingTime
 
 MIN_TESTED_PER_SPLIT = 2
+
+
+@dataclass(frozen=True)
+class SurveyedSource:
+    """A survey, and the seconds that it took."""
+
+    survey: Survey
+    seconds: float
 
 
 class JobFacts:
@@ -23,42 +36,99 @@ class JobFacts:
 
     Args:
         job: with the data and the networks in question.
+        known: facts of a job with the same images, which are not read again; where it has the same networks too, its
+             steps are not timed again.
+        dataset: of the job, where it is prepared: then no image is read.
         cpu_only: whether GPUs are left alone, also where there are some.
     """
 
-    def __init__(self, job: Job, cpu_only: bool = False) -> None:
+    def __init__(
+        self,
+        job: Job,
+        known: JobFacts | None = None,
+        dataset: DatasetRecord | None = None,
+        cpu_only: bool = False,
+    ) -> None:
         self._job = job
+        self._known = known
+        self._dataset = dataset
         self._cpu_only = cpu_only
 
     @cached_property
-    def survey(self) -> Survey:
-        """The images of the source, all of them read and judged; nothing is stored."""
+    def _surveyed(self) -> SurveyedSource:
         from ganaug_ray.data.ingest.scan import survey_without_storing
 
+        if self._known is not None:
+            return self._known._surveyed
+        started = time.monotonic()
         with executors.open_process_pool() as executor:
-            return survey_without_storing(self._job.data, executor)
+            survey = survey_without_storing(self._job.data, executor)
+        return SurveyedSource(survey, time.monotonic() - started)
+
+    @property
+    def survey(self) -> Survey:
+        """The images of the source, all of them read and judged; nothing is stored."""
+        return self._surveyed.survey
 
     @cached_property
-    def time(self) -> TrainingTime:
-        """The time that trainings take on this machine; the survey comes first.
+    def images(self) -> ImageFacts:
+        """The facts of the images that the time of a run depends on."""
+        from ganaug_ray.pipeline.training_time import ImageFacts
+
+        if self._dataset is not None:
+            record = self._dataset
+            return ImageFacts(len(record.classes), record.channels, record.counts, record.seconds)
+        survey = self.survey
+        return ImageFacts(len(survey.classes), survey.channels, survey.count_images(), self._surveyed.seconds)
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether the steps have been timed already."""
+        return "step_time" in vars(self)
+
+    @cached_property
+    def step_time(self) -> StepTime:
+        """The time of a step of each training on this machine.
 
         A GPU is reserved for it, with a Ray of this machine that ends then.
         """
-        from ganaug_ray.pipeline.training_time import measure_training_time
+        from ganaug_ray.pipeline.training_time import measure_step_time
         from ganaug_ray.runtime import resources
 
+        if self._known is not None and _has_same_networks(self._job, self._known._job):
+            return self._known.step_time
         if self._cpu_only or "RAY_ADDRESS" in os.environ or not resources.read_local_hardware().has_gpus:
-            return measure_training_time(self._job, self.survey)
+            return measure_step_time(self._job, self.images)
         from ganaug_ray.runtime import cluster
 
-        survey = self.survey
+        images = self.images
         try:
-            hardware = cluster.connect()
-            reserved = resources.plan_stage("measure", hardware)
-            measured = executors.call_on_device(measure_training_time, (self._job, survey), reserved)
-            return replace(measured, gpus=int(hardware.gpus))
+            reserved = resources.plan_stage("measure", cluster.connect())
+            return executors.call_on_device(measure_step_time, (self._job, images), reserved)
         finally:
             cluster.disconnect()
+
+    @cached_property
+    def time(self) -> TrainingTime:
+        """The time that trainings take on this machine; the survey comes first."""
+        from ganaug_ray.pipeline.training_time import scale_training_time
+
+        return scale_training_time(self._job, self.images, self.step_time)
+
+    def estimate(self, job: Job, run: Run | None = None, share_of_steps: float = 1.0) -> RunTime:
+        """Estimate how long a run takes, or what is left of one.
+
+        Args:
+            job: the job with its plan.
+            run: its folder; what is finished there takes no time.
+            share_of_steps: of the job's, as if its trainings were shorter.
+        """
+        from ganaug_ray.pipeline.run_time import estimate_run_time
+
+        time = replace(
+            self.time, classifier_s=share_of_steps * self.time.classifier_s, gan_s=share_of_steps * self.time.gan_s
+        )
+        return estimate_run_time(job, self.images, time, count_work(job, run))
 
     @cached_property
     def _images(self) -> int:
@@ -74,3 +144,16 @@ class JobFacts:
             return sum(self.survey.count_images()["test"].values())
         share = min(1.0, splits * self._job.data.split.test)
         return max(MIN_TESTED_PER_SPLIT * splits, round(share * self._images))
+
+
+def _has_same_networks(job: Job, other: Job) -> bool:
+    """Whether a step of each training takes as long in both jobs."""
+    length = {"steps": None, "epochs": None, "cas_steps": 1, "snapshot_every": 1}
+    gans = [one.gan.model_copy(update=length) for one in (job, other)]
+    classifiers = [one.classifier.model_copy(update={"steps": None, "epochs": None}) for one in (job, other)]
+    return (
+        gans[0] == gans[1]
+        and classifiers[0] == classifiers[1]
+        and job.data.image_size == other.data.image_size
+        and job.compared_arms == other.compared_arms
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ from ganaug_ray.classify import compared_models
 from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.records import VerdictRecord
+from ganaug_ray.core.records import DatasetRecord, VerdictRecord
 from ganaug_ray.pipeline import (
     comparison_plan,
     evaluation_stages,
@@ -19,15 +20,17 @@ from ganaug_ray.pipeline import (
     size_experiments,
     training_stages,
 )
+from ganaug_ray.pipeline.job_facts import JobFacts
 from ganaug_ray.pipeline.missing_trainings import count_missing
 from ganaug_ray.pipeline.stage import Split, StageContext
+from ganaug_ray.pipeline.work_left import count_work
 
 
 @dataclass(frozen=True)
 class Pipeline:
     """One job in one experiment folder, shown on one terminal. A finished stage is not run again.
 
-    The attributes are those of ``StageContext``.
+    The attributes are those of ``StageContext``, and ``facts`` of the job, where its plan needed some.
     """
 
     job: Job
@@ -35,6 +38,7 @@ class Pipeline:
     terminal: Terminal
     cpu_only: bool = False
     arguments: str = "JOB.yaml"
+    facts: JobFacts | None = None
 
     @property
     def context(self) -> StageContext:
@@ -81,18 +85,42 @@ class Pipeline:
         self.terminal.print_stage_line("next", "note", evaluation_stages.advise_next(self.context))
 
     def reach_verdict(self) -> None:
-        """Run all stages from raw images to verdict.json."""
+        """Run all stages from raw images to verdict.json.
+
+        The time that all takes is told before anything begins if steps were timed for the plan, else once the data are
+        there.
+        """
         if self.job.compared_arms:
             self.terminal.print_stage_line("plan", "note", comparison_plan.describe_plan(self.job))
+        is_timed = self.facts is not None and self.facts.is_timed
+        if is_timed:
+            self._start_clock()
         self.prepare_data()
         if self.job.augment.sources:
             self.import_sources()
+        if not is_timed:
+            self._start_clock()
         if arms.has_gan(self.job):
             self.train_gan()
         if self.job.needs_synthetic_sources:
             self.generate_images()
         self.train_classifiers()
         self.compare_arms()
+
+    def _start_clock(self) -> None:
+        """Say how long what is left of the run takes, and have the terminal count it down."""
+        dataset = DatasetRecord.find(self.run.dataset)
+        if "RAY_ADDRESS" in os.environ or not count_work(self.job, self.run).trainings:
+            return  # of a cluster's machines nothing is known here; and what takes no training takes seconds
+        facts = self.facts
+        if facts is None or not facts.is_timed:
+            if dataset is None:
+                return
+            facts = JobFacts(self.job, dataset=dataset)
+        with self.terminal.show_progress("plan", lambda: (0.0, "timing some steps of each training")):
+            left = facts.estimate(self.job, self.run)
+        self.terminal.print_stage_line("plan", "note", left.describe())
+        self.terminal.clock = left.start_clock()
 
     def reach_model_comparison(self) -> None:
         """Run all stages from raw images to board.json, and write the report if there is a verdict."""

@@ -59,8 +59,9 @@ def describe_shortfall(job: Job, facts: JobFacts) -> str | None:
     if _exceeds_budget(job, facts):
         is_smallest = Plan(compare.splits, compare.seeds) == LADDER[0]
         name = "even the smallest plan, three trainings of each arm," if is_smallest else "this plan"
-        duration = format_time(facts.time.sum_seconds(job))
-        shortfalls.append(f"compare.budget_minutes {compare.budget_minutes:g}: {name} takes about {duration}")
+        duration = format_time(facts.estimate(job).total_s)
+        remedy = _advise_shorter_trainings(job, facts)
+        shortfalls.append(f"compare.budget_minutes {compare.budget_minutes:g}: {name} takes about {duration}{remedy}")
     if _misses_gain(job, facts):
         name = "even the sharpest plan"
         if compare.budget_minutes is not None:
@@ -72,7 +73,22 @@ def describe_shortfall(job: Job, facts: JobFacts) -> str | None:
 
 def _exceeds_budget(job: Job, facts: JobFacts) -> bool:
     budget = job.compare.budget_minutes
-    return budget is not None and facts.time.sum_seconds(job) > 60 * budget
+    return budget is not None and facts.estimate(job).total_s > 60 * budget
+
+
+def _advise_shorter_trainings(job: Job, facts: JobFacts) -> str:
+    """Say with how many steps a job would be within its minutes; nothing where a tenth of them is too many."""
+    assert job.compare.budget_minutes is not None
+    for tenths in range(9, 0, -1):
+        if facts.estimate(job, share_of_steps=tenths / 10).total_s <= 60 * job.compare.budget_minutes:
+            rows = facts.images.count("train")
+            trainings = {"classifier": job.classifier} | ({"gan": job.gan} if job.needs_gan else {})
+            settings = [
+                f"--set {name}.steps={max(1, training.count_steps(rows) * tenths // 10)}"
+                for name, training in trainings.items()
+            ]
+            return f"; {' '.join(settings)} would fit"
+    return ""
 
 
 def _misses_gain(job: Job, facts: JobFacts) -> bool:

@@ -16,19 +16,28 @@ def read_fit_progress(fit_steps: list[tuple[Folder, int]]) -> tuple[float, str]:
             reached += steps
         elif lines:
             reached += lines[-1]["step"]
-    return reached / sum(steps for _, steps in fit_steps), f"{ready} of {len(fit_steps)} models trained"
+    total = sum(steps for _, steps in fit_steps)
+    if not reached:
+        return 0.0, "starting workers"
+    return reached / total, f"{ready} of {len(fit_steps)} models trained, step {reached} of {total} in all"
 
 
 def read_gan_progress(folders: list[Folder], steps: int) -> tuple[float, str]:
     """Return how far trainings of GANs are, from 0 to 1, and words for one that is running; each takes ``steps``."""
     reached = 0
+    ready = 0
     words = "starting workers"
     for folder in folders:
         lines = [line for line in metrics_log.read_newest_lines(folder) if "loss_g" in line]
         if folder.has_file(GanRecord.FILE):
+            ready += 1
             reached += steps
         elif lines:
             last = lines[-1]
             reached += last["step"]
             words = f"step {last['step']} of {steps}, loss_g {last['loss_g']:.2f}, loss_d {last['loss_d']:.2f}"
+            if last["step"] >= steps:
+                words = "measuring the quality of its images"
+    if len(folders) > 1 and reached:
+        words = f"{ready} of {len(folders)} GANs trained, {words}"
     return reached / (steps * len(folders)), words

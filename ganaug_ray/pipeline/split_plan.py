@@ -8,8 +8,12 @@ from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.data.ingest import given_splits
 
 
-def plan_given(job: Job, run: Run) -> Job:
+def plan_given(job: Job, run: Run | None = None) -> Job:
     """Return the job with ``data.split.given`` decided: its own, what the experiment has, or what the source says.
+
+    Args:
+        job: as it was loaded.
+        run: the folder of the experiment, if there is one.
 
     Raises:
         UserError: there is no such source.
@@ -17,7 +21,7 @@ def plan_given(job: Job, run: Run) -> Job:
     split = job.data.split
     if split.given is None and job.compare.splits > 1:  # several splits are asked for: the folders are one
         data = job.data.model_copy(update={"split": split.model_copy(update={"given": False})})
-    elif split.given is None and run.dataset.has_file(DatasetRecord.FILE):
+    elif split.given is None and run is not None and run.dataset.has_file(DatasetRecord.FILE):
         stored = yaml.safe_load(run.root.read_bytes("job.yaml"))["data"]["split"]
         data = job.data.model_copy(update={"split": split.model_copy(update={"given": bool(stored.get("given"))})})
     else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ganaug_ray.config import Job
+from ganaug_ray.core import interrupts
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import RunRecord
@@ -81,7 +82,9 @@ class StageContext:
     def run_stage(
         self, name: str, marker: Result | None, work: Callable[[], Result], outcome: Callable[[Result], str]
     ) -> None:
-        """Run a stage unless it is finished, and print its line: kept, done or failed.
+        """Run a stage unless it is finished, and print its line: kept, done, failed or interrupted.
+
+        A bar shows that it works from its first moment on; ``work`` may have it show how far it is.
 
         Args:
             name: the stage's name on the terminal.
@@ -94,13 +97,18 @@ class StageContext:
             return
         started = time.monotonic()
         self.run.clear_failure()
+        self.terminal.clock.begin(name)
         try:
-            record = work()
+            with self.terminal.show_progress(name, lambda: (0.0, "starting")):
+                record = work()
         except BaseException as error:
             if isinstance(error, StageFailed):
                 self.run.note_failure(name, str(error))
-            self.terminal.print_stage_line(name, "failed", "", time.monotonic() - started)
+            is_stopped = isinstance(error, KeyboardInterrupt) or interrupts.is_interrupted()
+            status = "interrupted" if is_stopped else "failed"
+            self.terminal.print_stage_line(name, status, "", time.monotonic() - started)
             raise
+        self.terminal.clock.end()
         RunRecord.write(self.run)
         self.terminal.print_stage_line(name, "done", outcome(record), time.monotonic() - started)
 
@@ -112,9 +120,11 @@ class StageContext:
 
     def connect_cluster(self) -> Hardware:
         """Connect to the cluster, or start Ray on this machine; return the hardware to use."""
-        from ganaug_ray.runtime import cluster
+        words = "connecting to the cluster" if "RAY_ADDRESS" in os.environ else "starting Ray"
+        with self.terminal.show_activity(words):
+            from ganaug_ray.runtime import cluster
 
-        return cluster.connect(self.job, self.run.root, cpu_only=self.cpu_only)
+            return cluster.connect(self.job, self.run.root, cpu_only=self.cpu_only)
 
     def may_have_gpus(self) -> bool:
         """Whether there may be GPUs to use: those of this machine, or of a cluster, which alone knows."""

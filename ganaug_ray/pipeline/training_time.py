@@ -1,7 +1,7 @@
 """How long the trainings of a job take on this machine, by a few real steps of each kind on random images.
 
-What is timed is the steps, and a classifier's evaluations on validation images. Reading the data, measuring a GAN's
-quality, generating, screening and predicting are not in it, nor is the start of Ray, nor what else the machine does.
+What is timed is the steps, a classifier's evaluations, and the figures of a GAN's quality; ``run_time`` adds what is
+around them. Times are computing times of one process, and beside them how much longer it takes while other work runs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,114 +22,137 @@ from ganaug_ray.augment.arm_kinds import KINDS
 from ganaug_ray.classify import networks
 from ganaug_ray.classify import training_loop as classifier_loop
 from ganaug_ray.config import Job
-from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place
-from ganaug_ray.core.wording import format_count, format_time
-from ganaug_ray.data.ingest.scan import Survey
 from ganaug_ray.data.loading.batch import Batch, BatchFeed
 from ganaug_ray.data.loading.image_store import LabelledImages
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan import training_loop as gan_loop
-from ganaug_ray.runtime.resources import Hardware, choose_worker_count, plan_stage
+from ganaug_ray.gan.metrics.evaluator import MAX_IMAGES_PER_SPLIT
 
 WARM_UP_STEPS = 1
-MIN_TIMED_STEPS = 4
-MIN_TIMED_S = 1.0
+MIN_TIMED_STEPS = 2
+MIN_TIMED_S = 0.5
 NEVER = 10**9  # steps
+# Most processes that are seen at work do not go on for the whole of a run: two runs beside four to fourteen of them
+# took 2.1 and 2.7 times as long as alone, half of the excess that as many steady ones would cause.
+OTHERS_WEIGHT = 0.5
+LOOK_ANSWERS = 6  # measuring a GAN once takes as long as so many answers to each image (measured at 32 and 64 pixels)
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """The facts of a data set that the time of a run depends on.
+
+    Attributes:
+        classes: how many.
+        channels: of the stored images.
+        counts: split -> class -> images.
+        read_s: seconds that reading and judging all images takes.
+    """
+
+    classes: int
+    channels: int
+    counts: dict[str, dict[str, int]]
+    read_s: float
+
+    def count(self, split: str) -> int:
+        """Return the number of images of a split."""
+        return sum(self.counts[split].values())
 
 
 @dataclass(frozen=True)
 class TrainingTime:
-    """The seconds that trainings take on this machine, one process each.
+    """The computing seconds that trainings take on this machine, one process each.
 
     Attributes:
         classifier_s: of a classifier, with as many rows in a batch as the arms have on average; also of a teacher.
-        gan_s: of a GAN; 0 where none is trained.
-        gpus: of this machine, on which they are trained; 0: on its cores.
+        gan_s: of a GAN's steps; 0 where none is trained.
+        look_s: of measuring a GAN's quality once.
+        cas_s: of its classification accuracy score, once.
+        image_s: of a classifier's answer to an image.
+        others: other processes that wanted a core while the steps were timed, on average.
     """
 
     classifier_s: float
     gan_s: float
-    gpus: int = 0
+    look_s: float = 0.0
+    cas_s: float = 0.0
+    image_s: float = 0.0
+    others: float = 0.0
 
-    def sum_seconds(self, job: Job) -> float:
-        """Return the seconds that all trainings of a plan take, as many at a time as this machine runs."""
-        return sum(math.ceil(group.count / group.at_a_time) * group.seconds for group in self._list_groups(job))
-
-    def describe(self, job: Job) -> str:
-        """Say for the dry run how long a plan's trainings take, and what comes on top of them."""
-        rest = ["data", "predictions"]
-        if arms.has_gan(job):
-            rest += ["the GAN's figures of quality", "generation", "screening"]
-        elif job.needs_synthetic_sources:
-            rest += ["synthetic images from elsewhere", "screening"]
-        if job.compare.sizes:
-            rest.append("compare.sizes")
-        if job.models:
-            rest.append("compared models")
-        groups = ", ".join(group.describe() for group in self._list_groups(job))
-        return (
-            f"about {format_time(self.sum_seconds(job))} of training on this machine: {groups}; "
-            f"{', '.join(rest[:-1])} and {rest[-1]} come on top"
-        )
-
-    def _list_groups(self, job: Job) -> list[_TrainingGroup]:
-        """List the trainings of all splits, without kinds of which there are none."""
-        splits = job.compare.splits
-        classifiers_at_a_time = _count_side_by_side(job.classifier, self.gpus)
-        teachers = splits if arms.needs_teacher(job) else 0
-        groups = [
-            _TrainingGroup("classifier", splits * len(arms.list_pairs(job)), self.classifier_s, classifiers_at_a_time),
-            _TrainingGroup("teacher", teachers, self.classifier_s, classifiers_at_a_time),
-            _TrainingGroup("GAN", splits * arms.count_gans(job), self.gan_s, _count_side_by_side(job.gan, self.gpus)),
-        ]
-        return [group for group in groups if group.count]
+    def compute_slowdown(self, processes: int) -> float:
+        """Return how many times longer than they compute so many processes take, if the others go on."""
+        cores = len(os.sched_getaffinity(0))
+        return max(1.0, (OTHERS_WEIGHT * self.others + processes) / max(cores, processes))
 
 
 @dataclass(frozen=True)
-class _TrainingGroup:
-    """Trainings of one kind: how many, the seconds of each, and how many run at a time."""
+class StepTime:
+    """The computing seconds of one step of each training.
 
-    noun: str
-    count: int
-    seconds: float
-    at_a_time: int
-
-    def describe(self) -> str:
-        """Return the number, the time of each, and the order."""
-        text = f"{format_count(self.count, self.noun)} of {format_time(self.seconds)}"
-        if self.count == 1:
-            return text
-        at_a_time = min(self.count, self.at_a_time)
-        return f"{text}, {at_a_time} at a time" if at_a_time > 1 else f"{text}, one after another"
-
-
-def _count_side_by_side(config: TrainingConfig, gpus: int) -> int:
-    """Return how many trainings run at a time here: with workers of one core or GPU each, as many as there is room for.
-
-    Of a cluster that RAY_ADDRESS names this machine knows nothing: it is taken for a single process. Trainings that
-    share a GPU are counted as one, since each then takes longer.
+    Attributes:
+        classifier_s: with as many rows in a batch as the arms have on average.
+        image_s: of a classifier's answer to an image.
+        gan_s: 0 where no GAN is trained.
+        others: as of ``TrainingTime``.
     """
-    if "RAY_ADDRESS" in os.environ:
-        return 1
-    hardware = Hardware.of_one_machine(len(os.sched_getaffinity(0)), gpus)
-    workers = 1 if config.workers == "auto" else choose_worker_count(config, 1, hardware)
-    return max(1, plan_stage("train", hardware, workers).at_once)
+
+    classifier_s: float
+    image_s: float
+    gan_s: float
+    others: float = 0.0
 
 
-def measure_training_time(job: Job, survey: Survey, device_name: str = "cpu") -> TrainingTime:
+def measure_step_time(job: Job, images: ImageFacts, device_name: str = "cpu") -> StepTime:
     """Time a few steps of the job's classifier and, if it trains one, of its GAN.
 
     Args:
-        job: any number of splits and seeds.
-        survey: of its images.
+        job: any number of splits, seeds and steps.
+        images: of the job.
         device_name: cpu, or cuda in a process that has reserved a GPU.
     """
-    device = torch.device(device_name)
-    with _isolate_torch(device):
-        gan_s = _time_gan(job, survey, Place(device=device)) if arms.has_gan(job) else 0.0
-        return TrainingTime(_time_classifier(job, survey, Place(device=device)), gan_s)
+    place = Place(device=torch.device(device_name))
+    waiting: list[int] = []
+    with _isolate_torch(place.device):
+        step_s, image_s = _time_classifier(job, images, place, waiting)
+        gan_step_s = _time_gan(job, images, place, waiting) if arms.has_gan(job) else 0.0
+    others = float(np.mean(waiting)) if waiting and place.device.type == "cpu" else 0.0
+    return StepTime(step_s, image_s, gan_step_s, others)
+
+
+def _count_other_processes() -> int | None:
+    """Return how many processes besides this one have or want a core right now; None where the system does not say."""
+    try:
+        running = Path("/proc/loadavg").read_text().split()[3].partition("/")[0]
+    except OSError:
+        return None
+    return max(0, int(running) - 1)
+
+
+def scale_training_time(job: Job, images: ImageFacts, step: StepTime) -> TrainingTime:
+    """Return the time of a job's trainings by that of their steps, also of a job that differs in their number.
+
+    Args:
+        job: with the networks and image size that were timed.
+        images: of the job.
+        step: as it was timed.
+    """
+    rows = images.count("train")
+    steps = job.classifier.count_steps(rows)
+    evaluations = math.ceil(steps / job.classifier.evaluate_every)
+    classifier_s = steps * step.classifier_s + evaluations * images.count("val") * step.image_s
+    if not arms.has_gan(job):
+        return TrainingTime(classifier_s, 0.0, image_s=step.image_s, others=step.others)
+    share = job.classifier.batch_size / _average_batch(job, images.counts["train"], steps)
+    return TrainingTime(
+        classifier_s,
+        job.gan.count_steps(rows) * step.gan_s,
+        look_s=LOOK_ANSWERS * min(rows, MAX_IMAGES_PER_SPLIT) * step.image_s,
+        cas_s=job.gan.cas_steps * share * step.classifier_s,
+        image_s=step.image_s,
+        others=step.others,
+    )
 
 
 @contextmanager
@@ -159,15 +183,19 @@ class _EnoughSteps(Exception):
 
 
 class _TimedBatches(BatchFeed):
-    """Gives the same random batch at every step, notes when each step begins, and ends the training after some."""
+    """Gives the same random batch at every step, notes when each step begins, and ends the training after some.
 
-    def __init__(self, rows: int, job: Job, survey: Survey, device: torch.device) -> None:
+    It adds to ``waiting``, at each step, how many other processes want a core.
+    """
+
+    def __init__(self, rows: int, job: Job, images: ImageFacts, device: torch.device, waiting: list[int]) -> None:
         draw = rng.make_generator("training time")
         size = job.data.image_size
-        x_BCHW = 2 * torch.rand(rows, survey.channels, size, size, generator=draw) - 1
-        y_B = torch.randint(len(survey.classes), (rows,), generator=draw)
+        x_BCHW = 2 * torch.rand(rows, images.channels, size, size, generator=draw) - 1
+        y_B = torch.randint(images.classes, (rows,), generator=draw)
         self._batch = Batch(x_BCHW.to(device), y_B.to(device), np.arange(rows), rows)
         self._begins_s: list[float] = []
+        self._waiting = waiting
 
     def count_rows(self, step: int) -> int:
         """Return the number of rows of every batch."""
@@ -176,6 +204,9 @@ class _TimedBatches(BatchFeed):
     def __call__(self, step: int) -> Batch:
         """Return the batch; raise _EnoughSteps where enough steps are timed."""
         self._begins_s.append(_read_clock(self._batch.x_BCHW.device))
+        others = _count_other_processes()
+        if others is not None:
+            self._waiting.append(others)
         timed_steps = len(self._begins_s) - 1 - WARM_UP_STEPS
         if timed_steps >= MIN_TIMED_STEPS and self._begins_s[-1] - self._begins_s[WARM_UP_STEPS] >= MIN_TIMED_S:
             raise _EnoughSteps
@@ -186,23 +217,21 @@ class _TimedBatches(BatchFeed):
         return float(np.diff(self._begins_s[WARM_UP_STEPS:]).mean())
 
 
-def _time_classifier(job: Job, survey: Survey, place: Place) -> float:
+def _time_classifier(job: Job, images: ImageFacts, place: Place, waiting: list[int]) -> tuple[float, float]:
+    """Return the seconds of a step and those of an answer to an image."""
     config = job.classifier
-    counts = survey.count_images()
-    steps = config.count_steps(sum(counts["train"].values()))
+    steps = config.count_steps(images.count("train"))
     network_input = networks.choose_input(config.arch, job.data.image_size, config.input_size, config.is_pretrained)
-    network = networks.build_network(config.arch, survey.channels, len(survey.classes), config.dropout, network_input)
+    network = networks.build_network(config.arch, images.channels, images.classes, config.dropout, network_input)
     network.to(place.device).to(memory_format=torch.channels_last)
-    batches = _TimedBatches(_average_batch(job, counts["train"], steps), job, survey, place.device)
-    val = _make_blank_images(min(network.batch_size, sum(counts["val"].values())), job, survey, place.device)
+    batches = _TimedBatches(_average_batch(job, images.counts["train"], steps), job, images, place.device, waiting)
+    val = _make_blank_images(min(network.batch_size, images.count("val")), job, images, place.device)
     steps_alone = config.model_copy(
         update={"log_every": NEVER, "evaluate_every": NEVER, "freeze_steps": 0, "patience": None}
     )
     with suppress(_EnoughSteps):
         classifier_loop.train_classifier(network, batches, val, steps_alone, NEVER, 0, place, lambda row: None)
-    evaluations = math.ceil(steps / config.evaluate_every)
-    row_s = _time_evaluation(network, val, place)
-    return steps * batches.compute_step_seconds() + evaluations * sum(counts["val"].values()) * row_s
+    return batches.compute_step_seconds(), _time_evaluation(network, val, place)
 
 
 def _average_batch(job: Job, train_counts: dict[str, int], steps: int) -> int:
@@ -213,11 +242,11 @@ def _average_batch(job: Job, train_counts: dict[str, int], steps: int) -> int:
     return round(sum(rows) / len(rows) / steps)
 
 
-def _make_blank_images(rows: int, job: Job, survey: Survey, device: torch.device) -> ResidentImages:
+def _make_blank_images(rows: int, job: Job, images: ImageFacts, device: torch.device) -> ResidentImages:
     """Return black images of the job's size, to time an evaluation with."""
     size = job.data.image_size
     texts = [""] * rows
-    pixels_NHWC = np.zeros((rows, size, size, survey.channels), np.uint8)
+    pixels_NHWC = np.zeros((rows, size, size, images.channels), np.uint8)
     return ResidentImages(LabelledImages(pixels_NHWC, np.zeros(rows, np.int64), texts, texts, texts), device)
 
 
@@ -229,13 +258,14 @@ def _time_evaluation(network: networks.Network, val: ResidentImages, place: Plac
     return (_read_clock(place.device) - started) / len(val)
 
 
-def _time_gan(job: Job, survey: Survey, place: Place) -> float:
+def _time_gan(job: Job, images: ImageFacts, place: Place, waiting: list[int]) -> float:
+    """Return the seconds of a step."""
     # Compiling would take longer than all of this: the steps are timed without, and so are rather too slow.
     never = dict.fromkeys(("log_every", "checkpoint_every", "snapshot_every"), NEVER)
     config = job.gan.model_copy(update={**never, "compile": False})
-    shape = gan_loop.ImageShape(len(survey.classes), survey.channels, job.gan_image_size)
-    batches = _TimedBatches(config.batch_size, job, survey, place.device)
+    shape = gan_loop.ImageShape(images.classes, images.channels, job.gan_image_size)
+    batches = _TimedBatches(config.batch_size, job, images, place.device, waiting)
     hooks = gan_loop.Hooks(lambda row: None, lambda state: None, lambda step, average, discriminator: {})
     with suppress(_EnoughSteps):
         gan_loop.train_gan(batches, config, shape, NEVER, 0, place, None, hooks)
-    return job.gan.count_steps(sum(survey.count_images()["train"].values())) * batches.compute_step_seconds()
+    return batches.compute_step_seconds()

@@ -19,14 +19,19 @@ from ganaug_ray.search.trial_log import Ledger, Trial
 IDENTITY_FILE = "space.json"
 
 
+def check_kind(kind: str) -> None:
+    """Raise UserError if there is no such kind of search."""
+    if kind not in SECTION_BY_KIND:
+        raise UserError(f"search {kind}: known are {', '.join(SECTION_BY_KIND)}")
+
+
 def check_space(kind: str, space: Path, job: Job, write: Path | None) -> SearchSpace:
     """Read the search space, and raise an error if it cannot be searched or the result not be written.
 
     Raises:
         UserError: there is no such kind of search, the space does not suit the job, or the file to write is there.
     """
-    if kind not in SECTION_BY_KIND:
-        raise UserError(f"search {kind}: known are {', '.join(SECTION_BY_KIND)}")
+    check_kind(kind)
     if write is not None and write.exists():
         raise UserError(f"--write {write}: is there already; name a file that is not")
     if kind == "mix" and job.augment.sources:
@@ -83,7 +88,8 @@ def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials
     cpus = 1 + plan.job.search.workers if nested else 1
 
     def connect() -> Hardware:
-        return cluster.connect(pipeline.job, pipeline.run.root, cpus, nested, pipeline.cpu_only)
+        with pipeline.terminal.show_progress("search", lambda: (0.0, "starting Ray")):
+            return cluster.connect(pipeline.job, pipeline.run.root, cpus, nested, pipeline.cpu_only)
 
     if nested:
         connect()  # before any stage does, which needs no dashboard

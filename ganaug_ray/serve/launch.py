@@ -141,9 +141,11 @@ def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress,
     log_file = None if verbose else Path(path)
     with terminal.redirect_output(log_file):
         try:
-            cluster.start_private(serve_config.count_cpus(settings), uses_gpus=settings.gpus > 0)
+            with terminal.show_progress("serve", lambda: (0.0, "starting Ray")):
+                cluster.start_private(serve_config.count_cpus(settings), uses_gpus=settings.gpus > 0)
             try:
-                metrics = serve_config.start_serve(settings, where)
+                with terminal.show_progress("serve", lambda: (0.5, "loading the model")):
+                    metrics = serve_config.start_serve(settings, where)
             except Exception as error:
                 lines = str(error).strip().splitlines() or [type(error).__name__]
                 raise StageFailed(f"serving could not be started: {lines[-1][:300]}; see {path}") from None

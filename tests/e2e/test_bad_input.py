@@ -122,7 +122,16 @@ def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     """A dry run prints settings, data and budget, and writes nothing."""
     out = tmp_path / "out"
     result = ganaug(
-        "run", str(DIGITS), "--out", str(out), "--dry-run", "--set", "gan.epochs=100", "--set", "gan.lr=3e-4"
+        "run",
+        str(DIGITS),
+        "--out",
+        str(out),
+        "--dry-run",
+        "--settings",
+        "--set",
+        "gan.epochs=100",
+        "--set",
+        "gan.lr=3e-4",
     )
     assert result.returncode == 0
     for words in (

@@ -35,7 +35,7 @@ def test_interrupt_ends_without_traceback(tmp_path: Path, number: signal.Signals
     (line,) = complaint.strip().splitlines()
     assert line.startswith("interrupted; ")
     assert "prepare    done" in printed
-    assert re.search(r"teach +failed", printed)
+    assert re.search(r"teach +interrupted", printed)
     assert len(processes) > 3
     assert not psutil.wait_procs(processes, timeout=30)[1]
 

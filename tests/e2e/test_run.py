@@ -84,7 +84,7 @@ def test_interrupted_training_ends_without_traceback(interrupted: tuple[Path, In
     assert left.exit_code == 128 + signal.SIGINT
     assert left.ended
     text = plain(left.drawn)
-    assert re.search(r"train-gan +failed", text)
+    assert re.search(r"train-gan +interrupted", text)
     assert re.search(r"^interrupted; ", text, re.MULTILINE)
     assert "Traceback" not in text
 
@@ -97,10 +97,37 @@ def test_terminal_shows_progress_and_stages(finished: tuple[Path, str]) -> None:
     """A terminal shows a progress bar for long work and one line for each stage."""
     _, drawn = finished
     text = plain(drawn)
-    done = re.findall(r"^\s*(\S+)\s+done\s+\S.*\d\.\d s", text.replace("\r", "\n"), re.MULTILINE)
+    done = re.findall(r"^\s*(\S+)\s+done\s+\S.*\d\.\d s", join_lines(text), re.MULTILINE)
     assert done == STAGES
     assert re.search(r"train-gan\s+━+.*\d+ %", text), "a progress bar"
     assert re.search(r"step \d+ of 300, loss_g \d+\.\d+", text)
+
+
+def join_lines(text: str) -> str:
+    """What a terminal shows, with the lines of a stage that were broken between words in one."""
+    return re.sub(r" *\n {18}", " ", re.sub(r"[\r\n]+", "\n", text))
+
+
+def test_every_stage_shows_life_from_its_beginning(finished: tuple[Path, str]) -> None:
+    """What a terminal shows of a stage is first a bar that moves, before any work of it, and its line last."""
+    _, drawn = finished
+    text = join_lines(plain(drawn))
+    for stage in STAGES:
+        shown = re.findall(rf"^{stage} +(\S)", text, re.MULTILINE)
+        assert shown[0] in "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏", (stage, shown)
+    assert re.search(r"teach +\S ━+ +0 % 0:00:\d\d .*starting Ray", text)
+    assert re.search(r"train +\S ━+.*starting workers", text)
+
+
+def test_time_of_the_run_is_said_and_counted_down(finished: tuple[Path, str]) -> None:
+    """Once the data are there, a run says how long all of it takes; from then on the time left is beside the bar."""
+    _, drawn = finished
+    text = join_lines(plain(drawn))
+    said = re.search(r"plan +note +about \d[^\n]* on this machine \(\S+ \d", text)
+    assert said
+    assert "left" not in text[: said.start()]
+    for stage in STAGES[1:]:
+        assert re.search(rf"^{stage} +\S ━.* (s|minutes) left", text[said.end() :], re.MULTILINE), stage
 
 
 def test_library_messages_go_to_log_file(finished: tuple[Path, str]) -> None:
@@ -108,7 +135,7 @@ def test_library_messages_go_to_log_file(finished: tuple[Path, str]) -> None:
     out, drawn = finished
     log = (out / "log.txt").read_text()
     assert "Started a local Ray instance" in log
-    assert "Ray" not in plain(drawn)
+    assert "Ray" not in plain(drawn).replace("starting Ray", "")
     assert "Warning" not in drawn
 
 

@@ -40,14 +40,14 @@ def _signals_stay() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(
-    ("error", "code", "words"),
+    ("error", "code", "status", "words"),
     [
-        (StageFailed("the teacher was lost"), 1, "the teacher was lost"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here"),
+        (StageFailed("the teacher was lost"), 1, "failed", "the teacher was lost"),
+        (KeyboardInterrupt(), 130, "interrupted", "interrupted; the same command goes on from here"),
     ],
 )
 def test_failures_and_interrupts_set_exit_codes(
-    error: BaseException, code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+    error: BaseException, code: int, status: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
     """A failed stage ends with exit code 1, an interrupt with 130, and both print a clear message."""
 
@@ -65,7 +65,7 @@ def test_failures_and_interrupts_set_exit_codes(
     assert caught.value.code == code
     printed = capfd.readouterr()
     assert words in printed.err
-    assert "prepare    failed" in printed.out
+    assert f"prepare    {status}" in printed.out
     assert "chatter" not in printed.out + printed.err
     assert "chatter" in (tmp_path / "out" / "log.txt").read_text()
 

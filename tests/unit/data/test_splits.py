@@ -2,7 +2,6 @@
 
 import itertools
 from collections import Counter
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -12,9 +11,8 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.data.ingest import split
 from ganaug_ray.errors import UserError
 from ganaug_ray.verdict.split_overlap import measure_overlap
+from tests.conftest import DIGITS as JOB
 from tests.helpers.dealing import assign
-
-JOB = Path(__file__).parents[3] / "jobs" / "digits.yaml"
 
 
 def deal(n: int, folds: int, cap: int | None = None, together: dict[str, str] | None = None) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,25 @@ import torch
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
-from ganaug_ray.data.ingest.scan import Survey, survey_without_storing
-from ganaug_ray.pipeline import training_time
-from ganaug_ray.pipeline.training_time import TrainingTime, measure_training_time
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.data.ingest.scan import survey_without_storing
+from ganaug_ray.pipeline import run_time, training_time
+from ganaug_ray.pipeline.run_time import estimate_run_time
+from ganaug_ray.pipeline.training_time import ImageFacts, TrainingTime, measure_step_time, scale_training_time
+from ganaug_ray.pipeline.work_left import count_work
 from tests.conftest import DIGITS, TINY
 
 STEP_S, LOOK_S = 0.5, 0.01
 
 
 @pytest.fixture(scope="module")
-def survey(tiny_job: Job) -> Survey:
-    return survey_without_storing(tiny_job.data)
+def images(tiny_job: Job) -> ImageFacts:
+    survey = survey_without_storing(tiny_job.data)
+    return ImageFacts(len(survey.classes), survey.channels, survey.count_images(), 2.0)
+
+
+def measure(job: Job, images: ImageFacts) -> TrainingTime:
+    return scale_training_time(job, images, measure_step_time(job, images))
 
 
 class Clock:
@@ -49,20 +58,20 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training_time, "_time_evaluation", lambda network, val, place: LOOK_S)
 
 
-def test_steps_and_looks_are_multiplied(clock: None, tiny_job: Job, survey: Survey) -> None:
+def test_steps_and_looks_are_multiplied(clock: None, tiny_job: Job, images: ImageFacts) -> None:
     """A training takes its steps and its looks at all validation images, without what the first step takes more."""
-    measured = measure_training_time(tiny_job, survey)
+    measured = measure(tiny_job, images)
     assert measured.classifier_s == pytest.approx(8 * STEP_S + 2 * 50 * LOOK_S)
     assert measured.gan_s == pytest.approx(6 * STEP_S)
     epochs = load_job(DIGITS, [*TINY, "gan.epochs=10", "classifier.epochs=4", "classifier.evaluate_every=100"])
-    measured = measure_training_time(epochs, survey)
+    measured = measure(epochs, images)
     assert measured.classifier_s == pytest.approx(20 * STEP_S + 50 * LOOK_S)
     assert measured.gan_s == pytest.approx(50 * STEP_S)
-    assert measure_training_time(load_job(DIGITS, [*TINY, "augment.ratio=0"]), survey).gan_s == 0
+    assert measure(load_job(DIGITS, [*TINY, "augment.ratio=0"]), images).gan_s == 0
 
 
 def test_measuring_leaves_no_trace(
-    tiny_job: Job, survey: Survey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_job: Job, images: ImageFacts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Measuring takes real steps of both networks, and changes neither random draws nor threads nor any folder."""
     monkeypatch.setattr(training_time, "MIN_TIMED_S", 0.0)
@@ -71,7 +80,7 @@ def test_measuring_leaves_no_trace(
     threads: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", threads.append)
     before = torch.get_rng_state()
-    measured = measure_training_time(tiny_job, survey)
+    measured = measure(tiny_job, images)
     assert torch.equal(torch.get_rng_state(), before)
     assert threads == [1, 3]
     assert measured.classifier_s > 0
@@ -89,26 +98,80 @@ def test_measuring_leaves_no_trace(
         (["arms={real: {}, synthetic-only: {}, oversample: {ratio: 1.0}}"], 20),
     ],
 )
-def test_batch_is_that_of_average_arm(survey: Survey, settings: list[str], rows: int) -> None:
+def test_batch_is_that_of_average_arm(images: ImageFacts, settings: list[str], rows: int) -> None:
     """The batch that is timed has as many rows as those of all arms and steps have on average."""
-    counts = survey.count_images()["train"]
+    counts = images.counts["train"]
     assert training_time._average_batch(load_job(DIGITS, [*TINY, *settings]), counts, 8) == rows
 
 
-def test_words_name_what_is_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The dry run's line has the total, what it is made of, in which order, and what is not in it."""
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(training_time.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
-    job = load_job(DIGITS, ["arms={}", "data.split.test=0.2", "compare.splits=5", "compare.seeds=2"])
-    assert TrainingTime(38, 21).describe(job) == (
-        "about 5 minutes of training on this machine: 20 classifiers of 38 s, 4 at a time, 5 teachers of 38 s, 4 at a "
-        "time, 5 GANs of 21 s, 2 at a time; data, predictions, the GAN's figures of quality, generation and "
-        "screening come on top"
-    )
-    assert "5 GANs of 21 s, one after another" in TrainingTime(38, 21, gpus=2).describe(job)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    monkeypatch.setattr(run_time.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3}, raising=False)
+
+
+FIVE_SPLITS = ["arms={}", "data.split.test=0.2", "compare.splits=5", "compare.seeds=2", "gan.workers=auto"]
+
+
+def test_time_is_summed_over_all_stages(four_cores: None, images: ImageFacts) -> None:
+    """A whole run takes its trainings in rounds, and what is around them: data, images, figures and the page."""
+    job = load_job(DIGITS, FIVE_SPLITS)
+    time = estimate_run_time(job, images, TrainingTime(38, 21), count_work(job))
+    stages = {stage.name: stage for stage in time.stages}
+    order = ["prepare", "teach", "train-gan", "generate", "train", "compare", "evaluate", "report", "promote"]
+    assert list(stages) == order
+    assert stages["prepare"].seconds == pytest.approx(5 * (2.0 + run_time.DATASET_S))
+    assert stages["train"].words == "20 classifiers of 400 steps, 4 at a time"
+    fit_s = run_time.SIDE_BY_SIDE_FACTOR * (38 + run_time.FIT_S)
+    assert stages["train"].seconds == pytest.approx(run_time.PROCESSES_START_S + 5 * fit_s)
+    assert stages["teach"].seconds == pytest.approx(run_time.RAY_START_S + run_time.PROCESSES_START_S + 2 * fit_s)
+    assert (stages["prepare"].calls, stages["generate"].calls, stages["train"].calls) == (5, 5, 1)
+    assert time.total_s == sum(stage.seconds for stage in time.stages)
+    assert time.describe().startswith("about 7 minutes on this machine (train 4 minutes, teach 101 s)")
+
+
+def test_other_work_is_reckoned_with(four_cores: None, images: ImageFacts) -> None:
+    """Four trainings on four cores, on which others are at work, take half as long again; one process does not."""
+    job = load_job(DIGITS, FIVE_SPLITS)
+    alone = estimate_run_time(job, images, TrainingTime(38, 21), count_work(job))
+    busy = estimate_run_time(job, images, TrainingTime(38, 21, others=4.0), count_work(job))
+    longer = {stage.name: other.seconds / stage.seconds for stage, other in zip(alone.stages, busy.stages, strict=True)}
+    assert longer["train"] == pytest.approx(1.5)
+    assert longer["train-gan"] == pytest.approx(1.5)
+    assert longer["prepare"] == longer["report"] == 1
+    assert "times as slow" not in alone.describe()
+    assert re.search(r"other work makes it 1\.[45] times as slow", busy.describe())
+
+
+def test_ranks_share_a_gan(four_cores: None, images: ImageFacts) -> None:
+    """A single GAN of as many workers as fit is sooner done than one of a single worker; several go side by side."""
+
+    def gan_s(*settings: str) -> float:
+        job = load_job(DIGITS, ["arms={}", *settings])
+        time = estimate_run_time(job, images, TrainingTime(38, 400), count_work(job))
+        return next(stage.seconds for stage in time.stages if stage.name == "train-gan")
+
+    assert gan_s("gan.workers=auto") < gan_s("gan.workers=2") < gan_s("gan.workers=1")
+    assert run_time.plan_processes(load_job(DIGITS, FIVE_SPLITS).gan, 5) == (4, 1)
+    assert run_time.plan_processes(load_job(DIGITS, FIVE_SPLITS).gan, 1) == (1, 4)
+
+
+def test_cluster_counts_as_one_process(images: ImageFacts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a cluster's machines nothing is known here: its trainings are added up."""
     monkeypatch.setenv("RAY_ADDRESS", "auto")
-    alone = load_job(DIGITS, ["arms={}", "augment.ratio=0", "compare.seeds=1"])
-    assert TrainingTime(0.4, 0).describe(alone) == (
-        "about 0.4 s of training on this machine: 1 classifier of 0.4 s; data and predictions come on top"
-    )
-    assert TrainingTime(38, 21).sum_seconds(job) == 25 * 38 + 5 * 21, "of a cluster's machines nothing is known here"
+    job = load_job(DIGITS, FIVE_SPLITS)
+    time = estimate_run_time(job, images, TrainingTime(38, 21), count_work(job))
+    assert time.total_s > 25 * 38 + 5 * 21
+
+
+def test_finished_work_takes_no_time(
+    tiny_job: Job, experiment: Run, images: ImageFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an experiment's folder has is not counted; a seed more is two classifiers."""
+    monkeypatch.setattr(run_time, "plan_processes", lambda config, trainings: (1, 1))
+    assert count_work(tiny_job, experiment).trainings == 0
+    more = tiny_job.model_copy(update={"compare": tiny_job.compare.model_copy(update={"seeds": 3})})
+    left = estimate_run_time(more, images, TrainingTime(38, 21), count_work(more, experiment))
+    first = left.stages[0]
+    assert (first.name, first.words) == ("train", "2 classifiers of 8 steps, one after another")

@@ -8,8 +8,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.errors import UserError
 from ganaug_ray.search import search_space
-
-ROOT = Path(__file__).parents[3]
+from tests.conftest import DIGITS, SPACES
 
 
 def space(tmp_path: Path, text: str, job: Job, kind: search_space.SearchKind = "gan") -> search_space.SearchSpace:
@@ -21,14 +20,14 @@ def space(tmp_path: Path, text: str, job: Job, kind: search_space.SearchKind = "
 @pytest.mark.parametrize("kind", list(search_space.SECTION_BY_KIND))
 def test_shipped_spaces_fit_quickstart_job(kind: search_space.SearchKind) -> None:
     """The search spaces that are shipped fit the job of the quickstart."""
-    job = load_job(ROOT / "jobs" / "digits.yaml")
-    assert search_space.load_space(ROOT / "tune_spaces" / f"{kind}.yaml", kind, job).dimensions
+    job = load_job(DIGITS)
+    assert search_space.load_space(SPACES / f"{kind}.yaml", kind, job).dimensions
 
 
 def test_gan_space_contains_published_settings() -> None:
     """The shipped space of the GAN contains the published learning rates and lengths."""
-    job = load_job(ROOT / "jobs" / "digits.yaml")
-    found = search_space.load_space(ROOT / "tune_spaces" / "gan.yaml", "gan", job)
+    job = load_job(DIGITS)
+    found = search_space.load_space(SPACES / "gan.yaml", "gan", job)
     (rate,) = found.dimensions
     assert {2e-4, 1e-4} <= set(rate.values)
     assert found.length == "gan.epochs"

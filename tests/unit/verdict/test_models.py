@@ -27,7 +27,7 @@ from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.runtime.resources import Hardware
 from ganaug_ray.verdict import model_comparison
 from ganaug_ray.verdict.verdict import compare_arms
-from tests.conftest import DIGITS, ROOT, TINY
+from tests.conftest import DIGITS, JOBS, TINY
 from tests.helpers import records
 from tests.unit.report.test_report import Page
 from tests.unit.verdict.test_compare import arm
@@ -183,7 +183,7 @@ def test_many_models_need_larger_gain() -> None:
 
 def test_shipped_job_compares_three_networks() -> None:
     """The job that is shipped compares the base network, a ResNet and an Inception network."""
-    job: Job = load_job(ROOT / "jobs" / "compare_models.yaml")
+    job: Job = load_job(JOBS / "compare_models.yaml")
     assert [model.arch for model in job.models.values()] == ["cnn", "timm:resnetv2_50", "timm:inception_v3"]
     assert experiment_dir.compute_fingerprint(job.models["cnn"].model_dump()) == experiment_dir.compute_fingerprint(
         job.classifier.model_dump()

@@ -1,0 +1,62 @@
+"""The commands about job files: their schema, what a setting means, and the examples that come with the package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ganaug_ray.errors import UserError
+
+examples = typer.Typer(help="List the jobs and search spaces that come with ganaug, or copy one.")
+
+OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE.yaml", help="Default: its name, in this folder.")]
+
+
+def schema(
+    kind: Annotated[str, typer.Argument(metavar="job|space", help="Of job files, or of search spaces.")] = "job",
+) -> None:
+    """Print the JSON schema by which editors complete and explain job files or search spaces."""
+    from ganaug_ray.config.schema import build_job_schema
+    from ganaug_ray.search.space_schema import build_space_schema
+
+    builders = {"job": build_job_schema, "space": build_space_schema}
+    if kind not in builders:
+        raise UserError(f"schema {kind}: known are {' and '.join(builders)}")
+    print(json.dumps(builders[kind](), indent=1, ensure_ascii=False))
+
+
+def explain(
+    setting: Annotated[
+        str, typer.Argument(metavar="SETTING", help="Such as gan.filters, or a section. Default: all sections.")
+    ] = "",
+) -> None:
+    """Explain a setting of a job: what it does, its type, range and default; or all settings of a section."""
+    from ganaug_ray.config.settings import explain_setting
+
+    print(explain_setting(setting))
+
+
+@examples.callback(invoke_without_command=True)
+def _list_examples(context: typer.Context) -> None:
+    if context.invoked_subcommand is not None:
+        return
+    from ganaug_ray.config.examples import KINDS, list_examples, read_about
+
+    for path in list_examples():
+        print(f"{path.stem:<16} {KINDS[path.parent.name]:<6} {read_about(path)}")
+
+
+@examples.command("copy")
+def _copy_example(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `ganaug examples` lists it.")], out: OutFile = None
+) -> None:
+    """Copy a job or a search space, to run it or to change it."""
+    from ganaug_ray.config.examples import KINDS, copy_example, find_example
+
+    target = copy_example(name, out)
+    is_job = KINDS[find_example(name).parent.name] == "job"
+    command = f"run {target}" if is_job else f"search {find_example(name).stem} JOB.yaml --space {target}"
+    print(f"{target}: `ganaug {command}` takes it")

@@ -1,0 +1,114 @@
+"""The commands that look at experiments: what there is, what came out, in what two differ."""
+
+from __future__ import annotations
+
+import os
+import webbrowser
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ganaug_ray.errors import UserError
+
+if TYPE_CHECKING:
+    from ganaug_ray.core.storage import Folder
+
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="An experiment's folder, or its name in runs/.")]
+LABEL_WIDTH = 11
+
+
+def list_runs(
+    folder: Annotated[
+        str | None, typer.Argument(metavar="DIR", help="Default: runs/, or $GANAUG_HOME.", show_default=False)
+    ] = None,
+) -> None:
+    """List the experiments below a folder: name, when, verdict, figures, champion."""
+    from ganaug_ray.core.storage import Folder
+    from ganaug_ray.pipeline.experiments import list_experiments
+
+    home = Folder.from_uri(folder) if folder else _open_home()
+    experiments = list_experiments(home)
+    if not experiments:
+        print(f"{home}: there is no experiment in it")
+        return
+    rows = [("NAME", "WHEN", "VERDICT", "FIGURES", "CHAMPION")]
+    for one in experiments:
+        when = f"{one.changed:%Y-%m-%d %H:%M}"
+        rows.append((one.name, when, one.state, one.describe_figures(), one.describe_champion()))
+    print(_align(rows))
+
+
+def show(
+    run: RunName,
+    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+) -> None:
+    """Print the answer of an experiment, and where its page, its figures and its model are."""
+    from ganaug_ray.core.records import DatasetRecord
+    from ganaug_ray.pipeline.experiments import PAGE, collect_figures, open_found_experiment
+
+    experiment = open_found_experiment(run, _open_home())
+    root = experiment.run.root
+    lines = [("run", f"{root.name}, {experiment.changed:%Y-%m-%d %H:%M}")]
+    if about := experiment.job.get("about"):
+        lines.append(("about", about))
+    if dataset := DatasetRecord.find(experiment.run.dataset):
+        figures = collect_figures(experiment)
+        lines.append(("images", f"{figures['images']}; {len(dataset.classes)} classes"))
+    if experiment.verdict:
+        lines.append(("answer", experiment.verdict.sentence))
+        lines.append(("figures", experiment.describe_figures()))
+    else:
+        lines.append(("state", f"{experiment.state}; `ganaug run {root}` goes on"))
+    if champion := experiment.describe_champion():
+        lines.append(("champion", champion))
+    for label, name in (("page", PAGE), ("verdict", "verdict.json"), ("settings", "job.yaml"), ("log", "log.txt")):
+        if root.has_file(name):
+            lines.append((label, str(root / name)))
+    print("\n".join(f"{label:<{LABEL_WIDTH}} {text}" for label, text in lines))
+    if open_:
+        _open_page(root)
+
+
+def diff(first: RunName, second: RunName) -> None:
+    """Say in which settings and figures two experiments differ."""
+    from ganaug_ray.pipeline.experiments import compare_experiments, open_found_experiment
+
+    home = _open_home()
+    experiments = [open_found_experiment(name, home) for name in (first, second)]
+    differences = compare_experiments(*experiments)
+    if not any(differences.values()):
+        print("no difference")
+        return
+    for kind, changed in differences.items():
+        rows = [(kind.upper(), first, second)]
+        rows += [(key, before or "–", after or "–") for key, (before, after) in changed.items()]
+        if changed:
+            print(_align(rows) + "\n")
+
+
+def _open_home() -> Folder:
+    """Return the folder that experiments are in without --out."""
+    from ganaug_ray.core.storage import Folder
+
+    return Folder.from_uri(os.environ.get("GANAUG_HOME") or "runs")
+
+
+def _open_page(root: Folder) -> None:
+    from ganaug_ray.pipeline.experiments import PAGE
+
+    if not root.has_file(PAGE):
+        raise UserError(f"{root}: has no page yet; `ganaug run {root}` goes on")
+    if root.local_path is None:
+        raise UserError(f"--open: {root / PAGE} is not on this machine")
+    webbrowser.open((root.local_path.absolute() / PAGE).as_uri())
+
+
+def _align(rows: Sequence[tuple[str, ...]]) -> str:
+    """Return a table whose columns are as wide as what is in them."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

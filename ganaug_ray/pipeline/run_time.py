@@ -1,0 +1,182 @@
+"""How long a whole run takes on this machine, stage by stage, before it begins.
+
+Trainings go by timed steps; what is around them by constants from runs on two cores without a GPU.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+
+import torch
+
+from ganaug_ray.config import Job
+from ganaug_ray.config.base import TrainingConfig
+from ganaug_ray.core.run_clock import RunClock
+from ganaug_ray.core.wording import format_count, format_time
+from ganaug_ray.pipeline.training_time import ImageFacts, TrainingTime
+from ganaug_ray.pipeline.work_left import Work
+
+# Seconds, as seen in runs on two busy cores, over how much longer steps took there than they computed.
+RAY_START_S = 8.0
+PROCESSES_START_S = 6.0  # until the processes of a stage have imported torch and train
+RANKS_START_S = 12.0  # until Ray Train has the ranks of a training together
+DATASET_S = 2.5  # of each split, besides reading the images: shards, and the card with its plots
+FIT_S = 1.5  # of each classifier, besides its steps: loading, predictions, the model's files
+GAN_END_S = 2.5  # of each GAN, besides its figures: pictures, film, the generator's files
+POOL_S = 4.0
+POOL_ANSWERS = 5  # drawing and screening an image takes as long as so many answers to it
+VERDICT_S = 1.0
+EVALUATION_S = 5.0
+REPORT_S = 2.0
+PROMOTION_S = 1.0
+RANK_EFFICIENCY = 0.85  # of the time that several ranks save if they exchange nothing
+SIDE_BY_SIDE_FACTOR = 1.1  # trainings on all cores share their caches
+NOTABLE_SLOWDOWN = 1.25
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """The expected time of a stage.
+
+    Attributes:
+        name: on the terminal.
+        seconds: of all its calls together.
+        words: what is in it.
+        calls: that it is made of, one a split or one for all.
+        processes: at work at a time.
+    """
+
+    name: str
+    seconds: float
+    words: str = ""
+    calls: int = 1
+    processes: int = 1
+
+
+@dataclass(frozen=True)
+class RunTime:
+    """The expected time of a run, or of what is left of one.
+
+    Attributes:
+        stages: in order, without those in which nothing is left to do.
+        unhindered_s: the seconds of all stages if the machine did nothing else.
+    """
+
+    stages: tuple[StageTime, ...]
+    unhindered_s: float
+
+    @property
+    def total_s(self) -> float:
+        """The seconds of all stages."""
+        return sum(stage.seconds for stage in self.stages)
+
+    def describe(self) -> str:
+        """Say how long the run takes, and what takes most of it."""
+        longest = sorted(self.stages, key=lambda stage: -stage.seconds)[:2]
+        named = ", ".join(f"{stage.name} {format_time(stage.seconds)}" for stage in longest)
+        return f"about {format_time(self.total_s)} on this machine ({named}){self.describe_slowdown()}"
+
+    def start_clock(self) -> RunClock:
+        """Return a clock that counts this time down."""
+        seconds = {stage.name: stage.seconds for stage in self.stages}
+        return RunClock(seconds, {stage.name: stage.calls for stage in self.stages})
+
+    def describe_slowdown(self) -> str:
+        """Say that the machine is busy, where it is; else nothing."""
+        slowdown = self.total_s / self.unhindered_s
+        if slowdown < NOTABLE_SLOWDOWN:
+            return ""
+        return f"; other work makes it {slowdown:.1f} times as slow at the moment"
+
+
+def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Work) -> RunTime:
+    """Estimate how long each stage of a run takes.
+
+    Args:
+        job: with its plan.
+        images: of the job.
+        time: of its trainings.
+        work: what is left to do.
+    """
+    stages = []
+    if work.datasets:
+        words = f"{format_count(work.datasets, 'split')} of {sum(map(images.count, images.counts))} images"
+        stages.append(StageTime("prepare", work.datasets * (images.read_s + DATASET_S), words, work.datasets))
+    rows = images.count("test") + images.count("val")
+    fit_s = time.classifier_s + FIT_S + rows * time.image_s
+    steps = job.classifier.count_steps(images.count("train"))
+    start_s = RAY_START_S
+    if work.teachers:
+        stages.append(_estimate_trainings("teach", work.teachers, "teacher", steps, fit_s, job.classifier, start_s))
+        start_s = 0.0
+    if work.gans:
+        gan_steps = job.gan.count_steps(images.count("train"))
+        gan_s = time.gan_s + _sum_gan_figures(job, gan_steps, time) + GAN_END_S
+        stages.append(_estimate_trainings("train-gan", work.gans, "GAN", gan_steps, gan_s, job.gan, start_s))
+        start_s = 0.0
+    if work.pools:
+        drawn = _count_drawn_images(job, images)
+        seconds = work.pools * (POOL_S + drawn * POOL_ANSWERS * time.image_s)
+        stages.append(StageTime("generate", seconds, format_count(work.pools * drawn, "image"), work.pools))
+    if work.classifiers:
+        name = "train"
+        stages.append(_estimate_trainings(name, work.classifiers, "classifier", steps, fit_s, job.classifier, start_s))
+    stages += [
+        StageTime("compare", VERDICT_S, "the verdict"),
+        StageTime("evaluate", EVALUATION_S + 3 * rows * time.image_s, "the champion's figures"),
+        StageTime("report", REPORT_S, "the page"),
+        StageTime("promote", PROMOTION_S, ""),
+    ]
+    slower = [replace(stage, seconds=stage.seconds * time.compute_slowdown(stage.processes)) for stage in stages]
+    return RunTime(tuple(slower), sum(stage.seconds for stage in stages))
+
+
+def _sum_gan_figures(job: Job, steps: int, time: TrainingTime) -> float:
+    """Return the seconds that a GAN's figures of quality take in all: on the way, and at the end once more."""
+    looks = math.ceil(steps / job.gan.snapshot_every) + 2  # the end has figures of each class, and looks for copies
+    scores = steps // job.gan.cas_every + 1
+    return looks * time.look_s + scores * time.cas_s
+
+
+def _count_drawn_images(job: Job, images: ImageFacts) -> int:
+    """Count the images that are drawn for a split, of pools of the default size."""
+    per_class = job.augment.per_class
+    if per_class is not None:
+        return images.classes * per_class
+    return sum(max(200, round(job.augment.ratio * n)) for n in images.counts["train"].values())
+
+
+def _estimate_trainings(
+    stage: str, count: int, noun: str, steps: int, seconds: float, config: TrainingConfig, start_s: float
+) -> StageTime:
+    """Estimate a stage of equal trainings, side by side or, on several ranks each, one after another."""
+    at_a_time, ranks = plan_processes(config, count)
+    text = f"{format_count(count, noun)} of {steps} steps"
+    if ranks > 1:
+        each_s = RANKS_START_S + seconds / (RANK_EFFICIENCY * ranks)
+        text += f", each on {ranks} processes"
+    else:
+        each_s = seconds * (SIDE_BY_SIDE_FACTOR if at_a_time > 1 else 1.0)
+        start_s += PROCESSES_START_S
+    if at_a_time > 1:
+        text += f", {at_a_time} at a time"
+    elif count > 1 and ranks == 1:
+        text += ", one after another"
+    seconds = start_s + math.ceil(count / at_a_time) * each_s
+    return StageTime(stage, seconds, text, processes=at_a_time * ranks)
+
+
+def plan_processes(config: TrainingConfig, trainings: int) -> tuple[int, int]:
+    """Return how many of several trainings run at a time here, and how many processes that have a core each has.
+
+    Of a cluster that RAY_ADDRESS names this machine knows nothing: it is taken for a single process.
+    """
+    if "RAY_ADDRESS" in os.environ:
+        return 1, 1
+    slots = torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    workers = config.workers
+    if workers == "auto":
+        workers = 1 if trainings >= slots else config.fit_workers(slots)
+    return (min(trainings, slots), 1) if workers == 1 else (1, min(workers, slots))

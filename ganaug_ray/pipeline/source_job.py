@@ -1,0 +1,154 @@
+"""Opens the experiment of a source without a job file: with the settings it was begun with, or with chosen ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ganaug_ray.config import Job
+from ganaug_ray.config.addresses import expand_home
+from ganaug_ray.config.classifier import CheckNetwork
+from ganaug_ray.config.loader import build_job, resolve_source
+from ganaug_ray.config.yaml_text import parse_yaml
+from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.output_dir import open_experiment
+from ganaug_ray.errors import UserError
+from ganaug_ray.pipeline.comparison_plan import describe_plan
+from ganaug_ray.pipeline.default_job import DEFAULT_MINUTES, DefaultJob, choose_default_job
+from ganaug_ray.pipeline.job_facts import JobFacts
+from ganaug_ray.pipeline.sequential_plan import allow_looks
+from ganaug_ray.pipeline.split_plan import plan_given
+from ganaug_ray.pipeline.stage import Progress
+
+ARCHIVES_AND_TABLES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", ".parquet")
+
+
+@dataclass(frozen=True)
+class SourceExperiment:
+    """An experiment that was asked for by its source.
+
+    Attributes:
+        job: with its plan.
+        run: its folder.
+        facts: of the job; None where it goes on with settings that were chosen before.
+    """
+
+    job: Job
+    run: Run
+    facts: JobFacts | None
+
+
+def is_source(what: str) -> bool:
+    """Whether an argument names images rather than a job file."""
+    if re.match(r"\w[\w+.-]+:", what):
+        return True
+    return what.lower().endswith(ARCHIVES_AND_TABLES) or expand_home(what).is_dir()
+
+
+def name_source(source: str) -> str:
+    """Return a name for an experiment on a source.
+
+    >>> [name_source(source) for source in ("data/pets/", "pets.tar.gz", "sklearn:digits", "s3://bucket/cats?x=1")]
+    ['pets', 'pets', 'digits', 'cats']
+    """
+    last = re.split(r"[/:\\]", re.sub(r"[?#].*", "", source).rstrip("/"))[-1]
+    suffix = next((suffix for suffix in ARCHIVES_AND_TABLES if last.lower().endswith(suffix)), "")
+    name = last.removesuffix(last[-len(suffix) :]) if suffix else last
+    return name if name not in ("", ".", "..") else Path(source).absolute().resolve().name or "images"
+
+
+def choose_source_job(
+    source: str,
+    overrides: list[str],
+    minutes: float | None,
+    check_network: CheckNetwork,
+    terminal: Terminal,
+    until_clear: bool = False,
+) -> DefaultJob:
+    """Choose a job for a source, and say on the terminal what was chosen and why.
+
+    Args:
+        source: as ``data.source``, relative to the working directory.
+        overrides: settings that the user gives.
+        minutes: for the whole run; None: half an hour.
+        check_network: as of ``load_job``.
+        terminal: that shows it.
+        until_clear: whether the verdict will be looked at several times.
+
+    Raises:
+        UserError: there is no such source, or it cannot be prepared; or a setting is wrong.
+    """
+    minutes = DEFAULT_MINUTES if minutes is None else minutes
+    content = {"about": "", "data": {"source": [resolve_source(source)]}}
+    base = plan_given(build_job(content, source, Path.cwd(), overrides, check_network))
+    if until_clear:
+        base = allow_looks(base)
+    progress = Progress("reading the images")
+    with terminal.show_progress("plan", progress.read):
+        chosen = choose_default_job(base, minutes, lambda words: progress.update(0.0, words))
+        time = chosen.facts.estimate(chosen.job)
+    job = chosen.job
+    if not job.about:
+        images = chosen.facts.images
+        total = sum(map(images.count, images.counts))
+        about = f"{name_source(source)}: {total} images of {images.classes} classes"
+        job = job.model_copy(update={"about": about})
+    for key, reason in chosen.reasons.items():
+        terminal.print_stage_line("plan", "note", f"{key}: {reason}")
+    reasons = dict(chosen.reasons)
+    if job.compare.planned_seeds:
+        reasons["compare.splits"] = f"{describe_plan(job)}: what {minutes:g} minutes allow"
+    if time.total_s > 60 * minutes:
+        words = f"{minutes:g} minutes are too few: even the smallest run takes {time.describe()}"
+        terminal.print_stage_line("plan", "note", words)
+    return DefaultJob(job, chosen.facts, reasons)
+
+
+def open_source_experiment(
+    source: str,
+    out: str | None,
+    environment: Mapping[str, str],
+    overrides: list[str],
+    minutes: float | None,
+    check_network: CheckNetwork,
+    terminal: Terminal,
+    until_clear: bool = False,
+) -> SourceExperiment:
+    """Open the experiment of a source: the one that its folder holds goes on, else its settings are chosen.
+
+    Args:
+        source: as of ``choose_source_job``, as are the others but the following.
+        out: folder of the experiment; None: named after the source.
+        environment: variables.
+        overrides: likewise.
+        minutes: likewise.
+        check_network: likewise.
+        terminal: likewise.
+        until_clear: likewise.
+
+    Raises:
+        UserError: as ``choose_source_job``; or the folder holds an experiment on other images, or for other minutes.
+    """
+    run = Run(open_experiment(Path(f"{name_source(source)}.yaml"), out, environment))
+    if not run.root.has_file("job.yaml"):
+        chosen = choose_source_job(source, overrides, minutes, check_network, terminal, until_clear)
+        return SourceExperiment(chosen.job, run, chosen.facts)
+    name = str(run.root / "job.yaml")
+    content = parse_yaml(run.root.read_bytes("job.yaml").decode(), name)
+    job = build_job(content, name, Path.cwd(), overrides, check_network)
+    _refuse_other_experiment(job, run, source, minutes)
+    terminal.print_stage_line("plan", "note", f"goes on with the settings in {name}")
+    return SourceExperiment(job, run, None)
+
+
+def _refuse_other_experiment(job: Job, run: Run, source: str, minutes: float | None) -> None:
+    remedy = "give --out another folder, or remove that one"
+    if job.data.source != [resolve_source(source)]:
+        raise UserError(f"{run.root}: holds an experiment on {', '.join(job.data.source)}; {remedy}")
+    planned_for = job.compare.budget_minutes
+    if minutes is not None and minutes != planned_for:
+        begun = f"was begun for {planned_for:g} minutes" if planned_for else "was begun without a budget of minutes"
+        raise UserError(f"--minutes {minutes:g}: {run.root} {begun}; leave it out to go on, or {remedy}")

@@ -1,0 +1,49 @@
+"""What a run has to do: all of it, or what the folder of an experiment lacks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ganaug_ray.augment import arms, synthetic_pools
+from ganaug_ray.config import Job
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
+
+
+@dataclass(frozen=True)
+class Work:
+    """How much of each kind a run has to do."""
+
+    datasets: int
+    teachers: int
+    gans: int
+    pools: int
+    classifiers: int
+
+    @property
+    def trainings(self) -> int:
+        """The number of trainings of all kinds."""
+        return self.teachers + self.gans + self.classifiers
+
+
+def count_work(job: Job, run: Run | None = None) -> Work:
+    """Count what a run has to do: all, or what an experiment's folder lacks."""
+    needs_teachers = arms.has_gan(job) or synthetic_pools.needs_pseudo(job)
+    gans_per_split = arms.count_gans(job)
+    datasets = teachers = gans = pools = classifiers = 0
+    for number in range(job.compare.splits):
+        split = run.locate_split(number) if run else None
+        if split is None or DatasetRecord.find(split.dataset) is None:
+            datasets += 1
+            teachers += needs_teachers
+            gans += gans_per_split
+            pools += job.needs_gan
+            classifiers += len(arms.list_pairs(job))
+            continue
+        pairs = arms.list_pairs(job)
+        classifiers += sum(ModelRecord.find(split.locate_model(arm, seed)) is None for arm, seed in pairs)
+        teachers += needs_teachers and ModelRecord.find(arms.locate_teacher(split)) is None
+        if gans_per_split:
+            gans += sum(GanRecord.find(gan.folder) is None for gan in synthetic_pools.list_gans(job, split))
+        pools += job.needs_gan and not split.choose_synthetic_folder().has_file("synthetic.json")
+    return Work(datasets, teachers, gans, pools, classifiers)
