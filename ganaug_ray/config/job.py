@@ -12,7 +12,7 @@ from ganaug_ray.config.compare import CompareConfig
 from ganaug_ray.config.data import DataConfig
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.search import SearchConfig
-from ganaug_ray.config.synthetic_sources import GENERATOR, OWN_GAN, name_arm
+from ganaug_ray.config.synthetic_sources import OWN_GAN, name_arm
 
 ArmName = Annotated[str, Field(pattern=r"^\w[\w+-]*$")]  # also the name of a folder
 BASELINE_ARM = "real+classic"

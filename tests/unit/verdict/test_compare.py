@@ -98,7 +98,9 @@ def test_sentence_names_the_source(tests: list[float], words: str) -> None:
     """The sentence says what was added, and from where if not from here."""
     additions = {"syn": "images from made"}
     outcomes = {"real": arm(REAL), "syn": arm(tests)}
-    found = rule.build_verdict(outcomes, "real", ["syn"], "accuracy", CLASSES, additions=additions, fixed_additions=["images from made"])
+    found = rule.build_verdict(
+        outcomes, "real", ["syn"], "accuracy", CLASSES, additions=additions, fixed_additions=["images from made"]
+    )
     assert found["sentence"].startswith(words)
     assert "It speaks of images from made as they are" in found["covers"]
 
