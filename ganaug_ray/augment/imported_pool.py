@@ -141,11 +141,11 @@ def _iterate_unknown(
 def _gather_evidence(
     screening: Screening, shards: Iterator[LabelledImages], progress: Callable[[int], None]
 ) -> list[Evidence]:
-    examiner = Examiner(screening, "cuda" if torch.cuda.is_available() else "cpu")
+    examiner = Examiner(screening, "cpu")  # no GPU is reserved for it
     evidence = []
     examined = 0
     for rows in shards:
-        evidence.append(examiner(rows.images, rows.labels))
+        evidence.append(examiner(torch.from_numpy(rows.images), torch.from_numpy(rows.labels)))
         examined += len(rows)
         progress(examined)
     return evidence

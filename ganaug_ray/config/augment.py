@@ -198,7 +198,7 @@ class ArmConfig(MixConfig):
     @property
     def added_images(self) -> str:
         """What the arm adds to the real images, in words."""
-        if self.traits.pseudo and self.traits.uses_gan:
+        if self.traits.pseudo and self.traits.is_synthetic:
             return "the extra images"  # synthetic and pseudo-labelled ones
         return "the pseudo-labelled images" if self.traits.pseudo else "the synthetic images"
 

@@ -126,8 +126,9 @@ def build_verdict(
 
     Returns:
         JSON-like values: ``verdict``, ``sentence``, ``action`` and ``details`` (see ``answer.Answer``), ``chosen``,
-        ``champion``, ``comparisons`` by the deciding metric and ``other_metrics``, ``classes`` (arm -> rows of ``compare_classes``), ``pairs`` (McNemar's test for each pair
-        of models), ``arms`` (arm -> metrics of each model and their means), and what they were made from.
+        ``champion``, ``comparisons`` by the deciding metric and ``other_metrics``, ``classes`` (arm -> rows of
+        ``compare_classes``), ``pairs`` (McNemar's test for each pair of models), ``arms`` (arm -> metrics of each model
+        and their means), and what they were made from.
     """
     splits = {outcome.split for outcome in outcomes[baseline]}
     assert len(splits) == 1 or overlap is not None, "how much splits share decides what the interval speaks of"
