@@ -107,7 +107,7 @@ def test_unsuitable_network_stops_before_training(
 def test_diverged_gan_suggests_next_steps(
     tiny_job: Job, digits: Folder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A GAN that diverges is an error that says what is kept and what to try."""
+    """A GAN that diverges is an error that says what to try, and what that costs."""
 
     def diverge(*arguments: object, **more: object) -> None:
         raise DivergenceError(41)
