@@ -116,5 +116,4 @@ def _shorten(name: str) -> str:
 
 def _expect_class(folder: str) -> str:
     """Return the class that is meant by a folder: one however its umlauts are encoded, and spaces around it."""
-    name = unicodedata.normalize("NFC", folder).strip()
-    return "1" if name == "1.0" else name
+    return unicodedata.normalize("NFC", folder).strip()
