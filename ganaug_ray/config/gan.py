@@ -49,8 +49,9 @@ class GanConfig(TrainingConfig):
     """Filters of the layer next to the image; each layer inwards has twice as many."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """Of layers, not of weights. auto: bf16 on GPUs."""
-    compile: bool = False
-    """Compile the networks: faster steps after a minute or more of compiling."""
+    compile: Literal["auto"] | bool = False
+    """Compile the networks, on a GPU with CUDA graphs: faster steps after a minute or more of compiling. auto: where a
+    few steps show that it pays; never on the CPU."""
     log_every: Count = 20
     """Steps between lines of the log."""
     checkpoint_every: Count = 200

@@ -15,7 +15,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.weight_average import WeightAverage
 from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.data.loading.sampler import Sampling
-from ganaug_ray.gan import training_loop
+from ganaug_ray.gan import compile_trial, training_loop
 from ganaug_ray.gan.networks import Discriminator, Generator
 from ganaug_ray.gan.train_callbacks import TrainingRecorder
 from ganaug_ray.gan.training_spec import START_FILE, GanTraining
@@ -69,9 +69,10 @@ def train_rank(
         hooks = _wrap_snapshot(hooks, on_snapshot)
     initial = _read_initial_weights(training) if start is None else None
     with use_deterministic_algorithms(config.deterministic):
+        compiled = compile_trial.choose_compile(batches, config, shape, range(first, steps), place)
         training_loop.train_gan(
             batches,
-            config,
+            config.model_copy(update={"compile": compiled}),
             shape,
             steps,
             training.seed,

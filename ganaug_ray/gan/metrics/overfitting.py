@@ -61,6 +61,7 @@ def judge_images(discriminator: Discriminator, x_NCHW: torch.Tensor, y_N: torch.
     was_training = discriminator.training
     discriminator.eval()
     parts = zip(x_NCHW.split(BATCH_SIZE), y_N.split(BATCH_SIZE), strict=True)
-    logits_N = torch.cat([discriminator(x_BCHW, y_B) for x_BCHW, y_B in parts])
+    # Not by its call, which may be compiled for the batches of training, and would be anew for these.
+    logits_N = torch.cat([discriminator.forward(x_BCHW, y_B) for x_BCHW, y_B in parts])
     discriminator.train(was_training)
     return logits_N

@@ -212,7 +212,7 @@ def test_bf16_keeps_full_precision_weights(digits: Folder) -> None:
 def test_compiled_networks_train_alike(digits: Folder, monkeypatch: pytest.MonkeyPatch, preset: Any) -> None:
     """The tracing half of torch.compile, without the minute of code generation."""
     compile_in_place = torch.nn.Module.compile
-    monkeypatch.setattr(torch.nn.Module, "compile", lambda module: compile_in_place(module, backend="eager"))
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda module, mode: compile_in_place(module, backend="eager"))
     one, two = (
         train(digits, config=CONFIG.model_copy(update={"preset": preset, "compile": compiled}))
         for compiled in (False, True)
