@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from ganaug_ray.config.base import Config, wrap_single_text
-from ganaug_ray.config.data import ColumnsConfig, LabelFrom
+from ganaug_ray.config.base import Config
+from ganaug_ray.config.data import ColumnsConfig, LabelFrom, LabelSetting, Texts
 
 OWN_GAN = "gan"
 GENERATOR = "generator"
@@ -24,11 +24,13 @@ def _shorten(address: str) -> str:
 class ImagesConfig(Config):
     """Synthetic images of any origin: of a diffusion model, another GAN, a renderer."""
 
-    source: Annotated[list[str], Field(min_length=1), BeforeValidator(wrap_single_text)]
+    source: Texts
     """One or a list, as data.source has them: a folder of class folders, an archive, a manifest, Parquet."""
-    label_from: LabelFrom = LabelFrom()
+    label_from: LabelSetting = LabelFrom()
+    """Where labels come from, as data.label_from."""
     columns: ColumnsConfig = ColumnsConfig()
-    classes: ClassNames = Field(default_factory=dict)
+    """Names of a table's columns, as data.columns."""
+    classes: ClassNames = Field(default={})
     """Class there -> class of the data set, where the two have other names."""
 
     @property
@@ -47,7 +49,7 @@ class GeneratorConfig(Config):
 
     source: str
     """Folder of the pack."""
-    classes: ClassNames = Field(default_factory=dict)
+    classes: ClassNames = Field(default={})
     """Class there -> class of the data set, where the two have other names."""
 
     @property
@@ -87,9 +89,13 @@ def _refuse_reserved_names(value: dict[str, ImagesConfig]) -> dict[str, ImagesCo
 
 SourceName = Annotated[str, Field(pattern=r"^\w[\w-]*$")]  # also part of the name of a folder
 NamedImages = Annotated[
-    dict[SourceName, ImagesConfig], BeforeValidator(name_images), AfterValidator(_refuse_reserved_names)
+    dict[SourceName, ImagesConfig],
+    BeforeValidator(name_images, json_schema_input_type=Texts | ImagesConfig | dict[SourceName, Texts | ImagesConfig]),
+    AfterValidator(_refuse_reserved_names),
 ]
-SharedGenerator = Annotated[GeneratorConfig, BeforeValidator(expand_source)]
+SharedGenerator = Annotated[
+    GeneratorConfig, BeforeValidator(expand_source, json_schema_input_type=str | GeneratorConfig)
+]
 
 
 def name_arm(source: str) -> str:

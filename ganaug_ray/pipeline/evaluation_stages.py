@@ -129,10 +129,12 @@ def build_report(context: StageContext) -> None:
     context.run_stage("report", current_marker, work, lambda record: str(context.run.root / "report.html"))
 
 
-def advise_next(context: StageContext) -> str:
+def advise_next(context: StageContext) -> str | None:
     """Say which command comes after a verdict: one that would decide it, or the one that serves the champion."""
-    verdict = VerdictRecord.read(context.run.root).verdict
-    advice = sequential_plan.advise_until_clear(context.job, context.run, verdict, context.arguments)
+    record = VerdictRecord.find(context.run.root)
+    if record is None:
+        return None
+    advice = sequential_plan.advise_until_clear(context.job, context.run, record.verdict, context.arguments)
     return advice or f"`ganaug serve {shlex.quote(str(context.run.root))}` answers with this classifier over HTTP"
 
 

@@ -82,7 +82,8 @@ class Pipeline:
             self.compare_models()
         self.build_report()
         self.promote_champion()
-        self.terminal.print_stage_line("next", "note", evaluation_stages.advise_next(self.context))
+        if advice := evaluation_stages.advise_next(self.context):
+            self.terminal.print_stage_line("next", "note", advice)
 
     def reach_verdict(self) -> None:
         """Run all stages from raw images to verdict.json.

@@ -51,13 +51,12 @@ def test_resolved_job_loads_again(tmp_path: Path) -> None:
 
 
 def test_gan_section_may_be_absent(tmp_path: Path) -> None:
-    """Whoever brings images need not say how a GAN is trained; everyone else must."""
+    """A GAN is trained by default, and none where images are there."""
     text = "data: {source: sklearn:digits}\nclassifier: {steps: 3}\n"
     (tmp_path / "job.yaml").write_text(text + "augment: {images: made}\n")
     assert not load_job(tmp_path / "job.yaml").needs_gan
     (tmp_path / "job.yaml").write_text(text)
-    with pytest.raises(UserError, match="gan: this key is missing"):
-        load_job(tmp_path / "job.yaml")
+    assert load_job(tmp_path / "job.yaml").needs_gan
 
 
 @pytest.mark.parametrize(
