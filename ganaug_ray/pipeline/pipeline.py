@@ -82,9 +82,9 @@ class Pipeline:
         if self.job.compared_arms:
             self.terminal.print_stage_line("plan", "note", comparison_plan.describe_plan(self.job))
         self.prepare_data()
-        if self.job.augment.sources:
-            self.import_sources()
         if arms.has_gan(self.job):
+            if self.job.augment.sources:
+                self.import_sources()  # what is wrong with them is told before the GAN
             self.train_gan()
         if self.job.needs_synthetic_sources:
             self.generate_images()
