@@ -97,11 +97,11 @@ class Pipeline:
         if is_timed:
             self._start_clock()
         self.prepare_data()
-        if self.job.augment.sources:
-            self.import_sources()
         if not is_timed:
             self._start_clock()
         if arms.has_gan(self.job):
+            if self.job.augment.sources:
+                self.import_sources()  # what is wrong with them is told before the GAN
             self.train_gan()
         if self.job.needs_synthetic_sources:
             self.generate_images()

@@ -52,7 +52,7 @@ def save(path: Path, image: np.ndarray) -> None:
 
 
 def main() -> None:
-    """Write the folders and both jobs, and run them."""
+    """Write the folders and the job, and run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--splits", type=int, default=5)
@@ -67,15 +67,15 @@ def main() -> None:
         "arms": {
             "held-out": {"kind": "synthetic", "source": "real"},
             "static": {"kind": "synthetic", "source": "noise", "screen": {"enabled": False}},
+            "screened-static": {"kind": "synthetic", "source": "noise"},
         },
         "classifier": {"steps": args.steps},
         "compare": {"splits": args.splits, "seeds": 1},
     }
-    screened = {**job, "augment": {"images": {"noise": "noise"}}, "arms": {}}
-    for name, content in (("both", job), ("screened", screened)):
-        (root / f"{name}.yaml").write_text(yaml.safe_dump(content))
-        command = [sys.executable, "-m", "ganaug_ray", "run", str(root / f"{name}.yaml"), "--out", str(root / name)]
-        subprocess.run(command, check=False)
+    path = root / "job.yaml"
+    path.write_text(yaml.safe_dump(job))
+    command = [sys.executable, "-m", "ganaug_ray", "run", str(path), "--out", str(root / "run")]
+    subprocess.run(command, check=True)
 
 
 if __name__ == "__main__":

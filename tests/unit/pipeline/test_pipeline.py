@@ -49,9 +49,9 @@ def called(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         ([], ["train_gan", "generate_images"]),
         (["arms={}", "augment.ratio=0"], []),
         (UNCONDITIONAL, ["train_gan"]),
-        (["arms={}", "augment.images=made"], ["import_sources", "generate_images"]),
+        (["arms={}", "augment.images=made"], ["generate_images"]),
         (["arms={live: {}}", "augment.images=made"], ["import_sources", "train_gan", "generate_images"]),
-        (["arms={transfer: {}}", "augment.generator=pack"], ["import_sources", "generate_images"]),
+        (["arms={transfer: {}}", "augment.generator=pack"], ["generate_images"]),
     ],
     ids=[
         "an arm needs it",
