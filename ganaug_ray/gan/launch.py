@@ -68,8 +68,7 @@ def choose_gpu_share(training: GanTraining) -> float:
         return config.gpu_share
     facts = DatasetRecord.read(Folder.from_uri(training.dataset))
     shape = training_loop.ImageShape(len(facts.classes), facts.channels, training.size)
-    with torch.device("meta"):  # no weights are drawn
-        networks = training_loop.build_networks(config, shape, training.seed, Place(device=torch.device("meta")))
+    networks = training_loop.build_networks(config, shape, training.seed, Place())
     parameters = sum(weight.numel() for network in networks for weight in network.parameters())
     return resources.choose_gpu_share(parameters, config.batch_size, training.size)
 

@@ -69,6 +69,9 @@ class OneLayer(nn.Module):
         super().__init__()
         self.layer = nn.Linear(inputs, outputs)
 
+    def list_learning_weights(self, frozen_layers: int) -> list[nn.Parameter]:
+        return list(self.parameters())
+
     def forward(self, x_BF: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
         values = self.layer(x_BF.flatten(1)).float()
         return values.flatten() if values.shape[1] == 1 else values.view(len(y_B), 3, 16, 16)

@@ -35,12 +35,12 @@ def train_gan(pipeline: Pipeline) -> None:
 def train_models(pipeline: Pipeline) -> None:
     """Train the classifiers that are missing in this process, as the stage does elsewhere."""
 
-    def train_here(trainings: list[ClassifierTraining], resident_gb: float) -> None:
+    def train_here(trainings: list[ClassifierTraining], *hardware: object) -> None:
         for training in trainings:
             train_classifier(training, Place())
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "connect", lambda *arguments: None)
+        patch.setattr(cluster, "connect", lambda *arguments, **options: None)
         patch.setattr(launch, "train_classifiers", train_here)
         pipeline.train_classifiers()
 

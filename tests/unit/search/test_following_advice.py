@@ -86,7 +86,7 @@ def test_space_is_taken_once_advice_is(
 @pytest.mark.parametrize(
     ("settings", "advice", "followed"),
     [
-        (["search.workers=3"], "search.workers 3: .*; give 2$", "search.workers=2"),
+        (["search.workers=3"], "search.workers 3: .*; give 1$", "search.workers=1"),
         (["search.algorithm=pbt", "gan.then=[{after: 2, lr: 0.01}]"], "gan.then: .*; leave it out$", "gan.then=[]"),
     ],
 )
