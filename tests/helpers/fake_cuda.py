@@ -70,7 +70,9 @@ def run_backward(loss: torch.Tensor) -> None:
         while ready:
             node = ready.pop()
             given = gradients.pop(node, {})
-            results = node(*_fit_gradients(given, node._input_metadata)) if given else None
+            # A function of our own has its backward pass as a method.
+            compute = node if callable(node) else node.apply
+            results = compute(*_fit_gradients(given, node._input_metadata)) if given else None
             if not isinstance(results, tuple):
                 results = (results,) * len(node.next_functions) if results is None else (results,)
             for (following, slot), gradient in zip(node.next_functions, results, strict=False):
