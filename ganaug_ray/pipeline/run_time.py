@@ -31,7 +31,7 @@ VERDICT_S = 1.0
 EVALUATION_S = 5.0
 REPORT_S = 2.0
 PROMOTION_S = 1.0
-RANK_EFFICIENCY = 0.85  # of the time that several ranks save if they exchange nothing
+RANK_EFFICIENCY = 0.85  # of the time that several ranks save if they exchange nothing; assumed, not measured
 SIDE_BY_SIDE_FACTOR = 1.1  # trainings on all cores share their caches
 NOTABLE_SLOWDOWN = 1.25
 
