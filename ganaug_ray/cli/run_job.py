@@ -71,7 +71,7 @@ def run_action(action: Callable[[Pipeline], None], options: RunOptions) -> None:
     try:
         with run.hold_lock():
             run.claim_folder(resume_look(job, run) if options.until_clear else job, notify)
-            pipeline = Pipeline(job, run, terminal, options.cpu_only, _quote_arguments(options), facts)
+            pipeline = Pipeline(job, run, terminal, options.cpu_only, _quote_arguments(options, run), facts)
             _act_on_run(action, pipeline, options.verbose)
     except KeyboardInterrupt:  # caught here, since typer would end the program without a word
         raise Interrupted("interrupted; the same command goes on from here") from None
@@ -140,13 +140,20 @@ def _describe(job: Job, run: Run, facts: JobFacts | None, options: RunOptions) -
         print(describe_job(job, run, facts))
 
 
-def _quote_arguments(options: RunOptions) -> str:
-    """Return the arguments that name a job and its folder, as a shell takes them."""
-    arguments = [options.what]
-    for override in options.overrides:
-        arguments += ["--set", override]
-    if options.out is not None:
-        arguments += ["--out", options.out]
+def _quote_arguments(options: RunOptions, run: Run) -> str:
+    """Return the arguments with which any verb finds the same job and folder again, as a shell takes them."""
+    if Path(options.what).suffix in (".yaml", ".yml"):
+        arguments = [options.what]
+        for override in options.overrides:
+            arguments += ["--set", override]
+        if options.minutes is not None:
+            arguments += ["--set", f"compare.budget_minutes={options.minutes:g}"]
+        if options.out is not None:
+            arguments += ["--out", options.out]
+    else:  # images, or an experiment's folder, which other verbs than run do not take
+        arguments = [f"{run.root}/job.yaml", "--out", str(run.root)]
+    if options.cpu_only:
+        arguments.append("--cpu")
     return shlex.join(arguments)
 
 
