@@ -24,7 +24,7 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import NothingPassed, StageFailed
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
 from ganaug_ray.runtime import cluster, resources
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 
 MAX_LOCAL_BLOCKS = 10  # blocks that one process makes on a CPU sooner than a pool of actors starts
 

@@ -73,15 +73,15 @@ def fill_pool(
     rejects = [_tabulate_copies(images, reasons, classes)]
     limits = None
     tally: dict[str, Counter[str]] = {name: Counter() for name in counts or classes}
-    kept = _iterate_unknown(images, reasons, classes, tally)
+    passed_shards = _iterate_unseen(images, reasons, classes, tally)
     if screening is not None:
-        evidence = _gather_evidence(screening, kept, progress)
-        kept = iter(())
+        evidence = _gather_evidence(screening, passed_shards, progress)
+        passed_shards = iter(())
         if evidence:
             limits = ScreeningLimits.from_evidence(Evidence.concatenate(evidence), screening.config)
-            unknown = _iterate_unknown(images, reasons, classes, tally)
-            kept = _screen(limits, zip(unknown, evidence, strict=True), classes, rejects, tally)
-    for number, rows in enumerate(kept):
+            unseen_shards = _iterate_unseen(images, reasons, classes, tally)
+            passed_shards = _screen(limits, zip(unseen_shards, evidence, strict=True), classes, rejects, tally)
+    for number, rows in enumerate(passed_shards):
         rows = _cap_classes(rows, classes, counts, tally)
         if len(rows):
             image_store.write_shard(out, number, rows, "synthetic")
@@ -124,7 +124,7 @@ def _take_sample(images: Folder, reasons: list[str | None]) -> LabelledImages:
     return rows.take(np.flatnonzero(is_sampled)[: sample_audit.MAX_IMAGES])
 
 
-def _iterate_unknown(
+def _iterate_unseen(
     images: Folder, reasons: list[str | None], classes: list[str], tally: Mapping[str, Counter[str]]
 ) -> Iterator[LabelledImages]:
     """Yield the images that are no copies of real ones, and of a class that is asked for, shard by shard."""
@@ -187,16 +187,23 @@ def _list_origins(rows: LabelledImages) -> list[str]:
 
 def _tabulate_copies(images: Folder, reasons: list[str | None], classes: list[str]) -> pa.Table:
     """Return the rows of screened.parquet for copies of real images, with no figures."""
-    names, origins, found = [], [], []
+    class_names = []
+    origins = []
+    copy_reasons = []
     first = 0
     for rows in image_store.iterate_shards(images):
         shard_reasons = reasons[first : first + len(rows)]
         first += len(rows)
         for label, origin, reason in zip(rows.labels.tolist(), _list_origins(rows), shard_reasons, strict=True):
             if reason is not None:
-                names.append(classes[label])
+                class_names.append(classes[label])
                 origins.append(origin)
-                found.append(reason)
-    texts = {"class": names, "provenance": origins, "reason": found, "predicted": [None] * len(found)}
-    figures = dict.fromkeys(("confidence", "near", "score"), pa.nulls(len(found), pa.float32()))
+                copy_reasons.append(reason)
+    texts = {
+        "class": class_names,
+        "provenance": origins,
+        "reason": copy_reasons,
+        "predicted": [None] * len(copy_reasons),
+    }
+    figures = dict.fromkeys(("confidence", "near", "score"), pa.nulls(len(copy_reasons), pa.float32()))
     return pa.table({**{name: pa.array(values, pa.string()) for name, values in texts.items()}, **figures})

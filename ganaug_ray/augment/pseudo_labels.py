@@ -17,7 +17,8 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.runtime import executors
-from ganaug_ray.runtime.resources import Hardware, plan_stage
+from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.resources import plan_stage
 
 PSEUDO_ONLY_FOLDER = "alone"  # the folder of the pseudo-labelled images without the others
 

@@ -22,7 +22,8 @@ from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, SIDECAR, PartReader, RawImage, cut_parts
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime import cluster
-from ganaug_ray.runtime.resources import Hardware, plan_stage
+from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.resources import plan_stage
 
 BATCH_IMAGES = 256  # images that travel together
 CONTAINER_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", ".parquet")  # files that hold or name others

@@ -18,7 +18,7 @@ from ganaug_ray.data.loading import image_store, object_store
 from ganaug_ray.data.loading.resident_loader import refuse_elastic_streaming
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.runtime import cluster, resources, side_by_side, worker_group
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 
 
 def train_classifiers(

@@ -19,7 +19,8 @@ from ganaug_ray.gan import training_loop
 from ganaug_ray.gan.train_worker import train_and_finish
 from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.runtime import cluster, resources, side_by_side, worker_group
-from ganaug_ray.runtime.resources import Hardware, StageResources
+from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.resources import StageResources
 
 
 def train_gans(

@@ -12,7 +12,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.data import sources
 from ganaug_ray.pipeline.work_left import count_work
-from ganaug_ray.runtime import executors
+from ganaug_ray.runtime import executors, hardware
 
 if TYPE_CHECKING:  # they import torch, or read images
     from ganaug_ray.core.experiment_dir import Run
@@ -97,7 +97,7 @@ class JobFacts:
 
         if self._known is not None and _has_same_networks(self._job, self._known._job):
             return self._known.step_time
-        if self._cpu_only or "RAY_ADDRESS" in os.environ or not resources.read_local_hardware().has_gpus:
+        if self._cpu_only or "RAY_ADDRESS" in os.environ or not hardware.read_local_hardware().has_gpus:
             return measure_step_time(self._job, self.images)
         from ganaug_ray.runtime import cluster
 

@@ -15,11 +15,12 @@ from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import RunRecord
 from ganaug_ray.errors import StageFailed, UserError
-from ganaug_ray.runtime import executors
+from ganaug_ray.runtime import executors, hardware
 from ganaug_ray.runtime.executors import Executor
 
 if TYPE_CHECKING:
-    from ganaug_ray.runtime.resources import Hardware, Stage
+    from ganaug_ray.runtime.hardware import Hardware
+    from ganaug_ray.runtime.resources import Stage
 
 Result = TypeVar("Result")
 """What a stage leaves, as its marker."""
@@ -128,9 +129,7 @@ class StageContext:
 
     def may_have_gpus(self) -> bool:
         """Whether there may be GPUs to use: those of this machine, or of a cluster, which alone knows."""
-        from ganaug_ray.runtime import resources
-
-        return not self.cpu_only and ("RAY_ADDRESS" in os.environ or resources.read_local_hardware().has_gpus)
+        return not self.cpu_only and ("RAY_ADDRESS" in os.environ or hardware.read_local_hardware().has_gpus)
 
     def call_on_device(self, stage: Stage, function: Callable[..., T], *arguments: Any) -> T:
         """Call ``function(*arguments, device)``: in a process that has reserved a GPU, or on the CPU in this one.

@@ -19,7 +19,7 @@ from ganaug_ray.core import worker_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import preflight
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 
 SIGNAL_CHECK_INTERVAL_MS = 100  # milliseconds between looks at signals while results are waited for, of Ray's 1,000
 

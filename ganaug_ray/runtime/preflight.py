@@ -24,7 +24,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import gpu_probe
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 
 MAX_USED_SHARE = 0.95  # of a node's memory or disk: there Ray ends workers, and stops putting objects on disk
 NODE_REPLY_TIMEOUT_S = 180  # seconds that a node has to answer: a new one first unpacks the code

@@ -79,7 +79,7 @@ def run_search(pipeline: Pipeline, space: SearchSpace, write: Path | None) -> No
 def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials: int | None) -> None:
     from ganaug_ray.report import search_section
     from ganaug_ray.runtime import cluster
-    from ganaug_ray.runtime.resources import Hardware
+    from ganaug_ray.runtime.hardware import Hardware
     from ganaug_ray.search import result, tracking
     from ganaug_ray.search.tune_runner import plan_trials, run_trials
 

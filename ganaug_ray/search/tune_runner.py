@@ -26,7 +26,8 @@ from ganaug_ray.data.loading import object_store
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.gan import launch as gan_launch
 from ganaug_ray.runtime import cluster, resources, worker_group
-from ganaug_ray.runtime.resources import Hardware, StageResources
+from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.resources import StageResources
 from ganaug_ray.search import trainable
 from ganaug_ray.search.search_plan import SearchPlan
 from ganaug_ray.search.searcher import OptunaSearcher

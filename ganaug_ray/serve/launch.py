@@ -69,8 +69,7 @@ def serve_model(
     _set_ray_environment(where)  # before Ray is imported, which reads it once
     from ganaug_ray.core.records import ModelRecord
     from ganaug_ray.core.storage import Folder
-    from ganaug_ray.runtime import resources
-    from ganaug_ray.runtime.resources import Hardware
+    from ganaug_ray.runtime.hardware import Hardware, read_local_hardware
     from ganaug_ray.serve.deployment_settings import DeploymentSettings
     from ganaug_ray.serve.feedback_store import FeedbackStore
     from ganaug_ray.serve.limits import RequestLimits
@@ -98,7 +97,7 @@ def serve_model(
     bounds = serve_config.parse_replicas(replicas)
     serve_config.check_gpus(gpus)
     if config is None:
-        hardware = resources.read_local_hardware()
+        hardware = read_local_hardware()
         replica_gpus = serve_config.choose_gpus(gpus, hardware)
         least, most = serve_config.choose_replicas(bounds, hardware, cpus, replica_gpus)
     else:  # what a cluster has, its machines know

@@ -12,7 +12,8 @@ import yaml
 
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
-from ganaug_ray.runtime.resources import Hardware, plan_stage
+from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.resources import plan_stage
 
 if TYPE_CHECKING:
     from ganaug_ray.serve.deployment_settings import DeploymentSettings

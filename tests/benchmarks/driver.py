@@ -51,8 +51,8 @@ from ganaug_ray.data.ingest import audit, exact_duplicates, near_duplicates, sca
 from ganaug_ray.data.loading import image_store, stream_plan
 from ganaug_ray.pipeline import progress
 from ganaug_ray.runtime import preflight
+from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.preflight import Node, NodeReport
-from ganaug_ray.runtime.resources import Hardware
 from tests.conftest import DIGITS
 from tests.helpers import records
 

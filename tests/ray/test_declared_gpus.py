@@ -26,7 +26,8 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime import cluster, executors, preflight, side_by_side, worker_group
-from ganaug_ray.runtime.resources import Hardware, plan_stage
+from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.resources import plan_stage
 
 GPUS = 8
 

@@ -15,7 +15,7 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.errors import UserError
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

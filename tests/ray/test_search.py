@@ -18,7 +18,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core import metrics_log
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.search import result
 from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan
 from ganaug_ray.search.search_space import Dimension, SearchSpace

@@ -37,7 +37,7 @@ from ganaug_ray.data.loading.resident_loader import open_real_feed
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.runtime import worker_group
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 
 pytestmark = pytest.mark.usefixtures("cluster")
 

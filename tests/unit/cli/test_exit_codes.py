@@ -26,7 +26,7 @@ from ganaug_ray.gan.launch import train_gans
 from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import worker_group
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 from tests.conftest import DIGITS, TINY
 
 

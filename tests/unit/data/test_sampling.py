@@ -23,7 +23,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.gan import train_worker, training_loop
 from ganaug_ray.gan.launch import train_gans
 from ganaug_ray.runtime import worker_group
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 from tests.conftest import DIGITS
 from tests.helpers import records
 

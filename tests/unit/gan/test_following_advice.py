@@ -23,7 +23,7 @@ from ganaug_ray.gan.sampler import Generator
 from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import cluster, worker_group
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 from tests.conftest import DIGITS, TINY
 
 

@@ -29,7 +29,7 @@ from ganaug_ray.gan.train_worker import train_and_finish
 from ganaug_ray.pipeline import size_experiments
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.runtime import preflight
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.serve import launch
 from ganaug_ray.serve.serve_config import ListenAddress
 from tests.conftest import DIGITS, TINY

@@ -15,7 +15,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.gan.launch import train_gans
 from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.runtime import worker_group
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 
 ELASTIC = {"workers": 4, "min_workers": 2}
 FOUR_CPUS = Hardware.of_one_machine(4)

@@ -10,8 +10,8 @@ import torch
 
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import cluster, gpu_probe, preflight
+from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.preflight import Node, NodeReport
-from ganaug_ray.runtime.resources import Hardware
 
 OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 12020). Please update your GPU driver"
 
@@ -79,7 +79,7 @@ def test_unusable_gpus_are_refused(address: str | None, monkeypatch: pytest.Monk
         cluster.connect()
     hardware = cluster.connect(cpu_only=True)
     assert not hardware.has_gpus
-    assert True not in tries[1:]
+    assert not any(tries[1:])
     if not address:
         assert asked[1]["num_gpus"] == 0
 

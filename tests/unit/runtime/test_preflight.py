@@ -12,8 +12,9 @@ from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import cluster, preflight
+from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.runtime.preflight import Node, NodeReport
-from ganaug_ray.runtime.resources import Hardware, choose_worker_count
+from ganaug_ray.runtime.resources import choose_worker_count
 from tests.conftest import DIGITS, TINY
 
 HERE = {"ray": "2.60.0", "torch": "2.14.1"}

@@ -15,8 +15,9 @@ from ganaug_ray.gan import launch as gan_launch
 from ganaug_ray.gan.training_spec import GanTraining
 from ganaug_ray.pipeline import stage as stages
 from ganaug_ray.pipeline.stage import StageContext
-from ganaug_ray.runtime import resources, side_by_side, worker_group
-from ganaug_ray.runtime.resources import STAGES, Hardware, Stage, plan_stage
+from ganaug_ray.runtime import hardware, resources, side_by_side, worker_group
+from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.resources import STAGES, Stage, plan_stage
 from tests.conftest import ROOT
 
 VERBS: tuple[Stage, ...] = get_args(Stage)
@@ -137,9 +138,9 @@ def test_stage_without_gpus_reserves_nothing(tiny_job: Job, monkeypatch: pytest.
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(StageContext, "connect_cluster", lambda self: pytest.fail("Ray was started"))
     context = StageContext(tiny_job, Run(Folder.from_uri("/nowhere")), None)  # type: ignore[arg-type]
-    monkeypatch.setattr(resources, "read_local_hardware", lambda: Hardware.of_one_machine(2))
+    monkeypatch.setattr(hardware, "read_local_hardware", lambda: Hardware.of_one_machine(2))
     assert context.call_on_device("evaluate", lambda word, device: (word, device), "here") == ("here", "cpu")
-    monkeypatch.setattr(resources, "read_local_hardware", lambda: Hardware.of_one_machine(2, 1))
+    monkeypatch.setattr(hardware, "read_local_hardware", lambda: Hardware.of_one_machine(2, 1))
     without = replace(context, cpu_only=True)
     assert without.call_on_device("evaluate", lambda word, device: (word, device), "here") == ("here", "cpu")
     monkeypatch.setattr(StageContext, "connect_cluster", lambda self: Hardware.of_one_machine(2, 1))

@@ -12,7 +12,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.search import driver
 from ganaug_ray.search.search_plan import SearchPlan
 from ganaug_ray.search.search_space import SearchKind, SearchSpace

@@ -21,7 +21,7 @@ from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.pipeline import Pipeline
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.search import driver, result, search_plan, trainable
 from ganaug_ray.search.pbt import explore_lr
 from ganaug_ray.search.search_plan import BASELINE_TRIAL, SearchPlan, compute_cautious_mean

@@ -23,7 +23,7 @@ from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import cluster
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.serve import auth, batching, haproxy, ray_deployment, serve_config
 from ganaug_ray.serve.batching import Batcher
 from ganaug_ray.serve.deployment_settings import DeploymentSettings

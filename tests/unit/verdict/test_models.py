@@ -24,7 +24,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate import metrics
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.stage import StageContext
-from ganaug_ray.runtime.resources import Hardware
+from ganaug_ray.runtime.hardware import Hardware
 from ganaug_ray.verdict import model_comparison
 from ganaug_ray.verdict.verdict import compare_arms
 from tests.conftest import DIGITS, JOBS, TINY
