@@ -174,7 +174,7 @@ def evaluate(
     cpu: Cpu = False,
 ) -> None:
     """Measure the champion, or another model, on test images or on another data set."""
-    from ganaug_ray.config.loader import resolve_source
+    from ganaug_ray.config.relative_paths import resolve_source
 
     source = None if data is None else resolve_source(data)
     options = RunOptions(str(job), out, tuple(set_ or ()), dry_run, settings, verbose, cpu)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ganaug_ray.cli import file_formats
-from ganaug_ray.config.loader import resolve_source
+from ganaug_ray.config.relative_paths import resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.storage import Folder, split_address

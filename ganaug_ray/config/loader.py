@@ -12,9 +12,8 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from ganaug_ray.config import Job
-from ganaug_ray.config.addresses import expand_home, refuse_credentials
 from ganaug_ray.config.classifier import CheckNetwork
-from ganaug_ray.config.synthetic_sources import expand_source, name_images
+from ganaug_ray.config.relative_paths import resolve_paths
 from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.errors import UserError
 
@@ -60,7 +59,7 @@ def build_job(
     for override in overrides or []:
         _apply_override(content, override)
     content = _expand_variables(content, name)
-    _resolve_paths(content, base)
+    resolve_paths(content, base)
     try:
         return Job.model_validate(content, context=_build_context(check_network))
     except ValidationError as error:
@@ -170,79 +169,6 @@ def _expand_variables(value: Any, name: str) -> Any:
         return os.environ[match[1]]
 
     return re.sub(r"\$\{(\w+)\}", replace, value)
-
-
-def _resolve_paths(content: dict[str, Any], base: Path) -> None:
-    """Make paths of the job file's own absolute: they are relative to it, not to where the command is run."""
-    _resolve_key(content, "registry", base)
-    data = content.get("data")
-    if not isinstance(data, dict):
-        return
-    _resolve_key(data, "source", base)
-    _resolve_key(data, "unlabelled", base, word="unused")
-    _resolve_key(data, "extends", base)
-    _resolve_key(data, "metadata", base)
-    _resolve_key(content.get("gan"), "inception", base)
-    _resolve_key(content.get("gan"), "init_from", base)
-    _resolve_synthetic_sources(content.get("augment"), base)
-    classifiers = [content.get("classifier")]
-    models = content.get("models")
-    if isinstance(models, dict):
-        classifiers += models.values()
-    for classifier in classifiers:
-        _resolve_key(classifier, "weights", base, word="pretrained")
-        _resolve_key(classifier, "init_from", base, word="champion")
-    _resolve_key(data.get("label_from"), "csv", base)
-
-
-def _resolve_synthetic_sources(augment: Any, base: Path) -> None:
-    """Make the paths of synthetic images and of a shared generator absolute, in whichever form they are given."""
-    if not isinstance(augment, dict):
-        return
-    sections: list[Any] = []
-    if "images" in augment:
-        augment["images"] = name_images(augment["images"])
-        if isinstance(augment["images"], dict):
-            sections += augment["images"].values()
-    if "generator" in augment:
-        augment["generator"] = expand_source(augment["generator"])
-        sections.append(augment["generator"])
-    for section in sections:
-        _resolve_key(section, "source", base)
-        if isinstance(section, dict):
-            _resolve_key(section.get("label_from"), "csv", base)
-
-
-def _resolve_key(section: Any, key: str, base: Path, word: str = "") -> None:
-    """Make a path, or a list of them, absolute, but the value ``word``; what is no path, the schema refuses later."""
-    if not isinstance(section, dict) or key not in section:
-        return
-    value = section[key]
-    if isinstance(value, list):
-        section[key] = [_resolve_path(path, base, word) for path in value]
-    else:
-        section[key] = _resolve_path(value, base, word)
-
-
-def _resolve_path(value: Any, base: Path, word: str) -> Any:
-    if not isinstance(value, str) or value == word:
-        return value
-    return _make_absolute(value, base)
-
-
-def resolve_source(source: str) -> str:
-    """Make a source from the command line absolute, relative to the working directory."""
-    return _make_absolute(source, Path.cwd())
-
-
-def _make_absolute(source: str, base: Path) -> str:
-    refuse_credentials(source)  # here, before anything of the job is logged or written
-    scheme, colon, rest = source.partition(":")
-    if scheme == "idx":
-        return f"idx:{_make_absolute(rest, base)}"
-    if not source or (colon and re.fullmatch(r"\w[\w+.-]+", scheme)):
-        return source
-    return str((base / expand_home(source)).absolute())
 
 
 _EXPECTED_BY_TYPE = {

@@ -1,7 +1,6 @@
 """Decodes image files and brings images to size. Pixels at rest are uint8 [0, 255], [H, W, C]."""
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -124,7 +123,7 @@ def _decode_file(
             upright = samples.to_grey_levels(low, high)
             is_by_file = samples.declared_high is not None and not (value_range and value_range.is_set)
             span = None if is_by_file else samples.span
-            notes += _describe_scale(samples, low, high)
+            notes += samples.describe_scale(low, high)
     except UnreadableError:
         raise
     except Exception as error:
@@ -197,14 +196,6 @@ def _read_orientation(image: Image.Image, exif: bytes | None) -> int:
     except Exception:  # Pillow's parsers raise many kinds on damaged metadata
         return 1
     return orientation if orientation in _TURNS else 1
-
-
-def _describe_scale(samples: Samples, low: float, high: float) -> Iterator[str]:
-    yield f"values {low:.9g} to {high:.9g} scaled to 0 to 255"
-    if samples.declared_high is not None and (low, high) != (0, samples.declared_high):
-        yield f"its file says 0 to {samples.declared_high}, which data.value_range overrules"
-    if samples.span.low < low or samples.span.high > high:
-        yield "values beyond the range cut off"
 
 
 def from_array(pixels: np.ndarray) -> Image.Image:

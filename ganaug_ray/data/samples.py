@@ -5,6 +5,7 @@ Of colours of 16 bits Pillow keeps the high byte alone: read in the other order 
 
 import functools
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,14 @@ class Samples:
             levels += 255 * (1 - alpha)
         levels += 0.5
         return Image.fromarray(levels.astype(np.uint8))
+
+    def describe_scale(self, low: float, high: float) -> Iterator[str]:
+        """Yield notes on what ``to_grey_levels`` does with this range."""
+        yield f"values {low:.9g} to {high:.9g} scaled to 0 to 255"
+        if self.declared_high is not None and (low, high) != (0, self.declared_high):
+            yield f"its file says 0 to {self.declared_high}, which data.value_range overrules"
+        if self.span.low < low or self.span.high > high:
+            yield "values beyond the range cut off"
 
 
 def get_default_range(dtype: str) -> tuple[float, float]:

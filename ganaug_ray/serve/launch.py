@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ganaug_ray.config.addresses import expand_home
-from ganaug_ray.config.loader import resolve_source
+from ganaug_ray.config.relative_paths import resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.errors import StageFailed, UserError
