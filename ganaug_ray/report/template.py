@@ -27,13 +27,22 @@ def _build_environment() -> Environment:
     environment.filters.update(
         percent=lambda share: f"{100 * share:.1f}",
         points=format_points,
-        minus=lambda text: text.replace("-", "−"),
+        minus=write_minus,
         duration=format_duration,
         setting=search_scales.format_setting,
         code=mark_code,
         breakable=lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),
     )
     return environment
+
+
+def write_minus(text: str) -> str:
+    """Write the sign of negative numbers as a minus; hyphens stay.
+
+    >>> write_minus("pseudo-labelled: -0.5")
+    'pseudo-labelled: −0.5'
+    """
+    return re.sub(r"-(?=\d)", "−", text)
 
 
 def mark_code(text: str) -> Markup:

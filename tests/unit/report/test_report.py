@@ -227,7 +227,7 @@ def test_page_opens_with_the_verdict(reported: Experiment) -> None:
     verdict = json.loads((reported.path / "verdict.json").read_text())
     heading = next(i for i, (tag, _) in enumerate(page.tags) if tag == "h1")
     assert not any(tag in ("h2", "table", "img", "svg") for tag, _ in page.tags[:heading])
-    assert page.text.index(verdict["sentence"]) < page.text.index("Champion")
+    assert page.text.index(verdict["sentence"].replace("-", "−")) < page.text.index("Champion")
     # Two seeds are too few for an interval: that is said in words and not in colour alone.
     assert "? Not enough repeats" in page.text
     assert "Fewer than 3 trainings of each arm" in page.text
