@@ -44,7 +44,8 @@ def submit(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4.")
     ] = None,
     gpus: Annotated[
-        int | None, typer.Option("--gpus", min=1, help="Train the GAN on so many; a cluster with fewer is refused.")
+        int | None,
+        typer.Option("--gpus", min=1, help="Number of GPUs to train the GAN on; a cluster with fewer is refused."),
     ] = None,
     follow: Annotated[bool, typer.Option("--follow", help="Show the log, and end as the job ends.")] = False,
     cpu: Cpu = False,
