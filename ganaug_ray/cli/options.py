@@ -20,8 +20,8 @@ DryRun = Annotated[
 Settings = Annotated[bool, typer.Option("--settings", help="Print every setting of the job, then stop.")]
 Minutes = Annotated[
     float | None,
-    typer.Option("--minutes", metavar="N", help="For the whole run, on this machine. Default for images: 30."),
+    typer.Option("--minutes", metavar="N", help="Time for the whole run on this machine. For images, 30 by default."),
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", help="Show what Ray and torch print; no log file.")]
-Cpu = Annotated[bool, typer.Option("--cpu", help="Leave GPUs alone: on the CPU all the same.")]
+Cpu = Annotated[bool, typer.Option("--cpu", help="Compute on the CPU, also where there are GPUs.")]
 Model = Annotated[str, typer.Argument(metavar="MODEL", help="An experiment, a registry version or a model folder.")]

@@ -88,11 +88,24 @@ def _open_experiment(options: RunOptions, terminal: Terminal) -> tuple[Job, Run,
     overrides = list(options.overrides)
     folder = expand_home(what)
     if options.takes_images and (folder / "job.yaml").is_file() and (folder / LOCK_FILE).is_file():
+        if options.minutes is not None:
+            raise UserError(
+                f"--minutes: {what} has its plan already; leave it out to go on, or start from the images with another "
+                "--out"
+            )
         out = what if options.out is None else options.out
         return _open_job(options, folder / "job.yaml", out, overrides, terminal)
     if options.takes_images and source_job.is_source(what):
         experiment = source_job.open_source_experiment(
-            what, options.out, os.environ, overrides, options.minutes, check_network, terminal, options.until_clear
+            what,
+            options.out,
+            os.environ,
+            overrides,
+            options.minutes,
+            check_network,
+            terminal,
+            options.until_clear,
+            options.cpu_only,
         )
         return experiment.job, experiment.run, experiment.facts
     if options.takes_images and not folder.exists() and folder.suffix not in (".yaml", ".yml"):
@@ -136,8 +149,9 @@ def _describe(job: Job, run: Run, facts: JobFacts | None, options: RunOptions) -
         print(dump_job(job))
     if options.dry_run:
         from ganaug_ray.pipeline.dry_run import describe_job
+        from ganaug_ray.pipeline.job_facts import JobFacts
 
-        print(describe_job(job, run, facts))
+        print(describe_job(job, run, facts or JobFacts(job, cpu_only=options.cpu_only)))
 
 
 def _quote_arguments(options: RunOptions, run: Run) -> str:
@@ -183,7 +197,7 @@ def write_job_file(source: str, out: Path | None, overrides: list[str], minutes:
     from ganaug_ray.pipeline import source_job
 
     if not source_job.is_source(source):
-        raise UserError(f"{source}: there is no such folder or archive")
+        raise UserError(f"{source}: there is no such folder, archive or table")
     path = out or Path(f"{source_job.name_source(source)}.yaml")
     if path.exists():
         raise UserError(f"{path}: is there already; give --out another name")

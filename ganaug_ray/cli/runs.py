@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import webbrowser
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
@@ -59,7 +60,7 @@ def show(
         lines.append(("answer", experiment.verdict.sentence))
         lines.append(("figures", experiment.describe_figures()))
     else:
-        lines.append(("state", f"{experiment.state}; `ganaug run {root}` goes on"))
+        lines.append(("state", f"{experiment.state}; `{_advise_run(root)}` goes on"))
     if champion := experiment.describe_champion():
         lines.append(("champion", champion))
     for label, name in (("page", PAGE), ("verdict", "verdict.json"), ("settings", "job.yaml"), ("log", "log.txt")):
@@ -94,11 +95,16 @@ def _open_home() -> Folder:
     return Folder.from_uri(os.environ.get("GANAUG_HOME") or "runs")
 
 
+def _advise_run(root: Folder) -> str:
+    """Return the command that goes on with the experiment in a folder."""
+    return shlex.join(["ganaug", "run", str(root / "job.yaml"), "--out", str(root)])
+
+
 def _open_page(root: Folder) -> None:
     from ganaug_ray.pipeline.experiments import PAGE
 
     if not root.has_file(PAGE):
-        raise UserError(f"{root}: has no page yet; `ganaug run {root}` goes on")
+        raise UserError(f"{root}: has no page yet; `{_advise_run(root)}` goes on")
     if root.local_path is None:
         raise UserError(f"--open: {root / PAGE} is not on this machine")
     webbrowser.open((root.local_path.absolute() / PAGE).as_uri())

@@ -74,7 +74,10 @@ def _refuse_aims(compare: CompareConfig, given: list[str]) -> None:
     for aim in AIMS:
         if getattr(compare, aim) is not None:
             names = " and ".join(f"compare.{name}" for name in given)
-            raise UserError(f"compare.{aim}: chooses the splits and seeds; leave it out, or {names}")
+            raise UserError(
+                f"compare.{aim}: chooses the splits and seeds, and the job gives {names}; "
+                "leave out one of the two (--minutes sets budget_minutes)"
+            )
 
 
 def _read_plan(run: Run, compare: CompareConfig) -> Plan | None:

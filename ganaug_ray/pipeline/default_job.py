@@ -46,7 +46,7 @@ class Lengths:
     least_passes: int
 
     def adapt(self, rows: int) -> Lengths:
-        """Return the lengths for so many training images: few are not repeated endlessly, of many none is left out."""
+        """Return the lengths for so many rows: few images are not repeated endlessly, of many none is left out."""
         gan_steps = max(LEAST.gan_steps, MOST_GAN_PASSES * rows // BATCH)
         longest = max(LEAST.classifier_steps, MOST_PASSES * rows // BATCH)
         steps = max(min(self.classifier_steps, longest), math.ceil(self.least_passes * rows / BATCH))
@@ -77,19 +77,22 @@ class DefaultJob:
     reasons: Mapping[str, str]
 
 
-def choose_default_job(base: Job, minutes: float, tell: Callable[[str], None] = lambda words: None) -> DefaultJob:
+def choose_default_job(
+    base: Job, minutes: float, tell: Callable[[str], None] = lambda words: None, cpu_only: bool = False
+) -> DefaultJob:
     """Choose the settings that a job leaves open so that the whole run takes this machine the minutes or less.
 
     Args:
         base: a job of its source and what else the user gives; that is not changed.
         minutes: for all stages together.
         tell: called with what is being done, in words.
+        cpu_only: whether GPUs are left alone, also where there are some.
 
     Raises:
         UserError: the source cannot be prepared.
     """
     tell("reading the images")
-    choice = _DefaultChoice(base, minutes, tell)
+    choice = _DefaultChoice(base, minutes, tell, cpu_only)
     size, lengths, plan = choice.choose()
     return choice.build(size, lengths, plan)
 
@@ -97,11 +100,11 @@ def choose_default_job(base: Job, minutes: float, tell: Callable[[str], None] = 
 class _DefaultChoice:
     """The choice of sizes and lengths for a job, and the facts that it rests on."""
 
-    def __init__(self, base: Job, minutes: float, tell: Callable[[str], None]) -> None:
+    def __init__(self, base: Job, minutes: float, tell: Callable[[str], None], cpu_only: bool) -> None:
         self._base = base
         self._limit_s = 60 * minutes
         self._tell = tell
-        self._facts = JobFacts(base)
+        self._facts = JobFacts(base, cpu_only=cpu_only)
         self._timed: dict[tuple[int, int], JobFacts] = {}
         self._native_side = _measure_side(self._facts)
 

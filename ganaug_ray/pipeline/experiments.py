@@ -24,6 +24,8 @@ VERBS = {
     "dataset": "prepare",
     "pseudo": "label",
     "gan": "train-gan",
+    "images": "import",
+    "generator": "import",
     "synthetic": "generate",
     "models/teacher": "teach",
 }

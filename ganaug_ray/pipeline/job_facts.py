@@ -52,7 +52,7 @@ class JobFacts:
         self._job = job
         self._known = known
         self._dataset = dataset
-        self._cpu_only = cpu_only
+        self._cpu_only: bool = cpu_only or (known is not None and known._cpu_only)
 
     @cached_property
     def _surveyed(self) -> SurveyedSource:
@@ -103,8 +103,10 @@ class JobFacts:
 
         images = self.images
         try:
-            reserved = resources.plan_stage("measure", cluster.connect())
-            return executors.call_on_device(measure_step_time, (self._job, images), reserved)
+            there = cluster.connect()
+            reserved = resources.plan_stage("measure", there)
+            step_time = executors.call_on_device(measure_step_time, (self._job, images), reserved)
+            return replace(step_time, gpus=int(there.gpus))
         finally:
             cluster.disconnect()
 

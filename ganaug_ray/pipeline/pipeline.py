@@ -12,6 +12,7 @@ from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord, VerdictRecord
+from ganaug_ray.core.run_clock import RunClock
 from ganaug_ray.pipeline import (
     comparison_plan,
     evaluation_stages,
@@ -110,6 +111,7 @@ class Pipeline:
 
     def _start_clock(self) -> None:
         """Say how long what is left of the run takes, and have the terminal count it down."""
+        self.terminal.clock = RunClock()
         dataset = DatasetRecord.find(self.run.dataset)
         if "RAY_ADDRESS" in os.environ or not count_work(self.job, self.run).trainings:
             return  # of a cluster's machines nothing is known here; and what takes no training takes seconds
@@ -117,7 +119,7 @@ class Pipeline:
         if facts is None or not facts.is_timed:
             if dataset is None:
                 return
-            facts = JobFacts(self.job, dataset=dataset)
+            facts = JobFacts(self.job, dataset=dataset, cpu_only=self.cpu_only)
         with self.terminal.show_progress("plan", lambda: (0.0, "timing some steps of each training")):
             left = facts.estimate(self.job, self.run)
         self.terminal.print_stage_line("plan", "note", left.describe())
@@ -170,7 +172,7 @@ class Pipeline:
             UserError: the job has no sizes.
         """
         for job, run in size_experiments.open_experiments(self.context):
-            replace(self, job=job, run=run).reach_verdict()
+            replace(self, job=job, run=run, facts=None).reach_verdict()
         size_experiments.write_learning_curve(self.context)
 
     def compare_models(self) -> None:

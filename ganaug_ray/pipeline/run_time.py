@@ -9,8 +9,6 @@ import math
 import os
 from dataclasses import dataclass, replace
 
-import torch
-
 from ganaug_ray.config import Job
 from ganaug_ray.config.base import TrainingConfig
 from ganaug_ray.core.run_clock import RunClock
@@ -109,12 +107,14 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
     steps = job.classifier.count_steps(images.count("train"))
     start_s = RAY_START_S
     if work.teachers:
-        stages.append(_estimate_trainings("teach", work.teachers, "teacher", steps, fit_s, job.classifier, start_s))
+        stages.append(
+            _estimate_trainings("teach", work.teachers, "teacher", steps, fit_s, job.classifier, start_s, time.gpus)
+        )
         start_s = 0.0
     if work.gans:
         gan_steps = job.gan.count_steps(images.count("train"))
         gan_s = time.gan_s + _sum_gan_figures(job, gan_steps, time) + GAN_END_S
-        stages.append(_estimate_trainings("train-gan", work.gans, "GAN", gan_steps, gan_s, job.gan, start_s))
+        stages.append(_estimate_trainings("train-gan", work.gans, "GAN", gan_steps, gan_s, job.gan, start_s, time.gpus))
         start_s = 0.0
     if work.pools:
         drawn = _count_drawn_images(job, images)
@@ -122,7 +122,9 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
         stages.append(StageTime("generate", seconds, format_count(work.pools * drawn, "image"), work.pools))
     if work.classifiers:
         name = "train"
-        stages.append(_estimate_trainings(name, work.classifiers, "classifier", steps, fit_s, job.classifier, start_s))
+        stages.append(
+            _estimate_trainings(name, work.classifiers, "classifier", steps, fit_s, job.classifier, start_s, time.gpus)
+        )
     stages += [
         StageTime("compare", VERDICT_S, "the verdict"),
         StageTime("evaluate", EVALUATION_S + 3 * rows * time.image_s, "the champion's figures"),
@@ -149,10 +151,10 @@ def _count_drawn_images(job: Job, images: ImageFacts) -> int:
 
 
 def _estimate_trainings(
-    stage: str, count: int, noun: str, steps: int, seconds: float, config: TrainingConfig, start_s: float
+    stage: str, count: int, noun: str, steps: int, seconds: float, config: TrainingConfig, start_s: float, gpus: int
 ) -> StageTime:
     """Estimate a stage of equal trainings, side by side or, on several ranks each, one after another."""
-    at_a_time, ranks = plan_processes(config, count)
+    at_a_time, ranks = plan_processes(config, count, gpus)
     text = f"{format_count(count, noun)} of {steps} steps"
     if ranks > 1:
         each_s = RANKS_START_S + seconds / (RANK_EFFICIENCY * ranks)
@@ -168,14 +170,14 @@ def _estimate_trainings(
     return StageTime(stage, seconds, text, processes=at_a_time * ranks)
 
 
-def plan_processes(config: TrainingConfig, trainings: int) -> tuple[int, int]:
-    """Return how many of several trainings run at a time here, and how many processes that have a core each has.
+def plan_processes(config: TrainingConfig, trainings: int, gpus: int = 0) -> tuple[int, int]:
+    """Return how many of several trainings run at a time here, and how many processes with a core or GPU each has.
 
     Of a cluster that RAY_ADDRESS names this machine knows nothing: it is taken for a single process.
     """
     if "RAY_ADDRESS" in os.environ:
         return 1, 1
-    slots = torch.cuda.device_count() or len(os.sched_getaffinity(0))
+    slots = gpus or len(os.sched_getaffinity(0))
     workers = config.workers
     if workers == "auto":
         workers = 1 if trainings >= slots else config.fit_workers(slots)

@@ -62,7 +62,8 @@ def list_looks(job: Job, run: Run) -> list[Plan]:
         job: with the splits and seeds that it begins with.
         run: the experiment's folder; where its data set is finished, its classes may be too small for some splits.
     """
-    start = Plan(job.compare.splits, job.compare.seeds)
+    compare = job.compare  # of a stored job, splits and seeds are those that it has come to
+    start = Plan(compare.planned_splits or compare.splits, compare.planned_seeds or compare.seeds)
     return plan_looks(start, job.compare.looks, _count_splits(job, run))
 
 

@@ -16,6 +16,7 @@ from ganaug_ray.config.yaml_text import parse_yaml
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.output_dir import open_experiment
+from ganaug_ray.data.sources import json_lines
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline.comparison_plan import describe_plan
 from ganaug_ray.pipeline.default_job import DEFAULT_MINUTES, DefaultJob, choose_default_job
@@ -24,7 +25,7 @@ from ganaug_ray.pipeline.sequential_plan import allow_looks
 from ganaug_ray.pipeline.split_plan import plan_given
 from ganaug_ray.pipeline.stage import Progress
 
-ARCHIVES_AND_TABLES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", ".parquet")
+ARCHIVES_AND_TABLES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", *json_lines.SUFFIXES, ".parquet")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ def choose_source_job(
     check_network: CheckNetwork,
     terminal: Terminal,
     until_clear: bool = False,
+    cpu_only: bool = False,
 ) -> DefaultJob:
     """Choose a job for a source, and say on the terminal what was chosen and why.
 
@@ -78,6 +80,7 @@ def choose_source_job(
         check_network: as of ``load_job``.
         terminal: that shows it.
         until_clear: whether the verdict will be looked at several times.
+        cpu_only: whether GPUs are left alone, also where there are some.
 
     Raises:
         UserError: there is no such source, or it cannot be prepared; or a setting is wrong.
@@ -89,7 +92,7 @@ def choose_source_job(
         base = allow_looks(base)
     progress = Progress("reading the images")
     with terminal.show_progress("plan", progress.read):
-        chosen = choose_default_job(base, minutes, lambda words: progress.update(0.0, words))
+        chosen = choose_default_job(base, minutes, lambda words: progress.update(0.0, words), cpu_only)
         time = chosen.facts.estimate(chosen.job)
     job = chosen.job
     if not job.about:
@@ -101,7 +104,7 @@ def choose_source_job(
         terminal.print_stage_line("plan", "note", f"{key}: {reason}")
     reasons = dict(chosen.reasons)
     if job.compare.planned_seeds:
-        reasons["compare.splits"] = f"{describe_plan(job)}: what {minutes:g} minutes allow"
+        reasons["compare.splits"] = f"{describe_plan(job)}; {minutes:g} minutes allow no more"
     if time.total_s > 60 * minutes:
         words = f"{minutes:g} minutes are too few: even the smallest run takes {time.describe()}"
         terminal.print_stage_line("plan", "note", words)
@@ -117,6 +120,7 @@ def open_source_experiment(
     check_network: CheckNetwork,
     terminal: Terminal,
     until_clear: bool = False,
+    cpu_only: bool = False,
 ) -> SourceExperiment:
     """Open the experiment of a source: the one that its folder holds goes on, else its settings are chosen.
 
@@ -129,18 +133,21 @@ def open_source_experiment(
         check_network: likewise.
         terminal: likewise.
         until_clear: likewise.
+        cpu_only: likewise.
 
     Raises:
         UserError: as ``choose_source_job``; or the folder holds an experiment on other images, or for other minutes.
     """
     run = Run(open_experiment(Path(f"{name_source(source)}.yaml"), out, environment))
     if not run.root.has_file("job.yaml"):
-        chosen = choose_source_job(source, overrides, minutes, check_network, terminal, until_clear)
+        chosen = choose_source_job(source, overrides, minutes, check_network, terminal, until_clear, cpu_only)
         return SourceExperiment(chosen.job, run, chosen.facts)
     name = str(run.root / "job.yaml")
     content = parse_yaml(run.root.read_bytes("job.yaml").decode(), name)
     job = build_job(content, name, Path.cwd(), overrides, check_network)
     _refuse_other_experiment(job, run, source, minutes)
+    if until_clear:
+        job = allow_looks(job)
     terminal.print_stage_line("plan", "note", f"goes on with the settings in {name}")
     return SourceExperiment(job, run, None)
 
@@ -150,6 +157,6 @@ def _refuse_other_experiment(job: Job, run: Run, source: str, minutes: float | N
     if job.data.source != [resolve_source(source)]:
         raise UserError(f"{run.root}: holds an experiment on {', '.join(job.data.source)}; {remedy}")
     planned_for = job.compare.budget_minutes
-    if minutes is not None and minutes != planned_for:
-        begun = f"was begun for {planned_for:g} minutes" if planned_for else "was begun without a budget of minutes"
+    if None not in (minutes, planned_for) and minutes != planned_for:
+        begun = f"was begun for {planned_for:g} minutes"
         raise UserError(f"--minutes {minutes:g}: {run.root} {begun}; leave it out to go on, or {remedy}")

@@ -72,6 +72,7 @@ class TrainingTime:
         cas_s: of its classification accuracy score, once.
         image_s: of a classifier's answer to an image.
         others: other processes that wanted a core while the steps were timed, on average.
+        gpus: of this machine, on which they are trained; 0: on its cores.
     """
 
     classifier_s: float
@@ -80,6 +81,7 @@ class TrainingTime:
     cas_s: float = 0.0
     image_s: float = 0.0
     others: float = 0.0
+    gpus: int = 0
 
     def compute_slowdown(self, processes: int) -> float:
         """Return how many times longer than they compute so many processes take, if the others go on."""
@@ -96,12 +98,14 @@ class StepTime:
         image_s: of a classifier's answer to an image.
         gan_s: 0 where no GAN is trained.
         others: as of ``TrainingTime``.
+        gpus: likewise.
     """
 
     classifier_s: float
     image_s: float
     gan_s: float
     others: float = 0.0
+    gpus: int = 0
 
 
 def measure_step_time(job: Job, images: ImageFacts, device_name: str = "cpu") -> StepTime:
@@ -143,7 +147,7 @@ def scale_training_time(job: Job, images: ImageFacts, step: StepTime) -> Trainin
     evaluations = math.ceil(steps / job.classifier.evaluate_every)
     classifier_s = steps * step.classifier_s + evaluations * images.count("val") * step.image_s
     if not arms.has_gan(job):
-        return TrainingTime(classifier_s, 0.0, image_s=step.image_s, others=step.others)
+        return TrainingTime(classifier_s, 0.0, image_s=step.image_s, others=step.others, gpus=step.gpus)
     share = job.classifier.batch_size / _average_batch(job, images.counts["train"], steps)
     return TrainingTime(
         classifier_s,
@@ -152,6 +156,7 @@ def scale_training_time(job: Job, images: ImageFacts, step: StepTime) -> Trainin
         cas_s=job.gan.cas_steps * share * step.classifier_s,
         image_s=step.image_s,
         others=step.others,
+        gpus=step.gpus,
     )
 
 

@@ -28,7 +28,7 @@ class Work:
 
 def count_work(job: Job, run: Run | None = None) -> Work:
     """Count what a run has to do: all, or what an experiment's folder lacks."""
-    needs_teachers = arms.has_gan(job) or synthetic_pools.needs_pseudo(job)
+    needs_teachers = arms.needs_teacher(job)
     gans_per_split = arms.count_gans(job)
     datasets = teachers = gans = pools = classifiers = 0
     for number in range(job.compare.splits):
@@ -37,7 +37,7 @@ def count_work(job: Job, run: Run | None = None) -> Work:
             datasets += 1
             teachers += needs_teachers
             gans += gans_per_split
-            pools += job.needs_gan
+            pools += job.needs_synthetic_sources
             classifiers += len(arms.list_pairs(job))
             continue
         pairs = arms.list_pairs(job)
@@ -45,5 +45,7 @@ def count_work(job: Job, run: Run | None = None) -> Work:
         teachers += needs_teachers and ModelRecord.find(arms.locate_teacher(split)) is None
         if gans_per_split:
             gans += sum(GanRecord.find(gan.folder) is None for gan in synthetic_pools.list_gans(job, split))
-        pools += job.needs_gan and not split.choose_synthetic_folder().has_file("synthetic.json")
+        if job.needs_synthetic_sources:
+            split_pools = synthetic_pools.list_pools(job, split)
+            pools += any(synthetic_pools.read_finished_pool(pool) is None for pool in split_pools)
     return Work(datasets, teachers, gans, pools, classifiers)

@@ -53,7 +53,7 @@ def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """A source of 2,000 images, classifiers of a minute and GANs of two, one after another, and nothing around them."""
     monkeypatch.setattr(JobFacts, "_images", 2000)
     monkeypatch.setattr(JobFacts, "time", TrainingTime(60.0, 120.0))
-    monkeypatch.setattr(run_time, "plan_processes", lambda config, trainings: (1, 1))
+    monkeypatch.setattr(run_time, "plan_processes", lambda config, trainings, gpus: (1, 1))
     for name in vars(run_time):
         if name.endswith("_S"):
             monkeypatch.setattr(run_time, name, 0.0)
@@ -217,8 +217,14 @@ def test_stored_job_keeps_its_plan(tmp_path: Path, photos: Path, known: None) ->
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        (["compare.visible_gain=0.01", "compare.seeds=3"], "compare.visible_gain: chooses the splits and seeds; leave"),
-        (["compare.budget_minutes=9", "compare.splits=5"], "compare.budget_minutes: chooses the splits and seeds; le"),
+        (
+            ["compare.visible_gain=0.01", "compare.seeds=3"],
+            "compare.visible_gain: chooses the splits and seeds, and the job gives compare.seeds; leave out one",
+        ),
+        (
+            ["compare.budget_minutes=9", "compare.splits=5"],
+            "compare.budget_minutes: chooses the splits and seeds, and the job gives compare.splits; leave out",
+        ),
         (["compare.budget_minutes=0"], "compare.budget_minutes: found 0, expected greater than 0"),
         (["compare.visible_gain=1.0"], "compare.visible_gain: found 1.0, expected less than 1"),
     ],

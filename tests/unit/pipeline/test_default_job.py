@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 from ganaug_ray import cli
 from ganaug_ray.classify.network_check import check_network
 from ganaug_ray.config import Job
-from ganaug_ray.config.loader import load_job
+from ganaug_ray.config.loader import build_job, load_job
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.errors import UserError
-from ganaug_ray.pipeline import default_job, run_time, source_job, training_time
-from ganaug_ray.pipeline.default_job import FULL, LEAST, MEDIUM, SHORT, DefaultJob
+from ganaug_ray.pipeline import default_job, run_time, sequential_plan, source_job, training_time
+from ganaug_ray.pipeline.default_job import FULL, LEAST, MEDIUM, SHORT, DefaultJob, choose_default_job
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.pipeline.training_time import ImageFacts, StepTime
+from ganaug_ray.runtime import hardware
 
 
 class Machine:
@@ -42,7 +43,6 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(training_time, "measure_step_time", made.measure)
     monkeypatch.setattr(run_time.os, "sched_getaffinity", lambda pid: {0, 1})
-    monkeypatch.setattr(run_time.torch.cuda, "device_count", lambda: 0)
     return made
 
 
@@ -185,6 +185,31 @@ def test_run_goes_on_with_its_settings(photos: Path, machine: Machine, tmp_path:
         open_experiment(photos / "cat", tmp_path / "out", 10)
 
 
+def test_equal_command_goes_on_without_plan(photos: Path, machine: Machine, tmp_path: Path) -> None:
+    """Where the user gives the seeds, the minutes plan nothing, and the same command goes on all the same."""
+    first = open_experiment(photos, tmp_path / "out", 10, "compare.seeds=2")
+    first.run.claim_folder(first.job)
+    assert open_experiment(photos, tmp_path / "out", 10, "compare.seeds=2").job == first.job
+
+
+def test_until_clear_joins_later(photos: Path, machine: Machine, tmp_path: Path) -> None:
+    """An experiment of images that was begun without --until-clear gets its looks when it is asked for them."""
+    first = open_experiment(photos, tmp_path / "out", 10)
+    first.run.claim_folder(first.job)
+    again = source_job.open_source_experiment(
+        str(photos), str(tmp_path / "out"), {}, [], None, check_network, Terminal(), until_clear=True
+    )
+    assert len(sequential_plan.list_looks(again.job, again.run)) > 1
+
+
+def test_cpu_only_leaves_gpus_alone(photos: Path, machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With --cpu no step is timed on a GPU, whichever facts a plan goes by."""
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(hardware, "read_local_hardware", lambda: pytest.fail("it looks for GPUs"))
+    base = build_job({"data": {"source": [str(photos)]}}, "job", photos)
+    assert choose_default_job(base, 10, cpu_only=True).facts.step_time.gpus == 0
+
+
 def test_folder_of_an_experiment_goes_on(
     photos: Path, machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +223,8 @@ def test_folder_of_an_experiment_goes_on(
         result = CliRunner().invoke(cli.app, words, catch_exceptions=False)
         assert result.exit_code == 0, result.output
     assert opened[0] == opened[1]
+    with pytest.raises(UserError, match=r"--minutes: .* has its plan already"):
+        CliRunner().invoke(cli.app, ["run", str(tmp_path / "out"), "--minutes", "5"], catch_exceptions=False)
     assert opened[0][1] == str(tmp_path / "out")
     assert len(machine.timed) == 2
 
@@ -205,7 +232,10 @@ def test_folder_of_an_experiment_goes_on(
 @pytest.mark.parametrize(
     ("what", "expected"),
     [
-        *((images, True) for images in ("pets.zip", "a/pets.tar.gz", "sklearn:digits", "s3://bucket/x", ".")),
+        *(
+            (images, True)
+            for images in ("pets.zip", "a/pets.tar.gz", "list.jsonl", "sklearn:digits", "s3://bucket/x", ".")
+        ),
         *((job, False) for job in ("job.yaml", "digits", "job.yml")),
     ],
 )

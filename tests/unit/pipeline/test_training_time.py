@@ -165,11 +165,17 @@ def test_cluster_counts_as_one_process(images: ImageFacts, monkeypatch: pytest.M
     assert time.total_s > 25 * 38 + 5 * 21
 
 
+def test_images_from_elsewhere_take_time() -> None:
+    """Images that are there are screened: they need a teacher and a pool in each split, and no GAN."""
+    work = count_work(load_job(DIGITS, [*FIVE_SPLITS, "augment.images=made"]))
+    assert (work.teachers, work.gans, work.pools) == (5, 0, 5)
+
+
 def test_finished_work_takes_no_time(
     tiny_job: Job, experiment: Run, images: ImageFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What an experiment's folder has is not counted; a seed more is two classifiers."""
-    monkeypatch.setattr(run_time, "plan_processes", lambda config, trainings: (1, 1))
+    monkeypatch.setattr(run_time, "plan_processes", lambda config, trainings, gpus: (1, 1))
     assert count_work(tiny_job, experiment).trainings == 0
     more = tiny_job.model_copy(update={"compare": tiny_job.compare.model_copy(update={"seeds": 3})})
     left = estimate_run_time(more, images, TrainingTime(38, 21), count_work(more, experiment))

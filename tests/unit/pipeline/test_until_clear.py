@@ -264,6 +264,15 @@ def test_planned_split_stays_first_step(tmp_path: Path, monkeypatch: pytest.Monk
     assert count_repeats(sequential_plan.resume_look(sequential_plan.allow_looks(planned), run)) == (5, 10)
 
 
+def test_looks_begin_with_the_plan(tmp_path: Path) -> None:
+    """A job.yaml whose seeds have grown has the looks of the plan that it began with, and none beyond them."""
+    run = Run(Folder.from_uri(tmp_path / "run"))
+    job = load_job(DIGITS, [*TINY, "data.split.test=0.2"])
+    compare = {"splits": 5, "seeds": 4, "planned_splits": 5, "planned_seeds": 2, "looks": 4}
+    stored = Job.model_validate({**job.model_dump(exclude_none=True), "compare": compare})
+    assert sequential_plan.list_looks(stored, run) == [Plan(5, 2), Plan(5, 4), Plan(5, 6), Plan(5, 8)]
+
+
 def test_job_without_candidate_is_refused() -> None:
     """Without an arm that may ship there is no verdict to wait for."""
     with pytest.raises(UserError, match="no arm that may ship"):
