@@ -165,8 +165,13 @@ def running(folder: Path, *options: str) -> Iterator[Server]:
         [*command, *options], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stdout is not None
-    line = process.stdout.readline().split()
-    assert line[:2] == ["serve", "ready"], process.communicate()
+    line: list[str] = []
+    for text in process.stdout:  # what it waits for comes before
+        line = text.split()
+        if line[:2] == ["serve", "ready"]:
+            break
+    else:
+        pytest.fail(str(process.communicate()))
     try:
         yield Server(process, line[2], line[line.index("metrics:") + 1].rstrip(";"), Folder.from_uri(folder))
     finally:
