@@ -27,8 +27,6 @@ from ganaug_ray.runtime import cluster, resources
 from ganaug_ray.runtime.hardware import Hardware
 
 MAX_LOCAL_BLOCKS = 10  # blocks that one process makes on a CPU sooner than a pool of actors starts
-
-
 MAX_RESTARTS = 3  # of an actor that was lost; the block that it was at is made again, to the same bytes
 
 

@@ -70,8 +70,8 @@ def write_pack(run: Run, out: Folder, about: str = "", with_classifier: bool = F
         with_classifier: share the experiment's champion too.
 
     Raises:
-        UserError: there is no finished GAN or, with ``with_classifier``, no champion; the GAN draws images of no class,
-            or copies its training images; or the folder holds something.
+        UserError: there is no finished GAN or, with ``with_classifier``, no champion of the same images; the GAN draws
+            images of no class, copies its training images, or started from another GAN; or the folder holds something.
     """
     gan = GanRecord.find(run.gan)
     if gan is None:
@@ -80,6 +80,11 @@ def write_pack(run: Run, out: Folder, about: str = "", with_classifier: bool = F
         raise UserError(f"{run.root}: its GAN draws images of no class, which help no classifier")
     if gan.memorization.verdict == "copies":
         raise UserError(f"{run.root}: its GAN copies, and would give training images away: {gan.memorization.reason}")
+    if parent := gan.config.get("init_from"):
+        raise UserError(
+            f"{run.root}: its GAN started from {parent}, and a pack cannot name the images that that one has seen; "
+            "share a GAN that was trained from fresh weights"
+        )
     if out.list_files() or out.list_folders():
         raise UserError(f"--out {out}: is not empty; give a new folder")
     files = {
@@ -125,7 +130,13 @@ def _read_classifier(run: Run) -> dict[str, bytes]:
     model = find_model(run.root)
     if model is None:
         raise UserError(f"{run.root}: no classifier was promoted there; `ganaug promote` does it")
-    record = ModelRecord.read(model).to_json()
+    stored = ModelRecord.read(model)
+    if stored.inputs.get("dataset") != DatasetRecord.read(run.dataset).hash or "pseudo" in stored.inputs:
+        raise UserError(
+            f"{run.root}: its champion was trained on other images than its first split's GAN, and the pack could not "
+            "name them; share without --classifier"
+        )
+    record = stored.to_json()
     record["start"] = None  # it and these settings may name folders of this site
     record["config"] |= {"weights": None, "init_from": None}
     return {
@@ -196,7 +207,9 @@ def _check_spec(record: PackRecord, where: str) -> None:
     }
     wrong = [name for name, is_fine in limits.items() if not is_fine]
     if wrong:
-        raise UserError(f"{where}: no generator of this program: {wrong[0]} is {str(getattr(record, wrong[0]))[:80]}")
+        raise UserError(
+            f"{where}: this program builds no generator with {wrong[0]} {str(getattr(record, wrong[0]))[:80]}"
+        )
 
 
 def build_network(record: PackRecord) -> networks.Generator:
@@ -234,7 +247,7 @@ def _check_seen(record: PackRecord, content: bytes, where: str) -> SeenImages:
         raise UserError(f"{where}: {SEEN_FILE} is damaged ({error})") from None
     expected = {"ids": (np.uint8, (n, ID_BYTES)), "codes": (np.uint32, (n, CODES))}
     if n < 1 or len(salt) != SALT_BYTES or forms != expected:
-        raise UserError(f"{where}: {SEEN_FILE} does not tell of the {n} images that the generator has seen")
+        raise UserError(f"{where}: {SEEN_FILE} does not hold {n} images")
     return SeenImages(salt, arrays["ids"], arrays["codes"])
 
 

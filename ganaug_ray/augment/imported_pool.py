@@ -68,7 +68,8 @@ def fill_pool(
     if audited and audited["memorization"]["verdict"] == "copies" and not allow_copies:
         raise StageFailed(
             f"the images of {', '.join(record.source)} copy: {audited['memorization']['reason']} (see "
-            f"{out.name}/closest_pairs.png); take others, or --set augment.allow_copies=true goes on without the copies"
+            f"{out.name}/closest_pairs.png); take others, under another name in augment.images; or "
+            "--set augment.allow_copies=true goes on without the copies"
         )
     rejects = [_tabulate_copies(images, reasons, classes)]
     limits = None
@@ -86,6 +87,11 @@ def fill_pool(
         if len(rows):
             image_store.write_shard(out, number, rows, "synthetic")
     out.write_table("screened.parquet", pa.concat_tables(rejects))
+    if all(reasons):
+        raise StageFailed(
+            f"all {len(reasons)} images of {', '.join(record.source)} are copies of real ones (see "
+            f"{out.name}/screened.parquet); take others, under another name in augment.images"
+        )
     taken = {name: class_tally.pop("kept", 0) for name, class_tally in tally.items()}
     if not sum(taken.values()):
         raise NothingPassed(

@@ -138,19 +138,21 @@ def screen_images(evidence: Evidence, limits: ScreeningLimits) -> torch.Tensor:
     y_N = evidence.y_N
     verdict_N = torch.full_like(y_N, KEPT, dtype=torch.uint8)
     # From the last reason to the first, each over the ones before.
-    verdict_N.masked_fill_(~_put_on_device(limits.drawn, y_N.device)[y_N], NOT_DRAWN)
+    verdict_N.masked_fill_(~_put_on_device(limits.drawn, y_N.device, torch.bool)[y_N], NOT_DRAWN)
     if limits.realism is not None:
         assert evidence.score_N is not None, "these limits ask for discriminator scores"
-        verdict_N.masked_fill_(evidence.score_N < _put_on_device(limits.realism, y_N.device)[y_N], LOW_REALISM)
+        verdict_N.masked_fill_(
+            evidence.score_N < _put_on_device(limits.realism, y_N.device, torch.float32)[y_N], LOW_REALISM
+        )
     verdict_N.masked_fill_(evidence.near_N < limits.copy_distance, NEAR_COPY)
     verdict_N.masked_fill_(~evidence.agrees_N | (evidence.confidence_N < limits.confidence), OFF_CLASS)
     return verdict_N
 
 
 @functools.lru_cache(maxsize=8)
-def _put_on_device(limits_K: tuple[float, ...], device: torch.device) -> torch.Tensor:
+def _put_on_device(limits_K: tuple[float, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     """The limits of all classes as a tensor; kept, since live images are screened by them in every step."""
-    return torch.tensor(limits_K, device=device)
+    return torch.tensor(limits_K, device=device, dtype=dtype)
 
 
 def count_reasons(verdict_N: torch.Tensor, y_N: torch.Tensor, classes: Sequence[str]) -> dict[str, dict[str, int]]:

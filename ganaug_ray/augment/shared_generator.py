@@ -110,8 +110,8 @@ def describe_seen(where: str, found: list[str]) -> str:
     """Say that a generator has seen images that models are judged by, and what to do."""
     named = ", ".join(found[:MAX_NAMED_IMAGES]) + (", ..." if len(found) > MAX_NAMED_IMAGES else "")
     return (
-        f"{where}: has seen {len(found)} of the validation and test images, or nearly the same: {named}; its images "
-        "would tell the answers. Take these out of data.source, or take another generator"
+        f"{where}: this generator has seen {len(found)} of the validation and test images, or nearly the same ones: "
+        f"{named}. Figures on them would be too good. Take them out of data.source, or take another generator"
     )
 
 

@@ -58,7 +58,7 @@ def build_training(job: Job, run: Run, source: GanSource) -> GanTraining:
 def refuse_copies(job: Job, source: SyntheticSource, record: GanRecord) -> None:
     """Raise StageFailed if a finished generator was found to copy training images, unless the job allows copies."""
     if record.memorization.verdict == "copies" and not job.augment.allow_copies:
-        remedy = "take another generator, "
+        remedy = "take another generator, in another --out, "
         if isinstance(source, GanSource):
             remedy = "more images or fewer gan.steps help, in another --out, "
         raise StageFailed(

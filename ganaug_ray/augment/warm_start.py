@@ -8,13 +8,14 @@ from safetensors.torch import save as tensors_to_bytes
 from ganaug_ray.augment import generator_pack
 from ganaug_ray.augment.shared_generator import describe_seen, refuse_seen
 from ganaug_ray.config import Job
+from ganaug_ray.config.synthetic_sources import GENERATOR
 from ganaug_ray.core import checkpoint, experiment_dir
 from ganaug_ray.core.checkpoint import Tensors
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import DatasetRecord, GanRecord
 from ganaug_ray.core.records.pack import PackRecord
-from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.data.ingest.known_copies import Fingerprints, find_copies
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import class_tables, png_export, training_loop
@@ -94,13 +95,28 @@ def _read_weights(where: str, address: str, dataset: Folder) -> tuple[Tensors, l
         return {f"generator.{name}": tensor for name, tensor in pack.weights.items()}, pack.record.classes
     gan = png_export.find_gan_folder(address)
     record = GanRecord.read(gan)
-    if (folder / "dataset").has_file(DatasetRecord.FILE):
-        _refuse_overlap(where, folder / "dataset", dataset)
+    if parent := record.config.get("init_from"):
+        raise UserError(f"{where}: started from {parent} itself, so nobody can tell all images that it has seen")
+    _refuse_overlap(where, _find_seen_dataset(where, gan), dataset)
     weights: Tensors = {}
     for name in ("gan.safetensors", "discriminator.safetensors"):
         if gan.has_file(name):
             weights |= tensors_from_bytes(gan.read_bytes(name))
     return weights, record.classes if record.conditional else []
+
+
+def _find_seen_dataset(where: str, gan: Folder) -> Folder:
+    """Return the data set that lies beside a GAN which was trained on it."""
+    home, name = split_address(str(gan))
+    seen = home / ("pseudo" if name == "gan-pseudo" else "dataset")
+    if name == GENERATOR:
+        raise UserError(f"{where}: is a shared generator that was adopted there; name its pack")
+    if not seen.has_file(DatasetRecord.FILE):
+        raise UserError(
+            f"{where}: the data set that it was trained on is not beside it, so nobody can tell whether it has seen "
+            "validation or test images; name its experiment, or a pack"
+        )
+    return seen
 
 
 def _refuse_overlap(where: str, theirs: Folder, ours: Folder) -> None:

@@ -121,6 +121,13 @@ class Job(Config):
     @model_validator(mode="after")
     def _check_sources(self) -> Self:
         known = {OWN_GAN: None, **self.augment.sources}
+        for source in self.augment.sources:
+            for name in (source, name_arm(source)):
+                if name in self.arms and self.arms[name].source != source:
+                    raise ValueError(
+                        f"arms.{name}: has the name of the source {source}, and images from {self.arms[name].source}; "
+                        "rename one of the two"
+                    )
         for name, arm in self.compared_arms.items():
             if arm.source not in known:
                 raise ValueError(f"arms.{name}.source: found {arm.source!r}, known are {', '.join(known)}")

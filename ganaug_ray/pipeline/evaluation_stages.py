@@ -135,7 +135,7 @@ def advise_next(context: StageContext) -> str | None:
     if record is None:
         return None
     advice = sequential_plan.advise_until_clear(context.job, context.run, record.verdict, context.arguments)
-    return advice or f"`ganaug serve {shlex.quote(str(context.run.root))}` answers with this classifier over HTTP"
+    return advice or f"`ganaug serve {shlex.quote(str(context.run.root))}` serves the champion over HTTP"
 
 
 def promote_champion(context: StageContext, force: bool = False) -> None:

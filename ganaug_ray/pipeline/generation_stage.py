@@ -13,6 +13,7 @@ from ganaug_ray.config import ImagesConfig, Job
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ImagesRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import NothingPassed, StageFailed, UserError
 from ganaug_ray.pipeline.stage import Progress, Split, StageContext
 from ganaug_ray.pipeline.training_stages import require_data, train_teachers
@@ -58,7 +59,10 @@ def import_sources(context: StageContext) -> None:
         if record is not None and (record.source, record.class_names) != (source.source, source.classes):
             raise UserError(f"{folder}: is of {', '.join(record.source)}; {_OTHER_NAME}")
         work = functools.partial(_import_source, context, source, folder)
-        context.run_stage("import", record, work, _describe_import)
+        context.run_stage("import", record, work, functools.partial(_describe_import, folder.name))
+        if record is None:
+            for remark in ImagesRecord.read(folder).remarks:
+                context.terminal.print_stage_line("import", "note", remark)
 
 
 def _import_source(context: StageContext, source: ImagesConfig, folder: Folder) -> ImagesRecord:
@@ -70,12 +74,14 @@ def _import_source(context: StageContext, source: ImagesConfig, folder: Folder) 
         return synthetic_images.import_images(context.job.data, source, dataset, folder, executor, progress.update)
 
 
-def _describe_import(record: ImagesRecord) -> str:
+def _describe_import(folder_name: str, record: ImagesRecord) -> str:
     parts = [f"{', '.join(record.source)}: {sum(record.counts.values())} images of {len(record.counts)} classes"]
     if rejected := sum(record.rejected.values()):
-        parts.append(f"{rejected} rejected (see rejected.parquet)")
+        parts.append(f"{rejected} rejected (see {folder_name}/rejected.parquet)")
+    if passed_over := sum(record.passed_over.values()):
+        parts.append(f"{format_count(passed_over, 'other file')} passed over")
     if missing := [name for name in record.classes if name not in record.counts]:
-        parts.append(f"none of {', '.join(missing)}")
+        parts.append(f"no images of {', '.join(missing)}")
     return ", ".join(parts)
 
 
@@ -179,6 +185,8 @@ def _screen_imported(context: StageContext, split: Split, pool: SyntheticPool) -
 
 def _describe_pool(job: Job, pool: SyntheticPool, record: Record) -> str:
     """Say in words what a finished pool holds."""
+    from ganaug_ray.data.ingest.known_copies import describe_reason
+
     drawn = sum(n > 0 for n in record["counts"].values())
     rejected = sum(sum(reasons.values()) for reasons in record["screened"].values())
     parts = ["none stored: images are made in training"]
@@ -189,7 +197,7 @@ def _describe_pool(job: Job, pool: SyntheticPool, record: Record) -> str:
     if rejected:
         parts.append(f"{rejected} rejected (see {pool.folder.name}/screened.parquet)")
     for reason, n in record.get("left_out", {}).items():
-        parts.append(f"{n} left out as {reason}")
+        parts.append(f"{n} left out ({describe_reason(reason)})")
     if record["not_drawn"]:
         parts.append(f"not drawn: {', '.join(record['not_drawn'])}")
     return ", ".join(parts)
@@ -214,9 +222,9 @@ def _advise_after_screening(job: Job, run: Run, pool: SyntheticPool, gan: GanRec
     if not job.arms:
         advice.append("--set augment.ratio=0 trains without synthetic images")
     elif not set(names) <= job.arms.keys():
-        advice.append(f"without {pool.source.name} among the sources of augment the other arms are compared")
+        advice.append(f"leave {pool.source.name} out of augment, and the other arms are compared")
     elif len(names) < len(job.compared_arms):
-        advice.append(f"without {' and '.join(names)} in arms the others are compared")
+        advice.append(f"leave {' and '.join(names)} out of arms, and the others are compared")
     else:
         advice.append("without arms, and with augment.ratio 0, no synthetic images are needed")
     return "; ".join(advice)

@@ -12,6 +12,7 @@ from ganaug_ray.augment.synthetic_sources import locate_source
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Record, Run, read_marker
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.data.ingest.known_copies import describe_reason
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import plots
 from ganaug_ray.gan import image_grid
@@ -48,7 +49,7 @@ def collect_sources(run: Run, job: Job) -> list[Record]:
                 "undrawn": content.get("undrawn", []),
                 "quality": judged.get("quality", {}),
                 "memorization": judged.get("memorization"),
-                "left_out": pool.get("left_out", {}),
+                "left_out": {describe_reason(reason): n for reason, n in pool.get("left_out", {}).items()},
                 "kept": pool.get("counts", {}),
                 "images": pool.get("images", 0),
                 "screened": pool.get("screened", {}),

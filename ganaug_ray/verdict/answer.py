@@ -68,7 +68,7 @@ def _describe_result(comparison: Comparison, before: float, after: float, additi
 
 def _describe_action(comparison: Comparison) -> str:
     if comparison.verdict == "helped":
-        return "Ship the classifier trained with them."
+        return "Ship the classifier that uses them."
     if comparison.verdict == "not enough repeats":
         return (
             f"{SHIP_REAL} for now; {MIN_REPEATS} trainings of each arm are the least (compare.seeds, compare.splits)."
@@ -80,7 +80,7 @@ def _describe_details(comparison: Comparison, rivals: int) -> str:
     metric = get_metric(comparison.metric)
     sentences = [f"Measured over {describe_repeats(comparison)}."]
     if rivals > 1:
-        sentences.append(f"Of {rivals} ways to add images, this one did best on validation.")
+        sentences.append(f"Of {rivals} arms, this one did best on validation.")
     if comparison.verdict == "no worthwhile gain":
         least = format_change(metric, comparison.worthwhile).removeprefix("+")
         sentences.append(f"A gain of {least} is ruled out.")

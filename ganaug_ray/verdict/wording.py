@@ -106,6 +106,7 @@ def describe_coverage(
         )
     if fixed:
         coverage_words += (
-            f" It speaks of {' and '.join(fixed)} as they are: the chance of how they came about is not covered."
+            f" It takes {' and '.join(fixed)} as given: it does not cover how much others, made in the same way, would "
+            "differ."
         )
     return coverage_words

@@ -15,6 +15,18 @@ from ganaug_ray.data.loading import image_store
 from ganaug_ray.runtime.executors import Executor, map_serially
 
 SEVERITY = ("train", "val", "test")  # of splits that an image may be a copy of, the worst last
+_LIKENESSES = {"in": "the same as", "near": "nearly the same as"}
+_SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
+
+
+def describe_reason(reason: str) -> str:
+    """Say in words what an image is a copy of.
+
+    >>> describe_reason("in test"), describe_reason("near train")
+    ('the same as a test image', 'nearly the same as a training image')
+    """
+    likeness, split = reason.split()
+    return f"{_LIKENESSES[likeness]} a {_SPLIT_NAMES[split]} image"
 
 
 @dataclass(frozen=True)

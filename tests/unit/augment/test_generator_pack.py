@@ -191,10 +191,10 @@ def change_weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callabl
         (lambda pack: (pack / "pack.json").write_bytes(b" " * 5_000_000), "bytes, and 4194304 are the most"),
         (lambda pack: (pack / "generator.safetensors").write_bytes(b"x"), "is not the file that pack.json was written"),
         (lambda pack: (pack / "seen.safetensors").unlink(), r"seen\.safetensors is not there"),
-        (change_json("latent", 10**9), "no generator of this program: latent is 1000000000"),
-        (change_json("size", 31), "size is 31"),
-        (change_json("conditional", False), "conditional is False"),
-        (change_json("seen", {"images": 1, "salt": "00" * 16}), "does not tell of the 1 images"),
+        (change_json("latent", 10**9), "builds no generator with latent 1000000000"),
+        (change_json("size", 31), "generator with size 31"),
+        (change_json("conditional", False), "generator with conditional False"),
+        (change_json("seen", {"images": 1, "salt": "00" * 16}), "does not hold 1 images"),
         (change_json("version", 99), "is version 99"),
         (change_json("filters", 16), r"the weights do not fit: first\.weight is float32"),
         (change_weights(lambda weights: weights["generator.last.bias"].fill_(float("nan"))), "last.bias is not finite"),
@@ -208,6 +208,27 @@ def test_damaged_pack_is_refused(pack: Path, tmp_path: Path, damage: Callable[[P
     damage(copy)
     with pytest.raises(UserError, match=words):
         generator_pack.read_pack(str(copy))
+
+
+@pytest.mark.parametrize(
+    ("file", "section", "change", "words"),
+    [
+        ("gan/gan.json", "config", {"init_from": "runs/first"}, "its GAN started from runs/first"),
+        ("registry/versions/1/model.json", "inputs", {"dataset": "f00d"}, "was trained on other images"),
+        ("registry/versions/1/model.json", "inputs", {"pseudo": "f00d"}, "was trained on other images"),
+    ],
+)
+def test_unnamed_images_keep_a_pack_back(
+    experiment: Run, tmp_path: Path, file: str, section: str, change: dict[str, str], words: str
+) -> None:
+    """What was trained on images that the pack does not name is not shared."""
+    copy = tmp_path / "run"
+    shutil.copytree(str(experiment.root), copy)
+    record = json.loads((copy / file).read_text())
+    record[section] |= change
+    (copy / file).write_text(json.dumps(record))
+    with pytest.raises(UserError, match=words):
+        generator_pack.write_pack(Run(Folder.from_uri(copy)), Folder.from_uri(tmp_path / "pack"), with_classifier=True)
 
 
 def test_share_says_what_it_wrote(experiment: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

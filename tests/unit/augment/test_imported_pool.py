@@ -135,7 +135,13 @@ def test_report_tells_of_the_source(run: Run, tmp_path: Path) -> None:
     sources = sources_section.collect_sources(run, job)
     pictures = sources_section.draw_sources(run, job, sources, DatasetRecord.read(run.dataset).classes)
     page = template.render_template("sources.html", sources=sources, pictures={"sources": pictures})
-    for words in (str(made), "real+classic+images", "3 near test", "does not copy", "data:image/png"):
+    for words in (
+        str(made),
+        "real+classic+images",
+        "3 (nearly the same as a test image)",
+        "does not copy",
+        "data:image/png",
+    ):
         assert words in page
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,21 @@ def test_what_does_not_fit_is_fresh(team: tuple[list[str], Run], experiment: Run
     assert torch.isfinite(tensors["generator.first.weight"]).all()
 
 
+def test_gan_without_its_images_is_refused(team: tuple[list[str], Run], experiment: Run, tmp_path: Path) -> None:
+    """Of a GAN whose data set is not beside it, or that was started from another, nobody knows what it has seen."""
+    alone = tmp_path / "alone" / "gan"
+    shutil.copytree(str(experiment.gan), alone)
+    with pytest.raises(UserError, match="is not beside it, so nobody can tell"):
+        start(team, tmp_path / "a", f"gan.init_from={alone}")
+    (tmp_path / "alone" / "dataset").symlink_to(str(experiment.dataset))
+    start(team, tmp_path / "b", f"gan.init_from={alone}")
+    record = json.loads((alone / "gan.json").read_text())
+    record["config"]["init_from"] = "runs/first"
+    (alone / "gan.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="started from runs/first itself"):
+        start(team, tmp_path / "c", f"gan.init_from={alone}")
+
+
 def test_frozen_layers_stay(team: tuple[list[str], Run], experiment: Run) -> None:
     """Trained on, the frozen layer is what it was, the next one is not, and gan.json has the lineage."""
     settings, run = team
@@ -89,7 +106,9 @@ def test_gan_that_saw_test_images_is_refused(experiment: Run, team: tuple[list[s
     generator_pack.write_pack(experiment, Folder.from_uri(pack))
     for address in (experiment.root, pack):
         job = load_job(DIGITS, [*TINY, f"gan.init_from={address}"])
-        with pytest.raises(UserError, match=r"gan\.init_from .*: has seen 50 of the validation and test images"):
+        with pytest.raises(
+            UserError, match=r"gan\.init_from .*: this generator has seen 50 of the validation and test images"
+        ):
             warm_start.prepare_start(job, experiment.dataset, Folder.from_uri(tmp_path / "out"))
     _, tensors = start(team, tmp_path / "fine", f"gan.init_from={pack}")
     theirs = load_file(f"{experiment.gan}/gan.safetensors")

@@ -62,6 +62,14 @@ def test_gan_section_may_be_absent(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
+        (
+            ["augment.images=made", "arms={images: {source: gan}}"],
+            "arms.images: has the name of the source images, and images from gan; rename one",
+        ),
+        (
+            ["augment.images={synthetic: made}", "arms={synthetic: {}}"],
+            "arms.synthetic: has the name of the source synthetic, and images from gan; rename one",
+        ),
         (["augment.images={gan: made}"], "augment.images: gan: is the name of another source"),
         (["augment.images={sd: {sorce: made}}"], "did you mean source"),
         (["arms={live: {source: sd}}"], "found 'sd', known are gan"),

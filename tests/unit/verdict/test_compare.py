@@ -81,7 +81,7 @@ def test_verdict_follows_confidence_interval(tests: list[float], expected: str, 
     found = verdict(arm(REAL[: len(tests)]), syn=arm(tests))
     assert found["verdict"] == found["comparisons"][0]["verdict"] == expected
     assert words in " ".join([found["sentence"], found["action"], found["details"]])
-    assert ("trained with them" in found["action"]) == (expected == "helped")
+    assert ("that uses them" in found["action"]) == (expected == "helped")
     assert (found["splits"], found["seeds"]) == (1, len(tests))
 
 
@@ -102,7 +102,7 @@ def test_sentence_names_the_source(tests: list[float], words: str) -> None:
         outcomes, "real", ["syn"], "accuracy", CLASSES, additions=additions, fixed_additions=["images from made"]
     )
     assert found["sentence"].startswith(words)
-    assert "It speaks of images from made as they are" in found["covers"]
+    assert "It takes images from made as given" in found["covers"]
 
 
 def test_seeds_within_split_are_averaged() -> None:
@@ -148,7 +148,7 @@ def test_arm_is_chosen_on_validation_alone() -> None:
     assert found["chosen"]["metric"] == "calibrated_cross_entropy", "a smoother score than accuracy"
     assert found["chosen"]["values"] == pytest.approx({"modest": 0.4 / 3, "lucky": 0.2})
     assert found["verdict"] == "unclear"
-    assert "Of 2 ways to add images, this one did best on validation." in found["details"]
+    assert "Of 2 arms, this one did best on validation." in found["details"]
     assert {c["arm"]: (c["role"], c["verdict"]) for c in found["comparisons"]} == {
         "modest": ("chosen", "unclear"), "lucky": ("candidate", "helped"), "noise": ("control", "helped"),
     }  # fmt: skip
