@@ -20,6 +20,7 @@ from ganaug_ray.augment.screening import Examiner, Screening
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.records import GanRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import NothingPassed, StageFailed
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
@@ -268,7 +269,7 @@ def _make_on_actors(
         except ray.exceptions.RayTaskError as error:
             raise error.cause from None
         except ray.exceptions.RayError as error:
-            raise StageFailed(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
+            raise StageFailed(f"a worker failed: {get_last_line(error)}") from error
         if ref in starting:
             idle.append(starting.pop(ref))
             continue

@@ -17,6 +17,7 @@ from pyarrow import fs as pafs
 
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.storage import Folder, split_address
+from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.data import images, sources
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, SIDECAR, PartReader, RawImage, cut_parts
@@ -100,7 +101,7 @@ def predict_images(
             progress((table["part"][-1].as_py() + 1) / len(named_parts), f"{rows} images")
             tables.append(table)
     except ray.exceptions.RayError as error:
-        raise StageFailed(str(error).strip().splitlines()[-1]) from None
+        raise StageFailed(get_last_line(error)) from None
     return divide_answers(pa.concat_tables(tables))
 
 

@@ -19,6 +19,7 @@ from torch import nn
 from ganaug_ray.classify import networks
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.storage import Folder, split_address
+from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.errors import StageFailed, UserError
 
@@ -84,7 +85,7 @@ def _trace_network(network: networks.Network, x_NCHW: torch.Tensor, arch: str) -
                 dynamo=False,
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        raise StageFailed(f"{arch} cannot be exported: {str(error).strip().splitlines()[-1][:200]}") from None
+        raise StageFailed(f"{arch} cannot be exported: {get_last_line(error)[:200]}") from None
     return sink.getvalue()
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ganaug_ray.cli.options import Cpu
+from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.errors import Interrupted, StageFailed, UserError
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ def _open_client(address: str) -> Iterator[JobSubmissionClient]:
     except (ConnectionError, requests.RequestException) as error:
         raise UserError(f"--address {address}: no Ray cluster answers there ({type(error).__name__})") from None
     except RuntimeError as error:  # all that the server refuses
-        raise StageFailed(f"--address {address}: {str(error).strip().splitlines()[-1]}") from None
+        raise StageFailed(f"--address {address}: {get_last_line(error)}") from None
 
 
 async def _follow_log(client: JobSubmissionClient, number: str) -> int:

@@ -31,3 +31,13 @@ def format_time(seconds: float) -> str:
     if seconds < 120 * 60:
         return f"{seconds / 60:.0f} minutes"
     return f"{seconds / 3600:.1f} hours"
+
+
+def get_last_line(error: BaseException) -> str:
+    """Return the last line of an error's message, or the name of its class where it has none.
+
+    >>> get_last_line(ValueError("no such file")), get_last_line(ValueError())
+    ('no such file', 'ValueError')
+    """
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].strip()

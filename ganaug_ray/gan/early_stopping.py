@@ -110,7 +110,8 @@ def find_stop_reason(measurements: list[Measurement]) -> str | None:
     if all(measurement.discriminator_overfits for measurement in recent):
         return (
             f"the discriminator overfits: it takes {_to_share(last.real_sign):.0%} of the training images for real, "
-            f"and validation images score {last.val_gap:.0%} of the way down to generated ones, {since}"
+            f"but scores validation images nearer to generated ones (gap {last.val_gap:.2f}: 0 is like training "
+            f"images, 1 like generated ones), {since}"
         )
     if all(measurement.discriminator_has_won for measurement in recent):
         return (

@@ -110,5 +110,7 @@ def _train_on_ranks(training: GanTraining, workers: int, use_gpu: bool) -> None:
 
 
 def _advise_lower_rate(error: DivergenceError, training: GanTraining) -> str:
-    rate = f"gan.lr than {training.config.recipe.lr_g:g}"
-    return f"{error}. Try a lower {rate}, which deletes the checkpoints and starts the training again from step 0"
+    return (
+        f"{error}. Set gan.lr below {training.config.recipe.lr_g:g}: that starts the training again from step 0, and "
+        "deletes its checkpoints"
+    )

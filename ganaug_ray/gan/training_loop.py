@@ -142,7 +142,7 @@ def train_gan(
         # The ranks' gradients are averaged: so it is the mean over the global batch, also where their parts differ.
         share = len(batch.y_B) * place.world_size / batch.total
         loss_d = judged.loss * share
-        optimizer_d.zero_grad()
+        discriminator.zero_grad()  # of frozen layers too, which no optimizer has
         loss_d.backward()
         guard.check_gradients(optimizer_d)
         optimizer_d.step()

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from multiprocessing import connection
 from typing import Any, Protocol, TypeVar
 
+from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.errors import StageFailed
 from ganaug_ray.runtime.resources import StageResources
 
@@ -135,7 +136,7 @@ def call_on_device(function: Callable[..., R], arguments: tuple[Any, ...], reser
     except ray.exceptions.RayTaskError as error:
         raise error.cause from None
     except ray.exceptions.RayError as error:
-        raise StageFailed(f"a worker failed: {str(error).strip().splitlines()[-1]}") from error
+        raise StageFailed(f"a worker failed: {get_last_line(error)}") from error
 
 
 def _call_on_reserved_device(function: Callable[..., R], arguments: tuple[Any, ...]) -> R:

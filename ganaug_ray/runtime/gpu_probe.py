@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 
+from ganaug_ray.core.wording import format_count
+
+_IN_USE = ("out of memory", "busy or unavailable")  # in torch's error on a GPU that others use
 INSTALL_PAGE = "https://pytorch.org/get-started/locally"
 
 
 def find_gpu_fault(declared: int) -> str:
     """Return why torch cannot use the GPUs that this machine declares, and what to do; empty if it can.
 
-    A GPU whose memory others have filled works. To be called in a process that ends then: a kernel leaves a CUDA
-    context, which takes some hundred megabytes of the GPU's memory.
+    A GPU that others use, or whose memory they have filled, works. To be called in a process that ends then: a kernel
+    leaves a CUDA context, which takes some hundred megabytes of the GPU's memory.
 
     Args:
         declared: number of GPUs that Ray was told of or has counted.
@@ -25,15 +28,17 @@ def find_gpu_fault(declared: int) -> str:
         torch.cuda.init()
         seen = torch.cuda.device_count()
         for number in range(seen):
-            _run_kernel(number)
-    except torch.OutOfMemoryError:
-        pass
+            try:
+                _run_kernel(number)
+            except RuntimeError as error:
+                if not any(words in str(error) for words in _IN_USE):
+                    raise
     except (RuntimeError, AssertionError) as error:  # AssertionError: of a torch that was built without CUDA
         return explain_cuda_error(str(error), torch.__version__, torch.version.cuda)
     if seen < declared:
         return (
-            f"Ray was told of {declared} GPUs, and torch sees {seen}; start Ray with --num-gpus {seen}, or see why "
-            "nvidia-smi does not list the others"
+            f"Ray declares {format_count(declared, 'GPU')} there, but torch sees {seen}; start Ray with --num-gpus "
+            f"{seen}, or see why nvidia-smi does not list the others"
         )
     return ""
 
@@ -69,5 +74,5 @@ def explain_cuda_error(message: str, torch_version: str, cuda_version: str | Non
     if "no NVIDIA driver" in message:
         return f"{built}, since there is no NVIDIA driver; install it (nvidia-smi then lists the GPUs)"
     if "no kernel image" in message:
-        return f"{built}, since that build has no code for their kind; install one that has ({INSTALL_PAGE})"
+        return f"{built}, since that build does not support this kind of GPU; install one that does ({INSTALL_PAGE})"
     return f"{built} ({first_line}); see whether nvidia-smi lists them"

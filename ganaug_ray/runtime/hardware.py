@@ -98,6 +98,10 @@ class Hardware:
         """How many workers of one training fit, each with a CPU and, where there are GPUs, with one of these."""
         return self.count_processes(1, 1 if self.has_gpus else 0)
 
+    def describe_worker_needs(self) -> str:
+        """Say what each worker of a training takes."""
+        return "each with a CPU and a GPU" if self.has_gpus else "each with a CPU"
+
     def without_gpus(self) -> Hardware:
         """Return the same machines, whose GPUs nobody asks for."""
         nodes = tuple(NodeResources(node.cpus) for node in self.nodes)

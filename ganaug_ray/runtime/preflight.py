@@ -21,7 +21,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.core.wording import format_count
+from ganaug_ray.core.wording import format_count, get_last_line
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import gpu_probe
 from ganaug_ray.runtime.hardware import Hardware
@@ -178,8 +178,8 @@ def find_shortages(job: Job, hardware: Hardware, gpus: str | None) -> list[str]:
         if training.min_workers and training.min_workers > slots:
             key = f"{name}.min_workers"
             faults.append(
-                f"{key} {training.min_workers}: the cluster has {format_count(slots, hardware.kind)} and each worker "
-                f"needs one; give {key} {slots} or fewer"
+                f"{key} {training.min_workers}: the cluster has room for {format_count(slots, 'worker')}, "
+                f"{hardware.describe_worker_needs()}; give {key} {slots} or fewer"
             )
     return faults
 
@@ -258,4 +258,4 @@ def _read_reply(ref: Any) -> NodeReport | str:
         waited = f"did not answer within {NODE_REPLY_TIMEOUT_S} seconds"
         return f"{waited}; see that it is up and not overloaded, or take it out"
     except ray.exceptions.RayError as error:
-        return f"cannot run ganaug_ray ({str(error).strip().splitlines()[-1]}); install it and its dependencies there"
+        return f"cannot run ganaug_ray ({get_last_line(error)}); install it and its dependencies there"

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ganaug_ray.config.base import TrainingConfig
-from ganaug_ray.core.wording import format_count
 from ganaug_ray.runtime.hardware import Hardware, NodeResources
 
 Stage = Literal[
@@ -43,7 +42,7 @@ class StageRule:
 
 STAGES: dict[Stage, StageRule] = {
     "prepare": StageRule("a part of a source", "none", fills=True),
-    "train-gan": StageRule("a GAN, with its features and figures of quality", "share", fills=True, waits=True),
+    "train-gan": StageRule("a GAN with its figures; a single one takes a whole GPU", "share", fills=True, waits=True),
     "train": StageRule("a teacher, an arm's or a compared model", "share", fills=True, waits=True),
     "label": StageRule("the pseudo-labels of a split", "one"),
     "generate": StageRule("an actor that draws and screens blocks of images", "one", fills=True),
@@ -142,24 +141,30 @@ def plan_stage(
 
 
 def _count_units(needed: StageResources, hardware: Hardware, rule: StageRule) -> int:
-    there = replace(hardware, growth=NodeResources(0))
-    if rule.waits or not there.count_processes(needed.cpus, needed.gpus):
-        there = hardware
-    units = there.count_processes(needed.cpus, needed.gpus) // needed.workers
-    units = min(units, int(there.cpus // needed.unit_cpus)) if needed.unit_cpus else units
+    """Count the units at a time; growth counts where nodes are waited for, or nothing fits yet."""
+    units = 0
+    if not rule.waits:
+        units = _count_fitting(needed, replace(hardware, growth=NodeResources(0)))
+    units = units or _count_fitting(needed, hardware)
     return units if rule.fills else min(1, units)
+
+
+def _count_fitting(needed: StageResources, hardware: Hardware) -> int:
+    units = hardware.count_processes(needed.cpus, needed.gpus) // needed.workers
+    return min(units, int(hardware.cpus // needed.unit_cpus)) if needed.unit_cpus else units
 
 
 def choose_worker_count(config: TrainingConfig, trainings: int, hardware: Hardware) -> int:
     """Choose how many workers each of several trainings gets: the configured number, or for ``auto`` what fits.
 
-    A number that the hardware has no room for is lowered to one that it has. With ``auto`` many trainings get one
+    A number that the hardware has no room for is lowered to one that it has; not so where ``min_workers`` are enough to
+    begin with, and the others join later. With ``auto`` many trainings get one
     worker each, and few what there is.
     """
     slots = max(1, hardware.worker_slots)
     if config.workers == "auto":
         return 1 if trainings >= slots else config.fit_workers(slots)
-    if config.workers <= slots:
+    if config.workers <= slots or config.min_workers:
         return config.workers
     return config.fit_workers(slots)
 
@@ -169,14 +174,16 @@ def describe_lowered_workers(config: TrainingConfig, workers: int, hardware: Har
 
     >>> config = TrainingConfig(steps=1, workers=2)
     >>> describe_lowered_workers(config, 1, Hardware.of_one_machine(8, 1))
-    'workers 2: 1 is used, since there is 1 GPU'
+    'workers 2: 1 is used, since there is room for 1, each with a CPU and a GPU'
     """
     if config.workers == "auto" or workers >= config.workers:
         return None
     slots = hardware.worker_slots
     used = "1 is used" if workers == 1 else f"{workers} are used"
-    there = "there is" if slots == 1 else "there are"
-    return f"workers {config.workers}: {used}, since {there} {format_count(slots, hardware.kind)}"
+    room = f"there is room for {slots}, {hardware.describe_worker_needs()}"
+    if workers == slots:
+        return f"workers {config.workers}: {used}, since {room}"
+    return f"workers {config.workers}: {used}, since {room}, and a batch of {config.batch_size} is divided by {workers}"
 
 
 def choose_worker_range(config: TrainingConfig, workers: int) -> int | tuple[int, int]:

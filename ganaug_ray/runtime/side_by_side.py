@@ -11,8 +11,9 @@ import ray
 
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.full_disk import find_disk_full
+from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.errors import StageFailed
-from ganaug_ray.runtime.worker_group import get_last_line, raise_divergence
+from ganaug_ray.runtime.worker_group import raise_divergence
 
 logger = logging.getLogger(__name__)
 
@@ -67,13 +68,13 @@ def run_groups(
     Raises:
         Exception: as ``run`` did, other than the two; the others are not waited for.
     """
-    ended: queue.SimpleQueue[tuple[T, Exception | None]] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[tuple[T, BaseException | None]] = queue.SimpleQueue()
 
     def call(task: T) -> None:
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             run(task)
-        except Exception as caught:
+        except BaseException as caught:  # whatever it is, somebody waits for the end
             error = caught
         ended.put((task, error))
 

@@ -23,7 +23,7 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.finite_guard import DivergenceError
 from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.core.wording import format_count
+from ganaug_ray.core.wording import format_count, get_last_line
 from ganaug_ray.errors import StageFailed
 
 logger = logging.getLogger(__name__)
@@ -259,9 +259,3 @@ def raise_divergence(step: int | None) -> None:
     """Raise the DivergenceError that ``catch_divergence`` returned as a step; None raises nothing."""
     if step is not None:
         raise DivergenceError(step)
-
-
-def get_last_line(error: Exception) -> str:
-    """Return the last line of an error's message, or the name of its class."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[-1].strip()

@@ -22,6 +22,7 @@ from ganaug_ray.classify import launch as classifier_launch
 from ganaug_ray.core import worker_log
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.data.loading import object_store
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.gan import launch as gan_launch
@@ -54,11 +55,12 @@ def plan_trials(plan: SearchPlan, hardware: Hardware) -> StageResources:
     if need.at_once:
         return need
     driver = f" (1 for its driver, {workers} for search.workers)" if need.driver_cpus else ""
-    has_gpu = f" and {need.unit_gpus:g} GPUs, the cluster has {hardware.gpus:g}" if need.gpus else ""
+    gpus = f" and {need.unit_gpus:g} GPUs" if need.gpus else ""
+    gpus_there = f" and {hardware.gpus:g} GPUs" if need.gpus else ""
     room = min(hardware.cpus - need.driver_cpus, hardware.worker_slots)
     raise UserError(
-        f"a trial needs {need.unit_cpus:g} CPUs{driver}, the cluster has {hardware.cpus:g}{has_gpu}: no trial could "
-        f"ever start; give search.workers {max(1, int(room))} or fewer"
+        f"a trial needs {need.unit_cpus:g} CPUs{driver}{gpus}, and the cluster has {hardware.cpus:g}{gpus_there}: no "
+        f"trial could ever start; give search.workers {max(1, int(room))} or fewer"
     )
 
 
@@ -134,7 +136,7 @@ def run_trials(
             ),
         ).fit()
     except ray.exceptions.RayError as error:
-        raise StageFailed(f"the search failed: {str(error).strip().splitlines()[-1]}") from error
+        raise StageFailed(f"the search failed: {get_last_line(error)}") from error
     finally:
         with suppress(OSError):
             state.fs.delete_dir(state.path)

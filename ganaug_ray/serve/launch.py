@@ -19,6 +19,7 @@ from ganaug_ray.config.addresses import expand_home
 from ganaug_ray.config.relative_paths import resolve_source
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.console import Terminal
+from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.serve.serve_config import ListenAddress
 
@@ -146,8 +147,7 @@ def _serve_until_interrupted(settings: DeploymentSettings, where: ListenAddress,
                 with terminal.show_progress("serve", lambda: (0.5, "loading the model")):
                     metrics = serve_config.start_serve(settings, where)
             except Exception as error:
-                lines = str(error).strip().splitlines() or [type(error).__name__]
-                raise StageFailed(f"serving could not be started: {lines[-1][:300]}; see {path}") from None
+                raise StageFailed(f"serving could not be started: {get_last_line(error)[:300]}; see {path}") from None
             words = f"{where.url}  Ctrl-C ends it; metrics: {metrics}; log: {path}"
             terminal.print_stage_line("serve", "ready", words, time.monotonic() - started)
             threading.Event().wait()

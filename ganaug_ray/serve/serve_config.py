@@ -159,9 +159,10 @@ def choose_replicas(
     if not gpus:
         return bounds
     if bounds[0] > room:
+        fewer = f"--replicas {room}, or " if room else ""
         raise UserError(
-            f"--replicas {bounds[0]}: each takes {gpus:g} GPUs and this machine has {hardware.gpus:g}; give --replicas "
-            f"{room}, or --gpus 0"
+            f"--replicas {bounds[0]}: with --gpus {gpus:g} this machine has room for {room} "
+            f"({format_count(hardware.gpus, 'GPU')}); give {fewer}--gpus 0"
         )
     return bounds[0], min(bounds[1], room)
 

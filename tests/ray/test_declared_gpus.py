@@ -163,9 +163,7 @@ def _write_picture(folder: Path) -> Path:
 
 def test_unusable_gpus_are_refused(notes: Path) -> None:
     """GPUs that torch does not see are refused in a sentence; nothing computes on the CPU in their place."""
-    with pytest.raises(
-        UserError, match=r"node .*: (torch .* cannot use the GPUs|torch .* without CUDA|Ray was told of)"
-    ):
+    with pytest.raises(UserError, match=r"node .*: (torch .* cannot use the GPUs|torch .* without CUDA|Ray declares)"):
         preflight.check_embedded(None, cluster.read_hardware())
 
 

@@ -54,8 +54,8 @@ def test_overfitting_discriminator_stops_training() -> None:
     said = early_stopping.find_stop_reason(GOOD + overfits)
     assert said is not None
     assert said.startswith(
-        "the discriminator overfits: it takes 98% of the training images for real, and validation images score 80% of "
-        "the way down to generated ones, since step 400"
+        "the discriminator overfits: it takes 98% of the training images for real, but scores validation images nearer "
+        "to generated ones (gap 0.80: 0 is like training images, 1 like generated ones), since step 400"
     )
 
 

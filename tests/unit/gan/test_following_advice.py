@@ -50,10 +50,12 @@ def test_lower_rate_is_trained_in_the_folder(experiment: Run, tmp_path: Path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(FiniteGuard, "raise_if_tripped", diverge)
-        with pytest.raises(StageFailed, match=r"gan\.lr than .* deletes .* from step 0$") as caught:
+        with pytest.raises(
+            StageFailed, match=r"Set gan\.lr below .* from step 0, and deletes its checkpoints$"
+        ) as caught:
             Pipeline(job, run, Terminal()).train_gan()
     assert checkpoint.read_newest_step(run.gan / "checkpoints") == 4
-    match = re.search(r"gan\.lr than ([\d.e-]+)", str(caught.value))
+    match = re.search(r"gan\.lr below ([\d.e-]+):", str(caught.value))
     assert match, caught.value
     lower = load_job(DIGITS, [*TINY, f"gan.lr={float(match[1]) / 1000}"])
     run.claim_folder(lower)

@@ -22,7 +22,11 @@ OLD_DRIVER = "The NVIDIA driver on your system is too old (found version 12020).
         ("Torch not compiled with CUDA enabled", None, ["built without CUDA", "install the build for CUDA"]),
         (OLD_DRIVER, "13.2", ["CUDA 13.2", "driver is too old", "update the driver, or install torch for an older"]),
         ("Found no NVIDIA driver on your system. Please check", "13.2", ["no NVIDIA driver", "install it"]),
-        ("CUDA error: no kernel image is available\nCompile with", "13.2", ["no code for their kind", "install one"]),
+        (
+            "CUDA error: no kernel image is available\nCompile with",
+            "13.2",
+            ["does not support this kind of GPU", "install one"],
+        ),
         ("CUDA error: unknown error\nMore", "13.2", ["(CUDA error: unknown error)", "nvidia-smi"]),
     ],
 )
@@ -41,7 +45,7 @@ def test_every_gpu_runs_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_probe, "_run_kernel", tried.append)
     assert gpu_probe.find_gpu_fault(2) == ""
     assert tried == [0, 1]
-    assert "told of 4 GPUs, and torch sees 2" in gpu_probe.find_gpu_fault(4)
+    assert "declares 4 GPUs there, but torch sees 2" in gpu_probe.find_gpu_fault(4)
 
     def raise_error(error: Exception) -> Any:
         def fail(*_: Any) -> None:
@@ -49,10 +53,12 @@ def test_every_gpu_runs_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
 
         return fail
 
-    monkeypatch.setattr(gpu_probe, "_run_kernel", raise_error(torch.OutOfMemoryError("full")))
+    monkeypatch.setattr(gpu_probe, "_run_kernel", raise_error(torch.OutOfMemoryError("CUDA out of memory")))
     assert gpu_probe.find_gpu_fault(2) == "", "others fill it, and it works"
+    monkeypatch.setattr(gpu_probe, "_run_kernel", raise_error(RuntimeError("all devices are busy or unavailable")))
+    assert gpu_probe.find_gpu_fault(2) == "", "others have it for themselves"
     monkeypatch.setattr(gpu_probe, "_run_kernel", raise_error(RuntimeError("CUDA error: no kernel image")))
-    assert "no code" in gpu_probe.find_gpu_fault(2)
+    assert "does not support" in gpu_probe.find_gpu_fault(2)
     monkeypatch.setattr(torch.cuda, "init", raise_error(AssertionError("Torch not compiled with CUDA enabled")))
     assert gpu_probe.find_gpu_fault(2)
 
@@ -89,5 +95,7 @@ def test_job_that_insists_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     training = SimpleNamespace(min_workers=2)
     job: Any = SimpleNamespace(gan=training, classifier=SimpleNamespace(min_workers=None), models={})
     monkeypatch.setattr(preflight, "collect_reports", lambda out, with_gpus: [])
-    with pytest.raises(UserError, match=r"gan\.min_workers 2: the cluster has 1 GPU"):
+    with pytest.raises(
+        UserError, match=r"gan\.min_workers 2: the cluster has room for 1 worker, each with a CPU and a GPU"
+    ):
         preflight.check_embedded(job, Hardware.of_one_machine(8, 1))

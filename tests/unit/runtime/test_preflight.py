@@ -54,9 +54,9 @@ def test_node_fault_is_one_clear_sentence(report: NodeReport | str, words: list[
         (["classifier.workers=8", "classifier.min_workers=5"], [{}], {"CPU": 4}, None, ["classifier.min_workers 5"]),
         (
             ["classifier.workers=4", "classifier.min_workers=3"], [{"CPU": 9, "GPU": 2}], {}, None,
-            ["classifier.min_workers 3", "2 GPUs"],
+            ["classifier.min_workers 3", "room for 2 workers"],
         ),
-        (["gan.workers=2", "gan.min_workers=2"], [{"CPU": 1, "GPU": 8}, {"CPU": 9}], {}, None, ["has 1 GPU and"]),
+        (["gan.workers=2", "gan.min_workers=2"], [{"CPU": 1, "GPU": 8}, {"CPU": 9}], {}, None, ["room for 1 worker"]),
         ([], [{"CPU": 4}], {}, "8", ["GANAUG_GPUS) 8", "the cluster has 0"]),
         ([], [{"CPU": 4}], {}, "many", ["GANAUG_GPUS) many"]),
         ([], [{}], {}, None, ["no node declares a whole CPU", "--num-cpus"]),

@@ -111,7 +111,7 @@ def test_lowered_workers_reach_ray_train(tiny_job: Job, experiment: Run, monkeyp
     notes: list[str] = []
     gan_launch.train_gans([training], Hardware.of_one_machine(8, 1), notes.append)
     assert calls == [(1, True)]
-    assert notes == ["workers 2: 1 is used, since there is 1 GPU"]
+    assert notes == ["workers 2: 1 is used, since there is room for 1, each with a CPU and a GPU"]
     gan_launch.train_gans([training], Hardware.of_one_machine(8, 1).without_gpus(), notes.append)
     assert calls[1:] == [(2, False)]
     assert len(notes) == 1
@@ -131,6 +131,20 @@ def test_failed_group_leaves_others_running() -> None:
     assert len(ends) == 4
     with pytest.raises(KeyError):
         list(side_by_side.run_groups(run, [9], 2))
+
+
+def test_min_workers_wait_for_the_others() -> None:
+    """Where fewer workers are enough to begin with, their number is not lowered: the others join later."""
+    config = GanConfig(steps=1, batch_size=64, workers=8, min_workers=6)
+    workers = resources.choose_worker_count(config, 1, Hardware.of_one_machine(16, 7))
+    assert resources.choose_worker_range(config, workers) == (6, 8)
+
+
+def test_growing_cluster_has_room_for_a_trial() -> None:
+    """A trial that does not fit yet has room where the cluster can grow to it."""
+    growing = Hardware.from_ray([{"CPU": 4}], {"CPU": 16})
+    assert plan_stage("search", growing, 8, has_driver=True).at_once == 1
+    assert plan_stage("search", growing, 2, has_driver=True).at_once == 1, "what is there comes first"
 
 
 def test_stage_without_gpus_reserves_nothing(tiny_job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

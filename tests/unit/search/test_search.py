@@ -418,7 +418,7 @@ def test_impossible_trial_resources_are_refused(copy: Run, tiny_job: Job) -> Non
     """A search whose trials can never start is refused with the number of CPUs that a trial needs."""
     search = tiny_job.search.model_copy(update={"workers": 4})
     plan = plan_of(tiny_job.model_copy(update={"search": search}), copy, "gan", LR)
-    with pytest.raises(UserError, match=r"5 CPUs \(1 for its driver, 4 for search.workers\), the cluster has 4"):
+    with pytest.raises(UserError, match=r"5 CPUs \(1 for its driver, 4 for search.workers\), and the cluster has 4"):
         plan_trials(plan, Hardware.of_one_machine(4))
 
 

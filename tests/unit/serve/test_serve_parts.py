@@ -376,7 +376,9 @@ def test_replicas_take_gpus_where_there_are_any() -> None:
     assert serve_config.choose_replicas(None, two_gpus, 1, 0) == (1, 8)
     with pytest.raises(UserError, match=r"--gpus 1: torch sees 0 GPUs on this machine; give --gpus 0"):
         serve_config.choose_gpus(1, none)
-    with pytest.raises(UserError, match=r"--replicas 3: .*this machine has 2; give --replicas 2, or --gpus 0"):
+    with pytest.raises(
+        UserError, match=r"--replicas 3: .*this machine has room for 2 .*; give --replicas 2, or --gpus 0"
+    ):
         serve_config.choose_replicas((3, 3), two_gpus, 1, 1)
     with pytest.raises(UserError, match=r"--gpus 1\.5"):
         serve_config.check_gpus(1.5)
