@@ -228,7 +228,7 @@ def evaluate_network(network: Network, rows: ResidentImages, place: Place) -> tu
     """Return (accuracy, mean cross-entropy) over all rows, on every rank; each rank computes its part."""
     network.eval()
     share = place.slice_rows(len(rows))
-    sums = torch.zeros(2, dtype=torch.float64, device=place.device)
+    sums = torch.zeros(2, dtype=place.sum_dtype, device=place.device)
     for start in range(share.start, share.stop, network.batch_size):
         x_BCHW, y_B = rows.take_rows(slice(start, min(start + network.batch_size, share.stop)))
         logits_BK = network(x_BCHW)

@@ -141,17 +141,17 @@ class MixConfig(Config):
 
 
 class AugmentConfig(MixConfig):
-    """The section augment: the settings that arms have in common, which each may override, see ArmConfig."""
+    """The section augment: the settings that arms have in common; each may override them."""
 
     allow_copies: bool = False
     """Go on with a generator that was found to copy training images."""
     pseudo_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Least probability that the teacher gives a class for an unlabelled image to get its label."""
     images: NamedImages = Field(default_factory=dict, exclude_if=is_falsy)
-    """Synthetic images of any origin: a source as in data.source, a section (see ImagesConfig), or several, each under
-    a name. Each is an arm of its own, and no GAN is trained for it."""
+    """Synthetic images of any origin: a source as in data.source, a section, or several, each under a
+    name. Each is an arm of its own, and no GAN is trained for it."""
     generator: SharedGenerator | None = Field(default=None, exclude_if=is_falsy)
-    """A pack that `ganaug share` wrote at another site, or a section (see GeneratorConfig). It is an arm of its own."""
+    """A pack that `ganaug share` wrote at another site, or a section. It is an arm of its own."""
 
     @property
     def sources(self) -> dict[str, SourceConfig]:

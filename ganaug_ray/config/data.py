@@ -66,7 +66,8 @@ class LabelFrom(Config):
     regex: str | None = None
     """Searched in the file's name; its group ``label`` is the label."""
     csv: str | None = None
-    """A table, CSV or JSON Lines, of images (path or name, with or without suffix) and labels, see ColumnsConfig."""
+    """A table, CSV or JSON Lines, of images (path or name, with or without suffix) and labels; data.columns names its
+    columns."""
 
     @model_validator(mode="after")
     def _check_label_source(self) -> Self:

@@ -55,12 +55,18 @@ def describe_type(schema: Schema, node: Schema, required: bool = False) -> str:
     kind = describe_values(schema, node)
     if required:
         return f"{kind}; required"
+    default = describe_default(node)
+    return f"{kind}; default {default}" if default else kind
+
+
+def describe_default(node: Schema) -> str:
+    """Say what a setting is by default, in YAML; empty where it is a section, or depends on others."""
     if "default" not in node:
-        return f"{kind}; default empty" if node.get("type") == "array" else kind
+        return "empty" if node.get("type") == "array" else ""
     default = node["default"]
     if isinstance(default, dict):
-        return kind
-    return f"{kind}; default {'absent' if default is None else _format_value(default)}"
+        return ""
+    return "absent" if default is None else _format_value(default)
 
 
 def describe_values(schema: Schema, node: Schema) -> str:

@@ -60,6 +60,11 @@ class Place:
         """Bring a tensor from the CPU to this rank's device, without waiting for the device."""
         return copy_to_device(tensor, self.device)
 
+    @property
+    def sum_dtype(self) -> torch.dtype:
+        """The type in which sums over all rows are kept: float64, or float32 on Apple's GPUs, which have no other."""
+        return torch.float32 if self.device.type == "mps" else torch.float64
+
     def autocast(self, precision: Literal["auto", "fp32", "bf16"]) -> torch.autocast:
         """Return a context in which layers run in bfloat16 if asked to, or with ``auto`` on GPUs; also a decorator."""
         enabled = precision == "bf16" or (precision == "auto" and self.device.type == "cuda")
@@ -89,9 +94,9 @@ def copy_to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
 
     Only from pinned memory does a copy of any size queue up behind the work that the device has to do.
     """
-    if device.type == "cuda":
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 @contextmanager

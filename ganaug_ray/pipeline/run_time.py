@@ -15,6 +15,7 @@ from ganaug_ray.core.run_clock import RunClock
 from ganaug_ray.core.wording import format_count, format_time
 from ganaug_ray.pipeline.training_time import ImageFacts, TrainingTime
 from ganaug_ray.pipeline.work_left import Work
+from ganaug_ray.runtime import hardware
 
 # Seconds, as seen in runs on two busy cores, over how much longer steps took there than they computed.
 RAY_START_S = 8.0
@@ -177,7 +178,7 @@ def plan_processes(config: TrainingConfig, trainings: int, gpus: int = 0) -> tup
     """
     if "RAY_ADDRESS" in os.environ:
         return 1, 1
-    slots = gpus or len(os.sched_getaffinity(0))
+    slots = gpus or hardware.count_usable_cores()
     workers = config.workers
     if workers == "auto":
         workers = 1 if trainings >= slots else config.fit_workers(slots)

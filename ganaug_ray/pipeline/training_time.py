@@ -7,7 +7,6 @@ around them. Times are computing times of one process, and beside them how much 
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -29,6 +28,7 @@ from ganaug_ray.data.loading.image_store import LabelledImages
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.gan import training_loop as gan_loop
 from ganaug_ray.gan.metrics.evaluator import MAX_IMAGES_PER_SPLIT
+from ganaug_ray.runtime import hardware
 
 WARM_UP_STEPS = 1
 MIN_TIMED_STEPS = 2
@@ -85,7 +85,7 @@ class TrainingTime:
 
     def compute_slowdown(self, processes: int) -> float:
         """Return how many times longer than they compute so many processes take, if the others go on."""
-        cores = len(os.sched_getaffinity(0))
+        cores = hardware.count_usable_cores()
         return max(1.0, (OTHERS_WEIGHT * self.others + processes) / max(cores, processes))
 
 
@@ -114,7 +114,7 @@ def measure_step_time(job: Job, images: ImageFacts, device_name: str = "cpu") ->
     Args:
         job: any number of splits, seeds and steps.
         images: of the job.
-        device_name: cpu, or cuda in a process that has reserved a GPU.
+        device_name: cpu, or cuda or mps in a process that has reserved a GPU.
     """
     place = Place(device=torch.device(device_name))
     waiting: list[int] = []
@@ -177,9 +177,9 @@ def _read_clock(device: torch.device) -> float:
 
     A GPU counts none of its own: there it is the time that has gone by, once all that was queued is done.
     """
-    if device.type != "cuda":
+    if device.type == "cpu":
         return time.process_time()
-    torch.cuda.synchronize()
+    torch.get_device_module(device).synchronize()
     return time.perf_counter()
 
 

@@ -19,7 +19,7 @@ from ganaug_ray.core import worker_log
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import preflight
-from ganaug_ray.runtime.hardware import Hardware
+from ganaug_ray.runtime.hardware import Hardware, has_apple_gpu
 
 SIGNAL_CHECK_INTERVAL_MS = 100  # milliseconds between looks at signals while results are waited for, of Ray's 1,000
 
@@ -68,7 +68,7 @@ def connect(
     else:
         configured = [job.gan.workers, job.classifier.workers] if job else []
         needed = max([os.cpu_count() or 1, cpus, *(workers for workers in configured if workers != "auto")])
-        gpus = {"num_gpus": 0} if cpu_only else {}
+        gpus = _declare_gpus(not cpu_only)
         _init_ray(address="local", num_cpus=needed, include_dashboard=dashboard, dashboard_host="127.0.0.1", **gpus)
         hardware = read_hardware(cpu_only)
         preflight.check_embedded(job, hardware)
@@ -86,10 +86,20 @@ def start_private(cpus: int, uses_gpus: bool = False) -> None:
         UserError: torch cannot use them.
     """
     ray_constants.ENABLE_RAY_CLUSTER = False  # Ray's only switch for it; an address of 127.0.0.1 it resolves away
-    gpus = {} if uses_gpus else {"num_gpus": 0}
-    _init_ray(address="local", num_cpus=cpus, include_dashboard=False, **gpus)
+    _init_ray(address="local", num_cpus=cpus, include_dashboard=False, **_declare_gpus(uses_gpus))
     if uses_gpus:
         preflight.check_embedded(None, read_hardware(), without="--gpus 0")
+
+
+def _declare_gpus(used: bool) -> dict[str, int]:
+    """Return what ray.init is told of this machine's GPUs: nothing where Ray counts them itself."""
+    if not used:
+        return {"num_gpus": 0}
+    if not has_apple_gpu():
+        return {}
+    # In Ray's workers, what torch cannot do on Apple's GPU is done on the CPU, instead of an error.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+    return {"num_gpus": 1}
 
 
 def _init_ray(**options: Any) -> Any:
@@ -144,8 +154,10 @@ def read_hardware(cpu_only: bool = False) -> Hardware:
 
 
 def get_reserved_device() -> str:
-    """Return "cuda" in a task or actor that has reserved a GPU, or a share of one, else "cpu".
+    """Return "cuda", or "mps" on a Mac, in a task or actor that has reserved a GPU or a share of one, else "cpu".
 
     Not by what torch sees: Ray does not hide GPUs from processes that have reserved none.
     """
-    return "cuda" if ray.get_gpu_ids() else "cpu"
+    if not ray.get_gpu_ids():
+        return "cpu"
+    return "mps" if has_apple_gpu() else "cuda"

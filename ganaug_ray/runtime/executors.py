@@ -17,6 +17,7 @@ from typing import Any, Protocol, TypeVar
 
 from ganaug_ray.core.wording import get_last_line
 from ganaug_ray.errors import StageFailed
+from ganaug_ray.runtime import hardware
 from ganaug_ray.runtime.resources import StageResources
 
 MAX_SERIAL_THINGS = 4  # things are done sooner in this process than another process starts
@@ -45,7 +46,7 @@ def open_process_pool() -> Iterator[Executor]:
     Raises:
         StageFailed: a process was killed, by the system for want of memory for instance.
     """
-    pool = _LazyProcessPool(len(os.sched_getaffinity(0)))
+    pool = _LazyProcessPool(hardware.count_usable_cores())
     try:
         yield pool
     except BrokenProcessPool:
@@ -121,7 +122,7 @@ def call_on_device(function: Callable[..., R], arguments: tuple[Any, ...], reser
     """Call ``function(*arguments, device)`` in a Ray task that has reserved what a stage takes; its errors pass.
 
     Args:
-        function: its last argument is "cuda" where a GPU was reserved, else "cpu".
+        function: its last argument is "cuda", or "mps" on a Mac, where a GPU was reserved, else "cpu".
         arguments: picklable, like the function and its result.
         reserved: of the stage.
 

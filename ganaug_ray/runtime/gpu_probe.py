@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from ganaug_ray.core.wording import format_count
+from ganaug_ray.core.wording import format_count, get_last_line
+from ganaug_ray.runtime.hardware import has_apple_gpu
 
 _IN_USE = ("out of memory", "busy or unavailable")  # in torch's error on a GPU that others use
 INSTALL_PAGE = "https://pytorch.org/get-started/locally"
@@ -21,6 +22,8 @@ def find_gpu_fault(declared: int) -> str:
     """
     import torch
 
+    if has_apple_gpu():
+        return _find_apple_gpu_fault()
     if os.environ.get("CUDA_VISIBLE_DEVICES") == "":  # as Ray hides them from a task that reserves none
         del os.environ["CUDA_VISIBLE_DEVICES"]
     seen = 0
@@ -29,7 +32,7 @@ def find_gpu_fault(declared: int) -> str:
         seen = torch.cuda.device_count()
         for number in range(seen):
             try:
-                _run_kernel(number)
+                _run_kernel(f"cuda:{number}")
             except RuntimeError as error:
                 if not any(words in str(error) for words in _IN_USE):
                     raise
@@ -43,12 +46,22 @@ def find_gpu_fault(declared: int) -> str:
     return ""
 
 
-def _run_kernel(number: int) -> None:
+def _find_apple_gpu_fault() -> str:
     import torch
 
-    ones = torch.ones(2, device=f"cuda:{number}")
+    try:
+        _run_kernel("mps")
+    except RuntimeError as error:
+        return f"torch {torch.__version__} cannot use Apple's GPU ({get_last_line(error)}); update macOS or torch"
+    return ""
+
+
+def _run_kernel(device: str) -> None:
+    import torch
+
+    ones = torch.ones(2, device=device)
     if (ones + ones).sum().item() != 4:
-        raise RuntimeError(f"GPU {number} adds wrongly")
+        raise RuntimeError(f"{device} adds wrongly")
 
 
 def explain_cuda_error(message: str, torch_version: str, cuda_version: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -116,4 +117,21 @@ def read_local_hardware() -> Hardware:
     """Return this machine's cores and the GPUs that torch counts, without starting anything on them."""
     import torch
 
-    return Hardware.of_one_machine(os.cpu_count() or 1, torch.cuda.device_count())
+    gpus = 1 if has_apple_gpu() else torch.cuda.device_count()
+    return Hardware.of_one_machine(os.cpu_count() or 1, gpus)
+
+
+def has_apple_gpu() -> bool:
+    """Return whether this is a Mac whose GPU torch can use; torch calls that device mps."""
+    if sys.platform != "darwin":
+        return False  # without importing torch
+    import torch
+
+    return torch.backends.mps.is_available()
+
+
+def count_usable_cores() -> int:
+    """Return how many cores this process may run on; on systems that do not say, all cores of the machine."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -22,6 +22,15 @@ API_DESCRIPTION = (
 
 def build_application(service: Service, keys: Sequence[str]) -> AccessGate:
     """Build the ASGI application of a service; without API keys it answers only under the name localhost."""
+    return AccessGate(_build_routes(service), Keyring(keys), service.limits)
+
+
+def describe_api(service: Service) -> dict:
+    """Return the OpenAPI document of a service, as the server publishes it."""
+    return _build_routes(service).openapi()
+
+
+def _build_routes(service: Service) -> FastAPI:
     app = FastAPI(
         title=service.champion.current.name,
         version=service.champion.current.version,
@@ -35,7 +44,7 @@ def build_application(service: Service, keys: Sequence[str]) -> AccessGate:
     app.include_router(v2.build_router(service))
     problem_details.install_handlers(app)
     app.openapi = lambda: _build_openapi(app)  # type: ignore[method-assign]  # FastAPI's way to amend the document
-    return AccessGate(app, Keyring(keys), service.limits)
+    return app
 
 
 def _build_openapi(app: FastAPI) -> dict:

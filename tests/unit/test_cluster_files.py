@@ -20,6 +20,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from ganaug_ray.serve import serve_config
 from ganaug_ray.serve.deployment_settings import DeploymentSettings
+from ganaug_ray.version import __version__
 from tests.conftest import ROOT
 
 CLUSTER = ROOT / "cluster"
@@ -145,22 +146,51 @@ def test_service_manifest_matches_ganaug_serve() -> None:
     assert asdict(settings)["needs_key"], "no replica without a key"
 
 
+def read_image_lines() -> list[str]:
+    """The instructions of the image, one a line."""
+    text = (CLUSTER / "Dockerfile").read_text().replace("\\\n", " ")
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
 def test_image_files_are_in_clone() -> None:
-    """All files that the image copies are in a clone of the repository."""
-    lines = re.findall(r"^COPY (?:--\S+ )?(.+) \S+$", (CLUSTER / "Dockerfile").read_text(), re.MULTILINE)
-    named = [name for line in lines for name in line.split()]
-    assert {"pyproject.toml", "ganaug_ray", "LICENSE"} <= set(named)
-    assert all((ROOT / name).exists() for name in named)
+    """All files that the image copies are in a clone of the repository, and not kept from Docker."""
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    copies = [line.split()[1:-1] for line in read_image_lines() if line.startswith("COPY ")]
+    named = [word for words in copies if not words[0].startswith("--from") for word in words]
+    assert {"pyproject.toml", "constraints.txt", "ganaug_ray", "LICENSE"} <= set(named)
+    assert all((ROOT / name).exists() and name not in ignored for name in named)
 
 
 def test_image_runs_unprivileged_and_offline() -> None:
     """The image runs as a user with a home folder and fetches no weights."""
-    lines = (CLUSTER / "Dockerfile").read_text().replace("\\\n", " ").splitlines()
-    (user,) = [line.removeprefix("USER ") for line in lines if line.startswith("USER ")]
-    settings = dict(re.findall(r"(\w+)=(\S+)", next(line for line in lines if line.startswith("ENV "))))
+    lines = read_image_lines()
+    final = lines[max(number for number, line in enumerate(lines) if line.startswith("FROM ")) :]
+    (user,) = [line.removeprefix("USER ") for line in final if line.startswith("USER ")]
+    settings = dict(re.findall(r"(\w+)=(\S+)", next(line for line in final if line.startswith("ENV "))))
     assert user not in ("0", "root")
-    assert any(f"useradd --create-home --uid {user} ray" in line for line in lines)
+    assert any(f"useradd --create-home --uid {user} ray" in line for line in final)
     assert settings["HOME"] == "/home/ray"
     assert settings["HF_HUB_OFFLINE"] == "1"
-    after = lines[lines.index(f"USER {user}") :]
+    after = final[final.index(f"USER {user}") :]
     assert not [line for line in after if line.startswith(("RUN", "CMD", "ENTRYPOINT", "ADD"))], "nothing is fetched"
+
+
+def test_image_is_built_in_two_stages() -> None:
+    """Two stages: pip runs in the first alone, in two variants; the second is checked for its health."""
+    lines = read_image_lines()
+    starts = [number for number, line in enumerate(lines) if line.startswith("FROM ")]
+    assert len(starts) == 2
+    assert not [line for line in lines[starts[1] :] if "pip install" in line]
+    assert any(line.startswith("HEALTHCHECK ") for line in lines[starts[1] :])
+    (choice,) = [line for line in lines if "$VARIANT" in line]
+    assert all(f"{variant})" in choice for variant in ("gpu", "cpu", "*"))
+
+
+def test_images_are_of_this_version() -> None:
+    """Every file of the cluster names the image of this version."""
+    tags = {
+        tag
+        for path in CLUSTER.iterdir()
+        for tag in re.findall(r"ganaug-ray:([\w.]+)", path.read_text(encoding="utf-8"))
+    }
+    assert tags == {__version__}

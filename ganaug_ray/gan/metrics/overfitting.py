@@ -42,7 +42,7 @@ def compute_validation_gap(train_N: torch.Tensor, val_M: torch.Tensor, fake_F: t
     >>> compute_validation_gap(torch.tensor([2.0, 4.0]), torch.tensor([2.0]), torch.tensor([-1.0]))
     0.25
     """
-    train, val, fake = (logits.double().mean().item() for logits in (train_N, val_M, fake_F))
+    train, val, fake = (logits.cpu().double().mean().item() for logits in (train_N, val_M, fake_F))
     return (train - val) / (train - fake) if train > fake else None
 
 

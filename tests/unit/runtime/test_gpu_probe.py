@@ -39,12 +39,12 @@ def test_cuda_errors_say_what_to_install(message: str, cuda: str | None, words: 
 
 def test_every_gpu_runs_a_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     """All GPUs are tried; too few, a failing one and an error at the start are faults, a full one is not."""
-    tried: list[int] = []
+    tried: list[str] = []
     monkeypatch.setattr(torch.cuda, "init", lambda: None)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(gpu_probe, "_run_kernel", tried.append)
     assert gpu_probe.find_gpu_fault(2) == ""
-    assert tried == [0, 1]
+    assert tried == ["cuda:0", "cuda:1"]
     assert "declares 4 GPUs there, but torch sees 2" in gpu_probe.find_gpu_fault(4)
 
     def raise_error(error: Exception) -> Any:
