@@ -67,7 +67,7 @@ def read_batches(part: SourcePart) -> Iterator[pa.Table]:
     size = 0
     for raw in part():
         content = _encode_content(raw)
-        rows.append({"kind": _find_kind(raw), "path": raw.path, **content})
+        rows.append({"kind": find_kind(raw), "path": raw.path, **content})
         size += len(content.get("content", b""))
         if len(rows) == BATCH_IMAGES or size >= BATCH_BYTES:
             yield pa.Table.from_pylist(rows, READ_SCHEMA)
@@ -114,7 +114,7 @@ def _read_named_part(address: str, part: SourcePart) -> Iterator[RawImage]:
         yield RawImage(address, None, images.UnreadableError(str(error).removeprefix("data.source ")))
 
 
-def _find_kind(raw: RawImage) -> str:
+def find_kind(raw: RawImage) -> str:
     """Return what a file is: IMAGE, which it may be without being readable, OTHER_FILE or REMARK."""
     if not isinstance(raw.content, images.UnreadableError):
         return IMAGE
