@@ -2,16 +2,72 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.version import __version__
 
 if TYPE_CHECKING:
     from ganaug_ray.classify.predict import Classifier
     from ganaug_ray.gan.sampler import Generator
+    from ganaug_ray.pipeline.experiment_result import ExperimentResult
 
-__all__ = ["__version__", "load"]
+__all__ = ["StageFailed", "UserError", "__version__", "load", "run"]
+
+
+def run(
+    what: str | Path | Mapping[str, Any],
+    *,
+    minutes: float | None = None,
+    out: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    until_clear: bool = False,
+    cpu: bool = False,
+    verbose: bool = False,
+) -> ExperimentResult:
+    """Run all stages from images to a promoted model, as ``ganaug run`` does, and return what came out.
+
+    A run that was interrupted goes on where it was when it is called again; a finished one is only read. Ray is
+    started for it and ended after it; one that this program is connected to is used, and stays.
+
+    Args:
+        what: images: a folder, an archive, any ``data.source``; or a job: a file, or its content, such as
+            ``{"data": {"source": "pets/"}, "gan": {"steps": 2000}}``; or the folder of an experiment.
+        minutes: time for the whole run on this machine; for images 30 by default.
+        out: folder of the experiment, a path or URI; by default one named after the job or the images in ``runs``, or
+            in $GANAUG_HOME.
+        settings: of the job, by dotted key, such as ``{"gan.lr": 1e-4}``.
+        until_clear: add seeds, then splits, until the verdict is helped, no worthwhile gain or hurt.
+        cpu: compute on the CPU, also where there are GPUs.
+        verbose: show what Ray and torch print; by default it is in log.txt.
+
+    Raises:
+        UserError: the job, the images or the folder are wrong; the message says what to do, in the words of the
+            command line (``--out`` is ``out``).
+        StageFailed: a stage could not finish although the input is right.
+        KeyboardInterrupt: Ctrl-C; what is done is kept, and the same call goes on from there.
+    """
+    import json
+
+    from ganaug_ray.core.interrupts import keep_interrupts
+    from ganaug_ray.pipeline.experiment_result import run_experiment
+    from ganaug_ray.pipeline.run_job import RunOptions
+
+    overrides = tuple(f"{key}={json.dumps(value, default=str)}" for key, value in (settings or {}).items())
+    options = RunOptions(
+        what if isinstance(what, Mapping) else str(what),
+        None if out is None else str(out),
+        overrides,
+        verbose=verbose,
+        cpu_only=cpu,
+        until_clear=until_clear,
+        minutes=minutes,
+        takes_images=True,
+    )
+    with keep_interrupts():
+        return run_experiment(options)
 
 
 def load(path: str | Path, device: str = "cpu") -> Classifier | Generator:

@@ -1,6 +1,6 @@
 """The one inference path: the report, the registry, serving and other software all get the answers computed here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load as tensors_from_bytes
 
-from ganaug_ray.classify import networks
+from ganaug_ray.classify import image_files, networks
 from ganaug_ray.core import checkpoint
 from ganaug_ray.core.records import ModelRecord, ModelSpec
 from ganaug_ray.core.storage import Folder
@@ -18,14 +18,22 @@ from ganaug_ray.data.loading import tensors
 from ganaug_ray.errors import UserError
 
 ImageInput = np.ndarray | Image.Image | bytes | str | Path
+MAX_NAMED_CLASSES = 5
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A classifier's answer for one image: the likeliest class, and every class's probability."""
+    """A classifier's answer for one image: the likeliest class, and every class's probability.
+
+    Attributes:
+        label: the likeliest class.
+        probabilities: class -> probability.
+        path: of the image's file; None of one that was not given by its path.
+    """
 
     label: str
     probabilities: dict[str, float]
+    path: str | None = None
 
 
 class Classifier:
@@ -68,24 +76,42 @@ class Classifier:
         except (ValueError, KeyError) as error:
             raise UserError(f"{folder}: not a model of this version of ganaug_ray ({error})") from None
 
-    def predict(self, pictures: Sequence[ImageInput]) -> list[Prediction]:
+    def predict(self, pictures: ImageInput | Sequence[ImageInput]) -> list[Prediction]:
         """Classify images of any size and kind.
 
         Args:
-            pictures: each a path, the bytes of an image file, a PIL image, or uint8 pixels [H, W], [H, W, 1] or
-                [H, W, 3].
+            pictures: one of these, or several: the path of an image, or of a folder or archive with images, which come
+                in the order of their paths; the bytes of an image file; a PIL image; or uint8 pixels [H, W], [H, W, 1]
+                or [H, W, 3].
+
+        Returns:
+            A prediction an image.
 
         Raises:
-            ganaug_ray.data.images.Unreadable: one of them is no image.
+            UserError: there is no such file, or one of them is no image; the message names it.
         """
-        if not len(pictures):
+        paths = []
+        rows = []
+        for name, picture in _iter_pictures(pictures):
+            try:
+                if isinstance(picture, images.UnreadableError):
+                    raise picture
+                rows.append(self.preprocess(picture))
+            except images.UnreadableError as error:
+                raise UserError(f"{name or f'image {len(rows)}'}: {image_files.describe_error(error)}") from None
+            paths.append(name)
+        if not rows:
             return []
-        rows = np.stack([self.preprocess(picture) for picture in pictures])
         predictions = []
-        for row in self.predict_probabilities(rows):
+        for path, row in zip(paths, self.predict_probabilities(np.stack(rows)), strict=True):
             by_class = dict(zip(self.classes, row.tolist(), strict=True))
-            predictions.append(Prediction(self.classes[int(row.argmax())], by_class))
+            predictions.append(Prediction(self.classes[int(row.argmax())], by_class, path))
         return predictions
+
+    def __repr__(self) -> str:
+        names = ", ".join(self.classes[:MAX_NAMED_CLASSES])
+        more = ", ..." if len(self.classes) > MAX_NAMED_CLASSES else ""
+        return f"Classifier({self.spec.arch}, {self.spec.image_size} px, {len(self.classes)} classes: {names}{more})"
 
     def preprocess(self, picture: ImageInput) -> np.ndarray:
         """Decode and resize one image as training did: uint8 [size, size, C]."""
@@ -109,3 +135,26 @@ class Classifier:
             x_BCHW = tensors.to_network(rows)
             parts.append(self.network(x_BCHW).softmax(1).cpu())
         return torch.cat(parts).numpy()
+
+
+def _iter_pictures(
+    pictures: ImageInput | Sequence[ImageInput],
+) -> Iterator[tuple[str | None, ImageInput | images.UnreadableError]]:
+    """Yield path and content of each image, those in folders and archives too; the path of one in memory is None."""
+    if isinstance(pictures, str | Path | bytes | Image.Image) or _is_one_image(pictures):
+        pictures = [pictures]  # type: ignore[list-item]
+    for picture in pictures:
+        if not isinstance(picture, str | Path):
+            yield None, picture
+            continue
+        for part in image_files.list_parts([str(picture)]):
+            for raw in part():
+                if image_files.find_kind(raw) == image_files.IMAGE:
+                    yield raw.path, raw.content
+
+
+def _is_one_image(pictures: object) -> bool:
+    """Whether an array is the pixels of one image, rather than of several."""
+    return isinstance(pictures, np.ndarray) and (
+        pictures.ndim == 2 or (pictures.ndim == 3 and pictures.shape[-1] in (1, 3))
+    )

@@ -17,6 +17,7 @@ TYPER_INTERRUPTED = 130  # its exit code after a KeyboardInterrupt that no comma
 app = typer.Typer(
     help="Find out whether GAN images make your image classifier better, with evidence, on Ray.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 

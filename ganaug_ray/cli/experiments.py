@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ganaug_ray.cli.options import Cpu, DryRun, JobPath, Minutes, Out, Set, Settings, Verbose
-from ganaug_ray.cli.run_job import RunOptions, run_action, write_job_file
+from ganaug_ray.cli.run_job import run_action, write_job_file
 from ganaug_ray.errors import Interrupted, UserError
+from ganaug_ray.pipeline.run_job import RunOptions
 
 if TYPE_CHECKING:
     from ganaug_ray.pipeline.pipeline import Pipeline

@@ -1,10 +1,13 @@
 """``ganaug predict``: classifies images, writes the answers to a file, and prints one line."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -17,11 +20,17 @@ from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.pipeline.stage import Progress
 
+if TYPE_CHECKING:  # it imports torch
+    from ganaug_ray.classify.image_answers import PredictedImages
+
+MAX_IMAGES_IN_PROCESS = 500  # more than that Ray is started for
 MAX_CLASSES_NAMED = 5  # classes that the line counts
 
 
 def write_predictions(model: str, images: list[str], out: str, verbose: bool, cpu_only: bool = False) -> None:
     """Classify images, write the answers to a file, and print one line on the terminal.
+
+    Few images are classified in this process, on its CPUs; Ray would take longer to start.
 
     Args:
         model: as in ``ganaug_ray.load``.
@@ -35,11 +44,6 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool, cp
             another suffix.
         StageFailed: Ray gave up; the message names its log.
     """
-    from ganaug_ray.classify import batch_inference
-
-    target, name, suffix = _open_output(out)
-    folder = model_registry.resolve_model(resolve_source(model))
-    sources = [resolve_source(image) for image in images]
     terminal = Terminal()
     started = time.monotonic()
     progress = Progress(words="starting")
@@ -47,25 +51,42 @@ def write_predictions(model: str, images: list[str], out: str, verbose: bool, cp
     os.close(number)
     log = Path(path)
     with terminal.redirect_output(None if verbose else log):
-        from ganaug_ray.runtime import cluster
-
         try:
-            hardware = cluster.connect(cpu_only=cpu_only)
             with terminal.show_progress("predict", progress.read):
-                predicted = batch_inference.predict_images(folder, sources, hardware, progress.update)
+                target, name, suffix = _open_output(out)
+                folder = model_registry.resolve_model(resolve_source(model))
+                predicted = _predict_images(folder, [resolve_source(image) for image in images], progress, cpu_only)
+                target.write_bytes(name, file_formats.encode_table(predicted.table, suffix))
         except StageFailed as error:
             raise StageFailed(f"{error}; see {log}") from None
         except UserError:
             log.unlink()
             raise
-        finally:
-            cluster.disconnect()
-        target.write_bytes(name, file_formats.encode_table(predicted.table, suffix))
         text = f"{summarize_predictions(predicted.table, predicted.passed_over)} -> {out}"
         terminal.print_stage_line("predict", "done", text, time.monotonic() - started)
         for remark in predicted.remarks:
             terminal.print_stage_line("predict", "note", remark)
     log.unlink()
+
+
+def _predict_images(model: Folder, addresses: list[str], progress: Progress, cpu_only: bool) -> PredictedImages:
+    """Classify images in this process where they are few, else with Ray."""
+    from ganaug_ray.classify import image_files
+
+    parts = image_files.list_parts(addresses)
+    if not image_files.has_more_images(parts, MAX_IMAGES_IN_PROCESS):
+        from ganaug_ray.classify.image_answers import predict_in_process
+
+        return predict_in_process(model, parts, progress.update)
+    progress.update(0.0, "starting Ray")
+    from ganaug_ray.classify import batch_inference
+    from ganaug_ray.runtime import cluster
+
+    try:
+        hardware = cluster.connect(cpu_only=cpu_only)
+        return batch_inference.predict_images(model, parts, hardware, progress.update)
+    finally:
+        cluster.disconnect()
 
 
 def summarize_predictions(table: pa.Table, passed_over: int = 0) -> str:

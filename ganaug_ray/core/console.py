@@ -5,8 +5,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from typing import IO
 
 from rich.console import Console
 from rich.markup import escape
@@ -35,14 +36,24 @@ class Terminal:
     """
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False)
+        self._in_notebook = type(sys.stdout).__module__.startswith("ipykernel.")  # of Jupyter, and what shows its files
+        self._console = self._open_console()
         self._readers: list[ReadProgress] = []
         self._last_read = 0.0, ""
+        self._line_width = 0  # of the line of a notebook that shows how far a stage is
         self.clock = RunClock()
+
+    def _open_console(self, stream: IO[str] | None = None) -> Console:
+        """Open a console on a stream, by default standard output; a notebook, which asks for colours, gets plain text."""
+        plain = False if self._in_notebook else None
+        return Console(file=stream, highlight=False, force_jupyter=False, force_terminal=plain)
 
     @contextmanager
     def redirect_output(self, log: Path | None) -> Iterator[None]:
-        """Send what libraries print, also from C++ and from child processes, to a file until the context ends."""
+        """Send what libraries print, also from C++ and from child processes, to a file until the context ends.
+
+        Where standard output is no file but an object, as in a notebook, lines and bars go on to be written to it.
+        """
         if log is None:
             yield
             return
@@ -50,30 +61,34 @@ class Terminal:
         sys.stderr.flush()
         saved_out = os.dup(1)
         saved_err = os.dup(2)
-        terminal_stream = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
-        self._console = Console(file=terminal_stream, highlight=False)
+        is_file = sys.stdout is sys.__stdout__
+        terminal_stream = sys.stdout
+        if is_file:
+            terminal_stream = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors="replace")
+        self._console = self._open_console(terminal_stream)
         with log.open("a", encoding="utf-8", errors="replace") as stream:
             stream.write(f"--- {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(sys.argv)}\n")
             stream.flush()
             os.dup2(stream.fileno(), 1)
             os.dup2(stream.fileno(), 2)
         try:
-            yield
+            with redirect_stdout(sys.__stdout__), redirect_stderr(sys.__stderr__):
+                yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for printed in filter(None, (sys.__stdout__, sys.__stderr__, terminal_stream)):
+                printed.flush()
             os.dup2(saved_out, 1)
             os.dup2(saved_err, 2)
             os.close(saved_out)
             os.close(saved_err)
-            terminal_stream.flush()
-            self._console = Console(highlight=False)
+            self._console = self._open_console()
 
     def print_stage_line(self, stage: str, status: str, text: str, seconds: float | None = None) -> None:
         """Print the line of a stage: its name, its status, what came out, and seconds.
 
         A terminal too narrow for it breaks the text between words, below where it began; a file gets one line.
         """
+        self._clear_progress_line()
         colour = {"done": "green", "kept": "cyan", "failed": "red"}.get(status, "yellow")
         tail = f"  [dim]{seconds:.1f} s[/]" if seconds is not None else ""
         name = f"[bold]{stage:<{STAGE_NAME_WIDTH}}[/]"
@@ -92,11 +107,14 @@ class Terminal:
 
     def print_text(self, text: str) -> None:
         """Print text without interpreting markup in it, broken between words where a terminal is too narrow."""
+        self._clear_progress_line()
         self._console.print(text, markup=False, soft_wrap=not self._console.is_terminal)
 
     @contextmanager
     def show_progress(self, stage: str, read_progress: ReadProgress) -> Iterator[None]:
-        """Show how far a stage is until the context ends: a bar on a terminal, else a line every 15 seconds.
+        """Show how far a stage is until the context ends.
+
+        On a terminal it is a bar, in a notebook a line that is written anew, elsewhere a line every 15 seconds.
 
         Within another such context the bar is that one's, and goes by ``read_progress`` in the meantime.
         """
@@ -107,7 +125,11 @@ class Terminal:
                 yield
                 return
             stop = threading.Event()
-            show = self._draw_bar if self._console.is_terminal else self._print_progress
+            show = self._print_progress
+            if self._console.is_terminal:
+                show = self._draw_bar
+            elif self._in_notebook:
+                show = self._rewrite_progress
             thread = threading.Thread(target=show, args=(stage, stop), daemon=True)
             thread.start()
             try:
@@ -163,3 +185,21 @@ class Terminal:
                 left = self._describe_left(share)
                 self.print_text(f"{text} ({left})" if left else text)
                 printed = text
+
+    def _rewrite_progress(self, stage: str, stop: threading.Event) -> None:
+        """Write a line over the one before; a carriage return goes to the beginning of it in a notebook, too."""
+        while True:
+            share, words = self._read_progress()
+            parts = (f"{stage:<{STAGE_NAME_WIDTH}} {share:4.0%}", self._describe_left(share), words)
+            text = "  ".join(filter(None, parts))
+            self._line_width = max(self._line_width, len(text))
+            self._console.file.write(f"\r{text:<{self._line_width}}")
+            self._console.file.flush()
+            if stop.wait(PROGRESS_POLL_S):
+                break
+        self._clear_progress_line()
+
+    def _clear_progress_line(self) -> None:
+        if self._line_width:
+            self._console.file.write(f"\r{'':<{self._line_width}}\r")
+            self._line_width = 0

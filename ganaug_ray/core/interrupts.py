@@ -4,8 +4,9 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -28,8 +29,32 @@ def raise_interrupts() -> None:
     _set_handler(_raise_interrupt)
 
 
+@contextmanager
+def keep_interrupts() -> Iterator[None]:
+    """Have Ctrl-C end the context by KeyboardInterrupt, also where a library takes it for an error of its own.
+
+    For programs that are not the command line: one that answers Ctrl-C in its own way goes on to do so.
+    """
+    global _received
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    _received = None
+    signal.signal(signal.SIGINT, _raise_interrupt)
+    try:
+        yield
+    except Exception:
+        if is_interrupted():
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        _received = None
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def is_interrupted() -> bool:
-    """Whether a signal came since ``raise_interrupts``; libraries may take it for an error of their own."""
+    """Whether a signal came since one of the two above; libraries may take it for an error of their own."""
     return _received is not None
 
 

@@ -29,8 +29,8 @@ ARCHIVES_AND_TABLES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", *json_
 
 
 @dataclass(frozen=True)
-class SourceExperiment:
-    """An experiment that was asked for by its source.
+class OpenExperiment:
+    """An experiment that is asked for.
 
     Attributes:
         job: with its plan.
@@ -121,7 +121,7 @@ def open_source_experiment(
     terminal: Terminal,
     until_clear: bool = False,
     cpu_only: bool = False,
-) -> SourceExperiment:
+) -> OpenExperiment:
     """Open the experiment of a source: the one that its folder holds goes on, else its settings are chosen.
 
     Args:
@@ -141,7 +141,7 @@ def open_source_experiment(
     run = Run(open_experiment(Path(f"{name_source(source)}.yaml"), out, environment))
     if not run.root.has_file("job.yaml"):
         chosen = choose_source_job(source, overrides, minutes, check_network, terminal, until_clear, cpu_only)
-        return SourceExperiment(chosen.job, run, chosen.facts)
+        return OpenExperiment(chosen.job, run, chosen.facts)
     name = str(run.root / "job.yaml")
     content = parse_yaml(run.root.read_bytes("job.yaml").decode(), name)
     job = build_job(content, name, Path.cwd(), overrides, check_network)
@@ -149,7 +149,7 @@ def open_source_experiment(
     if until_clear:
         job = allow_looks(job)
     terminal.print_stage_line("plan", "note", f"goes on with the settings in {name}")
-    return SourceExperiment(job, run, None)
+    return OpenExperiment(job, run, None)
 
 
 def _refuse_other_experiment(job: Job, run: Run, source: str, minutes: float | None) -> None:

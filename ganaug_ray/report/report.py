@@ -274,10 +274,18 @@ def _choose_line_styles(n: int) -> list[tuple[str, bool]]:
     return [(plots.COLOURS[i % colour_count], i // colour_count % 2 == 1) for i in range(n)]
 
 
-def render_page(figures: experiment_dir.Record, pictures: Mapping[str, Any], job: str) -> str:
-    """Return the HTML of the report."""
+def render_top(run: experiment_dir.Run) -> str:
+    """Return the HTML of a page with the answer alone, from the figures of a written report."""
+    figures = run.root.read_json("report.json")
+    return render_page(figures, arm_section.draw_arms(figures["verdict"], figures["ratios"]), "", "top.html")
+
+
+def render_page(
+    figures: experiment_dir.Record, pictures: Mapping[str, Any], job: str, name: str = "report.html"
+) -> str:
+    """Return the HTML of the report, or of another template that shows some of it."""
     return template.render_template(
-        "report.html",
+        name,
         **figures,
         pictures=pictures,
         job=job,

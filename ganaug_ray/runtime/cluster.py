@@ -21,6 +21,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.runtime import preflight
 from ganaug_ray.runtime.hardware import Hardware, has_apple_gpu
 
+_is_connected_here = False  # by this module; a Ray that whoever uses the package has connected to stays connected
 SIGNAL_CHECK_INTERVAL_MS = 100  # milliseconds between looks at signals while results are waited for, of Ray's 1,000
 
 
@@ -105,8 +106,10 @@ def _declare_gpus(used: bool) -> dict[str, int]:
 def _init_ray(**options: Any) -> Any:
     """Call ray.init. Ray has SIGTERM abort the process, with a stack: it goes on to mean what it did before."""
     os.environ.setdefault("RAY_get_check_signal_interval_milliseconds", str(SIGNAL_CHECK_INTERVAL_MS))
+    global _is_connected_here
     before = signal.getsignal(signal.SIGTERM)
     context = ray.init(**options)
+    _is_connected_here = True
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)
     return context
@@ -125,9 +128,12 @@ def _probe_address(address: str) -> None:
 
 
 def disconnect() -> None:
-    """Disconnect from the cluster; a Ray that ``connect`` started ends."""
-    _end_monitor()
-    ray.shutdown()
+    """Disconnect from the cluster that this module connected to, if it did; a Ray that it started ends."""
+    global _is_connected_here
+    if _is_connected_here:
+        _end_monitor()
+        ray.shutdown()
+    _is_connected_here = False
 
 
 def _end_monitor() -> None:

@@ -4,9 +4,12 @@ Both ways give the results in the order of the things, hold few of them at a tim
 """
 
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
+import sys
 import threading
+import types
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -77,15 +80,31 @@ class _LazyProcessPool:
 
     def _get_pool(self) -> ProcessPoolExecutor:
         if self._pool is None:
-            # Spawned, not forked: a fork beside the threads of an object store's client may hang.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._cores, context, initializer=_end_with_parent)
+            self._pool = ProcessPoolExecutor(self._cores, _SpawnContext(), initializer=_end_with_parent)
         return self._pool
 
     def close(self) -> None:
         """End the processes, without what they have not begun."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
+
+
+class _SpawnProcess(multiprocessing.context.SpawnProcess):
+    """A process that does not import the script of its parent, which would run there again: nothing in it is called."""
+
+    def start(self) -> None:
+        script = sys.modules["__main__"]
+        sys.modules["__main__"] = types.ModuleType("__main__")
+        try:
+            super().start()
+        finally:
+            sys.modules["__main__"] = script
+
+
+class _SpawnContext(multiprocessing.context.SpawnContext):
+    """Starts processes afresh; a fork beside the threads of an object store's client may hang."""
+
+    Process = _SpawnProcess
 
 
 def _end_with_parent() -> None:

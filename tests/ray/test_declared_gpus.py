@@ -18,6 +18,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 
 from ganaug_ray.augment.generate import generate_pool
 from ganaug_ray.classify.batch_inference import predict_images
+from ganaug_ray.classify.image_files import list_parts
 from ganaug_ray.classify.launch import train_classifiers
 from ganaug_ray.classify.train_worker import ClassifierTraining
 from ganaug_ray.config import Job
@@ -140,7 +141,7 @@ def test_light_stages_use_what_they_reserve(notes: Path, experiment: Run, tmp_pa
     assert len({gpu for gpus in reserved for gpu in gpus}) == len(reserved) <= 2, "one GPU each, and no two the same"
 
     model = experiment.locate_model("real+classic", 0)
-    predicted = predict_images(model, [str(_write_picture(tmp_path))], two_gpus, lambda share, words: None)
+    predicted = predict_images(model, list_parts([str(_write_picture(tmp_path))]), two_gpus, lambda share, words: None)
     assert predicted.table["error"].null_count == 1
     reserved += collect_reserved(notes)
 

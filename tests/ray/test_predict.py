@@ -11,6 +11,8 @@ import pytest
 from PIL import Image
 
 from ganaug_ray.classify import batch_inference
+from ganaug_ray.classify.image_answers import predict_in_process
+from ganaug_ray.classify.image_files import list_parts
 from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core import model_registry
 from ganaug_ray.core.experiment_dir import Run
@@ -42,7 +44,8 @@ def test_predict_accepts_files_folders_and_archives(experiment: Run, tmp_path: P
     model = model_registry.resolve_model(str(experiment.root))
     where = [str(tmp_path / name) for name in ("folder", "single.png", "empty.png", "some.zip")]
     shares: list[float] = []
-    predicted = batch_inference.predict_images(model, where, TWO_CPUS, lambda share, words: shares.append(share))
+    parts = list_parts(where)
+    predicted = batch_inference.predict_images(model, parts, TWO_CPUS, lambda share, words: shares.append(share))
     rows = predicted.table.to_pylist()
 
     names = [row["path"].removeprefix(f"{tmp_path}/") for row in rows]
@@ -70,11 +73,13 @@ def test_predict_accepts_files_folders_and_archives(experiment: Run, tmp_path: P
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
+    here = predict_in_process(model, parts, lambda share, words: None)
+    assert here == predicted, "the same to the bit without Ray"
+
 
 def test_missing_inputs_are_named(experiment: Run, tmp_path: Path) -> None:
     """A missing image or model is an error that names it."""
-    model = model_registry.resolve_model(str(experiment.root))
     with pytest.raises(UserError, match=r"nowhere\.png: .*file or folder"):
-        batch_inference.predict_images(model, [str(tmp_path / "nowhere.png")], TWO_CPUS, lambda share, words: None)
+        list_parts([str(tmp_path / "nowhere.png")])
     with pytest.raises(UserError, match="no experiment"):
         model_registry.resolve_model(str(tmp_path))

@@ -6,10 +6,12 @@ import io
 import tarfile
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ganaug_ray.classify import batch_inference
+from ganaug_ray.classify.image_answers import build_answers, divide_answers
+from ganaug_ray.classify.image_files import list_parts, read_batches
 from ganaug_ray.cli.predict import summarize_predictions
 from tests.helpers.labelled import lay_out, png
 
@@ -24,11 +26,12 @@ def test_other_files_are_set_aside(tmp_path: Path) -> None:
         entry = tarfile.TarInfo("Kätze/1.png")
         entry.size = len(png(2))
         archive.addfile(entry, io.BytesIO(png(2)))
-    parts = batch_inference.list_parts([str(root), str(tmp_path / "pics.tar")])
-    rows = [table for number in range(len(parts)) for table in batch_inference._read_parts(parts, part_table(number))]
-    answers = pa.concat_tables(rows)
-    answers = answers.append_column("label", pa.array(["cat"] * len(answers)))
-    predicted = batch_inference.divide_answers(answers)
+    parts = list_parts([str(root), str(tmp_path / "pics.tar")])
+    batches = [batch for part in parts for batch in read_batches(part)]
+    answers = [
+        build_answers(["cat"], batch, [np.ones(1)] * len(batch), batch["error"].to_pylist()) for batch in batches
+    ]
+    predicted = divide_answers(["cat"], answers)
     names = [path.rpartition("/")[2] for path in predicted.table["path"].to_pylist()]
     assert names == ["1.png", "label.json", "1.png"]
     assert summarize_predictions(predicted.table, predicted.passed_over) == (
@@ -48,10 +51,6 @@ def test_tables_need_no_labels(tmp_path: Path) -> None:
     table = pa.table({"image": [png(0), png(1)], "label": [["cat"], []]})
     pq.write_table(table, tmp_path / "rows.parquet")
     for name in ("list.csv", "rows.parquet"):
-        (part,) = batch_inference.list_parts([str(tmp_path / name)])
-        (rows,) = batch_inference._read_parts([part], part_table(0))
+        (part,) = list_parts([str(tmp_path / name)])
+        (rows,) = read_batches(part)
         assert rows["content"].to_pylist() == [png(0), png(1)]
-
-
-def part_table(number: int) -> pa.Table:
-    return pa.table({"part": [number]})

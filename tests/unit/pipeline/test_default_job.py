@@ -165,7 +165,7 @@ def test_written_job_is_the_one_that_runs(
         CliRunner().invoke(cli.app, words, catch_exceptions=False)
 
 
-def open_experiment(photos: Path, out: Path, minutes: float | None, *settings: str) -> source_job.SourceExperiment:
+def open_experiment(photos: Path, out: Path, minutes: float | None, *settings: str) -> source_job.OpenExperiment:
     return source_job.open_source_experiment(
         str(photos), str(out), {}, list(settings), minutes, check_network, Terminal()
     )

@@ -1,0 +1,222 @@
+"""Opens the experiment of a job or of images, plans it, and does in it what is asked for; commands and Python share it."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ganaug_ray.errors import UserError
+
+if TYPE_CHECKING:
+    from ganaug_ray.config import Job
+    from ganaug_ray.core.console import Terminal
+    from ganaug_ray.core.experiment_dir import Run
+    from ganaug_ray.pipeline.pipeline import Pipeline
+    from ganaug_ray.pipeline.source_job import OpenExperiment
+
+# Imported where it is needed: the mistakes of a job are told before anything else is loaded.
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What is asked for.
+
+    Attributes:
+        what: a job file or its content; of `run` also images, or the folder of an experiment.
+        out: folder of the experiment.
+        overrides: key=value, of the job.
+        dry_run: whether to say what would be done, and do nothing.
+        settings: whether to print all settings, and do nothing.
+        verbose: whether the output of libraries is shown.
+        cpu_only: whether GPUs are left alone, also where there are some.
+        until_clear: whether the verdict is looked at several times.
+        minutes: for the whole run.
+        takes_images: whether ``what`` may be images.
+    """
+
+    what: str | Mapping[str, Any]
+    out: str | None = None
+    overrides: tuple[str, ...] = ()
+    dry_run: bool = False
+    settings: bool = False
+    verbose: bool = False
+    cpu_only: bool = False
+    until_clear: bool = False
+    minutes: float | None = None
+    takes_images: bool = False
+
+    @property
+    def is_described(self) -> bool:
+        """Whether the job is only to be described."""
+        return self.dry_run or self.settings
+
+
+def read_given_job(options: RunOptions) -> Job | None:
+    """Read the job that is given; None where images are given, or an experiment's folder.
+
+    Raises:
+        UserError: the job is wrong, or there is nothing of what is given.
+    """
+    from ganaug_ray.classify.network_check import check_network
+    from ganaug_ray.config.loader import build_job, load_job
+
+    overrides = list(options.overrides)
+    if options.minutes is not None:
+        overrides.append(f"compare.budget_minutes={options.minutes:g}")
+    if not isinstance(options.what, str):
+        return build_job(_copy_plainly(options.what), "job", Path.cwd(), overrides, check_network)
+    if options.takes_images and _names_no_job(options.what):
+        return None
+    return load_job(Path(options.what), overrides, check_network)
+
+
+def _copy_plainly(value: Any) -> Any:
+    """Copy the content of a job, which is changed while it is read, as if it came out of a file."""
+    if isinstance(value, Mapping):
+        return {str(key): _copy_plainly(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_copy_plainly(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _names_no_job(what: str) -> bool:
+    """Whether an argument names images or an experiment's folder. Raises UserError where there is nothing."""
+    from ganaug_ray.config.addresses import expand_home
+
+    path = expand_home(what)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return False
+    from ganaug_ray.pipeline import source_job
+
+    if source_job.is_source(what):
+        return True
+    if not path.exists() and path.suffix not in (".yaml", ".yml"):
+        raise UserError(f"{what}: there is no such job file, folder or archive")
+    return False
+
+
+def open_experiment(options: RunOptions, given: Job | None, terminal: Terminal) -> OpenExperiment:
+    """Return the job with its plan, its folder, and the facts that the plan needed.
+
+    Args:
+        options: what is asked for.
+        given: as ``read_given_job`` returns it.
+        terminal: that shows how it is planned.
+
+    Raises:
+        UserError: the source or the folder is wrong.
+    """
+    from ganaug_ray.classify.network_check import check_network
+    from ganaug_ray.config.addresses import expand_home
+    from ganaug_ray.config.loader import load_job
+    from ganaug_ray.core.experiment_dir import LOCK_FILE
+    from ganaug_ray.pipeline import source_job
+
+    if given is not None:
+        return _plan_job(options, given, _name_job(options, given), options.out, terminal)
+    what = str(options.what)
+    folder = expand_home(what)
+    if not ((folder / "job.yaml").is_file() and (folder / LOCK_FILE).is_file()):
+        return source_job.open_source_experiment(
+            what,
+            options.out,
+            os.environ,
+            list(options.overrides),
+            options.minutes,
+            check_network,
+            terminal,
+            options.until_clear,
+            options.cpu_only,
+        )
+    if options.minutes is not None:
+        raise UserError(
+            f"--minutes: {what} has its plan already; leave it out to go on, or start from the images with another "
+            "--out"
+        )
+    path = folder / "job.yaml"
+    out = what if options.out is None else options.out
+    return _plan_job(options, load_job(path, list(options.overrides), check_network), path, out, terminal)
+
+
+def _name_job(options: RunOptions, job: Job) -> Path:
+    """Return the job file that the experiment's folder is named after by default."""
+    if isinstance(options.what, str):
+        return Path(options.what)
+    from ganaug_ray.pipeline import source_job
+
+    return Path(f"{source_job.name_source(job.data.source[0])}.yaml")
+
+
+def _plan_job(options: RunOptions, job: Job, path: Path, out: str | None, terminal: Terminal) -> OpenExperiment:
+    """Open the folder of a job, and plan its comparison."""
+    from ganaug_ray.core.experiment_dir import Run
+    from ganaug_ray.core.output_dir import open_experiment
+    from ganaug_ray.pipeline.comparison_plan import plan_comparison
+    from ganaug_ray.pipeline.job_facts import JobFacts
+    from ganaug_ray.pipeline.sequential_plan import allow_looks
+    from ganaug_ray.pipeline.source_job import OpenExperiment
+    from ganaug_ray.pipeline.split_plan import plan_given
+
+    run = Run(open_experiment(path, out, os.environ))
+    job = plan_given(job, run)  # before any fact or plan: images that stay in their splits have one split
+    if options.until_clear:
+        job = allow_looks(job)  # before the plan: with several looks it sees less
+    facts = JobFacts(job, cpu_only=options.cpu_only)
+    notify = functools.partial(terminal.print_stage_line, "plan", "note")
+    with terminal.show_progress("plan", lambda: (0.0, "reading the images, and timing some steps of each training")):
+        job = plan_comparison(job, run, facts, (lambda text: None) if options.is_described else notify)
+    return OpenExperiment(job, run, facts)
+
+
+def act_on_experiment(
+    action: Callable[[Pipeline], None], experiment: OpenExperiment, options: RunOptions, terminal: Terminal
+) -> None:
+    """Do something with the pipeline of an experiment; its folder is locked in the meantime.
+
+    What libraries print goes to the experiment's log. A Ray that was started for it ends with it.
+
+    Raises:
+        UserError: the folder is not the job's, or another process works in it; or what ``action`` raises.
+    """
+    from ganaug_ray.pipeline.pipeline import Pipeline
+    from ganaug_ray.pipeline.sequential_plan import resume_look
+
+    job = experiment.job
+    run = experiment.run
+    notify = functools.partial(terminal.print_stage_line, "plan", "note")
+    with run.hold_lock():
+        run.claim_folder(resume_look(job, run) if options.until_clear else job, notify)
+        pipeline = Pipeline(job, run, terminal, options.cpu_only, _quote_arguments(options, run), experiment.facts)
+        log_file = nullcontext() if options.verbose else run.open_log_file()
+        with log_file as log, terminal.redirect_output(log):
+            try:
+                action(pipeline)
+            finally:
+                if "ray" in sys.modules:
+                    from ganaug_ray.runtime import cluster
+
+                    cluster.disconnect()
+
+
+def _quote_arguments(options: RunOptions, run: Run) -> str:
+    """Return the arguments with which any verb finds the same job and folder again, as a shell takes them."""
+    if isinstance(options.what, str) and Path(options.what).suffix in (".yaml", ".yml"):
+        arguments = [options.what]
+        for override in options.overrides:
+            arguments += ["--set", override]
+        if options.minutes is not None:
+            arguments += ["--set", f"compare.budget_minutes={options.minutes:g}"]
+        if options.out is not None:
+            arguments += ["--out", options.out]
+    else:  # images, or an experiment's folder, which other verbs than run do not take
+        arguments = [f"{run.root}/job.yaml", "--out", str(run.root)]
+    if options.cpu_only:
+        arguments.append("--cpu")
+    return shlex.join(arguments)
