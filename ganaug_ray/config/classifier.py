@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ganaug_ray.config.base import Count, Rate, TrainingConfig, steps_field
 
 DEFAULT_CLASSIFIER_STEPS = 1500
-AVERAGED_SHARE = 0.1  # of a training: half-life of the averaged network (measured: EXPERIMENTS, "Which weights")
+AVERAGED_SHARE = 0.1  # of a training: half-life of the averaged network (measured: docs/results/verdict-checks.md)
 ModelName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]  # also the name of a folder
 
 

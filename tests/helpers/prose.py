@@ -9,6 +9,7 @@ from pathlib import Path
 
 _FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_CODE = re.compile(r"`[^`\n]+`")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*]|\d+\.)\s+")
 _END = re.compile(r"[.!?](?=\s|$)|\n{2,}")
@@ -64,13 +65,13 @@ def count_words(text: str) -> int:
 
 
 def list_sentences(text: str) -> list[str]:
-    """List the sentences of prose, without headings and tables. Each item of a list ends one.
+    """List the sentences of prose, without headings and tables. Each item of a list ends one; code is one word.
 
     >>> list_sentences("# Title\\n\\nOne. Two is\\nlonger.\\n\\n- three\\n- four\\n\\n| a. | b |")
     ['One', 'Two is longer', 'three', 'four']
     """
     paragraphs = []
-    for line in text.splitlines():
+    for line in _CODE.sub("code", text).splitlines():
         if line.startswith(("#", "|")):
             paragraphs.append("\n\n")
         elif item := _LIST_ITEM.match(line):
