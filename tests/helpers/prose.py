@@ -13,7 +13,7 @@ _CODE = re.compile(r"`[^`\n]+`")
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _LIST_ITEM = re.compile(r"^\s*(?:[-*]|\d+\.)\s+")
 _END = re.compile(r"[.!?](?=\s|$)|\n{2,}")
-_NOT_RUN = re.compile(r"<!-- not run: (.+) -->\s*$")
+_MARK = re.compile(r"<!-- (not run|recipe): (.+) -->\s*$")
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class CodeBlock:
         language: after the fence.
         text: between the fences, without the indentation of the fence.
         not_run: why no test runs it; None where one does.
+        recipe: of a recipe's block, where it goes; see ``recipes``.
     """
 
     page: Path
@@ -33,20 +34,24 @@ class CodeBlock:
     language: str
     text: str
     not_run: str | None
+    recipe: str | None
 
     def __str__(self) -> str:
         return f"{self.page.name}:{self.line}"
 
 
 def list_code_blocks(page: Path) -> Iterator[CodeBlock]:
-    """Yield the fenced blocks of a page. A comment ``<!-- not run: why -->`` above one says that no test runs it."""
+    """Yield the fenced blocks of a page. A comment above one, ``not run: why``, says that no test runs it."""
     text = page.read_text()
     for match in _FENCE.finditer(text):
         before = text[: match.start()]
-        reason = _NOT_RUN.search(before)
+        mark = _MARK.search(before)
+        marks = {mark[1]: mark[2]} if mark else {}
         indent = len(match[1])
         lines = [line[indent:] for line in match[3].splitlines()]
-        yield CodeBlock(page, before.count("\n") + 1, match[2], "\n".join(lines) + "\n", reason and reason[1])
+        line = before.count("\n") + 1
+        text_of_block = "\n".join(lines) + "\n"
+        yield CodeBlock(page, line, match[2], text_of_block, marks.get("not run"), marks.get("recipe"))
 
 
 def read_prose(page: Path) -> str:

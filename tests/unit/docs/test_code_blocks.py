@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,17 +26,19 @@ from ganaug_ray.config import Job
 from ganaug_ray.config.loader import build_job, load_job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.search import search_space
-from tests.conftest import DIGITS, ROOT
+from tests.conftest import DIGITS, ROOT, environment
+from tests.helpers import recipes
 from tests.helpers.prose import CodeBlock, list_code_blocks
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [block for page in PAGES for block in list_code_blocks(page)]
 TEXT = "text"  # a listing or a formula: there is nothing to run
-SHELL_WORDS = {"python3", "export", "."}  # that a block may have beside the commands that are checked here
+SHELL_WORDS = {"python3", "export", ".", "ruff", "mypy"}  # what a block may have beside the commands checked here
 
 
 def _choose(language: str, run: bool = True) -> list[CodeBlock]:
-    return [block for block in BLOCKS if block.language == language and (block.not_run is None) == run]
+    blocks = [block for block in BLOCKS if block.language == language and block.recipe is None]
+    return [block for block in blocks if (block.not_run is None) == run]
 
 
 def _split_commands(block: CodeBlock) -> Iterator[list[str]]:
@@ -75,8 +80,10 @@ def _parse_command(words: list[str]) -> None:
 
 
 def _check_other_command(words: list[str]) -> None:
-    if words[0] in ("pip", "pytest"):
+    if words[0] == "pip":
         _check_pip(words)
+    elif words[0] == "pytest":
+        assert all((ROOT / word).exists() for word in words[1:] if not word.startswith("-"))
     elif words[0] == "curl":
         _check_curl(words)
     else:
@@ -138,6 +145,33 @@ def test_python_runs(block: CodeBlock, place: Path, monkeypatch: pytest.MonkeyPa
 def test_python_that_is_not_run_compiles(block: CodeBlock) -> None:
     """What would take too long is at least Python."""
     compile(block.text, str(block), "exec")
+
+
+def test_recipes_work_as_written(tmp_path: Path) -> None:
+    """Applied to a copy of the package, each recipe does what it promises, and the lists of names still agree."""
+    shutil.copytree(ROOT / "ganaug_ray", tmp_path / "ganaug_ray", ignore=shutil.ignore_patterns("__pycache__"))
+    checks = recipes.apply_recipes(ROOT / "docs" / "contributing" / "recipes.md", tmp_path)
+    assert len(checks) == 6
+    code = "\n".join(checks) + RECIPES_AGREE
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env=environment(PYTHONPATH=str(tmp_path)))
+
+
+RECIPES_AGREE = """
+import ganaug_ray
+from pathlib import Path
+from typing import get_args
+
+from ganaug_ray.augment.strategies import STRATEGIES
+from ganaug_ray.config.augment import StrategyName
+from ganaug_ray.config.gan_presets import LossName
+from ganaug_ray.evaluate.metric_register import COMPARED
+from ganaug_ray.serve import app
+
+assert Path(ganaug_ray.__file__).is_relative_to(Path.cwd()), ganaug_ray.__file__
+assert get_args(LossName) == tuple(LOSSES) and get_args(StrategyName) == tuple(STRATEGIES)
+metrics = get_args(CompareConfig.model_fields["metric"].annotation)
+assert list(metrics) == [metric.key for metric in COMPARED]
+"""
 
 
 def test_named_benchmarks_and_files_exist() -> None:
