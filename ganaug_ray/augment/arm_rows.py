@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch is imported when an arm is trained
 BatchOpener = functools.partial[Any]
 """Opens an arm's batches on a rank."""
 RowCounter = Callable[[int], int]
-"""How many rows beside the real ones have been used after so many steps."""
+"""How many rows beside the real ones have been used after a number of steps."""
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class LiveFeed(BatchFeed):
         generator: on the place's device.
         pool: class -> images that a pool would hold.
         screener: absent: no image is rejected.
-        upto: how many rows have been used after so many steps; its differences are the sizes of the batches.
+        upto: how many rows have been used after a number of steps; its differences are the sizes of the batches.
         place: this rank.
         seed: of classes and latents.
     """

@@ -13,7 +13,7 @@ from ganaug_ray.data.loading.batch import BatchFeed
 logger = logging.getLogger(__name__)
 
 MIN_INTERVAL_S = 60.0  # seconds: most trainings are shorter, and start again
-INTERVAL_PER_SAVE_SECOND = 20  # a checkpoint that takes a second is followed by so many seconds without one, at least
+INTERVAL_PER_SAVE_SECOND = 20  # seconds without a checkpoint, at least, after one that took a second
 SPENT_KEY = "spent"  # seconds, then what the batches have counted, by name
 
 

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 Count = Annotated[
     list[str] | None,
-    typer.Option("--count", metavar="CLASS=N", help="Of a folder: how many images of a class; again for each class."),
+    typer.Option("--count", metavar="CLASS=N", help="With a folder: how many images of a class; again for each class."),
 ]
-Png = Annotated[str | None, typer.Option("--png", metavar="DIR", help="Of a folder: where the PNG files go.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Of a folder: another seed draws other images.")]
+Png = Annotated[str | None, typer.Option("--png", metavar="DIR", help="With a folder: where the PNG files go.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="With a folder: another seed draws other images.")]
 
 VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
     "run": ("All stages below, from raw images to a promoted model.", lambda p: p.run_all()),
@@ -32,12 +32,12 @@ VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
         lambda p: p.train_gan(),
     ),
     "generate": (
-        "Make synthetic images with the trained GAN; of a finished GAN's folder, PNG files to look at.",
+        "Make synthetic images with the trained GAN; from a finished GAN's folder, PNG files to look at.",
         lambda p: p.generate_images(),
     ),
     "train": ("Train classifiers with and without synthetic images.", lambda p: p.train_classifiers()),
     "compare": ("Reach the verdict from the models' predictions.", lambda p: p.compare_arms()),
-    "sizes": ("Compare at the job's other numbers of training images, too.", lambda p: p.run_size_experiments()),
+    "sizes": ("Repeat the comparison with the other numbers of training images in compare.sizes.", lambda p: p.run_size_experiments()),
     "compare-models": (
         "Train and compare the networks of the job's models section.",
         lambda p: p.reach_model_comparison(),
@@ -150,7 +150,7 @@ def _promote(
     verbose: Verbose = False,
     cpu: Cpu = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Even if the champion does better on the test images.")
+        bool, typer.Option("--force", help="Promote it even if the champion does better on the test images.")
     ] = False,
 ) -> None:
     options = RunOptions(str(job), out, tuple(set_ or ()), dry_run, settings, verbose, cpu)
@@ -197,7 +197,7 @@ def search(
     verbose: Verbose = False,
     cpu: Cpu = False,
 ) -> None:
-    """Look for settings of the GAN, of the mix or of the classifier, on validation images."""
+    """Search settings of the GAN, of the mix or of the classifier, judged on validation images."""
     from ganaug_ray.classify.network_check import check_network
     from ganaug_ray.cli.file_formats import check_suffix
     from ganaug_ray.config.examples import find_example

@@ -52,10 +52,10 @@ def rollback(
 def serve(
     model: Annotated[str, typer.Argument(metavar="DIR", help="An experiment, a registry or a model folder.")],
     host: Annotated[
-        str, typer.Option("--host", help="Where to listen; others than this machine need a key.")
+        str, typer.Option("--host", help="Address to listen on; any but this machine's own needs a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
-    name: Annotated[str | None, typer.Option("--name", help="Of the model in the API. Default: the folder's.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model in the API. Default: the folder's.")] = None,
     key_file: Annotated[
         str | None, typer.Option("--key-file", help="API keys, one a line, beside those of $GANAUG_API_KEY.")
     ] = None,
@@ -80,21 +80,21 @@ def serve(
     shadow: Annotated[
         str | None,
         typer.Option(
-            "--shadow", metavar="MODEL[:SHARE]", help="A candidate that answers a share too, and is not heard."
+            "--shadow", metavar="MODEL[:SHARE]", help="A candidate that answers a share too; nobody sees its answers."
         ),
     ] = None,
     canary: Annotated[
-        str | None, typer.Option("--canary", metavar="MODEL:SHARE", help="A candidate that answers a share.")
+        str | None, typer.Option("--canary", metavar="MODEL:SHARE", help="A candidate that answers a share of the requests.")
     ] = None,
     feedback: Annotated[
-        str | None, typer.Option("--feedback", metavar="DIR", help="Store images there that come back with a label.")
+        str | None, typer.Option("--feedback", metavar="DIR", help="Folder for images that come back with a label.")
     ] = None,
     config: Annotated[
         str | None, typer.Option("--config", metavar="serve.yaml", help="Write this for `serve deploy` and stop.")
     ] = None,
     verbose: Verbose = False,
 ) -> None:
-    """Answer over HTTP with the champion: a web page, an API; a promoted model takes over."""
+    """Serve the champion over HTTP, as a web page and an API; a promoted model takes over."""
     from ganaug_ray.cli.file_formats import check_suffix
     from ganaug_ray.serve import launch
     from ganaug_ray.serve.serve_config import ListenAddress

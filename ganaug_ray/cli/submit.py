@@ -30,7 +30,7 @@ MAX_LARGEST_NAMED = 3  # large things in a message
 
 Address = Annotated[
     str,
-    typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Of the dashboard, such as http://HEAD:8265."),
+    typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Address of the dashboard, such as http://HEAD:8265."),
 ]
 
 
@@ -71,7 +71,7 @@ def submit(
         number = client.submit_job(entrypoint=command, runtime_env=runtime_env, metadata={"job": path, "out": out})
         print(f"{number}: submitted; results go to {out}", flush=True)
         if not follow:
-            print(f"ganaug jobs --address {address} tells how it goes, ray job logs {number} what it says")
+            print(f"ganaug jobs --address {address} shows its state, ray job logs {number} its output")
             return
         import asyncio  # a sixth of the time of --help
 
@@ -83,7 +83,7 @@ def submit(
 
 
 def jobs(address: Address) -> None:
-    """List the jobs of a cluster: number, state, exit code, begin, where the results are."""
+    """List the jobs of a cluster: number, state, exit code, start, and where the results are."""
     with _open_client(address) as client:
         for details in sorted(client.list_jobs(), key=lambda job: job.start_time or 0):
             if details.submission_id:
@@ -94,7 +94,7 @@ def jobs(address: Address) -> None:
 
 
 def stop(
-    number: Annotated[str, typer.Argument(metavar="ID", help="Of the job, as `ganaug jobs` names it.")],
+    number: Annotated[str, typer.Argument(metavar="ID", help="The job's number, as `ganaug jobs` lists it.")],
     address: Address,
 ) -> None:
     """Stop a job. What is done is kept: submitted again with the same --out, it goes on from there."""

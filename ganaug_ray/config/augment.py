@@ -100,22 +100,23 @@ class ScreenConfig(Config):
     realism: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """Share of each class's images to reject: those of the lowest discriminator score."""
     copy_distance: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Nearer to a training image than this share of what training images lie apart is a copy."""
+    """An image is a copy where it lies nearer to a training image than this share of their usual distance."""
     class_agreement: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """A class of whose images the teacher recognises a smaller share gets no synthetic images."""
+    """Share of a class's images that the teacher must recognise; a class below it gets no synthetic images."""
 
 
 class MixConfig(Config):
     """How synthetic images are screened, and how they are mixed with the real ones in an arm's batches."""
 
     ratio: Annotated[float, Field(ge=0, le=10)] = 1.0
-    """Synthetic images per real one in each batch; 0 leaves the real arm alone. With strategy balance: per image that a
-    class lacks to the largest."""
+    """Synthetic images for each real one in a batch; 0 trains the real arm alone. With strategy balance: for each image
+    that a class has fewer than the largest."""
     strategy: StrategyName = "mix"
-    """mix: as many in every batch. pretrain: half of the steps on synthetic images alone, then on real ones alone.
-    anneal: ever fewer, none at the end. balance: rare classes are filled up to the largest."""
+    """How synthetic images meet the real ones. mix: equally many in every batch. pretrain: half of the steps on
+    synthetic images alone, then on real ones alone. anneal: ever fewer, none at the end. balance: rare classes are
+    filled up to the largest."""
     weight: Annotated[float, Field(ge=0)] = 1.0
-    """What a synthetic row counts in the loss, where a real one counts one."""
+    """How much a synthetic row counts in the loss; a real one counts one."""
     batch_norm: Literal["shared", "separate"] = "shared"
     """separate: synthetic rows are normalised apart, and move none of the statistics that inference uses."""
     soft_labels: bool = False

@@ -61,20 +61,19 @@ class TrainingConfig(Config):
     batch_size: Annotated[int, Field(ge=2)] = 64
     """Real images in a step, of all workers together."""
     workers: Workers = 1
-    """Processes that share a training; more than there is room for are lowered. auto: what the cluster has, in as far
-    as it divides the batch and leaves each worker 16 rows, since batch norm goes by a worker's own."""
+    """Processes that share a training; where there is room for fewer, fewer are used. auto: all that the cluster has,
+    as far as they divide the batch and leave each worker 16 rows, since batch norm goes by a worker's own rows."""
     min_workers: Count | None = None
-    """How many of the workers are enough to train while the cluster has room for no more; absent: all of them."""
+    """The least workers to train with while the cluster has room for no more; absent: all of them."""
     placement: Literal["pack", "spread"] = "pack"
-    """Of several workers. pack: on as few nodes as they fit on; spread: on as many as there are."""
+    """Where several workers go. pack: on as few nodes as they fit on; spread: on as many as there are."""
     gpu_share: GpuShare = "auto"
-    """Of a GPU, what a training of one worker takes: several small ones run side by side on one. auto: by the size of
-    the networks, the batch and the images."""
+    """Share of a GPU that a training of one worker takes, so that several small ones run side by side. auto: by the
+    size of the networks, the batch and the images."""
     sampling: Literal["natural", "balanced"] = "natural"
-    """Of real rows. natural: each once a pass; balanced: every class as often as the largest has rows."""
+    """How real rows are drawn. natural: each once a pass; balanced: rows of every class as often as of the largest."""
     deterministic: bool = False
-    """Whether a training gives the same weights to the bit every time on a GPU too, at slower steps; on the CPU it does
-    so in any case."""
+    """Give the same weights to the bit every time on a GPU too, at slower steps; a CPU does so in any case."""
 
     @model_validator(mode="after")
     def _check_length_and_workers(self) -> Self:

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from ganaug_ray.config.base import Count, Rate, TrainingConfig, steps_field
 
 DEFAULT_CLASSIFIER_STEPS = 1500
-AVERAGED_SHARE = 0.1  # of a training: half-life of the averaged network (measured: EXPERIMENTS, "Which weights")
+AVERAGED_SHARE = 0.1  # of a training: half-life of the averaged network (measured: docs/results/verdict-checks.md)
 ModelName = Annotated[str, Field(pattern=r"^\w[\w.+-]*$")]  # also the name of a folder
 
 
@@ -33,9 +33,9 @@ class ClassifierConfig(TrainingConfig):
     """A model of the same classes to go on from: its folder, an experiment, or champion: that of the experiment which
     data.extends, or else of this one."""
     freeze_steps: Annotated[int, Field(ge=0)] | None = None
-    """First steps in which the head alone is trained; absent: a tenth of all, of what starts from weights; else 0."""
+    """First steps, in which the head alone is trained. Absent: a tenth of all where weights are given, else 0."""
     backbone_lr: Annotated[float, Field(ge=0, le=1)] = 0.1
-    """Factor on lr for all but the head, of what starts from weights."""
+    """Factor on lr for all layers but the head, where weights are given."""
     optimizer: Literal["adamw", "sgd"] = "adamw"
     """AdamW, or SGD with Nesterov momentum."""
     lr: Rate | None = None
@@ -58,9 +58,9 @@ class ClassifierConfig(TrainingConfig):
     """balanced: rows of rare classes count for more in the loss, so that all classes count alike."""
     ema_half_life: Annotated[int, Field(ge=0)] | None = None
     """Half-life, in images seen, of the averaged network, which is the one evaluated and saved. 0: no average.
-    Absent: a tenth of those that the training sees where the last weights are kept, else no average."""
+    Absent: a tenth of the images that the training sees where the last weights are kept, else no average."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of layers in training, not of weights; auto: bf16 on GPUs."""
+    """Precision of layers in training, not of weights; auto: bf16 on GPUs."""
     accumulate: Count = 1
     """Parts in which a batch goes through the network: more need less memory."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3

@@ -20,7 +20,7 @@ class SplitConfig(Config):
     test: Share = 0.2
     """Share of each class for the test, which nothing but the verdict looks at."""
     seed: Seed = 0
-    """Another seed deals the images out anew."""
+    """Seed of the split: another one deals the images out anew."""
     fold: Annotated[int, Field(ge=0)] = 0
     """Which of ``folds`` splits this is, from 0; set by compare.splits."""
     folds: Count = 1
@@ -57,7 +57,7 @@ class ColumnsConfig(Config):
     label: Texts | None = None
     """The column of labels; or a list, a column for each class with a one for its images."""
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
-    """Of a text file; absent: the one that is most often in its first line."""
+    """Character between the columns of a text file; absent: the one that is most often in its first line."""
 
 
 class LabelFrom(Config):

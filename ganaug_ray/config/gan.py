@@ -40,7 +40,7 @@ class GanConfig(TrainingConfig):
     then: list[LaterRate] = Field(default_factory=list)
     """Learning rates from later steps on, in order."""
     beta1: Annotated[float, Field(ge=0, lt=1)] | None = None
-    """First moment's decay of both Adam optimizers."""
+    """Decay of the first moment in both Adam optimizers. Absent: the preset's."""
     ema_half_life: Annotated[int, Field(ge=0)] | None = None
     """Half-life, in images seen, of the averaged generator, which is the one sampled and saved. 0: no average."""
     latent: Count = 100
@@ -48,7 +48,7 @@ class GanConfig(TrainingConfig):
     filters: Annotated[int, Field(ge=4, le=512)] = 32
     """Filters of the layer next to the image; each layer inwards has twice as many."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """Of layers, not of weights. auto: bf16 on GPUs."""
+    """Precision of layers, not of weights. auto: bf16 on GPUs."""
     compile: Literal["auto"] | bool = False
     """Compile the networks, on a GPU with CUDA graphs: faster steps after a minute or more of compiling. auto: where a
     few steps show that it pays; never on the CPU."""
@@ -57,18 +57,18 @@ class GanConfig(TrainingConfig):
     checkpoint_every: Count = 200
     """Steps between checkpoints, from which a killed training goes on."""
     snapshot_every: Count = 500
-    """Steps between looks: pictures, and the figures of quality."""
+    """Steps between measurements of quality, each with a grid of samples."""
     cas_every: Count = 2000
-    """Steps between classification accuracy scores, on those that are looks; they cost more than other figures."""
+    """Steps between classification accuracy scores, at the next measurement; they cost more than other figures."""
     cas_steps: Count = 300
-    """Steps of the classifier behind that score."""
+    """Steps of the classifier that is trained for that score."""
     inception: str | None = None
     """File with the weights of InceptionV3, whose features then take the place of the teacher's in all figures."""
     init_from: str | None = Field(default=None, exclude_if=is_falsy)
     """A GAN to start from: an experiment, its gan folder, or a pack that `ganaug share` wrote. Weights whose shapes fit
     are taken, those of a class where a class has the same name; the rest is fresh."""
     frozen_layers: Annotated[int, Field(ge=0, exclude_if=is_falsy)] = 0
-    """Of the discriminator's layers next to the image, those that stay as they came with init_from (FreezeD, Mo et al.
+    """Number of the discriminator's layers next to the image that stay as they came with init_from (FreezeD, Mo et al.
     2020, arXiv 2002.10964)."""
     early_end: bool = True
     """End when the images have collapsed, or when they get worse and the discriminator has won or overfits."""
@@ -127,4 +127,4 @@ class PublishedConfig(Config):
     real_score: Score | None = None
     """The discriminator's mean score of real images, at the end."""
     fake_score: Score | None = None
-    """Likewise of generated images."""
+    """The discriminator's mean score of generated images, at the end."""

@@ -48,7 +48,7 @@ class Job(Config):
     """Where the champion goes: a folder that several experiments share, on any filesystem. Absent: the experiment's
     own."""
     seed: Seed = 0
-    """Of all random draws but the split of the images."""
+    """Seed of all random draws but the split of the images, which data.split.seed has."""
 
     @model_validator(mode="before")
     @classmethod

@@ -20,19 +20,19 @@ class SearchConfig(Config):
     trials: Count | None = None
     """How many settings are tried; absent: 16, or all of a grid."""
     hours: Annotated[float, Field(gt=0)] | None = None
-    """For how long, instead of trials; what is under way then goes on when the search is run again with more."""
+    """For how many hours, instead of trials. What is under way then goes on if the search is run again with more."""
     objective: Literal["kid", "cas"] = "kid"
-    """Of a GAN search. kid: its samples' KID against validation images. cas: the validation accuracy of a classifier
-    that is trained on its samples."""
+    """What decides in a GAN search. kid: the KID of its samples against validation images. cas: the validation accuracy
+    of a classifier that is trained on its samples."""
     seeds: Count = 2
     """Trainings of each setting, on each split, in searches for the mix or the classifier."""
     workers: Count = 1
-    """Processes of a trial. Trials of one process each, side by side, are sooner done than trials of several, one after
-    another: more than one is for trainings that are too large for one."""
+    """Processes of a trial. More than one is for trainings that are too large for one process: otherwise trials of one
+    process each, side by side, are done sooner."""
     stop_early: bool = True
     """Stop trials that fall behind (ASHA: Li et al. 2018, arXiv 1810.05934)."""
     tracking: str | None = None
-    """mlflow:URI of a server that is told of every trial; TensorBoard files are always written."""
+    """mlflow:URI of a server that gets every trial; TensorBoard files are always written."""
 
     @model_validator(mode="after")
     def _check_budget(self) -> Self:

@@ -48,7 +48,7 @@ class GeneratorConfig(Config):
     """A generator that another site trained and shares: what ``ganaug share`` wrote."""
 
     source: str
-    """Folder of the pack."""
+    """Folder of the pack that `ganaug share` wrote."""
     classes: ClassNames = Field(default={})
     """Class there -> class of the data set, where the two have other names."""
 

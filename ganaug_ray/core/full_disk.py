@@ -15,7 +15,7 @@ _WRAPPERS = ("__cause__", "__context__", "cause", "controller_failure", "_base_e
 
 @contextmanager
 def explain_full_disk(path: object, size: int) -> Iterator[None]:
-    """Raise DiskFull where writing so many bytes to a path fails because the disk or the quota is full."""
+    """Raise DiskFull where writing these bytes to a path fails because the disk or the quota is full."""
     try:
         yield
     except OSError as error:

@@ -208,8 +208,8 @@ def get_choice_metric(key: str) -> str:
     """Return the key of the metric that validation images choose by, where the metric with this key decides on test.
 
     For accuracy it is a smoother score: the few validation images tell more by the probabilities of their classes than
-    by how many are right. Of three arms that accuracy hardly tells apart, that choice lost less (EXPERIMENTS, "How
-    often is a verdict wrong?").
+    by how many are right. Of three arms that accuracy hardly tells apart, that choice lost less (documentation,
+    "Checks of the verdict").
 
     >>> get_choice_metric("accuracy"), get_choice_metric("macro_f1")
     ('calibrated_cross_entropy', 'macro_f1')

@@ -14,7 +14,7 @@ from typing import Any
 from ganaug_ray.gan.metrics import kid_fid_prdc
 
 CONSECUTIVE_MEASUREMENTS = 3  # in a row, since one bad look is followed by a good one often enough
-MIN_KID_SPREADS = 3.0  # by so many of its spreads must the KID lie above the best one to be worse
+MIN_KID_SPREADS = 3.0  # a KID is worse where it lies this many spreads above the best one
 MIN_COVERAGE_SHARE = 0.5  # of the best coverage; less of it is a collapse
 # Measured on 100 digits: with preset dcgan the sign was 1.00 and the gap 0.95 after 1,200 steps of 32 images, with
 # scarce never above 0.6 and 0.1 in 2,000.

@@ -158,7 +158,7 @@ class Discriminator(nn.Module):
         return logits_B.float()
 
     def list_learning_weights(self, frozen_layers: int) -> list[nn.Parameter]:
-        """List all weights but those of so many convolutions next to the image, which do not learn."""
+        """List all weights but those of the frozen convolutions next to the image, which do not learn."""
         convolutions = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
         frozen = {id(weight) for layer in convolutions[:frozen_layers] for weight in layer.parameters()}
         return [weight for weight in self.parameters() if id(weight) not in frozen]

@@ -12,7 +12,7 @@ from ganaug_ray.errors import UserError
 from ganaug_ray.gan import networks
 
 ANY_CLASS = "any"  # the one class of a generator that knows none
-BLOCK_SIZE = 256  # latents are drawn, and images made, in blocks of so many indices of one class
+BLOCK_SIZE = 256  # latents are drawn, and images made, in blocks of this many indices of one class
 
 
 class Generator:

@@ -46,7 +46,7 @@ class Lengths:
     least_passes: int
 
     def adapt(self, rows: int) -> Lengths:
-        """Return the lengths for so many rows: few images are not repeated endlessly, of many none is left out."""
+        """Return the lengths for a number of rows: few images are not repeated endlessly, of many none is left out."""
         gan_steps = max(LEAST.gan_steps, MOST_GAN_PASSES * rows // BATCH)
         longest = max(LEAST.classifier_steps, MOST_PASSES * rows // BATCH)
         steps = max(min(self.classifier_steps, longest), math.ceil(self.least_passes * rows / BATCH))

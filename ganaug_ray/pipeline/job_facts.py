@@ -138,7 +138,7 @@ class JobFacts:
         return sources.count_images(data.source, data.label_from, data.columns)
 
     def count_tested(self, splits: int) -> int:
-        """Count the test images of so many splits by the listing of the source; images that come with splits are read.
+        """Count the test images of all splits by the listing of the source; images that come with splits are read.
 
         Nothing that makes training images scarce makes test images fewer. Images that will be rejected still count.
         """

@@ -38,7 +38,7 @@ def plan_looks(start: Plan, looks: int, splits: int) -> list[Plan]:
 
     Args:
         start: of the first look.
-        looks: so many at most; fewer where a look would have more than MAX_SEEDS seeds.
+        looks: the most there are; fewer where a look would have more than MAX_SEEDS seeds.
         splits: that can be made of the images, or fewer.
 
     >>> [(look.splits, look.seeds) for look in plan_looks(Plan(1, 3), looks=4, splits=5)]
@@ -79,7 +79,7 @@ def _count_splits(job: Job, run: Run) -> int:
         try:
             refuse_added_splits(run.dataset, job.data, splits)
         except UserError:
-            continue  # a class is too small for so many
+            continue  # a class is too small for this many
         return splits
     return own
 

@@ -63,7 +63,7 @@ def open_experiments(context: StageContext) -> Iterator[tuple[Job, Run]]:
 
 
 def _advise_sizes(per_class: int | None) -> str:
-    """Say which sizes to give, for a job with so many training images a class.
+    """Say which sizes to give, for a job with this number of training images a class.
 
     >>> _advise_sizes(20)
     'give other numbers of training images a class than data.train_per_class, as [10, 40]'

@@ -37,7 +37,7 @@ NEVER = 10**9  # steps
 # Most processes that are seen at work do not go on for the whole of a run: two runs beside four to fourteen of them
 # took 2.1 and 2.7 times as long as alone, half of the excess that as many steady ones would cause.
 OTHERS_WEIGHT = 0.5
-LOOK_ANSWERS = 6  # measuring a GAN once takes as long as so many answers to each image (measured at 32 and 64 pixels)
+LOOK_ANSWERS = 6  # answers to each image that measuring a GAN once takes as long as (measured at 32 and 64 pixels)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class TrainingTime:
     gpus: int = 0
 
     def compute_slowdown(self, processes: int) -> float:
-        """Return how many times longer than they compute so many processes take, if the others go on."""
+        """Return how many times longer these processes take than they compute, if the others go on."""
         cores = hardware.count_usable_cores()
         return max(1.0, (OTHERS_WEIGHT * self.others + processes) / max(cores, processes))
 

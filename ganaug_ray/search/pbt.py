@@ -27,7 +27,7 @@ LATER_LR_KEY = "gan.then"
 SCHEDULE_FILE = "course.json"
 HANDOVER_FILE = "told.json"
 HANDOVER_FOLDER = "handed"
-MEMBERS_PER_FOLLOWER = 4  # one in so many of those that have come as far follows one of as many best
+MEMBERS_PER_FOLLOWER = 4  # one in this many of those that have come as far follows one of as many best
 LR_FACTOR_RANGE = (1.15, 1.6)  # how much larger or smaller another rate is
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,7 @@ class Member:
         Handover(value, self.schedule, rows, fingerprint).write(folder)
 
     def _choose_leader(self, at: int) -> str | None:
-        """Return the member to follow after so many steps, among the best; None unless this one is among the worst."""
+        """Return the member to follow at a step, among the best; None unless this one is among the worst."""
         values: dict[str, float] = {}
         for name in self.root.list_folders():
             folder = self._locate_handover(name, at)

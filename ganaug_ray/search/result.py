@@ -25,7 +25,7 @@ def build_record(plan: SearchPlan, trials: Sequence[Trial], rows: int, seconds: 
 
     Args:
         plan: of the search.
-        trials: in the order in which they were started; those that have not ended are told of as stopped.
+        trials: in the order in which they were started; those that have not ended are listed as stopped.
         rows: training images.
         seconds: that the search took, in all its processes.
         at_once: trials side by side, at most.

@@ -36,7 +36,7 @@ from ganaug_ray.search.tracking import Tracker
 from ganaug_ray.search.trial_log import IntermediateResult, Ledger, Trial
 
 MAX_RESTARTS = 3  # of a trial whose process was lost; it goes on from what its folder holds
-REDUCTION_FACTOR = 3  # of the trials at a look, the best one in so many goes on
+REDUCTION_FACTOR = 3  # of the trials at a look, the best one in this many goes on
 
 # Ours is the ledger, and Ctrl-C ends the search at once: what is done is kept.
 os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"

@@ -12,7 +12,7 @@ HOW_TO_SEND_FORM = (
     "send a form with Content-Type: multipart/form-data and its boundary, as curl -F images=@cat.jpg and other clients "
     "do where none is set by hand"
 )
-MIN_JUDGED_BYTES = 2000  # of an image file: so many have a byte among them that is a line end
+MIN_JUDGED_BYTES = 2000  # of an image file: among this many there is a byte that is a line end
 BASE64_START_CHARS = 1000  # of which a format's signature is found
 
 # Bytes that no text has, in whatever encoding but those of two bytes a character: control characters without white

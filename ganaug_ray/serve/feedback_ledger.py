@@ -172,7 +172,7 @@ class FeedbackLedger:
         return {"known": True, "labelled": False, **reply}
 
     def _reserve_room(self, size: int) -> bool:
-        """Count an image of so many bytes as stored, if there is room for it; says whether there is."""
+        """Count an image of this size as stored if there is room for it, and return whether there is."""
         if self._files <= 0 or self._bytes < size:
             return False
         self._files -= 1

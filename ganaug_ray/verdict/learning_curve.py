@@ -2,7 +2,7 @@
 
 The learning curve of the baseline is its metric over the number of real training images a class: drawn through its
 means, straight between them over the logarithm of the number, and never falling. If an arm with n real images reaches
-what the baseline reaches with N, its n images are said to be worth N. The interval is a percentile bootstrap: the
+what the baseline reaches with N, its n images are worth N. The interval is a percentile bootstrap: the
 repeats (splits or, of a single one, seeds) are drawn anew, the same ones at every number (Efron & Tibshirani 1993,
 chapter 13).
 """

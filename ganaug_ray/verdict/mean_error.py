@@ -118,7 +118,7 @@ def combine_rows_and_repeats(
 
 
 def use_repeats_alone(between_M: np.ndarray, repeats: int) -> MeanError:
-    """Return the error of the mean of repeats of whose rows nothing is known: Student's t.
+    """Return the error of the mean of repeats where nothing is known of their rows: Student's t.
 
     Args:
         between_M: sample variance of the repeats, float64 [M], above zero.

@@ -8,7 +8,7 @@ POCOCK_LEVELS = (0.05, 0.0294, 0.0221, 0.0182, 0.0158)  # two-sided, of 1 to 5 l
 
 
 def compute_best_of_factor(candidates: int) -> float:
-    """Return the factor on p values of the best of so many candidates, where the choice is not independent of the test.
+    """Return the factor on p values of the best of k candidates, where the choice is not independent of the test.
 
     If all k have no effect, the chance that any has a one-sided p below 2.5 % / k is at most 2.5 % (Bonferroni),
     whatever the choice went by. With (k + 1) / 2 up to 3.4 % of simulated comparisons ended in help.
@@ -26,7 +26,7 @@ def compute_best_of_factor(candidates: int) -> float:
 
 
 def compute_looks_factor(looks: int) -> float:
-    """Return the factor on p values where the verdict may be looked at so many times, with more trainings each time.
+    """Return the factor on p values where the verdict may be looked at several times, with more trainings each time.
 
     At every look the level is the same, so that all together are wrong in 5 % of cases (Pocock 1977, "Group sequential
     methods in the design and analysis of clinical trials", Biometrika 64). Looks share their test images, and so are
@@ -49,7 +49,7 @@ def compute_looks_factor(looks: int) -> float:
 
 
 def multiply_p(p: float | None, times: float) -> float | None:
-    """Return so many times a p value, at most one; None stays None.
+    """Multiply a p value, up to one; None stays None.
 
     Args:
         p: in [0, 1], or None where there is none.

@@ -140,7 +140,7 @@ def estimate_means(
 
 
 def estimate_mean_over_repeats(values_JS: np.ndarray) -> Estimate:
-    """Estimate the mean of differences of whose rows nothing is known, from their repeats by Student's t.
+    """Estimate the mean of differences from their repeats by Student's t, where nothing is known of their rows.
 
     Args:
         values_JS: float64, by split and seed.

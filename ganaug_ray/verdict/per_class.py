@@ -61,7 +61,7 @@ def find_gaining_classes(ours: Sequence[Outcome], theirs: Sequence[Outcome], cla
     """Return the names of the classes that gain on validation: whose mean F1 rises by more than its standard error.
 
     That is a guess by which to train an arm, not a result: the arm has to be confirmed on test like any other. Where
-    there is no standard error, for a single model or equal differences, no class is said to gain.
+    there is no standard error, for a single model or equal differences, no class counts as gaining.
 
     Args:
         ours: as for ``compare_classes``.

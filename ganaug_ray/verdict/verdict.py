@@ -86,7 +86,7 @@ def compare_arms(
 
 
 def _judge(comparison: Comparison, p: float | None, p_worthwhile: float | None, times: float) -> Comparison:
-    """Return the comparison with p values that are so many times as large, and the verdict by them."""
+    """Return the comparison with p values that are ``times`` as large, and the verdict by them."""
     p_adjusted = multiple_testing.multiply_p(p, times)
     p_worthwhile_adjusted = multiple_testing.multiply_p(p_worthwhile, times)
     higher_is_better = get_metric(comparison.metric).higher_is_better

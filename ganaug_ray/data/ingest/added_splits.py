@@ -13,7 +13,7 @@ from ganaug_ray.errors import UserError
 
 
 def refuse_added_splits(dataset: Folder, data: DataConfig, splits: int) -> None:
-    """Raise UserError if a finished data set cannot become the first of so many splits as it is.
+    """Raise UserError if a finished data set cannot become the first of several splits as it is.
 
     The images are dealt out again, without being read: by their ids, classes and groups of near-duplicates.
 

@@ -154,7 +154,7 @@ class _SplitUnits:
         return np.bincount(self.places[known], self.sizes[known], len(PLACES)).astype(np.int64)
 
     def cap_split(self, order: np.ndarray, part: int, max_images: int) -> np.ndarray:
-        """Leave so many images of a split, in that order of units. Return rows that stay of a group that is cut."""
+        """Leave a number of images of a split, in that order of units. Return rows that stay of a group that is cut."""
         split_units = order[self.places[order] == part]
         cumulative_images = np.cumsum(self.sizes[split_units])
         excess_units = split_units[cumulative_images > max_images]
@@ -242,7 +242,7 @@ def _place_units(
                 in_train -= int(sizes[unit])
         if not placed_counts[part] and not (placed == part).any():
             raise UserError(
-                f"class {name!r}: so many of its images are near-duplicates that none are left for {PLACES[part]}"
+                f"class {name!r}: too many of its images are near-duplicates, so none are left for {PLACES[part]}"
             )
     return placed
 

@@ -54,7 +54,7 @@ def _read_endlessly(
     number: int,
     skip: int,
 ) -> Generator[ImageColumns]:
-    """Yield what a rank reads from an epoch on, without so many rows at its beginning."""
+    """Yield what a rank reads from an epoch on, without the first rows of it."""
     function = functools.partial(read_piece, str(shards.folder), shards.names)
     while True:
         pieces: list[ShardPiece] = []

@@ -8,7 +8,7 @@ import torch
 
 MAX_DISTANCES_AT_ONCE = 2**22  # distances in memory at a time: 16 MB of float32
 MEDIAN_ROWS = 4096  # rows from which a median is taken
-CROWD_NEIGHBORS = 5  # as near to so many is near to none in particular
+CROWD_NEIGHBORS = 5  # as near to this many is near to none in particular
 
 
 def iterate_distances(

@@ -158,7 +158,7 @@ def test_base64_in_tables_is_named(tmp_path: Path) -> None:
         ("list.json", "with the suffix .jsonl"),
         ("list.csv.gz", "unpack it"),
         ("pets.tar.xz", "pack it as .zip or .tar.gz"),
-        ("pets.bin", "see the README"),
+        ("pets.bin", "`ganaug explain data.source`"),
     ],
 )
 def test_files_of_other_kinds_name_a_way(name: str, words: str, tmp_path: Path) -> None:

@@ -163,5 +163,5 @@ def test_stage_without_gpus_reserves_nothing(tiny_job: Job, monkeypatch: pytest.
 
 
 def test_documented_table_is_that_of_the_code() -> None:
-    """The table in cluster/README.md has what the stages reserve."""
-    assert resources.render_table() in (ROOT / "cluster" / "README.md").read_text()
+    """The table in the cluster guide has what the stages reserve."""
+    assert resources.render_table() in (ROOT / "docs" / "guides" / "cluster.md").read_text()

@@ -1,0 +1,69 @@
+"""The README and the documentation stay short, in plain sentences, without words that make readers stumble."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from statistics import mean
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.helpers.prose import count_words, list_sentences, read_prose
+
+README = ROOT / "README.md"
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
+MAX_README_WORDS = 900
+MAX_PAGE_WORDS = 1500
+MAX_MEAN_SENTENCE = 16  # words
+MAX_SENTENCE = 40  # words, of any page
+# Turns that are no English, or that a tired reader has to read twice. Plain words take their place.
+BANNED = [
+    r"\bso many (?!as\b)", r"\bof which (?!the\b|one\b)", r"\bis told of\b", r"\bthe \w+er the more\b",
+    r"\bone is said to\b", r"\bare said to\b", r"\bthe former\b", r"\bthe latter two\b", r"\bin order to\b",
+    r"\butili[sz]e", r"\bleverage", r"\bsimply\b", r"\bobviously\b", r"\bof course\b", r"\bjust\b", r"\bplease\b",
+    r"\bseamless", r"\brobust(?!ness)", r"\bblazing", r"\bstate.of.the.art\b", r"\band/or\b", r"\be\.g\.", r"\bi\.e\.",
+    r"\betc\.", r"\bvia\b", r"\bat hand\b", r"\bin as far as\b", r"\bfor it\b[.,]", r"\bwhereby\b", r"\bthereof\b",
+]  # fmt: skip
+
+
+def test_readme_is_one_short_page() -> None:
+    """The README has at most 900 words, in sentences of at most 16 words on average."""
+    prose = read_prose(README)
+    assert count_words(README.read_text()) <= MAX_README_WORDS
+    assert mean(map(count_words, list_sentences(prose))) <= MAX_MEAN_SENTENCE
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_pages_are_short_and_plain(page: Path) -> None:
+    """Each page has at most 1,500 words, and sentences that are read once."""
+    prose = read_prose(page)
+    assert count_words(prose) <= MAX_PAGE_WORDS
+    sentences = list_sentences(prose)
+    assert mean(map(count_words, sentences)) <= MAX_MEAN_SENTENCE
+    assert [sentence for sentence in sentences if count_words(sentence) > MAX_SENTENCE] == []
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+def test_no_banned_turns(page: Path) -> None:
+    """No page has a turn of the list above."""
+    prose = read_prose(page)
+    found = [match[0] for pattern in BANNED for match in re.finditer(pattern, prose, re.IGNORECASE)]
+    assert found == []
+
+
+def test_no_sentence_is_said_twice() -> None:
+    """No two pages have a long sentence in common."""
+    seen: dict[str, str] = {}
+    for page in [README, *PAGES]:
+        for sentence in list_sentences(read_prose(page)):
+            if count_words(sentence) >= 10:
+                assert sentence not in seen, f"{page.name} and {seen[sentence]}: {sentence}"
+                seen[sentence] = page.name
+
+
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """The README's links to files lead to files. Those of the other pages are checked when the site is built."""
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", README.read_text()):
+        if "://" not in target:
+            assert (ROOT / target).exists(), target
