@@ -16,6 +16,7 @@ import typer
 from ganaug_ray import cli
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app, metrics
+from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.live_model import LiveModel
 from ganaug_ray.serve.service import Service
 from tests.conftest import ROOT
@@ -90,7 +91,7 @@ def test_every_route_is_listed(builders: Any, tmp_path: Path) -> None:
     """The routes are those of a server with a real model, and each says what it answers."""
     folder = Folder.from_uri(tmp_path / "pets")
     promote(folder, 0)
-    service = Service(LiveModel(str(folder)))
+    service = Service(LiveModel(str(folder)), RequestLimits())
     try:
         document = app.describe_api(service)
     finally:

@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from ganaug_ray.classify import networks as classifier_networks
+from ganaug_ray.classify import networks
+from ganaug_ray.classify import training_loop as classifier_loop
 from ganaug_ray.config import GanConfig
 from ganaug_ray.core.distributed import Place
-from ganaug_ray.gan import training_loop
+from ganaug_ray.data.loading.image_store import LabelledImages
+from ganaug_ray.data.loading.resident_loader import ResidentImages
+from ganaug_ray.gan import training_loop as gan_loop
 from ganaug_ray.runtime import cluster, gpu_probe, hardware, preflight
-from tests.helpers import fake_cuda
-
-MPS = torch.device("mps")
 
 
 @pytest.fixture
@@ -74,23 +76,34 @@ def test_gpu_is_tried_before_work(mac: pytest.MonkeyPatch) -> None:
     assert "cannot use Apple's GPU (MPS backend out of date); update macOS" in gpu_probe.find_gpu_fault(1)
 
 
+class NoteDtypes(TorchDispatchMode):
+    """Notes the types of all that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dtypes: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.dtypes |= {value.dtype for value in pytree.tree_leaves(result) if isinstance(value, torch.Tensor)}
+        return result
+
+
 def test_no_float64_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A pass of each network and the sums of an evaluation need no float64, which Apple's GPUs lack."""
-    monkeypatch.setattr(fake_cuda, "CUDA", MPS)
-    place = Place(device=MPS)
-    assert place.sum_dtype == torch.float32
+    """A pass of each network and an evaluation compute nothing in float64, which Apple's GPUs lack."""
+    assert Place(device=torch.device("mps")).sum_dtype == torch.float32
     assert Place().sum_dtype == torch.float64
+    monkeypatch.setattr(Place, "sum_dtype", torch.float32)
     config = GanConfig(steps=1, preset="scarce", filters=4, latent=8)
-    pair = training_loop.build_networks(config, training_loop.ImageShape(3, 3, 32), 0, Place())
-    network = classifier_networks.CNN(3, 5, 0.3, 8)
-    with fake_cuda.fake_cuda() as gpu:
-        for module in (*pair, network):
-            fake_cuda.move_to_cuda(module)
-        labels_B = place.move_to_device(torch.from_numpy(np.arange(2)))
-        with place.autocast("auto"):
-            x_BCHW = pair[0](torch.empty(2, 8, device=MPS), labels_B)
-            pair[1](x_BCHW, labels_B).mean().backward()
-            logits_BK = network(torch.empty(2, 3, 32, 32, device=MPS))
-        F.cross_entropy(logits_BK, labels_B).backward()
-    assert logits_BK.device == MPS
-    assert set().union(*gpu.dtypes.values()) <= {torch.float32, torch.int64, torch.bool}
+    generator, discriminator = gan_loop.build_networks(config, gan_loop.ImageShape(3, 3, 32), 0, Place())
+    classifier = networks.CNN(3, 3, 0.3, 8)
+    texts = [""] * 6
+    pixels = np.zeros((6, 32, 32, 3), np.uint8)
+    rows = ResidentImages(LabelledImages(pixels, np.arange(6) % 3, texts, texts, texts), Place().device)
+    with NoteDtypes() as noted:
+        x_BCHW, y_B = rows.take_rows(slice(0, 6))
+        discriminator(generator(torch.zeros(6, 8), y_B), y_B).mean().backward()
+        F.cross_entropy(classifier(x_BCHW), y_B).backward()
+        classifier_loop.evaluate_network(classifier, rows, Place())
+    assert torch.float32 in noted.dtypes
+    assert torch.float64 not in noted.dtypes
