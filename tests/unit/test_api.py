@@ -7,6 +7,7 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,17 +27,36 @@ def test_doctests_of_every_module(name: str, experiment: Run) -> None:
     assert doctest.testmod(importlib.import_module(name), extraglobs=given).failed == 0
 
 
-def test_loading_imports_no_ray(experiment: Run) -> None:
-    """Loading a model imports no Ray, and the command line imports no heavy library."""
-    code = f"import sys, ganaug_ray; ganaug_ray.load({str(experiment.root)!r}); assert 'ray' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment())
-    code = """
+def list_imported(code: str) -> set[str]:
+    """Run code in a process of its own; return the names of the packages that are imported when it ends."""
+    script = f"""
 import sys
-from ganaug_ray import cli
-heavy = {"torch", "ray", "numpy", "pydantic", "pyarrow", "matplotlib", "sklearn"} & set(sys.modules)
-assert not heavy, heavy
+try:
+    {code}
+except SystemExit:
+    pass
+print("|", *{{name.split(".")[0] for name in sys.modules}})
 """
-    subprocess.run([sys.executable, "-c", code], check=True, env=environment())
+    command = [sys.executable, "-c", script]
+    printed = subprocess.run(command, check=True, env=environment(), capture_output=True, text=True).stdout
+    return set(printed.rpartition("|")[2].split())
+
+
+COMPUTING = {"torch", "ray", "numpy", "pyarrow", "matplotlib", "sklearn", "scipy", "pandas", "PIL", "timm"}
+CONVENIENT = {"rich", "asyncio", "pydantic", "yaml", "jinja2"}
+
+
+def test_commands_import_what_they_need(experiment: Run, tmp_path: Path) -> None:
+    """The package itself imports nothing heavy, nor does --help or a job that is refused; loading needs no Ray."""
+    (tmp_path / "bad.yaml").write_text("data: {source: sklearn:digits, image_sise: 32}")
+    command = "from ganaug_ray import cli; sys.argv = ['ganaug', {}]; cli.main()"
+    assert not list_imported("import ganaug_ray") & (COMPUTING | CONVENIENT | {"typer"})
+    assert not list_imported(command.format("'--help'")) & (COMPUTING | CONVENIENT)
+    for verb in ("prepare", "run"):
+        refused = list_imported(command.format(f"{verb!r}, {str(tmp_path / 'bad.yaml')!r}"))
+        assert not refused & (COMPUTING | {"rich", "asyncio", "jinja2"}), verb
+    loaded = list_imported(f"import ganaug_ray; ganaug_ray.load({str(experiment.root)!r})")
+    assert not loaded & {"ray", "timm", "torchvision", "pandas", "matplotlib", "sklearn", "scipy"}
 
 
 def test_every_kind_of_folder_loads(experiment: Run) -> None:

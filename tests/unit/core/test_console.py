@@ -5,13 +5,15 @@ from __future__ import annotations
 import io
 import re
 import sys
+import threading
 from collections.abc import Callable
+from pathlib import Path
 
 import pexpect
 import pytest
 from rich.console import Console
 
-from ganaug_ray.core import run_clock
+from ganaug_ray.core import console, run_clock
 from ganaug_ray.core.console import Terminal
 from ganaug_ray.core.run_clock import RunClock
 from tests.conftest import environment
@@ -82,6 +84,41 @@ def test_line_in_a_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     """Where there is no terminal, a stage is one line, however long."""
     Terminal().print_stage_line("compare", "done", SENTENCE * 3, 2.5)
     assert capsys.readouterr().out == f"compare    done   {SENTENCE * 3}  2.5 s\n"
+
+
+class OutStream(io.StringIO):
+    """Standard output in a notebook."""
+
+
+OutStream.__module__ = "ipykernel.iostream"
+
+
+def test_notebook_shows_progress_and_no_chatter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a notebook a line is written anew while a stage works, in plain text; what libraries print is in the log."""
+    shown = OutStream()
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as Jupyter sets it
+    monkeypatch.setattr(console, "PROGRESS_POLL_S", 0.01)
+    asked = threading.Event()
+
+    def read_progress() -> tuple[float, str]:
+        asked.set()
+        return 0.25, "step 1 of 4"
+
+    terminal = Terminal()
+    with terminal.redirect_output(tmp_path / "log.txt"):
+        print("chatter")
+        with terminal.show_progress("teach", read_progress):
+            assert asked.wait(30)
+            terminal.print_stage_line("teach", "note", "a remark")
+        terminal.print_stage_line("teach", "done", "a teacher")
+    assert "chatter" in (tmp_path / "log.txt").read_text()
+    text = shown.getvalue()
+    assert "\x1b" not in text
+    assert "chatter" not in text
+    assert re.search(r"\rteach +25%  step 1 of 4", text)
+    lines = [line.split("\r")[-1] for line in text.splitlines()]
+    assert lines == ["teach      note   a remark", "teach      done   a teacher"]
 
 
 class Time:

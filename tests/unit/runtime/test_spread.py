@@ -12,7 +12,7 @@ import pytest
 
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.runtime.executors import map_serially, open_process_pool
-from tests.conftest import environment
+from tests.conftest import ROOT, environment
 
 
 def square(n: int) -> tuple[int, int]:
@@ -80,3 +80,18 @@ def test_worker_processes_end_with_parent(tmp_path: Path) -> None:
         parent.wait()
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert not alive
+
+
+def test_scripts_need_no_main_guard(tmp_path: Path) -> None:
+    """A script that has no ``if __name__ == "__main__"`` runs once, not again in every process."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from ganaug_ray.runtime.executors import open_process_pool\n"
+        "print('begun', flush=True)\n"
+        "with open_process_pool() as execute:\n"
+        "    print(sum(execute(abs, range(9))))\n"
+    )
+    printed = subprocess.run(
+        [sys.executable, str(script)], env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, check=True
+    )
+    assert printed.stdout == "begun\n36\n"
