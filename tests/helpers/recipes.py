@@ -39,6 +39,8 @@ def _edit_file(path: Path, place: str, anchor: str, text: str) -> None:
     assert number is not None, f"{path.name} has no line with {anchor!r}"
     if place == "behind":
         lines[number] = lines[number].replace(anchor, f"{anchor}{text.strip()} ", 1)
+    elif place == "after the line":
+        lines.insert(number + 1, text)
     else:
-        lines.insert(number + (place == "after the line"), text)
+        lines.insert(number, f"{text.rstrip()}\n\n\n")
     path.write_text("".join(lines))
