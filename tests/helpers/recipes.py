@@ -1,7 +1,7 @@
 """Applies the recipes of the documentation to a copy of the package, as a contributor would by hand.
 
-A comment above each block says where it goes: ``new file F``, ``before the line "X" in F``, ``after the line "X" in F``,
-``behind "X" in F``, within the line, or ``check``: that is run when all are applied.
+A comment above each block says where it goes: ``new file F``, ``before the line "X" in F``, ``after the line "X" in
+F``, ``behind "X" in F`` (within the line), or ``check``: code that is run when all are applied.
 """
 
 from __future__ import annotations
