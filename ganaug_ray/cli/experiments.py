@@ -37,7 +37,10 @@ VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
     ),
     "train": ("Train classifiers with and without synthetic images.", lambda p: p.train_classifiers()),
     "compare": ("Reach the verdict from the models' predictions.", lambda p: p.compare_arms()),
-    "sizes": ("Repeat the comparison with the other numbers of training images in compare.sizes.", lambda p: p.run_size_experiments()),
+    "sizes": (
+        "Repeat the comparison with the other numbers of training images in compare.sizes.",
+        lambda p: p.run_size_experiments(),
+    ),
     "compare-models": (
         "Train and compare the networks of the job's models section.",
         lambda p: p.reach_model_comparison(),

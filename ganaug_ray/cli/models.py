@@ -55,7 +55,9 @@ def serve(
         str, typer.Option("--host", help="Address to listen on; any but this machine's own needs a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the model in the API. Default: the folder's.")] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the model in the API. Default: the folder's.")
+    ] = None,
     key_file: Annotated[
         str | None, typer.Option("--key-file", help="API keys, one a line, beside those of $GANAUG_API_KEY.")
     ] = None,
@@ -84,7 +86,8 @@ def serve(
         ),
     ] = None,
     canary: Annotated[
-        str | None, typer.Option("--canary", metavar="MODEL:SHARE", help="A candidate that answers a share of the requests.")
+        str | None,
+        typer.Option("--canary", metavar="MODEL:SHARE", help="A candidate that answers a share of the requests."),
     ] = None,
     feedback: Annotated[
         str | None, typer.Option("--feedback", metavar="DIR", help="Folder for images that come back with a label.")

@@ -30,7 +30,9 @@ MAX_LARGEST_NAMED = 3  # large things in a message
 
 Address = Annotated[
     str,
-    typer.Option("--address", envvar="RAY_API_SERVER_ADDRESS", help="Address of the dashboard, such as http://HEAD:8265."),
+    typer.Option(
+        "--address", envvar="RAY_API_SERVER_ADDRESS", help="Address of the dashboard, such as http://HEAD:8265."
+    ),
 ]
 
 

@@ -1,7 +1,7 @@
 """Applies the recipes of the documentation to a copy of the package, as a contributor would by hand.
 
-A comment above each block says where it goes: ``new file F``, ``before the line "X" in F``, ``after the line "X" in F``,
-``behind "X" in F``, within the line, or ``check``: that is run when all are applied.
+A comment above each block says where it goes: ``new file F``, ``before the line "X" in F``, ``after the line "X" in
+F``, ``behind "X" in F`` (within the line), or ``check``: code that is run when all are applied.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def _edit_file(path: Path, place: str, anchor: str, text: str) -> None:
     assert number is not None, f"{path.name} has no line with {anchor!r}"
     if place == "behind":
         lines[number] = lines[number].replace(anchor, f"{anchor}{text.strip()} ", 1)
+    elif place == "after the line":
+        lines.insert(number + 1, text)
     else:
-        lines.insert(number + (place == "after the line"), text)
+        lines.insert(number, f"{text.rstrip()}\n\n\n")
     path.write_text("".join(lines))

@@ -202,7 +202,6 @@ def _make_no_folder(source: str) -> UserError:
 
 def _make_unknown_kind(source: str) -> UserError:
     name = source.lower()
-    remedy = next(
-        (words for suffixes, words in REMEDIES.items() if name.endswith(suffixes)), "`ganaug explain data.source` lists what is read"
-    )
+    otherwise = "`ganaug explain data.source` lists what is read"
+    remedy = next((words for suffixes, words in REMEDIES.items() if name.endswith(suffixes)), otherwise)
     return UserError(f"data.source {source}: is a file of a kind that is not read; {remedy}")

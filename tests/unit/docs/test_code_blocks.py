@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from unittest.mock import MagicMock
 from urllib.parse import urlsplit
@@ -47,6 +48,8 @@ def _split_commands(block: CodeBlock) -> Iterator[list[str]]:
             words = shlex.split(command, comments=True)
             while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
                 words = words[1:]
+            if ">" in words:
+                words = words[: words.index(">")]
             if words:
                 yield [Path(words[0]).name or words[0], *words[1:]]
 
@@ -92,7 +95,7 @@ def _check_other_command(words: list[str]) -> None:
 
 def _check_pip(words: list[str]) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    for option, value in zip(words, words[1:], strict=False):
+    for option, value in pairwise(words):
         if option == "-c":
             assert (ROOT / value).is_file()
         if option == "-e" and "[" in value:
