@@ -58,6 +58,7 @@ def predict_images(
     tables = []
     files = 0
     try:
+        table: pa.Table
         for table in answers.iter_batches(batch_size=None, batch_format="pyarrow"):
             files += len(table)
             progress((table["part"][-1].as_py() + 1) / len(parts), f"{files} images")

@@ -57,7 +57,7 @@ def test_notebook_of_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.
     assert not any(cell.outputs or cell.execution_count for cell in cells), "outputs are stripped"
     nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": tmp_path}}).execute()
     ran, shown, told, classified, drawn = (cell.outputs for cell in cells)
-    streams = {stream: "" for stream in ("stdout", "stderr")}
+    streams = dict.fromkeys(("stdout", "stderr"), "")
     for output in ran:
         streams[output.name] += output.text
     assert streams["stderr"] == ""

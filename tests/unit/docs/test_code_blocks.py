@@ -31,7 +31,7 @@ from tests.conftest import DIGITS, ROOT, environment
 from tests.helpers import recipes
 from tests.helpers.prose import CodeBlock, list_code_blocks
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("[!_]*/**/*.md")])]
 BLOCKS = [block for page in PAGES for block in list_code_blocks(page)]
 TEXT = "text"  # a listing or a formula: there is nothing to run
 SHELL_WORDS = {"python3", "export", ".", "ruff", "mypy"}  # what a block may have beside the commands checked here

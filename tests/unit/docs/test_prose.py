@@ -12,7 +12,7 @@ from tests.conftest import ROOT
 from tests.helpers.prose import count_words, list_sentences, read_prose
 
 README = ROOT / "README.md"
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+PAGES = sorted([*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("[!_]*/**/*.md")])
 MAX_README_WORDS = 900
 MAX_PAGE_WORDS = 1500
 MAX_MEAN_SENTENCE = 16  # words

@@ -116,7 +116,7 @@ def test_mistakes_are_user_errors(tmp_path: Path) -> None:
     ):
         with pytest.raises(ganaug_ray.UserError, match=words):
             ganaug_ray.run(what)
-    with pytest.raises(ganaug_ray.UserError, match="gan.lr: found -1"):
+    with pytest.raises(ganaug_ray.UserError, match=r"gan\.lr: found -1"):
         ganaug_ray.run({"data": {"source": "sklearn:digits"}}, settings={"gan.lr": -1})
 
 
