@@ -201,7 +201,8 @@ def plot_curves(groups: Sequence[CurveGroup], title: str, legend: bool = False) 
 def add_legend(axes: Axes) -> None:
     """Name the lines between the title and the axes, where they cannot hide any."""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2, columnspacing=1.2)
-    axes.set_title(axes.get_title("left"), loc="left", pad=18)
+    rows = -(-len(axes.get_legend_handles_labels()[0]) // 2)
+    axes.set_title(axes.get_title("left"), loc="left", pad=6 + 12 * rows)
 
 
 def make_small_axes(title: str) -> tuple[Figure, Axes]:

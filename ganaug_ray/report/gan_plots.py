@@ -40,15 +40,15 @@ def _draw_kid(rows: Rows) -> Markup | None:
     if not curves:
         return None
     first = next(iter(curves))
-    title = f"KID {SPLITS[first]}: lower is better"
+    title = f"KID {SPLITS[first]}"
     figure, axes = plots.make_small_axes(title)
     key = keys[first]
     steps, values = np.array(curves[first]).T
     spreads = np.array([row.get(f"{key}_std") or 0.0 for row in rows if row.get(key) is not None])
     axes.fill_between(steps, values - spreads, values + spreads, color=COLOURS[0], alpha=0.2, linewidth=0)
-    axes.plot(steps, values, color=COLOURS[0], linewidth=1.6, marker="o", markersize=3, label="generated images")
+    axes.plot(steps, values, color=COLOURS[0], linewidth=1.6, marker="o", markersize=3, label="generated")
     if len(curves) > 1:
-        axes.plot(*zip(*curves["train"], strict=True), color=COLOURS[1], linewidth=0.9, label=SPLITS["train"])
+        axes.plot(*zip(*curves["train"], strict=True), color=COLOURS[1], linewidth=0.9, label="on training images")
     axes.axhline(0, color=INK_COLOUR, linewidth=0.9, linestyle=(0, (3, 2)), label="other real images")
     plots.add_legend(axes)
     return plots.encode_svg(figure, f"{title}, over steps: ends at {values[-1]:.3f}; other real images: 0")
@@ -64,7 +64,7 @@ def _draw_shares(rows: Rows) -> Markup | None:
             groups.append(plots.CurveGroup(gan_figures.find_metric(metric).name, [curve], colour))
     if not groups:
         return None
-    title = "shares in percent: higher is better"
+    title = "shares, %"
     return plots.encode_svg(plots.plot_curves(groups, title, legend=True), plots.describe_ends(groups, title))
 
 

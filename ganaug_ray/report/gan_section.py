@@ -13,10 +13,8 @@ from ganaug_ray.evaluate import plots
 from ganaug_ray.gan import image_grid
 from ganaug_ray.report.picture_tiles import encode_tiles
 
-PAIR_IMAGES = 4  # real ones of a class, and as many generated ones
 MAX_SNAPSHOTS = 12
-SNAPSHOT_COLUMNS = 6
-SNAPSHOT_SIDE_PX = 48
+GRID_COLUMNS = 4  # real images of a class, and as many generated ones
 
 
 def collect_images(
@@ -31,34 +29,35 @@ def collect_images(
         image_size: side in pixels of the stored real images.
 
     Returns:
-        pairs: for each of the first classes its name (empty where that cannot be known), ``real`` and ``drawn``
-            images, at pairs_step: the chosen step, else the last one.
-        snapshots: (step, picture) of some of the steps, the same latents in each; a row for each of snapshot_rows.
+        real, snapshots: real images, and for some of the steps (step, generated images), the same latents in each; the
+            first rows of both are those of the first classes.
+        snapshot_rows: names of the rows; empty where these cannot be known.
+        shown_step, shown_number: the chosen step, else the last one, and its place among the snapshots.
+        real_rows: number of rows.
         interpolation, interpolation_rows: between two latents a row.
         closest_pairs: generated images and the training images they are nearest to.
     """
     size = record["size"]
     chosen = record["chosen"]["step"]
     grids = _read_sample_grids(gan / "samples", size, chosen)
-    pairs: list[dict[str, str]] = []
-    names: list[str] = []
+    real = None
+    rows = 0
     step = 0
     if grids:
         step = chosen if chosen in grids else max(grids)
-        drawn, real = grids[step]
-        names = _name_rows(len(drawn), classes) if record["conditional"] else [""] * len(drawn)
-        for name, real_row, drawn_row in zip(names, real, drawn, strict=True):
-            real_uri, drawn_uri = (encode_tiles([row], PAIR_IMAGES) for row in (real_row, drawn_row))
-            pairs.append({"class": name, "real": real_uri, "drawn": drawn_uri})
-    interpolation, rows = _clear_gaps(gan, "interpolation.png", size)
+        rows = len(grids[step][0])
+        real = encode_tiles(grids[step][1], GRID_COLUMNS)
+    interpolation, interpolation_rows = _clear_gaps(gan, "interpolation.png", size)
     closest_pairs, _ = _clear_gaps(gan, "closest_pairs.png", image_size)
     return {
-        "pairs": pairs,
-        "pairs_step": step,
-        "snapshots": _draw_snapshots(grids),
-        "snapshot_rows": names if any(names) else [],
+        "real": real,
+        "snapshots": [(at, encode_tiles(drawn, GRID_COLUMNS)) for at, (drawn, _) in grids.items()],
+        "snapshot_rows": _name_rows(rows, classes) if record["conditional"] else [],
+        "shown_step": step,
+        "shown_number": list(grids).index(step) if grids else 0,
+        "real_rows": rows,
         "interpolation": interpolation,
-        "interpolation_rows": _name_rows(rows, classes) if record["conditional"] else [],
+        "interpolation_rows": _name_rows(interpolation_rows, classes) if record["conditional"] else [],
         "closest_pairs": closest_pairs,
     }
 
@@ -82,12 +81,6 @@ def _read_sample_grids(samples: Folder, size: int, chosen: int) -> dict[int, lis
     return {step: cut for step, cut in grids.items() if cut[0].shape == grids[max(grids)][0].shape}
 
 
-def _draw_snapshots(grids: dict[int, list[np.ndarray]]) -> list[tuple[int, str]]:
-    if len(grids) < 2:
-        return []
-    return [(step, encode_tiles(drawn, SNAPSHOT_COLUMNS, SNAPSHOT_SIDE_PX)) for step, (drawn, _) in grids.items()]
-
-
 def _clear_gaps(gan: Folder, name: str, size: int) -> tuple[str | None, int]:
     """A picture of a grid without its white gaps, and the number of its rows; as it is where it is no such grid."""
     if not gan.has_file(name):
@@ -102,4 +95,4 @@ def _clear_gaps(gan: Folder, name: str, size: int) -> tuple[str | None, int]:
 def _name_rows(rows: int, classes: Sequence[str]) -> list[str]:
     """Names of a grid's rows, which are the first classes; but a class without an image at hand is passed over."""
     first = list(classes[: image_grid.MAX_CLASS_ROWS])
-    return first if len(first) == rows else [""] * rows
+    return first if len(first) == rows else []

@@ -1,8 +1,9 @@
 "use strict";
 // The slider over the generator's snapshots: one picture of several is shown.
 for (const figure of document.querySelectorAll(".snapshots")) {
-  const pictures = [...figure.querySelectorAll("img")];
   const slider = figure.querySelector("input");
+  if (!slider) continue;
+  const pictures = [...figure.querySelectorAll("img[data-label]")];
   const label = figure.querySelector("output");
   const show = () => {
     pictures.forEach((picture, number) => { picture.hidden = number !== Number(slider.value); });
