@@ -128,6 +128,7 @@ function listAnswers(route, operation) {
 async function addRoute(path, method, operation) {
   const route = find("route").content.cloneNode(true).querySelector("details");
   const inside = (selector) => route.querySelector(selector);
+  route.dataset.route = `${method.toUpperCase()} ${path}`;
   inside(".method").textContent = method.toUpperCase();
   inside(".path").textContent = path;
   inside(".about").textContent = operation.description || "";
