@@ -15,7 +15,7 @@ from ganaug_ray.evaluate import plots
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.report import arm_plots
 
-MAX_FOREST_ARMS = 8  # of the chart at the top of the page
+MAX_FOREST_ARMS = 6  # of the chart at the top of the page
 
 
 def collect_arms(
