@@ -129,7 +129,8 @@ def tabulate_quality(quality: Mapping[str, float]) -> list[dict[str, Any]]:
     """Return a row for each measured metric: ``metric``, and what is written for ``train`` and ``val``, or a dash."""
     rows = []
     for metric in QUALITY_METRICS:
-        cells = {split: _format_cell(quality, metric, find_key(quality, metric.key, split)) for split in ("val", "train")}
+        keys = {split: find_key(quality, metric.key, split) for split in ("val", "train")}
+        cells = {split: _format_cell(quality, metric, key) for split, key in keys.items()}
         if any(cells.values()):
             rows.append({"metric": metric, **{split: cell or "–" for split, cell in cells.items()}})
     return rows

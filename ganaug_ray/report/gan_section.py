@@ -1,4 +1,4 @@
-"""The pictures of the report's section on the GAN: real beside generated images, and these at one step after another."""
+"""The pictures of the report's section on the GAN: real beside generated images, step after step."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ lays both out.
 import datetime
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from markupsafe import Markup
@@ -20,7 +20,7 @@ from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, Stage
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.evaluate import model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
-from ganaug_ray.evaluate.targets import find_champion, find_model
+from ganaug_ray.evaluate.targets import find_model
 from ganaug_ray.report import (
     arm_plots,
     arm_section,

@@ -17,9 +17,8 @@ def render_template(name: str, **values: Any) -> str:
     """Render a template to the HTML of a page."""
     script = _read_script()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return _build_environment().get_template(name).render(
-        script=Markup(script), script_hash=f"sha256-{digest}", **values
-    )
+    template = _build_environment().get_template(name)
+    return template.render(script=Markup(script), script_hash=f"sha256-{digest}", **values)
 
 
 @functools.cache

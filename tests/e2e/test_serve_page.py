@@ -228,16 +228,16 @@ def test_routes_are_tried_on_the_description(
         tab.run(f"""{{ const key = document.getElementById('key'); key.value = '{KEY}';
             key.dispatchEvent(new Event('change')) }}""")
         tab.show(f"{url}/docs?again", width, 900)
-        tab.until("document.querySelector('[data-route=\\"GET /healthz\\"] .curl')?.textContent")
+        tab.until("document.querySelector('[data-route=\"GET /healthz\"] .curl')?.textContent")
         assert "--data-binary @image.jpg" in tab.run("document.querySelector('.curl').textContent")
         for kind, name in (("GET", "/v1/model"), ("POST", "/v2/models/{name}/infer"), ("POST", "/v1/predict")):
-            form = f"document.querySelector('[data-route=\\"{kind} {name}\\"] form')"
+            form = f"document.querySelector('[data-route=\"{kind} {name}\"] form')"
             if name == "/v1/predict":
                 tab.choose("[data-route='POST /v1/predict'] input[type=file]", files[1])
             tab.run(f"{form}.requestSubmit()")
             tab.until(f"{form}.querySelector('.status').textContent.startsWith('200')")
         (expected,) = service.champion.current.classifier.predict([files[1].read_bytes()])
-        reply = tab.run("document.querySelector('[data-route=\\"POST /v1/predict\\"] .reply').textContent")
+        reply = tab.run("document.querySelector('[data-route=\"POST /v1/predict\"] .reply').textContent")
         assert json.loads(reply)["predictions"][0]["label"] == expected.label
         assert tab.run("document.documentElement.scrollWidth") <= width
         shot(tab, f"docs-try-{width}", tmp_path)

@@ -23,9 +23,9 @@ from ganaug_ray.classify.predict import Classifier
 from ganaug_ray.core.model_registry import resolve_model
 from ganaug_ray.core.storage import Folder
 from tests.conftest import environment
-from tests.helpers.dashboard import list_dashboard_metrics
 from tests.helpers import fuzz
 from tests.helpers.callers import Question, ask
+from tests.helpers.dashboard import list_dashboard_metrics
 from tests.helpers.serving import Expected, Server, encoded, listening, promote, questions, replicas, running
 from tests.unit.data.test_web import certificate
 
@@ -149,7 +149,7 @@ def test_killed_replica_loses_no_request(server: Server) -> None:
 
 
 def test_metrics_count_predictions_by_class(server: Server) -> None:
-    """The metrics for Prometheus count predictions by class, confidence and batch sizes: all that the dashboard asks."""
+    """The metrics for Prometheus count predictions by class, confidence and batch sizes, as the dashboard asks."""
     wanted = list_dashboard_metrics() - {"ray_ganaug_drift"}  # this model has no reference to part from
     for _ in range(1000):  # they are passed on every few seconds
         text = server.get(server.metrics).decode()

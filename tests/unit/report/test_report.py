@@ -246,7 +246,8 @@ def test_page_is_self_contained(reported: Experiment) -> None:
 def test_contents_lead_to_every_section(reported: Experiment) -> None:
     """The list of contents names every section, and each of its links leads to one."""
     tags = Page(reported.page()).tags
-    links = [attributes["href"] for tag, attributes in tags if tag == "a" and (attributes["href"] or "").startswith("#")]
+    addresses = [attributes["href"] or "" for tag, attributes in tags if tag == "a"]
+    links = [address for address in addresses if address.startswith("#")]
     anchors = [f"#{attributes['id']}" for tag, attributes in tags if tag in ("span", "h2") and "id" in attributes]
     assert links == anchors
     assert {"#answer", "#arms", "#generator", "#champion", "#classes", "#data", "#time"} <= set(links)
@@ -574,7 +575,8 @@ def test_many_arms_are_cut_in_the_headline_only(tmp_path: Path) -> None:
     """The chart at the top shows six arms at most, the chosen one among them; the table has all."""
     arms = [REAL, SYNTHETIC, *(f"arm-{n}" for n in range(20))]
     page = Page(Experiment(tmp_path, ["cat", "dog"], arms, seeds=1).report())
-    (chart,) = [a["aria-label"] or "" for tag, a in page.tags if (a.get("aria-label") or "").startswith("Change on test")]
+    labels = [attributes.get("aria-label") or "" for _, attributes in page.tags]
+    (chart,) = [label for label in labels if label.startswith("Change on test")]
     assert chart.count("points") == 6
     assert SYNTHETIC in chart
     assert "The 6 of 21 arms" in page.text
