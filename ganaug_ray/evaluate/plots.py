@@ -186,7 +186,7 @@ def plot_curves(groups: Sequence[CurveGroup], title: str, legend: bool = False) 
         title: what the values are.
         legend: whether to name the groups; False where the page does so for several plots at once.
     """
-    figure, axes = _make_small_axes(title)
+    figure, axes = make_small_axes(title)
     for group in groups:
         if len(group.curves) > 1:
             for curve in group.curves:
@@ -194,34 +194,19 @@ def plot_curves(groups: Sequence[CurveGroup], title: str, legend: bool = False) 
         style = (0, (3, 1.5)) if group.dashed else "-"
         _draw_line(axes, group.compute_mean(), color=group.colour, linewidth=1.6, label=group.name, linestyle=style)
     if legend:
-        _add_legend(axes)
+        add_legend(axes)
     return figure
 
 
-@mpl.rc_context(PLOT_STYLE)
-def plot_curve_with_spread(curve: Curve, spreads: Sequence[float], title: str) -> Figure:
-    """Draw one curve with a band of one spread above and below.
-
-    Args:
-        curve: points (step, value), in order of steps.
-        spreads: half the height of the band at each point, such as a standard deviation.
-        title: what the values are.
-    """
-    figure, axes = _make_small_axes(title)
-    steps, values = np.array(curve).T
-    axes.fill_between(steps, values - spreads, values + np.array(spreads), color=COLOURS[0], alpha=0.2, linewidth=0)
-    axes.plot(steps, values, color=COLOURS[0], linewidth=1.6, marker="o", markersize=3, label="mean and spread")
-    _add_legend(axes)
-    return figure
-
-
-def _add_legend(axes: Axes) -> None:
+def add_legend(axes: Axes) -> None:
     """Name the lines between the title and the axes, where they cannot hide any."""
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, borderpad=0.2, columnspacing=1.2)
-    axes.set_title(axes.get_title("left"), loc="left", pad=18)
+    rows = -(-len(axes.get_legend_handles_labels()[0]) // 2)
+    axes.set_title(axes.get_title("left"), loc="left", pad=6 + 12 * rows)
 
 
-def _make_small_axes(title: str) -> tuple[Figure, Axes]:
+def make_small_axes(title: str) -> tuple[Figure, Axes]:
+    """Make a small figure with steps across, for curves of a training."""
     figure = Figure(figsize=SMALL_SIZE_IN, layout="constrained")
     axes = figure.subplots()
     axes.set_title(title, loc="left")

@@ -9,6 +9,7 @@ from PIL import Image
 from ganaug_ray.data import images
 
 GAP_PX = 2  # pixels around each image of a grid
+SIDE_GAP_PX = 16  # between two grids side by side
 MAX_CLASS_ROWS = 10  # of the pictures with a row a class
 
 
@@ -20,9 +21,30 @@ def arrange_grid(rows: list[np.ndarray]) -> np.ndarray:
     return make_grid(tiles, nrow=len(rows[0]), padding=GAP_PX, pad_value=255).permute(1, 2, 0).numpy()
 
 
-def count_grid_rows(picture: bytes, size: int) -> int:
-    """Return how many rows of images a grid has, given its PNG and the side of an image in pixels."""
-    return (Image.open(io.BytesIO(picture), formats=["PNG"]).height - GAP_PX) // (size + GAP_PX)
+def cut_grids(picture: bytes, size: int, count: int = 1) -> list[np.ndarray]:
+    """Cut a picture of grids into the images that they hold: the reverse of arrange_grid and join_side_by_side.
+
+    Args:
+        picture: PNG of one grid, or of two equally large ones side by side.
+        size: side of an image, in pixels.
+        count: number of grids side by side.
+
+    Returns:
+        Of each grid its images, uint8 [rows, columns, size, size, 3]; empty if the picture holds no such grids.
+    """
+    pixels = np.asarray(Image.open(io.BytesIO(picture), formats=["PNG"]).convert("RGB"))
+    step = size + GAP_PX
+    width = (pixels.shape[1] - SIDE_GAP_PX * (count - 1)) // count
+    rows, rest_y = divmod(pixels.shape[0] - GAP_PX, step)
+    columns, rest_x = divmod(width - GAP_PX, step)
+    if rest_y or rest_x or not rows or not columns:
+        return []
+    grids = []
+    for number in range(count):
+        left = number * (width + SIDE_GAP_PX) + GAP_PX
+        grid = pixels[GAP_PX:, left : left + columns * step].reshape(rows, step, columns, step, 3)
+        grids.append(grid[:, :size, :, :size].transpose(0, 2, 1, 3, 4))
+    return grids
 
 
 def encode_png(picture: np.ndarray) -> bytes:
@@ -34,25 +56,8 @@ def encode_png(picture: np.ndarray) -> bytes:
 
 def join_side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Put two pictures of equal height side by side with a white gap: uint8 [H, W, 3]."""
-    gap = np.full((left.shape[0], 16, 3), 255, np.uint8)
+    gap = np.full((left.shape[0], SIDE_GAP_PX, 3), 255, np.uint8)
     return np.concatenate([left, gap, right], axis=1)
-
-
-def build_film_strip(frames: list[bytes], size: int) -> bytes:
-    """Put the first columns of grids side by side: how the first image of each row changed in training.
-
-    Args:
-        frames: grids as PNG, in order; any of another height than the last one's is passed over.
-        size: side of their images in pixels.
-
-    Returns:
-        A PNG.
-    """
-    opened_frames = [Image.open(io.BytesIO(frame), formats=["PNG"]).convert("RGB") for frame in frames]
-    height = opened_frames[-1].height
-    same_frames = [frame for frame in opened_frames if frame.height == height]
-    columns = [np.asarray(frame)[:, : size + GAP_PX] for frame in same_frames]
-    return encode_png(np.concatenate([*columns, np.full_like(columns[0][:, :GAP_PX], 255)], axis=1))
 
 
 def encode_film_gif(frames: list[bytes]) -> bytes:

@@ -27,7 +27,7 @@ def plot_forest(comparisons: Sequence[dict[str, Any]]) -> Figure:
         comparisons: as in verdict.json; differences, mean and ci95 are shares in [-1, 1].
     """
     ordered = sorted(comparisons, key=lambda comparison: ROLE_ORDER.index(comparison["role"]))
-    figure = Figure(figsize=(4.2, 0.55 + 0.62 * len(ordered)), layout="constrained")
+    figure = Figure(figsize=(4.2, 0.55 + (0.62 if len(ordered) <= 3 else 0.48) * len(ordered)), layout="constrained")
     axes = figure.subplots()
     for row, comparison in enumerate(reversed(ordered)):
         _draw_comparison(axes, row, comparison)

@@ -15,6 +15,8 @@ from ganaug_ray.evaluate import plots
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.report import arm_plots
 
+MAX_FOREST_ARMS = 6  # of the chart at the top of the page
+
 
 def collect_arms(
     verdict: VerdictRecord, markers: Mapping[str, StageRecord], arms: Mapping[str, ArmConfig]
@@ -73,8 +75,11 @@ def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experime
     """Return the section's pictures by name: forest, classes and ratios, those that have anything to show."""
     drawn: dict[str, Any] = {}
     if verdict["comparisons"]:
-        alt = _describe_changes(verdict["comparisons"], "arm")
-        drawn["forest"] = plots.encode_svg(arm_plots.plot_forest(verdict["comparisons"]), f"Change on test. {alt}")
+        shown = _choose_shown_arms(verdict["comparisons"])
+        drawn["forest"] = plots.encode_svg(
+            arm_plots.plot_forest(shown), f"Change on test. {_describe_changes(shown, 'arm')}"
+        )
+        drawn["forest_arms"] = len(shown)
     if verdict["chosen"]:
         rows = verdict["classes"][verdict["chosen"]["arm"]]
         alt = "; ".join(f"{row['class']}: {100 * row['f1']['mean']:+.1f}" for row in rows[: arm_plots.MAX_BARS])
@@ -86,6 +91,17 @@ def draw_arms(verdict: experiment_dir.Record, ratios: Mapping[str, list[experime
             arm_plots.plot_ratios(dict(ratios), metric.key), f"Change in test {metric.name} by ratio. {alt}"
         )
     return drawn
+
+
+def _choose_shown_arms(comparisons: list[experiment_dir.Record]) -> list[experiment_dir.Record]:
+    """The chosen arm and those that gained most, in the order that they have."""
+
+    def rank(comparison: experiment_dir.Record) -> tuple[bool, float]:
+        sign = -1 if get_metric(comparison["metric"]).higher_is_better else 1
+        return comparison["role"] != "chosen", sign * comparison["mean"]
+
+    kept = {comparison["arm"] for comparison in sorted(comparisons, key=rank)[:MAX_FOREST_ARMS]}
+    return [comparison for comparison in comparisons if comparison["arm"] in kept]
 
 
 def _describe_changes(comparisons: list[experiment_dir.Record], key: str) -> str:

@@ -1,107 +1,98 @@
-"""The report's section on the GAN: plots of its training log, and the pictures in its folder."""
+"""The pictures of the report's section on the GAN: real beside generated images, step after step."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.evaluate import plots
 from ganaug_ray.gan import image_grid
+from ganaug_ray.report.picture_tiles import encode_tiles
 
-MAX_FILM_BYTES = 2_000_000  # bytes; of a larger one the page has a strip
-STRIP_FRAMES = 10
-
-
-def draw_curves(rows: Sequence[experiment_dir.Record]) -> list[Markup]:
-    """Draw losses, scores, the discriminator's overfitting and every KID of a GAN's training log over steps."""
-    svg_plots = []
-    for title, keys in (
-        ("loss", {"loss_g": "generator", "loss_d": "discriminator"}),
-        ("discriminator's score", {"real_score": "real images", "fake_score": "generated images"}),
-        ("discriminator's overfitting", {"real_sign": "sign on training images", "val_gap": "gap to validation"}),
-    ):
-        groups = []
-        for (key, name), colour in zip(keys.items(), plots.COLOURS, strict=False):
-            curve = plots.extract_curve(rows, key)
-            if curve:
-                groups.append(plots.CurveGroup(name, [curve], colour))
-        if groups:
-            figure = plots.plot_curves(groups, title, legend=True)
-            svg_plots.append(plots.encode_svg(figure, plots.describe_ends(groups, title)))
-    logged_names = set().union(*rows)
-    for name in sorted(name for name in logged_names if "kid_" in name and not name.endswith("_std")):
-        curve = plots.extract_curve(rows, name)
-        spreads = [row.get(f"{name}_std") or 0.0 for row in rows if row.get(name) is not None]
-        figure = plots.plot_curve_with_spread(curve, spreads, name)
-        svg_plots.append(plots.encode_svg(figure, f"{name} over steps: ends at {curve[-1][1]:.4f}"))
-    return svg_plots
+MAX_SNAPSHOTS = 12
+GRID_COLUMNS = 4  # real images of a class, and as many generated ones
 
 
-def collect_images(gan: Folder, record: experiment_dir.Record, classes: Sequence[str]) -> dict[str, Any]:
-    """Return data URIs of the pictures in a GAN's folder, None for each that is missing.
+def collect_images(
+    gan: Folder, record: experiment_dir.Record, classes: Sequence[str], image_size: int
+) -> dict[str, Any]:
+    """Return data URIs of the pictures in a GAN's folder, None or nothing for each that is missing.
 
     Args:
         gan: the folder, perhaps of an older version.
-        record: ``size`` of the images and the ``chosen`` step.
+        record: ``size`` of the images, whether it is ``conditional``, and the ``chosen`` step.
         classes: all of them.
+        image_size: side in pixels of the stored real images.
 
     Returns:
-        gan_samples: the grid at the chosen step, else the last one, and gan_samples_step.
-        gan_rows: the classes of the grid's rows; empty where that cannot be known.
-        film, film_strip: the grids of all steps as a GIF, or where that is too large the first column at some of
-            them, which are film_strip_columns.
+        real, snapshots: real images, and for some of the steps (step, generated images), the same latents in each; the
+            first rows of both are those of the first classes.
+        snapshot_rows: names of the rows; empty where these cannot be known.
+        shown_step, shown_number: the chosen step, else the last one, and its place among the snapshots.
+        real_rows: number of rows.
         interpolation, interpolation_rows: between two latents a row.
         closest_pairs: generated images and the training images they are nearest to.
     """
-    samples = gan / "samples"
-    names = samples.list_files(".png")
-    grid = None
+    size = record["size"]
+    chosen = record["chosen"]["step"]
+    grids = _read_sample_grids(gan / "samples", size, chosen)
+    real = None
+    rows = 0
     step = 0
-    if names:
-        chosen_name = f"step-{record['chosen']['step']:08d}.png"
-        shown_name = chosen_name if chosen_name in names else names[-1]
-        grid = samples.read_bytes(shown_name)
-        step = int(shown_name.removeprefix("step-").removesuffix(".png"))
-    film, strip = _read_film(gan, samples, names, record["size"])
-    interpolation_png = _read_image(gan, "interpolation.png")
-    interpolation_rows = []
-    if record["conditional"]:
-        interpolation_rows = _name_grid_rows(interpolation_png, record["size"], classes)
+    if grids:
+        step = chosen if chosen in grids else max(grids)
+        rows = len(grids[step][0])
+        real = encode_tiles(grids[step][1], GRID_COLUMNS)
+    interpolation, interpolation_rows = _clear_gaps(gan, "interpolation.png", size)
+    closest_pairs, _ = _clear_gaps(gan, "closest_pairs.png", image_size)
     return {
-        "gan_samples": plots.encode_uri(grid),
-        "gan_samples_step": step,
-        "gan_rows": _name_grid_rows(grid, record["size"], classes),
-        "film": plots.encode_uri(film, "gif"),
-        "film_strip": plots.encode_uri(strip),
-        "film_strip_columns": min(len(names), STRIP_FRAMES),
-        "interpolation": plots.encode_uri(interpolation_png),
-        "interpolation_rows": interpolation_rows,
-        "closest_pairs": plots.encode_uri(_read_image(gan, "closest_pairs.png")),
+        "real": real,
+        "snapshots": [(at, encode_tiles(drawn, GRID_COLUMNS)) for at, (drawn, _) in grids.items()],
+        "snapshot_rows": _name_rows(rows, classes) if record["conditional"] else [],
+        "shown_step": step,
+        "shown_number": list(grids).index(step) if grids else 0,
+        "real_rows": rows,
+        "interpolation": interpolation,
+        "interpolation_rows": _name_rows(interpolation_rows, classes) if record["conditional"] else [],
+        "closest_pairs": closest_pairs,
     }
 
 
-def _read_film(gan: Folder, samples: Folder, names: Sequence[str], size: int) -> tuple[bytes | None, bytes | None]:
-    """The film of the grids; where it is absent or too large, a strip of some of them instead."""
-    if len(names) < 2:
-        return None, None
-    film = _read_image(gan, "film.gif")
-    if film is not None and len(film) <= MAX_FILM_BYTES:
-        return film, None
-    chosen = np.linspace(0, len(names) - 1, min(len(names), STRIP_FRAMES)).round().astype(int)
-    grids = [samples.read_bytes(names[number]) for number in chosen]
-    return None, image_grid.build_film_strip(grids, size)
+def _read_sample_grids(samples: Folder, size: int, chosen: int) -> dict[int, list[np.ndarray]]:
+    """Step -> generated and real images of some of the snapshots, the last and the chosen one among them.
+
+    All have equally many rows. Few are opened: each takes a moment, and a long training leaves hundreds.
+    """
+    names = {int(name.removeprefix("step-").removesuffix(".png")): name for name in samples.list_files(".png")}
+    if not names:
+        return {}
+    steps = sorted(names)
+    numbers = np.linspace(0, len(steps) - 1, MAX_SNAPSHOTS).round().astype(int)
+    shown = {steps[number] for number in numbers} | ({chosen} & names.keys())
+    grids = {}
+    for step in sorted(shown):
+        cut = image_grid.cut_grids(samples.read_bytes(names[step]), size, count=2)
+        if cut:
+            grids[step] = cut
+    return {step: cut for step, cut in grids.items() if cut[0].shape == grids[max(grids)][0].shape}
 
 
-def _read_image(gan: Folder, name: str) -> bytes | None:
-    return gan.read_bytes(name) if gan.has_file(name) else None
+def _clear_gaps(gan: Folder, name: str, size: int) -> tuple[str | None, int]:
+    """A picture of a grid without its white gaps, and the number of its rows; as it is where it is no such grid."""
+    if not gan.has_file(name):
+        return None, 0
+    picture = gan.read_bytes(name)
+    grids = image_grid.cut_grids(picture, size)
+    if not grids:
+        return plots.encode_uri(picture), 0
+    return encode_tiles(grids[0], grids[0].shape[1]), len(grids[0])
 
 
-def _name_grid_rows(grid: bytes | None, size: int, classes: Sequence[str]) -> list[str]:
+def _name_rows(rows: int, classes: Sequence[str]) -> list[str]:
     """Names of a grid's rows, which are the first classes; but a class without an image at hand is passed over."""
     first = list(classes[: image_grid.MAX_CLASS_ROWS])
-    if grid is None or image_grid.count_grid_rows(grid, size) != len(first):
-        return []
-    return first
+    return first if len(first) == rows else []

@@ -5,39 +5,40 @@ lays both out.
 """
 
 import datetime
-import io
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
-from PIL import Image
 
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.metrics_log import read_metrics
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, StageRecord, VerdictRecord, find_stage_record
-from ganaug_ray.data.images import from_array
 from ganaug_ray.data.loading import image_store
-from ganaug_ray.evaluate import metrics, model_plots, plots
+from ganaug_ray.evaluate import model_plots, plots
 from ganaug_ray.evaluate.metric_register import ACCURACY, METRICS, TABULATED, get_metric
-from ganaug_ray.evaluate.targets import find_champion, find_model
+from ganaug_ray.evaluate.targets import find_model
 from ganaug_ray.report import (
     arm_plots,
     arm_section,
     champion_section,
+    class_section,
+    gan_figures,
+    gan_plots,
     gan_section,
     published,
     search_section,
     sources_section,
     template,
 )
+from ganaug_ray.report.downloads import MAX_ROWS
+from ganaug_ray.report.picture_tiles import encode_tiles
 from ganaug_ray.verdict import learning_curve
 
-MAX_SAMPLE_CLASSES = 20  # shown of the training images, at most
+MAX_SAMPLE_CLASSES = 10  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
 _MARKER_KEYS = ("hash", "inputs", "stage", "status", "seconds", "version", "versions")  # the rest are figures
 _DATA_KEYS = ("source", "classes", "image_size", "channels", "counts", "rejected")
@@ -82,7 +83,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         "data": {key: getattr(facts, key) for key in _DATA_KEYS},
         "gan": _collect_gan(run, job, facts, markers),
         "sources": sources_section.collect_sources(run, job),
-        **_collect_classes(run, verdict, facts.classes),
+        **class_section.collect_classes(run, verdict, facts.classes),
         **arm_section.collect_arms(verdict, markers, job.compared_arms),
         **champion_section.collect_champion(run, verdict),
         "board": markers["board"].to_json() if "board" in markers else None,
@@ -149,20 +150,6 @@ def _collect_gan(
     }
 
 
-def _collect_classes(run: experiment_dir.Run, verdict: VerdictRecord, classes: list[str]) -> experiment_dir.Record:
-    """Confusion and per-class figures of the champion on test, and what each arm changed in recall but the controls."""
-    answers = metrics.read_split(find_champion(run, verdict).read_table("predictions.parquet"), "test")
-    shippable_arms = [comparison.arm for comparison in verdict.comparisons if comparison.role != "control"]
-    recall_changes = {}
-    for arm in shippable_arms:
-        recall_changes[arm] = [row.recall.mean for row in verdict.classes[arm]]
-    return {
-        "confusion": metrics.count_confusion(*answers).tolist(),
-        "per_class": metrics.score_per_class(*answers, classes),
-        "recall_change": recall_changes,
-    }
-
-
 def _sum_stage_seconds(markers: Mapping[str, StageRecord]) -> list[experiment_dir.Record]:
     """Seconds of each stage, those of an arm's models added up."""
     rows: dict[str, experiment_dir.Record] = {}
@@ -178,18 +165,13 @@ def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> di
     """Draw the report's pictures: SVG elements and data URIs, by name."""
     verdict = VerdictRecord.read(run.root)
     classes = figures["data"]["classes"]
-    counts = np.array(figures["confusion"])
     pictures: dict[str, Any] = {
         **arm_section.draw_arms(figures["verdict"], figures["ratios"]),
         **champion_section.draw_champion(run, verdict, figures["evaluation"]),
         "samples": _draw_samples(run, classes),
         "learning": _draw_learning_curves(run, verdict),
         "arm_looks": dict(zip(verdict.arms, _choose_line_styles(len(verdict.arms)), strict=True)),
-        "confusion": plots.encode_svg(
-            plots.plot_confusion(counts, classes),
-            f"Confusion matrix of the champion on test, {len(classes)} classes: {counts.trace()} of {counts.sum()} on "
-            "the diagonal",
-        ),
+        **class_section.lay_out_classes(figures),
     }
     if figures["board"] is not None:
         rows = figures["board"]["models"]
@@ -202,8 +184,10 @@ def draw_pictures(run: experiment_dir.Run, figures: experiment_dir.Record) -> di
             arm_plots.plot_sizes(figures["sizes"]), learning_curve.describe_plot(figures["sizes"])
         )
     if figures["gan"] is not None:
-        pictures["gan"] = gan_section.draw_curves(read_metrics(run.gan))
-        pictures |= gan_section.collect_images(run.gan, figures["gan"], classes)
+        rows = read_metrics(run.gan)
+        pictures["gan_quality"] = gan_plots.draw_quality(rows)
+        pictures["gan_training"] = gan_plots.draw_training(rows)
+        pictures |= gan_section.collect_images(run.gan, figures["gan"], classes, figures["data"]["image_size"])
     return pictures
 
 
@@ -212,32 +196,8 @@ def _draw_samples(run: experiment_dir.Run, classes: list[str]) -> list[tuple[str
     train = image_store.read_images(run.dataset / "train")
     samples = []
     for label, name in enumerate(classes[:MAX_SAMPLE_CLASSES]):
-        strip = _make_strip(train.images[train.labels == label], SAMPLE_COLUMNS)
-        samples.append((name, plots.encode_uri(strip)))
+        samples.append((name, encode_tiles([train.images[train.labels == label]], SAMPLE_COLUMNS)))
     return samples
-
-
-def _make_strip(images: Sequence[np.ndarray] | np.ndarray, columns: int, max_side_px: int = 48) -> bytes:
-    """Lay the first images side by side as a PNG: transparent between them, and where there are fewer than columns.
-
-    Args:
-        images: square, of equal size, uint8 [H, W, 1 or 3]; one at least.
-        columns: number of images there is room for.
-        max_side_px: side in pixels to which larger images are shrunk.
-
-    Returns:
-        The content of the PNG file.
-    """
-    tiles = [from_array(image) for image in images[:columns]]
-    for tile in tiles:
-        tile.thumbnail((max_side_px, max_side_px))
-    step = tiles[0].width + 2
-    picture = Image.new("RGBA", (step * columns - 2, tiles[0].height))
-    for column, tile in enumerate(tiles):
-        picture.paste(tile, (column * step, 0))
-    sink = io.BytesIO()
-    picture.save(sink, "PNG", optimize=True)
-    return sink.getvalue()
 
 
 def _draw_learning_curves(run: experiment_dir.Run, verdict: VerdictRecord) -> list[Markup]:
@@ -294,4 +254,6 @@ def render_page(
         metrics=METRICS,
         tabulated_metrics=TABULATED,
         sample_classes=MAX_SAMPLE_CLASSES,
+        gan_figures=gan_figures,
+        max_rows=MAX_ROWS,
     )

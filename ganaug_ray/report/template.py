@@ -1,6 +1,9 @@
 """The templates of the pages; skeleton and style are shared with the dataset card."""
 
+import base64
 import functools
+import hashlib
+import importlib.resources
 import re
 from typing import Any
 
@@ -12,7 +15,16 @@ from ganaug_ray.report import search_scales
 
 def render_template(name: str, **values: Any) -> str:
     """Render a template to the HTML of a page."""
-    return _build_environment().get_template(name).render(**values)
+    script = _read_script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    template = _build_environment().get_template(name)
+    return template.render(script=Markup(script), script_hash=f"sha256-{digest}", **values)
+
+
+@functools.cache
+def _read_script() -> str:
+    """The one script that the report may run; its hash in the page's policy keeps every other from running."""
+    return (importlib.resources.files("ganaug_ray") / "report/page/report.js").read_text(encoding="utf-8")
 
 
 @functools.cache  # it keeps the templates that it has compiled
@@ -31,6 +43,7 @@ def _build_environment() -> Environment:
         duration=format_duration,
         setting=search_scales.format_setting,
         code=mark_code,
+        list_headings=list_headings,
         breakable=lambda arm: Markup(escape(arm).replace("+", Markup("+<wbr>"))),
     )
     return environment
@@ -52,6 +65,15 @@ def mark_code(text: str) -> Markup:
     Markup('<code>ganaug run</code> &lt; you')
     """
     return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+
+
+def list_headings(html: str) -> list[tuple[str, Markup]]:
+    """Return anchor and text of each heading of the second level that has an anchor, as the list of contents.
+
+    >>> list_headings('<h2 id="arms">The arms</h2><h2>Other</h2>')
+    [('arms', Markup('The arms'))]
+    """
+    return [(anchor, Markup(title)) for anchor, title in re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', html)]
 
 
 def format_points(share: float) -> str:

@@ -38,10 +38,10 @@ def _build_routes(service: Service) -> FastAPI:
         docs_url=None,  # FastAPI's own pages load their scripts from another host
         redoc_url=None,
     )
-    app.include_router(pages.build_router())
     app.include_router(v1.build_router(service))
     app.include_router(rollout.build_router(service))
     app.include_router(v2.build_router(service))
+    app.include_router(pages.build_router())
     problem_details.install_handlers(app)
     app.openapi = lambda: _build_openapi(app)  # type: ignore[method-assign]  # FastAPI's way to amend the document
     return app

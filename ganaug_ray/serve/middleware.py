@@ -14,6 +14,7 @@ OPEN_PATHS = frozenset(
     {
         "/",
         "/page.js",
+        "/feedback.js",
         "/page.css",
         "/icon.svg",
         "/docs",

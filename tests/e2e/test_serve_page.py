@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,12 +17,16 @@ from PIL import Image
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.serve import app
+from ganaug_ray.serve.feedback_client import call_locally
+from ganaug_ray.serve.feedback_ledger import FeedbackLedger
+from ganaug_ray.serve.feedback_store import FeedbackStore
 from ganaug_ray.serve.limits import RequestLimits
 from ganaug_ray.serve.live_model import LiveModel
 from ganaug_ray.serve.service import Service
+from ganaug_ray.serve.traffic import RolloutTrial
 from tests.helpers import browser
 from tests.helpers.browser import Tab
-from tests.helpers.serving import encoded, promote
+from tests.helpers.serving import CLASSES, encoded, promote
 
 pytestmark = pytest.mark.skipif(
     browser.CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"
@@ -166,6 +172,77 @@ def test_page_accepts_paste_drop_and_camera(service: Service, tab: Tab, files: l
         assert captures == "environment", "a phone opens its camera"
         tab.choose("#camera", files[1])
         tab.until("document.querySelectorAll('.why:not([hidden])').length === 1")
+
+
+@contextmanager
+def service_with_feedback(pets: Folder, shelf: Folder) -> Iterator[Service]:
+    champion = LiveModel(str(pets))
+    store = FeedbackStore(shelf, CLASSES)
+    trial = RolloutTrial(call_locally(FeedbackLedger(10, 10**6)), None, champion, store, ())
+    service = Service(champion, RequestLimits(), trial=trial)
+    yield service
+    service.shut_down()
+
+
+def test_wrong_answer_is_corrected_on_the_page(tab: Tab, files: list[Path], tmp_path: Path) -> None:
+    """Where feedback is on, the page sends what an image really was, and the image if the user says so."""
+    pets, shelf = Folder.from_uri(tmp_path / "pets"), Folder.from_uri(tmp_path / "shelf")
+    promote(pets, 0)
+    with service_with_feedback(pets, shelf) as service, served(service) as url:
+        tab.show(url, 390, 900)
+        tab.choose("#files", files[1])
+        tab.until("document.querySelector('.feedback:not([hidden])')")
+        (expected,) = service.champion.current.classifier.predict([files[1].read_bytes()])
+        truth = next(name for name in CLASSES if name != expected.label)
+        tab.run(f"""document.querySelector('.wrong').click();
+            document.querySelector('.feedback select').value = {truth!r};
+            document.querySelector('.feedback input').checked = true""")
+        assert tab.run("document.documentElement.scrollWidth") <= 390
+        shot(tab, "feedback", tmp_path)
+        tab.run("document.querySelector('.feedback form').requestSubmit()")
+        tab.until("document.querySelector('.thanks').textContent")
+        said = tab.run("document.querySelector('.thanks').textContent")
+        assert said == f"Thank you: counted as {truth}, and the image is stored."
+        status = json.loads(urllib.request.urlopen(f"{url}/v1/rollout").read())
+        assert (status["feedback"]["labels"], status["feedback"]["stored"]) == (1, 1)
+
+
+def test_page_has_no_feedback_where_it_is_off(service: Service, tab: Tab, files: list[Path]) -> None:
+    """Where the server takes no feedback, the page does not ask for any."""
+    with served(service) as url:
+        tab.show(url, 390, 900)
+        tab.choose("#files", files[1])
+        tab.until("document.querySelector('.why:not([hidden])') && !document.getElementById('card').hidden")
+        assert tab.run("document.querySelector('.feedback').hidden")
+
+
+@pytest.mark.parametrize("width", [1100, 390])
+def test_routes_are_tried_on_the_description(
+    service: Service, tab: Tab, files: list[Path], tmp_path: Path, width: int
+) -> None:
+    """The description of the API has an example of each route, and sends requests: an image, a tensor, a question."""
+    with served(service, KEY) as url:
+        tab.asked.clear()
+        tab.show(f"{url}/docs", width, 900)
+        tab.until("document.querySelectorAll('.route').length > 12")
+        tab.run(f"""{{ const key = document.getElementById('key'); key.value = '{KEY}';
+            key.dispatchEvent(new Event('change')) }}""")
+        tab.show(f"{url}/docs?again", width, 900)
+        tab.until("document.querySelector('[data-route=\"GET /healthz\"] .curl')?.textContent")
+        assert "--data-binary @image.jpg" in tab.run("document.querySelector('.curl').textContent")
+        for kind, name in (("GET", "/v1/model"), ("POST", "/v2/models/{name}/infer"), ("POST", "/v1/predict")):
+            form = f"document.querySelector('[data-route=\"{kind} {name}\"] form')"
+            if name == "/v1/predict":
+                tab.choose("[data-route='POST /v1/predict'] input[type=file]", files[1])
+            tab.run(f"{form}.requestSubmit()")
+            tab.until(f"{form}.querySelector('.status').textContent.startsWith('200')")
+        (expected,) = service.champion.current.classifier.predict([files[1].read_bytes()])
+        reply = tab.run("document.querySelector('[data-route=\"POST /v1/predict\"] .reply').textContent")
+        assert json.loads(reply)["predictions"][0]["label"] == expected.label
+        assert tab.run("document.documentElement.scrollWidth") <= width
+        shot(tab, f"docs-try-{width}", tmp_path)
+        hosts = {address.split("/")[2] for address in tab.asked if address.startswith("http")}
+        assert hosts == {url.removeprefix("http://")}, "nothing comes from elsewhere"
 
 
 def test_api_description_page_is_readable(service: Service, tab: Tab, tmp_path: Path) -> None:

@@ -18,10 +18,11 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.serve.schema import ServeDeploySchema
 
-from ganaug_ray.serve import serve_config
+from ganaug_ray.serve import metrics, serve_config
 from ganaug_ray.serve.deployment_settings import DeploymentSettings
 from ganaug_ray.version import __version__
 from tests.conftest import ROOT
+from tests.helpers.dashboard import list_dashboard_metrics
 
 CLUSTER = ROOT / "cluster"
 CRDS = Path(os.environ.get("GANAUG_DATA") or ROOT.parent / "shared" / "data") / "kuberay-crds"
@@ -194,3 +195,25 @@ def test_images_are_of_this_version() -> None:
         for tag in re.findall(r"ganaug-ray:([\w.]+)", path.read_text(encoding="utf-8"))
     }
     assert tags == {__version__}
+
+
+def test_dashboard_panels_do_not_overlap() -> None:
+    """Grafana's dashboard has panels with queries each, of one data source that is chosen there, beside each other."""
+    dashboard = json.loads((CLUSTER / "grafana.json").read_text())
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    taken: set[tuple[int, int]] = set()
+    for panel in dashboard["panels"]:
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+        assert panel["targets"]
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24
+        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken
+        taken |= cells
+
+
+def test_dashboard_shows_every_metric_of_the_server() -> None:
+    """Each of the server's own metrics has a panel, and no panel asks for one that the server does not have."""
+    declared = set(re.findall(r'"(ganaug_\w+)"', Path(metrics.__file__).read_text()))
+    asked = {name for name in list_dashboard_metrics() if name.startswith("ray_ganaug_")}
+    assert {re.sub(r"^ray_|_(bucket|sum|count|total)$", "", name) for name in asked} == declared

@@ -60,7 +60,9 @@ async function classify(file) {
     inside(".why").hidden = false;
     inside(".why").onclick = () => explain(file, found.label, inside);
     notice("");
-    if (find("card").hidden) describe();
+    if (find("card").hidden) described = describe();
+    await described;
+    offerFeedback(article, file, found);
   } catch (error) {
     inside(".label").textContent = "No answer";
     inside(".took").textContent = error.message;
@@ -121,6 +123,7 @@ async function describe() {
   for (const [name, value] of Object.entries(card.lineage.inputs || {})) fact(`Made from ${name}`, typeof value === "string" ? value : JSON.stringify(value));
   fact("Weights", card.hash);
   find("card").hidden = false;
+  await learnFeedback(card.classes).catch((error) => notice(error.message));
 }
 
 for (const id of ["files", "camera"])
@@ -134,7 +137,7 @@ find("key").value = sessionStorage.getItem("key") || "";
 find("key").onchange = () => {
   sessionStorage.setItem("key", find("key").value);
   notice("");
-  describe();
+  described = describe();
 };
 const drop = find("drop");
 addEventListener("dragover", (event) => (event.preventDefault(), drop.classList.add("over")));
@@ -145,4 +148,4 @@ addEventListener("drop", (event) => {
   classifyAll([...event.dataTransfer.files]);
 });
 addEventListener("paste", (event) => classifyAll([...event.clipboardData.files]));
-describe();
+let described = describe();

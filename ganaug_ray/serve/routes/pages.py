@@ -7,10 +7,13 @@ from pathlib import Path
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from ganaug_ray.serve.routes.examples import show_example
+
 PAGE_FOLDER = Path(__file__).parents[1] / "page"
 PAGE_FILES = {
     "/": ("index.html", "text/html"),
     "/page.js": ("page.js", "text/javascript"),
+    "/feedback.js": ("feedback.js", "text/javascript"),
     "/page.css": ("page.css", "text/css"),
     "/icon.svg": ("icon.svg", "image/svg+xml"),
     "/docs": ("docs.html", "text/html"),
@@ -24,7 +27,7 @@ def build_router() -> APIRouter:
     for path, (name, kind) in PAGE_FILES.items():
         routes.add_api_route(path, _build_file_route((PAGE_FOLDER / name).read_bytes(), kind), include_in_schema=False)
 
-    @routes.get("/healthz", tags=["health"])
+    @routes.get("/healthz", tags=["health"], responses=show_example({"status": "ok"}))
     async def healthz() -> dict[str, str]:
         """Answer once a model is loaded and warm."""
         return {"status": "ok"}

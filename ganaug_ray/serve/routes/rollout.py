@@ -44,7 +44,13 @@ def build_router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1", tags=["rollout"])
     refused = describe_refusals(400, 404, 408, 409, 413, 415, 422, 429, 507)
 
-    @routes.post("/feedback", response_model=Feedback, responses=refused, openapi_extra=FEEDBACK_BODY)
+    @routes.post(
+        "/feedback",
+        response_model=Feedback,
+        responses=refused,
+        openapi_extra=FEEDBACK_BODY,
+        include_in_schema=service.trial is not None,
+    )
     async def feedback(request: Request) -> Response:
         """Say what an image really was. It is counted; stored it is where the server was told to, and if it is sent."""
         trial = service.trial

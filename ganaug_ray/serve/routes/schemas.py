@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from ganaug_ray.serve.problem_details import MEDIA_TYPE
+from ganaug_ray.serve.routes import examples
 
 
 class Prediction(BaseModel):
@@ -20,6 +21,8 @@ class Prediction(BaseModel):
 
 class Predictions(BaseModel):
     """What was found in a request's images, in their order, by one version of the model."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.PREDICTIONS]})
 
     model: str
     version: str
@@ -38,6 +41,8 @@ class ModelInput(BaseModel):
 class ModelCard(BaseModel):
     """What answers, and where it comes from."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.MODEL_CARD]})
+
     name: str
     version: str
     hash: str
@@ -54,6 +59,8 @@ class ModelCard(BaseModel):
 class Feedback(BaseModel):
     """What became of feedback."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.FEEDBACK]})
+
     id: str
     version: str = Field(description="Of the model that had answered.")
     predicted: str
@@ -63,6 +70,8 @@ class Feedback(BaseModel):
 
 class RolloutStatus(BaseModel):
     """How a candidate does against the champion, what feedback there was, and whether inputs are still the same."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.ROLLOUT]})
 
     champion: str
     candidate: str | None
@@ -132,7 +141,10 @@ IMAGE_BODY = {
         },
     }
 }
-_FEEDBACK_PROPERTIES = {"id": {"type": "string", "description": "Of an answer."}, "label": {"type": "string"}}
+_FEEDBACK_PROPERTIES = {
+    "id": {"type": "string", "description": "Of an answer.", "examples": [examples.PREDICTION["id"]]},
+    "label": {"type": "string", "examples": ["dog"]},
+}
 FEEDBACK_BODY = {
     "requestBody": {
         "required": True,

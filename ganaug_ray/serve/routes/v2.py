@@ -17,6 +17,8 @@ from starlette.responses import Response
 from ganaug_ray.serve import request_body
 from ganaug_ray.serve.live_model import LiveModel, ModelVersion
 from ganaug_ray.serve.problem_details import ProblemError
+from ganaug_ray.serve.routes import examples
+from ganaug_ray.serve.routes.examples import show_example
 from ganaug_ray.serve.routes.schemas import BINARY_SCHEMA, Refusal2, describe_refusals
 from ganaug_ray.serve.routes.v2_tensors import LENGTH_HEADER, TensorRequest, build_reply, parse_request
 from ganaug_ray.serve.service import Service
@@ -58,17 +60,17 @@ def _get_version(champion: LiveModel, name: str, version: str | None = None) -> 
 
 
 def _add_health(routes: APIRouter) -> None:
-    @routes.get("", responses=describe_refusals(shape=Refusal2))
+    @routes.get("", responses=describe_refusals(shape=Refusal2) | show_example(examples.SERVER))
     async def server() -> dict[str, Any]:
         """Name the server and what it understands."""
         return {"name": "ganaug", "version": __version__, "extensions": ["binary_tensor_data"]}
 
-    @routes.get("/health/live")
+    @routes.get("/health/live", responses=show_example({"live": True}))
     async def live() -> dict[str, bool]:
         """Answer while the server runs."""
         return {"live": True}
 
-    @routes.get("/health/ready")
+    @routes.get("/health/ready", responses=show_example({"ready": True}))
     async def ready() -> dict[str, bool]:
         """Answer once the model is loaded and warm."""
         return {"ready": True}
@@ -78,29 +80,30 @@ def _add_model_routes(routes: APIRouter, champion: LiveModel) -> None:
     """Add the routes that describe the model and say whether it is ready."""
     unknown = describe_refusals(404, shape=Refusal2)
 
-    @routes.get("/models/{name}", responses=unknown)
+    @routes.get("/models/{name}", responses=unknown | show_example(examples.MODEL_METADATA))
     async def metadata(name: str) -> dict[str, Any]:
         """Describe the model's input and outputs."""
         return _describe_model(_get_version(champion, name))
 
-    @routes.get("/models/{name}/versions/{version}", responses=unknown)
+    @routes.get("/models/{name}/versions/{version}", responses=unknown | show_example(examples.MODEL_METADATA))
     async def metadata_of_version(name: str, version: str) -> dict[str, Any]:
         """Describe the model's input and outputs, if it is of that version."""
         return _describe_model(_get_version(champion, name, version))
 
-    @routes.get("/models/{name}/ready", responses=unknown)
+    @routes.get("/models/{name}/ready", responses=unknown | show_example(examples.READY))
     async def model_ready(name: str) -> dict[str, Any]:
         """Answer if there is such a model."""
         return {"name": _get_version(champion, name).name, "ready": True}
 
-    @routes.get("/models/{name}/versions/{version}/ready", responses=unknown)
+    @routes.get("/models/{name}/versions/{version}/ready", responses=unknown | show_example(examples.READY))
     async def version_ready(name: str, version: str) -> dict[str, Any]:
         """Answer if there is such a model, of that version."""
         return {"name": _get_version(champion, name, version).name, "ready": True}
 
 
 def _add_inference(routes: APIRouter, service: Service) -> None:
-    inference = describe_refusals(400, 404, 408, 413, 415, 429, shape=Refusal2)
+    refusals = describe_refusals(400, 404, 408, 413, 415, 429, shape=Refusal2)
+    inference = refusals | show_example(examples.INFERENCE)
 
     @routes.post("/models/{name}/infer", responses=inference, openapi_extra=INFER_BODY)
     async def infer(name: str, request: Request) -> Response:

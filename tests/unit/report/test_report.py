@@ -1,4 +1,6 @@
 import base64
+import csv
+import hashlib
 import io
 import json
 import re
@@ -17,6 +19,7 @@ from ganaug_ray.core import experiment_dir, metrics_log
 from ganaug_ray.core.records import VerdictRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
+from ganaug_ray.gan import image_grid
 from ganaug_ray.report import report
 from ganaug_ray.verdict import verdict
 from ganaug_ray.verdict.outcomes import Outcome
@@ -127,7 +130,7 @@ class Experiment:
         self._log(self.run.gan, rows)
         (self.path / "gan/samples").mkdir()
         for step in (20, 40):
-            self._grid(f"samples/step-{step:08d}.png")
+            self._samples(step)
         record: dict[str, Any] = {"steps": 40, "images_seen": 2560, "size": 32, "ended_early": None}
         record["quality"] = {"kid_teacher_n30": 0.25, "kid_teacher_n30_std": 0.1}
         record["conditional"] = self.job.gan.conditional
@@ -137,10 +140,20 @@ class Experiment:
         if self.job.augment.ratio:
             self._marker(self.run.synthetic, "synthetic.json", "generate", 5, {"images": 400})
 
-    def _grid(self, name: str, rows: int | None = None) -> None:
-        """A picture with a row a class."""
-        height = 34 * (len(self.classes) if rows is None else rows) + 2
-        Image.new("RGB", (40, height)).save(self.path / "gan" / name)
+    def _samples(self, step: int, rows: int | None = None) -> None:
+        """A picture of generated images, a row a class, beside real ones."""
+        grid = self._draw_grid(rows, step)
+        self._write(f"samples/step-{step:08d}.png", image_grid.join_side_by_side(grid, grid))
+
+    def _interpolation(self) -> None:
+        self._write("interpolation.png", self._draw_grid(None, 0))
+
+    def _draw_grid(self, rows: int | None, seed: int) -> np.ndarray:
+        shape = (len(self.classes) if rows is None else rows, 8, 32, 32, 3)
+        return image_grid.arrange_grid(list(np.random.default_rng(seed).integers(0, 256, shape, np.uint8)))
+
+    def _write(self, name: str, grid: np.ndarray) -> None:
+        self.run.gan.write_bytes(name, image_grid.encode_png(grid))
 
     def _model(self, arm: str, seed: int, right: int) -> None:
         folder, size = self.run.locate_model(arm, seed), len(self.classes)
@@ -175,6 +188,10 @@ class Experiment:
         log.flush()
 
 
+def open_picture(source: str | None) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode((source or "").partition(",")[2])))
+
+
 class Page(HTMLParser):
     """What a browser would load, and what a person who cannot see the pictures is told of them."""
 
@@ -188,7 +205,7 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
 
     def handle_data(self, data: str) -> None:
-        if self.tags and self.tags[-1][0] != "style":
+        if self.tags and self.tags[-1][0] not in ("style", "script"):
             self.words.append(data)
 
     @property
@@ -211,14 +228,30 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 
 def test_page_is_self_contained(reported: Experiment) -> None:
-    """The page loads nothing: no script, no address, every picture inside."""
+    """The page loads nothing: every picture is inside, and its policy lets its own script run and no other."""
     html = reported.page()
-    for tag, attributes in Page(html).tags:
-        assert tag not in ("script", "link", "iframe", "object", "base")
+    page = Page(html)
+    for tag, attributes in page.tags:
+        assert tag not in ("link", "iframe", "object", "base")
         for name in ("src", "href", "xlink:href", "srcset", "data", "action"):
-            assert (attributes.get(name) or "#").startswith(("data:image/", "#")), (tag, attributes[name])
+            assert (attributes.get(name) or "#").startswith(("data:image/", "data:text/csv;", "#")), (tag, name)
     assert not re.search(r"https?://|@import", html)
     assert not re.search(r"url\((?!#)", html)
+    (script,) = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    (policy,) = [a["content"] for tag, a in page.tags if a.get("http-equiv") == "Content-Security-Policy"]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def test_contents_lead_to_every_section(reported: Experiment) -> None:
+    """The list of contents names every section, and each of its links leads to one."""
+    tags = Page(reported.page()).tags
+    addresses = [attributes["href"] or "" for tag, attributes in tags if tag == "a"]
+    links = [address for address in addresses if address.startswith("#")]
+    anchors = [f"#{attributes['id']}" for tag, attributes in tags if tag in ("span", "h2") and "id" in attributes]
+    assert links == anchors
+    assert {"#answer", "#arms", "#generator", "#champion", "#classes", "#data", "#time"} <= set(links)
+    assert not [attributes for tag, attributes in tags if tag == "h2" and "id" not in attributes]
 
 
 def test_page_opens_with_the_verdict(reported: Experiment) -> None:
@@ -227,7 +260,7 @@ def test_page_opens_with_the_verdict(reported: Experiment) -> None:
     verdict = json.loads((reported.path / "verdict.json").read_text())
     heading = next(i for i, (tag, _) in enumerate(page.tags) if tag == "h1")
     assert not any(tag in ("h2", "table", "img", "svg") for tag, _ in page.tags[:heading])
-    assert page.text.index(verdict["sentence"].replace("-", "−")) < page.text.index("Champion")
+    assert page.text.index(verdict["sentence"].replace("-", "−")) < page.text.rindex("Champion")
     # Two seeds are too few for an interval: that is said in words and not in colour alone.
     assert "? Not enough repeats" in page.text
     assert "Fewer than 3 trainings of each arm" in page.text
@@ -261,7 +294,7 @@ def test_marker_stores_page_figures(reported: Experiment) -> None:
     assert "2,560" in page
     mean = figures["verdict"]["arms"][SYNTHETIC]["mean"]["accuracy"]
     assert mean == pytest.approx(0.75)
-    assert "mean 75.0" in page
+    assert "mix, ratio 1 75.0 +10.0" in page
 
 
 def test_class_figures_belong_to_champion(reported: Experiment) -> None:
@@ -297,7 +330,7 @@ def test_controls_appear_with_training_time(tmp_path: Path) -> None:
     page, figures = Page(experiment.report()).text, experiment.figures()
     rows = [(row["arm"], row["role"], row["models"], row["train_seconds"]) for row in figures["arm_rows"]]
     assert rows == [(REAL, "baseline", 2, 50), (SYNTHETIC, "chosen", 2, 50), (NOISE, "control", 2, 50)]
-    assert "noise: accuracy control" in page
+    assert "noise control" in page
     assert list(figures["recall_change"]) == [SYNTHETIC], "controls would be in the way"
     assert "McNemar" in page
     assert "and only, candidate on validation" in page
@@ -306,7 +339,7 @@ def test_controls_appear_with_training_time(tmp_path: Path) -> None:
 def test_many_arms_have_distinct_curves(tmp_path: Path) -> None:
     """The learning curves of nine arms all differ in colour or dashes."""
     html = Experiment(tmp_path, ["cat", "dog"], [REAL, SYNTHETIC, *(f"arm-{n}" for n in range(7))]).report()
-    legend = html[html.index("Learning curves") :].split("</div>")[0]
+    legend = html[html.index("Learning curves of") :].split("</div>")[0]
     assert len(set(re.findall(r"<i.*?>", legend))) == 9
     assert 'class="dashed"' in legend
 
@@ -370,13 +403,14 @@ def test_surplus_models_are_left_out(experiment: Experiment) -> None:
 def test_last_samples_appear_with_step(reported: Experiment) -> None:
     """The last samples of the GAN are shown with the step at which they were drawn."""
     page = Page(reported.page())
-    assert "At step 40: generated images on the left" in page.text
+    assert "generated ones at step 40" in page.text
 
 
 def test_gan_figures_include_spread_and_reason(experiment: Experiment, reported: Experiment) -> None:
     """Figures of a GAN are shown with their spread, and an early end of its training with the reason."""
     page = Page(reported.page()).text
-    assert "kid_teacher_n30 0.25 ± 0.1" in " ".join(page.split())
+    assert "a little below is chance – 0.250 ± 0.100 lower" in page
+    assert "kid_teacher" not in page.split("Lineage")[0], "codes are for files"
     assert "ended early" not in page
     record = experiment.run.gan.read_json("gan.json")
     experiment.run.gan.write_json("gan.json", record | {"ended_early": "collapsed: since step 20"})
@@ -391,41 +425,71 @@ def test_report_charts_discriminator_overfitting(reported: Experiment) -> None:
 
 
 def test_large_samples_keep_page_small(experiment: Experiment) -> None:
-    """A large picture of samples is reduced, so that the page stays small."""
-    noise = np.random.default_rng(0).integers(0, 256, (1000, 1000, 3), np.uint8)  # 3 MB as PNG
-    Image.fromarray(noise).save(experiment.path / "gan/samples/step-00000040.png")
+    """Large pictures of a long training are shrunk, and few of them shown, so that the page stays small."""
+    record = experiment.run.gan.read_json("gan.json")
+    experiment.run.gan.write_json("gan.json", record | {"size": 128})
+    grid = image_grid.arrange_grid(list(np.random.default_rng(0).integers(0, 256, (3, 8, 128, 128, 3), np.uint8)))
+    for step in range(20, 34):
+        experiment._write(f"samples/step-{step:08d}.png", image_grid.join_side_by_side(grid, grid))
     assert len(experiment.report()) < 2_000_000
+
+
+def find_snapshots(page: Page) -> list[dict[str, str | None]]:
+    return [a for tag, a in page.tags if tag == "img" and (a["alt"] or "").startswith("Generated images at step")]
+
+
+def test_real_and_generated_images_stand_side_by_side(reported: Experiment) -> None:
+    """Real and generated images of each class have a row, four of each, without a white gap between them."""
+    page = Page(reported.page())
+    (real,) = [a for tag, a in page.tags if tag == "img" and a["alt"] == "Real training images, one row a class"]
+    for attributes in (real, *find_snapshots(page)):
+        picture = open_picture(attributes["src"])
+        assert picture.size == (4 * 34 - 2, 3 * 34 - 2)
+        assert picture.getpixel((33, 0))[3] == 0, "the gap is the page itself"
+
+
+def test_slider_begins_at_the_chosen_step(experiment: Experiment) -> None:
+    """The slider goes over some of the steps, first, last and chosen among them, and shows the chosen one at first."""
+    for step in range(60, 1020, 20):
+        experiment._samples(step)
+    record = experiment.run.gan.read_json("gan.json")
+    record["chosen"]["step"] = 460
+    experiment.run.gan.write_json("gan.json", record)
+    page = Page(experiment.report())
+    snapshots = find_snapshots(page)
+    labels = [attributes["data-label"] for attributes in snapshots]
+    assert 12 <= len(labels) <= 13
+    assert labels[0] == "20"
+    assert labels[-1] == "1,000"
+    assert [label for label, a in zip(labels, snapshots, strict=True) if "hidden" not in a] == ["460 (chosen)"]
+    (slider,) = [attributes for _, attributes in page.tags if attributes.get("type") == "range"]
+    assert slider["max"] == str(len(labels) - 1)
+    assert slider["value"] == str(labels.index("460 (chosen)"))
+
+
+def test_single_snapshot_has_no_slider(experiment: Experiment) -> None:
+    """One snapshot is shown beside real images, and needs no slider."""
+    (experiment.path / "gan/samples/step-00000020.png").unlink()
+    page = Page(experiment.report())
+    assert not [attributes for _, attributes in page.tags if attributes.get("type") == "range"]
+    assert len(find_snapshots(page)) == 1
 
 
 def test_gan_picture_rows_have_class_names(experiment: Experiment) -> None:
     """Rows of the GAN's pictures carry class names where there is a row for every class."""
-    experiment._grid("interpolation.png")
+    experiment._interpolation()
     named = '<div class="rows"><span>cat</span><span>dog</span><span>owl</span></div>'
     page = experiment.report()
-    assert page.count(named) == 3  # samples, film strip, interpolation
+    assert page.count(named) == 2  # slider, interpolation
     assert "Latent interpolation" in page
-    experiment._grid("samples/step-00000040.png", rows=2)  # of a class there was no image at hand
-    experiment._grid("samples/step-00000020.png", rows=2)
+    experiment._samples(40, rows=2)  # of a class there was no image at hand
+    experiment._samples(20, rows=2)
     assert experiment.report().count(named) == 1
 
 
 def test_page_renders_without_interpolation(reported: Experiment) -> None:
     """As in the folder of an older version."""
     assert "interpolation" not in Page(reported.page()).text
-
-
-def test_large_film_becomes_film_strip(experiment: Experiment) -> None:
-    """A small film is embedded as it is, and of a large one a strip of its frames is shown."""
-    film = experiment.path / "gan/film.gif"
-    film.write_bytes(b"GIF89a" + bytes(1000))
-    sources = [attributes.get("src") or "" for tag, attributes in Page(experiment.report()).tags if tag == "img"]
-    assert sum(source.startswith("data:image/gif") for source in sources) == 1
-    film.write_bytes(b"GIF89a" + bytes(3_000_000))
-    html = experiment.report()
-    assert len(html) < 1_000_000
-    strips = [a for tag, a in Page(html).tags if (a.get("alt") or "").startswith("Film strip")]
-    picture = Image.open(io.BytesIO(base64.b64decode((strips[0]["src"] or "").partition(",")[2])))
-    assert picture.size == (2 * 34 + 2, 3 * 34 + 2), "the first column at each of two steps"
 
 
 PUBLISHED = {"source": "A. Painter 2021", "loss_g": 4.3852, "real_score": 0.9508}
@@ -461,8 +525,8 @@ def test_unused_gan_has_report_section(tmp_path: Path) -> None:
 def test_every_picture_has_text_alternative(reported: Experiment) -> None:
     """Every picture has a text that says what it shows."""
     pictures = [(tag, a) for tag, a in Page(reported.page()).tags if tag in ("img", "svg")]
-    # classes, samples, film strip, forest, change by class, GAN curves, learning curves, confusion
-    assert len(pictures) == 3 + 1 + 1 + 1 + 1 + 4 + 4 + 1
+    # classes, real, snapshots, forest, change by class, KID, GAN curves, learning curves, confusion
+    assert len(pictures) == 3 + 1 + 2 + 1 + 1 + 1 + 3 + 4 + 1
     assert all(attributes.get("alt") or attributes.get("aria-label") for _, attributes in pictures)
 
 
@@ -480,16 +544,43 @@ def test_class_names_are_escaped(tmp_path: Path) -> None:
     """Class names with HTML or formulas in them can neither run scripts nor break the page."""
     names = ["$x_{", "<script>alert(1)</script>", 'a" onload="alert(1)']
     page = Page(Experiment(tmp_path, names, [REAL, SYNTHETIC]).report())
-    assert not any(tag == "script" or "onload" in attributes for tag, attributes in page.tags)
+    assert [tag for tag, _ in page.tags].count("script") == 1, "the page's own"
+    assert not any("onload" in attributes for _, attributes in page.tags)
     assert all(name in page.text for name in names)
 
 
-def test_many_classes_are_truncated_visibly(tmp_path: Path) -> None:
-    """Of very many classes the first twenty are shown, and the page says so."""
-    page = Page(Experiment(tmp_path, [f"kind {i:02d}" for i in range(25)], [REAL]).report())
+def test_many_classes_are_cut_to_the_worst(tmp_path: Path) -> None:
+    """Of very many classes the worst are listed, and the page says so and holds all of them as files."""
+    experiment = Experiment(tmp_path, [f"kind {i:02d}" for i in range(25)], [REAL, SYNTHETIC])
+    page = Page(experiment.report())
     strips = [a for tag, a in page.tags if tag == "img" and "Training images" in (a.get("alt") or "")]
-    assert len(strips) == 20
-    assert "The first 20 of 25 classes are shown" in page.text
+    assert len(strips) == 10
+    assert "The first 10 of 25 classes are shown" in page.text
+    assert "Of 25 classes the 20 with the lowest F1 are listed" in page.text
+    assert not [a for tag, a in page.tags if (a.get("aria-label") or "").startswith("Confusion matrix")]
+    files = {a["download"]: a["href"] for tag, a in page.tags if "download" in a}
+    assert set(files) == {"classes.csv", "images.csv"}
+    table = base64.b64decode((files["classes.csv"] or "").partition(",")[2]).decode()
+    rows = list(csv.DictReader(io.StringIO(table)))
+    assert [row["class"] for row in rows] == experiment.classes
+    assert float(rows[3][f"change in recall, {SYNTHETIC}"]) == pytest.approx(0.1)
+
+
+def test_few_classes_need_no_download(reported: Experiment) -> None:
+    """What stands on the page in full is no download as well."""
+    assert not [a for tag, a in Page(reported.page()).tags if "download" in a]
+
+
+def test_many_arms_are_cut_in_the_headline_only(tmp_path: Path) -> None:
+    """The chart at the top shows six arms at most, the chosen one among them; the table has all."""
+    arms = [REAL, SYNTHETIC, *(f"arm-{n}" for n in range(20))]
+    page = Page(Experiment(tmp_path, ["cat", "dog"], arms, seeds=1).report())
+    labels = [attributes.get("aria-label") or "" for _, attributes in page.tags]
+    (chart,) = [label for label in labels if label.startswith("Change on test")]
+    assert chart.count("points") == 6
+    assert SYNTHETIC in chart
+    assert "The 6 of 21 arms" in page.text
+    assert all(arm in page.text for arm in arms)
 
 
 def test_single_seed_and_sparse_logs_render(tmp_path: Path) -> None:

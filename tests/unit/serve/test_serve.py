@@ -208,12 +208,35 @@ def test_overload_returns_retry_after(service: Service) -> None:
 
 def test_page_loads_nothing_from_other_hosts(client: TestClient) -> None:
     """The page and the description of the API load nothing from other hosts."""
-    for path in ("/", "/docs", "/page.js", "/page.css", "/docs.js"):
+    for path in ("/", "/docs", "/page.js", "/feedback.js", "/page.css", "/docs.js"):
         answer = client.get(path)
         assert answer.is_success
         assert "http://" not in answer.text
         assert "https://" not in answer.text
     assert {"/v1/predict", "/v2/models/{name}/infer", "/healthz"} <= set(client.get("/openapi.json").json()["paths"])
+
+
+def test_examples_are_what_the_server_answers(client: TestClient) -> None:
+    """Every JSON answer has an example in the description of the API, with the fields that the server answers."""
+    document = client.get("/openapi.json").json()
+    shapes = document["components"]["schemas"]
+    compared = 0
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            content = operation["responses"]["200"]["content"]
+            if "application/json" not in content:
+                continue
+            answer = content["application/json"]
+            example = answer.get("example") or shapes[answer["schema"]["$ref"].rsplit("/", 1)[1]]["examples"][0]
+            if method == "get":
+                filled = path.replace("{name}", "tiny").replace("{version}", "1")
+                assert set(client.get(filled).json()) == set(example), path
+                compared += 1
+    assert compared >= 9
+    said = client.post("/v1/predict", content=encoded()).json()
+    example = shapes["Predictions"]["examples"][0]
+    assert set(said) == set(example)
+    assert set(said["predictions"][0]) == set(example["predictions"][0])
 
 
 def test_random_requests_cause_no_server_error(client: TestClient) -> None:

@@ -289,6 +289,7 @@ def test_feedback_is_disabled_by_default(pets: Folder) -> None:
         assert (answer.status_code, "takes no feedback" in answer.text) == (404, True)
         status = client.get("/v1/rollout").json()
         assert (status["candidate"], status["feedback"], status["stores_images"]) == (None, None, False)
+        assert "/v1/feedback" not in client.get("/openapi.json").json()["paths"]
     service.shut_down()
 
 
