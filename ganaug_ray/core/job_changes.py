@@ -16,12 +16,13 @@ from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.config.job import BASELINE_ARM, TEACHER
 from ganaug_ray.core.storage import Folder
 
-# These say how the work is spread, and change nothing of what is there.
+# These say how the work is spread or what is done of it, and change nothing of what is there.
 FREE_KEYS = {
     *(f"gan.{name}" for name in SCALING_KEYS),
     *(f"classifier.{name}" for name in SCALING_KEYS),
     "data.loader",
     "data.resident_limit",
+    "augment.use_anyway",  # it says which arms are trained
 }
 LENGTH_KEYS = {"gan.steps", "gan.epochs"}
 # Which stages a setting shaped, by the beginning of its key: the first that fits. Other settings shape none of them.

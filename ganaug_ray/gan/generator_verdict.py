@@ -1,0 +1,178 @@
+"""The verdict on a generator: red, amber or green, by what held-out real images reach on the same figures.
+
+Red is for images that no classifier should be trained on, so it takes figures that no usable generator was seen to
+have: the limits lie far below those of the weakest that was. Of too few held-out images there is no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ganaug_ray.core.records import GanRecord
+from ganaug_ray.core.records.gan import ClassRecognition, HeldOutComparison, HeldOutFigure
+
+Colour = Literal["red", "amber", "green", "unknown"]
+COLOURS: tuple[Colour, ...] = ("red", "amber", "green", "unknown")  # from the worst on
+
+MIN_HELD_OUT = 20  # images, as of all figures in kid_fid_prdc
+MIN_COVERAGE = {"red": 0.3, "amber": 0.75}  # as a share of what held-out images reach
+MIN_RECALL = {"red": 0.1, "amber": 0.5}  # likewise
+MAX_KID = {"red": 0.5, "amber": 0.15}  # beyond that of held-out images, as a share of the KID of a class
+MIN_RECOGNITION = 0.5  # of a class; as augment.screen.class_agreement, by which the class gets no synthetic images
+MIN_RECOGNITION_SHARE = 0.75  # of what the teacher surely recognises of the class's held-out images
+MAX_UNDRAWN = 0.5  # share of the classes from which on it is red
+Z_95 = 1.645  # one-sided
+MAX_NAMED_CLASSES = 2
+MAX_REASONS = 2
+
+
+@dataclass(frozen=True)
+class GeneratorVerdict:
+    """What a generator is worth.
+
+    Attributes:
+        colour: ``red``: not usable; ``amber``: usable with care; ``green``: usable; ``unknown``: there are too few
+            held-out images to tell.
+        sentence: the same in words, with the figures that it rests on.
+        undrawn: classes that it did not draw.
+        copies: whether it was found to copy training images.
+    """
+
+    colour: Colour
+    sentence: str
+    undrawn: list[str]
+    copies: bool
+
+
+def judge_generator(
+    record: GanRecord, allow_copies: bool = False, needed_steps: int | None = None
+) -> GeneratorVerdict | None:
+    """Judge a trained generator by what it was measured to draw.
+
+    Args:
+        record: its gan.json.
+        allow_copies: whether one that copies training images may be used.
+        needed_steps: the fewest steps after which samples were measured to be good; a shorter training is named.
+
+    Returns:
+        The verdict; None for a generator that was trained before its images were compared with held-out ones.
+    """
+    compared = record.beside_held_out
+    copies = record.memorization.verdict == "copies"
+    if compared is None and not copies:
+        return None
+    undrawn = _find_undrawn(compared.classes) if compared else []
+    red: list[str] = []
+    amber: list[str] = []
+    if copies:
+        (amber if allow_copies else red).append("it copies training images")
+    if compared is not None and compared.images >= MIN_HELD_OUT:
+        if undrawn:
+            is_red = len(undrawn) >= MAX_UNDRAWN * len(compared.classes)
+            (red if is_red else amber).append(_describe_undrawn(undrawn, len(compared.classes)))
+        _judge_figures(compared, red, amber)
+    elif not copies:
+        sentence = f"Whether the generator is usable cannot be told: {_describe_few(compared)}."
+        return GeneratorVerdict("unknown", sentence, [], copies)
+    if red or amber:
+        colour: Colour = "red" if red else "amber"
+        start = "is not usable yet" if red else "is usable with care"
+        sentence = f"The generator {start}: {', and '.join((red + amber)[:MAX_REASONS])}."
+        if needed_steps is not None and record.steps < needed_steps:
+            sentence += f" It had {record.steps:,} steps; {needed_steps:,} are the least that were measured to work."
+        return GeneratorVerdict(colour, sentence, undrawn, copies)
+    assert compared is not None
+    assert compared.coverage is not None
+    return GeneratorVerdict(
+        "green", f"The generator is usable: {_describe_coverage(compared.coverage)}.", undrawn, copies
+    )
+
+
+def _judge_figures(compared: HeldOutComparison, red: list[str], amber: list[str]) -> None:
+    """Add what is wrong with coverage, recall and KID to the reasons; of coverage and recall one alone."""
+    assert compared.coverage is not None
+    assert compared.recall is not None
+    assert compared.kid is not None
+    coverage_share = _divide(compared.coverage)
+    recall_share = _divide(compared.recall)
+    if coverage_share < MIN_COVERAGE["red"]:
+        red.append(_describe_coverage(compared.coverage))
+    elif recall_share < MIN_RECALL["red"]:
+        red.append(_describe_recall(compared.recall))
+    elif coverage_share < MIN_COVERAGE["amber"]:
+        amber.append(_describe_coverage(compared.coverage))
+    elif recall_share < MIN_RECALL["amber"]:
+        amber.append(_describe_recall(compared.recall))
+    if compared.kid_of_a_class is not None and compared.kid_of_a_class > 0:
+        excess = (compared.kid.generated - compared.kid.held_out) / compared.kid_of_a_class
+        if excess > MAX_KID["amber"]:
+            (red if excess > MAX_KID["red"] else amber).append(_describe_kid(compared.kid, compared.kid_of_a_class))
+
+
+def _divide(figure: HeldOutFigure) -> float:
+    """Return a figure as a share of what held-out images reach; 1 where these reach nothing."""
+    return figure.generated / figure.held_out if figure.held_out else 1.0
+
+
+def _find_undrawn(classes: dict[str, ClassRecognition]) -> list[str]:
+    """Find the classes whose generated images the teacher does not recognise, though it does real ones."""
+    undrawn = []
+    for name, recognition in classes.items():
+        surely = _bound_below(recognition.held_out, recognition.images)
+        if recognition.generated < min(MIN_RECOGNITION, MIN_RECOGNITION_SHARE * surely):
+            undrawn.append(name)
+    return undrawn
+
+
+def _bound_below(share: float, n: int) -> float:
+    """Return the lower end of a share's one-sided 95 % interval (Wilson 1927); 0 of no images.
+
+    >>> round(_bound_below(0.9, 10), 2), _bound_below(0.0, 0)
+    (0.65, 0.0)
+    """
+    if not n:
+        return 0.0
+    squared = Z_95**2 / n
+    spread = (share * (1 - share) * squared + squared**2 / 4) ** 0.5
+    return (share + squared / 2 - spread) / (1 + squared)
+
+
+def _describe_undrawn(undrawn: Sequence[str], classes: int) -> str:
+    if len(undrawn) > MAX_NAMED_CLASSES:
+        return f"it drew {classes - len(undrawn)} of {classes} classes"
+    return f"it drew no {' and no '.join(undrawn)}"
+
+
+def _describe_coverage(coverage: HeldOutFigure) -> str:
+    return f"its images cover {_format_share(coverage.generated)} of the real ones ({_add_held_out(coverage)})"
+
+
+def _describe_recall(recall: HeldOutFigure) -> str:
+    return f"its images vary as {_format_share(recall.generated)} of the real ones do ({_add_held_out(recall)})"
+
+
+def _add_held_out(figure: HeldOutFigure) -> str:
+    return f"held-out real images: {_format_share(figure.held_out)}"
+
+
+def _describe_kid(kid: HeldOutFigure, kid_of_a_class: float) -> str:
+    return (
+        f"they lie far from them (KID {kid.generated:.2f}; held-out real images: {kid.held_out:.2f}, a single class: "
+        f"{kid_of_a_class:.2f})"
+    )
+
+
+def _describe_few(compared: HeldOutComparison | None) -> str:
+    n = compared.images if compared else 0
+    return f"{n} held-out real images are too few; {MIN_HELD_OUT} are the least"
+
+
+def _format_share(share: float) -> str:
+    """Return a share in percent.
+
+    >>> _format_share(0.049), _format_share(0.004)
+    ('5 %', '0 %')
+    """
+    return f"{100 * share:.0f} %"
