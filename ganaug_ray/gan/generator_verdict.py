@@ -16,16 +16,18 @@ from ganaug_ray.core.records.gan import ClassRecognition, HeldOutComparison, Hel
 Colour = Literal["red", "amber", "green", "unknown"]
 COLOURS: tuple[Colour, ...] = ("red", "amber", "green", "unknown")  # from the worst on
 
+LIMITED_COLOURS: tuple[Colour, ...] = ("red", "amber")
+
 MIN_HELD_OUT = 20  # images, as of all figures in kid_fid_prdc
-MIN_COVERAGE = {"red": 0.3, "amber": 0.75}  # as a share of what held-out images reach
-MIN_RECALL = {"red": 0.1, "amber": 0.5}  # likewise
-MAX_KID = {"red": 0.5, "amber": 0.15}  # beyond that of held-out images, as a share of the KID of a class
+MIN_COVERAGE: dict[Colour, float] = {"red": 0.3, "amber": 0.75}  # as a share of what held-out images reach
+MIN_RECALL: dict[Colour, float] = {"red": 0.1, "amber": 0.5}  # likewise
+MAX_KID: dict[Colour, float] = {"red": 0.5, "amber": 0.15}  # beyond that of held-out images, as a share of the KID of a class
 MIN_RECOGNITION = 0.5  # of a class; as augment.screen.class_agreement, by which the class gets no synthetic images
 MIN_RECOGNITION_SHARE = 0.75  # of what the teacher surely recognises of the class's held-out images
 MAX_UNDRAWN = 0.5  # share of the classes from which on it is red
 Z_95 = 1.645  # one-sided
 MAX_NAMED_CLASSES = 2
-MAX_REASONS = 2
+MAX_REASONS = 2  # in the sentence
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def judge_generator(
         if undrawn:
             is_red = len(undrawn) >= MAX_UNDRAWN * len(compared.classes)
             (red if is_red else amber).append(_describe_undrawn(undrawn, len(compared.classes)))
-        _judge_figures(compared, red, amber)
+        if worst := _find_worst_figure(compared):
+            (red if worst[0] == "red" else amber).append(worst[1])
     elif not copies:
         sentence = f"Whether the generator is usable cannot be told: {_describe_few(compared)}."
         return GeneratorVerdict("unknown", sentence, [], copies)
@@ -90,25 +93,26 @@ def judge_generator(
     )
 
 
-def _judge_figures(compared: HeldOutComparison, red: list[str], amber: list[str]) -> None:
-    """Add what is wrong with coverage, recall and KID to the reasons; of coverage and recall one alone."""
+def _find_worst_figure(compared: HeldOutComparison) -> tuple[Colour, str] | None:
+    """Find what is wrong with coverage, recall or KID, and how bad it is; one of them alone, as they go together."""
     assert compared.coverage is not None
     assert compared.recall is not None
-    assert compared.kid is not None
-    coverage_share = _divide(compared.coverage)
-    recall_share = _divide(compared.recall)
-    if coverage_share < MIN_COVERAGE["red"]:
-        red.append(_describe_coverage(compared.coverage))
-    elif recall_share < MIN_RECALL["red"]:
-        red.append(_describe_recall(compared.recall))
-    elif coverage_share < MIN_COVERAGE["amber"]:
-        amber.append(_describe_coverage(compared.coverage))
-    elif recall_share < MIN_RECALL["amber"]:
-        amber.append(_describe_recall(compared.recall))
-    if compared.kid_of_a_class is not None and compared.kid_of_a_class > 0:
-        excess = (compared.kid.generated - compared.kid.held_out) / compared.kid_of_a_class
-        if excess > MAX_KID["amber"]:
-            (red if excess > MAX_KID["red"] else amber).append(_describe_kid(compared.kid, compared.kid_of_a_class))
+    for colour in LIMITED_COLOURS:
+        if _divide(compared.coverage) < MIN_COVERAGE[colour]:
+            return colour, _describe_coverage(compared.coverage)
+        if _divide(compared.recall) < MIN_RECALL[colour]:
+            return colour, _describe_recall(compared.recall)
+        distance = _compare_kid(compared)
+        if distance is not None and distance > MAX_KID[colour]:
+            return colour, f"its images differ from real ones {_format_share(distance)} as much as a class from others"
+    return None
+
+
+def _compare_kid(compared: HeldOutComparison) -> float | None:
+    """Return the KID beyond that of held-out images, as a share of the KID of a class; None: it is not known."""
+    if compared.kid is None or not compared.kid_of_a_class or compared.kid_of_a_class < 0:
+        return None
+    return (compared.kid.generated - compared.kid.held_out) / compared.kid_of_a_class
 
 
 def _divide(figure: HeldOutFigure) -> float:
@@ -155,13 +159,6 @@ def _describe_recall(recall: HeldOutFigure) -> str:
 
 def _add_held_out(figure: HeldOutFigure) -> str:
     return f"held-out real images: {_format_share(figure.held_out)}"
-
-
-def _describe_kid(kid: HeldOutFigure, kid_of_a_class: float) -> str:
-    return (
-        f"they lie far from them (KID {kid.generated:.2f}; held-out real images: {kid.held_out:.2f}, a single class: "
-        f"{kid_of_a_class:.2f})"
-    )
 
 
 def _describe_few(compared: HeldOutComparison | None) -> str:
