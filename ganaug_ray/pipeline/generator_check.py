@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from ganaug_ray.augment.usable_arms import JudgedGenerator, find_unusable_arms, judge_generators
 from ganaug_ray.config.synthetic_sources import GENERATOR
 from ganaug_ray.errors import StageFailed
@@ -14,7 +16,7 @@ def print_verdicts(context: StageContext, name: str | None = None) -> None:
     """Print the verdict on each finished generator, and which arms are left out.
 
     Args:
-        context: of the job with all its arms.
+        context: of the job.
         name: of the one that is asked for, as its folder is called; absent: all that the job trains itself.
     """
     left_out = find_unusable_arms(context.job, context.run)
@@ -24,16 +26,16 @@ def print_verdicts(context: StageContext, name: str | None = None) -> None:
             arms = [arm for arm in judged.arms if arm in left_out]
             if arms:
                 verb = "is" if len(arms) == 1 else "are"
-                text = f"{' and '.join(arms)} {verb} not trained; {advise_better_images(context, judged)}"
+                text = f"{' and '.join(arms)} {verb} not trained; {_advise(context, judged, '--set {}')}"
                 context.terminal.print_stage_line(STAGE, "note", text)
 
 
 def advise_next(context: StageContext) -> str | None:
-    """Say what helps the first generator that arms were left out for; None where none were."""
+    """Say what helps the first generator that arms were left out for, with a command; None where none were."""
     left_out = find_unusable_arms(context.job, context.run)
     for judged in judge_generators(context.job, context.run):
         if set(judged.arms) & set(left_out):
-            return advise_better_images(context, judged)
+            return _advise(context, judged, f"`ganaug run {context.arguments} --set {{}}`")
     return None
 
 
@@ -43,33 +45,40 @@ def refuse_unusable(context: StageContext, name: str) -> None:
         return
     for judged in judge_generators(context.job, context.run):
         if judged.name == name and judged.colour == "red":
-            raise StageFailed(f"{judged.sentence} {advise_better_images(context, judged)}")
+            raise StageFailed(f"{judged.sentence} {_advise(context, judged, '--set {}')}")
 
 
-def advise_better_images(context: StageContext, judged: JudgedGenerator) -> str:
-    """Say which command gets better images than those of a generator that is not usable, and which uses these."""
-    command = f"`ganaug run {context.arguments} --set"
+def _advise(context: StageContext, judged: JudgedGenerator, command: str) -> str:
+    """Say what gives better images than those of a generator that is not usable, and what uses these.
+
+    With either setting the same folder goes on.
+
+    Args:
+        context: of the job.
+        judged: the generator.
+        command: with braces for the first setting.
+    """
     record = judged.records[judged.worst_split]
     if judged.worst.copies:
-        help_ = "more images or fewer gan.steps help, in another --out"
+        remedy = "more images or fewer gan.steps help"
         if judged.name == GENERATOR:
-            help_ = "take another generator, in another --out"
-        return (
-            f"{help_} (see {judged.name}/closest_pairs.png); {command} augment.allow_copies=true` uses its images all "
-            "the same"
-        )
-    anyway = f"{command} augment.use_anyway=true` uses its images as they are"
+            remedy = "take another generator"
+        allowed = command.format("augment.allow_copies=true")
+        return f"{remedy}, in another --out (see {judged.name}/closest_pairs.png); {allowed} uses its images all the same"
+    anyway = command.format("augment.use_anyway=true")
     if judged.name == GENERATOR:
-        return f"another generator may suit these images better, in another --out; {anyway}"
+        return f"{anyway} uses its images as they are; another generator, in another --out, may suit your images better"
     if record.ended_early:
-        return f"more images help, since more steps would not: {record.ended_early}; {anyway}"
+        return f"{anyway} uses its images as they are; more steps would not help: {record.ended_early}"
+    longer = command.format(_choose_length(context, judged))
+    return f"{longer} trains the GAN on, then tries its images; --set augment.use_anyway=true instead tries these"
+
+
+def _choose_length(context: StageContext, judged: JudgedGenerator) -> str:
+    """Choose the setting of a longer training: twice as long or, if that is more, as long as was measured to work."""
     gan = context.job.gan
-    key = "epochs" if gan.epochs else "steps"
-    length = _choose_length(judged, gan.epochs or gan.steps or record.steps, record.steps)
-    return f"{command} gan.{key}={length}` trains the GAN on, and tries its images then; {anyway}"
-
-
-def _choose_length(judged: JudgedGenerator, length: int, steps: int) -> int:
-    """Choose the length of a longer training: twice as long or, if that is more, as long as was measured to work."""
-    needed_steps = judged.needed_steps or 0
-    return max(2 * length, -(-needed_steps * length // steps))
+    steps = judged.records[judged.worst_split].steps
+    needed_steps = max(2 * steps, judged.needed_steps or 0)
+    if gan.epochs is None:
+        return f"gan.steps={needed_steps}"
+    return f"gan.epochs={math.ceil(gan.epochs * needed_steps / steps)}"
