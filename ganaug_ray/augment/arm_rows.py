@@ -74,9 +74,7 @@ class ArmRows:
         config = self.job.classifier
         unused_classes = [name for name in self.data.classes if name not in self.classes]
         steps = config.count_steps(sum(counts.values()))
-        return strategies.Mixture.from_config(
-            self.arm, counts, config.batch_size, steps, unused_classes, undrawn_share
-        )
+        return strategies.Mixture.from_config(self.arm, counts, config.batch_size, steps, unused_classes, undrawn_share)
 
     @property
     def sampling(self) -> Sampling:

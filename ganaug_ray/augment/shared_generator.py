@@ -77,9 +77,7 @@ def adopt_generator(config: GeneratorConfig, dataset: Folder, teacher: Folder, o
     }
     drawn = [facts.classes[row] for row in sorted(rows)]
     generator = Generator(GeneratorSpec(**spec), weights)
-    audited = sample_audit.audit_samples(
-        _draw_samples(generator, drawn, seed), dataset, teacher, seed, out.create()
-    )
+    audited = sample_audit.audit_samples(_draw_samples(generator, drawn, seed), dataset, teacher, seed, out.create())
     out.write_bytes("gan.safetensors", content)
     record = {
         **{key: getattr(pack.record, key) for key in ("steps", "images_seen")},

@@ -69,36 +69,45 @@ def judge_generators(job: Job, run: Run) -> list[JudgedGenerator]:
         job: of the whole experiment.
         run: the whole experiment.
     """
-    arms_by_name: dict[str, list[str]] = defaultdict(list)
-    sources: dict[str, dict[int, SyntheticSource]] = defaultdict(dict)
-    for number in range(job.compare.splits):
-        split = run.locate_split(number)
-        for gan in list_gans(job, split):
-            sources[gan.folder.name][number] = gan
-        for arm, settings in job.all_arms.items():
-            source = locate_source(split, settings)
-            if settings.traits.is_synthetic and not source.is_imported:
-                sources[source.folder.name][number] = source
-                if number == 0:
-                    arms_by_name[source.folder.name].append(arm)
     judged = []
-    for name, by_split in sources.items():
+    for name, sources in _list_generators(job, run).items():
         needed_steps = None
         if name != GENERATOR:
             needed_steps = training_budget.find_needed_steps(job.gan, job.gan_image_size)
         verdicts = {}
         records = {}
-        for number, source in by_split.items():
+        for number, source in sources.items():
             record = source.find_record()
-            if not isinstance(record, GanRecord):
-                continue
-            verdict = judge_generator(record, job.augment.allow_copies, needed_steps)
-            if verdict is not None:
-                verdicts[number] = verdict
-                records[number] = record
+            if isinstance(record, GanRecord):
+                verdict = judge_generator(record, job.augment.allow_copies, needed_steps)
+                if verdict is not None:
+                    verdicts[number] = verdict
+                    records[number] = record
         if verdicts:
-            judged.append(JudgedGenerator(name, arms_by_name[name], verdicts, records, needed_steps))
+            judged.append(JudgedGenerator(name, _list_arms(job, run, name), verdicts, records, needed_steps))
     return judged
+
+
+def _list_generators(job: Job, run: Run) -> dict[str, dict[int, SyntheticSource]]:
+    """Return name of a folder -> number of a split -> generator, of the GANs and of what the arms need."""
+    generators: dict[str, dict[int, SyntheticSource]] = defaultdict(dict)
+    for number in range(job.compare.splits):
+        split = run.locate_split(number)
+        sources: list[SyntheticSource] = [*list_gans(job, split)]
+        sources += [locate_source(split, arm) for arm in job.all_arms.values() if arm.traits.is_synthetic]
+        for source in sources:
+            if not source.is_imported:
+                generators[source.folder.name][number] = source
+    return generators
+
+
+def _list_arms(job: Job, run: Run, generator: str) -> list[str]:
+    """List the arms that have the images of a generator, by the name of its folder."""
+    arms = []
+    for name, arm in job.all_arms.items():
+        if arm.traits.is_synthetic and locate_source(run, arm).folder.name == generator:
+            arms.append(name)
+    return arms
 
 
 def find_unusable_arms(job: Job, run: Run) -> list[str]:

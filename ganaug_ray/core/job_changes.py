@@ -81,7 +81,9 @@ class JobChanges:
     def __init__(self, stages: list[MadeStage], arms: Mapping[str, Mapping[str, Any]], has_failed: bool) -> None:
         self._stages = stages
         self._has_failed = has_failed
-        trained = [stage.name.split("/")[1] for stage in stages if stage.is_finished and stage.name.startswith("models/")]
+        trained = [
+            stage.name.split("/")[1] for stage in stages if stage.is_finished and stage.name.startswith("models/")
+        ]
         self._has_synthetic_models = any(_is_synthetic(arm, arms) for arm in trained)
         self._has_gan_models = any(_is_synthetic(arm, arms) and _uses_gan(arm, arms) for arm in trained)
         self._deleted: dict[str, tuple[MadeStage, str]] = {}

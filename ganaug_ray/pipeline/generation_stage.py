@@ -44,7 +44,11 @@ def generate_images(context: StageContext) -> None:
         _adopt_generator(context, split)
     if context.job.augment.generator:
         generator_check.print_verdicts(context, GENERATOR)
-    for split in replace(context, job=usable_arms.leave_out_unusable(context.job, context.run)).splits:
+    left_out = usable_arms.find_unusable_arms(context.job, context.run)
+    if left_out:
+        text = f"no images for {' and '.join(left_out)}: the generator is not usable (augment.use_anyway)"
+        context.terminal.print_stage_line("generate", "note", text)
+    for split in replace(context, job=context.job.leave_out(left_out)).splits:
         for pool in synthetic_pools.list_pools(split.job, split.run):
             _fill_pool(context, split, pool)
 

@@ -64,7 +64,9 @@ def _advise(context: StageContext, judged: JudgedGenerator, command: str) -> str
         if judged.name == GENERATOR:
             remedy = "take another generator"
         allowed = command.format("augment.allow_copies=true")
-        return f"{remedy}, in another --out (see {judged.name}/closest_pairs.png); {allowed} uses its images all the same"
+        return (
+            f"{remedy}, in another --out (see {judged.name}/closest_pairs.png); {allowed} uses its images all the same"
+        )
     anyway = command.format("augment.use_anyway=true")
     if judged.name == GENERATOR:
         return f"{anyway} uses its images as they are; another generator, in another --out, may suit your images better"

@@ -30,10 +30,10 @@ def build_curve(verdicts: Mapping[int, VerdictRecord]) -> dict[str, Any]:
             seeds. The chosen arm may differ between numbers; one at least has one.
 
     Returns:
-        ``metric``, ``baseline``, ``sentence``, and ``points``, one a number that has a chosen arm, in rising order: ``per_class`` (the
-        number), ``arm`` (the chosen one), ``baseline`` and ``ours`` (each ``mean`` and ``ci95``), ``verdict``, and
-        ``worth`` (``images``, their interval ``ci95``, and ``beyond``: ``more`` or ``less`` where the arm's mean is
-        outside the baseline's curve, else None).
+        ``metric``, ``baseline``, ``sentence``, and ``points``, one a number that has a chosen arm, in rising order:
+        ``per_class`` (the number), ``arm`` (the chosen one), ``baseline`` and ``ours`` (each ``mean`` and ``ci95``),
+        ``verdict``, and ``worth`` (``images``, their interval ``ci95``, and ``beyond``: ``more`` or ``less`` where the
+        arm's mean is outside the baseline's curve, else None).
     """
     numbers = sorted(verdicts)
     first = verdicts[numbers[0]]

@@ -37,7 +37,7 @@ GAN = {
     "config": {},
 }
 USABLE = {
-    "images": 24,
+    "images": 100,
     "coverage": {"generated": 0.92, "held_out": 0.96},
     "recall": {"generated": 0.7, "held_out": 0.9},
     "kid": {"generated": 0.06, "held_out": -0.02},

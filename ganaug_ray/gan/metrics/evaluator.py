@@ -163,9 +163,7 @@ class GanEvaluator:
         held_out = ComparedImages(val.features_NF, val.y_N, self._predict(val.x_NCHW))
         if labels is None and self._config.conditional:
             labels = range(len(self._classes))
-        return compare_with_held_out(
-            train.features_NF, train.y_N, held_out, draw, self._classes, self._seed, labels
-        )
+        return compare_with_held_out(train.features_NF, train.y_N, held_out, draw, self._classes, self._seed, labels)
 
     def measure_overfitting(self, generator: Generator, discriminator: Discriminator) -> dict[str, float]:
         """Measure how far the discriminator knows the training images by heart; see ``compute_validation_gap``.

@@ -53,8 +53,8 @@ def compare_with_held_out(
     """Measure generated and held-out real images against training images, side by side.
 
     Coverage and recall depend on the number of images: of two equal samples of one distribution, coverage is
-    1 - 1/2^5 = 0.97 (Naeem et al. 2020, arXiv 2002.09797, section 4.2). So they are taken of as many images of all three
-    kinds, as many as the fewest are, and averaged over draws of all three.
+    about 1 - 1/2^5 = 0.97 (Naeem et al. 2020, arXiv 2002.09797). So they are taken of as many images of all three kinds,
+    as many as the fewest are, and averaged over draws of all three.
 
     Args:
         train_NF: features of the training images, float [N, F].
@@ -100,9 +100,7 @@ def _compare_sets(
         prdc["held_out"].append(kid_fid_prdc.compute_prdc(real_NF, held_out.features_NF[rows]))
     figures = {}
     for name in ("coverage", "recall"):
-        figures[name] = {
-            kind: sum(getattr(one, name) for one in measured) / rounds for kind, measured in prdc.items()
-        }
+        figures[name] = {kind: sum(getattr(one, name) for one in measured) / rounds for kind, measured in prdc.items()}
     figures["kid"] = {
         "generated": kid_fid_prdc.compute_kid(train_NF, torch.cat(generated_parts), seed)[0],
         "held_out": kid_fid_prdc.compute_kid(train_NF, held_out.features_NF, seed)[0],

@@ -120,7 +120,9 @@ def test_missing_class_is_not_made_up_for(
     def count_rows(drawn: list[int]) -> np.ndarray:
         shutil.rmtree(tmp_path / "synthetic", ignore_errors=True)
         pool = image_store.read_images(experiment.synthetic)
-        image_store.write_shard(run.synthetic.create(), 0, pool.take(np.isin(pool.labels, drawn)), "synthetic")
+        image_store.write_shard(
+            run.synthetic.create(), 0, pool.take(np.flatnonzero(np.isin(pool.labels, drawn))), "synthetic"
+        )
         marker = experiment.synthetic.read_json("synthetic.json") | {
             "asked": {str(label): 10 for label in range(10)},
             "not_drawn": [str(label) for label in range(10) if label not in drawn],

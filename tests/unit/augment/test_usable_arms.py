@@ -61,7 +61,7 @@ def test_usable_and_old_generators_leave_none_out(run: Run) -> None:
 
 def test_one_red_split_is_enough(run: Run) -> None:
     """An arm is left out in all splits where its generator is red in any: without these alone it would be flattered."""
-    job = make_job("compare.splits=3")
+    job = make_job("compare.splits=3", "data.split.test=0.2")
     write(run, "gan", USABLE)
     write(run, "gan", COLLAPSED, split=1)
     assert usable_arms.find_unusable_arms(job, run) == ["stored", "now", "alone"]
@@ -75,8 +75,9 @@ def test_each_generator_is_judged_by_itself(run: Run) -> None:
     job = load_job(
         DIGITS,
         [
-            "arms={ours: {kind: synthetic}, both: {kind: pseudo+synthetic}, theirs: {kind: synthetic, source: generator}, "
-            "files: {kind: synthetic, source: images}}",
+            "arms={ours: {kind: synthetic}, both: {kind: pseudo+synthetic}}",
+            "arms.theirs={kind: synthetic, source: generator}",
+            "arms.files={kind: synthetic, source: images}",
             "data.unlabelled=unused",
             "augment.generator=pack",
             "augment.images=made",

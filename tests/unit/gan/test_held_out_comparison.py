@@ -49,9 +49,7 @@ def test_perfect_generator_is_like_held_out(held_out: int) -> None:
 def test_collapsed_generator_is_told() -> None:
     """One image for all covers nothing, lies far off, and is of one class."""
     train = draw_real(200, 1)
-    figures = compare_with_held_out(
-        train.features_NF, train.y_N, draw_real(100, 2), draw_collapsed, CLASSES, 0, [0, 1]
-    )
+    figures = compare_with_held_out(train.features_NF, train.y_N, draw_real(100, 2), draw_collapsed, CLASSES, 0, [0, 1])
     assert figures["coverage"]["generated"] < 0.1
     assert figures["recall"]["generated"] == 0.0
     assert figures["kid"]["generated"] > figures["kid_of_a_class"]

@@ -56,7 +56,7 @@ def change_record(run: Run, **changes: Any) -> None:
 
 
 def test_arm_of_red_generator_is_not_trained(run: Run, job: Job, capsys: pytest.CaptureFixture[str]) -> None:
-    """The run ends with an answer: the terminal, verdict.json, the page and `show` say that the generator is not usable."""
+    """The run ends with an answer; the terminal, verdict.json, the page, the model card and `show` say why."""
     pipeline = Pipeline(job, run, Terminal(), arguments="job.yaml --out run")
     pipeline.train_gan()
     pipeline.generate_images()
@@ -70,6 +70,7 @@ def test_arm_of_red_generator_is_not_trained(run: Run, job: Job, capsys: pytest.
     assert "It had 6 steps; 4,000 are the least that were measured to work." in line
     assert f"{SYNTHETIC} is not trained; --set gan.steps=4000 trains the GAN on" in said
     assert "next       note   `ganaug run job.yaml --out run --set gan.steps=4000` trains the GAN on" in said
+    assert f"no images for {SYNTHETIC}: the generator is not usable" in said
     assert not run.synthetic.list_files()
 
     verdict = VerdictRecord.read(run.root)
@@ -105,7 +106,9 @@ def test_nothing_is_missing_of_left_out_arms(run: Run, job: Job) -> None:
 def test_page_says_usable_generators_beside_the_answer(run: Run, job: Job) -> None:
     """A generator that is usable is said to be so below the answer, and its arm is trained."""
     change_record(run, beside_held_out=USABLE)
-    assert [pool.folder.name for pool in synthetic_pools.list_pools(Pipeline(job, run, Terminal()).usable_context.job, run)]
+    assert [
+        pool.folder.name for pool in synthetic_pools.list_pools(Pipeline(job, run, Terminal()).usable_context.job, run)
+    ]
     assert Pipeline(job, run, Terminal()).usable_context.job.compared_arms.keys() == {SYNTHETIC}
 
 
