@@ -53,7 +53,7 @@ def compare_with_held_out(
     """Measure generated and held-out real images against training images, side by side.
 
     Coverage and recall depend on the number of images: of two equal samples of one distribution, coverage is
-    about 1 - 1/2^5 = 0.97 (Naeem et al. 2020, arXiv 2002.09797). So they are taken of as many images of all three kinds,
+    about 1 - 1/2^5 = 0.97 (Naeem et al. 2020, arXiv 2002.09797). So they are taken of as many images of each kind,
     as many as the fewest are, and averaged over draws of all three.
 
     Args:
