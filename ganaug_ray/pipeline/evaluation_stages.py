@@ -32,9 +32,9 @@ def compare_arms(context: StageContext) -> None:
             record = ModelRecord.find(split.run.locate_model(arm, seed))
             inputs[f"{split.number}/{arm}/seed-{seed}"] = context.require_record("train", record).hash
     for judged in usable_arms.judge_generators(context.job, context.run):
-        for number, verdict in judged.verdicts.items():
-            name = f"{number}/{judged.name}"
-            inputs[name] = experiment_dir.compute_fingerprint(judged.records[number].hash, verdict.sentence)
+        for number, generator in judged.records.items():
+            words = judged.verdicts[number].sentence
+            inputs[f"{number}/{judged.name}"] = experiment_dir.compute_fingerprint(generator.hash, words)
     current = experiment_dir.compute_fingerprint(inputs, context.job.compare.model_dump())
 
     def work() -> VerdictRecord:
