@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from ganaug_ray.augment.usable_arms import JudgedGenerator, find_unusable_arms, judge_generators
 from ganaug_ray.config.synthetic_sources import GENERATOR
@@ -26,7 +27,7 @@ def print_verdicts(context: StageContext, name: str | None = None) -> None:
             arms = [arm for arm in judged.arms if arm in left_out]
             if arms:
                 verb = "is" if len(arms) == 1 else "are"
-                text = f"{' and '.join(arms)} {verb} not trained; {_advise(context, judged, '--set {}')}"
+                text = f"{' and '.join(arms)} {verb} not trained; {_advise(context, judged, _format_option)}"
                 context.terminal.print_stage_line(STAGE, "note", text)
 
 
@@ -35,7 +36,7 @@ def advise_next(context: StageContext) -> str | None:
     left_out = find_unusable_arms(context.job, context.run)
     for judged in judge_generators(context.job, context.run):
         if set(judged.arms) & set(left_out):
-            return _advise(context, judged, f"`ganaug run {context.arguments} --set {{}}`")
+            return _advise(context, judged, lambda setting: f"`ganaug run {context.arguments} --set {setting}`")
     return None
 
 
@@ -45,10 +46,14 @@ def refuse_unusable(context: StageContext, name: str) -> None:
         return
     for judged in judge_generators(context.job, context.run):
         if judged.name == name and judged.colour == "red":
-            raise StageFailed(f"{judged.sentence} {_advise(context, judged, '--set {}')}")
+            raise StageFailed(f"{judged.sentence} {_advise(context, judged, _format_option)}")
 
 
-def _advise(context: StageContext, judged: JudgedGenerator, command: str) -> str:
+def _format_option(setting: str) -> str:
+    return f"--set {setting}"
+
+
+def _advise(context: StageContext, judged: JudgedGenerator, format_command: Callable[[str], str]) -> str:
     """Say what gives better images than those of a generator that is not usable, and what uses these.
 
     With either setting the same folder goes on.
@@ -56,23 +61,23 @@ def _advise(context: StageContext, judged: JudgedGenerator, command: str) -> str
     Args:
         context: of the job.
         judged: the generator.
-        command: with braces for the first setting.
+        format_command: writes the command, or the option, with a setting.
     """
     record = judged.records[judged.worst_split]
     if judged.worst.copies:
         remedy = "more images or fewer gan.steps help"
         if judged.name == GENERATOR:
             remedy = "take another generator"
-        allowed = command.format("augment.allow_copies=true")
+        allowed = format_command("augment.allow_copies=true")
         return (
             f"{remedy}, in another --out (see {judged.name}/closest_pairs.png); {allowed} uses its images all the same"
         )
-    anyway = command.format("augment.use_anyway=true")
+    anyway = format_command("augment.use_anyway=true")
     if judged.name == GENERATOR:
         return f"{anyway} uses its images as they are; another generator, in another --out, may suit your images better"
     if record.ended_early:
         return f"{anyway} uses its images as they are; more steps would not help: {record.ended_early}"
-    longer = command.format(_choose_length(context, judged))
+    longer = format_command(_choose_length(context, judged))
     return f"{longer} trains the GAN on, then tries its images; --set augment.use_anyway=true instead tries these"
 
 

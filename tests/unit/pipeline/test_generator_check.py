@@ -57,7 +57,7 @@ def change_record(run: Run, **changes: Any) -> None:
 
 def test_arm_of_red_generator_is_not_trained(run: Run, job: Job, capsys: pytest.CaptureFixture[str]) -> None:
     """The run ends with an answer; the terminal, verdict.json, the page, the model card and `show` say why."""
-    pipeline = Pipeline(job, run, Terminal(), arguments="job.yaml --out run")
+    pipeline = Pipeline(job, run, Terminal(), arguments="job.yaml --set 'arms={}'")
     pipeline.train_gan()
     pipeline.generate_images()
     pipeline.train_classifiers()
@@ -69,7 +69,7 @@ def test_arm_of_red_generator_is_not_trained(run: Run, job: Job, capsys: pytest.
     assert line.startswith("The generator is not usable yet: ")
     assert "It had 6 steps; 4,000 are the least that were measured to work." in line
     assert f"{SYNTHETIC} is not trained; --set gan.steps=4000 trains the GAN on" in said
-    assert "next       note   `ganaug run job.yaml --out run --set gan.steps=4000` trains the GAN on" in said
+    assert "next       note   `ganaug run job.yaml --set 'arms={}' --set gan.steps=4000` trains the GAN on" in said
     assert f"no images for {SYNTHETIC}: the generator is not usable" in said
     assert not run.synthetic.list_files()
 
