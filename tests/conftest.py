@@ -49,6 +49,7 @@ TINY = [
     "compare.seeds=2",
     "augment.per_class=10",
     "augment.screen.enabled=false",  # so short a training draws nothing that a teacher would know
+    "augment.use_anyway=true",
 ]
 
 

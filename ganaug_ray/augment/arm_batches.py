@@ -130,9 +130,11 @@ def _build_batches(
     data = DatasetRecord.read(run.dataset)
     kind = KINDS[arm.kind]
     inputs: dict[str, Any] = {}
+    undrawn: list[str] = []
     if arm.traits.is_synthetic:
         synthetic = _read_pool(job, run, arm)
-        classes = [name for name in classes if name not in synthetic["not_drawn"]]
+        undrawn = [name for name in classes if name in synthetic["not_drawn"]]
+        classes = [name for name in classes if name not in undrawn]
         made_from = dict(synthetic["inputs"])
         if generator := made_from.pop("gan", None):
             made_from["generator"] = generator
@@ -145,7 +147,7 @@ def _build_batches(
         return real, inputs
     if arm.soft_labels and kind.softens:
         inputs |= {"teacher": ModelRecord.read(arms.locate_teacher(run)).hash}
-    return kind.open_batches(ArmRows(job, run, arm, seed, classes), real), inputs
+    return kind.open_batches(ArmRows(job, run, arm, seed, classes, undrawn), real), inputs
 
 
 def _collect_row_settings(job: Job, run: Run, arm: ArmConfig) -> dict[str, Any]:

@@ -231,7 +231,8 @@ class PseudoAndSynthetic(Synthetic):
         from ganaug_ray.augment.mixed_batches import open_mixed_feed
         from ganaug_ray.data.loading.sampler import Sampling
 
-        pseudo = rows.open_pseudo(upto, Sampling(balanced=is_balanced(rows.job)))
+        sampling = Sampling(balanced=is_balanced(rows.job))
+        pseudo = rows.open_pseudo(rows.undiminished_mixture.count_synthetic_rows, sampling)
         return functools.partial(open_mixed_feed, pseudo, super().open_extra_rows(rows, upto))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ class ArmRows:
         arm: which is trained.
         seed: of the draws.
         classes: that get such rows.
+        undrawn: classes that would get some too, if there were synthetic images of them.
     """
 
     job: Job
@@ -38,6 +39,7 @@ class ArmRows:
     arm: ArmConfig
     seed: int
     classes: list[str]
+    undrawn: Sequence[str] = ()
 
     @functools.cached_property
     def data(self) -> DatasetRecord:
@@ -51,12 +53,28 @@ class ArmRows:
 
     @functools.cached_property
     def mixture(self) -> strategies.Mixture:
-        """How many extra rows each batch gets beside the real ones."""
+        """How many extra rows each batch gets beside the real ones: fewer where classes were not drawn."""
+        return self._build_mixture(self._compute_undrawn_share())
+
+    @property
+    def undiminished_mixture(self) -> strategies.Mixture:
+        """The same if every class were drawn."""
+        return self._build_mixture(undrawn_share=0.0)
+
+    def _compute_undrawn_share(self) -> float:
+        """Return the share of the synthetic rows that the undrawn classes would have had."""
+        if not self.undrawn:
+            return 0.0
+        asked = self.pool.folder.read_json("synthetic.json")["asked"]
+        wanted = {name: 1 if self.pool.is_balanced else asked.get(name, 0) for name in (*self.classes, *self.undrawn)}
+        return sum(wanted[name] for name in self.undrawn) / sum(wanted.values())
+
+    def _build_mixture(self, undrawn_share: float) -> strategies.Mixture:
         counts = self.data.counts["train"]
         config = self.job.classifier
         unused_classes = [name for name in self.data.classes if name not in self.classes]
         steps = config.count_steps(sum(counts.values()))
-        return strategies.Mixture.from_config(self.arm, counts, config.batch_size, steps, unused_classes)
+        return strategies.Mixture.from_config(self.arm, counts, config.batch_size, steps, unused_classes, undrawn_share)
 
     @property
     def sampling(self) -> Sampling:

@@ -37,6 +37,7 @@ from ganaug_ray.data.ingest.known_copies import Fingerprints
 from ganaug_ray.data.ingest.seen_images import CODES, ID_BYTES, SALT_BYTES, SeenImages
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import networks
+from ganaug_ray.gan.generator_verdict import judge_generator
 
 WEIGHTS_FILE = "generator.safetensors"
 SEEN_FILE = "seen.safetensors"
@@ -95,6 +96,7 @@ def write_pack(run: Run, out: Folder, about: str = "", with_classifier: bool = F
         files |= _read_classifier(run)
     dataset = DatasetRecord.read(run.dataset)
     verdict = VerdictRecord.find(run.root)
+    judged = judge_generator(gan)
     content = {
         **{key: getattr(gan, key) for key in ("hash", "classes", "channels", "size", "latent", "filters")},
         **{key: getattr(gan, key) for key in ("conditional", "steps", "images_seen", "quality")},
@@ -104,6 +106,7 @@ def write_pack(run: Run, out: Folder, about: str = "", with_classifier: bool = F
         "counts": dataset.counts["train"],
         "resize": dataset.resize,
         "verdict": verdict.sentence if verdict else None,
+        "generator": judged.sentence if judged else None,
         "seen": {"images": sum(sum(dataset.counts[split].values()) for split in SEEN_SPLITS), "salt": salt.hex()},
         "classifier": with_classifier,
         "files": {name: hashlib.sha256(file).hexdigest() for name, file in files.items()},
@@ -270,6 +273,7 @@ def describe_pack(record: PackRecord) -> str:
         "",
         f"Copying test: **{record.memorization.verdict}**: {record.memorization.reason}.",
         "",
+        *([f"At its own site: {record.generator}", ""] if record.generator else []),
         f"What its images did at its own site: {record.verdict or 'not tried.'}",
         "",
         "| figure, against the images of its own site | |",

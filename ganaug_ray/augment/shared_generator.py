@@ -7,13 +7,14 @@ test, since every figure on these would be too good; and it is tested for copies
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save as tensors_to_bytes
 
 from ganaug_ray.augment.generator_pack import CLASSIFIER_FOLDER, Pack, read_classifier, read_pack
-from ganaug_ray.config import GeneratorConfig
+from ganaug_ray.config import GanConfig, GeneratorConfig
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.checkpoint import Tensors
 from ganaug_ray.core.records import DatasetRecord, GanRecord, GeneratorSpec
@@ -22,9 +23,10 @@ from ganaug_ray.data.ingest.known_copies import Fingerprints
 from ganaug_ray.data.ingest.seen_images import SeenImages
 from ganaug_ray.data.ingest.synthetic_images import match_classes
 from ganaug_ray.data.loading import image_store
+from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan import class_tables, networks
-from ganaug_ray.gan.metrics import sample_audit
+from ganaug_ray.gan.metrics import evaluator, sample_audit
 from ganaug_ray.gan.sampler import Generator
 
 MAX_NAMED_IMAGES = 5  # in a message
@@ -74,15 +76,15 @@ def adopt_generator(config: GeneratorConfig, dataset: Folder, teacher: Folder, o
         "classes": facts.classes,
     }
     drawn = [facts.classes[row] for row in sorted(rows)]
-    audited = sample_audit.audit_samples(
-        _draw_samples(Generator(GeneratorSpec(**spec), weights), drawn, seed), dataset, teacher, seed, out.create()
-    )
+    generator = Generator(GeneratorSpec(**spec), weights)
+    audited = sample_audit.audit_samples(_draw_samples(generator, drawn, seed), dataset, teacher, seed, out.create())
     out.write_bytes("gan.safetensors", content)
     record = {
         **{key: getattr(pack.record, key) for key in ("steps", "images_seen")},
         **{key: getattr(pack.record, key).to_json() for key in ("recipe", "chosen")},
         **spec,
         **audited,
+        "beside_held_out": _compare_with_held_out(generator, dataset, teacher, sorted(rows), seed),
         "inputs": {"pack": pack.record.hash, "dataset": facts.hash},
         "undrawn": [name for name in facts.classes if name not in drawn],
         "seed": seed,
@@ -138,6 +140,19 @@ def _draw_samples(generator: Generator, classes: list[str], seed: int) -> image_
     blank = [""] * len(labels)
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(seed)).numpy()
     return image_store.LabelledImages(images, labels, blank, blank, blank).take(order)
+
+
+def _compare_with_held_out(
+    generator: Generator, dataset: Folder, teacher: Folder, labels: list[int], seed: int
+) -> dict[str, Any]:
+    """Measure its images of these classes beside the validation images, as those of a GAN that is trained here."""
+    train, val = (
+        ResidentImages.load(dataset / split, torch.device("cpu"), evaluator.MAX_IMAGES_PER_SPLIT)
+        for split in ("train", "val")
+    )
+    measuring = evaluator.GanEvaluator(train, val, teacher, GanConfig(latent=generator.spec.latent), seed)
+    with torch.no_grad():
+        return measuring.compare_with_held_out(generator.network, labels)
 
 
 def adopt_classifier(config: GeneratorConfig, dataset: Folder, generator: Folder) -> Folder:

@@ -29,10 +29,22 @@ class Strategy:
         return {name: max(MIN_POOL_PER_CLASS, math.ceil(n * config.ratio)) for name, n in train_counts.items()}
 
     def scale_ratio(
-        self, ratio: float, train_counts: Mapping[str, int], classes_without_extra_rows: Collection[str]
+        self,
+        ratio: float,
+        train_counts: Mapping[str, int],
+        classes_without_extra_rows: Collection[str],
+        undrawn_share: float,
     ) -> float:
-        """Return the number of synthetic rows per real one, given the number of training images of each class."""
-        return ratio
+        """Return the number of synthetic rows per real one.
+
+        Args:
+            ratio: as the settings have it.
+            train_counts: class -> number of its training images.
+            classes_without_extra_rows: those that get no synthetic rows, since they were not chosen or not drawn.
+            undrawn_share: of the rows, those that chosen classes of which there are no images would have had. They are
+                left out: the other classes get no more for it.
+        """
+        return ratio * (1 - undrawn_share)
 
     def count_waiting_steps(self, mixture: Mixture) -> int:
         """Return the number of first steps that are without real rows."""
@@ -107,7 +119,11 @@ class Balance(Strategy):
         return {name: times * n for name, n in missing.items()}
 
     def scale_ratio(
-        self, ratio: float, train_counts: Mapping[str, int], classes_without_extra_rows: Collection[str]
+        self,
+        ratio: float,
+        train_counts: Mapping[str, int],
+        classes_without_extra_rows: Collection[str],
+        undrawn_share: float,
     ) -> float:
         """Return the ratio at which a pass over the real rows brings ``ratio`` times the missing images.
 
@@ -212,6 +228,7 @@ class Mixture:
         batch_size: int,
         steps: int,
         classes_without_extra_rows: Collection[str] = (),
+        undrawn_share: float = 0.0,
     ) -> Self:
         """Build the mixture of an arm.
 
@@ -220,9 +237,12 @@ class Mixture:
             train_counts: class -> number of its training images.
             batch_size: real rows of a batch.
             steps: of the training.
-            classes_without_extra_rows: those that get no synthetic rows; the other classes get no more for it.
+            classes_without_extra_rows: as of ``Strategy.scale_ratio``.
+            undrawn_share: likewise.
         """
-        ratio = STRATEGIES[config.strategy].scale_ratio(config.ratio, train_counts, classes_without_extra_rows)
+        ratio = STRATEGIES[config.strategy].scale_ratio(
+            config.ratio, train_counts, classes_without_extra_rows, undrawn_share
+        )
         return cls(batch_size, ratio, steps, config.strategy)
 
     @property

@@ -59,6 +59,10 @@ def show(
     if experiment.verdict:
         lines.append(("answer", experiment.verdict.sentence))
         lines.append(("figures", experiment.describe_figures()))
+        for judged in experiment.verdict.generators:
+            lines.append(("generator", f"{judged.colour}: {judged.sentence}"))
+        if experiment.verdict.left_out:
+            lines.append(("left out", ", ".join(experiment.verdict.left_out)))
     else:
         lines.append(("state", f"{experiment.state}; `{_advise_run(root)}` goes on"))
     if champion := experiment.describe_champion():

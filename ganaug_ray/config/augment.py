@@ -146,6 +146,8 @@ class AugmentConfig(MixConfig):
 
     allow_copies: bool = False
     """Go on with a generator that was found to copy training images."""
+    use_anyway: bool = Field(default=False, exclude_if=is_falsy)
+    """Train arms on the images of a generator that was judged to be not usable yet; by default they are left out."""
     pseudo_confidence: Annotated[float, Field(ge=0, lt=1)] = 0.95
     """Least probability that the teacher gives a class for an unlabelled image to get its label."""
     images: NamedImages = Field(default_factory=dict, exclude_if=is_falsy)

@@ -1,9 +1,9 @@
 """A whole job: its sections, and the checks that concern several of them."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from ganaug_ray.config.augment import SYNTHETIC_ARM, ArmConfig, AugmentConfig, MixConfig, merge_arm_settings
 from ganaug_ray.config.base import Config, Seed
@@ -49,6 +49,7 @@ class Job(Config):
     own."""
     seed: Seed = 0
     """Seed of all random draws but the split of the images, which data.split.seed has."""
+    _left_out: frozenset[str] = PrivateAttr(default=frozenset())
 
     @model_validator(mode="before")
     @classmethod
@@ -194,6 +195,17 @@ class Job(Config):
     @property
     def compared_arms(self) -> dict[str, ArmConfig]:
         """The arms that are compared with the baseline, by name; a source that no arm names has one of its own."""
+        return {name: arm for name, arm in self.all_arms.items() if name not in self._left_out}
+
+    def leave_out(self, arms: Iterable[str]) -> "Job":
+        """Return the job without some of its arms: they are not compared, and job.yaml has them all the same."""
+        job = self.model_copy()
+        job._left_out = self._left_out.union(arms)
+        return job
+
+    @property
+    def all_arms(self) -> dict[str, ArmConfig]:
+        """The compared arms, and those that were left out."""
         if not self.augment.ratio:
             return self.arms
         mix = self.augment.model_dump(include=set(MixConfig.model_fields))
@@ -218,7 +230,7 @@ class Job(Config):
 
     def describe_addition(self, arm: str) -> str:
         """Name what an arm adds to the baseline, in a few words; where it is from, if not from here."""
-        settings = self.compared_arms[arm]
+        settings = self.all_arms[arm]
         if settings.traits.transfer:
             assert self.augment.generator is not None, "the job was refused without one"
             return f"weights from {self.augment.generator.short_name}"

@@ -14,14 +14,16 @@ from typing import Any
 from ganaug_ray.config.augment import KIND_TRAITS
 from ganaug_ray.config.base import SCALING_KEYS
 from ganaug_ray.config.job import BASELINE_ARM, TEACHER
+from ganaug_ray.config.synthetic_sources import OWN_GAN
 from ganaug_ray.core.storage import Folder
 
-# These say how the work is spread, and change nothing of what is there.
+# These say how the work is spread or what is done of it, and change nothing of what is there.
 FREE_KEYS = {
     *(f"gan.{name}" for name in SCALING_KEYS),
     *(f"classifier.{name}" for name in SCALING_KEYS),
     "data.loader",
     "data.resident_limit",
+    "augment.use_anyway",  # it says which arms are trained
 }
 LENGTH_KEYS = {"gan.steps", "gan.epochs"}
 # Which stages a setting shaped, by the beginning of its key: the first that fits. Other settings shape none of them.
@@ -79,10 +81,11 @@ class JobChanges:
     def __init__(self, stages: list[MadeStage], arms: Mapping[str, Mapping[str, Any]], has_failed: bool) -> None:
         self._stages = stages
         self._has_failed = has_failed
-        self._has_synthetic_models = any(
-            stage.is_finished and stage.name.startswith("models/") and _is_synthetic(stage.name.split("/")[1], arms)
-            for stage in stages
-        )
+        trained = [
+            stage.name.split("/")[1] for stage in stages if stage.is_finished and stage.name.startswith("models/")
+        ]
+        self._has_synthetic_models = any(_is_synthetic(arm, arms) for arm in trained)
+        self._has_gan_models = any(_is_synthetic(arm, arms) and _uses_gan(arm, arms) for arm in trained)
         self._deleted: dict[str, tuple[MadeStage, str]] = {}
         self._reopened: dict[str, tuple[MadeStage, str]] = {}
         self.refusals: list[str] = []
@@ -99,7 +102,7 @@ class JobChanges:
             return
         if key.startswith("arms.") and after is None:  # an arm that is no longer compared
             return
-        can_go_on = key in LENGTH_KEYS and bool(before and after and after > before) and not self._has_synthetic_models
+        can_go_on = key in LENGTH_KEYS and bool(before and after and after > before) and not self._has_gan_models
         for stage in self._stages:
             if shaped.fullmatch(stage.name):
                 self._decide_consequence(stage, words, can_go_on)
@@ -161,3 +164,8 @@ def _is_synthetic(arm: str, arms: Mapping[str, Mapping[str, Any]]) -> bool:
         return False
     kind = (arms.get(arm) or {}).get("kind")
     return kind not in KIND_TRAITS or KIND_TRAITS[kind].is_synthetic
+
+
+def _uses_gan(arm: str, arms: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether an arm's synthetic images are those of the GAN that the job trains."""
+    return (arms.get(arm) or {}).get("source", OWN_GAN) == OWN_GAN

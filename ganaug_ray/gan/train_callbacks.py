@@ -164,6 +164,7 @@ class TrainingRecorder:
         with torch.no_grad():
             figures = self._evaluator.measure_quality(generator, by_class=True)
             memorization_record = self._check_memorization(generator)
+            beside_held_out = self._evaluator.compare_with_held_out(generator)
         record = {
             "hash": experiment_dir.hash_content(weights),
             "inputs": training.inputs,
@@ -180,6 +181,7 @@ class TrainingRecorder:
             "chosen": best,
             "quality": figures | self._evaluator.measure_cas(generator),
             "memorization": memorization_record,
+            "beside_held_out": beside_held_out,
             "seed": training.seed,
             "config": training.config.model_dump(),
         }

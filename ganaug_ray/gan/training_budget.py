@@ -56,9 +56,7 @@ def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:
     """
     steps = config.count_steps(rows)
     images_seen = steps * config.batch_size
-    # A size that was not tried needs at least what the next smaller one does.
-    tried_sizes = [side for preset, side in NEEDED_IMAGES if preset == config.preset and side <= size]
-    needed = NEEDED_IMAGES[config.preset, max(tried_sizes)] if tried_sizes else None
+    needed = _find_needed_images(config, size)
     key = "gan.steps"
     images_per_unit = config.batch_size
     if config.epochs:
@@ -71,3 +69,19 @@ def compute_budget(config: GanConfig, size: int, rows: int) -> TrainingBudget:
         needed,
         f"give {key}={math.ceil((needed or 0) / images_per_unit)} or more",
     )
+
+
+def find_needed_steps(config: GanConfig, size: int) -> int | None:
+    """Find the fewest steps after which good samples were measured, of images of a side; None: nothing was measured.
+
+    >>> find_needed_steps(GanConfig(batch_size=100), 32)
+    640
+    """
+    needed = _find_needed_images(config, size)
+    return None if needed is None else math.ceil(needed / config.batch_size)
+
+
+def _find_needed_images(config: GanConfig, size: int) -> int | None:
+    # A size that was not tried needs at least what the next smaller one does.
+    tried_sizes = [side for preset, side in NEEDED_IMAGES if preset == config.preset and side <= size]
+    return NEEDED_IMAGES[config.preset, max(tried_sizes)] if tried_sizes else None

@@ -7,7 +7,7 @@ import shlex
 import time
 from contextlib import AbstractContextManager, nullcontext
 
-from ganaug_ray.augment import arms
+from ganaug_ray.augment import arms, usable_arms
 from ganaug_ray.classify import compared_models
 from ganaug_ray.core import experiment_dir, model_registry
 from ganaug_ray.core.experiment_dir import Record, Run
@@ -15,7 +15,7 @@ from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, Verdi
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import targets
-from ganaug_ray.pipeline import sequential_plan, size_experiments
+from ganaug_ray.pipeline import generator_check, sequential_plan, size_experiments
 from ganaug_ray.pipeline.progress import read_fit_progress
 from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.runtime import executors
@@ -31,6 +31,10 @@ def compare_arms(context: StageContext) -> None:
         for arm, seed in arms.list_pairs(context.job):
             record = ModelRecord.find(split.run.locate_model(arm, seed))
             inputs[f"{split.number}/{arm}/seed-{seed}"] = context.require_record("train", record).hash
+    for judged in usable_arms.judge_generators(context.job, context.run):
+        for number, generator in judged.records.items():
+            words = judged.verdicts[number].sentence
+            inputs[f"{number}/{judged.name}"] = experiment_dir.compute_fingerprint(generator.hash, words)
     current = experiment_dir.compute_fingerprint(inputs, context.job.compare.model_dump())
 
     def work() -> VerdictRecord:
@@ -130,10 +134,15 @@ def build_report(context: StageContext) -> None:
 
 
 def advise_next(context: StageContext) -> str | None:
-    """Say which command comes after a verdict: one that would decide it, or the one that serves the champion."""
+    """Say which command comes after a verdict: one that would decide it, or the one that serves the champion.
+
+    Where arms were left out since their generator is not usable, it is the one that would help that.
+    """
     record = VerdictRecord.find(context.run.root)
     if record is None:
         return None
+    if record.left_out and record.verdict is None:
+        return generator_check.advise_next(context)
     advice = sequential_plan.advise_until_clear(context.job, context.run, record.verdict, context.arguments)
     return advice or f"`ganaug serve {shlex.quote(str(context.run.root))}` serves the champion over HTTP"
 
@@ -163,6 +172,8 @@ def promote_champion(context: StageContext, force: bool = False) -> None:
         "figures": champion.figures,
         "inputs": ModelRecord.read(model).inputs,
     }
+    if verdict.generators:
+        lineage["generator"] = " ".join(judged.sentence for judged in verdict.generators)
     registry = model_registry.locate_job_registry(context.job, context.run)
     marker = experiment_dir.read_marker(registry, "champion.json")
     current_marker = marker if marker and marker["lineage"] == lineage else None

@@ -54,7 +54,7 @@ class Experiment:
     def state(self) -> str:
         """The verdict in a word or, before there is one, how far the experiment is."""
         if self.verdict is not None:
-            return self.verdict.verdict or "no comparison"
+            return self.verdict.verdict or ("generator not usable" if self.verdict.left_out else "no comparison")
         if self.run.root.has_file(FAILURE_FILE):
             return f"{self.run.root.read_json(FAILURE_FILE)['stage']} failed"
         stages = RunRecord.find(self.run.root)
@@ -133,6 +133,8 @@ def collect_figures(experiment: Experiment) -> dict[str, str]:
         figures["GAN's memorisation"] = gan.memorization.verdict
     if verdict := experiment.verdict:
         figures["verdict"] = experiment.state
+        for judged in verdict.generators:
+            figures[f"{judged.name}: verdict"] = judged.colour
         figures["splits × seeds"] = f"{verdict.splits} × {verdict.seeds}"
         for arm, its in verdict.arms.items():
             for metric, value in its.mean.items():

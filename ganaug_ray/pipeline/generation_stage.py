@@ -5,16 +5,19 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
-from ganaug_ray.augment import arms, synthetic_pools
+from ganaug_ray.augment import arms, synthetic_pools, usable_arms
 from ganaug_ray.augment.synthetic_pools import SyntheticPool
 from ganaug_ray.augment.synthetic_sources import GanSource, locate_generator, locate_images
 from ganaug_ray.config import ImagesConfig, Job
+from ganaug_ray.config.synthetic_sources import GENERATOR
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ImagesRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import NothingPassed, StageFailed, UserError
+from ganaug_ray.pipeline import generator_check
 from ganaug_ray.pipeline.stage import Progress, Split, StageContext
 from ganaug_ray.pipeline.training_stages import require_data, train_teachers
 
@@ -24,7 +27,10 @@ _OTHER_NAME = "give these images another name in augment.images, or another --ou
 
 
 def generate_images(context: StageContext) -> None:
-    """Generate or import the synthetic images that the arms need, and screen them: synthetic/ and others."""
+    """Generate or import the synthetic images that the arms need, and screen them: synthetic/ and others.
+
+    Arms whose generator is not usable get none, see ``usable_arms``.
+    """
     if not context.job.gan.conditional and not context.job.needs_synthetic_sources:
         raise UserError(
             "gan.conditional false: images of no class cannot be mixed with real ones; to look at some, "
@@ -36,6 +42,13 @@ def generate_images(context: StageContext) -> None:
         train_teachers(context)
     for split in context.splits:
         _adopt_generator(context, split)
+    if context.job.augment.generator:
+        generator_check.print_verdicts(context, GENERATOR)
+    left_out = usable_arms.find_unusable_arms(context.job, context.run)
+    if left_out:
+        text = f"no images for {' and '.join(left_out)}: the generator is not usable (augment.use_anyway)"
+        context.terminal.print_stage_line("generate", "note", text)
+    for split in replace(context, job=context.job.leave_out(left_out)).splits:
         for pool in synthetic_pools.list_pools(split.job, split.run):
             _fill_pool(context, split, pool)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganaug_ray.augment import arms, synthetic_pools
+from ganaug_ray.augment import arms, synthetic_pools, usable_arms
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import GanRecord, ModelRecord
@@ -51,12 +51,13 @@ def _average(seconds: list[float]) -> float:
 
 
 def count_missing(job: Job, run: Run) -> MissingTrainings:
-    """Count the trainings of a comparison that are not finished.
+    """Count the trainings of a comparison that are not finished; arms whose generator is not usable get none.
 
     Args:
         job: of the whole experiment.
         run: its folder.
     """
+    job = usable_arms.leave_out_unusable(job, run)
     classifiers = 0
     gans = 0
     for number in range(job.compare.splits):

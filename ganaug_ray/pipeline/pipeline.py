@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 
-from ganaug_ray.augment import arms
+from ganaug_ray.augment import arms, usable_arms
 from ganaug_ray.classify import compared_models
 from ganaug_ray.config import Job
 from ganaug_ray.core.console import Terminal
@@ -17,6 +17,7 @@ from ganaug_ray.pipeline import (
     comparison_plan,
     evaluation_stages,
     generation_stage,
+    generator_check,
     sequential_plan,
     size_experiments,
     training_stages,
@@ -45,6 +46,11 @@ class Pipeline:
     def context(self) -> StageContext:
         """The context that stages get."""
         return StageContext(self.job, self.run, self.terminal, self.cpu_only, self.arguments)
+
+    @property
+    def usable_context(self) -> StageContext:
+        """The context of what comes after the generators: without the arms whose generator is not usable."""
+        return replace(self.context, job=usable_arms.leave_out_unusable(self.job, self.run))
 
     @property
     def splits(self) -> list[Split]:
@@ -83,7 +89,7 @@ class Pipeline:
             self.compare_models()
         self.build_report()
         self.promote_champion()
-        if advice := evaluation_stages.advise_next(self.context):
+        if advice := evaluation_stages.advise_next(self.usable_context):
             self.terminal.print_stage_line("next", "note", advice)
 
     def reach_verdict(self) -> None:
@@ -148,8 +154,9 @@ class Pipeline:
         training_stages.train_teachers(self.context)
 
     def train_gan(self) -> None:
-        """Train the GANs on the training images: gan/; the teachers come first."""
+        """Train the GANs on the training images: gan/; the teachers come first. Say what their images are worth."""
         training_stages.train_gan(self.context)
+        generator_check.print_verdicts(self.context)
 
     def generate_images(self) -> None:
         """Generate synthetic images or import them, and screen them: synthetic/."""
@@ -157,11 +164,11 @@ class Pipeline:
 
     def train_classifiers(self) -> None:
         """Train the models of all arms: models/."""
-        training_stages.train_classifiers(self.context)
+        training_stages.train_classifiers(self.usable_context)
 
     def compare_arms(self) -> None:
         """Compare the arms' models and write verdict.json."""
-        evaluation_stages.compare_arms(self.context)
+        evaluation_stages.compare_arms(self.usable_context)
 
     def run_size_experiments(self) -> None:
         """Run the experiment at each of the job's numbers of training images a class, and write the learning curve.
@@ -181,11 +188,11 @@ class Pipeline:
 
     def evaluate_models(self, model: str | None = None, data: str | None = None) -> None:
         """Evaluate models on labelled images: evaluation/<model>/<images>/."""
-        evaluation_stages.evaluate_models(self.context, model, data)
+        evaluation_stages.evaluate_models(self.usable_context, model, data)
 
     def build_report(self) -> None:
         """Write report.html and report.json from all that is finished; the champion is evaluated first."""
-        evaluation_stages.build_report(self.context)
+        evaluation_stages.build_report(self.usable_context)
 
     def promote_champion(self, force: bool = False) -> None:
         """Copy the champion's model to the registry as a new version, and make it the registry's champion.
@@ -197,4 +204,4 @@ class Pipeline:
             StageFailed: without force, the model does worse than the registry's champion, or was rolled back there.
             UserError: there is no verdict; or without force, the model cannot be compared with the registry's champion.
         """
-        evaluation_stages.promote_champion(self.context, force)
+        evaluation_stages.promote_champion(self.usable_context, force)

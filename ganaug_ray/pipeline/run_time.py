@@ -138,7 +138,7 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
 
 def _sum_gan_figures(job: Job, steps: int, time: TrainingTime) -> float:
     """Return the seconds that a GAN's figures of quality take in all: on the way, and at the end once more."""
-    looks = math.ceil(steps / job.gan.snapshot_every) + 2  # the end has figures of each class, and looks for copies
+    looks = math.ceil(steps / job.gan.snapshot_every) + 3  # at the end by class, for copies, and beside held-out images
     scores = steps // job.gan.cas_every + 1
     return looks * time.look_s + scores * time.cas_s
 

@@ -187,7 +187,7 @@ class SequentialPlan:
         """
         self._spent_s += duration_s
         self._trained_s += trained.sum_seconds(self._run)
-        words = f"{verdict} with {describe_repeats(job)}"
+        words = f"{verdict or 'no arm is left to compare'} with {describe_repeats(job)}"
         if verdict not in OPEN_VERDICTS:
             return None, words
         taken = self._count_looks(job)

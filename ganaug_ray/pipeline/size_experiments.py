@@ -75,15 +75,25 @@ def _advise_sizes(per_class: int | None) -> str:
 
 
 def write_learning_curve(context: StageContext) -> None:
-    """Compute the learning curve from the verdicts of all sizes and write sizes.json, unless that is up to date."""
+    """Compute the learning curve from the verdicts of all sizes and write sizes.json, unless that is up to date.
+
+    There is none where no arm was compared at any size, as all generators were not usable.
+    """
+    verdicts = {}
+    for n, (_, run) in list_experiments(context.job, context.run).items():
+        verdicts[n] = VerdictRecord.read(run.root)
+    untried = [n for n, verdict in verdicts.items() if verdict.chosen is None]
+    if untried:
+        numbers = ", ".join(map(str, sorted(untried)))
+        text = f"with {numbers} training images a class the generator is not usable, and its images are worth nothing"
+        context.terminal.print_stage_line("sizes", "note", text)
+    if len(untried) == len(verdicts):
+        return
 
     def work() -> Record:
         from ganaug_ray.verdict.learning_curve import build_curve
 
         started = time.monotonic()
-        verdicts = {}
-        for n, (_, run) in list_experiments(context.job, context.run).items():
-            verdicts[n] = VerdictRecord.read(run.root)
         made_from = collect_inputs(context.job, context.run)
         record = {"hash": experiment_dir.compute_fingerprint(made_from), "inputs": made_from, **build_curve(verdicts)}
         return experiment_dir.write_marker(context.run.root, CURVE_MARKER, "sizes", started, record)

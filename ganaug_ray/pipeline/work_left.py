@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ganaug_ray.augment import arms, synthetic_pools
+from ganaug_ray.augment import arms, synthetic_pools, usable_arms
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
@@ -28,6 +28,8 @@ class Work:
 
 def count_work(job: Job, run: Run | None = None) -> Work:
     """Count what a run has to do: all, or what an experiment's folder lacks."""
+    if run is not None:
+        job = usable_arms.leave_out_unusable(job, run)
     needs_teachers = arms.needs_teacher(job)
     gans_per_split = arms.count_gans(job)
     datasets = teachers = gans = pools = classifiers = 0

@@ -79,7 +79,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         "about": job.about,
         "made": f"{datetime.datetime.now(datetime.UTC):%-d %B %Y}",
         "images": sum(sum(counts.values()) for counts in facts.counts.values()),
-        "verdict": {key: value for key, value in verdict.to_json().items() if key not in _MARKER_KEYS},
+        "verdict": _collect_verdict(verdict),
         "data": {key: getattr(facts, key) for key in _DATA_KEYS},
         "gan": _collect_gan(run, job, facts, markers),
         "sources": sources_section.collect_sources(run, job),
@@ -93,6 +93,12 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         "lineage": [{"stage": name, "hash": record.hash, "inputs": record.inputs} for name, record in markers.items()],
         "made_with": _list_versions(markers),
     }
+
+
+def _collect_verdict(verdict: VerdictRecord) -> experiment_dir.Record:
+    """The content of verdict.json without what every marker has; one from before generators were judged has none."""
+    content = {key: value for key, value in verdict.to_json().items() if key not in _MARKER_KEYS}
+    return {"generators": [], "left_out": [], **content}
 
 
 def _list_versions(markers: Mapping[str, StageRecord]) -> list[str]:
@@ -139,6 +145,7 @@ def _collect_gan(
     reasons = set().union(*synthetic_marker["screened"].values())
     return {
         **gan_figures,
+        "beside_held_out": content.get("beside_held_out"),
         "ended_early": record.ended_early,
         "published": job.published and published.compare_published(job.published, rows, job.gan, images),
         "synthetic_images": synthetic_marker["images"],

@@ -25,7 +25,7 @@ def collect_sources(run: Run, job: Job) -> list[Record]:
     """Collect what is known of each such source in the first split, from what its stages left."""
     sources = []
     for name, config in job.augment.sources.items():
-        arms = {arm: settings for arm, settings in job.compared_arms.items() if settings.source == name}
+        arms = {arm: settings for arm, settings in job.all_arms.items() if settings.source == name}
         if not arms:
             continue
         first = next(iter(arms.values()))
@@ -67,7 +67,7 @@ def draw_sources(run: Run, job: Job, sources: Sequence[Record], classes: Sequenc
     """
     pictures = {}
     for source in sources:
-        arm = job.compared_arms[source["arms"][0]]
+        arm = job.all_arms[source["arms"][0]]
         pool = synthetic_pools.plan_pool(job, run, arm)
         grid, rows = _draw_grid(pool.folder, classes) if source["images"] else (None, [])
         closest_folder = pool.folder if source["is_imported"] else pool.source.folder

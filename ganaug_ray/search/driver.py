@@ -9,6 +9,7 @@ from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import GanRecord
 from ganaug_ray.errors import UserError
+from ganaug_ray.pipeline import generator_check
 from ganaug_ray.pipeline.pipeline import Pipeline
 from ganaug_ray.search import pbt
 from ganaug_ray.search.algorithms import ALGORITHMS
@@ -124,7 +125,7 @@ def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials
 def _run_prerequisite_stages(pipeline: Pipeline, kind: SearchKind) -> None:
     """Run the stages that all trials need: the data, then by kind the teachers, the GAN or the initial weights.
 
-    Raises StageFailed if the GAN that is to be mixed in copies training images.
+    Raises StageFailed if the GAN that is to be mixed in copies training images, or is not usable.
     """
     from ganaug_ray.classify import initial_weights
 
@@ -138,6 +139,7 @@ def _run_prerequisite_stages(pipeline: Pipeline, kind: SearchKind) -> None:
         for split in pipeline.splits:
             gan = synthetic_pools.locate_gan(split.run)
             synthetic_pools.refuse_copies(split.job, gan, GanRecord.read(gan.folder))
+        generator_check.refuse_unusable(pipeline.context, synthetic_pools.locate_gan(pipeline.run).folder.name)
     if kind == "classifier":
         for split in pipeline.splits:
             initial_weights.prepare_weights(split.job, split.run)

@@ -29,6 +29,16 @@ class Answer(NamedTuple):
     details: str
 
 
+def describe_untried(addition: str) -> Answer:
+    """Say that what an arm would add was not tried, because the generator that it comes from is not usable.
+
+    >>> describe_untried("the synthetic images").sentence
+    'The synthetic images were not tried: the generator is not usable yet.'
+    """
+    subject = addition[:1].upper() + addition[1:]
+    return Answer(f"{subject} were not tried: the generator is not usable yet.", f"{SHIP_REAL}.", "")
+
+
 NOTHING_COMPARED = Answer("Nothing was compared: no arm of this job adds images to the real ones.", f"{SHIP_REAL}.", "")
 
 

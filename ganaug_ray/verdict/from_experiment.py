@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 
-from ganaug_ray.augment import arms
+from ganaug_ray.augment import arms, usable_arms
 from ganaug_ray.config import Job
 from ganaug_ray.config.synthetic_sources import GENERATOR
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record, Run
 from ganaug_ray.core.records import DatasetRecord
-from ganaug_ray.verdict import choices, compared_candidates, per_class
+from ganaug_ray.verdict import answer, choices, compared_candidates, per_class
 from ganaug_ray.verdict import verdict as rule
 from ganaug_ray.verdict.outcomes import Outcome
 from ganaug_ray.verdict.split_overlap import SplitOverlap, measure_overlap
@@ -32,17 +32,17 @@ def read_outcomes(job: Job, run: Run, arm: str) -> list[Outcome]:
 
 
 def build_verdict(job: Job, run: Run) -> Record:
-    """Return the content of verdict.json, from the predictions of all models.
+    """Return the content of verdict.json, from the predictions of all models, and what the generators are worth.
 
     Args:
-        job: of the whole experiment.
+        job: of the whole experiment, without the arms that were left out.
         run: the whole experiment; the models of all arms are finished.
     """
     facts = DatasetRecord.read(run.dataset)
     overlap = None
     if job.compare.splits > 1:
         overlap = read_overlap(job, run)
-    return rule.build_verdict(
+    record = rule.build_verdict(
         {arm: read_outcomes(job, run, arm) for arm in arms.list_names(job)},
         arms.REAL,
         arms.list_candidates(job),
@@ -56,12 +56,34 @@ def build_verdict(job: Job, run: Run) -> Record:
         {arm: job.describe_addition(arm) for arm in job.compared_arms},
         [job.describe_addition(arm) for arm, settings in job.compared_arms.items() if settings.is_from_elsewhere],
     )
+    left_out = [name for name in job.all_arms if name not in job.compared_arms]
+    untried = [name for name in left_out if not job.all_arms[name].traits.control]
+    if untried and not arms.list_candidates(job):
+        record |= answer.describe_untried(job.describe_addition(untried[0]))._asdict()
+    return {**record, "generators": _judge_generators(job, run), "left_out": left_out}
+
+
+def _judge_generators(job: Job, run: Run) -> list[Record]:
+    """Return the rows of ``generators`` in verdict.json."""
+    rows = []
+    for judged in usable_arms.judge_generators(job, run):
+        rows.append(
+            {
+                "name": judged.name,
+                "colour": judged.colour,
+                "sentence": judged.sentence,
+                "splits": {str(number): verdict.colour for number, verdict in judged.verdicts.items()},
+                "undrawn": judged.worst.undrawn,
+                "arms": judged.arms,
+            }
+        )
+    return rows
 
 
 def _hash_candidates(job: Job) -> list[str]:
     """Hash all settings that a candidate's models are trained with, but how many they are."""
     settings = job.model_dump(
-        include={"data", "gan", "augment", "classifier"}, exclude={"augment": {"images", "generator"}}
+        include={"data", "gan", "augment", "classifier"}, exclude={"augment": {"images", "generator", "use_anyway"}}
     )
     fingerprints = []
     for name in arms.list_candidates(job):

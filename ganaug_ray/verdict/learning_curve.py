@@ -27,27 +27,29 @@ def build_curve(verdicts: Mapping[int, VerdictRecord]) -> dict[str, Any]:
 
     Args:
         verdicts: number of real training images a class -> verdict.json. All have the same baseline, metric, splits and
-            seeds, and each has a chosen arm, which may differ between numbers.
+            seeds. The chosen arm may differ between numbers; one at least has one.
 
     Returns:
-        ``metric``, ``baseline``, ``sentence``, and ``points``, one a number in rising order: ``per_class`` (the
-        number), ``arm`` (the chosen one), ``baseline`` and ``ours`` (each ``mean`` and ``ci95``), ``verdict``, and
-        ``worth`` (``images``, their interval ``ci95``, and ``beyond``: ``more`` or ``less`` where the arm's mean is
-        outside the baseline's curve, else None).
+        ``metric``, ``baseline``, ``sentence``, and ``points``, one a number that has a chosen arm, in rising order:
+        ``per_class`` (the number), ``arm`` (the chosen one), ``baseline`` and ``ours`` (each ``mean`` and ``ci95``),
+        ``verdict``, and ``worth`` (``images``, their interval ``ci95``, and ``beyond``: ``more`` or ``less`` where the
+        arm's mean is outside the baseline's curve, else None).
     """
     numbers = sorted(verdicts)
     first = verdicts[numbers[0]]
-    chosen_arms = [_get_chosen_arm(verdicts[n]) for n in numbers]
     baseline = np.array([_collect_repeats(verdicts[n], first.baseline) for n in numbers])
-    ours = np.array([_collect_repeats(verdicts[n], arm) for n, arm in zip(numbers, chosen_arms, strict=True)])
     points = []
     for row, n in enumerate(numbers):
+        chosen = verdicts[n].chosen
+        if chosen is None:  # the generator was not usable with so few images
+            continue
+        ours = np.array(_collect_repeats(verdicts[n], chosen.arm))
         points.append(
             {
                 "per_class": n,
-                "arm": chosen_arms[row],
+                "arm": chosen.arm,
                 "baseline": _estimate_mean(baseline[row]),
-                "ours": _estimate_mean(ours[row]),
+                "ours": _estimate_mean(ours),
                 "verdict": verdicts[n].verdict,
                 "worth": _estimate_worth(numbers, baseline, ours, row),
             }
@@ -81,8 +83,11 @@ def interpolate_equivalent_images(numbers: Sequence[int], baseline: np.ndarray, 
 
 
 def _estimate_worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, row: int) -> dict[str, Any]:
-    """Estimate what a number is worth, and its interval; ``beyond``: off the curve. Figures are [numbers, repeats]."""
-    mean = float(ours[row].mean())
+    """Estimate what a number is worth, and its interval; ``beyond``: off the curve.
+
+    Figures of the baseline are [numbers, repeats], those of the arm at this number [repeats].
+    """
+    mean = float(ours.mean())
     curve = baseline.mean(1)
     beyond = None
     if mean > curve.max():
@@ -96,7 +101,7 @@ def _estimate_worth(numbers: list[int], baseline: np.ndarray, ours: np.ndarray, 
         draws = draw_from.integers(repeats, size=(RESAMPLES, repeats))
         resampled = []
         for draw in draws:
-            value = float(ours[row, draw].mean())
+            value = float(ours[draw].mean())
             resampled.append(interpolate_equivalent_images(numbers, baseline[:, draw].mean(1), value))
         interval = tuple(float(end) for end in np.percentile(resampled, [2.5, 97.5]))
     return {"images": interpolate_equivalent_images(numbers, curve, mean), "ci95": interval, "beyond": beyond}
@@ -118,11 +123,6 @@ def describe_curve(points: Sequence[Mapping[str, Any]]) -> str:
             text += f" ({low:.0f} to {high:.0f})"
         parts.append(text)
     return f"Of real training images, {'; '.join(parts)}."
-
-
-def _get_chosen_arm(verdict: VerdictRecord) -> str:
-    assert verdict.chosen is not None, "a job with sizes has an arm to choose"
-    return verdict.chosen.arm
 
 
 def _collect_repeats(verdict: VerdictRecord, arm: str) -> list[float]:

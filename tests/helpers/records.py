@@ -36,6 +36,21 @@ GAN = {
     "seed": 0,
     "config": {},
 }
+USABLE = {
+    "images": 100,
+    "coverage": {"generated": 0.92, "held_out": 0.96},
+    "recall": {"generated": 0.7, "held_out": 0.9},
+    "kid": {"generated": 0.06, "held_out": -0.02},
+    "kid_of_a_class": 4.0,
+    "classes": {name: {"generated": 0.9, "held_out": 0.92, "images": 12} for name in ("a", "b")},
+}
+"""A generator's images beside held-out ones: those of a usable generator."""
+COLLAPSED = USABLE | {
+    "coverage": {"generated": 0.05, "held_out": 0.96},
+    "recall": {"generated": 0.0, "held_out": 0.9},
+    "classes": {name: {"generated": 0.1, "held_out": 0.92, "images": 12} for name in ("a", "b")},
+}
+"""The same of one that is not."""
 SPEC = {
     "hash": "e" * 16,
     "arch": "cnn",

@@ -55,6 +55,43 @@ class Memorization(Part):
     """What it rests on, in words."""
 
 
+class HeldOutFigure(Part):
+    """A figure of generated images, and that of as many held-out real ones."""
+
+    generated: float
+    """Against training images."""
+    held_out: float
+    """Against the same training images."""
+
+
+class ClassRecognition(Part):
+    """How often the teacher recognises a class."""
+
+    generated: float
+    """Share of the generated images that it takes for the class that was asked for, in [0, 1]."""
+    held_out: float
+    """Share of the held-out real images of the class, in [0, 1]; 0 where there are none."""
+    images: int
+    """Held-out real images of the class."""
+
+
+class HeldOutComparison(Part):
+    """Generated images beside held-out real ones: the evidence that a generator is judged by."""
+
+    images: int
+    """Of each kind, in a measurement against as many training images."""
+    coverage: HeldOutFigure | None = None
+    """Share of the training images near which one lies; None: there are too few images."""
+    recall: HeldOutFigure | None = None
+    """Share of the training images among which they lie; None: as above."""
+    kid: HeldOutFigure | None = None
+    """Distance to the training images; None: as above."""
+    kid_of_a_class: float | None = None
+    """KID between the training images of a class and those of the others, the median over classes; None: as above."""
+    classes: dict[str, ClassRecognition] = Field(default_factory=dict)
+    """Class -> how often it is recognised; empty for a generator that knows no classes."""
+
+
 class GanRecord(GeneratorSpec, StageRecord):
     """A gan folder."""
 
@@ -74,6 +111,8 @@ class GanRecord(GeneratorSpec, StageRecord):
     """Figures of the generated images by key."""
     memorization: Memorization
     """Whether it copies."""
+    beside_held_out: HeldOutComparison | None = None
+    """Its images beside held-out real ones; None: it was trained before these were compared."""
     undrawn: list[str] = Field(default_factory=list)
     """Classes of the data set that it cannot draw, as one that was trained on another data set may not."""
     seed: int

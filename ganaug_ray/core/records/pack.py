@@ -44,6 +44,8 @@ class PackRecord(GeneratorSpec, StoredRecord):
     """Whether it copies the images of its own site."""
     verdict: str | None
     """What its images did for that site's classifier, in a sentence; None: that was not tried."""
+    generator: str | None = None
+    """Whether it was usable at its own site, in a sentence; None: it was not judged."""
     seen: SeenRecord
     """The images that it has seen."""
     files: dict[str, str]

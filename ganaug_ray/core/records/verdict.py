@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
 
 from ganaug_ray.core.records.stored_record import Part, StageRecord
 
@@ -75,6 +77,23 @@ class ClassComparison(Part):
     """On test images."""
 
 
+class JudgedGenerator(Part):
+    """What a generator is worth; see ``gan.generator_verdict``."""
+
+    name: str
+    """Of its folder: gan, gan-pseudo or generator."""
+    colour: Literal["red", "amber", "green", "unknown"]
+    """The worst of all splits. red: not usable."""
+    sentence: str
+    """The same in words."""
+    splits: dict[str, str]
+    """Number of a split -> its colour."""
+    undrawn: list[str]
+    """Classes that it did not draw, in the worst split."""
+    arms: list[str]
+    """That have its images, trained or not."""
+
+
 class VerdictRecord(StageRecord):
     """The verdict of an experiment."""
 
@@ -120,5 +139,9 @@ class VerdictRecord(StageRecord):
     """Ways to deal out the images."""
     seeds: int
     """Trainings of an arm in each split."""
+    generators: list[JudgedGenerator] = Field(default_factory=list)
+    """What the generators behind the arms are worth; without those that nothing was measured of."""
+    left_out: list[str] = Field(default_factory=list)
+    """Arms that were not trained, as their generator is not usable."""
     overlap: dict[str, float] | None
     """What the splits share, see ``verdict.split_overlap.SplitOverlap``; None: there is one."""

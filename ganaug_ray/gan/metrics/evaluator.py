@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -21,6 +24,7 @@ from ganaug_ray.gan.metrics import (
     kid_fid_prdc,
     overfitting,
 )
+from ganaug_ray.gan.metrics.held_out_comparison import ComparedImages, compare_with_held_out
 from ganaug_ray.gan.networks import Discriminator, Generator
 
 MAX_IMAGES_PER_SPLIT = 1000  # real images of a split, and as many generated ones, at most
@@ -141,9 +145,36 @@ class GanEvaluator:
                     real.features_NF, fake_NF, real.y_N, y_N, self.extractor.name, split
                 )
         if self._config.conditional:  # of the validation images' classes, the last drawn
-            predicted_N = torch.cat([self._teacher(x_BCHW).argmax(1) for x_BCHW in fake_NCHW.split(256)])
+            predicted_N = self._predict(fake_NCHW)
             quality_figures[f"agreement_teacher_n{len(y_N)}"] = (predicted_N == y_N).float().mean().item()
         return quality_figures
+
+    def _predict(self, x_NCHW: torch.Tensor) -> torch.Tensor:
+        """The teacher's classes, int64 [N]."""
+        return torch.cat([self._teacher(x_BCHW).argmax(1) for x_BCHW in x_NCHW.split(256)])
+
+    def compare_with_held_out(self, generator: Generator, labels: Sequence[int] | None = None) -> dict[str, Any]:
+        """Measure generated images beside the validation images, which it has not seen; see ``compare_with_held_out``.
+
+        Args:
+            generator: in evaluation mode.
+            labels: numbers of the classes that it knows; absent: all, if it knows any.
+
+        Returns:
+            The fields of ``core.records.gan.HeldOutComparison``.
+        """
+        train, val = self._real["train"], self._real["val"]
+        draws = itertools.count()
+
+        def draw(y_N: torch.Tensor) -> ComparedImages:
+            fake_NCHW = self._generate_unscaled(generator, f"held-out comparison {next(draws)}", y_N)
+            fake_NCHW = tensors.scale_images(fake_NCHW, train.x_NCHW.shape[-1])
+            return ComparedImages(self.extractor(fake_NCHW), y_N, self._predict(fake_NCHW))
+
+        held_out = ComparedImages(val.features_NF, val.y_N, self._predict(val.x_NCHW))
+        if labels is None and self._config.conditional:
+            labels = range(len(self._classes))
+        return compare_with_held_out(train.features_NF, train.y_N, held_out, draw, self._classes, self._seed, labels)
 
     def measure_overfitting(self, generator: Generator, discriminator: Discriminator) -> dict[str, float]:
         """Measure how far the discriminator knows the training images by heart; see ``compute_validation_gap``.

@@ -114,6 +114,7 @@ async function describe() {
   find("sentence").textContent = card.sentence || "";
   find("facts").replaceChildren();
   fact("Verdict", card.verdict);
+  fact("Generator", card.generator);
   fact("Classes", card.classes.join(", "));
   fact("Network", card.arch + (card.parameters ? `, ${card.parameters.toLocaleString("en")} parameters` : ""));
   fact("Sees", `${card.input.size} × ${card.input.size} pixels, ${card.input.channels === 1 ? "grey" : "colour"}, ${card.input.resize}`);

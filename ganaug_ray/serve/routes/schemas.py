@@ -53,6 +53,7 @@ class ModelCard(BaseModel):
     metrics: dict[str, Any] = Field(description="As measured when it was promoted; else on validation images.")
     verdict: str | None = Field(description="Whether synthetic images helped: helped, hurt or unclear.")
     sentence: str | None = Field(description="The verdict in words.")
+    generator: str | None = Field(description="What the generator of the synthetic images is worth, in words.")
     lineage: dict[str, Any] = Field(description="Arm, seed, and the hashes of the data set and of the generator.")
 
 

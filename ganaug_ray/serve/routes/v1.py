@@ -97,6 +97,7 @@ def describe_model(model: ModelVersion) -> dict[str, Any]:
         "metrics": lineage.get("figures") or validation,
         "verdict": lineage.get("verdict"),
         "sentence": lineage.get("sentence"),
+        "generator": lineage.get("generator"),
         "lineage": _select_lineage(lineage) or _select_lineage(record.to_json()),
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import shutil
+from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -102,6 +104,41 @@ def test_arm_is_limited_to_its_classes(experiment: Run, tiny_job: Job) -> None:
         arms.check_classes(
             "few", with_arms(tiny_job, few={"kind": "live", "classes": ["owl"]}).arms["few"], facts(experiment)
         )
+
+
+@pytest.mark.parametrize("strategy", ["mix", "anneal"])
+@pytest.mark.parametrize("kind", ["synthetic", "live"])
+def test_missing_class_is_not_made_up_for(
+    experiment: Run, tiny_job: Job, tmp_path: Path, kind: str, strategy: str
+) -> None:
+    """A class that was not drawn has no synthetic rows, and the other classes get no more than with it."""
+    run = Run(Folder.from_uri(tmp_path))
+    for name in ("dataset", "gan"):
+        (tmp_path / name).symlink_to(f"{experiment.root}/{name}")
+    job = with_arms(tiny_job, few={"kind": kind, "ratio": 1.0, "strategy": strategy, "classes": ["1", "3", "7"]})
+
+    def count_rows(drawn: list[int]) -> np.ndarray:
+        shutil.rmtree(tmp_path / "synthetic", ignore_errors=True)
+        pool = image_store.read_images(experiment.synthetic)
+        image_store.write_shard(
+            run.synthetic.create(), 0, pool.take(np.flatnonzero(np.isin(pool.labels, drawn))), "synthetic"
+        )
+        marker = experiment.synthetic.read_json("synthetic.json") | {
+            "asked": {str(label): 10 for label in range(10)},
+            "not_drawn": [str(label) for label in range(10) if label not in drawn],
+            "limits": None,
+        }
+        run.synthetic.write_json("synthetic.json", marker)
+        batches = feed(job, run, "few")
+        rows = torch.cat([batches(step).y_B[SIZE:] for step in range(tiny_job.classifier.steps)])
+        return rows.bincount(minlength=10).numpy()
+
+    whole = count_rows([1, 3, 7])
+    without = count_rows([1, 7])
+    assert without[3] == 0
+    assert whole[3] > 0
+    assert without.sum() == pytest.approx(whole.sum() * 2 / 3, abs=1)
+    assert np.abs(without - whole)[[1, 7]].max() <= 3, "each has its share, up to where the passes are cut"
 
 
 def test_every_schema_kind_is_implemented() -> None:

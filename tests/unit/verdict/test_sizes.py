@@ -55,6 +55,20 @@ def test_gain_converts_to_real_images(folder: Folder) -> None:
     assert [round(y) for y in drawn.lines[-1].get_ydata()] == [62, 67, 77, 72]
 
 
+def test_number_with_unusable_generator_has_no_worth(folder: Folder) -> None:
+    """Where no arm was compared, as the generator was not usable, the baseline's point still carries the curve."""
+    untried = verdict(folder, [0.50, 0.52, 0.54], [0.0, 0.0, 0.0]).model_copy(update={"chosen": None})
+    found = build_curve(
+        {
+            50: untried,
+            100: verdict(folder, [0.60, 0.62, 0.64], [0.55, 0.57, 0.59]),
+            200: verdict(folder, [0.70, 0.72, 0.74], [0.75, 0.77, 0.79]),
+        }
+    )
+    assert [point["per_class"] for point in found["points"]] == [100, 200]
+    assert round(found["points"][0]["worth"]["images"]) == 71, "half of the way from 50 to 100, in doublings"
+
+
 def test_gain_beyond_curve_is_bounded(folder: Folder) -> None:
     """A gain beyond the baseline's curve is said to be worth more or less than its end."""
     found = build_curve({10: verdict(folder, [0.5, 0.5], [0.4, 0.4]), 20: verdict(folder, [0.6, 0.6], [0.7, 0.7])})

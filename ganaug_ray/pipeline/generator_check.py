@@ -1,0 +1,91 @@
+"""Says on the terminal what generators are worth, which arms are left out for it, and what helps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+from ganaug_ray.augment.usable_arms import JudgedGenerator, find_unusable_arms, judge_generators
+from ganaug_ray.config.synthetic_sources import GENERATOR
+from ganaug_ray.errors import StageFailed
+from ganaug_ray.pipeline.stage import StageContext
+
+STAGE = "generator"
+
+
+def print_verdicts(context: StageContext, name: str | None = None) -> None:
+    """Print the verdict on each finished generator, and which arms are left out.
+
+    Args:
+        context: of the job.
+        name: of the one that is asked for, as its folder is called; absent: all that the job trains itself.
+    """
+    left_out = find_unusable_arms(context.job, context.run)
+    for judged in judge_generators(context.job, context.run):
+        if (judged.name != GENERATOR) if name is None else (judged.name == name):
+            context.terminal.print_stage_line(STAGE, judged.colour, judged.sentence)
+            arms = [arm for arm in judged.arms if arm in left_out]
+            if arms:
+                verb = "is" if len(arms) == 1 else "are"
+                text = f"{' and '.join(arms)} {verb} not trained; {_advise(context, judged, _format_option)}"
+                context.terminal.print_stage_line(STAGE, "note", text)
+
+
+def advise_next(context: StageContext) -> str | None:
+    """Say what helps the first generator that arms were left out for, with a command; None where none were."""
+    left_out = find_unusable_arms(context.job, context.run)
+    for judged in judge_generators(context.job, context.run):
+        if set(judged.arms) & set(left_out):
+            return _advise(context, judged, lambda setting: f"`ganaug run {context.arguments} --set {setting}`")
+    return None
+
+
+def refuse_unusable(context: StageContext, name: str) -> None:
+    """Raise StageFailed if a finished generator is not usable, and the job does not use it anyway."""
+    if context.job.augment.use_anyway:
+        return
+    for judged in judge_generators(context.job, context.run):
+        if judged.name == name and judged.colour == "red":
+            raise StageFailed(f"{judged.sentence} {_advise(context, judged, _format_option)}")
+
+
+def _format_option(setting: str) -> str:
+    return f"--set {setting}"
+
+
+def _advise(context: StageContext, judged: JudgedGenerator, format_command: Callable[[str], str]) -> str:
+    """Say what gives better images than those of a generator that is not usable, and what uses these.
+
+    With either setting the same folder goes on.
+
+    Args:
+        context: of the job.
+        judged: the generator.
+        format_command: writes the command, or the option, with a setting.
+    """
+    record = judged.records[judged.worst_split]
+    if judged.worst.copies:
+        remedy = "more images or fewer gan.steps help"
+        if judged.name == GENERATOR:
+            remedy = "take another generator"
+        allowed = format_command("augment.allow_copies=true")
+        return (
+            f"{remedy}, in another --out (see {judged.name}/closest_pairs.png); {allowed} uses its images all the same"
+        )
+    anyway = format_command("augment.use_anyway=true")
+    if judged.name == GENERATOR:
+        return f"{anyway} uses its images as they are; another generator, in another --out, may suit your images better"
+    if record.ended_early:
+        return f"{anyway} uses its images as they are; more steps would not help: {record.ended_early}"
+    longer = format_command(_choose_length(context, judged))
+    return f"{longer} trains the GAN on, then tries its images; --set augment.use_anyway=true instead tries these"
+
+
+def _choose_length(context: StageContext, judged: JudgedGenerator) -> str:
+    """Choose the setting of a longer training: twice as long or, if that is more, as long as was measured to work."""
+    gan = context.job.gan
+    steps = judged.records[judged.worst_split].steps
+    needed_steps = max(2 * steps, judged.needed_steps or 0)
+    if gan.epochs is None:
+        return f"gan.steps={needed_steps}"
+    return f"gan.epochs={math.ceil(gan.epochs * needed_steps / steps)}"
