@@ -6,6 +6,7 @@ import functools
 from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
+from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
@@ -77,9 +78,38 @@ def _prepare_split_data(context: StageContext, split: Split) -> None:
             context.terminal.print_stage_line("prepare", "note", remark)
 
 
+def choose_augmentation(context: StageContext) -> None:
+    """Train the baseline's network with each augmentation, once, if the job leaves open which one is better.
+
+    From then on the splits' jobs have the better one, in every arm.
+    """
+    if not augmentation_choice.needs_choice(context.job):
+        return
+    require_data(context)
+    missing = augmentation_choice.list_missing_trials(context.job, context.run)
+
+    def work() -> Record:
+        _train_models(context, [(context.splits[0], name, 0) for name in missing], "choose")
+        return {}
+
+    def outcome(record: Record) -> str:
+        choice = augmentation_choice.find_choice(context.run)
+        assert choice is not None, "both trials are finished"
+        return choice.describe()
+
+    context.run_stage("choose", None if missing else Record(), work, outcome)
+
+
+def require_augmentation(context: StageContext) -> None:
+    """Choose the augmentation if that is to be done and has not been."""
+    if augmentation_choice.needs_choice(context.settled_job):
+        choose_augmentation(context)
+
+
 def train_teachers(context: StageContext) -> None:
     """Train each split's teacher on real images; its features measure the GAN's quality, and it screens images."""
     require_data(context)
+    require_augmentation(context)
     teachers = [(split, arms.TEACHER, 0) for split in context.splits]
 
     def work() -> Record:
@@ -170,6 +200,7 @@ def _label_split(context: StageContext, split: Split) -> None:
 def train_classifiers(context: StageContext) -> None:
     """Train the models that are missing, of every arm and seed in every split: models/<arm>/seed-<k>/."""
     require_data(context)
+    require_augmentation(context)
     if synthetic_pools.needs_pseudo(context.job):
         train_teachers(context)
         _label_images(context)

@@ -15,6 +15,7 @@ import numpy as np
 from markupsafe import Markup
 from PIL import Image
 
+from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
@@ -73,6 +74,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     verdict = VerdictRecord.read(run.root)
     facts = DatasetRecord.read(run.dataset)
     markers = _read_markers(run, verdict)
+    choice = augmentation_choice.find_choice(run) if augmentation_choice.needs_choice(job) else None
     return {
         "experiment": run.root.name,
         "about": job.about,
@@ -86,6 +88,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         **arm_section.collect_arms(verdict, markers, job.compared_arms),
         **champion_section.collect_champion(run, verdict),
         "board": markers["board"].to_json() if "board" in markers else None,
+        "augmentation": choice.to_json() if choice else None,
         "sizes": markers["sizes"].to_json() if "sizes" in markers else None,
         "searches": search_section.read_searches(run.root),
         "time": _sum_stage_seconds(markers),
