@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
 from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.core.experiment_dir import Record
-from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
+from ganaug_ray.core.records import AugmentationRecord, DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
@@ -86,18 +86,17 @@ def choose_augmentation(context: StageContext) -> None:
     if not augmentation_choice.needs_choice(context.job):
         return
     require_data(context)
-    missing = augmentation_choice.list_missing_trials(context.job, context.run)
 
-    def work() -> Record:
+    def work() -> AugmentationRecord:
+        from ganaug_ray.verdict import augmentation_trials
+
+        missing = augmentation_choice.list_missing_trials(context.job, context.run)
         _train_models(context, [(context.splits[0], name, 0) for name in missing], "choose")
-        return {}
+        return augmentation_trials.choose_augmentation(context.job, context.run)
 
-    def outcome(record: Record) -> str:
-        choice = augmentation_choice.find_choice(context.run)
-        assert choice is not None, "both trials are finished"
-        return choice.describe()
-
-    context.run_stage("choose", None if missing else Record(), work, outcome)
+    context.run_stage(
+        "choose", augmentation_choice.find_choice(context.run), work, lambda record: f"{record.sentence}; for all arms"
+    )
 
 
 def require_augmentation(context: StageContext) -> None:

@@ -42,6 +42,7 @@ MAX_SAMPLE_CLASSES = 20  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
 _MARKER_KEYS = ("hash", "inputs", "stage", "status", "seconds", "version", "versions")  # the rest are figures
 _DATA_KEYS = ("source", "classes", "image_size", "channels", "counts", "rejected")
+_CHOICE_KEYS = ("chosen", "metric", "scores", "sentence")
 _GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
 
 
@@ -88,7 +89,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         **arm_section.collect_arms(verdict, markers, job.compared_arms),
         **champion_section.collect_champion(run, verdict),
         "board": markers["board"].to_json() if "board" in markers else None,
-        "augmentation": choice.to_json() if choice else None,
+        "augmentation": choice and {key: getattr(choice, key) for key in _CHOICE_KEYS},
         "sizes": markers["sizes"].to_json() if "sizes" in markers else None,
         "searches": search_section.read_searches(run.root),
         "time": _sum_stage_seconds(markers),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from ganaug_ray.augment import arm_batches, arms
@@ -17,6 +19,7 @@ from ganaug_ray.pipeline import training_stages
 from ganaug_ray.pipeline.missing_trainings import count_missing
 from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.pipeline.work_left import count_work
+from ganaug_ray.verdict import augmentation_trials
 from tests.conftest import DIGITS, TINY
 from tests.helpers import records
 
@@ -32,16 +35,24 @@ def context(tmp_path: Path) -> StageContext:
     return context
 
 
-def finish_trial(run: Run, name: str, val_loss: float) -> None:
-    records.write_model(run.locate_model(name, 0).create(), val_loss=val_loss, val_accuracy=0.5)
+def finish_trial(run: Run, name: str, wrong: int) -> None:
+    """A trial that is wrong about so many of 40 validation images."""
+    folder = run.locate_model(name, 0).create()
+    labels = np.arange(40) % 2
+    given = np.where(np.arange(40) < wrong, 1 - labels, labels)
+    probabilities = np.where(np.arange(2) == given[:, None], 0.9, 0.1)
+    columns = {"split": ["val"] * 40, "id": list(map(str, range(40))), "label": labels}
+    columns["probabilities"] = pa.FixedSizeListArray.from_arrays(probabilities.ravel(), 2)
+    folder.write_table("predictions.parquet", pa.table(columns))
+    records.write_model(folder)
 
 
 def test_better_trial_decides_for_every_arm(context: StageContext) -> None:
     """The augmentation of the trial with the lower loss is that of all arms in all splits, but of bare real rows."""
     assert context.settled_job.classifier.augment == "auto"
-    finish_trial(context.run, "augment-light", 0.5)
-    assert context.settled_job.classifier.augment == "auto", "one trial is no choice"
-    finish_trial(context.run, "augment-strong", 0.4)
+    finish_trial(context.run, "augment-light", 10)
+    finish_trial(context.run, "augment-strong", 5)
+    augmentation_trials.choose_augmentation(context.job, context.run)
     for split in context.splits:
         trainings = {}
         for name in (arms.REAL, arms.TEACHER, "oversample", "real"):
@@ -52,8 +63,9 @@ def test_better_trial_decides_for_every_arm(context: StageContext) -> None:
 
 def test_given_augmentation_is_never_overruled(context: StageContext) -> None:
     """A job that names its augmentation keeps it, whatever trials lie in the folder, and needs none."""
-    finish_trial(context.run, "augment-light", 0.5)
-    finish_trial(context.run, "augment-strong", 0.4)
+    finish_trial(context.run, "augment-light", 10)
+    finish_trial(context.run, "augment-strong", 5)
+    augmentation_trials.choose_augmentation(context.job, context.run)
     job = load_job(DIGITS, [*TINY, *AUTO, "classifier.augment=light"])
     assert augmentation_choice.apply_choice(job, context.run) == job
     assert augmentation_choice.list_missing_trials(job, None) == []
@@ -75,21 +87,20 @@ def test_choosing_goes_on_after_a_kill(
     context: StageContext, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Only the trial that is missing is trained; the choice is told, and kept from then on."""
-    finish_trial(context.run, "augment-light", 0.25)
+    finish_trial(context.run, "augment-light", 4)
     trained = []
 
     def train(context: StageContext, requests: list[training_stages.ModelRequest], stage: str) -> None:
         for split, name, seed in requests:
             trained.append((split.number, name, seed, stage))
-            finish_trial(split.run, name, 0.5)
+            finish_trial(split.run, name, 8)
 
     monkeypatch.setattr(training_stages, "_train_models", train)
     assert count_work(context.job, context.run).trials == 1
     training_stages.choose_augmentation(context)
     assert trained == [(0, "augment-strong", 0, "choose")]
-    assert "light augmentation: on validation its cross-entropy is 0.250 (strong: 0.500)" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "light augmentation, by calibrated cross-entropy on validation: light 0.325, strong 0.500" in printed
     training_stages.choose_augmentation(context)
     assert len(trained) == 1
     assert "kept" in capsys.readouterr().out
@@ -104,7 +115,10 @@ def test_single_verbs_choose_before_training(context: StageContext, monkeypatch:
         stages.append(stage)
         for split, name, seed in requests:
             assert stage == "choose" or split.job.classifier.augment == "light"
-            records.write_model(split.run.locate_model(name, seed).create(), val_loss=0.5)
+            if stage == "choose":
+                finish_trial(split.run, name, 8)
+            else:
+                records.write_model(split.run.locate_model(name, seed).create())
 
     monkeypatch.setattr(training_stages, "_train_models", train)
     training_stages.train_classifiers(context)
