@@ -32,8 +32,8 @@ def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] 
     Args:
         job: as this split has it.
         run: this split's.
-        name: of the arm, or ``arms.TEACHER``.
-        seed: of the arm; 0 of the teacher.
+        name: of the arm, or ``arms.TEACHER``, or one of ``arms.AUGMENT_TRIALS``.
+        seed: of the arm; 0 of the teacher and the trials.
         gaining: the classes that gained in other arms, for an arm that goes by them.
     """
     from ganaug_ray.classify.train_worker import ClassifierTraining
@@ -43,8 +43,13 @@ def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] 
     data = DatasetRecord.read(run.dataset)
     config = job.classifier
     draws = seed + SPLIT_SEED_STRIDE * job.data.split.fold
+    parts: tuple[str, ...] = ("train", "val", "test")
     if name == arms.TEACHER:
         draws += TEACHER_SEED
+    elif name in arms.AUGMENT_TRIALS:
+        draws += TEACHER_SEED
+        config = config.model_copy(update={"augment": arms.AUGMENT_TRIALS[name]})
+        parts = ("val",)
     inputs: dict[str, Any] = {"dataset": data.hash}
     batches: BatchOpener = functools.partial(
         open_real_feed,
@@ -56,7 +61,7 @@ def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] 
     )
     settings: dict[str, Any] = {"resident_gb": job.data.resident_gb}
     pool = None
-    if name not in (arms.REAL, arms.TEACHER):
+    if name not in (arms.REAL, arms.TEACHER, *arms.AUGMENT_TRIALS):
         arm = job.compared_arms[name]
         kind = KINDS[arm.kind]
         settings |= _collect_row_settings(job, run, arm)
@@ -82,6 +87,7 @@ def build_training(job: Job, run: Run, name: str, seed: int, gaining: list[str] 
         inputs,
         folder,
         draws,
+        parts,
         pool_folder=pool,
         settings=settings,
     )

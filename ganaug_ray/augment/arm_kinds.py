@@ -111,7 +111,7 @@ class WithoutClassic(RealRowsAlone):
     def adapt_classifier(self, config: ClassifierConfig) -> ClassifierConfig:
         """Return the settings without classic augmentation, MixUp and CutMix."""
         without = {"flip": False, "rotate": 0.0, "zoom": 0.0, "shift": 0.0, "mixup": 0.0, "cutmix": 0.0}
-        return config.model_copy(update=without)
+        return config.model_copy(update={**without, "augment": "light"})
 
     def describe_settings(self, arm: ArmConfig) -> str:
         """Return an empty text, as there are no extra rows to describe."""

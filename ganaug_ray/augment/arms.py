@@ -16,6 +16,7 @@ from ganaug_ray.errors import UserError
 
 REAL = job_schema.BASELINE_ARM
 TEACHER = job_schema.TEACHER
+AUGMENT_TRIALS = job_schema.AUGMENT_TRIALS
 SYNTHETIC = augment.SYNTHETIC_ARM
 LIVE = augment.LIVE_ARM
 

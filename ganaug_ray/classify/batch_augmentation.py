@@ -1,6 +1,7 @@
 """Augments a whole batch on its device.
 
-Classic: one affine resampling does flip, rotation, zoom and shift. And, where asked for, images of two rows in one.
+Classic: one affine resampling does flip, rotation, zoom and shift; ``augment: strong`` adds what is in
+``strong_augmentation``. And, where asked for, images of two rows in one.
 """
 
 import math
@@ -8,6 +9,7 @@ import math
 import torch
 from torch.nn import functional as F
 
+from ganaug_ray.classify.strong_augmentation import RowOperations
 from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.core import rng
 from ganaug_ray.core.distributed import Place, copy_to_device
@@ -19,13 +21,23 @@ DRAWS_PER_ROW = 5  # a row: flip, rotation, zoom, shift across, shift down
 def apply_classic(batch: Batch, config: ClassifierConfig, key: tuple[rng.Key, ...]) -> torch.Tensor:
     """Return the batch's images, each flipped, rotated, zoomed and shifted at random; float [B, C, H, W] in [-1, 1].
 
-    The draws depend on the key and a row's position in the global batch: the same image of the same step is moved alike
-    however many ranks there are. What comes in from outside repeats the border.
+    With ``augment: strong`` each has one more operation besides, and some lose a rectangle. The draws depend on the key
+    and a row's position in the global batch: the same image of the same step is changed alike however many ranks there
+    are. What comes in from outside repeats the border.
     """
+    assert config.augment != "auto", "chosen before anything is trained with it"
     draws = rng.draw_uniform_rows(batch.rows, (DRAWS_PER_ROW,), *key)
-    grid_theta = build_affine_maps(copy_to_device(draws, batch.x_BCHW.device), config)
-    grid = F.affine_grid(grid_theta, list(batch.x_BCHW.shape), align_corners=False)
-    return F.grid_sample(batch.x_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    maps_B23 = build_affine_maps(draws, config)
+    if config.augment == "light":
+        return _resample(batch.x_BCHW, maps_B23)
+    operations = RowOperations.draw(batch.rows, (*key, "strong"))
+    x_BCHW = _resample(batch.x_BCHW, operations.move(maps_B23))
+    return operations.erase(operations.change_colours(x_BCHW))
+
+
+def _resample(x_BCHW: torch.Tensor, maps_B23: torch.Tensor) -> torch.Tensor:
+    grid = F.affine_grid(copy_to_device(maps_B23, x_BCHW.device), list(x_BCHW.shape), align_corners=False)
+    return F.grid_sample(x_BCHW, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
 
 def build_affine_maps(draws: torch.Tensor, config: ClassifierConfig) -> torch.Tensor:

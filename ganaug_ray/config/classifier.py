@@ -65,6 +65,10 @@ class ClassifierConfig(TrainingConfig):
     """Parts in which a batch goes through the network: more need less memory."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.3
     """Share of the features that are dropped before dense layers in training."""
+    augment: Literal["light", "strong", "auto"] = "light"
+    """Classic augmentation of training images. light: flip, rotate, zoom and shift as below. strong: besides, one
+    random change of shape or colour for each image, and a rectangle of every second one erased. auto: the one with
+    which a model on real images alone does better on validation; it is chosen once, and all arms train with it."""
     flip: bool = True
     """Mirror training images left-right at random; wrong for digits and letters."""
     rotate: Annotated[float, Field(ge=0, le=180)] = 10.0

@@ -16,7 +16,9 @@ from ganaug_ray.config.synthetic_sources import OWN_GAN, name_arm
 
 ArmName = Annotated[str, Field(pattern=r"^\w[\w+-]*$")]  # also the name of a folder
 BASELINE_ARM = "real+classic"
-TEACHER = "teacher"  # trained like a model of the baseline, but no member of the comparison
+# Trained like models of the baseline, but no members of the comparison:
+TEACHER = "teacher"
+AUGMENT_TRIALS = {"augment-light": "light", "augment-strong": "strong"}  # to choose what classifier.augment auto means
 
 
 class Job(Config):
@@ -101,6 +103,8 @@ class Job(Config):
             raise ValueError(f"{BASELINE_ARM} is in every comparison; leave it out")
         if TEACHER in arms:
             raise ValueError(f"{TEACHER} is the model that screens synthetic images; give the arm another name")
+        for name in AUGMENT_TRIALS.keys() & arms.keys():
+            raise ValueError(f"{name} is the model that tries an augmentation; give the arm another name")
         for name, arm in arms.items():
             if arm.classes == "gaining" and not any(arm.is_guided_by(other) for other in arms.values()):
                 raise ValueError(f"{name}: classes gaining needs an arm of kind {arm.kind} with classes all to go by")

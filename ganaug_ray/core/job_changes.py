@@ -13,7 +13,7 @@ from typing import Any
 
 from ganaug_ray.config.augment import KIND_TRAITS
 from ganaug_ray.config.base import SCALING_KEYS
-from ganaug_ray.config.job import BASELINE_ARM, TEACHER
+from ganaug_ray.config.job import AUGMENT_TRIALS, BASELINE_ARM, TEACHER
 from ganaug_ray.config.synthetic_sources import OWN_GAN
 from ganaug_ray.core.storage import Folder
 
@@ -160,7 +160,7 @@ def _compile_shaped(key: str) -> re.Pattern[str]:
 
 def _is_synthetic(arm: str, arms: Mapping[str, Mapping[str, Any]]) -> bool:
     """Whether an arm's models had synthetic images; of an arm that is no longer in the job that is supposed."""
-    if arm in (BASELINE_ARM, TEACHER):
+    if arm in (BASELINE_ARM, TEACHER, *AUGMENT_TRIALS):
         return False
     kind = (arms.get(arm) or {}).get("kind")
     return kind not in KIND_TRAITS or KIND_TRAITS[kind].is_synthetic

@@ -2,6 +2,7 @@
 
 from ganaug_ray.augment import arms
 from ganaug_ray.augment.arm_kinds import KINDS
+from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count, format_time
@@ -62,6 +63,8 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
     if splits > 1:
         trainings += f"; {splits} splits"
     facts.append(("classifiers", trainings))
+    if augmentation_choice.needs_choice(job):
+        facts.append(("augment", "light or strong, chosen on validation by a training of each"))
     if job.compared_arms:
         facts += _describe_plan(job, rows["test"], job_facts)
     if job.models:

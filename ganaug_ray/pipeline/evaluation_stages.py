@@ -6,6 +6,7 @@ import functools
 import shlex
 import time
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from ganaug_ray.augment import arms, usable_arms
 from ganaug_ray.classify import compared_models
@@ -15,7 +16,7 @@ from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord, Verdi
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.evaluate import targets
-from ganaug_ray.pipeline import generator_check, sequential_plan, size_experiments
+from ganaug_ray.pipeline import generator_check, sequential_plan, size_experiments, training_stages
 from ganaug_ray.pipeline.progress import read_fit_progress
 from ganaug_ray.pipeline.stage import StageContext
 from ganaug_ray.runtime import executors
@@ -52,8 +53,10 @@ def compare_arms(context: StageContext) -> None:
 
 def compare_models(context: StageContext) -> None:
     """Train the models of the job's models section that are missing, compare them and write board.json."""
-    context.require_record("prepare", DatasetRecord.find(context.run.dataset))
     pairs = compared_models.list_pairs(context.job)
+    context.require_record("prepare", DatasetRecord.find(context.run.dataset))
+    training_stages.require_augmentation(context)
+    context = replace(context, job=context.settled_job)
     missing = [pair for pair in pairs if compared_models.read_marker(context.job, context.run, *pair) is None]
 
     def work() -> Record:

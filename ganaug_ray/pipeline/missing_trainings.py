@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ganaug_ray.augment import arms, synthetic_pools, usable_arms
+from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import GanRecord, ModelRecord
@@ -16,7 +17,7 @@ class MissingTrainings:
     """How many trainings of each kind a comparison lacks.
 
     Attributes:
-        classifiers: models of the arms, and teachers.
+        classifiers: models of the arms, teachers, and trials of an augmentation.
         gans: of all splits.
     """
 
@@ -58,7 +59,7 @@ def count_missing(job: Job, run: Run) -> MissingTrainings:
         run: its folder.
     """
     job = usable_arms.leave_out_unusable(job, run)
-    classifiers = 0
+    classifiers = len(augmentation_choice.list_missing_trials(job, run))
     gans = 0
     for number in range(job.compare.splits):
         split = run.locate_split(number)

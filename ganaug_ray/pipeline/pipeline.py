@@ -106,6 +106,7 @@ class Pipeline:
         self.prepare_data()
         if not is_timed:
             self._start_clock()
+        self.choose_augmentation()
         if arms.has_gan(self.job):
             if self.job.augment.sources:
                 self.import_sources()  # what is wrong with them is told before the GAN
@@ -144,6 +145,10 @@ class Pipeline:
     def prepare_data(self) -> None:
         """Prepare the data set of each split from raw images: dataset/."""
         training_stages.prepare_data(self.context)
+
+    def choose_augmentation(self) -> None:
+        """Choose the augmentation of all arms on validation, where the job leaves it open."""
+        training_stages.choose_augmentation(self.context)
 
     def import_sources(self) -> None:
         """Read the synthetic images that come from elsewhere: images/ and others."""

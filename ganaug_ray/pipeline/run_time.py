@@ -107,6 +107,11 @@ def estimate_run_time(job: Job, images: ImageFacts, time: TrainingTime, work: Wo
     fit_s = time.classifier_s + FIT_S + rows * time.image_s
     steps = job.classifier.count_steps(images.count("train"))
     start_s = RAY_START_S
+    if work.trials:
+        stages.append(
+            _estimate_trainings("choose", work.trials, "trial", steps, fit_s, job.classifier, start_s, time.gpus)
+        )
+        start_s = 0.0
     if work.teachers:
         stages.append(
             _estimate_trainings("teach", work.teachers, "teacher", steps, fit_s, job.classifier, start_s, time.gpus)

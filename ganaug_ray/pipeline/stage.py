@@ -72,12 +72,20 @@ class StageContext:
     arguments: str = "JOB.yaml"
 
     @property
+    def settled_job(self) -> Job:
+        """The job, with the augmentation that was chosen for it where it left that open and the choice is made."""
+        from ganaug_ray.classify import augmentation_choice
+
+        return augmentation_choice.apply_choice(self.job, self.run)
+
+    @property
     def splits(self) -> list[Split]:
-        """All splits of the job; the folders of the first are the experiment's."""
+        """All splits of the settled job; the folders of the first are the experiment's."""
+        job = self.settled_job
         splits = []
         for number in range(self.job.compare.splits):
             name = f"split {number}: " if self.job.compare.splits > 1 else ""
-            splits.append(Split(number, name, self.job.derive_split(number), self.run.locate_split(number)))
+            splits.append(Split(number, name, job.derive_split(number), self.run.locate_split(number)))
         return splits
 
     def run_stage(

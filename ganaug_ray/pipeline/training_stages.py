@@ -6,8 +6,9 @@ import functools
 from typing import TYPE_CHECKING
 
 from ganaug_ray.augment import arm_batches, arms, synthetic_pools
+from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.core.experiment_dir import Record
-from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
+from ganaug_ray.core.records import AugmentationRecord, DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count, format_range
 from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
@@ -88,9 +89,37 @@ def _describe_data(records: list[DatasetRecord]) -> str:
     return ", ".join(parts)
 
 
+def choose_augmentation(context: StageContext) -> None:
+    """Train the baseline's network with each augmentation, once, if the job leaves open which one is better.
+
+    From then on the splits' jobs have the better one, in every arm.
+    """
+    if not augmentation_choice.needs_choice(context.job):
+        return
+    require_data(context)
+
+    def work() -> AugmentationRecord:
+        from ganaug_ray.verdict import augmentation_trials
+
+        missing = augmentation_choice.list_missing_trials(context.job, context.run)
+        _train_models(context, [(context.splits[0], name, 0) for name in missing], "choose")
+        return augmentation_trials.choose_augmentation(context.job, context.run)
+
+    context.run_stage(
+        "choose", augmentation_choice.find_choice(context.run), work, lambda record: f"{record.sentence}; for all arms"
+    )
+
+
+def require_augmentation(context: StageContext) -> None:
+    """Choose the augmentation if that is to be done and has not been."""
+    if augmentation_choice.needs_choice(context.settled_job):
+        choose_augmentation(context)
+
+
 def train_teachers(context: StageContext) -> None:
     """Train each split's teacher on real images; its features measure the GAN's quality, and it screens images."""
     require_data(context)
+    require_augmentation(context)
     teachers = [(split, arms.TEACHER, 0) for split in context.splits]
 
     def work() -> Record:
@@ -181,6 +210,7 @@ def _label_split(context: StageContext, split: Split) -> None:
 def train_classifiers(context: StageContext) -> None:
     """Train the models that are missing, of every arm and seed in every split: models/<arm>/seed-<k>/."""
     require_data(context)
+    require_augmentation(context)
     if synthetic_pools.needs_pseudo(context.job):
         train_teachers(context)
         _label_images(context)

@@ -234,6 +234,8 @@ def _time_classifier(job: Job, images: ImageFacts, place: Place, waiting: list[i
     steps_alone = config.model_copy(
         update={"log_every": NEVER, "evaluate_every": NEVER, "freeze_steps": 0, "patience": None}
     )
+    if config.augment == "auto":
+        steps_alone = steps_alone.model_copy(update={"augment": "strong"})  # the longer of the two
     with suppress(_EnoughSteps):
         classifier_loop.train_classifier(network, batches, val, steps_alone, NEVER, 0, place, lambda row: None)
     return batches.compute_step_seconds(), _time_evaluation(network, val, place)

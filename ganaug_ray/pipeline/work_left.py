@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ganaug_ray.augment import arms, synthetic_pools, usable_arms
+from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
@@ -19,11 +20,13 @@ class Work:
     gans: int
     pools: int
     classifiers: int
+    trials: int = 0
+    """Of an augmentation."""
 
     @property
     def trainings(self) -> int:
         """The number of trainings of all kinds."""
-        return self.teachers + self.gans + self.classifiers
+        return self.trials + self.teachers + self.gans + self.classifiers
 
 
 def count_work(job: Job, run: Run | None = None) -> Work:
@@ -50,4 +53,5 @@ def count_work(job: Job, run: Run | None = None) -> Work:
         if job.needs_synthetic_sources:
             split_pools = synthetic_pools.list_pools(job, split)
             pools += any(synthetic_pools.read_finished_pool(pool) is None for pool in split_pools)
-    return Work(datasets, teachers, gans, pools, classifiers)
+    trials = len(augmentation_choice.list_missing_trials(job, run))
+    return Work(datasets, teachers, gans, pools, classifiers, trials)

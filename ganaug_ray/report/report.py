@@ -12,6 +12,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import dump_job
 from ganaug_ray.core import experiment_dir
@@ -42,6 +43,7 @@ MAX_SAMPLE_CLASSES = 10  # shown of the training images, at most
 SAMPLE_COLUMNS = 10
 _MARKER_KEYS = ("hash", "inputs", "stage", "status", "seconds", "version", "versions")  # the rest are figures
 _DATA_KEYS = ("source", "classes", "image_size", "channels", "counts", "rejected")
+_CHOICE_KEYS = ("chosen", "metric", "scores", "sentence")
 _GAN_KEYS = ("steps", "images_seen", "size", "conditional", "quality", "chosen", "memorization")
 
 
@@ -74,6 +76,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
     verdict = VerdictRecord.read(run.root)
     facts = DatasetRecord.read(run.dataset)
     markers = _read_markers(run, verdict)
+    choice = augmentation_choice.find_choice(run) if augmentation_choice.needs_choice(job) else None
     return {
         "experiment": run.root.name,
         "about": job.about,
@@ -87,6 +90,7 @@ def collect_figures(run: experiment_dir.Run, job: Job) -> experiment_dir.Record:
         **arm_section.collect_arms(verdict, markers, job.compared_arms),
         **champion_section.collect_champion(run, verdict),
         "board": markers["board"].to_json() if "board" in markers else None,
+        "augmentation": choice and {key: getattr(choice, key) for key in _CHOICE_KEYS},
         "sizes": markers["sizes"].to_json() if "sizes" in markers else None,
         "searches": search_section.read_searches(run.root),
         "time": _sum_stage_seconds(markers),

@@ -130,6 +130,7 @@ def _run_prerequisite_stages(pipeline: Pipeline, kind: SearchKind) -> None:
     from ganaug_ray.classify import initial_weights
 
     pipeline.prepare_data()
+    pipeline.choose_augmentation()
     if kind == "gan":
         pipeline.train_teachers()
     if kind == "mix":

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Literal
 
+from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.config import Job, TrainingConfig
 from ganaug_ray.config.loader import apply_settings
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate.metric_register import get_choice_metric, get_metric
 from ganaug_ray.search.algorithms import ALGORITHMS, Algorithm
 from ganaug_ray.search.search_space import SearchSpace, Settings
@@ -101,7 +103,10 @@ class SearchPlan:
 
     def build_job(self, settings: Settings) -> Job:
         """Return the job with a trial's settings. Raises UserError if they do not fit together."""
-        return apply_settings(self.job, settings, "this trial")
+        job = augmentation_choice.apply_choice(apply_settings(self.job, settings, "this trial"), self.run)
+        if augmentation_choice.needs_choice(job):
+            raise UserError("classifier.augment auto: is no value to search; give light and strong")
+        return job
 
     @property
     def split_seed_pairs(self) -> list[tuple[int, int]]:

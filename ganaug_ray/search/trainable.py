@@ -23,8 +23,6 @@ from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.records import DatasetRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.evaluate.calibration import fit_temperature
-from ganaug_ray.evaluate.metrics import read_split
 from ganaug_ray.gan import early_stopping
 from ganaug_ray.gan.metrics import kid_fid_prdc
 from ganaug_ray.gan.train_worker import train_rank as train_gan
@@ -34,7 +32,7 @@ from ganaug_ray.search.pbt import LrSchedule, Member
 from ganaug_ray.search.search_plan import SearchPlan, compute_cautious_mean
 from ganaug_ray.search.search_space import Settings
 from ganaug_ray.search.trial_log import IntermediateResult, Status
-from ganaug_ray.verdict.outcomes import compute_figures, read_predictions
+from ganaug_ray.verdict.outcomes import score_on_validation
 
 TRIAL_MARKER = "trial.json"
 SEARCHED_ARM = "searched"
@@ -113,7 +111,7 @@ def read_results(plan: SearchPlan, folder: Folder) -> list[IntermediateResult]:
         model = folder / f"split-{split}-seed-{seed}"
         if ModelRecord.find(model) is None:
             break
-        scores.append(_score_model(plan, model))
+        scores.append(score_on_validation(plan.run, model, plan.objective))
         reached.append(IntermediateResult(len(scores), compute_cautious_mean(scores, plan.direction), scores[-1]))
     return reached
 
@@ -221,7 +219,7 @@ def _train_classifiers(plan: SearchPlan, folder: Folder, settings: Settings, run
         model = folder / f"split-{split}-seed-{seed}"
         if ModelRecord.find(model) is None:
             _train_classifier(plan, job.derive_split(split), arm, (split, seed), model, runner)
-        scores.append(_score_model(plan, model))
+        scores.append(score_on_validation(plan.run, model, plan.objective))
         runner.report(IntermediateResult(len(scores), compute_cautious_mean(scores, plan.direction), scores[-1]))
 
 
@@ -250,14 +248,6 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig, device: str) -> None:
         generate_locally(
             pool.counts, job.seed, pool.source.folder, pool.folder, screening, stored=pool.stored, device=device
         )
-
-
-def _score_model(plan: SearchPlan, model: Folder) -> float:
-    facts = DatasetRecord.read(plan.run.dataset)
-    predictions = model.read_table("predictions.parquet")
-    answers = read_predictions(predictions, "val", fit_temperature(*read_split(predictions, "val")))
-    rare = [facts.classes.index(name) for name in facts.rare]
-    return float(compute_figures(answers, plan.objective, rare)[0])
 
 
 def _describe_error(error: Exception) -> str:

@@ -13,6 +13,9 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.records import DatasetRecord
+from ganaug_ray.core.storage import Folder
 from ganaug_ray.evaluate import calibration, metrics
 from ganaug_ray.evaluate.answer_scores import PredictedClasses
 from ganaug_ray.evaluate.metric_register import ROW_MEANS, SUMMARIZED, get_estimator
@@ -113,6 +116,21 @@ def read_predictions(predictions: pa.Table, part: Part, temperature: float = 1.0
         assert metric.rows is not None
         row_scores[metric.key] = metric.rows(labels_N, calibrated_NK if metric.calibrated else probabilities_NK)
     return Predictions(labels_N, probabilities_NK.argmax(1), probabilities_NK.shape[1], row_scores)
+
+
+def score_on_validation(run: Run, model: Folder, metric: str) -> float:
+    """Compute a metric of a model on validation images, calibrated on these where the metric is of that kind.
+
+    Args:
+        run: with the data set.
+        model: a finished model's folder, with predictions of the validation images.
+        metric: key of one of ``COMPARED``.
+    """
+    facts = DatasetRecord.read(run.dataset)
+    table = model.read_table("predictions.parquet")
+    answers = read_predictions(table, "val", calibration.fit_temperature(*metrics.read_split(table, "val")))
+    rare = [facts.classes.index(name) for name in facts.rare]
+    return float(compute_figures(answers, metric, rare)[0])
 
 
 def compute_figures(answers: PredictedClasses, metric: str, rare: Sequence[int] = ()) -> np.ndarray:

@@ -1,5 +1,6 @@
 """What the stages leave behind, one frozen record a file; every file says of which version it is."""
 
+from ganaug_ray.core.records.augmentation import AugmentationRecord
 from ganaug_ray.core.records.dataset import DatasetRecord
 from ganaug_ray.core.records.gan import GanRecord, GeneratorSpec
 from ganaug_ray.core.records.images import ImagesRecord
@@ -11,6 +12,7 @@ from ganaug_ray.core.records.value_range import ValueRange
 from ganaug_ray.core.records.verdict import Repeat, VerdictRecord
 
 __all__ = [
+    "AugmentationRecord",
     "DatasetRecord",
     "GanRecord",
     "GeneratorSpec",

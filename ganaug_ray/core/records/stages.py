@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ganaug_ray.core import experiment_dir
+from ganaug_ray.core.records.augmentation import AugmentationRecord
 from ganaug_ray.core.records.dataset import DatasetRecord
 from ganaug_ray.core.records.gan import GanRecord
 from ganaug_ray.core.records.images import ImagesRecord
@@ -12,7 +13,7 @@ from ganaug_ray.core.records.verdict import VerdictRecord
 from ganaug_ray.core.storage import Folder
 
 RECORDS: dict[str, type[StageRecord]] = {
-    record.FILE: record for record in (DatasetRecord, GanRecord, ImagesRecord, ModelRecord, VerdictRecord)
+    record.FILE: record for record in (AugmentationRecord, DatasetRecord, GanRecord, ImagesRecord, ModelRecord, VerdictRecord)
 }
 
 

@@ -34,7 +34,12 @@ def draw_augmentation(batch: Batch) -> torch.Tensor:
     return batch_augmentation.apply_classic(batch, ClassifierConfig(steps=1), (0, "augment", 5)).flatten(1)
 
 
-@pytest.mark.parametrize("draw", [draw_gan_step, draw_augmentation])
+def draw_strong_augmentation(batch: Batch) -> torch.Tensor:
+    config = ClassifierConfig(steps=1, augment="strong")
+    return batch_augmentation.apply_classic(batch, config, (0, "augment", 5)).flatten(1)
+
+
+@pytest.mark.parametrize("draw", [draw_gan_step, draw_augmentation, draw_strong_augmentation])
 @pytest.mark.parametrize("world", [2, 4])
 def test_ranks_draw_what_one_rank_draws(draw: Callable[[Batch], torch.Tensor], world: int) -> None:
     """The draws of two and of four ranks, put together, are those of one; and every row has its own."""
