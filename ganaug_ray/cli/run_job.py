@@ -172,10 +172,13 @@ def _quote_arguments(options: RunOptions, run: Run) -> str:
 
 
 def _act_on_run(action: Callable[[Pipeline], None], pipeline: Pipeline, verbose: bool) -> None:
+    from ganaug_ray.pipeline.followed import follow_pipeline
+
     log_file = nullcontext() if verbose else pipeline.run.open_log_file()
     with log_file as log, pipeline.terminal.redirect_output(log):
         try:
-            action(pipeline)
+            with follow_pipeline(pipeline):
+                action(pipeline)
         finally:
             if "ray" in sys.modules:
                 from ganaug_ray.runtime import cluster
