@@ -6,8 +6,9 @@ Not by matplotlib, as in the report: they are drawn again every few seconds, whi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ganaug_ray.tracking.training_log import TrainingLog
 
@@ -21,7 +22,6 @@ COLOURS = ("#3a6fc4", "#d1762b", "#2c8f6b", "#a34fb0", "#b8932a", "#c0455f", "#5
 _GAN_CHARTS = {
     "loss": {"loss_g": "generator", "loss_d": "discriminator"},
     "discriminator's score": {"real_score": "real images", "fake_score": "generated images"},
-    "discriminator's sign": {"real_sign": "real images", "fake_sign": "generated images"},
 }
 _CLASSIFIER_CHARTS = {
     "val_accuracy": "accuracy on validation images",
@@ -42,13 +42,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart: its title, its lines, and the values at its edges."""
+    """A chart: its title, its lines, the values at its edges, and whether few will ask for it."""
 
     title: str
     lines: list[Line]
     low: str
     high: str
     last_step: int
+    is_detail: bool = False
 
     @property
     def legend(self) -> dict[str, str]:
@@ -74,7 +75,8 @@ def draw_gan_charts(logs: Sequence[TrainingLog]) -> list[Chart]:
         charts += _draw_chart(title, [(word, curve) for key, word in names.items() for curve in _extract(logs, key)])
     for key in sorted(_list_figures(logs) - paired):
         if not key.endswith("_std"):
-            charts += _draw_chart(key, [("", curve) for curve in _extract(logs, key)])
+            chart = _draw_chart(name_figure(key), [("", curve) for curve in _extract(logs, key)])
+            charts += [replace(each, is_detail=not key.startswith("val_kid")) for each in chart]
     return charts
 
 
@@ -85,6 +87,19 @@ def draw_classifier_charts(logs: Sequence[TrainingLog]) -> list[Chart]:
         curves = [(get_arm(log.name), curve) for log in logs for curve in _extract([log], key)]
         charts += _draw_chart(title, curves)
     return charts
+
+
+def name_figure(key: str) -> str:
+    """Return the title of a figure of a GAN's samples: the metric, the features, the real images.
+
+    >>> name_figure("val_kid_teacher_n100v200"), name_figure("recall_pixels16_k3_n200"), name_figure("val_gap")
+    ('KID (teacher, validation images)', 'recall (pixels16, training images)', 'val gap')
+    """
+    parts = re.fullmatch(r"(val_)?([a-z]+)_([a-z]+\d*)(_k\d+)?_n\w+", key)
+    if parts is None:
+        return key.replace("_", " ")
+    metric = parts[2].upper() if parts[2] in ("kid", "fid", "cas") else parts[2]
+    return f"{metric} ({parts[3]}, {'validation' if parts[1] else 'training'} images)"
 
 
 def get_arm(name: str) -> str:

@@ -59,7 +59,7 @@ def logged(tmp_path: Path) -> LoggedExperiment:
     experiment = LoggedExperiment(Folder.from_uri(tmp_path))
     experiment.log("gan", 50, images_seen=800, loss_g=1.5, loss_d=0.5)
     experiment.draw_samples("gan", 50, 100)
-    experiment.log("gan", 50, val_kid=0.25)
+    experiment.log("gan", 50, val_kid_teacher_n100v200=0.25)
     experiment.log(MODEL, 25, loss=0.75)
     experiment.log("search/gan/trials/0001", 10, loss_g=9.0)
     return experiment
@@ -82,7 +82,7 @@ def test_tensorboard_reads_growing_event_files(logged: LoggedExperiment, tmp_pat
     tracker = TensorBoardTracker(logged.root / "tensorboard")
     logged.update(tracker)
     curves, pictures = read_board(tmp_path / "tensorboard" / "gan")
-    assert curves == {"loss_g": [(50, 1.5)], "loss_d": [(50, 0.5)], "val_kid": [(50, 0.25)]}
+    assert curves == {"loss_g": [(50, 1.5)], "loss_d": [(50, 0.5)], "val_kid_teacher_n100v200": [(50, 0.25)]}
     assert pictures == [(50, 6)]
     assert read_board(tmp_path / "tensorboard" / MODEL)[0] == {"loss": [(25, 0.75)]}
     assert not (tmp_path / "tensorboard" / "search").exists()
@@ -151,7 +151,7 @@ def test_page_shows_curves_and_newest_samples(logged: LoggedExperiment, tmp_path
     assert "step-00000050.png" not in text
     assert "loss on training images" in text
     assert "real+classic" in text
-    assert "val_kid" in text
+    assert "KID (teacher, validation images)" in text
     page.close()
     assert 'http-equiv="refresh"' not in (tmp_path / "training.html").read_text()
 
