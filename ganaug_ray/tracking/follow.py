@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Protocol
 
+from ganaug_ray.core import interrupts
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.tracking import live_page, tensorboard
@@ -32,8 +33,8 @@ class Tracker(Protocol):
     def update(self, logs: list[TrainingLog]) -> None:
         """Called with the logs of all trainings when any of them has changed."""
 
-    def close(self) -> None:
-        """Called once, after the last update."""
+    def close(self, status: str) -> None:
+        """Called once, after the last update, with how the command ended: done, failed or interrupted."""
 
 
 @contextmanager
@@ -56,13 +57,18 @@ def follow_trainings(run: Run, trackers: Sequence[Tracker], say: Callable[[str],
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
+    status = "done"
     try:
         yield
+    except BaseException as error:
+        is_stopped = isinstance(error, KeyboardInterrupt) or interrupts.is_interrupted()
+        status = "interrupted" if is_stopped else "failed"
+        raise
     finally:
         stop.set()
         thread.join()
         follower.look()
-        follower.close()
+        follower.close(status)
 
 
 class _Follower:
@@ -89,9 +95,10 @@ class _Follower:
             self._is_told = True
             self._say(describe_curves(self._root))
 
-    def close(self) -> None:
+    def close(self, status: str) -> None:
+        """End all."""
         for tracker in tuple(self._trackers):
-            self._attempt(tracker, tracker.close)
+            self._attempt(tracker, functools.partial(tracker.close, status))
 
     def _attempt(self, tracker: Tracker, action: Callable[[], None]) -> None:
         """Do something with a tracker; one that fails is left out from then on, and a sentence says so."""

@@ -36,7 +36,7 @@ class LivePage:
         self._is_drawn = True
         self._write(is_running=True)
 
-    def close(self) -> None:
+    def close(self, status: str = "done") -> None:
         """Draw the page a last time; it no longer refreshes itself."""
         if self._is_drawn:
             self._write(is_running=False)

@@ -50,7 +50,7 @@ class TensorBoardTracker:
                 written = self._begin(log.name)
             _write_news(written, log)
 
-    def close(self) -> None:
+    def close(self, status: str = "done") -> None:
         """End the files."""
         for written in self._written.values():
             written.file.close()

@@ -182,7 +182,7 @@ def test_failing_tracker_ends_neither_run_nor_others(logged: LoggedExperiment, t
         def update(self, logs: list[Any]) -> None:
             raise OSError(28, "No space left on device")
 
-        def close(self) -> None:
+        def close(self, status: str) -> None:
             raise AssertionError("it has ended")
 
     said: list[str] = []
