@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.tracking.remote import Figures
-from ganaug_ray.tracking.results import Results
+from ganaug_ray.tracking.results import Results, list_model_files
 from ganaug_ray.version import __version__
 
 DEFAULT_EXPERIMENT = "ganaug"  # where MLFLOW_EXPERIMENT_NAME names no other
@@ -131,7 +131,7 @@ def write_model(version: Folder, out: Path) -> None:
     import mlflow.pyfunc
 
     with tempfile.TemporaryDirectory(prefix="ganaug-mlflow-") as folder:
-        for name in version.list_files():
+        for name in list_model_files(version):
             (Path(folder) / name).write_bytes(version.read_bytes(name))
         mlflow.pyfunc.save_model(
             out,

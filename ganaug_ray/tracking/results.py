@@ -13,6 +13,7 @@ from ganaug_ray.core.model_registry import find_registry
 from ganaug_ray.core.records import ModelRecord, VerdictRecord
 from ganaug_ray.core.storage import Folder
 
+_MODEL_FILES = ("model.json", "model.safetensors", "model.onnx", "version.json")
 _FILES = ("report.html", "verdict.json", "gan/film.gif", "gan/interpolation.png")
 
 
@@ -62,6 +63,11 @@ def find_own_champion(run: Run) -> Folder | None:
     if model is None or champion["model"] != model.hash:
         return None
     return registry / "versions" / str(champion["version"])
+
+
+def list_model_files(version: Folder) -> list[str]:
+    """Return the files of a registry's version that are the model; what it has seen stays here."""
+    return [name for name in version.list_files() if name in _MODEL_FILES]
 
 
 def flatten_settings(job: Job) -> dict[str, str]:

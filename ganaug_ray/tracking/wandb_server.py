@@ -13,7 +13,7 @@ from PIL import Image
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.tracking.remote import Figures
-from ganaug_ray.tracking.results import Results
+from ganaug_ray.tracking.results import Results, list_model_files
 
 ALIAS = "champion"
 INIT_TIMEOUT_S = 30  # seconds, of W&B's 90; the follower waits, the run does not
@@ -86,7 +86,7 @@ class WandbServer:
 
     def register_champion(self, version: Folder) -> None:
         """Log a version as a model artifact with the alias champion."""
-        files = {name: version.read_bytes(name) for name in version.list_files()}
+        files = {name: version.read_bytes(name) for name in list_model_files(version)}
         self._log_artifact("model", "model", files, [ALIAS])
 
     def end_run(self, status: str) -> None:
