@@ -22,15 +22,21 @@ from ganaug_ray.errors import UserError
 
 PARQUET_BRANCH = "refs/convert/parquet"
 ANSWER_TIMEOUT_S = 20.0  # seconds
-_TABLES = ("metadata.csv", "metadata.jsonl")
+PARQUET_PATTERNS = ("*.parquet",)
+IMAGE_PATTERNS = (
+    *(f"*{suffix}" for suffix in sorted(IMAGE_SUFFIXES)),
+    *(f"*{suffix.upper()}" for suffix in sorted(IMAGE_SUFFIXES)),
+    "*metadata.csv",
+    "*metadata.jsonl",
+)
 _ADDRESS = re.compile(r"hf:(?://datasets/)?(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<folder>[\w./-]+?))?/?")
 
 
 @dataclass(frozen=True)
 class _Snapshot:
-    """The files of a data set that are read: the revision, and patterns of their names."""
+    """The files of a data set that are read: the branch, None for the main one, and patterns of their names."""
 
-    revision: str
+    revision: str | None
     patterns: tuple[str, ...]
 
 
@@ -83,11 +89,13 @@ def fetch_dataset(source: str) -> Path:
 
 def _choose_snapshot(source: str, repo: str, folder: str | None) -> _Snapshot:
     """Choose what to download: Parquet files, or images and their tables, or the Hub's own conversion to Parquet."""
-    sizes, revision = _list_files(repo, None, folder)
+    revision = None
+    sizes = _list_files(repo, revision, folder)
     patterns = choose_patterns(list(sizes))
     if patterns is None:
+        revision = PARQUET_BRANCH
         try:
-            sizes, revision = _list_files(repo, PARQUET_BRANCH, folder)
+            sizes = _list_files(repo, revision, folder)
         except OSError:  # there is no such branch
             sizes = {}
         patterns = choose_patterns(list(sizes))
@@ -108,8 +116,7 @@ def _choose_snapshot(source: str, repo: str, folder: str | None) -> _Snapshot:
             f"data.source {source}: has {total / 1000**3:.0f} GB, more than {MAX_DOWNLOAD_BYTES / 1000**3:g}; name one "
             "folder of it"
         )
-    prefix = f"{folder}/" if folder else ""
-    return _Snapshot(revision, tuple(f"{prefix}{pattern}" for pattern in patterns))
+    return _Snapshot(revision, _place_patterns(patterns, folder))
 
 
 def choose_patterns(names: list[str]) -> tuple[str, ...] | None:
@@ -119,25 +126,26 @@ def choose_patterns(names: list[str]) -> tuple[str, ...] | None:
     ('*.parquet',)
     """
     if any(name.lower().endswith(".parquet") for name in names):
-        return ("*.parquet",)
-    found = sorted({Path(name).suffix for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES})
-    if len(found) == 0 or sum(Path(name).suffix in found for name in names) < 2:  # a picture in its card
-        return None
-    return (*(f"*{suffix}" for suffix in found), *(f"*{name}" for name in _TABLES))
+        return PARQUET_PATTERNS
+    pictures = [name for name in names if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+    return IMAGE_PATTERNS if len(pictures) > 1 else None  # one is that of its card
+
+
+def _place_patterns(patterns: tuple[str, ...], folder: str | None) -> tuple[str, ...]:
+    return tuple(f"{folder}/{pattern}" for pattern in patterns) if folder else patterns
 
 
 def _suffixes(patterns: tuple[str, ...]) -> set[str]:
     return {Path(pattern).suffix.lower() for pattern in patterns}
 
 
-def _list_files(repo: str, revision: str | None, folder: str | None) -> tuple[dict[str, int], str]:
-    """Return name -> bytes of a revision's files in a folder, and the commit that it stands for."""
+def _list_files(repo: str, revision: str | None, folder: str | None) -> dict[str, int]:
+    """Return name -> bytes of a branch's files in a folder."""
     from huggingface_hub import HfApi
 
     info: Any = HfApi().dataset_info(repo, revision=revision, files_metadata=True, timeout=ANSWER_TIMEOUT_S)
     prefix = f"{folder}/" if folder else ""
-    sizes = {file.rfilename: file.size or 0 for file in info.siblings or [] if file.rfilename.startswith(prefix)}
-    return sizes, info.sha
+    return {file.rfilename: file.size or 0 for file in info.siblings or [] if file.rfilename.startswith(prefix)}
 
 
 def _find_fetched(source: str, repo: str, folder: str | None, error: Exception) -> Path:
@@ -145,13 +153,21 @@ def _find_fetched(source: str, repo: str, folder: str | None, error: Exception) 
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    if not isinstance(error, RepositoryNotFoundError):
-        for revision in (None, PARQUET_BRANCH):
-            try:
-                root = snapshot_download(repo, repo_type="dataset", revision=revision, local_files_only=True)
-            except OSError:
-                continue
-            return Path(root, folder) if folder else Path(root)
+    choices = [(revision, patterns) for revision in (None, PARQUET_BRANCH) for patterns in (PARQUET_PATTERNS, IMAGE_PATTERNS)]
+    for revision, patterns in choices if not isinstance(error, RepositoryNotFoundError) else ():
+        try:
+            root = snapshot_download(
+                repo,
+                repo_type="dataset",
+                revision=revision,
+                allow_patterns=list(_place_patterns(patterns, folder)),
+                local_files_only=True,
+            )
+        except OSError:  # not there, or not all of it
+            continue
+        place = Path(root, folder) if folder else Path(root)
+        if choose_patterns([str(path) for path in place.rglob("*")]) == patterns:
+            return place
     raise _make_fetch_error(source, repo, error)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,34 +19,40 @@ from ganaug_ray.errors import UserError
 from tests.helpers import wsgi
 from tests.unit.data.test_saved_dataset import CLASSES, encode
 
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
 Files = dict[str, bytes]
+
+
+def hash_file(file: bytes) -> str:
+    return hashlib.sha256(file).hexdigest()
 
 
 def answer_as_hub(revisions: dict[str, Files]) -> Callable[..., Any]:
     """A Hub with the data set someone/pets: revision -> its files."""
 
+    commits = {revision: hashlib.sha1(revision.encode()).hexdigest() for revision in revisions}
+    named = {**dict(zip(revisions, revisions, strict=True)), **{commit: name for name, commit in commits.items()}}
+
+    def answer_json(start: Callable[..., Any], content: Any) -> list[bytes]:
+        start("200 OK", [("Content-Type", "application/json")])
+        return [json.dumps(content).encode()]
+
     def app(environ: dict[str, Any], start: Callable[..., Any]) -> list[bytes]:
         path = unquote(environ["PATH_INFO"])
-        api = "/api/datasets/someone/pets"
-        if path == api or path.startswith(f"{api}/revision/"):
-            revision = path.removeprefix(api).removeprefix("/revision/") or "main"
-            revision = "main" if revision == COMMIT else revision
-            if revision in revisions:
-                siblings = [{"rfilename": name, "size": len(file)} for name, file in revisions[revision].items()]
-                content = {"id": "someone/pets", "sha": COMMIT, "siblings": siblings}
-                start("200 OK", [("Content-Type", "application/json")])
-                return [json.dumps(content).encode()]
-        resolve = f"/datasets/someone/pets/resolve/{COMMIT}/"
-        name = path.removeprefix(resolve)
-        for files in revisions.values():
-            if path.startswith(resolve) and name in files:
-                etag = hashlib.sha256(files[name]).hexdigest()
-                size = str(len(files[name]))
-                start("200 OK", [("ETag", f'"{etag}"'), ("X-Repo-Commit", COMMIT), ("Content-Length", size)])
-                return [] if environ["REQUEST_METHOD"] == "HEAD" else [files[name]]
-        code = "RevisionNotFound" if path.startswith(api) else "RepoNotFound"
-        start("404 Not Found", [("X-Error-Code", code), ("Content-Length", "0")])
+        asked = re.fullmatch(r"/api/datasets/someone/pets(?:/(revision|tree)/(.+?))?/?", path)
+        if asked and (revision := named.get(asked[2] or "main")):
+            files = revisions[revision]
+            if asked[1] == "tree":
+                tree = [{"type": "file", "path": n, "size": len(f), "oid": hash_file(f)} for n, f in files.items()]
+                return answer_json(start, tree)
+            siblings = [{"rfilename": name, "size": len(file)} for name, file in files.items()]
+            return answer_json(start, {"id": "someone/pets", "sha": commits[revision], "siblings": siblings})
+        asked = re.fullmatch(r"/datasets/someone/pets/resolve/(\w+)/(.+)", path)
+        if asked and asked[1] in named and asked[2] in revisions[named[asked[1]]]:
+            file = revisions[named[asked[1]]][asked[2]]
+            headers = [("ETag", f'"{hash_file(file)}"'), ("X-Repo-Commit", asked[1]), ("Content-Length", str(len(file)))]
+            start("200 OK", headers)
+            return [] if environ["REQUEST_METHOD"] == "HEAD" else [file]
+        start("404 Not Found", [("X-Error-Code", "RevisionNotFound"), ("Content-Length", "0")])
         return []
 
     return app
