@@ -88,6 +88,7 @@ def adopt_generator(config: GeneratorConfig, dataset: Folder, teacher: Folder, o
         "seed": seed,
         "config": {},
         "source": config.source,
+        "class_names": config.classes,
         "quality_there": pack.record.quality,
         "verdict_there": pack.record.verdict,
     }

@@ -41,3 +41,12 @@ def get_last_line(error: BaseException) -> str:
     """
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[-1].strip()
+
+
+def format_range(low: int, high: int) -> str:
+    """Return two numbers as a range, or as one number where they are equal.
+
+    >>> format_range(168, 168), format_range(167, 168)
+    ('168', '167 to 168')
+    """
+    return str(low) if low == high else f"{low} to {high}"

@@ -1,14 +1,16 @@
 """The prepare stage: turns raw images into an audited, split and resized image store.
 
 Each part of the sources is read once, by whichever process is free; what it found comes back as a table, and the
-pixels are staged. When all is known the images are dealt out, and each shard of the store is gathered from what is
-staged, again by whichever process is free. So no images pass through this process, however many there are.
+pixels are staged. When all is known the images are dealt out, once for each split of the job, and each shard of a store
+is gathered from what is staged, again by whichever process is free. So no images pass through this process, however
+many there are.
 """
 
 import functools
 import hashlib
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -22,7 +24,7 @@ from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.card import class_metadata
 from ganaug_ray.data.ingest import imbalance, near_duplicates, shard_writer, split, visual_issues
-from ganaug_ray.data.ingest.scan import Survey, survey_source
+from ganaug_ray.data.ingest.scan import Survey, survey_splits
 from ganaug_ray.data.ingest.source_audit import Progress
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.runtime.executors import Executor, map_serially
@@ -35,60 +37,86 @@ EXAMPLES_PER_ISSUE = 6  # images on the card for each visual issue
 def prepare_dataset(
     config: DataConfig, out: Folder, executor: Executor = map_serially, progress: Progress = lambda share, words: None
 ) -> DatasetRecord:
-    """Write a data set: the stores train/, val/ and test/, tables of what was found, and the card.
+    """Write a data set, see prepare_datasets."""
+    return prepare_datasets([config], [out], executor, progress)[0]
 
-    With data.unlabelled there is a store unlabelled/ too, with labels of -1, and a table of what became of each image.
+
+def prepare_datasets(
+    configs: Sequence[DataConfig],
+    outs: Sequence[Folder],
+    executor: Executor = map_serially,
+    progress: Progress = lambda share, words: None,
+) -> list[DatasetRecord]:
+    """Write the data set of each split of a job, from sources that are read once.
+
+    A data set is the stores train/, val/ and test/, tables of what was found, and the card. With data.unlabelled there
+    is a store unlabelled/ too, with labels of -1, and a table of what became of each image.
 
     Args:
-        config: the data section of a job.
-        out: the dataset folder.
+        configs: data sections of a job that differ in ``split`` alone.
+        outs: the dataset folder of each.
         executor: who does the work.
         progress: called with a share of the work and a few words.
 
     Returns:
-        The marker dataset.json.
+        The markers dataset.json.
 
     Raises:
         UserError: no such source, nothing readable in it, a single class, a class too small to split, or too many
-            images that cannot be used. Nothing is left in ``out`` then.
+            images that cannot be used. Nothing is left in ``outs`` then.
     """
+    metadata = configs[0].metadata
+    if metadata:
+        class_metadata.read_rows(metadata)  # a mistake in it is better known now than in an hour
+    staged = outs[0] / ".staged"
+    records = []
     started = time.monotonic()
-    if config.metadata:
-        class_metadata.read_rows(config.metadata)  # a mistake in it is better known now than in an hour
-    staged = out / ".staged"
     try:
-        source_survey = survey_source(
-            config, staged.create(), executor, lambda share, words: progress(0.8 * share, words)
-        )
-        record = _build_record(config, source_survey)
-        unlabelled_rows = source_survey.unlabelled.filter(pc.is_null(source_survey.unlabelled["reason"]))
-        unlabelled_rows = unlabelled_rows.append_column(
-            "split", pa.array([split.UNLABELLED] * len(unlabelled_rows), pa.string())
-        )
-        rows = pa.concat_tables([source_survey.usable, unlabelled_rows])
-        shards = list(shard_writer.plan_shards(rows, source_survey.classes, source_survey.channels, config))
+        surveys = survey_splits(configs, staged.create(), executor, lambda share, words: progress(0.8 * share, words))
+        for number, (config, out, source_survey) in enumerate(zip(configs, outs, surveys, strict=True)):
 
-        def write_shards() -> np.ndarray:
-            sums = np.zeros((source_survey.channels, 3))
-            for number, part in enumerate(executor(functools.partial(shard_writer.write_shard, staged, out), shards)):
-                sums += part
-                progress(0.8 + 0.2 * number / len(shards), f"{number} of {len(shards)} shards written")
-            return sums
+            def report(share: float, words: str, done: int = number) -> None:
+                progress(0.8 + 0.2 * (done + share) / len(outs), words)
 
-        with ThreadPoolExecutor(1) as thread:  # drawing fills the time in which others gather
-            written = thread.submit(write_shards)
-            _write_description(config, source_survey, record, staged, out)
-            sums = written.result()
+            record = _write_dataset(config, source_survey, staged, out.create(), executor, report)
+            records.append(DatasetRecord.write(out, "prepare", started, record))
+            started = time.monotonic()
     except BaseException:
         _remove_folder(staged)
-        if not out.list_files() and not out.list_folders():
-            _remove_folder(out)
+        if not outs[0].list_files() and not outs[0].list_folders():
+            _remove_folder(outs[0])
         raise
     _remove_folder(staged)
+    return records
+
+
+def _write_dataset(
+    config: DataConfig, source_survey: Survey, staged: Folder, out: Folder, executor: Executor, progress: Progress
+) -> experiment_dir.Record:
+    """Write the stores, the tables and the card of one data set; return what its marker holds."""
+    record = _build_record(config, source_survey)
+    unlabelled_rows = source_survey.unlabelled.filter(pc.is_null(source_survey.unlabelled["reason"]))
+    unlabelled_rows = unlabelled_rows.append_column(
+        "split", pa.array([split.UNLABELLED] * len(unlabelled_rows), pa.string())
+    )
+    rows = pa.concat_tables([source_survey.usable, unlabelled_rows])
+    shards = list(shard_writer.plan_shards(rows, source_survey.classes, source_survey.channels, config))
+
+    def write_shards() -> np.ndarray:
+        sums = np.zeros((source_survey.channels, 3))
+        for number, part in enumerate(executor(functools.partial(shard_writer.write_shard, staged, out), shards)):
+            sums += part
+            progress(number / len(shards), f"{number} of {len(shards)} shards written")
+        return sums
+
+    with ThreadPoolExecutor(1) as thread:  # drawing fills the time in which others gather
+        written = thread.submit(write_shards)
+        _write_description(config, source_survey, record, staged, out)
+        sums = written.result()
     n, total, squares = (sums / (1, 255, 255**2)).T
     record["mean"] = [round(float(value), 6) for value in total / n]
     record["std"] = [round(float(value), 6) for value in np.sqrt(np.maximum(squares / n - (total / n) ** 2, 0))]
-    return DatasetRecord.write(out, "prepare", started, record)
+    return record
 
 
 def _build_record(config: DataConfig, source_survey: Survey) -> experiment_dir.Record:

@@ -56,13 +56,23 @@ def import_sources(context: StageContext) -> None:
             continue
         folder = locate_images(context.run, name)
         record = ImagesRecord.find(folder)
-        if record is not None and (record.source, record.class_names) != (source.source, source.classes):
-            raise UserError(f"{folder}: is of {', '.join(record.source)}; {_OTHER_NAME}")
+        if record is not None:
+            _refuse_other_settings(folder, record, source)
         work = functools.partial(_import_source, context, source, folder)
         context.run_stage("import", record, work, functools.partial(_describe_import, folder.name))
         if record is None:
             for remark in ImagesRecord.read(folder).remarks:
                 context.terminal.print_stage_line("import", "note", remark)
+
+
+def _refuse_other_settings(folder: Folder, record: ImagesRecord, source: ImagesConfig) -> None:
+    """Raise UserError if images were imported with other settings than the job has now."""
+    if (record.source, record.class_names) != (source.source, source.classes):
+        raise UserError(f"{folder}: is of {', '.join(record.source)}; {_OTHER_NAME}")
+    settings = source.model_dump(mode="json")
+    changed = [key for key, value in settings.items() if (record.settings or settings).get(key) != value]
+    if changed:
+        raise UserError(f"{folder}: was read with another {' and '.join(changed)}; {_OTHER_NAME}")
 
 
 def _import_source(context: StageContext, source: ImagesConfig, folder: Folder) -> ImagesRecord:
@@ -75,7 +85,8 @@ def _import_source(context: StageContext, source: ImagesConfig, folder: Folder) 
 
 
 def _describe_import(folder_name: str, record: ImagesRecord) -> str:
-    parts = [f"{', '.join(record.source)}: {sum(record.counts.values())} images of {len(record.counts)} classes"]
+    classes = format_count(len(record.counts), "class", "classes")
+    parts = [f"{', '.join(record.source)}: {sum(record.counts.values())} images of {classes}"]
     if rejected := sum(record.rejected.values()):
         parts.append(f"{rejected} rejected (see {folder_name}/rejected.parquet)")
     if passed_over := sum(record.passed_over.values()):
@@ -94,6 +105,8 @@ def _adopt_generator(context: StageContext, split: Split) -> None:
     adopted = source.find_record()
     if adopted is not None and adopted.to_json().get("source") != config.source:
         raise UserError(f"{source.folder}: is the generator of {adopted.to_json().get('source')}; give another --out")
+    if adopted is not None and adopted.to_json().get("class_names", config.classes) != config.classes:
+        raise UserError(f"{source.folder}: was adopted with other classes; give another --out")
 
     def work() -> GanRecord:
         from ganaug_ray.augment import shared_generator
@@ -191,7 +204,7 @@ def _describe_pool(job: Job, pool: SyntheticPool, record: Record) -> str:
     rejected = sum(sum(reasons.values()) for reasons in record["screened"].values())
     parts = ["none stored: images are made in training"]
     if record["images"]:
-        parts = [f"{record['images']} images of {drawn} classes"]
+        parts = [f"{record['images']} images of {format_count(drawn, 'class', 'classes')}"]
     if not isinstance(pool.source, GanSource):
         parts[0] += f" from {job.augment.sources[pool.source.name].address}"
     if rejected:

@@ -9,7 +9,7 @@ from ganaug_ray.augment import arm_batches, arms, synthetic_pools
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import DatasetRecord, GanRecord, ModelRecord
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.core.wording import format_count
+from ganaug_ray.core.wording import format_count, format_range
 from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
 from ganaug_ray.pipeline.stage import Progress, Split, StageContext
 
@@ -35,8 +35,7 @@ def prepare_data(context: StageContext) -> None:
         from ganaug_ray.data.ingest.added_splits import refuse_added_splits
 
         refuse_added_splits(context.run.dataset, context.job.data, len(context.splits))
-    for split in context.splits:
-        _prepare_split_data(context, split)
+    _prepare_missing_data(context)
     if any(is_missing) and len(context.splits) > 1:
         from ganaug_ray.verdict import from_experiment
 
@@ -48,33 +47,45 @@ def prepare_data(context: StageContext) -> None:
         arms.check_classes(name, arm, data)
 
 
-def _prepare_split_data(context: StageContext, split: Split) -> None:
-    """Prepare the data set of one split, unless that is done."""
+def _prepare_missing_data(context: StageContext) -> None:
+    """Prepare the data sets of the splits that have none, from sources that are read once."""
+    missing = [split for split in context.splits if DatasetRecord.find(split.run.dataset) is None]
 
-    def work() -> DatasetRecord:
-        from ganaug_ray.data.prepare import prepare_dataset
+    def work() -> Record:
+        from ganaug_ray.data.prepare import prepare_datasets
 
+        configs = [split.job.data for split in missing]
+        folders = [split.run.dataset for split in missing]
         progress = Progress(words="listing the sources")
         with context.terminal.show_progress("prepare", progress.read), context.open_executor() as executor:
-            return prepare_dataset(split.job.data, split.run.dataset, executor, progress.update)
+            prepare_datasets(configs, folders, executor, progress.update)
+        return {}
 
-    def outcome(record: DatasetRecord) -> str:
-        rows = {part: sum(counts.values()) for part, counts in record.counts.items()}
-        left_out = sum(record.rejected.values())
-        parts = [f"{len(record.classes)} classes: {rows['train']} train, {rows['val']} val, {rows['test']} test"]
-        if rows["unused"]:
-            parts.append(f"{rows['unused']} unused")
-        if left_out:
-            parts.append(f"{left_out} rejected (see dataset/rejected.parquet)")
-        if passed_over := sum(record.passed_over.values()):
-            parts.append(f"{format_count(passed_over, 'other file')} passed over")
-        return split.name + ", ".join(parts)
+    def outcome(record: Record) -> str:
+        return _describe_data([DatasetRecord.read(split.run.dataset) for split in context.splits])
 
-    marker = DatasetRecord.find(split.run.dataset)
-    context.run_stage("prepare", marker, work, outcome)
-    if marker is None and split.number == 0:
-        for remark in DatasetRecord.read(split.run.dataset).remarks:
+    context.run_stage("prepare", None if missing else Record(), work, outcome)
+    if missing and missing[0].number == 0:
+        for remark in DatasetRecord.read(missing[0].run.dataset).remarks:
             context.terminal.print_stage_line("prepare", "note", remark)
+
+
+def _describe_data(records: list[DatasetRecord]) -> str:
+    """Describe the data sets of all splits in a line: classes, images in each part, and those left out."""
+
+    def count_images(part: str) -> str:
+        numbers = sorted(sum(record.counts[part].values()) for record in records)
+        return format_range(numbers[0], numbers[-1])
+
+    first = records[0]
+    several = f"{len(records)} splits, each with " if len(records) > 1 else ""
+    parts = [f"{len(first.classes)} classes: {several}{count_images('train')} train"]
+    parts += [f"{count_images(part)} {part}" for part in ("val", "test", "unused") if count_images(part) != "0"]
+    if left_out := sum(first.rejected.values()):
+        parts.append(f"{left_out} rejected (see dataset/rejected.parquet)")
+    if passed_over := sum(first.passed_over.values()):
+        parts.append(f"{format_count(passed_over, 'other file')} passed over")
+    return ", ".join(parts)
 
 
 def train_teachers(context: StageContext) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ class ImagesRecord(StageRecord):
     """Where the images came from."""
     class_names: dict[str, str] = Field(default_factory=dict)
     """Class there -> class of the data set, where the two have other names."""
+    settings: dict[str, Any] | None = None
+    """All settings of the source, as they were when it was read; None: of before November 2026."""
     classes: list[str]
     """Of the data set, in order of their numbers."""
     counts: dict[str, int]

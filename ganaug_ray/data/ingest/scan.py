@@ -1,8 +1,8 @@
-"""Scans a source: every image is read and audited once, duplicates are found, and the rest is split."""
+"""Scans a source: every image is read and audited once, duplicates are found, and the rest is split, once or more."""
 
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -77,24 +77,73 @@ class Survey:
         return dict(Counter(pc.list_flatten(pc.split_pattern(notes, audit.NOTE_SEPARATOR)).to_pylist()).most_common())
 
 
+@dataclass(frozen=True)
+class _ScannedSource:
+    """A source whose images are read, audited and compared, but not yet assigned to splits; see Survey."""
+
+    classes: list[str]
+    channels: int
+    usable: pa.Table
+    rejected: pa.Table
+    duplicate_groups: list[list[int]]
+    passed_over: dict[str, int]
+    remarks: list[str]
+    value_range: ValueRange | None
+
+
 def survey_source(
     config: DataConfig,
     staged: Folder,
     executor: Executor = map_serially,
     progress: Progress = ignore_progress,
 ) -> Survey:
-    """Read, decode and audit every image of a source, and assign each usable one to a split.
+    """Read, decode and audit every image of a source, and assign each usable one to a split, see survey_splits."""
+    return next(survey_splits([config], staged, executor, progress))
+
+
+def survey_splits(
+    configs: Sequence[DataConfig],
+    staged: Folder,
+    executor: Executor = map_serially,
+    progress: Progress = ignore_progress,
+) -> Iterator[Survey]:
+    """Read, decode and audit every image of a source once, and assign the usable ones to splits in several ways.
 
     Args:
-        config: the data section of a job.
+        configs: data sections of a job that differ in ``split`` alone.
         staged: an empty folder, where the pixels go.
         executor: who reads.
         progress: as in ``prepare_dataset``.
 
+    Yields:
+        The survey of each of ``configs``, when all images are assigned in every way.
+
     Raises:
         UserError: as in ``prepare_dataset``.
     """
-    config = given_splits.resolve_given(config)
+    configs = [given_splits.resolve_given(config) for config in configs]
+    scanned = _scan_source(configs[0], staged, executor, progress)
+    split_columns = [_assign_splits(config, scanned) for config in configs]
+    unlabelled_images = _read_unlabelled(configs[0], scanned.value_range, staged, executor, progress)
+    issues = visual_issues.find_issues(scanned.usable)
+    for config, column in zip(configs, split_columns, strict=True):
+        usable = scanned.usable.append_column("split", column)
+        yield Survey(
+            scanned.classes,
+            scanned.channels,
+            usable,
+            scanned.rejected,
+            scanned.duplicate_groups,
+            issues,
+            _select_unlabelled(config, unlabelled_images, usable, staged, executor),
+            scanned.passed_over,
+            scanned.remarks,
+            scanned.value_range,
+        )
+
+
+def _scan_source(config: DataConfig, staged: Folder, executor: Executor, progress: Progress) -> _ScannedSource:
+    """Read, decode and audit every image of a source, and find the near-duplicates."""
     audited = source_audit.audit_in_one_scale(config, staged, executor, progress)
     usable, rejected = audited.divide()
     audited = replace(audited, images=rejected)  # all rows of millions of images are held once
@@ -113,16 +162,12 @@ def survey_source(
     passed_over = {reason: n for reason, n in audited.passed_over.items() if reason != UNLABELLED}
     source_remarks += remarks.describe_passed_over(passed_over if config.unlabelled else audited.passed_over)
     source_remarks += visual_issues.describe_median(usable)
-    usable = usable.append_column("split", _assign_splits(config, usable, rejected, classes, duplicate_groups))
-    channels = config.channels or pc.max(usable["channels"]).as_py()
-    return Survey(
+    return _ScannedSource(
         classes,
-        channels,
+        config.channels or pc.max(usable["channels"]).as_py(),
         usable,
         rejected,
         duplicate_groups,
-        visual_issues.find_issues(usable),
-        _read_unlabelled(config, audited.value_range, usable, staged, executor, progress),
         audited.passed_over,
         source_remarks,
         audited.value_range,
@@ -136,16 +181,25 @@ def survey_without_storing(config: DataConfig, executor: Executor = map_serially
 
 
 def _read_unlabelled(
-    config: DataConfig,
-    value_range: ValueRange | None,
-    usable: pa.Table,
-    staged: Folder,
-    executor: Executor,
-    progress: Progress,
+    config: DataConfig, value_range: ValueRange | None, staged: Folder, executor: Executor, progress: Progress
 ) -> pa.Table:
-    """Read the images without labels, see Survey."""
-    if config.unlabelled is None:
+    """Read the sources of images without labels: the fields of audit.ImageRecord."""
+    names = [name for name in config.unlabelled or () if name != split.UNUSED]
+    if not names:
         return audit.RECORD_SCHEMA.empty_table()
+    source_config = config.model_copy(update={"source": names, "label_from": LabelFrom(), "split": SplitConfig()})
+    try:
+        return source_audit.audit_in_one_scale(source_config, staged, executor, progress, False, value_range).images
+    except UserError as error:
+        raise UserError(str(error).replace("data.source", "data.unlabelled", 1)) from None
+
+
+def _select_unlabelled(
+    config: DataConfig, unlabelled_images: pa.Table, usable: pa.Table, staged: Folder, executor: Executor
+) -> pa.Table:
+    """Select the images without labels of one split: those read, and what is left over; see Survey."""
+    if config.unlabelled is None:
+        return unlabelled_images
     where = f"data.unlabelled {', '.join(config.unlabelled)}"
     left_over = pc.equal(usable["split"], split.UNUSED)
     tables = [audit.RECORD_SCHEMA.empty_table()]
@@ -153,14 +207,7 @@ def _read_unlabelled(
         tables.append(unlabelled.drop_labels(usable.filter(left_over)))
         if not len(tables[-1]):
             raise UserError(f"{where}: no image is left over; data.train_per_class and data.imbalance leave some")
-    if names := [name for name in config.unlabelled if name != split.UNUSED]:
-        source_config = config.model_copy(update={"source": names, "label_from": LabelFrom(), "split": SplitConfig()})
-        try:
-            audited = source_audit.audit_in_one_scale(source_config, staged, executor, progress, False, value_range)
-            tables.append(audited.images)
-        except UserError as error:
-            raise UserError(str(error).replace("data.source", "data.unlabelled", 1)) from None
-    records = exact_duplicates.reject_copies(pa.concat_tables(tables))
+    records = exact_duplicates.reject_copies(pa.concat_tables([*tables, unlabelled_images]))
     refusals.refuse_many_rejects(where, config.max_rejected, *AuditedSource(records).divide())
     return unlabelled.reject_copies_of_labelled(records, usable.filter(pc.invert(left_over)), staged, executor)
 
@@ -169,12 +216,11 @@ def _list_column(table: pa.Table, name: str) -> list:
     return table.column(name).to_pylist()
 
 
-def _assign_splits(
-    config: DataConfig, usable: pa.Table, rejected: pa.Table, classes: list[str], duplicate_groups: list[list[int]]
-) -> pa.Array:
-    """Return the split of each row; the rejected ones may say why there are too few."""
+def _assign_splits(config: DataConfig, scanned: _ScannedSource) -> pa.Array:
+    """Return the split of each usable image; the rejected ones may say why there are too few."""
+    usable, classes = scanned.usable, scanned.classes
     group_leaders = np.arange(len(usable))
-    for group in duplicate_groups:
+    for group in scanned.duplicate_groups:
         group_leaders[group] = group[0]
     if config.split.given:
         places = _find_indices(usable["given"], split.PLACES)
@@ -191,7 +237,7 @@ def _assign_splits(
         places = assign(rows, config.split, config.train_per_class, config.max_val_per_class)
     except UserError as error:
         remedy = f"; {given_splits.DEALS_ANEW}" if config.split.given else ""
-        remedy = f"{refusals.describe_leaks(rejected)}{remedy}"
+        remedy = f"{refusals.describe_leaks(scanned.rejected)}{remedy}"
         raise UserError(f"{source_audit.name_source(config)}: {error}{remedy}") from None
     if config.imbalance:
         train = np.bincount(labels[places == split.TRAIN], minlength=len(classes))

@@ -85,6 +85,7 @@ def import_images(
         "hash": experiment_dir.compute_fingerprint(dataset.image_size, dataset.resize, dataset.channels, content),
         "source": source.source,
         "class_names": source.classes,
+        "settings": source.model_dump(mode="json"),
         "classes": dataset.classes,
         "counts": {name: class_counts[name] for name in dataset.classes if class_counts[name]},
         "image_size": dataset.image_size,
