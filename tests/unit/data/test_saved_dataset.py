@@ -38,7 +38,7 @@ def save_split(folder: Path, rows: range, batch_rows: int = 10) -> None:
     features = {"image": {"_type": "Image"}, "label": {"names": CLASSES, "_type": "ClassLabel"}}
     table = pa.table({"image": cells, "label": [row % 2 for row in rows]})
     table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     name = "data-00000-of-00001.arrow"
     with pa.ipc.new_stream(folder / name, table.schema) as stream:
         stream.write_table(table, batch_rows)
