@@ -17,7 +17,7 @@ FOLDER = "published"
 def publish(
     run: RunName,
     target: Annotated[
-        str, typer.Argument(metavar="hf:OWNER/NAME|DIR", help="A model repository of the Hugging Face Hub, or a folder.")
+        str, typer.Argument(metavar="hf:OWNER/NAME|DIR", help="A repository of the Hugging Face Hub, or a folder.")
     ],
 ) -> None:
     """Write the champion with a model card into a folder, and push it to the Hugging Face Hub."""

@@ -42,7 +42,9 @@ def list_runs(
 
 def show(
     run: RunName,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser; before there is one, that of its trainings.")] = False,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser, or that of the trainings while they run.")
+    ] = False,
 ) -> None:
     """Print the answer of an experiment, and where its page, its figures and its model are."""
     from ganaug_ray.core.records import DatasetRecord
@@ -64,7 +66,8 @@ def show(
         lines.append(("state", f"{experiment.state}; `{_advise_run(root)}` goes on"))
     if champion := experiment.describe_champion():
         lines.append(("champion", champion))
-    for label, name in (("page", PAGE), ("curves", live_page.FILE), ("verdict", "verdict.json"), ("settings", "job.yaml"), ("log", "log.txt")):
+    files = {"page": PAGE, "curves": live_page.FILE, "verdict": "verdict.json", "settings": "job.yaml", "log": "log.txt"}
+    for label, name in files.items():
         if root.has_file(name):
             lines.append((label, str(root / name)))
     if tensorboard.FOLDER in root.list_folders():

@@ -94,7 +94,7 @@ def _write_text(facts: CardFacts) -> str:
         "",
         "## Intended use",
         "",
-        f"Photographs or drawings like those that it was trained on, one of the {len(model.classes)} classes on each. It "
+        f"Pictures like those that it was trained on, one of the {len(model.classes)} classes on each. It "
         "always names one of them, also for a picture of something else. Measure it on images of your own before you "
         "rely on it; it was not tested for decisions on people.",
         "",
@@ -130,7 +130,8 @@ def _write_text(facts: CardFacts) -> str:
         "## Lineage",
         "",
         f"- network: {model.arch}, {model.parameters:,} parameters, {model.steps} steps",
-        f"- weights: {model.hash}; version {facts.version} of its registry; seed {champion.seed}, split {champion.split}",
+        f"- weights: {model.hash}; version {facts.version} of its registry",
+        f"- training: seed {champion.seed} in split {champion.split}",
         f"- trained on: {sources} ({counts['train']} images; {counts['val']} for choices); data set {dataset.hash}",
         f"- made with: {LIBRARY} {__version__}, "
         + ", ".join(f"{name} {number}" for name, number in model.versions.items() if name != LIBRARY),

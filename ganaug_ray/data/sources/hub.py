@@ -7,6 +7,7 @@ itself converts most other data sets to Parquet, in a branch of its own.
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -107,8 +108,8 @@ def _choose_snapshot(source: str, repo: str, folder: str | None) -> _Snapshot:
             )
     if patterns is None:
         raise UserError(
-            f"data.source {source}: has neither Parquet files nor images, but code or archives, which are not read from "
-            "the Hub; download them there, and give an archive or a folder"
+            f"data.source {source}: has neither Parquet files nor images, but code or archives, which are not read "
+            "from the Hub; download them there, and give an archive or a folder"
         )
     total = sum(size for name, size in sizes.items() if Path(name).suffix.lower() in _suffixes(patterns))
     if total > MAX_DOWNLOAD_BYTES:
@@ -153,7 +154,7 @@ def _find_fetched(source: str, repo: str, folder: str | None, error: Exception) 
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import RepositoryNotFoundError
 
-    choices = [(revision, patterns) for revision in (None, PARQUET_BRANCH) for patterns in (PARQUET_PATTERNS, IMAGE_PATTERNS)]
+    choices = itertools.product((None, PARQUET_BRANCH), (PARQUET_PATTERNS, IMAGE_PATTERNS))
     for revision, patterns in choices if not isinstance(error, RepositoryNotFoundError) else ():
         try:
             root = snapshot_download(

@@ -1,6 +1,6 @@
 """Finds the files of a data set that Hugging Face's datasets has saved with ``save_to_disk``.
 
-Each split has a folder with ``state.json``, which names its Arrow files; other Arrow files there are the library's cache.
+Each split has a folder with ``state.json``, which names its Arrow files; others there are the library's cache.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def list_saved_files(source: str, folder: Folder, names: Sequence[str]) -> list[
         for entry in content["_data_files"]:
             name = f"{place}{entry['filename']}"
             if name not in present:
-                raise UserError(f"data.source {source}: {name} is missing, which {state} names; save the data set again")
+                raise UserError(f"data.source {source}: {name} is missing, named in {state}; save the data set again")
             files.append(name)
     return files
 

@@ -49,8 +49,8 @@ def answer_as_hub(revisions: dict[str, Files]) -> Callable[..., Any]:
         asked = re.fullmatch(r"/datasets/someone/pets/resolve/(\w+)/(.+)", path)
         if asked and asked[1] in named and asked[2] in revisions[named[asked[1]]]:
             file = revisions[named[asked[1]]][asked[2]]
-            headers = [("ETag", f'"{hash_file(file)}"'), ("X-Repo-Commit", asked[1]), ("Content-Length", str(len(file)))]
-            start("200 OK", headers)
+            headers = {"ETag": f'"{hash_file(file)}"', "X-Repo-Commit": asked[1], "Content-Length": str(len(file))}
+            start("200 OK", list(headers.items()))
             return [] if environ["REQUEST_METHOD"] == "HEAD" else [file]
         start("404 Not Found", [("X-Error-Code", "RevisionNotFound"), ("Content-Length", "0")])
         return []

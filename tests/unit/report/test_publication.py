@@ -54,7 +54,7 @@ def test_libraries_load_published_folder(experiment: Run, published: Path) -> No
 
 
 def test_nothing_of_this_site_is_published(experiment: Run, published: Path) -> None:
-    """No path, no image, no hash of images and no pickle leaves the site; a second publication takes the first's place."""
+    """No path, no image, no hash of images and no pickle leaves the site; a second one takes the first's place."""
     names = {path.name for path in published.rglob("*")}
     files = {"README.md", "model.safetensors", "model.json", "model.onnx", "config.json", "preprocessor_config.json"}
     assert names == files
