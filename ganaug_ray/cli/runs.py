@@ -66,7 +66,8 @@ def show(
         lines.append(("state", f"{experiment.state}; `{_advise_run(root)}` goes on"))
     if champion := experiment.describe_champion():
         lines.append(("champion", champion))
-    files = {"page": PAGE, "curves": live_page.FILE, "verdict": "verdict.json", "settings": "job.yaml", "log": "log.txt"}
+    files = {"page": PAGE, "curves": live_page.FILE}
+    files |= {"verdict": "verdict.json", "settings": "job.yaml", "log": "log.txt"}
     for label, name in files.items():
         if root.has_file(name):
             lines.append((label, str(root / name)))
