@@ -49,7 +49,7 @@ def show(
     """Print the answer of an experiment, and where its page, its figures and its model are."""
     from ganaug_ray.core.records import DatasetRecord
     from ganaug_ray.pipeline.experiments import PAGE, collect_figures, open_found_experiment
-    from ganaug_ray.tracking import follow, live_page, tensorboard
+    from ganaug_ray.tracking import follow, live_page
 
     experiment = open_found_experiment(run, open_home())
     root = experiment.run.root
@@ -71,7 +71,7 @@ def show(
     for label, name in files.items():
         if root.has_file(name):
             lines.append((label, str(root / name)))
-    if tensorboard.FOLDER in root.list_folders():
+    if follow.TENSORBOARD_FOLDER in root.list_folders():
         lines.append(("tensorboard", follow.format_command(root)))
     print("\n".join(f"{label:<{LABEL_WIDTH}} {text}" for label, text in lines))
     if open_:

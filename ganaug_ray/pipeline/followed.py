@@ -6,11 +6,11 @@ import functools
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from ganaug_ray.tracking.follow import Tracker, follow_trainings
+from ganaug_ray.tracking.follow import TENSORBOARD_FOLDER, Tracker, follow_trainings
 from ganaug_ray.tracking.live_page import LivePage
 from ganaug_ray.tracking.remote import RemoteTracker
 from ganaug_ray.tracking.servers import open_servers
-from ganaug_ray.tracking.tensorboard import FOLDER, TensorBoardTracker
+from ganaug_ray.tracking.tensorboard import TensorBoardTracker
 
 if TYPE_CHECKING:
     from ganaug_ray.pipeline.pipeline import Pipeline
@@ -24,7 +24,7 @@ def follow_pipeline(pipeline: Pipeline) -> AbstractContextManager[None]:
     """
     run = pipeline.run
     say = functools.partial(pipeline.terminal.print_stage_line, "curves", "note")
-    trackers: list[Tracker] = [TensorBoardTracker(run.root / FOLDER), LivePage(run.root)]
+    trackers: list[Tracker] = [TensorBoardTracker(run.root / TENSORBOARD_FOLDER), LivePage(run.root)]
     warn = functools.partial(pipeline.terminal.print_stage_line, "tracking", "note")
     trackers += [RemoteTracker(server, run, pipeline.job, warn) for server in open_servers(pipeline.job, run)]
     return follow_trainings(run, trackers, say)

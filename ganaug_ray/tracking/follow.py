@@ -18,11 +18,12 @@ from typing import Protocol
 from ganaug_ray.core import interrupts
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.tracking import live_page, tensorboard
+from ganaug_ray.tracking import live_page
 from ganaug_ray.tracking.training_log import ExperimentLogs, TrainingLog
 
 logger = logging.getLogger(__name__)
 
+TENSORBOARD_FOLDER = "tensorboard"
 LOCAL_INTERVAL_S = 5.0  # seconds between looks
 STORE_INTERVAL_S = 30.0  # of an object store, where each look lists the experiment
 
@@ -122,4 +123,4 @@ def describe_curves(root: Folder) -> str:
 
 def format_command(root: Folder) -> str:
     """Return the command that shows an experiment's trainings in TensorBoard."""
-    return shlex.join(["tensorboard", "--logdir", str(root / tensorboard.FOLDER)])
+    return shlex.join(["tensorboard", "--logdir", str(root / TENSORBOARD_FOLDER)])

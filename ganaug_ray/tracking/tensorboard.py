@@ -11,7 +11,6 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.tracking.event_file import NAME_PREFIX, EventFile, build_picture, build_scalars
 from ganaug_ray.tracking.training_log import TrainingLog
 
-FOLDER = "tensorboard"
 SAMPLES_TAG = "samples"
 
 
