@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ganaug_ray.cli import experiments, job_files, models, runs, submit
+from ganaug_ray.cli import experiments, job_files, models, publish, runs, submit
 from ganaug_ray.core import interrupts
 from ganaug_ray.core.full_disk import find_disk_full
 from ganaug_ray.core.worker_log import replace_unencodable
@@ -48,6 +48,7 @@ for _verb in (
     models.serve,
     models.export,
     models.share,
+    publish.publish,
     submit.submit,
     submit.jobs,
     submit.stop,

@@ -28,7 +28,7 @@ def list_runs(
     from ganaug_ray.core.storage import Folder
     from ganaug_ray.pipeline.experiments import list_experiments
 
-    home = Folder.from_uri(folder) if folder else _open_home()
+    home = Folder.from_uri(folder) if folder else open_home()
     experiments = list_experiments(home)
     if not experiments:
         print(f"{home}: there is no experiment in it")
@@ -42,13 +42,16 @@ def list_runs(
 
 def show(
     run: RunName,
-    open_: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
+    open_: Annotated[
+        bool, typer.Option("--open", help="Open the page in the browser, or that of the trainings while they run.")
+    ] = False,
 ) -> None:
     """Print the answer of an experiment, and where its page, its figures and its model are."""
     from ganaug_ray.core.records import DatasetRecord
     from ganaug_ray.pipeline.experiments import PAGE, collect_figures, open_found_experiment
+    from ganaug_ray.tracking import follow, live_page
 
-    experiment = open_found_experiment(run, _open_home())
+    experiment = open_found_experiment(run, open_home())
     root = experiment.run.root
     lines = [("run", f"{root.name}, {experiment.changed:%Y-%m-%d %H:%M}")]
     if about := experiment.job.get("about"):
@@ -67,9 +70,13 @@ def show(
         lines.append(("state", f"{experiment.state}; `{_advise_run(root)}` goes on"))
     if champion := experiment.describe_champion():
         lines.append(("champion", champion))
-    for label, name in (("page", PAGE), ("verdict", "verdict.json"), ("settings", "job.yaml"), ("log", "log.txt")):
+    files = {"page": PAGE, "curves": live_page.FILE}
+    files |= {"verdict": "verdict.json", "settings": "job.yaml", "log": "log.txt"}
+    for label, name in files.items():
         if root.has_file(name):
             lines.append((label, str(root / name)))
+    if follow.TENSORBOARD_FOLDER in root.list_folders():
+        lines.append(("tensorboard", follow.format_command(root)))
     print("\n".join(f"{label:<{LABEL_WIDTH}} {text}" for label, text in lines))
     if open_:
         _open_page(root)
@@ -79,7 +86,7 @@ def diff(first: RunName, second: RunName) -> None:
     """Say in which settings and figures two experiments differ."""
     from ganaug_ray.pipeline.experiments import compare_experiments, open_found_experiment
 
-    home = _open_home()
+    home = open_home()
     experiments = [open_found_experiment(name, home) for name in (first, second)]
     differences = compare_experiments(*experiments)
     if not any(differences.values()):
@@ -92,7 +99,7 @@ def diff(first: RunName, second: RunName) -> None:
             print(_align(rows) + "\n")
 
 
-def _open_home() -> Folder:
+def open_home() -> Folder:
     """Return the folder that experiments are in without --out."""
     from ganaug_ray.core.storage import Folder
 
@@ -106,12 +113,14 @@ def _advise_run(root: Folder) -> str:
 
 def _open_page(root: Folder) -> None:
     from ganaug_ray.pipeline.experiments import PAGE
+    from ganaug_ray.tracking import live_page
 
-    if not root.has_file(PAGE):
+    page = PAGE if root.has_file(PAGE) else live_page.FILE  # while it runs
+    if not root.has_file(page):
         raise UserError(f"{root}: has no page yet; `{_advise_run(root)}` goes on")
     if root.local_path is None:
-        raise UserError(f"--open: {root / PAGE} is not on this machine")
-    webbrowser.open((root.local_path.absolute() / PAGE).as_uri())
+        raise UserError(f"--open: {root / page} is not on this machine")
+    webbrowser.open((root.local_path.absolute() / page).as_uri())
 
 
 def _align(rows: Sequence[tuple[str, ...]]) -> str:

@@ -9,6 +9,7 @@ from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.job import Job
 from ganaug_ray.config.search import SearchConfig
 from ganaug_ray.config.synthetic_sources import GeneratorConfig, ImagesConfig
+from ganaug_ray.config.tracking import TrackingConfig
 
 __all__ = [
     "ArmConfig",
@@ -28,5 +29,6 @@ __all__ = [
     "ScreenConfig",
     "SearchConfig",
     "SplitConfig",
+    "TrackingConfig",
     "TrainingConfig",
 ]

@@ -112,7 +112,7 @@ class DataConfig(Config):
 
     source: Texts
     """Where the images are. One or a list: folder, archive, manifest (CSV, JSON Lines), Parquet, idx:FOLDER,
-    sklearn:digits, torchvision:NAME."""
+    hf:OWNER/NAME, sklearn:digits, torchvision:NAME."""
     unlabelled: Texts | None = None
     """Images without labels: sources as above, whose labels are ignored, or unused: the labelled images that
     train_per_class and imbalance leave over."""

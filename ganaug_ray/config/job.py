@@ -13,6 +13,7 @@ from ganaug_ray.config.data import DataConfig
 from ganaug_ray.config.gan import GanConfig, PublishedConfig
 from ganaug_ray.config.search import SearchConfig
 from ganaug_ray.config.synthetic_sources import OWN_GAN, name_arm
+from ganaug_ray.config.tracking import TrackingConfig
 
 ArmName = Annotated[str, Field(pattern=r"^\w[\w+-]*$")]  # also the name of a folder
 BASELINE_ARM = "real+classic"
@@ -46,6 +47,8 @@ class Job(Config):
     """Figures of a publication, which the report shows beside this run's."""
     search: SearchConfig = SearchConfig()
     """How `ganaug search` spends its budget."""
+    tracking: TrackingConfig | None = None
+    """Where the run is recorded besides its folder: parameters, curves, pictures, the page and the champion."""
     registry: str | None = None
     """Where the champion goes: a folder that several experiments share, on any filesystem. Absent: the experiment's
     own."""

@@ -19,6 +19,7 @@ def resolve_paths(content: dict[str, Any], base: Path) -> None:
         UserError: an address holds credentials.
     """
     _resolve_key(content, "registry", base)
+    _resolve_key(content.get("tracking"), "mlflow", base, word="databricks")
     data = content.get("data")
     if not isinstance(data, dict):
         return

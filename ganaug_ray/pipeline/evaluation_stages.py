@@ -165,7 +165,7 @@ def promote_champion(context: StageContext, force: bool = False) -> None:
     champion = verdict.champion
     model = targets.find_champion(context.run, verdict)
     lineage = {
-        "job": context.job.model_dump(exclude_none=True),
+        "job": context.job.model_dump(exclude_none=True, exclude={"tracking"}),
         "arm": champion.arm,
         "split": champion.split,
         "seed": champion.seed,

@@ -185,6 +185,7 @@ def act_on_experiment(
     Raises:
         UserError: the folder is not the job's, or another process works in it; or what ``action`` raises.
     """
+    from ganaug_ray.pipeline.followed import follow_pipeline
     from ganaug_ray.pipeline.pipeline import Pipeline
     from ganaug_ray.pipeline.sequential_plan import resume_look
 
@@ -197,7 +198,8 @@ def act_on_experiment(
         log_file = nullcontext() if options.verbose else run.open_log_file()
         with log_file as log, terminal.redirect_output(log):
             try:
-                action(pipeline)
+                with follow_pipeline(pipeline):
+                    action(pipeline)
             finally:
                 if "ray" in sys.modules:
                     from ganaug_ray.runtime import cluster

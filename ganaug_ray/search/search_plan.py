@@ -138,7 +138,7 @@ class SearchPlan:
 
     def compute_fingerprint(self) -> str:
         """Return a hash of all that decides a trial's result; how many trials there are does not."""
-        job = self.job.model_dump(exclude={"search", "arms", "models", "published", "about"})
+        job = self.job.model_dump(exclude={"search", "arms", "models", "published", "about", "tracking"})
         how = self.job.search.model_dump(exclude={"trials", "hours", "tracking", "algorithm", "stop_early", "workers"})
         extras = ["population"] if self.algorithm.is_population else []
         if self.space.kind != "gan":  # what a search for a GAN goes by is among its settings

@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Protocol
 
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event
-from tensorboardX.summary import hparams, scalar, text
+from tensorboardX.summary import hparams, text
 
 from ganaug_ray.config.addresses import refuse_credentials
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
+from ganaug_ray.tracking.event_file import EventFile, build_scalars
 
 _MLFLOW_PREFIX = "mlflow:"
 _MLFLOW_STATUS = {"finished": "FINISHED", "stopped": "KILLED", "failed": "FAILED"}  # in MLflow's words
@@ -74,41 +71,27 @@ class TensorBoardTracker:
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
-        self._aside: tempfile.TemporaryDirectory[str] | None = None
-        if folder.local_path is not None:
-            self._local = folder.local_path
-        else:
-            self._aside = tempfile.TemporaryDirectory(prefix="ganaug-events-")
-            self._local = Path(self._aside.name)
-        self._writers: dict[str, EventsWriter] = {}
+        self._files: dict[str, EventFile] = {}
 
     def start_trial(self, trial: str, settings: Mapping[str, Any]) -> None:
         """Open the trial's event file, and write its settings for TensorBoard's page of hyperparameters."""
-        (self._local / trial).mkdir(parents=True, exist_ok=True)
-        # Not SummaryWriter: its thread writes when it gets round to it, also after a flush.
-        self._writers[trial] = EventsWriter(str(self._local / trial / "events"))
+        self._files[trial] = EventFile(self._folder / trial)
         experiment, begin, _ = hparams({key: _convert_value(value) for key, value in settings.items()}, {"value": 0})
         self._write_summaries(trial, 0, [experiment, begin])
 
     def log_result(self, trial: str, at: int, value: float, figures: Mapping[str, float]) -> None:
         """Write the value and the figures, and flush them."""
-        metrics = {**figures, "value": value}
-        self._write_summaries(trial, at, [scalar(name, number) for name, number in metrics.items()])
+        self._write_summaries(trial, at, build_scalars({**figures, "value": value}))
 
     def end_trial(self, trial: str, status: str, reason: str | None) -> None:
         """Write how the trial ended, and close its file."""
         outcome = f"{status}: {reason}" if reason else status
         self._write_summaries(trial, 0, [text("status", outcome)])
-        self._writers.pop(trial).close()
-        if self._aside:
-            for file in (self._local / trial).iterdir():
-                (self._folder / trial).write_bytes(file.name, file.read_bytes())
-                file.unlink()
+        self._files.pop(trial).close()
 
     def _write_summaries(self, trial: str, step: int, summaries: Sequence[Any]) -> None:
-        for summary in summaries:
-            self._writers[trial].write_event(Event(wall_time=time.time(), step=step, summary=summary))
-        self._writers[trial].flush()
+        self._files[trial].write(step, summaries)
+        self._files[trial].flush()
 
 
 class MLflowTracker:

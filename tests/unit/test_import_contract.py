@@ -24,7 +24,7 @@ LAYERS = (
     ("augment",),
     ("evaluate",),
     ("verdict",),
-    ("report",),
+    ("report", "tracking"),
     ("pipeline",),
     ("search",),
     ("cli",),

@@ -6,6 +6,8 @@
 | a .zip, .tar, .tar.gz or .tgz | archives     | label_from; read in place                              |
 | a .csv, .tsv or .jsonl        | manifests    | its label column                                       |
 | a .parquet, or a folder of it | parquet      | its label column; images encoded, in a column image    |
+| a folder of save_to_disk      | parquet      | its label column; found by saved_dataset               |
+| hf:OWNER/NAME                 | hub          | as of the folder that is downloaded                    |
 | idx:FOLDER                    | idx          | the label files beside the image files                 |
 | sklearn:digits                | packaged     | the digit                                              |
 | torchvision:NAME              | packaged     | the data set's class names                             |
@@ -88,9 +90,10 @@ def _read_part(source: str, split: str | None, read: PartReader) -> Iterator[Raw
 
 
 def _choose_reader(source: str) -> SourceReader:
-    from ganaug_ray.data.sources import archives, folders, idx, json_lines, manifests, packaged, parquet
+    from ganaug_ray.data.sources import archives, folders, hub, idx, json_lines, manifests, packaged, parquet
 
     schemes: dict[str, SourceReader] = {
+        "hf": hub.list_parts,
         "idx": idx.list_parts,
         "sklearn": packaged.list_sklearn_parts,
         "torchvision": packaged.list_torchvision_parts,

@@ -1,4 +1,4 @@
-"""Reads folders of image files, at any depth, and folders of Parquet files."""
+"""Reads folders of image files, at any depth, and folders of tables."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -7,7 +7,7 @@ from dataclasses import replace
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.images import UnreadableError
-from ganaug_ray.data.sources import parquet
+from ganaug_ray.data.sources import parquet, saved_dataset
 from ganaug_ray.data.sources.labels import FileLabels
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import (
@@ -39,11 +39,15 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
     if not files:
         raise UserError(f"data.source {source}: is empty; expected one folder of images a class")
     shards = [file.name for file in files if _is_table(file)]
-    siblings = [file.name for file in files if not _is_table(file) and not is_sidecar(file.name)]
-    if siblings and all(name.lower().endswith(".arrow") for name in siblings):
+    saved = saved_dataset.list_saved_files(source, Folder.from_uri(source), [file.name for file in files])
+    if saved and not shards:
+        shards = saved
+        files = [file for file in files if file.name in saved or not saved_dataset.is_arrow(file.name)]
+    siblings = [file.name for file in files if file.name not in shards and not is_sidecar(file.name)]
+    if siblings and all(map(saved_dataset.is_arrow, siblings)):
         raise UserError(
-            f"data.source {source}: holds Arrow files, such as {siblings[0]}, as save_to_disk of Hugging Face's "
-            'datasets writes them, which are not read; load each split and save it with to_parquet("NAME.parquet")'
+            f"data.source {source}: holds Arrow files, such as {siblings[0]}, but no {saved_dataset.STATE_FILE} that "
+            "names them, as save_to_disk of Hugging Face's datasets writes it; save the data set again with it"
         )
     if shards and siblings and label_from is None:  # such as the predictions for these images
         files = [replace(file, problem=UnreadableError(SIDECAR)) if _is_table(file) else file for file in files]

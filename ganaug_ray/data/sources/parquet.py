@@ -1,4 +1,4 @@
-"""Reads Parquet tables that hold encoded images and their labels, one file or a folder of shards."""
+"""Reads tables that hold encoded images and their labels: Parquet or Arrow, one file or a folder of shards."""
 
 import functools
 import json
@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ganaug_ray.config import ColumnsConfig, LabelFrom
 from ganaug_ray.core.storage import Folder
@@ -18,9 +17,8 @@ from ganaug_ray.data.sources.manifests import make_ambiguous_label, read_listed_
 from ganaug_ray.data.sources.parquet_listing import ClassNames, TableValues, extract_path, list_rows, name_classes
 from ganaug_ray.data.sources.paths import find_split
 from ganaug_ray.data.sources.raw import RawImage, SourcePart, make_image, make_remarks, open_file, refuse_pointer
+from ganaug_ray.data.sources.table_file import ARROW_SUFFIX, TableFile, open_table_file
 from ganaug_ray.errors import UserError
-
-BATCH_ROWS = 256  # of a Parquet file in memory at a time
 
 
 def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
@@ -31,7 +29,7 @@ def list_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig
 def list_shard_parts(
     source: str, shards: Sequence[str], label_from: LabelFrom | None, columns: ColumnsConfig
 ) -> Iterator[SourcePart]:
-    """Yield the row groups of Parquet files in a folder, and what is to be known of all of them together.
+    """Yield the groups of rows of tables in a folder, and what is to be known of all of them together.
 
     Args:
         source: the folder, or a file.
@@ -45,8 +43,8 @@ def list_shard_parts(
     for shard in shards:
         with _open_table(source, shard) as table:
             with_labels = label_from is not None
-            chosen = _choose_columns(table.schema_arrow, columns, _name_table(source, shard), with_labels)
-            class_names = _read_class_names(table.schema_arrow, chosen)
+            chosen = _choose_columns(table.schema, columns, _name_table(source, shard), with_labels)
+            class_names = _read_class_names(table.schema, chosen)
             if any(class_names[column] for column in chosen.labels):
                 chosen = replace(chosen, has_named_classes=True)
             folder, name = _locate_table(source, shard)
@@ -54,8 +52,7 @@ def list_shard_parts(
             remarks |= dict.fromkeys([*chosen.describe_choice(table_name), *listing.remarks])
             values = values.add(listing.values)
             first = 0
-            for group in range(table.num_row_groups):
-                images = table.metadata.row_group(group).num_rows
+            for group, images in enumerate(table.group_rows):
                 files = listing.files[group]
                 read = functools.partial(_read_group, source, shard, group, first, chosen, files, listing.outer_folder)
                 yield SourcePart(read, listing.splits[group], images)
@@ -73,15 +70,16 @@ def _name_table(source: str, shard: str) -> str:
 
 
 @contextmanager
-def _open_table(source: str, shard: str) -> Iterator[pq.ParquetFile]:
+def _open_table(source: str, shard: str) -> Iterator[TableFile]:
     folder, name = _locate_table(source, shard)
     try:
-        with folder.fs.open_input_file(f"{folder.path}/{name}") as stream, pq.ParquetFile(stream) as table:
+        with open_table_file(folder, name) as table:
             yield table
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, pa.ArrowInvalid):  # no Parquet: a file that is named in a folder was not looked at yet
             refuse_pointer(_name_table(source, shard), folder, name)
-        raise UserError(f"{_name_table(source, shard)}: is no readable Parquet file ({error})") from None
+        kind = "Arrow stream" if name.lower().endswith(ARROW_SUFFIX) else "Parquet file"
+        raise UserError(f"{_name_table(source, shard)}: is no readable {kind} ({error})") from None
 
 
 def _choose_columns(schema: pa.Schema, setting: ColumnsConfig, table: str, with_labels: bool) -> Columns:
@@ -127,9 +125,9 @@ def _read_group(
 ) -> Iterator[RawImage]:
     folder, name = _locate_table(source, shard)
     with _open_table(source, shard) as table:
-        class_names = _read_class_names(table.schema_arrow, columns)
+        class_names = _read_class_names(table.schema, columns)
         number = first
-        for batch in table.iter_batches(BATCH_ROWS, row_groups=[group], columns=columns.names):
+        for batch in table.iterate_batches(group, columns.names):
             for row in batch.to_pylist():
                 where = f"{name} row {number}"
                 label = columns.read_label(name_classes(row, class_names), where)

@@ -1,4 +1,4 @@
-"""Looks through a Parquet table before its images are read: at its labels, its splits, and the paths of its images."""
+"""Looks through a table before its images are read: at its labels, its splits, and the paths of its images."""
 
 import math
 from collections import Counter
@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.sources.columns import Columns
 from ganaug_ray.data.sources.label_text import read_split_cell
 from ganaug_ray.data.sources.manifests import locate_files
 from ganaug_ray.data.sources.paths import find_outer_folder, find_split, normalize_path
+from ganaug_ray.data.sources.table_file import TableFile
 from ganaug_ray.data.sources.table_remarks import describe_labels, describe_splits
 from ganaug_ray.errors import UserError
 
@@ -69,7 +69,7 @@ class Listing:
 
 
 def list_rows(
-    source: str, folder: Folder, name: str, table: pq.ParquetFile, columns: Columns, names: ClassNames
+    source: str, folder: Folder, name: str, table: TableFile, columns: Columns, names: ClassNames
 ) -> Listing:
     """Look through a table that lies in a folder.
 
@@ -80,7 +80,7 @@ def list_rows(
     named_columns = columns.label_and_split_names
     content = table.read([*named_columns, *([path_column] if path_column else [])])
     # Of the rows of a large table few differ in their labels and splits, so that each such pair is understood once.
-    keys: list[tuple[Any, ...]] = [()] * table.metadata.num_rows
+    keys: list[tuple[Any, ...]] = [()] * sum(table.group_rows)
     if named_columns:
         keys = list(zip(*[map(_make_key, content[name].to_pylist()) for name in named_columns], strict=True))
     paths = [""] * len(keys)
@@ -95,8 +95,8 @@ def list_rows(
     splits = []
     files = []
     start = 0
-    for group in range(table.num_row_groups):
-        end = start + table.metadata.row_group(group).num_rows
+    for rows in table.group_rows:
+        end = start + rows
         group_splits = set()
         for key, path in set(zip(keys[start:end], paths[start:end], strict=True)):
             split = key_splits[key]
@@ -125,23 +125,17 @@ def name_classes(row: Row, names: ClassNames) -> Row:
     return named
 
 
-def _find_path_column(table: pq.ParquetFile, image: str) -> str | None:
+def _find_path_column(table: TableFile, image: str) -> str | None:
     """Return what to read of a column of images for their paths; None where it holds the images themselves."""
-    kind = table.schema_arrow.field(image).type
+    kind = table.schema.field(image).type
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return image
     if not pa.types.is_struct(kind) or kind.get_field_index("path") < 0:
         return None
-    for group in range(table.num_row_groups):
-        row_group = table.metadata.row_group(group)
-        for number in range(row_group.num_columns):
-            column = row_group.column(number)
-            if column.path_in_schema == f"{image}.bytes":
-                counts = column.statistics
-                if counts is None or counts.null_count != column.num_values:
-                    return None
+    if kind.get_field_index("bytes") >= 0 and not table.is_empty_field(image, "bytes"):
+        return None
     return f"{image}.path"
 
 

@@ -104,30 +104,6 @@ def test_usable_label_column_is_named(pictures: Path, tmp_path: Path) -> None:
     assert survey(source, columns={"label": "note"}).classes == ["cat", "dog"]
 
 
-def test_arrow_folder_is_read_once_converted(tmp_path: Path) -> None:
-    """Splits that save_to_disk wrote are read once each is loaded and saved as the message says, names and all."""
-    draw = np.random.default_rng(0)
-    cells = [{"bytes": encode(draw.integers(0, 256, (16, 16), np.uint8), "PNG"), "path": None} for _ in range(48)]
-    features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
-    table = pa.table({"image": cells, "label": [0, 1] * 24})
-    table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    saved = {"train": table.slice(0, 32), "test": table.slice(32)}
-    for split, rows in saved.items():
-        file = tmp_path / "saved" / split / "data-00000-of-00001.arrow"
-        file.parent.mkdir(parents=True)
-        with pa.ipc.new_stream(file, rows.schema) as stream:
-            stream.write_table(rows)
-    with pytest.raises(UserError, match=r'load each split and save it with to_parquet\("NAME\.parquet"\)'):
-        survey(tmp_path / "saved")
-    (tmp_path / "converted").mkdir()
-    for split in saved:  # as that library loads and saves them
-        file = tmp_path / "saved" / split / "data-00000-of-00001.arrow"
-        pq.write_table(pa.ipc.open_stream(file).read_all(), tmp_path / "converted" / f"{split}.parquet")
-    found = survey_without_storing(DataConfig(source=[str(tmp_path / "converted")]))
-    assert found.classes == ["cat", "dog"]
-    assert sum(found.count_images()["test"].values()) == 16
-
-
 def test_facts_are_read_as_saved(tmp_path: Path) -> None:
     """A table in another encoding is read once it is saved in UTF-8, with or without a byte order mark."""
     path = tmp_path / "facts.csv"

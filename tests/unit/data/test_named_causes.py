@@ -66,11 +66,12 @@ def test_tables_in_doubt_are_not_suggested(tmp_path: Path) -> None:
 
 
 def test_saved_arrow_folder_is_named(tmp_path: Path) -> None:
-    """A folder that save_to_disk wrote is refused with what to write instead, not as one of broken images."""
+    """Arrow files without what names them are refused with what to write instead, not as broken images."""
     (tmp_path / "train").mkdir()
-    for name in ("dataset_dict.json", "train/state.json", "train/data-00000-of-00001.arrow"):
-        (tmp_path / name).write_bytes(b"{}")
-    assert re.search(r"save_to_disk .* to_parquet", refuse(tmp_path))
+    (tmp_path / "train" / "data-00000-of-00001.arrow").write_bytes(b"{}")
+    assert re.search(r"no state\.json .* save_to_disk", refuse(tmp_path))
+    (tmp_path / "train" / "state.json").write_bytes(b"{}")
+    assert "train/state.json is not as datasets writes it" in refuse(tmp_path)
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

@@ -1,0 +1,87 @@
+"""What `ganaug publish` writes: a folder that the Hub's and other libraries load, and no secrets of this site."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import ganaug_ray
+from ganaug_ray import cli
+from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.storage import Folder
+from ganaug_ray.errors import StageFailed, UserError
+from ganaug_ray.report import publication
+
+
+@pytest.fixture
+def published(experiment: Run, tmp_path: Path) -> Path:
+    """The published folder of a finished experiment."""
+    out = tmp_path / "published"
+    result = CliRunner().invoke(cli.app, ["publish", str(experiment.root), str(out)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return out
+
+
+def test_libraries_load_published_folder(experiment: Run, published: Path) -> None:
+    """The Hub's library reads the card, safetensors the weights, onnxruntime the network; all give the same answer."""
+    import onnxruntime
+    from safetensors.numpy import load_file
+
+    card = huggingface_hub.ModelCard.load(published / "README.md")
+    verdict = experiment.root.read_json("verdict.json")
+    figures = verdict["champion"]["figures"]["test"]
+    assert card.data.pipeline_tag == "image-classification"
+    by_metric = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert by_metric["accuracy"] == round(figures["accuracy"], 4)
+    for words in (verdict["sentence"], "## Intended use", "## Lineage", "## Figures"):
+        assert words in card.text
+    assert load_file(published / "model.safetensors")
+    model = ganaug_ray.load(published)
+    config = json.loads((published / "config.json").read_text())
+    assert list(config["id2label"].values()) == model.classes
+    pixels = np.random.default_rng(0).integers(0, 256, (32, 32), np.uint8)
+    expected = model.predict([pixels])[0]
+    session = onnxruntime.InferenceSession(published / "model.onnx")
+    preprocessing = json.loads((published / "preprocessor_config.json").read_text())
+    scaled = pixels[None, None].astype(np.float32) * preprocessing["rescale_factor"] + preprocessing["rescale_offset"]
+    (logits,) = session.run(["logits"], {"images": scaled.astype(np.float32)})
+    assert config["id2label"][str(int(logits[0].argmax()))] == expected.label
+
+
+def test_nothing_of_this_site_is_published(experiment: Run, published: Path) -> None:
+    """No path, no image, no hash of images and no pickle leaves the site; a second one takes the first's place."""
+    names = {path.name for path in published.rglob("*")}
+    files = {"README.md", "model.safetensors", "model.json", "model.onnx", "config.json", "preprocessor_config.json"}
+    assert names == files
+    for path in published.iterdir():
+        assert str(experiment.root.local_path).encode() not in path.read_bytes()
+    publication.write_publication(experiment, Folder.from_uri(published), "again")
+    assert "# again" in (published / "README.md").read_text()
+
+
+def test_other_folders_are_left_alone(experiment: Run, tmp_path: Path) -> None:
+    """A folder with something else is refused, and so is an experiment without a verdict or an odd name."""
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds something else"):
+        publication.write_publication(experiment, Folder.from_uri(tmp_path), "x")
+    with pytest.raises(UserError, match="has no verdict yet"):
+        publication.write_publication(Run(Folder.from_uri(tmp_path)), Folder.from_uri(tmp_path / "out"), "x")
+    with pytest.raises(UserError, match="expected hf:OWNER/NAME"):
+        CliRunner().invoke(cli.app, ["publish", str(experiment.root), "hf:pets"], catch_exceptions=False)
+
+
+def test_push_without_token_or_network_says_how(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing can be pushed the folder stays, and a sentence has the command that pushes it."""
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
+    with pytest.raises(StageFailed, match=rf"nobody is logged in; .*`hf upload someone/pets {published}`"):
+        publication.push_publication(published, "someone/pets")
+    monkeypatch.setattr(huggingface_hub, "get_token", lambda: "hf_x")
+    with pytest.raises(StageFailed, match=rf"not pushed \(.*`hf upload someone/pets {published}`"):
+        publication.push_publication(published, "someone/pets")
+    assert (published / "README.md").exists()
