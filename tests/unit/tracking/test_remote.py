@@ -231,9 +231,7 @@ def load_probabilities(folder: Folder, pictures: np.ndarray) -> np.ndarray:
     return np.array([list(one.probabilities.values()) for one in Classifier.load(folder).predict(list(pictures))])
 
 
-def test_wandb_has_whole_run(
-    finished: Run, tiny_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wandb_has_whole_run(finished: Run, tiny_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """W&B's own library takes the run, here without a network, and the next command sends nothing again."""
     pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
