@@ -35,8 +35,8 @@ def draw_quality(rows: Rows) -> list[Markup]:
 @mpl.rc_context(PLOT_STYLE)
 def _draw_kid(rows: Rows) -> Markup | None:
     logged = _collect_keys(rows)
-    keys = {split: gan_figures.find_key(logged, "kid", split) for split in SPLITS}
-    curves = {split: plots.extract_curve(rows, key) for split, key in keys.items() if key}
+    keys = {split: key for split in SPLITS if (key := gan_figures.find_key(logged, "kid", split))}
+    curves = {split: plots.extract_curve(rows, key) for split, key in keys.items()}
     if not curves:
         return None
     first = next(iter(curves))

@@ -17,7 +17,7 @@ MAX_LOSSLESS_BYTES = 60_000  # a larger picture loses what nobody sees
 QUALITY = 85  # of 100
 
 
-def encode_tiles(rows: Sequence[np.ndarray], columns: int, max_side_px: int = MAX_SIDE_PX) -> str:
+def encode_tiles(rows: Sequence[np.ndarray] | np.ndarray, columns: int, max_side_px: int = MAX_SIDE_PX) -> str:
     """Encode rows of images as one picture, transparent between them and where a row has fewer images than columns.
 
     Args:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-PREDICTION = {
+Example = dict[str, Any]
+
+PREDICTION: Example = {
     "id": "5f0c1d2e3b4a59687786958473625140-0",
     "label": "cat",
     "probability": 0.97,
     "probabilities": {"cat": 0.97, "dog": 0.03},
 }
-PREDICTIONS = {"model": "pets", "version": "3", "milliseconds": 4.2, "predictions": [PREDICTION]}
-MODEL_CARD = {
+PREDICTIONS: Example = {"model": "pets", "version": "3", "milliseconds": 4.2, "predictions": [PREDICTION]}
+MODEL_CARD: Example = {
     "name": "pets",
     "version": "3",
     "hash": "39515f6418909094",
@@ -24,16 +26,34 @@ MODEL_CARD = {
     "sentence": "Add the synthetic images: they changed accuracy from 97.1 % to 98.8 %.",
     "lineage": {"arm": "real+classic+synthetic", "seed": 1, "inputs": {"dataset": "dc7a2e692698375d"}},
 }
-FEEDBACK = {"id": PREDICTION["id"], "version": "3", "predicted": "cat", "correct": False, "stored": True}
-ROLLOUT = {
+FEEDBACK: Example = {"id": PREDICTION["id"], "version": "3", "predicted": "cat", "correct": False, "stored": True}
+# Without null, which FastAPI leaves out of examples.
+ROLLOUT: Example = {
     "champion": "3",
-    "candidate": None,
-    "mode": None,
-    "share": None,
+    "candidate": "4",
+    "mode": "canary",
+    "share": 0.1,
     "stores_images": True,
-    "feedback": {"comparison": None, "dropped": 0, "labels": 12, "stored": 7},
+    "feedback": {
+        "comparison": {
+            "champion": "3",
+            "candidate": "4",
+            "images": 4096,
+            "agreement": 0.96,
+            "milliseconds": {"champion": 1.2, "candidate": 1.4},
+            "labels": 120,
+            "accuracy": {"champion": 0.95, "candidate": 0.97},
+            "candidate_alone_right": 5,
+            "champion_alone_right": 3,
+            "evidence": 0.9,
+            "verdict": "undecided",
+        },
+        "dropped": 0,
+        "labels": 120,
+        "stored": 7,
+    },
     "drift": {"images": 4096, "alarm": False, "statistics": []},
-    "candidate_drift": None,
+    "candidate_drift": {"images": 410, "alarm": False, "statistics": []},
 }
 SERVER = {"name": "ganaug", "version": "0.1.0", "extensions": ["binary_tensor_data"]}
 MODEL_METADATA = {
