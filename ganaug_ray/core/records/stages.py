@@ -13,7 +13,8 @@ from ganaug_ray.core.records.verdict import VerdictRecord
 from ganaug_ray.core.storage import Folder
 
 RECORDS: dict[str, type[StageRecord]] = {
-    record.FILE: record for record in (AugmentationRecord, DatasetRecord, GanRecord, ImagesRecord, ModelRecord, VerdictRecord)
+    record.FILE: record
+    for record in (AugmentationRecord, DatasetRecord, GanRecord, ImagesRecord, ModelRecord, VerdictRecord)
 }
 
 
