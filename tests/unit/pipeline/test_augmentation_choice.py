@@ -100,7 +100,7 @@ def test_choosing_goes_on_after_a_kill(
     training_stages.choose_augmentation(context)
     assert trained == [(0, "augment-strong", 0, "choose")]
     printed = " ".join(capsys.readouterr().out.split())
-    assert "light augmentation, by calibrated cross-entropy on validation: light 0.325, strong 0.500" in printed
+    assert "light augmentation, by cross-entropy after calibration on validation: light 0.325, strong 0.502" in printed
     training_stages.choose_augmentation(context)
     assert len(trained) == 1
     assert "kept" in capsys.readouterr().out

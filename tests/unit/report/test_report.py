@@ -16,7 +16,7 @@ from PIL import Image
 
 from ganaug_ray.config import Job
 from ganaug_ray.core import experiment_dir, metrics_log
-from ganaug_ray.core.records import VerdictRecord
+from ganaug_ray.core.records import AugmentationRecord, VerdictRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.gan import image_grid
@@ -279,6 +279,18 @@ def test_page_describes_synthetic_image_mix(reported: Experiment, tmp_path: Path
     """The page says how synthetic images are mixed with real ones, and nothing of it without such an arm."""
     assert "mix, ratio 1" in Page(reported.page()).text
     assert "mix, ratio" not in Page(Experiment(tmp_path / "alone", ["a", "b"], [REAL]).report()).text
+
+
+def test_chosen_augmentation_is_told(experiment: Experiment) -> None:
+    """Which augmentation all arms had stands under their table, where the job left it to be chosen."""
+    choice = {"chosen": "strong", "metric": "macro_f1", "scores": {"light": 0.7, "strong": 0.8}, "hash": "c"}
+    record = choice | {"sentence": "strong augmentation, by macro-F1 on validation: light 70.0 %, strong 80.0 %"}
+    AugmentationRecord.write(experiment.run.models, "choose", 0.0, record)
+    assert "strong augmentation" not in experiment.report(), "this job names its augmentation"
+    classifier = experiment.job.classifier.model_copy(update={"augment": "auto"})
+    experiment.job = experiment.job.model_copy(update={"classifier": classifier})
+    assert f"All arms have {record['sentence']}" in experiment.report()
+    assert experiment.figures()["augmentation"]["scores"] == {"light": 0.7, "strong": 0.8}
 
 
 def test_marker_stores_page_figures(reported: Experiment) -> None:
