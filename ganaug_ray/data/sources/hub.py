@@ -90,7 +90,7 @@ def fetch_dataset(source: str) -> Path:
 
 def _choose_snapshot(source: str, repo: str, folder: str | None) -> _Snapshot:
     """Choose what to download: Parquet files, or images and their tables, or the Hub's own conversion to Parquet."""
-    revision = None
+    revision: str | None = None
     sizes = _list_files(repo, revision, folder)
     patterns = choose_patterns(list(sizes))
     if patterns is None:

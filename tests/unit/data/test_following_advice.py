@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
@@ -18,7 +15,6 @@ from ganaug_ray.config import DataConfig
 from ganaug_ray.data.card.class_metadata import join_classes
 from ganaug_ray.data.ingest.scan import Survey, survey_without_storing
 from ganaug_ray.errors import UserError
-from tests.helpers.image_files import encode
 
 SPLIT = {"val": 0.1, "test": 0.2}
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data import images
 from ganaug_ray.data.sources import count_images, list_parts
 from ganaug_ray.data.sources.raw import RawImage
 from ganaug_ray.errors import UserError
+from tests.helpers import image_files
 
 CLASSES = ["cat", "dog"]
 
@@ -26,10 +25,7 @@ def read(source: Path) -> list[RawImage]:
 
 
 def encode(seed: int) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (16, 16), np.uint8)
-    sink = io.BytesIO()
-    Image.fromarray(pixels).save(sink, "PNG")
-    return sink.getvalue()
+    return image_files.encode(np.random.default_rng(seed).integers(0, 256, (16, 16), np.uint8), "PNG")
 
 
 def save_split(folder: Path, rows: range, batch_rows: int = 10) -> None:
