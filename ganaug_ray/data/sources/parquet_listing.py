@@ -68,9 +68,7 @@ class Listing:
     remarks: list[str]
 
 
-def list_rows(
-    source: str, folder: Folder, name: str, table: TableFile, columns: Columns, names: ClassNames
-) -> Listing:
+def list_rows(source: str, folder: Folder, name: str, table: TableFile, columns: Columns, names: ClassNames) -> Listing:
     """Look through a table that lies in a folder.
 
     Raises:

@@ -105,9 +105,7 @@ class ArrowTable:
 
     def is_empty_field(self, column: str, name: str) -> bool:
         """Whether a field of a struct is null in every row."""
-        return all(
-            pc.struct_field(batch.column(column), name).null_count == batch.num_rows for batch in self._batches
-        )
+        return all(pc.struct_field(batch.column(column), name).null_count == batch.num_rows for batch in self._batches)
 
 
 @contextmanager
