@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import huggingface_hub
+from huggingface_hub import constants
 import pytest
 
 from ganaug_ray.config import LabelFrom
@@ -62,12 +62,12 @@ def answer_as_hub(revisions: dict[str, Files]) -> Callable[..., Any]:
 def serve_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Files]], Any]]:
     """Serves a Hub, and has its library use it and an empty cache."""
     hub.fetch_dataset.cache_clear()
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
 
     def serve(revisions: dict[str, Files]) -> Any:
         context = wsgi.serve(answer_as_hub(revisions))
-        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{context.__enter__()}")
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{context.__enter__()}")
         return context
 
     yield serve
@@ -90,7 +90,7 @@ def test_image_folder_of_hub_is_read_and_kept(
     assert not list(hub.fetch_dataset("hf:someone/pets").rglob("*.py"))
     context.__exit__(None, None, None)
     hub.fetch_dataset.cache_clear()
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     again = [raw for raw in read("hf://datasets/someone/pets") if raw.label]
     assert {raw.content for raw in again} == {raw.content for raw in found}
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import huggingface_hub
+from huggingface_hub import constants
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -77,7 +78,7 @@ def test_other_folders_are_left_alone(experiment: Run, tmp_path: Path) -> None:
 
 def test_push_without_token_or_network_says_how(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing can be pushed the folder stays, and a sentence has the command that pushes it."""
-    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setattr(huggingface_hub, "get_token", lambda: None)
     with pytest.raises(StageFailed, match=rf"nobody is logged in; .*`hf upload someone/pets {published}`"):
         publication.push_publication(published, "someone/pets")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,13 +171,13 @@ def finished(experiment: Run, tmp_path: Path) -> Run:
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URI of an MLflow store in a file."""
     for name in ("mlflow", "sqlalchemy", "alembic"):
         pytest.importorskip(name, reason="pip install mlflow-skinny sqlalchemy alembic")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.chdir(tmp_path)  # the store's artifacts are beside it
-    yield f"sqlite:///{tmp_path}/mlflow.db"
+    return f"sqlite:///{tmp_path}/mlflow.db"
 
 
 def send(run: Run, job: Job, **address: str) -> list[str]:
@@ -218,7 +217,10 @@ def test_mlflow_has_whole_run(finished: Run, tiny_job: Job, store: str) -> None:
     pictures = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 1), np.uint8)
     expected = load_probabilities(champion, pictures)
     assert np.allclose(model.predict(pictures), expected, atol=1e-5)
-    assert not [path for path in Path(model.metadata.get_model_info().model_uri).rglob("*.pkl")]
+    local = Path(client.download_artifacts(number, "model"))
+    files = {path.name for path in local.rglob("*") if path.is_file()}
+    assert {"MLmodel", "model.safetensors"} <= files  # and nothing pickled, and nothing of what it has seen
+    assert not [name for name in files if name.endswith((".pkl", ".parquet"))]
     send(finished, tiny_job, mlflow=store)  # a finished run, once more
     assert len(client.search_runs([found.info.experiment_id])) == 1
     assert len(client.get_metric_history(number, "gan/loss_g")) == len(curve)
