@@ -24,7 +24,7 @@ Schema = dict[str, Any]
 def build_document() -> Schema:
     """Return the OpenAPI document of a server; its routes are the same whichever model it serves."""
     model = SimpleNamespace(name="MODEL", version="VERSION")
-    service = SimpleNamespace(champion=SimpleNamespace(current=model), limits=RequestLimits())
+    service = SimpleNamespace(champion=SimpleNamespace(current=model), limits=RequestLimits(), trial=None)
     return app.describe_api(cast(Service, service))
 
 

@@ -14,6 +14,7 @@ from ganaug_ray.errors import UserError
 
 if TYPE_CHECKING:
     from ganaug_ray.core.storage import Folder
+    from ganaug_ray.pipeline.experiments import Experiment
 
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="An experiment's folder, or its name in runs/.")]
 LABEL_WIDTH = 11
@@ -59,15 +60,7 @@ def show(
     if dataset := DatasetRecord.find(experiment.run.dataset):
         figures = collect_figures(experiment)
         lines.append(("images", f"{figures['images']}; {len(dataset.classes)} classes"))
-    if experiment.verdict:
-        lines.append(("answer", experiment.verdict.sentence))
-        lines.append(("figures", experiment.describe_figures()))
-        for judged in experiment.verdict.generators:
-            lines.append(("generator", f"{judged.colour}: {judged.sentence}"))
-        if experiment.verdict.left_out:
-            lines.append(("left out", ", ".join(experiment.verdict.left_out)))
-    else:
-        lines.append(("state", f"{experiment.state}; `{_advise_run(root)}` goes on"))
+    lines += _describe_answer(experiment)
     if champion := experiment.describe_champion():
         lines.append(("champion", champion))
     files = {"page": PAGE, "curves": live_page.FILE}
@@ -80,6 +73,18 @@ def show(
     print("\n".join(f"{label:<{LABEL_WIDTH}} {text}" for label, text in lines))
     if open_:
         _open_page(root)
+
+
+def _describe_answer(experiment: Experiment) -> list[tuple[str, str]]:
+    """Return the answer with its figures and generators, or how far the experiment is; label and text each."""
+    verdict = experiment.verdict
+    if verdict is None:
+        return [("state", f"{experiment.state}; `{_advise_run(experiment.run.root)}` goes on")]
+    lines = [("answer", verdict.sentence), ("figures", experiment.describe_figures())]
+    lines += [("generator", f"{judged.colour}: {judged.sentence}") for judged in verdict.generators]
+    if verdict.left_out:
+        lines.append(("left out", ", ".join(verdict.left_out)))
+    return lines
 
 
 def diff(first: RunName, second: RunName) -> None:

@@ -47,8 +47,8 @@ def compute_conditional_kid(
     >>> y_N = torch.tensor([0, 0, 0, 1, 1, 1])
     >>> compute_conditional_kid(real_NF, real_NF, y_N, y_N)
     ConditionalKid(value=0.0, error=0.0)
-    >>> compute_conditional_kid(real_NF, real_NF, y_N, 1 - y_N)  # classes mixed up; k is 8 within a side, 0 across
-    ConditionalKid(value=8.0, error=0.0)
+    >>> compute_conditional_kid(real_NF, real_NF, y_N, 1 - y_N)  # classes mixed up: 8 + 8 - 2 * 0
+    ConditionalKid(value=16.0, error=0.0)
     """
     total = 0.0
     variance = 0.0

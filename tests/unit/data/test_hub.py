@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from huggingface_hub import constants
 import pytest
+from huggingface_hub import constants
 
 from ganaug_ray.config import LabelFrom
 from ganaug_ray.data.sources import hub, list_parts
