@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 from tests.conftest import ROOT
 from tests.helpers import browser
 
@@ -38,10 +40,13 @@ def take_screenshots(experiment: Path, images: Path = IMAGES) -> list[Path]:
             subprocess.run(command, check=True, cwd=scratch)
         written = []
         with browser.tab(Path(scratch) / "profile") as tab:
-            for name, page, height in (("report", "report.html", 900), ("card", "dataset/card.html", 800)):
+            for name, page, height in (("report", "report.html", 920), ("card", "dataset/card.html", 850)):
                 tab.show((copy / page).as_uri(), WIDTH, height)
                 written.append(images / f"{name}.png")
                 tab.screenshot(written[-1])
+                with Image.open(written[-1]) as whole_page:
+                    top = whole_page.crop((0, 0, whole_page.width, height))
+                top.save(written[-1], optimize=True)
     return written
 
 
