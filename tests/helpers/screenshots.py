@@ -11,6 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 from tests.conftest import ROOT
 from tests.helpers import browser
 
@@ -30,18 +32,22 @@ def take_screenshots(experiment: Path, images: Path = IMAGES) -> list[Path]:
     """
     images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        copy = Path(scratch) / experiment.resolve().name
+        name = f"runs/{experiment.resolve().name}"  # as a reader would see it in commands on the page
+        copy = Path(scratch) / name
         shutil.copytree(experiment, copy)
         (copy / "report.json").unlink(missing_ok=True)  # the marker: without it the page is made again
         for verb in ("compare", "report"):
-            command = [sys.executable, "-m", "ganaug_ray", verb, str(copy / "job.yaml"), "--out", str(copy), "--cpu"]
+            command = [sys.executable, "-m", "ganaug_ray", verb, f"{name}/job.yaml", "--out", name, "--cpu"]
             subprocess.run(command, check=True, cwd=scratch)
         written = []
         with browser.tab(Path(scratch) / "profile") as tab:
-            for name, page, height in (("report", "report.html", 900), ("card", "dataset/card.html", 800)):
+            for picture, page, height in (("report", "report.html", 920), ("card", "dataset/card.html", 850)):
                 tab.show((copy / page).as_uri(), WIDTH, height)
-                written.append(images / f"{name}.png")
+                written.append(images / f"{picture}.png")
                 tab.screenshot(written[-1])
+                with Image.open(written[-1]) as whole_page:
+                    top = whole_page.crop((0, 0, whole_page.width, height))
+                top.save(written[-1], optimize=True)
     return written
 
 
