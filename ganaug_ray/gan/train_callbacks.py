@@ -21,7 +21,8 @@ from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import ResidentImages
 from ganaug_ray.data.loading.sampler import Sampling
 from ganaug_ray.gan import early_stopping, ema, image_grid, interpolation, training_loop
-from ganaug_ray.gan.metrics import kid_fid_prdc, memorization
+from ganaug_ray.gan.generator_choice import Candidate
+from ganaug_ray.gan.metrics import memorization
 from ganaug_ray.gan.metrics.evaluator import GanEvaluator
 from ganaug_ray.gan.networks import Discriminator, Generator
 
@@ -105,22 +106,24 @@ class TrainingRecorder:
         return figures
 
     def _keep_if_best(self, step: int, networks: dict[str, checkpoint.Stateful], figures: dict[str, float]) -> None:
-        """Keep the generator with the lowest KID, and the discriminator that it was trained against.
+        """Keep the generator whose images of a class lie nearest to real ones, and its discriminator.
 
-        Of those within the standard error of the lowest, the last one: it has seen most.
+        See ``generator_choice``: of generators that cannot be told apart by distance, the one with the higher recall.
         """
+        candidate = Candidate.from_figures(figures)
+        has_figure = candidate.chosen_by is not None  # without one the last generator is as good as any
+        record = {"step": step, "chosen_by": candidate.chosen_by, "error": candidate.error, "recall": candidate.recall}
+        record |= dict.fromkeys(("value", "lowest"), candidate.distance if has_figure else None)
         best = experiment_dir.read_marker(self._out, "best.json")
-        earlier_lowest = best["lowest"] if best else None
-        chosen_by = kid_fid_prdc.choose_kid_name(figures)
-        value = figures[chosen_by] if chosen_by else None
-        lowest = value  # without a figure the last one is as good as any
-        if chosen_by is not None and value is not None and earlier_lowest is not None:
+        if best is not None and has_figure and best["chosen_by"] == candidate.chosen_by:
             # A step met again after a resume gives what it gave before.
-            if value > earlier_lowest + kid_fid_prdc.compute_kid_error(figures, chosen_by):
+            kept = Candidate(best["chosen_by"], best["value"], best["error"], best["recall"])
+            lowest = min(candidate.distance, best["lowest"])
+            if not candidate.is_better_than(kept, best["lowest"]):
+                self._out.write_json("best.json", best | {"lowest": lowest})
                 return
-            lowest = min(value, earlier_lowest)
+            record["lowest"] = lowest
         self._out.write_bytes("best.safetensors", tensors_to_bytes(checkpoint.pack_states(networks)))
-        record = {"step": step, "chosen_by": chosen_by, "value": value, "lowest": lowest}
         self._out.write_json("best.json", record)
 
     def _draw_sample_grid(self, generator: Generator) -> np.ndarray:

@@ -14,7 +14,13 @@ from ganaug_ray.core.records import ModelRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import tensors
 from ganaug_ray.data.loading.resident_loader import ResidentImages
-from ganaug_ray.gan.metrics import classification_accuracy_score, features, kid_fid_prdc, overfitting
+from ganaug_ray.gan.metrics import (
+    classification_accuracy_score,
+    conditional_kid,
+    features,
+    kid_fid_prdc,
+    overfitting,
+)
 from ganaug_ray.gan.networks import Discriminator, Generator
 
 MAX_IMAGES_PER_SPLIT = 1000  # real images of a split, and as many generated ones, at most
@@ -105,8 +111,9 @@ class GanEvaluator:
     def measure_quality(self, generator: Generator, by_class: bool = False) -> dict[str, float]:
         """Measure generated images against training and against validation images, by KID, FID and PRDC.
 
-        For a conditional generator there is also ``agreement_teacher_n<N>``: the share of generated images, in [0, 1],
-        that the teacher assigns to the class that was asked for.
+        For a conditional generator there are also ``conditional_kid_<features>_n<N>``, with its standard error
+        ``..._std``, and ``agreement_teacher_n<N>``: the share of generated images, in [0, 1], that the teacher assigns
+        to the class that was asked for.
 
         Args:
             generator: in evaluation mode.
@@ -129,6 +136,10 @@ class GanEvaluator:
                 real.features_NF, fake_NF, real.y_N, y_N, self.extractor.name, self._seed, split, names
             )
             quality_figures |= measured.figures
+            if self._config.conditional:
+                quality_figures |= conditional_kid.measure_conditional_kid(
+                    real.features_NF, fake_NF, real.y_N, y_N, self.extractor.name, split
+                )
         if self._config.conditional:  # of the validation images' classes, the last drawn
             predicted_N = torch.cat([self._teacher(x_BCHW).argmax(1) for x_BCHW in fake_NCHW.split(256)])
             quality_figures[f"agreement_teacher_n{len(y_N)}"] = (predicted_N == y_N).float().mean().item()

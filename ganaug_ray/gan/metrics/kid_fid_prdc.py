@@ -101,7 +101,7 @@ def measure_quality(
 
 
 def choose_kid_name(figures: Iterable[str]) -> str | None:
-    """Return the name of the KID by which generators are compared, or None if there is none.
+    """Return the name of the KID by which trainings are compared, or None if there is none.
 
     It is the KID against validation images, or against training images where the former are too few to measure. KID is
     unbiased at any number of images. FID is not, and does not predict a classifier's accuracy (Ravuri & Vinyals 2019,
@@ -113,7 +113,8 @@ def choose_kid_name(figures: Iterable[str]) -> str | None:
     >>> choose_kid_name(["kid_teacher_n100", "kid_teacher_n100_std", "val_kid_teacher_n50", "val_kid_teacher_n50_std"])
     'val_kid_teacher_n50'
     """
-    kids = [name for name in figures if "kid_" in name and "_class_" not in name and not name.endswith("_std")]
+    kids = [name for name in figures if name.startswith(("kid_", "val_kid_"))]
+    kids = [name for name in kids if "_class_" not in name and not name.endswith("_std")]
     kids.sort(key=lambda name: not name.startswith("val_"))
     return kids[0] if kids else None
 

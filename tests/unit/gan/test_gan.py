@@ -318,13 +318,13 @@ def test_training_writes_all_outputs(experiment: Run) -> None:
     assert [row["step"] for row in rows if "val_gap" in row] == [4, 6]
     named = {"kid_teacher_n80", "coverage_teacher_k5_n80", "val_kid_teacher_n50v80", "val_recall_teacher_k3_n50v80"}
     assert named < record["quality"].keys()
-    kid = "val_kid_teacher_n50v80"
-    kids = {row["step"]: (row[kid], row[f"{kid}_std"]) for row in rows if kid in row}
-    lowest = min(value for value, _ in kids.values())
-    near = [step for step, (value, spread) in kids.items() if value <= lowest + spread / 50**0.5]
-    assert record["chosen"]["step"] == max(near)
+    kid, recall = "val_conditional_kid_teacher_n50v80", "val_recall_teacher_k3_n50v80"
+    looks = {row["step"]: row for row in rows if kid in row}
+    chosen, other = looks[record["chosen"]["step"]], looks[10 - record["chosen"]["step"]]
     assert record["chosen"]["chosen_by"] == kid
-    assert record["chosen"]["value"] == pytest.approx(kids[max(near)][0], abs=1e-5)
+    assert record["chosen"]["value"] == pytest.approx(max(0.0, chosen[kid]), abs=1e-5)
+    assert chosen[kid] <= max(0.0, other[kid]) + max(chosen[f"{kid}_std"], other[f"{kid}_std"])
+    assert other[kid] > chosen[kid] or other[recall] <= chosen[recall]
     assert record["memorization"]["verdict"] == "does not copy"
     assert record["ended_early"] is None
     assert 0 <= record["quality"]["cas_cnn_s4_n80"] <= 1
@@ -332,27 +332,29 @@ def test_training_writes_all_outputs(experiment: Run) -> None:
     assert {"discriminator.safetensors", "closest_pairs.png", "film.gif", "gan.json"} < set(gan.list_files())
 
 
-def test_latest_generator_within_error_wins(experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """KIDs and spreads of six looks; the error is the spread over the root of 50 subsets."""
+def test_recall_decides_between_generators_within_error(
+    experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Distances and recalls of six looks, each with an error of 0.02; the third has the lowest and is not kept."""
     from ganaug_ray.gan.metrics.evaluator import GanEvaluator
 
-    kids = iter([0.5, 0.10, 0.11, 0.3, 0.103, 0.12])
-    monkeypatch.setattr(
-        GanEvaluator,
-        "measure_quality",
-        lambda self, generator, by_class=False: {
-            "val_kid_x_n9": next(kids, 0.0),
-            "val_kid_x_n9_std": 0.1,
-            "coverage_x": 1.0,
-        },
-    )
+    looks = iter([(0.5, 0.9), (0.11, 0.6), (0.10, 0.5), (0.3, 0.9), (0.115, 0.6), (0.13, 0.8)])
+
+    def measure(self: GanEvaluator, generator: Generator, by_class: bool = False) -> dict[str, float]:
+        distance, recall = next(looks, (0.0, 0.0))
+        figures = {"val_conditional_kid_x_n9": distance, "val_conditional_kid_x_n9_std": 0.02, "val_recall_x": recall}
+        return figures | {"val_kid_x_n9": 1.0, "val_kid_x_n9_std": 0.1, "coverage_x": 1.0}
+
+    monkeypatch.setattr(GanEvaluator, "measure_quality", measure)
     dataset, teacher = str(experiment.dataset), str(experiment.locate_model("real+classic", 0))
     config = GanConfig(**experiment.gan.read_json("gan.json")["config"]).model_copy(update={"snapshot_every": 1})
     train_worker.train_and_finish(
         train_worker.GanTraining(config, 32, 0, dataset, teacher, str(tmp_path), 1.0, {}), Place()
     )
     chosen = Folder.from_uri(tmp_path).read_json("gan.json")["chosen"]
-    assert chosen == {"step": 5, "chosen_by": "val_kid_x_n9", "value": 0.103, "lowest": 0.10}
+    assert chosen == {
+        "step": 5, "chosen_by": "val_conditional_kid_x_n9", "value": 0.115, "lowest": 0.10, "error": 0.02, "recall": 0.6
+    }  # fmt: skip
 
 
 def test_quality_per_class_with_enough_images(experiment: Run) -> None:

@@ -18,6 +18,7 @@ from ganaug_ray.config import ClassifierConfig
 from ganaug_ray.errors import UserError
 from ganaug_ray.gan.metrics import features, kid_fid_prdc, nearest_neighbors
 from ganaug_ray.gan.metrics.classification_accuracy_score import compute_cas
+from ganaug_ray.gan.metrics.conditional_kid import compute_conditional_kid
 
 N, F = 300, 16
 
@@ -276,3 +277,47 @@ def test_accuracy_score_detects_wrong_labels() -> None:
     assert good["cas_cnn_s12_n64"] > 0.9
     assert score(stripes(64, seed=0)) == good
     assert score(stripes(64, seed=0, shuffled=True))["cas_cnn_s12_n64"] < 0.9
+
+
+def test_conditional_kid_sees_mixed_up_classes() -> None:
+    """Classes that lie apart, right and mixed up: the KID of all together is the same, the conditional one is not."""
+    y = labels()
+    real, fake = blobs() + 2 * y[:, None], blobs(seed=1) + 2 * y[:, None]
+    right = compute_conditional_kid(real, fake, y, y)
+    mixed_up = compute_conditional_kid(real, fake, y, (y + 1) % 3)
+    assert right is not None
+    assert mixed_up is not None
+    assert abs(right.value) < 3 * right.error
+    assert mixed_up.value > 20 * mixed_up.error
+
+
+def test_conditional_kid_equals_definition() -> None:
+    """Its value is that of the definition, and its error that of leaving out one image after another."""
+    real, fake = blobs(7).double(), blobs(6, seed=1, at=0.5).double()
+    one, other = torch.zeros(7).long(), torch.zeros(6).long()
+
+    def define(real: torch.Tensor, fake: torch.Tensor) -> float:
+        def average(a: torch.Tensor, b: torch.Tensor) -> float:
+            kernels_NM = (a @ b.T / F + 1) ** 3
+            return (kernels_NM[~torch.eye(len(a), dtype=torch.bool)] if a is b else kernels_NM).mean().item()
+
+        return average(real, real) + average(fake, fake) - 2 * average(real, fake)
+
+    found = compute_conditional_kid(real, fake, one, other)
+    assert found is not None
+    assert found.value == pytest.approx(define(real, fake))
+    without_real = [define(real[torch.arange(7) != row], fake) for row in range(7)]
+    without_fake = [define(real, fake[torch.arange(6) != row]) for row in range(6)]
+    assert found.error == pytest.approx((6 * np.var(without_real) + 5 * np.var(without_fake)) ** 0.5)
+
+
+def test_conditional_kid_weighs_classes_by_share() -> None:
+    """Classes count by their real images; those with fewer than three a side are left out, and none at all is None."""
+    real, fake = torch.ones(12, F), torch.ones(12, F)
+    y = torch.tensor([0] * 6 + [1] * 4 + [2] * 2)
+    fake[y == 1] = -1
+    fake[y == 2] = 5
+    found = compute_conditional_kid(real, fake, y, y)
+    assert found is not None
+    assert found.value == pytest.approx(0.4 * 16)
+    assert compute_conditional_kid(real[:2], fake, y[:2], y) is None
