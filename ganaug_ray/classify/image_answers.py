@@ -102,7 +102,9 @@ class BatchPredictor:
         pieces = [readable_rows[start : start + size] for start in range(0, len(readable_rows), size)]
         pixels = [np.stack([opened[row] for row in rows]) for rows in pieces]
         probabilities: list[np.ndarray | None] = [None] * len(opened)
-        for rows, predicted in zip(pieces, self._map_pieces(self._classifier.predict_probabilities, pixels), strict=True):
+        for rows, predicted in zip(
+            pieces, self._map_pieces(self._classifier.predict_probabilities, pixels), strict=True
+        ):
             for row, class_probabilities in zip(rows, predicted, strict=True):
                 probabilities[row] = class_probabilities
             notify(len(rows))

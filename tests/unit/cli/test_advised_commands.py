@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from ganaug_ray.pipeline.run_job import RunOptions, _quote_arguments
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.storage import Folder
+from ganaug_ray.pipeline.run_job import RunOptions, _quote_arguments
 
 
 @pytest.mark.parametrize(
