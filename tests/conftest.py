@@ -8,9 +8,11 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+import yaml
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
@@ -51,6 +53,11 @@ TINY = [
     "augment.screen.enabled=false",  # so short a training draws nothing that a teacher would know
     "augment.use_anyway=true",
 ]
+
+
+def parse_settings(overrides: list[str]) -> dict[str, Any]:
+    """Return overrides of the command line as the settings that Python is given."""
+    return {key: yaml.safe_load(value) for key, value in (override.split("=", 1) for override in overrides)}
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:

@@ -44,7 +44,7 @@ class Terminal:
         self.clock = RunClock()
 
     def _open_console(self, stream: IO[str] | None = None) -> Console:
-        """Open a console on a stream, by default standard output; a notebook asks for colours, and gets plain text."""
+        """Open a console on a stream, or on standard output; a notebook gets plain text, though it asks for colours."""
         plain = False if self._in_notebook else None
         return Console(file=stream, highlight=False, force_jupyter=False, force_terminal=plain)
 

@@ -1,4 +1,4 @@
-"""Opens the experiment of a job or of images, plans it, and does what is asked for; commands and Python share it."""
+"""Opens the experiment of a job or of images, plans it, and does in it what a command or Python asks for."""
 
 from __future__ import annotations
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, TINY, environment
+from tests.conftest import ROOT, TINY, environment, parse_settings
 
 NOTEBOOK = ROOT / "docs" / "quickstart.ipynb"
 SCRIPT = """
-import sys
+import json, sys
 import ganaug_ray
 
-settings = dict(setting.split("=", 1) for setting in sys.argv[2:])
+settings = json.loads(sys.argv[2])
 for attempt in range(2):
     result = ganaug_ray.run({"data": {"source": "sklearn:digits"}}, out=sys.argv[1], settings=settings)
     print("answer:", result.answer)
@@ -30,9 +30,9 @@ def test_plain_script_runs_and_keeps(tmp_path: Path) -> None:
     """A script without a main guard runs all stages, keeps them when it calls again, and ends what it started."""
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    settings = [*TINY, "arms={real+classic+synthetic: {}}", "compare.splits=1"]
+    settings = {**parse_settings(TINY), "arms": {"real+classic+synthetic": {}}, "compare.splits": 1}
     ended = subprocess.run(
-        [sys.executable, str(script), str(tmp_path / "digits"), *settings], cwd=tmp_path,
+        [sys.executable, str(script), str(tmp_path / "digits"), json.dumps(settings)], cwd=tmp_path,
         env=environment(PYTHONPATH=str(ROOT)), capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr

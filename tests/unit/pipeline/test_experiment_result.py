@@ -20,7 +20,7 @@ from ganaug_ray.core.interrupts import keep_interrupts
 from ganaug_ray.errors import StageFailed, UserError
 from ganaug_ray.pipeline.experiment_result import ExperimentResult, read_result
 from ganaug_ray.pipeline.pipeline import Pipeline
-from tests.conftest import TINY
+from tests.conftest import TINY, parse_settings
 from tests.helpers.labelled import lay_out, png
 
 
@@ -97,7 +97,7 @@ def test_interrupted_run_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise StageFailed("no more")
 
     job = {"data": {"source": "sklearn:digits"}}
-    settings = dict(setting.split("=", 1) for setting in TINY) | {"arms": {}, "compare.splits": 1}
+    settings = parse_settings(TINY) | {"compare.splits": 1}
     for run_all, error in ((interrupt, KeyboardInterrupt), (fail, StageFailed)):
         monkeypatch.setattr(Pipeline, "run_all", run_all)
         with pytest.raises(error):

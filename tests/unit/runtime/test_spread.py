@@ -52,15 +52,17 @@ def test_worker_process_error_is_raised(function: Callable[[int], int], error: t
     assert not [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
 
 
-SLOW = """
+WAIT = """
 import pathlib, os, sys, time
 def wait(n):
     pathlib.Path(sys.argv[1], str(os.getpid())).touch()
     time.sleep(600)
-if __name__ == "__main__":
-    from ganaug_ray.runtime.executors import open_process_pool
-    with open_process_pool() as each:
-        list(each(wait, range(100)))
+"""
+SLOW = """
+from ganaug_ray.runtime.executors import open_process_pool
+from waiting import wait
+with open_process_pool() as each:
+    list(each(wait, range(100)))
 """
 
 
@@ -69,6 +71,7 @@ def test_worker_processes_end_with_parent(tmp_path: Path) -> None:
     """Worker processes end when the process that started them is killed."""
     script, seen = tmp_path / "slow.py", tmp_path / "seen"
     script.write_text(SLOW)
+    (tmp_path / "waiting.py").write_text(WAIT)
     seen.mkdir()
     parent = subprocess.Popen([sys.executable, str(script), str(seen)], env=environment())
     try:
