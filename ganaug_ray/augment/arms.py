@@ -64,7 +64,8 @@ def list_pairs(job: Job) -> list[tuple[str, int]]:
 
 def is_deferred(job: Job, name: str) -> bool:
     """Whether an arm can only be trained after the others, because its classes are those that gained in them."""
-    return name not in (REAL, TEACHER) and job.compared_arms[name].classes == "gaining"
+    arm = job.compared_arms.get(name)  # None: the baseline, or a model that is not compared
+    return arm is not None and arm.classes == "gaining"
 
 
 def check_classes(name: str, arm: MixConfig, data: DatasetRecord) -> None:

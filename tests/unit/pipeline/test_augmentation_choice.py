@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from ganaug_ray.augment import arm_batches, arms
-from ganaug_ray.classify import augmentation_choice
+from ganaug_ray.classify import augmentation_choice, launch
+from ganaug_ray.classify.train_worker import ClassifierTraining
 from ganaug_ray.config import Job
 from ganaug_ray.config.loader import load_job
 from ganaug_ray.core.console import Terminal
@@ -90,15 +92,17 @@ def test_choosing_goes_on_after_a_kill(
     finish_trial(context.run, "augment-light", 4)
     trained = []
 
-    def train(context: StageContext, requests: list[training_stages.ModelRequest], stage: str) -> None:
-        for split, name, seed in requests:
-            trained.append((split.number, name, seed, stage))
-            finish_trial(split.run, name, 8)
+    def train(trainings: list[ClassifierTraining], *rest: Any) -> None:
+        for training in trainings:
+            trained.append((training.arm, training.seed, training.config.augment))
+            finish_trial(context.run, training.arm, 8)
 
-    monkeypatch.setattr(training_stages, "_train_models", train)
+    monkeypatch.setattr(launch, "train_classifiers", train)
+    monkeypatch.setattr(StageContext, "connect_cluster", lambda self: None)
+    monkeypatch.setattr(arm_batches, "refuse_streamed", lambda job, run: None)  # there are no images
     assert count_work(context.job, context.run).trials == 1
     training_stages.choose_augmentation(context)
-    assert trained == [(0, "augment-strong", 0, "choose")]
+    assert trained == [("augment-strong", 0, "strong")]
     printed = " ".join(capsys.readouterr().out.split())
     assert "light augmentation, by cross-entropy after calibration on validation: light 0.325, strong 0.502" in printed
     training_stages.choose_augmentation(context)
