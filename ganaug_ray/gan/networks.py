@@ -10,7 +10,6 @@ from itertools import pairwise
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.nn.utils.parametrizations import _SpectralNorm  # private, for its buffers' names are those of saved weights
 from torch.nn.utils.parametrize import register_parametrization
 
@@ -40,21 +39,10 @@ class Generator(nn.Module):
 
     def forward(self, z_BZ: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
         """Generate images float [B, C, H, W] in [-1, 1] from latents float [B, Z] and labels int64 [B]."""
-        x_BCHW = _transpose_convolve_point(z_BZ, self.first.weight)
-        x_BCHW = self.norms[0](x_BCHW, y_B).relu()
-        for layer, norm in zip(self.larger, self.norms[1:], strict=True):
+        x_BCHW = z_BZ[:, :, None, None]
+        for layer, norm in zip([self.first, *self.larger], self.norms, strict=True):
             x_BCHW = norm(layer(x_BCHW), y_B).relu()
         return self.last(x_BCHW).float().tanh()  # images in full precision also under autocast
-
-
-def _transpose_convolve_point(z_BZ: torch.Tensor, weight_ZCHW: torch.Tensor) -> torch.Tensor:
-    """A transposed convolution of one position: a matrix product, several times as fast as the CPU's convolution.
-
-    In the order of channels_last, in which weights are while they train, so that nothing is copied.
-    """
-    channels, height, width = weight_ZCHW.shape[1:]
-    x_BHWC = (z_BZ @ weight_ZCHW.permute(0, 2, 3, 1).flatten(1)).view(-1, height, width, channels)
-    return x_BHWC.permute(0, 3, 1, 2)
 
 
 def _build_norm(width: int, classes: int) -> nn.Module:
@@ -151,7 +139,7 @@ class Discriminator(nn.Module):
     def forward(self, x_BCHW: torch.Tensor, y_B: torch.Tensor) -> torch.Tensor:
         """Calculate logits float32 [B] from images float [B, C, H, W] in [-1, 1] and labels int64 [B]."""
         phi = self.layers(x_BCHW)
-        logits_B = _convolve_to_point(phi, self.score).flatten()
+        logits_B = self.score(phi).flatten()
         if self.embed is not None:
             pooled_BF = phi.mean((2, 3)) if self.has_batch_norm else phi.sum((2, 3))
             logits_B = logits_B + (pooled_BF * self.embed(y_B)).sum(1)
@@ -162,11 +150,6 @@ class Discriminator(nn.Module):
         convolutions = [layer for layer in self.layers if isinstance(layer, nn.Conv2d)]
         frozen = {id(weight) for layer in convolutions[:frozen_layers] for weight in layer.parameters()}
         return [weight for weight in self.parameters() if id(weight) not in frozen]
-
-
-def _convolve_to_point(x_BCHW: torch.Tensor, layer: nn.Conv2d) -> torch.Tensor:
-    """A convolution whose kernel is as large as its input, float [B, out]: see ``_transpose_convolve_point``."""
-    return F.linear(x_BCHW.permute(0, 2, 3, 1).flatten(1), layer.weight.permute(0, 2, 3, 1).flatten(1), layer.bias)
 
 
 def _compute_widths(size: int, filters: int) -> list[int]:

@@ -88,21 +88,6 @@ class PixelDiscriminator(networks.Discriminator):
         return x_BCHW.flatten()
 
 
-@torch.no_grad()
-def test_matrix_products_equal_convolutions() -> None:
-    """The layers between one position and 4 x 4 give what their convolutions do, also in the order of channels_last."""
-    torch.manual_seed(0)
-    generator = networks.Generator(6, 0, 1, 32, 4).to(memory_format=torch.channels_last)
-    z_BZ = torch.randn(5, 6)
-    products = networks._transpose_convolve_point(z_BZ, generator.first.weight)
-    assert torch.allclose(products, generator.first(z_BZ[:, :, None, None]), atol=1e-6)
-    assert products.is_contiguous(memory_format=torch.channels_last)
-    discriminator = networks.Discriminator(0, 1, 32, 4, "spectral").to(memory_format=torch.channels_last).eval()
-    phi = torch.randn(5, 16, 4, 4)
-    expected = discriminator.score(phi).flatten(1)
-    assert torch.allclose(networks._convolve_to_point(phi, discriminator.score), expected, atol=1e-6)
-
-
 def test_schema_lists_every_loss() -> None:
     """The schema of a job cannot import the losses, which need torch."""
     assert get_args(LossName) == tuple(losses.LOSSES)
