@@ -32,13 +32,15 @@ def take_screenshots(experiment: Path, images: Path = IMAGES) -> list[Path]:
     """
     images.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        name = f"runs/{experiment.resolve().name}"  # as a reader would see it in commands on the page
+        name = f"runs/{experiment.resolve().name}"
         copy = Path(scratch) / name
         shutil.copytree(experiment, copy)
         (copy / "report.json").unlink(missing_ok=True)  # the marker: without it the page is made again
         for verb in ("compare", "report"):
             command = [sys.executable, "-m", "ganaug_ray", verb, f"{name}/job.yaml", "--out", name, "--cpu"]
             subprocess.run(command, check=True, cwd=scratch)
+        report = copy / "report.html"
+        report.write_text(report.read_text().replace(f"{scratch}/", ""))  # its commands name the folder in full
         written = []
         with browser.tab(Path(scratch) / "profile") as tab:
             for picture, page, height in (("report", "report.html", 920), ("card", "dataset/card.html", 850)):
