@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import huggingface_hub
-from huggingface_hub import constants
 import numpy as np
 import pytest
+from huggingface_hub import constants
 from typer.testing import CliRunner
 
 import ganaug_ray
