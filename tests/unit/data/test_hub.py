@@ -58,16 +58,22 @@ def answer_as_hub(revisions: dict[str, Files]) -> Callable[..., Any]:
     return app
 
 
+def point_to(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
 @pytest.fixture
 def serve_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[dict[str, Files]], Any]]:
     """Serves a Hub, and has its library use it and an empty cache."""
     hub.fetch_dataset.cache_clear()
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    point_to(monkeypatch, "http://127.0.0.1:9")  # nobody listens there
 
     def serve(revisions: dict[str, Files]) -> Any:
         context = wsgi.serve(answer_as_hub(revisions))
-        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{context.__enter__()}")
+        point_to(monkeypatch, f"http://127.0.0.1:{context.__enter__()}")
         return context
 
     yield serve
@@ -90,7 +96,7 @@ def test_image_folder_of_hub_is_read_and_kept(
     assert not list(hub.fetch_dataset("hf:someone/pets").rglob("*.py"))
     context.__exit__(None, None, None)
     hub.fetch_dataset.cache_clear()
-    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    point_to(monkeypatch, "http://127.0.0.1:9")
     again = [raw for raw in read("hf://datasets/someone/pets") if raw.label]
     assert {raw.content for raw in again} == {raw.content for raw in found}
 

@@ -235,9 +235,10 @@ def load_probabilities(folder: Folder, pictures: np.ndarray) -> np.ndarray:
 
 def test_wandb_has_whole_run(finished: Run, tiny_job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """W&B's own library takes the run, here without a network, and the next command sends nothing again."""
-    pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install wandb")
+    wandb = pytest.importorskip("wandb", reason="Weights & Biases is not installed: pip install wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert send(finished, tiny_job, wandb="ganaug") == []
+    wandb.teardown()  # as at the end of the process: its service writes the rest
     (file,) = (tmp_path / "tiny" / "tracking").rglob("*.wandb")
     content = file.read_bytes()
     assert b"gan/loss_g" in content
