@@ -132,7 +132,8 @@ def build_report(context: StageContext) -> None:
     if context.job.published:
         inputs["published"] = experiment_dir.compute_fingerprint(context.job.published.model_dump())
     marker = experiment_dir.read_marker(context.run.root, "report.json")
-    current_marker = marker if marker and marker["inputs"] == inputs else None
+    is_current = marker is not None and marker["inputs"] == inputs and context.run.root.has_file("report.html")
+    current_marker = marker if is_current else None
     context.run_stage("report", current_marker, work, lambda record: str(context.run.root / "report.html"))
 
 

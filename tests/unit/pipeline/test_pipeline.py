@@ -116,13 +116,15 @@ def reported(experiment: Run, tiny_job: Job) -> Iterator[Any]:
 
 
 def test_report_rebuilds_when_content_changes(experiment: Run, tiny_job: Job, reported: Any) -> None:
-    """A report is built again only when something that it shows has changed."""
+    """A report is built again only when something that it shows has changed, or when it is gone."""
     assert not reported()
     published = {"source": "elsewhere", "loss_g": 4.0}
     other = Job.model_validate(tiny_job.model_dump() | {"published": published})
     assert reported(other)
     assert not reported(other)
     assert reported()
+    experiment.root.delete_file("report.html")
+    assert reported(), "the page was deleted"
     experiment.claim_folder(other)  # it shapes nothing: the folder takes it
     experiment.claim_folder(tiny_job)
 
