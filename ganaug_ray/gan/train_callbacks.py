@@ -115,7 +115,7 @@ class TrainingRecorder:
         record = {"step": step, "chosen_by": candidate.chosen_by, "error": candidate.error, "recall": candidate.recall}
         record |= dict.fromkeys(("value", "lowest"), candidate.distance if has_figure else None)
         best = experiment_dir.read_marker(self._out, "best.json")
-        if best is not None and has_figure and best["chosen_by"] == candidate.chosen_by:
+        if best is not None and has_figure and best["chosen_by"] == candidate.chosen_by and "lowest" in best:
             # A step met again after a resume gives what it gave before.
             kept = Candidate(best["chosen_by"], best["value"], best["error"], best["recall"])
             lowest = min(candidate.distance, best["lowest"])
