@@ -21,7 +21,7 @@ from ganaug_ray.data.ingest.synthetic_images import import_images
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import NothingPassed, StageFailed
 from ganaug_ray.pipeline import generation_stage
-from ganaug_ray.report import sources_section, template
+from ganaug_ray.report import gan_figures, sources_section, template
 from tests.conftest import DIGITS, TINY
 from tests.helpers.elsewhere import write_images
 
@@ -134,7 +134,9 @@ def test_report_tells_of_the_source(run: Run, tmp_path: Path) -> None:
     fill(job, run)
     sources = sources_section.collect_sources(run, job)
     pictures = sources_section.draw_sources(run, job, sources, DatasetRecord.read(run.dataset).classes)
-    page = template.render_template("sources.html", sources=sources, pictures={"sources": pictures})
+    page = template.render_template(
+        "sources.html", sources=sources, pictures={"sources": pictures}, gan_figures=gan_figures
+    )
     for words in (
         str(made),
         "real+classic+images",
