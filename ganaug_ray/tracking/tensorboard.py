@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from pyarrow.fs import FileType
 
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.storage import Folder
-from ganaug_ray.tracking.event_file import NAME_PREFIX, EventFile, build_picture, build_scalars
 from ganaug_ray.tracking.training_log import TrainingLog
+
+if TYPE_CHECKING:
+    from ganaug_ray.tracking.event_file import EventFile
+
+# Event files are imported where one is written: they bring torch, which a command that trains nothing has no use for.
 
 SAMPLES_TAG = "samples"
 
@@ -57,6 +62,8 @@ class TensorBoardTracker:
 
     def _begin(self, name: str) -> _WrittenLog:
         """Begin the event file of a training anew: two files would show a step twice."""
+        from ganaug_ray.tracking.event_file import NAME_PREFIX, EventFile
+
         if name in self._written:
             self._written[name].file.close()
         folder = self._folder / name
@@ -68,6 +75,8 @@ class TensorBoardTracker:
 
 
 def _write_news(written: _WrittenLog, log: TrainingLog) -> None:
+    from ganaug_ray.tracking.event_file import build_picture, build_scalars
+
     pictures = [step for step in log.pictures if step > written.last_picture]
     if written.rows == len(log.rows) and not pictures:
         return

@@ -190,7 +190,7 @@ def test_report_shows_mistakes_and_learned_features(experiment: Run, tiny_job: J
     html = experiment.root.read_bytes("report.html").decode()
     page, record = Page(html), champion_target(experiment, tiny_job).out.read_json("evaluation.json")
     assert f"{record['mistakes']} of 898 test images are classified wrongly" in page.text
-    for heading in ("Overfitting", "The champion in figures", "What it gets wrong", "What it learned"):
+    for heading in ("Overfitting", "Champion", "Mistakes", "What the champion learned"):
         assert heading in page.text
     alts = [a.get("alt") or a.get("aria-label") or "" for tag, a in page.tags if tag in ("img", "svg")]
     assert all(alts)
@@ -228,6 +228,6 @@ def test_page_renders_without_mistakes_or_suspects(
     )
     figures = {**report.collect_figures(experiment, tiny_job), "advice": None}
     html = report.render_page(figures, report.draw_pictures(experiment, figures), "")
-    assert "What it gets wrong" in html
+    assert "Mistakes</h2>" in html
     assert "Labels worth a second look" not in html
     assert "The most confident mistakes" not in html
