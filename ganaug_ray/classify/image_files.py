@@ -10,13 +10,15 @@ from pyarrow import fs as pafs
 
 from ganaug_ray.core.storage import split_address
 from ganaug_ray.data import images, sources
+from ganaug_ray.data.sources import json_lines
 from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, SIDECAR, RawImage, SourcePart, cut_parts
 from ganaug_ray.errors import UserError
 
 BATCH_IMAGES = 256  # images that travel together, at most
 BATCH_BYTES = 64 * 1024**2  # of images that travel together; the last of them may be beyond it
-CONTAINER_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", ".parquet")  # files that hold or name others
+# Of files that hold or name others.
+CONTAINER_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".csv", ".tsv", *json_lines.SUFFIXES, ".parquet")
 IMAGE = "image"  # kinds of rows that are read: also REMARK, and
 OTHER_FILE = "other file"
 READ_SCHEMA = pa.schema(

@@ -10,7 +10,9 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from tarfile import HeaderError  # the method that raises it calls its archive tarfile
+from typing import Self
 
 from pyarrow import NativeFile
 
@@ -36,6 +38,8 @@ from ganaug_ray.errors import UserError
 
 MAX_ENTRIES = 500_000
 READ_AHEAD_BYTES = 1024**2  # bytes: on an object store each read is a request
+_NO_HEADER = tarfile.EmptyHeaderError  # type: ignore[attr-defined]  # typeshed lacks both
+_END_OF_ARCHIVE = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 
 
 def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:
@@ -160,7 +164,9 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
 def _read_tar(source: str, labels: Mapping[str, Label]) -> Iterator[RawImage]:
     for archive, entry, name in _list_tar_entries(source):
         if not entry.isdir() and name in labels:
-            yield make_image(name, labels[name], _read_tar_entry(archive, entry))
+            with _refuse_unreadable_tar(source):
+                content = _read_tar_entry(archive, entry)
+            yield make_image(name, labels[name], content)
 
 
 def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo, str]]:
@@ -170,16 +176,50 @@ def _list_tar_entries(source: str) -> Iterator[tuple[tarfile.TarFile, tarfile.Ta
         # tarfile's own way inflates ten kilobytes of a compressed stream at once, to however much they are.
         stream = io.BufferedReader(file, READ_AHEAD_BYTES)
         plain = gzip.GzipFile(fileobj=stream) if stream.peek(2)[:2] == b"\x1f\x8b" else stream
-        try:
+        with _refuse_unreadable_tar(source):
             archive = tarfile.open(  # noqa: SIM115  # closed with its stream
-                fileobj=plain, mode="r|", bufsize=READ_AHEAD_BYTES
+                fileobj=plain, mode="r|", bufsize=READ_AHEAD_BYTES, tarinfo=_StrictEntry
             )
             for number, entry in enumerate(archive):
                 _refuse_many_entries(source, number + 1)
                 path = _decode_name(entry.name.encode(errors="surrogateescape"))
                 yield archive, entry, normalize_path(path)
-        except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-            raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
+            _refuse_more_content(archive)
+
+
+class _StrictEntry(tarfile.TarInfo):
+    """An entry whose header must be whole: at a damaged one tarfile ends as at the archive's end, without a word."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: tarfile.TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except HeaderError as error:
+            if isinstance(error, _END_OF_ARCHIVE) or tarfile.offset == 0:  # of no archive at all tarfile itself tells
+                raise
+            raise _make_damage_error(error, tarfile.offset) from None
+
+
+def _make_damage_error(error: HeaderError, offset: int) -> tarfile.ReadError:
+    is_missing = isinstance(error, _NO_HEADER)
+    problem = "it ends without the mark of an archive's end" if is_missing else f"a damaged entry: {error}"
+    return tarfile.ReadError(f"at byte {offset} {problem}; pack or copy it again")
+
+
+def _refuse_more_content(archive: tarfile.TarFile) -> None:
+    """Raise an error if more than padding follows an archive's end, which tarfile does not look at."""
+    assert archive.fileobj is not None, "it is open"
+    while content := archive.fileobj.read(READ_AHEAD_BYTES):  # of what tarfile has read ahead, and then of the file
+        if content.strip(b"\0"):
+            raise tarfile.ReadError("more follows its end, as where archives are joined; give each as its own file")
+
+
+@contextmanager
+def _refuse_unreadable_tar(source: str) -> Iterator[None]:
+    try:
+        yield
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise UserError(f"data.source {source}: is no readable tar archive ({error})") from None
 
 
 def _has_foreign_bytes(name: str) -> bool:

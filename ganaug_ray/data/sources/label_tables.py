@@ -12,7 +12,7 @@ from _csv import Reader
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from ganaug_ray.config import ColumnsConfig
 from ganaug_ray.data.sources import json_lines
@@ -154,7 +154,9 @@ def _list_rows(lines: Reader, names: Sequence[str], columns: Columns, path: str)
     read_at = [names.index(name) for name in columns.names]
     line_before = lines.line_num
     for cells in lines:
-        _refuse_open_quote([cells[at] for at in read_at if at < len(cells)], path, line_before + 1, lines.line_num)
+        is_open = any("\n" in cells[at].strip() for at in read_at if at < len(cells))
+        if is_open or _holds_rows(cells, lines.dialect.delimiter, len(names)):
+            _refuse_open_quote(path, line_before + 1, lines.line_num)
         line_before = lines.line_num
         if any(map(str.strip, cells)):
             yield lines.line_num, _make_row(names, cells)
@@ -193,13 +195,20 @@ def _refuse_equal_names(columns: Columns, names: Sequence[str], path: str) -> No
             raise UserError(f"{path}: {names.count(name)} columns are called {name}; rename all but the one to be used")
 
 
-def _refuse_open_quote(cells: Sequence[str], path: str, first_line: int, last_line: int) -> None:
-    """Raise an error if a row has swallowed others, as it does from a stray quotation mark to the next one."""
-    if any("\n" in cell.strip() for cell in cells):
-        raise UserError(
-            f"{path}: a quotation mark that is opened in line {first_line} is closed in line {last_line} only, so that "
-            "the rows between are one; mend it, or write it twice"
-        )
+def _holds_rows(cells: Sequence[str], separator: str, columns: int) -> bool:
+    """Whether a cell of any column holds what looks like rows; a caption of several lines in one not read is fine."""
+    lines = [line.split(separator) for cell in cells for line in cell.split("\n")[1:]]
+    if any(map(is_image_name, cells)):  # so do other rows, and captions have commas too
+        return any(map(is_image_name, itertools.chain.from_iterable(line for line in lines if len(line) > 1)))
+    return any(len(line) >= columns > 1 for line in lines)
+
+
+def _refuse_open_quote(path: str, first_line: int, last_line: int) -> NoReturn:
+    """Raise an error: a row has swallowed others, as it does from a stray quotation mark to the next one."""
+    raise UserError(
+        f"{path}: a quotation mark that is opened in line {first_line} is closed in line {last_line} only, so that "
+        "the rows between are one; mend it, or write it twice"
+    )
 
 
 def _find_unnamed_columns(first: Sequence[str], setting: ColumnsConfig) -> Columns | None:

@@ -48,9 +48,11 @@ def test_tables_need_no_labels(tmp_path: Path) -> None:
     """Images that a table lists are classified whether it has labels or not."""
     lay_out(tmp_path, "1.png", "2.png")
     (tmp_path / "list.csv").write_text("path,width\n1.png,16\n2.png,16\n")
+    (tmp_path / "list.jsonl").write_text('{"path": "1.png"}\n{"path": "2.png"}\n')
+    (tmp_path / "list.ndjson").write_text('{"path": "1.png"}\n{"path": "2.png"}\n')
     table = pa.table({"image": [png(0), png(1)], "label": [["cat"], []]})
     pq.write_table(table, tmp_path / "rows.parquet")
-    for name in ("list.csv", "rows.parquet"):
+    for name in ("list.csv", "list.jsonl", "list.ndjson", "rows.parquet"):
         (part,) = list_parts([str(tmp_path / name)])
         (rows,) = read_batches(part)
         assert rows["content"].to_pylist() == [png(0), png(1)]

@@ -7,10 +7,12 @@ import io
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ganaug_ray.errors import UserError
 from tests.helpers.archives import (
     BZIP2,
     DEFLATED,
@@ -27,6 +29,7 @@ from tests.helpers.archives import (
     zip_end,
     zip_of,
 )
+from tests.helpers.labelled import read
 
 MEMORY = 1280  # MiB of addresses: twice what an honest archive takes, and far below every bomb
 BOMB = 8 * MEMORY
@@ -172,6 +175,32 @@ def test_broken_tar_gz_is_named(damage: str, room: Path) -> None:
     found = prepare(written(room / "broken.tar.gz", content))
     assert found.code == 2
     assert "broken.tar.gz" in found.said
+
+
+def flip_byte(whole: bytes) -> bytes:
+    at = whole.index(b"dog/1.png")
+    return whole[:at] + b"D" + whole[at + 1 :]
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["tar", "tar.gz"])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (flip_byte, "damaged entry"),
+        (lambda whole: whole[: whole.index(b"dog/1.png")], "without the mark of an archive's end"),
+        (lambda whole: whole[: whole.index(b"dog/1.png") + 99], "damaged entry"),
+        (lambda whole: whole[: whole.index(b"dog/1.png") + 600], "unexpected end of data"),
+        (lambda whole: whole + whole, "more follows its end"),
+    ],
+    ids=["changed header", "cut before header", "cut in header", "cut in image", "joined"],
+)
+def test_damaged_tar_loses_no_image_silently(
+    damage: Callable[[bytes], bytes], words: str, pack: Callable[[bytes], bytes], tmp_path: Path
+) -> None:
+    """A tar archive that is damaged, cut or joined is refused with the reason, not read as far as it goes."""
+    path = written(tmp_path / ("a.tar" if pack is bytes else "a.tar.gz"), pack(damage(tar_of(in_tar()))))
+    with pytest.raises(UserError, match=rf"{path.name}: is no readable tar archive \(.*{words}"):
+        read(path)
 
 
 @pytest.mark.parametrize("told", [1_000_000, 20], ids=["told", "kept secret"])

@@ -524,6 +524,29 @@ def test_stray_quote_swallows_no_rows(tmp_path: Path) -> None:
         label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        'image,label,caption\na.png,cat,x\nb.png,cat,"5 inch\nc.png,dog,x\nd.png,dog,"6 inch"\n',
+        'image,label,caption\na.png,cat,x\nb.png,cat,"5 inch\nc.png,dog,x\nd.png,dog,x\n',
+        'image,label,caption\na,cat,x\nb,cat,"5 inch\nc,dog,x\nd,dog,"6 inch"\n',
+        'image,caption,label\na.png,x,cat\nb.png,"5 inch,cat\nc.png,x,dog\nd.png,"6 inch,dog\n',
+    ],
+)
+def test_stray_quote_in_other_column_is_refused(tmp_path: Path, rows: str) -> None:
+    """A stray quotation mark in a column that is not read swallows no rows either."""
+    (tmp_path / "list.csv").write_text(rows)
+    with pytest.raises(UserError, match=r"list\.csv: .*line 3 .*line 5"):
+        label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig())
+
+
+def test_captions_of_several_lines_are_passed_over(tmp_path: Path) -> None:
+    """A quoted text of several lines in a column that is not read costs nothing."""
+    (tmp_path / "list.csv").write_text('image,label,caption\na.png,cat,"old,\nbig, grey\n"\nb.png,dog,x\n')
+    rows = label_tables.read_table(str(tmp_path / "list.csv"), ColumnsConfig()).rows
+    assert [(row.image, row.label.name) for row in rows] == [("a.png", "cat"), ("b.png", "dog")]
+
+
 def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     """Two columns called label are refused, as either could be meant."""
     (tmp_path / "list.csv").write_text("image,label,label\na.png,cat,7\n")
