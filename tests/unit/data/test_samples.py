@@ -119,6 +119,14 @@ def test_undecodable_samples_are_described(pixels: np.ndarray, words: str) -> No
     assert words in raised.value.detail
 
 
+def test_grey_multiplied_by_alpha_is_read() -> None:
+    """Grey levels that are multiplied by their alpha are divided by it, and laid on white."""
+    pixels = np.stack([np.full((20, 20), 60, np.uint8), np.full((20, 20), 120, np.uint8)], -1)
+    decoded = images.decode(tiff(pixels, extra=[1]))
+    assert decoded.notes == ("transparent pixels laid on white",)
+    assert np.abs(np.asarray(decoded.image).astype(int) - (60 + 255 - 120)).max() <= 1
+
+
 def test_later_frames_are_noted() -> None:
     """Of an image of several frames the first is read, and a note says so."""
     for kind in ("GIF", "TIFF", "WEBP", "PNG"):
