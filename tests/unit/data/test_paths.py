@@ -138,6 +138,19 @@ def test_unknown_zip_encoding_is_noted(tmp_path: Path) -> None:
     assert isinstance(image.content, bytes)
 
 
+def test_chance_utf8_of_zip_is_not_trusted(tmp_path: Path) -> None:
+    """Beside names that are no UTF-8 one that could be is of their encoding, and as uncertain."""
+    names = {b"xx/1.png": "猫/1.png".encode("gbk"), b"wxyz/1.png": "小狗/1.png".encode("gbk")}
+    archive = zip_names(tmp_path / "a.zip", *(name.decode() for name in names))
+    content = archive.read_bytes()
+    for plain, name in names.items():
+        content = content.replace(plain, name)
+    archive.write_bytes(content)
+    remark, *images = read(archive)
+    assert remark.content.detail.startswith("2 names, such as ")
+    assert {image.path for image in images} == {name.decode("cp437") for name in names.values()}
+
+
 @pytest.mark.parametrize("front", [b"", b"#!/bin/sh\n"])
 def test_wrong_utf8_flag_costs_nothing(front: bytes, tmp_path: Path) -> None:
     """A name that is flagged as UTF-8 and is none is read as any of unknown encoding; the others stay as they are."""
