@@ -240,6 +240,21 @@ def test_unknowable_scale_names_the_setting(tmp_path: Path, write: object, words
     assert 100 < np.mean(list(pixels.values())) < 155
 
 
+@pytest.mark.parametrize(
+    ("cat", "dog", "fitting"),
+    [("12 bits", "16 bits", [0, 65535]), ("14 bits", "16 bits", [0, 65535]), ("unit floats", "signed floats", [-1, 1])],
+)
+def test_classes_of_unequal_scales_are_refused(tmp_path: Path, cat: str, dog: str, fitting: list[float]) -> None:
+    """A class written in another scale than the others is refused, and read once the scale is set."""
+    names = iter([cat] * 8 + [dog] * 8)
+    source = pictures(tmp_path / "wide", lambda grey: SCALES[next(names)][0](grey))
+    with pytest.raises(
+        UserError, match=r"several scales: all samples of cat .*; .*set data.value_range: \[low, high\]"
+    ):
+        scan.survey_without_storing(DataConfig(source=[source]))
+    assert len(scan.survey_without_storing(DataConfig(source=[source], value_range=fitting)).usable) == 16
+
+
 def test_set_range_survives_the_job_file(tmp_path: Path) -> None:
     """A range that is set is the same after the job is written and read; one that is upside down is refused."""
     sections = {"gan": {"steps": 1}, "classifier": {"steps": 1}}
