@@ -9,7 +9,7 @@ from PIL import ExifTags, Image, ImageCms, ImageFile, features
 
 from ganaug_ray.core.records import ValueRange
 from ganaug_ray.data import file_repair, jpeg2000
-from ganaug_ray.data.losses import GREY_MODES, list_losses
+from ganaug_ray.data.losses import GREY_MODES, divide_by_alpha, list_losses
 from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band, read_samples
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
 
@@ -223,7 +223,7 @@ def to_grey_or_rgb(image: Image.Image, value_range: ValueRange | None = None) ->
         return image.convert("RGBX").convert("RGB")
     is_grey = image.mode in GREY_MODES
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
+        image = divide_by_alpha(image).convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return _convert_mode(image, "L" if is_grey else "RGB")
 

@@ -36,12 +36,20 @@ def list_losses(image: Image.Image, samples: Samples | None = None) -> Iterator[
         alpha = samples.alpha
         opaque = 1
     else:
-        alpha = np.asarray(image.convert("RGBA"))[..., 3] if is_transparent else None
+        alpha = np.asarray(divide_by_alpha(image).convert("RGBA"))[..., 3] if is_transparent else None
         opaque = 255
     if alpha is not None and not alpha.any():
         yield FULLY_TRANSPARENT
     elif alpha is not None and alpha.min() < opaque:
         yield "transparent pixels laid on white"
+
+
+def divide_by_alpha(image: Image.Image) -> Image.Image:
+    """Return an image of mode LA for one whose grey levels are multiplied by alpha, which Pillow converts to no other.
+
+    Any other image stays as it is.
+    """
+    return image.convert("LA") if image.mode == "La" else image
 
 
 def _count_bands(image: Image.Image) -> int:

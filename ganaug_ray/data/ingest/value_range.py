@@ -62,6 +62,7 @@ def infer_range(records: pa.Table, where: str) -> ValueRange | None:
             reaches_high = np.median(highs) > MIN_FILLED_SHARE * high
             reaches_low = low == 0 or np.median(lows) < MIN_FILLED_SHARE * low
             if reaches_high and reaches_low:
+                _refuse_unequal_classes(wide, low, high, where)
                 return ValueRange(low=low, high=high, samples=[kind])
             break
     path = wide["path"][int(highs.argmax())].as_py()
@@ -70,6 +71,32 @@ def infer_range(records: pa.Table, where: str) -> ValueRange | None:
         f"{where}: which values are black and white cannot be known: the {kind} samples of {images} reach "
         f"from {lows.min():.6g} to {highs.max():.6g} (in {path}), of half of them to {np.median(highs):.6g}; {REMEDY}"
     )
+
+
+def _refuse_unequal_classes(wide: pa.Table, low: float, high: float, where: str) -> None:
+    """Raise an error if all images of a class stay within a quarter of a scale that others fill, or have no sign.
+
+    They may have been written in another scale: then the one of all would make them nearly black, and brightness alone
+    would tell their class. Whether they are so dark in truth only the user knows.
+    """
+    classes = wide.group_by("label").aggregate([("low", "min"), ("high", "max"), ("path", "min")]).sort_by("label")
+    rows = [row for row in classes.to_pylist() if row["label"] is not None]
+    apart = [row for row in rows if _has_own_scale(row["low_min"], row["high_max"], low, high)]
+    if apart and len(apart) < len(rows):
+        row = apart[0]
+        own = f"{row['low_min']:.6g} to {row['high_max']:.6g} (such as {row['path_min']})"
+        raise UserError(
+            f"{where}: the classes seem to have several scales: all samples of {row['label']} are from {own}, those of "
+            f"others from {low:.6g} to {high:.6g}, so brightness would tell it; bring all images to one scale, or, if "
+            f"they have one, {REMEDY}"
+        )
+
+
+def _has_own_scale(lowest: float, highest: float, low: float, high: float) -> bool:
+    """Whether the samples of a class fill another scale than the one from low to high."""
+    if low < 0:
+        return lowest >= 0
+    return highest <= MIN_FILLED_SHARE * high
 
 
 def _list_scales(kind: str, dtypes: Sequence[str], is_signed: bool) -> list[tuple[float, float]]:

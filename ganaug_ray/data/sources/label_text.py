@@ -17,6 +17,13 @@ MISSING_VALUES = frozenset((
     "#N/A", "#N/A N/A", "#NA", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "-NaN", "-nan", "n/a", "nan", "null", "NAN",
 ))  # fmt: skip
 
+# Characters that nobody sees: classes that differ in one alone would look the same. Joiners shape the letters of some
+# scripts, and emoji, and stay between them.
+_INVISIBLE = re.compile(
+    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb]"
+    "|(?<![^\\x00-\\x7f])[\u200c\u200d]|[\u200c\u200d](?![^\\x00-\\x7f])"
+)
+
 
 def make_class_name(value: Any) -> str | None:
     """Return the name of a class as text, or None where there is none.
@@ -46,7 +53,7 @@ def make_path_class(text: str | None) -> str | None:
     >>> make_path_class("1.0"), make_path_class("b'cat'"), make_path_class(" ")
     ('1.0', "b'cat'", None)
     """
-    return unicodedata.normalize("NFC", repair_encoding(text or "")).strip() or None
+    return _unify_text(text or "") or None
 
 
 def read_label_cell(value: Any) -> str | None:
@@ -90,13 +97,18 @@ def read_split_cell(value: Any) -> str:
 
 @functools.lru_cache(maxsize=4096)  # of millions of labels few differ
 def _clean_text(text: str) -> str | None:
-    text = text.strip()
+    text = _unify_text(text)
     if quoted := re.fullmatch(r"""b(['"])(.*)\1""", text):  # bytes that a program wrote as it shows them
         text = quoted[2]
     if whole := re.fullmatch(r"(-?\d+)\.0+", text):  # a whole number that was kept as a float
         text = whole[1]
-    text = unicodedata.normalize("NFC", repair_encoding(text)).strip()
+    text = _unify_text(text)
     return sys.intern(text) if text else None
+
+
+def _unify_text(text: str) -> str:
+    """Return a text in one form of Unicode, without what is not seen."""
+    return _INVISIBLE.sub("", unicodedata.normalize("NFC", repair_encoding(text))).strip()
 
 
 def read_one_hot(names: Sequence[str], cells: Sequence[Any]) -> list[str] | None:

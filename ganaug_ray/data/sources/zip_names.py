@@ -20,8 +20,9 @@ def read_names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], list[str]
     names = []
     garbled = []
     has_slashes = any("/" in entry.filename for entry in entries)
+    is_utf8 = all(map(_has_known_name, entries))
     for entry in entries:
-        name, is_sure = _read_name(entry)
+        name, is_sure = _read_name(entry, is_utf8)
         if not is_sure and has_slashes:
             name = _SECOND_BYTE.sub("\N{FULLWIDTH REVERSE SOLIDUS}", name)
         path = name if ".." in name else normalize_path(name)  # one that leads out is named as it is
@@ -48,14 +49,29 @@ def count_names(names: Sequence[str]) -> str:
     return f"{len(names)} names, such as {names[0]}, are"
 
 
-def _read_name(entry: zipfile.ZipInfo) -> tuple[str, bool]:
-    """Return the name of an entry, and whether its encoding is known."""
+def _has_known_name(entry: zipfile.ZipInfo) -> bool:
+    """Whether the encoding of an entry's name is told, or it decodes as UTF-8."""
+    return _read_told_name(entry) is not None or repair_encoding(entry.filename) != entry.filename
+
+
+def _read_name(entry: zipfile.ZipInfo, is_utf8: bool) -> tuple[str, bool]:
+    """Return the name of an entry, and whether its encoding is known.
+
+    Args:
+        entry: of an archive.
+        is_utf8: whether all names without a known encoding are UTF-8; where one is not, none is, for the same program
+            wrote them, and a name of a few letters in GBK may be UTF-8 by chance.
+    """
+    told = _read_told_name(entry)
+    if told is not None:
+        return told, True
+    return (repair_encoding(entry.filename), True) if is_utf8 else (entry.filename, False)
+
+
+def _read_told_name(entry: zipfile.ZipInfo) -> str | None:
     if entry.flag_bits & UTF8_FLAG or entry.filename.isascii():
-        return entry.filename, True
-    if path := _read_unicode_path(entry):
-        return path, True
-    repaired = repair_encoding(entry.filename)
-    return repaired, repaired != entry.filename
+        return entry.filename
+    return _read_unicode_path(entry)
 
 
 def _read_unicode_path(entry: zipfile.ZipInfo) -> str | None:

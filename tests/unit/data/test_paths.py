@@ -17,6 +17,7 @@ from ganaug_ray.config import LabelFrom
 from ganaug_ray.data import sources
 from ganaug_ray.data.ingest.remarks import describe_similar_names
 from ganaug_ray.data.sources import manifests
+from ganaug_ray.data.sources.label_text import make_class_name, make_path_class
 from ganaug_ray.data.sources.path_matching import PathIndex
 from tests.helpers.labelled import lay_out, png, read, read_labels, zip_names
 
@@ -94,6 +95,21 @@ def test_spaces_around_folders_are_ignored(tmp_path: Path) -> None:
     assert set(read_labels(archive).values()) == {"cat"}
 
 
+@pytest.mark.parametrize("mark", ["\u200b", "\u200e", "\ufeff", "\u00ad", "\u200d"])
+def test_invisible_marks_make_no_class(mark: str, tmp_path: Path) -> None:
+    """A character that nobody sees makes no other class of a folder, nor of a cell."""
+    assert set(read_labels(lay_out(tmp_path / "pics", "cat/1.png", f"cat{mark}/2.png")).values()) == {"cat"}
+    lay_out(tmp_path, "1.png", "2.png")
+    (tmp_path / "list.csv").write_text(f"image,label\n1.png,cat\n2.png,c{mark}at{mark}\n", encoding="utf-8")
+    assert set(read_labels(tmp_path / "list.csv").values()) == {"cat"}
+
+
+def test_joiners_between_letters_stay() -> None:
+    """Joiners that are seen, in the letters that they shape, are part of a class's name."""
+    for name in ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", "\U0001f469\u200d\U0001f33e"):
+        assert make_class_name(name) == make_path_class(name) == name
+
+
 def test_unicode_path_of_zip_is_used(tmp_path: Path) -> None:
     """Where an old archive has the name in UTF-8 beside, that is the name."""
     old = "Dürer/1.png".encode("cp437")  # as a program for DOS writes it
@@ -120,6 +136,19 @@ def test_unknown_zip_encoding_is_noted(tmp_path: Path) -> None:
         "again with UTF-8 names"
     )
     assert isinstance(image.content, bytes)
+
+
+def test_chance_utf8_of_zip_is_not_trusted(tmp_path: Path) -> None:
+    """Beside names that are no UTF-8 one that could be is of their encoding, and as uncertain."""
+    names = {b"xx/1.png": "猫/1.png".encode("gbk"), b"wxyz/1.png": "小狗/1.png".encode("gbk")}
+    archive = zip_names(tmp_path / "a.zip", *(name.decode() for name in names))
+    content = archive.read_bytes()
+    for plain, name in names.items():
+        content = content.replace(plain, name)
+    archive.write_bytes(content)
+    remark, *images = read(archive)
+    assert remark.content.detail.startswith("2 names, such as ")
+    assert {image.path for image in images} == {name.decode("cp437") for name in names.values()}
 
 
 @pytest.mark.parametrize("front", [b"", b"#!/bin/sh\n"])

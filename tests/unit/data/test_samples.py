@@ -119,6 +119,14 @@ def test_undecodable_samples_are_described(pixels: np.ndarray, words: str) -> No
     assert words in raised.value.detail
 
 
+def test_grey_multiplied_by_alpha_is_read() -> None:
+    """Grey levels that are multiplied by their alpha are divided by it, and laid on white."""
+    pixels = np.stack([np.full((20, 20), 60, np.uint8), np.full((20, 20), 120, np.uint8)], -1)
+    decoded = images.decode(tiff(pixels, extra=[1]))
+    assert decoded.notes == ("transparent pixels laid on white",)
+    assert np.abs(np.asarray(decoded.image).astype(int) - (60 + 255 - 120)).max() <= 1
+
+
 def test_later_frames_are_noted() -> None:
     """Of an image of several frames the first is read, and a note says so."""
     for kind in ("GIF", "TIFF", "WEBP", "PNG"):
@@ -230,6 +238,21 @@ def test_unknowable_scale_names_the_setting(tmp_path: Path, write: object, words
     low, high = fitting
     assert [n for note, n in found.count_notes().items() if f"{low:g} to {high:g} scaled" in note] == [16]
     assert 100 < np.mean(list(pixels.values())) < 155
+
+
+@pytest.mark.parametrize(
+    ("cat", "dog", "fitting"),
+    [("12 bits", "16 bits", [0, 65535]), ("14 bits", "16 bits", [0, 65535]), ("unit floats", "signed floats", [-1, 1])],
+)
+def test_classes_of_unequal_scales_are_refused(tmp_path: Path, cat: str, dog: str, fitting: list[float]) -> None:
+    """A class written in another scale than the others is refused, and read once the scale is set."""
+    names = iter([cat] * 8 + [dog] * 8)
+    source = pictures(tmp_path / "wide", lambda grey: SCALES[next(names)][0](grey))
+    with pytest.raises(
+        UserError, match=r"several scales: all samples of cat .*; .*set data.value_range: \[low, high\]"
+    ):
+        scan.survey_without_storing(DataConfig(source=[source]))
+    assert len(scan.survey_without_storing(DataConfig(source=[source], value_range=fitting)).usable) == 16
 
 
 def test_set_range_survives_the_job_file(tmp_path: Path) -> None:
