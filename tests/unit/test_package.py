@@ -61,7 +61,7 @@ EXTRAS = {name: list_distributions(value) for name, value in PROJECT["optional-d
 def test_every_import_is_declared() -> None:
     """What the package imports is a dependency, or in one of the extras that a user chooses; and nothing is idle."""
     imported = list_imported("ganaug_ray")
-    optional = EXTRAS["export"] | EXTRAS["mlflow"] | EXTRAS["wandb"] | EXTRAS["tensorboard"]
+    optional = EXTRAS["export"] | EXTRAS["mlflow"] | EXTRAS["wandb"] | EXTRAS["tensorboard"] | EXTRAS["pandas"]
     assert {name: modules for name, modules in imported.items() if name not in MAIN | optional} == {}
     assert MAIN - imported.keys() == set(), "declared, and not imported anywhere"
 

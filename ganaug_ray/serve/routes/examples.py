@@ -24,6 +24,7 @@ MODEL_CARD: Example = {
     "metrics": {"accuracy": 0.988, "macro_f1": 0.987},
     "verdict": "helped",
     "sentence": "Add the synthetic images: they changed accuracy from 97.1 % to 98.8 %.",
+    "generator": "The generator is usable: its images cover 98 % of the real ones (held-out real images: 98 %).",
     "lineage": {"arm": "real+classic+synthetic", "seed": 1, "inputs": {"dataset": "dc7a2e692698375d"}},
 }
 FEEDBACK: Example = {"id": PREDICTION["id"], "version": "3", "predicted": "cat", "correct": False, "stored": True}
