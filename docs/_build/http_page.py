@@ -49,8 +49,8 @@ def build_page() -> str:
 
 def _iterate_request(operation: Schema) -> Iterator[str]:
     parameters = [
-        (f"`{one['name']}`", one["in"], escape_text(one.get("description", "")))
-        for one in operation.get("parameters", [])
+        (f"`{parameter['name']}`", parameter["in"], escape_text(parameter.get("description", "")))
+        for parameter in operation.get("parameters", [])
     ]
     if parameters:
         yield build_table(["Parameter", "Where", "What it is"], parameters)

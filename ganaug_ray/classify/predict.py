@@ -142,7 +142,7 @@ def _iter_pictures(
 ) -> Iterator[tuple[str | None, ImageInput | images.UnreadableError]]:
     """Yield path and content of each image, those in folders and archives too; the path of one in memory is None."""
     if isinstance(pictures, str | Path | bytes | Image.Image) or _is_one_image(pictures):
-        pictures = [pictures]  # type: ignore[list-item]
+        pictures = [pictures]  # type: ignore[list-item]  # mypy does not see that an array is one image
     for picture in pictures:
         if not isinstance(picture, str | Path):
             yield None, picture

@@ -35,9 +35,10 @@ def list_runs(
         print(f"{home}: there is no experiment in it")
         return
     rows = [("NAME", "WHEN", "VERDICT", "FIGURES", "CHAMPION")]
-    for one in experiments:
-        when = f"{one.changed:%Y-%m-%d %H:%M}"
-        rows.append((one.name, when, one.state, one.describe_figures(), one.describe_champion()))
+    for experiment in experiments:
+        when = f"{experiment.changed:%Y-%m-%d %H:%M}"
+        figures, champion = experiment.describe_figures(), experiment.describe_champion()
+        rows.append((experiment.name, when, experiment.state, figures, champion))
     print(_align(rows))
 
 

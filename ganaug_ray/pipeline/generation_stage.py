@@ -81,7 +81,7 @@ def import_sources(context: StageContext) -> None:
 def _refuse_other_settings(folder: Folder, record: ImagesRecord, source: ImagesConfig) -> None:
     """Raise UserError if images were imported with other settings than the job has now."""
     if (record.source, record.class_names) != (source.source, source.classes):
-        raise UserError(f"{folder}: is of {', '.join(record.source)}; {_OTHER_NAME}")
+        raise UserError(f"{folder}: holds the images of {', '.join(record.source)}; {_OTHER_NAME}")
     settings = source.model_dump(mode="json")
     changed = [key for key, value in settings.items() if (record.settings or settings).get(key) != value]
     if changed:

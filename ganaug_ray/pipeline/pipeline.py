@@ -18,6 +18,7 @@ from ganaug_ray.pipeline import (
     evaluation_stages,
     generation_stage,
     generator_check,
+    preparation_stage,
     sequential_plan,
     size_experiments,
     training_stages,
@@ -144,7 +145,7 @@ class Pipeline:
 
     def prepare_data(self) -> None:
         """Prepare the data set of each split from raw images: dataset/."""
-        training_stages.prepare_data(self.context)
+        preparation_stage.prepare_data(self.context)
 
     def choose_augmentation(self) -> None:
         """Choose the augmentation of all arms on validation, where the job leaves it open."""

@@ -49,7 +49,7 @@ def write_publication(run: Run, out: Folder, name: str) -> list[str]:
     if registry is None or current is None or current["model"] != model.hash:
         raise UserError(f"{run.root}: its best model is not its registry's champion; `ganaug promote` makes it so")
     if out.list_entries() and not (out.has_file(CARD_FILE) and out.has_file(ModelRecord.FILE)):
-        raise UserError(f"{out}: holds something else than an earlier publication; give another folder")
+        raise UserError(f"{out}: holds files that `ganaug publish` did not write; give another folder")
     version = registry / "versions" / str(current["version"])
     has_onnx = version.has_file(ONNX_FILE)
     facts = CardFacts(

@@ -110,7 +110,8 @@ class _Follower:
             with suppress(ValueError):
                 self._trackers.remove(tracker)
             reason = str(error).partition("\n")[0] or type(error).__name__
-            self._say(f"{type(tracker).__name__} ends, the run goes on without it ({reason})")
+            name = type(tracker).__name__.removesuffix("Tracker")
+            self._say(f"{name}: stopped ({reason}); the run goes on without it")
 
 
 def describe_curves(root: Folder) -> str:

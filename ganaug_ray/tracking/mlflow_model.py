@@ -33,7 +33,7 @@ class PyfuncClassifier:
             Probabilities float32 [N, K], in the order of ``classes``.
         """
         predictions = self._classifier.predict(list(model_input))
-        return np.array([list(one.probabilities.values()) for one in predictions], np.float32)
+        return np.array([list(prediction.probabilities.values()) for prediction in predictions], np.float32)
 
 
 def _load_pyfunc(path: str) -> PyfuncClassifier:

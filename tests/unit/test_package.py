@@ -33,7 +33,9 @@ def list_distributions(requirements: list[str]) -> set[str]:
     """Return the names in requirements such as ``ray[tune]>=2``, with those of this project's own extras."""
     names = set()
     for requirement in requirements:
-        name, extras = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", requirement).groups()  # type: ignore[union-attr]
+        matched = re.match(r"([\w.-]+)(?:\[([\w,-]+)\])?", requirement)
+        assert matched is not None, requirement
+        name, extras = matched.groups()
         if normalize_name(name) == PROJECT["name"]:
             for extra in extras.split(","):
                 names |= list_distributions(PROJECT["optional-dependencies"][extra])

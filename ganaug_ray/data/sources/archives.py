@@ -39,7 +39,7 @@ from ganaug_ray.errors import UserError
 MAX_ENTRIES = 500_000
 READ_AHEAD_BYTES = 1024**2  # bytes: on an object store each read is a request
 _NO_HEADER = tarfile.EmptyHeaderError  # type: ignore[attr-defined]  # typeshed lacks both
-_END_OF_ARCHIVE = tarfile.EOFHeaderError  # type: ignore[attr-defined]
+_END_OF_ARCHIVE = tarfile.EOFHeaderError  # type: ignore[attr-defined]  # likewise
 
 
 def list_zip_parts(source: str, label_from: LabelFrom | None, columns: ColumnsConfig) -> Iterator[SourcePart]:

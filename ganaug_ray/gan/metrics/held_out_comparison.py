@@ -100,7 +100,7 @@ def _compare_sets(
         prdc["held_out"].append(kid_fid_prdc.compute_prdc(real_NF, held_out.features_NF[rows]))
     figures = {}
     for name in ("coverage", "recall"):
-        figures[name] = {kind: sum(getattr(one, name) for one in measured) / rounds for kind, measured in prdc.items()}
+        figures[name] = {kind: sum(getattr(drawn, name) for drawn in draws) / rounds for kind, draws in prdc.items()}
     figures["kid"] = {
         "generated": kid_fid_prdc.compute_kid(train_NF, torch.cat(generated_parts), seed)[0],
         "held_out": kid_fid_prdc.compute_kid(train_NF, held_out.features_NF, seed)[0],

@@ -75,7 +75,7 @@ def _parse_command(words: list[str]) -> None:
     if words == ["--version"]:
         return
     context = click.Context(group)
-    name, command, rest = group.resolve_command(context, words)  # type: ignore[attr-defined]
+    name, command, rest = group.resolve_command(context, words)  # type: ignore[attr-defined]  # a group's
     assert name is not None
     while hasattr(command, "resolve_command") and rest:
         name, command, rest = command.resolve_command(context, rest)

@@ -76,7 +76,7 @@ def test_every_command_and_option_is_listed(builders: Any) -> None:
     """Every command, also one in a group, is on the page with its help and all of its options."""
     page = builders("cli_page").build_page()
     sections = dict(re.findall(r"^## (.+)\n((?:.|\n)*?)(?=^## |\Z)", page, re.MULTILINE))
-    commands: dict[str, Any] = dict(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+    commands: dict[str, Any] = dict(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]  # a group's
     for group in [name for name, command in commands.items() if hasattr(command, "commands")]:
         commands |= {f"{group} {name}": command for name, command in commands[group].commands.items()}
     assert sections.keys() == commands.keys()

@@ -68,7 +68,7 @@ def test_nothing_of_this_site_is_published(experiment: Run, published: Path) -> 
 def test_other_folders_are_left_alone(experiment: Run, tmp_path: Path) -> None:
     """A folder with something else is refused, and so is an experiment without a verdict or an odd name."""
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(UserError, match="holds something else"):
+    with pytest.raises(UserError, match="holds files that `ganaug publish` did not write"):
         publication.write_publication(experiment, Folder.from_uri(tmp_path), "x")
     with pytest.raises(UserError, match="has no verdict yet"):
         publication.write_publication(Run(Folder.from_uri(tmp_path)), Folder.from_uri(tmp_path / "out"), "x")
