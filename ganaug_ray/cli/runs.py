@@ -37,8 +37,8 @@ def list_runs(
     rows = [("NAME", "WHEN", "VERDICT", "FIGURES", "CHAMPION")]
     for experiment in experiments:
         when = f"{experiment.changed:%Y-%m-%d %H:%M}"
-        figures, champion = experiment.describe_figures(), experiment.describe_champion()
-        rows.append((experiment.name, when, experiment.state, figures, champion))
+        figures = experiment.describe_figures()
+        rows.append((experiment.name, when, experiment.state, figures, experiment.describe_champion()))
     print(_align(rows))
 
 
