@@ -13,6 +13,7 @@ from ganaug_ray.core.storage import Folder
 from ganaug_ray.core.wording import format_count
 from ganaug_ray.pipeline.progress import read_fit_progress, read_gan_progress
 from ganaug_ray.pipeline.stage import Split, StageContext
+from ganaug_ray.report import gan_figures
 
 if TYPE_CHECKING:
     from ganaug_ray.gan.training_spec import GanTraining
@@ -242,5 +243,7 @@ def _describe_gan(gan: synthetic_pools.GanSource) -> str:
     if again:
         parts.append(f"started again {format_count(again, 'time')}")
     if chosen.value is not None:
-        parts.append(f"kept: {chosen.chosen_by} {chosen.value:.4f} at step {chosen.step}")
+        name = gan_figures.parse_name(chosen.chosen_by or "")
+        words = name.metric.name if name else chosen.chosen_by
+        parts.append(f"kept: step {chosen.step}, {words} {chosen.value:.3f}")
     return ", ".join([*parts, f"memorisation: {record.memorization.verdict}"])

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _NAME = re.compile(
-    r"(?P<val>val_)?(?P<metric>[a-z]+)_(?P<features>\w+?)(_k\d+|_s\d+)?(_class_(?P<of_class>.+))?"
+    r"(?P<val>val_)?(?P<metric>conditional_kid|[a-z]+)_(?P<features>\w+?)(_k\d+|_s\d+)?(_class_(?P<of_class>.+))?"
     r"_n(?P<real>\d+)(v(?P<generated>\d+))?"
 )
 _SPREAD = "_std"
@@ -51,6 +51,13 @@ QUALITY_METRICS = (
         "kid",
         "KID",
         "distance from real images; other real images would be at 0 on average, and a little below is chance",
+        higher_is_better=False,
+        is_share=False,
+    ),
+    QualityMetric(
+        "conditional_kid",
+        "conditional KID",
+        "the mean of the classes' own KID, by which the kept generator is chosen; ± is its standard error",
         higher_is_better=False,
         is_share=False,
     ),
@@ -103,6 +110,8 @@ def parse_name(key: str) -> QualityName | None:
     >>> name = parse_name("val_kid_teacher_n24v168")
     >>> name.metric.name, name.split, name.features, name.real, name.generated
     ('KID', 'val', 'teacher', 24, 168)
+    >>> parse_name("val_conditional_kid_teacher_n24v168").metric.name
+    'conditional KID'
     >>> parse_name("kid_teacher_class_big_cat_n84").of_class
     'big_cat'
     >>> parse_name("loss_g")

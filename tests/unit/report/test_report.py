@@ -425,8 +425,12 @@ def test_gan_figures_include_spread_and_reason(experiment: Experiment, reported:
     assert "kid_teacher" not in page.split("Lineage")[0], "codes are for files"
     assert "ended early" not in page
     record = experiment.run.gan.read_json("gan.json")
-    experiment.run.gan.write_json("gan.json", record | {"ended_early": "collapsed: since step 20"})
-    assert "The training was ended early: collapsed: since step 20." in Page(experiment.report()).text
+    chosen = {"step": 20, "chosen_by": "val_conditional_kid_teacher_n100v200", "value": 0.4, "recall": 0.6}
+    experiment.run.gan.write_json("gan.json", record | {"ended_early": "collapsed: since step 20", "chosen": chosen})
+    page = Page(experiment.report()).text
+    assert "The training was ended early: collapsed: since step 20." in page
+    assert "step 20 whose conditional KID against validation images lies within a standard error of the best" in page
+    assert "kid_teacher" not in page.split("Lineage")[0]
 
 
 def test_report_charts_discriminator_overfitting(reported: Experiment) -> None:
