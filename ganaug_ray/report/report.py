@@ -149,7 +149,7 @@ def _collect_gan(
     reasons = set().union(*synthetic_marker["screened"].values())
     return {
         **gan_figures,
-        "beside_held_out": content.get("beside_held_out"),
+        "beside_held_out": record.beside_held_out and record.beside_held_out.model_dump(),
         "ended_early": record.ended_early,
         "published": job.published and published.compare_published(job.published, rows, job.gan, images),
         "synthetic_images": synthetic_marker["images"],

@@ -48,8 +48,8 @@ class TensorBoardTracker:
         """Write what is new."""
         for log in logs:
             written = self._written.get(log.name)
-            if written is None and _read_newest_time(self._folder / log.name) >= log.changed:
-                continue  # an earlier command wrote all of it
+            if written is None and _read_newest_time(self._folder / log.name) > log.changed:
+                continue  # an earlier command wrote all of it; of the same time, a row may have come after it
             if written is None or not written.is_continued_by(log):
                 written = self._begin(log.name)
             _write_news(written, log)

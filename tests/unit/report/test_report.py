@@ -538,6 +538,18 @@ def test_unused_gan_has_report_section(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "verdict.json").read_text())["sentence"] in page
 
 
+@pytest.mark.parametrize(("images", "is_shown"), [(40, True), (12, False)])
+def test_generator_stands_beside_held_out_images(experiment: Experiment, images: int, is_shown: bool) -> None:
+    """Too few held-out images have no figures of distributions; the page has what there is."""
+    beside: dict[str, Any] = {"images": images, "classes": {"cat": {"generated": 0.9, "held_out": 0.8, "images": 6}}}
+    if is_shown:
+        beside["coverage"] = {"generated": 0.625, "held_out": 0.875}
+    records.write_gan(experiment.run.gan, beside_held_out=beside)
+    text = Page(experiment.report()).text
+    assert ("coverage, 40 images, % 62.5 87.5" in text) == is_shown
+    assert "cat: recognised by the teacher, % 90.0 80.0 of 6" in text
+
+
 def test_every_picture_has_text_alternative(reported: Experiment) -> None:
     """Every picture has a text that says what it shows."""
     pictures = [(tag, a) for tag, a in Page(reported.page()).tags if tag in ("img", "svg")]
