@@ -122,6 +122,22 @@ def test_seen_test_images_refuse_the_generator(pack: Path, experiment: Run, tmp_
     assert not list(tmp_path.iterdir())
 
 
+def test_seen_images_of_any_split_refuse_the_generator(
+    pack: Path, team: tuple[Job, Run], experiment: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All splits are looked at before anything is trained: an image that is tested in the last one is named too."""
+    job, _ = team
+    settings = {"augment": job.augment.model_copy(update={"generator": GeneratorConfig(source=str(pack), classes=MATCHED)})}
+    settings["compare"] = job.compare.model_copy(update={"splits": 2})
+    settings["arms"] = {"shared": ArmConfig(kind="synthetic", source="generator")}
+    run = Run(Folder.from_uri(tmp_path))
+    (tmp_path / "dataset").symlink_to(str(team[1].dataset))
+    (tmp_path / "splits" / "1").mkdir(parents=True)
+    (tmp_path / "splits" / "1" / "dataset").symlink_to(str(experiment.dataset))
+    with pytest.raises(UserError, match="has seen 50 of the validation and test images"):
+        Pipeline(job.model_copy(update=settings), run, Terminal()).import_sources()
+
+
 def test_other_colours_are_refused(pack: Path, team: tuple[Job, Run], tmp_path: Path) -> None:
     """A generator of grey images is no help for a data set in colour."""
     _, run = team
