@@ -4,15 +4,15 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
-from ganaug_ray.classify.image_files import IMAGE, OTHER_FILE, READ_SCHEMA, describe_error, read_batches
+from ganaug_ray.classify.image_files import IMAGE, OTHER_FILE, build_batch, describe_error, read_batches
 from ganaug_ray.classify.predict import Classifier
+from ganaug_ray.core.arrow_arrays import build_float_array, build_struct_array, build_text_array
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data import images
 from ganaug_ray.data.sources.raw import REMARK, SourcePart
@@ -123,35 +123,34 @@ def build_answers(
     classes: list[str], batch: pa.Table, probabilities: list[np.ndarray | None], errors: list[str | None]
 ) -> pa.Table:
     """Return the answers for a batch of READ_SCHEMA, with its kinds."""
-    by_class = pa.struct([(name, pa.float32()) for name in classes])
-    answers = [_describe_answer(classes, row) for row in probabilities]
+    present_N = np.array([row is not None for row in probabilities], bool)
+    probabilities_NK = np.zeros((len(probabilities), len(classes)), np.float32)
+    for row, probabilities_K in enumerate(probabilities):
+        if probabilities_K is not None:
+            probabilities_NK[row] = probabilities_K
+    labels = [
+        classes[row.argmax()] if present else None for row, present in zip(probabilities_NK, present_N, strict=True)
+    ]
     return pa.table(
         {
             "kind": batch["kind"],
             "path": batch["path"],
-            "label": pa.array([answer["label"] for answer in answers], pa.string()),
-            "probability": pa.array([answer["probability"] for answer in answers], pa.float32()),
-            "probabilities": pa.array([answer["probabilities"] for answer in answers], by_class),
-            "error": pa.array(errors, pa.string()),
+            "label": build_text_array(labels),
+            "probability": build_float_array(probabilities_NK.max(1), present_N),
+            "probabilities": build_struct_array(classes, probabilities_NK, present_N),
+            "error": build_text_array(errors),
         }
     )
 
 
 def divide_answers(classes: list[str], tables: Sequence[pa.Table]) -> PredictedImages:
     """Divide the answers for all batches into those of images, remarks, and files that are no images."""
-    answers = pa.concat_tables([build_answers(classes, READ_SCHEMA.empty_table(), [], []), *tables])
-    remarks = answers.filter(pc.equal(answers["kind"], REMARK))["error"].to_pylist()
-    passed_over = len(answers.filter(pc.equal(answers["kind"], OTHER_FILE)))
-    table = answers.filter(pc.equal(answers["kind"], IMAGE)).drop_columns(["kind"])
+    answers = pa.concat_tables([build_answers(classes, build_batch([]), [], []), *tables])
+    remarks = _select_kind(answers, REMARK)["error"].to_pylist()
+    passed_over = len(_select_kind(answers, OTHER_FILE))
+    table = _select_kind(answers, IMAGE).drop_columns(["kind"])
     return PredictedImages(table, passed_over, tuple(dict.fromkeys(remarks)))
 
 
-def _describe_answer(classes: list[str], probabilities_K: np.ndarray | None) -> dict[str, Any]:
-    """The class, its probability and those of all classes; nothing of an image that cannot be read."""
-    if probabilities_K is None:
-        return dict.fromkeys(("label", "probability", "probabilities"))
-    return {
-        "label": classes[probabilities_K.argmax()],
-        "probability": probabilities_K.max(),
-        "probabilities": dict(zip(classes, probabilities_K.tolist(), strict=True)),
-    }
+def _select_kind(answers: pa.Table, kind: str) -> pa.Table:
+    return answers.filter(pc.is_in(answers["kind"], value_set=build_text_array([kind])))

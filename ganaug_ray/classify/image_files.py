@@ -2,12 +2,13 @@
 
 import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from ganaug_ray.core.arrow_arrays import build_binary_array, build_text_array
 from ganaug_ray.core.storage import split_address
 from ganaug_ray.data import images, sources
 from ganaug_ray.data.sources import json_lines
@@ -72,11 +73,20 @@ def read_batches(part: SourcePart) -> Iterator[pa.Table]:
         rows.append({"kind": find_kind(raw), "path": raw.path, **content})
         size += len(content.get("content", b""))
         if len(rows) == BATCH_IMAGES or size >= BATCH_BYTES:
-            yield pa.Table.from_pylist(rows, READ_SCHEMA)
+            yield build_batch(rows)
             rows = []
             size = 0
     if rows:
-        yield pa.Table.from_pylist(rows, READ_SCHEMA)
+        yield build_batch(rows)
+
+
+def build_batch(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Build a table of READ_SCHEMA from rows, in which a missing key is null."""
+    columns = []
+    for field in READ_SCHEMA:
+        build_array = build_binary_array if field.type == pa.binary() else build_text_array
+        columns.append(build_array([row.get(field.name) for row in rows]))
+    return pa.Table.from_arrays(columns, schema=READ_SCHEMA)
 
 
 def describe_error(error: images.UnreadableError) -> str:

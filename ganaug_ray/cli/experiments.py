@@ -25,7 +25,7 @@ Png = Annotated[str | None, typer.Option("--png", metavar="DIR", help="With a fo
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="With a folder: another seed draws other images.")]
 
 VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
-    "run": ("All stages below, from raw images to a promoted model.", lambda p: p.run_all()),
+    "run": ("Do all stages, from raw images to a promoted model.", lambda p: p.run_all()),
     "prepare": ("Read, judge, split and resize the images.", lambda p: p.prepare_data()),
     "train-gan": (
         "Train the GAN; first the teacher, if there is none.",
@@ -51,9 +51,7 @@ VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
 
 
 def build_command(name: str) -> Callable[..., None]:
-    """Return the function of one command: a stage, or all of them."""
-    if name in _COMMANDS_WITH_OPTIONS:
-        return _COMMANDS_WITH_OPTIONS[name]
+    """Return the function of a command that does something with the pipeline of a job."""
 
     def command(
         job: JobPath,
@@ -83,7 +81,6 @@ def _generate(
     png: Png = None,
     seed: Seed = None,
 ) -> None:
-    """Run the generate stage of a job, or export images of a finished GAN's folder as PNG files."""
     from ganaug_ray.config.addresses import expand_home
 
     flags = {"--dry-run": dry_run, "--settings": settings, "--verbose": verbose, "--cpu": cpu}
@@ -216,9 +213,6 @@ def search(
     run_action(lambda p: driver.run_search(p, checked_space, write), options)
 
 
-_COMMANDS_WITH_OPTIONS: dict[str, Callable[..., None]] = {"run": _run, "generate": _generate, "promote": _promote}
-
-
 def _refuse_options(options: Mapping[str, object], why: str) -> None:
     """Raise UserError if any of the options was given."""
     for name, value in options.items():
@@ -262,3 +256,16 @@ def _export_images(address: str, counts: list[str], png: str | None, seed: int) 
         raise Interrupted(f"interrupted; {written} of {total} images are in {out}") from None
     text = f"{total} PNG in {out}; the images are unscreened, as the generator draws them"
     terminal.print_stage_line("generate", "done", text, time.monotonic() - started)
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
+    **{name: build_command(name) for name in VERBS},
+    "run": _run,
+    "generate": _generate,
+    "promote": _promote,
+    "init": init,
+    "evaluate": evaluate,
+    "search": search,
+}
+for _name, (_help, _) in VERBS.items():
+    COMMANDS[_name].__doc__ = _help

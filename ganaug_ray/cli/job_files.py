@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,11 @@ import typer
 
 from ganaug_ray.errors import UserError
 
-examples = typer.Typer(help="List the jobs and search spaces that come with ganaug, or copy one.")
+examples = typer.Typer(
+    help="List the jobs and search spaces that come with ganaug, or copy one.",
+    rich_markup_mode=None,
+    add_completion=False,
+)
 
 OutFile = Annotated[Path | None, typer.Option("--out", metavar="FILE.yaml", help="Default: its name, in this folder.")]
 
@@ -60,3 +65,10 @@ def _copy_example(
     is_job = KINDS[find_example(name).parent.name] == "job"
     command = f"run {target}" if is_job else f"search {find_example(name).stem} JOB.yaml --space {target}"
     print(f"{target}: `ganaug {command}` takes it")
+
+
+COMMANDS: dict[str, Callable[..., None] | typer.Typer] = {
+    "schema": schema,
+    "explain": explain,
+    "examples": examples,
+}

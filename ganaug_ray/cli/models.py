@@ -175,3 +175,6 @@ def share(
         f"seen; {generator_pack.CARD_FILE} there says what it gives away"
     )
     terminal.print_stage_line("share", "done", text, time.monotonic() - started)
+
+
+COMMANDS = {"predict": predict, "rollback": rollback, "serve": serve, "export": export, "share": share}

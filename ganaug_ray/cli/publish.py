@@ -43,3 +43,6 @@ def publish(
         with terminal.show_activity(f"pushing to {repo}"):
             url = publication.push_publication(out.local_path, repo)
         terminal.print_stage_line("publish", "done", f"{url}: a private repository until you change that")
+
+
+COMMANDS = {"publish": publish}

@@ -137,3 +137,6 @@ def _align(rows: Sequence[tuple[str, ...]]) -> str:
         cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)]
         lines.append("  ".join(cells).rstrip())
     return "\n".join(lines)
+
+
+COMMANDS = {"ls": list_runs, "show": show, "diff": diff}

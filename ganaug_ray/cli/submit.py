@@ -227,3 +227,6 @@ def _report_failure(number: str, details: JobDetails) -> int:
         return 1
     print(f"{number}: failed with exit code {code}", file=sys.stderr)
     return code if code >= 0 else 128 - code  # as a shell says that a signal ended it
+
+
+COMMANDS = {"submit": submit, "jobs": jobs, "stop": stop}

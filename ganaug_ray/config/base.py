@@ -43,7 +43,7 @@ class Config(BaseModel):
     """Base class of every section: no unknown keys, no silent conversion, no change after loading."""
 
     # What stands below a field describes it: in the schema that editors read, and in `ganaug explain`.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, defer_build=True)
 
 
 def is_falsy(value: Any) -> bool:

@@ -43,6 +43,15 @@ def get_last_line(error: BaseException) -> str:
     return lines[-1].strip()
 
 
+def shorten_text(text: str, length: int) -> str:
+    """Return a text of at most this many characters; a longer one ends in an ellipsis.
+
+    >>> shorten_text("tabby cat", 9), shorten_text("long-haired cat", 9)
+    ('tabby cat', 'long-hai…')
+    """
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
 def format_range(low: int, high: int) -> str:
     """Return two numbers as a range, or as one number where they are equal.
 

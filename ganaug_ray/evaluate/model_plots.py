@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ganaug_ray.core.wording import shorten_text
 from ganaug_ray.evaluate.metric_register import ACCURACY
 from ganaug_ray.evaluate.plots import COLOURS, GRID_COLOUR, INK_COLOUR, PLOT_STYLE
 
@@ -144,7 +145,7 @@ def plot_embedding(points_N2: np.ndarray, labels: np.ndarray, kinds: np.ndarray,
     if len(classes) <= MAX_NAMED_CLASSES:
         for label in np.unique(labels[~fake]):
             middle_x, middle_y = np.median(points_N2[~fake & (labels == label)], 0)
-            name = classes[label][:14]
+            name = shorten_text(classes[label], 14)
             axes.text(middle_x, middle_y, name, fontweight="bold", fontsize=9, ha="center", va="center")
     axes.set_xticks([])
     axes.set_yticks([])

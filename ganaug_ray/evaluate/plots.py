@@ -17,6 +17,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 from PIL import Image
 
+from ganaug_ray.core.wording import shorten_text
+
 # Mid-tones with enough contrast on white and on near-black; blue and orange first, which colour-blind eyes tell apart.
 COLOURS = ("#4a86d8", "#e07b26", "#8d6cc9", "#2f9e8f", "#c75b8e", "#8a8f3c")
 VERDICT_COLOURS = {
@@ -245,8 +247,9 @@ def plot_confusion(counts: np.ndarray, classes: Sequence[str], in_percent: bool 
     axes = figure.subplots()
     axes.imshow(cells, interpolation="none")
     font = min(8.0, 72 * 0.8 * side / size)
-    axes.set_xticks(range(size), [_shorten_name(name) for name in classes], rotation=90, fontsize=font)
-    axes.set_yticks(range(size), [_shorten_name(name) for name in classes], fontsize=font)
+    names = [shorten_text(name, 14) for name in classes]
+    axes.set_xticks(range(size), names, rotation=90, fontsize=font)
+    axes.set_yticks(range(size), names, fontsize=font)
     if all(len(name) <= 2 for name in classes):
         axes.tick_params(axis="x", labelrotation=0)
     axes.set_xlabel("predicted class")
@@ -269,7 +272,3 @@ def plot_confusion(counts: np.ndarray, classes: Sequence[str], in_percent: bool 
 def _format_percent(share: float) -> str:
     percent = 100 * share
     return f"{percent:.0f}" if percent >= 0.5 else "<1"
-
-
-def _shorten_name(name: str) -> str:
-    return name if len(name) <= 14 else name[:13] + "…"

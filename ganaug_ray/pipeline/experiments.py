@@ -17,6 +17,7 @@ from ganaug_ray.core.records import DatasetRecord, GanRecord, RunRecord, Verdict
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.errors import UserError
 from ganaug_ray.evaluate.metric_register import get_metric
+from ganaug_ray.report import gan_figures
 
 MAX_DEPTH = 4  # folders below the one that is listed
 PAGE = "report.html"
@@ -129,7 +130,9 @@ def collect_figures(experiment: Experiment) -> dict[str, str]:
     if gan := GanRecord.find(run.gan):
         figures["GAN's steps"] = str(gan.steps)
         if gan.chosen.value is not None:
-            figures[f"GAN's {gan.chosen.chosen_by}"] = f"{gan.chosen.value:.4f}"
+            key = gan.chosen.chosen_by or ""
+            name = gan_figures.parse_name(key)
+            figures[f"GAN's {name.describe() if name else key}"] = f"{gan.chosen.value:.4f}"
         figures["GAN's memorisation"] = gan.memorization.verdict
     if verdict := experiment.verdict:
         figures["verdict"] = experiment.state

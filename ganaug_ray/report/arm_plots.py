@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ganaug_ray.core.wording import shorten_text
 from ganaug_ray.evaluate.metric_register import get_metric
 from ganaug_ray.evaluate.plots import COLOURS, GRID_COLOUR, INK_COLOUR, PLOT_STYLE, VERDICT_COLOURS
 
@@ -101,7 +102,7 @@ def plot_classes(rows: Sequence[dict[str, Any]]) -> Figure:
 
 
 def _label_class(row: dict[str, Any]) -> str:
-    name = row["class"][:24]
+    name = shorten_text(row["class"], 30)
     return f"{name} (rare)" if row["rare"] else name
 
 

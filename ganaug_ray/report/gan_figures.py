@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ganaug_ray.gan.metrics.feature_words import describe_features
+
 _NAME = re.compile(
     r"(?P<val>val_)?(?P<metric>conditional_kid|[a-z]+)_(?P<features>\w+?)(_k\d+|_s\d+)?(_class_(?P<of_class>.+))?"
     r"_n(?P<real>\d+)(v(?P<generated>\d+))?"
@@ -103,6 +105,14 @@ class QualityName:
     real: int
     generated: int
 
+    def describe(self) -> str:
+        """Say what is measured, and against which real images.
+
+        >>> parse_name("val_conditional_kid_teacher_n24v168").describe()
+        'conditional KID against validation images'
+        """
+        return f"{self.metric.name} against {'validation' if self.split == 'val' else 'training'} images"
+
 
 def parse_name(key: str) -> QualityName | None:
     """Return what a figure's key says, or None if it is none of a known metric.
@@ -159,7 +169,7 @@ def describe_protocol(quality: Mapping[str, float]) -> str:
     """Say how many images were compared, and by what features; empty where nothing is known.
 
     >>> describe_protocol({"kid_teacher_n168": 0.1, "val_kid_teacher_n24v168": 0.2})
-    '168 generated images against 168 training and 24 validation images, by the features of teacher'
+    "168 generated images against 168 training and 24 validation images, compared by the teacher's features"
     """
     names = {}
     for split, noun in (("train", "training"), ("val", "validation")):
@@ -170,7 +180,9 @@ def describe_protocol(quality: Mapping[str, float]) -> str:
         return ""
     sides = " and ".join(f"{name.real:,} {noun}" for noun, name in names.items())
     first = next(iter(names.values()))
-    return f"{first.generated:,} generated images against {sides} images, by the features of {first.features}"
+    return (
+        f"{first.generated:,} generated images against {sides} images, compared by {describe_features(first.features)}"
+    )
 
 
 def _format_cell(quality: Mapping[str, float], metric: QualityMetric, key: str | None) -> str:

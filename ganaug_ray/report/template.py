@@ -59,12 +59,16 @@ def write_minus(text: str) -> str:
 
 
 def mark_code(text: str) -> Markup:
-    """Turn what is in backticks into code.
+    """Turn what is in backticks into code, of which no word is broken where there is room for it on a line.
 
     >>> mark_code("`ganaug run` < you")
-    Markup('<code>ganaug run</code> &lt; you')
+    Markup('<code><span>ganaug</span> <span>run</span></code> &lt; you')
     """
-    return Markup(re.sub("`([^`]+)`", r"<code>\1</code>", str(escape(text))))
+    return Markup(re.sub("`([^`]+)`", _mark_command, str(escape(text))))
+
+
+def _mark_command(command: re.Match[str]) -> str:
+    return f"<code>{' '.join(f'<span>{word}</span>' for word in command[1].split(' '))}</code>"
 
 
 def list_headings(html: str) -> list[tuple[str, Markup]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import ganaug_ray
 from ganaug_ray.core.experiment_dir import Run
@@ -55,8 +56,12 @@ def test_commands_import_what_they_need(experiment: Run, tmp_path: Path) -> None
     for verb in ("prepare", "run"):
         refused = list_imported(command.format(f"{verb!r}, {str(tmp_path / 'bad.yaml')!r}"))
         assert not refused & (COMPUTING | {"rich", "asyncio", "jinja2"}), verb
-    loaded = list_imported(f"import ganaug_ray; ganaug_ray.load({str(experiment.root)!r})")
-    assert not loaded & {"ray", "timm", "torchvision", "pandas", "matplotlib", "sklearn", "scipy"}
+    not_needed = {"ray", "timm", "torchvision", "pandas", "matplotlib", "sklearn", "scipy"}
+    assert not list_imported(f"import ganaug_ray; ganaug_ray.load({str(experiment.root)!r})") & not_needed
+    Image.new("L", (20, 30)).save(tmp_path / "grey.png")
+    words = ["predict", str(experiment.root), str(tmp_path / "grey.png"), "--out", str(tmp_path / "answers.parquet")]
+    assert not list_imported(command.format(", ".join(map(repr, words)))) & not_needed
+    assert (tmp_path / "answers.parquet").exists()
 
 
 def test_every_kind_of_folder_loads(experiment: Run) -> None:

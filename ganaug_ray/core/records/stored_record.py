@@ -22,7 +22,7 @@ REMEDY = "restore the file, or delete it and run its stage again"
 class Part(BaseModel):
     """An object inside a record."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, defer_build=True)
 
     def to_json(self) -> dict[str, Any]:
         """Return the object as it is in the file."""

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from ganaug_ray.data.loading.tensors import scale_images
+from ganaug_ray.gan.metrics.feature_words import describe_features
 from ganaug_ray.gan.metrics.features import FeatureExtractor
 from ganaug_ray.gan.metrics.nearest_neighbors import NeighborSpacing
 
@@ -185,11 +186,16 @@ def _compare_frequencies(hits: int, n: int, other_hits: int, m: int) -> float:
 def _decide_verdict(copy_tests: Sequence[CopyTest], n: int, m: int) -> tuple[Verdict, str]:
     worst = max(copy_tests, key=lambda test: (test.near_p_value < SIGNIFICANCE_LEVEL, test.excess))
     shares = (
-        f"{worst.near:.1%} of {n} generated and {worst.near_held_out:.1%} of {m} held-out images are near copies of "
-        f"training images ({worst.extractor})"
+        f"{_format_share(worst.near, n)} generated and {_format_share(worst.near_held_out, m)} held-out images are "
+        f"near copies of training images, compared by {describe_features(worst.extractor)}"
     )
     if worst.excess < MAX_COPY_EXCESS:
         return "does not copy", shares
     if worst.near_p_value < SIGNIFICANCE_LEVEL:
         return "copies", f"{shares}, p = {worst.near_p_value:.1g}"
     return "too few images to tell", f"{shares}, p = {worst.near_p_value:.2f}: more held-out images are needed"
+
+
+def _format_share(share: float, total: int) -> str:
+    number = round(share * total)
+    return f"{number:,} of {total:,}" if number else f"none of {total:,}"

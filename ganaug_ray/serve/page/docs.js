@@ -120,9 +120,10 @@ function listAnswers(route, operation) {
     : `${Object.keys(content)[0]}: ${operation.responses["200"]?.description}`;
   for (const [name, of] of Object.entries(resolve(answer?.schema).properties || {}))
     if (of.description) fields.append(make("dt", { textContent: name }), make("dd", { textContent: of.description }));
-  for (const [status, refusal] of Object.entries(operation.responses))
-    if (status !== "200")
-      route.querySelector(".refusals dl").append(make("dt", { textContent: status }), make("dd", { textContent: refusal.description }));
+  const refusals = Object.entries(operation.responses).filter(([status]) => status !== "200");
+  route.querySelector(".refusals").hidden = !refusals.length;
+  for (const [status, refusal] of refusals)
+    route.querySelector(".refusals dl").append(make("dt", { textContent: status }), make("dd", { textContent: refusal.description }));
 }
 
 async function addRoute(path, method, operation) {

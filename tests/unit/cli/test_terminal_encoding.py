@@ -9,10 +9,8 @@ from pathlib import Path
 import pytest
 
 from ganaug_ray import cli
-from ganaug_ray.cli import experiments
+from ganaug_ray.cli.command_group import OUTLINE
 from ganaug_ray.core.console import Terminal
-
-MODEL_VERBS = ("predict", "serve", "export", "rollback", "evaluate", "search")
 
 
 def run_on_terminal(encoding: str, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> tuple[object, str]:
@@ -31,7 +29,7 @@ def run_on_terminal(encoding: str, arguments: list[str], monkeypatch: pytest.Mon
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_help_prints_on_any_terminal(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every verb prints its help on a terminal that lacks some of its characters."""
-    for verb in (*experiments.VERBS, *MODEL_VERBS, "submit", "jobs", "stop"):
+    for verb in OUTLINE:
         code, printed = run_on_terminal(encoding, [verb, "--help"], monkeypatch)
         assert code == 0, verb
         assert "Usage" in printed

@@ -272,7 +272,7 @@ def test_advice_appears_with_its_command(experiment: Experiment, reported: Exper
     assert reported.figures()["advice"] is None
     report.write_report(experiment.run, experiment.job, {"verdict": "f00d"}, "`ganaug run` takes < 5 minutes")
     page = (experiment.path / "report.html").read_text(encoding="utf-8")
-    assert "<p>Next: <code>ganaug run</code> takes &lt; 5 minutes.</p>" in page
+    assert "<p>Next: <code><span>ganaug</span> <span>run</span></code> takes &lt; 5 minutes.</p>" in page
 
 
 def test_page_describes_synthetic_image_mix(reported: Experiment, tmp_path: Path) -> None:
