@@ -16,6 +16,7 @@ from ganaug_ray.augment.arm_rows import ArmRows, BatchOpener, RowCounter, find_p
 from ganaug_ray.config import ArmConfig, ClassifierConfig, Job
 from ganaug_ray.config.synthetic_sources import GENERATOR, OWN_GAN
 from ganaug_ray.core.experiment_dir import Run
+from ganaug_ray.core.wording import format_count
 
 if TYPE_CHECKING:
     from ganaug_ray.config.augment import Kind
@@ -85,9 +86,8 @@ class ArmKind(ABC):
             parts[0] += f" from {arm.source}"
         if arm.traits.stored and arm.source in (OWN_GAN, GENERATOR):
             pool = strategies.plan_pool_counts(counts, arm)
-            parts.append(
-                f"{sum(pool.values())} images of {len(pool)} classes, {min(pool.values())} to {max(pool.values())} each"
-            )
+            each = " to ".join(str(n) for n in sorted({min(pool.values()), max(pool.values())}))
+            parts.append(f"{sum(pool.values())} images of {format_count(len(pool), 'class', 'classes')}, {each} each")
         return parts
 
 

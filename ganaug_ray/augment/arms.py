@@ -6,6 +6,7 @@ Arms differ in their batches alone: the same steps, real rows, classic augmentat
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 
 from ganaug_ray.config import Job, MixConfig, augment
 from ganaug_ray.config import job as job_schema
@@ -68,14 +69,29 @@ def is_deferred(job: Job, name: str) -> bool:
     return arm is not None and arm.classes == "gaining"
 
 
-def check_classes(name: str, arm: MixConfig, data: DatasetRecord) -> None:
-    """Raise UserError if an arm names an unknown class, or asks for rare classes where none are rare."""
-    if arm.classes == "rare" and not data.rare:
-        raise UserError(f"arms.{name}.classes rare: no class was thinned, see data.imbalance; give names, or all")
+def check_classes(name: str, arm: MixConfig, train_counts: Mapping[str, int], rare: Sequence[str]) -> None:
+    """Refuse an arm that names an unknown class, or asks for rare classes where none are rare.
+
+    Args:
+        name: of the arm.
+        arm: its settings.
+        train_counts: class -> training images.
+        rare: the classes that ``data.imbalance`` made rare.
+
+    Raises:
+        UserError: it names another class than these, or asks for rare ones where none was thinned.
+    """
+    if arm.classes == "rare" and not rare:
+        fewest = min(train_counts, key=train_counts.__getitem__)
+        raise UserError(
+            f"arms.{name}.classes: rare means the classes that data.imbalance thins, and it thins none; "
+            f"name the classes, such as [{fewest}], which has the fewest images"
+        )
     if isinstance(arm.classes, list):
         for class_name in arm.classes:
-            if class_name not in data.classes:
-                raise UserError(f"arms.{name}.classes: found {class_name!r}, known are {', '.join(data.classes[:12])}")
+            if class_name not in train_counts:
+                known = ", ".join(list(train_counts)[:12])
+                raise UserError(f"arms.{name}.classes: found {class_name!r}, known are {known}")
 
 
 def choose_classes(arm: MixConfig, data: DatasetRecord, gaining: list[str] | None = None) -> list[str]:

@@ -19,13 +19,15 @@ if TYPE_CHECKING:
 
 Count = Annotated[
     list[str] | None,
-    typer.Option("--count", metavar="CLASS=N", help="With a folder: how many images of a class; again for each class."),
+    typer.Option("--count", metavar="CLASS=N", help="With a folder: how many images of a class; repeat for more."),
 ]
 Png = Annotated[str | None, typer.Option("--png", metavar="DIR", help="With a folder: where the PNG files go.")]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="With a folder: another seed draws other images.")]
+Seed = Annotated[
+    int | None, typer.Option("--seed", min=0, help="With a folder: images are the same for the same seed.")
+]
 
 VERBS: dict[str, tuple[str, Callable[[Pipeline], None]]] = {
-    "run": ("Do all stages, from raw images to a promoted model.", lambda p: p.run_all()),
+    "run": ("Run all stages, from raw images to a promoted model.", lambda p: p.run_all()),
     "prepare": ("Read, judge, split and resize the images.", lambda p: p.prepare_data()),
     "train-gan": (
         "Train the GAN; first the teacher, if there is none.",
@@ -137,7 +139,7 @@ def init(
     minutes: Minutes = None,
     set_: Set = None,
 ) -> None:
-    """Write the job that `run IMAGES` would choose, as YAML with comments, to change it."""
+    """Write the job that `run IMAGES` would choose, as a YAML file with comments."""
     write_job_file(images, out, set_ or [], minutes)
 
 

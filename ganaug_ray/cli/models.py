@@ -52,7 +52,7 @@ def rollback(
 def serve(
     model: Annotated[str, typer.Argument(metavar="DIR", help="An experiment, a registry or a model folder.")],
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; any but this machine's own needs a key.")
+        str, typer.Option("--host", help="Address to listen on. Others than this machine's own need a key.")
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8000,
     name: Annotated[
@@ -63,7 +63,11 @@ def serve(
     ] = None,
     limit: Annotated[
         list[str] | None,
-        typer.Option("--limit", metavar="NAME=VALUE", help="bytes, pixels, images, seconds, waiting, memory, stored."),
+        typer.Option(
+            "--limit",
+            metavar="NAME=VALUE",
+            help="Limit on bytes, pixels, images, seconds, waiting, memory or stored; repeat for more.",
+        ),
     ] = None,
     replicas: Annotated[
         str, typer.Option("--replicas", metavar="N|MIN:MAX", help="Default: one to all CPUs or GPUs.")
@@ -77,12 +81,14 @@ def serve(
             help="GPUs of a replica: 0.5 for two replicas on one, 0 for none. Default: 1 where there are GPUs.",
         ),
     ] = None,
-    tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="PEM")] = None,
-    tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="PEM")] = None,
+    tls_cert: Annotated[str | None, typer.Option("--tls-cert", metavar="PEM", help="Certificate for HTTPS.")] = None,
+    tls_key: Annotated[str | None, typer.Option("--tls-key", metavar="PEM", help="Its private key.")] = None,
     shadow: Annotated[
         str | None,
         typer.Option(
-            "--shadow", metavar="MODEL[:SHARE]", help="A candidate that answers a share too; nobody sees its answers."
+            "--shadow",
+            metavar="MODEL[:SHARE]",
+            help="A candidate that answers a share of the requests too; nobody sees its answers.",
         ),
     ] = None,
     canary: Annotated[

@@ -12,7 +12,7 @@ Out = Annotated[
 ]
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4."),
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4; repeat for more."),
 ]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Print what would be done and how long each stage would take, then stop.")

@@ -43,7 +43,8 @@ def submit(
         str | None, typer.Option("--out", help="Folder of the experiment, which all nodes see; or set $GANAUG_HOME.")
     ] = None,
     set_: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4.")
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, such as gan.lr=1e-4; repeat for more."),
     ] = None,
     gpus: Annotated[
         int | None,

@@ -110,7 +110,10 @@ class Job(Config):
             raise ValueError(f"{name} is the model that tries an augmentation; give the arm another name")
         for name, arm in arms.items():
             if arm.classes == "gaining" and not any(arm.is_guided_by(other) for other in arms.values()):
-                raise ValueError(f"{name}: classes gaining needs an arm of kind {arm.kind} with classes all to go by")
+                raise ValueError(
+                    f"{name}: classes gaining are those that gained in an arm of kind {arm.kind} with classes all; "
+                    "add such an arm"
+                )
         return arms
 
     @model_validator(mode="after")

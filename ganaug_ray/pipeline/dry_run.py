@@ -6,6 +6,7 @@ from ganaug_ray.classify import augmentation_choice
 from ganaug_ray.config import Job
 from ganaug_ray.core.experiment_dir import Run
 from ganaug_ray.core.wording import format_count, format_time
+from ganaug_ray.data.ingest.imbalance import list_rare_classes
 from ganaug_ray.data.ingest.scan import Survey
 from ganaug_ray.gan import training_budget
 from ganaug_ray.pipeline import comparison_plan, plan_ladder
@@ -56,7 +57,9 @@ def describe_job(job: Job, run: Run, job_facts: JobFacts | None = None) -> str:
             facts.append(("warning", planned.warning))
     facts += [(name, source.address) for name, source in job.augment.sources.items()]
     size = job.classifier.batch_size
+    rare = list_rare_classes(counts["train"], job.data.imbalance)
     for name, arm in job.compared_arms.items():
+        arms.check_classes(name, arm, counts["train"], rare)
         facts.append((name, KINDS[arm.kind].describe_batches(arm, counts["train"], size, fit_steps)))
     splits = job.compare.splits
     trainings = f"{splits * fits} of {fit_steps} steps, batches of {size} real"

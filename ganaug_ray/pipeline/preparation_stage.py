@@ -31,7 +31,7 @@ def prepare_data(context: StageContext) -> None:
         # A strategy that the data do not suit is an error now, not when a GAN has been trained.
         data = DatasetRecord.read(context.run.dataset)
         strategies.plan_pool_counts(data.counts["train"], arm)
-        arms.check_classes(name, arm, data)
+        arms.check_classes(name, arm, data.counts["train"], data.rare)
 
 
 def _prepare_missing_data(context: StageContext) -> None:

@@ -8,6 +8,7 @@ from ganaug_ray.config import Job, loader
 from ganaug_ray.core import experiment_dir
 from ganaug_ray.core.experiment_dir import Record
 from ganaug_ray.core.records import GanRecord
+from ganaug_ray.core.wording import format_count
 from ganaug_ray.errors import UserError
 from ganaug_ray.pipeline import generator_check
 from ganaug_ray.pipeline.pipeline import Pipeline
@@ -71,6 +72,7 @@ def run_search(pipeline: Pipeline, space: SearchSpace, write: Path | None) -> No
     assert record is not None, "it was just written"
     status = "kept" if complete else "done"
     pipeline.terminal.print_stage_line("search", status, record["sentence"], record["seconds"])
+    pipeline.terminal.print_stage_line("search", "note", f"{plan.folder}/search.html has all trials")
     if write is not None and record["best"]:
         best = loader.apply_settings(plan.job, record["best"]["settings"], str(write))
         write.write_text(loader.dump_job(best), encoding="utf-8")
@@ -97,7 +99,9 @@ def _run_trials(pipeline: Pipeline, plan: SearchPlan, ledger: Ledger, max_trials
     _run_prerequisite_stages(pipeline, kind)
     need = plan_trials(plan, connect())
     at_once = min(need.at_once, max_trials + 1) if max_trials else need.at_once
-    words = "until the hours are over" if max_trials is None else f"{max_trials} trials"
+    words = "until the hours are over" if max_trials is None else format_count(max_trials, "trial")
+    if plan.has_baseline:
+        words += ", and one without synthetic images"
     pipeline.terminal.print_stage_line("search", "note", f"{words}, {at_once} at a time")
 
     def ended(trial: Trial) -> None:
@@ -177,11 +181,13 @@ def _measure_progress(plan: SearchPlan, ledger: Ledger, max_trials: int | None) 
         best = trial.find_best(plan.direction)
         if best is not None and trial.status != "failed":
             values.append(best.value)
-    words = f"{len(ended)} trials ended"
+    best_words = ""
     if values:
         best_value = min(values) if plan.direction == "min" else max(values)
-        words += f", best {plan.objective.replace('_', ' ')} {best_value:.4f}"
+        best_words = f", best {plan.objective.replace('_', ' ')} {best_value:.4f}"
     if max_trials is None:
+        words = f"{format_count(len(ended), 'trial')} ended{best_words}"
         return min(1.0, ledger.seconds / (_get_hours(plan) * 3600)), words
     with_baseline = max_trials + 1 if plan.has_baseline else max_trials
-    return min(1.0, len(ended) / with_baseline), f"{words} of {max_trials}"
+    words = f"{len(ended)} of {format_count(with_baseline, 'trial')} ended{best_words}"
+    return min(1.0, len(ended) / with_baseline), words

@@ -167,7 +167,7 @@ def compose_sentence(plan: SearchPlan, trials: Sequence[Trial], best: tuple[Tria
         return f"no mix of {len(trials) - 1} ({counts}) did better on validation than no synthetic images: {value}"
     against = ""
     if baseline and baseline.looks:
-        against = f", {metric.format_with_unit(baseline.looks[-1].value)} without synthetic images"
+        against = f"; without synthetic images {metric.format_with_unit(baseline.looks[-1].value)}"
     trainings = len(plan.split_seed_pairs)
     sign = "less" if metric.higher_is_better else "plus"
     what = f"{metric.name} on validation, {sign} its standard error over {trainings} trainings"

@@ -241,7 +241,8 @@ def _ensure_pool(job: Job, run: Run, arm: ArmConfig, device: str) -> None:
     """See to it that the arm's synthetic images are there; trials that ask for the same ones share them."""
     from ganaug_ray.augment.generate import generate_locally
 
-    arms.check_classes(SEARCHED_ARM, arm, DatasetRecord.read(run.dataset))
+    data = DatasetRecord.read(run.dataset)
+    arms.check_classes(SEARCHED_ARM, arm, data.counts["train"], data.rare)
     pool = synthetic_pools.plan_pool(job, run, arm)
     if synthetic_pools.read_finished_pool(pool) is None:
         screening = synthetic_pools.build_screening(run, pool)

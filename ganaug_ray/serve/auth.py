@@ -61,7 +61,9 @@ class Keyring:
         # Every key is compared, so that the time taken tells nothing.
         if not sum(hmac.compare_digest(given, key) for key in self._keys):
             raise ProblemError(
-                401, "give an API key as `Authorization: Bearer` or `X-API-Key`", {"WWW-Authenticate": "Bearer"}
+                401,
+                "no API key, or an unknown one; send one as `X-API-Key: KEY` or `Authorization: Bearer KEY`",
+                {"WWW-Authenticate": "Bearer"},
             )
 
 

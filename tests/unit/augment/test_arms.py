@@ -17,7 +17,6 @@ from ganaug_ray.config import ArmConfig, Job
 from ganaug_ray.config.augment import KIND_TRAITS, Kind
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.experiment_dir import Run
-from ganaug_ray.core.records import DatasetRecord
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.data.loading import image_store
 from ganaug_ray.errors import UserError
@@ -96,14 +95,12 @@ def test_arm_is_limited_to_its_classes(experiment: Run, tiny_job: Job) -> None:
     none = feed(job, experiment, "best", gaining=[])
     assert none(0).total == SIZE
     assert [name for name, _ in arms.list_pairs(job)][-2:] == ["best", "best"], "it waits for the others"
-    with pytest.raises(UserError, match=r"arms\.few\.classes rare: no class was thinned"):
-        arms.check_classes(
-            "few", with_arms(tiny_job, few={"kind": "synthetic", "classes": "rare"}).arms["few"], facts(experiment)
-        )
+    counts = {"cat": 20, "dog": 3}
+    with pytest.raises(UserError, match=r"arms\.few\.classes: rare means .* such as \[dog\]"):
+        arms.check_classes("few", ArmConfig(kind="synthetic", classes="rare"), counts, rare=[])
+    arms.check_classes("few", ArmConfig(kind="synthetic", classes="rare"), counts, rare=["dog"])
     with pytest.raises(UserError, match="'owl'"):
-        arms.check_classes(
-            "few", with_arms(tiny_job, few={"kind": "live", "classes": ["owl"]}).arms["few"], facts(experiment)
-        )
+        arms.check_classes("few", ArmConfig(kind="live", classes=["owl"]), counts, rare=[])
 
 
 @pytest.mark.parametrize("strategy", ["mix", "anneal"])
@@ -161,12 +158,10 @@ def test_kinds_describe_their_batches() -> None:
     assert describe(kind="synthetic", classes="rare", weight=0.5, soft_labels=True) == (
         f"synthetic of rare classes, {stored}, mix: 16 a batch, 640 in all, loss weight 0.5, soft labels"
     )
+    counts = {"cat": 20, "dog": 20}
+    assert describe(kind="synthetic-only") == "synthetic-only, 400 images of 2 classes, 200 each, batches of 16"
     assert KINDS["real"].describe_settings(ArmConfig(kind="real")) == ""
     assert KINDS["live"].describe_settings(ArmConfig(kind="live")) == "mix, ratio 1"
-
-
-def facts(run: Run) -> DatasetRecord:
-    return DatasetRecord.read(run.dataset)
 
 
 def test_arms_share_equal_synthetic_pools(experiment: Run, tiny_job: Job) -> None:
