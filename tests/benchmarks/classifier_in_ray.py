@@ -1,29 +1,25 @@
 """Images a second of classifier training on two workers: inside Ray Train, without Ray, and as a plain DDP script.
 
-    python -m tests.benchmarks.classifier_in_ray [--size 64] [--found 256] [--steps 60] [--rounds 3]
-
-ray:   the train stage's own path: ranks.run, worker.work, batches of a prepared data set.
+ray:   the train stage's own path, on batches of a prepared data set.
 bare:  the same loop in two processes without Ray, gloo between them, batches cut from a tensor that is there.
 plain: two processes as one writes them without us: ImageFolder, torchvision's transforms (the same flip, rotation,
        zoom and shift), a DataLoader with a worker process for each rank, DDP over gloo.
 
-All have the same network, optimizer, batch and one thread a rank. They run in turn, each in processes of its own; a
-ratio is of two runs that stood next to each other. What is timed are steps after a warm-up: no start of Ray, of
-processes or of workers, no preparing, no look at validation. The images are crops of the two photographs that come
-with scikit-learn, as JPEG files of --found pixels a side. A plain script decodes and shrinks them each time that it
-sees them; --found 64 spares it most of that.
+All have the same network, optimizer, batch and one thread a rank, each in processes of its own. What is timed are
+steps after a warm-up: no start of Ray, of processes or of workers, no preparing, no look at validation. The images are
+crops of the two photographs that come with scikit-learn, as JPEG files of 256 pixels a side. A plain script decodes and
+shrinks them each time that it sees them.
 """
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
 import os
-import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,9 +43,12 @@ from ganaug_ray.data.loading.batch import Batch, BatchFeed
 from ganaug_ray.data.loading.resident_loader import ResidentImages, open_real_feed
 from ganaug_ray.data.prepare import prepare_dataset
 from ganaug_ray.runtime import worker_group
+from tests.benchmarks.pairs import Benchmark, Pair, Side
+from tests.benchmarks.ranks import run_without_ray, start_ray
 
 WORKERS, CLASSES = 2, 2
-WARM_UP = 20  # steps
+WARM_UP, STEPS = 10, 25
+SIZE, FILE_SIZE, BATCH, IMAGES = 64, 256, 64, 1000  # images of each class
 MOST_GB = 1.0
 
 
@@ -57,11 +56,11 @@ MOST_GB = 1.0
 class Run:
     """What is timed, and where: ``room`` has the images in ``images`` and ``dataset``, and takes the figure."""
 
-    size: int
-    found: int
-    batch: int
-    steps: int
     room: str
+    size: int = SIZE
+    file_size: int = FILE_SIZE
+    batch: int = BATCH
+    steps: int = STEPS
 
     @property
     def config(self) -> ClassifierConfig:
@@ -145,7 +144,7 @@ def plain(run: Run, place: Place) -> None:
     config = run.config
     transform = transforms.Compose(
         [
-            *([transforms.Resize(run.size)] if run.found != run.size else []),
+            *([transforms.Resize(run.size)] if run.file_size != run.size else []),
             transforms.RandomHorizontalFlip(),
             transforms.RandomAffine(
                 config.rotate,
@@ -187,22 +186,7 @@ def _network(run: Run) -> networks.Network:
     return network.to(memory_format=torch.channels_last)
 
 
-def without_ray(work: Callable[[Run, Place], None], run: Run) -> None:
-    """Do the work on as many ranks as Ray Train does, in processes of their own."""
-    with tempfile.TemporaryDirectory() as meeting:
-        mp.spawn(_rank, args=(work, run, f"{meeting}/rendezvous"), nprocs=WORKERS)
-
-
-def _rank(rank: int, work: Callable[[Run, Place], None], run: Run, rendezvous: str) -> None:
-    torch.set_num_threads(1)
-    os.environ["GLOO_SOCKET_IFNAME"] = "lo"  # a name of this machine may lead nowhere
-    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=WORKERS)
-    work(run, Place(rank, WORKERS))
-    dist.barrier()
-    os._exit(0)  # torch's own threads were once seen to abort an interpreter that was taking itself down
-
-
-def photographs(folder: Path, size: int, n: int) -> None:
+def save_crops(folder: Path, size: int, n: int) -> None:
     """Write so many crops of each of two photographs, a class each."""
     rng = np.random.default_rng(0)
     sample: Any = load_sample_images()
@@ -215,49 +199,35 @@ def photographs(folder: Path, size: int, n: int) -> None:
             crop.save(own / f"{number}.jpg", quality=90)
 
 
-def main() -> None:
-    """Print every side and the ratios."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--found", type=int, default=256, help="side of the images in the folder")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--images", type=int, default=1000, help="of each class")
-    parser.add_argument("--steps", type=int, default=60, help=f"timed, after {WARM_UP} to warm up")
-    parser.add_argument("--rounds", type=int, default=3)
-    given = parser.parse_args()
-    ray.init(
-        address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False,
-        # Else 15: where others compute too, all but Ray's workers would get the cores.
-        _system_config={"worker_niceness": 0},
-    )  # fmt: skip
-    with tempfile.TemporaryDirectory() as room:
-        run = Run(given.size, given.found, given.batch, given.steps, room)
-        photographs(Path(room) / "images", given.found, given.images)
-        prepare_dataset(DataConfig(source=[f"{room}/images"], image_size=given.size), Folder.from_uri(room) / "dataset")
-        sides: dict[str, Callable[[Run], None]] = {
-            "bare": functools.partial(without_ray, bare),
-            "ray": in_ray,
-            "plain": functools.partial(without_ray, plain),
+@contextmanager
+def open_sides(folder: Path) -> Iterator[Mapping[str, Side]]:
+    """All three, on the same images."""
+    with start_ray(WORKERS), tempfile.TemporaryDirectory(dir=folder) as room:
+        run = Run(room)
+        save_crops(Path(room) / "images", FILE_SIZE, IMAGES)
+        prepare_dataset(DataConfig(source=[f"{room}/images"], image_size=SIZE), Folder.from_uri(room) / "dataset")
+
+        def rate(train: Callable[[], None]) -> Side:
+            def train_and_read() -> float:
+                train()
+                return float(Folder.from_uri(room).read_json("speed.json")["speed"])
+
+            return train_and_read
+
+        yield {
+            "in Ray Train": rate(functools.partial(in_ray, run)),
+            "bare loop": rate(functools.partial(run_without_ray, bare, run, WORKERS)),
+            "plain DDP script": rate(functools.partial(run_without_ray, plain, run, WORKERS)),
         }
-        speeds: dict[str, list[float]] = {name: [] for name in sides}
-        for _ in range(given.rounds):
-            for name, side in sides.items():
-                side(run)
-                speeds[name].append(Folder.from_uri(room).read_json("speed.json")["speed"])
-            print(", ".join(f"{name} {own[-1]:.0f}" for name, own in speeds.items()), "images/s", flush=True)
-    facts = f"{given.size} × {given.size} × 3 from files of {given.found} × {given.found}"
-    print(f"{facts}, base CNN, batch {given.batch}, {WORKERS} ranks of one thread each")
-    print(
-        "min median max over the rounds, images/s: " + "; ".join(f"{k} {_spread(v, '.0f')}" for k, v in speeds.items())
-    )
-    for other in ("bare", "plain"):
-        ratios = [ours / theirs for ours, theirs in zip(speeds["ray"], speeds[other], strict=True)]
-        print(f"ratio of ray to {other}: {_spread(ratios, '.3f')}")
 
 
-def _spread(values: list[float], form: str) -> str:
-    return " ".join(format(value, form) for value in (min(values), statistics.median(values), max(values)))
+def _pair(name: str, peer: str, least: float) -> Pair:
+    question = f"training the base CNN, {SIZE} px, batch {BATCH}, {WORKERS} ranks of one thread, beside the {peer}"
+    return Pair(name, question, "in Ray Train", peer, "images/s", least)
 
 
-if __name__ == "__main__":
-    main()
+BENCHMARKS = (
+    Benchmark(
+        (_pair("classifier-loop", "bare loop", 1.05), _pair("classifier-ddp", "plain DDP script", 1.5)), open_sides
+    ),
+)

@@ -1,79 +1,99 @@
-"""Images a second of the GAN's loop inside Ray Train against the bare loop, on a preloaded tensor, same threads.
+"""Images a second of the GAN's loop inside Ray Train, without Ray, and beside PyTorch's DCGAN tutorial under DDP.
 
-    python -m tests.benchmarks.gan_in_ray [--steps 40] [--rounds 3] [--preset scarce]
-
-Both run in turn, each in a process of its own; a ratio is of two runs that stood next to each other.
+All train on a tensor that is there, with one thread a rank; what is timed are steps after as many to warm up. Beside
+the bare loop it is the scarce-data preset on one rank; beside the tutorial, its networks and losses on two.
 """
 
 from __future__ import annotations
 
-import argparse
-import multiprocessing
-import statistics
+import functools
 import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
-import ray
 import torch
 
-from ganaug_ray.config.gan_presets import PRESETS
 from ganaug_ray.core.distributed import Place
 from ganaug_ray.core.storage import Folder
 from ganaug_ray.runtime import worker_group
-from tests.benchmarks.gan_step import images, ours
+from tests.benchmarks.gan_step import LATENT, SIZE, make_images, measure_ours, measure_tutorial
+from tests.benchmarks.pairs import Benchmark, Pair, Side
+from tests.benchmarks.ranks import run_without_ray, start_ray
+
+FILTERS = 16
 
 
 @dataclass(frozen=True)
 class Run:
     """What is timed, and where its figure goes."""
 
-    batch: int
-    steps: int
-    filters: int
     preset: str
-    threads: int
-    out: str
+    ranks: int
+    steps: int
+    room: str
+    batch: int = 16
+    """Of each rank."""
+
+    def train(self, place: Place) -> float:
+        """Train with our loop; return the images a second of all ranks."""
+        torch.set_num_threads(1)
+        published = {"conditional": False, "latent": LATENT} if self.preset == "dcgan" else {}
+        return measure_ours(
+            make_images(place.device), self.batch * self.ranks, self.steps, place,
+            preset=self.preset, filters=FILTERS, **published,
+        )  # fmt: skip
+
+    def train_tutorial(self, place: Place) -> float:
+        """Train as the tutorial does."""
+        torch.set_num_threads(1)
+        speed = measure_tutorial(make_images(place.device), self.batch, self.steps, FILTERS, place.world_size > 1)
+        return speed * self.ranks
 
 
-def work(run: Run, place: Place) -> None:
-    """Time the loop on one thread and write the images a second."""
-    torch.set_num_threads(run.threads)
-    speed = ours(images(place.device), run.batch, run.steps, preset=run.preset, filters=run.filters)
-    Folder.from_uri(run.out).write_json("speed.json", {"speed": speed})
+def ours(run: Run, place: Place) -> None:
+    """Train with our loop and write the images a second."""
+    _write_speed(run, place, run.train(place))
 
 
-def _bare(run: Run) -> None:
-    work(run, Place())
+def tutorial(run: Run, place: Place) -> None:
+    """Train as the tutorial does and write the images a second."""
+    _write_speed(run, place, run.train_tutorial(place))
 
 
-def main() -> None:
-    """Print both sides and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--filters", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=40, help="timed, after as many to warm up")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--preset", default="scarce", choices=list(PRESETS))
-    parser.add_argument("--threads", type=int, default=1)
-    given = parser.parse_args()
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    rounds = []
-    with tempfile.TemporaryDirectory() as room:
-        out = Folder.from_uri(room)
-        run = Run(given.batch, given.steps, given.filters, given.preset, given.threads, room)
-        for _ in range(given.rounds):
-            alone = multiprocessing.get_context("spawn").Process(target=_bare, args=(run,))
-            alone.start()
-            alone.join()
-            bare = out.read_json("speed.json")["speed"]
-            worker_group.run_on_ranks(work, run, 1, out)
-            rounds.append((bare, out.read_json("speed.json")["speed"]))
-            print(f"bare {rounds[-1][0]:.0f}, in Ray Train {rounds[-1][1]:.0f} images/s", flush=True)
-    ratios = [inside / bare for bare, inside in rounds]
-    spread = " ".join(f"{ratio:.3f}" for ratio in (min(ratios), statistics.median(ratios), max(ratios)))
-    print(f"64 × 64 × 3, {given.preset}, batch {given.batch}, {given.filters} filters, {given.threads} threads")
-    print(f"ratio of Ray Train to bare, min median max over {given.rounds} rounds: {spread}")
+def _write_speed(run: Run, place: Place, speed: float) -> None:
+    if place.is_first:
+        Folder.from_uri(run.room).write_json("speed.json", {"speed": speed})
 
 
-if __name__ == "__main__":
-    main()
+@contextmanager
+def open_sides(preset: str, ranks: int, steps: int, peer: str, folder: Path) -> Iterator[Mapping[str, Side]]:
+    """The loop in Ray Train, and its peer in plain processes."""
+    with start_ray(2), tempfile.TemporaryDirectory(dir=folder) as room:
+        run, out = Run(preset, ranks, steps, room), Folder.from_uri(room)
+
+        def rate(train: Callable[[], None]) -> Side:
+            def train_and_read() -> float:
+                train()
+                return float(out.read_json("speed.json")["speed"])
+
+            return train_and_read
+
+        work = tutorial if peer == "tutorial under DDP" else ours
+        yield {
+            "in Ray Train": rate(functools.partial(worker_group.run_on_ranks, ours, run, ranks, out)),
+            peer: rate(functools.partial(run_without_ray, work, run, ranks)),
+        }
+
+
+def _benchmark(name: str, preset: str, ranks: int, steps: int, peer: str, least: float) -> Benchmark:
+    question = f"GAN {preset}, {SIZE} px, {FILTERS} filters, batch 16 on each of {ranks} rank(s), beside the {peer}"
+    pair = Pair(name, question, "in Ray Train", peer, "images/s", least)
+    return Benchmark((pair,), functools.partial(open_sides, preset, ranks, steps, peer))
+
+
+BENCHMARKS = (
+    _benchmark("gan-loop", "scarce", 1, 30, "bare loop", 0.98),
+    _benchmark("gan-ddp", "dcgan", 2, 60, "tutorial under DDP", 1.3),
+)

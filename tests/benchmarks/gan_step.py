@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from ganaug_ray.config import GanConfig
 from ganaug_ray.config.gan_presets import PRESETS
@@ -28,20 +29,31 @@ from ganaug_ray.gan import training_loop
 SIZE, LATENT, IMAGES = 64, 100, 1024
 
 
-def images(device: torch.device) -> torch.Tensor:
+def make_images(device: torch.device) -> torch.Tensor:
     """Something to train on: uniform noise [-1, 1] [IMAGES, 3, SIZE, SIZE]."""
     return torch.rand(IMAGES, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).mul(2).sub(1).to(device)
 
 
-def ours(x_NCHW: torch.Tensor, batch: int, steps: int, **settings: Any) -> float:
-    """Train with gan.loop for twice ``steps``; return the images a second of the second half."""
+def measure_ours(
+    x_NCHW: torch.Tensor, batch: int, steps: int, place: Place | None = None, **settings: Any
+) -> float:
+    """Train with our loop for twice ``steps``; return the images a second of the second half.
+
+    Args:
+        x_NCHW: the images; each rank takes its share of a batch from them.
+        batch: of all ranks together.
+        steps: that are timed.
+        place: of this rank; absent: there is one alone.
+        settings: of the GAN.
+    """
     config = GanConfig(
         steps=2 * steps, batch_size=batch, log_every=steps, checkpoint_every=10**9, snapshot_every=10**9, **settings
     )
-    place = Place(device=x_NCHW.device)
-    rows, y_B, times = np.arange(batch), torch.zeros(batch, dtype=torch.int64, device=place.device), []
-    parts = x_NCHW.contiguous(memory_format=torch.channels_last).split(batch)
-    parts = [part for part in parts if len(part) == batch]
+    place = place or Place(device=x_NCHW.device)
+    rows = np.arange(batch)[place.slice_rows(batch)]
+    y_B, times = torch.zeros(len(rows), dtype=torch.int64, device=place.device), []
+    parts = x_NCHW.contiguous(memory_format=torch.channels_last).split(len(rows))
+    parts = [part for part in parts if len(part) == len(rows)]
 
     def next_batch(step: int) -> Batch:
         return Batch(parts[step % len(parts)], y_B, rows, batch)
@@ -54,12 +66,17 @@ def ours(x_NCHW: torch.Tensor, batch: int, steps: int, **settings: Any) -> float
     return batch * steps / (times[1] - times[0])
 
 
-def tutorial(x_NCHW: torch.Tensor, batch: int, steps: int, filters: int) -> float:
-    """The tutorial's training step, its way of speaking; returns images a second after as many steps to warm up."""
+def measure_tutorial(x_NCHW: torch.Tensor, batch: int, steps: int, filters: int, ddp: bool = False) -> float:
+    """The tutorial's training step, its way of speaking; returns images a second after as many steps to warm up.
+
+    With ``ddp``, the networks are wrapped as PyTorch's DDP tutorial does it, and the figure is of this rank.
+    """
     device = x_NCHW.device
     net_g, net_d = _tutorial_networks(filters)
     net_g.to(device).apply(_tutorial_weights)
     net_d.to(device).apply(_tutorial_weights)
+    if ddp:
+        net_g, net_d = DistributedDataParallel(net_g), DistributedDataParallel(net_d)
     criterion = nn.BCELoss()
     optimizer_d = torch.optim.Adam(net_d.parameters(), lr=2e-4, betas=(0.5, 0.999))
     optimizer_g = torch.optim.Adam(net_g.parameters(), lr=2e-4, betas=(0.5, 0.999))
@@ -132,10 +149,10 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    x_NCHW = images(torch.device(given.device))
+    x_NCHW = make_images(torch.device(given.device))
     compiled = {"compile": True} if given.compile else {}
     contenders: dict[str, Callable[[], float]] = {
-        f"{preset}, {precision}{', compiled' * given.compile}": lambda preset=preset, precision=precision: ours(
+        f"{preset}, {precision}{', compiled' * given.compile}": lambda preset=preset, precision=precision: measure_ours(
             x_NCHW, given.batch, given.steps, preset=preset, conditional=False, filters=given.filters,
             latent=LATENT, precision=precision, **compiled,
         )
@@ -145,7 +162,7 @@ def main() -> None:
     figures: dict[str, list[tuple[float, float]]] = {name: [] for name in contenders}
     for _ in range(given.rounds):
         for name, contender in contenders.items():
-            figures[name].append((tutorial(x_NCHW, given.batch, given.steps, given.filters), contender()))
+            figures[name].append((measure_tutorial(x_NCHW, given.batch, given.steps, given.filters), contender()))
     device = torch.cuda.get_device_name() if given.device.startswith("cuda") else f"CPU, {given.threads} threads"
     print(f"64 × 64 × 3, batch {given.batch}, {given.filters} filters, {given.steps} steps; {device}")
     print(f"{'images/s, medians':28}{'tutorial':>10}{'ours':>10}   ratio: min median max")

@@ -1,16 +1,14 @@
 """Images a second of a generator's images, uint8 in memory, against its bare forward pass on latents that are there.
 
-    python -m tests.benchmarks.generation [--size 64] [--filters 32] [--blocks 20] [--rounds 5]
-
-Both run in turn in this process, with the same weights, classes and numbers of images.
+Both sides have the same weights, classes and numbers of images, in this process.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 
@@ -18,62 +16,63 @@ from ganaug_ray.core import checkpoint
 from ganaug_ray.core.records import GeneratorSpec
 from ganaug_ray.gan import networks
 from ganaug_ray.gan.sampler import BLOCK_SIZE, Generator
+from tests.benchmarks.pairs import Benchmark, Pair, Side
 
-LATENT = 100
-CLASSES = 10
+LATENT, CLASSES, SIZE, FILTERS, BLOCKS = 100, 10, 64, 32, 20
 
 
-def main() -> None:
-    """Print both sides and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, default=64)
-    parser.add_argument("--filters", type=int, default=32)
-    parser.add_argument("--blocks", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args()
+@contextmanager
+def open_sides(folder: Path) -> Iterator[Mapping[str, Side]]:
+    """Both sides, warmed up."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     spec = GeneratorSpec(
         hash="",
         classes=[str(label) for label in range(CLASSES)],
         channels=3,
-        size=given.size,
+        size=SIZE,
         latent=LATENT,
-        filters=given.filters,
+        filters=FILTERS,
         conditional=True,
     )
-    fresh = networks.Generator(LATENT, CLASSES, 3, given.size, given.filters)
+    fresh = networks.Generator(LATENT, CLASSES, 3, SIZE, FILTERS)
     generator = Generator(spec, checkpoint.pack_states({"generator": fresh}), device)
     z_BZ = torch.randn(BLOCK_SIZE, LATENT, device=device)
     y_B = torch.zeros(BLOCK_SIZE, dtype=torch.int64, device=device)
 
-    def wait() -> None:
+    @torch.inference_mode()
+    def forward() -> None:
+        for _ in range(BLOCKS):
+            generator.network(z_BZ, y_B)
         if device.type == "cuda":
             torch.cuda.synchronize()
 
-    @torch.inference_mode()
-    def bare() -> None:
-        for _ in range(given.blocks):
-            generator.network(z_BZ, y_B)
-        wait()
+    def generate() -> None:
+        generator.generate("0", BLOCKS * BLOCK_SIZE)
 
-    def ours() -> None:
-        generator.generate("0", given.blocks * BLOCK_SIZE)
+    def rate(work: Callable[[], None]) -> Side:
+        def time_work() -> float:
+            started = time.perf_counter()
+            work()
+            return BLOCKS * BLOCK_SIZE / (time.perf_counter() - started)
 
-    def speed(work: Callable[[], None]) -> float:
-        started = time.perf_counter()
         work()
-        return given.blocks * BLOCK_SIZE / (time.perf_counter() - started)
+        return time_work
 
-    for work in (bare, ours):  # warm up
-        work()
-    rounds = [(speed(bare), speed(ours)) for _ in range(given.rounds)]
-    for one, other in rounds:
-        print(f"bare {one:.0f}, generated {other:.0f} images/s")
-    ratios = sorted(other / one for one, other in rounds)
-    low, middle, high = ratios[0], statistics.median(ratios), ratios[-1]
-    print(f"{given.size} × {given.size} × 3, {given.filters} filters, {torch.get_num_threads()} threads, {device.type}")
-    print(f"ratio, min median max over {given.rounds} rounds: {low:.3f} {middle:.3f} {high:.3f}")
+    yield {"generated": rate(generate), "bare forward": rate(forward)}
 
 
-if __name__ == "__main__":
-    main()
+BENCHMARKS = (
+    Benchmark(
+        (
+            Pair(
+                "generation",
+                f"{BLOCKS * BLOCK_SIZE} images of {SIZE} px, {FILTERS} filters; our side draws the latents and makes uint8 of the images",
+                "generated",
+                "bare forward",
+                "images/s",
+                least=0.95,
+            ),
+        ),
+        open_sides,
+    ),
+)

@@ -1,49 +1,54 @@
-"""How long it takes to get images ready for training, against the usual way: torchvision's ImageFolder and DataLoader.
+"""How long it takes to get images ready for training, and to read them, against the usual ways of torch.
 
-    python -m tests.benchmarks.ingest [--images 17000] [--rounds 3] [--loaders resident stream] [--folder KEEP]
-
-Both sides run in turn on the same files, each time as a fresh process from its start to its end, with two workers.
-The usual way reads and decodes in every epoch; here it is done once, and epochs are read from the store.
+Both sides of ``ingest`` are whole processes from their start to their end, with two workers, on the same files. The
+usual way reads and decodes in every epoch; here it is done once, and epochs are read from the store.
 """
 
 from __future__ import annotations
 
-import argparse
 import gc
 import io
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from tests.benchmarks.pairs import Benchmark, Pair, Side
 from tests.helpers.dirty import PHOTOGRAPHS
 
+if TYPE_CHECKING:
+    from ganaug_ray.data.loading.batch import BatchFeed  # it imports torch, which is in the time of some sides
+
 QUALITIES = (95, 90, 85, 80, 75, 70, 65, 60, 55, 50)
-BATCH, WORKERS = 64, 2
+IMAGES, SIZE, BATCH, WORKERS = 17_000, 128, 64, 2
+EPOCHS = 10  # of an epoch from memory, which takes a fraction of a second
 
 
-def photographs(folder: Path, images: int) -> Path:
-    """Fill a folder with so many JPEG files of natural size: the photographs, saved again in ten qualities.
+def save_photographs(folder: Path, images: int) -> Path:
+    """Fill a folder with JPEG files of natural size: the photographs, saved again in up to ten qualities.
 
-    Files that are there already are left alone.
+    Those that are there already are left alone.
     """
+    pictures = folder / f"photographs-{images}"
+    if sum(1 for _ in pictures.rglob("*.jpg")) == images:
+        return pictures
     with zipfile.ZipFile(PHOTOGRAPHS) as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
     copies, more = divmod(images, len(names))
-    work = [(folder, name, copies + (number < more)) for number, name in enumerate(names)]
+    work = [(pictures, name, copies + (number < more)) for number, name in enumerate(names)]
     with ProcessPoolExecutor() as pool:
         list(pool.map(_save_again, work, chunksize=50))
-    return folder
+    return pictures
 
 
 def _save_again(work: tuple[Path, str, int]) -> None:
@@ -58,48 +63,23 @@ def _save_again(work: tuple[Path, str, int]) -> None:
                 photograph.save(file, "JPEG", quality=quality)
 
 
-def write_job(file: Path, pictures: Path, size: int) -> Path:
+def write_job(file: Path, pictures: Path) -> Path:
     """Write a job to prepare the pictures."""
-    data = {"source": str(pictures), "image_size": size}
+    data = {"source": str(pictures), "image_size": SIZE}
     file.write_text(json.dumps({"data": data, "gan": {"steps": 1}, "classifier": {"steps": 1}}))  # JSON is YAML
     return file
 
 
-def usual_way(pictures: str, size: int) -> dict[str, float]:
-    """Decode, scale and batch all images once, the way of torchvision's tutorials; returns how many."""
-    from torch.utils.data import DataLoader
-    from torchvision import transforms
-    from torchvision.datasets import ImageFolder
-
-    steps = [transforms.Resize(size), transforms.CenterCrop(size), transforms.ToTensor()]
-    loader = DataLoader(ImageFolder(pictures, transforms.Compose(steps)), batch_size=BATCH, num_workers=WORKERS)
-    return {"images": sum(len(labels) for _, labels in loader)}
+def prepare_photographs(folder: Path, images: int, name: str = "prepared") -> list[str | Path]:
+    """Return the command that prepares the photographs anew; what an earlier call prepared is deleted."""
+    pictures = save_photographs(folder, images)
+    out = folder / f"{name}-{images}"
+    shutil.rmtree(out, ignore_errors=True)
+    job = write_job(folder / f"{name}-{images}.yaml", pictures)
+    return [sys.executable, "-m", "ganaug_ray", "prepare", job, "--out", out]
 
 
-def batches(dataset: str, loader: str) -> Callable[[int], object]:
-    """Open a loader of the prepared training images; it returns the batch of a step."""
-    from ganaug_ray.core.distributed import Place
-    from ganaug_ray.data.loading.resident_loader import open_real_feed
-
-    if loader == "stream":
-        import ray
-
-        ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
-    limit = float("inf") if loader == "resident" else 0.0
-    return open_real_feed(dataset, BATCH, limit, 0, Place())
-
-
-def epoch(dataset: str, loader: str) -> dict[str, float]:
-    """Read one epoch of the prepared training images; returns how many, and what took how long."""
-    started = time.perf_counter()
-    counts = json.loads(Path(dataset, "dataset.json").read_text())["counts"]["train"]
-    feed = batches(dataset, loader)
-    loaded = time.perf_counter()
-    images = sum(len(feed(step).y_B) for step in range(-(-sum(counts.values()) // BATCH)))
-    return {"images": images, "load": loaded - started, "epoch": time.perf_counter() - loaded}
-
-
-def timed(command: Iterable[str | Path]) -> dict[str, float]:
+def time_command(command: Iterable[str | Path]) -> dict[str, float]:
     """Run a command; return the JSON object that it prints last, if it does, with its seconds from start to end."""
     alone = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     started = time.perf_counter()
@@ -109,78 +89,153 @@ def timed(command: Iterable[str | Path]) -> dict[str, float]:
     return {**(json.loads(last) if last.startswith("{") else {}), "seconds": seconds}
 
 
-def this(*arguments: object) -> list[str]:
-    """Return the command that does one part of this benchmark."""
-    return [sys.executable, "-m", "tests.benchmarks.ingest", *map(str, arguments)]
-
-
-def spread(times: list[float]) -> str:
-    """Return lowest, median and highest.
-
-    >>> spread([3, 1, 2.5])
-    '    1.00     2.50     3.00'
-    """
-    return "".join(f"{time:9.2f}" for time in (min(times), statistics.median(times), max(times)))[1:]
-
-
-def column(rounds: list[dict[str, float]], name: str) -> list[float]:
-    """Return one figure of every round."""
-    return [figures[name] for figures in rounds]
-
-
-def compare(room: Path, pictures: Path, rounds: int, size: int, loaders: list[str]) -> Iterator[str]:
-    """Run both sides in turn; yield the lines of a report."""
-    files = list(pictures.rglob("*.jpg"))
-    for file in files:  # so that nobody reads from the disk
+@contextmanager
+def open_ingest(folder: Path) -> Iterator[Mapping[str, Side]]:
+    """Both sides of ``ingest``."""
+    pictures = save_photographs(folder, IMAGES)
+    for file in pictures.rglob("*.jpg"):  # so that nobody reads from the disk
         file.read_bytes()
-    job, out = write_job(room / "job.yaml", pictures, size), room / "out"
-    usual, ours = [], []
-    for _ in range(rounds):
-        usual.append(timed(this("--part", "usual", pictures, "--size", size)))
-        shutil.rmtree(out, ignore_errors=True)
-        ours.append(timed([sys.executable, "-m", "ganaug_ray", "prepare", job, "--out", out]))
-    assert {int(figures["images"]) for figures in usual} == {len(files)}, "the usual way read them all"
-    yield f"{len(files)} JPEG files to {size} × {size}, {rounds} rounds, {os.cpu_count()} cores, page cache warm"
-    yield ""
-    yield f"{'seconds, with start-up':30}{'min':>8} {'median':>8} {'max':>8}   images/s"
-    medians = []
-    for name, figures in (("ImageFolder + DataLoader(2)", usual), ("ganaug prepare", ours)):
-        medians.append(statistics.median(column(figures, "seconds")))
-        yield f"{name:30}{spread(column(figures, 'seconds'))}   {len(files) / medians[-1]:8.0f}"
-    yield f"ratio of medians, prepare to the usual way: {medians[1] / medians[0]:.2f}"
-    for loader in loaders:
-        found = [timed(this("--part", loader, out / "dataset")) for _ in range(rounds)]
-        n = found[0]["images"]
-        scaled = medians[0] * n / len(files)
-        yield ""
-        yield f"one epoch of {n:.0f} training images from the store, {loader}; the usual way's share is {scaled:.2f} s"
-        for name, figure in (("  loading", "load"), ("  reading", "epoch"), ("  both, with start-up", "seconds")):
-            times = column(found, figure)
-            middle = statistics.median(times)
-            yield f"{name:30}{spread(times)}   {n / middle:8.0f}   ratio {middle / scaled:.3f}"
+
+    def prepare() -> float:
+        return IMAGES / time_command(prepare_photographs(folder, IMAGES))["seconds"]
+
+    def read_folder() -> float:
+        figures = time_command(_read_in_process("folder", pictures))
+        assert figures["images"] == IMAGES, "it read them all"
+        return IMAGES / figures["seconds"]
+
+    yield {"ganaug prepare": prepare, "ImageFolder + DataLoader(2)": read_folder}
 
 
-def main() -> None:
-    """Compare, or do one part in this process and print its figures."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=17_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--loaders", nargs="*", choices=("resident", "stream"), default=["resident"])
-    parser.add_argument("--folder", type=Path, help="keep the files here, for the next time")
-    parser.add_argument("--part", nargs=2, metavar=("WHICH", "PATH"), help=argparse.SUPPRESS)
-    chosen = parser.parse_args()
-    if chosen.part:
-        which, path = chosen.part
-        figures = usual_way(path, chosen.size) if which == "usual" else epoch(path, which)
-        gc.collect()  # iterators of Ray Data that outlive Ray would start another at the very end
-        print(json.dumps(figures))
-        return
-    with tempfile.TemporaryDirectory() as room:
-        pictures = photographs((chosen.folder or Path(room)) / f"photographs-{chosen.images}", chosen.images)
-        for line in compare(Path(room), pictures, chosen.rounds, chosen.size, chosen.loaders):
-            print(line, flush=True)
+@contextmanager
+def open_stream(folder: Path) -> Iterator[Mapping[str, Side]]:
+    """Both sides of ``first-streamed-epoch``, each in a new process; its imports and Ray's start do not count."""
+    pictures, dataset = save_photographs(folder, IMAGES), _provide_dataset(folder)
+
+    def read(way: str, path: Path) -> Side:
+        def read_epoch() -> float:
+            figures = time_command(_read_in_process(way, path))
+            return figures["images"] / figures["epoch"]
+
+        return read_epoch
+
+    yield {"streamed from the store": read("stream", dataset), "ImageFolder + DataLoader(2)": read("folder", pictures)}
 
 
-if __name__ == "__main__":
-    main()
+@contextmanager
+def open_epoch(folder: Path) -> Iterator[Mapping[str, Side]]:
+    """Both sides of ``epoch``: the prepared training images in memory, as uint8, in this process."""
+    import torch
+    from torch.utils.data import DataLoader, TensorDataset
+
+    from ganaug_ray.data.loading.resident_loader import ResidentFeed
+
+    feed = _open_feed(_provide_dataset(folder), "resident")
+    assert isinstance(feed, ResidentFeed)
+    images = len(feed.rows)
+    tensors = TensorDataset(feed.rows.images_NHWC.permute(0, 3, 1, 2).contiguous(), feed.rows.labels_N)
+    loader = DataLoader(tensors, batch_size=BATCH, shuffle=True)
+
+    def read_store() -> None:
+        for step in range(-(-images // BATCH)):
+            feed(step)
+
+    def read_loader() -> None:
+        for x_BCHW, _ in loader:
+            x_BCHW.to(torch.float32).div_(127.5).sub_(1)
+
+    def rate(read: Callable[[], None]) -> Side:
+        def read_epochs() -> float:
+            started = time.perf_counter()
+            for _ in range(EPOCHS):
+                read()
+            return EPOCHS * images / (time.perf_counter() - started)
+
+        read()
+        return read_epochs
+
+    yield {"from the store": rate(read_store), "DataLoader of a TensorDataset": rate(read_loader)}
+
+
+BENCHMARKS = (
+    Benchmark(
+        (
+            Pair(
+                "ingest",
+                f"{IMAGES} JPEG files: audit, near-duplicates, decode, {SIZE} px, store, card; beside decoding alone",
+                "ganaug prepare", "ImageFolder + DataLoader(2)", "images/s", least=1.6,
+            ),
+        ),
+        open_ingest,
+    ),
+    Benchmark(
+        (
+            Pair(
+                "first-streamed-epoch",
+                f"the first epoch of {SIZE} px from a new process that trains nothing, its imports left out",
+                "streamed from the store", "ImageFolder + DataLoader(2)", "images/s", least=4,
+            ),
+        ),
+        open_stream,
+    ),
+    Benchmark(
+        (
+            Pair(
+                "epoch",
+                f"{EPOCHS} epochs of {SIZE} px from memory, without training, one process",
+                "from the store", "DataLoader of a TensorDataset", "images/s", least=1.0,
+            ),
+        ),
+        open_epoch,
+    ),
+)  # fmt: skip
+
+
+def _provide_dataset(folder: Path) -> Path:
+    """Return the data set of the photographs; they are prepared unless ``ingest`` has done so."""
+    dataset = folder / f"prepared-{IMAGES}" / "dataset"
+    if not (dataset / "dataset.json").exists():
+        time_command(prepare_photographs(folder, IMAGES))
+    return dataset
+
+
+def _read_in_process(way: str, path: Path) -> list[str]:
+    return [sys.executable, "-m", "tests.benchmarks.ingest", way, str(path)]
+
+
+def _read_folder(pictures: str) -> dict[str, float]:
+    """Decode, scale and batch all images once, the way of torchvision's tutorials."""
+    from torch.utils.data import DataLoader
+    from torchvision import transforms
+    from torchvision.datasets import ImageFolder
+
+    started = time.perf_counter()
+    steps = [transforms.Resize(SIZE), transforms.CenterCrop(SIZE), transforms.ToTensor()]
+    loader = DataLoader(ImageFolder(pictures, transforms.Compose(steps)), batch_size=BATCH, num_workers=WORKERS)
+    return {"images": sum(len(labels) for _, labels in loader), "epoch": time.perf_counter() - started}
+
+
+def _open_feed(dataset: str | Path, loader: str) -> BatchFeed:
+    from ganaug_ray.core.distributed import Place
+    from ganaug_ray.data.loading.resident_loader import open_real_feed
+
+    return open_real_feed(str(dataset), BATCH, float("inf") if loader == "resident" else 0.0, 0, Place())
+
+
+def _stream(dataset: str) -> dict[str, float]:
+    """Read one epoch of the prepared training images."""
+    import ray
+
+    from ganaug_ray.data.loading import streaming_loader  # noqa: F401  # imported before the clock starts
+
+    ray.init(address="local", num_cpus=WORKERS, include_dashboard=False, log_to_driver=False)
+    images = sum(json.loads(Path(dataset, "dataset.json").read_text())["counts"]["train"].values())
+    started = time.perf_counter()
+    feed = _open_feed(dataset, "stream")
+    read = sum(len(feed(step).y_B) for step in range(-(-images // BATCH)))
+    return {"images": read, "epoch": time.perf_counter() - started}
+
+
+if __name__ == "__main__":  # one side of a pair, in a process of its own
+    print(json.dumps({"folder": _read_folder, "stream": _stream}[sys.argv[1]](sys.argv[2])))
+    gc.collect()  # iterators of Ray Data that outlive Ray would start another at the very end

@@ -1,33 +1,33 @@
 """How much memory the preparation of images takes, and whether it grows with their number.
 
-    python -m tests.benchmarks.memory [--images 1700 17000] [--folder KEEP]
-    python -m tests.benchmarks.memory -- ANY COMMAND
+    python -m tests.benchmarks.memory ANY COMMAND
 
 Measured is the peak over time of what a command and all its descendants take together, five times a second.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 
-from tests.benchmarks.ingest import photographs, write_job
+from tests.benchmarks.ingest import prepare_photographs
+from tests.benchmarks.pairs import Benchmark, Pair, Side
 
 EVERY = 0.2  # seconds
 MIB = 1024**2
 SHARED = Path("/dev/shm")
+FEW, MANY = 1700, 17_000  # images
 
 
-def peak(command: Sequence[str | Path]) -> float:
+def measure_peak(command: Sequence[str | Path]) -> float:
     """Run a command; return the peak of its memory and its descendants', in MiB.
 
     A page that several processes share counts once: each has its part of it (PSS). Shared memory is what they have
@@ -49,7 +49,7 @@ def peak(command: Sequence[str | Path]) -> float:
         highest = max(highest, total["Pss"] - shared + max(shared, shared_files() - before))
         time.sleep(max(0.0, EVERY - (time.monotonic() - started)))
     if child.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} ended with {child.returncode}")
+        raise subprocess.CalledProcessError(child.returncode, child.args)
     return highest / MIB
 
 
@@ -77,27 +77,31 @@ def shared_files() -> int:
     return (room.f_blocks - room.f_bfree) * room.f_frsize
 
 
-def main() -> None:
-    """Measure prepare on more and more images, or any command."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, nargs="+", default=[1700, 17_000])
-    parser.add_argument("--size", type=int, default=128)
-    parser.add_argument("--folder", type=Path, help="keep the files here, for the next time")
-    parser.add_argument("command", nargs=argparse.REMAINDER, help="instead, behind --")
-    chosen = parser.parse_args()
-    if chosen.command:
-        print(f"{peak(chosen.command[chosen.command[0] == '--' :]):.0f} MiB at most")
-        return
-    peaks = []
-    with tempfile.TemporaryDirectory() as room:
-        for images in chosen.images:
-            pictures = photographs((chosen.folder or Path(room)) / f"photographs-{images}", images)
-            job = write_job(Path(room, "job.yaml"), pictures, chosen.size)
-            out = Path(room, f"out-{images}")
-            peaks.append(peak([sys.executable, "-m", "ganaug_ray", "prepare", job, "--out", out]))
-            more = f"{100 * (peaks[-1] / peaks[0] - 1):+7.1f} %" if len(peaks) > 1 else ""
-            print(f"prepare {images:8} images: {peaks[-1]:8.0f} MiB at most {more}", flush=True)
+@contextmanager
+def open_sides(folder: Path) -> Iterator[Mapping[str, Side]]:
+    """Preparation of many images and of few."""
+    yield {
+        f"{images:,} images": lambda images=images: measure_peak(prepare_photographs(folder, images, "memory"))
+        for images in (MANY, FEW)
+    }
+
+
+BENCHMARKS = (
+    Benchmark(
+        (
+            Pair(
+                "memory",
+                "the peak of ganaug prepare and all its processes, for ten times as many images",
+                f"{MANY:,} images",
+                f"{FEW:,} images",
+                "MiB",
+                most=1.15,
+            ),
+        ),
+        open_sides,
+    ),
+)
 
 
 if __name__ == "__main__":
-    main()
+    print(f"{measure_peak(sys.argv[1:]):.0f} MiB at most")

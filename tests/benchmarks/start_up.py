@@ -1,27 +1,21 @@
-"""How long a command takes before it answers, beside the least that its libraries take.
-
-    python -m tests.benchmarks.start_up RUN IMAGE [--rounds 5]
-
-RUN is an experiment or model folder whose classifier is the base CNN. Each pair runs by turns, so that what else the
-machine does meets both sides.
-
-help:    `ganaug --help` / `python -c "import typer"`
-refused: `ganaug prepare` of a job with an unknown key / `python -c "import typer, pydantic, yaml"`
-predict: `ganaug predict RUN IMAGE` / a script that loads torch and the same weights, and classifies the image
-"""
+"""How long a command takes before it answers, beside the least that its libraries take."""
 
 from __future__ import annotations
 
-import argparse
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from ganaug_ray.core import model_registry
+from ganaug_ray.core.storage import Folder
+from tests.benchmarks.pairs import Benchmark, Pair, Side
+from tests.benchmarks.serving import encode_jpeg
+from tests.helpers.serving import promote
 
+SIZE = 64
 PEER = """
 import json, sys
 import numpy as np, torch
@@ -51,50 +45,58 @@ print(spec["classes"][int(chances.argmax())], float(chances.max()))
 """
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run")
-    parser.add_argument("image")
-    parser.add_argument("--rounds", type=int, default=5)
-    asked = parser.parse_args()
-    python = sys.executable
-    ganaug = [python, "-m", "ganaug_ray"]
-    model = str(model_registry.resolve_model(asked.run))
-    with tempfile.TemporaryDirectory() as folder:
-        bad = Path(folder) / "bad.yaml"
-        bad.write_text("data: {source: sklearn:digits, image_sise: 32}\n")
-        out = str(Path(folder) / "answers.csv")
-        pairs = {
-            "help": ([*ganaug, "--help"], [python, "-c", "import typer"]),
-            "refused": ([*ganaug, "prepare", str(bad)], [python, "-c", "import typer, pydantic, yaml"]),
-            "predict": (
-                [*ganaug, "predict", model, asked.image, "--out", out],
-                [python, "-c", PEER, model, asked.image],
-            ),
-        }
-        for name, sides in pairs.items():
-            times: tuple[list[float], list[float]] = ([], [])
-            for _ in range(asked.rounds + 1):  # the first one fills the caches of files
-                for command, taken in zip(sides, times, strict=True):
-                    taken.append(time_command(command))
-            print_pair(name, times[0][1:], times[1][1:])
 
 
-def time_command(command: list[str]) -> float:
-    """Return the seconds that a command takes."""
+@contextmanager
+def open_sides(folder: Path) -> Iterator[Mapping[str, Side]]:
+    """The commands and their peers, each run once to fill the caches of files."""
+    model, image, job = folder / "predict-model", folder / "predict.jpg", folder / "refused.yaml"
+    promote(Folder.from_uri(model), 0, SIZE)
+    path = str(model_registry.resolve_model(str(model)))
+    image.write_bytes(encode_jpeg(SIZE))
+    job.write_text("data: {source: sklearn:digits, image_sise: 32}\n")
+    python, ganaug = [sys.executable, "-c"], [sys.executable, "-m", "ganaug_ray"]
+    commands = {
+        "ganaug --help": [*ganaug, "--help"],
+        "import typer": [*python, "import typer"],
+        "ganaug prepare": [*ganaug, "prepare", str(job)],
+        "import typer, pydantic, yaml": [*python, "import typer, pydantic, yaml"],
+        "ganaug predict": [*ganaug, "predict", path, str(image), "--out", str(folder / "answers.csv")],
+        "torch script": [*python, PEER, path, str(image)],
+    }
+    codes = {"ganaug prepare": 2}
+    for name, command in commands.items():
+        time_command(command, codes.get(name, 0))
+    yield {name: lambda name=name: time_command(commands[name], codes.get(name, 0)) for name in commands}
+
+
+def time_command(command: Sequence[str], code: int) -> float:
+    """Return the seconds that a command takes.
+
+    Raises:
+        RuntimeError: it ended with another code.
+    """
     started = time.monotonic()
-    subprocess.run(command, check=False, capture_output=True)
-    return time.monotonic() - started
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    seconds = time.monotonic() - started
+    if done.returncode != code:
+        raise RuntimeError(f"{command[-1]} ended with {done.returncode}: {done.stderr}")
+    return seconds
 
 
-def print_pair(name: str, ours: list[float], theirs: list[float]) -> None:
-    ratios = [one / other for one, other in zip(ours, theirs, strict=True)]
-    figures = "   ".join(
-        f"{label} {min(values):.2f} {statistics.median(values):.2f} {max(values):.2f}{unit}"
-        for label, values, unit in (("ganaug", ours, " s"), ("peer", theirs, " s"), ("ratio", ratios, ""))
-    )
-    print(f"{name:<8} least, median, most:   {figures}", flush=True)
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARKS = (
+    Benchmark(
+        (
+            Pair("help", "the help, beside its framework alone", "ganaug --help", "import typer", "s", most=1.5),
+            Pair(
+                "refused", "a job with an unknown key is refused, beside the libraries alone",
+                "ganaug prepare", "import typer, pydantic, yaml", "s",
+            ),
+            Pair(
+                "predict", "the class of one image, beside a script that loads torch and the same weights",
+                "ganaug predict", "torch script", "s", most=1.3,
+            ),
+        ),
+        open_sides,
+    ),
+)  # fmt: skip
