@@ -6,7 +6,8 @@ Choices on validation, the last word on test:
    a smoother score where accuracy decides (``metric_register.get_choice_metric``).
 2. Its difference from the baseline on test alone gives the verdict by its 95 % interval (see ``paired_statistics``):
    hurt if that lies below zero; no worthwhile gain if its one-sided 95 % limit lies below ``compare.worthwhile``;
-   helped if the interval lies above zero; else unclear. Of a metric that falls where models get better, above and below change places.
+   helped if the interval lies above zero; else unclear. Of a metric that falls where models get better, above and
+   below change places.
 3. The champion is the chosen arm if it helped, else the baseline; of its models the best on validation.
 
 Everything else is reported and decides nothing: each control by its own interval; the other candidates together, with

@@ -118,7 +118,9 @@ def main() -> None:
     started = time.monotonic()
     print("seeds splits rows | % wrong: helped at no gain, worst, mean | none at a worthwhile one | strict help, worst")
     for seeds, splits, rows in itertools.product(asked.seeds, asked.splits, asked.rows):
-        cells = [Cell(asked.first_splits, seeds, splits, rows, shares, asked.worthwhile, asked.plain_first) for shares in SHARES]
+        cells = []
+        for shares in SHARES:
+            cells.append(Cell(asked.first_splits, seeds, splits, rows, shares, asked.worthwhile, asked.plain_first))
         columns = []
         for gain, is_strict in ((0.0, False), (asked.worthwhile, False), (0.0, True)):
             shares = [100 * simulate(cell, gain, is_strict, asked.repetitions, rng) for cell in cells]

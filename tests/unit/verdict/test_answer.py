@@ -19,9 +19,8 @@ IMAGES |= {"images from made.zip", "weights from pack"}
 def comparison(metric: str, verdict: Verdict, mean: float, visible: float = 0.02) -> Comparison:
     ci95 = None if verdict == "not enough repeats" else (mean - 0.125, mean + 0.125)
     return Comparison(
-        "real+classic+synthetic", "real+classic", metric, [mean] * 10, [mean] * 5, mean, ci95, 0.5, 0.5, mean + 0.1, 0.01, 4,
-        0.1,
-        visible, 0.01, 0.5, 0.5, verdict,
+        "real+classic+synthetic", "real+classic", metric, [mean] * 10, [mean] * 5, mean, ci95, 0.5, 0.5, mean + 0.1,
+        0.01, 4, 0.1, visible, 0.01, 0.5, 0.5, verdict,
     )  # fmt: skip
 
 
@@ -48,7 +47,8 @@ def test_answer_of_firm_no() -> None:
     )
     assert answer.action == "Ship the classifier trained on real images."
     assert answer.details == (
-        "Measured over 5 splits with 2 seeds each. A gain of 1.0 points is ruled out: the 95 % limit of the gain is +9.7."
+        "Measured over 5 splits with 2 seeds each. "
+        "A gain of 1.0 points is ruled out: the 95 % limit of the gain is +9.7."
     )
 
 

@@ -113,7 +113,7 @@ def test_large_spread_gives_students_t() -> None:
 
 
 def test_p_agrees_with_interval() -> None:
-    """P values are below five percent exactly where the interval leaves out zero, or its one-sided end what is worthwhile."""
+    """P values are below five percent exactly where the interval leaves out zero, or the limit what is worthwhile."""
     found = estimate_means(draw_seeds(np.random.default_rng(3), 4, 0.25, 1.0, 0.1, 200), worthwhile=0.5)
     for own in found:
         assert own.ci95 is not None
