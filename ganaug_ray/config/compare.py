@@ -38,4 +38,4 @@ class CompareConfig(Config):
     that stay the same, and are reported beside any metric."""
     worthwhile: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """The least gain in the metric that is worth having: 0.01 is one point of accuracy, or 0.01 nats of
-    cross-entropy. Where the whole interval lies below it, the answer is a firm no."""
+    cross-entropy. Where the gain is below it with 95 % confidence, one-sided, the answer is a firm no."""

@@ -28,6 +28,7 @@ MANY_IMAGES = 5_000
 MANY_PARTS = MANY_IMAGES // PART_IMAGES
 SPLITS = 5
 SEEDS = 2
+SEEDS_OF_FIRST_LOOK = 1  # where more are added until the answer is firm
 SEEDS_OF_ONE_SPLIT = 5
 AIMS = ("visible_gain", "budget_minutes")
 
@@ -100,7 +101,7 @@ def _choose_plan(job: Job, facts: JobFacts) -> Plan:
         return choose_rung(job, facts)
     if job.data.count_possible_splits() < SPLITS or has_many_images(job):
         return Plan(1, SEEDS_OF_ONE_SPLIT)
-    return Plan(SPLITS, SEEDS)
+    return Plan(SPLITS, SEEDS if job.compare.looks == 1 else SEEDS_OF_FIRST_LOOK)
 
 
 def has_many_images(job: Job) -> bool:

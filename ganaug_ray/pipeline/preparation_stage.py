@@ -23,10 +23,10 @@ def prepare_data(context: StageContext) -> None:
 
         refuse_added_splits(context.run.dataset, context.job.data, len(context.splits))
     _prepare_missing_data(context)
-    if any(is_missing) and len(context.splits) > 1:
+    if len(context.splits) > 1:
         from ganaug_ray.verdict import from_experiment
 
-        from_experiment.read_overlap(context.job, context.run)  # before anything is trained on them
+        from_experiment.read_overlap(context.job, context.run)  # each time: a refused experiment stays so
     for name, arm in context.job.compared_arms.items():
         # A strategy that the data do not suit is an error now, not when a GAN has been trained.
         data = DatasetRecord.read(context.run.dataset)

@@ -20,7 +20,7 @@ from ganaug_ray.pipeline.comparison_plan import SPLITS, read_stored_compare_conf
 from ganaug_ray.pipeline.missing_trainings import MissingTrainings, count_missing
 from ganaug_ray.pipeline.plan_ladder import Plan
 
-LOOKS = 4
+LOOKS = 3  # simulated: with a fourth, answers cost more models on average than a plan without looks
 LOOKS_AT_FIRST_SPLITS = 2
 MIN_SPLITS = 3  # two have a single degree of freedom between them: an interval of 12.7 standard errors
 OPEN_VERDICTS = ("unclear", "not enough repeats")
@@ -84,6 +84,28 @@ def _count_splits(job: Job, run: Run) -> int:
     return own
 
 
+def explain_no_splits(job: Job) -> str:
+    """Say in a clause why a comparison that adds seeds alone cannot have more splits.
+
+    Args:
+        job: with the splits that it has.
+    """
+    if job.compare.splits >= SPLITS:
+        return f"{SPLITS} splits are the most that are added"
+    if job.data.extends:
+        return "data.extends keeps images where they were, so there is one split"
+    if job.data.split.given:
+        return "the images stay in their folders, so there is one split; data.split.given=false deals them out anew"
+    possible = job.data.count_possible_splits()
+    if possible < MIN_SPLITS or possible == job.compare.splits:
+        too_few = f", and {MIN_SPLITS} are the least that tell more" if possible < MIN_SPLITS else ""
+        return (
+            f"data.split.test {job.data.split.test:g} leaves room for {format_count(possible, 'split')}{too_few}; "
+            f"{1 / SPLITS:g} leaves room for {SPLITS}"
+        )
+    return "a class is too small for more splits"
+
+
 def allow_looks(job: Job) -> Job:
     """Return the job with several looks at its verdict: its own number of them, or LOOKS.
 
@@ -123,7 +145,9 @@ def advise_until_clear(job: Job, run: Run, verdict: str | None, arguments: str) 
     if len(looks) == 1:
         return None
     missing = count_missing(_apply_look(job, looks[-1]), run)
-    what = "seeds, then splits," if looks[-1].splits > job.compare.splits else "seeds"
+    what = "seeds, then splits,"
+    if looks[-1].splits == job.compare.splits:
+        what = f"seeds ({explain_no_splits(job)})"
     return (
         f"`ganaug run {arguments} --until-clear` adds {what} until the answer is clear, with up to "
         f"{missing.describe()}, about {format_time(missing.sum_seconds(run))} "
@@ -192,7 +216,10 @@ class SequentialPlan:
             return None, words
         taken = self._count_looks(job)
         if taken == len(self.looks):
-            return None, f"{words}; this was the last look"
+            words += "; this was the last look"
+            if self.looks[-1].splits == self.looks[0].splits:
+                words += f" (seeds alone were added: {explain_no_splits(job)})"
+            return None, words
         following = _apply_look(job, self.looks[taken])
         left_s = self._limit_s - self._spent_s
         pace = self._spent_s / self._trained_s if self._trained_s else 1.0

@@ -43,7 +43,12 @@ NOTHING_COMPARED = Answer("Nothing was compared: no arm of this job adds images 
 
 
 def describe_answer(
-    comparison: Comparison, before: float, after: float, addition: str = SYNTHETIC_IMAGES, rivals: int = 1
+    comparison: Comparison,
+    before: float,
+    after: float,
+    addition: str = SYNTHETIC_IMAGES,
+    rivals: int = 1,
+    has_own_gan: bool = False,
 ) -> Answer:
     """Say the verdict in words that need no statistics.
 
@@ -53,9 +58,13 @@ def describe_answer(
         after: the arm's.
         addition: what the arm adds to the baseline, in words.
         rivals: number of arms that this one was chosen from.
+        has_own_gan: whether what the arm adds comes from a GAN that each split trains.
     """
     sentence = _describe_result(comparison, before, after, addition)
-    return Answer(sentence, _describe_action(comparison), _describe_details(comparison, rivals))
+    action = _describe_action(comparison)
+    if has_own_gan and comparison.splits == 1 and comparison.ci95 is not None:
+        action += " This holds for this GAN: another one may do better or worse."
+    return Answer(sentence, action, _describe_details(comparison, rivals))
 
 
 def _describe_result(comparison: Comparison, before: float, after: float, addition: str) -> str:
@@ -93,7 +102,9 @@ def _describe_details(comparison: Comparison, rivals: int) -> str:
         sentences.append(f"Of {rivals} arms, this one did best on validation.")
     if comparison.verdict == "no worthwhile gain":
         least = format_change(metric, comparison.worthwhile).removeprefix("+")
-        sentences.append(f"A gain of {least} is ruled out.")
+        assert comparison.gain_limit is not None
+        limit = metric.format_change(comparison.gain_limit)
+        sentences.append(f"A gain of {least} is ruled out: the 95 % limit of the gain is {limit}.")
     elif comparison.verdict == "unclear":
         visible_gain = comparison.smallest_visible_gain
         assert visible_gain is not None

@@ -24,6 +24,7 @@ class Comparison:
         ci95: interval of the mean; see ``Estimate``, as for the attributes up to ``smallest_visible_gain``.
         p: see ``Estimate``.
         p_worthwhile: see ``Estimate``.
+        gain_limit: see ``Estimate``.
         se: see ``Estimate``.
         df: see ``Estimate``.
         effect_size: see ``Estimate``.
@@ -45,6 +46,7 @@ class Comparison:
     ci95: tuple[float, float] | None
     p: float | None
     p_worthwhile: float | None
+    gain_limit: float | None
     se: float | None
     df: int | None
     effect_size: float | None

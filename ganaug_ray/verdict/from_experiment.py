@@ -55,6 +55,7 @@ def build_verdict(job: Job, run: Run) -> Record:
         job.compare.looks,
         {arm: job.describe_addition(arm) for arm in job.compared_arms},
         [job.describe_addition(arm) for arm, settings in job.compared_arms.items() if settings.is_from_elsewhere],
+        [arm for arm, settings in job.compared_arms.items() if settings.uses_gan],
     )
     left_out = [name for name in job.all_arms if name not in job.compared_arms]
     untried = [name for name in left_out if not job.all_arms[name].traits.control]

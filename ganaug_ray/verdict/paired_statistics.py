@@ -67,8 +67,9 @@ class Estimate:
         mean: over splits and seeds.
         ci95: of the mean; at the level that was asked for, wider for the best of several.
         p: two-sided; below that level exactly where the interval leaves out zero.
-        p_worthwhile: the same of a gain that is worthwhile, where the mean is below it; else one. Below the level
-            exactly where the whole interval lies below that gain.
+        p_worthwhile: one-sided, of a gain that is worthwhile, where the mean is below it; else one.
+        gain_limit: end of the one-sided interval of the mean on the side of more gain. It is short of a worthwhile gain
+            exactly where ``p_worthwhile`` is below that level.
         se: standard error of the mean: half the width of its 68 % interval.
         df: degrees of freedom of its most uncertain part: splits - 1, or seeds - 1 of a single split.
         effect_size: Cohen's d of paired differences: the mean in standard deviations over splits, or over the seeds of
@@ -80,6 +81,7 @@ class Estimate:
     ci95: tuple[float, float] | None = None
     p: float | None = None
     p_worthwhile: float | None = None
+    gain_limit: float | None = None
     se: float | None = None
     df: int | None = None
     effect_size: float | None = None
@@ -115,8 +117,10 @@ def estimate_means(
     power_M = error.compute_half_width(2 * (1 - POWER))
     se_M = error.compute_half_width(_ONE_SIGMA)
     p_M = np.maximum(error.compute_tail(mean_M), MIN_P)
-    p_worthwhile_M = np.maximum(error.compute_tail(mean_M - worthwhile), MIN_P)
+    p_worthwhile_M = np.maximum(error.compute_tail(mean_M - worthwhile) / 2, MIN_P)
     falls_short_M = mean_M < worthwhile if worthwhile >= 0 else mean_M > worthwhile
+    one_sided_M = error.compute_half_width(2 * level)
+    gain_limit_M = mean_M + one_sided_M if worthwhile >= 0 else mean_M - one_sided_M
     estimates = []
     for m in range(figures):
         p_worthwhile = 1.0
@@ -130,6 +134,7 @@ def estimate_means(
             ci95=(float(mean_M[m] - half_M[m]), float(mean_M[m] + half_M[m])),
             p=float(p_M[m]),
             p_worthwhile=p_worthwhile,
+            gain_limit=float(gain_limit_M[m]),
             se=float(se_M[m]),
             df=repeats - 1,
             effect_size=effect_size,
@@ -215,7 +220,7 @@ def judge_effect(mean: float, p: float | None, p_worthwhile: float | None, highe
     Args:
         mean: of the arm minus that of the baseline.
         p: two-sided, of no difference; adjusted where several questions are asked at once; None where there is none.
-        p_worthwhile: of a worthwhile gain, likewise.
+        p_worthwhile: of a worthwhile gain, one-sided; adjusted likewise.
         higher_is_better: whether a mean above zero is a gain.
 
     Returns:

@@ -5,8 +5,9 @@ Choices on validation, the last word on test:
 1. Of the candidates (arms that may ship; controls may not), the one that does best on validation is chosen, by
    a smoother score where accuracy decides (``metric_register.get_choice_metric``).
 2. Its difference from the baseline on test alone gives the verdict by its 95 % interval (see ``paired_statistics``):
-   hurt if that lies below zero; no worthwhile gain if it lies below ``compare.worthwhile``; helped if above zero; else
-   unclear. Of a metric that falls where models get better, above and below change places.
+   hurt if that lies below zero; no worthwhile gain if its one-sided 95 % limit lies below ``compare.worthwhile``;
+   helped if the interval lies above zero; else unclear. Of a metric that falls where models get better, above and
+   below change places.
 3. The champion is the chosen arm if it helped, else the baseline; of its models the best on validation.
 
 Everything else is reported and decides nothing: each control by its own interval; the other candidates together, with
@@ -19,7 +20,7 @@ were compared on the same test images before and are no longer there count too. 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, replace
 from types import MappingProxyType
 from typing import Any
@@ -107,6 +108,7 @@ def build_verdict(
     looks: int = 1,
     additions: Mapping[str, str] = MappingProxyType({}),
     fixed_additions: Sequence[str] = (),
+    gan_arms: Collection[str] = (),
 ) -> dict[str, Any]:
     """Return the content of verdict.json. Without a candidate its verdict is None.
 
@@ -123,6 +125,7 @@ def build_verdict(
         looks: times that the verdict may be looked at while seeds and splits are added; see ``compute_looks_factor``.
         additions: arm -> what it adds to the baseline, in words; absent: synthetic images.
         fixed_additions: those of them that are not made anew in each repeat.
+        gan_arms: arms with images of a GAN that each split trains.
 
     Returns:
         JSON-like values: ``verdict``, ``sentence``, ``action`` and ``details`` (see ``answer.Answer``), ``chosen``,
@@ -160,7 +163,9 @@ def build_verdict(
     if deciding is not None:
         before, after = (figures_by_arm[arm]["mean"][metric] for arm in (baseline, deciding.arm))
         addition = additions.get(deciding.arm, answer.SYNTHETIC_IMAGES)
-        words = answer.describe_answer(deciding, before, after, addition, len(candidates))
+        words = answer.describe_answer(
+            deciding, before, after, addition, len(candidates), has_own_gan=deciding.arm in gan_arms
+        )
     fixed = list(dict.fromkeys(fixed_additions))
     classes_by_arm = {}
     pairs = []

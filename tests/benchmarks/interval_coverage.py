@@ -57,7 +57,7 @@ class Outcome:
 
 
 def simulate(cell: Cell, repetitions: int, rng: np.random.Generator) -> Outcome:
-    """Simulate a cell without any effect; ``short`` is how often the interval lies below it."""
+    """Simulate a cell without any effect; ``short`` is how often the one-sided interval lies below it."""
     by_rows, by_seed, by_images = cell.shares
     own_rows, interplay = by_rows / 2, by_rows / 2
     shape = (repetitions, cell.arms + 1)  # the last is the baseline; each has half of a difference's chance
@@ -92,11 +92,12 @@ def simulate(cell: Cell, repetitions: int, rng: np.random.Generator) -> Outcome:
     level = SIGNIFICANCE_LEVEL / compute_best_of_factor(cell.arms)
     error = combine_rows_and_repeats(between_T, within_T, shared_T, repeats, cell.rows - cell.splits)
     half_T = error.compute_half_width(level)
+    one_sided_T = error.compute_half_width(2 * level)
     before_T = compute_old_half(between_T, shared_T, cell, level)
     mean_T = values_TR.mean(1)
     return Outcome(
         helped=float((mean_T > half_T).mean()),
-        short=float((mean_T < -half_T).mean()),
+        short=float((mean_T < -one_sided_T).mean()),
         covered=float((np.abs(mean_T) <= half_T).mean()),
         covered_before=float((np.abs(mean_T) <= before_T).mean()),
         width=float(half_T.mean() / before_T.mean()),

@@ -8,6 +8,7 @@ part of the truth; over several splits it is one of the repeats' own chances. Th
 split's draw as chance at every look, as if its answer had been meant for other splits too.
 
     python -m tests.benchmarks.looks_over_splits
+    python -m tests.benchmarks.looks_over_splits --first-splits 5 --splits 5 --seeds 1 2
     python -m tests.benchmarks.looks_over_splits --worthwhile 0.001     # no firm no ends a comparison early
     python -m tests.benchmarks.looks_over_splits --plain-first          # the first look is a plain run's
 """
@@ -35,6 +36,7 @@ class Cell:
     """A place in the grid.
 
     Attributes:
+        first_splits: of the first look.
         seeds: of the first look.
         splits: of the last look.
         rows: that a split tests.
@@ -43,6 +45,7 @@ class Cell:
         has_plain_first: whether the first look is at the level of a single one.
     """
 
+    first_splits: int
     seeds: int
     splits: int
     rows: int
@@ -53,7 +56,7 @@ class Cell:
     @property
     def looks(self) -> list[Plan]:
         """The looks that such a comparison takes."""
-        return plan_looks(Plan(1, self.seeds), LOOKS, self.splits)
+        return plan_looks(Plan(self.first_splits, self.seeds), LOOKS, self.splits)
 
 
 def simulate(cell: Cell, gain: float, is_strict: bool, repetitions: int, rng: np.random.Generator) -> float:
@@ -96,7 +99,7 @@ def _judge(moved_JSNM: np.ndarray, worthwhile: float, level: float) -> tuple[np.
     repeats_RM = values_JSM.mean(1) if len(values_JSM) > 1 else values_JSM[0]
     error = _estimate_error(differences, repeats_RM.var(0, ddof=1), len(repeats_RM))
     differs_M = error.compute_tail(mean_M) < level
-    short_M = (error.compute_tail(mean_M - worthwhile) < level) & (mean_M < worthwhile)
+    short_M = (error.compute_tail(mean_M - worthwhile) / 2 < level) & (mean_M < worthwhile)
     return differs_M & (mean_M > 0) & ~short_M, short_M | (differs_M & (mean_M < 0))
 
 
@@ -104,6 +107,7 @@ def main() -> None:
     """Print, of each number of seeds and splits, the worst mixture and the mean over mixtures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repetitions", type=int, default=4000)
+    parser.add_argument("--first-splits", type=int, default=1)
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 3, 5])
     parser.add_argument("--splits", type=int, nargs="+", default=[3, 5])
     parser.add_argument("--rows", type=int, nargs="+", default=[48, 200])
@@ -114,7 +118,9 @@ def main() -> None:
     started = time.monotonic()
     print("seeds splits rows | % wrong: helped at no gain, worst, mean | none at a worthwhile one | strict help, worst")
     for seeds, splits, rows in itertools.product(asked.seeds, asked.splits, asked.rows):
-        cells = [Cell(seeds, splits, rows, shares, asked.worthwhile, asked.plain_first) for shares in SHARES]
+        cells = []
+        for shares in SHARES:
+            cells.append(Cell(asked.first_splits, seeds, splits, rows, shares, asked.worthwhile, asked.plain_first))
         columns = []
         for gain, is_strict in ((0.0, False), (asked.worthwhile, False), (0.0, True)):
             shares = [100 * simulate(cell, gain, is_strict, asked.repetitions, rng) for cell in cells]

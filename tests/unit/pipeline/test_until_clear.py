@@ -97,27 +97,44 @@ def prepare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ex
 @pytest.mark.parametrize("word", ["helped", "no worthwhile gain", "hurt"])
 def test_first_firm_answer_ends_run(prepare: Callable[..., Experiment], word: str, capsys) -> None:
     """Seeds are added until the verdict is firm; the stages after it run once, with all seeds."""
-    experiment = prepare("not enough repeats", "unclear", word, "unclear")
+    experiment = prepare("not enough repeats", word, "unclear")
     experiment.run_until_clear()
-    assert (experiment.reached, experiment.concluded) == ([(1, 2), (1, 4), (1, 6)], [(1, 6)])
-    assert experiment.read_settings().items() >= {"seeds": 6, "looks": 4}.items()
+    assert (experiment.reached, experiment.concluded) == ([(1, 2), (1, 4)], [(1, 4)])
+    assert experiment.read_settings().items() >= {"seeds": 4, "looks": 3}.items()
     printed = capsys.readouterr().out
-    assert "look 2 of 4 note   unclear with 4 seeds; goes on with 6 seeds" in printed
-    assert f"look 3 of 4 done   {word} with 6 seeds" in printed
+    assert "look 1 of 3 note   not enough repeats with 2 seeds; goes on with 4 seeds" in printed
+    assert f"look 2 of 3 done   {word} with 4 seeds" in printed
 
 
 def test_unclear_run_ends_after_looks(prepare: Callable[..., Experiment], capsys) -> None:
     """Nothing is added after the last look that was paid for."""
     experiment = prepare(*["unclear"] * 5)
     experiment.run_until_clear()
-    assert (experiment.reached, experiment.concluded) == ([(1, 2), (1, 4), (1, 6), (1, 8)], [(1, 8)])
-    assert "look 4 of 4 done   unclear with 8 seeds; this was the last look" in capsys.readouterr().out
+    assert (experiment.reached, experiment.concluded) == ([(1, 2), (1, 4), (1, 6)], [(1, 6)])
+    assert (
+        "look 3 of 3 done   unclear with 6 seeds; this was the last look (seeds alone were added: data.split.test 0.5 "
+        "leaves room for 2 splits, and 3 are the least that tell more; 0.2 leaves room for 5)"
+    ) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (["compare.splits=3", "data.split.test=0.33"], "data.split.test 0.33 leaves room for 3 splits; 0.2 leaves"),
+        (["compare.splits=5", "data.split.test=0.2"], "5 splits are the most that are added"),
+        (["compare.splits=1", "data.split.given=true"], "the images stay in their folders, so there is one split"),
+        (["compare.splits=1", "data.split.test=0.2"], "a class is too small for more splits"),
+    ],
+)
+def test_missing_splits_are_explained(settings: list[str], words: str) -> None:
+    """Where seeds alone are added, the reason is told, and what would change it."""
+    assert words in sequential_plan.explain_no_splits(load_job(DIGITS, [*TINY, *settings]))
 
 
 def test_splits_follow_after_seeds(prepare: Callable[..., Experiment], capsys) -> None:
     """One split gets seeds, then all that its images allow, then seeds again; the words and job.yaml say so."""
     experiment = prepare("unclear", "unclear", "unclear", "helped")
-    experiment.run_until_clear(load_job(DIGITS, FIFTHS))
+    experiment.run_until_clear(load_job(DIGITS, [*FIFTHS, "compare.looks=4"]))
     assert experiment.reached == [(1, 2), (1, 4), (5, 4), (5, 8)]
     assert experiment.concluded == [(5, 8)]
     printed = capsys.readouterr().out
@@ -182,9 +199,10 @@ def test_expected_time_counts_new_trainings(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "stored", "reached", "look"),
     [
-        (JOB, (1, 4), [(1, 4), (1, 6)], "look 2 of 4"),
-        (FIFTHS, (5, 4), [(5, 4), (5, 8)], "look 3 of 4"),
-        (FIFTHS, (1, 6), [(5, 8)], "look 4 of 4"),
+        (JOB, (1, 4), [(1, 4), (1, 6)], "look 2 of 3"),
+        (FIFTHS, (5, 4), [(5, 4)], "look 3 of 3"),
+        ([*FIFTHS, "compare.looks=4"], (5, 4), [(5, 4), (5, 8)], "look 3 of 4"),
+        ([*FIFTHS, "compare.looks=4"], (1, 6), [(5, 8)], "look 4 of 4"),
     ],
 )
 def test_killed_run_resumes_stored_look(
@@ -198,7 +216,7 @@ def test_killed_run_resumes_stored_look(
     """The same command goes on with the splits and seeds that the folder has, and counts the looks that they were."""
     experiment = prepare("unclear", "helped")
     splits, seeds = stored
-    job = load_job(DIGITS, [*settings, f"compare.splits={splits}", f"compare.seeds={seeds}", "compare.looks=4"])
+    job = load_job(DIGITS, [*settings, f"compare.splits={splits}", f"compare.seeds={seeds}", "compare.looks=3"])
     experiment.run.claim_folder(job)
     experiment.run_until_clear(load_job(DIGITS, settings))
     assert experiment.reached == reached
@@ -215,7 +233,7 @@ def test_plain_run_follows_until_clear(prepare: Callable[..., Experiment], capsy
     assert experiment.reached == [(1, 2), (1, 4), (1, 2)]
     assert experiment.read_settings().items() >= {"seeds": 2, "looks": 1}.items()
     assert (
-        "--until-clear` adds seeds until the answer is clear, with up to 8 more trainings, about 8 minutes of "
+        "leaves room for 5) until the answer is clear, with up to 4 more trainings, about 4 minutes of "
         "training in all; after" in capsys.readouterr().out
     )
 
@@ -228,7 +246,7 @@ def test_advice_counts_added_splits(tmp_path: Path) -> None:
     advice = sequential_plan.advise_until_clear(job, run, "unclear", "mine.yaml --out far")
     assert advice is not None
     assert advice.startswith("`ganaug run mine.yaml --out far --until-clear` adds seeds, then splits, until")
-    models = 5 * 8 * 2 - 4  # of five splits with eight seeds and two arms, four are there
+    models = 5 * 4 * 2 - 4  # of five splits with four seeds and two arms, four are there
     assert f"{models + 4} more trainings and 4 GANs, about {format_time((models + 4) * 60 + 4 * GAN_S)} of" in advice
 
 
@@ -236,7 +254,7 @@ def test_report_names_the_command(experiment: Run) -> None:
     """The page of a comparison that ended open has the same advice as the terminal."""
     page = experiment.root.read_bytes("report.html").decode()
     assert " --until-clear</code>" in page
-    assert "12 more trainings" in page
+    assert "8 more trainings" in page
 
 
 def test_planned_seeds_stay_first_step(tmp_path: Path) -> None:
@@ -310,4 +328,4 @@ def test_options_reach_the_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(SystemExit) as caught:
         cli.main()
     assert caught.value.code == 0
-    assert calls == [(4, 1.5)]
+    assert calls == [(3, 1.5)]

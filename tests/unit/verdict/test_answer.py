@@ -1,5 +1,6 @@
 """The answer in words: short enough to be read aloud, whatever the verdict, the metric and the images are."""
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -18,8 +19,8 @@ IMAGES |= {"images from made.zip", "weights from pack"}
 def comparison(metric: str, verdict: Verdict, mean: float, visible: float = 0.02) -> Comparison:
     ci95 = None if verdict == "not enough repeats" else (mean - 0.125, mean + 0.125)
     return Comparison(
-        "real+classic+synthetic", "real+classic", metric, [mean] * 10, [mean] * 5, mean, ci95, 0.5, 0.5, 0.01, 4, 0.1,
-        visible, 0.01, 0.5, 0.5, verdict,
+        "real+classic+synthetic", "real+classic", metric, [mean] * 10, [mean] * 5, mean, ci95, 0.5, 0.5, mean + 0.1,
+        0.01, 4, 0.1, visible, 0.01, 0.5, 0.5, verdict,
     )  # fmt: skip
 
 
@@ -45,7 +46,21 @@ def test_answer_of_firm_no() -> None:
         "(-0.3, 95 % interval -12.8 to +12.2)."
     )
     assert answer.action == "Ship the classifier trained on real images."
-    assert answer.details == "Measured over 5 splits with 2 seeds each. A gain of 1.0 points is ruled out."
+    assert answer.details == (
+        "Measured over 5 splits with 2 seeds each. "
+        "A gain of 1.0 points is ruled out: the 95 % limit of the gain is +9.7."
+    )
+
+
+@pytest.mark.parametrize("verdict", ["helped", "no worthwhile gain", "unclear", "hurt"])
+def test_answer_of_one_gan_says_so(verdict: Verdict) -> None:
+    """Over one split the answer holds for the GAN that was trained; over several it does not depend on one."""
+    several = comparison("accuracy", verdict, 0.01)
+    one = replace(several, by_split=several.by_split[:1])
+    words = "This holds for this GAN: another one may do better or worse."
+    assert describe_answer(one, 0.9, 0.91, has_own_gan=True).action.endswith(f". {words}")
+    assert words not in describe_answer(one, 0.9, 0.91).action
+    assert words not in describe_answer(several, 0.9, 0.91, has_own_gan=True).action
 
 
 def test_plan_that_shows_nothing_says_so() -> None:

@@ -72,7 +72,7 @@ GOOD, BAD, MIXED = [0.85, 0.86, 0.88], [0.75, 0.76, 0.78], [0.85, 0.78, 0.82]
             "Unclear whether the synthetic images help: accuracy went from 81.0 % to 81.7 % (+0.7, 95 %",
         ),
         ([0.83, 0.85, 0.84], "helped", "(+3.0, 95 % interval"),  # equal differences have the rows' interval
-        (REAL, "no worthwhile gain", "A gain of 1.0 points is ruled out."),
+        (REAL, "no worthwhile gain", "A gain of 1.0 points is ruled out: the 95 % limit of the gain is"),
         (REAL[:2], "not enough repeats", "3 trainings of each arm are the least (compare.seeds, compare.splits)."),
     ],
 )

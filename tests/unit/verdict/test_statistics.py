@@ -113,14 +113,16 @@ def test_large_spread_gives_students_t() -> None:
 
 
 def test_p_agrees_with_interval() -> None:
-    """P values are below five percent exactly where the interval leaves out zero, or lies below what is worthwhile."""
+    """P values are below five percent exactly where the interval leaves out zero, or the limit what is worthwhile."""
     found = estimate_means(draw_seeds(np.random.default_rng(3), 4, 0.25, 1.0, 0.1, 200), worthwhile=0.5)
     for own in found:
         assert own.ci95 is not None
         assert own.p is not None
         assert own.p_worthwhile is not None
         assert (own.p < 0.05) == (own.ci95[0] > 0 or own.ci95[1] < 0)
-        assert (own.p_worthwhile < 0.05) == (own.ci95[1] < 0.5)
+        assert own.gain_limit is not None
+        assert own.mean < own.gain_limit < own.ci95[1]
+        assert (own.p_worthwhile < 0.05) == (own.gain_limit < 0.5)
     for word in ("helped", "no worthwhile gain", "unclear"):
         assert share(found, word) > 0.02, "each occurs"
     assert estimate_mean_over_repeats(np.array([[0.1], [-0.1], [0.1], [-0.1]])).p == pytest.approx(1)
@@ -136,6 +138,8 @@ def test_verdict_words_follow_interval() -> None:
     slightly_less = np.array([[[-0.001], [-0.0009], [-0.0011]]])
     (falls,) = estimate_means(Differences(slightly_less), worthwhile=-0.01)
     assert judge_effect(falls.mean, falls.p, falls.p_worthwhile, False) == "no worthwhile gain"
+    assert falls.gain_limit is not None
+    assert -0.01 < falls.gain_limit < falls.mean
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1)])
