@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import webbrowser
 from pathlib import Path
 
@@ -70,6 +71,7 @@ def test_differences_of_experiments_are_listed(home: Path) -> None:
     lines = call("diff", "ours/tiny", "other").splitlines()
     assert ["gan.lr", "–", "1.0e-05"] in [line.split() for line in lines]
     assert any(line.startswith("verdict ") and line.endswith("–") for line in lines)
+    assert any(re.match(r"GAN's (conditional )?KID against (validation|training) images  ", line) for line in lines)
     assert not any(line.startswith("gan.steps") for line in lines)
     assert call("diff", "other", "other") == "no difference\n"
 

@@ -275,6 +275,22 @@ def test_advice_appears_with_its_command(experiment: Experiment, reported: Exper
     assert "<p>Next: <code><span>ganaug</span> <span>run</span></code> takes &lt; 5 minutes.</p>" in page
 
 
+def test_percent_signs_stay_with_their_numbers(reported: Experiment) -> None:
+    """The headline is never broken between a number and its percent sign."""
+    (headline,) = re.findall(r"<h1>(.*?)</h1>", reported.page())
+    assert "\u00a0%" in headline
+    assert " %" not in headline
+
+
+def test_long_class_names_end_in_an_ellipsis(tmp_path: Path) -> None:
+    """A name that a chart has no room for is seen to be cut; the table has all of it."""
+    name = "long-tailed woodpecker (juvenile)"
+    experiment = Experiment(tmp_path / "birds", ["cat", name], [REAL, SYNTHETIC])
+    page = experiment.report()
+    assert "long-tailed woodpecker (juven…" in page
+    assert f'<th class="wrap">{name}</th>' in page
+
+
 def test_page_describes_synthetic_image_mix(reported: Experiment, tmp_path: Path) -> None:
     """The page says how synthetic images are mixed with real ones, and nothing of it without such an arm."""
     assert "mix, ratio 1" in Page(reported.page()).text
