@@ -187,7 +187,7 @@ def _read_limited(folder: Folder, name: str, max_bytes: int, where: str) -> byte
     if not info.is_file:
         raise UserError(f"{where}: no pack that `ganaug share` wrote ({name} is not there)")
     if info.size > max_bytes:
-        raise UserError(f"{where}: {name} has {info.size} bytes, and {max_bytes} are the most")
+        raise UserError(f"{where}: {name} has {info.size} bytes; at most {max_bytes} are read")
     return folder.read_bytes(name)
 
 

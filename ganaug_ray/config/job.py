@@ -194,7 +194,7 @@ class Job(Config):
                 f"compare.sizes {sizes}: each number once, and other than data.train_per_class {base_size}"
             )
         if all(arm.traits.control for arm in self.compared_arms.values()):
-            raise ValueError("compare.sizes: there is no arm whose images could be worth something")
+            raise ValueError("compare.sizes: no arm adds images whose worth could be measured")
         return self
 
     @model_validator(mode="after")

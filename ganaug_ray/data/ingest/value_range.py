@@ -69,7 +69,7 @@ def infer_range(records: pa.Table, where: str) -> ValueRange | None:
     images = format_count(len(wide), "image")
     raise UserError(
         f"{where}: which values are black and white cannot be known: the {kind} samples of {images} reach "
-        f"from {lows.min():.6g} to {highs.max():.6g} (in {path}), of half of them to {np.median(highs):.6g}; {REMEDY}"
+        f"from {lows.min():.6g} to {highs.max():.6g} (in {path}), in half of them to {np.median(highs):.6g}; {REMEDY}"
     )
 
 
@@ -87,8 +87,8 @@ def _refuse_unequal_classes(wide: pa.Table, low: float, high: float, where: str)
         own = f"{row['low_min']:.6g} to {row['high_max']:.6g} (such as {row['path_min']})"
         raise UserError(
             f"{where}: the classes seem to have several scales: all samples of {row['label']} are from {own}, those of "
-            f"others from {low:.6g} to {high:.6g}, so brightness would tell it; bring all images to one scale, or, if "
-            f"they have one, {REMEDY}"
+            f"others from {low:.6g} to {high:.6g}, so brightness alone would give it away; bring all images to one scale, "
+            f"or, if they have one, {REMEDY}"
         )
 
 

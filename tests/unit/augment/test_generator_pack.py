@@ -203,7 +203,7 @@ def change_weights(change: Callable[[dict[str, torch.Tensor]], None]) -> Callabl
     [
         (lambda pack: (pack / "pack.json").unlink(), r"no pack that `ganaug share` wrote"),
         (lambda pack: (pack / "pack.json").write_text("{"), "is no JSON"),
-        (lambda pack: (pack / "pack.json").write_bytes(b" " * 5_000_000), "bytes, and 4194304 are the most"),
+        (lambda pack: (pack / "pack.json").write_bytes(b" " * 5_000_000), "bytes; at most 4194304 are read"),
         (lambda pack: (pack / "generator.safetensors").write_bytes(b"x"), "is not the file that pack.json was written"),
         (lambda pack: (pack / "seen.safetensors").unlink(), r"seen\.safetensors is not there"),
         (change_json("latent", 10**9), "builds no generator with latent 1000000000"),

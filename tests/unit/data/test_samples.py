@@ -223,7 +223,7 @@ def alternate(grey: np.ndarray) -> bytes:
         ),
         (lambda grey: tiff((grey / 2550).astype(np.float32)), "reach from 0 to 0.1", [0, 0.1]),
         (lambda grey: tiff(wide(grey, 12).astype(np.int16) - 1024), "reach from -1024 to 3071", [-1024, 3071]),
-        (odd_one, "to 65535 .*, of half of them to 4095", [0, 4095]),
+        (odd_one, "to 65535 .*, in half of them to 4095", [0, 4095]),
         (alternate, "some images have floats and others integers", [0, 65535]),
     ],
 )
