@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,12 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
-from torch import distributed as dist
-from torch import multiprocessing as mp
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler

@@ -18,7 +18,6 @@ from pathlib import Path
 
 from tests.benchmarks.ingest import time_command
 from tests.benchmarks.pairs import Benchmark, Pair, Side
-from tests.conftest import DIGITS
 
 RATES = (2e-3, 1e-3, 5e-4, 3e-3, 4e-3)  # an arm each
 SEEDS, STEPS, BATCH = 4, 60, 64
