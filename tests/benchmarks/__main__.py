@@ -39,6 +39,8 @@ def main(arguments: Sequence[str] | None = None, benchmarks: Sequence[Benchmark]
         The exit code: 1 if something failed, else 0.
     """
     given = _build_parser().parse_args(arguments)
+    if given.rounds < 1:
+        sys.exit(f"--rounds {given.rounds}: give 1 or more")
     if benchmarks is None:
         from tests.benchmarks.all_benchmarks import list_benchmarks  # here: a worker process imports this file anew
 

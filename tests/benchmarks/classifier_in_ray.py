@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,12 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
-from torch import distributed as dist
-from torch import multiprocessing as mp
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
@@ -47,7 +43,7 @@ from tests.benchmarks.pairs import Benchmark, Pair, Side
 from tests.benchmarks.ranks import run_without_ray, start_ray
 
 WORKERS, CLASSES = 2, 2
-WARM_UP, STEPS = 10, 25
+WARM_UP, STEPS = 8, 20
 SIZE, FILE_SIZE, BATCH, IMAGES = 64, 256, 64, 1000  # images of each class
 MOST_GB = 1.0
 

@@ -94,6 +94,6 @@ def _benchmark(name: str, preset: str, ranks: int, steps: int, peer: str, least:
 
 
 BENCHMARKS = (
-    _benchmark("gan-loop", "scarce", 1, 30, "bare loop", 0.98),
-    _benchmark("gan-ddp", "dcgan", 2, 60, "tutorial under DDP", 1.3),
+    _benchmark("gan-loop", "scarce", 1, 25, "bare loop", 0.98),
+    _benchmark("gan-ddp", "dcgan", 2, 40, "tutorial under DDP", 1.3),
 )

@@ -34,9 +34,7 @@ def make_images(device: torch.device) -> torch.Tensor:
     return torch.rand(IMAGES, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(0)).mul(2).sub(1).to(device)
 
 
-def measure_ours(
-    x_NCHW: torch.Tensor, batch: int, steps: int, place: Place | None = None, **settings: Any
-) -> float:
+def measure_ours(x_NCHW: torch.Tensor, batch: int, steps: int, place: Place | None = None, **settings: Any) -> float:
     """Train with our loop for twice ``steps``; return the images a second of the second half.
 
     Args:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 QUALITIES = (95, 90, 85, 80, 75, 70, 65, 60, 55, 50)
 IMAGES, SIZE, BATCH, WORKERS = 17_000, 128, 64, 2
-EPOCHS = 10  # of an epoch from memory, which takes a fraction of a second
+EPOCHS = 5  # of an epoch from memory, which takes a fraction of a second
 
 
 def save_photographs(folder: Path, images: int) -> Path:

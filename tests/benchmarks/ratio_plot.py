@@ -10,6 +10,8 @@ from matplotlib.figure import Figure
 from ganaug_ray.evaluate import plots
 from tests.benchmarks.rounds import Result, Spread
 
+# A file of its own needs them; inside a page it does not.
+NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 OURS_COLOUR, ASKED_COLOUR = plots.COLOURS[:2]
 
 
@@ -31,5 +33,9 @@ def draw_ratios(results: Sequence[Result]) -> str:
         axes.set_yticks(range(len(shown)), [result.pair.name for result in shown])
         axes.invert_yaxis()
         axes.set_xlabel("ours over the peer's: median and spread; orange: at least (▸) or at most (◂) is asked")
-        svg = plots.encode_svg(figure, "; ".join(f"{one.pair.name} {Spread.of(one.ratios).median:.2f}" for one in shown))
-    return svg.replace("<svg ", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" ', 1)
+        svg = plots.encode_svg(
+            figure, "; ".join(f"{one.pair.name} {Spread.of(one.ratios).median:.2f}" for one in shown)
+        )
+    return str(svg).replace(
+        "<svg ", '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" ', 1
+    )

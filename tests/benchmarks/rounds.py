@@ -92,6 +92,7 @@ def measure_benchmark(benchmark: Benchmark, pairs: Collection[str], rounds: int,
     state, seconds = _Sides(), 0.0
     try:
         with benchmark.open_sides(folder) as sides:
+            assert names <= sides.keys(), "a pair names the sides as they are called"
             started = time.monotonic()
             for _ in range(rounds):
                 for name in (name for name in sides if name in names):
@@ -119,7 +120,7 @@ def _note_failure(error: Exception) -> None:
 
 def _build_result(pair: Pair, state: _Sides, seconds: float) -> Result:
     errors = [state.failures[side] for side in (pair.ours, pair.peer) if side in state.failures]
-    failure = f"{type(errors[0]).__name__}: {errors[0]}" if errors else None
     missing = bool(errors) and all(isinstance(error, NotInstalled) for error in errors)
+    failure = str(errors[0]) if missing else f"{type(errors[0]).__name__}: {errors[0]}" if errors else None
     figures = (state.figures.get(side, []) for side in (pair.ours, pair.peer))
     return Result(pair, *figures, round_s=seconds, failure=failure, not_installed=missing)

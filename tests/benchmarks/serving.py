@@ -126,7 +126,11 @@ class Service:
             raise NotInstalled("wrk (Debian: apt-get install wrk)")
         # In a shell's background, SIGINT is ignored, and the servers would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        model, image, script = folder / f"serve-{self.arch.rpartition(':')[2]}", folder / "post.lua.jpg", folder / "post.lua"
+        model, image, script = (
+            folder / f"serve-{self.arch.rpartition(':')[2]}",
+            folder / "post.lua.jpg",
+            folder / "post.lua",
+        )
         promote(Folder.from_uri(model), 0, self.size, self.arch)
         image.write_bytes(encode_jpeg(self.size))
         script.write_text(LUA.format(image))
@@ -145,9 +149,7 @@ class Service:
                 servers.append(start_server(name, command, port))
             for url in urls.values():
                 request_often(url, script, 16, 3)
-            yield {
-                name: lambda url=url: request_often(url, script, CONNECTIONS, SECONDS) for name, url in urls.items()
-            }
+            yield {name: lambda url=url: request_often(url, script, CONNECTIONS, SECONDS) for name, url in urls.items()}
         finally:
             for server in servers:
                 server.send_signal(signal.SIGINT)

@@ -45,8 +45,6 @@ print(spec["classes"][int(chances.argmax())], float(chances.max()))
 """
 
 
-
-
 @contextmanager
 def open_sides(folder: Path) -> Iterator[Mapping[str, Side]]:
     """The commands and their peers, each run once to fill the caches of files."""

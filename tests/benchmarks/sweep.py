@@ -1,7 +1,8 @@
 """Twenty trainings packed on the cores by one command, beside the same one after another in plain processes.
 
 Both train on the same data set, as many steps with the same batch, and write the same files: weights and answers. One
-after another, each has all the cores and pays for its own start; packed, each has one thread.
+after another, each has all the cores and pays for its own start; packed, each has one thread. The command also compares
+them.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from pathlib import Path
 
 from tests.benchmarks.ingest import time_command
 from tests.benchmarks.pairs import Benchmark, Pair, Side
-from tests.conftest import DIGITS
 
 RATES = (2e-3, 1e-3, 5e-4, 3e-3, 4e-3)  # an arm each
 SEEDS, STEPS, BATCH = 4, 60, 64
@@ -38,8 +38,9 @@ def open_sides(folder: Path) -> Iterator[Mapping[str, Side]]:
     time_command(_command("prepare", job, prepared))
 
     def train_packed() -> float:
-        shutil.rmtree(prepared / "models", ignore_errors=True)
-        return 60 * TRAININGS / time_command(_command("train", job, prepared))["seconds"]
+        shutil.rmtree(prepared / "board", ignore_errors=True)
+        (prepared / "board.json").unlink(missing_ok=True)
+        return 60 * TRAININGS / time_command(_command("compare-models", job, prepared))["seconds"]
 
     def train_in_turn() -> float:
         shutil.rmtree(out, ignore_errors=True)
@@ -54,7 +55,7 @@ def open_sides(folder: Path) -> Iterator[Mapping[str, Side]]:
                 assert process.exitcode == 0, "it came to its end"
         return 60 * TRAININGS / (time.perf_counter() - started)
 
-    yield {"ganaug train": train_packed, "one process after another": train_in_turn}
+    yield {"ganaug compare-models": train_packed, "one process after another": train_in_turn}
 
 
 def _command(verb: str, job: Path, out: Path) -> list[str | Path]:
@@ -82,7 +83,7 @@ BENCHMARKS = (
             Pair(
                 "sweep",
                 f"{len(RATES)} arms × {SEEDS} seeds of the base CNN, 32 px, {STEPS} steps of {BATCH}",
-                "ganaug train",
+                "ganaug compare-models",
                 "one process after another",
                 "models/min",
                 least=1.7,
