@@ -65,7 +65,7 @@ class FileLabels:
         rest = [path for path in images if metadata.find_label(path) is None]
         folder_labels = FolderLabels(rest, _suggest_table(folder, paths) if folder else "")
         self.remarks += metadata.remarks if folder else _suggest_unpacking(paths)
-        self.remarks += folder_labels.describe_repeated_classes()
+        self.remarks += folder_labels.describe_nesting()
         find = self._set_masks_aside(find_masks(rest), folder_labels.find_label)
         return lambda path: metadata.find_label(path) or find(path)
 
