@@ -6,11 +6,12 @@ neither is a folder of images without labels beside splits. A class folder may b
 cat/crops, or cat/1.jpg and cat/more/2.jpg): then it is the class, and not what lies in it.
 """
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Mapping
 
 from ganaug_ray.data.sources.label_text import make_path_class
-from ganaug_ray.data.sources.masks import MASK_ENDING
+from ganaug_ray.data.sources.masks import MASK_ENDING, SIDECAR_FOLDERS
 from ganaug_ray.data.sources.paths import name_split
 from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
@@ -18,10 +19,6 @@ IMAGE_FOLDERS = frozenset((
     "images", "image", "imgs", "img", "jpg", "jpeg", "jpegs", "jpegimages", "png", "pngs", "pictures", "photos",
     "frames", "data", "raw", "original", "originals", "crop", "crops", "cropped", "resized", "processed", "augmented",
     "thumbnail", "thumbnails", "thumbs", "patches", "tiles",
-))  # fmt: skip
-SIDECAR_FOLDERS = frozenset((
-    "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
-    "groundtruth", "ground_truth", "gt",
 ))  # fmt: skip
 MAX_NAMED = 3  # folders, in a sentence
 MIN_DIRECT_SHARE = 0.1  # of the images below a class folder; fewer beside other folders are previews and the like
@@ -56,12 +53,49 @@ class FolderLabels:
                 self._children[parent].add(name)
                 folder = parent
 
+        self._spellings = self._unify_spellings()  # of a class -> the one that stands for it
+
     def find_label(self, path: str) -> Label:
         """Return the label of an image."""
-        folder = path.rpartition("/")[0]
+        label = self._find_label_as_written(path.rpartition("/")[0])
+        if label.name in self._spellings:
+            return Label(self._spellings[label.name], None, label.split)
+        return label
+
+    def find_sidecar(self, path: str) -> Label | None:
+        """Return the label of an image that lies in a folder of masks or annotations; None of any other."""
+        label = self._find_label_as_written(path.rpartition("/")[0])
+        return label if label.objection is not None and label.objection[0] == SIDECAR else None
+
+    def describe_spellings(self) -> list[str]:
+        """Say which classes are spelled in another way in each split, and are taken for one."""
+        return [
+            f"{other} and {name}, which lie in different splits, are taken for one class, {name}; rename one of the "
+            "folders if they are two"
+            for other, name in sorted(self._spellings.items())
+        ]
+
+    def _find_label_as_written(self, folder: str) -> Label:
         if folder not in self._labels:
             self._labels[folder] = self._find_folder_label(folder)
         return self._labels[folder]
+
+    def _unify_spellings(self) -> dict[str, str]:
+        """Find classes whose names differ by case or separators alone, each in a split of its own."""
+        splits_by_name: dict[str, set[str | None]] = defaultdict(set)
+        for folder in self._folders:
+            label = self._find_label_as_written(folder)
+            if label.name is not None:
+                splits_by_name[label.name].add(label.split)
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(splits_by_name, key=lambda name: ("train" not in splits_by_name[name], name)):
+            alike[re.sub(r"[\s_-]+", " ", name.casefold())].append(name)
+        spellings = {}
+        for names in alike.values():
+            splits = [split for name in names for split in splits_by_name[name]]
+            if None not in splits and len(set(splits)) == len(splits):
+                spellings |= dict.fromkeys(names[1:], names[0])
+        return spellings
 
     def describe_nesting(self) -> list[str]:
         """Say which class folders are divided further, and which lie in several others that could be the classes."""
