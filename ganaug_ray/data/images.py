@@ -8,7 +8,7 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, ImageFile, features
 
 from ganaug_ray.core.records import ValueRange
-from ganaug_ray.data import file_repair, jpeg2000
+from ganaug_ray.data import file_repair, jpeg2000, tiff_tags
 from ganaug_ray.data.losses import GREY_MODES, divide_by_alpha, list_losses
 from ganaug_ray.data.samples import Samples, has_unnamed_fourth_band, read_samples
 from ganaug_ray.data.unreadable import SampleSpan, UnreadableError
@@ -137,7 +137,7 @@ def _decode_file(
 
 def _open_image(content: bytes) -> ImageFile.ImageFile:
     kind = file_repair.find_format(content)
-    if kind == "TIFF" and (raw := file_repair.find_camera_raw(content)):
+    if kind == "TIFF" and (raw := tiff_tags.find_camera_raw(content)):
         raise _make_unsupported_error(raw)
     try:
         return Image.open(io.BytesIO(content), formats=READABLE_FORMATS)
@@ -147,7 +147,7 @@ def _open_image(content: bytes) -> ImageFile.ImageFile:
         pass
     if kind in READABLE_FORMATS:
         reason = f"{kind}: {_ask_decoder(content, kind)}"
-        if kind == "TIFF" and (description := file_repair.describe_tiff(content)):
+        if kind == "TIFF" and (description := tiff_tags.describe_tiff(content)):
             reason += f" ({description})"
         raise UnreadableError("cannot be decoded", reason)
     unsupported = kind or file_repair.find_unsupported_format(content)

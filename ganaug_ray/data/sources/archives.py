@@ -149,11 +149,12 @@ def list_tar_parts(source: str, label_from: LabelFrom | None, columns: ColumnsCo
     remarks: list[str] = []
     with suppress(UserError):  # of an archive that breaks off: whoever reads it says so
         for archive, entry, name in _list_tar_entries(source):
+            listed = archive
             if not entry.isdir():
                 names.append(name)
                 if not entry.name.isascii() and _has_foreign_bytes(entry.name):
                     foreign_names.append(name)
-        if names and not _has_end_mark(archive):
+        if names and not _has_end_mark(listed):
             remarks.append(
                 f"{source} ends without the mark of an archive's end, after {len(names)} files; if it had more, "
                 "copy or pack it again"
@@ -201,7 +202,9 @@ class _StrictEntry(tarfile.TarInfo):
         try:
             return super().fromtarfile(tarfile)
         except HeaderError as error:
-            is_end = isinstance(error, _END_OF_ARCHIVE | _NO_HEADER)  # marked, or where the file ends after a whole entry
+            is_end = isinstance(
+                error, _END_OF_ARCHIVE | _NO_HEADER
+            )  # marked, or where the file ends after a whole entry
             if is_end or tarfile.offset == 0:  # of no archive at all tarfile itself tells
                 raise
             raise _make_damage_error(error, tarfile.offset) from None

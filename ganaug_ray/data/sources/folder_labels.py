@@ -177,7 +177,9 @@ class FolderLabels:
 
     def _has_class_beside(self, parent: str, name: str) -> bool:
         """Whether another folder beside this one is a class: then this one is too, whatever its name."""
-        return not self._is_divided(parent) and any(_is_plain(sibling) for sibling in self._children[parent] if sibling != name)
+        return not self._is_divided(parent) and any(
+            _is_plain(sibling) for sibling in self._children[parent] if sibling != name
+        )
 
     def _find_divided(self, folder: str) -> str | None:
         """Return the outermost folder that is a divided class, of one and those that it lies in; None if none is."""
@@ -200,7 +202,9 @@ class FolderLabels:
         siblings = [f"{parent}/{other}".lstrip("/") for other in self._children[parent] - {name} if _is_plain(other)]
         parts = {child for child in self._children[folder] if child.lower() in IMAGE_FOLDERS}
         parts = {child for child in parts if f"{folder}/{child}" in self._folders}
-        if parts and any(sibling in self._folders or parts & self._children.get(sibling, set()) for sibling in siblings):
+        if parts and any(
+            sibling in self._folders or parts & self._children.get(sibling, set()) for sibling in siblings
+        ):
             return True
         is_large = self._folders[folder] >= MIN_DIRECT_SHARE * self._images_below[folder] > 0
         return is_large and any(sibling in self._folders for sibling in siblings)

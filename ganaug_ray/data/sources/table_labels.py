@@ -76,7 +76,11 @@ class TableLabels:
         }
         self.remarks += describe_moved_images(splits_by_file, self._name)
         self.remarks += describe_masks(
-            [path for path in self._asides if path.startswith(below) and path.removeprefix(below) not in self._sure_rows]
+            [
+                path
+                for path in self._asides
+                if path.startswith(below) and path.removeprefix(below) not in self._sure_rows
+            ]
         )
         several = [file for file, rows in self._sure_rows.items() if len(_list_splits(rows)) > 1]
         self.remarks += describe_several_splits(several, self._name)

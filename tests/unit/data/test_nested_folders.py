@@ -33,7 +33,9 @@ def test_subfolder_of_class_is_part_of_it(front: str) -> None:
     labels = FolderLabels(paths)
     assert [labels.find_label(path).name for path in paths] == ["cat", "cat", "cat", "dog"]
     (remark,) = labels.describe_nesting()
-    assert remark.startswith(f"1 folder lies in a class folder and is taken for a part of that class, such as {front}cat")
+    assert remark.startswith(
+        f"1 folder lies in a class folder and is taken for a part of that class, such as {front}cat"
+    )
     assert "data.label_from" in remark
 
 
