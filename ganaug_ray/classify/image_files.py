@@ -12,7 +12,6 @@ from ganaug_ray.core.arrow_arrays import build_binary_array, build_text_array
 from ganaug_ray.core.storage import split_address
 from ganaug_ray.data import images, sources
 from ganaug_ray.data.sources import json_lines
-from ganaug_ray.data.sources.paths import is_sidecar
 from ganaug_ray.data.sources.raw import PASSED_OVER, REMARK, SIDECAR, RawImage, SourcePart, cut_parts
 from ganaug_ray.errors import UserError
 
@@ -119,7 +118,7 @@ def _read_named_part(address: str, part: SourcePart) -> Iterator[RawImage]:
     try:
         for raw in part():
             content = raw.content
-            if isinstance(content, bytes) and is_sidecar(raw.path) and not images.is_image(content):
+            if isinstance(content, bytes) and raw.is_beside and not images.is_image(content):
                 content = images.UnreadableError(SIDECAR)
             yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, content)
     except UserError as error:  # an archive that breaks off: what came before it is kept

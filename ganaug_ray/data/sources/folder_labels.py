@@ -2,26 +2,26 @@
 
 Usually the innermost folder is the class. Above it may stand a split (train/cat), below it too (cat/train), or a
 folder that only says what it holds (cat/images); folders of masks and annotations beside images are no classes, and
-neither is a folder of images without labels beside splits.
+neither is a folder of images without labels beside splits. A class folder may be divided further (cat/images and
+cat/crops, or cat/1.jpg and cat/more/2.jpg): then it is the class, and not what lies in it.
 """
 
-from collections import defaultdict
-from collections.abc import Collection
+import re
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping
 
 from ganaug_ray.data.sources.label_text import make_path_class
-from ganaug_ray.data.sources.masks import MASK_ENDING
+from ganaug_ray.data.sources.masks import MASK_ENDING, SIDECAR_FOLDERS
 from ganaug_ray.data.sources.paths import name_split
 from ganaug_ray.data.sources.raw import NO_CLASS, SIDECAR, UNLABELLED, Label
 
 IMAGE_FOLDERS = frozenset((
     "images", "image", "imgs", "img", "jpg", "jpeg", "jpegs", "jpegimages", "png", "pngs", "pictures", "photos",
-    "frames", "data", "raw", "original", "originals", "cropped", "resized", "processed", "augmented",
-))  # fmt: skip
-SIDECAR_FOLDERS = frozenset((
-    "mask", "masks", "annotation", "annotations", "label", "labels", "segmentation", "segmentations",
-    "groundtruth", "ground_truth", "gt",
+    "frames", "data", "raw", "original", "originals", "crop", "crops", "cropped", "resized", "processed", "augmented",
+    "thumbnail", "thumbnails", "thumbs", "patches", "tiles",
 ))  # fmt: skip
 MAX_NAMED = 3  # folders, in a sentence
+MIN_DIRECT_SHARE = 0.1  # of the images below a class folder; fewer beside other folders are previews and the like
 UNLABELLED_FOLDERS = frozenset(("unlabeled", "unlabelled", "unlabeled_data", "unlabelled_data", "seg_pred"))
 
 
@@ -38,8 +38,14 @@ class FolderLabels:
         # folder -> the folders right below it that hold images, at any depth
         self._children: dict[str, set[str]] = defaultdict(set)
         self._labels: dict[str, Label] = {}
-        self._folders = {path.rpartition("/")[0] for path in paths}
-        for folder in self._folders:
+        self._folders = Counter(path.rpartition("/")[0] for path in paths)  # with the number of images right in them
+        self._images_below: Counter[str] = Counter()  # at any depth
+        self._divided: dict[str, bool] = {}
+        for folder, images in self._folders.items():
+            self._images_below[folder] += images
+            for at, letter in enumerate(folder):
+                if letter == "/":
+                    self._images_below[folder[:at]] += images
             while folder:
                 parent, _, name = folder.rpartition("/")
                 if name in self._children[parent]:
@@ -47,29 +53,64 @@ class FolderLabels:
                 self._children[parent].add(name)
                 folder = parent
 
+        self._spellings = self._unify_spellings()  # of a class -> the one that stands for it
+
     def find_label(self, path: str) -> Label:
         """Return the label of an image."""
-        folder = path.rpartition("/")[0]
+        label = self._find_label_as_written(path.rpartition("/")[0])
+        if label.name in self._spellings:
+            return Label(self._spellings[label.name], None, label.split)
+        return label
+
+    def find_sidecar(self, path: str) -> Label | None:
+        """Return the label of an image that lies in a folder of masks or annotations; None of any other."""
+        label = self._find_label_as_written(path.rpartition("/")[0])
+        return label if label.objection is not None and label.objection[0] == SIDECAR else None
+
+    def describe_spellings(self) -> list[str]:
+        """Say which classes are spelled in another way in each split, and are taken for one."""
+        return [
+            f"{other} and {name}, which lie in different splits, are taken for one class, {name}; rename one of the "
+            "folders if they are two"
+            for other, name in sorted(self._spellings.items())
+        ]
+
+    def _find_label_as_written(self, folder: str) -> Label:
         if folder not in self._labels:
             self._labels[folder] = self._find_folder_label(folder)
         return self._labels[folder]
 
-    def describe_repeated_classes(self) -> list[str]:
-        """Say which class folders lie in several others, which could be the classes too; splits could not."""
+    def _unify_spellings(self) -> dict[str, str]:
+        """Find classes whose names differ by case or separators alone, each in a split of its own."""
+        splits_by_name: dict[str, set[str | None]] = defaultdict(set)
+        for folder in self._folders:
+            label = self._find_label_as_written(folder)
+            if label.name is not None:
+                splits_by_name[label.name].add(label.split)
+        alike: dict[str, list[str]] = defaultdict(list)
+        for name in sorted(splits_by_name, key=lambda name: ("train" not in splits_by_name[name], name)):
+            alike[re.sub(r"[\s_-]+", " ", name.casefold())].append(name)
+        spellings = {}
+        for names in alike.values():
+            splits = [split for name in names for split in splits_by_name[name]]
+            if None not in splits and len(set(splits)) == len(splits):
+                spellings |= dict.fromkeys(names[1:], names[0])
+        return spellings
+
+    def describe_nesting(self) -> list[str]:
+        """Say which class folders are divided further, and which lie in several others that could be the classes."""
+        divided = set()
         outer_names: dict[str, set[str]] = defaultdict(set)
         for folder in self._folders:
+            whole = self._find_divided(folder)
+            if whole is not None:
+                divided |= {folder} if folder != whole and self.find_label(f"{folder}/").name else set()
+                continue
             parent, _, name = folder.rpartition("/")
             outer = parent.rpartition("/")[2]
             if outer and _is_plain(outer) and _is_plain(name):
-                outer_names[name].add(outer)
-        repeated = sorted(name for name, outers in outer_names.items() if len(outers) > 1)
-        if not repeated:
-            return []
-        outers = " and ".join(sorted(set.union(*(outer_names[name] for name in repeated)))[:MAX_NAMED])
-        return [
-            f"{' and '.join(repeated[:MAX_NAMED])} lie in several folders, such as {outers}, and are taken for classes"
-            "; if the outer folders are the classes, list the labels in a table (data.label_from: {csv: …})"
-        ]
+                outer_names[outer].add(name)
+        return [*_describe_divided(sorted(divided)), *_describe_outer_folders(outer_names)]
 
     def _find_folder_label(self, folder: str) -> Label:
         if not folder:
@@ -85,6 +126,9 @@ class FolderLabels:
                 return Label(None, (SIDECAR, f"lies in {name}, beside the images that it is about"), split)
             if self._is_unlabelled(parent, name):
                 return Label(None, (UNLABELLED, f"lies in {name}, beside the splits"), split)
+        divided = self._find_divided(folder)
+        if divided is not None:
+            return Label(make_path_class(divided.rpartition("/")[2]), None, split)
         for at in reversed(range(len(parts))):
             if at != split_at and self._is_class(parents[at], parts[at], "".join(parts[at + 1 : at + 2])):
                 return Label(make_path_class(parts[at]), None, split)
@@ -133,12 +177,68 @@ class FolderLabels:
 
     def _has_class_beside(self, parent: str, name: str) -> bool:
         """Whether another folder beside this one is a class: then this one is too, whatever its name."""
-        return any(_is_plain(sibling) for sibling in self._children[parent] if sibling != name)
+        return not self._is_divided(parent) and any(
+            _is_plain(sibling) for sibling in self._children[parent] if sibling != name
+        )
+
+    def _find_divided(self, folder: str) -> str | None:
+        """Return the outermost folder that is a divided class, of one and those that it lies in; None if none is."""
+        ends = [at for at, letter in enumerate(folder) if letter == "/"]
+        return next((folder[:end] for end in [*ends, len(folder)] if self._is_divided(folder[:end])), None)
+
+    def _is_divided(self, folder: str) -> bool:
+        """Whether a folder is a class, and others that it holds are parts of that class.
+
+        So it is beside other classes if it holds images itself, or a folder such as images that others hold too.
+        """
+        if folder not in self._divided:
+            self._divided[folder] = bool(self._children.get(folder)) and self._is_whole_class(folder)
+        return self._divided[folder]
+
+    def _is_whole_class(self, folder: str) -> bool:
+        parent, _, name = folder.rpartition("/")
+        if not _is_plain(name):
+            return False
+        siblings = [f"{parent}/{other}".lstrip("/") for other in self._children[parent] - {name} if _is_plain(other)]
+        parts = {child for child in self._children[folder] if child.lower() in IMAGE_FOLDERS}
+        parts = {child for child in parts if f"{folder}/{child}" in self._folders}
+        if parts and any(
+            sibling in self._folders or parts & self._children.get(sibling, set()) for sibling in siblings
+        ):
+            return True
+        is_large = self._folders[folder] >= MIN_DIRECT_SHARE * self._images_below[folder] > 0
+        return is_large and any(sibling in self._folders for sibling in siblings)
 
     def _has_twin_beside(self, parent: str, name: str, below: str) -> bool:
         """Whether another folder beside this one holds a folder of the same name, and is no split."""
         siblings = [sibling for sibling in self._children[parent] if sibling != name and name_split(sibling) is None]
         return any(below in self._list_children(parent, sibling) for sibling in siblings)
+
+
+def _describe_divided(folders: list[str]) -> list[str]:
+    unusual = [folder for folder in folders if _is_plain(folder.rpartition("/")[2])]
+    if not unusual:
+        return []
+    verb = "folder lies in a class folder and is" if len(unusual) == 1 else "folders lie in class folders and are"
+    return [
+        f"{len(unusual)} {verb} taken for a part of that class, such as {unusual[0]}; if it is a class of its own, "
+        "move it beside the others, or list the labels in a table (data.label_from: {csv: …})"
+    ]
+
+
+def _describe_outer_folders(names: Mapping[str, set[str]]) -> list[str]:
+    """Say which folders hold those that are taken for classes, where there are several such, which are no splits."""
+    if len(names) < 2:
+        return []
+    counts = Counter(name for inner in names.values() for name in inner)
+    repeated = sorted(name for name, outers in counts.items() if outers > 1)
+    inner = repeated or sorted(min(inner) for inner in names.values())
+    outer = sorted(outer for outer in names if names[outer] & set(inner))
+    return [
+        f"{' and '.join(inner[:MAX_NAMED])} lie in several folders, such as {' and '.join(outer[:MAX_NAMED])}, and "
+        "are taken for classes; if the outer folders are the classes, list the labels in a table "
+        "(data.label_from: {csv: …})"
+    ]
 
 
 def _is_plain(name: str) -> bool:

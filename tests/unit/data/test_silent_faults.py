@@ -606,9 +606,9 @@ def test_classes_in_several_folders_are_told() -> None:
     """Where the same folders lie in several others, either could be the classes: a sentence says which are."""
     files = [f"{outer}/{inner}/{n}.png" for outer in ("cat", "dog") for inner in ("2020", "2021") for n in range(3)]
     labels = FolderLabels(files)
-    (sentence,) = labels.describe_repeated_classes()
+    (sentence,) = labels.describe_nesting()
     assert re.search(r"2020 and 2021 .* cat and dog, .*data\.label_from", sentence)
-    assert FolderLabels(["train/cat/1.png", "test/cat/2.png", "train/dog/3.png"]).describe_repeated_classes() == []
+    assert FolderLabels(["train/cat/1.png", "test/cat/2.png", "train/dog/3.png"]).describe_nesting() == []
 
 
 def test_unused_value_range_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""Folders below class folders: which of them are parts of the class, and which are classes."""
+
+from __future__ import annotations
+
+import pytest
+
+from ganaug_ray.data.sources.folder_labels import FolderLabels
+
+
+@pytest.mark.parametrize("parts", [("images", "crops"), ("images", "faces"), ("img", "thumbs", "extra")])
+@pytest.mark.parametrize("front", ["", "pets/", "train/"])
+def test_parts_of_classes_are_no_classes(parts: tuple[str, ...], front: str) -> None:
+    """Folders of kinds of images below each class, one of which is called images, are parts of the class."""
+    paths = [f"{front}{name}/{part}/1.png" for name in ("cat", "dog") for part in parts]
+    labels = FolderLabels(paths)
+    assert {path: labels.find_label(path).name for path in paths} == {
+        path: "cat" if "cat/" in path else "dog" for path in paths
+    }
+
+
+def test_masks_beside_crops_are_sidecars() -> None:
+    """Masks beside images and crops of a class are no images of it."""
+    paths = [f"{name}/{part}/1.png" for name in ("cat", "dog") for part in ("images", "crops", "masks")]
+    objection = FolderLabels(paths).find_label("cat/masks/1.png").objection
+    assert objection is not None
+    assert objection[0] == "sidecar file"
+
+
+@pytest.mark.parametrize("front", ["", "train/"])
+def test_subfolder_of_class_is_part_of_it(front: str) -> None:
+    """A folder in one of several class folders that hold images is a part of that class, and a remark says so."""
+    paths = [f"{front}{path}" for path in ("cat/1.png", "cat/2.png", "cat/more/3.png", "dog/4.png")]
+    labels = FolderLabels(paths)
+    assert [labels.find_label(path).name for path in paths] == ["cat", "cat", "cat", "dog"]
+    (remark,) = labels.describe_nesting()
+    assert remark.startswith(
+        f"1 folder lies in a class folder and is taken for a part of that class, such as {front}cat"
+    )
+    assert "data.label_from" in remark
+
+
+def test_previews_make_no_class() -> None:
+    """Few images beside folders with many are no sign that the outer folders are the classes."""
+    paths = [f"{kind}/{n}/{i}.png" for kind in ("animals", "plants") for n in ("a", "b") for i in range(20)]
+    labels = FolderLabels([*paths, "animals/preview.png", "plants/preview.png"])
+    assert labels.find_label("animals/a/1.png").name == "a"
+
+
+def test_classes_in_outer_folders_are_remarked() -> None:
+    """Class folders that lie in several outer folders are named, since the outer ones may be meant."""
+    (remark,) = FolderLabels(["cat/a/1.png", "cat/b/2.png", "dog/c/3.png"]).describe_nesting()
+    assert remark.startswith("a and c lie in several folders, such as cat and dog, and are taken for classes")
+    assert FolderLabels(["pets/cat/1.png", "pets/dog/3.png"]).describe_nesting() == []
+
+
+def test_class_called_data_beside_others() -> None:
+    """A class with the name of a folder of images stays one beside other classes."""
+    labels = FolderLabels(["pets/data/1.png", "pets/cat/2.png"])
+    assert labels.find_label("pets/data/1.png").name == "data"
