@@ -126,11 +126,8 @@ class Service:
             raise NotInstalled("wrk (Debian: apt-get install wrk)")
         # In a shell's background, SIGINT is ignored, and the servers would inherit that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        model, image, script = (
-            folder / f"serve-{self.arch.rpartition(':')[2]}",
-            folder / "post.lua.jpg",
-            folder / "post.lua",
-        )
+        model = folder / f"serve-{self.arch.rpartition(':')[2]}"
+        image, script = folder / "post.lua.jpg", folder / "post.lua"
         promote(Folder.from_uri(model), 0, self.size, self.arch)
         image.write_bytes(encode_jpeg(self.size))
         script.write_text(LUA.format(image))
@@ -154,7 +151,15 @@ class Service:
             for server in servers:
                 server.send_signal(signal.SIGINT)
             for server in servers:
-                server.wait(120)
+                _wait_or_kill(server)
+
+
+def _wait_or_kill(server: subprocess.Popen[str]) -> None:
+    """Wait for a server that was asked to end: what was measured must not be lost with one that does not."""
+    try:
+        server.wait(120)
+    except subprocess.TimeoutExpired:
+        server.kill()
 
 
 def _pair(name: str, words: str, peer: str, least: float | None = None) -> Pair:
