@@ -83,8 +83,8 @@ def build_batch(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """Build a table of READ_SCHEMA from rows, in which a missing key is null."""
     columns = []
     for field in READ_SCHEMA:
-        build_array = build_binary_array if field.type == pa.binary() else build_text_array
-        columns.append(build_array([row.get(field.name) for row in rows]))
+        values = [row.get(field.name) for row in rows]
+        columns.append(build_binary_array(values) if field.type == pa.binary() else build_text_array(values))
     return pa.Table.from_arrays(columns, schema=READ_SCHEMA)
 
 
