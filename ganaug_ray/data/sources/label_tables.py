@@ -206,8 +206,8 @@ def _holds_rows(cells: Sequence[str], separator: str, columns: int) -> bool:
 def _refuse_open_quote(path: str, first_line: int, last_line: int) -> NoReturn:
     """Raise an error: a row has swallowed others, as it does from a stray quotation mark to the next one."""
     raise UserError(
-        f"{path}: a quotation mark opens in line {first_line} and closes in line {last_line}, so the rows between are read "
-        "as one; remove it, or write it twice"
+        f"{path}: a quotation mark opens in line {first_line} and closes in line {last_line}, so the rows between are "
+        "read as one; remove it, or write it twice"
     )
 
 
