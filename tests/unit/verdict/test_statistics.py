@@ -178,7 +178,8 @@ def test_splits_find_no_null_effect(splits: int, seeds: int, training: float) ->
     rng = np.random.default_rng(splits + seeds)
     found = estimate_means(draw_splits(rng, splits, seeds, 0, training, TRIALS), worthwhile=1e-9)
     assert share(found, "helped") <= 0.04
-    assert share(found, "hurt") + share(found, "no worthwhile gain") <= 0.04
+    assert share(found, "hurt") <= 0.04
+    assert share(found, "hurt") + share(found, "no worthwhile gain") <= 0.065, "one-sided, at 5 %"
 
 
 def test_seeds_of_splits_are_no_splits() -> None:
@@ -223,7 +224,7 @@ def test_no_worthwhile_gain_is_found() -> None:
     nothing = estimate_means(draw_splits(rng, 5, 3, 0, 0, 500), worthwhile=0.3)
     assert share(nothing, "no worthwhile gain") >= 0.8
     just_worthwhile = estimate_means(draw_splits(rng, 5, 3, 0.3, 0, TRIALS), worthwhile=0.3)
-    assert share(just_worthwhile, "no worthwhile gain") <= 0.035
+    assert 0.03 < share(just_worthwhile, "no worthwhile gain") <= 0.065, "one-sided, at 5 %"
 
 
 def test_smallest_visible_gain_has_enough_power() -> None:
