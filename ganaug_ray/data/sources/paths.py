@@ -11,6 +11,8 @@ SIDECAR_SUFFIXES = frozenset((
     ".md", ".rst", ".html", ".htm", ".log", ".xmp", ".aae", ".pdf", ".doc", ".docx", ".xls", ".xlsx", ".py",
     ".ipynb", ".sh", ".mat", ".npy", ".npz", ".pkl", ".pickle", ".pt", ".pth", ".h5", ".hdf5", ".db", ".lock",
     ".sha256", ".md5", ".names", ".data", ".cache", ".url", ".bib", ".tex",
+    ".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".3gp", ".wav", ".mp3",
+    ".m4a", ".aac", ".ogg", ".flac",
 ))  # fmt: skip
 SIDECAR_NAMES = frozenset({
     "readme", "license", "licence", "makefile", "checksums", "sha256sums", "md5sums", "_success", "_metadata",
@@ -20,6 +22,7 @@ IMAGE_SUFFIXES = frozenset((
     ".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".jp2",
     ".j2k", ".avif",
 ))  # fmt: skip
+REDUCED_SUFFIXES = (".ovr", ".msk", ".thm")  # smaller copies and masks of the image beside them: images, and not meant
 OTHER_SUFFIX = re.compile(r"[^/]\.[A-Za-z][A-Za-z0-9_-]{0,11}$")  # a number at the end of a name is none
 AWKWARD = re.compile(r"[^!-\[\]-~]|//|(^|/)\.(/|$)")  # what may have to be changed in a path: a space, an umlaut, a \
 HIDDEN = re.compile(r"(?:^|[/\\])(?:\.(?!\.?(?:[/\\]|$))|(?:Thumbs\.db|desktop\.ini|__MACOSX)(?:[/\\]|$))")

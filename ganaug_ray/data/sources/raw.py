@@ -14,7 +14,7 @@ from ganaug_ray.core.storage import Folder, split_address
 from ganaug_ray.data.file_repair import find_pointer
 from ganaug_ray.data.images import UnreadableError
 from ganaug_ray.data.sources import web
-from ganaug_ray.data.sources.paths import find_hiding_place, is_hidden_image, is_sidecar
+from ganaug_ray.data.sources.paths import REDUCED_SUFFIXES, find_hiding_place, is_hidden_image, is_sidecar
 from ganaug_ray.errors import UserError
 
 MAX_POINTER_BYTES = 1024
@@ -118,6 +118,8 @@ def cut_parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
 def make_image(path: str, label: Label, content: bytes | UnreadableError) -> RawImage:
     """Return the image of a file with what is known of its label."""
     is_beside = label.is_beside or is_sidecar(path)
+    if label.is_beside and path.lower().endswith(REDUCED_SUFFIXES):
+        content = UnreadableError(SIDECAR)
     return RawImage(path, label.name, content, split=label.split, objection=label.objection, is_beside=is_beside)
 
 
