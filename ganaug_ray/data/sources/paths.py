@@ -114,7 +114,12 @@ def find_files_beside(paths: Iterable[str]) -> set[str]:
             images |= {path.lower(), drop_suffix(path).lower()}
         elif OTHER_SUFFIX.search(path):
             others.append(path)
-    return {path for path in others if drop_suffix(path).lower() in images}
+    beside = set()
+    for path in others:
+        stem = drop_suffix(path)
+        if not images.isdisjoint({stem.lower(), drop_suffix(stem).lower()}):  # also 1.tags.bin beside 1.png
+            beside.add(path)
+    return beside
 
 
 def is_image_name(path: str) -> bool:
