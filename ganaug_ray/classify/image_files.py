@@ -118,11 +118,15 @@ def _read_named_part(address: str, part: SourcePart) -> Iterator[RawImage]:
     try:
         for raw in part():
             content = raw.content
-            if isinstance(content, bytes) and raw.is_beside and not images.is_image(content):
+            if raw.is_beside and not _may_be_image(content):
                 content = images.UnreadableError(SIDECAR)
             yield RawImage(f"{address.rstrip('/')}/{raw.path}", None, content)
     except UserError as error:  # an archive that breaks off: what came before it is kept
         yield RawImage(address, None, images.UnreadableError(str(error).removeprefix("data.source ")))
+
+
+def _may_be_image(content: bytes | images.UnreadableError) -> bool:
+    return content.reason != "too large" if isinstance(content, images.UnreadableError) else images.is_image(content)
 
 
 def find_kind(raw: RawImage) -> str:

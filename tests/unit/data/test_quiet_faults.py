@@ -149,7 +149,7 @@ def test_files_called_as_an_image_are_passed_over(suffix: str, tmp_path: Path) -
 def test_image_of_unknown_suffix_is_kept(tmp_path: Path) -> None:
     """A file of an unknown suffix that is an image is one, also beside another of its name; one alone is rejected."""
     root = lay_out(tmp_path, "cat/1.png", "cat/1.weird", "cat/2.weird")
-    (root / "cat" / "3.mov").write_bytes(b"\0\0\0\x14ftypqt  ")
+    (root / "cat" / "3.strange").write_bytes(b"\0\0\0\x14ftypqt  ")
     found = read(root)
     assert [raw.is_beside for raw in found] == [False, True, False, False]
     assert images.decode(found[1].content).format == "PNG"
